@@ -1,0 +1,38 @@
+# Every target depends on `setup`, which makes .venv from the lock file and does nothing when that is unchanged.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed-from-$(shell (cat requirements.lock pyproject.toml Makefile; $(PYTHON) --version) 2>/dev/null | cksum | cut -d' ' -f1)
+
+.PHONY: setup demo up test check bench lock
+
+setup: $(STAMP)
+
+$(STAMP):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "sagahold needs Python 3.11 or newer: make PYTHON=python3.12 …"; exit 1; }
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements.lock
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	@touch $@
+
+demo: setup
+	@$(BIN)/sagahold demo
+
+up: setup
+	@$(BIN)/sagahold up
+
+test: setup
+	$(BIN)/python -m pytest
+
+check: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m migrations.drift
+
+bench: setup
+	$(BIN)/python -m bench
+
+# After a change of the dependencies in pyproject.toml: pins and hashes anew, with the newest that fit.
+lock: setup
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --all-extras --upgrade --no-emit-index-url pyproject.toml -o requirements.lock

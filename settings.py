@@ -1,0 +1,168 @@
+"""Environment → one frozen `Settings`, parsed and checked once, before anything listens.
+
+A bad value stops the process with one line that names the variable. Only entry points import this
+module (`wsgi`, `celeryconfig`, `tasks.runtime`, `cli`, `migrations/env`); everything else is handed values.
+"""
+
+import ipaddress
+import os
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import NoReturn, TypeVar
+from urllib.parse import urlsplit
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+T = TypeVar("T")
+
+DAY = 86_400
+# Standard Webhooks' recommended schedule: seconds from one attempt to the next.
+WEBHOOK_RETRY_SECONDS = (5, 300, 1_800, 7_200, 18_000, 36_000, 36_000)
+
+
+class SettingsError(Exception):
+    """A variable of the environment has a value that cannot be used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    database_url: str
+    redis_url: str
+    host: str
+    port: int
+    public_url: str
+    anonymous_role: str | None
+    egress_allow: tuple[Network, ...]
+    log_level: str
+    db_pool_size: int
+    max_waiters: int
+    pause_expires_in: int
+    retention_days: int
+    webhook_retry_seconds: tuple[int, ...]
+    webhook_timeout: int
+
+
+def load(environ: Mapping[str, str] = os.environ) -> Settings:
+    """Read every setting. Raises `SettingsError` with a one-line message naming the variable."""
+    get = _Reader(environ)
+    host = get("SAGAHOLD_HOST", str.strip, "127.0.0.1")
+    port = get("SAGAHOLD_PORT", _whole(1, 65_535), "8000")
+    return Settings(
+        database_url=get("DATABASE_URL", _database_url),
+        redis_url=get("REDIS_URL", _redis_url),
+        host=host,
+        port=port,
+        public_url=get("SAGAHOLD_PUBLIC_URL", _public_url, f"http://{_bracketed(host)}:{port}"),
+        anonymous_role=get("SAGAHOLD_ALLOW_ANONYMOUS", lambda text: _anonymous(text, host), ""),
+        egress_allow=get("SAGAHOLD_EGRESS_ALLOW", _networks, ""),
+        log_level=get("SAGAHOLD_LOG_LEVEL", _one_of("DEBUG", "INFO", "WARNING", "ERROR"), "INFO"),
+        # Connections a process may open: a request holds one for about a millisecond, so a few serve many threads.
+        db_pool_size=get("SAGAHOLD_DB_POOL_SIZE", _whole(1, 200), "16"),
+        # Held requests per web process; the Procfile gives the server that many threads and some to spare.
+        max_waiters=get("SAGAHOLD_MAX_WAITERS", _whole(1, 20_000), "1000"),
+        pause_expires_in=get("SAGAHOLD_PAUSE_EXPIRES_IN", _whole(1, 3_650 * DAY), str(DAY)),
+        retention_days=get("SAGAHOLD_RETENTION_DAYS", _whole(1, 36_500), "90"),
+        webhook_retry_seconds=get(
+            "SAGAHOLD_WEBHOOK_RETRY_SECONDS", _seconds, ",".join(map(str, WEBHOOK_RETRY_SECONDS))
+        ),
+        webhook_timeout=get("SAGAHOLD_WEBHOOK_TIMEOUT", _whole(1, 25), "15"),
+    )
+
+
+def load_or_exit() -> Settings:
+    """For entry points: print the one line and end the process with status 2."""
+    try:
+        return load()
+    except SettingsError as error:
+        _stop(str(error))
+
+
+def _stop(line: str) -> NoReturn:
+    print(f"sagahold: {line}", file=sys.stderr)
+    raise SystemExit(2)
+
+
+class _Reader:
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+
+    def __call__(self, name: str, parse: Callable[[str], T], default: str | None = None) -> T:
+        text = self._environ.get(name, "")
+        if not text:
+            if default is None:
+                raise SettingsError(f"{name} is not set (`sagahold up` starts a stack that sets it)")
+            text = default
+        try:
+            return parse(text)
+        except ValueError as error:
+            raise SettingsError(f"{name}: {error}") from None
+
+
+def _whole(low: int, high: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not text.isascii() or not text.isdigit() or not low <= int(text) <= high:
+            raise ValueError(f"{text!r} is not a whole number from {low} to {high}")
+        return int(text)
+
+    return parse
+
+
+def _one_of(*words: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text.upper() not in words:
+            raise ValueError(f"{text!r} is none of {', '.join(words)}")
+        return text.upper()
+
+    return parse
+
+
+def _database_url(text: str) -> str:
+    """SQLAlchemy takes a bare `postgresql://` for another driver than the one that is installed here."""
+    scheme, separator, rest = text.partition("://")
+    if not separator or scheme not in ("postgres", "postgresql", "postgresql+psycopg2"):
+        raise ValueError("must begin with postgresql://")
+    return f"postgresql+psycopg2://{rest}"
+
+
+def _redis_url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("redis", "rediss", "unix"):
+        raise ValueError("must begin with redis://, rediss:// or unix://")
+    if "," in parts.netloc:
+        raise ValueError("names several hosts: Redis Cluster cannot be a Celery broker, give one Redis server")
+    return text
+
+
+def _public_url(text: str) -> str:
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+        raise ValueError(f"{text!r} is not an http(s) URL without query or fragment")
+    return text.rstrip("/")
+
+
+def _networks(text: str) -> tuple[Network, ...]:
+    return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())
+
+
+def _seconds(text: str) -> tuple[int, ...]:
+    return tuple(_whole(0, 30 * DAY)(part.strip()) for part in text.split(","))
+
+
+def _anonymous(text: str, host: str) -> str | None:
+    if not text:
+        return None
+    role = _one_of("AGENT", "REVIEWER", "OPERATOR", "ADMIN")(text).lower()
+    if not _is_loopback(host):
+        raise ValueError(f"only for a server bound to loopback, but SAGAHOLD_HOST is {host}")
+    return role
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
