@@ -1,0 +1,294 @@
+"""All outbound HTTP. One POST goes to an address that was checked, and ends by one wall clock.
+
+The name is resolved once and every answer is checked; the connection is made to a checked address, so a name that
+changes its mind in between (DNS rebinding) leads nowhere else. Redirects, proxies and compression are not followed,
+not used and not undone.
+"""
+
+import contextlib
+import logging
+import os
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from functools import cached_property
+from ipaddress import ip_address
+
+import httpcore
+
+from domain.network import Address, Network, is_allowed, unmapped
+from domain.url import Url, read_url
+
+log = logging.getLogger(__name__)
+
+MAX_BODY_BYTES = 64 * 1024
+EXCERPT_BYTES = 1024
+# Everything that may come in: the header section (100 KiB and one read, by h11) and 64 KiB of body even where each
+# byte is a chunk of its own (6 bytes on the wire). Without it an endless row of `100 Continue` would keep us busy.
+_MAX_WIRE_BYTES = 640 * 1024
+# A thread is bound for as long as the system's resolver likes to wait (10–40 s) even after its request was given up.
+_MAX_LOOKUPS = 64
+# More addresses than this are checked but not tried: each gets its share of the time, and it should be a useful one.
+_MAX_TRIES = 4
+# `Retry-After` holds a number or a date of 29 characters.
+_MAX_RETRY_AFTER = 64
+# What frames the message or says where it goes is ours.
+_OUR_HEADERS = frozenset(
+    ("accept-encoding", "connection", "content-length", "expect", "host", "te", "transfer-encoding", "upgrade")
+)
+
+Resolve = Callable[[str], Sequence[Address]]
+
+
+class Blocked(Exception):
+    """The URL leads, or its name resolves, to an address that we may not reach; nothing was sent."""
+
+
+class TimedOut(Exception):
+    """No complete answer came before the deadline."""
+
+
+class Failed(Exception):
+    """The request could not be made or its answer could not be read."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    status: int
+    excerpt: bytes  # the first 1 KiB of the body, as it came
+    duration_ms: int
+    retry_after: str | None  # the header as it came, unchecked
+
+
+def resolve_by_system(host: str) -> list[Address]:
+    """What the machine's resolver says, in the order it prefers. Blocks as long as that likes. Raises `gaierror`."""
+    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(ip_address(entry[4][0]) for entry in found))
+
+
+class Egress:
+    """Safe to share between threads. `allow` names networks that may be reached though they are not public."""
+
+    def __init__(self, allow: Sequence[Network], resolve: Resolve = resolve_by_system) -> None:
+        self._allow = tuple(allow)
+        self._resolve = resolve
+        self._lookups = threading.BoundedSemaphore(_MAX_LOOKUPS)
+
+    def post(self, url: str, body: bytes, headers: Mapping[str, str], deadline_seconds: float) -> Answer:
+        """POST once and return the answer, whatever its status.
+
+        Raises `Blocked`, `TimedOut` or `Failed`; their texts may be stored and shown: they hold no secret, no
+        header value and no address that a name resolved to.
+        """
+        started = time.monotonic()
+        deadline = _Deadline(started + deadline_seconds)
+        stream = None
+        try:
+            target = self._checked(url)
+            lines = _header_lines(target, headers)
+            stream = self._open(target, self._addresses(target, deadline), deadline)
+            status, excerpt, retry_after = _exchange(stream, target, lines, body)
+        except TimeoutError:
+            raise TimedOut(f"no complete answer within {deadline_seconds:g} s") from None
+        except (httpcore.RemoteProtocolError, OSError) as error:
+            raise Failed(_reason(error, stream)) from None
+        finally:
+            if stream is not None:
+                stream.close()
+        return Answer(status, excerpt, round((time.monotonic() - started) * 1000), retry_after)
+
+    def _checked(self, url: str) -> Url:
+        # Checked when it was stored too, but the allowed networks may have changed since.
+        try:
+            return read_url(url, self._allow)
+        except ValueError as error:
+            raise Blocked(str(error)) from None
+
+    def _addresses(self, target: Url, deadline: "_Deadline") -> list[Address]:
+        if target.addresses:
+            return [unmapped(address) for address in target.addresses]
+        try:
+            addresses = [unmapped(address) for address in self._look_up(target.host, deadline)]
+        except (socket.gaierror, UnicodeError):
+            addresses = []
+        if not addresses:
+            raise Failed(f"the name {target.host} does not resolve")
+        refused = [str(address) for address in addresses if not is_allowed(address, self._allow)]
+        if refused:
+            # The address goes to the log only: told to the one who chose the URL, it would map the inner network.
+            log.warning("egress blocked", extra={"host": target.host, "addresses": refused})
+            raise Blocked(
+                f"the name {target.host} resolves to an address that is not public: use another, "
+                "or have the operator name its network in SAGAHOLD_EGRESS_ALLOW"
+            )
+        return addresses
+
+    def _look_up(self, host: str, deadline: "_Deadline") -> Sequence[Address]:
+        """Resolve in a thread of its own, as a lookup cannot be interrupted. Raises `TimeoutError` at the deadline."""
+        if not self._lookups.acquire(timeout=deadline.left()):
+            raise TimeoutError
+        answer: Future[Sequence[Address]] = Future()
+
+        def look_up() -> None:
+            try:
+                answer.set_result(self._resolve(host))
+            except Exception as error:  # whatever it is, it belongs to the one who waits
+                answer.set_exception(error)
+            finally:
+                self._lookups.release()
+
+        threading.Thread(target=look_up, name="egress-lookup", daemon=True).start()
+        return answer.result(timeout=deadline.left())
+
+    def _open(self, target: Url, addresses: Sequence[Address], deadline: "_Deadline") -> "_Stream":
+        sock = _connect(addresses[:_MAX_TRIES], target.port, deadline)
+        if target.scheme == "https":
+            try:
+                sock.settimeout(deadline.left())
+                sock = self._tls.wrap_socket(sock, server_hostname=target.host)
+            except BaseException:
+                sock.close()
+                raise
+        return _Stream(sock, deadline)
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        # This one trusts the system's store, where operators keep their own authorities (or SSL_CERT_FILE names them),
+        # and certifi's, as slim images have no store. Reading them takes tens of milliseconds: once, when first needed.
+        context = httpcore.default_ssl_context()
+        context.set_alpn_protocols(["http/1.1"])
+        return context
+
+
+class _Deadline:
+    """One instant of the monotonic clock that every wait of a request is measured against."""
+
+    def __init__(self, at: float) -> None:
+        self._at = at
+
+    def left(self) -> float:
+        """Seconds, more than none. Raises `TimeoutError` when there are none."""
+        left = self._at - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        return left
+
+
+class _Stream(httpcore.NetworkStream):
+    """A connected socket that stops at the deadline. httpcore's own timeouts start anew with each read and write."""
+
+    def __init__(self, sock: socket.socket, deadline: _Deadline) -> None:
+        self._sock = sock
+        self._deadline = deadline
+        self.received = 0
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
+        if self.received > _MAX_WIRE_BYTES:
+            raise Failed("the answer has too much around its body (interim answers or chunk headers)")
+        self._sock.settimeout(self._deadline.left())
+        data = self._sock.recv(max_bytes)
+        self.received += len(data)
+        return data
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:
+        rest = memoryview(buffer)
+        while rest:
+            self._sock.settimeout(self._deadline.left())
+            try:
+                rest = rest[self._sock.send(rest) :]
+            except TimeoutError:
+                raise
+            except OSError as error:
+                # httpcore then looks for an answer that came before all was sent (a 413, say).
+                raise httpcore.WriteError from error
+
+    def close(self) -> None:
+        self._sock.close()
+
+
+def _connect(addresses: Sequence[Address], port: int, deadline: _Deadline) -> socket.socket:
+    """Try one after the other; each gets its share of the time that is left. Raises the last one's `OSError`."""
+    *others, last = addresses
+    for number, address in enumerate(others):
+        with contextlib.suppress(OSError):
+            return _connect_to(address, port, deadline.left() / (len(addresses) - number))
+    return _connect_to(last, port, deadline.left())
+
+
+def _connect_to(address: Address, port: int, seconds: float) -> socket.socket:
+    sock = socket.socket(socket.AF_INET if address.version == 4 else socket.AF_INET6, socket.SOCK_STREAM)
+    try:
+        sock.settimeout(seconds)
+        sock.connect((str(address), port))
+        # Headers and body leave in two writes: the second must not wait for the first to be acknowledged.
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def _header_lines(target: Url, headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
+    custom = {name.lower(): value for name, value in headers.items()}
+    if ours := sorted(_OUR_HEADERS & custom.keys()):
+        raise Failed(f"the header {ours[0]} cannot be set: remove it from the custom headers")
+    lines = {
+        "host": target.authority,
+        "user-agent": "Sagahold",
+        "accept": "*/*",
+        "accept-encoding": "identity",
+        # No reuse: receivers are many and calls to each are rare, and a kept connection would outlive its check.
+        "connection": "close",
+        **custom,
+    }
+    try:
+        return [(name.encode("ascii"), value.encode("ascii")) for name, value in lines.items()]
+    except UnicodeEncodeError:
+        raise Failed("a custom header is not ASCII: correct its name or value") from None
+
+
+def _exchange(
+    stream: _Stream, target: Url, lines: list[tuple[bytes, bytes]], body: bytes
+) -> tuple[int, bytes, str | None]:
+    """Send and read. The status stands though the body is longer than we care to read."""
+    url = httpcore.URL(scheme=target.scheme, host=target.host, port=target.port, target=target.target)
+    connection = httpcore.HTTP11Connection(origin=url.origin, stream=stream)
+    try:
+        with connection.stream("POST", url, headers=lines, content=body) as response:
+            excerpt, length = b"", 0
+            for chunk in response.iter_stream():
+                excerpt += chunk[: EXCERPT_BYTES - len(excerpt)]
+                length += len(chunk)
+                if length >= MAX_BODY_BYTES:
+                    break
+            return response.status, excerpt, _retry_after(response.headers)
+    except httpcore.LocalProtocolError:
+        # h11's own text would show the value.
+        raise Failed("a custom header has a name or value that HTTP does not allow: correct it") from None
+
+
+def _retry_after(headers: Sequence[tuple[bytes, bytes]]) -> str | None:
+    for name, value in headers:
+        if name.lower() == b"retry-after":
+            return value[:_MAX_RETRY_AFTER].decode("ascii", "replace")
+    return None
+
+
+def _reason(error: Exception, stream: _Stream | None) -> str:
+    """A short text from our own or the system's words, never from the receiver's."""
+    match error:
+        case ssl.SSLCertVerificationError():
+            return f"the TLS certificate is not trusted: {error.verify_message}"
+        case ssl.SSLError():
+            return f"TLS failed: {error.reason}"
+        case httpcore.RemoteProtocolError() if stream is not None and not stream.received:
+            return "the connection was closed without an answer"
+        case httpcore.RemoteProtocolError():
+            return "the answer is not HTTP/1.1, is cut off, or has more than 100 KiB of headers"
+        case OSError(errno=int(number)):
+            return f"the connection failed: {os.strerror(number).lower()}"
+    return "the connection failed"
