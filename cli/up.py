@@ -1,0 +1,70 @@
+"""`sagahold up`: the whole stack in the foreground, until Ctrl-C or SIGTERM."""
+
+import signal
+import time
+from pathlib import Path
+from types import FrameType
+
+import click
+from rich.console import Console
+
+from cli.stack import CancelledError, NotReadyError, Stack, StackError
+
+LOOK_SECONDS = 0.1
+
+
+class _StopRequest:
+    """Ctrl-C and SIGTERM set a flag and nothing else, so that no step of start or stop is cut in half."""
+
+    def __init__(self) -> None:
+        self.made = False
+        signal.signal(signal.SIGINT, self._make)
+        signal.signal(signal.SIGTERM, self._make)
+
+    def _make(self, number: int, frame: FrameType | None) -> None:
+        self.made = True
+
+
+@click.command()
+@click.option("--host", help="Address to listen on; default SAGAHOLD_HOST, else 127.0.0.1.")
+@click.option("--port", type=click.IntRange(1, 65_535), help="Default SAGAHOLD_PORT, else 8000.")
+@click.option("--data-dir", default=".sagahold", show_default=True, help="Where data, logs and first keys are kept.")
+@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Worker processes.")
+def up(host: str | None, port: int | None, data_dir: str, workers: int) -> None:
+    """Run everything on this machine: PostgreSQL, Redis, web, workers and beat.
+
+    Where DATABASE_URL or REDIS_URL is set, that server is used instead of starting one.
+    """
+    console = Console(soft_wrap=True, highlight=False, markup=False)
+    stop = _StopRequest()
+    stack = Stack(
+        Path(data_dir),
+        port=port,
+        workers=workers,
+        environ={"SAGAHOLD_HOST": host} if host else None,
+        say=console.print,
+        cancelled=lambda: stop.made,
+    )
+    try:
+        with stack:
+            console.print(f"Ready: {stack.url}", style="bold green")
+            console.print(f"Keys:  {stack.data.credentials_file}")
+            console.print(f"Logs:  {stack.data.logs}")
+            console.print("Ctrl-C stops everything.")
+            while not stop.made:
+                time.sleep(LOOK_SECONDS)
+            console.print("Stopping …")
+    except CancelledError:
+        return
+    except NotReadyError as error:
+        raise SystemExit(_told(error, *error.details, code=1)) from None
+    except StackError as error:
+        raise SystemExit(_told(error, code=2)) from None
+
+
+def _told(error: StackError, *details: str, code: int) -> int:
+    errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
+    errors.print(f"sagahold: {error}")
+    for line in details:
+        errors.print(f"  {line}")
+    return code
