@@ -2,6 +2,7 @@
 
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 
@@ -42,7 +43,7 @@ def up(host: str | None, port: int | None, data_dir: str, workers: int) -> None:
         port=port,
         workers=workers,
         environ={"SAGAHOLD_HOST": host} if host else None,
-        say=console.print,
+        say=lambda line: _news(console, line),
         cancelled=lambda: stop.made,
     )
     try:
@@ -60,6 +61,12 @@ def up(host: str | None, port: int | None, data_dir: str, workers: int) -> None:
         raise SystemExit(_told(error, *error.details, code=1)) from None
     except StackError as error:
         raise SystemExit(_told(error, code=2)) from None
+
+
+def _news(console: Console, line: str) -> None:
+    # Whoever read our output may be gone (`sagahold up | head`): the stack goes on.
+    with suppress(OSError, SystemExit):
+        console.print(line)
 
 
 def _told(error: StackError, *details: str, code: int) -> int:

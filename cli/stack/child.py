@@ -47,6 +47,8 @@ class Keeper:
         self._process = subprocess.Popen(
             [sys.executable, "-ISEu", str(Path(__file__).with_name("keeper.py"))],
             stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
             start_new_session=True,
             pass_fds=(lock_fd,),
         )
@@ -91,9 +93,9 @@ class Child:
     def spawn(self) -> None:
         """Start the process. Raises `StackError` when the program cannot be run at all."""
         program = self.program
-        if program.log.exists() and program.log.stat().st_size > LOG_BYTES:
-            program.log.replace(program.log.with_suffix(".log.1"))
         try:
+            if program.log.exists() and program.log.stat().st_size > LOG_BYTES:
+                program.log.replace(program.log.with_suffix(".log.1"))
             with program.log.open("ab") as log:
                 self._process = subprocess.Popen(
                     program.command,

@@ -2,10 +2,9 @@
 
 import os
 import signal
-import socket
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
 
@@ -14,6 +13,7 @@ from cli.stack.child import Program
 from cli.stack.datadir import DataDir
 from cli.stack.errors import NotReadyError, StackError
 from cli.stack.first_keys import first_keys
+from cli.stack.ports import free_port, refuse_port_in_use
 from cli.stack.postgres import PostgresServer
 from cli.stack.procfile import PROCFILE, read_procfile, shell_command
 from cli.stack.readiness import Readiness
@@ -71,24 +71,24 @@ class Stack:
         self._programs: dict[str, Program] = {}
 
     def __enter__(self) -> "Stack":
-        self.data.open()
         try:
-            self._prepare()
-            self._supervisor = Supervisor(self.data.lock_fd, self._say)
-        except BaseException:
-            self.data.close()
-            raise
-        try:
-            self._start()
-        except BaseException:
-            self._stop()
-            raise
+            with ExitStack() as undo:
+                self.data.open()
+                undo.callback(self.data.close)
+                self._prepare()
+                self._supervisor = Supervisor(self.data.lock_fd, self._say)
+                undo.callback(self._supervisor.close)
+                undo.callback(self._stop)
+                self._start()
+                self._undo = undo.pop_all()
+        except OSError as error:
+            raise StackError(f"cannot start: {error}; the data directory is {self.data.path}") from error
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._stop()
+        self._undo.close()
 
     @property
     def url(self) -> str:
@@ -146,7 +146,7 @@ class Stack:
         environ["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), environ.get("PATH", os.defpath)))
         if self._port is not None:
             host = environ.get("SAGAHOLD_HOST") or "127.0.0.1"
-            environ["SAGAHOLD_PORT"] = str(self._port or _free_port(host))
+            environ["SAGAHOLD_PORT"] = str(self._port or free_port(host))
         plain = dict(environ)
         if not environ.get("DATABASE_URL"):
             postgres = PostgresServer(self.data, plain)
@@ -160,9 +160,11 @@ class Stack:
             self.settings = settings.load(environ)
         except settings.SettingsError as error:
             raise StackError(str(error)) from None
+        # Links in documents must lead somewhere, also where the server listens on every address.
+        environ["SAGAHOLD_PUBLIC_URL"] = environ.get("SAGAHOLD_PUBLIC_URL") or self.url
         if self._processes:
             self._commands = read_procfile(self._procfile)
-            _refuse_port_in_use(self.settings.host, self.settings.port)
+            refuse_port_in_use(self.settings.host, self.settings.port)
 
     def _start(self) -> None:
         self._start_servers()
@@ -229,32 +231,3 @@ class Stack:
         supervisor.stop(front, FRONT_STOP_SECONDS)
         supervisor.stop(workers, WORKER_STOP_SECONDS)
         supervisor.stop(servers, SERVER_STOP_SECONDS)
-        supervisor.close()
-        self.data.close()
-
-
-def _free_port(host: str) -> int:
-    with closing(_bound(host, 0)) as bound:
-        port: int = bound.getsockname()[1]
-        return port
-
-
-def _refuse_port_in_use(host: str, port: int) -> None:
-    """The web server shares ports among its processes and would join a stranger's in silence."""
-    try:
-        _bound(host, port).close()
-    except OSError as error:
-        raise StackError(f"cannot listen on {host} port {port}: {error.strerror}; give another --port") from None
-
-
-def _bound(host: str, port: int) -> socket.socket:
-    family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
-    bound = socket.socket(family, kind, protocol)
-    try:
-        # Connections of an earlier run that linger do not count; a listening socket does.
-        bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        bound.bind(address)
-    except OSError:
-        bound.close()
-        raise
-    return bound

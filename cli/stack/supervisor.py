@@ -49,9 +49,12 @@ class Supervisor:
             child.kill()
             status = child.bury()
         if not finished:
-            raise NotReadyError(f"{program.name} did not end within {within:.0f} s", program.last_lines())
-        if status:
-            raise NotReadyError(f"{program.name} failed ({_ending(status)})", program.last_lines())
+            what = f"did not end within {within:.0f} s"
+        elif status:
+            what = f"failed ({_ending(status)})"
+        else:
+            return
+        raise NotReadyError(f"{program.name} {what}; its log is {program.log}", program.last_lines())
 
     def stop(self, names: Iterable[str], within: float) -> None:
         """Ask them to end, all at once; after `within` seconds (0: now) kill what is left, with its process group."""

@@ -1,0 +1,249 @@
+"""The embedded stack from below: real servers, and a Procfile of small programs under the real supervisor."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import psutil
+import psycopg2
+import pytest
+import redis
+
+from cli.stack import NotReadyError, Stack, StackError
+from cli.stack.child import Program
+from cli.stack.datadir import DataDir
+from cli.stack.postgres import MISSING as NO_POSTGRES
+from cli.stack.postgres import PostgresServer
+from cli.stack.procfile import read_procfile
+from cli.stack.redis import MISSING as NO_REDIS
+from cli.stack.redis import RedisServer
+from cli.stack.supervisor import Supervisor
+from cli.stack.waiting import wait_until
+
+EMBEDDED = {"DATABASE_URL": "", "REDIS_URL": ""}
+SECONDS = 20.0
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    assert wait_until(condition, SECONDS)
+
+
+def gone(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
+def query(stack: Stack, statement: str) -> str:
+    with closing(psycopg2.connect(stack.database_url)) as connection, connection, connection.cursor() as cursor:
+        cursor.execute(statement)
+        return str(cursor.fetchone()[0]) if cursor.description else ""
+
+
+@pytest.fixture(scope="module")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    # To libpq a comma in a socket's path means a second host.
+    folder = tmp_path_factory.mktemp("servers") / "odd, 'as' %20"
+    with Stack(folder, processes=False, environ=EMBEDDED) as stack:
+        yield stack
+
+
+class TestServers:
+    def test_both_servers_answer_and_keep_what_they_are_told(self, stack: Stack) -> None:
+        assert query(stack, "SHOW fsync") == "on"
+        with redis.Redis.from_url(stack.redis_url) as client:
+            assert client.config_get("append*") | client.config_get("maxmemory-policy") == {
+                "appendonly": "yes",
+                "appendfsync": "everysec",
+                "appendfilename": "appendonly.aof",
+                "maxmemory-policy": "noeviction",
+            }
+
+    def test_nobody_else_may_look_in(self, stack: Stack) -> None:
+        for folder in (stack.data.path, stack.data.sockets, stack.data.postgres, stack.data.redis):
+            assert folder.stat().st_mode & 0o077 == 0
+
+    @pytest.mark.parametrize("within", [0.0, 5.0], ids=["crash", "fast"])
+    def test_postgres_stopped_and_started_has_all_that_was_committed(self, stack: Stack, within: float) -> None:
+        query(stack, f"CREATE TABLE kept_{within:.0f} AS SELECT 7 AS seven")
+        stack.stop_process("postgres", within)
+        with pytest.raises(psycopg2.OperationalError):
+            query(stack, "SELECT 1")
+        stack.start_process("postgres")
+        assert query(stack, f"SELECT seven FROM kept_{within:.0f}") == "7"
+
+    def test_killed_servers_come_back_by_themselves(self, stack: Stack) -> None:
+        before = {name: stack.pid(name) for name in ("postgres", "redis")}
+        for name in before:
+            stack.kill(name)
+        for name, pid in before.items():
+            eventually(lambda name=name, pid=pid: stack.pid(name) not in (None, pid) and stack._servers[name].ready())
+
+    def test_the_directory_is_taken(self, stack: Stack) -> None:
+        with pytest.raises(StackError, match=f"pid {os.getpid()}"), Stack(stack.data.path, processes=False):
+            pytest.fail("two stacks on one directory")
+
+
+def test_a_kill_of_everything_leaves_a_directory_that_starts_again(tmp_path: Path) -> None:
+    """Also where some process has the number that the dead server's pid file names, as in a restarted container."""
+    with Stack(tmp_path / "data", processes=False, environ=EMBEDDED) as stack:
+        query(stack, "CREATE TABLE kept AS SELECT 7 AS seven")
+        pid_file = stack.data.postgres / "postmaster.pid"
+        left_over = pid_file.read_text()
+        stack.stop_process("postgres", within=0)
+    half_made = stack.data.path / "pg.new"
+    half_made.mkdir()
+    (half_made / "PG_VERSION").touch()
+    with subprocess.Popen(["sleep", "600"], user=stack.data.postgres.stat().st_uid) as bystander:
+        pid_file.write_text(re.sub(r"^\d+", str(bystander.pid), left_over))
+        try:
+            with Stack(stack.data.path, processes=False, environ=EMBEDDED) as again:
+                assert query(again, "SELECT seven FROM kept") == "7"
+        finally:
+            bystander.kill()
+    assert not half_made.exists()
+
+
+def test_no_directory_is_opened_for_the_server_and_it_is_not_root(tmp_path: Path) -> None:
+    """Which matters when root starts the stack: the server then runs as somebody whom a 0700 parent keeps out."""
+    outer = tmp_path / "closed"
+    outer.mkdir(mode=0o700)
+    # And so long a path that no socket can live below it.
+    with Stack(outer / ("data" * 25), processes=False, environ=EMBEDDED) as stack:
+        server = psutil.Process(stack.pid("postgres"))
+        assert server.uids().real != 0
+        assert query(stack, "SELECT 1") == "1"
+    assert outer.stat().st_mode & 0o777 == 0o700
+    assert outer.stat().st_uid == os.geteuid()
+
+
+def test_a_directory_with_something_else_in_it_is_left_alone(tmp_path: Path) -> None:
+    tmp_path.chmod(0o755)
+    (tmp_path / "thesis.txt").touch()
+    with pytest.raises(StackError, match="neither empty nor"), Stack(tmp_path, processes=False):
+        pytest.fail("started")
+    assert tmp_path.stat().st_mode & 0o777 == 0o755
+
+
+def test_no_server_to_be_found_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("postgres", "redis"):
+        monkeypatch.setattr(f"cli.stack.{module}.find_spec", lambda name: None)
+    monkeypatch.setattr("cli.stack.postgres.PLACES", ())
+    monkeypatch.setenv("PATH", str(tmp_path))
+    data = DataDir(tmp_path / "data")
+    with pytest.raises(StackError, match=re.escape(NO_POSTGRES)):
+        PostgresServer(data, {})
+    with pytest.raises(StackError, match=re.escape(NO_REDIS)):
+        RedisServer(data, {})
+    assert "\n" not in NO_POSTGRES + NO_REDIS
+
+
+def test_a_cluster_of_another_version_is_not_touched(tmp_path: Path) -> None:
+    data = DataDir(tmp_path)
+    data.postgres.mkdir()
+    (data.postgres / "PG_VERSION").write_text("9\n")
+    with pytest.raises(StackError, match="made by PostgreSQL 9, here is only"):
+        PostgresServer(data, {})
+
+
+def test_the_procfile_says_which_line_is_wrong(tmp_path: Path) -> None:
+    procfile = tmp_path / "Procfile"
+    procfile.write_text("# fine\nweb: serve --port ${PORT:-1}\n\nnonsense\n")
+    with pytest.raises(StackError, match="line 4"):
+        read_procfile(procfile)
+    procfile.write_text("web: one\nweb: two\n")
+    with pytest.raises(StackError, match="line 2"):
+        read_procfile(procfile)
+
+
+class TestSupervisor:
+    """With programs of a few lines; each tells its process and its child's by its log."""
+
+    @pytest.fixture
+    def news(self) -> list[str]:
+        return []
+
+    @pytest.fixture
+    def supervisor(self, tmp_path: Path, news: list[str]) -> Iterator[Supervisor]:
+        data = DataDir(tmp_path / "data")
+        data.open()
+        supervisor = Supervisor(data.lock_fd, news.append)
+        yield supervisor
+        supervisor.stop(supervisor.names(), 0)
+        supervisor.close()
+        data.close()
+
+    def program(self, tmp_path: Path, script: str) -> Program:
+        command = (sys.executable, "-uc", f"import os, signal, subprocess, sys; nap = ['sleep', '600']\n{script}")
+        return Program("thing", "thing", command, os.environ, tmp_path, tmp_path / "thing.log")
+
+    def pids(self, program: Program, count: int) -> list[int]:
+        eventually(lambda: program.log.exists() and len(program.log.read_text().split()) >= count)
+        return [int(word) for word in program.log.read_text().split()[-count:]]
+
+    PARENT = "child = subprocess.Popen(nap); print(os.getpid(), child.pid); child.wait()"
+    STUBBORN = "signal.signal(signal.SIGTERM, signal.SIG_IGN); " + PARENT
+
+    def test_the_dead_is_replaced_and_leaves_no_child_behind(
+        self, supervisor: Supervisor, tmp_path: Path, news: list[str]
+    ) -> None:
+        program = self.program(tmp_path, self.PARENT)
+        supervisor.start(program)
+        parent, child = self.pids(program, 2)
+        supervisor.kill("thing", signal.SIGKILL)
+        eventually(lambda: supervisor.pid("thing") not in (None, parent))
+        eventually(lambda: gone(child))
+        assert re.match(r"thing ended \(killed by SIGKILL\), restarting in 0.25 s", news[0])
+
+    def test_one_that_cannot_run_is_tried_more_and_more_seldom(
+        self, supervisor: Supervisor, tmp_path: Path, news: list[str]
+    ) -> None:
+        supervisor.start(self.program(tmp_path, "sys.exit('no such table')"))
+        eventually(lambda: len(news) >= 3)
+        assert [re.search(r"restarting in (\S+) s", line)[1] for line in news[:3]] == ["0.25", "0.5", "1"]
+        assert all(line.endswith("it said: no such table") for line in news)
+
+    def test_who_does_not_stop_is_killed_with_its_children(
+        self, supervisor: Supervisor, tmp_path: Path, news: list[str]
+    ) -> None:
+        program = self.program(tmp_path, self.STUBBORN)
+        supervisor.start(program)
+        parent, child = self.pids(program, 2)
+        supervisor.stop(["thing"], 0.5)
+        eventually(lambda: gone(parent) and gone(child))
+        assert news == ["thing did not end in time and was killed"]
+        assert supervisor.names() == []
+
+    def test_a_failed_release_tells_the_end_of_its_log(self, supervisor: Supervisor, tmp_path: Path) -> None:
+        program = self.program(tmp_path, "print('one'); print(); sys.exit('two')")
+        with pytest.raises(NotReadyError, match="exit status 1") as caught:
+            supervisor.run(program, SECONDS, lambda: False)
+        assert caught.value.details == ["one", "two"]
+
+    def test_a_killed_supervisor_takes_the_rest_with_it(self, tmp_path: Path) -> None:
+        """Its children, theirs, and what ignores a polite signal; then the directory is free."""
+        program = self.program(tmp_path, self.STUBBORN)
+        code = (
+            "import sys, time, os\nfrom pathlib import Path\n"
+            "from cli.stack.child import Program\nfrom cli.stack.datadir import DataDir\n"
+            "from cli.stack.supervisor import Supervisor\n"
+            "folder = Path(sys.argv[1])\ndata = DataDir(folder / 'data')\ndata.open()\n"
+            "supervisor = Supervisor(data.lock_fd, print)\n"
+            "log = folder / 'thing.log'\n"
+            "supervisor.start(Program('thing', 'thing', tuple(sys.argv[2:]), os.environ, folder, log))\n"
+            "time.sleep(600)\n"
+        )
+        with subprocess.Popen([sys.executable, "-c", code, str(tmp_path), *program.command]) as owner:
+            parent, child = self.pids(program, 2)
+            owner.kill()
+        data = DataDir(tmp_path / "data")
+        data.open()
+        data.close()
+        assert gone(parent)
+        eventually(lambda: gone(child))
