@@ -1,0 +1,67 @@
+"""Publishes what a commit has set off, on a thread of its own: no request and no task waits for Redis.
+
+When Redis is slow or away, signals are dropped, not queued up: the rows behind them are found by a sweep.
+"""
+
+import logging
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
+from uuid import UUID
+
+log = logging.getLogger(__name__)
+
+HintT = TypeVar("HintT")
+
+# Signals that may wait for the publishing thread; beyond that Redis is not keeping up, and sweeps serve better.
+CAPACITY = 10_000
+# How long a process that ends may take to send what it still has. Seconds.
+CLOSE_WITHIN = 2.0
+# One warning in so many failures: while Redis is away there is one a commit.
+WARN_EVERY = 100
+
+
+class SignalThread(Generic[HintT]):
+    """Args:
+    send_hint: hands one hint to the task queue. May raise.
+    send_wakes: wakes the requests that wait for these ids. May raise.
+    """
+
+    def __init__(self, send_hint: Callable[[HintT], None], send_wakes: Callable[[Sequence[UUID]], None]) -> None:
+        self._send_hint = send_hint
+        self._send_wakes = send_wakes
+        self._queue: queue.Queue[tuple[Sequence[HintT], Sequence[UUID]] | None] = queue.Queue(CAPACITY)
+        self._failures = 0
+        self._thread = threading.Thread(target=self._run, name="signals", daemon=True)
+        self._thread.start()
+
+    def publish(self, hints: Sequence[HintT], wakes: Sequence[UUID]) -> None:
+        try:
+            self._queue.put_nowait((hints, wakes))
+        except queue.Full:
+            self._failed("the queue of signals is full")
+
+    def close(self) -> None:
+        try:
+            self._queue.put_nowait(None)
+        except queue.Full:
+            return
+        self._thread.join(CLOSE_WITHIN)
+
+    def _run(self) -> None:
+        while (item := self._queue.get()) is not None:
+            hints, wakes = item
+            try:
+                # The waiting agent first: a worker is not in a hurry of milliseconds.
+                if wakes:
+                    self._send_wakes(wakes)
+                for hint in hints:
+                    self._send_hint(hint)
+            except Exception as error:  # whatever Redis or the queue's client throws: the rows are safe
+                self._failed(f"{type(error).__name__}: {error}")
+
+    def _failed(self, reason: str) -> None:
+        if self._failures % WARN_EVERY == 0:
+            log.warning("signals not sent, sweeps will find the work: %s", reason)
+        self._failures += 1

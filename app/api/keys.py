@@ -1,0 +1,51 @@
+"""/v1/keys: an admin makes, lists and revokes API keys."""
+
+from typing import Any
+
+from flask import Response, g
+from flask_smorest import Blueprint
+
+from app.api.paging import list_document, page
+from app.deps import deps
+from app.operation import answer, created, once, operation
+from app.schemas.fields import PageQuery
+from app.schemas.keys import KeyPageSchema, KeySchema, KeyWithSecretSchema, NewKeySchema
+from domain.access import Permission
+from services import keys as use_cases
+from services.keys import NewKey
+
+keys = Blueprint("keys", __name__, url_prefix="/v1/keys", description="API keys, shown once and stored as a hash")
+
+
+@operation(
+    keys,
+    "POST",
+    "",
+    permission=Permission.KEY_MANAGE,
+    body=NewKeySchema,
+    answers={201: KeyWithSecretSchema, 200: KeyWithSecretSchema},
+    creates=True,
+)
+def create_key(body: dict[str, Any]) -> Response:
+    """Make a key; it is shown this once"""
+    new = NewKey(body["name"], body["role"], tuple(body["namespaces"]), body["expires_at"])
+    return created(*use_cases.create_key(deps().store, g.principal, new, once()))
+
+
+@operation(keys, "GET", "", permission=Permission.KEY_MANAGE, query=PageQuery, answers={200: KeyPageSchema})
+def list_keys(query: dict[str, Any]) -> Response:
+    """List keys, the newest first"""
+    return answer(list_document(use_cases.list_keys(deps().store, g.principal, page(query)), lambda key: key))
+
+
+@operation(
+    keys,
+    "POST",
+    "/<key_id>/revoke",
+    permission=Permission.KEY_MANAGE,
+    answers={200: KeySchema},
+    refuses=(404,),
+)
+def revoke_key(key_id: str) -> Response:
+    """Revoke a key: effective everywhere within 5 s"""
+    return answer(use_cases.revoke_key(deps().store, g.principal, key_id))

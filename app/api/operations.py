@@ -1,0 +1,62 @@
+"""/healthz, /readyz, /metrics and /v1/health: for those who run it."""
+
+from typing import Any
+
+from flask import Response
+from flask_smorest import Blueprint
+from marshmallow import Schema, fields
+
+from app.deps import deps
+from app.metrics import exposition
+from app.operation import answer, operation
+from app.problems import problem
+from domain.access import Permission
+from services.health import readiness
+
+operations = Blueprint("operations", __name__, description="Is it alive, is it ready, what is it doing")
+
+
+class HealthSchema(Schema):
+    status = fields.String(required=True)
+
+
+class ReadySchema(HealthSchema):
+    checks = fields.Dict(required=True)
+
+
+@operation(operations, "GET", "/healthz", permission=None, answers={200: HealthSchema})
+def healthz() -> Response:
+    """This process lives"""
+    return answer({"status": "ok"})
+
+
+@operation(operations, "GET", "/v1/health", permission=None, answers={200: HealthSchema})
+def health() -> Response:
+    """The API answers"""
+    return answer({"status": "ok"})
+
+
+@operation(operations, "GET", "/readyz", permission=None, answers={200: ReadySchema})
+def readyz() -> Response:
+    """Database, migrations, broker and workers are there; 503 says what is not"""
+    found = readiness(deps().store, deps().revision)
+    broker = deps().broker_answers()
+    checks: dict[str, Any] = {
+        "database": found.database,
+        "migrations": found.migrated,
+        "broker": broker,
+        "workers": found.workers,
+    }
+    missing = [name for name, good in checks.items() if not good]
+    if missing:
+        return problem(
+            503, "NOT_READY", f"not ready: {', '.join(missing)}", headers={"Retry-After": "2"}, checks=checks
+        )
+    return answer({"status": "ok", "checks": checks})
+
+
+@operation(operations, "GET", "/metrics", permission=Permission.METRICS_READ, answers={200: None})
+def metrics() -> Response:
+    """Prometheus metrics (key of an operator)"""
+    body, content_type = exposition(deps())
+    return Response(body, content_type=content_type)

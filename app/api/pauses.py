@@ -1,0 +1,170 @@
+"""/api/pause: an agent holds its action, a person decides it."""
+
+from datetime import timedelta
+from typing import Any
+
+from flask import Response, g, request
+from flask_smorest import Blueprint
+
+from app.api.paging import list_document, page
+from app.deps import deps
+from app.events import event_stream
+from app.hold import hold
+from app.operation import answer, created, once, operation
+from app.schemas.pauses import (
+    ApproveSchema,
+    CancelSchema,
+    PauseDraftSchema,
+    PauseListQuery,
+    PausePageSchema,
+    PauseQuery,
+    PauseSchema,
+    RejectSchema,
+)
+from domain.access import Permission
+from domain.document import pause_document
+from domain.draft import Draft
+from domain.errors import Fault, Invalid
+from domain.pause import Approve, Cancel, Pause, Reject
+from services import pauses as use_cases
+from services.pauses import Filter, actor
+
+pauses = Blueprint("pauses", __name__, url_prefix="/api", description="Hold an action until a person has decided")
+
+
+@operation(
+    pauses,
+    "POST",
+    "/pause",
+    permission=Permission.PAUSE_CREATE,
+    body=PauseDraftSchema,
+    answers={201: PauseSchema, 200: PauseSchema},
+    creates=True,
+)
+def create_pause(body: dict[str, Any]) -> Response:
+    """Hold an action for review"""
+    draft = Draft(
+        namespace=body.get("namespace", g.principal.own_namespace),
+        action=body["action"],
+        expires=_expiry(body),
+        on_timeout=body["on_timeout"],
+        priority=body["priority"],
+        tags=tuple(body["tags"]),
+        **{name: body.get(name) for name in _OPTIONAL},
+    )
+    document, replayed = use_cases.create_pause(deps().store, g.principal, draft, once())
+    return created(document, replayed, document["statusUrl"])
+
+
+_OPTIONAL = ("context", "arguments", "callback_url", "review", "response_schema", "metadata")
+
+
+@operation(
+    pauses,
+    "GET",
+    "/pause",
+    permission=Permission.PAUSE_READ,
+    query=PauseListQuery,
+    answers={200: PausePageSchema},
+)
+def list_pauses(query: dict[str, Any]) -> Response:
+    """List pauses, the newest first"""
+    wanted = page(query)
+    found = use_cases.list_pauses(deps().store, g.principal, Filter(**query), wanted)
+    return answer(list_document(found, _document))
+
+
+@operation(
+    pauses,
+    "GET",
+    "/pause/<watch_id>",
+    permission=Permission.PAUSE_READ,
+    query=PauseQuery,
+    answers={200: PauseSchema, 304: None},
+    refuses=(404,),
+)
+def get_pause(query: dict[str, Any], watch_id: str) -> Response:
+    """Read a pause, or wait until it is resolved (`?wait=60`)"""
+    pause, held = hold(watch_id, query["wait"])
+    response = answer(_document(pause))
+    response.set_etag(f"{pause.revision}-{pause.status}")
+    if not held:
+        # This process holds as many requests as it can: the client is told to poll instead.
+        response.headers["Retry-After"] = "2"
+    response.make_conditional(request)
+    return response
+
+
+@operation(
+    pauses,
+    "GET",
+    "/pause/<watch_id>/events",
+    permission=Permission.PAUSE_READ,
+    answers={200: None},
+    refuses=(404,),
+)
+def stream_pause_events(watch_id: str) -> Response:
+    """Follow a pause as Server-Sent Events, resumable with `Last-Event-ID`"""
+    return event_stream(watch_id, request.headers.get("Last-Event-ID"))
+
+
+@operation(
+    pauses,
+    "POST",
+    "/pause/<watch_id>/approve",
+    permission=Permission.PAUSE_DECIDE,
+    body=ApproveSchema,
+    answers={200: PauseSchema},
+    refuses=(404, 409),
+)
+def approve_pause(body: dict[str, Any], watch_id: str) -> Response:
+    """Approve (or, with `decision`, reject)"""
+    decision, arguments = body.pop("decision"), body.pop("arguments", None)
+    if decision == "approve":
+        return _decide(watch_id, Approve(actor(g.principal), arguments=arguments, **body))
+    if arguments is not None:
+        raise Invalid([Fault("arguments", "are not executed when the decision is to reject")])
+    return _decide(watch_id, Reject(actor(g.principal), **body))
+
+
+@operation(
+    pauses,
+    "POST",
+    "/pause/<watch_id>/reject",
+    permission=Permission.PAUSE_DECIDE,
+    body=RejectSchema,
+    answers={200: PauseSchema},
+    refuses=(404, 409),
+)
+def reject_pause(body: dict[str, Any], watch_id: str) -> Response:
+    """Reject"""
+    return _decide(watch_id, Reject(actor(g.principal), **body))
+
+
+@operation(
+    pauses,
+    "POST",
+    "/pause/<watch_id>/cancel",
+    permission=Permission.PAUSE_CANCEL,
+    body=CancelSchema,
+    answers={200: PauseSchema},
+    refuses=(404, 409),
+)
+def cancel_pause(body: dict[str, Any], watch_id: str) -> Response:
+    """Take the request back (its creator)"""
+    return _decide(watch_id, Cancel(actor(g.principal), **body))
+
+
+def _decide(watch_id: str, command: Approve | Reject | Cancel) -> Response:
+    return answer(use_cases.decide_pause(deps().store, g.principal, watch_id, command))
+
+
+def _document(pause: Pause) -> dict[str, Any]:
+    return pause_document(pause, deps().store.public_url)
+
+
+def _expiry(body: dict[str, Any]) -> Any:
+    if "expires_at" in body:
+        return body["expires_at"]
+    seconds = body.get("expires_in", deps().pause_expires_in)
+    return None if seconds is None else timedelta(seconds=seconds)

@@ -1,0 +1,194 @@
+"""/v1/webhooks: endpoints (admin), deliveries (operator), and the secret that signs callbacks."""
+
+from typing import Any
+
+from flask import Response, g
+from flask_smorest import Blueprint
+
+from app.api.paging import list_document, page
+from app.deps import deps
+from app.operation import answer, created, once, operation
+from app.schemas.fields import PageQuery
+from app.schemas.webhooks import (
+    DeliveryListQuery,
+    DeliveryPageSchema,
+    DeliverySchema,
+    DeliveryWithAttemptsSchema,
+    EndpointChangeSchema,
+    EndpointPageSchema,
+    EndpointSchema,
+    EndpointWithSecretSchema,
+    NamespaceQuery,
+    NewEndpointSchema,
+    RecoveredSchema,
+    RecoverSchema,
+    SecretSchema,
+    TestSentSchema,
+)
+from domain.access import Permission
+from services import deliveries, endpoints, signing
+from services.deliveries import DeliveryFilter
+from services.endpoints import EndpointChange
+
+webhooks = Blueprint(
+    "webhooks", __name__, url_prefix="/v1/webhooks", description="Signed messages to your servers (Standard Webhooks)"
+)
+MANAGE, DELIVERIES, SECRET = Permission.ENDPOINT_MANAGE, Permission.DELIVERY_MANAGE, Permission.SIGNING_SECRET_READ
+
+
+@operation(
+    webhooks,
+    "POST",
+    "/endpoints",
+    permission=MANAGE,
+    body=NewEndpointSchema,
+    answers={201: EndpointWithSecretSchema, 200: EndpointWithSecretSchema},
+    creates=True,
+)
+def create_endpoint(body: dict[str, Any]) -> Response:
+    """Add an endpoint; its secret is shown this once"""
+    return created(*endpoints.create_endpoint(deps().store, g.principal, _change(body), once()))
+
+
+@operation(webhooks, "GET", "/endpoints", permission=MANAGE, query=PageQuery, answers={200: EndpointPageSchema})
+def list_endpoints(query: dict[str, Any]) -> Response:
+    """List endpoints, the newest first"""
+    found = endpoints.list_endpoints(deps().store, g.principal, page(query))
+    return answer(list_document(found, lambda endpoint: endpoint))
+
+
+@operation(
+    webhooks, "GET", "/endpoints/<endpoint_id>", permission=MANAGE, answers={200: EndpointSchema}, refuses=(404,)
+)
+def get_endpoint(endpoint_id: str) -> Response:
+    """Read an endpoint"""
+    return answer(endpoints.get_endpoint(deps().store, g.principal, endpoint_id))
+
+
+@operation(
+    webhooks,
+    "PATCH",
+    "/endpoints/<endpoint_id>",
+    permission=MANAGE,
+    body=EndpointChangeSchema,
+    answers={200: EndpointSchema},
+    refuses=(404,),
+)
+def change_endpoint(body: dict[str, Any], endpoint_id: str) -> Response:
+    """Change an endpoint, disable or enable it"""
+    return answer(endpoints.change_endpoint(deps().store, g.principal, endpoint_id, _change(body)))
+
+
+@operation(webhooks, "DELETE", "/endpoints/<endpoint_id>", permission=MANAGE, answers={204: None}, refuses=(404,))
+def delete_endpoint(endpoint_id: str) -> Response:
+    """Remove an endpoint; its deliveries stay readable"""
+    endpoints.delete_endpoint(deps().store, g.principal, endpoint_id)
+    return Response(status=204)
+
+
+@operation(
+    webhooks,
+    "POST",
+    "/endpoints/<endpoint_id>/rotate-secret",
+    permission=MANAGE,
+    answers={200: EndpointWithSecretSchema},
+    refuses=(404,),
+)
+def rotate_endpoint_secret(endpoint_id: str) -> Response:
+    """Make a new secret; for 24 hours both sign"""
+    return answer(endpoints.rotate_endpoint_secret(deps().store, g.principal, endpoint_id))
+
+
+@operation(
+    webhooks,
+    "POST",
+    "/endpoints/<endpoint_id>/test",
+    permission=DELIVERIES,
+    answers={202: TestSentSchema},
+    refuses=(404, 409),
+)
+def test_endpoint(endpoint_id: str) -> Response:
+    """Send a `webhook.test`; the delivery tells how it went"""
+    return answer(endpoints.test_endpoint(deps().store, g.principal, endpoint_id), 202)
+
+
+@operation(
+    webhooks,
+    "POST",
+    "/endpoints/<endpoint_id>/recover",
+    permission=DELIVERIES,
+    body=RecoverSchema,
+    answers={202: RecoveredSchema},
+    refuses=(404, 409),
+)
+def recover_endpoint(body: dict[str, Any], endpoint_id: str) -> Response:
+    """Send again everything since then that the endpoint did not get"""
+    recovered = deliveries.recover(deps().store, g.principal, endpoint_id, body["since"])
+    return answer({"recovered": recovered}, 202)
+
+
+@operation(
+    webhooks,
+    "GET",
+    "/deliveries",
+    permission=DELIVERIES,
+    query=DeliveryListQuery,
+    answers={200: DeliveryPageSchema},
+)
+def list_deliveries(query: dict[str, Any]) -> Response:
+    """List deliveries, the newest first"""
+    wanted = page(query)
+    found = deliveries.list_deliveries(deps().store, g.principal, DeliveryFilter(**query), wanted)
+    return answer(list_document(found, lambda delivery: delivery))
+
+
+@operation(
+    webhooks,
+    "GET",
+    "/deliveries/<delivery_id>",
+    permission=DELIVERIES,
+    answers={200: DeliveryWithAttemptsSchema},
+    refuses=(404,),
+)
+def get_delivery(delivery_id: str) -> Response:
+    """Read a delivery with every attempt"""
+    return answer(deliveries.get_delivery(deps().store, g.principal, delivery_id))
+
+
+@operation(
+    webhooks,
+    "POST",
+    "/deliveries/<delivery_id>/redeliver",
+    permission=DELIVERIES,
+    answers={202: DeliverySchema},
+    refuses=(404, 409),
+)
+def redeliver(delivery_id: str) -> Response:
+    """Send it again now, under the same webhook-id"""
+    return answer(deliveries.redeliver(deps().store, g.principal, delivery_id), 202)
+
+
+@operation(webhooks, "GET", "/signing-secret", permission=SECRET, query=NamespaceQuery, answers={200: SecretSchema})
+def get_signing_secret(query: dict[str, Any]) -> Response:
+    """The secret that signs the callbacks of a namespace's pauses"""
+    namespace = query.get("namespace", g.principal.own_namespace)
+    return answer({"secret": signing.namespace_secret(deps().store, g.principal, namespace)})
+
+
+@operation(
+    webhooks,
+    "POST",
+    "/signing-secret/rotate",
+    permission=MANAGE,
+    query=NamespaceQuery,
+    answers={200: SecretSchema},
+)
+def rotate_signing_secret(query: dict[str, Any]) -> Response:
+    """Make a new secret for a namespace's callbacks; for 24 hours both sign"""
+    namespace = query.get("namespace", g.principal.own_namespace)
+    return answer({"secret": signing.rotate_namespace_secret(deps().store, g.principal, namespace)})
+
+
+def _change(body: dict[str, Any]) -> EndpointChange:
+    fixed: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in body.items()}
+    return EndpointChange(**fixed)

@@ -1,0 +1,36 @@
+"""What views work with. `create_app` is given it; nothing here is global."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import cast
+
+from flask import current_app
+
+from adapters.wake import Waker
+from app.key_cache import KeyCache
+from services.transaction import Store
+
+
+@dataclass(frozen=True, slots=True)
+class Deps:
+    """
+    Attributes:
+        anonymous_role: requests without a key act with it (loopback only); None refuses them.
+        pause_expires_in: seconds after which a pause expires that does not say when.
+        max_waiters: requests that this process holds at once.
+        revision: the migration that this code was written for.
+        broker_answers: whether the queue's broker answers now.
+    """
+
+    store: Store
+    waker: Waker
+    keys: KeyCache
+    anonymous_role: str | None
+    pause_expires_in: int
+    max_waiters: int
+    revision: str
+    broker_answers: Callable[[], bool]
+
+
+def deps() -> Deps:
+    return cast(Deps, current_app.extensions["sagahold"])

@@ -1,0 +1,32 @@
+"""Held requests: answered when the pause is resolved, or when the time is up. A held request has a thread, no database
+connection and no timer; the process's one subscription wakes it."""
+
+import time
+
+from flask import g
+
+from app.deps import deps
+from domain.pause import Pause, Status
+from services.pauses import get_pause
+
+
+def hold(watch_id: str, seconds: float) -> tuple[Pause, bool]:
+    """The pause as it is when the wait is over; False when there was no room to wait."""
+    waker, until = deps().waker, time.monotonic() + seconds
+    pause = get_pause(deps().store, g.principal, watch_id)
+    if seconds == 0 or pause.status is not Status.PENDING:
+        return pause, True
+    if not has_room():
+        return pause, False
+    with waker.listening(pause.id) as changed:
+        # Looked at again after listening began: a change in between is not missed.
+        pause = get_pause(deps().store, g.principal, watch_id)
+        while pause.status is Status.PENDING and not waker.stopped and (left := until - time.monotonic()) > 0:
+            if changed.wait(left):
+                changed.clear()
+                pause = get_pause(deps().store, g.principal, watch_id)
+    return pause, True
+
+
+def has_room() -> bool:
+    return deps().waker.waiting < deps().max_waiters

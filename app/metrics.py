@@ -1,0 +1,56 @@
+"""What Prometheus reads: counters and times of this process, gauges of the whole system from the database."""
+
+from collections.abc import Iterator
+
+from flask import Flask, Response, g, request
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.registry import Collector
+
+from app.deps import Deps
+from services.health import Backlog, backlog
+
+# From a cached read to the longest held request.
+_BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+
+registry = CollectorRegistry()
+requests = Counter("sagahold_http_requests", "Requests answered", ["method", "route", "status"], registry=registry)
+seconds = Histogram(
+    "sagahold_http_request_seconds", "Time to the answer", ["method", "route"], registry=registry, buckets=_BUCKETS
+)
+
+
+class _SystemGauges(Collector):
+    def __init__(self, deps: Deps) -> None:
+        self._deps = deps
+
+    def collect(self) -> Iterator[Metric]:
+        found: Backlog = backlog(self._deps.store)
+        yield _gauge("pending_pauses", "Pauses that wait for a decision", found.pending_pauses)
+        yield _gauge("pending_deliveries", "Webhook deliveries that are due or will be", found.pending_deliveries)
+        yield _gauge("overdue_seconds", "Age of the oldest webhook delivery that is due", found.overdue_seconds)
+        yield _gauge("exhausted_deliveries", "Webhook deliveries given up", found.exhausted_deliveries)
+        yield _gauge("disabled_endpoints", "Webhook endpoints disabled because they failed", found.disabled_endpoints)
+        yield _gauge("workers_seen", "Workers that consumed work within 15 s", found.workers)
+        yield _gauge("held_requests", "Requests held in this process", self._deps.waker.waiting)
+
+
+def _gauge(name: str, meaning: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"sagahold_{name}", meaning, value=value)
+
+
+def exposition(deps: Deps) -> tuple[bytes, str]:
+    system = CollectorRegistry()
+    system.register(_SystemGauges(deps))
+    return generate_latest(registry) + generate_latest(system), CONTENT_TYPE_LATEST
+
+
+def count(app: Flask) -> None:
+    @app.after_request
+    def _count(response: Response) -> Response:
+        # The route, not the path: ids would make a time series of every pause.
+        route = request.url_rule.rule if request.url_rule else "none"
+        requests.labels(request.method, route, response.status_code).inc()
+        seconds.labels(request.method, route).observe(g.elapsed())
+        return response

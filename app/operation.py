@@ -1,0 +1,161 @@
+"""One decorator for a route: who may, what it takes, what it answers; and the OpenAPI document from the same words."""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from functools import wraps
+from typing import Any
+
+from flask import Response, request
+from flask_smorest import Blueprint
+from marshmallow import Schema, ValidationError
+from webargs.flaskparser import FlaskParser
+
+from app.auth import authorize
+from app.json_body import read_json
+from app.problems import EdgeError
+from domain import json_value
+from domain.access import Permission
+from domain.errors import Fault, Invalid
+from services.idempotency import Once
+
+_IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{8,128}")
+_IDEMPOTENCY_PARAMETER = {
+    "in": "header",
+    "name": "Idempotency-Key",
+    "schema": {"type": "string", "minLength": 8, "maxLength": 128, "pattern": "^[!-~]{8,128}$"},
+    "description": "Send the same key with the same request again, and it is carried out only once: the stored answer "
+    "comes back with `Idempotent-Replayed: true`. Scope: the namespace. Kept for 24 hours at least.",
+}
+
+
+class StrictParser(FlaskParser):
+    """Fields that nobody reads are refused: a misspelt one must not pass silently."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.DEFAULT_UNKNOWN_BY_LOCATION = {"json": "raise", "query": "raise"}
+
+    def load_json(self, req: Any, schema: Schema) -> Any:
+        required = any(field.required for field in schema.fields.values())
+        return read_json(req, required=required)
+
+    def load_querystring(self, req: Any, schema: Schema) -> Any:
+        found = [fault for name, value in req.args.items(multi=True) for fault in json_value.text_faults(value, name)]
+        if found:
+            raise Invalid(found)
+        return super().load_querystring(req, schema)
+
+    def handle_error(self, error: ValidationError, *_: Any, **__: Any) -> None:  # type: ignore[override]
+        messages = error.messages_dict
+        raise Invalid([fault for part in messages.values() for fault in _faults("", part)][:20])
+
+
+Blueprint.ARGUMENTS_PARSER = StrictParser()
+
+
+def operation(
+    blueprint: Blueprint,
+    method: str,
+    path: str,
+    *,
+    permission: Permission | None,
+    answers: Mapping[int, type[Schema] | Schema | dict[str, Any] | None],
+    body: type[Schema] | None = None,
+    query: type[Schema] | None = None,
+    creates: bool = False,
+    refuses: Iterable[int] = (),
+) -> Callable[[Callable[..., Response]], Callable[..., Response]]:
+    """Register the view under `path`. It gets the query, then the body, then the path's parts by name.
+
+    Args:
+        permission: None lets everyone in.
+        answers: statuses and schemas; the first is the usual one.
+        creates: takes an Idempotency-Key.
+        refuses: statuses of refusals, beside those that every such route has.
+    """
+
+    def decorate(view: Callable[..., Response]) -> Callable[..., Response]:
+        documented = view
+        statuses = {500, 503, *refuses}
+        if permission is not None:
+            statuses |= {400, 401, 403}
+        if body is not None:
+            statuses |= {400, 413, 415, 422}
+            documented = blueprint.arguments(body(), location="json", required=_has_required(body()))(documented)
+        if query is not None:
+            statuses |= {422}
+            documented = blueprint.arguments(query(), location="query")(documented)
+        for status, schema in answers.items():
+            documented = blueprint.response(status, schema)(documented)
+        for status in sorted(statuses):
+            documented = blueprint.alt_response(status, response=f"Problem{status}")(documented)
+        more: dict[str, Any] = {"operationId": view.__name__, "x-permission": permission}
+        if creates:
+            more["parameters"] = [_IDEMPOTENCY_PARAMETER]
+        if permission is None:
+            more["security"] = []
+        guarded = _guard(blueprint.doc(**more)(documented), permission)
+        blueprint.route(path, methods=[method])(guarded)
+        return view
+
+    return decorate
+
+
+def once() -> Once | None:
+    """The caller's Idempotency-Key, bound to this very request."""
+    key = request.headers.get("Idempotency-Key")
+    if key is None:
+        return None
+    if not _IDEMPOTENCY_KEY.fullmatch(key):
+        detail = "an Idempotency-Key has 8 to 128 printable ASCII characters, without blanks"
+        raise EdgeError(400, "MALFORMED_IDEMPOTENCY_KEY", detail)
+    # Parsed and sorted: a client that writes the same JSON with other blanks repeats the same request.
+    body = json.dumps(json.loads(request.get_data() or b"null"), sort_keys=True, separators=(",", ":"))
+    said = f"{request.method} {request.path}\n{body}"
+    return Once(key, hashlib.sha256(said.encode("utf-8", "replace")).digest())
+
+
+def answer(document: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+    return Response(text, status, headers, content_type="application/json")
+
+
+def created(document: Any, replayed: bool, location: str | None = None) -> Response:
+    """201, or 200 for the stored answer to a repeated request."""
+    headers = {"Idempotent-Replayed": "true"} if replayed else {}
+    if location is not None:
+        headers["Location"] = location
+    return answer(document, 200 if replayed else 201, headers)
+
+
+def _guard(view: Callable[..., Response], permission: Permission | None) -> Callable[..., Response]:
+    @wraps(view)
+    def guarded(**parts: str) -> Response:
+        if permission is not None:
+            authorize(request, permission)
+        return view(**parts)
+
+    guarded.permission = permission  # type: ignore[attr-defined]
+    return guarded
+
+
+def _has_required(schema: Schema) -> bool:
+    return any(field.required for field in schema.fields.values())
+
+
+def _faults(path: str, messages: Any) -> list[Fault]:
+    """From marshmallow's tree of messages to a flat list with paths."""
+    if isinstance(messages, dict):
+        return [fault for key, part in messages.items() for fault in _faults(_join(path, key), part)]
+    texts = messages if isinstance(messages, list) else [messages]
+    return [Fault(path, str(text)) for text in texts]
+
+
+def _join(path: str, key: Any) -> str:
+    if isinstance(key, int):
+        return f"{path}[{key}]"
+    if key == "_schema":
+        return path
+    return f"{path}.{key}" if path else str(key)

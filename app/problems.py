@@ -1,0 +1,131 @@
+"""Every refusal leaves through here, as `application/problem+json` (RFC 9457) with a stable `code`."""
+
+import json
+import logging
+from collections.abc import Iterable
+from http import HTTPStatus
+from typing import Any
+
+from flask import Flask, Response, request
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from werkzeug.exceptions import HTTPException
+
+from domain import errors
+from domain.errors import AlreadyResolved, Fault, Invalid, Refusal
+
+log = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+KINDS: dict[type[Refusal], int] = {
+    errors.Forbidden: 403,
+    errors.NotFound: 404,
+    errors.Conflict: 409,
+    errors.Invalid: 422,
+}
+# Long enough for a database that restarts, short enough that nobody waits for nothing. Seconds.
+RETRY_AFTER = "2"
+UNAVAILABLE = "The database cannot be reached: try again; with an Idempotency-Key nothing happens twice"
+# SQLSTATE classes of what is neither the client's mistake nor ours: connection lost, server stopped or full, lock busy.
+_PASSING_STATES = ("08", "57", "53", "55P03")
+
+
+class EdgeError(Exception):
+    """Refused before any rule was asked."""
+
+    def __init__(self, status: int, code: str, detail: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.status, self.code, self.detail, self.headers = status, code, detail, headers or {}
+
+
+def codes(status: int) -> list[str]:
+    """Every code that a problem with this status may carry."""
+    edge = {
+        400: ["BAD_REQUEST", "MALFORMED_JSON", "KEY_IN_URL", "MALFORMED_IDEMPOTENCY_KEY"],
+        401: ["UNAUTHENTICATED"],
+        404: ["NO_SUCH_ROUTE"],
+        405: ["METHOD_NOT_ALLOWED"],
+        413: ["BODY_TOO_LARGE"],
+        415: ["UNSUPPORTED_MEDIA_TYPE"],
+        500: ["INTERNAL_ERROR"],
+        503: ["DATABASE_UNAVAILABLE", "NOT_READY"],
+    }.get(status, [])
+    ours = [kind.code for kind in _descendants(Refusal) if _status(kind) == status]
+    return edge + ours
+
+
+def install(app: Flask) -> None:
+    app.register_error_handler(Refusal, _refusal)
+    app.register_error_handler(EdgeError, lambda e: problem(e.status, e.code, e.detail, headers=e.headers))
+    app.register_error_handler(HTTPException, _http)
+    for kind in (DBAPIError, PoolTimeoutError):
+        app.register_error_handler(kind, _database)
+    app.register_error_handler(Exception, _unexpected)
+
+
+def problem(
+    status: int,
+    code: str,
+    detail: str,
+    *,
+    faults: Iterable[Fault] = (),
+    headers: dict[str, str] | None = None,
+    **more: Any,
+) -> Response:
+    body: dict[str, Any] = {
+        "type": f"urn:sagahold:problem:{code.lower().replace('_', '-')}",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": detail,
+        "code": code,
+    }
+    if found := [{"path": fault.path, "message": fault.message} for fault in faults]:
+        body["errors"] = found
+    text = json.dumps(body | more, ensure_ascii=False)
+    return Response(text.encode("utf-8", "replace"), status, headers, content_type=MEDIA_TYPE)
+
+
+def _refusal(error: Refusal) -> Response:
+    faults = error.faults if isinstance(error, Invalid) else ()
+    more = {"current": error.current} if isinstance(error, AlreadyResolved) else {}
+    return problem(_status(type(error)), error.code, error.detail, faults=faults, **more)
+
+
+def _http(error: HTTPException) -> Response:
+    """What Flask and werkzeug refuse by themselves."""
+    status = error.code or 500
+    code = {404: "NO_SUCH_ROUTE", 405: "METHOD_NOT_ALLOWED", 413: "BODY_TOO_LARGE"}.get(status, "BAD_REQUEST")
+    detail = {
+        404: f"there is no route {request.path[:200]}: /docs lists them",
+        405: f"{request.method} is not a method of this route",
+        413: "the body is larger than 1 MiB",
+    }.get(status, error.description or error.name)
+    if status >= 500:
+        return _unexpected(error)
+    headers = {name: value for name, value in error.get_headers() if name == "Allow"}
+    return problem(status, code, detail, headers=headers)
+
+
+def _database(error: DBAPIError | PoolTimeoutError) -> Response:
+    state = getattr(getattr(error, "orig", None), "pgcode", None) or ""
+    passing = isinstance(error, PoolTimeoutError | InterfaceError) or (
+        isinstance(error, OperationalError) and (not state or state.startswith(_PASSING_STATES))
+    )
+    if not passing and not getattr(error, "connection_invalidated", False):
+        return _unexpected(error)
+    log.warning("database unavailable: %s", state or type(error).__name__)
+    return problem(503, "DATABASE_UNAVAILABLE", UNAVAILABLE, headers={"Retry-After": RETRY_AFTER})
+
+
+def _unexpected(error: Exception) -> Response:
+    # The exception's own text may quote what a client sent or a row holds: it goes to the log, never to the client.
+    log.error("unexpected error", exc_info=error)
+    return problem(500, "INTERNAL_ERROR", "Something went wrong on our side; the log has the details")
+
+
+def _status(kind: type[Refusal]) -> int:
+    return next((status for known, status in KINDS.items() if issubclass(kind, known)), 500)
+
+
+def _descendants(kind: type[Refusal]) -> list[type[Refusal]]:
+    return [found for child in kind.__subclasses__() for found in (child, *_descendants(child))]

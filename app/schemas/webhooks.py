@@ -1,0 +1,109 @@
+"""Shapes of webhook endpoints, deliveries and secrets."""
+
+from marshmallow import Schema, fields, validate
+
+from app.schemas.fields import ENDPOINT_ID, WATCH_ID, Instant, PageQuery, matches, namespace, namespaces, page_of, text
+from domain.webhook import EVENT_TYPES, AttemptOutcome, DeliveryStatus
+
+
+class EndpointChangeSchema(Schema):
+    url = text(1, 2048, metadata={"format": "uri"})
+    event_types = fields.List(
+        fields.String(validate=validate.OneOf(EVENT_TYPES)),
+        validate=validate.Length(0, 50),
+        metadata={"description": "empty: all of them"},
+    )
+    namespaces = namespaces()
+    description = text(0, 500)
+    headers = fields.Dict(
+        keys=fields.String(), values=fields.String(), metadata={"description": "sent with every request"}
+    )
+    enabled = fields.Boolean(truthy={True}, falsy={False})
+
+
+class NewEndpointSchema(EndpointChangeSchema):
+    url = text(1, 2048, required=True, metadata={"format": "uri"})
+    namespaces = namespaces(required=True)
+
+
+class EndpointSchema(Schema):
+    id = fields.String(required=True)
+    url = fields.String(required=True)
+    event_types = fields.List(fields.String(), required=True)
+    namespaces = fields.List(fields.String(), required=True)
+    description = fields.String(required=True)
+    headers = fields.Dict(keys=fields.String(), values=fields.String(), required=True)
+    enabled = fields.Boolean(required=True)
+    disabled_reason = fields.String(
+        required=True, allow_none=True, metadata={"description": "why Sagahold disabled it; null when a person did"}
+    )
+    failing_since = fields.AwareDateTime(required=True, allow_none=True)
+    created_at = fields.AwareDateTime(required=True)
+    updated_at = fields.AwareDateTime(required=True)
+
+
+class EndpointWithSecretSchema(EndpointSchema):
+    secret = fields.String(
+        required=True, allow_none=True, metadata={"description": "shown this once; null in a replayed answer"}
+    )
+
+
+class SecretSchema(Schema):
+    secret = fields.String(required=True)
+
+
+class NamespaceQuery(Schema):
+    namespace = namespace()
+
+
+class RecoverSchema(Schema):
+    since = Instant(required=True)
+
+
+class RecoveredSchema(Schema):
+    recovered = fields.Integer(required=True)
+
+
+class TestSentSchema(Schema):
+    delivery_id = fields.String(required=True)
+
+
+class DeliveryListQuery(PageQuery):
+    status = fields.Enum(DeliveryStatus, by_value=True)
+    namespace = namespace()
+    endpoint_id = fields.String(validate=matches(ENDPOINT_ID, "Not the id of an endpoint."))
+    watch_id = fields.String(validate=matches(WATCH_ID, "Not the id of a pause."))
+
+
+class DeliverySchema(Schema):
+    id = fields.String(required=True)
+    webhook_id = fields.String(required=True, metadata={"description": "the same on every attempt"})
+    type = fields.String(required=True)
+    namespace = fields.String(required=True)
+    watch_id = fields.String(required=True, allow_none=True)
+    endpoint_id = fields.String(required=True, allow_none=True)
+    url = fields.String(required=True)
+    status = fields.String(required=True, validate=validate.OneOf([str(status) for status in DeliveryStatus]))
+    attempts = fields.Integer(required=True)
+    last_error = fields.String(required=True, allow_none=True)
+    created_at = fields.AwareDateTime(required=True)
+    next_attempt_at = fields.AwareDateTime(required=True, allow_none=True)
+    completed_at = fields.AwareDateTime(required=True, allow_none=True)
+
+
+class AttemptSchema(Schema):
+    number = fields.Integer(required=True)
+    started_at = fields.AwareDateTime(required=True)
+    duration_ms = fields.Integer(required=True)
+    outcome = fields.String(required=True, validate=validate.OneOf([str(outcome) for outcome in AttemptOutcome]))
+    status_code = fields.Integer(required=True, allow_none=True)
+    error = fields.String(required=True, allow_none=True)
+    excerpt = fields.String(required=True, allow_none=True, metadata={"description": "first 1 KiB of the answer"})
+
+
+class DeliveryWithAttemptsSchema(DeliverySchema):
+    attempts_made = fields.List(fields.Nested(AttemptSchema), required=True)
+
+
+EndpointPageSchema = page_of(EndpointSchema, "EndpointPageSchema")
+DeliveryPageSchema = page_of(DeliverySchema, "DeliveryPageSchema")

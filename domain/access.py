@@ -1,0 +1,83 @@
+"""Who may do what: roles, permissions and the namespaces a caller sees."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+
+NAMESPACE_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
+DEFAULT_NAMESPACE = "default"
+ALL_NAMESPACES = "*"
+_NAMESPACE = re.compile(NAMESPACE_PATTERN + r"(?!\n)")
+
+
+class Role(StrEnum):
+    AGENT = "agent"
+    REVIEWER = "reviewer"
+    OPERATOR = "operator"
+    ADMIN = "admin"
+
+
+class Permission(StrEnum):
+    PAUSE_CREATE = "pause.create"
+    PAUSE_READ = "pause.read"
+    PAUSE_CANCEL = "pause.cancel"
+    PAUSE_DECIDE = "pause.decide"
+    SIGNING_SECRET_READ = "signing-secret.read"  # noqa: S105
+    DELIVERY_MANAGE = "delivery.manage"
+    ENDPOINT_MANAGE = "endpoint.manage"
+    KEY_MANAGE = "key.manage"
+    METRICS_READ = "metrics.read"
+
+
+_AGENTS = frozenset({Role.AGENT, Role.ADMIN})
+_REVIEWERS = frozenset({Role.REVIEWER, Role.OPERATOR, Role.ADMIN})
+_OPERATORS = frozenset({Role.OPERATOR, Role.ADMIN})
+_ADMINS = frozenset({Role.ADMIN})
+
+# An agent never decides: the one rule that everything else here stands on.
+GRANTS: Mapping[Permission, frozenset[Role]] = MappingProxyType(
+    {
+        Permission.PAUSE_CREATE: _AGENTS,
+        Permission.PAUSE_READ: _AGENTS | _REVIEWERS,
+        Permission.PAUSE_CANCEL: _AGENTS,
+        Permission.PAUSE_DECIDE: _REVIEWERS,
+        Permission.SIGNING_SECRET_READ: _AGENTS,
+        Permission.DELIVERY_MANAGE: _OPERATORS,
+        Permission.ENDPOINT_MANAGE: _ADMINS,
+        Permission.KEY_MANAGE: _ADMINS,
+        Permission.METRICS_READ: _OPERATORS,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who is asking: a key (or, on a laptop, nobody with a role)."""
+
+    id: str
+    name: str
+    role: Role
+    namespaces: tuple[str, ...]
+
+    def may(self, permission: Permission) -> bool:
+        return self.role in GRANTS[permission]
+
+    @property
+    def sees_all(self) -> bool:
+        return ALL_NAMESPACES in self.namespaces
+
+    def sees(self, namespace: str) -> bool:
+        return self.sees_all or namespace in self.namespaces
+
+    @property
+    def own_namespace(self) -> str:
+        """Where a request that names no namespace goes: the key's only one, else `default`."""
+        if len(self.namespaces) == 1 and not self.sees_all:
+            return self.namespaces[0]
+        return DEFAULT_NAMESPACE
+
+
+def is_namespace(text: str) -> bool:
+    return _NAMESPACE.match(text) is not None

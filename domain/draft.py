@@ -1,0 +1,93 @@
+"""What an agent posts, and what it has to mean before it becomes a pause."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from domain import answer, json_value, review
+from domain.errors import Fault, Invalid
+from domain.network import Network
+from domain.pause import OnTimeout, Pause
+from domain.url import check_url
+
+# Nobody waits longer for a decision; and dates stay far from the end of what the database can hold.
+MAX_EXPIRY = timedelta(days=3_650)
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """`expires`: after how long, or when; None means never."""
+
+    namespace: str
+    action: str
+    context: dict[str, Any] | None
+    arguments: dict[str, Any] | None
+    callback_url: str | None
+    expires: timedelta | datetime | None
+    on_timeout: OnTimeout
+    review: dict[str, Any] | None
+    response_schema: dict[str, Any] | None
+    priority: int
+    tags: tuple[str, ...]
+    metadata: dict[str, Any] | None
+
+
+def pause_from(draft: Draft, id_: UUID, created_by: str, now: datetime, egress_allow: Sequence[Network]) -> Pause:
+    """The pause that the draft asks for. Raises `Invalid` with every fault in it."""
+    found = [*_faults(draft, now, egress_allow)]
+    if found:
+        raise Invalid(found)
+    expires_at = now + draft.expires if isinstance(draft.expires, timedelta) else draft.expires
+    return Pause(
+        id=id_,
+        namespace=draft.namespace,
+        action=draft.action,
+        created_by=created_by,
+        created_at=now,
+        expires_at=expires_at,
+        context=draft.context,
+        arguments=draft.arguments,
+        arguments_digest=None if draft.arguments is None else json_value.digest(draft.arguments),
+        on_timeout=draft.on_timeout,
+        review=review.parse(draft.review),
+        response_schema=draft.response_schema,
+        callback_url=draft.callback_url,
+        priority=draft.priority,
+        tags=draft.tags,
+        metadata=draft.metadata,
+    )
+
+
+def _faults(draft: Draft, now: datetime, egress_allow: Sequence[Network]) -> Iterator[Fault]:
+    if not draft.action.strip():
+        yield Fault("action", "says nothing: tell the reviewer what the agent wants to do")
+    for name, value in (
+        ("context", draft.context),
+        ("arguments", draft.arguments),
+        ("responseSchema", draft.response_schema),
+        ("metadata", draft.metadata),
+    ):
+        if value is not None and json_value.size(value) > json_value.MAX_BYTES:
+            yield Fault(name, f"is larger than {json_value.MAX_BYTES // 1024} KiB")
+    if draft.response_schema is not None:
+        yield from answer.schema_faults(draft.response_schema)
+    yield from _expiry_faults(draft.expires, now)
+    if draft.callback_url is not None:
+        yield from url_faults("callbackUrl", draft.callback_url, egress_allow)
+
+
+def _expiry_faults(expires: timedelta | datetime | None, now: datetime) -> Iterator[Fault]:
+    if isinstance(expires, datetime):
+        if expires <= now:
+            yield Fault("expiresAt", "is not in the future")
+        elif expires - now > MAX_EXPIRY:
+            yield Fault("expiresAt", "is more than ten years away: send null for never")
+
+
+def url_faults(path: str, url: str, egress_allow: Sequence[Network]) -> Iterator[Fault]:
+    try:
+        check_url(url, egress_allow)
+    except ValueError as error:
+        yield Fault(path, str(error))

@@ -1,0 +1,94 @@
+"""Every way a request can be refused, one class each. The docstring is the message when no better detail is given.
+
+`code` is stable: programs branch on it. The edge (`app/problems.py`) maps the five kinds to HTTP statuses.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One thing wrong with the input: where (`arguments.items[2].price`) and what."""
+
+    path: str
+    message: str
+
+
+class Refusal(Exception):
+    """The request was refused."""
+
+    code: ClassVar[str] = "REFUSED"
+
+    def __init__(self, detail: str | None = None) -> None:
+        self.detail = detail or (self.__doc__ or "").split("\n")[0]
+        super().__init__(self.detail)
+
+
+class Forbidden(Refusal):
+    """This key may not do that."""
+
+    code = "FORBIDDEN"
+
+
+class SelfDecision(Forbidden):
+    """Nobody decides a pause that they themselves created: ask a reviewer with another key."""
+
+    code = "SELF_DECISION"
+
+
+class NotFound(Refusal):
+    """There is nothing with this id that this key may see."""
+
+    code = "NOT_FOUND"
+
+
+class Conflict(Refusal):
+    """The thing is not in a state that allows this."""
+
+    code = "CONFLICT"
+
+
+class AlreadyResolved(Conflict):
+    """The pause was resolved before: the stored outcome stands, and is in `current`."""
+
+    code = "ALREADY_RESOLVED"
+
+    def __init__(self, current: dict[str, Any]) -> None:
+        super().__init__()
+        self.current = current
+
+
+class RevisionChanged(Conflict):
+    """The arguments were changed since you read them: read the pause again and decide on what it says now."""
+
+    code = "REVISION_CHANGED"
+
+
+class EndpointDisabled(Conflict):
+    """The webhook endpoint is disabled: enable it (PATCH enabled: true) before sending to it."""
+
+    code = "ENDPOINT_DISABLED"
+
+
+class Invalid(Refusal):
+    """The request was understood, but something in it has no usable meaning; `errors` names each place."""
+
+    code = "VALIDATION_FAILED"
+
+    def __init__(self, faults: Sequence[Fault] = (), detail: str | None = None) -> None:
+        super().__init__(detail)
+        self.faults = tuple(faults)
+
+
+class NotSupportedYet(Invalid):
+    """This version cannot do that yet."""
+
+    code = "NOT_SUPPORTED_YET"
+
+
+class IdempotencyKeyReused(Invalid):
+    """This Idempotency-Key was used in the namespace before, with another request: use a new one for a new request."""
+
+    code = "IDEMPOTENCY_KEY_REUSED"

@@ -1,0 +1,33 @@
+"""Ids: a prefix that says what it names, and 32 lowercase hex digits that sort by time (UUID version 7, RFC 9562)."""
+
+import re
+from uuid import UUID
+
+WATCH = "wch_"
+MESSAGE = "msg_"
+DELIVERY = "dlv_"
+ENDPOINT = "ep_"
+KEY = "key_"
+
+_HEX = re.compile(r"[0-9a-f]{32}")
+
+
+def uuid7(milliseconds: int, random_bits: int) -> UUID:
+    """`milliseconds` since 1970 (48 bits are used), `random_bits` of 74 bits."""
+    value = (milliseconds & (1 << 48) - 1) << 80
+    value |= 0x7 << 76
+    value |= (random_bits >> 62 & 0xFFF) << 64
+    value |= 0b10 << 62
+    value |= random_bits & (1 << 62) - 1
+    return UUID(int=value)
+
+
+def text(prefix: str, id_: UUID) -> str:
+    return prefix + id_.hex
+
+
+def parse(prefix: str, value: str) -> UUID | None:
+    """The id behind the text, or None when the text cannot be one."""
+    if value.startswith(prefix) and _HEX.fullmatch(value[len(prefix) :]):
+        return UUID(hex=value[len(prefix) :])
+    return None

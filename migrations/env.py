@@ -1,0 +1,36 @@
+"""Migrations run one at a time (an advisory lock), and give up rather than hold up a running system."""
+
+import os
+
+from alembic import context
+from sqlalchemy import create_engine, text
+
+import models.keys
+import models.pauses
+import models.webhooks  # noqa: F401  (importing a module registers its tables)
+import settings
+from models.tables import metadata
+
+# A migration that cannot get its lock in this time is run again later; meanwhile nothing queues behind it.
+LOCK_TIMEOUT = "5s"
+STATEMENT_TIMEOUT = "5min"
+# Any number, the same for every release process.
+ADVISORY_LOCK = 0x5A6A401D
+
+
+def run() -> None:
+    # Only the database is needed here: the release process may run where there is no Redis.
+    environ = {"REDIS_URL": "redis://not-needed", **os.environ}
+    engine = create_engine(settings.load(environ).database_url)
+    with engine.connect() as connection:
+        connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
+        connection.execute(text(f"SET statement_timeout = '{STATEMENT_TIMEOUT}'"))
+        connection.execute(text(f"SELECT pg_advisory_lock({ADVISORY_LOCK})"))
+        connection.commit()
+        context.configure(connection=connection, target_metadata=metadata, transaction_per_migration=True)
+        with context.begin_transaction():
+            context.run_migrations()
+    engine.dispose()
+
+
+run()

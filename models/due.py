@@ -1,0 +1,33 @@
+"""The columns of a due row: work that is recorded in the database, and only hinted at through the queue.
+
+`due_at`: not to be started before. `hint_at`: when the sweep shall hint at it (again). While someone works on the row
+it is leased: `lease_token` says by whom, `leased_until` how long that counts without a heartbeat.
+"""
+
+from typing import Any
+
+from sqlalchemy import CheckConstraint, Column, DateTime, Table, Text, Uuid
+
+from models.tables import metadata
+
+
+def due_columns() -> tuple[Column[Any], ...]:
+    return (
+        Column("due_at", DateTime(timezone=True), nullable=False),
+        Column("hint_at", DateTime(timezone=True), nullable=False),
+        Column("lease_token", Uuid),
+        Column("leased_until", DateTime(timezone=True)),
+    )
+
+
+def due_constraints() -> tuple[CheckConstraint, ...]:
+    return (CheckConstraint("(lease_token IS NULL) = (leased_until IS NULL)", name="lease"),)
+
+
+# When each worker last consumed a hint from the queue: proof that it works, not only that it lives.
+worker_heartbeats = Table(
+    "worker_heartbeats",
+    metadata,
+    Column("worker", Text, primary_key=True),
+    Column("seen_at", DateTime(timezone=True), nullable=False),
+)

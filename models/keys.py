@@ -1,0 +1,54 @@
+"""API keys, stored only as a hash, and the answers kept for repeated requests."""
+
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    DateTime,
+    Index,
+    LargeBinary,
+    PrimaryKeyConstraint,
+    RowMapping,
+    Table,
+    Text,
+    Uuid,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSON
+
+from domain import ids
+from domain.access import Principal, Role
+from models.tables import metadata
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("hash", LargeBinary, nullable=False, unique=True),
+    Column("prefix", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("role", Text, nullable=False),
+    Column("namespaces", ARRAY(Text), nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("expires_at", DateTime(timezone=True)),
+    Column("revoked_at", DateTime(timezone=True)),
+    Column("last_used_at", DateTime(timezone=True)),
+    CheckConstraint("role IN ('agent', 'reviewer', 'operator', 'admin')", name="role"),
+    CheckConstraint("cardinality(namespaces) > 0", name="namespaces"),
+    CheckConstraint("octet_length(hash) = 32", name="hash"),
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("namespace", Text, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("fingerprint", LargeBinary, nullable=False),
+    Column("answer", JSON, nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    PrimaryKeyConstraint("namespace", "key"),
+    Index("ix_idempotency_keys_created_at", "created_at"),
+)
+
+
+def principal_of(row: RowMapping) -> Principal:
+    return Principal(ids.text(ids.KEY, row["id"]), row["name"], Role(row["role"]), tuple(row["namespaces"]))

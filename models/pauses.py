@@ -1,0 +1,133 @@
+"""The table of pauses, and the way between a row and a `domain.pause.Pause`."""
+
+from typing import Any
+
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    DateTime,
+    Index,
+    Integer,
+    LargeBinary,
+    RowMapping,
+    SmallInteger,
+    Table,
+    Text,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSON
+
+from domain import review
+from domain.pause import Actor, Decision, OnTimeout, Pause, Status
+from models.tables import metadata
+
+# json, not jsonb: it keeps what the agent sent, to the order of its keys, and nothing here looks inside.
+# An empty object or list is stored as NULL: most rows have none, and a NULL costs one bit.
+pauses = Table(
+    "pauses",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("expires_at", DateTime(timezone=True)),
+    Column("resolved_at", DateTime(timezone=True)),
+    Column("revision", Integer, nullable=False),
+    Column("priority", SmallInteger, nullable=False),
+    Column("namespace", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("on_timeout", Text, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("context", JSON(none_as_null=True)),
+    Column("arguments", JSON(none_as_null=True)),
+    Column("arguments_digest", LargeBinary),
+    Column("review", JSON(none_as_null=True)),
+    Column("response_schema", JSON(none_as_null=True)),
+    Column("callback_url", Text),
+    Column("tags", ARRAY(Text)),
+    Column("metadata", JSON(none_as_null=True)),
+    Column("decided_by", Text),
+    Column("decided_by_name", Text),
+    Column("comment", Text),
+    Column("response", JSON(none_as_null=True)),
+    CheckConstraint("status IN ('pending', 'approved', 'rejected', 'expired', 'cancelled')", name="status"),
+    CheckConstraint("(status = 'pending') = (resolved_at IS NULL)", name="resolved"),
+    CheckConstraint("(status = 'pending') = (decided_by IS NULL)", name="decided"),
+    CheckConstraint("(arguments IS NULL) = (arguments_digest IS NULL)", name="digest"),
+    CheckConstraint("kind IN ('agent')", name="kind"),
+    CheckConstraint("on_timeout IN ('expire', 'reject', 'approve')", name="on_timeout"),
+    CheckConstraint("decided_by <> created_by OR status = 'cancelled'", name="no_self_decision"),
+    # Lists are newest first within a namespace; ids sort by time.
+    Index("ix_pauses_namespace_id", "namespace", "id"),
+    Index("ix_pauses_expires_at_pending", "expires_at", postgresql_where=text("status = 'pending'")),
+    Index("ix_pauses_resolved_at", "resolved_at", postgresql_where=text("resolved_at IS NOT NULL")),
+)
+
+
+def values(pause: Pause) -> dict[str, Any]:
+    """Every column of the row that holds `pause`."""
+    decision = pause.decision
+    return {
+        "id": pause.id,
+        "created_at": pause.created_at,
+        "expires_at": pause.expires_at,
+        "resolved_at": None if decision is None else decision.at,
+        "revision": pause.revision,
+        "priority": pause.priority,
+        "namespace": pause.namespace,
+        "kind": pause.kind,
+        "status": str(pause.status),
+        "on_timeout": str(pause.on_timeout),
+        "created_by": pause.created_by,
+        "action": pause.action,
+        "context": pause.context or None,
+        "arguments": pause.arguments,
+        "arguments_digest": pause.arguments_digest,
+        "review": None if pause.review == review.ONE_APPROVAL else pause.review.document(),
+        "response_schema": pause.response_schema,
+        "callback_url": pause.callback_url,
+        "tags": list(pause.tags) or None,
+        "metadata": pause.metadata or None,
+        "decided_by": None if decision is None else decision.by.id,
+        "decided_by_name": None if decision is None else decision.by.name,
+        "comment": None if decision is None else decision.comment,
+        "response": None if decision is None else decision.response,
+    }
+
+
+def pause_of(row: RowMapping) -> Pause:
+    return Pause(
+        id=row["id"],
+        created_at=row["created_at"],
+        expires_at=row["expires_at"],
+        revision=row["revision"],
+        priority=row["priority"],
+        namespace=row["namespace"],
+        kind=row["kind"],
+        status=Status(row["status"]),
+        on_timeout=OnTimeout(row["on_timeout"]),
+        created_by=row["created_by"],
+        action=row["action"],
+        context=row["context"],
+        arguments=row["arguments"],
+        arguments_digest=None if row["arguments_digest"] is None else bytes(row["arguments_digest"]),
+        review=review.parse(row["review"]),
+        response_schema=row["response_schema"],
+        callback_url=row["callback_url"],
+        tags=tuple(row["tags"] or ()),
+        metadata=row["metadata"],
+        decision=_decision_of(row),
+    )
+
+
+def _decision_of(row: RowMapping) -> Decision | None:
+    if row["resolved_at"] is None:
+        return None
+    return Decision(
+        outcome=Status(row["status"]),
+        by=Actor(row["decided_by"], row["decided_by_name"]),
+        at=row["resolved_at"],
+        comment=row["comment"],
+        response=row["response"],
+    )

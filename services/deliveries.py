@@ -1,0 +1,157 @@
+"""Use cases of an operator over webhook deliveries: look, send again, recover an endpoint after an outage."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, RowMapping, select, update
+
+from domain import ids
+from domain.access import Principal
+from domain.document import instant, instant_or_none
+from domain.errors import EndpointDisabled, NotFound
+from domain.webhook import DeliveryStatus, restart
+from models.webhooks import delivery_values, webhook_attempts, webhook_deliveries, webhook_endpoints, webhook_messages
+from services.due import HINT_GRACE
+from services.outbox import WEBHOOK
+from services.paging import Page, Slice, cut
+from services.transaction import Hint, Store, Tx
+
+# Deliveries that one recover brings back; it answers how many, and is called again for more.
+RECOVER_LIMIT = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryFilter:
+    status: DeliveryStatus | None = None
+    namespace: str | None = None
+    endpoint_id: str | None = None
+    watch_id: str | None = None
+
+
+def list_deliveries(store: Store, by: Principal, wanted: DeliveryFilter, page: Page) -> Slice[dict[str, Any]]:
+    """Newest first."""
+    query = _deliveries().where(*_scope(by), *_conditions(wanted))
+    if page.after is not None:
+        query = query.where(webhook_deliveries.c.id < page.after)
+    query = query.order_by(webhook_deliveries.c.id.desc()).limit(page.limit + 1).offset(page.offset)
+    with store.reading() as conn:
+        rows = conn.execute(query).mappings().all()
+    found = cut(rows, page, lambda row: row["id"])
+    return Slice([_document(row) for row in found.items], page, found.next_after)
+
+
+def get_delivery(store: Store, by: Principal, delivery_id: str) -> dict[str, Any]:
+    """With every attempt that was made, the first one first."""
+    id_ = ids.parse(ids.DELIVERY, delivery_id)
+    attempts = select(webhook_attempts).where(webhook_attempts.c.delivery_id == id_)
+    with store.reading() as conn:
+        row = conn.execute(_deliveries().where(webhook_deliveries.c.id == id_, *_scope(by))).mappings().one_or_none()
+        if row is None:
+            raise NotFound(f"there is no delivery {delivery_id[:64]!r} that this key may see")
+        made = conn.execute(attempts.order_by(webhook_attempts.c.number)).mappings().all()
+    return _document(row) | {"attempts_made": [_attempt_document(attempt) for attempt in made]}
+
+
+def redeliver(store: Store, by: Principal, delivery_id: str) -> dict[str, Any]:
+    """Send it again, now, under the same webhook-id, with the whole retry schedule before it."""
+    id_ = ids.parse(ids.DELIVERY, delivery_id)
+    with store.transaction() as tx:
+        found = select(webhook_deliveries).where(webhook_deliveries.c.id == id_, *_scope(by)).with_for_update()
+        row = tx.conn.execute(found).mappings().one_or_none()
+        if row is None:
+            raise NotFound(f"there is no delivery {delivery_id[:64]!r} that this key may see")
+        if row["endpoint_id"] is not None:
+            enabled = select(webhook_endpoints.c.enabled).where(webhook_endpoints.c.id == row["endpoint_id"])
+            if not tx.conn.execute(enabled).scalar_one():
+                raise EndpointDisabled
+        elif row["lane"] == _deleted_lane(row):
+            raise EndpointDisabled("the webhook endpoint was deleted: there is no one to deliver to")
+        if row["lease_token"] is None:
+            _restart(tx, row)
+        query = _deliveries().where(webhook_deliveries.c.id == id_)
+        return _document(tx.conn.execute(query).mappings().one())
+
+
+def recover(store: Store, by: Principal, endpoint_id: str, since: datetime) -> int:
+    """Send an endpoint everything since then that it did not get; returns how many deliveries that is."""
+    id_ = ids.parse(ids.ENDPOINT, endpoint_id)
+    columns = webhook_deliveries.c
+    with store.transaction() as tx:
+        scope = [] if by.sees_all else [webhook_endpoints.c.namespaces.contained_by(list(by.namespaces))]
+        enabled = select(webhook_endpoints.c.enabled).where(webhook_endpoints.c.id == id_, *scope)
+        state = tx.conn.execute(enabled).scalar_one_or_none()
+        if state is None:
+            raise NotFound(f"there is no webhook endpoint {endpoint_id[:64]!r} that this key may see")
+        if not state:
+            raise EndpointDisabled
+        lost = (
+            select(webhook_deliveries)
+            .where(columns.endpoint_id == id_, columns.status == DeliveryStatus.EXHAUSTED, columns.created_at >= since)
+            .order_by(columns.seq)
+            .limit(RECOVER_LIMIT)
+            .with_for_update(skip_locked=True)
+        )
+        rows = tx.conn.execute(lost).mappings().all()
+        for row in rows:
+            _restart(tx, row)
+    return len(rows)
+
+
+def _restart(tx: Tx, row: RowMapping) -> None:
+    again = delivery_values(restart(tx.now, row["attempts"])) | {"hint_at": tx.now + HINT_GRACE}
+    tx.conn.execute(update(webhook_deliveries).where(webhook_deliveries.c.id == row["id"]).values(again))
+    tx.hints.append(Hint(WEBHOOK, row["id"]))
+
+
+def _deleted_lane(row: RowMapping) -> str | None:
+    """A lane that is an id was an endpoint's; a callback's is an origin."""
+    return row["lane"] if "://" not in row["lane"] else None
+
+
+def _deliveries() -> Any:
+    message = webhook_messages.c
+    joined = webhook_deliveries.join(webhook_messages, message.id == webhook_deliveries.c.message_id)
+    return select(webhook_deliveries, message.type).select_from(joined)
+
+
+def _scope(by: Principal) -> list[ColumnElement[bool]]:
+    return [] if by.sees_all else [webhook_deliveries.c.namespace.in_(by.namespaces)]
+
+
+def _conditions(wanted: DeliveryFilter) -> list[ColumnElement[bool]]:
+    columns = webhook_deliveries.c
+    conditions = []
+    if wanted.status is not None:
+        conditions.append(columns.status == wanted.status)
+    if wanted.namespace is not None:
+        conditions.append(columns.namespace == wanted.namespace)
+    if wanted.endpoint_id is not None:
+        conditions.append(columns.endpoint_id == ids.parse(ids.ENDPOINT, wanted.endpoint_id))
+    if wanted.watch_id is not None:
+        conditions.append(columns.pause_id == ids.parse(ids.WATCH, wanted.watch_id))
+    return conditions
+
+
+def _document(row: RowMapping) -> dict[str, Any]:
+    pending = row["status"] == DeliveryStatus.PENDING
+    return {
+        "id": ids.text(ids.DELIVERY, row["id"]),
+        "webhook_id": ids.text(ids.MESSAGE, row["message_id"]),
+        "type": row["type"],
+        "namespace": row["namespace"],
+        "watch_id": None if row["pause_id"] is None else ids.text(ids.WATCH, row["pause_id"]),
+        "endpoint_id": None if row["endpoint_id"] is None else ids.text(ids.ENDPOINT, row["endpoint_id"]),
+        "url": row["url"],
+        "status": row["status"],
+        "attempts": row["attempts"],
+        "last_error": row["last_error"],
+        "created_at": instant(row["created_at"]),
+        "next_attempt_at": instant(row["due_at"]) if pending else None,
+        "completed_at": instant_or_none(row["completed_at"]),
+    }
+
+
+def _attempt_document(row: RowMapping) -> dict[str, Any]:
+    names = ("number", "duration_ms", "outcome", "status_code", "error", "excerpt")
+    return {"started_at": instant(row["started_at"])} | {name: row[name] for name in names}

@@ -1,0 +1,155 @@
+"""A worker's side of webhook deliveries: claim one that is due, and record what came of the attempt."""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, exists, func, insert, select, update
+
+from domain.webhook import Attempt, DeliveryStatus, Health, after_attempt
+from models.webhooks import (
+    delivery_of,
+    delivery_values,
+    health_of,
+    health_values,
+    webhook_attempts,
+    webhook_deliveries,
+    webhook_endpoints,
+    webhook_messages,
+)
+from services import due
+from services.endpoints import exhaust_waiting
+from services.outbox import WEBHOOK
+from services.signing import current
+from services.transaction import Hint, Store, Tx
+
+log = logging.getLogger(__name__)
+
+# Deliveries under way to one receiver at once, over all workers: a slow one must not take every thread there is.
+LANE_WIDTH = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """What to post, and under which lease. `secrets`: every one of them signs."""
+
+    lease: due.Lease
+    message_id: UUID
+    url: str
+    body: str
+    headers: dict[str, str]
+    secrets: Sequence[str]
+
+
+def claim_delivery(store: Store, id_: UUID) -> Parcel | None:
+    """None when there is nothing to do: not due, done, under way, behind an earlier one, or its lane is full."""
+    with store.transaction() as tx:
+        lease = due.claim(tx, WEBHOOK, id_, *_unobstructed())
+        return None if lease is None else _parcel(tx, lease)
+
+
+def record_attempt(store: Store, lease: due.Lease, attempt: Attempt, schedule: Sequence[int], uniform: float) -> bool:
+    """False when another worker has taken over in the meantime: then this result is dropped.
+
+    `schedule`: seconds to wait before each retry. `uniform`: a random number from 0 to 1, for the jitter.
+    """
+    columns = webhook_deliveries.c
+    with store.transaction() as tx:
+        held = columns.id == lease.id, columns.lease_token == lease.token
+        row = tx.conn.execute(select(webhook_deliveries).where(*held).with_for_update()).mappings().one_or_none()
+        if row is None:
+            log.warning("dropped the result of a superseded attempt", extra={"delivery_id": str(lease.id)})
+            return False
+        health = _health(tx, row["endpoint_id"])
+        after, health_after = after_attempt(delivery_of(row), attempt, health, schedule, tx.now, uniform)
+        changes = delivery_values(after) | {"lease_token": None, "leased_until": None, "hint_at": after.due_at}
+        tx.conn.execute(update(webhook_deliveries).where(columns.id == lease.id).values(changes))
+        tx.conn.execute(insert(webhook_attempts).values(_attempt_row(lease.id, after.attempts, attempt)))
+        if row["endpoint_id"] is not None and health_after != health:
+            _record_health(tx, row["endpoint_id"], health, health_after)
+        tx.hints.extend(Hint(WEBHOOK, next_id) for next_id in _next_in_lane(tx, row))
+    return True
+
+
+def sweep_deliveries(store: Store) -> int:
+    """Hint again at deliveries that were missed; returns how many."""
+    with store.transaction() as tx:
+        return len(due.hint_again(tx, WEBHOOK, *_unobstructed()))
+
+
+def _unobstructed() -> tuple[ColumnElement[bool], ...]:
+    """No earlier message about the same pause still waits in the lane, and the lane has room."""
+    this, earlier, leased = webhook_deliveries, webhook_deliveries.alias("earlier"), webhook_deliveries.alias("leased")
+    waits = exists().where(
+        earlier.c.pause_id == this.c.pause_id,
+        earlier.c.lane == this.c.lane,
+        earlier.c.seq < this.c.seq,
+        earlier.c.status == DeliveryStatus.PENDING,
+    )
+    under_way = (
+        select(func.count())
+        .where(leased.c.lane == this.c.lane, leased.c.lease_token.is_not(None))
+        .where(leased.c.leased_until > func.clock_timestamp())
+        .scalar_subquery()
+    )
+    return ~waits, under_way < LANE_WIDTH
+
+
+def _parcel(tx: Tx, lease: due.Lease) -> Parcel:
+    deliveries, messages, endpoints = webhook_deliveries.c, webhook_messages.c, webhook_endpoints.c
+    joined = webhook_deliveries.join(webhook_messages, messages.id == deliveries.message_id).outerjoin(
+        webhook_endpoints, endpoints.id == deliveries.endpoint_id
+    )
+    query = (
+        select(deliveries.url, deliveries.endpoint_id, deliveries.namespace, messages.id, messages.body)
+        .add_columns(endpoints.headers)
+        .select_from(joined)
+        .where(deliveries.id == lease.id)
+    )
+    row = tx.conn.execute(query).one()
+    owner = {"namespace": row.namespace} if row.endpoint_id is None else {"endpoint_id": row.endpoint_id}
+    return Parcel(lease, row.id, row.url, row.body, row.headers or {}, current(tx, **owner))
+
+
+def _health(tx: Tx, endpoint_id: UUID | None) -> Health:
+    """Locks the endpoint, so that the failures of simultaneous attempts are counted one after another."""
+    if endpoint_id is None:
+        return Health()
+    query = select(webhook_endpoints).where(webhook_endpoints.c.id == endpoint_id).with_for_update()
+    return health_of(tx.conn.execute(query).mappings().one())
+
+
+def _record_health(tx: Tx, endpoint_id: UUID, before: Health, after: Health) -> None:
+    tx.conn.execute(update(webhook_endpoints).where(webhook_endpoints.c.id == endpoint_id).values(health_values(after)))
+    if before.enabled and not after.enabled:
+        exhaust_waiting(tx, endpoint_id, f"the endpoint was disabled: {after.disabled_reason}")
+        log.error(
+            "webhook endpoint disabled: an operator must look at it, enable it, and recover what it missed",
+            extra={"endpoint_id": str(endpoint_id), "reason": after.disabled_reason},
+        )
+
+
+def _next_in_lane(tx: Tx, row: Any) -> Sequence[UUID]:
+    """What this attempt's end lets go: the next message about the same pause, and the next for the same receiver."""
+    columns = webhook_deliveries.c
+    waiting = select(columns.id).where(
+        columns.lane == row["lane"], columns.id != row["id"], due.claimable(webhook_deliveries), *_unobstructed()
+    )
+    same_pause = waiting.where(columns.pause_id == row["pause_id"]).order_by(columns.seq).limit(1)
+    same_lane = waiting.order_by(columns.due_at).limit(1)
+    return list({*tx.conn.execute(same_pause).scalars(), *tx.conn.execute(same_lane).scalars()})
+
+
+def _attempt_row(delivery_id: UUID, number: int, attempt: Attempt) -> dict[str, Any]:
+    return {
+        "delivery_id": delivery_id,
+        "number": number,
+        "started_at": attempt.started_at,
+        "duration_ms": attempt.duration_ms,
+        "outcome": str(attempt.outcome),
+        "status_code": attempt.status_code,
+        "error": attempt.error,
+        "excerpt": attempt.excerpt,
+    }

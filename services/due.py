@@ -1,0 +1,93 @@
+"""Due rows, whatever their kind: lease the one that a hint names, keep leases alive, hint again at what was missed.
+
+A claim is one UPDATE guarded by "still due, not leased"; a result counts only under the claim's token. So a hint that
+is lost, late, doubled or out of order changes nothing, and a killed worker's row is free again when its lease runs out.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from uuid import UUID, uuid4
+
+from sqlalchemy import ColumnElement, Table, and_, func, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
+
+from models.due import worker_heartbeats
+from models.webhooks import webhook_deliveries
+from services.transaction import Hint, Store, Tx
+
+# A killed worker's work starts again after at most this, plus a sweep.
+LEASE = timedelta(seconds=30)
+# Long enough for the hint that was sent at the commit to arrive, short enough that a lost one is not missed long.
+HINT_GRACE = timedelta(seconds=5)
+# A hinted row is hinted again after this: with a long queue, that bounds how many hints wait in it for one row.
+HINT_AGAIN = timedelta(seconds=15)
+# Rows hinted by one sweep: at one sweep a second more than the workers of one machine get done.
+SWEEP_LIMIT = 500
+
+TABLES: dict[str, Table] = {"webhook": webhook_deliveries}
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    kind: str
+    id: UUID
+    token: UUID
+
+
+def claimable(table: Table) -> ColumnElement[bool]:
+    now = func.clock_timestamp()
+    free = or_(table.c.leased_until.is_(None), table.c.leased_until < now)
+    return and_(table.c.status == "pending", table.c.due_at <= now, free)
+
+
+def claim(tx: Tx, kind: str, id_: UUID, *conditions: ColumnElement[bool]) -> Lease | None:
+    """Lease the row, or None: not due, done, leased by another, being claimed right now, or a condition not met."""
+    table = TABLES[kind]
+    free = select(table.c.id).where(table.c.id == id_, claimable(table), *conditions).with_for_update(skip_locked=True)
+    lease = Lease(kind, id_, uuid4())
+    until = func.clock_timestamp() + LEASE
+    claimed = tx.conn.execute(
+        update(table)
+        .where(table.c.id == free.scalar_subquery())
+        .values(lease_token=lease.token, leased_until=until, hint_at=until)
+    )
+    return lease if claimed.rowcount == 1 else None
+
+
+def renew(store: Store, leases: Iterable[Lease]) -> None:
+    """The heartbeat: one UPDATE a kind for everything that this process works on."""
+    by_kind: dict[str, list[UUID]] = {}
+    for lease in leases:
+        by_kind.setdefault(lease.kind, []).append(lease.token)
+    if not by_kind:
+        return
+    with store.transaction() as tx:
+        for kind, tokens in by_kind.items():
+            table = TABLES[kind]
+            until = tx.now + LEASE
+            tx.conn.execute(
+                update(table).where(table.c.lease_token.in_(tokens)).values(leased_until=until, hint_at=until)
+            )
+
+
+def hint_again(tx: Tx, kind: str, *conditions: ColumnElement[bool]) -> Sequence[UUID]:
+    """Hint at rows that are due and that no one seems to have heard of: at most `SWEEP_LIMIT`, the oldest first."""
+    table = TABLES[kind]
+    missed = (
+        select(table.c.id)
+        .where(table.c.hint_at <= tx.now, claimable(table), *conditions)
+        .order_by(table.c.hint_at)
+        .limit(SWEEP_LIMIT)
+        .with_for_update(skip_locked=True)
+    )
+    statement = update(table).where(table.c.id.in_(missed)).values(hint_at=tx.now + HINT_AGAIN).returning(table.c.id)
+    found = tx.conn.execute(statement).scalars().all()
+    tx.hints.extend(Hint(kind, id_) for id_ in found)
+    return found
+
+
+def stamp_worker(tx: Tx, worker: str) -> None:
+    """A sweep was consumed from the queue by this worker: what /readyz calls a worker seen."""
+    row = insert(worker_heartbeats).values(worker=worker, seen_at=tx.now)
+    tx.conn.execute(row.on_conflict_do_update(index_elements=["worker"], set_={"seen_at": tx.now}))

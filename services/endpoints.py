@@ -1,0 +1,177 @@
+"""Use cases of webhook endpoints: made, changed, rotated, tested, removed by an admin."""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, RowMapping, delete, insert, select, update
+
+from domain import ids
+from domain.access import ALL_NAMESPACES, DEFAULT_NAMESPACE, Principal
+from domain.document import instant, instant_or_none
+from domain.draft import url_faults
+from domain.errors import EndpointDisabled, Fault, Forbidden, Invalid, NotFound
+from domain.webhook import DeliveryStatus, header_faults
+from models.webhooks import webhook_deliveries, webhook_endpoints
+from services.idempotency import Once, Repeated, recall, remember
+from services.outbox import Message, send, target_of
+from services.paging import Page, Slice, cut
+from services.signing import current, rotate
+from services.transaction import Store, Tx
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointChange:
+    """What to set; None leaves it as it is. A new endpoint needs `url` and `namespaces`."""
+
+    url: str | None = None
+    event_types: tuple[str, ...] | None = None
+    namespaces: tuple[str, ...] | None = None
+    description: str | None = None
+    headers: Mapping[str, str] | None = None
+    enabled: bool | None = None
+
+
+_NEW = {"event_types": [], "description": "", "headers": {}, "enabled": True}
+
+
+def create_endpoint(store: Store, by: Principal, new: EndpointChange, once: Once | None) -> tuple[dict[str, Any], bool]:
+    """The endpoint's document with its secret, this once; a repeated request gets it without (`secret: null`)."""
+    _check(store, by, new)
+    try:
+        with store.transaction() as tx:
+            recall(tx, by.own_namespace, once)
+            row = {"id": tx.new_id(), "created_at": tx.now, "updated_at": tx.now, **_NEW, **_columns(new)}
+            made = tx.conn.execute(insert(webhook_endpoints).values(row).returning(*webhook_endpoints.c))
+            document = _document(made.mappings().one())
+            secret = current(tx, endpoint_id=row["id"])[0]
+            remember(tx, by.own_namespace, once, document | {"secret": None})
+    except Repeated as repeated:
+        return repeated.answer, True
+    return document | {"secret": secret}, False
+
+
+def list_endpoints(store: Store, by: Principal, page: Page) -> Slice[dict[str, Any]]:
+    query = select(webhook_endpoints).where(*_scope(by))
+    if page.after is not None:
+        query = query.where(webhook_endpoints.c.id < page.after)
+    query = query.order_by(webhook_endpoints.c.id.desc()).limit(page.limit + 1).offset(page.offset)
+    with store.reading() as conn:
+        rows = conn.execute(query).mappings().all()
+    found = cut(rows, page, lambda row: row["id"])
+    return Slice([_document(row) for row in found.items], page, found.next_after)
+
+
+def get_endpoint(store: Store, by: Principal, endpoint_id: str) -> dict[str, Any]:
+    with store.transaction() as tx:
+        return _document(_locked(tx, by, endpoint_id))
+
+
+def change_endpoint(store: Store, by: Principal, endpoint_id: str, change: EndpointChange) -> dict[str, Any]:
+    """Enabling forgets why it was disabled; disabling ends the deliveries that wait (recover sends them later)."""
+    _check(store, by, change)
+    with store.transaction() as tx:
+        row = _locked(tx, by, endpoint_id)
+        columns = _columns(change) | {"updated_at": tx.now}
+        if change.enabled is not None:
+            columns |= {"disabled_reason": None, "failing_since": None}
+        if change.enabled is False:
+            exhaust_waiting(tx, row["id"], "the endpoint is disabled")
+        if change.url is not None:
+            waiting = webhook_deliveries.c.endpoint_id == row["id"], webhook_deliveries.c.status == "pending"
+            tx.conn.execute(update(webhook_deliveries).where(*waiting).values(url=change.url))
+        changed = update(webhook_endpoints).where(webhook_endpoints.c.id == row["id"]).values(columns)
+        return _document(tx.conn.execute(changed.returning(*webhook_endpoints.c)).mappings().one())
+
+
+def delete_endpoint(store: Store, by: Principal, endpoint_id: str) -> None:
+    """Its deliveries stay readable; those that wait are ended."""
+    with store.transaction() as tx:
+        row = _locked(tx, by, endpoint_id)
+        exhaust_waiting(tx, row["id"], "the endpoint was deleted")
+        tx.conn.execute(delete(webhook_endpoints).where(webhook_endpoints.c.id == row["id"]))
+
+
+def rotate_endpoint_secret(store: Store, by: Principal, endpoint_id: str) -> dict[str, Any]:
+    with store.transaction() as tx:
+        row = _locked(tx, by, endpoint_id)
+        return _document(row) | {"secret": rotate(tx, endpoint_id=row["id"])}
+
+
+def test_endpoint(store: Store, by: Principal, endpoint_id: str) -> dict[str, Any]:
+    """Send it a `webhook.test`; returns the delivery's id, which tells how it went."""
+    with store.transaction() as tx:
+        row = _locked(tx, by, endpoint_id)
+        if not row["enabled"]:
+            raise EndpointDisabled
+        event = {"type": "webhook.test", "timestamp": instant(tx.now), "data": {"endpoint_id": endpoint_id}}
+        message = Message(_home(row["namespaces"]), "webhook.test", json.dumps(event, separators=(",", ":")), None)
+        (delivery_id,) = send(tx, message, [target_of(row)])
+        return {"delivery_id": ids.text(ids.DELIVERY, delivery_id)}
+
+
+def exhaust_waiting(tx: Tx, endpoint_id: UUID, reason: str) -> None:
+    """End the deliveries that wait for this endpoint; one that is under way records its own end."""
+    columns = webhook_deliveries.c
+    waiting = columns.endpoint_id == endpoint_id, columns.status == "pending", columns.lease_token.is_(None)
+    ended = {"status": str(DeliveryStatus.EXHAUSTED), "completed_at": tx.now, "last_error": reason}
+    tx.conn.execute(update(webhook_deliveries).where(*waiting).values(ended))
+
+
+def _check(store: Store, by: Principal, change: EndpointChange) -> None:
+    for namespace in change.namespaces or ():
+        if not by.sees(namespace):
+            raise Forbidden(f"this key has no access to the namespace {namespace!r}")
+    if found := list(_faults(store, change)):
+        raise Invalid(found)
+
+
+def _faults(store: Store, change: EndpointChange) -> Iterator[Fault]:
+    if change.url is not None:
+        yield from url_faults("url", change.url, store.egress_allow)
+    if change.headers is not None:
+        yield from header_faults(change.headers)
+
+
+def _columns(change: EndpointChange) -> dict[str, Any]:
+    found = {field.name: getattr(change, field.name) for field in fields(change)}
+    return {
+        name: list(value) if isinstance(value, tuple) else value for name, value in found.items() if value is not None
+    }
+
+
+def _locked(tx: Tx, by: Principal, endpoint_id: str) -> RowMapping:
+    id_ = ids.parse(ids.ENDPOINT, endpoint_id)
+    query = select(webhook_endpoints).where(webhook_endpoints.c.id == id_, *_scope(by)).with_for_update()
+    row = tx.conn.execute(query).mappings().one_or_none()
+    if row is None:
+        raise NotFound(f"there is no webhook endpoint {endpoint_id[:64]!r} that this key may see")
+    return row
+
+
+def _scope(by: Principal) -> list[ColumnElement[bool]]:
+    """An admin of some namespaces manages the endpoints that hear of no others."""
+    return [] if by.sees_all else [webhook_endpoints.c.namespaces.contained_by(list(by.namespaces))]
+
+
+def _home(namespaces: Sequence[str]) -> str:
+    """The namespace that a test message counts under."""
+    return DEFAULT_NAMESPACE if ALL_NAMESPACES in namespaces else namespaces[0]
+
+
+def _document(row: RowMapping) -> dict[str, Any]:
+    return {
+        "id": ids.text(ids.ENDPOINT, row["id"]),
+        "url": row["url"],
+        "event_types": list(row["event_types"]),
+        "namespaces": list(row["namespaces"]),
+        "description": row["description"],
+        "headers": row["headers"],
+        "enabled": row["enabled"],
+        "disabled_reason": row["disabled_reason"],
+        "failing_since": instant_or_none(row["failing_since"]),
+        "created_at": instant(row["created_at"]),
+        "updated_at": instant(row["updated_at"]),
+    }

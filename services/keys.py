@@ -1,0 +1,159 @@
+"""API keys: made, listed, revoked, and recognised. A key is shown once and stored as a hash.
+
+A key carries 256 random bits, so one SHA-256 is enough: there is nothing to guess, and a slow hash would only slow us.
+"""
+
+import hashlib
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import RowMapping, func, insert, or_, select, update
+
+from domain import ids
+from domain.access import ALL_NAMESPACES, Principal, Role
+from domain.document import instant, instant_or_none
+from domain.errors import Fault, Forbidden, Invalid, NotFound
+from models.keys import api_keys, principal_of
+from services.idempotency import Once, Repeated, recall, remember
+from services.paging import Page, Slice, cut
+from services.transaction import Store, Tx
+
+PREFIX = "hitl_"
+# Shown in lists: enough to tell keys apart, far too little to guess the rest.
+SHOWN = len(PREFIX) + 6
+# `last_used_at` is written at most this often for one key.
+USE_RESOLUTION = timedelta(seconds=60)
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    name: str
+    role: Role
+    namespaces: tuple[str, ...]
+    expires_at: datetime | None = None
+
+
+def create_key(store: Store, by: Principal, new: NewKey, once: Once | None) -> tuple[dict[str, Any], bool]:
+    """The key's document with the key itself, this once; a repeated request gets it without (`key: null`)."""
+    _check_namespaces(by, new.namespaces)
+    try:
+        with store.transaction() as tx:
+            recall(tx, by.own_namespace, once)
+            if new.expires_at is not None and new.expires_at <= tx.now:
+                raise Invalid([Fault("expires_at", "is not in the future")])
+            key, document = _insert(tx, new, by.id)
+            remember(tx, by.own_namespace, once, document | {"key": None})
+    except Repeated as repeated:
+        return repeated.answer, True
+    return document | {"key": key}, False
+
+
+def list_keys(store: Store, by: Principal, page: Page) -> Slice[dict[str, Any]]:
+    query = select(api_keys).where(*_scope(by))
+    if page.after is not None:
+        query = query.where(api_keys.c.id < page.after)
+    query = query.order_by(api_keys.c.id.desc()).limit(page.limit + 1).offset(page.offset)
+    with store.reading() as conn:
+        rows = conn.execute(query).mappings().all()
+    found = cut(rows, page, lambda row: row["id"])
+    return Slice([_document(row) for row in found.items], page, found.next_after)
+
+
+def revoke_key(store: Store, by: Principal, key_id: str) -> dict[str, Any]:
+    """Effective everywhere as soon as processes forget what they remember of the key (within 5 s)."""
+    id_ = ids.parse(ids.KEY, key_id)
+    with store.transaction() as tx:
+        revoked = (
+            update(api_keys)
+            .where(api_keys.c.id == id_, *_scope(by))
+            .values(revoked_at=func.coalesce(api_keys.c.revoked_at, tx.now))
+            .returning(*api_keys.c)
+        )
+        row = tx.conn.execute(revoked).mappings().one_or_none()
+        if row is None:
+            raise NotFound(f"there is no key {key_id[:64]!r} that this key may see")
+        return _document(row)
+
+
+def authenticate(store: Store, hash_: bytes) -> Principal | None:
+    """Who holds the key with this hash, if it is good now. Stamps `last_used_at`, at most once a minute."""
+    columns = api_keys.c
+    now = func.clock_timestamp()
+    stale = or_(columns.last_used_at.is_(None), columns.last_used_at < now - USE_RESOLUTION).label("stale")
+    query = select(api_keys, stale).where(
+        columns.hash == hash_,
+        columns.revoked_at.is_(None),
+        or_(columns.expires_at.is_(None), columns.expires_at > now),
+    )
+    with store.reading() as conn:
+        row = conn.execute(query).mappings().one_or_none()
+        if row is None:
+            return None
+        if row["stale"]:
+            conn.execute(update(api_keys).where(columns.id == row["id"]).values(last_used_at=now))
+    return principal_of(row)
+
+
+def hash_of(key: str) -> bytes:
+    return hashlib.sha256(key.encode("utf-8", "replace")).digest()
+
+
+def ensure_first_keys(store: Store, known: Mapping[str, str]) -> dict[str, str]:
+    """A key for every role, for a new installation: those of `known` that are still good, and new ones for the rest."""
+    keys: dict[str, str] = {}
+    for role in Role:
+        key = known.get(role, "")
+        found = authenticate(store, hash_of(key)) if key else None
+        if found is None or found.role is not role:
+            with store.transaction() as tx:
+                key, _ = _insert(tx, NewKey(f"first {role}", role, (ALL_NAMESPACES,)), "sagahold up")
+        keys[role] = key
+    return keys
+
+
+def _insert(tx: Tx, new: NewKey, created_by: str) -> tuple[str, dict[str, Any]]:
+    key = PREFIX + secrets.token_urlsafe(32)
+    row = {
+        "id": tx.new_id(),
+        "hash": hash_of(key),
+        "prefix": key[:SHOWN],
+        "name": new.name,
+        "role": str(new.role),
+        "namespaces": list(new.namespaces),
+        "created_at": tx.now,
+        "created_by": created_by,
+        "expires_at": new.expires_at,
+        "revoked_at": None,
+        "last_used_at": None,
+    }
+    made = tx.conn.execute(insert(api_keys).values(row).returning(*api_keys.c))
+    return key, _document(made.mappings().one())
+
+
+def _check_namespaces(by: Principal, namespaces: Sequence[str]) -> None:
+    for namespace in namespaces:
+        if not by.sees(namespace):
+            raise Forbidden(f"a key for the namespace {namespace!r} can only be made by a key that has access to it")
+
+
+def _scope(by: Principal) -> list[Any]:
+    """An admin of some namespaces manages the keys that reach no further than its own."""
+    return [] if by.sees_all else [api_keys.c.namespaces.contained_by(list(by.namespaces))]
+
+
+def _document(row: RowMapping) -> dict[str, Any]:
+    return {
+        "id": ids.text(ids.KEY, row["id"]),
+        "prefix": row["prefix"],
+        "name": row["name"],
+        "role": row["role"],
+        "namespaces": list(row["namespaces"]),
+        "created_at": instant(row["created_at"]),
+        "created_by": row["created_by"],
+        "expires_at": instant_or_none(row["expires_at"]),
+        "revoked_at": instant_or_none(row["revoked_at"]),
+        "last_used_at": instant_or_none(row["last_used_at"]),
+    }

@@ -1,0 +1,175 @@
+"""Use cases of pauses: create, read, list, decide, cancel, and let time run out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Select, func, insert, select, update
+
+from domain import ids
+from domain.access import Principal, Role
+from domain.document import pause_document
+from domain.draft import Draft, pause_from
+from domain.errors import AlreadyResolved, Forbidden, NotFound
+from domain.pause import Actor, Approve, Cancel, Command, Pause, Reject, Status, Timeout, created, decide, honours
+from models.pauses import pause_of, pauses, values
+from services.idempotency import Once, Repeated, recall, remember
+from services.outbox import announce
+from services.paging import Page, Slice, cut
+from services.transaction import Store, Tx
+
+# Pauses that one transaction expires: few enough to hold their locks for well under a second.
+EXPIRY_BATCH = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    status: Status | None = None
+    namespace: str | None = None
+    kind: str | None = None
+    tag: str | None = None
+    text: str | None = None
+    created_after: datetime | None = None
+    created_before: datetime | None = None
+
+
+def create_pause(store: Store, by: Principal, draft: Draft, once: Once | None) -> tuple[dict[str, Any], bool]:
+    """The new pause's document, and False; or the stored answer to the same request before, and True."""
+    if not by.sees(draft.namespace):
+        raise Forbidden(f"this key has no access to the namespace {draft.namespace!r}")
+    try:
+        with store.transaction() as tx:
+            recall(tx, draft.namespace, once)
+            pause = pause_from(draft, tx.new_id(), by.id, tx.now, store.egress_allow)
+            tx.conn.execute(insert(pauses).values(values(pause)))
+            announce(store, tx, created(pause))
+            answer = pause_document(pause, store.public_url)
+            remember(tx, draft.namespace, once, answer)
+    except Repeated as repeated:
+        return repeated.answer, True
+    return answer, False
+
+
+def get_pause(store: Store, by: Principal, watch_id: str) -> Pause:
+    with store.reading() as conn:
+        row = conn.execute(_visible(by, watch_id)).mappings().one_or_none()
+    if row is None:
+        raise NotFound(f"there is no pause {watch_id[:64]!r} that this key may see")
+    return pause_of(row)
+
+
+def list_pauses(store: Store, by: Principal, wanted: Filter, page: Page) -> Slice[Pause]:
+    """Newest first."""
+    query = select(pauses).where(*_scope(by), *_conditions(wanted))
+    if page.after is not None:
+        query = query.where(pauses.c.id < page.after)
+    query = query.order_by(pauses.c.id.desc()).limit(page.limit + 1).offset(page.offset)
+    with store.reading() as conn:
+        found = [pause_of(row) for row in conn.execute(query).mappings()]
+    return cut(found, page, lambda pause: pause.id)
+
+
+def decide_pause(store: Store, by: Principal, watch_id: str, command: Approve | Reject | Cancel) -> dict[str, Any]:
+    """The pause's document after the command. Raises `AlreadyResolved` when another outcome was there first."""
+    with store.transaction() as tx:
+        row = tx.conn.execute(_visible(by, watch_id).with_for_update()).mappings().one_or_none()
+        if row is None:
+            raise NotFound(f"there is no pause {watch_id[:64]!r} that this key may see")
+        pause = _apply(store, tx, pause_of(row), command)
+    # Only after the commit: an expiry that this request was the first to notice stands, although the request lost.
+    document = pause_document(pause, store.public_url)
+    if not honours(pause, command):
+        raise AlreadyResolved(document)
+    return document
+
+
+def actor(principal: Principal) -> Actor:
+    return Actor(principal.id, principal.name)
+
+
+def expire_due(store: Store) -> int:
+    """Resolve pauses whose time has run out, one batch; returns how many. Other sweeps' rows are skipped."""
+    query = (
+        select(pauses)
+        .where(pauses.c.status == Status.PENDING, pauses.c.expires_at <= func.clock_timestamp())
+        .order_by(pauses.c.expires_at)
+        .limit(EXPIRY_BATCH)
+        .with_for_update(skip_locked=True)
+    )
+    with store.transaction() as tx:
+        rows = tx.conn.execute(query).mappings().all()
+        for row in rows:
+            _apply(store, tx, pause_of(row), Timeout())
+    return len(rows)
+
+
+def resolved_among(store: Store, waiting: Sequence[UUID]) -> list[UUID]:
+    """Which of these pauses are no longer pending (or gone): the re-check behind held requests."""
+    query = select(pauses.c.id).where(pauses.c.id.in_(waiting), pauses.c.status == Status.PENDING)
+    with store.reading() as conn:
+        pending = set(conn.execute(query).scalars())
+    return [id_ for id_ in waiting if id_ not in pending]
+
+
+def _apply(store: Store, tx: Tx, pause: Pause, command: Command) -> Pause:
+    changed, events = decide(pause, command, tx.now)
+    if events:
+        columns = {name: value for name, value in values(changed).items() if name in _CHANGED_BY_DECISION}
+        guarded = update(pauses).where(pauses.c.id == pause.id, pauses.c.status == Status.PENDING)
+        tx.conn.execute(guarded.values(columns))
+        for event in events:
+            announce(store, tx, event)
+    return changed
+
+
+_CHANGED_BY_DECISION = frozenset(
+    {
+        "status",
+        "revision",
+        "arguments",
+        "arguments_digest",
+        "resolved_at",
+        "decided_by",
+        "decided_by_name",
+        "comment",
+        "response",
+    }
+)
+
+
+def _visible(by: Principal, watch_id: str) -> Select[Any]:
+    id_ = ids.parse(ids.WATCH, watch_id)
+    if id_ is None:
+        raise NotFound(f"{watch_id[:64]!r} is not the id of a pause")
+    return select(pauses).where(pauses.c.id == id_, *_scope(by))
+
+
+def _scope(by: Principal) -> list[Any]:
+    """What this caller may see: its namespaces, and an agent only its own."""
+    conditions: list[Any] = []
+    if not by.sees_all:
+        conditions.append(pauses.c.namespace.in_(by.namespaces))
+    if by.role is Role.AGENT:
+        conditions.append(pauses.c.created_by == by.id)
+    return conditions
+
+
+def _conditions(wanted: Filter) -> list[Any]:
+    columns = pauses.c
+    asked = {
+        columns.status: wanted.status,
+        columns.namespace: wanted.namespace,
+        columns.kind: wanted.kind,
+    }
+    conditions: list[Any] = [column == value for column, value in asked.items() if value is not None]
+    if wanted.tag is not None:
+        conditions.append(columns.tags.contains([wanted.tag]))
+    if wanted.text is not None:
+        conditions.append(columns.action.icontains(wanted.text, autoescape=True))
+    if wanted.created_after is not None:
+        conditions.append(columns.created_at >= wanted.created_after)
+    if wanted.created_before is not None:
+        conditions.append(columns.created_at < wanted.created_before)
+    return conditions

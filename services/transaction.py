@@ -1,0 +1,78 @@
+"""The only place that commits. A use case changes rows inside `Store.transaction`; what others must hear of it
+(hints to workers, wake-ups of waiting agents) leaves only after the commit, and is only ever a hint: when it is lost,
+the rows are still there and a sweep finds them.
+"""
+
+import logging
+import secrets
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Protocol
+from uuid import UUID
+
+from sqlalchemy import Connection, Engine, func, select
+
+from domain import ids
+from domain.network import Network
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Hint:
+    """ "Row `id` of this kind of work may be due"."""
+
+    kind: str
+    id: UUID
+
+
+class Signals(Protocol):
+    """Best effort, after the commit; must not block and must not raise."""
+
+    def publish(self, hints: Sequence[Hint], wakes: Sequence[UUID]) -> None: ...
+
+
+@dataclass(slots=True)
+class Tx:
+    """One open transaction. `now` is the database's clock: the only one that decides anything."""
+
+    conn: Connection
+    now: datetime
+    hints: list[Hint] = field(default_factory=list)
+    wakes: list[UUID] = field(default_factory=list)
+
+    def new_id(self) -> UUID:
+        return ids.uuid7(time.time_ns() // 1_000_000, secrets.randbits(74))
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """Where use cases work: the database, who hears of changes, and the few settings that rules need.
+
+    Attributes:
+        public_url: how the outside reaches this server; links in documents begin with it.
+        egress_allow: networks that outbound HTTP may reach although they are not public.
+    """
+
+    engine: Engine
+    signals: Signals
+    public_url: str
+    egress_allow: tuple[Network, ...] = ()
+
+    @contextmanager
+    def transaction(self) -> Iterator[Tx]:
+        """Commits when the block ends, rolls back when it raises."""
+        with self.engine.begin() as conn:
+            tx = Tx(conn, conn.execute(select(func.clock_timestamp())).scalar_one())
+            yield tx
+        if tx.hints or tx.wakes:
+            self.signals.publish(tx.hints, tx.wakes)
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        """A connection for single statements that change nothing: no BEGIN, no COMMIT, so two round trips less."""
+        with self.engine.connect() as conn:
+            yield conn.execution_options(isolation_level="AUTOCOMMIT")

@@ -1,0 +1,24 @@
+"""The Celery application: `celery -A tasks.app worker`, `celery -A tasks.app beat`."""
+
+import logging
+from typing import Any
+
+from celery import Celery
+from celery.signals import setup_logging
+
+from adapters.logs import log_as_json
+
+app = Celery("sagahold")
+app.config_from_object("celeryconfig")
+app.conf.imports = ("tasks.webhooks", "tasks.maintenance")
+
+
+@setup_logging.connect  # type: ignore[untyped-decorator]
+def _json_logs(**_: Any) -> None:
+    """Connecting here stops Celery from setting up logging of its own."""
+    from tasks.runtime import settings
+
+    log_as_json(settings().log_level)
+    # A line for every hint received and done would be most of the log; warnings and errors stay.
+    for name in ("celery.worker.strategy", "celery.app.trace", "celery.beat"):
+        logging.getLogger(name).setLevel(logging.WARNING)

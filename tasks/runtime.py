@@ -1,0 +1,42 @@
+"""What tasks work with, made once in each worker process at its first use (a forked child makes its own)."""
+
+import os
+import socket
+from functools import cache, lru_cache
+
+import settings as environment
+from adapters import wake
+from adapters.egress import Egress
+from adapters.signals import SignalThread
+from services.database import open_engine
+from services.transaction import Store
+from tasks.hints import send_hint
+from tasks.leases import LeaseKeeper
+
+
+@lru_cache(maxsize=1)
+def settings() -> environment.Settings:
+    return environment.load_or_exit()
+
+
+@cache
+def store() -> Store:
+    redis = wake.connect(settings().redis_url)
+    signals = SignalThread(send_hint, lambda ids: wake.send(redis, ids))
+    engine = open_engine(settings().database_url, settings().db_pool_size, "worker")
+    return Store(engine, signals, settings().public_url, settings().egress_allow)
+
+
+@cache
+def egress() -> Egress:
+    return Egress(settings().egress_allow)
+
+
+@cache
+def leases() -> LeaseKeeper:
+    return LeaseKeeper(store())
+
+
+@cache
+def worker_name() -> str:
+    return f"{socket.gethostname()}:{os.getpid()}"

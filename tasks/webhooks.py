@@ -1,0 +1,64 @@
+"""Deliver one webhook: claim the row, post the message signed, record what came of it."""
+
+import random
+from datetime import UTC, datetime
+from uuid import UUID
+
+from celery import shared_task
+from standardwebhooks.webhooks import Webhook
+
+from adapters.egress import Blocked, Failed, TimedOut
+from domain import ids
+from domain.webhook import Attempt, AttemptOutcome
+from services.delivery_work import Parcel, claim_delivery, record_attempt
+from tasks.runtime import egress, leases, settings, store
+
+
+@shared_task(name="tasks.webhooks.deliver")  # type: ignore[untyped-decorator]
+def deliver(delivery_id: str) -> None:
+    parcel = claim_delivery(store(), UUID(hex=delivery_id))
+    if parcel is None:
+        return
+    with leases().keeping(parcel.lease):
+        attempt = _attempt(parcel, settings().webhook_timeout)
+    # Jitter is no secret.
+    record_attempt(store(), parcel.lease, attempt, settings().webhook_retry_seconds, random.random())  # noqa: S311
+
+
+def _attempt(parcel: Parcel, timeout: float) -> Attempt:
+    started = datetime.now(UTC)
+    try:
+        answer = egress().post(parcel.url, parcel.body.encode(), _headers(parcel, started), timeout)
+    except Blocked as error:
+        return _failure(AttemptOutcome.BLOCKED, started, str(error))
+    except TimedOut:
+        return _failure(AttemptOutcome.TIMED_OUT, started, f"no complete answer within {timeout:g} s")
+    except Failed as error:
+        return _failure(AttemptOutcome.FAILED, started, str(error))
+    good = 200 <= answer.status < 300
+    return Attempt(
+        AttemptOutcome.SUCCEEDED if good else AttemptOutcome.FAILED,
+        started,
+        answer.duration_ms,
+        answer.status,
+        None if good else f"the receiver answered {answer.status}",
+        # The receiver's bytes: what is no text, or no text that PostgreSQL stores, is replaced.
+        answer.excerpt.decode("utf-8", "replace").replace("\x00", "\ufffd"),
+        answer.retry_after,
+    )
+
+
+def _failure(outcome: AttemptOutcome, started: datetime, error: str) -> Attempt:
+    took = datetime.now(UTC) - started
+    return Attempt(outcome, started, int(took.total_seconds() * 1000), error=error)
+
+
+def _headers(parcel: Parcel, at: datetime) -> dict[str, str]:
+    message_id = ids.text(ids.MESSAGE, parcel.message_id)
+    return parcel.headers | {
+        "content-type": "application/json",
+        "user-agent": "Sagahold",
+        "webhook-id": message_id,
+        "webhook-timestamp": str(int(at.timestamp())),
+        "webhook-signature": " ".join(Webhook(secret).sign(message_id, at, parcel.body) for secret in parcel.secrets),
+    }

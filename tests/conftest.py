@@ -1,0 +1,117 @@
+"""The real parts that tests run on: one PostgreSQL and one Redis for the service tests, one whole stack for the rest.
+
+A service test gets a database of its own, cloned from a migrated template. Tests over HTTP share the stack and keep
+apart by namespaces: take `namespace` and make clients with `client_for`.
+"""
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from uuid import UUID, uuid4
+
+import httpx
+import psycopg2
+import pytest
+
+import settings
+from cli.stack import Stack
+from services.database import open_engine
+from services.transaction import Hint, Store
+
+ROOT = Path(__file__).parents[1]
+# Tests deliver webhooks to receivers on loopback.
+LOOPBACK = {"SAGAHOLD_EGRESS_ALLOW": "127.0.0.0/8,::1/128"}
+
+
+class Recorded:
+    """Signals that only write down what they were given."""
+
+    def __init__(self) -> None:
+        self.hints: list[Hint] = []
+        self.wakes: list[UUID] = []
+
+    def publish(self, hints: Sequence[Hint], wakes: Sequence[UUID]) -> None:
+        self.hints.extend(hints)
+        self.wakes.extend(wakes)
+
+
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Stack]:
+    """PostgreSQL and Redis alone, with the template database."""
+    with tempfile.TemporaryDirectory() as folder, Stack(Path(folder), processes=False) as running:
+        execute(running.database_url, "CREATE DATABASE template_sagahold")
+        migrate(running.database_url.replace("/sagahold?", "/template_sagahold?"))
+        yield running
+
+
+def migrate(database_url: str) -> None:
+    command = [sys.executable, "-m", "alembic", "-c", "migrations/alembic.ini", "upgrade", "head"]
+    subprocess.run(command, cwd=ROOT, env={**os.environ, "DATABASE_URL": database_url}, check=True)
+
+
+@pytest.fixture
+def database_url(servers: Stack) -> Iterator[str]:
+    """A migrated database of the test's own."""
+    name = f"test_{uuid4().hex}"
+    execute(servers.database_url, f"CREATE DATABASE {name} TEMPLATE template_sagahold")
+    yield servers.database_url.replace("/sagahold?", f"/{name}?")
+    execute(servers.database_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def execute(database_url: str, statement: str) -> None:
+    """Outside a transaction, as CREATE and DROP DATABASE need it."""
+    connection = psycopg2.connect(database_url)
+    connection.autocommit = True
+    with contextlib.closing(connection), connection.cursor() as cursor:
+        cursor.execute(statement)
+
+
+@pytest.fixture
+def signals() -> Recorded:
+    return Recorded()
+
+
+@pytest.fixture
+def store(database_url: str, signals: Recorded) -> Iterator[Store]:
+    environ = {"DATABASE_URL": database_url, "REDIS_URL": "redis://not-needed", **LOOPBACK}
+    loaded = settings.load(environ)
+    engine = open_engine(loaded.database_url, pool_size=32, name="test")
+    yield Store(engine, signals, "http://sagahold.test", loaded.egress_allow)
+    engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def stack() -> Iterator[Stack]:
+    """Everything: PostgreSQL, Redis, web, worker, beat."""
+    with tempfile.TemporaryDirectory() as folder, Stack(Path(folder), environ=LOOPBACK) as running:
+        yield running
+
+
+@pytest.fixture
+def namespace() -> str:
+    """A namespace that no other test uses."""
+    return f"test-{uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def client_for(stack: Stack, namespace: str) -> Iterator[Callable[..., httpx.Client]]:
+    """`client_for("reviewer")`: an HTTP client with a new key of that role in the test's namespace."""
+    opened: list[httpx.Client] = []
+
+    def make(role: str, namespaces: Sequence[str] | None = None) -> httpx.Client:
+        new = {"name": f"test {role}", "role": role, "namespaces": list(namespaces or [namespace])}
+        admin = {"Authorization": f"Bearer {stack.credentials['admin_key']}"}
+        made = httpx.post(f"{stack.url}/v1/keys", json=new, headers=admin)
+        made.raise_for_status()
+        headers = {"Authorization": f"Bearer {made.json()['key']}"}
+        client = httpx.Client(base_url=stack.url, headers=headers, timeout=70)
+        opened.append(client)
+        return client
+
+    yield make
+    for client in opened:
+        client.close()

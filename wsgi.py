@@ -1,0 +1,64 @@
+"""The web process: the one place that knows both the API and the task queue. `granian --interface wsgi wsgi:app`."""
+
+import atexit
+
+from alembic.config import Config
+from alembic.script import ScriptDirectory
+from flask import Flask
+from redis.exceptions import RedisError
+
+import settings as environment
+from adapters import wake
+from adapters.logs import log_as_json
+from adapters.signals import SignalThread
+from app import create_app
+from app.deps import Deps
+from app.key_cache import KeyCache
+from services.database import open_engine
+from services.keys import authenticate
+from services.pauses import resolved_among
+from services.transaction import Store
+from tasks.app import app as _celery  # noqa: F401  (hints go through the current Celery app)
+from tasks.hints import send_hint
+
+
+def build() -> Flask:
+    settings = environment.load_or_exit()
+    log_as_json(settings.log_level)
+    publisher, prober = wake.connect(settings.redis_url), wake.connect(settings.redis_url)
+    signals = SignalThread(send_hint, lambda ids: wake.send(publisher, ids))
+    engine = open_engine(settings.database_url, settings.db_pool_size, "web")
+    store = Store(engine, signals, settings.public_url, settings.egress_allow)
+    waker = wake.Waker(wake.connect(settings.redis_url), lambda ids: resolved_among(store, ids))
+    waker.start()
+    atexit.register(signals.close)
+    atexit.register(waker.stop)
+
+    def broker_answers() -> bool:
+        try:
+            return bool(prober.ping())
+        except RedisError:
+            return False
+
+    return create_app(
+        Deps(
+            store=store,
+            waker=waker,
+            keys=KeyCache(lambda hash_: authenticate(store, hash_)),
+            anonymous_role=settings.anonymous_role,
+            pause_expires_in=settings.pause_expires_in,
+            max_waiters=settings.max_waiters,
+            revision=head_revision(),
+            broker_answers=broker_answers,
+        )
+    )
+
+
+def head_revision() -> str:
+    """The newest migration that is in this code."""
+    head = ScriptDirectory.from_config(Config("migrations/alembic.ini")).get_current_head()
+    assert head is not None, "there is at least one migration"
+    return head
+
+
+app = build()
