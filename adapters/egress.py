@@ -200,10 +200,9 @@ class _Stream(httpcore.NetworkStream):
             self._sock.settimeout(self._deadline.left())
             try:
                 rest = rest[self._sock.send(rest) :]
-            except TimeoutError:
-                raise
             except OSError as error:
-                # httpcore then looks for an answer that came before all was sent (a 413, say).
+                # httpcore then looks for an answer that came before all was sent (a 413, say); after a timeout there
+                # is no time left to look.
                 raise httpcore.WriteError from error
 
     def close(self) -> None:
