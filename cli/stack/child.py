@@ -117,24 +117,15 @@ class Child:
         return self._process is None or self._process.poll() is not None
 
     def bury(self) -> int | None:
-        """After the process: end what it left in its group. Its exit status, None when there was none."""
+        """Kill what is left of it and of its process group. Its exit status, None when there was no process."""
         if self._process is None:
             return None
         process, self._process = self._process, None
-        self._signal_group(process.pid)
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
         self._keeper.forget(process.pid)
         return process.wait()
 
     def send(self, number: signal.Signals) -> None:
         if self._process is not None:
             self._process.send_signal(number)
-
-    def kill(self) -> None:
-        """The whole group, at once."""
-        if self._process is not None:
-            self._signal_group(self._process.pid)
-
-    @staticmethod
-    def _signal_group(group: int) -> None:
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(group, signal.SIGKILL)

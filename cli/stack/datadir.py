@@ -36,8 +36,7 @@ class DataDir:
         """Make the directory, private to its owner, and lock it. Raises `StackError` when it cannot be ours alone."""
         try:
             self._make()
-            self.lock_fd = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
-            self._lock()
+            self.lock_fd = self._lock()
             for part in (self.logs, self.redis):
                 part.mkdir(mode=0o700, exist_ok=True)
             self._make_socket_dir()
@@ -45,12 +44,9 @@ class DataDir:
             self.close()
             where = error.filename or self.path
             raise StackError(f"data directory: {error.strerror} ({where}); give another --data-dir") from None
-        except BaseException:
-            self.close()
-            raise
 
     def close(self) -> None:
-        """Remove the sockets' directory and give the lock back."""
+        """Remove the sockets' directory and give the lock back; without the lock nothing here is ours."""
         if self.lock_fd < 0:
             return
         self._remove_socket_dir()
@@ -84,36 +80,27 @@ class DataDir:
             raise StackError(f"{self.path} is neither empty nor a Sagahold data directory: give another --data-dir")
         self.path.chmod(0o700)
 
-    def _lock(self) -> None:
+    def _lock(self) -> int:
         """All that the stack starts inherits the lock's descriptor, so it is free only when all of that is gone."""
-        if not self._try_lock():
-            owner = self._owner()
-            if owner:
-                raise StackError(f"another `sagahold up` (pid {owner}) runs on {self.path}: stop it or give --data-dir")
-            if not wait_until(self._try_lock, LEFTOVERS_SECONDS):
-                raise StackError(f"processes of an earlier run still use {self.path}: end them or give --data-dir")
-        os.ftruncate(self.lock_fd, 0)
-        os.pwrite(self.lock_fd, b"%d\n" % os.getpid(), 0)
-
-    def _try_lock(self) -> bool:
+        lock = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            fcntl.flock(self.lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        return True
-
-    def _owner(self) -> int | None:
-        """The pid of the living process that wrote the lock file."""
-        text = os.pread(self.lock_fd, 32, 0).strip()
-        if not text.isdigit():
-            return None
-        try:
-            os.kill(int(text), 0)
-        except ProcessLookupError:
-            return None
-        except PermissionError:
-            pass
-        return int(text)
+            if not _try_lock(lock):
+                owner = _living_owner(lock)
+                if owner:
+                    raise StackError(
+                        f"another `sagahold up` (pid {owner}) runs on {self.path}: stop it or give --data-dir"
+                    )
+                if not wait_until(lambda: _try_lock(lock), LEFTOVERS_SECONDS):
+                    raise StackError(
+                        f"processes of an earlier run still use {self.path} (`fuser {self.path / LOCK}` lists them): "
+                        "end them or give --data-dir"
+                    )
+            os.ftruncate(lock, 0)
+            os.pwrite(lock, b"%d\n" % os.getpid(), 0)
+        except BaseException:
+            os.close(lock)
+            raise
+        return lock
 
     def _make_socket_dir(self) -> None:
         """`run`, or where that is too long or odd for a socket a private directory elsewhere that `run` points to."""
@@ -132,3 +119,25 @@ class DataDir:
         run = self.path / "run"
         if run.is_symlink():
             run.unlink()
+
+
+def _try_lock(lock: int) -> bool:
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _living_owner(lock: int) -> int | None:
+    """The pid that stands in the lock file, if such a process lives."""
+    text = os.pread(lock, 32, 0).strip()
+    if not text.isdigit():
+        return None
+    try:
+        os.kill(int(text), 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        pass
+    return int(text)

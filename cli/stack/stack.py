@@ -16,6 +16,7 @@ from cli.stack.first_keys import first_keys
 from cli.stack.ports import free_port, refuse_port_in_use
 from cli.stack.postgres import PostgresServer
 from cli.stack.procfile import PROCFILE, read_procfile, shell_command
+from cli.stack.readiness import PAUSE_SECONDS as READY_PAUSE_SECONDS
 from cli.stack.readiness import Readiness
 from cli.stack.redis import RedisServer
 from cli.stack.supervisor import Supervisor
@@ -171,7 +172,8 @@ class Stack:
         if not self._processes:
             return
         if RELEASE in self._commands:
-            self._supervisor.run(self._program(RELEASE, RELEASE), RELEASE_SECONDS, self._cancelled)
+            self._programs[RELEASE] = self._program(RELEASE, RELEASE)
+            self._supervisor.run(self._programs[RELEASE], RELEASE_SECONDS, self._cancelled)
         self._write_credentials()
         for kind in self._commands:
             for _ in range(self._workers if kind == WORKER else kind != RELEASE):
@@ -205,12 +207,13 @@ class Stack:
 
     def _await_ready(self) -> None:
         readiness = Readiness(self.url)
-        if not wait_until(readiness.look, READY_SECONDS, self._cancelled):
-            blamed = self._programs[readiness.blame(list(self._programs))]
-            raise NotReadyError(
-                f"not ready after {READY_SECONDS:.0f} s: {readiness.missing}; the log of {blamed.name} is {blamed.log}",
-                blamed.last_lines(),
-            )
+        if wait_until(readiness.look, READY_SECONDS, self._cancelled, pause=READY_PAUSE_SECONDS):
+            return
+        witness = self._programs.get(readiness.witness) or self._programs["web"]
+        raise NotReadyError(
+            f"not ready after {READY_SECONDS:.0f} s: {readiness.missing}; the log of {witness.name} is {witness.log}",
+            witness.last_lines(),
+        )
 
     def _program(self, name: str, kind: str) -> Program:
         return Program(

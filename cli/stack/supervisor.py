@@ -46,7 +46,6 @@ class Supervisor:
         try:
             finished = wait_until(child.ended, within, cancelled)
         finally:
-            child.kill()
             status = child.bury()
         if not finished:
             what = f"did not end within {within:.0f} s"
@@ -72,7 +71,6 @@ class Supervisor:
         for child in children:
             if within and not child.ended():
                 self._say(f"{child.program.name} did not end in time and was killed")
-            child.kill()
             child.bury()
 
     def kill(self, name: str, number: signal.Signals) -> None:

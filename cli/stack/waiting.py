@@ -9,7 +9,12 @@ from cli.stack.errors import CancelledError
 PAUSE_SECONDS = 0.05
 
 
-def wait_until(condition: Callable[[], bool], within: float, cancelled: Callable[[], bool] = lambda: False) -> bool:
+def wait_until(
+    condition: Callable[[], bool],
+    within: float,
+    cancelled: Callable[[], bool] = lambda: False,
+    pause: float = PAUSE_SECONDS,
+) -> bool:
     """True as soon as `condition` holds, False after `within` seconds. Raises `CancelledError` when asked to stop."""
     deadline = time.monotonic() + within
     while not condition():
@@ -17,5 +22,5 @@ def wait_until(condition: Callable[[], bool], within: float, cancelled: Callable
             raise CancelledError
         if time.monotonic() >= deadline:
             return False
-        time.sleep(PAUSE_SECONDS)
+        time.sleep(pause)
     return True

@@ -19,7 +19,7 @@ from cli.stack.child import Program
 from cli.stack.datadir import DataDir
 from cli.stack.postgres import MISSING as NO_POSTGRES
 from cli.stack.postgres import PostgresServer
-from cli.stack.procfile import read_procfile
+from cli.stack.procfile import PROCFILE, read_procfile
 from cli.stack.redis import MISSING as NO_REDIS
 from cli.stack.redis import RedisServer
 from cli.stack.supervisor import Supervisor
@@ -88,6 +88,7 @@ class TestServers:
     def test_the_directory_is_taken(self, stack: Stack) -> None:
         with pytest.raises(StackError, match=f"pid {os.getpid()}"), Stack(stack.data.path, processes=False):
             pytest.fail("two stacks on one directory")
+        assert query(stack, "SELECT 1") == "1", "the one that was refused took the sockets away"
 
 
 def test_a_kill_of_everything_leaves_a_directory_that_starts_again(tmp_path: Path) -> None:
@@ -162,6 +163,35 @@ def test_the_procfile_says_which_line_is_wrong(tmp_path: Path) -> None:
         read_procfile(procfile)
 
 
+def test_what_is_not_ready_is_named_with_the_end_of_its_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cli.stack.stack.READY_SECONDS", 3.0)
+    (tmp_path / "web.py").write_text(NEVER_READY)
+    (tmp_path / "Procfile").write_text(
+        f"release: sh -c 'cd {PROCFILE.parent} && exec alembic -c migrations/alembic.ini upgrade head'\n"
+        f"web: {sys.executable} web.py\nworker: sh -c 'echo no module named tasks; exec sleep 600'\n"
+    )
+    stack = Stack(tmp_path / "data", environ=EMBEDDED, procfile=tmp_path / "Procfile")
+    with pytest.raises(
+        NotReadyError, match=r"not ready after 3 s: .*/readyz misses workers; the log of worker"
+    ) as caught:
+        stack.__enter__()
+    assert caught.value.details == ["no module named tasks"]
+    again = DataDir(tmp_path / "data")
+    again.open()
+    again.close()
+
+
+NEVER_READY = """
+import http.server, json, os
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(503)
+        self.end_headers()
+        self.wfile.write(json.dumps({"checks": {"database": True, "workers": 0}}).encode())
+http.server.HTTPServer(("127.0.0.1", int(os.environ["SAGAHOLD_PORT"])), Handler).serve_forever()
+"""
+
+
 class TestSupervisor:
     """With programs of a few lines; each tells its process and its child's by its log."""
 
@@ -226,20 +256,14 @@ class TestSupervisor:
             supervisor.run(program, SECONDS, lambda: False)
         assert caught.value.details == ["one", "two"]
 
+    def owner(self, tmp_path: Path, program: Program) -> "subprocess.Popen[bytes]":
+        """Another process that runs the program under a supervisor of its own."""
+        return subprocess.Popen([sys.executable, "-c", OWNER, str(tmp_path), *program.command])
+
     def test_a_killed_supervisor_takes_the_rest_with_it(self, tmp_path: Path) -> None:
         """Its children, theirs, and what ignores a polite signal; then the directory is free."""
         program = self.program(tmp_path, self.STUBBORN)
-        code = (
-            "import sys, time, os\nfrom pathlib import Path\n"
-            "from cli.stack.child import Program\nfrom cli.stack.datadir import DataDir\n"
-            "from cli.stack.supervisor import Supervisor\n"
-            "folder = Path(sys.argv[1])\ndata = DataDir(folder / 'data')\ndata.open()\n"
-            "supervisor = Supervisor(data.lock_fd, print)\n"
-            "log = folder / 'thing.log'\n"
-            "supervisor.start(Program('thing', 'thing', tuple(sys.argv[2:]), os.environ, folder, log))\n"
-            "time.sleep(600)\n"
-        )
-        with subprocess.Popen([sys.executable, "-c", code, str(tmp_path), *program.command]) as owner:
+        with self.owner(tmp_path, program) as owner:
             parent, child = self.pids(program, 2)
             owner.kill()
         data = DataDir(tmp_path / "data")
@@ -247,3 +271,34 @@ class TestSupervisor:
         data.close()
         assert gone(parent)
         eventually(lambda: gone(child))
+
+    def test_what_even_so_lives_on_keeps_the_directory(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A database must not be started beside one that still runs."""
+        monkeypatch.setattr("cli.stack.datadir.LEFTOVERS_SECONDS", 0.2)
+        program = self.program(tmp_path, self.PARENT)
+        with self.owner(tmp_path, program) as owner:
+            parent, _ = self.pids(program, 2)
+            for keeper in psutil.Process(owner.pid).children():
+                if keeper.pid != parent:
+                    keeper.kill()
+            owner.kill()
+        try:
+            with pytest.raises(StackError, match="processes of an earlier run still use"):
+                DataDir(tmp_path / "data").open()
+        finally:
+            os.killpg(parent, signal.SIGKILL)
+
+
+OWNER = """
+import os, sys, time
+from pathlib import Path
+from cli.stack.child import Program
+from cli.stack.datadir import DataDir
+from cli.stack.supervisor import Supervisor
+folder = Path(sys.argv[1])
+data = DataDir(folder / "data")
+data.open()
+supervisor = Supervisor(data.lock_fd, print)
+supervisor.start(Program("thing", "thing", tuple(sys.argv[2:]), os.environ, folder, folder / "thing.log"))
+time.sleep(600)
+"""
