@@ -1,0 +1,67 @@
+"""A Celery application with the product's settings, queues and beat schedule, whose tasks write a line instead of working.
+
+`python -m tests.faults.soak_app` is the publisher: a number N on a line of its input → N hints.
+"""
+
+import itertools
+import json
+import os
+import sys
+import time
+
+from celery import Celery
+
+app = Celery("soak")
+app.config_from_object("celeryconfig")
+
+# Long enough that a burst fills every thread and leaves hints waiting behind them. Seconds.
+WORK = 0.5
+
+
+def note(**event: object) -> None:
+    """One line by one write: the lines of several processes and threads do not mix."""
+    line = json.dumps(event | {"at": time.time()}) + "\n"
+    journal = os.open(os.environ["SOAK_JOURNAL"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    try:
+        os.write(journal, line.encode())
+    finally:
+        os.close(journal)
+
+
+@app.task(name="tasks.webhooks.deliver")
+def deliver(hint: int) -> None:
+    note(event="started", hint=hint)
+    time.sleep(WORK)
+
+
+@app.task(name="tasks.maintenance.sweep_due")
+def sweep_due() -> None:
+    note(event="swept")
+
+
+@app.task(name="tasks.maintenance.expire_pauses")
+def expire_pauses(mark: str = "") -> None:
+    if mark:
+        note(event="marked", mark=mark)
+
+
+@app.task(name="tasks.maintenance.prune")
+def prune() -> None:
+    note(event="pruned")
+
+
+def publish() -> None:
+    hints = itertools.count()
+    for line in sys.stdin:
+        for _ in range(int(line)):
+            hint = next(hints)
+            try:
+                app.send_task("tasks.webhooks.deliver", (hint,))
+            except Exception as error:
+                note(event="refused", hint=hint, error=str(error))
+            else:
+                note(event="sent", hint=hint)
+
+
+if __name__ == "__main__":
+    publish()

