@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, func, insert, select, update
+from sqlalchemy import Select, insert, select, update
 
 from domain import ids
 from domain.access import Principal, Role
@@ -91,14 +91,10 @@ def actor(principal: Principal) -> Actor:
 
 def expire_due(store: Store) -> int:
     """Resolve pauses whose time has run out, one batch; returns how many. Other sweeps' rows are skipped."""
-    query = (
-        select(pauses)
-        .where(pauses.c.status == Status.PENDING, pauses.c.expires_at <= func.clock_timestamp())
-        .order_by(pauses.c.expires_at)
-        .limit(EXPIRY_BATCH)
-        .with_for_update(skip_locked=True)
-    )
+    due = select(pauses).where(pauses.c.status == Status.PENDING).order_by(pauses.c.expires_at).limit(EXPIRY_BATCH)
     with store.transaction() as tx:
+        # A value, not clock_timestamp(): with a volatile function PostgreSQL would not use the index.
+        query = due.where(pauses.c.expires_at <= tx.now).with_for_update(skip_locked=True)
         rows = tx.conn.execute(query).mappings().all()
         for row in rows:
             _apply(store, tx, pause_of(row), Timeout())
