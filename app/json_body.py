@@ -1,9 +1,11 @@
 """Reading JSON strictly: what another reader would see differently, or not at all, is refused with its place."""
 
 import json
+from itertools import islice
 from typing import Any, NoReturn
 
 from flask import Request
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from app.problems import EdgeError
 from domain import json_value
@@ -11,6 +13,8 @@ from domain.errors import Fault, Invalid
 
 # Digits beyond which a number is not worth reading: Python refuses at 4300, and no double holds more than 309.
 MAX_DIGITS = 400
+# Faults that one answer tells: who sent more has to start over anyway.
+MAX_FAULTS = 20
 
 
 class _DuplicateKey(ValueError):
@@ -23,13 +27,16 @@ def read_json(request: Request, *, required: bool) -> Any:
     Raises `EdgeError` for what is not JSON (400, 413, 415), `Invalid` for JSON that must not be used.
     """
     raw = request.get_data()
+    # A body without a length is cut off at the limit in silence.
+    if request.content_length is None and len(raw) >= (request.max_content_length or 0):
+        raise RequestEntityTooLarge
     if not raw and not required:
         return {}
     if request.mimetype != "application/json":
         raise EdgeError(415, "UNSUPPORTED_MEDIA_TYPE", "send the body as JSON, with Content-Type: application/json")
     value = _parse(raw)
-    if found := list(json_value.faults(value, "")):
-        raise Invalid(found[:20])
+    if found := list(islice(json_value.faults(value, ""), MAX_FAULTS)):
+        raise Invalid(found)
     return value
 
 
@@ -51,11 +58,11 @@ def _malformed(detail: str) -> NoReturn:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise _DuplicateKey(twice[:200].encode("utf-8", "replace").decode())
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise _DuplicateKey(name[:200].encode("utf-8", "replace").decode())
+        found[name] = value
     return found
 
 

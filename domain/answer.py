@@ -1,29 +1,113 @@
-"""The JSON Schema of what a reviewer must answer: checked when the agent posts it, and when the reviewer answers."""
+"""The JSON Schema of what a reviewer must answer: checked when the agent posts it, and when the reviewer answers.
+
+The schema comes from an agent, and checking an answer must not keep anyone waiting: a few lines of references that
+name each other twice would mean work without end. So what a schema may ask for is counted before it is used.
+"""
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any, NoReturn
+from urllib.parse import unquote
 
 import jsonschema_rs
 
 from domain.errors import Fault
 
+# Values in a schema, each $ref counted as a copy of what it names: ten times a long form.
+MAX_PLACES = 2_000
+# References inside of references. What a form is drawn from nests a few.
+MAX_REFERENCES = 32
+# Places of the schema times values of the answer. A place costs up to 30 µs for a value where nothing fits, so this
+# bounds a check to some seconds at the very worst; a form of 100 places may have answers of 2,000 values.
+MAX_WORK = 200_000
+# Characters of a text that are as much work as one value: patterns are run over each.
+TEXT_UNIT = 100
+# Bytes of one compiled pattern: `^\S{1,64}$` has half of it, and a schema may have hundreds of them.
+MAX_PATTERN = 1_000_000
+MAX_FAULTS = 20
+
+# Keywords that lead elsewhere by a name. Counting would have to resolve them exactly as the validator does.
+_NAMED = ("$dynamicRef", "$recursiveRef")
+
 
 def schema_faults(schema: dict[str, Any]) -> Iterator[Fault]:
     try:
+        _places(schema)
         _validator(schema)
     except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError) as error:
         yield Fault("responseSchema", f"is not a JSON Schema that can be used: {_first_line(error)}")
 
 
 def answer_faults(schema: dict[str, Any], answer: object) -> Iterator[Fault]:
-    for error in _validator(schema).iter_errors(answer):
+    if _places(schema) * _weight(answer) > MAX_WORK:
+        yield Fault("response", "is too large for what the responseSchema asks: send fewer or shorter values")
+        return
+    for error in islice(_validator(schema).iter_errors(answer), MAX_FAULTS):
         path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.instance_path)
         yield Fault(f"response{path}", error.message[:500])
 
 
+def _places(schema: dict[str, Any]) -> int:
+    """How large the schema is once every reference is a copy. Raises `ValueError` for what is endless or unknown."""
+    if "draft-04" in str(schema.get("$schema")):
+        raise ValueError("draft 4 is too old: use a later one, the newest is 2020-12")
+    places = 0
+    waiting: list[tuple[Any, tuple[str, ...]]] = [(schema, ())]
+    while waiting:
+        node, inside = waiting.pop()
+        places += 1
+        if places > MAX_PLACES:
+            raise ValueError(f"it has more than {MAX_PLACES} places, each $ref counted as a copy of what it names")
+        if isinstance(node, list):
+            waiting.extend((item, inside) for item in node)
+        elif isinstance(node, dict):
+            waiting.extend((item, inside) for item in node.values())
+            if (reference := _reference(node, is_root=node is schema)) is not None:
+                if reference in inside or len(inside) == MAX_REFERENCES:
+                    raise ValueError(f"{reference} leads back to itself, or through too many others")
+                waiting.append((_resolve(schema, reference), (*inside, reference)))
+    return places
+
+
+def _reference(node: dict[str, Any], *, is_root: bool) -> str | None:
+    if any(name in node for name in _NAMED) or (isinstance(node.get("$id"), str) and not is_root):
+        raise ValueError("$dynamicRef, $recursiveRef and $id inside are not supported: use $ref with #/$defs/…")
+    reference = node.get("$ref")
+    return reference if isinstance(reference, str) else None
+
+
+def _resolve(schema: dict[str, Any], reference: str) -> Any:
+    if reference != "#" and not reference.startswith("#/"):
+        raise ValueError(f"{reference[:200]} does not lead to a place in this schema (#/…), and nothing is fetched")
+    found: Any = schema
+    for part in unquote(reference).split("/")[1:]:
+        name = part.replace("~1", "/").replace("~0", "~")
+        try:
+            found = found[int(name)] if isinstance(found, list) else found[name]
+        except (KeyError, IndexError, TypeError, ValueError):
+            raise ValueError(f"{reference[:200]} leads nowhere") from None
+    return found
+
+
+def _weight(answer: object) -> int:
+    weight, waiting = 0, [answer]
+    while waiting:
+        value = waiting.pop()
+        weight += 1
+        if isinstance(value, str):
+            weight += len(value) // TEXT_UNIT
+        elif isinstance(value, list):
+            waiting.extend(value)
+        elif isinstance(value, dict):
+            waiting.extend(value)
+            waiting.extend(value.values())
+    return weight
+
+
 def _validator(schema: dict[str, Any]) -> jsonschema_rs.Validator:
-    # The schema comes from an agent: references are never fetched, and patterns run on an engine without backtracking.
-    return jsonschema_rs.validator_for(schema, retriever=_refuse, pattern_options=jsonschema_rs.RegexOptions())
+    # References are never fetched, and patterns run on an engine without backtracking.
+    patterns = jsonschema_rs.RegexOptions(size_limit=MAX_PATTERN)
+    return jsonschema_rs.validator_for(schema, retriever=_refuse, pattern_options=patterns)
 
 
 def _refuse(uri: str) -> NoReturn:

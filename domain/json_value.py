@@ -16,51 +16,65 @@ from domain.errors import Fault
 
 MAX_DEPTH = 64
 MAX_BYTES = 256 * 1024
+# Of the place of a fault, that is told: enough to find it, however long the keys are.
+MAX_PATH = 200
 # The integers that a double, and so every JSON reader, keeps exactly (RFC 7493, I-JSON).
 MAX_INTEGER = 2**53 - 1
 
 
 def faults(value: object, path: str) -> Iterator[Fault]:
     """Everything wrong with `value`, each with its path (`context.items[2].price`)."""
-    yield from _faults(value, path, 1)
+    for place, message in _faults(value, 1):
+        yield Fault(_printable(path + place if path else place.removeprefix(".")), message)
 
 
-def _faults(value: object, path: str, depth: int) -> Iterator[Fault]:
+def text_faults(value: str, path: str) -> Iterator[Fault]:
+    if (message := _text_fault(value)) is not None:
+        yield Fault(_printable(path), message)
+
+
+# Places are put together only on the way out of a fault: building one for every value would copy long keys at each.
+def _faults(value: object, depth: int) -> Iterator[tuple[str, str]]:
     if isinstance(value, str):
-        yield from text_faults(value, path)
+        if (message := _text_fault(value)) is not None:
+            yield "", message
     elif isinstance(value, bool) or value is None:
         return
     elif isinstance(value, int):
         if abs(value) > MAX_INTEGER:
-            yield Fault(path, "is an integer beyond ±(2^53-1), which JSON readers change silently: send it as a string")
+            yield "", "is an integer beyond ±(2^53-1), which JSON readers change silently: send it as a string"
     elif isinstance(value, float):
         if not math.isfinite(value):
-            yield Fault(path, "is a number that JSON cannot hold: send it as a string")
+            yield "", "is a number that JSON cannot hold: send it as a string"
     elif isinstance(value, dict | list):
-        yield from _container_faults(value, path, depth)
+        yield from _container_faults(value, depth)
 
 
-def _container_faults(value: "dict[str, object] | list[object]", path: str, depth: int) -> Iterator[Fault]:
+def _container_faults(value: "dict[str, object] | list[object]", depth: int) -> Iterator[tuple[str, str]]:
     if depth > MAX_DEPTH:
-        yield Fault(path[:200], f"is nested deeper than {MAX_DEPTH} levels")
+        yield "", f"is nested deeper than {MAX_DEPTH} levels"
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            yield from _faults(item, f"{path}[{index}]", depth + 1)
+            for place, message in _faults(item, depth + 1):
+                yield f"[{index}]{place}", message
     else:
         for key, item in value.items():
-            yield from text_faults(key, f"{path} (a key)")
-            yield from _faults(item, f"{path}.{key}" if path else key, depth + 1)
+            if (wrong := _text_fault(key)) is not None:
+                yield " (a key)", wrong
+            for place, message in _faults(item, depth + 1):
+                yield f".{key}{place}", message
 
 
-def text_faults(value: str, path: str) -> Iterator[Fault]:
+def _text_fault(value: str) -> str | None:
     if "\x00" in value:
-        yield Fault(_printable(path), "contains a NUL character")
-    elif not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
-        yield Fault(_printable(path), "contains a lone surrogate, which is no character")
+        return "contains a NUL character"
+    if not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
+        return "contains a lone surrogate, which is no character"
+    return None
 
 
 def _printable(path: str) -> str:
-    return path.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")
+    return path[:MAX_PATH].encode("utf-8", "replace").decode().replace("\x00", "\ufffd")
 
 
 def size(value: object) -> int:
