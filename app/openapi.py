@@ -1,11 +1,13 @@
-"""The parts of the OpenAPI document that no single route tells: problems, security, who the API is."""
+"""The parts of the OpenAPI document that no single route tells: problems, security, headers, ids, who the API is."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from flask import Flask
 from flask_smorest import Api
 
 from app import problems
+from app.schemas.fields import DELIVERY_ID, ENDPOINT_ID, KEY_ID, WATCH_ID
 
 _PROBLEM_STATUSES = (400, 401, 403, 404, 409, 413, 415, 422, 500, 503)
 _DESCRIPTIONS = {
@@ -20,6 +22,50 @@ _DESCRIPTIONS = {
     500: "our fault",
     503: "something that we need is away; `Retry-After` says when to come back",
 }
+
+# Headers that requests may have; `app.operation` puts them to the routes that read them.
+IDEMPOTENCY_KEY = {
+    "in": "header",
+    "name": "Idempotency-Key",
+    "schema": {"type": "string", "minLength": 8, "maxLength": 128, "pattern": "^[!-~]{8,128}$"},
+    "description": "Send the same key with the same request again, and it is carried out only once: the stored answer "
+    "comes back with `Idempotent-Replayed: true`. Scope: the namespace. Kept for 24 hours at least.",
+}
+IF_NONE_MATCH = {
+    "in": "header",
+    "name": "If-None-Match",
+    "schema": {"type": "string"},
+    "description": "the `ETag` of an answer before: 304 as long as nothing has changed",
+}
+LAST_EVENT_ID = {
+    "in": "header",
+    "name": "Last-Event-ID",
+    "schema": {"type": "string"},
+    "description": "the id of the last event that was seen: only later ones follow",
+}
+# Headers that answers have, by their place under components. `Trace-Id` is in every answer.
+_HEADERS = {
+    "Trace-Id": ("string", "ties the answer to our log: name it when you ask for help"),
+    "Location": ("string", "where the new thing is read"),
+    "Idempotent-Replayed": ("string", "`true`: this is the stored answer to the same request before"),
+    "ETag": ("string", "changes when the pause does"),
+    "Retry-After": ("integer", "seconds to wait before trying again"),
+    "WWW-Authenticate": ("string", "how to send a key"),
+}
+_PATH_IDS = {"watch_id": WATCH_ID, "endpoint_id": ENDPOINT_ID, "delivery_id": DELIVERY_ID, "key_id": KEY_ID}
+
+
+def path_parameters(path: str) -> list[dict[str, Any]]:
+    return [
+        {"in": "path", "name": name, "required": True, "schema": {"type": "string", "pattern": pattern}}
+        for name, pattern in _PATH_IDS.items()
+        if f"<{name}>" in path
+    ]
+
+
+def headers(names: Iterable[str] = ()) -> dict[str, Any]:
+    """Those of an answer, for its documentation."""
+    return {name: {"$ref": f"#/components/headers/{name}"} for name in ("Trace-Id", *names)}
 
 
 class SagaholdApi(Api):  # type: ignore[misc]
@@ -43,6 +89,8 @@ def build_api(app: Flask) -> SagaholdApi:
     components = api.spec.components
     components.security_scheme("bearer", {"type": "http", "scheme": "bearer", "description": "hitl_…"})
     components.security_scheme("basic", {"type": "http", "scheme": "basic", "description": "the key as user name"})
+    for name, (kind, meaning) in _HEADERS.items():
+        components.header(name, {"description": meaning, "schema": {"type": kind}})
     components.schema("Problem", {**_PROBLEM})
     for status in _PROBLEM_STATUSES:
         components.response(f"Problem{status}", _response(status))
@@ -56,7 +104,9 @@ def _response(status: int) -> dict[str, Any]:
             {"properties": {"code": {"enum": problems.codes(status)}, "status": {"const": status}}},
         ]
     }
-    return {"description": _DESCRIPTIONS[status], "content": {problems.MEDIA_TYPE: {"schema": schema}}}
+    sent = {401: ["WWW-Authenticate"], 503: ["Retry-After"]}.get(status, [])
+    content = {problems.MEDIA_TYPE: {"schema": schema}}
+    return {"description": _DESCRIPTIONS[status], "headers": headers(sent), "content": content}
 
 
 _PROBLEM: dict[str, Any] = {

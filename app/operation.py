@@ -3,7 +3,7 @@
 import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
 from typing import Any
 
@@ -14,20 +14,15 @@ from webargs.flaskparser import FlaskParser
 
 from app.auth import authorize
 from app.json_body import read_json
+from app.openapi import IDEMPOTENCY_KEY, headers, path_parameters
 from app.problems import EdgeError
 from domain import json_value
 from domain.access import Permission
 from domain.errors import Fault, Invalid
 from services.idempotency import Once
 
+_REPLAYED = ("Idempotent-Replayed",)
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{8,128}")
-_IDEMPOTENCY_PARAMETER = {
-    "in": "header",
-    "name": "Idempotency-Key",
-    "schema": {"type": "string", "minLength": 8, "maxLength": 128, "pattern": "^[!-~]{8,128}$"},
-    "description": "Send the same key with the same request again, and it is carried out only once: the stored answer "
-    "comes back with `Idempotent-Replayed: true`. Scope: the namespace. Kept for 24 hours at least.",
-}
 
 
 class StrictParser(FlaskParser):
@@ -43,6 +38,7 @@ class StrictParser(FlaskParser):
 
     def load_querystring(self, req: Any, schema: Schema) -> Any:
         found = [fault for name, value in req.args.items(multi=True) for fault in json_value.text_faults(value, name)]
+        found += [Fault(name[:200], "is given twice") for name, values in req.args.lists() if len(values) > 1]
         if found:
             raise Invalid(found)
         return super().load_querystring(req, schema)
@@ -61,9 +57,12 @@ def operation(
     path: str,
     *,
     permission: Permission | None,
-    answers: Mapping[int, type[Schema] | Schema | dict[str, Any] | None],
+    answers: Mapping[int, type[Schema] | str | None],
     body: type[Schema] | None = None,
+    example: Mapping[str, Any] | None = None,
     query: type[Schema] | None = None,
+    reads: Sequence[Mapping[str, Any]] = (),
+    sends: Sequence[str] = (),
     creates: bool = False,
     refuses: Iterable[int] = (),
 ) -> Callable[[Callable[..., Response]], Callable[..., Response]]:
@@ -71,7 +70,10 @@ def operation(
 
     Args:
         permission: None lets everyone in.
-        answers: statuses and schemas; the first is the usual one.
+        answers: statuses and schemas, or the media type of what is not JSON; the first is the usual one.
+        example: of the body.
+        reads: request headers, as OpenAPI parameters.
+        sends: names of headers that successful answers have beside the usual ones.
         creates: takes an Idempotency-Key.
         refuses: statuses of refusals, beside those that every such route has.
     """
@@ -83,24 +85,36 @@ def operation(
             statuses |= {400, 401, 403}
         if body is not None:
             statuses |= {400, 413, 415, 422}
-            documented = blueprint.arguments(body(), location="json", required=_has_required(body()))(documented)
+            arguments = blueprint.arguments(body(), location="json", required=_has_required(body()), example=example)
+            documented = arguments(documented)
         if query is not None:
             statuses |= {422}
             documented = blueprint.arguments(query(), location="query")(documented)
         for status, schema in answers.items():
-            documented = blueprint.response(status, schema)(documented)
+            documented = _answers(blueprint, status, schema, [*sends, *_REPLAYED] if creates else sends)(documented)
         for status in sorted(statuses):
             documented = blueprint.alt_response(status, response=f"Problem{status}")(documented)
         more: dict[str, Any] = {"operationId": view.__name__, "x-permission": permission}
-        if creates:
-            more["parameters"] = [_IDEMPOTENCY_PARAMETER]
         if permission is None:
             more["security"] = []
         guarded = _guard(blueprint.doc(**more)(documented), permission)
-        blueprint.route(path, methods=[method])(guarded)
+        _add_parameters(guarded, [*reads, IDEMPOTENCY_KEY] if creates else reads)
+        blueprint.route(path, methods=[method], parameters=path_parameters(path))(guarded)
         return view
 
     return decorate
+
+
+def _answers(blueprint: Blueprint, status: int, schema: type[Schema] | str | None, sends: Sequence[str]) -> Any:
+    if isinstance(schema, str):
+        return blueprint.response(status, {"type": "string"}, content_type=schema, headers=headers(sends))
+    return blueprint.response(status, schema, headers=headers(sends))
+
+
+def _add_parameters(view: Any, parameters: Iterable[Mapping[str, Any]]) -> None:
+    """Beside those of the query, in flask-smorest's place for what decorators document."""
+    documented = view._apidoc.setdefault("arguments", {}).setdefault("parameters", [])
+    documented.extend(dict(parameter) for parameter in parameters)
 
 
 def once() -> Once | None:

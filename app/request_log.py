@@ -17,6 +17,9 @@ log = logging.getLogger("sagahold.request")
 # W3C Trace Context: version, trace id, parent id, flags.
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 
+# A key that somebody put into the path: it must not get into the log.
+_KEY = re.compile(r"hitl_[A-Za-z0-9_-]{8,}")
+
 
 def install(app: Flask) -> None:
     @app.before_request
@@ -30,7 +33,7 @@ def install(app: Flask) -> None:
     def _end(response: Response) -> Response:
         found = {
             "method": request.method,
-            "path": request.path,
+            "path": _KEY.sub("hitl_…", request.path),
             "status": response.status_code,
             "ms": round(g.elapsed() * 1000, 1),
             "key": g.principal.id if "principal" in g else None,

@@ -84,4 +84,17 @@ def size(value: object) -> int:
 
 def digest(value: Any) -> bytes:
     """SHA-256 of the canonical JSON (RFC 8785) of what will be executed."""
-    return hashlib.sha256(rfc8785.dumps(value)).digest()
+    try:
+        canonical = rfc8785.dumps(value)
+    except rfc8785.IntegerDomainError:
+        canonical = rfc8785.dumps(_with_floats(value))
+    return hashlib.sha256(canonical).digest()
+
+
+def _with_floats(value: Any) -> Any:
+    """PostgreSQL gives 1e22 back as 10000000000000000000000: the same number, but an integer to Python."""
+    if isinstance(value, dict):
+        return {key: _with_floats(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_with_floats(item) for item in value]
+    return float(value) if isinstance(value, int) and abs(value) > MAX_INTEGER else value

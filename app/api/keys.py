@@ -23,6 +23,7 @@ keys = Blueprint("keys", __name__, url_prefix="/v1/keys", description="API keys,
     "",
     permission=Permission.KEY_MANAGE,
     body=NewKeySchema,
+    example={"name": "deploy bot", "role": "agent", "namespaces": ["default"]},
     answers={201: KeyWithSecretSchema, 200: KeyWithSecretSchema},
     creates=True,
 )

@@ -55,7 +55,7 @@ def readyz() -> Response:
     return answer({"status": "ok", "checks": checks})
 
 
-@operation(operations, "GET", "/metrics", permission=Permission.METRICS_READ, answers={200: None})
+@operation(operations, "GET", "/metrics", permission=Permission.METRICS_READ, answers={200: "text/plain"})
 def metrics() -> Response:
     """Prometheus metrics (key of an operator)"""
     body, content_type = exposition(deps())

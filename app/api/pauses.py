@@ -10,6 +10,7 @@ from app.api.paging import list_document, page
 from app.deps import deps
 from app.events import event_stream
 from app.hold import hold
+from app.openapi import IF_NONE_MATCH, LAST_EVENT_ID
 from app.operation import answer, created, once, operation
 from app.schemas.pauses import (
     ApproveSchema,
@@ -38,7 +39,9 @@ pauses = Blueprint("pauses", __name__, url_prefix="/api", description="Hold an a
     "/pause",
     permission=Permission.PAUSE_CREATE,
     body=PauseDraftSchema,
+    example={"action": "Deploy to production (v2.4.1)", "context": {"environment": "prod", "commit": "a3f9b2e"}},
     answers={201: PauseSchema, 200: PauseSchema},
+    sends=["Location"],
     creates=True,
 )
 def create_pause(body: dict[str, Any]) -> Response:
@@ -80,7 +83,9 @@ def list_pauses(query: dict[str, Any]) -> Response:
     "/pause/<watch_id>",
     permission=Permission.PAUSE_READ,
     query=PauseQuery,
+    reads=[IF_NONE_MATCH],
     answers={200: PauseSchema, 304: None},
+    sends=["ETag"],
     refuses=(404,),
 )
 def get_pause(query: dict[str, Any], watch_id: str) -> Response:
@@ -100,7 +105,8 @@ def get_pause(query: dict[str, Any], watch_id: str) -> Response:
     "GET",
     "/pause/<watch_id>/events",
     permission=Permission.PAUSE_READ,
-    answers={200: None},
+    reads=[LAST_EVENT_ID],
+    answers={200: "text/event-stream"},
     refuses=(404,),
 )
 def stream_pause_events(watch_id: str) -> Response:
@@ -114,6 +120,7 @@ def stream_pause_events(watch_id: str) -> Response:
     "/pause/<watch_id>/approve",
     permission=Permission.PAUSE_DECIDE,
     body=ApproveSchema,
+    example={"comment": "Go ahead"},
     answers={200: PauseSchema},
     refuses=(404, 409),
 )
@@ -133,6 +140,7 @@ def approve_pause(body: dict[str, Any], watch_id: str) -> Response:
     "/pause/<watch_id>/reject",
     permission=Permission.PAUSE_DECIDE,
     body=RejectSchema,
+    example={"comment": "Not before the freeze ends"},
     answers={200: PauseSchema},
     refuses=(404, 409),
 )

@@ -42,6 +42,7 @@ MANAGE, DELIVERIES, SECRET = Permission.ENDPOINT_MANAGE, Permission.DELIVERY_MAN
     "/endpoints",
     permission=MANAGE,
     body=NewEndpointSchema,
+    example={"url": "https://example.com/hooks/sagahold", "namespaces": ["default"], "event_types": ["pause.created"]},
     answers={201: EndpointWithSecretSchema, 200: EndpointWithSecretSchema},
     creates=True,
 )
@@ -71,6 +72,7 @@ def get_endpoint(endpoint_id: str) -> Response:
     "/endpoints/<endpoint_id>",
     permission=MANAGE,
     body=EndpointChangeSchema,
+    example={"enabled": False},
     answers={200: EndpointSchema},
     refuses=(404,),
 )
@@ -118,6 +120,7 @@ def test_endpoint(endpoint_id: str) -> Response:
     "/endpoints/<endpoint_id>/recover",
     permission=DELIVERIES,
     body=RecoverSchema,
+    example={"since": "2026-03-30T21:00:00.000Z"},
     answers={202: RecoveredSchema},
     refuses=(404, 409),
 )

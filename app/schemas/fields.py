@@ -1,22 +1,32 @@
 """Fields and lists that every resource has in common."""
 
+import re
 from datetime import UTC, datetime
+from enum import Enum
 from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, validate, validates_schema
 
+from domain import json_value
 from domain.access import ALL_NAMESPACES, NAMESPACE_PATTERN
 
 # Far beyond any list that a person pages through, and within what the database counts with.
 MAX_OFFSET = 1_000_000
 WATCH_ID = "^wch_[0-9a-f]{32}$"
 ENDPOINT_ID = "^ep_[0-9a-f]{32}$"
+DELIVERY_ID = "^dlv_[0-9a-f]{32}$"
+KEY_ID = "^key_[0-9a-f]{32}$"
 NAMESPACE_OR_ALL = rf"^(\{ALL_NAMESPACES}|{NAMESPACE_PATTERN.removeprefix('^').removesuffix('$')})$"
 _CURSOR = "^[0-9a-f]{32}$"
+_DIGITS = re.compile(r"-?[0-9]{1,18}")
 
 
 class Instant(fields.AwareDateTime):
     """A time with its zone, read as UTC."""
+
+    default_error_messages = dict.fromkeys(
+        ("invalid", "invalid_awareness", "format"), "Not a time with its zone, like 2026-03-30T21:00:00Z."
+    )
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(format="iso", **kwargs)
@@ -29,34 +39,81 @@ class Instant(fields.AwareDateTime):
             raise ValidationError("Not a time that UTC can hold.") from None
 
 
-def matches(pattern: str, meaning: str) -> validate.Regexp:
-    # Python's `$` also matches before a newline at the end; JSON Schema's does not.
-    return validate.Regexp(pattern.removesuffix("$") + r"\Z" if pattern.endswith("$") else pattern, error=meaning)
+class Count(fields.Integer):
+    """A whole number in a query: only digits, where Python would also read `1_0`, ` 10` and `１０`."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
+        if not isinstance(value, str) or not _DIGITS.fullmatch(value):
+            raise self.make_error("invalid", input=value)
+        return int(value)
+
+
+class YesOrNo(fields.Boolean):
+    """true or false, where marshmallow would also take 1 and 0."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> bool:
+        if not isinstance(value, bool):
+            raise self.make_error("invalid", input=value)
+        return value
+
+
+class ShortList(fields.List[Any]):
+    """A list that is refused for its length before its items are looked at: a body holds 100,000 and more."""
+
+    def __init__(self, item: fields.Field[Any], low: int, high: int, **kwargs: Any) -> None:
+        super().__init__(item, validate=validate.Length(low, high), **kwargs)
+        self._length = validate.Length(low, high)
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> list[Any]:
+        if isinstance(value, list):
+            self._length(value)
+        return super()._deserialize(value, attr, data, **kwargs)
+
+
+class Matches(validate.Regexp):
+    """The whole text has to match: Python's `match` lets a newline follow, JSON Schema's `pattern` does not."""
+
+    def __call__(self, value: Any) -> Any:
+        if not self.regex.fullmatch(value):
+            raise ValidationError(self.error)
+        return value
+
+
+def matches(pattern: str, meaning: str) -> Matches:
+    return Matches(pattern, error=meaning)
 
 
 def text(low: int, high: int, **kwargs: Any) -> fields.String:
     return fields.String(validate=validate.Length(low, high), **kwargs)
 
 
+def small(value: Any) -> None:
+    if json_value.size(value) > json_value.MAX_BYTES:
+        raise ValidationError(f"Larger than {json_value.MAX_BYTES // 1024} KiB.")
+
+
 def namespace(**kwargs: Any) -> fields.String:
     return fields.String(
         validate=matches(NAMESPACE_PATTERN, "1 to 63 lowercase letters, digits and hyphens, no hyphen at the ends"),
-        metadata={"pattern": NAMESPACE_PATTERN},
         **kwargs,
     )
 
 
-def namespaces(**kwargs: Any) -> fields.List[str]:
+def namespaces(**kwargs: Any) -> ShortList:
     item = fields.String(validate=matches(NAMESPACE_OR_ALL, "a namespace, or * for all"))
-    return fields.List(item, validate=validate.Length(1, 100), metadata={"example": ["*"]}, **kwargs)
+    return ShortList(item, 1, 100, metadata={"example": ["*"]}, **kwargs)
+
+
+def one_of(enum: type[Enum], **kwargs: Any) -> fields.Enum[Any]:
+    return fields.Enum(enum, by_value=fields.String(), **kwargs)
 
 
 class PageQuery(Schema):
-    limit = fields.Integer(load_default=50, validate=validate.Range(1, 100))
-    offset = fields.Integer(load_default=0, validate=validate.Range(0, MAX_OFFSET))
+    limit = Count(load_default=50, validate=validate.Range(1, 100))
+    offset = Count(load_default=0, validate=validate.Range(0, MAX_OFFSET))
     cursor = fields.String(
         validate=matches(_CURSOR, "Not a cursor from next_cursor."),
-        metadata={"description": "`next_cursor` of the page before", "pattern": _CURSOR},
+        metadata={"description": "`next_cursor` of the page before"},
     )
 
     @validates_schema

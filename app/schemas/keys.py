@@ -2,13 +2,13 @@
 
 from marshmallow import Schema, fields
 
-from app.schemas.fields import Instant, namespaces, page_of, text
+from app.schemas.fields import Instant, namespaces, one_of, page_of, text
 from domain.access import Role
 
 
 class NewKeySchema(Schema):
     name = text(1, 100, required=True, metadata={"description": "for people: who uses it, and what for"})
-    role = fields.Enum(Role, by_value=True, required=True)
+    role = one_of(Role, required=True)
     namespaces = namespaces(required=True)
     expires_at = Instant(allow_none=True, load_default=None)
 
@@ -17,7 +17,7 @@ class KeySchema(Schema):
     id = fields.String(required=True)
     prefix = fields.String(required=True)
     name = fields.String(required=True)
-    role = fields.Enum(Role, by_value=True, required=True)
+    role = one_of(Role, required=True)
     namespaces = fields.List(fields.String(), required=True)
     created_at = fields.AwareDateTime(required=True)
     created_by = fields.String(required=True)

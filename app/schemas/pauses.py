@@ -5,7 +5,7 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, validate, validates_schema
 
-from app.schemas.fields import Instant, PageQuery, matches, namespace, page_of, text
+from app.schemas.fields import Count, Instant, PageQuery, ShortList, matches, namespace, one_of, page_of, small, text
 from domain.draft import MAX_EXPIRY
 from domain.pause import OnTimeout, Status
 
@@ -38,7 +38,7 @@ class PauseDraftSchema(Schema):
         metadata={"description": "seconds; null = never; default from settings (24 h)"},
     )
     expires_at = Instant(data_key="expiresAt", allow_none=True)
-    on_timeout = fields.Enum(OnTimeout, by_value=True, data_key="onTimeout", load_default=OnTimeout.EXPIRE)
+    on_timeout = one_of(OnTimeout, data_key="onTimeout", load_default=OnTimeout.EXPIRE)
     review = _object(allow_none=True, metadata={"description": "review policy; for now only {approvals: 1}"})
     response_schema = _object(
         data_key="responseSchema",
@@ -47,10 +47,8 @@ class PauseDraftSchema(Schema):
     )
     namespace = namespace()
     priority = fields.Integer(strict=True, load_default=0, validate=validate.Range(0, 9))
-    tags = fields.List(
-        fields.String(validate=matches(_TAG, "1 to 64 characters without blanks and commas")),
-        load_default=[],
-        validate=validate.Length(0, 20),
+    tags = ShortList(
+        fields.String(validate=matches(_TAG, "1 to 64 characters without blanks and commas")), 0, 20, load_default=[]
     )
     metadata = _object(allow_none=True, metadata={"description": "yours; comes back as it is"})
 
@@ -62,7 +60,9 @@ class PauseDraftSchema(Schema):
 
 class RejectSchema(Schema):
     comment = text(0, 10_000, allow_none=True)
-    response = fields.Raw(allow_none=True, metadata={"description": "as the pause's responseSchema asks"})
+    response = fields.Raw(
+        allow_none=True, validate=small, metadata={"description": "as the pause's responseSchema asks"}
+    )
     revision = fields.Integer(
         strict=True,
         allow_none=True,
@@ -73,7 +73,9 @@ class RejectSchema(Schema):
 
 class ApproveSchema(RejectSchema):
     decision = fields.String(load_default="approve", validate=validate.OneOf(["approve", "reject"]))
-    arguments = _object(allow_none=True, metadata={"description": "execute this instead of what the agent posted"})
+    arguments = _object(
+        allow_none=True, validate=small, metadata={"description": "execute this instead of what the agent posted"}
+    )
 
 
 class CancelSchema(Schema):
@@ -81,7 +83,7 @@ class CancelSchema(Schema):
 
 
 class PauseQuery(Schema):
-    wait = fields.Integer(
+    wait = Count(
         load_default=0,
         validate=validate.Range(0, 60),
         metadata={"description": "hold the answer until the pause is resolved, or this many seconds"},
@@ -89,7 +91,7 @@ class PauseQuery(Schema):
 
 
 class PauseListQuery(PageQuery):
-    status = fields.Enum(Status, by_value=True)
+    status = one_of(Status)
     namespace = namespace()
     kind = fields.String(validate=validate.OneOf(["agent", "step"]))
     tag = fields.String(validate=validate.Length(1, 64))

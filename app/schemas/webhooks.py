@@ -2,23 +2,34 @@
 
 from marshmallow import Schema, fields, validate
 
-from app.schemas.fields import ENDPOINT_ID, WATCH_ID, Instant, PageQuery, matches, namespace, namespaces, page_of, text
+from app.schemas.fields import (
+    ENDPOINT_ID,
+    WATCH_ID,
+    Instant,
+    PageQuery,
+    ShortList,
+    YesOrNo,
+    matches,
+    namespace,
+    namespaces,
+    one_of,
+    page_of,
+    text,
+)
 from domain.webhook import EVENT_TYPES, AttemptOutcome, DeliveryStatus
 
 
 class EndpointChangeSchema(Schema):
     url = text(1, 2048, metadata={"format": "uri"})
-    event_types = fields.List(
-        fields.String(validate=validate.OneOf(EVENT_TYPES)),
-        validate=validate.Length(0, 50),
-        metadata={"description": "empty: all of them"},
+    event_types = ShortList(
+        fields.String(validate=validate.OneOf(EVENT_TYPES)), 0, 50, metadata={"description": "empty: all of them"}
     )
     namespaces = namespaces()
     description = text(0, 500)
     headers = fields.Dict(
         keys=fields.String(), values=fields.String(), metadata={"description": "sent with every request"}
     )
-    enabled = fields.Boolean(truthy={True}, falsy={False})
+    enabled = YesOrNo()
 
 
 class NewEndpointSchema(EndpointChangeSchema):
@@ -69,7 +80,7 @@ class TestSentSchema(Schema):
 
 
 class DeliveryListQuery(PageQuery):
-    status = fields.Enum(DeliveryStatus, by_value=True)
+    status = one_of(DeliveryStatus)
     namespace = namespace()
     endpoint_id = fields.String(validate=matches(ENDPOINT_ID, "Not the id of an endpoint."))
     watch_id = fields.String(validate=matches(WATCH_ID, "Not the id of a pause."))
