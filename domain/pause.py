@@ -169,7 +169,8 @@ def honours(pause: Pause, command: Command) -> bool:
     if isinstance(command, Approve) and command.arguments is not None:
         return json_value.digest(command.arguments) == pause.arguments_digest
     if isinstance(command, Approve | Reject) and command.response is not None:
-        return bool(command.response == pause.decision.response)
+        # As JSON: for Python true is 1, for the one who answered it is not.
+        return json_value.digest(command.response) == json_value.digest(pause.decision.response)
     return True
 
 
