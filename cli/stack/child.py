@@ -43,14 +43,13 @@ class Program:
 class Keeper:
     """Our end of the pipe to the process that ends the others should we be killed (keeper.py)."""
 
-    def __init__(self, lock_fd: int) -> None:
+    def __init__(self) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-ISEu", str(Path(__file__).with_name("keeper.py"))],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,
-            pass_fds=(lock_fd,),
         )
 
     def watch(self, group: int, stop_signal: signal.Signals) -> None:

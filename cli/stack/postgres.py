@@ -185,6 +185,8 @@ def _as_other_user_than_root(cluster: Path) -> tuple[tuple[int, int] | None, tup
         f"--reuid={owner[0]}",
         f"--regid={owner[1]}",
         "--clear-groups",
+        # Else access(2), with which the server looks for its own binaries, disregards the capability.
+        "--securebits=+no_setuid_fixup",
         f"--inh-caps={capability}",
         f"--ambient-caps={capability}",
         "--",

