@@ -186,7 +186,11 @@ def test_arguments_that_were_not_posted_cannot_be_edited() -> None:
         ({"type": "object"}, Approve(ANNE), "response"),
         ({"type": "object"}, Approve(ANNE, response="x"), "response"),
         ({"type": "object"}, Reject(ANNE, response="x"), "response"),
-        ({"properties": {"a": {"items": {"type": "string"}}}}, Approve(ANNE, response={"a": ["b", 1]}), "response.a[1]"),
+        (
+            {"properties": {"a": {"items": {"type": "string"}}}},
+            Approve(ANNE, response={"a": ["b", 1]}),
+            "response.a[1]",
+        ),
     ],
 )
 def test_answers_that_do_not_fit_are_refused(schema: dict[str, Any] | None, command: Command, path: str) -> None:

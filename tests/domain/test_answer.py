@@ -1,0 +1,93 @@
+"""The schema of what a reviewer answers: from an agent, so neither wrong nor costly ones are taken."""
+
+from typing import Any
+
+import pytest
+
+from domain.answer import MAX_FAULTS, MAX_PLACES, MAX_REFERENCES, answer_faults, schema_faults
+
+
+def doubling(levels: int) -> dict[str, Any]:
+    """Few lines that mean two to the power of `levels` checks."""
+    places = {f"d{n}": {"allOf": [{"$ref": f"#/$defs/d{n + 1}"}] * 2} for n in range(levels)}
+    return {"$ref": "#/$defs/d0", "$defs": {**places, f"d{levels}": {"type": "object"}}}
+
+
+def chain(length: int) -> dict[str, Any]:
+    places = {f"d{n}": {"$ref": f"#/$defs/d{n + 1}"} for n in range(length - 1)}
+    return {"$ref": "#/$defs/d0", "$defs": {**places, f"d{length - 1}": {"type": "string"}}}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {},
+        {"type": "object", "properties": {"reason": {"type": "string", "pattern": "^[a-z]+$"}}, "required": ["reason"]},
+        {"$ref": "#/$defs/a~1b", "$defs": {"a/b": {"type": "string"}}},
+        {"$ref": "#/$defs/a%20b", "$defs": {"a b": {"type": "string"}}},
+        {"$ref": "#/allOf/0", "allOf": [{"type": "string"}]},
+        {"$schema": "https://json-schema.org/draft/2020-12/schema", "$id": "urn:form"},
+        {"$schema": "http://json-schema.org/draft-07/schema#", "properties": {"$ref": {"type": "string"}}},
+        {"enum": list(range(MAX_PLACES - 3))},
+        chain(MAX_REFERENCES),
+    ],
+)
+def test_usable(schema: dict[str, Any]) -> None:
+    assert list(schema_faults(schema)) == []
+
+
+@pytest.mark.parametrize(
+    ("schema", "part"),
+    [
+        ({"type": "strin"}, "strin"),
+        ({"pattern": "("}, "regex"),
+        ({"pattern": "(?=look)"}, "regex"),
+        ({"pattern": "(a{1000}){1000}"}, "regex"),
+        ({"$schema": "https://example.com/mine"}, "meta-schema"),
+        ({"$schema": "http://json-schema.org/draft-04/schema#"}, "too old"),
+        ({"$ref": "http://127.0.0.1:9/schema"}, "nothing is fetched"),
+        ({"$ref": "file:///etc/passwd"}, "nothing is fetched"),
+        ({"$ref": "#anchor"}, "nothing is fetched"),
+        ({"$ref": "#/nowhere"}, "leads nowhere"),
+        ({"$ref": "#/allOf/3", "allOf": [{}]}, "leads nowhere"),
+        ({"$ref": "#"}, "back to itself"),
+        ({"properties": {"a": {"$ref": "#"}}}, "back to itself"),
+        ({"$dynamicRef": "#x"}, "not supported"),
+        ({"$recursiveRef": "#"}, "not supported"),
+        ({"properties": {"a": {"$id": "urn:other"}}}, "not supported"),
+        (doubling(30), "places"),
+        (chain(MAX_REFERENCES + 2), "too many others"),
+        ({"enum": list(range(MAX_PLACES))}, "places"),
+    ],
+)
+def test_unusable(schema: dict[str, Any], part: str) -> None:
+    """Refused when it is posted, with the reason in one line: nobody is to find out when a reviewer answers."""
+    (fault,) = schema_faults(schema)
+    assert fault.path == "responseSchema"
+    assert part in fault.message
+    assert "\n" not in fault.message
+
+
+def test_answers() -> None:
+    """Every fault with its place."""
+    schema = {"type": "object", "properties": {"a": {"items": {"type": "string"}}, "n": {"type": "integer"}}}
+    assert not list(answer_faults(schema, {"a": ["x"], "n": 3}))
+    found = {fault.path for fault in answer_faults(schema, {"a": ["x", 1], "n": "x"})}
+    assert found == {"response.a[1]", "response.n"}
+    assert [fault.path for fault in answer_faults(schema, 5)] == ["response"]
+
+
+def test_few_faults_of_bounded_length() -> None:
+    """A wrong answer is told, not echoed."""
+    found = list(answer_faults({"items": {"type": "string"}}, [0] * 100))
+    assert len(found) == MAX_FAULTS
+    (fault,) = answer_faults({"type": "string"}, {"x": ["y" * 10] * 500})
+    assert len(fault.message) <= 500
+
+
+@pytest.mark.parametrize("answer", ["x" * 300_000, ["x"] * 3_000, {str(n): n for n in range(2_000)}])
+def test_too_much_work_is_refused(answer: object) -> None:
+    """What is large against a large schema; against a small one it is fine."""
+    (fault,) = answer_faults({"enum": list(range(1_000))}, answer)
+    assert "too large" in fault.message
+    assert not list(answer_faults({"maxLength": 400_000}, answer))
