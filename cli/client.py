@@ -1,0 +1,192 @@
+"""A Sagahold server as commands see it: where it is, which key fits, and how it says no."""
+
+import ipaddress
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+from urllib.parse import quote, urlencode, urlsplit
+
+import click
+import httpx
+
+from cli.output import clean
+from domain.access import Role
+
+CREDENTIALS = "credentials.json"
+CONNECT_SECONDS = 5.0
+ANSWER_SECONDS = 30.0
+KEY = re.compile(r"hitl_[A-Za-z0-9_-]+")
+NOWHERE = "no server given: `sagahold up` starts one here, SAGAHOLD_URL or --url names another"
+
+
+class Failure(click.ClickException):
+    """What went wrong in one line, for the person at the terminal."""
+
+
+class Unreachable(Failure):
+    """There is no Sagahold server where one was looked for, or it was not said where."""
+
+    exit_code = 2
+
+
+class Refused(Failure):
+    """The server said no. `body` is its problem document, letter for letter, `problem` the same to read."""
+
+    def __init__(self, status: int, body: str, problem: Mapping[str, Any], why: str) -> None:
+        super().__init__(clean(f"{problem['code']}: {why}"))
+        self.status = status
+        self.body = body
+        self.problem = problem
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """`text` is what the server sent, letter for letter."""
+
+    status: int
+    text: str
+    headers: Mapping[str, str]
+
+    @property
+    def document(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.text)
+        return found
+
+
+class Server:
+    """Ask it with `ask`. Raises `Unreachable` (also for what is no Sagahold server) and `Refused`.
+
+    Args:
+        keys: role → key; a missing one is not sent.
+        keys_from: where they came from, in words.
+    """
+
+    def __init__(self, url: str, keys: Mapping[str, str], keys_from: str) -> None:
+        self.url = url
+        self._keys = keys
+        self._keys_from = keys_from
+        timeout = httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS)
+        # No proxy of the environment stands between a machine and itself.
+        self._http = httpx.Client(timeout=timeout, trust_env=not _is_loopback(urlsplit(url).hostname))
+
+    def ask(
+        self,
+        role: Role,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, Any] = MappingProxyType({}),
+        body: Mapping[str, Any] | None = None,
+        headers: Mapping[str, str] = MappingProxyType({}),
+        held: float = 0,
+    ) -> Answer:
+        """`query` may have None for what is not asked; `held`: seconds that the server may keep the answer back."""
+        asked = urlencode({name: value for name, value in query.items() if value is not None}, errors="replace")
+        sent = {**headers, **({"Authorization": f"Bearer {self._keys[role]}"} if role in self._keys else {})}
+        if body is not None:
+            sent["Content-Type"] = "application/json"
+        try:
+            response = self._http.request(
+                method,
+                f"{self.url}{path}" + (f"?{asked}" if asked else ""),
+                # Escapes what is no text in any encoding, so that the server can name its place.
+                content=None if body is None else json.dumps(body),
+                headers=sent,
+                timeout=httpx.Timeout(ANSWER_SECONDS + held, connect=CONNECT_SECONDS),
+            )
+        except httpx.HTTPError as error:
+            why = str(error).rpartition("] ")[2] or type(error).__name__
+            raise Unreachable(f"cannot reach {self.url} ({why}): is it running? `sagahold up` starts one") from None
+        return self._judged(response, role)
+
+    def close(self) -> None:
+        self._http.close()
+
+    def _judged(self, response: httpx.Response, role: Role) -> Answer:
+        if response.is_success:
+            return Answer(response.status_code, response.text, response.headers)
+        try:
+            problem = response.json()
+            # The places say it all; without any, the detail does.
+            places = [f"{fault['path'] or 'body'}: {fault['message']}" for fault in problem.get("errors", ())]
+            why = [text.rstrip(".") for text in places or [problem["detail"]]]
+            if response.status_code == httpx.codes.UNAUTHORIZED:
+                why.append(self._key_hint(role))
+            refused = Refused(response.status_code, response.text, problem, "; ".join(why))
+        except (ValueError, TypeError, KeyError, AttributeError):
+            status = f"{response.status_code} {response.reason_phrase}".strip()
+            raise Unreachable(f"{self.url} does not answer as a Sagahold server ({status}): check the URL") from None
+        raise refused
+
+    def _key_hint(self, role: Role) -> str:
+        if role in self._keys:
+            return f"the key is the one of {self._keys_from}"
+        return f"set SAGAHOLD_API_KEY to a key of the role {role}{self._keys_from}"
+
+
+def part(text: str) -> str:
+    """What a person typed, as one part of a path."""
+    return quote(text, safe="", errors="replace")
+
+
+@contextmanager
+def open_server(url: str | None, data_dir: Path) -> Iterator[Server]:
+    """`url` or what `sagahold up` wrote; with SAGAHOLD_API_KEY or, for that very server, the keys of its file."""
+    file = data_dir / CREDENTIALS
+    credentials = read_credentials(file)
+    own_url = credentials.get("url", "").rstrip("/")
+    url = (url or own_url).rstrip("/")
+    if not url:
+        raise Unreachable(NOWHERE)
+    if not _is_http(url):
+        raise Unreachable(f"{url!r} is not the URL of a server: give it as http://HOST:PORT")
+    given = os.environ.get("SAGAHOLD_API_KEY", "").strip()
+    if given and not KEY.fullmatch(given):
+        raise Unreachable("SAGAHOLD_API_KEY is not a key: one begins with hitl_")
+    if given:
+        server = Server(url, dict.fromkeys(Role, given), "SAGAHOLD_API_KEY")
+    elif url == own_url:
+        server = Server(
+            url, {role: credentials[f"{role}_key"] for role in Role if f"{role}_key" in credentials}, str(file)
+        )
+    else:
+        # A key goes only to the server that it is for.
+        server = Server(url, {}, f" (the keys in {file} are for {own_url})" if own_url else "")
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+def read_credentials(file: Path) -> dict[str, str]:
+    """Empty when there is no such file. Raises `Unreachable` when it cannot be read."""
+    try:
+        found = json.loads(file.read_text())
+        return {str(name): value for name, value in found.items() if isinstance(value, str)}
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as error:
+        raise Unreachable(f"cannot read {file}: {error.strerror}") from None
+    except (ValueError, AttributeError):
+        raise Unreachable(f"{file} cannot be understood: remove it, the next `sagahold up` writes it anew") from None
+
+
+def _is_http(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and not parts.query
+    except ValueError:
+        return False
+
+
+def _is_loopback(host: str | None) -> bool:
+    try:
+        return ipaddress.ip_address(host or "").is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,80 @@
+"""`sagahold demo`: the main job once, on a stack of its own that leaves nothing behind."""
+
+import os
+import signal
+import tempfile
+import time
+from contextlib import ExitStack
+from types import FrameType
+from typing import NoReturn
+
+import click
+from rich.console import Console
+
+from cli.client import Failure
+from cli.demo.deviation import Deviation
+from cli.demo.receiver import Receiver
+from cli.demo.story import Story
+from cli.output import console
+from cli.stack import NotReadyError, Stack, StackError
+
+
+@click.command()
+def demo() -> None:
+    """Show the main job once: an agent asks, people decide, webhooks tell it. Leaves nothing running."""
+    # However it is asked to end, it clears away first, and a second Ctrl-C does not cut that short.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
+    screen = console()
+    started = time.perf_counter()
+    try:
+        pids = _show(screen)
+    except NotReadyError as error:
+        for line in error.details:
+            click.echo(f"  {line}", err=True)
+        raise Failure(str(error)) from None
+    except (Deviation, StackError) as error:
+        raise Failure(str(error)) from None
+    if left := [pid for pid in pids if _lives(pid)]:
+        raise Failure(f"processes were left running: {', '.join(map(str, left))}")
+    screen.print()
+    screen.print(f"Stopped, nothing is left of it. {time.perf_counter() - started:.0f} s in all.")
+    screen.print("Next: `make up` runs a stack that stays; then, in another terminal:")
+    screen.print("  .venv/bin/sagahold pause create 'Deploy to production' --wait", style="bold")
+
+
+def _show(screen: Console) -> list[int]:
+    """Returns the processes that it had."""
+    with ExitStack() as undo:
+        folder = undo.enter_context(tempfile.TemporaryDirectory(prefix="sagahold-demo-"))
+        receiver = undo.enter_context(Receiver())
+        stack = Stack(folder, environ=_environ(), say=lambda line: screen.print(line, style="dim"))
+        started = time.perf_counter()
+        with screen.status("Starting PostgreSQL, Redis, web, worker and beat …"):
+            undo.enter_context(stack)
+        pids = [pid for pid in map(stack.pid, stack.names()) if pid is not None]
+        took = time.perf_counter() - started
+        screen.print(f"{', '.join(stack.names())}: up in {took:.1f} s at {stack.url}")
+        Story(screen, stack.url, stack.credentials, receiver).tell()
+    return pids
+
+
+def _environ() -> dict[str, str]:
+    """No server and no setting of the environment: the demo writes into nobody's database."""
+    ours = [name for name in os.environ if name.startswith("SAGAHOLD_")]
+    # Its receiver listens on loopback, where webhooks go only when an operator allows it.
+    return {**dict.fromkeys((*ours, "DATABASE_URL", "REDIS_URL"), ""), "SAGAHOLD_EGRESS_ALLOW": "127.0.0.0/8"}
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    for handled in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(handled, signal.SIG_IGN)
+    raise KeyboardInterrupt

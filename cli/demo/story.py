@@ -1,0 +1,146 @@
+"""The main job once, told line by line from what really came back."""
+
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from typing import Any
+
+import httpx
+from prometheus_client.parser import text_string_to_metric_families
+from rich.console import Console
+from rich.text import Text
+
+from cli.client import Server
+from cli.demo.agent import Agent, Told
+from cli.demo.deviation import Deviation, expect
+from cli.demo.receiver import Message, Receiver
+from cli.output import span, status
+from cli.stack.waiting import wait_until
+from domain.access import Role
+
+# Anything here is a matter of milliseconds; the expiry, of its second and a sweep or two.
+STEP_SECONDS = 15.0
+EXPIRES_IN = 1
+DEPLOY = {
+    "action": "Deploy to production (v2.4.1)",
+    "context": {"environment": "prod", "commit": "a3f9b2e"},
+    "arguments": {"service": "shop", "version": "2.4.1"},
+}
+CLEAN_UP = {"action": "Delete 4,812 inactive accounts", "context": {"database": "crm-prod", "backup": "none"}}
+MAIL = {"action": "Send the outage mail to 20,310 customers", "context": {"sent_by": "support agent"}}
+
+
+class Story:
+    """`credentials`: a key for each role, as `sagahold up` writes them."""
+
+    def __init__(self, screen: Console, url: str, credentials: Mapping[str, str], receiver: Receiver) -> None:
+        self._screen = screen
+        self._receiver = receiver
+        self._agent = Agent(url, credentials["agent_key"])
+        people = {str(role): credentials[f"{role}_key"] for role in (Role.REVIEWER, Role.OPERATOR)}
+        self._people = Server(url, people, "the demo's stack")
+
+    def tell(self) -> None:
+        """Raises `Deviation`, or `Failure` of an answer, as soon as something goes otherwise than it must."""
+        self._receiver.secret = self._agent.signing_secret()
+        self._chapter("A person approves")
+        self._decided(DEPLOY, "approve", "approved", "Tests are green")
+        self._chapter("A person rejects")
+        rejected = self._decided(CLEAN_UP, "reject", "rejected", "Take a backup first")
+        self._chapter("Nobody answers")
+        self._unanswered()
+        self._chapter("Somebody forges")
+        self._forged(rejected)
+        expect("the number of webhooks", len({message.id for message in self._receiver.verified}), 3)
+
+    def _decided(self, draft: Mapping[str, Any], verb: str, outcome: str, comment: str) -> Message:
+        pause = self._posted(draft, expiresIn=600)
+        told = self._agent.wait(pause["watchId"])
+        self._await_held()
+        self._line("", f"GET {_route(pause)}?wait=60 is held by the server")
+        found = self._people.ask(Role.REVIEWER, "GET", "/api/pause", query={"status": "pending"}).document["items"]
+        expect("what the reviewer finds", [item["watchId"] for item in found], [pause["watchId"]])
+        read = ", ".join(f"{name} {value}" for name, value in found[0]["agentContext"]["context"].items())
+        self._line("reviewer", f"reads: {read}")
+        sent = time.perf_counter()
+        path = f"/api/pause/{pause['watchId']}/{verb}"
+        decided = self._people.ask(Role.REVIEWER, "POST", path, body={"comment": comment}).document
+        expect("the status after the decision", decided["status"], outcome)
+        self._line("", f"POST {_route(pause)}/{verb}: “{decided['decision']['comment']}”")
+        self._learnt(told, outcome, sent, "the decision was sent")
+        return self._delivered(outcome, pause["watchId"], sent)
+
+    def _unanswered(self) -> None:
+        pause = self._posted(MAIL, expiresIn=EXPIRES_IN)
+        sent = time.perf_counter()
+        self._learnt(self._agent.wait(pause["watchId"]), "expired", sent, "asking")
+        self._delivered("expired", pause["watchId"], sent)
+
+    def _forged(self, rejected: Message) -> None:
+        """Somebody who caught the rejection turns it into an approval."""
+        body = rejected.body.replace(b"rejected", b"approved")
+        expect("the forged message's type", httpx.Response(200, content=body).json()["type"], "pause.approved")
+        before = len(self._receiver.refused)
+        answer = httpx.post(self._receiver.url, content=body, headers=_signature(rejected), trust_env=False)
+        expect("the receiver's answer to a forged webhook", answer.status_code, 400)
+        expect("the number of refused webhooks", len(self._receiver.refused), before + 1)
+        self._line("somebody", "sends the second webhook again, saying “approved”")
+        self._line("webhook", f"{answer.status_code}, the signature does not fit the body")
+
+    def _posted(self, draft: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+        self._line("agent", f"POST /api/pause “{draft['action']}”")
+        pause = self._agent.pause(**draft, **more, callbackUrl=self._receiver.url)
+        expect("the status of a new pause", pause["status"], "pending")
+        self._line(
+            "", Text(f"{pause['watchId']} ").append(status("pending")).append(f", {span(more['expiresIn'])} to go")
+        )
+        return pause
+
+    def _await_held(self) -> None:
+        if not wait_until(lambda: self._held_requests() >= 1, STEP_SECONDS):
+            raise Deviation("the agent's request is not held by the server")
+
+    def _held_requests(self) -> float:
+        text = self._people.ask(Role.OPERATOR, "GET", "/metrics").text
+        samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+        return next(sample.value for sample in samples if sample.name == "sagahold_held_requests")
+
+    def _learnt(self, waiting: "Future[Told]", outcome: str, since: float, what: str) -> None:
+        try:
+            told = waiting.result(STEP_SECONDS)
+        except FutureTimeoutError:
+            raise Deviation(f"the waiting agent was not told within {STEP_SECONDS:.0f} s") from None
+        expect("what the waiting agent was told", told.status, outcome)
+        then = "goes on" if told.goes_on else "does not do it"
+        self._line(
+            "agent",
+            status(told.status).append(f", {then}: told {_took(told.at - since)} after {what}", style="default"),
+        )
+
+    def _delivered(self, outcome: str, watch_id: str, since: float) -> Message:
+        message = self._receiver.wait_for(f"pause.{outcome}", watch_id)
+        self._line("webhook", f"{message.event['type']} after {_took(message.at - since)}, signature verified")
+        self._line("", Text(message.id, style="dim"))
+        return message
+
+    def _chapter(self, title: str) -> None:
+        self._screen.print()
+        self._screen.print(title, style="bold")
+
+    def _line(self, who: str, what: str | Text) -> None:
+        self._screen.print(
+            Text(f"  {who:<10}", style="cyan").append_text(what if isinstance(what, Text) else Text(what))
+        )
+
+
+def _route(pause: Mapping[str, Any]) -> str:
+    return f"/api/pause/wch_…{pause['watchId'][-6:]}"
+
+
+def _signature(message: Message) -> dict[str, str]:
+    return {name: value for name, value in message.headers.items() if name.startswith(("webhook-", "content-type"))}
+
+
+def _took(seconds: float) -> str:
+    return f"{seconds * 1_000:.1f} ms" if seconds < 1 else f"{seconds:.1f} s"

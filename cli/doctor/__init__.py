@@ -1,0 +1,49 @@
+"""`sagahold doctor`: what is wrong here, and what to do about it."""
+
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import asdict
+from itertools import chain
+from pathlib import Path
+
+import click
+from rich.text import Text
+
+from cli.client import Failure
+from cli.doctor.check import Check
+from cli.doctor.here import checks_here
+from cli.doctor.server import checks_of_server
+from cli.output import clean, console
+from cli.session import server_options
+
+MARKS = {True: ("✔", "green"), False: ("✘", "red"), None: ("–", "dim")}
+
+
+@click.command()
+@server_options
+def doctor(url: str | None, data_dir: Path, as_json: bool) -> None:
+    """Look at this environment and the server, and say what is wrong and what to do.
+
+    With DATABASE_URL and REDIS_URL set it looks at those servers too. Exit status 1: something is wrong.
+    """
+    found = _shown(chain(checks_here(os.environ, data_dir), checks_of_server(url, data_dir)), as_json)
+    wrong = sum(check.good is False for check in found)
+    if wrong:
+        raise Failure(f"{wrong} of {len(found)} checks failed")
+
+
+def _shown(found: Iterator[Check], as_json: bool) -> list[Check]:
+    """Each one as soon as it is known; some take seconds."""
+    if as_json:
+        listed = list(found)
+        click.echo(json.dumps([asdict(check) for check in listed], ensure_ascii=False))
+        return listed
+    screen = console()
+    listed = []
+    for check in found:
+        mark, style = MARKS[check.good]
+        line = Text(f"{mark} ", style=style).append(f"{check.name:<12}", style="default bold")
+        screen.print(line.append(clean(check.said), style="default"), soft_wrap=True)
+        listed.append(check)
+    return listed

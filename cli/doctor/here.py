@@ -1,0 +1,132 @@
+"""What can be looked at without a Sagahold server: settings, the servers they name, programs, the file of keys."""
+
+import os
+import stat
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+
+from alembic.script import ScriptDirectory
+from redis.exceptions import RedisError
+from sqlalchemy import Engine, func, select
+from sqlalchemy.exc import SQLAlchemyError
+
+import migrations
+import settings
+from adapters import wake
+from cli.client import CREDENTIALS, Unreachable, read_credentials
+from cli.doctor.check import Check
+from cli.stack import StackError
+from cli.stack.datadir import DataDir
+from cli.stack.postgres import PostgresServer
+from cli.stack.redis import find_redis_server
+from domain.access import Role
+from services.database import open_engine
+from services.health import readiness
+from services.transaction import Store
+from settings import Settings
+
+# More than this between the database's clock, which decides, and ours makes expiries look wrong and signatures stale.
+SKEW_SECONDS = 5.0
+# What `settings.load` must be given where `sagahold up` starts a server of its own.
+STAND_INS = {"DATABASE_URL": "postgresql://embedded", "REDIS_URL": "unix://embedded"}
+
+
+class _NobodyListens:
+    """Looking is no news to anyone."""
+
+    def publish(self, hints: object, wakes: object) -> None:
+        pass
+
+
+def checks_here(environ: Mapping[str, str], data_dir: Path) -> Iterator[Check]:
+    embedded = [name for name in STAND_INS if not environ.get(name)]
+    try:
+        loaded = settings.load({**environ, **{name: STAND_INS[name] for name in embedded}})
+    except settings.SettingsError as error:
+        yield Check("settings", False, str(error))
+    else:
+        left = f"; {' and '.join(embedded)} not set: `sagahold up` starts its own" if embedded else ""
+        yield Check("settings", True, f"valid{left}")
+        if "DATABASE_URL" not in embedded:
+            yield from _database(loaded)
+        if "REDIS_URL" not in embedded:
+            yield _redis(loaded)
+    if embedded:
+        yield _programs(data_dir)
+    yield _keys(environ, data_dir / CREDENTIALS)
+
+
+def _database(loaded: Settings) -> Iterator[Check]:
+    engine = open_engine(loaded.database_url, pool_size=1, name="doctor")
+    try:
+        version, skew = _clock(engine)
+    except SQLAlchemyError as error:
+        why = str(getattr(error, "orig", None) or error).strip().split("\n")[0]
+        yield Check("database", False, f"{why}: start it, or correct DATABASE_URL")
+        return
+    else:
+        yield Check("database", True, f"PostgreSQL {version} answers")
+        head = ScriptDirectory(str(Path(migrations.__file__).parent)).get_current_head() or ""
+        migrated = readiness(Store(engine, _NobodyListens(), loaded.public_url), head).migrated
+        todo = "not migrated: run `alembic -c migrations/alembic.ini upgrade head` (the Procfile's `release`)"
+        yield Check("migrations", migrated, f"current ({head})" if migrated else todo)
+        off = f"{abs(skew):.1f} s {'ahead of' if skew > 0 else 'behind'} this machine's"
+        good = abs(skew) <= SKEW_SECONDS
+        yield Check(
+            "clock", good, "the database's and this machine's agree" if good else f"the database's is {off}: run NTP"
+        )
+    finally:
+        engine.dispose()
+
+
+def _clock(engine: Engine) -> tuple[str, float]:
+    """The server's version, and by how many seconds its clock is ahead of ours."""
+    with engine.connect() as conn:
+        before = datetime.now(UTC)
+        there = conn.execute(select(func.clock_timestamp())).scalar_one()
+        here = before + (datetime.now(UTC) - before) / 2
+        version = conn.execute(select(func.current_setting("server_version"))).scalar_one()
+    return str(version), (there - here).total_seconds()
+
+
+def _redis(loaded: Settings) -> Check:
+    try:
+        with wake.connect(loaded.redis_url) as client:
+            client.ping()
+            version = client.info("server").get("redis_version", "")
+            policy = client.info("memory").get("maxmemory_policy", "noeviction")
+    except (RedisError, ValueError) as error:
+        return Check("redis", False, f"{str(error).rstrip('.')}: start it, or correct REDIS_URL")
+    if policy != "noeviction":
+        return Check("redis", False, f"evicts what it holds (maxmemory-policy {policy}): set it to noeviction")
+    return Check("redis", True, f"Redis {version} answers")
+
+
+def _programs(data_dir: Path) -> Check:
+    """Those that `sagahold up` starts; the environment decides which it needs."""
+    try:
+        server = PostgresServer(DataDir(data_dir), os.environ)
+        redis = find_redis_server()
+    except StackError as error:
+        return Check("programs", False, str(error))
+    return Check("programs", True, f"PostgreSQL {server.major} and {redis.name} for `sagahold up` are here")
+
+
+def _keys(environ: Mapping[str, str], file: Path) -> Check:
+    if environ.get("SAGAHOLD_API_KEY"):
+        return Check("keys", True, "SAGAHOLD_API_KEY is set")
+    try:
+        found = read_credentials(file)
+        if not found:
+            return Check("keys", False, f"no {file}: `sagahold up` writes it; or set SAGAHOLD_API_KEY")
+        mode = stat.S_IMODE(file.stat().st_mode)
+    except (Unreachable, OSError) as error:
+        return Check("keys", False, str(error))
+    if mode & 0o077:
+        return Check(
+            "keys", False, f"others may read {file} ({mode:04o}): chmod 600 it, and revoke its keys if they did"
+        )
+    if missing := [role for role in Role if f"{role}_key" not in found]:
+        return Check("keys", False, f"{file} has no key for {', '.join(missing)}: `sagahold up` adds it")
+    return Check("keys", True, f"{file} has one for each role, for its owner alone")

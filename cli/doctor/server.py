@@ -1,0 +1,76 @@
+"""What a running Sagahold server says of itself."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from prometheus_client.parser import text_string_to_metric_families
+
+from cli.client import Refused, Server, Unreachable, open_server
+from cli.doctor.check import Check
+from cli.ping import version_of
+from cli.session import Session
+from domain.access import Role
+
+# A delivery that has been due for longer finds too few workers, or none.
+OVERDUE_SECONDS = 60.0
+UNAUTHORIZED = 401
+BEHIND = {
+    "database": "its PostgreSQL does not answer",
+    "migrations": "its database is not migrated (run the Procfile's `release`)",
+    "broker": "its Redis does not answer",
+    "workers": "no worker was seen within 15 s (start one, or read its log)",
+}
+
+
+def checks_of_server(url: str | None, data_dir: Path) -> Iterator[Check]:
+    try:
+        with open_server(url, data_dir) as server:
+            version = version_of(Session(server, Role.AGENT, as_json=True))
+            yield Check("server", True, f"{server.url} answers (Sagahold {version})")
+            yield _behind(server)
+            yield from _work(server)
+    except (Unreachable, Refused) as error:
+        yield Check("server", False, error.message)
+
+
+def _behind(server: Server) -> Check:
+    try:
+        workers = server.ask(Role.AGENT, "GET", "/readyz").document["checks"]["workers"]
+    except Refused as refused:
+        failed = [name for name, good in refused.problem.get("checks", {}).items() if not good]
+        return Check("ready", False, "; ".join(BEHIND.get(name, name) for name in failed) or refused.message)
+    return Check("ready", True, f"database, migrations and broker are there, workers seen: {workers}")
+
+
+def _work(server: Server) -> Iterator[Check]:
+    try:
+        text = server.ask(Role.OPERATOR, "GET", "/metrics").text
+    except Refused as refused:
+        bad_key = refused.status == UNAUTHORIZED
+        yield Check("work", False if bad_key else None, f"needs an operator's key ({refused.message})")
+        return
+    samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
+    gauge = {sample.name: sample.value for sample in samples if not sample.labels}
+    overdue, waiting = gauge["sagahold_overdue_seconds"], int(gauge["sagahold_pending_deliveries"])
+    held = f"{int(gauge['sagahold_pending_pauses'])} pauses wait for a decision"
+    late = f"; a delivery is {overdue:.0f} s overdue: start more workers, or read their logs"
+    if overdue > OVERDUE_SECONDS:
+        yield Check("work", False, held + late)
+    else:
+        yield Check("work", True, f"{held}, {waiting} webhook deliveries are on their way")
+    yield _endpoints(int(gauge["sagahold_disabled_endpoints"]))
+    yield _exhausted(int(gauge["sagahold_exhausted_deliveries"]))
+
+
+def _endpoints(disabled: int) -> Check:
+    if disabled:
+        todo = "`sagahold webhooks endpoints`, then `change ID --enable` and `recover ID --since …`"
+        return Check("endpoints", False, f"{disabled} disabled because they failed: {todo}")
+    return Check("endpoints", True, "none is disabled for failing")
+
+
+def _exhausted(count: int) -> Check:
+    if count:
+        todo = "`sagahold webhooks deliveries --status exhausted`, then `redeliver ID`"
+        return Check("deliveries", False, f"{count} given up: {todo}")
+    return Check("deliveries", True, "none was given up")

@@ -1,0 +1,143 @@
+"""`sagahold pause …`: hold an action, wait for its decision, decide."""
+
+from typing import Any
+
+import click
+
+from cli.client import Failure, Refused, part
+from cli.output import console
+from cli.parameters import IDEMPOTENCY_KEY, JSON, NEVER, SPAN, SPAN_OR_NEVER
+from cli.pause_view import describe, list_view, one_line, outcome
+from cli.pause_wait import wait_for
+from cli.session import Session, command, given, page_options
+from domain.access import Role
+from domain.pause import OnTimeout, Status
+
+PATH = "/api/pause"
+COMMENT = click.option("--comment", help="Why; the agent is told.")
+RESPONSE = click.option("--response", type=JSON, help="The answer that the pause's responseSchema asks for.")
+REVISION = click.option(
+    "--revision", type=int, help="The revision that you have read; refused if there is a newer one."
+)
+
+
+@click.group()
+def pause() -> None:
+    """Hold an action until a person has decided on it."""
+
+
+@command(pause, "create", Role.AGENT)
+@click.argument("action")
+@click.option("--context", type=JSON, help="An object: whatever helps the reviewer.")
+@click.option("--arguments", type=JSON, help="An object: exactly what will be executed; a reviewer may edit it.")
+@click.option("--callback-url", help="Gets a signed webhook with the outcome.")
+@click.option("--expires-in", type=SPAN_OR_NEVER, help="Seconds, or like 15m, 2h, 7d. Default: the server's, 24h.")
+@click.option(
+    "--on-timeout",
+    type=click.Choice([str(word) for word in OnTimeout]),
+    help="What then becomes of it; default expire.",
+)
+@click.option("--tag", "tags", multiple=True, help="May be given several times.")
+@click.option("--namespace", help="Default: the key's own.")
+@click.option("--priority", type=int, help="0 to 9.")
+@click.option("--idempotency-key", type=IDEMPOTENCY_KEY, help="Said again, it makes no second pause.")
+@click.option("--wait", is_flag=True, help="Then wait for the decision, as `pause wait` does.")
+def create(session: Session, idempotency_key: str | None, wait: bool, **options: Any) -> None:
+    """Ask for a decision on ACTION."""
+    answer = session.ask("POST", PATH, body=_draft(**options), headers=given(**{"Idempotency-Key": idempotency_key}))
+    if wait and not session.as_json:
+        one_line(console(), answer.document)
+    if wait:
+        _wait(session, answer.document["watchId"], None)
+    else:
+        session.show(answer, one_line)
+
+
+def _draft(tags: tuple[str, ...], expires_in: int | str | None, **options: Any) -> dict[str, Any]:
+    names = {"callback_url": "callbackUrl", "on_timeout": "onTimeout"}
+    draft = {names.get(name, name): value for name, value in given(**options).items()}
+    if tags:
+        draft["tags"] = list(tags)
+    if expires_in is not None:
+        draft["expiresIn"] = None if expires_in == NEVER else expires_in
+    return draft
+
+
+@command(pause, "get", Role.REVIEWER)
+@click.argument("watch_id", metavar="ID")
+def get(session: Session, watch_id: str) -> None:
+    """Show a pause: what is to be done, why, and how it stands."""
+    session.show(session.ask("GET", f"{PATH}/{part(watch_id)}"), describe)
+
+
+@command(pause, "wait", Role.AGENT)
+@click.argument("watch_id", metavar="ID")
+@click.option("--timeout", type=SPAN, help="Give up after this time; default: wait as long as it takes.")
+def wait(session: Session, watch_id: str, timeout: int | None) -> None:
+    """Wait for the decision. Exit status 0: approved; 1: anything else."""
+    _wait(session, watch_id, timeout)
+
+
+def _wait(session: Session, watch_id: str, timeout: int | None) -> None:
+    answer = wait_for(session, watch_id, timeout)
+    status = answer.document["status"]
+    session.show(answer, one_line)
+    if status == Status.PENDING:
+        raise Failure(f"{watch_id} is still pending after {timeout} s")
+    if status != Status.APPROVED:
+        raise Failure(f"{watch_id} was not approved: {status}")
+
+
+@command(pause, "list", Role.REVIEWER)
+@click.option("--status", type=click.Choice([str(word) for word in Status]))
+@click.option("--namespace")
+@click.option("--tag")
+@click.option("--search", metavar="TEXT", help="Part of the action.")
+@click.option("--kind", type=click.Choice(["agent", "step"]))
+@click.option("--created-after", metavar="TIME", help="As 2026-03-30T21:00:00Z.")
+@click.option("--created-before", metavar="TIME")
+@page_options
+def list_(session: Session, search: str | None, **filters: Any) -> None:
+    """List pauses, the newest first."""
+    session.show(session.ask("GET", PATH, query=given(q=search, **filters)), list_view)
+
+
+@command(pause, "approve", Role.REVIEWER)
+@click.argument("watch_id", metavar="ID")
+@COMMENT
+@click.option("--arguments", type=JSON, help="An object: execute this instead of what the agent posted.")
+@RESPONSE
+@REVISION
+def approve(session: Session, watch_id: str, **decision: Any) -> None:
+    """Let the action go ahead."""
+    _decide(session, watch_id, "approve", decision)
+
+
+@command(pause, "reject", Role.REVIEWER)
+@click.argument("watch_id", metavar="ID")
+@COMMENT
+@RESPONSE
+@REVISION
+def reject(session: Session, watch_id: str, **decision: Any) -> None:
+    """Say no to the action."""
+    _decide(session, watch_id, "reject", decision)
+
+
+@command(pause, "cancel", Role.AGENT)
+@click.argument("watch_id", metavar="ID")
+@COMMENT
+def cancel(session: Session, watch_id: str, **decision: Any) -> None:
+    """Take the request back, as its creator."""
+    _decide(session, watch_id, "cancel", decision)
+
+
+def _decide(session: Session, watch_id: str, verb: str, decision: dict[str, Any]) -> None:
+    try:
+        answer = session.ask("POST", f"{PATH}/{part(watch_id)}/{verb}", body=given(**decision))
+    except Refused as refused:
+        if current := refused.problem.get("current"):
+            # Who decided, and when, is what a reviewer who came too late wants to know.
+            why = f"{outcome(current)} (that stands)"
+            raise Refused(refused.status, refused.body, refused.problem, why) from None
+        raise
+    session.show(answer, one_line)

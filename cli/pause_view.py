@@ -1,0 +1,102 @@
+"""How a pause looks to the person who decides it."""
+
+from typing import Any
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.text import Text
+
+from cli.output import clean, facts, page, pretty_json, short, status, table, tree, when
+
+INDENT = 2
+# What `onTimeout` makes of the pause, as a word for people.
+BECOMES = {"expire": "expires", "reject": "is rejected", "approve": "is approved"}
+
+
+def one_line(screen: Console, pause: dict[str, Any]) -> None:
+    """`wch_… approved by ann, 5 s ago: looks fine`"""
+    screen.print(_line(pause), soft_wrap=True)
+
+
+def outcome(pause: dict[str, Any]) -> str:
+    """The same without colours, for one line of an error."""
+    return _line(pause).plain
+
+
+def _line(pause: dict[str, Any]) -> Text:
+    line = Text(clean(pause["watchId"])).append(" ").append(status(pause["status"]))
+    if pause["decision"] is None:
+        return line.append(f", {_deadline(pause)}")
+    return line.append(_decided(pause["decision"]))
+
+
+def list_view(screen: Console, document: dict[str, Any]) -> None:
+    rows = [
+        (
+            item["watchId"],
+            status(item["status"]),
+            short(when(item["createdAt"])),
+            short(item["agentContext"]["action"]),
+        )
+        for item in document["items"]
+    ]
+    page(screen, document, table(("WATCH ID", "STATUS", "CREATED", "ACTION"), rows), "no such pauses")
+
+
+def describe(screen: Console, pause: dict[str, Any]) -> None:
+    """All that a reviewer needs."""
+    asked = pause["agentContext"]
+    screen.print(Text(clean(asked["action"]), style="bold"))
+    screen.print()
+    facts(screen, _facts(pause))
+    if asked["context"]:
+        screen.print()
+        screen.print(tree("Context", asked["context"]))
+    if asked["arguments"] is not None:
+        screen.print()
+        screen.print("Arguments, exactly what will be executed", style="bold")
+        screen.print(Padding.indent(pretty_json(asked["arguments"]), INDENT))
+    if pause["responseSchema"] is not None:
+        screen.print()
+        screen.print("The approver must answer (--response) as this JSON Schema says", style="bold")
+        screen.print(Padding.indent(pretty_json(pause["responseSchema"]), INDENT))
+    if pause["decision"] is None:
+        screen.print()
+        for verb in ("approve", "reject"):
+            screen.print(f"sagahold pause {verb} {clean(pause['watchId'])}", style="dim", soft_wrap=True)
+
+
+def _facts(pause: dict[str, Any]) -> list[tuple[str, Any]]:
+    decision = pause["decision"]
+    state = status(pause["status"])
+    tags = " ".join(pause["tags"])
+    if decision is not None:
+        state.append(_decided(decision), style="default")
+    return [
+        ("status", state),
+        ("deadline", _deadline(pause) if decision is None else None),
+        ("answer", None if decision is None or decision["response"] is None else pretty_json(decision["response"])),
+        ("watch id", pause["watchId"]),
+        ("created", f"{when(pause['createdAt'])}, by {pause['createdBy']}"),
+        ("namespace", pause["namespace"]),
+        ("priority", str(pause["priority"]) if pause["priority"] else None),
+        ("tags", tags or None),
+        (
+            "revision",
+            f"{pause['revision']}, digest {pause['argumentsDigest'][:16]}…" if pause["argumentsDigest"] else None,
+        ),
+        ("callback", pause["callbackUrl"]),
+    ]
+
+
+def _deadline(pause: dict[str, Any]) -> str:
+    if pause["expiresAt"] is None:
+        return "never expires"
+    becomes = BECOMES.get(pause["onTimeout"], pause["onTimeout"])
+    return f"{becomes} {when(pause['expiresAt'])}"
+
+
+def _decided(decision: dict[str, Any]) -> str:
+    by = "because its time ran out" if decision["decidedBy"] == "system" else f"by {decision['decidedByName']}"
+    comment = f": {decision['comment']}" if decision["comment"] else ""
+    return clean(f" {by}, {when(decision['decidedAt'])}{comment}")

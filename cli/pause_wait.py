@@ -1,0 +1,42 @@
+"""Waiting for a decision over HTTP: held requests one after the other, through restarts of the server."""
+
+import math
+import time
+
+from cli.client import Answer, Refused, Unreachable, part
+from cli.session import Session
+from domain.pause import Status
+
+# The longest that the server holds one request. Seconds.
+HELD_SECONDS = 60
+# Between two looks when the server holds no more requests, or is away. Seconds.
+RETRY_SECONDS = 2.0
+# A server that restarts, or whose database does, is back within this. Seconds.
+AWAY_SECONDS = 60.0
+SERVICE_UNAVAILABLE = 503
+
+
+def wait_for(session: Session, watch_id: str, timeout: int | None) -> Answer:
+    """The pause once it is resolved, or as it is after `timeout` seconds (None: no end)."""
+    deadline = None if timeout is None else time.monotonic() + timeout
+    # A server that is not there at the first try is a wrong URL; one that has answered comes back.
+    away_until = 0.0
+    while True:
+        left = HELD_SECONDS if deadline is None else max(0.0, deadline - time.monotonic())
+        try:
+            answer = _look(session, watch_id, min(HELD_SECONDS, math.ceil(left)))
+        except (Unreachable, Refused) as error:
+            passing = isinstance(error, Unreachable) or error.status == SERVICE_UNAVAILABLE
+            if not passing or time.monotonic() > away_until or left <= 0:
+                raise
+            time.sleep(min(RETRY_SECONDS, left))
+            continue
+        if answer.document["status"] != Status.PENDING or left <= 0:
+            return answer
+        away_until = time.monotonic() + AWAY_SECONDS
+        if "Retry-After" in answer.headers:
+            time.sleep(min(RETRY_SECONDS, left))
+
+
+def _look(session: Session, watch_id: str, held: int) -> Answer:
+    return session.ask("GET", f"/api/pause/{part(watch_id)}", query={"wait": held}, held=held)
