@@ -13,7 +13,7 @@ from domain.errors import EndpointDisabled, NotFound
 from domain.webhook import DeliveryStatus, restart
 from models.webhooks import delivery_values, webhook_attempts, webhook_deliveries, webhook_endpoints, webhook_messages
 from services.due import HINT_GRACE
-from services.outbox import WEBHOOK
+from services.outbox import WEBHOOK, is_endpoints_lane
 from services.paging import Page, Slice, cut
 from services.transaction import Hint, Store, Tx
 
@@ -57,20 +57,20 @@ def redeliver(store: Store, by: Principal, delivery_id: str) -> dict[str, Any]:
     """Send it again, now, under the same webhook-id, with the whole retry schedule before it."""
     id_ = ids.parse(ids.DELIVERY, delivery_id)
     with store.transaction() as tx:
-        found = select(webhook_deliveries).where(webhook_deliveries.c.id == id_, *_scope(by)).with_for_update()
-        row = tx.conn.execute(found).mappings().one_or_none()
+        query = select(webhook_deliveries).where(webhook_deliveries.c.id == id_, *_scope(by)).with_for_update()
+        row = tx.conn.execute(query).mappings().one_or_none()
         if row is None:
             raise NotFound(f"there is no delivery {delivery_id[:64]!r} that this key may see")
         if row["endpoint_id"] is not None:
-            enabled = select(webhook_endpoints.c.enabled).where(webhook_endpoints.c.id == row["endpoint_id"])
-            if not tx.conn.execute(enabled).scalar_one():
-                raise EndpointDisabled
-        elif row["lane"] == _deleted_lane(row):
+            found = select(webhook_endpoints).where(webhook_endpoints.c.id == row["endpoint_id"])
+            url = _url_if_enabled(tx.conn.execute(found).mappings().one())
+        elif is_endpoints_lane(row["lane"]):
             raise EndpointDisabled("the webhook endpoint was deleted: there is no one to deliver to")
+        else:
+            url = row["url"]
         if row["lease_token"] is None:
-            _restart(tx, row)
-        query = _deliveries().where(webhook_deliveries.c.id == id_)
-        return _document(tx.conn.execute(query).mappings().one())
+            _restart(tx, row, url)
+        return _document(tx.conn.execute(_deliveries().where(webhook_deliveries.c.id == id_)).mappings().one())
 
 
 def recover(store: Store, by: Principal, endpoint_id: str, since: datetime) -> int:
@@ -79,12 +79,11 @@ def recover(store: Store, by: Principal, endpoint_id: str, since: datetime) -> i
     columns = webhook_deliveries.c
     with store.transaction() as tx:
         scope = [] if by.sees_all else [webhook_endpoints.c.namespaces.contained_by(list(by.namespaces))]
-        enabled = select(webhook_endpoints.c.enabled).where(webhook_endpoints.c.id == id_, *scope)
-        state = tx.conn.execute(enabled).scalar_one_or_none()
-        if state is None:
+        query = select(webhook_endpoints).where(webhook_endpoints.c.id == id_, *scope)
+        endpoint = tx.conn.execute(query.with_for_update(key_share=True, read=True)).mappings().one_or_none()
+        if endpoint is None:
             raise NotFound(f"there is no webhook endpoint {endpoint_id[:64]!r} that this key may see")
-        if not state:
-            raise EndpointDisabled
+        url = _url_if_enabled(endpoint)
         lost = (
             select(webhook_deliveries)
             .where(columns.endpoint_id == id_, columns.status == DeliveryStatus.EXHAUSTED, columns.created_at >= since)
@@ -94,19 +93,21 @@ def recover(store: Store, by: Principal, endpoint_id: str, since: datetime) -> i
         )
         rows = tx.conn.execute(lost).mappings().all()
         for row in rows:
-            _restart(tx, row)
+            _restart(tx, row, url)
     return len(rows)
 
 
-def _restart(tx: Tx, row: RowMapping) -> None:
-    again = delivery_values(restart(tx.now, row["attempts"])) | {"hint_at": tx.now + HINT_GRACE}
+def _url_if_enabled(endpoint: RowMapping) -> str:
+    if not endpoint["enabled"]:
+        raise EndpointDisabled
+    return str(endpoint["url"])
+
+
+def _restart(tx: Tx, row: RowMapping, url: str) -> None:
+    """`url`: where the receiver is now; what it missed was often sent to where it no longer is."""
+    again = delivery_values(restart(tx.now, row["attempts"])) | {"url": url, "hint_at": tx.now + HINT_GRACE}
     tx.conn.execute(update(webhook_deliveries).where(webhook_deliveries.c.id == row["id"]).values(again))
     tx.hints.append(Hint(WEBHOOK, row["id"]))
-
-
-def _deleted_lane(row: RowMapping) -> str | None:
-    """A lane that is an id was an endpoint's; a callback's is an origin."""
-    return row["lane"] if "://" not in row["lane"] else None
 
 
 def _deliveries() -> Any:

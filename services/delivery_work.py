@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, exists, func, insert, select, update
+from sqlalchemy import ColumnElement, RowMapping, ScalarSelect, exists, func, insert, select, update
 
 from domain.webhook import Attempt, DeliveryStatus, Health, after_attempt
 from models.webhooks import (
@@ -21,7 +21,7 @@ from models.webhooks import (
 )
 from services import due
 from services.endpoints import exhaust_waiting
-from services.outbox import WEBHOOK
+from services.outbox import WEBHOOK, is_endpoints_lane
 from services.signing import current
 from services.transaction import Hint, Store, Tx
 
@@ -58,11 +58,13 @@ def record_attempt(store: Store, lease: due.Lease, attempt: Attempt, schedule: S
     columns = webhook_deliveries.c
     with store.transaction() as tx:
         held = columns.id == lease.id, columns.lease_token == lease.token
+        # The endpoint before the delivery, as when one is changed or deleted: two orders would be a deadlock.
+        endpoint = _locked_endpoint(tx, select(columns.endpoint_id).where(*held).scalar_subquery())
         row = tx.conn.execute(select(webhook_deliveries).where(*held).with_for_update()).mappings().one_or_none()
         if row is None:
             log.warning("dropped the result of a superseded attempt", extra={"delivery_id": str(lease.id)})
             return False
-        health = _health(tx, row["endpoint_id"])
+        health = _health(endpoint, row["lane"])
         after, health_after = after_attempt(delivery_of(row), attempt, health, schedule, tx.now, uniform)
         changes = delivery_values(after) | {"lease_token": None, "leased_until": None, "hint_at": after.due_at}
         tx.conn.execute(update(webhook_deliveries).where(columns.id == lease.id).values(changes))
@@ -113,12 +115,17 @@ def _parcel(tx: Tx, lease: due.Lease) -> Parcel:
     return Parcel(lease, row.id, row.url, row.body, row.headers or {}, current(tx, **owner))
 
 
-def _health(tx: Tx, endpoint_id: UUID | None) -> Health:
-    """Locks the endpoint, so that the failures of simultaneous attempts are counted one after another."""
-    if endpoint_id is None:
-        return Health()
-    query = select(webhook_endpoints).where(webhook_endpoints.c.id == endpoint_id).with_for_update()
-    return health_of(tx.conn.execute(query).mappings().one())
+def _locked_endpoint(tx: Tx, id_: ScalarSelect[UUID | None]) -> RowMapping | None:
+    """Locked, so that the failures of simultaneous attempts count one after another; new deliveries do not wait."""
+    query = select(webhook_endpoints).where(webhook_endpoints.c.id == id_).with_for_update(key_share=True)
+    return tx.conn.execute(query).mappings().one_or_none()
+
+
+def _health(endpoint: RowMapping | None, lane: str) -> Health:
+    if endpoint is not None:
+        return health_of(endpoint)
+    # Nobody counts the failures of a callback. To an endpoint that was deleted meanwhile this attempt was the last.
+    return Health(enabled=not is_endpoints_lane(lane))
 
 
 def _record_health(tx: Tx, endpoint_id: UUID, before: Health, after: Health) -> None:

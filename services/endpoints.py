@@ -6,7 +6,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, RowMapping, delete, insert, select, update
+from sqlalchemy import ColumnElement, RowMapping, delete, insert, or_, select, update
 
 from domain import ids
 from domain.access import ALL_NAMESPACES, DEFAULT_NAMESPACE, Principal
@@ -115,9 +115,14 @@ def test_endpoint(store: Store, by: Principal, endpoint_id: str) -> dict[str, An
 def exhaust_waiting(tx: Tx, endpoint_id: UUID, reason: str) -> None:
     """End the deliveries that wait for this endpoint; one that is under way records its own end."""
     columns = webhook_deliveries.c
-    waiting = columns.endpoint_id == endpoint_id, columns.status == "pending", columns.lease_token.is_(None)
+    # A lease that ran out was a killed worker's: nobody else will end that one.
+    free = or_(columns.lease_token.is_(None), columns.leased_until < tx.now)
     ended = {"status": str(DeliveryStatus.EXHAUSTED), "completed_at": tx.now, "last_error": reason}
-    tx.conn.execute(update(webhook_deliveries).where(*waiting).values(ended))
+    tx.conn.execute(
+        update(webhook_deliveries)
+        .where(columns.endpoint_id == endpoint_id, columns.status == "pending", free)
+        .values(ended | {"lease_token": None, "leased_until": None})
+    )
 
 
 def _check(store: Store, by: Principal, change: EndpointChange) -> None:

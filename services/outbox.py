@@ -48,6 +48,11 @@ class Target:
         return f"{parts.scheme}://{parts.netloc}".lower()
 
 
+def is_endpoints_lane(lane: str) -> bool:
+    """Also once the endpoint was deleted: the lane of a callback is an origin, and that of an endpoint an id."""
+    return "://" not in lane
+
+
 def announce(store: Store, tx: Tx, event: Event) -> None:
     pause = event.pause
     if event.type != "pause.created":
@@ -81,11 +86,19 @@ def target_of(endpoint: RowMapping) -> Target:
 
 
 def _subscribers(tx: Tx, namespace: str) -> list[RowMapping]:
-    """Endpoints of the namespace, without those that an admin switched off."""
+    """Endpoints of the namespace, without those that an admin switched off.
+
+    Locked against an admin's change until the commit: a delivery to an endpoint that was deleted or disabled in
+    between could not be stored, or would wait for nothing.
+    """
     columns = webhook_endpoints.c
-    query = select(columns.id, columns.url, columns.event_types, columns.enabled).where(
-        columns.namespaces.overlap(array([namespace, ALL_NAMESPACES], type_=Text)),
-        columns.enabled | columns.disabled_reason.is_not(None),
+    query = (
+        select(columns.id, columns.url, columns.event_types, columns.enabled)
+        .where(
+            columns.namespaces.overlap(array([namespace, ALL_NAMESPACES], type_=Text)),
+            columns.enabled | columns.disabled_reason.is_not(None),
+        )
+        .with_for_update(key_share=True, read=True)
     )
     return list(tx.conn.execute(query).mappings())
 
