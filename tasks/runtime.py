@@ -2,7 +2,6 @@
 
 import os
 import socket
-from functools import cache, lru_cache
 
 import settings as environment
 from adapters import wake
@@ -12,14 +11,15 @@ from services.database import open_engine
 from services.transaction import Store
 from tasks.hints import send_hint
 from tasks.leases import LeaseKeeper
+from tasks.once import Once
 
 
-@lru_cache(maxsize=1)
+@Once
 def settings() -> environment.Settings:
     return environment.load_or_exit()
 
 
-@cache
+@Once
 def store() -> Store:
     redis = wake.connect(settings().redis_url)
     signals = SignalThread(send_hint, lambda ids: wake.send(redis, ids))
@@ -27,16 +27,16 @@ def store() -> Store:
     return Store(engine, signals, settings().public_url, settings().egress_allow)
 
 
-@cache
+@Once
 def egress() -> Egress:
     return Egress(settings().egress_allow)
 
 
-@cache
+@Once
 def leases() -> LeaseKeeper:
     return LeaseKeeper(store())
 
 
-@cache
+@Once
 def worker_name() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"

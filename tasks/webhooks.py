@@ -1,5 +1,6 @@
 """Deliver one webhook: claim the row, post the message signed, record what came of it."""
 
+import logging
 import random
 from datetime import UTC, datetime
 from uuid import UUID
@@ -12,6 +13,8 @@ from domain import ids
 from domain.webhook import Attempt, AttemptOutcome
 from services.delivery_work import Parcel, claim_delivery, record_attempt
 from tasks.runtime import egress, leases, settings, store
+
+log = logging.getLogger(__name__)
 
 
 @shared_task(name="tasks.webhooks.deliver")  # type: ignore[untyped-decorator]
@@ -35,6 +38,10 @@ def _attempt(parcel: Parcel, timeout: float) -> Attempt:
         return _failure(AttemptOutcome.TIMED_OUT, started, f"no complete answer within {timeout:g} s")
     except Failed as error:
         return _failure(AttemptOutcome.FAILED, started, str(error))
+    except Exception:
+        # Without a record it would be repeated with every sweep, for ever, and nobody would hear of it.
+        log.exception("an attempt to deliver broke off", extra={"delivery_id": str(parcel.lease.id)})
+        return _failure(AttemptOutcome.FAILED, started, "internal error, see the log")
     good = 200 <= answer.status < 300
     return Attempt(
         AttemptOutcome.SUCCEEDED if good else AttemptOutcome.FAILED,

@@ -1,0 +1,23 @@
+"""A value made at its first use, once in a process, however many threads come first at the same time."""
+
+import threading
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Once(Generic[T]):
+    """A decorator for a function without arguments. When the function raises, the next call tries again."""
+
+    def __init__(self, make: Callable[[], T]) -> None:
+        self._make = make
+        self._lock = threading.Lock()
+        self._made: list[T] = []
+
+    def __call__(self) -> T:
+        # `functools.cache` would let each of the first threads make one: two pools, two signal threads.
+        with self._lock:
+            if not self._made:
+                self._made.append(self._make())
+            return self._made[0]
