@@ -1,0 +1,1 @@
+"""How fast, how big: the figures of docs/benchmarks.md, measured on the embedded stack. `python -m bench`."""

@@ -1,0 +1,27 @@
+"""How many webhooks the worker delivers in a second, with nothing else to do."""
+
+import time
+
+from bench.load import drive
+from bench.receiver import Receiver
+from bench.subject import Subject
+
+# One receiver is sent to ten at a time at most: two keep all threads of a worker busy.
+RECEIVERS = 2
+CLIENTS = 16
+SLOWEST = 60.0
+# Ends with the decisions, not with a time.
+UNBOUNDED = 60.0
+
+
+def drained(subject: Subject, number: int) -> float:
+    """Decide so many at once; the rate counts from the last decision to the last webhook."""
+    with Receiver() as one, Receiver() as other:
+        receivers = (one, other)
+        decided = [watch_id for receiver in receivers for watch_id in subject.park(number // RECEIVERS, receiver.url)]
+        drive(subject.server, CLIENTS, subject.approvals(decided), UNBOUNDED, warm_up=0)
+        began = time.perf_counter()
+        for receiver in receivers:
+            receiver.wait_for_all(number // RECEIVERS, SLOWEST)
+        after = [at for receiver in receivers for at in receiver.arrivals if at > began]
+    return len(after) / (max(after) - began)

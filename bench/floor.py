@@ -1,0 +1,99 @@
+"""The floor: what the machine gives to anyone, measured in the same minutes as ours."""
+
+import multiprocessing
+import os
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+
+import psycopg2
+
+from bench.inserter import insert_when_told
+from bench.load import Load
+from bench.subject import CONTEXT
+from bench.wire import BenchError, Connection, Server
+from cli.stack import Stack
+from cli.stack.ports import free_port
+from cli.stack.procfile import PROCFILE, read_procfile, shell_command
+from cli.stack.waiting import wait_until
+
+START_SECONDS = 20.0
+# Interpreters that share the raw INSERTs' clients: one alone would be busy with itself, and the floor too low.
+INSERTERS = 2
+
+
+@dataclass(frozen=True)
+class EmptyRoute:
+    server: Server
+    pid: int
+
+
+@contextmanager
+def empty_route(stack: Stack) -> Iterator[EmptyRoute]:
+    """The web line of the Procfile, with another application at its end."""
+    command = read_procfile(PROCFILE)["web"].replace("wsgi:app", "bench.floor_app:app")
+    port = free_port("127.0.0.1")
+    environ = {**stack.environ, "SAGAHOLD_PORT": str(port)}
+    with open(stack.log("web").with_name("floor.log"), "wb") as log:
+        process = subprocess.Popen(
+            shell_command(command), cwd=PROCFILE.parent, env=environ, stdout=log, stderr=subprocess.STDOUT
+        )
+    try:
+        server = Server(f"http://127.0.0.1:{port}")
+        if not wait_until(lambda: _answers(server), START_SECONDS):
+            raise BenchError("the empty route's server does not answer")
+        yield EmptyRoute(server, process.pid)
+    finally:
+        process.terminate()
+        process.wait(START_SECONDS)
+
+
+def _answers(server: Server) -> bool:
+    try:
+        with closing(Connection(server)) as connection:
+            connection.call(server.request("GET", "/"))
+    except OSError:
+        return False
+    return True
+
+
+class RawInserts:
+    """One row and its commit with psycopg2 alone: a table with a key and our context, and nothing else."""
+
+    def __init__(self, database_url: str) -> None:
+        self._url = database_url
+        with closing(psycopg2.connect(database_url)) as connection, connection, connection.cursor() as cursor:
+            cursor.execute("CREATE TABLE bench_floor (id uuid PRIMARY KEY, context json NOT NULL)")
+        spawn = multiprocessing.get_context("spawn")
+        self._pipes = []
+        for _ in range(INSERTERS):
+            ours, theirs = spawn.Pipe()
+            spawn.Process(target=insert_when_told, args=(theirs, database_url, CONTEXT), daemon=True).start()
+            theirs.close()
+            self._pipes.append(ours)
+
+    def measure(self, clients: int, seconds: float, warm_up: float) -> Load:
+        for number, pipe in enumerate(self._pipes):
+            pipe.send(clients // INSERTERS + (number < clients % INSERTERS))
+        for pipe in self._pipes:
+            pipe.recv()
+        begins = time.monotonic() + warm_up
+        for pipe in self._pipes:
+            pipe.send((begins, begins + seconds))
+        return Load.of([latency for pipe in self._pipes for latency in pipe.recv()], seconds)
+
+    def row_bytes(self) -> float:
+        """Of the table and its index, for one row."""
+        with closing(psycopg2.connect(self._url)) as connection, connection.cursor() as cursor:
+            cursor.execute("SELECT pg_total_relation_size('bench_floor')::float / count(*) FROM bench_floor")
+            return float(cursor.fetchone()[0])
+
+    def close(self) -> None:
+        for pipe in self._pipes:
+            pipe.close()
+
+
+def cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
