@@ -1,0 +1,29 @@
+"""One database for all tests of this room, emptied before each: a new one each would take most of their time."""
+
+import contextlib
+from collections.abc import Iterator
+from uuid import uuid4
+
+import psycopg2
+import pytest
+
+from cli.stack import Stack
+from models.tables import metadata
+from tests.conftest import execute
+
+
+@pytest.fixture(scope="session")
+def shared_database_url(servers: Stack) -> Iterator[str]:
+    name = f"test_{uuid4().hex}"
+    execute(servers.database_url, f"CREATE DATABASE {name} TEMPLATE template_sagahold")
+    yield servers.database_url.replace("/sagahold?", f"/{name}?")
+    execute(servers.database_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture
+def database_url(shared_database_url: str) -> str:
+    """A migrated and empty database."""
+    statements = "; ".join(f"DELETE FROM {table.name}" for table in reversed(metadata.sorted_tables))
+    with contextlib.closing(psycopg2.connect(shared_database_url)) as connection, connection, connection.cursor() as cur:
+        cur.execute(statements)
+    return shared_database_url

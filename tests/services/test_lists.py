@@ -1,0 +1,100 @@
+"""Lists of pauses: filters, pages by offset and by cursor, and who sees what in them."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from domain.access import Role
+from domain.pause import Pause, Status
+from services.paging import Page
+from services.pauses import Filter, decide_pause, get_pause, list_pauses
+from services.transaction import Store
+from tests.services.world import ADMIN, AGENT, REVIEWER, approve, post, someone, uuid_of
+
+
+def listed(store: Store, by: Any = REVIEWER, page: Page | None = None, **wanted: Any) -> list[str]:
+    found = list_pauses(store, by, Filter(**wanted), page or Page())
+    return [f"wch_{pause.id.hex}" for pause in found.items]
+
+
+def test_newest_first(store: Store) -> None:
+    made = [post(store) for _ in range(5)]
+    assert listed(store) == made[::-1]
+
+
+def test_filters(store: Store) -> None:
+    """Each alone, and together."""
+    red = post(store, action="Deploy 100% of web_1", tags=("red", "big"))
+    blue = post(store, action="delete\\everything", tags=("blue",))
+    plain = post(store, action="deploy web21")
+    decide_pause(store, REVIEWER, plain, approve())
+    assert listed(store, status=Status.APPROVED) == [plain]
+    assert listed(store, status=Status.EXPIRED) == []
+    assert listed(store, tag="red") == [red]
+    assert listed(store, tag="re") == []
+    assert listed(store, text="DEPLOY") == [plain, red]
+    assert listed(store, text="100%") == [red]
+    assert listed(store, text="web_1") == [red]
+    assert listed(store, text="e\\e") == [blue]
+    assert listed(store, kind="agent", namespace="default", status=Status.PENDING) == [blue, red]
+    assert listed(store, kind="step") == []
+
+
+def test_created_between(store: Store) -> None:
+    """From the first instant on, up to but without the second."""
+    first, second = post(store), post(store)
+    at = get_pause(store, REVIEWER, second).created_at
+    assert listed(store, created_after=at) == [second]
+    assert listed(store, created_before=at) == [first]
+    assert listed(store, created_after=at + timedelta(microseconds=1)) == []
+
+
+def test_who_sees_what(store: Store) -> None:
+    """Namespaces for all; an agent only its own; naming what one may not see shows nothing of it."""
+    other = someone(Role.AGENT, "other", id_="key_other")
+    mine, theirs = post(store), post(store, other, namespace="other")
+    assert listed(store, AGENT) == [mine]
+    assert listed(store, other) == [theirs]
+    assert listed(store, someone(Role.AGENT, "default", id_="key_third")) == []
+    assert listed(store, REVIEWER) == [mine]
+    assert listed(store, someone(Role.REVIEWER, "default", "other")) == [theirs, mine]
+    assert listed(store, ADMIN) == [theirs, mine]
+    assert listed(store, REVIEWER, namespace="other") == []
+    assert listed(store, ADMIN, namespace="other") == [theirs]
+
+
+@pytest.mark.parametrize("limit", [1, 2, 3, 7, 8])
+def test_pages_by_offset_and_by_cursor_tell_the_same(store: Store, limit: int) -> None:
+    """Everything once, and the last page says that it is the last, also when it is full."""
+    made = [post(store) for _ in range(7)][::-1]
+    by_cursor: list[str] = []
+    page: Page | None = Page(limit)
+    while page is not None:
+        found = list_pauses(store, REVIEWER, Filter(), page)
+        assert 1 <= len(found.items) <= limit
+        by_cursor += listed(store, page=page)
+        page = None if found.next_after is None else Page(limit, after=found.next_after)
+    by_offset = [item for offset in range(0, 7, limit) for item in listed(store, page=Page(limit, offset))]
+    assert by_cursor == by_offset == made
+
+
+def test_a_cursor_is_steady_while_rows_are_added(store: Store) -> None:
+    """What comes in meanwhile stands before the first page: nothing is told twice, nothing left out."""
+    made = [post(store) for _ in range(6)][::-1]
+    seen: list[Pause] = []
+    page: Page | None = Page(2)
+    while page is not None:
+        found = list_pauses(store, REVIEWER, Filter(), page)
+        seen += found.items
+        post(store)
+        page = None if found.next_after is None else Page(2, after=found.next_after)
+    assert [f"wch_{pause.id.hex}" for pause in seen] == made
+
+
+def test_beyond_the_end(store: Store) -> None:
+    """An empty page, and no next."""
+    only = post(store)
+    for page in (Page(5, offset=1), Page(5, after=uuid_of(only))):
+        found = list_pauses(store, REVIEWER, Filter(), page)
+        assert (found.items, found.next_after, found.page) == ([], None, page)

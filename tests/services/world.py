@@ -1,0 +1,144 @@
+"""People, drafts and short cuts that the service tests share."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import datetime, timedelta
+from threading import Barrier
+from typing import Any, TypeVar
+from uuid import UUID
+
+from sqlalchemy import text
+
+from domain import ids
+from domain.access import Principal, Role
+from domain.draft import Draft
+from domain.pause import Actor, Approve, Cancel, OnTimeout, Reject
+from domain.webhook import Attempt, AttemptOutcome
+from services.delivery_work import Parcel, claim_delivery, record_attempt
+from services.endpoints import EndpointChange, create_endpoint
+from services.idempotency import Once
+from services.pauses import create_pause
+from services.transaction import Store
+
+T = TypeVar("T")
+
+
+def someone(role: Role, *namespaces: str, id_: str | None = None) -> Principal:
+    return Principal(id_ or f"key_{role}", str(role), role, namespaces or ("default",))
+
+
+AGENT = someone(Role.AGENT)
+REVIEWER = someone(Role.REVIEWER)
+OPERATOR = someone(Role.OPERATOR)
+ADMIN = someone(Role.ADMIN, "*")
+
+DRAFT = Draft("default", "deploy", None, None, None, timedelta(hours=1), OnTimeout.EXPIRE, None, None, 0, (), None)
+CALLBACK = "http://127.0.0.1:9/hook"
+SCHEDULE = (5, 300)
+
+
+def draft(**changes: Any) -> Draft:
+    return replace(DRAFT, **changes)
+
+
+def post(store: Store, by: Principal = AGENT, once: Once | None = None, **changes: Any) -> str:
+    """A new pause's watchId."""
+    made, _ = create_pause(store, by, draft(**changes), once)
+    return str(made["watchId"])
+
+
+def once(key: str, body: str = "body") -> Once:
+    return Once(key, hashlib.sha256(body.encode()).digest())
+
+
+def approve(by: Principal = REVIEWER, **more: Any) -> Approve:
+    return Approve(Actor(by.id, by.name), **more)
+
+
+def reject(by: Principal = REVIEWER, **more: Any) -> Reject:
+    return Reject(Actor(by.id, by.name), **more)
+
+
+def cancel(by: Principal = AGENT) -> Cancel:
+    return Cancel(Actor(by.id, by.name))
+
+
+def uuid_of(watch_id: str) -> UUID:
+    found = ids.parse(ids.WATCH, watch_id)
+    assert found is not None
+    return found
+
+
+def rows(store: Store, query: str, **values: object) -> list[dict[str, Any]]:
+    with store.reading() as conn:
+        return [dict(row) for row in conn.execute(text(query), values).mappings()]
+
+
+def one(store: Store, query: str, **values: object) -> Any:
+    """The only value of the only row."""
+    (row,) = rows(store, query, **values)
+    (value,) = row.values()
+    return value
+
+
+def change(store: Store, statement: str, **values: object) -> int:
+    """How time passes in these tests: timestamps are moved, the database's clock is left alone."""
+    with store.transaction() as tx:
+        return tx.conn.execute(text(statement), values).rowcount
+
+
+def expire(store: Store, watch_id: str) -> None:
+    """Let the pause's time run out."""
+    assert change(store, "UPDATE pauses SET expires_at = now() - interval '1 s' WHERE id = :id", id=uuid_of(watch_id))
+
+
+def at_once(calls: Sequence[Callable[[], T]]) -> list[T | Exception]:
+    """Run them in as many threads, from the same moment; what each returned or raised."""
+    barrier = Barrier(len(calls))
+
+    def run(call: Callable[[], T]) -> T | Exception:
+        barrier.wait(30)
+        try:
+            return call()
+        except Exception as error:
+            return error
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return list(pool.map(run, calls))
+
+
+def an_endpoint(store: Store, by: Principal = ADMIN, **changes: Any) -> dict[str, Any]:
+    new = EndpointChange(**{"url": CALLBACK, "namespaces": ("default",), **changes})
+    return create_endpoint(store, by, new, None)[0]
+
+
+def deliveries(store: Store) -> list[dict[str, Any]]:
+    """In the order in which they were made."""
+    joined = "webhook_deliveries d JOIN webhook_messages m ON m.id = d.message_id"
+    return rows(store, f"SELECT d.*, m.type, m.body FROM {joined} ORDER BY d.seq")
+
+
+def attempt(outcome: AttemptOutcome, now: datetime, status: int | None = None, **more: Any) -> Attempt:
+    error = None if outcome is AttemptOutcome.SUCCEEDED else f"it {outcome}"
+    return Attempt(outcome, now, 5, status, error, **more)
+
+
+def claim(store: Store, delivery: dict[str, Any]) -> Parcel:
+    """Raises when it cannot be claimed."""
+    parcel = claim_delivery(store, delivery["id"])
+    assert parcel is not None, f"{delivery['type']} could not be claimed"
+    return parcel
+
+
+def finish(store: Store, parcel: Parcel, status: int = 200, *, schedule: Sequence[int] = SCHEDULE, **more: Any) -> bool:
+    """Record that the receiver answered with this status."""
+    outcome = AttemptOutcome.SUCCEEDED if status == 200 else AttemptOutcome.FAILED
+    with store.transaction() as tx:
+        now = tx.now
+    return record_attempt(store, parcel.lease, attempt(outcome, now, status, **more), schedule, 0.5)
+
+
+def due_now(store: Store) -> None:
+    change(store, "UPDATE webhook_deliveries SET due_at = now(), hint_at = now() WHERE status = 'pending'")
