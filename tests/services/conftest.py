@@ -24,6 +24,10 @@ def shared_database_url(servers: Stack) -> Iterator[str]:
 def database_url(shared_database_url: str) -> str:
     """A migrated and empty database."""
     statements = "; ".join(f"DELETE FROM {table.name}" for table in reversed(metadata.sorted_tables))
-    with contextlib.closing(psycopg2.connect(shared_database_url)) as connection, connection, connection.cursor() as cur:
+    with (
+        contextlib.closing(psycopg2.connect(shared_database_url)) as connection,
+        connection,
+        connection.cursor() as cur,
+    ):
         cur.execute(statements)
     return shared_database_url
