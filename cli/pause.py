@@ -16,9 +16,7 @@ from domain.pause import OnTimeout, Status
 PATH = "/api/pause"
 COMMENT = click.option("--comment", help="Why; the agent is told.")
 RESPONSE = click.option("--response", type=JSON, help="The answer that the pause's responseSchema asks for.")
-REVISION = click.option(
-    "--revision", type=int, help="The revision that you have read; refused if there is a newer one."
-)
+REVISION = click.option("--revision", type=int, help="The one that you have read; refused if there is a newer one.")
 
 
 @click.group()
@@ -31,11 +29,11 @@ def pause() -> None:
 @click.option("--context", type=JSON, help="An object: whatever helps the reviewer.")
 @click.option("--arguments", type=JSON, help="An object: exactly what will be executed; a reviewer may edit it.")
 @click.option("--callback-url", help="Gets a signed webhook with the outcome.")
-@click.option("--expires-in", type=SPAN_OR_NEVER, help="Seconds, or like 15m, 2h, 7d. Default: the server's, 24h.")
+@click.option("--expires-in", type=SPAN_OR_NEVER, metavar="3600|2h|never", help="Default: the server's, 24h.")
 @click.option(
     "--on-timeout",
     type=click.Choice([str(word) for word in OnTimeout]),
-    help="What then becomes of it; default expire.",
+    help="What then happens; default expire.",
 )
 @click.option("--tag", "tags", multiple=True, help="May be given several times.")
 @click.option("--namespace", help="Default: the key's own.")
@@ -72,7 +70,9 @@ def get(session: Session, watch_id: str) -> None:
 
 @command(pause, "wait", Role.AGENT)
 @click.argument("watch_id", metavar="ID")
-@click.option("--timeout", type=SPAN, help="Give up after this time; default: wait as long as it takes.")
+@click.option(
+    "--timeout", type=SPAN, metavar="90|15m", help="Give up after this time; default: wait as long as it takes."
+)
 def wait(session: Session, watch_id: str, timeout: int | None) -> None:
     """Wait for the decision. Exit status 0: approved; 1: anything else."""
     _wait(session, watch_id, timeout)

@@ -52,29 +52,27 @@ def command(group: click.Group | None, name: str, role: Role) -> Callable[[Comma
                         click.echo(refused.body)
                     raise
 
-        return make(name)(server_options(run))
+        made = make(name)(run)
+        made.params.extend(server_options())
+        return made
 
     return decorate
 
 
-def server_options(function: Command) -> Command:
+def server_options() -> list[click.Parameter]:
     """--url, --data-dir and --json."""
-    for option in (
-        click.option("--json", "as_json", is_flag=True, help="For programs: exactly what the server answers."),
-        click.option(
-            "--data-dir",
+    return [
+        click.Option(["--url"], envvar=["SAGAHOLD_URL", "ENGINE_URL"], help="The server; else the one of --data-dir."),
+        click.Option(
+            ["--data-dir"],
             envvar="SAGAHOLD_DATA_DIR",
             default=DATA_DIR,
             show_default=True,
             type=click.Path(path_type=Path),
             help="Where `sagahold up` keeps its URL and keys.",
         ),
-        click.option(
-            "--url", envvar=["SAGAHOLD_URL", "ENGINE_URL"], help="The server; default: the one of --data-dir."
-        ),
-    ):
-        function = option(function)
-    return function
+        click.Option(["--json", "as_json"], is_flag=True, help="For programs: JSON, just as the server answers."),
+    ]
 
 
 def page_options(function: Command) -> Command:

@@ -51,7 +51,10 @@ def endpoint(session: Session, endpoint_id: str) -> None:
 @click.argument("url_to_call", metavar="URL")
 @_endpoint_options
 def add(session: Session, url_to_call: str, **options: Any) -> None:
-    """Send events to URL: all, of the namespace `default`, unless said otherwise. Its secret is shown this once."""
+    """Send events to URL, and show the secret that signs them.
+
+    All events of the namespace `default`, unless said otherwise. The secret is shown this once.
+    """
     body = {"url": url_to_call, "namespaces": [DEFAULT_NAMESPACE], **_lists(options)}
     session.show(session.ask("POST", f"{PATH}/endpoints", body=body), view.endpoint)
 
@@ -63,7 +66,10 @@ def add(session: Session, url_to_call: str, **options: Any) -> None:
 @click.option("--all-events", is_flag=True, help="Every type of event.")
 @click.option("--enable/--disable", "enabled", default=None)
 def change(session: Session, endpoint_id: str, url_to_call: str | None, all_events: bool, **options: Any) -> None:
-    """Change an endpoint; what is not given stays as it is."""
+    """Change an endpoint.
+
+    What is not given stays as it is.
+    """
     body = _lists(options) | given(url=url_to_call) | ({"event_types": []} if all_events else {})
     if not body:
         raise click.UsageError("nothing to change was given", click.get_current_context())
@@ -73,7 +79,10 @@ def change(session: Session, endpoint_id: str, url_to_call: str | None, all_even
 @command(webhooks, "remove", Role.ADMIN)
 @ENDPOINT
 def remove(session: Session, endpoint_id: str) -> None:
-    """Remove an endpoint; its deliveries stay readable."""
+    """Remove an endpoint.
+
+    Its deliveries stay readable.
+    """
     session.ask("DELETE", f"{PATH}/endpoints/{part(endpoint_id)}")
     if not session.as_json:
         click.echo(f"{endpoint_id} is removed")
@@ -82,7 +91,10 @@ def remove(session: Session, endpoint_id: str) -> None:
 @command(webhooks, "rotate-secret", Role.ADMIN)
 @ENDPOINT
 def rotate_secret(session: Session, endpoint_id: str) -> None:
-    """Make an endpoint's new secret, shown this once; for 24 hours both sign."""
+    """Make an endpoint's new secret.
+
+    It is shown this once; for 24 hours both sign.
+    """
     session.show(session.ask("POST", f"{PATH}/endpoints/{part(endpoint_id)}/rotate-secret"), view.endpoint)
 
 
@@ -101,7 +113,7 @@ def test(session: Session, endpoint_id: str) -> None:
 @ENDPOINT
 @click.option("--since", metavar="TIME", required=True, help="As 2026-03-30T21:00:00Z.")
 def recover(session: Session, endpoint_id: str, since: str) -> None:
-    """Send again everything since then that an endpoint did not get."""
+    """Send again what an endpoint did not get."""
 
     def recovered(screen: Console, document: dict[str, Any]) -> None:
         screen.print(f"{document['recovered']} deliveries are sent again")
@@ -131,21 +143,30 @@ def delivery(session: Session, delivery_id: str) -> None:
 @command(webhooks, "redeliver", Role.OPERATOR)
 @DELIVERY
 def redeliver(session: Session, delivery_id: str) -> None:
-    """Send a delivery again now, under the same webhook-id."""
+    """Send a delivery again, now.
+
+    It keeps its webhook-id.
+    """
     session.show(session.ask("POST", f"{PATH}/deliveries/{part(delivery_id)}/redeliver"), view.delivery)
 
 
 @command(webhooks, "signing-secret", Role.AGENT)
 @click.option("--namespace", help="Default: the key's own.")
 def signing_secret(session: Session, namespace: str | None) -> None:
-    """Print the secret that signs the callbacks of a namespace's pauses."""
+    """Print the secret that signs callbacks.
+
+    Those of a namespace's pauses; each endpoint has a secret of its own.
+    """
     session.show(session.ask("GET", f"{PATH}/signing-secret", query={"namespace": namespace}), view.secret)
 
 
 @command(webhooks, "rotate-signing-secret", Role.ADMIN)
 @click.option("--namespace", help="Default: the key's own.")
 def rotate_signing_secret(session: Session, namespace: str | None) -> None:
-    """Make and print a namespace's new secret; for 24 hours both sign."""
+    """Make a namespace's new secret.
+
+    For 24 hours both sign.
+    """
     session.show(session.ask("POST", f"{PATH}/signing-secret/rotate", query={"namespace": namespace}), view.secret)
 
 

@@ -21,7 +21,10 @@ from cli.stack import NotReadyError, Stack, StackError
 
 @click.command()
 def demo() -> None:
-    """Show the main job once: an agent asks, people decide, webhooks tell it. Leaves nothing running."""
+    """Show the main job once; leaves nothing running.
+
+    An agent asks, people decide, webhooks tell of it, on a stack of its own.
+    """
     # However it is asked to end, it clears away first, and a second Ctrl-C does not cut that short.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)

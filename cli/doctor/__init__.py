@@ -20,10 +20,9 @@ from cli.session import server_options
 MARKS = {True: ("✔", "green"), False: ("✘", "red"), None: ("–", "dim")}
 
 
-@click.command()
-@server_options
+@click.command(params=server_options())
 def doctor(url: str | None, data_dir: Path, as_json: bool) -> None:
-    """Look at this environment and the server, and say what is wrong and what to do.
+    """Say what is wrong here and what to do.
 
     With DATABASE_URL and REDIS_URL set it looks at those servers too. Exit status 1: something is wrong.
     """

@@ -1,0 +1,59 @@
+"""`sagahold` as tests run it: as a process where the process matters, else as a call in this one."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from cli.stack import Stack
+
+SAGAHOLD = Path(sys.executable).with_name("sagahold")
+DONE, REFUSED, WRONG = 0, 1, 2
+END_SECONDS = 60.0
+
+
+class Ran:
+    """What came of a command."""
+
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+    @property
+    def document(self) -> Any:
+        return json.loads(self.out)
+
+    @property
+    def error(self) -> str:
+        """The one line that every failure is."""
+        assert self.code != DONE, self.out
+        lines = self.err.splitlines()
+        assert len(lines) == 1, self.err
+        assert lines[0].startswith("sagahold: ")
+        return lines[0].removeprefix("sagahold: ")
+
+
+def start(*args: str, **environ: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [SAGAHOLD, *args],
+        env={**os.environ, **environ},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(process: "subprocess.Popen[str]") -> Ran:
+    out, err = process.communicate(timeout=END_SECONDS)
+    return Ran(process.returncode, out, err)
+
+
+def held(stack: Stack) -> float:
+    headers = {"Authorization": f"Bearer {stack.credentials['operator_key']}"}
+    text = httpx.get(f"{stack.url}/metrics", headers=headers).text
+    return float(re.findall(r"^sagahold_held_requests (\S+)$", text, re.MULTILINE)[0])

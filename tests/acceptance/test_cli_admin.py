@@ -1,0 +1,108 @@
+"""`sagahold keys …` and `sagahold webhooks …` against a running stack."""
+
+import re
+from collections.abc import Callable
+from uuid import uuid4
+
+import pytest
+
+from cli.stack.waiting import wait_until
+from tests.acceptance.commands import DONE, REFUSED, Ran
+from tests.adapters.receiver import Receiver, reply
+
+Call = Callable[..., Ran]
+# A revoked key is refused everywhere within 5 s; a delivery comes at once.
+EFFECT_SECONDS = 20.0
+
+
+class TestKeys:
+    def test_a_key_is_shown_once_and_works_until_it_is_revoked(
+        self, call: Call, namespace: str, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        name = f"ci {uuid4().hex[:8]}"
+        made = call("keys", "create", name, "--role", "agent", "--namespace", namespace)
+        (key,) = re.findall(r"hitl_\S+", made.out)
+        (key_id,) = re.findall(r"key_[0-9a-f]{32}", made.out)
+        listed = call("keys", "list").out
+        assert key_id in listed
+        assert key[:11] in listed
+        assert key not in listed
+        with monkeypatch.context() as agent:
+            agent.setenv("SAGAHOLD_API_KEY", key)
+            assert call("pause", "create", "x", "--json").document["namespace"] == namespace
+            assert call("keys", "list").error.startswith("FORBIDDEN: ")
+        assert call("keys", "revoke", key_id).out == f"{key_id} ({name}) is revoked\n"
+        monkeypatch.setenv("SAGAHOLD_API_KEY", key)
+        assert wait_until(lambda: call("pause", "list").code == REFUSED, EFFECT_SECONDS)
+        assert call("pause", "list").error.startswith("UNAUTHENTICATED: ")
+
+    def test_without_a_namespace_a_key_reaches_only_the_default_one(self, call: Call) -> None:
+        options = ("--expires-at", "2999-01-01T00:00:00Z", "--json")
+        made = call("keys", "create", "x", "--role", "reviewer", *options).document
+        assert (made["namespaces"], made["expires_at"]) == (["default"], "2999-01-01T00:00:00.000Z")
+        assert call("keys", "create", "x", "--role", "agent", "--expires-at", "2001-01-01T00:00:00Z").code == REFUSED
+
+
+class TestWebhooks:
+    def test_an_endpoint_from_first_to_last(self, call: Call, namespace: str) -> None:
+        with Receiver() as receiver:
+            options = ("--namespace", namespace, "--event", "pause.approved", "--header", "X-Team: shop")
+            made = call("webhooks", "add", receiver.url, *options).out
+            (endpoint_id,) = re.findall(r"ep_[0-9a-f]{32}", made)
+            (secret,) = re.findall(r"whsec_\S+", made)
+            assert re.findall(r"\S+", call("webhooks", "test", endpoint_id).out)[-1].startswith("dlv_")
+            (request,) = receiver.wait_for(1)
+            assert request.headers["x-team"] == "shop"
+            shown = call("webhooks", "endpoint", endpoint_id).out
+            assert secret not in shown
+            assert "pause.approved" in shown
+            assert secret not in call("webhooks", "rotate-secret", endpoint_id).out
+            changed = call("webhooks", "change", endpoint_id, "--disable", "--all-events", "--to", f"{receiver.url}/2")
+            assert "disabled" in changed.out
+            assert "all events" in changed.out
+            assert call("webhooks", "test", endpoint_id).error.startswith("ENDPOINT_DISABLED: ")
+            assert call("webhooks", "change", endpoint_id, "--enable", "--json").document["url"] == f"{receiver.url}/2"
+            assert endpoint_id in call("webhooks", "endpoints").out
+        assert call("webhooks", "remove", endpoint_id).out == f"{endpoint_id} is removed\n"
+        assert call("webhooks", "endpoint", endpoint_id).code == REFUSED
+
+    def test_a_delivery_is_looked_at_and_sent_again(self, call: Call, paused: Callable[..., str]) -> None:
+        with Receiver(reply(503, b"busy")) as receiver:
+            watch_id = paused("x", "--callback-url", receiver.url)
+            call("pause", "approve", watch_id)
+            receiver.wait_for(1)
+            (delivery,) = call("webhooks", "deliveries", "--pause", watch_id, "--json").document["items"]
+            listed = call("webhooks", "deliveries", "--pause", watch_id, "--status", "pending").out
+            assert delivery["id"] in listed
+            assert watch_id in listed
+            assert max(map(len, listed.splitlines())) <= 80
+            receiver.script = reply()
+            assert wait_until(lambda: "503" in call("webhooks", "delivery", delivery["id"]).out, EFFECT_SECONDS)
+            assert call("webhooks", "redeliver", delivery["id"]).code == DONE
+            first, second = receiver.wait_for(2)[:2]
+            assert first.headers["webhook-id"] == second.headers["webhook-id"] == delivery["webhook_id"]
+            shown = lambda: call("webhooks", "delivery", delivery["id"]).out  # noqa: E731
+            assert wait_until(lambda: re.search(r"status +delivered", shown()) is not None, EFFECT_SECONDS)
+
+    def test_what_an_endpoint_lost_is_sent_again(self, call: Call, namespace: str) -> None:
+        with Receiver(reply(410)) as receiver:
+            endpoint_id = call("webhooks", "add", receiver.url, "--namespace", namespace, "--json").document["id"]
+            call("webhooks", "test", endpoint_id)
+            receiver.wait_for(1)
+            gone = lambda: "410 Gone" in call("webhooks", "endpoint", endpoint_id).out  # noqa: E731
+            assert wait_until(gone, EFFECT_SECONDS)
+            receiver.script = reply()
+            call("webhooks", "change", endpoint_id, "--enable")
+            ran = call("webhooks", "recover", endpoint_id, "--since", "2020-01-01T00:00:00Z")
+            assert ran.out == "1 deliveries are sent again\n"
+            receiver.wait_for(2)
+        call("webhooks", "remove", endpoint_id)
+
+    def test_the_secret_of_callbacks_changes_only_when_asked(self, call: Call, namespace: str) -> None:
+        scope = ("--namespace", namespace)
+        first = call("webhooks", "signing-secret", *scope).out
+        assert re.fullmatch(r"whsec_\S+\n", first)
+        assert call("webhooks", "signing-secret", *scope).out == first
+        second = call("webhooks", "rotate-signing-secret", *scope).out
+        assert second != first
+        assert call("webhooks", "signing-secret", *scope).out == second

@@ -1,0 +1,138 @@
+"""`sagahold doctor`: each thing that can be wrong is found, and named with what to do."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import redis
+
+from cli.stack import Stack
+from cli.stack.ports import free_port
+from tests.acceptance.commands import DONE, REFUSED, Ran
+
+Call = Callable[..., Ran]
+
+
+@pytest.fixture
+def look(call: Call) -> Callable[[], dict[str, tuple[bool | None, str]]]:
+    """What each check found."""
+
+    def run() -> dict[str, tuple[bool | None, str]]:
+        ran = call("doctor", "--json")
+        found = {check["name"]: (check["good"], check["said"]) for check in ran.document}
+        wrong = [name for name, (good, _) in found.items() if good is False]
+        assert ran.code == (REFUSED if wrong else DONE)
+        assert not wrong or ran.error == f"{len(wrong)} of {len(found)} checks failed"
+        return found
+
+    return run
+
+
+Look = Callable[[], dict[str, tuple[bool | None, str]]]
+
+
+@pytest.fixture
+def servers_named(environ: None, stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", stack.database_url)
+    monkeypatch.setenv("REDIS_URL", stack.redis_url)
+
+
+@pytest.mark.usefixtures("servers_named")
+def test_all_is_well(look: Look) -> None:
+    found = look()
+    # What webhooks came to is the business of the other tests on this stack.
+    for name in ("settings", "database", "migrations", "clock", "redis", "keys", "server", "ready", "work"):
+        assert found[name][0] is True, found
+    assert {"endpoints", "deliveries"} < set(found)
+
+
+def test_people_see_a_line_for_each_with_a_mark(call: Call, stack: Stack) -> None:
+    shown = call("doctor").out.splitlines()
+    assert f"✔ server      {stack.url} answers (Sagahold 0.1.0)" in shown
+    assert any(line.startswith("✔ programs    PostgreSQL ") for line in shown)
+    assert all(line[0] in "✔✘–" for line in shown)
+
+
+def test_a_bad_setting(look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAGAHOLD_PORT", "many")
+    assert look()["settings"] == (False, "SAGAHOLD_PORT: 'many' is not a whole number from 1 to 65535")
+
+
+def test_servers_that_are_not_there(look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
+    port = free_port("127.0.0.1")
+    monkeypatch.setenv("DATABASE_URL", f"postgresql://127.0.0.1:{port}/x")
+    monkeypatch.setenv("REDIS_URL", f"redis://127.0.0.1:{port}/0")
+    monkeypatch.setenv("SAGAHOLD_URL", f"http://127.0.0.1:{port}")
+    found = look()
+    for name, variable in (("database", "DATABASE_URL"), ("redis", "REDIS_URL")):
+        good, said = found[name]
+        assert good is False
+        assert "Connection refused" in said
+        assert said.endswith(f"start it, or correct {variable}")
+    assert found["server"][0] is False
+    assert "work" not in found
+
+
+def test_a_database_that_is_not_migrated(look: Look, stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", stack.database_url.replace("/sagahold?", "/postgres?"))
+    good, said = look()["migrations"]
+    assert good is False
+    assert "upgrade head" in said
+
+
+@pytest.fixture
+def evicting(servers: Stack) -> Iterator[str]:
+    with redis.Redis.from_url(servers.redis_url) as client:
+        client.config_set("maxmemory-policy", "allkeys-lru")
+        yield servers.redis_url
+        client.config_set("maxmemory-policy", "noeviction")
+
+
+def test_a_redis_that_forgets(look: Look, evicting: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REDIS_URL", evicting)
+    assert look()["redis"] == (
+        False,
+        "evicts what it holds (maxmemory-policy allkeys-lru): set it to noeviction",
+    )
+
+
+def test_programs_that_are_missing(look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cli.stack.postgres._candidates", lambda: iter(()))
+    good, said = look()["programs"]
+    assert good is False
+    assert said.startswith("no PostgreSQL server found: ")
+
+
+class TestKeys:
+    @pytest.fixture
+    def file(self, environ: None, stack: Stack, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+        monkeypatch.setenv("SAGAHOLD_DATA_DIR", str(tmp_path))
+        return Path(shutil.copy(stack.data.credentials_file, tmp_path))
+
+    def test_that_others_may_read(self, file: Path, look: Look) -> None:
+        assert look()["keys"][0] is True
+        file.chmod(0o644)
+        good, said = look()["keys"]
+        assert good is False
+        assert "(0644): chmod 600 it" in said
+
+    def test_that_are_not_there(self, file: Path, look: Look) -> None:
+        os.unlink(file)
+        found = look()
+        assert (found["keys"][0], found["server"][0]) == (False, False)
+        assert found["keys"][1] == f"no {file}: `sagahold up` writes it; or set SAGAHOLD_API_KEY"
+
+    def test_that_lack_a_role(self, file: Path, look: Look) -> None:
+        credentials = json.loads(file.read_text())
+        del credentials["operator_key"]
+        file.write_text(json.dumps(credentials))
+        found = look()
+        assert found["keys"] == (False, f"{file} has no key for operator: `sagahold up` adds it")
+        assert found["work"][0] is False
+
+    def test_that_may_not_look_are_not_wrong(self, look: Look, stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("SAGAHOLD_API_KEY", stack.credentials["agent_key"])
+        assert look()["work"][0] is None

@@ -1,0 +1,187 @@
+"""`sagahold pause …` against a running stack, for people and for programs."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from cli.stack import Stack
+from cli.stack.waiting import wait_until
+from tests.acceptance.commands import DONE, END_SECONDS, REFUSED, SAGAHOLD, Ran, finish, held, start
+from tests.adapters.receiver import Receiver, reply
+
+Call = Callable[..., Ran]
+pytestmark = pytest.mark.usefixtures("environ")
+
+
+class TestPause:
+    def test_everything_that_was_said_arrives(self, call: Call, namespace: str, tmp_path: Path) -> None:
+        (tmp_path / "arguments.json").write_text('{"version": "2.4.1"}')
+        ran = call(
+            *("pause", "create", "Deploy", "--context", '{"commit": "a3f9b2e"}', "--expires-in", "2h"),
+            *("--arguments", f"@{tmp_path}/arguments.json", "--on-timeout", "reject", "--tag", "prod", "--tag", "db"),
+            *("--namespace", namespace, "--priority", "7", "--callback-url", "http://127.0.0.1:9/x", "--json"),
+        )
+        made = ran.document
+        context = {"action": "Deploy", "context": {"commit": "a3f9b2e"}, "arguments": {"version": "2.4.1"}}
+        assert made["agentContext"] == context
+        assert (made["onTimeout"], made["tags"], made["priority"]) == ("reject", ["prod", "db"], 7)
+        assert (made["namespace"], made["callbackUrl"]) == (namespace, "http://127.0.0.1:9/x")
+        assert made["expiresAt"][:10] >= made["createdAt"][:10]
+
+    def test_never_means_never(self, call: Call, paused: Callable[..., str]) -> None:
+        watch_id = paused("x", "--expires-in", "never")
+        assert call("pause", "get", watch_id, "--json").document["expiresAt"] is None
+        assert "never expires" in call("pause", "get", watch_id).out
+
+    def test_json_is_just_what_the_server_answers(self, call: Call, stack: Stack, paused: Callable[..., str]) -> None:
+        watch_id = paused("é \u202e \x1b", "--context", '{"a": [1, {"b": null}]}')
+        headers = {"Authorization": f"Bearer {stack.credentials['reviewer_key']}"}
+        answer = httpx.get(f"{stack.url}/api/pause/{watch_id}", headers=headers)
+        assert call("pause", "get", watch_id, "--json").out == f"{answer.text}\n"
+
+    def test_said_again_with_its_idempotency_key_it_is_the_same(self, paused: Callable[..., str]) -> None:
+        once = ("--idempotency-key", uuid4().hex)
+        assert paused("x", *once) == paused("x", *once)
+
+    def test_the_view_has_all_that_a_reviewer_needs(self, call: Call, paused: Callable[..., str]) -> None:
+        arguments = ("--arguments", '{"version": "2.4.1", "hosts": ["a", "b"]}')
+        watch_id = paused("Deploy to production", "--context", '{"env": "prod", "checks": {"tests": 12}}', *arguments)
+        shown = call("pause", "get", watch_id).out
+        assert re.search("expires in (23 h 59 min|1 d)", shown)
+        for said in ("Deploy to production", "pending", "env: prod", "tests: 12"):
+            assert said in shown
+        assert '"hosts": [' in shown
+        assert f"sagahold pause approve {watch_id}" in shown
+        call("pause", "approve", watch_id, "--comment", "fine", "--arguments", '{"version": "2.4.2"}')
+        shown = call("pause", "get", watch_id).out
+        assert re.search(r"approved by first reviewer, .*: fine", shown)
+        assert '"version": "2.4.2"' in shown
+        assert "pause approve" not in shown
+
+    def test_nothing_that_an_agent_wrote_acts_on_the_terminal(self, call: Call, paused: Callable[..., str]) -> None:
+        evil = "x\x1b[2J\x07\u202e\r"
+        watch_id = paused(evil, "--context", json.dumps({evil: evil}), "--arguments", json.dumps({evil: evil}))
+        for shown in (call("pause", "get", watch_id).out, call("pause", "list", "--limit", "1").out):
+            assert not set("\x1b\x07\u202e\r") & set(shown)
+            assert r"x\x1b[2J" in shown
+
+    def test_a_decision_stands(self, call: Call, paused: Callable[..., str]) -> None:
+        watch_id = paused()
+        assert call("pause", "reject", watch_id, "--comment", "not today").code == DONE
+        assert call("pause", "reject", watch_id).code == DONE
+        late = call("pause", "approve", watch_id)
+        assert late.code == REFUSED
+        said = rf"ALREADY_RESOLVED: {watch_id} rejected by first reviewer, .*: not today \(that stands\)"
+        assert re.fullmatch(said, late.error)
+        assert call("pause", "approve", watch_id, "--json").document["current"]["status"] == "rejected"
+
+    def test_a_decision_on_an_old_revision_is_refused(self, call: Call, paused: Callable[..., str]) -> None:
+        assert call("pause", "approve", paused(), "--revision", "2").error.startswith("REVISION_CHANGED: ")
+
+    def test_an_answer_that_is_asked_for(
+        self, call: Call, client_for: Callable[..., httpx.Client], namespace: str
+    ) -> None:
+        draft = {"action": "x", "responseSchema": {"type": "object", "required": ["ticket"]}}
+        watch_id = client_for("agent").post("/api/pause", json=draft).json()["watchId"]
+        assert '"required": [' in call("pause", "get", watch_id).out
+        assert call("pause", "approve", watch_id).error.startswith("VALIDATION_FAILED: response: is required")
+        assert call("pause", "approve", watch_id, "--response", '{"ticket": 7}').code == DONE
+        assert '"ticket": 7' in call("pause", "get", watch_id).out
+
+    def test_its_creator_takes_it_back(self, call: Call, paused: Callable[..., str]) -> None:
+        watch_id = paused()
+        assert re.match(
+            rf"{watch_id} cancelled by first agent, .*: no need",
+            call("pause", "cancel", watch_id, "--comment", "no need").out,
+        )
+
+    def test_a_list_at_80_columns_keeps_ids_whole(self, call: Call, paused: Callable[..., str], namespace: str) -> None:
+        ids = [paused("a long action, " * 30, "--tag", "t"), paused("other")]
+        call("pause", "reject", ids[1])
+        listed = call("pause", "list", "--namespace", namespace).out.splitlines()
+        assert [line[:36] for line in listed[1:]] == ids[::-1]
+        assert max(map(len, listed)) <= 80
+        for query in (["--tag", "t"], ["--status", "pending"], ["--search", "long"]):
+            found = call("pause", "list", "--namespace", namespace, "--json", *query).document["items"]
+            assert [item["watchId"] for item in found] == ids[:1]
+        first = call("pause", "list", "--namespace", namespace, "--limit", "1").out
+        (cursor,) = re.findall(r"more: --cursor (\w+)", first)
+        assert ids[0] in call("pause", "list", "--namespace", namespace, "--cursor", cursor).out
+
+    def test_in_a_pipe_nothing_is_cut_or_coloured(self, paused: Callable[..., str], namespace: str) -> None:
+        action = "a long action, " * 30
+        paused(action)
+        environ = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+        ran = subprocess.run(
+            [SAGAHOLD, "pause", "list", "--namespace", namespace],
+            env=environ,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert action.strip() in ran.stdout
+        assert "\x1b" not in ran.stdout
+
+
+class TestWait:
+    @pytest.mark.parametrize(("verb", "code"), [("approve", DONE), ("reject", REFUSED), ("cancel", REFUSED)])
+    def test_its_exit_status_is_the_decision(
+        self, call: Call, stack: Stack, paused: Callable[..., str], verb: str, code: int
+    ) -> None:
+        watch_id = paused()
+        before = held(stack)
+        waiting = start("pause", "wait", watch_id)
+        assert wait_until(lambda: held(stack) > before, END_SECONDS)
+        word = call("pause", verb, watch_id).out.split()[1]
+        ran = finish(waiting)
+        assert ran.code == code
+        assert ran.out.startswith(f"{watch_id} {word} by first ")
+        if code != DONE:
+            assert ran.error == f"{watch_id} was not approved: {word}"
+
+    def test_silence_is_not_consent(self, call: Call, namespace: str) -> None:
+        ran = call("pause", "create", "x", "--namespace", namespace, "--expires-in", "1", "--wait", "--json")
+        assert (ran.code, ran.document["status"]) == (REFUSED, "expired")
+        assert ran.error.endswith("was not approved: expired")
+
+    def test_it_gives_up_after_its_timeout(self, call: Call, paused: Callable[..., str]) -> None:
+        ran = call("pause", "wait", paused(), "--timeout", "1s")
+        assert ran.code == REFUSED
+        assert ran.error.endswith("is still pending after 1 s")
+
+    def test_ctrl_c_is_one_line(self, stack: Stack, paused: Callable[..., str]) -> None:
+        before = held(stack)
+        waiting = start("pause", "wait", paused())
+        assert wait_until(lambda: held(stack) > before, END_SECONDS)
+        waiting.send_signal(signal.SIGINT)
+        ran = finish(waiting)
+        assert (ran.code, ran.err.strip()) == (130, "sagahold: interrupted")
+
+    def test_it_outlives_a_restart_of_the_server(
+        self, call: Call, monkeypatch: pytest.MonkeyPatch, paused: Callable[..., str]
+    ) -> None:
+        """Answers in turn: pending, a broken connection, no database, approved."""
+        monkeypatch.setattr("cli.pause_wait.RETRY_SECONDS", 0.01)
+        pending = call("pause", "get", paused(), "--json").document
+        decision = {"decidedBy": "key_1", "decidedByName": "ann", "decidedAt": pending["createdAt"], "comment": None}
+        unavailable = {"code": "DATABASE_UNAVAILABLE", "detail": "away"}
+        answers = iter(
+            [
+                reply(200, json.dumps(pending).encode()),
+                lambda exchange: exchange.read(),
+                reply(503, json.dumps(unavailable).encode()),
+                reply(200, json.dumps(pending | {"status": "approved", "decision": decision}).encode()),
+            ]
+        )
+        with Receiver(lambda exchange: next(answers)(exchange)) as server:
+            ran = call("pause", "wait", pending["watchId"], "--url", server.url_as("127.0.0.1", ""))
+        assert (ran.code, ran.err) == (DONE, "")
+        assert " approved by ann" in ran.out

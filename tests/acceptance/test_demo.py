@@ -1,0 +1,127 @@
+"""`sagahold demo` as a person runs it: it tells what happened, and leaves nothing behind."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from io import StringIO
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+from rich.console import Console
+
+from cli.demo.deviation import Deviation
+from cli.demo.receiver import Receiver
+from cli.demo.story import Story
+from cli.stack import Stack
+from cli.stack.waiting import wait_until
+
+SAGAHOLD = Path(sys.executable).with_name("sagahold")
+END_SECONDS = 90.0
+INTERRUPTED = 130
+
+
+class Demo:
+    """The command, with a folder of its own for temporary files: what is left of it is found by that name."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        # A server and settings of the environment are none of its business.
+        other = {"DATABASE_URL": "postgresql://127.0.0.1:1/other", "SAGAHOLD_LOG_LEVEL": "loud", "COLUMNS": "80"}
+        self.process = subprocess.Popen(
+            [SAGAHOLD, "demo"],
+            env={**os.environ, **other, "TMPDIR": str(folder)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self._watchdog = threading.Timer(END_SECONDS, self.process.kill)
+        self._watchdog.start()
+
+    def end(self) -> tuple[int, str, str]:
+        out, err = self.process.communicate()
+        self._watchdog.cancel()
+        return self.process.returncode, out, err
+
+    def processes(self) -> list[psutil.Process]:
+        return [process for process in psutil.process_iter() if _mentions(process, str(self.folder))]
+
+    def left(self) -> list[object]:
+        return [*self.processes(), *self.folder.iterdir()]
+
+
+def _mentions(process: psutil.Process, folder: str) -> bool:
+    try:
+        return process.environ().get("TMPDIR") == folder or any(folder in word for word in process.cmdline())
+    except (psutil.NoSuchProcess, psutil.AccessDenied):
+        return False
+
+
+@pytest.fixture
+def demo(tmp_path: Path) -> Iterator[Demo]:
+    running = Demo(tmp_path)
+    yield running
+    running.process.kill()
+
+
+def test_it_tells_the_whole_story_and_leaves_nothing(demo: Demo) -> None:
+    """One pause approved, one rejected, one expired; three signatures verified, a forged one refused; exit 0."""
+    assert wait_until(lambda: len(demo.processes()) > 5, END_SECONDS), "the search below would find nothing"
+    code, out, err = demo.end()
+    assert (code, err) == (0, ""), out
+    assert demo.left() == []
+    assert re.findall(r"agent +(\w+), (goes on|does not do it): told [\d.]+ m?s after", out) == [
+        ("approved", "goes on"),
+        ("rejected", "does not do it"),
+        ("expired", "does not do it"),
+    ]
+    assert re.findall(r"webhook +(pause\.\w+) after [\d.]+ m?s, signature verified", out) == [
+        "pause.approved",
+        "pause.rejected",
+        "pause.expired",
+    ]
+    assert len(set(re.findall(r"wch_[0-9a-f]{32}", out))) == 3
+    assert len(set(re.findall(r"msg_[0-9a-f]{32}", out))) == 3
+    assert "400, the signature does not fit the body" in out
+    assert "`make up`" in out
+    assert max(map(len, out.splitlines())) <= 80
+
+
+def test_interrupted_it_leaves_nothing_either(demo: Demo) -> None:
+    assert wait_until(lambda: len(demo.processes()) > 3, END_SECONDS)
+    demo.process.send_signal(signal.SIGTERM)
+    code, _, err = demo.end()
+    assert (code, err.strip()) == (INTERRUPTED, "sagahold: interrupted")
+    assert demo.left() == []
+
+
+def test_it_does_not_tell_of_a_decision_that_nobody_made(stack: Stack, client_for: Callable[..., httpx.Client]) -> None:
+    """The reviewer's key is another agent's here: the story ends where that shows, before anything is approved."""
+    roles = {"agent": "agent", "reviewer": "agent", "operator": "operator"}
+    keys = {f"{role}_key": client_for(held).headers["Authorization"].split()[1] for role, held in roles.items()}
+    told = StringIO()
+    with Receiver() as receiver, pytest.raises(Deviation, match=r"what the reviewer finds is \[\]"):
+        Story(Console(file=told, width=80), stack.url, keys, receiver).tell()
+    assert "is held by the server" in told.getvalue()
+    assert "approved" not in told.getvalue()
+
+
+def test_it_does_not_tell_of_a_webhook_that_did_not_verify(
+    stack: Stack, client_for: Callable[..., httpx.Client], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The receiver knows another secret here."""
+    monkeypatch.setattr("cli.demo.receiver.ARRIVAL_SECONDS", 2.0)
+    monkeypatch.setattr("cli.demo.agent.Agent.signing_secret", lambda _: "whsec_" + "A" * 43 + "=")
+    keys = {
+        f"{role}_key": client_for(role).headers["Authorization"].split()[1]
+        for role in ("agent", "reviewer", "operator")
+    }
+    told = StringIO()
+    with Receiver() as receiver, pytest.raises(Deviation, match=r"no verified webhook pause.approved .*1 were refused"):
+        Story(Console(file=told, width=80), stack.url, keys, receiver).tell()
+    assert "signature verified" not in told.getvalue()
