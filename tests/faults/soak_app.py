@@ -1,4 +1,4 @@
-"""A Celery application with the product's settings, queues and beat schedule, whose tasks write a line instead of working.
+"""A Celery application with the product's settings, queues and beat schedule; its tasks only write a line.
 
 `python -m tests.faults.soak_app` is the publisher: a number N on a line of its input → N hints.
 """
