@@ -7,12 +7,11 @@ from http import HTTPStatus
 from typing import Any
 
 from flask import Flask, Response, request
-from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from werkzeug.exceptions import HTTPException
 
 from domain import errors
 from domain.errors import AlreadyResolved, Fault, Invalid, Refusal
+from services.database import DatabaseAway
 
 log = logging.getLogger(__name__)
 
@@ -26,8 +25,6 @@ KINDS: dict[type[Refusal], int] = {
 # Long enough for a database that restarts, short enough that nobody waits for nothing. Seconds.
 RETRY_AFTER = "2"
 UNAVAILABLE = "The database cannot be reached: try again; with an Idempotency-Key nothing happens twice"
-# SQLSTATE classes of what is neither the client's mistake nor ours: connection lost, server stopped or full, lock busy.
-_PASSING_STATES = ("08", "57", "53", "55P03")
 
 
 class EdgeError(Exception):
@@ -58,8 +55,7 @@ def install(app: Flask) -> None:
     app.register_error_handler(Refusal, _refusal)
     app.register_error_handler(EdgeError, lambda e: problem(e.status, e.code, e.detail, headers=e.headers))
     app.register_error_handler(HTTPException, _http)
-    for kind in (DBAPIError, PoolTimeoutError):
-        app.register_error_handler(kind, _database)
+    app.register_error_handler(DatabaseAway, _database)
     app.register_error_handler(Exception, _unexpected)
 
 
@@ -106,14 +102,8 @@ def _http(error: HTTPException) -> Response:
     return problem(status, code, detail, headers=headers)
 
 
-def _database(error: DBAPIError | PoolTimeoutError) -> Response:
-    state = getattr(getattr(error, "orig", None), "pgcode", None) or ""
-    passing = isinstance(error, PoolTimeoutError | InterfaceError) or (
-        isinstance(error, OperationalError) and (not state or state.startswith(_PASSING_STATES))
-    )
-    if not passing and not getattr(error, "connection_invalidated", False):
-        return _unexpected(error)
-    log.warning("database unavailable: %s", state or type(error).__name__)
+def _database(error: DatabaseAway) -> Response:
+    log.warning("database unavailable: %s", error)
     return problem(503, "DATABASE_UNAVAILABLE", UNAVAILABLE, headers={"Retry-After": RETRY_AFTER})
 
 

@@ -1,9 +1,14 @@
 """The connection pool, and the limits that keep one slow statement from holding up the rest."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 
+import psycopg2  # type: ignore[import-untyped]
 from sqlalchemy import Engine, create_engine
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 # A statement, a wait for a lock, or a transaction left open beyond these is a fault, not patience. Milliseconds.
 STATEMENT_TIMEOUT_MS = 10_000
@@ -12,6 +17,38 @@ IDLE_IN_TRANSACTION_TIMEOUT_MS = 30_000
 CONNECT_TIMEOUT_SECONDS = 3
 # How long a request waits for a free connection before it is told to come back (503).
 POOL_TIMEOUT_SECONDS = 5
+# SQLSTATEs, or their classes, of what is neither the caller's mistake nor ours: connection lost, server stopped or
+# full, statement or lock took too long.
+_PASSING_STATES = ("08", "57", "53", "55P03")
+
+
+class DatabaseAway(Exception):
+    """The database cannot be reached, is stopping, or is too busy. The same again a little later may well succeed."""
+
+
+@contextmanager
+def telling_absence() -> Iterator[None]:
+    """Raises `DatabaseAway` in place of the many errors, of driver and pool, that mean just that."""
+    try:
+        yield
+    except PoolTimeoutError as error:
+        raise DatabaseAway("no connection was free in time") from error
+    except (DBAPIError, psycopg2.Error) as error:
+        if not _passes(error):
+            raise
+        cause = getattr(error, "orig", error)
+        state = getattr(cause, "pgcode", None)
+        raise DatabaseAway(f"SQLSTATE {state}" if state else str(cause).partition("\n")[0]) from error
+
+
+def _passes(error: DBAPIError | psycopg2.Error) -> bool:
+    if getattr(error, "connection_invalidated", False):
+        return True
+    cause = getattr(error, "orig", error)
+    if state := getattr(cause, "pgcode", None):
+        return str(state).startswith(_PASSING_STATES)
+    # Errors without a state come from the driver: it could not connect, or the connection broke.
+    return isinstance(cause, psycopg2.OperationalError | psycopg2.InterfaceError)
 
 
 def open_engine(url: str, pool_size: int, name: str) -> Engine:

@@ -4,15 +4,18 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 from sqlalchemy import Select, func, select, text
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import ProgrammingError
 
 from models.due import worker_heartbeats
 from models.pauses import pauses
 from models.webhooks import webhook_deliveries, webhook_endpoints
+from services.database import DatabaseAway
 from services.transaction import Store
 
 # Every worker that consumes sweeps is seen about once a second; this is a stall, not a hiccup.
 WORKER_SEEN_WITHIN = timedelta(seconds=15)
+# SQLSTATE: nothing was ever migrated here.
+NO_SUCH_TABLE = "42P01"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +45,12 @@ def readiness(store: Store, revision: str) -> Readiness:
             if revision not in applied:
                 return Readiness(True, False, 0)
             return Readiness(True, True, conn.execute(_workers()).scalar_one())
-    except DBAPIError as error:
-        # 42P01: no such table, so nothing was ever migrated here.
-        return Readiness(getattr(error.orig, "pgcode", None) == "42P01", False, 0)
-    except SQLAlchemyError:
+    except DatabaseAway:
         return Readiness(False, False, 0)
+    except ProgrammingError as error:
+        if getattr(error.orig, "pgcode", None) != NO_SUCH_TABLE:
+            raise
+        return Readiness(True, False, 0)
 
 
 def backlog(store: Store) -> Backlog:

@@ -16,6 +16,7 @@ from sqlalchemy import Connection, Engine, func, select
 
 from domain import ids
 from domain.network import Network
+from services.database import telling_absence
 
 log = logging.getLogger(__name__)
 
@@ -64,8 +65,11 @@ class Store:
 
     @contextmanager
     def transaction(self) -> Iterator[Tx]:
-        """Commits when the block ends, rolls back when it raises."""
-        with self.engine.begin() as conn:
+        """Commits when the block ends, rolls back when it raises. Raises `DatabaseAway`.
+
+        When that is raised by the commit itself, nobody knows whether it was carried out.
+        """
+        with telling_absence(), self.engine.begin() as conn:
             tx = Tx(conn, conn.execute(select(func.clock_timestamp())).scalar_one())
             yield tx
         if tx.hints or tx.wakes:
@@ -73,6 +77,17 @@ class Store:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A connection for single statements that change nothing: no BEGIN, no COMMIT, so two round trips less."""
-        with self.engine.connect() as conn:
-            yield conn.execution_options(isolation_level="AUTOCOMMIT")
+        """A connection for single statements that change nothing: no BEGIN, no COMMIT, so two round trips less.
+
+        Raises `DatabaseAway`.
+        """
+        with telling_absence(), self.engine.connect() as conn:
+            # The driver's own flag, which sends nothing. SQLAlchemy's isolation_level sends a SET on the way back into
+            # the pool, and where that fails, as the server died, the pool is one connection smaller for good.
+            driver = conn.connection.driver_connection
+            driver.autocommit = True  # type: ignore[union-attr]
+            try:
+                yield conn
+            finally:
+                if not driver.closed:  # type: ignore[union-attr]
+                    driver.autocommit = False  # type: ignore[union-attr]
