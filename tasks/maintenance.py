@@ -3,32 +3,31 @@
 import time
 from datetime import timedelta
 
-from celery import shared_task
-
 from services.delivery_work import sweep_deliveries
 from services.due import stamp_worker
 from services.pauses import EXPIRY_BATCH, expire_due
 from services.retention import prune as prune_rows
 from tasks.runtime import settings, store, worker_name
+from tasks.task import task
 
 # One expiry task ends after this, and the next second's goes on: a long one must not hold a worker's thread.
 EXPIRY_BUDGET_SECONDS = 5.0
 
 
-@shared_task(name="tasks.maintenance.sweep_due")  # type: ignore[untyped-decorator]
+@task("tasks.maintenance.sweep_due")
 def sweep_due() -> None:
     with store().transaction() as tx:
         stamp_worker(tx, worker_name())
     sweep_deliveries(store())
 
 
-@shared_task(name="tasks.maintenance.expire_pauses")  # type: ignore[untyped-decorator]
+@task("tasks.maintenance.expire_pauses")
 def expire_pauses() -> None:
     until = time.monotonic() + EXPIRY_BUDGET_SECONDS
     while expire_due(store()) == EXPIRY_BATCH and time.monotonic() < until:
         pass
 
 
-@shared_task(name="tasks.maintenance.prune")  # type: ignore[untyped-decorator]
+@task("tasks.maintenance.prune")
 def prune() -> None:
     prune_rows(store(), timedelta(days=settings().retention_days))

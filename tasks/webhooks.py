@@ -2,30 +2,35 @@
 
 import logging
 import random
+import time
 from datetime import UTC, datetime
 from uuid import UUID
 
-from celery import shared_task
 from standardwebhooks.webhooks import Webhook
 
 from adapters.egress import Blocked, Failed, TimedOut
 from domain import ids
 from domain.webhook import Attempt, AttemptOutcome
+from services.database import DatabaseAway
 from services.delivery_work import Parcel, claim_delivery, record_attempt
+from services.due import LEASE
 from tasks.runtime import egress, leases, settings, store
+from tasks.task import task
 
 log = logging.getLogger(__name__)
 
+# A restart of PostgreSQL takes a second or two.
+RECORD_AGAIN_SECONDS = 0.5
 
-@shared_task(name="tasks.webhooks.deliver")  # type: ignore[untyped-decorator]
+
+@task("tasks.webhooks.deliver")
 def deliver(delivery_id: str) -> None:
     parcel = claim_delivery(store(), UUID(hex=delivery_id))
     if parcel is None:
         return
     with leases().keeping(parcel.lease):
         attempt = _attempt(parcel, settings().webhook_timeout)
-    # Jitter is no secret.
-    record_attempt(store(), parcel.lease, attempt, settings().webhook_retry_seconds, random.random())  # noqa: S311
+        _record(parcel, attempt)
 
 
 def _attempt(parcel: Parcel, timeout: float) -> Attempt:
@@ -53,6 +58,21 @@ def _attempt(parcel: Parcel, timeout: float) -> Attempt:
         answer.excerpt.decode("utf-8", "replace").replace("\x00", "\ufffd"),
         answer.retry_after,
     )
+
+
+def _record(parcel: Parcel, attempt: Attempt) -> None:
+    """The receiver has the message: while the lease lasts it is worth waiting for a database that restarts, as another
+    worker would have to send it again. Raises `DatabaseAway` when the time is up."""
+    until = time.monotonic() + LEASE.total_seconds()
+    while True:
+        try:
+            # Jitter is no secret.
+            record_attempt(store(), parcel.lease, attempt, settings().webhook_retry_seconds, random.random())  # noqa: S311
+            return
+        except DatabaseAway:
+            if time.monotonic() >= until:
+                raise
+            time.sleep(RECORD_AGAIN_SECONDS)
 
 
 def _failure(outcome: AttemptOutcome, started: datetime, error: str) -> Attempt:
