@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, RowMapping, ScalarSelect, exists, func, insert, select, update
+from sqlalchemy import ColumnElement, RowMapping, ScalarSelect, exists, func, insert, literal, select, update
 
 from domain.webhook import Attempt, DeliveryStatus, Health, after_attempt
 from models.webhooks import (
@@ -23,7 +23,7 @@ from services import due
 from services.endpoints import exhaust_waiting
 from services.outbox import WEBHOOK, is_endpoints_lane
 from services.signing import current
-from services.transaction import Hint, Store, Tx
+from services.transaction import Store, Tx
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,13 @@ class Parcel:
 
 def claim_delivery(store: Store, id_: UUID) -> Parcel | None:
     """None when there is nothing to do: not due, done, under way, behind an earlier one, or its lane is full."""
+    columns = webhook_deliveries.c
+    turn = select(func.pg_advisory_xact_lock(func.hashtextextended(columns.lane, 0)))
     with store.transaction() as tx:
+        # Claims in one lane go one after another: simultaneous ones would each see room for themselves.
+        free = turn.where(columns.id == id_, due.claimable(webhook_deliveries), *_unobstructed())
+        if tx.conn.execute(free).one_or_none() is None:
+            return None
         lease = due.claim(tx, WEBHOOK, id_, *_unobstructed())
         return None if lease is None else _parcel(tx, lease)
 
@@ -71,7 +77,7 @@ def record_attempt(store: Store, lease: due.Lease, attempt: Attempt, schedule: S
         tx.conn.execute(insert(webhook_attempts).values(_attempt_row(lease.id, after.attempts, attempt)))
         if row["endpoint_id"] is not None and health_after != health:
             _record_health(tx, row["endpoint_id"], health, health_after)
-        tx.hints.extend(Hint(WEBHOOK, next_id) for next_id in _next_in_lane(tx, row))
+        _hint_next(tx, row)
     return True
 
 
@@ -83,20 +89,24 @@ def sweep_deliveries(store: Store) -> int:
 
 def _unobstructed() -> tuple[ColumnElement[bool], ...]:
     """No earlier message about the same pause still waits in the lane, and the lane has room."""
-    this, earlier, leased = webhook_deliveries, webhook_deliveries.alias("earlier"), webhook_deliveries.alias("leased")
+    this, earlier = webhook_deliveries, webhook_deliveries.alias("earlier")
     waits = exists().where(
         earlier.c.pause_id == this.c.pause_id,
         earlier.c.lane == this.c.lane,
         earlier.c.seq < this.c.seq,
         earlier.c.status == DeliveryStatus.PENDING,
     )
-    under_way = (
+    return ~waits, _under_way(this.c.lane) < LANE_WIDTH
+
+
+def _under_way(lane: ColumnElement[str]) -> ScalarSelect[int]:
+    leased = webhook_deliveries.alias("leased")
+    return (
         select(func.count())
-        .where(leased.c.lane == this.c.lane, leased.c.lease_token.is_not(None))
+        .where(leased.c.lane == lane, leased.c.lease_token.is_not(None))
         .where(leased.c.leased_until > func.clock_timestamp())
         .scalar_subquery()
     )
-    return ~waits, under_way < LANE_WIDTH
 
 
 def _parcel(tx: Tx, lease: due.Lease) -> Parcel:
@@ -138,15 +148,16 @@ def _record_health(tx: Tx, endpoint_id: UUID, before: Health, after: Health) -> 
         )
 
 
-def _next_in_lane(tx: Tx, row: Any) -> Sequence[UUID]:
-    """What this attempt's end lets go: the next message about the same pause, and the next for the same receiver."""
+def _hint_next(tx: Tx, done: RowMapping) -> None:
+    """What this attempt's end lets go: the next message about the same pause, and others for the same receiver.
+
+    As many as the lane has room for, not one: of attempts that end at the same moment, each would name the same one.
+    """
     columns = webhook_deliveries.c
-    waiting = select(columns.id).where(
-        columns.lane == row["lane"], columns.id != row["id"], due.claimable(webhook_deliveries), *_unobstructed()
-    )
-    same_pause = waiting.where(columns.pause_id == row["pause_id"]).order_by(columns.seq).limit(1)
-    same_lane = waiting.order_by(columns.due_at).limit(1)
-    return list({*tx.conn.execute(same_pause).scalars(), *tx.conn.execute(same_lane).scalars()})
+    same_lane = columns.lane == done["lane"], *_unobstructed()
+    if done["pause_id"] is not None:
+        due.hint_first(tx, WEBHOOK, 1, columns.pause_id == done["pause_id"], *same_lane)
+    due.hint_first(tx, WEBHOOK, func.greatest(0, LANE_WIDTH - _under_way(literal(done["lane"]))), *same_lane)
 
 
 def _attempt_row(delivery_id: UUID, number: int, attempt: Attempt) -> dict[str, Any]:

@@ -22,6 +22,8 @@ LEASE = timedelta(seconds=30)
 HINT_GRACE = timedelta(seconds=5)
 # A hinted row is hinted again after this: with a long queue, that bounds how many hints wait in it for one row.
 HINT_AGAIN = timedelta(seconds=15)
+# A hint that led to no claim within this was lost, or came when something was in the way.
+HINT_ARRIVES = timedelta(seconds=2)
 # Rows hinted by one sweep: at one sweep a second more than the workers of one machine get done.
 SWEEP_LIMIT = 500
 
@@ -81,8 +83,26 @@ def hint_again(tx: Tx, kind: str, *conditions: ColumnElement[bool]) -> Sequence[
         .limit(SWEEP_LIMIT)
         .with_for_update(skip_locked=True)
     )
-    statement = update(table).where(table.c.id.in_(missed)).values(hint_at=tx.now + HINT_AGAIN).returning(table.c.id)
-    found = tx.conn.execute(statement).scalars().all()
+    return _hint(tx, kind, table.c.id.in_(missed))
+
+
+def hint_first(tx: Tx, kind: str, limit: int | ColumnElement[int], *conditions: ColumnElement[bool]) -> Sequence[UUID]:
+    """Hint at those of the first `limit` due rows that no hint is on its way to."""
+    table = TABLES[kind]
+    first = (
+        select(table.c.id)
+        .where(claimable(table), *conditions)
+        .order_by(table.c.due_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    return _hint(tx, kind, table.c.id.in_(first), table.c.hint_at <= tx.now + HINT_AGAIN - HINT_ARRIVES)
+
+
+def _hint(tx: Tx, kind: str, *conditions: ColumnElement[bool]) -> Sequence[UUID]:
+    table = TABLES[kind]
+    hinted = update(table).where(*conditions).values(hint_at=tx.now + HINT_AGAIN).returning(table.c.id)
+    found = tx.conn.execute(hinted).scalars().all()
     tx.hints.extend(Hint(kind, id_) for id_ in found)
     return found
 
