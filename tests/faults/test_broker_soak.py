@@ -48,7 +48,8 @@ class Soak:
     def _from_procfile(self, name: str) -> subprocess.Popen[bytes]:
         lines = dict(line.split(": ", 1) for line in (ROOT / "Procfile").read_text().splitlines() if ": celery" in line)
         command = lines[name].replace("tasks.app", "tests.faults.soak_app")
-        return self._spawn(name, [sys.executable, "-m", *shlex.split(command)])
+        # By a shell, as the lines of a Procfile are; exec, so that the process is Celery's own.
+        return self._spawn(name, ["sh", "-c", f"exec {shlex.quote(sys.executable)} -m {command}"])
 
     def _spawn(self, name: str, command: list[str]) -> subprocess.Popen[bytes]:
         with (self._folder / f"{name}.log").open("wb") as log:
