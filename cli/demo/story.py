@@ -129,9 +129,7 @@ class Story:
         self._screen.print(title, style="bold")
 
     def _line(self, who: str, what: str | Text) -> None:
-        self._screen.print(
-            Text(f"  {who:<10}", style="cyan").append_text(what if isinstance(what, Text) else Text(what))
-        )
+        self._screen.print(Text.assemble("  ", (f"{who:<10}", "cyan"), what))
 
 
 def _route(pause: Mapping[str, Any]) -> str:
