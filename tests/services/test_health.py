@@ -1,0 +1,111 @@
+"""Readiness and backlog: what an operator is told of an empty, an old, a broken and a working database."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from uuid import uuid4
+
+import pytest
+
+from cli.stack import Stack
+from services.database import open_engine
+from services.due import stamp_worker
+from services.health import Backlog, Readiness, backlog, readiness
+from services.pauses import decide_pause
+from services.transaction import Store
+from tests.conftest import Recorded, execute
+from tests.services.world import (
+    REVIEWER,
+    an_endpoint,
+    approve,
+    change,
+    claim,
+    deliveries,
+    finish,
+    one,
+    post,
+    rows,
+)
+
+
+@pytest.fixture
+def empty(servers: Stack) -> Iterator[Store]:
+    """A database without a single table."""
+    name = f"test_{uuid4().hex}"
+    execute(servers.database_url, f"CREATE DATABASE {name}")
+    url = servers.database_url.replace("/sagahold?", f"/{name}?").replace("postgresql://", "postgresql+psycopg2://")
+    engine = open_engine(url, 2, "test")
+    yield Store(engine, Recorded(), "http://sagahold.test")
+    engine.dispose()
+    execute(servers.database_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def test_ready(store: Store) -> None:
+    """Migrated as far as this code needs; workers are those that were seen lately."""
+    revision = one(store, "SELECT version_num FROM alembic_version")
+    assert readiness(store, revision) == Readiness(True, True, 0)
+    with store.transaction() as tx:
+        for worker in ("one", "two", "two"):
+            stamp_worker(tx, worker)
+    assert readiness(store, revision) == Readiness(True, True, 2)
+    change(store, "UPDATE worker_heartbeats SET seen_at = now() - interval '16 s' WHERE worker = 'one'")
+    assert readiness(store, revision) == Readiness(True, True, 1)
+
+
+def test_another_revision(store: Store) -> None:
+    """This code must not work on tables that it does not know."""
+    assert readiness(store, "9999") == Readiness(True, False, 0)
+
+
+def test_nothing_was_ever_migrated(empty: Store) -> None:
+    assert readiness(empty, "0001") == Readiness(True, False, 0)
+
+
+def test_migrations_were_begun_only(empty: Store) -> None:
+    """The table of versions alone, without a version."""
+    change(empty, "CREATE TABLE alembic_version (version_num text)")
+    assert readiness(empty, "0001") == Readiness(True, False, 0)
+
+
+def test_no_database(servers: Stack) -> None:
+    """An answer, not an exception: neither for a wrong name nor for no server at all."""
+    url = servers.database_url.replace("/sagahold?", "/nowhere?").replace("postgresql://", "postgresql+psycopg2://")
+    for wrong in (url, "postgresql+psycopg2://127.0.0.1:1/sagahold"):
+        engine = open_engine(wrong, 1, "test")
+        assert readiness(Store(engine, Recorded(), ""), "0001") == Readiness(False, False, 0)
+        engine.dispose()
+
+
+def test_a_pool_that_is_used_up(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Is a database that cannot be reached, for this process."""
+    monkeypatch.setattr("services.database.POOL_TIMEOUT_SECONDS", 0.1)
+    engine = open_engine(store.engine.url.render_as_string(False), 1, "test")
+    with closing(engine.connect()):
+        assert not readiness(Store(engine, Recorded(), ""), "0001").database
+    engine.dispose()
+
+
+def test_statements_have_limits(store: Store) -> None:
+    """So that one slow statement, lock or forgotten transaction holds up nobody for long; times are UTC."""
+    names = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "TimeZone")
+    query = "SELECT name, setting FROM pg_settings WHERE name = ANY(:names)"
+    found = {row["name"]: row["setting"] for row in rows(store, query, names=list(names))}
+    assert found == {
+        "statement_timeout": "10000",
+        "lock_timeout": "5000",
+        "idle_in_transaction_session_timeout": "30000",
+        "TimeZone": "UTC",
+    }
+
+
+def test_backlog(store: Store) -> None:
+    """What waits, for how long, and what needs an operator."""
+    assert backlog(store) == Backlog(0, 0, 0.0, 0, 0, 0)
+    an_endpoint(store, event_types=("pause.created",))
+    post(store)
+    decide_pause(store, REVIEWER, post(store), approve())
+    change(store, "UPDATE webhook_deliveries SET due_at = due_at - interval '1 min'")
+    found = backlog(store)
+    assert (found.pending_pauses, found.pending_deliveries, found.exhausted_deliveries) == (1, 2, 0)
+    assert 60 <= found.overdue_seconds < 600
+    finish(store, claim(store, deliveries(store)[0]), 410)
+    assert backlog(store) == Backlog(1, 0, 0.0, 2, 1, 0)

@@ -1,0 +1,89 @@
+"""What is pruned is old and finished; nothing else."""
+
+from datetime import timedelta
+
+from services.due import stamp_worker
+from services.idempotency import Once
+from services.pauses import decide_pause
+from services.retention import BATCH, prune
+from services.signing import namespace_secret, rotate_namespace_secret
+from services.transaction import Store
+from tests.services.world import (
+    ADMIN,
+    AGENT,
+    REVIEWER,
+    an_endpoint,
+    approve,
+    change,
+    claim,
+    deliveries,
+    finish,
+    one,
+    post,
+    rows,
+)
+
+RETENTION = timedelta(days=90)
+
+
+def test_nothing_that_is_young(store: Store) -> None:
+    """Whatever state it is in."""
+    an_endpoint(store)
+    decide_pause(store, REVIEWER, post(store, once=Once("key-0001", bytes(32))), approve())
+    finish(store, claim(store, deliveries(store)[0]))
+    rotate_namespace_secret(store, ADMIN, "default")
+    with store.transaction() as tx:
+        stamp_worker(tx, "worker-1")
+    assert set(prune(store, RETENTION).values()) == {0}
+
+
+def test_pauses_only_when_resolved_long_ago(store: Store) -> None:
+    """A pause that waits is kept however old; one that was resolved is kept from then on."""
+    waiting, lately, long_ago = post(store), post(store), post(store)
+    for watch_id in (lately, long_ago):
+        decide_pause(store, REVIEWER, watch_id, approve())
+    change(store, "UPDATE pauses SET created_at = created_at - interval '400 days'")
+    old = "UPDATE pauses SET resolved_at = resolved_at - interval '91 days' WHERE id = :id"
+    change(store, old, id=long_ago.removeprefix("wch_"))
+    assert prune(store, RETENTION)["pauses"] == 1
+    left = {f"wch_{row['id'].hex}" for row in rows(store, "SELECT id FROM pauses")}
+    assert left == {waiting, lately}
+
+
+def test_messages_with_what_belongs_to_them_but_not_those_that_wait(store: Store) -> None:
+    """Deliveries and attempts go with their message; one delivery that waits keeps it all."""
+    an_endpoint(store)
+    an_endpoint(store)
+    post(store)
+    first, second = deliveries(store)
+    finish(store, claim(store, first))
+    change(store, "UPDATE webhook_messages SET created_at = created_at - interval '91 days'")
+    assert prune(store, RETENTION)["webhook_messages"] == 0
+    finish(store, claim(store, second), 500, schedule=())
+    assert prune(store, RETENTION)["webhook_messages"] == 1
+    for table in ("webhook_messages", "webhook_deliveries", "webhook_attempts"):
+        assert one(store, f"SELECT count(*) FROM {table}") == 0
+    assert one(store, "SELECT count(*) FROM webhook_endpoints") == 2
+
+
+def test_retired_secrets_and_silent_workers(store: Store) -> None:
+    """As soon as nobody can need them."""
+    namespace_secret(store, AGENT, "default")
+    newest = rotate_namespace_secret(store, ADMIN, "default")
+    with store.transaction() as tx:
+        stamp_worker(tx, "silent")
+        stamp_worker(tx, "alive")
+    change(store, "UPDATE webhook_secrets SET retires_at = now() - interval '1 s' WHERE retires_at IS NOT NULL")
+    change(store, "UPDATE worker_heartbeats SET seen_at = now() - interval '61 min' WHERE worker = 'silent'")
+    pruned = prune(store, RETENTION)
+    assert (pruned["webhook_secrets"], pruned["worker_heartbeats"]) == (1, 1)
+    assert one(store, "SELECT secret FROM webhook_secrets") == newest
+    assert one(store, "SELECT worker FROM worker_heartbeats") == "alive"
+
+
+def test_more_than_one_batch(store: Store) -> None:
+    """All of it, in transactions that stay short."""
+    values = "'default', n::text, '\\x00'::bytea, '{}', now() - interval '3 days'"
+    change(store, f"INSERT INTO idempotency_keys SELECT {values} FROM generate_series(1, :n) n", n=2 * BATCH + 1)
+    assert prune(store, RETENTION)["idempotency_keys"] == 2 * BATCH + 1
+    assert one(store, "SELECT count(*) FROM idempotency_keys") == 0
