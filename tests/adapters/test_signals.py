@@ -1,0 +1,160 @@
+"""Signals after a commit: sent on a thread of their own, dropped when Redis does not keep up, nobody's problem."""
+
+import logging
+import threading
+from collections.abc import Iterator, Sequence
+from uuid import UUID, uuid4
+
+import fakeredis
+import pytest
+
+from adapters import signals, wake
+from adapters.signals import WARN_EVERY, SignalThread
+
+SECONDS = 20.0
+
+
+class World:
+    """Where signals go, which may be slow or broken."""
+
+    def __init__(self) -> None:
+        self.sent: list[object] = []
+        self.fails = False
+        self.stuck = threading.Event()
+        self.go_on = threading.Event()
+        self.go_on.set()
+        self.done = threading.Semaphore(0)
+
+    def hint(self, hint: str) -> None:
+        self._take(hint)
+
+    def wake(self, ids: Sequence[UUID]) -> None:
+        self._take(tuple(ids))
+
+    def _take(self, what: object) -> None:
+        self.stuck.set()
+        assert self.go_on.wait(SECONDS)
+        try:
+            if self.fails:
+                raise ConnectionError("Redis is away")
+            self.sent.append(what)
+        finally:
+            self.done.release()
+
+    def wait_for(self, count: int) -> None:
+        for _ in range(count):
+            assert self.done.acquire(timeout=SECONDS)
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.fixture
+def thread(world: World) -> Iterator[SignalThread[str]]:
+    made = SignalThread(world.hint, world.wake)
+    yield made
+    world.go_on.set()
+    made.close()
+
+
+def test_the_waiting_agent_first(world: World, thread: SignalThread[str]) -> None:
+    """Then the hints, in their order."""
+    id_ = uuid4()
+    thread.publish(["one", "two"], [id_])
+    thread.publish(["three"], [])
+    world.wait_for(4)
+    assert world.sent == [(id_,), "one", "two", "three"]
+
+
+def test_publish_never_blocks_nor_raises(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With Redis stuck and the queue full the rest is dropped, and said once in so many."""
+    monkeypatch.setattr(signals, "CAPACITY", 3)
+    thread = SignalThread(world.hint, world.wake)
+    world.go_on.clear()
+    thread.publish(["stuck"], [])
+    assert world.stuck.wait(SECONDS)
+    with caplog.at_level(logging.WARNING):
+        for number in range(3 + WARN_EVERY + 1):
+            thread.publish([f"{number}"], [])
+    assert len(caplog.records) == 2
+    assert "the queue of signals is full" in caplog.text
+    world.go_on.set()
+    world.wait_for(4)
+    thread.close()
+    assert world.sent == ["stuck", "0", "1", "2"]
+
+
+def test_a_failure_is_logged_and_the_next_is_sent(
+    world: World, thread: SignalThread[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not each of them: while Redis is away there is one for every commit."""
+    world.fails = True
+    with caplog.at_level(logging.WARNING):
+        for _ in range(WARN_EVERY):
+            thread.publish(["lost"], [])
+        world.wait_for(WARN_EVERY)
+        world.fails = False
+        thread.publish(["found"], [])
+        world.wait_for(1)
+    assert world.sent == ["found"]
+    assert [record.getMessage() for record in caplog.records] == [
+        "signals not sent, sweeps will find the work: ConnectionError: Redis is away"
+    ]
+
+
+def test_close_sends_what_is_left(world: World) -> None:
+    """Within its time."""
+    thread = SignalThread(world.hint, world.wake)
+    for number in range(50):
+        thread.publish([str(number)], [])
+    thread.close()
+    assert world.sent == [str(number) for number in range(50)]
+
+
+def test_close_does_not_wait_for_a_redis_that_is_stuck(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither with room in the queue nor without."""
+    monkeypatch.setattr(signals, "CAPACITY", 1)
+    monkeypatch.setattr(signals, "CLOSE_WITHIN", 0.05)
+    world.go_on.clear()
+    thread = SignalThread(world.hint, world.wake)
+    thread.publish(["stuck"], [])
+    assert world.stuck.wait(SECONDS)
+    thread.close()
+    thread.publish(["no room"], [])
+    thread.close()
+    world.go_on.set()
+
+
+def test_wake_ups_through_redis_and_its_outage(caplog: pytest.LogCaptureFixture) -> None:
+    """What is published while Redis is away is lost; afterwards it goes on, without being started again."""
+    server = fakeredis.FakeServer()
+    redis = fakeredis.FakeRedis(server=server)
+    tried = threading.Semaphore(0)
+
+    def send(ids: Sequence[UUID]) -> None:
+        try:
+            wake.send(redis, ids)
+        finally:
+            tried.release()
+
+    heard = fakeredis.FakeRedis(server=server).pubsub(ignore_subscribe_messages=True)
+    heard.subscribe(wake.CHANNEL)
+    heard.get_message(timeout=SECONDS)
+    thread: SignalThread[str] = SignalThread(lambda hint: None, send)
+    lost, found = uuid4(), uuid4()
+    server.connected = False
+    with caplog.at_level(logging.WARNING):
+        thread.publish([], [lost])
+        assert tried.acquire(timeout=SECONDS)
+        server.connected = True
+        thread.publish([], [found])
+        assert tried.acquire(timeout=SECONDS)
+        thread.close()
+    message = heard.get_message(timeout=SECONDS)
+    assert message is not None
+    assert message["data"] == found.hex.encode()
+    assert len(caplog.records) == 1
