@@ -99,19 +99,33 @@ class Soak:
             time.sleep(0.02)
 
     def logs(self) -> str:
-        return "\n".join(f"{log.name}: …{log.read_text()[-2000:]}" for log in sorted(self._folder.glob("*.log")))
+        journal = self._journal.read_text().splitlines()[-100:]
+        return "\n".join(journal) + "\n".join(
+            f"{log.name}: …{log.read_text()[-2000:]}" for log in sorted(self._folder.glob("*.log"))
+        )
 
     def fill_every_slot(self) -> None:
-        now = time.time()
-        self.publish(BURST)
-        self.until("hints are being worked on", lambda: self.seen("started", now))
-        self.until("the worker holds as many hints as it can", self._fetches_no_more)
+        """Until the worker holds as many hints as it can. Then its loop is idle, and what fails now fails in the
+        threads that work."""
+        self.until("every slot is in use", self._burst_fills_every_slot)
 
-    def _fetches_no_more(self) -> bool:
-        """Then its loop is idle: what fails now fails in the threads that work."""
-        queued = self.client().llen("webhooks")
-        time.sleep(0.1)
-        return 0 < queued == self.client().llen("webhooks")
+    def _burst_fills_every_slot(self) -> bool:
+        # The worker sleeps meanwhile: on a busy machine it would be faster than the publisher.
+        self.worker.send_signal(signal.SIGSTOP)
+        self.publish(BURST)
+        # One may be missing: the sleeping worker had asked for it before.
+        self.until("the burst is sent", lambda: self.queued() >= BURST - 1)
+        now = time.time()
+        self.worker.send_signal(signal.SIGCONT)
+        self.until("hints are being worked on", lambda: self.seen("started", now))
+        while queued := self.queued():
+            time.sleep(0.1)
+            if queued == self.queued():
+                return True
+        return False
+
+    def queued(self) -> int:
+        return int(self.client().llen("webhooks"))
 
     def publisher_fails_while_redis_is_gone(self) -> None:
         """Twice: with the connection that it had, and with none."""
@@ -131,7 +145,7 @@ class Soak:
             return self.seen("started", now)
 
         # What was sent before `now` may start after it: only an empty queue makes the next start a new hint's.
-        self.until("the worker works off what is queued", lambda: self.client().llen("webhooks") == 0)
+        self.until("the worker works off what is queued", lambda: self.queued() == 0)
         now = time.time()
         self.until("the worker consumes a new hint", consumed)
         self.until("the publisher gets a hint through", lambda: self.seen("sent", now))
