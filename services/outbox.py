@@ -6,8 +6,8 @@ from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from sqlalchemy import RowMapping, insert, select
-from sqlalchemy.dialects.postgresql import array
+from sqlalchemy import RowMapping, bindparam, insert, select
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import Text
 
 from domain.access import ALL_NAMESPACES
@@ -91,16 +91,19 @@ def _subscribers(tx: Tx, namespace: str) -> list[RowMapping]:
     Locked against an admin's change until the commit: a delivery to an endpoint that was deleted or disabled in
     between could not be stored, or would wait for nothing.
     """
-    columns = webhook_endpoints.c
-    query = (
-        select(columns.id, columns.url, columns.event_types, columns.enabled)
-        .where(
-            columns.namespaces.overlap(array([namespace, ALL_NAMESPACES], type_=Text)),
-            columns.enabled | columns.disabled_reason.is_not(None),
-        )
-        .with_for_update(key_share=True, read=True)
+    found = tx.conn.execute(_SUBSCRIBERS, {"namespaces": [namespace, ALL_NAMESPACES]})
+    return list(found.mappings())
+
+
+# Built once, as it runs with every event.
+_SUBSCRIBERS = (
+    select(*(webhook_endpoints.c[name] for name in ("id", "url", "event_types", "enabled")))
+    .where(
+        webhook_endpoints.c.namespaces.overlap(bindparam("namespaces", type_=ARRAY(Text))),
+        webhook_endpoints.c.enabled | webhook_endpoints.c.disabled_reason.is_not(None),
     )
-    return list(tx.conn.execute(query).mappings())
+    .with_for_update(key_share=True, read=True)
+)
 
 
 def _delivery_row(tx: Tx, message: Message, message_id: UUID, target: Target) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, insert, select, update
+from sqlalchemy import Select, bindparam, insert, select, update
 
 from domain import ids
 from domain.access import Principal, Role
@@ -43,7 +43,7 @@ def create_pause(store: Store, by: Principal, draft: Draft, once: Once | None) -
         with store.transaction() as tx:
             recall(tx, draft.namespace, once)
             pause = pause_from(draft, tx.new_id(), by.id, tx.now, store.egress_allow)
-            tx.conn.execute(insert(pauses).values(values(pause)))
+            tx.conn.execute(_INSERT, values(pause))
             announce(store, tx, created(pause))
             answer = pause_document(pause, store.public_url)
             remember(tx, draft.namespace, once, answer)
@@ -113,8 +113,7 @@ def _apply(store: Store, tx: Tx, pause: Pause, command: Command) -> Pause:
     changed, events = decide(pause, command, tx.now)
     if events:
         columns = {name: value for name, value in values(changed).items() if name in _CHANGED_BY_DECISION}
-        guarded = update(pauses).where(pauses.c.id == pause.id, pauses.c.status == Status.PENDING)
-        tx.conn.execute(guarded.values(columns))
+        tx.conn.execute(_RESOLVE, columns | {"pause_id": pause.id})
         for event in events:
             announce(store, tx, event)
     return changed
@@ -133,6 +132,11 @@ _CHANGED_BY_DECISION = frozenset(
         "response",
     }
 )
+
+
+# Built once: building a statement takes longer than running it.
+_INSERT = insert(pauses)
+_RESOLVE = update(pauses).where(pauses.c.id == bindparam("pause_id"), pauses.c.status == Status.PENDING.value)
 
 
 def _visible(by: Principal, watch_id: str) -> Select[Any]:
