@@ -35,4 +35,4 @@ bench: setup
 
 # After a change of the dependencies in pyproject.toml: pins and hashes anew, with the newest that fit.
 lock: setup
-	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --all-extras --upgrade --no-emit-index-url pyproject.toml -o requirements.lock
+	$(BIN)/uv pip compile --quiet --custom-compile-command 'make lock' --universal --python-version 3.11 --generate-hashes --all-extras --upgrade --no-emit-index-url pyproject.toml -o requirements.lock
