@@ -1,0 +1,46 @@
+"""The house rules that no linter knows: sizes, and names that would be a cellar for everything."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ROOMS = ("domain", "models", "services", "adapters", "tasks", "app", "cli")
+ENTRIES = ("settings.py", "wsgi.py", "celeryconfig.py")
+FILES = sorted([*(path for room in ROOMS for path in (ROOT / room).rglob("*.py")), *(ROOT / name for name in ENTRIES)])
+# A file or a function that is longer is two things.
+MAX_FILE = 300
+MAX_FUNCTION = 40
+FORBIDDEN = {"util", "utils", "common", "helper", "helpers", "misc", "base", "shared", "lib", "tools"}
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def functions(tree: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node
+
+
+@pytest.mark.parametrize("path", FILES, ids=name_of)
+def test_sizes_and_names(path: Path) -> None:
+    """Each file does one thing, says which, and its name is the thing's."""
+    text = path.read_text()
+    tree = ast.parse(text)
+    assert text.count("\n") < MAX_FILE
+    long = {each.name: each.end_lineno - each.lineno + 1 for each in functions(tree) if each.end_lineno is not None}
+    assert {name: length for name, length in long.items() if length > MAX_FUNCTION} == {}
+    assert not {part.removesuffix(".py") for part in path.relative_to(ROOT).parts} & FORBIDDEN
+    if path.name != "__init__.py":
+        assert ast.get_docstring(tree), "what is this file for?"
+
+
+def test_every_room_is_looked_at() -> None:
+    """A new room is added above, and to the import contracts."""
+    not_rooms = {"tests", "bench", "docs", "migrations", "examples", "build"}
+    there = {path.parent.name for path in ROOT.glob("*/__init__.py")} - not_rooms
+    assert there == set(ROOMS)

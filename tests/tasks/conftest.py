@@ -1,0 +1,46 @@
+"""Tasks run in this process as plain functions, on a real database and a real broker."""
+
+from collections.abc import Iterator
+
+import pytest
+from redis import Redis
+
+from adapters.wake import connect
+from cli.stack import Stack
+from services.transaction import Store
+from tests.conftest import LOOPBACK
+from tests.services.conftest import database_url, shared_database_url  # noqa: F401
+
+
+@pytest.fixture(scope="session")
+def worker(shared_database_url: str, servers: Stack) -> Iterator[Store]:  # noqa: F811
+    """What a worker process has: settings from its environment, and what `tasks.runtime` makes of them."""
+    with pytest.MonkeyPatch.context() as environ:
+        environ.setenv("DATABASE_URL", shared_database_url)
+        environ.setenv("REDIS_URL", servers.redis_url)
+        environ.setenv("SAGAHOLD_WEBHOOK_TIMEOUT", "1")
+        for name, value in LOOPBACK.items():
+            environ.setenv(name, value)
+        import tasks.app
+        from tasks import runtime
+
+        assert tasks.app.app.conf.broker_url
+        store = runtime.store()
+        yield store
+        store.signals.close()  # type: ignore[attr-defined]
+        store.engine.dispose()
+
+
+@pytest.fixture
+def store(worker: Store, database_url: str) -> Store:  # noqa: F811
+    """The worker's own, on an emptied database."""
+    return worker
+
+
+@pytest.fixture
+def redis(servers: Stack) -> Iterator[Redis]:
+    """The broker, emptied."""
+    client = connect(servers.redis_url)
+    client.flushdb()
+    yield client
+    client.close()

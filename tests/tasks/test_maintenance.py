@@ -1,0 +1,150 @@
+"""What beat asks for, and what a worker process makes once."""
+
+import threading
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from redis import Redis
+
+from services.delivery_work import claim_delivery
+from services.due import LEASE
+from services.pauses import EXPIRY_BATCH, decide_pause
+from services.transaction import Store
+from tasks import leases, maintenance, runtime
+from tasks.leases import LeaseKeeper
+from tasks.once import Once
+from tests.services.world import (
+    REVIEWER,
+    an_endpoint,
+    approve,
+    at_once,
+    change,
+    deliveries,
+    due_now,
+    one,
+    post,
+    rows,
+    uuid_of,
+)
+
+
+def _until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, "it did not come about in time"
+        time.sleep(0.005)
+
+
+def test_a_sweep_stamps_the_worker_and_hints(store: Store, redis: Redis) -> None:
+    """The stamp proves that this worker consumes; the hints are in the queue of webhooks."""
+    an_endpoint(store)
+    post(store)
+    _until(lambda: redis.llen("webhooks") == 1)
+    redis.flushdb()
+    due_now(store)
+    maintenance.sweep_due()
+    assert [row["worker"] for row in rows(store, "SELECT worker FROM worker_heartbeats")] == [runtime.worker_name()]
+    _until(lambda: redis.llen("webhooks") == 1)
+    maintenance.sweep_due()
+    assert one(store, "SELECT count(*) FROM worker_heartbeats") == 1
+
+
+def test_expiry_goes_on_until_nothing_is_left(store: Store) -> None:
+    """More than one batch in one task."""
+    columns = "id, created_at, expires_at, revision, priority, namespace, kind, status, on_timeout, created_by, action"
+    values = "gen_random_uuid(), now(), now(), 1, 0, 'default', 'agent', 'pending', 'expire', 'k', 'a'"
+    change(store, f"INSERT INTO pauses ({columns}) SELECT {values} FROM generate_series(1, :n)", n=EXPIRY_BATCH + 3)
+    maintenance.expire_pauses()
+    assert one(store, "SELECT count(*) FROM pauses WHERE status = 'expired'") == EXPIRY_BATCH + 3
+
+
+def test_expiry_ends_when_its_time_is_up(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next second's task goes on."""
+    monkeypatch.setattr(maintenance, "EXPIRY_BUDGET_SECONDS", 0.0)
+    columns = "id, created_at, expires_at, revision, priority, namespace, kind, status, on_timeout, created_by, action"
+    values = "gen_random_uuid(), now(), now(), 1, 0, 'default', 'agent', 'pending', 'expire', 'k', 'a'"
+    change(store, f"INSERT INTO pauses ({columns}) SELECT {values} FROM generate_series(1, :n)", n=EXPIRY_BATCH + 3)
+    maintenance.expire_pauses()
+    assert one(store, "SELECT count(*) FROM pauses WHERE status = 'expired'") == EXPIRY_BATCH
+
+
+def test_prune_keeps_for_as_long_as_the_setting_says(store: Store) -> None:
+    """90 days, when nothing else is said."""
+    for days in (89, 91):
+        watch_id = post(store)
+        decide_pause(store, REVIEWER, watch_id, approve())
+        moved = "UPDATE pauses SET resolved_at = now() - make_interval(days => :days) WHERE id = :id"
+        change(store, moved, days=days, id=uuid_of(watch_id))
+    maintenance.prune()
+    assert one(store, "SELECT count(*) FROM pauses") == 1
+
+
+def test_leases_are_kept_while_the_work_goes_on(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over and over, through a database that fails in between; and not a moment longer."""
+    monkeypatch.setattr(leases, "BEAT_SECONDS", 0.02)
+    an_endpoint(store)
+    post(store)
+    (row,) = deliveries(store)
+    parcel = claim_delivery(store, row["id"])
+    assert parcel is not None
+    keeper = LeaseKeeper(store)
+    run_out = "UPDATE webhook_deliveries SET leased_until = now() - interval '1 s'"
+
+    def kept() -> bool:
+        return bool(one(store, "SELECT leased_until > now() FROM webhook_deliveries"))
+
+    with keeper.keeping(parcel.lease):
+        for _ in range(2):
+            change(store, run_out)
+            _until(kept)
+        with monkeypatch.context() as away:
+            failed = threading.Event()
+            away.setattr(leases, "renew", lambda *_: failed.set() or 1 / 0)
+            change(store, run_out)
+            assert failed.wait(20)
+        _until(kept)
+    assert deliveries(store)[0]["leased_until"] <= datetime.now(UTC) + LEASE + timedelta(seconds=1)
+
+
+def test_made_once_however_many_come_first() -> None:
+    """Sixteen threads at the same moment share one."""
+    made: list[object] = []
+    entered = threading.Event()
+
+    @Once
+    def thing() -> object:
+        made.append(object())
+        entered.wait(0.05)  # long enough for the others to come in, if they could
+        return made[-1]
+
+    found = at_once([thing] * 16)
+    assert len(made) == 1
+    assert all(each is made[0] for each in found)
+    assert thing() is made[0]
+
+
+def test_a_failure_is_not_remembered() -> None:
+    """The next one tries again; also None is a value that was made."""
+    calls: list[int] = []
+
+    @Once
+    def thing() -> None:
+        calls.append(1)
+        if len(calls) == 1:
+            raise ConnectionError
+
+    with pytest.raises(ConnectionError):
+        thing()
+    assert thing() is None
+    assert thing() is None
+    assert len(calls) == 2
+
+
+def test_a_worker_has_one_of_each(store: Store) -> None:
+    """One pool, one signal thread, one heartbeat."""
+    for make in (runtime.settings, runtime.store, runtime.egress, runtime.leases, runtime.worker_name):
+        assert len({id(each) for each in at_once([make] * 16)}) == 1
+    assert runtime.store() is store
+    assert [thread.name for thread in threading.enumerate()].count("leases") >= 1

@@ -1,0 +1,131 @@
+"""Every variable of the environment: its default, what it may be, and one line that names it when it is wrong."""
+
+from dataclasses import FrozenInstanceError
+from ipaddress import ip_network
+from typing import Any
+
+import pytest
+
+from settings import Settings, SettingsError, load, load_or_exit
+
+NEEDED = {"DATABASE_URL": "postgresql://u:secret@db/sagahold", "REDIS_URL": "redis://:secret@cache:6379/0"}
+
+
+def loaded(**environ: str) -> Settings:
+    return load(NEEDED | environ)
+
+
+def test_defaults() -> None:
+    """Two URLs are enough."""
+    assert loaded() == Settings(
+        database_url="postgresql+psycopg2://u:secret@db/sagahold",
+        redis_url="redis://:secret@cache:6379/0",
+        host="127.0.0.1",
+        port=8000,
+        public_url="http://127.0.0.1:8000",
+        anonymous_role=None,
+        egress_allow=(),
+        log_level="INFO",
+        db_pool_size=16,
+        max_waiters=1_000,
+        pause_expires_in=86_400,
+        retention_days=90,
+        webhook_retry_seconds=(5, 300, 1_800, 7_200, 18_000, 36_000, 36_000),
+        webhook_timeout=15,
+    )
+
+
+def test_frozen() -> None:
+    with pytest.raises(FrozenInstanceError):
+        loaded().port = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "field", "value"),
+    [
+        ("DATABASE_URL", "postgres://db/x", "database_url", "postgresql+psycopg2://db/x"),
+        ("DATABASE_URL", "postgresql+psycopg2:///x?host=/run", "database_url", "postgresql+psycopg2:///x?host=/run"),
+        ("REDIS_URL", "unix:///run/redis.sock?db=1", "redis_url", "unix:///run/redis.sock?db=1"),
+        ("REDIS_URL", "rediss://cache/0", "redis_url", "rediss://cache/0"),
+        ("SAGAHOLD_HOST", "0.0.0.0", "public_url", "http://0.0.0.0:8000"),
+        ("SAGAHOLD_HOST", "::1", "public_url", "http://[::1]:8000"),
+        ("SAGAHOLD_PORT", "9000", "public_url", "http://127.0.0.1:9000"),
+        ("SAGAHOLD_PUBLIC_URL", "https://hold.example.com/base/", "public_url", "https://hold.example.com/base"),
+        ("SAGAHOLD_ALLOW_ANONYMOUS", "Reviewer", "anonymous_role", "reviewer"),
+        ("SAGAHOLD_ALLOW_ANONYMOUS", "", "anonymous_role", None),
+        ("SAGAHOLD_EGRESS_ALLOW", "10.1.0.0/16, ::1", "egress_allow", (ip_network("10.1.0.0/16"), ip_network("::1"))),
+        ("SAGAHOLD_LOG_LEVEL", "debug", "log_level", "DEBUG"),
+        ("SAGAHOLD_DB_POOL_SIZE", "1", "db_pool_size", 1),
+        ("SAGAHOLD_MAX_WAITERS", "20000", "max_waiters", 20_000),
+        ("SAGAHOLD_PAUSE_EXPIRES_IN", "60", "pause_expires_in", 60),
+        ("SAGAHOLD_RETENTION_DAYS", "1", "retention_days", 1),
+        ("SAGAHOLD_WEBHOOK_RETRY_SECONDS", "0, 1,2", "webhook_retry_seconds", (0, 1, 2)),
+        ("SAGAHOLD_WEBHOOK_TIMEOUT", "25", "webhook_timeout", 25),
+    ],
+)
+def test_accepted(name: str, text: str, field: str, value: Any) -> None:
+    assert getattr(loaded(**{name: text}), field) == value
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "part"),
+    [
+        ("DATABASE_URL", "", "not set"),
+        ("DATABASE_URL", "mysql://db/x", "postgresql://"),
+        ("DATABASE_URL", "postgresql+psycopg://db/x", "postgresql://"),
+        ("DATABASE_URL", "db/x", "postgresql://"),
+        ("REDIS_URL", "", "not set"),
+        ("REDIS_URL", "http://cache", "redis://"),
+        ("REDIS_URL", "redis://a:1,b:2", "Cluster"),
+        ("SAGAHOLD_PORT", "0", "1 to 65535"),
+        ("SAGAHOLD_PORT", "65536", "1 to 65535"),
+        ("SAGAHOLD_PORT", "8_000", "whole number"),
+        ("SAGAHOLD_PORT", "８０００", "whole number"),
+        ("SAGAHOLD_PORT", "-1", "whole number"),
+        ("SAGAHOLD_PORT", "9" * 5_000, "SAGAHOLD_PORT"),
+        ("SAGAHOLD_PUBLIC_URL", "hold.example.com", "http(s) URL"),
+        ("SAGAHOLD_PUBLIC_URL", "https://hold.example.com/?x=1", "without query"),
+        ("SAGAHOLD_PUBLIC_URL", "https://[::1", "SAGAHOLD_PUBLIC_URL"),
+        ("SAGAHOLD_ALLOW_ANONYMOUS", "root", "none of"),
+        ("SAGAHOLD_EGRESS_ALLOW", "10.0.0.1/8", "host bits"),
+        ("SAGAHOLD_EGRESS_ALLOW", "internal", "internal"),
+        ("SAGAHOLD_LOG_LEVEL", "loud", "none of"),
+        ("SAGAHOLD_DB_POOL_SIZE", "0", "1 to 200"),
+        ("SAGAHOLD_MAX_WAITERS", "0", "1 to 20000"),
+        ("SAGAHOLD_PAUSE_EXPIRES_IN", "0", "1 to"),
+        ("SAGAHOLD_RETENTION_DAYS", "90 days", "whole number"),
+        ("SAGAHOLD_WEBHOOK_RETRY_SECONDS", "5,,6", "whole number"),
+        ("SAGAHOLD_WEBHOOK_TIMEOUT", "26", "1 to 25"),
+    ],
+)
+def test_refused(name: str, text: str, part: str) -> None:
+    """In one line that begins with the variable, without a password."""
+    with pytest.raises(SettingsError) as caught:
+        loaded(**{name: text})
+    message = str(caught.value)
+    assert message.startswith(name)
+    assert part in message
+    assert "\n" not in message
+    assert "secret" not in message
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "hold.example.com"])
+def test_anonymous_only_on_loopback(host: str) -> None:
+    """Whoever can reach the server could act."""
+    with pytest.raises(SettingsError, match="SAGAHOLD_HOST"):
+        loaded(SAGAHOLD_HOST=host, SAGAHOLD_ALLOW_ANONYMOUS="agent")
+    for loopback in ("127.0.0.1", "127.8.8.8", "::1", "localhost"):
+        assert loaded(SAGAHOLD_HOST=loopback, SAGAHOLD_ALLOW_ANONYMOUS="agent").anonymous_role == "agent"
+
+
+def test_a_bad_value_stops_the_process(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """With status 2 and the one line."""
+    for name, value in NEEDED.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("SAGAHOLD_PORT", "http")
+    with pytest.raises(SystemExit) as caught:
+        load_or_exit()
+    assert caught.value.code == 2
+    assert capsys.readouterr().err == "sagahold: SAGAHOLD_PORT: 'http' is not a whole number from 1 to 65535\n"
+    monkeypatch.setenv("SAGAHOLD_PORT", "80")
+    assert load_or_exit().port == 80
