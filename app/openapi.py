@@ -63,6 +63,15 @@ def path_parameters(path: str) -> list[dict[str, Any]]:
     ]
 
 
+# One event of a stream. `data` is the body of the webhook of the same type.
+_EVENT = {
+    "type": "object",
+    "required": ["id", "event", "data"],
+    "properties": {"id": {"type": "string"}, "event": {"type": "string"}, "data": {"type": "string"}},
+}
+TEXT_SCHEMAS = {"text/event-stream": _EVENT, "text/plain": {"type": "string"}}
+
+
 def headers(names: Iterable[str] = ()) -> dict[str, Any]:
     """Those of an answer, for its documentation."""
     return {name: {"$ref": f"#/components/headers/{name}"} for name in ("Trace-Id", *names)}

@@ -14,7 +14,7 @@ from webargs.flaskparser import FlaskParser
 
 from app.auth import authorize
 from app.json_body import read_json
-from app.openapi import IDEMPOTENCY_KEY, headers, path_parameters
+from app.openapi import IDEMPOTENCY_KEY, TEXT_SCHEMAS, headers, path_parameters
 from app.problems import EdgeError
 from domain import json_value
 from domain.access import Permission
@@ -107,7 +107,7 @@ def operation(
 
 def _answers(blueprint: Blueprint, status: int, schema: type[Schema] | str | None, sends: Sequence[str]) -> Any:
     if isinstance(schema, str):
-        return blueprint.response(status, {"type": "string"}, content_type=schema, headers=headers(sends))
+        return blueprint.response(status, TEXT_SCHEMAS[schema], content_type=schema, headers=headers(sends))
     return blueprint.response(status, schema, headers=headers(sends))
 
 

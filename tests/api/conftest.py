@@ -1,0 +1,63 @@
+"""What tests over HTTP share: one client for each role, in a namespace that belongs to the file."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from cli.stack import Stack
+
+
+@dataclass(frozen=True)
+class Team:
+    namespace: str
+    agent: httpx.Client
+    reviewer: httpx.Client
+    operator: httpx.Client
+    admin: httpx.Client
+
+    def pause(self, **fields: Any) -> dict[str, Any]:
+        """A new pause of the agent's."""
+        made = self.agent.post("/api/pause", json={"action": "Deploy to production (v2.4.1)"} | fields)
+        assert made.status_code == 201, made.text
+        document: dict[str, Any] = made.json()
+        return document
+
+
+@pytest.fixture(scope="module")
+def team(stack: Stack) -> Iterator[Team]:
+    """One for each file of tests: making keys anew for each test would be most of the time."""
+    admin = {"Authorization": f"Bearer {stack.credentials['admin_key']}"}
+    namespace = f"team-{uuid4().hex[:12]}"
+    clients = {}
+    for role in ("agent", "reviewer", "operator", "admin"):
+        new = {"name": f"test {role}", "role": role, "namespaces": [namespace]}
+        key = httpx.post(f"{stack.url}/v1/keys", json=new, headers=admin).json()["key"]
+        clients[role] = httpx.Client(base_url=stack.url, headers={"Authorization": f"Bearer {key}"}, timeout=70)
+    yield Team(namespace, **clients)
+    for client in clients.values():
+        client.close()
+
+
+def refused(answer: httpx.Response, status: int, code: str, path: str | None = None) -> dict[str, Any]:
+    """The problem document, which must be one; `path` is the first fault's."""
+    assert answer.status_code == status, answer.text[:500]
+    assert answer.headers["Content-Type"] == "application/problem+json"
+    problem: dict[str, Any] = answer.json()
+    assert (problem["status"], problem["code"]) == (status, code)
+    assert "Traceback" not in answer.text
+    if path is not None:
+        assert problem["errors"][0]["path"] == path, problem
+    return problem
+
+
+@pytest.fixture(scope="module")
+def stranger(stack: Stack) -> httpx.Client:
+    """An admin of another namespace: as much as one may be, elsewhere."""
+    admin = {"Authorization": f"Bearer {stack.credentials['admin_key']}"}
+    new = {"name": "stranger", "role": "admin", "namespaces": ["elsewhere"]}
+    key = httpx.post(f"{stack.url}/v1/keys", json=new, headers=admin).json()["key"]
+    return httpx.Client(base_url=stack.url, headers={"Authorization": f"Bearer {key}"})

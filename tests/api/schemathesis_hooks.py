@@ -1,0 +1,116 @@
+"""Loaded by the Schemathesis command that `test_schemathesis` runs: leads well-formed requests to things that exist.
+
+A random id is never there, a random namespace is forbidden, a random URL would be connected to. So what is well-formed
+is exchanged for something real, and the request goes as deep as a user's; what is malformed stays as it is.
+"""
+
+import functools
+import itertools
+import json
+import os
+import re
+from collections.abc import Callable
+from typing import Any
+
+import httpx
+import schemathesis
+
+from app.schemas.fields import DELIVERY_ID, ENDPOINT_ID, KEY_ID, WATCH_ID
+from domain.access import is_namespace
+from domain.url import check_url
+
+GIVEN = json.loads(os.environ["FUZZ"])
+NAMESPACE: str = GIVEN["namespace"]
+# Nothing listens there: deliveries fail at once and do not leave this machine.
+NOWHERE = "http://127.0.0.1:9/hook"
+
+_turn = itertools.count()
+_admin = httpx.Client(base_url=GIVEN["url"], headers={"Authorization": f"Bearer {GIVEN['admin']}"})
+_agent = httpx.Client(base_url=GIVEN["url"], headers={"Authorization": f"Bearer {GIVEN['agent']}"})
+
+
+def _made(client: httpx.Client, path: str, **body: Any) -> dict[str, Any]:
+    answer = client.post(path, json=body)
+    answer.raise_for_status()
+    return answer.json()
+
+
+def _pending_pause() -> str:
+    more: dict[str, Any] = {"arguments": {"version": 1}} if next(_turn) % 2 else {}
+    return _made(_agent, "/api/pause", action="to be fuzzed", context={"a": 1}, **more)["watchId"]
+
+
+def _resolved_pause() -> str:
+    """Its event stream ends by itself."""
+    watch_id = _pending_pause()
+    _made(_agent, f"/api/pause/{watch_id}/cancel")
+    return watch_id
+
+
+def _endpoint() -> str:
+    return _made(_admin, "/v1/webhooks/endpoints", url=NOWHERE, namespaces=[NAMESPACE])["id"]
+
+
+def _delivery() -> str:
+    return _made(_admin, f"/v1/webhooks/endpoints/{_endpoint()}/test")["delivery_id"]
+
+
+def _key() -> str:
+    return _made(_admin, "/v1/keys", name="to be fuzzed", role="agent", namespaces=[NAMESPACE])["id"]
+
+
+_REAL: dict[str, tuple[str, Callable[[], str]]] = {
+    "watch_id": (WATCH_ID, _pending_pause),
+    "endpoint_id": (ENDPOINT_ID, _endpoint),
+    "delivery_id": (DELIVERY_ID, _delivery),
+    "key_id": (KEY_ID, _key),
+}
+
+
+@schemathesis.hook
+def before_call(context: Any, case: Any, kwargs: Any) -> None:
+    for part in (case.path_parameters, case.query):
+        for name, (pattern, make) in _REAL.items():
+            if isinstance(part, dict) and re.fullmatch(pattern, str(part.get(name))):
+                # What only reads can read the same thing again; what changes it needs one of its own.
+                part[name] = _to_read(case.operation.path, make) if case.method == "GET" else make()
+    if isinstance(case.query, dict):
+        _steer_query(case.query)
+    if isinstance(case.body, dict):
+        _steer_body(case.body)
+
+
+@functools.cache
+def _to_read(path: str, make: Callable[[], str]) -> str:
+    return _resolved_pause() if path.endswith("/events") else make()
+
+
+def _steer_query(query: dict[str, Any]) -> None:
+    _steer_namespace(query)
+    # The answer to a held request comes when the time is up: one second tells as much as sixty.
+    if str(query.get("wait")).isdigit() and 1 < int(query["wait"]) <= 60:
+        query["wait"] = 1
+
+
+def _steer_body(body: dict[str, Any]) -> None:
+    _steer_namespace(body)
+    names = body.get("namespaces")
+    if isinstance(names, list) and names and all(isinstance(name, str) and is_namespace(name) for name in names):
+        body["namespaces"] = [NAMESPACE]
+    for name in ("url", "callbackUrl"):
+        if isinstance(url := body.get(name), str) and _is_accepted(url):
+            body[name] = NOWHERE
+
+
+def _steer_namespace(part: dict[str, Any]) -> None:
+    namespace = part.get("namespace")
+    if isinstance(namespace, str) and is_namespace(namespace) and next(_turn) % 3:
+        part["namespace"] = NAMESPACE
+
+
+def _is_accepted(url: str) -> bool:
+    try:
+        check_url(url, ())
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,207 @@
+"""Bodies that are JSON and mean nothing, over the real server: refused with the path of the field, nothing changed."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.adapters.receiver import Receiver
+from tests.api.conftest import Team, refused
+
+KIB = 1024
+
+
+@pytest.fixture(scope="module")
+def agent(team: Team) -> Iterator[httpx.Client]:
+    """Whatever was sent, the server is ready after it all and takes the next request."""
+    yield team.agent
+    assert team.agent.get("/readyz").status_code == 200
+    assert team.agent.post("/api/pause", json={"action": "Next, please"}).status_code == 201
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "path"),
+    [
+        ("action", "", "action"),
+        ("action", "   ", "action"),
+        ("action", "x" * 501, "action"),
+        ("action", 5, "action"),
+        ("action", None, "action"),
+        ("context", [], "context"),
+        ("context", "text", "context"),
+        ("context", {"a": "x" * 256 * KIB}, "context"),
+        ("arguments", {"a": "x" * 256 * KIB}, "arguments"),
+        ("metadata", {"a": "é" * 128 * KIB}, "metadata"),
+        ("metadata", 1, "metadata"),
+        ("tags", ["a b"], "tags[0]"),
+        ("tags", ["ok", ""], "tags[1]"),
+        ("tags", ["a,b"], "tags[0]"),
+        ("tags", ["a\n"], "tags[0]"),
+        ("tags", ["x" * 65], "tags[0]"),
+        ("tags", [str(n) for n in range(21)], "tags"),
+        ("tags", "one", "tags"),
+        ("priority", 10, "priority"),
+        ("priority", -1, "priority"),
+        ("priority", "5", "priority"),
+        ("priority", True, "priority"),
+        ("priority", 2.5, "priority"),
+        ("namespace", "Upper", "namespace"),
+        ("namespace", "-a", "namespace"),
+        ("namespace", "a\n", "namespace"),
+        ("namespace", "a" * 64, "namespace"),
+        ("namespace", "*", "namespace"),
+        ("namespace", "", "namespace"),
+        ("expiresIn", 0, "expiresIn"),
+        ("expiresIn", -5, "expiresIn"),
+        ("expiresIn", 10**12, "expiresIn"),
+        ("expiresIn", "60", "expiresIn"),
+        ("expiresIn", 1.5, "expiresIn"),
+        ("expiresAt", "2030-01-01T00:00:00", "expiresAt"),
+        ("expiresAt", "0001-01-01T00:00:00+14:00", "expiresAt"),
+        ("expiresAt", "9999-12-31T23:59:59-14:00", "expiresAt"),
+        ("expiresAt", "9999-12-31T23:59:59Z", "expiresAt"),
+        ("expiresAt", "2020-01-01T00:00:00Z", "expiresAt"),
+        ("expiresAt", "2030-01-01T24:00:01Z", "expiresAt"),
+        ("expiresAt", "2030-02-30T00:00:00Z", "expiresAt"),
+        ("expiresAt", "tomorrow", "expiresAt"),
+        ("expiresAt", 1900000000, "expiresAt"),
+        ("onTimeout", "escalate", "onTimeout"),
+        ("onTimeout", None, "onTimeout"),
+        ("onTimeout", {}, "onTimeout"),
+        ("callbackUrl", 7, "callbackUrl"),
+        ("callbackUrl", "", "callbackUrl"),
+        ("expires_in", 60, "expires_in"),
+        ("watchId", "wch_1", "watchId"),
+        ("__proto__", {}, "__proto__"),
+    ],
+)
+def test_a_field_that_means_nothing(field: str, value: object, path: str, agent: httpx.Client) -> None:
+    answer = agent.post("/api/pause", json={"action": "Deploy", field: value})
+    refused(answer, 422, "VALIDATION_FAILED", path)
+
+
+@pytest.mark.parametrize("value", ["2030-01-01T00:00:00Z", None])
+def test_two_expiries(value: str | None, agent: httpx.Client) -> None:
+    body = {"action": "Deploy", "expiresIn": 60, "expiresAt": value}
+    refused(agent.post("/api/pause", json=body), 422, "VALIDATION_FAILED", "expiresAt")
+
+
+@pytest.mark.parametrize(
+    ("review", "path"),
+    [
+        ({"approvals": 2}, "review.approvals"),
+        ({"approvals": 1, "groups": ["ops"]}, "review.groups"),
+        ({"assignees": ["ann"]}, "review.assignees"),
+        ({"allow_self": True}, "review.allow_self"),
+        ({"stages": []}, "review.stages"),
+        ({"nonsense": 1}, "review.nonsense"),
+    ],
+)
+def test_a_review_policy_that_this_version_does_not_do(review: object, path: str, agent: httpx.Client) -> None:
+    answer = agent.post("/api/pause", json={"action": "Deploy", "review": review})
+    problem = refused(answer, 422, "NOT_SUPPORTED_YET", path)
+    assert "not supported yet" in problem["errors"][0]["message"]
+
+
+@pytest.mark.parametrize("approvals", [0, -1, True, "1", 1.0, None, []])
+def test_a_review_policy_that_means_nothing(approvals: object, agent: httpx.Client) -> None:
+    answer = agent.post("/api/pause", json={"action": "Deploy", "review": {"approvals": approvals}})
+    refused(answer, 422, "VALIDATION_FAILED", "review.approvals")
+
+
+def test_the_review_policies_that_are_there(agent: httpx.Client) -> None:
+    for review in ({"approvals": 1}, {}, None):
+        made = agent.post("/api/pause", json={"action": "Deploy", "review": review})
+        assert made.json()["review"] == {"approvals": 1}
+
+
+def doubling(levels: int) -> dict[str, Any]:
+    """Each level asks for the next one twice: 2**levels looks at one value."""
+    levels_ = {f"d{n}": {"allOf": [{"$ref": f"#/$defs/d{n + 1}"}] * 2} for n in range(levels)}
+    return {"$defs": levels_ | {f"d{levels}": {"type": "string"}}, "$ref": "#/$defs/d0"}
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "nonsense"},
+        {"properties": 5},
+        {"pattern": "("},
+        {"pattern": "(a)\\1"},
+        {"pattern": "((a{1,1000}){1,1000}){1,1000}"},
+        {"$ref": "#"},
+        {"$ref": "#/nowhere"},
+        {"$ref": "file:///etc/passwd"},
+        {"$dynamicRef": "#a", "$dynamicAnchor": "a"},
+        {"properties": {"a": {"$id": "http://x/", "$ref": "#/$defs/a"}}},
+        {"$defs": {"a": {"$ref": "#/$defs/b"}, "b": {"$ref": "#/$defs/a"}}, "$ref": "#/$defs/a"},
+        {"properties": {"child": {"allOf": [{"$ref": "#"}, {"$ref": "#"}]}}},
+        doubling(20),
+        doubling(60),
+        {"enum": list(range(5_000))},
+        {"$schema": "http://json-schema.org/draft-04/schema#"},
+        {"$schema": "http://example.com/own"},
+        [],
+        "x",
+    ],
+    ids=lambda schema: json.dumps(schema)[:60],
+)
+def test_a_response_schema_that_cannot_be_used(schema: object, agent: httpx.Client) -> None:
+    answer = agent.post("/api/pause", json={"action": "Deploy", "responseSchema": schema})
+    refused(answer, 422, "VALIDATION_FAILED", "responseSchema")
+
+
+def test_a_response_schema_elsewhere_is_not_fetched(agent: httpx.Client) -> None:
+    with Receiver() as receiver:
+        for schema in ({"$ref": receiver.url}, {"$schema": receiver.url}, {"allOf": [{"$ref": f"{receiver.url}#/a"}]}):
+            answer = agent.post("/api/pause", json={"action": "Deploy", "responseSchema": schema})
+            refused(answer, 422, "VALIDATION_FAILED", "responseSchema")
+        assert receiver.connections == 0
+
+
+def test_a_pattern_without_end_does_not_hang(team: Team) -> None:
+    """(a+)+$ takes a backtracking engine longer than the universe; ours reads the text once."""
+    body = {"responseSchema": {"type": "string", "pattern": "^(a+)+$"}}
+    watch_id, reviewer = team.pause(**body)["watchId"], team.reviewer
+    answer = reviewer.post(f"/api/pause/{watch_id}/approve", json={"response": "a" * 50_000 + "b"})
+    refused(answer, 422, "VALIDATION_FAILED", "response")
+    assert reviewer.post(f"/api/pause/{watch_id}/approve", json={"response": "aaa"}).status_code == 200
+
+
+def test_an_answer_too_large_for_its_schema(team: Team) -> None:
+    body = {"responseSchema": {"items": {"anyOf": [{"const": n} for n in range(400)]}}}
+    watch_id, reviewer = team.pause(**body)["watchId"], team.reviewer
+    refused(
+        reviewer.post(f"/api/pause/{watch_id}/approve", json={"response": [-1] * 60_000}),
+        422,
+        "VALIDATION_FAILED",
+        "response",
+    )
+    assert reviewer.post(f"/api/pause/{watch_id}/approve", json={"response": [1, 2, 3]}).status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "path"),
+    [
+        ({"comment": "x" * 10_001}, "comment"),
+        ({"comment": 5}, "comment"),
+        ({"arguments": []}, "arguments"),
+        ({"arguments": {"a": "x" * 256 * KIB}}, "arguments"),
+        ({"response": "x" * 256 * KIB}, "response"),
+        ({"response": 1}, "response"),
+        ({"revision": 0}, "revision"),
+        ({"revision": "1"}, "revision"),
+        ({"revision": 2**31}, "revision"),
+        ({"decision": "maybe"}, "decision"),
+        ({"decision": "reject", "arguments": {}}, "arguments"),
+        ({"note": "x"}, "note"),
+    ],
+)
+def test_a_decision_that_means_nothing(body: object, path: str, team: Team) -> None:
+    """It is refused, and nothing is decided."""
+    made = team.pause(arguments={"a": 1})
+    answer = team.reviewer.post(f"/api/pause/{made['watchId']}/approve", json=body)
+    refused(answer, 422, "VALIDATION_FAILED", path)
+    assert team.agent.get(f"/api/pause/{made['watchId']}").json() == made
