@@ -2,6 +2,8 @@
 
 import logging
 import sys
+import threading
+import time
 from contextvars import ContextVar
 
 from pythonjsonlogger.json import JsonFormatter
@@ -30,3 +32,20 @@ def log_as_json(level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
+
+
+class Seldom:
+    """For a warning that every failure of an outage would repeat: `now()` is true, then not again for so long."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._lock = threading.Lock()
+        self._silent_until = float("-inf")
+
+    def now(self) -> bool:
+        with self._lock:
+            at = time.monotonic()
+            if at < self._silent_until:
+                return False
+            self._silent_until = at + self._seconds
+            return True

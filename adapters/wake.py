@@ -11,7 +11,8 @@ from contextlib import contextmanager
 from uuid import UUID
 
 from redis import Redis
-from redis.exceptions import RedisError
+
+from adapters.logs import Seldom
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +21,8 @@ CHANNEL = "sagahold:wake"
 RECHECK_EVERY = 3.0
 # After Redis refused: long enough not to spin, short enough that wake-ups are soon back. Seconds.
 RECONNECT_AFTER = 1.0
+# Between two warnings while Redis is away. Seconds.
+WARN_EVERY = 10.0
 
 
 def connect(url: str) -> Redis:
@@ -89,6 +92,7 @@ class Waker:
             event.set()
 
     def _listen(self) -> None:
+        warning = Seldom(WARN_EVERY)
         while not self._stopped.is_set():
             try:
                 with self._redis.pubsub(ignore_subscribe_messages=True) as pubsub:  # type: ignore[no-untyped-call]
@@ -96,8 +100,9 @@ class Waker:
                     while not self._stopped.is_set():
                         if message := pubsub.get_message(timeout=1.0):
                             self._wake(_parse(message["data"]))
-            except RedisError as error:
-                log.warning("no wake-ups from Redis, held requests see changes later: %s", error)
+            except Exception as error:  # a client's own errors too: nobody would start this thread again
+                if warning.now():
+                    log.warning("no wake-ups from Redis, held requests see changes later: %s", error)
                 self._stopped.wait(RECONNECT_AFTER)
 
     def _look(self) -> None:

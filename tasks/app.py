@@ -7,6 +7,7 @@ from celery import Celery
 from celery.signals import setup_logging
 
 from adapters.logs import log_as_json
+from tasks.broker_logs import calm
 
 app = Celery("sagahold")
 app.config_from_object("celeryconfig")
@@ -22,3 +23,4 @@ def _json_logs(**_: Any) -> None:
     # A line for every hint received and done would be most of the log; warnings and errors stay.
     for name in ("celery.worker.strategy", "celery.app.trace", "celery.beat"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    calm()

@@ -2,22 +2,21 @@
 they left. So they say it in one line now and then, not in a traceback each."""
 
 import logging
-import threading
-import time
 from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec
 
 from celery import shared_task
 
+from adapters.logs import Seldom
 from services.database import DatabaseAway
 
 log = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 
-# Between two warnings. Two sweeps a second and every hint fail meanwhile.
-WARN_EVERY_SECONDS = 10.0
+# Seconds; two sweeps a second and every hint fail meanwhile.
+_warning = Seldom(10)
 
 
 def task(name: str) -> Callable[[Callable[P, None]], Callable[P, None]]:
@@ -30,25 +29,9 @@ def task(name: str) -> Callable[[Callable[P, None]], Callable[P, None]]:
             try:
                 work(*args, **kwargs)
             except DatabaseAway as error:
-                _absence.warn(error)
+                if _warning.now():
+                    log.warning("the database is away, work waits until it is back: %s", error)
 
         return run  # type: ignore[no-any-return]
 
     return decorate
-
-
-class _Absence:
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._silent_until = 0.0
-
-    def warn(self, error: DatabaseAway) -> None:
-        with self._lock:
-            now = time.monotonic()
-            if now < self._silent_until:
-                return
-            self._silent_until = now + WARN_EVERY_SECONDS
-        log.warning("the database is away, work waits until it is back: %s", error)
-
-
-_absence = _Absence()
