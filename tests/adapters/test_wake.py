@@ -125,7 +125,7 @@ def test_a_listener_is_forgotten_when_done(waker: Waker) -> None:
 def test_the_re_check_finds_what_the_channel_lost(
     waker: Waker, changed: Changed, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One question for all that is waited for; none while nothing is; and an error is not the end of it."""
+    """One question for all that is waited for, and for nothing else; and an error is not the end of it."""
     monkeypatch.setattr(wake, "RECHECK_EVERY", 0.01)
     changed.fails = True
     started(waker, redis)
@@ -139,6 +139,10 @@ def test_the_re_check_finds_what_the_channel_lost(
         assert not other.is_set()
     assert all(asked for asked in changed.asked)
     assert sorted([lost, unchanged]) in [sorted(asked) for asked in changed.asked]
+    changed.asked.clear()
+    later = uuid4()
+    with waker.listening(later):
+        until(lambda: [later] in changed.asked)
 
 
 @pytest.mark.parametrize(

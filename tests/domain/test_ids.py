@@ -19,7 +19,8 @@ def test_uuid7_is_one_by_the_book(at: int, random_bits: int) -> None:
     made = ids.uuid7(at, random_bits)
     assert (made.version, made.variant) == (7, "specified in RFC 4122")
     assert made.int >> 80 == at
-    assert (made.int >> 64 & 0xFFF) << 62 | made.int & (1 << 62) - 1 == random_bits
+    high, low = made.int >> 64 & 0xFFF, made.int & 2**62 - 1
+    assert high * 2**62 + low == random_bits
 
 
 @given(milliseconds, milliseconds, bits, bits)
