@@ -46,7 +46,7 @@ class Tx:
 
     def new_id(self) -> UUID:
         # By the database's clock too: lists are in the order of ids, and machines' clocks differ.
-        return ids.uuid7(int(self.now.timestamp() * 1000), secrets.randbits(74))
+        return ids.uuid7(self.now, secrets.randbits(62))
 
 
 @dataclass(frozen=True, slots=True)

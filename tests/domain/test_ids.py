@@ -1,5 +1,6 @@
 """Ids sort by time, and only the exact spelling of one is one."""
 
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
@@ -8,29 +9,31 @@ from hypothesis import strategies as st
 
 from domain import ids
 
-milliseconds = st.integers(0, 2**48 - 1)
-bits = st.integers(0, 2**74 - 1)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+instants = st.datetimes(datetime(1970, 1, 1), datetime(9999, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
+bits = st.integers(0, 2**62 - 1)
 
 
-@given(milliseconds, bits)
+@given(instants, bits)
 @settings(database=None)
-def test_uuid7_is_one_by_the_book(at: int, random_bits: int) -> None:
-    """Version 7, variant 10, the time in front, and every random bit kept (RFC 9562, 5.7)."""
+def test_uuid7_is_one_by_the_book(at: datetime, random_bits: int) -> None:
+    """Version 7, variant 10, milliseconds and their fraction in front, and every random bit kept (RFC 9562)."""
     made = ids.uuid7(at, random_bits)
     assert (made.version, made.variant) == (7, "specified in RFC 4122")
-    assert made.int >> 80 == at
-    high, low = made.int >> 64 & 0xFFF, made.int & 2**62 - 1
-    assert high * 2**62 + low == random_bits
+    milliseconds, rest = divmod((at - EPOCH) // MICROSECOND, 1000)
+    assert made.int >> 80 == milliseconds
+    assert (made.int >> 64 & 0xFFF) == int(rest / 1000 * 4096)
+    assert made.int & 2**62 - 1 == random_bits
 
 
-@given(milliseconds, milliseconds, bits, bits)
+@given(instants, st.sampled_from([1, 2, 999, 1000, 10**9]), bits, bits)
 @settings(database=None)
-def test_ids_sort_by_time(one: int, other: int, bits_1: int, bits_2: int) -> None:
-    """As numbers and as text, whatever the random part."""
-    if one < other:
-        first, second = ids.uuid7(one, bits_1), ids.uuid7(other, bits_2)
-        assert first < second
-        assert ids.text(ids.WATCH, first) < ids.text(ids.WATCH, second)
+def test_ids_sort_by_time(at: datetime, microseconds: int, bits_1: int, bits_2: int) -> None:
+    """To the microsecond, as numbers and as text, whatever the random part: lists are in the order of ids."""
+    first, second = ids.uuid7(at, bits_1), ids.uuid7(at + microseconds * MICROSECOND, bits_2)
+    assert first < second
+    assert ids.text(ids.WATCH, first) < ids.text(ids.WATCH, second)
 
 
 @given(st.uuids())
