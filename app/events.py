@@ -6,11 +6,15 @@ import time
 from collections.abc import Iterator
 from dataclasses import replace
 
-from flask import Response, g, stream_with_context
+from flask import Response, g, request, stream_with_context
 
+from app.auth import authorize
 from app.deps import deps
 from app.hold import has_room
+from app.problems import EdgeError
+from domain.access import Permission
 from domain.document import event_document
+from domain.errors import Forbidden
 from domain.pause import Event, Pause, Status, created
 from services.pauses import get_pause
 
@@ -43,6 +47,16 @@ def _stream(watch_id: str, pause: Pause, seen: int) -> Iterator[str]:
             if not changed.wait(KEEP_ALIVE):
                 yield ": still pending\n\n"
             changed.clear()
+            if not _still_authorized():
+                return
+
+
+def _still_authorized() -> bool:
+    try:
+        authorize(request, Permission.PAUSE_READ)
+    except (EdgeError, Forbidden):
+        return False
+    return True
 
 
 def _events(pause: Pause) -> Iterator[Event]:

@@ -3,9 +3,11 @@ connection and no timer; the process's one subscription wakes it."""
 
 import time
 
-from flask import g
+from flask import g, request
 
+from app.auth import authorize
 from app.deps import deps
+from domain.access import Permission
 from domain.pause import Pause, Status
 from services.pauses import get_pause
 
@@ -25,6 +27,8 @@ def hold(watch_id: str, seconds: float) -> tuple[Pause, bool]:
             if changed.wait(left):
                 changed.clear()
                 pause = get_pause(deps().store, g.principal, watch_id)
+    # A key that was revoked in the meantime hears nothing any more.
+    authorize(request, Permission.PAUSE_READ)
     return pause, True
 
 

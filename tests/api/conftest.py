@@ -1,6 +1,8 @@
 """What tests over HTTP share: one client for each role, in a namespace that belongs to the file."""
 
-from collections.abc import Iterator
+import re
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 from uuid import uuid4
@@ -25,6 +27,12 @@ class Team:
         assert made.status_code == 201, made.text
         document: dict[str, Any] = made.json()
         return document
+
+    def held_requests(self) -> float:
+        """How many wait in the web process now, by its own metrics."""
+        found = re.search(r"^sagahold_held_requests (\S+)$", self.operator.get("/metrics").text, re.MULTILINE)
+        assert found is not None
+        return float(found[1])
 
 
 @pytest.fixture(scope="module")
@@ -61,3 +69,11 @@ def stranger(stack: Stack) -> httpx.Client:
     new = {"name": "stranger", "role": "admin", "namespaces": ["elsewhere"]}
     key = httpx.post(f"{stack.url}/v1/keys", json=new, headers=admin).json()["key"]
     return httpx.Client(base_url=stack.url, headers={"Authorization": f"Bearer {key}"})
+
+
+def until(happens: Callable[[], object], seconds: float = 30) -> None:
+    """Wait for something that takes a moment: a worker, a log file, a clock."""
+    deadline = time.monotonic() + seconds
+    while not happens():
+        assert time.monotonic() < deadline, f"not within {seconds} s"
+        time.sleep(0.05)

@@ -1,4 +1,4 @@
-"""Bodies that are no JSON, or JSON that some reader would take otherwise: refused with the place, and nothing breaks."""
+"""Bodies that are no JSON, or JSON that readers take differently: refused with the place, and nothing breaks."""
 
 from collections.abc import Iterator
 from typing import Any

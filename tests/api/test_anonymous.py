@@ -1,0 +1,126 @@
+"""SAGAHOLD_ALLOW_ANONYMOUS: requests without a key, on a laptop and nowhere else.
+
+The app runs here without a server in front, because a test cannot come from another machine: the address that a
+request comes from is set in its environment instead.
+"""
+
+from typing import Any, cast
+
+import pytest
+from flask.testing import FlaskClient
+
+import settings
+from adapters.wake import Waker
+from app import create_app
+from app.deps import Deps
+from app.key_cache import KeyCache
+from services.transaction import Store
+
+# What a pause without a body is answered, once the caller is let in. Nothing is asked of a database until then.
+LET_IN = 415
+REFUSED = 401
+
+
+def client_of(role: str | None, store: Store = cast(Any, None)) -> FlaskClient:  # noqa: B008
+    waker = Waker(cast(Any, None), lambda ids: [])
+    keys = KeyCache(lambda hash_: None)
+    return create_app(Deps(store, waker, keys, role, 60, 1, "", lambda: True)).test_client()
+
+
+def ask(role: str | None, host: str = "localhost:8000", peer: str = "127.0.0.1", **headers: str) -> int:
+    """Post a pause without a key and without a body; the status."""
+    named = {"Host": host} | {name.replace("_", "-"): value for name, value in headers.items()}
+    return client_of(role).post("/api/pause", headers=named, environ_overrides={"REMOTE_ADDR": peer}).status_code
+
+
+def test_without_the_setting_nobody_is_let_in() -> None:
+    assert ask(None) == REFUSED
+
+
+@pytest.mark.parametrize("host", ["localhost", "localhost:8000", "127.0.0.1:8000", "127.8.8.8", "[::1]:8000"])
+@pytest.mark.parametrize("peer", ["127.0.0.1", "::1"])
+def test_this_machine_under_a_loopback_name(host: str, peer: str) -> None:
+    assert ask("agent", host, peer) == LET_IN
+
+
+@pytest.mark.parametrize("peer", ["10.0.0.7", "192.168.1.2", "8.8.8.8", "fe80::1", "::ffff:10.0.0.7", ""])
+def test_another_machine(peer: str) -> None:
+    assert ask("agent", peer=peer) == REFUSED
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example",
+        "10.0.0.1",
+        "0.0.0.0:8000",
+        "[::]",
+        "x@localhost",
+    ],
+)
+def test_a_name_that_only_resolves_to_this_machine(host: str) -> None:
+    """DNS rebinding: the browser believes that it talks to evil.example."""
+    assert ask("agent", host) in (400, REFUSED)
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://localhost.evil.example", "file://", ""])
+def test_a_page_of_another_site(origin: str) -> None:
+    assert ask("agent", Origin=origin) == REFUSED
+
+
+@pytest.mark.parametrize("origin", ["http://localhost:8000", "http://127.0.0.1:5173", "http://[::1]:8000"])
+def test_a_page_of_this_machine(origin: str) -> None:
+    assert ask("agent", Origin=origin) == LET_IN
+
+
+@pytest.mark.parametrize("name", ["Forwarded", "X-Forwarded-For", "X-Real-IP", "Via"])
+def test_through_a_proxy(name: str) -> None:
+    """Everyone in the world looks local to a server behind a proxy."""
+    assert ask("agent", **{name: "127.0.0.1"}) == REFUSED
+
+
+def test_a_bad_key_is_not_better_than_none() -> None:
+    """Else a revoked key would go on working, under another name."""
+    assert ask("admin", Authorization="Bearer hitl_" + "x" * 43) == REFUSED
+
+
+@pytest.mark.parametrize(
+    ("role", "created", "decided", "keys"),
+    [("agent", 201, 403, 403), ("reviewer", 403, 404, 403), ("operator", 403, 404, 403), ("admin", 201, 404, 200)],
+)
+def test_the_roles_rights_and_no_more(role: str, created: int, decided: int, keys: int, store: Store) -> None:
+    client = client_of(role, store)
+    base = {"Host": "localhost"}
+    unknown = f"/api/pause/wch_{'0' * 32}/approve"
+    assert client.post("/api/pause", json={"action": "Deploy"}, headers=base).status_code == created
+    assert client.post(unknown, json={}, headers=base).status_code == decided
+    assert client.get("/v1/keys", headers=base).status_code == keys
+
+
+def test_nobody_does_not_decide_what_nobody_created(store: Store) -> None:
+    client = client_of("admin", store)
+    made = client.post("/api/pause", json={"action": "Deploy"}, headers={"Host": "localhost"})
+    answer = client.post(f"/api/pause/{made.json['watchId']}/approve", headers={"Host": "localhost"})
+    assert (answer.status_code, answer.json["code"]) == (403, "SELF_DECISION")
+
+
+ENVIRON = {"DATABASE_URL": "postgresql://x/y", "REDIS_URL": "redis://x", "SAGAHOLD_ALLOW_ANONYMOUS": "agent"}
+
+
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "10.0.0.1", "example.com", "192.168.1.1"])
+def test_a_server_that_others_can_reach_does_not_start_with_it(host: str) -> None:
+    with pytest.raises(settings.SettingsError, match="SAGAHOLD_ALLOW_ANONYMOUS"):
+        settings.load(ENVIRON | {"SAGAHOLD_HOST": host})
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", ""])
+def test_a_server_on_loopback_starts_with_it(host: str) -> None:
+    assert settings.load(ENVIRON | {"SAGAHOLD_HOST": host}).anonymous_role == "agent"
+
+
+@pytest.mark.parametrize("role", ["root", "yes", "1"])
+def test_what_is_no_role(role: str) -> None:
+    with pytest.raises(settings.SettingsError, match="SAGAHOLD_ALLOW_ANONYMOUS"):
+        settings.load(ENVIRON | {"SAGAHOLD_ALLOW_ANONYMOUS": role})

@@ -1,0 +1,368 @@
+"""Pauses over HTTP, as agents and reviewers use them: posted, waited for, followed, decided, cancelled, listed."""
+
+import json
+import re
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime, timedelta
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.api.conftest import Team, refused, until
+
+INSTANT = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
+DEPLOY = {"action": "Deploy to production (v2.4.1)", "context": {"environment": "prod", "commit": "a3f9b2e"}}
+
+
+def test_an_agent_posts_polls_and_goes_on(team: Team) -> None:
+    """The agent's sample of the README: everything in it is taken from the answers."""
+    made = team.agent.post("/api/pause", json=DEPLOY)
+    watch_id, status_url = made.json()["watchId"], made.json()["statusUrl"]
+    assert made.status_code == 201
+    assert made.headers["Location"] == status_url == f"{team.agent.base_url}/api/pause/{watch_id}"
+    assert team.agent.get(status_url).json()["status"] == "pending"
+    assert team.reviewer.post(f"/api/pause/{watch_id}/approve", json={"comment": "Go"}).status_code == 200
+    read = team.agent.get(status_url).json()
+    assert read["status"] == "approved"
+    assert read["agentContext"] == DEPLOY | {"arguments": None}
+    assert re.fullmatch(INSTANT, read["resolvedAt"])
+
+
+def test_a_new_pause_has_these_fields(team: Team) -> None:
+    made = team.pause(context=DEPLOY["context"])
+    assert re.fullmatch(r"wch_[0-9a-f]{32}", made["watchId"])
+    assert re.fullmatch(INSTANT, made["createdAt"])
+    created, expires = (datetime.fromisoformat(made[name]) for name in ("createdAt", "expiresAt"))
+    assert expires - created == timedelta(hours=24)
+    key = next(key for key in team.admin.get("/v1/keys").json()["items"] if key["role"] == "agent")
+    base = str(team.agent.base_url)
+    assert made == {
+        "watchId": made["watchId"],
+        "namespace": team.namespace,
+        "kind": "agent",
+        "status": "pending",
+        "createdAt": made["createdAt"],
+        "createdBy": key["id"],
+        "expiresAt": made["expiresAt"],
+        "onTimeout": "expire",
+        "resolvedAt": None,
+        "agentContext": DEPLOY | {"arguments": None},
+        "decision": None,
+        "review": {"approvals": 1},
+        "responseSchema": None,
+        "revision": 1,
+        "argumentsDigest": None,
+        "priority": 0,
+        "tags": [],
+        "metadata": {},
+        "callbackUrl": None,
+        "statusUrl": f"{base}/api/pause/{made['watchId']}",
+        "reviewUrl": f"{base}/review/{made['watchId']}",
+    }
+
+
+def test_what_was_posted_comes_back(team: Team) -> None:
+    posted = {
+        "arguments": {"version": "2.4.1", "regions": ["eu", "us"], "canary": 0.05},
+        "callbackUrl": "http://127.0.0.1:9/hook",
+        "onTimeout": "reject",
+        "priority": 9,
+        "tags": ["deploy", "prod/eu", "überprüft"],
+        "metadata": {"run": 17},
+        "responseSchema": {"type": "object"},
+        "namespace": team.namespace,
+    }
+    read = team.agent.get(f"/api/pause/{team.pause(**posted)['watchId']}").json()
+    assert read["agentContext"]["arguments"] == posted.pop("arguments")
+    assert {name: read[name] for name in posted} == posted
+    assert re.fullmatch(r"[0-9a-f]{64}", read["argumentsDigest"])
+
+
+@pytest.mark.parametrize(
+    ("sent", "after"),
+    [({"expiresIn": 90}, timedelta(seconds=90)), ({"expiresIn": None}, None), ({"expiresAt": None}, None)],
+)
+def test_when_a_pause_expires(sent: dict[str, Any], after: timedelta | None, team: Team) -> None:
+    made = team.pause(**sent)
+    expected = None if after is None else datetime.fromisoformat(made["createdAt"]) + after
+    assert made["expiresAt"] is None if expected is None else datetime.fromisoformat(made["expiresAt"]) == expected
+
+
+def test_an_instant_is_told_in_utc(team: Team) -> None:
+    assert team.pause(expiresAt="2030-01-01T02:00:00+02:00")["expiresAt"] == "2030-01-01T00:00:00.000Z"
+
+
+@pytest.mark.parametrize(
+    ("on_timeout", "outcome"), [("expire", "expired"), ("reject", "rejected"), ("approve", "approved")]
+)
+def test_time_that_runs_out_decides_as_the_agent_said(on_timeout: str, outcome: str, team: Team) -> None:
+    watch_id = team.pause(expiresIn=1, onTimeout=on_timeout)["watchId"]
+    read = team.agent.get(f"/api/pause/{watch_id}?wait=60").json()
+    assert read["status"] == outcome
+    assert (read["decision"]["outcome"], read["decision"]["decidedBy"]) == (outcome, "system")
+    assert read["decision"]["votes"] == []
+    assert read["resolvedAt"] >= read["expiresAt"]
+
+
+def test_a_decision_tells_who_when_and_why(team: Team) -> None:
+    pause = team.pause(arguments={"version": 1})
+    approved = team.reviewer.post(f"/api/pause/{pause['watchId']}/approve", json={"comment": "Looks right"}).json()
+    key = next(key for key in team.admin.get("/v1/keys").json()["items"] if key["role"] == "reviewer")
+    decision = approved["decision"]
+    assert decision == {
+        "outcome": "approved",
+        "decidedBy": key["id"],
+        "decidedByName": "test reviewer",
+        "decidedAt": approved["resolvedAt"],
+        "comment": "Looks right",
+        "arguments": {"version": 1},
+        "response": None,
+        "votes": [
+            {
+                "outcome": "approved",
+                "by": key["id"],
+                "byName": "test reviewer",
+                "at": approved["resolvedAt"],
+                "comment": "Looks right",
+                "revision": 1,
+            }
+        ],
+    }
+    assert team.agent.get(f"/api/pause/{pause['watchId']}").json() == approved
+
+
+@pytest.mark.parametrize(
+    ("verb", "body", "outcome"),
+    [
+        ("approve", {}, "approved"),
+        ("approve", {"decision": "approve"}, "approved"),
+        ("approve", {"decision": "reject", "comment": "No"}, "rejected"),
+        ("reject", {"comment": "No"}, "rejected"),
+        ("approve", None, "approved"),
+        ("reject", None, "rejected"),
+    ],
+)
+def test_a_decision(verb: str, body: dict[str, Any] | None, outcome: str, team: Team) -> None:
+    """An empty body with no content type is a plain yes or no: `curl -X POST` is enough."""
+    url = f"/api/pause/{team.pause()['watchId']}/{verb}"
+    answer = team.reviewer.post(url) if body is None else team.reviewer.post(url, json=body)
+    assert answer.status_code == 200
+    assert (answer.json()["status"], answer.json()["decision"]["outcome"]) == (outcome, outcome)
+    assert answer.json()["decision"]["comment"] == (body or {}).get("comment")
+
+
+@pytest.mark.parametrize("by", ["operator", "admin"])
+def test_operators_and_admins_decide_too(by: str, team: Team) -> None:
+    assert getattr(team, by).post(f"/api/pause/{team.pause()['watchId']}/approve").status_code == 200
+
+
+@pytest.mark.parametrize(("first", "contrary"), [("approve", "reject"), ("reject", "approve")])
+def test_the_first_decision_stands(first: str, contrary: str, team: Team) -> None:
+    """The same again changes nothing; the contrary is told what stands."""
+    watch_id = team.pause()["watchId"]
+    decided = team.reviewer.post(f"/api/pause/{watch_id}/{first}", json={"comment": "first"}).json()
+    again = team.operator.post(f"/api/pause/{watch_id}/{first}", json={"comment": "second"})
+    assert (again.status_code, again.json()) == (200, decided)
+    for client, verb in ((team.operator, contrary), (team.agent, "cancel")):
+        problem = refused(client.post(f"/api/pause/{watch_id}/{verb}"), 409, "ALREADY_RESOLVED")
+        assert problem["current"] == decided
+    assert team.agent.get(f"/api/pause/{watch_id}").json() == decided
+
+
+def test_its_creator_takes_a_pause_back(team: Team) -> None:
+    watch_id = team.pause()["watchId"]
+    cancelled = team.agent.post(f"/api/pause/{watch_id}/cancel", json={"comment": "Not needed"})
+    assert (cancelled.status_code, cancelled.json()["status"]) == (200, "cancelled")
+    assert cancelled.json()["decision"]["comment"] == "Not needed"
+    assert team.agent.post(f"/api/pause/{watch_id}/cancel").json() == cancelled.json()
+    refused(team.reviewer.post(f"/api/pause/{watch_id}/approve"), 409, "ALREADY_RESOLVED")
+
+
+def test_a_reviewer_corrects_what_will_be_executed(team: Team) -> None:
+    """The edit is a new revision with a digest of its own, and it is what the agent reads."""
+    pause = team.pause(arguments={"replicas": 300})
+    body = {"arguments": {"replicas": 3}, "revision": 1}
+    approved = team.reviewer.post(f"/api/pause/{pause['watchId']}/approve", json=body).json()
+    assert approved["revision"] == 2
+    assert approved["argumentsDigest"] != pause["argumentsDigest"]
+    assert approved["agentContext"]["arguments"] == approved["decision"]["arguments"] == {"replicas": 3}
+    other = {"arguments": {"replicas": 4}}
+    refused(team.reviewer.post(f"/api/pause/{pause['watchId']}/approve", json=other), 409, "ALREADY_RESOLVED")
+    assert (
+        team.reviewer.post(f"/api/pause/{pause['watchId']}/approve", json=body | {"revision": None}).json() == approved
+    )
+
+
+def test_sending_the_same_arguments_is_no_edit(team: Team) -> None:
+    pause = team.pause(arguments={"a": 1, "b": 2})
+    approved = team.reviewer.post(f"/api/pause/{pause['watchId']}/approve", json={"arguments": {"b": 2, "a": 1.0}})
+    assert (approved.json()["revision"], approved.json()["argumentsDigest"]) == (1, pause["argumentsDigest"])
+
+
+def test_arguments_where_the_agent_posted_none(team: Team) -> None:
+    url = f"/api/pause/{team.pause()['watchId']}/approve"
+    refused(team.reviewer.post(url, json={"arguments": {}}), 422, "VALIDATION_FAILED", "arguments")
+
+
+@pytest.mark.parametrize("verb", ["approve", "reject"])
+def test_a_decision_on_a_revision_that_is_not_there(verb: str, team: Team) -> None:
+    watch_id = team.pause(arguments={"a": 1})["watchId"]
+    refused(team.reviewer.post(f"/api/pause/{watch_id}/{verb}", json={"revision": 2}), 409, "REVISION_CHANGED")
+    assert team.agent.get(f"/api/pause/{watch_id}").json()["status"] == "pending"
+
+
+def test_the_answer_that_the_agent_asks_for(team: Team) -> None:
+    """Checked against its schema, each fault with its place; needed to approve, not to reject."""
+    schema = {
+        "type": "object",
+        "required": ["amount"],
+        "properties": {"amount": {"$ref": "#/$defs/money"}, "notes": {"items": {"type": "string"}}},
+        "$defs": {"money": {"type": "integer", "maximum": 100}},
+    }
+    url = f"/api/pause/{team.pause(responseSchema=schema)['watchId']}/approve"
+    refused(team.reviewer.post(url), 422, "VALIDATION_FAILED", "response")
+    for answer, path in (
+        ({"amount": 101}, "response.amount"),
+        ({"amount": 5, "notes": ["a", 1]}, "response.notes[1]"),
+        ({}, "response"),
+        ([], "response"),
+    ):
+        refused(team.reviewer.post(url, json={"response": answer}), 422, "VALIDATION_FAILED", path)
+    approved = team.reviewer.post(url, json={"response": {"amount": 5}})
+    assert (approved.status_code, approved.json()["decision"]["response"]) == (200, {"amount": 5})
+    rejected = team.reviewer.post(f"/api/pause/{team.pause(responseSchema=schema)['watchId']}/reject")
+    assert rejected.json()["status"] == "rejected"
+
+
+def test_an_answer_that_nobody_asked_for(team: Team) -> None:
+    url = f"/api/pause/{team.pause()['watchId']}/approve"
+    refused(team.reviewer.post(url, json={"response": {}}), 422, "VALIDATION_FAILED", "response")
+
+
+def test_an_unchanged_pause_is_not_sent_again(team: Team) -> None:
+    url = f"/api/pause/{team.pause()['watchId']}"
+    tag = team.agent.get(url).headers["ETag"]
+    unchanged = team.agent.get(url, headers={"If-None-Match": tag})
+    assert (unchanged.status_code, unchanged.content, unchanged.headers["ETag"]) == (304, b"", tag)
+    team.reviewer.post(f"{url}/approve")
+    changed = team.agent.get(url, headers={"If-None-Match": tag})
+    assert (changed.status_code, changed.json()["status"]) == (200, "approved")
+    assert changed.headers["ETag"] != tag
+
+
+def test_head_reads_nothing_more_than_the_headers(team: Team) -> None:
+    url = f"/api/pause/{team.pause()['watchId']}"
+    answer = team.agent.head(url)
+    assert (answer.status_code, answer.content, "ETag" in answer.headers) == (200, b"", True)
+
+
+def test_reading_decides_nothing(team: Team) -> None:
+    """Mail scanners follow links."""
+    watch_id = team.pause()["watchId"]
+    for path in (f"/api/pause/{watch_id}/approve", f"/api/pause/{watch_id}/reject"):
+        for method in ("GET", "HEAD", "OPTIONS"):
+            team.reviewer.request(method, path)
+    team.reviewer.get(f"/review/{watch_id}")
+    assert team.agent.get(f"/api/pause/{watch_id}").json()["status"] == "pending"
+
+
+def test_a_waiting_agent_is_answered_by_the_decision(team: Team) -> None:
+    watch_id = team.pause()["watchId"]
+    with ThreadPoolExecutor() as pool:
+        held = pool.submit(team.agent.get, f"/api/pause/{watch_id}?wait=60")
+        until(lambda: team.held_requests() > 0)
+        decided = team.reviewer.post(f"/api/pause/{watch_id}/approve").json()
+        assert held.result(timeout=30).json() == decided
+
+
+def test_waiting_for_what_is_resolved_is_answered_at_once(team: Team) -> None:
+    """The client gives up after 30 s, the server would hold for 60."""
+    watch_id = team.pause()["watchId"]
+    team.reviewer.post(f"/api/pause/{watch_id}/reject")
+    assert team.agent.get(f"/api/pause/{watch_id}?wait=60", timeout=30).json()["status"] == "rejected"
+
+
+def test_a_wait_that_ends_without_a_decision(team: Team) -> None:
+    answer = team.agent.get(f"/api/pause/{team.pause()['watchId']}?wait=1")
+    assert (answer.status_code, answer.json()["status"]) == (200, "pending")
+
+
+def events(lines: Iterator[str]) -> Iterator[dict[str, str]]:
+    """What an EventSource makes of the lines."""
+    event: dict[str, str] = {}
+    for line in lines:
+        name, _, value = line.partition(": ")
+        if name:
+            event[name] = value
+        elif "data" in event:
+            yield event
+            event = {}
+
+
+def test_a_pause_is_followed_as_events(team: Team) -> None:
+    watch_id = team.pause()["watchId"]
+    with team.agent.stream("GET", f"/api/pause/{watch_id}/events") as answer:
+        assert answer.headers["Content-Type"].startswith("text/event-stream")
+        stream = events(answer.iter_lines())
+        first = next(stream)
+        assert (first["id"], first["event"]) == ("1", "pause.created")
+        assert json.loads(first["data"])["data"]["status"] == "pending"
+        decided = team.reviewer.post(f"/api/pause/{watch_id}/approve").json()
+        second = next(stream)
+        assert (second["id"], second["event"]) == ("2", "pause.approved")
+        assert json.loads(second["data"]) == {
+            "type": "pause.approved",
+            "timestamp": decided["resolvedAt"],
+            "data": decided,
+        }
+        assert list(stream) == []
+
+
+@pytest.mark.parametrize(("seen", "left"), [("1", ["2"]), ("2", []), ("", ["1", "2"]), ("x", ["1", "2"])])
+def test_who_comes_back_gets_the_events_that_are_left(seen: str, left: list[str], team: Team) -> None:
+    watch_id = team.pause()["watchId"]
+    team.reviewer.post(f"/api/pause/{watch_id}/reject")
+    answer: httpx.Response = team.agent.get(f"/api/pause/{watch_id}/events", headers={"Last-Event-ID": seen})
+    assert [event["id"] for event in events(iter(answer.text.split("\n")))] == left
+
+
+def test_lists_are_filtered(team: Team) -> None:
+    """Every filter alone, and together."""
+    first = team.pause(tags=["red", "filter"], action="Send 100 % of it_all")["watchId"]
+    second = team.pause(tags=["blue", "filter"], action="Send nothing")
+    third = team.pause(tags=["filter"])["watchId"]
+    team.reviewer.post(f"/api/pause/{third}/reject")
+
+    def found(client: httpx.Client = team.reviewer, **query: str) -> list[str]:
+        answer = client.get("/api/pause", params={"tag": "filter"} | query).json()
+        return [pause["watchId"] for pause in answer["items"]]
+
+    newest_first = [third, second["watchId"], first]
+    assert found() == found(team.agent) == found(namespace=team.namespace) == found(kind="agent") == newest_first
+    assert found(tag="red") == found(q="100 %") == found(q="IT_ALL") == [first]
+    assert found(q="100_%") == found(tag="re") == found(kind="step") == found(namespace="elsewhere") == []
+    assert found(status="pending") == newest_first[1:]
+    assert found(status="rejected", q="deploy") == [third]
+    assert found(created_after="2020-01-01T00:00:00Z", created_before="2100-01-01T00:00:00Z") == newest_first
+    assert found(created_before="2020-01-01T00:00:00Z") == found(created_after="2100-01-01T00:00:00Z") == []
+
+
+def test_lists_are_paged(team: Team) -> None:
+    """By offset and by cursor the same items come, each once."""
+    made = [team.pause(tags=["paged"])["watchId"] for _ in range(5)][::-1]
+    first = team.agent.get("/api/pause?tag=paged&limit=2").json()
+    assert [pause["watchId"] for pause in first["items"]] == made[:2]
+    assert (first["limit"], first["offset"]) == (2, 0)
+    by_cursor, cursor = [], ""
+    while cursor is not None:
+        page = team.agent.get(f"/api/pause?tag=paged&limit=2{cursor and f'&cursor={cursor}'}").json()
+        by_cursor += [pause["watchId"] for pause in page["items"]]
+        cursor = page["next_cursor"]
+    by_offset = [
+        pause["watchId"]
+        for offset in (0, 2, 4, 6)
+        for pause in team.agent.get(f"/api/pause?tag=paged&limit=2&offset={offset}").json()["items"]
+    ]
+    assert by_cursor == by_offset == made
