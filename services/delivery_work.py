@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, RowMapping, ScalarSelect, exists, func, insert, literal, select, update
+from sqlalchemy import ColumnElement, RowMapping, ScalarSelect, func, insert, literal, select, true, update
 
 from domain.webhook import Attempt, DeliveryStatus, Health, after_attempt
 from models.webhooks import (
@@ -51,6 +51,7 @@ def claim_delivery(store: Store, id_: UUID) -> Parcel | None:
         # Claims in one lane go one after another: simultaneous ones would each see room for themselves.
         free = turn.where(columns.id == id_, due.claimable(webhook_deliveries), *_unobstructed())
         if tx.conn.execute(free).one_or_none() is None:
+            due.hint_came_to_nothing(tx, WEBHOOK, id_)
             return None
         lease = due.claim(tx, WEBHOOK, id_, *_unobstructed())
         return None if lease is None else _parcel(tx, lease)
@@ -82,23 +83,37 @@ def record_attempt(store: Store, lease: due.Lease, attempt: Attempt, schedule: S
 
 
 def sweep_deliveries(store: Store) -> int:
-    """Hint again at deliveries that were missed; returns how many."""
+    """Hint again at deliveries that were missed; returns how many.
+
+    In each lane at no more than can be under way: more would only keep the workers busy with saying no.
+    """
+    this = webhook_deliveries
     with store.transaction() as tx:
-        return len(due.hint_again(tx, WEBHOOK, *_unobstructed()))
+        missed = due.overlooked(tx, this)
+        lanes = select(this.c.lane).where(missed).distinct().subquery()
+        first = (
+            select(this.c.id)
+            .where(this.c.lane == lanes.c.lane, missed, *_unobstructed())
+            .order_by(this.c.due_at)
+            .limit(LANE_WIDTH)
+            .lateral()
+        )
+        return len(due.hint_again(tx, WEBHOOK, select(first.c.id).select_from(lanes.join(first, true()))))
 
 
 def _unobstructed() -> tuple[ColumnElement[bool], ...]:
     """No earlier message about the same pause still waits in the lane, and the lane has room."""
     this, earlier = webhook_deliveries, webhook_deliveries.alias("earlier")
-    waits = exists().where(
-        earlier.c.pause_id == this.c.pause_id,
-        # Not as a bare column: in a table without statistics yet PostgreSQL would go through the whole lane for each
-        # row, by its index, instead of through the few deliveries of one pause.
-        earlier.c.lane.concat("") == this.c.lane,
-        earlier.c.seq < this.c.seq,
-        earlier.c.status == DeliveryStatus.PENDING,
+    # Not as EXISTS, which would become a join with the whole lane; and the lane not as a bare column: in a table
+    # without statistics yet PostgreSQL would go through all of it for each row, not through the few about one pause.
+    waits = (
+        select(earlier.c.seq)
+        .where(earlier.c.pause_id == this.c.pause_id, earlier.c.lane.concat("") == this.c.lane)
+        .where(earlier.c.seq < this.c.seq, earlier.c.status == DeliveryStatus.PENDING)
+        .limit(1)
+        .scalar_subquery()
     )
-    return ~waits, _under_way(this.c.lane) < LANE_WIDTH
+    return waits.is_(None), _under_way(this.c.lane) < LANE_WIDTH
 
 
 def _under_way(lane: ColumnElement[str]) -> ScalarSelect[int]:
@@ -159,7 +174,9 @@ def _hint_next(tx: Tx, done: RowMapping) -> None:
     same_lane = columns.lane == done["lane"], *_unobstructed()
     if done["pause_id"] is not None:
         due.hint_first(tx, WEBHOOK, 1, columns.pause_id == done["pause_id"], *same_lane)
-    due.hint_first(tx, WEBHOOK, func.greatest(0, LANE_WIDTH - _under_way(literal(done["lane"]))), *same_lane)
+    room = LANE_WIDTH - tx.conn.execute(select(_under_way(literal(done["lane"])))).scalar_one()
+    if room > 0:
+        due.hint_first(tx, WEBHOOK, room, *same_lane)
 
 
 def _attempt_row(delivery_id: UUID, number: int, attempt: Attempt) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID, uuid4
 
-from sqlalchemy import ColumnElement, Table, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, Select, Table, and_, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from models.due import worker_heartbeats
@@ -73,35 +73,50 @@ def renew(store: Store, leases: Iterable[Lease]) -> None:
             )
 
 
-def hint_again(tx: Tx, kind: str, *conditions: ColumnElement[bool]) -> Sequence[UUID]:
+def hint_again(tx: Tx, kind: str, missed: Select[tuple[UUID]]) -> Sequence[UUID]:
     """Hint at rows that are due and that no one seems to have heard of: at most `SWEEP_LIMIT`, the oldest first."""
     table = TABLES[kind]
-    missed = (
+    free = (
         select(table.c.id)
-        .where(table.c.hint_at <= tx.now, claimable(table), *conditions)
+        .where(table.c.id.in_(missed), overlooked(tx, table))
         .order_by(table.c.hint_at)
         .limit(SWEEP_LIMIT)
         .with_for_update(skip_locked=True)
     )
-    return _hint(tx, kind, table.c.id.in_(missed))
+    return _hint(tx, kind, table.c.id.in_(free))
 
 
-def hint_first(tx: Tx, kind: str, limit: int | ColumnElement[int], *conditions: ColumnElement[bool]) -> Sequence[UUID]:
+def overlooked(tx: Tx, table: Table) -> ColumnElement[bool]:
+    """Due, and no hint at it seems to be on its way."""
+    return and_(table.c.hint_at <= tx.now, claimable(table))
+
+
+def hint_came_to_nothing(tx: Tx, kind: str, id_: UUID) -> None:
+    """Something was in the row's way. Whoever clears it, or the next sweep, shall not believe a hint still on its way."""
+    table = TABLES[kind]
+    # The hint of the commit needs no such note: `hint_at` is near enough as it is.
+    told = table.c.id == id_, table.c.hint_at > tx.now + HINT_GRACE, claimable(table)
+    tx.conn.execute(update(table).where(*told).values(hint_at=tx.now))
+
+
+def hint_first(tx: Tx, kind: str, limit: int, *conditions: ColumnElement[bool]) -> None:
     """Hint at those of the first `limit` due rows that no hint is on its way to."""
     table = TABLES[kind]
     first = (
-        select(table.c.id)
+        select(table.c.id, table.c.hint_at)
         .where(claimable(table), *conditions)
         .order_by(table.c.due_at)
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    return _hint(tx, kind, table.c.id.in_(first), table.c.hint_at <= tx.now + HINT_AGAIN - HINT_ARRIVES)
+    on_its_way = tx.now + HINT_AGAIN - HINT_ARRIVES
+    if found := [id_ for id_, hint_at in tx.conn.execute(first) if hint_at <= on_its_way]:
+        _hint(tx, kind, table.c.id.in_(found))
 
 
-def _hint(tx: Tx, kind: str, *conditions: ColumnElement[bool]) -> Sequence[UUID]:
+def _hint(tx: Tx, kind: str, which: ColumnElement[bool]) -> Sequence[UUID]:
     table = TABLES[kind]
-    hinted = update(table).where(*conditions).values(hint_at=tx.now + HINT_AGAIN).returning(table.c.id)
+    hinted = update(table).where(which).values(hint_at=tx.now + HINT_AGAIN).returning(table.c.id)
     found = tx.conn.execute(hinted).scalars().all()
     tx.hints.extend(Hint(kind, id_) for id_ in found)
     return found
