@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Select, bindparam, insert, select, update
+from sqlalchemy import Boolean, Text, any_, bindparam, insert, or_, select, update
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from domain import ids
 from domain.access import Principal, Role
@@ -54,7 +55,7 @@ def create_pause(store: Store, by: Principal, draft: Draft, once: Once | None) -
 
 def get_pause(store: Store, by: Principal, watch_id: str) -> Pause:
     with store.reading() as conn:
-        row = conn.execute(_visible(by, watch_id)).mappings().one_or_none()
+        row = conn.execute(_ONE, _visible(by, watch_id)).mappings().one_or_none()
     if row is None:
         raise NotFound(f"there is no pause {watch_id[:64]!r} that this key may see")
     return pause_of(row)
@@ -74,7 +75,7 @@ def list_pauses(store: Store, by: Principal, wanted: Filter, page: Page) -> Slic
 def decide_pause(store: Store, by: Principal, watch_id: str, command: Approve | Reject | Cancel) -> dict[str, Any]:
     """The pause's document after the command. Raises `AlreadyResolved` when another outcome was there first."""
     with store.transaction() as tx:
-        row = tx.conn.execute(_visible(by, watch_id).with_for_update()).mappings().one_or_none()
+        row = tx.conn.execute(_ONE_LOCKED, _visible(by, watch_id)).mappings().one_or_none()
         if row is None:
             raise NotFound(f"there is no pause {watch_id[:64]!r} that this key may see")
         pause = _apply(store, tx, pause_of(row), command)
@@ -139,11 +140,21 @@ _INSERT = insert(pauses)
 _RESOLVE = update(pauses).where(pauses.c.id == bindparam("pause_id"), pauses.c.status == Status.PENDING.value)
 
 
-def _visible(by: Principal, watch_id: str) -> Select[Any]:
+_ONE = select(pauses).where(
+    pauses.c.id == bindparam("pause_id"),
+    or_(bindparam("sees_all", type_=Boolean), pauses.c.namespace == any_(bindparam("namespaces", type_=ARRAY(Text)))),
+    or_(bindparam("only_by", type_=Text).is_(None), pauses.c.created_by == bindparam("only_by", type_=Text)),
+)
+_ONE_LOCKED = _ONE.with_for_update()
+
+
+def _visible(by: Principal, watch_id: str) -> dict[str, Any]:
+    """The values for `_ONE`, in which the conditions of `_scope` stand as well."""
     id_ = ids.parse(ids.WATCH, watch_id)
     if id_ is None:
         raise NotFound(f"{watch_id[:64]!r} is not the id of a pause")
-    return select(pauses).where(pauses.c.id == id_, *_scope(by))
+    only_by = by.id if by.role is Role.AGENT else None
+    return {"pause_id": id_, "sees_all": by.sees_all, "namespaces": list(by.namespaces), "only_by": only_by}
 
 
 def _scope(by: Principal) -> list[Any]:

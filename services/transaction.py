@@ -9,10 +9,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 from uuid import UUID
 
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
 
 from domain import ids
 from domain.network import Network
@@ -69,9 +70,15 @@ class Store:
 
         When that is raised by the commit itself, nobody knows whether it was carried out.
         """
-        with telling_absence(), self.engine.begin() as conn:
-            tx = Tx(conn, conn.execute(select(func.clock_timestamp())).scalar_one())
-            yield tx
+        with telling_absence(), self._autocommitting() as conn:
+            # Both in one round trip; the driver's own way takes one for BEGIN alone.
+            tx = Tx(conn, conn.exec_driver_sql("BEGIN; SELECT clock_timestamp()").scalar_one())
+            try:
+                yield tx
+                conn.exec_driver_sql("COMMIT")
+            except BaseException:
+                _roll_back(conn)
+                raise
         if tx.hints or tx.wakes:
             self.signals.publish(tx.hints, tx.wakes)
 
@@ -81,13 +88,29 @@ class Store:
 
         Raises `DatabaseAway`.
         """
-        with telling_absence(), self.engine.connect() as conn:
+        with telling_absence(), self._autocommitting() as conn:
+            yield conn
+
+    @contextmanager
+    def _autocommitting(self) -> Iterator[Connection]:
+        """A connection that begins and commits nothing by itself."""
+        with self.engine.connect() as conn:
             # The driver's own flag, which sends nothing. SQLAlchemy's isolation_level sends a SET on the way back into
             # the pool, and where that fails, as the server died, the pool is one connection smaller for good.
-            driver = conn.connection.driver_connection
-            driver.autocommit = True  # type: ignore[union-attr]
+            driver: Any = conn.connection.driver_connection
+            driver.autocommit = True
             try:
                 yield conn
             finally:
-                if not driver.closed:  # type: ignore[union-attr]
-                    driver.autocommit = False  # type: ignore[union-attr]
+                if not driver.closed:
+                    driver.autocommit = False
+
+
+def _roll_back(conn: Connection) -> None:
+    """Or, where that fails, give the connection up: what it has begun must not go back into the pool."""
+    if conn.invalidated:
+        return
+    try:
+        conn.exec_driver_sql("ROLLBACK")
+    except DBAPIError:
+        conn.invalidate()

@@ -1,0 +1,74 @@
+"""Transactions on the real database: all or nothing, and a connection goes back to the pool as it came."""
+
+import pytest
+from sqlalchemy import select, text
+
+from models.due import worker_heartbeats
+from services.database import DatabaseAway
+from services.due import stamp_worker
+from services.transaction import Hint, Store
+from tests.conftest import Recorded
+
+
+class _Stop(BaseException):
+    """Not an Exception, as an interrupt is none."""
+
+
+def seen(store: Store) -> list[str]:
+    with store.reading() as conn:
+        return list(conn.execute(select(worker_heartbeats.c.worker)).scalars())
+
+
+def states(store: Store) -> list[str]:
+    """Of the store's other connections."""
+    query = "SELECT state FROM pg_stat_activity WHERE application_name = 'sagahold test' AND pid <> pg_backend_pid()"
+    with store.reading() as conn:
+        return list(conn.execute(text(query)).scalars())
+
+
+def test_a_block_that_ends_is_committed(store: Store) -> None:
+    with store.transaction() as tx:
+        stamp_worker(tx, "one")
+    assert seen(store) == ["one"]
+
+
+def test_until_then_nobody_else_sees_it(store: Store) -> None:
+    with store.transaction() as tx:
+        stamp_worker(tx, "one")
+        assert seen(store) == []
+
+
+@pytest.mark.parametrize("kind", [ValueError, _Stop])
+def test_a_block_that_raises_leaves_nothing(store: Store, signals: Recorded, kind: type[BaseException]) -> None:
+    """Neither rows nor signals nor an open transaction; and the same connection serves the next one."""
+    with pytest.raises(kind), store.transaction() as tx:  # noqa: PT012
+        stamp_worker(tx, "one")
+        tx.hints.append(Hint("webhook", tx.new_id()))
+        raise kind
+    assert seen(store) == []
+    assert signals.hints == []
+    with store.transaction() as tx:
+        stamp_worker(tx, "two")
+    assert seen(store) == ["two"]
+    assert "idle in transaction" not in states(store)
+
+
+def test_a_connection_that_broke_in_the_block_is_given_up(store: Store) -> None:
+    """The caller hears of it, nothing is stored, and the next transaction gets a connection that works."""
+    with pytest.raises(DatabaseAway), store.transaction() as tx:  # noqa: PT012
+        stamp_worker(tx, "one")
+        with store.reading() as other:
+            other.execute(
+                text("SELECT pg_terminate_backend(:pid)"),
+                {"pid": tx.conn.execute(text("SELECT pg_backend_pid()")).scalar()},
+            )
+    with store.transaction() as tx:
+        stamp_worker(tx, "two")
+    assert seen(store) == ["two"]
+
+
+def test_the_time_is_the_transactions_own(store: Store) -> None:
+    """Each has the database's clock at its beginning, and a later one a later time."""
+    with store.transaction() as first, store.transaction() as second:
+        assert first.now < second.now
+        assert second.now.utcoffset() is not None
