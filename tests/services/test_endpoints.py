@@ -285,13 +285,18 @@ def test_redeliver(store: Store, signals: Recorded) -> None:
     assert (again["status"], again["attempts"]) == ("pending", 2)
 
 
-def test_redeliver_does_not_disturb_what_is_under_way(store: Store) -> None:
-    """The attempt's own result counts."""
+def test_redeliver_does_not_disturb_what_is_under_way(store: Store, signals: Recorded) -> None:
+    """The attempt's own result counts, and its place in the schedule; nobody else is sent to it."""
     an_endpoint(store)
     post(store)
     (row,) = deliveries(store)
+    finish(store, claim(store, row), 500)
+    due_now(store)
     parcel = claim(store, row)
+    signals.hints.clear()
     redeliver(store, OPERATOR, f"dlv_{row['id'].hex}")
+    assert signals.hints == []
+    assert deliveries(store)[0]["retry"] == 1
     assert finish(store, parcel)
     assert statuses(store) == ["delivered"]
 
