@@ -50,11 +50,12 @@ def claim_delivery(store: Store, id_: UUID) -> Parcel | None:
     with store.transaction() as tx:
         # Claims in one lane go one after another: simultaneous ones would each see room for themselves.
         free = turn.where(columns.id == id_, due.claimable(webhook_deliveries), *_unobstructed())
-        if tx.conn.execute(free).one_or_none() is None:
+        found = tx.conn.execute(free).one_or_none()
+        lease = None if found is None else due.claim(tx, WEBHOOK, id_, *_unobstructed())
+        if lease is None:
             due.hint_came_to_nothing(tx, WEBHOOK, id_)
             return None
-        lease = due.claim(tx, WEBHOOK, id_, *_unobstructed())
-        return None if lease is None else _parcel(tx, lease)
+        return _parcel(tx, lease)
 
 
 def record_attempt(store: Store, lease: due.Lease, attempt: Attempt, schedule: Sequence[int], uniform: float) -> bool:
@@ -93,19 +94,24 @@ def sweep_deliveries(store: Store) -> int:
         lanes = select(this.c.lane).where(missed).distinct().subquery()
         first = (
             select(this.c.id)
-            .where(this.c.lane == lanes.c.lane, missed, *_unobstructed())
+            .where(this.c.lane == lanes.c.lane, missed, _in_turn())
             .order_by(this.c.due_at)
             .limit(LANE_WIDTH)
             .lateral()
         )
-        return len(due.hint_again(tx, WEBHOOK, select(first.c.id).select_from(lanes.join(first, true()))))
+        of_each = select(first.c.id).select_from(lanes.join(first, true())).where(_has_room(lanes.c.lane))
+        return len(due.hint_again(tx, WEBHOOK, tx.conn.execute(of_each.limit(due.SWEEP_LIMIT)).scalars().all()))
 
 
 def _unobstructed() -> tuple[ColumnElement[bool], ...]:
-    """No earlier message about the same pause still waits in the lane, and the lane has room."""
+    return _in_turn(), _has_room(webhook_deliveries.c.lane)
+
+
+def _in_turn() -> ColumnElement[bool]:
+    """No earlier message about the same pause still waits in the lane."""
     this, earlier = webhook_deliveries, webhook_deliveries.alias("earlier")
     # Not as EXISTS, which would become a join with the whole lane; and the lane not as a bare column: in a table
-    # without statistics yet PostgreSQL would go through all of it for each row, not through the few about one pause.
+    # without statistics yet PostgreSQL would go through all of it for each row, and not through the pause's few.
     waits = (
         select(earlier.c.seq)
         .where(earlier.c.pause_id == this.c.pause_id, earlier.c.lane.concat("") == this.c.lane)
@@ -113,7 +119,11 @@ def _unobstructed() -> tuple[ColumnElement[bool], ...]:
         .limit(1)
         .scalar_subquery()
     )
-    return waits.is_(None), _under_way(this.c.lane) < LANE_WIDTH
+    return waits.is_(None)
+
+
+def _has_room(lane: ColumnElement[str]) -> ColumnElement[bool]:
+    return _under_way(lane) < LANE_WIDTH
 
 
 def _under_way(lane: ColumnElement[str]) -> ScalarSelect[int]:

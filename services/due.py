@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from uuid import UUID, uuid4
 
-from sqlalchemy import ColumnElement, Select, Table, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, Table, and_, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from models.due import worker_heartbeats
@@ -73,16 +73,11 @@ def renew(store: Store, leases: Iterable[Lease]) -> None:
             )
 
 
-def hint_again(tx: Tx, kind: str, missed: Select[tuple[UUID]]) -> Sequence[UUID]:
-    """Hint at rows that are due and that no one seems to have heard of: at most `SWEEP_LIMIT`, the oldest first."""
+def hint_again(tx: Tx, kind: str, overlooked_ids: Sequence[UUID]) -> Sequence[UUID]:
+    """Hint at those of these rows that are still overlooked; the others another sweep has seen in the meantime."""
     table = TABLES[kind]
-    free = (
-        select(table.c.id)
-        .where(table.c.id.in_(missed), overlooked(tx, table))
-        .order_by(table.c.hint_at)
-        .limit(SWEEP_LIMIT)
-        .with_for_update(skip_locked=True)
-    )
+    still = table.c.id.in_(overlooked_ids), overlooked(tx, table)
+    free = select(table.c.id).where(*still).with_for_update(skip_locked=True)
     return _hint(tx, kind, table.c.id.in_(free))
 
 
@@ -92,7 +87,7 @@ def overlooked(tx: Tx, table: Table) -> ColumnElement[bool]:
 
 
 def hint_came_to_nothing(tx: Tx, kind: str, id_: UUID) -> None:
-    """Something was in the row's way. Whoever clears it, or the next sweep, shall not believe a hint still on its way."""
+    """Something was in the row's way: whoever clears it, or the next sweep, shall hint at it again."""
     table = TABLES[kind]
     # The hint of the commit needs no such note: `hint_at` is near enough as it is.
     told = table.c.id == id_, table.c.hint_at > tx.now + HINT_GRACE, claimable(table)
