@@ -56,6 +56,11 @@ def test_another_revision(store: Store) -> None:
     assert readiness(store, "9999") == Readiness(True, False, 0)
 
 
+def test_newer_migration(store: Store) -> None:
+    """While a new version is rolled out, the old processes go on serving on the tables that it has added to."""
+    assert readiness(store, "0000").migrated
+
+
 def test_nothing_was_ever_migrated(empty: Store) -> None:
     assert readiness(empty, "0001") == Readiness(True, False, 0)
 
