@@ -14,7 +14,7 @@ from domain.webhook import DeliveryStatus, restart
 from models.webhooks import delivery_values, webhook_attempts, webhook_deliveries, webhook_endpoints, webhook_messages
 from services.due import HINT_GRACE
 from services.outbox import WEBHOOK, is_endpoints_lane
-from services.paging import Page, Slice, cut
+from services.paging import Page, Slice, newest_first
 from services.transaction import Hint, Store, Tx
 
 # Deliveries that one recover brings back; it answers how many, and is called again for more.
@@ -32,13 +32,7 @@ class DeliveryFilter:
 def list_deliveries(store: Store, by: Principal, wanted: DeliveryFilter, page: Page) -> Slice[dict[str, Any]]:
     """Newest first."""
     query = _deliveries().where(*_scope(by), *_conditions(wanted))
-    if page.after is not None:
-        query = query.where(webhook_deliveries.c.id < page.after)
-    query = query.order_by(webhook_deliveries.c.id.desc()).limit(page.limit + 1).offset(page.offset)
-    with store.reading() as conn:
-        rows = conn.execute(query).mappings().all()
-    found = cut(rows, page, lambda row: row["id"])
-    return Slice([_document(row) for row in found.items], page, found.next_after)
+    return newest_first(store, query, webhook_deliveries.c.id, page, _document)
 
 
 def get_delivery(store: Store, by: Principal, delivery_id: str) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from domain.webhook import DeliveryStatus, header_faults
 from models.webhooks import webhook_deliveries, webhook_endpoints
 from services.idempotency import Once, Repeated, recall, remember
 from services.outbox import Message, send, target_of
-from services.paging import Page, Slice, cut
+from services.paging import Page, Slice, newest_first
 from services.signing import current, rotate
 from services.transaction import Store, Tx
 
@@ -55,13 +55,7 @@ def create_endpoint(store: Store, by: Principal, new: EndpointChange, once: Once
 
 def list_endpoints(store: Store, by: Principal, page: Page) -> Slice[dict[str, Any]]:
     query = select(webhook_endpoints).where(*_scope(by))
-    if page.after is not None:
-        query = query.where(webhook_endpoints.c.id < page.after)
-    query = query.order_by(webhook_endpoints.c.id.desc()).limit(page.limit + 1).offset(page.offset)
-    with store.reading() as conn:
-        rows = conn.execute(query).mappings().all()
-    found = cut(rows, page, lambda row: row["id"])
-    return Slice([_document(row) for row in found.items], page, found.next_after)
+    return newest_first(store, query, webhook_endpoints.c.id, page, _document)
 
 
 def get_endpoint(store: Store, by: Principal, endpoint_id: str) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from domain.document import instant, instant_or_none
 from domain.errors import Fault, Forbidden, Invalid, NotFound
 from models.keys import api_keys, principal_of
 from services.idempotency import Once, Repeated, recall, remember
-from services.paging import Page, Slice, cut
+from services.paging import Page, Slice, newest_first
 from services.transaction import Store, Tx
 
 PREFIX = "hitl_"
@@ -53,13 +53,7 @@ def create_key(store: Store, by: Principal, new: NewKey, once: Once | None) -> t
 
 def list_keys(store: Store, by: Principal, page: Page) -> Slice[dict[str, Any]]:
     query = select(api_keys).where(*_scope(by))
-    if page.after is not None:
-        query = query.where(api_keys.c.id < page.after)
-    query = query.order_by(api_keys.c.id.desc()).limit(page.limit + 1).offset(page.offset)
-    with store.reading() as conn:
-        rows = conn.execute(query).mappings().all()
-    found = cut(rows, page, lambda row: row["id"])
-    return Slice([_document(row) for row in found.items], page, found.next_after)
+    return newest_first(store, query, api_keys.c.id, page, _document)
 
 
 def revoke_key(store: Store, by: Principal, key_id: str) -> dict[str, Any]:

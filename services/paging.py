@@ -1,9 +1,13 @@
 """Lists: a page of at most `limit` items, newest first, continued by offset or by cursor."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 from uuid import UUID
+
+from sqlalchemy import Column, RowMapping, Select
+
+from services.transaction import Store
 
 Item = TypeVar("Item")
 
@@ -26,8 +30,15 @@ class Slice(Generic[Item]):
     next_after: UUID | None
 
 
-def cut(found: Sequence[Item], page: Page, id_of: Callable[[Item], UUID]) -> Slice[Item]:
-    """`found` is one more than the limit when there are more: that one is only a sign."""
-    items = list(found[: page.limit])
-    more = len(found) > page.limit
-    return Slice(items, page, id_of(items[-1]) if more else None)
+def newest_first(
+    store: Store, query: Select[Any], id_: Column[UUID], page: Page, item: Callable[[RowMapping], Item]
+) -> Slice[Item]:
+    """The page of what `query` finds; `id_` is the column of ids, which sort by time."""
+    if page.after is not None:
+        query = query.where(id_ < page.after)
+    # One more than asked for: that one is only a sign that there are more.
+    query = query.order_by(id_.desc()).limit(page.limit + 1).offset(page.offset)
+    with store.reading() as conn:
+        rows = conn.execute(query).mappings().all()
+    shown = rows[: page.limit]
+    return Slice([item(row) for row in shown], page, shown[-1][id_.name] if len(rows) > page.limit else None)

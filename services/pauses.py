@@ -18,7 +18,7 @@ from domain.pause import Actor, Approve, Cancel, Command, Pause, Reject, Status,
 from models.pauses import pause_of, pauses, values
 from services.idempotency import Once, Repeated, recall, remember
 from services.outbox import announce
-from services.paging import Page, Slice, cut
+from services.paging import Page, Slice, newest_first
 from services.transaction import Store, Tx
 
 # Pauses that one transaction expires: few enough to hold their locks for well under a second.
@@ -64,12 +64,7 @@ def get_pause(store: Store, by: Principal, watch_id: str) -> Pause:
 def list_pauses(store: Store, by: Principal, wanted: Filter, page: Page) -> Slice[Pause]:
     """Newest first."""
     query = select(pauses).where(*_scope(by), *_conditions(wanted))
-    if page.after is not None:
-        query = query.where(pauses.c.id < page.after)
-    query = query.order_by(pauses.c.id.desc()).limit(page.limit + 1).offset(page.offset)
-    with store.reading() as conn:
-        found = [pause_of(row) for row in conn.execute(query).mappings()]
-    return cut(found, page, lambda pause: pause.id)
+    return newest_first(store, query, pauses.c.id, page, pause_of)
 
 
 def decide_pause(store: Store, by: Principal, watch_id: str, command: Approve | Reject | Cancel) -> dict[str, Any]:
