@@ -20,7 +20,9 @@ from domain.access import is_namespace
 from domain.url import check_url
 
 GIVEN = json.loads(os.environ["FUZZ"])
+# Endpoints listen in a namespace where no pauses are, or each of hundreds would hear of each of hundreds.
 NAMESPACE: str = GIVEN["namespace"]
+ENDPOINTS: str = GIVEN["endpoints"]
 # Nothing listens there: deliveries fail at once and do not leave this machine.
 NOWHERE = "http://127.0.0.1:9/hook"
 
@@ -48,7 +50,7 @@ def _resolved_pause() -> str:
 
 
 def _endpoint() -> str:
-    return _made(_admin, "/v1/webhooks/endpoints", url=NOWHERE, namespaces=[NAMESPACE])["id"]
+    return _made(_admin, "/v1/webhooks/endpoints", url=NOWHERE, namespaces=[ENDPOINTS])["id"]
 
 
 def _delivery() -> str:
@@ -77,7 +79,7 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
     if isinstance(case.query, dict):
         _steer_query(case.query)
     if isinstance(case.body, dict):
-        _steer_body(case.body)
+        _steer_body(case.body, case.operation.path)
 
 
 @functools.cache
@@ -92,11 +94,14 @@ def _steer_query(query: dict[str, Any]) -> None:
         query["wait"] = 1
 
 
-def _steer_body(body: dict[str, Any]) -> None:
+def _steer_body(body: dict[str, Any], path: str) -> None:
+    if path == "/api/pause":
+        # Without it an admin's goes to `default`, where these keys may not go.
+        body.setdefault("namespace", NAMESPACE)
     _steer_namespace(body)
     names = body.get("namespaces")
     if isinstance(names, list) and names and all(isinstance(name, str) and is_namespace(name) for name in names):
-        body["namespaces"] = [NAMESPACE]
+        body["namespaces"] = [ENDPOINTS]
     for name in ("url", "callbackUrl"):
         if isinstance(url := body.get(name), str) and _is_accepted(url):
             body[name] = NOWHERE

@@ -44,8 +44,10 @@ def test_every_answer_is_one_that_the_document_tells(
     tmp_path: Path,
 ) -> None:
     """Deterministic: the same cases in every run. Well-formed ids are exchanged for real ones (schemathesis_hooks)."""
-    keys = {name: _key(client_for(name)) for name in ("agent", "reviewer", "operator", "admin")}
-    given = {"url": stack.url, "namespace": namespace, "admin": keys["admin"], "agent": keys["agent"]}
+    both = [namespace, f"{namespace}-endpoints"]
+    keys = {name: _key(client_for(name, both)) for name in ("reviewer", "operator", "admin")}
+    keys["agent"] = _key(client_for("agent"))
+    given = {"url": stack.url, "namespace": namespace, "endpoints": both[1]} | keys
     environ = {
         **os.environ,
         "FUZZ": json.dumps(given),
