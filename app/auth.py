@@ -75,16 +75,16 @@ def _anonymous(request: Request) -> Principal:
         raise _unauthenticated("send Authorization: Bearer hitl_…")
     forwarded = any(name in request.headers for name in ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via"))
     origin = request.headers.get("Origin")
-    if forwarded or not _is_loopback(request.remote_addr) or not _is_local_url(f"//{request.host}"):
+    if forwarded or not _is_loopback(request.remote_addr) or not _is_local_name(request.host):
         raise _unauthenticated("requests without a key are answered only on this machine, under a loopback name")
-    if origin is not None and not _is_local_url(origin):
+    if origin is not None and origin != f"{request.scheme}://{request.host}":
         raise _unauthenticated("requests without a key are not answered for pages of other sites")
     return Principal("anonymous", "anonymous", Role(role), (ALL_NAMESPACES,))
 
 
-def _is_local_url(url: str) -> bool:
+def _is_local_name(host_and_port: str) -> bool:
     try:
-        host = urlsplit(url).hostname
+        host = urlsplit(f"//{host_and_port}").hostname
     except ValueError:
         return False
     return host == "localhost" or _is_loopback(host)
