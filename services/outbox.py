@@ -1,12 +1,13 @@
 """Tells the world of an event, inside the transaction that made it: wake-ups, and webhook deliveries as due rows."""
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from sqlalchemy import RowMapping, bindparam, insert, select
+from sqlalchemy import Insert, RowMapping, Select, Update, bindparam, insert, select
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import Text
 
@@ -53,13 +54,33 @@ def is_endpoints_lane(lane: str) -> bool:
     return "://" not in lane
 
 
-def announce(store: Store, tx: Tx, event: Event) -> None:
+def announcing(change: Insert | Update) -> Select[Any]:
+    """The change as one statement with the look at who is to be told: it takes one round trip instead of two.
+
+    Made once, for `announce`.
+
+    Endpoints that an admin switched off are left out. The others are locked against an admin's change until the commit:
+    a delivery to an endpoint that was deleted or disabled in between could not be stored, or would wait for nothing.
+    """
+    columns = webhook_endpoints.c
+    return (
+        select(columns.id, columns.url, columns.event_types, columns.enabled)
+        .where(
+            columns.namespaces.overlap(bindparam("told_namespaces", type_=ARRAY(Text))),
+            columns.enabled | columns.disabled_reason.is_not(None),
+        )
+        .with_for_update(key_share=True, read=True)
+        .add_cte(change.cte("change"))
+    )
+
+
+def announce(store: Store, tx: Tx, event: Event, change: Select[Any], values: Mapping[str, Any]) -> None:
+    """Make the change (of `announcing`, with its values) and record who is to be told of the event."""
     pause = event.pause
+    found = tx.conn.execute(change, {**values, "told_namespaces": [pause.namespace, ALL_NAMESPACES]}).mappings()
     if event.type != "pause.created":
         tx.wakes.append(pause.id)
-    targets = [
-        target_of(row) for row in _subscribers(tx, pause.namespace) if subscribes(row["event_types"], event.type)
-    ]
+    targets = [target_of(row) for row in found if subscribes(row["event_types"], event.type)]
     if pause.callback_url is not None and event.type in CALLBACK_TYPES:
         targets.append(Target(pause.callback_url, None))
     if targets:
@@ -83,27 +104,6 @@ def send(tx: Tx, message: Message, targets: list[Target]) -> list[UUID]:
 
 def target_of(endpoint: RowMapping) -> Target:
     return Target(endpoint["url"], endpoint["id"], disabled=not endpoint["enabled"])
-
-
-def _subscribers(tx: Tx, namespace: str) -> list[RowMapping]:
-    """Endpoints of the namespace, without those that an admin switched off.
-
-    Locked against an admin's change until the commit: a delivery to an endpoint that was deleted or disabled in
-    between could not be stored, or would wait for nothing.
-    """
-    found = tx.conn.execute(_SUBSCRIBERS, {"namespaces": [namespace, ALL_NAMESPACES]})
-    return list(found.mappings())
-
-
-# Built once, as it runs with every event.
-_SUBSCRIBERS = (
-    select(*(webhook_endpoints.c[name] for name in ("id", "url", "event_types", "enabled")))
-    .where(
-        webhook_endpoints.c.namespaces.overlap(bindparam("namespaces", type_=ARRAY(Text))),
-        webhook_endpoints.c.enabled | webhook_endpoints.c.disabled_reason.is_not(None),
-    )
-    .with_for_update(key_share=True, read=True)
-)
 
 
 def _delivery_row(tx: Tx, message: Message, message_id: UUID, target: Target) -> dict[str, Any]:

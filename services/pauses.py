@@ -17,7 +17,7 @@ from domain.errors import AlreadyResolved, Forbidden, NotFound
 from domain.pause import Actor, Approve, Cancel, Command, Pause, Reject, Status, Timeout, created, decide, honours
 from models.pauses import pause_of, pauses, values
 from services.idempotency import Once, Repeated, recall, remember
-from services.outbox import announce
+from services.outbox import announce, announcing
 from services.paging import Page, Slice, newest_first
 from services.transaction import Store, Tx
 
@@ -44,8 +44,7 @@ def create_pause(store: Store, by: Principal, draft: Draft, once: Once | None) -
         with store.transaction() as tx:
             recall(tx, draft.namespace, once)
             pause = pause_from(draft, tx.new_id(), by.id, tx.now, store.egress_allow)
-            tx.conn.execute(_INSERT, values(pause))
-            announce(store, tx, created(pause))
+            announce(store, tx, created(pause), _INSERT, _prefixed(values(pause)))
             answer = pause_document(pause, store.public_url)
             remember(tx, draft.namespace, once, answer)
     except Repeated as repeated:
@@ -107,11 +106,9 @@ def resolved_among(store: Store, waiting: Sequence[UUID]) -> list[UUID]:
 
 def _apply(store: Store, tx: Tx, pause: Pause, command: Command) -> Pause:
     changed, events = decide(pause, command, tx.now)
-    if events:
+    for event in events:
         columns = {name: value for name, value in values(changed).items() if name in _CHANGED_BY_DECISION}
-        tx.conn.execute(_RESOLVE, columns | {"pause_id": pause.id})
-        for event in events:
-            announce(store, tx, event)
+        announce(store, tx, event, _RESOLVE, _prefixed(columns) | {"pause_id": pause.id})
     return changed
 
 
@@ -131,8 +128,13 @@ _CHANGED_BY_DECISION = frozenset(
 
 
 # Built once: building a statement takes longer than running it.
-_INSERT = insert(pauses)
-_RESOLVE = update(pauses).where(pauses.c.id == bindparam("pause_id"), pauses.c.status == Status.PENDING.value)
+_NEW = {column.name: bindparam(f"new_{column.name}", type_=column.type) for column in pauses.columns}
+_INSERT = announcing(insert(pauses).values(_NEW))
+_RESOLVE = announcing(
+    update(pauses)
+    .where(pauses.c.id == bindparam("pause_id"), pauses.c.status == Status.PENDING.value)
+    .values({name: _NEW[name] for name in _CHANGED_BY_DECISION})
+)
 
 
 _ONE = select(pauses).where(
@@ -141,6 +143,11 @@ _ONE = select(pauses).where(
     or_(bindparam("only_by", type_=Text).is_(None), pauses.c.created_by == bindparam("only_by", type_=Text)),
 )
 _ONE_LOCKED = _ONE.with_for_update()
+
+
+def _prefixed(columns: dict[str, Any]) -> dict[str, Any]:
+    """As the statements call them: a parameter may not have the name of the column that it is for."""
+    return {f"new_{name}": value for name, value in columns.items()}
 
 
 def _visible(by: Principal, watch_id: str) -> dict[str, Any]:
