@@ -1,5 +1,8 @@
 """The HTTP edge. `create_app` is the only way in."""
 
+from collections.abc import Callable
+from typing import Any
+
 from flask import Flask, Response
 
 from app import metrics, problems, request_log
@@ -16,7 +19,7 @@ def create_app(deps: Deps) -> Flask:
     from app.openapi import build_api
     from app.pages import pages
 
-    app = Flask("sagahold", static_folder=None)
+    app = _Synchronous("sagahold", static_folder=None)
     app.extensions["sagahold"] = deps
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     # A slash more or less is another path: a redirect would lose a POST's body or its key.
@@ -31,6 +34,12 @@ def create_app(deps: Deps) -> Flask:
         api.register_blueprint(blueprint)
     app.register_blueprint(pages)
     return app
+
+
+class _Synchronous(Flask):
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """Nothing here is a coroutine; Flask would ask that of each function that a request goes through."""
+        return func
 
 
 def _secure(response: Response) -> Response:
