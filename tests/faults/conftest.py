@@ -1,0 +1,26 @@
+"""Fault tests break the stack that they run on: each module has one of its own, and leaves it whole after each test."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from cli.stack import Stack
+from tests.conftest import LOOPBACK
+from tests.faults.scene import Scene
+
+
+@pytest.fixture(scope="module")
+def fragile() -> Iterator[Stack]:
+    with tempfile.TemporaryDirectory() as folder, Stack(Path(folder), environ=LOOPBACK, say=print) as stack:
+        yield stack
+        import shutil
+
+        shutil.rmtree("/tmp/lab/faults-logs", ignore_errors=True)
+
+
+@pytest.fixture
+def scene(fragile: Stack) -> Iterator[Scene]:
+    with Scene(fragile) as scene:
+        yield scene

@@ -1,0 +1,73 @@
+"""Workers and beat that die, freeze or are told to end, with work in their hands."""
+
+import os
+import signal
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from tests.faults.scene import Scene, until
+
+
+def test_a_killed_workers_delivery_is_made_by_another(scene: Scene) -> None:
+    """Its lease runs out, a sweep hints again, and the receiver sees the same webhook-id once more."""
+    scene.hold_first()
+    scene.decide(scene.pause())
+    scene.until_held()
+    scene.stack.kill("worker", signal.SIGKILL)
+    scene.truth.settle()
+    assert sent_again(scene)
+
+
+def test_a_frozen_workers_late_result_is_dropped(scene: Scene) -> None:
+    """It wakes up after its lease was given to another: what it says then must not count."""
+    log = scene.stack.log("worker")
+    scene.hold_first()
+    scene.decide(scene.pause())
+    scene.until_held()
+    # The receiver answers the frozen worker at once, so that it wakes up with a success in its hands.
+    freeze(scene.stack.pid("worker"))
+    scene.release.set()
+    other = scene.stack.add("worker")
+    try:
+        scene.truth.settle()
+    finally:
+        scene.stack.kill("worker", signal.SIGCONT)
+    until("it dropped its result", lambda: "superseded" in log.read_text())
+    assert sent_again(scene)
+    scene.truth.settle()
+    scene.stack.stop_process(other)
+
+
+def freeze(pid: int | None) -> None:
+    """When this returns, none of its threads runs any more."""
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    until("all threads stand still", lambda: set(states(pid)) == {"T"})
+
+
+def states(pid: int) -> Iterator[str]:
+    for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
+        yield stat.read_text().rpartition(") ")[2][0]
+
+
+def sent_again(scene: Scene) -> set[tuple[str, str]]:
+    """Path and webhook-id of what the receiver got more than once."""
+    sent = Counter((request.line, request.headers["webhook-id"]) for request in scene.receiver.requests)
+    return {message for message, times in sent.items() if times > 1}
+
+
+def test_time_runs_out_while_beat_and_workers_are_away(scene: Scene) -> None:
+    """Nobody is there to expire the pauses: it is made up for when they are back."""
+    for name in ("beat", "worker"):
+        scene.stack.stop_process(name, 0)
+    posted = [scene.pause(expiresIn=1, onTimeout=what) for what in ("expire", "reject", "approve") for _ in range(20)]
+    decided = scene.pause()
+    scene.decide(decided)
+    overdue = "status = 'pending' AND expires_at < now()"
+    until("their time has run out", lambda: scene.truth.count("pauses", overdue) == len(posted))
+    waiting = [scene.start(scene.outcome, watch_id) for watch_id in posted]
+    for name in ("worker", "beat"):
+        scene.stack.start_process(name)
+    assert {job.result() for job in waiting} == {"expired", "rejected", "approved"}
+    scene.truth.settle()
