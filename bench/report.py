@@ -110,7 +110,8 @@ def _targets(targets: list[Target]) -> Table:
 
 
 def _circumstance(at: dict[str, Any]) -> str:
-    return ", ".join(f"{value:,} {name}" if isinstance(value, int) else str(value) for name, value in at.items())
+    said = (f"{value:,} {name}" if isinstance(value, int) else str(value) for name, value in at.items())
+    return "1 client" if at == {"clients": 1} else ", ".join(said)
 
 
 def _number(value: float | None) -> str:
