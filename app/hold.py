@@ -7,6 +7,7 @@ from flask import g, request
 
 from app.auth import authorize
 from app.deps import deps
+from domain import ids
 from domain.access import Permission
 from domain.pause import Pause, Status
 from services.pauses import get_pause
@@ -14,16 +15,16 @@ from services.pauses import get_pause
 
 def hold(watch_id: str, seconds: float) -> tuple[Pause, bool]:
     """The pause as it is when the wait is over; False when there was no room to wait."""
-    waker, until = deps().waker, time.monotonic() + seconds
-    pause = get_pause(deps().store, g.principal, watch_id)
-    if seconds == 0 or pause.status is not Status.PENDING:
-        return pause, True
+    id_ = ids.parse(ids.WATCH, watch_id)
+    if seconds == 0 or id_ is None:
+        return get_pause(deps().store, g.principal, watch_id), True
     if not has_room():
-        return pause, False
-    with waker.listening(pause.id) as changed:
-        # Looked at again after listening began: a change in between is not missed.
+        return get_pause(deps().store, g.principal, watch_id), False
+    until = time.monotonic() + seconds
+    with deps().waker.listening(id_) as changed:
+        # Read only after listening began: a change in between is not missed.
         pause = get_pause(deps().store, g.principal, watch_id)
-        while pause.status is Status.PENDING and not waker.stopped and (left := until - time.monotonic()) > 0:
+        while pause.status is Status.PENDING and not deps().waker.stopped and (left := until - time.monotonic()) > 0:
             if changed.wait(left):
                 changed.clear()
                 pause = get_pause(deps().store, g.principal, watch_id)

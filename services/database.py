@@ -15,8 +15,9 @@ STATEMENT_TIMEOUT_MS = 10_000
 LOCK_TIMEOUT_MS = 5_000
 IDLE_IN_TRANSACTION_TIMEOUT_MS = 30_000
 CONNECT_TIMEOUT_SECONDS = 3
-# How long a request waits for a free connection before it is told to come back (503).
-POOL_TIMEOUT_SECONDS = 5
+# How long a request waits for a free connection before it is told to come back (503). When 1,000 held requests are
+# woken at once, the last one's turn comes after seconds.
+POOL_TIMEOUT_SECONDS = 10
 # SQLSTATEs, or their classes, of what is neither the caller's mistake nor ours: connection lost, server stopped or
 # full, statement or lock took too long.
 _PASSING_STATES = ("08", "57", "53", "55P03")
