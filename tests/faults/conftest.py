@@ -15,9 +15,6 @@ from tests.faults.scene import Scene
 def fragile() -> Iterator[Stack]:
     with tempfile.TemporaryDirectory() as folder, Stack(Path(folder), environ=LOOPBACK, say=print) as stack:
         yield stack
-        import shutil
-
-        shutil.rmtree("/tmp/lab/faults-logs", ignore_errors=True)
 
 
 @pytest.fixture
