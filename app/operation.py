@@ -33,8 +33,7 @@ class StrictParser(FlaskParser):
         self.DEFAULT_UNKNOWN_BY_LOCATION = {"json": "raise", "query": "raise"}
 
     def load_json(self, req: Any, schema: Schema) -> Any:
-        required = any(field.required for field in schema.fields.values())
-        return read_json(req, required=required)
+        return read_json(req, required=_has_required(schema))
 
     def load_querystring(self, req: Any, schema: Schema) -> Any:
         found = [fault for name, value in req.args.items(multi=True) for fault in json_value.text_faults(value, name)]
