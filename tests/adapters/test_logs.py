@@ -1,12 +1,14 @@
 """Logs: one JSON object a line, whatever is in it."""
 
+import io
 import json
 import logging
+import threading
 from collections.abc import Iterator
 
 import pytest
 
-from adapters.logs import log_as_json, trace_id
+from adapters.logs import Gathering, log_as_json, trace_id
 
 log = logging.getLogger("test.logs")
 
@@ -52,5 +54,61 @@ def test_the_trace_of_the_request_is_in_every_line(capsys: pytest.CaptureFixture
 def test_set_up_twice_logs_once(capsys: pytest.CaptureFixture[str]) -> None:
     log_as_json("INFO")
     log_as_json("INFO")
-    log.info("once")
+    log.warning("once")
     assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+class Slow(io.StringIO):
+    """Says when it was written to, and how often."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written = threading.Event()
+        self.writes = 0
+
+    def write(self, text: str) -> int:
+        count = super().write(text)
+        self.writes += 1
+        self.written.set()
+        return count
+
+
+def test_good_news_is_written_together() -> None:
+    """Soon, in order, and with fewer writes than lines."""
+    stream = Slow()
+    handler = Gathering(stream)
+    for number in range(100):
+        handler.handle(logging.makeLogRecord({"msg": f"line {number}", "levelno": logging.INFO}))
+    assert stream.written.wait(10)
+    handler.flush()
+    assert stream.getvalue().splitlines() == [f"line {number}" for number in range(100)]
+    assert stream.writes < 100
+
+
+def test_bad_news_is_written_at_once_after_what_came_before() -> None:
+    stream = Slow()
+    handler = Gathering(stream)
+    handler.handle(logging.makeLogRecord({"msg": "before", "levelno": logging.INFO}))
+    handler.handle(logging.makeLogRecord({"msg": "warning", "levelno": logging.WARNING}))
+    assert stream.getvalue() == "before\nwarning\n"
+
+
+def test_no_line_is_lost_between_threads() -> None:
+    """Of many that write at once, while others flush."""
+    stream = Slow()
+    handler = Gathering(stream)
+
+    def write(who: int) -> None:
+        for number in range(200):
+            level = logging.WARNING if number % 10 == 0 else logging.INFO
+            handler.handle(logging.makeLogRecord({"msg": f"{who} {number}", "levelno": level}))
+
+    threads = [threading.Thread(target=write, args=(who,)) for who in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    handler.flush()
+    assert sorted(stream.getvalue().splitlines()) == sorted(
+        f"{who} {number}" for who in range(8) for number in range(200)
+    )
