@@ -3,10 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
-from flask import Flask, Response
+from flask import Flask
 
-from app import metrics, problems, request_log
+from app import problems
 from app.deps import Deps
+from app.every_answer import every_answer
 
 MAX_BODY_BYTES = 1024 * 1024
 
@@ -25,9 +26,7 @@ def create_app(deps: Deps) -> Flask:
     # A slash more or less is another path: a redirect would lose a POST's body or its key.
     app.url_map.strict_slashes = True
     app.url_map.merge_slashes = False
-    request_log.install(app)
-    metrics.count(app)
-    app.after_request(_secure)
+    app.wsgi_app = every_answer(app.wsgi_app)  # type: ignore[assignment, method-assign]
     problems.install(app)
     api = build_api(app)
     for blueprint in (pauses, webhooks, keys, operations):
@@ -40,12 +39,3 @@ class _Synchronous(Flask):
     def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
         """Nothing here is a coroutine; Flask would ask that of each function that a request goes through."""
         return func
-
-
-def _secure(response: Response) -> Response:
-    headers = response.headers
-    headers.setdefault("X-Content-Type-Options", "nosniff")
-    headers.setdefault("Cache-Control", "no-store")
-    headers.setdefault("Referrer-Policy", "no-referrer")
-    headers.setdefault("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
-    return response

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from flask import Request, g
 
 from app.deps import deps
+from app.every_answer import KEY_ID
 from app.problems import EdgeError
 from domain.access import ALL_NAMESPACES, Permission, Principal, Role
 from domain.errors import Forbidden
@@ -23,6 +24,7 @@ def authorize(request: Request, permission: Permission) -> Principal:
     _refuse_key_in_url(request)
     principal = _identify(request)
     g.principal = principal
+    request.environ[KEY_ID] = principal.id
     if not principal.may(permission):
         raise Forbidden(f"a key with the role {principal.role} may not do this")
     return principal
@@ -58,6 +60,8 @@ def _unauthenticated(detail: str) -> EdgeError:
 
 
 def _refuse_key_in_url(request: Request) -> None:
+    if not request.query_string:
+        return
     for name, value in request.args.items(multi=True):
         if name.lower() in _KEY_PARAMETERS or _KEY.search(value):
             detail = "a key in a URL ends up in logs: send it as Authorization: Bearer hitl_…, and revoke this one"

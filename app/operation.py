@@ -5,12 +5,13 @@ import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import wraps
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flask import Response, request
 from flask_smorest import Blueprint
 from marshmallow import Schema, ValidationError
 from webargs.flaskparser import FlaskParser
+from werkzeug.datastructures import Headers
 
 from app.auth import authorize
 from app.json_body import read_json
@@ -20,6 +21,9 @@ from domain import json_value
 from domain.access import Permission
 from domain.errors import Fault, Invalid
 from services.idempotency import Once
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
 
 _REPLAYED = ("Idempotent-Replayed",)
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{8,128}")
@@ -130,9 +134,18 @@ def once() -> Once | None:
     return Once(key, hashlib.sha256(said.encode("utf-8", "replace")).digest())
 
 
+# One for all: `json.dumps` makes a new one each time.
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+class _Answer(Response):
+    def get_wsgi_headers(self, environ: "WSGIEnvironment") -> Headers:
+        """As they are: a Location is a whole URL of ours already, which werkzeug would take apart to look."""
+        return super().get_wsgi_headers(environ) if self.status_code == 304 else self.headers
+
+
 def answer(document: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    text = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
-    return Response(text, status, headers, content_type="application/json")
+    return _Answer(_encode(document), status, headers, content_type="application/json")
 
 
 def created(document: Any, replayed: bool, location: str | None = None) -> Response:
