@@ -1,6 +1,7 @@
 """Reading JSON strictly: what another reader would see differently, or not at all, is refused with its place."""
 
 import json
+import math
 from itertools import islice
 from typing import Any, NoReturn
 
@@ -34,23 +35,49 @@ def read_json(request: Request, *, required: bool) -> Any:
         return {}
     if request.mimetype != "application/json":
         raise EdgeError(415, "UNSUPPORTED_MEDIA_TYPE", "send the body as JSON, with Content-Type: application/json")
-    value = _parse(raw)
-    if found := list(islice(json_value.faults(value, ""), MAX_FAULTS)):
+    reader = _Reader()
+    value = reader.read(raw)
+    if reader.suspicious and (found := list(islice(json_value.faults(value, ""), MAX_FAULTS))):
         raise Invalid(found)
     return value
 
 
-def _parse(raw: bytes) -> Any:
-    try:
-        return json.loads(raw.decode("utf-8"), object_pairs_hook=_object, parse_int=_integer, parse_constant=float)
-    except UnicodeDecodeError as error:
-        _malformed(f"the body is not UTF-8 (byte {error.start})")
-    except json.JSONDecodeError as error:
-        _malformed(f"the body is not JSON: {error.msg} (line {error.lineno}, column {error.colno})")
-    except _DuplicateKey as error:
-        raise Invalid([Fault(str(error), "stands twice in one object: readers disagree on which one counts")]) from None
-    except RecursionError:
-        raise Invalid([Fault("", f"is nested deeper than {json_value.MAX_DEPTH} levels")]) from None
+class _Reader:
+    """Parses, and notes on the way whether `json_value.faults` may find any: looking takes as long as parsing."""
+
+    def __init__(self) -> None:
+        self.suspicious = False
+
+    def read(self, raw: bytes) -> Any:
+        # An escape is the only way to write a NUL or a lone surrogate.
+        self.suspicious = b"\\u" in raw or raw.count(b"{") + raw.count(b"[") > json_value.MAX_DEPTH
+        try:
+            return json.loads(
+                raw.decode("utf-8"),
+                object_pairs_hook=_object,
+                parse_int=self._integer,
+                parse_float=self._float,
+                parse_constant=self._float,
+            )
+        except UnicodeDecodeError as error:
+            _malformed(f"the body is not UTF-8 (byte {error.start})")
+        except json.JSONDecodeError as error:
+            _malformed(f"the body is not JSON: {error.msg} (line {error.lineno}, column {error.colno})")
+        except _DuplicateKey as error:
+            fault = Fault(str(error), "stands twice in one object: readers disagree on which one counts")
+            raise Invalid([fault]) from None
+        except RecursionError:
+            raise Invalid([Fault("", f"is nested deeper than {json_value.MAX_DEPTH} levels")]) from None
+
+    def _integer(self, digits: str) -> int | float:
+        value = int(digits) if len(digits) <= MAX_DIGITS else float("inf")
+        self.suspicious |= abs(value) > json_value.MAX_INTEGER
+        return value
+
+    def _float(self, text: str) -> float:
+        value = float(text)
+        self.suspicious |= not math.isfinite(value)
+        return value
 
 
 def _malformed(detail: str) -> NoReturn:
@@ -58,13 +85,12 @@ def _malformed(detail: str) -> NoReturn:
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    found = dict(pairs)
+    if len(found) == len(pairs):
+        return found
+    found = {}
     for name, value in pairs:
         if name in found:
             raise _DuplicateKey(name[:200].encode("utf-8", "replace").decode())
         found[name] = value
     return found
-
-
-def _integer(digits: str) -> int | float:
-    return int(digits) if len(digits) <= MAX_DIGITS else float("inf")

@@ -13,14 +13,10 @@ _TAG = "^[^\\s,]{1,64}$"
 _STATUSES = [str(status) for status in Status]
 
 
-def _object(**kwargs: Any) -> fields.Dict:
-    return fields.Dict(keys=fields.String(), **kwargs)
-
-
 class PauseDraftSchema(Schema):
     action = text(1, 500, required=True, metadata={"description": "what the agent wants to do"})
-    context = _object(allow_none=True, metadata={"description": "whatever helps the reviewer"})
-    arguments = _object(
+    context = fields.Dict(allow_none=True, metadata={"description": "whatever helps the reviewer"})
+    arguments = fields.Dict(
         allow_none=True,
         metadata={"description": "exactly what will be executed; if present a reviewer may edit it"},
     )
@@ -39,8 +35,8 @@ class PauseDraftSchema(Schema):
     )
     expires_at = Instant(data_key="expiresAt", allow_none=True)
     on_timeout = one_of(OnTimeout, data_key="onTimeout", load_default=OnTimeout.EXPIRE)
-    review = _object(allow_none=True, metadata={"description": "review policy; for now only {approvals: 1}"})
-    response_schema = _object(
+    review = fields.Dict(allow_none=True, metadata={"description": "review policy; for now only {approvals: 1}"})
+    response_schema = fields.Dict(
         data_key="responseSchema",
         allow_none=True,
         metadata={"description": "JSON Schema of what the approver must answer"},
@@ -50,7 +46,7 @@ class PauseDraftSchema(Schema):
     tags = ShortList(
         fields.String(validate=matches(_TAG, "1 to 64 characters without blanks and commas")), 0, 20, load_default=[]
     )
-    metadata = _object(allow_none=True, metadata={"description": "yours; comes back as it is"})
+    metadata = fields.Dict(allow_none=True, metadata={"description": "yours; comes back as it is"})
 
     @validates_schema
     def _one_expiry(self, data: dict[str, Any], **_: Any) -> None:
@@ -73,7 +69,7 @@ class RejectSchema(Schema):
 
 class ApproveSchema(RejectSchema):
     decision = fields.String(load_default="approve", validate=validate.OneOf(["approve", "reject"]))
-    arguments = _object(
+    arguments = fields.Dict(
         allow_none=True, validate=small, metadata={"description": "execute this instead of what the agent posted"}
     )
 
@@ -115,15 +111,15 @@ class DecisionSchema(Schema):
     decidedByName = fields.String(required=True)
     decidedAt = fields.AwareDateTime(required=True)
     comment = fields.String(required=True, allow_none=True)
-    arguments = _object(required=True, allow_none=True, metadata={"description": "exactly what was approved"})
+    arguments = fields.Dict(required=True, allow_none=True, metadata={"description": "exactly what was approved"})
     response = fields.Raw(required=True, allow_none=True)
     votes = fields.List(fields.Nested(VoteSchema), required=True)
 
 
 class AgentContextSchema(Schema):
     action = fields.String(required=True)
-    context = _object(required=True)
-    arguments = _object(required=True, allow_none=True)
+    context = fields.Dict(required=True)
+    arguments = fields.Dict(required=True, allow_none=True)
 
 
 class PauseSchema(Schema):
@@ -138,13 +134,13 @@ class PauseSchema(Schema):
     resolvedAt = fields.AwareDateTime(required=True, allow_none=True)
     agentContext = fields.Nested(AgentContextSchema, required=True)
     decision = fields.Nested(DecisionSchema, required=True, allow_none=True)
-    review = _object(required=True)
-    responseSchema = _object(required=True, allow_none=True)
+    review = fields.Dict(required=True)
+    responseSchema = fields.Dict(required=True, allow_none=True)
     revision = fields.Integer(required=True)
     argumentsDigest = fields.String(required=True, allow_none=True)
     priority = fields.Integer(required=True)
     tags = fields.List(fields.String(), required=True)
-    metadata = _object(required=True)
+    metadata = fields.Dict(required=True)
     callbackUrl = fields.String(required=True, allow_none=True)
     statusUrl = fields.String(required=True)
     reviewUrl = fields.String(required=True)
