@@ -20,7 +20,8 @@ from app.deps import Deps
 from app.key_cache import KeyCache
 from services.database import open_engine
 from services.keys import authenticate
-from services.pauses import resolved_among
+from services.pauses import create_pauses, resolved_among
+from services.together import Together
 from services.transaction import Store
 from tasks.app import app as _celery  # noqa: F401  (hints go through the current Celery app)
 from tasks.hints import send_hint
@@ -47,6 +48,7 @@ def build() -> Flask:
     return create_app(
         Deps(
             store=store,
+            creations=Together(lambda wishes: create_pauses(store, wishes)),
             waker=waker,
             keys=KeyCache(lambda hash_: authenticate(store, hash_)),
             anonymous_role=settings.anonymous_role,

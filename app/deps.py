@@ -8,6 +8,8 @@ from flask import current_app
 
 from adapters.wake import Waker
 from app.key_cache import KeyCache
+from services.pauses import Created, Creation
+from services.together import Together
 from services.transaction import Store
 
 
@@ -15,6 +17,7 @@ from services.transaction import Store
 class Deps:
     """
     Attributes:
+        creations: creates pauses, those of concurrent requests in one transaction.
         anonymous_role: requests without a key act with it (loopback only); None refuses them.
         pause_expires_in: seconds after which a pause expires that does not say when.
         max_waiters: requests that this process holds at once.
@@ -23,6 +26,7 @@ class Deps:
     """
 
     store: Store
+    creations: Together[Creation, Created]
     waker: Waker
     keys: KeyCache
     anonymous_role: str | None

@@ -1,7 +1,7 @@
 """Tells the world of an event, inside the transaction that made it: wake-ups, and webhook deliveries as due rows."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -64,7 +64,7 @@ def announcing(change: Insert | Update) -> Select[Any]:
     """
     columns = webhook_endpoints.c
     return (
-        select(columns.id, columns.url, columns.event_types, columns.enabled)
+        select(columns.id, columns.url, columns.event_types, columns.namespaces, columns.enabled)
         .where(
             columns.namespaces.overlap(bindparam("told_namespaces", type_=ARRAY(Text))),
             columns.enabled | columns.disabled_reason.is_not(None),
@@ -74,18 +74,25 @@ def announcing(change: Insert | Update) -> Select[Any]:
     )
 
 
-def announce(store: Store, tx: Tx, event: Event, change: Select[Any], values: Mapping[str, Any]) -> None:
-    """Make the change (of `announcing`, with its values) and record who is to be told of the event."""
-    pause = event.pause
-    found = tx.conn.execute(change, {**values, "told_namespaces": [pause.namespace, ALL_NAMESPACES]}).mappings()
-    if event.type != "pause.created":
-        tx.wakes.append(pause.id)
-    targets = [target_of(row) for row in found if subscribes(row["event_types"], event.type)]
-    if pause.callback_url is not None and event.type in CALLBACK_TYPES:
-        targets.append(Target(pause.callback_url, None))
-    if targets:
-        body = json.dumps(event_document(event, store.public_url), ensure_ascii=False, separators=(",", ":"))
-        send(tx, Message(pause.namespace, event.type, body, pause.id), targets)
+def announce(store: Store, tx: Tx, events: Sequence[Event], change: Select[Any], values: Mapping[str, Any]) -> None:
+    """Make the change (of `announcing`, with its values) and record who is to be told of the events."""
+    told = sorted({event.pause.namespace for event in events} | {ALL_NAMESPACES})
+    endpoints = tx.conn.execute(change, {**values, "told_namespaces": told}).mappings().all()
+    for event in events:
+        pause = event.pause
+        if event.type != "pause.created":
+            tx.wakes.append(pause.id)
+        targets = [target_of(row) for row in endpoints if _hears(row, event)]
+        if pause.callback_url is not None and event.type in CALLBACK_TYPES:
+            targets.append(Target(pause.callback_url, None))
+        if targets:
+            body = json.dumps(event_document(event, store.public_url), ensure_ascii=False, separators=(",", ":"))
+            send(tx, Message(pause.namespace, event.type, body, pause.id), targets)
+
+
+def _hears(endpoint: RowMapping, event: Event) -> bool:
+    wide = ALL_NAMESPACES in endpoint["namespaces"] or event.pause.namespace in endpoint["namespaces"]
+    return wide and subscribes(endpoint["event_types"], event.type)
 
 
 def send(tx: Tx, message: Message, targets: list[Target]) -> list[UUID]:

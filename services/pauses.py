@@ -6,16 +6,17 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Boolean, Text, any_, bindparam, insert, or_, select, update
+from sqlalchemy import Boolean, Text, any_, bindparam, or_, select, update
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from domain import ids
 from domain.access import Principal, Role
 from domain.document import pause_document
 from domain.draft import Draft, pause_from
-from domain.errors import AlreadyResolved, Forbidden, NotFound
+from domain.errors import AlreadyResolved, Forbidden, NotFound, Refusal
 from domain.pause import Actor, Approve, Cancel, Command, Pause, Reject, Status, Timeout, created, decide, honours
 from models.pauses import pause_of, pauses, values
+from models.records import as_records, insert_records
 from services.idempotency import Once, Repeated, recall, remember
 from services.outbox import announce, announcing
 from services.paging import Page, Slice, newest_first
@@ -36,20 +37,59 @@ class Filter:
     created_before: datetime | None = None
 
 
-def create_pause(store: Store, by: Principal, draft: Draft, once: Once | None) -> tuple[dict[str, Any], bool]:
-    """The new pause's document, and False; or the stored answer to the same request before, and True."""
-    if not by.sees(draft.namespace):
+@dataclass(frozen=True, slots=True)
+class Creation:
+    """One caller's wish for a pause."""
+
+    by: Principal
+    draft: Draft
+    once: Once | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Created:
+    """The new pause's document; or, repeated, the stored answer to the same request before."""
+
+    document: dict[str, Any]
+    repeated: bool = False
+
+
+def create_pauses(store: Store, wishes: Sequence[Creation]) -> list[Created | Exception]:
+    """All in one transaction. What became of each wish, in their order: who may not, or wants nonsense, gets none."""
+    outcomes: dict[int, Created | Exception] = {}
+    new: list[Pause] = []
+    with store.transaction() as tx:
+        # In the order of their keys: two processes that wait for each other's keys would wait for ever.
+        for place in sorted(range(len(wishes)), key=lambda i: _key_of(wishes[i])):
+            try:
+                pause = _new_pause(store, tx, wishes[place])
+            except Repeated as repeated:
+                outcomes[place] = Created(repeated.answer, repeated=True)
+            except Refusal as refusal:
+                outcomes[place] = refusal
+            else:
+                new.append(pause)
+                outcomes[place] = Created(pause_document(pause, store.public_url))
+        if new:
+            rows = as_records(values(pause) for pause in new)
+            announce(store, tx, [created(pause) for pause in new], _INSERT, {"records": rows})
+    return [outcomes[place] for place in range(len(wishes))]
+
+
+def _key_of(wish: Creation) -> tuple[str, str]:
+    return (wish.draft.namespace, wish.once.key) if wish.once else ("", "")
+
+
+def _new_pause(store: Store, tx: Tx, wish: Creation) -> Pause:
+    """Not yet stored, but its answer is, where the request has an Idempotency-Key."""
+    draft = wish.draft
+    if not wish.by.sees(draft.namespace):
         raise Forbidden(f"this key has no access to the namespace {draft.namespace!r}")
-    try:
-        with store.transaction() as tx:
-            recall(tx, draft.namespace, once)
-            pause = pause_from(draft, tx.new_id(), by.id, tx.now, store.egress_allow)
-            announce(store, tx, created(pause), _INSERT, _prefixed(values(pause)))
-            answer = pause_document(pause, store.public_url)
-            remember(tx, draft.namespace, once, answer)
-    except Repeated as repeated:
-        return repeated.answer, True
-    return answer, False
+    recall(tx, draft.namespace, wish.once)
+    pause = pause_from(draft, tx.new_id(), wish.by.id, tx.now, store.egress_allow)
+    if wish.once is not None:
+        remember(tx, draft.namespace, wish.once, pause_document(pause, store.public_url))
+    return pause
 
 
 def get_pause(store: Store, by: Principal, watch_id: str) -> Pause:
@@ -108,7 +148,7 @@ def _apply(store: Store, tx: Tx, pause: Pause, command: Command) -> Pause:
     changed, events = decide(pause, command, tx.now)
     for event in events:
         columns = {name: value for name, value in values(changed).items() if name in _CHANGED_BY_DECISION}
-        announce(store, tx, event, _RESOLVE, _prefixed(columns) | {"pause_id": pause.id})
+        announce(store, tx, [event], _RESOLVE, _prefixed(columns) | {"pause_id": pause.id})
     return changed
 
 
@@ -129,7 +169,7 @@ _CHANGED_BY_DECISION = frozenset(
 
 # Built once: building a statement takes longer than running it.
 _NEW = {column.name: bindparam(f"new_{column.name}", type_=column.type) for column in pauses.columns}
-_INSERT = announcing(insert(pauses).values(_NEW))
+_INSERT = announcing(insert_records(pauses))
 _RESOLVE = announcing(
     update(pauses)
     .where(pauses.c.id == bindparam("pause_id"), pauses.c.status == Status.PENDING.value)

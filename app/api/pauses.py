@@ -28,7 +28,7 @@ from domain.draft import Draft
 from domain.errors import Fault, Invalid
 from domain.pause import Approve, Cancel, Pause, Reject
 from services import pauses as use_cases
-from services.pauses import Filter, actor
+from services.pauses import Creation, Filter, actor
 
 pauses = Blueprint("pauses", __name__, url_prefix="/api", description="Hold an action until a person has decided")
 
@@ -55,8 +55,8 @@ def create_pause(body: dict[str, Any]) -> Response:
         tags=tuple(body["tags"]),
         **{name: body.get(name) for name in _OPTIONAL},
     )
-    document, replayed = use_cases.create_pause(deps().store, g.principal, draft, once())
-    return created(document, replayed, document["statusUrl"])
+    made = deps().creations.do(Creation(g.principal, draft, once()))
+    return created(made.document, made.repeated, made.document["statusUrl"])
 
 
 _OPTIONAL = ("context", "arguments", "callback_url", "review", "response_schema", "metadata")

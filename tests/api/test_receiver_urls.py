@@ -13,6 +13,8 @@ from app import create_app
 from app.deps import Deps
 from app.key_cache import KeyCache
 from domain.access import Principal, Role
+from services.pauses import create_pauses
+from services.together import Together
 from services.transaction import Store
 
 BAD = [
@@ -57,7 +59,19 @@ def client(store: Store) -> FlaskClient:
     admin = Principal("key_x", "test", Role.ADMIN, ("*",))
     strict = replace(store, egress_allow=())
     keys = KeyCache(lambda hash_: admin)
-    app = create_app(Deps(strict, cast(Any, None), keys, None, 60, 1, "", lambda: True))
+    app = create_app(
+        Deps(
+            strict,
+            Together(lambda wishes: create_pauses(strict, wishes)),
+            cast(Any, None),
+            keys,
+            None,
+            60,
+            1,
+            "",
+            lambda: True,
+        )
+    )
     client = app.test_client()
     client.environ_base["HTTP_AUTHORIZATION"] = "Bearer hitl_" + "x" * 43
     return client

@@ -1,6 +1,7 @@
 """Who may do what, over HTTP: every route with every role, with no key, and the rule that nobody decides their own."""
 
 from collections.abc import Callable
+from dataclasses import fields
 from typing import Any, cast
 
 import httpx
@@ -29,7 +30,7 @@ PUBLIC = {
 
 def _routes() -> list[tuple[str, str, Permission | None]]:
     """Every path and method with the permission it asks for, from the app itself; no view is run here."""
-    app = create_app(Deps(*cast(Any, [None] * 8)))
+    app = create_app(Deps(*cast(Any, [None] * len(fields(Deps)))))
     return [
         (rule.rule, method, getattr(app.view_functions[rule.endpoint], "permission", None))
         for rule in app.url_map.iter_rules()

@@ -5,7 +5,7 @@ import pytest
 from domain.access import Role
 from domain.errors import IdempotencyKeyReused, Invalid
 from services.idempotency import Once
-from services.pauses import create_pause, decide_pause
+from services.pauses import decide_pause
 from services.retention import IDEMPOTENCY_KEPT, prune
 from services.transaction import Store
 from tests.conftest import Recorded
@@ -17,6 +17,7 @@ from tests.services.world import (
     approve,
     at_once,
     change,
+    create_pause,
     deliveries,
     draft,
     expire,

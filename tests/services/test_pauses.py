@@ -8,7 +8,7 @@ import pytest
 from domain.access import Role
 from domain.errors import AlreadyResolved, Forbidden, Invalid, NotFound, RevisionChanged, SelfDecision
 from domain.pause import OnTimeout, Status
-from services.pauses import actor, create_pause, decide_pause, get_pause, resolved_among
+from services.pauses import actor, decide_pause, get_pause, resolved_among
 from services.transaction import Store
 from tests.conftest import Recorded
 from tests.services.world import (
@@ -18,6 +18,7 @@ from tests.services.world import (
     approve,
     cancel,
     change,
+    create_pause,
     draft,
     expire,
     one,

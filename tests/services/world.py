@@ -19,7 +19,7 @@ from domain.webhook import Attempt, AttemptOutcome
 from services.delivery_work import Parcel, claim_delivery, record_attempt
 from services.endpoints import EndpointChange, create_endpoint
 from services.idempotency import Once
-from services.pauses import create_pause
+from services.pauses import Creation, create_pauses
 from services.transaction import Store
 
 T = TypeVar("T")
@@ -41,6 +41,14 @@ SCHEDULE = (5, 300)
 
 def draft(**changes: Any) -> Draft:
     return replace(DRAFT, **changes)
+
+
+def create_pause(store: Store, by: Principal, draft: Draft, once: Once | None) -> tuple[dict[str, Any], bool]:
+    """Its document, and whether it was there before."""
+    (outcome,) = create_pauses(store, [Creation(by, draft, once)])
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome.document, outcome.repeated
 
 
 def post(store: Store, by: Principal = AGENT, once: Once | None = None, **changes: Any) -> str:

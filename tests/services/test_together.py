@@ -1,0 +1,99 @@
+"""Callers that share a transaction: each gets its own outcome, and nobody suffers for another's."""
+
+import threading
+from collections.abc import Sequence
+
+import pytest
+
+from services.database import DatabaseAway
+from services.together import LIMIT, Together
+from tests.services.world import at_once
+
+
+class Ledger:
+    """Doubles numbers, and remembers in which batches; waits at the first batch until it is told to go on."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[int]] = []
+        self.entered, self.go_on = threading.Event(), threading.Event()
+
+    def carry_out(self, wanted: Sequence[int]) -> list[int | Exception]:
+        self.batches.append(list(wanted))
+        self.entered.set()
+        assert self.go_on.wait(30)
+        if -1 in wanted and len(wanted) > 1:
+            raise ValueError("the batch is spoiled")
+        if -2 in wanted:
+            raise DatabaseAway("in the commit")
+        return [KeyError(number) if number < 0 else number * 2 for number in wanted]
+
+
+def gathered(ledger: Ledger, numbers: Sequence[int]) -> list[int | Exception]:
+    """All but the first have come while the first is being carried out."""
+    together = Together(ledger.carry_out)
+    first = threading.Thread(target=together.do, args=(0,))
+    first.start()
+    assert ledger.entered.wait(30)
+
+    def release() -> int:
+        while len(together._waiting) < len(numbers):
+            threading.Event().wait(0.001)
+        ledger.go_on.set()
+        return 0
+
+    outcomes = at_once([*(lambda n=n: together.do(n) for n in numbers), release])
+    first.join(30)
+    assert not first.is_alive()
+    return outcomes[:-1]
+
+
+def test_who_comes_meanwhile_is_carried_out_together() -> None:
+    ledger = Ledger()
+    assert gathered(ledger, range(1, 11)) == [number * 2 for number in range(1, 11)]
+    assert [len(batch) for batch in ledger.batches] == [1, 10]
+
+
+def test_a_batch_has_a_limit() -> None:
+    """And the rest comes next, led by one of them."""
+    ledger = Ledger()
+    assert gathered(ledger, range(LIMIT + 3)) == [number * 2 for number in range(LIMIT + 3)]
+    assert [len(batch) for batch in ledger.batches] == [1, LIMIT, 3]
+
+
+def test_alone_nobody_waits() -> None:
+    ledger = Ledger()
+    ledger.go_on.set()
+    together = Together(ledger.carry_out)
+    assert [together.do(number) for number in (1, 2, 3)] == [2, 4, 6]
+    assert ledger.batches == [[1], [2], [3]]
+
+
+def test_a_refusal_is_only_for_the_one_refused() -> None:
+    outcomes = gathered(Ledger(), [1, -5, 3])
+    assert outcomes[0] == 2
+    assert isinstance(outcomes[1], KeyError)
+    assert outcomes[2] == 6
+
+
+def test_a_spoiled_batch_is_tried_one_by_one() -> None:
+    outcomes = gathered(Ledger(), [1, -1, 3])
+    assert outcomes[0] == 2
+    assert isinstance(outcomes[1], KeyError)
+    assert outcomes[2] == 6
+
+
+def test_what_may_have_been_done_is_not_tried_again() -> None:
+    """A commit whose outcome nobody knows is everyone's, and is not repeated."""
+    ledger = Ledger()
+    outcomes = gathered(ledger, [1, -2, 3])
+    assert all(isinstance(outcome, DatabaseAway) for outcome in outcomes)
+    assert len(ledger.batches) == 2
+
+
+def test_it_goes_on_after_a_failure() -> None:
+    ledger = Ledger()
+    ledger.go_on.set()
+    together = Together(ledger.carry_out)
+    with pytest.raises(DatabaseAway):
+        together.do(-2)
+    assert together.do(4) == 8
