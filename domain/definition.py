@@ -1,0 +1,150 @@
+"""What a deployed manifest says, once it is parsed and checked: frozen, so that a running saga's rules never change."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from domain.pause import OnTimeout
+
+
+class StepKind(StrEnum):
+    """reason: a model thinks. commit: one tool call acts."""
+
+    REASON = "reason"
+    COMMIT = "commit"
+
+
+class Transport(StrEnum):
+    STREAMABLE_HTTP = "streamable_http"
+    SSE = "sse"
+    STDIO = "stdio"
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSource:
+    """An MCP server. `${ENV:NAME}` in its texts is replaced in the worker, when a step runs.
+
+    Attributes:
+        env_inherit: names of the worker's environment variables that a stdio server gets too.
+    """
+
+    name: str
+    transport: Transport
+    url: str | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
+    command: str | None = None
+    args: tuple[str, ...] = ()
+    cwd: str | None = None
+    env: Mapping[str, str] = field(default_factory=dict)
+    env_inherit: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerDefinition:
+    name: str
+    namespace: str
+    version: str
+    description: str
+    provider: str | None
+    model_name: str | None
+    temperature: float
+    system_prompt: str | None
+    compensation_prompt: str | None
+    tool_sources: tuple[ToolSource, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Binding:
+    """A value, or where in the saga's context it is taken from when the step is scheduled.
+
+    Attributes:
+        path: a JSONPath; None when `value` is meant.
+    """
+
+    path: str | None = None
+    value: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """A CEL expression that must be true."""
+
+    name: str
+    cel: str
+
+
+@dataclass(frozen=True, slots=True)
+class Undo:
+    """How a step is undone. `tools` has exactly one tool until undos may reason.
+
+    Attributes:
+        timeout_seconds: of one execution.
+    """
+
+    worker: str
+    worker_version: str
+    bindings: Mapping[str, Binding]
+    tools: tuple[str, ...]
+    timeout_seconds: float
+    max_turns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Thinking:
+    """What only a reason step has."""
+
+    prompt: str
+    prompt_ref: str
+    adapter: str
+    tools: tuple[str, ...]
+    resources: tuple[str, ...]
+    facts: tuple[Mapping[str, Any], ...]
+    output_schema: Mapping[str, Any] | None
+    max_turns: int
+    max_step_tokens: int | None
+    keep_transcript: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StepDefinition:
+    """
+    Attributes:
+        when: CEL; false skips the step.
+        hitl_max_retries: how often a reviewer may ask for a re-run; None is without limit.
+        review: the review policy of its hold, as in a pause.
+        hitl_timeout_seconds: after which the hold expires; None is never.
+        timeout_seconds: of one execution.
+        tool: of a commit step.
+        idempotent: whether a call may be repeated when its outcome is unknown; None leaves it to the tool's own hint.
+        thinking: of a reason step.
+    """
+
+    id: str
+    name: str
+    kind: StepKind
+    worker: str
+    worker_version: str
+    bindings: Mapping[str, Binding]
+    when: str | None
+    policy: Policy | None
+    hitl: bool
+    hitl_max_retries: int | None
+    hitl_retry_guidance: str | None
+    review: Mapping[str, Any] | None
+    hitl_timeout_seconds: float | None
+    hitl_on_timeout: OnTimeout
+    undo: Undo | None
+    timeout_seconds: float
+    tool: str | None = None
+    idempotent: bool | None = None
+    thinking: Thinking | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SagaDefinition:
+    name: str
+    namespace: str
+    version: str
+    description: str
+    steps: tuple[StepDefinition, ...]
