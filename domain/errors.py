@@ -50,6 +50,16 @@ class Conflict(Refusal):
     code = "CONFLICT"
 
 
+class WrongState(Conflict):
+    """The saga or step is in a state that does not allow this; `code` says in which: STEP_COMPLETED, SAGA_FAILED."""
+
+    code = "WRONG_STATE"
+
+    def __init__(self, what: str, status: str, detail: str) -> None:
+        super().__init__(detail)
+        self.code = f"{what}_{status}"  # type: ignore[misc]
+
+
 class AlreadyResolved(Conflict):
     """The pause was resolved before: the stored outcome stands, and is in `current`."""
 

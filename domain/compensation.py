@@ -1,0 +1,35 @@
+"""Which steps are undone, and in which order."""
+
+from collections.abc import Collection, Sequence
+
+from domain.step import Step, StepStatus
+
+
+def to_undo(steps: Sequence[Step], undoable: Collection[str]) -> tuple[Step, ...]:
+    """The last one first: every step that was done, and one whose call may have been carried out.
+
+    `steps`: in the order in which they ran. `undoable`: ids of those that have a compensation.
+    """
+    return tuple(step for step in reversed(steps) if step.id in undoable and _may_have_acted(step))
+
+
+def _may_have_acted(step: Step) -> bool:
+    if step.status is StepStatus.COMPLETED:
+        return True
+    return step.status in (StepStatus.FAILED, StepStatus.TIMED_OUT) and step.call_began
+
+
+def undo_facts(undo_span: str, forward_span: str, forward: Step, key: str) -> dict[str, object]:
+    """What an undo's bindings see as `_compensation`.
+
+    blind_cleanup: nobody knows whether the step did anything. dirty_failure: it failed, and may have done something.
+    """
+    known = forward.output is not None
+    return {
+        "blind_cleanup": forward.call_began,
+        "dirty_failure": forward.call_began,
+        "has_forward_output": known,
+        "idempotency_key": key,
+        "undo_span_id": undo_span,
+        "forward_span_id": forward_span,
+    }

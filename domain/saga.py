@@ -1,0 +1,183 @@
+"""A saga: its states, which step's turn it is, and what the end of a step means for the whole."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any
+from uuid import UUID
+
+from domain import step as steps
+from domain.compensation import to_undo
+from domain.errors import WrongState
+from domain.step import Error, Step, StepStatus
+
+
+class SagaStatus(StrEnum):
+    """What each means, and who ends it.
+
+    PENDING: accepted; a worker. RUNNING: a step runs or is due; a worker. AWAITING_HUMAN: a step is held; a reviewer.
+    COMPENSATING: what was done is being undone; a worker, or an operator where an undo's outcome is unknown.
+    COMPLETED, COMPENSATED: for good. FAILED: for good, unless an undo failed: then `retry-compensation` goes on.
+    """
+
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    AWAITING_HUMAN = "AWAITING_HUMAN"
+    COMPENSATING = "COMPENSATING"
+    COMPLETED = "COMPLETED"
+    COMPENSATED = "COMPENSATED"
+    FAILED = "FAILED"
+
+
+_S = SagaStatus
+# Every transition there is. What is not here cannot happen.
+TRANSITIONS: Mapping[SagaStatus, frozenset[SagaStatus]] = MappingProxyType(
+    {
+        _S.PENDING: frozenset({_S.RUNNING, _S.AWAITING_HUMAN, _S.COMPLETED, _S.COMPENSATING, _S.FAILED}),
+        _S.RUNNING: frozenset({_S.AWAITING_HUMAN, _S.COMPLETED, _S.COMPENSATING, _S.FAILED}),
+        _S.AWAITING_HUMAN: frozenset({_S.RUNNING, _S.COMPLETED, _S.COMPENSATING, _S.FAILED}),
+        _S.COMPENSATING: frozenset({_S.COMPENSATED, _S.FAILED}),
+        # retry-compensation, after an undo failed.
+        _S.FAILED: frozenset({_S.COMPENSATING}),
+        _S.COMPLETED: frozenset(),
+        _S.COMPENSATED: frozenset(),
+    }
+)
+TERMINAL = frozenset({_S.COMPLETED, _S.COMPENSATED, _S.FAILED})
+FORWARD = frozenset({_S.PENDING, _S.RUNNING, _S.AWAITING_HUMAN})
+_PASSED = frozenset({StepStatus.COMPLETED, StepStatus.SKIPPED})
+_BROKEN = frozenset({StepStatus.FAILED, StepStatus.TIMED_OUT})
+
+
+@dataclass(frozen=True, slots=True)
+class Saga:
+    """
+    Attributes:
+        steps: in the order in which they run. undos: in the order in which they were planned, the last step's first.
+        cancelled: why it is to end, once somebody wants it to.
+    """
+
+    trace_id: UUID
+    namespace: str
+    status: SagaStatus
+    input: dict[str, Any]
+    steps: tuple[Step, ...]
+    undos: tuple[Step, ...] = ()
+    ended_at: datetime | None = None
+    error: Error | None = None
+    cancelled: str | None = None
+
+    @property
+    def current(self) -> Step | None:
+        """The step or undo whose turn it is; None when nothing is left to do."""
+        if self.status in FORWARD:
+            return next((step for step in self.steps if step.status not in _PASSED), None)
+        return next((undo for undo in self.undos if undo.status is not StepStatus.COMPLETED), None)
+
+    @property
+    def needs_operator(self) -> bool:
+        current = self.current
+        return self.status not in TERMINAL and current is not None and current.outcome_unknown
+
+    def undone_by(self, undo: Step) -> Step:
+        return next(step for step in self.steps if step.span_id == undo.compensates)
+
+    def find(self, span_id: int) -> Step | None:
+        return next((step for step in (*self.steps, *self.undos) if step.span_id == span_id), None)
+
+
+def context(saga: Saga) -> dict[str, Any]:
+    """What bindings and expressions see. Every step is there from the start, empty until it has passed."""
+    done = {step.id: step.output if step.status is StepStatus.COMPLETED else None for step in saga.steps}
+    return {
+        "input": saga.input,
+        "steps": {id_: {"output": {"data": data}, "facts": {}} for id_, data in done.items()},
+    }
+
+
+def with_step(saga: Saga, step: Step) -> Saga:
+    """The saga with the new state of one of its steps or undos."""
+    return replace(
+        saga,
+        steps=tuple(step if old.span_id == step.span_id else old for old in saga.steps),
+        undos=tuple(step if old.span_id == step.span_id else old for old in saga.undos),
+    )
+
+
+def settle(saga: Saga, undoable: Sequence[str], new_span_id: Callable[[], int], now: datetime) -> Saga:
+    """What the states of the steps mean for the saga: goes on, waits, begins to undo, or ends.
+
+    `undoable`: ids of the steps that have a compensation.
+    """
+    if saga.status in FORWARD:
+        return _settle_forward(saga, undoable, new_span_id, now)
+    if saga.status is SagaStatus.COMPENSATING:
+        return _settle_undoing(saga, now)
+    return saga
+
+
+def _settle_forward(saga: Saga, undoable: Sequence[str], new_span_id: Callable[[], int], now: datetime) -> Saga:
+    current = saga.current
+    if saga.cancelled is not None and current is not None and _may_be_cancelled(current):
+        saga = with_step(saga, _cancelled(current, saga.cancelled, now))
+        current = saga.current
+    if saga.cancelled is not None and (current is None or current.status is StepStatus.PENDING):
+        # Between two steps, or after the last: nothing failed, and what was done is undone.
+        return _give_up(saga, None, undoable, new_span_id, now)
+    if current is None:
+        return _to(saga, SagaStatus.COMPLETED, now)
+    if current.status in _BROKEN:
+        return _give_up(saga, current, undoable, new_span_id, now)
+    held = current.status is StepStatus.AWAITING_HUMAN
+    begun = held or any(step.status is not StepStatus.PENDING for step in saga.steps)
+    if not begun:
+        return saga
+    return _to(saga, SagaStatus.AWAITING_HUMAN if held else SagaStatus.RUNNING, now)
+
+
+def _may_be_cancelled(step: Step) -> bool:
+    """A call that is under way is waited for; what nobody knows about may be given up."""
+    return step.status is StepStatus.AWAITING_HUMAN or step.outcome_unknown
+
+
+def _cancelled(step: Step, reason: str, now: datetime) -> Step:
+    error = Error("CANCELLED", reason)
+    if step.outcome_unknown:
+        return steps.change(step, steps.Expire(error), now)
+    return steps.change(step, steps.Fail(error), now)
+
+
+def _give_up(
+    saga: Saga, failed: Step | None, undoable: Sequence[str], new_span_id: Callable[[], int], now: datetime
+) -> Saga:
+    """Skip what has not run, and plan the undo of what has."""
+    skipped = tuple(
+        steps.change(step, steps.Skip(), now) if step.status is StepStatus.PENDING else step for step in saga.steps
+    )
+    undos = tuple(
+        Step(new_span_id(), step.id, len(skipped) + place, compensates=step.span_id)
+        for place, step in enumerate(to_undo(skipped, undoable))
+    )
+    error = failed.error if failed is not None else Error("CANCELLED", saga.cancelled or "")
+    given_up = replace(saga, steps=skipped, undos=undos, error=error)
+    return _to(given_up, SagaStatus.COMPENSATING if undos else SagaStatus.FAILED, now)
+
+
+def _settle_undoing(saga: Saga, now: datetime) -> Saga:
+    if any(undo.status in _BROKEN for undo in saga.undos):
+        return _to(saga, SagaStatus.FAILED, now)
+    if any(undo.status is not StepStatus.COMPLETED for undo in saga.undos):
+        return saga
+    # A call whose outcome nobody knows, and that has no undo, was perhaps carried out: that is not "compensated".
+    known = not any(step.call_began and step.status in _BROKEN for step in saga.steps)
+    return _to(saga, SagaStatus.COMPENSATED if known else SagaStatus.FAILED, now)
+
+
+def _to(saga: Saga, status: SagaStatus, now: datetime) -> Saga:
+    if status is saga.status:
+        return saga
+    if status not in TRANSITIONS[saga.status]:
+        raise WrongState("SAGA", saga.status, f"the saga is {saga.status}")
+    return replace(saga, status=status, ended_at=now if status in TERMINAL else None)

@@ -1,0 +1,180 @@
+"""Sagas and their steps, and the way between rows and `domain.saga`. The saga is the due row: one thing at a time."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    PrimaryKeyConstraint,
+    RowMapping,
+    SmallInteger,
+    Table,
+    Text,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSON
+
+from domain.saga import Saga, SagaStatus
+from domain.step import Error, Step, StepStatus
+from models.tables import metadata
+
+# `due_at` is NULL while there is nothing to do: held for review, waiting for an operator, or ended.
+sagas = Table(
+    "sagas",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("ended_at", DateTime(timezone=True)),
+    Column("definition_id", Uuid, ForeignKey("definitions.id"), nullable=False, index=True),
+    Column("namespace", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("created_by", Text, nullable=False),
+    Column("start_idempotency_key", Text),
+    Column("input", JSON, nullable=False),
+    Column("error", JSON(none_as_null=True)),
+    Column("cancelled", Text),
+    Column("needs_operator", Boolean, nullable=False),
+    Column("due_at", DateTime(timezone=True)),
+    Column("hint_at", DateTime(timezone=True)),
+    Column("lease_token", Uuid),
+    Column("leased_until", DateTime(timezone=True)),
+    CheckConstraint(
+        "status IN ('PENDING', 'RUNNING', 'AWAITING_HUMAN', 'COMPENSATING', 'COMPLETED', 'COMPENSATED', 'FAILED')",
+        name="status",
+    ),
+    CheckConstraint("(status IN ('COMPLETED', 'COMPENSATED', 'FAILED')) = (ended_at IS NOT NULL)", name="ended"),
+    CheckConstraint("ended_at IS NULL OR due_at IS NULL", name="nothing_due_after_the_end"),
+    CheckConstraint("(due_at IS NULL) = (hint_at IS NULL)", name="hint"),
+    CheckConstraint("(lease_token IS NULL) = (leased_until IS NULL)", name="lease"),
+    Index("ix_sagas_namespace_id", "namespace", "id"),
+    Index("ix_sagas_hint_at_due", "hint_at", postgresql_where=text("due_at IS NOT NULL")),
+    Index("ix_sagas_needs_operator", "id", postgresql_where=text("needs_operator")),
+    Index(
+        "uq_sagas_start_idempotency_key",
+        "namespace",
+        "start_idempotency_key",
+        unique=True,
+        postgresql_where=text("start_idempotency_key IS NOT NULL"),
+    ),
+)
+
+# In the order of `place`: the steps of the manifest, then the undos.
+saga_steps = Table(
+    "saga_steps",
+    metadata,
+    Column("saga_id", Uuid, ForeignKey("sagas.id", ondelete="CASCADE"), nullable=False),
+    Column("place", SmallInteger, nullable=False),
+    Column("attempt", SmallInteger, nullable=False),
+    Column("retries", Integer, nullable=False),
+    Column("span_id", BigInteger, nullable=False, unique=True),
+    Column("compensates", BigInteger),
+    Column("started_at", DateTime(timezone=True)),
+    Column("ended_at", DateTime(timezone=True)),
+    Column("call_began", Boolean, nullable=False),
+    Column("watch_id", Uuid, ForeignKey("pauses.id")),
+    Column("step_id", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("arguments", JSON(none_as_null=True)),
+    Column("arguments_digest", LargeBinary),
+    Column("output", JSON(none_as_null=True)),
+    Column("error", JSON(none_as_null=True)),
+    Column("guidance", Text),
+    PrimaryKeyConstraint("saga_id", "place"),
+    CheckConstraint(
+        "status IN ('PENDING', 'IN_PROGRESS', 'AWAITING_HUMAN', 'COMPLETED', 'FAILED', 'TIMED_OUT', 'SKIPPED',"
+        " 'COMPENSATING', 'COMPENSATED')",
+        name="status",
+    ),
+    CheckConstraint("status <> 'AWAITING_HUMAN' OR watch_id IS NOT NULL", name="held_by_a_pause"),
+    CheckConstraint("status NOT IN ('PENDING', 'SKIPPED') OR NOT call_began", name="no_call_before_its_turn"),
+    CheckConstraint("compensates IS NULL OR status NOT IN ('COMPENSATING', 'COMPENSATED')", name="no_undo_of_an_undo"),
+    CheckConstraint("(arguments IS NULL) = (arguments_digest IS NULL)", name="digest"),
+    # One undo for a step, whatever happens.
+    Index("uq_saga_steps_compensates", "compensates", unique=True, postgresql_where=text("compensates IS NOT NULL")),
+    Index("uq_saga_steps_watch_id", "watch_id", unique=True, postgresql_where=text("watch_id IS NOT NULL")),
+)
+
+
+def saga_of(row: RowMapping, step_rows: Iterable[RowMapping]) -> Saga:
+    """`step_rows` in the order of `place`."""
+    all_steps = [step_of(step) for step in step_rows]
+    return Saga(
+        trace_id=row["id"],
+        namespace=row["namespace"],
+        status=SagaStatus(row["status"]),
+        input=row["input"],
+        steps=tuple(step for step in all_steps if step.compensates is None),
+        undos=tuple(step for step in all_steps if step.compensates is not None),
+        ended_at=row["ended_at"],
+        error=_error_of(row["error"]),
+        cancelled=row["cancelled"],
+    )
+
+
+def saga_values(saga: Saga) -> dict[str, Any]:
+    """The columns that a change of the saga changes, but for what is due when."""
+    return {
+        "status": str(saga.status),
+        "ended_at": saga.ended_at,
+        "error": None if saga.error is None else saga.error.document(),
+        "cancelled": saga.cancelled,
+        "needs_operator": saga.needs_operator,
+    }
+
+
+def step_of(row: RowMapping) -> Step:
+    return Step(
+        span_id=row["span_id"],
+        id=row["step_id"],
+        order=row["place"],
+        status=StepStatus(row["status"]),
+        compensates=row["compensates"],
+        attempt=row["attempt"],
+        started_at=row["started_at"],
+        ended_at=row["ended_at"],
+        arguments=row["arguments"],
+        arguments_digest=None if row["arguments_digest"] is None else bytes(row["arguments_digest"]),
+        # Wrapped, so that a tool's null is told from no output.
+        output=None if row["output"] is None else row["output"]["data"],
+        error=_error_of(row["error"]),
+        call_began=row["call_began"],
+        watch_id=row["watch_id"],
+        retries=row["retries"],
+        guidance=row["guidance"],
+    )
+
+
+def step_values(saga_id: Any, step: Step) -> dict[str, Any]:
+    """Every column of the row that holds `step`."""
+    return {
+        "saga_id": saga_id,
+        "place": step.order,
+        "attempt": step.attempt,
+        "retries": step.retries,
+        "span_id": step.span_id,
+        "compensates": step.compensates,
+        "started_at": step.started_at,
+        "ended_at": step.ended_at,
+        "call_began": step.call_began,
+        "watch_id": step.watch_id,
+        "step_id": step.id,
+        "status": str(step.status),
+        "arguments": step.arguments,
+        "arguments_digest": step.arguments_digest,
+        "output": None if step.output is None else {"data": step.output},
+        "error": None if step.error is None else step.error.document(),
+        "guidance": step.guidance,
+    }
+
+
+def _error_of(value: dict[str, Any] | None) -> Error | None:
+    return None if value is None else Error(value["code"], value["message"], value.get("details"))
