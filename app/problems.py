@@ -20,6 +20,7 @@ KINDS: dict[type[Refusal], int] = {
     errors.Forbidden: 403,
     errors.NotFound: 404,
     errors.Conflict: 409,
+    errors.InvalidManifest: 400,
     errors.Invalid: 422,
 }
 # Long enough for a database that restarts, short enough that nobody waits for nothing. Seconds.

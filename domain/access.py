@@ -28,6 +28,8 @@ class Permission(StrEnum):
     DELIVERY_MANAGE = "delivery.manage"
     ENDPOINT_MANAGE = "endpoint.manage"
     KEY_MANAGE = "key.manage"
+    DEFINITION_READ = "definition.read"
+    DEFINITION_DEPLOY = "definition.deploy"
     METRICS_READ = "metrics.read"
 
 
@@ -47,6 +49,8 @@ GRANTS: Mapping[Permission, frozenset[Role]] = MappingProxyType(
         Permission.DELIVERY_MANAGE: _OPERATORS,
         Permission.ENDPOINT_MANAGE: _ADMINS,
         Permission.KEY_MANAGE: _ADMINS,
+        Permission.DEFINITION_READ: _AGENTS | _REVIEWERS,
+        Permission.DEFINITION_DEPLOY: _ADMINS,
         Permission.METRICS_READ: _OPERATORS,
     }
 )

@@ -82,6 +82,12 @@ class EndpointDisabled(Conflict):
     code = "ENDPOINT_DISABLED"
 
 
+class VersionExists(Conflict):
+    """This version is deployed with other content: give the manifest a new version, or deploy with ?replace=true."""
+
+    code = "VERSION_EXISTS"
+
+
 class Invalid(Refusal):
     """The request was understood, but something in it has no usable meaning; `errors` names each place."""
 
@@ -90,6 +96,12 @@ class Invalid(Refusal):
     def __init__(self, faults: Sequence[Fault] = (), detail: str | None = None) -> None:
         super().__init__(detail)
         self.faults = tuple(faults)
+
+
+class InvalidManifest(Invalid):
+    """The manifest cannot be deployed; `errors` names each place."""
+
+    code = "INVALID_MANIFEST"
 
 
 class NotSupportedYet(Invalid):

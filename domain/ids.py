@@ -9,6 +9,7 @@ MESSAGE = "msg_"
 DELIVERY = "dlv_"
 ENDPOINT = "ep_"
 KEY = "key_"
+DEFINITION = "def_"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _HEX = re.compile(r"[0-9a-f]{32}")

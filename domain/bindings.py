@@ -1,0 +1,97 @@
+"""Where the arguments of a step come from: JSONPath (RFC 9535) over the saga's context.
+
+A path may name places, not compute: what it may ask for is limited so that its work is at most the size of the
+context, whatever an agent has put there.
+"""
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+from jsonpath import JSONPath, JSONPathEnvironment, JSONPathError
+from jsonpath.filter import FunctionExtension, RelativeFilterQuery, RootFilterQuery, walk
+from jsonpath.segments import JSONPathRecursiveDescentSegment
+from jsonpath.selectors import Filter, NameSelector
+
+from domain.definition import Binding
+
+# A path names a place: those that people write have some tens of characters.
+MAX_LENGTH = 500
+# Compiled paths that a process remembers: about a kilobyte each.
+REMEMBERED = 2_048
+# Without the library's extensions of the standard: a manifest means the same wherever it is read.
+_environment = JSONPathEnvironment(strict=True)
+
+
+def resolve(bindings: Mapping[str, Binding], context: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments. A path to one place gives its value, null where there is none; any other path gives a list."""
+    return {
+        name: binding.value if binding.path is None else _at(binding.path, context)
+        for name, binding in bindings.items()
+    }
+
+
+def at(path: str, context: Mapping[str, Any]) -> Any:
+    """What one path gives, as `resolve` does."""
+    return _at(path, context)
+
+
+def path_fault(path: str) -> str | None:
+    """Why this path cannot be used, or None."""
+    if len(path) > MAX_LENGTH:
+        return f"is a JSONPath of more than {MAX_LENGTH} characters"
+    try:
+        compiled = _compiled(path)
+    except (JSONPathError, RecursionError, ValueError) as error:
+        return f"is not a JSONPath (RFC 9535), like $.input.name: {_first_line(error)}"
+    return _too_much(compiled)
+
+
+def names_of(path: str) -> tuple[str, ...]:
+    """The names that a usable path begins with: `$.steps.pay.output[0]` gives steps, pay, output."""
+    found: list[str] = []
+    for segment in _compiled(path).segments:
+        (selector, *more) = segment.selectors
+        if more or not isinstance(selector, NameSelector) or isinstance(segment, JSONPathRecursiveDescentSegment):
+            break
+        found.append(selector.name)
+    return tuple(found)
+
+
+def _at(path: str, context: Mapping[str, Any]) -> Any:
+    compiled = _compiled(path)
+    found = compiled.findall(context)
+    if compiled.singular_query():
+        return found[0] if found else None
+    return found
+
+
+@lru_cache(REMEMBERED)
+def _compiled(path: str) -> JSONPath:
+    found = _environment.compile(path)
+    # Without extensions there is nothing that would join paths.
+    assert isinstance(found, JSONPath)
+    return found
+
+
+def _too_much(compiled: JSONPath) -> str | None:
+    segments = compiled.segments
+    filters = [s for segment in segments for s in segment.selectors if isinstance(s, Filter)]
+    if any(len(tuple(segment.selectors)) > 1 for segment in segments):
+        return "asks for several things in one pair of brackets: use a binding for each"
+    if sum(isinstance(segment, JSONPathRecursiveDescentSegment) for segment in segments) > 1:
+        return "has more than one .. : name the places in between"
+    if len(filters) > 1:
+        return "has more than one filter: join their conditions with &&"
+    for part in (part for found in filters for part in walk(found.expression)):
+        if isinstance(part, FunctionExtension):
+            return "calls a function, which bindings do not do: compute it in a step"
+        if isinstance(part, RootFilterQuery):
+            return "looks at $ inside of a filter: only @ may stand there"
+        if isinstance(part, RelativeFilterQuery) and not part.path.singular_query():
+            return "has a filter that looks at more than one place: name it, like @.price"
+    return None
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().split("\n") or [""])[0][:200]
