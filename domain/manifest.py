@@ -1,0 +1,164 @@
+"""What may stand in a manifest, and what it means. Every fault is told at once, each with its place.
+
+The same parser reads a manifest when it is deployed and the frozen one from the database when a saga runs.
+"""
+
+import re
+from typing import Any
+
+from domain import json_value
+from domain.access import DEFAULT_NAMESPACE, is_namespace
+from domain.definition import SagaDefinition, StepDefinition, ToolSource, Transport, WorkerDefinition
+from domain.errors import Fault, InvalidManifest
+from domain.manifest_fields import Faults, Fields
+from domain.manifest_step import Places, read_step
+
+PROVIDERS = ("openai", "anthropic", "local", "mock")
+KINDS = ("worker", "saga")
+MAX_STEPS = 100
+MAX_TOOL_SOURCES = 20
+# Of a prompt in a worker.
+MAX_PROMPT = 65_536
+# Of a frozen definition, with everything that it refers to. Every process that runs it holds it.
+MAX_BYTES = 1024 * 1024
+_ENV = re.compile(r"\$\{ENV:[A-Za-z_][A-Za-z0-9_]*\}")
+_HTTP_URL = re.compile(r"(https?://|\$\{ENV:)\S+")
+
+
+def parse(document: object) -> WorkerDefinition | SagaDefinition:
+    """The definition of a frozen manifest of either kind. Raises `InvalidManifest` with every fault."""
+    definition, faults = read(document)
+    if faults or definition is None:
+        raise InvalidManifest(faults)
+    return definition
+
+
+def parse_worker(document: object) -> WorkerDefinition:
+    """Raises `InvalidManifest`, also for a saga."""
+    found = parse(document)
+    if not isinstance(found, WorkerDefinition):
+        raise InvalidManifest([Fault("kind", "is not worker")])
+    return found
+
+
+def parse_saga(document: object) -> SagaDefinition:
+    """Raises `InvalidManifest`, also for a worker."""
+    found = parse(document)
+    if not isinstance(found, SagaDefinition):
+        raise InvalidManifest([Fault("kind", "is not saga")])
+    return found
+
+
+def read(document: object) -> tuple[WorkerDefinition | SagaDefinition | None, list[Fault]]:
+    """The definition and every fault; where there are faults it is not to be used."""
+    if not isinstance(document, dict):
+        return None, [Fault("", "is not an object with kind: worker or kind: saga")]
+    if found := list(json_value.faults(document, "")):
+        return None, found
+    if json_value.size(document) > MAX_BYTES:
+        return None, [Fault("", f"is larger than {MAX_BYTES // 1024} KiB with everything that it refers to")]
+    faults = Faults()
+    definition: WorkerDefinition | SagaDefinition | None = None
+    kind = document.get("kind")
+    if kind == "worker":
+        definition = _worker(Fields(faults, "", document))
+    elif kind == "saga":
+        definition = _saga(Fields(faults, "", document))
+    else:
+        faults.add("kind", f"is none of {', '.join(KINDS)}")
+    return definition, faults.found
+
+
+def _worker(fields: Fields) -> WorkerDefinition:
+    with fields:
+        provider = fields.text("provider")
+        model_name = fields.text("model_name", most=200)
+        if provider is not None and provider not in PROVIDERS:
+            fields.fault("provider", f"is none of {', '.join(PROVIDERS)}")
+        if provider not in (None, "mock") and model_name is None:
+            fields.fault("model_name", f"is missing: the provider {provider} has many models")
+        sources = tuple(_tool_source(source) for source in fields.objects("tool_sources"))
+        if len(sources) > MAX_TOOL_SOURCES:
+            fields.fault("tool_sources", f"has more than {MAX_TOOL_SOURCES} items")
+        _tell_repeated(fields, "tool_sources", "name", [source.name for source in sources])
+        temperature = fields.number("temperature", 0, 2)
+        return WorkerDefinition(
+            **_head(fields),
+            provider=provider,
+            model_name=model_name,
+            temperature=0.0 if temperature is None else temperature,
+            system_prompt=fields.text("system_prompt", most=MAX_PROMPT),
+            compensation_prompt=fields.text("compensation_prompt", most=MAX_PROMPT),
+            tool_sources=sources,
+        )
+
+
+def _saga(fields: Fields) -> SagaDefinition:
+    with fields:
+        head = _head(fields)
+        given = [item.get("id") for item in fields.items("steps", required=True) if isinstance(item, dict)]
+        known = tuple(name for name in given if isinstance(name, str))
+        steps: list[StepDefinition] = []
+        for step in fields.objects("steps"):
+            steps.append(read_step(step, Places(known, tuple(before.id for before in steps))))
+        if not 1 <= len(steps) <= MAX_STEPS and fields.has("steps"):
+            fields.fault("steps", f"has not 1 to {MAX_STEPS} steps")
+        _tell_repeated(fields, "steps", "id", [step.id for step in steps])
+        return SagaDefinition(**head, steps=tuple(steps))
+
+
+def _head(fields: Fields) -> dict[str, Any]:
+    """What both kinds have."""
+    fields.raw("kind")
+    namespace = fields.text("namespace")
+    if namespace is not None and not is_namespace(namespace):
+        fields.fault("namespace", "is not 1 to 63 lowercase letters, digits and hyphens, no hyphen at the ends")
+    return {
+        "name": fields.name("name"),
+        "namespace": namespace or DEFAULT_NAMESPACE,
+        "version": fields.name("version"),
+        "description": fields.text("description") or "",
+    }
+
+
+def _tool_source(fields: Fields) -> ToolSource:
+    with fields:
+        transport = fields.one_of("transport", Transport, required=True)
+        stdio = transport is Transport.STDIO
+        if stdio:
+            fields.refuse(("url", "headers"), "has no meaning for stdio, which starts a command")
+        elif transport is not None:
+            fields.refuse(("command", "args", "cwd", "env", "env_inherit"), f"has no meaning for {transport}: only url")
+        of_command = stdio or transport is None
+        of_url = not stdio
+        source = ToolSource(
+            name=fields.name("name"),
+            transport=transport or Transport.STDIO,
+            url=fields.text("url", required=transport is not None, most=2_048) if of_url else None,
+            headers=fields.text_mapping("headers") if of_url else {},
+            command=fields.text("command", required=stdio) if of_command else None,
+            args=fields.texts("args") if of_command else (),
+            cwd=fields.text("cwd") if of_command else None,
+            env=fields.text_mapping("env") if of_command else {},
+            env_inherit=fields.unique_texts("env_inherit") if of_command else (),
+        )
+        _check_source(fields, source)
+        return source
+
+
+def _check_source(fields: Fields, source: ToolSource) -> None:
+    if source.url is not None and not _HTTP_URL.fullmatch(source.url):
+        fields.fault("url", "is not an http(s) URL, nor does it begin with ${ENV:NAME}")
+    texts = {"url": source.url or "", "command": source.command or "", "cwd": source.cwd or ""}
+    texts |= {f"args[{index}]": text for index, text in enumerate(source.args)}
+    texts |= {f"headers.{name}": text for name, text in source.headers.items()}
+    texts |= {f"env.{name}": text for name, text in source.env.items()}
+    for place, text in texts.items():
+        if "${ENV" in _ENV.sub("", text):
+            fields.fault(place, "has a ${ENV… that is not ${ENV:NAME}")
+
+
+def _tell_repeated(fields: Fields, name: str, key: str, values: list[str]) -> None:
+    for index, value in enumerate(values):
+        if value and value in values[:index]:
+            fields.fault(f"{name}[{index}].{key}", f"{value!r} stands there twice")

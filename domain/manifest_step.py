@@ -1,0 +1,193 @@
+"""One step of a saga's manifest, and the undo of one."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from domain import bindings, policy, review
+from domain.definition import Binding, Policy, StepDefinition, StepKind, Undo
+from domain.errors import Invalid
+from domain.manifest_fields import Fields
+from domain.manifest_thinking import read_thinking
+from domain.pause import OnTimeout
+
+# A week: longer than any one execution, and within what a timer keeps.
+MAX_TIMEOUT = 604_800
+# Ten years, as for a pause.
+MAX_HOLD = 315_360_000
+DEFAULT_TIMEOUT = 600.0
+DEFAULT_TURNS = 10
+MAX_TURNS = 200
+MAX_RETRIES = 1_000
+MAX_GUIDANCE = 4_096
+# What begins a path: the context's own names.
+_ROOTS = ("input", "steps")
+_HOLD = ("hitl_max_retries", "hitl_retry_guidance", "review", "hitl_timeout_seconds", "hitl_on_timeout")
+_OF_REASON = (
+    *("prompt", "agent-adapter", "resources", "facts", "output_schema"),
+    *("max_turns", "max_step_tokens", "keep_transcript"),
+)
+_STEP_ID = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Ids of steps that a path may name: `known` are all of the saga, `before` those that have run by then."""
+
+    known: tuple[str, ...]
+    before: tuple[str, ...]
+
+
+def read_step(fields: Fields, places: Places) -> StepDefinition:
+    with fields:
+        kind = fields.one_of("kind", StepKind, required=True)
+        id_ = fields.text("id", required=True) or ""
+        if id_ and not _STEP_ID.fullmatch(id_):
+            fields.fault("id", "is not 1 to 64 letters, digits, hyphens and underscores that begin with a letter")
+        with_ = _bindings(fields, places, _ROOTS)
+        tools = _tools(fields)
+        timeout = fields.number("timeout_seconds", 0.001, MAX_TIMEOUT)
+        if kind is StepKind.REASON:
+            fields.refuse(("idempotent",), "has a meaning only for a commit step")
+        else:
+            fields.refuse(_OF_REASON, "has a meaning only for a reason step")
+        if kind is StepKind.COMMIT and len(tools) != 1:
+            fields.fault("tools.allow", f"names {len(tools)} tools: a commit step makes one call, of exactly one tool")
+        return StepDefinition(
+            id=id_,
+            name=fields.text("name", most=200) or id_,
+            kind=kind or StepKind.COMMIT,
+            worker=fields.name("worker"),
+            worker_version=fields.name("worker_version"),
+            bindings=with_,
+            when=_when(fields),
+            policy=_policy(fields),
+            **_hold(fields),
+            undo=_undo(fields, Places(places.known, (*places.before, id_))),
+            timeout_seconds=DEFAULT_TIMEOUT if timeout is None else timeout,
+            tool=tools[0] if tools and kind is StepKind.COMMIT else None,
+            idempotent=fields.yes("idempotent") if kind is StepKind.COMMIT else None,
+            thinking=read_thinking(fields, tools, with_) if kind is StepKind.REASON else None,
+        )
+
+
+def _bindings(fields: Fields, places: Places, roots: tuple[str, ...]) -> Mapping[str, Binding]:
+    found: dict[str, Binding] = {}
+    for name, value in fields.mapping("with").items():
+        place = f"with.{name}"
+        if not isinstance(value, dict) or len(value) != 1 or not value.keys() <= {"from", "value"}:
+            fields.fault(place, 'is neither {from: "$.input…"} nor {value: …}')
+        elif "value" in value:
+            found[name] = Binding(value=value["value"])
+        elif not isinstance(path := value["from"], str):
+            fields.fault(f"{place}.from", "is not a JSONPath")
+        elif (message := bindings.path_fault(path) or _place_fault(path, places, roots)) is not None:
+            fields.fault(f"{place}.from", message)
+        else:
+            found[name] = Binding(path=path)
+    return found
+
+
+def _place_fault(path: str, places: Places, roots: tuple[str, ...]) -> str | None:
+    """A path to nowhere would give null, and nobody would know."""
+    names = bindings.names_of(path)
+    if not names:
+        return None
+    if names[0] not in roots:
+        return f"begins with none of {', '.join(f'$.{root}' for root in roots)}"
+    if names[0] != "steps" or len(names) == 1 or names[1] in places.before:
+        return None
+    return f"names the step {names[1]!r}, which " + ("has not run by then" if names[1] in places.known else "is not")
+
+
+def _tools(fields: Fields) -> tuple[str, ...]:
+    inner = fields.inner("tools")
+    if inner is None:
+        return ()
+    with inner:
+        return inner.unique_texts("allow")
+
+
+def _when(fields: Fields) -> str | None:
+    inner = fields.inner("when")
+    if inner is None:
+        return None
+    with inner:
+        text = inner.text("cel", required=True)
+        return inner.checked("cel", text, lambda cel: policy.compile_fault(cel, policy.WHEN_NAMES))
+
+
+def _policy(fields: Fields) -> Policy | None:
+    inner = fields.inner("policy")
+    if inner is None:
+        return None
+    with inner:
+        name = inner.text("name", most=500) or "policy"
+        return Policy(name, inner.checked("cel", inner.text("cel", required=True), policy.compile_fault) or "")
+
+
+def _hold(fields: Fields) -> dict[str, Any]:
+    hitl = fields.yes("hitl")
+    if hitl is None:
+        for name in _HOLD:
+            if fields.has(name):
+                fields.fault(name, "tells how the step is held, but hitl: true is missing")
+    on_timeout = fields.raw("hitl_on_timeout")
+    if on_timeout == "escalate":
+        fields.fault("hitl_on_timeout", "escalate is not supported yet")
+        on_timeout = None
+    elif on_timeout is not None:
+        on_timeout = fields.one_of("hitl_on_timeout", OnTimeout)
+    return {
+        "hitl": bool(hitl),
+        "hitl_max_retries": fields.whole("hitl_max_retries", 0, MAX_RETRIES),
+        "hitl_retry_guidance": fields.text("hitl_retry_guidance", most=MAX_GUIDANCE),
+        "review": _review(fields),
+        "hitl_timeout_seconds": fields.number("hitl_timeout_seconds", 1, MAX_HOLD),
+        "hitl_on_timeout": on_timeout or OnTimeout.EXPIRE,
+    }
+
+
+def _review(fields: Fields) -> Mapping[str, Any] | None:
+    value = fields.raw("review")
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        fields.fault("review", "is not an object")
+        return None
+    try:
+        review.parse(value)
+    except Invalid as invalid:
+        for fault in invalid.faults:
+            fields.fault(fault.path, fault.message)
+    return value
+
+
+def _undo(outer: Fields, places: Places) -> Undo | None:
+    fields = outer.inner("compensation")
+    return None if fields is None else read_undo(fields, places)
+
+
+def read_undo(fields: Fields, places: Places) -> Undo:
+    with fields:
+        tools = _undo_tools(fields)
+        timeout = fields.number("timeout_seconds", 0.001, MAX_TIMEOUT)
+        return Undo(
+            worker=fields.name("worker"),
+            worker_version=fields.name("worker_version"),
+            bindings=_bindings(fields, places, (*_ROOTS, "_compensation")),
+            tools=tools,
+            timeout_seconds=DEFAULT_TIMEOUT if timeout is None else timeout,
+            max_turns=fields.whole("max_turns", 1, MAX_TURNS) or DEFAULT_TURNS,
+        )
+
+
+def _undo_tools(fields: Fields) -> tuple[str, ...]:
+    """As in a step, `tools: {allow: [cancel]}`, or shorter, `tools: [cancel]`."""
+    tools = fields.unique_texts("tools") if isinstance(fields.raw("tools"), list) else _tools(fields)
+    if not tools:
+        fields.fault("tools", "names no tool: an undo calls one")
+    elif len(tools) > 1:
+        fields.fault("tools", "names more than one tool, which is not supported yet")
+    return tools
