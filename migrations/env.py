@@ -5,6 +5,7 @@ import os
 from alembic import context
 from sqlalchemy import create_engine, text
 
+import models.definitions
 import models.keys
 import models.pauses
 import models.webhooks  # noqa: F401  (importing a module registers its tables)

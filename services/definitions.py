@@ -1,0 +1,199 @@
+"""Use cases of definitions: a manifest is deployed, listed, read, and loaded by those who run it."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, Connection, RowMapping, func, insert, select, update
+
+from domain import ids, json_value, manifest
+from domain.access import Principal
+from domain.definition import SagaDefinition, StepDefinition, WorkerDefinition
+from domain.document import instant
+from domain.errors import Fault, Forbidden, InvalidManifest, NotFound, VersionExists
+from models.definitions import definitions
+from services.paging import Page, Slice, newest_first
+from services.transaction import Store, Tx
+
+# Parsed definitions that a process remembers. Their content never changes; one takes some kilobytes, at most a few MiB.
+REMEMBERED = 256
+# All columns but `content`, which may be large.
+_HEAD = [column for column in definitions.c if column.name not in ("content", "digest")]
+
+
+@dataclass(frozen=True, slots=True)
+class DefinitionFilter:
+    namespace: str | None = None
+    name: str | None = None
+    is_active: bool | None = None
+
+
+def deploy(store: Store, by: Principal, document: dict[str, Any], replace: bool) -> tuple[str, str]:
+    """The definition's id, and what was done in words. `document` is frozen.
+
+    Raises `InvalidManifest`, `Forbidden` for a namespace, `VersionExists` where other content stands and `replace` is
+    not wanted. Sagas that run keep what they started with.
+    """
+    definition = manifest.parse(document)
+    if not by.sees(definition.namespace):
+        raise Forbidden(f"this key has no access to the namespace {definition.namespace!r}")
+    kind = "saga" if isinstance(definition, SagaDefinition) else "worker"
+    digest = json_value.digest(document)
+    what = f"{kind} {definition.name} {definition.version}"
+    with store.transaction() as tx:
+        _wait_for_turn(tx, kind, definition)
+        known = _active(tx.conn, kind, definition.namespace, definition.name, definition.version)
+        if known is not None and bytes(known["digest"]) == digest:
+            return ids.text(ids.DEFINITION, known["id"]), f"{what} is deployed already, with the same content"
+        if known is not None and not replace:
+            raise VersionExists
+        if isinstance(definition, SagaDefinition) and (found := list(_worker_faults(tx.conn, definition))):
+            raise InvalidManifest(found)
+        if known is not None:
+            ended = update(definitions).where(definitions.c.id == known["id"])
+            tx.conn.execute(ended.values(is_active=False, updated_at=tx.now))
+        id_ = tx.new_id()
+        row = {"id": id_, "kind": kind, "is_active": True, "content": document, "digest": digest, "created_by": by.id}
+        row |= {name: getattr(definition, name) for name in ("namespace", "name", "version")}
+        tx.conn.execute(insert(definitions).values(row | {"created_at": tx.now, "updated_at": tx.now}))
+    done = "replaced; sagas that run keep what they started with" if known is not None else "deployed"
+    return ids.text(ids.DEFINITION, id_), f"{what} is {done}"
+
+
+def list_definitions(
+    store: Store, by: Principal, kind: str, wanted: DefinitionFilter, page: Page
+) -> Slice[dict[str, Any]]:
+    """The newest first, those that were replaced too."""
+    columns = definitions.c
+    query = select(*_HEAD).where(columns.kind == kind, *_scope(by))
+    for name in ("namespace", "name", "is_active"):
+        if (value := getattr(wanted, name)) is not None:
+            query = query.where(columns[name] == value)
+    return newest_first(store, query, columns.id, page, _document)
+
+
+def get_definition(store: Store, by: Principal, definition_id: str) -> dict[str, Any]:
+    """With its frozen content."""
+    id_ = ids.parse(ids.DEFINITION, definition_id)
+    with store.reading() as conn:
+        query = select(*_HEAD, definitions.c.content).where(definitions.c.id == id_, *_scope(by))
+        row = conn.execute(query).mappings().one_or_none()
+    if row is None:
+        raise NotFound(f"there is no definition {definition_id[:64]!r} that this key may see")
+    return _document(row) | {"created_by": row["created_by"], "content": row["content"]}
+
+
+def active_worker(conn: Connection, namespace: str, name: str, version: str) -> UUID | None:
+    """The id of the worker that a saga started now would use."""
+    row = _active(conn, "worker", namespace, name, version)
+    return None if row is None else row["id"]
+
+
+def active_saga(conn: Connection, namespace: str, name: str, version: str) -> UUID | None:
+    row = _active(conn, "saga", namespace, name, version)
+    return None if row is None else row["id"]
+
+
+def load_saga(conn: Connection, definition_id: UUID) -> SagaDefinition:
+    found = _load(conn, definition_id)
+    assert isinstance(found, SagaDefinition), f"{definition_id} is a worker"
+    return found
+
+
+def load_worker(conn: Connection, definition_id: UUID) -> WorkerDefinition:
+    found = _load(conn, definition_id)
+    assert isinstance(found, WorkerDefinition), f"{definition_id} is a saga"
+    return found
+
+
+_remembered: OrderedDict[UUID, SagaDefinition | WorkerDefinition] = OrderedDict()
+_lock = threading.Lock()
+
+
+def _load(conn: Connection, id_: UUID) -> SagaDefinition | WorkerDefinition:
+    """Raises `LookupError`: who has an id got it from a row that refers to one."""
+    with _lock:
+        if id_ in _remembered:
+            _remembered.move_to_end(id_)
+            return _remembered[id_]
+    content = conn.execute(select(definitions.c.content).where(definitions.c.id == id_)).scalar_one_or_none()
+    if content is None:
+        raise LookupError(f"there is no definition {id_}")
+    found = manifest.parse(content)
+    with _lock:
+        _remembered[id_] = found
+        if len(_remembered) > REMEMBERED:
+            _remembered.popitem(last=False)
+    return found
+
+
+def _wait_for_turn(tx: Tx, kind: str, definition: SagaDefinition | WorkerDefinition) -> None:
+    """Deployments of one version go one after the other, until the transaction ends."""
+    what = f"{kind} {definition.namespace} {definition.name} {definition.version}"
+    tx.conn.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(what, 0))))
+
+
+def _active(conn: Connection, kind: str, namespace: str, name: str, version: str) -> RowMapping | None:
+    columns = definitions.c
+    query = select(columns.id, columns.digest).where(
+        columns.kind == kind,
+        columns.namespace == namespace,
+        columns.name == name,
+        columns.version == version,
+        columns.is_active,
+    )
+    return conn.execute(query).mappings().one_or_none()
+
+
+def _worker_faults(conn: Connection, saga: SagaDefinition) -> Iterator[Fault]:
+    """A worker that is not there, or that could not do what the step asks of it."""
+    for index, step in enumerate(saga.steps):
+        place = f"steps[{index}]"
+        worker = _named_worker(conn, saga.namespace, step.worker, step.worker_version)
+        yield from _unfit(place, saga.namespace, worker, step)
+        if step.undo is not None:
+            worker = _named_worker(conn, saga.namespace, step.undo.worker, step.undo.worker_version)
+            place += ".compensation"
+            yield from _tool_faults(place, saga.namespace, worker, step.undo.tools)
+
+
+def _unfit(place: str, namespace: str, worker: WorkerDefinition | None, step: StepDefinition) -> Iterator[Fault]:
+    tools = step.thinking.tools if step.thinking is not None else (step.tool,)
+    yield from _tool_faults(place, namespace, worker, tuple(tool for tool in tools if tool is not None))
+    if step.thinking is not None and worker is not None and worker.provider is None:
+        yield Fault(f"{place}.worker", "has no provider, but a reason step needs a model")
+
+
+def _tool_faults(
+    place: str, namespace: str, worker: WorkerDefinition | None, tools: tuple[str, ...]
+) -> Iterator[Fault]:
+    if worker is None:
+        message = f"no such worker is deployed in namespace {namespace!r} in this version: deploy it first"
+        yield Fault(f"{place}.worker", message)
+    elif tools and not worker.tool_sources:
+        yield Fault(f"{place}.worker", f"has no tool_sources that the tool {tools[0]!r} could come from")
+
+
+def _named_worker(conn: Connection, namespace: str, name: str, version: str) -> WorkerDefinition | None:
+    id_ = active_worker(conn, namespace, name, version)
+    return None if id_ is None else load_worker(conn, id_)
+
+
+def _scope(by: Principal) -> list[ColumnElement[bool]]:
+    return [] if by.sees_all else [definitions.c.namespace.in_(by.namespaces)]
+
+
+def _document(row: RowMapping) -> dict[str, Any]:
+    return {
+        "id": ids.text(ids.DEFINITION, row["id"]),
+        "kind": row["kind"],
+        "namespace": row["namespace"],
+        "name": row["name"],
+        "version": row["version"],
+        "is_active": row["is_active"],
+        "created_at": instant(row["created_at"]),
+        "updated_at": instant(row["updated_at"]),
+    }
