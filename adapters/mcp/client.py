@@ -1,0 +1,174 @@
+"""The door for threads: calls run on one event loop, in a thread of its own, over sessions that are shared."""
+
+import asyncio
+import concurrent.futures
+import json
+import logging
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import asdict
+from typing import Any, TypeVar
+
+from adapters.mcp.http import SessionGone
+from adapters.mcp.outcome import CallResult, TimedOut, ToolInfo, Unavailable
+from adapters.mcp.resolve import resolved
+from adapters.mcp.session import Session
+from adapters.mcp.wire import Exchange
+from domain.definition import ToolSource
+
+log = logging.getLogger(__name__)
+
+# Each may be a process and two pipes. More are opened only while all of these have calls in flight.
+MAX_SESSIONS = 32
+IDLE_SECONDS = 300.0
+_LOOK_EVERY = 10.0
+# For the loop to tell what came of a call at its deadline, before the caller's thread goes without.
+GRACE_SECONDS = 2.0
+# Longer than a stdio server is given to leave.
+_CLOSE_SECONDS = 10.0
+
+T = TypeVar("T")
+
+
+class ToolClient:
+    """Safe to share between the threads of a process; not across a fork. The loop starts with the first call."""
+
+    def __init__(self, idle_seconds: float = IDLE_SECONDS, max_sessions: int = MAX_SESSIONS) -> None:
+        self._idle_seconds = idle_seconds
+        self._max_sessions = max_sessions
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._closed = False
+        # The loop's own. In the order of their last use.
+        self._sessions: dict[str, Session] = {}
+        self._alive: set[Session] = set()  # with those that take no more calls, but are not gone
+
+    def call(
+        self,
+        source: ToolSource,
+        tool: str,
+        arguments: Mapping[str, Any],
+        *,
+        meta: Mapping[str, Any],
+        idempotency_key: str,
+        timeout: float,
+    ) -> CallResult:
+        """Call the tool once, opening a session first if there is none.
+
+        The key goes along in `_meta` as `sagahold/idempotency-key`, and as the argument `idempotency_key` when the
+        tool's schema has one and `arguments` does not give it. `meta` goes along as it is (`traceparent`, …).
+
+        Args:
+            timeout: seconds for everything: to open the session, to list its tools and to call.
+
+        Raises `NotSent` (`NotConfigured`, `Unavailable`, `ToolNotFound`), `Answered` (`ToolFailed`, `BadOutput`) or
+        `Unknown` (`TimedOut`, `Lost`). Their texts may be stored and shown to operators.
+        """
+        ready = resolved(source)
+        calls: list[Exchange] = []
+
+        async def call(session: Session) -> CallResult:
+            calls.append(Exchange())
+            return await session.call(tool, arguments, meta, idempotency_key, calls[-1])
+
+        try:
+            return self._run(self._with_session(ready, call), timeout)
+        except TimeoutError:
+            if any(exchange.sent for exchange in calls):
+                raise TimedOut(f"the tool {tool!r} gave no answer within {timeout:g} s") from None
+            raise Unavailable(f"tool source {source.name!r} was not ready within {timeout:g} s") from None
+
+    def tools(self, source: ToolSource, timeout: float) -> tuple[ToolInfo, ...]:
+        """The server's tools, from the session's memory if it has them. Raises `NotSent`."""
+        try:
+            return self._run(self._with_session(resolved(source), Session.tools), timeout)
+        except TimeoutError:
+            raise Unavailable(f"tool source {source.name!r} did not list its tools within {timeout:g} s") from None
+
+    def close(self) -> None:
+        """End all sessions and their processes; calls in flight are lost. No call can be made after."""
+        with self._lock:
+            self._closed = True
+            loop, thread = self._loop, self._thread
+        if loop is None or thread is None or not thread.is_alive():
+            return
+        ending = asyncio.run_coroutine_threadsafe(self._close_all(), loop)
+        concurrent.futures.wait([ending], timeout=_CLOSE_SECONDS)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(_CLOSE_SECONDS)
+
+    def _run(self, work: Coroutine[Any, Any, T], seconds: float) -> T:
+        """Raises `TimeoutError`, at the latest `GRACE_SECONDS` after the deadline, however busy the loop is."""
+
+        async def bounded() -> T:
+            async with asyncio.timeout_at(deadline):
+                return await work
+
+        loop = self._running(work)
+        deadline = loop.time() + seconds
+        running = asyncio.run_coroutine_threadsafe(bounded(), loop)
+        try:
+            return running.result(seconds + GRACE_SECONDS)
+        except concurrent.futures.CancelledError:  # by `close`
+            raise TimeoutError from None
+        finally:
+            running.cancel()
+
+    def _running(self, work: Coroutine[Any, Any, Any]) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._closed:
+                work.close()
+                raise Unavailable("the worker is shutting down")
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                self._thread = threading.Thread(target=self._serve, args=(self._loop,), name="mcp", daemon=True)
+                self._thread.start()
+            return self._loop
+
+    def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
+        asyncio.set_event_loop(loop)
+        self._watching = loop.create_task(self._watch())
+        loop.run_forever()
+        rest = asyncio.all_tasks(loop)
+        for task in rest:
+            task.cancel()
+        loop.run_until_complete(asyncio.gather(*rest, return_exceptions=True))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
+
+    async def _with_session(self, source: ToolSource, use: Callable[[Session], Awaitable[T]]) -> T:
+        session = self._session(source)
+        try:
+            return await use(session)
+        except SessionGone:
+            # Certainly not looked at by the server, most likely as it was restarted: once more, in a new session.
+            return await use(self._session(source))
+
+    def _session(self, source: ToolSource) -> Session:
+        """The open one, or a new one that is being opened. Nothing is awaited, so that many ask and one is made."""
+        key = json.dumps(asdict(source), sort_keys=True)
+        session = self._sessions.pop(key, None)
+        if session is None or session.over:
+            session = Session(source, self._alive.discard)
+            self._alive.add(session)
+        self._sessions[key] = session
+        if len(self._sessions) > self._max_sessions:
+            self._drop(lambda other: other.over or (other is not session and not other.busy), self._max_sessions)
+        return session
+
+    def _drop(self, which: Callable[[Session], bool], keep: int = 0) -> None:
+        """Close such sessions, the longest unused first, until `keep` are left."""
+        for key, session in list(self._sessions.items()):
+            if len(self._sessions) > keep and which(session):
+                del self._sessions[key]
+                session.retire()
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(min(_LOOK_EVERY, self._idle_seconds))
+            self._drop(lambda session: session.over or (not session.busy and session.idle_seconds > self._idle_seconds))
+
+    async def _close_all(self) -> None:
+        self._sessions.clear()
+        await asyncio.gather(*(session.close() for session in list(self._alive)))

@@ -1,0 +1,231 @@
+"""What the SDK's HTTP transports send through: answers of bounded size, and an exact note of what became of a request.
+
+No redirects to elsewhere, no proxies or credentials from the environment, no compression. Tool sources are deployed by
+admins and commonly private, so they are not subject to the rule of public addresses (`adapters.egress`).
+"""
+
+import asyncio
+import contextlib
+import json
+import socket
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import httpx2
+from mcp.client.sse import sse_client
+from mcp.client.streamable_http import streamable_http_client
+
+from adapters.mcp.outcome import Lost, Unavailable
+from adapters.mcp.wire import EXCHANGE, MAX_MESSAGE_BYTES, Exchange, Lines, Unreadable, oversized
+from domain.definition import ToolSource, Transport
+
+if TYPE_CHECKING:
+    from mcp.client._transport import TransportStreams
+
+# A request's own deadline comes from outside; these bound what nobody waits for. Seconds.
+_CONNECT_SECONDS = 30.0
+_NOTICE_SECONDS = 5.0
+_MAX_REDIRECTS = 3
+# An error page is read for a JSON-RPC error only.
+_MAX_ERROR_BYTES = 64 * 1024
+# Statuses by which a request is refused before anyone acts on it.
+_REFUSALS = frozenset((400, 401, 403, 404, 405, 406, 410, 411, 413, 414, 415, 421, 422, 426, 429, 431))
+_KEPT_REDIRECTS = frozenset((307, 308))
+
+
+class SessionGone(Unavailable):
+    """The server no longer knows the session, and so did not look at the call: it may be made in a new one."""
+
+
+@asynccontextmanager
+async def http_streams(source: ToolSource) -> "AsyncIterator[TransportStreams]":
+    """By streamable HTTP or SSE. Raises what `httpx2` raises when the server cannot be reached."""
+    url = source.url or ""
+    if source.transport is Transport.SSE:
+
+        def client(headers: Any = None, timeout: Any = None, auth: Any = None) -> httpx2.AsyncClient:
+            return _client(source)
+
+        async with sse_client(url, httpx_client_factory=client) as streams:
+            yield streams
+    else:
+        async with (
+            _client(source) as http,
+            streamable_http_client(url, http_client=http, max_sse_event_size=2 * MAX_MESSAGE_BYTES) as streams,
+        ):
+            yield streams
+
+
+def _client(source: ToolSource) -> httpx2.AsyncClient:
+    return httpx2.AsyncClient(
+        headers={**source.headers, "accept-encoding": "identity", "user-agent": "Sagahold"},
+        transport=_Wire(source.transport),
+        timeout=httpx2.Timeout(None, connect=_CONNECT_SECONDS),
+        trust_env=False,
+        follow_redirects=False,
+    )
+
+
+class _Wire(httpx2.AsyncBaseTransport):
+    """One request's failure is noted in its exchange and ends that request only: the SDK would end the session."""
+
+    def __init__(self, transport: Transport) -> None:
+        # A peer that vanished without a word is found out by the kernel.
+        self._inner = httpx2.AsyncHTTPTransport(
+            limits=httpx2.Limits(max_connections=256, max_keepalive_connections=32),
+            socket_options=[(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)],
+        )
+        # Where the answer comes in the response to its request, and not on a stream apart.
+        self._answers_here = transport is Transport.STREAMABLE_HTTP
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        if request.method == "GET":
+            response = await self._inner.handle_async_request(request)
+            return _streamed(response) if _is(response, "text/event-stream") else await _emptied(response)
+        exchange = EXCHANGE.get()
+        if request.method != "POST" or exchange is None or (request_id := _request_id(request.content)) is None:
+            return await self._notice(request)
+        try:
+            return await self._exchange(request, request_id, exchange)
+        except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.UnsupportedProtocol) as error:
+            exchange.fail(Unavailable(f"no connection: {str(error) or type(error).__name__}"))
+        except (httpx2.RequestError, Unreadable) as error:
+            exchange.fail(Lost(f"the connection was lost: {str(error) or type(error).__name__}"))
+        return httpx2.Response(202)
+
+    async def _notice(self, request: httpx2.Request) -> httpx2.Response:
+        """What needs no answer. It must not hold up the requests that the SDK sends after it."""
+        with contextlib.suppress(TimeoutError, httpx2.RequestError):
+            async with asyncio.timeout(_NOTICE_SECONDS):
+                await _emptied(await self._inner.handle_async_request(request))
+        return httpx2.Response(200)
+
+    async def _exchange(self, request: httpx2.Request, request_id: int, exchange: Exchange) -> httpx2.Response:
+        response = await self._inner.handle_async_request(request)
+        if response.is_redirect:
+            return await _redirected(request, response, exchange)
+        if response.status_code >= 300:
+            return await _refused(request, response, exchange)
+        if not self._answers_here:
+            return await _emptied(response)
+        if response.headers.get("content-encoding", "identity") != "identity":
+            exchange.fail(Lost("the answer is compressed, though that was not asked for"))
+        elif _is(response, "text/event-stream"):
+            return _streamed(response)
+        elif _is(response, "application/json"):
+            body = await _read(response, MAX_MESSAGE_BYTES, request_id)
+            return httpx2.Response(200, headers=_without_framing(response), content=body)
+        else:
+            exchange.fail(Lost(f"HTTP {response.status_code} with no MCP message in it"))
+        return await _emptied(response)
+
+
+async def _redirected(request: httpx2.Request, response: httpx2.Response, exchange: Exchange) -> httpx2.Response:
+    """Within the server the SDK follows, so long as the message stays whole."""
+    exchange.redirects += 1
+    target = request.url.join(response.headers.get("location", ""))
+    here = (request.url.scheme, request.url.host, request.url.port)
+    if (
+        response.status_code in _KEPT_REDIRECTS
+        and exchange.redirects <= _MAX_REDIRECTS
+        and (target.scheme, target.host, target.port) == here
+        and not target.userinfo
+    ):
+        await response.aclose()
+        return httpx2.Response(response.status_code, headers={"location": response.headers["location"]})
+    exchange.fail(Unavailable("the server redirects to elsewhere: put the address of the MCP endpoint itself in `url`"))
+    return await _emptied(response)
+
+
+async def _refused(request: httpx2.Request, response: httpx2.Response, exchange: Exchange) -> httpx2.Response:
+    status = response.status_code
+    body = await _read_error(response)
+    in_session = "mcp-session-id" in request.headers
+    error = _rpc_error(body)
+    # The SDKs' servers answer a session that they no longer know with 404, or with 400 and this text.
+    forgotten = str(error.get("message", "")).startswith("Bad Request:") if error else False
+    if in_session and (status == 404 or (status == 400 and forgotten)):
+        exchange.fail(SessionGone("the server no longer knows the session"))
+    elif error is not None:
+        return httpx2.Response(status, headers={"content-type": "application/json"}, content=body)
+    elif status in _REFUSALS:
+        exchange.fail(Unavailable(f"the server refused the request with HTTP {status}"))
+    else:
+        exchange.fail(Lost(f"the server answered HTTP {status}"))
+    return httpx2.Response(202)
+
+
+async def _read(response: httpx2.Response, limit: int, request_id: int | None = None) -> bytes:
+    """The body; an answer over the limit is replaced by a short error. Raises `Unreadable`."""
+    body = bytearray()
+    try:
+        async for chunk in response.aiter_raw():
+            body += chunk
+            if len(body) > limit:
+                return oversized(bytes(body), request_id)
+    finally:
+        await response.aclose()
+    return bytes(body)
+
+
+async def _read_error(response: httpx2.Response) -> bytes:
+    try:
+        return await _read(response, _MAX_ERROR_BYTES)
+    except (Unreadable, httpx2.RequestError):
+        return b""
+
+
+async def _emptied(response: httpx2.Response) -> httpx2.Response:
+    """The response with the little of its body that there should be left out."""
+    await _read_error(response)
+    return httpx2.Response(response.status_code, headers=_without_framing(response))
+
+
+def _streamed(response: httpx2.Response) -> httpx2.Response:
+    return httpx2.Response(response.status_code, headers=_without_framing(response), stream=_Events(response))
+
+
+class _Events(httpx2.AsyncByteStream):
+    """An event stream whose every line is bounded."""
+
+    def __init__(self, response: httpx2.Response) -> None:
+        self._response = response
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        lines = Lines()
+        async for chunk in self._response.aiter_raw():
+            try:
+                if passed := b"".join(lines.feed(chunk)):
+                    yield passed
+            except Unreadable:
+                raise httpx2.ReadError("an event was too long") from None
+
+    async def aclose(self) -> None:
+        await self._response.aclose()
+
+
+def _without_framing(response: httpx2.Response) -> list[tuple[str, str]]:
+    framing = ("content-length", "content-encoding", "transfer-encoding", "connection")
+    return [(name, value) for name, value in response.headers.multi_items() if name.lower() not in framing]
+
+
+def _is(response: httpx2.Response, content_type: str) -> bool:
+    return response.headers.get("content-type", "").partition(";")[0].strip().lower() == content_type
+
+
+def _request_id(body: bytes) -> int | None:
+    message = json.loads(body)
+    return message["id"] if "method" in message and isinstance(message.get("id"), int) else None
+
+
+def _rpc_error(body: bytes) -> Mapping[str, Any] | None:
+    try:
+        message = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    error = message.get("error") if isinstance(message, Mapping) and message.get("jsonrpc") == "2.0" else None
+    return error if isinstance(error, Mapping) and "code" in error else None

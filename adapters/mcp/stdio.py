@@ -1,0 +1,184 @@
+"""An MCP server as a process of ours, spoken to over its stdin and stdout.
+
+The SDK's own client reads a line of any length, and in quadratic time; it leaves a server's children behind when the
+server itself ends in time.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Self
+
+import anyio
+import mcp_types
+from anyio.streams.memory import MemoryObjectSendStream
+from mcp.shared.message import SessionMessage
+
+from adapters.mcp.wire import Lines, Unreadable
+from domain.definition import ToolSource
+
+if TYPE_CHECKING:
+    from mcp.client._transport import TransportStreams
+
+log = logging.getLogger(__name__)
+
+# What programs need to run at all. The worker's other variables hold its secrets.
+_INHERITED = ("HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "SHELL", "TERM", "TMPDIR", "TZ", "USER")
+_CHUNK_BYTES = 64 * 1024
+# A server that wrote something else than a message may just log to the wrong place; the answer may also have been
+# garbled. If no message comes within so many seconds, nobody should wait any longer.
+GARBLED_SECONDS = 5.0
+# For a server to end by itself after its stdin was closed.
+_EXIT_SECONDS = 2.0
+# Of a server's stderr, in our log.
+_LOG_LINE_BYTES = 1000
+_LOG_LINES_PER_MINUTE = 200
+
+
+@asynccontextmanager
+async def stdio_streams(source: ToolSource) -> "AsyncIterator[TransportStreams]":
+    """Raises `OSError` when the command cannot be started. The process and its group are gone at the end."""
+    environment = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+    process = await asyncio.create_subprocess_exec(
+        source.command or "",
+        *source.args,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        cwd=source.cwd,
+        env=environment | dict(source.env),
+        start_new_session=True,
+    )
+    incoming, reader = anyio.create_memory_object_stream[SessionMessage | Exception](0)
+    tasks = [
+        asyncio.create_task(_Reading(source.name, process, incoming).run()),
+        asyncio.create_task(_log_stderr(source.name, process)),
+    ]
+    try:
+        yield reader, _Stdin(process)
+    finally:
+        # Ours to finish even when we are being cancelled, or the process would live on.
+        with anyio.CancelScope(shield=True):
+            await _stop(process)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        incoming.close()
+        reader.close()
+
+
+class _Stdin:
+    """The write stream. Messages go whole, one after the other."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        self._pipe = process.stdin
+        self._stdout = process.stdout
+
+    async def send(self, item: SessionMessage, /) -> None:
+        if self._stdout.at_eof() or self._pipe.is_closing():
+            raise anyio.ClosedResourceError
+        # One synchronous write: nothing comes in between, and a caller that is cancelled leaves no half message.
+        self._pipe.write(item.message.model_dump_json(by_alias=True, exclude_unset=True).encode() + b"\n")
+        try:
+            await self._pipe.drain()
+        except OSError:
+            raise anyio.BrokenResourceError from None
+
+    async def aclose(self) -> None:
+        self._pipe.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *raised: object) -> None:
+        await self.aclose()
+
+
+class _Reading:
+    """From the server's stdout to the session. Closing the stream tells the session that the server is gone."""
+
+    def __init__(
+        self,
+        name: str,
+        process: asyncio.subprocess.Process,
+        incoming: MemoryObjectSendStream[SessionMessage | Exception],
+    ) -> None:
+        assert process.stdout is not None
+        self._name = name
+        self._stdout = process.stdout
+        self._incoming = incoming
+        self._giving_up: asyncio.TimerHandle | None = None
+
+    async def run(self) -> None:
+        lines = Lines()
+        try:
+            while chunk := await self._stdout.read(_CHUNK_BYTES):
+                for line in lines.feed(chunk):
+                    if line.strip():
+                        await self._deliver(line)
+        except Unreadable:
+            log.warning("an MCP server's message was too long and is no answer", extra={"tool_source": self._name})
+        except (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError):
+            pass  # the session or the server ended
+        finally:
+            self._calm()
+            self._incoming.close()
+
+    async def _deliver(self, line: bytes) -> None:
+        try:
+            message = mcp_types.jsonrpc_message_adapter.validate_json(line, by_name=False)
+        except ValueError:
+            log.warning(
+                "an MCP server wrote to its stdout what is no message: it must log to stderr",
+                extra={"tool_source": self._name, "line": line[:_LOG_LINE_BYTES].decode("utf-8", "replace")},
+            )
+            if self._giving_up is None:
+                self._giving_up = asyncio.get_running_loop().call_later(GARBLED_SECONDS, self._incoming.close)
+            return
+        self._calm()
+        await self._incoming.send(SessionMessage(message))
+
+    def _calm(self) -> None:
+        if self._giving_up is not None:
+            self._giving_up.cancel()
+            self._giving_up = None
+
+
+async def _log_stderr(name: str, process: asyncio.subprocess.Process) -> None:
+    """The server's words in our log: a line cut, a flood thinned, and the pipe always emptied."""
+    assert process.stderr is not None
+    minute, count, rest = 0, 0, b""
+    while chunk := await process.stderr.read(_CHUNK_BYTES):
+        *lines, rest = (rest + chunk).split(b"\n")
+        rest = rest[:_LOG_LINE_BYTES]
+        for line in lines:
+            if minute != (now := int(time.monotonic() / 60)):
+                minute, count = now, 0
+            count += 1
+            if count <= _LOG_LINES_PER_MINUTE and line.strip():
+                text = line[:_LOG_LINE_BYTES].decode("utf-8", "replace").rstrip()
+                log.info("an MCP server says: %s", text, extra={"tool_source": name})
+
+
+async def _stop(process: asyncio.subprocess.Process) -> None:
+    """End of stdin is the server's sign to leave; then its whole group is killed, whether it left or not."""
+    assert process.stdin is not None
+    process.stdin.close()
+    with contextlib.suppress(TimeoutError):
+        # Not `wait()`: that also waits for the pipes, which children may keep open.
+        async with asyncio.timeout(_EXIT_SECONDS):
+            while process.returncode is None:
+                await asyncio.sleep(0.01)
+    # The group has the server's id; it is still ours even after the server ended, as long as a child is in it.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    while process.returncode is None:
+        await asyncio.sleep(0.01)
+    process._transport.close()  # type: ignore[attr-defined]  # a pipe that a daemonised child holds open never ends

@@ -1,0 +1,236 @@
+"""Tool calls to real servers of all three transports: what is answered, and what is made of it."""
+
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from adapters.mcp import (
+    BadOutput,
+    CallResult,
+    Lost,
+    NotConfigured,
+    TimedOut,
+    ToolClient,
+    ToolFailed,
+    ToolNotFound,
+    Unavailable,
+)
+from domain.definition import ToolSource, Transport
+from tests.adapters.odd_server import Odd, eventually, odd_servers
+
+TRANSPORTS = ["stdio", "http", "http-json", "sse"]
+
+
+@pytest.fixture
+def odd(request: pytest.FixtureRequest, tmp_path: Path):
+    with odd_servers(request.param, tmp_path) as server:
+        yield server
+
+
+@pytest.fixture
+def client():
+    client = ToolClient()
+    yield client
+    client.close()
+
+
+def call(client: ToolClient, source: ToolSource, tool: str, timeout: float = 30, **arguments: Any) -> Any:
+    result = client.call(source, tool, arguments, meta={}, idempotency_key="key-1", timeout=timeout)
+    assert isinstance(result, CallResult)
+    return result.data
+
+
+on_all = pytest.mark.parametrize("odd", TRANSPORTS, indirect=True)
+on_stdio = pytest.mark.parametrize("odd", ["stdio"], indirect=True)
+
+
+@on_all
+def test_answers(client: ToolClient, odd: Odd):
+    assert call(client, odd.source, "echo", value={"a": [1, "ü"]}) == {"value": {"a": [1, "ü"]}}
+    assert call(client, odd.source, "text", value="[1, 2]") == [1, 2]
+    assert call(client, odd.source, "text", value="7") == 7
+    assert call(client, odd.source, "text", value="done") == {"text": "done"}
+    assert call(client, odd.source, "text", value='{"n": NaN}') == {"text": '{"n": NaN}'}
+    assert call(client, odd.source, "text", value="[" * 100_000) == {"text": "[" * 100_000}
+    assert call(client, odd.source, "structured", value=1) == {"value": 1}
+
+
+@on_all
+def test_tools_with_their_hints(client: ToolClient, odd: Odd):
+    tools = {tool.name: tool for tool in client.tools(odd.source, 30)}
+    assert (tools["echo"].idempotent, tools["echo"].destructive) == (True, False)
+    assert (tools["meta"].idempotent, tools["meta"].destructive) == (None, None)
+    assert "value" in tools["echo"].input_schema["properties"]
+
+
+@on_all
+def test_the_key_and_meta_go_along(client: ToolClient, odd: Odd):
+    meta = {"traceparent": "00-1-2-01", "sagahold/trace-id": "t1"}
+    seen = client.call(odd.source, "meta", {}, meta=meta, idempotency_key="fwd-1", timeout=30).data
+    assert meta.items() <= seen["meta"].items()
+    assert seen["meta"]["sagahold/idempotency-key"] == "fwd-1"
+    assert seen["argument"] == "fwd-1"
+    given = {"idempotency_key": "mine"}
+    assert client.call(odd.source, "meta", given, meta=meta, idempotency_key="k", timeout=30).data["argument"] == "mine"
+
+
+@on_all
+def test_what_the_server_answers_is_told_apart(client: ToolClient, odd: Odd):
+    with pytest.raises(ToolFailed, match="no money"):
+        call(client, odd.source, "fail", message="no money")
+    with pytest.raises(ToolFailed, match="bad amount"):
+        call(client, odd.source, "refuse", code=-32602, message="bad amount")
+    with pytest.raises(ToolFailed, match="broke"):
+        call(client, odd.source, "refuse", code=-32603, message="broke")
+    with pytest.raises(ToolNotFound, match="'nothing'"):
+        call(client, odd.source, "nothing")
+    with pytest.raises(ToolNotFound, match="Unknown tool"):
+        call(client, odd.source, "refuse", code=-32602, message="Unknown tool: refuse")
+    with pytest.raises(BadOutput, match=r"was executed, but output\.value is an integer beyond"):
+        call(client, odd.source, "structured", value=2**60)
+    with pytest.raises(BadOutput, match="NUL"):
+        call(client, odd.source, "text", value="\x00")
+
+
+@on_all
+def test_32_calls_are_in_flight_on_one_session(client: ToolClient, odd: Odd):
+    with ThreadPoolExecutor(32) as threads:
+        met = list(threads.map(lambda _: call(client, odd.source, "meet", count=32), range(32)))
+    assert met == [{"met": 32}] * 32
+    assert odd.started() == 1
+
+
+@on_stdio
+def test_16_threads_opening_at_once_start_one_process(client: ToolClient, odd: Odd):
+    gate = threading.Barrier(16)
+
+    def both(number: int) -> Any:
+        gate.wait(30)
+        return call(client, odd.source, "echo", value=number)["value"]
+
+    with ThreadPoolExecutor(16) as threads:
+        assert list(threads.map(both, range(16))) == list(range(16))
+    assert odd.started() == 1
+
+
+@on_all
+def test_50_mb_are_not_kept(client: ToolClient, odd: Odd):
+    call(client, odd.source, "echo", value=1)
+    process, peak, stop = psutil.Process(), 0, threading.Event()
+    before = process.memory_info().rss
+
+    def watch() -> None:
+        nonlocal peak
+        while not stop.wait(0.005):
+            peak = max(peak, process.memory_info().rss)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        with pytest.raises(BadOutput, match="was executed, but its answer is over the limit"):
+            call(client, odd.source, "flood", timeout=60, megabytes=50)
+    finally:
+        stop.set()
+        watcher.join()
+    assert peak - before < 100 * 1024 * 1024
+    assert call(client, odd.source, "echo", value=2) == {"value": 2}
+    assert odd.started() == 1
+
+
+@on_all
+def test_the_server_dies_in_the_call(client: ToolClient, odd: Odd):
+    with pytest.raises(Lost, match="odd"):
+        call(client, odd.source, "crash")
+    odd.restart()
+    assert call(client, odd.source, "echo", value=1) == {"value": 1}
+    assert odd.called() == ["crash"]
+
+
+@on_all
+def test_restarted_between_calls(client: ToolClient, odd: Odd):
+    assert call(client, odd.source, "echo", value=1) == {"value": 1}
+    odd.kill()
+    odd.restart()
+    assert call(client, odd.source, "echo", value=2) == {"value": 2}
+    assert odd.started() == 2
+
+
+@on_all
+def test_a_hanging_tool_is_given_up_and_cancelled(client: ToolClient, odd: Odd):
+    call(client, odd.source, "echo", value=1)
+    with pytest.raises(TimedOut, match=r"within 0\.5 s"):
+        call(client, odd.source, "hang", timeout=0.5)
+    eventually(lambda: odd.called() == ["hang", "hang cancelled"])
+    assert call(client, odd.source, "echo", value=2) == {"value": 2}
+
+
+@on_all
+def test_a_frozen_server_holds_nobody_past_the_deadline(client: ToolClient, odd: Odd):
+    call(client, odd.source, "echo", value=1)
+    with ThreadPoolExecutor(4) as threads:
+        stuck = [threads.submit(call, client, odd.source, "block", 1) for _ in range(4)]
+        errors = [future.exception(30) for future in stuck]
+    assert {type(error) for error in errors} <= {TimedOut, Unavailable}
+    assert TimedOut in {type(error) for error in errors}
+    odd.kill()
+    odd.restart()
+    assert call(client, odd.source, "echo", value=2) == {"value": 2}
+
+
+@on_stdio
+@pytest.mark.parametrize("text", ["%%% not a message", '{"jsonrpc": "2.0", "id": 3, "resu', '{"level": "info"}'])
+def test_garbage_instead_of_an_answer(client: ToolClient, odd: Odd, text: str):
+    with pytest.raises(Lost):
+        call(client, odd.source, "garbage", text=text, timeout=60)
+    assert call(client, odd.source, "echo", value=2) == {"value": 2}
+
+
+@on_stdio
+def test_a_line_that_is_no_message_does_no_harm_when_the_answer_comes(client: ToolClient, odd: Odd):
+    assert call(client, odd.source, "chat", text="hello") == {"said": "hello"}
+    assert odd.started() == 1
+
+
+@on_stdio
+def test_a_server_gets_no_secrets_of_the_worker(client: ToolClient, odd: Odd, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("DATABASE_URL", "secret")
+    monkeypatch.setenv("INHERITED", "this")
+    monkeypatch.setenv("TOKEN", "t-1")
+    source = odd.with_(env={**odd.source.env, "GIVEN": "token ${ENV:TOKEN}"}, env_inherit=("INHERITED",))
+    seen = call(client, source, "environment")
+    assert seen["INHERITED"] == "this"
+    assert seen["GIVEN"] == "token t-1"
+    assert seen["PATH"] == os.environ["PATH"]
+    assert "DATABASE_URL" not in seen
+    assert "TOKEN" not in seen
+
+
+@on_all
+def test_an_unset_variable_is_named(client: ToolClient, odd: Odd):
+    with pytest.raises(NotConfigured) as raised:
+        call(client, odd.with_(args=("${ENV:SAGAHOLD_TEST_UNSET}",)), "echo", value=1)
+    expected = "the environment variable SAGAHOLD_TEST_UNSET, which tool source 'odd' needs, is not set in the worker"
+    assert str(raised.value) == expected
+
+
+def test_what_cannot_be_started_or_reached(client: ToolClient):
+    def unavailable(source: ToolSource) -> str:
+        with pytest.raises(Unavailable) as raised:
+            call(client, source, "echo", value=1)
+        return str(raised.value)
+
+    nowhere = "http://127.0.0.1:9/mcp?token=secret"
+    missing = unavailable(ToolSource("odd", Transport.STDIO, command="/no/such/program"))
+    assert missing == "tool source 'odd' cannot be used: it cannot be started: no such file or directory"
+    assert "the server closed" in unavailable(ToolSource("odd", Transport.STDIO, command="true"))
+    for transport in (Transport.STREAMABLE_HTTP, Transport.SSE):
+        text = unavailable(ToolSource("odd", transport, url=nowhere))
+        assert "no connection" in text
+        assert "secret" not in text
+    with pytest.raises(Unavailable, match=r"not ready within 0\.3 s"):
+        call(client, ToolSource("odd", Transport.STDIO, command="sleep", args=("60",)), "echo", timeout=0.3, value=1)
