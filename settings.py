@@ -9,6 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import NoReturn, TypeVar
 from urllib.parse import urlsplit
 
@@ -18,6 +19,14 @@ T = TypeVar("T")
 DAY = 86_400
 # Standard Webhooks' recommended schedule: seconds from one attempt to the next.
 WEBHOOK_RETRY_SECONDS = (5, 300, 1_800, 7_200, 18_000, 36_000, 36_000)
+
+# Folders of files that manifests refer to: the manifest's field, and how its variable is called.
+ARTIFACT_ROOTS = {
+    "prompt": "PROMPTS",
+    "policy": "POLICIES",
+    "output_schema": "SCHEMAS",
+    "compensation": "COMPENSATIONS",
+}
 
 
 class SettingsError(Exception):
@@ -40,6 +49,7 @@ class Settings:
     retention_days: int
     webhook_retry_seconds: tuple[int, ...]
     webhook_timeout: int
+    artifact_roots: Mapping[str, Path]
 
 
 def load(environ: Mapping[str, str] = os.environ) -> Settings:
@@ -66,6 +76,11 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
             "SAGAHOLD_WEBHOOK_RETRY_SECONDS", _seconds, ",".join(map(str, WEBHOOK_RETRY_SECONDS))
         ),
         webhook_timeout=get("SAGAHOLD_WEBHOOK_TIMEOUT", _whole(1, 25), "15"),
+        artifact_roots={
+            name: root
+            for name, variable in ARTIFACT_ROOTS.items()
+            if (root := get(f"SAGAHOLD_{variable}_ROOT", _folder, "")) is not None
+        },
     )
 
 
@@ -138,6 +153,14 @@ def _public_url(text: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise ValueError(f"{text!r} is not an http(s) URL without query or fragment")
     return text.rstrip("/")
+
+
+def _folder(text: str) -> Path | None:
+    if not text:
+        return None
+    if not Path(text).is_dir():
+        raise ValueError(f"{text!r} is not a folder")
+    return Path(text)
 
 
 def _networks(text: str) -> tuple[Network, ...]:

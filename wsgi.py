@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 
 import settings as environment
 from adapters import wake
+from adapters.artifact_files import ArtifactFiles
 from adapters.logs import log_as_json
 from adapters.signals import SignalThread
 from app import create_app
@@ -55,6 +56,7 @@ def build() -> Flask:
             pause_expires_in=settings.pause_expires_in,
             max_waiters=settings.max_waiters,
             revision=head_revision(),
+            artifact_files=ArtifactFiles(settings.artifact_roots),
             broker_answers=broker_answers,
         )
     )

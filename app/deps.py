@@ -6,6 +6,7 @@ from typing import cast
 
 from flask import current_app
 
+from adapters.artifact_files import ArtifactFiles
 from adapters.wake import Waker
 from app.key_cache import KeyCache
 from services.pauses import Created, Creation
@@ -22,6 +23,7 @@ class Deps:
         pause_expires_in: seconds after which a pause expires that does not say when.
         max_waiters: requests that this process holds at once.
         revision: the migration that this code was written for.
+        artifact_files: the server's own files that manifests may refer to.
         broker_answers: whether the queue's broker answers now.
     """
 
@@ -33,6 +35,7 @@ class Deps:
     pause_expires_in: int
     max_waiters: int
     revision: str
+    artifact_files: ArtifactFiles
     broker_answers: Callable[[], bool]
 
 

@@ -7,7 +7,7 @@ from flask import Flask
 from flask_smorest import Api
 
 from app import problems
-from app.schemas.fields import DELIVERY_ID, ENDPOINT_ID, KEY_ID, WATCH_ID
+from app.schemas.fields import DEFINITION_ID, DELIVERY_ID, ENDPOINT_ID, KEY_ID, WATCH_ID
 
 _PROBLEM_STATUSES = (400, 401, 403, 404, 409, 413, 415, 422, 500, 503)
 _DESCRIPTIONS = {
@@ -52,7 +52,13 @@ _HEADERS = {
     "Retry-After": ("integer", "seconds to wait before trying again"),
     "WWW-Authenticate": ("string", "how to send a key"),
 }
-_PATH_IDS = {"watch_id": WATCH_ID, "endpoint_id": ENDPOINT_ID, "delivery_id": DELIVERY_ID, "key_id": KEY_ID}
+_PATH_IDS = {
+    "watch_id": WATCH_ID,
+    "endpoint_id": ENDPOINT_ID,
+    "delivery_id": DELIVERY_ID,
+    "key_id": KEY_ID,
+    "definition_id": DEFINITION_ID,
+}
 
 
 def path_parameters(path: str) -> list[dict[str, Any]]:

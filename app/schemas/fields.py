@@ -16,6 +16,7 @@ WATCH_ID = "^wch_[0-9a-f]{32}$"
 ENDPOINT_ID = "^ep_[0-9a-f]{32}$"
 DELIVERY_ID = "^dlv_[0-9a-f]{32}$"
 KEY_ID = "^key_[0-9a-f]{32}$"
+DEFINITION_ID = "^def_[0-9a-f]{32}$"
 NAMESPACE_OR_ALL = rf"^(\{ALL_NAMESPACES}|{NAMESPACE_PATTERN.removeprefix('^').removesuffix('$')})$"
 _CURSOR = "^[0-9a-f]{32}$"
 _DIGITS = re.compile(r"-?[0-9]{1,18}")

@@ -52,7 +52,13 @@ def test_a_route_lets_in_the_roles_that_have_its_permission_and_no_other(
 ) -> None:
     """Whoever is let in gets further: there is no such thing (404), or the body is missing."""
     url = path
-    for name, prefix in (("watch_id", "wch_"), ("endpoint_id", "ep_"), ("delivery_id", "dlv_"), ("key_id", "key_")):
+    for name, prefix in (
+        ("watch_id", "wch_"),
+        ("endpoint_id", "ep_"),
+        ("delivery_id", "dlv_"),
+        ("key_id", "key_"),
+        ("definition_id", "def_"),
+    ):
         url = url.replace(f"<{name}>", f"{prefix}{'0' * 32}")
     answers = {role: getattr(team, role).request(method, url) for role in Role}
     let_in = {role for role, answer in answers.items() if answer.status_code not in (401, 403)}

@@ -1,0 +1,110 @@
+"""/v1/manifests deploys (admin); /v1/definitions shows what is deployed."""
+
+from typing import Any
+
+from flask import Response, g, request
+from flask_smorest import Blueprint
+
+from app.api.paging import list_document, page
+from app.deps import deps
+from app.manifest_body import YAML_TYPES, read_bundle
+from app.operation import answer, operation
+from app.schemas.definitions import (
+    DefinitionListQuery,
+    DefinitionPageSchema,
+    DefinitionWithContentSchema,
+    DeployedSchema,
+    DeployQuery,
+)
+from domain.access import Permission
+from domain.freeze import freeze
+from services import definitions as use_cases
+from services.definitions import DefinitionFilter
+
+definitions = Blueprint(
+    "definitions", __name__, url_prefix="/v1", description="Manifests of workers and sagas, frozen when deployed"
+)
+READ, DEPLOY = Permission.DEFINITION_READ, Permission.DEFINITION_DEPLOY
+_MANIFEST = {"type": "object", "description": "a manifest of `kind: worker` or `kind: saga`"}
+_BUNDLE = {
+    "type": "object",
+    "required": ["manifest"],
+    "properties": {
+        "manifest": {"oneOf": [_MANIFEST, {"type": "string", "description": "the manifest as YAML"}]},
+        "artifacts": {
+            "type": "object",
+            "additionalProperties": {"type": "string"},
+            "description": "the files that the manifest refers to, by the paths in it",
+        },
+    },
+}
+_EXAMPLE = {"kind": "worker", "name": "ledger", "version": "1", "tool_sources": []}
+_BODY = {
+    "required": True,
+    "content": {
+        "application/json": {"schema": {"anyOf": [_BUNDLE, _MANIFEST]}, "example": _EXAMPLE},
+        **{kind: {"schema": {"type": "string"}} for kind in YAML_TYPES},
+    },
+}
+
+
+@operation(
+    definitions,
+    "POST",
+    "/manifests",
+    permission=DEPLOY,
+    query=DeployQuery,
+    answers={200: DeployedSchema},
+    refuses=(409, 413, 415),
+)
+@definitions.doc(requestBody=_BODY)  # type: ignore[untyped-decorator]
+def deploy_manifest(query: dict[str, Any]) -> Response:
+    """Deploy a manifest with the files that it refers to; the same again changes nothing"""
+    bundle = read_bundle(request, deps().artifact_files)
+    id_, message = use_cases.deploy(deps().store, g.principal, freeze(bundle.manifest, bundle), query["replace"])
+    return answer({"message": message, "id": id_})
+
+
+@operation(
+    definitions,
+    "GET",
+    "/definitions/sagas",
+    permission=READ,
+    query=DefinitionListQuery,
+    answers={200: DefinitionPageSchema},
+)
+def list_saga_definitions(query: dict[str, Any]) -> Response:
+    """List sagas that were deployed, the newest first"""
+    return _listed("saga", query)
+
+
+@operation(
+    definitions,
+    "GET",
+    "/definitions/workers",
+    permission=READ,
+    query=DefinitionListQuery,
+    answers={200: DefinitionPageSchema},
+)
+def list_worker_definitions(query: dict[str, Any]) -> Response:
+    """List workers that were deployed, the newest first"""
+    return _listed("worker", query)
+
+
+@operation(
+    definitions,
+    "GET",
+    "/definitions/<definition_id>",
+    permission=READ,
+    answers={200: DefinitionWithContentSchema},
+    refuses=(404,),
+)
+def get_definition(definition_id: str) -> Response:
+    """Read a definition with its frozen content"""
+    return answer(use_cases.get_definition(deps().store, g.principal, definition_id))
+
+
+def _listed(kind: str, query: dict[str, Any]) -> Response:
+    wanted = page(query)
+    found = use_cases.list_definitions(deps().store, g.principal, kind, DefinitionFilter(**query), wanted)
+    return answer(list_document(found, lambda definition: definition))
