@@ -63,7 +63,12 @@ task_queues: dict[str, dict[str, str]] = {
     name: {} for name in ("decisions", "sagas", "webhooks", "notifications", "maintenance")
 }
 task_create_missing_queues = False  # a mistyped queue is an error here, not a queue that nobody reads
-task_routes = {"tasks.webhooks.*": {"queue": "webhooks"}, "tasks.maintenance.*": {"queue": "maintenance"}}
+task_routes = {
+    "tasks.webhooks.*": {"queue": "webhooks"},
+    "tasks.sagas.*": {"queue": "sagas"},
+    "tasks.decisions.*": {"queue": "decisions"},
+    "tasks.maintenance.*": {"queue": "maintenance"},
+}
 
 # Worker. Threads, because tasks wait for receivers and PostgreSQL: webhooks/s 201 in one process of 44 MB against 69 in
 # prefork-4's 133 MB and 126 in prefork-8's 234 MB, at half the CPU each. One process can spend about 1,000 hints a

@@ -148,3 +148,11 @@ class SagaDefinition:
     version: str
     description: str
     steps: tuple[StepDefinition, ...]
+
+    def step(self, id_: str) -> StepDefinition:
+        return next(step for step in self.steps if step.id == id_)
+
+    @property
+    def undoable(self) -> frozenset[str]:
+        """Ids of the steps that have a compensation."""
+        return frozenset(step.id for step in self.steps if step.undo is not None)

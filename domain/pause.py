@@ -19,6 +19,8 @@ from domain.errors import Fault, Invalid, RevisionChanged, SelfDecision
 from domain.review import ONE_APPROVAL, Review
 
 SYSTEM = "system"
+# Kinds: what an agent holds by itself, and a saga's step.
+AGENT, STEP = "agent", "step"
 
 
 class Status(StrEnum):
@@ -62,7 +64,7 @@ class Pause:
     created_by: str
     created_at: datetime
     expires_at: datetime | None = None
-    kind: str = "agent"
+    kind: str = AGENT
     status: Status = Status.PENDING
     context: dict[str, Any] | None = None
     arguments: dict[str, Any] | None = None
@@ -211,7 +213,8 @@ def _check_revision(pause: Pause, revision: int | None) -> None:
 
 def _check_answer(pause: Pause, response: object, *, required: bool) -> None:
     if pause.response_schema is None:
-        if response is not None:
+        # Why a step is rejected goes into its error_details.
+        if response is not None and (required or pause.kind != STEP):
             raise Invalid([Fault("response", "is not asked for: the pause has no responseSchema")])
     elif response is None and required:
         raise Invalid([Fault("response", "is required: the pause has a responseSchema")])

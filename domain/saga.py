@@ -1,6 +1,6 @@
 """A saga: its states, which step's turn it is, and what the end of a step means for the whole."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -106,7 +106,20 @@ def with_step(saga: Saga, step: Step) -> Saga:
     )
 
 
-def settle(saga: Saga, undoable: Sequence[str], new_span_id: Callable[[], int], now: datetime) -> Saga:
+def change_step(saga: Saga, step: Step, command: steps.Command, now: datetime) -> Saga:
+    """The saga after the command to one of its steps or undos, and what an undo's move means for what it undoes."""
+    saga = with_step(saga, steps.change(step, command, now))
+    if step.compensates is None:
+        return saga
+    forward = saga.undone_by(step)
+    if isinstance(command, steps.Begin) and forward.status is not StepStatus.COMPENSATING:
+        return with_step(saga, steps.change(forward, steps.BeginUndo(), now))
+    if isinstance(command, steps.Succeed):
+        return with_step(saga, steps.change(forward, steps.Undone(), now))
+    return saga
+
+
+def settle(saga: Saga, undoable: Collection[str], new_span_id: Callable[[], int], now: datetime) -> Saga:
     """What the states of the steps mean for the saga: goes on, waits, begins to undo, or ends.
 
     `undoable`: ids of the steps that have a compensation.
@@ -118,7 +131,7 @@ def settle(saga: Saga, undoable: Sequence[str], new_span_id: Callable[[], int], 
     return saga
 
 
-def _settle_forward(saga: Saga, undoable: Sequence[str], new_span_id: Callable[[], int], now: datetime) -> Saga:
+def _settle_forward(saga: Saga, undoable: Collection[str], new_span_id: Callable[[], int], now: datetime) -> Saga:
     current = saga.current
     if saga.cancelled is not None and current is not None and _may_be_cancelled(current):
         saga = with_step(saga, _cancelled(current, saga.cancelled, now))
@@ -131,8 +144,7 @@ def _settle_forward(saga: Saga, undoable: Sequence[str], new_span_id: Callable[[
     if current.status in _BROKEN:
         return _give_up(saga, current, undoable, new_span_id, now)
     held = current.status is StepStatus.AWAITING_HUMAN
-    begun = held or any(step.status is not StepStatus.PENDING for step in saga.steps)
-    if not begun:
+    if saga.status is SagaStatus.PENDING and all(step.status is StepStatus.PENDING for step in saga.steps):
         return saga
     return _to(saga, SagaStatus.AWAITING_HUMAN if held else SagaStatus.RUNNING, now)
 
@@ -150,7 +162,7 @@ def _cancelled(step: Step, reason: str, now: datetime) -> Step:
 
 
 def _give_up(
-    saga: Saga, failed: Step | None, undoable: Sequence[str], new_span_id: Callable[[], int], now: datetime
+    saga: Saga, failed: Step | None, undoable: Collection[str], new_span_id: Callable[[], int], now: datetime
 ) -> Saga:
     """Skip what has not run, and plan the undo of what has."""
     skipped = tuple(
@@ -173,6 +185,11 @@ def _settle_undoing(saga: Saga, now: datetime) -> Saga:
     # A call whose outcome nobody knows, and that has no undo, was perhaps carried out: that is not "compensated".
     known = not any(step.call_began and step.status in _BROKEN for step in saga.steps)
     return _to(saga, SagaStatus.COMPENSATED if known else SagaStatus.FAILED, now)
+
+
+def resume_undoing(saga: Saga, now: datetime) -> Saga:
+    """An operator wants a failed undo tried again."""
+    return _to(saga, SagaStatus.COMPENSATING, now)
 
 
 def _to(saga: Saga, status: SagaStatus, now: datetime) -> Saga:

@@ -61,8 +61,11 @@ class Step:
         arguments: as resolved from the context, or as a reviewer changed them.
         arguments_digest: SHA-256 of what was approved, or of what was resolved where nobody has to approve.
         call_began: a call may have reached the tool, and no answer is known.
+        unsure: such a call was repeated: even where the last one failed, an earlier one may have been carried out.
+        may_repeat: an operator wants the call repeated, whatever the earlier one has done.
         retries: re-runs that reviewers asked for.
-        guidance: of the last such request.
+        guidance: of the last such request. retry_token: its name, so that it is not counted twice.
+        evidence: what an operator says who settled an unknown outcome.
     """
 
     span_id: int
@@ -78,9 +81,13 @@ class Step:
     output: Any = None
     error: Error | None = None
     call_began: bool = False
+    unsure: bool = False
+    may_repeat: bool = False
     watch_id: UUID | None = None
     retries: int = 0
     guidance: str | None = None
+    retry_token: str | None = None
+    evidence: str | None = None
 
     @property
     def outcome_unknown(self) -> bool:
@@ -130,9 +137,16 @@ class Succeed:
 
 @dataclass(frozen=True, slots=True)
 class Fail:
-    """It certainly did nothing, or the tool itself said that it failed."""
+    """It did nothing, or the tool itself said that it failed.
+
+    Attributes:
+        certain: also nothing of an earlier call whose answer was lost: somebody has looked.
+        acted: it has done its work all the same: only its answer is of no use.
+    """
 
     error: Error
+    certain: bool = False
+    acted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,9 +165,10 @@ class LoseTrack:
 
 @dataclass(frozen=True, slots=True)
 class Rerun:
-    """A reviewer wants it run and reviewed again."""
+    """A reviewer wants it run and reviewed again. `token`: the caller's own name for this wish."""
 
     guidance: str | None
+    token: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,19 +236,24 @@ def change(step: Step, command: Command, now: datetime) -> Step:
             begun = replace(moved, arguments=command.arguments, arguments_digest=command.digest, error=None)
             return replace(begun, started_at=step.started_at or now, attempt=step.attempt + 1, call_began=True)
         case Repeat():
-            return replace(moved, attempt=step.attempt + 1, call_began=True, error=None)
+            again = replace(moved, attempt=step.attempt + 1, error=None, may_repeat=False)
+            return replace(again, call_began=True, unsure=step.unsure or step.call_began)
         case Postpone():
             return replace(moved, call_began=False)
         case Succeed():
-            return replace(moved, output=command.output, error=None, call_began=False)
+            return replace(moved, output=command.output, error=None, call_began=False, unsure=False)
         case Fail():
-            return replace(moved, error=command.error, call_began=False)
+            may_have_acted = command.acted or (step.unsure and not command.certain)
+            return replace(moved, error=command.error, call_began=may_have_acted)
         case Expire():
             return replace(moved, error=command.error)
         case LoseTrack():
             return replace(moved, error=Error(OUTCOME_UNKNOWN, command.message))
         case Rerun():
-            return replace(moved, retries=step.retries + 1, guidance=command.guidance, watch_id=None)
+            asked = replace(moved, retries=step.retries + 1, guidance=command.guidance, retry_token=command.token)
+            return replace(asked, watch_id=None)
+        case Requeue() if target is StepStatus.IN_PROGRESS:
+            return replace(moved, error=None, may_repeat=True)
         case Requeue():
-            return replace(moved, error=None)
+            return replace(moved, error=None, call_began=False, unsure=step.unsure or step.call_began)
     return moved

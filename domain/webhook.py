@@ -21,6 +21,12 @@ EVENT_TYPES = (
     "pause.rejected",
     "pause.expired",
     "pause.cancelled",
+    "saga.awaiting_human",
+    "saga.completed",
+    "saga.failed",
+    "saga.compensated",
+    "saga.needs_operator",
+    "step.failed",
     "webhook.test",
 )
 # What a pause's own callbackUrl hears of: the agent knows that it created the pause, it waits for the outcome.

@@ -8,6 +8,7 @@ from sqlalchemy import create_engine, text
 import models.definitions
 import models.keys
 import models.pauses
+import models.sagas
 import models.webhooks  # noqa: F401  (importing a module registers its tables)
 import settings
 from models.tables import metadata

@@ -55,7 +55,7 @@ pauses = Table(
     CheckConstraint("(status = 'pending') = (resolved_at IS NULL)", name="resolved"),
     CheckConstraint("(status = 'pending') = (decided_by IS NULL)", name="decided"),
     CheckConstraint("(arguments IS NULL) = (arguments_digest IS NULL)", name="digest"),
-    CheckConstraint("kind IN ('agent')", name="kind"),
+    CheckConstraint("kind IN ('agent', 'step')", name="kind"),
     CheckConstraint("on_timeout IN ('expire', 'reject', 'approve')", name="on_timeout"),
     CheckConstraint("decided_by <> created_by OR status = 'cancelled'", name="no_self_decision"),
     # Lists are newest first within a namespace; ids sort by time.

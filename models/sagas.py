@@ -39,6 +39,7 @@ sagas = Table(
     Column("status", Text, nullable=False),
     Column("created_by", Text, nullable=False),
     Column("start_idempotency_key", Text),
+    Column("workers", JSON, nullable=False),
     Column("input", JSON, nullable=False),
     Column("error", JSON(none_as_null=True)),
     Column("cancelled", Text),
@@ -80,6 +81,8 @@ saga_steps = Table(
     Column("started_at", DateTime(timezone=True)),
     Column("ended_at", DateTime(timezone=True)),
     Column("call_began", Boolean, nullable=False),
+    Column("unsure", Boolean, nullable=False),
+    Column("may_repeat", Boolean, nullable=False),
     Column("watch_id", Uuid, ForeignKey("pauses.id")),
     Column("step_id", Text, nullable=False),
     Column("status", Text, nullable=False),
@@ -88,6 +91,8 @@ saga_steps = Table(
     Column("output", JSON(none_as_null=True)),
     Column("error", JSON(none_as_null=True)),
     Column("guidance", Text),
+    Column("retry_token", Text),
+    Column("evidence", Text),
     PrimaryKeyConstraint("saga_id", "place"),
     CheckConstraint(
         "status IN ('PENDING', 'IN_PROGRESS', 'AWAITING_HUMAN', 'COMPLETED', 'FAILED', 'TIMED_OUT', 'SKIPPED',"
@@ -147,9 +152,13 @@ def step_of(row: RowMapping) -> Step:
         output=None if row["output"] is None else row["output"]["data"],
         error=_error_of(row["error"]),
         call_began=row["call_began"],
+        unsure=row["unsure"],
+        may_repeat=row["may_repeat"],
         watch_id=row["watch_id"],
         retries=row["retries"],
         guidance=row["guidance"],
+        retry_token=row["retry_token"],
+        evidence=row["evidence"],
     )
 
 
@@ -165,6 +174,8 @@ def step_values(saga_id: Any, step: Step) -> dict[str, Any]:
         "started_at": step.started_at,
         "ended_at": step.ended_at,
         "call_began": step.call_began,
+        "unsure": step.unsure,
+        "may_repeat": step.may_repeat,
         "watch_id": step.watch_id,
         "step_id": step.id,
         "status": str(step.status),
@@ -173,6 +184,8 @@ def step_values(saga_id: Any, step: Step) -> dict[str, Any]:
         "output": None if step.output is None else {"data": step.output},
         "error": None if step.error is None else step.error.document(),
         "guidance": step.guidance,
+        "retry_token": step.retry_token,
+        "evidence": step.evidence,
     }
 
 

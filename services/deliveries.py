@@ -12,8 +12,8 @@ from domain.document import instant, instant_or_none
 from domain.errors import EndpointDisabled, NotFound
 from domain.webhook import DeliveryStatus, restart
 from models.webhooks import delivery_values, webhook_attempts, webhook_deliveries, webhook_endpoints, webhook_messages
-from services.due import HINT_GRACE
-from services.outbox import WEBHOOK, is_endpoints_lane
+from services.due import HINT_GRACE, WEBHOOK
+from services.outbox import is_endpoints_lane
 from services.paging import Page, Slice, newest_first
 from services.transaction import Hint, Store, Tx
 

@@ -21,8 +21,9 @@ from models.webhooks import (
     webhook_messages,
 )
 from services import due
+from services.due import WEBHOOK
 from services.endpoints import exhaust_waiting
-from services.outbox import WEBHOOK, is_endpoints_lane
+from services.outbox import is_endpoints_lane
 from services.signing import current
 from services.transaction import Store, Tx
 

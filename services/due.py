@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Table, and_, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from models.due import worker_heartbeats
+from models.sagas import saga_steps, sagas
 from models.webhooks import webhook_deliveries
 from services.transaction import Hint, Store, Tx
 
@@ -27,7 +28,13 @@ HINT_ARRIVES = timedelta(seconds=2)
 # Rows hinted by one sweep: at one sweep a second more than the workers of one machine get done.
 SWEEP_LIMIT = 500
 
-TABLES: dict[str, Table] = {"webhook": webhook_deliveries}
+# The kinds of work, as hints name them.
+WEBHOOK = "webhook"
+SAGA = "saga"
+# A saga that goes on because a person has decided: nobody waits behind machines' work.
+DECISION = "decision"
+
+TABLES: dict[str, Table] = {WEBHOOK: webhook_deliveries, SAGA: sagas}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +47,12 @@ class Lease:
 def claimable(table: Table) -> ColumnElement[bool]:
     now = func.clock_timestamp()
     free = or_(table.c.leased_until.is_(None), table.c.leased_until < now)
-    return and_(table.c.status == "pending", table.c.due_at <= now, free)
+    return and_(*_open(table), table.c.due_at <= now, free)
+
+
+def _open(table: Table) -> tuple[ColumnElement[bool], ...]:
+    """What has ended is not due: a delivery says so by its status, a saga by having no `due_at`."""
+    return (table.c.status == "pending",) if table is webhook_deliveries else ()
 
 
 def claim(tx: Tx, kind: str, id_: UUID, *conditions: ColumnElement[bool]) -> Lease | None:
@@ -115,6 +127,17 @@ def _hint(tx: Tx, kind: str, which: ColumnElement[bool]) -> Sequence[UUID]:
     found = tx.conn.execute(hinted).scalars().all()
     tx.hints.extend(Hint(kind, id_) for id_ in found)
     return found
+
+
+def make_due(tx: Tx, watch_id: UUID) -> None:
+    """The saga whose step this pause held: what was decided is applied by a worker.
+
+    The pause is locked before its saga, always: two orders would be a deadlock.
+    """
+    held = select(saga_steps.c.saga_id).where(saga_steps.c.watch_id == watch_id)
+    due = update(sagas).where(sagas.c.id == held.scalar_subquery(), sagas.c.ended_at.is_(None))
+    woken = due.values(due_at=tx.now, hint_at=tx.now + HINT_GRACE).returning(sagas.c.id)
+    tx.hints.extend(Hint(DECISION, id_) for id_ in tx.conn.execute(woken).scalars())
 
 
 def stamp_worker(tx: Tx, worker: str) -> None:

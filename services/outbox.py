@@ -1,8 +1,10 @@
 """Tells the world of an event, inside the transaction that made it: wake-ups, and webhook deliveries as due rows."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
@@ -16,10 +18,10 @@ from domain.document import event_document
 from domain.pause import Event
 from domain.webhook import CALLBACK_TYPES, DeliveryStatus, subscribes
 from models.webhooks import webhook_deliveries, webhook_endpoints, webhook_messages
-from services.due import HINT_GRACE
+from services.due import HINT_GRACE, WEBHOOK
 from services.transaction import Hint, Store, Tx
 
-WEBHOOK = "webhook"
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +56,26 @@ def is_endpoints_lane(lane: str) -> bool:
     return "://" not in lane
 
 
-def announcing(change: Insert | Update) -> Select[Any]:
-    """The change as one statement with the look at who is to be told: it takes one round trip instead of two.
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something that happened, for whoever subscribes to it.
 
-    Made once, for `announce`.
-
-    Endpoints that an admin switched off are left out. The others are locked against an admin's change until the commit:
-    a delivery to an endpoint that was deleted or disabled in between could not be stored, or would wait for nothing.
+    Attributes:
+        document: makes the body; most of what happens nobody subscribes to.
+        callback_url: is told too, whatever the subscriptions.
     """
+
+    type: str
+    namespace: str
+    document: Callable[[], dict[str, Any]]
+    pause_id: UUID | None = None
+    callback_url: str | None = None
+
+
+def _told() -> Select[Any]:
+    """Endpoints that an admin switched off are left out. The others are locked against an admin's change until the
+    commit: a delivery to an endpoint that was deleted or disabled in between could not be stored, or would wait for
+    nothing."""
     columns = webhook_endpoints.c
     return (
         select(columns.id, columns.url, columns.event_types, columns.namespaces, columns.enabled)
@@ -70,29 +84,49 @@ def announcing(change: Insert | Update) -> Select[Any]:
             columns.enabled | columns.disabled_reason.is_not(None),
         )
         .with_for_update(key_share=True, read=True)
-        .add_cte(change.cte("change"))
     )
+
+
+_TOLD = _told()
+
+
+def announcing(change: Insert | Update) -> Select[Any]:
+    """The change as one statement with the look at who is to be told: it takes one round trip instead of two.
+
+    Made once, for `announce`.
+    """
+    return _TOLD.add_cte(change.cte("change"))
 
 
 def announce(store: Store, tx: Tx, events: Sequence[Event], change: Select[Any], values: Mapping[str, Any]) -> None:
     """Make the change (of `announcing`, with its values) and record who is to be told of the events."""
-    told = sorted({event.pause.namespace for event in events} | {ALL_NAMESPACES})
-    endpoints = tx.conn.execute(change, {**values, "told_namespaces": told}).mappings().all()
-    for event in events:
-        pause = event.pause
-        if event.type != "pause.created":
-            tx.wakes.append(pause.id)
-        targets = [target_of(row) for row in endpoints if _hears(row, event)]
-        if pause.callback_url is not None and event.type in CALLBACK_TYPES:
-            targets.append(Target(pause.callback_url, None))
+    notices = [_notice(event, store.public_url) for event in events]
+    tell(tx, notices, change, values)
+    tx.wakes.extend(event.pause.id for event in events if event.type != "pause.created")
+
+
+def tell(tx: Tx, notices: Sequence[Notice], change: Select[Any] = _TOLD, values: Mapping[str, Any] = _NOTHING) -> None:
+    """Record who is to be told; with the change, if there is one."""
+    namespaces = sorted({notice.namespace for notice in notices} | {ALL_NAMESPACES})
+    endpoints = tx.conn.execute(change, {**values, "told_namespaces": namespaces}).mappings().all()
+    for notice in notices:
+        targets = [target_of(row) for row in endpoints if _hears(row, notice)]
+        if notice.callback_url is not None:
+            targets.append(Target(notice.callback_url, None))
         if targets:
-            body = json.dumps(event_document(event, store.public_url), ensure_ascii=False, separators=(",", ":"))
-            send(tx, Message(pause.namespace, event.type, body, pause.id), targets)
+            body = json.dumps(notice.document(), ensure_ascii=False, separators=(",", ":"))
+            send(tx, Message(notice.namespace, notice.type, body, notice.pause_id), targets)
 
 
-def _hears(endpoint: RowMapping, event: Event) -> bool:
-    wide = ALL_NAMESPACES in endpoint["namespaces"] or event.pause.namespace in endpoint["namespaces"]
-    return wide and subscribes(endpoint["event_types"], event.type)
+def _notice(event: Event, public_url: str) -> Notice:
+    pause = event.pause
+    callback = pause.callback_url if event.type in CALLBACK_TYPES else None
+    return Notice(event.type, pause.namespace, partial(event_document, event, public_url), pause.id, callback)
+
+
+def _hears(endpoint: RowMapping, notice: Notice) -> bool:
+    wide = ALL_NAMESPACES in endpoint["namespaces"] or notice.namespace in endpoint["namespaces"]
+    return wide and subscribes(endpoint["event_types"], notice.type)
 
 
 def send(tx: Tx, message: Message, targets: list[Target]) -> list[UUID]:

@@ -14,9 +14,10 @@ from domain.access import Principal, Role
 from domain.document import pause_document
 from domain.draft import Draft, pause_from
 from domain.errors import AlreadyResolved, Forbidden, NotFound, Refusal
-from domain.pause import Actor, Approve, Cancel, Command, Pause, Reject, Status, Timeout, created, decide, honours
+from domain.pause import STEP, Actor, Approve, Cancel, Command, Pause, Reject, Status, Timeout, created, decide, honours
 from models.pauses import pause_of, pauses, values
 from models.records import as_records, insert_records
+from services.due import make_due
 from services.idempotency import Once, Repeated, recall, remember
 from services.outbox import announce, announcing
 from services.paging import Page, Slice, newest_first
@@ -92,6 +93,15 @@ def _new_pause(store: Store, tx: Tx, wish: Creation) -> Pause:
     return pause
 
 
+def store_pause(store: Store, tx: Tx, pause: Pause) -> None:
+    """A new one, of a step: its saga's transaction makes it."""
+    announce(store, tx, [created(pause)], _INSERT, {"records": as_records([values(pause)])})
+
+
+def find_pause(tx: Tx, id_: UUID) -> Pause:
+    return pause_of(tx.conn.execute(select(pauses).where(pauses.c.id == id_)).mappings().one())
+
+
 def get_pause(store: Store, by: Principal, watch_id: str) -> Pause:
     with store.reading() as conn:
         row = conn.execute(_ONE, _visible(by, watch_id)).mappings().one_or_none()
@@ -109,11 +119,24 @@ def list_pauses(store: Store, by: Principal, wanted: Filter, page: Page) -> Slic
 def decide_pause(store: Store, by: Principal, watch_id: str, command: Approve | Reject | Cancel) -> dict[str, Any]:
     """The pause's document after the command. Raises `AlreadyResolved` when another outcome was there first."""
     with store.transaction() as tx:
-        row = tx.conn.execute(_ONE_LOCKED, _visible(by, watch_id)).mappings().one_or_none()
-        if row is None:
-            raise NotFound(f"there is no pause {watch_id[:64]!r} that this key may see")
-        pause = _apply(store, tx, pause_of(row), command)
+        pause, _ = decide_in(store, tx, by, watch_id, command)
     # Only after the commit: an expiry that this request was the first to notice stands, although the request lost.
+    return decided(store, pause, command)
+
+
+def decide_in(
+    store: Store, tx: Tx, by: Principal, watch_id: str, command: Approve | Reject | Cancel
+) -> tuple[Pause, bool]:
+    """The pause after the command, and whether this changed it. It is locked until the transaction ends."""
+    row = tx.conn.execute(_ONE_LOCKED, _visible(by, watch_id)).mappings().one_or_none()
+    if row is None:
+        raise NotFound(f"there is no pause {watch_id[:64]!r} that this key may see")
+    before = pause_of(row)
+    after = _apply(store, tx, before, command)
+    return after, after.status is not before.status
+
+
+def decided(store: Store, pause: Pause, command: Approve | Reject | Cancel) -> dict[str, Any]:
     document = pause_document(pause, store.public_url)
     if not honours(pause, command):
         raise AlreadyResolved(document)
@@ -149,6 +172,8 @@ def _apply(store: Store, tx: Tx, pause: Pause, command: Command) -> Pause:
     for event in events:
         columns = {name: value for name, value in values(changed).items() if name in _CHANGED_BY_DECISION}
         announce(store, tx, [event], _RESOLVE, _prefixed(columns) | {"pause_id": pause.id})
+        if pause.kind == STEP:
+            make_due(tx, pause.id)
     return changed
 
 

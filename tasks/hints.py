@@ -2,10 +2,14 @@
 
 from celery import current_app
 
-from services.outbox import WEBHOOK
+from services.due import DECISION, SAGA, WEBHOOK
 from services.transaction import Hint
 
-TASKS = {WEBHOOK: "tasks.webhooks.deliver"}
+TASKS = {
+    WEBHOOK: "tasks.webhooks.deliver",
+    SAGA: "tasks.sagas.advance",
+    DECISION: "tasks.decisions.apply",
+}
 
 
 def send_hint(hint: Hint) -> None:

@@ -7,6 +7,7 @@ from services.delivery_work import sweep_deliveries
 from services.due import stamp_worker
 from services.pauses import EXPIRY_BATCH, expire_due
 from services.retention import prune as prune_rows
+from services.saga_engine import sweep_sagas
 from tasks.runtime import settings, store, worker_name
 from tasks.task import task
 
@@ -19,6 +20,7 @@ def sweep_due() -> None:
     with store().transaction() as tx:
         stamp_worker(tx, worker_name())
     sweep_deliveries(store())
+    sweep_sagas(store())
 
 
 @task("tasks.maintenance.expire_pauses")

@@ -1,11 +1,13 @@
 """What tasks work with, made once in each worker process at its first use (a forked child makes its own)."""
 
+import atexit
 import os
 import socket
 
 import settings as environment
 from adapters import wake
 from adapters.egress import Egress
+from adapters.mcp import ToolClient
 from adapters.signals import SignalThread
 from services.database import open_engine
 from services.transaction import Store
@@ -30,6 +32,13 @@ def store() -> Store:
 @Once
 def egress() -> Egress:
     return Egress(settings().egress_allow)
+
+
+@Once
+def tool_client() -> ToolClient:
+    client = ToolClient()
+    atexit.register(client.close)
+    return client
 
 
 @Once

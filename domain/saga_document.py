@@ -1,0 +1,68 @@
+"""How sagas and steps are told to the outside: snake_case, ISO 8601 in UTC with milliseconds."""
+
+from datetime import datetime
+from typing import Any
+
+from domain import ids
+from domain.definition import SagaDefinition, StepDefinition
+from domain.document import instant, instant_or_none
+from domain.saga import Saga
+from domain.step import Step
+
+
+def span_text(span_id: int) -> str:
+    """16 lowercase hex digits."""
+    return f"{span_id:016x}"
+
+
+def saga_document(saga: Saga, definition: SagaDefinition, definition_id: str, **row: Any) -> dict[str, Any]:
+    """`row`: created_at and start_idempotency_key, which no rule looks at."""
+    return {
+        "trace_id": saga.trace_id.hex,
+        "namespace": saga.namespace,
+        "definition_id": definition_id,
+        "name": definition.name,
+        "version": definition.version,
+        "status": str(saga.status),
+        "needs_operator": saga.needs_operator,
+        "started_at": instant(row["created_at"]),
+        "ended_at": instant_or_none(saga.ended_at),
+        "start_idempotency_key": row["start_idempotency_key"],
+        "error_details": None if saga.error is None else saga.error.document(),
+    }
+
+
+def step_document(saga: Saga, definition: SagaDefinition, step: Step) -> dict[str, Any]:
+    declared = next(found for found in definition.steps if found.id == step.id)
+    worker, version = _worker(declared, step)
+    return {
+        "step_span_id": span_text(step.span_id),
+        "saga_trace_id": saga.trace_id.hex,
+        "namespace": saga.namespace,
+        "step_id": step.id,
+        "step_name": declared.name,
+        "step_kind": str(declared.kind),
+        "order_index": step.order,
+        "status": str(step.status),
+        "worker": worker,
+        "worker_version": version,
+        "started_at": instant_or_none(step.started_at),
+        "end_time": instant_or_none(step.ended_at),
+        "attempt": step.attempt,
+        "compensates_span_id": None if step.compensates is None else span_text(step.compensates),
+        "error_details": None if step.error is None else step.error.document(),
+        "timing": {},
+        "usage": {},
+        "watch_id": None if step.watch_id is None else ids.text(ids.WATCH, step.watch_id),
+    }
+
+
+def _worker(declared: StepDefinition, step: Step) -> tuple[str, str]:
+    if step.compensates is not None and declared.undo is not None:
+        return declared.undo.worker, declared.undo.worker_version
+    return declared.worker, declared.worker_version
+
+
+def saga_event(type_: str, at: datetime, data: dict[str, Any]) -> dict[str, Any]:
+    """The body of a Standard Webhook."""
+    return {"type": type_, "timestamp": instant(at), "data": data}

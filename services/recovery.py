@@ -1,0 +1,180 @@
+"""An operator's means where the engine does not know what happened, or an undo failed.
+
+| what stands                                    | retry-step | retry-compensation | resolve |
+| ---------------------------------------------- | ---------- | ------------------ | ------- |
+| step IN_PROGRESS, its outcome unknown          | yes        |                    | yes     |
+| undo IN_PROGRESS, its outcome unknown          |            | yes                | yes     |
+| undo FAILED or TIMED_OUT                       |            | yes                |         |
+
+What may carry something out twice takes `allow_destructive`; a worker that is at it is left alone, but for `force`.
+"""
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+from sqlalchemy import select
+
+from domain import step as steps
+from domain.access import Principal
+from domain.errors import Conflict, IdempotencyKeyReused, WrongState
+from domain.saga import Saga, SagaStatus, change_step, resume_undoing, settle
+from domain.step import Error, Step, StepStatus
+from models.sagas import sagas
+from services.definitions import load_saga
+from services.due import HINT_GRACE, SAGA
+from services.idempotency import Once, Repeated, recall, remember
+from services.outbox import tell
+from services.saga_decisions import StepRef
+from services.saga_notices import notices
+from services.saga_reads import step_of_saga, visible_saga
+from services.saga_rows import Stored, lock, new_span_id, save
+from services.transaction import Hint, Store, Tx
+
+log = logging.getLogger(__name__)
+
+_BROKEN = (StepStatus.FAILED, StepStatus.TIMED_OUT)
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """
+    Attributes:
+        force: also while a worker's lease runs; its result is dropped then.
+        allow_destructive: also when it may carry something out a second time.
+        token: the caller's own name for this wish: repeated, it gets the same answer, and nothing happens.
+    """
+
+    force: bool = False
+    allow_destructive: bool = False
+    token: str | None = None
+    reason: str | None = None
+
+
+_Act = Callable[[Tx, Stored, Step, Retry], str]
+
+
+class MayRunTwice(Conflict):
+    """The first call may have been carried out, and the tool is not known to bear a second one."""
+
+    code = "MAY_RUN_TWICE"
+
+
+class RecoveryTokenReused(Conflict):
+    """This recovery_token was used with other parameters: use a new one."""
+
+    code = "RECOVERY_TOKEN_REUSED"
+
+
+def retry_step(store: Store, by: Principal, which: StepRef, wish: Retry) -> dict[str, Any]:
+    """Run a stuck step of a RUNNING saga again."""
+    return _once(store, by, which, wish, "retry-step", _retry_step)
+
+
+def retry_compensation(store: Store, by: Principal, which: StepRef, wish: Retry) -> dict[str, Any]:
+    """Try an undo again that failed, or whose outcome is unknown."""
+    return _once(store, by, which, wish, "retry-compensation", _retry_compensation)
+
+
+def resolve(store: Store, by: Principal, which: StepRef, *, done: bool, output: Any, evidence: str) -> dict[str, Any]:
+    """Say what came of a call whose outcome is unknown. `evidence`: how the operator knows."""
+    with store.transaction() as tx:
+        stored, step = _locked(tx, by, which)
+        if not step.outcome_unknown:
+            raise WrongState("STEP", step.status, f"the step {step.id!r} is {step.status}, and its outcome is known")
+        said = f"{by.name}: {evidence}"
+        settled = replace(step, evidence=said)
+        command = steps.Succeed(output) if done else steps.Fail(Error("RESOLVED_NOT_DONE", said), certain=True)
+        _go_on(tx, stored, change_step(stored.saga, settled, command, tx.now))
+    log.warning("an operator settled an outcome", extra={"by": by.id, "saga": which.trace_id.hex, "done": done})
+    return {"status": "resolved", "idempotency_key": f"resolve-{step.span_id:016x}"}
+
+
+def _retry_step(tx: Tx, stored: Stored, step: Step, wish: Retry) -> str:
+    saga = stored.saga
+    if step.compensates is not None:
+        raise WrongState("STEP", step.status, "this is an undo: use retry-compensation")
+    if saga.status is not SagaStatus.RUNNING:
+        raise WrongState("SAGA", saga.status, f"the saga is {saga.status}: only a RUNNING saga's step is retried")
+    if step.status is not StepStatus.IN_PROGRESS:
+        raise WrongState("STEP", step.status, f"the step {step.id!r} is {step.status}: only a stuck one is retried")
+    return _requeue(tx, stored, step, wish)
+
+
+def _retry_compensation(tx: Tx, stored: Stored, step: Step, wish: Retry) -> str:
+    saga = stored.saga
+    if step.compensates is None:
+        raise WrongState("STEP", step.status, "this is no undo: give the span of the row that has compensates_span_id")
+    if saga.status not in (SagaStatus.COMPENSATING, SagaStatus.FAILED):
+        raise WrongState("SAGA", saga.status, f"the saga is {saga.status}: nothing is being undone")
+    if step.status is StepStatus.IN_PROGRESS:
+        return _requeue(tx, stored, step, wish)
+    if step.status not in _BROKEN:
+        raise WrongState("STEP", step.status, f"the undo of {step.id!r} is {step.status}: only a failed one is retried")
+    _refuse_a_second_time(tx, stored, step, wish)
+    saga = change_step(saga, step, steps.Requeue(), tx.now)
+    if saga.status is SagaStatus.FAILED:
+        saga = resume_undoing(saga, tx.now)
+    _go_on(tx, stored, saga)
+    return "scheduled"
+
+
+def _requeue(tx: Tx, stored: Stored, step: Step, wish: Retry) -> str:
+    lease = select(sagas.c.id).where(sagas.c.id == stored.saga.trace_id, sagas.c.leased_until > tx.now)
+    if tx.conn.execute(lease).first() is not None and not wish.force:
+        return "claim_active"
+    _refuse_a_second_time(tx, stored, step, wish)
+    _go_on(tx, stored, change_step(stored.saga, step, steps.Requeue(), tx.now))
+    return "requeued"
+
+
+def _refuse_a_second_time(tx: Tx, stored: Stored, step: Step, wish: Retry) -> None:
+    idempotent = step.compensates is None and load_saga(tx.conn, stored.definition_id).step(step.id).idempotent
+    if step.call_began and not wish.allow_destructive and not idempotent:
+        raise MayRunTwice(
+            "the first call may have been carried out, and the manifest does not say that the tool is idempotent:"
+            " look, then use resolve, or allow_destructive: true"
+        )
+
+
+def _once(store: Store, by: Principal, which: StepRef, wish: Retry, verb: str, act: _Act) -> dict[str, Any]:
+    """With a token: carried out once, and the same answer for every repetition."""
+    said = json.dumps([verb, which.trace_id.hex, which.span, asdict(wish)], sort_keys=True)
+    # The blank keeps it apart from the keys that clients send.
+    key = f"recovery {which.span} {wish.token}"
+    once = None if wish.token is None else Once(key, hashlib.sha256(said.encode()).digest())
+    try:
+        with store.transaction() as tx:
+            stored, step = _locked(tx, by, which)
+            recall(tx, stored.saga.namespace, once)
+            answer = {"status": act(tx, stored, step, wish), "idempotency_key": f"{verb}-{which.span}-{step.attempt}"}
+            remember(tx, stored.saga.namespace, once, answer)
+    except Repeated as repeated:
+        return repeated.answer
+    except IdempotencyKeyReused:
+        raise RecoveryTokenReused from None
+    log.warning("an operator's recovery", extra={"verb": verb, "by": by.id, "saga": which.trace_id.hex, **asdict(wish)})
+    return answer
+
+
+def _locked(tx: Tx, by: Principal, which: StepRef) -> tuple[Stored, Step]:
+    visible_saga(tx.conn, by, which.trace_id, which.namespace)
+    stored = lock(tx, which.trace_id)
+    assert stored is not None, "it was just read, and sagas that have not ended are not deleted"
+    return stored, step_of_saga(stored, which.span)
+
+
+def _go_on(tx: Tx, stored: Stored, saga: Saga) -> None:
+    """A worker takes it from here; who held the lease has lost it."""
+    definition = load_saga(tx.conn, stored.definition_id)
+    settled = settle(saga, definition.undoable, new_span_id, tx.now)
+    ended = settled.ended_at is not None
+    when = {"due_at": None if ended else tx.now, "hint_at": None if ended else tx.now + HINT_GRACE}
+    save(tx, stored.saga, settled, lease_token=None, leased_until=None, **when)
+    if found := notices(stored.saga, settled, definition, tx.now):
+        tell(tx, found)
+    if not ended:
+        tx.hints.append(Hint(SAGA, saga.trace_id))

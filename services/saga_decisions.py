@@ -1,0 +1,102 @@
+"""A reviewer's word on a held step: approve, reject, or run it again. Accepted at once, applied by a worker."""
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from domain import ids
+from domain import step as steps
+from domain.access import Principal
+from domain.definition import StepKind
+from domain.document import pause_document
+from domain.errors import AlreadyResolved, Conflict, Fault, Invalid, WrongState
+from domain.pause import Approve, Cancel, Reject
+from domain.saga import change_step
+from domain.step import Step, StepStatus
+from services.definitions import load_saga
+from services.pauses import actor, decide_in, decided
+from services.saga_reads import step_of_saga, visible_saga
+from services.saga_rows import Stored, lock, save
+from services.transaction import Store, Tx
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """`repeated`: the same was accepted before."""
+
+    repeated: bool
+    key: str
+
+    def document(self) -> dict[str, Any]:
+        return {"status": "already_queued" if self.repeated else "queued", "idempotency_key": self.key}
+
+
+class RetriesUsedUp(Conflict):
+    """The step has been run again as often as its manifest allows (hitl_max_retries): approve or reject it."""
+
+    code = "RETRIES_USED_UP"
+
+
+@dataclass(frozen=True, slots=True)
+class StepRef:
+    """Which step; `namespace` None is whichever the saga has."""
+
+    trace_id: UUID
+    span: str
+    namespace: str | None = None
+
+
+def decide_step(store: Store, by: Principal, which: StepRef, command: Approve | Reject) -> Accepted:
+    """The same as deciding the pause that holds it. Raises `AlreadyResolved` after the contrary decision."""
+    with store.transaction() as tx:
+        stored = visible_saga(tx.conn, by, which.trace_id, which.namespace)
+        step = step_of_saga(stored, which.span)
+        if step.watch_id is None:
+            raise _not_held(step)
+        if isinstance(command, Approve) and command.arguments is not None:
+            _check_override(load_saga(tx.conn, stored.definition_id).step(step.id).kind)
+        pause, changed = decide_in(store, tx, by, ids.text(ids.WATCH, step.watch_id), command)
+    decided(store, pause, command)
+    return Accepted(not changed, f"decide-{step.watch_id.hex}")
+
+
+def _check_override(kind: StepKind) -> None:
+    if kind is StepKind.COMMIT:
+        raise Invalid(
+            [Fault("output", "of a commit step there is none to change yet: approve or reject its arguments, or retry")]
+        )
+
+
+def rerun_step(store: Store, by: Principal, which: StepRef, guidance: str | None, token: str | None) -> Accepted:
+    """Held again after it has been resolved, judged (and, of a reason step, thought through) again."""
+    with store.transaction() as tx:
+        step = step_of_saga(visible_saga(tx.conn, by, which.trace_id, which.namespace), which.span)
+        if token is not None and token == step.retry_token:
+            return Accepted(True, _rerun_key(step, step.retries))
+        if step.watch_id is None or step.status is not StepStatus.AWAITING_HUMAN:
+            raise _not_held(step)
+        # The pause before its saga, as everywhere.
+        command = Cancel(actor(by), f"to be run again: {guidance}" if guidance else "to be run again")
+        pause, changed = decide_in(store, tx, by, ids.text(ids.WATCH, step.watch_id), command)
+        stored = lock(tx, which.trace_id)
+        assert stored is not None, "it was just read, and sagas with a held step are not deleted"
+        if not changed:
+            raise AlreadyResolved(pause_document(pause, store.public_url))
+        _rerun(store, tx, stored, step_of_saga(stored, which.span), guidance, token)
+    return Accepted(False, _rerun_key(step, step.retries + 1))
+
+
+def _rerun(store: Store, tx: Tx, stored: Stored, step: Step, guidance: str | None, token: str | None) -> None:
+    declared = load_saga(tx.conn, stored.definition_id).step(step.id)
+    if declared.hitl_max_retries is not None and step.retries >= declared.hitl_max_retries:
+        raise RetriesUsedUp
+    rerun = steps.Rerun(guidance or declared.hitl_retry_guidance, token)
+    save(tx, stored.saga, change_step(stored.saga, step, rerun, tx.now))
+
+
+def _rerun_key(step: Step, number: int) -> str:
+    return f"retry-{step.span_id:016x}-{number}"
+
+
+def _not_held(step: Step) -> WrongState:
+    return WrongState("STEP", step.status, f"the step {step.id!r} is {step.status}: it is not held for review")
