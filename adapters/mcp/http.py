@@ -7,6 +7,7 @@ admins and commonly private, so they are not subject to the rule of public addre
 import asyncio
 import contextlib
 import json
+import logging
 import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -22,6 +23,10 @@ from domain.definition import ToolSource, Transport
 
 if TYPE_CHECKING:
     from mcp.client._transport import TransportStreams
+
+# They log each request with its URL and session, which are as good as credentials.
+for name in ("httpx2", "mcp.client"):
+    logging.getLogger(name).setLevel(logging.WARNING)
 
 # A request's own deadline comes from outside; these bound what nobody waits for. Seconds.
 _CONNECT_SECONDS = 30.0
@@ -87,7 +92,7 @@ class _Wire(httpx2.AsyncBaseTransport):
             response = await self._inner.handle_async_request(request)
             return _streamed(response) if _is(response, "text/event-stream") else await _emptied(response)
         exchange = EXCHANGE.get()
-        if request.method != "POST" or exchange is None or (request_id := _request_id(request.content)) is None:
+        if request.method != "POST" or exchange is None or (request_id := _request_id(await request.aread())) is None:
             return await self._notice(request)
         try:
             return await self._exchange(request, request_id, exchange)
@@ -117,11 +122,20 @@ class _Wire(httpx2.AsyncBaseTransport):
         elif _is(response, "text/event-stream"):
             return _streamed(response)
         elif _is(response, "application/json"):
-            body = await _read(response, MAX_MESSAGE_BYTES, request_id)
-            return httpx2.Response(200, headers=_without_framing(response), content=body)
+            return _answered(request_id, response, await _read(response, MAX_MESSAGE_BYTES, request_id), exchange)
         else:
             exchange.fail(Lost(f"HTTP {response.status_code} with no MCP message in it"))
         return await _emptied(response)
+
+
+def _answered(request_id: int, response: httpx2.Response, body: bytes, exchange: Exchange) -> httpx2.Response:
+    message = _rpc_message(body)
+    if message.get("id") is None and "error" in message:
+        body = json.dumps({**message, "id": request_id}).encode()
+    elif message.get("id") != request_id:
+        # Nothing else can come here, so nobody should go on waiting.
+        exchange.fail(Lost("the server's answer is no answer to the request"))
+    return httpx2.Response(200, headers=_without_framing(response), content=body)
 
 
 async def _redirected(request: httpx2.Request, response: httpx2.Response, exchange: Exchange) -> httpx2.Response:
@@ -145,12 +159,12 @@ async def _refused(request: httpx2.Request, response: httpx2.Response, exchange:
     status = response.status_code
     body = await _read_error(response)
     in_session = "mcp-session-id" in request.headers
-    error = _rpc_error(body)
+    error = _rpc_message(body).get("error")
     # The SDKs' servers answer a session that they no longer know with 404, or with 400 and this text.
-    forgotten = str(error.get("message", "")).startswith("Bad Request:") if error else False
+    forgotten = isinstance(error, Mapping) and str(error.get("message")).startswith("Bad Request:")
     if in_session and (status == 404 or (status == 400 and forgotten)):
         exchange.fail(SessionGone("the server no longer knows the session"))
-    elif error is not None:
+    elif isinstance(error, Mapping):
         return httpx2.Response(status, headers={"content-type": "application/json"}, content=body)
     elif status in _REFUSALS:
         exchange.fail(Unavailable(f"the server refused the request with HTTP {status}"))
@@ -222,10 +236,10 @@ def _request_id(body: bytes) -> int | None:
     return message["id"] if "method" in message and isinstance(message.get("id"), int) else None
 
 
-def _rpc_error(body: bytes) -> Mapping[str, Any] | None:
+def _rpc_message(body: bytes) -> Mapping[str, Any]:
+    """Empty when it is none."""
     try:
         message = json.loads(body)
     except (ValueError, RecursionError):
-        return None
-    error = message.get("error") if isinstance(message, Mapping) and message.get("jsonrpc") == "2.0" else None
-    return error if isinstance(error, Mapping) and "code" in error else None
+        return {}
+    return message if isinstance(message, Mapping) and message.get("jsonrpc") == "2.0" else {}

@@ -7,7 +7,6 @@ and each tool's name to the file CALLED names before it does anything, so that t
 import asyncio
 import os
 import sys
-
 from typing import Annotated, Any
 
 from mcp.server.mcpserver import Context, MCPServer

@@ -1,0 +1,123 @@
+"""How long sessions and their processes live."""
+
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from adapters.mcp import Lost, ToolClient, Unavailable
+from domain.definition import ToolSource
+from tests.adapters.odd_server import SERVER, Odd, alive, eventually, lines, odd_servers
+
+CALLER = f"""
+import sys, threading
+from adapters.mcp import ToolClient
+from domain.definition import ToolSource, Transport
+source = ToolSource("odd", Transport.STDIO, command=sys.executable, args=({str(SERVER)!r}, "stdio"),
+                    env={{"STARTED": sys.argv[1]}})
+ToolClient().call(source, "echo", {{"value": 1}}, meta={{}}, idempotency_key="k", timeout=30)
+open(sys.argv[2], "w").write("called\\n")
+if sys.argv[3:] != ["leave"]:
+    threading.Event().wait()
+"""
+
+
+@pytest.fixture
+def odd(tmp_path: Path) -> Iterator[Odd]:
+    with odd_servers("stdio", tmp_path) as server:
+        yield server
+
+
+def echo(client: ToolClient, source: ToolSource, timeout: float = 30) -> None:
+    assert client.call(source, "echo", {"value": 1}, meta={}, idempotency_key="k", timeout=timeout).data == {"value": 1}
+
+
+def test_close_ends_the_server_and_its_children(odd: Odd):
+    client = ToolClient()
+    child = client.call(odd.source, "child", {}, meta={}, idempotency_key="k", timeout=30).data["pid"]
+    assert alive(child)
+    client.close()
+    assert not alive(odd.pids()[0])
+    eventually(lambda: not alive(child))
+    with pytest.raises(Unavailable, match="shutting down"):
+        echo(client, odd.source)
+
+
+def test_close_ends_calls_in_flight(odd: Odd):
+    client = ToolClient()
+    echo(client, odd.source)
+    caught: list[BaseException] = []
+
+    def hang() -> None:
+        try:
+            client.call(odd.source, "hang", {}, meta={}, idempotency_key="k", timeout=60)
+        except Lost as error:
+            caught.append(error)
+
+    thread = threading.Thread(target=hang)
+    thread.start()
+    eventually(lambda: odd.called() == ["hang"])
+    client.close()
+    thread.join(10)
+    assert len(caught) == 1
+
+
+@pytest.mark.parametrize("ending", ["killed", "leave"])
+def test_a_server_does_not_outlive_us(tmp_path: Path, ending: str):
+    started, called = tmp_path / "started", tmp_path / "called"
+    us = subprocess.Popen([sys.executable, "-c", CALLER, str(started), str(called), ending])
+    try:
+        eventually(lambda: bool(lines(called)))
+        if ending == "killed":
+            assert alive(int(lines(started)[0]))
+            us.send_signal(signal.SIGKILL)
+        us.wait(30)
+        eventually(lambda: not alive(int(lines(started)[0])))
+    finally:
+        us.kill()
+        us.wait(30)
+
+
+def test_an_idle_session_is_closed_and_the_next_call_opens_another(odd: Odd):
+    client = ToolClient(idle_seconds=0.2)
+    try:
+        echo(client, odd.source)
+        eventually(lambda: not alive(odd.pids()[0]))
+        echo(client, odd.source)
+        assert odd.started() == 2
+    finally:
+        client.close()
+
+
+def test_the_longest_unused_of_too_many_is_closed(odd: Odd):
+    client = ToolClient(max_sessions=2)
+    try:
+        first, second, third = (odd.with_(env={**odd.source.env, "NUMBER": str(number)}) for number in range(3))
+        for source in (first, second, first, third):
+            echo(client, source)
+        one, two, three = odd.pids()
+        eventually(lambda: not alive(two))
+        assert alive(one)
+        assert alive(three)
+    finally:
+        client.close()
+
+
+def test_nothing_is_left_open_by_sessions_that_came_and_went(odd: Odd):
+    client = ToolClient()
+    us = psutil.Process()
+    try:
+        echo(client, odd.source)
+        before = us.num_fds(), us.num_threads()
+        for number in range(2, 7):
+            odd.kill()
+            echo(client, odd.source)
+            assert odd.started() == number
+        eventually(lambda: us.num_fds() <= before[0] and us.num_threads() <= before[1])
+    finally:
+        client.close()
