@@ -14,6 +14,8 @@ COMMANDS = {
     "doctor": "cli.doctor",
     "ping": "cli.ping",
     "pause": "cli.pause",
+    "deploy": "cli.deploy",
+    "list": "cli.lists",
     "keys": "cli.keys",
     "webhooks": "cli.webhooks",
 }

@@ -94,4 +94,5 @@ def _too_much(compiled: JSONPath) -> str | None:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip().split("\n") or [""])[0][:200]
+    # Not str(error): where it tells the place, it fails on an empty path.
+    return str(error.args[0] if error.args else type(error).__name__).strip().split("\n")[0][:200]

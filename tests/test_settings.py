@@ -2,6 +2,7 @@
 
 from dataclasses import FrozenInstanceError
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -32,7 +33,15 @@ def test_defaults() -> None:
         retention_days=90,
         webhook_retry_seconds=(5, 300, 1_800, 7_200, 18_000, 36_000, 36_000),
         webhook_timeout=15,
+        artifact_roots={},
     )
+
+
+def test_folders_of_what_manifests_refer_to(tmp_path: Path) -> None:
+    found = loaded(SAGAHOLD_PROMPTS_ROOT=str(tmp_path), SAGAHOLD_SCHEMAS_ROOT=str(tmp_path), SAGAHOLD_POLICIES_ROOT="")
+    assert found.artifact_roots == {"prompt": tmp_path, "output_schema": tmp_path}
+    with pytest.raises(SettingsError, match=r"^SAGAHOLD_COMPENSATIONS_ROOT: '.*/none' is not a folder$"):
+        loaded(SAGAHOLD_COMPENSATIONS_ROOT=f"{tmp_path}/none")
 
 
 def test_frozen() -> None:

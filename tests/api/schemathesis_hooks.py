@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import schemathesis
 
-from app.schemas.fields import DELIVERY_ID, ENDPOINT_ID, KEY_ID, WATCH_ID
+from app.schemas.fields import DEFINITION_ID, DELIVERY_ID, ENDPOINT_ID, KEY_ID, WATCH_ID
 from domain.access import is_namespace
 from domain.url import check_url
 
@@ -61,11 +61,17 @@ def _key() -> str:
     return _made(_admin, "/v1/keys", name="to be fuzzed", role="agent", namespaces=[NAMESPACE])["id"]
 
 
+def _definition() -> str:
+    manifest = {"kind": "worker", "name": "to-be-fuzzed", "version": "1", "namespace": NAMESPACE}
+    return _made(_admin, "/v1/manifests", manifest=manifest)["id"]
+
+
 _REAL: dict[str, tuple[str, Callable[[], str]]] = {
     "watch_id": (WATCH_ID, _pending_pause),
     "endpoint_id": (ENDPOINT_ID, _endpoint),
     "delivery_id": (DELIVERY_ID, _delivery),
     "key_id": (KEY_ID, _key),
+    "definition_id": (DEFINITION_ID, _definition),
 }
 
 
