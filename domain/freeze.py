@@ -26,10 +26,10 @@ def freeze(document: object, artifacts: Artifacts) -> dict[str, Any]:
     """The manifest with everything that it refers to. Raises `InvalidManifest` with every fault, also of the rest."""
     frozen = deepcopy(document)
     missing = list(_freeze_steps(frozen, artifacts))
-    paths = {fault.path for fault in missing}
+    paths = tuple(fault.path for fault in missing)
     _, faults = read(frozen)
     # A field that could not be filled has one fault, not two.
-    if found := missing + [fault for fault in faults if fault.path not in paths]:
+    if found := missing + [fault for fault in faults if not fault.path.startswith(paths)]:
         raise InvalidManifest(sorted(found, key=lambda fault: fault.path))
     assert isinstance(frozen, dict)
     return frozen

@@ -129,7 +129,7 @@ def _policy(fields: Fields) -> Policy | None:
 
 def _hold(fields: Fields) -> dict[str, Any]:
     hitl = fields.yes("hitl")
-    if hitl is None:
+    if not fields.has("hitl"):
         for name in _HOLD:
             if fields.has(name):
                 fields.fault(name, "tells how the step is held, but hitl: true is missing")
@@ -186,7 +186,7 @@ def read_undo(fields: Fields, places: Places) -> Undo:
 def _undo_tools(fields: Fields) -> tuple[str, ...]:
     """As in a step, `tools: {allow: [cancel]}`, or shorter, `tools: [cancel]`."""
     tools = fields.unique_texts("tools") if isinstance(fields.raw("tools"), list) else _tools(fields)
-    if not tools:
+    if not tools and fields.is_object:
         fields.fault("tools", "names no tool: an undo calls one")
     elif len(tools) > 1:
         fields.fault("tools", "names more than one tool, which is not supported yet")

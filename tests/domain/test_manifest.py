@@ -1,0 +1,298 @@
+"""What may stand in a manifest: the whole of it once, and every fault with its place."""
+
+from copy import deepcopy
+from typing import Any
+
+import pytest
+
+from domain.definition import Binding, Policy, StepKind, Transport, Undo
+from domain.errors import InvalidManifest
+from domain.manifest import parse, parse_saga, parse_worker
+from domain.pause import OnTimeout
+
+WORKER: dict[str, Any] = {
+    "kind": "worker",
+    "name": "thinker",
+    "namespace": "shop",
+    "version": "1.0",
+    "description": "thinks",
+    "provider": "openai",
+    "model_name": "small",
+    "temperature": 0.5,
+    "system_prompt": "Be kind.",
+    "compensation_prompt": "Undo it.",
+    "tool_sources": [
+        {"name": "web", "transport": "streamable_http", "url": "https://${ENV:HOST}/mcp", "headers": {"X-A": "b"}},
+        {"name": "old", "transport": "sse", "url": "${ENV:URL}"},
+        {
+            "name": "local",
+            "transport": "stdio",
+            "command": "python",
+            "args": ["-m", "x"],
+            "cwd": "/srv",
+            "env": {"A": "${ENV:A}"},
+            "env_inherit": ["PATH"],
+        },
+    ],
+}
+REASON: dict[str, Any] = {
+    "id": "think",
+    "name": "Think it over",
+    "kind": "reason",
+    "worker": "thinker",
+    "worker_version": "1.0",
+    "with": {"name": {"from": "$.input.name"}, "limit": {"value": 5}},
+    "when": {"cel": "input.amount > 1"},
+    "policy": {"name": "short", "cel": "size(output.text) < 100"},
+    "hitl": True,
+    "hitl_max_retries": 3,
+    "hitl_retry_guidance": "Be shorter.",
+    "review": {"approvals": 1},
+    "hitl_timeout_seconds": 3600,
+    "hitl_on_timeout": "reject",
+    "timeout_seconds": 30,
+    "prompt": {
+        "inline": "Greet {{ name }} {% for n in range(limit) %}{{ n }}{% endfor %} {{ guidance }}",
+        "ref": "x.j2",
+    },
+    "agent-adapter": "react",
+    "tools": {"allow": ["search", "read"]},
+    "resources": {"allow": ["docs://all"]},
+    "facts": [{"name": "id", "from": "$.id"}],
+    "output_schema": {"type": "object", "properties": {"text": {"type": "string"}}},
+    "max_turns": 20,
+    "max_step_tokens": 1000,
+    "keep_transcript": True,
+}
+COMMIT: dict[str, Any] = {
+    "id": "pay",
+    "kind": "commit",
+    "worker": "thinker",
+    "worker_version": "1.0",
+    "with": {"text": {"from": "$.steps.think.output.data.text"}},
+    "tools": {"allow": ["pay"]},
+    "idempotent": False,
+    "compensation": {
+        "worker": "thinker",
+        "worker_version": "1.0",
+        "with": {"id": {"from": "$.steps.pay.output.data.id"}, "key": {"from": "$._compensation.idempotency_key"}},
+        "tools": ["cancel"],
+        "timeout_seconds": 5,
+        "max_turns": 2,
+    },
+}
+SAGA: dict[str, Any] = {"kind": "saga", "name": "s", "version": "1", "steps": [REASON, COMMIT]}
+
+
+def _faults(document: object) -> dict[str, str]:
+    with pytest.raises(InvalidManifest) as caught:
+        parse(document)
+    return {fault.path: fault.message for fault in caught.value.faults}
+
+
+def _changed(step: int, **changes: Any) -> dict[str, Any]:
+    """The saga with changes of one step; an Ellipsis takes a field away."""
+    document = deepcopy(SAGA)
+    for name, value in changes.items():
+        field = name.replace("agent_adapter", "agent-adapter").removesuffix("_")
+        document["steps"][step][field] = value
+        if value is ...:
+            del document["steps"][step][field]
+    return document
+
+
+def test_a_worker() -> None:
+    worker = parse_worker(WORKER)
+    assert (worker.name, worker.namespace, worker.version, worker.description) == ("thinker", "shop", "1.0", "thinks")
+    assert (worker.provider, worker.model_name, worker.temperature) == ("openai", "small", 0.5)
+    assert (worker.system_prompt, worker.compensation_prompt) == ("Be kind.", "Undo it.")
+    web, old, local = worker.tool_sources
+    assert (web.name, web.transport, web.url) == ("web", Transport.STREAMABLE_HTTP, "https://${ENV:HOST}/mcp")
+    assert web.headers == {"X-A": "b"}
+    assert (old.transport, old.url) == (Transport.SSE, "${ENV:URL}")
+    assert (local.command, local.args, local.cwd, local.env_inherit) == ("python", ("-m", "x"), "/srv", ("PATH",))
+    assert local.env == {"A": "${ENV:A}"}
+
+
+def test_the_least_worker() -> None:
+    worker = parse_worker({"kind": "worker", "name": "w", "version": "1"})
+    assert (worker.namespace, worker.provider, worker.temperature, worker.tool_sources) == ("default", None, 0.0, ())
+
+
+def test_a_saga() -> None:
+    think, pay = parse_saga(SAGA).steps
+    assert (think.id, think.name, think.kind, think.timeout_seconds) == (
+        "think",
+        "Think it over",
+        StepKind.REASON,
+        30.0,
+    )
+    assert think.bindings == {"name": Binding("$.input.name"), "limit": Binding(value=5)}
+    assert (think.when, think.policy) == ("input.amount > 1", Policy("short", "size(output.text) < 100"))
+    assert (think.hitl, think.hitl_max_retries, think.hitl_retry_guidance) == (True, 3, "Be shorter.")
+    assert (think.review, think.hitl_timeout_seconds) == ({"approvals": 1}, 3600.0)
+    assert think.hitl_on_timeout is OnTimeout.REJECT
+    assert think.undo is None
+    assert think.tool is None
+    mind = think.thinking
+    assert mind is not None
+    assert (mind.prompt_ref, mind.adapter, mind.tools) == ("x.j2", "react", ("search", "read"))
+    assert (mind.resources, mind.facts) == (("docs://all",), ({"name": "id", "from": "$.id"},))
+    assert (mind.max_turns, mind.max_step_tokens, mind.keep_transcript) == (20, 1000, True)
+    assert mind.output_schema == REASON["output_schema"]
+    assert (pay.name, pay.tool, pay.idempotent, pay.thinking) == ("pay", "pay", False, None)
+    assert (pay.hitl, pay.hitl_on_timeout, pay.timeout_seconds) == (False, OnTimeout.EXPIRE, 600.0)
+    bindings = {"id": Binding("$.steps.pay.output.data.id"), "key": Binding("$._compensation.idempotency_key")}
+    assert pay.undo == Undo("thinker", "1.0", bindings, ("cancel",), 5.0, 2)
+
+
+def test_an_undo_names_its_tool_like_a_step_too() -> None:
+    undo = COMMIT["compensation"] | {"tools": {"allow": ["cancel"]}}
+    parsed = parse_saga(_changed(1, compensation=undo)).steps[1].undo
+    assert parsed is not None
+    assert parsed.tools == ("cancel",)
+
+
+def test_every_fault_at_once() -> None:
+    document = _changed(0, kind="dream", worker=..., with_={"a": {"from": "x"}}, colour="red")
+    document["steps"][1] |= {"timeout_seconds": 0, "tools": {"allow": []}}
+    document |= {"version": 2, "namespace": "Shop"}
+    assert _faults(document).keys() >= {
+        "version",
+        "namespace",
+        "steps[0].kind",
+        "steps[0].worker",
+        "steps[0].with.a.from",
+        "steps[0].colour",
+        "steps[1].timeout_seconds",
+        "steps[1].tools.allow",
+    }
+
+
+@pytest.mark.parametrize("document", [None, [], "x", 1, True])
+def test_what_is_no_object(document: object) -> None:
+    assert _faults(document).keys() == {""}
+
+
+@pytest.mark.parametrize(
+    ("changes", "path"),
+    [
+        ({"kind": "job"}, "kind"),
+        ({"name": ""}, "name"),
+        ({"name": "a b"}, "name"),
+        ({"version": 1.0}, "version"),
+        ({"namespace": "A"}, "namespace"),
+        ({"description": 1}, "description"),
+        ({"provider": "acme"}, "provider"),
+        ({"model_name": None}, "model_name"),
+        ({"temperature": 3}, "temperature"),
+        ({"temperature": True}, "temperature"),
+        ({"steps": []}, "steps"),
+        ({"tool_sources": {}}, "tool_sources"),
+        ({"tool_sources": ["x"]}, "tool_sources[0]"),
+        ({"tool_sources": [{"name": "a", "transport": "tcp"}]}, "tool_sources[0].transport"),
+        ({"tool_sources": [{"name": "a", "transport": "stdio"}]}, "tool_sources[0].command"),
+        ({"tool_sources": [{"name": "a", "transport": "sse"}]}, "tool_sources[0].url"),
+        ({"tool_sources": [{"name": "a", "transport": "sse", "url": "ftp://x"}]}, "tool_sources[0].url"),
+        ({"tool_sources": [{"name": "a", "transport": "sse", "url": "http://${ENV:}"}]}, "tool_sources[0].url"),
+        ({"tool_sources": [{"name": "a", "transport": "sse", "url": "http://x", "args": []}]}, "tool_sources[0].args"),
+        ({"tool_sources": [{"name": "a", "transport": "stdio", "command": "x", "url": "y"}]}, "tool_sources[0].url"),
+        (
+            {"tool_sources": [{"name": "a", "transport": "stdio", "command": "x", "env": {"A": 1}}]},
+            "tool_sources[0].env.A",
+        ),
+        ({"tool_sources": [WORKER["tool_sources"][2]] * 2}, "tool_sources[1].name"),
+        ({"x" * 5: float("nan")}, "xxxxx"),
+        ({"description": "\x00"}, "description"),
+    ],
+)
+def test_a_worker_with_a_fault(changes: dict[str, Any], path: str) -> None:
+    assert list(_faults(WORKER | changes)) == [path]
+
+
+@pytest.mark.parametrize(
+    ("step", "changes", "path"),
+    [
+        (1, {"id": "1a", "compensation": ...}, "steps[1].id"),
+        (1, {"id": "think", "compensation": ...}, "steps[1].id"),
+        (0, {"worker_version": ...}, "steps[0].worker_version"),
+        (1, {"with_": []}, "steps[1].with"),
+        (1, {"with_": {"a": 1}}, "steps[1].with.a"),
+        (1, {"with_": {"a": {}}}, "steps[1].with.a"),
+        (1, {"with_": {"a": {"from": "$.input", "value": 1}}}, "steps[1].with.a"),
+        (1, {"with_": {"a": {"from": 1}}}, "steps[1].with.a.from"),
+        (1, {"with_": {"a": {"from": "$.inputs.x"}}}, "steps[1].with.a.from"),
+        (1, {"with_": {"a": {"from": "$.steps.none.output"}}}, "steps[1].with.a.from"),
+        (1, {"with_": {"a": {"from": "$.steps.pay.output"}}}, "steps[1].with.a.from"),
+        (1, {"with_": {"a": {"from": "$._compensation.x"}}}, "steps[1].with.a.from"),
+        (0, {"when": "true"}, "steps[0].when"),
+        (0, {"when": {}}, "steps[0].when.cel"),
+        (0, {"when": {"cel": "arguments.x"}}, "steps[0].when.cel"),
+        (0, {"policy": {"name": "x", "cel": "1 +"}}, "steps[0].policy.cel"),
+        (0, {"policy": {"name": "x"}}, "steps[0].policy.cel"),
+        (0, {"policy": "x.cel"}, "steps[0].policy"),
+        (0, {"hitl": "yes"}, "steps[0].hitl"),
+        (1, {"review": {"approvals": 1}}, "steps[1].review"),
+        (0, {"review": {"approvals": 2}}, "steps[0].review.approvals"),
+        (0, {"review": 1}, "steps[0].review"),
+        (0, {"hitl_max_retries": -1}, "steps[0].hitl_max_retries"),
+        (0, {"hitl_timeout_seconds": 0}, "steps[0].hitl_timeout_seconds"),
+        (0, {"hitl_on_timeout": "escalate"}, "steps[0].hitl_on_timeout"),
+        (0, {"hitl_on_timeout": "wait"}, "steps[0].hitl_on_timeout"),
+        (0, {"timeout_seconds": 1e9}, "steps[0].timeout_seconds"),
+        (0, {"prompt": ...}, "steps[0].prompt"),
+        (0, {"prompt": "x.j2"}, "steps[0].prompt"),
+        (0, {"prompt": {"inline": "{{ nobody }}"}}, "steps[0].prompt.inline"),
+        (0, {"prompt": {"inline": "{{ name"}}, "steps[0].prompt.inline"),
+        (0, {"prompt": {"inline": "{{ name | nofilter }}"}}, "steps[0].prompt.inline"),
+        (0, {"prompt": {"inline": "{% include 'x' %}"}}, "steps[0].prompt.inline"),
+        (0, {"agent_adapter": "loop"}, "steps[0].agent-adapter"),
+        (0, {"agent_adapter": "simple", "max_turns": ...}, "steps[0].tools.allow"),
+        (0, {"agent_adapter": "simple", "tools": ...}, "steps[0].max_turns"),
+        (0, {"tools": {"allow": ["a", "a"]}}, "steps[0].tools.allow[1]"),
+        (0, {"tools": {"deny": []}}, "steps[0].tools.deny"),
+        (0, {"facts": [{"name": "a", "from": "b"}]}, "steps[0].facts[0].from"),
+        (0, {"facts": [{"name": "a", "from": "$.b"}] * 2}, "steps[0].facts[1].name"),
+        (0, {"output_schema": {"type": "nothing"}}, "steps[0].output_schema"),
+        (0, {"output_schema": []}, "steps[0].output_schema"),
+        (0, {"max_turns": 0}, "steps[0].max_turns"),
+        (0, {"max_turns": 201}, "steps[0].max_turns"),
+        (0, {"max_step_tokens": 1.5}, "steps[0].max_step_tokens"),
+        (0, {"idempotent": True}, "steps[0].idempotent"),
+        (1, {"tools": ...}, "steps[1].tools.allow"),
+        (1, {"tools": {"allow": ["a", "b"]}}, "steps[1].tools.allow"),
+        (1, {"prompt": "x"}, "steps[1].prompt"),
+        (1, {"max_turns": 5}, "steps[1].max_turns"),
+        (1, {"idempotent": 1}, "steps[1].idempotent"),
+        (1, {"compensation": "undo.yaml"}, "steps[1].compensation"),
+        (1, {"compensation": COMMIT["compensation"] | {"tools": []}}, "steps[1].compensation.tools"),
+        (1, {"compensation": COMMIT["compensation"] | {"tools": ["a", "b"]}}, "steps[1].compensation.tools"),
+        (1, {"compensation": COMMIT["compensation"] | {"id": "x"}}, "steps[1].compensation.id"),
+    ],
+)
+def test_a_step_with_a_fault(step: int, changes: dict[str, Any], path: str) -> None:
+    assert list(_faults(_changed(step, **changes))) == [path]
+
+
+def test_a_hold_that_is_off_may_keep_its_words() -> None:
+    """hitl: false switches a hold off for a while; leaving hitl out with the rest of it there is a mistake."""
+    assert parse_saga(_changed(0, hitl=False)).steps[0].hitl is False
+    assert _faults(_changed(0, hitl=...)).keys() == {
+        *(f"steps[0].{name}" for name in ("hitl_max_retries", "hitl_retry_guidance", "review")),
+        *("steps[0].hitl_timeout_seconds", "steps[0].hitl_on_timeout"),
+    }
+
+
+def test_too_many_of_everything() -> None:
+    step = {name: COMMIT[name] for name in ("kind", "worker", "worker_version", "tools")}
+    assert list(_faults(SAGA | {"steps": [step | {"id": f"s{n}"} for n in range(101)]})) == ["steps"]
+    assert list(_faults(SAGA | {"description": "x" * 10_001})) == ["description"]
+    assert "larger than" in _faults(SAGA | {"x": "x" * 1_100_000})[""]
+    assert len(_faults(SAGA | {f"f{n}": 1 for n in range(300)})) == 100
+
+
+def test_the_kind_that_was_asked_for() -> None:
+    with pytest.raises(InvalidManifest):
+        parse_saga(WORKER)
+    with pytest.raises(InvalidManifest):
+        parse_worker(SAGA)
