@@ -2,6 +2,7 @@
 
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 from domain import ids
 from domain.pause import SYSTEM, Event, Pause, Status
@@ -13,6 +14,11 @@ def instant(at: datetime) -> str:
 
 def instant_or_none(at: datetime | None) -> str | None:
     return None if at is None else instant(at)
+
+
+def review_url(id_: UUID, public_url: str) -> str:
+    """Where a person reads how to decide the pause."""
+    return f"{public_url}/review/{ids.text(ids.WATCH, id_)}"
 
 
 def pause_document(pause: Pause, public_url: str) -> dict[str, Any]:
@@ -39,7 +45,7 @@ def pause_document(pause: Pause, public_url: str) -> dict[str, Any]:
         "metadata": pause.metadata or {},
         "callbackUrl": pause.callback_url,
         "statusUrl": f"{public_url}/api/pause/{watch_id}",
-        "reviewUrl": f"{public_url}/review/{watch_id}",
+        "reviewUrl": review_url(pause.id, public_url),
     }
 
 

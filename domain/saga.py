@@ -89,11 +89,11 @@ class Saga:
 
 
 def context(saga: Saga) -> dict[str, Any]:
-    """What bindings and expressions see. Every step is there from the start, empty until it has passed."""
-    done = {step.id: step.output if step.status is StepStatus.COMPLETED else None for step in saga.steps}
+    """What bindings and expressions see. Every step is there from the start, empty until it is done; undoing it takes
+    nothing away."""
     return {
         "input": saga.input,
-        "steps": {id_: {"output": {"data": data}, "facts": {}} for id_, data in done.items()},
+        "steps": {step.id: {"output": {"data": step.output}, "facts": {}} for step in saga.steps},
     }
 
 

@@ -1,5 +1,6 @@
 """How sagas and steps are told to the outside: snake_case, ISO 8601 in UTC with milliseconds."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -15,20 +16,20 @@ def span_text(span_id: int) -> str:
     return f"{span_id:016x}"
 
 
-def saga_document(saga: Saga, definition: SagaDefinition, definition_id: str, **row: Any) -> dict[str, Any]:
-    """`row`: created_at and start_idempotency_key, which no rule looks at."""
+def saga_document(row: Mapping[Any, Any]) -> dict[str, Any]:
+    """`row`: a saga's, with the name and version of its definition."""
     return {
-        "trace_id": saga.trace_id.hex,
-        "namespace": saga.namespace,
-        "definition_id": definition_id,
-        "name": definition.name,
-        "version": definition.version,
-        "status": str(saga.status),
-        "needs_operator": saga.needs_operator,
+        "trace_id": row["id"].hex,
+        "namespace": row["namespace"],
+        "definition_id": ids.text(ids.DEFINITION, row["definition_id"]),
+        "name": row["name"],
+        "version": row["version"],
+        "status": row["status"],
+        "needs_operator": row["needs_operator"],
         "started_at": instant(row["created_at"]),
-        "ended_at": instant_or_none(saga.ended_at),
+        "ended_at": instant_or_none(row["ended_at"]),
         "start_idempotency_key": row["start_idempotency_key"],
-        "error_details": None if saga.error is None else saga.error.document(),
+        "error_details": row["error"],
     }
 
 

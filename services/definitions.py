@@ -2,7 +2,7 @@
 
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -103,6 +103,16 @@ def load_saga(conn: Connection, definition_id: UUID) -> SagaDefinition:
     return found
 
 
+def load_sagas(conn: Connection, ids_: Set[UUID]) -> dict[UUID, SagaDefinition]:
+    """All of them by one query, where not each is remembered already."""
+    with _lock:
+        known = {id_: _remembered[id_] for id_ in ids_ if id_ in _remembered}
+    query = select(definitions.c.id, definitions.c.content).where(definitions.c.id.in_(ids_ - known.keys()))
+    for row in conn.execute(query) if known.keys() != ids_ else ():
+        known[row.id] = _parsed(row.id, row.content)
+    return {id_: found for id_, found in known.items() if isinstance(found, SagaDefinition)}
+
+
 def load_worker(conn: Connection, definition_id: UUID) -> WorkerDefinition:
     found = _load(conn, definition_id)
     assert isinstance(found, WorkerDefinition), f"{definition_id} is a saga"
@@ -122,6 +132,10 @@ def _load(conn: Connection, id_: UUID) -> SagaDefinition | WorkerDefinition:
     content = conn.execute(select(definitions.c.content).where(definitions.c.id == id_)).scalar_one_or_none()
     if content is None:
         raise LookupError(f"there is no definition {id_}")
+    return _parsed(id_, content)
+
+
+def _parsed(id_: UUID, content: dict[str, Any]) -> SagaDefinition | WorkerDefinition:
     found = manifest.parse(content)
     with _lock:
         _remembered[id_] = found

@@ -7,10 +7,13 @@ is lost, late, doubled or out of order changes nothing, and a killed worker's ro
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
+from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import ColumnElement, Table, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, RowMapping, Table, and_, bindparam, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.sql.dml import ReturningUpdate
 
 from models.due import worker_heartbeats
 from models.sagas import saga_steps, sagas
@@ -57,16 +60,28 @@ def _open(table: Table) -> tuple[ColumnElement[bool], ...]:
 
 def claim(tx: Tx, kind: str, id_: UUID, *conditions: ColumnElement[bool]) -> Lease | None:
     """Lease the row, or None: not due, done, leased by another, being claimed right now, or a condition not met."""
-    table = TABLES[kind]
-    free = select(table.c.id).where(table.c.id == id_, claimable(table), *conditions).with_for_update(skip_locked=True)
+    found = claim_row(tx, kind, id_, *conditions)
+    return None if found is None else found[0]
+
+
+def claim_row(tx: Tx, kind: str, id_: UUID, *conditions: ColumnElement[bool]) -> tuple[Lease, RowMapping] | None:
+    """With the row as it is after the claim."""
     lease = Lease(kind, id_, uuid4())
+    wanted = {"claimed_id": id_, "claim_token": lease.token}
+    row = tx.conn.execute(_claiming(kind, conditions), wanted).mappings().one_or_none()
+    return None if row is None else (lease, row)
+
+
+@cache
+def _claiming(kind: str, conditions: tuple[ColumnElement[bool], ...]) -> ReturningUpdate[Any]:
+    """Made once for each kind: building a statement takes longer than running it."""
+    table = TABLES[kind]
+    wanted = table.c.id == bindparam("claimed_id", type_=table.c.id.type)
+    free = select(table.c.id).where(wanted, claimable(table), *conditions).with_for_update(skip_locked=True)
     until = func.clock_timestamp() + LEASE
-    claimed = tx.conn.execute(
-        update(table)
-        .where(table.c.id == free.scalar_subquery())
-        .values(lease_token=lease.token, leased_until=until, hint_at=until)
-    )
-    return lease if claimed.rowcount == 1 else None
+    token = bindparam("claim_token", type_=table.c.lease_token.type)
+    claimed = update(table).where(table.c.id == free.scalar_subquery())
+    return claimed.values(lease_token=token, leased_until=until, hint_at=until).returning(*table.c)
 
 
 def renew(store: Store, leases: Iterable[Lease]) -> None:

@@ -1,6 +1,6 @@
-"""Lists: a page of at most `limit` items, newest first, continued by offset or by cursor."""
+"""Lists: a page of at most `limit` items, continued by offset or by cursor; newest first unless said otherwise."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 from uuid import UUID
@@ -10,6 +10,7 @@ from sqlalchemy import Column, RowMapping, Select
 from services.transaction import Store
 
 Item = TypeVar("Item")
+Row = TypeVar("Row")
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,9 +37,16 @@ def newest_first(
     """The page of what `query` finds; `id_` is the column of ids, which sort by time."""
     if page.after is not None:
         query = query.where(id_ < page.after)
-    # One more than asked for: that one is only a sign that there are more.
     query = query.order_by(id_.desc()).limit(page.limit + 1).offset(page.offset)
     with store.reading() as conn:
         rows = conn.execute(query).mappings().all()
-    shown = rows[: page.limit]
-    return Slice([item(row) for row in shown], page, shown[-1][id_.name] if len(rows) > page.limit else None)
+    return slice_of(rows, page, item, lambda row: row[id_.name])
+
+
+def slice_of(
+    found: Sequence[Row], page: Page, item: Callable[[Row], Item], id_of: Callable[[Row], UUID]
+) -> Slice[Item]:
+    """`found`: one more than the page's limit, where there are more; that one is only a sign of it."""
+    shown = found[: page.limit]
+    next_after = id_of(shown[-1]) if len(found) > page.limit else None
+    return Slice([item(row) for row in shown], page, next_after)

@@ -31,7 +31,7 @@ from services.outbox import tell
 from services.saga_decisions import StepRef
 from services.saga_notices import notices
 from services.saga_reads import step_of_saga, visible_saga
-from services.saga_rows import Stored, lock, new_span_id, save
+from services.saga_rows import Stored, When, lock, new_span_id, save
 from services.transaction import Hint, Store, Tx
 
 log = logging.getLogger(__name__)
@@ -172,8 +172,7 @@ def _go_on(tx: Tx, stored: Stored, saga: Saga) -> None:
     definition = load_saga(tx.conn, stored.definition_id)
     settled = settle(saga, definition.undoable, new_span_id, tx.now)
     ended = settled.ended_at is not None
-    when = {"due_at": None if ended else tx.now, "hint_at": None if ended else tx.now + HINT_GRACE}
-    save(tx, stored.saga, settled, lease_token=None, leased_until=None, **when)
+    save(tx, stored.saga, settled, When() if ended else When(tx.now, tx.now + HINT_GRACE))
     if found := notices(stored.saga, settled, definition, tx.now):
         tell(tx, found)
     if not ended:

@@ -14,9 +14,10 @@ from domain.pause import Approve, Cancel, Reject
 from domain.saga import change_step
 from domain.step import Step, StepStatus
 from services.definitions import load_saga
+from services.due import HINT_GRACE
 from services.pauses import actor, decide_in, decided
 from services.saga_reads import step_of_saga, visible_saga
-from services.saga_rows import Stored, lock, save
+from services.saga_rows import Stored, When, lock, save
 from services.transaction import Store, Tx
 
 
@@ -91,7 +92,7 @@ def _rerun(store: Store, tx: Tx, stored: Stored, step: Step, guidance: str | Non
     if declared.hitl_max_retries is not None and step.retries >= declared.hitl_max_retries:
         raise RetriesUsedUp
     rerun = steps.Rerun(guidance or declared.hitl_retry_guidance, token)
-    save(tx, stored.saga, change_step(stored.saga, step, rerun, tx.now))
+    save(tx, stored.saga, change_step(stored.saga, step, rerun, tx.now), When(tx.now, tx.now + HINT_GRACE))
 
 
 def _rerun_key(step: Step, number: int) -> str:

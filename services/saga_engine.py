@@ -6,7 +6,6 @@ what came of it, guarded by the lease, and plans on. A result that comes after t
 
 import logging
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select
@@ -21,7 +20,7 @@ from services.due import SAGA
 from services.outbox import tell
 from services.saga_notices import notices
 from services.saga_plan import Call, Plan
-from services.saga_rows import Stored, lock, new_span_id, save
+from services.saga_rows import Stored, When, lock_leased, new_span_id, save, with_steps
 from services.transaction import Store, Tx
 
 log = logging.getLogger(__name__)
@@ -30,11 +29,11 @@ log = logging.getLogger(__name__)
 def advance(store: Store, trace_id: UUID) -> Call | None:
     """Claim the saga and go on with it as far as needs no waiting. None: nothing is left for this worker to do."""
     with store.transaction() as tx:
-        lease = due.claim(tx, SAGA, trace_id)
-        if lease is None:
+        claimed = due.claim_row(tx, SAGA, trace_id)
+        if claimed is None:
             return None
-        stored = lock(tx, trace_id)
-        assert stored is not None, "it was just claimed"
+        lease, row = claimed
+        (stored,) = with_steps(tx.conn, [row])
         return _Turn(store, tx, lease, stored).go_on()
 
 
@@ -44,8 +43,7 @@ def record(store: Store, call: Call, outcome: Outcome, uniform: float) -> Call |
     `uniform`: a random number from 0 to 1, for the jitter of a postponement.
     """
     with store.transaction() as tx:
-        held = select(sagas.c.id).where(sagas.c.id == call.lease.id, sagas.c.lease_token == call.lease.token)
-        stored = lock(tx, call.lease.id) if tx.conn.execute(held.with_for_update()).first() else None
+        stored = lock_leased(tx, call.lease.id, call.lease.token)
         if stored is None:
             log.warning("dropped the result of a superseded call", extra={"idempotency_key": call.idempotency_key})
             return None
@@ -120,13 +118,13 @@ class _Turn:
         step = self.saga.find(before.span_id)
         assert step is not None
         until = self.tx.now + due.LEASE
-        self._save(due_at=self.tx.now, hint_at=until, lease_token=self.lease.token, leased_until=until)
+        self._save(When(self.tx.now, until, self.lease.token, until))
         return self.plan.call(self.saga, step, self.lease, again=again)
 
     def _park(self, due_at: datetime | None) -> None:
-        self._save(due_at=due_at, hint_at=due_at, lease_token=None, leased_until=None)
+        self._save(When(due_at, due_at))
 
-    def _save(self, **when: Any) -> None:
-        save(self.tx, self.stored.saga, self.saga, **when)
+    def _save(self, when: When) -> None:
+        save(self.tx, self.stored.saga, self.saga, when)
         if found := notices(self.stored.saga, self.saga, self.plan.definition, self.tx.now):
             tell(self.tx, found)

@@ -162,7 +162,6 @@ class Plan:
         trace, span = saga.trace_id.hex, span_text(step.span_id)
         facts = undo_facts(span, span_text(forward.span_id), forward, f"comp-{trace}-{span}")
         seen = {**context(saga), "_compensation": facts}
-        seen["steps"] = {**seen["steps"], step.id: {"output": {"data": forward.output}, "facts": {}}}
         arguments = bindings.resolve(self._undo(step).bindings, seen)
         if (error := _too_large(arguments)) is not None:
             return steps.Fail(error)

@@ -4,19 +4,19 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, select
+from sqlalchemy import ColumnElement, Connection, RowMapping, Select, select, tuple_
 
-from domain import ids
 from domain.access import Principal
 from domain.definition import SagaDefinition
 from domain.errors import NotFound
 from domain.saga import SagaStatus, context
 from domain.saga_document import saga_document, step_document
 from domain.step import Step
+from models.definitions import definitions
 from models.sagas import sagas
 from services.definitions import load_saga
-from services.paging import Page, Slice, newest_first
-from services.saga_rows import Stored, read, span_of
+from services.paging import Page, Slice, slice_of
+from services.saga_rows import Stored, read, span_of, with_steps
 from services.transaction import Store
 
 
@@ -31,42 +31,48 @@ class SagaFilter:
 
 
 def list_sagas(store: Store, by: Principal, wanted: SagaFilter, page: Page) -> Slice[dict[str, Any]]:
-    """Newest first."""
+    """Newest first: by the time of their start, for a trace id may be the caller's own."""
+    query = _with_name().where(*_scope(by), *_conditions(wanted))
+    place = tuple_(sagas.c.created_at, sagas.c.id)
+    if page.after is not None:
+        seen = select(sagas.c.created_at, sagas.c.id).where(sagas.c.id == page.after)
+        query = query.where(place < seen.scalar_subquery())
+    query = query.order_by(sagas.c.created_at.desc(), sagas.c.id.desc())
     with store.reading() as conn:
-        names: dict[UUID, SagaDefinition] = {}
-
-        def document(row: RowMapping) -> dict[str, Any]:
-            id_ = row["definition_id"]
-            names[id_] = names.get(id_) or load_saga(conn, id_)
-            (stored,) = read(conn, select(sagas).where(sagas.c.id == row["id"]))
-            return _saga_document(stored, names[id_], row)
-
-        query = select(sagas).where(*_scope(by), *_conditions(wanted))
-        return newest_first(store, query, sagas.c.id, page, document)
+        rows = conn.execute(query.limit(page.limit + 1).offset(page.offset)).mappings().all()
+    return slice_of(rows, page, saga_document, lambda row: row["id"])
 
 
 def get_saga(store: Store, by: Principal, trace_id: UUID) -> dict[str, Any]:
     """With its context and steps."""
     with store.reading() as conn:
-        stored, row, definition = _one(conn, by, trace_id)
-        saga = stored.saga
-        steps = [step_document(saga, definition, step) for step in (*saga.steps, *saga.undos)]
-        more = {"context": context(saga), "steps": steps, "cancel_reason": saga.cancelled}
-        return _saga_document(stored, definition, row) | more
+        row, stored, definition = _one(conn, by, trace_id)
+    saga = stored.saga
+    more = {"context": context(saga), "steps": _steps(stored, definition), "cancel_reason": saga.cancelled}
+    return saga_document(row) | more
 
 
-def list_steps(store: Store, by: Principal, trace_id: UUID) -> list[dict[str, Any]]:
+def list_steps(store: Store, by: Principal, trace_id: UUID, page: Page) -> Slice[dict[str, Any]]:
+    """In the order in which they run, then the undos. A cursor holds the place in it."""
     with store.reading() as conn:
-        stored, _, definition = _one(conn, by, trace_id)
-        return [step_document(stored.saga, definition, step) for step in (*stored.saga.steps, *stored.saga.undos)]
+        _, stored, definition = _one(conn, by, trace_id)
+    seen = -1 if page.after is None else page.after.int
+    left = [step for step in _steps(stored, definition) if step["order_index"] > seen][page.offset :]
+    return slice_of(left[: page.limit + 1], page, lambda step: step, lambda step: UUID(int=step["order_index"]))
 
 
 def get_step(store: Store, by: Principal, trace_id: UUID, span: str, namespace: str | None) -> dict[str, Any]:
     with store.reading() as conn:
-        stored, _, definition = _one(conn, by, trace_id, namespace)
-        step = step_of_saga(stored, span)
-        more = {"resolved_arguments": step.arguments, "output_payload": step.output, "prompt_ref": None}
-        return step_document(stored.saga, definition, step) | more
+        _, stored, definition = _one(conn, by, trace_id, namespace)
+    step = step_of_saga(stored, span)
+    return step_document(stored.saga, definition, step) | {
+        "resolved_arguments": step.arguments,
+        "output_payload": step.output,
+        "prompt_ref": None,
+        "retries": step.retries,
+        "guidance": step.guidance,
+        "evidence": step.evidence,
+    }
 
 
 def step_of_saga(stored: Stored, span: str) -> Step:
@@ -79,10 +85,7 @@ def step_of_saga(stored: Stored, span: str) -> Step:
 
 def visible_saga(conn: Connection, by: Principal, trace_id: UUID, namespace: str | None = None) -> Stored:
     """Raises `NotFound`, also for a saga of a namespace that is not this key's or not the one named."""
-    conditions = [sagas.c.id == trace_id, *_scope(by)]
-    if namespace is not None:
-        conditions.append(sagas.c.namespace == namespace)
-    found = read(conn, select(sagas).where(*conditions))
+    found = read(conn, select(sagas).where(*_this(by, trace_id, namespace)))
     if not found:
         raise _not_found(trace_id)
     return found[0]
@@ -90,24 +93,32 @@ def visible_saga(conn: Connection, by: Principal, trace_id: UUID, namespace: str
 
 def _one(
     conn: Connection, by: Principal, trace_id: UUID, namespace: str | None = None
-) -> tuple[Stored, RowMapping, SagaDefinition]:
-    stored = visible_saga(conn, by, trace_id, namespace)
-    row = conn.execute(select(sagas).where(sagas.c.id == trace_id)).mappings().one()
-    return stored, row, load_saga(conn, stored.definition_id)
+) -> tuple[RowMapping, Stored, SagaDefinition]:
+    row = conn.execute(_with_name().where(*_this(by, trace_id, namespace))).mappings().one_or_none()
+    if row is None:
+        raise _not_found(trace_id)
+    (stored,) = with_steps(conn, [row])
+    return row, stored, load_saga(conn, row["definition_id"])
+
+
+def _with_name() -> Select[Any]:
+    """Sagas with the name and version of what they run: a list of them needs neither their steps nor manifests."""
+    joined = sagas.join(definitions, definitions.c.id == sagas.c.definition_id)
+    return select(sagas, definitions.c.name, definitions.c.version).select_from(joined)
+
+
+def _steps(stored: Stored, definition: SagaDefinition) -> list[dict[str, Any]]:
+    saga = stored.saga
+    return [step_document(saga, definition, step) for step in (*saga.steps, *saga.undos)]
 
 
 def _not_found(trace_id: UUID) -> NotFound:
     return NotFound(f"there is no saga {trace_id.hex} that this key may see")
 
 
-def _saga_document(stored: Stored, definition: SagaDefinition, row: RowMapping) -> dict[str, Any]:
-    return saga_document(
-        stored.saga,
-        definition,
-        ids.text(ids.DEFINITION, stored.definition_id),
-        created_at=row["created_at"],
-        start_idempotency_key=row["start_idempotency_key"],
-    )
+def _this(by: Principal, trace_id: UUID, namespace: str | None) -> list[ColumnElement[bool]]:
+    named = [] if namespace is None else [sagas.c.namespace == namespace]
+    return [sagas.c.id == trace_id, *named, *_scope(by)]
 
 
 def _scope(by: Principal) -> list[ColumnElement[bool]]:

@@ -1,14 +1,17 @@
 """A saga with its steps, out of its rows and back: only what changed is written."""
 
 import secrets
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, Select, insert, select, update
+from sqlalchemy import Connection, RowMapping, Select, Uuid, any_, bindparam, select, update
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from domain.saga import Saga
-from domain.step import Step
+from models.records import as_records, insert_records, update_records
 from models.sagas import saga_of, saga_steps, saga_values, sagas, step_values
 from services.transaction import Tx
 
@@ -45,14 +48,14 @@ def span_of(text: str) -> int | None:
 
 def read(conn: Connection, query: Select[Any]) -> list[Stored]:
     """The sagas that the query (of `sagas`) finds, in its order."""
-    rows = conn.execute(query).mappings().all()
-    if not rows:
-        return []
-    ids = [row["id"] for row in rows]
-    of_each: dict[UUID, list[Any]] = {id_: [] for id_ in ids}
-    steps = select(saga_steps).where(saga_steps.c.saga_id.in_(ids)).order_by(saga_steps.c.place)
-    for step in conn.execute(steps).mappings():
-        of_each[step["saga_id"]].append(step)
+    return with_steps(conn, conn.execute(query).mappings().all())
+
+
+def with_steps(conn: Connection, rows: Sequence[RowMapping]) -> list[Stored]:
+    of_each: dict[UUID, list[Any]] = {row["id"]: [] for row in rows}
+    if rows:
+        for step in conn.execute(_STEPS, {"saga_ids": list(of_each)}).mappings():
+            of_each[step["saga_id"]].append(step)
     return [
         Stored(saga_of(row, of_each[row["id"]]), row["definition_id"], row["created_by"], row["workers"])
         for row in rows
@@ -61,34 +64,69 @@ def read(conn: Connection, query: Select[Any]) -> list[Stored]:
 
 def lock(tx: Tx, trace_id: UUID) -> Stored | None:
     """With the saga's row locked: its steps change only under this lock."""
-    found = read(tx.conn, select(sagas).where(sagas.c.id == trace_id).with_for_update())
+    found = with_steps(tx.conn, tx.conn.execute(_LOCKED, {"trace_id": trace_id}).mappings().all())
+    return found[0] if found else None
+
+
+def lock_leased(tx: Tx, trace_id: UUID, token: UUID) -> Stored | None:
+    """None when the lease is another's by now."""
+    wanted = {"trace_id": trace_id, "token": token}
+    found = with_steps(tx.conn, tx.conn.execute(_LEASED, wanted).mappings().all())
     return found[0] if found else None
 
 
 def add_steps(tx: Tx, saga: Saga) -> None:
-    tx.conn.execute(insert(saga_steps), [step_values(saga.trace_id, step) for step in (*saga.steps, *saga.undos)])
+    rows = [step_values(saga.trace_id, step) for step in (*saga.steps, *saga.undos)]
+    tx.conn.execute(_INSERT_STEPS, {"records": as_records(rows)})
 
 
-def save(tx: Tx, before: Saga, after: Saga, **more: Any) -> None:
-    """`more`: other columns of the saga's row."""
+@dataclass(frozen=True, slots=True)
+class When:
+    """What is due when, and who is at it; by default nothing, and nobody."""
+
+    due_at: datetime | None = None
+    hint_at: datetime | None = None
+    lease_token: UUID | None = None
+    leased_until: datetime | None = None
+
+
+def save(tx: Tx, before: Saga, after: Saga, when: When) -> None:
+    """One statement, but for undos that are new."""
     known = {step.span_id: step for step in (*before.steps, *before.undos)}
+    changed: list[dict[str, Any]] = []
     new: list[dict[str, Any]] = []
     for step in (*after.steps, *after.undos):
-        if step.span_id not in known:
-            new.append(step_values(after.trace_id, step))
-        elif step != known[step.span_id]:
-            _update_step(tx, after.trace_id, known[step.span_id], step)
+        if step != known.get(step.span_id):
+            (changed if step.span_id in known else new).append(step_values(after.trace_id, step))
+    values = {f"new_{name}": value for name, value in {**saga_values(after), **asdict(when)}.items()}
+    tx.conn.execute(_SAVE, {"trace_id": after.trace_id, "records": as_records(changed), **values})
     if new:
-        tx.conn.execute(insert(saga_steps), new)
-    changed = {name: value for name, value in saga_values(after).items() if value != saga_values(before)[name]} | more
-    if changed:
-        tx.conn.execute(update(sagas).where(sagas.c.id == after.trace_id).values(changed))
+        tx.conn.execute(_INSERT_STEPS, {"records": as_records(new)})
 
 
-def _update_step(tx: Tx, saga_id: UUID, before: Step, after: Step) -> None:
-    old, new = step_values(saga_id, before), step_values(saga_id, after)
-    changed = {name: value for name, value in new.items() if value != old[name]}
-    this = saga_steps.c
-    where = this.saga_id == saga_id, this.place == after.order, this.status == old["status"]
-    if tx.conn.execute(update(saga_steps).where(*where).values(changed)).rowcount != 1:
-        raise RuntimeError(f"step {span_text(after.span_id)} was changed without its saga's lock")
+# Built once: building a statement takes longer than running it.
+_LOCKED = select(sagas).where(sagas.c.id == bindparam("trace_id", type_=Uuid)).with_for_update()
+_LEASED = _LOCKED.where(sagas.c.lease_token == bindparam("token", type_=Uuid))
+_STEPS = (
+    select(saga_steps)
+    .where(saga_steps.c.saga_id == any_(bindparam("saga_ids", type_=ARRAY(Uuid))))
+    .order_by(saga_steps.c.place)
+)
+_INSERT_STEPS = insert_records(saga_steps)
+_CHANGING = (
+    "status",
+    "ended_at",
+    "error",
+    "cancelled",
+    "needs_operator",
+    "due_at",
+    "hint_at",
+    "lease_token",
+    "leased_until",
+)
+_SAVE = (
+    update(sagas)
+    .where(sagas.c.id == bindparam("trace_id", type_=Uuid))
+    .values({name: bindparam(f"new_{name}", type_=sagas.c[name].type) for name in _CHANGING})
+    .add_cte(update_records(saga_steps).cte("steps"))
+)
