@@ -1,0 +1,66 @@
+"""docs/states.md, drawn from the transition tables that the engine runs by: `python -m domain.diagram > docs/states.md`."""
+
+import sys
+from collections.abc import Iterator
+
+from domain import pause, saga, step
+
+_INTRO = """\
+# States
+
+Drawn from the tables in `domain/saga.py`, `domain/step.py` and `domain/pause.py`: what is not here cannot happen.
+Do not edit this page: `python -m domain.diagram > docs/states.md` writes it anew, and a test keeps it current.
+"""
+_STEP_NOTE = """\
+An undo is a step too, a row of its own that names the step it undoes. Only an undo goes from `FAILED` or `TIMED_OUT`
+back to `PENDING` (`retry-compensation`); only a step that is undone goes through `COMPENSATING`."""
+_SAGA_NOTE = """\
+`FAILED` is left only by `retry-compensation`, after an undo failed. A saga whose step's or undo's outcome nobody knows
+stays `RUNNING` or `COMPENSATING` and is marked `needs_operator`."""
+_PAUSE_NOTE = "A timeout ends a pause as its `onTimeout` says. A decision that comes after `expiresAt` is too late."
+
+
+def page() -> str:
+    parts = [
+        _INTRO,
+        _section("Saga", _SAGA_NOTE, saga.SagaStatus.PENDING, [*saga.TERMINAL - {saga.SagaStatus.FAILED}], _saga()),
+        _section("Step", _STEP_NOTE, step.StepStatus.PENDING, [*_ends_of_steps()], _step()),
+        _section("Pause", _PAUSE_NOTE, pause.Status.PENDING, [*set(pause.Status) - {pause.Status.PENDING}], _pause()),
+    ]
+    return "\n".join(parts)
+
+
+def _section(title: str, note: str, first: str, ends: list[str], arrows: Iterator[str]) -> str:
+    lines = [f"[*] --> {first}", *arrows, *(f"{end} --> [*]" for end in sorted(ends))]
+    drawn = "\n".join(f"    {line}" for line in lines)
+    return f"## {title}\n\n{note}\n\n```mermaid\nstateDiagram-v2\n{drawn}\n```\n"
+
+
+def _saga() -> Iterator[str]:
+    for before, targets in saga.TRANSITIONS.items():
+        for after in sorted(targets):
+            yield f"{before} --> {after}"
+
+
+def _step() -> Iterator[str]:
+    """One arrow between two states, with all the commands that go along it."""
+    arrows: dict[tuple[str, str], list[str]] = {}
+    for (before, command), after in step.TRANSITIONS.items():
+        arrows.setdefault((before, after), []).append(command.__name__)
+    for (before, after), commands in arrows.items():
+        yield f"{before} --> {after}: {', '.join(commands)}"
+
+
+def _ends_of_steps() -> Iterator[str]:
+    left = {before for before, _ in step.TRANSITIONS}
+    return (status for status in step.StepStatus if status not in left)
+
+
+def _pause() -> Iterator[str]:
+    for (before, command), targets in pause.TRANSITIONS.items():
+        for after in targets:
+            yield f"{before} --> {after}: {command.__name__}"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())
