@@ -243,8 +243,8 @@ def change(step: Step, command: Command, now: datetime) -> Step:
         case Succeed():
             return replace(moved, output=command.output, error=None, call_began=False, unsure=False)
         case Fail():
-            may_have_acted = command.acted or (step.unsure and not command.certain)
-            return replace(moved, error=command.error, call_began=may_have_acted)
+            unsure = step.unsure and not command.certain
+            return replace(moved, error=command.error, call_began=command.acted or unsure, unsure=unsure)
         case Expire():
             return replace(moved, error=command.error)
         case LoseTrack():

@@ -1,0 +1,44 @@
+"""What is undone, in which order, and what an undo is told of it."""
+
+from itertools import permutations, product
+
+import pytest
+
+from domain.compensation import to_undo, undo_facts
+from domain.step import Step, StepStatus
+
+S = StepStatus
+
+
+@pytest.mark.parametrize(("status", "call_began"), list(product(StepStatus, [False, True])))
+def test_what_may_have_acted_is_undone(status: StepStatus, call_began: bool) -> None:
+    """Done, or broken with a call that may have been carried out; nothing else, whatever its state."""
+    step = Step(1, "pay", 0, status=status, call_began=call_began)
+    expected = status is S.COMPLETED or (status in (S.FAILED, S.TIMED_OUT) and call_began)
+    assert to_undo([step], {"pay"}) == ((step,) if expected else ())
+
+
+@pytest.mark.parametrize("undoable", [set(order[:size]) for order in permutations("abc") for size in range(4)])
+def test_the_last_first_and_only_where_there_is_an_undo(undoable: set[str]) -> None:
+    steps = [Step(place + 1, id_, place, status=S.COMPLETED) for place, id_ in enumerate("abc")]
+    assert [step.id for step in to_undo(steps, undoable)] == [id_ for id_ in "cba" if id_ in undoable]
+
+
+def test_what_an_undo_sees_of_a_step_that_was_done() -> None:
+    done = Step(1, "pay", 0, status=S.COMPLETED, output={"id": 7})
+    assert undo_facts("u", "f", done, "key") == {
+        "blind_cleanup": False,
+        "dirty_failure": False,
+        "has_forward_output": True,
+        "idempotency_key": "key",
+        "undo_span_id": "u",
+        "forward_span_id": "f",
+    }
+
+
+def test_what_an_undo_sees_of_a_step_that_nobody_knows_about() -> None:
+    lost = Step(1, "pay", 0, status=S.TIMED_OUT, call_began=True)
+    facts = undo_facts("u", "f", lost, "key")
+    assert facts["blind_cleanup"]
+    assert facts["dirty_failure"]
+    assert not facts["has_forward_output"]
