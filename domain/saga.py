@@ -150,8 +150,10 @@ def _settle_forward(saga: Saga, undoable: Collection[str], new_span_id: Callable
 
 
 def _may_be_cancelled(step: Step) -> bool:
-    """A call that is under way is waited for; what nobody knows about may be given up."""
-    return step.status is StepStatus.AWAITING_HUMAN or step.outcome_unknown
+    """A call that is under way is waited for; one that was postponed is not made any more, and what nobody knows about
+    may be given up."""
+    postponed = step.status is StepStatus.IN_PROGRESS and not step.call_began
+    return step.status is StepStatus.AWAITING_HUMAN or step.outcome_unknown or postponed
 
 
 def _cancelled(step: Step, reason: str, now: datetime) -> Step:
