@@ -77,12 +77,12 @@ class _Stdin:
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdin is not None
-        assert process.stdout is not None
+        self._pid = process.pid
         self._pipe = process.stdin
-        self._stdout = process.stdout
 
     async def send(self, item: SessionMessage, /) -> None:
-        if self._stdout.at_eof() or self._pipe.is_closing():
+        # Asked of the kernel, as the loop may not have heard yet: what is written to a dead server was never sent.
+        if self._pipe.is_closing() or _has_ended(self._pid):
             raise anyio.ClosedResourceError
         # One synchronous write: nothing comes in between, and a caller that is cancelled leaves no half message.
         self._pipe.write(item.message.model_dump_json(by_alias=True, exclude_unset=True).encode() + b"\n")
@@ -99,6 +99,13 @@ class _Stdin:
 
     async def __aexit__(self, *raised: object) -> None:
         await self.aclose()
+
+
+def _has_ended(pid: int) -> bool:
+    try:
+        return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+    except ChildProcessError:
+        return True
 
 
 class _Reading:

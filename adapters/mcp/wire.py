@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Iterator
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+import anyio
 from mcp.shared.message import SessionMessage
 
 if TYPE_CHECKING:
@@ -79,9 +80,14 @@ class Outlet:
         self._inner = inner
 
     async def send(self, item: SessionMessage, /) -> None:
-        if (exchange := EXCHANGE.get()) is not None:
-            exchange.sent = True
-        await self._inner.send(item)
+        if (exchange := EXCHANGE.get()) is None:
+            return await self._inner.send(item)
+        exchange.sent = True
+        try:
+            await self._inner.send(item)
+        except anyio.ClosedResourceError:  # it was closed before; what breaks while it is sent is another error
+            exchange.sent = False
+            raise
 
     async def aclose(self) -> None:
         await self._inner.aclose()

@@ -92,9 +92,10 @@ def eventually(condition: Callable[[], bool], seconds: float = 30) -> None:
 
 
 def alive(pid: int) -> bool:
-    """Running, and not merely unburied."""
+    """Running, and not merely unburied. The first thread may be dead while another still holds the files open."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+        return state != "Z" or len(os.listdir(f"/proc/{pid}/task")) > 1
     except OSError:
         return False
 
