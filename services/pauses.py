@@ -99,7 +99,7 @@ def store_pause(store: Store, tx: Tx, pause: Pause) -> None:
 
 
 def find_pause(tx: Tx, id_: UUID) -> Pause:
-    return pause_of(tx.conn.execute(select(pauses).where(pauses.c.id == id_)).mappings().one())
+    return pause_of(tx.conn.execute(_BY_ID, {"pause_id": id_}).mappings().one())
 
 
 def get_pause(store: Store, by: Principal, watch_id: str) -> Pause:
@@ -202,6 +202,7 @@ _RESOLVE = announcing(
 )
 
 
+_BY_ID = select(pauses).where(pauses.c.id == bindparam("pause_id"))
 _ONE = select(pauses).where(
     pauses.c.id == bindparam("pause_id"),
     or_(bindparam("sees_all", type_=Boolean), pauses.c.namespace == any_(bindparam("namespaces", type_=ARRAY(Text)))),
