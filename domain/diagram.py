@@ -1,4 +1,4 @@
-"""docs/states.md, drawn from the transition tables that the engine runs by: `python -m domain.diagram > docs/states.md`."""
+"""docs/states.md, drawn from the transition tables themselves: `python -m domain.diagram > docs/states.md`."""
 
 import sys
 from collections.abc import Iterator
@@ -44,11 +44,11 @@ def _saga() -> Iterator[str]:
 
 def _step() -> Iterator[str]:
     """One arrow between two states, with all the commands that go along it."""
-    arrows: dict[tuple[str, str], list[str]] = {}
+    arrows: dict[str, list[str]] = {}
     for (before, command), after in step.TRANSITIONS.items():
-        arrows.setdefault((before, after), []).append(command.__name__)
-    for (before, after), commands in arrows.items():
-        yield f"{before} --> {after}: {', '.join(commands)}"
+        arrows.setdefault(f"{before} --> {after}", []).append(command.__name__)
+    for arrow, commands in arrows.items():
+        yield f"{arrow}: {', '.join(commands)}"
 
 
 def _ends_of_steps() -> Iterator[str]:
@@ -58,8 +58,7 @@ def _ends_of_steps() -> Iterator[str]:
 
 def _pause() -> Iterator[str]:
     for (before, command), targets in pause.TRANSITIONS.items():
-        for after in targets:
-            yield f"{before} --> {after}: {command.__name__}"
+        yield from (f"{before} --> {after}: {command.__name__}" for after in targets)
 
 
 if __name__ == "__main__":
