@@ -7,7 +7,7 @@ from functools import partial
 from domain.definition import SagaDefinition
 from domain.saga import Saga, SagaStatus
 from domain.saga_document import saga_event, step_document
-from domain.step import StepStatus
+from domain.step import Step, StepStatus
 from services.outbox import Notice
 
 _TOLD = {
@@ -17,6 +17,7 @@ _TOLD = {
     SagaStatus.COMPENSATED: "saga.compensated",
 }
 _BROKEN = (StepStatus.FAILED, StepStatus.TIMED_OUT)
+_UNDOING = (StepStatus.COMPENSATING, StepStatus.COMPENSATED)
 
 
 def notices(before: Saga, after: Saga, definition: SagaDefinition, at: datetime) -> list[Notice]:
@@ -26,9 +27,14 @@ def notices(before: Saga, after: Saga, definition: SagaDefinition, at: datetime)
 def _of_steps(before: Saga, after: Saga, definition: SagaDefinition, at: datetime) -> Iterator[Notice]:
     for step in (*after.steps, *after.undos):
         earlier = before.find(step.span_id)
-        if step.status in _BROKEN and (earlier is None or earlier.status is not step.status):
+        if _has_failed(step) and (earlier is None or not _has_failed(earlier)):
             body = partial(_event, "step.failed", at, after, definition, step.span_id)
             yield Notice("step.failed", after.namespace, body)
+
+
+def _has_failed(step: Step) -> bool:
+    """Also where its undo has begun in the same transaction. A step that was done, and is undone, has no error."""
+    return step.status in _BROKEN or (step.status in _UNDOING and step.error is not None)
 
 
 def _of_the_saga(before: Saga, after: Saga, definition: SagaDefinition, at: datetime) -> Iterator[Notice]:
