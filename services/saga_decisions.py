@@ -10,7 +10,7 @@ from domain.access import Principal
 from domain.definition import StepKind
 from domain.document import pause_document
 from domain.errors import AlreadyResolved, Conflict, Fault, Invalid, WrongState
-from domain.pause import Approve, Cancel, Reject
+from domain.pause import Approve, Cancel, Reject, honours
 from domain.saga import change_step
 from domain.step import Step, StepStatus
 from services.definitions import load_saga
@@ -72,7 +72,7 @@ def rerun_step(store: Store, by: Principal, which: StepRef, guidance: str | None
     """Held again after it has been resolved, judged (and, of a reason step, thought through) again."""
     with store.transaction() as tx:
         step = step_of_saga(visible_saga(tx.conn, by, which.trace_id, which.namespace), which.span)
-        if token is not None and token == step.retry_token:
+        if _was_asked(step, token):
             return Accepted(True, _rerun_key(step, step.retries))
         if step.watch_id is None or step.status is not StepStatus.AWAITING_HUMAN:
             raise _not_held(step)
@@ -81,10 +81,21 @@ def rerun_step(store: Store, by: Principal, which: StepRef, guidance: str | None
         pause, changed = decide_in(store, tx, by, ids.text(ids.WATCH, step.watch_id), command)
         stored = lock(tx, which.trace_id)
         assert stored is not None, "it was just read, and sagas with a held step are not deleted"
-        if not changed:
-            raise AlreadyResolved(pause_document(pause, store.public_url))
-        _rerun(store, tx, stored, step_of_saga(stored, which.span), guidance, token)
+        step = step_of_saga(stored, which.span)
+        if not changed and _was_asked(step, token):
+            # By another request, while this one waited for the pause.
+            return Accepted(True, _rerun_key(step, step.retries))
+        won = changed and honours(pause, command)
+        if won:
+            _rerun(store, tx, stored, step, guidance, token)
+    # Only after the commit, as for every decision: an expiry that this request was the first to notice stands.
+    if not won:
+        raise AlreadyResolved(pause_document(pause, store.public_url))
     return Accepted(False, _rerun_key(step, step.retries + 1))
+
+
+def _was_asked(step: Step, token: str | None) -> bool:
+    return token is not None and token == step.retry_token
 
 
 def _rerun(store: Store, tx: Tx, stored: Stored, step: Step, guidance: str | None, token: str | None) -> None:
