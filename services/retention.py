@@ -1,4 +1,4 @@
-"""Forget what has been kept long enough: resolved pauses, webhook messages, idempotency keys, silent workers."""
+"""Forget what has been kept long enough: ended sagas, resolved pauses, messages, idempotency keys, silent workers."""
 
 from datetime import datetime, timedelta
 
@@ -8,6 +8,7 @@ from domain.webhook import DeliveryStatus
 from models.due import worker_heartbeats
 from models.keys import idempotency_keys
 from models.pauses import pauses
+from models.sagas import saga_steps, sagas
 from models.webhooks import webhook_deliveries, webhook_messages, webhook_secrets
 from services.transaction import Store
 
@@ -30,8 +31,11 @@ def _rules(now: datetime, old: datetime) -> list[tuple[Table, ColumnElement[bool
         webhook_deliveries.c.message_id == webhook_messages.c.id,
         webhook_deliveries.c.status == DeliveryStatus.PENDING,
     )
+    held = exists().where(saga_steps.c.watch_id == pauses.c.id)
     return [
-        (pauses, pauses.c.resolved_at < old),
+        # Its steps go with a saga; the pauses that held them stay as long as it does.
+        (sagas, sagas.c.ended_at < old),
+        (pauses, (pauses.c.resolved_at < old) & ~held),
         # Its deliveries and their attempts go with a message.
         (webhook_messages, (webhook_messages.c.created_at < old) & ~waiting),
         (webhook_secrets, webhook_secrets.c.retires_at < now),
