@@ -17,6 +17,8 @@ def create_app(deps: Deps) -> Flask:
     from app.api.keys import keys
     from app.api.operations import operations
     from app.api.pauses import pauses
+    from app.api.saga_steps import steps
+    from app.api.sagas import sagas
     from app.api.webhooks import webhooks
     from app.openapi import build_api
     from app.pages import pages
@@ -30,7 +32,7 @@ def create_app(deps: Deps) -> Flask:
     app.wsgi_app = every_answer(app.wsgi_app)  # type: ignore[assignment, method-assign]
     problems.install(app)
     api = build_api(app)
-    for blueprint in (pauses, definitions, webhooks, keys, operations):
+    for blueprint in (pauses, sagas, steps, definitions, webhooks, keys, operations):
         api.register_blueprint(blueprint)
     app.register_blueprint(pages)
     return app

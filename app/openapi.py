@@ -7,7 +7,7 @@ from flask import Flask
 from flask_smorest import Api
 
 from app import problems
-from app.schemas.fields import DEFINITION_ID, DELIVERY_ID, ENDPOINT_ID, KEY_ID, WATCH_ID
+from app.schemas.fields import DEFINITION_ID, DELIVERY_ID, ENDPOINT_ID, KEY_ID, SPAN_ID, TRACE_ID, WATCH_ID
 
 _PROBLEM_STATUSES = (400, 401, 403, 404, 409, 413, 415, 422, 500, 503)
 _DESCRIPTIONS = {
@@ -15,7 +15,7 @@ _DESCRIPTIONS = {
     401: "no key, or one that is not good",
     403: "the key's role or namespaces do not allow it",
     404: "nothing there that this key may see",
-    409: "not in a state that allows it; `current` shows the stored outcome where there is one",
+    409: "not in a state that allows it; `code` names the state, `current` shows the stored outcome where there is one",
     413: "larger than 1 MiB",
     415: "not JSON",
     422: "understood, but `errors` names what in it cannot be used",
@@ -58,6 +58,8 @@ _PATH_IDS = {
     "delivery_id": DELIVERY_ID,
     "key_id": KEY_ID,
     "definition_id": DEFINITION_ID,
+    "trace_id": TRACE_ID,
+    "step_span_id": SPAN_ID,
 }
 
 

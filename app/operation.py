@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from flask import Response, request
 from flask_smorest import Blueprint
 from marshmallow import Schema, ValidationError
+from marshmallow.fields import List
 from webargs.flaskparser import FlaskParser
 from werkzeug.datastructures import Headers
 
@@ -41,7 +42,9 @@ class StrictParser(FlaskParser):
 
     def load_querystring(self, req: Any, schema: Schema) -> Any:
         found = [fault for name, value in req.args.items(multi=True) for fault in json_value.text_faults(value, name)]
-        found += [Fault(name[:200], "is given twice") for name, values in req.args.lists() if len(values) > 1]
+        lists = {field.data_key or name for name, field in schema.fields.items() if isinstance(field, List)}
+        twice = [name for name, values in req.args.lists() if len(values) > 1 and name not in lists]
+        found += [Fault(name[:200], "is given twice") for name in twice]
         if found:
             raise Invalid(found)
         return super().load_querystring(req, schema)
@@ -148,12 +151,21 @@ def answer(document: Any, status: int = 200, headers: Mapping[str, str] | None =
     return _Answer(_encode(document), status, headers, content_type="application/json")
 
 
+def accepted(document: Any, replayed: bool = False) -> Response:
+    """202, also for the stored answer to a repeated request: what was accepted may still not be done."""
+    return answer(document, 202, _replayed(replayed))
+
+
 def created(document: Any, replayed: bool, location: str | None = None) -> Response:
     """201, or 200 for the stored answer to a repeated request."""
-    headers = {"Idempotent-Replayed": "true"} if replayed else {}
+    headers = _replayed(replayed)
     if location is not None:
         headers["Location"] = location
     return answer(document, 200 if replayed else 201, headers)
+
+
+def _replayed(replayed: bool) -> dict[str, str]:
+    return {"Idempotent-Replayed": "true"} if replayed else {}
 
 
 def _serve(

@@ -10,7 +10,9 @@ from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
 from domain import errors
-from domain.errors import AlreadyResolved, Fault, Invalid, Refusal
+from domain.errors import AlreadyResolved, Fault, Invalid, Refusal, WrongState
+from domain.saga import SagaStatus
+from domain.step import StepStatus
 from services.database import DatabaseAway
 
 log = logging.getLogger(__name__)
@@ -39,16 +41,18 @@ class EdgeError(Exception):
 def codes(status: int) -> list[str]:
     """Every code that a problem with this status may carry."""
     edge = {
-        400: ["BAD_REQUEST", "MALFORMED_JSON", "KEY_IN_URL", "MALFORMED_IDEMPOTENCY_KEY"],
+        400: ["BAD_REQUEST", "MALFORMED_JSON", "KEY_IN_URL", "MALFORMED_IDEMPOTENCY_KEY", "CONFLICTING_FILTERS"],
         401: ["UNAUTHENTICATED"],
         404: ["NO_SUCH_ROUTE"],
         405: ["METHOD_NOT_ALLOWED"],
+        409: [f"SAGA_{state}" for state in SagaStatus] + [f"STEP_{state}" for state in StepStatus],
         413: ["BODY_TOO_LARGE"],
         415: ["UNSUPPORTED_MEDIA_TYPE"],
         500: ["INTERNAL_ERROR"],
         503: ["DATABASE_UNAVAILABLE", "NOT_READY"],
     }.get(status, [])
-    ours = [kind.code for kind in _descendants(Refusal) if _status(kind) == status]
+    # A wrong state never has the code of its class: it names the state.
+    ours = [kind.code for kind in _descendants(Refusal) if _status(kind) == status and kind is not WrongState]
     return edge + ours
 
 

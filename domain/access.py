@@ -30,6 +30,10 @@ class Permission(StrEnum):
     KEY_MANAGE = "key.manage"
     DEFINITION_READ = "definition.read"
     DEFINITION_DEPLOY = "definition.deploy"
+    SAGA_START = "saga.start"
+    SAGA_READ = "saga.read"
+    STEP_DECIDE = "step.decide"
+    SAGA_RECOVER = "saga.recover"
     METRICS_READ = "metrics.read"
 
 
@@ -51,6 +55,10 @@ GRANTS: Mapping[Permission, frozenset[Role]] = MappingProxyType(
         Permission.KEY_MANAGE: _ADMINS,
         Permission.DEFINITION_READ: _AGENTS | _REVIEWERS,
         Permission.DEFINITION_DEPLOY: _ADMINS,
+        Permission.SAGA_START: _AGENTS,
+        Permission.SAGA_READ: _AGENTS | _REVIEWERS,
+        Permission.STEP_DECIDE: _REVIEWERS,
+        Permission.SAGA_RECOVER: _OPERATORS,
         Permission.METRICS_READ: _OPERATORS,
     }
 )

@@ -60,6 +60,13 @@ pauses = Table(
     CheckConstraint("decided_by <> created_by OR status = 'cancelled'", name="no_self_decision"),
     # Lists are newest first within a namespace; ids sort by time.
     Index("ix_pauses_namespace_id", "namespace", "id"),
+    # Steps that wait for a person, the oldest first, for keys of all namespaces and of few.
+    Index(
+        "ix_pauses_steps_pending",
+        "id",
+        "namespace",
+        postgresql_where=text("kind = 'step' AND status = 'pending'"),
+    ),
     Index("ix_pauses_expires_at_pending", "expires_at", postgresql_where=text("status = 'pending'")),
     Index("ix_pauses_resolved_at", "resolved_at", postgresql_where=text("resolved_at IS NOT NULL")),
 )

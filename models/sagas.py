@@ -56,7 +56,9 @@ sagas = Table(
     CheckConstraint("ended_at IS NULL OR due_at IS NULL", name="nothing_due_after_the_end"),
     CheckConstraint("(due_at IS NULL) = (hint_at IS NULL)", name="hint"),
     CheckConstraint("(lease_token IS NULL) = (leased_until IS NULL)", name="lease"),
-    Index("ix_sagas_namespace_id", "namespace", "id"),
+    # Lists are newest first, also within a namespace. Ids tell nothing of time: they may be the callers' own.
+    Index("ix_sagas_created_at", "created_at", "id"),
+    Index("ix_sagas_namespace_created_at", "namespace", "created_at", "id"),
     Index("ix_sagas_hint_at_due", "hint_at", postgresql_where=text("due_at IS NOT NULL")),
     Index("ix_sagas_needs_operator", "id", postgresql_where=text("needs_operator")),
     Index(

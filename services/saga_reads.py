@@ -32,7 +32,7 @@ class SagaFilter:
 
 def list_sagas(store: Store, by: Principal, wanted: SagaFilter, page: Page) -> Slice[dict[str, Any]]:
     """Newest first: by the time of their start, for a trace id may be the caller's own."""
-    query = _with_name().where(*_scope(by), *_conditions(wanted))
+    query = with_name().where(*_scope(by), *_conditions(wanted))
     place = tuple_(sagas.c.created_at, sagas.c.id)
     if page.after is not None:
         seen = select(sagas.c.created_at, sagas.c.id).where(sagas.c.id == page.after)
@@ -94,14 +94,14 @@ def visible_saga(conn: Connection, by: Principal, trace_id: UUID, namespace: str
 def _one(
     conn: Connection, by: Principal, trace_id: UUID, namespace: str | None = None
 ) -> tuple[RowMapping, Stored, SagaDefinition]:
-    row = conn.execute(_with_name().where(*_this(by, trace_id, namespace))).mappings().one_or_none()
+    row = conn.execute(with_name().where(*_this(by, trace_id, namespace))).mappings().one_or_none()
     if row is None:
         raise _not_found(trace_id)
     (stored,) = with_steps(conn, [row])
     return row, stored, load_saga(conn, row["definition_id"])
 
 
-def _with_name() -> Select[Any]:
+def with_name() -> Select[Any]:
     """Sagas with the name and version of what they run: a list of them needs neither their steps nor manifests."""
     joined = sagas.join(definitions, definitions.c.id == sagas.c.definition_id)
     return select(sagas, definitions.c.name, definitions.c.version).select_from(joined)

@@ -14,12 +14,14 @@ from domain.errors import Conflict, Fault, Forbidden, Invalid, NotFound, NotSupp
 from domain.pause import Cancel
 from domain.saga import TERMINAL, Saga, SagaStatus
 from domain.step import Step, StepStatus
+from models.pauses import pauses
 from models.sagas import sagas
 from services.definitions import active_saga, active_worker, load_saga
 from services.due import HINT_GRACE, SAGA
+from services.idempotency import Once, recall, remember
 from services.pauses import actor, decide_in
-from services.saga_reads import visible_saga
-from services.saga_rows import add_steps, new_span_id
+from services.saga_reads import visible_saga, with_name
+from services.saga_rows import add_steps, lock, new_span_id
 from services.transaction import Hint, Store, Tx
 
 
@@ -41,23 +43,31 @@ class SagaStartedOtherwise(Conflict):
     code = "SAGA_STARTED_OTHERWISE"
 
 
-def start_saga(store: Store, by: Principal, wanted: Start) -> tuple[UUID, bool]:
-    """The saga's trace id, and whether this call created it."""
+def start_saga(store: Store, by: Principal, wanted: Start, once: Once | None = None) -> tuple[UUID, bool]:
+    """The saga's trace id, and whether this call created it. Raises `Repeated` with the stored answer."""
     if not by.sees(wanted.namespace):
         raise Forbidden(f"this key has no access to the namespace {wanted.namespace!r}")
     if json_value.size(wanted.input) > json_value.MAX_BYTES:
         raise Invalid([Fault("input", f"is larger than {json_value.MAX_BYTES // 1024} KiB")])
     with store.transaction() as tx:
+        recall(tx, wanted.namespace, once)
         definition_id = active_saga(tx.conn, wanted.namespace, wanted.name, wanted.version)
         if definition_id is None:
             raise NotFound(f"no saga {wanted.name!r} {wanted.version!r} is deployed in namespace {wanted.namespace!r}")
         definition = load_saga(tx.conn, definition_id)
         _check_runnable(definition)
         trace_id = wanted.trace_id or tx.new_id()
-        if not _insert(tx, by, wanted, trace_id, definition_id, definition):
-            return _started_before(tx, by, wanted, definition_id), False
-        tx.hints.append(Hint(SAGA, trace_id))
-    return trace_id, True
+        is_new = _insert(tx, by, wanted, trace_id, definition_id, definition)
+        if is_new:
+            tx.hints.append(Hint(SAGA, trace_id))
+        else:
+            trace_id = _started_before(tx, by, wanted)
+        remember(tx, wanted.namespace, once, started_document(trace_id, is_new))
+    return trace_id, is_new
+
+
+def started_document(trace_id: UUID, is_new: bool) -> dict[str, Any]:
+    return {"trace_id": trace_id.hex, "created": is_new}
 
 
 def _check_runnable(definition: SagaDefinition) -> None:
@@ -106,38 +116,59 @@ def _workers(tx: Tx, definition: SagaDefinition) -> dict[str, str]:
     return found
 
 
-def _started_before(tx: Tx, by: Principal, wanted: Start, definition_id: UUID) -> UUID:
+def _started_before(tx: Tx, by: Principal, wanted: Start) -> UUID:
     same: list[ColumnElement[bool]] = []
     if wanted.trace_id is not None:
         same.append(sagas.c.id == wanted.trace_id)
     if wanted.idempotency_key is not None:
         key = sagas.c.start_idempotency_key == wanted.idempotency_key
         same.append((sagas.c.namespace == wanted.namespace) & key)
-    rows = [tx.conn.execute(select(sagas).where(condition)).mappings().one_or_none() for condition in same]
+    query = with_name()
+    rows = [tx.conn.execute(query.where(condition)).mappings().one_or_none() for condition in same]
     found = {row["id"]: row for row in rows if row is not None}
     if len(found) != 1:
         raise SagaStartedOtherwise("the key and the trace id belong to two different sagas")
     id_: UUID
     ((id_, row),) = found.items()
-    # Of another namespace: that there is one must not be told.
-    if not by.sees(row["namespace"]) or row["namespace"] != wanted.namespace or row["definition_id"] != definition_id:
+    # By name, not by the definition's id: the version may have been replaced since. Of another namespace, that there is
+    # one must not be told.
+    if (row["namespace"], row["name"], row["version"]) != (wanted.namespace, wanted.name, wanted.version):
         raise SagaStartedOtherwise
     return id_
 
 
 def cancel_saga(store: Store, by: Principal, trace_id: UUID, reason: str | None) -> str:
     """Undoes what was done; what is under way is waited for. The saga's status when it was asked."""
-    with store.transaction() as tx:
-        current = visible_saga(tx.conn, by, trace_id).saga.current
-        if current is not None and current.status is StepStatus.AWAITING_HUMAN and current.watch_id is not None:
-            # The pause before its saga, as everywhere.
-            decide_in(store, tx, by, ids.text(ids.WATCH, current.watch_id), Cancel(actor(by), reason))
-        row = tx.conn.execute(select(sagas).where(sagas.c.id == trace_id).with_for_update()).mappings().one()
-        status = SagaStatus(row["status"])
-        if status in TERMINAL or status is SagaStatus.COMPENSATING:
-            raise WrongState("SAGA", status, f"the saga is {status}: there is nothing to cancel")
-        change = {"cancelled": row["cancelled"] or reason or f"cancelled by {by.name}"}
-        when = {"due_at": tx.now, "hint_at": tx.now + HINT_GRACE}
-        tx.conn.execute(update(sagas).where(sagas.c.id == trace_id).values(change | when))
-        tx.hints.append(Hint(SAGA, trace_id))
+    status = None
+    # A worker may hold the next step while this waits for the saga: each time round the saga has gone on.
+    while status is None:
+        with store.transaction() as tx:
+            status = _cancel(store, tx, by, trace_id, reason)
     return str(status)
+
+
+def _cancel(store: Store, tx: Tx, by: Principal, trace_id: UUID, reason: str | None) -> SagaStatus | None:
+    """None, and nothing is done, where the saga waits under another pause than a moment ago."""
+    held = _held_by(visible_saga(tx.conn, by, trace_id).saga)
+    if held is not None:
+        # The pause before its saga, as everywhere.
+        tx.conn.execute(select(pauses.c.id).where(pauses.c.id == held).with_for_update())
+    stored = lock(tx, trace_id)
+    assert stored is not None, "it was just read, and sagas that have not ended are not deleted"
+    saga = stored.saga
+    if saga.status in TERMINAL or saga.status is SagaStatus.COMPENSATING:
+        raise WrongState("SAGA", saga.status, f"the saga is {saga.status}: there is nothing to cancel")
+    if _held_by(saga) != held:
+        return None
+    if held is not None:
+        decide_in(store, tx, by, ids.text(ids.WATCH, held), Cancel(actor(by), reason))
+    change = {"cancelled": saga.cancelled or reason or f"cancelled by {by.name}"}
+    when = {"due_at": tx.now, "hint_at": tx.now + HINT_GRACE}
+    tx.conn.execute(update(sagas).where(sagas.c.id == trace_id).values(change | when))
+    tx.hints.append(Hint(SAGA, trace_id))
+    return saga.status
+
+
+def _held_by(saga: Saga) -> UUID | None:
+    step = saga.current
+    return step.watch_id if step is not None and step.status is StepStatus.AWAITING_HUMAN else None

@@ -1,22 +1,13 @@
 """Shapes of definitions, and of what deploying answers."""
 
-from marshmallow import Schema, ValidationError, fields, validate
+from marshmallow import Schema, fields, validate
 
-from app.schemas.fields import DEFINITION_ID, PageQuery, matches, namespace, page_of, text
+from app.schemas.fields import DEFINITION_ID, PageQuery, TrueOrFalse, matches, namespace, page_of, text
 from domain.manifest import KINDS
 
 
-class _TrueOrFalse(fields.Boolean):
-    """`true` or `false` in a query."""
-
-    def _deserialize(self, value: object, attr: str | None, data: object, **kwargs: object) -> bool:
-        if value not in ("true", "false"):
-            raise ValidationError("Neither true nor false.")
-        return value == "true"
-
-
 class DeployQuery(Schema):
-    replace = _TrueOrFalse(
+    replace = TrueOrFalse(
         load_default=False, metadata={"description": "also where this version is deployed with other content"}
     )
 
@@ -29,7 +20,7 @@ class DeployedSchema(Schema):
 class DefinitionListQuery(PageQuery):
     namespace = namespace()
     name = text(1, 100)
-    is_active = _TrueOrFalse()
+    is_active = TrueOrFalse()
 
 
 class DefinitionSchema(Schema):

@@ -17,6 +17,8 @@ ENDPOINT_ID = "^ep_[0-9a-f]{32}$"
 DELIVERY_ID = "^dlv_[0-9a-f]{32}$"
 KEY_ID = "^key_[0-9a-f]{32}$"
 DEFINITION_ID = "^def_[0-9a-f]{32}$"
+TRACE_ID = "^[0-9a-f]{32}$"
+SPAN_ID = "^[0-9a-f]{16}$"
 NAMESPACE_OR_ALL = rf"^(\{ALL_NAMESPACES}|{NAMESPACE_PATTERN.removeprefix('^').removesuffix('$')})$"
 _CURSOR = "^[0-9a-f]{32}$"
 _DIGITS = re.compile(r"-?[0-9]{1,18}")
@@ -56,6 +58,15 @@ class YesOrNo(fields.Boolean):
         if not isinstance(value, bool):
             raise self.make_error("invalid", input=value)
         return value
+
+
+class TrueOrFalse(fields.Boolean):
+    """`true` or `false` in a query."""
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> bool:
+        if value not in ("true", "false"):
+            raise ValidationError("Neither true nor false.")
+        return bool(value == "true")
 
 
 class ShortList(fields.List[Any]):

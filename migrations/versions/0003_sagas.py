@@ -13,6 +13,13 @@ depends_on = None
 def upgrade() -> None:
     op.drop_constraint(op.f("ck_pauses_kind"), "pauses", type_="check")
     op.create_check_constraint(op.f("ck_pauses_kind"), "pauses", "kind IN ('agent', 'step')")
+    op.create_index(
+        "ix_pauses_steps_pending",
+        "pauses",
+        ["id", "namespace"],
+        unique=False,
+        postgresql_where=sa.text("kind = 'step' AND status = 'pending'"),
+    )
     op.create_table(
         "sagas",
         sa.Column("id", sa.Uuid(), nullable=False),
@@ -49,7 +56,8 @@ def upgrade() -> None:
     op.create_index(
         "ix_sagas_hint_at_due", "sagas", ["hint_at"], unique=False, postgresql_where=sa.text("due_at IS NOT NULL")
     )
-    op.create_index("ix_sagas_namespace_id", "sagas", ["namespace", "id"], unique=False)
+    op.create_index("ix_sagas_created_at", "sagas", ["created_at", "id"], unique=False)
+    op.create_index("ix_sagas_namespace_created_at", "sagas", ["namespace", "created_at", "id"], unique=False)
     op.create_index(
         "ix_sagas_needs_operator", "sagas", ["id"], unique=False, postgresql_where=sa.text("needs_operator")
     )
@@ -123,6 +131,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_table("saga_steps")
     op.drop_table("sagas")
+    op.drop_index("ix_pauses_steps_pending", table_name="pauses")
     op.execute("DELETE FROM pauses WHERE kind = 'step'")
     op.drop_constraint(op.f("ck_pauses_kind"), "pauses", type_="check")
     op.create_check_constraint(op.f("ck_pauses_kind"), "pauses", "kind IN ('agent')")

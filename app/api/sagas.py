@@ -1,0 +1,107 @@
+"""/v1/sagas: start one, look at them, cancel one."""
+
+from typing import Any
+from uuid import UUID
+
+from flask import Response, g
+from flask_smorest import Blueprint
+
+from app.api.paging import list_document, page
+from app.deps import deps
+from app.operation import accepted, answer, once, operation
+from app.problems import EdgeError
+from app.schemas.sagas import (
+    CancellingSchema,
+    CancelSagaSchema,
+    SagaListQuery,
+    SagaPageSchema,
+    SagaWithStepsSchema,
+    StartedSchema,
+    StartSchema,
+)
+from domain import ids
+from domain.access import Permission
+from domain.errors import NotFound
+from services import saga_reads
+from services.idempotency import Repeated
+from services.saga_reads import SagaFilter
+from services.sagas import Start, cancel_saga, start_saga, started_document
+
+sagas = Blueprint("sagas", __name__, url_prefix="/v1/sagas", description="Steps in a row, undone in reverse")
+
+
+@operation(
+    sagas,
+    "POST",
+    "/start",
+    permission=Permission.SAGA_START,
+    body=StartSchema,
+    example={"name": "refund", "version": "1", "input": {"order": "A-1", "amount": 40}},
+    answers={202: StartedSchema},
+    creates=True,
+    refuses=(404, 409),
+)
+def start(body: dict[str, Any]) -> Response:
+    """Start a saga"""
+    trace_id = body.get("trace_id")
+    wanted = Start(
+        namespace=body.get("namespace", g.principal.own_namespace),
+        name=body["name"],
+        version=body["version"],
+        input=body["input"],
+        idempotency_key=body.get("idempotency_key"),
+        trace_id=None if trace_id is None else UUID(hex=trace_id),
+    )
+    try:
+        return accepted(started_document(*start_saga(deps().store, g.principal, wanted, once())))
+    except Repeated as repeated:
+        return accepted(repeated.answer, replayed=True)
+
+
+@operation(sagas, "GET", "", permission=Permission.SAGA_READ, query=SagaListQuery, answers={200: SagaPageSchema})
+def list_sagas(query: dict[str, Any]) -> Response:
+    """List sagas, the newest first"""
+    wanted = page(query)
+    statuses = tuple(query.pop("status", ()))
+    if statuses and query["in_flight"]:
+        raise EdgeError(400, "CONFLICTING_FILTERS", "in_flight already says which statuses: give it or status")
+    trace_id = query.pop("trace_id", None)
+    filters = SagaFilter(trace_id=None if trace_id is None else UUID(hex=trace_id), statuses=statuses, **query)
+    found = saga_reads.list_sagas(deps().store, g.principal, filters, wanted)
+    return answer(list_document(found, lambda saga: saga))
+
+
+@operation(
+    sagas,
+    "GET",
+    "/<trace_id>",
+    permission=Permission.SAGA_READ,
+    answers={200: SagaWithStepsSchema},
+    refuses=(404,),
+)
+def get_saga(trace_id: str) -> Response:
+    """Read a saga with its context and steps"""
+    return answer(saga_reads.get_saga(deps().store, g.principal, trace(trace_id)))
+
+
+@operation(
+    sagas,
+    "POST",
+    "/<trace_id>/cancel",
+    permission=Permission.SAGA_RECOVER,
+    body=CancelSagaSchema,
+    answers={202: CancellingSchema},
+    refuses=(404, 409),
+)
+def cancel(body: dict[str, Any], trace_id: str) -> Response:
+    """Give a saga up, and undo what was done"""
+    status = cancel_saga(deps().store, g.principal, trace(trace_id), body.get("reason"))
+    return accepted({"status": "queued", "trace_id": trace_id, "saga_status": status})
+
+
+def trace(text: str) -> UUID:
+    """Of a path. Raises `NotFound` for what cannot be a trace id."""
+    found = ids.parse("", text)
+    if found is None:
+        raise NotFound(f"{text[:64]!r} is not the trace id of a saga")
+    return found

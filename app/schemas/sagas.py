@@ -1,0 +1,264 @@
+"""Shapes of sagas, their steps, and what is decided on them."""
+
+from typing import Any
+
+from marshmallow import Schema, ValidationError, fields, validate, validates_schema
+
+from app.schemas.fields import (
+    SPAN_ID,
+    TRACE_ID,
+    WATCH_ID,
+    PageQuery,
+    ShortList,
+    TrueOrFalse,
+    YesOrNo,
+    matches,
+    namespace,
+    one_of,
+    page_of,
+    small,
+    text,
+)
+from domain import json_value
+from domain.definition import StepKind
+from domain.manifest_fields import NAME, NAME_RULE
+from domain.saga import SagaStatus
+from domain.step import StepStatus
+
+# Enough for a reason with its particulars; it goes into every listing of the step. Bytes.
+MAX_ERROR_DETAILS = 16 * 1024
+_KINDS = [str(kind) for kind in StepKind]
+_VERDICTS = ("APPROVE", "REJECT")
+DONE, NOT_DONE = "done", "not_done"
+
+
+def _trace_id(**kwargs: Any) -> fields.String:
+    return fields.String(validate=matches(TRACE_ID, "Not 32 lowercase hexadecimal digits."), **kwargs)
+
+
+def _name(**kwargs: Any) -> fields.String:
+    return fields.String(validate=matches(f"^{NAME.pattern}$", NAME_RULE), **kwargs)
+
+
+class StartSchema(Schema):
+    namespace = namespace()
+    name = _name(required=True)
+    version = _name(required=True)
+    input = fields.Dict(load_default=dict, validate=small, metadata={"description": "what the saga sees as `input`"})
+    idempotency_key = text(
+        1, 128, allow_none=True, metadata={"description": "the namespace starts one saga with it, for good"}
+    )
+    trace_id = _trace_id(allow_none=True, metadata={"description": "your own; default: a new one"})
+
+
+class StartedSchema(Schema):
+    trace_id = fields.String(required=True)
+    created = fields.Boolean(required=True, metadata={"description": "false: it was started before"})
+
+
+class SagaListQuery(PageQuery):
+    trace_id = _trace_id()
+    namespace = namespace()
+    status = ShortList(one_of(SagaStatus), 0, len(SagaStatus), metadata={"description": "any of these"})
+    in_flight = TrueOrFalse(load_default=False, metadata={"description": "has not ended; not together with `status`"})
+    failed = TrueOrFalse(load_default=False)
+    needs_operator = TrueOrFalse(
+        load_default=False, metadata={"description": "nobody knows what came of a call: an operator settles it"}
+    )
+
+
+class StepErrorSchema(Schema):
+    code = fields.String(required=True)
+    message = fields.String(required=True)
+    details = fields.Raw(metadata={"description": "as a reviewer gave them"})
+
+
+class SagaSchema(Schema):
+    trace_id = fields.String(required=True)
+    namespace = fields.String(required=True)
+    definition_id = fields.String(required=True)
+    name = fields.String(required=True)
+    version = fields.String(required=True)
+    status = fields.String(required=True, validate=validate.OneOf([str(status) for status in SagaStatus]))
+    needs_operator = fields.Boolean(required=True)
+    started_at = fields.AwareDateTime(required=True)
+    ended_at = fields.AwareDateTime(required=True, allow_none=True)
+    start_idempotency_key = fields.String(required=True, allow_none=True)
+    error_details = fields.Nested(StepErrorSchema, required=True, allow_none=True)
+
+
+class StepListQuery(PageQuery):
+    trace_id = _trace_id(required=True)
+
+
+class StepQuery(Schema):
+    namespace = namespace(metadata={"description": "404 for a saga of another; default: the saga's own"})
+
+
+class StepSchema(Schema):
+    step_span_id = fields.String(required=True, validate=matches(SPAN_ID, "Not a span id."))
+    saga_trace_id = fields.String(required=True)
+    namespace = fields.String(required=True)
+    step_id = fields.String(required=True)
+    step_name = fields.String(required=True)
+    step_kind = fields.String(required=True, validate=validate.OneOf(_KINDS))
+    order_index = fields.Integer(required=True)
+    status = fields.String(required=True, validate=validate.OneOf([str(status) for status in StepStatus]))
+    worker = fields.String(required=True)
+    worker_version = fields.String(required=True)
+    started_at = fields.AwareDateTime(required=True, allow_none=True)
+    end_time = fields.AwareDateTime(required=True, allow_none=True)
+    attempt = fields.Integer(required=True, metadata={"description": "executions begun"})
+    compensates_span_id = fields.String(
+        required=True, allow_none=True, metadata={"description": "of an undo: the step that it undoes"}
+    )
+    error_details = fields.Nested(StepErrorSchema, required=True, allow_none=True)
+    timing = fields.Dict(required=True)
+    usage = fields.Dict(required=True)
+    watch_id = fields.String(required=True, allow_none=True, metadata={"description": "of the pause that holds it"})
+
+
+class StepWithContentSchema(StepSchema):
+    resolved_arguments = fields.Dict(required=True, allow_none=True)
+    output_payload = fields.Raw(required=True, allow_none=True)
+    prompt_ref = fields.String(required=True, allow_none=True)
+    retries = fields.Integer(required=True, metadata={"description": "re-runs that reviewers asked for"})
+    guidance = fields.String(required=True, allow_none=True, metadata={"description": "of the last such request"})
+    evidence = fields.String(required=True, allow_none=True, metadata={"description": "of `resolve`: who said what"})
+
+
+class SagaWithStepsSchema(SagaSchema):
+    context = fields.Dict(required=True, metadata={"description": "what bindings and expressions see"})
+    steps = fields.List(fields.Nested(StepSchema), required=True)
+    cancel_reason = fields.String(required=True, allow_none=True)
+
+
+class ReviewListQuery(PageQuery):
+    trace_id = _trace_id()
+    namespace = namespace()
+    kind = one_of(StepKind)
+
+
+class ReviewSchema(Schema):
+    namespace = fields.String(required=True)
+    saga_trace_id = fields.String(required=True)
+    step_span_id = fields.String(required=True)
+    step_id = fields.String(required=True)
+    step_name = fields.String(required=True)
+    step_kind = fields.String(required=True, validate=validate.OneOf(_KINDS))
+    order_index = fields.Integer(required=True)
+    worker = fields.String(required=True)
+    worker_version = fields.String(required=True)
+    review_subject = fields.String(required=True, validate=validate.OneOf(["output", "arguments"]))
+    review_payload = fields.Dict(
+        required=True,
+        allow_none=True,
+        metadata={"description": "of a commit step exactly what will be executed, of a reason step what it has found"},
+    )
+    started_at = fields.AwareDateTime(required=True, allow_none=True)
+    watch_id = fields.String(required=True, validate=matches(WATCH_ID, "Not the id of a pause."))
+    review_url = fields.String(required=True)
+    expires_at = fields.AwareDateTime(required=True, allow_none=True)
+
+
+def _is_explained(value: Any) -> None:
+    if value is not None and not isinstance(value, str | dict):
+        raise ValidationError("Neither an object nor a string.")
+    if json_value.size(value) > MAX_ERROR_DETAILS:
+        raise ValidationError(f"Larger than {MAX_ERROR_DETAILS // 1024} KiB.")
+
+
+def _comment() -> fields.String:
+    return text(0, 10_000, allow_none=True)
+
+
+def _output() -> fields.Dict:
+    return fields.Dict(
+        allow_none=True,
+        validate=small,
+        metadata={"description": "of a reason step, instead of what it has found; empty is none"},
+    )
+
+
+def _error_details() -> fields.Raw:
+    wanted = {"description": "why, for the step's error_details", "type": ["object", "string", "null"]}
+    return fields.Raw(allow_none=True, validate=_is_explained, metadata=wanted)
+
+
+class ApproveStepSchema(Schema):
+    output = _output()
+    comment = _comment()
+
+
+class RejectStepSchema(Schema):
+    error_details = _error_details()
+    comment = _comment()
+
+
+class DecisionOnStepSchema(Schema):
+    decision = fields.String(required=True, validate=validate.OneOf(_VERDICTS))
+    output = _output()
+    error_details = _error_details()
+    comment = _comment()
+
+    @validates_schema
+    def _fits(self, data: dict[str, Any], **_: Any) -> None:
+        if data["decision"] == "APPROVE" and data.get("error_details"):
+            raise ValidationError("Only a rejection has one.", "error_details")
+        if data["decision"] == "REJECT" and data.get("output"):
+            raise ValidationError("Only an approval has one.", "output")
+
+
+class RerunSchema(Schema):
+    guidance = text(0, 4096, allow_none=True, metadata={"description": "what to do better; default: the manifest's"})
+    retry_token = text(1, 128, allow_none=True, metadata={"description": "yours: with the same one it counts once"})
+
+
+class QueuedSchema(Schema):
+    status = fields.String(required=True, validate=validate.OneOf(["queued", "already_queued"]))
+    idempotency_key = fields.String(required=True)
+
+
+class RecoveryWishSchema(Schema):
+    force = YesOrNo(load_default=False, metadata={"description": "also while a worker is at it; its result is dropped"})
+    allow_destructive = YesOrNo(
+        load_default=False, metadata={"description": "also where it may be carried out a second time"}
+    )
+    recovery_token = text(1, 128, allow_none=True, metadata={"description": "yours: repeated, the same answer"})
+    reason = text(0, 10_000, allow_none=True)
+
+
+class RecoveryAnswerSchema(Schema):
+    status = fields.String(required=True, validate=validate.OneOf(["requeued", "scheduled", "claim_active"]))
+    idempotency_key = fields.String(required=True)
+
+
+class ResolveSchema(Schema):
+    outcome = fields.String(required=True, validate=validate.OneOf([DONE, NOT_DONE]))
+    output = fields.Raw(allow_none=True, validate=small, metadata={"description": "of what was done"})
+    evidence = text(1, 10_000, required=True, metadata={"description": "how you know; it is kept"})
+
+    @validates_schema
+    def _fits(self, data: dict[str, Any], **_: Any) -> None:
+        if data["outcome"] == NOT_DONE and data.get("output") is not None:
+            raise ValidationError("What was not done has none.", "output")
+
+
+class ResolvedSchema(Schema):
+    status = fields.String(required=True, validate=validate.OneOf(["resolved"]))
+    idempotency_key = fields.String(required=True)
+
+
+class CancelSagaSchema(Schema):
+    reason = text(0, 10_000, allow_none=True)
+
+
+class CancellingSchema(Schema):
+    status = fields.String(required=True, validate=validate.OneOf(["queued"]))
+    trace_id = fields.String(required=True)
+    saga_status = fields.String(required=True, metadata={"description": "when it was asked"})
+
+
+SagaPageSchema = page_of(SagaSchema, "SagaPageSchema")
+StepPageSchema = page_of(StepSchema, "StepPageSchema")
+ReviewPageSchema = page_of(ReviewSchema, "ReviewPageSchema")
