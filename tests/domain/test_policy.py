@@ -1,7 +1,9 @@
 """CEL as our docs promise it: the cases follow the language's specification, one line each."""
 
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, NoReturn
 
+import cel
 import pytest
 
 from domain.policy import MAX_LENGTH, WHEN_NAMES, EvaluationFailed, compile_fault, judge
@@ -296,3 +298,20 @@ def test_one_macro_over_a_usual_list_is_well_within_the_bound() -> None:
 
 def test_a_regular_expression_takes_linear_time() -> None:
     assert not judge("input.matches('^(a+)+$')", {"input": "a" * 50_000 + "!"})
+
+
+class PanicException(BaseException):
+    """What the evaluator raises when it fails itself: no input that makes it do so is known."""
+
+
+def test_a_failure_of_the_evaluator_itself_does_not_end_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(text: str) -> NoReturn:
+        raise PanicException("index out of bounds")
+
+    monkeypatch.setattr(cel, "compile", fail)
+    assert "cannot be parsed" in (compile_fault("1 == 1 // a text of its own") or "")
+    with pytest.raises(EvaluationFailed, match="cannot be parsed"):
+        judge("1 == 1 // a text of its own", {})
+    monkeypatch.setattr(cel, "compile", lambda text: SimpleNamespace(execute=fail))
+    with pytest.raises(EvaluationFailed, match="the evaluator failed"):
+        judge("2 == 2 // a text of its own", {})
