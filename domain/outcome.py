@@ -31,7 +31,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class NotSent:
-    """Nothing reached the tool; a little later it might."""
+    """Nothing reached the tool this time; a little later it might."""
 
     error: Error
 

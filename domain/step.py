@@ -127,7 +127,13 @@ class Repeat:
 
 @dataclass(frozen=True, slots=True)
 class Postpone:
-    """Certainly nothing was sent; it is tried again later."""
+    """Certainly nothing was sent; it is tried again later.
+
+    Attributes:
+        again: this time; of an earlier call nobody knows.
+    """
+
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -239,7 +245,7 @@ def change(step: Step, command: Command, now: datetime) -> Step:
             again = replace(moved, attempt=step.attempt + 1, error=None, may_repeat=False)
             return replace(again, call_began=True, unsure=step.unsure or step.call_began)
         case Postpone():
-            return replace(moved, call_began=False)
+            return replace(moved, call_began=command.again)
         case Succeed():
             return replace(moved, output=command.output, error=None, call_began=False, unsure=False)
         case Fail():

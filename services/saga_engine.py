@@ -80,12 +80,11 @@ class _Turn:
                 self._change(step, steps.Expire(error))
             case NotSent(error):
                 wait = postponement(step.attempt, uniform)
-                if wait is None:
-                    self._change(step, steps.Fail(error))
-                else:
-                    self._change(step, steps.Postpone())
+                if wait is not None:
+                    self._change(step, steps.Postpone(call.again))
                     self._park(due_at=self.tx.now + wait)
                     return None
+                self._change(step, steps.LoseTrack(error.message) if call.again else steps.Fail(error))
             case Lost(message, idempotent):
                 if idempotent and step.attempt < CALLS_AGAIN:
                     self._park(due_at=self.tx.now + timedelta(seconds=1))

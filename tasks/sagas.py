@@ -67,14 +67,14 @@ def _make(call: Call) -> Outcome:
     except mcp.NotConfigured as error:
         return _not_made(call, Failed(Error("WORKER_CONFIG_LOAD_FAILED", str(error))))
     except mcp.NotSent as error:
-        return _not_made(call, NotSent(Error("MCP_UNAVAILABLE", str(error))))
+        return NotSent(Error("MCP_UNAVAILABLE", str(error)))
     idempotent = bool(info.idempotent) if call.idempotent is None else call.idempotent
     if call.again and not idempotent:
         return Lost("the worker ended before the tool's answer was recorded, and the tool is not idempotent", False)
     return _call(call, source, idempotent, until)
 
 
-def _not_made(call: Call, outcome: Outcome) -> Outcome:
+def _not_made(call: Call, outcome: Failed) -> Outcome:
     """Of an earlier call that may have been carried out, this says nothing."""
     if not call.again:
         return outcome
@@ -111,7 +111,7 @@ def _call(call: Call, source: ToolSource, idempotent: bool, until: float) -> Out
     except mcp.ToolNotFound as error:
         return _not_made(call, Failed(Error("TOOL_NOT_FOUND", str(error))))
     except mcp.NotSent as error:
-        return _not_made(call, NotSent(Error("MCP_UNAVAILABLE", str(error))))
+        return NotSent(Error("MCP_UNAVAILABLE", str(error)))
     except mcp.ToolFailed as error:
         return Failed(Error("TOOL_INVOKE_FAILED", str(error)))
     except mcp.BadOutput as error:

@@ -120,9 +120,10 @@ def test_success_is_certain() -> None:
         (change(running(), steps.Repeat(), T0), steps.Fail(ERROR), True),
         (change(running(), steps.Repeat(), T0), steps.Fail(ERROR, certain=True), False),
         (change(change(running(), steps.Postpone(), T0), steps.Repeat(), T0), steps.Fail(ERROR), False),
+        (change(running(), steps.Postpone(again=True), T0), steps.Expire(ERROR), True),
         (running(), steps.Expire(ERROR), True),
     ],
-    ids=["failed", "acted", "an earlier call", "an operator looked", "never sent before", "timed out"],
+    ids=["failed", "acted", "an earlier call", "an operator looked", "never sent", "sent before", "timed out"],
 )
 def test_whether_a_failed_call_may_have_acted(before: Step, command: Command, may_have_acted: bool) -> None:
     """`call_began` after the end is what the undo goes by."""

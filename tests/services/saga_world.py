@@ -1,0 +1,177 @@
+"""Sagas for the service tests: short manifests, a worker that is driven by hand, and tools that only keep a ledger."""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select
+
+from domain import ids
+from domain.outcome import Done, Lost, Outcome
+from domain.saga import Saga
+from domain.saga_document import span_text
+from domain.step import Step
+from models.sagas import sagas
+from services.definitions import deploy
+from services.pauses import decide_pause
+from services.saga_decisions import StepRef
+from services.saga_engine import advance, record
+from services.saga_plan import Call
+from services.saga_rows import read
+from services.sagas import Start, start_saga
+from services.transaction import Store
+from tests.services.world import ADMIN, AGENT, REVIEWER, approve, change, one, reject
+
+WORKER = {
+    "kind": "worker",
+    "name": "w",
+    "version": "1",
+    "tool_sources": [{"name": "tools", "transport": "stdio", "command": "tools"}],
+}
+OF_WORKER = {"worker": "w", "worker_version": "1"}
+EVENTS = (
+    "saga.awaiting_human",
+    "saga.completed",
+    "saga.failed",
+    "saga.compensated",
+    "saga.needs_operator",
+    "step.failed",
+)
+
+
+def step(id_: str, *, undo: bool = False, **more: Any) -> dict[str, Any]:
+    """A commit step that calls the tool `do_<id>` with {"n": input.n}; with `undo`, undone by `undo_<id>`."""
+    made = {"id": id_, "kind": "commit", **OF_WORKER, "with": {"n": {"from": "$.input.n"}}}
+    made |= {"tools": {"allow": [f"do_{id_}"]}}
+    if undo:
+        bindings = {"done": {"from": f"$.steps.{id_}.output.data"}, "facts": {"from": "$._compensation"}}
+        made |= {"compensation": {**OF_WORKER, "with": bindings, "tools": [f"undo_{id_}"]}}
+    return made | more
+
+
+def start(store: Store, *steps: dict[str, Any], **input_: Any) -> UUID:
+    """A new saga of these steps; it has not begun."""
+    deploy(store, ADMIN, WORKER, replace=False)
+    deploy(store, ADMIN, {"kind": "saga", "name": "s", "version": "1", "steps": list(steps)}, replace=True)
+    return start_saga(store, AGENT, Start("default", "s", "1", input_ or {"n": 1}))[0]
+
+
+@dataclass
+class Tools:
+    """Plays every tool.
+
+    Attributes:
+        answers: what a tool answers next, by its name; {"of": its name} when nothing is left here.
+        idempotent: names of those whose own hint says that they may be asked twice.
+        calls: that reached a tool.
+    """
+
+    answers: dict[str, list[Outcome]] = field(default_factory=lambda: defaultdict(list))
+    idempotent: set[str] = field(default_factory=set)
+    calls: list[Call] = field(default_factory=list)
+
+    @property
+    def names(self) -> list[str]:
+        return [call.tool for call in self.calls]
+
+    def make(self, call: Call) -> Outcome:
+        """As a worker's task does it: a call that may be the second one is made only if the tool bears that."""
+        may_repeat = call.tool in self.idempotent if call.idempotent is None else call.idempotent
+        if call.again and not may_repeat:
+            return Lost("the answer was lost", False)
+        self.calls.append(call)
+        waiting = self.answers[call.tool]
+        return waiting.pop(0) if waiting else Done({"of": call.tool})
+
+
+def tools(*idempotent: str, **answers: Outcome | list[Outcome]) -> Tools:
+    made = Tools(idempotent=set(idempotent))
+    for name, outcome in answers.items():
+        made.answers[name] = list(outcome) if isinstance(outcome, list) else [outcome]
+    return made
+
+
+def work(store: Store, trace_id: UUID, tools: Tools) -> None:
+    """What a worker does with a hint."""
+    call = advance(store, trace_id)
+    while call is not None:
+        call = record(store, call, tools.make(call), 0.5)
+
+
+def claimed(store: Store, trace_id: UUID) -> Call:
+    """A worker that is about to make a call."""
+    call = advance(store, trace_id)
+    assert call is not None, "it could not be claimed, or there is nothing to call"
+    return call
+
+
+def die(store: Store, trace_id: UUID) -> None:
+    """The worker's lease runs out."""
+    moved = "UPDATE sagas SET leased_until = now() - interval '1 s' WHERE id = :id AND lease_token IS NOT NULL"
+    assert change(store, moved, id=trace_id) == 1
+
+
+def wait(store: Store, trace_id: UUID) -> None:
+    """Until what was postponed is due."""
+    moved = "UPDATE sagas SET due_at = now(), hint_at = now() WHERE id = :id AND due_at IS NOT NULL"
+    assert change(store, moved, id=trace_id) == 1
+
+
+def saga_of(store: Store, trace_id: UUID) -> Saga:
+    with store.reading() as conn:
+        (stored,) = read(conn, select(sagas).where(sagas.c.id == trace_id))
+    return stored.saga
+
+
+def step_of(store: Store, trace_id: UUID, id_: str) -> Step:
+    return next(step for step in saga_of(store, trace_id).steps if step.id == id_)
+
+
+def undo_of(store: Store, trace_id: UUID, id_: str) -> Step:
+    return next(undo for undo in saga_of(store, trace_id).undos if undo.id == id_)
+
+
+def statuses(store: Store, trace_id: UUID) -> tuple[str, ...]:
+    """The saga's, its steps', and its undos'."""
+    saga = saga_of(store, trace_id)
+    return (str(saga.status), *(str(step.status) for step in (*saga.steps, *saga.undos)))
+
+
+def error_of(store: Store, trace_id: UUID, id_: str) -> str | None:
+    error = step_of(store, trace_id, id_).error
+    return None if error is None else error.code
+
+
+def ref(trace_id: UUID, step: Step) -> StepRef:
+    return StepRef(trace_id, span_text(step.span_id))
+
+
+def current_ref(store: Store, trace_id: UUID) -> StepRef:
+    current = saga_of(store, trace_id).current
+    assert current is not None
+    return ref(trace_id, current)
+
+
+def watch_of(store: Store, trace_id: UUID) -> str:
+    """Of the step that is held."""
+    current = saga_of(store, trace_id).current
+    assert current is not None
+    assert current.watch_id is not None
+    return ids.text(ids.WATCH, current.watch_id)
+
+
+def approve_held(store: Store, trace_id: UUID, **more: Any) -> None:
+    decide_pause(store, REVIEWER, watch_of(store, trace_id), approve(**more))
+
+
+def reject_held(store: Store, trace_id: UUID, **more: Any) -> None:
+    decide_pause(store, REVIEWER, watch_of(store, trace_id), reject(**more))
+
+
+def pending_pauses(store: Store) -> int:
+    return int(one(store, "SELECT count(*) FROM pauses WHERE status = 'pending'"))
+
+
+def is_due(store: Store, trace_id: UUID) -> bool:
+    return bool(one(store, "SELECT due_at IS NOT NULL FROM sagas WHERE id = :id", id=trace_id))
