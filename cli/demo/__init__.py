@@ -5,6 +5,7 @@ import signal
 import tempfile
 import time
 from contextlib import ExitStack
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
@@ -14,6 +15,7 @@ from rich.console import Console
 from cli.client import Failure
 from cli.demo.deviation import Deviation
 from cli.demo.receiver import Receiver
+from cli.demo.refund import RefundStory
 from cli.demo.story import Story
 from cli.output import console
 from cli.stack import NotReadyError, Stack, StackError
@@ -59,6 +61,7 @@ def _show(screen: Console) -> list[int]:
         took = time.perf_counter() - started
         screen.print(f"{', '.join(stack.names())}: up in {took:.1f} s at {stack.url}")
         Story(screen, stack.url, stack.credentials, receiver).tell()
+        RefundStory(screen, stack.url, stack.credentials, Path(folder) / "ledger.db").tell()
     return pids
 
 

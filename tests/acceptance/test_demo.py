@@ -70,7 +70,8 @@ def demo(tmp_path: Path) -> Iterator[Demo]:
 
 
 def test_it_tells_the_whole_story_and_leaves_nothing(demo: Demo) -> None:
-    """One pause approved, one rejected, one expired; three signatures verified, a forged one refused; exit 0."""
+    """One pause approved, one rejected, one expired; three signatures verified, a forged one refused; one saga approved
+    and done, one rejected and undone, as the tool server's ledger says; exit 0."""
     assert wait_until(lambda: len(demo.processes()) > 5, END_SECONDS), "the search below would find nothing"
     code, out, err = demo.end()
     assert (code, err) == (0, ""), out
@@ -88,6 +89,8 @@ def test_it_tells_the_whole_story_and_leaves_nothing(demo: Demo) -> None:
     assert len(set(re.findall(r"wch_[0-9a-f]{32}", out))) == 3
     assert len(set(re.findall(r"msg_[0-9a-f]{32}", out))) == 3
     assert "400, the signature does not fit the body" in out
+    assert re.findall(r"saga +(\w+) \d+ ms after the decision", out) == ["COMPLETED", "COMPENSATED"]
+    assert re.findall(r"ledger +(\w+):", out) == ["send_email", "refund", "send_email", "withdraw_email"]
     assert "`make up`" in out
     assert max(map(len, out.splitlines())) <= 80
 
