@@ -62,14 +62,13 @@ async def stdio_streams(source: ToolSource) -> "AsyncIterator[TransportStreams]"
     try:
         yield reader, _Stdin(process)
     finally:
-        # Ours to finish even when we are being cancelled, or the process would live on.
-        with anyio.CancelScope(shield=True):
+        try:
             await _stop(process)
+        finally:
             for task in tasks:
                 task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-        incoming.close()
-        reader.close()
+            incoming.close()
+            reader.close()
 
 
 class _Stdin:
@@ -175,17 +174,28 @@ async def _log_stderr(name: str, process: asyncio.subprocess.Process) -> None:
 
 
 async def _stop(process: asyncio.subprocess.Process) -> None:
-    """End of stdin is the server's sign to leave; then its whole group is killed, whether it left or not."""
+    """End of stdin is the server's sign to leave; then its whole group is killed, whether it left or not.
+
+    Being cancelled shortens the wait, not the killing.
+    """
     assert process.stdin is not None
     process.stdin.close()
-    with contextlib.suppress(TimeoutError):
-        # Not `wait()`: that also waits for the pipes, which children may keep open.
-        async with asyncio.timeout(_EXIT_SECONDS):
-            while process.returncode is None:
-                await asyncio.sleep(0.01)
-    # The group has the server's id; it is still ours even after the server ended, as long as a child is in it.
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
+    try:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_EXIT_SECONDS):
+                await _ended(process)
+    finally:
+        # The group has the server's id; it is still ours even after the server ended, as long as a child is in it.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        try:
+            await _ended(process)
+        finally:
+            # A pipe that a daemonised child holds open would never end.
+            process._transport.close()  # type: ignore[attr-defined]
+
+
+async def _ended(process: asyncio.subprocess.Process) -> None:
+    """Not `wait()`: that also waits for the pipes, which children may keep open."""
     while process.returncode is None:
         await asyncio.sleep(0.01)
-    process._transport.close()  # type: ignore[attr-defined]  # a pipe that a daemonised child holds open never ends

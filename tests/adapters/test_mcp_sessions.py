@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from adapters.mcp import Lost, ToolClient, Unavailable
+from adapters.mcp import Lost, TimedOut, ToolClient, Unavailable
 from domain.definition import ToolSource
 from tests.adapters.odd_server import SERVER, Odd, alive, eventually, lines, odd_servers
 
@@ -46,6 +46,14 @@ def test_close_ends_the_server_and_its_children(odd: Odd):
     eventually(lambda: not alive(child))
     with pytest.raises(Unavailable, match="shutting down"):
         echo(client, odd.source)
+
+
+def test_close_ends_a_frozen_server_that_was_already_being_left(odd: Odd):
+    client = ToolClient()
+    with pytest.raises(TimedOut):
+        client.call(odd.source, "block", {}, meta={}, idempotency_key="k", timeout=3)
+    client.close()
+    eventually(lambda: not alive(odd.pids()[0]))
 
 
 def test_close_ends_calls_in_flight(odd: Odd):
