@@ -8,6 +8,7 @@ from services.pauses import decide_pause
 from services.retention import BATCH, prune
 from services.signing import namespace_secret, rotate_namespace_secret
 from services.transaction import Store
+from tests.services.saga_world import approve_held, reject_held, start, step, tools, work
 from tests.services.world import (
     ADMIN,
     AGENT,
@@ -87,3 +88,21 @@ def test_more_than_one_batch(store: Store) -> None:
     change(store, f"INSERT INTO idempotency_keys SELECT {values} FROM generate_series(1, :n) n", n=2 * BATCH + 1)
     assert prune(store, RETENTION)["idempotency_keys"] == 2 * BATCH + 1
     assert one(store, "SELECT count(*) FROM idempotency_keys") == 0
+
+
+def test_sagas_with_what_belongs_to_them(store: Store) -> None:
+    """One that has not ended keeps its pauses, however long ago they were decided; an ended one goes with them."""
+    ended, waits = (start(store, step("a", hitl=True), step("b", hitl=True)) for _ in range(2))
+    for trace_id in (ended, waits):
+        work(store, trace_id, tools())
+        approve_held(store, trace_id)
+        work(store, trace_id, tools())
+    reject_held(store, ended)
+    work(store, ended, tools())
+    change(store, "UPDATE pauses SET resolved_at = resolved_at - interval '91 days'")
+    assert prune(store, RETENTION)["pauses"] == 0
+    change(store, "UPDATE sagas SET ended_at = ended_at - interval '91 days'")
+    pruned = prune(store, RETENTION)
+    assert (pruned["sagas"], pruned["pauses"]) == (1, 2)
+    assert one(store, "SELECT id FROM sagas") == waits
+    assert one(store, "SELECT count(*) FROM saga_steps") == 2

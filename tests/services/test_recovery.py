@@ -1,0 +1,274 @@
+"""What an operator can do where nobody knows what happened, or an undo failed: and what is refused."""
+
+from uuid import UUID
+
+import pytest
+
+from domain.errors import NotFound, WrongState
+from domain.outcome import Failed, Lost, NotSent, TimedOut
+from domain.step import OUTCOME_UNKNOWN, Error
+from services.recovery import MayRunTwice, RecoveryTokenReused, Retry, resolve, retry_compensation, retry_step
+from services.saga_decisions import StepRef
+from services.saga_engine import advance, record
+from services.transaction import Store
+from tests.services.saga_world import (
+    EVENTS,
+    claimed,
+    die,
+    error_of,
+    is_due,
+    ref,
+    saga_of,
+    start,
+    statuses,
+    step,
+    step_of,
+    tools,
+    undo_of,
+    wait,
+    work,
+)
+from tests.services.world import OPERATOR, Role, an_endpoint, at_once, deliveries, someone
+
+REFUSED = Failed(Error("TOOL_INVOKE_FAILED", "no"))
+BROKE_OFF = Lost("the connection broke off", False)
+TOO_LONG = TimedOut(Error("STEP_TIMED_OUT", "60 s"))
+AWAY = NotSent(Error("MCP_UNAVAILABLE", "connection refused"))
+FORCED = Retry(allow_destructive=True)
+
+
+def told(store: Store) -> list[str]:
+    return [delivery["type"] for delivery in deliveries(store)]
+
+
+def of_step(store: Store, trace_id: UUID, id_: str) -> StepRef:
+    return ref(trace_id, step_of(store, trace_id, id_))
+
+
+def of_undo(store: Store, trace_id: UUID, id_: str) -> StepRef:
+    return ref(trace_id, undo_of(store, trace_id, id_))
+
+
+@pytest.fixture
+def unknown(store: Store) -> UUID:
+    """Of the call of b, the answer was lost."""
+    trace_id = start(store, step("a", undo=True), step("b", undo=True), step("c"))
+    work(store, trace_id, tools(do_b=BROKE_OFF))
+    assert error_of(store, trace_id, "b") == OUTCOME_UNKNOWN
+    return trace_id
+
+
+@pytest.fixture
+def stuck_undo(store: Store) -> UUID:
+    """The undo of b failed; that of a waits behind it."""
+    trace_id = start(store, step("a", undo=True), step("b", undo=True), step("c"))
+    work(store, trace_id, tools(do_c=REFUSED, undo_b=REFUSED))
+    return trace_id
+
+
+def test_resolved_as_done(store: Store, unknown: UUID) -> None:
+    """It goes on with the output that the operator found."""
+    which = of_step(store, unknown, "b")
+    resolve(store, OPERATOR, which, done=True, output={"id": 7}, evidence="seen in the ledger")
+    used = tools()
+    work(store, unknown, used)
+    done = step_of(store, unknown, "b")
+    assert used.names == ["do_c"]
+    assert statuses(store, unknown)[:3] == ("COMPLETED", "COMPLETED", "COMPLETED")
+    assert (done.output, done.evidence) == ({"id": 7}, "operator: seen in the ledger")
+    with pytest.raises(WrongState) as refused:
+        resolve(store, OPERATOR, which, done=False, output=None, evidence="x")
+    assert refused.value.code == "STEP_COMPLETED"
+
+
+def test_resolved_as_not_done(store: Store, unknown: UUID) -> None:
+    """A clean failure: there is nothing to undo of it."""
+    resolve(store, OPERATOR, of_step(store, unknown, "b"), done=False, output=None, evidence="not in the ledger")
+    used = tools()
+    work(store, unknown, used)
+    assert used.names == ["undo_a"]
+    assert statuses(store, unknown) == ("COMPENSATED", "COMPENSATED", "FAILED", "SKIPPED", "COMPLETED")
+    assert error_of(store, unknown, "b") == "RESOLVED_NOT_DONE"
+
+
+def test_the_last_step_resolved(store: Store) -> None:
+    """Ends the saga at once, and tells of it."""
+    an_endpoint(store, event_types=EVENTS)
+    trace_id = start(store, step("a"))
+    work(store, trace_id, tools(do_a=BROKE_OFF))
+    resolve(store, OPERATOR, of_step(store, trace_id, "a"), done=True, output=None, evidence="x")
+    assert statuses(store, trace_id) == ("COMPLETED", "COMPLETED")
+    assert told(store) == ["saga.needs_operator", "saga.completed"]
+    assert not is_due(store, trace_id)
+
+
+@pytest.mark.parametrize(("done", "saga"), [(True, "COMPENSATED"), (False, "FAILED")])
+def test_an_undo_resolved(store: Store, done: bool, saga: str) -> None:
+    """Not done is a failed undo, that can be tried again without being called destructive: somebody has looked."""
+    trace_id = start(store, step("a", undo=True), step("b"))
+    work(store, trace_id, tools(do_b=REFUSED, undo_a=BROKE_OFF))
+    resolve(store, OPERATOR, of_undo(store, trace_id, "a"), done=done, output=None, evidence="x")
+    work(store, trace_id, tools())
+    assert statuses(store, trace_id)[0] == saga
+    if not done:
+        assert retry_compensation(store, OPERATOR, of_undo(store, trace_id, "a"), Retry())["status"] == "scheduled"
+        work(store, trace_id, tools())
+        assert statuses(store, trace_id) == ("COMPENSATED", "COMPENSATED", "FAILED", "COMPLETED")
+
+
+def test_retried_only_with_the_word_that_it_may_run_twice(store: Store, unknown: UUID) -> None:
+    """Then once more, with the same key; if its answer is lost again, the word is used up."""
+    an_endpoint(store, event_types=EVENTS)
+    which = of_step(store, unknown, "b")
+    with pytest.raises(MayRunTwice):
+        retry_step(store, OPERATOR, which, Retry())
+    assert retry_step(store, OPERATOR, which, FORCED)["status"] == "requeued"
+    assert error_of(store, unknown, "b") is None
+    first = claimed(store, unknown)
+    assert not first.again
+    assert first.idempotency_key == f"fwd-{unknown.hex}-{which.span}"
+    die(store, unknown)
+    used = tools()
+    work(store, unknown, used)
+    assert used.calls == []
+    assert error_of(store, unknown, "b") == OUTCOME_UNKNOWN
+    assert told(store) == ["saga.needs_operator"]
+
+
+def test_retried_and_refused_is_still_in_doubt(store: Store, unknown: UUID) -> None:
+    """The second call failed cleanly; of the first nobody knows: it is undone."""
+    retry_step(store, OPERATOR, of_step(store, unknown, "b"), FORCED)
+    used = tools(do_b=REFUSED)
+    work(store, unknown, used)
+    assert used.names == ["do_b", "undo_b", "undo_a"]
+    assert statuses(store, unknown)[0] == "COMPENSATED"
+
+
+def test_a_forced_retry_waits_for_a_server_that_is_away(store: Store, unknown: UUID) -> None:
+    """The operator's word outlives the wait."""
+    retry_step(store, OPERATOR, of_step(store, unknown, "b"), FORCED)
+    used = tools(do_b=AWAY)
+    work(store, unknown, used)
+    wait(store, unknown)
+    work(store, unknown, used)
+    assert used.names == ["do_b", "do_b", "do_c"]
+    assert statuses(store, unknown)[0] == "COMPLETED"
+
+
+def test_an_idempotent_step_is_retried_without_more_words(store: Store) -> None:
+    trace_id = start(store, step("a", idempotent=True))
+    claimed(store, trace_id)
+    die(store, trace_id)
+    assert retry_step(store, OPERATOR, of_step(store, trace_id, "a"), Retry())["status"] == "requeued"
+    work(store, trace_id, tools())
+    assert statuses(store, trace_id) == ("COMPLETED", "COMPLETED")
+
+
+def test_a_worker_that_is_at_it_is_left_alone(store: Store) -> None:
+    """Unless forced: then what it has to say is dropped."""
+    trace_id = start(store, step("a", idempotent=True))
+    call, which = claimed(store, trace_id), of_step(store, trace_id, "a")
+    before = saga_of(store, trace_id)
+    assert retry_step(store, OPERATOR, which, Retry())["status"] == "claim_active"
+    assert saga_of(store, trace_id) == before
+    assert retry_step(store, OPERATOR, which, Retry(force=True))["status"] == "requeued"
+    assert record(store, call, REFUSED, 0.5) is None
+    work(store, trace_id, tools())
+    assert statuses(store, trace_id) == ("COMPLETED", "COMPLETED")
+
+
+def test_an_undo_is_tried_again_from_where_it_stopped(store: Store, stuck_undo: UUID) -> None:
+    """The same row, with the same key; then the others behind it."""
+    which = of_undo(store, stuck_undo, "b")
+    assert retry_compensation(store, OPERATOR, which, Retry())["status"] == "scheduled"
+    assert statuses(store, stuck_undo)[0] == "COMPENSATING"
+    used = tools()
+    work(store, stuck_undo, used)
+    assert used.names == ["undo_b", "undo_a"]
+    assert used.calls[0].idempotency_key == f"comp-{stuck_undo.hex}-{which.span}"
+    assert statuses(store, stuck_undo)[0] == "COMPENSATED"
+    with pytest.raises(WrongState) as refused:
+        retry_compensation(store, OPERATOR, which, Retry())
+    assert refused.value.code == "SAGA_COMPENSATED"
+
+
+def test_an_undo_that_timed_out_may_run_twice(store: Store) -> None:
+    trace_id = start(store, step("a", undo=True), step("b"))
+    work(store, trace_id, tools(do_b=REFUSED, undo_a=TOO_LONG))
+    assert statuses(store, trace_id) == ("FAILED", "COMPENSATING", "FAILED", "TIMED_OUT")
+    which = of_undo(store, trace_id, "a")
+    with pytest.raises(MayRunTwice):
+        retry_compensation(store, OPERATOR, which, Retry())
+    retry_compensation(store, OPERATOR, which, FORCED)
+    work(store, trace_id, tools())
+    assert statuses(store, trace_id)[0] == "COMPENSATED"
+
+
+def test_an_undo_whose_worker_died(store: Store) -> None:
+    """Not idempotent as far as anybody knows: an operator is asked, and may have it repeated."""
+    trace_id = start(store, step("a", undo=True), step("b"))
+    used = tools(do_b=REFUSED)
+    first = claimed(store, trace_id)
+    second = record(store, first, used.make(first), 0.5)
+    assert second is not None
+    undo = record(store, second, used.make(second), 0.5)
+    assert undo is not None
+    assert undo.tool == "undo_a"
+    die(store, trace_id)
+    work(store, trace_id, used)
+    assert statuses(store, trace_id) == ("COMPENSATING", "COMPENSATING", "FAILED", "IN_PROGRESS")
+    assert saga_of(store, trace_id).needs_operator
+    which = of_undo(store, trace_id, "a")
+    assert retry_compensation(store, OPERATOR, which, FORCED)["status"] == "requeued"
+    work(store, trace_id, used)
+    assert statuses(store, trace_id)[0] == "COMPENSATED"
+
+
+def test_a_token_is_one_wish(store: Store, stuck_undo: UUID) -> None:
+    """The same answer to every repetition, at once and later; other parameters are another wish."""
+    which = of_undo(store, stuck_undo, "b")
+    wish = Retry(token="once", reason="the ledger is back")
+    answers = at_once([lambda: retry_compensation(store, OPERATOR, which, wish)] * 5)
+    assert answers == [answers[0]] * 5
+    used = tools(undo_b=REFUSED)
+    work(store, stuck_undo, used)
+    assert retry_compensation(store, OPERATOR, which, wish) == answers[0]
+    work(store, stuck_undo, used)
+    assert used.names == ["undo_b"]
+    with pytest.raises(RecoveryTokenReused):
+        retry_compensation(store, OPERATOR, which, Retry(token="once", force=True))
+    with pytest.raises(RecoveryTokenReused):
+        retry_step(store, OPERATOR, which, wish)
+
+
+def test_what_is_refused(store: Store, unknown: UUID, stuck_undo: UUID) -> None:
+    """Each means where it belongs, and nothing changes."""
+    done, pending = of_step(store, unknown, "a"), of_step(store, unknown, "c")
+    undo, waiting = of_undo(store, stuck_undo, "b"), of_undo(store, stuck_undo, "a")
+    before = saga_of(store, unknown), saga_of(store, stuck_undo)
+    refusals = [
+        (retry_step, done, "STEP_COMPLETED"),
+        (retry_step, pending, "STEP_PENDING"),
+        (retry_step, undo, "STEP_FAILED"),
+        (retry_step, of_step(store, stuck_undo, "c"), "SAGA_FAILED"),
+        (retry_compensation, of_step(store, unknown, "b"), "STEP_IN_PROGRESS"),
+        (retry_compensation, waiting, "STEP_PENDING"),
+    ]
+    for act, which, code in refusals:
+        with pytest.raises(WrongState) as refused:
+            act(store, OPERATOR, which, FORCED)
+        assert refused.value.code == code
+    for which in (done, pending, undo, waiting):
+        with pytest.raises(WrongState):
+            resolve(store, OPERATOR, which, done=True, output=None, evidence="x")
+    with pytest.raises(NotFound):
+        retry_step(store, someone(Role.OPERATOR, "other"), of_step(store, unknown, "b"), FORCED)
+    assert before == (saga_of(store, unknown), saga_of(store, stuck_undo))
+
+
+def test_a_call_under_way_is_not_resolved(store: Store) -> None:
+    trace_id = start(store, step("a"))
+    claimed(store, trace_id)
+    with pytest.raises(WrongState):
+        resolve(store, OPERATOR, of_step(store, trace_id, "a"), done=True, output=None, evidence="x")
+    assert advance(store, trace_id) is None
