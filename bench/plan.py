@@ -12,6 +12,7 @@ from bench.latency import to_waiter, to_webhook
 from bench.load import Load, drive, middle, one_at_a_time
 from bench.parked import parked
 from bench.report import Figure, Target
+from bench.saga_plan import SagaBench
 from bench.scale import CLIENTS, TARGET_CLIENTS, Scale
 from bench.subject import Subject
 from bench.waiting import held
@@ -41,6 +42,7 @@ class Bench:
         self._deliveries()
         self._parked()
         self._waiting()
+        self._sagas()
 
     def _throughput(self) -> None:
         found: dict[tuple[str, int], list[Load]] = defaultdict(list)
@@ -136,3 +138,9 @@ class Bench:
         ]
         told = "agents waiting on one web process"
         self.targets.append(Target(told, found.waiters, self._scale.waiters, 10_000, "", more_is_better=True))
+
+    def _sagas(self) -> None:
+        sagas = SagaBench(self._scale, self._subject, self._empty, self._insert, self._say)
+        figures, targets = sagas.run()
+        self.figures += figures
+        self.targets += targets

@@ -18,6 +18,7 @@ class Scale:
         parked_seconds: one point with so many parked.
         deliveries: webhooks that the workers drain.
         waiters: requests held at once.
+        saga_samples: sagas one at a time. saga_seconds: one point of sagas a second. parked_sagas: held meanwhile.
     """
 
     rounds: int
@@ -28,6 +29,9 @@ class Scale:
     parked_seconds: float
     deliveries: int
     waiters: int
+    saga_samples: int
+    saga_seconds: float
+    parked_sagas: int
 
 
 FULL = Scale(
@@ -39,6 +43,9 @@ FULL = Scale(
     parked_seconds=2.0,
     deliveries=1_000,
     waiters=1_000,
+    saga_samples=100,
+    saga_seconds=6.0,
+    parked_sagas=10_000,
 )
 # The same code and the same figures, too short to mean anything: for the test that the bench works.
 QUICK = Scale(
@@ -50,4 +57,7 @@ QUICK = Scale(
     parked_seconds=0.3,
     deliveries=50,
     waiters=50,
+    saga_samples=3,
+    saga_seconds=0.5,
+    parked_sagas=50,
 )

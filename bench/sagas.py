@@ -1,0 +1,234 @@
+"""Sagas of commit steps on a tool that does nothing: what the engine costs, alone and under load."""
+
+import json
+import socket
+import sys
+import time
+from dataclasses import dataclass, field
+from itertools import count
+from pathlib import Path
+from typing import Any, Self
+
+import psycopg2
+
+from bench.load import Load, drive
+from bench.subject import NAMESPACE, Subject
+from bench.wire import BenchError, Connection
+from models.pauses import pauses
+from models.sagas import saga_steps, sagas
+
+# Longer than any saga here takes. Seconds.
+LOST_AFTER = 60.0
+# Between two looks at the database: short beside what is measured, and not so short that looking is the load. Seconds.
+LOOK_EVERY = 0.002
+WORKER = "bench"
+# By the name of the saga: its steps, and whether each is held.
+SHAPES = {"one held step": (True,), "three steps, one held": (False, True, False)}
+
+
+@dataclass
+class Latencies:
+    """Seconds, one saga at a time."""
+
+    held: list[float] = field(default_factory=list)
+    next_call: list[float] = field(default_factory=list)
+    completed: list[float] = field(default_factory=list)
+
+
+class Sagas:
+    """The measured sagas, deployed; the tool tells its calls to `calls`."""
+
+    def __init__(self, subject: Subject) -> None:
+        self._subject = subject
+        self._numbers = count()
+        self.calls = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.calls.bind(("127.0.0.1", 0))
+        self.calls.settimeout(LOST_AFTER)
+        self._connection = Connection(subject.server)
+        self._database = psycopg2.connect(subject.stack.database_url)
+        self._database.autocommit = True
+        self._deploy()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._database.close()
+        self._connection.close()
+        self.calls.close()
+
+    def unloaded(self, samples: int) -> Latencies:
+        """Start → held, decision → the next tool call, decision → completed; of the one with three steps."""
+        found = Latencies()
+        for _ in range(samples):
+            began = time.monotonic()
+            trace, token = self._start("three steps, one held")
+            span = self._await_hold(trace)
+            found.held.append(time.monotonic() - began)
+            self._await_call(token)  # of the first step
+            decided = time.monotonic()
+            self._connection.call(self._approval(trace, span))
+            found.next_call.append(self._await_call(token) - decided)
+            self._await_end(trace)
+            found.completed.append(time.monotonic() - decided)
+        return found
+
+    def rate(self, shape: str, in_flight: int, seconds: float, warm_up: float) -> float:
+        """Sagas a second, from start to end; each hold is decided as soon as it is seen."""
+        begins = time.monotonic() + warm_up
+        ends = begins + seconds
+        running: set[str] = set()
+        decided: set[int] = set()
+        finished = 0
+        while (now := time.monotonic()) < ends:
+            ended = self._ended(running)
+            running -= ended
+            finished += len(ended) if now >= begins else 0
+            self._decide(running, decided)
+            while len(running) < in_flight:
+                running.add(self._start(shape)[0])
+            time.sleep(LOOK_EVERY)
+        self._finish(running, decided)
+        return finished / seconds
+
+    def park(self, number: int) -> int:
+        """So many copies of one held saga, by few statements; returns the bytes that they take."""
+        trace, _ = self._start("three steps, one held")
+        self._await_hold(trace)
+        empty = self._bytes()
+        with self._database.cursor() as cursor:
+            cursor.execute(
+                "CREATE TEMP TABLE copies AS SELECT gen_random_uuid() AS saga, gen_random_uuid() AS watch"
+                " FROM generate_series(1, %s)",
+                (number,),
+            )
+            for statement in _COPIES:
+                cursor.execute(statement, {"trace": trace})
+            cursor.execute("DROP TABLE copies")
+            for table in ("pauses", "sagas", "saga_steps"):
+                cursor.execute(f"VACUUM ANALYZE {table}")
+        return self._bytes() - empty
+
+    def forget(self) -> None:
+        with self._database.cursor() as cursor:
+            cursor.execute("TRUNCATE sagas, saga_steps, pauses")
+
+    def pending_review(self, seconds: float, warm_up: float) -> Load:
+        request = self._subject.server.request("GET", "/v1/sagas/pending-review?limit=50", self._subject.reviewer)
+        return drive(self._subject.server, 1, iter(lambda: request, None), seconds, warm_up)
+
+    def _deploy(self) -> None:
+        source = {
+            "name": "bench",
+            "transport": "stdio",
+            "command": sys.executable,
+            "args": [str(Path(__file__).with_name("tool_server.py"))],
+            "env": {"BENCH_PORT": str(self.calls.getsockname()[1])},
+        }
+        common = {"namespace": NAMESPACE, "version": "1"}
+        manifests = [{"kind": "worker", "name": WORKER, "tool_sources": [source], **common}]
+        for name, holds in SHAPES.items():
+            steps = [_step(number, held) for number, held in enumerate(holds)]
+            manifests.append({"kind": "saga", "name": _slug(name), "steps": steps, **common})
+        for manifest in manifests:
+            key = self._subject.stack.credentials["admin_key"]
+            self._connection.call(self._subject.server.request("POST", "/v1/manifests", key, manifest))
+
+    def _start(self, shape: str) -> tuple[str, str]:
+        token = f"t{next(self._numbers)}"
+        wanted = {"namespace": NAMESPACE, "name": _slug(shape), "version": "1", "input": {"token": token}}
+        request = self._subject.server.request("POST", "/v1/sagas/start", self._subject.agent, wanted)
+        return json.loads(self._connection.call(request))["trace_id"], token
+
+    def _approval(self, trace: str, span: int) -> bytes:
+        path = f"/v1/sagas/{trace}/steps/{span:016x}/approve"
+        return self._subject.server.request("POST", path, self._subject.reviewer, {})
+
+    def _decide(self, running: set[str], decided: set[int]) -> None:
+        """Of those that run alone: others may be parked."""
+        query = "SELECT saga_id, span_id FROM saga_steps WHERE saga_id = ANY(%s::uuid[]) AND status = 'AWAITING_HUMAN'"
+        for trace, span in self._rows(query, (list(running),)):
+            if span not in decided:
+                decided.add(span)
+                self._connection.call(self._approval(trace.replace("-", ""), span))
+
+    def _finish(self, running: set[str], decided: set[int]) -> None:
+        until = time.monotonic() + LOST_AFTER
+        while left := running - self._ended(running):
+            self._decide(left, decided)
+            if time.monotonic() > until:
+                raise BenchError(f"{len(left)} sagas did not end")
+            time.sleep(LOOK_EVERY)
+
+    def _ended(self, running: set[str]) -> set[str]:
+        query = "SELECT id FROM sagas WHERE id = ANY(%s::uuid[]) AND ended_at IS NOT NULL"
+        return {id_.replace("-", "") for (id_,) in self._rows(query, (list(running),))}
+
+    def _await_hold(self, trace: str) -> int:
+        query = "SELECT span_id FROM saga_steps WHERE saga_id = %s AND status = 'AWAITING_HUMAN'"
+        return int(self._await(query, trace))
+
+    def _await_end(self, trace: str) -> None:
+        self._await("SELECT status FROM sagas WHERE id = %s AND status = 'COMPLETED'", trace)
+
+    def _await(self, query: str, trace: str) -> Any:
+        until = time.monotonic() + LOST_AFTER
+        while time.monotonic() < until:
+            if rows := self._rows(query, (trace,)):
+                return rows[0][0]
+            time.sleep(LOOK_EVERY)
+        raise BenchError(f"saga {trace} does not go on")
+
+    def _await_call(self, token: str) -> float:
+        while True:
+            told, at = self.calls.recv(200).decode().split()
+            if told == token:
+                return float(at)
+
+    def _rows(self, query: str, values: tuple[Any, ...] = ()) -> list[Any]:
+        with self._database.cursor() as cursor:
+            cursor.execute(query, values)
+            return list(cursor.fetchall())
+
+    def _bytes(self) -> int:
+        tables = ("pauses", "sagas", "saga_steps")
+        ((size,),) = self._rows(" + ".join(["SELECT 0", *(f"pg_total_relation_size('{table}')" for table in tables)]))
+        return int(size)
+
+
+def _step(number: int, held: bool) -> dict[str, Any]:
+    return {
+        "id": f"s{number}",
+        "kind": "commit",
+        "worker": WORKER,
+        "worker_version": "1",
+        "hitl": held,
+        "with": {"token": {"from": "$.input.token"}},
+        "tools": {"allow": ["act"]},
+    }
+
+
+def _slug(shape: str) -> str:
+    return shape.replace(",", "").replace(" ", "-")
+
+
+def _copy(table: Any, replaced: dict[str, str], which: str) -> str:
+    columns = [column.name for column in table.columns]
+    values = ", ".join(replaced.get(name, f"t.{name}") for name in columns)
+    return f"INSERT INTO {table.name} ({', '.join(columns)}) SELECT {values} FROM {table.name} t, copies WHERE {which}"
+
+
+_SPAN = "(random() * 9e18)::bigint"
+_COPIES = (
+    _copy(pauses, {"id": "copies.watch"}, "t.id IN (SELECT watch_id FROM saga_steps WHERE saga_id = %(trace)s)"),
+    _copy(sagas, {"id": "copies.saga", "start_idempotency_key": "NULL"}, "t.id = %(trace)s"),
+    _copy(
+        saga_steps,
+        {
+            "saga_id": "copies.saga",
+            "span_id": _SPAN,
+            "watch_id": "CASE WHEN t.watch_id IS NOT NULL THEN copies.watch END",
+        },
+        "t.saga_id = %(trace)s",
+    ),
+)
