@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, RowMapping, select
+from sqlalchemy import ColumnElement, RowMapping, Select, select
 
 from domain import ids
 from domain.access import Principal
@@ -12,7 +12,6 @@ from domain.definition import SagaDefinition, StepKind
 from domain.document import instant_or_none, review_url
 from domain.pause import STEP, Status
 from domain.saga_document import span_text
-from domain.step import StepStatus
 from models.pauses import pauses
 from models.sagas import saga_steps, sagas
 from services.definitions import load_sagas
@@ -29,12 +28,8 @@ class ReviewFilter:
 
 def pending_reviews(store: Store, by: Principal, wanted: ReviewFilter, page: Page) -> Slice[dict[str, Any]]:
     """A cursor holds the id of a hold's pause."""
-    query = _HELD.where(*_conditions(by, wanted))
-    if page.after is not None:
-        query = query.where(pauses.c.id > page.after)
-    query = query.order_by(pauses.c.id).limit(page.limit + 1).offset(page.offset)
     with store.reading() as conn:
-        rows = conn.execute(query).mappings().all()
+        rows = conn.execute(_query(by, wanted, page)).mappings().all()
         declared = load_sagas(conn, {row["definition_id"] for row in rows})
 
     def item(row: RowMapping) -> dict[str, Any]:
@@ -43,29 +38,30 @@ def pending_reviews(store: Store, by: Principal, wanted: ReviewFilter, page: Pag
     return slice_of(rows, page, item, lambda row: row["watch_id"])
 
 
-# Once the pause is decided the step waits for a worker, and no longer for a person.
-_HELD = (
-    select(
-        pauses.c.id.label("watch_id"),
-        pauses.c.namespace,
-        pauses.c.arguments,
-        pauses.c.expires_at,
-        saga_steps.c.saga_id,
-        saga_steps.c.span_id,
-        saga_steps.c.step_id,
-        saga_steps.c.place,
-        saga_steps.c.started_at,
-        sagas.c.definition_id,
+def _query(by: Principal, wanted: ReviewFilter, page: Page) -> Select[Any]:
+    """The page is cut first, on the index of holds; only what stands on it is joined, however many were held before.
+
+    A step's pause is pending as long as the step is held, and no longer.
+    """
+    columns = [pauses.c.id, pauses.c.namespace, pauses.c.arguments, pauses.c.expires_at]
+    query = select(*columns).where(pauses.c.kind == STEP, pauses.c.status == Status.PENDING.value)
+    query = query.where(*_conditions(by, wanted))
+    if page.after is not None:
+        query = query.where(pauses.c.id > page.after)
+    held = query.order_by(pauses.c.id).limit(page.limit + 1).offset(page.offset).subquery("held")
+    step = saga_steps.c
+    return (
+        select(
+            held.c.id.label("watch_id"),
+            held.c.namespace,
+            held.c.arguments,
+            held.c.expires_at,
+            *(step.saga_id, step.span_id, step.step_id, step.place, step.started_at),
+            sagas.c.definition_id,
+        )
+        .select_from(held.join(saga_steps, step.watch_id == held.c.id).join(sagas, sagas.c.id == step.saga_id))
+        .order_by(held.c.id)
     )
-    .select_from(
-        pauses.join(saga_steps, saga_steps.c.watch_id == pauses.c.id).join(sagas, sagas.c.id == saga_steps.c.saga_id)
-    )
-    .where(
-        pauses.c.kind == STEP,
-        pauses.c.status == Status.PENDING.value,
-        saga_steps.c.status == StepStatus.AWAITING_HUMAN.value,
-    )
-)
 
 
 def _conditions(by: Principal, wanted: ReviewFilter) -> list[ColumnElement[bool]]:
@@ -73,7 +69,7 @@ def _conditions(by: Principal, wanted: ReviewFilter) -> list[ColumnElement[bool]
     if wanted.namespace is not None:
         conditions.append(pauses.c.namespace == wanted.namespace)
     if wanted.trace_id is not None:
-        conditions.append(saga_steps.c.saga_id == wanted.trace_id)
+        conditions.append(pauses.c.id.in_(select(saga_steps.c.watch_id).where(saga_steps.c.saga_id == wanted.trace_id)))
     if wanted.kind is not None:
         # As the engine wrote it when it held the step: the manifest is not in columns.
         conditions.append(pauses.c.context["step_kind"].as_string() == str(wanted.kind))

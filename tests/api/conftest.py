@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from cli.stack import Stack
+from tests.sagas import Sagas, deploy, manifests
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,14 @@ def team(stack: Stack) -> Iterator[Team]:
     yield Team(namespace, **clients)
     for client in clients.values():
         client.close()
+
+
+@pytest.fixture(scope="module")
+def sagas(team: Team) -> Sagas:
+    """With everything deployed that they start."""
+    for document in manifests(team.namespace):
+        deploy(team.admin, document)
+    return Sagas(team.agent, team.reviewer)
 
 
 def refused(answer: httpx.Response, status: int, code: str, path: str | None = None) -> dict[str, Any]:

@@ -1,0 +1,146 @@
+"""What an operator does where the engine does not know, or an undo failed; and what is refused in every other state."""
+
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.api.conftest import Team, refused, until
+from tests.sagas import Sagas, row, span
+
+EVIDENCE = {"evidence": "looked into the ledger"}
+
+
+def _post(client: httpx.Client, stuck: tuple[str, str], verb: str, **body: Any) -> httpx.Response:
+    return client.post(f"/v1/sagas/{stuck[0]}/steps/{stuck[1]}/{verb}", json=body)
+
+
+def _crashed(sagas: Sagas) -> tuple[str, str]:
+    """Its tool's server died in the middle of the call."""
+    trace_id = sagas.start("crashes")
+    return trace_id, span(sagas.when(trace_id, "RUNNING", needs_operator=True), "two")
+
+
+def _undo_crashed(sagas: Sagas) -> tuple[str, str]:
+    trace_id = sagas.start("undo-crashes")
+    return trace_id, span(sagas.when(trace_id, "COMPENSATING", needs_operator=True), "one", undo=True)
+
+
+def _undo_failed(sagas: Sagas) -> tuple[str, str]:
+    trace_id = sagas.start("undo-fails")
+    return trace_id, span(sagas.when(trace_id, "FAILED"), "one", undo=True)
+
+
+class TestResolve:
+    def test_it_was_done(self, sagas: Sagas, team: Team) -> None:
+        stuck = _crashed(sagas)
+        assert stuck[0] in [
+            saga["trace_id"] for saga in team.operator.get("/v1/sagas?needs_operator=true").json()["items"]
+        ]
+        answer = _post(team.operator, stuck, "resolve", outcome="done", output={"entry": 7}, **EVIDENCE)
+        assert (answer.status_code, answer.json()["status"]) == (202, "resolved")
+        done = sagas.when(stuck[0], "COMPLETED")
+        assert done["context"]["steps"]["two"]["output"]["data"] == {"entry": 7}
+        step = team.agent.get(f"/v1/sagas/{stuck[0]}/steps/{stuck[1]}").json()
+        assert step["evidence"] == "test operator: looked into the ledger"
+        refused(_post(team.operator, stuck, "resolve", outcome="done", **EVIDENCE), 409, "STEP_COMPLETED")
+
+    def test_it_was_not_done(self, sagas: Sagas, team: Team) -> None:
+        stuck = _crashed(sagas)
+        assert _post(team.operator, stuck, "resolve", outcome="not_done", **EVIDENCE).status_code == 202
+        ended = sagas.when(stuck[0], "COMPENSATED")
+        assert row(ended, "two")["error_details"]["code"] == "RESOLVED_NOT_DONE"
+
+    @pytest.mark.parametrize(("outcome", "status"), [("done", "COMPENSATED"), ("not_done", "FAILED")])
+    def test_an_undo(self, outcome: str, status: str, sagas: Sagas, team: Team) -> None:
+        stuck = _undo_crashed(sagas)
+        assert _post(team.operator, stuck, "resolve", outcome=outcome, **EVIDENCE).status_code == 202
+        sagas.when(stuck[0], status)
+
+    def test_only_what_nobody_knows(self, sagas: Sagas, team: Team) -> None:
+        refused(_post(team.operator, sagas.held(), "resolve", outcome="done", **EVIDENCE), 409, "STEP_AWAITING_HUMAN")
+        failed = _undo_failed(sagas)
+        refused(_post(team.operator, failed, "resolve", outcome="done", **EVIDENCE), 409, "STEP_FAILED")
+
+    @pytest.mark.parametrize(
+        ("body", "path"),
+        [
+            ({"outcome": "done"}, "evidence"),
+            ({"outcome": "done", "evidence": ""}, "evidence"),
+            ({"outcome": "done", "evidence": "x" * 10_001}, "evidence"),
+            ({"outcome": "maybe", "evidence": "x"}, "outcome"),
+            ({"evidence": "x"}, "outcome"),
+            ({"outcome": "not_done", "evidence": "x", "output": {}}, "output"),
+        ],
+    )
+    def test_malformed(self, body: dict[str, Any], path: str, team: Team) -> None:
+        refused(_post(team.operator, ("0" * 32, "0" * 16), "resolve", **body), 422, "VALIDATION_FAILED", path)
+
+
+class TestRetryStep:
+    def test_twice_only_where_it_is_said(self, sagas: Sagas, team: Team) -> None:
+        stuck = _crashed(sagas)
+        refused(_post(team.operator, stuck, "retry-step"), 409, "MAY_RUN_TWICE")
+        assert row(sagas.read(stuck[0]), "two")["attempt"] == 1
+        answer = _post(team.operator, stuck, "retry-step", allow_destructive=True, reason="it was not there")
+        assert (answer.status_code, answer.json()["status"]) == (202, "requeued")
+        until(lambda: row(sagas.read(stuck[0]), "two")["attempt"] == 2)
+        sagas.when(stuck[0], "RUNNING", needs_operator=True)
+
+    def test_a_token_is_carried_out_once(self, sagas: Sagas, team: Team) -> None:
+        stuck = _crashed(sagas)
+        wish = {"allow_destructive": True, "recovery_token": "once"}
+        answer = _post(team.operator, stuck, "retry-step", **wish)
+        until(lambda: row(sagas.read(stuck[0]), "two")["attempt"] == 2)
+        sagas.when(stuck[0], "RUNNING", needs_operator=True)
+        again = _post(team.operator, stuck, "retry-step", **wish)
+        assert (again.status_code, again.json()) == (202, answer.json())
+        refused(_post(team.operator, stuck, "retry-step", **wish, force=True), 409, "RECOVERY_TOKEN_REUSED")
+        assert row(sagas.read(stuck[0]), "two")["attempt"] == 2
+
+    def test_only_a_stuck_step_of_a_running_saga(self, sagas: Sagas, team: Team) -> None:
+        refused(_post(team.operator, sagas.held(), "retry-step", allow_destructive=True), 409, "SAGA_AWAITING_HUMAN")
+        trace_id = sagas.start("plain")
+        one = span(sagas.when(trace_id, "COMPLETED"), "one")
+        refused(_post(team.operator, (trace_id, one), "retry-step"), 409, "SAGA_COMPLETED")
+        stuck = _crashed(sagas)
+        done = span(sagas.read(stuck[0]), "one")
+        refused(_post(team.operator, (stuck[0], done), "retry-step"), 409, "STEP_COMPLETED")
+        refused(_post(team.operator, _undo_crashed(sagas), "retry-step"), 409, "STEP_IN_PROGRESS")
+
+    @pytest.mark.parametrize(
+        ("body", "path"),
+        [
+            ({"force": 1}, "force"),
+            ({"allow_destructive": "yes"}, "allow_destructive"),
+            ({"recovery_token": ""}, "recovery_token"),
+            ({"reason": 5}, "reason"),
+        ],
+    )
+    @pytest.mark.parametrize("verb", ["retry-step", "retry-compensation"])
+    def test_malformed(self, verb: str, body: dict[str, Any], path: str, team: Team) -> None:
+        refused(_post(team.operator, ("0" * 32, "0" * 16), verb, **body), 422, "VALIDATION_FAILED", path)
+
+
+class TestRetryCompensation:
+    def test_an_undo_that_failed(self, sagas: Sagas, team: Team) -> None:
+        stuck = _undo_failed(sagas)
+        answer = _post(team.operator, stuck, "retry-compensation")
+        assert (answer.status_code, answer.json()["status"]) == (202, "scheduled")
+        until(lambda: row(sagas.read(stuck[0]), "one", undo=True)["attempt"] == 2)
+        sagas.when(stuck[0], "FAILED")
+
+    def test_an_undo_that_crashed(self, sagas: Sagas, team: Team) -> None:
+        stuck = _undo_crashed(sagas)
+        refused(_post(team.operator, stuck, "retry-compensation"), 409, "MAY_RUN_TWICE")
+        answer = _post(team.operator, stuck, "retry-compensation", allow_destructive=True)
+        assert (answer.status_code, answer.json()["status"]) == (202, "requeued")
+        until(lambda: row(sagas.read(stuck[0]), "one", undo=True)["attempt"] == 2)
+
+    def test_only_undos(self, sagas: Sagas, team: Team) -> None:
+        stuck = _crashed(sagas)
+        refused(_post(team.operator, stuck, "retry-compensation"), 409, "STEP_IN_PROGRESS")
+        trace_id, two = sagas.held()
+        assert _post(team.reviewer, (trace_id, two), "reject").status_code == 202
+        undone = span(sagas.when(trace_id, "COMPENSATED"), "one", undo=True)
+        refused(_post(team.operator, (trace_id, undone), "retry-compensation"), 409, "SAGA_COMPENSATED")
