@@ -27,7 +27,6 @@ from models.sagas import sagas
 from services.definitions import load_saga
 from services.due import HINT_GRACE, SAGA
 from services.idempotency import Once, Repeated, recall, remember
-from services.outbox import tell
 from services.saga_decisions import StepRef
 from services.saga_notices import notices
 from services.saga_reads import step_of_saga, visible_saga
@@ -172,8 +171,7 @@ def _go_on(tx: Tx, stored: Stored, saga: Saga) -> None:
     definition = load_saga(tx.conn, stored.definition_id)
     settled = settle(saga, definition.undoable, new_span_id, tx.now)
     ended = settled.ended_at is not None
-    save(tx, stored.saga, settled, When() if ended else When(tx.now, tx.now + HINT_GRACE))
-    if found := notices(stored.saga, settled, definition, tx.now):
-        tell(tx, found)
+    told = notices(stored.saga, settled, definition, tx.now)
+    save(tx, stored.saga, settled, When() if ended else When(tx.now, tx.now + HINT_GRACE), told)
     if not ended:
         tx.hints.append(Hint(SAGA, saga.trace_id))

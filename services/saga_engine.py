@@ -17,7 +17,6 @@ from domain.step import Step
 from models.sagas import sagas
 from services import due
 from services.due import SAGA
-from services.outbox import tell
 from services.saga_notices import notices
 from services.saga_plan import Call, Plan
 from services.saga_rows import Stored, When, lock_leased, new_span_id, save, with_steps
@@ -105,6 +104,11 @@ class _Turn:
                 self._park(due_at=None)
                 return None
             self._change(current, command)
+            if isinstance(command, steps.Hold):
+                # Nobody can have decided on it before the commit.
+                self.saga = settle(self.saga, self.plan.undoable, new_span_id, self.tx.now)
+                self._park(due_at=None)
+                return None
             if isinstance(command, steps.Begin | steps.Repeat):
                 return self._leave_for_a_call(current, again=current.call_began and not current.may_repeat)
 
@@ -124,6 +128,5 @@ class _Turn:
         self._save(When(due_at, due_at))
 
     def _save(self, when: When) -> None:
-        save(self.tx, self.stored.saga, self.saga, when)
-        if found := notices(self.stored.saga, self.saga, self.plan.definition, self.tx.now):
-            tell(self.tx, found)
+        told = notices(self.stored.saga, self.saga, self.plan.definition, self.tx.now)
+        save(self.tx, self.stored.saga, self.saga, when, told)

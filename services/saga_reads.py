@@ -4,7 +4,21 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, Select, select, tuple_
+from sqlalchemy import (
+    Boolean,
+    ColumnElement,
+    Connection,
+    RowMapping,
+    Select,
+    Text,
+    Uuid,
+    any_,
+    bindparam,
+    or_,
+    select,
+    tuple_,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
 
 from domain.access import Principal
 from domain.definition import SagaDefinition
@@ -16,7 +30,7 @@ from models.definitions import definitions
 from models.sagas import sagas
 from services.definitions import load_saga
 from services.paging import Page, Slice, slice_of
-from services.saga_rows import Stored, read, span_of, with_steps
+from services.saga_rows import Stored, span_of, with_steps
 from services.transaction import Store
 
 
@@ -85,10 +99,19 @@ def step_of_saga(stored: Stored, span: str) -> Step:
 
 def visible_saga(conn: Connection, by: Principal, trace_id: UUID, namespace: str | None = None) -> Stored:
     """Raises `NotFound`, also for a saga of a namespace that is not this key's or not the one named."""
-    found = read(conn, select(sagas).where(*_this(by, trace_id, namespace)))
-    if not found:
+    scope = {"sees_all": by.sees_all, "namespaces": list(by.namespaces), "named": namespace}
+    rows = conn.execute(_VISIBLE, {"trace_id": trace_id, **scope}).mappings().all()
+    if not rows:
         raise _not_found(trace_id)
-    return found[0]
+    return with_steps(conn, rows)[0]
+
+
+# Built once, as it is on the way of every decision; the conditions are those of `_this`.
+_VISIBLE = select(sagas).where(
+    sagas.c.id == bindparam("trace_id", type_=Uuid),
+    or_(bindparam("sees_all", type_=Boolean), sagas.c.namespace == any_(bindparam("namespaces", type_=ARRAY(Text)))),
+    or_(bindparam("named", type_=Text).is_(None), sagas.c.namespace == bindparam("named", type_=Text)),
+)
 
 
 def _one(

@@ -13,6 +13,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from domain.saga import Saga
 from models.records import as_records, insert_records, update_records
 from models.sagas import saga_of, saga_steps, saga_values, sagas, step_values
+from services.outbox import Notice, announcing, tell
 from services.transaction import Tx
 
 
@@ -90,8 +91,8 @@ class When:
     leased_until: datetime | None = None
 
 
-def save(tx: Tx, before: Saga, after: Saga, when: When) -> None:
-    """One statement, but for undos that are new."""
+def save(tx: Tx, before: Saga, after: Saga, when: When, notices: Sequence[Notice] = ()) -> None:
+    """One statement, also with who is to be told; but for undos that are new, and for deliveries."""
     known = {step.span_id: step for step in (*before.steps, *before.undos)}
     changed: list[dict[str, Any]] = []
     new: list[dict[str, Any]] = []
@@ -99,7 +100,11 @@ def save(tx: Tx, before: Saga, after: Saga, when: When) -> None:
         if step != known.get(step.span_id):
             (changed if step.span_id in known else new).append(step_values(after.trace_id, step))
     values = {f"new_{name}": value for name, value in {**saga_values(after), **asdict(when)}.items()}
-    tx.conn.execute(_SAVE, {"trace_id": after.trace_id, "records": as_records(changed), **values})
+    values |= {"trace_id": after.trace_id, "records": as_records(changed)}
+    if notices:
+        tell(tx, notices, _SAVE_AND_TELL, values)
+    else:
+        tx.conn.execute(_SAVE, values)
     if new:
         tx.conn.execute(_INSERT_STEPS, {"records": as_records(new)})
 
@@ -130,3 +135,4 @@ _SAVE = (
     .values({name: bindparam(f"new_{name}", type_=sagas.c[name].type) for name in _CHANGING})
     .add_cte(update_records(saga_steps).cte("steps"))
 )
+_SAVE_AND_TELL = announcing(_SAVE)

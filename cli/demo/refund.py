@@ -80,14 +80,14 @@ class RefundStory:
             found = self._server.ask(Role.REVIEWER, "GET", "/v1/sagas/pending-review", query=query)
             return list(found.document["items"])
 
-        return self._until(pending, f"saga {trace} is not held")[0]
+        return dict(self._until(pending, f"saga {trace} is not held")[0])
 
     def _ended(self, trace: str) -> dict[str, Any]:
         def ended() -> dict[str, Any] | None:
             found = self._server.ask(Role.AGENT, "GET", f"/v1/sagas/{trace}").document
             return dict(found) if found["ended_at"] is not None else None
 
-        return self._until(ended, f"saga {trace} does not end")
+        return dict(self._until(ended, f"saga {trace} does not end"))
 
     def _until(self, look: Callable[[], Any], otherwise: str) -> Any:
         found: list[Any] = []
