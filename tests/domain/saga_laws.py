@@ -1,0 +1,386 @@
+"""Random sagas, random fates, and the laws that hold whatever happens: over any engine that can be driven like this.
+
+The machine plays the tools (a ledger of what was carried out), the reviewers, the operator (who tells the truth) and
+worker deaths. Only what it saw itself counts as truth; what the engine believes is what is judged.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+from uuid import UUID
+
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+from domain.errors import Conflict
+from domain.outcome import Done, Failed, Lost, NotSent, Outcome, TimedOut
+from domain.pause import OnTimeout, Pause, Status
+from domain.saga import TERMINAL, Saga, SagaStatus
+from domain.step import Error, Step, StepStatus
+
+ERROR = Error("X", "as the test wants it")
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A step. `idempotent`: as the manifest says; `hint`: as the tool says; `undo_hint`: as the undo's tool says."""
+
+    hitl: bool
+    undoable: bool
+    runs: bool
+    allowed: bool
+    idempotent: bool | None
+    hint: bool
+    undo_hint: bool
+    on_timeout: OnTimeout
+
+    def bears_repeating(self, *, undo: bool) -> bool:
+        if undo:
+            return self.undo_hint
+        return self.hint if self.idempotent is None else self.idempotent
+
+
+# Mostly plain steps: sagas that end at the first one say little.
+_RARELY, _OFTEN = st.sampled_from([False] * 7 + [True]), st.sampled_from([True, True, False])
+SPECS = st.builds(
+    Spec,
+    hitl=st.booleans(),
+    undoable=_OFTEN,
+    runs=_RARELY.map(lambda rare: not rare),
+    allowed=_RARELY.map(lambda rare: not rare),
+    idempotent=st.sampled_from([None, True, False]),
+    hint=st.booleans(),
+    undo_hint=st.booleans(),
+    on_timeout=st.sampled_from(OnTimeout),
+)
+
+
+class AnyCall(Protocol):
+    @property
+    def span_id(self) -> int: ...
+    @property
+    def arguments(self) -> dict[str, Any]: ...
+    @property
+    def again(self) -> bool: ...
+
+
+class Engine(Protocol):
+    """What the machine needs. Refusals are raised as `Conflict`."""
+
+    def advance(self) -> Any: ...
+    def record(self, call: Any, outcome: Outcome) -> Any: ...
+    def die(self) -> None:
+        """The worker's lease runs out."""
+
+    def pass_time(self) -> None:
+        """What was postponed is due."""
+
+    def saga(self) -> Saga: ...
+    def is_due(self) -> bool: ...
+    def pauses(self) -> dict[UUID, Pause]: ...
+    def approve(self, watch_id: UUID, arguments: dict[str, Any] | None) -> None: ...
+    def reject(self, watch_id: UUID) -> None: ...
+    def expire(self, watch_id: UUID) -> None: ...
+    def rerun(self, step: Step) -> None: ...
+    def cancel(self) -> None: ...
+    def resolve(self, step: Step, done: bool) -> None: ...
+    def retry(self, step: Step, force: bool, allow_destructive: bool) -> str: ...
+
+
+# What comes of a call: whether it was carried out, and what the worker hears of it.
+HOWS: dict[str, tuple[bool, Callable[[bool], Outcome] | None]] = {
+    "done": (True, lambda _: Done({"ok": 1})),
+    "done again": (True, lambda _: Done({"ok": 1})),
+    "done once more": (True, lambda _: Done({"ok": 1})),
+    "refused": (False, lambda _: Failed(ERROR)),
+    "useless answer": (True, lambda _: Failed(ERROR, acted=True)),
+    "not sent": (False, lambda _: NotSent(ERROR)),
+    "slow": (True, lambda _: TimedOut(ERROR)),
+    "never came": (False, lambda _: TimedOut(ERROR)),
+    "answer lost": (True, lambda idempotent: Lost("lost", idempotent)),
+    "call lost": (False, lambda idempotent: Lost("lost", idempotent)),
+    "died after": (True, None),
+    "died before": (False, None),
+}
+CERTAIN = ("refused", "not sent")
+
+
+@dataclass
+class Ledger:
+    """The truth. Of each span: was it carried out; and how many calls may have been, as far as anybody knows."""
+
+    acted: set[int] = field(default_factory=set)
+    open: dict[int, int] = field(default_factory=lambda: defaultdict(int))
+    handed_out: list[int] = field(default_factory=list)
+    # Spans of which an operator has said that they may be carried out twice.
+    forced: set[int] = field(default_factory=set)
+
+
+class SagaMachine(RuleBasedStateMachine):
+    engine: Engine
+    call: AnyCall | None = None
+
+    def open(self, specs: list[Spec]) -> Engine:
+        raise NotImplementedError
+
+    @initialize(specs=st.lists(SPECS, min_size=1, max_size=8))
+    def begin(self, specs: list[Spec]) -> None:
+        self.specs = {chr(97 + place): spec for place, spec in enumerate(specs)}
+        self.engine = self.open(specs)
+        self.ledger = Ledger()
+        self.dead: list[AnyCall] = []
+        self.superseded: list[AnyCall] = []
+        self.ended: Saga | None = None
+        self.seen: dict[UUID, Pause] = {}
+
+    # --- workers and tools
+
+    @rule()
+    def a_hint(self) -> None:
+        """Also one too many: while a worker is at it, it comes to nothing."""
+        busy = self.call is not None
+        call = self.engine.advance()
+        if busy:
+            assert call is None
+        else:
+            self.superseded += self.dead
+            self.dead = []
+            self.took(call)
+
+    @precondition(lambda self: self.call is not None)
+    @rule(how=st.sampled_from(sorted(HOWS)))
+    def an_answer(self, how: str) -> None:
+        call = self.call
+        assert call is not None
+        step = self.step(call)
+        bears = self.specs[step.id].bears_repeating(undo=step.compensates is not None)
+        if call.again and not bears:
+            # As a worker does it: it asks the tool for its hint first, and then does not call.
+            self.call = None
+            self.took(self.engine.record(call, Lost("lost before", False)))
+            return
+        carried_out, outcome = HOWS[how]
+        self.requested(step, bears)
+        if carried_out:
+            self.ledger.acted.add(step.span_id)
+        if how not in CERTAIN:
+            self.ledger.open[step.span_id] += 1
+        self.call = None
+        if outcome is None:
+            self.engine.die()
+            self.dead.append(call)
+        else:
+            self.took(self.engine.record(call, outcome(bears)))
+
+    @precondition(lambda self: self.superseded)
+    @rule()
+    def a_late_answer(self) -> None:
+        """Of a worker that was given up: dropped, whatever it says."""
+        before = self.engine.saga()
+        assert self.engine.record(self.superseded.pop(), Done("late")) is None
+        assert self.engine.saga() == before
+
+    @rule()
+    def time_passes(self) -> None:
+        self.engine.pass_time()
+
+    # --- people
+
+    def decide(self, data: Any, act: Callable[[UUID], None]) -> None:
+        """On any pause there ever was: what is decided stays decided."""
+        if watch_ids := sorted(self.engine.pauses()):
+            self.allowed_to_fail(act, data.draw(st.sampled_from(watch_ids)))
+
+    @rule(data=st.data(), edited=st.sampled_from([None, None, {"n": 2}]))
+    def approve(self, data: Any, edited: dict[str, Any] | None) -> None:
+        self.decide(data, lambda watch_id: self.engine.approve(watch_id, edited))
+
+    @rule(data=st.data())
+    def reject(self, data: Any) -> None:
+        self.decide(data, self.engine.reject)
+
+    @rule(data=st.data())
+    def nobody_decides(self, data: Any) -> None:
+        self.decide(data, self.engine.expire)
+
+    @precondition(lambda self: self.current() is not None)
+    @rule()
+    def once_more_please(self) -> None:
+        self.allowed_to_fail(self.engine.rerun, self.current())
+
+    @rule(really=st.sampled_from([True, False, False, False]))
+    def cancel(self, really: bool) -> None:
+        if really:
+            self.allowed_to_fail(self.engine.cancel)
+
+    @precondition(lambda self: self.engine.saga().needs_operator)
+    @rule()
+    def resolve(self) -> None:
+        """The operator has looked, and tells the truth."""
+        step = self.current()
+        assert step is not None
+        done = step.span_id in self.ledger.acted
+        self.engine.resolve(step, done)
+        if not done:
+            self.ledger.open[step.span_id] = 0
+
+    @precondition(lambda self: self.current() is not None)
+    @rule(force=st.booleans(), allow_destructive=st.booleans())
+    def retry(self, force: bool, allow_destructive: bool) -> None:
+        step = self.current()
+        assert step is not None
+        at_it = self.call is not None and self.call.span_id == step.span_id
+        try:
+            answer = self.engine.retry(step, force, allow_destructive)
+        except Conflict:
+            return
+        if answer == "claim_active":
+            assert at_it
+            assert not force
+            return
+        if allow_destructive:
+            self.ledger.forced.add(step.span_id)
+        if answer == "scheduled":
+            self.ended = None
+        if at_it:
+            # Stopped, and never goes on to make its call; the engine cannot know.
+            assert self.call is not None
+            self.ledger.open[step.span_id] += 1
+            self.superseded.append(self.call)
+            self.call = None
+
+    # --- laws
+
+    def took(self, call: AnyCall | None) -> None:
+        self.call = call
+        if call is None:
+            return
+        step = self.step(call)
+        saga, spec = self.engine.saga(), self.specs[step.id]
+        if step.compensates is None:
+            assert spec.runs
+            assert spec.allowed, "a policy's no was overridden"
+            if spec.hitl:
+                self.check_approved(step, call)
+            for earlier in saga.steps[: step.order]:
+                assert earlier.status in (StepStatus.COMPLETED, StepStatus.SKIPPED), "two steps at once"
+        else:
+            self.check_undo(saga, step)
+        self.ledger.handed_out.append(step.span_id)
+
+    def check_approved(self, step: Step, call: AnyCall) -> None:
+        assert step.watch_id is not None
+        pause = self.engine.pauses()[step.watch_id]
+        assert pause.status is Status.APPROVED, "it runs, and nobody approved it"
+        assert call.arguments == pause.arguments, "something else runs than what was approved"
+
+    def check_undo(self, saga: Saga, undo: Step) -> None:
+        """LIFO, and only of what may have acted."""
+        forward = saga.undone_by(undo)
+        assert self.ledger.open[forward.span_id], "an undo of what certainly did nothing"
+        assert forward.span_id in self.ledger.handed_out
+        for later in saga.steps[forward.order + 1 :]:
+            if later.span_id in self.ledger.acted and self.specs[later.id].undoable:
+                assert later.status is StepStatus.COMPENSATED, "undone before what came after it"
+
+    def requested(self, step: Step, bears_repeating: bool) -> None:
+        """It reaches the tool."""
+        if self.ledger.open[step.span_id] and not bears_repeating:
+            assert step.span_id in self.ledger.forced, "asked twice of a tool that does not bear it"
+            self.ledger.forced.discard(step.span_id)
+
+    @invariant()
+    def the_end_is_the_end(self) -> None:
+        saga = self.engine.saga()
+        if self.ended is not None:
+            assert saga == self.ended
+        if saga.status in TERMINAL:
+            self.ended = saga
+            assert not any(step.status is StepStatus.PENDING for step in saga.steps)
+
+    @invariant()
+    def what_is_decided_stays_decided(self) -> None:
+        pauses = self.engine.pauses()
+        for watch_id, before in self.seen.items():
+            if before.status is not Status.PENDING:
+                assert pauses[watch_id] == before
+        self.seen = pauses
+
+    @invariant()
+    def a_policy_never_holds(self) -> None:
+        for step in self.engine.saga().steps:
+            if not (self.specs[step.id].allowed and self.specs[step.id].runs):
+                assert step.watch_id is None
+
+    @invariant()
+    def compensated_is_true(self) -> None:
+        saga = self.engine.saga()
+        if saga.status is not SagaStatus.COMPENSATED:
+            return
+        undos = {undo.compensates: undo.span_id for undo in saga.undos}
+        for step in saga.steps:
+            if step.span_id in self.ledger.acted and self.specs[step.id].undoable:
+                assert undos[step.span_id] in self.ledger.acted, "said to be undone, and is not"
+            elif step.span_id in self.ledger.acted:
+                # Done, and there is no undo for it: the manifest wants it to stay.
+                assert step.status is StepStatus.COMPLETED
+            assert not step.outcome_unknown
+        assert all(undo.status is StepStatus.COMPLETED for undo in saga.undos)
+
+    @invariant()
+    def completed_is_true(self) -> None:
+        saga = self.engine.saga()
+        if saga.status is SagaStatus.COMPLETED:
+            for step in saga.steps:
+                assert (step.status is StepStatus.COMPLETED) == (step.span_id in self.ledger.acted)
+
+    @invariant()
+    def it_goes_on_or_a_person_is_told(self) -> None:
+        saga = self.engine.saga()
+        if self.engine.is_due() or saga.status in TERMINAL or saga.needs_operator:
+            return
+        current = saga.current
+        assert current is not None
+        assert current.status is StepStatus.AWAITING_HUMAN
+        assert current.watch_id is not None
+        assert self.engine.pauses()[current.watch_id].status is Status.PENDING
+
+    @invariant()
+    def nobody_is_asked_for_nothing(self) -> None:
+        saga = self.engine.saga()
+        waiting = {pause.id for pause in self.engine.pauses().values() if pause.status is Status.PENDING}
+        assert waiting <= {step.watch_id for step in saga.steps if step.status is StepStatus.AWAITING_HUMAN}
+
+    def teardown(self) -> None:
+        """Left alone, with tools that work, it comes to an end or to a person."""
+        if not hasattr(self, "engine"):
+            return
+        for _ in range(100):
+            if self.call is not None:
+                self.an_answer("done")
+            elif self.engine.is_due():
+                self.engine.pass_time()
+                self.a_hint()
+            else:
+                break
+        assert not self.engine.is_due(), "it never comes to rest"
+        self.compensated_is_true()
+        self.completed_is_true()
+        self.it_goes_on_or_a_person_is_told()
+
+    # --- short cuts
+
+    def step(self, call: AnyCall) -> Step:
+        step = self.engine.saga().find(call.span_id)
+        assert step is not None
+        return step
+
+    def current(self) -> Step | None:
+        return self.engine.saga().current
+
+    def allowed_to_fail(self, act: Callable[..., None], *args: Any) -> None:
+        try:
+            act(*args)
+        except Conflict:
+            self.what_is_decided_stays_decided()

@@ -1,0 +1,222 @@
+"""The laws of sagas over `domain` alone: an engine of a few lines, with nothing but values."""
+
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from itertools import count
+from typing import Any
+from uuid import UUID
+
+from hypothesis import settings
+
+from domain import json_value
+from domain import step as steps
+from domain.errors import AlreadyResolved, Conflict
+from domain.outcome import CALLS_AGAIN, Done, Failed, Lost, NotSent, Outcome, TimedOut, postponement
+from domain.pause import STEP, Actor, Approve, Cancel, Command, Pause, Reject, Status, Timeout, decide, honours
+from domain.saga import TERMINAL, Saga, SagaStatus, change_step, resume_undoing, settle
+from domain.step import Error, Step, StepStatus
+from tests.domain.saga_laws import SagaMachine, Spec
+
+T0 = datetime(2026, 3, 1, 12, tzinfo=UTC)
+ANNE, SYSTEM_CLOCK = Actor("key_anne", "Anne"), timedelta(hours=2)
+
+
+@dataclass(frozen=True)
+class Call:
+    span_id: int
+    arguments: dict[str, Any]
+    again: bool
+    token: int
+
+
+class InMemory:
+    """As services.saga_engine does it, without a database."""
+
+    def __init__(self, specs: list[Spec]) -> None:
+        self._numbers = count(1)
+        made = tuple(Step(next(self._numbers), chr(97 + place), place) for place in range(len(specs)))
+        self._saga = Saga(UUID(int=1), "default", SagaStatus.PENDING, {}, made)
+        self._specs = {step.id: spec for step, spec in zip(made, specs, strict=True)}
+        self._undoable = {id_ for id_, spec in self._specs.items() if spec.undoable}
+        self._pauses: dict[UUID, Pause] = {}
+        self._due, self._lease, self._leased = True, 0, False
+
+    def saga(self) -> Saga:
+        return self._saga
+
+    def is_due(self) -> bool:
+        return self._due
+
+    def pauses(self) -> dict[UUID, Pause]:
+        return dict(self._pauses)
+
+    def pass_time(self) -> None: ...
+
+    def die(self) -> None:
+        self._leased = False
+
+    def advance(self) -> Call | None:
+        if self._leased or not self._due:
+            return None
+        self._lease += 1
+        return self._go_on()
+
+    def record(self, call: Call, outcome: Outcome) -> Call | None:
+        if call.token != self._lease:
+            return None
+        self._leased = False
+        step = self._saga.find(call.span_id)
+        assert step is not None
+        match outcome:
+            case Done(data):
+                self._change(step, steps.Succeed(data))
+            case Failed(error, acted):
+                self._change(step, steps.Fail(error, acted=acted))
+            case TimedOut(error):
+                self._change(step, steps.Expire(error))
+            case NotSent() if postponement(step.attempt, 0.5) is not None:
+                self._change(step, steps.Postpone(call.again))
+                return None
+            case NotSent(error):
+                self._change(step, steps.LoseTrack("away") if call.again else steps.Fail(error))
+            case Lost(_, True) if step.attempt < CALLS_AGAIN:
+                return None
+            case Lost(message, _):
+                self._change(step, steps.LoseTrack(message))
+        return self._go_on()
+
+    def _go_on(self) -> Call | None:
+        while True:
+            self._settle()
+            current = self._saga.current
+            command = None
+            if self._saga.status not in TERMINAL and current is not None and not current.outcome_unknown:
+                command = self._command(current)
+            if current is None or command is None:
+                self._due = False
+                return None
+            self._change(current, command)
+            if isinstance(command, steps.Begin | steps.Repeat):
+                self._settle()
+                self._leased = True
+                step = self._saga.find(current.span_id)
+                assert step is not None
+                again = current.call_began and not current.may_repeat
+                return Call(step.span_id, step.arguments or {}, again, self._lease)
+
+    def _command(self, step: Step) -> steps.Command | None:
+        spec = self._specs[step.id]
+        arguments = {"n": 1}
+        digest = json_value.digest(arguments)
+        if step.status is StepStatus.IN_PROGRESS:
+            known = spec.idempotent if step.compensates is None else None
+            if step.call_began and not step.may_repeat and (known is False or step.attempt >= CALLS_AGAIN):
+                return steps.LoseTrack("the worker ended")
+            return steps.Repeat()
+        if step.compensates is not None:
+            return steps.Begin(arguments, digest)
+        if step.watch_id is not None:
+            return self._decided(self._pauses[step.watch_id])
+        if not spec.runs:
+            return steps.Skip()
+        if not spec.allowed:
+            return steps.Fail(Error("POLICY_COMMIT_DENIED", "no"))
+        if not spec.hitl:
+            return steps.Begin(arguments, digest)
+        watch_id = UUID(int=next(self._numbers))
+        self._pauses[watch_id] = Pause(
+            watch_id,
+            "default",
+            "act",
+            "key_agent",
+            T0,
+            T0 + timedelta(hours=1),
+            STEP,
+            arguments=arguments,
+            arguments_digest=digest,
+            on_timeout=spec.on_timeout,
+        )
+        return steps.Hold(watch_id, arguments, digest)
+
+    def _decided(self, pause: Pause) -> steps.Command | None:
+        if pause.status is Status.PENDING:
+            return None
+        if pause.status is Status.APPROVED:
+            assert pause.arguments_digest is not None
+            return steps.Begin(pause.arguments or {}, pause.arguments_digest)
+        return steps.Fail(Error("HUMAN_REJECTED", "no"))
+
+    def _settle(self) -> None:
+        self._saga = settle(self._saga, self._undoable, lambda: next(self._numbers), T0)
+
+    def _change(self, step: Step, command: steps.Command) -> None:
+        self._saga = change_step(self._saga, step, command, T0)
+
+    def _decide(self, watch_id: UUID, command: Command, now: datetime = T0) -> None:
+        before = self._pauses[watch_id]
+        after, _ = decide(before, command, now)
+        self._pauses[watch_id] = after
+        if after.status is not before.status:
+            self._due = True
+        if not honours(after, command):
+            raise AlreadyResolved({})
+
+    def approve(self, watch_id: UUID, arguments: dict[str, Any] | None) -> None:
+        self._decide(watch_id, Approve(ANNE, arguments=arguments))
+
+    def reject(self, watch_id: UUID) -> None:
+        self._decide(watch_id, Reject(ANNE))
+
+    def expire(self, watch_id: UUID) -> None:
+        self._decide(watch_id, Timeout(), T0 + SYSTEM_CLOCK)
+
+    def rerun(self, step: Step) -> None:
+        if step.status is not StepStatus.AWAITING_HUMAN or step.watch_id is None:
+            raise Conflict
+        if self._pauses[step.watch_id].status is not Status.PENDING:
+            raise Conflict
+        self._decide(step.watch_id, Cancel(ANNE))
+        self._change(step, steps.Rerun(None))
+
+    def cancel(self) -> None:
+        if self._saga.status in TERMINAL or self._saga.status is SagaStatus.COMPENSATING:
+            raise Conflict
+        current = self._saga.current
+        if current is not None and current.status is StepStatus.AWAITING_HUMAN and current.watch_id is not None:
+            self._pauses[current.watch_id], _ = decide(self._pauses[current.watch_id], Cancel(ANNE), T0)
+        self._saga = replace(self._saga, cancelled=self._saga.cancelled or "cancelled")
+        self._due = True
+
+    def resolve(self, step: Step, done: bool) -> None:
+        error = Error("RESOLVED_NOT_DONE", "looked")
+        self._change(step, steps.Succeed(None) if done else steps.Fail(error, certain=True))
+        self._wake()
+
+    def retry(self, step: Step, force: bool, allow_destructive: bool) -> str:
+        undo = step.compensates is not None
+        again = undo and step.status in (StepStatus.FAILED, StepStatus.TIMED_OUT)
+        if step.status is not StepStatus.IN_PROGRESS and not again:
+            raise Conflict
+        if self._leased and not force:
+            return "claim_active"
+        if step.call_began and not allow_destructive and (undo or not self._specs[step.id].idempotent):
+            raise Conflict
+        self._change(step, steps.Requeue())
+        if self._saga.status is SagaStatus.FAILED:
+            self._saga = resume_undoing(self._saga, T0)
+        self._wake()
+        return "scheduled" if again else "requeued"
+
+    def _wake(self) -> None:
+        self._settle()
+        self._due, self._leased = self._saga.status not in TERMINAL, False
+        self._lease += 1
+
+
+class InMemoryMachine(SagaMachine):
+    def open(self, specs: list[Spec]) -> InMemory:
+        return InMemory(specs)
+
+
+TestSagaMachine = InMemoryMachine.TestCase
+TestSagaMachine.settings = settings(max_examples=400, stateful_step_count=60, deadline=None)
