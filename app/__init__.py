@@ -8,6 +8,7 @@ from flask import Flask
 from app import problems
 from app.deps import Deps
 from app.every_answer import every_answer
+from app.routing import TraceIdPart
 
 MAX_BODY_BYTES = 1024 * 1024
 
@@ -29,6 +30,7 @@ def create_app(deps: Deps) -> Flask:
     # A slash more or less is another path: a redirect would lose a POST's body or its key.
     app.url_map.strict_slashes = True
     app.url_map.merge_slashes = False
+    app.url_map.converters["trace"] = TraceIdPart
     app.wsgi_app = every_answer(app.wsgi_app)  # type: ignore[assignment, method-assign]
     problems.install(app)
     api = build_api(app)

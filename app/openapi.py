@@ -67,7 +67,7 @@ def path_parameters(path: str) -> list[dict[str, Any]]:
     return [
         {"in": "path", "name": name, "required": True, "schema": {"type": "string", "pattern": pattern}}
         for name, pattern in _PATH_IDS.items()
-        if f"<{name}>" in path
+        if f"{name}>" in path
     ]
 
 

@@ -74,7 +74,7 @@ def list_sagas(query: dict[str, Any]) -> Response:
 @operation(
     sagas,
     "GET",
-    "/<trace_id>",
+    "/<trace:trace_id>",
     permission=Permission.SAGA_READ,
     answers={200: SagaWithStepsSchema},
     refuses=(404,),

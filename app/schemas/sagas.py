@@ -181,7 +181,7 @@ def _output() -> fields.Dict:
 
 
 def _error_details() -> fields.Raw:
-    wanted = {"description": "why, for the step's error_details", "type": ["object", "string", "null"]}
+    wanted = {"description": "why, for the step's error_details", "type": ["object", "string"]}
     return fields.Raw(allow_none=True, validate=_is_explained, metadata=wanted)
 
 

@@ -15,9 +15,11 @@ from typing import Any
 import httpx
 import schemathesis
 
-from app.schemas.fields import DEFINITION_ID, DELIVERY_ID, ENDPOINT_ID, KEY_ID, WATCH_ID
+from app.schemas.fields import DEFINITION_ID, DELIVERY_ID, ENDPOINT_ID, KEY_ID, SPAN_ID, TRACE_ID, WATCH_ID
 from domain.access import is_namespace
+from domain.saga import SagaStatus
 from domain.url import check_url
+from tests.sagas import Sagas, deploy, manifests, span
 
 GIVEN = json.loads(os.environ["FUZZ"])
 # Endpoints listen in a namespace where no pauses are, or each of hundreds would hear of each of hundreds.
@@ -66,12 +68,26 @@ def _definition() -> str:
     return _made(_admin, "/v1/manifests", manifest=manifest)["id"]
 
 
+def _saga() -> str:
+    """Held as long as nobody decides."""
+    _deployed()
+    started = _made(_agent, "/v1/sagas/start", name="held", version="1", namespace=NAMESPACE)
+    return started["trace_id"]
+
+
+@functools.cache
+def _deployed() -> None:
+    for document in manifests(NAMESPACE):
+        deploy(_admin, document)
+
+
 _REAL: dict[str, tuple[str, Callable[[], str]]] = {
     "watch_id": (WATCH_ID, _pending_pause),
     "endpoint_id": (ENDPOINT_ID, _endpoint),
     "delivery_id": (DELIVERY_ID, _delivery),
     "key_id": (KEY_ID, _key),
     "definition_id": (DEFINITION_ID, _definition),
+    "trace_id": (TRACE_ID, _saga),
 }
 
 
@@ -82,10 +98,20 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
             if isinstance(part, dict) and re.fullmatch(pattern, str(part.get(name))):
                 # What only reads can read the same thing again; what changes it needs one of its own.
                 part[name] = _to_read(case.operation.path, make) if case.method == "GET" else make()
+    if isinstance(case.path_parameters, dict):
+        _steer_span(case.path_parameters)
     if isinstance(case.query, dict):
         _steer_query(case.query)
     if isinstance(case.body, dict):
         _steer_body(case.body, case.operation.path)
+
+
+def _steer_span(parts: dict[str, Any]) -> None:
+    """To a step of that very saga, as soon as it is held."""
+    trace_id, span_id = str(parts.get("trace_id")), str(parts.get("step_span_id"))
+    if not re.fullmatch(TRACE_ID, trace_id) or not re.fullmatch(SPAN_ID, span_id):
+        return
+    parts["step_span_id"] = span(Sagas(_agent, _agent).when(trace_id, *SagaStatus), "two")
 
 
 @functools.cache
@@ -101,9 +127,12 @@ def _steer_query(query: dict[str, Any]) -> None:
 
 
 def _steer_body(body: dict[str, Any], path: str) -> None:
-    if path == "/api/pause":
+    if path in ("/api/pause", "/v1/sagas/start"):
         # Without it an admin's goes to `default`, where these keys may not go.
         body.setdefault("namespace", NAMESPACE)
+    if path == "/v1/sagas/start" and isinstance(body.get("name"), str) and next(_turn) % 3:
+        body |= {"name": "held", "version": "1"}
+        _deployed()
     _steer_namespace(body)
     names = body.get("namespaces")
     if isinstance(names, list) and names and all(isinstance(name, str) and is_namespace(name) for name in names):

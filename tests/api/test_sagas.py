@@ -194,11 +194,16 @@ class TestRead:
         assert stranger.get(f"/v1/sagas?trace_id={trace_id}").json()["items"] == []
         assert stranger.get(f"/v1/sagas/pending-review?trace_id={trace_id}").json()["items"] == []
 
-    @pytest.mark.parametrize("trace_id", ["x", "0" * 31, "0" * 33, "A" * 32, "start"])
+    @pytest.mark.parametrize("trace_id", ["x", "0" * 31, "0" * 33, "A" * 32, "starting"])
     def test_malformed_ids_are_of_nothing(self, trace_id: str, sagas: Sagas, team: Team) -> None:
         refused(team.operator.get(f"/v1/sagas/{trace_id}"), 404, "NOT_FOUND")
         refused(team.operator.post(f"/v1/sagas/{trace_id}/cancel"), 404, "NOT_FOUND")
         refused(team.operator.post(f"/v1/sagas/{trace_id}/steps/{'0' * 16}/approve"), 404, "NOT_FOUND")
+
+    def test_a_route_of_its_own_is_no_saga(self, team: Team) -> None:
+        answer = team.agent.get("/v1/sagas/start")
+        refused(answer, 405, "METHOD_NOT_ALLOWED")
+        assert "GET" not in answer.headers["Allow"]
 
     @pytest.mark.parametrize("spanned", ["x", "0" * 16, "A" * 16, "0" * 17])
     def test_malformed_spans_are_of_nothing(self, spanned: str, sagas: Sagas, team: Team) -> None:
