@@ -1,13 +1,14 @@
 """What an operator asks first: is the database there and migrated, are workers seen, what is waiting."""
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 
-from sqlalchemy import Select, func, select, text
+from sqlalchemy import ColumnElement, Connection, Select, func, select, text
 from sqlalchemy.exc import ProgrammingError
 
 from models.due import worker_heartbeats
 from models.pauses import pauses
+from models.sagas import sagas
 from models.webhooks import webhook_deliveries, webhook_endpoints
 from services.database import DatabaseAway
 from services.transaction import Store
@@ -27,13 +28,16 @@ class Readiness:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """`overdue_seconds`: how long the oldest due row has been waiting."""
+    """`overdue_seconds`: how long the oldest due row has been waiting. `due_sagas`: those that a worker is to go on with,
+    or is at."""
 
     pending_pauses: int
     pending_deliveries: int
     overdue_seconds: float
     exhausted_deliveries: int
     disabled_endpoints: int
+    due_sagas: int
+    sagas_needing_operator: int
     workers: int
 
 
@@ -56,16 +60,23 @@ def readiness(store: Store, revision: str) -> Readiness:
 def backlog(store: Store) -> Backlog:
     deliveries = webhook_deliveries.c
     pending = deliveries.status == "pending"
-    overdue = func.extract("epoch", func.clock_timestamp() - func.min(deliveries.due_at))
+    due, waiting = sagas.c.due_at.is_not(None), sagas.c.lease_token.is_(None)
     with store.reading() as conn:
         return Backlog(
             conn.execute(select(func.count()).where(pauses.c.status == "pending")).scalar_one(),
             conn.execute(select(func.count()).where(pending)).scalar_one(),
-            max(0.0, float(conn.execute(select(overdue).where(pending)).scalar_one() or 0)),
+            max(_overdue(conn, deliveries.due_at, pending), _overdue(conn, sagas.c.due_at, due, waiting)),
             conn.execute(select(func.count()).where(deliveries.status == "exhausted")).scalar_one(),
             conn.execute(select(func.count()).where(webhook_endpoints.c.disabled_reason.is_not(None))).scalar_one(),
+            conn.execute(select(func.count()).where(due)).scalar_one(),
+            conn.execute(select(func.count()).where(sagas.c.needs_operator)).scalar_one(),
             conn.execute(_workers()).scalar_one(),
         )
+
+
+def _overdue(conn: Connection, due_at: ColumnElement[datetime], *conditions: ColumnElement[bool]) -> float:
+    age = func.extract("epoch", func.clock_timestamp() - func.min(due_at))
+    return max(0.0, float(conn.execute(select(age).where(*conditions)).scalar_one() or 0))
 
 
 def _workers() -> Select[int]:

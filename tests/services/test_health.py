@@ -7,12 +7,15 @@ from uuid import uuid4
 import pytest
 
 from cli.stack import Stack
+from domain.outcome import Lost
 from services.database import open_engine
 from services.due import stamp_worker
 from services.health import Backlog, Readiness, backlog, readiness
 from services.pauses import decide_pause
+from services.saga_engine import advance, record
 from services.transaction import Store
 from tests.conftest import Recorded, execute
+from tests.services.saga_world import start, step
 from tests.services.world import (
     REVIEWER,
     an_endpoint,
@@ -104,7 +107,7 @@ def test_statements_have_limits(store: Store) -> None:
 
 def test_backlog(store: Store) -> None:
     """What waits, for how long, and what needs an operator."""
-    assert backlog(store) == Backlog(0, 0, 0.0, 0, 0, 0)
+    assert backlog(store) == Backlog(0, 0, 0.0, 0, 0, 0, 0, 0)
     an_endpoint(store, event_types=("pause.created",))
     post(store)
     decide_pause(store, REVIEWER, post(store), approve())
@@ -113,4 +116,19 @@ def test_backlog(store: Store) -> None:
     assert (found.pending_pauses, found.pending_deliveries, found.exhausted_deliveries) == (1, 2, 0)
     assert 60 <= found.overdue_seconds < 600
     finish(store, claim(store, deliveries(store)[0]), 410)
-    assert backlog(store) == Backlog(1, 0, 0.0, 2, 1, 0)
+    assert backlog(store) == Backlog(1, 0, 0.0, 2, 1, 0, 0, 0)
+
+
+def test_backlog_of_sagas(store: Store) -> None:
+    """One that waits for a worker, and one whose call's outcome nobody knows."""
+    start(store, step("a"))
+    change(store, "UPDATE sagas SET due_at = due_at - interval '1 min'")
+    found = backlog(store)
+    assert (found.due_sagas, found.sagas_needing_operator) == (1, 0)
+    assert 60 <= found.overdue_seconds < 600
+    call = advance(store, one(store, "SELECT id FROM sagas"))
+    assert call is not None
+    assert backlog(store).overdue_seconds == 0.0, "a worker is at it"
+    record(store, call, Lost("the connection broke", idempotent=False), 0.5)
+    found = backlog(store)
+    assert (found.due_sagas, found.sagas_needing_operator) == (0, 1)
