@@ -86,8 +86,12 @@ class Server:
         headers: Mapping[str, str] = MappingProxyType({}),
         held: float = 0,
     ) -> Answer:
-        """`query` may have None for what is not asked; `held`: seconds that the server may keep the answer back."""
-        asked = urlencode({name: value for name, value in query.items() if value is not None}, errors="replace")
+        """`query` may have None for what is not asked, and several values for one name.
+
+        `held`: seconds that the server may keep the answer back.
+        """
+        wanted = {name: value for name, value in query.items() if value is not None}
+        asked = urlencode(wanted, doseq=True, errors="replace")
         sent = {**headers, **({"Authorization": f"Bearer {self._keys[role]}"} if role in self._keys else {})}
         if body is not None:
             sent["Content-Type"] = "application/json"

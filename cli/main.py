@@ -15,7 +15,11 @@ COMMANDS = {
     "ping": "cli.ping",
     "pause": "cli.pause",
     "deploy": "cli.deploy",
+    "start": "cli.start",
     "list": "cli.lists",
+    "show": "cli.show",
+    "review": "cli.review",
+    "saga": "cli.saga",
     "keys": "cli.keys",
     "webhooks": "cli.webhooks",
 }

@@ -29,6 +29,16 @@ STYLES = {
     "timed_out": "red",
     "expired": "magenta",
     "cancelled": "dim",
+    # Of sagas and their steps.
+    "RUNNING": "cyan",
+    "IN_PROGRESS": "cyan",
+    "AWAITING_HUMAN": "yellow",
+    "COMPLETED": "green",
+    "FAILED": "red",
+    "TIMED_OUT": "red",
+    "COMPENSATING": "magenta",
+    "COMPENSATED": "magenta",
+    "SKIPPED": "dim",
 }
 # In a pipe nothing is cut: grep and awk see whole lines.
 PIPE_WIDTH = 10_000

@@ -4,10 +4,10 @@ from typing import Any
 
 import click
 
-from cli.client import Failure, Refused, part
+from cli.client import Failure, part
 from cli.output import console
 from cli.parameters import IDEMPOTENCY_KEY, JSON, NEVER, SPAN, SPAN_OR_NEVER
-from cli.pause_view import describe, list_view, one_line, outcome
+from cli.pause_view import describe, list_view, one_line, too_late
 from cli.pause_wait import wait_for
 from cli.session import Session, command, given, page_options
 from domain.access import Role
@@ -132,12 +132,6 @@ def cancel(session: Session, watch_id: str, **decision: Any) -> None:
 
 
 def _decide(session: Session, watch_id: str, verb: str, decision: dict[str, Any]) -> None:
-    try:
+    with too_late():
         answer = session.ask("POST", f"{PATH}/{part(watch_id)}/{verb}", body=given(**decision))
-    except Refused as refused:
-        if current := refused.problem.get("current"):
-            # Who decided, and when, is what a reviewer who came too late wants to know.
-            why = f"{outcome(current)} (that stands)"
-            raise Refused(refused.status, refused.body, refused.problem, why) from None
-        raise
     session.show(answer, one_line)

@@ -1,11 +1,14 @@
 """How a pause looks to the person who decides it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
+from cli.client import Refused
 from cli.output import clean, facts, page, pretty_json, short, status, table, tree, when
 
 INDENT = 2
@@ -23,10 +26,22 @@ def outcome(pause: dict[str, Any]) -> str:
     return _line(pause).plain
 
 
+@contextmanager
+def too_late() -> Iterator[None]:
+    """Who decided, and when, is what a reviewer who came too late wants to know."""
+    try:
+        yield
+    except Refused as refused:
+        if current := refused.problem.get("current"):
+            why = f"{outcome(current)} (that stands)"
+            raise Refused(refused.status, refused.body, refused.problem, why) from None
+        raise
+
+
 def _line(pause: dict[str, Any]) -> Text:
     line = Text(clean(pause["watchId"])).append(" ").append(status(pause["status"]))
     if pause["decision"] is None:
-        return line.append(f", {_deadline(pause)}")
+        return line.append(f", {deadline(pause)}")
     return line.append(_decided(pause["decision"]))
 
 
@@ -74,7 +89,7 @@ def _facts(pause: dict[str, Any]) -> list[tuple[str, Any]]:
         state.append(_decided(decision), style="default")
     return [
         ("status", state),
-        ("deadline", _deadline(pause) if decision is None else None),
+        ("deadline", deadline(pause) if decision is None else None),
         ("answer", None if decision is None or decision["response"] is None else pretty_json(decision["response"])),
         ("watch id", pause["watchId"]),
         ("created", f"{when(pause['createdAt'])}, by {pause['createdBy']}"),
@@ -89,7 +104,8 @@ def _facts(pause: dict[str, Any]) -> list[tuple[str, Any]]:
     ]
 
 
-def _deadline(pause: dict[str, Any]) -> str:
+def deadline(pause: dict[str, Any]) -> str:
+    """`is approved in 2 h`"""
     if pause["expiresAt"] is None:
         return "never expires"
     becomes = BECOMES.get(pause["onTimeout"], pause["onTimeout"])

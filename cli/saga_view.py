@@ -1,0 +1,185 @@
+"""How sagas and their steps look to people, and what they may want to do next."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from cli.output import clean, facts, page, pretty_json, short, status, table, two_lines, when
+from cli.pause_view import INDENT
+from domain.step import OUTCOME_UNKNOWN
+
+_BROKEN = ("FAILED", "TIMED_OUT")
+
+
+def next_command(screen: Console, *commands: str) -> None:
+    for command in commands:
+        screen.print(clean(f"sagahold {command}"), style="dim", soft_wrap=True)
+
+
+def started(screen: Console, document: dict[str, Any]) -> None:
+    said = "is started" if document["created"] else "was started before"
+    screen.print(f"{clean(document['trace_id'])} {said}", soft_wrap=True)
+    next_command(screen, f"list steps {document['trace_id']} --watch")
+
+
+def sagas(screen: Console, document: dict[str, Any]) -> None:
+    page(screen, document, saga_table(document["items"]), "no such sagas")
+
+
+def saga_table(items: Sequence[dict[str, Any]]) -> Table:
+    rows = [
+        (
+            f"{clean(item['trace_id'])}\n",
+            two_lines(status(item["status"]), _trouble(item)),
+            two_lines(
+                short(f"{item['name']} {item['version']}"), short(f"{item['namespace']}, {when(item['started_at'])}")
+            ),
+        )
+        for item in items
+    ]
+    return table(("TRACE ID", "STATUS", "SAGA, STARTED"), rows)
+
+
+def _trouble(item: dict[str, Any]) -> Text:
+    if item["needs_operator"]:
+        return Text("needs operator", style="bold red")
+    return short(item["error_details"]["code"] if item["error_details"] else "")
+
+
+def steps(screen: Console, document: dict[str, Any]) -> None:
+    page(screen, document, step_table(document["items"]), "no steps")
+
+
+def step_table(items: Sequence[dict[str, Any]]) -> Table:
+    names = {item["step_span_id"]: item["step_id"] for item in items}
+    rows = [
+        (clean(item["step_span_id"]), short(_what(item, names)), status(item["status"]), short(_note(item)))
+        for item in items
+    ]
+    return table(("SPAN ID", "STEP", "STATUS", "NOTE"), rows)
+
+
+def _what(item: dict[str, Any], names: dict[str, str]) -> str:
+    undone = item["compensates_span_id"]
+    return item["step_id"] if undone is None else f"undo {names.get(undone, item['step_id'])}"
+
+
+def _note(item: dict[str, Any]) -> str:
+    if item["error_details"] is not None:
+        return str(item["error_details"]["code"])
+    if item["status"] == "AWAITING_HUMAN":
+        return f"waits since {when(item['started_at'])}"
+    attempts = f", attempt {item['attempt']}" if item["attempt"] > 1 else ""
+    return f"{when(item['started_at'], nothing='')}{attempts}"
+
+
+def watched(saga: dict[str, Any], items: Sequence[dict[str, Any]]) -> RenderableType:
+    """The same with how the saga stands, and what it waits for."""
+    title = Text(clean(f"{saga['name']} {saga['version']} ")).append(status(saga["status"]))
+    waits = [f"sagahold {command}" for command in next_steps(saga, items) if "--watch" not in command]
+    return Group(title, step_table(items), *(Text(clean(line), style="dim") for line in waits))
+
+
+def errors(screen: Console, document: dict[str, Any]) -> None:
+    """What went wrong, in full."""
+    broken = [item for item in document["items"] if item["error_details"] is not None]
+    if not broken:
+        screen.print("no step has an error")
+    for item in broken:
+        undo = "undo of " if item["compensates_span_id"] else ""
+        title = Text(f"{clean(item['step_span_id'])} {undo}{clean(item['step_id'])} ").append(status(item["status"]))
+        screen.print(title, soft_wrap=True)
+        screen.print(Padding.indent(_error(item["error_details"]), INDENT))
+
+
+def _error(error: dict[str, Any]) -> Text:
+    said = Text(clean(f"{error['code']}: {error['message']}", lines=True))
+    return said.append("\n").append(pretty_json(error["details"])) if "details" in error else said
+
+
+def saga(screen: Console, document: dict[str, Any]) -> None:
+    screen.print(Text(clean(f"{document['name']} {document['version']}"), style="bold"))
+    screen.print()
+    state = status(document["status"])
+    if document["needs_operator"]:
+        state.append(", needs an operator", style="bold red")
+    facts(
+        screen,
+        [
+            ("status", state),
+            ("error", None if document["error_details"] is None else _error(document["error_details"])),
+            ("cancelled", document["cancel_reason"]),
+            ("trace id", document["trace_id"]),
+            ("namespace", document["namespace"]),
+            ("started", when(document["started_at"])),
+            ("ended", None if document["ended_at"] is None else when(document["ended_at"])),
+            ("started with", document["start_idempotency_key"]),
+        ],
+    )
+    screen.print()
+    screen.print(step_table(document["steps"]))
+    _block(screen, "Input", document["context"]["input"])
+    if commands := [*next_steps(document, document["steps"])]:
+        screen.print()
+        next_command(screen, *commands)
+
+
+def next_steps(saga: dict[str, Any], steps: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """What somebody has to do, or can."""
+    trace_id = saga["trace_id"]
+    if saga["status"] == "AWAITING_HUMAN":
+        yield f"review show {trace_id}"
+    for step in steps:
+        which = f"{trace_id} {step['step_span_id']}"
+        undo = step["compensates_span_id"] is not None
+        error = step["error_details"] or {}
+        if saga["needs_operator"] and step["status"] == "IN_PROGRESS" and error.get("code") == OUTCOME_UNKNOWN:
+            yield f"saga resolve {which} --outcome done|not_done --evidence 'how you know'"
+            yield f"saga {'retry-compensation' if undo else 'retry-step'} {which} --allow-destructive"
+        elif saga["status"] == "FAILED" and undo and step["status"] in _BROKEN:
+            yield f"saga retry-compensation {which}"
+    if saga["status"] in ("PENDING", "RUNNING", "COMPENSATING") and not saga["needs_operator"]:
+        yield f"list steps {trace_id} --watch"
+
+
+def step(screen: Console, document: dict[str, Any]) -> None:
+    screen.print(Text(clean(document["step_name"]), style="bold"))
+    screen.print()
+    facts(
+        screen,
+        [
+            ("status", status(document["status"])),
+            ("error", None if document["error_details"] is None else _error(document["error_details"])),
+            ("step id", document["step_id"]),
+            ("kind", document["step_kind"]),
+            ("undoes", document["compensates_span_id"]),
+            ("span id", document["step_span_id"]),
+            ("trace id", document["saga_trace_id"]),
+            ("namespace", document["namespace"]),
+            ("worker", f"{document['worker']} {document['worker_version']}"),
+            ("started", when(document["started_at"], nothing="not yet")),
+            ("ended", None if document["end_time"] is None else when(document["end_time"])),
+            ("attempts", str(document["attempt"])),
+            ("re-runs", str(document["retries"]) if document["retries"] else None),
+            ("guidance", document["guidance"]),
+            ("evidence", document["evidence"]),
+            ("watch id", document["watch_id"]),
+        ],
+    )
+    if document["resolved_arguments"] is not None:
+        _block(screen, "Arguments", document["resolved_arguments"])
+    if document["output_payload"] is not None:
+        _block(screen, "Output", document["output_payload"])
+    if document["status"] == "AWAITING_HUMAN":
+        screen.print()
+        next_command(screen, f"review show {document['saga_trace_id']} {document['step_span_id']}")
+
+
+def _block(screen: Console, title: str, value: Any) -> None:
+    screen.print()
+    screen.print(title, style="bold")
+    screen.print(Padding.indent(pretty_json(value), INDENT))
