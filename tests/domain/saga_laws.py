@@ -161,7 +161,8 @@ class SagaMachine(RuleBasedStateMachine):
             self.took(self.engine.record(call, Lost("lost before", False)))
             return
         carried_out, outcome = HOWS[how]
-        self.requested(step, bears)
+        if how != "not sent":
+            self.requested(step, bears)
         if carried_out:
             self.ledger.acted.add(step.span_id)
         if how not in CERTAIN:
