@@ -13,7 +13,7 @@ from sqlalchemy import select
 from domain import step as steps
 from domain.outcome import CALLS_AGAIN, Done, Failed, Lost, NotSent, Outcome, TimedOut, postponement
 from domain.saga import TERMINAL, change_step, settle
-from domain.step import Step
+from domain.step import Step, StepStatus
 from models.sagas import sagas
 from services import due
 from services.due import SAGA
@@ -70,6 +70,8 @@ class _Turn:
     def record(self, call: Call, outcome: Outcome, uniform: float) -> Call | None:
         step = self.saga.find(call.span_id)
         assert step is not None, "steps are never deleted"
+        if step.status is not StepStatus.IN_PROGRESS:
+            return self._recorded_before()
         match outcome:
             case Done(data):
                 self._change(step, steps.Succeed(data))
@@ -90,6 +92,13 @@ class _Turn:
                     return None
                 self._change(step, steps.LoseTrack(message))
         return self.go_on()
+
+    def _recorded_before(self) -> Call:
+        """By a commit whose answer was lost. The lease has been ours since: nobody has made the call that it was left
+        for."""
+        current = self.saga.current
+        assert current is not None, "the lease is given back where no call is next"
+        return self.plan.call(self.saga, current, self.lease, again=False)
 
     def go_on(self) -> Call | None:
         """As far as needs no waiting."""
