@@ -1,6 +1,5 @@
 """Workers that die or freeze in the middle of tool calls: each effect once, or a person is asked."""
 
-import itertools
 import os
 import signal
 from collections.abc import Iterator
