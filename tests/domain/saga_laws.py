@@ -330,11 +330,14 @@ class SagaMachine(RuleBasedStateMachine):
         assert all(undo.status is StepStatus.COMPLETED for undo in saga.undos)
 
     @invariant()
-    def completed_is_true(self) -> None:
+    def a_step_tells_the_truth(self) -> None:
+        """Done is done; and what failed with nothing in doubt did nothing."""
         saga = self.engine.saga()
-        if saga.status is SagaStatus.COMPLETED:
-            for step in saga.steps:
-                assert (step.status is StepStatus.COMPLETED) == (step.span_id in self.ledger.acted)
+        for step in (*saga.steps, *saga.undos):
+            if step.status is StepStatus.COMPLETED:
+                assert step.span_id in self.ledger.acted
+            elif step.status in (StepStatus.FAILED, StepStatus.SKIPPED) and not step.call_began:
+                assert step.span_id not in self.ledger.acted, "said to have done nothing, and has"
 
     @invariant()
     def it_goes_on_or_a_person_is_told(self) -> None:
@@ -367,7 +370,7 @@ class SagaMachine(RuleBasedStateMachine):
                 break
         assert not self.engine.is_due(), "it never comes to rest"
         self.compensated_is_true()
-        self.completed_is_true()
+        self.a_step_tells_the_truth()
         self.it_goes_on_or_a_person_is_told()
 
     # --- short cuts
