@@ -77,7 +77,7 @@ def cancel(session: Session, trace_id: str, **body: Any) -> None:
     """Give a saga up, and undo what was done."""
 
     def cancelled(screen: Console, document: dict[str, Any]) -> None:
-        screen.print(f"{clean(document['trace_id'])} is given up; what was done is undone", soft_wrap=True)
+        screen.print(f"{clean(document['trace_id'])} is given up; what was done will be undone", soft_wrap=True)
         view.next_command(screen, f"list steps {trace_id} --watch")
 
     session.show(session.ask("POST", f"/v1/sagas/{part(trace_id)}/cancel", body=given(**body)), cancelled)

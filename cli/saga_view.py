@@ -72,7 +72,7 @@ def _note(item: dict[str, Any]) -> str:
     if item["error_details"] is not None:
         return str(item["error_details"]["code"])
     if item["status"] == "AWAITING_HUMAN":
-        return f"waits since {when(item['started_at'])}"
+        return f"held {when(item['started_at'])}"
     attempts = f", attempt {item['attempt']}" if item["attempt"] > 1 else ""
     return f"{when(item['started_at'], nothing='')}{attempts}"
 
@@ -138,8 +138,10 @@ def next_steps(saga: dict[str, Any], steps: Sequence[dict[str, Any]]) -> Iterato
         undo = step["compensates_span_id"] is not None
         error = step["error_details"] or {}
         if saga["needs_operator"] and step["status"] == "IN_PROGRESS" and error.get("code") == OUTCOME_UNKNOWN:
-            yield f"saga resolve {which} --outcome done|not_done --evidence 'how you know'"
-            yield f"saga {'retry-compensation' if undo else 'retry-step'} {which} --allow-destructive"
+            again = "retry-compensation" if undo else "retry-step"
+            yield f"saga resolve {which} --outcome done --evidence 'how you know'"
+            yield f"saga resolve {which} --outcome not_done --evidence 'how you know'"
+            yield f"saga {again} {which} --allow-destructive  # only where a second call does no harm"
         elif saga["status"] == "FAILED" and undo and step["status"] in _BROKEN:
             yield f"saga retry-compensation {which}"
     if saga["status"] in ("PENDING", "RUNNING", "COMPENSATING") and not saga["needs_operator"]:
@@ -147,7 +149,8 @@ def next_steps(saga: dict[str, Any], steps: Sequence[dict[str, Any]]) -> Iterato
 
 
 def step(screen: Console, document: dict[str, Any]) -> None:
-    screen.print(Text(clean(document["step_name"]), style="bold"))
+    undo = "Undo of " if document["compensates_span_id"] else ""
+    screen.print(Text(clean(f"{undo}{document['step_name']}"), style="bold"))
     screen.print()
     facts(
         screen,

@@ -36,6 +36,8 @@ from services.transaction import Hint, Store, Tx
 log = logging.getLogger(__name__)
 
 _BROKEN = (StepStatus.FAILED, StepStatus.TIMED_OUT)
+# A worker is at it, and nothing was done.
+CLAIM_ACTIVE = "claim_active"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +126,7 @@ def _retry_compensation(tx: Tx, stored: Stored, step: Step, wish: Retry) -> str:
 def _requeue(tx: Tx, stored: Stored, step: Step, wish: Retry) -> str:
     lease = select(sagas.c.id).where(sagas.c.id == stored.saga.trace_id, sagas.c.leased_until > tx.now)
     if tx.conn.execute(lease).first() is not None and not wish.force:
-        return "claim_active"
+        return CLAIM_ACTIVE
     _refuse_a_second_time(tx, stored, step, wish)
     _go_on(tx, stored, change_step(stored.saga, step, steps.Requeue(), tx.now))
     return "requeued"
@@ -150,7 +152,9 @@ def _once(store: Store, by: Principal, which: StepRef, wish: Retry, verb: str, a
             stored, step = _locked(tx, by, which)
             recall(tx, stored.saga.namespace, once)
             answer = {"status": act(tx, stored, step, wish), "idempotency_key": f"{verb}-{which.span}-{step.attempt}"}
-            remember(tx, stored.saga.namespace, once, answer)
+            if answer["status"] != CLAIM_ACTIVE:
+                # Of that nothing came: the same wish may be said again until it is carried out.
+                remember(tx, stored.saga.namespace, once, answer)
     except Repeated as repeated:
         return repeated.answer
     except IdempotencyKeyReused:
