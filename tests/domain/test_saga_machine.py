@@ -219,4 +219,4 @@ class InMemoryMachine(SagaMachine):
 
 
 TestSagaMachine = InMemoryMachine.TestCase
-TestSagaMachine.settings = settings(max_examples=400, stateful_step_count=60, deadline=None)
+TestSagaMachine.settings = settings(max_examples=500, stateful_step_count=50, deadline=None)

@@ -100,7 +100,7 @@ class PostgresMachine(SagaMachine):
 
 class TestSagaMachine(PostgresMachine.TestCase):  # type: ignore[name-defined,misc]
     settings = settings(
-        max_examples=40, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck), database=None
+        max_examples=15, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck), database=None
     )
 
     @pytest.fixture(autouse=True)
