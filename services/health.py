@@ -28,8 +28,8 @@ class Readiness:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """`overdue_seconds`: how long the oldest due row has been waiting. `due_sagas`: a worker is to go on with them, or is
-    at it."""
+    """`overdue_seconds`: how long the oldest due row has been waiting. `due_sagas`: those a worker is to go on with, or
+    is at."""
 
     pending_pauses: int
     pending_deliveries: int

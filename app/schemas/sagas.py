@@ -45,8 +45,10 @@ class StartSchema(Schema):
     name = _name(required=True)
     version = _name(required=True)
     input = fields.Dict(load_default=dict, validate=small, metadata={"description": "what the saga sees as `input`"})
-    idempotency_key = text(
-        1, 128, allow_none=True, metadata={"description": "the namespace starts one saga with it, for good"}
+    idempotency_key = fields.String(
+        allow_none=True,
+        validate=matches("^[\\x20-\\x7e]{1,128}$", "1 to 128 printable ASCII characters"),
+        metadata={"description": "the namespace starts one saga with it, for good"},
     )
     trace_id = _trace_id(allow_none=True, metadata={"description": "your own; default: a new one"})
 
