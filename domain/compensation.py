@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 
-from domain.step import Step, StepStatus
+from domain.step import TOOL_OUTPUT_ERROR, Step, StepStatus
 
 
 def to_undo(steps: Sequence[Step], undoable: Collection[str]) -> tuple[Step, ...]:
@@ -22,14 +22,18 @@ def _may_have_acted(step: Step) -> bool:
 def undo_facts(undo_span: str, forward_span: str, forward: Step, key: str) -> dict[str, object]:
     """What an undo's bindings see as `_compensation`.
 
-    blind_cleanup: nobody knows whether the step did anything. dirty_failure: it failed, and may have done something.
+    dirty_failure: the step failed, and may have done something. blind_cleanup: and nobody knows whether it did.
     """
     known = forward.output is not None
     return {
-        "blind_cleanup": forward.call_began,
+        "blind_cleanup": forward.call_began and not _acted_for_sure(forward),
         "dirty_failure": forward.call_began,
         "has_forward_output": known,
         "idempotency_key": key,
         "undo_span_id": undo_span,
         "forward_span_id": forward_span,
     }
+
+
+def _acted_for_sure(step: Step) -> bool:
+    return step.error is not None and step.error.code == TOOL_OUTPUT_ERROR

@@ -96,6 +96,8 @@ class Step:
 
 
 OUTCOME_UNKNOWN = "OUTCOME_UNKNOWN"
+# The tool has done its work, and its answer is of no use.
+TOOL_OUTPUT_ERROR = "TOOL_OUTPUT_ERROR"
 
 
 @dataclass(frozen=True, slots=True)

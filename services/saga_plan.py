@@ -63,7 +63,7 @@ class Plan:
         if step.compensates is not None:
             return self._begin_undo(saga, step)
         if step.status is StepStatus.AWAITING_HUMAN:
-            return self._decided(step)
+            return self._decided(saga, step)
         return self._schedule(saga, step)
 
     def call(self, saga: Saga, step: Step, lease: due.Lease, *, again: bool) -> Call:
@@ -145,17 +145,23 @@ class Plan:
         store_pause(self._store, self._tx, pause)
         return pause.id
 
-    def _decided(self, step: Step) -> steps.Command | None:
+    def _decided(self, saga: Saga, step: Step) -> steps.Command | None:
         assert step.watch_id is not None, "the table says so"
         pause = find_pause(self._tx, step.watch_id)
         if pause.decision is None:
             return None
-        if pause.status is Status.APPROVED:
-            approved = pause.arguments or {}
-            if json_value.digest(approved) != pause.arguments_digest:
-                return steps.Fail(_CHANGED)
-            return steps.Begin(approved, pause.arguments_digest)
-        return steps.Fail(_not_approved(pause))
+        if pause.status is not Status.APPROVED:
+            return steps.Fail(_not_approved(pause))
+        approved = pause.arguments or {}
+        digest = json_value.digest(approved)
+        if digest != pause.arguments_digest:
+            return steps.Fail(_CHANGED)
+        if digest != step.arguments_digest:
+            # A reviewer may change what is called, not what may be called.
+            refused = self._refused(self._declared[step.id], self._seen(saga, step), approved)
+            if refused is not None:
+                return steps.Fail(refused)
+        return steps.Begin(approved, digest)
 
     def _begin_undo(self, saga: Saga, step: Step) -> steps.Command:
         forward = saga.undone_by(step)

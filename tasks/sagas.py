@@ -9,7 +9,7 @@ from adapters import mcp
 from adapters.logs import trace_id as logged_trace
 from domain.definition import ToolSource
 from domain.outcome import Done, Failed, Lost, NotSent, Outcome, TimedOut
-from domain.step import Error
+from domain.step import TOOL_OUTPUT_ERROR, Error
 from services.database import DatabaseAway
 from services.due import LEASE
 from services.saga_engine import advance, record
@@ -60,62 +60,19 @@ def _record(call: Call, outcome: Outcome) -> Call | None:
 
 def _make(call: Call) -> Outcome:
     until = time.monotonic() + call.timeout
+    idempotent = False
     try:
         source, info = _find(call, until)
-    except mcp.ToolNotFound as error:
-        return _not_made(call, Failed(Error("TOOL_NOT_FOUND", str(error))))
-    except mcp.NotConfigured as error:
-        return _not_made(call, Failed(Error("WORKER_CONFIG_LOAD_FAILED", str(error))))
+        idempotent = bool(info.idempotent) if call.idempotent is None else call.idempotent
+        if call.again and not idempotent:
+            return Lost(f"{_ENDED}, and the tool is not idempotent", False)
+        return Done(_call(call, source, until).data)
     except mcp.NotSent as error:
-        return NotSent(Error("MCP_UNAVAILABLE", str(error)))
-    idempotent = bool(info.idempotent) if call.idempotent is None else call.idempotent
-    if call.again and not idempotent:
-        return Lost("the worker ended before the tool's answer was recorded, and the tool is not idempotent", False)
-    return _call(call, source, idempotent, until)
-
-
-def _not_made(call: Call, outcome: Failed) -> Outcome:
-    """Of an earlier call that may have been carried out, this says nothing."""
-    if not call.again:
-        return outcome
-    return Lost("the worker ended before the tool's answer was recorded, and the tool cannot be asked again", False)
-
-
-def _find(call: Call, until: float) -> tuple[ToolSource, mcp.ToolInfo]:
-    """The first source that has the tool. Raises `mcp.NotSent`."""
-    away: mcp.NotSent | None = None
-    for source in call.sources:
-        try:
-            tools = tool_client().tools(source, max(0.1, until - time.monotonic()))
-        except mcp.NotSent as error:
-            away = error
-            continue
-        for info in tools:
-            if info.name == call.tool:
-                return source, info
-    if away is not None:
-        raise away
-    raise mcp.ToolNotFound(f"none of {', '.join(source.name for source in call.sources)} has a tool {call.tool!r}")
-
-
-def _call(call: Call, source: ToolSource, idempotent: bool, until: float) -> Outcome:
-    try:
-        result = tool_client().call(
-            source,
-            call.tool,
-            call.arguments,
-            meta={"traceparent": f"00-{call.lease.id.hex}-{call.span_id:016x}-01"},
-            idempotency_key=call.idempotency_key,
-            timeout=max(0.1, until - time.monotonic()),
-        )
-    except mcp.ToolNotFound as error:
-        return _not_made(call, Failed(Error("TOOL_NOT_FOUND", str(error))))
-    except mcp.NotSent as error:
-        return NotSent(Error("MCP_UNAVAILABLE", str(error)))
+        return _not_sent(call, error)
     except mcp.ToolFailed as error:
         return Failed(Error("TOOL_INVOKE_FAILED", str(error)))
     except mcp.BadOutput as error:
-        return Failed(Error("TOOL_OUTPUT_ERROR", str(error)), acted=True)
+        return Failed(Error(TOOL_OUTPUT_ERROR, str(error)), acted=True)
     except mcp.TimedOut as error:
         return TimedOut(Error("STEP_TIMED_OUT", str(error)))
     except mcp.Unknown as error:
@@ -123,4 +80,37 @@ def _call(call: Call, source: ToolSource, idempotent: bool, until: float) -> Out
     except Exception as error:
         log.exception("a tool call broke off", extra={"idempotency_key": call.idempotency_key})
         return Lost(f"internal error, see the worker's log: {type(error).__name__}", idempotent)
-    return Done(result.data)
+
+
+_ENDED = "the worker ended before the tool's answer was recorded"
+
+
+def _not_sent(call: Call, error: mcp.NotSent) -> Outcome:
+    if not isinstance(error, mcp.ToolNotFound | mcp.NotConfigured):
+        return NotSent(Error("MCP_UNAVAILABLE", str(error)))
+    if call.again:
+        # Of an earlier call that may have been carried out, this says nothing.
+        return Lost(f"{_ENDED}, and the tool cannot be asked again: {error}", False)
+    missing = isinstance(error, mcp.ToolNotFound)
+    return Failed(Error("TOOL_NOT_FOUND" if missing else "WORKER_CONFIG_LOAD_FAILED", str(error)))
+
+
+def _find(call: Call, until: float) -> tuple[ToolSource, mcp.ToolInfo]:
+    """The first source that has the tool. Raises `mcp.NotSent`, also when a source before that one is away: another's
+    tool of the same name is not what was approved."""
+    for source in call.sources:
+        for info in tool_client().tools(source, max(0.1, until - time.monotonic())):
+            if info.name == call.tool:
+                return source, info
+    raise mcp.ToolNotFound(f"none of {', '.join(source.name for source in call.sources)} has a tool {call.tool!r}")
+
+
+def _call(call: Call, source: ToolSource, until: float) -> mcp.CallResult:
+    return tool_client().call(
+        source,
+        call.tool,
+        call.arguments,
+        meta={"traceparent": f"00-{call.lease.id.hex}-{call.span_id:016x}-01"},
+        idempotency_key=call.idempotency_key,
+        timeout=max(0.1, until - time.monotonic()),
+    )

@@ -59,6 +59,9 @@ def upgrade() -> None:
     op.create_index("ix_sagas_created_at", "sagas", ["created_at", "id"], unique=False)
     op.create_index("ix_sagas_namespace_created_at", "sagas", ["namespace", "created_at", "id"], unique=False)
     op.create_index(
+        "ix_sagas_ended_at", "sagas", ["ended_at"], unique=False, postgresql_where=sa.text("ended_at IS NOT NULL")
+    )
+    op.create_index(
         "ix_sagas_needs_operator", "sagas", ["id"], unique=False, postgresql_where=sa.text("needs_operator")
     )
     op.create_index(

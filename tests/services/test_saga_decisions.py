@@ -107,6 +107,20 @@ def test_approved_with_other_arguments(store: Store, held: UUID) -> None:
     assert done.arguments_digest == json_value.digest({"n": 2, "note": "less"})
 
 
+def test_approved_with_arguments_that_the_policy_does_not_allow(store: Store) -> None:
+    """A reviewer may change what is called, not what may be called."""
+    limit = {"name": "limit", "cel": "arguments.n <= 10"}
+    trace_id = start(store, step("a", hitl=True, policy=limit), n=1)
+    used = tools()
+    work(store, trace_id, used)
+    approve_held(store, trace_id, arguments={"n": 11})
+    work(store, trace_id, used)
+    assert used.calls == []
+    error = step_of(store, trace_id, "a").error
+    assert error is not None
+    assert error.code == "POLICY_COMMIT_DENIED"
+
+
 def test_the_step_door_changes_no_arguments(store: Store, held: UUID) -> None:
     """A commit step has no output to override before it ran."""
     with pytest.raises(Invalid):

@@ -128,8 +128,8 @@ def test_a_clean_failure_undoes_the_others(store: Store) -> None:
     assert saga_of(store, trace_id).error == REFUSED.error
 
 
-@pytest.mark.parametrize(("outcome", "status"), [(TOO_LONG, "TIMED_OUT"), (ACTED, "FAILED")])
-def test_what_may_have_acted_is_undone_too(store: Store, outcome: Outcome, status: str) -> None:
+@pytest.mark.parametrize(("outcome", "blind"), [(TOO_LONG, True), (ACTED, False)])
+def test_what_may_have_acted_is_undone_too(store: Store, outcome: Outcome, blind: bool) -> None:
     """And its failure is told, although its undo begins at once."""
     an_endpoint(store, event_types=EVENTS)
     trace_id = start(store, step("a", undo=True), step("b", undo=True))
@@ -139,7 +139,8 @@ def test_what_may_have_acted_is_undone_too(store: Store, outcome: Outcome, statu
     undo = record(store, second, outcome, 0.5)
     assert undo is not None
     assert undo.tool == "undo_b"
-    assert undo.arguments["facts"]["blind_cleanup"] is True
+    facts = undo.arguments["facts"]
+    assert (facts["dirty_failure"], facts["blind_cleanup"]) == (True, blind)
     assert undo.arguments["done"] is None
     assert told(store) == ["step.failed"]
     used = tools()
