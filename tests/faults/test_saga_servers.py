@@ -58,7 +58,7 @@ class Crowd:
 
     def _decide(self) -> None:
         with ThreadPoolExecutor(CLIENTS) as people:
-            until("all are decided", lambda: self._decide_some(people) == SAGAS, 150)
+            until("all are decided", lambda: self._decide_some(people) == SAGAS, 100)
 
     def _decide_some(self, people: ThreadPoolExecutor) -> int:
         new = [(trace, span) for trace, span in self._scene.for_review() if trace not in self._decided]
