@@ -7,11 +7,12 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, RowMapping, Select, Uuid, any_, bindparam, select, update
+from sqlalchemy import Connection, RowMapping, Select, SmallInteger, Uuid, any_, bindparam, select, update
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from domain.saga import Saga
-from models.records import as_records, insert_records, update_records
+from domain.step import Step
+from models.records import as_records, insert_records
 from models.sagas import saga_of, saga_steps, saga_values, sagas, step_values
 from services.outbox import Notice, announcing, tell
 from services.transaction import Tx
@@ -92,21 +93,28 @@ class When:
 
 
 def save(tx: Tx, before: Saga, after: Saga, when: When, notices: Sequence[Notice] = ()) -> None:
-    """One statement, also with who is to be told; but for undos that are new, and for deliveries."""
+    """One statement for the saga and the one step that usually changes with it, also with who is to be told."""
     known = {step.span_id: step for step in (*before.steps, *before.undos)}
-    changed: list[dict[str, Any]] = []
-    new: list[dict[str, Any]] = []
-    for step in (*after.steps, *after.undos):
-        if step != known.get(step.span_id):
-            (changed if step.span_id in known else new).append(step_values(after.trace_id, step))
+    all_steps = (*after.steps, *after.undos)
+    changed = [step for step in all_steps if step.span_id in known and step != known[step.span_id]]
     values = {f"new_{name}": value for name, value in {**saga_values(after), **asdict(when)}.items()}
-    values |= {"trace_id": after.trace_id, "records": as_records(changed)}
+    values["trace_id"] = after.trace_id
+    save_, save_and_tell = (_SAVE, _SAVE_AND_TELL) if not changed else (_SAVE_STEP, _SAVE_STEP_AND_TELL)
+    if changed:
+        values |= _step_parameters(after.trace_id, changed[0])
     if notices:
-        tell(tx, notices, _SAVE_AND_TELL, values)
+        tell(tx, notices, save_and_tell, values)
     else:
-        tx.conn.execute(_SAVE, values)
-    if new:
+        tx.conn.execute(save_, values)
+    for step in changed[1:]:
+        tx.conn.execute(_UPDATE_STEP, _step_parameters(after.trace_id, step))
+    if new := [step_values(after.trace_id, step) for step in all_steps if step.span_id not in known]:
         tx.conn.execute(_INSERT_STEPS, {"records": as_records(new)})
+
+
+def _step_parameters(trace_id: UUID, step: Step) -> dict[str, Any]:
+    values = step_values(trace_id, step)
+    return {"step_of": trace_id, "step_place": step.order} | {f"step_{name}": values[name] for name in _OF_A_STEP}
 
 
 # Built once: building a statement takes longer than running it.
@@ -129,10 +137,25 @@ _CHANGING = (
     "lease_token",
     "leased_until",
 )
+# What becomes of a step; the rest of its row is what it is.
+_OF_A_STEP = tuple(
+    column.name
+    for column in saga_steps.columns
+    if column.name not in ("saga_id", "place", "span_id", "compensates", "step_id")
+)
+# Parameters one by one: joined with records, PostgreSQL plans for a hundred steps, and may read the whole table.
+_UPDATE_STEP = (
+    update(saga_steps)
+    .where(
+        saga_steps.c.saga_id == bindparam("step_of", type_=Uuid),
+        saga_steps.c.place == bindparam("step_place", type_=SmallInteger),
+    )
+    .values({name: bindparam(f"step_{name}", type_=saga_steps.c[name].type) for name in _OF_A_STEP})
+)
 _SAVE = (
     update(sagas)
     .where(sagas.c.id == bindparam("trace_id", type_=Uuid))
     .values({name: bindparam(f"new_{name}", type_=sagas.c[name].type) for name in _CHANGING})
-    .add_cte(update_records(saga_steps).cte("steps"))
 )
-_SAVE_AND_TELL = announcing(_SAVE)
+_SAVE_STEP = _SAVE.add_cte(_UPDATE_STEP.cte("step"))
+_SAVE_AND_TELL, _SAVE_STEP_AND_TELL = announcing(_SAVE), announcing(_SAVE_STEP)
