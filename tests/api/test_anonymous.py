@@ -10,13 +10,9 @@ import pytest
 from flask.testing import FlaskClient
 
 import settings
-from adapters.wake import Waker
-from app import create_app
-from app.deps import Deps
 from app.key_cache import KeyCache
-from services.pauses import create_pauses
-from services.together import Together
 from services.transaction import Store
+from tests.api.alone import app_alone
 
 # What a pause without a body is answered, once the caller is let in. Nothing is asked of a database until then.
 LET_IN = 415
@@ -24,11 +20,7 @@ REFUSED = 401
 
 
 def client_of(role: str | None, store: Store = cast(Any, None)) -> FlaskClient:  # noqa: B008
-    waker = Waker(cast(Any, None), lambda ids: [])
-    keys = KeyCache(lambda hash_: None)
-    return create_app(
-        Deps(store, Together(lambda wishes: create_pauses(store, wishes)), waker, keys, role, 60, 1, "", lambda: True)
-    ).test_client()
+    return app_alone(store, KeyCache(lambda hash_: None), role).test_client()
 
 
 def ask(role: str | None, host: str = "localhost:8000", peer: str = "127.0.0.1", **headers: str) -> int:

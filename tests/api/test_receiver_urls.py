@@ -4,18 +4,14 @@ The app runs here without a server in front: the shared stack allows loopback, a
 """
 
 from dataclasses import replace
-from typing import Any, cast
 
 import pytest
 from flask.testing import FlaskClient
 
-from app import create_app
-from app.deps import Deps
 from app.key_cache import KeyCache
 from domain.access import Principal, Role
-from services.pauses import create_pauses
-from services.together import Together
 from services.transaction import Store
+from tests.api.alone import app_alone
 
 BAD = [
     "http://127.0.0.1/",
@@ -59,20 +55,7 @@ def client(store: Store) -> FlaskClient:
     admin = Principal("key_x", "test", Role.ADMIN, ("*",))
     strict = replace(store, egress_allow=())
     keys = KeyCache(lambda hash_: admin)
-    app = create_app(
-        Deps(
-            strict,
-            Together(lambda wishes: create_pauses(strict, wishes)),
-            cast(Any, None),
-            keys,
-            None,
-            60,
-            1,
-            "",
-            lambda: True,
-        )
-    )
-    client = app.test_client()
+    client = app_alone(strict, keys).test_client()
     client.environ_base["HTTP_AUTHORIZATION"] = "Bearer hitl_" + "x" * 43
     return client
 

@@ -1,0 +1,30 @@
+"""The application without a server in front and without a stack behind."""
+
+from typing import Any, cast
+
+from flask import Flask
+
+from adapters.wake import Waker
+from app import create_app
+from app.deps import Deps
+from app.key_cache import KeyCache
+from services.pauses import create_pauses
+from services.together import Together
+from services.transaction import Store
+
+
+def app_alone(store: Store, keys: KeyCache, anonymous_role: str | None = None) -> Flask:
+    return create_app(
+        Deps(
+            store=store,
+            creations=Together(lambda wishes: create_pauses(store, wishes)),
+            waker=Waker(cast(Any, None), lambda ids: []),
+            keys=keys,
+            anonymous_role=anonymous_role,
+            pause_expires_in=60,
+            max_waiters=1,
+            revision="",
+            artifact_files=cast(Any, None),
+            broker_answers=lambda: True,
+        )
+    )
