@@ -55,7 +55,7 @@ class WrongState(Conflict):
 
     code = "WRONG_STATE"
 
-    def __init__(self, what: str, status: str, detail: str) -> None:
+    def __init__(self, what: str = "WRONG", status: str = "STATE", detail: str | None = None) -> None:
         super().__init__(detail)
         self.code = f"{what}_{status}"  # type: ignore[misc]
 

@@ -48,8 +48,10 @@ def _passes(error: DBAPIError | psycopg2.Error) -> bool:
     cause = getattr(error, "orig", error)
     if state := getattr(cause, "pgcode", None):
         return str(state).startswith(_PASSING_STATES)
-    # Errors without a state come from the driver: it could not connect, or the connection broke.
-    return isinstance(cause, psycopg2.OperationalError | psycopg2.InterfaceError)
+    # Errors without a state come from the driver: it could not connect, or the connection broke. Of one that breaks in
+    # a COMMIT it says no more than DatabaseError, of which all that have a state are kinds.
+    broke = isinstance(cause, psycopg2.OperationalError | psycopg2.InterfaceError)
+    return broke or type(cause) is psycopg2.DatabaseError
 
 
 def open_engine(url: str, pool_size: int, name: str) -> Engine:

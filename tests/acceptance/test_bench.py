@@ -8,6 +8,9 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 RATES = ("floor: empty Flask route", "floor: raw INSERT+COMMIT", "create a pause", "decide a pause")
 PARKED = ("list, 1 client", "create, 1 client", "decide, 1 client")
+SAGA_LATENCIES = ("saga: start → held", "saga: decision → next tool call", "saga: decision → completed")
+SAGA_RATES = ("saga: one held step", "saga: three steps, one held")
+TARGETS = 12
 PROCESSES = ("floor: empty Flask app", "postgres", "redis", "web", "worker", "beat")
 
 
@@ -18,7 +21,7 @@ def test_a_quick_run_yields_every_figure_and_every_target(tmp_path: Path) -> Non
     assert done.returncode == 0, done.stderr
     (written,) = tmp_path.glob("*.jsonl")
     lines = [json.loads(line) for line in written.read_text().splitlines()]
-    figures = {(line["figure"]["name"], *line["figure"]["at"].values()): line["figure"] for line in lines[1:-8]}
+    figures = {(line["figure"]["name"], *line["figure"]["at"].values()): line["figure"] for line in lines[1:-TARGETS]}
 
     assert lines[0]["run"]["fsync"] == "on"
     expected = {(name, clients) for name in RATES for clients in (1, 8, 16, 32)}
@@ -27,13 +30,16 @@ def test_a_quick_run_yields_every_figure_and_every_target(tmp_path: Path) -> Non
     expected |= {("decision → waiting agent", "unloaded"), ("decision → webhook received", "unloaded")}
     expected |= {("webhook deliveries", "one worker process"), ("bytes per parked pause",)}
     expected |= {("50 agents waiting", "create meanwhile, 1 client"), ("50 agents waiting", "memory (PSS) of web")}
-    assert expected <= figures.keys()
+    expected |= {(name, "unloaded") for name in SAGA_LATENCIES} | {("saga: bytes per held one",)}
+    at = ("1 worker process", "2 worker processes", "1 worker process, 50 held")
+    rates = {(name, where) for name in SAGA_RATES for where in at}
+    assert expected | rates <= figures.keys()
     for key in expected:
         assert figures[key]["value"] > 0, key
     compared = [key for key in expected if "memory (PSS)" not in key and "50 agents waiting" not in key]
     for key in compared:
         assert figures[key]["vs_insert"] > 0, key
-    assert [line["target"]["name"] for line in lines[-8:]] == [
+    assert [line["target"]["name"] for line in lines[-TARGETS:]] == [
         "create, 16 clients, vs the empty route",
         "create, 16 clients, vs raw INSERT+COMMIT",
         "decision → waiting agent, unloaded p50",
@@ -42,4 +48,8 @@ def test_a_quick_run_yields_every_figure_and_every_target(tmp_path: Path) -> Non
         "decide p50, 2,000 parked vs none",
         "bytes per parked pause",
         "agents waiting on one web process",
+        "decision → saga's next tool call, unloaded p50",
+        "decision → saga's next tool call, unloaded p99",
+        "sagas of three steps, one held, 16 in flight",
+        "bytes per held saga",
     ]

@@ -1,10 +1,11 @@
 """Transactions on the real database: all or nothing, and a connection goes back to the pool as it came."""
 
+import psycopg2
 import pytest
 from sqlalchemy import select, text
 
 from models.due import worker_heartbeats
-from services.database import DatabaseAway
+from services.database import DatabaseAway, telling_absence
 from services.due import stamp_worker
 from services.transaction import Hint, Store
 from tests.conftest import Recorded
@@ -72,3 +73,11 @@ def test_the_time_is_the_transactions_own(store: Store) -> None:
     with store.transaction() as first, store.transaction() as second:
         assert first.now < second.now
         assert second.now.utcoffset() is not None
+
+
+def test_a_connection_that_breaks_in_a_commit_is_an_absence() -> None:
+    """The driver then says no more than DatabaseError, without a state."""
+    with pytest.raises(DatabaseAway), telling_absence():
+        raise psycopg2.DatabaseError("server closed the connection unexpectedly")
+    with pytest.raises(psycopg2.ProgrammingError), telling_absence():
+        raise psycopg2.ProgrammingError("no results to fetch")
