@@ -1,7 +1,6 @@
 """A pause as Server-Sent Events: `pause.created`, then its outcome. The ids count from 1, so a client that comes back
 with `Last-Event-ID` gets what it has not seen."""
 
-import json
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -15,6 +14,7 @@ from app.problems import EdgeError
 from domain.access import Permission
 from domain.document import event_document
 from domain.errors import Forbidden
+from domain.json_value import encode
 from domain.pause import Event, Pause, Status, created
 from services.pauses import get_pause
 
@@ -66,5 +66,5 @@ def _events(pause: Pause) -> Iterator[Event]:
 
 
 def _format(number: int, event: Event) -> str:
-    data = json.dumps(event_document(event, deps().store.public_url), ensure_ascii=False, separators=(",", ":"))
+    data = encode(event_document(event, deps().store.public_url))
     return f"id: {number}\nevent: {event.type}\ndata: {data}\n\n"

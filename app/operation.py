@@ -137,10 +137,6 @@ def once() -> Once | None:
     return Once(key, hashlib.sha256(said.encode("utf-8", "replace")).digest())
 
 
-# One for all: `json.dumps` makes a new one each time.
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
-
-
 class _Answer(Response):
     def get_wsgi_headers(self, environ: "WSGIEnvironment") -> Headers:
         """As they are: a Location is a whole URL of ours already, which werkzeug would take apart to look."""
@@ -148,7 +144,7 @@ class _Answer(Response):
 
 
 def answer(document: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    return _Answer(_encode(document), status, headers, content_type="application/json")
+    return _Answer(json_value.encode(document), status, headers, content_type="application/json")
 
 
 def accepted(document: Any, replayed: bool = False) -> Response:

@@ -10,9 +10,7 @@ from rich.text import Text
 
 from cli.output import clean, facts, page, pretty_json, short, status, table, two_lines, when
 from cli.pause_view import INDENT
-from domain.step import OUTCOME_UNKNOWN
-
-_BROKEN = ("FAILED", "TIMED_OUT")
+from domain.step import BROKEN, OUTCOME_UNKNOWN
 
 
 def next_command(screen: Console, *commands: str) -> None:
@@ -142,7 +140,7 @@ def next_steps(saga: dict[str, Any], steps: Sequence[dict[str, Any]]) -> Iterato
             yield f"saga resolve {which} --outcome done --evidence 'how you know'"
             yield f"saga resolve {which} --outcome not_done --evidence 'how you know'"
             yield f"saga {again} {which} --allow-destructive  # only where a second call does no harm"
-        elif saga["status"] == "FAILED" and undo and step["status"] in _BROKEN:
+        elif saga["status"] == "FAILED" and undo and step["status"] in BROKEN:
             yield f"saga retry-compensation {which}"
     if saga["status"] in ("PENDING", "RUNNING", "COMPENSATING") and not saga["needs_operator"]:
         yield f"list steps {trace_id} --watch"

@@ -31,11 +31,6 @@ def resolve(bindings: Mapping[str, Binding], context: Mapping[str, Any]) -> dict
     }
 
 
-def at(path: str, context: Mapping[str, Any]) -> Any:
-    """What one path gives, as `resolve` does."""
-    return _at(path, context)
-
-
 def path_fault(path: str) -> str | None:
     """Why this path cannot be used, or None."""
     if len(path) > MAX_LENGTH:

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Sequence
 
-from domain.step import TOOL_OUTPUT_ERROR, Step, StepStatus
+from domain.step import BROKEN, TOOL_OUTPUT_ERROR, Step, StepStatus
 
 
 def to_undo(steps: Sequence[Step], undoable: Collection[str]) -> tuple[Step, ...]:
@@ -16,7 +16,7 @@ def to_undo(steps: Sequence[Step], undoable: Collection[str]) -> tuple[Step, ...
 def _may_have_acted(step: Step) -> bool:
     if step.status is StepStatus.COMPLETED:
         return True
-    return step.status in (StepStatus.FAILED, StepStatus.TIMED_OUT) and step.call_began
+    return step.status in BROKEN and step.call_began
 
 
 def undo_facts(undo_span: str, forward_span: str, forward: Step, key: str) -> dict[str, object]:
@@ -24,11 +24,10 @@ def undo_facts(undo_span: str, forward_span: str, forward: Step, key: str) -> di
 
     dirty_failure: the step failed, and may have done something. blind_cleanup: and nobody knows whether it did.
     """
-    known = forward.output is not None
     return {
         "blind_cleanup": forward.call_began and not _acted_for_sure(forward),
         "dirty_failure": forward.call_began,
-        "has_forward_output": known,
+        "has_forward_output": forward.output is not None,
         "idempotency_key": key,
         "undo_span_id": undo_span,
         "forward_span_id": forward_span,

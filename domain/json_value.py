@@ -20,8 +20,8 @@ MAX_BYTES = 256 * 1024
 MAX_PATH = 200
 # The integers that a double, and so every JSON reader, keeps exactly (RFC 7493, I-JSON).
 MAX_INTEGER = 2**53 - 1
-# One for all: `json.dumps` makes a new one each time.
-_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+# Compact. One for all: `json.dumps` makes a new one each time.
+encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 
 def faults(value: object, path: str) -> Iterator[Fault]:
@@ -81,7 +81,7 @@ def _printable(path: str) -> str:
 
 def size(value: object) -> int:
     """Bytes of the value as compact JSON in UTF-8."""
-    return len(_encode(value).encode("utf-8", "replace"))
+    return len(encode(value).encode("utf-8", "replace"))
 
 
 def digest(value: Any) -> bytes:

@@ -11,7 +11,7 @@ from uuid import UUID
 from domain import step as steps
 from domain.compensation import to_undo
 from domain.errors import WrongState
-from domain.step import Error, Step, StepStatus
+from domain.step import BROKEN, Error, Step, StepStatus
 
 
 class SagaStatus(StrEnum):
@@ -48,7 +48,6 @@ TRANSITIONS: Mapping[SagaStatus, frozenset[SagaStatus]] = MappingProxyType(
 TERMINAL = frozenset({_S.COMPLETED, _S.COMPENSATED, _S.FAILED})
 FORWARD = frozenset({_S.PENDING, _S.RUNNING, _S.AWAITING_HUMAN})
 _PASSED = frozenset({StepStatus.COMPLETED, StepStatus.SKIPPED})
-_BROKEN = frozenset({StepStatus.FAILED, StepStatus.TIMED_OUT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +80,16 @@ class Saga:
         current = self.current
         return self.status not in TERMINAL and current is not None and current.outcome_unknown
 
+    @property
+    def all_steps(self) -> tuple[Step, ...]:
+        """In the order of their rows: the steps, then the undos."""
+        return (*self.steps, *self.undos)
+
     def undone_by(self, undo: Step) -> Step:
         return next(step for step in self.steps if step.span_id == undo.compensates)
 
     def find(self, span_id: int) -> Step | None:
-        return next((step for step in (*self.steps, *self.undos) if step.span_id == span_id), None)
+        return next((step for step in self.all_steps if step.span_id == span_id), None)
 
 
 def context(saga: Saga) -> dict[str, Any]:
@@ -141,7 +145,7 @@ def _settle_forward(saga: Saga, undoable: Collection[str], new_span_id: Callable
         return _give_up(saga, None, undoable, new_span_id, now)
     if current is None:
         return _to(saga, SagaStatus.COMPLETED, now)
-    if current.status in _BROKEN:
+    if current.status in BROKEN:
         return _give_up(saga, current, undoable, new_span_id, now)
     held = current.status is StepStatus.AWAITING_HUMAN
     if saga.status is SagaStatus.PENDING and all(step.status is StepStatus.PENDING for step in saga.steps):
@@ -180,12 +184,12 @@ def _give_up(
 
 
 def _settle_undoing(saga: Saga, now: datetime) -> Saga:
-    if any(undo.status in _BROKEN for undo in saga.undos):
+    if any(undo.status in BROKEN for undo in saga.undos):
         return _to(saga, SagaStatus.FAILED, now)
     if any(undo.status is not StepStatus.COMPLETED for undo in saga.undos):
         return saga
     # A call whose outcome nobody knows, and that has no undo, was perhaps carried out: that is not "compensated".
-    known = not any(step.call_began and step.status in _BROKEN for step in saga.steps)
+    known = not any(step.call_began and step.status in BROKEN for step in saga.steps)
     return _to(saga, SagaStatus.COMPENSATED if known else SagaStatus.FAILED, now)
 
 

@@ -16,6 +16,12 @@ def span_text(span_id: int) -> str:
     return f"{span_id:016x}"
 
 
+def idempotency_key(saga: Saga, step: Step) -> str:
+    """What every call for this step carries, however often it is made; an undo has its own."""
+    kind = "fwd" if step.compensates is None else "comp"
+    return f"{kind}-{saga.trace_id.hex}-{span_text(step.span_id)}"
+
+
 def saga_document(row: Mapping[Any, Any]) -> dict[str, Any]:
     """`row`: a saga's, with the name and version of its definition."""
     return {
@@ -34,7 +40,7 @@ def saga_document(row: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def step_document(saga: Saga, definition: SagaDefinition, step: Step) -> dict[str, Any]:
-    declared = next(found for found in definition.steps if found.id == step.id)
+    declared = definition.step(step.id)
     worker, version = _worker(declared, step)
     return {
         "step_span_id": span_text(step.span_id),

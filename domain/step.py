@@ -226,6 +226,8 @@ TRANSITIONS: Mapping[tuple[StepStatus, type], StepStatus] = MappingProxyType(
         (_S.TIMED_OUT, Requeue): _S.PENDING,
     }
 )
+# It did not do what it should; an undo that came to this stops the undoing.
+BROKEN = frozenset({_S.FAILED, _S.TIMED_OUT})
 ENDED = frozenset({_S.COMPLETED, _S.FAILED, _S.TIMED_OUT, _S.SKIPPED, _S.COMPENSATED})
 
 

@@ -11,10 +11,11 @@ from sqlalchemy import CheckConstraint, Column, DateTime, Table, Text, Uuid
 from models.tables import metadata
 
 
-def due_columns() -> tuple[Column[Any], ...]:
+def due_columns(*, may_rest: bool = False) -> tuple[Column[Any], ...]:
+    """`may_rest`: both times are NULL while there is nothing to do."""
     return (
-        Column("due_at", DateTime(timezone=True), nullable=False),
-        Column("hint_at", DateTime(timezone=True), nullable=False),
+        Column("due_at", DateTime(timezone=True), nullable=may_rest),
+        Column("hint_at", DateTime(timezone=True), nullable=may_rest),
         Column("lease_token", Uuid),
         Column("leased_until", DateTime(timezone=True)),
     )

@@ -25,6 +25,7 @@ from sqlalchemy.dialects.postgresql import JSON
 
 from domain.saga import Saga, SagaStatus
 from domain.step import Error, Step, StepStatus
+from models.due import due_columns, due_constraints
 from models.tables import metadata
 
 # `due_at` is NULL while there is nothing to do: held for review, waiting for an operator, or ended.
@@ -44,10 +45,8 @@ sagas = Table(
     Column("error", JSON(none_as_null=True)),
     Column("cancelled", Text),
     Column("needs_operator", Boolean, nullable=False),
-    Column("due_at", DateTime(timezone=True)),
-    Column("hint_at", DateTime(timezone=True)),
-    Column("lease_token", Uuid),
-    Column("leased_until", DateTime(timezone=True)),
+    *due_columns(may_rest=True),
+    *due_constraints(),
     CheckConstraint(
         "status IN ('PENDING', 'RUNNING', 'AWAITING_HUMAN', 'COMPENSATING', 'COMPLETED', 'COMPENSATED', 'FAILED')",
         name="status",
@@ -55,7 +54,6 @@ sagas = Table(
     CheckConstraint("(status IN ('COMPLETED', 'COMPENSATED', 'FAILED')) = (ended_at IS NOT NULL)", name="ended"),
     CheckConstraint("ended_at IS NULL OR due_at IS NULL", name="nothing_due_after_the_end"),
     CheckConstraint("(due_at IS NULL) = (hint_at IS NULL)", name="hint"),
-    CheckConstraint("(lease_token IS NULL) = (leased_until IS NULL)", name="lease"),
     # Lists are newest first, also within a namespace. Ids tell nothing of time: they may be the callers' own.
     Index("ix_sagas_created_at", "created_at", "id"),
     Index("ix_sagas_namespace_created_at", "namespace", "created_at", "id"),

@@ -1,14 +1,14 @@
 """The connection pool, and the limits that keep one slow statement from holding up the rest."""
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 
 import psycopg2
 from sqlalchemy import Engine, create_engine
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from domain.json_value import encode
 
 # A statement, a wait for a lock, or a transaction left open beyond these is a fault, not patience. Milliseconds.
 STATEMENT_TIMEOUT_MS = 10_000
@@ -67,7 +67,7 @@ def open_engine(url: str, pool_size: int, name: str) -> Engine:
         pool_timeout=POOL_TIMEOUT_SECONDS,
         # The last used connection first: the others stay idle and can be closed by the server's own means.
         pool_use_lifo=True,
-        json_serializer=partial(json.dumps, ensure_ascii=False, separators=(",", ":")),
+        json_serializer=encode,
         connect_args={
             "connect_timeout": CONNECT_TIMEOUT_SECONDS,
             "application_name": f"sagahold {name}",

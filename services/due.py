@@ -6,9 +6,9 @@ is lost, late, doubled or out of order changes nothing, and a killed worker's ro
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cache
-from typing import Any
+from typing import Any, TypedDict
 from uuid import UUID, uuid4
 
 from sqlalchemy import ColumnElement, RowMapping, Table, and_, bindparam, func, or_, select, update
@@ -84,6 +84,18 @@ def _claiming(kind: str, conditions: tuple[ColumnElement[bool], ...]) -> Returni
     return claimed.values(lease_token=token, leased_until=until, hint_at=until).returning(*table.c)
 
 
+class DueNow(TypedDict):
+    """The columns of a row that shall be worked on at once."""
+
+    due_at: datetime
+    hint_at: datetime
+
+
+def due_now(tx: Tx) -> DueNow:
+    """The first hint goes out with the commit."""
+    return {"due_at": tx.now, "hint_at": tx.now + HINT_GRACE}
+
+
 def renew(store: Store, leases: Iterable[Lease]) -> None:
     """The heartbeat: one UPDATE a kind for everything that this process works on."""
     by_kind: dict[str, list[UUID]] = {}
@@ -151,7 +163,7 @@ def make_due(tx: Tx, watch_id: UUID) -> None:
     """
     held = select(saga_steps.c.saga_id).where(saga_steps.c.watch_id == watch_id)
     due = update(sagas).where(sagas.c.id == held.scalar_subquery(), sagas.c.ended_at.is_(None))
-    woken = due.values(due_at=tx.now, hint_at=tx.now + HINT_GRACE).returning(sagas.c.id)
+    woken = due.values(**due_now(tx)).returning(sagas.c.id)
     tx.hints.extend(Hint(DECISION, id_) for id_ in tx.conn.execute(woken).scalars())
 
 

@@ -1,6 +1,5 @@
 """Use cases of webhook endpoints: made, changed, rotated, tested, removed by an admin."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
@@ -13,6 +12,7 @@ from domain.access import ALL_NAMESPACES, DEFAULT_NAMESPACE, Principal
 from domain.document import instant, instant_or_none
 from domain.draft import url_faults
 from domain.errors import EndpointDisabled, Fault, Forbidden, Invalid, NotFound
+from domain.json_value import encode
 from domain.webhook import DeliveryStatus, header_faults
 from models.webhooks import webhook_deliveries, webhook_endpoints
 from services.idempotency import Once, Repeated, recall, remember
@@ -101,7 +101,7 @@ def test_endpoint(store: Store, by: Principal, endpoint_id: str) -> dict[str, An
         if not row["enabled"]:
             raise EndpointDisabled
         event = {"type": "webhook.test", "timestamp": instant(tx.now), "data": {"endpoint_id": endpoint_id}}
-        message = Message(_home(row["namespaces"]), "webhook.test", json.dumps(event, separators=(",", ":")), None)
+        message = Message(_home(row["namespaces"]), "webhook.test", encode(event), None)
         (delivery_id,) = send(tx, message, [target_of(row)])
         return {"delivery_id": ids.text(ids.DELIVERY, delivery_id)}
 

@@ -1,6 +1,5 @@
 """Tells the world of an event, inside the transaction that made it: wake-ups, and webhook deliveries as due rows."""
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -15,10 +14,11 @@ from sqlalchemy.types import Text
 
 from domain.access import ALL_NAMESPACES
 from domain.document import event_document
+from domain.json_value import encode
 from domain.pause import Event
 from domain.webhook import CALLBACK_TYPES, DeliveryStatus, subscribes
 from models.webhooks import webhook_deliveries, webhook_endpoints, webhook_messages
-from services.due import HINT_GRACE, WEBHOOK
+from services.due import WEBHOOK, due_now
 from services.transaction import Hint, Store, Tx
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
@@ -72,22 +72,17 @@ class Notice:
     callback_url: str | None = None
 
 
-def _told() -> Select[Any]:
-    """Endpoints that an admin switched off are left out. The others are locked against an admin's change until the
-    commit: a delivery to an endpoint that was deleted or disabled in between could not be stored, or would wait for
-    nothing."""
-    columns = webhook_endpoints.c
-    return (
-        select(columns.id, columns.url, columns.event_types, columns.namespaces, columns.enabled)
-        .where(
-            columns.namespaces.overlap(bindparam("told_namespaces", type_=ARRAY(Text))),
-            columns.enabled | columns.disabled_reason.is_not(None),
-        )
-        .with_for_update(key_share=True, read=True)
+_columns = webhook_endpoints.c
+# Endpoints that an admin switched off are left out. The others are locked against an admin's change until the commit: a
+# delivery to an endpoint that was deleted or disabled in between could not be stored, or would wait for nothing.
+_TOLD = (
+    select(_columns.id, _columns.url, _columns.event_types, _columns.namespaces, _columns.enabled)
+    .where(
+        _columns.namespaces.overlap(bindparam("told_namespaces", type_=ARRAY(Text))),
+        _columns.enabled | _columns.disabled_reason.is_not(None),
     )
-
-
-_TOLD = _told()
+    .with_for_update(key_share=True, read=True)
+)
 
 
 def announcing(change: Insert | Update) -> Select[Any]:
@@ -114,7 +109,7 @@ def tell(tx: Tx, notices: Sequence[Notice], change: Select[Any] = _TOLD, values:
         if notice.callback_url is not None:
             targets.append(Target(notice.callback_url, None))
         if targets:
-            body = json.dumps(notice.document(), ensure_ascii=False, separators=(",", ":"))
+            body = encode(notice.document())
             send(tx, Message(notice.namespace, notice.type, body, notice.pause_id), targets)
 
 
@@ -163,6 +158,5 @@ def _delivery_row(tx: Tx, message: Message, message_id: UUID, target: Target) ->
         "last_error": "the endpoint is disabled" if target.disabled else None,
         "created_at": tx.now,
         "completed_at": tx.now if target.disabled else None,
-        "due_at": tx.now,
-        "hint_at": tx.now + HINT_GRACE,
+        **due_now(tx),
     }

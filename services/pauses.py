@@ -170,8 +170,9 @@ def resolved_among(store: Store, waiting: Sequence[UUID]) -> list[UUID]:
 def _apply(store: Store, tx: Tx, pause: Pause, command: Command) -> Pause:
     changed, events = decide(pause, command, tx.now)
     for event in events:
-        columns = {name: value for name, value in values(changed).items() if name in _CHANGED_BY_DECISION}
-        announce(store, tx, [event], _RESOLVE, _prefixed(columns) | {"pause_id": pause.id})
+        # A parameter may not have the name of the column that it is for.
+        columns = {f"new_{name}": value for name, value in values(changed).items() if name in _CHANGED_BY_DECISION}
+        announce(store, tx, [event], _RESOLVE, columns | {"pause_id": pause.id})
         if pause.kind == STEP:
             make_due(tx, pause.id)
     return changed
@@ -193,12 +194,11 @@ _CHANGED_BY_DECISION = frozenset(
 
 
 # Built once: building a statement takes longer than running it.
-_NEW = {column.name: bindparam(f"new_{column.name}", type_=column.type) for column in pauses.columns}
 _INSERT = announcing(insert_records(pauses))
 _RESOLVE = announcing(
     update(pauses)
     .where(pauses.c.id == bindparam("pause_id"), pauses.c.status == Status.PENDING.value)
-    .values({name: _NEW[name] for name in _CHANGED_BY_DECISION})
+    .values({name: bindparam(f"new_{name}", type_=pauses.c[name].type) for name in _CHANGED_BY_DECISION})
 )
 
 
@@ -209,11 +209,6 @@ _ONE = select(pauses).where(
     or_(bindparam("only_by", type_=Text).is_(None), pauses.c.created_by == bindparam("only_by", type_=Text)),
 )
 _ONE_LOCKED = _ONE.with_for_update()
-
-
-def _prefixed(columns: dict[str, Any]) -> dict[str, Any]:
-    """As the statements call them: a parameter may not have the name of the column that it is for."""
-    return {f"new_{name}": value for name, value in columns.items()}
 
 
 def _visible(by: Principal, watch_id: str) -> dict[str, Any]:

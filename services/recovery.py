@@ -22,20 +22,19 @@ from domain import step as steps
 from domain.access import Principal
 from domain.errors import Conflict, IdempotencyKeyReused, WrongState
 from domain.saga import Saga, SagaStatus, change_step, resume_undoing, settle
-from domain.step import Error, Step, StepStatus
+from domain.step import BROKEN, Error, Step, StepStatus
 from models.sagas import sagas
 from services.definitions import load_saga
-from services.due import HINT_GRACE, SAGA
+from services.due import SAGA, due_now
 from services.idempotency import Once, Repeated, recall, remember
 from services.saga_decisions import StepRef
 from services.saga_notices import notices
 from services.saga_reads import step_of_saga, visible_saga
-from services.saga_rows import Stored, When, lock, new_span_id, save
+from services.saga_rows import Stored, When, new_span_id, save
 from services.transaction import Hint, Store, Tx
 
 log = logging.getLogger(__name__)
 
-_BROKEN = (StepStatus.FAILED, StepStatus.TIMED_OUT)
 # A worker is at it, and nothing was done.
 CLAIM_ACTIVE = "claim_active"
 
@@ -91,7 +90,7 @@ def resolve(store: Store, by: Principal, which: StepRef, *, done: bool, output: 
         command = steps.Succeed(output) if done else steps.Fail(Error("RESOLVED_NOT_DONE", said), certain=True)
         _go_on(tx, stored, change_step(stored.saga, settled, command, tx.now))
     log.warning("an operator settled an outcome", extra={"by": by.id, "saga": which.trace_id.hex, "done": done})
-    return {"status": "resolved", "idempotency_key": f"resolve-{step.span_id:016x}"}
+    return {"status": "resolved", "idempotency_key": f"resolve-{which.span}"}
 
 
 def _retry_step(tx: Tx, stored: Stored, step: Step, wish: Retry) -> str:
@@ -113,7 +112,7 @@ def _retry_compensation(tx: Tx, stored: Stored, step: Step, wish: Retry) -> str:
         raise WrongState("SAGA", saga.status, f"the saga is {saga.status}: nothing is being undone")
     if step.status is StepStatus.IN_PROGRESS:
         return _requeue(tx, stored, step, wish)
-    if step.status not in _BROKEN:
+    if step.status not in BROKEN:
         raise WrongState("STEP", step.status, f"the undo of {step.id!r} is {step.status}: only a failed one is retried")
     _refuse_a_second_time(tx, stored, step, wish)
     saga = change_step(saga, step, steps.Requeue(), tx.now)
@@ -164,9 +163,7 @@ def _once(store: Store, by: Principal, which: StepRef, wish: Retry, verb: str, a
 
 
 def _locked(tx: Tx, by: Principal, which: StepRef) -> tuple[Stored, Step]:
-    visible_saga(tx.conn, by, which.trace_id, which.namespace)
-    stored = lock(tx, which.trace_id)
-    assert stored is not None, "it was just read, and sagas that have not ended are not deleted"
+    stored = visible_saga(tx.conn, by, which.trace_id, which.namespace, lock=True)
     return stored, step_of_saga(stored, which.span)
 
 
@@ -176,6 +173,6 @@ def _go_on(tx: Tx, stored: Stored, saga: Saga) -> None:
     settled = settle(saga, definition.undoable, new_span_id, tx.now)
     ended = settled.ended_at is not None
     told = notices(stored.saga, settled, definition, tx.now)
-    save(tx, stored.saga, settled, When() if ended else When(tx.now, tx.now + HINT_GRACE), told)
+    save(tx, stored.saga, settled, When() if ended else When(**due_now(tx)), told)
     if not ended:
         tx.hints.append(Hint(SAGA, saga.trace_id))

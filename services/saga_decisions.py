@@ -12,9 +12,10 @@ from domain.document import pause_document
 from domain.errors import AlreadyResolved, Conflict, Fault, Invalid, WrongState
 from domain.pause import Approve, Cancel, Reject, honours
 from domain.saga import change_step
+from domain.saga_document import span_text
 from domain.step import Step, StepStatus
 from services.definitions import load_saga
-from services.due import HINT_GRACE
+from services.due import due_now
 from services.pauses import actor, decide_in, decided
 from services.saga_reads import step_of_saga, visible_saga
 from services.saga_rows import Stored, When, lock, save
@@ -103,11 +104,11 @@ def _rerun(store: Store, tx: Tx, stored: Stored, step: Step, guidance: str | Non
     if declared.hitl_max_retries is not None and step.retries >= declared.hitl_max_retries:
         raise RetriesUsedUp
     rerun = steps.Rerun(guidance or declared.hitl_retry_guidance, token)
-    save(tx, stored.saga, change_step(stored.saga, step, rerun, tx.now), When(tx.now, tx.now + HINT_GRACE))
+    save(tx, stored.saga, change_step(stored.saga, step, rerun, tx.now), When(**due_now(tx)))
 
 
 def _rerun_key(step: Step, number: int) -> str:
-    return f"retry-{step.span_id:016x}-{number}"
+    return f"retry-{span_text(step.span_id)}-{number}"
 
 
 def _not_held(step: Step) -> WrongState:

@@ -51,19 +51,16 @@ def record(store: Store, call: Call, outcome: Outcome, uniform: float) -> Call |
 
 def sweep_sagas(store: Store) -> int:
     """Hint again at sagas that were missed, and at those whose worker died; returns how many."""
-    missed = select(sagas.c.id)
     with store.transaction() as tx:
-        found = tx.conn.execute(
-            missed.where(due.overlooked(tx, sagas)).order_by(sagas.c.hint_at).limit(due.SWEEP_LIMIT)
-        )
-        return len(due.hint_again(tx, SAGA, found.scalars().all()))
+        missed = select(sagas.c.id).where(due.overlooked(tx, sagas)).order_by(sagas.c.hint_at).limit(due.SWEEP_LIMIT)
+        return len(due.hint_again(tx, SAGA, tx.conn.execute(missed).scalars().all()))
 
 
 class _Turn:
     """One transaction's work on one saga."""
 
     def __init__(self, store: Store, tx: Tx, lease: due.Lease, stored: Stored) -> None:
-        self.store, self.tx, self.lease, self.stored = store, tx, lease, stored
+        self.tx, self.lease, self.stored = tx, lease, stored
         self.saga = stored.saga
         self.plan = Plan(store, tx, stored)
 
@@ -103,7 +100,7 @@ class _Turn:
     def go_on(self) -> Call | None:
         """As far as needs no waiting."""
         while True:
-            self.saga = settle(self.saga, self.plan.undoable, new_span_id, self.tx.now)
+            self._settle()
             current = self.saga.current
             if self.saga.status in TERMINAL or current is None or current.outcome_unknown:
                 self._park(due_at=None)
@@ -115,7 +112,7 @@ class _Turn:
             self._change(current, command)
             if isinstance(command, steps.Hold):
                 # Nobody can have decided on it before the commit.
-                self.saga = settle(self.saga, self.plan.undoable, new_span_id, self.tx.now)
+                self._settle()
                 self._park(due_at=None)
                 return None
             if isinstance(command, steps.Begin | steps.Repeat):
@@ -124,9 +121,12 @@ class _Turn:
     def _change(self, step: Step, command: steps.Command) -> None:
         self.saga = change_step(self.saga, step, command, self.tx.now)
 
+    def _settle(self) -> None:
+        self.saga = settle(self.saga, self.plan.definition.undoable, new_span_id, self.tx.now)
+
     def _leave_for_a_call(self, before: Step, *, again: bool) -> Call:
         # A saga that has begun is RUNNING, also while its first call is under way.
-        self.saga = settle(self.saga, self.plan.undoable, new_span_id, self.tx.now)
+        self._settle()
         step = self.saga.find(before.span_id)
         assert step is not None
         until = self.tx.now + due.LEASE

@@ -7,7 +7,7 @@ from functools import partial
 from domain.definition import SagaDefinition
 from domain.saga import Saga, SagaStatus
 from domain.saga_document import saga_event, step_document
-from domain.step import Step, StepStatus
+from domain.step import BROKEN, Step, StepStatus
 from services.outbox import Notice
 
 _TOLD = {
@@ -16,7 +16,6 @@ _TOLD = {
     SagaStatus.FAILED: "saga.failed",
     SagaStatus.COMPENSATED: "saga.compensated",
 }
-_BROKEN = (StepStatus.FAILED, StepStatus.TIMED_OUT)
 _UNDOING = (StepStatus.COMPENSATING, StepStatus.COMPENSATED)
 
 
@@ -25,7 +24,7 @@ def notices(before: Saga, after: Saga, definition: SagaDefinition, at: datetime)
 
 
 def _of_steps(before: Saga, after: Saga, definition: SagaDefinition, at: datetime) -> Iterator[Notice]:
-    for step in (*after.steps, *after.undos):
+    for step in after.all_steps:
         earlier = before.find(step.span_id)
         if _has_failed(step) and (earlier is None or not _has_failed(earlier)):
             body = partial(_event, "step.failed", at, after, definition, step.span_id)
@@ -34,7 +33,7 @@ def _of_steps(before: Saga, after: Saga, definition: SagaDefinition, at: datetim
 
 def _has_failed(step: Step) -> bool:
     """Also where its undo has begun in the same transaction. A step that was done, and is undone, has no error."""
-    return step.status in _BROKEN or (step.status in _UNDOING and step.error is not None)
+    return step.status in BROKEN or (step.status in _UNDOING and step.error is not None)
 
 
 def _of_the_saga(before: Saga, after: Saga, definition: SagaDefinition, at: datetime) -> Iterator[Notice]:

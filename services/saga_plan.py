@@ -13,7 +13,7 @@ from domain.definition import SagaDefinition, StepDefinition, ToolSource, Undo, 
 from domain.outcome import CALLS_AGAIN
 from domain.pause import STEP, Pause, Status
 from domain.saga import Saga, context
-from domain.saga_document import span_text
+from domain.saga_document import idempotency_key, span_text
 from domain.step import Error, Step, StepStatus
 from services import due
 from services.definitions import load_saga, load_worker
@@ -53,8 +53,6 @@ class Plan:
     def __init__(self, store: Store, tx: Tx, stored: Stored) -> None:
         self._store, self._tx, self._stored = store, tx, stored
         self.definition: SagaDefinition = load_saga(tx.conn, stored.definition_id)
-        self._declared = {step.id: step for step in self.definition.steps}
-        self.undoable = self.definition.undoable
 
     def next_command(self, saga: Saga, step: Step) -> steps.Command | None:
         """What happens to the step whose turn it is; None: somebody has to decide first."""
@@ -67,28 +65,24 @@ class Plan:
         return self._schedule(saga, step)
 
     def call(self, saga: Saga, step: Step, lease: due.Lease, *, again: bool) -> Call:
-        declared = self._declared[step.id]
-        trace, span = saga.trace_id.hex, span_text(step.span_id)
-        if step.compensates is None:
-            assert declared.tool is not None, "only commit steps call"
-            worker, tool, kind, timeout = self._worker(declared), declared.tool, "fwd", declared.timeout_seconds
-        else:
-            undo = self._undo(step)
-            worker, tool, kind, timeout = self._worker(undo), undo.tools[0], "comp", undo.timeout_seconds
+        declared = self.definition.step(step.id)
+        user = declared if step.compensates is None else self._undo(step)
+        tool = user.tools[0] if isinstance(user, Undo) else user.tool
+        assert tool is not None, "only commit steps call"
         return Call(
             lease=lease,
             span_id=step.span_id,
-            sources=worker.tool_sources,
+            sources=self._worker(user).tool_sources,
             tool=tool,
             arguments=step.arguments or {},
-            idempotency_key=f"{kind}-{trace}-{span}",
-            timeout=timeout,
+            idempotency_key=idempotency_key(saga, step),
+            timeout=user.timeout_seconds,
             idempotent=self._idempotent(step),
             again=again,
         )
 
     def _schedule(self, saga: Saga, step: Step) -> steps.Command:
-        declared = self._declared[step.id]
+        declared = self.definition.step(step.id)
         seen = self._seen(saga, step)
         if declared.when is not None:
             try:
@@ -118,7 +112,7 @@ class Plan:
         return None if allowed else Error("POLICY_COMMIT_DENIED", f"policy {declared.policy.name!r} says no")
 
     def _hold(self, saga: Saga, step: Step, arguments: dict[str, Any], digest: bytes) -> UUID:
-        declared = self._declared[step.id]
+        declared = self.definition.step(step.id)
         seconds = declared.hitl_timeout_seconds
         pause = Pause(
             id=self._tx.new_id(),
@@ -158,15 +152,15 @@ class Plan:
             return steps.Fail(_CHANGED)
         if digest != step.arguments_digest:
             # A reviewer may change what is called, not what may be called.
-            refused = self._refused(self._declared[step.id], self._seen(saga, step), approved)
+            refused = self._refused(self.definition.step(step.id), self._seen(saga, step), approved)
             if refused is not None:
                 return steps.Fail(refused)
         return steps.Begin(approved, digest)
 
     def _begin_undo(self, saga: Saga, step: Step) -> steps.Command:
         forward = saga.undone_by(step)
-        trace, span = saga.trace_id.hex, span_text(step.span_id)
-        facts = undo_facts(span, span_text(forward.span_id), forward, f"comp-{trace}-{span}")
+        spans = span_text(step.span_id), span_text(forward.span_id)
+        facts = undo_facts(*spans, forward, idempotency_key(saga, step))
         seen = {**context(saga), "_compensation": facts}
         arguments = bindings.resolve(self._undo(step).bindings, seen)
         if (error := _too_large(arguments)) is not None:
@@ -185,10 +179,10 @@ class Plan:
 
     def _idempotent(self, step: Step) -> bool | None:
         """Of an undo only the tool itself can say."""
-        return self._declared[step.id].idempotent if step.compensates is None else None
+        return self.definition.step(step.id).idempotent if step.compensates is None else None
 
     def _seen(self, saga: Saga, step: Step) -> dict[str, Any]:
-        declared = self._declared[step.id]
+        declared = self.definition.step(step.id)
         return {
             **context(saga),
             "saga": {
@@ -201,7 +195,7 @@ class Plan:
         }
 
     def _undo(self, step: Step) -> Undo:
-        undo = self._declared[step.id].undo
+        undo = self.definition.step(step.id).undo
         assert undo is not None, "an undo is planned only where one is declared"
         return undo
 

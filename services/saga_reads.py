@@ -97,29 +97,18 @@ def step_of_saga(stored: Stored, span: str) -> Step:
     return step
 
 
-def visible_saga(conn: Connection, by: Principal, trace_id: UUID, namespace: str | None = None) -> Stored:
+def visible_saga(
+    conn: Connection, by: Principal, trace_id: UUID, namespace: str | None = None, *, lock: bool = False
+) -> Stored:
     """Raises `NotFound`, also for a saga of a namespace that is not this key's or not the one named."""
-    scope = {"sees_all": by.sees_all, "namespaces": list(by.namespaces), "named": namespace}
-    rows = conn.execute(_VISIBLE, {"trace_id": trace_id, **scope}).mappings().all()
-    if not rows:
-        raise _not_found(trace_id)
-    return with_steps(conn, rows)[0]
-
-
-# Built once, as it is on the way of every decision; the conditions are those of `_this`.
-_VISIBLE = select(sagas).where(
-    sagas.c.id == bindparam("trace_id", type_=Uuid),
-    or_(bindparam("sees_all", type_=Boolean), sagas.c.namespace == any_(bindparam("namespaces", type_=ARRAY(Text)))),
-    or_(bindparam("named", type_=Text).is_(None), sagas.c.namespace == bindparam("named", type_=Text)),
-)
+    row = _visible_row(conn, _VISIBLE_LOCKED if lock else _VISIBLE, by, trace_id, namespace)
+    return with_steps(conn, [row])[0]
 
 
 def _one(
     conn: Connection, by: Principal, trace_id: UUID, namespace: str | None = None
 ) -> tuple[RowMapping, Stored, SagaDefinition]:
-    row = conn.execute(with_name().where(*_this(by, trace_id, namespace))).mappings().one_or_none()
-    if row is None:
-        raise _not_found(trace_id)
+    row = _visible_row(conn, _VISIBLE_WITH_NAME, by, trace_id, namespace)
     (stored,) = with_steps(conn, [row])
     return row, stored, load_saga(conn, row["definition_id"])
 
@@ -130,18 +119,29 @@ def with_name() -> Select[Any]:
     return select(sagas, definitions.c.name, definitions.c.version).select_from(joined)
 
 
+def _visible_row(
+    conn: Connection, query: Select[Any], by: Principal, trace_id: UUID, namespace: str | None
+) -> RowMapping:
+    scope = {"sees_all": by.sees_all, "namespaces": list(by.namespaces), "named": namespace}
+    row = conn.execute(query, {"trace_id": trace_id, **scope}).mappings().one_or_none()
+    if row is None:
+        raise NotFound(f"there is no saga {trace_id.hex} that this key may see")
+    return row
+
+
+# Built once: they are on the way of every decision.
+_IS_VISIBLE = (
+    sagas.c.id == bindparam("trace_id", type_=Uuid),
+    or_(bindparam("sees_all", type_=Boolean), sagas.c.namespace == any_(bindparam("namespaces", type_=ARRAY(Text)))),
+    or_(bindparam("named", type_=Text).is_(None), sagas.c.namespace == bindparam("named", type_=Text)),
+)
+_VISIBLE = select(sagas).where(*_IS_VISIBLE)
+_VISIBLE_LOCKED = _VISIBLE.with_for_update()
+_VISIBLE_WITH_NAME = with_name().where(*_IS_VISIBLE)
+
+
 def _steps(stored: Stored, definition: SagaDefinition) -> list[dict[str, Any]]:
-    saga = stored.saga
-    return [step_document(saga, definition, step) for step in (*saga.steps, *saga.undos)]
-
-
-def _not_found(trace_id: UUID) -> NotFound:
-    return NotFound(f"there is no saga {trace_id.hex} that this key may see")
-
-
-def _this(by: Principal, trace_id: UUID, namespace: str | None) -> list[ColumnElement[bool]]:
-    named = [] if namespace is None else [sagas.c.namespace == namespace]
-    return [sagas.c.id == trace_id, *named, *_scope(by)]
+    return [step_document(stored.saga, definition, step) for step in stored.saga.all_steps]
 
 
 def _scope(by: Principal) -> list[ColumnElement[bool]]:

@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, RowMapping, Select, SmallInteger, Uuid, any_, bindparam, select, update
+from sqlalchemy import Connection, RowMapping, SmallInteger, Uuid, any_, bindparam, select, update
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from domain.saga import Saga
@@ -37,10 +37,6 @@ def new_span_id() -> int:
     return secrets.randbits(63) or 1
 
 
-def span_text(span_id: int) -> str:
-    return f"{span_id:016x}"
-
-
 def span_of(text: str) -> int | None:
     """None where the text is no span id."""
     if len(text) != 16 or not set(text) <= set("0123456789abcdef"):
@@ -48,12 +44,8 @@ def span_of(text: str) -> int | None:
     return int(text, 16)
 
 
-def read(conn: Connection, query: Select[Any]) -> list[Stored]:
-    """The sagas that the query (of `sagas`) finds, in its order."""
-    return with_steps(conn, conn.execute(query).mappings().all())
-
-
 def with_steps(conn: Connection, rows: Sequence[RowMapping]) -> list[Stored]:
+    """`rows`: of `sagas`."""
     of_each: dict[UUID, list[Any]] = {row["id"]: [] for row in rows}
     if rows:
         for step in conn.execute(_STEPS, {"saga_ids": list(of_each)}).mappings():
@@ -78,7 +70,7 @@ def lock_leased(tx: Tx, trace_id: UUID, token: UUID) -> Stored | None:
 
 
 def add_steps(tx: Tx, saga: Saga) -> None:
-    rows = [step_values(saga.trace_id, step) for step in (*saga.steps, *saga.undos)]
+    rows = [step_values(saga.trace_id, step) for step in saga.all_steps]
     tx.conn.execute(_INSERT_STEPS, {"records": as_records(rows)})
 
 
@@ -94,9 +86,8 @@ class When:
 
 def save(tx: Tx, before: Saga, after: Saga, when: When, notices: Sequence[Notice] = ()) -> None:
     """One statement for the saga and the one step that usually changes with it, also with who is to be told."""
-    known = {step.span_id: step for step in (*before.steps, *before.undos)}
-    all_steps = (*after.steps, *after.undos)
-    changed = [step for step in all_steps if step.span_id in known and step != known[step.span_id]]
+    known = {step.span_id: step for step in before.all_steps}
+    changed = [step for step in after.all_steps if step.span_id in known and step != known[step.span_id]]
     values = {f"new_{name}": value for name, value in {**saga_values(after), **asdict(when)}.items()}
     values["trace_id"] = after.trace_id
     save_, save_and_tell = (_SAVE, _SAVE_AND_TELL) if not changed else (_SAVE_STEP, _SAVE_STEP_AND_TELL)
@@ -108,7 +99,7 @@ def save(tx: Tx, before: Saga, after: Saga, when: When, notices: Sequence[Notice
         tx.conn.execute(save_, values)
     for step in changed[1:]:
         tx.conn.execute(_UPDATE_STEP, _step_parameters(after.trace_id, step))
-    if new := [step_values(after.trace_id, step) for step in all_steps if step.span_id not in known]:
+    if new := [step_values(after.trace_id, step) for step in after.all_steps if step.span_id not in known]:
         tx.conn.execute(_INSERT_STEPS, {"records": as_records(new)})
 
 

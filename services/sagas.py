@@ -17,7 +17,7 @@ from domain.step import Step, StepStatus
 from models.pauses import pauses
 from models.sagas import sagas
 from services.definitions import active_saga, active_worker, load_saga
-from services.due import HINT_GRACE, SAGA
+from services.due import SAGA, due_now
 from services.idempotency import Once, recall, remember
 from services.pauses import actor, decide_in
 from services.saga_reads import visible_saga, with_name
@@ -92,8 +92,7 @@ def _insert(
         "workers": _workers(tx, definition),
         "input": wanted.input,
         "needs_operator": False,
-        "due_at": tx.now,
-        "hint_at": tx.now + HINT_GRACE,
+        **due_now(tx),
     }
     if tx.conn.execute(insert(sagas).values(row).on_conflict_do_nothing()).rowcount == 0:
         return False
@@ -162,9 +161,8 @@ def _cancel(store: Store, tx: Tx, by: Principal, trace_id: UUID, reason: str | N
         return None
     if held is not None:
         decide_in(store, tx, by, ids.text(ids.WATCH, held), Cancel(actor(by), reason))
-    change = {"cancelled": saga.cancelled or reason or f"cancelled by {by.name}"}
-    when = {"due_at": tx.now, "hint_at": tx.now + HINT_GRACE}
-    tx.conn.execute(update(sagas).where(sagas.c.id == trace_id).values(change | when))
+    why = saga.cancelled or reason or f"cancelled by {by.name}"
+    tx.conn.execute(update(sagas).where(sagas.c.id == trace_id).values(cancelled=why, **due_now(tx)))
     tx.hints.append(Hint(SAGA, trace_id))
     return saga.status
 

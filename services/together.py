@@ -68,8 +68,7 @@ class Together(Generic[WantedT, DoneT]):
             if following is not None:
                 following.called.release()
             for seat in batch:
-                if seat.called.locked():
-                    seat.called.release()
+                seat.called.release()
 
     def _settle(self, batch: Sequence[_Seat[WantedT, DoneT]]) -> None:
         try:

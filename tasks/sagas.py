@@ -9,18 +9,15 @@ from adapters import mcp
 from adapters.logs import trace_id as logged_trace
 from domain.definition import ToolSource
 from domain.outcome import Done, Failed, Lost, NotSent, Outcome, TimedOut
+from domain.saga_document import span_text
 from domain.step import TOOL_OUTPUT_ERROR, Error
-from services.database import DatabaseAway
-from services.due import LEASE
 from services.saga_engine import advance, record
 from services.saga_plan import Call
+from tasks.insist import insist
 from tasks.runtime import leases, store, tool_client
 from tasks.task import task
 
 log = logging.getLogger(__name__)
-
-# A restart of PostgreSQL takes a second or two.
-RECORD_AGAIN_SECONDS = 0.5
 
 
 @task("tasks.sagas.advance")
@@ -46,16 +43,9 @@ def _go_on(saga_id: UUID) -> None:
 
 
 def _record(call: Call, outcome: Outcome) -> Call | None:
-    """The tool has acted: while the lease lasts it is worth waiting for a database that restarts. Raises `DatabaseAway`
-    when the time is up; then nobody knows what came of the call, and the next to claim the saga says so."""
-    until = time.monotonic() + LEASE.total_seconds()
-    while True:
-        try:
-            return record(store(), call, outcome, random.random())  # noqa: S311  (jitter is no secret)
-        except DatabaseAway:
-            if time.monotonic() >= until:
-                raise
-            time.sleep(RECORD_AGAIN_SECONDS)
+    """Raises `DatabaseAway`: then nobody knows what came of the call, and the next to claim the saga says so."""
+    jitter = random.random()  # noqa: S311  (no secret)
+    return insist(lambda: record(store(), call, outcome, jitter))
 
 
 def _make(call: Call) -> Outcome:
@@ -110,7 +100,7 @@ def _call(call: Call, source: ToolSource, until: float) -> mcp.CallResult:
         source,
         call.tool,
         call.arguments,
-        meta={"traceparent": f"00-{call.lease.id.hex}-{call.span_id:016x}-01"},
+        meta={"traceparent": f"00-{call.lease.id.hex}-{span_text(call.span_id)}-01"},
         idempotency_key=call.idempotency_key,
         timeout=max(0.1, until - time.monotonic()),
     )

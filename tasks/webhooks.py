@@ -2,7 +2,6 @@
 
 import logging
 import random
-import time
 from datetime import UTC, datetime
 from uuid import UUID
 
@@ -11,16 +10,12 @@ from standardwebhooks.webhooks import Webhook
 from adapters.egress import Blocked, Failed, TimedOut
 from domain import ids
 from domain.webhook import Attempt, AttemptOutcome
-from services.database import DatabaseAway
 from services.delivery_work import Parcel, claim_delivery, record_attempt
-from services.due import LEASE
+from tasks.insist import insist
 from tasks.runtime import egress, leases, settings, store
 from tasks.task import task
 
 log = logging.getLogger(__name__)
-
-# A restart of PostgreSQL takes a second or two.
-RECORD_AGAIN_SECONDS = 0.5
 
 
 @task("tasks.webhooks.deliver")
@@ -61,18 +56,9 @@ def _attempt(parcel: Parcel, timeout: float) -> Attempt:
 
 
 def _record(parcel: Parcel, attempt: Attempt) -> None:
-    """The receiver has the message: while the lease lasts it is worth waiting for a database that restarts, as another
-    worker would have to send it again. Raises `DatabaseAway` when the time is up."""
-    until = time.monotonic() + LEASE.total_seconds()
-    while True:
-        try:
-            # Jitter is no secret.
-            record_attempt(store(), parcel.lease, attempt, settings().webhook_retry_seconds, random.random())  # noqa: S311
-            return
-        except DatabaseAway:
-            if time.monotonic() >= until:
-                raise
-            time.sleep(RECORD_AGAIN_SECONDS)
+    """Raises `DatabaseAway`: then another worker sends the message again."""
+    jitter = random.random()  # noqa: S311  (no secret)
+    insist(lambda: record_attempt(store(), parcel.lease, attempt, settings().webhook_retry_seconds, jitter))
 
 
 def _failure(outcome: AttemptOutcome, started: datetime, error: str) -> Attempt:

@@ -1,11 +1,12 @@
 """/v1/sagas/…/steps: look at steps, decide on held ones (reviewers), recover stuck ones (operators)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import UUID
 
 from flask import Response, g
 from flask_smorest import Blueprint
+from marshmallow import Schema
 
 from app.api.paging import list_document, page
 from app.api.sagas import trace
@@ -40,7 +41,27 @@ from services.saga_reviews import ReviewFilter
 steps = Blueprint("steps", __name__, url_prefix="/v1/sagas", description="Steps of sagas: held ones, stuck ones")
 READ, DECIDE, RECOVER = Permission.SAGA_READ, Permission.STEP_DECIDE, Permission.SAGA_RECOVER
 _STEP = "/<trace_id>/steps/<step_span_id>"
-_GONE = (404, 409)
+
+
+def _command(
+    verb: str,
+    permission: Permission,
+    body: type[Schema],
+    accepted: type[Schema] = QueuedSchema,
+    example: Mapping[str, Any] | None = None,
+) -> Callable[[Callable[..., Response]], Callable[..., Response]]:
+    """POST …/{verb}: what a worker is to do with a step."""
+    return operation(
+        steps,
+        "POST",
+        f"{_STEP}/{verb}",
+        permission=permission,
+        query=StepQuery,
+        body=body,
+        example=example,
+        answers={202: accepted},
+        refuses=(404, 409),
+    )
 
 
 @operation(steps, "GET", "/steps", permission=READ, query=StepListQuery, answers={200: StepPageSchema}, refuses=(404,))
@@ -68,64 +89,26 @@ def get_step(query: dict[str, Any], trace_id: str, step_span_id: str) -> Respons
     return answer(saga_reads.get_step(deps().store, g.principal, trace(trace_id), step_span_id, namespace))
 
 
-@operation(
-    steps,
-    "POST",
-    f"{_STEP}/decision",
-    permission=DECIDE,
-    query=StepQuery,
-    body=DecisionOnStepSchema,
-    example={"decision": "APPROVE", "output": {}},
-    answers={202: QueuedSchema},
-    refuses=_GONE,
-)
+@_command("decision", DECIDE, DecisionOnStepSchema, example={"decision": "APPROVE", "output": {}})
 def decide(query: dict[str, Any], body: dict[str, Any], trace_id: str, step_span_id: str) -> Response:
     """Approve or reject a held step; a worker carries it out"""
     command = _approval(body) if body["decision"] == "APPROVE" else _rejection(body)
     return _decided(query, trace_id, step_span_id, command)
 
 
-@operation(
-    steps,
-    "POST",
-    f"{_STEP}/approve",
-    permission=DECIDE,
-    query=StepQuery,
-    body=ApproveStepSchema,
-    answers={202: QueuedSchema},
-    refuses=_GONE,
-)
+@_command("approve", DECIDE, ApproveStepSchema)
 def approve_step(query: dict[str, Any], body: dict[str, Any], trace_id: str, step_span_id: str) -> Response:
     """Approve a held step"""
     return _decided(query, trace_id, step_span_id, _approval(body))
 
 
-@operation(
-    steps,
-    "POST",
-    f"{_STEP}/reject",
-    permission=DECIDE,
-    query=StepQuery,
-    body=RejectStepSchema,
-    answers={202: QueuedSchema},
-    refuses=_GONE,
-)
+@_command("reject", DECIDE, RejectStepSchema)
 def reject_step(query: dict[str, Any], body: dict[str, Any], trace_id: str, step_span_id: str) -> Response:
     """Reject a held step; what was done before it is undone"""
     return _decided(query, trace_id, step_span_id, _rejection(body))
 
 
-@operation(
-    steps,
-    "POST",
-    f"{_STEP}/retry",
-    permission=DECIDE,
-    query=StepQuery,
-    body=RerunSchema,
-    example={"guidance": "Clarify the summary before proceeding."},
-    answers={202: QueuedSchema},
-    refuses=_GONE,
-)
+@_command("retry", DECIDE, RerunSchema, example={"guidance": "Clarify the summary before proceeding."})
 def retry_held_step(query: dict[str, Any], body: dict[str, Any], trace_id: str, step_span_id: str) -> Response:
     """Have a held step run and held again"""
     which = _which(query, trace_id, step_span_id)
@@ -133,46 +116,24 @@ def retry_held_step(query: dict[str, Any], body: dict[str, Any], trace_id: str, 
     return accepted(rerun_step(deps().store, g.principal, which, guidance, token).document())
 
 
-@operation(
-    steps,
-    "POST",
-    f"{_STEP}/retry-step",
-    permission=RECOVER,
-    query=StepQuery,
-    body=RecoveryWishSchema,
-    answers={202: RecoveryAnswerSchema},
-    refuses=_GONE,
-)
+@_command("retry-step", RECOVER, RecoveryWishSchema, RecoveryAnswerSchema)
 def retry_step(query: dict[str, Any], body: dict[str, Any], trace_id: str, step_span_id: str) -> Response:
     """Repeat a stuck step of a RUNNING saga"""
     return _recovered(recovery.retry_step, query, body, trace_id, step_span_id)
 
 
-@operation(
-    steps,
-    "POST",
-    f"{_STEP}/retry-compensation",
-    permission=RECOVER,
-    query=StepQuery,
-    body=RecoveryWishSchema,
-    answers={202: RecoveryAnswerSchema},
-    refuses=_GONE,
-)
+@_command("retry-compensation", RECOVER, RecoveryWishSchema, RecoveryAnswerSchema)
 def retry_compensation(query: dict[str, Any], body: dict[str, Any], trace_id: str, step_span_id: str) -> Response:
     """Try an undo again that failed or is stuck"""
     return _recovered(recovery.retry_compensation, query, body, trace_id, step_span_id)
 
 
-@operation(
-    steps,
-    "POST",
-    f"{_STEP}/resolve",
-    permission=RECOVER,
-    query=StepQuery,
-    body=ResolveSchema,
-    example={"outcome": "done", "output": {"refund": "R-7"}, "evidence": "R-7 stands in the ledger"},
-    answers={202: ResolvedSchema},
-    refuses=_GONE,
+@_command(
+    "resolve",
+    RECOVER,
+    ResolveSchema,
+    ResolvedSchema,
+    example={"outcome": "done", "output": {"refund": "R-7"}, "evidence": "the ledger has R-7"},
 )
 def resolve_step(query: dict[str, Any], body: dict[str, Any], trace_id: str, step_span_id: str) -> Response:
     """Say what came of a call whose outcome is unknown"""

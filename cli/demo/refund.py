@@ -13,6 +13,7 @@ from rich.text import Text
 from adapters.yaml_text import read_documents
 from cli.client import Server
 from cli.demo.deviation import Deviation, expect
+from cli.demo.telling import Telling
 from cli.output import status
 from cli.stack.procfile import PROCFILE
 from cli.stack.waiting import wait_until
@@ -28,51 +29,51 @@ class RefundStory:
     """`ledger`: where the tool server is to keep its SQLite file."""
 
     def __init__(self, screen: Console, url: str, credentials: Mapping[str, str], ledger: Path) -> None:
-        self._screen = screen
+        self._telling = Telling(screen)
         self._ledger = ledger
         self._server = Server(url, {role: credentials[f"{role}_key"] for role in Role}, "the demo's stack")
 
     def tell(self) -> None:
         """Raises `Deviation`, or `Failure` of an answer, as soon as something goes otherwise than it must."""
         self._deploy()
-        self._chapter("A refund over the limit, approved")
+        self._telling.chapter("A refund over the limit, approved")
         self._run(250, "approve", "COMPLETED", ["send_email", "refund"])
-        self._chapter("Another one, rejected")
+        self._telling.chapter("Another one, rejected")
         self._run(900, "reject", "COMPENSATED", ["send_email", "withdraw_email"])
 
     def _deploy(self) -> None:
         (worker,) = read_documents((_EXAMPLE / "worker.yaml").read_text())
         worker["tool_sources"][0]["env"]["LEDGER_DB"] = str(self._ledger)
         (saga,) = read_documents((_EXAMPLE / "saga.yaml").read_text())
-        self._chapter("A saga is deployed")
+        self._telling.chapter("A saga is deployed")
         for manifest in (worker, saga):
             bundle = {"manifest": manifest, "artifacts": {_POLICY: (_EXAMPLE / _POLICY).read_text()}}
             answer = self._server.ask(Role.ADMIN, "POST", "/v1/manifests", body=bundle).document
-            self._line("admin", f"{answer['message']}")
+            self._telling.line("admin", f"{answer['message']}")
 
     def _run(self, amount: int, verb: str, outcome: str, tools: list[str]) -> None:
         before = len(self._entries())
         customer = f"customer-{amount}@example.com"
         start = {"name": "refund", "version": "1", "input": {"customer": customer, "amount": amount}}
         trace = self._server.ask(Role.AGENT, "POST", "/v1/sagas/start", body=start).document["trace_id"]
-        self._line("agent", f"starts saga refund: {amount} for {customer}")
+        self._telling.line("agent", f"starts saga refund: {amount} for {customer}")
         held = self._held(trace)
-        self._line("", Text("").append(status("AWAITING_HUMAN")).append(f" at step {held['step_id']!r}"))
-        self._line("reviewer", f"reads: {json.dumps(held['review_payload'])}")
+        self._telling.line("", Text("").append(status("AWAITING_HUMAN")).append(f" at step {held['step_id']!r}"))
+        self._telling.line("reviewer", f"reads: {json.dumps(held['review_payload'])}")
         sent = time.perf_counter()
         path = f"/v1/sagas/{trace}/steps/{held['step_span_id']}/{verb}"
         expect("the answer", self._server.ask(Role.REVIEWER, "POST", path, body={}).document["status"], "queued")
-        self._line("", f"POST …/{held['step_span_id']}/{verb}: queued")
+        self._telling.line("", f"POST …/{held['step_span_id']}/{verb}: queued")
         saga = self._ended(trace)
-        took = time.perf_counter() - sent
+        took = f"{(time.perf_counter() - sent) * 1_000:.0f} ms"
         expect("the saga's status", saga["status"], outcome)
-        self._line("saga", Text("").append(status(outcome)).append(f" {took * 1_000:.0f} ms after the decision"))
+        self._telling.line("saga", Text("").append(status(outcome)).append(f" {took} after the decision"))
         entries = self._entries()[before:]
         expect("what the ledger says", [tool for tool, _ in entries], tools)
         for tool, arguments in entries:
             given = json.loads(arguments)
             about = [str(given[name]) for name in ("amount", "subject") if name in given]
-            self._line("ledger", f"{tool}: {', '.join(about)}")
+            self._telling.line("ledger", f"{tool}: {', '.join(about)}")
 
     def _held(self, trace: str) -> dict[str, Any]:
         def pending() -> list[dict[str, Any]]:
@@ -108,10 +109,3 @@ class RefundStory:
             return connection.execute("SELECT tool, arguments FROM entries ORDER BY id").fetchall()
         finally:
             connection.close()
-
-    def _chapter(self, title: str) -> None:
-        self._screen.print()
-        self._screen.print(title, style="bold")
-
-    def _line(self, who: str, what: str | Text) -> None:
-        self._screen.print(Text.assemble("  ", (f"{who:<10}", "cyan"), what))

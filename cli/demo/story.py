@@ -15,6 +15,7 @@ from cli.client import Server
 from cli.demo.agent import Agent, Told
 from cli.demo.deviation import Deviation, expect
 from cli.demo.receiver import Message, Receiver
+from cli.demo.telling import Telling
 from cli.output import span, status
 from cli.stack.waiting import wait_until
 from domain.access import Role
@@ -35,7 +36,7 @@ class Story:
     """`credentials`: a key for each role, as `sagahold up` writes them."""
 
     def __init__(self, screen: Console, url: str, credentials: Mapping[str, str], receiver: Receiver) -> None:
-        self._screen = screen
+        self._telling = Telling(screen)
         self._receiver = receiver
         self._agent = Agent(url, credentials["agent_key"])
         people = {str(role): credentials[f"{role}_key"] for role in (Role.REVIEWER, Role.OPERATOR)}
@@ -44,13 +45,13 @@ class Story:
     def tell(self) -> None:
         """Raises `Deviation`, or `Failure` of an answer, as soon as something goes otherwise than it must."""
         self._receiver.secret = self._agent.signing_secret()
-        self._chapter("A person approves")
+        self._telling.chapter("A person approves")
         self._decided(DEPLOY, "approve", "approved", "Tests are green")
-        self._chapter("A person rejects")
+        self._telling.chapter("A person rejects")
         rejected = self._decided(CLEAN_UP, "reject", "rejected", "Take a backup first")
-        self._chapter("Nobody answers")
+        self._telling.chapter("Nobody answers")
         self._unanswered()
-        self._chapter("Somebody forges")
+        self._telling.chapter("Somebody forges")
         self._forged(rejected)
         expect("the number of webhooks", len({message.id for message in self._receiver.verified}), 3)
 
@@ -58,16 +59,16 @@ class Story:
         pause = self._posted(draft, expiresIn=600)
         told = self._agent.wait(pause["watchId"])
         self._await_held()
-        self._line("", f"GET {_route(pause)}?wait=60 is held by the server")
+        self._telling.line("", f"GET {_route(pause)}?wait=60 is held by the server")
         found = self._people.ask(Role.REVIEWER, "GET", "/api/pause", query={"status": "pending"}).document["items"]
         expect("what the reviewer finds", [item["watchId"] for item in found], [pause["watchId"]])
         read = ", ".join(f"{name} {value}" for name, value in found[0]["agentContext"]["context"].items())
-        self._line("reviewer", f"reads: {read}")
+        self._telling.line("reviewer", f"reads: {read}")
         sent = time.perf_counter()
         path = f"/api/pause/{pause['watchId']}/{verb}"
         decided = self._people.ask(Role.REVIEWER, "POST", path, body={"comment": comment}).document
         expect("the status after the decision", decided["status"], outcome)
-        self._line("", f"POST {_route(pause)}/{verb}: “{decided['decision']['comment']}”")
+        self._telling.line("", f"POST {_route(pause)}/{verb}: “{decided['decision']['comment']}”")
         self._learnt(told, outcome, sent, "the decision was sent")
         return self._delivered(outcome, pause["watchId"], sent)
 
@@ -85,14 +86,14 @@ class Story:
         answer = httpx.post(self._receiver.url, content=body, headers=_signature(rejected), trust_env=False)
         expect("the receiver's answer to a forged webhook", answer.status_code, 400)
         expect("the number of refused webhooks", len(self._receiver.refused), before + 1)
-        self._line("somebody", "sends the second webhook again, saying “approved”")
-        self._line("webhook", f"{answer.status_code}, the signature does not fit the body")
+        self._telling.line("somebody", "sends the second webhook again, saying “approved”")
+        self._telling.line("webhook", f"{answer.status_code}, the signature does not fit the body")
 
     def _posted(self, draft: Mapping[str, Any], **more: Any) -> dict[str, Any]:
-        self._line("agent", f"POST /api/pause “{draft['action']}”")
+        self._telling.line("agent", f"POST /api/pause “{draft['action']}”")
         pause = self._agent.pause(**draft, **more, callbackUrl=self._receiver.url)
         expect("the status of a new pause", pause["status"], "pending")
-        self._line(
+        self._telling.line(
             "", Text(f"{pause['watchId']} ").append(status("pending")).append(f", {span(more['expiresIn'])} to go")
         )
         return pause
@@ -113,23 +114,16 @@ class Story:
             raise Deviation(f"the waiting agent was not told within {STEP_SECONDS:.0f} s") from None
         expect("what the waiting agent was told", told.status, outcome)
         then = "goes on" if told.goes_on else "does not do it"
-        self._line(
+        self._telling.line(
             "agent",
             status(told.status).append(f", {then}: told {_took(told.at - since)} after {what}", style="default"),
         )
 
     def _delivered(self, outcome: str, watch_id: str, since: float) -> Message:
         message = self._receiver.wait_for(f"pause.{outcome}", watch_id)
-        self._line("webhook", f"{message.event['type']} after {_took(message.at - since)}, signature verified")
-        self._line("", Text(message.id, style="dim"))
+        self._telling.line("webhook", f"{message.event['type']} after {_took(message.at - since)}, signature verified")
+        self._telling.line("", Text(message.id, style="dim"))
         return message
-
-    def _chapter(self, title: str) -> None:
-        self._screen.print()
-        self._screen.print(title, style="bold")
-
-    def _line(self, who: str, what: str | Text) -> None:
-        self._screen.print(Text.assemble("  ", (f"{who:<10}", "cyan"), what))
 
 
 def _route(pause: Mapping[str, Any]) -> str:

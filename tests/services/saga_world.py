@@ -18,7 +18,7 @@ from services.pauses import decide_pause
 from services.saga_decisions import StepRef
 from services.saga_engine import advance, record
 from services.saga_plan import Call
-from services.saga_rows import read
+from services.saga_rows import with_steps
 from services.sagas import Start, start_saga
 from services.transaction import Store
 from tests.services.world import ADMIN, AGENT, REVIEWER, approve, change, one, reject
@@ -120,7 +120,7 @@ def wait(store: Store, trace_id: UUID) -> None:
 
 def saga_of(store: Store, trace_id: UUID) -> Saga:
     with store.reading() as conn:
-        (stored,) = read(conn, select(sagas).where(sagas.c.id == trace_id))
+        (stored,) = with_steps(conn, conn.execute(select(sagas).where(sagas.c.id == trace_id)).mappings().all())
     return stored.saga
 
 
@@ -135,7 +135,7 @@ def undo_of(store: Store, trace_id: UUID, id_: str) -> Step:
 def statuses(store: Store, trace_id: UUID) -> tuple[str, ...]:
     """The saga's, its steps', and its undos'."""
     saga = saga_of(store, trace_id)
-    return (str(saga.status), *(str(step.status) for step in (*saga.steps, *saga.undos)))
+    return (str(saga.status), *(str(step.status) for step in saga.all_steps))
 
 
 def error_of(store: Store, trace_id: UUID, id_: str) -> str | None:
