@@ -24,9 +24,11 @@ from domain.definition import ToolSource, Transport
 if TYPE_CHECKING:
     from mcp.client._transport import TransportStreams
 
-# They log each request with its URL and session, which are as good as credentials.
-for name in ("httpx2", "mcp.client"):
-    logging.getLogger(name).setLevel(logging.WARNING)
+# It logs each request with its URL and session, which are as good as credentials.
+logging.getLogger("httpx2").setLevel(logging.WARNING)
+# Its errors quote what the server sent, or tell that an answer came when its session was closed. What matters of them
+# is said by the calls that fail.
+logging.getLogger("mcp").setLevel(logging.CRITICAL)
 
 # A request's own deadline comes from outside; these bound what nobody waits for. Seconds.
 _CONNECT_SECONDS = 30.0
