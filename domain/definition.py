@@ -90,20 +90,55 @@ class Undo:
     max_turns: int
 
 
+class Adapter(StrEnum):
+    """react: a loop of tool calls that ends with its submission. simple: one structured answer, no tools."""
+
+    REACT = "react"
+    SIMPLE = "simple"
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """Taken by a JSONPath out of what the tool answered last, not out of what the model says about it."""
+
+    name: str
+    tool: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """What the mock answers once: a call of `tool` with the arguments, or (no tool) these as its submission.
+
+    Attributes:
+        after: it takes so long. Seconds.
+    """
+
+    tool: str | None
+    arguments: Mapping[str, Any]
+    after: float = 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class Thinking:
-    """What only a reason step has."""
+    """What only a reason step has.
+
+    Attributes:
+        output_schema: of an object.
+        script: what the mock provider answers, turn by turn; empty has it make an example of the schema up.
+    """
 
     prompt: str
     prompt_ref: str
-    adapter: str
+    adapter: Adapter
     tools: tuple[str, ...]
     resources: tuple[str, ...]
-    facts: tuple[Mapping[str, Any], ...]
-    output_schema: Mapping[str, Any] | None
+    facts: tuple[Fact, ...]
+    output_schema: Mapping[str, Any]
     max_turns: int
     max_step_tokens: int | None
     keep_transcript: bool
+    script: tuple[Turn, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,9 +38,14 @@ class NotSent:
 
 @dataclass(frozen=True, slots=True)
 class TimedOut:
-    """The deadline passed before the answer came."""
+    """The deadline passed before the answer came.
+
+    Attributes:
+        acted: something may have been done.
+    """
 
     error: Error
+    acted: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -159,9 +159,14 @@ class Fail:
 
 @dataclass(frozen=True, slots=True)
 class Expire:
-    """Its deadline passed during the call: nobody knows what the tool has done."""
+    """Its deadline passed.
+
+    Attributes:
+        acted: during a call: nobody knows what the tool has done.
+    """
 
     error: Error
+    acted: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +261,7 @@ def change(step: Step, command: Command, now: datetime) -> Step:
             unsure = step.unsure and not command.certain
             return replace(moved, error=command.error, call_began=command.acted or unsure, unsure=unsure)
         case Expire():
-            return replace(moved, error=command.error)
+            return replace(moved, error=command.error, call_began=command.acted or step.unsure)
         case LoseTrack():
             return replace(moved, error=Error(OUTCOME_UNKNOWN, command.message))
         case Rerun():
