@@ -30,6 +30,7 @@ from tests.adapters.llm_wire import (
     Status,
     body,
     example,
+    submit,
 )
 
 Script = Callable[[Asked], Reply]
