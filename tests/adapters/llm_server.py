@@ -28,6 +28,7 @@ from tests.adapters.llm_wire import (
     Say,
     Slow,
     Status,
+    Together,
     body,
     example,
     submit,
@@ -188,6 +189,10 @@ class LlmServer:
 
     async def _play(self, wire: Wire, asked: Asked, reply: Reply, number: int) -> None:
         pause = 0.0
+        if isinstance(reply, Together):
+            while self.at_once < reply.count:
+                await wire.wait(0.02)
+            reply = reply.then
         if isinstance(reply, Slow):
             pause, within, reply = reply.seconds, reply.within_body, reply.then
             if not within:

@@ -77,7 +77,15 @@ class Huge:
     packed: bool = False
 
 
-Reply = Say | Call | Status | Slow | Cut | Garbage | Empty | Huge
+@dataclass(frozen=True)
+class Together:
+    """`then`, once so many requests have been open at a time."""
+
+    count: int
+    then: "Reply"
+
+
+Reply = Together | Say | Call | Status | Slow | Cut | Garbage | Empty | Huge
 
 
 @dataclass
