@@ -1,7 +1,8 @@
-"""The JSON Schema of what a reviewer must answer: checked when the agent posts it, and when the reviewer answers.
+"""The JSON Schema of what somebody must answer, a reviewer or a model: checked when it is posted or deployed, and when
+the answer comes.
 
-The schema comes from an agent, and checking an answer must not keep anyone waiting: a few lines of references that
-name each other twice would mean work without end. So what a schema may ask for is counted before it is used.
+Neither can be trusted, and checking an answer must not keep anyone waiting: a few lines of references that name each
+other twice would mean work without end. So what a schema may ask for is counted before it is used.
 """
 
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from urllib.parse import unquote
 
 import jsonschema_rs
 
+from domain import json_value
 from domain.errors import Fault
 
 # Values in a schema, each $ref counted as a copy of what it names: ten times a long form.
@@ -30,33 +32,37 @@ MAX_FAULTS = 20
 _NAMED = ("$dynamicRef", "$recursiveRef")
 
 
-def schema_faults(schema: dict[str, Any]) -> Iterator[Fault]:
+def schema_faults(schema: dict[str, Any], place: str) -> Iterator[Fault]:
     try:
-        _places(schema)
-        _validator(schema)
+        places(schema)
+        validator(schema)
     except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError) as error:
-        yield Fault("responseSchema", f"is not a JSON Schema that can be used: {_first_line(error)}")
+        yield Fault(place, f"is not a JSON Schema that can be used: {_first_line(error)}")
 
 
-def answer_faults(schema: dict[str, Any], answer: object) -> Iterator[Fault]:
-    if _places(schema) * _weight(answer) > MAX_WORK:
-        yield Fault("response", "is too large for what the responseSchema asks: send fewer or shorter values")
+def value_faults(schema: dict[str, Any], value: object, place: str) -> Iterator[Fault]:
+    """What is wrong with the value by a usable schema; `place` is what the value is called."""
+    if found := list(islice(json_value.faults(value, place), MAX_FAULTS)):
+        yield from found
         return
-    for error in islice(_validator(schema).iter_errors(answer), MAX_FAULTS):
+    if places(schema) * weight(value) > MAX_WORK:
+        yield Fault(place, "is too large for what its schema asks: send fewer or shorter values")
+        return
+    for error in islice(validator(schema).iter_errors(value), MAX_FAULTS):
         path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.instance_path)
-        yield Fault(f"response{path}", error.message[:500])
+        yield Fault(f"{place}{path}"[: json_value.MAX_PATH], error.message[:500])
 
 
-def _places(schema: dict[str, Any]) -> int:
+def places(schema: dict[str, Any]) -> int:
     """How large the schema is once every reference is a copy. Raises `ValueError` for what is endless or unknown."""
     if "draft-04" in str(schema.get("$schema")):
         raise ValueError("draft 4 is too old: use a later one, the newest is 2020-12")
-    places = 0
+    count = 0
     waiting: list[tuple[Any, tuple[str, ...]]] = [(schema, ())]
     while waiting:
         node, inside = waiting.pop()
-        places += 1
-        if places > MAX_PLACES:
+        count += 1
+        if count > MAX_PLACES:
             raise ValueError(f"it has more than {MAX_PLACES} places, each $ref counted as a copy of what it names")
         if isinstance(node, list):
             waiting.extend((item, inside) for item in node)
@@ -65,8 +71,8 @@ def _places(schema: dict[str, Any]) -> int:
             if (reference := _reference(node, is_root=node is schema)) is not None:
                 if reference in inside or len(inside) == MAX_REFERENCES:
                     raise ValueError(f"{reference} leads back to itself, or through too many others")
-                waiting.append((_resolve(schema, reference), (*inside, reference)))
-    return places
+                waiting.append((resolve(schema, reference), (*inside, reference)))
+    return count
 
 
 def _reference(node: dict[str, Any], *, is_root: bool) -> str | None:
@@ -76,7 +82,8 @@ def _reference(node: dict[str, Any], *, is_root: bool) -> str | None:
     return reference if isinstance(reference, str) else None
 
 
-def _resolve(schema: dict[str, Any], reference: str) -> Any:
+def resolve(schema: dict[str, Any], reference: str) -> Any:
+    """The place in the schema that a `$ref` names. Raises `ValueError`."""
     if reference != "#" and not reference.startswith("#/"):
         raise ValueError(f"{reference[:200]} does not lead to a place in this schema (#/…), and nothing is fetched")
     found: Any = schema
@@ -89,25 +96,26 @@ def _resolve(schema: dict[str, Any], reference: str) -> Any:
     return found
 
 
-def _weight(answer: object) -> int:
-    weight, waiting = 0, [answer]
+def weight(value: object) -> int:
+    """How much work the value is for one place of a schema."""
+    units, waiting = 0, [value]
     while waiting:
         value = waiting.pop()
-        weight += 1
+        units += 1
         if isinstance(value, str):
-            weight += len(value) // TEXT_UNIT
+            units += len(value) // TEXT_UNIT
         elif isinstance(value, list):
             waiting.extend(value)
         elif isinstance(value, dict):
             waiting.extend(value)
             waiting.extend(value.values())
-    return weight
+    return units
 
 
-def _validator(schema: dict[str, Any]) -> jsonschema_rs.Validator:
+def validator(schema: dict[str, Any], registry: jsonschema_rs.Registry | None = None) -> jsonschema_rs.Validator:
     # References are never fetched, and patterns run on an engine without backtracking.
     patterns = jsonschema_rs.RegexOptions(size_limit=MAX_PATTERN)
-    return jsonschema_rs.validator_for(schema, retriever=_refuse, pattern_options=patterns)
+    return jsonschema_rs.validator_for(schema, retriever=_refuse, registry=registry, pattern_options=patterns)
 
 
 def _refuse(uri: str) -> NoReturn:

@@ -72,7 +72,7 @@ def _faults(draft: Draft, now: datetime, egress_allow: Sequence[Network]) -> Ite
         if value is not None and json_value.size(value) > json_value.MAX_BYTES:
             yield Fault(name, f"is larger than {json_value.MAX_BYTES // 1024} KiB")
     if draft.response_schema is not None:
-        yield from answer.schema_faults(draft.response_schema)
+        yield from answer.schema_faults(draft.response_schema, "responseSchema")
     yield from _expiry_faults(draft.expires, now)
     if draft.callback_url is not None:
         yield from url_faults("callbackUrl", draft.callback_url, egress_allow)

@@ -107,6 +107,6 @@ def _output_schema(fields: Fields) -> Mapping[str, Any] | None:
     if not isinstance(value, dict):
         fields.fault("output_schema", "is not a JSON Schema: an object is one")
         return None
-    for fault in answer.schema_faults(value):
+    for fault in answer.schema_faults(value, fields.at("output_schema")):
         fields.fault("output_schema", fault.message)
     return value

@@ -218,5 +218,5 @@ def _check_answer(pause: Pause, response: object, *, required: bool) -> None:
             raise Invalid([Fault("response", "is not asked for: the pause has no responseSchema")])
     elif response is None and required:
         raise Invalid([Fault("response", "is required: the pause has a responseSchema")])
-    elif response is not None and (found := list(answer.answer_faults(pause.response_schema, response))):
+    elif response is not None and (found := list(answer.value_faults(pause.response_schema, response, "response"))):
         raise Invalid(found)

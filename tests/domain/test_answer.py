@@ -1,10 +1,10 @@
-"""The schema of what a reviewer answers: from an agent, so neither wrong nor costly ones are taken."""
+"""The schema of what a reviewer or a model answers: neither wrong nor costly ones are taken."""
 
 from typing import Any
 
 import pytest
 
-from domain.answer import MAX_FAULTS, MAX_PLACES, MAX_REFERENCES, answer_faults, schema_faults
+from domain.answer import MAX_FAULTS, MAX_PLACES, MAX_REFERENCES, schema_faults, value_faults
 
 
 def doubling(levels: int) -> dict[str, Any]:
@@ -33,7 +33,7 @@ def chain(length: int) -> dict[str, Any]:
     ],
 )
 def test_usable(schema: dict[str, Any]) -> None:
-    assert list(schema_faults(schema)) == []
+    assert list(schema_faults(schema, "responseSchema")) == []
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_usable(schema: dict[str, Any]) -> None:
 )
 def test_unusable(schema: dict[str, Any], part: str) -> None:
     """Refused when it is posted, with the reason in one line: nobody is to find out when a reviewer answers."""
-    (fault,) = schema_faults(schema)
+    (fault,) = schema_faults(schema, "responseSchema")
     assert fault.path == "responseSchema"
     assert part in fault.message
     assert "\n" not in fault.message
@@ -71,23 +71,23 @@ def test_unusable(schema: dict[str, Any], part: str) -> None:
 def test_answers() -> None:
     """Every fault with its place."""
     schema = {"type": "object", "properties": {"a": {"items": {"type": "string"}}, "n": {"type": "integer"}}}
-    assert not list(answer_faults(schema, {"a": ["x"], "n": 3}))
-    found = {fault.path for fault in answer_faults(schema, {"a": ["x", 1], "n": "x"})}
+    assert not list(value_faults(schema, {"a": ["x"], "n": 3}, "response"))
+    found = {fault.path for fault in value_faults(schema, {"a": ["x", 1], "n": "x"}, "response")}
     assert found == {"response.a[1]", "response.n"}
-    assert [fault.path for fault in answer_faults(schema, 5)] == ["response"]
+    assert [fault.path for fault in value_faults(schema, 5, "response")] == ["response"]
 
 
 def test_few_faults_of_bounded_length() -> None:
     """A wrong answer is told, not echoed."""
-    found = list(answer_faults({"items": {"type": "string"}}, [0] * 100))
+    found = list(value_faults({"items": {"type": "string"}}, [0] * 100, "response"))
     assert len(found) == MAX_FAULTS
-    (fault,) = answer_faults({"type": "string"}, {"x": ["y" * 10] * 500})
+    (fault,) = value_faults({"type": "string"}, {"x": ["y" * 10] * 500}, "response")
     assert len(fault.message) <= 500
 
 
 @pytest.mark.parametrize("answer", ["x" * 300_000, ["x"] * 3_000, {str(n): n for n in range(2_000)}])
 def test_too_much_work_is_refused(answer: object) -> None:
     """What is large against a large schema; against a small one it is fine."""
-    (fault,) = answer_faults({"enum": list(range(1_000))}, answer)
+    (fault,) = value_faults({"enum": list(range(1_000))}, answer, "response")
     assert "too large" in fault.message
-    assert not list(answer_faults({"maxLength": 400_000}, answer))
+    assert not list(value_faults({"maxLength": 400_000}, answer, "response"))
