@@ -1,14 +1,13 @@
 """The door for threads: calls run on one event loop, in a thread of its own, over sessions that are shared."""
 
 import asyncio
-import concurrent.futures
 import json
 import logging
-import threading
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import asdict
 from typing import Any, TypeVar
 
+from adapters.loop import LoopThread, Stopped
 from adapters.mcp.http import SessionGone
 from adapters.mcp.outcome import CallResult, TimedOut, ToolInfo, Unavailable
 from adapters.mcp.resolve import resolved
@@ -22,8 +21,6 @@ log = logging.getLogger(__name__)
 MAX_SESSIONS = 32
 IDLE_SECONDS = 300.0
 _LOOK_EVERY = 10.0
-# For the loop to tell what came of a call at its deadline, before the caller's thread goes without.
-GRACE_SECONDS = 2.0
 # Longer than a stdio server is given to leave.
 _CLOSE_SECONDS = 10.0
 
@@ -31,15 +28,17 @@ T = TypeVar("T")
 
 
 class ToolClient:
-    """Safe to share between the threads of a process; not across a fork. The loop starts with the first call."""
+    """Safe to share between the threads of a process; not across a fork.
+
+    Attributes:
+        loop: starts with the first call. Others who wait for the network may use it too, until `close`.
+    """
 
     def __init__(self, idle_seconds: float = IDLE_SECONDS, max_sessions: int = MAX_SESSIONS) -> None:
         self._idle_seconds = idle_seconds
         self._max_sessions = max_sessions
-        self._lock = threading.Lock()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
-        self._closed = False
+        self.loop = LoopThread("network")
+        self._watching: asyncio.Task[None] | None = None
         # The loop's own. In the order of their last use.
         self._sessions: dict[str, Session] = {}
         self._alive: set[Session] = set()  # with those that take no more calls, but are not gone
@@ -86,56 +85,38 @@ class ToolClient:
         except TimeoutError:
             raise Unavailable(f"tool source {source.name!r} did not list its tools within {timeout:g} s") from None
 
+    async def atools(self, source: ToolSource) -> tuple[ToolInfo, ...]:
+        """The same, on the loop."""
+        return await self._with_session(resolved(source), Session.tools)
+
+    async def acall(
+        self,
+        source: ToolSource,
+        tool: str,
+        arguments: Mapping[str, Any],
+        *,
+        meta: Mapping[str, Any],
+        idempotency_key: str,
+    ) -> CallResult:
+        """`call`, on the loop and without a deadline: cancelling ends it, and then nobody knows what it did."""
+        return await self._with_session(
+            resolved(source), lambda session: session.call(tool, arguments, meta, idempotency_key, Exchange())
+        )
+
+    async def aread_resource(self, source: ToolSource, uri: str) -> str:
+        """The resource's text, on the loop. Raises `NotSent`, `Answered` or `Unknown`, as `call` does."""
+        return await self._with_session(resolved(source), lambda session: session.read_resource(uri, Exchange()))
+
     def close(self) -> None:
         """End all sessions and their processes; calls in flight are lost. No call can be made after."""
-        with self._lock:
-            self._closed = True
-            loop, thread = self._loop, self._thread
-        if loop is None or thread is None or not thread.is_alive():
-            return
-        ending = asyncio.run_coroutine_threadsafe(self._close_all(), loop)
-        concurrent.futures.wait([ending], timeout=_CLOSE_SECONDS)
-        loop.call_soon_threadsafe(loop.stop)
-        thread.join(_CLOSE_SECONDS)
+        self.loop.stop(self._close_all(), _CLOSE_SECONDS)
 
     def _run(self, work: Coroutine[Any, Any, T], seconds: float) -> T:
-        """Raises `TimeoutError`, at the latest `GRACE_SECONDS` after the deadline, however busy the loop is."""
-
-        async def bounded() -> T:
-            async with asyncio.timeout_at(deadline):
-                return await work
-
-        loop = self._running(work)
-        deadline = loop.time() + seconds
-        running = asyncio.run_coroutine_threadsafe(bounded(), loop)
+        """Raises `TimeoutError`."""
         try:
-            return running.result(seconds + GRACE_SECONDS)
-        except concurrent.futures.CancelledError:  # by `close`
-            raise TimeoutError from None
-        finally:
-            running.cancel()
-
-    def _running(self, work: Coroutine[Any, Any, Any]) -> asyncio.AbstractEventLoop:
-        with self._lock:
-            if self._closed:
-                work.close()
-                raise Unavailable("the worker is shutting down")
-            if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                self._thread = threading.Thread(target=self._serve, args=(self._loop,), name="mcp", daemon=True)
-                self._thread.start()
-            return self._loop
-
-    def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
-        asyncio.set_event_loop(loop)
-        self._watching = loop.create_task(self._watch())
-        loop.run_forever()
-        rest = asyncio.all_tasks(loop)
-        for task in rest:
-            task.cancel()
-        loop.run_until_complete(asyncio.gather(*rest, return_exceptions=True))
-        loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.close()
+            return self.loop.run(work, seconds)
+        except Stopped:
+            raise Unavailable("the worker is shutting down") from None
 
     async def _with_session(self, source: ToolSource, use: Callable[[Session], Awaitable[T]]) -> T:
         session = self._session(source)
@@ -147,6 +128,8 @@ class ToolClient:
 
     def _session(self, source: ToolSource) -> Session:
         """The open one, or a new one that is being opened. Nothing is awaited, so that many ask and one is made."""
+        if self._watching is None:
+            self._watching = asyncio.create_task(self._watch())
         key = json.dumps(asdict(source), sort_keys=True)
         session = self._sessions.pop(key, None)
         if session is None or session.over:

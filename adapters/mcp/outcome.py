@@ -73,12 +73,15 @@ class ToolInfo:
     Attributes:
         idempotent: the tool's own hint that a repeated call has no further effect; None when it does not say.
         destructive: its hint that it may destroy something; None when it does not say.
+        read_only: its hint that it changes nothing; None when it does not say.
     """
 
     name: str
+    description: str
     input_schema: Mapping[str, Any]
     idempotent: bool | None
     destructive: bool | None
+    read_only: bool | None
 
 
 def words(text: str) -> str:
@@ -91,9 +94,11 @@ def tool_info(tool: mcp_types.Tool) -> ToolInfo:
     hints = tool.annotations
     return ToolInfo(
         tool.name,
+        tool.description or "",
         tool.input_schema,
         hints.idempotent_hint if hints else None,
         hints.destructive_hint if hints else None,
+        hints.read_only_hint if hints else None,
     )
 
 

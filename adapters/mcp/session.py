@@ -4,10 +4,10 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from importlib.metadata import version
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import httpx2
 import mcp_types
@@ -48,6 +48,9 @@ _LOST = frozenset((mcp_types.CONNECTION_CLOSED, mcp_types.PARSE_ERROR, mcp_types
 # A server that speaks only the newer protocol, which has no `initialize`.
 _NO_HANDSHAKE = frozenset((mcp_types.METHOD_NOT_FOUND, mcp_types.UNSUPPORTED_PROTOCOL_VERSION))
 _RESULT: TypeAdapter[mcp_types.CallToolResult] = TypeAdapter(mcp_types.CallToolResult)
+_RESOURCE: TypeAdapter[mcp_types.ReadResourceResult] = TypeAdapter(mcp_types.ReadResourceResult)
+
+R = TypeVar("R")
 
 
 class Session:
@@ -112,17 +115,28 @@ class Session:
                     {"name": tool, "arguments": given, "_meta": {**meta, IDEMPOTENCY_META: idempotency_key}},
                 )
             )
-            EXCHANGE.set(exchange)
-            try:
-                result = await exchange.outcome(session.send_request(request, _RESULT))
-            except asyncio.CancelledError:
-                # At the deadline. A server that did not answer in time is not trusted with the next call.
-                if exchange.sent:
-                    self.retire()
-                raise
-            except Exception as error:
-                self._raise(error, tool, exchange)
-            return read_result(tool, result)
+            answer = session.send_request(request, _RESULT)
+            return read_result(tool, await self._answer(answer, f"the tool {tool!r}", exchange))
+
+    async def read_resource(self, uri: str, exchange: Exchange) -> str:
+        """Its texts; what is not text is left out. Raises as `call` does."""
+        async with self._in_use() as session:
+            request = mcp_types.ReadResourceRequest(params=mcp_types.ReadResourceRequestParams(uri=uri))
+            answer = session.send_request(request, _RESOURCE)
+            result = await self._answer(answer, f"the resource {words(uri)!r}", exchange)
+            return "\n".join(part.text for part in result.contents if isinstance(part, mcp_types.TextResourceContents))
+
+    async def _answer(self, answer: Awaitable[R], what: str, exchange: Exchange) -> R:
+        EXCHANGE.set(exchange)
+        try:
+            return await exchange.outcome(answer)
+        except asyncio.CancelledError:
+            # At the deadline. A server that did not answer in time is not trusted with the next call.
+            if exchange.sent:
+                self.retire()
+            raise
+        except Exception as error:
+            self._raise(error, what, exchange)
 
     async def tools(self) -> tuple[ToolInfo, ...]:
         """Raises `Unavailable`."""
@@ -194,7 +208,7 @@ class Session:
         if isinstance(message, mcp_types.ToolListChangedNotification):
             self._tools = None
 
-    def _raise(self, error: Exception, tool: str, exchange: Exchange) -> NoReturn:
+    def _raise(self, error: Exception, what: str, exchange: Exchange) -> NoReturn:
         """Say what came of a call, by what the transport noted or the SDK raised."""
         where = f"tool source {self._source.name!r}"
         match error:
@@ -208,19 +222,19 @@ class Session:
                 raise SessionGone(f"{where}: the connection is closed") from None
             case MCPError(code=code) if code == OVERSIZED:
                 raise BadOutput(
-                    f"the tool {tool!r} was executed, but its answer is over the limit of {MAX_MESSAGE_BYTES} bytes"
+                    f"{what} was executed, but its answer is over the limit of {MAX_MESSAGE_BYTES} bytes"
                 ) from None
             case MCPError(code=code) if code in _LOST:
                 self.retire()
-                raise Lost(f"{where} was lost while the tool {tool!r} ran: {words(error.message)}") from None
+                raise Lost(f"{where} was lost while {what} ran: {words(error.message)}") from None
             case MCPError(code=mcp_types.METHOD_NOT_FOUND):
-                raise ToolNotFound(f"{where} has no tool {tool!r}: {words(error.message)}") from None
+                raise ToolNotFound(f"{where} does not have {what}: {words(error.message)}") from None
             case MCPError(message=message):
                 unknown = message.lower().startswith("unknown tool")
                 raise (ToolNotFound if unknown else ToolFailed)(words(message)) from None
             case ValidationError():
-                raise BadOutput(f"the tool {tool!r} was executed, but its answer is not as MCP says") from None
-        raise Lost(f"{where} was lost while the tool {tool!r} ran: {reason(error)}") from error
+                raise BadOutput(f"{what} was executed, but its answer is not as MCP says") from None
+        raise Lost(f"{where} was lost while {what} ran: {reason(error)}") from error
 
 
 class _Dispatcher(JSONRPCDispatcher):

@@ -1,0 +1,97 @@
+"""What it means for a step that its model could not be asked, or gave no answer."""
+
+import logging
+import traceback
+from typing import Any
+
+from pydantic_ai.exceptions import (
+    ContentFilterError,
+    ModelAPIError,
+    ModelConnectionError,
+    ModelHTTPError,
+    OutputTokenLimitExceeded,
+    UnexpectedModelBehavior,
+    UsageLimitExceeded,
+)
+
+from adapters.llm.progress import Ended, Progress, clean
+from adapters.llm.wire import MAX_BODY_BYTES, Oversized, Unreadable
+from domain.definition import Adapter
+from domain.outcome import Failed, Outcome
+from domain.step import Error
+from domain.thought import Question
+
+log = logging.getLogger(__name__)
+
+# Of a provider's own words in an error.
+_MAX_WORDS = 500
+
+
+def outcome(error: Exception, question: Question, progress: Progress, secrets: tuple[str, ...]) -> Outcome:
+    provider = f"the provider {question.worker.provider!r}"
+    match error:
+        case Ended():
+            return error.outcome
+        case UsageLimitExceeded():
+            return Failed(_limit(question, progress))
+        case ContentFilterError():
+            return _failed("PROVIDER_REJECTED", f"{provider} refused to answer by its content filter")
+        case OutputTokenLimitExceeded():
+            return _failed("STRUCTURED_OUTPUT_FAILED", "the model's answer was cut off at its longest length")
+        case ModelHTTPError(status_code=status) if 400 <= status < 500 and status != 429:
+            words = _words(error.body, secrets)
+            return _failed("PROVIDER_REJECTED", f"{provider} refused the request with HTTP {status}: {words}")
+        case ModelHTTPError(status_code=status):
+            return _failed("PROVIDER_UNAVAILABLE", f"{provider} answered HTTP {status}{_asked(error)}")
+        case ModelConnectionError():
+            return _broken_off(error, provider)
+        case ModelAPIError() | UnexpectedModelBehavior():
+            return _failed("STRUCTURED_OUTPUT_FAILED", f"{provider} answered what is no answer of a model")
+    # Its text may hold what a model or a tool said.
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    where = f"{frame.filename.rpartition('site-packages/')[2]}:{frame.lineno}"
+    log.error("a thought broke off: %s at %s", type(error).__name__, where, extra={"idempotency_key": question.key})
+    return _failed("INTERNAL", f"internal error, see the worker's log: {type(error).__name__}")
+
+
+def _failed(code: str, message: str) -> Failed:
+    return Failed(Error(code, message))
+
+
+def _limit(question: Question, progress: Progress) -> Error:
+    most = question.thinking.max_step_tokens
+    used = progress.input_tokens + progress.output_tokens
+    if most is not None and used > most:
+        return Error("STEP_TOKEN_LIMIT_EXCEEDED", f"{used} tokens were used, and max_step_tokens is {most}")
+    if progress.refused is not None:
+        return progress.refused
+    if question.thinking.adapter is Adapter.REACT:
+        return Error("NO_SUBMIT_CALL", f"the model submitted no answer in {progress.requests} turns")
+    if progress.silent and question.thinking.output_schema.get("required"):
+        return Error("EMPTY_STRUCTURED_RESULT", "the model's answer is empty")
+    return Error("STRUCTURED_OUTPUT_FAILED", "the model answered with text instead of the structured answer")
+
+
+def _broken_off(error: Exception, provider: str) -> Failed:
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, Oversized):
+            return _failed("STRUCTURED_OUTPUT_FAILED", f"{provider} sent an answer over {MAX_BODY_BYTES} bytes")
+        if isinstance(cause, Unreadable):
+            return _failed("STRUCTURED_OUTPUT_FAILED", f"{provider} sent a compressed answer, unasked")
+        kind, cause = type(cause).__name__, cause.__cause__ or cause.__context__
+    return _failed("PROVIDER_UNAVAILABLE", f"{provider} could not be reached, or broke the connection off: {kind}")
+
+
+def _asked(error: ModelHTTPError) -> str:
+    return f" and asks to wait {error.retry_after:g} s" if error.retry_after else ""
+
+
+def _words(body: object, secrets: tuple[str, ...]) -> str:
+    """What the provider says, without what it repeats of our credentials."""
+    inner: Any = body.get("error", body) if isinstance(body, dict) else body
+    text = inner.get("message") if isinstance(inner, dict) else inner
+    text = clean(str(text)) if text else "it does not say why"
+    for secret in secrets:
+        text = text.replace(secret, "…")
+    return text if len(text) <= _MAX_WORDS else text[:_MAX_WORDS] + "…"

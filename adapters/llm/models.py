@@ -1,0 +1,128 @@
+"""Which model a worker means. Providers' clients are made once, at their first use, and shared."""
+
+import asyncio
+from typing import Any
+
+import httpx2
+from pydantic_ai.models import Model
+from pydantic_ai.settings import ModelSettings
+
+from adapters.llm.mock import mock_model
+from adapters.llm.progress import failed
+from adapters.llm.settings import LlmSettings
+from adapters.llm.wire import http_client, timeout
+from domain.definition import WorkerDefinition
+from domain.thought import Question
+
+# Anthropic wants to be told how long an answer may be at most: the longest that its client asks for without a stream,
+# rounded down. Models that cannot write as much get their own limit from the library.
+_MAX_TOKENS = 16_384
+# What servers that want no key are sent as one: the client insists on something.
+_NO_KEY = "none"
+
+
+class Models:
+    """Belongs to one event loop."""
+
+    def __init__(self, settings: LlmSettings) -> None:
+        self._settings = settings
+        self._https: dict[str, httpx2.AsyncClient] = {}
+        self._providers: dict[str, Any] = {}
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What no error text may hold."""
+        names = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "SAGAHOLD_LOCAL_LLM_KEY")
+        return tuple(value for name in names if (value := self._settings.environ.get(name)))
+
+    def model(self, question: Question) -> Model:
+        """Raises `Ended` where the worker cannot be used in this environment."""
+        worker = question.worker
+        if worker.provider == "mock":
+            return mock_model(question.thinking)
+        if worker.provider not in ("openai", "anthropic", "local") or not worker.model_name:
+            raise failed(
+                "WORKER_CONFIG_LOAD_FAILED",
+                f"the worker {worker.name!r} names no model that can be asked: give it a provider and a model_name",
+            )
+        if worker.provider == "anthropic":
+            from pydantic_ai.models.anthropic import AnthropicModel
+
+            return AnthropicModel(worker.model_name, provider=self._provider(worker))
+        from pydantic_ai.models.openai import OpenAIChatModel
+
+        return OpenAIChatModel(worker.model_name, provider=self._provider(worker), profile=_profile(worker))
+
+    def options(self, worker: WorkerDefinition) -> ModelSettings:
+        options = ModelSettings(temperature=worker.temperature)
+        if worker.provider == "anthropic":
+            options["max_tokens"] = _MAX_TOKENS
+        return options
+
+    async def close(self) -> None:
+        await asyncio.gather(*(client.aclose() for client in self._https.values()))
+
+    def _provider(self, worker: WorkerDefinition) -> Any:
+        name = worker.provider or ""
+        if name not in self._providers:
+            make = {"openai": self._openai, "anthropic": self._anthropic, "local": self._local}[name]
+            self._providers[name] = make(worker)
+        return self._providers[name]
+
+    def _openai(self, worker: WorkerDefinition) -> Any:
+        key = self._variable("OPENAI_API_KEY", worker)
+        return self._speaks_openai("openai", key, self._settings.environ.get("OPENAI_BASE_URL"))
+
+    def _local(self, worker: WorkerDefinition) -> Any:
+        url = self._variable("SAGAHOLD_LOCAL_LLM_URL", worker)
+        return self._speaks_openai("local", self._settings.environ.get("SAGAHOLD_LOCAL_LLM_KEY") or _NO_KEY, url)
+
+    def _speaks_openai(self, name: str, key: str, url: str | None) -> Any:
+        from openai import AsyncOpenAI
+        from pydantic_ai.providers.openai import OpenAIProvider
+
+        client = AsyncOpenAI(
+            api_key=key,
+            base_url=url or "https://api.openai.com/v1",
+            timeout=timeout(),
+            max_retries=0,
+            http_client=self._http(name),
+        )
+        # From variables of the environment that are not ours to send to just any server.
+        client.organization = client.project = None
+        return OpenAIProvider(openai_client=client)
+
+    def _anthropic(self, worker: WorkerDefinition) -> Any:
+        from anthropic import AsyncAnthropic
+        from pydantic_ai.providers.anthropic import AnthropicProvider
+
+        client = AsyncAnthropic(
+            api_key=self._variable("ANTHROPIC_API_KEY", worker),
+            base_url=self._settings.environ.get("ANTHROPIC_BASE_URL") or "https://api.anthropic.com",
+            timeout=timeout(),
+            max_retries=0,
+            http_client=self._http("anthropic"),
+            open_telemetry=False,
+        )
+        return AnthropicProvider(anthropic_client=client)
+
+    def _http(self, name: str) -> httpx2.AsyncClient:
+        return self._https.setdefault(name, http_client(self._settings))
+
+    def _variable(self, name: str, worker: WorkerDefinition) -> str:
+        if value := self._settings.environ.get(name):
+            return value
+        raise failed(
+            "WORKER_CONFIG_LOAD_FAILED",
+            f"the environment variable {name}, which the provider {worker.provider!r} of the worker {worker.name!r} "
+            "needs, is not set in the worker",
+        )
+
+
+def _profile(worker: WorkerDefinition) -> Any:
+    """Other servers than OpenAI's understand its protocol, but not each of its newer words."""
+    if worker.provider != "local":
+        return None
+    from pydantic_ai.profiles.openai import OpenAIModelProfile
+
+    return OpenAIModelProfile(openai_supports_strict_tool_definition=False, openai_chat_supports_allowed_tools=False)

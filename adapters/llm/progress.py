@@ -1,0 +1,115 @@
+"""What a thought has come to so far: so that its report is whole, however it ends."""
+
+import hashlib
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from domain import json_value
+from domain.outcome import Failed, Outcome
+from domain.step import Error
+from domain.thought import Question, Report, ToolUse
+
+# Of a tool's name that a model made up, what a row and a page can bear.
+_MAX_NAME = 200
+
+
+class Ended(Exception):
+    """The thought is over, whatever the model wants."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        self.outcome = outcome
+
+
+def failed(code: str, message: str) -> Ended:
+    return Ended(Failed(Error(code, message)))
+
+
+@dataclass(slots=True)
+class Use:
+    """A tool call under way: until its answer is here, it is lost."""
+
+    outcome: str = "lost"
+
+
+class Progress:
+    """
+    Attributes:
+        acted: a tool that does not say that it only reads may have changed something.
+        answers: of each tool the last, as it came: facts are taken from these.
+        refused: why the model's last submission was of no use.
+        silent: its last answer had nothing in it at all.
+    """
+
+    def __init__(self, question: Question) -> None:
+        self._question = question
+        self.acted = False
+        self.answers: dict[str, Any] = {}
+        self.refused: Error | None = None
+        self.silent = False
+        self.requests = 0
+        self.input_tokens = 0
+        self.output_tokens = 0
+        self.setup_ms = 0.0
+        self.llm_ms = 0.0
+        self.tool_ms = 0.0
+        self.uses: list[ToolUse] = []
+        self.transcript: tuple[Any, ...] = ()
+
+    @contextmanager
+    def using(self, tool: str, arguments: Any) -> Iterator[Use]:
+        use = Use()
+        began = time.perf_counter()
+        try:
+            yield use
+        finally:
+            ms = milliseconds_since(began)
+            self.tool_ms += ms
+            self.uses.append(ToolUse(_name(tool), _digest(arguments), ms, use.outcome))
+
+    def forbid(self, tool: str, arguments: Any) -> Ended:
+        """Note that the model wanted it, and say how the thought ends for it."""
+        self.uses.append(ToolUse(_name(tool), _digest(arguments), 0.0, "not_allowed"))
+        return failed(
+            "TOOL_NOT_ALLOWED", f"the model asked for the tool {_name(tool)!r}, which the step does not allow it"
+        )
+
+    def report(self) -> Report:
+        worker = self._question.worker
+        return Report(
+            provider=worker.provider or "",
+            model=worker.model_name,
+            mock=worker.provider == "mock",
+            acted=self.acted,
+            requests=self.requests,
+            input_tokens=self.input_tokens,
+            output_tokens=self.output_tokens,
+            setup_ms=self.setup_ms,
+            llm_ms=self.llm_ms,
+            tool_ms=self.tool_ms,
+            tool_uses=tuple(self.uses),
+            transcript=self.transcript,
+        )
+
+
+def milliseconds_since(began: float) -> float:
+    """Since that time of `time.perf_counter`."""
+    return (time.perf_counter() - began) * 1000
+
+
+def clean(text: str) -> str:
+    """Fit for a row, whatever a model wrote."""
+    return text.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")
+
+
+def _name(tool: str) -> str:
+    return clean(tool[:_MAX_NAME])
+
+
+def _digest(arguments: Mapping[str, Any] | str | None) -> str:
+    if not isinstance(arguments, str) and next(json_value.faults(arguments, ""), None) is None:
+        return json_value.digest(arguments).hex()
+    # What is no JSON that everybody reads alike has no canonical form; it was not sent either.
+    return hashlib.sha256(repr(arguments).encode("utf-8", "replace")).hexdigest()

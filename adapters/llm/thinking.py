@@ -1,0 +1,117 @@
+"""One thought, from its question to what came of it."""
+
+import asyncio
+import logging
+import time
+import warnings
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import pydantic_ai
+from pydantic_ai import Agent, ModelRetry, RunContext, StructuredDict, ToolOutput, UsageLimits, capture_run_messages
+from pydantic_ai.exceptions import UserError
+
+from adapters.llm import answer, failures, transcript
+from adapters.llm.models import Models
+from adapters.llm.progress import Progress, failed, milliseconds_since
+from adapters.llm.tools import MAX_CALLS, SUBMIT, AllowedTools, find
+from adapters.llm.watched import Watched
+from adapters.llm.wire import DEADLINE
+from adapters.mcp import ToolClient
+from domain import facts
+from domain.definition import Adapter
+from domain.outcome import Done, Failed, Outcome, TimedOut
+from domain.step import Error
+from domain.thought import Question, Thought
+
+log = logging.getLogger(__name__)
+
+# They log and warn about what models, tools and prompts say; what matters of it is in the thought's outcome.
+for _name in ("openai", "anthropic", "httpx2", "httpcore2", "pydantic_ai"):
+    logging.getLogger(_name).setLevel(logging.CRITICAL)
+warnings.filterwarnings("ignore", module=r"pydantic_ai\b.*")
+pydantic_ai.BANNER_ENABLED = False
+
+_ABOUT_SUBMIT = "Give your answer by this, once, when it is complete: nothing else of what you write is read."
+
+
+async def think(question: Question, client: ToolClient, models: Models) -> Thought:
+    """Raises nothing but `CancelledError`."""
+    progress = Progress(question)
+    taken: Mapping[str, Any] = {}
+    limit = asyncio.timeout(question.timeout)
+    try:
+        async with limit:
+            DEADLINE.set(asyncio.get_running_loop().time() + question.timeout)
+            outcome: Outcome = Done(await _answer(question, client, models, progress))
+        taken = facts.take(question.thinking.facts, progress.answers)
+    except facts.FactMissing as missing:
+        outcome = Failed(Error("FACT_EXTRACTION_FAILED", str(missing)))
+    except Exception as error:
+        if isinstance(error, TimeoutError) and limit.expired():
+            text = f"no answer within {question.timeout:g} s"
+            outcome = TimedOut(Error("STEP_TIMED_OUT", text), acted=progress.acted)
+        else:
+            outcome = failures.outcome(error, question, progress, models.secrets)
+    if isinstance(outcome, Failed):
+        outcome = replace(outcome, acted=progress.acted)
+    return Thought(outcome, progress.report(), taken)
+
+
+async def _answer(question: Question, client: ToolClient, models: Models, progress: Progress) -> Any:
+    """What was submitted and fits the schema. Raises `Ended`, and what the library raises."""
+    began = time.perf_counter()
+    try:
+        tools = await find(client, question, progress)
+    finally:
+        progress.setup_ms = milliseconds_since(began)
+    thinking = question.thinking
+    turns = 1 if thinking.adapter is Adapter.SIMPLE else thinking.max_turns
+    agent = _agent(question, Watched(models.model(question), progress), AllowedTools(client, question, tools, progress))
+
+    @agent.output_validator
+    async def check(_: RunContext[None], value: Any) -> Any:
+        try:
+            accepted = answer.read(thinking.output_schema, value)
+        except answer.Refused as refused:
+            progress.refused = refused.error
+            raise ModelRetry(refused.error.message) from None
+        return accepted
+
+    with capture_run_messages() as messages:
+        try:
+            result = await agent.run(
+                question.message,
+                usage_limits=UsageLimits(request_limit=turns, total_tokens_limit=thinking.max_step_tokens),
+                model_settings=models.options(question.worker),
+                infer_name=False,
+            )
+        finally:
+            if thinking.keep_transcript:
+                progress.transcript = transcript.of(messages)
+    return result.output
+
+
+def _agent(question: Question, model: Watched, tools: AllowedTools) -> "Agent[None, dict[str, Any]]":
+    """`early`: as soon as a valid answer is submitted nothing else runs, also not what the same turn asked for before
+    it; where the answer is of no use, the turn's other calls run, one after the other.
+
+    Turns are what is limited, so that the library's own limits of repeated mistakes are out of reach.
+    """
+    try:
+        output = ToolOutput(
+            StructuredDict(dict(question.thinking.output_schema)), name=SUBMIT, description=_ABOUT_SUBMIT
+        )
+    except UserError as error:
+        raise failed("STRUCTURED_OUTPUT_FAILED", f"the output_schema cannot be shown to a model: {error}") from None
+    return Agent(
+        model,
+        output_type=output,
+        instructions=question.system,
+        deps_type=type(None),
+        name="step",
+        toolsets=[tools],
+        retries=question.thinking.max_turns + MAX_CALLS,
+        end_strategy="early",
+    )

@@ -1,0 +1,210 @@
+"""The tools a model may use: those its step allows and no other, both in what it is shown and in what is called."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic_ai import RunContext, ToolDefinition
+from pydantic_ai.exceptions import ToolFailed
+from pydantic_ai.toolsets import AbstractToolset, ToolsetTool
+from pydantic_core import SchemaValidator, core_schema
+
+from adapters import mcp
+from adapters.llm.progress import Ended, Progress, clean, failed
+from domain import json_value, resources
+from domain.definition import ToolSource
+from domain.outcome import Lost, NotSent
+from domain.step import Error
+from domain.thought import Question
+
+# The virtual tools. A server's own tool of such a name cannot be told from them, so a step that allows it fails.
+SUBMIT = "_submit"
+READ_RESOURCE = "read_resource"
+# Calls and reads of one thought. A model that wants more goes in circles.
+MAX_CALLS = 100
+# Of one answer, to the model: what many of these add up to must still fit what models read.
+_MAX_ANSWER_BYTES = 64 * 1024
+_AGAIN = "it was asked before, and nobody knows what that did"
+# The server checks what it is given, and says what is wrong with it.
+_ANY_OBJECT = SchemaValidator(core_schema.dict_schema(core_schema.str_schema(), core_schema.any_schema()))
+_RESOURCE_SCHEMA = {"type": "object", "properties": {"uri": {"type": "string"}}, "required": ["uri"]}
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    source: ToolSource
+    info: mcp.ToolInfo
+
+    @property
+    def changes(self) -> bool:
+        """Something, perhaps."""
+        return self.info.read_only is not True
+
+    @property
+    def repeatable(self) -> bool:
+        return not self.changes or bool(self.info.idempotent)
+
+
+async def find(client: mcp.ToolClient, question: Question, progress: Progress) -> dict[str, Tool]:
+    """Each allowed tool in the first source that has it. Raises `Ended`, also when a source before that one is away:
+    another's tool of the same name is not what the step allows."""
+    wanted = question.thinking.tools
+    for name in (SUBMIT, *((READ_RESOURCE,) if question.resources else ())):
+        if name in wanted:
+            raise failed("TOOL_NOT_FOUND", f"{name!r} is a name of the engine's own: no tool of that name can be used")
+    found: dict[str, Tool] = {}
+    try:
+        for source in question.sources:
+            if len(found) == len(wanted):
+                break
+            for info in await client.atools(source):
+                if info.name in wanted:
+                    found.setdefault(info.name, Tool(source, info))
+        missing = [name for name in wanted if name not in found]
+        if missing:
+            names = ", ".join(source.name for source in question.sources) or "no tool source"
+            raise mcp.ToolNotFound(f"none of {names} has a tool {missing[0]!r}")
+    except mcp.NotSent as error:
+        raise _not_found(question, error) from None
+    if question.again:
+        progress.acted = any(tool.changes for tool in found.values())
+        if not all(tool.repeatable for tool in found.values()):
+            raise Ended(Lost(f"{_AGAIN}: not all of its tools are idempotent", idempotent=False))
+    return found
+
+
+def _not_found(question: Question, error: mcp.NotSent) -> Ended:
+    if not isinstance(error, mcp.ToolNotFound | mcp.NotConfigured):
+        return Ended(NotSent(Error("MCP_UNAVAILABLE", str(error))))
+    if question.again:
+        return Ended(Lost(f"{_AGAIN}, and it cannot be asked again: {error}", idempotent=False))
+    return failed("TOOL_NOT_FOUND" if isinstance(error, mcp.ToolNotFound) else "WORKER_CONFIG_LOAD_FAILED", str(error))
+
+
+class AllowedTools(AbstractToolset[None]):
+    """Of one thought."""
+
+    def __init__(
+        self, client: mcp.ToolClient, question: Question, tools: Mapping[str, Tool], progress: Progress
+    ) -> None:
+        self._client = client
+        self._question = question
+        self._tools = tools
+        self._progress = progress
+        self._calls = 0
+
+    @property
+    def id(self) -> str:
+        return "allowed"
+
+    async def get_tools(self, ctx: RunContext[None]) -> dict[str, ToolsetTool[None]]:
+        shown = {
+            name: _shown(name, dict(tool.info.input_schema), tool.info.description)
+            for name, tool in self._tools.items()
+        }
+        if self._question.resources:
+            about = f"Read a resource. Allowed: {', '.join(self._question.resources)}"
+            shown[READ_RESOURCE] = _shown(READ_RESOURCE, _RESOURCE_SCHEMA, about)
+        mistakes = self._question.thinking.max_turns + MAX_CALLS  # never reached: turns are what is limited
+        return {
+            name: ToolsetTool(toolset=self, tool_def=tool, max_retries=mistakes, args_validator=_ANY_OBJECT)
+            for name, tool in shown.items()
+        }
+
+    async def call_tool(
+        self, name: str, tool_args: dict[str, Any], ctx: RunContext[None], tool: ToolsetTool[None]
+    ) -> str:
+        """What the model is told. Raises `ToolFailed` for what it may adapt to, `Ended` for what it may not."""
+        self._calls += 1
+        if self._calls > MAX_CALLS:
+            raise ToolFailed(f"not called: {MAX_CALLS} calls have been made, and no more are possible. Submit now.")
+        if name == READ_RESOURCE and self._question.resources:
+            return await self._read(tool_args.get("uri"))
+        if name not in self._tools:
+            raise self._progress.forbid(name, tool_args)
+        fault = next(json_value.faults(tool_args, "arguments"), None)
+        if fault is not None:
+            with self._progress.using(name, tool_args) as use:
+                use.outcome = "failed"
+            raise ToolFailed(f"not called: {fault.path} {fault.message}")
+        data = await self._call(name, self._tools[name], tool_args)
+        self._progress.answers[name] = data
+        return _told(data)
+
+    async def _call(self, name: str, tool: Tool, arguments: Mapping[str, Any]) -> Any:
+        progress, acted = self._progress, self._progress.acted
+        progress.acted = acted or tool.changes
+        with progress.using(name, arguments) as use:
+            try:
+                result = await self._client.acall(
+                    tool.source,
+                    name,
+                    arguments,
+                    meta=self._question.meta,
+                    idempotency_key=f"{self._question.key}-{self._calls}",
+                )
+            except mcp.NotSent as error:
+                use.outcome, progress.acted = "unavailable", acted
+                raise ToolFailed(f"not called: {error}") from None
+            except mcp.ToolFailed as error:
+                use.outcome, progress.acted = "failed", acted
+                raise ToolFailed(str(error)) from None
+            except mcp.BadOutput as error:
+                use.outcome = "failed"
+                raise ToolFailed(str(error)) from None
+            except mcp.Unknown as error:
+                if not tool.repeatable:
+                    raise Ended(Lost(str(error), idempotent=False)) from None
+                raise ToolFailed(f"{error}. Whether it was done is not known; it may be called again.") from None
+            use.outcome = "ok"
+            return result.data
+
+    async def _read(self, uri: Any) -> str:
+        if not isinstance(uri, str) or not resources.allows(self._question.resources, uri):
+            raise self._forbidden(uri)
+        with self._progress.using(READ_RESOURCE, {"uri": uri}) as use:
+            try:
+                text = await self._first_that_has(uri)
+            except mcp.NotSent as error:
+                use.outcome = "unavailable"
+                raise ToolFailed(str(error)) from None
+            except mcp.Answered as error:
+                use.outcome = "failed"
+                raise ToolFailed(str(error)) from None
+            except mcp.Unknown as error:
+                raise ToolFailed(f"{error}. It may be read again.") from None
+            use.outcome = "ok"
+            return _cut(text)
+
+    def _forbidden(self, uri: Any) -> Ended:
+        self._progress.forbid(READ_RESOURCE, {"uri": uri})
+        shown = clean(str(uri)[:200])
+        return failed("TOOL_NOT_ALLOWED", f"the model asked for the resource {shown!r}, which the step does not allow")
+
+    async def _first_that_has(self, uri: str) -> str:
+        """What another source would say is not asked for where one is away, as with tools."""
+        refused: Exception = mcp.ToolNotFound("the worker has no tool source to read from")
+        for source in self._question.sources:
+            try:
+                return await self._client.aread_resource(source, uri)
+            except (mcp.ToolNotFound, mcp.ToolFailed) as error:
+                refused = error
+        raise refused
+
+
+def _shown(name: str, schema: dict[str, Any], description: str) -> ToolDefinition:
+    return ToolDefinition(name=name, parameters_json_schema=schema, description=description, sequential=True)
+
+
+def _told(data: Any) -> str:
+    if isinstance(data, dict) and list(data) == ["text"] and isinstance(data["text"], str):
+        return _cut(data["text"])
+    return _cut(json_value.encode(data))
+
+
+def _cut(text: str) -> str:
+    content = text.encode()
+    if len(content) <= _MAX_ANSWER_BYTES:
+        return text
+    kept = content[:_MAX_ANSWER_BYTES].decode(errors="ignore")
+    return f"{kept}\n(cut: these are the first {_MAX_ANSWER_BYTES} of {len(content)} bytes)"

@@ -1,0 +1,61 @@
+"""A model whose requests are measured, and whose answers are looked at before anything of them is acted on."""
+
+import time
+from typing import Any
+
+from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart, ToolCallPart
+from pydantic_ai.models import Model, ModelRequestParameters
+from pydantic_ai.models.wrapper import WrapperModel
+from pydantic_ai.settings import ModelSettings
+
+from adapters.llm.progress import Progress, milliseconds_since
+from adapters.llm.tools import SUBMIT
+from domain.step import Error
+
+
+class Watched(WrapperModel):
+    def __init__(self, wrapped: Model, progress: Progress) -> None:
+        super().__init__(wrapped)
+        self._progress = progress
+
+    async def request(
+        self,
+        messages: list[ModelMessage],
+        model_settings: ModelSettings | None,
+        model_request_parameters: ModelRequestParameters,
+    ) -> ModelResponse:
+        began = time.perf_counter()
+        try:
+            response = await super().request(messages, model_settings, model_request_parameters)
+        finally:
+            self._progress.llm_ms += milliseconds_since(began)
+        self._progress.requests += 1
+        self._progress.input_tokens += response.usage.input_tokens
+        self._progress.output_tokens += response.usage.output_tokens
+        self._look(response, model_request_parameters)
+        return response
+
+    def _look(self, response: ModelResponse, shown: ModelRequestParameters) -> None:
+        """Raises `Ended` when anything in the turn is forbidden: then nothing of the turn is called.
+
+        The library would tell the model instead, after it called the turn's other tools.
+        """
+        calls = [part for part in response.parts if isinstance(part, ToolCallPart)]
+        for call in calls:
+            if call.tool_name not in shown.tool_defs:
+                raise self._progress.forbid(call.tool_name, call.args)
+        texts = (part.content for part in response.parts if isinstance(part, TextPart))
+        self._progress.silent = not calls and not any(text.strip() for text in texts)
+        for call in calls:
+            if call.tool_name == SUBMIT and not _readable(call):
+                self._progress.refused = Error(
+                    "OUTPUT_SCHEMA_VALIDATION_FAILED", "what the model submitted last is no JSON object"
+                )
+
+
+def _readable(call: ToolCallPart) -> bool:
+    try:
+        arguments: Any = call.args_as_dict(raise_if_invalid=True)
+    except (ValueError, AssertionError):
+        return False
+    return isinstance(arguments, dict)

@@ -1,0 +1,124 @@
+"""How requests reach a model's provider: bounded answers, and a request again where nothing was answered.
+
+A retry here repeats a question, never a tool call: those are between the requests. The library's own way of retrying
+wants a package more, and would not know of the step's deadline.
+"""
+
+import asyncio
+import random
+import socket
+from collections.abc import AsyncIterator
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+import httpx2
+
+from adapters.llm.settings import LlmSettings
+
+# Of the step that asks, by the loop's clock.
+DEADLINE: ContextVar[float] = ContextVar("deadline")
+MAX_BODY_BYTES = 8 * 1024 * 1024
+# Too many requests, three of proxies, and 529 by which Anthropic says that it is overloaded.
+_TRANSIENT = frozenset((429, 502, 503, 504, 529))
+# Without a byte. A model that thinks for long sends nothing until it is done; whoever says nothing for this long has
+# gone. The step's deadline ends most requests before. Seconds.
+_READ_SECONDS = 300.0
+_CONNECT_SECONDS = 10.0
+_WRITE_SECONDS = 60.0
+_LIMITS = httpx2.Limits(max_connections=512, max_keepalive_connections=64, keepalive_expiry=30.0)
+
+
+class Oversized(httpx2.TransportError):
+    """The answer does not end."""
+
+
+class Unreadable(httpx2.TransportError):
+    """The answer is compressed, though that was not asked for."""
+
+
+def http_client(settings: LlmSettings) -> httpx2.AsyncClient:
+    """Of one provider: connections are used again. No proxies or credentials of the environment, no redirects."""
+    return httpx2.AsyncClient(
+        transport=_Wire(settings), timeout=timeout(), trust_env=False, follow_redirects=False, headers={}
+    )
+
+
+def timeout() -> httpx2.Timeout:
+    # The pool has no deadline of its own: who waits there waits for the provider, too.
+    return httpx2.Timeout(None, connect=_CONNECT_SECONDS, read=_READ_SECONDS, write=_WRITE_SECONDS)
+
+
+class _Wire(httpx2.AsyncBaseTransport):
+    def __init__(self, settings: LlmSettings) -> None:
+        # A peer that vanished without a word is found out by the kernel.
+        self._inner = httpx2.AsyncHTTPTransport(
+            limits=_LIMITS, trust_env=False, socket_options=[(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
+        )
+        self._settings = settings
+
+    async def aclose(self) -> None:
+        await self._inner.aclose()
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        await request.aread()
+        request.headers["accept-encoding"] = "identity"
+        attempts = self._settings.retry_max_attempts if self._settings.retry_enabled else 1
+        attempt = 1
+        while True:
+            floor = 0.0
+            failure: httpx2.TransportError | None = None
+            try:
+                response = await self._whole(request)
+                if response.status_code not in _TRANSIENT:
+                    return response
+                floor = _retry_after(response)
+            except (httpx2.TimeoutException, httpx2.NetworkError, httpx2.RemoteProtocolError) as error:
+                failure = error
+            pause = max(floor, self._pause(attempt))
+            if attempt >= attempts or asyncio.get_running_loop().time() + pause >= DEADLINE.get():
+                if failure is not None:
+                    raise failure
+                return response
+            await asyncio.sleep(pause)
+            attempt += 1
+
+    def _pause(self, attempt: int) -> float:
+        """Full jitter: those who failed together do not come again together. Seconds."""
+        longest = min(self._settings.retry_max_delay, self._settings.retry_base_delay * 2 ** (attempt - 1))
+        return random.uniform(0, longest)  # noqa: S311  (no secret)
+
+    async def _whole(self, request: httpx2.Request) -> httpx2.Response:
+        """Read here, so that an answer which breaks off is asked for again like one that never came."""
+        response = await self._inner.handle_async_request(request)
+        try:
+            if response.headers.get("content-encoding", "identity") != "identity":
+                raise Unreadable("the answer is compressed")
+            assert isinstance(response.stream, httpx2.AsyncByteStream)
+            body = await _bounded(response.stream)
+        finally:
+            await response.aclose()
+        headers = [(name, value) for name, value in response.headers.multi_items() if name != "transfer-encoding"]
+        return httpx2.Response(response.status_code, headers=headers, content=body, request=request)
+
+
+async def _bounded(stream: AsyncIterator[bytes] | httpx2.AsyncByteStream) -> bytes:
+    body = bytearray()
+    async for chunk in stream:
+        body += chunk
+        if len(body) > MAX_BODY_BYTES:
+            raise Oversized(f"the answer is over {MAX_BODY_BYTES} bytes")
+    return bytes(body)
+
+
+def _retry_after(response: httpx2.Response) -> float:
+    """Seconds, or 0 where it does not say or makes no sense."""
+    text = response.headers.get("retry-after", "").strip()
+    if text.isascii() and text.isdigit():
+        return float(text[:9])
+    try:
+        when = parsedate_to_datetime(text)
+    except ValueError:
+        return 0.0
+    when = when if when.tzinfo is not None else when.replace(tzinfo=UTC)
+    return max(0.0, (when - datetime.now(UTC)).total_seconds())

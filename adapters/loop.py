@@ -1,0 +1,91 @@
+"""One event loop in one thread: what waits for the network waits here, however much of it there is."""
+
+import asyncio
+import concurrent.futures
+import threading
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+# For the loop to tell what came of some work at its deadline, before the caller's thread goes without.
+GRACE_SECONDS = 2.0
+
+T = TypeVar("T")
+
+
+class Stopped(Exception):
+    """The loop takes no more work: the process is shutting down."""
+
+
+class LoopThread:
+    """Safe to share between the threads of a process; not across a fork. The loop starts with the first work."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+        self._stopped = False
+
+    @property
+    def runs(self) -> bool:
+        return self._thread is not None and self._thread.is_alive()
+
+    def submit(self, work: Coroutine[Any, Any, T]) -> "concurrent.futures.Future[T]":
+        """Cancelling the future cancels the work. Raises `Stopped`."""
+        return asyncio.run_coroutine_threadsafe(work, self._running(work))
+
+    def run(self, work: Coroutine[Any, Any, T], seconds: float) -> T:
+        """Wait for the work. Raises `TimeoutError`, at the latest `GRACE_SECONDS` after the deadline, however busy the
+        loop is; and `Stopped`."""
+
+        async def bounded() -> T:
+            async with asyncio.timeout_at(deadline):
+                return await work
+
+        loop = self._running(work)
+        deadline = loop.time() + seconds
+        running = asyncio.run_coroutine_threadsafe(bounded(), loop)
+        try:
+            return running.result(seconds + GRACE_SECONDS)
+        except concurrent.futures.CancelledError:  # by `stop`
+            raise TimeoutError from None
+        finally:
+            running.cancel()
+
+    def refuse(self) -> None:
+        """From now on: what runs goes on, and nothing new begins."""
+        with self._lock:
+            self._stopped = True
+
+    def stop(self, last: Coroutine[Any, Any, None], seconds: float) -> None:
+        """End what still runs, after `last` has had its chance."""
+        self.refuse()
+        loop, thread = self._loop, self._thread
+        if loop is None or thread is None or not thread.is_alive():
+            last.close()
+            return
+        ending = asyncio.run_coroutine_threadsafe(last, loop)
+        concurrent.futures.wait([ending], timeout=seconds)
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join(seconds)
+
+    def _running(self, work: Coroutine[Any, Any, Any]) -> asyncio.AbstractEventLoop:
+        with self._lock:
+            if self._stopped:
+                work.close()
+                raise Stopped
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                self._thread = threading.Thread(target=self._serve, args=(self._loop,), name=self._name, daemon=True)
+                self._thread.start()
+            return self._loop
+
+    def _serve(self, loop: asyncio.AbstractEventLoop) -> None:
+        asyncio.set_event_loop(loop)
+        loop.run_forever()
+        rest = asyncio.all_tasks(loop)
+        for task in rest:
+            task.cancel()
+        loop.run_until_complete(asyncio.gather(*rest, return_exceptions=True))
+        loop.run_until_complete(loop.shutdown_asyncgens())
+        loop.close()
