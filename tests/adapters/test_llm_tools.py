@@ -1,0 +1,261 @@
+"""Models that use the tools of a real MCP server: what they may call, and what comes of each call."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from adapters.llm import Thinker
+from adapters.mcp import ToolClient
+from domain import json_value
+from domain.definition import Adapter, Fact, ToolSource, Transport, Turn
+from domain.outcome import Done, Failed, Lost, NotSent, TimedOut
+from domain.thought import Question, Thought
+from tests.adapters.llm_questions import call, question, settings, submit
+from tests.adapters.llm_server import LlmServer
+from tests.adapters.llm_wire import Call
+from tests.adapters.odd_server import eventually, lines
+
+SERVER = Path(__file__).parent / "mcp_servers" / "shelf.py"
+ALL = ("look", "page", "lend", "burn", "crash", "slowly")
+
+
+class Shelf:
+    def __init__(self, thinker: Thinker, folder: Path) -> None:
+        self.thinker = thinker
+        self._called = folder / "called"
+        env = {"CALLED": str(self._called)}
+        self.source = ToolSource("shelf", Transport.STDIO, command=sys.executable, args=(str(SERVER),), env=env)
+
+    def called(self) -> list[str]:
+        return lines(self._called)
+
+    def ask(self, *script: Turn, **options: object) -> Thought:
+        return self.thinker.think(self.question(*script, **options)).result(60)
+
+    def question(self, *script: Turn, **options: object) -> Question:
+        return question(*script, **{"tools": ALL, "sources": [self.source], **options})
+
+
+@pytest.fixture
+def shelf(tmp_path: Path):
+    client = ToolClient()
+    thinker = Thinker(client, settings())
+    yield Shelf(thinker, tmp_path)
+    thinker.close()
+    client.close()
+
+
+def error(thought: Thought) -> str:
+    assert isinstance(thought.outcome, Failed), thought
+    return thought.outcome.error.code
+
+
+def told(thought: Thought) -> list[str]:
+    return [entry["answer"] for entry in thought.report.transcript if entry["role"] == "tool"]
+
+
+def outcomes(thought: Thought) -> list[tuple[str, str]]:
+    return [(use.name, use.outcome) for use in thought.report.tool_uses]
+
+
+def test_a_loop_of_calls_and_an_answer(shelf: Shelf):
+    made = shelf.ask(call("look", title="Emma"), call("lend", title="Emma"), submit(n=1), keep_transcript=True)
+    assert made.outcome == Done({"n": 1})
+    # The number of the call is its own idempotency key.
+    assert shelf.called() == ["look Emma", "lend Emma fwd-1-2-2"]
+    assert outcomes(made) == [("look", "ok"), ("lend", "ok")]
+    assert made.report.tool_uses[0].arguments_digest == json_value.digest({"title": "Emma"}).hex()
+    assert made.report.acted
+    assert min(made.report.setup_ms, made.report.tool_ms, made.report.tool_uses[0].ms) > 0
+    assert told(made)[:2] == ['{"title":"Emma","copies":3,"place":{"row":"B","number":12}}', '{"lent":"Emma"}']
+
+
+def test_facts_are_what_the_tool_said_last(shelf: Shelf):
+    facts = [Fact("row", "look", "$.place.row"), Fact("title", "look", "$.title")]
+    script = [call("look", title="Emma"), call("look", title="Ulysses"), submit(n=1, note="row Z of Emma")]
+    made = shelf.ask(*script, facts=facts)
+    assert made.facts == {"row": "B", "title": "Ulysses"}
+
+
+def test_a_fact_that_cannot_be_taken(shelf: Shelf):
+    made = shelf.ask(submit(n=1), facts=[Fact("row", "look", "$.place.row")])
+    assert error(made) == "FACT_EXTRACTION_FAILED"
+    assert made.facts == {}
+    made = shelf.ask(call("lend", title="a"), submit(n=1), facts=[Fact("row", "lend", "$.place.row")])
+    assert error(made) == "FACT_EXTRACTION_FAILED"
+    assert made.outcome.acted
+
+
+def test_only_allowed_tools(shelf: Shelf):
+    made = shelf.ask(call("look", title="a"), call("burn", title="a"), submit(n=1), tools=["look"])
+    assert error(made) == "TOOL_NOT_ALLOWED"
+    assert shelf.called() == ["look a"]
+    assert outcomes(made) == [("look", "ok"), ("burn", "not_allowed")]
+    assert not made.outcome.acted
+
+
+def local(server: LlmServer, shelf: Shelf, **options: object) -> Thought:
+    client = ToolClient()
+    thinker = Thinker(client, settings(SAGAHOLD_LOCAL_LLM_URL=f"{server.url}/v1"))
+    try:
+        return thinker.think(shelf.question(provider="local", model="m", **options)).result(60)
+    finally:
+        thinker.close()
+        client.close()
+
+
+def test_a_turn_with_something_forbidden_in_it_calls_nothing(shelf: Shelf):
+    turn = Call([("look", {"title": "a"}), ("delete_everything", {}), ("_submit", {"n": 1})])
+    with LlmServer(turn) as server:
+        made = local(server, shelf, tools=["look"])
+        assert sorted(server.asked[0].tools) == ["_submit", "look"]
+    assert error(made) == "TOOL_NOT_ALLOWED"
+    assert shelf.called() == []
+
+
+def test_beside_an_answer_nothing_is_called(shelf: Shelf):
+    with LlmServer(Call([("burn", {"title": "a"}), ("_submit", {"n": 1}), ("burn", {"title": "b"})])) as server:
+        made = local(server, shelf)
+    assert made.outcome == Done({"n": 1})
+    assert shelf.called() == []
+
+
+def test_calls_of_one_turn_run_one_after_the_other(shelf: Shelf):
+    turn = Call([("slowly", {"title": "a"}), ("slowly", {"title": "b"}), ("_submit", {"n": "many"})])
+    with LlmServer(turn, Call([("_submit", {"n": 1})])) as server:
+        made = local(server, shelf)
+    assert made.outcome == Done({"n": 1})
+    assert shelf.called() == ["begin a", "end a", "begin b", "end b"]
+
+
+def test_a_hundred_calls_and_no_more(shelf: Shelf):
+    turn = Call([("look", {"title": str(n)}) for n in range(102)])
+    with LlmServer(turn, Call([("_submit", {"n": 1})])) as server:
+        made = local(server, shelf)
+    assert made.outcome == Done({"n": 1})
+    assert len(shelf.called()) == len(made.report.tool_uses) == 100
+
+
+def test_arguments_that_are_no_json_are_told(shelf: Shelf):
+    turns = [Call([("look", '{"title": ')]), Call([("look", '["a"]')]), Call([("look", {"titel": "a"})])]
+    with LlmServer(*turns, Call([("_submit", {"n": 1})])) as server:
+        made = local(server, shelf)
+    assert made.outcome == Done({"n": 1})
+    assert outcomes(made) == [("look", "failed")]
+    assert shelf.called() == []
+
+
+def test_a_tool_that_fails_is_told(shelf: Shelf):
+    made = shelf.ask(call("lend", title="locked"), submit(n=1), keep_transcript=True)
+    assert made.outcome == Done({"n": 1})
+    assert "that book is locked away" in told(made)[0]
+    assert outcomes(made) == [("lend", "failed")]
+    assert not made.report.acted
+
+
+def test_a_long_answer_is_cut(shelf: Shelf):
+    made = shelf.ask(call("page", kib=100), submit(n=1), keep_transcript=True)
+    assert made.outcome == Done({"n": 1})
+    assert "the end" not in told(made)[0]
+    assert len(told(made)[0]) < 66_000
+
+
+def test_a_lost_call_that_may_be_repeated_is_told(shelf: Shelf):
+    made = shelf.ask(call("crash"), call("look", title="a"), submit(n=1), keep_transcript=True)
+    assert made.outcome == Done({"n": 1})
+    assert outcomes(made) == [("crash", "lost"), ("look", "ok")]
+    assert "may be called again" in told(made)[0]
+    assert made.report.acted
+
+
+def test_a_lost_call_that_may_not_be_repeated_ends_it(shelf: Shelf):
+    made = shelf.ask(call("burn", title="all"), submit(n=1))
+    assert isinstance(made.outcome, Lost)
+    assert made.outcome.idempotent is False
+    assert outcomes(made) == [("burn", "lost")]
+    assert made.report.acted
+
+
+def test_the_deadline_during_a_call(shelf: Shelf):
+    future = shelf.thinker.think(shelf.question(call("burn", title="slow"), submit(n=1), timeout=5))
+    made = future.result(60)
+    assert isinstance(made.outcome, TimedOut)
+    assert made.outcome.acted
+    assert outcomes(made) == [("burn", "lost")]
+    assert shelf.called() == ["burn slow"]
+
+
+def test_cancelling_ends_a_call(shelf: Shelf):
+    future = shelf.thinker.think(shelf.question(call("burn", title="slow"), submit(n=1)))
+    eventually(lambda: shelf.called() == ["burn slow"])
+    assert future.cancel()
+    assert shelf.ask(call("look", title="a"), submit(n=1)).outcome == Done({"n": 1})
+
+
+def test_asked_again(shelf: Shelf):
+    made = shelf.ask(submit(n=1), again=True)
+    assert isinstance(made.outcome, Lost)
+    assert made.report.requests == 0
+    made = shelf.ask(submit(n=1), again=True, tools=["look", "lend"])
+    assert made.outcome == Done({"n": 1})
+    assert made.report.acted
+    assert not shelf.ask(submit(n=1), again=True, tools=["look"]).report.acted
+    assert isinstance(shelf.ask(submit(n=1), again=True, tools=["gone"]).outcome, Lost)
+
+
+def test_a_tool_that_no_source_has(shelf: Shelf):
+    made = shelf.ask(submit(n=1), tools=["look", "steal"])
+    assert error(made) == "TOOL_NOT_FOUND"
+    assert "'steal'" in made.outcome.error.message
+    assert made.report.requests == 0
+
+
+def test_names_of_the_engine(shelf: Shelf):
+    made = shelf.ask(submit(n=1), tools=["_submit"])
+    assert error(made) == "TOOL_NOT_FOUND"
+    assert "_submit" in made.outcome.error.message
+
+
+def test_a_source_that_is_away(shelf: Shelf):
+    away = ToolSource("away", Transport.STREAMABLE_HTTP, url="http://127.0.0.1:9/mcp")
+    made = shelf.ask(submit(n=1), tools=["look"], sources=[away, shelf.source])
+    assert isinstance(made.outcome, NotSent)
+    assert made.outcome.error.code == "MCP_UNAVAILABLE"
+    assert shelf.ask(submit(n=1), tools=["look"], sources=[shelf.source, away]).outcome == Done({"n": 1})
+    assert shelf.ask(submit(n=1), tools=[], sources=[away], adapter=Adapter.SIMPLE).outcome == Done({"n": 1})
+
+
+def test_a_source_that_is_not_configured(shelf: Shelf):
+    unset = ToolSource("unset", Transport.STREAMABLE_HTTP, url="${ENV:NO_SUCH_VARIABLE}/mcp")
+    made = shelf.ask(submit(n=1), sources=[unset])
+    assert error(made) == "WORKER_CONFIG_LOAD_FAILED"
+    assert "NO_SUCH_VARIABLE" in made.outcome.error.message
+
+
+def test_resources_that_are_allowed(shelf: Shelf):
+    script = [call("read_resource", uri="book://Emma/text"), submit(n=1)]
+    made = shelf.ask(*script, resources=["book://Emma/text"], keep_transcript=True)
+    assert made.outcome == Done({"n": 1})
+    assert told(made)[0] == "the text of Emma"
+    assert outcomes(made) == [("read_resource", "ok")]
+
+
+@pytest.mark.parametrize("uri", ["book://Ulysses/text", "book://Emma/../Ulysses/text", 7, None])
+def test_resources_that_are_not(shelf: Shelf, uri: object):
+    made = shelf.ask(call("read_resource", uri=uri), submit(n=1), resources=["book://Emma/text"])
+    assert error(made) == "TOOL_NOT_ALLOWED"
+    assert outcomes(made) == [("read_resource", "not_allowed")]
+    assert shelf.called() == []
+
+
+def test_without_resources_nothing_is_read(shelf: Shelf):
+    made = shelf.ask(call("read_resource", uri="book://Emma/text"), submit(n=1))
+    assert error(made) == "TOOL_NOT_ALLOWED"
+
+
+def test_a_resource_that_is_not_there_is_told(shelf: Shelf):
+    script = [call("read_resource", uri="book://missing/text"), submit(n=1)]
+    made = shelf.ask(*script, resources=["book://missing/text"], keep_transcript=True)
+    assert made.outcome == Done({"n": 1})
+    assert outcomes(made) == [("read_resource", "failed")]
