@@ -50,6 +50,10 @@ class Settings:
     webhook_retry_seconds: tuple[int, ...]
     webhook_timeout: int
     artifact_roots: Mapping[str, Path]
+    llm_retry_enabled: bool
+    llm_retry_max_attempts: int
+    llm_retry_base_delay: float
+    llm_retry_max_delay: float
 
 
 def load(environ: Mapping[str, str] = os.environ) -> Settings:
@@ -81,6 +85,10 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
             for name, variable in ARTIFACT_ROOTS.items()
             if (root := get(f"SAGAHOLD_{variable}_ROOT", _folder, "")) is not None
         },
+        llm_retry_enabled=get("SAGAHOLD_LLM_RETRY_ENABLED", _yes, "true"),
+        llm_retry_max_attempts=get("SAGAHOLD_LLM_RETRY_MAX_ATTEMPTS", _whole(1, 20), "3"),
+        llm_retry_base_delay=get("SAGAHOLD_LLM_RETRY_BASE_DELAY_S", _delay, "1"),
+        llm_retry_max_delay=get("SAGAHOLD_LLM_RETRY_MAX_DELAY_S", _delay, "60"),
     )
 
 
@@ -102,7 +110,9 @@ class _Reader:
         self._environ = environ
 
     def __call__(self, name: str, parse: Callable[[str], T], default: str | None = None) -> T:
-        text = self._environ.get(name, "")
+        # Under their first name these are read where the newer one is not set.
+        older = name.replace("SAGAHOLD_LLM_RETRY_", "WARDEN_LLM_RETRY_")
+        text = self._environ.get(name, "") or self._environ.get(older, "")
         if not text:
             if default is None:
                 raise SettingsError(f"{name} is not set (`sagahold up` starts a stack that sets it)")
@@ -120,6 +130,24 @@ def _whole(low: int, high: int) -> Callable[[str], int]:
         return int(text)
 
     return parse
+
+
+def _yes(text: str) -> bool:
+    words = {"true": True, "1": True, "false": False, "0": False}
+    if text.lower() not in words:
+        raise ValueError(f"{text!r} is neither true nor false")
+    return words[text.lower()]
+
+
+def _delay(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1
+    # Also no NaN.
+    if not 0 <= seconds <= 3_600:
+        raise ValueError(f"{text!r} is not a number of seconds from 0 to 3600")
+    return seconds
 
 
 def _one_of(*words: str) -> Callable[[str], str]:

@@ -1,24 +1,53 @@
-"""The tool that the measured sagas call: it does nothing but tell the bench when it was called."""
+"""The tool that the measured sagas call: it does nothing but tell the bench when it was called.
 
+MCP by hand, a JSON-RPC message a line: with the SDK's server a call costs more than the engine's part of it, and what
+is measured is the engine.
+"""
+
+import json
 import os
 import socket
+import sys
 import time
+from collections.abc import Iterator
 from typing import Any
 
-from mcp.server.mcpserver import MCPServer
-from mcp_types import ToolAnnotations
+TOOL = {
+    "name": "act",
+    "inputSchema": {"type": "object", "properties": {"token": {"type": "string"}}, "required": ["token"]},
+    "annotations": {"idempotentHint": True},
+}
 
-server = MCPServer("bench")
-bench = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-address = ("127.0.0.1", int(os.environ.get("BENCH_PORT", "0")))
 
-
-@server.tool(annotations=ToolAnnotations(idempotent_hint=True))
-def act(token: str) -> dict[str, Any]:
-    """All processes of a machine share the monotonic clock."""
-    bench.sendto(f"{token} {time.monotonic()}".encode(), address)
-    return {"done": token}
+def results(lines: Iterator[str]) -> Iterator[dict[str, Any]]:
+    bench = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    address = ("127.0.0.1", int(os.environ["BENCH_PORT"]))
+    for line in lines:
+        message = json.loads(line)
+        params = message.get("params") or {}
+        match message["method"]:
+            case "initialize":
+                server = {"name": "bench", "version": "1"}
+                found = {
+                    "protocolVersion": params["protocolVersion"],
+                    "capabilities": {"tools": {}},
+                    "serverInfo": server,
+                }
+            case "tools/list":
+                found = {"tools": [TOOL]}
+            case "tools/call":
+                token = params["arguments"]["token"]
+                # All processes of a machine share the monotonic clock.
+                bench.sendto(f"{token} {time.monotonic()}".encode(), address)
+                done = {"done": token}
+                found = {"content": [{"type": "text", "text": json.dumps(done)}], "structuredContent": done}
+            case _:
+                found = {}
+        if "id" in message:
+            yield {"jsonrpc": "2.0", "id": message["id"], "result": found}
 
 
 if __name__ == "__main__":
-    server.run("stdio")
+    for result in results(sys.stdin):
+        sys.stdout.write(json.dumps(result) + "\n")
+        sys.stdout.flush()

@@ -8,7 +8,7 @@ from rich.text import Text
 
 from cli.output import clean, facts, page, pretty_json, short, table, two_lines, when
 from cli.pause_view import INDENT, deadline
-from cli.saga_view import next_command
+from cli.saga_view import model, next_command
 
 
 def queue(screen: Console, document: dict[str, Any]) -> None:
@@ -34,6 +34,7 @@ def describe(screen: Console, item: dict[str, Any], pause: dict[str, Any]) -> No
         screen,
         [
             ("tool", context.get("tool")),
+            ("model", model(context)),
             ("worker", f"{item['worker']} {item['worker_version']}"),
             ("deadline", deadline(pause)),
             ("held", when(item["started_at"])),

@@ -1,6 +1,6 @@
 """How sagas and their steps look to people, and what they may want to do next."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -164,6 +164,10 @@ def step(screen: Console, document: dict[str, Any]) -> None:
             ("worker", f"{document['worker']} {document['worker_version']}"),
             ("started", when(document["started_at"], nothing="not yet")),
             ("ended", None if document["end_time"] is None else when(document["end_time"])),
+            ("model", model(document)),
+            ("prompt", document["prompt_ref"]),
+            ("took", _times(document["timing"])),
+            ("tokens", _tokens(document["usage"])),
             ("attempts", str(document["attempt"])),
             ("re-runs", str(document["retries"]) if document["retries"] else None),
             ("guidance", document["guidance"]),
@@ -174,10 +178,39 @@ def step(screen: Console, document: dict[str, Any]) -> None:
     if document["resolved_arguments"] is not None:
         _block(screen, "Arguments", document["resolved_arguments"])
     if document["output_payload"] is not None:
-        _block(screen, "Output", document["output_payload"])
+        held = document["status"] == "AWAITING_HUMAN"
+        _block(screen, "Output, held for review" if held else "Output", document["output_payload"])
+    if document["facts"]:
+        _block(screen, "Facts, from the tools' own answers", document["facts"])
+    if document["tool_calls"]:
+        _block(screen, "Tool calls of the model", document["tool_calls"])
+    if document["transcript"] is not None:
+        _block(screen, "Transcript", document["transcript"])
     if document["status"] == "AWAITING_HUMAN":
         screen.print()
         next_command(screen, f"review show {document['saga_trace_id']} {document['step_span_id']}")
+
+
+def model(document: Mapping[str, Any]) -> Text | None:
+    """Where an output comes from; a mock's must not pass for a model's."""
+    if document.get("mock"):
+        return Text("mock: no model was asked", style="bold yellow")
+    provider = document.get("provider")
+    return None if provider is None else Text(clean(f"{provider} {document.get('model') or ''}".strip()))
+
+
+def _times(timing: Mapping[str, float]) -> str | None:
+    """The parts that took any time, the longest first."""
+    parts = sorted(((ms, name.removesuffix("_ms")) for name, ms in timing.items() if ms >= 1), reverse=True)
+    return ", ".join(f"{name} {ms:,.0f} ms" for ms, name in parts) or None
+
+
+def _tokens(usage: Mapping[str, int]) -> str | None:
+    if not usage:
+        return None
+    return f"{usage['input_tokens']:,} in, {usage['output_tokens']:,} out, {usage['requests']} turn" + (
+        "s" if usage["requests"] != 1 else ""
+    )
 
 
 def _block(screen: Console, title: str, value: Any) -> None:

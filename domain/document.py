@@ -37,6 +37,7 @@ def pause_document(pause: Pause, public_url: str) -> dict[str, Any]:
         "agentContext": {"action": pause.action, "context": pause.context or {}, "arguments": pause.arguments},
         "decision": _decision_document(pause),
         "review": pause.review.document(),
+        "argumentsSchema": pause.arguments_schema,
         "responseSchema": pause.response_schema,
         "revision": pause.revision,
         "argumentsDigest": None if pause.arguments_digest is None else pause.arguments_digest.hex(),

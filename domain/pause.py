@@ -69,6 +69,8 @@ class Pause:
     context: dict[str, Any] | None = None
     arguments: dict[str, Any] | None = None
     arguments_digest: bytes | None = None
+    # Of a step: what edited arguments must fit.
+    arguments_schema: dict[str, Any] | None = None
     revision: int = 1
     on_timeout: OnTimeout = OnTimeout.EXPIRE
     review: Review = ONE_APPROVAL
@@ -200,6 +202,10 @@ def _approve(pause: Pause, command: Approve, now: datetime) -> Pause:
         return approved
     if pause.arguments is None:
         raise Invalid([Fault("arguments", "cannot be edited: the agent posted none")])
+    if pause.arguments_schema is not None:
+        found = list(answer.value_faults(pause.arguments_schema, command.arguments, "arguments"))
+        if found:
+            raise Invalid(found)
     digest = json_value.digest(command.arguments)
     if digest == pause.arguments_digest:
         return approved

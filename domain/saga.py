@@ -97,8 +97,13 @@ def context(saga: Saga) -> dict[str, Any]:
     nothing away."""
     return {
         "input": saga.input,
-        "steps": {step.id: {"output": {"data": step.output}, "facts": {}} for step in saga.steps},
+        "steps": {step.id: {"output": {"data": step.output}, "facts": _facts(step)} for step in saga.steps},
     }
+
+
+def _facts(step: Step) -> dict[str, Any]:
+    """Merged together with the output."""
+    return {} if step.output is None else step.facts or {}
 
 
 def with_step(saga: Saga, step: Step) -> Saga:

@@ -9,6 +9,7 @@ from domain.definition import SagaDefinition, StepDefinition
 from domain.document import instant, instant_or_none
 from domain.saga import Saga
 from domain.step import Step
+from domain.thought import Report
 
 
 def span_text(span_id: int) -> str:
@@ -58,9 +59,32 @@ def step_document(saga: Saga, definition: SagaDefinition, step: Step) -> dict[st
         "attempt": step.attempt,
         "compensates_span_id": None if step.compensates is None else span_text(step.compensates),
         "error_details": None if step.error is None else step.error.document(),
-        "timing": {},
-        "usage": {},
+        "timing": (step.report or {}).get("timing", {}),
+        "usage": (step.report or {}).get("usage", {}),
+        "mock": (step.report or {}).get("mock", False),
         "watch_id": None if step.watch_id is None else ids.text(ids.WATCH, step.watch_id),
+    }
+
+
+def report_document(report: Report, schedule_ms: float, queue_ms: float) -> dict[str, Any]:
+    """How a reason step's execution went. `schedule_ms`: what of it was neither the model, nor tools, nor finding them.
+    `queue_ms`: until a worker took it."""
+    times = {"queue_ms": queue_ms, "schedule_ms": schedule_ms}
+    times |= {"setup_ms": report.setup_ms, "llm_ms": report.llm_ms, "tool_ms": report.tool_ms}
+    return {
+        "provider": report.provider,
+        "model": report.model,
+        "mock": report.mock,
+        "timing": {name: round(ms, 1) for name, ms in times.items()},
+        "usage": {
+            "requests": report.requests,
+            "input_tokens": report.input_tokens,
+            "output_tokens": report.output_tokens,
+        },
+        "tool_calls": [
+            {"name": use.name, "arguments_digest": use.arguments_digest, "ms": round(use.ms, 1), "outcome": use.outcome}
+            for use in report.tool_uses
+        ],
     }
 
 

@@ -60,7 +60,10 @@ class Step:
         attempt: executions begun.
         arguments: as resolved from the context, or as a reviewer changed them.
         arguments_digest: SHA-256 of what was approved, or of what was resolved where nobody has to approve.
-        call_began: a call may have reached the tool, and no answer is known.
+        proposal: what a model answered, as long as it is not merged; on a re-run the model is shown it.
+        facts: taken from the tools' own answers to a model.
+        report: how the execution went: times, and what a model used. As the outside is told it.
+        call_began: a call may have reached the tool, and no answer is known; or a model has called tools that may act.
         unsure: such a call was repeated: even where the last one failed, an earlier one may have been carried out.
         may_repeat: an operator wants the call repeated, whatever the earlier one has done.
         retries: re-runs that reviewers asked for.
@@ -79,6 +82,9 @@ class Step:
     arguments: dict[str, Any] | None = None
     arguments_digest: bytes | None = None
     output: Any = None
+    proposal: dict[str, Any] | None = None
+    facts: dict[str, Any] | None = None
+    report: dict[str, Any] | None = None
     error: Error | None = None
     call_began: bool = False
     unsure: bool = False
@@ -115,8 +121,20 @@ class Hold:
 
 
 @dataclass(frozen=True, slots=True)
+class HoldAnswer:
+    """A person has to look at the model's answer first, under this pause.
+
+    Attributes:
+        acted: a tool that the model called may have changed something.
+    """
+
+    watch_id: UUID
+    acted: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Begin:
-    """The tool is about to be called."""
+    """The tool is about to be called, or the model to be asked."""
 
     arguments: dict[str, Any]
     digest: bytes
@@ -200,7 +218,20 @@ class Undone:
 
 
 Command = (
-    Skip | Hold | Begin | Repeat | Postpone | Succeed | Fail | Expire | LoseTrack | Rerun | Requeue | BeginUndo | Undone
+    Skip
+    | Hold
+    | HoldAnswer
+    | Begin
+    | Repeat
+    | Postpone
+    | Succeed
+    | Fail
+    | Expire
+    | LoseTrack
+    | Rerun
+    | Requeue
+    | BeginUndo
+    | Undone
 )
 
 _S = StepStatus
@@ -213,12 +244,14 @@ TRANSITIONS: Mapping[tuple[StepStatus, type], StepStatus] = MappingProxyType(
         (_S.PENDING, Succeed): _S.COMPLETED,
         (_S.PENDING, Fail): _S.FAILED,
         (_S.AWAITING_HUMAN, Begin): _S.IN_PROGRESS,
+        (_S.AWAITING_HUMAN, Succeed): _S.COMPLETED,
         (_S.AWAITING_HUMAN, Fail): _S.FAILED,
         (_S.AWAITING_HUMAN, Rerun): _S.PENDING,
         (_S.IN_PROGRESS, Repeat): _S.IN_PROGRESS,
         (_S.IN_PROGRESS, Postpone): _S.IN_PROGRESS,
         (_S.IN_PROGRESS, LoseTrack): _S.IN_PROGRESS,
         (_S.IN_PROGRESS, Requeue): _S.IN_PROGRESS,
+        (_S.IN_PROGRESS, HoldAnswer): _S.AWAITING_HUMAN,
         (_S.IN_PROGRESS, Succeed): _S.COMPLETED,
         (_S.IN_PROGRESS, Fail): _S.FAILED,
         (_S.IN_PROGRESS, Expire): _S.TIMED_OUT,
@@ -247,6 +280,8 @@ def change(step: Step, command: Command, now: datetime) -> Step:
         case Hold():
             held = replace(moved, arguments=command.arguments, arguments_digest=command.digest)
             return replace(held, watch_id=command.watch_id, started_at=step.started_at or now)
+        case HoldAnswer():
+            return replace(moved, watch_id=command.watch_id, call_began=command.acted or step.unsure)
         case Begin():
             begun = replace(moved, arguments=command.arguments, arguments_digest=command.digest, error=None)
             return replace(begun, started_at=step.started_at or now, attempt=step.attempt + 1, call_began=True)
@@ -259,14 +294,15 @@ def change(step: Step, command: Command, now: datetime) -> Step:
             return replace(moved, output=command.output, error=None, call_began=False, unsure=False)
         case Fail():
             unsure = step.unsure and not command.certain
-            return replace(moved, error=command.error, call_began=command.acted or unsure, unsure=unsure)
+            acted = command.acted or (step.status is StepStatus.AWAITING_HUMAN and step.call_began)
+            return replace(moved, error=command.error, call_began=acted or unsure, unsure=unsure)
         case Expire():
             return replace(moved, error=command.error, call_began=command.acted or step.unsure)
         case LoseTrack():
             return replace(moved, error=Error(OUTCOME_UNKNOWN, command.message))
         case Rerun():
             asked = replace(moved, retries=step.retries + 1, guidance=command.guidance, retry_token=command.token)
-            return replace(asked, watch_id=None)
+            return replace(asked, watch_id=None, call_began=False, unsure=step.unsure or step.call_began)
         case Requeue() if target is StepStatus.IN_PROGRESS:
             return replace(moved, error=None, may_repeat=True)
         case Requeue():

@@ -59,7 +59,8 @@ class Report:
 
     Attributes:
         mock: no model was asked: a script, or an example of the schema.
-        setup_ms: to find the tools. llm_ms: waiting for the model, retries and their pauses included. tool_ms: in tools.
+        acted: a tool that does not say of itself that it only reads was called: it may have changed something.
+        setup_ms: to find the tools. llm_ms: waiting for the model, with retries and their pauses. tool_ms: in tools.
         requests: to the model that were answered.
         transcript: every message, as JSON values that the reviewer may read; empty unless the manifest wants it kept.
     """
@@ -67,6 +68,7 @@ class Report:
     provider: str
     model: str | None
     mock: bool
+    acted: bool = False
     requests: int = 0
     input_tokens: int = 0
     output_tokens: int = 0

@@ -10,6 +10,7 @@ from sqlalchemy import (
     Column,
     DateTime,
     ForeignKey,
+    ForeignKeyConstraint,
     Index,
     Integer,
     LargeBinary,
@@ -90,6 +91,9 @@ saga_steps = Table(
     Column("arguments", JSON(none_as_null=True)),
     Column("arguments_digest", LargeBinary),
     Column("output", JSON(none_as_null=True)),
+    Column("proposal", JSON(none_as_null=True)),
+    Column("facts", JSON(none_as_null=True)),
+    Column("report", JSON(none_as_null=True)),
     Column("error", JSON(none_as_null=True)),
     Column("guidance", Text),
     Column("retry_token", Text),
@@ -107,6 +111,19 @@ saga_steps = Table(
     # One undo for a step, whatever happens.
     Index("uq_saga_steps_compensates", "compensates", unique=True, postgresql_where=text("compensates IS NOT NULL")),
     Index("uq_saga_steps_watch_id", "watch_id", unique=True, postgresql_where=text("watch_id IS NOT NULL")),
+)
+
+
+# What was said between a step and its model, where the manifest wants that kept. Apart from the steps, which every turn
+# of a saga reads: it may be many times as long.
+saga_transcripts = Table(
+    "saga_transcripts",
+    metadata,
+    Column("saga_id", Uuid, nullable=False),
+    Column("place", SmallInteger, nullable=False),
+    Column("messages", JSON, nullable=False),
+    PrimaryKeyConstraint("saga_id", "place"),
+    ForeignKeyConstraint(["saga_id", "place"], ["saga_steps.saga_id", "saga_steps.place"], ondelete="CASCADE"),
 )
 
 
@@ -151,6 +168,9 @@ def step_of(row: RowMapping) -> Step:
         arguments_digest=None if row["arguments_digest"] is None else bytes(row["arguments_digest"]),
         # Wrapped, so that a tool's null is told from no output.
         output=None if row["output"] is None else row["output"]["data"],
+        proposal=row["proposal"],
+        facts=row["facts"],
+        report=row["report"],
         error=_error_of(row["error"]),
         call_began=row["call_began"],
         unsure=row["unsure"],
@@ -183,6 +203,9 @@ def step_values(saga_id: Any, step: Step) -> dict[str, Any]:
         "arguments": step.arguments,
         "arguments_digest": step.arguments_digest,
         "output": None if step.output is None else {"data": step.output},
+        "proposal": step.proposal,
+        "facts": step.facts,
+        "report": step.report,
         "error": None if step.error is None else step.error.document(),
         "guidance": step.guidance,
         "retry_token": step.retry_token,

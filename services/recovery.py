@@ -83,6 +83,9 @@ def resolve(store: Store, by: Principal, which: StepRef, *, done: bool, output: 
     """Say what came of a call whose outcome is unknown. `evidence`: how the operator knows."""
     with store.transaction() as tx:
         stored, step = _locked(tx, by, which)
+        if step.compensates is None and load_saga(tx.conn, stored.definition_id).step(step.id).thinking is not None:
+            what = f"{step.id!r} is a reason step, whose output nobody can know: use retry-step, or cancel the saga"
+            raise WrongState("STEP", step.status, what)
         if not step.outcome_unknown:
             raise WrongState("STEP", step.status, f"the step {step.id!r} is {step.status}, and its outcome is known")
         said = f"{by.name}: {evidence}"
@@ -132,8 +135,16 @@ def _requeue(tx: Tx, stored: Stored, step: Step, wish: Retry) -> str:
 
 
 def _refuse_a_second_time(tx: Tx, stored: Stored, step: Step, wish: Retry) -> None:
-    idempotent = step.compensates is None and load_saga(tx.conn, stored.definition_id).step(step.id).idempotent
-    if step.call_began and not wish.allow_destructive and not idempotent:
+    if not step.call_began or wish.allow_destructive:
+        return
+    declared = load_saga(tx.conn, stored.definition_id).step(step.id)
+    if step.compensates is None and declared.thinking is not None:
+        if declared.thinking.tools:
+            raise MayRunTwice(
+                "the model may have called tools that change something:"
+                " look, then cancel the saga, or use allow_destructive: true"
+            )
+    elif step.compensates is not None or not declared.idempotent:
         raise MayRunTwice(
             "the first call may have been carried out, and the manifest does not say that the tool is idempotent:"
             " look, then use resolve, or allow_destructive: true"

@@ -57,7 +57,10 @@ def decide_step(store: Store, by: Principal, which: StepRef, command: Approve | 
             raise _not_held(step)
         if isinstance(command, Approve) and command.arguments is not None:
             _check_override(load_saga(tx.conn, stored.definition_id).step(step.id).kind)
-        pause, changed = decide_in(store, tx, by, ids.text(ids.WATCH, step.watch_id), command)
+        try:
+            pause, changed = decide_in(store, tx, by, ids.text(ids.WATCH, step.watch_id), command)
+        except Invalid as invalid:
+            raise Invalid([_of_output(fault) for fault in invalid.faults]) from None
     decided(store, pause, command)
     return Accepted(not changed, f"decide-{step.watch_id.hex}")
 
@@ -67,6 +70,12 @@ def _check_override(kind: StepKind) -> None:
         raise Invalid(
             [Fault("output", "of a commit step there is none to change yet: approve or reject its arguments, or retry")]
         )
+
+
+def _of_output(fault: Fault) -> Fault:
+    """What a pause holds as its arguments is here the step's output."""
+    place = fault.path.removeprefix("arguments")
+    return Fault(f"output{place}", fault.message) if place != fault.path else fault
 
 
 def rerun_step(store: Store, by: Principal, which: StepRef, guidance: str | None, token: str | None) -> Accepted:

@@ -1,52 +1,107 @@
-"""A worker's side of sagas: claim one that is due, do what needs no waiting, and say which tool to call next.
+"""A worker's side of sagas: claim one that is due, do what needs no waiting, and say what work is next.
 
-One transaction claims and plans, up to a call, a hold or the end; the call is made with none open; the next records
-what came of it, guarded by the lease, and plans on. A result that comes after the lease was lost is dropped.
+One transaction claims and plans, up to work, a hold or the end; the tool is called, or the model asked, with none open;
+the next records what came of it, guarded by the lease, and plans on. A result that comes after the lease was lost is
+dropped.
 """
 
 import logging
+from collections.abc import Collection
+from dataclasses import replace
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import select
 
 from domain import step as steps
 from domain.outcome import CALLS_AGAIN, Done, Failed, Lost, NotSent, Outcome, TimedOut, postponement
-from domain.saga import TERMINAL, change_step, settle
+from domain.saga import TERMINAL, SagaStatus, change_step, settle
 from domain.step import Step, StepStatus
+from domain.thought import Thought
 from models.sagas import sagas
 from services import due
-from services.due import SAGA
+from services.due import SAGA, Lease
 from services.saga_notices import notices
-from services.saga_plan import Call, Plan
-from services.saga_rows import Stored, When, lock_leased, new_span_id, save, with_steps
-from services.transaction import Store, Tx
+from services.saga_plan import Plan
+from services.saga_rows import Stored, When, keep_transcript, lock_leased, new_span_id, save, with_steps
+from services.saga_work import Ask, Call, Work
+from services.transaction import Hint, Store, Tx
 
 log = logging.getLogger(__name__)
 
+# A worker that is at as many questions as it may be leaves one for so long: others may be free.
+_ROOM_AGAIN = timedelta(seconds=1)
 
-def advance(store: Store, trace_id: UUID) -> Call | None:
-    """Claim the saga and go on with it as far as needs no waiting. None: nothing is left for this worker to do."""
+
+def advance(store: Store, trace_id: UUID, *, may_think: bool = True) -> Work | None:
+    """Claim the saga and go on with it as far as needs no waiting. None: nothing is left for this worker to do.
+
+    `may_think`: False leaves questions to other workers, or to later.
+    """
     with store.transaction() as tx:
         claimed = due.claim_row(tx, SAGA, trace_id)
         if claimed is None:
             return None
         lease, row = claimed
         (stored,) = with_steps(tx.conn, [row])
-        return _Turn(store, tx, lease, stored).go_on()
+        return _Turn(store, tx, lease, stored, tx.now - row["due_at"]).go_on(may_think)
 
 
-def record(store: Store, call: Call, outcome: Outcome, uniform: float) -> Call | None:
-    """What came of the call, and the next one. None also when another worker has taken over: then this is dropped.
+def record(
+    store: Store, call: Call, outcome: Outcome, report: dict[str, Any], uniform: float, *, may_think: bool = True
+) -> Work | None:
+    """What came of the call, and what comes next. None also when another worker has taken over: then this is dropped.
 
-    `uniform`: a random number from 0 to 1, for the jitter of a postponement.
+    Args:
+        report: how it went, as the outside is told it.
+        uniform: a random number from 0 to 1, for the jitter of a postponement.
     """
     with store.transaction() as tx:
-        stored = lock_leased(tx, call.lease.id, call.lease.token)
-        if stored is None:
-            log.warning("dropped the result of a superseded call", extra={"idempotency_key": call.idempotency_key})
+        turn = _resumed(store, tx, call)
+        if turn is None:
             return None
-        return _Turn(store, tx, call.lease, stored).record(call, outcome, uniform)
+        step = turn.step(call.span_id)
+        if step.status is not StepStatus.IN_PROGRESS:
+            return turn.recorded_before()
+        if isinstance(outcome, Done):
+            turn.change(replace(step, report=report), steps.Succeed(outcome.data))
+        elif not turn.broke_off(replace(step, report=report), outcome, call.again, uniform):
+            return None
+        return turn.go_on(may_think)
+
+
+def record_thought(store: Store, ask: Ask, thought: Thought, report: dict[str, Any], uniform: float) -> None:
+    """What came of the question; the saga goes on in a task of its own. `report`, `uniform`: as for a call."""
+    with store.transaction() as tx:
+        turn = _resumed(store, tx, ask)
+        if turn is None:
+            return
+        step = replace(turn.step(ask.span_id), report=report)
+        if thought.report.transcript:
+            keep_transcript(tx, ask.lease.id, step, thought.report.transcript)
+        if isinstance(thought.outcome, Done):
+            turn.answered(step, thought)
+        elif not turn.broke_off(step, thought.outcome, ask.again, uniform):
+            return
+        turn.hand_on()
+
+
+def given_up(store: Store, leases: Collection[Lease]) -> set[UUID]:
+    """Those of these sagas that somebody cancelled, or another worker has taken over."""
+    tokens = {lease.id: lease.token for lease in leases}
+    query = select(sagas.c.id, sagas.c.lease_token, sagas.c.cancelled).where(sagas.c.id.in_(tokens))
+    with store.reading() as conn:
+        rows = conn.execute(query).all()
+    return {row.id for row in rows if row.cancelled is not None or row.lease_token != tokens[row.id]}
+
+
+def _resumed(store: Store, tx: Tx, work: Work) -> "_Turn | None":
+    stored = lock_leased(tx, work.lease.id, work.lease.token)
+    if stored is None:
+        log.warning("dropped the result of superseded work", extra={"idempotency_key": work.idempotency_key})
+        return None
+    return _Turn(store, tx, work.lease, stored)
 
 
 def sweep_sagas(store: Store) -> int:
@@ -59,79 +114,100 @@ def sweep_sagas(store: Store) -> int:
 class _Turn:
     """One transaction's work on one saga."""
 
-    def __init__(self, store: Store, tx: Tx, lease: due.Lease, stored: Stored) -> None:
+    def __init__(self, store: Store, tx: Tx, lease: Lease, stored: Stored, waited: timedelta = timedelta(0)) -> None:
         self.tx, self.lease, self.stored = tx, lease, stored
         self.saga = stored.saga
         self.plan = Plan(store, tx, stored)
+        self._queue_ms = round(max(0.0, waited.total_seconds()) * 1000, 1)
 
-    def record(self, call: Call, outcome: Outcome, uniform: float) -> Call | None:
-        step = self.saga.find(call.span_id)
+    def step(self, span_id: int) -> Step:
+        step = self.saga.find(span_id)
         assert step is not None, "steps are never deleted"
-        if step.status is not StepStatus.IN_PROGRESS:
-            return self._recorded_before()
+        return step
+
+    def change(self, step: Step, command: steps.Command) -> None:
+        self.saga = change_step(self.saga, step, command, self.tx.now)
+
+    def answered(self, step: Step, thought: Thought) -> None:
+        assert isinstance(thought.outcome, Done)
+        answer = thought.outcome.data
+        step = replace(step, proposal=answer, facts=dict(thought.facts) or None)
+        self.change(step, self.plan.answered(self.saga, step, answer, acted=thought.report.acted))
+
+    def broke_off(self, step: Step, outcome: Outcome, again: bool, uniform: float) -> bool:
+        """False: the saga rests until the work is due once more."""
         match outcome:
-            case Done(data):
-                self._change(step, steps.Succeed(data))
             case Failed(error, acted):
-                self._change(step, steps.Fail(error, acted=acted))
-            case TimedOut(error):
-                self._change(step, steps.Expire(error))
+                self.change(step, steps.Fail(error, acted=acted))
+            case TimedOut(error, acted):
+                self.change(step, steps.Expire(error, acted))
             case NotSent(error):
                 wait = postponement(step.attempt, uniform)
                 if wait is not None:
-                    self._change(step, steps.Postpone(call.again))
+                    self.change(step, steps.Postpone(again))
                     self._park(due_at=self.tx.now + wait)
-                    return None
-                self._change(step, steps.LoseTrack(error.message) if call.again else steps.Fail(error))
+                    return False
+                self.change(step, steps.LoseTrack(error.message) if again else steps.Fail(error))
             case Lost(message, idempotent):
                 if idempotent and step.attempt < CALLS_AGAIN:
                     self._park(due_at=self.tx.now + timedelta(seconds=1))
-                    return None
-                self._change(step, steps.LoseTrack(message))
-        return self.go_on()
+                    return False
+                self.change(step, steps.LoseTrack(message))
+        return True
 
-    def _recorded_before(self) -> Call:
-        """By a commit whose answer was lost. The lease has been ours since: nobody has made the call that it was left
+    def recorded_before(self) -> Work:
+        """By a commit whose answer was lost. The lease has been ours since: nobody has done the work that it was left
         for."""
         current = self.saga.current
-        assert current is not None, "the lease is given back where no call is next"
-        return self.plan.call(self.saga, current, self.lease, again=False)
+        assert current is not None, "the lease is given back where no work is next"
+        return self._work(current, again=False)
 
-    def go_on(self) -> Call | None:
+    def go_on(self, may_think: bool) -> Work | None:
         """As far as needs no waiting."""
         while True:
             self._settle()
             current = self.saga.current
-            if self.saga.status in TERMINAL or current is None or current.outcome_unknown:
+            command = None if self._rests(current) or current is None else self.plan.next_command(self.saga, current)
+            if current is None or command is None:
                 self._park(due_at=None)
                 return None
-            command = self.plan.next_command(self.saga, current)
-            if command is None:
-                self._park(due_at=None)
+            works = isinstance(command, steps.Begin | steps.Repeat)
+            if works and not may_think and self.plan.thinks(current):
+                self._park(due_at=self.tx.now + _ROOM_AGAIN)
                 return None
-            self._change(current, command)
+            self.change(current, command)
             if isinstance(command, steps.Hold):
                 # Nobody can have decided on it before the commit.
                 self._settle()
                 self._park(due_at=None)
                 return None
-            if isinstance(command, steps.Begin | steps.Repeat):
-                return self._leave_for_a_call(current, again=current.call_began and not current.may_repeat)
+            if works:
+                return self._leave_for_work(current, again=current.call_began and not current.may_repeat)
 
-    def _change(self, step: Step, command: steps.Command) -> None:
-        self.saga = change_step(self.saga, step, command, self.tx.now)
+    def hand_on(self) -> None:
+        """To whichever worker is free."""
+        self._settle()
+        if self._rests(self.saga.current) or self.saga.status is SagaStatus.AWAITING_HUMAN:
+            self._park(due_at=None)
+        else:
+            self._save(When(**due.due_now(self.tx)))
+            self.tx.hints.append(Hint(SAGA, self.saga.trace_id))
+
+    def _rests(self, current: Step | None) -> bool:
+        return self.saga.status in TERMINAL or current is None or current.outcome_unknown
 
     def _settle(self) -> None:
         self.saga = settle(self.saga, self.plan.definition.undoable, new_span_id, self.tx.now)
 
-    def _leave_for_a_call(self, before: Step, *, again: bool) -> Call:
+    def _leave_for_work(self, before: Step, *, again: bool) -> Work:
         # A saga that has begun is RUNNING, also while its first call is under way.
         self._settle()
-        step = self.saga.find(before.span_id)
-        assert step is not None
         until = self.tx.now + due.LEASE
         self._save(When(self.tx.now, until, self.lease.token, until))
-        return self.plan.call(self.saga, step, self.lease, again=again)
+        return self._work(self.step(before.span_id), again=again)
+
+    def _work(self, step: Step, *, again: bool) -> Work:
+        return self.plan.work(self.saga, step, self.lease, again=again, queue_ms=self._queue_ms)
 
     def _park(self, due_at: datetime | None) -> None:
         self._save(When(due_at, due_at))

@@ -1,50 +1,23 @@
-"""What the turn of a step means, by its manifest: skip it, refuse it, hold it, or call its tool."""
+"""What the turn of a step means, by its manifest: skip it, refuse it, hold it, call its tool, or ask its model."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from domain import bindings, json_value, policy, review
+from domain import bindings, json_value, policy
 from domain import step as steps
 from domain.compensation import undo_facts
-from domain.definition import SagaDefinition, StepDefinition, ToolSource, Undo, WorkerDefinition
+from domain.definition import SagaDefinition, StepDefinition, StepKind, Undo, WorkerDefinition
 from domain.outcome import CALLS_AGAIN
-from domain.pause import STEP, Pause, Status
 from domain.saga import Saga, context
 from domain.saga_document import idempotency_key, span_text
 from domain.step import Error, Step, StepStatus
-from services import due
 from services.definitions import load_saga, load_worker
-from services.pauses import find_pause, store_pause
+from services.due import Lease
+from services.saga_hold import CHANGED, decision, hold
 from services.saga_rows import Stored
+from services.saga_work import Ask, Call, Work
 from services.transaction import Store, Tx
-
-# Of an action's text, as of every pause's.
-MAX_ACTION = 500
-
-
-@dataclass(frozen=True, slots=True)
-class Call:
-    """One tool call to make.
-
-    Attributes:
-        sources: where the tool may be found, in their order.
-        idempotent: whether the manifest says that it may be repeated; None leaves it to the tool's own hint.
-        again: an earlier call may have reached the tool: only if it is idempotent may this one be made.
-        timeout: seconds.
-    """
-
-    lease: due.Lease
-    span_id: int
-    sources: tuple[ToolSource, ...]
-    tool: str
-    arguments: dict[str, Any]
-    idempotency_key: str
-    timeout: float
-    idempotent: bool | None
-    again: bool
 
 
 class Plan:
@@ -64,98 +37,91 @@ class Plan:
             return self._decided(saga, step)
         return self._schedule(saga, step)
 
-    def call(self, saga: Saga, step: Step, lease: due.Lease, *, again: bool) -> Call:
+    def work(self, saga: Saga, step: Step, lease: Lease, *, again: bool, queue_ms: float) -> Work:
         declared = self.definition.step(step.id)
         user = declared if step.compensates is None else self._undo(step)
+        worker, key = self._worker(user), idempotency_key(saga, step)
+        arguments, timeout = step.arguments or {}, user.timeout_seconds
+        if isinstance(user, StepDefinition) and user.thinking is not None:
+            before, guidance = step.proposal, step.guidance
+            thinking = user.thinking
+            return Ask(
+                lease, step.span_id, worker, thinking, arguments, before, guidance, key, timeout, again, queue_ms
+            )
         tool = user.tools[0] if isinstance(user, Undo) else user.tool
         assert tool is not None, "only commit steps call"
-        return Call(
-            lease=lease,
-            span_id=step.span_id,
-            sources=self._worker(user).tool_sources,
-            tool=tool,
-            arguments=step.arguments or {},
-            idempotency_key=idempotency_key(saga, step),
-            timeout=user.timeout_seconds,
-            idempotent=self._idempotent(step),
-            again=again,
-        )
+        sources, idempotent = worker.tool_sources, self._idempotent(step)
+        return Call(lease, step.span_id, sources, tool, arguments, key, timeout, idempotent, again, queue_ms)
+
+    def answered(self, saga: Saga, step: Step, answer: dict[str, Any], *, acted: bool) -> steps.Command:
+        """What the model's answer, which fits its schema, means for the step."""
+        refused = self._refused(saga, step, step.arguments or {}, answer)
+        if refused is not None:
+            return steps.Fail(refused, acted=acted)
+        if self.definition.step(step.id).hitl:
+            return steps.HoldAnswer(self._hold(saga, step, answer), acted)
+        return steps.Succeed(answer)
+
+    def thinks(self, step: Step) -> bool:
+        return step.compensates is None and self.definition.step(step.id).kind is StepKind.REASON
 
     def _schedule(self, saga: Saga, step: Step) -> steps.Command:
         declared = self.definition.step(step.id)
-        seen = self._seen(saga, step)
         if declared.when is not None:
             try:
-                if not policy.judge(declared.when, seen):
+                if not policy.judge(declared.when, self._seen(saga, step)):
                     return steps.Skip()
             except policy.EvaluationFailed as error:
                 return steps.Fail(Error("WHEN_EVALUATION_FAILED", str(error)))
         arguments = bindings.resolve(declared.bindings, context(saga))
-        refused = _too_large(arguments) or self._refused(declared, seen, arguments)
+        thinks = declared.kind is StepKind.REASON
+        refused = _too_large(arguments) or (None if thinks else self._refused(saga, step, arguments))
         if refused is not None:
             return steps.Fail(refused)
         digest = json_value.digest(arguments)
-        if declared.hitl:
-            return steps.Hold(self._hold(saga, step, arguments, digest), arguments, digest)
+        if declared.hitl and not thinks:
+            return steps.Hold(self._hold(saga, step, arguments), arguments, digest)
         return steps.Begin(arguments, digest)
 
-    def _refused(self, declared: StepDefinition, seen: Mapping[str, Any], arguments: dict[str, Any]) -> Error | None:
-        """A policy that says no, or cannot say, fails the step: it never becomes a hold."""
+    def _refused(
+        self, saga: Saga, step: Step, arguments: dict[str, Any], answer: dict[str, Any] | None = None
+    ) -> Error | None:
+        """A policy that says no, or cannot say, fails the step: it never becomes a hold. `answer`: of a model."""
+        declared = self.definition.step(step.id)
         if declared.policy is None:
             return None
-        worker = {"name": declared.worker, "version": declared.worker_version}
-        more = {"phase": "before_commit", "arguments": arguments, "output": None, "worker": worker}
+        thinks = declared.kind is StepKind.REASON
+        more = {
+            "phase": "after_reason" if thinks else "before_commit",
+            "arguments": arguments,
+            "output": answer,
+            "worker": {"name": declared.worker, "version": declared.worker_version},
+            "tool": declared.tool,
+        }
         try:
-            allowed = policy.judge(declared.policy.cel, {**seen, **more, "tool": declared.tool})
+            allowed = policy.judge(declared.policy.cel, {**self._seen(saga, step), **more})
         except policy.EvaluationFailed as error:
             return Error("POLICY_EVALUATION_FAILED", f"policy {declared.policy.name!r}: {error}")
-        return None if allowed else Error("POLICY_COMMIT_DENIED", f"policy {declared.policy.name!r} says no")
+        code = "POLICY_REASON_DENIED" if thinks else "POLICY_COMMIT_DENIED"
+        return None if allowed else Error(code, f"policy {declared.policy.name!r} says no")
 
-    def _hold(self, saga: Saga, step: Step, arguments: dict[str, Any], digest: bytes) -> UUID:
-        declared = self.definition.step(step.id)
-        seconds = declared.hitl_timeout_seconds
-        pause = Pause(
-            id=self._tx.new_id(),
-            namespace=saga.namespace,
-            action=f"{self.definition.name}: {declared.name}"[:MAX_ACTION],
-            created_by=self._stored.created_by,
-            created_at=self._tx.now,
-            expires_at=None if seconds is None else self._tx.now + timedelta(seconds=seconds),
-            kind=STEP,
-            context={
-                "saga": {"name": self.definition.name, "version": self.definition.version},
-                "trace_id": saga.trace_id.hex,
-                "step_span_id": span_text(step.span_id),
-                "step_id": step.id,
-                "step_kind": str(declared.kind),
-                "tool": declared.tool,
-                "worker": f"{declared.worker}@{declared.worker_version}",
-            },
-            arguments=arguments,
-            arguments_digest=digest,
-            on_timeout=declared.hitl_on_timeout,
-            review=review.parse(declared.review),
-        )
-        store_pause(self._store, self._tx, pause)
-        return pause.id
+    def _hold(self, saga: Saga, step: Step, subject: dict[str, Any]) -> UUID:
+        return hold(self._store, self._tx, self._stored, self.definition, saga, step, subject)
 
     def _decided(self, saga: Saga, step: Step) -> steps.Command | None:
-        assert step.watch_id is not None, "the table says so"
-        pause = find_pause(self._tx, step.watch_id)
-        if pause.decision is None:
+        thinks = self.definition.step(step.id).kind is StepKind.REASON
+        approved = decision(self._tx, step, json_value.digest(step.proposal) if thinks else step.arguments_digest)
+        if approved is None:
             return None
-        if pause.status is not Status.APPROVED:
-            return steps.Fail(_not_approved(pause))
-        approved = pause.arguments or {}
-        digest = json_value.digest(approved)
-        if digest != pause.arguments_digest:
-            return steps.Fail(_CHANGED)
-        if digest != step.arguments_digest:
-            # A reviewer may change what is called, not what may be called.
-            refused = self._refused(self.definition.step(step.id), self._seen(saga, step), approved)
+        if isinstance(approved, Error):
+            return steps.Fail(approved)
+        if approved.edited:
+            # A reviewer may change what is called or merged, not what may be.
+            subject = (step.arguments or {}, approved.subject) if thinks else (approved.subject, None)
+            refused = self._refused(saga, step, *subject)
             if refused is not None:
                 return steps.Fail(refused)
-        return steps.Begin(approved, digest)
+        return steps.Succeed(approved.subject) if thinks else steps.Begin(approved.subject, approved.digest)
 
     def _begin_undo(self, saga: Saga, step: Step) -> steps.Command:
         forward = saga.undone_by(step)
@@ -170,11 +136,11 @@ class Plan:
     def _go_on_after_a_break(self, step: Step) -> steps.Command:
         """A worker ended in the middle of it, or it was postponed."""
         if json_value.digest(step.arguments or {}) != step.arguments_digest:
-            return steps.LoseTrack(_CHANGED.message) if step.call_began else steps.Fail(_CHANGED)
+            return steps.LoseTrack(CHANGED.message) if step.call_began else steps.Fail(CHANGED)
         if not step.call_began or step.may_repeat:
             return steps.Repeat()
         if self._idempotent(step) is False or step.attempt >= CALLS_AGAIN:
-            return steps.LoseTrack("the worker ended before the tool's answer was recorded")
+            return steps.LoseTrack("the worker ended before the answer was recorded")
         return steps.Repeat()
 
     def _idempotent(self, step: Step) -> bool | None:
@@ -204,22 +170,7 @@ class Plan:
         return load_worker(self._tx.conn, UUID(hex=id_))
 
 
-_CHANGED = Error("ARGUMENTS_CHANGED", "the arguments are no longer those that were approved; nothing was called")
-
-
-def _too_large(arguments: dict[str, Any]) -> Error | None:
+def _too_large(arguments: Mapping[str, Any]) -> Error | None:
     if json_value.size(arguments) <= json_value.MAX_BYTES:
         return None
     return Error("ARGUMENTS_TOO_LARGE", f"the arguments are larger than {json_value.MAX_BYTES // 1024} KiB")
-
-
-def _not_approved(pause: Pause) -> Error:
-    assert pause.decision is not None
-    by, comment = pause.decision.by.name, pause.decision.comment
-    given = pause.decision.response
-    match pause.status:
-        case Status.EXPIRED:
-            return Error("HITL_EXPIRED", "nobody decided in time")
-        case Status.CANCELLED:
-            return Error("CANCELLED", comment or f"taken back by {by}")
-    return Error("HUMAN_REJECTED", comment or f"rejected by {by}", given)

@@ -27,7 +27,7 @@ from domain.saga import SagaStatus, context
 from domain.saga_document import saga_document, step_document
 from domain.step import Step
 from models.definitions import definitions
-from models.sagas import sagas
+from models.sagas import saga_transcripts, sagas
 from services.definitions import load_saga
 from services.paging import Page, Slice, slice_of
 from services.saga_rows import Stored, span_of, with_steps
@@ -76,13 +76,20 @@ def list_steps(store: Store, by: Principal, trace_id: UUID, page: Page) -> Slice
 
 
 def get_step(store: Store, by: Principal, trace_id: UUID, span: str, namespace: str | None) -> dict[str, Any]:
+    """`output_payload`: what was merged, or what waits to be; `transcript`: None where none was kept."""
     with store.reading() as conn:
         _, stored, definition = _one(conn, by, trace_id, namespace)
-    step = step_of_saga(stored, span)
+        step = step_of_saga(stored, span)
+        place = {"trace_id": trace_id, "place": step.order}
+        transcript = None if step.report is None else conn.execute(_TRANSCRIPT, place).scalar_one_or_none()
+    report = step.report or {}
     return step_document(stored.saga, definition, step) | {
         "resolved_arguments": step.arguments,
-        "output_payload": step.output,
-        "prompt_ref": None,
+        "output_payload": step.proposal if step.output is None else step.output,
+        "facts": step.facts or {},
+        **{name: report.get(name) for name in ("provider", "model", "prompt_ref", "prompt_digest")},
+        "tool_calls": report.get("tool_calls", []),
+        "transcript": transcript,
         "retries": step.retries,
         "guidance": step.guidance,
         "evidence": step.evidence,
@@ -134,6 +141,9 @@ _IS_VISIBLE = (
     sagas.c.id == bindparam("trace_id", type_=Uuid),
     or_(bindparam("sees_all", type_=Boolean), sagas.c.namespace == any_(bindparam("namespaces", type_=ARRAY(Text)))),
     or_(bindparam("named", type_=Text).is_(None), sagas.c.namespace == bindparam("named", type_=Text)),
+)
+_TRANSCRIPT = select(saga_transcripts.c.messages).where(
+    saga_transcripts.c.saga_id == bindparam("trace_id", type_=Uuid), saga_transcripts.c.place == bindparam("place")
 )
 _VISIBLE = select(sagas).where(*_IS_VISIBLE)
 _VISIBLE_LOCKED = _VISIBLE.with_for_update()

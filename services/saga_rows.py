@@ -2,18 +2,18 @@
 
 import secrets
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, RowMapping, SmallInteger, Uuid, any_, bindparam, select, update
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from domain.saga import Saga
 from domain.step import Step
 from models.records import as_records, insert_records
-from models.sagas import saga_of, saga_steps, saga_values, sagas, step_values
+from models.sagas import saga_of, saga_steps, saga_transcripts, saga_values, sagas, step_values
 from services.outbox import Notice, announcing, tell
 from services.transaction import Tx
 
@@ -69,6 +69,13 @@ def lock_leased(tx: Tx, trace_id: UUID, token: UUID) -> Stored | None:
     return found[0] if found else None
 
 
+def keep_transcript(tx: Tx, trace_id: UUID, step: Step, messages: Sequence[Any]) -> None:
+    """Of the step's last execution."""
+    row = insert(saga_transcripts).values(saga_id=trace_id, place=step.order, messages=list(messages))
+    key, new = saga_transcripts.primary_key, {"messages": row.excluded.messages}
+    tx.conn.execute(row.on_conflict_do_update(constraint=key, set_=new))
+
+
 def add_steps(tx: Tx, saga: Saga) -> None:
     rows = [step_values(saga.trace_id, step) for step in saga.all_steps]
     tx.conn.execute(_INSERT_STEPS, {"records": as_records(rows)})
@@ -83,12 +90,16 @@ class When:
     lease_token: UUID | None = None
     leased_until: datetime | None = None
 
+    def values(self) -> dict[str, Any]:
+        # Not `asdict`: it copies each value.
+        return {name: getattr(self, name) for name in self.__slots__}
+
 
 def save(tx: Tx, before: Saga, after: Saga, when: When, notices: Sequence[Notice] = ()) -> None:
     """One statement for the saga and the one step that usually changes with it, also with who is to be told."""
     known = {step.span_id: step for step in before.all_steps}
     changed = [step for step in after.all_steps if step.span_id in known and step != known[step.span_id]]
-    values = {f"new_{name}": value for name, value in {**saga_values(after), **asdict(when)}.items()}
+    values = {f"new_{name}": value for name, value in {**saga_values(after), **when.values()}.items()}
     values["trace_id"] = after.trace_id
     save_, save_and_tell = (_SAVE, _SAVE_AND_TELL) if not changed else (_SAVE_STEP, _SAVE_STEP_AND_TELL)
     if changed:

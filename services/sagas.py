@@ -9,8 +9,8 @@ from sqlalchemy.dialects.postgresql import insert
 
 from domain import ids, json_value
 from domain.access import Principal
-from domain.definition import SagaDefinition, StepKind
-from domain.errors import Conflict, Fault, Forbidden, Invalid, NotFound, NotSupportedYet, WrongState
+from domain.definition import SagaDefinition
+from domain.errors import Conflict, Fault, Forbidden, Invalid, NotFound, WrongState
 from domain.pause import Cancel
 from domain.saga import TERMINAL, Saga, SagaStatus
 from domain.step import Step, StepStatus
@@ -55,7 +55,6 @@ def start_saga(store: Store, by: Principal, wanted: Start, once: Once | None = N
         if definition_id is None:
             raise NotFound(f"no saga {wanted.name!r} {wanted.version!r} is deployed in namespace {wanted.namespace!r}")
         definition = load_saga(tx.conn, definition_id)
-        _check_runnable(definition)
         trace_id = wanted.trace_id or tx.new_id()
         is_new = _insert(tx, by, wanted, trace_id, definition_id, definition)
         if is_new:
@@ -68,14 +67,6 @@ def start_saga(store: Store, by: Principal, wanted: Start, once: Once | None = N
 
 def started_document(trace_id: UUID, is_new: bool) -> dict[str, Any]:
     return {"trace_id": trace_id.hex, "created": is_new}
-
-
-def _check_runnable(definition: SagaDefinition) -> None:
-    thinking = [step.id for step in definition.steps if step.kind is StepKind.REASON]
-    if thinking:
-        raise NotSupportedYet(
-            [Fault("name", f"has steps of kind reason ({', '.join(thinking)}), which this version does not run yet")]
-        )
 
 
 def _insert(

@@ -23,13 +23,20 @@ class LeaseKeeper:
 
     @contextmanager
     def keeping(self, lease: Lease) -> Iterator[None]:
-        with self._lock:
-            self._held.add(lease)
+        self.keep(lease)
         try:
             yield
         finally:
-            with self._lock:
-                self._held.discard(lease)
+            self.drop(lease)
+
+    def keep(self, lease: Lease) -> None:
+        """Until `drop`."""
+        with self._lock:
+            self._held.add(lease)
+
+    def drop(self, lease: Lease) -> None:
+        with self._lock:
+            self._held.discard(lease)
 
     def _run(self) -> None:
         pause = threading.Event()

@@ -14,6 +14,7 @@ from services.transaction import Store
 from tasks.hints import send_hint
 from tasks.leases import LeaseKeeper
 from tasks.once import Once
+from tasks.thoughts import Thinker, Thoughts
 
 
 @Once
@@ -39,6 +40,25 @@ def tool_client() -> ToolClient:
     client = ToolClient()
     atexit.register(client.close)
     return client
+
+
+@Once
+def thoughts() -> Thoughts:
+    found = Thoughts(store(), leases(), _thinker)
+    # Before the tool client is closed: what is registered last runs first.
+    tool_client()
+    atexit.register(found.drain)
+    return found
+
+
+@Once
+def _thinker() -> Thinker:
+    # Its library takes seconds and 60 MB, and many workers never ask.
+    from adapters.llm import LlmSettings, Thinker
+
+    found = settings()
+    retry = found.llm_retry_enabled, found.llm_retry_max_attempts, found.llm_retry_base_delay, found.llm_retry_max_delay
+    return Thinker(tool_client(), LlmSettings(*retry, environ=os.environ))
 
 
 @Once

@@ -12,9 +12,9 @@ from domain.outcome import Done, Failed, Lost, NotSent, Outcome, TimedOut
 from domain.saga_document import span_text
 from domain.step import TOOL_OUTPUT_ERROR, Error
 from services.saga_engine import advance, record
-from services.saga_plan import Call
+from services.saga_work import Call, Work
 from tasks.insist import insist
-from tasks.runtime import leases, store, tool_client
+from tasks.runtime import leases, store, thoughts, tool_client
 from tasks.task import task
 
 log = logging.getLogger(__name__)
@@ -34,18 +34,25 @@ def apply_decision(saga_id: str) -> None:
 def _go_on(saga_id: UUID) -> None:
     logged_trace.set(saga_id.hex)
     try:
-        call = advance(store(), saga_id)
-        while call is not None:
-            with leases().keeping(call.lease):
-                call = _record(call, _make(call))
+        work = advance(store(), saga_id, may_think=thoughts().has_room())
+        while isinstance(work, Call):
+            with leases().keeping(work.lease):
+                work = _make_and_record(work)
+        if work is not None:
+            # A model takes its time, and this thread is needed for others.
+            thoughts().begin(work)
     finally:
         logged_trace.set(None)
 
 
-def _record(call: Call, outcome: Outcome) -> Call | None:
+def _make_and_record(call: Call) -> Work | None:
     """Raises `DatabaseAway`: then nobody knows what came of the call, and the next to claim the saga says so."""
+    began = time.perf_counter()
+    outcome = _make(call)
+    took = round((time.perf_counter() - began) * 1000, 1)
+    report = {"timing": {"queue_ms": call.queue_ms, "tool_ms": took}}
     jitter = random.random()  # noqa: S311  (no secret)
-    return insist(lambda: record(store(), call, outcome, jitter))
+    return insist(lambda: record(store(), call, outcome, report, jitter, may_think=thoughts().has_room()))
 
 
 def _make(call: Call) -> Outcome:

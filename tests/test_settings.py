@@ -34,6 +34,10 @@ def test_defaults() -> None:
         webhook_retry_seconds=(5, 300, 1_800, 7_200, 18_000, 36_000, 36_000),
         webhook_timeout=15,
         artifact_roots={},
+        llm_retry_enabled=True,
+        llm_retry_max_attempts=3,
+        llm_retry_base_delay=1.0,
+        llm_retry_max_delay=60.0,
     )
 
 
@@ -70,6 +74,10 @@ def test_frozen() -> None:
         ("SAGAHOLD_RETENTION_DAYS", "1", "retention_days", 1),
         ("SAGAHOLD_WEBHOOK_RETRY_SECONDS", "0, 1,2", "webhook_retry_seconds", (0, 1, 2)),
         ("SAGAHOLD_WEBHOOK_TIMEOUT", "25", "webhook_timeout", 25),
+        ("SAGAHOLD_LLM_RETRY_ENABLED", "false", "llm_retry_enabled", False),
+        ("SAGAHOLD_LLM_RETRY_MAX_ATTEMPTS", "20", "llm_retry_max_attempts", 20),
+        ("SAGAHOLD_LLM_RETRY_BASE_DELAY_S", "0.5", "llm_retry_base_delay", 0.5),
+        ("WARDEN_LLM_RETRY_MAX_DELAY_S", "7", "llm_retry_max_delay", 7.0),
     ],
 )
 def test_accepted(name: str, text: str, field: str, value: Any) -> None:
@@ -105,6 +113,9 @@ def test_accepted(name: str, text: str, field: str, value: Any) -> None:
         ("SAGAHOLD_RETENTION_DAYS", "90 days", "whole number"),
         ("SAGAHOLD_WEBHOOK_RETRY_SECONDS", "5,,6", "whole number"),
         ("SAGAHOLD_WEBHOOK_TIMEOUT", "26", "1 to 25"),
+        ("SAGAHOLD_LLM_RETRY_ENABLED", "maybe", "neither true nor false"),
+        ("SAGAHOLD_LLM_RETRY_MAX_ATTEMPTS", "0", "1 to 20"),
+        ("SAGAHOLD_LLM_RETRY_MAX_DELAY_S", "nan", "0 to 3600"),
     ],
 )
 def test_refused(name: str, text: str, part: str) -> None:

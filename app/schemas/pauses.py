@@ -135,6 +135,7 @@ class PauseSchema(Schema):
     agentContext = fields.Nested(AgentContextSchema, required=True)
     decision = fields.Nested(DecisionSchema, required=True, allow_none=True)
     review = fields.Dict(required=True)
+    argumentsSchema = fields.Dict(required=True, allow_none=True)
     responseSchema = fields.Dict(required=True, allow_none=True)
     revision = fields.Integer(required=True)
     argumentsDigest = fields.String(required=True, allow_none=True)

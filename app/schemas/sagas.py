@@ -115,15 +115,35 @@ class StepSchema(Schema):
         required=True, allow_none=True, metadata={"description": "of an undo: the step that it undoes"}
     )
     error_details = fields.Nested(StepErrorSchema, required=True, allow_none=True)
-    timing = fields.Dict(required=True)
-    usage = fields.Dict(required=True)
+    timing = fields.Dict(
+        required=True,
+        metadata={"description": "ms of the last execution: queue_ms, schedule_ms, setup_ms, llm_ms, tool_ms"},
+    )
+    usage = fields.Dict(
+        required=True, metadata={"description": "of a reason step: requests, input_tokens, output_tokens"}
+    )
+    mock = fields.Boolean(required=True, metadata={"description": "the output comes from no model"})
     watch_id = fields.String(required=True, allow_none=True, metadata={"description": "of the pause that holds it"})
 
 
 class StepWithContentSchema(StepSchema):
     resolved_arguments = fields.Dict(required=True, allow_none=True)
-    output_payload = fields.Raw(required=True, allow_none=True)
+    output_payload = fields.Raw(
+        required=True, allow_none=True, metadata={"description": "what was merged, or what waits for a reviewer to be"}
+    )
+    facts = fields.Dict(required=True, metadata={"description": "taken from the tools' own answers to the model"})
+    provider = fields.String(required=True, allow_none=True)
+    model = fields.String(required=True, allow_none=True)
     prompt_ref = fields.String(required=True, allow_none=True)
+    prompt_digest = fields.String(
+        required=True, allow_none=True, metadata={"description": "SHA-256 of what the model was sent first"}
+    )
+    tool_calls = fields.List(
+        fields.Dict(), required=True, metadata={"description": "of the model: name, arguments_digest, ms, outcome"}
+    )
+    transcript = fields.List(
+        fields.Raw(), required=True, allow_none=True, metadata={"description": "where keep_transcript is true"}
+    )
     retries = fields.Integer(required=True, metadata={"description": "re-runs that reviewers asked for"})
     guidance = fields.String(required=True, allow_none=True, metadata={"description": "of the last such request"})
     evidence = fields.String(required=True, allow_none=True, metadata={"description": "of `resolve`: who said what"})
@@ -157,6 +177,7 @@ class ReviewSchema(Schema):
         allow_none=True,
         metadata={"description": "of a commit step exactly what will be executed, of a reason step what it has found"},
     )
+    mock = fields.Boolean(required=True, metadata={"description": "the output under review comes from no model"})
     started_at = fields.AwareDateTime(required=True, allow_none=True)
     watch_id = fields.String(required=True, validate=matches(WATCH_ID, "Not the id of a pause."))
     review_url = fields.String(required=True)

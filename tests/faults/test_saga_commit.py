@@ -5,7 +5,7 @@ import pytest
 from domain.outcome import Done, Failed, Outcome
 from domain.step import Error
 from services.saga_engine import record
-from services.saga_plan import Call
+from services.saga_work import Call
 from services.transaction import Store
 from tests.services.saga_world import claimed, saga_of, start, step
 
@@ -19,13 +19,13 @@ def test_a_result_that_was_stored_before_leads_to_the_same_call(store: Store, se
     call = record_twice(store, claimed(store, trace_id), DONE)
     call = record_twice(store, call, second)
     assert (call.tool, call.again) == (next_tool, False)
-    assert record(store, call, DONE, 0.5) is None
-    assert record(store, call, DONE, 0.5) is None
+    assert record(store, call, DONE, {}, 0.5) is None
+    assert record(store, call, DONE, {}, 0.5) is None
     assert saga_of(store, trace_id).status == ("COMPLETED" if second is DONE else "COMPENSATED")
 
 
 def record_twice(store: Store, call: Call, outcome: Outcome) -> Call:
-    following = record(store, call, outcome, 0.5)
+    following = record(store, call, outcome, {}, 0.5)
     assert following is not None
-    assert record(store, call, outcome, 0.5) == following
+    assert record(store, call, outcome, {}, 0.5) == following
     return following

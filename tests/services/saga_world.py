@@ -17,8 +17,8 @@ from services.definitions import deploy
 from services.pauses import decide_pause
 from services.saga_decisions import StepRef
 from services.saga_engine import advance, record
-from services.saga_plan import Call
 from services.saga_rows import with_steps
+from services.saga_work import Call
 from services.sagas import Start, start_saga
 from services.transaction import Store
 from tests.services.world import ADMIN, AGENT, REVIEWER, approve, change, one, reject
@@ -96,7 +96,7 @@ def work(store: Store, trace_id: UUID, tools: Tools) -> None:
     """What a worker does with a hint."""
     call = advance(store, trace_id)
     while call is not None:
-        call = record(store, call, tools.make(call), 0.5)
+        call = record(store, call, tools.make(call), {}, 0.5)
 
 
 def claimed(store: Store, trace_id: UUID) -> Call:

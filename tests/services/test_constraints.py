@@ -118,12 +118,14 @@ GOOD: dict[str, dict[str, Any]] = {
         "step_id": "pay",
         "status": "PENDING",
     },
+    "saga_transcripts": {"saga_id": ID, "place": 0, "messages": []},
 }
 NEEDS = {
     "webhook_deliveries": ["webhook_messages"],
     "webhook_attempts": ["webhook_messages", "webhook_deliveries"],
     "sagas": ["definitions"],
     "saga_steps": ["definitions", "pauses", "sagas"],
+    "saga_transcripts": ["definitions", "pauses", "sagas", "saga_steps"],
 }
 BAD: list[tuple[str, str, dict[str, Any]]] = [
     ("ck_pauses_status", "pauses", DECIDED | {"status": "escalated"}),
@@ -179,6 +181,7 @@ BAD: list[tuple[str, str, dict[str, Any]]] = [
     ("ck_saga_steps_digest", "saga_steps", {"arguments_digest": bytes(32)}),
     ("fk_saga_steps_saga_id", "saga_steps", {"saga_id": OTHER_ID}),
     ("fk_saga_steps_watch_id", "saga_steps", {"watch_id": OTHER_ID}),
+    ("fk_saga_transcripts_saga_id", "saga_transcripts", {"place": 9}),
 ]
 # A second row like the first.
 TWICE = [
@@ -199,6 +202,7 @@ TWICE = [
     ("uq_saga_steps_span_id", "saga_steps", {"place": 1, "compensates": 8, "watch_id": None}),
     ("uq_saga_steps_compensates", "saga_steps", {"place": 1, "span_id": 2, "watch_id": None}),
     ("uq_saga_steps_watch_id", "saga_steps", {"place": 1, "span_id": 2, "compensates": 8}),
+    ("pk_saga_transcripts", "saga_transcripts", {}),
 ]
 
 

@@ -129,6 +129,6 @@ def test_backlog_of_sagas(store: Store) -> None:
     call = advance(store, one(store, "SELECT id FROM sagas"))
     assert call is not None
     assert backlog(store).overdue_seconds == 0.0, "a worker is at it"
-    record(store, call, Lost("the connection broke", idempotent=False), 0.5)
+    record(store, call, Lost("the connection broke", idempotent=False), {}, 0.5)
     found = backlog(store)
     assert (found.due_sagas, found.sagas_needing_operator) == (0, 1)

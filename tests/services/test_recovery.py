@@ -172,7 +172,7 @@ def test_a_worker_that_is_at_it_is_left_alone(store: Store) -> None:
     assert retry_step(store, OPERATOR, which, Retry())["status"] == "claim_active"
     assert saga_of(store, trace_id) == before
     assert retry_step(store, OPERATOR, which, Retry(force=True))["status"] == "requeued"
-    assert record(store, call, REFUSED, 0.5) is None
+    assert record(store, call, REFUSED, {}, 0.5) is None
     work(store, trace_id, tools())
     assert statuses(store, trace_id) == ("COMPLETED", "COMPLETED")
 
@@ -209,9 +209,9 @@ def test_an_undo_whose_worker_died(store: Store) -> None:
     trace_id = start(store, step("a", undo=True), step("b"))
     used = tools(do_b=REFUSED)
     first = claimed(store, trace_id)
-    second = record(store, first, used.make(first), 0.5)
+    second = record(store, first, used.make(first), {}, 0.5)
     assert second is not None
-    undo = record(store, second, used.make(second), 0.5)
+    undo = record(store, second, used.make(second), {}, 0.5)
     assert undo is not None
     assert undo.tool == "undo_a"
     die(store, trace_id)

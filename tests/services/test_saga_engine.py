@@ -134,9 +134,9 @@ def test_what_may_have_acted_is_undone_too(store: Store, outcome: Outcome, blind
     an_endpoint(store, event_types=EVENTS)
     trace_id = start(store, step("a", undo=True), step("b", undo=True))
     call = claimed(store, trace_id)
-    second = record(store, call, tools().make(call), 0.5)
+    second = record(store, call, tools().make(call), {}, 0.5)
     assert second is not None
-    undo = record(store, second, outcome, 0.5)
+    undo = record(store, second, outcome, {}, 0.5)
     assert undo is not None
     assert undo.tool == "undo_b"
     facts = undo.arguments["facts"]
@@ -144,9 +144,9 @@ def test_what_may_have_acted_is_undone_too(store: Store, outcome: Outcome, blind
     assert undo.arguments["done"] is None
     assert told(store) == ["step.failed"]
     used = tools()
-    last = record(store, undo, used.make(undo), 0.5)
+    last = record(store, undo, used.make(undo), {}, 0.5)
     assert last is not None
-    assert record(store, last, used.make(last), 0.5) is None
+    assert record(store, last, used.make(last), {}, 0.5) is None
     assert statuses(store, trace_id) == ("COMPENSATED", "COMPENSATED", "COMPENSATED", "COMPLETED", "COMPLETED")
     assert told(store) == ["step.failed", "saga.compensated"]
 
@@ -296,11 +296,11 @@ def test_a_late_result_is_dropped(store: Store) -> None:
     late = claimed(store, trace_id)
     die(store, trace_id)
     second = claimed(store, trace_id)
-    assert record(store, late, REFUSED, 0.5) is None
+    assert record(store, late, REFUSED, {}, 0.5) is None
     assert statuses(store, trace_id) == ("RUNNING", "IN_PROGRESS")
-    record(store, second, tools().make(second), 0.5)
+    record(store, second, tools().make(second), {}, 0.5)
     assert statuses(store, trace_id) == ("COMPLETED", "COMPLETED")
-    assert record(store, second, REFUSED, 0.5) is None
+    assert record(store, second, REFUSED, {}, 0.5) is None
     assert statuses(store, trace_id) == ("COMPLETED", "COMPLETED")
 
 
@@ -351,13 +351,13 @@ def test_cancelled_during_a_call(store: Store) -> None:
     trace_id = start(store, step("a", undo=True), step("b", undo=True), step("c", hitl=True))
     first = claimed(store, trace_id)
     used = tools()
-    second = record(store, first, used.make(first), 0.5)
+    second = record(store, first, used.make(first), {}, 0.5)
     assert second is not None
     assert cancel_saga(store, OPERATOR, trace_id, None) == "RUNNING"
     assert advance(store, trace_id) is None
-    undo = record(store, second, used.make(second), 0.5)
+    undo = record(store, second, used.make(second), {}, 0.5)
     while undo is not None:
-        undo = record(store, undo, used.make(undo), 0.5)
+        undo = record(store, undo, used.make(undo), {}, 0.5)
     assert used.names == ["do_a", "do_b", "undo_b", "undo_a"]
     assert statuses(store, trace_id)[0] == "COMPENSATED"
     assert one(store, "SELECT count(*) FROM pauses") == 0

@@ -18,7 +18,7 @@ from services.pauses import decide_pause, expire_due
 from services.recovery import Retry, resolve, retry_compensation, retry_step
 from services.saga_decisions import rerun_step
 from services.saga_engine import advance, record
-from services.saga_plan import Call
+from services.saga_work import Call
 from services.sagas import cancel_saga
 from services.transaction import Store
 from tests.domain.saga_laws import SagaMachine, Spec
@@ -35,7 +35,7 @@ class OnPostgres:
         return advance(self._store, self._id)
 
     def record(self, call: Call, outcome: Outcome) -> Call | None:
-        return record(self._store, call, outcome, 0.5)
+        return record(self._store, call, outcome, {}, 0.5)
 
     def die(self) -> None:
         die(self._store, self._id)

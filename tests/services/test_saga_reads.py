@@ -141,7 +141,7 @@ class TestAtTheSameMoment:
         done = retry_step(store, OPERATOR, which, wish)
         assert done["status"] == "requeued"
         assert retry_step(store, OPERATOR, which, wish) == done
-        assert record(store, call, tools().make(call), 0.5) is None
+        assert record(store, call, tools().make(call), {}, 0.5) is None
 
 
 _WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"

@@ -1,0 +1,100 @@
+"""Holding a step: the pause that a person decides, and what the decision means for the step."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from domain import json_value, review
+from domain.definition import SagaDefinition, StepDefinition
+from domain.pause import STEP, Pause, Status
+from domain.saga import Saga
+from domain.saga_document import span_text
+from domain.step import Error, Step
+from services.pauses import find_pause, store_pause
+from services.saga_rows import Stored
+from services.transaction import Store, Tx
+
+# Of an action's text, as of every pause's.
+MAX_ACTION = 500
+CHANGED = Error("ARGUMENTS_CHANGED", "the arguments are no longer those that were approved; nothing was called")
+
+
+@dataclass(frozen=True, slots=True)
+class Approved:
+    """
+    Attributes:
+        subject: what may be called, or merged. edited: other than what was held.
+    """
+
+    subject: dict[str, Any]
+    digest: bytes
+    edited: bool
+
+
+def hold(
+    store: Store, tx: Tx, stored: Stored, definition: SagaDefinition, saga: Saga, step: Step, subject: dict[str, Any]
+) -> UUID:
+    """`subject`: the arguments of the call to be made, or the model's answer."""
+    declared = definition.step(step.id)
+    seconds = declared.hitl_timeout_seconds
+    pause = Pause(
+        id=tx.new_id(),
+        namespace=saga.namespace,
+        action=f"{definition.name}: {declared.name}"[:MAX_ACTION],
+        created_by=stored.created_by,
+        created_at=tx.now,
+        expires_at=None if seconds is None else tx.now + timedelta(seconds=seconds),
+        kind=STEP,
+        context={
+            "saga": {"name": definition.name, "version": definition.version},
+            "trace_id": saga.trace_id.hex,
+            "step_span_id": span_text(step.span_id),
+            "step_id": step.id,
+            "step_kind": str(declared.kind),
+            "worker": f"{declared.worker}@{declared.worker_version}",
+            **_about(declared, step),
+        },
+        arguments=subject,
+        arguments_digest=json_value.digest(subject),
+        arguments_schema=None if declared.thinking is None else dict(declared.thinking.output_schema),
+        on_timeout=declared.hitl_on_timeout,
+        review=review.parse(declared.review),
+    )
+    store_pause(store, tx, pause)
+    return pause.id
+
+
+def decision(tx: Tx, step: Step, held: bytes | None) -> Approved | Error | None:
+    """None: somebody has to decide first. `held`: the digest of what the step itself says was held."""
+    assert step.watch_id is not None, "the table says so"
+    pause = find_pause(tx, step.watch_id)
+    if pause.decision is None:
+        return None
+    if pause.status is not Status.APPROVED:
+        return _not_approved(pause)
+    subject = pause.arguments or {}
+    digest = json_value.digest(subject)
+    if digest != pause.arguments_digest:
+        return CHANGED
+    return Approved(subject, digest, edited=digest != held)
+
+
+def _about(declared: StepDefinition, step: Step) -> dict[str, Any]:
+    """What the reviewer has to know of where the subject comes from."""
+    if declared.thinking is None:
+        return {"tool": declared.tool}
+    report = step.report or {}
+    return {"asked_with": step.arguments, **{name: report.get(name) for name in ("provider", "model", "mock")}}
+
+
+def _not_approved(pause: Pause) -> Error:
+    assert pause.decision is not None
+    by, comment = pause.decision.by.name, pause.decision.comment
+    given = pause.decision.response
+    match pause.status:
+        case Status.EXPIRED:
+            return Error("HITL_EXPIRED", "nobody decided in time")
+        case Status.CANCELLED:
+            return Error("CANCELLED", comment or f"taken back by {by}")
+    return Error("HUMAN_REJECTED", comment or f"rejected by {by}", given)

@@ -1,0 +1,57 @@
+"""What a worker does outside of transactions for a step: one tool call, or one question to a model."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from domain.definition import Thinking, ToolSource, WorkerDefinition
+from services.due import Lease
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One tool call to make.
+
+    Attributes:
+        sources: where the tool may be found, in their order.
+        idempotent: whether the manifest says that it may be repeated; None leaves it to the tool's own hint.
+        again: an earlier call may have reached the tool: only if it is idempotent may this one be made.
+        timeout: seconds.
+        queue_ms: from when the saga was due until a worker took it; 0 where the worker was at it already.
+    """
+
+    lease: Lease
+    span_id: int
+    sources: tuple[ToolSource, ...]
+    tool: str
+    arguments: dict[str, Any]
+    idempotency_key: str
+    timeout: float
+    idempotent: bool | None
+    again: bool
+    queue_ms: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """One question to a model.
+
+    Attributes:
+        previous: its answer before, where a reviewer wants another one. guidance: what the reviewer said of it.
+        again: it was asked before, and nobody knows which tools that called.
+        timeout: seconds. queue_ms: as in `Call`.
+    """
+
+    lease: Lease
+    span_id: int
+    worker: WorkerDefinition
+    thinking: Thinking
+    arguments: dict[str, Any]
+    previous: dict[str, Any] | None
+    guidance: str | None
+    idempotency_key: str
+    timeout: float
+    again: bool
+    queue_ms: float
+
+
+Work = Call | Ask

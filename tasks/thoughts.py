@@ -1,0 +1,163 @@
+"""The questions to models that this process is at: asked on one event loop, recorded by a few threads of their own.
+
+A model may take minutes. While it does, no thread of Celery's pool waits for it: sixty-four thoughts cost as many
+sockets. Once a second the database is asked whether anybody still wants the answers.
+"""
+
+import hashlib
+import logging
+import queue
+import random
+import threading
+import time
+from collections.abc import Callable
+from concurrent.futures import CancelledError, Future
+from dataclasses import dataclass
+from typing import Protocol
+from uuid import UUID
+
+from adapters.logs import trace_id as logged_trace
+from domain import prompt, resources
+from domain.outcome import Failed
+from domain.saga_document import report_document, span_text
+from domain.step import Error
+from domain.thought import Question, Report, Thought
+from services.database import DatabaseAway
+from services.saga_engine import given_up, record_thought
+from services.saga_work import Ask
+from services.transaction import Store
+from tasks.insist import insist
+from tasks.leases import LeaseKeeper
+
+log = logging.getLogger(__name__)
+
+# Of one process, within a few: each is a socket and some hundred kilobytes of messages.
+MOST = 64
+# Recording is a transaction of a few milliseconds.
+_RECORDERS = 4
+# How long a model goes on after somebody has cancelled its saga. Seconds.
+_LOOK_EVERY = 1.0
+
+
+class Thinker(Protocol):
+    def think(self, question: Question) -> "Future[Thought]": ...
+
+
+@dataclass(slots=True)
+class _Asked:
+    ask: Ask
+    began: float
+    prompt_digest: str | None = None
+    future: "Future[Thought] | None" = None
+
+
+class Thoughts:
+    """`thinker` is called at the first question: a process that asks none does without its library."""
+
+    def __init__(self, store: Store, leases: LeaseKeeper, thinker: Callable[[], Thinker]) -> None:
+        self._store, self._leases, self._thinker = store, leases, thinker
+        # By the token of their lease.
+        self._asked: dict[UUID, _Asked] = {}
+        self._changed = threading.Condition()
+        self._answered: queue.SimpleQueue[tuple[_Asked, Thought]] = queue.SimpleQueue()
+        for number in range(_RECORDERS):
+            threading.Thread(target=self._record_all, name=f"thoughts-{number}", daemon=True).start()
+        threading.Thread(target=self._look, name="thoughts-wanted", daemon=True).start()
+
+    def has_room(self) -> bool:
+        return len(self._asked) < MOST
+
+    def begin(self, ask: Ask) -> None:
+        """Returns when the model has been asked."""
+        asked = _Asked(ask, time.perf_counter())
+        self._leases.keep(ask.lease)
+        with self._changed:
+            self._asked[ask.lease.token] = asked
+            self._changed.notify_all()
+        try:
+            question = _question(ask)
+        except (prompt.PromptFailed, resources.NotBound) as error:
+            self._answered.put((asked, _without_model(ask, Error("PROMPT_FAILED", str(error)))))
+            return
+        asked.prompt_digest = hashlib.sha256(question.message.encode()).hexdigest()
+        asked.future = self._thinker().think(question)
+        asked.future.add_done_callback(lambda future: self._answered.put((asked, _thought(ask, future))))
+
+    def drain(self) -> None:
+        """Wait until what was begun is recorded, as a worker that ends does for its tool calls."""
+        with self._changed:
+            self._changed.wait_for(lambda: not self._asked)
+
+    def _record_all(self) -> None:
+        while True:
+            asked, thought = self._answered.get()
+            logged_trace.set(asked.ask.lease.id.hex)
+            try:
+                self._record(asked, thought)
+            except DatabaseAway as error:
+                log.warning("a model's answer is lost, as the database is away: %s", error)
+            except Exception:
+                log.exception("a model's answer could not be recorded")
+            finally:
+                logged_trace.set(None)
+                self._leases.drop(asked.ask.lease)
+                with self._changed:
+                    del self._asked[asked.ask.lease.token]
+                    self._changed.notify_all()
+
+    def _record(self, asked: _Asked, thought: Thought) -> None:
+        ask, report = asked.ask, thought.report
+        took = (time.perf_counter() - asked.began) * 1000
+        schedule_ms = max(0.0, took - report.setup_ms - report.llm_ms - report.tool_ms)
+        about = {"prompt_ref": ask.thinking.prompt_ref, "prompt_digest": asked.prompt_digest}
+        document = report_document(report, schedule_ms, ask.queue_ms) | about
+        jitter = random.random()  # noqa: S311  (no secret)
+        insist(lambda: record_thought(self._store, ask, thought, document, jitter))
+
+    def _look(self) -> None:
+        pause = threading.Event()
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._asked)
+                asked = list(self._asked.values())
+            pause.wait(_LOOK_EVERY)
+            try:
+                unwanted = given_up(self._store, [each.ask.lease for each in asked])
+            except Exception as error:  # the database may be away: the next look may find it
+                log.warning("not seen whether answers are still wanted: %s", type(error).__name__)
+                continue
+            for each in asked:
+                if each.ask.lease.id in unwanted and each.future is not None:
+                    each.future.cancel()
+
+
+def _question(ask: Ask) -> Question:
+    """Raises `PromptFailed` or `NotBound`."""
+    thinking = ask.thinking
+    rendered = prompt.render(thinking.prompt, ask.arguments, ask.guidance)
+    return Question(
+        worker=ask.worker,
+        thinking=thinking,
+        message=prompt.message(rendered, ask.previous, ask.guidance),
+        system=ask.worker.system_prompt,
+        resources=resources.bind(thinking.resources, ask.arguments),
+        key=ask.idempotency_key,
+        meta={"traceparent": f"00-{ask.lease.id.hex}-{span_text(ask.span_id)}-01"},
+        timeout=ask.timeout,
+        again=ask.again,
+    )
+
+
+def _thought(ask: Ask, future: "Future[Thought]") -> Thought:
+    try:
+        return future.result()
+    except CancelledError:
+        # What its tools had done by then nobody knows.
+        stopped = Error("CANCELLED", "the model was stopped: its answer was not wanted any more")
+        return _without_model(ask, stopped, acted=bool(ask.thinking.tools))
+
+
+def _without_model(ask: Ask, error: Error, *, acted: bool = False) -> Thought:
+    worker = ask.worker
+    report = Report(worker.provider or "", worker.model_name, mock=worker.provider == "mock", acted=acted)
+    return Thought(Failed(error, acted), report)
