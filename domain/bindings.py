@@ -53,12 +53,26 @@ def names_of(path: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _at(path: str, context: Mapping[str, Any]) -> Any:
+def find(path: str, value: Any) -> Any:
+    """What a usable path leads to in the value: one thing, or the list of them where it could be several.
+
+    Raises `LookupError` where a path to one place finds nothing.
+    """
     compiled = _compiled(path)
-    found = compiled.findall(context)
-    if compiled.singular_query():
-        return found[0] if found else None
-    return found
+    # The library would read a text as JSON; inside of one there is nothing to be found.
+    found = [value] if not compiled.segments else [] if isinstance(value, str) else compiled.findall(value)
+    if not compiled.singular_query():
+        return found
+    if not found:
+        raise LookupError(f"there is nothing at {path}")
+    return found[0]
+
+
+def _at(path: str, context: Mapping[str, Any]) -> Any:
+    try:
+        return find(path, context)
+    except LookupError:
+        return None
 
 
 @lru_cache(REMEMBERED)

@@ -26,7 +26,7 @@ _ROOTS = ("input", "steps")
 _HOLD = ("hitl_max_retries", "hitl_retry_guidance", "review", "hitl_timeout_seconds", "hitl_on_timeout")
 _OF_REASON = (
     *("prompt", "agent-adapter", "resources", "facts", "output_schema"),
-    *("max_turns", "max_step_tokens", "keep_transcript"),
+    *("max_turns", "max_step_tokens", "keep_transcript", "mock"),
 )
 _STEP_ID = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 

@@ -1,15 +1,13 @@
 """What only a reason step of a manifest has: its prompt, its tools and the shape of its answer."""
 
 from collections.abc import Collection, Mapping
-from enum import StrEnum
 from typing import Any
 
-from jinja2 import TemplateError, meta
-from jinja2.sandbox import ImmutableSandboxedEnvironment
-
 from domain import answer, bindings
-from domain.definition import Thinking
+from domain.definition import Adapter, Fact, Thinking, Turn
 from domain.manifest_fields import Fields
+from domain.prompt import GUIDANCE, prompt_fault
+from domain.resources import pattern_fault
 
 MAX_PROMPT = 65_536
 MAX_FACTS = 100
@@ -17,55 +15,53 @@ MAX_FACTS = 100
 MAX_TURNS = 200
 DEFAULT_TURNS = 10
 MAX_TOKENS = 100_000_000
-# What a prompt may name beside `with`: what the reviewer said when a step runs again, empty before.
-PROMPT_NAMES = frozenset({"guidance"})
-_environment = ImmutableSandboxedEnvironment()
-
-
-class Adapter(StrEnum):
-    """react: a loop of tool calls that ends with its submission. simple: one structured answer, no tools."""
-
-    REACT = "react"
-    SIMPLE = "simple"
+# How long the mock may take for one answer; what it stands for takes seconds. Seconds.
+MAX_WAIT = 600
+DEFAULT_SCHEMA: Mapping[str, Any] = {
+    "type": "object",
+    "properties": {"summary": {"type": "string"}},
+    "required": ["summary"],
+    "additionalProperties": False,
+}
+# What a model is given beside the tools of its step.
+READ_RESOURCE, SUBMIT = "read_resource", "_submit"
+_OF_REACT = ("resources", "facts", "max_turns")
 
 
 def read_thinking(fields: Fields, tools: tuple[str, ...], given: Collection[str]) -> Thinking:
     adapter = fields.one_of("agent-adapter", Adapter) or Adapter.REACT
+    if GUIDANCE in given:
+        fields.fault(f"with.{GUIDANCE}", "is the name of what the reviewer says: use another")
     prompt, reference = _prompt(fields, given)
-    turns = fields.whole("max_turns", 1, MAX_TURNS)
-    if adapter is Adapter.SIMPLE:
-        if tools:
-            fields.fault("tools.allow", "has a meaning only for the react adapter: simple uses no tools")
-        if turns is not None:
-            fields.fault("max_turns", "has a meaning only for the react adapter: simple answers once")
+    _check_tools(fields, adapter, tools)
+    resources = _resources(fields, given)
+    callable_ = (*tools, READ_RESOURCE) if resources else tools
     return Thinking(
         prompt=prompt,
         prompt_ref=reference,
-        adapter=str(adapter),
+        adapter=adapter,
         tools=tools,
-        resources=_resources(fields),
-        facts=_facts(fields),
+        resources=resources,
+        facts=_facts(fields, tools),
         output_schema=_output_schema(fields),
-        max_turns=turns or DEFAULT_TURNS,
+        max_turns=fields.whole("max_turns", 1, MAX_TURNS) or DEFAULT_TURNS,
         max_step_tokens=fields.whole("max_step_tokens", 1, MAX_TOKENS),
         keep_transcript=bool(fields.yes("keep_transcript")),
+        script=_script(fields, () if adapter is Adapter.SIMPLE else callable_),
     )
 
 
-def prompt_fault(text: str, given: Collection[str]) -> str | None:
-    """Why this template cannot be used with these names, or None."""
-    try:
-        parsed = _environment.parse(text)
-        _environment.compile(parsed)
-        if any(meta.find_referenced_templates(parsed)):
-            return "includes another template: write it out"
-        missing = meta.find_undeclared_variables(parsed) - set(given) - PROMPT_NAMES
-    except (TemplateError, RecursionError, ValueError) as error:
-        return f"is not a Jinja template: {(str(error).splitlines() or [''])[0][:200]}"
-    if missing:
-        names = ", ".join(f"{{{{ {name} }}}}" for name in sorted(missing))
-        return f"uses {names[:500]}, which `with` does not give"
-    return None
+def _check_tools(fields: Fields, adapter: Adapter, tools: tuple[str, ...]) -> None:
+    for index, tool in enumerate(tools):
+        if tool in (READ_RESOURCE, SUBMIT):
+            fields.fault(f"tools.allow[{index}]", "is a name that a model knows another tool by: rename it")
+    if adapter is Adapter.REACT:
+        return
+    if tools:
+        fields.fault("tools.allow", "has a meaning only for the react adapter: simple uses no tools")
+    for name in _OF_REACT:
+        if fields.has(name):
+            fields.fault(name, "has a meaning only for the react adapter: simple answers once, and calls nothing")
 
 
 def _prompt(fields: Fields, given: Collection[str]) -> tuple[str, str]:
@@ -78,35 +74,64 @@ def _prompt(fields: Fields, given: Collection[str]) -> tuple[str, str]:
         return text or "", inner.text("ref", most=500) or "inline"
 
 
-def _resources(fields: Fields) -> tuple[str, ...]:
+def _resources(fields: Fields, given: Collection[str]) -> tuple[str, ...]:
     inner = fields.inner("resources")
     if inner is None:
         return ()
     with inner:
-        return inner.unique_texts("allow")
+        patterns = inner.unique_texts("allow")
+        for index, pattern in enumerate(patterns):
+            if (message := pattern_fault(pattern, given)) is not None:
+                inner.fault(f"allow[{index}]", message)
+        return patterns
 
 
-def _facts(fields: Fields) -> tuple[Mapping[str, Any], ...]:
-    found: list[Mapping[str, Any]] = []
+def _facts(fields: Fields, tools: tuple[str, ...]) -> tuple[Fact, ...]:
+    found: list[Fact] = []
     for fact in fields.objects("facts"):
         with fact:
             name = fact.name("name")
+            tool = fact.text("tool", required=True)
             path = fact.checked("from", fact.text("from", required=True), bindings.path_fault)
-            if name and any(known["name"] == name for known in found):
+            if name and any(known.name == name for known in found):
                 fact.fault("name", f"{name!r} stands there twice")
-            found.append({"name": name, "from": path})
+            if tool is not None and tool not in tools:
+                fact.fault("tool", "is not in tools.allow, so it has no answer")
+            found.append(Fact(name, tool or "", path or ""))
     if len(found) > MAX_FACTS:
         fields.fault("facts", f"has more than {MAX_FACTS} items")
     return tuple(found)
 
 
-def _output_schema(fields: Fields) -> Mapping[str, Any] | None:
+def _output_schema(fields: Fields) -> Mapping[str, Any]:
     value = fields.raw("output_schema")
     if value is None:
-        return None
+        return DEFAULT_SCHEMA
     if not isinstance(value, dict):
         fields.fault("output_schema", "is not a JSON Schema: an object is one")
-        return None
-    for fault in answer.schema_faults(value, fields.at("output_schema")):
-        fields.fault("output_schema", fault.message)
+        return DEFAULT_SCHEMA
+    found = list(answer.schema_faults(value, "output_schema"))
+    for fault in found:
+        fields.fault(fault.path, fault.message)
+    if not found and value.get("type") != "object":
+        fields.fault("output_schema", "has not type: object at its top, and models answer in objects")
     return value
+
+
+def _script(fields: Fields, tools: tuple[str, ...]) -> tuple[Turn, ...]:
+    turns = list(fields.objects("mock"))
+    return tuple(_turn(turn, tools, is_last=turn is turns[-1]) for turn in turns)
+
+
+def _turn(fields: Fields, tools: tuple[str, ...], *, is_last: bool) -> Turn:
+    with fields:
+        wait = fields.number("after_seconds", 0, MAX_WAIT) or 0.0
+        if fields.has("submit"):
+            fields.refuse(("call", "arguments"), "does not stand beside submit: a turn is one of both")
+            if not is_last:
+                fields.fault("submit", "is not the last turn, and ends the step")
+            return Turn(None, fields.mapping("submit"), wait)
+        tool = fields.text("call", required=True)
+        if tool is not None and tool not in tools:
+            fields.fault("call", f"is none of the tools of this step: {', '.join(tools) or 'there are none'}")
+        return Turn(tool or "", fields.mapping("arguments"), wait)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from domain.definition import Binding, Policy, StepKind, Transport, Undo
+from domain.definition import Adapter, Binding, Fact, Policy, StepKind, Transport, Turn, Undo
 from domain.errors import InvalidManifest
 from domain.manifest import parse, parse_saga, parse_worker
 from domain.pause import OnTimeout
@@ -57,12 +57,17 @@ REASON: dict[str, Any] = {
     },
     "agent-adapter": "react",
     "tools": {"allow": ["search", "read"]},
-    "resources": {"allow": ["docs://all"]},
-    "facts": [{"name": "id", "from": "$.id"}],
+    "resources": {"allow": ["docs://all", "docs://{name}/**"]},
+    "facts": [{"name": "id", "tool": "search", "from": "$.id"}],
     "output_schema": {"type": "object", "properties": {"text": {"type": "string"}}},
     "max_turns": 20,
     "max_step_tokens": 1000,
     "keep_transcript": True,
+    "mock": [
+        {"call": "search", "arguments": {"q": "x"}, "after_seconds": 0.5},
+        {"call": "read_resource", "arguments": {"uri": "docs://all"}},
+        {"submit": {"text": "Hello"}},
+    ],
 }
 COMMIT: dict[str, Any] = {
     "id": "pay",
@@ -81,6 +86,10 @@ COMMIT: dict[str, Any] = {
         "max_turns": 2,
     },
 }
+# What takes away all that a simple step may not have.
+SIMPLE: dict[str, Any] = {"agent_adapter": "simple"} | dict.fromkeys(
+    ("tools", "resources", "facts", "max_turns", "mock"), ...
+)
 SAGA: dict[str, Any] = {"kind": "saga", "name": "s", "version": "1", "steps": [REASON, COMMIT]}
 
 
@@ -136,14 +145,42 @@ def test_a_saga() -> None:
     assert think.tool is None
     mind = think.thinking
     assert mind is not None
-    assert (mind.prompt_ref, mind.adapter, mind.tools) == ("x.j2", "react", ("search", "read"))
-    assert (mind.resources, mind.facts) == (("docs://all",), ({"name": "id", "from": "$.id"},))
+    assert (mind.prompt_ref, mind.adapter, mind.tools) == ("x.j2", Adapter.REACT, ("search", "read"))
+    assert mind.resources == ("docs://all", "docs://{name}/**")
+    assert mind.facts == (Fact("id", "search", "$.id"),)
+    assert mind.script == (
+        Turn("search", {"q": "x"}, 0.5),
+        Turn("read_resource", {"uri": "docs://all"}),
+        Turn(None, {"text": "Hello"}),
+    )
     assert (mind.max_turns, mind.max_step_tokens, mind.keep_transcript) == (20, 1000, True)
     assert mind.output_schema == REASON["output_schema"]
     assert (pay.name, pay.tool, pay.idempotent, pay.thinking) == ("pay", "pay", False, None)
     assert (pay.hitl, pay.hitl_on_timeout, pay.timeout_seconds) == (False, OnTimeout.EXPIRE, 600.0)
     bindings = {"id": Binding("$.steps.pay.output.data.id"), "key": Binding("$._compensation.idempotency_key")}
     assert pay.undo == Undo("thinker", "1.0", bindings, ("cancel",), 5.0, 2)
+
+
+def test_the_least_that_thinks() -> None:
+    names = ("tools", "resources", "facts", "output_schema", "max_turns", "max_step_tokens", "keep_transcript", "mock")
+    mind = parse_saga(_changed(0, agent_adapter=..., **dict.fromkeys(names, ...))).steps[0].thinking
+    assert mind is not None
+    assert (mind.adapter, mind.tools, mind.resources, mind.facts, mind.script) == (Adapter.REACT, (), (), (), ())
+    assert (mind.max_turns, mind.max_step_tokens, mind.keep_transcript) == (10, None, False)
+    assert mind.output_schema == {
+        "type": "object",
+        "properties": {"summary": {"type": "string"}},
+        "required": ["summary"],
+        "additionalProperties": False,
+    }
+
+
+def test_a_simple_one_may_be_scripted_too() -> None:
+    mind = (
+        parse_saga(_changed(0, **SIMPLE | {"mock": [{"submit": {"text": "x"}, "after_seconds": 2}]})).steps[0].thinking
+    )
+    assert mind is not None
+    assert (mind.adapter, mind.script) == (Adapter.SIMPLE, (Turn(None, {"text": "x"}, 2.0),))
 
 
 def test_an_undo_names_its_tool_like_a_step_too() -> None:
@@ -247,14 +284,40 @@ def test_a_worker_with_a_fault(changes: dict[str, Any], path: str) -> None:
         (0, {"prompt": {"inline": "{{ name | nofilter }}"}}, "steps[0].prompt.inline"),
         (0, {"prompt": {"inline": "{% include 'x' %}"}}, "steps[0].prompt.inline"),
         (0, {"agent_adapter": "loop"}, "steps[0].agent-adapter"),
-        (0, {"agent_adapter": "simple", "max_turns": ...}, "steps[0].tools.allow"),
-        (0, {"agent_adapter": "simple", "tools": ...}, "steps[0].max_turns"),
-        (0, {"tools": {"allow": ["a", "a"]}}, "steps[0].tools.allow[1]"),
-        (0, {"tools": {"deny": []}}, "steps[0].tools.deny"),
-        (0, {"facts": [{"name": "a", "from": "b"}]}, "steps[0].facts[0].from"),
-        (0, {"facts": [{"name": "a", "from": "$.b"}] * 2}, "steps[0].facts[1].name"),
+        (0, SIMPLE | {"tools": {"allow": ["search"]}}, "steps[0].tools.allow"),
+        (0, SIMPLE | {"max_turns": 1}, "steps[0].max_turns"),
+        (0, SIMPLE | {"resources": {"allow": ["docs://all"]}}, "steps[0].resources"),
+        (0, SIMPLE | {"facts": []}, "steps[0].facts"),
+        (0, SIMPLE | {"mock": [{"call": "search"}]}, "steps[0].mock[0].call"),
+        (0, {"tools": {"allow": ["search", "read", "read"]}}, "steps[0].tools.allow[2]"),
+        (0, {"tools": {"allow": ["search", "read_resource"]}}, "steps[0].tools.allow[1]"),
+        (0, {"tools": {"allow": ["search", "_submit"]}}, "steps[0].tools.allow[1]"),
+        (
+            0,
+            {"with_": {"name": {"value": 1}, "limit": {"value": 1}, "guidance": {"value": 1}}},
+            "steps[0].with.guidance",
+        ),
+        (0, {"tools": {"allow": ["search", "read"], "deny": []}}, "steps[0].tools.deny"),
+        (0, {"facts": [{"name": "a", "tool": "read", "from": "b"}]}, "steps[0].facts[0].from"),
+        (0, {"facts": [{"name": "a", "tool": "read", "from": "$.b"}] * 2}, "steps[0].facts[1].name"),
+        (0, {"facts": [{"name": "a", "from": "$.b"}]}, "steps[0].facts[0].tool"),
+        (0, {"facts": [{"name": "a", "tool": "other", "from": "$.b"}]}, "steps[0].facts[0].tool"),
+        (0, {"resources": {"allow": ["docs://all", "docs://{nobody}"]}}, "steps[0].resources.allow[1]"),
+        (0, {"resources": {"allow": ["docs://all", "docs://../x"]}}, "steps[0].resources.allow[1]"),
+        (0, {"mock": {}}, "steps[0].mock"),
+        (0, {"mock": [{}]}, "steps[0].mock[0].call"),
+        (0, {"mock": [{"call": "delete"}]}, "steps[0].mock[0].call"),
+        (0, {"mock": [{"call": "read_resource"}], "resources": ...}, "steps[0].mock[0].call"),
+        (0, {"mock": [{"submit": {}}, {"call": "read"}]}, "steps[0].mock[0].submit"),
+        (0, {"mock": [{"submit": {}, "call": "read"}]}, "steps[0].mock[0].call"),
+        (0, {"mock": [{"submit": "x"}]}, "steps[0].mock[0].submit"),
+        (0, {"mock": [{"submit": {}, "after_seconds": 601}]}, "steps[0].mock[0].after_seconds"),
+        (0, {"mock": [{"call": "read"}] * 201}, "steps[0].mock"),
         (0, {"output_schema": {"type": "nothing"}}, "steps[0].output_schema"),
         (0, {"output_schema": []}, "steps[0].output_schema"),
+        (0, {"output_schema": {"type": "array"}}, "steps[0].output_schema"),
+        (0, {"output_schema": {"type": ["object", "null"]}}, "steps[0].output_schema"),
+        (0, {"output_schema": {"type": "object", "properties": {"a": {"$ref": "#"}}}}, "steps[0].output_schema"),
         (0, {"max_turns": 0}, "steps[0].max_turns"),
         (0, {"max_turns": 201}, "steps[0].max_turns"),
         (0, {"max_step_tokens": 1.5}, "steps[0].max_step_tokens"),

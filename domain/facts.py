@@ -1,0 +1,35 @@
+"""What is kept of a reason step beside its answer: taken out of what the tools said, not out of the model's words."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from jsonpath import JSONPathError
+
+from domain import bindings, json_value
+from domain.definition import Fact
+
+
+class FactMissing(ValueError):
+    """A fact could not be taken; the message says which, and why."""
+
+
+def take(facts: Iterable[Fact], answers: Mapping[str, Any]) -> dict[str, Any]:
+    """Each fact by its name. `answers` has what each tool answered last, without what failed. Raises `FactMissing`."""
+    found = {fact.name: _taken(fact, answers) for fact in facts}
+    if json_value.size(found) > json_value.MAX_BYTES:
+        raise FactMissing(f"the facts are larger than {json_value.MAX_BYTES // 1024} KiB: name smaller places")
+    return found
+
+
+def _taken(fact: Fact, answers: Mapping[str, Any]) -> Any:
+    if fact.tool not in answers:
+        raise FactMissing(f"{fact.name}: the model did not call {fact.tool} with success")
+    try:
+        found = bindings.find(fact.path, answers[fact.tool])
+    except LookupError:
+        raise FactMissing(f"{fact.name}: the last answer of {fact.tool} has nothing at {fact.path}") from None
+    except (JSONPathError, RecursionError) as error:
+        raise FactMissing(f"{fact.name}: {fact.path} cannot be followed: {type(error).__name__}") from None
+    if (fault := next(json_value.faults(found, fact.name), None)) is not None:
+        raise FactMissing(f"{fault.path}: what {fact.tool} answered {fault.message}")
+    return found
