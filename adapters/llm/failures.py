@@ -15,8 +15,7 @@ from pydantic_ai.exceptions import (
 )
 
 from adapters.llm.progress import Ended, Progress, clean
-from adapters.llm.wire import MAX_BODY_BYTES, Oversized, Unreadable
-from domain.definition import Adapter
+from adapters.llm.wire import MAX_BODY_BYTES, Compressed, Oversized, Redirected
 from domain.outcome import Failed, Outcome
 from domain.step import Error
 from domain.thought import Question
@@ -47,11 +46,14 @@ def outcome(error: Exception, question: Question, progress: Progress, secrets: t
             return _broken_off(error, provider)
         case ModelAPIError() | UnexpectedModelBehavior():
             return _failed("STRUCTURED_OUTPUT_FAILED", f"{provider} answered what is no answer of a model")
-    # Its text may hold what a model or a tool said.
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    where = f"{frame.filename.rpartition('site-packages/')[2]}:{frame.lineno}"
-    log.error("a thought broke off: %s at %s", type(error).__name__, where, extra={"idempotency_key": question.key})
+    log.error("a thought broke off: %s", place(error), extra={"idempotency_key": question.key})
     return _failed("INTERNAL", f"internal error, see the worker's log: {type(error).__name__}")
+
+
+def place(error: BaseException) -> str:
+    """Which error, and where: its text may hold what a model or a tool said."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__} at {frame.filename.rpartition('site-packages/')[2]}:{frame.lineno}"
 
 
 def _failed(code: str, message: str) -> Failed:
@@ -65,7 +67,7 @@ def _limit(question: Question, progress: Progress) -> Error:
         return Error("STEP_TOKEN_LIMIT_EXCEEDED", f"{used} tokens were used, and max_step_tokens is {most}")
     if progress.refused is not None:
         return progress.refused
-    if question.thinking.adapter is Adapter.REACT:
+    if not progress.simple:
         return Error("NO_SUBMIT_CALL", f"the model submitted no answer in {progress.requests} turns")
     if progress.silent and question.thinking.output_schema.get("required"):
         return Error("EMPTY_STRUCTURED_RESULT", "the model's answer is empty")
@@ -75,10 +77,14 @@ def _limit(question: Question, progress: Progress) -> Error:
 def _broken_off(error: Exception, provider: str) -> Failed:
     cause: BaseException | None = error
     while cause is not None:
-        if isinstance(cause, Oversized):
-            return _failed("STRUCTURED_OUTPUT_FAILED", f"{provider} sent an answer over {MAX_BODY_BYTES} bytes")
-        if isinstance(cause, Unreadable):
-            return _failed("STRUCTURED_OUTPUT_FAILED", f"{provider} sent a compressed answer, unasked")
+        match cause:
+            case Oversized():
+                return _failed("STRUCTURED_OUTPUT_FAILED", f"{provider} sent an answer over {MAX_BODY_BYTES} bytes")
+            case Compressed():
+                return _failed("STRUCTURED_OUTPUT_FAILED", f"{provider} sent a compressed answer, unasked")
+            case Redirected():
+                text = "redirects to another address: give its address in the worker's environment"
+                return _failed("PROVIDER_REJECTED", f"{provider} {text}")
         kind, cause = type(cause).__name__, cause.__cause__ or cause.__context__
     return _failed("PROVIDER_UNAVAILABLE", f"{provider} could not be reached, or broke the connection off: {kind}")
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from domain import json_value
+from domain.definition import Adapter
 from domain.outcome import Failed, Outcome
 from domain.step import Error
 from domain.thought import Question, Report, ToolUse
@@ -37,6 +38,7 @@ class Use:
 class Progress:
     """
     Attributes:
+        simple: the model has one turn.
         acted: a tool that does not say that it only reads may have changed something.
         answers: of each tool the last, as it came: facts are taken from these.
         refused: why the model's last submission was of no use.
@@ -45,6 +47,7 @@ class Progress:
 
     def __init__(self, question: Question) -> None:
         self._question = question
+        self.simple = question.thinking.adapter is Adapter.SIMPLE
         self.acted = False
         self.answers: dict[str, Any] = {}
         self.refused: Error | None = None

@@ -20,7 +20,6 @@ from adapters.llm.watched import Watched
 from adapters.llm.wire import DEADLINE
 from adapters.mcp import ToolClient
 from domain import facts
-from domain.definition import Adapter
 from domain.outcome import Done, Failed, Outcome, TimedOut
 from domain.step import Error
 from domain.thought import Question, Thought
@@ -67,7 +66,7 @@ async def _answer(question: Question, client: ToolClient, models: Models, progre
     finally:
         progress.setup_ms = milliseconds_since(began)
     thinking = question.thinking
-    turns = 1 if thinking.adapter is Adapter.SIMPLE else thinking.max_turns
+    turns = 1 if progress.simple else thinking.max_turns
     agent = _agent(question, Watched(models.model(question), progress), AllowedTools(client, question, tools, progress))
 
     @agent.output_validator

@@ -1,16 +1,21 @@
 """A model whose requests are measured, and whose answers are looked at before anything of them is acted on."""
 
+import logging
 import time
 from typing import Any
 
+from pydantic_ai.exceptions import UnexpectedModelBehavior
 from pydantic_ai.messages import ModelMessage, ModelResponse, TextPart, ToolCallPart
 from pydantic_ai.models import Model, ModelRequestParameters
 from pydantic_ai.models.wrapper import WrapperModel
 from pydantic_ai.settings import ModelSettings
 
+from adapters.llm import failures
 from adapters.llm.progress import Progress, milliseconds_since
 from adapters.llm.tools import SUBMIT
 from domain.step import Error
+
+log = logging.getLogger(__name__)
 
 
 class Watched(WrapperModel):
@@ -27,6 +32,10 @@ class Watched(WrapperModel):
         began = time.perf_counter()
         try:
             response = await super().request(messages, model_settings, model_request_parameters)
+        except (TypeError, ValueError, LookupError, AttributeError, AssertionError) as error:
+            # The library takes the form of an answer for granted.
+            log.warning("a model's answer could not be read: %s", failures.place(error))
+            raise UnexpectedModelBehavior("the answer could not be read") from None
         finally:
             self._progress.llm_ms += milliseconds_since(began)
         self._progress.requests += 1
@@ -46,11 +55,9 @@ class Watched(WrapperModel):
                 raise self._progress.forbid(call.tool_name, call.args)
         texts = (part.content for part in response.parts if isinstance(part, TextPart))
         self._progress.silent = not calls and not any(text.strip() for text in texts)
-        for call in calls:
-            if call.tool_name == SUBMIT and not _readable(call):
-                self._progress.refused = Error(
-                    "OUTPUT_SCHEMA_VALIDATION_FAILED", "what the model submitted last is no JSON object"
-                )
+        if any(call.tool_name == SUBMIT and not _readable(call) for call in calls):
+            code = "STRUCTURED_OUTPUT_FAILED" if self._progress.simple else "OUTPUT_SCHEMA_VALIDATION_FAILED"
+            self._progress.refused = Error(code, "what the model submitted is no JSON object")
 
 
 def _readable(call: ToolCallPart) -> bool:

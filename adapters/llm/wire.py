@@ -33,8 +33,12 @@ class Oversized(httpx2.TransportError):
     """The answer does not end."""
 
 
-class Unreadable(httpx2.TransportError):
-    """The answer is compressed, though that was not asked for."""
+class Compressed(httpx2.TransportError):
+    """The answer is, though that was not asked for: nobody knows how much it would be."""
+
+
+class Redirected(httpx2.TransportError):
+    """The provider is elsewhere; prompts and keys go only where they were meant to."""
 
 
 def http_client(settings: LlmSettings) -> httpx2.AsyncClient:
@@ -92,8 +96,10 @@ class _Wire(httpx2.AsyncBaseTransport):
         """Read here, so that an answer which breaks off is asked for again like one that never came."""
         response = await self._inner.handle_async_request(request)
         try:
+            if response.is_redirect:
+                raise Redirected("the answer is at another address")
             if response.headers.get("content-encoding", "identity") != "identity":
-                raise Unreadable("the answer is compressed")
+                raise Compressed("the answer is compressed")
             assert isinstance(response.stream, httpx2.AsyncByteStream)
             body = await _bounded(response.stream)
         finally:
@@ -118,7 +124,7 @@ def _retry_after(response: httpx2.Response) -> float:
         return float(text[:9])
     try:
         when = parsedate_to_datetime(text)
-    except ValueError:
+        when = when if when.tzinfo is not None else when.replace(tzinfo=UTC)
+        return max(0.0, (when - datetime.now(UTC)).total_seconds())
+    except (ValueError, OverflowError):
         return 0.0
-    when = when if when.tzinfo is not None else when.replace(tzinfo=UTC)
-    return max(0.0, (when - datetime.now(UTC)).total_seconds())
