@@ -251,6 +251,8 @@ def _head(status: Status, *fields: str) -> bytes:
     lines = [f"HTTP/1.1 {status.code} Scripted", "content-type: application/json", *fields]
     if status.retry_after is not None:
         lines.append(f"retry-after: {status.retry_after}")
+    if status.location is not None:
+        lines.append(f"location: {status.location}")
     return "\r\n".join([*lines, "", ""]).encode()
 
 

@@ -39,6 +39,7 @@ class Status:
     code: int
     retry_after: float | str | None = None
     words: str = "scripted"
+    location: str | None = None
 
 
 @dataclass(frozen=True)
