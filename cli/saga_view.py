@@ -208,9 +208,8 @@ def _times(timing: Mapping[str, float]) -> str | None:
 def _tokens(usage: Mapping[str, int]) -> str | None:
     if not usage:
         return None
-    return f"{usage['input_tokens']:,} in, {usage['output_tokens']:,} out, {usage['requests']} turn" + (
-        "s" if usage["requests"] != 1 else ""
-    )
+    turns = "1 turn" if usage["requests"] == 1 else f"{usage['requests']} turns"
+    return f"{usage['input_tokens']:,} in, {usage['output_tokens']:,} out, {turns}"
 
 
 def _block(screen: Console, title: str, value: Any) -> None:

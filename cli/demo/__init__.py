@@ -14,9 +14,12 @@ from rich.console import Console
 
 from cli.client import Failure
 from cli.demo.deviation import Deviation
+from cli.demo.outreach import OutreachStory
 from cli.demo.receiver import Receiver
 from cli.demo.refund import RefundStory
+from cli.demo.sagas import Sagas
 from cli.demo.story import Story
+from cli.demo.telling import Telling
 from cli.output import console
 from cli.stack import NotReadyError, Stack, StackError
 
@@ -60,8 +63,11 @@ def _show(screen: Console) -> list[int]:
         pids = [pid for pid in map(stack.pid, stack.names()) if pid is not None]
         took = time.perf_counter() - started
         screen.print(f"{', '.join(stack.names())}: up in {took:.1f} s at {stack.url}")
-        Story(screen, stack.url, stack.credentials, receiver).tell()
-        RefundStory(screen, stack.url, stack.credentials, Path(folder) / "ledger.db").tell()
+        telling = Telling(screen)
+        Story(telling, stack.url, stack.credentials, receiver).tell()
+        sagas = Sagas(stack.url, stack.credentials, Path(folder) / "ledger.db")
+        RefundStory(telling, sagas).tell()
+        OutreachStory(telling, sagas).tell()
     return pids
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import httpx
 from prometheus_client.parser import text_string_to_metric_families
-from rich.console import Console
 from rich.text import Text
 
 from cli.client import Server
@@ -35,8 +34,8 @@ MAIL = {"action": "Send the outage mail to 20,310 customers", "context": {"sent_
 class Story:
     """`credentials`: a key for each role, as `sagahold up` writes them."""
 
-    def __init__(self, screen: Console, url: str, credentials: Mapping[str, str], receiver: Receiver) -> None:
-        self._telling = Telling(screen)
+    def __init__(self, telling: Telling, url: str, credentials: Mapping[str, str], receiver: Receiver) -> None:
+        self._telling = telling
         self._receiver = receiver
         self._agent = Agent(url, credentials["agent_key"])
         people = {str(role): credentials[f"{role}_key"] for role in (Role.REVIEWER, Role.OPERATOR)}
