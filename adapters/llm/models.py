@@ -88,8 +88,9 @@ class Models:
             max_retries=0,
             http_client=self._http(name),
         )
-        # From variables of the environment that are not ours to send to just any server.
+        # Taken from variables of the environment that say nothing of the server which is asked here.
         client.organization = client.project = None
+        client._custom_headers = {}
         return OpenAIProvider(openai_client=client)
 
     def _anthropic(self, worker: WorkerDefinition) -> Any:
@@ -104,6 +105,7 @@ class Models:
             http_client=self._http("anthropic"),
             open_telemetry=False,
         )
+        client._custom_headers = {}  # as above
         return AnthropicProvider(anthropic_client=client)
 
     def _http(self, name: str) -> httpx2.AsyncClient:

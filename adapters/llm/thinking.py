@@ -1,7 +1,6 @@
 """One thought, from its question to what came of it."""
 
 import asyncio
-import logging
 import time
 import warnings
 from collections.abc import Mapping
@@ -24,11 +23,7 @@ from domain.outcome import Done, Failed, Outcome, TimedOut
 from domain.step import Error
 from domain.thought import Question, Thought
 
-log = logging.getLogger(__name__)
-
-# They log and warn about what models, tools and prompts say; what matters of it is in the thought's outcome.
-for _name in ("openai", "anthropic", "httpx2", "httpcore2", "pydantic_ai"):
-    logging.getLogger(_name).setLevel(logging.CRITICAL)
+# What they warn about is what models, tools and prompts say; what matters of it is in the thought's outcome.
 warnings.filterwarnings("ignore", module=r"pydantic_ai\b.*")
 pydantic_ai.BANNER_ENABLED = False
 

@@ -5,6 +5,7 @@ wants a package more, and would not know of the step's deadline.
 """
 
 import asyncio
+import logging
 import random
 import socket
 from collections.abc import AsyncIterator
@@ -15,6 +16,12 @@ from email.utils import parsedate_to_datetime
 import httpx2
 
 from adapters.llm.settings import LlmSettings
+
+# They log prompts and addresses, where the environment asks for it (OPENAI_LOG, ANTHROPIC_LOG) by setting levels when
+# they are imported: so not by their level, but by having nowhere to go.
+for _name in ("openai", "anthropic", "httpx2", "httpcore2", "pydantic_ai"):
+    logging.getLogger(_name).addHandler(logging.NullHandler())
+    logging.getLogger(_name).propagate = False
 
 # Of the step that asks, by the loop's clock.
 DEADLINE: ContextVar[float] = ContextVar("deadline")
