@@ -3,15 +3,18 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from bench import memory
 from bench.load import Load, one_at_a_time
 from bench.report import Figure, Target, latency, rate
-from bench.sagas import SHAPES, Sagas
+from bench.sagas import SHAPES, THOUGHTS, Sagas
 from bench.scale import Scale
 from bench.subject import Subject
 
 # What the target says.
 IN_FLIGHT = 16
 TARGET_SHAPE = "three steps, one held"
+# Models that one worker waits for.
+MANY_THOUGHTS = 64
 ONE_WORKER = "1 worker process"
 
 
@@ -37,6 +40,7 @@ class SagaBench:
             self._rates(sagas, {"": ONE_WORKER})
             with self._second_worker():
                 self._rates(sagas, {"": "2 worker processes"})
+            self._thoughts(sagas)
             self._parked(sagas)
             sagas.forget()
         return self._figures, self._targets
@@ -66,6 +70,18 @@ class SagaBench:
             if shape == TARGET_SHAPE and at[""] == ONE_WORKER:
                 told = f"sagas of {shape}, {IN_FLIGHT} in flight"
                 self._targets.append(Target(told, found, 60, 200, "/s", more_is_better=True))
+
+    def _thoughts(self, sagas: Sagas) -> None:
+        self._say("reason steps")
+        sagas.thoughts(3)  # the first one loads the library
+        load = one_at_a_time(sagas.thoughts(self._scale.saga_samples))
+        at = {"": "mock, unloaded"}
+        self._figures.append(latency("saga: one reason step", load, at, self._empty[1], self._insert[1]))
+        for shape, in_flight in zip(THOUGHTS, (IN_FLIGHT, MANY_THOUGHTS), strict=True):
+            found = sagas.rate(shape, in_flight, self._scale.saga_seconds, self._scale.warm_up)
+            self._figures.append(self._per_second(f"saga: {shape}", found, {"": f"mock, {in_flight} in flight"}))
+        size = memory.of_stack(self._subject.stack)["worker"]
+        self._targets.append(Target(f"worker after {MANY_THOUGHTS} thoughts at once, memory", size, 600, 200, "MiB"))
 
     def _parked(self, sagas: Sagas) -> None:
         number = self._scale.parked_sagas

@@ -24,6 +24,8 @@ LOOK_EVERY = 0.002
 WORKER = "bench"
 # By the name of the saga: its steps, and whether each is held.
 SHAPES = {"one held step": (True,), "three steps, one held": (False, True, False)}
+# The same of one reason step of the mock provider: how long its model takes. Seconds.
+THOUGHTS = {"one reason step": 0.0, "one reason step of 200 ms": 0.2}
 
 
 @dataclass
@@ -73,6 +75,16 @@ class Sagas:
             found.completed.append(time.monotonic() - decided)
         return found
 
+    def thoughts(self, samples: int) -> list[float]:
+        """Start → completed of one reason step, one at a time: what the engine adds to a model that takes no time."""
+        found = []
+        for _ in range(samples):
+            began = time.monotonic()
+            trace, _ = self._start("one reason step")
+            self._await_end(trace)
+            found.append(time.monotonic() - began)
+        return found
+
     def rate(self, shape: str, in_flight: int, seconds: float, warm_up: float) -> float:
         """Sagas a second, from start to end; each hold is decided as soon as it is seen."""
         begins = time.monotonic() + warm_up
@@ -111,7 +123,7 @@ class Sagas:
 
     def forget(self) -> None:
         with self._database.cursor() as cursor:
-            cursor.execute("TRUNCATE sagas, saga_steps, pauses")
+            cursor.execute("TRUNCATE sagas, saga_steps, saga_transcripts, pauses")
 
     def pending_review(self, seconds: float, warm_up: float) -> Load:
         request = self._subject.server.request("GET", "/v1/sagas/pending-review?limit=50", self._subject.reviewer)
@@ -126,10 +138,12 @@ class Sagas:
             "env": {"BENCH_PORT": str(self.calls.getsockname()[1])},
         }
         common = {"namespace": NAMESPACE, "version": "1"}
-        manifests = [{"kind": "worker", "name": WORKER, "tool_sources": [source], **common}]
+        manifests = [{"kind": "worker", "name": WORKER, "provider": "mock", "tool_sources": [source], **common}]
         for name, holds in SHAPES.items():
             steps = [_step(number, held) for number, held in enumerate(holds)]
             manifests.append({"kind": "saga", "name": _slug(name), "steps": steps, **common})
+        for name, seconds in THOUGHTS.items():
+            manifests.append({"kind": "saga", "name": _slug(name), "steps": [_thought(seconds)], **common})
         for manifest in manifests:
             key = self._subject.stack.credentials["admin_key"]
             self._connection.call(self._subject.server.request("POST", "/v1/manifests", key, manifest))
@@ -205,6 +219,19 @@ def _step(number: int, held: bool) -> dict[str, Any]:
         "hitl": held,
         "with": {"token": {"from": "$.input.token"}},
         "tools": {"allow": ["act"]},
+    }
+
+
+def _thought(seconds: float) -> dict[str, Any]:
+    return {
+        "id": "think",
+        "kind": "reason",
+        "agent-adapter": "simple",
+        "worker": WORKER,
+        "worker_version": "1",
+        "prompt": {"inline": "Say something about {{ token }}."},
+        "with": {"token": {"from": "$.input.token"}},
+        "mock": [{"submit": {"summary": "a token"}, "after_seconds": seconds}],
     }
 
 

@@ -11,7 +11,7 @@ RATES = ("floor: empty Flask route", "floor: raw INSERT+COMMIT", "create a pause
 PARKED = ("list, 1 client", "create, 1 client", "decide, 1 client")
 SAGA_LATENCIES = ("saga: start → held", "saga: decision → next tool call", "saga: decision → completed")
 SAGA_RATES = ("saga: one held step", "saga: three steps, one held")
-TARGETS = 12
+TARGETS = 13
 PROCESSES = ("floor: empty Flask app", "postgres", "redis", "web", "worker", "beat")
 
 
@@ -35,6 +35,8 @@ def test_a_quick_run_yields_every_figure_and_every_target(tmp_path: Path) -> Non
     expected |= {("webhook deliveries", "one worker process"), ("bytes per parked pause",)}
     expected |= {("50 agents waiting", "create meanwhile, 1 client"), ("50 agents waiting", "memory (PSS) of web")}
     expected |= {(name, "unloaded") for name in SAGA_LATENCIES} | {("saga: bytes per held one",)}
+    expected |= {("saga: one reason step", "mock, unloaded"), ("saga: one reason step", "mock, 16 in flight")}
+    expected |= {("saga: one reason step of 200 ms", "mock, 64 in flight")}
     at = ("1 worker process", "2 worker processes", "1 worker process, 50 held")
     rates = {(name, where) for name in SAGA_RATES for where in at}
     assert expected | rates <= figures.keys()
@@ -56,5 +58,6 @@ def test_a_quick_run_yields_every_figure_and_every_target(tmp_path: Path) -> Non
         "decision → saga's next tool call, unloaded p50",
         "decision → saga's next tool call, unloaded p99",
         "sagas of three steps, one held, 16 in flight",
+        "worker after 64 thoughts at once, memory",
         "bytes per held saga",
     ]
