@@ -52,15 +52,11 @@ class LoopThread:
         finally:
             running.cancel()
 
-    def refuse(self) -> None:
-        """From now on: what runs goes on, and nothing new begins."""
-        with self._lock:
-            self._stopped = True
-
     def stop(self, last: Coroutine[Any, Any, None], seconds: float) -> None:
         """End what still runs, after `last` has had its chance."""
-        self.refuse()
-        loop, thread = self._loop, self._thread
+        with self._lock:
+            self._stopped = True
+            loop, thread = self._loop, self._thread
         if loop is None or thread is None or not thread.is_alive():
             last.close()
             return

@@ -1,11 +1,16 @@
 """Models that use the tools of a real MCP server: what they may call, and what comes of each call."""
 
+import asyncio
 import sys
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from adapters.llm import Thinker
+from adapters.llm.progress import Ended, Progress
+from adapters.llm.tools import AllowedTools
 from adapters.mcp import ToolClient
 from domain import json_value
 from domain.definition import Adapter, Fact, ToolSource, Transport, Turn
@@ -17,6 +22,7 @@ from tests.adapters.llm_wire import Call
 from tests.adapters.odd_server import eventually, lines
 
 SERVER = Path(__file__).parent / "mcp_servers" / "shelf.py"
+LEDGER = Path(__file__).parents[2] / "examples" / "ledger" / "server.py"
 ALL = ("look", "page", "lend", "burn", "crash", "slowly")
 
 
@@ -155,10 +161,12 @@ def test_a_tool_that_fails_is_told(shelf: Shelf):
 
 
 def test_a_long_answer_is_cut(shelf: Shelf):
-    made = shelf.ask(call("page", kib=100), submit(n=1), keep_transcript=True)
+    with LlmServer(Call([("page", {"kib": 100})]), Call([("_submit", {"n": 1})])) as server:
+        made = local(server, shelf)
+        read = str(server.asked[1].body["messages"])
     assert made.outcome == Done({"n": 1})
-    assert "the end" not in told(made)[0]
-    assert len(told(made)[0]) < 66_000
+    assert "the end" not in read
+    assert "the first 65536 of 102408 bytes" in read
 
 
 def test_a_lost_call_that_may_be_repeated_is_told(shelf: Shelf):
@@ -224,6 +232,34 @@ def test_a_source_that_is_away(shelf: Shelf):
     assert made.outcome.error.code == "MCP_UNAVAILABLE"
     assert shelf.ask(submit(n=1), tools=["look"], sources=[shelf.source, away]).outcome == Done({"n": 1})
     assert shelf.ask(submit(n=1), tools=[], sources=[away], adapter=Adapter.SIMPLE).outcome == Done({"n": 1})
+
+
+def test_of_two_sources_the_first_is_called(shelf: Shelf, tmp_path: Path):
+    elsewhere = replace(shelf.source, name="other", env={"CALLED": str(tmp_path / "elsewhere")})
+    env = {"LEDGER_DB": str(tmp_path / "ledger.db")}
+    ledger = ToolSource("ledger", Transport.STDIO, command=sys.executable, args=(str(LEDGER),), env=env)
+    made = shelf.ask(
+        call("look", title="a"),
+        call("balance", customer="ada"),
+        submit(n=1),
+        tools=["look", "balance"],
+        sources=[shelf.source, elsewhere, ledger],
+    )
+    assert made.outcome == Done({"n": 1})
+    assert shelf.called() == ["look a"]
+
+
+def test_what_is_not_allowed_is_not_called_even_if_it_came_so_far(shelf: Shelf):
+    """Where the model's answers are looked at is the first gate; this is the second."""
+    asked = shelf.question(tools=["look"])
+    progress = Progress(asked)
+    allowed = AllowedTools(ToolClient(), asked, {}, progress)
+    context: Any = None
+    for name in ("burn", "read_resource"):
+        with pytest.raises(Ended) as ended:
+            asyncio.run(allowed.call_tool(name, {"title": "a"}, context, context))
+        assert ended.value.outcome.error.code == "TOOL_NOT_ALLOWED"
+    assert [use.outcome for use in progress.uses] == ["not_allowed", "not_allowed"]
 
 
 def test_a_source_that_is_not_configured(shelf: Shelf):
