@@ -166,7 +166,7 @@ def test_a_long_answer_is_cut(shelf: Shelf):
         read = str(server.asked[1].body["messages"])
     assert made.outcome == Done({"n": 1})
     assert "the end" not in read
-    assert "the first 65536 of 102408 bytes" in read
+    assert "the first 65536 of" in read
 
 
 def test_a_lost_call_that_may_be_repeated_is_told(shelf: Shelf):
