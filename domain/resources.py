@@ -81,10 +81,11 @@ def _encoded(name: str, value: Any) -> str:
     if isinstance(value, float) and not math.isfinite(value):
         raise NotBound(f"resources: {{{name}}} is not a finite number")
     text = str(value)
-    if not text.strip() or len(text) > MAX_LENGTH:
-        raise NotBound(f"resources: {{{name}}} has not 1 to {MAX_LENGTH} characters")
-    if ".." in text or not text.isprintable() or any(char in text for char in "/\\") or _hides(text):
-        raise NotBound(f"resources: {{{name}}} has .., a slash, a backslash or a control character, also encoded")
+    if not text.strip() or not text.isprintable():
+        raise NotBound(f"resources: {{{name}}} is blank, or has control characters")
+    # Everything else that is a danger still is one when it is encoded; two dots inside of a name are for a server only.
+    if ".." in text:
+        raise NotBound(f"resources: {{{name}}} has ..")
     return quote(text, safe="")
 
 

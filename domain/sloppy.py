@@ -37,7 +37,8 @@ def read(schema: Mapping[str, Any], value: Any) -> Any:
     try:
         if any(json_value.faults(value, "")) or not any(answer.value_faults(root, value, "")):
             return value
-        return _Reader(root).read(root, "", value, 1)
+        # Quotes inside of quotes may hide more levels than a value may have.
+        return _kept(_Reader(root).read(root, "", value), value)
     except (_TooMuch, RecursionError, ValueError):
         return value
 
@@ -47,35 +48,32 @@ class _Reader:
 
     def __init__(self, root: dict[str, Any]) -> None:
         self._root = root
-        # Its own name would only be in the way: all references in it lead inside.
-        self._registry = jsonschema_rs.Registry([(_ROOT, {key: root[key] for key in root if key != "$id"})])
+        # A name of its own may be half a URI, which a registry does not take; references in it lead inside anyway.
+        nameless = {key: root[key] for key in root if key != "$id"}
+        self._registry = jsonschema_rs.Registry([(_ROOT, nameless)])
         self._validators: dict[str, jsonschema_rs.Validator] = {}
         # Before 2019-09 nothing counts beside a $ref.
         self._reference_alone = re.search(r"draft-0[67]", str(root.get("$schema"))) is not None
         self._places = answer.places(root)
         self._work = 0
 
-    def read(self, schema: _Schema, pointer: str, value: Any, depth: int) -> Any:
+    def read(self, schema: _Schema, pointer: str, value: Any) -> Any:
         self._spend(1)
-        if not isinstance(schema, dict) or depth > json_value.MAX_DEPTH:
+        if not isinstance(schema, dict):
             return value
         if isinstance(value, str):
             value = self._text(value, self._types(schema))
         if not isinstance(value, dict | list):
             return value
         if isinstance(reference := schema.get("$ref"), str):
-            value = self.read(answer.resolve(self._root, reference), reference[1:], value, depth)
+            value = self.read(answer.resolve(self._root, reference), reference[1:], value)
             if self._reference_alone:
                 return value
         for index, part in enumerate(schema.get("allOf", ())):
-            value = self.read(part, f"{pointer}/allOf/{index}", value, depth)
-        value = (
-            self._object(schema, pointer, value, depth)
-            if isinstance(value, dict)
-            else self._array(schema, pointer, value, depth)
-        )
+            value = self.read(part, f"{pointer}/allOf/{index}", value)
+        value = self._object(schema, pointer, value) if isinstance(value, dict) else self._array(schema, pointer, value)
         for name in _UNIONS:
-            value = self._union(schema.get(name, ()), f"{pointer}/{name}", value, depth)
+            value = self._union(schema.get(name, ()), f"{pointer}/{name}", value)
         return value
 
     def _text(self, text: str, types: frozenset[str]) -> Any:
@@ -94,31 +92,31 @@ class _Reader:
                 return _kept(found, text)
         return text
 
-    def _object(self, schema: dict[str, Any], pointer: str, value: dict[str, Any], depth: int) -> dict[str, Any]:
+    def _object(self, schema: dict[str, Any], pointer: str, value: dict[str, Any]) -> dict[str, Any]:
         properties = schema.get("properties", {})
         rest = schema.get("additionalProperties", True) if "patternProperties" not in schema else True
         found = {}
         for name, item in value.items():
             if name in properties:
-                found[name] = self.read(properties[name], f"{pointer}/properties/{_escaped(name)}", item, depth + 1)
+                found[name] = self.read(properties[name], f"{pointer}/properties/{_escaped(name)}", item)
             else:
-                found[name] = self.read(rest, f"{pointer}/additionalProperties", item, depth + 1)
+                found[name] = self.read(rest, f"{pointer}/additionalProperties", item)
         return found
 
-    def _array(self, schema: dict[str, Any], pointer: str, value: list[Any], depth: int) -> list[Any]:
+    def _array(self, schema: dict[str, Any], pointer: str, value: list[Any]) -> list[Any]:
         first = schema.get("prefixItems", ())
         rest = schema.get("items", True)
         return [
-            self.read(first[index], f"{pointer}/prefixItems/{index}", item, depth + 1)
+            self.read(first[index], f"{pointer}/prefixItems/{index}", item)
             if index < len(first)
-            else self.read(rest, f"{pointer}/items", item, depth + 1)
+            else self.read(rest, f"{pointer}/items", item)
             for index, item in enumerate(value)
         ]
 
-    def _union(self, branches: list[_Schema], pointer: str, value: Any, depth: int) -> Any:
+    def _union(self, branches: list[_Schema], pointer: str, value: Any) -> Any:
         """Read as the one branch wants it: that of which the reading fits, where those that fit agree."""
         places = [(branch, f"{pointer}/{index}") for index, branch in enumerate(branches)]
-        readings = [(place, self.read(branch, place, value, depth)) for branch, place in places]
+        readings = [(place, self.read(branch, place, value)) for branch, place in places]
         plain = json_value.encode(value)
         if all(json_value.encode(reading) == plain for _, reading in readings):
             return value
@@ -172,9 +170,9 @@ def _types_of(value: Any) -> frozenset[str]:
     return frozenset({names.get(type(value), "null")})
 
 
-def _kept(found: Any, text: str) -> Any:
-    """What was found, or the text where JSON readers would not agree on it."""
-    return text if any(json_value.faults(found, "")) else found
+def _kept(found: Any, value: Any) -> Any:
+    """What was found, or the value where JSON readers would not agree on it."""
+    return value if any(json_value.faults(found, "")) else found
 
 
 def _parsed(text: str) -> Any:
