@@ -48,6 +48,7 @@ def test_a_pause_that_waits() -> None:
         "responseSchema": None,
         "revision": 1,
         "argumentsDigest": None,
+        "argumentsSchema": None,
         "priority": 0,
         "tags": [],
         "metadata": {},
