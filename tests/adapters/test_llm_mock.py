@@ -8,6 +8,7 @@ import pytest
 
 from adapters.llm import Thinker
 from adapters.mcp import ToolClient
+from domain import json_value
 from domain.definition import Adapter
 from domain.outcome import Done, Failed, NotSent, TimedOut
 from domain.thought import Question, Thought
@@ -141,6 +142,12 @@ def test_what_was_said_is_kept(thinker: Thinker):
     assert {"role": "model", "call": "_submit", "arguments": {"n": 7}} in made.report.transcript
 
 
+def test_what_is_kept_can_be_stored(thinker: Thinker):
+    asked = replace(question(submit(n=7), keep_transcript=True), message="What is\x00 n \ud800?")
+    made = thought(thinker, asked)
+    assert next(json_value.faults(list(made.report.transcript), ""), None) is None
+
+
 def test_what_was_said_is_kept_also_where_nothing_came_of_it(thinker: Thinker):
     made = thought(thinker, question(call("nothing"), keep_transcript=True))
     assert code(made) == "TOOL_NOT_ALLOWED"
@@ -174,8 +181,8 @@ def test_nothing_begins_after_the_end():
     thinker = Thinker(client, settings())
     running = thinker.think(question(submit(after=60, n=1)))
     thinker.close()
-    client.close()
     assert running.cancelled()
+    client.close()
     assert isinstance(thinker.think(question()).result(1).outcome, NotSent)
 
 

@@ -52,6 +52,11 @@ def shelf(tmp_path: Path):
     client.close()
 
 
+def ledger(folder: Path) -> ToolSource:
+    env = {"LEDGER_DB": str(folder / "ledger.db")}
+    return ToolSource("ledger", Transport.STDIO, command=sys.executable, args=(str(LEDGER),), env=env)
+
+
 def error(thought: Thought) -> str:
     assert isinstance(thought.outcome, Failed), thought
     return thought.outcome.error.code
@@ -236,14 +241,12 @@ def test_a_source_that_is_away(shelf: Shelf):
 
 def test_of_two_sources_the_first_is_called(shelf: Shelf, tmp_path: Path):
     elsewhere = replace(shelf.source, name="other", env={"CALLED": str(tmp_path / "elsewhere")})
-    env = {"LEDGER_DB": str(tmp_path / "ledger.db")}
-    ledger = ToolSource("ledger", Transport.STDIO, command=sys.executable, args=(str(LEDGER),), env=env)
     made = shelf.ask(
         call("look", title="a"),
         call("balance", customer="ada"),
         submit(n=1),
         tools=["look", "balance"],
-        sources=[shelf.source, elsewhere, ledger],
+        sources=[shelf.source, elsewhere, ledger(tmp_path)],
     )
     assert made.outcome == Done({"n": 1})
     assert shelf.called() == ["look a"]
@@ -274,6 +277,14 @@ def test_resources_that_are_allowed(shelf: Shelf):
     made = shelf.ask(*script, resources=["book://Emma/text"], keep_transcript=True)
     assert made.outcome == Done({"n": 1})
     assert told(made)[0] == "the text of Emma"
+    assert outcomes(made) == [("read_resource", "ok")]
+
+
+def test_a_resource_is_read_from_the_first_source_that_has_it(shelf: Shelf, tmp_path: Path):
+    script = [call("read_resource", uri="book://Emma/text"), submit(n=1)]
+    sources = [ledger(tmp_path), shelf.source]
+    made = shelf.ask(*script, tools=[], sources=sources, resources=["book://Emma/text"])
+    assert made.outcome == Done({"n": 1})
     assert outcomes(made) == [("read_resource", "ok")]
 
 
