@@ -219,7 +219,7 @@ def test_cancelling_hangs_up(desk_for: DeskFor, provider: str, within_body: bool
 
 def test_closing_ends_what_is_under_way(desk_for: DeskFor):
     desk = desk_for(Slow(60, GOOD))
-    future = desk.thinker.think(desk.question("openai"))
+    future = desk.thinker.think(desk.question("openai", timeout=600.0))
     desk.server.wait_for(1)
     desk.thinker.close()
     eventually(future.done)
