@@ -21,8 +21,6 @@ MAX_OUTPUT = 256 * 1024
 # Values that loops and filters look at, and hundreds of characters of texts: about a second.
 MAX_WORK = 1_000_000
 TEXT_UNIT = 100
-# Numbers of one range().
-MAX_RANGE = 100_000
 # Of tojson(indent=…): with the depth of a value it says how much longer that becomes.
 MAX_INDENT = 8
 # Compiled templates that a process remembers: some tens of kilobytes each.
@@ -167,7 +165,7 @@ class _Environment(ImmutableSandboxedEnvironment):
         self.filters = {name: self.filters[name] for name in _FILTERS}
         self.filters |= {"_counted": _counted, "join": _join, "replace": _replace, "round": round}
         self.filters |= {"string": _text, "tojson": _to_json}
-        self.globals = {"range": _range}
+        self.globals = {"range": range}
 
     def compile_counting(self, text: str) -> Template:
         parsed = _Counting().visit(self.parse(text))
@@ -265,13 +263,6 @@ def _fit(context: Context, size: int) -> None:
     if size > MAX_OUTPUT:
         raise PromptFailed(f"it makes a text longer than {MAX_OUTPUT // 1024} Ki characters of these values")
     _work(context).spend(1 + size // TEXT_UNIT)
-
-
-def _range(*limits: int) -> range:
-    found = range(*limits)
-    if len(found) > MAX_RANGE:
-        raise PromptFailed(f"its range has more than {MAX_RANGE} numbers")
-    return found
 
 
 @lru_cache(REMEMBERED)
