@@ -112,7 +112,6 @@ def test_the_deadline(thinker: Thinker):
     made = thought(thinker, question(submit(after=60, n=1), timeout=0.2))
     assert isinstance(made.outcome, TimedOut)
     assert (made.outcome.error.code, made.outcome.acted) == ("STEP_TIMED_OUT", False)
-    assert made.report.llm_ms > 0
 
 
 def test_a_thought_that_is_cancelled(thinker: Thinker):
