@@ -50,6 +50,10 @@ def describe(screen: Console, item: dict[str, Any], pause: dict[str, Any]) -> No
     screen.print()
     screen.print("What the step has found" if is_output else "Arguments, exactly what will be executed", style="bold")
     screen.print(Padding.indent(pretty_json(item["review_payload"]), INDENT))
+    if context.get("facts"):
+        screen.print()
+        screen.print("Facts, from the tools' own answers", style="bold")
+        screen.print(Padding.indent(pretty_json(context["facts"]), INDENT))
     screen.print()
     which = f"{item['saga_trace_id']} {item['step_span_id']}"
     next_command(screen, f"review approve {which}", f"review reject {which} --comment 'why'", f"review retry {which}")

@@ -1,7 +1,8 @@
 """Which steps are undone, and in which order."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
+from domain.json_value import encode
 from domain.step import BROKEN, TOOL_OUTPUT_ERROR, Step, StepStatus
 
 
@@ -32,6 +33,16 @@ def undo_facts(undo_span: str, forward_span: str, forward: Step, key: str) -> di
         "undo_span_id": undo_span,
         "forward_span_id": forward_span,
     }
+
+
+def undo_message(arguments: Mapping[str, object]) -> str:
+    """What a model is told that undoes a step."""
+    return (
+        "A step of a longer piece of work is to be undone. Undo it with the tools that you have, and nothing else; then"
+        " submit whether it is undone. Where `_compensation.blind_cleanup` is true nobody knows whether the step was"
+        " carried out: look first. Where there was nothing to undo, it counts as undone.\n\n"
+        f"What is known of the step, as JSON:\n\n{encode(arguments)}"
+    )
 
 
 def _acted_for_sure(step: Step) -> bool:

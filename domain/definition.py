@@ -74,22 +74,6 @@ class Policy:
     cel: str
 
 
-@dataclass(frozen=True, slots=True)
-class Undo:
-    """How a step is undone. `tools` has exactly one tool until undos may reason.
-
-    Attributes:
-        timeout_seconds: of one execution.
-    """
-
-    worker: str
-    worker_version: str
-    bindings: Mapping[str, Binding]
-    tools: tuple[str, ...]
-    timeout_seconds: float
-    max_turns: int
-
-
 class Adapter(StrEnum):
     """react: a loop of tool calls that ends with its submission. simple: one structured answer, no tools."""
 
@@ -139,6 +123,24 @@ class Thinking:
     max_step_tokens: int | None
     keep_transcript: bool
     script: tuple[Turn, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Undo:
+    """How a step is undone: by a call of its one tool, or by a model that may call several.
+
+    Attributes:
+        timeout_seconds: of one execution.
+        tool: the one. thinking: of the model.
+    """
+
+    worker: str
+    worker_version: str
+    bindings: Mapping[str, Binding]
+    tools: tuple[str, ...]
+    timeout_seconds: float
+    tool: str | None = None
+    thinking: Thinking | None = None
 
 
 @dataclass(frozen=True, slots=True)

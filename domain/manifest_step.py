@@ -9,7 +9,7 @@ from domain import bindings, policy, review
 from domain.definition import Binding, Policy, StepDefinition, StepKind, Undo
 from domain.errors import Invalid
 from domain.manifest_fields import Fields
-from domain.manifest_thinking import read_thinking
+from domain.manifest_thinking import read_thinking, read_undo_thinking
 from domain.pause import OnTimeout
 
 # A week: longer than any one execution, and within what a timer keeps.
@@ -28,6 +28,8 @@ _OF_REASON = (
     *("prompt", "agent-adapter", "resources", "facts", "output_schema"),
     *("max_turns", "max_step_tokens", "keep_transcript", "mock"),
 )
+# Of an undo.
+_OF_MODEL = ("max_step_tokens", "keep_transcript", "mock")
 _STEP_ID = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 
 
@@ -173,13 +175,19 @@ def read_undo(fields: Fields, places: Places) -> Undo:
     with fields:
         tools = _undo_tools(fields)
         timeout = fields.number("timeout_seconds", 0.001, MAX_TIMEOUT)
+        alone = len(tools) == 1
+        if alone:
+            # Without a meaning, but part of every undo file that others write.
+            fields.whole("max_turns", 1, MAX_TURNS)
+            fields.refuse(_OF_MODEL, "has a meaning only where a model undoes, with several tools")
         return Undo(
             worker=fields.name("worker"),
             worker_version=fields.name("worker_version"),
             bindings=_bindings(fields, places, (*_ROOTS, "_compensation")),
             tools=tools,
             timeout_seconds=DEFAULT_TIMEOUT if timeout is None else timeout,
-            max_turns=fields.whole("max_turns", 1, MAX_TURNS) or DEFAULT_TURNS,
+            tool=tools[0] if alone else None,
+            thinking=None if alone else read_undo_thinking(fields, tools),
         )
 
 
@@ -187,7 +195,5 @@ def _undo_tools(fields: Fields) -> tuple[str, ...]:
     """As in a step, `tools: {allow: [cancel]}`, or shorter, `tools: [cancel]`."""
     tools = fields.unique_texts("tools") if isinstance(fields.raw("tools"), list) else _tools(fields)
     if not tools and fields.is_object:
-        fields.fault("tools", "names no tool: an undo calls one")
-    elif len(tools) > 1:
-        fields.fault("tools", "names more than one tool, which is not supported yet")
+        fields.fault("tools", "names no tool: an undo calls one, or gives a model several")
     return tools

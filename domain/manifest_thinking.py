@@ -23,6 +23,16 @@ DEFAULT_SCHEMA: Mapping[str, Any] = {
     "required": ["summary"],
     "additionalProperties": False,
 }
+# What a model says that undoes a step.
+UNDO_SCHEMA: Mapping[str, Any] = {
+    "type": "object",
+    "properties": {
+        "undone": {"type": "boolean", "description": "true also where there was nothing to undo"},
+        "summary": {"type": "string", "description": "what you have found and done"},
+    },
+    "required": ["undone", "summary"],
+    "additionalProperties": False,
+}
 # What a model is given beside the tools of its step.
 READ_RESOURCE, SUBMIT = "read_resource", "_submit"
 _OF_REACT = ("resources", "facts", "max_turns")
@@ -44,11 +54,32 @@ def read_thinking(fields: Fields, tools: tuple[str, ...], given: Collection[str]
         resources=resources,
         facts=_facts(fields, tools),
         output_schema=_output_schema(fields),
-        max_turns=fields.whole("max_turns", 1, MAX_TURNS) or DEFAULT_TURNS,
-        max_step_tokens=fields.whole("max_step_tokens", 1, MAX_TOKENS),
-        keep_transcript=bool(fields.yes("keep_transcript")),
+        **_limits(fields),
         script=_script(fields, () if adapter is Adapter.SIMPLE else callable_),
     )
+
+
+def read_undo_thinking(fields: Fields, tools: tuple[str, ...]) -> Thinking:
+    """Its prompt is the worker's `compensation_prompt`, above what is known of the step."""
+    return Thinking(
+        prompt="",
+        prompt_ref="compensation_prompt",
+        adapter=Adapter.REACT,
+        tools=tools,
+        resources=(),
+        facts=(),
+        output_schema=UNDO_SCHEMA,
+        **_limits(fields),
+        script=_script(fields, tools),
+    )
+
+
+def _limits(fields: Fields) -> dict[str, Any]:
+    return {
+        "max_turns": fields.whole("max_turns", 1, MAX_TURNS) or DEFAULT_TURNS,
+        "max_step_tokens": fields.whole("max_step_tokens", 1, MAX_TOKENS),
+        "keep_transcript": bool(fields.yes("keep_transcript")),
+    }
 
 
 def _check_tools(fields: Fields, adapter: Adapter, tools: tuple[str, ...]) -> None:

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, Connection, RowMapping, func, insert, sele
 
 from domain import ids, json_value, manifest
 from domain.access import Principal
-from domain.definition import SagaDefinition, StepDefinition, WorkerDefinition
+from domain.definition import SagaDefinition, StepDefinition, Thinking, WorkerDefinition
 from domain.document import instant
 from domain.errors import Fault, Forbidden, InvalidManifest, NotFound, VersionExists
 from models.definitions import definitions
@@ -172,13 +172,18 @@ def _worker_faults(conn: Connection, saga: SagaDefinition) -> Iterator[Fault]:
             worker = _named_worker(conn, saga.namespace, step.undo.worker, step.undo.worker_version)
             place += ".compensation"
             yield from _tool_faults(place, saga.namespace, worker, step.undo.tools)
+            yield from _model_faults(place, worker, step.undo.thinking)
 
 
 def _unfit(place: str, namespace: str, worker: WorkerDefinition | None, step: StepDefinition) -> Iterator[Fault]:
     tools = step.thinking.tools if step.thinking is not None else (step.tool,)
     yield from _tool_faults(place, namespace, worker, tuple(tool for tool in tools if tool is not None))
-    if step.thinking is not None and worker is not None and worker.provider is None:
-        yield Fault(f"{place}.worker", "has no provider, but a reason step needs a model")
+    yield from _model_faults(place, worker, step.thinking)
+
+
+def _model_faults(place: str, worker: WorkerDefinition | None, thinking: Thinking | None) -> Iterator[Fault]:
+    if thinking is not None and worker is not None and worker.provider is None:
+        yield Fault(f"{place}.worker", "has no provider, but reason steps, and undos with several tools, need a model")
 
 
 def _tool_faults(

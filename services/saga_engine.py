@@ -16,7 +16,7 @@ from sqlalchemy import select
 
 from domain import step as steps
 from domain.outcome import CALLS_AGAIN, Done, Failed, Lost, NotSent, Outcome, TimedOut, postponement
-from domain.saga import TERMINAL, SagaStatus, change_step, settle
+from domain.saga import FORWARD, TERMINAL, SagaStatus, change_step, settle
 from domain.step import Step, StepStatus
 from domain.thought import Thought
 from models.sagas import sagas
@@ -90,10 +90,12 @@ def record_thought(store: Store, ask: Ask, thought: Thought, report: dict[str, A
 def given_up(store: Store, leases: Collection[Lease]) -> set[UUID]:
     """Those of these sagas that somebody cancelled, or another worker has taken over."""
     tokens = {lease.id: lease.token for lease in leases}
-    query = select(sagas.c.id, sagas.c.lease_token, sagas.c.cancelled).where(sagas.c.id.in_(tokens))
+    query = select(sagas.c.id, sagas.c.lease_token, sagas.c.status, sagas.c.cancelled).where(sagas.c.id.in_(tokens))
     with store.reading() as conn:
         rows = conn.execute(query).all()
-    return {row.id for row in rows if row.cancelled is not None or row.lease_token != tokens[row.id]}
+    # What is undone because of a cancel goes on.
+    cancelled = {row.id for row in rows if row.cancelled is not None and SagaStatus(row.status) in FORWARD}
+    return cancelled | {row.id for row in rows if row.lease_token != tokens[row.id]}
 
 
 def _resumed(store: Store, tx: Tx, work: Work) -> "_Turn | None":

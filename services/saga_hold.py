@@ -85,7 +85,8 @@ def _about(declared: StepDefinition, step: Step) -> dict[str, Any]:
     if declared.thinking is None:
         return {"tool": declared.tool}
     report = step.report or {}
-    return {"asked_with": step.arguments, **{name: report.get(name) for name in ("provider", "model", "mock")}}
+    facts = {"facts": step.facts} if step.facts else {}
+    return {"asked_with": step.arguments, **facts, **{name: report.get(name) for name in ("provider", "model", "mock")}}
 
 
 def _not_approved(pause: Pause) -> Error:

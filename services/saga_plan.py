@@ -19,6 +19,9 @@ from services.saga_rows import Stored
 from services.saga_work import Ask, Call, Work
 from services.transaction import Store, Tx
 
+# Of a model's words in an error: as much as of a tool's.
+MAX_SUMMARY = 2_000
+
 
 class Plan:
     """The rules of one saga's manifest, within one transaction."""
@@ -38,23 +41,35 @@ class Plan:
         return self._schedule(saga, step)
 
     def work(self, saga: Saga, step: Step, lease: Lease, *, again: bool, queue_ms: float) -> Work:
-        declared = self.definition.step(step.id)
-        user = declared if step.compensates is None else self._undo(step)
+        user = self._user(step)
         worker, key = self._worker(user), idempotency_key(saga, step)
         arguments, timeout = step.arguments or {}, user.timeout_seconds
-        if isinstance(user, StepDefinition) and user.thinking is not None:
-            before, guidance = step.proposal, step.guidance
-            thinking = user.thinking
+        if user.thinking is not None:
+            undoes = step.compensates is not None
             return Ask(
-                lease, step.span_id, worker, thinking, arguments, before, guidance, key, timeout, again, queue_ms
+                lease=lease,
+                span_id=step.span_id,
+                worker=worker,
+                system=worker.compensation_prompt if undoes else worker.system_prompt,
+                undoes=undoes,
+                thinking=user.thinking,
+                arguments=arguments,
+                previous=None if undoes else step.proposal,
+                guidance=step.guidance,
+                idempotency_key=key,
+                timeout=timeout,
+                again=again,
+                queue_ms=queue_ms,
             )
-        tool = user.tools[0] if isinstance(user, Undo) else user.tool
-        assert tool is not None, "only commit steps call"
+        assert user.tool is not None, "who asks no model calls a tool"
         sources, idempotent = worker.tool_sources, self._idempotent(step)
-        return Call(lease, step.span_id, sources, tool, arguments, key, timeout, idempotent, again, queue_ms)
+        return Call(lease, step.span_id, sources, user.tool, arguments, key, timeout, idempotent, again, queue_ms)
 
     def answered(self, saga: Saga, step: Step, answer: dict[str, Any], *, acted: bool) -> steps.Command:
         """What the model's answer, which fits its schema, means for the step."""
+        if step.compensates is not None:
+            failed = Error("UNDO_NOT_DONE", str(answer["summary"])[:MAX_SUMMARY])
+            return steps.Succeed(answer) if answer["undone"] else steps.Fail(failed, acted=acted)
         refused = self._refused(saga, step, step.arguments or {}, answer)
         if refused is not None:
             return steps.Fail(refused, acted=acted)
@@ -63,7 +78,7 @@ class Plan:
         return steps.Succeed(answer)
 
     def thinks(self, step: Step) -> bool:
-        return step.compensates is None and self.definition.step(step.id).kind is StepKind.REASON
+        return self._user(step).thinking is not None
 
     def _schedule(self, saga: Saga, step: Step) -> steps.Command:
         declared = self.definition.step(step.id)
@@ -128,7 +143,10 @@ class Plan:
         spans = span_text(step.span_id), span_text(forward.span_id)
         facts = undo_facts(*spans, forward, idempotency_key(saga, step))
         seen = {**context(saga), "_compensation": facts}
-        arguments = bindings.resolve(self._undo(step).bindings, seen)
+        undo = self._undo(step)
+        arguments = bindings.resolve(undo.bindings, seen)
+        if undo.thinking is not None:
+            arguments["_compensation"] = facts
         if (error := _too_large(arguments)) is not None:
             return steps.Fail(error)
         return steps.Begin(arguments, json_value.digest(arguments))
@@ -159,6 +177,9 @@ class Plan:
             },
             "step": {"id": step.id, "name": declared.name, "kind": str(declared.kind), "attempt": step.attempt},
         }
+
+    def _user(self, step: Step) -> StepDefinition | Undo:
+        return self.definition.step(step.id) if step.compensates is None else self._undo(step)
 
     def _undo(self, step: Step) -> Undo:
         undo = self.definition.step(step.id).undo

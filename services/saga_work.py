@@ -36,6 +36,7 @@ class Ask:
     """One question to a model.
 
     Attributes:
+        system: stands above the question. undoes: what is asked is to undo a step.
         previous: its answer before, where a reviewer wants another one. guidance: what the reviewer said of it.
         again: it was asked before, and nobody knows which tools that called.
         timeout: seconds. queue_ms: as in `Call`.
@@ -44,6 +45,8 @@ class Ask:
     lease: Lease
     span_id: int
     worker: WorkerDefinition
+    system: str | None
+    undoes: bool
     thinking: Thinking
     arguments: dict[str, Any]
     previous: dict[str, Any] | None

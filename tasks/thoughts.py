@@ -18,6 +18,7 @@ from uuid import UUID
 
 from adapters.logs import trace_id as logged_trace
 from domain import prompt, resources
+from domain.compensation import undo_message
 from domain.outcome import Failed
 from domain.saga_document import report_document, span_text
 from domain.step import Error
@@ -134,12 +135,15 @@ class Thoughts:
 def _question(ask: Ask) -> Question:
     """Raises `PromptFailed` or `NotBound`."""
     thinking = ask.thinking
-    rendered = prompt.render(thinking.prompt, ask.arguments, ask.guidance)
+    if ask.undoes:
+        rendered = undo_message(ask.arguments)
+    else:
+        rendered = prompt.render(thinking.prompt, ask.arguments, ask.guidance)
     return Question(
         worker=ask.worker,
         thinking=thinking,
         message=prompt.message(rendered, ask.previous, ask.guidance),
-        system=ask.worker.system_prompt,
+        system=ask.system,
         resources=resources.bind(thinking.resources, ask.arguments),
         key=ask.idempotency_key,
         meta={"traceparent": f"00-{ask.lease.id.hex}-{span_text(ask.span_id)}-01"},

@@ -103,7 +103,7 @@ def test_what_is_missing_is_one_fault_beside_the_others() -> None:
 
 
 def test_what_a_file_says_has_its_own_faults() -> None:
-    files = Files(**{"undo/act.yaml": {"worker": "w", "tools": ["a", "b"]}})
+    files = Files(**{"undo/act.yaml": {"worker": "w", "tools": []}})
     assert _faults(SAGA, files).keys() == {"steps[1].compensation.worker_version", "steps[1].compensation.tools"}
 
 

@@ -158,7 +158,7 @@ def test_a_saga() -> None:
     assert (pay.name, pay.tool, pay.idempotent, pay.thinking) == ("pay", "pay", False, None)
     assert (pay.hitl, pay.hitl_on_timeout, pay.timeout_seconds) == (False, OnTimeout.EXPIRE, 600.0)
     bindings = {"id": Binding("$.steps.pay.output.data.id"), "key": Binding("$._compensation.idempotency_key")}
-    assert pay.undo == Undo("thinker", "1.0", bindings, ("cancel",), 5.0, 2)
+    assert pay.undo == Undo("thinker", "1.0", bindings, ("cancel",), 5.0, "cancel")
 
 
 def test_the_least_that_thinks() -> None:
@@ -188,6 +188,18 @@ def test_an_undo_names_its_tool_like_a_step_too() -> None:
     parsed = parse_saga(_changed(1, compensation=undo)).steps[1].undo
     assert parsed is not None
     assert parsed.tools == ("cancel",)
+
+
+def test_with_several_tools_a_model_undoes() -> None:
+    undo = COMMIT["compensation"] | {"tools": ["look", "cancel"], "mock": [{"call": "look"}], "keep_transcript": True}
+    parsed = parse_saga(_changed(1, compensation=undo)).steps[1].undo
+    assert parsed is not None
+    assert parsed.thinking is not None
+    assert parsed.tool is None
+    assert (parsed.thinking.tools, parsed.thinking.adapter) == (("look", "cancel"), Adapter.REACT)
+    assert (parsed.thinking.max_turns, parsed.thinking.keep_transcript) == (2, True)
+    assert parsed.thinking.script == (Turn("look", {}),)
+    assert parsed.thinking.output_schema["required"] == ["undone", "summary"]
 
 
 def test_every_fault_at_once() -> None:
@@ -329,7 +341,12 @@ def test_a_worker_with_a_fault(changes: dict[str, Any], path: str) -> None:
         (1, {"idempotent": 1}, "steps[1].idempotent"),
         (1, {"compensation": "undo.yaml"}, "steps[1].compensation"),
         (1, {"compensation": COMMIT["compensation"] | {"tools": []}}, "steps[1].compensation.tools"),
-        (1, {"compensation": COMMIT["compensation"] | {"tools": ["a", "b"]}}, "steps[1].compensation.tools"),
+        (1, {"compensation": COMMIT["compensation"] | {"mock": []}}, "steps[1].compensation.mock"),
+        (
+            1,
+            {"compensation": COMMIT["compensation"] | {"tools": ["a", "b"], "mock": [{"call": "c"}]}},
+            "steps[1].compensation.mock[0].call",
+        ),
         (1, {"compensation": COMMIT["compensation"] | {"id": "x"}}, "steps[1].compensation.id"),
     ],
 )
