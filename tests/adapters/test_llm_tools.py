@@ -191,12 +191,12 @@ def test_a_lost_call_that_may_not_be_repeated_ends_it(shelf: Shelf):
 
 
 def test_the_deadline_during_a_call(shelf: Shelf):
-    future = shelf.thinker.think(shelf.question(call("burn", title="slow"), submit(n=1), timeout=5))
-    made = future.result(60)
+    assert shelf.ask(call("look", title="a"), submit(n=1)).outcome == Done({"n": 1})  # the server is up
+    made = shelf.ask(call("burn", title="slow"), submit(n=1), timeout=3)
     assert isinstance(made.outcome, TimedOut)
     assert made.outcome.acted
     assert outcomes(made) == [("burn", "lost")]
-    assert shelf.called() == ["burn slow"]
+    assert shelf.called() == ["look a", "burn slow"]
 
 
 def test_cancelling_ends_a_call(shelf: Shelf):
