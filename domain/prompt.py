@@ -205,16 +205,10 @@ def _units(value: Any) -> int:
 
 @pass_context
 def _counted(context: Context, value: Any) -> Any:
-    if isinstance(value, Undefined):
-        return value
-    _work(context).spend(_units(value))
-    return _each(_work(context), value) if isinstance(value, Iterator) else value
-
-
-def _each(work: _Work, values: Iterator[Any]) -> Iterator[Any]:
-    for value in values:
-        work.spend(1)
-        yield value
+    # What a filter gives bit by bit was counted when it went into the filter.
+    if not isinstance(value, Undefined):
+        _work(context).spend(_units(value))
+    return value
 
 
 def _text(value: Any) -> str:
