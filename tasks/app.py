@@ -4,7 +4,7 @@ import logging
 from typing import Any
 
 from celery import Celery
-from celery.signals import setup_logging
+from celery.signals import setup_logging, worker_shutdown
 
 from adapters.logs import log_as_json
 from tasks.broker_logs import calm
@@ -24,3 +24,12 @@ def _json_logs(**_: Any) -> None:
     for name in ("celery.worker.strategy", "celery.app.trace", "celery.beat"):
         logging.getLogger(name).setLevel(logging.WARNING)
     calm()
+
+
+@worker_shutdown.connect  # type: ignore[untyped-decorator]
+def _finish_thoughts(**_: Any) -> None:
+    """Not at the interpreter's exit: by then no thread can be started, so no name be looked up, and a model that has a
+    turn to go could not be reached."""
+    from tasks.runtime import thoughts
+
+    thoughts().drain()

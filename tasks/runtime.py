@@ -44,11 +44,7 @@ def tool_client() -> ToolClient:
 
 @Once
 def thoughts() -> Thoughts:
-    found = Thoughts(store(), leases(), _thinker)
-    # Before the tool client is closed: what is registered last runs first.
-    tool_client()
-    atexit.register(found.drain)
-    return found
+    return Thoughts(store(), leases(), _thinker)
 
 
 @Once

@@ -50,6 +50,7 @@ class _Asked:
     began: float
     prompt_digest: str | None = None
     future: "Future[Thought] | None" = None
+    given_up: bool = False
 
 
 class Thoughts:
@@ -82,12 +83,18 @@ class Thoughts:
             return
         asked.prompt_digest = hashlib.sha256(question.message.encode()).hexdigest()
         asked.future = self._thinker().think(question)
-        asked.future.add_done_callback(lambda future: self._answered.put((asked, _thought(ask, future))))
+        asked.future.add_done_callback(lambda future: self._came(asked, future))
 
     def drain(self) -> None:
         """Wait until what was begun is recorded, as a worker that ends does for its tool calls."""
         with self._changed:
             self._changed.wait_for(lambda: not self._asked)
+
+    def _came(self, asked: _Asked, future: "Future[Thought]") -> None:
+        if future.cancelled() and not asked.given_up:
+            # The worker ends by force. Nobody gave the question up: once its lease runs out, another goes on with it.
+            return
+        self._answered.put((asked, _thought(asked.ask, future)))
 
     def _record_all(self) -> None:
         while True:
@@ -129,6 +136,7 @@ class Thoughts:
                 continue
             for each in asked:
                 if each.ask.lease.id in unwanted and each.future is not None:
+                    each.given_up = True
                     each.future.cancel()
 
 
