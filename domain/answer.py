@@ -30,6 +30,10 @@ MAX_FAULTS = 20
 
 # Keywords that lead elsewhere by a name. Counting would have to resolve them exactly as the validator does.
 _NAMED = ("$dynamicRef", "$recursiveRef")
+_DEFINITIONS = ("$defs", "definitions")
+# Keywords that hold schemas by names of the author's, and those that hold values.
+_BY_NAME = (*_DEFINITIONS, "properties", "patternProperties", "dependentSchemas")
+_VALUES = ("const", "enum", "default", "examples")
 
 
 def schema_faults(schema: dict[str, Any], place: str) -> Iterator[Fault]:
@@ -93,6 +97,30 @@ def resolve(schema: dict[str, Any], reference: str) -> Any:
             found = found[int(name)] if isinstance(found, list) else found[name]
         except (KeyError, IndexError, TypeError, ValueError):
             raise ValueError(f"{reference[:200]} leads nowhere") from None
+    return found
+
+
+def inlined(schema: dict[str, Any]) -> dict[str, Any]:
+    """A usable schema without references, to be shown to a model: not every provider and library follows them."""
+    found = _inlined(schema, schema)
+    assert isinstance(found, dict)
+    return {name: value for name, value in found.items() if name not in _DEFINITIONS}
+
+
+def _inlined(node: Any, root: dict[str, Any]) -> Any:
+    if isinstance(node, list):
+        return [_inlined(item, root) for item in node]
+    if not isinstance(node, dict):
+        return node
+    found: dict[str, Any] = {}
+    for name, value in node.items():
+        if name in _BY_NAME and isinstance(value, dict):
+            found[name] = {key: _inlined(item, root) for key, item in value.items()}
+        elif name != "$ref":
+            found[name] = value if name in _VALUES else _inlined(value, root)
+    if isinstance(reference := node.get("$ref"), str):
+        target = _inlined(resolve(root, reference), root)
+        return found | {"allOf": [target, *found.get("allOf", ())]} if found else target
     return found
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from domain.answer import MAX_FAULTS, MAX_PLACES, MAX_REFERENCES, schema_faults, value_faults
+from domain.answer import MAX_FAULTS, MAX_PLACES, MAX_REFERENCES, inlined, schema_faults, value_faults
 
 
 def doubling(levels: int) -> dict[str, Any]:
@@ -91,3 +91,32 @@ def test_too_much_work_is_refused(answer: object) -> None:
     (fault,) = value_faults({"enum": list(range(1_000))}, answer, "response")
     assert "too large" in fault.message
     assert not list(value_faults({"maxLength": 400_000}, answer, "response"))
+
+
+@pytest.mark.parametrize("value", [{"x": {"y": 1}}, {"x": None}, {"x": {"y": "1"}}, {"x": {"y": 3}}, {"const": 1}])
+def test_without_references_it_means_the_same(value: dict[str, Any]) -> None:
+    """Wherever they stand; what only looks like one is a value, or a name of the author's."""
+    schema = {
+        "type": "object",
+        "properties": {
+            "x": {"type": ["object", "null"], "properties": {"y": {"$ref": "#/$defs/small", "minimum": 1}}},
+            "const": {"$ref": "#/$defs/text"},
+            "z": {"enum": [{"$ref": "#/$defs/text"}]},
+        },
+        "$defs": {"small": {"allOf": [{"$ref": "#/$defs/number"}], "maximum": 2}, "number": {"type": "integer"}}
+        | {"text": {"type": "string"}},
+    }
+    free = inlined(schema)
+    assert str(free).count("#/") == 1
+    assert "$defs" not in free
+    assert free["properties"]["z"] == {"enum": [{"$ref": "#/$defs/text"}]}
+    faults = [fault.path for fault in value_faults(schema, value, "")]
+    assert [fault.path for fault in value_faults(free, value, "")] == faults
+
+
+def test_a_reference_alone_is_replaced() -> None:
+    assert inlined({"$ref": "#/definitions/a", "definitions": {"a": {"type": "object"}}})["allOf"] == [
+        {"type": "object"}
+    ]
+    free = inlined({"items": {"$ref": "#/$defs/a"}, "$defs": {"a": {"type": "object"}}})
+    assert free == {"items": {"type": "object"}}
