@@ -80,8 +80,13 @@ class ToolClient:
 
     def tools(self, source: ToolSource, timeout: float) -> tuple[ToolInfo, ...]:
         """The server's tools, from the session's memory if it has them. Raises `NotSent`."""
+        ready = resolved(source)
+        # Without a way to the loop and back, which costs a third of a call.
+        session = self._sessions.get(_key(ready))
+        if session is not None and not session.over and session.known_tools is not None:
+            return session.known_tools
         try:
-            return self._run(self._with_session(resolved(source), Session.tools), timeout)
+            return self._run(self._with_session(ready, Session.tools), timeout)
         except TimeoutError:
             raise Unavailable(f"tool source {source.name!r} did not list its tools within {timeout:g} s") from None
 
@@ -130,7 +135,7 @@ class ToolClient:
         """The open one, or a new one that is being opened. Nothing is awaited, so that many ask and one is made."""
         if self._watching is None:
             self._watching = asyncio.create_task(self._watch())
-        key = json.dumps(asdict(source), sort_keys=True)
+        key = _key(source)
         session = self._sessions.pop(key, None)
         if session is None or session.over:
             session = Session(source, self._alive.discard)
@@ -155,3 +160,7 @@ class ToolClient:
     async def _close_all(self) -> None:
         self._sessions.clear()
         await asyncio.gather(*(session.close() for session in list(self._alive)))
+
+
+def _key(source: ToolSource) -> str:
+    return json.dumps(asdict(source), sort_keys=True)

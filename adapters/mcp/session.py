@@ -84,6 +84,11 @@ class Session:
         """Since the last call ended."""
         return time.monotonic() - self._used_at
 
+    @property
+    def known_tools(self) -> tuple[ToolInfo, ...] | None:
+        """What was listed before, and is so still by what the server says."""
+        return None if self._tools is None else tuple(self._tools.values())
+
     def retire(self) -> None:
         """No more calls; those in flight may end."""
         self._leaving = True
