@@ -31,9 +31,8 @@ MAX_FAULTS = 20
 # Keywords that lead elsewhere by a name. Counting would have to resolve them exactly as the validator does.
 _NAMED = ("$dynamicRef", "$recursiveRef")
 _DEFINITIONS = ("$defs", "definitions")
-# Keywords that hold schemas by names of the author's, and those that hold values.
+# Keywords that hold schemas by names of the author's.
 _BY_NAME = (*_DEFINITIONS, "properties", "patternProperties", "dependentSchemas")
-_VALUES = ("const", "enum", "default", "examples")
 
 
 def schema_faults(schema: dict[str, Any], place: str) -> Iterator[Fault]:
@@ -117,7 +116,7 @@ def _inlined(node: Any, root: dict[str, Any]) -> Any:
         if name in _BY_NAME and isinstance(value, dict):
             found[name] = {key: _inlined(item, root) for key, item in value.items()}
         elif name != "$ref":
-            found[name] = value if name in _VALUES else _inlined(value, root)
+            found[name] = _inlined(value, root)
     if isinstance(reference := node.get("$ref"), str):
         target = _inlined(resolve(root, reference), root)
         return found | {"allOf": [target, *found.get("allOf", ())]} if found else target

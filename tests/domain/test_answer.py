@@ -93,23 +93,24 @@ def test_too_much_work_is_refused(answer: object) -> None:
     assert not list(value_faults({"maxLength": 400_000}, answer, "response"))
 
 
-@pytest.mark.parametrize("value", [{"x": {"y": 1}}, {"x": None}, {"x": {"y": "1"}}, {"x": {"y": 3}}, {"const": 1}])
+@pytest.mark.parametrize(
+    "value", [{"x": {"y": 1}}, {"x": None}, {"x": {"y": "1"}}, {"x": {"y": 3}}, {"const": 1}, {"$ref": "x"}]
+)
 def test_without_references_it_means_the_same(value: dict[str, Any]) -> None:
-    """Wherever they stand; what only looks like one is a value, or a name of the author's."""
+    """Wherever they stand, also below names of the author's that are keywords elsewhere."""
     schema = {
         "type": "object",
         "properties": {
             "x": {"type": ["object", "null"], "properties": {"y": {"$ref": "#/$defs/small", "minimum": 1}}},
             "const": {"$ref": "#/$defs/text"},
-            "z": {"enum": [{"$ref": "#/$defs/text"}]},
+            "$ref": {"type": "integer"},
         },
         "$defs": {"small": {"allOf": [{"$ref": "#/$defs/number"}], "maximum": 2}, "number": {"type": "integer"}}
         | {"text": {"type": "string"}},
     }
     free = inlined(schema)
-    assert str(free).count("#/") == 1
+    assert "#/" not in str(free)
     assert "$defs" not in free
-    assert free["properties"]["z"] == {"enum": [{"$ref": "#/$defs/text"}]}
     faults = [fault.path for fault in value_faults(schema, value, "")]
     assert [fault.path for fault in value_faults(free, value, "")] == faults
 
@@ -120,3 +121,9 @@ def test_a_reference_alone_is_replaced() -> None:
     ]
     free = inlined({"items": {"$ref": "#/$defs/a"}, "$defs": {"a": {"type": "object"}}})
     assert free == {"items": {"type": "object"}}
+
+
+@pytest.mark.parametrize("value", [float("nan"), "\ud800", 2**53, "\x00"])
+def test_what_is_no_json_for_everyone_fits_nothing(value: Any) -> None:
+    (fault,) = value_faults({}, {"a": [value]}, "output")
+    assert fault.path == "output.a[0]"
