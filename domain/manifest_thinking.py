@@ -55,7 +55,7 @@ def read_thinking(fields: Fields, tools: tuple[str, ...], given: Collection[str]
         facts=_facts(fields, tools),
         output_schema=_output_schema(fields),
         **_limits(fields),
-        script=_script(fields, () if adapter is Adapter.SIMPLE else callable_),
+        script=_script(fields, callable_),
     )
 
 

@@ -18,6 +18,7 @@ from adapters.llm.tools import MAX_CALLS, SUBMIT, AllowedTools, find
 from adapters.llm.watched import Watched
 from adapters.llm.wire import DEADLINE
 from adapters.mcp import ToolClient
+from domain import answer as schema
 from domain import facts
 from domain.outcome import Done, Failed, Outcome, TimedOut
 from domain.step import Error
@@ -94,9 +95,8 @@ def _agent(question: Question, model: Watched, tools: AllowedTools) -> "Agent[No
     Turns are what is limited, so that the library's own limits of repeated mistakes are out of reach.
     """
     try:
-        output = ToolOutput(
-            StructuredDict(dict(question.thinking.output_schema)), name=SUBMIT, description=_ABOUT_SUBMIT
-        )
+        shown = StructuredDict(schema.inlined(dict(question.thinking.output_schema)))
+        output = ToolOutput(shown, name=SUBMIT, description=_ABOUT_SUBMIT)
     except UserError as error:
         raise failed("STRUCTURED_OUTPUT_FAILED", f"the output_schema cannot be shown to a model: {error}") from None
     return Agent(

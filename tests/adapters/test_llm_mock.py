@@ -51,6 +51,20 @@ def test_an_example_of_the_schema(thinker: Thinker):
         assert (first.report.mock, first.report.provider, first.report.requests) == (True, "mock", 1)
 
 
+def test_a_schema_with_references(thinker: Thinker):
+    """Also where they stand in something that may be null, which the library would not follow."""
+    schema = {
+        "type": "object",
+        "properties": {"at": {"type": ["object", "null"], "properties": {"n": {"$ref": "#/$defs/n"}}}},
+        "required": ["at"],
+        "$defs": {"n": {"type": "integer", "minimum": 3}},
+    }
+    asked = question(submit(at={"n": 4}), adapter=SIMPLE, schema=schema)
+    assert thought(thinker, asked).outcome == Done({"at": {"n": 4}})
+    wrong = question(submit(at={"n": 1}), adapter=SIMPLE, schema=schema)
+    assert code(thought(thinker, wrong)) == "OUTPUT_SCHEMA_VALIDATION_FAILED"
+
+
 def test_a_script_in_its_order(thinker: Thinker):
     asked = question(submit(n="many"), submit(n=7), submit(n=8))
     made = thought(thinker, asked)
