@@ -10,7 +10,7 @@ import pytest
 from cli.stack import Stack
 from cli.stack.waiting import wait_until
 from tests.acceptance.commands import DONE, END_SECONDS, REFUSED, WRONG, Ran, finish, start
-from tests.sagas import Sagas, deploy, manifests, saga, span, step
+from tests.sagas import Sagas, deploy, manifests, row, saga, span, step
 
 Call = Callable[..., Ran]
 pytestmark = pytest.mark.usefixtures("environ")
@@ -89,6 +89,39 @@ class TestDrive:
         assert (watched.code, watched.error) == (REFUSED, f"{trace_id} did not complete: COMPENSATED")
         assert call("saga", "cancel", trace_id).error.startswith("SAGA_COMPENSATED: ")
         assert re.search("^cancelled +not needed *$", call("show", "saga", trace_id).out, re.MULTILINE)
+
+    def test_a_models_answer(
+        self, call: Call, client_for: Callable[..., httpx.Client], namespace: str, sagas: Sagas
+    ) -> None:
+        """Looked at, asked for again with a word of advice, put right by hand."""
+        admin = client_for("admin")
+        deploy(admin, {"kind": "worker", "name": "m", "version": "1", "namespace": namespace, "provider": "mock"})
+        draft = {"id": "draft", "kind": "reason", "worker": "m", "worker_version": "1", "hitl": True}
+        asks = {
+            "agent-adapter": "simple",
+            "prompt": {"inline": "Write!"},
+            "mock": [{"submit": {"summary": "Dear all"}}],
+        }
+        deploy(admin, saga(namespace, "letter", draft | asks | {"keep_transcript": True}))
+        trace_id = call("start", "saga", "-n", "letter", "-v", "1", "--namespace", namespace, "--json").document[
+            "trace_id"
+        ]
+        held = span(sagas.when(trace_id, "AWAITING_HUMAN"), "draft")
+        shown = call("review", "show", trace_id).out
+        assert re.search(r"^model +mock", shown, re.MULTILINE), shown
+        assert '"summary": "Dear all"' in shown
+        assert "to be run again" in call("review", "retry", trace_id, "--guidance", "Name her").out
+        assert wait_until(lambda: row(sagas.read(trace_id), "draft")["attempt"] == 2, END_SECONDS)
+        sagas.when(trace_id, "AWAITING_HUMAN")
+        said = json.dumps(call("show", "step", trace_id, held, "--json").document["transcript"])
+        assert "Name her" in said
+        refused = call("review", "approve", trace_id, "--output", '{"summary": 1}')
+        assert (refused.code, refused.error.split(":")[0]) == (REFUSED, "VALIDATION_FAILED")
+        assert call("review", "approve", trace_id, "--output", '{"summary": "Dear Ada"}').code == DONE
+        assert call("list", "steps", trace_id, "--watch").code == DONE
+        ended = sagas.read(trace_id)
+        assert ended["context"]["steps"]["draft"]["output"]["data"] == {"summary": "Dear Ada"}
+        assert row(ended, "draft")["mock"] is True
 
 
 class TestRecovery:

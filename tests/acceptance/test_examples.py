@@ -1,5 +1,6 @@
 """The examples' manifests, as they are but for where they keep things, on the tool servers that they name."""
 
+import json
 import shutil
 import sqlite3
 import subprocess
@@ -16,6 +17,8 @@ from tests.conftest import ROOT
 
 EXAMPLES = ROOT / "examples"
 SETTLES_WITHIN = 60.0
+ENTRIES = "SELECT tool, arguments FROM entries ORDER BY id"
+ADA = {"name": "Ada", "to": "ada@example.com", "reason": "opens a small hotel next month"}
 
 
 class Example:
@@ -24,11 +27,12 @@ class Example:
     def __init__(self, name: str, folder: Path, namespace: str, client_for: Callable[..., httpx.Client]) -> None:
         self.name, self.folder = name, folder
         self.agent, self.reviewer, admin = client_for("agent"), client_for("reviewer"), client_for("admin")
-        policies = {f"policies/{path.name}": path.read_text() for path in (EXAMPLES / name / "policies").glob("*.cel")}
+        own = EXAMPLES / name
+        files = {str(path.relative_to(own)): path.read_text() for path in own.glob("*/*") if path.is_file()}
         for file in ("worker.yaml", "saga.yaml"):
             text = (EXAMPLES / name / file).read_text().replace(".sagahold", str(folder))
             (manifest,) = read_documents(text)
-            bundle = {"manifest": {**manifest, "namespace": namespace}, "artifacts": policies}
+            bundle = {"manifest": {**manifest, "namespace": namespace}, "artifacts": files}
             admin.post("/v1/manifests", json=bundle).raise_for_status()
 
     def start(self, **given: Any) -> str:
@@ -45,15 +49,32 @@ class Example:
         assert wait_until(there, SETTLES_WITHIN), f"{found['status']}: {found['steps']}"
         return found
 
-    def decide(self, trace: str, verb: str) -> None:
+    def held(self, trace: str) -> dict[str, Any]:
+        """What waits for the reviewer, once something does."""
         self.await_status(trace, "AWAITING_HUMAN")
-        (held,) = self.reviewer.get("/v1/sagas/pending-review", params={"trace_id": trace}).json()["items"]
-        self.reviewer.post(f"/v1/sagas/{trace}/steps/{held['step_span_id']}/{verb}", json={}).raise_for_status()
+        item: dict[str, Any]
+        (item,) = self.reviewer.get("/v1/sagas/pending-review", params={"trace_id": trace}).json()["items"]
+        return item
+
+    def decide(self, trace: str, verb: str, **said: Any) -> None:
+        span = self.held(trace)["step_span_id"]
+        self.reviewer.post(f"/v1/sagas/{trace}/steps/{span}/{verb}", json=said).raise_for_status()
+
+    def step(self, trace: str, id_: str) -> dict[str, Any]:
+        """All that is known of it."""
+        steps = self.agent.get("/v1/sagas/steps", params={"trace_id": trace}).raise_for_status().json()["items"]
+        (span,) = [step["step_span_id"] for step in steps if step["step_id"] == id_]
+        found: dict[str, Any] = self.agent.get(f"/v1/sagas/{trace}/steps/{span}").raise_for_status().json()
+        return found
 
     def ledger(self) -> list[str]:
+        return [tool for tool, _ in self.entries()]
+
+    def entries(self) -> list[tuple[str, dict[str, Any]]]:
+        """The tools that did something, with their arguments."""
         connection = sqlite3.connect(self.folder / "ledger.db")
         try:
-            return [tool for (tool,) in connection.execute("SELECT tool FROM entries ORDER BY id")]
+            return [(tool, json.loads(given)) for tool, given in connection.execute(ENTRIES)]
         finally:
             connection.close()
 
@@ -99,16 +120,78 @@ def test_a_refund_that_no_policy_allows(example: Make) -> None:
 def test_a_deploy(example: Make, smoke_test: str, ends: str, did: list[str]) -> None:
     """On a real git repository, by the public tool server for git."""
     deploy = example("deploy")
-    shop = deploy.folder / "shop"
-    _git("init", "--quiet", str(shop))
-    _git(
-        "-C", str(shop), *("-c", "user.name=t", "-c", "user.email=t@t"), "commit", "--quiet", "--allow-empty", "-m", "1"
-    )
+    shop = make_repository(deploy.folder)
     trace = deploy.start(version="1.2.3", branch="release-1.2.3", smoke_test=smoke_test)
     deploy.decide(trace, "approve")
     deploy.await_status(trace, ends)
     assert deploy.ledger() == did
-    assert "release-1.2.3" in _git("-C", str(shop), "branch", "--list")
+    assert "release-1.2.3" in branches(shop)
+
+
+def test_an_edited_mail_is_what_is_sent(example: Make) -> None:
+    outreach = example("outreach")
+    trace = outreach.start(**ADA)
+    draft = outreach.held(trace)
+    assert (draft["review_subject"], draft["step_id"]) == ("output", "draft")
+    edited = draft["review_payload"] | {"subject": "Rolls, warm at seven"}
+    assert edited != draft["review_payload"]
+    outreach.decide(trace, "approve", output=edited)
+    outreach.await_status(trace, "COMPLETED")
+    ((tool, sent),) = outreach.entries()
+    assert (tool, sent) == ("send_email", {"to": "ada@example.com", **edited})
+
+
+def test_a_mail_written_anew(example: Make) -> None:
+    """What the reviewer said stands in the model's message, with its answer before."""
+    outreach = example("outreach")
+    trace = outreach.start(**ADA)
+    before = outreach.held(trace)
+    outreach.decide(trace, "retry", guidance="Say that we bake on Sundays")
+    assert wait_until(lambda: outreach.step(trace, "draft")["attempt"] == 2, SETTLES_WITHIN)
+    again = outreach.held(trace)
+    assert again["watch_id"] != before["watch_id"]
+    told = json.dumps(outreach.step(trace, "draft")["transcript"])
+    assert "Say that we bake on Sundays" in told
+    assert told.count(before["review_payload"]["subject"]) >= 2
+    outreach.decide(trace, "approve")
+    outreach.await_status(trace, "COMPLETED")
+    assert outreach.entries() == [("send_email", {"to": "ada@example.com", **again["review_payload"]})]
+
+
+def test_a_mail_that_nobody_wants(example: Make) -> None:
+    outreach = example("outreach")
+    trace = outreach.start(**ADA)
+    outreach.decide(trace, "reject")
+    saga = outreach.await_status(trace, "FAILED", "COMPENSATED", "COMPLETED")
+    assert (saga["status"], saga["error_details"]["code"]) == ("FAILED", "HUMAN_REJECTED")
+    assert not (outreach.folder / "ledger.db").exists()
+
+
+def test_a_mail_that_promises_too_much(example: Make) -> None:
+    """What the reviewer writes is judged by the same policy as what the model wrote."""
+    outreach = example("outreach")
+    trace = outreach.start(**ADA)
+    outreach.decide(trace, "approve", output={"subject": "Bread", "body": "All of it free of charge!"})
+    saga = outreach.await_status(trace, "FAILED", "COMPENSATED", "COMPLETED")
+    assert (saga["status"], saga["error_details"]["code"]) == ("FAILED", "POLICY_REASON_DENIED")
+    assert not (outreach.folder / "ledger.db").exists()
+
+
+def test_triage(example: Make) -> None:
+    """On a real git repository: its log is a fact, whatever the model makes of it; the branch waits for a person."""
+    triage = example("triage")
+    shop = make_repository(triage.folder)
+    trace = triage.start(issue="The basket is empty after signing in.")
+    found = triage.held(trace)
+    assert (found["review_subject"], found["review_payload"]["branch"]) == ("output", "fix-basket")
+    find = triage.step(trace, "find")
+    assert "Sell bread" in find["facts"]["log"]
+    assert [use["name"] for use in find["tool_calls"]] == ["git_log"]
+    assert "fix-basket" not in branches(shop)
+    triage.decide(trace, "approve")
+    saga = triage.await_status(trace, "COMPLETED")
+    assert "fix-basket" in branches(shop)
+    assert saga["context"]["steps"]["find"]["facts"] == find["facts"]
 
 
 def test_every_example_is_what_its_command_starts() -> None:
@@ -116,6 +199,19 @@ def test_every_example_is_what_its_command_starts() -> None:
     for script in EXAMPLES.glob("*/run"):
         (saga,) = read_documents((script.parent / "saga.yaml").read_text())
         assert f"start saga -n {saga['name']} -v {saga['version']}" in script.read_text()
+
+
+def make_repository(folder: Path) -> Path:
+    """As the examples' scripts do."""
+    shop = folder / "shop"
+    _git("init", "--quiet", str(shop))
+    who = ("-c", "user.name=t", "-c", "user.email=t@t")
+    _git("-C", str(shop), *who, "commit", "--quiet", "--allow-empty", "-m", "Sell bread")
+    return shop
+
+
+def branches(repository: Path) -> list[str]:
+    return _git("-C", str(repository), "branch", "--list", "--format", "%(refname:short)").split()
 
 
 def _git(*words: str) -> str:
