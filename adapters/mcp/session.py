@@ -16,6 +16,7 @@ from mcp.shared.exceptions import MCPError
 from mcp.shared.jsonrpc_dispatcher import JSONRPCDispatcher
 from pydantic import TypeAdapter, ValidationError
 
+from adapters.mcp.handshake import all_tools, shake_hands
 from adapters.mcp.http import SessionGone, http_streams
 from adapters.mcp.outcome import (
     BadOutput,
@@ -28,7 +29,6 @@ from adapters.mcp.outcome import (
     Unavailable,
     Unknown,
     read_result,
-    tool_info,
     words,
 )
 from adapters.mcp.stdio import stdio_streams
@@ -41,12 +41,8 @@ IDEMPOTENCY_META = "sagahold/idempotency-key"
 IDEMPOTENCY_ARGUMENT = "idempotency_key"
 # To start a server and shake hands, whoever waits for it: a launcher may have to download the server first.
 OPEN_SECONDS = 60.0
-# A server that lists without end is cut off here.
-_MAX_PAGES = 50
 # Codes that the SDK also makes up by itself, for an answer that was cut off or is none.
 _LOST = frozenset((mcp_types.CONNECTION_CLOSED, mcp_types.PARSE_ERROR, mcp_types.REQUEST_TIMEOUT))
-# A server that speaks only the newer protocol, which has no `initialize`.
-_NO_HANDSHAKE = frozenset((mcp_types.METHOD_NOT_FOUND, mcp_types.UNSUPPORTED_PROTOCOL_VERSION))
 _RESULT: TypeAdapter[mcp_types.CallToolResult] = TypeAdapter(mcp_types.CallToolResult)
 _RESOURCE: TypeAdapter[mcp_types.ReadResourceResult] = TypeAdapter(mcp_types.ReadResourceResult)
 
@@ -164,7 +160,7 @@ class Session:
                 exchange = Exchange()
                 EXCHANGE.set(exchange)
                 try:
-                    self._tools = await exchange.outcome(_all_tools(session))
+                    self._tools = await exchange.outcome(all_tools(session))
                 except Exception as error:
                     self.retire()
                     raise SessionGone(f"tool source {self._source.name!r} listed no tools: {reason(error)}") from error
@@ -206,7 +202,7 @@ class Session:
                         client_info=mcp_types.Implementation(name="sagahold", version=version("sagahold")),
                     )
                 )
-                await exchange.outcome(_shake_hands(session))
+                await exchange.outcome(shake_hands(session))
             yield session, dispatcher.ended
 
     async def _heard(self, message: IncomingMessage) -> None:
@@ -255,28 +251,6 @@ class _Dispatcher(JSONRPCDispatcher):
         finally:
             if not self.ended.done():
                 self.ended.set_result(None)
-
-
-async def _shake_hands(session: ClientSession) -> None:
-    """`initialize`, which almost every server speaks; the newer protocol where there is no such thing."""
-    try:
-        await session.initialize()
-    except MCPError as error:
-        if error.code not in _NO_HANDSHAKE:
-            raise
-        await session.discover()
-
-
-async def _all_tools(session: ClientSession) -> dict[str, ToolInfo]:
-    tools: dict[str, ToolInfo] = {}
-    cursor = None
-    for _ in range(_MAX_PAGES):
-        page = await session.list_tools(params=mcp_types.PaginatedRequestParams(cursor=cursor))
-        tools |= {tool.name: tool_info(tool) for tool in page.tools}
-        cursor = page.next_cursor
-        if not cursor:
-            return tools
-    raise Unavailable(f"the server's list of tools has more than {_MAX_PAGES} pages")
 
 
 def reason(error: BaseException) -> str:
