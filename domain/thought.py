@@ -1,6 +1,6 @@
 """What a model is asked, and what came of it."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +19,7 @@ class Question:
         meta: goes along with each tool call (`traceparent`, …).
         timeout: seconds, for all of it.
         again: it was asked before, and nobody knows which tools that called.
+        ours: False once another worker may have taken the step over: then nothing that changes something is called.
     """
 
     worker: WorkerDefinition
@@ -30,6 +31,7 @@ class Question:
     meta: Mapping[str, str]
     timeout: float
     again: bool
+    ours: Callable[[], bool] = lambda: True
 
     @property
     def sources(self) -> tuple[ToolSource, ...]:

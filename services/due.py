@@ -96,20 +96,22 @@ def due_now(tx: Tx) -> DueNow:
     return {"due_at": tx.now, "hint_at": tx.now + HINT_GRACE}
 
 
-def renew(store: Store, leases: Iterable[Lease]) -> None:
-    """The heartbeat: one UPDATE a kind for everything that this process works on."""
-    by_kind: dict[str, list[UUID]] = {}
+def renew(store: Store, leases: Iterable[Lease]) -> set[Lease]:
+    """The heartbeat: one UPDATE a kind for everything that this process works on. Returns those that it still has."""
+    by_kind: dict[str, list[Lease]] = {}
     for lease in leases:
-        by_kind.setdefault(lease.kind, []).append(lease.token)
+        by_kind.setdefault(lease.kind, []).append(lease)
     if not by_kind:
-        return
+        return set()
+    kept: set[UUID] = set()
     with store.transaction() as tx:
-        for kind, tokens in by_kind.items():
+        for kind, held in by_kind.items():
             table = TABLES[kind]
             until = tx.now + LEASE
-            tx.conn.execute(
-                update(table).where(table.c.lease_token.in_(tokens)).values(leased_until=until, hint_at=until)
-            )
+            ours = update(table).where(table.c.lease_token.in_([lease.token for lease in held]))
+            renewed = ours.values(leased_until=until, hint_at=until).returning(table.c.lease_token)
+            kept.update(tx.conn.execute(renewed).scalars())
+    return {lease for held in by_kind.values() for lease in held if lease.token in kept}
 
 
 def hint_again(tx: Tx, kind: str, overlooked_ids: Sequence[UUID]) -> Sequence[UUID]:

@@ -2,6 +2,7 @@
 
 import logging
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,7 +19,8 @@ class LeaseKeeper:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._lock = threading.Lock()
-        self._held: set[Lease] = set()
+        # Until when nobody else can have it, by our own clock.
+        self._held: dict[Lease, float] = {}
         threading.Thread(target=self._run, name="leases", daemon=True).start()
 
     @contextmanager
@@ -30,20 +32,29 @@ class LeaseKeeper:
             self.drop(lease)
 
     def keep(self, lease: Lease) -> None:
-        """Until `drop`."""
+        """Until `drop`. It was taken just now."""
         with self._lock:
-            self._held.add(lease)
+            self._held[lease] = time.monotonic() + LEASE.total_seconds()
 
     def drop(self, lease: Lease) -> None:
         with self._lock:
-            self._held.discard(lease)
+            self._held.pop(lease, None)
+
+    def holds(self, lease: Lease) -> bool:
+        """It is certainly still ours: not so where this process, or its way to the database, stood still for long."""
+        with self._lock:
+            return time.monotonic() < self._held.get(lease, 0.0)
 
     def _run(self) -> None:
         pause = threading.Event()
         while not pause.wait(BEAT_SECONDS):
             with self._lock:
                 held = list(self._held)
+            until = time.monotonic() + LEASE.total_seconds()
             try:
-                renew(self._store, held)
+                kept = renew(self._store, held)
             except Exception as error:  # the database may be away: the next beat may find it
                 log.warning("leases not renewed: %s", type(error).__name__)
+                continue
+            with self._lock:
+                self._held.update({lease: until for lease in kept if lease in self._held})

@@ -77,7 +77,7 @@ class Thoughts:
             self._asked[ask.lease.token] = asked
             self._changed.notify_all()
         try:
-            question = _question(ask)
+            question = _question(ask, lambda: self._leases.holds(ask.lease))
         except (prompt.PromptFailed, resources.NotBound) as error:
             self._answered.put((asked, _without_model(ask, Error("PROMPT_FAILED", str(error)))))
             return
@@ -140,7 +140,7 @@ class Thoughts:
                     each.future.cancel()
 
 
-def _question(ask: Ask) -> Question:
+def _question(ask: Ask, ours: Callable[[], bool]) -> Question:
     """Raises `PromptFailed` or `NotBound`."""
     thinking = ask.thinking
     if ask.undoes:
@@ -157,6 +157,7 @@ def _question(ask: Ask) -> Question:
         meta={"traceparent": f"00-{ask.lease.id.hex}-{span_text(ask.span_id)}-01"},
         timeout=ask.timeout,
         again=ask.again,
+        ours=ours,
     )
 
 

@@ -25,6 +25,7 @@ MAX_CALLS = 100
 # Of one answer, to the model: what many of these add up to must still fit what models read.
 _MAX_ANSWER_BYTES = 64 * 1024
 _AGAIN = "it was asked before, and nobody knows what that did"
+_NOT_OURS = "the worker stood still, or had no database, for so long that another may have taken the step over"
 # The server checks what it is given, and says what is wrong with it.
 _ANY_OBJECT = SchemaValidator(core_schema.dict_schema(core_schema.str_schema(), core_schema.any_schema()))
 _RESOURCE_SCHEMA = {"type": "object", "properties": {"uri": {"type": "string"}}, "required": ["uri"]}
@@ -133,6 +134,8 @@ class AllowedTools(AbstractToolset[None]):
 
     async def _call(self, name: str, tool: Tool, arguments: Mapping[str, Any]) -> Any:
         progress, acted = self._progress, self._progress.acted
+        if tool.changes and not self._question.ours():
+            raise Ended(Lost(_NOT_OURS, idempotent=False) if acted else NotSent(Error("MCP_UNAVAILABLE", _NOT_OURS)))
         progress.acted = acted or tool.changes
         with progress.using(name, arguments) as use:
             try:
