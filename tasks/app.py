@@ -1,4 +1,4 @@
-"""The Celery application: `celery -A tasks.app worker`, `celery -A tasks.app beat`."""
+"""The Celery application: `celery -A tasks.app worker`."""
 
 import logging
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 from celery import Celery
 from celery.signals import setup_logging, worker_shutdown
 
+import settings
 from adapters.logs import log_as_json
 from tasks.broker_logs import calm
 
@@ -17,9 +18,7 @@ app.conf.imports = ("tasks.webhooks", "tasks.sagas", "tasks.maintenance")
 @setup_logging.connect  # type: ignore[untyped-decorator]
 def _json_logs(**_: Any) -> None:
     """Connecting here stops Celery from setting up logging of its own."""
-    from tasks.runtime import settings
-
-    log_as_json(settings().log_level)
+    log_as_json(settings.load_or_exit().log_level)
     # A line for every hint received and done would be most of the log; warnings and errors stay.
     for name in ("celery.worker.strategy", "celery.app.trace", "celery.beat"):
         logging.getLogger(name).setLevel(logging.WARNING)

@@ -4,6 +4,7 @@ Celery settings and pins. Hints may be lost; a process that dies, hangs or goes 
 import itertools
 import json
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -47,7 +48,7 @@ class Soak:
 
     def _from_procfile(self, name: str) -> subprocess.Popen[bytes]:
         lines = dict(line.split(": ", 1) for line in (ROOT / "Procfile").read_text().splitlines() if ": celery" in line)
-        command = lines[name].replace("tasks.app", "tests.faults.soak_app")
+        command = re.sub(r"tasks\.\w+", "tests.faults.soak_app", lines[name])
         # By a shell, as the lines of a Procfile are; exec, so that the process is Celery's own.
         return self._spawn(name, ["sh", "-c", f"exec {shlex.quote(sys.executable)} -m {command}"])
 
