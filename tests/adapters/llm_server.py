@@ -18,6 +18,7 @@ from typing import Self
 
 from tests.adapters.llm_wire import (
     SUBMIT,
+    After,
     Asked,
     Call,
     Cut,
@@ -192,6 +193,10 @@ class LlmServer:
         if isinstance(reply, Together):
             while self.at_once < reply.count:
                 await wire.wait(0.02)
+            reply = reply.then
+        if isinstance(reply, After):
+            while not reply.said.is_set():
+                await wire.wait(0.05)
             reply = reply.then
         if isinstance(reply, Slow):
             pause, within, reply = reply.seconds, reply.within_body, reply.then

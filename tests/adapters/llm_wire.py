@@ -1,6 +1,7 @@
 """What a scripted model can answer, and how OpenAI's chat completions and Anthropic's messages say it."""
 
 import json
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -86,7 +87,15 @@ class Together:
     then: "Reply"
 
 
-Reply = Together | Say | Call | Status | Slow | Cut | Garbage | Empty | Huge
+@dataclass(frozen=True)
+class After:
+    """`then`, once the test says so."""
+
+    said: threading.Event
+    then: "Reply"
+
+
+Reply = After | Together | Say | Call | Status | Slow | Cut | Garbage | Empty | Huge
 
 
 @dataclass

@@ -26,11 +26,16 @@ _FINAL = {"COMPLETED": "saga.completed", "COMPENSATED": "saga.compensated", "FAI
 
 
 class SagaScene(Scene):
-    """Beside the tool source `ledger` there is `late`, of the same ledger but by a server of its own."""
+    """Beside the tool source `ledger` there is `late`, of the same ledger but by a server of its own.
+
+    Attributes:
+        sources: as a worker's manifest names them.
+    """
 
     def __init__(self, stack: Stack) -> None:
         super().__init__(stack)
         self.operator = self._client(self._new_key("operator"))
+        self.sources: dict[str, dict[str, Any]] = {}
         self.ledger = Ledger(Path(self._stack.enter_context(tempfile.TemporaryDirectory())))
         self._servers = {name: self._stack.enter_context(self._serve(name)) for name in ("ledger", "late")}
         self._stack.callback(self.ledger.release)
@@ -60,12 +65,13 @@ class SagaScene(Scene):
             self._servers[name].send_signal(signal.SIGCONT)
 
     def deploy_worker(self, name: str, **source: Any) -> None:
-        self._deploy({"kind": "worker", "name": name, "tool_sources": [{"name": name, **source}]})
+        self.sources[name] = {"name": name, **source}
+        self.deploy({"kind": "worker", "name": name, "tool_sources": [self.sources[name]]})
 
     def deploy_saga(self, name: str, *steps: dict[str, Any]) -> None:
-        self._deploy({"kind": "saga", "name": name, "steps": list(steps)})
+        self.deploy({"kind": "saga", "name": name, "steps": list(steps)})
 
-    def _deploy(self, manifest: dict[str, Any]) -> None:
+    def deploy(self, manifest: dict[str, Any]) -> None:
         answer = self.admin.post("/v1/manifests", json=manifest | {"version": "1", "namespace": self.namespace})
         assert answer.status_code == 200, answer.text
 
