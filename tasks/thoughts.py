@@ -78,12 +78,17 @@ class Thoughts:
             self._changed.notify_all()
         try:
             question = _question(ask, lambda: self._leases.holds(ask.lease))
+            asked.prompt_digest = hashlib.sha256(question.message.encode()).hexdigest()
+            asked.future = self._thinker().think(question)
         except (prompt.PromptFailed, resources.NotBound) as error:
             self._answered.put((asked, _without_model(ask, Error("PROMPT_FAILED", str(error)))))
-            return
-        asked.prompt_digest = hashlib.sha256(question.message.encode()).hexdigest()
-        asked.future = self._thinker().think(question)
-        asked.future.add_done_callback(lambda future: self._came(asked, future))
+        except Exception as error:
+            # Left as it is, its lease would be kept for as long as this process lives.
+            log.exception("a question could not be asked", extra={"idempotency_key": ask.idempotency_key})
+            text = f"internal error, see the worker's log: {type(error).__name__}"
+            self._answered.put((asked, _without_model(ask, Error("INTERNAL", text))))
+        else:
+            asked.future.add_done_callback(lambda future: self._came(asked, future))
 
     def drain(self) -> None:
         """Wait until what was begun is recorded, as a worker that ends does for its tool calls."""
