@@ -1,7 +1,8 @@
-"""A question that cannot even be asked: it is answered for, and its worker is free of it."""
+"""Questions that cannot even be asked, and those that a worker is at when it is made to end."""
 
 import threading
-from collections.abc import Callable
+from concurrent.futures import Future
+from queue import SimpleQueue
 from typing import Any
 from uuid import uuid4
 
@@ -9,7 +10,7 @@ import pytest
 
 from domain.definition import Adapter, Thinking, WorkerDefinition
 from domain.outcome import Failed
-from domain.thought import Thought
+from domain.thought import Question, Thought
 from services.due import SAGA, Lease
 from services.saga_work import Ask
 from services.transaction import Store
@@ -40,15 +41,30 @@ def ask(prompt: str = "What?") -> Ask:
     )
 
 
+class Model:
+    """Never answers."""
+
+    def __init__(self) -> None:
+        self.future: Future[Thought] = Future()
+
+    def think(self, question: Question) -> "Future[Thought]":
+        return self.future
+
+
 def broken() -> Any:
     raise ImportError("no such library")
 
 
+@pytest.fixture
+def recorded(monkeypatch: pytest.MonkeyPatch) -> SimpleQueue[Thought]:
+    found: SimpleQueue[Thought] = SimpleQueue()
+    monkeypatch.setattr(thoughts, "record_thought", lambda _, ask, thought, report, jitter: found.put(thought))
+    return found
+
+
 @pytest.mark.parametrize(("prompt", "code"), [("What?", "INTERNAL"), ("{{ 1 // 0 }}", "PROMPT_FAILED")])
-def test_the_step_fails(prompt: str, code: str, worker: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    recorded: list[Thought] = []
-    note: Callable[..., None] = lambda _, ask, thought, report, jitter: recorded.append(thought)  # noqa: E731
-    monkeypatch.setattr(thoughts, "record_thought", note)
+def test_the_step_fails(prompt: str, code: str, worker: Store, recorded: SimpleQueue[Thought]) -> None:
+    """And the worker is free of it."""
     leases = LeaseKeeper(worker)
     asked = ask(prompt)
     made = Thoughts(worker, leases, broken)
@@ -57,7 +73,20 @@ def test_the_step_fails(prompt: str, code: str, worker: Store, monkeypatch: pyte
     draining.start()
     draining.join(20)
     assert not draining.is_alive(), "it is kept for ever"
-    (thought,) = recorded
-    assert isinstance(thought.outcome, Failed)
-    assert (thought.outcome.error.code, thought.outcome.acted) == (code, False)
+    outcome = recorded.get(timeout=20).outcome
+    assert isinstance(outcome, Failed)
+    assert (outcome.error.code, outcome.acted) == (code, False)
     assert not leases.holds(asked.lease)
+
+
+def test_a_worker_made_to_end_says_nothing_of_its_thoughts(worker: Store, recorded: SimpleQueue[Thought]) -> None:
+    """Its loop is stopped under them. Nobody gave them up: another worker goes on with them."""
+    model = Model()
+    made = Thoughts(worker, LeaseKeeper(worker), lambda: model)
+    made.begin(ask())
+    model.future.cancel()
+    # What was there before is recorded before.
+    made.begin(ask("{{ 1 // 0 }}"))
+    outcome = recorded.get(timeout=20).outcome
+    assert isinstance(outcome, Failed)
+    assert outcome.error.code == "PROMPT_FAILED"
