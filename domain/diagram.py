@@ -3,13 +3,14 @@
 import sys
 from collections.abc import Iterator
 
-from domain import pause, saga, step
+from domain import pause, saga, step_machine
+from domain.step import StepStatus
 
 _INTRO = """\
 # States
 
-Drawn from the tables in `domain/saga.py`, `domain/step.py` and `domain/pause.py`: what is not here cannot happen.
-Do not edit this page: `python -m domain.diagram > docs/states.md` writes it anew, and a test keeps it current.
+Drawn from the tables in `domain/saga.py`, `domain/step_machine.py` and `domain/pause.py`: what is not here cannot
+happen. Do not edit this page: `python -m domain.diagram > docs/states.md` writes it anew, and a test keeps it current.
 """
 _STEP_NOTE = """\
 An undo is a step too, a row of its own that names the step it undoes. Only an undo goes from `FAILED` or `TIMED_OUT`
@@ -24,7 +25,7 @@ def page() -> str:
     parts = [
         _INTRO,
         _section("Saga", _SAGA_NOTE, saga.SagaStatus.PENDING, [*saga.TERMINAL - {saga.SagaStatus.FAILED}], _saga()),
-        _section("Step", _STEP_NOTE, step.StepStatus.PENDING, [*_ends_of_steps()], _step()),
+        _section("Step", _STEP_NOTE, StepStatus.PENDING, [*_ends_of_steps()], _step()),
         _section("Pause", _PAUSE_NOTE, pause.Status.PENDING, [*set(pause.Status) - {pause.Status.PENDING}], _pause()),
     ]
     return "\n".join(parts)
@@ -45,15 +46,15 @@ def _saga() -> Iterator[str]:
 def _step() -> Iterator[str]:
     """One arrow between two states, with all the commands that go along it."""
     arrows: dict[str, list[str]] = {}
-    for (before, command), after in step.TRANSITIONS.items():
+    for (before, command), after in step_machine.TRANSITIONS.items():
         arrows.setdefault(f"{before} --> {after}", []).append(command.__name__)
     for arrow, commands in arrows.items():
         yield f"{arrow}: {', '.join(commands)}"
 
 
 def _ends_of_steps() -> Iterator[str]:
-    left = {before for before, _ in step.TRANSITIONS}
-    return (status for status in step.StepStatus if status not in left)
+    left = {before for before, _ in step_machine.TRANSITIONS}
+    return (status for status in StepStatus if status not in left)
 
 
 def _pause() -> Iterator[str]:

@@ -12,6 +12,7 @@ from domain import step as steps
 from domain.compensation import to_undo
 from domain.errors import WrongState
 from domain.step import BROKEN, Error, Step, StepStatus
+from domain.step_machine import change as moved
 
 
 class SagaStatus(StrEnum):
@@ -117,14 +118,14 @@ def with_step(saga: Saga, step: Step) -> Saga:
 
 def change_step(saga: Saga, step: Step, command: steps.Command, now: datetime) -> Saga:
     """The saga after the command to one of its steps or undos, and what an undo's move means for what it undoes."""
-    saga = with_step(saga, steps.change(step, command, now))
+    saga = with_step(saga, moved(step, command, now))
     if step.compensates is None:
         return saga
     forward = saga.undone_by(step)
     if isinstance(command, steps.Begin) and forward.status is not StepStatus.COMPENSATING:
-        return with_step(saga, steps.change(forward, steps.BeginUndo(), now))
+        return with_step(saga, moved(forward, steps.BeginUndo(), now))
     if isinstance(command, steps.Succeed):
-        return with_step(saga, steps.change(forward, steps.Undone(), now))
+        return with_step(saga, moved(forward, steps.Undone(), now))
     return saga
 
 
@@ -160,16 +161,17 @@ def _settle_forward(saga: Saga, undoable: Collection[str], new_span_id: Callable
 
 def _may_be_cancelled(step: Step) -> bool:
     """A call that is under way is waited for; one that was postponed is not made any more, and what nobody knows about
-    may be given up."""
+    may be given up. What is to run again, and may have acted before, was not skipped."""
     postponed = step.status is StepStatus.IN_PROGRESS and not step.call_began
-    return step.status is StepStatus.AWAITING_HUMAN or step.outcome_unknown or postponed
+    acted_before = step.status is StepStatus.PENDING and step.unsure
+    return step.status is StepStatus.AWAITING_HUMAN or step.outcome_unknown or postponed or acted_before
 
 
 def _cancelled(step: Step, reason: str, now: datetime) -> Step:
     error = Error("CANCELLED", reason)
     if step.outcome_unknown:
-        return steps.change(step, steps.Expire(error), now)
-    return steps.change(step, steps.Fail(error), now)
+        return moved(step, steps.Expire(error, acted=step.call_began), now)
+    return moved(step, steps.Fail(error), now)
 
 
 def _give_up(
@@ -177,7 +179,7 @@ def _give_up(
 ) -> Saga:
     """Skip what has not run, and plan the undo of what has."""
     skipped = tuple(
-        steps.change(step, steps.Skip(), now) if step.status is StepStatus.PENDING else step for step in saga.steps
+        moved(step, steps.Skip(), now) if step.status is StepStatus.PENDING else step for step in saga.steps
     )
     undos = tuple(
         Step(new_span_id(), step.id, len(skipped) + place, compensates=step.span_id)

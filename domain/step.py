@@ -1,17 +1,13 @@
-"""One step of a saga: its states, what moves it from one to another, and nothing else.
+"""One step of a saga: its states, and what can be done with it.
 
 An undo is a step too: a row of its own, which names the step that it undoes.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
-from types import MappingProxyType
 from typing import Any
 from uuid import UUID
-
-from domain.errors import WrongState
 
 
 class StepStatus(StrEnum):
@@ -101,6 +97,8 @@ class Step:
         return self.status is StepStatus.IN_PROGRESS and self.error is not None and self.error.code == OUTCOME_UNKNOWN
 
 
+# It did not do what it should; an undo that came to this stops the undoing.
+BROKEN = frozenset({StepStatus.FAILED, StepStatus.TIMED_OUT})
 OUTCOME_UNKNOWN = "OUTCOME_UNKNOWN"
 # The tool has done its work, and its answer is of no use.
 TOOL_OUTPUT_ERROR = "TOOL_OUTPUT_ERROR"
@@ -134,15 +132,23 @@ class HoldAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Begin:
-    """The tool is about to be called, or the model to be asked."""
+    """The tool is about to be called, or the model to be asked.
+
+    Attributes:
+        acts: something may be changed by it: only of a model without tools that is certainly not so.
+    """
 
     arguments: dict[str, Any]
     digest: bytes
+    acts: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Repeat:
-    """The tool is about to be called again, with the same arguments and the same idempotency key."""
+    """The tool is about to be called again, with the same arguments and the same idempotency key; or the model to be
+    asked again. `acts`: as in `Begin`."""
+
+    acts: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,78 +239,3 @@ Command = (
     | BeginUndo
     | Undone
 )
-
-_S = StepStatus
-# Every transition there is. What is not here cannot happen.
-TRANSITIONS: Mapping[tuple[StepStatus, type], StepStatus] = MappingProxyType(
-    {
-        (_S.PENDING, Skip): _S.SKIPPED,
-        (_S.PENDING, Hold): _S.AWAITING_HUMAN,
-        (_S.PENDING, Begin): _S.IN_PROGRESS,
-        (_S.PENDING, Succeed): _S.COMPLETED,
-        (_S.PENDING, Fail): _S.FAILED,
-        (_S.AWAITING_HUMAN, Begin): _S.IN_PROGRESS,
-        (_S.AWAITING_HUMAN, Succeed): _S.COMPLETED,
-        (_S.AWAITING_HUMAN, Fail): _S.FAILED,
-        (_S.AWAITING_HUMAN, Rerun): _S.PENDING,
-        (_S.IN_PROGRESS, Repeat): _S.IN_PROGRESS,
-        (_S.IN_PROGRESS, Postpone): _S.IN_PROGRESS,
-        (_S.IN_PROGRESS, LoseTrack): _S.IN_PROGRESS,
-        (_S.IN_PROGRESS, Requeue): _S.IN_PROGRESS,
-        (_S.IN_PROGRESS, HoldAnswer): _S.AWAITING_HUMAN,
-        (_S.IN_PROGRESS, Succeed): _S.COMPLETED,
-        (_S.IN_PROGRESS, Fail): _S.FAILED,
-        (_S.IN_PROGRESS, Expire): _S.TIMED_OUT,
-        (_S.COMPLETED, BeginUndo): _S.COMPENSATING,
-        (_S.FAILED, BeginUndo): _S.COMPENSATING,
-        (_S.TIMED_OUT, BeginUndo): _S.COMPENSATING,
-        (_S.COMPENSATING, Undone): _S.COMPENSATED,
-        # Of an undo: tried again after it failed.
-        (_S.FAILED, Requeue): _S.PENDING,
-        (_S.TIMED_OUT, Requeue): _S.PENDING,
-    }
-)
-# It did not do what it should; an undo that came to this stops the undoing.
-BROKEN = frozenset({_S.FAILED, _S.TIMED_OUT})
-ENDED = frozenset({_S.COMPLETED, _S.FAILED, _S.TIMED_OUT, _S.SKIPPED, _S.COMPENSATED})
-
-
-def change(step: Step, command: Command, now: datetime) -> Step:
-    """The step after the command. Raises `WrongState` where there is no such transition."""
-    target = TRANSITIONS.get((step.status, type(command)))
-    if target is None:
-        raise WrongState("STEP", step.status, f"the step {step.id!r} is {step.status}")
-    ended = now if target in ENDED else None
-    moved = replace(step, status=target, ended_at=ended)
-    match command:
-        case Hold():
-            held = replace(moved, arguments=command.arguments, arguments_digest=command.digest)
-            return replace(held, watch_id=command.watch_id, started_at=step.started_at or now)
-        case HoldAnswer():
-            return replace(moved, watch_id=command.watch_id, call_began=command.acted or step.unsure)
-        case Begin():
-            begun = replace(moved, arguments=command.arguments, arguments_digest=command.digest, error=None)
-            return replace(begun, started_at=step.started_at or now, attempt=step.attempt + 1, call_began=True)
-        case Repeat():
-            again = replace(moved, attempt=step.attempt + 1, error=None, may_repeat=False)
-            return replace(again, call_began=True, unsure=step.unsure or step.call_began)
-        case Postpone():
-            return replace(moved, call_began=command.again)
-        case Succeed():
-            return replace(moved, output=command.output, error=None, call_began=False, unsure=False)
-        case Fail():
-            unsure = step.unsure and not command.certain
-            acted = command.acted or (step.status is StepStatus.AWAITING_HUMAN and step.call_began)
-            return replace(moved, error=command.error, call_began=acted or unsure, unsure=unsure)
-        case Expire():
-            return replace(moved, error=command.error, call_began=command.acted or step.unsure)
-        case LoseTrack():
-            return replace(moved, error=Error(OUTCOME_UNKNOWN, command.message))
-        case Rerun():
-            asked = replace(moved, retries=step.retries + 1, guidance=command.guidance, retry_token=command.token)
-            return replace(asked, watch_id=None, call_began=False, unsure=step.unsure or step.call_began)
-        case Requeue() if target is StepStatus.IN_PROGRESS:
-            return replace(moved, error=None, may_repeat=True)
-        case Requeue():
-            return replace(moved, error=None, call_began=False, unsure=step.unsure or step.call_began)
-    return moved

@@ -62,6 +62,8 @@ class Report:
     Attributes:
         mock: no model was asked: a script, or an example of the schema.
         acted: a tool that does not say of itself that it only reads was called: it may have changed something.
+        harmless: every tool it may call says that it only reads, so that no execution can have changed anything. False
+            also where the tools were not found.
         setup_ms: to find the tools. llm_ms: waiting for the model, with retries and their pauses. tool_ms: in tools.
         requests: to the model that were answered.
         transcript: every message, as JSON values that the reviewer may read; empty unless the manifest wants it kept.
@@ -71,6 +73,7 @@ class Report:
     model: str | None
     mock: bool
     acted: bool = False
+    harmless: bool = False
     requests: int = 0
     input_tokens: int = 0
     output_tokens: int = 0

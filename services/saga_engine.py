@@ -78,7 +78,9 @@ def record_thought(store: Store, ask: Ask, thought: Thought, report: dict[str, A
         if turn is None:
             return
         step = replace(turn.step(ask.span_id), report=report)
-        if thought.report.transcript:
+        if thought.report.harmless:
+            step = replace(step, call_began=False, unsure=False)
+        if ask.thinking.keep_transcript:
             keep_transcript(tx, ask.lease.id, step, thought.report.transcript)
         if isinstance(thought.outcome, Done):
             turn.answered(step, thought)
@@ -88,14 +90,15 @@ def record_thought(store: Store, ask: Ask, thought: Thought, report: dict[str, A
 
 
 def given_up(store: Store, leases: Collection[Lease]) -> set[UUID]:
-    """Those of these sagas that somebody cancelled, or another worker has taken over."""
-    tokens = {lease.id: lease.token for lease in leases}
-    query = select(sagas.c.id, sagas.c.lease_token, sagas.c.status, sagas.c.cancelled).where(sagas.c.id.in_(tokens))
+    """Tokens of those leases whose saga somebody cancelled, or another worker (or this one, anew) has taken over."""
+    ids = {lease.id for lease in leases}
+    query = select(sagas.c.id, sagas.c.lease_token, sagas.c.status, sagas.c.cancelled).where(sagas.c.id.in_(ids))
     with store.reading() as conn:
         rows = conn.execute(query).all()
     # What is undone because of a cancel goes on.
     cancelled = {row.id for row in rows if row.cancelled is not None and SagaStatus(row.status) in FORWARD}
-    return cancelled | {row.id for row in rows if row.lease_token != tokens[row.id]}
+    holders = {row.id: row.lease_token for row in rows}
+    return {each.token for each in leases if each.id in cancelled or each.token != holders.get(each.id, each.token)}
 
 
 def _resumed(store: Store, tx: Tx, work: Work) -> "_Turn | None":
@@ -144,14 +147,14 @@ class _Turn:
             case TimedOut(error, acted):
                 self.change(step, steps.Expire(error, acted))
             case NotSent(error):
-                wait = postponement(step.attempt, uniform)
+                wait = postponement(self.plan.tries(step), uniform)
                 if wait is not None:
                     self.change(step, steps.Postpone(again))
                     self._park(due_at=self.tx.now + wait)
                     return False
                 self.change(step, steps.LoseTrack(error.message) if again else steps.Fail(error))
             case Lost(message, idempotent):
-                if idempotent and step.attempt < CALLS_AGAIN:
+                if idempotent and self.plan.tries(step) < CALLS_AGAIN:
                     self._park(due_at=self.tx.now + timedelta(seconds=1))
                     return False
                 self.change(step, steps.LoseTrack(message))

@@ -33,7 +33,7 @@ class Plan:
     def next_command(self, saga: Saga, step: Step) -> steps.Command | None:
         """What happens to the step whose turn it is; None: somebody has to decide first."""
         if step.status is StepStatus.IN_PROGRESS:
-            return self._go_on_after_a_break(step)
+            return self._go_on_after_a_break(saga, step)
         if step.compensates is not None:
             return self._begin_undo(saga, step)
         if step.status is StepStatus.AWAITING_HUMAN:
@@ -56,7 +56,8 @@ class Plan:
                 arguments=arguments,
                 previous=None if undoes else step.proposal,
                 guidance=step.guidance,
-                idempotency_key=key,
+                # Of each execution its own: what a model calls as its n-th is another call the next time.
+                idempotency_key=f"{key}-{step.attempt}",
                 timeout=timeout,
                 again=again,
                 queue_ms=queue_ms,
@@ -73,12 +74,19 @@ class Plan:
         refused = self._refused(saga, step, step.arguments or {}, answer)
         if refused is not None:
             return steps.Fail(refused, acted=acted)
-        if self.definition.step(step.id).hitl:
-            return steps.HoldAnswer(self._hold(saga, step, answer), acted)
-        return steps.Succeed(answer)
+        if not self.definition.step(step.id).hitl:
+            return steps.Succeed(answer)
+        if saga.cancelled is not None:
+            # Nobody is asked for what is not wanted any more.
+            return steps.Fail(Error("CANCELLED", saga.cancelled), acted=acted)
+        return steps.HoldAnswer(self._hold(saga, step, answer), acted)
 
     def thinks(self, step: Step) -> bool:
         return self._user(step).thinking is not None
+
+    def tries(self, step: Step) -> int:
+        """Executions begun that nobody asked for: of a reason step, each re-run has one of its own."""
+        return step.attempt - step.retries if self.thinks(step) else step.attempt
 
     def _schedule(self, saga: Saga, step: Step) -> steps.Command:
         declared = self.definition.step(step.id)
@@ -96,7 +104,7 @@ class Plan:
         digest = json_value.digest(arguments)
         if declared.hitl and not thinks:
             return steps.Hold(self._hold(saga, step, arguments), arguments, digest)
-        return steps.Begin(arguments, digest)
+        return steps.Begin(arguments, digest, self._acts(step))
 
     def _refused(
         self, saga: Saga, step: Step, arguments: dict[str, Any], answer: dict[str, Any] | None = None
@@ -151,15 +159,24 @@ class Plan:
             return steps.Fail(error)
         return steps.Begin(arguments, json_value.digest(arguments))
 
-    def _go_on_after_a_break(self, step: Step) -> steps.Command:
+    def _go_on_after_a_break(self, saga: Saga, step: Step) -> steps.Command:
         """A worker ended in the middle of it, or it was postponed."""
+        if step.compensates is None and self.thinks(step) and saga.cancelled is not None:
+            # A model is not asked again for an answer that nobody wants.
+            return steps.Fail(Error("CANCELLED", saga.cancelled), acted=self._acts(step))
         if json_value.digest(step.arguments or {}) != step.arguments_digest:
             return steps.LoseTrack(CHANGED.message) if step.call_began else steps.Fail(CHANGED)
-        if not step.call_began or step.may_repeat:
-            return steps.Repeat()
-        if self._idempotent(step) is False or step.attempt >= CALLS_AGAIN:
+        again = steps.Repeat(self._acts(step))
+        if step.may_repeat or not (step.call_began or self.thinks(step)):
+            return again
+        if self._idempotent(step) is False or self.tries(step) >= CALLS_AGAIN:
             return steps.LoseTrack("the worker ended before the answer was recorded")
-        return steps.Repeat()
+        return again
+
+    def _acts(self, step: Step) -> bool:
+        """Whether the execution may change something: a model can only by tools."""
+        thinking = self._user(step).thinking
+        return thinking is None or bool(thinking.tools)
 
     def _idempotent(self, step: Step) -> bool | None:
         """Of an undo only the tool itself can say."""

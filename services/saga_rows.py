@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, RowMapping, SmallInteger, Uuid, any_, bindparam, select, update
+from sqlalchemy import Connection, RowMapping, SmallInteger, Uuid, any_, bindparam, delete, select, update
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from domain.saga import Saga
@@ -70,7 +70,10 @@ def lock_leased(tx: Tx, trace_id: UUID, token: UUID) -> Stored | None:
 
 
 def keep_transcript(tx: Tx, trace_id: UUID, step: Step, messages: Sequence[Any]) -> None:
-    """Of the step's last execution."""
+    """Of the step's last execution: what an earlier one left is not there any more."""
+    if not messages:
+        tx.conn.execute(_FORGET, {"trace_id": trace_id, "place": step.order})
+        return
     row = insert(saga_transcripts).values(saga_id=trace_id, place=step.order, messages=list(messages))
     key, new = saga_transcripts.primary_key, {"messages": row.excluded.messages}
     tx.conn.execute(row.on_conflict_do_update(constraint=key, set_=new))
@@ -128,6 +131,10 @@ _STEPS = (
     .order_by(saga_steps.c.place)
 )
 _INSERT_STEPS = insert_records(saga_steps)
+_FORGET = delete(saga_transcripts).where(
+    saga_transcripts.c.saga_id == bindparam("trace_id", type_=Uuid),
+    saga_transcripts.c.place == bindparam("place", type_=SmallInteger),
+)
 _CHANGING = (
     "status",
     "ended_at",

@@ -140,7 +140,7 @@ class Thoughts:
                 log.warning("not seen whether answers are still wanted: %s", type(error).__name__)
                 continue
             for each in asked:
-                if each.ask.lease.id in unwanted and each.future is not None:
+                if each.ask.lease.token in unwanted and each.future is not None:
                     each.given_up = True
                     each.future.cancel()
 

@@ -40,6 +40,7 @@ class Progress:
     Attributes:
         simple: the model has one turn.
         acted: a tool that does not say that it only reads may have changed something.
+        harmless: none of its tools may, as far as they were found.
         answers: of each tool the last, as it came: facts are taken from these.
         refused: why the model's last submission was of no use.
         silent: its last answer had nothing in it at all.
@@ -49,6 +50,7 @@ class Progress:
         self._question = question
         self.simple = question.thinking.adapter is Adapter.SIMPLE
         self.acted = False
+        self.harmless = False
         self.answers: dict[str, Any] = {}
         self.refused: Error | None = None
         self.silent = False
@@ -86,6 +88,7 @@ class Progress:
             model=worker.model_name,
             mock=worker.provider == "mock",
             acted=self.acted,
+            harmless=self.harmless,
             requests=self.requests,
             input_tokens=self.input_tokens,
             output_tokens=self.output_tokens,

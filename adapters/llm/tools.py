@@ -67,8 +67,9 @@ async def find(client: mcp.ToolClient, question: Question, progress: Progress) -
             raise mcp.ToolNotFound(f"none of {names} has a tool {missing[0]!r}")
     except mcp.NotSent as error:
         raise _not_found(question, error) from None
+    progress.harmless = not any(tool.changes for tool in found.values())
     if question.again:
-        progress.acted = any(tool.changes for tool in found.values())
+        progress.acted = not progress.harmless
         if not all(tool.repeatable for tool in found.values()):
             raise Ended(Lost(f"{_AGAIN}: not all of its tools are idempotent", idempotent=False))
     return found

@@ -226,6 +226,16 @@ def test_late_after_tools_that_only_read(desk_for: DeskFor, provider: str):
     desk.server.wait_until(lambda: desk.server.asked[3].left)
 
 
+def test_whether_it_could_have_changed_anything(desk_for: DeskFor, provider: str):
+    """Also the times before: what a dead worker's model may have done is in doubt only where a tool could do it."""
+    desk = desk_for(GOOD, GOOD, GOOD, Status(400))
+    assert desk.react(provider, "look", again=True).report.harmless
+    assert not desk.react(provider, "look", "write").report.harmless
+    assert desk.think(provider).report.harmless
+    refused = desk.react(provider, "look", again=True)
+    assert (failure(refused), refused.report.harmless) == ("PROVIDER_REJECTED", True)
+
+
 def test_a_retried_request_repeats_no_call(desk_for: DeskFor, provider: str):
     desk = desk_for(Call([("write", {"text": "x"})]), Status(503), Cut(), GOOD)
     assert done(desk.react(provider, "write")) == {"n": 3}

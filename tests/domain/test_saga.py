@@ -203,8 +203,21 @@ def test_compensated_is_never_said_of_what_nobody_knows() -> None:
         (a_saga(S.COMPLETED, S.IN_PROGRESS, call_began=False), G.COMPENSATING, [S.COMPLETED, S.FAILED]),
         (a_saga(S.IN_PROGRESS, call_began=False, unsure=True), G.COMPENSATING, [S.FAILED]),
         (a_saga(S.IN_PROGRESS, call_began=True, error=LOST), G.COMPENSATING, [S.TIMED_OUT]),
+        (a_saga(S.IN_PROGRESS, call_began=False, error=LOST), G.FAILED, [S.TIMED_OUT]),
+        (a_saga(S.PENDING, unsure=True), G.COMPENSATING, [S.FAILED]),
     ],
-    ids=["not begun", "between", "after", "held", "calling", "postponed", "postponed in doubt", "unknown"],
+    ids=[
+        "not begun",
+        "between",
+        "after",
+        "held",
+        "calling",
+        "postponed",
+        "postponed in doubt",
+        "unknown",
+        "thought without tools",
+        "to be asked again",
+    ],
 )
 def test_cancelled(saga: Saga, expected: SagaStatus, step_statuses: list[StepStatus]) -> None:
     """A call that is under way is waited for; nothing else is, and what was done is undone."""
@@ -226,6 +239,8 @@ def test_the_context_has_every_step_from_the_start() -> None:
     """Empty until it is done; undoing it takes nothing away."""
     saga = replace(a_saga(S.COMPLETED, S.COMPENSATED, S.PENDING), input={"n": 1})
     saga = replace(saga, steps=tuple(replace(step, output={"of": step.id}) for step in saga.steps[:2]) + saga.steps[2:])
+    saga = replace(saga, steps=tuple(replace(step, facts={"id": step.order}) for step in saga.steps))
+    assert [entry["facts"] for entry in context(saga)["steps"].values()] == [{"id": 0}, {"id": 1}, {}]
     outputs = {id_: entry["output"]["data"] for id_, entry in context(saga)["steps"].items()}
     assert context(saga)["input"] == {"n": 1}
     assert outputs == {"a": {"of": "a"}, "b": {"of": "b"}, "c": None}

@@ -10,7 +10,8 @@ import pytest
 
 from domain import step as steps
 from domain.errors import WrongState
-from domain.step import ENDED, OUTCOME_UNKNOWN, TRANSITIONS, Command, Error, Step, StepStatus, change
+from domain.step import OUTCOME_UNKNOWN, Command, Error, Step, StepStatus
+from domain.step_machine import ENDED, TRANSITIONS, change
 
 T0 = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LATER = T0 + timedelta(minutes=1)
@@ -108,6 +109,27 @@ def test_what_a_rerun_leaves() -> None:
     assert (again.watch_id, again.retries, again.guidance, again.retry_token) == (None, 1, "be kind", "token")
     held = change(again, steps.Hold(OTHER_WATCH, {"n": 3}, b"f"), LATER)
     assert (held.watch_id, held.arguments) == (OTHER_WATCH, {"n": 3})
+
+
+@pytest.mark.parametrize(("acted", "unsure"), [(False, False), (True, False), (False, True)])
+def test_an_answer_that_waits_for_a_person(acted: bool, unsure: bool) -> None:
+    """What the model's tools may have done by then is not forgotten: not by a rejection, and not by a re-run."""
+    held = change(running(unsure=unsure, proposal={"n": 1}), steps.HoldAnswer(WATCH, acted), LATER)
+    assert (held.watch_id, held.call_began, held.arguments) == (WATCH, acted or unsure, {"n": 1})
+    assert change(held, steps.Fail(ERROR), LATER).call_began is (acted or unsure)
+    again = change(held, COMMANDS[steps.Rerun], LATER)
+    assert (again.call_began, again.unsure, again.proposal) == (False, acted or unsure, {"n": 1})
+    merged = change(held, steps.Succeed({"n": 2}), LATER)
+    assert (merged.output, merged.proposal, merged.call_began) == ({"n": 2}, None, False)
+
+
+def test_what_can_change_nothing_is_never_in_doubt() -> None:
+    """A model without tools, however often it is asked."""
+    asked = change(a_step(), steps.Begin({"n": 1}, b"d", acts=False), T0)
+    again = change(asked, steps.Repeat(acts=False), T0)
+    lost = change(again, COMMANDS[steps.LoseTrack], T0)
+    assert [(step.call_began, step.unsure) for step in (asked, again, lost)] == [(False, False)] * 3
+    assert again.attempt == 2
 
 
 def test_success_is_certain() -> None:
