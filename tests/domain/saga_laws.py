@@ -7,103 +7,31 @@ worker deaths. Only what it saw itself counts as truth; what the engine believes
 from collections import defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any
 from uuid import UUID
 
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from domain.errors import Conflict
-from domain.outcome import Done, Failed, Lost, NotSent, Outcome, TimedOut
-from domain.pause import OnTimeout, Pause, Status
+from domain.outcome import Done, Failed, Lost
+from domain.pause import Pause, Status
 from domain.saga import TERMINAL, Saga, SagaStatus
-from domain.step import Error, Step, StepStatus
-
-ERROR = Error("X", "as the test wants it")
-
-
-@dataclass(frozen=True)
-class Spec:
-    """A step. `idempotent`: as the manifest says; `hint`: as the tool says; `undo_hint`: as the undo's tool says."""
-
-    hitl: bool
-    undoable: bool
-    runs: bool
-    allowed: bool
-    idempotent: bool | None
-    hint: bool
-    undo_hint: bool
-    on_timeout: OnTimeout
-
-    def bears_repeating(self, *, undo: bool) -> bool:
-        if undo:
-            return self.undo_hint
-        return self.hint if self.idempotent is None else self.idempotent
-
-
-# Mostly plain steps: sagas that end at the first one say little.
-_RARELY, _OFTEN = st.sampled_from([False] * 7 + [True]), st.sampled_from([True, True, False])
-SPECS = st.builds(
+from domain.step import Step, StepStatus
+from tests.domain.saga_fates import (
+    CERTAIN,
+    ERROR,
+    HOWS,
+    OFTEN_ANSWERED,
+    OFTEN_DONE,
+    SPECS,
+    THOUGHTS,
+    AnyCall,
+    Engine,
     Spec,
-    hitl=st.booleans(),
-    undoable=_OFTEN,
-    runs=_RARELY.map(lambda rare: not rare),
-    allowed=_RARELY.map(lambda rare: not rare),
-    idempotent=st.sampled_from([None, True, False]),
-    hint=st.booleans(),
-    undo_hint=st.booleans(),
-    on_timeout=st.sampled_from(OnTimeout),
+    without_tools,
 )
-
-
-class AnyCall(Protocol):
-    @property
-    def span_id(self) -> int: ...
-    @property
-    def arguments(self) -> dict[str, Any]: ...
-    @property
-    def again(self) -> bool: ...
-
-
-class Engine(Protocol):
-    """What the machine needs. Refusals are raised as `Conflict`."""
-
-    def advance(self) -> Any: ...
-    def record(self, call: Any, outcome: Outcome) -> Any: ...
-    def die(self) -> None:
-        """The worker's lease runs out."""
-
-    def pass_time(self) -> None:
-        """What was postponed is due."""
-
-    def saga(self) -> Saga: ...
-    def is_due(self) -> bool: ...
-    def pauses(self) -> dict[UUID, Pause]: ...
-    def approve(self, watch_id: UUID, arguments: dict[str, Any] | None) -> None: ...
-    def reject(self, watch_id: UUID) -> None: ...
-    def expire(self, watch_id: UUID) -> None: ...
-    def rerun(self, step: Step) -> None: ...
-    def cancel(self) -> None: ...
-    def resolve(self, step: Step, done: bool) -> None: ...
-    def retry(self, step: Step, force: bool, allow_destructive: bool) -> str: ...
-
-
-# What comes of a call: whether it was carried out, and what the worker hears of it.
-HOWS: dict[str, tuple[bool, Callable[[bool], Outcome] | None]] = {
-    "done": (True, lambda _: Done({"ok": 1})),
-    "refused": (False, lambda _: Failed(ERROR)),
-    "useless answer": (True, lambda _: Failed(ERROR, acted=True)),
-    "not sent": (False, lambda _: NotSent(ERROR)),
-    "slow": (True, lambda _: TimedOut(ERROR)),
-    "never came": (False, lambda _: TimedOut(ERROR)),
-    "answer lost": (True, lambda idempotent: Lost("lost", idempotent)),
-    "call lost": (False, lambda idempotent: Lost("lost", idempotent)),
-    "died after": (True, None),
-    "died before": (False, None),
-}
-# Or few sagas would get beyond their first step.
-OFTEN_DONE = ["done"] * 8 + sorted(HOWS)
-CERTAIN = ("refused", "not sent")
 
 
 @dataclass
@@ -158,7 +86,41 @@ class SagaMachine(RuleBasedStateMachine):
         """Where one went astray before, anything may come; the first time most go well."""
         assert self.call is not None
         doubted = self.ledger.open[self.call.span_id]
-        self.answer(data.draw(st.sampled_from(sorted(HOWS) if doubted else OFTEN_DONE)))
+        if self.thinks(self.call):
+            self.think(data.draw(st.sampled_from(sorted(THOUGHTS) if doubted else OFTEN_ANSWERED)))
+        else:
+            self.answer(data.draw(st.sampled_from(sorted(HOWS) if doubted else OFTEN_DONE)))
+
+    def think(self, how: str) -> None:
+        ask = self.call
+        assert ask is not None
+        step = self.step(ask)
+        spec = self.specs[step.id]
+        self.call = None
+        if ask.again and spec.acts and not spec.hint:
+            # As a worker does it: it looks at the tools first, and then does not ask.
+            self.engine.record_thought(ask, Lost("lost before", False), True)
+            return
+        acted, outcome = THOUGHTS[how]
+        if spec.acts:
+            self.requested(step, spec.hint or how == "not asked")
+            self.acted(step, acted, in_doubt=acted or outcome is None)
+        elif isinstance(outcome, Lost):
+            outcome = Failed(ERROR)
+        elif acted and outcome is not None:
+            outcome = without_tools(outcome)
+        if outcome is None:
+            self.engine.die()
+            self.dead.append(ask)
+        else:
+            # A tool that may be asked again may have acted already.
+            self.engine.record_thought(ask, outcome, spec.acts and (acted or ask.again))
+
+    def acted(self, step: Step, carried_out: bool, *, in_doubt: bool) -> None:
+        if carried_out:
+            self.ledger.acted.add(step.span_id)
+        if in_doubt:
+            self.ledger.open[step.span_id] += 1
 
     def answer(self, how: str) -> None:
         call = self.call
@@ -173,10 +135,7 @@ class SagaMachine(RuleBasedStateMachine):
         carried_out, outcome = HOWS[how]
         if how != "not sent":
             self.requested(step, bears)
-        if carried_out:
-            self.ledger.acted.add(step.span_id)
-        if how not in CERTAIN:
-            self.ledger.open[step.span_id] += 1
+        self.acted(step, carried_out, in_doubt=how not in CERTAIN)
         self.call = None
         if outcome is None:
             self.engine.die()
@@ -188,8 +147,11 @@ class SagaMachine(RuleBasedStateMachine):
     @rule()
     def a_late_answer(self) -> None:
         """Of a worker that was given up: dropped, whatever it says."""
-        before = self.engine.saga()
-        assert self.engine.record(self.superseded.pop(), Done("late")) is None
+        before, late = self.engine.saga(), self.superseded.pop()
+        if self.thinks(late):
+            self.engine.record_thought(late, Done({"n": 3}), True)
+        else:
+            assert self.engine.record(late, Done("late")) is None
         assert self.engine.saga() == before
 
     # --- people
@@ -209,7 +171,12 @@ class SagaMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.engine.saga().status is SagaStatus.AWAITING_HUMAN)
     @rule()
     def once_more_please(self) -> None:
-        self.allowed_to_fail(self.engine.rerun, self.current())
+        step = self.current()
+        assert step is not None
+        self.allowed_to_fail(self.engine.rerun, step)
+        if self.ledger.open[step.span_id]:
+            # The reviewer sees which tools the model has called, and wants it asked again.
+            self.ledger.forced.add(step.span_id)
 
     @precondition(lambda self: len(self.ledger.handed_out) > 1)
     @rule(really=st.sampled_from([True, False, False]))
@@ -224,6 +191,11 @@ class SagaMachine(RuleBasedStateMachine):
         step = self.current()
         assert step is not None
         done = step.span_id in self.ledger.acted
+        if step.compensates is None and self.specs[step.id].thinks:
+            # What a model would have answered nobody knows.
+            with pytest.raises(Conflict):
+                self.engine.resolve(step, done)
+            return
         self.engine.resolve(step, done)
         if not done:
             self.ledger.open[step.span_id] = 0
@@ -249,7 +221,7 @@ class SagaMachine(RuleBasedStateMachine):
         if at_it:
             # Stopped, and never goes on to make its call; the engine cannot know.
             assert self.call is not None
-            self.ledger.open[step.span_id] += 1
+            self.acted(step, False, in_doubt=not self.thinks(self.call) or self.specs[step.id].acts)
             self.superseded.append(self.call)
             self.call = None
 
@@ -263,8 +235,8 @@ class SagaMachine(RuleBasedStateMachine):
         saga, spec = self.engine.saga(), self.specs[step.id]
         if step.compensates is None:
             assert spec.runs
-            assert spec.allowed, "a policy's no was overridden"
-            if spec.hitl:
+            assert spec.allowed or spec.thinks, "a policy's no was overridden"
+            if spec.hitl and not spec.thinks:
                 self.check_approved(step, call)
             for earlier in saga.steps[: step.order]:
                 assert earlier.status in (StepStatus.COMPLETED, StepStatus.SKIPPED), "two steps at once"
@@ -281,7 +253,8 @@ class SagaMachine(RuleBasedStateMachine):
     def check_undo(self, saga: Saga, undo: Step) -> None:
         """LIFO, and only of what may have acted."""
         forward = saga.undone_by(undo)
-        assert self.ledger.open[forward.span_id], "an undo of what certainly did nothing"
+        answered = forward.output is not None
+        assert self.ledger.open[forward.span_id] or answered, "an undo of what certainly did nothing"
         assert forward.span_id in self.ledger.handed_out
         for later in saga.steps[forward.order + 1 :]:
             if later.span_id in self.ledger.acted and self.specs[later.id].undoable:
@@ -336,10 +309,32 @@ class SagaMachine(RuleBasedStateMachine):
         """Done is done; and what failed with nothing in doubt did nothing."""
         saga = self.engine.saga()
         for step in (*saga.steps, *saga.undos):
+            thinks = step.compensates is None and self.specs[step.id].thinks
             if step.status is StepStatus.COMPLETED:
-                assert step.span_id in self.ledger.acted
+                assert step.span_id in self.ledger.acted or thinks
             elif step.status in (StepStatus.FAILED, StepStatus.SKIPPED) and not step.call_began:
                 assert step.span_id not in self.ledger.acted, "said to have done nothing, and has"
+
+    @invariant()
+    def what_a_model_answers_is_judged_and_approved(self) -> None:
+        """Before it is merged; and what is merged is what was approved."""
+        for step in self.engine.saga().steps:
+            spec = self.specs[step.id]
+            if not spec.thinks or step.output is None:
+                continue
+            assert spec.allowed, "a policy's no was overridden"
+            assert (step.watch_id is not None) is spec.hitl
+            if step.watch_id is not None:
+                pause = self.engine.pauses()[step.watch_id]
+                assert (pause.status, pause.arguments) == (Status.APPROVED, step.output)
+
+    @invariant()
+    def a_modelwithout_tools_leaves_no_doubt(self) -> None:
+        for step in self.engine.saga().steps:
+            spec = self.specs[step.id]
+            if spec.thinks and not spec.acts:
+                assert not step.call_began
+                assert not step.unsure
 
     @invariant()
     def it_goes_on_or_a_person_is_told(self) -> None:
@@ -363,7 +358,9 @@ class SagaMachine(RuleBasedStateMachine):
         if not hasattr(self, "engine"):
             return
         for _ in range(100):
-            if self.call is not None:
+            if self.call is not None and self.thinks(self.call):
+                self.think("acted and answered")
+            elif self.call is not None:
                 self.answer("done")
             elif self.engine.is_due():
                 self.a_worker()
@@ -380,6 +377,10 @@ class SagaMachine(RuleBasedStateMachine):
         step = self.engine.saga().find(call.span_id)
         assert step is not None
         return step
+
+    def thinks(self, call: AnyCall) -> bool:
+        step = self.step(call)
+        return step.compensates is None and self.specs[step.id].thinks
 
     def may_be_stuck(self) -> bool:
         current = self.current()

@@ -15,7 +15,8 @@ from domain.outcome import CALLS_AGAIN, Done, Failed, Lost, NotSent, Outcome, Ti
 from domain.pause import STEP, Actor, Approve, Cancel, Command, Pause, Reject, Status, Timeout, decide, honours
 from domain.saga import TERMINAL, Saga, SagaStatus, change_step, resume_undoing, settle
 from domain.step import Error, Step, StepStatus
-from tests.domain.saga_laws import SagaMachine, Spec
+from tests.domain.saga_fates import Spec
+from tests.domain.saga_laws import SagaMachine
 
 T0 = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ANNE, SYSTEM_CLOCK = Actor("key_anne", "Anne"), timedelta(hours=2)
@@ -65,25 +66,65 @@ class InMemory:
         if call.token != self._lease:
             return None
         self._leased = False
-        step = self._saga.find(call.span_id)
-        assert step is not None
+        step = self._step(call)
+        if isinstance(outcome, Done):
+            self._change(step, steps.Succeed(outcome.data))
+        elif not self._broke_off(step, outcome, call.again):
+            return None
+        return self._go_on()
+
+    def record_thought(self, ask: Call, outcome: Outcome, acted: bool) -> None:
+        if ask.token != self._lease:
+            return
+        self._leased = False
+        step = self._step(ask)
+        if isinstance(outcome, Done):
+            self._change(replace(step, proposal=outcome.data), self._answered(step, outcome.data, acted))
+        elif not self._broke_off(step, outcome, ask.again):
+            return
+        self._settle()
+        current = self._saga.current
+        rests = current is None or current.outcome_unknown or current.status is StepStatus.AWAITING_HUMAN
+        self._due = self._saga.status not in TERMINAL and not rests
+
+    def _answered(self, step: Step, answer: dict[str, Any], acted: bool) -> steps.Command:
+        spec = self._specs[step.id]
+        if not spec.allowed:
+            return steps.Fail(Error("POLICY_REASON_DENIED", "no"), acted=acted)
+        if not spec.hitl:
+            return steps.Succeed(answer)
+        if self._saga.cancelled is not None:
+            return steps.Fail(Error("CANCELLED", "cancelled"), acted=acted)
+        return steps.HoldAnswer(self._hold(spec, answer), acted)
+
+    def _broke_off(self, step: Step, outcome: Outcome, again: bool) -> bool:
+        """False: it rests until it is due once more."""
         match outcome:
-            case Done(data):
-                self._change(step, steps.Succeed(data))
             case Failed(error, acted):
                 self._change(step, steps.Fail(error, acted=acted))
-            case TimedOut(error):
-                self._change(step, steps.Expire(error))
-            case NotSent() if postponement(step.attempt, 0.5) is not None:
-                self._change(step, steps.Postpone(call.again))
-                return None
+            case TimedOut(error, acted):
+                self._change(step, steps.Expire(error, acted))
+            case NotSent() if postponement(self._tries(step), 0.5) is not None:
+                self._change(step, steps.Postpone(again))
+                return False
             case NotSent(error):
-                self._change(step, steps.LoseTrack("away") if call.again else steps.Fail(error))
-            case Lost(_, True) if step.attempt < CALLS_AGAIN:
-                return None
+                self._change(step, steps.LoseTrack("away") if again else steps.Fail(error))
+            case Lost(_, True) if self._tries(step) < CALLS_AGAIN:
+                return False
             case Lost(message, _):
                 self._change(step, steps.LoseTrack(message))
-        return self._go_on()
+        return True
+
+    def _step(self, call: Call) -> Step:
+        step = self._saga.find(call.span_id)
+        assert step is not None
+        return step
+
+    def _thinks(self, step: Step) -> bool:
+        return step.compensates is None and self._specs[step.id].thinks
+
+    def _tries(self, step: Step) -> int:
+        return step.attempt - step.retries if self._thinks(step) else step.attempt
 
     def _go_on(self) -> Call | None:
         while True:
@@ -108,21 +149,34 @@ class InMemory:
         spec = self._specs[step.id]
         arguments = {"n": 1}
         digest = json_value.digest(arguments)
+        acts = spec.acts or not self._thinks(step)
         if step.status is StepStatus.IN_PROGRESS:
-            known = spec.idempotent if step.compensates is None else None
-            if step.call_began and not step.may_repeat and (known is False or step.attempt >= CALLS_AGAIN):
-                return steps.LoseTrack("the worker ended")
-            return steps.Repeat()
+            return self._after_a_break(step, acts)
         if step.compensates is not None:
             return steps.Begin(arguments, digest)
         if step.watch_id is not None:
-            return self._decided(self._pauses[step.watch_id])
+            return self._decided(step, self._pauses[step.watch_id])
         if not spec.runs:
             return steps.Skip()
+        if spec.thinks:
+            return steps.Begin(arguments, digest, acts)
         if not spec.allowed:
             return steps.Fail(Error("POLICY_COMMIT_DENIED", "no"))
         if not spec.hitl:
             return steps.Begin(arguments, digest)
+        return steps.Hold(self._hold(spec, arguments), arguments, digest)
+
+    def _after_a_break(self, step: Step, acts: bool) -> steps.Command:
+        thinks = self._thinks(step)
+        if thinks and self._saga.cancelled is not None:
+            return steps.Fail(Error("CANCELLED", "cancelled"), acted=acts)
+        known = self._specs[step.id].idempotent if step.compensates is None and not thinks else None
+        began = thinks or step.call_began
+        if began and not step.may_repeat and (known is False or self._tries(step) >= CALLS_AGAIN):
+            return steps.LoseTrack("the worker ended")
+        return steps.Repeat(acts)
+
+    def _hold(self, spec: Spec, subject: dict[str, Any]) -> UUID:
         watch_id = UUID(int=next(self._numbers))
         self._pauses[watch_id] = Pause(
             watch_id,
@@ -132,17 +186,19 @@ class InMemory:
             T0,
             T0 + timedelta(hours=1),
             STEP,
-            arguments=arguments,
-            arguments_digest=digest,
+            arguments=subject,
+            arguments_digest=json_value.digest(subject),
             on_timeout=spec.on_timeout,
         )
-        return steps.Hold(watch_id, arguments, digest)
+        return watch_id
 
-    def _decided(self, pause: Pause) -> steps.Command | None:
+    def _decided(self, step: Step, pause: Pause) -> steps.Command | None:
         if pause.status is Status.PENDING:
             return None
         if pause.status is Status.APPROVED:
             assert pause.arguments_digest is not None
+            if self._thinks(step):
+                return steps.Succeed(pause.arguments)
             return steps.Begin(pause.arguments or {}, pause.arguments_digest)
         return steps.Fail(Error("HUMAN_REJECTED", "no"))
 
@@ -188,6 +244,8 @@ class InMemory:
         self._due = True
 
     def resolve(self, step: Step, done: bool) -> None:
+        if self._thinks(step):
+            raise Conflict
         error = Error("RESOLVED_NOT_DONE", "looked")
         self._change(step, steps.Succeed(None) if done else steps.Fail(error, certain=True))
         self._wake()
@@ -199,7 +257,8 @@ class InMemory:
             raise Conflict
         if self._leased and not force:
             return "claim_active"
-        if step.call_began and not allow_destructive and (undo or not self._specs[step.id].idempotent):
+        safe = not undo and (self._specs[step.id].idempotent or False) and not self._thinks(step)
+        if step.call_began and not allow_destructive and not safe:
             raise Conflict
         self._change(step, steps.Requeue())
         if self._saga.status is SagaStatus.FAILED:

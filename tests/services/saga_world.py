@@ -27,6 +27,7 @@ WORKER = {
     "kind": "worker",
     "name": "w",
     "version": "1",
+    "provider": "mock",
     "tool_sources": [{"name": "tools", "transport": "stdio", "command": "tools"}],
 }
 OF_WORKER = {"worker": "w", "worker_version": "1"}

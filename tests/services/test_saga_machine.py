@@ -13,16 +13,19 @@ from domain.outcome import Outcome
 from domain.pause import Pause
 from domain.saga import Saga
 from domain.step import Step
+from domain.thought import Report, Thought
 from models.pauses import pause_of, pauses
 from services.pauses import decide_pause, expire_due
 from services.recovery import Retry, resolve, retry_compensation, retry_step
 from services.saga_decisions import rerun_step
-from services.saga_engine import advance, record
-from services.saga_work import Call
+from services.saga_engine import advance, record, record_thought
+from services.saga_work import Ask, Call, Work
 from services.sagas import cancel_saga
 from services.transaction import Store
-from tests.domain.saga_laws import SagaMachine, Spec
+from tests.domain.saga_fates import Spec
+from tests.domain.saga_laws import SagaMachine
 from tests.services.saga_world import die, is_due, ref, saga_of, start, step
+from tests.services.thought_world import reason
 from tests.services.world import OPERATOR, REVIEWER, approve, change, reject
 
 
@@ -31,11 +34,14 @@ class OnPostgres:
         self._store = store
         self._id = start(store, *(_manifest(chr(97 + place), spec) for place, spec in enumerate(specs)))
 
-    def advance(self) -> Call | None:
+    def advance(self) -> Work | None:
         return advance(self._store, self._id)
 
-    def record(self, call: Call, outcome: Outcome) -> Call | None:
+    def record(self, call: Call, outcome: Outcome) -> Work | None:
         return record(self._store, call, outcome, {}, 0.5)
+
+    def record_thought(self, ask: Ask, outcome: Outcome, acted: bool) -> None:
+        record_thought(self._store, ask, Thought(outcome, Report("mock", None, mock=True, acted=acted)), {}, 0.5)
 
     def die(self) -> None:
         die(self._store, self._id)
@@ -82,12 +88,17 @@ class OnPostgres:
 
 
 def _manifest(id_: str, spec: Spec) -> dict[str, Any]:
-    more: dict[str, Any] = {} if spec.idempotent is None else {"idempotent": spec.idempotent}
+    more: dict[str, Any] = {}
     if spec.hitl:
         more |= {"hitl": True, "hitl_timeout_seconds": 3600, "hitl_on_timeout": str(spec.on_timeout)}
     if not spec.runs:
         more["when"] = {"cel": "input.n == 2"}
     more["policy"] = {"name": "p", "cel": f"input.n == {1 if spec.allowed else 2}"}
+    if spec.thinks:
+        more |= {"tools": {"allow": ["look"]}} if spec.acts else {}
+        return reason(id_, undo=spec.undoable, **more)
+    if spec.idempotent is not None:
+        more["idempotent"] = spec.idempotent
     return step(id_, undo=spec.undoable, **more)
 
 

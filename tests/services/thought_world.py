@@ -1,0 +1,89 @@
+"""Reason steps for the service tests: short manifests, and a worker whose model answers what the test gives it."""
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from domain.outcome import Done, Outcome
+from domain.saga_document import report_document
+from domain.thought import Report, Thought
+from services.saga_engine import advance, record, record_thought
+from services.saga_work import Ask, Call
+from services.transaction import Store
+from tests.services.saga_world import OF_WORKER, Tools, saga_of, tools
+
+SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"], "additionalProperties": False}
+# In the worker's report, what the engine itself knows nothing of.
+ABOUT = {"prompt_ref": "inline", "prompt_digest": "d" * 64}
+
+
+def reason(id_: str, *, undo: bool = False, **more: Any) -> dict[str, Any]:
+    """A reason step with `n` of the saga's input; it answers {"n": …}. With tools it is `react`; undone as a `step`."""
+    made = {"id": id_, "kind": "reason", **OF_WORKER, "with": {"n": {"from": "$.input.n"}}}
+    made |= {"prompt": {"inline": "What of {{ n }}?"}, "output_schema": SCHEMA}
+    made |= {"agent-adapter": "react" if "tools" in more else "simple"}
+    if undo:
+        bindings = {"done": {"from": f"$.steps.{id_}.output.data"}, "facts": {"from": "$._compensation"}}
+        made |= {"compensation": {**OF_WORKER, "with": bindings, "tools": [f"undo_{id_}"]}}
+    return made | more
+
+
+def thought(outcome: Outcome | int, facts: dict[str, Any] | None = None, **report: Any) -> Thought:
+    """`outcome`: a number n is the answer {"n": n}."""
+    came = Done({"n": outcome}) if isinstance(outcome, int) else outcome
+    return Thought(came, Report(**{"provider": "mock", "model": None, "mock": True} | report), facts or {})
+
+
+@dataclass
+class Model:
+    """Plays every model.
+
+    Attributes:
+        answers: what comes of the next question of a step, by the step's id; {"n": 1} when nothing is left here.
+        asked: in the order of the questions.
+    """
+
+    answers: dict[str, list[Thought]] = field(default_factory=lambda: defaultdict(list))
+    asked: list[Ask] = field(default_factory=list)
+
+    def think(self, step_id: str, ask: Ask) -> Thought:
+        self.asked.append(ask)
+        waiting = self.answers[step_id]
+        return waiting.pop(0) if waiting else thought(1)
+
+
+def model(**answers: Thought | Outcome | int | list[Thought | Outcome | int]) -> Model:
+    made = Model()
+    for id_, given in answers.items():
+        every = given if isinstance(given, list) else [given]
+        made.answers[id_] = [each if isinstance(each, Thought) else thought(each) for each in every]
+    return made
+
+
+def go_on(store: Store, trace_id: UUID, model: Model, used: Tools | None = None) -> Tools:
+    """What workers do with hints, until nothing is due that is not postponed; the tools that they used."""
+    used = used or tools()
+    while (ask := _next_question(store, trace_id, used)) is not None:
+        step = saga_of(store, trace_id).find(ask.span_id)
+        assert step is not None
+        answer(store, ask, model.think(step.id, ask))
+    return used
+
+
+def _next_question(store: Store, trace_id: UUID, used: Tools) -> Ask | None:
+    work = advance(store, trace_id)
+    while isinstance(work, Call):
+        work = record(store, work, used.make(work), {}, 0.5)
+    return work
+
+
+def answer(store: Store, ask: Ask, thought: Thought) -> None:
+    record_thought(store, ask, thought, report_document(thought.report, 1.0, ask.queue_ms) | ABOUT, 0.5)
+
+
+def asked(store: Store, trace_id: UUID) -> Ask:
+    """A worker whose model is thinking; calls on the way to that are made."""
+    ask = _next_question(store, trace_id, tools())
+    assert ask is not None, "it could not be claimed, or there is nothing to ask"
+    return ask
