@@ -54,6 +54,7 @@ def test_a_new_pause_has_these_fields(team: Team) -> None:
         "responseSchema": None,
         "revision": 1,
         "argumentsDigest": None,
+        "argumentsSchema": None,
         "priority": 0,
         "tags": [],
         "metadata": {},

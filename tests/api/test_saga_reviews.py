@@ -34,6 +34,7 @@ class TestQueue:
                 "worker_version": "1",
                 "review_subject": "arguments",
                 "review_payload": {"value": "x"},
+                "mock": False,
                 "started_at": held["started_at"],
                 "watch_id": held["watch_id"],
                 "review_url": pause["reviewUrl"],

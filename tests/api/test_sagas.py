@@ -72,14 +72,6 @@ class TestStart:
         refused(_start(team.agent, version="2"), 404, "NOT_FOUND")
         refused(_start(team.agent, namespace="elsewhere"), 403, "FORBIDDEN")
 
-    def test_steps_that_think_are_for_later(self, sagas: Sagas, team: Team) -> None:
-        thinker = {"kind": "worker", "name": "thinker", "version": "1", "namespace": team.namespace, "provider": "mock"}
-        deploy(team.admin, thinker)
-        thinking = {"id": "think", "name": "Think", "kind": "reason", "worker": "thinker", "worker_version": "1"}
-        more = {"prompt": {"inline": "Think."}, "agent-adapter": "simple", "output_schema": {"type": "object"}}
-        deploy(team.admin, saga(team.namespace, "thinks", thinking | more))
-        refused(_start(team.agent, name="thinks"), 422, "NOT_SUPPORTED_YET", "name")
-
     @pytest.mark.parametrize(
         ("body", "path"),
         [
