@@ -175,6 +175,13 @@ def step(screen: Console, document: dict[str, Any]) -> None:
             ("watch id", document["watch_id"]),
         ],
     )
+    _contents(screen, document)
+    if document["status"] == "AWAITING_HUMAN":
+        screen.print()
+        next_command(screen, f"review show {document['saga_trace_id']} {document['step_span_id']}")
+
+
+def _contents(screen: Console, document: dict[str, Any]) -> None:
     if document["resolved_arguments"] is not None:
         _block(screen, "Arguments", document["resolved_arguments"])
     if document["output_payload"] is not None:
@@ -186,9 +193,6 @@ def step(screen: Console, document: dict[str, Any]) -> None:
         _block(screen, "Tool calls of the model", document["tool_calls"])
     if document["transcript"] is not None:
         _block(screen, "Transcript", document["transcript"])
-    if document["status"] == "AWAITING_HUMAN":
-        screen.print()
-        next_command(screen, f"review show {document['saga_trace_id']} {document['step_span_id']}")
 
 
 def model(document: Mapping[str, Any]) -> Text | None:
