@@ -16,8 +16,12 @@ from tests.faults.thought_scene import ThoughtScene, after, ended, thinking_stac
 # Of one process; those that were let in at the same moment come on top, at most one for each of its threads.
 ROOM, THREADS = 64, 16
 # Beyond that; and for two workers.
-MORE, FOR_TWO = 36, 80
+MORE, FOR_TWO = 36, 72
 OTHERS = 10
+THINKING = """
+    SELECT count(*) FROM saga_steps JOIN sagas ON sagas.id = saga_id
+    WHERE namespace = %s AND step_id = 'two' AND saga_steps.status = 'IN_PROGRESS'
+"""
 MAY_HAVE = 600 * 1024 * 1024
 MAY_RUN = 60
 
@@ -65,15 +69,17 @@ def test_a_full_worker_goes_on_with_other_work(scene: ThoughtScene) -> None:
 
 def test_redis_killed_and_flushed_while_two_workers_think(scene: ThoughtScene) -> None:
     go_on = threading.Event()
-    sagas = started(scene, "two", FOR_TWO, go_on)
     other = scene.stack.add("worker")
+    sagas = started(scene, "two", FOR_TWO, go_on)
     until("both are at them", lambda: thinks_about(scene, sagas) == len(sagas))
     scene.stack.stop_process("redis", 0)
+    go_on.set()
+    # Nobody can be told that these sagas go on.
+    until("all answers are recorded", lambda: scene.truth.rows(THINKING)[0]["count"] == 0)
     scene.stack.start_process("redis")
     with redis.Redis.from_url(scene.stack.redis_url) as client:
         client.flushall()
     scene.fault()
-    go_on.set()
     scene.settle("redis killed and flushed while models think")
     check(scene, sagas)
     scene.check_logs()
