@@ -4,8 +4,9 @@ A claim is one UPDATE guarded by "still due, not leased"; a result counts only u
 is lost, late, doubled or out of order changes nothing, and a killed worker's row is free again when its lease runs out.
 """
 
+import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache
 from typing import Any, TypedDict
@@ -45,6 +46,8 @@ class Lease:
     kind: str
     id: UUID
     token: UUID
+    # When it was asked for, by this process's own clock (`time.monotonic`): it runs no earlier than from then on.
+    since: float = field(default_factory=time.monotonic, compare=False)
 
 
 def claimable(table: Table) -> ColumnElement[bool]:

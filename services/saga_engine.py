@@ -207,6 +207,7 @@ class _Turn:
     def _leave_for_work(self, before: Step, *, again: bool) -> Work:
         # A saga that has begun is RUNNING, also while its first call is under way.
         self._settle()
+        self.lease = replace(self.lease, since=self.tx.began)
         until = self.tx.now + due.LEASE
         self._save(When(self.tx.now, until, self.lease.token, until))
         return self._work(self.step(before.span_id), again=again)

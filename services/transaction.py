@@ -5,6 +5,7 @@ the rows are still there and a sweep finds them.
 
 import logging
 import random
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -38,10 +39,15 @@ class Signals(Protocol):
 
 @dataclass(slots=True)
 class Tx:
-    """One open transaction. `now` is the database's clock: the only one that decides anything."""
+    """One open transaction. `now` is the database's clock: the only one that decides anything.
+
+    Attributes:
+        began: not after `now`, by this process's own clock (`time.monotonic`).
+    """
 
     conn: Connection
     now: datetime
+    began: float
     hints: list[Hint] = field(default_factory=list)
     wakes: list[UUID] = field(default_factory=list)
 
@@ -76,8 +82,9 @@ class Store:
             try:
                 with driver.cursor() as cursor:
                     # Both in one round trip; the driver's own way takes one for BEGIN alone.
+                    began = time.monotonic()
                     cursor.execute("BEGIN; SELECT clock_timestamp()")
-                    tx = Tx(conn, cursor.fetchone()[0])
+                    tx = Tx(conn, cursor.fetchone()[0], began)
                     yield tx
                     cursor.execute("COMMIT")
             except BaseException:

@@ -32,9 +32,9 @@ class LeaseKeeper:
             self.drop(lease)
 
     def keep(self, lease: Lease) -> None:
-        """Until `drop`. It was taken just now."""
+        """Until `drop`."""
         with self._lock:
-            self._held[lease] = time.monotonic() + LEASE.total_seconds()
+            self._held[lease] = lease.since + LEASE.total_seconds()
 
     def drop(self, lease: Lease) -> None:
         with self._lock:

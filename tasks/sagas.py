@@ -48,14 +48,14 @@ def _go_on(saga_id: UUID) -> None:
 def _make_and_record(call: Call) -> Work | None:
     """Raises `DatabaseAway`: then nobody knows what came of the call, and the next to claim the saga says so."""
     began = time.perf_counter()
-    outcome = _make(call)
+    outcome = make(call)
     took = round((time.perf_counter() - began) * 1000, 1)
     report = {"timing": {"queue_ms": call.queue_ms, "tool_ms": took}}
     jitter = random.random()  # noqa: S311  (no secret)
     return insist(lambda: record(store(), call, outcome, report, jitter, may_think=thoughts().has_room()))
 
 
-def _make(call: Call) -> Outcome:
+def make(call: Call) -> Outcome:
     until = time.monotonic() + call.timeout
     idempotent = False
     try:
@@ -63,6 +63,9 @@ def _make(call: Call) -> Outcome:
         idempotent = bool(info.idempotent) if call.idempotent is None else call.idempotent
         if call.again and not idempotent:
             return Lost(f"{_ENDED}, and the tool is not idempotent", False)
+        if not leases().holds(call.lease):
+            # This process stood still for long: by now the step may be another's, which has perhaps called.
+            return NotSent(Error("LEASE_LOST", "the worker lost the saga before it could call the tool"))
         return Done(_call(call, source, until).data)
     except mcp.NotSent as error:
         return _not_sent(call, error)

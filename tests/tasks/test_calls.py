@@ -1,0 +1,25 @@
+"""Tool calls of a worker that stood still: a step that is perhaps another's by now is not called."""
+
+import time
+from pathlib import Path
+from uuid import uuid4
+
+from domain.outcome import Done, NotSent
+from services.due import LEASE, SAGA, Lease
+from services.saga_work import Call
+from services.transaction import Store
+from tasks.runtime import leases
+from tasks.sagas import make
+from tests.adapters.odd_server import odd_servers
+
+
+def test_called_only_under_a_lease_that_is_certain(store: Store, tmp_path: Path) -> None:
+    now = time.monotonic()
+    with odd_servers("stdio", tmp_path) as odd:
+        for since, called in ((now - LEASE.total_seconds(), []), (now, ["echo"])):
+            lease = Lease(SAGA, uuid4(), uuid4(), since)
+            call = Call(lease, 1, (odd.source,), "echo", {"value": 7}, "fwd-1", 30.0, True, False, 0.0)
+            with leases().keeping(lease):
+                outcome = make(call)
+            assert odd.called() == called
+            assert isinstance(outcome, Done if called else NotSent)
