@@ -4,7 +4,7 @@ import time
 from pathlib import Path
 from uuid import uuid4
 
-from domain.outcome import Done, NotSent
+from domain.outcome import Lost, NotSent
 from services.due import LEASE, SAGA, Lease
 from services.saga_work import Call
 from services.transaction import Store
@@ -16,10 +16,11 @@ from tests.adapters.odd_server import odd_servers
 def test_called_only_under_a_lease_that_is_certain(store: Store, tmp_path: Path) -> None:
     now = time.monotonic()
     with odd_servers("stdio", tmp_path) as odd:
-        for since, called in ((now - LEASE.total_seconds(), []), (now, ["echo"])):
+        for since, called in ((now - LEASE.total_seconds(), []), (now, ["crash"])):
             lease = Lease(SAGA, uuid4(), uuid4(), since)
-            call = Call(lease, 1, (odd.source,), "echo", {"value": 7}, "fwd-1", 30.0, True, False, 0.0)
+            call = Call(lease, 1, (odd.source,), "crash", {}, "fwd-1", 30.0, False, False, 0.0)
             with leases().keeping(lease):
                 outcome = make(call)
             assert odd.called() == called
-            assert isinstance(outcome, Done if called else NotSent)
+            # The tool ends its server.
+            assert isinstance(outcome, Lost if called else NotSent)
