@@ -139,12 +139,11 @@ def _refuse_a_second_time(tx: Tx, stored: Stored, step: Step, wish: Retry) -> No
         return
     declared = load_saga(tx.conn, stored.definition_id).step(step.id)
     if step.compensates is None and declared.thinking is not None:
-        if declared.thinking.tools:
-            raise MayRunTwice(
-                "the model may have called tools that change something:"
-                " look, then cancel the saga, or use allow_destructive: true"
-            )
-    elif step.compensates is not None or not declared.idempotent:
+        raise MayRunTwice(
+            "the model may have called tools that change something:"
+            " look, then cancel the saga, or use allow_destructive: true"
+        )
+    if step.compensates is not None or not declared.idempotent:
         raise MayRunTwice(
             "the first call may have been carried out, and the manifest does not say that the tool is idempotent:"
             " look, then use resolve, or allow_destructive: true"
