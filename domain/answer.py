@@ -72,8 +72,10 @@ def places(schema: dict[str, Any]) -> int:
         elif isinstance(node, dict):
             waiting.extend((item, inside) for item in node.values())
             if (reference := _reference(node, is_root=node is schema)) is not None:
-                if reference in inside or len(inside) == MAX_REFERENCES:
-                    raise ValueError(f"{reference} leads back to itself, or through too many others")
+                if reference in inside:
+                    raise ValueError(f"{reference[:200]} leads back to itself: write out as many levels as are needed")
+                if len(inside) == MAX_REFERENCES:
+                    raise ValueError(f"{reference[:200]} is behind {MAX_REFERENCES} others: refer to it directly")
                 waiting.append((resolve(schema, reference), (*inside, reference)))
     return count
 
