@@ -1,19 +1,31 @@
 """Whether what a model submitted is an answer: sloppily written JSON is read where its meaning is plain."""
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
 from domain import json_value, sloppy
-from domain.answer import value_faults
+from domain.answer import places, value_faults
 from domain.step import Error
 
 # Of what is wrong with an answer, in a row and in a message to the model.
 _MAX_TEXT = 2000
+# Places of the schema times bytes of the answer that are checked on the loop. Each two bytes may be a value, also
+# within quotes, and a value cost 30 µs for a place: so all others wait 150 ms at the very worst, and mostly for less
+# than what a thread would cost.
+_AT_ONCE = 10_000
 
 
 class Refused(Exception):
     def __init__(self, code: str, message: str) -> None:
         self.error = Error(code, message)
+
+
+async def read_aside(schema: Mapping[str, Any], value: Any) -> Any:
+    """`read`, in a thread where it may take long: the loop serves all other thoughts and tool calls meanwhile."""
+    if places(dict(schema)) * json_value.size(value) <= _AT_ONCE:
+        return read(schema, value)
+    return await asyncio.to_thread(read, schema, value)
 
 
 def read(schema: Mapping[str, Any], value: Any) -> Any:

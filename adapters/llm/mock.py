@@ -7,20 +7,23 @@ from pydantic_ai.models import Model
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 from pydantic_ai.models.test import TestModel
 
-from adapters.llm.tools import SUBMIT
+from adapters.llm.names import shown_names
 from domain.definition import Thinking
+from domain.manifest_thinking import SUBMIT
 
 
 def mock_model(thinking: Thinking) -> Model:
     if not thinking.script:
         return TestModel(call_tools=[])
     turns = iter(thinking.script)
+    shown = {own: name for name, own in shown_names(thinking.tools).items()}
 
     async def play(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
         turn = next(turns, None)
         if turn is None:
             return ModelResponse([TextPart("(the script is over)")])
         await asyncio.sleep(turn.after)
-        return ModelResponse([ToolCallPart(turn.tool or SUBMIT, dict(turn.arguments))])
+        tool = SUBMIT if turn.tool is None else shown.get(turn.tool, turn.tool)
+        return ModelResponse([ToolCallPart(tool, dict(turn.arguments))])
 
     return FunctionModel(play, model_name="script")

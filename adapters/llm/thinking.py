@@ -9,17 +9,17 @@ from typing import Any
 
 import pydantic_ai
 from pydantic_ai import Agent, ModelRetry, RunContext, StructuredDict, ToolOutput, UsageLimits, capture_run_messages
-from pydantic_ai.exceptions import UserError
 
 from adapters.llm import answer, failures, transcript
 from adapters.llm.models import Models
-from adapters.llm.progress import Progress, failed, milliseconds_since
-from adapters.llm.tools import MAX_CALLS, SUBMIT, AllowedTools, find
+from adapters.llm.progress import Progress, milliseconds_since
+from adapters.llm.tools import MAX_MISTAKES, AllowedTools, find
 from adapters.llm.watched import Watched
 from adapters.llm.wire import DEADLINE
 from adapters.mcp import ToolClient
 from domain import answer as schema
 from domain import facts
+from domain.manifest_thinking import SUBMIT
 from domain.outcome import Done, Failed, Outcome, TimedOut
 from domain.step import Error
 from domain.thought import Question, Thought
@@ -63,16 +63,17 @@ async def _answer(question: Question, client: ToolClient, models: Models, progre
         progress.setup_ms = milliseconds_since(began)
     thinking = question.thinking
     turns = 1 if progress.simple else thinking.max_turns
-    agent = _agent(question, Watched(models.model(question), progress), AllowedTools(client, question, tools, progress))
+    model = Watched(models.model(question), progress)
+    allowed = AllowedTools(client, question, tools, progress)
+    agent = _agent(question, model, allowed)
 
     @agent.output_validator
     async def check(_: RunContext[None], value: Any) -> Any:
         try:
-            accepted = answer.read(thinking.output_schema, value)
+            return await answer.read_aside(thinking.output_schema, value)
         except answer.Refused as refused:
             progress.refused = refused.error
             raise ModelRetry(refused.error.message) from None
-        return accepted
 
     with capture_run_messages() as messages:
         try:
@@ -84,21 +85,15 @@ async def _answer(question: Question, client: ToolClient, models: Models, progre
             )
         finally:
             if thinking.keep_transcript:
-                progress.transcript = transcript.of(messages)
+                progress.transcript = transcript.of(messages, model.last, allowed.names)
     return result.output
 
 
 def _agent(question: Question, model: Watched, tools: AllowedTools) -> "Agent[None, dict[str, Any]]":
     """`early`: as soon as a valid answer is submitted nothing else runs, also not what the same turn asked for before
-    it; where the answer is of no use, the turn's other calls run, one after the other.
-
-    Turns are what is limited, so that the library's own limits of repeated mistakes are out of reach.
-    """
-    try:
-        shown = StructuredDict(schema.inlined(dict(question.thinking.output_schema)))
-        output = ToolOutput(shown, name=SUBMIT, description=_ABOUT_SUBMIT)
-    except UserError as error:
-        raise failed("STRUCTURED_OUTPUT_FAILED", f"the output_schema cannot be shown to a model: {error}") from None
+    it; where the answer is of no use, the turn's other calls run, one after the other."""
+    shown = StructuredDict(schema.inlined(dict(question.thinking.output_schema)))
+    output = ToolOutput(shown, name=SUBMIT, description=_ABOUT_SUBMIT)
     return Agent(
         model,
         output_type=output,
@@ -106,6 +101,6 @@ def _agent(question: Question, model: Watched, tools: AllowedTools) -> "Agent[No
         deps_type=type(None),
         name="step",
         toolsets=[tools],
-        retries=question.thinking.max_turns + MAX_CALLS,
+        retries=MAX_MISTAKES,
         end_strategy="early",
     )

@@ -10,18 +10,19 @@ from pydantic_ai.toolsets import AbstractToolset, ToolsetTool
 from pydantic_core import SchemaValidator, core_schema
 
 from adapters import mcp
+from adapters.llm.names import shown_names
 from adapters.llm.progress import Ended, Progress, clean, failed
 from domain import json_value, resources
 from domain.definition import ToolSource
+from domain.manifest_thinking import READ_RESOURCE, SUBMIT
 from domain.outcome import Lost, NotSent
 from domain.step import Error
 from domain.thought import Question
 
-# The virtual tools. A server's own tool of such a name cannot be told from them, so a step that allows it fails.
-SUBMIT = "_submit"
-READ_RESOURCE = "read_resource"
 # Calls and reads of one thought. A model that wants more goes in circles.
 MAX_CALLS = 100
+# Mistakes that the library bears with: never reached, as turns and calls are what is limited.
+MAX_MISTAKES = 1_000_000
 # Of one answer, to the model: what many of these add up to must still fit what models read.
 _MAX_ANSWER_BYTES = 64 * 1024
 _AGAIN = "it was asked before, and nobody knows what that did"
@@ -84,7 +85,11 @@ def _not_found(question: Question, error: mcp.NotSent) -> Ended:
 
 
 class AllowedTools(AbstractToolset[None]):
-    """Of one thought."""
+    """Of one thought.
+
+    Attributes:
+        names: the tools' own, by those that the model is shown and calls them by.
+    """
 
     def __init__(
         self, client: mcp.ToolClient, question: Question, tools: Mapping[str, Tool], progress: Progress
@@ -92,6 +97,7 @@ class AllowedTools(AbstractToolset[None]):
         self._client = client
         self._question = question
         self._tools = tools
+        self.names = shown_names(tools)
         self._progress = progress
         self._calls = 0
 
@@ -100,16 +106,12 @@ class AllowedTools(AbstractToolset[None]):
         return "allowed"
 
     async def get_tools(self, ctx: RunContext[None]) -> dict[str, ToolsetTool[None]]:
-        shown = {
-            name: _shown(name, dict(tool.info.input_schema), tool.info.description)
-            for name, tool in self._tools.items()
-        }
+        shown = {name: _named(name, self._tools[own].info) for name, own in self.names.items()}
         if self._question.resources:
             about = f"Read a resource. Allowed: {', '.join(self._question.resources)}"
             shown[READ_RESOURCE] = _shown(READ_RESOURCE, _RESOURCE_SCHEMA, about)
-        mistakes = self._question.thinking.max_turns + MAX_CALLS  # never reached: turns are what is limited
         return {
-            name: ToolsetTool(toolset=self, tool_def=tool, max_retries=mistakes, args_validator=_ANY_OBJECT)
+            name: ToolsetTool(toolset=self, tool_def=tool, max_retries=MAX_MISTAKES, args_validator=_ANY_OBJECT)
             for name, tool in shown.items()
         }
 
@@ -122,27 +124,28 @@ class AllowedTools(AbstractToolset[None]):
             raise ToolFailed(f"not called: {MAX_CALLS} calls have been made, and no more are possible. Submit now.")
         if name == READ_RESOURCE and self._question.resources:
             return await self._read(tool_args.get("uri"))
-        if name not in self._tools:
+        own = self.names.get(name)
+        if own is None:
             raise self._progress.forbid(name, tool_args)
         fault = next(json_value.faults(tool_args, "arguments"), None)
         if fault is not None:
-            with self._progress.using(name, tool_args) as use:
+            with self._progress.using(own, tool_args) as use:
                 use.outcome = "failed"
             raise ToolFailed(f"not called: {fault.path} {fault.message}")
-        data = await self._call(name, self._tools[name], tool_args)
-        self._progress.answers[name] = data
+        data = await self._call(self._tools[own], tool_args)
+        self._progress.answers[own] = data
         return _told(data)
 
-    async def _call(self, name: str, tool: Tool, arguments: Mapping[str, Any]) -> Any:
+    async def _call(self, tool: Tool, arguments: Mapping[str, Any]) -> Any:
         progress, acted = self._progress, self._progress.acted
         if tool.changes and not self._question.ours():
             raise Ended(Lost(_NOT_OURS, idempotent=False) if acted else NotSent(Error("MCP_UNAVAILABLE", _NOT_OURS)))
         progress.acted = acted or tool.changes
-        with progress.using(name, arguments) as use:
+        with progress.using(tool.info.name, arguments) as use:
             try:
                 result = await self._client.acall(
                     tool.source,
-                    name,
+                    tool.info.name,
                     arguments,
                     meta=self._question.meta,
                     idempotency_key=f"{self._question.key}-{self._calls}",
@@ -194,6 +197,12 @@ class AllowedTools(AbstractToolset[None]):
             except (mcp.ToolNotFound, mcp.ToolFailed) as error:
                 refused = error
         raise refused
+
+
+def _named(name: str, info: mcp.ToolInfo) -> ToolDefinition:
+    """Prompts know the tool by its own name."""
+    about = info.description if name == info.name else f"{info.name}: {info.description}"
+    return _shown(name, dict(info.input_schema), about)
 
 
 def _shown(name: str, schema: dict[str, Any], description: str) -> ToolDefinition:

@@ -1,11 +1,12 @@
 """What was said between the engine and a model, for the person who reviews its answer."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic_ai.messages import (
     ModelMessage,
     ModelRequest,
+    ModelResponse,
     RetryFeedbackPart,
     TextPart,
     ThinkingPart,
@@ -19,25 +20,39 @@ from domain import json_value
 
 # Of all of it: as much as a pause's context may have.
 MAX_BYTES = 256 * 1024
+# Of a last turn by which the thought ended: it is what the reviewer looks for, however long the rest is.
+_MAX_LAST = MAX_BYTES // 2
 # Of one text in it, so that a single long answer does not push out the rest.
 _MAX_TEXT = 64 * 1024
 
 
-def of(messages: Sequence[ModelMessage]) -> tuple[Any, ...]:
+def of(messages: Sequence[ModelMessage], last: ModelResponse | None, names: Mapping[str, str]) -> tuple[Any, ...]:
     """`{role, text}` of system, user, model and engine; `{role: model, call, arguments}`; `{role: tool, tool, answer}`.
-    What is over the limit is left out at the end, and the last entry says so."""
+    What is over the limit is left out, and an entry says so.
+
+    Args:
+        last: the model's last turn, which is not among the messages where the thought ended by it.
+        names: the tools' own, by those that the messages have.
+    """
+    ending: list[Any] = []
+    if last is not None and not any(message is last for message in messages):
+        ending = _bounded(_entries([last], names), _MAX_LAST)
+    return *_bounded(_entries(messages, names), MAX_BYTES - json_value.size(ending)), *ending
+
+
+def _bounded(entries: Iterable[Any], most: int) -> list[Any]:
     kept: list[Any] = []
-    rest = MAX_BYTES
-    for entry in _entries(messages):
+    rest = most
+    for entry in entries:
         rest -= json_value.size(entry)
         if rest < 0:
             kept.append({"role": "engine", "text": "(the rest is left out: it is too long to be kept)"})
             break
         kept.append(entry)
-    return tuple(kept)
+    return kept
 
 
-def _entries(messages: Sequence[ModelMessage]) -> Iterator[dict[str, Any]]:
+def _entries(messages: Sequence[ModelMessage], names: Mapping[str, str]) -> Iterator[dict[str, Any]]:
     system = None
     for message in messages:
         if isinstance(message, ModelRequest) and message.instructions and message.instructions != system:
@@ -48,7 +63,7 @@ def _entries(messages: Sequence[ModelMessage]) -> Iterator[dict[str, Any]]:
                 case UserPromptPart():
                     yield {"role": "user", "text": _text(part.content)}
                 case ToolReturnPart():
-                    yield {"role": "tool", "tool": _text(part.tool_name), "answer": _text(part.model_response_str())}
+                    yield {"role": "tool", "tool": _tool(part, names), "answer": _text(part.model_response_str())}
                 case RetryFeedbackPart():
                     yield {"role": "engine", "text": _text(part.content)}
                 case TextPart():
@@ -56,7 +71,11 @@ def _entries(messages: Sequence[ModelMessage]) -> Iterator[dict[str, Any]]:
                 case ThinkingPart():
                     yield {"role": "model", "thought": _text(part.content)}
                 case ToolCallPart():
-                    yield {"role": "model", "call": _text(part.tool_name), "arguments": _arguments(part)}
+                    yield {"role": "model", "call": _tool(part, names), "arguments": _arguments(part)}
+
+
+def _tool(part: ToolCallPart | ToolReturnPart, names: Mapping[str, str]) -> str:
+    return _text(names.get(part.tool_name, part.tool_name))
 
 
 def _arguments(call: ToolCallPart) -> Any:

@@ -12,16 +12,22 @@ from pydantic_ai.settings import ModelSettings
 
 from adapters.llm import failures
 from adapters.llm.progress import Progress, milliseconds_since
-from adapters.llm.tools import SUBMIT
+from domain.manifest_thinking import SUBMIT
 from domain.step import Error
 
 log = logging.getLogger(__name__)
 
 
 class Watched(WrapperModel):
+    """
+    Attributes:
+        last: the model's last turn, also where it ended the thought.
+    """
+
     def __init__(self, wrapped: Model, progress: Progress) -> None:
         super().__init__(wrapped)
         self._progress = progress
+        self.last: ModelResponse | None = None
 
     async def request(
         self,
@@ -38,6 +44,7 @@ class Watched(WrapperModel):
             raise UnexpectedModelBehavior("the answer could not be read") from None
         finally:
             self._progress.llm_ms += milliseconds_since(began)
+        self.last = response
         self._progress.requests += 1
         self._progress.input_tokens += response.usage.input_tokens
         self._progress.output_tokens += response.usage.output_tokens

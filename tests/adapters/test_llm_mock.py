@@ -18,9 +18,7 @@ from tests.adapters.llm_questions import call, question, settings, submit
 @pytest.fixture
 def thinker():
     client = ToolClient()
-    thinker = Thinker(client, settings())
-    yield thinker
-    thinker.close()
+    yield Thinker(client, settings())
     client.close()
 
 
@@ -192,15 +190,20 @@ def test_what_a_provider_needs_is_named(thinker: Thinker, provider: str, variabl
 def test_nothing_begins_after_the_end():
     client = ToolClient()
     thinker = Thinker(client, settings())
-    running = thinker.think(question(submit(after=60, n=1)))
-    thinker.close()
-    assert running.cancelled()
     client.close()
     assert isinstance(thinker.think(question()).result(1).outcome, NotSent)
 
 
-def test_a_schema_nobody_can_be_shown(thinker: Thinker):
-    asked = question(submit(n=1))
-    schema = {"type": "array"}
-    made = thought(thinker, replace(asked, thinking=replace(asked.thinking, output_schema=schema)))
-    assert code(made) == "STRUCTURED_OUTPUT_FAILED"
+def test_an_answer_that_is_long_to_check_holds_nobody_up(thinker: Thinker):
+    """It takes seconds; the other has its turns meanwhile, each some hundredths after the one before."""
+    texts = {"anyOf": [{"type": "string", "pattern": f"^(a|b|c)+{number}$"} for number in range(60)]}
+    schema = {"type": "object", "properties": {"a": {"type": "array", "items": texts}}}
+    order: list[str] = []
+    slow = thinker.think(question(submit(a=["abcabc" * 10] * 1000), schema=schema, turns=1))
+    slow.add_done_callback(lambda _: order.append("slow"))
+    turns = [submit(after=0.05, n="many")] * 5
+    other = thinker.think(question(*turns, submit(n=1)))
+    other.add_done_callback(lambda _: order.append("other"))
+    assert code(slow.result(60)) == "OUTPUT_SCHEMA_VALIDATION_FAILED"
+    assert other.result(60).outcome == Done({"n": 1})
+    assert order == ["other", "slow"]

@@ -269,6 +269,22 @@ def test_the_transcript_is_kept_of_a_failure_too(desk_for: DeskFor, provider: st
     thought = desk.react(provider, "look", keep_transcript=True)
     assert failure(thought) == "TOOL_NOT_ALLOWED"
     assert "gold" in str(thought.report.transcript)
+    assert thought.report.transcript[-1] == {"role": "model", "call": "delete_everything", "arguments": {}}
+
+
+def test_the_turn_that_ended_it_is_kept_after_whatever_was_said(desk_for: DeskFor, provider: str):
+    desk = desk_for(Call([("long", {"kilobytes": 60})] * 10), Call([("delete_everything", {"sure": True})]))
+    thought = desk.react(provider, "long", keep_transcript=True)
+    assert failure(thought) == "TOOL_NOT_ALLOWED"
+    assert thought.report.transcript[-1]["arguments"] == {"sure": True}
+    assert len(str(thought.report.transcript)) < 300 * KIBIBYTE
+
+
+def test_no_turn_is_kept_twice(desk_for: DeskFor, provider: str):
+    desk = desk_for(LOOK, Call([("read_resource", {"uri": "orders://8"})]))
+    thought = desk.react(provider, "look", resources=("orders://7",), keep_transcript=True)
+    assert failure(thought) == "TOOL_NOT_ALLOWED"
+    assert [entry["call"] for entry in thought.report.transcript if "call" in entry] == ["look", "read_resource"]
 
 
 def test_the_transcript_is_bounded(desk_for: DeskFor, provider: str):

@@ -90,6 +90,25 @@ def long(kilobytes: int, context: Context) -> dict[str, Any]:
     return {"text": "x" * (kilobytes * 1024), "last": "the end"}
 
 
+@server.tool(name="files.read", annotations=reads)
+def read_file(path: str, context: Context) -> dict[str, Any]:
+    """Two tools of a name, for who takes the dot for a blank."""
+    note(f"files.read {path}", context)
+    return {"path": path}
+
+
+@server.tool(name="files_read", annotations=reads)
+def files_read(path: str, context: Context) -> dict[str, Any]:
+    note(f"files_read {path}", context)
+    return {"path": path}
+
+
+@server.tool(name="team/" + "long" * 20, annotations=reads)
+def long_name(context: Context) -> dict[str, Any]:
+    note("long name", context)
+    return {}
+
+
 @server.resource("orders://{number}")
 def stored_order(number: str) -> str:
     note(f"orders://{number}")
