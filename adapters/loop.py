@@ -26,10 +26,6 @@ class LoopThread:
         self._thread: threading.Thread | None = None
         self._stopped = False
 
-    @property
-    def runs(self) -> bool:
-        return self._thread is not None and self._thread.is_alive()
-
     def submit(self, work: Coroutine[Any, Any, T]) -> "concurrent.futures.Future[T]":
         """Cancelling the future cancels the work. Raises `Stopped`."""
         return asyncio.run_coroutine_threadsafe(work, self._running(work))

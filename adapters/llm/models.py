@@ -1,9 +1,7 @@
 """Which model a worker means. Providers' clients are made once, at their first use, and shared."""
 
-import asyncio
 from typing import Any
 
-import httpx2
 from pydantic_ai.models import Model
 from pydantic_ai.settings import ModelSettings
 
@@ -26,7 +24,6 @@ class Models:
 
     def __init__(self, settings: LlmSettings) -> None:
         self._settings = settings
-        self._https: dict[str, httpx2.AsyncClient] = {}
         self._providers: dict[str, Any] = {}
 
     @property
@@ -59,9 +56,6 @@ class Models:
             options["max_tokens"] = _MAX_TOKENS
         return options
 
-    async def close(self) -> None:
-        await asyncio.gather(*(client.aclose() for client in self._https.values()))
-
     def _provider(self, worker: WorkerDefinition) -> Any:
         name = worker.provider or ""
         if name not in self._providers:
@@ -71,13 +65,13 @@ class Models:
 
     def _openai(self, worker: WorkerDefinition) -> Any:
         key = self._variable("OPENAI_API_KEY", worker)
-        return self._speaks_openai("openai", key, self._settings.environ.get("OPENAI_BASE_URL"))
+        return self._speaks_openai(key, self._settings.environ.get("OPENAI_BASE_URL"))
 
     def _local(self, worker: WorkerDefinition) -> Any:
         url = self._variable("SAGAHOLD_LOCAL_LLM_URL", worker)
-        return self._speaks_openai("local", self._settings.environ.get("SAGAHOLD_LOCAL_LLM_KEY") or _NO_KEY, url)
+        return self._speaks_openai(self._settings.environ.get("SAGAHOLD_LOCAL_LLM_KEY") or _NO_KEY, url)
 
-    def _speaks_openai(self, name: str, key: str, url: str | None) -> Any:
+    def _speaks_openai(self, key: str, url: str | None) -> Any:
         from openai import AsyncOpenAI
         from pydantic_ai.providers.openai import OpenAIProvider
 
@@ -86,7 +80,7 @@ class Models:
             base_url=url or "https://api.openai.com/v1",
             timeout=timeout(),
             max_retries=0,
-            http_client=self._http(name),
+            http_client=http_client(self._settings),
         )
         # Taken from variables of the environment that say nothing of the server which is asked here.
         client.organization = client.project = None
@@ -102,14 +96,11 @@ class Models:
             base_url=self._settings.environ.get("ANTHROPIC_BASE_URL") or "https://api.anthropic.com",
             timeout=timeout(),
             max_retries=0,
-            http_client=self._http("anthropic"),
+            http_client=http_client(self._settings),
             open_telemetry=False,
         )
         client._custom_headers = {}  # as above
         return AnthropicProvider(anthropic_client=client)
-
-    def _http(self, name: str) -> httpx2.AsyncClient:
-        return self._https.setdefault(name, http_client(self._settings))
 
     def _variable(self, name: str, worker: WorkerDefinition) -> str:
         if value := self._settings.environ.get(name):

@@ -1,7 +1,6 @@
 """The door for threads. Thoughts run on the loop of the tool client, where also their tool calls are awaited."""
 
 import concurrent.futures
-import contextlib
 import threading
 from typing import TYPE_CHECKING
 
@@ -16,19 +15,15 @@ from domain.thought import Question, Thought
 if TYPE_CHECKING:
     from adapters.llm.models import Models
 
-# To close idle connections.
-_CLOSE_SECONDS = 5.0
-
 
 class Thinker:
-    """Safe to share between the threads of a process; not across a fork."""
+    """Safe to share between the threads of a process; not across a fork. Its thoughts end with the tool client."""
 
     def __init__(self, tool_client: ToolClient, settings: LlmSettings) -> None:
         self._tool_client = tool_client
         self._settings = settings
         self._lock = threading.Lock()
         self._models: Models | None = None
-        self._running: set[concurrent.futures.Future[Thought]] = set()
 
     def think(self, question: Question) -> "concurrent.futures.Future[Thought]":
         """Whatever comes of it, the result is a `Thought`. Cancelling the future ends the model's request at once, and
@@ -36,24 +31,12 @@ class Thinker:
         from adapters.llm.thinking import think
 
         try:
-            future = self._tool_client.loop.submit(think(question, self._tool_client, self._made()))
+            return self._tool_client.loop.submit(think(question, self._tool_client, self._made()))
         except Stopped:
-            future = concurrent.futures.Future()
+            future: concurrent.futures.Future[Thought] = concurrent.futures.Future()
             stopping = NotSent(Error("MCP_UNAVAILABLE", "the worker is shutting down"))
             future.set_result(Thought(stopping, Progress(question).report()))
             return future
-        self._running.add(future)
-        future.add_done_callback(self._running.discard)
-        return future
-
-    def close(self) -> None:
-        """Give up what is being thought; call it before the tool client's `close`."""
-        for future in list(self._running):
-            future.cancel()
-        if self._models is None or not self._tool_client.loop.runs:
-            return
-        with contextlib.suppress(Stopped, TimeoutError):  # then the process ends with connections open
-            self._tool_client.loop.run(self._models.close(), _CLOSE_SECONDS)
 
     def _made(self) -> "Models":
         from adapters.llm.models import Models

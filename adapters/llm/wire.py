@@ -7,6 +7,7 @@ wants a package more, and would not know of the step's deadline.
 import asyncio
 import logging
 import random
+import re
 import socket
 from collections.abc import AsyncIterator
 from contextvars import ContextVar
@@ -127,8 +128,8 @@ async def _bounded(stream: AsyncIterator[bytes] | httpx2.AsyncByteStream) -> byt
 def _retry_after(response: httpx2.Response) -> float:
     """Seconds, or 0 where it does not say or makes no sense."""
     text = response.headers.get("retry-after", "").strip()
-    if text.isascii() and text.isdigit():
-        return float(text[:9])
+    if re.fullmatch(r"[0-9]+(\.[0-9]+)?", text):
+        return float(text)
     try:
         when = parsedate_to_datetime(text)
         when = when if when.tzinfo is not None else when.replace(tzinfo=UTC)

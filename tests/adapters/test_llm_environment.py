@@ -22,7 +22,6 @@ client = ToolClient()
 thinker = Thinker(client, settings(**json.loads(sys.argv[1])))
 made = thinker.think(question(provider=sys.argv[2], model="m")).result(60)
 print(json.dumps(made.outcome.data))
-thinker.close()
 client.close()
 """
 ELSEWHERE = {

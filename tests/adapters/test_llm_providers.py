@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from adapters.llm import Thinker
+from adapters.mcp import ToolClient
 from domain.outcome import Failed, TimedOut
 from tests.adapters.llm_server import LlmServer
 from tests.adapters.llm_wire import (
@@ -22,7 +24,6 @@ from tests.adapters.llm_wire import (
     Status,
     submit,
 )
-from tests.adapters.odd_server import eventually
 from tests.adapters.thinking import (
     ATTEMPTS,
     KEY,
@@ -34,7 +35,8 @@ from tests.adapters.thinking import (
     environ,
     failure,
     question,
-    thinkers,
+    settings,
+    thinker,
 )
 
 GOOD = submit({"n": 3})
@@ -42,7 +44,8 @@ ROOT = Path(__file__).parents[2]
 _MEGABYTE = 1024 * 1024
 # What `Retry-After` may hold by mistake, or by malice.
 UNREADABLE = [
-    Status(429, retry_after=text) for text in ("soon", "-1", "", "Mon, 01 Jan 99999999999999999999 00:00:00 GMT")
+    Status(429, retry_after=text)
+    for text in ("soon", "-1", "", "nan", "1.5.", "Mon, 01 Jan 99999999999999999999 00:00:00 GMT")
 ]
 DeskFor = Callable[..., Desk]
 on_both = pytest.mark.parametrize("provider", PROTOCOLS)
@@ -75,8 +78,7 @@ def test_a_key_for_a_local_model_is_sent_and_none_of_openai(tools: Tools):
     with LlmServer(GOOD) as server:
         known = environ(server.url)
         for given, sent in (({}, None), ({"SAGAHOLD_LOCAL_LLM_KEY": "local-key"}, "local-key")):
-            with thinkers(tools, known | given) as thinker:
-                done(thinker.think(question(provider="local", model_name="m")).result(30))
+            done(thinker(tools, known | given).think(question(provider="local", model_name="m")).result(30))
             assert server.asked[-1].key != KEY
             if sent is not None:
                 assert server.asked[-1].key == sent
@@ -111,8 +113,7 @@ def test_proxies_and_keys_of_the_environment_are_not_used(
 def test_a_missing_variable_is_named(tools: Tools, provider: str, variable: str):
     with LlmServer(GOOD) as server:
         known = {name: value for name, value in environ(server.url).items() if name != variable}
-        with thinkers(tools, known) as thinker:
-            thought = thinker.think(question(provider=provider, model_name="m")).result(30)
+        thought = thinker(tools, known).think(question(provider=provider, model_name="m")).result(30)
         assert failure(thought) == "WORKER_CONFIG_LOAD_FAILED"
         assert isinstance(thought.outcome, Failed)
         assert variable in thought.outcome.error.message
@@ -146,11 +147,12 @@ def test_without_retries_there_is_one_request(desk_for: DeskFor, provider: str):
 
 
 @on_both
-def test_retry_after_is_a_floor(desk_for: DeskFor, provider: str):
-    desk = desk_for(Status(429, retry_after=1), GOOD)
+@pytest.mark.parametrize("seconds", [1, 1.5])
+def test_retry_after_is_a_floor(desk_for: DeskFor, provider: str, seconds: float):
+    desk = desk_for(Status(429, retry_after=seconds), GOOD)
     assert done(desk.think(provider)) == {"n": 3}
     first, second = desk.server.asked
-    assert second.at - first.at >= 1
+    assert second.at - first.at >= seconds
 
 
 @on_both
@@ -165,10 +167,9 @@ def test_nobody_listens(tools: Tools):
     server = LlmServer(GOOD)
     known = environ(server.url)
     server.close()
-    with thinkers(tools, known) as thinker:
-        for provider in PROTOCOLS:
-            thought = thinker.think(question(provider=provider, model_name="m")).result(30)
-            assert failure(thought) == "PROVIDER_UNAVAILABLE"
+    for provider in PROTOCOLS:
+        thought = thinker(tools, known).think(question(provider=provider, model_name="m")).result(30)
+        assert failure(thought) == "PROVIDER_UNAVAILABLE"
 
 
 @on_both
@@ -217,13 +218,15 @@ def test_cancelling_hangs_up(desk_for: DeskFor, provider: str, within_body: bool
     assert len(desk.server.asked) == 1
 
 
-def test_closing_ends_what_is_under_way(desk_for: DeskFor):
-    desk = desk_for(Slow(60, GOOD))
-    future = desk.thinker.think(desk.question("openai", timeout=600.0))
-    desk.server.wait_for(1)
-    desk.thinker.close()
-    eventually(future.done)
-    desk.server.wait_until(lambda: desk.server.asked[0].left)
+def test_closing_ends_what_is_under_way():
+    client = ToolClient()
+    with LlmServer(Slow(60, GOOD)) as server:
+        thinker = Thinker(client, settings(environ(server.url)))
+        future = thinker.think(question(provider="openai", model_name="m", timeout=600.0))
+        server.wait_for(1)
+        client.close()
+        assert future.cancelled()
+        server.wait_until(lambda: server.asked[0].left)
 
 
 @on_both
@@ -274,8 +277,8 @@ def test_the_server_by_itself_answers_what_fits(tools: Tools, provider: str):
     assert process.stdout is not None
     try:
         url = f"http://127.0.0.1:{int(process.stdout.readline())}"
-        with thinkers(tools, environ(url)) as thinker:
-            assert done(thinker.think(question(provider=provider, model_name="m")).result(30)) == {"n": 1}
+        thought = thinker(tools, environ(url)).think(question(provider=provider, model_name="m")).result(30)
+        assert done(thought) == {"n": 1}
     finally:
         process.kill()
         process.wait(30)

@@ -48,7 +48,6 @@ def shelf(tmp_path: Path):
     client = ToolClient()
     thinker = Thinker(client, settings())
     yield Shelf(thinker, tmp_path)
-    thinker.close()
     client.close()
 
 
@@ -112,7 +111,6 @@ def local(server: LlmServer, shelf: Shelf, **options: object) -> Thought:
     try:
         return thinker.think(shelf.question(provider="local", model="m", **options)).result(60)
     finally:
-        thinker.close()
         client.close()
 
 

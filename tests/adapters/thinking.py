@@ -106,17 +106,12 @@ class Desk:
 @contextlib.contextmanager
 def desks(server: LlmServer, tools: Tools, **changes: Any) -> Iterator[Desk]:
     tools.forget()
-    with server, thinkers(tools, environ(server.url), **changes) as thinker:
-        yield Desk(server, tools, thinker)
+    with server:
+        yield Desk(server, tools, thinker(tools, environ(server.url), **changes))
 
 
-@contextlib.contextmanager
-def thinkers(tools: Tools, environ: Mapping[str, str], **changes: Any) -> Iterator[Thinker]:
-    thinker = Thinker(tools.client, settings(environ, **changes))
-    try:
-        yield thinker
-    finally:
-        thinker.close()
+def thinker(tools: Tools, environ: Mapping[str, str], **changes: Any) -> Thinker:
+    return Thinker(tools.client, settings(environ, **changes))
 
 
 def question(**given: Any) -> Question:
