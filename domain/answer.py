@@ -33,6 +33,8 @@ _NAMED = ("$dynamicRef", "$recursiveRef")
 _DEFINITIONS = ("$defs", "definitions")
 # Keywords that hold schemas by names of the author's.
 _BY_NAME = (*_DEFINITIONS, "properties", "patternProperties", "dependentSchemas")
+# Keywords that hold values, in which nothing is a keyword.
+_VALUES = ("const", "enum", "default", "examples")
 
 
 def schema_faults(schema: dict[str, Any], place: str) -> Iterator[Fault]:
@@ -118,7 +120,7 @@ def _inlined(node: Any, root: dict[str, Any]) -> Any:
         if name in _BY_NAME and isinstance(value, dict):
             found[name] = {key: _inlined(item, root) for key, item in value.items()}
         elif name != "$ref":
-            found[name] = _inlined(value, root)
+            found[name] = value if name in _VALUES else _inlined(value, root)
     if isinstance(reference := node.get("$ref"), str):
         target = _inlined(resolve(root, reference), root)
         return found | {"allOf": [target, *found.get("allOf", ())]} if found else target

@@ -127,3 +127,10 @@ def test_a_reference_alone_is_replaced() -> None:
 def test_what_is_no_json_for_everyone_fits_nothing(value: Any) -> None:
     (fault,) = value_faults({}, {"a": [value]}, "output")
     assert fault.path == "output.a[0]"
+
+
+def test_values_of_the_author_are_no_references() -> None:
+    schema = {
+        "properties": {"a": {"const": {"$ref": "#/properties/b"}}, "b": {"enum": [{"$ref": "#/properties/a"}, 1]}}
+    }
+    assert inlined(schema) == schema
