@@ -1,7 +1,6 @@
 """Structured answers over both protocols: what is taken for one, and what is said of the rest."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,18 +17,14 @@ from tests.adapters.llm_wire import (
 )
 from tests.adapters.thinking import (
     PROTOCOLS,
-    PROVIDERS,
     Desk,
     done,
     failure,
 )
 
 GOOD = submit({"n": 3})
-ROOT = Path(__file__).parents[2]
-_MEGABYTE = 1024 * 1024
 DeskFor = Callable[..., Desk]
 on_both = pytest.mark.parametrize("provider", PROTOCOLS)
-on_all = pytest.mark.parametrize("provider", PROVIDERS)
 
 
 @on_both

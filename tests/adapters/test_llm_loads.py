@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from concurrent.futures import Future
-from pathlib import Path
 
 import psutil
 import pytest
@@ -23,11 +22,9 @@ from tests.adapters.thinking import (
 )
 
 GOOD = submit({"n": 3})
-ROOT = Path(__file__).parents[2]
 _MEGABYTE = 1024 * 1024
 DeskFor = Callable[..., Desk]
 on_both = pytest.mark.parametrize("provider", PROTOCOLS)
-on_all = pytest.mark.parametrize("provider", PROVIDERS)
 
 
 @on_both

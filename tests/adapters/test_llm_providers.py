@@ -41,7 +41,6 @@ from tests.adapters.thinking import (
 
 GOOD = submit({"n": 3})
 ROOT = Path(__file__).parents[2]
-_MEGABYTE = 1024 * 1024
 # What `Retry-After` may hold by mistake, or by malice.
 UNREADABLE = [
     Status(429, retry_after=text)
