@@ -13,7 +13,7 @@ from pydantic_ai import Agent, ModelRetry, RunContext, StructuredDict, ToolOutpu
 from adapters.llm import answer, failures, transcript
 from adapters.llm.models import Models
 from adapters.llm.progress import Progress, milliseconds_since
-from adapters.llm.tools import MAX_MISTAKES, AllowedTools, find
+from adapters.llm.toolset import MAX_MISTAKES, AllowedTools, find
 from adapters.llm.watched import Watched
 from adapters.llm.wire import DEADLINE
 from adapters.mcp import ToolClient

@@ -10,7 +10,7 @@ import pytest
 
 from adapters.llm import Thinker
 from adapters.llm.progress import Ended, Progress
-from adapters.llm.tools import AllowedTools
+from adapters.llm.toolset import AllowedTools
 from adapters.mcp import ToolClient
 from domain import json_value
 from domain.definition import Adapter, Fact, ToolSource, Transport, Turn
