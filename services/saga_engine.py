@@ -208,8 +208,8 @@ class _Turn:
         # A saga that has begun is RUNNING, also while its first call is under way.
         self._settle()
         self.lease = replace(self.lease, since=self.tx.began)
-        until = self.tx.now + due.LEASE
-        self._save(When(self.tx.now, until, self.lease.token, until))
+        # What is indexed stays as it is, as in a claim.
+        self._save(When(self.stored.due_at, self.stored.hint_at, self.lease.token, self.tx.now + due.LEASE))
         return self._work(self.step(before.span_id), again=again)
 
     def _work(self, step: Step, *, again: bool) -> Work:

@@ -23,10 +23,13 @@ class Stored:
     """A saga as it was read, and what of its row no rule looks at.
 
     Attributes:
+        due_at, hint_at: as in `models.due`.
         workers: from `name@version` to the id of the definition that the saga started with.
     """
 
     saga: Saga
+    due_at: datetime | None
+    hint_at: datetime | None
     definition_id: UUID
     created_by: str
     workers: dict[str, str]
@@ -51,7 +54,10 @@ def with_steps(conn: Connection, rows: Sequence[RowMapping]) -> list[Stored]:
         for step in conn.execute(_STEPS, {"saga_ids": list(of_each)}).mappings():
             of_each[step["saga_id"]].append(step)
     return [
-        Stored(saga_of(row, of_each[row["id"]]), row["definition_id"], row["created_by"], row["workers"])
+        Stored(
+            saga=saga_of(row, of_each[row["id"]]),
+            **{name: row[name] for name in ("due_at", "hint_at", "definition_id", "created_by", "workers")},
+        )
         for row in rows
     ]
 

@@ -13,6 +13,8 @@ _JSON = postgresql.JSON(none_as_null=True, astext_type=sa.Text())
 
 
 def upgrade() -> None:
+    op.execute("ALTER TABLE sagas SET (fillfactor = 50)")
+    op.execute("ALTER TABLE saga_steps SET (fillfactor = 70)")
     op.add_column("pauses", sa.Column("arguments_schema", _JSON, nullable=True))
     for name in ("proposal", "facts", "report"):
         op.add_column("saga_steps", sa.Column(name, _JSON, nullable=True))
@@ -36,3 +38,5 @@ def downgrade() -> None:
     for name in ("proposal", "facts", "report"):
         op.drop_column("saga_steps", name)
     op.drop_column("pauses", "arguments_schema")
+    op.execute("ALTER TABLE saga_steps RESET (fillfactor)")
+    op.execute("ALTER TABLE sagas RESET (fillfactor)")
