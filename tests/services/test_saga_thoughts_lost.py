@@ -219,9 +219,12 @@ def test_an_answer_recorded_twice_at_once(store: Store) -> None:
 
 
 def test_two_workers(store: Store) -> None:
+    """At once, and one after the other: the model is asked once."""
     trace_id = start(store, reason("a"))
     asks = at_once([lambda: advance(store, trace_id)] * 8)
     assert sum(ask is not None for ask in asks) == 1
+    assert advance(store, trace_id) is None, "a worker is at it"
+    assert step_of(store, trace_id, "a").attempt == 1
 
 
 def test_a_worker_without_room(store: Store) -> None:
