@@ -41,6 +41,9 @@ def every_answer(application: Callable[[Environ, Any], Iterable[bytes]]) -> Call
         # Not a secret: no need to ask the system for randomness.
         trace = given[1] if given else f"{random.getrandbits(128):032x}"
         trace_id.set(trace)
+        if "CONTENT_LENGTH" in environ:
+            # By its length a body is read once; by its end, twice, and each time the interpreter is handed over.
+            environ.pop("wsgi.input_terminated", None)
 
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
             has = {name for name, _ in headers}
