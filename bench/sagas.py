@@ -95,10 +95,10 @@ class Sagas:
         decided: set[int] = set()
         finished = 0
         while (now := time.monotonic()) < ends:
-            ended = self._ended(running)
+            ended, held = self._look(running)
             running -= ended
             finished += len(ended) if now >= begins else 0
-            self._decide(running, decided)
+            self._decide(held, decided)
             for _ in range(min(AT_ONCE, in_flight - len(running))):
                 running.add(self._start(shape)[0])
             time.sleep(LOOK_EVERY)
@@ -160,25 +160,31 @@ class Sagas:
         path = f"/v1/sagas/{trace}/steps/{span:016x}/approve"
         return self._subject.server.request("POST", path, self._subject.reviewer, {})
 
-    def _decide(self, running: set[str], decided: set[int]) -> None:
-        """Of those that run alone: others may be parked."""
-        query = "SELECT saga_id, span_id FROM saga_steps WHERE saga_id = ANY(%s::uuid[]) AND status = 'AWAITING_HUMAN'"
-        for trace, span in self._rows(query, (list(running),)):
+    def _look(self, running: set[str]) -> tuple[set[str], dict[int, str]]:
+        """Those that have ended, and the held steps of the others with their sagas. Not of others: they are parked."""
+        query = (
+            "SELECT id, sagas.ended_at, span_id FROM sagas"
+            " LEFT JOIN saga_steps s ON saga_id = id AND s.status = 'AWAITING_HUMAN' WHERE id = ANY(%s::uuid[])"
+            " AND (sagas.ended_at IS NOT NULL OR span_id IS NOT NULL)"
+        )
+        rows = [(id_.replace("-", ""), ended, span) for id_, ended, span in self._rows(query, (list(running),))]
+        return {id_ for id_, ended, _ in rows if ended}, {span: id_ for id_, ended, span in rows if not ended}
+
+    def _decide(self, held: dict[int, str], decided: set[int]) -> None:
+        for span, trace in held.items():
             if span not in decided:
                 decided.add(span)
-                self._connection.call(self._approval(trace.replace("-", ""), span))
+                self._connection.call(self._approval(trace, span))
 
     def _finish(self, running: set[str], decided: set[int]) -> None:
         until = time.monotonic() + LOST_AFTER
-        while left := running - self._ended(running):
-            self._decide(left, decided)
+        while running:
+            ended, held = self._look(running)
+            running -= ended
+            self._decide(held, decided)
             if time.monotonic() > until:
-                raise BenchError(f"{len(left)} sagas did not end")
+                raise BenchError(f"{len(running)} sagas did not end")
             time.sleep(LOOK_EVERY)
-
-    def _ended(self, running: set[str]) -> set[str]:
-        query = "SELECT id FROM sagas WHERE id = ANY(%s::uuid[]) AND ended_at IS NOT NULL"
-        return {id_.replace("-", "") for (id_,) in self._rows(query, (list(running),))}
 
     def _await_hold(self, trace: str) -> int:
         query = "SELECT span_id FROM saga_steps WHERE saga_id = %s AND status = 'AWAITING_HUMAN'"

@@ -17,7 +17,7 @@ from domain.step import Step, StepStatus
 from services.definitions import load_saga
 from services.due import due_now
 from services.pauses import actor, decide_in, decided
-from services.saga_reads import step_of_saga, visible_saga
+from services.saga_reads import step_of_saga, visible_saga, visible_step
 from services.saga_rows import Stored, When, lock, save
 from services.transaction import Store, Tx
 
@@ -51,18 +51,17 @@ class StepRef:
 def decide_step(store: Store, by: Principal, which: StepRef, command: Approve | Reject) -> Accepted:
     """The same as deciding the pause that holds it. Raises `AlreadyResolved` after the contrary decision."""
     with store.transaction() as tx:
-        stored = visible_saga(tx.conn, by, which.trace_id, which.namespace)
-        step = step_of_saga(stored, which.span)
-        if step.watch_id is None:
-            raise _not_held(step)
+        row = visible_step(tx.conn, by, which.trace_id, which.span, which.namespace)
+        if row["watch_id"] is None:
+            raise _not_held(row["step_id"], row["status"])
         if isinstance(command, Approve) and command.arguments is not None:
-            _check_override(load_saga(tx.conn, stored.definition_id).step(step.id).kind)
+            _check_override(load_saga(tx.conn, row["definition_id"]).step(row["step_id"]).kind)
         try:
-            pause, changed = decide_in(store, tx, by, ids.text(ids.WATCH, step.watch_id), command)
+            pause, changed = decide_in(store, tx, by, ids.text(ids.WATCH, row["watch_id"]), command)
         except Invalid as invalid:
             raise Invalid([_of_output(fault) for fault in invalid.faults]) from None
     decided(store, pause, command)
-    return Accepted(not changed, f"decide-{step.watch_id.hex}")
+    return Accepted(not changed, f"decide-{pause.id.hex}")
 
 
 def _check_override(kind: StepKind) -> None:
@@ -85,7 +84,7 @@ def rerun_step(store: Store, by: Principal, which: StepRef, guidance: str | None
         if _was_asked(step, token):
             return Accepted(True, _rerun_key(step, step.retries))
         if step.watch_id is None or step.status is not StepStatus.AWAITING_HUMAN:
-            raise _not_held(step)
+            raise _not_held(step.id, step.status)
         # The pause before its saga, as everywhere.
         command = Cancel(actor(by), f"to be run again: {guidance}" if guidance else "to be run again")
         pause, changed = decide_in(store, tx, by, ids.text(ids.WATCH, step.watch_id), command)
@@ -120,5 +119,5 @@ def _rerun_key(step: Step, number: int) -> str:
     return f"retry-{span_text(step.span_id)}-{number}"
 
 
-def _not_held(step: Step) -> WrongState:
-    return WrongState("STEP", step.status, f"the step {step.id!r} is {step.status}: it is not held for review")
+def _not_held(id_: str, status: str) -> WrongState:
+    return WrongState("STEP", status, f"the step {id_!r} is {status}: it is not held for review")

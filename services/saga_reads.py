@@ -5,6 +5,7 @@ from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
+    BigInteger,
     Boolean,
     ColumnElement,
     Connection,
@@ -27,7 +28,7 @@ from domain.saga import SagaStatus, context
 from domain.saga_document import saga_document, step_document
 from domain.step import Step
 from models.definitions import definitions
-from models.sagas import saga_transcripts, sagas
+from models.sagas import saga_steps, saga_transcripts, sagas
 from services.definitions import load_saga
 from services.paging import Page, Slice, slice_of
 from services.saga_rows import Stored, span_of, with_steps
@@ -112,6 +113,16 @@ def visible_saga(
     return with_steps(conn, [row])[0]
 
 
+def visible_step(conn: Connection, by: Principal, trace_id: UUID, span: str, namespace: str | None) -> RowMapping:
+    """What a decision on a step has to know of it. Raises `NotFound`, as `visible_saga` and `step_of_saga` do."""
+    wanted = {**_scope_of(by, namespace), "trace_id": trace_id, "span_id": span_of(span)}
+    row = conn.execute(_STEP, wanted).mappings().one_or_none()
+    if row is None:
+        step_of_saga(visible_saga(conn, by, trace_id, namespace), span)
+        raise NotFound("the step has just been deleted with its saga")
+    return row
+
+
 def _one(
     conn: Connection, by: Principal, trace_id: UUID, namespace: str | None = None
 ) -> tuple[RowMapping, Stored, SagaDefinition]:
@@ -129,11 +140,14 @@ def with_name() -> Select[Any]:
 def _visible_row(
     conn: Connection, query: Select[Any], by: Principal, trace_id: UUID, namespace: str | None
 ) -> RowMapping:
-    scope = {"sees_all": by.sees_all, "namespaces": list(by.namespaces), "named": namespace}
-    row = conn.execute(query, {"trace_id": trace_id, **scope}).mappings().one_or_none()
+    row = conn.execute(query, {"trace_id": trace_id, **_scope_of(by, namespace)}).mappings().one_or_none()
     if row is None:
         raise NotFound(f"there is no saga {trace_id.hex} that this key may see")
     return row
+
+
+def _scope_of(by: Principal, namespace: str | None) -> dict[str, Any]:
+    return {"sees_all": by.sees_all, "namespaces": list(by.namespaces), "named": namespace}
 
 
 # Built once: they are on the way of every decision.
@@ -144,6 +158,11 @@ _IS_VISIBLE = (
 )
 _TRANSCRIPT = select(saga_transcripts.c.messages).where(
     saga_transcripts.c.saga_id == bindparam("trace_id", type_=Uuid), saga_transcripts.c.place == bindparam("place")
+)
+_STEP = (
+    select(saga_steps.c.step_id, saga_steps.c.status, saga_steps.c.watch_id, sagas.c.definition_id)
+    .join_from(saga_steps, sagas, sagas.c.id == saga_steps.c.saga_id)
+    .where(*_IS_VISIBLE, saga_steps.c.span_id == bindparam("span_id", type_=BigInteger))
 )
 _VISIBLE = select(sagas).where(*_IS_VISIBLE)
 _VISIBLE_LOCKED = _VISIBLE.with_for_update()

@@ -1,13 +1,26 @@
 """A saga with its steps, out of its rows and back: only what changed is written."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Connection, RowMapping, SmallInteger, Uuid, any_, bindparam, delete, select, update
+from sqlalchemy import (
+    Connection,
+    RowMapping,
+    Select,
+    SmallInteger,
+    Update,
+    Uuid,
+    any_,
+    bindparam,
+    delete,
+    select,
+    update,
+)
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
 from domain.saga import Saga
@@ -16,6 +29,9 @@ from models.records import as_records, insert_records
 from models.sagas import saga_of, saga_steps, saga_transcripts, saga_values, sagas, step_values
 from services.outbox import Notice, announcing, tell
 from services.transaction import Tx
+
+# Steps that are written by one statement with their saga: one that ends, and the next that begins.
+ALONG = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,27 +121,64 @@ class When:
 
 
 def save(tx: Tx, before: Saga, after: Saga, when: When, notices: Sequence[Notice] = ()) -> None:
-    """One statement for the saga and the one step that usually changes with it, also with who is to be told."""
+    """One statement for the saga and the steps that usually change with it, also with who is to be told."""
     known = {step.span_id: step for step in before.all_steps}
     changed = [step for step in after.all_steps if step.span_id in known and step != known[step.span_id]]
+    changes = [_changes(known[step.span_id], step) for step in changed]
     values = {f"new_{name}": value for name, value in {**saga_values(after), **when.values()}.items()}
     values["trace_id"] = after.trace_id
-    save_, save_and_tell = (_SAVE, _SAVE_AND_TELL) if not changed else (_SAVE_STEP, _SAVE_STEP_AND_TELL)
-    if changed:
-        values |= _step_parameters(after.trace_id, changed[0])
+    for place, (step, columns) in enumerate(zip(changed[:ALONG], changes, strict=False)):
+        values |= _parameters(f"step{place}", after.trace_id, step, columns)
+    names = tuple(tuple(columns) for columns in changes[:ALONG])
     if notices:
-        tell(tx, notices, save_and_tell, values)
+        tell(tx, notices, _save_and_tell(names), values)
     else:
-        tx.conn.execute(save_, values)
-    for step in changed[1:]:
-        tx.conn.execute(_UPDATE_STEP, _step_parameters(after.trace_id, step))
+        tx.conn.execute(_save(names), values)
+    for step, columns in zip(changed[ALONG:], changes[ALONG:], strict=True):
+        tx.conn.execute(_update_step("step", tuple(columns)), _parameters("step", after.trace_id, step, columns))
     if new := [step_values(after.trace_id, step) for step in after.all_steps if step.span_id not in known]:
         tx.conn.execute(_INSERT_STEPS, {"records": as_records(new)})
 
 
-def _step_parameters(trace_id: UUID, step: Step) -> dict[str, Any]:
-    values = step_values(trace_id, step)
-    return {"step_of": trace_id, "step_place": step.order} | {f"step_{name}": values[name] for name in _OF_A_STEP}
+def _changes(before: Step, after: Step) -> dict[str, Any]:
+    """The new values of the columns that change."""
+    old = step_values(None, before)
+    return {name: value for name, value in step_values(None, after).items() if value != old[name]}
+
+
+def _parameters(prefix: str, trace_id: UUID, step: Step, columns: Mapping[str, Any]) -> dict[str, Any]:
+    values = {f"{prefix}_{name}": value for name, value in columns.items()}
+    return values | {f"{prefix}_of": trace_id, f"{prefix}_place": step.order}
+
+
+# Parameters one by one: joined with records, PostgreSQL plans for a hundred steps, and may read the whole table.
+@cache
+def _update_step(prefix: str, names: tuple[str, ...]) -> Update:
+    """Steps change in a few ways only: there are some tens of these."""
+    steps = saga_steps.c
+    which = (
+        steps.saga_id == bindparam(f"{prefix}_of", type_=Uuid),
+        steps.place == bindparam(f"{prefix}_place", type_=SmallInteger),
+    )
+    # Where nothing changes that is stored, the place does not either.
+    columns = names or ("place",)
+    return (
+        update(saga_steps).where(*which).values({n: bindparam(f"{prefix}_{n}", type_=steps[n].type) for n in columns})
+    )
+
+
+@cache
+def _save(names: tuple[tuple[str, ...], ...]) -> Update:
+    """`names`: of each step that changes along, its columns."""
+    found = _SAVE
+    for place, columns in enumerate(names):
+        found = found.add_cte(_update_step(f"step{place}", columns).cte(f"step{place}"))
+    return found
+
+
+@cache
+def _save_and_tell(names: tuple[tuple[str, ...], ...]) -> Select[Any]:
+    return announcing(_save(names))
 
 
 # Built once: building a statement takes longer than running it.
@@ -152,25 +205,8 @@ _CHANGING = (
     "lease_token",
     "leased_until",
 )
-# What becomes of a step; the rest of its row is what it is.
-_OF_A_STEP = tuple(
-    column.name
-    for column in saga_steps.columns
-    if column.name not in ("saga_id", "place", "span_id", "compensates", "step_id")
-)
-# Parameters one by one: joined with records, PostgreSQL plans for a hundred steps, and may read the whole table.
-_UPDATE_STEP = (
-    update(saga_steps)
-    .where(
-        saga_steps.c.saga_id == bindparam("step_of", type_=Uuid),
-        saga_steps.c.place == bindparam("step_place", type_=SmallInteger),
-    )
-    .values({name: bindparam(f"step_{name}", type_=saga_steps.c[name].type) for name in _OF_A_STEP})
-)
 _SAVE = (
     update(sagas)
     .where(sagas.c.id == bindparam("trace_id", type_=Uuid))
     .values({name: bindparam(f"new_{name}", type_=sagas.c[name].type) for name in _CHANGING})
 )
-_SAVE_STEP = _SAVE.add_cte(_UPDATE_STEP.cte("step"))
-_SAVE_AND_TELL, _SAVE_STEP_AND_TELL = announcing(_SAVE), announcing(_SAVE_STEP)
