@@ -170,7 +170,7 @@ def test_frozen_workers_late_result_is_dropped(scene: SagaScene) -> None:
         before = {trace_id: scene.saga(trace_id) for trace_id in sagas.values()}
     finally:
         os.kill(pid or 0, signal.SIGCONT)
-    until("it dropped its results", lambda: log.read_text().count("dropped the result of a superseded call") == 4)
+    until("it dropped its results", lambda: log.read_text().count("dropped the result of superseded work") == 4)
     assert {trace_id: scene.saga(trace_id) for trace_id in sagas.values()} == before
     for case, trace_id in sagas.items():
         (case.check_repeated if case.repeats else case.check_unknown)(scene, trace_id)
