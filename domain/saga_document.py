@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from domain import ids
 from domain.definition import SagaDefinition, StepDefinition
@@ -15,6 +16,11 @@ from domain.thought import Report
 def span_text(span_id: int) -> str:
     """16 lowercase hex digits."""
     return f"{span_id:016x}"
+
+
+def traceparent(trace_id: UUID, span_id: int) -> str:
+    """As W3C Trace Context has it."""
+    return f"00-{trace_id.hex}-{span_text(span_id)}-01"
 
 
 def idempotency_key(saga: Saga, step: Step) -> str:

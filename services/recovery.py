@@ -83,7 +83,7 @@ def resolve(store: Store, by: Principal, which: StepRef, *, done: bool, output: 
     """Say what came of a call whose outcome is unknown. `evidence`: how the operator knows."""
     with store.transaction() as tx:
         stored, step = _locked(tx, by, which)
-        if step.compensates is None and load_saga(tx.conn, stored.definition_id).step(step.id).thinking is not None:
+        if _thinks(tx, stored, step):
             what = f"{step.id!r} is a reason step, whose output nobody can know: use retry-step, or cancel the saga"
             raise WrongState("STEP", step.status, what)
         if not step.outcome_unknown:
@@ -137,17 +137,21 @@ def _requeue(tx: Tx, stored: Stored, step: Step, wish: Retry) -> str:
 def _refuse_a_second_time(tx: Tx, stored: Stored, step: Step, wish: Retry) -> None:
     if not step.call_began or wish.allow_destructive:
         return
-    declared = load_saga(tx.conn, stored.definition_id).step(step.id)
-    if step.compensates is None and declared.thinking is not None:
+    if _thinks(tx, stored, step):
         raise MayRunTwice(
             "the model may have called tools that change something:"
             " look, then cancel the saga, or use allow_destructive: true"
         )
-    if step.compensates is not None or not declared.idempotent:
+    if step.compensates is not None or not load_saga(tx.conn, stored.definition_id).step(step.id).idempotent:
         raise MayRunTwice(
             "the first call may have been carried out, and the manifest does not say that the tool is idempotent:"
             " look, then use resolve, or allow_destructive: true"
         )
+
+
+def _thinks(tx: Tx, stored: Stored, step: Step) -> bool:
+    """It is a reason step: no undo, which may think too, but is settled by whoever sees what it has done."""
+    return step.compensates is None and load_saga(tx.conn, stored.definition_id).step(step.id).thinking is not None
 
 
 def _once(store: Store, by: Principal, which: StepRef, wish: Retry, verb: str, act: _Act) -> dict[str, Any]:

@@ -161,10 +161,8 @@ def _update_step(prefix: str, names: tuple[str, ...]) -> Update:
         steps.place == bindparam(f"{prefix}_place", type_=SmallInteger),
     )
     # Where nothing changes that is stored, the place does not either.
-    columns = names or ("place",)
-    return (
-        update(saga_steps).where(*which).values({n: bindparam(f"{prefix}_{n}", type_=steps[n].type) for n in columns})
-    )
+    new = {name: bindparam(f"{prefix}_{name}", type_=steps[name].type) for name in names or ("place",)}
+    return update(saga_steps).where(*which).values(new)
 
 
 @cache

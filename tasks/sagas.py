@@ -9,7 +9,7 @@ from adapters import mcp
 from adapters.logs import trace_id as logged_trace
 from domain.definition import ToolSource
 from domain.outcome import Done, Failed, Lost, NotSent, Outcome, TimedOut
-from domain.saga_document import span_text
+from domain.saga_document import traceparent
 from domain.step import TOOL_OUTPUT_ERROR, Error
 from services.saga_engine import advance, record
 from services.saga_work import Call, Work
@@ -68,7 +68,7 @@ def make(call: Call) -> Outcome:
             return NotSent(Error("LEASE_LOST", "the worker lost the saga before it could call the tool"))
         return Done(_call(call, source, until).data)
     except mcp.NotSent as error:
-        return _not_sent(call, error)
+        return mcp.not_sent(error, f"{_ENDED}, and the tool" if call.again else None)
     except mcp.ToolFailed as error:
         return Failed(Error("TOOL_INVOKE_FAILED", str(error)))
     except mcp.BadOutput as error:
@@ -83,16 +83,6 @@ def make(call: Call) -> Outcome:
 
 
 _ENDED = "the worker ended before the tool's answer was recorded"
-
-
-def _not_sent(call: Call, error: mcp.NotSent) -> Outcome:
-    if not isinstance(error, mcp.ToolNotFound | mcp.NotConfigured):
-        return NotSent(Error("MCP_UNAVAILABLE", str(error)))
-    if call.again:
-        # Of an earlier call that may have been carried out, this says nothing.
-        return Lost(f"{_ENDED}, and the tool cannot be asked again: {error}", False)
-    missing = isinstance(error, mcp.ToolNotFound)
-    return Failed(Error("TOOL_NOT_FOUND" if missing else "WORKER_CONFIG_LOAD_FAILED", str(error)))
 
 
 def _find(call: Call, until: float) -> tuple[ToolSource, mcp.ToolInfo]:
@@ -110,7 +100,7 @@ def _call(call: Call, source: ToolSource, until: float) -> mcp.CallResult:
         source,
         call.tool,
         call.arguments,
-        meta={"traceparent": f"00-{call.lease.id.hex}-{span_text(call.span_id)}-01"},
+        meta={"traceparent": traceparent(call.lease.id, call.span_id)},
         idempotency_key=call.idempotency_key,
         timeout=max(0.1, until - time.monotonic()),
     )

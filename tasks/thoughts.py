@@ -20,7 +20,7 @@ from adapters.logs import trace_id as logged_trace
 from domain import prompt, resources
 from domain.compensation import undo_message
 from domain.outcome import Failed
-from domain.saga_document import report_document, span_text
+from domain.saga_document import report_document, traceparent
 from domain.step import Error
 from domain.thought import Question, Report, Thought
 from services.database import DatabaseAway
@@ -159,7 +159,7 @@ def _question(ask: Ask, ours: Callable[[], bool]) -> Question:
         system=ask.system,
         resources=resources.bind(thinking.resources, ask.arguments),
         key=ask.idempotency_key,
-        meta={"traceparent": f"00-{ask.lease.id.hex}-{span_text(ask.span_id)}-01"},
+        meta={"traceparent": traceparent(ask.lease.id, ask.span_id)},
         timeout=ask.timeout,
         again=ask.again,
         ours=ours,

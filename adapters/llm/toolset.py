@@ -67,21 +67,13 @@ async def find(client: mcp.ToolClient, question: Question, progress: Progress) -
             names = ", ".join(source.name for source in question.sources) or "no tool source"
             raise mcp.ToolNotFound(f"none of {names} has a tool {missing[0]!r}")
     except mcp.NotSent as error:
-        raise _not_found(question, error) from None
+        raise Ended(mcp.not_sent(error, f"{_AGAIN}, and it" if question.again else None)) from None
     progress.harmless = not any(tool.changes for tool in found.values())
     if question.again:
         progress.acted = not progress.harmless
         if not all(tool.repeatable for tool in found.values()):
             raise Ended(Lost(f"{_AGAIN}: not all of its tools are idempotent", idempotent=False))
     return found
-
-
-def _not_found(question: Question, error: mcp.NotSent) -> Ended:
-    if not isinstance(error, mcp.ToolNotFound | mcp.NotConfigured):
-        return Ended(NotSent(Error("MCP_UNAVAILABLE", str(error))))
-    if question.again:
-        return Ended(Lost(f"{_AGAIN}, and it cannot be asked again: {error}", idempotent=False))
-    return failed("TOOL_NOT_FOUND" if isinstance(error, mcp.ToolNotFound) else "WORKER_CONFIG_LOAD_FAILED", str(error))
 
 
 class AllowedTools(AbstractToolset[None]):

@@ -14,6 +14,7 @@ from adapters.mcp.outcome import (
     ToolNotFound,
     Unavailable,
     Unknown,
+    not_sent,
 )
 
 __all__ = [
@@ -30,4 +31,5 @@ __all__ = [
     "ToolNotFound",
     "Unavailable",
     "Unknown",
+    "not_sent",
 ]

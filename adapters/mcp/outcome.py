@@ -11,7 +11,9 @@ from typing import Any
 
 import mcp_types
 
+from domain import outcome
 from domain.json_value import faults
+from domain.step import Error
 
 # Of a server's own words in an error: enough to understand it, little enough for a row and a log line.
 MAX_WORDS = 2000
@@ -123,3 +125,14 @@ def _usable(tool: str, data: Any) -> Any:
     if fault is not None:
         raise BadOutput(f"the tool {tool!r} was executed, but {fault.path} {fault.message}")
     return data
+
+
+def not_sent(error: NotSent, before: str | None) -> outcome.Outcome:
+    """What it means for a step. `before`: what is known of an earlier attempt that may have been carried out, and of
+    which this says nothing; None where there was none."""
+    if not isinstance(error, ToolNotFound | NotConfigured):
+        return outcome.NotSent(Error("MCP_UNAVAILABLE", str(error)))
+    if before is not None:
+        return outcome.Lost(f"{before} cannot be asked again: {error}", idempotent=False)
+    missing = isinstance(error, ToolNotFound)
+    return outcome.Failed(Error("TOOL_NOT_FOUND" if missing else "WORKER_CONFIG_LOAD_FAILED", str(error)))
