@@ -45,10 +45,13 @@ def step(id_: str, *, undo: bool = False, **more: Any) -> dict[str, Any]:
     """A commit step that calls the tool `do_<id>` with {"n": input.n}; with `undo`, undone by `undo_<id>`."""
     made = {"id": id_, "kind": "commit", **OF_WORKER, "with": {"n": {"from": "$.input.n"}}}
     made |= {"tools": {"allow": [f"do_{id_}"]}}
-    if undo:
-        bindings = {"done": {"from": f"$.steps.{id_}.output.data"}, "facts": {"from": "$._compensation"}}
-        made |= {"compensation": {**OF_WORKER, "with": bindings, "tools": [f"undo_{id_}"]}}
-    return made | more
+    return made | (undone(id_) if undo else {}) | more
+
+
+def undone(id_: str) -> dict[str, Any]:
+    """What has a step of this id undone by `undo_<id>`."""
+    bindings = {"done": {"from": f"$.steps.{id_}.output.data"}, "facts": {"from": "$._compensation"}}
+    return {"compensation": {**OF_WORKER, "with": bindings, "tools": [f"undo_{id_}"]}}
 
 
 def start(store: Store, *steps: dict[str, Any], **input_: Any) -> UUID:

@@ -11,7 +11,7 @@ from domain.thought import Report, Thought
 from services.saga_engine import advance, record, record_thought
 from services.saga_work import Ask, Call
 from services.transaction import Store
-from tests.services.saga_world import OF_WORKER, Tools, saga_of, tools
+from tests.services.saga_world import OF_WORKER, Tools, saga_of, tools, undone
 
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"], "additionalProperties": False}
 # In the worker's report, what the engine itself knows nothing of.
@@ -23,10 +23,7 @@ def reason(id_: str, *, undo: bool = False, **more: Any) -> dict[str, Any]:
     made = {"id": id_, "kind": "reason", **OF_WORKER, "with": {"n": {"from": "$.input.n"}}}
     made |= {"prompt": {"inline": "What of {{ n }}?"}, "output_schema": SCHEMA}
     made |= {"agent-adapter": "react" if "tools" in more else "simple"}
-    if undo:
-        bindings = {"done": {"from": f"$.steps.{id_}.output.data"}, "facts": {"from": "$._compensation"}}
-        made |= {"compensation": {**OF_WORKER, "with": bindings, "tools": [f"undo_{id_}"]}}
-    return made | more
+    return made | (undone(id_) if undo else {}) | more
 
 
 def thought(outcome: Outcome | int, facts: dict[str, Any] | None = None, **report: Any) -> Thought:
