@@ -4,6 +4,7 @@ import base64
 import binascii
 import ipaddress
 import re
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 from flask import Request, g
@@ -22,7 +23,7 @@ _KEY_PARAMETERS = frozenset({"api_key", "apikey", "api-key", "key", "access_toke
 def authorize(request: Request, permission: Permission) -> Principal:
     """The caller, also as `g.principal`. Raises `EdgeError` 400 or 401, `Forbidden`."""
     _refuse_key_in_url(request)
-    principal = _identify(request)
+    principal = replace(_identify(request), where=request.remote_addr)
     g.principal = principal
     request.environ[KEY_ID] = principal.id
     if not principal.may(permission):

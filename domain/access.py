@@ -35,6 +35,11 @@ class Permission(StrEnum):
     STEP_DECIDE = "step.decide"
     SAGA_RECOVER = "saga.recover"
     METRICS_READ = "metrics.read"
+    PEOPLE_MANAGE = "people.manage"
+    NAMESPACE_MANAGE = "namespace.manage"
+    NOTIFICATION_READ = "notification.read"
+    AUDIT_READ = "audit.read"
+    AUDIT_EXPORT = "audit.export"
 
 
 _AGENTS = frozenset({Role.AGENT, Role.ADMIN})
@@ -60,18 +65,31 @@ GRANTS: Mapping[Permission, frozenset[Role]] = MappingProxyType(
         Permission.STEP_DECIDE: _REVIEWERS,
         Permission.SAGA_RECOVER: _OPERATORS,
         Permission.METRICS_READ: _OPERATORS,
+        Permission.PEOPLE_MANAGE: _ADMINS,
+        Permission.NAMESPACE_MANAGE: _ADMINS,
+        Permission.NOTIFICATION_READ: _OPERATORS,
+        Permission.AUDIT_READ: _OPERATORS,
+        Permission.AUDIT_EXPORT: _ADMINS,
     }
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who is asking: a key (or, on a laptop, nobody with a role)."""
+    """Who is asking: a key, a person, or (on a laptop) nobody with a role.
+
+    Attributes:
+        email, groups: of a person.
+        where: the address that the request came from, for the audit log.
+    """
 
     id: str
     name: str
     role: Role
     namespaces: tuple[str, ...]
+    email: str | None = None
+    groups: tuple[str, ...] = ()
+    where: str | None = None
 
     def may(self, permission: Permission) -> bool:
         return self.role in GRANTS[permission]

@@ -10,6 +10,8 @@ DELIVERY = "dlv_"
 ENDPOINT = "ep_"
 KEY = "key_"
 DEFINITION = "def_"
+USER = "usr_"
+NOTIFICATION = "ntf_"
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _HEX = re.compile(r"[0-9a-f]{32}")

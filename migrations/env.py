@@ -5,9 +5,13 @@ import os
 from alembic import context
 from sqlalchemy import create_engine, text
 
+import models.audit
 import models.definitions
 import models.keys
+import models.namespaces
+import models.notifications
 import models.pauses
+import models.people
 import models.sagas
 import models.webhooks  # noqa: F401  (importing a module registers its tables)
 import settings

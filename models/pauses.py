@@ -52,13 +52,25 @@ pauses = Table(
     Column("decided_by_name", Text),
     Column("comment", Text),
     Column("response", JSON(none_as_null=True)),
+    # Of the review: who has voted; which stage it is at; whom it asks now (`group:…`, `person:…`; NULL: any reviewer).
+    Column("votes", JSON(none_as_null=True)),
+    Column("stage", SmallInteger, nullable=False),
+    Column("asked", ARRAY(Text)),
+    Column("claim", JSON(none_as_null=True)),
+    # When its people are to be told (again), or others to be added; NULL: nothing to do.
+    Column("attend_at", DateTime(timezone=True)),
+    Column("reminders", SmallInteger, nullable=False),
+    Column("escalated_at", DateTime(timezone=True)),
     CheckConstraint("status IN ('pending', 'approved', 'rejected', 'expired', 'cancelled')", name="status"),
     CheckConstraint("(status = 'pending') = (resolved_at IS NULL)", name="resolved"),
     CheckConstraint("(status = 'pending') = (decided_by IS NULL)", name="decided"),
     CheckConstraint("(arguments IS NULL) = (arguments_digest IS NULL)", name="digest"),
     CheckConstraint("kind IN ('agent', 'step')", name="kind"),
-    CheckConstraint("on_timeout IN ('expire', 'reject', 'approve')", name="on_timeout"),
-    CheckConstraint("decided_by <> created_by OR status = 'cancelled'", name="no_self_decision"),
+    CheckConstraint("on_timeout IN ('expire', 'reject', 'approve', 'escalate')", name="on_timeout"),
+    CheckConstraint(
+        "decided_by <> created_by OR status = 'cancelled' OR coalesce((review ->> 'allow_self')::boolean, false)",
+        name="no_self_decision",
+    ),
     # Lists are newest first within a namespace; ids sort by time.
     Index("ix_pauses_namespace_id", "namespace", "id"),
     # Steps that wait for a person, the oldest first, for keys of all namespaces and of few.
@@ -69,6 +81,9 @@ pauses = Table(
         postgresql_where=text("kind = 'step' AND status = 'pending'"),
     ),
     Index("ix_pauses_expires_at_pending", "expires_at", postgresql_where=text("status = 'pending'")),
+    Index("ix_pauses_attend_at", "attend_at", postgresql_where=text("attend_at IS NOT NULL AND status = 'pending'")),
+    # The inbox: the most urgent first, then the oldest.
+    Index("ix_pauses_inbox", text("priority DESC"), "id", postgresql_where=text("status = 'pending'")),
     Index("ix_pauses_resolved_at", "resolved_at", postgresql_where=text("resolved_at IS NOT NULL")),
 )
 
@@ -102,6 +117,13 @@ def values(pause: Pause) -> dict[str, Any]:
         "decided_by_name": None if decision is None else decision.by.name,
         "comment": None if decision is None else decision.comment,
         "response": None if decision is None else decision.response,
+        "votes": None,
+        "stage": 0,
+        "asked": None,
+        "claim": None,
+        "attend_at": None,
+        "reminders": 0,
+        "escalated_at": None,
     }
 
 

@@ -14,7 +14,21 @@ from domain.access import Principal, Role
 from domain.document import pause_document
 from domain.draft import Draft, pause_from
 from domain.errors import AlreadyResolved, Forbidden, NotFound, Refusal
-from domain.pause import STEP, Actor, Approve, Cancel, Command, Pause, Reject, Status, Timeout, created, decide, honours
+from domain.pause import (
+    STEP,
+    SYSTEM,
+    Actor,
+    Approve,
+    Cancel,
+    Command,
+    Pause,
+    Reject,
+    Status,
+    Timeout,
+    created,
+    decide,
+    honours,
+)
 from models.pauses import pause_of, pauses, values
 from models.records import as_records, insert_records
 from services.due import make_due
@@ -58,7 +72,7 @@ class Created:
 def create_pauses(store: Store, wishes: Sequence[Creation]) -> list[Created | Exception]:
     """All in one transaction. What became of each wish, in their order: who may not, or wants nonsense, gets none."""
     outcomes: dict[int, Created | Exception] = {}
-    new: list[Pause] = []
+    new: list[tuple[int, Pause]] = []
     with store.transaction() as tx:
         # In the order of their keys: two processes that wait for each other's keys would wait for ever.
         for place in sorted(range(len(wishes)), key=lambda i: _key_of(wishes[i])):
@@ -69,11 +83,12 @@ def create_pauses(store: Store, wishes: Sequence[Creation]) -> list[Created | Ex
             except Refusal as refusal:
                 outcomes[place] = refusal
             else:
-                new.append(pause)
-                outcomes[place] = Created(pause_document(pause, store.public_url))
+                new.append((place, pause))
+        for place, pause in new:
+            outcomes[place] = Created(_recorded(store, tx, wishes[place].by, pause))
         if new:
-            rows = as_records(values(pause) for pause in new)
-            announce(store, tx, [created(pause) for pause in new], _INSERT, {"records": rows})
+            rows = as_records(values(pause) for _, pause in new)
+            announce(store, tx, [created(pause) for _, pause in new], _INSERT, {"records": rows})
     return [outcomes[place] for place in range(len(wishes))]
 
 
@@ -93,8 +108,15 @@ def _new_pause(store: Store, tx: Tx, wish: Creation) -> Pause:
     return pause
 
 
+def _recorded(store: Store, tx: Tx, by: Principal | None, pause: Pause) -> dict[str, Any]:
+    document = pause_document(pause, store.public_url)
+    tx.record(by, pause.namespace, "pause.created", document["watchId"], after=document)
+    return document
+
+
 def store_pause(store: Store, tx: Tx, pause: Pause) -> None:
     """A new one, of a step: its saga's transaction makes it."""
+    _recorded(store, tx, None, pause)
     announce(store, tx, [created(pause)], _INSERT, {"records": as_records([values(pause)])})
 
 
@@ -132,7 +154,7 @@ def decide_in(
     if row is None:
         raise NotFound(f"there is no pause {watch_id[:64]!r} that this key may see")
     before = pause_of(row)
-    after = _apply(store, tx, before, command)
+    after = _apply(store, tx, by, before, command)
     return after, after.status is not before.status
 
 
@@ -155,7 +177,7 @@ def expire_due(store: Store) -> int:
         query = due.where(pauses.c.expires_at <= tx.now).with_for_update(skip_locked=True)
         rows = tx.conn.execute(query).mappings().all()
         for row in rows:
-            _apply(store, tx, pause_of(row), Timeout())
+            _apply(store, tx, None, pause_of(row), Timeout())
     return len(rows)
 
 
@@ -167,9 +189,13 @@ def resolved_among(store: Store, waiting: Sequence[UUID]) -> list[UUID]:
     return [id_ for id_ in waiting if id_ not in pending]
 
 
-def _apply(store: Store, tx: Tx, pause: Pause, command: Command) -> Pause:
+def _apply(store: Store, tx: Tx, by: Principal | None, pause: Pause, command: Command) -> Pause:
+    """`by`: who asked; None is the clock."""
     changed, events = decide(pause, command, tx.now)
     for event in events:
+        decided_by = None if changed.decision is None or changed.decision.by.id == SYSTEM else by
+        before, after = (pause_document(found, store.public_url) for found in (pause, changed))
+        tx.record(decided_by, pause.namespace, event.type, after["watchId"], before=before, after=after)
         # A parameter may not have the name of the column that it is for.
         columns = {f"new_{name}": value for name, value in values(changed).items() if name in _CHANGED_BY_DECISION}
         announce(store, tx, [event], _RESOLVE, columns | {"pause_id": pause.id})

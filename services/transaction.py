@@ -8,7 +8,7 @@ import random
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
@@ -16,7 +16,8 @@ from uuid import UUID
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
-from domain import ids
+from domain import audit, ids
+from domain.access import Principal
 from domain.network import Network
 from services.database import telling_absence
 
@@ -50,6 +51,23 @@ class Tx:
     began: float
     hints: list[Hint] = field(default_factory=list)
     wakes: list[UUID] = field(default_factory=list)
+    entries: list[audit.Entry] = field(default_factory=list)
+
+    def record(
+        self,
+        by: Principal | None,
+        namespace: str,
+        type_: str,
+        subject: str,
+        *,
+        before: Any = None,
+        after: Any = None,
+        **details: Any,
+    ) -> None:
+        """Write to the audit log, with the commit. `before`, `after`: documents; `by`: None is the system itself."""
+        digests = [None if document is None else audit.digest(document) for document in (before, after)]
+        entry = audit.Entry(namespace, type_, subject, before=digests[0], after=digests[1], details=details or None)
+        self.entries.append(entry if by is None else replace(entry, by=by.id, by_name=by.name, where=by.where))
 
     def new_id(self) -> UUID:
         # By the database's clock too: lists are in the order of ids, and machines' clocks differ.
@@ -86,7 +104,7 @@ class Store:
                     cursor.execute("BEGIN; SELECT clock_timestamp()")
                     tx = Tx(conn, cursor.fetchone()[0], began)
                     yield tx
-                    cursor.execute("COMMIT")
+                    cursor.execute(*_ending(tx))
             except BaseException:
                 _roll_back(conn)
                 raise
@@ -115,6 +133,26 @@ class Store:
             finally:
                 if not driver.closed:
                     driver.autocommit = False
+
+
+def _ending(tx: Tx) -> tuple[Any, ...]:
+    """COMMIT; with the audit log's entries, in the same round trip.
+
+    So the heads of their chains are locked for no longer than a commit takes, and nothing is waited for under that
+    lock. In the order of namespaces: two transactions that write to the same two chains would wait for each other.
+    """
+    if not tx.entries:
+        return ("COMMIT",)
+    entries = sorted(tx.entries, key=lambda entry: entry.namespace)
+    return _RECORD_AND_COMMIT, (
+        [entry.namespace for entry in entries],
+        [audit.text(entry, tx.now) for entry in entries],
+    )
+
+
+_RECORD_AND_COMMIT = (
+    "INSERT INTO audit_events (namespace, entry) SELECT * FROM unnest(%s::text[], %s::text[]::json[]); COMMIT"
+)
 
 
 def _roll_back(conn: Connection) -> None:

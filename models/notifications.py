@@ -1,0 +1,32 @@
+"""Messages to people that a review waits for them: due rows, one for each person (or group) and channel."""
+
+from sqlalchemy import CheckConstraint, Column, DateTime, ForeignKey, Index, Integer, Table, Text, Uuid, text
+
+from models.due import due_columns, due_constraints
+from models.tables import metadata
+
+# `recipient` is for people to read: an e-mail address or a group's name. `channel`: a URL that may hold secrets.
+notifications = Table(
+    "notifications",
+    metadata,
+    Column("id", Uuid, primary_key=True),
+    Column("pause_id", Uuid, ForeignKey("pauses.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("user_id", Uuid, ForeignKey("users.id", ondelete="CASCADE"), index=True),
+    Column("namespace", Text, nullable=False),
+    Column("recipient", Text, nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("status", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("last_error", Text),
+    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("completed_at", DateTime(timezone=True)),
+    *due_columns(),
+    *due_constraints(),
+    CheckConstraint("reason IN ('waiting', 'reminder', 'escalated')", name="reason"),
+    # obsolete: the review was decided before the message went out.
+    CheckConstraint("status IN ('pending', 'sent', 'failed', 'obsolete')", name="status"),
+    CheckConstraint("(status = 'pending') = (completed_at IS NULL)", name="completed"),
+    Index("ix_notifications_namespace_id", "namespace", "id"),
+    Index("ix_notifications_hint_at_pending", "hint_at", postgresql_where=text("status = 'pending'")),
+)

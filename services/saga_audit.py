@@ -1,0 +1,31 @@
+"""What the audit log tells of a saga: each step's end with the digest of what was called, and the saga's own end."""
+
+from typing import Any
+
+from domain.saga import TERMINAL, Saga
+from domain.saga_document import span_text
+from domain.step import Step
+from services.transaction import Tx
+
+
+def record_changes(tx: Tx, before: Saga, after: Saga) -> None:
+    known = {step.span_id: step for step in before.all_steps}
+    for step in after.all_steps:
+        earlier = known.get(step.span_id)
+        if step.ended_at is not None and (earlier is None or earlier.status is not step.status):
+            tx.record(None, after.namespace, f"step.{step.status.lower()}", after.trace_id.hex, **_about(step))
+    if after.needs_operator and not before.needs_operator:
+        tx.record(None, after.namespace, "saga.needs_operator", after.trace_id.hex)
+    if after.status is not before.status and after.status in TERMINAL:
+        tx.record(None, after.namespace, f"saga.{after.status.lower()}", after.trace_id.hex)
+
+
+def _about(step: Step) -> dict[str, Any]:
+    return {
+        "step": step.id,
+        "span": span_text(step.span_id),
+        "compensates": None if step.compensates is None else span_text(step.compensates),
+        "called": step.call_began,
+        "arguments_digest": None if step.arguments_digest is None else step.arguments_digest.hex(),
+        "error": None if step.error is None else step.error.code,
+    }
