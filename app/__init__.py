@@ -21,6 +21,7 @@ def create_app(deps: Deps) -> Flask:
     from app.api.saga_steps import steps
     from app.api.sagas import sagas
     from app.api.webhooks import webhooks
+    from app.dashboard.pages import dashboard
     from app.openapi import build_api
     from app.pages import pages
 
@@ -37,6 +38,7 @@ def create_app(deps: Deps) -> Flask:
     for blueprint in (pauses, sagas, steps, definitions, webhooks, keys, operations):
         api.register_blueprint(blueprint)
     app.register_blueprint(pages)
+    app.register_blueprint(dashboard)
     return app
 
 

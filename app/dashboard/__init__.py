@@ -1,0 +1,1 @@
+"""Pages for people: server-made HTML, our own style, plain ES modules for what must move."""
