@@ -1,4 +1,4 @@
-"""The audit log: what an entry says, and how entries are chained so that a changed, missing or inserted one is found."""
+"""The audit log: what an entry says, and how entries are chained: a change shows."""
 
 import hashlib
 import json
