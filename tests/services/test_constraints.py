@@ -1,132 +1,18 @@
 """The impossible cannot be stored: one test for each CHECK, key and unique index, past all of our own code."""
 
-from datetime import UTC, datetime
+from hashlib import sha256
 from typing import Any
-from uuid import UUID
 
 import pytest
 from sqlalchemy import insert
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from models.tables import metadata
 from services.transaction import Store
-from tests.services.world import one, rows
+from tests.services.good_rows import GOOD, ID, NEEDS, NOW, OTHER_ID
+from tests.services.world import change, one, rows
 
-NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-ID, OTHER_ID = UUID(int=0), UUID(int=1)
 DECIDED = {"status": "approved", "resolved_at": NOW, "decided_by": "key_anne"}
-GOOD: dict[str, dict[str, Any]] = {
-    "pauses": {
-        "id": ID,
-        "created_at": NOW,
-        "revision": 1,
-        "priority": 0,
-        "namespace": "default",
-        "kind": "agent",
-        "status": "pending",
-        "on_timeout": "expire",
-        "created_by": "key_agent",
-        "action": "deploy",
-    },
-    "api_keys": {
-        "id": ID,
-        "hash": bytes(32),
-        "prefix": "hitl_x",
-        "name": "x",
-        "role": "agent",
-        "namespaces": ["default"],
-        "created_at": NOW,
-        "created_by": "key_admin",
-    },
-    "webhook_endpoints": {
-        "id": ID,
-        "url": "http://x/",
-        "description": "",
-        "event_types": [],
-        "namespaces": ["*"],
-        "headers": {},
-        "enabled": True,
-        "created_at": NOW,
-        "updated_at": NOW,
-    },
-    "webhook_secrets": {"namespace": "default", "secret": "whsec_x"},
-    "webhook_messages": {"id": ID, "namespace": "default", "type": "t", "body": "{}", "created_at": NOW},
-    "webhook_deliveries": {
-        "id": ID,
-        "message_id": ID,
-        "namespace": "default",
-        "url": "http://x/",
-        "lane": "http://x",
-        "status": "pending",
-        "attempts": 0,
-        "retry": 0,
-        "created_at": NOW,
-        "due_at": NOW,
-        "hint_at": NOW,
-    },
-    "webhook_attempts": {
-        "delivery_id": ID,
-        "number": 1,
-        "started_at": NOW,
-        "duration_ms": 1,
-        "outcome": "failed",
-    },
-    "idempotency_keys": {
-        "namespace": "default",
-        "key": "key-0001",
-        "fingerprint": bytes(32),
-        "answer": {},
-        "created_at": NOW,
-    },
-    "definitions": {
-        "id": ID,
-        "kind": "saga",
-        "namespace": "default",
-        "name": "refund",
-        "version": "1",
-        "is_active": True,
-        "content": {},
-        "digest": bytes(32),
-        "created_at": NOW,
-        "updated_at": NOW,
-        "created_by": "key_admin",
-    },
-    "sagas": {
-        "id": ID,
-        "created_at": NOW,
-        "definition_id": ID,
-        "namespace": "default",
-        "status": "RUNNING",
-        "created_by": "key_agent",
-        "start_idempotency_key": "key-0001",
-        "workers": {},
-        "input": {},
-        "needs_operator": False,
-    },
-    # An undo.
-    "saga_steps": {
-        "saga_id": ID,
-        "place": 0,
-        "attempt": 0,
-        "retries": 0,
-        "span_id": 1,
-        "compensates": 7,
-        "call_began": False,
-        "unsure": False,
-        "may_repeat": False,
-        "watch_id": ID,
-        "step_id": "pay",
-        "status": "PENDING",
-    },
-    "saga_transcripts": {"saga_id": ID, "place": 0, "messages": []},
-}
-NEEDS = {
-    "webhook_deliveries": ["webhook_messages"],
-    "webhook_attempts": ["webhook_messages", "webhook_deliveries"],
-    "sagas": ["definitions"],
-    "saga_steps": ["definitions", "pauses", "sagas"],
-    "saga_transcripts": ["definitions", "pauses", "sagas", "saga_steps"],
-}
 BAD: list[tuple[str, str, dict[str, Any]]] = [
     ("ck_pauses_status", "pauses", DECIDED | {"status": "escalated"}),
     ("ck_pauses_resolved", "pauses", DECIDED | {"resolved_at": None}),
@@ -136,9 +22,14 @@ BAD: list[tuple[str, str, dict[str, Any]]] = [
     ("ck_pauses_digest", "pauses", {"arguments": {"n": 1}}),
     ("ck_pauses_digest", "pauses", {"arguments_digest": bytes(32)}),
     ("ck_pauses_kind", "pauses", {"kind": "other"}),
-    ("ck_pauses_on_timeout", "pauses", {"on_timeout": "escalate"}),
+    ("ck_pauses_on_timeout", "pauses", {"on_timeout": "wait"}),
     ("ck_pauses_no_self_decision", "pauses", DECIDED | {"decided_by": "key_agent"}),
     ("ck_pauses_no_self_decision", "pauses", DECIDED | {"decided_by": "key_agent", "status": "rejected"}),
+    (
+        "ck_pauses_no_self_decision",
+        "pauses",
+        DECIDED | {"decided_by": "key_agent", "review": {"approvals": 1, "allow_self": False}},
+    ),
     ("ck_api_keys_role", "api_keys", {"role": "root"}),
     ("ck_api_keys_namespaces", "api_keys", {"namespaces": []}),
     ("ck_api_keys_hash", "api_keys", {"hash": b"hitl_the_key_itself"}),
@@ -182,6 +73,24 @@ BAD: list[tuple[str, str, dict[str, Any]]] = [
     ("fk_saga_steps_saga_id", "saga_steps", {"saga_id": OTHER_ID}),
     ("fk_saga_steps_watch_id", "saga_steps", {"watch_id": OTHER_ID}),
     ("fk_saga_transcripts_saga_id", "saga_transcripts", {"place": 9}),
+    ("ck_users_role", "users", {"role": "agent"}),
+    ("ck_users_namespaces", "users", {"namespaces": []}),
+    ("ck_users_email", "users", {"email": "Anne@example.com"}),
+    ("ck_users_no_delegate_to_oneself", "users", {"delegate_id": ID}),
+    ("fk_users_delegate_id", "users", {"delegate_id": OTHER_ID}),
+    ("ck_sessions_hash", "sessions", {"hash": b"the token itself"}),
+    ("fk_sessions_user_id", "sessions", {"user_id": OTHER_ID}),
+    ("ck_sign_in_links_hash", "sign_in_links", {"hash": b"the token itself"}),
+    ("fk_sign_in_links_user_id", "sign_in_links", {"user_id": OTHER_ID}),
+    ("fk_sign_in_links_pause_id", "sign_in_links", {"pause_id": OTHER_ID}),
+    ("ck_notifications_lease", "notifications", {"lease_token": ID}),
+    ("ck_notifications_lease", "notifications", {"leased_until": NOW}),
+    ("ck_notifications_reason", "notifications", {"reason": "because"}),
+    ("ck_notifications_status", "notifications", {"status": "lost", "completed_at": NOW}),
+    ("ck_notifications_completed", "notifications", {"completed_at": NOW}),
+    ("ck_notifications_completed", "notifications", {"status": "sent"}),
+    ("fk_notifications_pause_id", "notifications", {"pause_id": OTHER_ID}),
+    ("fk_notifications_user_id", "notifications", {"user_id": OTHER_ID}),
 ]
 # A second row like the first.
 TWICE = [
@@ -203,6 +112,15 @@ TWICE = [
     ("uq_saga_steps_compensates", "saga_steps", {"place": 1, "span_id": 2, "watch_id": None}),
     ("uq_saga_steps_watch_id", "saga_steps", {"place": 1, "span_id": 2, "compensates": 8}),
     ("pk_saga_transcripts", "saga_transcripts", {}),
+    ("pk_users", "users", {"email": "otto@example.com"}),
+    ("uq_users_email", "users", {"id": OTHER_ID}),
+    ("pk_groups", "groups", {}),
+    ("pk_sessions", "sessions", {}),
+    ("pk_sign_in_links", "sign_in_links", {}),
+    ("pk_sign_in_failures", "sign_in_failures", {}),
+    ("pk_namespace_settings", "namespace_settings", {}),
+    ("pk_notifications", "notifications", {}),
+    ("pk_audit_heads", "audit_heads", {}),
 ]
 
 
@@ -247,10 +165,55 @@ def test_an_endpoint_has_one_secret_that_is_not_retired(store: Store) -> None:
     assert caught.value.orig.diag.constraint_name == "uq_webhook_secrets_endpoint"  # type: ignore[union-attr]
 
 
+def test_an_identity_is_one_person_s(store: Store) -> None:
+    """Any number of people have none."""
+    known = {"oidc_subject": "https://id.example.com anne"}
+    put(store, "users", known)
+    with pytest.raises(IntegrityError) as caught:
+        put(store, "users", known | {"id": OTHER_ID, "email": "otto@example.com"})
+    assert caught.value.orig.diag.constraint_name == "uq_users_oidc_subject"  # type: ignore[union-attr]
+
+
+def test_its_creator_may_decide_where_the_policy_says_so(store: Store) -> None:
+    put(store, "pauses", DECIDED | {"decided_by": "key_agent", "review": {"approvals": 1, "allow_self": True}})
+    assert one(store, "SELECT status FROM pauses") == "approved"
+
+
 def test_its_creator_may_cancel_a_pause(store: Store) -> None:
     """The one decision that is theirs."""
     put(store, "pauses", DECIDED | {"decided_by": "key_agent", "status": "cancelled"})
     assert one(store, "SELECT status FROM pauses") == "cancelled"
+
+
+def test_the_audit_log_counts_and_chains_by_itself(store: Store) -> None:
+    """Whatever the writer says; each namespace for itself."""
+    for namespace in ("default", "default", "other"):
+        put(store, "audit_events", {"namespace": namespace})
+    found = rows(store, "SELECT namespace, seq, hash, entry::text FROM audit_events ORDER BY namespace, seq")
+    assert [(row["namespace"], row["seq"]) for row in found] == [("default", 1), ("default", 2), ("other", 1)]
+    first = sha256(bytes(32) + b"1:" + found[0]["entry"].encode()).digest()
+    second = sha256(first + b"2:" + found[1]["entry"].encode()).digest()
+    assert [bytes(row["hash"]) for row in found] == [first, second, first]
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["UPDATE audit_events SET entry = '{}'", "DELETE FROM audit_events", "TRUNCATE audit_events"],
+)
+def test_the_audit_log_is_only_added_to(store: Store, statement: str) -> None:
+    put(store, "audit_events")
+    with pytest.raises(DBAPIError, match="append-only"):
+        change(store, statement)
+    assert one(store, "SELECT count(*) FROM audit_events") == 1
+
+
+def test_a_chain_wound_back_does_not_fork(store: Store) -> None:
+    """The head is an ordinary row; the entries are not."""
+    put(store, "audit_events")
+    change(store, "UPDATE audit_heads SET seq = 0")
+    with pytest.raises(IntegrityError) as caught:
+        put(store, "audit_events")
+    assert caught.value.orig.diag.constraint_name == "pk_audit_events"  # type: ignore[union-attr]
 
 
 def test_every_constraint_of_the_database_is_tested_here(store: Store) -> None:
@@ -262,5 +225,6 @@ def test_every_constraint_of_the_database_is_tested_here(store: Store) -> None:
     there = {row["name"] for row in rows(store, query)}
     # Keys that the database itself counts, and a table that is written in one statement only.
     apart = {"pk_webhook_secrets", "pk_worker_heartbeats", "alembic_version_pkc"}
-    tested = {name for name, *_ in BAD} | {name for name, *_ in TWICE} | {"uq_webhook_secrets_endpoint"}
+    alone = {"uq_webhook_secrets_endpoint", "uq_users_oidc_subject", "pk_audit_events"}
+    tested = {name for name, *_ in BAD} | {name for name, *_ in TWICE} | alone
     assert there == tested | apart
