@@ -1,6 +1,18 @@
 """Messages to people that a review waits for them: due rows, one for each person (or group) and channel."""
 
-from sqlalchemy import CheckConstraint, Column, DateTime, ForeignKey, Index, Integer, Table, Text, Uuid, text
+from sqlalchemy import (
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    Index,
+    Integer,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
 
 from models.due import due_columns, due_constraints
 from models.tables import metadata
@@ -10,7 +22,9 @@ notifications = Table(
     "notifications",
     metadata,
     Column("id", Uuid, primary_key=True),
-    Column("pause_id", Uuid, ForeignKey("pauses.id", ondelete="CASCADE"), nullable=False, index=True),
+    Column("pause_id", Uuid, ForeignKey("pauses.id", ondelete="CASCADE"), nullable=False),
+    # A digest of the occasion, the recipient and the channel: on one occasion nobody is told twice.
+    Column("once", Uuid, nullable=False),
     Column("user_id", Uuid, ForeignKey("users.id", ondelete="CASCADE"), index=True),
     Column("namespace", Text, nullable=False),
     Column("recipient", Text, nullable=False),
@@ -27,6 +41,7 @@ notifications = Table(
     # obsolete: the review was decided before the message went out.
     CheckConstraint("status IN ('pending', 'sent', 'failed', 'obsolete')", name="status"),
     CheckConstraint("(status = 'pending') = (completed_at IS NULL)", name="completed"),
+    UniqueConstraint("pause_id", "once"),
     Index("ix_notifications_namespace_id", "namespace", "id"),
     Index("ix_notifications_hint_at_pending", "hint_at", postgresql_where=text("status = 'pending'")),
 )

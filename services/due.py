@@ -17,6 +17,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from models.due import worker_heartbeats
+from models.notifications import notifications
 from models.sagas import saga_steps, sagas
 from models.webhooks import webhook_deliveries
 from services.transaction import Hint, Store, Tx
@@ -37,8 +38,9 @@ WEBHOOK = "webhook"
 SAGA = "saga"
 # A saga that goes on because a person has decided: nobody waits behind machines' work.
 DECISION = "decision"
+NOTIFICATION = "notification"
 
-TABLES: dict[str, Table] = {WEBHOOK: webhook_deliveries, SAGA: sagas}
+TABLES: dict[str, Table] = {WEBHOOK: webhook_deliveries, SAGA: sagas, NOTIFICATION: notifications}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,8 +59,8 @@ def claimable(table: Table) -> ColumnElement[bool]:
 
 
 def _open(table: Table) -> tuple[ColumnElement[bool], ...]:
-    """What has ended is not due: a delivery says so by its status, a saga by having no `due_at`."""
-    return (table.c.status == "pending",) if table is webhook_deliveries else ()
+    """What has ended is not due: a saga says so by having no `due_at`, the others by their status."""
+    return () if table is sagas else (table.c.status == "pending",)
 
 
 def claim(tx: Tx, kind: str, id_: UUID, *conditions: ColumnElement[bool]) -> Lease | None:

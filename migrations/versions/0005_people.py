@@ -64,6 +64,7 @@ def upgrade() -> None:
         "notifications",
         sa.Column("id", sa.Uuid(), nullable=False),
         sa.Column("pause_id", sa.Uuid(), nullable=False),
+        sa.Column("once", sa.Uuid(), nullable=False),
         sa.Column("user_id", sa.Uuid(), nullable=True),
         sa.Column("namespace", sa.Text(), nullable=False),
         sa.Column("recipient", sa.Text(), nullable=False),
@@ -87,6 +88,7 @@ def upgrade() -> None:
         ),
         sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_notifications_user_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_notifications")),
+        sa.UniqueConstraint("pause_id", "once", name=op.f("uq_notifications_pause_id_once")),
     )
     op.create_index(
         "ix_notifications_hint_at_pending",
@@ -96,7 +98,6 @@ def upgrade() -> None:
         postgresql_where=sa.text("status = 'pending'"),
     )
     op.create_index("ix_notifications_namespace_id", "notifications", ["namespace", "id"], unique=False)
-    op.create_index(op.f("ix_notifications_pause_id"), "notifications", ["pause_id"], unique=False)
     op.create_index(op.f("ix_notifications_user_id"), "notifications", ["user_id"], unique=False)
     op.create_table(
         "sessions",
@@ -202,7 +203,6 @@ def downgrade() -> None:
     op.drop_index(op.f("ix_sessions_expires_at"), table_name="sessions")
     op.drop_table("sessions")
     op.drop_index(op.f("ix_notifications_user_id"), table_name="notifications")
-    op.drop_index(op.f("ix_notifications_pause_id"), table_name="notifications")
     op.drop_index("ix_notifications_namespace_id", table_name="notifications")
     op.drop_index(
         "ix_notifications_hint_at_pending", table_name="notifications", postgresql_where=sa.text("status = 'pending'")

@@ -134,6 +134,7 @@ GOOD: dict[str, dict[str, Any]] = {
         "user_id": ID,
         "namespace": "default",
         "recipient": "anne@example.com",
+        "once": ID,
         "channel": "mailto://localhost",
         "reason": "waiting",
         "status": "pending",

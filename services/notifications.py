@@ -1,0 +1,170 @@
+"""Whom a review tells that it waits for them: one due row for each of their channels, made with the change itself."""
+
+import hashlib
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Protocol
+from uuid import UUID
+from weakref import WeakKeyDictionary
+
+from sqlalchemy import ColumnElement, Engine, and_, exists, false, func, or_, select, true
+from sqlalchemy.dialects.postgresql import insert
+
+from domain import ids
+from domain.access import ALL_NAMESPACES
+from models.notifications import notifications
+from models.people import groups, users
+from services.due import NOTIFICATION, due_now
+from services.transaction import Hint, Store, Tx
+
+log = logging.getLogger(__name__)
+
+# Messages on one occasion. Whom a policy leaves open to hundreds of people nobody feels asked; and each is a row.
+MAX_TOLD = 200
+# How long a process goes by what it last saw of whether anyone has a channel: most installations begin without, and
+# then a pause costs nothing here. The first channel of all counts after at most this. Seconds.
+LISTENS_FOR = 2.0
+
+
+class Reason(StrEnum):
+    WAITING = "waiting"
+    REMINDER = "reminder"
+    ESCALATED = "escalated"
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """`user_id`: None for a group."""
+
+    recipient: str
+    channel: str
+    user_id: UUID | None
+
+
+_listening: WeakKeyDictionary[Engine, tuple[float, bool]] = WeakKeyDictionary()
+
+
+def anyone_listens(store: Store) -> bool:
+    """Whether any person or group has a channel at all. Not to be asked inside of a transaction."""
+    until, answer = _listening.get(store.engine, (0.0, False))
+    if time.monotonic() < until:
+        return answer
+    person = exists().where(users.c.disabled_at.is_(None), func.cardinality(users.c.channels) > 0)
+    group = exists().where(func.cardinality(groups.c.channels) > 0)
+    with store.reading() as conn:
+        answer = conn.execute(select(or_(person, group))).scalar_one()
+    _listening[store.engine] = time.monotonic() + LISTENS_FOR, answer
+    return answer
+
+
+class Asking(Protocol):
+    """What is needed of a pause: whose it is, and whom it asks at which point of its review."""
+
+    @property
+    def id(self) -> UUID: ...
+    @property
+    def namespace(self) -> str: ...
+    @property
+    def created_by(self) -> str: ...
+    @property
+    def asked(self) -> Sequence[str] | None: ...
+    @property
+    def stage(self) -> int: ...
+    @property
+    def revision(self) -> int: ...
+    @property
+    def reminders(self) -> int: ...
+
+
+def notify(tx: Tx, pause: Asking, reason: str) -> None:
+    """Tell those whom the pause asks now. Asked for again on the same occasion, nobody is told again."""
+    told = list(dict.fromkeys([*_people(tx, pause), *_groups(tx, pause)]))
+    if len(told) > MAX_TOLD:
+        extra = {"watch_id": ids.text(ids.WATCH, pause.id), "reason": str(reason)}
+        log.warning("a review asks more than %d channels: the others are not told", MAX_TOLD, extra=extra)
+        del told[MAX_TOLD:]
+    if not told:
+        return
+    rows = [_row(tx, pause, Reason(reason), one) for one in told]
+    new = insert(notifications).values(rows).on_conflict_do_nothing(index_elements=["pause_id", "once"])
+    tx.hints.extend(Hint(NOTIFICATION, id_) for id_ in tx.conn.execute(new.returning(notifications.c.id)).scalars())
+
+
+def _people(tx: Tx, pause: Asking) -> Iterator[_Told]:
+    """Who may vote now, and instead of who is away the one who votes for them."""
+    delegate = users.alias("delegate")
+    stands_in = and_(
+        users.c.away_until > tx.now,
+        delegate.c.id == users.c.delegate_id,
+        *_able(delegate.c, pause),
+    )
+    hears = {name: func.coalesce(delegate.c[name], users.c[name]) for name in ("id", "email", "channels")}
+    query = (
+        select(*(column.label(name) for name, column in hears.items()))
+        .select_from(users.outerjoin(delegate, stands_in))
+        .where(*_able(users.c, pause), _is_asked(pause), func.cardinality(hears["channels"]) > 0)
+        .order_by(users.c.id)
+        .limit(MAX_TOLD + 1)
+    )
+    for row in tx.conn.execute(query).mappings():
+        for channel in row["channels"]:
+            yield _Told(row["email"], channel, row["id"])
+
+
+def _groups(tx: Tx, pause: Asking) -> Iterator[_Told]:
+    if pause.asked is None:
+        return
+    names, _ = _asked(pause)
+    query = select(groups.c.name, groups.c.channels).where(groups.c.name.in_(names)).order_by(groups.c.name)
+    for row in tx.conn.execute(query).mappings():
+        for channel in row["channels"]:
+            yield _Told(row["name"], channel, None)
+
+
+def _able(columns: Any, pause: Asking) -> tuple[ColumnElement[bool], ...]:
+    """May decide this pause: everyone who has an account, but nobody what they asked for themselves."""
+    creator = ids.parse(ids.USER, pause.created_by)
+    return (
+        columns.disabled_at.is_(None),
+        columns.namespaces.overlap([pause.namespace, ALL_NAMESPACES]),
+        true() if creator is None else columns.id != creator,
+    )
+
+
+def _is_asked(pause: Asking) -> ColumnElement[bool]:
+    if pause.asked is None:
+        return true()
+    names, emails = _asked(pause)
+    return or_(false(), users.c.groups.overlap(names), users.c.email.in_(emails))
+
+
+def _asked(pause: Asking) -> tuple[list[str], list[str]]:
+    """Names of groups, and addresses of people."""
+    asked = [who.partition(":") for who in pause.asked or ()]
+    return [name for kind, _, name in asked if kind == "group"], [name for kind, _, name in asked if kind == "person"]
+
+
+def _row(tx: Tx, pause: Asking, reason: Reason, told: _Told) -> dict[str, Any]:
+    occasion = f"{reason}:{pause.stage}:{pause.revision}:{pause.reminders}"
+    once = hashlib.sha256("\n".join((occasion, told.recipient, told.channel)).encode()).digest()
+    return {
+        "id": tx.new_id(),
+        "pause_id": pause.id,
+        "once": UUID(bytes=once[:16]),
+        "user_id": told.user_id,
+        "namespace": pause.namespace,
+        "recipient": told.recipient,
+        "channel": told.channel,
+        "reason": str(reason),
+        "status": "pending",
+        "attempts": 0,
+        "last_error": None,
+        "created_at": tx.now,
+        "completed_at": None,
+        "lease_token": None,
+        "leased_until": None,
+        **due_now(tx),
+    }
