@@ -24,7 +24,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from domain.access import Principal
 from domain.definition import SagaDefinition
 from domain.errors import NotFound
-from domain.saga import SagaStatus, context
+from domain.saga import Saga, SagaStatus, context
 from domain.saga_document import saga_document, step_document
 from domain.step import Step
 from models.definitions import definitions
@@ -67,6 +67,15 @@ def get_saga(store: Store, by: Principal, trace_id: UUID) -> dict[str, Any]:
     return saga_document(row) | more
 
 
+def get_saga_with_contents(store: Store, by: Principal, trace_id: UUID) -> dict[str, Any]:
+    """As `get_saga`, its steps as `get_step` tells them, without transcripts: those may be long."""
+    with store.reading() as conn:
+        row, stored, definition = _one(conn, by, trace_id)
+    saga = stored.saga
+    steps = [_whole_step(saga, definition, step) for step in saga.all_steps]
+    return saga_document(row) | {"input": saga.input, "steps": steps, "cancel_reason": saga.cancelled}
+
+
 def list_steps(store: Store, by: Principal, trace_id: UUID, page: Page) -> Slice[dict[str, Any]]:
     """In the order in which they run, then the undos. A cursor holds the place in it."""
     with store.reading() as conn:
@@ -83,14 +92,17 @@ def get_step(store: Store, by: Principal, trace_id: UUID, span: str, namespace: 
         step = step_of_saga(stored, span)
         place = {"trace_id": trace_id, "place": step.order}
         transcript = None if step.report is None else conn.execute(_TRANSCRIPT, place).scalar_one_or_none()
+    return _whole_step(stored.saga, definition, step) | {"transcript": transcript}
+
+
+def _whole_step(saga: Saga, definition: SagaDefinition, step: Step) -> dict[str, Any]:
     report = step.report or {}
-    return step_document(stored.saga, definition, step) | {
+    return step_document(saga, definition, step) | {
         "resolved_arguments": step.arguments,
         "output_payload": step.proposal if step.output is None else step.output,
         "facts": step.facts or {},
         **{name: report.get(name) for name in ("provider", "model", "prompt_ref", "prompt_digest")},
         "tool_calls": report.get("tool_calls", []),
-        "transcript": transcript,
         "retries": step.retries,
         "guidance": step.guidance,
         "evidence": step.evidence,
