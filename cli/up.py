@@ -9,6 +9,8 @@ from types import FrameType
 import click
 from rich.console import Console
 
+from cli.client import Failure
+from cli.samples import seed
 from cli.stack import CancelledError, NotReadyError, Stack, StackError
 
 LOOK_SECONDS = 0.1
@@ -31,7 +33,8 @@ class _StopRequest:
 @click.option("--port", type=click.IntRange(1, 65_535), help="Default SAGAHOLD_PORT, else 8000.")
 @click.option("--data-dir", default=".sagahold", show_default=True, help="Where data, logs and first keys are kept.")
 @click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Worker processes.")
-def up(host: str | None, port: int | None, data_dir: str, workers: int) -> None:
+@click.option("--sample/--no-sample", default=True, help="Whether an empty database gets two samples to decide on.")
+def up(host: str | None, port: int | None, data_dir: str, workers: int, sample: bool) -> None:
     """Run everything on this machine: PostgreSQL, Redis, web, workers and beat.
 
     Where DATABASE_URL or REDIS_URL is set, that server is used instead of starting one.
@@ -48,6 +51,8 @@ def up(host: str | None, port: int | None, data_dir: str, workers: int) -> None:
     )
     try:
         with stack:
+            if sample:
+                _seed(console, stack)
             console.print(f"Ready: {stack.url}", style="bold green")
             console.print(f"Keys:  {stack.data.credentials_file}")
             console.print(f"Logs:  {stack.data.logs}")
@@ -61,6 +66,15 @@ def up(host: str | None, port: int | None, data_dir: str, workers: int) -> None:
         raise SystemExit(_told(error, *error.details, code=1)) from None
     except StackError as error:
         raise SystemExit(_told(error, code=2)) from None
+
+
+def _seed(console: Console, stack: Stack) -> None:
+    try:
+        if seed(stack.url, stack.credentials, stack.data.path):
+            _news(console, "Samples: one pause and one held saga, for a first look (--no-sample: none)")
+    except Failure as failure:
+        # The stack is good without them.
+        _news(console, f"no samples: {failure.message}")
 
 
 def _news(console: Console, line: str) -> None:

@@ -47,7 +47,8 @@ def demo() -> None:
         raise Failure(f"processes were left running: {', '.join(map(str, left))}")
     screen.print()
     screen.print(f"Stopped, nothing is left of it. {time.perf_counter() - started:.0f} s in all.")
-    screen.print("Next: `make up` runs a stack that stays; then, in another terminal:")
+    screen.print("Next: `make up` runs a stack that stays, and prints a link to its dashboard;")
+    screen.print("two samples wait there for your decision. One of your own, in another terminal:")
     screen.print("  .venv/bin/sagahold pause create 'Deploy to production' --wait", style="bold")
 
 

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import psutil
@@ -44,12 +45,12 @@ def run(data_dir: Path, port: int, **environ: str) -> "subprocess.CompletedProce
 class Up:
     """A running `sagahold up`, its output so far, and every process that it was seen to have."""
 
-    def __init__(self, data_dir: Path) -> None:
+    def __init__(self, data_dir: Path, *options: str) -> None:
         self.data_dir = data_dir
         self.port = free_port()
         self.lines: list[str] = []
         self.process = subprocess.Popen(
-            [SAGAHOLD, "up", "--data-dir", str(data_dir), "--port", str(self.port)],
+            [SAGAHOLD, "up", "--data-dir", str(data_dir), "--port", str(self.port), *options],
             env=ENVIRON,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -137,6 +138,28 @@ def test_each_first_key_opens_the_door(up: Up, role: str) -> None:
         assert api.get("/api/pause").status_code == 200
 
 
+def test_the_first_visitor_finds_one_sample_pause_and_one_held_sample_saga(up: Up) -> None:
+    found: list[dict[str, Any]] = []
+
+    def both() -> bool:
+        with up.api("reviewer") as api:
+            found[:] = api.get("/api/pause", params={"status": "pending"}).json()["items"]
+        return len(found) == 2
+
+    assert wait_until(both, RESTART_SECONDS), (found, up.lines)
+    step, pause = found
+    assert (pause["kind"], pause["tags"]) == ("agent", ["sample"])
+    assert step["kind"] == "step"
+    assert all(each["agentContext"]["action"].startswith("Sample: ") for each in found)
+    with up.api("operator") as api:
+        (saga,) = api.get("/v1/sagas").json()["items"]
+        span = step["agentContext"]["context"]["step_span_id"]
+        api.post(f"/v1/sagas/{saga['trace_id']}/steps/{span}/approve", json={}).raise_for_status()
+        assert wait_until(lambda: api.get(f"/v1/sagas/{saga['trace_id']}").json()["ended_at"], RESTART_SECONDS)
+        assert api.get(f"/v1/sagas/{saga['trace_id']}").json()["status"] == "COMPLETED"
+    assert (up.data_dir / "sample-ledger.db").exists()
+
+
 def test_a_second_one_on_the_same_directory_is_refused(up: Up) -> None:
     second = run(up.data_dir, free_port())
     assert second.returncode == 2
@@ -179,16 +202,20 @@ def test_data_and_keys_outlive_every_kind_of_end(tmp_path: Path) -> None:
     data_dir = tmp_path / ("a rather long name, " * 6)
     seen = []
     watch_id = ""
+    made = []
     for number in (signal.SIGTERM, signal.SIGKILL, signal.SIGINT):
-        up = Up(data_dir)
+        # Without samples the first time; later there is something, so none come either.
+        up = Up(data_dir, *([] if made else ["--no-sample"]))
         try:
             with up.api("agent") as api:
+                made.append(len(api.get("/api/pause").json()["items"]))
                 watch_id = watch_id or api.post("/api/pause", json={"action": "restart the stack"}).json()["watchId"]
                 seen.append((api.get(f"/api/pause/{watch_id}").json()["status"], keys(up)))
         finally:
             status = up.stop(number)
         assert status == (-signal.SIGKILL if number is signal.SIGKILL else 0), up.lines
     assert seen == [("pending", seen[0][1])] * 3
+    assert made == [0, 1, 1]
 
 
 def keys(up: Up) -> dict[str, str]:
