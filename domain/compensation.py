@@ -1,6 +1,7 @@
 """Which steps are undone, and in which order."""
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 
 from domain.json_value import encode
 from domain.step import BROKEN, TOOL_OUTPUT_ERROR, Step, StepStatus
@@ -12,6 +13,12 @@ def to_undo(steps: Sequence[Step], undoable: Collection[str]) -> tuple[Step, ...
     `steps`: in the order in which they ran. `undoable`: ids of those that have a compensation.
     """
     return tuple(step for step in reversed(steps) if step.id in undoable and _may_have_acted(step))
+
+
+def undone_if_rejected(steps: Sequence[Step], held: Step, undoable: Collection[str]) -> tuple[Step, ...]:
+    """What a reviewer who rejects the held step has undone, the last one first. `steps`: as in `to_undo`."""
+    after = [replace(step, status=StepStatus.FAILED) if step is held else step for step in steps]
+    return to_undo(after, undoable)
 
 
 def _may_have_acted(step: Step) -> bool:

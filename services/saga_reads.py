@@ -76,6 +76,13 @@ def get_saga_with_contents(store: Store, by: Principal, trace_id: UUID) -> dict[
     return saga_document(row) | {"input": saga.input, "steps": steps, "cancel_reason": saga.cancelled}
 
 
+def whole_saga(store: Store, by: Principal, trace_id: UUID) -> tuple[dict[str, Any], Saga, SagaDefinition]:
+    """For who draws it: its document, itself, and what it was declared to be."""
+    with store.reading() as conn:
+        row, stored, definition = _one(conn, by, trace_id)
+    return saga_document(row), stored.saga, definition
+
+
 def list_steps(store: Store, by: Principal, trace_id: UUID, page: Page) -> Slice[dict[str, Any]]:
     """In the order in which they run, then the undos. A cursor holds the place in it."""
     with store.reading() as conn:

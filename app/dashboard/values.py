@@ -1,0 +1,119 @@
+"""How a value of an agent's or a model's is shown: whole, with its types, and with nothing in it that cannot be seen.
+
+Whoever writes such a value may want the reviewer to read something else than what runs: a character that turns the
+order of letters around, or that has no width, is shown by its number.
+"""
+
+import json
+import unicodedata
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup, escape
+
+from app.dashboard.frame import dashboard
+
+# Values of one tree, and levels; the JSON beside it is always whole.
+MAX_NODES, MAX_LEVELS = 600, 16
+# Values in a part of the tree that is open at first.
+OPEN = 30
+# Characters and lines of a text that is shown without being asked for.
+SHORT, LINES = 400, 12
+
+_BREAKS = frozenset("\n\t")
+# Letters and marks that have no shape: fillers, the blank of Braille, selectors of variants.
+_SHAPELESS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u2800\u3164\uffa0")
+# Control, format (the directions, widths of zero, tags), private, unassigned; separators of lines.
+_HIDDEN = frozenset({"Cc", "Cf", "Co", "Cn", "Cs", "Zl", "Zp"})
+
+
+def is_hidden(char: str) -> bool:
+    if char.isascii():
+        return not char.isprintable() and char not in _BREAKS
+    if char in _SHAPELESS or "\ufe00" <= char <= "\ufe0d" or "\U000e0100" <= char <= "\U000e01ef":
+        return True
+    return unicodedata.category(char) in _HIDDEN
+
+
+@dashboard.app_template_filter("visible")
+def visible(text: object) -> Markup:
+    """The text as HTML: what a browser would not show, or obey, stands there by its number."""
+    text = str(text)
+    if text.isascii() and text.isprintable():
+        return escape(text)
+    return Markup("").join(_mark(char) if is_hidden(char) else char for char in text)
+
+
+def _mark(char: str) -> Markup:
+    name = unicodedata.name(char, "a character that is not seen")
+    return Markup('<span class="unseen" title="{}">U+{}</span>').format(name.lower(), f"{ord(char):04X}")
+
+
+@dashboard.app_template_filter("pretty")
+def pretty(value: Any) -> str:
+    """Indented JSON, whole. What is not seen is escaped, as JSON may: it reads back as the same value."""
+    text = json.dumps(value, ensure_ascii=False, indent=2)
+    return "".join(_escape(char) if is_hidden(char) else char for char in text)
+
+
+def _escape(char: str) -> str:
+    return json.dumps(char)[1:-1]
+
+
+@dataclass(slots=True)
+class Node:
+    """
+    Attributes:
+        kind: object, array, string, number, boolean or null.
+        entries: of an object or array, with their names or places. left_out: how many more there are.
+        weight: values in it, itself too.
+        text: of the others.
+    """
+
+    kind: str
+    text: str
+    entries: list[tuple[str, "Node"]]
+    left_out: int = 0
+    weight: int = 1
+
+    @property
+    def open(self) -> bool:
+        return self.weight <= OPEN
+
+    @property
+    def long(self) -> bool:
+        return len(self.text) > SHORT or self.text.count("\n") >= LINES
+
+    @property
+    def beginning(self) -> str:
+        return " ".join(self.text[: SHORT // 2].split())
+
+    @property
+    def size(self) -> int:
+        return len(self.entries) + self.left_out
+
+
+@dashboard.app_template_filter("tree")
+def tree(value: Any) -> Node:
+    return _node(value, 1, [MAX_NODES])
+
+
+def _node(value: Any, level: int, room: list[int]) -> Node:
+    """`room`: how many values may still be shown, in the whole tree."""
+    room[0] -= 1
+    if isinstance(value, str):
+        return Node("string", value, [])
+    if not isinstance(value, dict | list):
+        kind = "null" if value is None else "boolean" if isinstance(value, bool) else "number"
+        return Node(kind, json.dumps(value), [])
+    named = value.items() if isinstance(value, dict) else ((str(place), item) for place, item in enumerate(value, 1))
+    node = Node("object" if isinstance(value, dict) else "array", "", [])
+    if level < MAX_LEVELS:
+        for name, item in named:
+            if room[0] <= 0:
+                break
+            child = _node(item, level + 1, room)
+            node.entries.append((name, child))
+            node.weight += child.weight
+    node.left_out = len(value) - len(node.entries)
+    return node
