@@ -1,4 +1,4 @@
-"""Publishes what a commit has set off, on a thread of its own: no request and no task waits for Redis.
+"""Publishes what a commit has set off, on threads of its own: no request and no task waits for Redis.
 
 When Redis is slow or away, signals are dropped, not queued up: the rows behind them are found by a sweep.
 """
@@ -6,9 +6,12 @@ When Redis is slow or away, signals are dropped, not queued up: the rows behind 
 import logging
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
 from uuid import UUID
+
+from domain.ids import INBOX
 
 log = logging.getLogger(__name__)
 
@@ -18,6 +21,8 @@ HintT = TypeVar("HintT")
 CAPACITY = 10_000
 # How long a process that ends may take to send what it still has. Seconds.
 CLOSE_WITHIN = 2.0
+# Between two wake-ups of those who watch all reviews: a thousand new ones a second are one piece of news. Seconds.
+INBOX_EVERY = 0.1
 # One warning in so many failures: while Redis is away there is one a commit.
 WARN_EVERY = 100
 
@@ -33,10 +38,18 @@ class SignalThread(Generic[HintT]):
         self._send_wakes = send_wakes
         self._queue: queue.Queue[tuple[Sequence[HintT], Sequence[UUID]] | None] = queue.Queue(CAPACITY)
         self._failures = 0
+        self._inbox_changed = threading.Event()
         self._thread = threading.Thread(target=self._run, name="signals", daemon=True)
         self._thread.start()
+        threading.Thread(target=self._wake_inbox, name="signals-inbox", daemon=True).start()
 
     def publish(self, hints: Sequence[HintT], wakes: Sequence[UUID]) -> None:
+        if INBOX in wakes:
+            # Mostly with nobody waiting for this event, so that a request does not hand the interpreter over.
+            self._inbox_changed.set()
+            wakes = [id_ for id_ in wakes if id_ != INBOX]
+            if not wakes and not hints:
+                return
         try:
             self._queue.put_nowait((hints, wakes))
         except queue.Full:
@@ -60,6 +73,16 @@ class SignalThread(Generic[HintT]):
                     self._send_hint(hint)
             except Exception as error:  # whatever Redis or the queue's client throws: the rows are safe
                 self._failed(f"{type(error).__name__}: {error}")
+
+    def _wake_inbox(self) -> None:
+        """At once after a quiet time, then every so often; the last change is told of too."""
+        while self._inbox_changed.wait():
+            self._inbox_changed.clear()
+            try:
+                self._send_wakes([INBOX])
+            except Exception as error:  # as above; who watches looks again every few seconds anyway
+                self._failed(f"{type(error).__name__}: {error}")
+            time.sleep(INBOX_EVERY)
 
     def _failed(self, reason: str) -> None:
         if self._failures % WARN_EVERY == 0:

@@ -13,6 +13,9 @@ DEFINITION = "def_"
 USER = "usr_"
 NOTIFICATION = "ntf_"
 
+# The id of nothing: whoever watches all reviews, not one, waits for wake-ups under it.
+INBOX = UUID(int=0)
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _HEX = re.compile(r"[0-9a-f]{32}")
 

@@ -14,6 +14,7 @@ from sqlalchemy.types import Text
 
 from domain.access import ALL_NAMESPACES
 from domain.document import event_document
+from domain.ids import INBOX
 from domain.json_value import encode
 from domain.pause import Event
 from domain.webhook import CALLBACK_TYPES, DeliveryStatus, subscribes
@@ -98,6 +99,7 @@ def announce(store: Store, tx: Tx, events: Sequence[Event], change: Select[Any],
     notices = [_notice(event, store.public_url) for event in events]
     tell(tx, notices, change, values)
     tx.wakes.extend(event.pause.id for event in events if event.type != "pause.created")
+    tx.wakes.append(INBOX)
 
 
 def tell(tx: Tx, notices: Sequence[Notice], change: Select[Any] = _TOLD, values: Mapping[str, Any] = _NOTHING) -> None:

@@ -19,6 +19,7 @@ import pytest
 
 import settings
 from cli.stack import Stack
+from domain.ids import INBOX
 from services.database import open_engine
 from services.transaction import Hint, Store
 
@@ -33,10 +34,12 @@ class Recorded:
     def __init__(self) -> None:
         self.hints: list[Hint] = []
         self.wakes: list[UUID] = []
+        self.inbox_wakes = 0
 
     def publish(self, hints: Sequence[Hint], wakes: Sequence[UUID]) -> None:
         self.hints.extend(hints)
-        self.wakes.extend(wakes)
+        self.wakes.extend(id_ for id_ in wakes if id_ != INBOX)
+        self.inbox_wakes += INBOX in wakes
 
 
 @pytest.fixture(scope="session")

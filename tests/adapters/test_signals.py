@@ -10,6 +10,7 @@ import pytest
 
 from adapters import signals, wake
 from adapters.signals import WARN_EVERY, SignalThread
+from domain.ids import INBOX
 
 SECONDS = 20.0
 
@@ -104,6 +105,23 @@ def test_a_failure_is_logged_and_the_next_is_sent(
     assert [record.getMessage() for record in caplog.records] == [
         "signals not sent, sweeps will find the work: ConnectionError: Redis is away"
     ]
+
+
+def test_many_changes_of_the_inbox_are_few_wake_ups(
+    world: World, thread: SignalThread[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first at once; what changes while that is sent is one more, after it."""
+    monkeypatch.setattr(signals, "INBOX_EVERY", 0.0)
+    world.go_on.clear()
+    thread.publish([], [INBOX])
+    assert world.stuck.wait(SECONDS)
+    for _ in range(1000):
+        thread.publish([], [INBOX])
+    world.go_on.set()
+    world.wait_for(2)
+    thread.publish(["hint"], [])
+    world.wait_for(1)
+    assert world.sent == [(INBOX,), (INBOX,), "hint"]
 
 
 def test_close_sends_what_is_left(world: World) -> None:
