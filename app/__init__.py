@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 from flask import Flask
+from jinja2 import StrictUndefined
 
 from app import problems
 from app.deps import Deps
@@ -32,6 +33,8 @@ def create_app(deps: Deps) -> Flask:
     app.url_map.strict_slashes = True
     app.url_map.merge_slashes = False
     app.url_map.converters["trace"] = TraceIdPart
+    # A name that a page forgot to pass is a fault of ours, not an empty place.
+    app.jinja_env.undefined = StrictUndefined
     app.wsgi_app = every_answer(app.wsgi_app)  # type: ignore[assignment, method-assign]
     problems.install(app)
     api = build_api(app)

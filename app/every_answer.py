@@ -19,6 +19,8 @@ log = logging.getLogger("sagahold.request")
 _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 # A key that somebody put into the path: it must not get into the log.
 _KEY = re.compile(r"hitl_[A-Za-z0-9_-]{8,}")
+# Links that let a person in: what follows is their secret.
+_LINK = re.compile(r"^(/r/|/sign-in/link/).+", re.DOTALL)
 
 # An answer that needs another value sets its own.
 _HEADERS = [
@@ -63,9 +65,10 @@ def _tell(environ: Environ, status: int, seconds: float) -> None:
     # Flask's request, which it leaves here. The route, not the path: ids would make a time series of every pause.
     rule = getattr(environ.get("werkzeug.request"), "url_rule", None)
     count(method, "none" if rule is None else rule.rule, status, seconds)
+    path = environ["PATH_INFO"].encode("latin-1").decode("utf-8", "replace")
     found = {
         "method": method,
-        "path": _KEY.sub("hitl_…", environ["PATH_INFO"].encode("latin-1").decode("utf-8", "replace")),
+        "path": _LINK.sub(r"\1…", _KEY.sub("hitl_…", path)),
         "status": status,
         "ms": round(seconds * 1000, 1),
         "key": environ.get(KEY_ID),

@@ -52,12 +52,12 @@ def codes(status: int) -> list[str]:
         503: ["DATABASE_UNAVAILABLE", "NOT_READY"],
     }.get(status, [])
     # A wrong state never has the code of its class: it names the state.
-    ours = [kind.code for kind in _descendants(Refusal) if _status(kind) == status and kind is not WrongState]
+    ours = [kind.code for kind in _descendants(Refusal) if status_of(kind) == status and kind is not WrongState]
     return edge + ours
 
 
 def install(app: Flask) -> None:
-    app.register_error_handler(Refusal, _refusal)
+    app.register_error_handler(Refusal, refusal)
     app.register_error_handler(EdgeError, lambda e: problem(e.status, e.code, e.detail, headers=e.headers))
     app.register_error_handler(HTTPException, _http)
     app.register_error_handler(DatabaseAway, _database)
@@ -86,10 +86,10 @@ def problem(
     return Response(text.encode("utf-8", "replace"), status, headers, content_type=MEDIA_TYPE)
 
 
-def _refusal(error: Refusal) -> Response:
+def refusal(error: Refusal) -> Response:
     faults = error.faults if isinstance(error, Invalid) else ()
     more = {"current": error.current} if isinstance(error, AlreadyResolved) else {}
-    return problem(_status(type(error)), error.code, error.detail, faults=faults, **more)
+    return problem(status_of(type(error)), error.code, error.detail, faults=faults, **more)
 
 
 def _http(error: HTTPException) -> Response:
@@ -118,7 +118,7 @@ def _unexpected(error: Exception) -> Response:
     return problem(500, "INTERNAL_ERROR", "Something went wrong on our side; the log has the details")
 
 
-def _status(kind: type[Refusal]) -> int:
+def status_of(kind: type[Refusal]) -> int:
     return next((status for known, status in KINDS.items() if issubclass(kind, known)), 500)
 
 

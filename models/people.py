@@ -95,7 +95,7 @@ sign_in_failures = Table(
 )
 
 
-def person_of(row: RowMapping) -> Principal:
+def person_of(row: RowMapping, where: str | None = None) -> Principal:
     """Who is signed in, as the rules see them."""
     return Principal(
         ids.text(ids.USER, row["id"]),
@@ -104,4 +104,5 @@ def person_of(row: RowMapping) -> Principal:
         tuple(row["namespaces"]),
         email=row["email"],
         groups=tuple(row["groups"]),
+        where=where,
     )

@@ -4,11 +4,16 @@ import hashlib
 import secrets
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 from uuid import UUID
 
 from sqlalchemy import delete, func, insert, select, update
 
+from domain import ids
 from domain.access import Principal
+from domain.audit import EVERYWHERE
+from domain.document import instant
+from domain.errors import NotFound
 from models.people import person_of, sessions, users
 from services.transaction import Store, Tx
 
@@ -21,9 +26,23 @@ SEEN_RESOLUTION = timedelta(seconds=60)
 
 @dataclass(frozen=True, slots=True)
 class Session:
+    """
+    Attributes:
+        pause_id: came by the link of this review, and may see no other page.
+    """
+
     token: str
     person: Principal
     user_id: UUID
+    pause_id: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class From:
+    """Where a sign-in comes from, for the person's own list of sessions."""
+
+    address: str | None
+    browser: str | None
 
 
 def hash_of(token: str) -> bytes:
@@ -31,8 +50,11 @@ def hash_of(token: str) -> bytes:
     return hashlib.sha256(token.encode("utf-8", "replace")).digest()
 
 
-def open_session(tx: Tx, user_id: UUID, address: str | None, browser: str | None) -> str:
-    """A new token: never one that the browser brought along, which somebody else may have planted there."""
+def open_session(tx: Tx, person: Principal, user_id: UUID, place: From, way: str) -> str:
+    """A new token: never one that the browser brought along, which somebody else may have planted there.
+
+    `way`: how the person proved who they are, for the audit log.
+    """
     token = secrets.token_urlsafe(32)
     row = {
         "hash": hash_of(token),
@@ -40,10 +62,11 @@ def open_session(tx: Tx, user_id: UUID, address: str | None, browser: str | None
         "created_at": tx.now,
         "seen_at": tx.now,
         "expires_at": tx.now + ABSOLUTE,
-        "address": address,
-        "browser": browser,
+        "address": place.address,
+        "browser": place.browser,
     }
     tx.conn.execute(insert(sessions).values(row))
+    tx.record(person, EVERYWHERE, "session.started", person.id, way=way)
     return token
 
 
@@ -54,12 +77,7 @@ def find_session(store: Store, token: str) -> Session | None:
     query = (
         select(users, stale)
         .join(sessions, sessions.c.user_id == users.c.id)
-        .where(
-            sessions.c.hash == hash_of(token),
-            sessions.c.expires_at > now,
-            sessions.c.seen_at > now - IDLE,
-            users.c.disabled_at.is_(None),
-        )
+        .where(sessions.c.hash == hash_of(token), *_alive(now), users.c.disabled_at.is_(None))
     )
     with store.reading() as conn:
         row = conn.execute(query).mappings().one_or_none()
@@ -70,10 +88,54 @@ def find_session(store: Store, token: str) -> Session | None:
     return Session(token, person_of(row), row["id"])
 
 
-def close_session(store: Store, token: str) -> None:
+def list_sessions(store: Store, user_id: UUID, token: str) -> list[dict[str, Any]]:
+    """The person's own, the latest used first; the one with this token is marked."""
+    query = select(sessions).where(sessions.c.user_id == user_id, *_alive(func.clock_timestamp()))
+    with store.reading() as conn:
+        rows = conn.execute(query.order_by(sessions.c.seen_at.desc())).mappings().all()
+    return [
+        {
+            "id": row["hash"].hex(),
+            "created_at": instant(row["created_at"]),
+            "seen_at": instant(row["seen_at"]),
+            "address": row["address"],
+            "browser": row["browser"],
+            "this": row["hash"] == hash_of(token),
+        }
+        for row in rows
+    ]
+
+
+def end_session(store: Store, session: Session) -> None:
+    """Sign out here."""
     with store.transaction() as tx:
-        tx.conn.execute(delete(sessions).where(sessions.c.hash == hash_of(token)))
+        if tx.conn.execute(delete(sessions).where(sessions.c.hash == hash_of(session.token))).rowcount:
+            tx.record(session.person, EVERYWHERE, "session.ended", session.person.id, sessions=1)
 
 
-def close_all_sessions(tx: Tx, user_id: UUID) -> int:
-    return tx.conn.execute(delete(sessions).where(sessions.c.user_id == user_id)).rowcount
+def end_own_session(store: Store, by: Principal, session_id: str) -> None:
+    """One of the person's list. Raises `NotFound` for what is not theirs."""
+    try:
+        hash_ = bytes.fromhex(session_id)
+    except ValueError:
+        hash_ = b""
+    mine = sessions.c.user_id == ids.parse(ids.USER, by.id)
+    with store.transaction() as tx:
+        if not tx.conn.execute(delete(sessions).where(sessions.c.hash == hash_, mine)).rowcount:
+            raise NotFound("this session has ended already")
+        tx.record(by, EVERYWHERE, "session.ended", by.id, sessions=1)
+
+
+def end_all_sessions(tx: Tx, by: Principal, user_id: UUID, keep: str | None = None) -> int:
+    """How many ended. `keep`: the token of the one that goes on."""
+    wanted = delete(sessions).where(sessions.c.user_id == user_id)
+    if keep is not None:
+        wanted = wanted.where(sessions.c.hash != hash_of(keep))
+    ended = tx.conn.execute(wanted).rowcount
+    if ended:
+        tx.record(by, EVERYWHERE, "session.ended", ids.text(ids.USER, user_id), sessions=ended)
+    return ended
+
+
+def _alive(now: Any) -> list[Any]:
+    return [sessions.c.expires_at > now, sessions.c.seen_at > now - IDLE]

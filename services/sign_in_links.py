@@ -1,35 +1,29 @@
 """Links that let a person in: one that signs in, once; or one that opens a single review."""
 
 import secrets
-from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 from uuid import UUID
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import ColumnElement, Select, delete, func, insert, or_, select, update
 
-from domain import ids
 from domain.access import Principal
 from domain.errors import NotFound
+from models.pauses import pauses
 from models.people import person_of, sign_in_links, users
-from services.sessions import hash_of, open_session
+from services.sessions import From, Session, hash_of, open_session
 from services.transaction import Store, Tx
 
 # Long enough to open a mail or a terminal's output, short enough for one that is lost.
 LINK_LASTS = timedelta(minutes=30)
+# Whoever decided by a review's link still sees what came of it.
+OUTCOME_SHOWN = timedelta(hours=24)
 
 
 class LinkExpired(NotFound):
     """This link was used before or has expired: ask for a new one."""
 
     code = "LINK_EXPIRED"
-
-
-@dataclass(frozen=True, slots=True)
-class From:
-    """Where a sign-in comes from, for the person's own list of sessions."""
-
-    address: str | None
-    browser: str | None
 
 
 def make_link(tx: Tx, user_id: UUID, expires_at: datetime, pause_id: UUID | None = None) -> str:
@@ -47,22 +41,61 @@ def make_link(tx: Tx, user_id: UUID, expires_at: datetime, pause_id: UUID | None
     return token
 
 
+def link_is_good(store: Store, token: str) -> bool:
+    """Whether the link would sign in now: for the page that asks before it is used."""
+    query = select(sign_in_links.c.hash).where(*_usable(token, func.clock_timestamp()))
+    with store.reading() as conn:
+        return conn.execute(query).first() is not None
+
+
 def use_link(store: Store, token: str, place: From) -> tuple[str, Principal]:
     """A new session's token and whose it is. Raises `LinkExpired`; of two at once, one gets in."""
     with store.transaction() as tx:
-        mine = sign_in_links.c.hash == hash_of(token)
-        free = sign_in_links.c.used_at.is_(None) & sign_in_links.c.pause_id.is_(None)
-        used = (
-            update(sign_in_links)
-            .where(mine, free, sign_in_links.c.expires_at > tx.now)
-            .values(used_at=tx.now)
-            .returning(sign_in_links.c.user_id)
-        )
-        user_id = tx.conn.execute(used).scalar_one_or_none()
-        wanted = select(users).where(users.c.id == user_id, users.c.disabled_at.is_(None))
+        used = update(sign_in_links).where(*_usable(token, tx.now)).values(used_at=tx.now)
+        user_id = tx.conn.execute(used.returning(sign_in_links.c.user_id)).scalar_one_or_none()
+        wanted = select(users).where(users.c.id == user_id, users.c.disabled_at.is_(None)).with_for_update()
         row = None if user_id is None else tx.conn.execute(wanted).mappings().one_or_none()
         if row is None:
             raise LinkExpired
-        person = person_of(row)
-        tx.record(person, "*", "session.started", ids.text(ids.USER, row["id"]), by_link=True)
-        return open_session(tx, row["id"], place.address, place.browser), person
+        person = person_of(row, place.address)
+        return open_session(tx, person, row["id"], place, "link"), person
+
+
+def find_review_link(store: Store, token: str) -> Session | None:
+    """Whose link to which review this is, while it is good. Changes nothing: mail scanners follow links."""
+    now = func.clock_timestamp()
+    resolved_lately = or_(pauses.c.resolved_at.is_(None), pauses.c.resolved_at > now - OUTCOME_SHOWN)
+    query = _review_link(token).where(sign_in_links.c.expires_at > now, resolved_lately, users.c.disabled_at.is_(None))
+    with store.reading() as conn:
+        row = conn.execute(query).mappings().one_or_none()
+    return None if row is None else Session(token, person_of(row), row["id"], row["pause_id"])
+
+
+def review_of_link(store: Store, token: str) -> UUID | None:
+    """Which review the link was made for, also when it has expired."""
+    with store.reading() as conn:
+        row = conn.execute(_review_link(token)).mappings().one_or_none()
+    return None if row is None else row["pause_id"]
+
+
+def remove_links(tx: Tx, user_id: UUID) -> None:
+    tx.conn.execute(delete(sign_in_links).where(sign_in_links.c.user_id == user_id))
+
+
+def _usable(token: str, now: Any) -> list[ColumnElement[bool]]:
+    columns = sign_in_links.c
+    return [
+        columns.hash == hash_of(token),
+        columns.used_at.is_(None),
+        columns.pause_id.is_(None),
+        columns.expires_at > now,
+    ]
+
+
+def _review_link(token: str) -> Select[Any]:
+    return (
+        select(users, sign_in_links.c.pause_id)
+        .join(sign_in_links, sign_in_links.c.user_id == users.c.id)
+        .join(pauses, pauses.c.id == sign_in_links.c.pause_id)
+        .where(sign_in_links.c.hash == hash_of(token))
+    )

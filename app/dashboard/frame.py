@@ -1,19 +1,22 @@
-"""What every page has: who is signed in, the guard against forged forms, the security headers, and how errors look."""
+"""What every page has: who is signed in, the guard against forged forms, and the security headers."""
 
-import hmac
 from collections.abc import Callable
+from dataclasses import replace
 from functools import wraps
-from hashlib import sha256
 from typing import Any, cast
 from urllib.parse import urlencode
 
 from flask import Blueprint, Response, g, redirect, render_template, request
 from markupsafe import Markup
 
+from app.dashboard import cookies, csrf
 from app.deps import deps
+from app.every_answer import KEY_ID
+from domain import ids
 from domain.access import Permission, Principal
 from domain.errors import Forbidden
 from services.sessions import Session, find_session
+from services.sign_in_links import find_review_link
 
 dashboard = Blueprint(
     "dashboard", __name__, template_folder="templates", static_folder="assets", static_url_path="/assets"
@@ -24,27 +27,29 @@ POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self';"
     " base-uri 'none'; frame-ancestors 'none'"
 )
-COOKIE = "sagahold_session"
-# A form has it as a field, a script sends it as a header.
-CSRF_FIELD, CSRF_HEADER = "csrf_token", "X-CSRF-Token"
 
 
 def page(
-    method: str, path: str, *, permission: Permission | None
+    method: str, path: str, *, permission: Permission | None, link_ok: bool = False
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Register a page for signed-in people. `permission` None: everyone who is signed in may."""
+    """Register a page for signed-in people.
+
+    Args:
+        permission: None: everyone who is signed in may.
+        link_ok: whoever came by the link of the review that the path names (`watch_id`) may too.
+    """
 
     def decorate(view: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(view)
         def guarded(**parts: str) -> Any:
-            session = signed_in()
+            session = signed_in() or (came_by_link(parts["watch_id"]) if link_ok else None)
             if session is None:
                 return to_sign_in()
-            g.session, g.principal = session, session.person
+            _remember(session)
             if permission is not None and not session.person.may(permission):
                 raise Forbidden(f"your role, {session.person.role}, may not do this")
             if method != "GET":
-                check_csrf(session.token)
+                csrf.check_csrf(session.token)
             return view(**parts)
 
         guarded.permission = permission  # type: ignore[attr-defined]
@@ -56,12 +61,31 @@ def page(
 
 
 def signed_in() -> Session | None:
-    token = request.cookies.get(COOKIE)
+    token = cookies.cookie(cookies.SESSION)
     return None if token is None else find_session(deps().store, token)
+
+
+def came_by_link(watch_id: str) -> Session | None:
+    """Whom a link, which was opened before, lets see this one review."""
+    token = cookies.cookie(cookies.LINK)
+    session = None if token is None else find_review_link(deps().store, token)
+    return session if session is not None and session.pause_id == ids.parse(ids.WATCH, watch_id) else None
+
+
+def _remember(session: Session) -> None:
+    """For the view, the template, the audit log and the request's line in the log."""
+    g.session = session
+    g.principal = replace(session.person, where=request.remote_addr)
+    g.csrf_secret = session.token
+    request.environ[KEY_ID] = session.person.id
 
 
 def person() -> Principal:
     return cast(Principal, g.principal)
+
+
+def own_session() -> Session:
+    return cast(Session, g.session)
 
 
 def to_sign_in() -> Any:
@@ -69,23 +93,19 @@ def to_sign_in() -> Any:
     return redirect("/sign-in?" + urlencode({"next": wanted}), 303)
 
 
-def csrf_token(session_token: str) -> str:
-    """Follows from the session: whoever cannot read the cookie cannot make it."""
-    return hmac.new(session_token.encode(), b"csrf", sha256).hexdigest()
-
-
-def check_csrf(session_token: str) -> None:
-    given = request.headers.get(CSRF_HEADER) or request.form.get(CSRF_FIELD, "")
-    if not hmac.compare_digest(given.encode(), csrf_token(session_token).encode()):
-        raise Forbidden("this form has expired: go back, load the page anew and send it again")
-
-
 def render(template: str, status: int = 200, **values: Any) -> Response:
+    """`by_link` tells the template that this person sees one review only, and no other page."""
+    secret: str | None = g.get("csrf_secret")
     session: Session | None = g.get("session")
-    token = "" if session is None else csrf_token(session.token)
-    field = Markup('<input type="hidden" name="{}" value="{}">').format(CSRF_FIELD, token)
-    html = render_template(
-        template, person=g.get("principal"), csrf_token=token, csrf_field=lambda: field, Permission=Permission, **values
-    )
+    token = "" if secret is None else csrf.csrf_token(secret)
+    field = Markup('<input type="hidden" name="{}" value="{}">').format(csrf.FIELD, token)
+    known = {
+        "person": g.get("principal"),
+        "by_link": session is not None and session.pause_id is not None,
+        "csrf_token": token,
+        "csrf_field": lambda: field,
+        "Permission": Permission,
+    }
+    html = render_template(template, **known, **values)
     headers = {"Content-Security-Policy": POLICY}
     return Response(html, status, headers, content_type="text/html; charset=utf-8")

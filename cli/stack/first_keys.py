@@ -1,9 +1,11 @@
-"""The keys that a new stack gives to its owner, one for each role."""
+"""How the owner of a new stack gets in: a key for each role, and a link for the browser."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from uuid import UUID
 
 from services.database import open_engine
+from services.first_person import first_sign_in_link
 from services.keys import ensure_first_keys
 from services.transaction import Hint, Store
 from settings import Settings
@@ -18,8 +20,20 @@ class _NobodyListens:
 
 def first_keys(settings: Settings, known: dict[str, str]) -> dict[str, str]:
     """Role → key: those of `known` that are still good, and new ones for the other roles."""
+    with _store(settings, settings.public_url) as store:
+        return ensure_first_keys(store, known)
+
+
+def sign_in_link(settings: Settings, public_url: str) -> str | None:
+    """A new one, good once."""
+    with _store(settings, public_url) as store:
+        return first_sign_in_link(store)
+
+
+@contextmanager
+def _store(settings: Settings, public_url: str) -> Iterator[Store]:
     engine = open_engine(settings.database_url, pool_size=1, name="up")
     try:
-        return ensure_first_keys(Store(engine, _NobodyListens(), settings.public_url), known)
+        yield Store(engine, _NobodyListens(), public_url)
     finally:
         engine.dispose()

@@ -12,7 +12,7 @@ import settings
 from cli.stack.child import Program
 from cli.stack.datadir import DataDir
 from cli.stack.errors import NotReadyError, StackError
-from cli.stack.first_keys import first_keys
+from cli.stack.first_keys import first_keys, sign_in_link
 from cli.stack.ports import free_port, refuse_port_in_use
 from cli.stack.postgres import PostgresServer
 from cli.stack.procfile import PROCFILE, read_procfile, shell_command
@@ -104,6 +104,10 @@ class Stack:
     @property
     def redis_url(self) -> str:
         return self.environ["REDIS_URL"]
+
+    def sign_in_link(self) -> str | None:
+        """A new link that signs the owner in, once; None where no admin is left whom it could."""
+        return sign_in_link(self.settings, self.environ["SAGAHOLD_PUBLIC_URL"])
 
     def names(self, kind: str | None = None) -> list[str]:
         """What runs now: `postgres`, `redis`, `web`, `worker`, `worker-2`, `beat` …"""

@@ -1,0 +1,76 @@
+"""How a refusal looks to a person: a page with its message. Scripts, which ask for JSON, get the API's problems."""
+
+import logging
+from typing import Any
+
+from flask import Response, request
+from werkzeug.exceptions import HTTPException
+
+from app import problems
+from app.dashboard.frame import dashboard, render
+from domain.errors import Invalid, Refusal
+from services.database import DatabaseAway
+
+log = logging.getLogger(__name__)
+
+_TITLES = {
+    400: "This request cannot be read",
+    403: "You may not do this",
+    404: "There is nothing here that you may see",
+    409: "This cannot be done now",
+    413: "This is too large",
+    422: "Something in the form cannot be used",
+    429: "Too many attempts",
+    503: "The database cannot be reached",
+}
+
+
+def error_page(status: int, detail: str, faults: Any = (), headers: dict[str, str] | None = None) -> Response:
+    title = _TITLES.get(status, "Something went wrong")
+    response = render("error.html", status, title=title, detail=detail, faults=faults)
+    response.headers.update(headers or {})
+    return response
+
+
+def _wants_json() -> bool:
+    return request.accept_mimetypes.best == "application/json"
+
+
+def _refusal(error: Refusal) -> Response:
+    if _wants_json():
+        return problems.refusal(error)
+    faults = error.faults if isinstance(error, Invalid) else ()
+    return error_page(problems.status_of(type(error)), _sentence(error.detail), faults)
+
+
+def _http(error: HTTPException) -> Response:
+    status = error.code or 500
+    if status >= 500:
+        return _unexpected(error)
+    return error_page(status, _sentence(error.description or error.name))
+
+
+def _database(error: DatabaseAway) -> Response:
+    log.warning("database unavailable: %s", error)
+    detail = "Nothing is lost. Try again in a moment."
+    return error_page(503, detail, headers={"Retry-After": problems.RETRY_AFTER})
+
+
+def _unexpected(error: Exception) -> Response:
+    # Its text may quote what was sent or a row: it goes to the log, never to the page.
+    log.error("unexpected error", exc_info=error)
+    return error_page(500, "The fault is ours; the server's log has the details.")
+
+
+def _sentence(text: str) -> str:
+    text = text[:1].upper() + text[1:]
+    return text if text.endswith((".", "!", "?")) else text + "."
+
+
+for kind, handler in (
+    (Refusal, _refusal),
+    (HTTPException, _http),
+    (DatabaseAway, _database),
+    (Exception, _unexpected),
+):
+    dashboard.register_error_handler(kind, handler)
