@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -15,8 +15,8 @@ ORIGIN = bytes(32)
 # The chain of what belongs to no single namespace: people, groups, keys and endpoints of several namespaces.
 EVERYWHERE = "*"
 
-# Sorted and compact: whoever has the same values gets the same bytes.
-_encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
+# Sorted and compact: whoever has the same values gets the same text.
+encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,14 +47,20 @@ class Entry:
 def text(entry: Entry, at: datetime) -> str:
     """The entry as it is stored, and as it is hashed."""
     said = {name: getattr(entry, name) for name in Entry.__slots__}
-    return _encode({**said, "at": instant(at)})
+    return encode({**said, "at": instant(at)})
+
+
+def chain_of(namespaces: Sequence[str]) -> str:
+    """Whose chain tells of a thing that these namespaces share."""
+    return namespaces[0] if len(set(namespaces)) == 1 else EVERYWHERE
 
 
 def link(previous: bytes, seq: int, entry_text: str) -> bytes:
     """The hash of an entry; the database computes the same (migration 0006)."""
-    return hashlib.sha256(previous + f"{seq}:{entry_text}".encode()).digest()
+    # What is no text is never stored; it may stand in an export that somebody forged.
+    return hashlib.sha256(previous + f"{seq}:{entry_text}".encode("utf-8", "surrogatepass")).digest()
 
 
 def digest(document: object) -> str:
     """SHA-256 of a document as sorted, compact JSON; 64 hex digits."""
-    return hashlib.sha256(_encode(document).encode("utf-8", "replace")).hexdigest()
+    return hashlib.sha256(encode(document).encode("utf-8", "replace")).hexdigest()
