@@ -112,6 +112,7 @@ TWICE = [
     ("uq_saga_steps_compensates", "saga_steps", {"place": 1, "span_id": 2, "watch_id": None}),
     ("uq_saga_steps_watch_id", "saga_steps", {"place": 1, "span_id": 2, "compensates": 8}),
     ("pk_saga_transcripts", "saga_transcripts", {}),
+    ("uq_notifications_pause_id_once", "notifications", {"id": OTHER_ID}),
     ("pk_users", "users", {"email": "otto@example.com"}),
     ("uq_users_email", "users", {"id": OTHER_ID}),
     ("pk_groups", "groups", {}),
