@@ -52,13 +52,18 @@ def deploy(store: Store, by: Principal, document: dict[str, Any], replace: bool)
             raise VersionExists
         if isinstance(definition, SagaDefinition) and (found := list(_worker_faults(tx.conn, definition))):
             raise InvalidManifest(found)
+        replaced = None
         if known is not None:
-            ended = update(definitions).where(definitions.c.id == known["id"])
-            tx.conn.execute(ended.values(is_active=False, updated_at=tx.now))
+            ended = update(definitions).where(definitions.c.id == known["id"]).returning(definitions.c.content)
+            replaced = tx.conn.execute(ended.values(is_active=False, updated_at=tx.now)).scalar_one()
         id_ = tx.new_id()
         row = {"id": id_, "kind": kind, "is_active": True, "content": document, "digest": digest, "created_by": by.id}
         row |= {name: getattr(definition, name) for name in ("namespace", "name", "version")}
         tx.conn.execute(insert(definitions).values(row | {"created_at": tx.now, "updated_at": tx.now}))
+        type_ = "definition.deployed" if known is None else "definition.replaced"
+        about = {"kind": kind, "name": definition.name, "version": definition.version}
+        subject = ids.text(ids.DEFINITION, id_)
+        tx.record(by, definition.namespace, type_, subject, before=replaced, after=document, **about)
     done = "replaced; sagas that run keep what they started with" if known is not None else "deployed"
     return ids.text(ids.DEFINITION, id_), f"{what} is {done}"
 

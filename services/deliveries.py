@@ -8,6 +8,7 @@ from sqlalchemy import ColumnElement, RowMapping, select, update
 
 from domain import ids
 from domain.access import Principal
+from domain.audit import chain_of
 from domain.document import instant, instant_or_none
 from domain.errors import EndpointDisabled, NotFound
 from domain.webhook import DeliveryStatus, restart
@@ -64,6 +65,7 @@ def redeliver(store: Store, by: Principal, delivery_id: str) -> dict[str, Any]:
             url = row["url"]
         if row["lease_token"] is None:
             _restart(tx, row, url)
+            tx.record(by, row["namespace"], "delivery.redelivered", delivery_id)
         return _document(tx.conn.execute(_deliveries().where(webhook_deliveries.c.id == id_)).mappings().one())
 
 
@@ -88,6 +90,8 @@ def recover(store: Store, by: Principal, endpoint_id: str, since: datetime) -> i
         rows = tx.conn.execute(lost).mappings().all()
         for row in rows:
             _restart(tx, row, url)
+        said = {"since": instant(since), "deliveries": len(rows)}
+        tx.record(by, chain_of(endpoint["namespaces"]), "endpoint.recovered", endpoint_id, **said)
     return len(rows)
 
 

@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, RowMapping, delete, insert, or_, select, u
 
 from domain import ids
 from domain.access import ALL_NAMESPACES, DEFAULT_NAMESPACE, Principal
+from domain.audit import chain_of
 from domain.document import instant, instant_or_none
 from domain.draft import url_faults
 from domain.errors import EndpointDisabled, Fault, Forbidden, Invalid, NotFound
@@ -47,6 +48,7 @@ def create_endpoint(store: Store, by: Principal, new: EndpointChange, once: Once
             made = tx.conn.execute(insert(webhook_endpoints).values(row).returning(*webhook_endpoints.c))
             document = _document(made.mappings().one())
             secret = current(tx, endpoint_id=row["id"])[0]
+            _record(tx, by, "endpoint.created", None, document)
             remember(tx, by.own_namespace, once, document | {"secret": None})
     except Repeated as repeated:
         return repeated.answer, True
@@ -77,7 +79,9 @@ def change_endpoint(store: Store, by: Principal, endpoint_id: str, change: Endpo
             waiting = webhook_deliveries.c.endpoint_id == row["id"], webhook_deliveries.c.status == "pending"
             tx.conn.execute(update(webhook_deliveries).where(*waiting).values(url=change.url))
         changed = update(webhook_endpoints).where(webhook_endpoints.c.id == row["id"]).values(columns)
-        return _document(tx.conn.execute(changed.returning(*webhook_endpoints.c)).mappings().one())
+        document = _document(tx.conn.execute(changed.returning(*webhook_endpoints.c)).mappings().one())
+        _record(tx, by, "endpoint.changed", _document(row), document, changed=sorted(_columns(change)))
+        return document
 
 
 def delete_endpoint(store: Store, by: Principal, endpoint_id: str) -> None:
@@ -86,12 +90,15 @@ def delete_endpoint(store: Store, by: Principal, endpoint_id: str) -> None:
         row = _locked(tx, by, endpoint_id)
         exhaust_waiting(tx, row["id"], "the endpoint was deleted")
         tx.conn.execute(delete(webhook_endpoints).where(webhook_endpoints.c.id == row["id"]))
+        _record(tx, by, "endpoint.deleted", _document(row), None)
 
 
 def rotate_endpoint_secret(store: Store, by: Principal, endpoint_id: str) -> dict[str, Any]:
     with store.transaction() as tx:
         row = _locked(tx, by, endpoint_id)
-        return _document(row) | {"secret": rotate(tx, endpoint_id=row["id"])}
+        document = _document(row)
+        _record(tx, by, "endpoint.secret_rotated", document, document)
+        return document | {"secret": rotate(tx, endpoint_id=row["id"])}
 
 
 def test_endpoint(store: Store, by: Principal, endpoint_id: str) -> dict[str, Any]:
@@ -103,7 +110,9 @@ def test_endpoint(store: Store, by: Principal, endpoint_id: str) -> dict[str, An
         event = {"type": "webhook.test", "timestamp": instant(tx.now), "data": {"endpoint_id": endpoint_id}}
         message = Message(_home(row["namespaces"]), "webhook.test", encode(event), None)
         (delivery_id,) = send(tx, message, [target_of(row)])
-        return {"delivery_id": ids.text(ids.DELIVERY, delivery_id)}
+        told = {"delivery_id": ids.text(ids.DELIVERY, delivery_id)}
+        _record(tx, by, "endpoint.tested", _document(row), _document(row), **told)
+        return told
 
 
 def exhaust_waiting(tx: Tx, endpoint_id: UUID, reason: str) -> None:
@@ -117,6 +126,15 @@ def exhaust_waiting(tx: Tx, endpoint_id: UUID, reason: str) -> None:
         .where(columns.endpoint_id == endpoint_id, columns.status == "pending", free)
         .values(ended | {"lease_token": None, "leased_until": None})
     )
+
+
+def _record(
+    tx: Tx, by: Principal, type_: str, before: dict[str, Any] | None, after: dict[str, Any] | None, **details: Any
+) -> None:
+    """For all whom it served or serves. Of URLs and headers only in digests: there are secrets in both."""
+    known = [document for document in (before, after) if document is not None]
+    namespaces = sorted({name for document in known for name in document["namespaces"]})
+    tx.record(by, chain_of(namespaces), type_, known[0]["id"], before=before, after=after, **details)
 
 
 def _check(store: Store, by: Principal, change: EndpointChange) -> None:

@@ -14,6 +14,7 @@ from sqlalchemy import RowMapping, func, insert, or_, select, update
 
 from domain import ids
 from domain.access import ALL_NAMESPACES, Principal, Role
+from domain.audit import chain_of
 from domain.document import instant, instant_or_none
 from domain.errors import Fault, Forbidden, Invalid, NotFound
 from models.keys import api_keys, principal_of
@@ -44,7 +45,7 @@ def create_key(store: Store, by: Principal, new: NewKey, once: Once | None) -> t
             recall(tx, by.own_namespace, once)
             if new.expires_at is not None and new.expires_at <= tx.now:
                 raise Invalid([Fault("expires_at", "is not in the future")])
-            key, document = _insert(tx, new, by.id)
+            key, document = _insert(tx, new, by)
             remember(tx, by.own_namespace, once, document | {"key": None})
     except Repeated as repeated:
         return repeated.answer, True
@@ -69,7 +70,12 @@ def revoke_key(store: Store, by: Principal, key_id: str) -> dict[str, Any]:
         row = tx.conn.execute(revoked).mappings().one_or_none()
         if row is None:
             raise NotFound(f"there is no key {key_id[:64]!r} that this key may see")
-        return _document(row)
+        document = _document(row)
+        if row["revoked_at"] == tx.now:
+            # Just now, and not by an earlier request.
+            before = document | {"revoked_at": None}
+            tx.record(by, chain_of(row["namespaces"]), "key.revoked", document["id"], before=before, after=document)
+        return document
 
 
 def authenticate(store: Store, hash_: bytes) -> Principal | None:
@@ -103,12 +109,13 @@ def ensure_first_keys(store: Store, known: Mapping[str, str]) -> dict[str, str]:
         found = authenticate(store, hash_of(key)) if key else None
         if found is None or found.role is not role:
             with store.transaction() as tx:
-                key, _ = _insert(tx, NewKey(f"first {role}", role, (ALL_NAMESPACES,)), "sagahold up")
+                key, _ = _insert(tx, NewKey(f"first {role}", role, (ALL_NAMESPACES,)), None)
         keys[role] = key
     return keys
 
 
-def _insert(tx: Tx, new: NewKey, created_by: str) -> tuple[str, dict[str, Any]]:
+def _insert(tx: Tx, new: NewKey, by: Principal | None) -> tuple[str, dict[str, Any]]:
+    """`by`: None is `sagahold up`."""
     key = PREFIX + secrets.token_urlsafe(32)
     row = {
         "id": tx.new_id(),
@@ -118,13 +125,16 @@ def _insert(tx: Tx, new: NewKey, created_by: str) -> tuple[str, dict[str, Any]]:
         "role": str(new.role),
         "namespaces": list(new.namespaces),
         "created_at": tx.now,
-        "created_by": created_by,
+        "created_by": "sagahold up" if by is None else by.id,
         "expires_at": new.expires_at,
         "revoked_at": None,
         "last_used_at": None,
     }
     made = tx.conn.execute(insert(api_keys).values(row).returning(*api_keys.c))
-    return key, _document(made.mappings().one())
+    document = _document(made.mappings().one())
+    about = {name: document[name] for name in ("name", "role", "namespaces")}
+    tx.record(by, chain_of(new.namespaces), "key.created", document["id"], after=document, **about)
+    return key, document
 
 
 def _check_namespaces(by: Principal, namespaces: Sequence[str]) -> None:

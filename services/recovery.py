@@ -18,10 +18,12 @@ from typing import Any
 
 from sqlalchemy import select
 
+from domain import audit
 from domain import step as steps
 from domain.access import Principal
 from domain.errors import Conflict, IdempotencyKeyReused, WrongState
 from domain.saga import Saga, SagaStatus, change_step, resume_undoing, settle
+from domain.saga_document import span_text
 from domain.step import BROKEN, Error, Step, StepStatus
 from models.sagas import sagas
 from services.definitions import load_saga
@@ -88,6 +90,8 @@ def resolve(store: Store, by: Principal, which: StepRef, *, done: bool, output: 
             raise WrongState("STEP", step.status, what)
         if not step.outcome_unknown:
             raise WrongState("STEP", step.status, f"the step {step.id!r} is {step.status}, and its outcome is known")
+        about = {"done": done, "evidence": evidence, "output_digest": audit.digest(output) if done else None}
+        _record(tx, by, stored, step, "step.resolved", **about)
         said = f"{by.name}: {evidence}"
         settled = replace(step, evidence=said)
         command = steps.Succeed(output) if done else steps.Fail(Error("RESOLVED_NOT_DONE", said), certain=True)
@@ -168,6 +172,8 @@ def _once(store: Store, by: Principal, which: StepRef, wish: Retry, verb: str, a
             if answer["status"] != CLAIM_ACTIVE:
                 # Of that nothing came: the same wish may be said again until it is carried out.
                 remember(tx, stored.saga.namespace, once, answer)
+                about = {name: value for name, value in asdict(wish).items() if name != "token"}
+                _record(tx, by, stored, step, "step.retried", outcome=answer["status"], **about)
     except Repeated as repeated:
         return repeated.answer
     except IdempotencyKeyReused:
@@ -179,6 +185,12 @@ def _once(store: Store, by: Principal, which: StepRef, wish: Retry, verb: str, a
 def _locked(tx: Tx, by: Principal, which: StepRef) -> tuple[Stored, Step]:
     stored = visible_saga(tx.conn, by, which.trace_id, which.namespace, lock=True)
     return stored, step_of_saga(stored, which.span)
+
+
+def _record(tx: Tx, by: Principal, stored: Stored, step: Step, type_: str, **details: Any) -> None:
+    compensates = None if step.compensates is None else span_text(step.compensates)
+    about = {"step": step.id, "span": span_text(step.span_id), "compensates": compensates}
+    tx.record(by, stored.saga.namespace, type_, stored.saga.trace_id.hex, **about, **details)
 
 
 def _go_on(tx: Tx, stored: Stored, saga: Saga) -> None:

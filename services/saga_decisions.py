@@ -97,6 +97,8 @@ def rerun_step(store: Store, by: Principal, which: StepRef, guidance: str | None
         won = changed and honours(pause, command)
         if won:
             _rerun(store, tx, stored, step, guidance, token)
+            about = {"step": step.id, "span": which.span, "guidance": guidance}
+            tx.record(by, stored.saga.namespace, "step.rerun", which.trace_id.hex, **about)
     # Only after the commit, as for every decision: an expiry that this request was the first to notice stands.
     if not won:
         raise AlreadyResolved(pause_document(pause, store.public_url))

@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from domain import ids, json_value
+from domain import audit, ids, json_value
 from domain.access import Principal
 from domain.definition import SagaDefinition
 from domain.errors import Conflict, Fault, Forbidden, Invalid, NotFound, WrongState
@@ -58,6 +58,8 @@ def start_saga(store: Store, by: Principal, wanted: Start, once: Once | None = N
         trace_id = wanted.trace_id or tx.new_id()
         is_new = _insert(tx, by, wanted, trace_id, definition_id, definition)
         if is_new:
+            about = {"name": wanted.name, "version": wanted.version, "input_digest": audit.digest(wanted.input)}
+            tx.record(by, wanted.namespace, "saga.started", trace_id.hex, **about)
             tx.hints.append(Hint(SAGA, trace_id))
         else:
             trace_id = _started_before(tx, by, wanted)
@@ -152,6 +154,8 @@ def _cancel(store: Store, tx: Tx, by: Principal, trace_id: UUID, reason: str | N
         return None
     if held is not None:
         decide_in(store, tx, by, ids.text(ids.WATCH, held), Cancel(actor(by), reason))
+    if saga.cancelled is None:
+        tx.record(by, saga.namespace, "saga.cancelled", trace_id.hex, reason=reason)
     why = saga.cancelled or reason or f"cancelled by {by.name}"
     tx.conn.execute(update(sagas).where(sagas.c.id == trace_id).values(cancelled=why, **due_now(tx)))
     tx.hints.append(Hint(SAGA, trace_id))

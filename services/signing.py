@@ -32,6 +32,7 @@ def rotate_namespace_secret(store: Store, by: Principal, namespace: str) -> str:
     _check_access(by, namespace)
     with store.transaction() as tx:
         current(tx, namespace=namespace)
+        tx.record(by, namespace, "signing_secret.rotated", namespace)
         return rotate(tx, namespace=namespace)
 
 
