@@ -1,0 +1,136 @@
+"""A message to a person or group that a review waits: what it says, and what becomes of one that was not taken.
+
+    pending ── sent ──▶ sent     pending ── not taken, again and again, or refused for good ──▶ failed
+    pending ── the review is over, or whom it was for is gone ──▶ obsolete
+
+An operator may set one that failed to pending again.
+"""
+
+import html
+import re
+import unicodedata
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from urllib.parse import urlsplit
+
+from domain.backoff import delay
+
+# Seconds before each further try: most of what fails is a restart or a moment's overload; after the last, nearly three
+# hours in, the review has waited so long that a person has to look at the channel.
+RETRY_SECONDS = (10, 60, 300, 1_800, 7_200)
+# Of what an agent wrote: a message is read at a glance, the page shows all.
+MAX_ACTION = 300
+MAX_SUBJECT = 100
+# A channel that means: by mail to the person's own address, by the operator's mail server.
+EMAIL = "email"
+
+# Services whose URL has a real host in its place for one; elsewhere a token may stand there.
+_HOSTED = frozenset({"mailto", "mailtos", "json", "jsons", "xml", "xmls", "form", "forms", "ntfy", "ntfys"})
+# What chat services take for "tell everyone in the room".
+_MENTION = re.compile(r"@(?=everyone|here|channel|all)|<(?=[!@#&])", re.IGNORECASE)
+_WORD_JOINER = "\u2060"
+# Controls, formats (with the bidirectional ones), private, unassigned, separators of lines; letters without a shape.
+_HIDDEN = frozenset({"Cc", "Cf", "Co", "Cn", "Cs", "Zl", "Zp"})
+_SHAPELESS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
+
+
+class NotificationStatus(StrEnum):
+    """`pending` is left once it was sent, given up, or is of no use any more."""
+
+    PENDING = "pending"
+    SENT = "sent"
+    FAILED = "failed"
+    OBSOLETE = "obsolete"
+
+
+@dataclass(frozen=True, slots=True)
+class Sending:
+    """What came of one try. `error`: None when the service took the message; `final`: trying again is of no use."""
+
+    error: str | None = None
+    final: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """What is told. `link` opens a page; nothing is decided by opening it."""
+
+    reason: str
+    action: str
+    namespace: str
+    asked_by: str
+    expires_at: datetime | None
+    link: str
+    personal: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    subject: str
+    text: str
+    html: str
+
+
+def retry_at(attempts: int, sending: Sending, uniform: float) -> float | None:
+    """Seconds until the next try, after so many; None: there is none."""
+    return None if sending.final else delay(RETRY_SECONDS, attempts - 1, uniform)
+
+
+def compose(letter: Letter) -> Message:
+    """The same in plain text and in HTML. What others wrote is cut, and shows the characters that hide or deceive."""
+    opening = {
+        "waiting": "A review waits for you.",
+        "reminder": "A review still waits for you.",
+        "escalated": "A review waited too long for others and now waits for you too.",
+    }[letter.reason]
+    expires = "never" if letter.expires_at is None else f"{letter.expires_at:%Y-%m-%d %H:%M} UTC"
+    facts = {
+        "Action": visible(letter.action, MAX_ACTION),
+        "Namespace": letter.namespace,
+        "Asked by": visible(letter.asked_by, MAX_SUBJECT),
+        "Expires": expires,
+    }
+    closing = "Opening the link decides nothing; you decide on the page."
+    if letter.personal:
+        closing += " It is yours alone: whoever has it can decide in your name."
+    lines = [opening, "", *(f"{name}: {value}" for name, value in facts.items()), "", letter.link, "", closing]
+    told = "".join(
+        f"<tr><th align='left' valign='top'>{name}</th><td>{html.escape(value)}</td></tr>"
+        for name, value in facts.items()
+    )
+    link = html.escape(letter.link)
+    page = f"<p>{opening}</p><table>{told}</table><p><a href='{link}'>{link}</a></p><p>{closing}</p>"
+    return Message(f"Review: {visible(letter.action, MAX_SUBJECT)}", "\n".join(lines), page)
+
+
+def visible(text: str, limit: int) -> str:
+    """One line of at most `limit` characters; those that act instead of being seen stand there as `<U+202E>`.
+
+    A mention that would call everyone in a chat room calls nobody.
+    """
+    cut = text if len(text) <= limit else text[: limit - 1] + "…"
+    seen = "".join(_seen(character) for character in cut)
+    return _MENTION.sub(lambda found: found.group() + _WORD_JOINER, seen)
+
+
+def _seen(character: str) -> str:
+    if character in "\n\t\r":
+        return " "
+    hides = unicodedata.category(character) in _HIDDEN or character in _SHAPELESS
+    return f"<U+{ord(character):04X}>" if hides else character
+
+
+def masked(channel: str) -> str:
+    """What may be shown of a channel: which service, and at which host where the URL has one; the rest are secrets."""
+    scheme, separator, _ = channel.partition("://")
+    if not separator:
+        return channel if channel == EMAIL else "…"
+    scheme = scheme.lower()
+    if scheme not in _HOSTED:
+        return f"{scheme[:20]}://…"
+    try:
+        host = urlsplit(channel).hostname
+    except ValueError:
+        host = None
+    return f"{scheme}://{host or '…'}"

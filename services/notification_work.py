@@ -1,0 +1,133 @@
+"""A worker's side of notifications: claim one that is due, and record what came of sending it."""
+
+import logging
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import RowMapping, select, update
+
+from domain import ids
+from domain.notification import Letter, NotificationStatus, Sending, retry_at
+from domain.pause import Status
+from models.keys import api_keys
+from models.notifications import notifications
+from models.pauses import pauses
+from models.people import users
+from services import due
+from services.due import NOTIFICATION
+from services.sign_in_links import make_link
+from services.transaction import Store, Tx
+
+log = logging.getLogger(__name__)
+
+# A review that never expires: its link in a mailbox does.
+LINK_LASTS = timedelta(days=14)
+# A message that ended makes room for so many others that found none.
+_NEXT = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """What to tell whom, and under which lease. `recipient`: a person's mail address, or the name of a group."""
+
+    lease: due.Lease
+    recipient: str
+    channel: str
+    letter: Letter
+
+
+def claim_notification(store: Store, id_: UUID) -> Errand | None:
+    """None when there is nothing to do: not due, done, under way; or of no use any more, which is recorded."""
+    with store.transaction() as tx:
+        found = due.claim_row(tx, NOTIFICATION, id_)
+        if found is None:
+            return None
+        lease, row = found
+        pause = tx.conn.execute(select(pauses).where(pauses.c.id == row["pause_id"])).mappings().one()
+        if why := _useless(tx, row, pause):
+            _end(tx, lease, NotificationStatus.OBSOLETE, last_error=why)
+            return None
+        return Errand(lease, row["recipient"], row["channel"], _letter(store, tx, row, pause))
+
+
+def record_sending(store: Store, lease: due.Lease, sending: Sending, uniform: float) -> bool:
+    """False when another worker has taken over in the meantime: then this result is dropped.
+
+    `uniform`: a random number from 0 to 1, for the jitter.
+    """
+    with store.transaction() as tx:
+        held = notifications.c.id == lease.id, notifications.c.lease_token == lease.token
+        row = tx.conn.execute(select(notifications).where(*held).with_for_update()).mappings().one_or_none()
+        if row is None:
+            log.warning("dropped the result of a superseded notification", extra={"notification_id": lease.id.hex})
+            return False
+        attempts = row["attempts"] + 1
+        wait = None if sending.error is None else retry_at(attempts, sending, uniform)
+        if sending.error is None:
+            _end(tx, lease, NotificationStatus.SENT, attempts=attempts, last_error=None)
+        elif wait is None:
+            _end(tx, lease, NotificationStatus.FAILED, attempts=attempts, last_error=sending.error)
+            extra = {"notification_id": ids.text(ids.NOTIFICATION, lease.id), "error": sending.error}
+            log.error("a notification failed for good: an operator must look at its channel", extra=extra)
+        else:
+            at = tx.now + timedelta(seconds=wait)
+            _change(tx, lease, due_at=at, hint_at=at, attempts=attempts, last_error=sending.error)
+        due.hint_first(tx, NOTIFICATION, _NEXT)
+    return True
+
+
+def sweep_notifications(store: Store) -> int:
+    """Hint again at notifications that were missed; returns how many."""
+    with store.transaction() as tx:
+        missed = select(notifications.c.id).where(due.overlooked(tx, notifications)).order_by(notifications.c.due_at)
+        found = tx.conn.execute(missed.limit(due.SWEEP_LIMIT)).scalars().all()
+        return len(due.hint_again(tx, NOTIFICATION, found)) if found else 0
+
+
+def _useless(tx: Tx, row: RowMapping, pause: RowMapping) -> str | None:
+    """Why nobody needs this message any more."""
+    if pause["status"] != Status.PENDING or (pause["expires_at"] is not None and pause["expires_at"] <= tx.now):
+        return "the review was over before this was sent"
+    if row["user_id"] is not None:
+        enabled = select(users.c.id).where(users.c.id == row["user_id"], users.c.disabled_at.is_(None))
+        if tx.conn.execute(enabled).one_or_none() is None:
+            return "the person's account was disabled before this was sent"
+    return None
+
+
+def _letter(store: Store, tx: Tx, row: RowMapping, pause: RowMapping) -> Letter:
+    if row["user_id"] is None:
+        path = f"review/{ids.text(ids.WATCH, row['pause_id'])}"
+    else:
+        until = tx.now + LINK_LASTS
+        expires_at = until if pause["expires_at"] is None else min(until, pause["expires_at"])
+        path = f"r/{make_link(tx, row['user_id'], expires_at, row['pause_id'])}"
+    return Letter(
+        reason=row["reason"],
+        action=pause["action"],
+        namespace=pause["namespace"],
+        asked_by=_name_of(tx, pause["created_by"]),
+        expires_at=pause["expires_at"],
+        link=f"{store.public_url}/{path}",
+        personal=row["user_id"] is not None,
+    )
+
+
+def _end(tx: Tx, lease: due.Lease, status: NotificationStatus, **changes: Any) -> None:
+    _change(tx, lease, status=str(status), completed_at=tx.now, **changes)
+
+
+def _change(tx: Tx, lease: due.Lease, **changes: Any) -> None:
+    freed = {"lease_token": None, "leased_until": None, **changes}
+    tx.conn.execute(update(notifications).where(notifications.c.id == lease.id).values(freed))
+
+
+def _name_of(tx: Tx, creator: str) -> str:
+    """Of the key or person that asked; for a saga's step, that started the saga."""
+    for table, prefix in ((api_keys, ids.KEY), (users, ids.USER)):
+        if (id_ := ids.parse(prefix, creator)) is not None:
+            name = tx.conn.execute(select(table.c.name).where(table.c.id == id_)).scalar_one_or_none()
+            return creator if name is None else str(name)
+    return creator
