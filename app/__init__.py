@@ -15,6 +15,7 @@ MAX_BODY_BYTES = 1024 * 1024
 
 
 def create_app(deps: Deps) -> Flask:
+    from app.api.audit import audit
     from app.api.definitions import definitions
     from app.api.keys import keys
     from app.api.operations import operations
@@ -38,7 +39,7 @@ def create_app(deps: Deps) -> Flask:
     app.wsgi_app = every_answer(app.wsgi_app)  # type: ignore[assignment, method-assign]
     problems.install(app)
     api = build_api(app)
-    for blueprint in (pauses, sagas, steps, definitions, webhooks, keys, operations):
+    for blueprint in (pauses, sagas, steps, definitions, webhooks, keys, audit, operations):
         api.register_blueprint(blueprint)
     app.register_blueprint(pages)
     app.register_blueprint(dashboard)

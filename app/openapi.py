@@ -77,7 +77,11 @@ _EVENT = {
     "required": ["id", "event", "data"],
     "properties": {"id": {"type": "string"}, "event": {"type": "string"}, "data": {"type": "string"}},
 }
-TEXT_SCHEMAS = {"text/event-stream": _EVENT, "text/plain": {"type": "string"}}
+TEXT_SCHEMAS = {
+    "text/event-stream": _EVENT,
+    "text/plain": {"type": "string"},
+    "application/x-ndjson": {"type": "string", "description": "one JSON document a line"},
+}
 
 
 def headers(names: Iterable[str] = ()) -> dict[str, Any]:

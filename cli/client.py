@@ -90,31 +90,52 @@ class Server:
 
         `held`: seconds that the server may keep the answer back.
         """
-        wanted = {name: value for name, value in query.items() if value is not None}
-        asked = urlencode(wanted, doseq=True, errors="replace")
-        sent = {**headers, **({"Authorization": f"Bearer {self._keys[role]}"} if role in self._keys else {})}
+        sent = {**headers, **self._authorization(role)}
         if body is not None:
             sent["Content-Type"] = "application/json"
-        try:
+        with self._telling_absence():
             response = self._http.request(
                 method,
-                f"{self.url}{path}" + (f"?{asked}" if asked else ""),
+                self._target(path, query),
                 # Escapes what is no text in any encoding, so that the server can name its place.
                 content=None if body is None else json.dumps(body),
                 headers=sent,
                 timeout=httpx.Timeout(ANSWER_SECONDS + held, connect=CONNECT_SECONDS),
             )
-        except httpx.HTTPError as error:
-            why = str(error).rpartition("] ")[2] or type(error).__name__
-            raise Unreachable(f"cannot reach {self.url} ({why}): is it running? `sagahold up` starts one") from None
-        return self._judged(response, role)
+        self._judge(response, role)
+        return Answer(response.status_code, response.text, response.headers)
+
+    def download(self, role: Role, path: str, query: Mapping[str, Any]) -> Iterator[bytes]:
+        """A long answer, piece by piece as it comes."""
+        asked = "GET", self._target(path, query)
+        with self._telling_absence(), self._http.stream(*asked, headers=self._authorization(role)) as response:
+            if not response.is_success:
+                response.read()
+            self._judge(response, role)
+            yield from response.iter_bytes()
 
     def close(self) -> None:
         self._http.close()
 
-    def _judged(self, response: httpx.Response, role: Role) -> Answer:
+    def _target(self, path: str, query: Mapping[str, Any]) -> str:
+        wanted = {name: value for name, value in query.items() if value is not None}
+        asked = urlencode(wanted, doseq=True, errors="replace")
+        return f"{self.url}{path}" + (f"?{asked}" if asked else "")
+
+    def _authorization(self, role: Role) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self._keys[role]}"} if role in self._keys else {}
+
+    @contextmanager
+    def _telling_absence(self) -> Iterator[None]:
+        try:
+            yield
+        except httpx.HTTPError as error:
+            why = str(error).rpartition("] ")[2] or type(error).__name__
+            raise Unreachable(f"cannot reach {self.url} ({why}): is it running? `sagahold up` starts one") from None
+
+    def _judge(self, response: httpx.Response, role: Role) -> None:
         if response.is_success:
-            return Answer(response.status_code, response.text, response.headers)
+            return
         try:
             problem = response.json()
             # The places say it all; without any, the detail does.

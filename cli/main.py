@@ -22,6 +22,7 @@ COMMANDS = {
     "saga": "cli.saga",
     "keys": "cli.keys",
     "webhooks": "cli.webhooks",
+    "audit": "cli.audit",
 }
 # What a shell reports for a command that Ctrl-C ended.
 INTERRUPTED = 130

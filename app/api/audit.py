@@ -1,0 +1,60 @@
+"""/v1/audit-events and /v1/audit/…: who changed what, whether the log is whole, and all of it to keep elsewhere."""
+
+from typing import Any
+
+from flask import Response, g
+from flask_smorest import Blueprint
+
+from app.api.paging import list_document, page
+from app.deps import deps
+from app.operation import answer, operation
+from app.schemas.audit import AuditChainQuery, AuditListQuery, AuditPageSchema, VerdictSchema
+from domain.access import Permission
+from services import audit as use_cases
+from services.audit import EventFilter
+
+audit = Blueprint("audit", __name__, url_prefix="/v1", description="The audit log: append-only, chained by hashes")
+JSON_LINES = "application/x-ndjson"
+
+
+@operation(
+    audit,
+    "GET",
+    "/audit-events",
+    permission=Permission.AUDIT_READ,
+    query=AuditListQuery,
+    answers={200: AuditPageSchema},
+)
+def list_audit_events(query: dict[str, Any]) -> Response:
+    """List what was changed in one namespace, the newest first"""
+    wanted = page(query)
+    found = use_cases.list_events(deps().store, g.principal, EventFilter(**query), wanted)
+    return answer(list_document(found, lambda event: event))
+
+
+@operation(
+    audit,
+    "GET",
+    "/audit/verify",
+    permission=Permission.AUDIT_READ,
+    query=AuditChainQuery,
+    answers={200: VerdictSchema},
+)
+def verify_audit_log(query: dict[str, Any]) -> Response:
+    """Look for rows that were changed, removed or put in; names the first one"""
+    return answer(use_cases.verify(deps().store, g.principal, query.get("namespace")))
+
+
+@operation(
+    audit,
+    "GET",
+    "/audit/export",
+    permission=Permission.AUDIT_EXPORT,
+    query=AuditChainQuery,
+    answers={200: JSON_LINES},
+)
+def export_audit_log(query: dict[str, Any]) -> Response:
+    """The whole log as JSON Lines, for keeping elsewhere; `sagahold audit verify FILE` checks it"""
+    lines = use_cases.export(deps().store, g.principal, query.get("namespace"))
+    name = {"Content-Disposition": 'attachment; filename="audit.jsonl"'}
+    return Response(lines, content_type=JSON_LINES, headers=name)

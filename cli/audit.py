@@ -1,0 +1,100 @@
+"""`sagahold audit …`: who changed what, and whether the log of it is whole: the server's, or an export of it."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import click
+from rich.console import Console
+
+from cli.client import Failure, open_server
+from cli.output import clean, console, page, short, table, two_lines
+from cli.session import Session, command, page_options, server_options
+from domain.access import Role
+from domain.audit_chain import Fault, Heads, Row, read_line
+from domain.audit_chain import verify as verdict_on
+
+# A long log takes the server a while: some 50,000 rows a second.
+VERIFY_SECONDS = 600.0
+_WORDS = {Fault.CHANGED: "was changed", Fault.MISSING: "is missing", Fault.INSERTED: "was put in"}
+
+
+@click.group()
+def audit() -> None:
+    """Who changed what: append-only, chained by hashes."""
+
+
+@command(audit, "list", Role.OPERATOR)
+@click.option("--namespace", help="Whose chain; * is the one of what belongs to several.")
+@click.option("--subject", metavar="ID", help="What was changed.")
+@click.option("--type", metavar="TYPE", help="What was done: pause.approved.")
+@click.option("--by", metavar="ID", help="The key or person; or system.")
+@click.option("--since", metavar="TIME", help="As 2026-12-31T00:00:00Z.")
+@click.option("--until", metavar="TIME")
+@page_options
+def list_(session: Session, **query: Any) -> None:
+    """List what was changed, the newest first."""
+    session.show(session.ask("GET", "/v1/audit-events", query=query), _list)
+
+
+@audit.command("verify")
+@click.argument("file", type=click.File("rb"), required=False)
+@click.option("--namespace", help="One chain; default: all that the key may see.")
+def verify(file: BinaryIO | None, namespace: str | None, url: str | None, data_dir: Path, as_json: bool) -> None:
+    """Look for rows that were changed, removed or put in: in the server's log, or in FILE, an export, without a server.
+
+    Exit status 1 names the first such row.
+    """
+    if file is None:
+        with open_server(url, data_dir) as server:
+            query = {"namespace": namespace}
+            found = server.ask(Role.OPERATOR, "GET", "/v1/audit/verify", query=query, held=VERIFY_SECONDS).document
+    elif namespace is not None:
+        raise click.UsageError("--namespace is for the server's log: a FILE is verified as a whole")
+    else:
+        found = verdict_on(_exported(file)).document()
+    if as_json:
+        click.echo(json.dumps(found))
+    if (bad := found["first_bad"]) is not None:
+        raise Failure(clean(f"row {bad['seq']} of the audit log of {bad['namespace']!r} {_WORDS[bad['what']]}"))
+    if not as_json:
+        console().print(f"{found['checked']} rows: the audit log is whole")
+
+
+@command(audit, "export", Role.ADMIN)
+@click.option("--namespace", help="One chain; default: all that the key may see.")
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Default: standard output.")
+def export(session: Session, namespace: str | None, output: Path | None) -> None:
+    """Write the whole log as JSON Lines, for keeping where nobody can change it."""
+    pieces = session.server.download(session.role, "/v1/audit/export", {"namespace": namespace})
+    try:
+        # Under its name only when it is complete.
+        with click.open_file(str(output or "-"), "wb", atomic=output is not None) as file:
+            for piece in pieces:
+                file.write(piece)
+    except OSError as error:
+        raise Failure(f"cannot write {output or 'to standard output'}: {error.strerror}") from None
+
+
+verify.params.extend(server_options())
+
+
+def _exported(file: BinaryIO) -> Iterator[Row | Heads]:
+    for number, line in enumerate(file, 1):
+        try:
+            yield read_line(line.decode())
+        except ValueError:
+            raise Failure(f"line {number} of {file.name!r} is not a line of an audit export") from None
+
+
+def _list(screen: Console, document: dict[str, Any]) -> None:
+    rows = [
+        (
+            str(event["seq"]),
+            two_lines(short(event["type"]), short(event["subject"])),
+            two_lines(short(event["by_name"]), short(f"{event['at'][:19].replace('T', ' ')} UTC")),
+        )
+        for event in document["items"]
+    ]
+    page(screen, document, table(("SEQ", "WHAT, TO WHAT", "BY, AT"), rows), "no entries")
