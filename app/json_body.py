@@ -42,6 +42,26 @@ def read_json(request: Request, *, required: bool) -> Any:
     return value
 
 
+def read_text(text: str, place: str) -> Any:
+    """JSON that a person typed into a form, under the same rules. `place`: what it is called.
+
+    Raises `Invalid`, also for what is no JSON, with the line and column of the fault.
+    """
+    reader = _Reader()
+    try:
+        value = reader.read(text.encode("utf-8", "replace"))
+    except EdgeError as error:
+        raise Invalid([Fault(place, error.detail.removeprefix("the body "))]) from None
+    except Invalid as invalid:
+        raise Invalid([Fault(f"{place}.{f.path}" if f.path else place, f.message) for f in invalid.faults]) from None
+    found = list(islice(json_value.faults(value, place), MAX_FAULTS)) if reader.suspicious else []
+    if json_value.size(value) > json_value.MAX_BYTES:
+        found.append(Fault(place, f"is larger than {json_value.MAX_BYTES // 1024} KiB"))
+    if found:
+        raise Invalid(found)
+    return value
+
+
 class _Reader:
     """Parses, and notes on the way whether `json_value.faults` may find any: looking takes as long as parsing."""
 
