@@ -126,7 +126,7 @@ def webhooks(store: Store, by: Principal) -> list[WebhookDay]:
             .group_by(tried)
         )
         counts: dict[date, Any] = {row["day"]: dict(row) for row in tx.conn.execute(deliveries).mappings()}
-        p95 = {day: slow for day, slow in tx.conn.execute(attempts)}
+        p95 = dict(tx.conn.execute(attempts).tuples())
     return [WebhookDay(**counts.get(each, {"day": each}), p95_ms=p95.get(each)) for each in _days(since)]
 
 

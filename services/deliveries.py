@@ -28,6 +28,7 @@ class DeliveryFilter:
     namespace: str | None = None
     endpoint_id: str | None = None
     watch_id: str | None = None
+    type: str | None = None
 
 
 def list_deliveries(store: Store, by: Principal, wanted: DeliveryFilter, page: Page) -> Slice[dict[str, Any]]:
@@ -129,6 +130,8 @@ def _conditions(wanted: DeliveryFilter) -> list[ColumnElement[bool]]:
         conditions.append(columns.endpoint_id == ids.parse(ids.ENDPOINT, wanted.endpoint_id))
     if wanted.watch_id is not None:
         conditions.append(columns.pause_id == ids.parse(ids.WATCH, wanted.watch_id))
+    if wanted.type is not None:
+        conditions.append(webhook_messages.c.type == wanted.type)
     return conditions
 
 

@@ -67,20 +67,11 @@ def get_saga(store: Store, by: Principal, trace_id: UUID) -> dict[str, Any]:
     return saga_document(row) | more
 
 
-def get_saga_with_contents(store: Store, by: Principal, trace_id: UUID) -> dict[str, Any]:
-    """As `get_saga`, its steps as `get_step` tells them, without transcripts: those may be long."""
+def read_saga(store: Store, by: Principal, trace_id: UUID) -> tuple[dict[str, Any], Saga, SagaDefinition]:
+    """For who shows it whole: its document without steps, the saga with them, and what it runs."""
     with store.reading() as conn:
         row, stored, definition = _one(conn, by, trace_id)
-    saga = stored.saga
-    steps = [_whole_step(saga, definition, step) for step in saga.all_steps]
-    return saga_document(row) | {"input": saga.input, "steps": steps, "cancel_reason": saga.cancelled}
-
-
-def whole_saga(store: Store, by: Principal, trace_id: UUID) -> tuple[dict[str, Any], Saga, SagaDefinition]:
-    """For who draws it: its document, itself, and what it was declared to be."""
-    with store.reading() as conn:
-        row, stored, definition = _one(conn, by, trace_id)
-    return saga_document(row), stored.saga, definition
+    return saga_document(row) | {"cancel_reason": stored.saga.cancelled}, stored.saga, definition
 
 
 def list_steps(store: Store, by: Principal, trace_id: UUID, page: Page) -> Slice[dict[str, Any]]:
@@ -99,17 +90,14 @@ def get_step(store: Store, by: Principal, trace_id: UUID, span: str, namespace: 
         step = step_of_saga(stored, span)
         place = {"trace_id": trace_id, "place": step.order}
         transcript = None if step.report is None else conn.execute(_TRANSCRIPT, place).scalar_one_or_none()
-    return _whole_step(stored.saga, definition, step) | {"transcript": transcript}
-
-
-def _whole_step(saga: Saga, definition: SagaDefinition, step: Step) -> dict[str, Any]:
     report = step.report or {}
-    return step_document(saga, definition, step) | {
+    return step_document(stored.saga, definition, step) | {
         "resolved_arguments": step.arguments,
         "output_payload": step.proposal if step.output is None else step.output,
         "facts": step.facts or {},
         **{name: report.get(name) for name in ("provider", "model", "prompt_ref", "prompt_digest")},
         "tool_calls": report.get("tool_calls", []),
+        "transcript": transcript,
         "retries": step.retries,
         "guidance": step.guidance,
         "evidence": step.evidence,
