@@ -21,6 +21,7 @@ up: setup
 	@$(BIN)/sagahold up
 
 test: setup
+	@$(BIN)/python -m tests.browser.install
 	$(BIN)/python -m pytest
 
 check: setup
