@@ -136,8 +136,9 @@ def read_line(line: str) -> Row | Heads:
     """A line of an export. Raises `ValueError` for anything else."""
     try:
         found = json.loads(line, object_pairs_hook=_once_each)
-        if found.keys() == {"heads"}:
-            return Heads(dict(_end(head) for head in found["heads"]))
+        match found:
+            case {"heads": list(heads)} if len(found) == 1:
+                return Heads(dict(_end(head) for head in heads))
         entry, previous = found.pop("entry"), bytes.fromhex(found.pop("previous_hash"))
         namespace, end = _end(found)
         return Row(namespace, end.seq, end.hash, previous, audit.encode(entry))
