@@ -67,6 +67,7 @@ task_routes = {
     "tasks.webhooks.*": {"queue": "webhooks"},
     "tasks.sagas.*": {"queue": "sagas"},
     "tasks.decisions.*": {"queue": "decisions"},
+    "tasks.notifications.*": {"queue": "notifications"},
     "tasks.maintenance.*": {"queue": "maintenance"},
 }
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 T = TypeVar("T")
@@ -34,6 +34,13 @@ class SettingsError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Oidc:
+    issuer: str
+    client_id: str
+    client_secret: str
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     database_url: str
     redis_url: str
@@ -41,6 +48,7 @@ class Settings:
     port: int
     public_url: str
     anonymous_role: str | None
+    oidc: Oidc | None
     egress_allow: tuple[Network, ...]
     log_level: str
     db_pool_size: int
@@ -49,6 +57,7 @@ class Settings:
     retention_days: int
     webhook_retry_seconds: tuple[int, ...]
     webhook_timeout: int
+    mail_url: str | None
     artifact_roots: Mapping[str, Path]
     llm_retry_enabled: bool
     llm_retry_max_attempts: int
@@ -68,6 +77,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         port=port,
         public_url=get("SAGAHOLD_PUBLIC_URL", _public_url, f"http://{_bracketed(host)}:{port}"),
         anonymous_role=get("SAGAHOLD_ALLOW_ANONYMOUS", lambda text: _anonymous(text, host), ""),
+        oidc=_oidc(get),
         egress_allow=get("SAGAHOLD_EGRESS_ALLOW", _networks, ""),
         log_level=get("SAGAHOLD_LOG_LEVEL", _one_of("DEBUG", "INFO", "WARNING", "ERROR"), "INFO"),
         # Connections a process may open: a request holds one for about a millisecond, so a few serve many threads.
@@ -80,6 +90,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
             "SAGAHOLD_WEBHOOK_RETRY_SECONDS", _seconds, ",".join(map(str, WEBHOOK_RETRY_SECONDS))
         ),
         webhook_timeout=get("SAGAHOLD_WEBHOOK_TIMEOUT", _whole(1, 25), "15"),
+        mail_url=get("SAGAHOLD_MAIL_URL", _mail_url, ""),
         artifact_roots={
             name: root
             for name, variable in ARTIFACT_ROOTS.items()
@@ -90,6 +101,18 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         llm_retry_base_delay=get("SAGAHOLD_LLM_RETRY_BASE_DELAY_S", _delay, "1"),
         llm_retry_max_delay=get("SAGAHOLD_LLM_RETRY_MAX_DELAY_S", _delay, "60"),
     )
+
+
+def _oidc(get: "_Reader") -> Oidc | None:
+    """All three, or none."""
+    names = [f"SAGAHOLD_OIDC_{name}" for name in ("ISSUER", "CLIENT_ID", "CLIENT_SECRET")]
+    found = [get(names[0], _issuer, ""), *(get(name, str, "") for name in names[1:])]
+    if not any(found):
+        return None
+    for name, value in zip(names, found, strict=True):
+        if not value:
+            raise SettingsError(f"{name} is not set, but {' and '.join(n for n in names if n != name)} go with it")
+    return Oidc(*found)
 
 
 def load_or_exit() -> Settings:
@@ -181,6 +204,33 @@ def _public_url(text: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise ValueError(f"{text!r} is not an http(s) URL without query or fragment")
     return text.rstrip("/")
+
+
+def _issuer(text: str) -> str:
+    """As the provider itself writes it, to the last slash."""
+    parts = urlsplit(text)
+    if (
+        text
+        and not (parts.scheme == "https" and parts.hostname)
+        and not (parts.scheme == "http" and _is_loopback(parts.hostname or ""))
+    ):
+        raise ValueError(f"{text!r} is not an https URL")
+    return text
+
+
+def _mail_url(text: str) -> str | None:
+    """apprise's spelling of a mail server; whom a mail goes to is said for each. It holds a password: never shown."""
+    if not text:
+        return None
+    try:
+        parts = urlsplit(text)
+        good = parts.scheme in ("mailto", "mailtos") and parts.hostname and parts.path in ("", "/")
+        named = {name.lower() for name, _ in parse_qsl(parts.query)} & {"to", "cc", "bcc"}
+    except ValueError:
+        good, named = None, set()
+    if not good or named:
+        raise ValueError("is not mailtos://user:password@mail.example.com[?from=…], with no one that it is to")
+    return text
 
 
 def _folder(text: str) -> Path | None:

@@ -13,7 +13,7 @@ from tasks.broker_logs import calm
 
 app = Celery("sagahold")
 app.config_from_object("celeryconfig")
-app.conf.imports = ("tasks.webhooks", "tasks.sagas", "tasks.maintenance")
+app.conf.imports = ("tasks.webhooks", "tasks.sagas", "tasks.notifications", "tasks.maintenance")
 
 
 @setup_logging.connect  # type: ignore[untyped-decorator]

@@ -2,13 +2,14 @@
 
 from celery import current_app
 
-from services.due import DECISION, SAGA, WEBHOOK
+from services.due import DECISION, NOTIFICATION, SAGA, WEBHOOK
 from services.transaction import Hint
 
 TASKS = {
     WEBHOOK: "tasks.webhooks.deliver",
     SAGA: "tasks.sagas.advance",
     DECISION: "tasks.decisions.apply",
+    NOTIFICATION: "tasks.notifications.send",
 }
 
 

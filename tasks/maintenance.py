@@ -5,6 +5,7 @@ from datetime import timedelta
 
 from services.delivery_work import sweep_deliveries
 from services.due import stamp_worker
+from services.notification_work import sweep_notifications
 from services.pauses import EXPIRY_BATCH, expire_due
 from services.retention import prune as prune_rows
 from services.saga_engine import sweep_sagas
@@ -21,6 +22,7 @@ def sweep_due() -> None:
         stamp_worker(tx, worker_name())
     sweep_deliveries(store())
     sweep_sagas(store())
+    sweep_notifications(store())
 
 
 @task("tasks.maintenance.expire_pauses")

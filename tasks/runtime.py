@@ -8,6 +8,7 @@ import settings as environment
 from adapters import wake
 from adapters.egress import Egress
 from adapters.mcp import ToolClient
+from adapters.notify import Messenger
 from adapters.signals import SignalThread
 from services.database import open_engine
 from services.transaction import Store
@@ -33,6 +34,13 @@ def store() -> Store:
 @Once
 def egress() -> Egress:
     return Egress(settings().egress_allow)
+
+
+@Once
+def messenger() -> Messenger:
+    made = Messenger(settings().egress_allow, settings().mail_url)
+    atexit.register(made.close)
+    return made
 
 
 @Once

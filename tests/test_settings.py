@@ -33,6 +33,7 @@ def test_defaults() -> None:
         retention_days=90,
         webhook_retry_seconds=(5, 300, 1_800, 7_200, 18_000, 36_000, 36_000),
         webhook_timeout=15,
+        mail_url=None,
         artifact_roots={},
         llm_retry_enabled=True,
         llm_retry_max_attempts=3,

@@ -1,0 +1,36 @@
+"""Tell one person or group of a review: claim the row, send the message, record what came of it."""
+
+import logging
+import random
+from uuid import UUID
+
+from domain.notification import Sending, compose
+from services.notification_work import Errand, claim_notification, record_sending
+from tasks.insist import insist
+from tasks.runtime import leases, messenger, store
+from tasks.task import task
+
+log = logging.getLogger(__name__)
+
+
+@task("tasks.notifications.send")
+def send(notification_id: str) -> None:
+    with messenger().room() as free:
+        # Without room nothing is claimed: a message that ends hints at the next ones, and else the sweep does.
+        errand = claim_notification(store(), UUID(hex=notification_id)) if free else None
+        if errand is None:
+            return
+        with leases().keeping(errand.lease):
+            sending = _send(errand)
+            jitter = random.random()  # noqa: S311  (no secret)
+            # Raises `DatabaseAway`: then another worker sends the message again.
+            insist(lambda: record_sending(store(), errand.lease, sending, jitter))
+
+
+def _send(errand: Errand) -> Sending:
+    try:
+        return messenger().send(errand.channel, errand.recipient, compose(errand.letter))
+    except Exception:
+        # Without a record it would be repeated with every sweep, for ever, and nobody would hear of it.
+        log.exception("sending a notification broke off", extra={"notification_id": errand.lease.id.hex})
+        return Sending("internal error, see the log")
