@@ -120,12 +120,16 @@ def _wrong_end(ends: Mapping[str, End], heads: Mapping[str, End]) -> Bad | None:
     return None
 
 
+# Before the last thing that stands in the line of a row.
+_ENTRY = ',"entry":'
+
+
 def export_line(item: Row | Heads) -> str:
     if isinstance(item, Heads):
         return encode({"heads": [_place(namespace, end) for namespace, end in item.ends.items()]})
     said = _place(item.namespace, End(item.seq, item.hash)) | {"previous_hash": item.previous.hex()}
     # The entry as it is stored, letter for letter.
-    return f'{encode(said)[:-1]},"entry":{item.text}}}'
+    return encode(said)[:-1] + _ENTRY + item.text + "}"
 
 
 def _place(namespace: str, end: End) -> dict[str, Any]:
@@ -135,15 +139,25 @@ def _place(namespace: str, end: End) -> dict[str, Any]:
 def read_line(line: str) -> Row | Heads:
     """A line of an export. Raises `ValueError` for anything else."""
     try:
-        found = json.loads(line, object_pairs_hook=_once_each)
-        match found:
-            case {"heads": list(heads)} if len(found) == 1:
-                return Heads(dict(_end(head) for head in heads))
-        entry, previous = found.pop("entry"), bytes.fromhex(found.pop("previous_hash"))
-        namespace, end = _end(found)
-        return Row(namespace, end.seq, end.hash, previous, audit.encode(entry))
+        before, is_row, text = line.strip().partition(_ENTRY)
+        if not is_row:
+            return _read_heads(_loads(before))
+        place = _loads(before + "}")
+        previous = bytes.fromhex(place.pop("previous_hash"))
+        namespace, end = _end(place)
+        # As it stands there: it is hashed as text. That it is JSON, and nothing comes after it, is all that is asked.
+        text = text.removesuffix("}")
+        _loads(text)
+        return Row(namespace, end.seq, end.hash, previous, text)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise ValueError("is not a line of an audit export") from None
+
+
+def _read_heads(found: dict[str, Any]) -> Heads:
+    match found:
+        case {"heads": list(heads)} if len(found) == 1:
+            return Heads(dict(_end(head) for head in heads))
+    raise ValueError
 
 
 def _end(place: dict[str, Any]) -> tuple[str, End]:
@@ -152,6 +166,10 @@ def _end(place: dict[str, Any]) -> tuple[str, End]:
         case {"namespace": str(namespace), "seq": int(seq), "hash": str(hash_)} if len(place) == 3:
             return namespace, End(seq, bytes.fromhex(hash_))
     raise ValueError
+
+
+def _loads(text: str) -> Any:
+    return json.loads(text, object_pairs_hook=_once_each)
 
 
 def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
