@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
+from domain import ids
 from domain.compensation import undone_if_rejected
 from domain.definition import SagaDefinition, StepDefinition, StepKind
 from domain.document import instant_or_none
@@ -37,6 +38,8 @@ class Row:
         undo_by: the tools of its undo; None where nothing undoes it.
         undone_as: its place, from 1, among what is undone once the held step is rejected; None: it is not.
         undo: the undo itself, once there is one.
+        retries_left: how often a reviewer may still have it run again; None is without limit.
+        conditional: it runs only if its `when` says so.
         report: how a model's answer came about; empty without.
     """
 
@@ -65,6 +68,9 @@ class Row:
     error: Mapping[str, Any] | None
     report: Mapping[str, Any]
     retries: int
+    retries_left: int | None
+    conditional: bool
+    watch_id: str | None
     guidance: str | None
     evidence: str | None
     outcome_unknown: bool
@@ -110,6 +116,9 @@ def _row(step: Step, declared: StepDefinition, watch: UUID | None, undone_as: in
         error=None if step.error is None else step.error.document(),
         report=step.report or {},
         retries=step.retries,
+        retries_left=None if declared.hitl_max_retries is None else max(0, declared.hitl_max_retries - step.retries),
+        conditional=declared.when is not None,
+        watch_id=None if step.watch_id is None else ids.text(ids.WATCH, step.watch_id),
         guidance=step.guidance,
         evidence=step.evidence,
         outcome_unknown=step.outcome_unknown,
