@@ -1,5 +1,6 @@
 """The examples do what they say: undone where somebody says no, written anew where somebody asks for it."""
 
+import json
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -8,6 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from adapters.yaml_text import read_documents
 from cli.stack.waiting import wait_until
 from tests.acceptance.example import ADA, EXAMPLES, SETTLES_WITHIN, Example
 
