@@ -15,6 +15,8 @@ import settings as environment
 from adapters import wake
 from adapters.artifact_files import ArtifactFiles
 from adapters.logs import log_as_json
+from adapters.notify import Messenger
+from adapters.oidc import Provider
 from adapters.signals import SignalThread
 from app import create_app
 from app.deps import Deps
@@ -38,6 +40,8 @@ def build() -> Flask:
     waker = wake.Waker(wake.connect(settings.redis_url), lambda ids: resolved_among(store, ids))
     waker.start()
     atexit.register(signals.close)
+    messenger = Messenger(settings.egress_allow, settings.mail_url)
+    atexit.register(messenger.close)
     _when_told_to_stop(waker.stop)
 
     def broker_answers() -> bool:
@@ -58,8 +62,17 @@ def build() -> Flask:
             revision=head_revision(),
             artifact_files=ArtifactFiles(settings.artifact_roots),
             broker_answers=broker_answers,
+            channel_fault=messenger.channel_fault,
+            provider=_provider(settings),
         )
     )
+
+
+def _provider(settings: environment.Settings) -> Provider | None:
+    oidc = settings.oidc
+    if oidc is None:
+        return None
+    return Provider(oidc.issuer, oidc.client_id, oidc.client_secret, f"{settings.public_url}/sign-in/oidc/return")
 
 
 def _when_told_to_stop(call: Callable[[], None]) -> None:

@@ -7,6 +7,7 @@ from typing import cast
 from flask import current_app
 
 from adapters.artifact_files import ArtifactFiles
+from adapters.oidc import Provider
 from adapters.wake import Waker
 from app.key_cache import KeyCache
 from services.pauses import Created, Creation
@@ -25,6 +26,8 @@ class Deps:
         revision: the migration that this code was written for.
         artifact_files: the server's own files that manifests may refer to.
         broker_answers: whether the queue's broker answers now.
+        channel_fault: what is wrong with a channel that a person or group is to be told by; takes a second.
+        provider: of identities, when one is configured.
     """
 
     store: Store
@@ -37,6 +40,8 @@ class Deps:
     revision: str
     artifact_files: ArtifactFiles
     broker_answers: Callable[[], bool]
+    channel_fault: Callable[[str], str | None]
+    provider: Provider | None = None
 
 
 def deps() -> Deps:

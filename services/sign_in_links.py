@@ -51,11 +51,13 @@ def link_is_good(store: Store, token: str) -> bool:
 def use_link(store: Store, token: str, place: From) -> tuple[str, Principal]:
     """A new session's token and whose it is. Raises `LinkExpired`; of two at once, one gets in."""
     with store.transaction() as tx:
+        # The person is locked first, as where they are disabled: then no session is left over, and neither waits for
+        # the other.
+        owner = select(sign_in_links.c.user_id).where(*_usable(token, tx.now)).scalar_subquery()
+        wanted = select(users).where(users.c.id == owner, users.c.disabled_at.is_(None)).with_for_update()
+        row = tx.conn.execute(wanted).mappings().one_or_none()
         used = update(sign_in_links).where(*_usable(token, tx.now)).values(used_at=tx.now)
-        user_id = tx.conn.execute(used.returning(sign_in_links.c.user_id)).scalar_one_or_none()
-        wanted = select(users).where(users.c.id == user_id, users.c.disabled_at.is_(None)).with_for_update()
-        row = None if user_id is None else tx.conn.execute(wanted).mappings().one_or_none()
-        if row is None:
+        if row is None or not tx.conn.execute(used).rowcount:
             raise LinkExpired
         person = person_of(row, place.address)
         return open_session(tx, person, row["id"], place, "link"), person
@@ -78,8 +80,10 @@ def review_of_link(store: Store, token: str) -> UUID | None:
     return None if row is None else row["pause_id"]
 
 
-def remove_links(tx: Tx, user_id: UUID) -> None:
-    tx.conn.execute(delete(sign_in_links).where(sign_in_links.c.user_id == user_id))
+def remove_links(tx: Tx, user_id: UUID, *, reviews: bool) -> None:
+    """Those that sign in; with `reviews` also those that open a review."""
+    wanted = delete(sign_in_links).where(sign_in_links.c.user_id == user_id)
+    tx.conn.execute(wanted if reviews else wanted.where(sign_in_links.c.pause_id.is_(None)))
 
 
 def _usable(token: str, now: Any) -> list[ColumnElement[bool]]:

@@ -10,6 +10,7 @@ from app import problems
 from app.dashboard.frame import dashboard, render
 from domain.errors import Invalid, Refusal
 from services.database import DatabaseAway
+from services.sign_in_limits import TooManyAttempts
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +51,11 @@ def _http(error: HTTPException) -> Response:
     return error_page(status, _sentence(error.description or error.name))
 
 
+def _too_many(error: TooManyAttempts) -> Response:
+    detail = f"Wait {error.retry_after} seconds, or ask an admin for a link that signs you in."
+    return error_page(429, detail, headers={"Retry-After": str(error.retry_after)})
+
+
 def _database(error: DatabaseAway) -> Response:
     log.warning("database unavailable: %s", error)
     detail = "Nothing is lost. Try again in a moment."
@@ -70,6 +76,7 @@ def _sentence(text: str) -> str:
 for kind, handler in (
     (Refusal, _refusal),
     (HTTPException, _http),
+    (TooManyAttempts, _too_many),
     (DatabaseAway, _database),
     (Exception, _unexpected),
 ):

@@ -10,7 +10,9 @@ from app.dashboard import cookies, csrf
 from app.dashboard.frame import dashboard, own_session, page, render, signed_in
 from app.deps import deps
 from domain import ids
+from domain.person import MAX_EMAIL
 from services.sessions import ABSOLUTE, From, end_session
+from services.sign_in import SignInRefused, sign_in
 from services.sign_in_links import LinkExpired, find_review_link, link_is_good, review_of_link, use_link
 
 HOME = "/inbox"
@@ -31,7 +33,19 @@ def sign_in_page() -> Any:
     wanted = local_path(request.args.get("next"))
     if signed_in() is not None:
         return redirect(wanted, 303)
-    return with_form_cookie("sign_in.html", next=wanted, email="", fault=None)
+    return _form(wanted)
+
+
+@dashboard.post("/sign-in")
+def sign_in_by_password() -> Any:
+    check_form()
+    email, wanted = request.form.get("email", ""), local_path(request.form.get("next"))
+    try:
+        session, _ = sign_in(deps().store, email, request.form.get("password", ""), place())
+    except SignInRefused:
+        fault = "E-mail or password is wrong."
+        return _form(wanted, fault, email[:MAX_EMAIL], 401)
+    return let_in(session, wanted)
 
 
 @dashboard.get("/sign-in/link/<token>")
@@ -73,6 +87,11 @@ def sign_out() -> Any:
 
 def review_path(watch_id: str) -> str:
     return f"/review/{watch_id}"
+
+
+def _form(wanted: str, fault: str | None = None, email: str = "", status: int = 200) -> Response:
+    has_provider = deps().provider is not None
+    return with_form_cookie("sign_in.html", status, next=wanted, email=email, fault=fault, has_provider=has_provider)
 
 
 def place() -> From:

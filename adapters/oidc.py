@@ -1,0 +1,164 @@
+"""Signing in by an identity provider: OpenID Connect's authorization code flow, with PKCE, state and nonce.
+
+Its requests are not `adapters.egress`: that keeps URLs which anyone may give us away from the inner network, and only
+POSTs. The issuer is the operator's own setting and often lives in the inner network; what its metadata names is https
+(or loopback) too, is asked within a time limit, and redirects are not followed.
+"""
+
+import hmac
+import ipaddress
+import time
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import Any
+from urllib.parse import urlsplit
+
+from authlib.integrations.base_client import OAuthError  # type: ignore[import-untyped]
+from authlib.integrations.httpx_client import OAuth2Client  # type: ignore[import-untyped]
+from authlib.oauth2.rfc6749.errors import OAuth2Error  # type: ignore[import-untyped]
+from authlib.oidc.core import CodeIDToken  # type: ignore[import-untyped]
+from joserfc import jwt
+from joserfc.errors import JoseError
+from joserfc.jwk import KeySet
+
+from domain.person import Identity
+
+TIMEOUT_SECONDS = 10.0
+# Providers move their endpoints about never; a flood of sign-ins asks for them once.
+METADATA_KEPT_SECONDS = 600.0
+# Of the provider's clock from ours.
+LEEWAY_SECONDS = 60
+# Signatures by the provider's private key only: the client's secret signs nothing.
+ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
+_ENDPOINTS = ("authorization_endpoint", "token_endpoint", "jwks_uri")
+
+
+class ProviderAway(Exception):
+    """The provider does not answer, or not as OpenID Connect says."""
+
+
+class ProviderRefused(Exception):
+    """What came back is not the answer to what this browser asked for, or is a refusal."""
+
+
+class Provider:
+    """Safe to share between threads. A `secret` is what one browser keeps during one sign-in, and nobody else has."""
+
+    def __init__(self, issuer: str, client_id: str, client_secret: str, return_url: str) -> None:
+        self.issuer = issuer
+        self._client_id, self._client_secret, self._return_url = client_id, client_secret, return_url
+        self._metadata: tuple[float, dict[str, Any]] | None = None
+
+    def begin(self, secret: str) -> str:
+        """Where to send the browser. Raises `ProviderAway`."""
+        with self._client() as client:
+            url, _ = client.create_authorization_url(
+                self._endpoints(client)["authorization_endpoint"],
+                state=_derived(secret, "state"),
+                nonce=_derived(secret, "nonce"),
+                code_verifier=_derived(secret, "verifier"),
+            )
+        return str(url)
+
+    def finish(self, secret: str, given: Mapping[str, str]) -> Identity:
+        """Who came back with these parameters. Raises `ProviderAway`, `ProviderRefused`."""
+        if not hmac.compare_digest(given.get("state", "").encode(), _derived(secret, "state").encode()):
+            raise ProviderRefused("state")
+        if given.get("iss", self.issuer) != self.issuer or not given.get("code"):
+            raise ProviderRefused(given.get("error", "code")[:100])
+        with self._client() as client:
+            endpoints = self._endpoints(client)
+            try:
+                token = client.fetch_token(
+                    endpoints["token_endpoint"],
+                    grant_type="authorization_code",
+                    code=given["code"],
+                    code_verifier=_derived(secret, "verifier"),
+                )
+            except (OAuthError, OAuth2Error) as error:
+                raise ProviderRefused(str(error)[:200]) from None
+            except Exception as error:
+                raise ProviderAway(type(error).__name__) from None
+            claims = self._claims(client, endpoints, str(token.get("id_token", "")), _derived(secret, "nonce"))
+            if "email" not in claims and "userinfo_endpoint" in endpoints:
+                claims |= self._user_info(client, endpoints["userinfo_endpoint"], claims["sub"])
+        email = claims.get("email")
+        subject = f"{self.issuer}|{claims['sub']}"
+        return Identity(subject, email if isinstance(email, str) else None, claims.get("email_verified") is True)
+
+    def _claims(self, client: Any, endpoints: Mapping[str, Any], id_token: str, nonce: str) -> dict[str, Any]:
+        """Of the ID token, when its signature, issuer, audience, time and nonce are right."""
+        keys = _json(client, endpoints["jwks_uri"])
+        rules = {
+            "iss": {"essential": True, "value": self.issuer},
+            "aud": {"essential": True, "value": self._client_id},
+            "sub": {"essential": True},
+        }
+        try:
+            token = jwt.decode(id_token, KeySet.import_key_set(keys), algorithms=ALGORITHMS)  # type: ignore[arg-type]
+            claims = CodeIDToken(token.claims, token.header, rules, {"nonce": nonce, "client_id": self._client_id})
+            claims.validate(leeway=LEEWAY_SECONDS)
+        except (JoseError, ValueError, TypeError, KeyError) as error:
+            raise ProviderRefused(f"ID token: {type(error).__name__}: {error}"[:200]) from None
+        return dict(claims)
+
+    def _user_info(self, client: Any, url: str, subject: str) -> dict[str, Any]:
+        found = _json(client, url, withhold_token=False)
+        if found.get("sub") != subject:
+            raise ProviderRefused("userinfo is of another subject")
+        return {name: found.get(name) for name in ("email", "email_verified")}
+
+    def _endpoints(self, client: Any) -> dict[str, Any]:
+        known = self._metadata
+        if known is not None and time.monotonic() < known[0]:
+            return known[1]
+        found = _json(client, self.issuer.rstrip("/") + "/.well-known/openid-configuration")
+        if found.get("issuer") != self.issuer:
+            raise ProviderAway("its metadata names another issuer")
+        named = [found.get(name) for name in _ENDPOINTS]
+        named += [found[name] for name in ("userinfo_endpoint",) if name in found]
+        if not all(isinstance(url, str) and is_safe(url) for url in named):
+            raise ProviderAway("its metadata lacks an endpoint, or names one without https")
+        self._metadata = time.monotonic() + METADATA_KEPT_SECONDS, found
+        return found
+
+    def _client(self) -> Any:
+        return OAuth2Client(
+            self._client_id,
+            self._client_secret,
+            scope="openid email profile",
+            redirect_uri=self._return_url,
+            code_challenge_method="S256",
+            timeout=TIMEOUT_SECONDS,
+        )
+
+
+def is_safe(url: str) -> bool:
+    """https, or this machine itself."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+    except ValueError:
+        return False
+    if parts.scheme == "https":
+        return bool(host)
+    try:
+        return parts.scheme == "http" and (host == "localhost" or ipaddress.ip_address(host).is_loopback)
+    except ValueError:
+        return False
+
+
+def _json(client: Any, url: str, withhold_token: bool = True) -> dict[str, Any]:
+    try:
+        answer = client.get(url, withhold_token=withhold_token)
+        answer.raise_for_status()
+        found = answer.json()
+    except Exception as error:  # the client's own, its HTTP library's, JSON's: what matters is that it is no answer
+        raise ProviderAway(type(error).__name__) from None
+    if not isinstance(found, dict):
+        raise ProviderAway("not an object")
+    return found
+
+
+def _derived(secret: str, what: str) -> str:
+    return hmac.new(secret.encode(), what.encode(), sha256).hexdigest()

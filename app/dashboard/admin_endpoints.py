@@ -1,0 +1,96 @@
+"""/endpoints: the servers that webhooks go to."""
+
+from typing import Any
+
+from flask import redirect
+
+from app.dashboard.admin_form import text, words
+from app.dashboard.frame import page, person, render
+from app.dashboard.lists import next_link, wanted_page
+from app.deps import deps
+from domain.access import ALL_NAMESPACES, Permission, is_namespace
+from domain.errors import Fault, Invalid
+from domain.webhook import EVENT_TYPES
+from services import endpoints as use_cases
+from services.endpoints import EndpointChange
+
+MANAGE = Permission.ENDPOINT_MANAGE
+MAX_URL, MAX_DESCRIPTION = 2048, 500
+
+
+@page("GET", "/endpoints", permission=MANAGE)
+def endpoints() -> Any:
+    return _show()
+
+
+@page("POST", "/endpoints", permission=MANAGE)
+def add_endpoint() -> Any:
+    """The answer shows the secret, this once."""
+    new = EndpointChange(
+        url=text("url"),
+        namespaces=words("namespaces"),
+        event_types=words("event_types"),
+        description=text("description"),
+    )
+    _check(new)
+    made, _ = use_cases.create_endpoint(deps().store, person(), new, None)
+    return _show(secret=made)
+
+
+@page("POST", "/endpoints/<endpoint_id>/rotate", permission=MANAGE)
+def rotate_endpoint(endpoint_id: str) -> Any:
+    return _show(secret=use_cases.rotate_endpoint_secret(deps().store, person(), endpoint_id))
+
+
+@page("POST", "/endpoints/<endpoint_id>/enable", permission=MANAGE)
+def enable_endpoint(endpoint_id: str) -> Any:
+    use_cases.change_endpoint(deps().store, person(), endpoint_id, EndpointChange(enabled=True))
+    return redirect("/endpoints", 303)
+
+
+@page("POST", "/endpoints/<endpoint_id>/disable", permission=MANAGE)
+def disable_endpoint(endpoint_id: str) -> Any:
+    use_cases.change_endpoint(deps().store, person(), endpoint_id, EndpointChange(enabled=False))
+    return redirect("/endpoints", 303)
+
+
+@page("POST", "/endpoints/<endpoint_id>/test", permission=MANAGE)
+def try_endpoint(endpoint_id: str) -> Any:
+    """To the deliveries, where what came of it appears."""
+    use_cases.test_endpoint(deps().store, person(), endpoint_id)
+    return redirect("/webhooks", 303)
+
+
+@page("POST", "/endpoints/<endpoint_id>/delete", permission=MANAGE)
+def remove_endpoint(endpoint_id: str) -> Any:
+    use_cases.delete_endpoint(deps().store, person(), endpoint_id)
+    return redirect("/endpoints", 303)
+
+
+def _check(new: EndpointChange) -> None:
+    """What the API's schema checks there."""
+    faults = [
+        Fault("namespaces", f"{name[:64]!r} is not a namespace, nor * for all")
+        for name in new.namespaces or ()
+        if name != ALL_NAMESPACES and not is_namespace(name)
+    ]
+    faults += [
+        Fault("event_types", f"{name[:64]!r} is none") for name in new.event_types or () if name not in EVENT_TYPES
+    ]
+    if not new.namespaces:
+        faults.append(Fault("namespaces", "at least one, or * for all"))
+    if len(new.url or "") > MAX_URL or len(new.description or "") > MAX_DESCRIPTION:
+        faults.append(Fault("url", f"at most {MAX_URL} characters, and {MAX_DESCRIPTION} of description"))
+    if faults:
+        raise Invalid(faults)
+
+
+def _show(secret: dict[str, Any] | None = None) -> Any:
+    found = use_cases.list_endpoints(deps().store, person(), wanted_page())
+    return render(
+        "admin_endpoints.html",
+        endpoints=found.items,
+        next_link=next_link(found),
+        made=secret,
+        event_types=EVENT_TYPES,
+    )

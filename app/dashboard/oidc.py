@@ -1,0 +1,72 @@
+"""Signing in by the operator's identity provider."""
+
+import logging
+import secrets
+from datetime import timedelta
+from typing import Any
+from urllib.parse import quote, unquote
+
+from flask import abort, redirect, request
+
+from adapters.oidc import Provider, ProviderAway, ProviderRefused
+from app.dashboard import cookies
+from app.dashboard.errors import error_page
+from app.dashboard.frame import dashboard
+from app.dashboard.sign_in import let_in, local_path, place
+from app.deps import deps
+from services.sign_in import SignInRefused, sign_in_as
+
+log = logging.getLogger(__name__)
+
+# As long as a person takes at the provider.
+LASTS = timedelta(minutes=15)
+_REFUSED = (
+    "Your identity provider's account is not known here: an admin adds you with the same, verified e-mail address. "
+    "If you have signed in here before, start again from the sign-in page."
+)
+
+
+@dashboard.get("/sign-in/oidc")
+def begin_oidc() -> Any:
+    """A link, not a form: the page's policy lets no form lead to another site."""
+    secret = secrets.token_urlsafe(32)
+    try:
+        response = redirect(_provider().begin(secret), 303)
+    except ProviderAway as error:
+        return _away(error)
+    wanted = local_path(request.args.get("next"))
+    cookies.set_cookie(response, cookies.OIDC, f"{secret}.{quote(wanted, safe='')}", LASTS)
+    return response
+
+
+@dashboard.get("/sign-in/oidc/return")
+def finish_oidc() -> Any:
+    """Only the browser that began has the cookie, so nobody can be signed in by a link that another prepared."""
+    provider = _provider()
+    secret, _, wanted = (cookies.cookie(cookies.OIDC) or "").partition(".")
+    try:
+        if not secret:
+            raise ProviderRefused("no cookie")
+        identity = provider.finish(secret, request.args)
+        session, _ = sign_in_as(deps().store, identity, place())
+    except ProviderAway as error:
+        return _away(error)
+    except (ProviderRefused, SignInRefused) as error:
+        log.warning("sign-in by the identity provider refused", extra={"reason": str(error)})
+        response = error_page(403, _REFUSED)
+    else:
+        response = let_in(session, local_path(unquote(wanted)))
+    cookies.drop_cookie(response, cookies.OIDC)
+    return response
+
+
+def _provider() -> Provider:
+    provider = deps().provider
+    if provider is None:
+        abort(404)
+    return provider
+
+
+def _away(error: ProviderAway) -> Any:
+    log.warning("identity provider", extra={"reason": str(error)})
+    return error_page(503, "Your identity provider does not answer as it should. Try again, or sign in another way.")

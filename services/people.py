@@ -1,0 +1,192 @@
+"""People: made, changed, disabled by admins. One of some namespaces manages those who reach no further than they do."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, fields
+from typing import Any
+
+from sqlalchemy import ColumnElement, RowMapping, insert, select, update
+from sqlalchemy.exc import IntegrityError
+
+from domain import ids
+from domain.access import Principal, Role
+from domain.audit import EVERYWHERE
+from domain.document import instant, instant_or_none
+from domain.errors import Conflict, Fault, Forbidden, Invalid, NotFound
+from domain.person import MAX_GROUPS, ROLES, channel_faults, masked, name_faults, normal_email
+from models.people import groups, users
+from services.paging import Page, Slice, newest_first
+from services.sessions import end_all_sessions
+from services.sign_in_links import LINK_LASTS, make_link, remove_links
+from services.transaction import Store, Tx
+
+
+class EmailTaken(Conflict):
+    """There is a person with this e-mail address already."""
+
+    code = "EMAIL_TAKEN"
+
+
+class NotOneself(Conflict):
+    """Nobody disables themselves or changes their own role or namespaces: another admin does."""
+
+    code = "NOT_ONESELF"
+
+
+@dataclass(frozen=True, slots=True)
+class PersonChange:
+    """What to set; None leaves it as it is. A new person needs `email`, `name`, `role` and `namespaces`."""
+
+    email: str | None = None
+    name: str | None = None
+    role: Role | None = None
+    namespaces: tuple[str, ...] | None = None
+    groups: tuple[str, ...] | None = None
+    channels: tuple[str, ...] | None = None
+    disabled: bool | None = None
+
+
+def create_person(store: Store, by: Principal, new: PersonChange) -> dict[str, Any]:
+    _check_reach(by, new)
+    with store.transaction() as tx:
+        columns = _columns(tx, new)
+        row = {"id": tx.new_id(), "created_at": tx.now, "created_by": by.id, "groups": [], "channels": [], **columns}
+        made = _written(tx, insert(users).values(row).returning(*users.c))
+        document = person_document(made)
+        tx.record(by, EVERYWHERE, "person.created", document["id"], after=document)
+        return document
+
+
+def list_people(store: Store, by: Principal, page: Page) -> Slice[dict[str, Any]]:
+    return newest_first(store, select(users).where(*_scope(by)), users.c.id, page, person_document)
+
+
+def get_person(store: Store, by: Principal, person_id: str) -> dict[str, Any]:
+    query = select(users).where(users.c.id == ids.parse(ids.USER, person_id), *_scope(by))
+    with store.reading() as conn:
+        row = conn.execute(query).mappings().one_or_none()
+    return person_document(_there(row, person_id))
+
+
+def change_person(store: Store, by: Principal, person_id: str, change: PersonChange) -> dict[str, Any]:
+    """Whom it disables is signed out everywhere at once, and no link lets them in."""
+    _check_reach(by, change)
+    with store.transaction() as tx:
+        before = _locked(tx, by, person_id)
+        columns = _columns(tx, change)
+        if change.disabled is not None:
+            columns["disabled_at"] = (before["disabled_at"] or tx.now) if change.disabled else None
+        changed = {name for name, value in columns.items() if value != before[name]}
+        if person_id == by.id and changed & {"role", "namespaces", "disabled_at"}:
+            raise NotOneself
+        if not changed:
+            return person_document(before)
+        row = _written(tx, update(users).where(users.c.id == before["id"]).values(columns).returning(*users.c))
+        type_ = "person.changed"
+        if "disabled_at" in changed:
+            type_ = "person.disabled" if row["disabled_at"] else "person.enabled"
+        documents = person_document(before), person_document(row)
+        tx.record(by, EVERYWHERE, type_, person_id, before=documents[0], after=documents[1], changed=sorted(changed))
+        if row["disabled_at"]:
+            end_all_sessions(tx, by, row["id"])
+            remove_links(tx, row["id"], reviews=True)
+        return documents[1]
+
+
+def make_sign_in_link(store: Store, by: Principal, person_id: str) -> dict[str, Any]:
+    """A link that signs this person in, once. There is no other way to set a lost password anew."""
+    with store.transaction() as tx:
+        row = _locked(tx, by, person_id)
+        if row["disabled_at"]:
+            raise Conflict("this person is disabled: enable them first")
+        expires_at = tx.now + LINK_LASTS
+        token = make_link(tx, row["id"], expires_at)
+        tx.record(by, EVERYWHERE, "link.created", person_id)
+        return {"url": f"{store.public_url}/sign-in/link/{token}", "expires_at": instant(expires_at)}
+
+
+def sign_out_everywhere(store: Store, by: Principal, person_id: str) -> dict[str, Any]:
+    with store.transaction() as tx:
+        row = _locked(tx, by, person_id)
+        return {"sessions": end_all_sessions(tx, by, row["id"])}
+
+
+def person_document(row: RowMapping) -> dict[str, Any]:
+    return {
+        "id": ids.text(ids.USER, row["id"]),
+        "email": row["email"],
+        "name": row["name"],
+        "role": row["role"],
+        "namespaces": list(row["namespaces"]),
+        "groups": list(row["groups"]),
+        "channels": [masked(channel) for channel in row["channels"]],
+        "has_password": row["password_hash"] is not None,
+        "away_until": instant_or_none(row["away_until"]),
+        "delegate_id": None if row["delegate_id"] is None else ids.text(ids.USER, row["delegate_id"]),
+        "created_at": instant(row["created_at"]),
+        "created_by": row["created_by"],
+        "disabled_at": instant_or_none(row["disabled_at"]),
+    }
+
+
+def _check_reach(by: Principal, change: PersonChange) -> None:
+    for namespace in change.namespaces or ():
+        if not by.sees(namespace):
+            raise Forbidden(f"you have no access to the namespace {namespace!r}, and cannot give it")
+
+
+def _columns(tx: Tx, change: PersonChange) -> dict[str, Any]:
+    """Raises `Invalid`."""
+    if found := list(_faults(tx, change)):
+        raise Invalid(found)
+    given = {field.name: getattr(change, field.name) for field in fields(change) if field.name != "disabled"}
+    columns = {name: value for name, value in given.items() if value is not None}
+    if change.email is not None:
+        columns["email"] = normal_email(change.email)
+    if change.role is not None:
+        columns["role"] = str(change.role)
+    for name in ("namespaces", "groups", "channels"):
+        if name in columns:
+            columns[name] = list(dict.fromkeys(columns[name]))
+    return columns
+
+
+def _faults(tx: Tx, change: PersonChange) -> Iterator[Fault]:
+    if change.email is not None and normal_email(change.email) is None:
+        yield Fault("email", "is not an e-mail address")
+    if change.name is not None:
+        yield from name_faults(change.name)
+    if change.role is not None and change.role not in ROLES:
+        yield Fault("role", f"must be one of {', '.join(ROLES)}: an agent is a program, and has a key")
+    if change.namespaces is not None and not change.namespaces:
+        yield Fault("namespaces", "at least one, or * for all")
+    if change.channels is not None:
+        yield from channel_faults(change.channels)
+    if change.groups:
+        known = set(tx.conn.execute(select(groups.c.name).where(groups.c.name.in_(change.groups))).scalars())
+        for name in change.groups[:MAX_GROUPS]:
+            if name not in known:
+                yield Fault("groups", f"there is no group {name[:64]!r}: make it first")
+
+
+def _written(tx: Tx, statement: Any) -> RowMapping:
+    try:
+        return tx.conn.execute(statement).mappings().one()
+    except IntegrityError as error:
+        if "uq_users_email" in str(error.orig):
+            raise EmailTaken from None
+        raise
+
+
+def _locked(tx: Tx, by: Principal, person_id: str) -> RowMapping:
+    query = select(users).where(users.c.id == ids.parse(ids.USER, person_id), *_scope(by)).with_for_update()
+    return _there(tx.conn.execute(query).mappings().one_or_none(), person_id)
+
+
+def _there(row: RowMapping | None, person_id: str) -> RowMapping:
+    if row is None:
+        raise NotFound(f"there is no person {person_id[:64]!r} whom you may manage")
+    return row
+
+
+def _scope(by: Principal) -> list[ColumnElement[bool]]:
+    return [] if by.sees_all else [users.c.namespaces.contained_by(list(by.namespaces))]

@@ -1,0 +1,71 @@
+"""How often a sign-in may fail. Counted in the database, as any number of web processes answer.
+
+An attempt counts before it is judged, so that a hundred at the same moment are not a hundred guesses.
+"""
+
+import hashlib
+from datetime import timedelta
+from math import ceil
+
+from sqlalchemy import case, delete, func, update
+from sqlalchemy.dialects.postgresql import insert
+
+from models.people import sign_in_failures
+from services.transaction import Store, Tx
+
+# Ten guesses in a quarter of an hour are about a thousand a day: hopeless for a password of twelve characters, and
+# enough for someone who tries every password that they know. Who is locked out gets in by a link meanwhile.
+WINDOW = timedelta(minutes=15)
+EMAIL_LIMIT = 10
+# An office behind one address has many people, each with a slip now and then.
+ADDRESS_LIMIT = 50
+
+
+class TooManyAttempts(Exception):
+    """`retry_after`: seconds to wait."""
+
+    def __init__(self, retry_after: int) -> None:
+        super().__init__(f"again in {retry_after} s")
+        self.retry_after = retry_after
+
+
+def count_attempt(store: Store, email: str, address: str | None) -> None:
+    """Raises `TooManyAttempts`."""
+    limits = {_email(email): EMAIL_LIMIT} | ({_address(address): ADDRESS_LIMIT} if address else {})
+    columns = sign_in_failures.c
+    waits = []
+    with store.transaction() as tx:
+        # Always the e-mail first: two attempts never wait for each other.
+        for subject, limit in limits.items():
+            new = insert(sign_in_failures).values(subject=subject, failures=1, since=tx.now)
+            over = columns.since <= tx.now - WINDOW
+            counted = new.on_conflict_do_update(
+                index_elements=["subject"],
+                set_={
+                    "failures": case((over, 1), else_=func.least(columns.failures + 1, limit + 1)),
+                    "since": case((over, tx.now), else_=columns.since),
+                },
+            )
+            row = tx.conn.execute(counted.returning(columns.failures, columns.since)).one()
+            if row.failures > limit:
+                waits.append(row.since + WINDOW - tx.now)
+    if waits:
+        raise TooManyAttempts(ceil(max(waits).total_seconds()))
+
+
+def forget_attempts(tx: Tx, email: str, address: str | None) -> None:
+    """It was the right password: the e-mail's count is over, and this attempt was none of the address's failures."""
+    columns = sign_in_failures.c
+    tx.conn.execute(delete(sign_in_failures).where(columns.subject == _email(email)))
+    if address:
+        one_less = update(sign_in_failures).where(columns.subject == _address(address), columns.failures > 0)
+        tx.conn.execute(one_less.values(failures=columns.failures - 1))
+
+
+def _email(email: str) -> str:
+    # A hash: people type their password into the wrong field.
+    return "email:" + hashlib.sha256(email.encode("utf-8", "replace")).hexdigest()
+
+
+def _address(address: str) -> str:
+    return f"address:{address}"
