@@ -1,11 +1,9 @@
-"""Pages for people: the API's documentation, and what a review link says until it opens a dashboard."""
+"""The API's documentation, as a page."""
 
 import importlib.util
 from pathlib import Path
 
 from flask import Blueprint, Response, abort, send_from_directory
-
-from domain import ids
 
 pages = Blueprint("pages", __name__)
 
@@ -51,17 +49,3 @@ def docs_asset(name: str) -> Response:
     response = send_from_directory(_asset_folder(), name)
     response.headers["Cache-Control"] = "public, max-age=86400"
     return response
-
-
-@pages.get("/review/<watch_id>")
-def review(watch_id: str) -> Response:
-    """Says how to decide, without saying whether there is such a pause: that takes a key."""
-    if ids.parse(ids.WATCH, watch_id) is None:
-        abort(404)
-    text = (
-        f"An agent's action waits for a decision: {watch_id}\n\n"
-        f"Look at it:   sagahold pause get {watch_id}\n"
-        f"Approve it:   sagahold pause approve {watch_id}\n"
-        f"Reject it:    sagahold pause reject {watch_id} --comment 'why'\n"
-    )
-    return Response(text, content_type="text/plain; charset=utf-8")
