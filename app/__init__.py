@@ -18,6 +18,8 @@ def create_app(deps: Deps) -> Flask:
     from app.api.audit import audit
     from app.api.definitions import definitions
     from app.api.keys import keys
+    from app.api.namespaces import namespaces
+    from app.api.notifications import notifications
     from app.api.operations import operations
     from app.api.pauses import pauses
     from app.api.saga_steps import steps
@@ -39,7 +41,7 @@ def create_app(deps: Deps) -> Flask:
     app.wsgi_app = every_answer(app.wsgi_app)  # type: ignore[assignment, method-assign]
     problems.install(app)
     api = build_api(app)
-    for blueprint in (pauses, sagas, steps, definitions, webhooks, keys, audit, operations):
+    for blueprint in (pauses, sagas, steps, definitions, webhooks, notifications, namespaces, keys, audit, operations):
         api.register_blueprint(blueprint)
     app.register_blueprint(pages)
     app.register_blueprint(dashboard)

@@ -7,7 +7,16 @@ from flask import Flask
 from flask_smorest import Api
 
 from app import problems
-from app.schemas.fields import DEFINITION_ID, DELIVERY_ID, ENDPOINT_ID, KEY_ID, SPAN_ID, TRACE_ID, WATCH_ID
+from app.schemas.fields import (
+    DEFINITION_ID,
+    DELIVERY_ID,
+    ENDPOINT_ID,
+    KEY_ID,
+    NOTIFICATION_ID,
+    SPAN_ID,
+    TRACE_ID,
+    WATCH_ID,
+)
 
 _PROBLEM_STATUSES = (400, 401, 403, 404, 409, 413, 415, 422, 500, 503)
 _DESCRIPTIONS = {
@@ -56,6 +65,7 @@ _PATH_IDS = {
     "watch_id": WATCH_ID,
     "endpoint_id": ENDPOINT_ID,
     "delivery_id": DELIVERY_ID,
+    "notification_id": NOTIFICATION_ID,
     "key_id": KEY_ID,
     "definition_id": DEFINITION_ID,
     "trace_id": TRACE_ID,

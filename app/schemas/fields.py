@@ -15,6 +15,7 @@ MAX_OFFSET = 1_000_000
 WATCH_ID = "^wch_[0-9a-f]{32}$"
 ENDPOINT_ID = "^ep_[0-9a-f]{32}$"
 DELIVERY_ID = "^dlv_[0-9a-f]{32}$"
+NOTIFICATION_ID = "^ntf_[0-9a-f]{32}$"
 KEY_ID = "^key_[0-9a-f]{32}$"
 DEFINITION_ID = "^def_[0-9a-f]{32}$"
 TRACE_ID = "^[0-9a-f]{32}$"

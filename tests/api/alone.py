@@ -26,5 +26,6 @@ def app_alone(store: Store, keys: KeyCache, anonymous_role: str | None = None) -
             revision="",
             artifact_files=cast(Any, None),
             broker_answers=lambda: True,
+            channel_fault=lambda channel: None,
         )
     )

@@ -1,0 +1,45 @@
+"""/v1/notifications: who was told of which review by which channel, and what became of it (operator)."""
+
+from typing import Any
+
+from flask import Response, g
+from flask_smorest import Blueprint
+
+from app.api.paging import list_document, page
+from app.deps import deps
+from app.operation import answer, operation
+from app.schemas.notifications import NotificationListQuery, NotificationPageSchema, NotificationSchema
+from domain.access import Permission
+from services.notification_list import NotificationFilter, list_notifications, retry_notification
+
+notifications = Blueprint(
+    "notifications", __name__, url_prefix="/v1/notifications", description="Messages to people that a review waits"
+)
+
+
+@operation(
+    notifications,
+    "GET",
+    "",
+    permission=Permission.NOTIFICATION_READ,
+    query=NotificationListQuery,
+    answers={200: NotificationPageSchema},
+)
+def list_all(query: dict[str, Any]) -> Response:
+    """List notifications, the newest first"""
+    wanted = page(query)
+    found = list_notifications(deps().store, g.principal, NotificationFilter(**query), wanted)
+    return answer(list_document(found, lambda notification: notification))
+
+
+@operation(
+    notifications,
+    "POST",
+    "/<notification_id>/retry",
+    permission=Permission.DELIVERY_MANAGE,
+    answers={202: NotificationSchema},
+    refuses=(404, 409),
+)
+def retry(notification_id: str) -> Response:
+    """Send one that failed, or waits for its next try, now"""
+    return answer(retry_notification(deps().store, g.principal, notification_id), 202)

@@ -1,0 +1,35 @@
+"""Shapes of notifications."""
+
+from marshmallow import Schema, fields, validate
+
+from app.schemas.fields import WATCH_ID, PageQuery, matches, namespace, one_of, page_of, text
+from domain.notification import NotificationStatus
+
+
+class NotificationListQuery(PageQuery):
+    status = one_of(NotificationStatus)
+    namespace = namespace()
+    watch_id = fields.String(validate=matches(WATCH_ID, "Not the id of a pause."))
+    recipient = text(1, 254)
+
+
+class NotificationSchema(Schema):
+    id = fields.String(required=True)
+    watch_id = fields.String(required=True)
+    namespace = fields.String(required=True)
+    recipient = fields.String(
+        required=True, metadata={"description": "the mail address of a person, or the name of a group"}
+    )
+    channel = fields.String(
+        required=True, metadata={"description": "the service, and its host where the URL names one: the rest is secret"}
+    )
+    reason = fields.String(required=True, validate=validate.OneOf(["waiting", "reminder", "escalated"]))
+    status = fields.String(required=True, validate=validate.OneOf([str(status) for status in NotificationStatus]))
+    attempts = fields.Integer(required=True)
+    last_error = fields.String(required=True, allow_none=True)
+    created_at = fields.AwareDateTime(required=True)
+    next_attempt_at = fields.AwareDateTime(required=True, allow_none=True)
+    completed_at = fields.AwareDateTime(required=True, allow_none=True)
+
+
+NotificationPageSchema = page_of(NotificationSchema, "NotificationPageSchema")

@@ -1,0 +1,82 @@
+"""People and groups with channels, and what they are told."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import insert
+
+from models.people import groups, users
+from services.notification_work import Errand, claim_notification
+from services.notifications import notify
+from services.transaction import Store
+from tests.services.world import change, rows, uuid_of
+
+
+@dataclass(frozen=True)
+class Asks:
+    """A pause, as far as its people are concerned."""
+
+    id: UUID
+    namespace: str = "default"
+    created_by: str = "key_agent"
+    asked: Sequence[str] | None = None
+    stage: int = 0
+    revision: int = 1
+    reminders: int = 0
+
+
+def person(store: Store, name: str, *channels: str, away: bool = False, **more: Any) -> UUID:
+    """`anne` is anne@example.com."""
+    with store.transaction() as tx:
+        id_ = tx.new_id()
+        row = {
+            "id": id_,
+            "created_at": tx.now,
+            "email": f"{name}@example.com",
+            "name": name.title(),
+            "role": "reviewer",
+            "namespaces": ["default"],
+            "groups": [],
+            "channels": list(channels),
+            "created_by": "key_admin",
+            "away_until": tx.now + timedelta(hours=1) if away else None,
+            **more,
+        }
+        tx.conn.execute(insert(users).values(row))
+    return id_
+
+
+def group(store: Store, name: str, *channels: str) -> None:
+    with store.transaction() as tx:
+        row = {"name": name, "channels": list(channels), "created_at": tx.now, "created_by": "key_admin"}
+        tx.conn.execute(insert(groups).values(row))
+
+
+def tell(store: Store, watch_id: str, reason: str = "waiting", **asks: Any) -> list[tuple[str, str]]:
+    """Who has a notification now: recipient and channel."""
+    with store.transaction() as tx:
+        notify(tx, Asks(uuid_of(watch_id), **asks), reason)
+    return told(store)
+
+
+def told(store: Store) -> list[tuple[str, str]]:
+    return sorted((row["recipient"], row["channel"]) for row in notifications(store))
+
+
+def notifications(store: Store) -> list[dict[str, Any]]:
+    return rows(store, "SELECT * FROM notifications ORDER BY id")
+
+
+def errand(store: Store) -> Errand:
+    """Claims the only notification; raises when it cannot be."""
+    (row,) = notifications(store)
+    claimed = claim_notification(store, row["id"])
+    assert claimed is not None
+    return claimed
+
+
+def notifications_due(store: Store) -> None:
+    change(store, "UPDATE notifications SET due_at = now(), hint_at = now() WHERE status = 'pending'")
