@@ -16,7 +16,6 @@ from adapters import wake
 from adapters.artifact_files import ArtifactFiles
 from adapters.logs import log_as_json
 from adapters.notify import Messenger
-from adapters.notify import Messenger
 from adapters.oidc import Provider
 from adapters.signals import SignalThread
 from app import create_app
@@ -43,8 +42,6 @@ def build() -> Flask:
     atexit.register(signals.close)
     messenger = Messenger(settings.egress_allow, settings.mail_url)
     atexit.register(messenger.close)
-    messenger = Messenger(settings.egress_allow, settings.mail_url)
-    atexit.register(messenger.close)
     _when_told_to_stop(waker.stop)
 
     def broker_answers() -> bool:
@@ -65,7 +62,6 @@ def build() -> Flask:
             revision=head_revision(),
             artifact_files=ArtifactFiles(settings.artifact_roots),
             broker_answers=broker_answers,
-            channel_fault=messenger.channel_fault,
             channel_fault=messenger.channel_fault,
             provider=_provider(settings),
         )

@@ -27,7 +27,6 @@ class Deps:
         artifact_files: the server's own files that manifests may refer to.
         broker_answers: whether the queue's broker answers now.
         channel_fault: what is wrong with a channel that a person or group is to be told by; takes a second.
-        channel_fault: what is wrong with a channel that a person or group is to be told by; takes a second.
         provider: of identities, when one is configured.
     """
 
@@ -41,7 +40,6 @@ class Deps:
     revision: str
     artifact_files: ArtifactFiles
     broker_answers: Callable[[], bool]
-    channel_fault: Callable[[str], str | None]
     channel_fault: Callable[[str], str | None]
     provider: Provider | None = None
 
