@@ -34,6 +34,15 @@ class Waiting:
     namespace: str
     counts: tuple[int, ...]
 
+    @property
+    def total(self) -> int:
+        return sum(self.counts)
+
+    @property
+    def oldest(self) -> int:
+        """How many wait for longer than the last of `AGES`."""
+        return self.counts[-1]
+
 
 @dataclass(frozen=True, slots=True)
 class DecisionDay:
@@ -47,16 +56,24 @@ class DecisionDay:
     p50: float | None = None
     p95: float | None = None
 
+    @property
+    def total(self) -> int:
+        return self.approved + self.rejected + self.expired + self.cancelled
+
 
 @dataclass(frozen=True, slots=True)
 class WebhookDay:
-    """Deliveries that were made on a day (UTC), and their attempts on that day."""
+    """Deliveries made on a day (UTC). `p95`: seconds that the attempts of that day took; None where there was none."""
 
     day: date
     delivered: int = 0
     exhausted: int = 0
     pending: int = 0
-    p95_ms: float | None = None
+    p95: float | None = None
+
+    @property
+    def total(self) -> int:
+        return self.delivered + self.exhausted + self.pending
 
 
 def waiting(store: Store, by: Principal) -> list[Waiting]:
@@ -111,6 +128,7 @@ def webhooks(store: Store, by: Principal) -> list[WebhookDay]:
         # Ids are in the order of time, and the primary keys are the only index that is.
         first = ids.uuid7(since, 0)
         made, tried = _day(delivery.created_at), _day(attempt.started_at)
+        seconds = attempt.duration_ms / 1000.0
         deliveries = (
             select(
                 made.label("day"),
@@ -120,14 +138,14 @@ def webhooks(store: Store, by: Principal) -> list[WebhookDay]:
             .group_by(made)
         )
         attempts = (
-            select(tried, func.percentile_cont(0.95).within_group(attempt.duration_ms))
+            select(tried.label("day"), func.percentile_cont(0.95).within_group(seconds).label("p95"))
             .join_from(webhook_attempts, webhook_deliveries, delivery.id == attempt.delivery_id)
             .where(attempt.delivery_id >= first, delivery.id >= first, _visible(by, delivery.namespace))
             .group_by(tried)
         )
         counts: dict[date, Any] = {row["day"]: dict(row) for row in tx.conn.execute(deliveries).mappings()}
-        p95 = dict(tx.conn.execute(attempts).tuples())
-    return [WebhookDay(**counts.get(each, {"day": each}), p95_ms=p95.get(each)) for each in _days(since)]
+        p95 = {row["day"]: row["p95"] for row in tx.conn.execute(attempts).mappings()}
+    return [WebhookDay(**counts.get(each, {"day": each}), p95=p95.get(each)) for each in _days(since)]
 
 
 @contextmanager

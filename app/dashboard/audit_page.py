@@ -1,0 +1,62 @@
+"""/audit: what was changed, by whom, and whether the log of it is whole."""
+
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any
+
+from flask import Response, request
+
+from app.dashboard.frame import page, person, render
+from app.dashboard.lists import next_link, text_filter, wanted_page
+from app.deps import deps
+from domain.access import ALL_NAMESPACES, Permission
+from services import audit
+from services.audit import EventFilter
+
+READ = Permission.AUDIT_READ
+
+
+@page("GET", "/audit", permission=READ)
+def audit_log() -> Any:
+    """One chain, the newest first"""
+    wanted = EventFilter(
+        namespace=text_filter("namespace"),
+        subject=text_filter("subject"),
+        type=text_filter("type"),
+        by=text_filter("by"),
+        since=_midnight(request.args.get("since", "")),
+        until=_midnight(request.args.get("until", ""), days=1),
+    )
+    found = audit.list_events(deps().store, person(), wanted, wanted_page())
+    return render(
+        "audit.html",
+        events=found.items,
+        next_link=next_link(found),
+        filters=request.args,
+        chain=wanted.namespace or person().own_namespace,
+        chains=[*sorted(set(person().namespaces) - {ALL_NAMESPACES}), *([ALL_NAMESPACES] if person().sees_all else [])],
+        filtered=wanted != EventFilter(),
+        wrong=[],
+    )
+
+
+@page("GET", "/audit/verify", permission=READ)
+def audit_verify() -> Any:
+    """Whether a row was changed, removed or put in"""
+    namespace = text_filter("namespace")
+    return render("audit_verify.html", verdict=audit.verify(deps().store, person(), namespace), namespace=namespace)
+
+
+@page("GET", "/audit/export", permission=Permission.AUDIT_EXPORT)
+def audit_export() -> Any:
+    """All of it as JSON Lines"""
+    lines = audit.export(deps().store, person(), text_filter("namespace"))
+    name = {"Content-Disposition": 'attachment; filename="audit.jsonl"'}
+    return Response(lines, content_type="application/x-ndjson", headers=name)
+
+
+def _midnight(day: str, days: int = 0) -> datetime | None:
+    """None for what is no day: the form then shows none."""
+    try:
+        return datetime.combine(date.fromisoformat(day) + timedelta(days=days), time(), UTC)
+    except (ValueError, OverflowError):
+        return None

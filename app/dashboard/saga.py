@@ -1,0 +1,177 @@
+"""/sagas/<trace_id>: one saga, step by step, and what an operator may do where the engine knows no further."""
+
+import secrets
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+from uuid import UUID
+
+from flask import redirect, request
+
+from app.dashboard.frame import page, person, render
+from app.dashboard.saga_picture import picture
+from app.deps import deps
+from app.json_body import read_text
+from app.problems import status_of
+from domain import ids, json_value
+from domain.access import Permission
+from domain.audit import digest
+from domain.definition import SagaDefinition, StepKind
+from domain.errors import Conflict, Fault, Invalid, NotFound, Refusal
+from domain.saga import TERMINAL, Saga, SagaStatus
+from domain.saga_document import span_text
+from domain.step import BROKEN, Step, StepStatus
+from services import recovery
+from services.recovery import CLAIM_ACTIVE, Retry
+from services.saga_decisions import StepRef
+from services.saga_reads import read_saga
+from services.sagas import cancel_saga
+
+MAX_TEXT = 10_000
+RECOVER = Permission.SAGA_RECOVER
+_STEP = "/sagas/<trace_id>/steps/<span>"
+
+# Why this page is shown again, by the word in its address.
+SAID = {
+    "requeued": "A worker runs it again now.",
+    "scheduled": "The undo is tried again now.",
+    CLAIM_ACTIVE: "A worker is at it right now, so nothing was done. If that worker is gone, wait half a minute,"
+    " or take the step from it.",
+    "resolved": "It is settled, and the saga goes on.",
+    "cancelled": "The saga is given up: what was done is being undone.",
+}
+
+
+@page("GET", "/sagas/<trace_id>", permission=Permission.SAGA_READ)
+def saga(trace_id: str) -> Any:
+    """One saga"""
+    return render("saga.html", notice=SAID.get(request.args.get("said", "")), **_shown(trace_id))
+
+
+@page("GET", "/sagas/<trace_id>/progress", permission=Permission.SAGA_READ)
+def saga_progress(trace_id: str) -> Any:
+    """The part of the page that changes, for its script"""
+    return render("saga_progress.html", **_shown(trace_id))
+
+
+@page("POST", f"{_STEP}/retry-step", permission=RECOVER)
+def saga_retry_step(trace_id: str, span: str) -> Any:
+    """Run a stuck step again"""
+    return _act(trace_id, span, lambda: _retried(recovery.retry_step, trace_id, span))
+
+
+@page("POST", f"{_STEP}/retry-compensation", permission=RECOVER)
+def saga_retry_compensation(trace_id: str, span: str) -> Any:
+    """Try an undo again"""
+    return _act(trace_id, span, lambda: _retried(recovery.retry_compensation, trace_id, span))
+
+
+@page("POST", f"{_STEP}/resolve", permission=RECOVER)
+def saga_resolve(trace_id: str, span: str) -> Any:
+    """Say what came of a call"""
+    return _act(trace_id, span, lambda: _resolved(trace_id, span))
+
+
+@page("POST", "/sagas/<trace_id>/cancel", permission=RECOVER)
+def saga_cancel(trace_id: str) -> Any:
+    """Give a saga up"""
+    return _act(trace_id, None, lambda: _cancelled(trace_id))
+
+
+def _retried(act: Callable[..., dict[str, Any]], trace_id: str, span: str) -> str:
+    """The token was made with the form: however often it is sent, it acts once."""
+    token = _text("recovery_token", 128)
+    flags = {name: name in request.form for name in ("force", "allow_destructive")}
+    wish = Retry(token=token, reason=_text("reason", MAX_TEXT), **flags)
+    return str(act(deps().store, person(), StepRef(_trace(trace_id), span), wish)["status"])
+
+
+def _resolved(trace_id: str, span: str) -> str:
+    outcome, evidence = request.form.get("outcome"), _text("evidence", MAX_TEXT)
+    if outcome not in ("done", "not_done"):
+        raise Invalid([Fault("outcome", "say whether it was done")])
+    if evidence is None:
+        raise Invalid([Fault("evidence", "say how you know: it is kept with the step")])
+    done = outcome == "done"
+    said = {"done": done, "output": _output() if done else None, "evidence": evidence}
+    return str(recovery.resolve(deps().store, person(), StepRef(_trace(trace_id), span), **said)["status"])
+
+
+def _cancelled(trace_id: str) -> str:
+    cancel_saga(deps().store, person(), _trace(trace_id), _text("reason", MAX_TEXT))
+    return "cancelled"
+
+
+def _output() -> Any:
+    given = request.form.get("output", "").strip()
+    return read_text(given, "output") if given else None
+
+
+def _act(trace_id: str, span: str | None, act: Callable[[], str]) -> Any:
+    """The page again: with what came of it, or with why nothing did and what was typed."""
+    try:
+        said = act()
+    except (Conflict, Invalid) as refusal:
+        shown = _shown(trace_id) | {"refusal": _told(refusal), "typed": request.form, "typed_for": span}
+        return render("saga.html", status_of(type(refusal)), **shown)
+    return redirect(f"/sagas/{trace_id}?said={said}", 303)
+
+
+def _told(refusal: Refusal) -> list[str]:
+    if isinstance(refusal, Invalid) and refusal.faults:
+        return [f"{fault.path}: {fault.message}" for fault in refusal.faults]
+    return [refusal.detail]
+
+
+def _shown(trace_id: str) -> dict[str, Any]:
+    document, saga, definition = read_saga(deps().store, person(), _trace(trace_id))
+    rows = picture(saga, definition)
+    may_recover = person().may(RECOVER)
+    return {
+        "saga": document,
+        "input": saga.input,
+        "rows": rows,
+        "undo_spans": {span_text(undo.span_id) for undo in saga.undos},
+        "watch_ids": {
+            span_text(step.span_id): ids.text(ids.WATCH, step.watch_id) for step in saga.steps if step.watch_id
+        },
+        "means": {span_text(step.span_id): _means(saga, definition, step) for step in saga.all_steps if may_recover},
+        "may_cancel": may_recover and saga.status not in {*TERMINAL, SagaStatus.COMPENSATING},
+        "ended": saga.status in TERMINAL,
+        # The page's script compares it: whether there is something new to show.
+        "version": digest([document, [asdict(row) for row in rows]]),
+        "new_token": lambda: secrets.token_hex(16),
+        "refusal": [],
+        "typed": {},
+        "typed_for": None,
+    }
+
+
+def _means(saga: Saga, definition: SagaDefinition, step: Step) -> list[str]:
+    """What may be done with the step as it stands, as the table in services/recovery.py has it."""
+    at_it = step.status is StepStatus.IN_PROGRESS
+    is_undo = step.compensates is not None
+    found = []
+    if step.outcome_unknown and (is_undo or definition.step(step.id).kind is StepKind.COMMIT):
+        found.append("resolve")
+    if not is_undo and at_it and saga.status is SagaStatus.RUNNING:
+        found.append("retry-step")
+    if is_undo and (at_it or step.status in BROKEN):
+        found.append("retry-compensation")
+    return found
+
+
+def _text(name: str, longest: int) -> str | None:
+    given = request.form.get(name, "").strip()
+    if faults := list(json_value.text_faults(given, name)):
+        raise Invalid(faults)
+    if len(given) > longest:
+        raise Invalid([Fault(name, f"is longer than {longest} characters")])
+    return given or None
+
+
+def _trace(text: str) -> UUID:
+    found = ids.parse("", text)
+    if found is None:
+        raise NotFound(f"{text[:64]!r} is not the trace id of a saga")
+    return found
