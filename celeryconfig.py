@@ -95,5 +95,10 @@ beat_schedule = {
         "schedule": 1.0,
         "options": {"expires": SWEEP_EXPIRES},
     },
+    "attend_reviews": {
+        "task": "tasks.maintenance.attend_reviews",
+        "schedule": 1.0,
+        "options": {"expires": SWEEP_EXPIRES},
+    },
     "prune": {"task": "tasks.maintenance.prune", "schedule": 3600.0, "options": {"expires": PRUNE_EXPIRES}},
 }

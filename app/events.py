@@ -1,5 +1,5 @@
-"""A pause as Server-Sent Events: `pause.created`, then its outcome. The ids count from 1, so a client that comes back
-with `Last-Event-ID` gets what it has not seen."""
+"""A pause as Server-Sent Events: `pause.created`, perhaps `pause.escalated`, then its outcome. The ids count from 1: a
+client that comes back with `Last-Event-ID` gets what it has not seen."""
 
 import time
 from collections.abc import Iterator
@@ -26,7 +26,7 @@ KEEP_ALIVE = 15.0
 
 def event_stream(watch_id: str, last_event_id: str | None) -> Response:
     pause = get_pause(deps().store, g.principal, watch_id)
-    seen = int(last_event_id) if last_event_id and last_event_id in ("1", "2") else 0
+    seen = int(last_event_id) if last_event_id and last_event_id in ("1", "2", "3") else 0
     stream = stream_with_context(_stream(watch_id, pause, seen))
     return Response(stream, content_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
 
@@ -60,7 +60,10 @@ def _still_authorized() -> bool:
 
 
 def _events(pause: Pause) -> Iterator[Event]:
-    yield created(replace(pause, status=Status.PENDING, decision=None))
+    before = replace(pause, status=Status.PENDING, decision=None)
+    yield created(before)
+    if pause.escalated_at is not None:
+        yield Event("pause.escalated", before, pause.escalated_at)
     if pause.decision is not None:
         yield Event(f"pause.{pause.status}", pause, pause.decision.at)
 

@@ -73,6 +73,12 @@ def problem(
     headers: dict[str, str] | None = None,
     **more: Any,
 ) -> Response:
+    body = problem_document(status, code, detail, faults, **more)
+    text = json.dumps(body, ensure_ascii=False)
+    return Response(text.encode("utf-8", "replace"), status, headers, content_type=MEDIA_TYPE)
+
+
+def problem_document(status: int, code: str, detail: str, faults: Iterable[Fault] = (), **more: Any) -> dict[str, Any]:
     body: dict[str, Any] = {
         "type": f"urn:sagahold:problem:{code.lower().replace('_', '-')}",
         "title": HTTPStatus(status).phrase,
@@ -82,14 +88,24 @@ def problem(
     }
     if found := [{"path": fault.path, "message": fault.message} for fault in faults]:
         body["errors"] = found
-    text = json.dumps(body | more, ensure_ascii=False)
-    return Response(text.encode("utf-8", "replace"), status, headers, content_type=MEDIA_TYPE)
+    return body | more
 
 
 def refusal(error: Refusal) -> Response:
+    (status, code, detail), more = _told(error)
+    return problem(status, code, detail, **more)
+
+
+def refusal_document(error: Refusal) -> dict[str, Any]:
+    """Of one of several things that a request asked for."""
+    (status, code, detail), more = _told(error)
+    return problem_document(status, code, detail, **more)
+
+
+def _told(error: Refusal) -> tuple[tuple[int, str, str], dict[str, Any]]:
     faults = error.faults if isinstance(error, Invalid) else ()
     more = {"current": error.current} if isinstance(error, AlreadyResolved) else {}
-    return problem(status_of(type(error)), error.code, error.detail, faults=faults, **more)
+    return (status_of(type(error)), error.code, error.detail), {"faults": faults, **more}
 
 
 def _http(error: HTTPException) -> Response:

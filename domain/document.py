@@ -6,6 +6,7 @@ from uuid import UUID
 
 from domain import ids
 from domain.pause import SYSTEM, Event, Pause, Status
+from domain.votes import Vote, approvals
 
 
 def instant(at: datetime) -> str:
@@ -37,6 +38,10 @@ def pause_document(pause: Pause, public_url: str) -> dict[str, Any]:
         "agentContext": {"action": pause.action, "context": pause.context or {}, "arguments": pause.arguments},
         "decision": _decision_document(pause),
         "review": pause.review.document(),
+        "votes": _votes(pause),
+        "waitingFor": _waiting_for(pause),
+        "claim": _claim_document(pause),
+        "escalatedAt": instant_or_none(pause.escalated_at),
         "argumentsSchema": pause.arguments_schema,
         "responseSchema": pause.response_schema,
         "revision": pause.revision,
@@ -54,18 +59,67 @@ def _decision_document(pause: Pause) -> dict[str, Any] | None:
     decision = pause.decision
     if decision is None:
         return None
-    said = {"outcome": str(decision.outcome), "comment": decision.comment}
-    voted = decision.outcome in (Status.APPROVED, Status.REJECTED) and decision.by.id != SYSTEM
-    vote = {"by": decision.by.id, "byName": decision.by.name, "at": instant(decision.at), "revision": pause.revision}
     return {
-        **said,
+        "outcome": str(decision.outcome),
+        "comment": decision.comment,
         "decidedBy": decision.by.id,
         "decidedByName": decision.by.name,
         "decidedAt": instant(decision.at),
         "arguments": pause.arguments,
         "response": decision.response,
-        "votes": [said | vote] if voted else [],
+        "votes": [vote for vote in _votes(pause) if vote["counts"]],
     }
+
+
+def _votes(pause: Pause) -> list[dict[str, Any]]:
+    """In the order in which they were cast, with those that no longer count."""
+    votes, one = pause.votes, pause.decision
+    if not votes and one is not None and one.outcome in (Status.APPROVED, Status.REJECTED) and one.by.id != SYSTEM:
+        # The only one, which was not kept: the decision says it all.
+        approves = one.outcome is Status.APPROVED
+        votes = (Vote(one.by, approves, one.at, pause.revision, 0, one.comment, one.response),)
+    return [_vote_document(vote) for vote in votes]
+
+
+def _vote_document(vote: Vote) -> dict[str, Any]:
+    other = vote.on_behalf_of
+    return {
+        "by": vote.by.id,
+        "byName": vote.by.name,
+        "onBehalfOf": None if other is None else {"id": other.id, "name": other.name},
+        "outcome": str(Status.APPROVED if vote.approves else Status.REJECTED),
+        "comment": vote.comment,
+        "response": vote.response,
+        "at": instant(vote.at),
+        "revision": vote.revision,
+        "stage": vote.stage,
+        "counts": vote.counts,
+    }
+
+
+def _waiting_for(pause: Pause) -> dict[str, Any] | None:
+    """Whose votes are missing now."""
+    if pause.status is not Status.PENDING:
+        return None
+    stage = pause.review.stages[pause.stage]
+    asked = stage.asked if stage.asked.anybody else stage.asked | pause.escalated_to
+    return {
+        "stage": pause.stage,
+        "stages": len(pause.review.stages),
+        "name": stage.name,
+        "approvals": stage.approvals,
+        "approved": approvals(pause.votes, pause.stage),
+        "groups": list(asked.groups),
+        "assignees": list(asked.assignees),
+    }
+
+
+def _claim_document(pause: Pause) -> dict[str, Any] | None:
+    claim = pause.claim
+    if claim is None or pause.status is not Status.PENDING:
+        return None
+    until = instant(claim.until)
+    return {"by": claim.by.id, "byName": claim.by.name, "at": instant(claim.at), "until": until}
 
 
 def event_document(event: Event, public_url: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from domain import answer, json_value, review
 from domain.errors import Fault, Invalid
 from domain.network import Network
 from domain.pause import OnTimeout, Pause
+from domain.review import ONE_APPROVAL, Review
 from domain.url import check_url
 
 # Nobody waits longer for a decision; and dates stay far from the end of what the database can hold.
@@ -34,11 +35,20 @@ class Draft:
     metadata: dict[str, Any] | None
 
 
-def pause_from(draft: Draft, id_: UUID, created_by: str, now: datetime, egress_allow: Sequence[Network]) -> Pause:
+def pause_from(
+    draft: Draft,
+    id_: UUID,
+    created_by: str,
+    now: datetime,
+    egress_allow: Sequence[Network],
+    default_review: Review = ONE_APPROVAL,
+) -> Pause:
     """The pause that the draft asks for. Raises `Invalid` with every fault in it."""
     found = [*_faults(draft, now, egress_allow)]
     if found:
         raise Invalid(found)
+    policy = default_review if draft.review is None else review.parse(draft.review)
+    check_escalation(draft.on_timeout, policy, "onTimeout")
     expires_at = now + draft.expires if isinstance(draft.expires, timedelta) else draft.expires
     return Pause(
         id=id_,
@@ -51,7 +61,7 @@ def pause_from(draft: Draft, id_: UUID, created_by: str, now: datetime, egress_a
         arguments=draft.arguments,
         arguments_digest=None if draft.arguments is None else json_value.digest(draft.arguments),
         on_timeout=draft.on_timeout,
-        review=review.parse(draft.review),
+        review=policy,
         response_schema=draft.response_schema,
         callback_url=draft.callback_url,
         priority=draft.priority,
@@ -76,6 +86,12 @@ def _faults(draft: Draft, now: datetime, egress_allow: Sequence[Network]) -> Ite
     yield from _expiry_faults(draft.expires, now)
     if draft.callback_url is not None:
         yield from url_faults("callbackUrl", draft.callback_url, egress_allow)
+
+
+def check_escalation(on_timeout: OnTimeout, policy: Review, path: str) -> None:
+    """Raises `Invalid`."""
+    if on_timeout is OnTimeout.ESCALATE and policy.escalate is None:
+        raise Invalid([Fault(path, "escalates to nobody: the review has no escalate.to")])
 
 
 def _expiry_faults(expires: timedelta | datetime | None, now: datetime) -> Iterator[Fault]:

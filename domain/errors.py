@@ -38,6 +38,12 @@ class SelfDecision(Forbidden):
     code = "SELF_DECISION"
 
 
+class NotAsked(Forbidden):
+    """This review asks other people: its policy names who may vote."""
+
+    code = "NOT_ASKED"
+
+
 class NotFound(Refusal):
     """There is nothing with this id that this key may see."""
 
@@ -76,6 +82,18 @@ class RevisionChanged(Conflict):
     code = "REVISION_CHANGED"
 
 
+class NeededLater(Conflict):
+    """A later stage of this review cannot be completed without your vote: leave this stage to somebody else."""
+
+    code = "NEEDED_LATER"
+
+
+class Claimed(Conflict):
+    """Somebody else works on this review: ask them, or take it over (`takeOver: true`)."""
+
+    code = "CLAIMED"
+
+
 class EndpointDisabled(Conflict):
     """The webhook endpoint is disabled: enable it (PATCH enabled: true) before sending to it."""
 
@@ -108,6 +126,12 @@ class NotSupportedYet(Invalid):
     """This version cannot do that yet."""
 
     code = "NOT_SUPPORTED_YET"
+
+
+class PolicyUnsatisfiable(Invalid):
+    """The review policy can never be met: fewer people may vote than it asks approvals of."""
+
+    code = "POLICY_UNSATISFIABLE"
 
 
 class IdempotencyKeyReused(Invalid):

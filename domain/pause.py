@@ -3,10 +3,11 @@
     pending ── approve ──▶ approved      pending ── timeout ──▶ expired | rejected | approved (as `on_timeout` says)
     pending ── reject ───▶ rejected      pending ── cancel ───▶ cancelled
 
-Everything but `pending` is final. `decide` is the only way out of it.
+Everything but `pending` is final. `decide` is the only way out of it. Where the review policy asks for more than one
+vote, approve and reject are votes (`domain.votes`), and the one that completes them resolves the pause.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import StrEnum
@@ -14,9 +15,12 @@ from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
-from domain import answer, json_value
-from domain.errors import Fault, Invalid, RevisionChanged, SelfDecision
-from domain.review import ONE_APPROVAL, Review
+from domain import json_value, reviewed, votes
+from domain.claim import Claim
+from domain.errors import SelfDecision
+from domain.review import ANYBODY, ONE_APPROVAL, Asked, Review
+from domain.votes import Actor as Actor
+from domain.votes import Member, Panel, Vote
 
 SYSTEM = "system"
 # Kinds: what an agent holds by itself, and a saga's step.
@@ -37,14 +41,7 @@ class OnTimeout(StrEnum):
     EXPIRE = "expire"
     REJECT = "reject"
     APPROVE = "approve"
-
-
-@dataclass(frozen=True, slots=True)
-class Actor:
-    """Who acted: `id` is what counts, `name` is for people to read."""
-
-    id: str
-    name: str
+    ESCALATE = "escalate"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +55,8 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
+    """`attend_at`: when its people are to be told (again), or others to be added. `reminders`: sent so far."""
+
     id: UUID
     namespace: str
     action: str
@@ -80,6 +79,24 @@ class Pause:
     tags: tuple[str, ...] = ()
     metadata: dict[str, Any] | None = None
     decision: Decision | None = None
+    # None are kept where the first one decides (`review.plain`).
+    votes: tuple[Vote, ...] = ()
+    stage: int = 0
+    claim: Claim | None = None
+    attend_at: datetime | None = None
+    reminders: int = 0
+    escalated_at: datetime | None = None
+
+    @property
+    def escalated_to(self) -> Asked:
+        """Whom the escalation has added, if there was one."""
+        return ANYBODY if self.escalated_at is None or self.review.escalate is None else self.review.escalate.to
+
+    @property
+    def asked(self) -> list[str] | None:
+        """Whom the review asks now; None is every reviewer of the namespace."""
+        stage = self.review.stages[self.stage].asked
+        return None if stage.anybody else (stage | self.escalated_to).words
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +145,8 @@ ON_TIMEOUT: Mapping[OnTimeout, Status] = MappingProxyType(
         OnTimeout.EXPIRE: Status.EXPIRED,
         OnTimeout.REJECT: Status.REJECTED,
         OnTimeout.APPROVE: Status.APPROVED,
+        # Once those whom it was escalated to have had as much time again.
+        OnTimeout.ESCALATE: Status.EXPIRED,
     }
 )
 
@@ -145,47 +164,75 @@ def created(pause: Pause) -> Event:
     return Event("pause.created", pause, pause.created_at)
 
 
-def decide(pause: Pause, command: Command, now: datetime) -> tuple[Pause, tuple[Event, ...]]:
+def decide(
+    pause: Pause, command: Command, now: datetime, members: Sequence[Member] = ()
+) -> tuple[Pause, tuple[Event, ...]]:
     """Apply `command` to the pause at `now`; a pause that is already resolved comes back as it is.
 
-    After `expires_at` only the timeout counts, whoever asks. Ask `honours` whether the command got its way.
-    Raises `SelfDecision`, `RevisionChanged` or `Invalid` when the command may not be applied at all.
+    `members`: who may decide in the namespace; needed unless the review is plain.
+    After `expires_at` only the timeout counts, whoever asks. Ask `honours` whether the command got its way. Raises
+    `SelfDecision`, `NotAsked`, `NeededLater`, `RevisionChanged` or `Invalid` when it may not be applied at all.
     """
-    if isinstance(command, Approve | Reject) and command.by.id == pause.created_by:
+    if isinstance(command, Approve | Reject) and command.by.id == pause.created_by and not pause.review.allow_self:
         raise SelfDecision
     if (pause.status, type(command)) not in TRANSITIONS:
         return pause, ()
     if pause.expires_at is not None and pause.expires_at <= now:
+        if pause.on_timeout is OnTimeout.ESCALATE and pause.review.escalate is not None:
+            # As if the sweep had come in time: whether it has must make no difference to who comes after.
+            pause, events = _given_more_time(pause, now)
+            pause, more = decide(pause, command, now, members)
+            return pause, (*events, *more)
         command = Timeout()
     elif isinstance(command, Timeout):
         return pause, ()
+    if isinstance(command, Approve | Reject) and not pause.review.plain:
+        return _vote(pause, command, now, members)
     resolved = _resolve(pause, command, now)
     return resolved, (Event(f"pause.{resolved.status}", resolved, now),)
+
+
+def escalate(pause: Pause, now: datetime) -> tuple[Pause, tuple[Event, ...]]:
+    """Add the people of `review.escalate`, once."""
+    if pause.status is not Status.PENDING or pause.escalated_at is not None or pause.review.escalate is None:
+        return pause, ()
+    escalated = replace(pause, escalated_at=now)
+    return escalated, (Event("pause.escalated", escalated, now),)
+
+
+def _given_more_time(pause: Pause, now: datetime) -> tuple[Pause, tuple[Event, ...]]:
+    """Escalated, and open for as long again as it was; when that is over, too, it expires."""
+    assert pause.expires_at is not None, "its time has run out"
+    longer = now + (pause.expires_at - pause.created_at)
+    pause = replace(pause, expires_at=longer, on_timeout=OnTimeout.EXPIRE)
+    escalated, events = escalate(pause, now)
+    return escalated, events or (Event("pause.extended", pause, now),)
 
 
 def honours(pause: Pause, command: Command) -> bool:
     """True when the stored outcome of the pause is what the command asked for."""
     if isinstance(command, Timeout) or pause.decision is None:
         return True
-    asked = {Approve: Status.APPROVED, Reject: Status.REJECTED, Cancel: Status.CANCELLED}[type(command)]
-    if pause.status is not asked:
+    if pause.status not in TRANSITIONS[Status.PENDING, type(command)]:
         return False
     if isinstance(command, Approve) and command.arguments is not None:
         return json_value.digest(command.arguments) == pause.arguments_digest
     if isinstance(command, Approve | Reject) and command.response is not None:
+        own = (vote.response for vote in pause.votes if vote.counts and vote.by.id == command.by.id)
         # As JSON: for Python true is 1, for the one who answered it is not.
-        return json_value.digest(command.response) == json_value.digest(pause.decision.response)
+        return json_value.digest(command.response) == json_value.digest(next(own, pause.decision.response))
     return True
 
 
 def _resolve(pause: Pause, command: Command, now: datetime) -> Pause:
     match command:
-        case Approve():
-            return _approve(pause, command, now)
-        case Reject():
-            _check_revision(pause, command.revision)
-            _check_answer(pause, command.response, required=False)
-            decision = Decision(Status.REJECTED, command.by, now, command.comment, command.response)
+        case Approve() | Reject():
+            reviewed.check_revision(pause, command.revision)
+            _check_answer(pause, command)
+            if isinstance(command, Approve):
+                pause = reviewed.edited(pause, command.arguments)
+            (outcome,) = TRANSITIONS[Status.PENDING, type(command)]
+            return _decided(pause, outcome, command, now)
         case Cancel():
             decision = Decision(Status.CANCELLED, command.by, now, command.comment)
         case Timeout():
@@ -193,36 +240,58 @@ def _resolve(pause: Pause, command: Command, now: datetime) -> Pause:
     return replace(pause, status=decision.outcome, decision=decision)
 
 
-def _approve(pause: Pause, command: Approve, now: datetime) -> Pause:
-    _check_revision(pause, command.revision)
-    _check_answer(pause, command.response, required=True)
-    decision = Decision(Status.APPROVED, command.by, now, command.comment, command.response)
-    approved = replace(pause, status=Status.APPROVED, decision=decision)
-    if command.arguments is None:
-        return approved
-    if pause.arguments is None:
-        raise Invalid([Fault("arguments", "cannot be edited: the agent posted none")])
-    if pause.arguments_schema is not None:
-        found = list(answer.value_faults(pause.arguments_schema, command.arguments, "arguments"))
-        if found:
-            raise Invalid(found)
-    digest = json_value.digest(command.arguments)
-    if digest == pause.arguments_digest:
-        return approved
-    return replace(approved, arguments=command.arguments, arguments_digest=digest, revision=pause.revision + 1)
+def _decided(pause: Pause, outcome: Status, command: Approve | Reject, now: datetime) -> Pause:
+    decision = Decision(outcome, command.by, now, command.comment, command.response)
+    return replace(pause, status=outcome, decision=decision)
 
 
-def _check_revision(pause: Pause, revision: int | None) -> None:
-    if revision is not None and revision != pause.revision:
-        raise RevisionChanged
+def _check_answer(pause: Pause, command: Approve | Reject) -> None:
+    approves = isinstance(command, Approve)
+    # Why a step is rejected goes into its error_details.
+    unasked = pause.kind == STEP and not approves
+    reviewed.check_answer(pause.response_schema, command.response, required=approves, unasked=unasked)
 
 
-def _check_answer(pause: Pause, response: object, *, required: bool) -> None:
-    if pause.response_schema is None:
-        # Why a step is rejected goes into its error_details.
-        if response is not None and (required or pause.kind != STEP):
-            raise Invalid([Fault("response", "is not asked for: the pause has no responseSchema")])
-    elif response is None and required:
-        raise Invalid([Fault("response", "is required: the pause has a responseSchema")])
-    elif response is not None and (found := list(answer.value_faults(pause.response_schema, response, "response"))):
-        raise Invalid(found)
+def _vote(
+    pause: Pause, command: Approve | Reject, now: datetime, members: Sequence[Member]
+) -> tuple[Pause, tuple[Event, ...]]:
+    if _has_said_so(pause, command):
+        return pause, ()
+    reviewed.check_revision(pause, command.revision)
+    _check_answer(pause, command)
+    edited = reviewed.edited(pause, command.arguments) if isinstance(command, Approve) else pause
+    vote = Vote(
+        by=command.by,
+        approves=isinstance(command, Approve),
+        at=now,
+        revision=edited.revision,
+        stage=pause.stage,
+        comment=command.comment,
+        response=command.response,
+    )
+    panel = panel_of(pause, members)
+    cast = (votes.cast if edited is pause else votes.edit)(panel, pause.votes, vote)
+    result = votes.result(panel, cast)
+    voted = replace(edited, votes=cast, stage=result.stage)
+    if result.approved is None:
+        return voted, (Event("pause.voted" if edited is pause else "pause.edited", voted, now),)
+    resolved = _decided(voted, Status.APPROVED if result.approved else Status.REJECTED, command, now)
+    return resolved, (Event(f"pause.{resolved.status}", resolved, now),)
+
+
+def _has_said_so(pause: Pause, command: Approve | Reject) -> bool:
+    """The same vote on the same, again. An edit that is repeated names the revision before its own."""
+    before = votes.standing(pause.votes, command.by.id)
+    if before is None or before.approves is not isinstance(command, Approve):
+        return False
+    if command.response is not None and json_value.digest(command.response) != json_value.digest(before.response):
+        return False
+    if isinstance(command, Approve) and command.arguments is not None:
+        return json_value.digest(command.arguments) == pause.arguments_digest
+    return command.revision in (None, pause.revision)
+
+
+def panel_of(pause: Pause, members: Sequence[Member]) -> Panel:
+    """Who of them may vote on this pause, at one stage or another."""
+    may = tuple(one for one in members if one.id != pause.created_by or pause.review.allow_self)
+    return Panel(pause.review, may, pause.escalated_to)

@@ -21,6 +21,7 @@ EVENT_TYPES = (
     "pause.rejected",
     "pause.expired",
     "pause.cancelled",
+    "pause.escalated",
     "saga.awaiting_human",
     "saga.completed",
     "saga.failed",

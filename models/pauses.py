@@ -1,5 +1,6 @@
 """The table of pauses, and the way between a row and a `domain.pause.Pause`."""
 
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -19,7 +20,9 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSON
 
 from domain import review
+from domain.claim import Claim
 from domain.pause import Actor, Decision, OnTimeout, Pause, Status
+from domain.votes import Vote
 from models.tables import metadata
 
 # json, not jsonb: it keeps what the agent sent, to the order of its keys, and nothing here looks inside.
@@ -117,13 +120,13 @@ def values(pause: Pause) -> dict[str, Any]:
         "decided_by_name": None if decision is None else decision.by.name,
         "comment": None if decision is None else decision.comment,
         "response": None if decision is None else decision.response,
-        "votes": None,
-        "stage": 0,
-        "asked": None,
-        "claim": None,
-        "attend_at": None,
-        "reminders": 0,
-        "escalated_at": None,
+        "votes": [_vote_record(vote) for vote in pause.votes] or None,
+        "stage": pause.stage,
+        "asked": pause.asked,
+        "claim": None if pause.claim is None else claim_record(pause.claim),
+        "attend_at": pause.attend_at,
+        "reminders": pause.reminders,
+        "escalated_at": pause.escalated_at,
     }
 
 
@@ -150,6 +153,12 @@ def pause_of(row: RowMapping) -> Pause:
         tags=tuple(row["tags"] or ()),
         metadata=row["metadata"],
         decision=_decision_of(row),
+        votes=tuple(map(_vote_of, row["votes"] or ())),
+        stage=row["stage"],
+        claim=None if row["claim"] is None else _claim_of(row["claim"]),
+        attend_at=row["attend_at"],
+        reminders=row["reminders"],
+        escalated_at=row["escalated_at"],
     )
 
 
@@ -163,3 +172,39 @@ def _decision_of(row: RowMapping) -> Decision | None:
         comment=row["comment"],
         response=row["response"],
     )
+
+
+def _vote_record(vote: Vote) -> dict[str, Any]:
+    return {
+        "by": _actor_record(vote.by),
+        "on_behalf_of": None if vote.on_behalf_of is None else _actor_record(vote.on_behalf_of),
+        "approves": vote.approves,
+        "at": vote.at.isoformat(),
+        "revision": vote.revision,
+        "stage": vote.stage,
+        "comment": vote.comment,
+        "response": vote.response,
+        "counts": vote.counts,
+    }
+
+
+def _vote_of(record: dict[str, Any]) -> Vote:
+    other = record["on_behalf_of"]
+    read = {
+        "by": Actor(**record["by"]),
+        "on_behalf_of": None if other is None else Actor(**other),
+        "at": datetime.fromisoformat(record["at"]),
+    }
+    return Vote(**{**record, **read})
+
+
+def claim_record(claim: Claim) -> dict[str, Any]:
+    return {"by": _actor_record(claim.by), "at": claim.at.isoformat()}
+
+
+def _claim_of(record: dict[str, Any]) -> Claim:
+    return Claim(Actor(**record["by"]), datetime.fromisoformat(record["at"]))
+
+
+def _actor_record(actor: Actor) -> dict[str, str]:
+    return {"id": actor.id, "name": actor.name}

@@ -1,40 +1,31 @@
 """Use cases of pauses: create, read, list, decide, cancel, and let time run out."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Boolean, Text, any_, bindparam, or_, select, update
+from sqlalchemy import Boolean, Text, any_, bindparam, or_, select
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from domain import ids
 from domain.access import Principal, Role
+from domain.attention import next_at
 from domain.document import pause_document
 from domain.draft import Draft, pause_from
 from domain.errors import AlreadyResolved, Forbidden, NotFound, Refusal
-from domain.pause import (
-    STEP,
-    SYSTEM,
-    Actor,
-    Approve,
-    Cancel,
-    Command,
-    Pause,
-    Reject,
-    Status,
-    Timeout,
-    created,
-    decide,
-    honours,
-)
+from domain.pause import Actor, Approve, Cancel, Pause, Reject, Status, Timeout, created, honours
+from domain.review import ONE_APPROVAL
 from models.pauses import pause_of, pauses, values
 from models.records import as_records, insert_records
-from services.due import make_due
+from services.electorate import check_satisfiable
 from services.idempotency import Once, Repeated, recall, remember
+from services.namespaces import default_review
+from services.notifications import anyone_listens
 from services.outbox import announce, announcing
 from services.paging import Page, Slice, newest_first
+from services.pause_changes import apply
 from services.transaction import Store, Tx
 
 # Pauses that one transaction expires: few enough to hold their locks for well under a second.
@@ -73,11 +64,12 @@ def create_pauses(store: Store, wishes: Sequence[Creation]) -> list[Created | Ex
     """All in one transaction. What became of each wish, in their order: who may not, or wants nonsense, gets none."""
     outcomes: dict[int, Created | Exception] = {}
     new: list[tuple[int, Pause]] = []
+    heard = anyone_listens(store)
     with store.transaction() as tx:
         # In the order of their keys: two processes that wait for each other's keys would wait for ever.
         for place in sorted(range(len(wishes)), key=lambda i: _key_of(wishes[i])):
             try:
-                pause = _new_pause(store, tx, wishes[place])
+                pause = _new_pause(store, tx, wishes[place], heard)
             except Repeated as repeated:
                 outcomes[place] = Created(repeated.answer, repeated=True)
             except Refusal as refusal:
@@ -96,13 +88,16 @@ def _key_of(wish: Creation) -> tuple[str, str]:
     return (wish.draft.namespace, wish.once.key) if wish.once else ("", "")
 
 
-def _new_pause(store: Store, tx: Tx, wish: Creation) -> Pause:
-    """Not yet stored, but its answer is, where the request has an Idempotency-Key."""
+def _new_pause(store: Store, tx: Tx, wish: Creation, heard: bool) -> Pause:
+    """Not yet stored, but its answer is, where the request has an Idempotency-Key. `heard`: somebody would be told."""
     draft = wish.draft
     if not wish.by.sees(draft.namespace):
         raise Forbidden(f"this key has no access to the namespace {draft.namespace!r}")
     recall(tx, draft.namespace, wish.once)
-    pause = pause_from(draft, tx.new_id(), wish.by.id, tx.now, store.egress_allow)
+    default = default_review(store, tx, draft.namespace) if draft.review is None else ONE_APPROVAL
+    pause = pause_from(draft, tx.new_id(), wish.by.id, tx.now, store.egress_allow, default)
+    check_satisfiable(tx, pause)
+    pause = replace(pause, attend_at=tx.now if heard else next_at(pause))
     if wish.once is not None:
         remember(tx, draft.namespace, wish.once, pause_document(pause, store.public_url))
     return pause
@@ -116,6 +111,8 @@ def _recorded(store: Store, tx: Tx, by: Principal | None, pause: Pause) -> dict[
 
 def store_pause(store: Store, tx: Tx, pause: Pause) -> None:
     """A new one, of a step: its saga's transaction makes it."""
+    # Not "if anyone listens": that would be asked inside of this transaction.
+    pause = replace(pause, attend_at=tx.now)
     _recorded(store, tx, None, pause)
     announce(store, tx, [created(pause)], _INSERT, {"records": as_records([values(pause)])})
 
@@ -150,12 +147,17 @@ def decide_in(
     store: Store, tx: Tx, by: Principal, watch_id: str, command: Approve | Reject | Cancel
 ) -> tuple[Pause, bool]:
     """The pause after the command, and whether this changed it. It is locked until the transaction ends."""
+    before = locked_pause(tx, by, watch_id)
+    after = apply(store, tx, by, before, command)
+    return after, after != before
+
+
+def locked_pause(tx: Tx, by: Principal, watch_id: str) -> Pause:
+    """Until the transaction ends. Raises `NotFound`."""
     row = tx.conn.execute(_ONE_LOCKED, _visible(by, watch_id)).mappings().one_or_none()
     if row is None:
         raise NotFound(f"there is no pause {watch_id[:64]!r} that this key may see")
-    before = pause_of(row)
-    after = _apply(store, tx, by, before, command)
-    return after, after.status is not before.status
+    return pause_of(row)
 
 
 def decided(store: Store, pause: Pause, command: Approve | Reject | Cancel) -> dict[str, Any]:
@@ -177,7 +179,7 @@ def expire_due(store: Store) -> int:
         query = due.where(pauses.c.expires_at <= tx.now).with_for_update(skip_locked=True)
         rows = tx.conn.execute(query).mappings().all()
         for row in rows:
-            _apply(store, tx, None, pause_of(row), Timeout())
+            apply(store, tx, None, pause_of(row), Timeout())
     return len(rows)
 
 
@@ -189,45 +191,8 @@ def resolved_among(store: Store, waiting: Sequence[UUID]) -> list[UUID]:
     return [id_ for id_ in waiting if id_ not in pending]
 
 
-def _apply(store: Store, tx: Tx, by: Principal | None, pause: Pause, command: Command) -> Pause:
-    """`by`: who asked; None is the clock."""
-    changed, events = decide(pause, command, tx.now)
-    for event in events:
-        decided_by = None if changed.decision is None or changed.decision.by.id == SYSTEM else by
-        before, after = (pause_document(found, store.public_url) for found in (pause, changed))
-        tx.record(decided_by, pause.namespace, event.type, after["watchId"], before=before, after=after)
-        # A parameter may not have the name of the column that it is for.
-        columns = {f"new_{name}": value for name, value in values(changed).items() if name in _CHANGED_BY_DECISION}
-        announce(store, tx, [event], _RESOLVE, columns | {"pause_id": pause.id})
-        if pause.kind == STEP:
-            make_due(tx, pause.id)
-    return changed
-
-
-_CHANGED_BY_DECISION = frozenset(
-    {
-        "status",
-        "revision",
-        "arguments",
-        "arguments_digest",
-        "resolved_at",
-        "decided_by",
-        "decided_by_name",
-        "comment",
-        "response",
-    }
-)
-
-
 # Built once: building a statement takes longer than running it.
 _INSERT = announcing(insert_records(pauses))
-_RESOLVE = announcing(
-    update(pauses)
-    .where(pauses.c.id == bindparam("pause_id"), pauses.c.status == Status.PENDING.value)
-    .values({name: bindparam(f"new_{name}", type_=pauses.c[name].type) for name in _CHANGED_BY_DECISION})
-)
-
-
 _BY_ID = select(pauses).where(pauses.c.id == bindparam("pause_id"))
 _ONE = select(pauses).where(
     pauses.c.id == bindparam("pause_id"),

@@ -11,6 +11,7 @@ from domain.pause import STEP, Pause, Status
 from domain.saga import Saga
 from domain.saga_document import span_text
 from domain.step import Error, Step
+from services.namespaces import default_review
 from services.pauses import find_pause, store_pause
 from services.saga_rows import Stored
 from services.transaction import Store, Tx
@@ -59,7 +60,7 @@ def hold(
         arguments_digest=json_value.digest(subject),
         arguments_schema=None if declared.thinking is None else dict(declared.thinking.output_schema),
         on_timeout=declared.hitl_on_timeout,
-        review=review.parse(declared.review),
+        review=default_review(store, tx, saga.namespace) if declared.review is None else review.parse(declared.review),
     )
     store_pause(store, tx, pause)
     return pause.id

@@ -1,8 +1,9 @@
-"""What beat asks for: hint again at work that was missed, let time run out, forget what is old."""
+"""What beat asks for: hint again at work that was missed, let time run out, tell people, forget what is old."""
 
 import time
 from datetime import timedelta
 
+from services.attend import ATTEND_BATCH, attend_due
 from services.delivery_work import sweep_deliveries
 from services.due import stamp_worker
 from services.notification_work import sweep_notifications
@@ -12,8 +13,8 @@ from services.saga_engine import sweep_sagas
 from tasks.runtime import settings, store, worker_name
 from tasks.task import task
 
-# One expiry task ends after this, and the next second's goes on: a long one must not hold a worker's thread.
-EXPIRY_BUDGET_SECONDS = 5.0
+# One sweep ends after this, and the next second's goes on: a long one must not hold a worker's thread.
+BUDGET_SECONDS = 5.0
 
 
 @task("tasks.maintenance.sweep_due")
@@ -27,8 +28,15 @@ def sweep_due() -> None:
 
 @task("tasks.maintenance.expire_pauses")
 def expire_pauses() -> None:
-    until = time.monotonic() + EXPIRY_BUDGET_SECONDS
+    until = time.monotonic() + BUDGET_SECONDS
     while expire_due(store()) == EXPIRY_BATCH and time.monotonic() < until:
+        pass
+
+
+@task("tasks.maintenance.attend_reviews")
+def attend_reviews() -> None:
+    until = time.monotonic() + BUDGET_SECONDS
+    while attend_due(store()) == ATTEND_BATCH and time.monotonic() < until:
         pass
 
 

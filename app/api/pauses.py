@@ -12,23 +12,31 @@ from app.events import event_stream
 from app.hold import hold
 from app.openapi import IF_NONE_MATCH, LAST_EVENT_ID
 from app.operation import answer, created, once, operation
+from app.problems import refusal_document
 from app.schemas.pauses import (
+    NOT_EXECUTED,
     ApproveSchema,
     CancelSchema,
+    ClaimSchema,
+    DecisionsSchema,
     PauseDraftSchema,
     PauseListQuery,
     PausePageSchema,
     PauseQuery,
     PauseSchema,
     RejectSchema,
+    ResultsSchema,
+    UnclaimSchema,
 )
 from domain.access import Permission
 from domain.document import pause_document
 from domain.draft import Draft
-from domain.errors import Fault, Invalid
+from domain.errors import Fault, Invalid, Refusal
 from domain.pause import Approve, Cancel, Pause, Reject
 from services import pauses as use_cases
+from services import reviews
 from services.pauses import Creation, Filter, actor
+from services.reviews import Wish
 
 pauses = Blueprint("pauses", __name__, url_prefix="/api", description="Hold an action until a person has decided")
 
@@ -92,7 +100,7 @@ def get_pause(query: dict[str, Any], watch_id: str) -> Response:
     """Read a pause, or wait until it is resolved (`?wait=60`)"""
     pause, held = hold(watch_id, query["wait"])
     response = answer(_document(pause))
-    response.set_etag(f"{pause.revision}-{pause.status}")
+    response.set_etag(_version(pause))
     if not held:
         # This process holds as many requests as it can: the client is told to poll instead.
         response.headers["Retry-After"] = "2"
@@ -126,12 +134,7 @@ def stream_pause_events(watch_id: str) -> Response:
 )
 def approve_pause(body: dict[str, Any], watch_id: str) -> Response:
     """Approve (or, with `decision`, reject)"""
-    decision, arguments = body.pop("decision"), body.pop("arguments", None)
-    if decision == "approve":
-        return _decide(watch_id, Approve(actor(g.principal), arguments=arguments, **body))
-    if arguments is not None:
-        raise Invalid([Fault("arguments", "are not executed when the decision is to reject")])
-    return _decide(watch_id, Reject(actor(g.principal), **body))
+    return _decide(watch_id, _command(body))
 
 
 @operation(
@@ -161,6 +164,78 @@ def reject_pause(body: dict[str, Any], watch_id: str) -> Response:
 def cancel_pause(body: dict[str, Any], watch_id: str) -> Response:
     """Take the request back (its creator)"""
     return _decide(watch_id, Cancel(actor(g.principal), **body))
+
+
+@operation(
+    pauses,
+    "POST",
+    "/pause/<watch_id>/claim",
+    permission=Permission.PAUSE_DECIDE,
+    body=ClaimSchema,
+    answers={200: PauseSchema},
+    refuses=(404, 409),
+)
+def claim_pause(body: dict[str, Any], watch_id: str) -> Response:
+    """Tell the others that you work on this review, for a quarter of an hour"""
+    return answer(reviews.claim(deps().store, g.principal, watch_id, **body))
+
+
+@operation(
+    pauses,
+    "POST",
+    "/pause/<watch_id>/unclaim",
+    permission=Permission.PAUSE_DECIDE,
+    body=UnclaimSchema,
+    answers={200: PauseSchema},
+    refuses=(404, 409),
+)
+def unclaim_pause(body: dict[str, Any], watch_id: str) -> Response:
+    """Give a claim back"""
+    return answer(reviews.unclaim(deps().store, g.principal, watch_id))
+
+
+@operation(
+    pauses,
+    "POST",
+    "/pause/decisions",
+    permission=Permission.PAUSE_DECIDE,
+    body=DecisionsSchema,
+    example={"items": [{"watchId": "wch_0190a5c0d7e87c6a9a4d7b7f6f2c1d3e", "decision": "approve"}]},
+    answers={200: ResultsSchema},
+)
+def decide_pauses(body: dict[str, Any]) -> Response:
+    """Decide on up to 100 reviews: each by itself, one that fails undoes no other"""
+    wishes = [Wish(item.pop("watch_id"), _command(item)) for item in body["items"]]
+    outcomes = reviews.decide_many(deps().store, g.principal, wishes)
+    results = [_result(wish.watch_id, outcome) for wish, outcome in zip(wishes, outcomes, strict=True)]
+    return answer({"results": results})
+
+
+def _result(watch_id: str, outcome: dict[str, Any] | Refusal) -> dict[str, Any]:
+    if isinstance(outcome, Refusal):
+        return {"watchId": watch_id, "status": "error", "problem": refusal_document(outcome)}
+    return {"watchId": watch_id, "status": "ok", "pause": outcome}
+
+
+def _command(body: dict[str, Any]) -> Approve | Reject:
+    decision, arguments = body.pop("decision"), body.pop("arguments", None)
+    if decision == "approve":
+        return Approve(actor(g.principal), arguments=arguments, **body)
+    if arguments is not None:
+        raise Invalid([Fault("arguments", NOT_EXECUTED)])
+    return Reject(actor(g.principal), **body)
+
+
+def _version(pause: Pause) -> str:
+    """Of what a reader sees: other than that nothing of a pause changes."""
+    seen = [str(pause.revision), str(pause.status)]
+    if pause.votes:
+        seen.append(f"v{len(pause.votes)}")
+    if pause.claim is not None:
+        seen.append(f"c{pause.claim.at.timestamp()}")
+    if pause.escalated_at is not None:
+        seen.append(f"e{pause.escalated_at.timestamp()}")
+    return "-".join(seen)
 
 
 def _decide(watch_id: str, command: Approve | Reject | Cancel) -> Response:

@@ -10,6 +10,8 @@ from domain.draft import MAX_EXPIRY
 from domain.pause import OnTimeout, Status
 
 _TAG = "^[^\\s,]{1,64}$"
+_REVIEW = "who has to agree (docs/reviews.md); default: the namespace's policy, else one approval by any reviewer"
+NOT_EXECUTED = "are not executed when the decision is to reject"
 _STATUSES = [str(status) for status in Status]
 
 
@@ -35,7 +37,7 @@ class PauseDraftSchema(Schema):
     )
     expires_at = Instant(data_key="expiresAt", allow_none=True)
     on_timeout = one_of(OnTimeout, data_key="onTimeout", load_default=OnTimeout.EXPIRE)
-    review = fields.Dict(allow_none=True, metadata={"description": "review policy; for now only {approvals: 1}"})
+    review = fields.Dict(allow_none=True, metadata={"description": _REVIEW})
     response_schema = fields.Dict(
         data_key="responseSchema",
         allow_none=True,
@@ -78,6 +80,37 @@ class CancelSchema(Schema):
     comment = text(0, 10_000, allow_none=True)
 
 
+class ClaimSchema(Schema):
+    take_over = fields.Boolean(
+        data_key="takeOver",
+        load_default=False,
+        truthy={True},
+        falsy={False},
+        metadata={"description": "although somebody else works on it"},
+    )
+
+
+class UnclaimSchema(Schema):
+    pass
+
+
+class ItemSchema(RejectSchema):
+    watch_id = fields.String(data_key="watchId", required=True, validate=validate.Length(1, 64))
+    decision = fields.String(required=True, validate=validate.OneOf(["approve", "reject"]))
+    arguments = fields.Dict(
+        allow_none=True, validate=small, metadata={"description": "execute this instead of what the agent posted"}
+    )
+
+    @validates_schema
+    def _only_an_approval_edits(self, data: dict[str, Any], **_: Any) -> None:
+        if data.get("decision") == "reject" and data.get("arguments") is not None:
+            raise ValidationError(NOT_EXECUTED, "arguments")
+
+
+class DecisionsSchema(Schema):
+    items = fields.List(fields.Nested(ItemSchema), required=True, validate=validate.Length(1, 100))
+
+
 class PauseQuery(Schema):
     wait = Count(
         load_default=0,
@@ -96,13 +129,24 @@ class PauseListQuery(PageQuery):
     created_before = Instant()
 
 
+class ActorSchema(Schema):
+    id = fields.String(required=True)
+    name = fields.String(required=True)
+
+
 class VoteSchema(Schema):
     outcome = fields.String(required=True, validate=validate.OneOf(["approved", "rejected"]))
     by = fields.String(required=True)
     byName = fields.String(required=True)
     at = fields.AwareDateTime(required=True)
     comment = fields.String(required=True, allow_none=True)
-    revision = fields.Integer(required=True)
+    response = fields.Raw(required=True, allow_none=True)
+    revision = fields.Integer(required=True, metadata={"description": "what was voted on"})
+    stage = fields.Integer(required=True, metadata={"description": "from 0"})
+    onBehalfOf = fields.Nested(
+        ActorSchema, required=True, allow_none=True, metadata={"description": "who was asked, and is away"}
+    )
+    counts = fields.Boolean(required=True, metadata={"description": "false: replaced, or voided by an edit"})
 
 
 class DecisionSchema(Schema):
@@ -114,6 +158,23 @@ class DecisionSchema(Schema):
     arguments = fields.Dict(required=True, allow_none=True, metadata={"description": "exactly what was approved"})
     response = fields.Raw(required=True, allow_none=True)
     votes = fields.List(fields.Nested(VoteSchema), required=True)
+
+
+class WaitingForSchema(Schema):
+    stage = fields.Integer(required=True, metadata={"description": "from 0"})
+    stages = fields.Integer(required=True, metadata={"description": "how many there are"})
+    name = fields.String(required=True, allow_none=True, metadata={"description": "of the stage"})
+    approvals = fields.Integer(required=True, metadata={"description": "needed in this stage"})
+    approved = fields.Integer(required=True, metadata={"description": "so far"})
+    groups = fields.List(fields.String(), required=True, metadata={"description": "with assignees empty: anybody"})
+    assignees = fields.List(fields.String(), required=True)
+
+
+class ClaimedSchema(Schema):
+    by = fields.String(required=True)
+    byName = fields.String(required=True)
+    at = fields.AwareDateTime(required=True)
+    until = fields.AwareDateTime(required=True, metadata={"description": "after that it counts no more"})
 
 
 class AgentContextSchema(Schema):
@@ -135,6 +196,14 @@ class PauseSchema(Schema):
     agentContext = fields.Nested(AgentContextSchema, required=True)
     decision = fields.Nested(DecisionSchema, required=True, allow_none=True)
     review = fields.Dict(required=True)
+    votes = fields.List(fields.Nested(VoteSchema), required=True, metadata={"description": "also what counts no more"})
+    waitingFor = fields.Nested(
+        WaitingForSchema, required=True, allow_none=True, metadata={"description": "whose votes are missing"}
+    )
+    claim = fields.Nested(
+        ClaimedSchema, required=True, allow_none=True, metadata={"description": "who works on the review"}
+    )
+    escalatedAt = fields.AwareDateTime(required=True, allow_none=True)
     argumentsSchema = fields.Dict(required=True, allow_none=True)
     responseSchema = fields.Dict(required=True, allow_none=True)
     revision = fields.Integer(required=True)
@@ -148,3 +217,14 @@ class PauseSchema(Schema):
 
 
 PausePageSchema = page_of(PauseSchema, "PausePageSchema")
+
+
+class ResultSchema(Schema):
+    watchId = fields.String(required=True)
+    status = fields.String(required=True, validate=validate.OneOf(["ok", "error"]))
+    pause = fields.Nested(PauseSchema)
+    problem = fields.Dict(metadata={"description": "as the single decision would have answered"})
+
+
+class ResultsSchema(Schema):
+    results = fields.List(fields.Nested(ResultSchema), required=True, metadata={"description": "in the items' order"})

@@ -62,7 +62,7 @@ def test_expiry_goes_on_until_nothing_is_left(store: Store) -> None:
 
 def test_expiry_ends_when_its_time_is_up(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next second's task goes on."""
-    monkeypatch.setattr(maintenance, "EXPIRY_BUDGET_SECONDS", 0.0)
+    monkeypatch.setattr(maintenance, "BUDGET_SECONDS", 0.0)
     columns = "id, created_at, expires_at, revision, priority, namespace, kind, status, on_timeout, created_by, action"
     values = "gen_random_uuid(), now(), now(), 1, 0, 'default', 'agent', 'pending', 'expire', 'k', 'a'"
     change(store, f"INSERT INTO pauses ({columns}) SELECT {values} FROM generate_series(1, :n)", n=EXPIRY_BATCH + 3)

@@ -1,0 +1,42 @@
+"""/v1/namespaces: what holds for a whole namespace."""
+
+from typing import Any
+
+from flask import Response, g
+from flask_smorest import Blueprint
+
+from app.deps import deps
+from app.operation import answer, operation
+from app.schemas.namespaces import NamespaceChangeSchema, NamespaceSchema
+from domain.access import Permission
+from services.namespaces import get_namespace, put_namespace
+
+namespaces = Blueprint("namespaces", __name__, url_prefix="/v1/namespaces", description="Defaults of a namespace")
+
+
+@operation(
+    namespaces,
+    "GET",
+    "/<namespace>",
+    permission=Permission.NAMESPACE_MANAGE,
+    answers={200: NamespaceSchema},
+    refuses=(404,),
+)
+def read_namespace(namespace: str) -> Response:
+    """Read the review policy of a namespace"""
+    return answer(get_namespace(deps().store, g.principal, namespace))
+
+
+@operation(
+    namespaces,
+    "PUT",
+    "/<namespace>",
+    permission=Permission.NAMESPACE_MANAGE,
+    body=NamespaceChangeSchema,
+    example={"review": {"approvals": 2}},
+    answers={200: NamespaceSchema},
+    refuses=(404,),
+)
+def change_namespace(body: dict[str, Any], namespace: str) -> Response:
+    """Set the review policy of pauses and steps that say none"""
+    return answer(put_namespace(deps().store, g.principal, namespace, body["review"]))

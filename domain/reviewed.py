@@ -1,0 +1,42 @@
+"""What is under review, against what a reviewer says of it: the revision read, arguments edited, an answer given."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from domain import answer, json_value
+from domain.errors import Fault, Invalid, RevisionChanged
+
+if TYPE_CHECKING:
+    from domain.pause import Pause
+
+
+def edited(pause: "Pause", arguments: dict[str, Any] | None) -> "Pause":
+    """With these arguments, and for them a new revision; as it is where they are none, or mean the same."""
+    if arguments is None:
+        return pause
+    if pause.arguments is None:
+        raise Invalid([Fault("arguments", "cannot be edited: the agent posted none")])
+    if pause.arguments_schema is not None:
+        found = list(answer.value_faults(pause.arguments_schema, arguments, "arguments"))
+        if found:
+            raise Invalid(found)
+    digest = json_value.digest(arguments)
+    if digest == pause.arguments_digest:
+        return pause
+    return replace(pause, arguments=arguments, arguments_digest=digest, revision=pause.revision + 1)
+
+
+def check_revision(pause: "Pause", revision: int | None) -> None:
+    if revision is not None and revision != pause.revision:
+        raise RevisionChanged
+
+
+def check_answer(schema: dict[str, Any] | None, response: object, *, required: bool, unasked: bool = False) -> None:
+    """`unasked`: an answer is fine although no schema asks for one."""
+    if schema is None:
+        if response is not None and not unasked:
+            raise Invalid([Fault("response", "is not asked for: the pause has no responseSchema")])
+    elif response is None and required:
+        raise Invalid([Fault("response", "is required: the pause has a responseSchema")])
+    elif response is not None and (found := list(answer.value_faults(schema, response, "response"))):
+        raise Invalid(found)

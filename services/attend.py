@@ -1,0 +1,40 @@
+"""Reviews that want attention: their people are told, told again, or get others beside them."""
+
+from sqlalchemy import select, update
+
+from domain import attention
+from domain.pause import Pause, Status, Timeout
+from models.pauses import pause_of, pauses
+from services.notifications import notify
+from services.pause_changes import apply, change
+from services.transaction import Store, Tx
+
+# Reviews of one transaction: each tells many people, and all its locks are held until the last is told.
+ATTEND_BATCH = 50
+
+
+def attend_due(store: Store) -> int:
+    """One batch; returns how many. Other sweeps' rows are skipped."""
+    due = select(pauses).where(pauses.c.status == Status.PENDING.value).order_by(pauses.c.attend_at).limit(ATTEND_BATCH)
+    with store.transaction() as tx:
+        # A value, not clock_timestamp(): with a volatile function PostgreSQL would not use the index.
+        query = due.where(pauses.c.attend_at <= tx.now).with_for_update(skip_locked=True)
+        rows = tx.conn.execute(query).mappings().all()
+        for row in rows:
+            _attend(store, tx, pause_of(row))
+    return len(rows)
+
+
+def _attend(store: Store, tx: Tx, pause: Pause) -> None:
+    if pause.expires_at is not None and pause.expires_at <= tx.now:
+        pause = apply(store, tx, None, pause, Timeout())
+        if pause.status is not Status.PENDING:
+            return
+    attended = attention.attend(pause, tx.now)
+    if attended.events:
+        # Which tells them.
+        change(store, tx, None, pause, attended.pause, attended.events)
+        return
+    notify(tx, attended.pause, attended.reason)
+    columns = {"attend_at": attended.pause.attend_at, "reminders": attended.pause.reminders}
+    tx.conn.execute(update(pauses).where(pauses.c.id == pause.id).values(columns))

@@ -1,0 +1,117 @@
+"""The review queue: what waits for a decision, the most urgent first, then the longest waiting."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, RowMapping, and_, func, or_, select
+from sqlalchemy.dialects.postgresql import array
+
+from domain import ids
+from domain.access import Permission, Principal
+from domain.document import pause_document
+from domain.pause import Pause, Status
+from domain.review import Asked
+from domain.votes import Member, Panel
+from models.pauses import pause_of, pauses
+from models.people import users
+from services.paging import Page, Slice, slice_of
+from services.transaction import Store
+
+
+@dataclass(frozen=True, slots=True)
+class InboxFilter:
+    """`mine`: only what the caller may vote on now, also for somebody who is away."""
+
+    namespace: str | None = None
+    kind: str | None = None
+    tag: str | None = None
+    text: str | None = None
+    mine: bool = False
+
+
+def inbox(store: Store, by: Principal, wanted: InboxFilter, page: Page) -> Slice[dict[str, Any]]:
+    """A page of pause documents."""
+    query = select(pauses).where(*_conditions(store, by, wanted))
+    if page.after is not None:
+        query = query.where(_behind(page.after))
+    query = query.order_by(pauses.c.priority.desc(), pauses.c.id).limit(page.limit + 1).offset(page.offset)
+    with store.reading() as conn:
+        rows = conn.execute(query).mappings().all()
+
+    def item(row: RowMapping) -> dict[str, Any]:
+        return pause_document(pause_of(row), store.public_url)
+
+    return slice_of(rows, page, item, lambda row: row["id"])
+
+
+def count_waiting(store: Store, by: Principal, wanted: InboxFilter, limit: int = 100) -> int:
+    """At most `limit`: whoever has more waiting needs no number."""
+    found = select(pauses.c.id).where(*_conditions(store, by, wanted)).limit(limit).subquery()
+    with store.reading() as conn:
+        return int(conn.execute(select(func.count()).select_from(found)).scalar_one())
+
+
+def stands_in_for(store: Store, by: Principal) -> tuple[Member, ...]:
+    """Those who are away and have the caller vote for them."""
+    id_ = ids.parse(ids.USER, by.id)
+    if id_ is None:
+        return ()
+    query = select(users.c.id, users.c.name, users.c.email, users.c.groups).where(
+        users.c.delegate_id == id_, users.c.away_until > func.clock_timestamp(), users.c.disabled_at.is_(None)
+    )
+    with store.reading() as conn:
+        rows = conn.execute(query).mappings().all()
+    return tuple(Member(ids.text(ids.USER, row["id"]), row["name"], row["email"], tuple(row["groups"])) for row in rows)
+
+
+def may_vote(pause: Pause, by: Principal, stood_in_for: Sequence[Member] = ()) -> bool:
+    """Whether a vote of the caller would be taken now: to show the buttons. The vote itself is checked again."""
+    if pause.status is not Status.PENDING or not by.may(Permission.PAUSE_DECIDE) or not by.sees(pause.namespace):
+        return False
+    own_away = pause.review.allow_self
+    if by.id == pause.created_by and not own_away:
+        return False
+    members = (Member(by.id, by.name, by.email, by.groups), *stood_in_for)
+    panel = Panel(pause.review, members, pause.escalated_to)
+    stage = pause.review.stages[pause.stage]
+    return any(one.id != pause.created_by or own_away for one in panel.of(stage))
+
+
+def _conditions(store: Store, by: Principal, wanted: InboxFilter) -> list[ColumnElement[bool]]:
+    columns = pauses.c
+    # As a literal: the index of what waits is a partial one, and a parameter might be anything.
+    conditions: list[ColumnElement[bool]] = [columns.status == Status.PENDING.value]
+    if not by.sees_all:
+        conditions.append(columns.namespace.in_(by.namespaces))
+    if wanted.namespace is not None:
+        conditions.append(columns.namespace == wanted.namespace)
+    if wanted.kind is not None:
+        conditions.append(columns.kind == wanted.kind)
+    if wanted.tag is not None:
+        conditions.append(columns.tags.contains([wanted.tag]))
+    if wanted.text is not None:
+        conditions.append(columns.action.icontains(wanted.text, autoescape=True))
+    if wanted.mine:
+        conditions.append(_mine(store, by))
+    return conditions
+
+
+def _mine(store: Store, by: Principal) -> ColumnElement[bool]:
+    own = Member(by.id, by.name, by.email, by.groups)
+    words = sorted({word for one in (own, *stands_in_for(store, by)) for word in _words(one)})
+    asked = or_(pauses.c.asked.is_(None), pauses.c.asked.overlap(array(words)))
+    return and_(asked, or_(pauses.c.created_by != by.id, pauses.c.review["allow_self"].as_boolean()))
+
+
+def _words(member: Member) -> list[str]:
+    """How `asked` names the member."""
+    addresses = [member.id] if member.email is None else [member.id, member.email]
+    return Asked(member.groups, tuple(addresses)).words
+
+
+def _behind(last: UUID) -> ColumnElement[bool]:
+    """After this one in the order of the queue, also when it has been decided since."""
+    place = select(pauses.c.priority).where(pauses.c.id == last).scalar_subquery()
+    return or_(pauses.c.priority < place, and_(pauses.c.priority == place, pauses.c.id > last))
