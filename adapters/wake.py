@@ -13,6 +13,7 @@ from uuid import UUID
 from redis import Redis
 
 from adapters.logs import Seldom
+from domain.ids import INBOX
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,8 @@ class Waker:
 
     Args:
         redis: used by this object's thread alone.
-        recheck: given the ids that are waited for, returns those that have changed.
+        recheck: given the ids that are waited for, returns those that have changed. Of `INBOX` it cannot know, and
+            says so always: whoever watches all reviews looks again each time.
     """
 
     def __init__(self, redis: Redis, recheck: Callable[[Sequence[UUID]], Sequence[UUID]]) -> None:
@@ -86,8 +88,9 @@ class Waker:
                     del self._waiting[id_]
 
     def _wake(self, ids: Sequence[UUID]) -> None:
+        """Whatever changed, it concerns those who watch all reviews."""
         with self._lock:
-            events = [event for id_ in ids for event in self._waiting.get(id_, ())]
+            events = [event for id_ in {*ids, INBOX} for event in self._waiting.get(id_, ())]
         for event in events:
             event.set()
 

@@ -98,8 +98,8 @@ def announce(store: Store, tx: Tx, events: Sequence[Event], change: Select[Any],
     """Make the change (of `announcing`, with its values) and record who is to be told of the events."""
     notices = [_notice(event, store.public_url) for event in events]
     tell(tx, notices, change, values)
-    tx.wakes.extend(event.pause.id for event in events if event.type != "pause.created")
-    tx.wakes.append(INBOX)
+    # Of a new pause nobody can be waiting but those who watch all; of any other change they hear with it.
+    tx.wakes.extend({INBOX if event.type == "pause.created" else event.pause.id for event in events})
 
 
 def tell(tx: Tx, notices: Sequence[Notice], change: Select[Any] = _TOLD, values: Mapping[str, Any] = _NOTHING) -> None:

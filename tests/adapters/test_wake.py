@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 from adapters import wake
 from adapters.wake import CHANNEL, Waker, connect, send
 from cli.stack import Stack
+from domain.ids import INBOX
 
 SECONDS = 20.0
 
@@ -72,6 +73,15 @@ def subscribed(redis: Redis, count: int = 1) -> Callable[[], bool]:
 def started(waker: Waker, redis: Redis) -> None:
     waker.start()
     until(subscribed(redis))
+
+
+def test_any_change_wakes_those_who_watch_the_inbox(waker: Waker, redis: Redis) -> None:
+    """Of whichever review."""
+    started(waker, redis)
+    with waker.listening(INBOX) as all_of_them, waker.listening(uuid4()) as one:
+        send(redis, [uuid4()])
+        assert all_of_them.wait(SECONDS)
+        assert not one.is_set()
 
 
 def test_a_wake_up_reaches_those_who_wait_for_it(waker: Waker, redis: Redis) -> None:

@@ -2,7 +2,7 @@
 // <time datetime="…">: one that lies ahead reads "in 2 h". A page that adds rows calls `tell(root)` for them.
 
 const UNITS = [["day", 86400], ["hour", 3600], ["minute", 60]];
-const format = new Intl.RelativeTimeFormat("en", { numeric: "always", style: "short" });
+const format = new Intl.RelativeTimeFormat("en", { numeric: "always", style: "long" });
 
 export function relative(then, now = Date.now()) {
   const seconds = (then - now) / 1000;

@@ -1,0 +1,66 @@
+// Single keys. A list is [data-keys-list] of [data-keys-item], each with a link [data-keys-open]; where an item says
+// data-key-a="/address", `a` goes there. Elsewhere `a` goes to the element with data-key="a" on the page.
+// Whoever drives the page by voice, or has other keys of their own, can switch them off in the help dialog.
+
+const SWITCH = "sagahold.keys";
+const dialog = document.getElementById("keys");
+
+const on = () => localStorage.getItem(SWITCH) !== "off";
+const typing = (element) =>
+  element.isContentEditable || element.closest("textarea, select, input:not([type=checkbox], [type=radio])") !== null;
+const items = () => [...document.querySelectorAll("[data-keys-list] [data-keys-item]")];
+const current = () => document.activeElement?.closest("[data-keys-item]") ?? null;
+
+function move(step) {
+  const all = items();
+  if (!all.length) return;
+  const at = all.indexOf(current());
+  const next = at < 0 ? (step > 0 ? 0 : all.length - 1) : Math.min(all.length - 1, Math.max(0, at + step));
+  all[next].querySelector("[data-keys-open]").focus();
+  all[next].scrollIntoView({ block: "nearest" });
+}
+
+function go(key) {
+  if (items().length) {
+    // Without a current one nothing happens: not even a page is opened for a review that nobody looked at.
+    const address = current()?.getAttribute(`data-key-${key}`);
+    if (address) location.assign(address);
+    return;
+  }
+  const element = document.querySelector(`[data-key="${key}"]`);
+  if (!element) return;
+  element.closest("details")?.setAttribute("open", "");
+  element.focus();
+  element.scrollIntoView({ block: "center" });
+}
+
+function select() {
+  current()?.querySelector("input[type=checkbox]")?.click();
+}
+
+const KEYS = {
+  j: () => move(1),
+  k: () => move(-1),
+  x: select,
+  a: () => go("a"),
+  r: () => go("r"),
+  e: () => go("e"),
+  "?": () => dialog.showModal(),
+};
+
+document.addEventListener("keydown", (event) => {
+  if (event.defaultPrevented || event.ctrlKey || event.metaKey || event.altKey || event.isComposing) return;
+  if (typing(event.target) || document.querySelector("dialog[open]")) return;
+  const act = KEYS[event.key];
+  if (!act || (!on() && event.key !== "?")) return;
+  event.preventDefault();
+  act();
+});
+
+for (const opener of document.querySelectorAll("[data-keys-help]")) {
+  opener.hidden = false;
+  opener.addEventListener("click", () => dialog.showModal());
+}
+const choice = dialog.querySelector("[data-keys-on]");
+choice.checked = on();
+choice.addEventListener("change", () => localStorage.setItem(SWITCH, choice.checked ? "on" : "off"));

@@ -1,0 +1,68 @@
+"""One review as a line of the inbox: what it is, and what will happen when somebody says yes, or says nothing."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from app.deps import deps
+from domain.pause import STEP
+from services.names import names_of
+
+# From here on the time that is left is shown as a warning.
+SOON = timedelta(minutes=60)
+# Characters of the arguments: enough to recognise them; the review's own page shows them all.
+SUBJECT = 240
+
+_ON_TIMEOUT = {
+    "expire": "expires",
+    "reject": "is rejected by itself",
+    "approve": "is approved by itself",
+    "escalate": "goes to more people",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """
+    Attributes:
+        asker: the name of the key or person that asks.
+        approving: what happens on approval, up to the subject.
+        subject: the beginning of what will be executed or used, as JSON.
+        on_timeout: what happens when nobody decides.
+    """
+
+    pause: dict[str, Any]
+    asker: str
+    approving: str
+    subject: str | None
+    on_timeout: str
+    soon: bool
+
+
+def rows_of(pauses: Sequence[dict[str, Any]]) -> list[Row]:
+    names = names_of(deps().store, {pause["createdBy"] for pause in pauses})
+    return [_row(pause, names.get(pause["createdBy"], pause["createdBy"])) for pause in pauses]
+
+
+def _row(pause: dict[str, Any], asker: str) -> Row:
+    arguments = pause["agentContext"]["arguments"]
+    expires_at = pause["expiresAt"]
+    return Row(
+        pause,
+        asker,
+        approving=_approving(pause),
+        subject=None if arguments is None else json.dumps(arguments, ensure_ascii=False)[: SUBJECT + 1],
+        on_timeout=_ON_TIMEOUT.get(pause["onTimeout"], pause["onTimeout"]),
+        soon=expires_at is not None and datetime.fromisoformat(expires_at) - datetime.now(UTC) < SOON,
+    )
+
+
+def _approving(pause: dict[str, Any]) -> str:
+    context = pause["agentContext"]["context"]
+    if pause["kind"] != STEP:
+        given = pause["agentContext"]["arguments"] is not None
+        return "the agent goes on with" if given else "the agent goes on"
+    tool = context.get("tool")
+    return f"the saga calls {tool} with" if tool else "the saga goes on with this answer"

@@ -1,0 +1,85 @@
+"""GET /inbox/events: the inbox's first page as it changes, as Server-Sent Events.
+
+Each event `reviews` tells the whole order, and the HTML of those rows that are new or look otherwise. So an event that
+was missed costs nothing: a client that comes back is told all of it again.
+"""
+
+import time
+from collections.abc import Iterator
+from uuid import UUID
+
+from flask import Response, g, render_template, stream_with_context
+
+from app.dashboard.frame import own_session, page, person
+from app.dashboard.inbox import counted, wanted_filter
+from app.dashboard.inbox_rows import rows_of
+from app.dashboard.lists import PAGE_SIZE
+from app.deps import deps
+from app.hold import has_room
+from domain.access import Permission
+from domain.ids import INBOX
+from domain.json_value import encode
+from services.inbox import InboxFilter, inbox
+from services.paging import Page
+from services.sessions import find_session
+
+# The stream ends after this; EventSource comes back by itself. Seconds.
+STREAM_FOR = 300.0
+# A comment in between tells proxies that the stream lives. Seconds.
+KEEP_ALIVE = 15.0
+# Between two looks at the database: many changes at once are one for whoever reads. Seconds.
+LOOK_EVERY = 0.3
+
+
+@page("GET", "/inbox/events", permission=Permission.PAUSE_READ)
+def inbox_events() -> Response:
+    stream = stream_with_context(_stream(wanted_filter()))
+    return Response(stream, content_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+
+
+def _stream(wanted: InboxFilter) -> Iterator[str]:
+    yield "retry: 3000\n\n"
+    until = time.monotonic() + STREAM_FOR
+    shown: dict[str, str] | None = None
+    spoke = time.monotonic()
+    with deps().waker.listening(INBOX) as changed:
+        while True:
+            changed.clear()
+            if not _still_signed_in():
+                yield "event: signed-out\ndata: {}\n\n"
+                return
+            now, next_after = _rows(wanted)
+            if now != shown:
+                yield _event(shown or {}, now, counted(wanted), next_after)
+                shown, spoke = now, time.monotonic()
+            elif time.monotonic() - spoke > KEEP_ALIVE:
+                yield ": nothing new\n\n"
+                spoke = time.monotonic()
+            # With no room to wait the stream ends here: the client comes back in 3 s, which is polling.
+            if time.monotonic() > until or deps().waker.stopped or not has_room():
+                return
+            time.sleep(LOOK_EVERY)
+            changed.wait(KEEP_ALIVE)
+
+
+def _still_signed_in() -> bool:
+    """The person as they are now, for what follows: their namespaces or role may have changed."""
+    session = find_session(deps().store, own_session().token)
+    if session is None or not session.person.may(Permission.PAUSE_READ):
+        return False
+    g.principal = session.person
+    return True
+
+
+def _rows(wanted: InboxFilter) -> tuple[dict[str, str], UUID | None]:
+    """The HTML of each row by its id, in their order; and where the next page begins."""
+    found = inbox(deps().store, person(), wanted, Page(PAGE_SIZE))
+    rows = {row.pause["watchId"]: render_template("inbox_row.html", row=row) for row in rows_of(found.items)}
+    return rows, found.next_after
+
+
+def _event(before: dict[str, str], now: dict[str, str], count: str, next_after: UUID | None) -> str:
+    changed = {watch_id: html for watch_id, html in now.items() if before.get(watch_id) != html}
+    cursor = None if next_after is None else next_after.hex
+    data = encode({"count": count, "order": list(now), "rows": changed, "cursor": cursor})
+    return f"event: reviews\ndata: {data}\n\n"
