@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from cli.stack import Stack
 from services.database import open_engine
@@ -27,7 +27,8 @@ FLAGS = (
     *(["--no-sandbox"] if os.geteuid() == 0 else []),
 )
 # Not a measure of anything: the machine may have much else to do.
-PATIENCE_MS = 20_000
+PATIENCE_MS = 30_000
+expect.set_options(timeout=PATIENCE_MS)
 
 
 def needed(why: str | None) -> None:
