@@ -1,6 +1,7 @@
 """`sagahold audit …`: who changed what, and whether the log of it is whole: the server's, or an export of it."""
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -62,6 +63,9 @@ def verify(file: BinaryIO | None, namespace: str | None, url: str | None, data_d
         console().print(f"{found['checked']} rows: the audit log is whole")
 
 
+verify.params.extend(server_options())
+
+
 @command(audit, "export", Role.ADMIN)
 @click.option("--namespace", help="One chain; default: all that the key may see.")
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Default: standard output.")
@@ -69,15 +73,23 @@ def export(session: Session, namespace: str | None, output: Path | None) -> None
     """Write the whole log as JSON Lines, for keeping where nobody can change it."""
     pieces = session.server.download(session.role, "/v1/audit/export", {"namespace": namespace})
     try:
-        # Under its name only when it is complete.
-        with click.open_file(str(output or "-"), "wb", atomic=output is not None) as file:
-            for piece in pieces:
-                file.write(piece)
+        if output is None:
+            sys.stdout.buffer.writelines(pieces)
+        else:
+            _keep(pieces, output)
     except OSError as error:
         raise Failure(f"cannot write {output or 'to standard output'}: {error.strerror}") from None
 
 
-verify.params.extend(server_options())
+def _keep(pieces: Iterator[bytes], output: Path) -> None:
+    """Under its name only when it is complete: an export that broke off does not take the place of the last one."""
+    part = output.with_name(f"{output.name}.part")
+    try:
+        with part.open("wb") as file:
+            file.writelines(pieces)
+        part.replace(output)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _exported(file: BinaryIO) -> Iterator[Row | Heads]:

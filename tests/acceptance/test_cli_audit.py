@@ -1,0 +1,112 @@
+"""`sagahold audit …` against a running stack, and an export that is verified without one."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.commands import DONE, REFUSED, WRONG, Ran
+
+Call = Callable[..., Ran]
+Paused = Callable[..., str]
+
+
+@pytest.fixture
+def exported(call: Call, paused: Paused, namespace: str, tmp_path: Path) -> Path:
+    """Of a namespace in which a pause was made and approved: rows 1 and 2, and the heads."""
+    watch_id = paused("přenést\u2028🐎")
+    call("pause", "approve", watch_id, "--comment", "é")
+    file = tmp_path / "audit.jsonl"
+    ran = call("audit", "export", "--namespace", namespace, "-o", str(file))
+    assert (ran.code, ran.out, ran.err) == (DONE, "", "")
+    return file
+
+
+@pytest.fixture
+def alone(exported: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """The export on a machine that knows no server and no key."""
+    for name in ("SAGAHOLD_DATA_DIR", "SAGAHOLD_URL", "SAGAHOLD_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(tmp_path)
+    return exported
+
+
+def test_what_was_changed_is_listed_within_80_columns(call: Call, paused: Paused, namespace: str) -> None:
+    watch_id = paused()
+    call("pause", "reject", watch_id)
+    listed = call("audit", "list", "--namespace", namespace).out
+    assert max(map(len, listed.splitlines())) <= 80
+    assert listed.index("pause.rejected") < listed.index("pause.created")
+    assert listed.count(watch_id) == 2
+    scope = ("--namespace", namespace, "--type", "pause.created", "--subject", watch_id)
+    (event,) = call("audit", "list", *scope, "--json").document["items"]
+    assert (event["type"], event["seq"]) == ("pause.created", 1)
+    assert call("audit", "list", *scope, "--until", "2020-01-01T00:00:00Z").out == "no entries\n"
+    more = call("audit", "list", "--namespace", namespace, "--limit", "1").out
+    assert "more: --cursor " in more
+    assert call("audit", "list", "--since", "soon").error.startswith("VALIDATION_FAILED: since: ")
+
+
+def test_the_server_verifies_its_log(call: Call, paused: Paused, namespace: str) -> None:
+    paused()
+    assert call("audit", "verify", "--namespace", namespace).out == "1 rows: the audit log is whole\n"
+    assert call("audit", "verify", "--json").document["ok"]
+
+
+def test_an_export_goes_to_a_file_or_to_a_pipe(call: Call, exported: Path, namespace: str) -> None:
+    lines = exported.read_text().splitlines(keepends=True)
+    piped = call("audit", "export", "--namespace", namespace).out
+    assert piped == "".join(lines)
+    assert call("audit", "export", "-o", str(exported.parent)).code == WRONG
+    assert call("audit", "export", "-o", str(exported / "x")).error.startswith("cannot write ")
+    assert exported.read_text() == piped
+
+
+def test_a_refused_export_leaves_the_last_one(
+    call: Call, exported: Path, namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = call("keys", "create", "x", "--role", "operator", "--namespace", namespace, "--json").document
+    monkeypatch.setenv("SAGAHOLD_API_KEY", made["key"])
+    before = exported.read_text()
+    assert call("audit", "export", "-o", str(exported)).error.startswith("FORBIDDEN: ")
+    assert exported.read_text() == before
+    assert [path.name for path in exported.parent.iterdir()] == [exported.name]
+
+
+def test_an_export_is_verified_without_a_server(call: Call, alone: Path) -> None:
+    assert call("audit", "list").code == WRONG
+    assert call("audit", "verify", str(alone)).out == "2 rows: the audit log is whole\n"
+    assert call("audit", "verify", str(alone), "--json").document == {"ok": True, "checked": 2, "first_bad": None}
+
+
+@pytest.mark.parametrize(
+    ("tamper", "row", "what"),
+    [
+        (lambda first, second, heads: [first, second.replace("approved", "rejected"), heads], 2, "was changed"),
+        (lambda first, second, heads: [second, heads], 1, "is missing"),
+        (lambda first, second, heads: [first, heads], 2, "is missing"),
+        (lambda first, second, heads: [first, second], 3, "is missing"),
+        (lambda first, second, heads: [first, first, second, heads], 1, "was put in"),
+        (lambda first, second, heads: [first, second, heads, second], 2, "was put in"),
+    ],
+)
+def test_a_tampered_export_is_found(
+    tamper: Callable[..., list[str]], row: int, what: str, call: Call, alone: Path, namespace: str
+) -> None:
+    alone.write_bytes(b"\n".join(line.encode() for line in tamper(*alone.read_text().split("\n")[:3])))
+    ran = call("audit", "verify", str(alone))
+    assert (ran.code, ran.out) == (REFUSED, "")
+    assert ran.error == f"row {row} of the audit log of '{namespace}' {what}"
+    ran = call("audit", "verify", str(alone), "--json")
+    assert (ran.code, json.loads(ran.out)["first_bad"]["seq"]) == (REFUSED, row)
+
+
+def test_what_is_no_export(call: Call, alone: Path) -> None:
+    for content in (b"\xff\xfe", b"{}", b'{"namespace": 1}', b"<html>"):
+        alone.write_bytes(content)
+        assert call("audit", "verify", str(alone)).error == f"line 1 of '{alone}' is not a line of an audit export"
+    alone.write_bytes(b"")
+    assert call("audit", "verify", str(alone)).code == REFUSED
+    assert call("audit", "verify", "nowhere.jsonl").code == WRONG
+    assert call("audit", "verify", str(alone), "--namespace", "x").code == WRONG
