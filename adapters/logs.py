@@ -1,7 +1,6 @@
 """Logs as JSON lines on stderr: one object a line, with the trace id of the request or task where there is one."""
 
 import atexit
-import json
 import logging
 import sys
 import threading
@@ -11,6 +10,8 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from typing import TextIO
 
+import orjson
+
 # Set by the edge for the time of one request or task.
 trace_id: ContextVar[str | None] = ContextVar("trace_id", default=None)
 
@@ -18,9 +19,6 @@ trace_id: ContextVar[str | None] = ContextVar("trace_id", default=None)
 GATHER_SECONDS = 0.05
 # What a record has beside what its caller added.
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
-
-# One for all: `json.dumps` makes a new one each time.
-_encode = json.JSONEncoder(ensure_ascii=False, default=str).encode
 
 
 def log_as_json(level: str) -> None:
@@ -49,7 +47,7 @@ class JsonLine(logging.Formatter):
             line["trace_id"] = current
         if record.exc_info:
             line["exc_info"] = self.formatException(record.exc_info)
-        return _encode(line)
+        return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
 
 
 class Gathering(logging.StreamHandler[TextIO]):

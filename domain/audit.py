@@ -1,22 +1,19 @@
 """The audit log: what an entry says, and how entries are chained: a change shows."""
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from domain.document import instant
+from domain.json_value import encode_sorted
 from domain.pause import SYSTEM
 
 # Before the first entry of a chain.
 ORIGIN = bytes(32)
 # The chain of what belongs to no single namespace: people, groups, keys and endpoints of several namespaces.
 EVERYWHERE = "*"
-
-# Sorted and compact: whoever has the same values gets the same text.
-encode = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +44,7 @@ class Entry:
 def text(entry: Entry, at: datetime) -> str:
     """The entry as it is stored, and as it is hashed."""
     said = {name: getattr(entry, name) for name in Entry.__slots__}
-    return encode({**said, "at": instant(at)})
+    return encode_sorted({**said, "at": instant(at)})
 
 
 def chain_of(namespaces: Sequence[str]) -> str:
@@ -63,4 +60,4 @@ def link(previous: bytes, seq: int, entry_text: str) -> bytes:
 
 def digest(document: object) -> str:
     """SHA-256 of a document as sorted, compact JSON; 64 hex digits."""
-    return hashlib.sha256(encode(document).encode("utf-8", "replace")).hexdigest()
+    return hashlib.sha256(encode_sorted(document).encode("utf-8", "replace")).hexdigest()

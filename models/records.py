@@ -1,11 +1,9 @@
 """Many new rows as one parameter of one statement: written once, however many rows there are, and one round trip."""
 
-import json
 from collections.abc import Iterable, Mapping
-from datetime import datetime
 from typing import Any
-from uuid import UUID
 
+import orjson
 from sqlalchemy import Insert, Table, Text, bindparam, cast, func, insert, select, text
 from sqlalchemy.dialects.postgresql import JSON
 
@@ -19,18 +17,10 @@ def insert_records(table: Table) -> Insert:
 
 
 def as_records(rows: Iterable[Mapping[str, Any]]) -> str:
-    return _encode(list(rows))
+    return orjson.dumps(list(rows), default=_plain).decode()
 
 
 def _plain(value: object) -> str:
-    match value:
-        case UUID():
-            return str(value)
-        case datetime():
-            return value.isoformat()
-        case bytes():
-            return f"\\x{value.hex()}"
+    if isinstance(value, bytes):
+        return f"\\x{value.hex()}"
     raise TypeError(f"no column holds a {type(value).__name__}")
-
-
-_encode = json.JSONEncoder(default=_plain, ensure_ascii=False, separators=(",", ":")).encode

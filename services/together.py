@@ -5,6 +5,7 @@ back. So under load a batch is several times faster than so many transactions; a
 """
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
@@ -57,6 +58,7 @@ class Together(Generic[WantedT, DoneT]):
         return seat.outcome
 
     def _lead(self) -> None:
+        self._let_others_come()
         with self._lock:
             batch = [self._waiting.popleft() for _ in range(min(LIMIT, len(self._waiting)))]
         try:
@@ -69,6 +71,13 @@ class Together(Generic[WantedT, DoneT]):
                 following.called.release()
             for seat in batch:
                 seat.called.release()
+
+    def _let_others_come(self) -> None:
+        """Those that are about to, and wait only for the interpreter: a batch half as large again. Alone, nothing."""
+        seen = -1
+        while seen < len(self._waiting) < LIMIT:
+            seen = len(self._waiting)
+            time.sleep(0)
 
     def _settle(self, batch: Sequence[_Seat[WantedT, DoneT]]) -> None:
         try:
