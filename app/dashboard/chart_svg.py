@@ -1,7 +1,8 @@
 """Charts as SVG pictures, by pygal: nothing from elsewhere, no script, and their colours follow light and dark."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import ceil
 from typing import Any
 
 import pygal
@@ -13,7 +14,7 @@ POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 # The sentence beside each chart says the same in text; a picture may be this old. Seconds.
 MAX_AGE = 30
 
-# Told apart without colour too: by the order of the legend, and by their lightness. (light scheme, dark scheme)
+# In the light scheme, and in the dark one; assets/operator.css has the same for the legends.
 GOOD, BAD, WARN, PLAIN, SOFT = (
     ("#146c3b", "#63d394"),
     ("#b4231c", "#ff938a"),
@@ -23,6 +24,15 @@ GOOD, BAD, WARN, PLAIN, SOFT = (
 )
 Colour = tuple[str, str]
 
+# Between two lines of the scale: what people count in. At most five of them.
+COUNTS = tuple(figure * 10**zeros for zeros in range(9) for figure in (1, 2, 5))
+_MINUTE, _HOUR, _DAY = 60, 3600, 86400
+SECONDS = (
+    *(0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20),
+    *(minutes * _MINUTE for minutes in (0.5, 1, 2, 5, 10, 20, 30)),
+    *(hours * _HOUR for hours in (1, 2, 4, 6, 12)),
+    *(days * _DAY for days in (1, 2, 5, 10, 20, 50, 100, 200, 500)),
+)
 _TEXT = ("#161b22", "#e4e9f0")
 _GUIDE = ("#cdd4dd", "#2b3541")
 
@@ -35,20 +45,22 @@ class Series:
 
 
 def rows(names: Sequence[str], series: Sequence[Series], narrow: bool) -> pygal.HorizontalStackedBar:
-    """A bar for each name, across: names may be long, and there may be only one."""
-    chart = pygal.HorizontalStackedBar(**_look(series, narrow) | {"height": 130 + 40 * len(names)})
-    chart.truncate_label = 14 if narrow else 30
-    return _counted(_filled(chart, names, series))
+    """A bar for each name, across, the first on top: names may be long, and there may be only one."""
+    chart = pygal.HorizontalStackedBar(**_look(series, narrow) | {"height": 60 + 44 * len(names)})
+    chart.truncate_label = 12 if narrow else 30
+    upward = [replace(each, values=each.values[::-1]) for each in series]
+    return _filled(chart, names[::-1], upward, COUNTS, "{:.0f}".format)
 
 
 def columns(names: Sequence[str], series: Sequence[Series], narrow: bool) -> pygal.StackedBar:
-    return _counted(_filled(pygal.StackedBar(**_look(series, narrow)), names, series))
+    chart = pygal.StackedBar(**_look(series, narrow))
+    return _filled(chart, _sparse(names, narrow), series, COUNTS, "{:.0f}".format)
 
 
 def lines(names: Sequence[str], series: Sequence[Series], written: Callable[[float], str], narrow: bool) -> pygal.Line:
-    chart = pygal.Line(**_look(series, narrow), dots_size=4, allow_interruptions=True, include_x_axis=True)
-    chart.value_formatter = written
-    return _filled(chart, names, series)
+    """Of seconds, which `written` tells to people."""
+    chart = pygal.Line(**_look(series, narrow), dots_size=4, allow_interruptions=True, stroke_style={"width": 2})
+    return _filled(chart, _sparse(names, narrow), series, SECONDS, written)
 
 
 def svg(chart: Any) -> Response:
@@ -61,23 +73,25 @@ def svg(chart: Any) -> Response:
     return Response(chart.render(), headers=headers, content_type="image/svg+xml")
 
 
-def _filled(chart: Any, names: Sequence[str], series: Sequence[Series]) -> Any:
-    # Counted from the newest day, which is the one that is looked for.
+def _filled(
+    chart: Any, names: Sequence[str], series: Sequence[Series], steps: Sequence[float], written: Callable[[float], str]
+) -> Any:
+    stacked = not isinstance(chart, pygal.Line)
+    places = [[value or 0 for value in place] for place in zip(*(each.values for each in series), strict=True)]
+    highest = max((sum(place) if stacked else max(place) for place in places), default=0)
+    step = next((step for step in steps if highest <= 5 * step), steps[-1])
+    chart.y_labels = [step * number for number in range(max(1, ceil(highest / step)) + 1)]
+    chart.value_formatter = written
     chart.x_labels = names
-    chart.x_labels_major = list(names[::-1][:: chart.every])
     for each in series:
         chart.add(each.name, each.values)
     return chart
 
 
-def _counted(chart: Any) -> Any:
-    """With whole numbers only along the axis."""
-    tallest = max((sum(place) for place in zip(*(values for values, _ in chart.raw_series), strict=True)), default=0)
-    size = 10 ** max(0, len(str(int(tallest))) - 2)
-    step = next(each for each in (size, 2 * size, 5 * size, 10 * size, 20 * size) if tallest <= 5 * each)
-    chart.y_labels = list(range(0, int(tallest) + step, step))
-    chart.value_formatter = "{:.0f}".format
-    return chart
+def _sparse(names: Sequence[str], narrow: bool) -> list[str]:
+    """Where there is room for few, counted from the newest: that is the day that is looked for."""
+    every = 4 if narrow else 2
+    return [name if (len(names) - place) % every == 0 else "" for place, name in enumerate(names, 1)]
 
 
 def _look(series: Sequence[Series], narrow: bool) -> dict[str, Any]:
@@ -92,31 +106,27 @@ def _look(series: Sequence[Series], narrow: bool) -> dict[str, Any]:
         colors=tuple(light for light, _ in colours),
         opacity=1,
         font_family="system-ui, sans-serif",
-        **dict.fromkeys(("label_font_size", "major_label_font_size", "legend_font_size"), 15),
+        **dict.fromkeys(("label_font_size", "major_label_font_size"), 15),
         **dict.fromkeys(("guide_stroke_color", "major_guide_stroke_color"), _GUIDE[0]),
     )
     return {
         "style": style,
         "css": ("file://style.css", "file://graph.css", f"inline:{_dark(colours)}"),
         "js": (),
+        # Beside the picture, as text.
+        "show_legend": False,
         "no_prefix": True,
         # About as wide as it is shown: what is written in it is as large as what is written beside it.
         "width": 340 if narrow else 860,
-        "height": 280 if narrow else 320,
+        "height": 220 if narrow else 280,
         "margin": 6,
-        "every": 4 if narrow else 1,
-        "show_minor_x_labels": not narrow,
-        "legend_at_bottom": True,
-        "legend_at_bottom_columns": 2 if narrow else 4,
-        "legend_box_size": 14,
-        "truncate_legend": -1,
+        "margin_right": 26,
         "truncate_label": -1,
-        "max_scale": 6,
     }
 
 
 def _dark(colours: Sequence[Colour]) -> str:
-    text = f".graph, .axis text, .legends .legend text, .axis text.major, .series text {{ fill: {_TEXT[1]}; }}"
+    text = f".graph, .axis text, .axis text.major, .series text {{ fill: {_TEXT[1]}; }}"
     guide = f".axis .guide.line, .axis .major.guide.line, .axis .line {{ stroke: {_GUIDE[1]}; }}"
     series = "".join(
         f".color-{place}, .color-{place} a:visited {{ fill: {dark}; stroke: {dark}; }}"

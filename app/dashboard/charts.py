@@ -44,6 +44,8 @@ def chart(name: str) -> Any:
 
 def duration(seconds: float) -> str:
     """In the unit that fits: a day's p95 may be milliseconds or days."""
+    if seconds == 0:
+        return "0"
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min"), (1, "s")):
         if seconds >= size:
             return f"{seconds / size:.1f}".removesuffix(".0") + f" {unit}"
