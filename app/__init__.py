@@ -22,6 +22,7 @@ def create_app(deps: Deps) -> Flask:
     from app.api.notifications import notifications
     from app.api.operations import operations
     from app.api.pauses import pauses
+    from app.api.people import people
     from app.api.saga_steps import steps
     from app.api.sagas import sagas
     from app.api.webhooks import webhooks
@@ -41,7 +42,8 @@ def create_app(deps: Deps) -> Flask:
     app.wsgi_app = every_answer(app.wsgi_app)  # type: ignore[assignment, method-assign]
     problems.install(app)
     api = build_api(app)
-    for blueprint in (pauses, sagas, steps, definitions, webhooks, notifications, namespaces, keys, audit, operations):
+    whose = (people, keys, audit, operations)
+    for blueprint in (pauses, sagas, steps, definitions, webhooks, notifications, namespaces, *whose):
         api.register_blueprint(blueprint)
     app.register_blueprint(pages)
     app.register_blueprint(dashboard)

@@ -13,10 +13,12 @@ from app.schemas.fields import (
     ENDPOINT_ID,
     KEY_ID,
     NOTIFICATION_ID,
+    PERSON_ID,
     SPAN_ID,
     TRACE_ID,
     WATCH_ID,
 )
+from domain.access import NAMESPACE_PATTERN
 
 _PROBLEM_STATUSES = (400, 401, 403, 404, 409, 413, 415, 422, 500, 503)
 _DESCRIPTIONS = {
@@ -67,6 +69,8 @@ _PATH_IDS = {
     "delivery_id": DELIVERY_ID,
     "notification_id": NOTIFICATION_ID,
     "key_id": KEY_ID,
+    "person_id": PERSON_ID,
+    "group_name": NAMESPACE_PATTERN,
     "definition_id": DEFINITION_ID,
     "trace_id": TRACE_ID,
     "step_span_id": SPAN_ID,

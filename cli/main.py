@@ -21,6 +21,7 @@ COMMANDS = {
     "review": "cli.review",
     "saga": "cli.saga",
     "keys": "cli.keys",
+    "people": "cli.people",
     "webhooks": "cli.webhooks",
     "audit": "cli.audit",
 }

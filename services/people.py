@@ -14,6 +14,7 @@ from domain.document import instant, instant_or_none
 from domain.errors import Conflict, Fault, Forbidden, Invalid, NotFound
 from domain.person import MAX_GROUPS, ROLES, channel_faults, masked, name_faults, normal_email
 from models.people import groups, users
+from services.idempotency import Once, Repeated, recall, remember
 from services.paging import Page, Slice, newest_first
 from services.sessions import end_all_sessions
 from services.sign_in_links import LINK_LASTS, make_link, remove_links
@@ -45,19 +46,29 @@ class PersonChange:
     disabled: bool | None = None
 
 
-def create_person(store: Store, by: Principal, new: PersonChange) -> dict[str, Any]:
+def create_person(
+    store: Store, by: Principal, new: PersonChange, once: Once | None = None
+) -> tuple[dict[str, Any], bool]:
+    """The person's document, and whether it is a repeated request's."""
     _check_reach(by, new)
-    with store.transaction() as tx:
-        columns = _columns(tx, new)
-        row = {"id": tx.new_id(), "created_at": tx.now, "created_by": by.id, "groups": [], "channels": [], **columns}
-        made = _written(tx, insert(users).values(row).returning(*users.c))
-        document = person_document(made)
-        tx.record(by, EVERYWHERE, "person.created", document["id"], after=document)
-        return document
+    try:
+        with store.transaction() as tx:
+            recall(tx, by.own_namespace, once)
+            known = {"id": tx.new_id(), "created_at": tx.now, "created_by": by.id, "groups": [], "channels": []}
+            made = _written(tx, insert(users).values(known | _columns(tx, new)).returning(*users.c))
+            document = person_document(made)
+            tx.record(by, EVERYWHERE, "person.created", document["id"], after=document)
+            remember(tx, by.own_namespace, once, document)
+    except Repeated as repeated:
+        return repeated.answer, True
+    return document, False
 
 
-def list_people(store: Store, by: Principal, page: Page) -> Slice[dict[str, Any]]:
-    return newest_first(store, select(users).where(*_scope(by)), users.c.id, page, person_document)
+def list_people(store: Store, by: Principal, page: Page, email: str | None = None) -> Slice[dict[str, Any]]:
+    query = select(users).where(*_scope(by))
+    if email is not None:
+        query = query.where(users.c.email == (normal_email(email) or ""))
+    return newest_first(store, query, users.c.id, page, person_document)
 
 
 def get_person(store: Store, by: Principal, person_id: str) -> dict[str, Any]:

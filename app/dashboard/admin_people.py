@@ -43,7 +43,7 @@ def add_person() -> Any:
         channels=lines("channels"),
     )
     check_channels(new.channels)
-    made = create_person(deps().store, person(), new)
+    made, _ = create_person(deps().store, person(), new)
     return _with_link(made["id"])
 
 
@@ -102,7 +102,7 @@ def _with_link(person_id: str) -> Any:
 
 def _show(person_id: str, link: dict[str, Any] | None = None, notice: str | None = None) -> Any:
     found = get_person(deps().store, person(), person_id)
-    return render("person.html", found=found, roles=ROLES, groups=_groups(), link=link, notice=notice)
+    return render("person.html", found=found, roles=ROLES, groups=_groups(), sign_in_link=link, notice=notice)
 
 
 def _groups() -> list[str]:

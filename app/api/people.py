@@ -1,0 +1,128 @@
+"""/v1/people and /v1/groups: who may sign in, and whom reviews ask."""
+
+from typing import Any
+
+from flask import Response, g
+from flask_smorest import Blueprint
+
+from app.api.paging import list_document, page
+from app.channels import check_channels
+from app.deps import deps
+from app.operation import answer, created, once, operation
+from app.schemas.people import (
+    GroupChangeSchema,
+    GroupSchema,
+    GroupsSchema,
+    NewPersonSchema,
+    PeopleQuery,
+    PersonChangeSchema,
+    PersonPageSchema,
+    PersonSchema,
+    SignedOutSchema,
+    SignInLinkSchema,
+)
+from domain.access import Permission
+from services import groups as group_cases
+from services import people as use_cases
+from services.people import PersonChange
+
+people = Blueprint("people", __name__, url_prefix="/v1", description="People, who sign in to the dashboard, and groups")
+MANAGE = Permission.PEOPLE_MANAGE
+
+
+@operation(
+    people,
+    "POST",
+    "/people",
+    permission=MANAGE,
+    body=NewPersonSchema,
+    example={"email": "ann@example.com", "name": "Ann Example", "role": "reviewer", "namespaces": ["default"]},
+    answers={201: PersonSchema, 200: PersonSchema},
+    creates=True,
+    refuses=(409,),
+)
+def create_person(body: dict[str, Any]) -> Response:
+    """Add a person; they get in by a link, or by the identity provider with the same e-mail"""
+    check_channels(body.get("channels"))
+    return created(*use_cases.create_person(deps().store, g.principal, _change(body), once()))
+
+
+@operation(people, "GET", "/people", permission=MANAGE, query=PeopleQuery, answers={200: PersonPageSchema})
+def list_people(query: dict[str, Any]) -> Response:
+    """List people, the newest first"""
+    part = page(query)
+    found = use_cases.list_people(deps().store, g.principal, part, **query)
+    return answer(list_document(found, lambda person: person))
+
+
+@operation(people, "GET", "/people/<person_id>", permission=MANAGE, answers={200: PersonSchema}, refuses=(404,))
+def get_person(person_id: str) -> Response:
+    """Read a person"""
+    return answer(use_cases.get_person(deps().store, g.principal, person_id))
+
+
+@operation(
+    people,
+    "PATCH",
+    "/people/<person_id>",
+    permission=MANAGE,
+    body=PersonChangeSchema,
+    example={"disabled": True},
+    answers={200: PersonSchema},
+    refuses=(404, 409),
+)
+def change_person(body: dict[str, Any], person_id: str) -> Response:
+    """Change, disable or enable a person"""
+    check_channels(body.get("channels"))
+    return answer(use_cases.change_person(deps().store, g.principal, person_id, _change(body)))
+
+
+@operation(
+    people, "POST", "/people/<person_id>/link", permission=MANAGE, answers={200: SignInLinkSchema}, refuses=(404, 409)
+)
+def make_sign_in_link(person_id: str) -> Response:
+    """Make a link that signs the person in, once; it is shown this once"""
+    return answer(use_cases.make_sign_in_link(deps().store, g.principal, person_id))
+
+
+@operation(
+    people, "POST", "/people/<person_id>/sign-out", permission=MANAGE, answers={200: SignedOutSchema}, refuses=(404,)
+)
+def sign_out_person(person_id: str) -> Response:
+    """End all sessions of a person"""
+    return answer(use_cases.sign_out_everywhere(deps().store, g.principal, person_id))
+
+
+@operation(people, "GET", "/groups", permission=MANAGE, answers={200: GroupsSchema})
+def list_groups() -> Response:
+    """List all groups, by name"""
+    return answer({"items": group_cases.list_groups(deps().store)})
+
+
+@operation(
+    people,
+    "PUT",
+    "/groups/<group_name>",
+    permission=MANAGE,
+    body=GroupChangeSchema,
+    example={"description": "reads contracts"},
+    answers={200: GroupSchema},
+)
+def put_group(body: dict[str, Any], group_name: str) -> Response:
+    """Make or change a group; people are put into it one by one"""
+    channels = None if "channels" not in body else tuple(body["channels"])
+    check_channels(channels)
+    document = group_cases.put_group(deps().store, g.principal, group_name, body["description"], channels)
+    return answer(document)
+
+
+@operation(people, "DELETE", "/groups/<group_name>", permission=MANAGE, answers={204: None}, refuses=(404,))
+def delete_group(group_name: str) -> Response:
+    """Remove a group; its people are in it no more"""
+    group_cases.delete_group(deps().store, g.principal, group_name)
+    return Response(status=204)
+
+
+def _change(body: dict[str, Any]) -> PersonChange:
+    found: dict[str, Any] = {name: tuple(value) if isinstance(value, list) else value for name, value in body.items()}
+    return PersonChange(**found)
