@@ -1,0 +1,184 @@
+"""People and groups: who may manage whom, and what becomes of those who are disabled."""
+
+import pytest
+
+from domain.access import Principal, Role
+from domain.errors import Conflict, Forbidden, Invalid, NotFound
+from services.groups import delete_group, list_groups, put_group
+from services.paging import Page
+from services.people import (
+    EmailTaken,
+    NotOneself,
+    PersonChange,
+    change_person,
+    create_person,
+    get_person,
+    list_people,
+    make_sign_in_link,
+    sign_out_everywhere,
+)
+from services.sessions import From, find_session
+from services.sign_in_links import LinkExpired, use_link
+from services.transaction import Store
+from tests.services.world import ADMIN, at_once, one, rows, someone
+
+ANN = PersonChange(email="ann@example.com", name="Ann", role=Role.REVIEWER, namespaces=("default",))
+HERE = From("192.0.2.1", "a browser")
+
+
+def changed(**fields: object) -> PersonChange:
+    return PersonChange(**{**{name: getattr(ANN, name) for name in ("email", "name", "role", "namespaces")}, **fields})  # type: ignore[arg-type]
+
+
+def made(store: Store, new: PersonChange = ANN, by: Principal = ADMIN) -> str:
+    """The new person's id."""
+    return str(create_person(store, by, new)[0]["id"])
+
+
+def signed_in(store: Store, person_id: str) -> str:
+    """A new session's token."""
+    link = make_sign_in_link(store, ADMIN, person_id)
+    return use_link(store, link["url"].rpartition("/")[2], HERE)[0]
+
+
+def entries(store: Store) -> list[str]:
+    return [row["type"] for row in rows(store, "SELECT entry ->> 'type' AS type FROM audit_events ORDER BY seq")]
+
+
+def test_an_address_is_one_person_however_it_is_written(store: Store) -> None:
+    person = get_person(store, ADMIN, made(store, changed(email="  Ann@Example.COM ")))
+    assert person["email"] == "ann@example.com"
+    with pytest.raises(EmailTaken):
+        made(store, changed(email="ANN@example.com"))
+    outcomes = at_once([lambda: made(store, changed(email="bob@example.com"))] * 8)
+    assert sum(isinstance(outcome, str) for outcome in outcomes) == 1
+    assert sum(isinstance(outcome, EmailTaken) for outcome in outcomes) == 7
+
+
+@pytest.mark.parametrize(
+    ("wrong", "path"),
+    [
+        ({"email": "ann"}, "email"),
+        ({"email": "ann@exa mple.com"}, "email"),
+        ({"email": "ann@example.com\n"}, None),
+        ({"email": "änn@example.com"}, "email"),
+        ({"email": "a" * 250 + "@example.com"}, "email"),
+        ({"name": ""}, "name"),
+        ({"name": "Ann\u202eadmin"}, "name"),
+        ({"role": Role.AGENT}, "role"),
+        ({"namespaces": ()}, "namespaces"),
+        ({"groups": ("nobody",)}, "groups"),
+        ({"channels": ("no url",)}, "channels[0]"),
+    ],
+)
+def test_what_cannot_be_said_of_a_person(store: Store, wrong: dict[str, object], path: str | None) -> None:
+    if path is None:
+        assert made(store, changed(**wrong))
+        return
+    with pytest.raises(Invalid) as caught:
+        made(store, changed(**wrong))
+    assert [fault.path for fault in caught.value.faults] == [path]
+
+
+def test_an_admin_of_some_namespaces_manages_the_people_within(store: Store) -> None:
+    """Whoever reaches further is not there for them; and they give nothing that they have not."""
+    narrow = someone(Role.ADMIN, "default")
+    mine = made(store, ANN, narrow)
+    wider = made(store, changed(email="wide@example.com", namespaces=("default", "other")))
+    everywhere = made(store, changed(email="all@example.com", namespaces=("*",)))
+    assert [person["id"] for person in list_people(store, narrow, Page()).items] == [mine]
+    for other in (wider, everywhere, "usr_" + "0" * 32, "nonsense"):
+        for call in (get_person, make_sign_in_link, sign_out_everywhere):
+            with pytest.raises(NotFound):
+                call(store, narrow, other)
+        with pytest.raises(NotFound):
+            change_person(store, narrow, other, PersonChange(name="x"))
+    for namespaces in (("other",), ("*",)):
+        with pytest.raises(Forbidden):
+            change_person(store, narrow, mine, PersonChange(namespaces=namespaces))
+        with pytest.raises(Forbidden):
+            made(store, changed(email="x@example.com", namespaces=namespaces), narrow)
+
+
+def test_who_is_disabled_is_out_at_once(store: Store) -> None:
+    """Their sessions end with it, no link lets them in, and enabling brings none of them back."""
+    id_ = made(store)
+    token = signed_in(store, id_)
+    waiting = make_sign_in_link(store, ADMIN, id_)["url"].rpartition("/")[2]
+    assert find_session(store, token) is not None
+    assert change_person(store, ADMIN, id_, PersonChange(disabled=True))["disabled_at"] is not None
+    assert find_session(store, token) is None
+    with pytest.raises(LinkExpired):
+        use_link(store, waiting, HERE)
+    with pytest.raises(Conflict):
+        make_sign_in_link(store, ADMIN, id_)
+    change_person(store, ADMIN, id_, PersonChange(disabled=False))
+    assert find_session(store, token) is None
+    assert entries(store)[-3:] == ["person.disabled", "session.ended", "person.enabled"]
+
+
+def test_a_link_used_while_its_person_is_disabled_leaves_no_session(store: Store) -> None:
+    """Whichever is first, afterwards nobody is signed in."""
+    for _ in range(10):
+        id_ = made(store, changed(email=f"p{one(store, 'SELECT count(*) FROM users')}@example.com"))
+        token = make_sign_in_link(store, ADMIN, id_)["url"].rpartition("/")[2]
+        outcomes = at_once(
+            [lambda t=token: use_link(store, t, HERE)] * 3  # type: ignore[misc]
+            + [lambda i=id_: change_person(store, ADMIN, i, PersonChange(disabled=True))]  # type: ignore[misc]
+        )
+        assert all(not isinstance(outcome, Exception) or isinstance(outcome, LinkExpired) for outcome in outcomes)
+        assert one(store, "SELECT count(*) FROM sessions") == 0
+
+
+def test_nobody_disables_or_demotes_themselves(store: Store) -> None:
+    """So somebody is always left who may undo it. The rest of oneself one may change."""
+    id_ = made(store, changed(role=Role.ADMIN, namespaces=("*",)))
+    oneself = Principal(id_, "Ann", Role.ADMIN, ("*",))
+    for change in (
+        PersonChange(disabled=True),
+        PersonChange(role=Role.REVIEWER),
+        PersonChange(namespaces=("default",)),
+    ):
+        with pytest.raises(NotOneself):
+            change_person(store, oneself, id_, change)
+    assert change_person(store, oneself, id_, PersonChange(name="Ann B.", role=Role.ADMIN))["name"] == "Ann B."
+
+
+def test_a_change_that_changes_nothing_is_no_event(store: Store) -> None:
+    id_ = made(store)
+    change_person(store, ADMIN, id_, ANN)
+    assert entries(store) == ["person.created"]
+
+
+def test_channels_hold_secrets_and_are_told_by_kind(store: Store) -> None:
+    put_group(store, ADMIN, "legal", None, ("slack://secret-token",))
+    id_ = made(store, changed(channels=("mailtos://u:secret-password@example.com",), groups=("legal",)))
+    person = get_person(store, ADMIN, id_)
+    assert person["channels"] == ["mailtos://…"]
+    assert list_groups(store)[0]["channels"] == ["slack://…"]
+    log = " ".join(row["entry"] for row in rows(store, "SELECT entry::text FROM audit_events"))
+    assert "secret" not in log
+
+
+def test_groups(store: Store) -> None:
+    """Made, changed, counted, deleted with their places in people; only by an admin of all namespaces."""
+    assert put_group(store, ADMIN, "legal", "reads contracts", ("slack://x",))["channels"] == ["slack://…"]
+    assert put_group(store, ADMIN, "legal", "reads all", None)["channels"] == ["slack://…"]
+    assert put_group(store, ADMIN, "legal", "reads all", ())["channels"] == []
+    put_group(store, ADMIN, "ops", None, None)
+    id_ = made(store, changed(groups=("legal", "ops")))
+    assert [(group["name"], group["people"]) for group in list_groups(store)] == [("legal", 1), ("ops", 1)]
+    delete_group(store, ADMIN, "legal")
+    assert get_person(store, ADMIN, id_)["groups"] == ["ops"]
+    change_person(store, ADMIN, id_, PersonChange(disabled=True))
+    assert [group["people"] for group in list_groups(store)] == [0]
+    with pytest.raises(NotFound):
+        delete_group(store, ADMIN, "legal")
+    with pytest.raises(Invalid):
+        put_group(store, ADMIN, "No Group", None, None)
+    narrow = someone(Role.ADMIN, "default")
+    for call in (lambda: put_group(store, narrow, "ops", None, None), lambda: delete_group(store, narrow, "ops")):
+        with pytest.raises(Forbidden):
+            call()
+    created = [type_ for type_ in entries(store) if type_.startswith("group")]
+    assert created == ["group.created", "group.changed", "group.changed", "group.created", "group.deleted"]
