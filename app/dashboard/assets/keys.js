@@ -57,6 +57,10 @@ document.addEventListener("keydown", (event) => {
   act();
 });
 
+// `a` in a list led here: on to what it asked for.
+const ASKED = { "#approve": "a", "#reject": "r", "#edit": "e" };
+if (location.hash in ASKED) go(ASKED[location.hash]);
+
 for (const opener of document.querySelectorAll("[data-keys-help]")) {
   opener.hidden = false;
   opener.addEventListener("click", () => dialog.showModal());

@@ -1,0 +1,291 @@
+"""The inbox as a browser gets it: order, filters, pages, several decided at once, and the stream of changes."""
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from html import unescape
+from typing import Any
+
+import httpx
+import pytest
+
+from app.dashboard.cookies import SESSION
+from cli.stack import Stack
+from services.database import open_engine
+from services.transaction import Store
+from tests.api.conftest import Team, until
+from tests.browser.people import add_person
+from tests.conftest import Recorded
+
+HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
+
+
+@pytest.fixture(scope="module")
+def people(stack: Stack) -> Iterator[Store]:
+    engine = open_engine(stack.settings.database_url, pool_size=2, name="test")
+    yield Store(engine, Recorded(), stack.url)
+    engine.dispose()
+
+
+@pytest.fixture
+def browser(stack: Stack, people: Store, namespace: str) -> Iterator[Callable[..., httpx.Client]]:
+    """`browser(groups=["finance"])`: of a new reviewer of the test's namespace, signed in."""
+    opened: list[httpx.Client] = []
+
+    def make(role: str = "reviewer", **more: Any) -> httpx.Client:
+        who = add_person(people, role, **{"namespaces": [namespace], **more})
+        opened.append(httpx.Client(base_url=stack.url, cookies={SESSION: who.token}, timeout=30))
+        return opened[-1]
+
+    yield make
+    for client in opened:
+        client.close()
+
+
+@pytest.fixture
+def post(client_for: Callable[..., httpx.Client]) -> Callable[..., str]:
+    agent = client_for("agent")
+
+    def make(action: str, **fields: Any) -> str:
+        made = agent.post("/api/pause", json={"action": action, **fields})
+        assert made.status_code == 201, made.text
+        watch_id: str = made.json()["watchId"]
+        return watch_id
+
+    return make
+
+
+def shown(html: str) -> list[str]:
+    """The actions of the rows, in their order."""
+    return [unescape(found) for found in re.findall(r"data-keys-open>(.*?)</a>", html)]
+
+
+def inbox(client: httpx.Client, **query: str) -> str:
+    answer = client.get("/inbox", params=query)
+    assert answer.status_code == 200, answer.text
+    return answer.text
+
+
+def csrf(html: str) -> str:
+    found = re.search(r'name="csrf-token" content="(\w+)"', html)
+    assert found is not None
+    return found[1]
+
+
+def test_the_most_urgent_first_then_the_oldest(browser: Callable[..., httpx.Client], post: Callable[..., str]) -> None:
+    for action, priority in (("old", 0), ("middling", 3), ("young", 0), ("burning", 9)):
+        post(action, priority=priority)
+    html = inbox(browser())
+    assert shown(html) == ["burning", "middling", "old", "young"]
+    assert "<title>(4) Inbox – Sagahold</title>" in html
+
+
+def test_a_row_says_what_is_asked_by_whom_and_until_when(
+    browser: Callable[..., httpx.Client], post: Callable[..., str]
+) -> None:
+    """Also what happens when nobody decides; instants stand there in UTC, for who has no JavaScript."""
+    post("Pay", arguments={"cents": 12900}, onTimeout="approve", tags=["money"], review={"approvals": 2})
+    html = unescape(inbox(browser("reviewer"), text="pay"))
+    assert "<b>test agent</b> asked <time" in html
+    assert re.search(r"is approved by itself <time datetime=\"[^\"]+\">\d{4}-\d\d-\d\d \d\d:\d\d UTC</time>", html)
+    assert 'If approved, the agent goes on with <code>{"cents": 12900}</code>' in html
+    assert '<span class="pill">money</span>' in html
+    assert "0 of 2 approvals" in html
+
+
+def test_filters(browser: Callable[..., httpx.Client], post: Callable[..., str], namespace: str) -> None:
+    """Each of them, and what is no filter."""
+    anyone, finance = browser(), browser(groups=["finance"])
+    post("Deploy the shop", tags=["deploy"])
+    post("Deploy 100 % of it", review={"groups": ["finance"]})
+    both = ["Deploy the shop", "Deploy 100 % of it"]
+    assert shown(inbox(anyone)) == shown(inbox(anyone, namespace=namespace, kind="agent")) == both
+    assert shown(inbox(anyone, kind="step")) == shown(inbox(anyone, namespace="default")) == []
+    assert shown(inbox(anyone, tag="deploy")) == ["Deploy the shop"]
+    assert shown(inbox(anyone, text="100 %")) == ["Deploy 100 % of it"]
+    assert shown(inbox(anyone, mine="1")) == ["Deploy the shop"]
+    assert shown(inbox(finance, mine="1")) == both
+    assert shown(inbox(anyone, kind="nonsense", cursor="nonsense", mine="nonsense", more="x")) == both
+    assert "Nothing that waits is like that" in inbox(anyone, text=HOSTILE)
+
+
+def test_pages(browser: Callable[..., httpx.Client], post: Callable[..., str]) -> None:
+    """Each review is on one of them, with the filter kept."""
+    for number in range(33):
+        post(f"Number {number}", priority=number % 3)
+    client = browser()
+    first = inbox(client, text="number")
+    link = re.search(r'id="next" href="([^"]+)">', first)
+    assert link is not None
+    second = client.get(unescape(link[1])).text
+    assert "text=number" in link[1]
+    assert (len(shown(first)), len(shown(second))) == (30, 3)
+    assert sorted(shown(first) + shown(second)) == sorted(f"Number {number}" for number in range(33))
+    assert "<title>(33) Inbox" in first
+    assert " data-live" in first
+    assert " data-live" not in second
+    assert re.search(r'id="next" href="/inbox" hidden>', second)
+
+
+def test_what_agents_write_stays_text(browser: Callable[..., httpx.Client], post: Callable[..., str]) -> None:
+    """Everywhere on the pages, also in what the stream sends."""
+    watch_id = post(HOSTILE, arguments={HOSTILE: HOSTILE}, tags=["<i>tag</i>"])
+    client = browser(name="<i>name</i>")
+    pages = [
+        inbox(client, text="<i>text</i>"),
+        inbox(client),
+        client.get("/inbox/decide", params={"decision": "approve", "pick": f"{watch_id}.1"}).text,
+    ]
+    with events(client) as heard:
+        pages += next(heard)["rows"].values()
+    for html in pages:
+        assert "<script>alert" not in html
+        assert "<img" not in html
+        assert "<i>" not in html
+    assert shown(pages[1]) == [HOSTILE]
+
+
+def test_other_namespaces_are_not_there(
+    browser: Callable[..., httpx.Client], post: Callable[..., str], namespace: str
+) -> None:
+    """Not in the list, not when asked for by name, not when picked."""
+    watch_id = post("Secret")
+    client = browser(namespaces=["elsewhere"])
+    for html in (inbox(client), inbox(client, namespace=namespace), inbox(client, text="Secret")):
+        assert "(0)" not in html
+        assert shown(html) == []
+    html = client.get("/inbox/decide", params={"decision": "approve", "pick": f"{watch_id}.1"}).text
+    assert "Secret" not in html
+    assert "Nothing to approve" in html
+    with events(client) as heard:
+        assert next(heard) == {"count": "0", "order": [], "rows": {}, "cursor": None}
+
+
+def test_an_empty_inbox_tells_how_to_fill_it(
+    browser: Callable[..., httpx.Client], stack: Stack, namespace: str
+) -> None:
+    html = unescape(inbox(browser()))
+    assert "<title>Inbox – Sagahold</title>" in html
+    assert f"curl {stack.url}/api/pause" in html
+    assert f'"namespace": "{namespace}"' in html
+
+
+@pytest.mark.parametrize("path", ["/inbox", "/inbox/events", "/inbox/decide?decision=approve"])
+def test_strangers_are_sent_to_sign_in(stack: Stack, path: str) -> None:
+    answer = httpx.get(stack.url + path)
+    assert answer.status_code == 303
+    assert answer.headers["Location"].startswith("/sign-in?next=%2Finbox")
+
+
+def test_several_at_once(
+    browser: Callable[..., httpx.Client], post: Callable[..., str], client_for: Callable[..., httpx.Client]
+) -> None:
+    """First a page that decides nothing and leaves out what takes more than a yes; then each has an outcome."""
+    reader = client_for("reviewer")
+
+    def status(watch_id: str) -> str:
+        return str(reader.get(f"/api/pause/{watch_id}").json()["status"])
+
+    one, two, contested = post("One"), post("Two", review={"approvals": 2}), post("Contested")
+    form, gone = post("Which?", responseSchema={"type": "object"}), post("Gone")
+    reader.post(f"/api/pause/{gone}/reject").raise_for_status()
+    client = browser()
+    picks = [f"{each}.1" for each in (one, two, contested, form, gone)]
+    html = client.get("/inbox/decide", params={"decision": "approve", "pick": [*picks, f"{one}.7"]}).text
+    assert re.findall(r'name="pick" value="(\w+)\.1"', html) == [one, two, contested]
+    for why in ("it asks for an answer", "it is rejected already", "it was edited since you selected it"):
+        assert why in html
+    assert [status(each) for each in (one, two, contested)] == ["pending"] * 3
+    reader.post(f"/api/pause/{contested}/reject").raise_for_status()
+    answer = client.post(
+        "/inbox/decide",
+        data={"decision": "approve", "pick": picks[:4], "comment": "fine", "csrf_token": csrf(html)},
+    )
+    assert answer.status_code == 200
+    told = dict(re.findall(r'/review/(\w+)">[^<]*</a>: (.*?)</span>', answer.text))
+    assert told[one] == "approved"
+    assert told[two] == "your vote is counted: 1 of 2 approvals, it still waits for others"
+    assert told[contested] == "it was rejected before, by test reviewer"
+    assert "required" in told[form]
+    assert [status(each) for each in (one, two, contested, form)] == ["approved", "pending", "rejected", "pending"]
+    assert reader.get(f"/api/pause/{one}").json()["decision"]["comment"] == "fine"
+
+
+def test_a_decision_without_its_token_or_sense_is_refused(
+    browser: Callable[..., httpx.Client], post: Callable[..., str], client_for: Callable[..., httpx.Client]
+) -> None:
+    watch_id = post("Not yet")
+    client = browser()
+    form = {"decision": "approve", "pick": f"{watch_id}.1", "csrf_token": csrf(inbox(client))}
+    for change, status in (
+        ({"csrf_token": "0" * 64}, 403),
+        ({"decision": "perhaps"}, 422),
+        ({"pick": watch_id}, 422),
+        ({"pick": f"{watch_id}.²"}, 422),
+        ({"pick": [f"{watch_id}.{number}" for number in range(101)]}, 422),
+        ({"comment": "x" * 4001}, 422),
+    ):
+        answer = client.post("/inbox/decide", data=form | change)
+        assert (answer.status_code, answer.headers["Content-Type"]) == (status, "text/html; charset=utf-8")
+    assert client_for("reviewer").get(f"/api/pause/{watch_id}").json()["status"] == "pending"
+    assert client.post("/inbox/decide", data=form | {"pick": f"{watch_id}.2"}).status_code == 200
+    assert client_for("reviewer").get(f"/api/pause/{watch_id}").json()["status"] == "pending"
+
+
+@contextmanager
+def events(client: httpx.Client, path: str = "/inbox/events") -> Iterator[Iterator[dict[str, Any]]]:
+    """What the stream tells; an event that is no change of reviews as {"event": …}."""
+    with client.stream("GET", path) as answer:
+        assert answer.status_code == 200
+        assert answer.headers["Content-Type"].startswith("text/event-stream")
+        yield _parsed(answer.iter_lines())
+
+
+def _parsed(lines: Iterator[str]) -> Iterator[dict[str, Any]]:
+    kind = ""
+    for line in lines:
+        if line.startswith("event: "):
+            kind = line.removeprefix("event: ")
+        elif line.startswith("data: "):
+            yield json.loads(line.removeprefix("data: ")) if kind == "reviews" else {"event": kind}
+
+
+def test_the_stream_tells_of_what_comes_and_what_goes(
+    browser: Callable[..., httpx.Client], post: Callable[..., str], client_for: Callable[..., httpx.Client]
+) -> None:
+    """Only what the filter asks for; a row is sent again only when it looks otherwise."""
+    first = post("First deploy")
+    with events(browser(), "/inbox/events?text=deploy") as heard:
+        begun = next(heard)
+        assert (begun["count"], begun["order"], list(begun["rows"])) == ("1", [first], [first])
+        post("Something else")
+        second = post("Second deploy", priority=5)
+        added = next(heard)
+        assert (added["count"], added["order"], list(added["rows"])) == ("2", [second, first], [second])
+        assert shown(added["rows"][second]) == ["Second deploy"]
+        client_for("reviewer").post(f"/api/pause/{first}/approve").raise_for_status()
+        assert next(heard) == {"count": "1", "order": [second], "rows": {}, "cursor": None}
+
+
+def test_a_claim_is_seen_by_the_others(browser: Callable[..., httpx.Client], post: Callable[..., str]) -> None:
+    watch_id = post("Mine")
+    claimer = browser(name="Carla Claims")
+    with events(browser()) as heard:
+        next(heard)
+        done = claimer.post(f"/review/{watch_id}/claim", data={"csrf_token": csrf(inbox(claimer))})
+        assert done.status_code == 303, done.text
+        assert "Claimed by Carla Claims" in next(heard)["rows"][watch_id]
+
+
+def test_the_stream_ends_when_the_person_signs_out(browser: Callable[..., httpx.Client], team: Team) -> None:
+    """While it lasts it takes one of the places for held requests."""
+    client = browser()
+    before = team.held_requests()
+    with events(client) as heard:
+        next(heard)
+        until(lambda: team.held_requests() == before + 1)
+        cookie = dict(client.cookies)
+        client.post("/sign-out", data={"csrf_token": csrf(inbox(client))})
+        assert list(heard) == [{"event": "signed-out"}]
+    assert httpx.get(f"{client.base_url}/inbox/events", cookies=cookie).status_code == 303
