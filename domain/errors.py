@@ -122,12 +122,6 @@ class InvalidManifest(Invalid):
     code = "INVALID_MANIFEST"
 
 
-class NotSupportedYet(Invalid):
-    """This version cannot do that yet."""
-
-    code = "NOT_SUPPORTED_YET"
-
-
 class PolicyUnsatisfiable(Invalid):
     """The review policy can never be met: fewer people may vote than it asks approvals of."""
 

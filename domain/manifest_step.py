@@ -135,17 +135,15 @@ def _hold(fields: Fields) -> dict[str, Any]:
         for name in _HOLD:
             if fields.has(name):
                 fields.fault(name, "tells how the step is held, but hitl: true is missing")
-    on_timeout = fields.raw("hitl_on_timeout")
-    if on_timeout == "escalate":
-        fields.fault("hitl_on_timeout", "escalate is not supported yet")
-        on_timeout = None
-    elif on_timeout is not None:
-        on_timeout = fields.one_of("hitl_on_timeout", OnTimeout)
+    on_timeout = fields.one_of("hitl_on_timeout", OnTimeout)
+    policy = _review(fields)
+    if on_timeout is OnTimeout.ESCALATE and not (policy or {}).get("escalate"):
+        fields.fault("hitl_on_timeout", "escalates to nobody: the review has no escalate.to")
     return {
         "hitl": bool(hitl),
         "hitl_max_retries": fields.whole("hitl_max_retries", 0, MAX_RETRIES),
         "hitl_retry_guidance": fields.text("hitl_retry_guidance", most=MAX_GUIDANCE),
-        "review": _review(fields),
+        "review": policy,
         "hitl_timeout_seconds": fields.number("hitl_timeout_seconds", 1, MAX_HOLD),
         "hitl_on_timeout": on_timeout or OnTimeout.EXPIRE,
     }

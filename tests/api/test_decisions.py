@@ -27,7 +27,11 @@ def test_a_decision_tells_who_when_and_why(team: Team) -> None:
                 "byName": "test reviewer",
                 "at": approved["resolvedAt"],
                 "comment": "Looks right",
+                "response": None,
                 "revision": 1,
+                "stage": 0,
+                "onBehalfOf": None,
+                "counts": True,
             }
         ],
     }

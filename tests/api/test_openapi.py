@@ -77,7 +77,7 @@ def test_what_is_checked_is_told(document: dict[str, Any], operations: dict[str,
     assert draft["additionalProperties"] is False
     assert (fields["action"]["minLength"], fields["action"]["maxLength"]) == (1, 500)
     assert (fields["priority"]["minimum"], fields["priority"]["maximum"]) == (0, 9)
-    assert fields["onTimeout"]["enum"] == ["expire", "reject", "approve"]
+    assert fields["onTimeout"]["enum"] == ["expire", "reject", "approve", "escalate"]
     assert fields["namespace"]["pattern"] == "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
     assert "\\Z" not in json.dumps(document)
     for path, item in document["paths"].items():

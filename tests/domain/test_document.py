@@ -45,6 +45,18 @@ def test_a_pause_that_waits() -> None:
         "agentContext": {"action": "deploy", "context": {}, "arguments": None},
         "decision": None,
         "review": {"approvals": 1},
+        "votes": [],
+        "waitingFor": {
+            "stage": 0,
+            "stages": 1,
+            "name": None,
+            "approvals": 1,
+            "approved": 0,
+            "groups": [],
+            "assignees": [],
+        },
+        "claim": None,
+        "escalatedAt": None,
         "responseSchema": None,
         "revision": 1,
         "argumentsDigest": None,
@@ -68,6 +80,10 @@ def test_an_edited_approval() -> None:
     assert document["argumentsDigest"] == json_value.digest({"n": 2}).hex()
     assert document["revision"] == 2
     vote = {"by": "key_anne", "byName": "Anne", "at": "2026-03-01T12:01:00.123Z", "revision": 2}
+    vote |= {"outcome": "approved", "comment": "smaller", "response": {"ok": True}}
+    vote |= {"onBehalfOf": None, "stage": 0, "counts": True}
+    assert document["votes"] == [vote]
+    assert document["waitingFor"] is None
     assert document["decision"] == {
         "outcome": "approved",
         "decidedBy": "key_anne",
@@ -76,7 +92,7 @@ def test_an_edited_approval() -> None:
         "comment": "smaller",
         "arguments": {"n": 2},
         "response": {"ok": True},
-        "votes": [vote | {"outcome": "approved", "comment": "smaller"}],
+        "votes": [vote],
     }
 
 

@@ -10,9 +10,9 @@ import pytest
 
 from domain import json_value
 from domain.draft import MAX_EXPIRY, Draft, pause_from
-from domain.errors import Invalid, NotSupportedYet
+from domain.errors import Invalid
 from domain.pause import OnTimeout, Pause, Status
-from domain.review import ONE_APPROVAL
+from domain.review import ONE_APPROVAL, Review
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ID = UUID(int=9)
@@ -136,5 +136,17 @@ def test_the_operators_networks_are_allowed() -> None:
 
 def test_a_policy_that_cannot_be_kept_is_refused() -> None:
     """It is not stored as something weaker."""
-    with pytest.raises(NotSupportedYet):
-        pause_of(review={"approvals": 2})
+    with pytest.raises(Invalid):
+        pause_of(review={"approvals": 2, "aproval": 1})
+
+
+def test_to_escalate_somebody_has_to_be_named() -> None:
+    """By the pause's own policy, or by its namespace's."""
+    with pytest.raises(Invalid) as caught:
+        pause_of(on_timeout=OnTimeout.ESCALATE)
+    assert [fault.path for fault in caught.value.faults] == ["onTimeout"]
+    pause = pause_of(on_timeout=OnTimeout.ESCALATE, review={"escalate": {"to": {"groups": ["ops"]}}})
+    assert pause.review.escalate is not None
+    default = Review(escalate=pause.review.escalate)
+    draft = replace(DRAFT, on_timeout=OnTimeout.ESCALATE, review=None)
+    assert pause_from(draft, ID, "key_agent", NOW, (), default).review == default

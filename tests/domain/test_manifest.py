@@ -282,7 +282,7 @@ def test_a_worker_with_a_fault(changes: dict[str, Any], path: str) -> None:
         (0, {"policy": "x.cel"}, "steps[0].policy"),
         (0, {"hitl": "yes"}, "steps[0].hitl"),
         (1, {"review": {"approvals": 1}}, "steps[1].review"),
-        (0, {"review": {"approvals": 2}}, "steps[0].review.approvals"),
+        (0, {"review": {"approvals": 0}}, "steps[0].review.approvals"),
         (0, {"review": 1}, "steps[0].review"),
         (0, {"hitl_max_retries": -1}, "steps[0].hitl_max_retries"),
         (0, {"hitl_timeout_seconds": 0}, "steps[0].hitl_timeout_seconds"),
