@@ -1,0 +1,441 @@
+"""The page of one review, as a browser without scripts uses it: what it shows, what its forms do and refuse."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from html import unescape
+from html.parser import HTMLParser
+from typing import Any
+
+import httpx
+import pytest
+
+from app.dashboard.cookies import SESSION
+from cli.stack import Stack
+from services.database import open_engine
+from services.transaction import Store
+from tests.api.conftest import Team, until
+from tests.browser.people import Person, add_person
+from tests.conftest import Recorded
+from tests.sagas import Sagas, deploy, row, saga, step, undo
+
+NASTY = "<script>alert(1)</script>\"'&<img src=x onerror=alert(2)>"
+TURNED = "safe\u202etxt.exe"
+
+
+@dataclass(frozen=True)
+class Visitor:
+    """Somebody who is signed in, and sends what a form of the page would."""
+
+    person: Person
+    http: httpx.Client
+
+    def see(self, watch_id: str, status: int = 200) -> str:
+        answer = self.http.get(f"/review/{watch_id}")
+        assert answer.status_code == status, answer.text
+        return answer.text
+
+    def send(self, watch_id: str, verb: str, status: int = 303, **fields: str) -> str:
+        """With what is hidden in the form as it is now, unless given."""
+        hidden = {"csrf_token": token(self.see(watch_id)), "revision": revision(self.see(watch_id))}
+        answer = self.http.post(f"/review/{watch_id}/{verb}", data=hidden | fields)
+        assert answer.status_code == status, answer.text
+        if status == 303:
+            assert answer.headers["Location"] == f"/review/{watch_id}"
+        return answer.text
+
+
+def token(page: str) -> str:
+    found = re.search('<meta name="csrf-token" content="([^"]+)">', page)
+    assert found is not None
+    return found[1]
+
+
+def revision(page: str) -> str:
+    found = re.search('name="revision" value="([0-9]+)"', page)
+    return "1" if found is None else found[1]
+
+
+def words(page: str) -> str:
+    """What a person reads, in one line."""
+    return " ".join(unescape(re.sub("<[^>]*>", "", page)).split())
+
+
+def name_of(page: str, label: str) -> str:
+    """Of the input under this label."""
+    found = re.search(f'<label for="([^"]+)">{re.escape(label)}', page)
+    assert found is not None, label
+    return found[1]
+
+
+@pytest.fixture(scope="module")
+def store(stack: Stack) -> Iterator[Store]:
+    engine = open_engine(stack.settings.database_url, pool_size=4, name="review pages")
+    yield Store(engine, Recorded(), stack.url)
+    engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def visitor(stack: Stack, store: Store, team: Team) -> Any:
+    def make(role: str = "reviewer", name: str = "Rita Ray", groups: Sequence[str] = (), **more: Any) -> Visitor:
+        person = add_person(store, role, name=name, groups=groups, **{"namespaces": [team.namespace], **more})
+        return Visitor(person, httpx.Client(base_url=stack.url, cookies={SESSION: person.token}))
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def rita(visitor: Any) -> Visitor:
+    return visitor()  # type: ignore[no-any-return]
+
+
+def stored(team: Team, watch_id: str) -> dict[str, Any]:
+    found: dict[str, Any] = team.reviewer.get(f"/api/pause/{watch_id}").json()
+    return found
+
+
+def test_it_says_what_each_answer_brings_about(rita: Visitor, team: Team) -> None:
+    made = team.pause(action="Pay it", arguments={"amount": 12.5}, context={"why": "late"}, onTimeout="approve")
+    text = words(rita.see(made["watchId"]))
+    assert "asked by test agent" in text
+    assert "if nobody decides, it is approved by itself" in text
+    assert "If you approve test agent is told to go ahead with exactly these arguments." in text
+    assert "If you reject test agent is told no, with your comment." in text
+    assert "amount 12.5" in text
+    assert "why late" in text
+
+
+def test_approve(rita: Visitor, team: Team) -> None:
+    watch_id = team.pause(arguments={"a": 1})["watchId"]
+    rita.send(watch_id, "approve", comment="Go\r\nahead ")
+    decision = stored(team, watch_id)["decision"]
+    assert (decision["outcome"], decision["decidedBy"]) == ("approved", rita.person.id)
+    assert (decision["decidedByName"], decision["comment"]) == ("Rita Ray", "Go\nahead")
+    after = words(rita.see(watch_id))
+    assert "approved by Rita Ray" in after
+    assert "If you approve" not in after
+
+
+def test_reject(rita: Visitor, team: Team) -> None:
+    watch_id = team.pause()["watchId"]
+    rita.send(watch_id, "reject", comment="Not today")
+    assert (stored(team, watch_id)["status"], stored(team, watch_id)["decision"]["comment"]) == (
+        "rejected",
+        "Not today",
+    )
+    assert "test agent was told not to." in words(rita.see(watch_id))
+
+
+def test_looking_decides_nothing(rita: Visitor, team: Team) -> None:
+    watch_id = team.pause()["watchId"]
+    for verb in ("approve", "reject", "change", "retry", "claim", "unclaim"):
+        assert rita.http.get(f"/review/{watch_id}/{verb}").status_code in (404, 405)
+    rita.see(watch_id)
+    rita.http.head(f"/review/{watch_id}")
+    assert stored(team, watch_id)["status"] == "pending"
+
+
+def test_the_part_that_changes_is_fetched_only_when_it_has(rita: Visitor, team: Team) -> None:
+    watch_id = team.pause()["watchId"]
+    first = rita.http.get(f"/review/{watch_id}/progress")
+    again = rita.http.get(f"/review/{watch_id}/progress", headers={"If-None-Match": first.headers["ETag"]})
+    assert (first.status_code, again.status_code) == (200, 304)
+    rita.send(watch_id, "approve")
+    changed = rita.http.get(f"/review/{watch_id}/progress", headers={"If-None-Match": first.headers["ETag"]})
+    assert "approved by Rita Ray" in words(changed.text)
+
+
+def test_an_edit_is_shown_as_a_difference_before_it_is_approved(rita: Visitor, team: Team) -> None:
+    watch_id = team.pause(arguments={"to": "ada", "amount": 5, "note": None})["watchId"]
+    page = rita.send(watch_id, "change", 200, json='{"to": "ada", "amount": 50, "cc": ["bob"]}')
+    shown = words(page)
+    assert "arguments.amount 5 50" in shown
+    assert "arguments.note null removed" in shown
+    assert "arguments.cc nothing 1 bob" in shown
+    assert "arguments.to" not in shown
+    assert stored(team, watch_id)["status"] == "pending"
+    carried = re.search('name="arguments" value="([^"]+)"', page)
+    assert carried is not None
+    rita.send(watch_id, "approve", arguments=unescape(carried[1]))
+    after = stored(team, watch_id)
+    assert (after["status"], after["revision"]) == ("approved", 2)
+    assert after["decision"]["arguments"] == {"to": "ada", "amount": 50, "cc": ["bob"]}
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ('{"a": 1', "arguments is not JSON: Expecting ',' delimiter (line 1, column 8)"),
+        ('{\n"a": nope}', "arguments is not JSON: Expecting value (line 2, column 6)"),
+        ('{"a": 1, "a": 2}', "arguments.a stands twice in one object"),
+        ("[1]", "arguments is not an object"),
+        ('{"a": 1e999}', "arguments.a is a number that JSON cannot hold"),
+        ('{"a": 9007199254740993}', "arguments.a is an integer beyond"),
+        ('{"a": "\\u0000"}', "arguments.a contains a NUL character"),
+        ('{"a": "\\ud800"}', "arguments.a contains a lone surrogate"),
+        ("[" * 70 + "]" * 70, "is nested deeper than 64 levels"),
+        ("[" * 100_000, "is nested deeper than 64 levels"),
+    ],
+)
+def test_an_edit_that_cannot_be_used_is_told_with_its_place_and_kept(
+    text: str, fault: str, rita: Visitor, team: Team
+) -> None:
+    watch_id = team.pause(arguments={"a": 1})["watchId"]
+    page = rita.send(watch_id, "change", 422, json=text)
+    assert fault in words(page)
+    assert text in unescape(page)
+
+
+def test_an_edit_that_changes_nothing_says_so(rita: Visitor, team: Team) -> None:
+    watch_id = team.pause(arguments={"a": 1, "b": [2]})["watchId"]
+    page = rita.send(watch_id, "change", 200, json='{"b": [2.0], "a": 1}')
+    assert "You have changed nothing" in words(page)
+
+
+def test_who_has_read_an_older_revision_decides_nothing_and_sees_what_changed(visitor: Any, team: Team) -> None:
+    watch_id = team.pause(arguments={"amount": 5}, review={"approvals": 2})["watchId"]
+    rita, tom = visitor(name="Rita"), visitor(name="Tom")
+    seen = re.search('name="seen" value="([^"]+)"', rita.see(watch_id))
+    assert seen is not None
+    tom.send(watch_id, "approve", arguments='{"amount": 500}')
+    page = rita.send(watch_id, "approve", 409, revision="1", seen=unescape(seen[1]))
+    assert "arguments were changed while you read" in words(page)
+    assert "arguments.amount 5 500" in words(page)
+    assert stored(team, watch_id)["status"] == "pending"
+    rita.send(watch_id, "change", 409, revision="1", json='{"amount": 7}')
+    rita.send(watch_id, "approve", 422, revision="")
+    rita.send(watch_id, "approve")
+    assert stored(team, watch_id)["decision"]["arguments"] == {"amount": 500}
+
+
+def test_who_comes_too_late_sees_who_was_first(visitor: Any, team: Team) -> None:
+    watch_id = team.pause(arguments={"amount": 5})["watchId"]
+    rita, tom = visitor(name="Rita"), visitor(name="Tom")
+    tom.send(watch_id, "reject", comment="No budget")
+    page = words(rita.send(watch_id, "approve", 409))
+    assert "Too late: this was decided before your answer came" in page
+    assert "rejected by Tom" in page
+    assert "No budget" in page
+    rita.send(watch_id, "change", 409, json='{"amount": 6}')
+
+
+RESPONSE = {
+    "type": "object",
+    "required": ["method", "amount"],
+    "properties": {
+        "method": {"enum": ["card", "voucher"], "title": "How"},
+        "amount": {"type": "number", "maximum": 200},
+        "contact": {"type": "object", "properties": {"phone": {"type": "string", "pattern": "^[0-9]+$"}}},
+    },
+}
+
+
+def test_an_answer_that_is_asked_for_is_a_form(rita: Visitor, team: Team) -> None:
+    watch_id = team.pause(responseSchema=RESPONSE)["watchId"]
+    page = rita.see(watch_id)
+    method, amount, phone = (name_of(page, label) for label in ("How", "amount", "phone"))
+    rita.send(watch_id, "approve", **{method: '"card"', amount: "12.50", phone: "0791234567"})
+    response = stored(team, watch_id)["decision"]["response"]
+    assert response == {"method": "card", "amount": 12.5, "contact": {"phone": "0791234567"}}
+
+
+def test_faults_of_an_answer_stand_at_their_fields_and_what_was_typed_stays(rita: Visitor, team: Team) -> None:
+    watch_id = team.pause(responseSchema=RESPONSE)["watchId"]
+    page = rita.see(watch_id)
+    method, amount, phone = (name_of(page, label) for label in ("How", "amount", "phone"))
+    page = rita.send(watch_id, "approve", 422, **{amount: "lots", phone: "none", "comment": "as agreed"})
+    assert re.search(f'id="{amount}-about"><span class="wrong">is not a number', page)
+    assert re.search(f'id="{method}-about"><span class="wrong">is required', page)
+    assert f'name="{amount}" aria-invalid="true" aria-describedby="{amount}-about" value="lots"' in page
+    assert "as agreed</textarea>" in page
+    page = rita.send(watch_id, "approve", 422, **{method: '"card"', amount: "300", phone: "none"})
+    assert re.search(f'id="{amount}-about"><span class="wrong">300', page)
+    assert re.search(f'id="{phone}-about"><span class="wrong">', page)
+    assert stored(team, watch_id)["status"] == "pending"
+    rita.send(watch_id, "reject")
+
+
+def test_a_fault_in_the_answer_does_not_lose_the_edit(rita: Visitor, team: Team) -> None:
+    watch_id = team.pause(arguments={"a": 1}, responseSchema=RESPONSE)["watchId"]
+    page = rita.send(watch_id, "approve", 422, arguments='{"a": 2}')
+    assert "arguments.a 1 2" in words(page)
+    assert "Approve with these changes" in page
+
+
+def test_votes_are_counted_and_shown(visitor: Any, team: Team) -> None:
+    rita, tom = visitor(name="Rita", groups=["finance"]), visitor(name="Tom", groups=["finance"])
+    watch_id = team.pause(review={"approvals": 2, "groups": ["finance"]})["watchId"]
+    assert "nothing happens yet: there are 0 of 2 approvals." in words(rita.see(watch_id))
+    rita.send(watch_id, "approve", comment="Fine by me")
+    assert "You have approved this already" in words(rita.see(watch_id))
+    seen = words(tom.see(watch_id))
+    assert "approved Rita" in seen
+    assert "Fine by me" in seen
+    assert "nothing happens yet" not in seen
+    tom.send(watch_id, "approve")
+    assert stored(team, watch_id)["status"] == "approved"
+
+
+def test_who_is_not_asked_reads_why_and_finds_no_buttons(visitor: Any, team: Team) -> None:
+    visitor(name="Fia", groups=["finance"])
+    watch_id = team.pause(review={"groups": ["finance"]})["watchId"]
+    page = visitor().see(watch_id)
+    assert "This review asks the group finance; you are signed in as" in words(page)
+    assert f'action="/review/{watch_id}/approve"' not in page
+    visitor().send(watch_id, "approve", 403)
+
+
+def test_claim_release_and_take_over(visitor: Any, team: Team) -> None:
+    watch_id = team.pause()["watchId"]
+    rita, tom = visitor(name="Rita"), visitor(name="Tom")
+    rita.send(watch_id, "claim")
+    assert "Take over from Rita" in words(tom.see(watch_id))
+    assert "Rita works on this review" in words(tom.send(watch_id, "claim", 409))
+    tom.send(watch_id, "claim", take_over="1")
+    assert stored(team, watch_id)["claim"]["byName"] == "Tom"
+    tom.send(watch_id, "unclaim")
+    assert stored(team, watch_id)["claim"] is None
+
+
+@pytest.mark.parametrize("verb", ["approve", "reject", "change", "retry", "claim", "unclaim"])
+def test_a_forged_form_does_nothing(verb: str, rita: Visitor, team: Team, visitor: Any) -> None:
+    """Without the token, and with that of somebody else's session."""
+    watch_id = team.pause(arguments={"a": 1})["watchId"]
+    other = token(visitor().see(watch_id))
+    for forged in ({}, {"csrf_token": "x"}, {"csrf_token": other}):
+        data = {"revision": "1", "json": "{}"} | forged
+        assert rita.http.post(f"/review/{watch_id}/{verb}", data=data).status_code == 403
+    assert stored(team, watch_id)["status"] == "pending"
+    assert stored(team, watch_id)["claim"] is None
+
+
+def test_another_namespaces_review_is_not_there(rita: Visitor, visitor: Any, team: Team) -> None:
+    watch_id = team.pause(action="A secret plan")["watchId"]
+    stranger = visitor(namespaces=["elsewhere"])
+    for path in (watch_id, f"{watch_id}/progress", f"wch_{'0' * 32}", "nonsense"):
+        answer = stranger.http.get(f"/review/{path}")
+        assert answer.status_code == 404
+        assert "secret plan" not in answer.text
+    csrf = token(stranger.http.get("/account").text)
+    for verb in ("approve", "reject", "change", "claim", "unclaim", "retry"):
+        data = {"csrf_token": csrf, "revision": "1", "json": "{}"}
+        assert stranger.http.post(f"/review/{watch_id}/{verb}", data=data).status_code == 404
+    assert stored(team, watch_id)["status"] == "pending"
+    assert httpx.get(rita.http.base_url.join(f"/review/{watch_id}")).status_code == 303
+
+
+class Elements(HTMLParser):
+    """What a browser makes of a page."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.scripts = 0
+        self.wrong: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.scripts += tag == "script"
+        self.wrong += [tag] if tag in ("img", "b") else []
+        self.wrong += [name for name, _ in attrs if name.startswith("on") or name == "style"]
+
+
+def nowhere_as_html(page: str) -> None:
+    """Nothing of what was slipped in is an element, an attribute or an instruction to the browser."""
+    parsed = Elements()
+    parsed.feed(page)
+    assert parsed.wrong == []
+    assert parsed.scripts == page.count('<script type="module" src="/assets/')
+    assert "\u202e" not in page
+
+
+def test_what_an_agent_writes_stays_text(visitor: Any, team: Team) -> None:
+    watch_id = team.pause(
+        action=NASTY + TURNED,
+        context={NASTY: [NASTY, {TURNED: TURNED}], "</pre></details>": "</textarea>"},
+        arguments={NASTY: TURNED, "text": "</textarea>" + NASTY},
+        responseSchema={
+            "type": "object",
+            "title": NASTY,
+            "properties": {NASTY: {"type": "string", "description": NASTY + TURNED}, "e": {"enum": [NASTY, TURNED]}},
+        },
+        tags=["<b>"],
+        metadata={NASTY: TURNED},
+        review={"approvals": 2},
+    )["watchId"]
+    rita = visitor(name=NASTY + TURNED)
+    rita.send(watch_id, "approve", comment=NASTY + TURNED)
+    page = rita.see(watch_id)
+    nowhere_as_html(page)
+    assert 'title="right-to-left override">U+202E</span>' in page
+    nowhere_as_html(rita.send(watch_id, "change", 200, json='{"x": "</textarea><script>alert(1)</script>\u202e"}'))
+    nowhere_as_html(rita.send(watch_id, "change", 422, json="<script>alert(1)</script>"))
+
+
+@pytest.fixture(scope="module")
+def payout(sagas: Sagas, team: Team) -> Sagas:
+    """Two steps that can be undone and one that cannot, then the one that is held."""
+    steps = [step("reserve", compensation=undo()), step("note"), step("ship", compensation=undo())]
+    held = step("pay", hitl=True, hitl_max_retries=1)
+    deploy(team.admin, saga(team.namespace, "payout", *steps, held, step("thank")))
+    return sagas
+
+
+def held(payout: Sagas) -> tuple[str, str]:
+    """The trace id of a new saga, and the watch id of its held step."""
+    trace_id = payout.start("payout", input={"value": NASTY})
+    return trace_id, row(payout.when(trace_id, "AWAITING_HUMAN"), "pay")["watch_id"]
+
+
+def test_a_step_says_which_tool_is_called_and_what_a_reject_undoes(payout: Sagas, rita: Visitor) -> None:
+    trace_id, watch_id = held(payout)
+    page = rita.see(watch_id)
+    nowhere_as_html(page)
+    text = words(page)
+    assert "echo will be called with value" in text
+    assert "echo is called at once, with exactly these arguments, in the name of worker odd@1." in text
+    assert "Next: Thank, which calls echo; nobody is asked about it." in text
+    assert "2 steps are undone: Ship (by echo), then Reserve (by echo)." in text
+    assert "Done already, and stays so: Note. Nothing undoes it." in text
+    rita.send(watch_id, "reject")
+    done = payout.when(trace_id, "COMPENSATED")
+    undone = [each["step_id"] for each in done["steps"] if each["compensates_span_id"] is not None]
+    assert undone == ["ship", "reserve"]
+    until(lambda: "What was done before is undone." in words(rita.see(watch_id)))
+
+
+def test_an_approved_steps_page_follows_the_saga(payout: Sagas, rita: Visitor) -> None:
+    trace_id, watch_id = held(payout)
+    rita.send(watch_id, "approve")
+    payout.when(trace_id, "COMPLETED")
+    text = words(rita.http.get(f"/review/{watch_id}/progress").text)
+    assert "The saga went on and is done." in text
+
+
+def test_retry_with_guidance(payout: Sagas, rita: Visitor) -> None:
+    trace_id, watch_id = held(payout)
+    rita.send(watch_id, "retry", guidance="Look again")
+    until(lambda: row(payout.read(trace_id), "pay")["watch_id"] not in (None, watch_id))
+    new = row(payout.read(trace_id), "pay")["watch_id"]
+    assert f'href="/review/{new}"' in rita.see(watch_id)
+    page = rita.see(new)
+    assert "Look again" in page
+    assert "It was run again as often as its manifest allows" in words(page)
+    assert "approve or reject it" in words(rita.send(new, "retry", 409))
+    rita.send(new, "reject")
+
+
+def test_an_agents_own_context_draws_no_saga(rita: Visitor, team: Team, payout: Sagas) -> None:
+    """It may say what it likes: only the engine's holds are steps."""
+    trace_id, _ = held(payout)
+    context = {"trace_id": trace_id, "step_span_id": "0" * 16, "step_kind": "reason", "tool": "fake", "mock": True}
+    watch_id = team.pause(context=context, arguments={})["watchId"]
+    page = rita.see(watch_id)
+    assert "The saga" not in page
+    assert "mock model" not in words(page)
+    rita.send(watch_id, "retry", 422)
+
+
+def test_the_history_is_for_those_who_may_read_the_audit_log(visitor: Any, team: Team) -> None:
+    watch_id = team.pause()["watchId"]
+    visitor().send(watch_id, "approve")
+    assert "pause.approved" in visitor("operator").see(watch_id)
+    assert "pause.approved" not in visitor().see(watch_id)
