@@ -95,12 +95,9 @@ def compose(letter: Letter) -> Message:
     if letter.personal:
         closing += " It is yours alone: whoever has it can decide in your name."
     lines = [opening, "", *(f"{name}: {value}" for name, value in facts.items()), "", letter.link, "", closing]
-    told = "".join(
-        f"<tr><th align='left' valign='top'>{name}</th><td>{html.escape(value)}</td></tr>"
-        for name, value in facts.items()
-    )
+    told = "<br>".join(f"{name}: <b>{html.escape(value)}</b>" for name, value in facts.items())
     link = html.escape(letter.link)
-    page = f"<p>{opening}</p><table>{told}</table><p><a href='{link}'>{link}</a></p><p>{closing}</p>"
+    page = f"<p>{opening}</p><p>{told}</p><p><a href='{link}'>{link}</a></p><p>{closing}</p>"
     return Message(f"Review: {visible(letter.action, MAX_SUBJECT)}", "\n".join(lines), page)
 
 

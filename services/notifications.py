@@ -10,11 +10,12 @@ from typing import Any, Protocol
 from uuid import UUID
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import ColumnElement, Engine, and_, exists, false, func, or_, select, true
+from sqlalchemy import ColumnElement, Engine, and_, exists, func, or_, select, true
 from sqlalchemy.dialects.postgresql import insert
 
 from domain import ids
 from domain.access import ALL_NAMESPACES
+from domain.votes import Vote
 from models.notifications import notifications
 from models.people import groups, users
 from services.due import NOTIFICATION, due_now
@@ -77,6 +78,8 @@ class Asking(Protocol):
     def revision(self) -> int: ...
     @property
     def reminders(self) -> int: ...
+    @property
+    def votes(self) -> Sequence[Vote]: ...
 
 
 def notify(tx: Tx, pause: Asking, reason: str) -> None:
@@ -135,10 +138,13 @@ def _able(columns: Any, pause: Asking) -> tuple[ColumnElement[bool], ...]:
 
 
 def _is_asked(pause: Asking) -> ColumnElement[bool]:
+    """And has not voted yet."""
+    voted = [id_ for vote in pause.votes if vote.counts and (id_ := ids.parse(ids.USER, vote.owner)) is not None]
+    waited_for = users.c.id.not_in(voted)
     if pause.asked is None:
-        return true()
+        return waited_for
     names, emails = _asked(pause)
-    return or_(false(), users.c.groups.overlap(names), users.c.email.in_(emails))
+    return and_(waited_for, or_(users.c.groups.overlap(names), users.c.email.in_(emails)))
 
 
 def _asked(pause: Asking) -> tuple[list[str], list[str]]:

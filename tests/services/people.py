@@ -8,6 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import insert
 
+from domain.votes import Vote
 from models.people import groups, users
 from services.notification_work import Errand, claim_notification
 from services.notifications import notify
@@ -26,6 +27,7 @@ class Asks:
     stage: int = 0
     revision: int = 1
     reminders: int = 0
+    votes: Sequence[Vote] = ()
 
 
 def person(store: Store, name: str, *channels: str, away: bool = False, **more: Any) -> UUID:

@@ -1,10 +1,12 @@
 """Whom a review tells that it waits."""
 
 import logging
+from datetime import UTC, datetime
 
 import pytest
 
 from domain import ids
+from domain.votes import Actor, Vote
 from services.due import NOTIFICATION
 from services.notifications import MAX_TOLD, anyone_listens
 from services.transaction import Store
@@ -53,6 +55,20 @@ def test_who_asked_is_not_told_and_neither_is_who_has_left(store: Store) -> None
     with store.transaction() as tx:
         tx.conn.exec_driver_sql("UPDATE users SET disabled_at = now() WHERE id = %s", (str(gone),))
     assert tell(store, watch_id, created_by=ids.text(ids.USER, anne)) == []
+
+
+def test_who_has_voted_is_not_asked_again(store: Store) -> None:
+    """Unless an edit has voided the vote; and a vote in somebody's name is theirs."""
+    watch_id = post(store)
+    anne, otto, ida = (person(store, name, f"json://{name}") for name in ("anne", "otto", "ida"))
+    actors = [Actor(ids.text(ids.USER, id_), "") for id_ in (anne, otto, ida)]
+    at = datetime.now(UTC)
+    votes = [
+        Vote(actors[0], True, at, 1),
+        Vote(actors[1], True, at, 1, counts=False),
+        Vote(Actor("usr_delegate", ""), True, at, 1, on_behalf_of=actors[2]),
+    ]
+    assert tell(store, watch_id, "reminder", votes=votes) == [("otto@example.com", "json://otto")]
 
 
 def test_instead_of_who_is_away_the_delegate_hears(store: Store) -> None:

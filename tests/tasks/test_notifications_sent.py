@@ -1,0 +1,124 @@
+"""One notification from its hint to its record, to a real mail server and a real web service."""
+
+from redis import Redis
+
+from services.notification_list import NotificationFilter, list_notifications
+from services.notification_work import claim_notification
+from services.paging import Page
+from services.pauses import decide_pause
+from services.sign_in_links import find_review_link
+from services.transaction import Store
+from tasks import maintenance, notifications
+from tasks.runtime import messenger
+from tests.adapters.mail_server import PASSWORD, MailServer
+from tests.adapters.receiver import Receiver, reply
+from tests.faults.scene import until
+from tests.services.people import notifications as notification_rows
+from tests.services.people import notifications_due, person, tell
+from tests.services.world import ADMIN, REVIEWER, approve, at_once, post
+
+
+def send(store: Store) -> list[dict[str, object]]:
+    """Carry out what waits; what the list shows then."""
+    for row in notification_rows(store):
+        notifications.send(row["id"].hex)
+    return list_notifications(store, ADMIN, NotificationFilter(), Page()).items
+
+
+def test_by_mail_with_a_link_that_lets_in(store: Store) -> None:
+    watch_id = post(store, action="Pay 5 €")
+    with MailServer() as server:
+        person(store, "anne", server.url("anne@example.com"))
+        tell(store, watch_id)
+        (shown,) = send(store)
+        (mail,) = server.wait_for(1)
+    assert (shown["status"], shown["attempts"], shown["last_error"]) == ("sent", 1, None)
+    body = mail.get_body(("plain",))
+    assert body is not None
+    assert "Action: Pay 5 €" in body.get_content()
+    (link,) = [line for line in body.get_content().split() if "/r/" in line]
+    session = find_review_link(store, link.rpartition("/")[2])
+    assert session is not None
+    assert session.person.email == "anne@example.com"
+
+
+def test_down_at_first(store: Store) -> None:
+    """The mail arrives, once, when the server is back."""
+    watch_id = post(store)
+    with MailServer() as probe:
+        port = probe.port
+    person(store, "anne", probe.url("anne@example.com"))
+    tell(store, watch_id)
+    (shown,) = send(store)
+    assert (shown["status"], shown["last_error"]) == ("pending", "the connection failed: connection refused")
+    notifications_due(store)
+    with MailServer(port=port, busy=1) as server:
+        (shown,) = send(store)
+        assert (shown["status"], shown["last_error"]) == ("pending", "the mail server answered 451")
+        notifications_due(store)
+        (shown,) = send(store)
+        assert (shown["status"], shown["attempts"], shown["last_error"]) == ("sent", 3, None)
+        assert len(server.wait_for(1)) == 1
+
+
+def test_wrong_credentials_fail_at_once_and_are_seen(store: Store) -> None:
+    watch_id = post(store)
+    with MailServer(password=True) as server:
+        person(store, "anne", server.url("anne@example.com", "me", f"not {PASSWORD}".replace(" ", "%20")))
+        tell(store, watch_id)
+        (shown,) = send(store)
+    assert (shown["status"], shown["attempts"]) == ("failed", 1)
+    assert shown["last_error"] == "the mail server answered 535 (user name or password)"
+
+
+def test_a_dead_channel_stops_no_other(store: Store) -> None:
+    watch_id = post(store)
+    with Receiver() as good, Receiver(reply(410)) as gone:
+        person(store, "anne", *(f"json://127.0.0.1:{receiver.port}/" for receiver in (good, gone)))
+        tell(store, watch_id)
+        assert sorted(str(shown["status"]) for shown in send(store)) == ["failed", "sent"]
+
+
+def test_nothing_is_sent_about_what_is_decided(store: Store) -> None:
+    watch_id = post(store)
+    with Receiver() as receiver:
+        person(store, "anne", f"json://127.0.0.1:{receiver.port}/")
+        tell(store, watch_id)
+        decide_pause(store, REVIEWER, watch_id, approve())
+        (shown,) = send(store)
+        assert receiver.connections == 0
+    assert shown["status"] == "obsolete"
+
+
+def test_two_workers_race(store: Store) -> None:
+    """However often it is hinted at, it is sent once."""
+    watch_id = post(store)
+    with Receiver() as receiver:
+        person(store, "anne", f"json://127.0.0.1:{receiver.port}/")
+        tell(store, watch_id)
+        (row,) = notification_rows(store)
+        at_once([lambda: notifications.send(row["id"].hex)] * 4)
+        assert len(receiver.requests) == 1
+
+
+def test_without_room_it_stays_due(store: Store) -> None:
+    """No thread waits for a slow mail server to be done with others."""
+    watch_id = post(store)
+    person(store, "anne", "json://127.0.0.1:9/")
+    tell(store, watch_id)
+    with messenger().room(), messenger().room(), messenger().room(), messenger().room():
+        (shown,) = send(store)
+    assert (shown["status"], shown["attempts"]) == ("pending", 0)
+    assert claim_notification(store, notification_rows(store)[0]["id"]) is not None
+
+
+def test_the_sweep_finds_what_was_missed(store: Store, redis: Redis) -> None:
+    """The broker was flushed."""
+    watch_id = post(store)
+    person(store, "anne", "json://127.0.0.1:9/")
+    tell(store, watch_id)
+    until("it was hinted at", lambda: redis.llen("notifications") == 1, 20)
+    redis.flushdb()
+    notifications_due(store)
+    maintenance.sweep_due()
+    until("it was hinted at again", lambda: redis.llen("notifications") == 1, 20)
