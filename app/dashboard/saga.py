@@ -40,6 +40,11 @@ SAID = {
     "resolved": "It is settled, and the saga goes on.",
     "cancelled": "The saga is given up: what was done is being undone.",
 }
+REFUSED = {
+    recovery.MayRunTwice.code: "It may have been carried out already, and nothing says that the tool bears a"
+    " second time. Look first; if it is to run all the same, say so in the form.",
+    recovery.RecoveryTokenReused.code: "This form was sent before, with other choices: load the page anew.",
+}
 
 
 @page("GET", "/sagas/<trace_id>", permission=Permission.SAGA_READ)
@@ -92,9 +97,10 @@ def _resolved(trace_id: str, span: str) -> str:
         raise Invalid([Fault("outcome", "say whether it was done")])
     if evidence is None:
         raise Invalid([Fault("evidence", "say how you know: it is kept with the step")])
-    done = outcome == "done"
-    said = {"done": done, "output": _output() if done else None, "evidence": evidence}
-    return str(recovery.resolve(deps().store, person(), StepRef(_trace(trace_id), span), **said)["status"])
+    done, which = outcome == "done", StepRef(_trace(trace_id), span)
+    output = _output() if done else None
+    answer = recovery.resolve(deps().store, person(), which, done=done, output=output, evidence=evidence)
+    return str(answer["status"])
 
 
 def _cancelled(trace_id: str) -> str:
@@ -120,7 +126,8 @@ def _act(trace_id: str, span: str | None, act: Callable[[], str]) -> Any:
 def _told(refusal: Refusal) -> list[str]:
     if isinstance(refusal, Invalid) and refusal.faults:
         return [f"{fault.path}: {fault.message}" for fault in refusal.faults]
-    return [refusal.detail]
+    # The API's words name its parameters, these name what stands on the page.
+    return [REFUSED.get(refusal.code, refusal.detail[:1].upper() + refusal.detail[1:])]
 
 
 def _shown(trace_id: str) -> dict[str, Any]:

@@ -1,0 +1,384 @@
+"""The operators' pages as a browser gets them: who may look and who may act, what acts once, and that nothing which a
+tool or a receiver wrote is ever read as HTML."""
+
+import html
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import httpx
+import pytest
+
+from app.dashboard import csrf
+from app.dashboard.cookies import SESSION
+from cli.stack import Stack
+from services.database import open_engine
+from services.transaction import Store
+from tests.adapters.receiver import Receiver, reply
+from tests.api.conftest import Team, until
+from tests.browser.people import add_person
+from tests.conftest import Recorded
+from tests.sagas import Sagas, deploy, row, saga, span, step
+
+HOSTILE = "</pre><script>alert(1)</script><img src=x onerror=alert(2)>"
+
+
+@dataclass(frozen=True)
+class Browser:
+    """Somebody who is signed in, without scripts."""
+
+    client: httpx.Client
+    token: str
+
+    def see(self, path: str, status: int = 200) -> str:
+        answer = self.client.get(path)
+        assert answer.status_code == status, answer.text[:2000]
+        assert "Traceback" not in answer.text
+        assert HOSTILE not in answer.text
+        assert "<script>" not in answer.text
+        return answer.text
+
+    def send(self, path: str, **fields: str) -> httpx.Response:
+        answer = self.client.post(path, data={csrf.FIELD: csrf.csrf_token(self.token), **fields})
+        assert "Traceback" not in answer.text
+        return answer
+
+
+@dataclass(frozen=True)
+class Crew:
+    reviewer: Browser
+    operator: Browser
+    admin: Browser
+    stranger: Browser
+
+
+@pytest.fixture(scope="module")
+def crew(stack: Stack, team: Team) -> Iterator[Crew]:
+    engine = open_engine(stack.settings.database_url, pool_size=2, name="test")
+    store, made = Store(engine, Recorded(), stack.url), []
+    for role, namespace in (
+        ("reviewer", team.namespace),
+        ("operator", team.namespace),
+        ("admin", team.namespace),
+        ("admin", "elsewhere"),
+    ):
+        who = add_person(store, role, namespaces=[namespace], name=f"The {role}")
+        made.append(Browser(httpx.Client(base_url=stack.url, cookies={SESSION: who.token}, timeout=30), who.token))
+    yield Crew(*made)
+    for browser in made:
+        browser.client.close()
+    engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def stuck(sagas: Sagas) -> Callable[[], tuple[str, str]]:
+    """`stuck()`: a new saga whose tool's server died in the middle of the call, and that step."""
+
+    def make() -> tuple[str, str]:
+        trace_id = sagas.start("crashes")
+        return trace_id, span(sagas.when(trace_id, "RUNNING", needs_operator=True), "two")
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def unsettled(stuck: Callable[[], tuple[str, str]]) -> tuple[str, str]:
+    """One for the tests that only look, or are refused."""
+    return stuck()
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with Receiver() as running:
+        yield running
+
+
+def field(page: str, name: str) -> str:
+    """What the page's first input of this name holds."""
+    found = re.search(rf'name="{name}" value="([^"]*)"', page)
+    assert found is not None, f"there is no {name}"
+    return html.unescape(found[1])
+
+
+def text(page: str) -> str:
+    """What a person reads."""
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", page)).split())
+
+
+class TestWhoMayWhat:
+    @pytest.mark.parametrize("path", ["/webhooks", "/notifications", "/charts", "/charts/outcomes.svg", "/audit"])
+    def test_a_reviewer_sees_no_operators_page(self, path: str, crew: Crew) -> None:
+        crew.reviewer.see(path, 403)
+        assert crew.operator.client.get(path).status_code == 200
+
+    def test_a_reviewer_looks_at_sagas_but_settles_nothing(
+        self, crew: Crew, sagas: Sagas, unsettled: tuple[str, str]
+    ) -> None:
+        trace_id, span_id = unsettled
+        assert trace_id in crew.reviewer.see("/sagas")
+        page = crew.reviewer.see(f"/sagas/{trace_id}")
+        assert "An operator has to settle it" in text(page)
+        assert "<form" not in page.partition("<main")[2]
+        for verb in ("resolve", "retry-step", "retry-compensation"):
+            answer = crew.reviewer.send(f"/sagas/{trace_id}/steps/{span_id}/{verb}", outcome="done", evidence="x")
+            assert answer.status_code == 403
+        assert crew.reviewer.send(f"/sagas/{trace_id}/cancel").status_code == 403
+        assert sagas.read(trace_id)["needs_operator"]
+
+    def test_another_namespaces_rows_are_not_there(
+        self, crew: Crew, team: Team, unsettled: tuple[str, str], receiver: Receiver
+    ) -> None:
+        trace_id, span_id = unsettled
+        assert trace_id not in crew.stranger.see("/sagas")
+        crew.stranger.see(f"/sagas/{trace_id}", 404)
+        crew.stranger.see(f"/sagas/{trace_id}/progress", 404)
+        fields = {"outcome": "done", "evidence": "x"}
+        assert crew.stranger.send(f"/sagas/{trace_id}/steps/{span_id}/resolve", **fields).status_code == 404
+        assert crew.stranger.send(f"/sagas/{trace_id}/cancel").status_code == 404
+        delivery = a_delivery(team, receiver)
+        crew.stranger.see(f"/webhooks/{delivery}", 404)
+        assert crew.stranger.send(f"/webhooks/{delivery}/redeliver", attempts="1").status_code == 404
+        assert delivery not in crew.stranger.see("/webhooks")
+        crew.stranger.see(f"/audit?namespace={team.namespace}", 403)
+        crew.stranger.see(f"/audit/verify?namespace={team.namespace}", 403)
+
+    def test_only_with_the_forms_own_token(self, crew: Crew, unsettled: tuple[str, str], sagas: Sagas) -> None:
+        trace_id, span_id = unsettled
+        path = f"/sagas/{trace_id}/steps/{span_id}/resolve"
+        answer = crew.operator.client.post(path, data={"outcome": "done", "evidence": "x"})
+        assert answer.status_code == 403
+        assert sagas.read(trace_id)["needs_operator"]
+
+    def test_only_an_admin_exports_the_audit_log(self, crew: Crew) -> None:
+        assert "/audit/export" not in crew.operator.see("/audit")
+        crew.operator.see("/audit/export", 403)
+        answer = crew.admin.client.get("/audit/export")
+        assert answer.headers["Content-Type"] == "application/x-ndjson"
+        assert '"heads"' in answer.text.splitlines()[-1]
+
+
+class TestSagas:
+    def test_what_needs_an_operator_stands_on_top(self, crew: Crew, sagas: Sagas, unsettled: tuple[str, str]) -> None:
+        trace_id, _ = unsettled
+        later = sagas.start("plain")
+        sagas.when(later, "COMPLETED")
+        page = crew.operator.see("/sagas")
+        assert page.index(trace_id) < page.index(later)
+        assert page.count(f"/sagas/{trace_id}") == 1
+
+    def test_filters(self, crew: Crew, sagas: Sagas, unsettled: tuple[str, str]) -> None:
+        trace_id, _ = unsettled
+        done = sagas.start("plain")
+        sagas.when(done, "COMPLETED")
+        for query in ("status=COMPLETED", f"trace_id={done.upper()}"):
+            page = crew.operator.see(f"/sagas?{query}")
+            assert done in page
+            assert f"/sagas/{trace_id}" not in page
+        assert f"/sagas/{done}" not in crew.operator.see("/sagas?only=needs_operator")
+        assert "That is no trace id" in crew.operator.see("/sagas?trace_id=abc%00")
+        assert "No saga is like that" in crew.operator.see("/sagas?namespace=nowhere")
+
+    def test_older_ones_follow(self, crew: Crew, sagas: Sagas) -> None:
+        started = [sagas.start("plain") for _ in range(31)]
+        first = crew.operator.see("/sagas?status=COMPLETED&status=nonsense&only=")
+        until(lambda: all(sagas.read(each)["status"] == "COMPLETED" for each in started))
+        first = crew.operator.see("/sagas?status=COMPLETED")
+        older = re.search(r'href="(/sagas\?[^"]*cursor=[^"]*)"', first)
+        assert older is not None
+        second = crew.operator.see(html.unescape(older[1]))
+        shown = [each for each in started if f"/sagas/{each}" in first]
+        assert len(shown) == 30
+        assert all((f"/sagas/{each}" in second) is (each not in shown) for each in started)
+
+    def test_a_hostile_tool_is_only_read(self, crew: Crew, team: Team, sagas: Sagas) -> None:
+        """Its output, its error and what the saga was started with."""
+        failing = {"message": {"from": "$.input.value"}}
+        deploy(team.admin, saga(team.namespace, "hostile", step("one"), step("two", "fail", **{"with": failing})))
+        trace_id = sagas.start("hostile", input={"value": HOSTILE})
+        sagas.when(trace_id, "FAILED")
+        for path in (f"/sagas/{trace_id}", "/sagas?status=FAILED", f"/sagas/{trace_id}/progress"):
+            assert "alert(1)" in text(crew.operator.see(path))
+
+    def test_there_is_no_such_saga(self, crew: Crew) -> None:
+        crew.operator.see(f"/sagas/{'0' * 32}", 404)
+        crew.operator.see("/sagas/%3Cscript%3E", 404)
+
+
+class TestRecovery:
+    def test_it_was_done(self, crew: Crew, sagas: Sagas, stuck: Any) -> None:
+        trace_id, span_id = stuck()
+        path = f"/sagas/{trace_id}/steps/{span_id}/resolve"
+        wish = {"outcome": "done", "evidence": "the ledger has it", "output": '{"entry": 7}'}
+        assert "Nobody knows what came of a call" in crew.operator.see(f"/sagas/{trace_id}")
+        answer = crew.operator.send(path, **wish)
+        assert (answer.status_code, answer.headers["Location"]) == (303, f"/sagas/{trace_id}?said=resolved")
+        done = sagas.when(trace_id, "COMPLETED")
+        assert done["context"]["steps"]["two"]["output"]["data"] == {"entry": 7}
+        assert "The operator: the ledger has it" in text(crew.operator.see(answer.headers["Location"]))
+        again = crew.operator.send(path, **wish)
+        assert again.status_code == 409
+        assert "Nothing was done" in again.text
+
+    @pytest.mark.parametrize(
+        ("fields", "says"),
+        [
+            ({"outcome": "done", "evidence": "  "}, "evidence: say how you know"),
+            ({"evidence": "I looked"}, "outcome: say whether it was done"),
+            ({"outcome": "done", "evidence": "I looked", "output": "{R-7}"}, "output: "),
+        ],
+    )
+    def test_what_was_typed_is_kept(
+        self, fields: dict[str, str], says: str, crew: Crew, sagas: Sagas, unsettled: tuple[str, str]
+    ) -> None:
+        trace_id, span_id = unsettled
+        answer = crew.operator.send(f"/sagas/{trace_id}/steps/{span_id}/resolve", **fields)
+        assert answer.status_code == 422
+        assert says in text(answer.text)
+        assert fields["evidence"].strip() in answer.text
+        assert sagas.read(trace_id)["needs_operator"]
+
+    def test_a_second_time_only_where_it_is_said_and_only_once(self, crew: Crew, sagas: Sagas, stuck: Any) -> None:
+        trace_id, span_id = stuck()
+        path = f"/sagas/{trace_id}/steps/{span_id}/retry-step"
+        page = crew.operator.see(f"/sagas/{trace_id}")
+        assert "This may charge, send or delete a second time" in text(page)
+        token = field(page, "recovery_token")
+        refused = crew.operator.send(path, recovery_token=token)
+        assert refused.status_code == 409
+        assert "It may have been carried out already" in text(refused.text)
+        wish = {"recovery_token": token, "allow_destructive": "on", "reason": "it is not in the ledger"}
+        assert crew.operator.send(path, **wish).headers["Location"] == f"/sagas/{trace_id}?said=requeued"
+        until(lambda: row(sagas.read(trace_id), "two")["attempt"] == 2)
+        sagas.when(trace_id, "RUNNING", needs_operator=True)
+        assert crew.operator.send(path, **wish).headers["Location"] == f"/sagas/{trace_id}?said=requeued"
+        assert row(sagas.read(trace_id), "two")["attempt"] == 2
+
+    def test_an_undo_that_failed(self, crew: Crew, sagas: Sagas) -> None:
+        trace_id = sagas.start("undo-fails")
+        undo = span(sagas.when(trace_id, "FAILED"), "one", undo=True)
+        path = f"/sagas/{trace_id}/steps/{undo}/retry-compensation"
+        page = crew.operator.see(f"/sagas/{trace_id}")
+        assert f'action="{path}"' in page
+        answer = crew.operator.send(path, recovery_token=field(page, "recovery_token"))
+        assert answer.headers["Location"] == f"/sagas/{trace_id}?said=scheduled"
+        until(lambda: row(sagas.read(trace_id), "one", undo=True)["attempt"] == 2)
+
+    def test_only_the_buttons_that_do_something(self, crew: Crew, sagas: Sagas) -> None:
+        trace_id = sagas.start("plain")
+        sagas.when(trace_id, "COMPLETED")
+        assert "<form" not in crew.operator.see(f"/sagas/{trace_id}").partition("<main")[2]
+        held, _ = sagas.held()
+        page = crew.operator.see(f"/sagas/{held}").partition("<main")[2]
+        assert re.findall(r'action="([^"]*)"', page) == [f"/sagas/{held}/cancel"]
+        assert f'href="/review/{row(sagas.read(held), "two")["watch_id"]}"' in page
+
+    def test_a_saga_is_given_up(self, crew: Crew, sagas: Sagas) -> None:
+        trace_id, _ = sagas.held()
+        answer = crew.operator.send(f"/sagas/{trace_id}/cancel", reason="the order was withdrawn")
+        assert answer.headers["Location"] == f"/sagas/{trace_id}?said=cancelled"
+        sagas.when(trace_id, "COMPENSATED")
+        assert "the order was withdrawn" in crew.operator.see(f"/sagas/{trace_id}")
+        again = crew.operator.send(f"/sagas/{trace_id}/cancel")
+        assert again.status_code == 409
+        assert "there is nothing to cancel" in again.text
+
+
+def a_delivery(team: Team, receiver: Receiver) -> str:
+    """Its id, once it was attempted."""
+    watch_id = team.pause(callbackUrl=receiver.url)["watchId"]
+    team.reviewer.post(f"/api/pause/{watch_id}/approve", json={})
+    path = f"/v1/webhooks/deliveries?watch_id={watch_id}"
+    until(lambda: any(each["attempts"] for each in team.operator.get(path).json()["items"]))
+    (found,) = team.operator.get(path).json()["items"]
+    return str(found["id"])
+
+
+class TestWebhooks:
+    def test_what_a_receiver_answers_is_only_read(self, crew: Crew, team: Team, receiver: Receiver) -> None:
+        receiver.script = reply(500, HOSTILE.encode())
+        delivery = a_delivery(team, receiver)
+        page = crew.operator.see(f"/webhooks/{delivery}")
+        assert "HTTP 500" in page
+        assert "alert(1)" in text(page)
+        assert delivery in crew.operator.see("/webhooks?status=pending&type=pause.approved")
+        assert delivery not in crew.operator.see("/webhooks?type=pause.rejected")
+
+    def test_sent_again_once(self, crew: Crew, team: Team, receiver: Receiver) -> None:
+        delivery = a_delivery(team, receiver)
+        seen = field(crew.operator.see(f"/webhooks/{delivery}"), "attempts")
+        path = f"/webhooks/{delivery}/redeliver"
+        assert crew.operator.send(path, attempts=seen).headers["Location"] == f"/webhooks/{delivery}?said=sent"
+        until(lambda: len(receiver.requests) == 2)
+        read = f"/v1/webhooks/deliveries/{delivery}"
+        until(lambda: team.operator.get(read).json()["attempts"] == 2)
+        again = crew.operator.send(path, attempts=seen)
+        assert "Nothing was done" in crew.operator.see(again.headers["Location"])
+        assert team.operator.get(read).json()["status"] == "delivered"
+        assert len({request.headers["webhook-id"] for request in receiver.requests}) == 1
+
+    def test_an_endpoint_is_tested_and_gets_what_it_missed(self, crew: Crew, team: Team, receiver: Receiver) -> None:
+        new = {"url": receiver.url, "namespaces": [team.namespace], "headers": {"X-Secret": "hush"}}
+        endpoint = team.admin.post("/v1/webhooks/endpoints", json=new).json()["id"]
+        page = crew.operator.see("/webhooks")
+        assert receiver.url in page
+        assert "hush" not in page
+        sent = crew.operator.send(f"/webhooks/endpoints/{endpoint}/test")
+        assert "webhook.test" in crew.operator.see(sent.headers["Location"])
+        until(lambda: any(b"webhook.test" in request.body for request in receiver.requests))
+        recover = f"/webhooks/endpoints/{endpoint}/recover"
+        answer = crew.operator.send(recover, since="24")
+        assert "It missed nothing" in crew.operator.see(answer.headers["Location"])
+        assert crew.operator.send(recover, since="yesterday").status_code == 422
+        assert crew.stranger.send(recover, since="24").status_code == 404
+        team.admin.delete(f"/v1/webhooks/endpoints/{endpoint}")
+
+    def test_an_id_that_is_none_is_not_searched_for(self, crew: Crew) -> None:
+        assert "was not searched for: pause" in text(crew.operator.see("/webhooks?pause=wch_1"))
+
+
+class TestCharts:
+    def test_each_has_its_numbers_beside_it(self, crew: Crew, team: Team) -> None:
+        team.reviewer.post(f"/api/pause/{team.pause()['watchId']}/approve", json={})
+        team.pause()
+        page = crew.operator.see("/charts")
+        assert f'<th scope="row">{team.namespace}</th>' in page
+        for name in set(re.findall(r'src="(/charts/[^"]*)"', page)):
+            answer = crew.operator.client.get(name)
+            assert (answer.status_code, answer.headers["Content-Type"]) == (200, "image/svg+xml")
+            assert "script-src" not in answer.headers["Content-Security-Policy"]
+            assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+            assert "<script" not in answer.text
+            assert "href" not in answer.text
+            assert "prefers-color-scheme:dark" in answer.text
+
+    def test_of_ones_own_namespaces(self, crew: Crew, team: Team) -> None:
+        team.pause()
+        assert team.namespace not in crew.stranger.see("/charts")
+        assert team.namespace not in crew.stranger.client.get("/charts/waiting.svg").text
+
+    def test_there_is_no_such_chart(self, crew: Crew) -> None:
+        crew.operator.see("/charts/secrets.svg", 404)
+
+
+class TestAudit:
+    def test_who_did_what(self, crew: Crew, team: Team) -> None:
+        watch_id = team.pause(action=HOSTILE)["watchId"]
+        team.reviewer.post(f"/api/pause/{watch_id}/reject", json={"comment": HOSTILE})
+        page = crew.operator.see(f"/audit?subject={watch_id}")
+        assert "pause.rejected" in page
+        assert "test reviewer" in page
+        assert "pause.created" in page
+        assert "pause.created" not in crew.operator.see(f"/audit?subject={watch_id}&type=pause.rejected")
+        assert "No entry is like that" in crew.operator.see("/audit?until=2020-01-01")
+        crew.operator.see("/audit?since=9999-12-31&until=9999-12-31")
+
+    def test_the_chain_is_verified(self, crew: Crew, team: Team) -> None:
+        team.pause()
+        assert re.search(r"Yes\. [1-9]\d* entries were checked", text(crew.operator.see("/audit/verify")))
+
+
+def test_notifications_are_there(crew: Crew) -> None:
+    assert "Nobody was written to yet" in crew.operator.see("/notifications")
+    assert "was not searched for" in crew.operator.see("/notifications?pause=x")
+    assert crew.operator.send(f"/notifications/ntf_{'0' * 32}/retry").status_code == 404
