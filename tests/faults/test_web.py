@@ -25,6 +25,19 @@ def test_web_killed_between_the_commit_and_the_hint(scene: Scene) -> None:
     scene.truth.settle()
 
 
+def test_web_killed_in_the_middle_of_load(scene: Scene) -> None:
+    """Each pause and decision that is stored stands in the audit log once, and its chain has no gap."""
+    enough = threading.Event()
+    clients = [scene.start(scene.create_and_decide, enough) for _ in range(8)]
+    until("work goes on", lambda: len(scene.receiver.requests) >= 40)
+    kill_web(scene)
+    seen = len(scene.receiver.requests)
+    until("work goes on", lambda: len(scene.receiver.requests) >= seen + 40)
+    enough.set()
+    assert sum(client.result() for client in clients) > 0
+    scene.truth.settle()
+
+
 def kill_web(scene: Scene) -> None:
     """With the process that serves, which its parent would otherwise let finish."""
     web = psutil.Process(scene.stack.pid("web"))

@@ -12,6 +12,8 @@ import psycopg2
 import psycopg2.extras
 from standardwebhooks.webhooks import Webhook
 
+from domain.audit import ORIGIN
+from domain.audit_chain import End, Heads, Row, verify
 from tests.adapters.receiver import Receiver, Request
 
 # From the fault's end until nothing is left to do. Seconds.
@@ -83,6 +85,7 @@ class Truth:
         self._check_clients(stored)
         again = self._check_receiver(stored)
         self._check_attempts()
+        self._check_audit(stored)
         print(
             f"settled in {took:.1f} s: {len(stored)} pauses, {again} webhooks more than once, "
             f"{self.refusals} refusals, {self.unreachable} times no connection"
@@ -142,6 +145,30 @@ class Truth:
         """)
         for row in rows:
             assert (row["status"], row["good"], row["kept"]) == ("delivered", 1, row["attempts"]), row
+
+    def _check_audit(self, stored: dict[str, dict[str, Any]]) -> None:
+        """The chain is whole, and tells of each pause's beginning and end once, and of no pause that is not stored."""
+        rows = self.rows(
+            "SELECT seq, hash, entry, entry::text AS text FROM audit_events WHERE namespace = %s ORDER BY seq"
+        )
+        hashes = [ORIGIN, *(bytes(row["hash"]) for row in rows)]
+        chain = [
+            Row(self._namespace, row["seq"], hashes[place + 1], hashes[place], row["text"])
+            for place, row in enumerate(rows)
+        ]
+        (head,) = self.rows("SELECT seq, hash FROM audit_heads WHERE namespace = %s")
+        assert verify([*chain, Heads({self._namespace: End(head["seq"], bytes(head["hash"]))})]).first_bad is None
+        told: dict[str, list[str]] = defaultdict(list)
+        for entry in (row["entry"] for row in rows):
+            if entry["type"] in (
+                "pause.created",
+                "pause.approved",
+                "pause.rejected",
+                "pause.expired",
+                "pause.cancelled",
+            ):
+                told[entry["subject"]].append(entry["type"])
+        assert told == {watch_id: ["pause.created", f"pause.{row['status']}"] for watch_id, row in stored.items()}
 
     def count(self, table: str, condition: str) -> int:
         found: int = self.rows(f"SELECT count(*) FROM {table} WHERE namespace = %s AND {condition}")[0]["count"]
