@@ -16,7 +16,7 @@ from domain.access import Role
 from domain.audit_chain import Fault, Heads, Row, read_line
 from domain.audit_chain import verify as verdict_on
 
-# A long log takes the server a while: some 50,000 rows a second.
+# A long log takes the server a while: some 10,000 rows a second.
 VERIFY_SECONDS = 600.0
 _WORDS = {Fault.CHANGED: "was changed", Fault.MISSING: "is missing", Fault.INSERTED: "was put in"}
 
