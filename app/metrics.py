@@ -30,12 +30,17 @@ class _SystemGauges(Collector):
         found: Backlog = backlog(self._deps.store)
         yield _gauge("pending_pauses", "Pauses that wait for a decision", found.pending_pauses)
         yield _gauge("pending_deliveries", "Webhook deliveries that are due or will be", found.pending_deliveries)
-        yield _gauge("overdue_seconds", "Age of the oldest delivery or saga that is due", found.overdue_seconds)
+        yield _gauge(
+            "overdue_seconds", "Age of what has been due longest", found.overdue_seconds
+        )
         yield _gauge("exhausted_deliveries", "Webhook deliveries given up", found.exhausted_deliveries)
         yield _gauge("disabled_endpoints", "Webhook endpoints disabled because they failed", found.disabled_endpoints)
         yield _gauge("due_sagas", "Sagas that a worker is to go on with, or is at", found.due_sagas)
         told = "Sagas that wait for an operator to say what happened"
         yield _gauge("sagas_needing_operator", told, found.sagas_needing_operator)
+        yield _gauge("pending_notifications", "Messages to people that are due or will be", found.pending_notifications)
+        told = "Messages to people given up, of reviews that still wait"
+        yield _gauge("failed_notifications", told, found.failed_notifications)
         yield _gauge("workers_seen", "Workers that consumed work within 15 s", found.workers)
         yield _gauge("held_requests", "Requests held in this process", self._deps.waker.waiting)
 

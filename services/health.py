@@ -7,6 +7,7 @@ from sqlalchemy import ColumnElement, Connection, Select, func, select, text
 from sqlalchemy.exc import ProgrammingError
 
 from models.due import worker_heartbeats
+from models.notifications import notifications
 from models.pauses import pauses
 from models.sagas import sagas
 from models.webhooks import webhook_deliveries, webhook_endpoints
@@ -38,6 +39,8 @@ class Backlog:
     disabled_endpoints: int
     due_sagas: int
     sagas_needing_operator: int
+    pending_notifications: int
+    failed_notifications: int
     workers: int
 
 
@@ -61,15 +64,22 @@ def backlog(store: Store) -> Backlog:
     deliveries = webhook_deliveries.c
     pending = deliveries.status == "pending"
     due, waiting = sagas.c.due_at.is_not(None), sagas.c.lease_token.is_(None)
+    untold = notifications.c.status == "pending"
     with store.reading() as conn:
         return Backlog(
             conn.execute(select(func.count()).where(pauses.c.status == "pending")).scalar_one(),
             conn.execute(select(func.count()).where(pending)).scalar_one(),
-            max(_overdue(conn, deliveries.due_at, pending), _overdue(conn, sagas.c.due_at, due, waiting)),
+            max(
+                _overdue(conn, deliveries.due_at, pending),
+                _overdue(conn, sagas.c.due_at, due, waiting),
+                _overdue(conn, notifications.c.due_at, untold),
+            ),
             conn.execute(select(func.count()).where(deliveries.status == "exhausted")).scalar_one(),
             conn.execute(select(func.count()).where(webhook_endpoints.c.disabled_reason.is_not(None))).scalar_one(),
             conn.execute(select(func.count()).where(due)).scalar_one(),
             conn.execute(select(func.count()).where(sagas.c.needs_operator)).scalar_one(),
+            conn.execute(select(func.count()).where(untold)).scalar_one(),
+            conn.execute(select(func.count()).where(*_failed_notifications())).scalar_one(),
             conn.execute(_workers()).scalar_one(),
         )
 
@@ -77,6 +87,11 @@ def backlog(store: Store) -> Backlog:
 def _overdue(conn: Connection, due_at: ColumnElement[datetime], *conditions: ColumnElement[bool]) -> float:
     age = func.extract("epoch", func.clock_timestamp() - func.min(due_at))
     return max(0.0, float(conn.execute(select(age).where(*conditions)).scalar_one() or 0))
+
+
+def _failed_notifications() -> tuple[ColumnElement[bool], ...]:
+    """Whose review still waits: later nobody can make up for them."""
+    return notifications.c.status == "failed", notifications.c.pause_id == pauses.c.id, pauses.c.status == "pending"
 
 
 def _workers() -> Select[int]:

@@ -20,17 +20,21 @@ class MailServer:
     Attributes:
         busy: so many mails it first refuses for now.
         stalls: it takes mails, and does not say so as long as this is set. `stalled` is set when it first does.
+        broken: connections that were gone by then.
+        password: the only right one, for every user.
     """
 
     def __init__(self, *, port: int = 0, password: bool = False, busy: int = 0) -> None:
         self.mails: list[EmailMessage] = []
         self.to: list[str] = []
         self.busy = busy
+        self.broken = 0
+        self.password = PASSWORD
         self.stalls, self.stalled = threading.Event(), threading.Event()
         self._arrived = threading.Condition()
         options: dict[str, Any] = {}
         if password:
-            options = {"authenticator": _check, "auth_required": True, "auth_require_tls": False}
+            options = {"authenticator": self._check, "auth_required": True, "auth_require_tls": False}
         self.port = port or _free_port()
         self._controller = Controller(self, hostname="127.0.0.1", port=self.port, **options)
 
@@ -59,8 +63,12 @@ class MailServer:
             return "451 come back later"
         if self.stalls.is_set():
             self.stalled.set()
-            while self.stalls.is_set():
-                await asyncio.sleep(0.05)
+            try:
+                while self.stalls.is_set():
+                    await asyncio.sleep(0.05)
+            except asyncio.CancelledError:
+                self.broken += 1
+                raise
         content = envelope.content
         assert isinstance(content, bytes)
         with self._arrived:
@@ -69,9 +77,8 @@ class MailServer:
             self._arrived.notify_all()
         return "250 kept"
 
-
-def _check(server: SMTP, session: Session, envelope: Envelope, mechanism: str, data: Any) -> AuthResult:
-    return AuthResult(success=data.password == PASSWORD.encode(), handled=False)
+    def _check(self, server: SMTP, session: Session, envelope: Envelope, mechanism: str, data: Any) -> AuthResult:
+        return AuthResult(success=data.password == self.password.encode(), handled=False)
 
 
 def _free_port() -> int:

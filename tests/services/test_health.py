@@ -15,6 +15,7 @@ from services.pauses import decide_pause
 from services.saga_engine import advance, record
 from services.transaction import Store
 from tests.conftest import Recorded, execute
+from tests.services.people import person, tell
 from tests.services.saga_world import start, step
 from tests.services.world import (
     REVIEWER,
@@ -107,7 +108,7 @@ def test_statements_have_limits(store: Store) -> None:
 
 def test_backlog(store: Store) -> None:
     """What waits, for how long, and what needs an operator."""
-    assert backlog(store) == Backlog(0, 0, 0.0, 0, 0, 0, 0, 0)
+    assert backlog(store) == Backlog(0, 0, 0.0, 0, 0, 0, 0, 0, 0, 0)
     an_endpoint(store, event_types=("pause.created",))
     post(store)
     decide_pause(store, REVIEWER, post(store), approve())
@@ -116,7 +117,23 @@ def test_backlog(store: Store) -> None:
     assert (found.pending_pauses, found.pending_deliveries, found.exhausted_deliveries) == (1, 2, 0)
     assert 60 <= found.overdue_seconds < 600
     finish(store, claim(store, deliveries(store)[0]), 410)
-    assert backlog(store) == Backlog(1, 0, 0.0, 2, 1, 0, 0, 0)
+    assert backlog(store) == Backlog(1, 0, 0.0, 2, 1, 0, 0, 0, 0, 0)
+
+
+def test_backlog_of_notifications(store: Store) -> None:
+    """One that waits, and one given up; of a review that is decided nobody needs to hear."""
+    told = post(store)
+    person(store, "anne", "json://a")
+    tell(store, told)
+    change(store, "UPDATE notifications SET due_at = due_at - interval '1 min'")
+    found = backlog(store)
+    assert (found.pending_notifications, found.failed_notifications) == (1, 0)
+    assert 60 <= found.overdue_seconds < 600
+    change(store, "UPDATE notifications SET status = 'failed', completed_at = now()")
+    found = backlog(store)
+    assert (found.pending_notifications, found.failed_notifications, found.overdue_seconds) == (0, 1, 0.0)
+    decide_pause(store, REVIEWER, told, approve())
+    assert backlog(store).failed_notifications == 0
 
 
 def test_backlog_of_sagas(store: Store) -> None:
