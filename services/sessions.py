@@ -70,8 +70,11 @@ def open_session(tx: Tx, person: Principal, user_id: UUID, place: From, way: str
     return token
 
 
-def find_session(store: Store, token: str) -> Session | None:
-    """Who is signed in by this token now. Stamps `seen_at`, at most once a minute."""
+def find_session(store: Store, token: str, *, active: bool = True) -> Session | None:
+    """Who is signed in by this token now. Stamps `seen_at`, at most once a minute.
+
+    Not where it is not `active`: a page that asks by itself for what is new says nothing of whether somebody is there.
+    """
     now = func.clock_timestamp()
     stale = (sessions.c.seen_at < now - SEEN_RESOLUTION).label("stale")
     query = (
@@ -83,7 +86,7 @@ def find_session(store: Store, token: str) -> Session | None:
         row = conn.execute(query).mappings().one_or_none()
         if row is None:
             return None
-        if row["stale"]:
+        if row["stale"] and active:
             conn.execute(update(sessions).where(sessions.c.hash == hash_of(token)).values(seen_at=now))
     return Session(token, person_of(row), row["id"])
 

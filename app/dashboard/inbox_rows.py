@@ -62,7 +62,8 @@ def _row(pause: dict[str, Any], asker: str) -> Row:
 def _approving(pause: dict[str, Any]) -> str:
     context = pause["agentContext"]["context"]
     if pause["kind"] != STEP:
-        given = pause["agentContext"]["arguments"] is not None
-        return "the agent goes on with" if given else "the agent goes on"
+        answer = " with your answer" if pause["responseSchema"] is not None else ""
+        given = " with" if pause["agentContext"]["arguments"] is not None else ""
+        return f"the agent goes on{answer}{' and' if answer and given else ''}{given}"
     tool = context.get("tool")
     return f"the saga calls {tool} with" if tool else "the saga goes on with this answer"
