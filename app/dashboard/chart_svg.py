@@ -120,6 +120,7 @@ def _look(series: Sequence[Series], narrow: bool) -> dict[str, Any]:
         # Beside the picture, as text.
         "show_legend": False,
         "no_prefix": True,
+        "explicit_size": True,
         # About as wide as it is shown: what is written in it is as large as what is written beside it.
         "width": 340 if narrow else 860,
         "height": 220 if narrow else 280,
