@@ -93,11 +93,9 @@ def test_on_timeout(store: Store, on_timeout: OnTimeout, status: str) -> None:
 
 def test_a_sweep_takes_a_batch_and_the_oldest_first(store: Store) -> None:
     """So that one transaction stays short however much there is."""
-    columns = "id, created_at, expires_at, revision, priority, namespace, kind, status, on_timeout, created_by, action, "
-    columns += "stage, reminders"
-    values = (
-        "gen_random_uuid(), now(), now() - n * interval '1 s', 1, 0, 'default', 'agent', 'pending', 'expire', 'k', 'a', 0, 0"
-    )
+    columns = "id, created_at, expires_at, revision, priority, stage, reminders, namespace, kind, status, on_timeout, "
+    values = "gen_random_uuid(), now(), now() - n * interval '1 s', 1, 0, 0, 0, 'default', 'agent', 'pending', 'expire'"
+    columns, values = f"{columns} created_by, action", f"{values}, 'k', 'a'"
     change(store, f"INSERT INTO pauses ({columns}) SELECT {values} FROM generate_series(1, :n) n", n=EXPIRY_BATCH + 5)
     assert expire_due(store) == EXPIRY_BATCH
     assert one(store, "SELECT max(expires_at) - min(expires_at) < interval '6 s' FROM pauses WHERE status = 'pending'")
