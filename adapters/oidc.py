@@ -78,7 +78,7 @@ class Provider:
             except (OAuthError, OAuth2Error) as error:
                 raise ProviderRefused(str(error)[:200]) from None
             except Exception as error:
-                raise ProviderAway(type(error).__name__) from None
+                raise ProviderAway(f"{type(error).__name__}: {error}"[:200]) from None
             claims = self._claims(client, endpoints, str(token.get("id_token", "")), _derived(secret, "nonce"))
             if "email" not in claims and "userinfo_endpoint" in endpoints:
                 claims |= self._user_info(client, endpoints["userinfo_endpoint"], claims["sub"])
@@ -150,11 +150,11 @@ def is_safe(url: str) -> bool:
 
 def _json(client: Any, url: str, withhold_token: bool = True) -> dict[str, Any]:
     try:
-        answer = client.get(url, withhold_token=withhold_token)
+        answer = client.request("GET", url, withhold_token=withhold_token)
         answer.raise_for_status()
         found = answer.json()
     except Exception as error:  # the client's own, its HTTP library's, JSON's: what matters is that it is no answer
-        raise ProviderAway(type(error).__name__) from None
+        raise ProviderAway(f"{type(error).__name__}: {error}"[:200]) from None
     if not isinstance(found, dict):
         raise ProviderAway("not an object")
     return found

@@ -1,11 +1,12 @@
 """Links that let a person in: one that signs in, once; or one that opens a single review."""
 
 import secrets
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Select, delete, func, insert, or_, select, update
+from sqlalchemy import ColumnElement, delete, func, insert, or_, select, update
 
 from domain.access import Principal
 from domain.errors import NotFound
@@ -63,21 +64,33 @@ def use_link(store: Store, token: str, place: From) -> tuple[str, Principal]:
         return open_session(tx, person, row["id"], place, "link"), person
 
 
-def find_review_link(store: Store, token: str) -> Session | None:
-    """Whose link to which review this is, while it is good. Changes nothing: mail scanners follow links."""
+def find_review_link(store: Store, tokens: Sequence[str], pause_id: UUID) -> Session | None:
+    """Who came by a link to this review that is good. Changes nothing: mail scanners follow links."""
     now = func.clock_timestamp()
-    resolved_lately = or_(pauses.c.resolved_at.is_(None), pauses.c.resolved_at > now - OUTCOME_SHOWN)
-    query = _review_link(token).where(sign_in_links.c.expires_at > now, resolved_lately, users.c.disabled_at.is_(None))
+    by_hash = {hash_of(token): token for token in tokens}
+    query = (
+        select(users, sign_in_links.c.hash)
+        .join(sign_in_links, sign_in_links.c.user_id == users.c.id)
+        .join(pauses, pauses.c.id == sign_in_links.c.pause_id)
+        .where(
+            sign_in_links.c.hash.in_(by_hash),
+            sign_in_links.c.expires_at > now,
+            pauses.c.id == pause_id,
+            or_(pauses.c.resolved_at.is_(None), pauses.c.resolved_at > now - OUTCOME_SHOWN),
+            users.c.disabled_at.is_(None),
+        )
+        .limit(1)
+    )
     with store.reading() as conn:
         row = conn.execute(query).mappings().one_or_none()
-    return None if row is None else Session(token, person_of(row), row["id"], row["pause_id"])
+    return None if row is None else Session(by_hash[bytes(row["hash"])], person_of(row), row["id"], pause_id)
 
 
 def review_of_link(store: Store, token: str) -> UUID | None:
     """Which review the link was made for, also when it has expired."""
+    query = select(sign_in_links.c.pause_id).where(sign_in_links.c.hash == hash_of(token))
     with store.reading() as conn:
-        row = conn.execute(_review_link(token)).mappings().one_or_none()
-    return None if row is None else row["pause_id"]
+        return conn.execute(query).scalar_one_or_none()
 
 
 def remove_links(tx: Tx, user_id: UUID, *, reviews: bool) -> None:
@@ -94,12 +107,3 @@ def _usable(token: str, now: Any) -> list[ColumnElement[bool]]:
         columns.pause_id.is_(None),
         columns.expires_at > now,
     ]
-
-
-def _review_link(token: str) -> Select[Any]:
-    return (
-        select(users, sign_in_links.c.pause_id)
-        .join(sign_in_links, sign_in_links.c.user_id == users.c.id)
-        .join(pauses, pauses.c.id == sign_in_links.c.pause_id)
-        .where(sign_in_links.c.hash == hash_of(token))
-    )

@@ -8,7 +8,7 @@ from werkzeug.wrappers import Response
 from app.deps import deps
 
 SESSION = "sagahold_session"
-# The token of a link that opens a single review.
+# The tokens of links that open a single review each, the last one first.
 LINK = "sagahold_link"
 # Of a browser that is not signed in yet: what its sign-in form's token follows from.
 PRE = "sagahold_pre"

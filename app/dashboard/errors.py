@@ -22,7 +22,7 @@ _TITLES = {
     413: "This is too large",
     422: "Something in the form cannot be used",
     429: "Too many attempts",
-    503: "The database cannot be reached",
+    503: "This is not available now",
 }
 
 
@@ -58,7 +58,7 @@ def _too_many(error: TooManyAttempts) -> Response:
 
 def _database(error: DatabaseAway) -> Response:
     log.warning("database unavailable: %s", error)
-    detail = "Nothing is lost. Try again in a moment."
+    detail = "The database cannot be reached. Nothing is lost: try again in a moment."
     return error_page(503, detail, headers={"Retry-After": problems.RETRY_AFTER})
 
 

@@ -29,20 +29,25 @@ POLICY = (
 )
 
 
+# Someone opens the links of several messages in as many tabs.
+MAX_LINKS = 5
+
+
 def page(
-    method: str, path: str, *, permission: Permission | None, link_ok: bool = False
+    method: str, path: str, *, permission: Permission | None, link_ok: bool = False, by_itself: bool = False
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Register a page for signed-in people.
 
     Args:
         permission: None: everyone who is signed in may.
         link_ok: whoever came by the link of the review that the path names (`watch_id`) may too.
+        by_itself: a script asks, again and again, without anybody doing anything: it keeps no idle session alive.
     """
 
     def decorate(view: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(view)
         def guarded(**parts: str) -> Any:
-            session = signed_in() or (came_by_link(parts["watch_id"]) if link_ok else None)
+            session = signed_in(active=not by_itself) or (came_by_link(parts["watch_id"]) if link_ok else None)
             if session is None:
                 return to_sign_in()
             _remember(session)
@@ -60,16 +65,21 @@ def page(
     return decorate
 
 
-def signed_in() -> Session | None:
+def signed_in(*, active: bool = True) -> Session | None:
     token = cookies.cookie(cookies.SESSION)
-    return None if token is None else find_session(deps().store, token)
+    return None if token is None else find_session(deps().store, token, active=active)
 
 
 def came_by_link(watch_id: str) -> Session | None:
     """Whom a link, which was opened before, lets see this one review."""
-    token = cookies.cookie(cookies.LINK)
-    session = None if token is None else find_review_link(deps().store, token)
-    return session if session is not None and session.pause_id == ids.parse(ids.WATCH, watch_id) else None
+    tokens, pause_id = link_tokens(), ids.parse(ids.WATCH, watch_id)
+    return find_review_link(deps().store, tokens, pause_id) if tokens and pause_id else None
+
+
+def link_tokens() -> list[str]:
+    """Of the reviews' links that were opened in this browser lately."""
+    held = cookies.cookie(cookies.LINK)
+    return held.split(".")[:MAX_LINKS] if held else []
 
 
 def _remember(session: Session) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from flask import Response, g, redirect, request
 
 from app.dashboard import cookies, csrf
-from app.dashboard.frame import dashboard, own_session, page, render, signed_in
+from app.dashboard.frame import MAX_LINKS, dashboard, link_tokens, own_session, page, render, signed_in
 from app.deps import deps
 from domain import ids
 from domain.person import MAX_EMAIL
@@ -70,10 +70,11 @@ def open_review_link(token: str) -> Any:
     pause_id = review_of_link(store, token)
     if pause_id is not None and signed_in() is not None:
         return redirect(review_path(ids.text(ids.WATCH, pause_id)), 303)
-    if pause_id is None or find_review_link(store, token) is None:
+    if pause_id is None or find_review_link(store, [token], pause_id) is None:
         return render("link_ended.html", 404 if pause_id is None else 410)
     response = redirect(review_path(ids.text(ids.WATCH, pause_id)), 303)
-    cookies.set_cookie(response, cookies.LINK, token, LINK_COOKIE_LASTS)
+    held = [token, *(other for other in link_tokens() if other != token)][:MAX_LINKS]
+    cookies.set_cookie(response, cookies.LINK, ".".join(held), LINK_COOKIE_LASTS)
     return response
 
 

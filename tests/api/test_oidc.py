@@ -1,0 +1,170 @@
+"""Signing in by an identity provider: only whom it vouches for, to us, now, in this browser; and whom an admin made."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from urllib.parse import parse_qsl, urlsplit
+
+import httpx
+import pytest
+from flask.testing import FlaskClient
+from joserfc.jwk import OctKey, RSAKey
+from werkzeug.test import TestResponse
+
+from adapters.oidc import Provider, ProviderAway
+from app.key_cache import KeyCache
+from domain.access import Role
+from services.people import PersonChange, create_person
+from services.transaction import Store
+from tests.api.alone import app_alone
+from tests.api.identity_provider import CLIENT_ID, CLIENT_SECRET, IdentityProvider
+from tests.services.world import ADMIN, one
+
+EMAIL = "ann@example.com"
+VERIFIED = {"email": "Ann@Example.com", "email_verified": True}
+
+
+@pytest.fixture
+def provider() -> Iterator[IdentityProvider]:
+    with IdentityProvider() as server:
+        server.claims = dict(VERIFIED)
+        yield server
+        server.shutdown()
+
+
+@pytest.fixture
+def browser(store: Store, provider: IdentityProvider) -> FlaskClient:
+    """Of the one person there is."""
+    create_person(store, ADMIN, PersonChange(email=EMAIL, name="Ann", role=Role.REVIEWER, namespaces=("default",)))
+    return visitor(store, provider)
+
+
+def visitor(store: Store, provider: IdentityProvider, **options: str) -> FlaskClient:
+    app = app_alone(store, KeyCache(lambda hash_: None))
+    return_url = f"{store.public_url}/sign-in/oidc/return"
+    secret = options.get("secret", CLIENT_SECRET)
+    configured = Provider(options.get("issuer", provider.url), CLIENT_ID, secret, return_url)
+    app.extensions["sagahold"] = replace(app.extensions["sagahold"], provider=configured)
+    return app.test_client()
+
+
+def at_the_provider(begun: TestResponse) -> str:
+    """The way back to us, as the provider gives it to the browser."""
+    assert begun.status_code == 303, begun.text
+    answer = httpx.get(begun.headers["Location"])
+    assert answer.status_code == 302
+    return answer.headers["Location"].removeprefix("http://sagahold.test")
+
+
+def enter(browser: FlaskClient) -> TestResponse:
+    return browser.get(at_the_provider(browser.get("/sign-in/oidc?next=/people")))
+
+
+def test_in_by_the_provider(browser: FlaskClient, provider: IdentityProvider, store: Store) -> None:
+    """With PKCE, which the provider checks; afterwards one is where one wanted to go."""
+    assert "/sign-in/oidc" in browser.get("/sign-in").text
+    answer = enter(browser)
+    assert (answer.status_code, answer.headers["Location"]) == (303, "/people")
+    assert EMAIL in browser.get("/account").text
+    (asked,) = provider.asked
+    assert (asked["code_challenge_method"], asked["response_type"]) == ("S256", "code")
+    assert set(asked["scope"].split()) >= {"openid", "email"}
+    assert one(store, "SELECT oidc_subject FROM users") == f"{provider.url}|4711"
+
+
+def test_the_address_may_come_from_its_userinfo(browser: FlaskClient, provider: IdentityProvider) -> None:
+    provider.claims, provider.user_info = {}, {"sub": "4711", **VERIFIED}
+    assert enter(browser).status_code == 303
+    provider.user_info = {"sub": "another", **VERIFIED}
+    assert enter(browser).status_code == 403
+
+
+STRANGER = RSAKey.generate_key(2048, {"kid": "one"})
+
+
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"email_verified": False},
+        {"email_verified": None},
+        {"email_verified": "true"},
+        {"email": "nobody@example.com"},
+        {"email": None},
+        {"nonce": "another"},
+        {"nonce": None},
+        {"aud": "another"},
+        {"aud": None},
+        {"aud": [CLIENT_ID, "another"], "azp": "another"},
+        {"iss": "https://another.example"},
+        {"sub": None},
+        {"exp": 1_000_000_000},
+        {"exp": None},
+    ],
+    ids=str,
+)
+def test_an_id_token_that_lets_nobody_in(
+    browser: FlaskClient, provider: IdentityProvider, store: Store, claims: dict[str, object]
+) -> None:
+    provider.claims |= claims
+    refused(enter(browser), store)
+
+
+def test_a_token_that_the_provider_did_not_sign(browser: FlaskClient, provider: IdentityProvider, store: Store) -> None:
+    """Not with another's key, and not with the secret that we share."""
+    provider.signs_with = STRANGER
+    refused(enter(browser), store)
+    provider.signs_with, provider.algorithm = OctKey.import_key(CLIENT_SECRET), "HS256"  # type: ignore[assignment]
+    refused(enter(browser), store)
+
+
+def test_an_answer_that_this_browser_did_not_ask_for(
+    browser: FlaskClient, provider: IdentityProvider, store: Store
+) -> None:
+    """A link back to us that somebody else prepared signs nobody in as them; nor does one that was used."""
+    other = visitor(store, provider)
+    prepared = at_the_provider(other.get("/sign-in/oidc"))
+    refused(browser.get(prepared), store)
+    back = at_the_provider(browser.get("/sign-in/oidc"))
+    refused(browser.get(back.replace("state=", "state=x")), store)
+    back = at_the_provider(browser.get("/sign-in/oidc"))
+    refused(
+        browser.get("/sign-in/oidc/return?error=access_denied&state=" + dict(parse_qsl(urlsplit(back).query))["state"]),
+        store,
+    )
+    back = at_the_provider(browser.get("/sign-in/oidc"))
+    assert browser.get(back).status_code == 303
+    assert browser.get(back).status_code == 403
+
+
+@pytest.mark.parametrize("wanted", ["https://evil.example", "//evil.example", "/\\evil.example"])
+def test_it_leads_to_no_other_site(browser: FlaskClient, wanted: str) -> None:
+    answer = browser.get(at_the_provider(browser.get("/sign-in/oidc", query_string={"next": wanted})))
+    assert answer.headers["Location"] == "/inbox"
+
+
+def test_a_provider_that_is_away_or_another(store: Store, provider: IdentityProvider) -> None:
+    """Says so, without a trace of why."""
+    away = visitor(store, provider, issuer="http://127.0.0.1:9").get("/sign-in/oidc")
+    assert away.status_code == 503
+    provider.issuer = "https://another.example"
+    assert visitor(store, provider).get("/sign-in/oidc").status_code == 503
+    assert "Traceback" not in away.text
+    with pytest.raises(ProviderAway):
+        Provider(provider.url, CLIENT_ID, CLIENT_SECRET, "http://x").begin("secret")
+
+
+def test_our_own_secret_is_wrong(store: Store, provider: IdentityProvider) -> None:
+    refused(enter(visitor(store, provider, secret="another")), store)
+
+
+def test_where_none_is_configured_there_is_no_such_page(store: Store) -> None:
+    browser = app_alone(store, KeyCache(lambda hash_: None)).test_client()
+    assert browser.get("/sign-in/oidc").status_code == 404
+    assert browser.get("/sign-in/oidc/return?code=x&state=y").status_code == 404
+    assert "/sign-in/oidc" not in browser.get("/sign-in").text
+
+
+def refused(answer: TestResponse, store: Store) -> None:
+    assert answer.status_code == 403, answer.text
+    assert "Set-Cookie" in answer.headers, "the attempt is over"
+    assert "sagahold_session" not in answer.headers["Set-Cookie"]
+    assert one(store, "SELECT count(*) FROM sessions") == 0
