@@ -19,12 +19,12 @@ from urllib.parse import parse_qsl, urlsplit
 
 from domain.network import Network
 from domain.notification import EMAIL, Message, Sending
+from domain.person import MAX_CHANNEL
 
 # Longer than a slow mail server takes for its checks of who connects; and what a message may cost at the most.
 DEADLINE_SECONDS = 20.0
 # Messages that one worker sends at once: one that hangs holds a thread which others want, and a process of 60 MB.
 MOST_AT_ONCE = 4
-MAX_CHANNEL = 1_000
 # They end by themselves a little later.
 _REUSED_WITHIN = 50.0
 # Parameters of a channel that name files, or call a failure a success, or try again by themselves.

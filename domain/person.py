@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from domain.access import Role, is_namespace
 from domain.errors import Fault
+from domain.notification import EMAIL
 
 MAX_EMAIL, MAX_NAME = 254, 100
 MAX_CHANNELS, MAX_CHANNEL = 10, 2048
@@ -39,10 +40,13 @@ def name_faults(name: str) -> Iterator[Fault]:
         yield Fault("name", f"must have 1 to {MAX_NAME} characters that can be printed")
 
 
-def channel_faults(channels: Sequence[str]) -> Iterator[Fault]:
+def channel_faults(channels: Sequence[str], *, personal: bool = True) -> Iterator[Fault]:
+    """`personal`: of one person, who has an address that mail can go to."""
     if len(channels) > MAX_CHANNELS:
         yield Fault("channels", f"at most {MAX_CHANNELS}")
     for number, channel in enumerate(channels[:MAX_CHANNELS]):
+        if channel == EMAIL and personal:
+            continue
         if len(channel) > MAX_CHANNEL or not _CHANNEL.fullmatch(channel):
             yield Fault(f"channels[{number}]", "is not a URL like mailtos://… or slack://…")
 
@@ -51,8 +55,3 @@ def group_name_faults(path: str, name: str) -> Iterator[Fault]:
     """As namespaces are called."""
     if not is_namespace(name):
         yield Fault(path, "must be 1 to 63 lowercase letters, digits and hyphens, no hyphen at the ends")
-
-
-def masked(channel: str) -> str:
-    """A channel's URL holds passwords and tokens: only its kind is told."""
-    return channel.partition("://")[0] + "://…"

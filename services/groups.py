@@ -9,7 +9,8 @@ from domain.access import Principal
 from domain.audit import EVERYWHERE
 from domain.document import instant
 from domain.errors import Forbidden, Invalid, NotFound
-from domain.person import channel_faults, group_name_faults, masked
+from domain.notification import masked
+from domain.person import channel_faults, group_name_faults
 from models.people import groups, users
 from services.transaction import Store
 
@@ -31,7 +32,7 @@ def put_group(
 ) -> dict[str, Any]:
     """Make it or change it. `channels` None leaves them as they are."""
     _check(by)
-    if found := [*group_name_faults("name", name), *channel_faults(channels or ())]:
+    if found := [*group_name_faults("name", name), *channel_faults(channels or (), personal=False)]:
         raise Invalid(found)
     with store.transaction() as tx:
         columns = {"description": description} | ({} if channels is None else {"channels": list(channels)})

@@ -12,7 +12,8 @@ from domain.access import Principal, Role
 from domain.audit import EVERYWHERE
 from domain.document import instant, instant_or_none
 from domain.errors import Conflict, Fault, Forbidden, Invalid, NotFound
-from domain.person import MAX_GROUPS, ROLES, channel_faults, masked, name_faults, normal_email
+from domain.notification import masked
+from domain.person import MAX_GROUPS, ROLES, channel_faults, name_faults, normal_email
 from models.people import groups, users
 from services.idempotency import Once, Repeated, recall, remember
 from services.paging import Page, Slice, newest_first

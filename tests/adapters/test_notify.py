@@ -206,7 +206,7 @@ def test_inner_networks_and_metadata_are_blocked(strict: Messenger, host: str) -
         "json://example.com/?optional=yes",
         "json://example.com/?Retry=5",
         "mailto://u:p@example.com?pgppub=/etc/passwd",
-        "json://example.com/" + "x" * 1000,
+        "json://example.com/" + "x" * 2048,
     ],
 )
 def test_what_is_no_channel(messenger: Messenger, channel: str) -> None:

@@ -154,7 +154,7 @@ def test_channels_hold_secrets_and_are_told_by_kind(store: Store) -> None:
     put_group(store, ADMIN, "legal", None, ("slack://secret-token",))
     id_ = made(store, changed(channels=("mailtos://u:secret-password@example.com",), groups=("legal",)))
     person = get_person(store, ADMIN, id_)
-    assert person["channels"] == ["mailtos://…"]
+    assert person["channels"] == ["mailtos://example.com"]
     assert list_groups(store)[0]["channels"] == ["slack://…"]
     log = " ".join(row["entry"] for row in rows(store, "SELECT entry::text FROM audit_events"))
     assert "secret" not in log
@@ -182,3 +182,10 @@ def test_groups(store: Store) -> None:
             call()
     created = [type_ for type_ in entries(store) if type_.startswith("group")]
     assert created == ["group.created", "group.changed", "group.changed", "group.created", "group.deleted"]
+
+
+def test_email_is_a_channel_of_people_only(store: Store) -> None:
+    """A group has no address."""
+    assert get_person(store, ADMIN, made(store, changed(channels=("email",))))["channels"] == ["email"]
+    with pytest.raises(Invalid):
+        put_group(store, ADMIN, "legal", None, ("email",))
