@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -71,7 +71,7 @@ verify.params.extend(server_options())
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Default: standard output.")
 def export(session: Session, namespace: str | None, output: Path | None) -> None:
     """Write the whole log as JSON Lines, for keeping where nobody can change it."""
-    pieces = session.server.download(session.role, "/v1/audit/export", {"namespace": namespace})
+    pieces = _complete(session.server.download(session.role, "/v1/audit/export", {"namespace": namespace}))
     try:
         if output is None:
             sys.stdout.buffer.writelines(pieces)
@@ -79,6 +79,20 @@ def export(session: Session, namespace: str | None, output: Path | None) -> None
             _keep(pieces, output)
     except OSError as error:
         raise Failure(f"cannot write {output or 'to standard output'}: {error.strerror}") from None
+
+
+def _complete(pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """A server that fails halfway ends its answer as if it were done: without the last line."""
+    last = b""
+    for piece in pieces:
+        yield piece
+        last = b"\n".join((last + piece).rsplit(b"\n", 2)[-2:])
+    try:
+        is_complete = isinstance(read_line(last.decode()), Heads)
+    except ValueError:
+        is_complete = False
+    if not is_complete:
+        raise Failure("the server broke the export off: its log says why; try again")
 
 
 def _keep(pieces: Iterator[bytes], output: Path) -> None:

@@ -1,7 +1,9 @@
 """`sagahold audit …` against a running stack, and an export that is verified without one."""
 
 import json
+import threading
 from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -72,6 +74,30 @@ def test_a_refused_export_leaves_the_last_one(
     assert call("audit", "export", "-o", str(exported)).error.startswith("FORBIDDEN: ")
     assert exported.read_text() == before
     assert [path.name for path in exported.parent.iterdir()] == [exported.name]
+
+
+class _BreaksOff(BaseHTTPRequestHandler):
+    """Answers as a web process does whose database went away halfway."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b'{"namespace":"shop","seq":1,')
+
+    def log_message(self, *_: object) -> None:
+        """Nothing on the terminal of the test."""
+
+
+def test_an_export_that_broke_off_leaves_the_last_one(call: Call, exported: Path) -> None:
+    before = exported.read_text()
+    with HTTPServer(("127.0.0.1", 0), _BreaksOff) as server:
+        serving = threading.Thread(target=server.serve_forever)
+        serving.start()
+        ran = call("audit", "export", "-o", str(exported), "--url", f"http://127.0.0.1:{server.server_port}")
+        server.shutdown()
+        serving.join()
+    assert ran.error == "the server broke the export off: its log says why; try again"
+    assert exported.read_text() == before
 
 
 def test_an_export_is_verified_without_a_server(call: Call, alone: Path) -> None:
