@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
-from uuid import UUID
 
-from sqlalchemy import ColumnElement, RowMapping, and_, func, or_, select
+from sqlalchemy import ColumnElement, RowMapping, Select, and_, func, or_, select, union_all
 from sqlalchemy.dialects.postgresql import array
 
 from domain import ids
@@ -34,11 +33,8 @@ class InboxFilter:
 def inbox(store: Store, by: Principal, wanted: InboxFilter, page: Page) -> Slice[dict[str, Any]]:
     """A page of pause documents."""
     query = select(pauses).where(*_conditions(store, by, wanted))
-    if page.after is not None:
-        query = query.where(_behind(page.after))
-    query = query.order_by(pauses.c.priority.desc(), pauses.c.id).limit(page.limit + 1).offset(page.offset)
     with store.reading() as conn:
-        rows = conn.execute(query).mappings().all()
+        rows = conn.execute(_cut(query, page)).mappings().all()
 
     def item(row: RowMapping) -> dict[str, Any]:
         return pause_document(pause_of(row), store.public_url)
@@ -111,7 +107,18 @@ def _words(member: Member) -> list[str]:
     return Asked(member.groups, tuple(addresses)).words
 
 
-def _behind(last: UUID) -> ColumnElement[bool]:
-    """After this one in the order of the queue, also when it has been decided since."""
-    place = select(pauses.c.priority).where(pauses.c.id == last).scalar_subquery()
-    return or_(pauses.c.priority < place, and_(pauses.c.priority == place, pauses.c.id > last))
+def _cut(query: Select[Any], page: Page) -> Select[Any]:
+    """The page, in the order of the queue, which is that of the index.
+
+    What is behind the last one that was seen (also when that one has been decided since) is looked for twice, as
+    urgent and less urgent: one condition for both would read everything before it.
+    """
+    order = pauses.c.priority.desc(), pauses.c.id
+    if page.after is None:
+        return query.order_by(*order).limit(page.limit + 1).offset(page.offset)
+    last = select(pauses.c.priority).where(pauses.c.id == page.after).scalar_subquery()
+    behind = (pauses.c.priority == last) & (pauses.c.id > page.after), pauses.c.priority < last
+    most = page.limit + 1 + page.offset
+    both = union_all(*(query.where(part).order_by(*order).limit(most) for part in behind)).subquery()
+    found = select(both).order_by(both.c.priority.desc(), both.c.id)
+    return found.limit(page.limit + 1).offset(page.offset)
