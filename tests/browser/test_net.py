@@ -8,6 +8,7 @@ from playwright.sync_api import BrowserContext
 from tests.browser.axe import violations
 from tests.browser.conftest import needed
 from tests.browser.install import no_axe
+from tests.browser.layout import PHONE, sideways
 from tests.browser.troubles import Troubles
 
 INLINE = "document.body.append(Object.assign(document.createElement('script'), {textContent: 'globalThis.ran = 1'}))"
@@ -41,3 +42,11 @@ def test_the_engine_finds_what_people_cannot_use(visit: Callable[..., BrowserCon
     page.evaluate("document.querySelector('label').remove()")
     (found,) = violations(page)
     assert found.startswith("label (critical)")
+
+
+def test_a_page_that_is_too_wide_is_noticed(visit: Callable[..., BrowserContext]) -> None:
+    page = visit(**PHONE).new_page()
+    page.goto("/sign-in")
+    assert sideways(page) == []
+    page.evaluate("document.querySelector('h1').style.width = '361px'")
+    assert sideways(page)[1].startswith("<h1")

@@ -1,0 +1,138 @@
+"""Each page with something on it: no barrier in light and dark, no sideways scroll on a small phone, no trouble."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import httpx
+import pytest
+from flask import Flask
+from playwright.sync_api import Page, expect
+
+from app.dashboard.pages import dashboard
+from app.routing import TraceIdPart
+from tests.browser.agent import Agent
+from tests.browser.axe import violations
+from tests.browser.conftest import needed
+from tests.browser.install import no_axe
+from tests.browser.layout import PHONE, sideways
+from tests.browser.people import Person
+from tests.sagas import Sagas, deploy, manifests
+
+# Address, and what is to be on it. {names} are those of `Scene`.
+PAGES = {
+    "/account": "Rita",
+    "/audit": "pause.created",
+    "/audit/verify": "",
+    "/charts": "",
+    "/endpoints": "hooks.example.com",
+    "/groups": "Finance",
+    "/inbox": "Refund order 1042",
+    "/inbox/decide?decision=approve&pick={watch_id}.1": "Refund order 1042",
+    "/keys": "test agent",
+    "/notifications": "",
+    "/people": "Rita",
+    "/people/{person_id}": "Rita",
+    "/review/{watch_id}": "Refund order 1042",
+    "/review/{decided_id}": "Delete the old backups",
+    "/review/{step_id}": "held: Two",
+    "/sagas": "held",
+    "/sagas/{trace_id}": "held",
+    "/webhooks": "pause.rejected",
+    "/webhooks/{delivery_id}": "pause.rejected",
+}
+# What is no page, or has tests of its own: signing in, links, what scripts fetch, files.
+APART = {
+    "/",
+    "/assets/<path:filename>",
+    "/audit/export",
+    "/charts/<name>.svg",
+    "/inbox/events",
+    "/r/<token>",
+    "/review/<watch_id>/progress",
+    "/sagas/<trace_id>/progress",
+    "/sign-in",
+    "/sign-in/link/<token>",
+    "/sign-in/oidc",
+    "/sign-in/oidc/return",
+}
+LONG = "a-word-without-an-end-" * 12
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A namespace with something of everything."""
+
+    person: Person
+    watch_id: str
+    decided_id: str
+    step_id: str
+    trace_id: str
+    delivery_id: str
+
+    def path(self, page: str) -> str:
+        named = {"watch_id": self.watch_id, "decided_id": self.decided_id, "step_id": self.step_id}
+        more = {"trace_id": self.trace_id, "delivery_id": self.delivery_id, "person_id": self.person.id}
+        return page.format(**named, **more)
+
+
+@pytest.fixture
+def scene(client_for: Callable[..., httpx.Client], person: Callable[..., Person], namespace: str) -> Scene:
+    agent, admin = Agent(client_for("agent")), client_for("admin")
+    values = {"customer": {"name": "Ada", "orders": [1, 2, {"note": LONG}]}, LONG: True}
+    watch_id = agent.post(
+        "Refund order 1042",
+        context=values,
+        arguments={"order": 1042, "amount_cents": 12900, "reason": LONG},
+        tags=["money", "x" * 64],
+        priority=9,
+        review={"approvals": 2},
+    )
+    # Nobody listens there.
+    decided_id = agent.post(f"Delete the old backups of {LONG}", callbackUrl="http://127.0.0.1:9/hook")
+    client_for("reviewer").post(f"/api/pause/{decided_id}/reject", json={"comment": LONG}).raise_for_status()
+    for manifest in manifests(namespace):
+        deploy(admin, manifest)
+    trace_id, _ = Sagas(client_for("agent"), admin).held(input={"value": LONG})
+    (held,) = admin.get("/v1/sagas/pending-review", params={"trace_id": trace_id}).json()["items"]
+    endpoint = {"url": f"https://hooks.example.com/{LONG}", "event_types": ["pause.created"], "namespaces": [namespace]}
+    admin.post("/v1/webhooks/endpoints", json=endpoint).raise_for_status()
+    group = f"{namespace}-finance"
+    client_for("admin", ["*"]).put(f"/v1/groups/{group}", json={"description": f"Finance {LONG}"}).raise_for_status()
+    deliveries = admin.get("/v1/webhooks/deliveries", params={"namespace": namespace}).json()["items"]
+    (delivery_id,) = [each["id"] for each in deliveries if each["url"].endswith("/hook")]
+    rita = person("admin", name="Rita Ray", groups=[group])
+    return Scene(rita, watch_id, decided_id, held["watch_id"], trace_id, delivery_id)
+
+
+def test_no_page_is_left_out() -> None:
+    app = Flask("pages", static_folder=None)
+    app.url_map.converters["trace"] = TraceIdPart
+    app.register_blueprint(dashboard)
+    there = {str(rule) for rule in app.url_map.iter_rules() if "GET" in (rule.methods or ())}
+    looked_at = {page.split("?")[0] for page in PAGES}
+    plain = {page.replace("{", "<").replace("}", ">") for page in looked_at}
+    assert there - APART <= plain, "a new page: add it to PAGES, or to APART"
+
+
+def look(page: Page, scene: Scene, path: str) -> None:
+    page.goto(scene.path(path))
+    expect(page.locator("main")).to_contain_text(PAGES[path])
+    # What is folded away is a part of the page too.
+    page.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true })")
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_no_barrier(signed_in: Callable[..., Page], scene: Scene, path: str) -> None:
+    needed(no_axe())
+    for scheme in ("light", "dark"):
+        page = signed_in(who=scene.person, color_scheme=scheme)
+        look(page, scene, path)
+        assert violations(page) == [], scheme
+        page.context.close()
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_nothing_scrolls_sideways_on_a_small_phone(signed_in: Callable[..., Page], scene: Scene, path: str) -> None:
+    page = signed_in(who=scene.person, **PHONE)
+    look(page, scene, path)
+    assert sideways(page) == []
