@@ -13,7 +13,7 @@ function state() {
 
 function typed() {
   return [...review.querySelectorAll("input:not([type=hidden]), textarea, select")].some((field) =>
-    field.matches("select") ? [...field.options].some((each) => each.selected !== each.defaultSelected) : field.value !== field.defaultValue);
+    field.matches("select") ? field.selectedIndex !== Math.max(0, [...field.options].findIndex((each) => each.defaultSelected)) : field.value !== field.defaultValue);
 }
 
 async function look() {
@@ -49,7 +49,7 @@ function openTarget() {
   target.querySelector("button, textarea, input:not([type=hidden])")?.focus({ preventScroll: true });
 }
 
-document.querySelector(".still")?.firstElementChild?.remove();
+document.querySelector(".still")?.remove();
 openTarget();
 addEventListener("hashchange", openTarget);
 look();
