@@ -71,6 +71,7 @@ _PATH_IDS = {
     "key_id": KEY_ID,
     "person_id": PERSON_ID,
     "group_name": NAMESPACE_PATTERN,
+    "namespace": NAMESPACE_PATTERN,
     "definition_id": DEFINITION_ID,
     "trace_id": TRACE_ID,
     "step_span_id": SPAN_ID,
