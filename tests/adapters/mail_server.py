@@ -53,9 +53,12 @@ class MailServer:
 
     def wait_for(self, count: int) -> list[EmailMessage]:
         """The mails, once there are so many."""
+        assert self.came(count, 60), f"{len(self.mails)} mails, not {count}"
+        return list(self.mails)
+
+    def came(self, count: int, seconds: float) -> bool:
         with self._arrived:
-            assert self._arrived.wait_for(lambda: len(self.mails) >= count, 60), f"{len(self.mails)} mails, not {count}"
-            return list(self.mails)
+            return self._arrived.wait_for(lambda: len(self.mails) >= count, seconds)
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:
         if self.busy > 0:
