@@ -29,7 +29,7 @@ from services.sagas import cancel_saga
 
 MAX_TEXT = 10_000
 RECOVER = Permission.SAGA_RECOVER
-_STEP = "/sagas/<trace_id>/steps/<span>"
+_STEP = "/sagas/<trace_id>/steps/<step_span_id>"
 
 # Why this page is shown again, by the word in its address.
 SAID = {
@@ -60,21 +60,21 @@ def saga_progress(trace_id: str) -> Any:
 
 
 @page("POST", f"{_STEP}/retry-step", permission=RECOVER)
-def saga_retry_step(trace_id: str, span: str) -> Any:
+def saga_retry_step(trace_id: str, step_span_id: str) -> Any:
     """Run a stuck step again"""
-    return _act(trace_id, span, lambda: _retried(recovery.retry_step, trace_id, span))
+    return _act(trace_id, step_span_id, lambda: _retried(recovery.retry_step, trace_id, step_span_id))
 
 
 @page("POST", f"{_STEP}/retry-compensation", permission=RECOVER)
-def saga_retry_compensation(trace_id: str, span: str) -> Any:
+def saga_retry_compensation(trace_id: str, step_span_id: str) -> Any:
     """Try an undo again"""
-    return _act(trace_id, span, lambda: _retried(recovery.retry_compensation, trace_id, span))
+    return _act(trace_id, step_span_id, lambda: _retried(recovery.retry_compensation, trace_id, step_span_id))
 
 
 @page("POST", f"{_STEP}/resolve", permission=RECOVER)
-def saga_resolve(trace_id: str, span: str) -> Any:
+def saga_resolve(trace_id: str, step_span_id: str) -> Any:
     """Say what came of a call"""
-    return _act(trace_id, span, lambda: _resolved(trace_id, span))
+    return _act(trace_id, step_span_id, lambda: _resolved(trace_id, step_span_id))
 
 
 @page("POST", "/sagas/<trace_id>/cancel", permission=RECOVER)

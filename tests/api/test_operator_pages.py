@@ -264,6 +264,22 @@ class TestRecovery:
         assert answer.headers["Location"] == f"/sagas/{trace_id}?said=scheduled"
         until(lambda: row(sagas.read(trace_id), "one", undo=True)["attempt"] == 2)
 
+    def test_a_worker_that_is_at_it_is_left_alone(self, crew: Crew, team: Team, sagas: Sagas) -> None:
+        """Its step is taken from it only where that is said; what it brings back is then dropped."""
+        deploy(team.admin, saga(team.namespace, "hangs", step("one", "hang", timeout_seconds=30)))
+        trace_id = sagas.start("hangs")
+        until(lambda: row(sagas.read(trace_id), "one")["status"] == "IN_PROGRESS")
+        path = f"/sagas/{trace_id}/steps/{span(sagas.read(trace_id), 'one')}/retry-step"
+        page = crew.operator.see(f"/sagas/{trace_id}")
+        assert "Take it from the worker that is at it" in text(page)
+        wish = {"recovery_token": field(page, "recovery_token"), "allow_destructive": "on"}
+        answer = crew.operator.send(path, **wish)
+        assert "A worker is at it right now" in crew.operator.see(answer.headers["Location"])
+        assert row(sagas.read(trace_id), "one")["attempt"] == 1
+        wish["recovery_token"] = field(crew.operator.see(f"/sagas/{trace_id}"), "recovery_token")
+        assert crew.operator.send(path, force="on", **wish).headers["Location"].endswith("said=requeued")
+        until(lambda: row(sagas.read(trace_id), "one")["attempt"] == 2)
+
     def test_only_the_buttons_that_do_something(self, crew: Crew, sagas: Sagas) -> None:
         trace_id = sagas.start("plain")
         sagas.when(trace_id, "COMPLETED")

@@ -1,7 +1,8 @@
 // Shows how the saga goes on. What somebody is typing stays: then only a notice says that something has changed.
 import { tell } from "/assets/times.js";
 
-const EVERY_MS = 2000;
+// One that waits for a person may do so for days.
+const EVERY_MS = 2000, RESTING_MS = 5000;
 const typing = (part) =>
   part.contains(document.activeElement) && document.activeElement.matches("input, textarea") ||
   [...part.querySelectorAll("input, textarea")].some((field) =>
@@ -13,7 +14,7 @@ async function look() {
   const part = document.getElementById("saga");
   if ("ended" in part.dataset) return;
   if (!document.hidden) await refresh(part).catch(() => {});
-  setTimeout(look, EVERY_MS);
+  setTimeout(look, "rests" in part.dataset ? RESTING_MS : EVERY_MS);
 }
 
 async function refresh(part) {
