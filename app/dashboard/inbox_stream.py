@@ -31,7 +31,7 @@ KEEP_ALIVE = 15.0
 LOOK_EVERY = 0.3
 
 
-@page("GET", "/inbox/events", permission=Permission.PAUSE_READ)
+@page("GET", "/inbox/events", permission=Permission.PAUSE_READ, by_itself=True)
 def inbox_events() -> Response:
     stream = stream_with_context(_stream(wanted_filter()))
     return Response(stream, content_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
@@ -64,7 +64,7 @@ def _stream(wanted: InboxFilter) -> Iterator[str]:
 
 def _still_signed_in() -> bool:
     """The person as they are now, for what follows: their namespaces or role may have changed."""
-    session = find_session(deps().store, own_session().token)
+    session = find_session(deps().store, own_session().token, active=False)
     if session is None or not session.person.may(Permission.PAUSE_READ):
         return False
     g.principal = session.person

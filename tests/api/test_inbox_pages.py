@@ -4,15 +4,19 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from html import unescape
 from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import select, update
 
 from app.dashboard.cookies import SESSION
 from cli.stack import Stack
+from models.people import sessions
 from services.database import open_engine
+from services.sessions import hash_of
 from services.transaction import Store
 from tests.api.conftest import Team, until
 from tests.browser.people import add_person
@@ -188,13 +192,20 @@ def test_several_at_once(
         return str(reader.get(f"/api/pause/{watch_id}").json()["status"])
 
     one, two, contested = post("One"), post("Two", review={"approvals": 2}), post("Contested")
+    browser(groups=["finance"])
+    others = post("For others", review={"groups": ["finance"]})
     form, gone = post("Which?", responseSchema={"type": "object"}), post("Gone")
     reader.post(f"/api/pause/{gone}/reject").raise_for_status()
     client = browser()
-    picks = [f"{each}.1" for each in (one, two, contested, form, gone)]
+    picks = [f"{each}.1" for each in (one, two, contested, form, gone, others)]
     html = client.get("/inbox/decide", params={"decision": "approve", "pick": [*picks, f"{one}.7"]}).text
     assert re.findall(r'name="pick" value="(\w+)\.1"', html) == [one, two, contested]
-    for why in ("it asks for an answer", "it is rejected already", "it was edited since you selected it"):
+    for why in (
+        "asks for an answer",
+        "is rejected already",
+        "was edited since you selected it",
+        "vote is not asked for",
+    ):
         assert why in html
     assert [status(each) for each in (one, two, contested)] == ["pending"] * 3
     reader.post(f"/api/pause/{contested}/reject").raise_for_status()
@@ -243,8 +254,11 @@ def events(client: httpx.Client, path: str = "/inbox/events") -> Iterator[Iterat
 
 
 def _parsed(lines: Iterator[str]) -> Iterator[dict[str, Any]]:
-    kind = ""
+    kind, silence = "", 0
     for line in lines:
+        # Every 15 s of silence there is one.
+        silence += line.startswith(": nothing new")
+        assert silence < 3, "it told nothing for long"
         if line.startswith("event: "):
             kind = line.removeprefix("event: ")
         elif line.startswith("data: "):
@@ -276,6 +290,25 @@ def test_a_claim_is_seen_by_the_others(browser: Callable[..., httpx.Client], pos
         done = claimer.post(f"/review/{watch_id}/claim", data={"csrf_token": csrf(inbox(claimer))})
         assert done.status_code == 303, done.text
         assert "Claimed by Carla Claims" in next(heard)["rows"][watch_id]
+
+
+def test_an_open_page_keeps_no_session_alive(browser: Callable[..., httpx.Client], people: Store) -> None:
+    """Only what a person does counts as being there."""
+    client = browser()
+    mine = sessions.c.hash == hash_of(client.cookies[SESSION])
+    with people.transaction() as tx:
+        tx.conn.execute(update(sessions).where(mine).values(seen_at=tx.now - timedelta(hours=11)))
+
+    def idle() -> timedelta:
+        with people.transaction() as tx:
+            seen_at: datetime = tx.conn.execute(select(sessions.c.seen_at).where(mine)).scalar_one()
+            return tx.now - seen_at
+
+    with events(client) as heard:
+        next(heard)
+    assert idle() > timedelta(hours=10)
+    inbox(client)
+    assert idle() < timedelta(hours=1)
 
 
 def test_the_stream_ends_when_the_person_signs_out(browser: Callable[..., httpx.Client], team: Team) -> None:
