@@ -145,6 +145,25 @@ def test_anonymous_only_on_loopback(host: str) -> None:
         assert loaded(SAGAHOLD_HOST=loopback, SAGAHOLD_ALLOW_ANONYMOUS="agent").anonymous_role == "agent"
 
 
+def test_the_identity_provider_is_configured_whole_or_not_at_all() -> None:
+    whole = {
+        "SAGAHOLD_OIDC_ISSUER": "https://id.example.com/",
+        "SAGAHOLD_OIDC_CLIENT_ID": "sagahold",
+        "SAGAHOLD_OIDC_CLIENT_SECRET": "a secret",
+    }
+    oidc = loaded(**whole).oidc
+    assert oidc is not None
+    assert (oidc.issuer, oidc.client_id, oidc.client_secret) == tuple(whole.values())
+    assert loaded().oidc is None
+    for name in whole:
+        with pytest.raises(SettingsError, match=name):
+            loaded(**{**whole, name: ""})
+    for issuer in ("http://id.example.com", "id.example.com", "https://"):
+        with pytest.raises(SettingsError, match="SAGAHOLD_OIDC_ISSUER"):
+            loaded(**{**whole, "SAGAHOLD_OIDC_ISSUER": issuer})
+    assert loaded(**{**whole, "SAGAHOLD_OIDC_ISSUER": "http://127.0.0.1:9000"}).oidc is not None
+
+
 def test_a_bad_value_stops_the_process(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     """With status 2 and the one line."""
     for name, value in NEEDED.items():

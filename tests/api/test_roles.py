@@ -1,21 +1,28 @@
 """Who may do what, over HTTP: every route with every role, with no key, and the rule that nobody decides their own."""
 
-from collections.abc import Callable
-from dataclasses import fields
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, fields
 from typing import Any, cast
 
 import httpx
 import pytest
 
 from app import create_app
+from app.dashboard.cookies import SESSION
 from app.deps import Deps
 from cli.stack import Stack
 from domain.access import GRANTS, Permission, Role
+from domain.person import ROLES
+from services.database import open_engine
+from services.transaction import Store
 from tests.api.conftest import Team
+from tests.browser.people import add_person
+from tests.conftest import Recorded
 
+People = dict[Role, httpx.Client]
 Clients = Callable[..., httpx.Client]
 
-# Without a key: what monitors ask, what tells how to use the API, and the page that says how to decide.
+# Without a key or a session: what monitors ask, what tells how to use the API, and the ways in.
 PUBLIC = {
     "/healthz",
     "/readyz",
@@ -24,60 +31,163 @@ PUBLIC = {
     "/docs",
     "/docs/start.js",
     "/docs/assets/<name>",
-    "/review/<watch_id>",
+    "/",
+    "/assets/<path:filename>",
+    "/sign-in",
+    "/sign-in/link/<token>",
+    "/sign-in/oidc",
+    "/sign-in/oidc/return",
+    "/r/<token>",
+}
+# What an open route answers when there is nothing at that place.
+ELSEWHERE = {
+    "/": 303,
+    "/sign-in/link/<token>": 404,
+    "/r/<token>": 404,
+    "/sign-in/oidc": 404,
+    "/sign-in/oidc/return": 404,
 }
 
 
-def _routes() -> list[tuple[str, str, Permission | None]]:
+@dataclass(frozen=True)
+class Route:
+    """`page`: for signed-in people; of one without a permission every one of them."""
+
+    path: str
+    method: str
+    permission: Permission | None
+    page: bool
+
+    @property
+    def url(self) -> str:
+        """Of something that is not there."""
+        url = self.path
+        for name, nothing in NOTHING.items():
+            url = url.replace(f"<{name}>", nothing)
+        return url
+
+
+PREFIXES = {
+    "watch": "wch",
+    "endpoint": "ep",
+    "delivery": "dlv",
+    "key": "key",
+    "definition": "def",
+    "person": "usr",
+    "notification": "ntf",
+}
+NOTHING = {
+    **{f"{name}_id": f"{prefix}_{'0' * 32}" for name, prefix in PREFIXES.items()},
+    "trace_id": "0" * 32,
+    "trace:trace_id": "0" * 32,
+    "step_span_id": "0" * 16,
+    "span": "0" * 16,
+    "namespace": "nothing",
+    "group_name": "nothing",
+    "name": "nothing",
+    "session_id": "0" * 64,
+    "token": "nothing",
+    "path:filename": "style.css",
+}
+
+
+def _routes() -> list[Route]:
     """Every path and method with the permission it asks for, from the app itself; no view is run here."""
     app = create_app(Deps(*cast(Any, [None] * len(fields(Deps)))))
     return [
-        (rule.rule, method, getattr(app.view_functions[rule.endpoint], "permission", None))
+        Route(rule.rule, method, getattr(view, "permission", None), getattr(view, "signed_in", False))
         for rule in app.url_map.iter_rules()
+        for view in [app.view_functions[rule.endpoint]]
         for method in sorted((rule.methods or set()) - {"HEAD", "OPTIONS"})
     ]
 
 
+@pytest.fixture(scope="module")
+def people(stack: Stack, team: Team) -> Iterator[People]:
+    """One of each role that people have, signed in."""
+    engine = open_engine(stack.settings.database_url, pool_size=1, name="test")
+    store = Store(engine, Recorded(), stack.url)
+    clients = {}
+    for role in ROLES:
+        token = add_person(store, role, namespaces=[team.namespace]).token
+        clients[role] = httpx.Client(base_url=stack.url, cookies={SESSION: token})
+    yield clients
+    for client in clients.values():
+        client.close()
+    engine.dispose()
+
+
 ROUTES = _routes()
-GUARDED = [pytest.param(*route, id=f"{route[1]} {route[0]}") for route in ROUTES if route[2] is not None]
+API = [route for route in ROUTES if route.permission is not None and not route.page]
+PAGES = [route for route in ROUTES if route.page]
+
+
+def name_of(route: Route) -> str:
+    return f"{route.method} {route.path}"
 
 
 def test_only_these_routes_are_open_to_everyone() -> None:
-    assert {path for path, _, permission in ROUTES if permission is None} == PUBLIC
+    assert {route.path for route in ROUTES if route.permission is None and not route.page} == PUBLIC
 
 
-@pytest.mark.parametrize(("path", "method", "permission"), GUARDED)
+@pytest.mark.parametrize("route", ROUTES, ids=name_of)
+def test_what_a_route_may_be_asked_for_is_known(route: Route) -> None:
+    """A new name in a path is added above, or the tests below would ask for something else."""
+    assert "<" not in route.url
+
+
+@pytest.mark.parametrize("route", API, ids=name_of)
 def test_a_route_lets_in_the_roles_that_have_its_permission_and_no_other(
-    path: str, method: str, permission: Permission, stack: Stack, team: Team
+    route: Route, stack: Stack, team: Team, people: People
 ) -> None:
     """Whoever is let in gets further: there is no such thing (404), or the body is missing."""
-    url = path
-    for name, prefix in (
-        ("watch_id", "wch_"),
-        ("endpoint_id", "ep_"),
-        ("delivery_id", "dlv_"),
-        ("key_id", "key_"),
-        ("definition_id", "def_"),
-        ("trace_id", ""),
-    ):
-        url = url.replace(f"<{name}>", f"{prefix}{'0' * 32}")
-    url = url.replace("<step_span_id>", "0" * 16).replace("<trace:trace_id>", "0" * 32)
-    answers = {role: getattr(team, role).request(method, url) for role in Role}
+    assert route.permission is not None
+    answers = {role: getattr(team, role).request(route.method, route.url) for role in Role}
+    if route.path == "/v1/groups/<group_name>":
+        # Groups are for all namespaces, and so is whoever changes them.
+        headers = {"Authorization": f"Bearer {stack.credentials['admin_key']}"}
+        answers[Role.ADMIN] = httpx.request(route.method, stack.url + route.url, headers=headers)
     let_in = {role for role, answer in answers.items() if answer.status_code not in (401, 403)}
-    assert let_in == GRANTS[permission]
+    assert let_in == GRANTS[route.permission]
     for role in set(Role) - let_in:
         assert answers[role].status_code == 403
         assert answers[role].json()["code"] == "FORBIDDEN"
-    nobody = httpx.request(method, stack.url + url)
-    assert nobody.status_code == 401
-    assert nobody.json()["code"] == "UNAUTHENTICATED"
-    assert nobody.headers["WWW-Authenticate"].startswith("Bearer")
+    # A browser sends its cookies along with whatever another site makes it send: here they count for nothing.
+    for nobody in (httpx.Client(base_url=stack.url), people[Role.ADMIN]):
+        answer = nobody.request(route.method, route.url)
+        assert answer.status_code == 401
+        assert answer.json()["code"] == "UNAUTHENTICATED"
+        assert answer.headers["WWW-Authenticate"].startswith("Bearer")
+
+
+@pytest.mark.parametrize("route", PAGES, ids=name_of)
+def test_a_page_lets_in_the_people_whose_role_has_its_permission_and_no_other(
+    route: Route, stack: Stack, people: People, team: Team
+) -> None:
+    """A key opens no page. Whoever is let in is told next that the form is not ours, or that there is no such thing."""
+    for nobody in (httpx.Client(base_url=stack.url), team.admin):
+        answer = nobody.request(route.method, route.url, follow_redirects=False)
+        assert answer.status_code == 303
+        assert answer.headers["Location"].startswith("/sign-in?next=")
+    for role, browser in people.items():
+        if route.path == "/inbox/events":
+            continue
+        answer = browser.request(route.method, route.url, follow_redirects=False)
+        may = route.permission is None or role in GRANTS[route.permission]
+        if route.method == "GET":
+            assert (answer.status_code == 403) == (not may), answer.text
+            assert answer.status_code in (200, 303, 304, 403, 404, 422)
+        else:
+            assert answer.status_code == 403
+            assert ("your role" in answer.text.lower()) == (not may)
+            assert ("this form has expired" in answer.text.lower()) == may
+    assert httpx.get(stack.url + "/account", cookies=people[Role.ADMIN].cookies).status_code == 200
 
 
 @pytest.mark.parametrize("path", sorted(PUBLIC))
 def test_an_open_route_answers_without_a_key(path: str, stack: Stack) -> None:
-    url = path.replace("<watch_id>", f"wch_{'0' * 32}").replace("<name>", "swagger-ui.css")
-    assert httpx.get(stack.url + url).status_code == 200
+    url = Route(path, "GET", None, False).url.replace("/docs/assets/nothing", "/docs/assets/swagger-ui.css")
+    assert httpx.get(stack.url + url).status_code == ELSEWHERE.get(path, 200)
 
 
 def test_an_agent_never_decides(client_for: Clients) -> None:
