@@ -33,6 +33,8 @@ def create_app(deps: Deps) -> Flask:
     app = _Synchronous("sagahold", static_folder=None)
     app.extensions["sagahold"] = deps
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
+    # A reviewer may edit arguments as large as an agent may post.
+    app.config["MAX_FORM_MEMORY_SIZE"] = MAX_BODY_BYTES
     # A slash more or less is another path: a redirect would lose a POST's body or its key.
     app.url_map.strict_slashes = True
     app.url_map.merge_slashes = False

@@ -8,6 +8,7 @@ from uuid import UUID
 from app.dashboard.saga_picture import Row, picture
 from app.deps import deps
 from domain.access import Permission, Principal
+from domain.definition import StepKind
 from domain.document import pause_document
 from domain.pause import STEP, Pause, Status
 from services.audit import EventFilter, list_events
@@ -66,8 +67,8 @@ class Look:
     @property
     def subject(self) -> str:
         """What a reviewer may change, in a word."""
-        thinks = self.course is not None and self.pause.context is not None
-        return "output" if thinks and (self.pause.context or {}).get("step_kind") == "reason" else "arguments"
+        thinks = self.pause.kind == STEP and (self.pause.context or {}).get("step_kind") == StepKind.REASON
+        return "output" if thinks else "arguments"
 
 
 def look(by: Principal, watch_id: str) -> Look:

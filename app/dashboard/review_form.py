@@ -63,8 +63,9 @@ def edited(seen: Look) -> dict[str, Any]:
     """What the edit form says, checked as it will be when it is approved. Raises `Invalid`."""
     if seen.pause.arguments is None:
         raise Invalid([Fault(seen.subject, "cannot be edited: there are none")])
+    faults: list[Fault] = []
     if "json" in request.form:
-        value, faults = read_text(request.form["json"], seen.subject), []
+        value = read_text(request.form["json"], seen.subject)
     else:
         value, faults = read(edit_fields(seen), request.form, seen.pause.arguments)
     if not isinstance(value, dict):
@@ -109,9 +110,10 @@ def response(seen: Look) -> Any:
 
 
 def seen_arguments() -> Any:
+    """What the person had before their eyes; None where the form did not say."""
     try:
-        return json.loads(request.form.get("seen", "null"))
-    except (ValueError, RecursionError):
+        return read_text(request.form.get("seen", ""), "seen")
+    except Invalid:
         return None
 
 

@@ -5,6 +5,7 @@ order of letters around, or that has no width, is shown by its number.
 """
 
 import json
+import re
 import unicodedata
 from dataclasses import dataclass
 from typing import Any
@@ -20,26 +21,33 @@ OPEN = 30
 # Characters and lines of a text that is shown without being asked for.
 SHORT, LINES = 400, 12
 
-_BREAKS = frozenset("\n\t")
 # Letters and marks that have no shape: fillers, the blank of Braille, selectors of variants.
-_SHAPELESS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u180b\u180c\u180d\u2800\u3164\uffa0")
-# Control, format (the directions, widths of zero, tags), private, unassigned; separators of lines.
-_HIDDEN = frozenset({"Cc", "Cf", "Co", "Cn", "Cs", "Zl", "Zp"})
+_SHAPELESS = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u2800\u3164\uffa0\ufe00-\ufe0d\U000e0100-\U000e01ef]"
+)
 
 
 def is_hidden(char: str) -> bool:
-    if char.isascii():
-        return not char.isprintable() and char not in _BREAKS
-    if char in _SHAPELESS or "\ufe00" <= char <= "\ufe0d" or "\U000e0100" <= char <= "\U000e01ef":
-        return True
-    return unicodedata.category(char) in _HIDDEN
+    """Control, format (the directions, widths of zero, tags), private, unassigned, ends of lines that are no \\n."""
+    if char.isprintable():
+        return _SHAPELESS.match(char) is not None
+    return char not in "\n\t" and unicodedata.category(char) != "Zs"
+
+
+def _hides(text: str) -> bool:
+    """Whether there is any; a no is quick, for the whole text."""
+    if text.isascii() and text.isprintable():
+        return False
+    if text.replace("\n", "").replace("\t", "").isprintable() and not _SHAPELESS.search(text):
+        return False
+    return any(map(is_hidden, text))
 
 
 @dashboard.app_template_filter("visible")
 def visible(text: object) -> Markup:
     """The text as HTML: what a browser would not show, or obey, stands there by its number."""
     text = str(text)
-    if text.isascii() and text.isprintable():
+    if not _hides(text):
         return escape(text)
     return Markup("").join(_mark(char) if is_hidden(char) else char for char in text)
 
@@ -53,7 +61,7 @@ def _mark(char: str) -> Markup:
 def pretty(value: Any) -> str:
     """Indented JSON, whole. What is not seen is escaped, as JSON may: it reads back as the same value."""
     text = json.dumps(value, ensure_ascii=False, indent=2)
-    return "".join(_escape(char) if is_hidden(char) else char for char in text)
+    return "".join(_escape(char) if is_hidden(char) else char for char in text) if _hides(text) else text
 
 
 def _escape(char: str) -> str:

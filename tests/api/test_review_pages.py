@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from html import unescape
 from html.parser import HTMLParser
 from typing import Any
@@ -11,8 +12,11 @@ import httpx
 import pytest
 
 from app.dashboard.cookies import SESSION
+from app.dashboard.values import pretty
 from cli.stack import Stack
+from domain import ids
 from services.database import open_engine
+from services.sign_in_links import make_link
 from services.transaction import Store
 from tests.api.conftest import Team, until
 from tests.browser.people import Person, add_person
@@ -184,6 +188,20 @@ def test_an_edit_that_cannot_be_used_is_told_with_its_place_and_kept(
     page = rita.send(watch_id, "change", 422, json=text)
     assert fault in words(page)
     assert text in unescape(page)
+
+
+def test_arguments_may_be_edited_however_large_they_are(rita: Visitor, team: Team) -> None:
+    large = {"rows": [{"name": f"row {number}", "text": "é" * 20} for number in range(3_200)]}
+    watch_id = team.pause(arguments=large)["watchId"]
+    large["rows"][7]["name"] = "seven"
+    hidden = {"csrf_token": token(rita.see(watch_id)), "revision": "1"}
+    # As the form sends it: each part as it is.
+    form = {name: (None, text) for name, text in (hidden | {"json": pretty(large)}).items()}
+    shown = rita.http.post(f"/review/{watch_id}/change", files=form)
+    assert "arguments.rows[7].name row 7 seven" in words(shown.text)
+    form = {name: (None, text) for name, text in (hidden | {"arguments": pretty(large)}).items()}
+    assert rita.http.post(f"/review/{watch_id}/approve", files=form).status_code == 303
+    assert stored(team, watch_id)["decision"]["arguments"] == large
 
 
 def test_an_edit_that_changes_nothing_says_so(rita: Visitor, team: Team) -> None:
@@ -439,3 +457,44 @@ def test_the_history_is_for_those_who_may_read_the_audit_log(visitor: Any, team:
     visitor().send(watch_id, "approve")
     assert "pause.approved" in visitor("operator").see(watch_id)
     assert "pause.approved" not in visitor().see(watch_id)
+
+
+def test_a_link_to_a_review_opens_that_review_and_no_other(
+    visitor: Any, team: Team, store: Store, stack: Stack
+) -> None:
+    watch_id, other = team.pause(arguments={"a": 1})["watchId"], team.pause()["watchId"]
+    rita: Person = visitor(name="Rita").person
+    with store.transaction() as tx:
+        link = make_link(tx, rita.user_id, tx.now + timedelta(hours=1), ids.parse(ids.WATCH, watch_id))
+    guest = Visitor(rita, httpx.Client(base_url=stack.url))
+    opened = guest.http.get(f"/r/{link}")
+    assert (opened.status_code, opened.headers["Location"]) == (303, f"/review/{watch_id}")
+    page = guest.see(watch_id)
+    assert "/inbox" not in page
+    assert guest.http.get(f"/review/{other}").status_code == 303
+    csrf = {"csrf_token": token(page), "revision": "1"}
+    assert guest.http.post(f"/review/{other}/approve", data=csrf).status_code == 303
+    assert stored(team, other)["status"] == "pending"
+    guest.send(watch_id, "change", 200, json='{"a": 2}')
+    guest.send(watch_id, "approve")
+    assert stored(team, watch_id)["decision"]["decidedBy"] == rita.id
+    assert "approved by Rita" in words(guest.see(watch_id))
+
+
+def test_the_stages_of_a_policy_are_told(visitor: Any, team: Team) -> None:
+    ops, law = visitor(name="Oda", groups=["ops"]), visitor(name="Lea", groups=["law"])
+    stages = [{"name": "Works", "groups": ["ops"]}, {"name": "Legal", "groups": ["law"]}]
+    watch_id = team.pause(review={"stages": stages})["watchId"]
+    assert "there are 0 of 1 approval in stage 1 of 2 (“Works”)." in words(ops.see(watch_id))
+    assert "This review asks the group ops" in words(law.see(watch_id))
+    ops.send(watch_id, "approve")
+    assert "This review asks the group law" in words(ops.see(watch_id))
+    assert "nothing happens yet" not in words(law.see(watch_id))
+    law.send(watch_id, "approve")
+    assert stored(team, watch_id)["status"] == "approved"
+
+
+def test_an_expired_review_says_so(rita: Visitor, team: Team) -> None:
+    watch_id = team.pause(expiresIn=1)["watchId"]
+    until(lambda: "Nobody decided in time" in words(rita.see(watch_id)))
+    assert "expired" in words(rita.see(watch_id))

@@ -17,6 +17,7 @@ function typed() {
 }
 
 async function look() {
+  if ("ended" in document.getElementById("progress").dataset) return;
   if (!document.hidden) await refresh().catch(() => {});
   setTimeout(look, EVERY_MS);
 }
