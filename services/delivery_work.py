@@ -9,6 +9,8 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, RowMapping, ScalarSelect, func, insert, literal, select, true, update
 
+from domain import ids
+from domain.audit import chain_of
 from domain.webhook import Attempt, DeliveryStatus, Health, after_attempt
 from models.webhooks import (
     delivery_of,
@@ -79,8 +81,8 @@ def record_attempt(store: Store, lease: due.Lease, attempt: Attempt, schedule: S
         changes = delivery_values(after) | {"lease_token": None, "leased_until": None, "hint_at": after.due_at}
         tx.conn.execute(update(webhook_deliveries).where(columns.id == lease.id).values(changes))
         tx.conn.execute(insert(webhook_attempts).values(_attempt_row(lease.id, after.attempts, attempt)))
-        if row["endpoint_id"] is not None and health_after != health:
-            _record_health(tx, row["endpoint_id"], health, health_after)
+        if endpoint is not None and health_after != health:
+            _record_health(tx, endpoint, health, health_after)
         _hint_next(tx, row)
     return True
 
@@ -172,10 +174,13 @@ def _health(endpoint: RowMapping | None, lane: str) -> Health:
     return Health(enabled=not is_endpoints_lane(lane))
 
 
-def _record_health(tx: Tx, endpoint_id: UUID, before: Health, after: Health) -> None:
+def _record_health(tx: Tx, endpoint: RowMapping, before: Health, after: Health) -> None:
+    endpoint_id = endpoint["id"]
     tx.conn.execute(update(webhook_endpoints).where(webhook_endpoints.c.id == endpoint_id).values(health_values(after)))
     if before.enabled and not after.enabled:
         exhaust_waiting(tx, endpoint_id, f"the endpoint was disabled: {after.disabled_reason}")
+        subject = ids.text(ids.ENDPOINT, endpoint_id)
+        tx.record(None, chain_of(endpoint["namespaces"]), "endpoint.disabled", subject, reason=after.disabled_reason)
         log.error(
             "webhook endpoint disabled: an operator must look at it, enable it, and recover what it missed",
             extra={"endpoint_id": str(endpoint_id), "reason": after.disabled_reason},

@@ -166,6 +166,15 @@ def test_deliveries(store: Store, log: Log) -> None:
     assert (log.new(), log.secrets()) == ([], [])
 
 
+def test_an_endpoint_that_is_switched_off_by_itself(store: Store, log: Log) -> None:
+    made, _ = create_endpoint(store, ADMIN, EndpointChange(url=CALLBACK, namespaces=("shop",)), None)
+    send_test(store, ADMIN, made["id"])
+    log.new()
+    finish(store, claim(store, deliveries(store)[0]), 410)
+    assert log.new() == [("shop", "endpoint.disabled", made["id"], "system")]
+    assert log.details() == {"reason": "the receiver answered 410 Gone"}
+
+
 def test_signing_secrets(store: Store, log: Log) -> None:
     namespace_secret(store, ADMIN, "shop")
     assert log.new() == []
