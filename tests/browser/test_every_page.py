@@ -5,17 +5,15 @@ from dataclasses import dataclass
 
 import httpx
 import pytest
-from flask import Flask
 from playwright.sync_api import Page, expect
 
-from app.dashboard.pages import dashboard
-from app.routing import TraceIdPart
 from tests.browser.agent import Agent
 from tests.browser.axe import violations
 from tests.browser.conftest import needed
 from tests.browser.install import no_axe
 from tests.browser.layout import PHONE, sideways
 from tests.browser.people import Person
+from tests.browser.routes import rules
 from tests.sagas import Sagas, deploy, manifests
 
 # Address, and what is to be on it. {names} are those of `Scene`.
@@ -105,10 +103,7 @@ def scene(client_for: Callable[..., httpx.Client], person: Callable[..., Person]
 
 
 def test_no_page_is_left_out() -> None:
-    app = Flask("pages", static_folder=None)
-    app.url_map.converters["trace"] = TraceIdPart
-    app.register_blueprint(dashboard)
-    there = {str(rule) for rule in app.url_map.iter_rules() if "GET" in (rule.methods or ())}
+    there = {str(rule) for rule in rules() if "GET" in (rule.methods or ())}
     looked_at = {page.split("?")[0] for page in PAGES}
     plain = {page.replace("{", "<").replace("}", ">") for page in looked_at}
     assert there - APART <= plain, "a new page: add it to PAGES, or to APART"

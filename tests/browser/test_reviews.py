@@ -209,6 +209,7 @@ def test_keys_alone(signed_in: Callable[..., Page], agent: Agent) -> None:
     page.keyboard.press("k")
     page.keyboard.press("a")
     page.wait_for_url(f"**/review/{first}#approve")
+    page.keyboard.press("a")
     expect(page.get_by_role("button", name="Approve", exact=True)).to_be_focused()
     page.keyboard.press("Enter")
     expect(outcome(page)).to_have_text("approved")

@@ -1,5 +1,6 @@
 """Who may see what: another namespace's pages are not there, a link opens its review, an ended one nothing."""
 
+import re
 from collections.abc import Callable
 from datetime import timedelta
 
@@ -14,6 +15,7 @@ from services.sign_in_links import make_link
 from services.transaction import Store
 from tests.browser.agent import Agent
 from tests.browser.people import Person
+from tests.browser.routes import rules
 from tests.browser.troubles import Troubles
 from tests.sagas import Sagas, deploy, manifests
 from tests.services.world import uuid_of
@@ -77,6 +79,17 @@ def test_a_decision_needs_the_form_s_token(
         assert client_for("reviewer").get(f"/api/pause/{watch_id}").json()["status"] == "pending"
         good = {"revision": "1", "csrf_token": csrf_token(anne.token)}
         assert forged.post(f"/review/{watch_id}/approve", data=good).status_code == 303
+
+
+def test_no_form_of_any_page_is_taken_without_its_token(person: Callable[..., Person], stack: Stack) -> None:
+    """Also not from an admin of everything."""
+    admin = person("admin", namespaces=["*"])
+    forms = [str(rule) for rule in rules() if "POST" in (rule.methods or ())]
+    assert len(forms) > 20
+    with httpx.Client(base_url=stack.url, cookies={SESSION: admin.token}) as forged:
+        for form in forms:
+            address = re.sub(r"<[^>]*>", "0" * 32, form)
+            assert forged.post(address, data={"csrf_token": "0" * 64}).status_code == 403, form
 
 
 def test_a_review_s_link_opens_that_review_alone(
