@@ -9,12 +9,14 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, Connection, RowMapping, func, insert, select, update
 
-from domain import ids, json_value, manifest
+from domain import ids, json_value, manifest, review
 from domain.access import Principal
 from domain.definition import SagaDefinition, StepDefinition, Thinking, WorkerDefinition
 from domain.document import instant
 from domain.errors import Fault, Forbidden, InvalidManifest, NotFound, VersionExists
+from domain.votes import Panel, satisfiable
 from models.definitions import definitions
+from services.electorate import members_of
 from services.paging import Page, Slice, newest_first
 from services.transaction import Store, Tx
 
@@ -50,7 +52,7 @@ def deploy(store: Store, by: Principal, document: dict[str, Any], replace: bool)
             return ids.text(ids.DEFINITION, known["id"]), f"{what} is deployed already, with the same content"
         if known is not None and not replace:
             raise VersionExists
-        if isinstance(definition, SagaDefinition) and (found := list(_worker_faults(tx.conn, definition))):
+        if isinstance(definition, SagaDefinition) and (found := list(_faults(tx, definition))):
             raise InvalidManifest(found)
         replaced = None
         if known is not None:
@@ -165,6 +167,16 @@ def _active(conn: Connection, kind: str, namespace: str, name: str, version: str
         columns.is_active,
     )
     return conn.execute(query).mappings().one_or_none()
+
+
+def _faults(tx: Tx, saga: SagaDefinition) -> Iterator[Fault]:
+    """What only the database knows."""
+    yield from _worker_faults(tx.conn, saga)
+    policies = {index: review.parse(step.review) for index, step in enumerate(saga.steps)}
+    members = () if all(policy.plain for policy in policies.values()) else members_of(tx, saga.namespace)
+    for index, policy in policies.items():
+        if not policy.plain and not satisfiable(Panel(policy, members)):
+            yield Fault(f"steps[{index}].review", f"can never be met: too few may vote in {saga.namespace!r}")
 
 
 def _worker_faults(conn: Connection, saga: SagaDefinition) -> Iterator[Fault]:

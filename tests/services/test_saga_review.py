@@ -1,0 +1,105 @@
+"""Held steps with a review policy: the step goes on when the review is complete, and not before."""
+
+import pytest
+
+from domain import ids
+from domain.access import Role
+from domain.errors import InvalidManifest, NotAsked
+from services.namespaces import put_namespace
+from services.pauses import expire_due, get_pause
+from services.saga_decisions import decide_step
+from services.transaction import Store
+from tests.services.reviewers import key, voter
+from tests.services.saga_world import current_ref, is_due, start, statuses, step, tools, watch_of, work
+from tests.services.world import ADMIN, REVIEWER, approve, change, reject, uuid_of
+
+
+def test_a_quorum_through_the_steps_door(store: Store) -> None:
+    """Each vote is accepted; only the last one wakes the saga, and what was approved is called."""
+    anne, ben = voter(store, "anne"), voter(store, "ben")
+    played = tools()
+    trace_id = start(store, step("a", hitl=True, review={"approvals": 2}))
+    work(store, trace_id, played)
+    which = current_ref(store, trace_id)
+    assert not decide_step(store, anne, which, approve(anne)).repeated
+    assert decide_step(store, anne, which, approve(anne)).repeated
+    assert not is_due(store, trace_id)
+    work(store, trace_id, played)
+    assert (played.calls, statuses(store, trace_id)[0]) == ([], "AWAITING_HUMAN")
+    assert not decide_step(store, ben, which, approve(ben)).repeated
+    assert is_due(store, trace_id)
+    work(store, trace_id, played)
+    assert played.names == ["do_a"]
+    assert statuses(store, trace_id) == ("COMPLETED", "COMPLETED")
+
+
+def test_one_rejection_undoes(store: Store) -> None:
+    anne, ben = voter(store, "anne"), voter(store, "ben")
+    trace_id = start(store, step("a", undo=True), step("b", hitl=True, review={"approvals": 2}))
+    work(store, trace_id, tools())
+    which = current_ref(store, trace_id)
+    decide_step(store, anne, which, approve(anne))
+    decide_step(store, ben, which, reject(ben))
+    work(store, trace_id, tools())
+    assert statuses(store, trace_id)[0] == "COMPENSATED"
+
+
+def test_only_those_asked_decide_a_step(store: Store) -> None:
+    anne = voter(store, "anne", "ops")
+    trace_id = start(store, step("a", hitl=True, review={"groups": ["ops"]}))
+    work(store, trace_id, tools())
+    which = current_ref(store, trace_id)
+    with pytest.raises(NotAsked):
+        decide_step(store, REVIEWER, which, approve())
+    decide_step(store, anne, which, approve(anne))
+    assert is_due(store, trace_id)
+
+
+def test_the_namespaces_policy_holds_for_steps_that_say_none(store: Store) -> None:
+    for name in ("anne", "ben"):
+        voter(store, name)
+    put_namespace(store, ADMIN, "default", {"approvals": 2})
+    trace_id = start(store, step("a", hitl=True), step("b", hitl=True, review={"approvals": 1}))
+    work(store, trace_id, tools())
+    assert get_pause(store, REVIEWER, watch_of(store, trace_id)).review.document() == {"approvals": 2}
+
+
+def test_a_policy_that_nobody_can_meet_is_not_deployed(store: Store) -> None:
+    """By those who are there at that time; each step is named."""
+    voter(store, "anne", "ops")
+    good, bad = {"groups": ["ops"]}, {"groups": ["finance"]}
+    with pytest.raises(InvalidManifest) as caught:
+        start(store, step("a", hitl=True, review=good), step("b", hitl=True, review=bad))
+    assert [fault.path for fault in caught.value.faults] == ["steps[1].review"]
+
+
+def test_held_although_nobody_is_left_to_decide(store: Store) -> None:
+    """The policy is not weakened, and the engine not stopped; the clock, or new people, go on with it."""
+    anne = voter(store, "anne", "ops")
+    trace_id = start(store, step("a", hitl=True, review={"groups": ["ops"]}))
+    change(store, "UPDATE users SET groups = '{}' WHERE id = :id", id=ids.parse(ids.USER, anne.id))
+    work(store, trace_id, tools())
+    which = current_ref(store, trace_id)
+    with pytest.raises(NotAsked):
+        decide_step(store, anne, which, approve(anne))
+    ben = voter(store, "ben", "ops")
+    decide_step(store, ben, which, approve(ben))
+    work(store, trace_id, tools())
+    assert statuses(store, trace_id)[0] == "COMPLETED"
+
+
+def test_a_step_whose_time_runs_out_is_escalated(store: Store) -> None:
+    """To the keys or people that its manifest names; then it fails as expired."""
+    robot = key(store, "robot", Role.OPERATOR)
+    review = {"assignees": [robot.id], "escalate": {"to": {"groups": ["leads"]}}}
+    held = step("a", hitl=True, review=review, hitl_timeout_seconds=60, hitl_on_timeout="escalate")
+    trace_id = start(store, held)
+    work(store, trace_id, tools())
+    watch_id = watch_of(store, trace_id)
+    moved = "created_at = created_at - interval '61 s', expires_at = expires_at - interval '61 s'"
+    for escalated in (True, False):
+        change(store, f"UPDATE pauses SET {moved} WHERE id = :id", id=uuid_of(watch_id))
+        assert expire_due(store) == 1
+        assert is_due(store, trace_id) is not escalated
+    work(store, trace_id, tools())
+    assert statuses(store, trace_id) == ("FAILED", "FAILED")
