@@ -6,7 +6,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import RowMapping, select, update
+from sqlalchemy import ColumnElement, RowMapping, Table, select, update
 
 from domain import ids
 from domain.notification import Letter, NotificationStatus, Sending, retry_at
@@ -14,7 +14,7 @@ from domain.pause import Status
 from models.keys import api_keys
 from models.notifications import notifications
 from models.pauses import pauses
-from models.people import users
+from models.people import groups, users
 from services import due
 from services.due import NOTIFICATION
 from services.sign_in_links import make_link
@@ -90,11 +90,18 @@ def _useless(tx: Tx, row: RowMapping, pause: RowMapping) -> str | None:
     """Why nobody needs this message any more."""
     if pause["status"] != Status.PENDING or (pause["expires_at"] is not None and pause["expires_at"] <= tx.now):
         return "the review was over before this was sent"
-    if row["user_id"] is not None:
-        enabled = select(users.c.id).where(users.c.id == row["user_id"], users.c.disabled_at.is_(None))
-        if tx.conn.execute(enabled).one_or_none() is None:
-            return "the person's account was disabled before this was sent"
+    if row["user_id"] is None:
+        listens = select(groups.c.name).where(groups.c.name == row["recipient"], _has(groups, row))
+    else:
+        enabled = users.c.id == row["user_id"], users.c.disabled_at.is_(None)
+        listens = select(users.c.id).where(*enabled, _has(users, row))
+    if tx.conn.execute(listens).one_or_none() is None:
+        return "the channel or its owner was removed before this was sent"
     return None
+
+
+def _has(table: Table, row: RowMapping) -> ColumnElement[bool]:
+    return table.c.channels.contains([row["channel"]])
 
 
 def _letter(store: Store, tx: Tx, row: RowMapping, pause: RowMapping) -> Letter:

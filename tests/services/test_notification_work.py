@@ -19,7 +19,20 @@ from services.sign_in_links import find_review_link
 from services.transaction import Store
 from tests.conftest import Recorded
 from tests.services.people import errand, group, notifications, notifications_due, person, tell
-from tests.services.world import ADMIN, OPERATOR, REVIEWER, approve, at_once, change, expire, one, post, rows, someone
+from tests.services.world import (
+    ADMIN,
+    OPERATOR,
+    REVIEWER,
+    approve,
+    at_once,
+    change,
+    expire,
+    one,
+    post,
+    rows,
+    someone,
+    uuid_of,
+)
 
 LATER = Sending("the mail server answered 451")
 NEVER = Sending("the mail server answered 535", final=True)
@@ -46,13 +59,13 @@ def test_sent(store: Store, watch_id: str) -> None:
 def test_the_link_is_that_persons_for_that_review_until_it_expires(store: Store, watch_id: str) -> None:
     link = errand(store).letter.link
     token = link.removeprefix("http://sagahold.test/r/")
-    session = find_review_link(store, token)
+    session = find_review_link(store, [token], uuid_of(watch_id))
     assert session is not None
     assert session.person.email == "anne@example.com"
     assert one(store, "SELECT l.expires_at = p.expires_at FROM sign_in_links l JOIN pauses p ON p.id = l.pause_id")
     expire(store, watch_id)
     change(store, "UPDATE sign_in_links SET expires_at = now()")
-    assert find_review_link(store, token) is None
+    assert find_review_link(store, [token], uuid_of(watch_id)) is None
 
 
 def test_the_link_to_a_review_that_never_expires_does(store: Store) -> None:
@@ -97,15 +110,17 @@ def test_refused_for_good_is_not_tried_again(store: Store, watch_id: str) -> Non
     assert (row["status"], row["attempts"]) == ("failed", 1)
 
 
-@pytest.mark.parametrize("end", ["decided", "expired", "disabled"])
+@pytest.mark.parametrize("end", ["decided", "expired", "disabled", "removed"])
 def test_of_no_use_any_more(store: Store, watch_id: str, end: str) -> None:
     """Nothing is sent, no link is made."""
     if end == "decided":
         decide_pause(store, REVIEWER, watch_id, approve())
     elif end == "expired":
         expire(store, watch_id)
-    else:
+    elif end == "disabled":
         change(store, "UPDATE users SET disabled_at = now()")
+    else:
+        change(store, "UPDATE users SET channels = '{json://b}'")
     (row,) = notifications(store)
     assert claim_notification(store, row["id"]) is None
     (row,) = notifications(store)

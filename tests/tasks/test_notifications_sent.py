@@ -15,7 +15,7 @@ from tests.adapters.receiver import Receiver, reply
 from tests.faults.scene import until
 from tests.services.people import notifications as notification_rows
 from tests.services.people import notifications_due, person, tell
-from tests.services.world import ADMIN, REVIEWER, approve, at_once, post
+from tests.services.world import ADMIN, REVIEWER, approve, at_once, post, uuid_of
 
 
 def send(store: Store) -> list[dict[str, object]]:
@@ -37,7 +37,7 @@ def test_by_mail_with_a_link_that_lets_in(store: Store) -> None:
     assert body is not None
     assert "Action: Pay 5 €" in body.get_content()
     (link,) = [line for line in body.get_content().split() if "/r/" in line]
-    session = find_review_link(store, link.rpartition("/")[2])
+    session = find_review_link(store, [link.rpartition("/")[2]], uuid_of(watch_id))
     assert session is not None
     assert session.person.email == "anne@example.com"
 
