@@ -159,3 +159,32 @@ def test_no_cookie_is_for_scripts(signed_in: Callable[..., Page]) -> None:
     page = signed_in()
     page.goto("/account")
     assert page.evaluate("document.cookie") == ""
+
+
+def test_by_password_and_out_everywhere(
+    signed_in: Callable[..., Page],
+    visit: Callable[..., BrowserContext],
+    person: Callable[..., Person],
+    troubles: Troubles,
+) -> None:
+    """A wrong password says no more than that; signing out everywhere ends the other browsers too."""
+    troubles.expect("status of 4(01|03|22)")
+    anne = person(name="Anne Archer")
+    first = signed_in(who=anne)
+    first.goto("/account")
+    first.get_by_label("New password").fill("correct horse battery staple")
+    first.get_by_role("button", name="Set password").click()
+    expect(first.get_by_label("Current password")).to_be_visible()
+    second = visit(java_script_enabled=False).new_page()
+    second.goto("/account")
+    for password in ("wrong horse battery staple", "correct horse battery staple"):
+        second.get_by_label("E-mail").fill(anne.email)
+        second.get_by_label("Password").fill(password)
+        second.get_by_role("button", name="Sign in").click()
+        if password.startswith("wrong"):
+            expect(second.get_by_role("alert")).to_be_visible()
+    second.wait_for_url("**/account")
+    second.get_by_role("button", name="Sign out everywhere").click()
+    for page in (first, second):
+        page.goto("/inbox")
+        page.wait_for_url("**/sign-in?**")
