@@ -9,10 +9,13 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import insert
 
 from app.dashboard import csrf
 from app.dashboard.cookies import SESSION
 from cli.stack import Stack
+from domain import ids
+from models.notifications import notifications
 from services.database import open_engine
 from services.transaction import Store
 from tests.adapters.receiver import Receiver, reply
@@ -54,9 +57,16 @@ class Crew:
 
 
 @pytest.fixture(scope="module")
-def crew(stack: Stack, team: Team) -> Iterator[Crew]:
+def store(stack: Stack) -> Iterator[Store]:
+    """The stack's own database, for what no route makes."""
     engine = open_engine(stack.settings.database_url, pool_size=2, name="test")
-    store, made = Store(engine, Recorded(), stack.url), []
+    yield Store(engine, Recorded(), stack.url)
+    engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def crew(store: Store, stack: Stack, team: Team) -> Iterator[Crew]:
+    made = []
     for role, namespace in (
         ("reviewer", team.namespace),
         ("operator", team.namespace),
@@ -68,7 +78,6 @@ def crew(stack: Stack, team: Team) -> Iterator[Crew]:
     yield Crew(*made)
     for browser in made:
         browser.client.close()
-    engine.dispose()
 
 
 @pytest.fixture(scope="module")
@@ -394,7 +403,25 @@ class TestAudit:
         assert re.search(r"Yes\. [1-9]\d* entries were checked", text(crew.operator.see("/audit/verify")))
 
 
-def test_notifications_are_there(crew: Crew) -> None:
-    assert "Nobody was written to yet" in crew.operator.see("/notifications")
-    assert "was not searched for" in crew.operator.see("/notifications?pause=x")
-    assert crew.operator.send(f"/notifications/ntf_{'0' * 32}/retry").status_code == 404
+class TestNotifications:
+    def test_nobody_was_written_to(self, crew: Crew) -> None:
+        assert "Nobody was written to yet" in crew.stranger.see("/notifications")
+        assert "was not searched for" in crew.operator.see("/notifications?pause=x")
+        assert crew.operator.send(f"/notifications/ntf_{'0' * 32}/retry").status_code == 404
+
+    def test_a_failed_one_is_seen_and_sent_again(self, crew: Crew, team: Team, store: Store) -> None:
+        pause = ids.parse(ids.WATCH, team.pause()["watchId"])
+        with store.transaction() as tx:
+            id_, now = tx.new_id(), tx.now
+            row = {"id": id_, "pause_id": pause, "once": tx.new_id(), "namespace": team.namespace}
+            row |= {"recipient": "ann@example.com", "channel": "json://user:hush@127.0.0.1:9/", "reason": "waiting"}
+            row |= {"status": "failed", "attempts": 5, "last_error": HOSTILE, "created_at": now, "completed_at": now}
+            tx.conn.execute(insert(notifications).values(row | {"due_at": now, "hint_at": now}))
+        page = crew.operator.see("/notifications?status=failed")
+        assert "alert(1)" in text(page)
+        assert "hush" not in page
+        path = f"/notifications/{ids.text(ids.NOTIFICATION, id_)}/retry"
+        assert f'action="{path}"' in page
+        assert "ann@example.com" not in crew.stranger.see("/notifications")
+        assert crew.stranger.send(path).status_code == 404
+        assert crew.operator.send(path).headers["Location"] == "/notifications?said=retried"
