@@ -35,6 +35,7 @@ def pause() -> None:
     type=click.Choice([str(word) for word in OnTimeout]),
     help="What then happens; default expire.",
 )
+@click.option("--review", type=JSON, help="An object: the review policy; default: the namespace's.")
 @click.option("--tag", "tags", multiple=True, help="May be given several times.")
 @click.option("--namespace", help="Default: the key's own.")
 @click.option("--priority", type=int, help="0 to 9.")
@@ -121,6 +122,21 @@ def approve(session: Session, watch_id: str, **decision: Any) -> None:
 def reject(session: Session, watch_id: str, **decision: Any) -> None:
     """Say no to the action."""
     _decide(session, watch_id, "reject", decision)
+
+
+@command(pause, "claim", Role.REVIEWER)
+@click.argument("watch_id", metavar="ID")
+@click.option("--take-over", is_flag=True, help="Although somebody else works on it.")
+def claim(session: Session, watch_id: str, take_over: bool) -> None:
+    """Tell the others that you work on it, for a quarter of an hour."""
+    _decide(session, watch_id, "claim", {"takeOver": take_over})
+
+
+@command(pause, "unclaim", Role.REVIEWER)
+@click.argument("watch_id", metavar="ID")
+def unclaim(session: Session, watch_id: str) -> None:
+    """Give your claim back."""
+    _decide(session, watch_id, "unclaim", {})
 
 
 @command(pause, "cancel", Role.AGENT)

@@ -13,7 +13,12 @@ from cli.output import clean, facts, page, pretty_json, short, status, table, tr
 
 INDENT = 2
 # What `onTimeout` makes of the pause, as a word for people.
-BECOMES = {"expire": "expires", "reject": "is rejected", "approve": "is approved"}
+BECOMES = {
+    "expire": "expires",
+    "reject": "is rejected",
+    "approve": "is approved",
+    "escalate": "is escalated",
+}
 
 
 def one_line(screen: Console, pause: dict[str, Any]) -> None:
@@ -41,7 +46,9 @@ def too_late() -> Iterator[None]:
 def _line(pause: dict[str, Any]) -> Text:
     line = Text(clean(pause["watchId"])).append(" ").append(status(pause["status"]))
     if pause["decision"] is None:
-        return line.append(f", {deadline(pause)}")
+        needed = f", {waits_for(pause)}" if pause["votes"] else ""
+        claimed = f", claimed by {clean(pause['claim']['byName'])}" if pause["claim"] else ""
+        return line.append(f"{needed}{claimed}, {deadline(pause)}")
     return line.append(_decided(pause["decision"]))
 
 
@@ -90,6 +97,7 @@ def _facts(pause: dict[str, Any]) -> list[tuple[str, Any]]:
     return [
         ("status", state),
         ("deadline", deadline(pause) if decision is None else None),
+        *review_facts(pause),
         ("answer", None if decision is None or decision["response"] is None else pretty_json(decision["response"])),
         ("watch id", pause["watchId"]),
         ("created", f"{when(pause['createdAt'])}, by {pause['createdBy']}"),
@@ -102,6 +110,38 @@ def _facts(pause: dict[str, Any]) -> list[tuple[str, Any]]:
         ),
         ("callback", pause["callbackUrl"]),
     ]
+
+
+def review_facts(pause: dict[str, Any]) -> list[tuple[str, str | None]]:
+    """Who has voted, and what is missing; nothing where anybody's one vote decides."""
+    several = pause["review"] != {"approvals": 1}
+    claim = pause["claim"]
+    votes = [f"{vote['outcome']} by {_voter(vote)}, {when(vote['at'])}{_counts(vote)}" for vote in pause["votes"]]
+    return [
+        ("waits for", waits_for(pause) if pause["waitingFor"] and several else None),
+        ("votes", clean("; ".join(votes)) if votes and (several or len(votes) > 1) else None),
+        ("escalated", when(pause["escalatedAt"]) if pause["escalatedAt"] else None),
+        ("claimed", clean(f"by {claim['byName']}, until {when(claim['until'])}") if claim else None),
+    ]
+
+
+def waits_for(pause: dict[str, Any]) -> str:
+    """`1 of 2 approvals, from ops (stage 2 of 3: money)`"""
+    needed = pause["waitingFor"]
+    whom = ", ".join((*needed["groups"], *needed["assignees"]))
+    name = f": {needed['name']}" if needed["name"] else ""
+    stage = f" (stage {needed['stage'] + 1} of {needed['stages']}{name})" if needed["stages"] > 1 else ""
+    text = f"{needed['approved']} of {needed['approvals']} approvals{f', from {whom}' if whom else ''}{stage}"
+    return clean(text)
+
+
+def _voter(vote: dict[str, Any]) -> str:
+    other = vote["onBehalfOf"]
+    return f"{vote['byName']} for {other['name']}" if other else str(vote["byName"])
+
+
+def _counts(vote: dict[str, Any]) -> str:
+    return "" if vote["counts"] else " (counts no more)"
 
 
 def deadline(pause: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from cli.output import clean, facts, page, pretty_json, short, table, two_lines, when
-from cli.pause_view import INDENT, deadline
+from cli.pause_view import INDENT, deadline, review_facts
 from cli.saga_view import model, next_command
 
 
@@ -37,6 +37,7 @@ def describe(screen: Console, item: dict[str, Any], pause: dict[str, Any]) -> No
             ("model", model(context)),
             ("worker", f"{item['worker']} {item['worker_version']}"),
             ("deadline", deadline(pause)),
+            *review_facts(pause),
             ("held", when(item["started_at"])),
             ("step", f"{item['step_id']} ({item['step_kind']})"),
             ("namespace", item["namespace"]),

@@ -66,6 +66,17 @@ class TestPause:
         assert '"version": "2.4.2"' in shown
         assert "pause approve" not in shown
 
+    def test_what_a_review_still_waits_for(self, call: Call, paused: Callable[..., str]) -> None:
+        policy = '{"stages": [{"name": "peers", "approvals": 2}, {"name": "last"}]}'
+        watch_id = paused("Deploy", "--review", policy)
+        assert "0 of 2 approvals (stage 1 of 2: peers)" in call("pause", "get", watch_id).out
+        assert "claimed by first reviewer" in call("pause", "claim", watch_id).out
+        assert "claimed" not in call("pause", "unclaim", watch_id).out
+        assert "1 of 2 approvals" in call("pause", "approve", watch_id, "--comment", "fine").out
+        shown = call("pause", "get", watch_id).out
+        assert "approved by first reviewer" in shown
+        assert "1 of 2 approvals" in shown
+
     def test_nothing_that_an_agent_wrote_acts_on_the_terminal(self, call: Call, paused: Callable[..., str]) -> None:
         evil = "x\x1b[2J\x07\u202e\r"
         watch_id = paused(evil, "--context", json.dumps({evil: evil}), "--arguments", json.dumps({evil: evil}))
