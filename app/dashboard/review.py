@@ -7,7 +7,7 @@ from flask import Response, redirect, request
 
 from app.dashboard import review_form
 from app.dashboard.frame import page, person, render
-from app.dashboard.review_facts import Look, history, look
+from app.dashboard.review_facts import Look, history, look, transcript
 from app.dashboard.review_form import Typed
 from app.deps import deps
 from app.problems import status_of
@@ -149,6 +149,7 @@ def _page(seen: Look, status: int = 200, *, notice: str = "", faults: Any = (), 
         typed=Typed(seen, faults),
         refused=notice,
         changed_since=changed_since,
+        transcript=transcript(person(), seen),
         history=history(person(), seen.pause, watch_id),
     )
 

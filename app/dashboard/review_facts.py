@@ -16,7 +16,7 @@ from services.inbox import may_vote, stands_in_for
 from services.names import names_of
 from services.paging import Page
 from services.pauses import get_pause
-from services.saga_reads import read_saga
+from services.saga_reads import get_step, read_saga
 
 # Entries of the review's history that one page shows.
 HISTORY = 50
@@ -77,9 +77,10 @@ def look(by: Principal, watch_id: str) -> Look:
     pause = get_pause(store, by, watch_id)
     document = pause_document(pause, store.public_url)
     asker = names_of(store, [pause.created_by])[pause.created_by]
-    own = (vote["outcome"] for vote in document["votes"] if vote["counts"] and vote["by"] == by.id)
-    why_not, completes = _why_not(pause, document, by), _completes(document)
-    return Look(pause, document, asker, _course(by, pause), why_not, completes, next(own, None))
+    own = next((vote["outcome"] for vote in document["votes"] if vote["counts"] and vote["by"] == by.id), None)
+    # Whose approval counts already completes nothing by giving it once more.
+    completes = _completes(document) and own != Status.APPROVED
+    return Look(pause, document, asker, _course(by, pause), _why_not(pause, document, by), completes, own)
 
 
 def _course(by: Principal, pause: Pause) -> Course | None:
@@ -119,6 +120,14 @@ def _completes(document: dict[str, Any]) -> bool:
         return False
     last = waiting["stage"] == waiting["stages"] - 1
     return bool(last and waiting["approvals"] - waiting["approved"] <= 1)
+
+
+def transcript(by: Principal, seen: Look) -> Any:
+    """What was said between the model and its tools; None where that was not kept."""
+    if seen.course is None or seen.course.held is None or seen.course.held.kind != StepKind.REASON:
+        return None
+    trace_id = UUID(hex=seen.course.document["trace_id"])
+    return get_step(deps().store, by, trace_id, seen.course.held.span, None)["transcript"]
 
 
 def history(by: Principal, pause: Pause, watch_id: str) -> list[dict[str, Any]] | None:

@@ -4,7 +4,7 @@ from itertools import permutations, product
 
 import pytest
 
-from domain.compensation import to_undo, undo_facts
+from domain.compensation import to_undo, undo_facts, undone_if_rejected
 from domain.step import Step, StepStatus
 
 S = StepStatus
@@ -22,6 +22,16 @@ def test_what_may_have_acted_is_undone(status: StepStatus, call_began: bool) -> 
 def test_the_last_first_and_only_where_there_is_an_undo(undoable: set[str]) -> None:
     steps = [Step(place + 1, id_, place, status=S.COMPLETED) for place, id_ in enumerate("abc")]
     assert [step.id for step in to_undo(steps, undoable)] == [id_ for id_ in "cba" if id_ in undoable]
+
+
+@pytest.mark.parametrize("acted", [False, True])
+def test_what_a_rejection_would_undo(acted: bool) -> None:
+    """The step that is held too, where its model has called tools that may have changed something."""
+    done = [Step(place + 1, id_, place, status=S.COMPLETED) for place, id_ in enumerate("ab")]
+    held = Step(3, "c", 2, status=S.AWAITING_HUMAN, call_began=acted)
+    later = Step(4, "d", 3)
+    planned = undone_if_rejected([*done, held, later], held, {"a", "c", "d"})
+    assert [step.id for step in planned] == (["c", "a"] if acted else ["a"])
 
 
 def test_what_an_undo_sees_of_a_step_that_was_done() -> None:
