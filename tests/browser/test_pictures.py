@@ -30,7 +30,7 @@ def test_pictures(
     picture: Callable[[Page, str], None],
 ) -> None:
     """Written only where that is asked for; the pages are looked at in any case."""
-    with named(stack, "agent", "Refund agent") as client:
+    with named(stack, "agent", "Shop agent") as client:
         agent = Agent(client)
         agent.post("Delete the backups of 2019", context={"bucket": "backups-eu", "size": "2.4 TB"}, tags=["storage"])
         agent.post(
@@ -40,13 +40,15 @@ def test_pictures(
             priority=8,
             expiresIn=3600,
         )
-    refund = Example("refund", tmp_path, NAMESPACE, lambda role: named(stack, role, f"Refund {role}"))
+    refund = Example("refund", tmp_path, NAMESPACE, lambda role: named(stack, role, f"Shop {role}"))
     held = refund.held(refund.start(customer="ada@example.com", amount=250))
     anne = person("operator", name="Anne Archer", namespaces=[NAMESPACE])
-    desk = signed_in(who=anne, viewport={"width": 1200, "height": 760})
+    desk = signed_in(who=anne)
     desk.goto("/inbox")
     expect(desk.locator("#reviews > li")).to_have_count(3)
+    desk.set_viewport_size({"width": 1200, "height": 600})
     picture(desk, "inbox")
+    desk.set_viewport_size({"width": 1200, "height": 860})
     desk.goto(f"/review/{held['watch_id']}")
     expect(desk.locator("#reject")).to_contain_text("Tell the customer")
     picture(desk, "review")
