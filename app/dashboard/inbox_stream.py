@@ -25,8 +25,8 @@ from services.sessions import find_session
 
 # The stream ends after this; EventSource comes back by itself. Seconds.
 STREAM_FOR = 300.0
-# A comment in between tells proxies that the stream lives. Seconds.
-KEEP_ALIVE = 15.0
+# A comment in between tells proxies that the stream lives, and us when nobody reads it any more. Seconds.
+KEEP_ALIVE = 5.0
 # Between two looks at the database: many changes at once are one for whoever reads. Seconds.
 LOOK_EVERY = 0.3
 

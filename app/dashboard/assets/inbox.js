@@ -88,18 +88,33 @@ function show({ count, order, rows, cursor }) {
   showPicked();
 }
 
+// A browser opens six connections to one server, for all its tabs together: one that nobody sees gives its own back,
+// and asks now and then. The first event tells everything, so asking is to follow until then.
+const ASK_EVERY = 20_000;
+let stream = null;
+
 function follow() {
-  const stream = new EventSource(`/inbox/events${location.search}`);
-  stream.addEventListener("reviews", (event) => show(JSON.parse(event.data)));
+  stream?.close();
+  stream = new EventSource(`/inbox/events${location.search}`);
+  stream.addEventListener("reviews", (event) => {
+    show(JSON.parse(event.data));
+    if (document.hidden) stream.close();
+  });
   stream.addEventListener("signed-out", () => {
     stream.close();
     location.assign(`/sign-in?next=${encodeURIComponent(location.pathname + location.search)}`);
   });
+}
+
+function live() {
+  follow();
+  setInterval(() => document.hidden && follow(), ASK_EVERY);
+  document.addEventListener("visibilitychange", () => (document.hidden ? stream.close() : follow()));
   addEventListener("pagehide", () => stream.close());
+  // A page that the browser kept is older than what the stream tells next: it is told everything anew.
+  addEventListener("pageshow", (event) => event.persisted && follow());
 }
 
 list.addEventListener("change", showPicked);
-// A page that the browser kept is older than what the stream tells next: it is told everything anew.
-addEventListener("pageshow", (event) => event.persisted && "live" in list.dataset && follow());
 showPicked();
-if ("live" in list.dataset) follow();
+if ("live" in list.dataset) live();

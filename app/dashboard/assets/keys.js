@@ -38,6 +38,11 @@ function select() {
   current()?.querySelector("input[type=checkbox]")?.click();
 }
 
+function help() {
+  dialog.showModal();
+  dialog.querySelector("button").focus();
+}
+
 const KEYS = {
   j: () => move(1),
   k: () => move(-1),
@@ -45,7 +50,7 @@ const KEYS = {
   a: () => go("a"),
   r: () => go("r"),
   e: () => go("e"),
-  "?": () => dialog.showModal(),
+  "?": help,
 };
 
 document.addEventListener("keydown", (event) => {
@@ -57,13 +62,15 @@ document.addEventListener("keydown", (event) => {
   act();
 });
 
-// `a` in a list led here: on to what it asked for.
+// `a` in a list led here: on to what it asked for. The browser itself takes the focus away when it scrolls to the
+// fragment, which it does with the first frame after loading.
 const ASKED = { "#approve": "a", "#reject": "r", "#edit": "e" };
-if (location.hash in ASKED) go(ASKED[location.hash]);
+const arrive = () => requestAnimationFrame(() => setTimeout(go, 0, ASKED[location.hash]));
+if (location.hash in ASKED) document.readyState === "complete" ? arrive() : addEventListener("load", arrive);
 
 for (const opener of document.querySelectorAll("[data-keys-help]")) {
   opener.hidden = false;
-  opener.addEventListener("click", () => dialog.showModal());
+  opener.addEventListener("click", help);
 }
 const choice = dialog.querySelector("[data-keys-on]");
 choice.checked = on();
