@@ -23,6 +23,7 @@ COMMANDS = {
     "keys": "cli.keys",
     "people": "cli.people",
     "webhooks": "cli.webhooks",
+    "notifications": "cli.notifications",
     "audit": "cli.audit",
 }
 # What a shell reports for a command that Ctrl-C ended.
