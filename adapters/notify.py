@@ -88,7 +88,7 @@ class Messenger:
             return Sending(f"the service did not take the message within {deadline:g} s")
         except (OSError, ValueError):
             process.end()
-            return Sending("the process that sends broke off, see docs/notifications.md")
+            return Sending("the process that sends broke off")
         except BaseException:
             process.end()
             raise
