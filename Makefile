@@ -20,9 +20,10 @@ demo: setup
 up: setup
 	@$(BIN)/sagahold up
 
+# A file's tests stay together, on a stack of their own; in three processes, as most of the time is spent waiting.
 test: setup
 	@$(BIN)/python -m tests.browser.install
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 check: setup
 	$(BIN)/ruff check .

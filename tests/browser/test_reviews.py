@@ -7,12 +7,14 @@ from typing import Any
 
 import httpx
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.acceptance.example import ADA, Example
+from tests.adapters.mail_server import MailServer
 from tests.browser.agent import Agent
 from tests.browser.layout import PHONE
 from tests.browser.people import Person
+from tests.browser.test_mail_scanner import links, told
 from tests.browser.troubles import Troubles
 
 REFUND = {"order": 1042, "amount_cents": 12900}
@@ -65,6 +67,30 @@ def test_a_pause_arrives_live_is_edited_and_approved_and_the_agent_goes_on(
     expect(other.get_by_text("Nothing waits for you")).to_be_visible()
     expect(other).to_have_title("Inbox – Sagahold")
     assert other.evaluate("globalThis.loaded") == "once"
+
+
+def test_from_the_mail_to_the_decision_on_a_phone(
+    visit: Callable[..., BrowserContext],
+    client_for: Callable[..., httpx.Client],
+    agent: Agent,
+    namespace: str,
+) -> None:
+    """Without a password: the mail's link opens this review, and a tap decides."""
+    with MailServer() as server:
+        email = f"{namespace}@example.com"
+        anne = {"email": email, "name": "Anne Archer", "role": "reviewer", "namespaces": [namespace]}
+        client_for("admin").post("/v1/people", json=anne | {"channels": [server.url(email)]}).raise_for_status()
+        watch_id, mail = told(agent, server)
+    arrived = time.monotonic()
+    resumed = agent.wait(watch_id)
+    (link,) = links(mail)
+    page = visit(**PHONE).new_page()
+    page.goto(link)
+    page.get_by_role("button", name="Approve", exact=True).tap()
+    answer = resumed.result(60)
+    print(f"from the mail's arrival to the agent going on, a new browser included: {answer.at - arrived:.1f} s")
+    assert answer.document["status"] == "approved"
+    expect(outcome(page)).to_have_text("approved")
 
 
 def test_rejected(signed_in: Callable[..., Page], agent: Agent) -> None:
@@ -209,7 +235,6 @@ def test_keys_alone(signed_in: Callable[..., Page], agent: Agent) -> None:
     page.keyboard.press("k")
     page.keyboard.press("a")
     page.wait_for_url(f"**/review/{first}#approve")
-    page.keyboard.press("a")
     expect(page.get_by_role("button", name="Approve", exact=True)).to_be_focused()
     page.keyboard.press("Enter")
     expect(outcome(page)).to_have_text("approved")

@@ -51,11 +51,16 @@ def test_a_sweep_stamps_the_worker_and_hints(store: Store, redis: Redis) -> None
     assert one(store, "SELECT count(*) FROM worker_heartbeats") == 1
 
 
-def test_expiry_goes_on_until_nothing_is_left(store: Store) -> None:
-    """More than one batch in one task."""
+def expired(store: Store, count: int) -> None:
     columns = "id, created_at, expires_at, revision, priority, namespace, kind, status, on_timeout, created_by, action"
     values = "gen_random_uuid(), now(), now(), 1, 0, 'default', 'agent', 'pending', 'expire', 'k', 'a'"
-    change(store, f"INSERT INTO pauses ({columns}) SELECT {values} FROM generate_series(1, :n)", n=EXPIRY_BATCH + 3)
+    insert = f"INSERT INTO pauses ({columns}, stage, reminders) SELECT {values}, 0, 0 FROM generate_series(1, :n)"
+    change(store, insert, n=count)
+
+
+def test_expiry_goes_on_until_nothing_is_left(store: Store) -> None:
+    """More than one batch in one task."""
+    expired(store, EXPIRY_BATCH + 3)
     maintenance.expire_pauses()
     assert one(store, "SELECT count(*) FROM pauses WHERE status = 'expired'") == EXPIRY_BATCH + 3
 
@@ -63,9 +68,7 @@ def test_expiry_goes_on_until_nothing_is_left(store: Store) -> None:
 def test_expiry_ends_when_its_time_is_up(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next second's task goes on."""
     monkeypatch.setattr(maintenance, "BUDGET_SECONDS", 0.0)
-    columns = "id, created_at, expires_at, revision, priority, namespace, kind, status, on_timeout, created_by, action"
-    values = "gen_random_uuid(), now(), now(), 1, 0, 'default', 'agent', 'pending', 'expire', 'k', 'a'"
-    change(store, f"INSERT INTO pauses ({columns}) SELECT {values} FROM generate_series(1, :n)", n=EXPIRY_BATCH + 3)
+    expired(store, EXPIRY_BATCH + 3)
     maintenance.expire_pauses()
     assert one(store, "SELECT count(*) FROM pauses WHERE status = 'expired'") == EXPIRY_BATCH
 
