@@ -4,10 +4,9 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.text import Text
 
 from cli.client import Failure, part
-from cli.output import clean, facts, page, short, table, two_lines, when
+from cli.output import clean, page, short, table, two_lines, when
 from cli.session import Session, command, given, page_options
 from domain.access import DEFAULT_NAMESPACE, Role
 from domain.person import ROLES
@@ -78,8 +77,9 @@ def _told(what: str) -> Any:
 
 
 def _link(screen: Console, made: dict[str, Any]) -> None:
-    facts(screen, [("link", Text(made["url"], style="bold", no_wrap=True)), ("expires", when(made["expires_at"]))])
-    screen.print("It signs in once.", style="dim")
+    # Whole, however narrow the terminal: half a link opens nothing.
+    screen.print(made["url"], style="bold", soft_wrap=True)
+    screen.print(f"It signs in once; it expires {when(made['expires_at'])}.", style="dim")
 
 
 def _list(screen: Console, document: dict[str, Any]) -> None:

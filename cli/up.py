@@ -53,8 +53,9 @@ def up(host: str | None, port: int | None, data_dir: str, workers: int, sample: 
         with stack:
             if sample:
                 _seed(console, stack)
+            link = stack.sign_in_link()
             console.print(f"Ready: {stack.url}", style="bold green")
-            if link := stack.sign_in_link():
+            if link:
                 console.print(f"Sign in: {link}")
             console.print(f"Keys:  {stack.data.credentials_file}")
             console.print(f"Logs:  {stack.data.logs}")

@@ -36,7 +36,11 @@ class NotOneself(Conflict):
 
 @dataclass(frozen=True, slots=True)
 class PersonChange:
-    """What to set; None leaves it as it is. A new person needs `email`, `name`, `role` and `namespaces`."""
+    """What to set; None leaves it as it is. A new person needs `email`, `name`, `role` and `namespaces`.
+
+    Attributes:
+        remove_password: for one that was forgotten; only the person sets another.
+    """
 
     email: str | None = None
     name: str | None = None
@@ -45,6 +49,10 @@ class PersonChange:
     groups: tuple[str, ...] | None = None
     channels: tuple[str, ...] | None = None
     disabled: bool | None = None
+    remove_password: bool | None = None
+
+
+_NO_COLUMNS = frozenset({"disabled", "remove_password"})
 
 
 def create_person(
@@ -87,6 +95,8 @@ def change_person(store: Store, by: Principal, person_id: str, change: PersonCha
         columns = _columns(tx, change)
         if change.disabled is not None:
             columns["disabled_at"] = (before["disabled_at"] or tx.now) if change.disabled else None
+        if change.remove_password:
+            columns["password_hash"] = None
         changed = {name for name, value in columns.items() if value != before[name]}
         if person_id == by.id and changed & {"role", "namespaces", "disabled_at"}:
             raise NotOneself
@@ -150,7 +160,7 @@ def _columns(tx: Tx, change: PersonChange) -> dict[str, Any]:
     """Raises `Invalid`."""
     if found := list(_faults(tx, change)):
         raise Invalid(found)
-    given = {field.name: getattr(change, field.name) for field in fields(change) if field.name != "disabled"}
+    given = {field.name: getattr(change, field.name) for field in fields(change) if field.name not in _NO_COLUMNS}
     columns = {name: value for name, value in given.items() if value is not None}
     if change.email is not None:
         columns["email"] = normal_email(change.email)

@@ -8,13 +8,18 @@ from domain.webhook import DeliveryStatus
 from models.due import worker_heartbeats
 from models.keys import idempotency_keys
 from models.pauses import pauses
+from models.people import sessions, sign_in_failures, sign_in_links
 from models.sagas import saga_steps, sagas
 from models.webhooks import webhook_deliveries, webhook_messages, webhook_secrets
+from services.sessions import IDLE
+from services.sign_in_limits import WINDOW
 from services.transaction import Store
 
 # Twice the 24 h that repeats are promised to be recognised: a slow prune must never break the promise.
 IDEMPOTENCY_KEPT = timedelta(hours=48)
 WORKERS_KEPT = timedelta(hours=1)
+# Whoever opens an old message is still told which review it was about.
+LINKS_KEPT = timedelta(days=30)
 # Rows that one transaction deletes: it holds its locks for well under a second.
 BATCH = 1_000
 
@@ -40,6 +45,9 @@ def _rules(now: datetime, old: datetime) -> list[tuple[Table, ColumnElement[bool
         (webhook_messages, (webhook_messages.c.created_at < old) & ~waiting),
         (webhook_secrets, webhook_secrets.c.retires_at < now),
         (idempotency_keys, idempotency_keys.c.created_at < now - IDEMPOTENCY_KEPT),
+        (sessions, (sessions.c.expires_at < now) | (sessions.c.seen_at < now - IDLE)),
+        (sign_in_links, sign_in_links.c.expires_at < now - LINKS_KEPT),
+        (sign_in_failures, sign_in_failures.c.since < now - WINDOW),
         (worker_heartbeats, worker_heartbeats.c.seen_at < now - WORKERS_KEPT),
     ]
 

@@ -21,7 +21,8 @@ from app.schemas.people import (
     SignedOutSchema,
     SignInLinkSchema,
 )
-from domain.access import Permission
+from domain.access import Permission, is_namespace
+from domain.errors import NotFound
 from services import groups as group_cases
 from services import people as use_cases
 from services.people import PersonChange
@@ -107,9 +108,12 @@ def list_groups() -> Response:
     body=GroupChangeSchema,
     example={"description": "reads contracts"},
     answers={200: GroupSchema},
+    refuses=(404,),
 )
 def put_group(body: dict[str, Any], group_name: str) -> Response:
     """Make or change a group; people are put into it one by one"""
+    if not is_namespace(group_name):
+        raise NotFound("a group is called by 1 to 63 lowercase letters, digits and hyphens")
     channels = None if "channels" not in body else tuple(body["channels"])
     check_channels(channels)
     document = group_cases.put_group(deps().store, g.principal, group_name, body["description"], channels)

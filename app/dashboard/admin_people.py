@@ -91,6 +91,12 @@ def enable_person(person_id: str) -> Any:
     return _disable(person_id, disabled=False)
 
 
+@page("POST", "/people/<person_id>/remove-password", permission=MANAGE)
+def remove_password(person_id: str) -> Any:
+    change_person(deps().store, person(), person_id, PersonChange(remove_password=True))
+    return redirect(f"/people/{person_id}", 303)
+
+
 def _disable(person_id: str, *, disabled: bool) -> Any:
     change_person(deps().store, person(), person_id, PersonChange(disabled=disabled))
     return redirect(f"/people/{person_id}", 303)

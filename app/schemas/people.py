@@ -31,10 +31,12 @@ class PersonChangeSchema(Schema):
     channels = _channels()
     disabled = YesOrNo(metadata={"description": "signs the person out everywhere, at once"})
 
+    remove_password = YesOrNo(metadata={"description": "for one that was forgotten; only the person sets another"})
+
 
 class NewPersonSchema(PersonChangeSchema):
     class Meta:
-        exclude = ("disabled",)
+        exclude = ("disabled", "remove_password")
 
     email = text(3, MAX_EMAIL, required=True, metadata={"format": "email"})
     name = text(1, MAX_NAME, required=True)

@@ -4,6 +4,7 @@ import re
 from collections.abc import Callable
 from uuid import uuid4
 
+import httpx
 import pytest
 
 from cli.stack.waiting import wait_until
@@ -41,6 +42,22 @@ class TestKeys:
         made = call("keys", "create", "x", "--role", "reviewer", *options).document
         assert (made["namespaces"], made["expires_at"]) == (["default"], "2999-01-01T00:00:00.000Z")
         assert call("keys", "create", "x", "--role", "agent", "--expires-at", "2001-01-01T00:00:00Z").code == REFUSED
+
+
+class TestPeople:
+    def test_a_person_from_first_to_last(self, call: Call, namespace: str) -> None:
+        email = f"{uuid4().hex[:8]}@example.com"
+        added = call("people", "add", email.upper(), "Ann", "--role", "operator", "--namespace", namespace)
+        assert added.out.endswith(f"({email}) is added\n")
+        assert call("people", "add", email, "Ann").error.startswith("EMAIL_TAKEN: ")
+        listed = call("people", "list").out
+        assert email in listed
+        assert "operator" in listed
+        (link,) = re.findall(r"http\S+/sign-in/link/\S+", call("people", "link", email).out)
+        assert httpx.get(link).status_code == 200
+        assert call("people", "disable", email).out.endswith(f"({email}) is disabled\n")
+        assert httpx.get(link).status_code == 404
+        assert call("people", "link", "nobody@example.com").code == REFUSED
 
 
 class TestWebhooks:

@@ -132,6 +132,19 @@ def test_it_says_where_it_is_and_keeps_the_keys_to_its_owner(up: Up) -> None:
     assert up.data_dir.stat().st_mode & 0o777 == 0o700
 
 
+def test_its_owner_signs_in_by_the_link_that_it_prints(up: Up) -> None:
+    """Which is good once."""
+    assert wait_until(lambda: any(line.startswith("Sign in: ") for line in up.lines), START_SECONDS)
+    (link,) = [line.removeprefix("Sign in: ") for line in up.lines if line.startswith("Sign in: ")]
+    assert link.startswith(f"http://127.0.0.1:{up.port}/sign-in/link/")
+    with httpx.Client(trust_env=False) as browser:
+        token = re.search(r'name="csrf_token" value="(\w+)"', browser.get(link).text)
+        assert token is not None
+        assert browser.post(link, data={"csrf_token": token[1]}).status_code == 303
+        assert "owner@localhost" in browser.get(f"http://127.0.0.1:{up.port}/account").text
+    assert httpx.get(link, trust_env=False).status_code == 404
+
+
 @pytest.mark.parametrize("role", ["agent", "reviewer", "operator", "admin"])
 def test_each_first_key_opens_the_door(up: Up, role: str) -> None:
     with up.api(role) as api:

@@ -2,10 +2,15 @@
 
 from datetime import timedelta
 
+from domain.access import Role
 from services.due import stamp_worker
 from services.idempotency import Once
 from services.pauses import decide_pause
+from services.people import PersonChange, create_person, make_sign_in_link
 from services.retention import BATCH, prune
+from services.sessions import From
+from services.sign_in_limits import count_attempt
+from services.sign_in_links import use_link
 from services.signing import namespace_secret, rotate_namespace_secret
 from services.transaction import Store
 from tests.services.saga_world import approve_held, reject_held, start, step, tools, work
@@ -106,3 +111,24 @@ def test_sagas_with_what_belongs_to_them(store: Store) -> None:
     assert (pruned["sagas"], pruned["pauses"]) == (1, 2)
     assert one(store, "SELECT id FROM sagas") == waits
     assert one(store, "SELECT count(*) FROM saga_steps") == 2
+
+
+def test_sessions_links_and_failures_that_count_no_more(store: Store) -> None:
+    """And none that still does."""
+    new = PersonChange(email="ann@example.com", name="Ann", role=Role.REVIEWER, namespaces=("default",))
+    person_id = create_person(store, ADMIN, new)[0]["id"]
+    here = From("192.0.2.1", None)
+    for _ in range(3):
+        use_link(store, make_sign_in_link(store, ADMIN, person_id)["url"].rpartition("/")[2], here)
+    for address in ("192.0.2.1", "192.0.2.2"):
+        count_attempt(store, "ann@example.com", address)
+    assert set(prune(store, RETENTION).values()) == {0}
+    one_session = "(SELECT hash FROM sessions ORDER BY hash {} LIMIT 1)"
+    change(store, f"UPDATE sessions SET expires_at = now() WHERE hash = {one_session.format('ASC')}")
+    change(store, f"UPDATE sessions SET seen_at = now() - interval '12 h' WHERE hash = {one_session.format('DESC')}")
+    one_link = "(SELECT min(hash) FROM sign_in_links)"
+    change(store, f"UPDATE sign_in_links SET expires_at = now() - interval '30 d' WHERE hash = {one_link}")
+    change(store, "UPDATE sign_in_failures SET since = now() - interval '15 min' WHERE subject = 'address:192.0.2.1'")
+    went = prune(store, RETENTION)
+    assert (went["sessions"], went["sign_in_links"], went["sign_in_failures"]) == (2, 1, 1)
+    assert one(store, "SELECT count(*) FROM sessions") == 1

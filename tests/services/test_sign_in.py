@@ -189,6 +189,16 @@ def test_a_new_password_needs_the_old_one_and_ends_other_sessions(store: Store, 
     sign_in(store, EMAIL, "another long password", HERE)
 
 
+def test_a_forgotten_password_is_removed_by_an_admin(store: Store, ann: Principal) -> None:
+    """Who does not see another, nor set one."""
+    with_password(store, ann)
+    assert not change_person(store, ADMIN, ann.id, PersonChange(remove_password=True))["has_password"]
+    with pytest.raises(SignInRefused):
+        sign_in(store, EMAIL, PASSWORD, HERE)
+    set_password(store, ann, enter(store, ann), "", "another long password")
+    sign_in(store, EMAIL, "another long password", HERE)
+
+
 def test_too_many_guesses_of_one_persons_password(store: Store, ann: Principal) -> None:
     """From many addresses; then the right one is refused too, until time has passed. A link still lets them in."""
     with_password(store, ann)
