@@ -8,7 +8,7 @@ from flask import Response, request
 from app.dashboard.frame import page, person, render
 from app.dashboard.lists import next_link, text_filter, wanted_page
 from app.deps import deps
-from domain.access import ALL_NAMESPACES, Permission
+from domain.access import ALL_NAMESPACES, Permission, Principal
 from services import audit
 from services.audit import EventFilter
 
@@ -19,7 +19,7 @@ READ = Permission.AUDIT_READ
 def audit_log() -> Any:
     """One chain, the newest first"""
     wanted = EventFilter(
-        namespace=text_filter("namespace"),
+        namespace=text_filter("namespace") or _home(person()),
         subject=text_filter("subject"),
         type=text_filter("type"),
         by=text_filter("by"),
@@ -32,9 +32,9 @@ def audit_log() -> Any:
         events=found.items,
         next_link=next_link(found),
         filters=request.args,
-        chain=wanted.namespace or person().own_namespace,
+        chain=wanted.namespace,
         chains=[*sorted(set(person().namespaces) - {ALL_NAMESPACES}), *([ALL_NAMESPACES] if person().sees_all else [])],
-        filtered=wanted != EventFilter(),
+        filtered=wanted != EventFilter(namespace=wanted.namespace),
         wrong=[],
     )
 
@@ -52,6 +52,11 @@ def audit_export() -> Any:
     lines = audit.export(deps().store, person(), text_filter("namespace"))
     name = {"Content-Disposition": 'attachment; filename="audit.jsonl"'}
     return Response(lines, content_type="application/x-ndjson", headers=name)
+
+
+def _home(by: Principal) -> str:
+    """The chain that is shown first."""
+    return by.own_namespace if by.sees(by.own_namespace) else by.namespaces[0]
 
 
 def _midnight(day: str, days: int = 0) -> datetime | None:

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from math import ceil
 from typing import Any
 
-import pygal  # type: ignore[import-untyped]
+import pygal
 from flask import Response
-from pygal.style import Style  # type: ignore[import-untyped]
+from pygal.style import Style
 
 # An SVG's own styles stand in it. The picture has no scripts, and may load nothing.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"

@@ -53,7 +53,7 @@ def saga(trace_id: str) -> Any:
     return render("saga.html", notice=SAID.get(request.args.get("said", "")), **_shown(trace_id))
 
 
-@page("GET", "/sagas/<trace_id>/progress", permission=Permission.SAGA_READ)
+@page("GET", "/sagas/<trace_id>/progress", permission=Permission.SAGA_READ, by_itself=True)
 def saga_progress(trace_id: str) -> Any:
     """The part of the page that changes, for its script"""
     return render("saga_progress.html", **_shown(trace_id))
