@@ -16,6 +16,19 @@ function typed() {
     field.matches("select") ? field.selectedIndex !== Math.max(0, [...field.options].findIndex((each) => each.defaultSelected)) : field.value !== field.defaultValue);
 }
 
+// While it can still be decided, the page never loads itself anew: a thumb on its way to a button would press it under
+// something that nobody has read. False where it does.
+function tellOfChange(now) {
+  const notice = review.querySelector(".moved");
+  const open = now.startsWith("pending ");
+  if (notice && (open || typed())) {
+    notice.hidden = false;
+    return true;
+  }
+  location.reload();
+  return false;
+}
+
 async function look() {
   if ("ended" in document.getElementById("progress").dataset) return;
   if (!document.hidden) await refresh().catch(() => {});
@@ -29,11 +42,7 @@ async function refresh() {
   const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("progress");
   if (!fresh) return;
   const part = document.getElementById("progress");
-  if (fresh.dataset.state !== seen && !typed()) {
-    location.reload();
-    return;
-  }
-  review.querySelector(".moved").hidden = fresh.dataset.state === seen;
+  if (fresh.dataset.state !== seen && !tellOfChange(fresh.dataset.state)) return;
   // Where the parts are the same ones, what was open stays open.
   const before = [...part.querySelectorAll("details")];
   const after = [...fresh.querySelectorAll("details")];
