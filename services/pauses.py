@@ -97,7 +97,9 @@ def _new_pause(store: Store, tx: Tx, wish: Creation, heard: bool) -> Pause:
     default = default_review(store, tx, draft.namespace) if draft.review is None else ONE_APPROVAL
     pause = pause_from(draft, tx.new_id(), wish.by.id, tx.now, store.egress_allow, default)
     check_satisfiable(tx, pause)
-    pause = replace(pause, attend_at=tx.now if heard else next_at(pause))
+    attend_at = tx.now if heard else next_at(pause)
+    if attend_at is not None:
+        pause = replace(pause, attend_at=attend_at)
     if wish.once is not None:
         remember(tx, draft.namespace, wish.once, pause_document(pause, store.public_url))
     return pause
