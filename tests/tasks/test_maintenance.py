@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from redis import Redis
 
+from services.attend import ATTEND_BATCH
 from services.delivery_work import claim_delivery
 from services.due import LEASE
 from services.pauses import EXPIRY_BATCH, decide_pause
@@ -71,6 +72,21 @@ def test_expiry_ends_when_its_time_is_up(store: Store, monkeypatch: pytest.Monke
     expired(store, EXPIRY_BATCH + 3)
     maintenance.expire_pauses()
     assert one(store, "SELECT count(*) FROM pauses WHERE status = 'expired'") == EXPIRY_BATCH
+
+
+def test_reviews_are_attended_to_batch_after_batch(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until nothing is left, or the time is up."""
+    review = {"remind_after": [60]}
+    for _ in range(ATTEND_BATCH + 2):
+        post(store, review=review)
+    change(store, "UPDATE pauses SET created_at = now() - interval '60 s', attend_at = now()")
+    left = "SELECT count(*) FROM pauses WHERE attend_at IS NOT NULL"
+    with monkeypatch.context() as hurried:
+        hurried.setattr(maintenance, "BUDGET_SECONDS", 0.0)
+        maintenance.attend_reviews()
+    assert one(store, left) == 2
+    maintenance.attend_reviews()
+    assert one(store, left) == 0
 
 
 def test_prune_keeps_for_as_long_as_the_setting_says(store: Store) -> None:
