@@ -20,10 +20,11 @@ demo: setup
 up: setup
 	@$(BIN)/sagahold up
 
-# A file's tests stay together, on a stack of their own; in three processes, as most of the time is spent waiting.
+# A file's tests stay together, on a stack of their own; in three processes, as most of the time is spent waiting. A test
+# whose time is up is a failure like others (by a signal); a process that dies is not replaced, as its test would be repeated.
 test: setup
 	@$(BIN)/python -m tests.browser.install
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --timeout-method signal --max-worker-restart 0
 
 check: setup
 	$(BIN)/ruff check .

@@ -8,6 +8,8 @@ from typing import Any
 
 import httpx
 
+from cli.stack import Stack
+
 
 @dataclass(frozen=True, slots=True)
 class Told:
@@ -15,6 +17,14 @@ class Told:
 
     document: dict[str, Any]
     at: float
+
+
+def client_of(stack: Stack, namespace: str, role: str, name: str) -> httpx.Client:
+    """With a new key of that name; for what is shared by several tests, or shown to people."""
+    new = {"name": name, "role": role, "namespaces": [namespace]}
+    admin = {"Authorization": f"Bearer {stack.credentials['admin_key']}"}
+    key = httpx.post(f"{stack.url}/v1/keys", json=new, headers=admin).raise_for_status().json()["key"]
+    return httpx.Client(base_url=stack.url, headers={"Authorization": f"Bearer {key}"}, timeout=70)
 
 
 class Agent:

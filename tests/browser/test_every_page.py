@@ -1,18 +1,22 @@
 """Each page with something on it: no barrier in light and dark, no sideways scroll on a small phone, no trouble."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass
+from uuid import uuid4
 
 import httpx
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.agent import Agent
+from cli.stack import Stack
+from services.transaction import Store
+from tests.browser.agent import Agent, client_of
 from tests.browser.axe import violations
 from tests.browser.conftest import needed
 from tests.browser.install import no_axe
 from tests.browser.layout import PHONE, sideways
-from tests.browser.people import Person
+from tests.browser.people import Person, add_person
 from tests.browser.routes import rules
 from tests.sagas import Sagas, deploy, manifests
 
@@ -73,9 +77,21 @@ class Scene:
         return page.format(**named, **more)
 
 
-@pytest.fixture
-def scene(client_for: Callable[..., httpx.Client], person: Callable[..., Person], namespace: str) -> Scene:
-    agent, admin = Agent(client_for("agent")), client_for("admin")
+@pytest.fixture(scope="module")
+def scene(stack: Stack, people_store: Store) -> Iterator[Scene]:
+    """Of all tests here: they only look."""
+    namespace = f"pages-{uuid4().hex[:12]}"
+    with ExitStack() as undo:
+        roles = ("agent", "reviewer", "admin")
+        clients = {role: undo.enter_context(client_of(stack, namespace, role, f"test {role}")) for role in roles}
+        owner = undo.enter_context(client_of(stack, "*", "admin", "test owner"))
+        person = add_person(people_store, "admin", namespaces=[namespace], name="Rita Ray", groups=[f"{namespace}-f"])
+        owner.put(f"/v1/groups/{namespace}-f", json={"description": f"Finance {LONG}"}).raise_for_status()
+        yield make_scene(namespace, clients, person)
+
+
+def make_scene(namespace: str, clients: dict[str, httpx.Client], person: Person) -> Scene:
+    agent, admin = Agent(clients["agent"]), clients["admin"]
     values = {"customer": {"name": "Ada", "orders": [1, 2, {"note": LONG}]}, LONG: True}
     watch_id = agent.post(
         "Refund order 1042",
@@ -87,19 +103,16 @@ def scene(client_for: Callable[..., httpx.Client], person: Callable[..., Person]
     )
     # Nobody listens there.
     decided_id = agent.post(f"Delete the old backups of {LONG}", callbackUrl="http://127.0.0.1:9/hook")
-    client_for("reviewer").post(f"/api/pause/{decided_id}/reject", json={"comment": LONG}).raise_for_status()
+    clients["reviewer"].post(f"/api/pause/{decided_id}/reject", json={"comment": LONG}).raise_for_status()
     for manifest in manifests(namespace):
         deploy(admin, manifest)
-    trace_id, _ = Sagas(client_for("agent"), admin).held(input={"value": LONG})
+    trace_id, _ = Sagas(clients["agent"], admin).held(input={"value": LONG})
     (held,) = admin.get("/v1/sagas/pending-review", params={"trace_id": trace_id}).json()["items"]
     endpoint = {"url": f"https://hooks.example.com/{LONG}", "event_types": ["pause.created"], "namespaces": [namespace]}
     admin.post("/v1/webhooks/endpoints", json=endpoint).raise_for_status()
-    group = f"{namespace}-finance"
-    client_for("admin", ["*"]).put(f"/v1/groups/{group}", json={"description": f"Finance {LONG}"}).raise_for_status()
     deliveries = admin.get("/v1/webhooks/deliveries", params={"namespace": namespace}).json()["items"]
     (delivery_id,) = [each["id"] for each in deliveries if each["url"].endswith("/hook")]
-    rita = person("admin", name="Rita Ray", groups=[group])
-    return Scene(rita, watch_id, decided_id, held["watch_id"], trace_id, delivery_id)
+    return Scene(person, watch_id, decided_id, held["watch_id"], trace_id, delivery_id)
 
 
 def test_no_page_is_left_out() -> None:

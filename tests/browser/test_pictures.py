@@ -3,23 +3,15 @@
 from collections.abc import Callable
 from pathlib import Path
 
-import httpx
 from playwright.sync_api import Page, expect
 
 from cli.stack import Stack
 from tests.acceptance.example import Example
-from tests.browser.agent import Agent
+from tests.browser.agent import Agent, client_of
 from tests.browser.layout import PHONE
 from tests.browser.people import Person
 
 NAMESPACE = "shop"
-
-
-def named(stack: Stack, role: str, name: str) -> httpx.Client:
-    new = {"name": name, "role": role, "namespaces": [NAMESPACE]}
-    admin = {"Authorization": f"Bearer {stack.credentials['admin_key']}"}
-    key = httpx.post(f"{stack.url}/v1/keys", json=new, headers=admin).raise_for_status().json()["key"]
-    return httpx.Client(base_url=stack.url, headers={"Authorization": f"Bearer {key}"}, timeout=70)
 
 
 def test_pictures(
@@ -30,7 +22,7 @@ def test_pictures(
     picture: Callable[[Page, str], None],
 ) -> None:
     """Written only where that is asked for; the pages are looked at in any case."""
-    with named(stack, "agent", "Shop agent") as client:
+    with client_of(stack, NAMESPACE, "agent", "Shop agent") as client:
         agent = Agent(client)
         agent.post("Delete the backups of 2019", context={"bucket": "backups-eu", "size": "2.4 TB"}, tags=["storage"])
         agent.post(
@@ -40,7 +32,7 @@ def test_pictures(
             priority=8,
             expiresIn=3600,
         )
-    refund = Example("refund", tmp_path, NAMESPACE, lambda role: named(stack, role, f"Shop {role}"))
+    refund = Example("refund", tmp_path, NAMESPACE, lambda role: client_of(stack, NAMESPACE, role, f"Shop {role}"))
     held = refund.held(refund.start(customer="ada@example.com", amount=250))
     anne = person("operator", name="Anne Archer", namespaces=[NAMESPACE])
     desk = signed_in(who=anne)
