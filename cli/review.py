@@ -81,7 +81,8 @@ def retry(session: Session, trace_id: str, span_id: str | None, **body: Any) -> 
     _decide(session, trace_id, span_id, "retry", body)
 
 
-_DONE = {"approve": "approved", "reject": "rejected", "retry": "to be run again"}
+# By whom: others may still have to.
+_DONE = {"approve": "approved by you", "reject": "rejected by you", "retry": "to be run again"}
 
 
 def _decide(session: Session, trace_id: str, span_id: str | None, verb: str, body: dict[str, Any]) -> None:

@@ -5,7 +5,7 @@ from sqlalchemy import select, update
 from domain import attention
 from domain.pause import Pause, Status, Timeout
 from models.pauses import pause_of, pauses
-from services.notifications import notify
+from services.notifications import anyone_listens, notify
 from services.pause_changes import apply, change
 from services.transaction import Store, Tx
 
@@ -15,6 +15,8 @@ ATTEND_BATCH = 50
 
 def attend_due(store: Store) -> int:
     """One batch; returns how many. Other sweeps' rows are skipped."""
+    # Remembered by the process, for the steps that it holds meanwhile.
+    anyone_listens(store)
     due = select(pauses).where(pauses.c.status == Status.PENDING.value).order_by(pauses.c.attend_at).limit(ATTEND_BATCH)
     with store.transaction() as tx:
         # A value, not clock_timestamp(): with a volatile function PostgreSQL would not use the index.

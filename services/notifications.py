@@ -61,6 +61,13 @@ def anyone_listens(store: Store) -> bool:
     return answer
 
 
+def may_listen(store: Store) -> bool:
+    """As this process last saw it, or true where it has not looked lately. Asks nobody, so also fit for the middle of
+    a transaction; the sweeps of `services.attend` look each second."""
+    until, answer = _listening.get(store.engine, (0.0, True))
+    return answer or time.monotonic() >= until
+
+
 class Asking(Protocol):
     """What is needed of a pause: whose it is, and whom it asks at which point of its review."""
 

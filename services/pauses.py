@@ -22,7 +22,7 @@ from models.records import as_records, insert_records
 from services.electorate import check_satisfiable
 from services.idempotency import Once, Repeated, recall, remember
 from services.namespaces import default_review
-from services.notifications import anyone_listens
+from services.notifications import anyone_listens, may_listen
 from services.outbox import announce, announcing
 from services.paging import Page, Slice, newest_first
 from services.pause_changes import apply
@@ -113,8 +113,7 @@ def _recorded(store: Store, tx: Tx, by: Principal | None, pause: Pause) -> dict[
 
 def store_pause(store: Store, tx: Tx, pause: Pause) -> None:
     """A new one, of a step: its saga's transaction makes it."""
-    # Not "if anyone listens": that would be asked inside of this transaction.
-    pause = replace(pause, attend_at=tx.now)
+    pause = replace(pause, attend_at=tx.now if may_listen(store) else next_at(pause))
     _recorded(store, tx, None, pause)
     announce(store, tx, [created(pause)], _INSERT, {"records": as_records([values(pause)])})
 

@@ -52,11 +52,11 @@ class TestDrive:
         assert '"value": "gold"' in shown
         assert f"sagahold review approve {trace_id} {two}" in shown
         approved = call("review", "approve", trace_id, two, "--comment", "fine")
-        assert approved.out.startswith(f"{two} approved\n")
+        assert approved.out.startswith(f"{two} approved by you\n")
         watched = call("list", "steps", trace_id, "--watch")
         assert (watched.code, watched.err) == (DONE, "")
         assert re.search(rf"^{two} +two +COMPLETED", watched.out, re.MULTILINE)
-        assert call("review", "approve", trace_id, two).out.startswith(f"{two} approved (already before)")
+        assert call("review", "approve", trace_id, two).out.startswith(f"{two} approved by you (already before)")
         shown = call("show", "step", trace_id, two).out
         assert shown.count('"value": "gold"') == 2
         assert "COMPLETED" in call("show", "saga", trace_id).out

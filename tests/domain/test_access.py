@@ -23,6 +23,11 @@ EXPECTED = {
     Permission.STEP_DECIDE: {REVIEWER, OPERATOR, ADMIN},
     Permission.SAGA_RECOVER: {OPERATOR, ADMIN},
     Permission.METRICS_READ: {OPERATOR, ADMIN},
+    Permission.PEOPLE_MANAGE: {ADMIN},
+    Permission.NAMESPACE_MANAGE: {ADMIN},
+    Permission.NOTIFICATION_READ: {OPERATOR, ADMIN},
+    Permission.AUDIT_READ: {OPERATOR, ADMIN},
+    Permission.AUDIT_EXPORT: {ADMIN},
 }
 
 

@@ -3,13 +3,14 @@
 import hashlib
 import json
 import math
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from domain.json_value import MAX_DEPTH, MAX_INTEGER, MAX_PATH, digest, faults, size, text_faults
+from domain.json_value import MAX_DEPTH, MAX_INTEGER, MAX_PATH, digest, encode, encode_sorted, faults, size, text_faults
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=8)
 numbers = st.integers(-MAX_INTEGER, MAX_INTEGER) | st.floats(allow_nan=False, allow_infinity=False)
@@ -32,7 +33,26 @@ def nested(depth: int) -> list[Any]:
 def test_plain_json_is_fine(value: object) -> None:
     """And counted as the bytes that it is stored in."""
     assert list(faults(value, "context")) == []
-    assert size(value) == len(json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode())
+    assert json.loads(encode(value)) == value
+    assert size(value) == len(encode(value).encode())
+
+
+@given(values)
+@settings(database=None, deadline=None)
+def test_sorted_is_one_text_for_one_value(value: object) -> None:
+    said = encode_sorted({"b": value, "a": value})
+    assert said == encode_sorted({"a": value, "b": value})
+    assert json.loads(said) == {"a": value, "b": value}
+
+
+@pytest.mark.parametrize("write", [encode, encode_sorted])
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [({"a": [1, "é"]}, '{"a":[1,"é"]}'), (2**64, "18446744073709551616"), ("\ud800", '"\ud800"'), (1e22, "1e+22")],
+)
+def test_encoded(write: Callable[[object], str], value: object, text: str) -> None:
+    """Compact, and also what one library cannot write."""
+    assert write(value) == text
 
 
 @given(st.dictionaries(texts, values, max_size=5))
