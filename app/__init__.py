@@ -9,7 +9,7 @@ from jinja2 import StrictUndefined
 from app import problems
 from app.deps import Deps
 from app.every_answer import every_answer
-from app.routing import TraceIdPart
+from app.routing import TraceIdPart, WatchIdPart
 
 MAX_BODY_BYTES = 1024 * 1024
 
@@ -38,7 +38,7 @@ def create_app(deps: Deps) -> Flask:
     # A slash more or less is another path: a redirect would lose a POST's body or its key.
     app.url_map.strict_slashes = True
     app.url_map.merge_slashes = False
-    app.url_map.converters["trace"] = TraceIdPart
+    app.url_map.converters |= {"trace": TraceIdPart, "watch": WatchIdPart}
     # A name that a page forgot to pass is a fault of ours, not an empty place.
     app.jinja_env.undefined = StrictUndefined
     app.wsgi_app = every_answer(app.wsgi_app)  # type: ignore[assignment, method-assign]

@@ -30,9 +30,7 @@ class _SystemGauges(Collector):
         found: Backlog = backlog(self._deps.store)
         yield _gauge("pending_pauses", "Pauses that wait for a decision", found.pending_pauses)
         yield _gauge("pending_deliveries", "Webhook deliveries that are due or will be", found.pending_deliveries)
-        yield _gauge(
-            "overdue_seconds", "Age of what has been due longest", found.overdue_seconds
-        )
+        yield _gauge("overdue_seconds", "Age of what has been due longest", found.overdue_seconds)
         yield _gauge("exhausted_deliveries", "Webhook deliveries given up", found.exhausted_deliveries)
         yield _gauge("disabled_endpoints", "Webhook endpoints disabled because they failed", found.disabled_endpoints)
         yield _gauge("due_sagas", "Sagas that a worker is to go on with, or is at", found.due_sagas)

@@ -88,7 +88,7 @@ def list_pauses(query: dict[str, Any]) -> Response:
 @operation(
     pauses,
     "GET",
-    "/pause/<watch_id>",
+    "/pause/<watch:watch_id>",
     permission=Permission.PAUSE_READ,
     query=PauseQuery,
     reads=[IF_NONE_MATCH],

@@ -5,7 +5,19 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, validate, validates_schema
 
-from app.schemas.fields import Count, Instant, PageQuery, ShortList, matches, namespace, one_of, page_of, small, text
+from app.schemas.fields import (
+    Count,
+    Instant,
+    PageQuery,
+    ShortList,
+    YesOrNo,
+    matches,
+    namespace,
+    one_of,
+    page_of,
+    small,
+    text,
+)
 from domain.draft import MAX_EXPIRY
 from domain.pause import OnTimeout, Status
 
@@ -81,12 +93,8 @@ class CancelSchema(Schema):
 
 
 class ClaimSchema(Schema):
-    take_over = fields.Boolean(
-        data_key="takeOver",
-        load_default=False,
-        truthy={True},
-        falsy={False},
-        metadata={"description": "although somebody else works on it"},
+    take_over = YesOrNo(
+        data_key="takeOver", load_default=False, metadata={"description": "although somebody else works on it"}
     )
 
 

@@ -80,6 +80,7 @@ NOTHING = {
     **{f"{name}_id": f"{prefix}_{'0' * 32}" for name, prefix in PREFIXES.items()},
     "trace_id": "0" * 32,
     "trace:trace_id": "0" * 32,
+    "watch:watch_id": f"wch_{'0' * 32}",
     "step_span_id": "0" * 16,
     "span": "0" * 16,
     "namespace": "nothing",
