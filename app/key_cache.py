@@ -4,7 +4,7 @@ import time
 from collections.abc import Callable
 
 from domain.access import Principal
-from services.keys import hash_of
+from services.tokens import hash_of
 
 # A revoked key must stop working everywhere within 5 s: this, and the request that was under way.
 TTL_SECONDS = 4.0

@@ -1,10 +1,5 @@
-"""API keys: made, listed, revoked, and recognised. A key is shown once and stored as a hash.
+"""API keys: made, listed, revoked, and recognised. A key is shown once and stored as a hash."""
 
-A key carries 256 random bits, so one SHA-256 is enough: there is nothing to guess, and a slow hash would only slow us.
-"""
-
-import hashlib
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -20,6 +15,7 @@ from domain.errors import Fault, Forbidden, Invalid, NotFound
 from models.keys import api_keys, principal_of
 from services.idempotency import Once, Repeated, recall, remember
 from services.paging import Page, Slice, newest_first
+from services.tokens import hash_of, new_token
 from services.transaction import Store, Tx
 
 PREFIX = "hitl_"
@@ -97,10 +93,6 @@ def authenticate(store: Store, hash_: bytes) -> Principal | None:
     return principal_of(row)
 
 
-def hash_of(key: str) -> bytes:
-    return hashlib.sha256(key.encode("utf-8", "replace")).digest()
-
-
 def ensure_first_keys(store: Store, known: Mapping[str, str]) -> dict[str, str]:
     """A key for every role, for a new installation: those of `known` that are still good, and new ones for the rest."""
     keys: dict[str, str] = {}
@@ -116,7 +108,7 @@ def ensure_first_keys(store: Store, known: Mapping[str, str]) -> dict[str, str]:
 
 def _insert(tx: Tx, new: NewKey, by: Principal | None) -> tuple[str, dict[str, Any]]:
     """`by`: None is `sagahold up`."""
-    key = PREFIX + secrets.token_urlsafe(32)
+    key = PREFIX + new_token()
     row = {
         "id": tx.new_id(),
         "hash": hash_of(key),

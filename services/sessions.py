@@ -1,7 +1,5 @@
-"""Signed-in browsers. The token is in the person's cookie; here is only its hash, so a stolen backup opens nothing."""
+"""Signed-in browsers: the token is in the person's cookie, its hash here."""
 
-import hashlib
-import secrets
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -15,6 +13,7 @@ from domain.audit import EVERYWHERE
 from domain.document import instant
 from domain.errors import NotFound
 from models.people import person_of, sessions, users
+from services.tokens import hash_of, new_token
 from services.transaction import Store, Tx
 
 # Someone who leaves the desk for the night signs in again the next morning; after two weeks everybody does.
@@ -45,17 +44,12 @@ class From:
     browser: str | None
 
 
-def hash_of(token: str) -> bytes:
-    """256 random bits need no slow hash."""
-    return hashlib.sha256(token.encode("utf-8", "replace")).digest()
-
-
 def open_session(tx: Tx, person: Principal, user_id: UUID, place: From, way: str) -> str:
     """A new token: never one that the browser brought along, which somebody else may have planted there.
 
     `way`: how the person proved who they are, for the audit log.
     """
-    token = secrets.token_urlsafe(32)
+    token = new_token()
     row = {
         "hash": hash_of(token),
         "user_id": user_id,

@@ -1,6 +1,5 @@
 """Links that let a person in: one that signs in, once; or one that opens a single review."""
 
-import secrets
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
@@ -12,7 +11,8 @@ from domain.access import Principal
 from domain.errors import NotFound
 from models.pauses import pauses
 from models.people import person_of, sign_in_links, users
-from services.sessions import From, Session, hash_of, open_session
+from services.sessions import From, Session, open_session
+from services.tokens import hash_of, new_token
 from services.transaction import Store, Tx
 
 # Long enough to open a mail or a terminal's output, short enough for one that is lost.
@@ -29,7 +29,7 @@ class LinkExpired(NotFound):
 
 def make_link(tx: Tx, user_id: UUID, expires_at: datetime, pause_id: UUID | None = None) -> str:
     """The token of a new link."""
-    token = secrets.token_urlsafe(32)
+    token = new_token()
     row = {
         "hash": hash_of(token),
         "user_id": user_id,

@@ -16,7 +16,7 @@ from app.dashboard.cookies import SESSION
 from cli.stack import Stack
 from models.people import sessions
 from services.database import open_engine
-from services.sessions import hash_of
+from services.tokens import hash_of
 from services.transaction import Store
 from tests.api.conftest import Team, until
 from tests.browser.people import add_person

@@ -16,8 +16,8 @@ from cli.stack import Stack
 from domain.access import Role
 from services.first_person import first_sign_in_link
 from services.people import PersonChange, create_person
-from services.sessions import hash_of
 from services.sign_in_limits import EMAIL_LIMIT
+from services.tokens import hash_of
 from services.transaction import Store
 from tests.api.alone import app_alone
 from tests.api.conftest import Team

@@ -12,7 +12,7 @@ from sqlalchemy import insert
 from app.dashboard.cookies import SESSION
 from domain import ids
 from models.people import sessions, users
-from services.sessions import hash_of
+from services.tokens import hash_of
 from services.transaction import Store
 
 if TYPE_CHECKING:

@@ -12,11 +12,11 @@ from services.keys import (
     authenticate,
     create_key,
     ensure_first_keys,
-    hash_of,
     list_keys,
     revoke_key,
 )
 from services.paging import Page
+from services.tokens import hash_of
 from services.transaction import Store
 from tests.services.world import ADMIN, change, once, one, rows, someone
 
