@@ -11,12 +11,12 @@ from sqlalchemy import ColumnElement, RowMapping, Table, select, update
 from domain import ids
 from domain.notification import Letter, NotificationStatus, Sending, retry_at
 from domain.pause import Status
-from models.keys import api_keys
 from models.notifications import notifications
 from models.pauses import pauses
 from models.people import groups, users
 from services import due
 from services.due import NOTIFICATION
+from services.names import names_in
 from services.sign_in_links import make_link
 from services.transaction import Store, Tx
 
@@ -115,7 +115,7 @@ def _letter(store: Store, tx: Tx, row: RowMapping, pause: RowMapping) -> Letter:
         reason=row["reason"],
         action=pause["action"],
         namespace=pause["namespace"],
-        asked_by=_name_of(tx, pause["created_by"]),
+        asked_by=names_in(tx.conn, [pause["created_by"]])[pause["created_by"]],
         expires_at=pause["expires_at"],
         link=f"{store.public_url}/{path}",
         personal=row["user_id"] is not None,
@@ -129,12 +129,3 @@ def _end(tx: Tx, lease: due.Lease, status: NotificationStatus, **changes: Any) -
 def _change(tx: Tx, lease: due.Lease, **changes: Any) -> None:
     freed = {"lease_token": None, "leased_until": None, **changes}
     tx.conn.execute(update(notifications).where(notifications.c.id == lease.id).values(freed))
-
-
-def _name_of(tx: Tx, creator: str) -> str:
-    """Of the key or person that asked; for a saga's step, that started the saga."""
-    for table, prefix in ((api_keys, ids.KEY), (users, ids.USER)):
-        if (id_ := ids.parse(prefix, creator)) is not None:
-            name = tx.conn.execute(select(table.c.name).where(table.c.id == id_)).scalar_one_or_none()
-            return creator if name is None else str(name)
-    return creator
