@@ -5,7 +5,7 @@ from typing import Any
 from flask import redirect, request
 
 from app.dashboard import cookies
-from app.dashboard.admin_form import day, text
+from app.dashboard.form_fields import day, text
 from app.dashboard.frame import own_session, page, person, render
 from app.deps import deps
 from services import sessions

@@ -4,11 +4,11 @@ from typing import Any
 
 from flask import redirect
 
-from app.dashboard.admin_form import text, words
+from app.dashboard.form_fields import namespaces, text, words
 from app.dashboard.frame import page, person, render
 from app.dashboard.lists import next_link, wanted_page
 from app.deps import deps
-from domain.access import ALL_NAMESPACES, Permission, is_namespace
+from domain.access import Permission
 from domain.errors import Fault, Invalid
 from domain.webhook import EVENT_TYPES
 from services import endpoints as use_cases
@@ -27,12 +27,15 @@ def endpoints() -> Any:
 def add_endpoint() -> Any:
     """The answer shows the secret, this once."""
     new = EndpointChange(
-        url=text("url"),
-        namespaces=words("namespaces"),
+        url=text("url", MAX_URL),
+        namespaces=namespaces(),
         event_types=words("event_types"),
-        description=text("description"),
+        description=text("description", MAX_DESCRIPTION),
     )
-    _check(new)
+    if faults := [
+        Fault("event_types", f"{name[:64]!r} is none") for name in new.event_types or () if name not in EVENT_TYPES
+    ]:
+        raise Invalid(faults)
     made, _ = use_cases.create_endpoint(deps().store, person(), new, None)
     return _show(secret=made)
 
@@ -65,24 +68,6 @@ def try_endpoint(endpoint_id: str) -> Any:
 def remove_endpoint(endpoint_id: str) -> Any:
     use_cases.delete_endpoint(deps().store, person(), endpoint_id)
     return redirect("/endpoints", 303)
-
-
-def _check(new: EndpointChange) -> None:
-    """What the API's schema checks there."""
-    faults = [
-        Fault("namespaces", f"{name[:64]!r} is not a namespace, nor * for all")
-        for name in new.namespaces or ()
-        if name != ALL_NAMESPACES and not is_namespace(name)
-    ]
-    faults += [
-        Fault("event_types", f"{name[:64]!r} is none") for name in new.event_types or () if name not in EVENT_TYPES
-    ]
-    if not new.namespaces:
-        faults.append(Fault("namespaces", "at least one, or * for all"))
-    if len(new.url or "") > MAX_URL or len(new.description or "") > MAX_DESCRIPTION:
-        faults.append(Fault("url", f"at most {MAX_URL} characters, and {MAX_DESCRIPTION} of description"))
-    if faults:
-        raise Invalid(faults)
 
 
 def _show(secret: dict[str, Any] | None = None) -> Any:

@@ -5,7 +5,7 @@ from typing import Any
 from flask import redirect
 
 from app.channels import check_channels
-from app.dashboard.admin_form import lines, text, ticked
+from app.dashboard.form_fields import lines, text, ticked
 from app.dashboard.frame import page, person, render
 from app.deps import deps
 from domain.access import Permission

@@ -4,11 +4,11 @@ from typing import Any
 
 from flask import redirect
 
-from app.dashboard.admin_form import day, role, text, words
+from app.dashboard.form_fields import day, namespaces, role, text
 from app.dashboard.frame import page, person, render
 from app.dashboard.lists import next_link, wanted_page
 from app.deps import deps
-from domain.access import ALL_NAMESPACES, Permission, Role, is_namespace
+from domain.access import Permission, Role
 from domain.errors import Fault, Invalid
 from services.keys import NewKey, create_key, list_keys, revoke_key
 
@@ -24,18 +24,9 @@ def keys() -> Any:
 @page("POST", "/keys", permission=MANAGE)
 def add_key() -> Any:
     """The answer shows the key, this once."""
-    new = NewKey(text("name"), role(), words("namespaces"), day("expires"))
-    faults = [
-        Fault("namespaces", f"{name[:64]!r} is not a namespace, nor * for all")
-        for name in new.namespaces
-        if name != ALL_NAMESPACES and not is_namespace(name)
-    ]
-    if not new.namespaces:
-        faults.append(Fault("namespaces", "at least one, or * for all"))
-    if not 1 <= len(new.name) <= MAX_NAME:
-        faults.append(Fault("name", f"must have 1 to {MAX_NAME} characters"))
-    if faults:
-        raise Invalid(faults)
+    new = NewKey(text("name", MAX_NAME), role(), namespaces(), day("expires"))
+    if not new.name:
+        raise Invalid([Fault("name", "is missing")])
     return _show(create_key(deps().store, person(), new, None)[0])
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from flask import redirect
 
 from app.channels import check_channels
-from app.dashboard.admin_form import lines, role, text, ticked, words
+from app.dashboard.form_fields import lines, namespaces, role, text, ticked, words
 from app.dashboard.frame import page, person, render
 from app.dashboard.lists import next_link, wanted_page
 from app.deps import deps
@@ -38,7 +38,7 @@ def add_person() -> Any:
         email=text("email"),
         name=text("name"),
         role=role(),
-        namespaces=words("namespaces"),
+        namespaces=namespaces(),
         groups=words("groups"),
         channels=lines("channels"),
     )
@@ -62,7 +62,7 @@ def edit_person(person_id: str) -> Any:
         email=text("email"),
         name=text("name"),
         role=None if own else role(),
-        namespaces=None if own else words("namespaces"),
+        namespaces=None if own else namespaces(),
         groups=words("groups"),
         channels=channels,
     )

@@ -7,6 +7,7 @@ from typing import Any
 
 from flask import request
 
+from app.dashboard.form_fields import MAX_TEXT, text
 from app.dashboard.frame import page, person, render
 from app.dashboard.inbox_rows import rows_of
 from app.deps import deps
@@ -22,7 +23,6 @@ from services.reviews import Wish, decide_many
 APPROVE, REJECT = "approve", "reject"
 # What fits on a page of the inbox, several times over.
 MAX_PICKS = 100
-MAX_COMMENT = 4000
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,16 +61,14 @@ def confirm_page() -> Any:
     decision = _decision(request.args.get("decision", ""))
     picks = list(_picks(request.args.getlist("pick")))
     documents, left = _looked_at(picks, decision)
-    return render("inbox_decide.html", decision=decision, rows=rows_of(documents), left=left, max_comment=MAX_COMMENT)
+    return render("inbox_decide.html", decision=decision, rows=rows_of(documents), left=left, max_comment=MAX_TEXT)
 
 
 @page("POST", "/inbox/decide", permission=Permission.PAUSE_DECIDE)
 def decide_page() -> Any:
     decision = _decision(request.form.get("decision", ""))
     picks = list(_picks(request.form.getlist("pick")))
-    comment = request.form.get("comment", "").strip() or None
-    if comment is not None and len(comment) > MAX_COMMENT:
-        raise Invalid([Fault("comment", f"is longer than {MAX_COMMENT} characters")])
+    comment = text("comment") or None
     command = Approve if decision == APPROVE else Reject
     wishes = [Wish(pick.watch_id, command(actor(person()), comment, revision=pick.revision)) for pick in picks]
     outcomes = decide_many(deps().store, person(), wishes)

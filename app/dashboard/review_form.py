@@ -7,6 +7,7 @@ from uuid import UUID
 
 from flask import request
 
+from app.dashboard.form_fields import text
 from app.dashboard.forms import Field, defaults, fields_of, read
 from app.dashboard.review_facts import Look
 from app.json_body import read_text
@@ -15,27 +16,17 @@ from domain.errors import AlreadyResolved, Fault, Invalid, RevisionChanged
 from services.saga_decisions import StepRef
 
 # As the API's.
-MAX_COMMENT, MAX_GUIDANCE = 10_000, 4_096
+MAX_GUIDANCE = 4_096
 # Of what was shown, that comes back with a vote to show what has changed since. Characters.
 MAX_SEEN = 20_000
 
 
 def comment() -> str | None:
-    return _text("comment", MAX_COMMENT)
+    return text("comment") or None
 
 
 def guidance() -> str | None:
-    return _text("guidance", MAX_GUIDANCE)
-
-
-def _text(name: str, most: int) -> str | None:
-    # A browser sends every line with CR LF.
-    text = request.form.get(name, "").replace("\r\n", "\n").strip()
-    if len(text) > most:
-        raise Invalid([Fault(name, f"is longer than {most} characters")])
-    if "\x00" in text:
-        raise Invalid([Fault(name, "contains a NUL character")])
-    return text or None
+    return text("guidance", MAX_GUIDANCE) or None
 
 
 def revision() -> int:

@@ -8,12 +8,13 @@ from uuid import UUID
 
 from flask import redirect, request
 
+from app.dashboard.form_fields import text
 from app.dashboard.frame import page, person, render
 from app.dashboard.saga_picture import picture
 from app.deps import deps
 from app.json_body import read_text
 from app.problems import status_of
-from domain import ids, json_value
+from domain import ids
 from domain.access import Permission
 from domain.audit import digest
 from domain.definition import SagaDefinition, StepKind
@@ -27,7 +28,6 @@ from services.saga_decisions import StepRef
 from services.saga_reads import read_saga
 from services.sagas import cancel_saga
 
-MAX_TEXT = 10_000
 RECOVER = Permission.SAGA_RECOVER
 _STEP = "/sagas/<trace_id>/steps/<step_span_id>"
 
@@ -85,17 +85,17 @@ def saga_cancel(trace_id: str) -> Any:
 
 def _retried(act: Callable[..., dict[str, Any]], trace_id: str, span: str) -> str:
     """The token was made with the form: however often it is sent, it acts once."""
-    token = _text("recovery_token", 128)
+    token = text("recovery_token", 128) or None
     flags = {name: name in request.form for name in ("force", "allow_destructive")}
-    wish = Retry(token=token, reason=_text("reason", MAX_TEXT), **flags)
+    wish = Retry(token=token, reason=text("reason") or None, **flags)
     return str(act(deps().store, person(), StepRef(_trace(trace_id), span), wish)["status"])
 
 
 def _resolved(trace_id: str, span: str) -> str:
-    outcome, evidence = request.form.get("outcome"), _text("evidence", MAX_TEXT)
+    outcome, evidence = request.form.get("outcome"), text("evidence")
     if outcome not in ("done", "not_done"):
         raise Invalid([Fault("outcome", "say whether it was done")])
-    if evidence is None:
+    if not evidence:
         raise Invalid([Fault("evidence", "say how you know: it is kept with the step")])
     done, which = outcome == "done", StepRef(_trace(trace_id), span)
     output = _output() if done else None
@@ -104,7 +104,7 @@ def _resolved(trace_id: str, span: str) -> str:
 
 
 def _cancelled(trace_id: str) -> str:
-    cancel_saga(deps().store, person(), _trace(trace_id), _text("reason", MAX_TEXT))
+    cancel_saga(deps().store, person(), _trace(trace_id), text("reason") or None)
     return "cancelled"
 
 
@@ -168,17 +168,8 @@ def _means(saga: Saga, definition: SagaDefinition, step: Step) -> list[str]:
     return found
 
 
-def _text(name: str, longest: int) -> str | None:
-    given = request.form.get(name, "").strip()
-    if faults := list(json_value.text_faults(given, name)):
-        raise Invalid(faults)
-    if len(given) > longest:
-        raise Invalid([Fault(name, f"is longer than {longest} characters")])
-    return given or None
-
-
-def _trace(text: str) -> UUID:
-    found = ids.parse("", text)
+def _trace(trace_id: str) -> UUID:
+    found = ids.parse("", trace_id)
     if found is None:
-        raise NotFound(f"{text[:64]!r} is not the trace id of a saga")
+        raise NotFound(f"{trace_id[:64]!r} is not the trace id of a saga")
     return found

@@ -235,7 +235,7 @@ def test_a_decision_without_its_token_or_sense_is_refused(
         ({"pick": watch_id}, 422),
         ({"pick": f"{watch_id}.²"}, 422),
         ({"pick": [f"{watch_id}.{number}" for number in range(101)]}, 422),
-        ({"comment": "x" * 4001}, 422),
+        ({"comment": "x" * 10_001}, 422),
     ):
         answer = client.post("/inbox/decide", data=form | change)
         assert (answer.status_code, answer.headers["Content-Type"]) == (status, "text/html; charset=utf-8")
