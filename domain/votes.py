@@ -101,6 +101,11 @@ def names(asked: Asked, member: Member) -> bool:
     return any(group in asked.groups for group in member.groups)
 
 
+def is_asked(panel: Panel, stage: int, by: str) -> bool:
+    """At that stage, also instead of somebody who is away; whether they have voted or not."""
+    return _owner(panel, panel.review.stages[stage], (), by) is not None
+
+
 def approvals(votes: Sequence[Vote], stage: int) -> int:
     return sum(vote.counts and vote.approves and vote.stage == stage for vote in votes)
 
@@ -137,8 +142,7 @@ def edit(panel: Panel, votes: tuple[Vote, ...], vote: Vote) -> tuple[Vote, ...]:
     there; otherwise it is kept as one that does not. Raises `NotAsked`.
     """
     first = panel.review.stages[0]
-    asked_now = _owner(panel, panel.review.stages[vote.stage], (), vote.by.id)
-    if asked_now is None and standing(votes, vote.by.id) is None:
+    if not is_asked(panel, vote.stage, vote.by.id) and standing(votes, vote.by.id) is None:
         raise NotAsked
     voided = tuple(replace(each, counts=False) for each in votes)
     owner = _owner(panel, first, voided, vote.by.id)

@@ -6,17 +6,19 @@ from uuid import UUID
 
 from domain import ids
 from domain import step as steps
-from domain.access import Principal
+from domain.access import Permission, Principal
 from domain.definition import StepKind
 from domain.document import pause_document
-from domain.errors import AlreadyResolved, Conflict, Fault, Invalid, WrongState
-from domain.pause import Approve, Cancel, Reject, honours
+from domain.errors import AlreadyResolved, Conflict, Fault, Invalid, NotAsked, WrongState
+from domain.pause import Approve, Cancel, Pause, Reject, Status, honours, panel_of
 from domain.saga import change_step
 from domain.saga_document import span_text
 from domain.step import Step, StepStatus
+from domain.votes import is_asked
 from services.definitions import load_saga
 from services.due import due_now
-from services.pauses import actor, decide_in, decided
+from services.electorate import members_of
+from services.pauses import actor, decide_in, decided, locked_pause
 from services.saga_reads import step_of_saga, visible_saga, visible_step
 from services.saga_rows import Stored, When, lock, save
 from services.transaction import Store, Tx
@@ -87,7 +89,9 @@ def rerun_step(store: Store, by: Principal, which: StepRef, guidance: str | None
             raise _not_held(step.id, step.status)
         # The pause before its saga, as everywhere.
         command = Cancel(actor(by), f"to be run again: {guidance}" if guidance else "to be run again")
-        pause, changed = decide_in(store, tx, by, ids.text(ids.WATCH, step.watch_id), command)
+        watch_id = ids.text(ids.WATCH, step.watch_id)
+        _check_asked(tx, by, locked_pause(tx, by, watch_id))
+        pause, changed = decide_in(store, tx, by, watch_id, command)
         stored = lock(tx, which.trace_id)
         assert stored is not None, "it was just read, and sagas with a held step are not deleted"
         step = step_of_saga(stored, which.span)
@@ -103,6 +107,18 @@ def rerun_step(store: Store, by: Principal, which: StepRef, guidance: str | None
     if not won:
         raise AlreadyResolved(pause_document(pause, store.public_url))
     return Accepted(False, _rerun_key(step, step.retries + 1))
+
+
+def _check_asked(tx: Tx, by: Principal, pause: Pause) -> None:
+    """It ends all votes so far, and the guidance reaches the model: that is for those who may vote now.
+
+    An operator also gets a step going that waits for nobody who is there. Raises `NotAsked`.
+    """
+    if pause.review.plain or pause.status is not Status.PENDING or by.may(Permission.SAGA_RECOVER):
+        return
+    panel = panel_of(pause, members_of(tx, pause.namespace))
+    if not is_asked(panel, pause.stage, by.id):
+        raise NotAsked
 
 
 def _was_asked(step: Step, token: str | None) -> bool:

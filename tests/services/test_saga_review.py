@@ -1,17 +1,19 @@
 """Held steps with a review policy: the step goes on when the review is complete, and not before."""
 
+from uuid import UUID
+
 import pytest
 
 from domain import ids
-from domain.access import Role
+from domain.access import Principal, Role
 from domain.errors import InvalidManifest, NotAsked
 from services.namespaces import put_namespace
 from services.pauses import expire_due, get_pause
-from services.saga_decisions import decide_step
+from services.saga_decisions import decide_step, rerun_step
 from services.transaction import Store
 from tests.services.reviewers import key, voter
 from tests.services.saga_world import current_ref, is_due, start, statuses, step, tools, watch_of, work
-from tests.services.world import ADMIN, REVIEWER, approve, change, reject, uuid_of
+from tests.services.world import ADMIN, OPERATOR, REVIEWER, approve, change, reject, uuid_of
 
 
 def test_a_quorum_through_the_steps_door(store: Store) -> None:
@@ -53,6 +55,25 @@ def test_only_those_asked_decide_a_step(store: Store) -> None:
         decide_step(store, REVIEWER, which, approve())
     decide_step(store, anne, which, approve(anne))
     assert is_due(store, trace_id)
+
+
+def test_only_those_asked_have_a_step_run_again(store: Store) -> None:
+    """It ends their votes, and the guidance reaches the model. An operator may: perhaps nobody is left who is asked."""
+    anne, ben = voter(store, "anne", "ops"), voter(store, "ben", away=True)
+    stands_in = voter(store, "carl")
+    change(store, "UPDATE users SET groups = '{ops}', delegate_id = :to WHERE id = :id", **_delegation(ben, stands_in))
+    trace_id = start(store, step("a", hitl=True, review={"groups": ["ops"]}))
+    for by in (anne, stands_in, OPERATOR):
+        work(store, trace_id, tools())
+        which = current_ref(store, trace_id)
+        with pytest.raises(NotAsked):
+            rerun_step(store, REVIEWER, which, "do as I say", None)
+        assert statuses(store, trace_id)[0] == "AWAITING_HUMAN"
+        assert not rerun_step(store, by, which, None, None).repeated
+
+
+def _delegation(away: Principal, to: Principal) -> dict[str, UUID | None]:
+    return {"id": ids.parse(ids.USER, away.id), "to": ids.parse(ids.USER, to.id)}
 
 
 def test_the_namespaces_policy_holds_for_steps_that_say_none(store: Store) -> None:
