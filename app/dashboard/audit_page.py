@@ -35,7 +35,6 @@ def audit_log() -> Any:
         chain=wanted.namespace,
         chains=[*sorted(set(person().namespaces) - {ALL_NAMESPACES}), *([ALL_NAMESPACES] if person().sees_all else [])],
         filtered=wanted != EventFilter(namespace=wanted.namespace),
-        wrong=[],
     )
 
 

@@ -15,13 +15,6 @@ SOON = timedelta(minutes=60)
 # Characters of the arguments: enough to recognise them; the review's own page shows them all.
 SUBJECT = 240
 
-_ON_TIMEOUT = {
-    "expire": "expires",
-    "reject": "is rejected by itself",
-    "approve": "is approved by itself",
-    "escalate": "goes to more people",
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Row:
@@ -29,15 +22,14 @@ class Row:
     Attributes:
         asker: the name of the key or person that asks.
         approving: what happens on approval, up to the subject.
-        subject: the beginning of what will be executed or used, as JSON.
-        on_timeout: what happens when nobody decides.
+        subject: what will be executed or used, as JSON. cut: that is only its beginning.
     """
 
     pause: dict[str, Any]
     asker: str
     approving: str
     subject: str | None
-    on_timeout: str
+    cut: bool
     soon: bool
 
 
@@ -47,14 +39,15 @@ def rows_of(pauses: Sequence[dict[str, Any]]) -> list[Row]:
 
 
 def _row(pause: dict[str, Any], asker: str) -> Row:
-    arguments = pause["agentContext"]["arguments"]
-    expires_at = pause["expiresAt"]
+    arguments, expires_at = pause["agentContext"]["arguments"], pause["expiresAt"]
+    subject = None if arguments is None else json.dumps(arguments, ensure_ascii=False)
+    cut = subject is not None and len(subject) > SUBJECT
     return Row(
         pause,
         asker,
         approving=_approving(pause),
-        subject=None if arguments is None else json.dumps(arguments, ensure_ascii=False)[: SUBJECT + 1],
-        on_timeout=_ON_TIMEOUT.get(pause["onTimeout"], pause["onTimeout"]),
+        subject=f"{subject[:SUBJECT]}…" if subject is not None and cut else subject,
+        cut=cut,
         soon=expires_at is not None and datetime.fromisoformat(expires_at) - datetime.now(UTC) < SOON,
     )
 
