@@ -1,27 +1,17 @@
 // Shows what becomes of a review while its page is open: votes, the outcome, how the saga goes on. Forms stay as they
 // are: where what they are about has changed, only a notice says so.
-import { tell } from "/assets/times.js";
+import { follow, partOf, replace, typed } from "./follow.js";
 
-const EVERY_MS = 2000;
 const review = document.querySelector("[data-progress]");
-const seen = state();
+const seen = document.getElementById("progress").dataset.state;
 let etag = null;
-
-function state() {
-  return document.getElementById("progress").dataset.state;
-}
-
-function typed() {
-  return [...review.querySelectorAll("input:not([type=hidden]), textarea, select")].some((field) =>
-    field.matches("select") ? field.selectedIndex !== Math.max(0, [...field.options].findIndex((each) => each.defaultSelected)) : field.value !== field.defaultValue);
-}
 
 // While it can still be decided, the page never loads itself anew: a thumb on its way to a button would press it under
 // something that nobody has read. False where it does.
 function tellOfChange(now) {
   const notice = review.querySelector(".moved");
   const open = now.startsWith("pending ");
-  if (notice && (open || typed())) {
+  if (notice && (open || typed(review))) {
     notice.hidden = false;
     return true;
   }
@@ -29,26 +19,14 @@ function tellOfChange(now) {
   return false;
 }
 
-async function look() {
-  if ("ended" in document.getElementById("progress").dataset) return;
-  if (!document.hidden) await refresh().catch(() => {});
-  setTimeout(look, EVERY_MS);
-}
-
-async function refresh() {
+async function refresh(part) {
   const answer = await fetch(review.dataset.progress, { redirect: "error", headers: etag ? { "If-None-Match": etag } : {} });
   if (answer.status !== 200) return;
   etag = answer.headers.get("ETag");
-  const fresh = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("progress");
+  const fresh = await partOf(answer, "progress");
   if (!fresh) return;
-  const part = document.getElementById("progress");
   if (fresh.dataset.state !== seen && !tellOfChange(fresh.dataset.state)) return;
-  // Where the parts are the same ones, what was open stays open.
-  const before = [...part.querySelectorAll("details")];
-  const after = [...fresh.querySelectorAll("details")];
-  if (before.length === after.length) after.forEach((each, place) => (each.open = before[place].open));
-  part.replaceWith(fresh);
-  tell(fresh);
+  replace(part, fresh);
 }
 
 function openTarget() {
@@ -62,4 +40,4 @@ function openTarget() {
 document.querySelector(".still")?.remove();
 openTarget();
 addEventListener("hashchange", openTarget);
-look();
+follow("progress", refresh);
