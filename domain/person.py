@@ -31,8 +31,10 @@ class Identity:
 
 def normal_email(text: str) -> str | None:
     """As it is stored and compared; None for what is no address."""
-    email = text.strip().lower()
-    return email if len(email) <= MAX_EMAIL and email.isascii() and _EMAIL.fullmatch(email) else None
+    given = text.strip()
+    email = given.lower()
+    # As it was given: letters there are (the sign of Kelvin) that only in lower case are plain ones.
+    return email if len(email) <= MAX_EMAIL and given.isascii() and _EMAIL.fullmatch(email) else None
 
 
 def name_faults(name: str) -> Iterator[Fault]:

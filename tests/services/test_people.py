@@ -62,6 +62,8 @@ def test_an_address_is_one_person_however_it_is_written(store: Store) -> None:
         ({"email": "ann@exa mple.com"}, "email"),
         ({"email": "ann@example.com\n"}, None),
         ({"email": "änn@example.com"}, "email"),
+        # In lower case the sign of Kelvin is a plain k.
+        ({"email": "\u212aate@example.com"}, "email"),
         ({"email": "a" * 250 + "@example.com"}, "email"),
         ({"name": ""}, "name"),
         ({"name": "Ann\u202eadmin"}, "name"),
