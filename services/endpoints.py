@@ -131,10 +131,17 @@ def exhaust_waiting(tx: Tx, endpoint_id: UUID, reason: str) -> None:
 def _record(
     tx: Tx, by: Principal, type_: str, before: dict[str, Any] | None, after: dict[str, Any] | None, **details: Any
 ) -> None:
-    """For all whom it served or serves. Of URLs and headers only in digests: there are secrets in both."""
+    """For all whom it served or serves. Of URLs only in digests: there are secrets in them. Of headers not even that:
+    a password there may be one that is found by trying.
+    """
     known = [document for document in (before, after) if document is not None]
     namespaces = sorted({name for document in known for name in document["namespaces"]})
-    tx.record(by, chain_of(namespaces), type_, known[0]["id"], before=before, after=after, **details)
+    digested = {"before": _digested(before), "after": _digested(after)}
+    tx.record(by, chain_of(namespaces), type_, known[0]["id"], **digested, **details)
+
+
+def _digested(document: dict[str, Any] | None) -> dict[str, Any] | None:
+    return None if document is None else document | {"headers": sorted(document["headers"])}
 
 
 def _check(store: Store, by: Principal, change: EndpointChange) -> None:
