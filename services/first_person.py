@@ -2,8 +2,11 @@
 
 from sqlalchemy import insert, select
 
+from domain import ids
 from domain.access import ALL_NAMESPACES, Role
+from domain.audit import EVERYWHERE
 from models.people import users
+from services.people import person_document
 from services.sign_in_links import LINK_LASTS, make_link
 from services.transaction import Store, Tx
 
@@ -28,6 +31,7 @@ def first_sign_in_link(store: Store) -> str | None:
         admin = tx.conn.execute(admins).scalar_one_or_none()
         if admin is None:
             return None
+        tx.record(None, EVERYWHERE, "link.created", ids.text(ids.USER, admin))
         return f"{store.public_url}/sign-in/link/{make_link(tx, admin, tx.now + LINK_LASTS)}"
 
 
@@ -43,4 +47,6 @@ def _make_owner(tx: Tx) -> None:
         "channels": [],
         "created_by": "sagahold up",
     }
-    tx.conn.execute(insert(users).values(row))
+    made = tx.conn.execute(insert(users).values(row).returning(*users.c)).mappings().one()
+    document = person_document(made)
+    tx.record(None, EVERYWHERE, "person.created", document["id"], after=document)

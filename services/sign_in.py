@@ -4,10 +4,10 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import RowMapping, select, update
+from sqlalchemy import ColumnElement, RowMapping, select, true, update
 
 from domain import ids
-from domain.access import Principal
+from domain.access import ALL_NAMESPACES, Principal
 from domain.audit import EVERYWHERE
 from domain.errors import Conflict, Fault, Invalid
 from domain.person import Identity, normal_email
@@ -110,10 +110,11 @@ def set_absence(store: Store, by: Principal, until: datetime | None, delegate: s
             raise Invalid([Fault("until", "is not in the future")])
         delegate_id = None
         if delegate.strip():
-            active = users.c.email == (normal_email(delegate) or ""), users.c.disabled_at.is_(None)
-            delegate_id = tx.conn.execute(select(users.c.id).where(*active)).scalar_one_or_none()
+            wanted = users.c.email == (normal_email(delegate) or ""), users.c.disabled_at.is_(None)
+            found = select(users.c.id).where(*wanted, _meets(by))
+            delegate_id = tx.conn.execute(found).scalar_one_or_none()
             if delegate_id is None or delegate_id == _own_id(by):
-                raise Invalid([Fault("delegate", "is not another active person's e-mail address")])
+                raise Invalid([Fault("delegate", "is not the address of another active person in your namespaces")])
         values = {"away_until": until, "delegate_id": delegate_id}
         tx.conn.execute(update(users).where(users.c.id == _own_id(by)).values(values))
         after = {
@@ -121,6 +122,11 @@ def set_absence(store: Store, by: Principal, until: datetime | None, delegate: s
             "delegate": None if delegate_id is None else ids.text(ids.USER, delegate_id),
         }
         tx.record(by, EVERYWHERE, "person.changed", by.id, **after)
+
+
+def _meets(by: Principal) -> ColumnElement[bool]:
+    """Who sees a namespace that `by` sees, too. Of others nobody learns here that they exist."""
+    return true() if by.sees_all else users.c.namespaces.overlap([*by.namespaces, ALL_NAMESPACES])
 
 
 def _person_of(tx: Tx, identity: Identity) -> RowMapping | None:

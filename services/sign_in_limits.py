@@ -5,11 +5,13 @@ An attempt counts before it is judged, so that a hundred at the same moment are 
 
 import hashlib
 from datetime import timedelta
+from ipaddress import ip_address, ip_network
 from math import ceil
 
 from sqlalchemy import case, delete, func, update
 from sqlalchemy.dialects.postgresql import insert
 
+from domain.network import unmapped
 from models.people import sign_in_failures
 from services.transaction import Store, Tx
 
@@ -68,4 +70,9 @@ def _email(email: str) -> str:
 
 
 def _address(address: str) -> str:
-    return f"address:{address}"
+    """Of IPv6 the network: whoever has one address there has 2^64 of them."""
+    try:
+        ip = unmapped(ip_address(address))
+    except ValueError:
+        return f"address:{address}"
+    return f"address:{ip}" if ip.version == 4 else f"address:{ip_network((ip, 64), strict=False)}"

@@ -222,6 +222,23 @@ def test_too_many_guesses_from_one_address(store: Store, ann: Principal) -> None
     sign_in(store, EMAIL, PASSWORD, replace(HERE, address="192.0.2.2"))
 
 
+def test_addresses_of_one_ipv6_network_are_one(store: Store, ann: Principal) -> None:
+    """Any home has 2^64 of them."""
+    with_password(store, ann)
+    change(store, "DELETE FROM sign_in_failures")
+    by_ipv6 = "2001:db8::1", "2001:db8::ffff:1", "2001:db8:0:1::1"
+    for address in (*by_ipv6, "::ffff:192.0.2.1", "192.0.2.1", "no address"):
+        with pytest.raises(SignInRefused):
+            sign_in(store, EMAIL, "a wrong one", replace(HERE, address=address))
+    counted = rows(store, "SELECT subject, failures FROM sign_in_failures WHERE subject LIKE 'address:%' ORDER BY 1")
+    assert {row["subject"].partition(":")[2]: row["failures"] for row in counted} == {
+        "192.0.2.1": 2,
+        "2001:db8:0:1::/64": 1,
+        "2001:db8::/64": 2,
+        "no address": 1,
+    }
+
+
 def test_guesses_at_the_same_moment_are_counted_before_they_are_judged(store: Store, ann: Principal) -> None:
     with_password(store, ann)
     outcomes = at_once([lambda: sign_in(store, EMAIL, "a wrong one", HERE)] * 20)
@@ -298,6 +315,8 @@ def test_ones_own_sessions(store: Store, ann: Principal) -> None:
 def test_away(store: Store, ann: Principal) -> None:
     bob = PersonChange(email="bob@example.com", name="Bob", role=Role.REVIEWER, namespaces=("default",))
     bob_id = create_person(store, ADMIN, bob)[0]["id"]
+    create_person(store, ADMIN, replace(bob, email="far@example.com", namespaces=("other",)))
+    create_person(store, ADMIN, replace(bob, email="all@example.com", namespaces=("*",)))
     with store.transaction() as tx:
         tomorrow = tx.now + timedelta(days=1)
     set_absence(store, ann, tomorrow, " Bob@example.com ")
@@ -307,9 +326,13 @@ def test_away(store: Store, ann: Principal) -> None:
         (tomorrow - timedelta(days=2), "bob@example.com"),
         (tomorrow, EMAIL),
         (tomorrow, "nobody@example.com"),
+        # Nor is told that there is such a person.
+        (tomorrow, "far@example.com"),
     ):
         with pytest.raises(Invalid):
             set_absence(store, ann, until, delegate)
+    set_absence(store, ann, tomorrow, "all@example.com")
+    set_absence(store, replace(ann, namespaces=("*",)), tomorrow, "far@example.com")
     set_absence(store, ann, None, "")
     assert own_absence(store, ann)["until"] is None
 
@@ -351,6 +374,8 @@ def test_the_owner_of_a_new_installation(store: Store) -> None:
     assert rows(store, "SELECT email, role, namespaces FROM users") == [
         {"email": OWNER, "role": "admin", "namespaces": ["*"]}
     ]
+    recorded = rows(store, "SELECT entry ->> 'type' AS type, entry ->> 'by' AS by FROM audit_events ORDER BY seq")
+    assert recorded == [{"type": f"{what}.created", "by": "system"} for what in ("person", "link", "link")]
     _, person = use_link(store, first.rpartition("/")[2], HERE)
     assert person.email == OWNER
     change_person(store, ADMIN, person.id, PersonChange(disabled=True))
