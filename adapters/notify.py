@@ -7,6 +7,7 @@ its deadline, which closes its connections, whatever the code for that service i
 import contextlib
 import json
 import os
+import re
 import select
 import subprocess
 import sys
@@ -15,7 +16,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, cast
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import unquote_plus
 
 from domain.network import Network
 from domain.notification import EMAIL, Message, Sending
@@ -31,6 +32,7 @@ _REUSED_WITHIN = 50.0
 _REFUSED = frozenset(
     {"attach", "optional", "pgp", "pgpprv", "pgppub", "redirect", "retry", "store", "template", "wait", "wkd"}
 )
+_PARAMETER = re.compile("[?&;]")
 _ROOT = Path(__file__).parents[1]
 
 
@@ -162,10 +164,8 @@ def _fault_of_text(channel: str) -> str | None:
         return f"a channel has at most {MAX_CHANNEL} characters"
     if not channel.isprintable() or "://" not in channel:
         return "a channel is a URL like mailto://user:password@mail.example.com, or the word email"
-    try:
-        parameters = {name.lower() for name, _ in parse_qsl(urlsplit(channel).query, keep_blank_values=True)}
-    except ValueError:
-        return "the URL of the channel cannot be read"
+    # The library ends a parameter at a semicolon, too, and lets them follow a fragment.
+    parameters = {unquote_plus(each.partition("=")[0]).strip().lower() for each in _PARAMETER.split(channel)[1:]}
     if refused := sorted(parameters & _REFUSED):
         return f"the parameter {refused[0]} cannot be used here"
     return None

@@ -205,6 +205,8 @@ def test_inner_networks_and_metadata_are_blocked(strict: Messenger, host: str) -
         "json://example.com/?attach=/etc/passwd",
         "json://example.com/?optional=yes",
         "json://example.com/?Retry=5",
+        "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ/?x=1;template=/etc/passwd",
+        "slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ/#?template=/etc/passwd",
         "mailto://u:p@example.com?pgppub=/etc/passwd",
         "json://example.com/" + "x" * 2048,
     ],
