@@ -43,7 +43,7 @@ def sign_out_everywhere() -> Any:
     """Here too."""
     sign_out_others(deps().store, person(), None)
     response = redirect("/sign-in", 303)
-    cookies.drop_cookie(response, cookies.SESSION)
+    cookies.drop_sign_in(response)
     return response
 
 

@@ -28,6 +28,12 @@ def drop_cookie(response: Response, name: str) -> None:
     response.delete_cookie(_full(name), path="/", secure=_is_https(), httponly=True, samesite="Lax")
 
 
+def drop_sign_in(response: Response) -> None:
+    """Whoever sits down at this browser next is nobody: reviews' links let in, too."""
+    drop_cookie(response, SESSION)
+    drop_cookie(response, LINK)
+
+
 def _full(name: str) -> str:
     """With `__Host-` a browser takes the cookie only from this very host, by https: no neighbour can plant one."""
     return f"__Host-{name}" if _is_https() else name

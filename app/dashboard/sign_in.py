@@ -82,7 +82,7 @@ def open_review_link(token: str) -> Any:
 def sign_out() -> Any:
     end_session(deps().store, own_session())
     response = redirect("/sign-in", 303)
-    cookies.drop_cookie(response, cookies.SESSION)
+    cookies.drop_sign_in(response)
     return response
 
 

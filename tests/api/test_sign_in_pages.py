@@ -367,6 +367,17 @@ def test_a_reviews_link_opens_that_review_and_nothing_else(told: Person, team: T
     assert told.browser.get(one.path).status_code == 200
 
 
+def test_who_signs_out_leaves_no_reviews_link_behind(told: Person, team: Team) -> None:
+    """Whoever sits down at this browser next is nobody."""
+    review = Review(team, told)
+    for way in ("/sign-out", "/account/sign-out-everywhere"):
+        told.browser.get(f"/r/{review.token}")
+        told.enter()
+        page = told.browser.get("/account")
+        assert told.browser.post(way, data={"csrf_token": token(page)}).status_code == 303
+        assert told.browser.get(review.path).status_code == 303
+
+
 def test_a_scanner_that_follows_a_reviews_link_decides_nothing(told: Person, team: Team) -> None:
     """With cookies, following every redirect, by GET and HEAD, as often as it likes; then the person still gets in."""
     review = Review(team, told)
