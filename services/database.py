@@ -68,6 +68,8 @@ def open_engine(url: str, pool_size: int, name: str) -> Engine:
         # The last used connection first: the others stay idle and can be closed by the server's own means.
         pool_use_lifo=True,
         json_serializer=encode,
+        # An error that reaches the log quotes no values: they may be secrets.
+        hide_parameters=True,
         connect_args={
             "connect_timeout": CONNECT_TIMEOUT_SECONDS,
             "application_name": f"sagahold {name}",

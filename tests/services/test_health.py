@@ -5,6 +5,8 @@ from contextlib import closing
 from uuid import uuid4
 
 import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 from cli.stack import Stack
 from domain.outcome import Lost
@@ -91,6 +93,13 @@ def test_a_pool_that_is_used_up(store: Store, monkeypatch: pytest.MonkeyPatch) -
     with closing(engine.connect()):
         assert not readiness(Store(engine, Recorded(), ""), "0001").database
     engine.dispose()
+
+
+def test_an_error_for_the_log_quotes_no_values(store: Store) -> None:
+    """Of a statement there may be secrets among them."""
+    with pytest.raises(DBAPIError) as caught, store.reading() as conn:
+        conn.execute(text("SELECT 1 / (length(:secret) - 7)"), {"secret": "hunter2"})
+    assert "hunter2" not in str(caught.value)
 
 
 def test_statements_have_limits(store: Store) -> None:
