@@ -27,7 +27,7 @@ def review(watch_id: str) -> Any:
     return _page(look(person(), watch_id))
 
 
-@page("GET", "/review/<watch_id>/progress", permission=Permission.PAUSE_READ, link_ok=True)
+@page("GET", "/review/<watch_id>/progress", permission=Permission.PAUSE_READ, link_ok=True, by_itself=True)
 def review_progress(watch_id: str) -> Any:
     """The part that changes by itself, for a page that is open."""
     seen = look(person(), watch_id)

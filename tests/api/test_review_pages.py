@@ -10,13 +10,16 @@ from typing import Any
 
 import httpx
 import pytest
+from sqlalchemy import select, update
 
 from app.dashboard.cookies import SESSION
 from app.dashboard.values import pretty
 from cli.stack import Stack
 from domain import ids
+from models.people import sessions
 from services.database import open_engine
 from services.sign_in_links import make_link
+from services.tokens import hash_of
 from services.transaction import Store
 from tests.api.conftest import Team, until
 from tests.browser.people import Person, add_person
@@ -500,3 +503,18 @@ def test_an_expired_review_says_so(rita: Visitor, team: Team) -> None:
     watch_id = team.pause(expiresIn=1)["watchId"]
     until(lambda: "Nobody decided in time" in words(rita.see(watch_id)))
     assert "expired" in words(rita.see(watch_id))
+
+
+def test_an_open_page_keeps_no_session_alive(visitor: Any, store: Store, team: Team) -> None:
+    """It asks for what is new by itself; only what a person does counts as being there."""
+    watch_id, rita = team.pause()["watchId"], visitor()
+    mine = sessions.c.hash == hash_of(rita.person.token)
+    with store.transaction() as tx:
+        left_at = tx.now - timedelta(hours=11)
+        tx.conn.execute(update(sessions).where(mine).values(seen_at=left_at))
+    assert rita.http.get(f"/review/{watch_id}/progress").status_code == 200
+    with store.reading() as conn:
+        assert conn.execute(select(sessions.c.seen_at).where(mine)).scalar_one() == left_at
+    rita.see(watch_id)
+    with store.reading() as conn:
+        assert conn.execute(select(sessions.c.seen_at).where(mine)).scalar_one() > left_at
