@@ -10,10 +10,11 @@ from app.deps import deps
 from app.operation import answer, operation
 from app.schemas.notifications import NotificationListQuery, NotificationPageSchema, NotificationSchema
 from domain.access import Permission
-from services.notification_list import NotificationFilter, list_notifications, retry_notification
+from services import notification_list as use_cases
+from services.notification_list import NotificationFilter
 
 notifications = Blueprint(
-    "notifications", __name__, url_prefix="/v1/notifications", description="Messages to people that a review waits"
+    "notifications", __name__, url_prefix="/v1/notifications", description="Messages that tell people of reviews"
 )
 
 
@@ -25,10 +26,10 @@ notifications = Blueprint(
     query=NotificationListQuery,
     answers={200: NotificationPageSchema},
 )
-def list_all(query: dict[str, Any]) -> Response:
+def list_notifications(query: dict[str, Any]) -> Response:
     """List notifications, the newest first"""
     wanted = page(query)
-    found = list_notifications(deps().store, g.principal, NotificationFilter(**query), wanted)
+    found = use_cases.list_notifications(deps().store, g.principal, NotificationFilter(**query), wanted)
     return answer(list_document(found, lambda notification: notification))
 
 
@@ -40,6 +41,6 @@ def list_all(query: dict[str, Any]) -> Response:
     answers={202: NotificationSchema},
     refuses=(404, 409),
 )
-def retry(notification_id: str) -> Response:
+def retry_notification(notification_id: str) -> Response:
     """Send one that failed, or waits for its next try, now"""
-    return answer(retry_notification(deps().store, g.principal, notification_id), 202)
+    return answer(use_cases.retry_notification(deps().store, g.principal, notification_id), 202)

@@ -38,7 +38,7 @@ def notifications() -> Any:
     )
 
 
-@page("POST", "/notifications/<notification_id>/retry", permission=Permission.NOTIFICATION_READ)
+@page("POST", "/notifications/<notification_id>/retry", permission=Permission.DELIVERY_MANAGE)
 def notification_retry(notification_id: str) -> Any:
     """Send one that failed again"""
     retry_notification(deps().store, person(), notification_id)
