@@ -48,6 +48,7 @@ class Settings:
     port: int
     public_url: str
     anonymous_role: str | None
+    proxies: int
     oidc: Oidc | None
     egress_allow: tuple[Network, ...]
     log_level: str
@@ -77,6 +78,8 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         port=port,
         public_url=get("SAGAHOLD_PUBLIC_URL", _public_url, f"http://{_bracketed(host)}:{port}"),
         anonymous_role=get("SAGAHOLD_ALLOW_ANONYMOUS", lambda text: _anonymous(text, host), ""),
+        # In front of `web`: so many of X-Forwarded-For's addresses, from its end, are not the client's own words.
+        proxies=get("SAGAHOLD_PROXIES", _whole(0, 10), "0"),
         oidc=_oidc(get),
         egress_allow=get("SAGAHOLD_EGRESS_ALLOW", _networks, ""),
         log_level=get("SAGAHOLD_LOG_LEVEL", _one_of("DEBUG", "INFO", "WARNING", "ERROR"), "INFO"),

@@ -64,6 +64,7 @@ def build() -> Flask:
             broker_answers=broker_answers,
             channel_fault=messenger.channel_fault,
             provider=_provider(settings),
+            proxies=settings.proxies,
         )
     )
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from flask import Flask
 from jinja2 import StrictUndefined
+from werkzeug.middleware.proxy_fix import ProxyFix
 
 from app import problems
 from app.deps import Deps
@@ -42,6 +43,9 @@ def create_app(deps: Deps) -> Flask:
     # A name that a page forgot to pass is a fault of ours, not an empty place.
     app.jinja_env.undefined = StrictUndefined
     app.wsgi_app = every_answer(app.wsgi_app)  # type: ignore[assignment, method-assign]
+    if deps.proxies:
+        # The address only: of scheme and host the public URL tells.
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=deps.proxies, x_proto=0, x_host=0)  # type: ignore[method-assign]
     problems.install(app)
     api = build_api(app)
     whose = (people, keys, audit, operations)

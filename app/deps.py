@@ -28,6 +28,7 @@ class Deps:
         broker_answers: whether the queue's broker answers now.
         channel_fault: what is wrong with a channel that a person or group is to be told by; takes a second.
         provider: of identities, when one is configured.
+        proxies: in front of this server, each of which adds to `X-Forwarded-For` whom it was asked by.
     """
 
     store: Store
@@ -42,6 +43,7 @@ class Deps:
     broker_answers: Callable[[], bool]
     channel_fault: Callable[[str], str | None]
     provider: Provider | None = None
+    proxies: int = 0
 
 
 def deps() -> Deps:

@@ -13,7 +13,7 @@ from services.together import Together
 from services.transaction import Store
 
 
-def app_alone(store: Store, keys: KeyCache, anonymous_role: str | None = None) -> Flask:
+def app_alone(store: Store, keys: KeyCache, anonymous_role: str | None = None, proxies: int = 0) -> Flask:
     return create_app(
         Deps(
             store=store,
@@ -27,5 +27,6 @@ def app_alone(store: Store, keys: KeyCache, anonymous_role: str | None = None) -
             artifact_files=cast(Any, None),
             broker_answers=lambda: True,
             channel_fault=lambda channel: None,
+            proxies=proxies,
         )
     )

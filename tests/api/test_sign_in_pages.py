@@ -21,7 +21,7 @@ from services.tokens import hash_of
 from services.transaction import Store
 from tests.api.alone import app_alone
 from tests.api.conftest import Team
-from tests.services.world import ADMIN
+from tests.services.world import ADMIN, one
 
 PASSWORD = "correct horse battery"
 SESSION = "sagahold_session"
@@ -415,6 +415,22 @@ def test_the_link_of_somebody_else_does_not_change_who_one_is(told: Person, team
     bob.browser.post(review.path + "/approve", data=form)
     decision = team.reviewer.get(f"/api/pause/{review.pause['watchId']}").json()["decision"]
     assert decision["decidedBy"] == bob.id
+
+
+@pytest.mark.parametrize(("proxies", "address"), [(0, "10.0.0.9"), (1, "203.0.113.7"), (2, "198.51.100.1")])
+def test_behind_proxies_guesses_count_for_who_made_them(store: Store, proxies: int, address: str) -> None:
+    """Else one stranger's would keep everybody out. What stands further left anyone may have written."""
+    browser = app_alone(store, KeyCache(lambda hash_: None), proxies=proxies).test_client()
+    found = re.search(r'name="csrf_token" value="([0-9a-f]{64})"', browser.get("/sign-in").text)
+    assert found is not None
+    browser.post(
+        "/sign-in",
+        data={"email": "ann@example.com", "password": "a wrong one", "csrf_token": found[1]},
+        headers={"X-Forwarded-For": "192.0.2.66, 198.51.100.1, 203.0.113.7"},
+        environ_base={"REMOTE_ADDR": "10.0.0.9"},
+    )
+    assert one(store, "SELECT subject FROM sign_in_failures WHERE subject LIKE 'address:%'") == f"address:{address}"
+    assert one(store, "SELECT entry -> 'details' ->> 'address' FROM audit_events") == address
 
 
 def test_anonymous_requests_sign_nobody_in(store: Store) -> None:
