@@ -8,23 +8,20 @@ import time
 from collections.abc import Iterator
 from uuid import UUID
 
-from flask import Response, g, render_template, stream_with_context
+from flask import Response, g, render_template
 
 from app.dashboard.frame import own_session, page, person
 from app.dashboard.inbox import counted, wanted_filter
 from app.dashboard.inbox_rows import rows_of
 from app.dashboard.lists import PAGE_SIZE
 from app.deps import deps
-from app.hold import has_room
+from app.sse import event, is_over, stream_of
 from domain.access import Permission
 from domain.ids import INBOX
-from domain.json_value import encode
 from services.inbox import InboxFilter, inbox
 from services.paging import Page
 from services.sessions import find_session
 
-# The stream ends after this; EventSource comes back by itself. Seconds.
-STREAM_FOR = 300.0
 # A comment in between tells proxies that the stream lives, and us when nobody reads it any more. Seconds.
 KEEP_ALIVE = 5.0
 # Between two looks at the database: many changes at once are one for whoever reads. Seconds.
@@ -33,20 +30,17 @@ LOOK_EVERY = 0.3
 
 @page("GET", "/inbox/events", permission=Permission.PAUSE_READ, by_itself=True)
 def inbox_events() -> Response:
-    stream = stream_with_context(_stream(wanted_filter()))
-    return Response(stream, content_type="text/event-stream", headers={"X-Accel-Buffering": "no"})
+    return stream_of(_stream(wanted_filter()))
 
 
 def _stream(wanted: InboxFilter) -> Iterator[str]:
-    yield "retry: 3000\n\n"
-    until = time.monotonic() + STREAM_FOR
     shown: dict[str, str] | None = None
-    spoke = time.monotonic()
+    began = spoke = time.monotonic()
     with deps().waker.listening(INBOX) as changed:
         while True:
             changed.clear()
             if not _still_signed_in():
-                yield "event: signed-out\ndata: {}\n\n"
+                yield event("signed-out", {})
                 return
             now, next_after = _rows(wanted)
             if now != shown:
@@ -55,8 +49,7 @@ def _stream(wanted: InboxFilter) -> Iterator[str]:
             elif time.monotonic() - spoke > KEEP_ALIVE:
                 yield ": nothing new\n\n"
                 spoke = time.monotonic()
-            # With no room to wait the stream ends here: the client comes back in 3 s, which is polling.
-            if time.monotonic() > until or deps().waker.stopped or not has_room():
+            if is_over(began):
                 return
             time.sleep(LOOK_EVERY)
             changed.wait(KEEP_ALIVE)
@@ -81,5 +74,4 @@ def _rows(wanted: InboxFilter) -> tuple[dict[str, str], UUID | None]:
 def _event(before: dict[str, str], now: dict[str, str], count: str, next_after: UUID | None) -> str:
     changed = {watch_id: html for watch_id, html in now.items() if before.get(watch_id) != html}
     cursor = None if next_after is None else next_after.hex
-    data = encode({"count": count, "order": list(now), "rows": changed, "cursor": cursor})
-    return f"event: reviews\ndata: {data}\n\n"
+    return event("reviews", {"count": count, "order": list(now), "rows": changed, "cursor": cursor})
