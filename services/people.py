@@ -129,6 +129,7 @@ def make_sign_in_link(store: Store, by: Principal, person_id: str) -> dict[str, 
 def sign_out_everywhere(store: Store, by: Principal, person_id: str) -> dict[str, Any]:
     with store.transaction() as tx:
         row = _locked(tx, by, person_id)
+        remove_links(tx, row["id"], reviews=True)
         return {"sessions": end_all_sessions(tx, by, row["id"])}
 
 

@@ -86,9 +86,10 @@ def set_password(store: Store, by: Principal, token: str, current: str, new: str
 
 
 def sign_out_others(store: Store, by: Principal, token: str | None) -> None:
-    """One's own sessions, but not the one with this token."""
+    """One's own sessions, but not the one with this token; and the links: who knows in which browsers they are open."""
     with store.transaction() as tx:
         end_all_sessions(tx, by, _own_id(by), keep=token)
+        remove_links(tx, _own_id(by), reviews=True)
 
 
 def own_absence(store: Store, by: Principal) -> dict[str, Any]:

@@ -12,7 +12,14 @@ from domain.person import Identity
 from services import passwords
 from services.first_person import OWNER, first_sign_in_link
 from services.pauses import decide_pause
-from services.people import PersonChange, change_person, create_person, get_person, make_sign_in_link
+from services.people import (
+    PersonChange,
+    change_person,
+    create_person,
+    get_person,
+    make_sign_in_link,
+    sign_out_everywhere,
+)
 from services.sessions import From, end_own_session, find_session, list_sessions
 from services.sign_in import (
     SignInRefused,
@@ -363,6 +370,21 @@ def test_a_reviews_link_opens_that_review_as_often_as_one_likes(store: Store, an
     change(store, "UPDATE sign_in_links SET expires_at = clock_timestamp() + interval '1 h'")
     change_person(store, ADMIN, ann.id, PersonChange(disabled=True))
     assert find_review_link(store, ["another", token], uuid_of(watch_id)) is None
+
+
+def test_signed_out_everywhere_no_link_lets_in(store: Store, ann: Principal) -> None:
+    """Whoever holds the lost phone may have opened them."""
+    watch_id = post(store)
+    user_id = uuid_of(ann.id.replace("usr_", "wch_"))
+    for sign_out in (lambda: sign_out_others(store, ann, None), lambda: sign_out_everywhere(store, ADMIN, ann.id)):
+        enter(store, ann)
+        unused = link_of(store, ann)
+        with store.transaction() as tx:
+            token = make_link(tx, user_id, tx.now + timedelta(days=1), uuid_of(watch_id))
+        sign_out()
+        assert find_review_link(store, [token], uuid_of(watch_id)) is None
+        with pytest.raises(LinkExpired):
+            use_link(store, unused, HERE)
 
 
 def test_the_owner_of_a_new_installation(store: Store) -> None:
