@@ -84,6 +84,8 @@ def recover(store: Store, by: Principal, endpoint_id: str, since: datetime) -> i
         lost = (
             select(webhook_deliveries)
             .where(columns.endpoint_id == id_, columns.status == DeliveryStatus.EXHAUSTED, columns.created_at >= since)
+            # The endpoint may have served others before.
+            .where(*_scope(by))
             .order_by(columns.seq)
             .limit(RECOVER_LIMIT)
             .with_for_update(skip_locked=True)

@@ -76,8 +76,10 @@ def change_endpoint(store: Store, by: Principal, endpoint_id: str, change: Endpo
         if change.enabled is False:
             exhaust_waiting(tx, row["id"], "the endpoint is disabled")
         if change.url is not None:
+            # What was made when it served others too, whoever manages it now does not lead elsewhere.
+            own = [] if by.sees_all else [webhook_deliveries.c.namespace.in_(by.namespaces)]
             waiting = webhook_deliveries.c.endpoint_id == row["id"], webhook_deliveries.c.status == "pending"
-            tx.conn.execute(update(webhook_deliveries).where(*waiting).values(url=change.url))
+            tx.conn.execute(update(webhook_deliveries).where(*waiting, *own).values(url=change.url))
         changed = update(webhook_endpoints).where(webhook_endpoints.c.id == row["id"]).values(columns)
         document = _document(tx.conn.execute(changed.returning(*webhook_endpoints.c)).mappings().one())
         _record(tx, by, "endpoint.changed", _document(row), document, changed=sorted(_columns(change)))

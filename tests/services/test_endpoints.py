@@ -25,6 +25,7 @@ from services.transaction import Hint, Store
 from tests.conftest import Recorded
 from tests.services.world import (
     ADMIN,
+    AGENT,
     CALLBACK,
     OPERATOR,
     REVIEWER,
@@ -203,6 +204,22 @@ def test_recover_leaves_other_endpoints_alone(store: Store) -> None:
     assert recover(store, ADMIN, made["id"], LONG_AGO) == 1
     by_endpoint = {f"ep_{row['endpoint_id'].hex}": row["status"] for row in deliveries(store)}
     assert by_endpoint == {made["id"]: "pending", other["id"]: "exhausted"}
+
+
+def test_what_was_made_for_another_namespace_goes_nowhere_else(store: Store) -> None:
+    """An endpoint that served two serves one now: its admin neither moves nor recovers what is the other's."""
+    made = an_endpoint(store, namespaces=("default", "other"))
+    for agent in (AGENT, someone(Role.AGENT, "other")):
+        post(store, agent, namespace=agent.own_namespace)
+    _changed(store, made["id"], namespaces=("other",))
+    narrow = someone(Role.ADMIN, "other")
+    change_endpoint(store, narrow, made["id"], EndpointChange(url=ELSEWHERE))
+    first, second = deliveries(store)
+    assert (first["namespace"], first["url"], second["url"]) == ("default", CALLBACK, ELSEWHERE)
+    for row in (first, second):
+        finish(store, claim(store, row), 500, schedule=())
+    assert recover(store, narrow, made["id"], LONG_AGO) == 1
+    assert statuses(store) == ["exhausted", "pending"]
 
 
 def test_switched_off_ends_what_waits_and_what_is_under_way_ends_itself(store: Store) -> None:
