@@ -27,8 +27,8 @@ EMAIL = "email"
 
 # Services whose URL has a real host in its place for one; elsewhere a token may stand there.
 _HOSTED = frozenset({"mailto", "mailtos", "json", "jsons", "xml", "xmls", "form", "forms", "ntfy", "ntfys"})
-# What chat services take for "tell everyone in the room".
-_MENTION = re.compile(r"@(?=everyone|here|channel|all)|<(?=[!@#&])", re.IGNORECASE)
+# What chat services take for "tell everyone in the room", or for a link that reads as another one.
+_MARKUP = re.compile(r"@(?=everyone|here|channel|all)|<(?=[!@#&]|[a-z][a-z0-9+.-]*:)|\](?=\()", re.IGNORECASE)
 _WORD_JOINER = "\u2060"
 # Controls, formats (with the bidirectional ones), private, unassigned, separators of lines; letters without a shape.
 _HIDDEN = frozenset({"Cc", "Cf", "Co", "Cn", "Cs", "Zl", "Zp"})
@@ -104,11 +104,11 @@ def compose(letter: Letter) -> Message:
 def visible(text: str, limit: int) -> str:
     """One line of at most `limit` characters; those that act instead of being seen stand there as `<U+202E>`.
 
-    A mention that would call everyone in a chat room calls nobody.
+    A mention that would call everyone in a chat room calls nobody, and a link leads where it says.
     """
     cut = text if len(text) <= limit else text[: limit - 1] + "…"
     seen = "".join(_seen(character) for character in cut)
-    return _MENTION.sub(lambda found: found.group() + _WORD_JOINER, seen)
+    return _MARKUP.sub(lambda found: found.group() + _WORD_JOINER, seen)
 
 
 def _seen(character: str) -> str:

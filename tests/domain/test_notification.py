@@ -55,10 +55,14 @@ def test_html_of_what_others_wrote() -> None:
         ("\u2028\u115f\ue000\ud800", "<U+2028><U+115F><U+E000><U+D800>"),
         ("@everyone and @Here, me@example.com", "@\u2060everyone and @\u2060Here, me@example.com"),
         ("<!channel> <@U1> <b>", "<\u2060!channel> <\u2060@U1> <b>"),
+        # A chat's own way to write a link that reads as another: the only link is the review's.
+        ("<https://evil.test|https://hold.test>", "<\u2060https://evil.test|https://hold.test>"),
+        ("[https://hold.test](https://evil.test)", "[https://hold.test]\u2060(https://evil.test)"),
+        ("<Mailto:a@b.test|x> [1] (2) a<b:c", "<\u2060Mailto:a@b.test|x> [1] (2) a<\u2060b:c"),
         ("Größe 東京 🙂", "Größe 東京 🙂"),
     ],
 )
-def test_what_hides_or_calls_everyone(text: str, shown: str) -> None:
+def test_what_hides_deceives_or_calls_everyone(text: str, shown: str) -> None:
     assert visible(text, 100) == shown
 
 
