@@ -100,6 +100,14 @@ def namespace() -> str:
     return f"test-{uuid4().hex[:12]}"
 
 
+@pytest.fixture(scope="session")
+def stack_store(stack: Stack) -> Iterator[Store]:
+    """The stack's own database, for what no route makes."""
+    engine = open_engine(stack.settings.database_url, pool_size=4, name="test")
+    yield Store(engine, Recorded(), stack.url)
+    engine.dispose()
+
+
 @pytest.fixture
 def client_for(stack: Stack, namespace: str) -> Iterator[Callable[..., httpx.Client]]:
     """`client_for("reviewer")`: an HTTP client with a new key of that role in the test's namespace."""

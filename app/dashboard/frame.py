@@ -112,7 +112,6 @@ def render(template: str, status: int = 200, **values: Any) -> Response:
     known = {
         "person": g.get("principal"),
         "by_link": session is not None and session.pause_id is not None,
-        "csrf_token": token,
         "csrf_field": lambda: field,
         "Permission": Permission,
     }

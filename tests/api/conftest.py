@@ -71,6 +71,13 @@ def refused(answer: httpx.Response, status: int, code: str, path: str | None = N
     return problem
 
 
+def form_token(page: str) -> str:
+    """What every form of the page carries, against forged ones."""
+    found = re.search(r'name="csrf_token" value="([0-9a-f]{64})"', page)
+    assert found is not None, page
+    return found[1]
+
+
 @pytest.fixture(scope="module")
 def stranger(stack: Stack) -> httpx.Client:
     """An admin of another namespace: as much as one may be, elsewhere."""

@@ -10,10 +10,9 @@ import pytest
 
 from app.dashboard.cookies import SESSION
 from cli.stack import Stack
-from services.database import open_engine
 from services.transaction import Store
+from tests.api.conftest import form_token
 from tests.browser.people import add_person
-from tests.conftest import Recorded
 
 NAME = "<img src=x onerror=alert(1)> & Söhne"
 
@@ -26,9 +25,7 @@ class Admin:
 
     def post(self, path: str, **form: str) -> httpx.Response:
         page = self.browser.get("/account").text
-        found = re.search(r'name="csrf_token" value="([0-9a-f]{64})"', page)
-        assert found is not None
-        return self.browser.post(path, data={"csrf_token": found[1], **form})
+        return self.browser.post(path, data={"csrf_token": form_token(page), **form})
 
 
 def shown(page: httpx.Response) -> str:
@@ -39,20 +36,17 @@ def shown(page: httpx.Response) -> str:
 
 
 @pytest.fixture
-def admin(stack: Stack) -> Iterator[Callable[..., Admin]]:
-    engine = open_engine(stack.settings.database_url, pool_size=1, name="test")
-    store = Store(engine, Recorded(), stack.url)
+def admin(stack: Stack, stack_store: Store) -> Iterator[Callable[..., Admin]]:
     opened: list[httpx.Client] = []
 
     def make(*namespaces: str) -> Admin:
-        person = add_person(store, "admin", namespaces=namespaces)
+        person = add_person(stack_store, "admin", namespaces=namespaces)
         opened.append(httpx.Client(base_url=stack.url, cookies={SESSION: person.token}))
         return Admin(opened[-1])
 
     yield make
     for client in opened:
         client.close()
-    engine.dispose()
 
 
 def test_a_person_from_first_to_last(admin: Callable[..., Admin], namespace: str) -> None:

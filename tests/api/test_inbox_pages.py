@@ -15,30 +15,21 @@ from sqlalchemy import select, update
 from app.dashboard.cookies import SESSION
 from cli.stack import Stack
 from models.people import sessions
-from services.database import open_engine
 from services.tokens import hash_of
 from services.transaction import Store
-from tests.api.conftest import Team, until
+from tests.api.conftest import Team, form_token, until
 from tests.browser.people import add_person
-from tests.conftest import Recorded
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
 
 
-@pytest.fixture(scope="module")
-def people(stack: Stack) -> Iterator[Store]:
-    engine = open_engine(stack.settings.database_url, pool_size=2, name="test")
-    yield Store(engine, Recorded(), stack.url)
-    engine.dispose()
-
-
 @pytest.fixture
-def browser(stack: Stack, people: Store, namespace: str) -> Iterator[Callable[..., httpx.Client]]:
+def browser(stack: Stack, stack_store: Store, namespace: str) -> Iterator[Callable[..., httpx.Client]]:
     """`browser(groups=["finance"])`: of a new reviewer of the test's namespace, signed in."""
     opened: list[httpx.Client] = []
 
     def make(role: str = "reviewer", **more: Any) -> httpx.Client:
-        who = add_person(people, role, **{"namespaces": [namespace], **more})
+        who = add_person(stack_store, role, **{"namespaces": [namespace], **more})
         opened.append(httpx.Client(base_url=stack.url, cookies={SESSION: who.token}, timeout=30))
         return opened[-1]
 
@@ -69,12 +60,6 @@ def inbox(client: httpx.Client, **query: str) -> str:
     answer = client.get("/inbox", params=query)
     assert answer.status_code == 200, answer.text
     return answer.text
-
-
-def csrf(html: str) -> str:
-    found = re.search(r'name="csrf-token" content="(\w+)"', html)
-    assert found is not None
-    return found[1]
 
 
 def test_the_most_urgent_first_then_the_oldest(browser: Callable[..., httpx.Client], post: Callable[..., str]) -> None:
@@ -211,7 +196,7 @@ def test_several_at_once(
     reader.post(f"/api/pause/{contested}/reject").raise_for_status()
     answer = client.post(
         "/inbox/decide",
-        data={"decision": "approve", "pick": picks[:4], "comment": "fine", "csrf_token": csrf(html)},
+        data={"decision": "approve", "pick": picks[:4], "comment": "fine", "csrf_token": form_token(html)},
     )
     assert answer.status_code == 200
     told = dict(re.findall(r'/review/(\w+)">[^<]*</a>: (.*?)</span>', answer.text))
@@ -228,7 +213,7 @@ def test_a_decision_without_its_token_or_sense_is_refused(
 ) -> None:
     watch_id = post("Not yet")
     client = browser()
-    form = {"decision": "approve", "pick": f"{watch_id}.1", "csrf_token": csrf(inbox(client))}
+    form = {"decision": "approve", "pick": f"{watch_id}.1", "csrf_token": form_token(inbox(client))}
     for change, status in (
         ({"csrf_token": "0" * 64}, 403),
         ({"decision": "perhaps"}, 422),
@@ -287,20 +272,20 @@ def test_a_claim_is_seen_by_the_others(browser: Callable[..., httpx.Client], pos
     claimer = browser(name="Carla Claims")
     with events(browser()) as heard:
         next(heard)
-        done = claimer.post(f"/review/{watch_id}/claim", data={"csrf_token": csrf(inbox(claimer))})
+        done = claimer.post(f"/review/{watch_id}/claim", data={"csrf_token": form_token(inbox(claimer))})
         assert done.status_code == 303, done.text
         assert "Claimed by Carla Claims" in next(heard)["rows"][watch_id]
 
 
-def test_an_open_page_keeps_no_session_alive(browser: Callable[..., httpx.Client], people: Store) -> None:
+def test_an_open_page_keeps_no_session_alive(browser: Callable[..., httpx.Client], stack_store: Store) -> None:
     """Only what a person does counts as being there."""
     client = browser()
     mine = sessions.c.hash == hash_of(client.cookies[SESSION])
-    with people.transaction() as tx:
+    with stack_store.transaction() as tx:
         tx.conn.execute(update(sessions).where(mine).values(seen_at=tx.now - timedelta(hours=11)))
 
     def idle() -> timedelta:
-        with people.transaction() as tx:
+        with stack_store.transaction() as tx:
             seen_at: datetime = tx.conn.execute(select(sessions.c.seen_at).where(mine)).scalar_one()
             return tx.now - seen_at
 
@@ -319,6 +304,6 @@ def test_the_stream_ends_when_the_person_signs_out(browser: Callable[..., httpx.
         next(heard)
         until(lambda: team.held_requests() == before + 1)
         cookie = dict(client.cookies)
-        client.post("/sign-out", data={"csrf_token": csrf(inbox(client))})
+        client.post("/sign-out", data={"csrf_token": form_token(inbox(client))})
         assert list(heard) == [{"event": "signed-out"}]
     assert httpx.get(f"{client.base_url}/inbox/events", cookies=cookie).status_code == 303

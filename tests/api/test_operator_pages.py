@@ -16,12 +16,10 @@ from app.dashboard.cookies import SESSION
 from cli.stack import Stack
 from domain import ids
 from models.notifications import notifications
-from services.database import open_engine
 from services.transaction import Store
 from tests.adapters.receiver import Receiver, reply
 from tests.api.conftest import Team, until
 from tests.browser.people import add_person
-from tests.conftest import Recorded
 from tests.sagas import Sagas, deploy, row, saga, span, step
 
 HOSTILE = "</pre><script>alert(1)</script><img src=x onerror=alert(2)>"
@@ -57,15 +55,7 @@ class Crew:
 
 
 @pytest.fixture(scope="module")
-def store(stack: Stack) -> Iterator[Store]:
-    """The stack's own database, for what no route makes."""
-    engine = open_engine(stack.settings.database_url, pool_size=2, name="test")
-    yield Store(engine, Recorded(), stack.url)
-    engine.dispose()
-
-
-@pytest.fixture(scope="module")
-def crew(store: Store, stack: Stack, team: Team) -> Iterator[Crew]:
+def crew(stack_store: Store, stack: Stack, team: Team) -> Iterator[Crew]:
     made = []
     for role, namespace in (
         ("reviewer", team.namespace),
@@ -73,7 +63,7 @@ def crew(store: Store, stack: Stack, team: Team) -> Iterator[Crew]:
         ("admin", team.namespace),
         ("admin", "elsewhere"),
     ):
-        who = add_person(store, role, namespaces=[namespace], name=f"The {role}")
+        who = add_person(stack_store, role, namespaces=[namespace], name=f"The {role}")
         made.append(Browser(httpx.Client(base_url=stack.url, cookies={SESSION: who.token}, timeout=30), who.token))
     yield Crew(*made)
     for browser in made:
@@ -409,9 +399,9 @@ class TestNotifications:
         assert "was not searched for" in crew.operator.see("/notifications?pause=x")
         assert crew.operator.send(f"/notifications/ntf_{'0' * 32}/retry").status_code == 404
 
-    def test_a_failed_one_is_seen_and_sent_again(self, crew: Crew, team: Team, store: Store) -> None:
+    def test_a_failed_one_is_seen_and_sent_again(self, crew: Crew, team: Team, stack_store: Store) -> None:
         pause = ids.parse(ids.WATCH, team.pause()["watchId"])
-        with store.transaction() as tx:
+        with stack_store.transaction() as tx:
             id_, now = tx.new_id(), tx.now
             row = {"id": id_, "pause_id": pause, "once": tx.new_id(), "namespace": team.namespace}
             row |= {"recipient": "ann@example.com", "channel": "json://user:hush@127.0.0.1:9/", "reason": "waiting"}

@@ -1,7 +1,7 @@
 """The page of one review, as a browser without scripts uses it: what it shows, what its forms do and refuse."""
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from html import unescape
@@ -17,13 +17,11 @@ from app.dashboard.values import pretty
 from cli.stack import Stack
 from domain import ids
 from models.people import sessions
-from services.database import open_engine
 from services.sign_in_links import make_link
 from services.tokens import hash_of
 from services.transaction import Store
-from tests.api.conftest import Team, until
+from tests.api.conftest import Team, form_token, until
 from tests.browser.people import Person, add_person
-from tests.conftest import Recorded
 from tests.sagas import Sagas, deploy, row, saga, step, undo
 
 NASTY = "<script>alert(1)</script>\"'&<img src=x onerror=alert(2)>"
@@ -44,18 +42,12 @@ class Visitor:
 
     def send(self, watch_id: str, verb: str, status: int = 303, **fields: str) -> str:
         """With what is hidden in the form as it is now, unless given."""
-        hidden = {"csrf_token": token(self.see(watch_id)), "revision": revision(self.see(watch_id))}
+        hidden = {"csrf_token": form_token(self.see(watch_id)), "revision": revision(self.see(watch_id))}
         answer = self.http.post(f"/review/{watch_id}/{verb}", data=hidden | fields)
         assert answer.status_code == status, answer.text
         if status == 303:
             assert answer.headers["Location"] == f"/review/{watch_id}"
         return answer.text
-
-
-def token(page: str) -> str:
-    found = re.search('<meta name="csrf-token" content="([^"]+)">', page)
-    assert found is not None
-    return found[1]
 
 
 def revision(page: str) -> str:
@@ -76,16 +68,9 @@ def name_of(page: str, label: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def store(stack: Stack) -> Iterator[Store]:
-    engine = open_engine(stack.settings.database_url, pool_size=4, name="review pages")
-    yield Store(engine, Recorded(), stack.url)
-    engine.dispose()
-
-
-@pytest.fixture(scope="module")
-def visitor(stack: Stack, store: Store, team: Team) -> Any:
+def visitor(stack: Stack, stack_store: Store, team: Team) -> Any:
     def make(role: str = "reviewer", name: str = "Rita Ray", groups: Sequence[str] = (), **more: Any) -> Visitor:
-        person = add_person(store, role, name=name, groups=groups, **{"namespaces": [team.namespace], **more})
+        person = add_person(stack_store, role, name=name, groups=groups, **{"namespaces": [team.namespace], **more})
         return Visitor(person, httpx.Client(base_url=stack.url, cookies={SESSION: person.token}))
 
     return make
@@ -197,7 +182,7 @@ def test_arguments_may_be_edited_however_large_they_are(rita: Visitor, team: Tea
     large = {"rows": [{"name": f"row {number}", "text": "é" * 20} for number in range(3_200)]}
     watch_id = team.pause(arguments=large)["watchId"]
     large["rows"][7]["name"] = "seven"
-    hidden = {"csrf_token": token(rita.see(watch_id)), "revision": "1"}
+    hidden = {"csrf_token": form_token(rita.see(watch_id)), "revision": "1"}
     # As the form sends it: each part as it is.
     form = {name: (None, text) for name, text in (hidden | {"json": pretty(large)}).items()}
     shown = rita.http.post(f"/review/{watch_id}/change", files=form)
@@ -324,7 +309,7 @@ def test_claim_release_and_take_over(visitor: Any, team: Team) -> None:
 def test_a_forged_form_does_nothing(verb: str, rita: Visitor, team: Team, visitor: Any) -> None:
     """Without the token, and with that of somebody else's session."""
     watch_id = team.pause(arguments={"a": 1})["watchId"]
-    other = token(visitor().see(watch_id))
+    other = form_token(visitor().see(watch_id))
     for forged in ({}, {"csrf_token": "x"}, {"csrf_token": other}):
         data = {"revision": "1", "json": "{}"} | forged
         assert rita.http.post(f"/review/{watch_id}/{verb}", data=data).status_code == 403
@@ -339,7 +324,7 @@ def test_another_namespaces_review_is_not_there(rita: Visitor, visitor: Any, tea
         answer = stranger.http.get(f"/review/{path}")
         assert answer.status_code == 404
         assert "secret plan" not in answer.text
-    csrf = token(stranger.http.get("/account").text)
+    csrf = form_token(stranger.http.get("/account").text)
     for verb in ("approve", "reject", "change", "claim", "unclaim", "retry"):
         data = {"csrf_token": csrf, "revision": "1", "json": "{}"}
         assert stranger.http.post(f"/review/{watch_id}/{verb}", data=data).status_code == 404
@@ -465,11 +450,11 @@ def test_the_history_is_for_those_who_may_read_the_audit_log(visitor: Any, team:
 
 
 def test_a_link_to_a_review_opens_that_review_and_no_other(
-    visitor: Any, team: Team, store: Store, stack: Stack
+    visitor: Any, team: Team, stack_store: Store, stack: Stack
 ) -> None:
     watch_id, other = team.pause(arguments={"a": 1})["watchId"], team.pause()["watchId"]
     rita: Person = visitor(name="Rita").person
-    with store.transaction() as tx:
+    with stack_store.transaction() as tx:
         link = make_link(tx, rita.user_id, tx.now + timedelta(hours=1), ids.parse(ids.WATCH, watch_id))
     guest = Visitor(rita, httpx.Client(base_url=stack.url))
     opened = guest.http.get(f"/r/{link}")
@@ -477,7 +462,7 @@ def test_a_link_to_a_review_opens_that_review_and_no_other(
     page = guest.see(watch_id)
     assert "/inbox" not in page
     assert guest.http.get(f"/review/{other}").status_code == 303
-    csrf = {"csrf_token": token(page), "revision": "1"}
+    csrf = {"csrf_token": form_token(page), "revision": "1"}
     assert guest.http.post(f"/review/{other}/approve", data=csrf).status_code == 303
     assert stored(team, other)["status"] == "pending"
     guest.send(watch_id, "change", 200, json='{"a": 2}')
@@ -505,16 +490,16 @@ def test_an_expired_review_says_so(rita: Visitor, team: Team) -> None:
     assert "expired" in words(rita.see(watch_id))
 
 
-def test_an_open_page_keeps_no_session_alive(visitor: Any, store: Store, team: Team) -> None:
+def test_an_open_page_keeps_no_session_alive(visitor: Any, stack_store: Store, team: Team) -> None:
     """It asks for what is new by itself; only what a person does counts as being there."""
     watch_id, rita = team.pause()["watchId"], visitor()
     mine = sessions.c.hash == hash_of(rita.person.token)
-    with store.transaction() as tx:
+    with stack_store.transaction() as tx:
         left_at = tx.now - timedelta(hours=11)
         tx.conn.execute(update(sessions).where(mine).values(seen_at=left_at))
     assert rita.http.get(f"/review/{watch_id}/progress").status_code == 200
-    with store.reading() as conn:
+    with stack_store.reading() as conn:
         assert conn.execute(select(sessions.c.seen_at).where(mine)).scalar_one() == left_at
     rita.see(watch_id)
-    with store.reading() as conn:
+    with stack_store.reading() as conn:
         assert conn.execute(select(sessions.c.seen_at).where(mine)).scalar_one() > left_at

@@ -20,7 +20,7 @@ from services.sign_in_limits import EMAIL_LIMIT
 from services.tokens import hash_of
 from services.transaction import Store
 from tests.api.alone import app_alone
-from tests.api.conftest import Team
+from tests.api.conftest import Team, form_token
 from tests.services.world import ADMIN, one
 
 PASSWORD = "correct horse battery"
@@ -66,9 +66,7 @@ class Person:
 
 
 def token(page: httpx.Response) -> str:
-    found = re.search(r'name="csrf_token" value="([0-9a-f]{64})"', page.text)
-    assert found is not None, page.text
-    return found[1]
+    return form_token(page.text)
 
 
 def is_in(browser: httpx.Client) -> bool:
@@ -130,9 +128,7 @@ def test_by_https_cookies_are_secure_and_of_this_very_host(store: Store) -> None
     url = "https://hold.example.com"
     path = link.removeprefix(url)
     page = browser.get(path, base_url=url)
-    found = re.search(r'name="csrf_token" value="([0-9a-f]{64})"', page.text)
-    assert found is not None
-    entered = browser.post(path, base_url=url, data={"csrf_token": found[1]})
+    entered = browser.post(path, base_url=url, data={"csrf_token": form_token(page.text)})
     (cookie,) = [line for line in entered.headers.get_all("Set-Cookie") if SESSION in line]
     assert cookie.startswith(f"__Host-{SESSION}=")
     assert "Secure" in cookie
@@ -421,11 +417,10 @@ def test_the_link_of_somebody_else_does_not_change_who_one_is(told: Person, team
 def test_behind_proxies_guesses_count_for_who_made_them(store: Store, proxies: int, address: str) -> None:
     """Else one stranger's would keep everybody out. What stands further left anyone may have written."""
     browser = app_alone(store, KeyCache(lambda hash_: None), proxies=proxies).test_client()
-    found = re.search(r'name="csrf_token" value="([0-9a-f]{64})"', browser.get("/sign-in").text)
-    assert found is not None
+    own = form_token(browser.get("/sign-in").text)
     browser.post(
         "/sign-in",
-        data={"email": "ann@example.com", "password": "a wrong one", "csrf_token": found[1]},
+        data={"email": "ann@example.com", "password": "a wrong one", "csrf_token": own},
         headers={"X-Forwarded-For": "192.0.2.66, 198.51.100.1, 203.0.113.7"},
         environ_base={"REMOTE_ADDR": "10.0.0.9"},
     )
@@ -450,9 +445,7 @@ def test_what_goes_wrong_looks_like_a_page(store: Store, monkeypatch: pytest.Mon
     assert link is not None
     browser = app_alone(store, KeyCache(lambda hash_: None)).test_client()
     path = link.removeprefix(store.public_url)
-    found = re.search(r'name="csrf_token" value="([0-9a-f]{64})"', browser.get(path).text)
-    assert found is not None
-    browser.post(path, data={"csrf_token": found[1]})
+    browser.post(path, data={"csrf_token": form_token(browser.get(path).text)})
     assert browser.get("/people/usr_" + "0" * 32).status_code == 404
 
     def broken(*_: Any, **__: Any) -> Any:

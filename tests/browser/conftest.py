@@ -8,12 +8,10 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from cli.stack import Stack
-from services.database import open_engine
 from services.transaction import Store
 from tests.browser.install import CHROMIUM, no_browser, required
 from tests.browser.people import Person, add_person
 from tests.browser.troubles import Troubles
-from tests.conftest import Recorded
 
 # Nothing of Chromium's own calls home, and nothing needs a graphics card.
 FLAGS = (
@@ -72,20 +70,12 @@ def visit(browser: Browser, stack: Stack, troubles: Troubles) -> Iterator[Callab
         context.close()
 
 
-@pytest.fixture(scope="session")
-def people_store(stack: Stack) -> Iterator[Store]:
-    """The stack's own database, for what has no page of its own."""
-    engine = open_engine(stack.settings.database_url, pool_size=4, name="browser tests")
-    yield Store(engine, Recorded(), stack.url)
-    engine.dispose()
-
-
 @pytest.fixture
-def person(people_store: Store, namespace: str) -> Callable[..., Person]:
+def person(stack_store: Store, namespace: str) -> Callable[..., Person]:
     """`person("reviewer", groups=["finance"])`: somebody new of the test's namespace, with a session."""
 
     def make(role: str = "reviewer", **more: object) -> Person:
-        return add_person(people_store, role, **{"namespaces": [namespace], **more})  # type: ignore[arg-type]
+        return add_person(stack_store, role, **{"namespaces": [namespace], **more})  # type: ignore[arg-type]
 
     return make
 

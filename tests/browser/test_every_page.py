@@ -78,14 +78,14 @@ class Scene:
 
 
 @pytest.fixture(scope="module")
-def scene(stack: Stack, people_store: Store) -> Iterator[Scene]:
+def scene(stack: Stack, stack_store: Store) -> Iterator[Scene]:
     """Of all tests here: they only look."""
     namespace = f"pages-{uuid4().hex[:12]}"
     with ExitStack() as undo:
         roles = ("agent", "reviewer", "admin")
         clients = {role: undo.enter_context(client_of(stack, namespace, role, f"test {role}")) for role in roles}
         owner = undo.enter_context(client_of(stack, "*", "admin", "test owner"))
-        person = add_person(people_store, "admin", namespaces=[namespace], name="Rita Ray", groups=[f"{namespace}-f"])
+        person = add_person(stack_store, "admin", namespaces=[namespace], name="Rita Ray", groups=[f"{namespace}-f"])
         owner.put(f"/v1/groups/{namespace}-f", json={"description": f"Finance {LONG}"}).raise_for_status()
         yield make_scene(namespace, clients, person)
 

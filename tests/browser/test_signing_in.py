@@ -18,11 +18,11 @@ from tests.browser.troubles import Troubles
 
 
 @pytest.fixture
-def link(people_store: Store) -> Callable[..., str]:
+def link(stack_store: Store) -> Callable[..., str]:
     """`link(person)`: the path of a new link that signs in."""
 
     def make(person: Person, lasts: timedelta = timedelta(minutes=5)) -> str:
-        with people_store.transaction() as tx:
+        with stack_store.transaction() as tx:
             return f"/sign-in/link/{make_link(tx, person.user_id, tx.now + lasts)}"
 
     return make

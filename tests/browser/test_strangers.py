@@ -22,11 +22,11 @@ from tests.services.world import uuid_of
 
 
 @pytest.fixture
-def link(people_store: Store) -> Callable[..., str]:
+def link(stack_store: Store) -> Callable[..., str]:
     """`link(person, watch_id)`: the path of that person's link to the review."""
 
     def make(person: Person, watch_id: str, lasts: timedelta = timedelta(minutes=5)) -> str:
-        with people_store.transaction() as tx:
+        with stack_store.transaction() as tx:
             return f"/r/{make_link(tx, person.user_id, tx.now + lasts, uuid_of(watch_id))}"
 
     return make
