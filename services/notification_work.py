@@ -9,7 +9,8 @@ from uuid import UUID
 from sqlalchemy import ColumnElement, RowMapping, Table, select, update
 
 from domain import ids
-from domain.notification import Letter, NotificationStatus, Sending, retry_at
+from domain.access import ALL_NAMESPACES
+from domain.notification import EMAIL, Letter, NotificationStatus, Reason, Sending, retry_at
 from domain.pause import Status
 from models.notifications import notifications
 from models.pauses import pauses
@@ -93,11 +94,17 @@ def _useless(tx: Tx, row: RowMapping, pause: RowMapping) -> str | None:
     if row["user_id"] is None:
         listens = select(groups.c.name).where(groups.c.name == row["recipient"], _has(groups, row))
     else:
-        enabled = users.c.id == row["user_id"], users.c.disabled_at.is_(None)
-        listens = select(users.c.id).where(*enabled, _has(users, row))
+        listens = select(users.c.id).where(*_still_told(row), _has(users, row))
     if tx.conn.execute(listens).one_or_none() is None:
         return "the channel or its owner was removed before this was sent"
     return None
+
+
+def _still_told(row: RowMapping) -> list[ColumnElement[bool]]:
+    """There, seeing the namespace, and where mail goes to, still at this address: the link in it is their vote."""
+    sees = users.c.namespaces.overlap([row["namespace"], ALL_NAMESPACES])
+    found = [users.c.id == row["user_id"], users.c.disabled_at.is_(None), sees]
+    return [*found, users.c.email == row["recipient"]] if row["channel"] == EMAIL else found
 
 
 def _has(table: Table, row: RowMapping) -> ColumnElement[bool]:
@@ -112,7 +119,7 @@ def _letter(store: Store, tx: Tx, row: RowMapping, pause: RowMapping) -> Letter:
         expires_at = until if pause["expires_at"] is None else min(until, pause["expires_at"])
         path = f"r/{make_link(tx, row['user_id'], expires_at, row['pause_id'])}"
     return Letter(
-        reason=row["reason"],
+        reason=Reason(row["reason"]),
         action=pause["action"],
         namespace=pause["namespace"],
         asked_by=names_in(tx.conn, [pause["created_by"]])[pause["created_by"]],

@@ -88,7 +88,7 @@ def get_person(store: Store, by: Principal, person_id: str) -> dict[str, Any]:
 
 
 def change_person(store: Store, by: Principal, person_id: str, change: PersonChange) -> dict[str, Any]:
-    """Whom it disables is signed out everywhere at once, and no link lets them in."""
+    """Whom it disables is signed out everywhere at once, and no link lets them in; nor one that went elsewhere."""
     _check_reach(by, change)
     with store.transaction() as tx:
         before = _locked(tx, by, person_id)
@@ -110,6 +110,8 @@ def change_person(store: Store, by: Principal, person_id: str, change: PersonCha
         tx.record(by, EVERYWHERE, type_, person_id, before=documents[0], after=documents[1], changed=sorted(changed))
         if row["disabled_at"]:
             end_all_sessions(tx, by, row["id"])
+        if row["disabled_at"] or "email" in changed or set(before["channels"]) - set(row["channels"]):
+            # Those that went where the person is not, or is no more.
             remove_links(tx, row["id"], reviews=True)
         return documents[1]
 

@@ -65,7 +65,7 @@ def use_link(store: Store, token: str, place: From) -> tuple[str, Principal]:
 
 
 def find_review_link(store: Store, tokens: Sequence[str], pause_id: UUID) -> Session | None:
-    """Who came by a link to this review that is good. Changes nothing: mail scanners follow links."""
+    """Who came by a link to this review that is good: the first one. Changes nothing: mail scanners follow links."""
     now = func.clock_timestamp()
     by_hash = {hash_of(token): token for token in tokens}
     query = (
@@ -79,11 +79,11 @@ def find_review_link(store: Store, tokens: Sequence[str], pause_id: UUID) -> Ses
             or_(pauses.c.resolved_at.is_(None), pauses.c.resolved_at > now - OUTCOME_SHOWN),
             users.c.disabled_at.is_(None),
         )
-        .limit(1)
     )
     with store.reading() as conn:
-        row = conn.execute(query).mappings().one_or_none()
-    return None if row is None else Session(by_hash[bytes(row["hash"])], person_of(row), row["id"], pause_id)
+        rows = {by_hash[bytes(row["hash"])]: row for row in conn.execute(query).mappings()}
+    token = next((token for token in tokens if token in rows), None)
+    return None if token is None else Session(token, person_of(rows[token]), rows[token]["id"], pause_id)
 
 
 def review_of_link(store: Store, token: str) -> UUID | None:

@@ -110,7 +110,7 @@ def test_refused_for_good_is_not_tried_again(store: Store, watch_id: str) -> Non
     assert (row["status"], row["attempts"]) == ("failed", 1)
 
 
-@pytest.mark.parametrize("end", ["decided", "expired", "disabled", "removed"])
+@pytest.mark.parametrize("end", ["decided", "expired", "disabled", "removed", "elsewhere", "moved"])
 def test_of_no_use_any_more(store: Store, watch_id: str, end: str) -> None:
     """Nothing is sent, no link is made."""
     if end == "decided":
@@ -119,6 +119,11 @@ def test_of_no_use_any_more(store: Store, watch_id: str, end: str) -> None:
         expire(store, watch_id)
     elif end == "disabled":
         change(store, "UPDATE users SET disabled_at = now()")
+    elif end == "elsewhere":
+        change(store, "UPDATE users SET namespaces = '{other}'")
+    elif end == "moved":
+        change(store, "UPDATE users SET channels = '{email}', email = 'new@example.com'")
+        change(store, "UPDATE notifications SET channel = 'email'")
     else:
         change(store, "UPDATE users SET channels = '{json://b}'")
     (row,) = notifications(store)

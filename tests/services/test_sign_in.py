@@ -372,6 +372,37 @@ def test_a_reviews_link_opens_that_review_as_often_as_one_likes(store: Store, an
     assert find_review_link(store, ["another", token], uuid_of(watch_id)) is None
 
 
+def test_links_that_went_to_another_place_let_nobody_in(store: Store, ann: Principal) -> None:
+    """The address was a stranger's, or the chat room was open to all: that is why an admin changes it."""
+    watch_id = post(store)
+    user_id = uuid_of(ann.id.replace("usr_", "wch_"))
+    rooms = ("json://a.example.com", "json://b.example.com")
+    for change_, still in (
+        (PersonChange(channels=rooms), True),
+        (PersonChange(name="Anne"), True),
+        (PersonChange(channels=rooms[:1]), False),
+        (PersonChange(email="anne@example.com"), False),
+    ):
+        with store.transaction() as tx:
+            token = make_link(tx, user_id, tx.now + timedelta(days=1), uuid_of(watch_id))
+        change_person(store, ADMIN, ann.id, change_)
+        assert (find_review_link(store, [token], uuid_of(watch_id)) is not None) is still
+
+
+def test_of_two_links_to_one_review_the_last_one_opened_counts(store: Store, ann: Principal) -> None:
+    bob = PersonChange(email="bob@example.com", name="Bob", role=Role.REVIEWER, namespaces=("default",))
+    people = [ann.id, create_person(store, ADMIN, bob)[0]["id"]]
+    pause_id = uuid_of(post(store))
+    with store.transaction() as tx:
+        tokens = [
+            make_link(tx, uuid_of(i.replace("usr_", "wch_")), tx.now + timedelta(days=1), pause_id) for i in people
+        ]
+    for order in (1, -1):
+        found = find_review_link(store, ["another", *tokens[::order]], pause_id)
+        assert found is not None
+        assert found.person.id == people[::order][0]
+
+
 def test_signed_out_everywhere_no_link_lets_in(store: Store, ann: Principal) -> None:
     """Whoever holds the lost phone may have opened them."""
     watch_id = post(store)
