@@ -7,16 +7,15 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
+from domain.notification import Reason
 from domain.pause import Event, Pause, escalate
-
-WAITING, REMINDER, ESCALATED = "waiting", "reminder", "escalated"
 
 
 class Attended(NamedTuple):
     """`reason`: why its people are told."""
 
     pause: Pause
-    reason: str
+    reason: Reason
     events: tuple[Event, ...]
 
 
@@ -37,5 +36,5 @@ def attend(pause: Pause, now: datetime) -> Attended:
     late = wanted is not None and wanted.after is not None and timedelta(seconds=wanted.after) <= age
     reminded = replace(pause, reminders=sent)
     changed, events = escalate(reminded, now) if late else (reminded, ())
-    reason = ESCALATED if events else REMINDER if sent > pause.reminders else WAITING
+    reason = Reason.ESCALATED if events else Reason.REMINDER if sent > pause.reminders else Reason.WAITING
     return Attended(replace(changed, attend_at=next_at(changed)), reason, events)

@@ -8,13 +8,13 @@ An operator may set one that failed to pending again.
 
 import html
 import re
-import unicodedata
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from urllib.parse import urlsplit
 
 from domain.backoff import delay
+from domain.unseen import is_hidden
 
 # Seconds before each further try: most of what fails is a restart or a moment's overload; after the last, nearly three
 # hours in, the review has waited so long that a person has to look at the channel.
@@ -30,9 +30,14 @@ _HOSTED = frozenset({"mailto", "mailtos", "json", "jsons", "xml", "xmls", "form"
 # What chat services take for "tell everyone in the room", or for a link that reads as another one.
 _MARKUP = re.compile(r"@(?=everyone|here|channel|all)|<(?=[!@#&]|[a-z][a-z0-9+.-]*:)|\](?=\()", re.IGNORECASE)
 _WORD_JOINER = "\u2060"
-# Controls, formats (with the bidirectional ones), private, unassigned, separators of lines; letters without a shape.
-_HIDDEN = frozenset({"Cc", "Cf", "Co", "Cn", "Cs", "Zl", "Zp"})
-_SHAPELESS = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
+
+
+class Reason(StrEnum):
+    """Why people are told: a review waits for them, still does, or now does too."""
+
+    WAITING = "waiting"
+    REMINDER = "reminder"
+    ESCALATED = "escalated"
 
 
 class NotificationStatus(StrEnum):
@@ -56,7 +61,7 @@ class Sending:
 class Letter:
     """What is told. `link` opens a page; nothing is decided by opening it."""
 
-    reason: str
+    reason: Reason
     action: str
     namespace: str
     asked_by: str
@@ -80,9 +85,9 @@ def retry_at(attempts: int, sending: Sending, uniform: float) -> float | None:
 def compose(letter: Letter) -> Message:
     """The same in plain text and in HTML. What others wrote is cut, and shows the characters that hide or deceive."""
     opening = {
-        "waiting": "A review waits for you.",
-        "reminder": "A review still waits for you.",
-        "escalated": "A review waited too long for others and now waits for you too.",
+        Reason.WAITING: "A review waits for you.",
+        Reason.REMINDER: "A review still waits for you.",
+        Reason.ESCALATED: "A review waited too long for others and now waits for you too.",
     }[letter.reason]
     expires = "never" if letter.expires_at is None else f"{letter.expires_at:%Y-%m-%d %H:%M} UTC"
     facts = {
@@ -114,8 +119,7 @@ def visible(text: str, limit: int) -> str:
 def _seen(character: str) -> str:
     if character in "\n\t\r":
         return " "
-    hides = unicodedata.category(character) in _HIDDEN or character in _SHAPELESS
-    return f"<U+{ord(character):04X}>" if hides else character
+    return f"<U+{ord(character):04X}>" if is_hidden(character) else character
 
 
 def masked(channel: str) -> str:

@@ -5,7 +5,6 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, Protocol
 from uuid import UUID
 from weakref import WeakKeyDictionary
@@ -15,6 +14,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from domain import ids
 from domain.access import ALL_NAMESPACES
+from domain.notification import Reason
 from domain.votes import Vote
 from models.notifications import notifications
 from models.people import groups, users
@@ -28,12 +28,6 @@ MAX_TOLD = 200
 # How long a process goes by what it last saw of whether anyone has a channel: most installations begin without, and
 # then a pause costs nothing here. The first channel of all counts after at most this. Seconds.
 LISTENS_FOR = 2.0
-
-
-class Reason(StrEnum):
-    WAITING = "waiting"
-    REMINDER = "reminder"
-    ESCALATED = "escalated"
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,16 +83,16 @@ class Asking(Protocol):
     def votes(self) -> Sequence[Vote]: ...
 
 
-def notify(tx: Tx, pause: Asking, reason: str) -> None:
+def notify(tx: Tx, pause: Asking, reason: Reason) -> None:
     """Tell those whom the pause asks now. Asked for again on the same occasion, nobody is told again."""
     told = list(dict.fromkeys([*_people(tx, pause), *_groups(tx, pause)]))
     if len(told) > MAX_TOLD:
-        extra = {"watch_id": ids.text(ids.WATCH, pause.id), "reason": str(reason)}
+        extra = {"watch_id": ids.text(ids.WATCH, pause.id), "reason": reason}
         log.warning("a review asks more than %d channels: the others are not told", MAX_TOLD, extra=extra)
         del told[MAX_TOLD:]
     if not told:
         return
-    rows = [_row(tx, pause, Reason(reason), one) for one in told]
+    rows = [_row(tx, pause, reason, one) for one in told]
     new = insert(notifications).values(rows).on_conflict_do_nothing(index_elements=["pause_id", "once"])
     tx.hints.extend(Hint(NOTIFICATION, id_) for id_ in tx.conn.execute(new.returning(notifications.c.id)).scalars())
 

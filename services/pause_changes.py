@@ -6,8 +6,8 @@ from typing import Any
 from sqlalchemy import bindparam, update
 
 from domain.access import Principal
-from domain.attention import ESCALATED
 from domain.document import pause_document
+from domain.notification import Reason
 from domain.pause import STEP, SYSTEM, Approve, Command, Event, Pause, Reject, Status, decide
 from domain.webhook import EVENT_TYPES
 from models.pauses import pauses, values
@@ -72,7 +72,7 @@ def change(
         # A vote is no news to the outside, but whoever looks at the pause sees it.
         tx.wakes.append(changed.id)
     if any(event.type == "pause.escalated" for event in events) and changed.status is Status.PENDING:
-        notify(tx, changed, ESCALATED)
+        notify(tx, changed, Reason.ESCALATED)
     if changed.kind == STEP and changed.status is not Status.PENDING:
         make_due(tx, changed.id)
     return changed

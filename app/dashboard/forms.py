@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from app.dashboard.values import is_hidden, pretty
+from app.dashboard.values import pretty
 from app.json_body import MAX_DIGITS, read_text
 from domain import answer
 from domain.errors import Fault, Invalid
+from domain.unseen import is_hidden
 
 # More than that is a document, not a form.
 MAX_FIELDS, MAX_CHOICES = 100, 50

@@ -5,7 +5,6 @@ order of letters around, or that has no width, is shown by its number.
 """
 
 import json
-import re
 import unicodedata
 from dataclasses import dataclass
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from app.dashboard.frame import dashboard
+from domain.unseen import SHAPELESS, is_hidden
 
 # Values of one tree, and levels; the JSON beside it is always whole.
 MAX_NODES, MAX_LEVELS = 600, 16
@@ -21,24 +21,12 @@ OPEN = 30
 # Characters and lines of a text that is shown without being asked for.
 SHORT, LINES = 400, 12
 
-# Letters and marks that have no shape: fillers, the blank of Braille, selectors of variants.
-_SHAPELESS = re.compile(
-    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u2800\u3164\uffa0\ufe00-\ufe0d\U000e0100-\U000e01ef]"
-)
-
-
-def is_hidden(char: str) -> bool:
-    """Control, format (the directions, widths of zero, tags), private, unassigned, ends of lines that are no \\n."""
-    if char.isprintable():
-        return _SHAPELESS.match(char) is not None
-    return char not in "\n\t" and unicodedata.category(char) != "Zs"
-
 
 def _hides(text: str) -> bool:
     """Whether there is any; a no is quick, for the whole text."""
     if text.isascii() and text.isprintable():
         return False
-    if text.replace("\n", "").replace("\t", "").isprintable() and not _SHAPELESS.search(text):
+    if text.replace("\n", "").replace("\t", "").isprintable() and not SHAPELESS.search(text):
         return False
     return any(map(is_hidden, text))
 

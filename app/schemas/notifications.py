@@ -3,7 +3,7 @@
 from marshmallow import Schema, fields, validate
 
 from app.schemas.fields import WATCH_ID, PageQuery, matches, namespace, one_of, page_of, text
-from domain.notification import NotificationStatus
+from domain.notification import NotificationStatus, Reason
 
 
 class NotificationListQuery(PageQuery):
@@ -23,7 +23,7 @@ class NotificationSchema(Schema):
     channel = fields.String(
         required=True, metadata={"description": "the service, and its host where the URL names one: the rest is secret"}
     )
-    reason = fields.String(required=True, validate=validate.OneOf(["waiting", "reminder", "escalated"]))
+    reason = fields.String(required=True, validate=validate.OneOf([str(reason) for reason in Reason]))
     status = fields.String(required=True, validate=validate.OneOf([str(status) for status in NotificationStatus]))
     attempts = fields.Integer(required=True)
     last_error = fields.String(required=True, allow_none=True)

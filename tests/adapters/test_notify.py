@@ -8,13 +8,13 @@ from ipaddress import ip_network
 import pytest
 
 from adapters.notify import Messenger
-from domain.notification import Letter, Message, Sending, compose
+from domain.notification import Letter, Message, Reason, Sending, compose
 from tests.adapters.mail_server import PASSWORD, MailServer
 from tests.adapters.receiver import Exchange, Receiver, reply
 
 LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 ACTION = "Refund <b>4,200 €</b> & tell @everyone \u202eevil"
-LETTER = Letter("waiting", ACTION, "default", "billing agent", None, "https://hold.example.com/r/token", True)
+LETTER = Letter(Reason.WAITING, ACTION, "default", "billing agent", None, "https://hold.example.com/r/token", True)
 MESSAGE = compose(LETTER)
 
 

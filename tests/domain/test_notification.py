@@ -5,10 +5,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from domain.notification import MAX_ACTION, RETRY_SECONDS, Letter, Sending, compose, masked, retry_at, visible
+from domain.notification import MAX_ACTION, RETRY_SECONDS, Letter, Reason, Sending, compose, masked, retry_at, visible
 
 LETTER = Letter(
-    "waiting", "deploy", "default", "agent", datetime(2026, 3, 30, 21, 5, tzinfo=UTC), "https://x/r/t", True
+    Reason.WAITING, "deploy", "default", "agent", datetime(2026, 3, 30, 21, 5, tzinfo=UTC), "https://x/r/t", True
 )
 
 
@@ -34,8 +34,10 @@ def test_a_groups_link_is_nobodys() -> None:
     assert "yours alone" not in compose(replace(LETTER, personal=False)).text
 
 
-@pytest.mark.parametrize(("reason", "said"), [("reminder", "still waits"), ("escalated", "too long for others")])
-def test_why(reason: str, said: str) -> None:
+@pytest.mark.parametrize(
+    ("reason", "said"), [(Reason.REMINDER, "still waits"), (Reason.ESCALATED, "too long for others")]
+)
+def test_why(reason: Reason, said: str) -> None:
     assert said in compose(replace(LETTER, reason=reason)).text
 
 

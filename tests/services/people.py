@@ -8,6 +8,7 @@ from uuid import UUID
 
 from sqlalchemy import insert
 
+from domain.notification import Reason
 from domain.votes import Vote
 from models.people import groups, users
 from services.notification_work import Errand, claim_notification
@@ -60,7 +61,7 @@ def group(store: Store, name: str, *channels: str) -> None:
 def tell(store: Store, watch_id: str, reason: str = "waiting", **asks: Any) -> list[tuple[str, str]]:
     """Who has a notification now: recipient and channel."""
     with store.transaction() as tx:
-        notify(tx, Asks(uuid_of(watch_id), **asks), reason)
+        notify(tx, Asks(uuid_of(watch_id), **asks), Reason(reason))
     return told(store)
 
 
