@@ -10,9 +10,9 @@ from sqlalchemy.dialects.postgresql import array
 from domain import ids
 from domain.access import Permission, Principal
 from domain.document import pause_document
-from domain.pause import Pause, Status
+from domain.pause import Pause, Status, panel_of
 from domain.review import Asked
-from domain.votes import Member, Panel
+from domain.votes import Member
 from models.pauses import pause_of, pauses
 from models.people import users
 from services.paging import Page, Slice, slice_of
@@ -66,13 +66,10 @@ def may_vote(pause: Pause, by: Principal, stood_in_for: Sequence[Member] = ()) -
     """Whether a vote of the caller would be taken now: to show the buttons. The vote itself is checked again."""
     if pause.status is not Status.PENDING or not by.may(Permission.PAUSE_DECIDE) or not by.sees(pause.namespace):
         return False
-    own_away = pause.review.allow_self
-    if by.id == pause.created_by and not own_away:
+    if by.id == pause.created_by and not pause.review.allow_self:
         return False
-    members = (Member(by.id, by.name, by.email, by.groups), *stood_in_for)
-    panel = Panel(pause.review, members, pause.escalated_to)
-    stage = pause.review.stages[pause.stage]
-    return any(one.id != pause.created_by or own_away for one in panel.of(stage))
+    panel = panel_of(pause, (_member(by), *stood_in_for))
+    return any(panel.of(pause.review.stages[pause.stage]))
 
 
 def _conditions(store: Store, by: Principal, wanted: InboxFilter) -> list[ColumnElement[bool]]:
@@ -95,10 +92,13 @@ def _conditions(store: Store, by: Principal, wanted: InboxFilter) -> list[Column
 
 
 def _mine(store: Store, by: Principal) -> ColumnElement[bool]:
-    own = Member(by.id, by.name, by.email, by.groups)
-    words = sorted({word for one in (own, *stands_in_for(store, by)) for word in _words(one)})
+    words = sorted({word for one in (_member(by), *stands_in_for(store, by)) for word in _words(one)})
     asked = or_(pauses.c.asked.is_(None), pauses.c.asked.overlap(array(words)))
     return and_(asked, or_(pauses.c.created_by != by.id, pauses.c.review["allow_self"].as_boolean()))
+
+
+def _member(by: Principal) -> Member:
+    return Member(by.id, by.name, by.email, by.groups)
 
 
 def _words(member: Member) -> list[str]:
