@@ -1,9 +1,9 @@
-"""How a refusal looks to a person: a page with its message. Scripts, which ask for JSON, get the API's problems."""
+"""How a refusal looks to a person: a page with its message."""
 
 import logging
 from typing import Any
 
-from flask import Response, request
+from flask import Response
 from werkzeug.exceptions import HTTPException
 
 from app import problems
@@ -33,13 +33,7 @@ def error_page(status: int, detail: str, faults: Any = (), headers: dict[str, st
     return response
 
 
-def _wants_json() -> bool:
-    return request.accept_mimetypes.best == "application/json"
-
-
 def _refusal(error: Refusal) -> Response:
-    if _wants_json():
-        return problems.refusal(error)
     faults = error.faults if isinstance(error, Invalid) else ()
     return error_page(problems.status_of(type(error)), _sentence(error.detail), faults)
 
