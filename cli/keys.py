@@ -8,8 +8,8 @@ from rich.text import Text
 
 from cli.client import part
 from cli.output import clean, facts, page, short, table, two_lines, when
-from cli.session import Session, command, given, page_options
-from domain.access import DEFAULT_NAMESPACE, Role
+from cli.session import Session, command, given, page_options, reach_option
+from domain.access import Role
 
 PATH = "/v1/keys"
 
@@ -22,14 +22,7 @@ def keys() -> None:
 @command(keys, "create", Role.ADMIN)
 @click.argument("name")
 @click.option("--role", type=click.Choice([str(role) for role in Role]), required=True)
-@click.option(
-    "--namespace",
-    "namespaces",
-    multiple=True,
-    default=(DEFAULT_NAMESPACE,),
-    show_default=True,
-    help="May be given several times; * is all of them.",
-)
+@reach_option
 @click.option("--expires-at", metavar="TIME", help="As 2026-12-31T00:00:00Z. Default: never.")
 def create(session: Session, namespaces: tuple[str, ...], **options: Any) -> None:
     """Make a key, NAME says whose; it is shown this once."""

@@ -7,8 +7,8 @@ from rich.console import Console
 
 from cli.client import Failure, part
 from cli.output import clean, page, short, table, two_lines, when
-from cli.session import Session, command, given, page_options
-from domain.access import DEFAULT_NAMESPACE, Role
+from cli.session import Session, command, given, page_options, reach_option
+from domain.access import Role
 from domain.person import ROLES
 
 PATH = "/v1/people"
@@ -23,14 +23,7 @@ def people() -> None:
 @click.argument("email")
 @click.argument("name")
 @click.option("--role", type=click.Choice([str(role) for role in ROLES]), default=str(Role.REVIEWER), show_default=True)
-@click.option(
-    "--namespace",
-    "namespaces",
-    multiple=True,
-    default=(DEFAULT_NAMESPACE,),
-    show_default=True,
-    help="May be given several times; * is all of them.",
-)
+@reach_option
 @click.option("--group", "groups", multiple=True, help="May be given several times.")
 @click.option("--channel", "channels", multiple=True, help="A URL by which they hear of reviews, as Apprise writes it.")
 def add(session: Session, **options: Any) -> None:

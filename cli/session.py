@@ -11,7 +11,7 @@ from rich.console import Console
 
 from cli.client import Answer, Refused, Server, open_server
 from cli.output import console
-from domain.access import Role
+from domain.access import DEFAULT_NAMESPACE, Role
 
 DATA_DIR = ".sagahold"
 Command = Callable[..., None]
@@ -79,6 +79,18 @@ def page_options(function: Command) -> Command:
     """--limit and --cursor of a list."""
     cursor = click.option("--cursor", help="Go on where the page before ended.")
     return click.option("--limit", type=int, help="At most this many, 1 to 100; default 50.")(cursor(function))
+
+
+def reach_option(function: Command) -> Command:
+    """--namespace of whom or what an admin makes; as `namespaces`."""
+    return click.option(
+        "--namespace",
+        "namespaces",
+        multiple=True,
+        default=(DEFAULT_NAMESPACE,),
+        show_default=True,
+        help="May be given several times; * is all of them.",
+    )(function)
 
 
 def given(**options: Any) -> dict[str, Any]:
