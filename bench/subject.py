@@ -79,7 +79,7 @@ class Subject:
 
     def forget_pauses(self) -> None:
         with self.engine.begin() as conn:
-            conn.execute(text("TRUNCATE pauses, saga_steps, saga_transcripts"))
+            conn.execute(text("TRUNCATE pauses, saga_steps, saga_transcripts, notifications, sign_in_links"))
 
     def settle(self) -> None:
         """What autovacuum and the checkpointer would do some time after a bulk load, and then not while measured."""
