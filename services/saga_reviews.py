@@ -43,8 +43,8 @@ def _query(by: Principal, wanted: ReviewFilter, page: Page) -> Select[Any]:
 
     A step's pause is pending as long as the step is held, and no longer.
     """
-    columns = [pauses.c.id, pauses.c.namespace, pauses.c.arguments, pauses.c.expires_at, pauses.c.context]
-    query = select(*columns).where(pauses.c.kind == STEP, pauses.c.status == Status.PENDING.value)
+    wanted_of = (pauses.c.namespace, pauses.c.arguments, pauses.c.revision, pauses.c.expires_at, pauses.c.context)
+    query = select(pauses.c.id, *wanted_of).where(pauses.c.kind == STEP, pauses.c.status == Status.PENDING.value)
     query = query.where(*_conditions(by, wanted))
     if page.after is not None:
         query = query.where(pauses.c.id > page.after)
@@ -55,6 +55,7 @@ def _query(by: Principal, wanted: ReviewFilter, page: Page) -> Select[Any]:
             held.c.id.label("watch_id"),
             held.c.namespace,
             held.c.arguments,
+            held.c.revision,
             held.c.expires_at,
             held.c.context,
             *(step.saga_id, step.span_id, step.step_id, step.place, step.started_at),
@@ -91,6 +92,7 @@ def _document(row: RowMapping, definition: SagaDefinition, public_url: str) -> d
         "worker_version": declared.worker_version,
         "review_subject": "output" if declared.kind is StepKind.REASON else "arguments",
         "review_payload": row["arguments"],
+        "revision": row["revision"],
         "mock": bool(row["context"].get("mock")),
         "started_at": instant_or_none(row["started_at"]),
         "watch_id": ids.text(ids.WATCH, row["watch_id"]),

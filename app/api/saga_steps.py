@@ -144,11 +144,13 @@ def resolve_step(query: dict[str, Any], body: dict[str, Any], trace_id: str, ste
 
 def _approval(body: dict[str, Any]) -> Approve:
     # An empty output is what clients send who want to change nothing.
-    return Approve(actor(g.principal), comment=body.get("comment"), arguments=body.get("output") or None)
+    said = {name: body.get(name) for name in ("comment", "revision")}
+    return Approve(actor(g.principal), arguments=body.get("output") or None, **said)
 
 
 def _rejection(body: dict[str, Any]) -> Reject:
-    return Reject(actor(g.principal), comment=body.get("comment"), response=body.get("error_details") or None)
+    said = {name: body.get(name) for name in ("comment", "revision")}
+    return Reject(actor(g.principal), response=body.get("error_details") or None, **said)
 
 
 def _decided(query: dict[str, Any], trace_id: str, span: str, command: Approve | Reject) -> Response:

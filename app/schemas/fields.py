@@ -145,3 +145,10 @@ class PageSchema(Schema):
 def page_of(item: type[Schema], name: str) -> type[Schema]:
     """The schema of a list of these."""
     return type(name, (PageSchema,), {"items": fields.List(fields.Nested(item), required=True)})
+
+
+def revision() -> fields.Integer:
+    """Of a pause, in a decision on it."""
+    meaning = "the revision of the pause that you have read; another one by now → 409"
+    limits = validate.Range(1, 2**31 - 1)
+    return fields.Integer(strict=True, allow_none=True, validate=limits, metadata={"description": meaning})

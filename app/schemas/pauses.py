@@ -15,6 +15,7 @@ from app.schemas.fields import (
     namespace,
     one_of,
     page_of,
+    revision,
     small,
     text,
 )
@@ -73,12 +74,7 @@ class RejectSchema(Schema):
     response = fields.Raw(
         allow_none=True, validate=small, metadata={"description": "as the pause's responseSchema asks"}
     )
-    revision = fields.Integer(
-        strict=True,
-        allow_none=True,
-        validate=validate.Range(1, 2**31 - 1),
-        metadata={"description": "the revision that you have read; another one by now → 409"},
-    )
+    revision = revision()
 
 
 class ApproveSchema(RejectSchema):

@@ -16,6 +16,7 @@ from app.schemas.fields import (
     namespace,
     one_of,
     page_of,
+    revision,
     small,
     text,
 )
@@ -177,6 +178,7 @@ class ReviewSchema(Schema):
         allow_none=True,
         metadata={"description": "of a commit step exactly what will be executed, of a reason step what it has found"},
     )
+    revision = fields.Integer(required=True, metadata={"description": "of the pause: give it along with the decision"})
     mock = fields.Boolean(required=True, metadata={"description": "the output under review comes from no model"})
     started_at = fields.AwareDateTime(required=True, allow_none=True)
     watch_id = fields.String(required=True, validate=matches(WATCH_ID, "Not the id of a pause."))
@@ -211,11 +213,13 @@ def _error_details() -> fields.Raw:
 class ApproveStepSchema(Schema):
     output = _output()
     comment = _comment()
+    revision = revision()
 
 
 class RejectStepSchema(Schema):
     error_details = _error_details()
     comment = _comment()
+    revision = revision()
 
 
 class DecisionOnStepSchema(Schema):
@@ -223,6 +227,7 @@ class DecisionOnStepSchema(Schema):
     output = _output()
     error_details = _error_details()
     comment = _comment()
+    revision = revision()
 
     @validates_schema
     def _fits(self, data: dict[str, Any], **_: Any) -> None:

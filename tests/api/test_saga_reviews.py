@@ -34,6 +34,7 @@ class TestQueue:
                 "worker_version": "1",
                 "review_subject": "arguments",
                 "review_payload": {"value": "x"},
+                "revision": 1,
                 "mock": False,
                 "started_at": held["started_at"],
                 "watch_id": held["watch_id"],
@@ -85,6 +86,14 @@ def _post(
 
 
 class TestDecision:
+    @pytest.mark.parametrize("verb", ["approve", "reject", "decision"])
+    def test_of_what_was_read(self, verb: str, sagas: Sagas, team: Team) -> None:
+        """Not of what somebody has made of it since."""
+        held = sagas.held()
+        body = {"decision": "APPROVE"} if verb == "decision" else {}
+        refused(_post(team.reviewer, held, verb, body | {"revision": 2}), 409, "REVISION_CHANGED")
+        assert _post(team.reviewer, held, verb, body | {"revision": 1}).status_code == 202
+
     # The last is the sample that people paste.
     @pytest.mark.parametrize(
         ("verb", "body"),
