@@ -28,6 +28,8 @@ MAX_TOLD = 200
 # How long a process goes by what it last saw of whether anyone has a channel: most installations begin without, and
 # then a pause costs nothing here. The first channel of all counts after at most this. Seconds.
 LISTENS_FOR = 2.0
+# Whoever may look does after this, so that it is known meanwhile to those who may not.
+LOOKS_AFTER = LISTENS_FOR / 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,22 +46,22 @@ _listening: WeakKeyDictionary[Engine, tuple[float, bool]] = WeakKeyDictionary()
 
 def anyone_listens(store: Store) -> bool:
     """Whether any person or group has a channel at all. Not to be asked inside of a transaction."""
-    until, answer = _listening.get(store.engine, (0.0, False))
-    if time.monotonic() < until:
+    looked, answer = _listening.get(store.engine, (float("-inf"), False))
+    if time.monotonic() < looked + LOOKS_AFTER:
         return answer
     person = exists().where(users.c.disabled_at.is_(None), func.cardinality(users.c.channels) > 0)
     group = exists().where(func.cardinality(groups.c.channels) > 0)
     with store.reading() as conn:
         answer = conn.execute(select(or_(person, group))).scalar_one()
-    _listening[store.engine] = time.monotonic() + LISTENS_FOR, answer
+    _listening[store.engine] = time.monotonic(), answer
     return answer
 
 
 def may_listen(store: Store) -> bool:
     """As this process last saw it, or true where it has not looked lately. Asks nobody, so also fit for the middle of
     a transaction; the sweeps of `services.attend` look each second."""
-    until, answer = _listening.get(store.engine, (0.0, True))
-    return answer or time.monotonic() >= until
+    looked, answer = _listening.get(store.engine, (float("-inf"), True))
+    return answer or time.monotonic() >= looked + LISTENS_FOR
 
 
 class Asking(Protocol):

@@ -127,7 +127,7 @@ def test_whether_anyone_listens(store: Store, monkeypatch: pytest.MonkeyPatch) -
     assert not anyone_listens(store)
     person(store, "anne", "json://a")
     assert not anyone_listens(store)
-    monkeypatch.setattr("services.notifications.LISTENS_FOR", 0.0)
+    monkeypatch.setattr("services.notifications.LOOKS_AFTER", 0.0)
     other = Store(store.engine.execution_options(), store.signals, store.public_url)
     assert anyone_listens(other)
 
