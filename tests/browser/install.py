@@ -46,7 +46,8 @@ def required() -> bool:
 def get_browser() -> None:
     if os.geteuid() == 0 and shutil.which(APT[0]):
         environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        install = (*APT, "install", "--no-install-recommends", "chromium")
+        # A fresh container may have no font at all, and a page without letters shows nothing.
+        install = (*APT, "install", "--no-install-recommends", "chromium", "fonts-dejavu-core")
         # The lists of packages may be missing or old, as in a fresh container.
         if not _ran(install, env=environ):
             _ran((*APT, "update"), env=environ)
