@@ -25,6 +25,9 @@ from domain.pause import Actor, Decision, OnTimeout, Pause, Status
 from domain.votes import Vote
 from models.tables import metadata
 
+# For processes of the version before, which write rows while a migration has run and they have not ended.
+_NONE_YET = text("0")
+
 # json, not jsonb: it keeps what the agent sent, to the order of its keys, and nothing here looks inside.
 # An empty object or list is stored as NULL: most rows have none, and a NULL costs one bit.
 pauses = Table(
@@ -57,12 +60,12 @@ pauses = Table(
     Column("response", JSON(none_as_null=True)),
     # Of the review: who has voted; which stage it is at; whom it asks now (`group:…`, `person:…`; NULL: any reviewer).
     Column("votes", JSON(none_as_null=True)),
-    Column("stage", SmallInteger, nullable=False),
+    Column("stage", SmallInteger, nullable=False, server_default=_NONE_YET),
     Column("asked", ARRAY(Text)),
     Column("claim", JSON(none_as_null=True)),
     # When its people are to be told (again), or others to be added; NULL: nothing to do.
     Column("attend_at", DateTime(timezone=True)),
-    Column("reminders", SmallInteger, nullable=False),
+    Column("reminders", SmallInteger, nullable=False, server_default=_NONE_YET),
     Column("escalated_at", DateTime(timezone=True)),
     CheckConstraint("status IN ('pending', 'approved', 'rejected', 'expired', 'cancelled')", name="status"),
     CheckConstraint("(status = 'pending') = (resolved_at IS NULL)", name="resolved"),

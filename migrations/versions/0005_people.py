@@ -149,8 +149,6 @@ def upgrade() -> None:
     op.add_column("pauses", sa.Column("attend_at", sa.DateTime(timezone=True), nullable=True))
     op.add_column("pauses", sa.Column("reminders", sa.SmallInteger(), nullable=False, server_default="0"))
     op.add_column("pauses", sa.Column("escalated_at", sa.DateTime(timezone=True), nullable=True))
-    for name in ("stage", "reminders"):
-        op.alter_column("pauses", name, server_default=None)
     _check("on_timeout", "on_timeout IN ('expire', 'reject', 'approve', 'escalate')")
     _check(
         "no_self_decision",
