@@ -79,10 +79,16 @@ def form_token(page: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def stranger(stack: Stack) -> httpx.Client:
+def elsewhere() -> str:
+    """Another namespace, and a file's own one: what other files leave in theirs is not there."""
+    return f"elsewhere-{uuid4().hex[:12]}"
+
+
+@pytest.fixture(scope="module")
+def stranger(stack: Stack, elsewhere: str) -> httpx.Client:
     """An admin of another namespace: as much as one may be, elsewhere."""
     admin = {"Authorization": f"Bearer {stack.credentials['admin_key']}"}
-    new = {"name": "stranger", "role": "admin", "namespaces": ["elsewhere"]}
+    new = {"name": "stranger", "role": "admin", "namespaces": [elsewhere]}
     key = httpx.post(f"{stack.url}/v1/keys", json=new, headers=admin).json()["key"]
     return httpx.Client(base_url=stack.url, headers={"Authorization": f"Bearer {key}"})
 

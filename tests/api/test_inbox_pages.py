@@ -136,11 +136,11 @@ def test_what_agents_write_stays_text(browser: Callable[..., httpx.Client], post
 
 
 def test_other_namespaces_are_not_there(
-    browser: Callable[..., httpx.Client], post: Callable[..., str], namespace: str
+    browser: Callable[..., httpx.Client], post: Callable[..., str], namespace: str, elsewhere: str
 ) -> None:
     """Not in the list, not when asked for by name, not when picked."""
     watch_id = post("Secret")
-    client = browser(namespaces=["elsewhere"])
+    client = browser(namespaces=[elsewhere])
     for html in (inbox(client), inbox(client, namespace=namespace), inbox(client, text="Secret")):
         assert "(0)" not in html
         assert shown(html) == []

@@ -55,13 +55,13 @@ class Crew:
 
 
 @pytest.fixture(scope="module")
-def crew(stack_store: Store, stack: Stack, team: Team) -> Iterator[Crew]:
+def crew(stack_store: Store, stack: Stack, team: Team, elsewhere: str) -> Iterator[Crew]:
     made = []
     for role, namespace in (
         ("reviewer", team.namespace),
         ("operator", team.namespace),
         ("admin", team.namespace),
-        ("admin", "elsewhere"),
+        ("admin", elsewhere),
     ):
         who = add_person(stack_store, role, namespaces=[namespace], name=f"The {role}")
         made.append(Browser(httpx.Client(base_url=stack.url, cookies={SESSION: who.token}, timeout=30), who.token))

@@ -59,9 +59,9 @@ class TestStart:
         refused(_start(team.agent, key, input={"a": 1}), 422, "IDEMPOTENCY_KEY_REUSED")
 
     def test_a_trace_id_of_another_namespace_is_taken_and_tells_nothing(
-        self, sagas: Sagas, team: Team, stranger: httpx.Client
+        self, sagas: Sagas, team: Team, stranger: httpx.Client, elsewhere: str
     ) -> None:
-        for document in manifests("elsewhere")[:2]:
+        for document in manifests(elsewhere)[:2]:
             deploy(stranger, document)
         trace_id = sagas.start("plain")
         problem = refused(_start(stranger, trace_id=trace_id), 409, "SAGA_STARTED_OTHERWISE")
