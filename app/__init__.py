@@ -1,18 +1,15 @@
 """The HTTP edge. `create_app` is the only way in."""
 
-from collections.abc import Callable
-from typing import Any
-
 from flask import Flask
 from jinja2 import StrictUndefined
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from app import problems
 from app.deps import Deps
+from app.edge import Edge
 from app.every_answer import every_answer
+from app.json_body import MAX_BODY_BYTES
 from app.routing import TraceIdPart, WatchIdPart
-
-MAX_BODY_BYTES = 1024 * 1024
 
 
 def create_app(deps: Deps) -> Flask:
@@ -31,7 +28,7 @@ def create_app(deps: Deps) -> Flask:
     from app.openapi import build_api
     from app.pages import pages
 
-    app = _Synchronous("sagahold", static_folder=None)
+    app = Edge("sagahold", static_folder=None)
     app.extensions["sagahold"] = deps
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     # A reviewer may edit arguments as large as an agent may post.
@@ -54,9 +51,3 @@ def create_app(deps: Deps) -> Flask:
     app.register_blueprint(pages)
     app.register_blueprint(dashboard)
     return app
-
-
-class _Synchronous(Flask):
-    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
-        """Nothing here is a coroutine; Flask would ask that of each function that a request goes through."""
-        return func

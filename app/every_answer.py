@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from adapters.logs import trace_id
+from adapters.logs import tell, trace_id
 from app.metrics import count
 
 log = logging.getLogger("sagahold.request")
@@ -21,6 +21,9 @@ _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}"
 _KEY = re.compile(r"hitl_[A-Za-z0-9_-]{8,}")
 # Links that let a person in: what follows is their secret.
 _LINK = re.compile(r"^(/r/|/sign-in/link/).+", re.DOTALL)
+
+# Most paths of agents; the rest is looked through, which takes longer.
+_HARMLESS = re.compile(r"/(?:api|v1)/[a-z/-]*")
 
 # An answer that needs another value sets its own.
 _HEADERS = [
@@ -39,7 +42,8 @@ Environ = dict[str, Any]
 def every_answer(application: Callable[[Environ, Any], Iterable[bytes]]) -> Callable[[Environ, Any], Iterable[bytes]]:
     def answering(environ: Environ, start_response: Any) -> Iterable[bytes]:
         began = time.perf_counter()
-        given = _TRACEPARENT.fullmatch(environ.get("HTTP_TRACEPARENT", ""))
+        sent = environ.get("HTTP_TRACEPARENT")
+        given = _TRACEPARENT.fullmatch(sent) if sent else None
         # Not a secret: no need to ask the system for randomness.
         trace = given[1] if given else f"{random.getrandbits(128):032x}"
         trace_id.set(trace)
@@ -65,12 +69,14 @@ def _tell(environ: Environ, status: int, seconds: float) -> None:
     # Flask's request, which it leaves here. The route, not the path: ids would make a time series of every pause.
     rule = getattr(environ.get("werkzeug.request"), "url_rule", None)
     count(method, "none" if rule is None else rule.rule, status, seconds)
-    path = environ["PATH_INFO"].encode("latin-1").decode("utf-8", "replace")
+    path = environ["PATH_INFO"]
+    if not _HARMLESS.fullmatch(path):
+        path = _LINK.sub(r"\1…", _KEY.sub("hitl_…", path.encode("latin-1").decode("utf-8", "replace")))
     found = {
         "method": method,
-        "path": _LINK.sub(r"\1…", _KEY.sub("hitl_…", path)),
+        "path": path,
         "status": status,
         "ms": round(seconds * 1000, 1),
         "key": environ.get(KEY_ID),
     }
-    log.info("request", extra=found)
+    tell(log, "request", found)

@@ -4,16 +4,16 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import wraps
-from typing import TYPE_CHECKING, Any
+from functools import partial, wraps
+from typing import Any
 
-from flask import Response, request
+from flask import Request, Response, request
 from flask_smorest import Blueprint
-from marshmallow import Schema, ValidationError
+from marshmallow import RAISE, Schema, ValidationError
 from marshmallow.fields import List
-from webargs.flaskparser import FlaskParser
-from werkzeug.datastructures import Headers
+from webargs.multidictproxy import MultiDictProxy
 
+from app.answer import Answer
 from app.auth import authorize
 from app.json_body import read_json
 from app.openapi import IDEMPOTENCY_KEY, TEXT_SCHEMAS, headers, path_parameters
@@ -23,38 +23,11 @@ from domain.access import Permission
 from domain.errors import Fault, Invalid
 from services.idempotency import Once
 
-if TYPE_CHECKING:
-    from _typeshed.wsgi import WSGIEnvironment
-
 _REPLAYED = ("Idempotent-Replayed",)
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{8,128}")
 
 
-class StrictParser(FlaskParser):
-    """Fields that nobody reads are refused: a misspelt one must not pass silently."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.DEFAULT_UNKNOWN_BY_LOCATION = {"json": "raise", "query": "raise"}
-
-    def load_json(self, req: Any, schema: Schema) -> Any:
-        return read_json(req, required=_has_required(schema))
-
-    def load_querystring(self, req: Any, schema: Schema) -> Any:
-        found = [fault for name, value in req.args.items(multi=True) for fault in json_value.text_faults(value, name)]
-        lists = {field.data_key or name for name, field in schema.fields.items() if isinstance(field, List)}
-        twice = [name for name, values in req.args.lists() if len(values) > 1 and name not in lists]
-        found += [Fault(name[:200], "is given twice") for name in twice]
-        if found:
-            raise Invalid(found)
-        return super().load_querystring(req, schema)
-
-    def handle_error(self, error: ValidationError, *_: Any, **__: Any) -> None:  # type: ignore[override]
-        messages = error.messages_dict
-        raise Invalid([fault for part in messages.values() for fault in _faults("", part)][:20])
-
-
-Blueprint.ARGUMENTS_PARSER = StrictParser()
+Answered = Response | Answer
 
 
 def operation(
@@ -71,7 +44,7 @@ def operation(
     sends: Sequence[str] = (),
     creates: bool = False,
     refuses: Iterable[int] = (),
-) -> Callable[[Callable[..., Response]], Callable[..., Response]]:
+) -> Callable[[Callable[..., Answered]], Callable[..., Answered]]:
     """Register the view under `path`. It gets the query, then the body, then the path's parts by name.
 
     Args:
@@ -84,7 +57,7 @@ def operation(
         refuses: statuses of refusals, beside those that every such route has.
     """
 
-    def decorate(view: Callable[..., Response]) -> Callable[..., Response]:
+    def decorate(view: Callable[..., Answered]) -> Callable[..., Answered]:
         documented = view
         statuses = {500, 503, *refuses}
         if permission is not None:
@@ -137,57 +110,53 @@ def once() -> Once | None:
     return Once(key, hashlib.sha256(said.encode("utf-8", "replace")).digest())
 
 
-class _Answer(Response):
-    def get_wsgi_headers(self, environ: "WSGIEnvironment") -> Headers:
-        """As they are: a Location is a whole URL of ours already, which werkzeug would take apart to look."""
-        return super().get_wsgi_headers(environ) if self.status_code == 304 else self.headers
-
-
-def answer(document: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
-    return _Answer(json_value.encode(document), status, headers, content_type="application/json")
-
-
-def accepted(document: Any, replayed: bool = False) -> Response:
-    """202, also for the stored answer to a repeated request: what was accepted may still not be done."""
-    return answer(document, 202, _replayed(replayed))
-
-
-def created(document: Any, replayed: bool, location: str | None = None) -> Response:
-    """201, or 200 for the stored answer to a repeated request."""
-    headers = _replayed(replayed)
-    if location is not None:
-        headers["Location"] = location
-    return answer(document, 200 if replayed else 201, headers)
-
-
-def _replayed(replayed: bool) -> dict[str, str]:
-    return {"Idempotent-Replayed": "true"} if replayed else {}
-
-
 def _serve(
-    view: Callable[..., Response],
-    documented: Callable[..., Response],
+    view: Callable[..., Answered],
+    documented: Callable[..., Answered],
     permission: Permission | None,
     query: type[Schema] | None,
     body: type[Schema] | None,
-) -> Callable[..., Response]:
+) -> Callable[..., Answered]:
     """What is registered: documented by flask-smorest's wrappers, but not run through them.
 
     They are one a possible status and take as long as the rest of the edge; what they would do is done here.
     """
-    inputs = [(schema(), location) for schema, location in ((query, "query"), (body, "json")) if schema is not None]
-    parser = Blueprint.ARGUMENTS_PARSER
+    readers = [] if query is None else [partial(_query, query())]
+    if body is not None:
+        readers.append(partial(_body, body(), _has_required(body())))
 
     @wraps(documented)
-    def served(**parts: str) -> Response:
+    def served(**parts: str) -> Answered:
         # Itself, not through its proxy, which takes longer to ask than the answer.
         asked = request._get_current_object()  # type: ignore[attr-defined]
         if permission is not None:
             authorize(asked, permission)
-        return view(*(parser.parse(schema, asked, location=location) for schema, location in inputs), **parts)
+        return view(*[read(asked) for read in readers], **parts)
 
     served.permission = permission  # type: ignore[attr-defined]
     return served
+
+
+def _query(schema: Schema, asked: Request) -> Any:
+    found = [fault for name, value in asked.args.items(multi=True) for fault in json_value.text_faults(value, name)]
+    lists = {field.data_key or name for name, field in schema.fields.items() if isinstance(field, List)}
+    twice = [name for name, values in asked.args.lists() if len(values) > 1 and name not in lists]
+    found += [Fault(name[:200], "is given twice") for name in twice]
+    if found:
+        raise Invalid(found)
+    return _loaded(schema, MultiDictProxy(asked.args, schema))
+
+
+def _body(schema: Schema, required: bool, asked: Request) -> Any:
+    return _loaded(schema, read_json(asked, required=required))
+
+
+def _loaded(schema: Schema, found: Any) -> Any:
+    """Fields that nobody reads are refused: a misspelt one must not pass silently."""
+    try:
+        return schema.load(found, unknown=RAISE)
+    except ValidationError as error:
+        raise Invalid(_faults("", error.messages)[:20]) from None
 
 
 def _has_required(schema: Schema) -> bool:

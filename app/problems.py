@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from http import HTTPStatus
 from typing import Any
 
-from flask import Flask, Response, request
+from flask import Flask, request
 from werkzeug.exceptions import HTTPException
 
+from app.answer import Answer
 from domain import errors
 from domain.errors import AlreadyResolved, Fault, Invalid, Refusal, WrongState
 from domain.saga import SagaStatus
@@ -72,10 +73,10 @@ def problem(
     faults: Iterable[Fault] = (),
     headers: dict[str, str] | None = None,
     **more: Any,
-) -> Response:
+) -> Answer:
     body = problem_document(status, code, detail, faults, **more)
     text = json.dumps(body, ensure_ascii=False)
-    return Response(text.encode("utf-8", "replace"), status, headers, content_type=MEDIA_TYPE)
+    return Answer(text.encode("utf-8", "replace"), status, MEDIA_TYPE, headers)
 
 
 def problem_document(status: int, code: str, detail: str, faults: Iterable[Fault] = (), **more: Any) -> dict[str, Any]:
@@ -91,7 +92,7 @@ def problem_document(status: int, code: str, detail: str, faults: Iterable[Fault
     return body | more
 
 
-def refusal(error: Refusal) -> Response:
+def refusal(error: Refusal) -> Answer:
     (status, code, detail), more = _told(error)
     return problem(status, code, detail, **more)
 
@@ -108,7 +109,7 @@ def _told(error: Refusal) -> tuple[tuple[int, str, str], dict[str, Any]]:
     return (status_of(type(error)), error.code, error.detail), {"faults": faults, **more}
 
 
-def _http(error: HTTPException) -> Response:
+def _http(error: HTTPException) -> Answer:
     """What Flask and werkzeug refuse by themselves."""
     status = error.code or 500
     code = {404: "NO_SUCH_ROUTE", 405: "METHOD_NOT_ALLOWED", 413: "BODY_TOO_LARGE"}.get(status, "BAD_REQUEST")
@@ -123,12 +124,12 @@ def _http(error: HTTPException) -> Response:
     return problem(status, code, detail, headers=headers)
 
 
-def _database(error: DatabaseAway) -> Response:
+def _database(error: DatabaseAway) -> Answer:
     log.warning("database unavailable: %s", error)
     return problem(503, "DATABASE_UNAVAILABLE", UNAVAILABLE, headers={"Retry-After": RETRY_AFTER})
 
 
-def _unexpected(error: Exception) -> Response:
+def _unexpected(error: Exception) -> Answer:
     # The exception's own text may quote what a client sent or a row holds: it goes to the log, never to the client.
     log.error("unexpected error", exc_info=error)
     return problem(500, "INTERNAL_ERROR", "Something went wrong on our side; the log has the details")

@@ -5,9 +5,10 @@ from typing import Any
 from flask import Response, g
 from flask_smorest import Blueprint
 
+from app.answer import Answer, answer
 from app.api.paging import list_document, page
 from app.deps import deps
-from app.operation import answer, operation
+from app.operation import operation
 from app.schemas.audit import AuditChainQuery, AuditListQuery, AuditPageSchema, VerdictSchema
 from domain.access import Permission
 from services import audit as use_cases
@@ -25,7 +26,7 @@ JSON_LINES = "application/x-ndjson"
     query=AuditListQuery,
     answers={200: AuditPageSchema},
 )
-def list_audit_events(query: dict[str, Any]) -> Response:
+def list_audit_events(query: dict[str, Any]) -> Answer:
     """List what was changed in one namespace, the newest first"""
     wanted = page(query)
     found = use_cases.list_events(deps().store, g.principal, EventFilter(**query), wanted)
@@ -40,7 +41,7 @@ def list_audit_events(query: dict[str, Any]) -> Response:
     query=AuditChainQuery,
     answers={200: VerdictSchema},
 )
-def verify_audit_log(query: dict[str, Any]) -> Response:
+def verify_audit_log(query: dict[str, Any]) -> Answer:
     """Look for rows that were changed, removed or put in; names the first one"""
     return answer(use_cases.verify(deps().store, g.principal, query.get("namespace")))
 

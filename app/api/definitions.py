@@ -2,13 +2,14 @@
 
 from typing import Any
 
-from flask import Response, g, request
+from flask import g, request
 from flask_smorest import Blueprint
 
+from app.answer import Answer, answer
 from app.api.paging import list_document, page
 from app.deps import deps
 from app.manifest_body import YAML_TYPES, read_bundle
-from app.operation import answer, operation
+from app.operation import operation
 from app.schemas.definitions import (
     DefinitionListQuery,
     DefinitionPageSchema,
@@ -58,7 +59,7 @@ _BODY = {
     refuses=(409, 413, 415),
 )
 @definitions.doc(requestBody=_BODY)  # type: ignore[untyped-decorator]
-def deploy_manifest(query: dict[str, Any]) -> Response:
+def deploy_manifest(query: dict[str, Any]) -> Answer:
     """Deploy a manifest with the files that it refers to; the same again changes nothing"""
     bundle = read_bundle(request, deps().artifact_files)
     id_, message = use_cases.deploy(deps().store, g.principal, freeze(bundle.manifest, bundle), query["replace"])
@@ -73,7 +74,7 @@ def deploy_manifest(query: dict[str, Any]) -> Response:
     query=DefinitionListQuery,
     answers={200: DefinitionPageSchema},
 )
-def list_saga_definitions(query: dict[str, Any]) -> Response:
+def list_saga_definitions(query: dict[str, Any]) -> Answer:
     """List sagas that were deployed, the newest first"""
     return _listed("saga", query)
 
@@ -86,7 +87,7 @@ def list_saga_definitions(query: dict[str, Any]) -> Response:
     query=DefinitionListQuery,
     answers={200: DefinitionPageSchema},
 )
-def list_worker_definitions(query: dict[str, Any]) -> Response:
+def list_worker_definitions(query: dict[str, Any]) -> Answer:
     """List workers that were deployed, the newest first"""
     return _listed("worker", query)
 
@@ -99,12 +100,12 @@ def list_worker_definitions(query: dict[str, Any]) -> Response:
     answers={200: DefinitionWithContentSchema},
     refuses=(404,),
 )
-def get_definition(definition_id: str) -> Response:
+def get_definition(definition_id: str) -> Answer:
     """Read a definition with its frozen content"""
     return answer(use_cases.get_definition(deps().store, g.principal, definition_id))
 
 
-def _listed(kind: str, query: dict[str, Any]) -> Response:
+def _listed(kind: str, query: dict[str, Any]) -> Answer:
     wanted = page(query)
     found = use_cases.list_definitions(deps().store, g.principal, kind, DefinitionFilter(**query), wanted)
     return answer(list_document(found, lambda definition: definition))

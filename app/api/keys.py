@@ -2,12 +2,13 @@
 
 from typing import Any
 
-from flask import Response, g
+from flask import g
 from flask_smorest import Blueprint
 
+from app.answer import Answer, answer, created
 from app.api.paging import list_document, page
 from app.deps import deps
-from app.operation import answer, created, once, operation
+from app.operation import once, operation
 from app.schemas.fields import PageQuery
 from app.schemas.keys import KeyPageSchema, KeySchema, KeyWithSecretSchema, NewKeySchema
 from domain.access import Permission
@@ -27,14 +28,14 @@ keys = Blueprint("keys", __name__, url_prefix="/v1/keys", description="API keys,
     answers={201: KeyWithSecretSchema, 200: KeyWithSecretSchema},
     creates=True,
 )
-def create_key(body: dict[str, Any]) -> Response:
+def create_key(body: dict[str, Any]) -> Answer:
     """Make a key; it is shown this once"""
     new = NewKey(body["name"], body["role"], tuple(body["namespaces"]), body["expires_at"])
     return created(*use_cases.create_key(deps().store, g.principal, new, once()))
 
 
 @operation(keys, "GET", "", permission=Permission.KEY_MANAGE, query=PageQuery, answers={200: KeyPageSchema})
-def list_keys(query: dict[str, Any]) -> Response:
+def list_keys(query: dict[str, Any]) -> Answer:
     """List keys, the newest first"""
     return answer(list_document(use_cases.list_keys(deps().store, g.principal, page(query)), lambda key: key))
 
@@ -47,6 +48,6 @@ def list_keys(query: dict[str, Any]) -> Response:
     answers={200: KeySchema},
     refuses=(404,),
 )
-def revoke_key(key_id: str) -> Response:
+def revoke_key(key_id: str) -> Answer:
     """Revoke a key: effective everywhere within 5 s"""
     return answer(use_cases.revoke_key(deps().store, g.principal, key_id))

@@ -2,11 +2,12 @@
 
 from typing import Any
 
-from flask import Response, g
+from flask import g
 from flask_smorest import Blueprint
 
+from app.answer import Answer, answer
 from app.deps import deps
-from app.operation import answer, operation
+from app.operation import operation
 from app.schemas.namespaces import NamespaceChangeSchema, NamespaceSchema
 from domain.access import Permission
 from services.namespaces import get_namespace, put_namespace
@@ -22,7 +23,7 @@ namespaces = Blueprint("namespaces", __name__, url_prefix="/v1/namespaces", desc
     answers={200: NamespaceSchema},
     refuses=(404,),
 )
-def read_namespace(namespace: str) -> Response:
+def read_namespace(namespace: str) -> Answer:
     """Read the review policy of a namespace"""
     return answer(get_namespace(deps().store, g.principal, namespace))
 
@@ -37,6 +38,6 @@ def read_namespace(namespace: str) -> Response:
     answers={200: NamespaceSchema},
     refuses=(404,),
 )
-def change_namespace(body: dict[str, Any], namespace: str) -> Response:
+def change_namespace(body: dict[str, Any], namespace: str) -> Answer:
     """Set the review policy of pauses and steps that say none"""
     return answer(put_namespace(deps().store, g.principal, namespace, body["review"]))

@@ -2,12 +2,13 @@
 
 from typing import Any
 
-from flask import Response, g
+from flask import g
 from flask_smorest import Blueprint
 
+from app.answer import Answer, answer
 from app.api.paging import list_document, page
 from app.deps import deps
-from app.operation import answer, operation
+from app.operation import operation
 from app.schemas.notifications import NotificationListQuery, NotificationPageSchema, NotificationSchema
 from domain.access import Permission
 from services import notification_list as use_cases
@@ -26,7 +27,7 @@ notifications = Blueprint(
     query=NotificationListQuery,
     answers={200: NotificationPageSchema},
 )
-def list_notifications(query: dict[str, Any]) -> Response:
+def list_notifications(query: dict[str, Any]) -> Answer:
     """List notifications, the newest first"""
     wanted = page(query)
     found = use_cases.list_notifications(deps().store, g.principal, NotificationFilter(**query), wanted)
@@ -41,6 +42,6 @@ def list_notifications(query: dict[str, Any]) -> Response:
     answers={202: NotificationSchema},
     refuses=(404, 409),
 )
-def retry_notification(notification_id: str) -> Response:
+def retry_notification(notification_id: str) -> Answer:
     """Send one that failed, or waits for its next try, now"""
     return answer(use_cases.retry_notification(deps().store, g.principal, notification_id), 202)

@@ -2,13 +2,13 @@
 
 from typing import Any
 
-from flask import Response
 from flask_smorest import Blueprint
 from marshmallow import Schema, fields
 
+from app.answer import Answer, answer
 from app.deps import deps
 from app.metrics import exposition
-from app.operation import answer, operation
+from app.operation import operation
 from app.problems import problem
 from domain.access import Permission
 from services.health import readiness
@@ -25,19 +25,19 @@ class ReadySchema(HealthSchema):
 
 
 @operation(operations, "GET", "/healthz", permission=None, answers={200: HealthSchema})
-def healthz() -> Response:
+def healthz() -> Answer:
     """This process lives"""
     return answer({"status": "ok"})
 
 
 @operation(operations, "GET", "/v1/health", permission=None, answers={200: HealthSchema})
-def health() -> Response:
+def health() -> Answer:
     """The API answers"""
     return answer({"status": "ok"})
 
 
 @operation(operations, "GET", "/readyz", permission=None, answers={200: ReadySchema})
-def readyz() -> Response:
+def readyz() -> Answer:
     """Database, migrations, broker and workers are there; 503 says what is not"""
     found = readiness(deps().store, deps().revision)
     broker = deps().broker_answers()
@@ -56,7 +56,7 @@ def readyz() -> Response:
 
 
 @operation(operations, "GET", "/metrics", permission=Permission.METRICS_READ, answers={200: "text/plain"})
-def metrics() -> Response:
+def metrics() -> Answer:
     """Prometheus metrics (key of an operator)"""
     body, content_type = exposition(deps())
-    return Response(body, content_type=content_type)
+    return Answer(body, 200, content_type)

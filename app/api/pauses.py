@@ -6,12 +6,13 @@ from typing import Any
 from flask import Response, g, request
 from flask_smorest import Blueprint
 
+from app.answer import Answer, answer, created
 from app.api.paging import list_document, page
 from app.deps import deps
 from app.events import event_stream
 from app.hold import hold
 from app.openapi import IF_NONE_MATCH, LAST_EVENT_ID
-from app.operation import answer, created, once, operation
+from app.operation import once, operation
 from app.problems import refusal_document
 from app.schemas.pauses import (
     NOT_EXECUTED,
@@ -32,6 +33,7 @@ from domain.access import Permission
 from domain.document import pause_document
 from domain.draft import Draft
 from domain.errors import Fault, Invalid, Refusal
+from domain.json_value import encode
 from domain.pause import Approve, Cancel, Pause, Reject
 from services import pauses as use_cases
 from services import reviews
@@ -52,7 +54,7 @@ pauses = Blueprint("pauses", __name__, url_prefix="/api", description="Hold an a
     sends=["Location"],
     creates=True,
 )
-def create_pause(body: dict[str, Any]) -> Response:
+def create_pause(body: dict[str, Any]) -> Answer:
     """Hold an action for review"""
     draft = Draft(
         namespace=body.get("namespace", g.principal.own_namespace),
@@ -78,7 +80,7 @@ _OPTIONAL = ("context", "arguments", "callback_url", "review", "response_schema"
     query=PauseListQuery,
     answers={200: PausePageSchema},
 )
-def list_pauses(query: dict[str, Any]) -> Response:
+def list_pauses(query: dict[str, Any]) -> Answer:
     """List pauses, the newest first"""
     wanted = page(query)
     found = use_cases.list_pauses(deps().store, g.principal, Filter(**query), wanted)
@@ -99,7 +101,7 @@ def list_pauses(query: dict[str, Any]) -> Response:
 def get_pause(query: dict[str, Any], watch_id: str) -> Response:
     """Read a pause, or wait until it is resolved (`?wait=60`)"""
     pause, held = hold(watch_id, query["wait"])
-    response = answer(_document(pause))
+    response = Response(encode(_document(pause)), content_type="application/json")
     response.set_etag(_version(pause))
     if not held:
         # This process holds as many requests as it can: the client is told to poll instead.
@@ -132,7 +134,7 @@ def stream_pause_events(watch_id: str) -> Response:
     answers={200: PauseSchema},
     refuses=(404, 409),
 )
-def approve_pause(body: dict[str, Any], watch_id: str) -> Response:
+def approve_pause(body: dict[str, Any], watch_id: str) -> Answer:
     """Approve (or, with `decision`, reject)"""
     return _decide(watch_id, _command(body))
 
@@ -147,7 +149,7 @@ def approve_pause(body: dict[str, Any], watch_id: str) -> Response:
     answers={200: PauseSchema},
     refuses=(404, 409),
 )
-def reject_pause(body: dict[str, Any], watch_id: str) -> Response:
+def reject_pause(body: dict[str, Any], watch_id: str) -> Answer:
     """Reject"""
     return _decide(watch_id, Reject(actor(g.principal), **body))
 
@@ -161,7 +163,7 @@ def reject_pause(body: dict[str, Any], watch_id: str) -> Response:
     answers={200: PauseSchema},
     refuses=(404, 409),
 )
-def cancel_pause(body: dict[str, Any], watch_id: str) -> Response:
+def cancel_pause(body: dict[str, Any], watch_id: str) -> Answer:
     """Take the request back (its creator)"""
     return _decide(watch_id, Cancel(actor(g.principal), **body))
 
@@ -175,7 +177,7 @@ def cancel_pause(body: dict[str, Any], watch_id: str) -> Response:
     answers={200: PauseSchema},
     refuses=(404, 409),
 )
-def claim_pause(body: dict[str, Any], watch_id: str) -> Response:
+def claim_pause(body: dict[str, Any], watch_id: str) -> Answer:
     """Tell the others that you work on this review, for a quarter of an hour"""
     return answer(reviews.claim(deps().store, g.principal, watch_id, **body))
 
@@ -189,7 +191,7 @@ def claim_pause(body: dict[str, Any], watch_id: str) -> Response:
     answers={200: PauseSchema},
     refuses=(404, 409),
 )
-def unclaim_pause(body: dict[str, Any], watch_id: str) -> Response:
+def unclaim_pause(body: dict[str, Any], watch_id: str) -> Answer:
     """Give a claim back"""
     return answer(reviews.unclaim(deps().store, g.principal, watch_id))
 
@@ -203,7 +205,7 @@ def unclaim_pause(body: dict[str, Any], watch_id: str) -> Response:
     example={"items": [{"watchId": "wch_0190a5c0d7e87c6a9a4d7b7f6f2c1d3e", "decision": "approve"}]},
     answers={200: ResultsSchema},
 )
-def decide_pauses(body: dict[str, Any]) -> Response:
+def decide_pauses(body: dict[str, Any]) -> Answer:
     """Decide on up to 100 reviews: each by itself, one that fails undoes no other"""
     wishes = [Wish(item.pop("watch_id"), _command(item)) for item in body["items"]]
     outcomes = reviews.decide_many(deps().store, g.principal, wishes)
@@ -238,7 +240,7 @@ def _version(pause: Pause) -> str:
     return "-".join(seen)
 
 
-def _decide(watch_id: str, command: Approve | Reject | Cancel) -> Response:
+def _decide(watch_id: str, command: Approve | Reject | Cancel) -> Answer:
     return answer(use_cases.decide_pause(deps().store, g.principal, watch_id, command))
 
 

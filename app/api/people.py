@@ -5,10 +5,11 @@ from typing import Any
 from flask import Response, g
 from flask_smorest import Blueprint
 
+from app.answer import Answer, answer, created
 from app.api.paging import list_document, page
 from app.channels import check_channels
 from app.deps import deps
-from app.operation import answer, created, once, operation
+from app.operation import once, operation
 from app.schemas.people import (
     GroupChangeSchema,
     GroupSchema,
@@ -42,14 +43,14 @@ MANAGE = Permission.PEOPLE_MANAGE
     creates=True,
     refuses=(409,),
 )
-def create_person(body: dict[str, Any]) -> Response:
+def create_person(body: dict[str, Any]) -> Answer:
     """Add a person; they get in by a link, or by the identity provider with the same e-mail"""
     check_channels(body.get("channels"))
     return created(*use_cases.create_person(deps().store, g.principal, _change(body), once()))
 
 
 @operation(people, "GET", "/people", permission=MANAGE, query=PeopleQuery, answers={200: PersonPageSchema})
-def list_people(query: dict[str, Any]) -> Response:
+def list_people(query: dict[str, Any]) -> Answer:
     """List people, the newest first"""
     part = page(query)
     found = use_cases.list_people(deps().store, g.principal, part, **query)
@@ -57,7 +58,7 @@ def list_people(query: dict[str, Any]) -> Response:
 
 
 @operation(people, "GET", "/people/<person_id>", permission=MANAGE, answers={200: PersonSchema}, refuses=(404,))
-def get_person(person_id: str) -> Response:
+def get_person(person_id: str) -> Answer:
     """Read a person"""
     return answer(use_cases.get_person(deps().store, g.principal, person_id))
 
@@ -72,7 +73,7 @@ def get_person(person_id: str) -> Response:
     answers={200: PersonSchema},
     refuses=(404, 409),
 )
-def change_person(body: dict[str, Any], person_id: str) -> Response:
+def change_person(body: dict[str, Any], person_id: str) -> Answer:
     """Change, disable or enable a person"""
     check_channels(body.get("channels"))
     return answer(use_cases.change_person(deps().store, g.principal, person_id, _change(body)))
@@ -81,7 +82,7 @@ def change_person(body: dict[str, Any], person_id: str) -> Response:
 @operation(
     people, "POST", "/people/<person_id>/link", permission=MANAGE, answers={200: SignInLinkSchema}, refuses=(404, 409)
 )
-def make_sign_in_link(person_id: str) -> Response:
+def make_sign_in_link(person_id: str) -> Answer:
     """Make a link that signs the person in, once; it is shown this once"""
     return answer(use_cases.make_sign_in_link(deps().store, g.principal, person_id))
 
@@ -89,13 +90,13 @@ def make_sign_in_link(person_id: str) -> Response:
 @operation(
     people, "POST", "/people/<person_id>/sign-out", permission=MANAGE, answers={200: SignedOutSchema}, refuses=(404,)
 )
-def sign_out_person(person_id: str) -> Response:
+def sign_out_person(person_id: str) -> Answer:
     """End all sessions of a person"""
     return answer(use_cases.sign_out_everywhere(deps().store, g.principal, person_id))
 
 
 @operation(people, "GET", "/groups", permission=MANAGE, answers={200: GroupsSchema})
-def list_groups() -> Response:
+def list_groups() -> Answer:
     """List all groups, by name"""
     return answer({"items": group_cases.list_groups(deps().store)})
 
@@ -110,7 +111,7 @@ def list_groups() -> Response:
     answers={200: GroupSchema},
     refuses=(404,),
 )
-def put_group(body: dict[str, Any], group_name: str) -> Response:
+def put_group(body: dict[str, Any], group_name: str) -> Answer:
     """Make or change a group; people are put into it one by one"""
     if not is_namespace(group_name):
         raise NotFound("a group is called by 1 to 63 lowercase letters, digits and hyphens")

@@ -4,14 +4,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import UUID
 
-from flask import Response, g
+from flask import g
 from flask_smorest import Blueprint
 from marshmallow import Schema
 
+from app.answer import Answer, accepted, answer
 from app.api.paging import list_document, page
 from app.api.sagas import trace
 from app.deps import deps
-from app.operation import accepted, answer, operation
+from app.operation import Answered, operation
 from app.schemas.sagas import (
     DONE,
     ApproveStepSchema,
@@ -49,7 +50,7 @@ def _command(
     body: type[Schema],
     accepted: type[Schema] = QueuedSchema,
     example: Mapping[str, Any] | None = None,
-) -> Callable[[Callable[..., Response]], Callable[..., Response]]:
+) -> Callable[[Callable[..., Answered]], Callable[..., Answered]]:
     """POST …/{verb}: what a worker is to do with a step."""
     return operation(
         steps,
@@ -65,7 +66,7 @@ def _command(
 
 
 @operation(steps, "GET", "/steps", permission=READ, query=StepListQuery, answers={200: StepPageSchema}, refuses=(404,))
-def list_steps(query: dict[str, Any]) -> Response:
+def list_steps(query: dict[str, Any]) -> Answer:
     """List a saga's steps in their order, then the undos"""
     wanted = page(query)
     found = saga_reads.list_steps(deps().store, g.principal, UUID(hex=query["trace_id"]), wanted)
@@ -73,7 +74,7 @@ def list_steps(query: dict[str, Any]) -> Response:
 
 
 @operation(steps, "GET", "/pending-review", permission=READ, query=ReviewListQuery, answers={200: ReviewPageSchema})
-def list_pending_reviews(query: dict[str, Any]) -> Response:
+def list_pending_reviews(query: dict[str, Any]) -> Answer:
     """List the steps that wait for a person, the longest waiting first"""
     wanted = page(query)
     trace_id = query.pop("trace_id", None)
@@ -83,33 +84,33 @@ def list_pending_reviews(query: dict[str, Any]) -> Response:
 
 
 @operation(steps, "GET", _STEP, permission=READ, query=StepQuery, answers={200: StepWithContentSchema}, refuses=(404,))
-def get_step(query: dict[str, Any], trace_id: str, step_span_id: str) -> Response:
+def get_step(query: dict[str, Any], trace_id: str, step_span_id: str) -> Answer:
     """Read a step with its arguments and output"""
     namespace = query.get("namespace")
     return answer(saga_reads.get_step(deps().store, g.principal, trace(trace_id), step_span_id, namespace))
 
 
 @_command("decision", DECIDE, DecisionOnStepSchema, example={"decision": "APPROVE", "output": {}})
-def decide(query: dict[str, Any], body: dict[str, Any], trace_id: str, step_span_id: str) -> Response:
+def decide(query: dict[str, Any], body: dict[str, Any], trace_id: str, step_span_id: str) -> Answer:
     """Approve or reject a held step; a worker carries it out"""
     command = _approval(body) if body["decision"] == "APPROVE" else _rejection(body)
     return _decided(query, trace_id, step_span_id, command)
 
 
 @_command("approve", DECIDE, ApproveStepSchema)
-def approve_step(query: dict[str, Any], body: dict[str, Any], trace_id: str, step_span_id: str) -> Response:
+def approve_step(query: dict[str, Any], body: dict[str, Any], trace_id: str, step_span_id: str) -> Answer:
     """Approve a held step"""
     return _decided(query, trace_id, step_span_id, _approval(body))
 
 
 @_command("reject", DECIDE, RejectStepSchema)
-def reject_step(query: dict[str, Any], body: dict[str, Any], trace_id: str, step_span_id: str) -> Response:
+def reject_step(query: dict[str, Any], body: dict[str, Any], trace_id: str, step_span_id: str) -> Answer:
     """Reject a held step; what was done before it is undone"""
     return _decided(query, trace_id, step_span_id, _rejection(body))
 
 
 @_command("retry", DECIDE, RerunSchema, example={"guidance": "Clarify the summary before proceeding."})
-def retry_held_step(query: dict[str, Any], body: dict[str, Any], trace_id: str, step_span_id: str) -> Response:
+def retry_held_step(query: dict[str, Any], body: dict[str, Any], trace_id: str, step_span_id: str) -> Answer:
     """Have a held step run and held again"""
     which = _which(query, trace_id, step_span_id)
     guidance, token = body.get("guidance"), body.get("retry_token")
@@ -117,13 +118,13 @@ def retry_held_step(query: dict[str, Any], body: dict[str, Any], trace_id: str, 
 
 
 @_command("retry-step", RECOVER, RecoveryWishSchema, RecoveryAnswerSchema)
-def retry_step(query: dict[str, Any], body: dict[str, Any], trace_id: str, step_span_id: str) -> Response:
+def retry_step(query: dict[str, Any], body: dict[str, Any], trace_id: str, step_span_id: str) -> Answer:
     """Repeat a stuck step of a RUNNING saga"""
     return _recovered(recovery.retry_step, query, body, trace_id, step_span_id)
 
 
 @_command("retry-compensation", RECOVER, RecoveryWishSchema, RecoveryAnswerSchema)
-def retry_compensation(query: dict[str, Any], body: dict[str, Any], trace_id: str, step_span_id: str) -> Response:
+def retry_compensation(query: dict[str, Any], body: dict[str, Any], trace_id: str, step_span_id: str) -> Answer:
     """Try an undo again that failed or is stuck"""
     return _recovered(recovery.retry_compensation, query, body, trace_id, step_span_id)
 
@@ -135,7 +136,7 @@ def retry_compensation(query: dict[str, Any], body: dict[str, Any], trace_id: st
     ResolvedSchema,
     example={"outcome": "done", "output": {"refund": "R-7"}, "evidence": "the ledger has R-7"},
 )
-def resolve_step(query: dict[str, Any], body: dict[str, Any], trace_id: str, step_span_id: str) -> Response:
+def resolve_step(query: dict[str, Any], body: dict[str, Any], trace_id: str, step_span_id: str) -> Answer:
     """Say what came of a call whose outcome is unknown"""
     which = _which(query, trace_id, step_span_id)
     said = {"done": body["outcome"] == DONE, "output": body.get("output"), "evidence": body["evidence"]}
@@ -153,14 +154,14 @@ def _rejection(body: dict[str, Any]) -> Reject:
     return Reject(actor(g.principal), response=body.get("error_details") or None, **said)
 
 
-def _decided(query: dict[str, Any], trace_id: str, span: str, command: Approve | Reject) -> Response:
+def _decided(query: dict[str, Any], trace_id: str, span: str, command: Approve | Reject) -> Answer:
     which = _which(query, trace_id, span)
     return accepted(decide_step(deps().store, g.principal, which, command).document())
 
 
 def _recovered(
     act: Callable[..., dict[str, Any]], query: dict[str, Any], body: dict[str, Any], trace_id: str, span: str
-) -> Response:
+) -> Answer:
     token = body.pop("recovery_token", None)
     return accepted(act(deps().store, g.principal, _which(query, trace_id, span), Retry(token=token, **body)))
 

@@ -3,12 +3,13 @@
 from typing import Any
 from uuid import UUID
 
-from flask import Response, g
+from flask import g
 from flask_smorest import Blueprint
 
+from app.answer import Answer, accepted, answer
 from app.api.paging import list_document, page
 from app.deps import deps
-from app.operation import accepted, answer, once, operation
+from app.operation import once, operation
 from app.problems import EdgeError
 from app.schemas.sagas import (
     CancellingSchema,
@@ -41,7 +42,7 @@ sagas = Blueprint("sagas", __name__, url_prefix="/v1/sagas", description="Steps 
     creates=True,
     refuses=(404, 409),
 )
-def start(body: dict[str, Any]) -> Response:
+def start(body: dict[str, Any]) -> Answer:
     """Start a saga"""
     trace_id = body.get("trace_id")
     wanted = Start(
@@ -59,7 +60,7 @@ def start(body: dict[str, Any]) -> Response:
 
 
 @operation(sagas, "GET", "", permission=Permission.SAGA_READ, query=SagaListQuery, answers={200: SagaPageSchema})
-def list_sagas(query: dict[str, Any]) -> Response:
+def list_sagas(query: dict[str, Any]) -> Answer:
     """List sagas, the newest first"""
     wanted = page(query)
     statuses = tuple(query.pop("status", ()))
@@ -79,7 +80,7 @@ def list_sagas(query: dict[str, Any]) -> Response:
     answers={200: SagaWithStepsSchema},
     refuses=(404,),
 )
-def get_saga(trace_id: str) -> Response:
+def get_saga(trace_id: str) -> Answer:
     """Read a saga with its context and steps"""
     return answer(saga_reads.get_saga(deps().store, g.principal, trace(trace_id)))
 
@@ -93,7 +94,7 @@ def get_saga(trace_id: str) -> Response:
     answers={202: CancellingSchema},
     refuses=(404, 409),
 )
-def cancel(body: dict[str, Any], trace_id: str) -> Response:
+def cancel(body: dict[str, Any], trace_id: str) -> Answer:
     """Give a saga up, and undo what was done"""
     status = cancel_saga(deps().store, g.principal, trace(trace_id), body.get("reason"))
     return accepted({"status": "queued", "trace_id": trace_id, "saga_status": status})

@@ -5,9 +5,10 @@ from typing import Any
 from flask import Response, g
 from flask_smorest import Blueprint
 
+from app.answer import Answer, answer, created
 from app.api.paging import list_document, page
 from app.deps import deps
-from app.operation import answer, created, once, operation
+from app.operation import once, operation
 from app.schemas.fields import PageQuery
 from app.schemas.webhooks import (
     DeliveryListQuery,
@@ -46,13 +47,13 @@ MANAGE, DELIVERIES, SECRET = Permission.ENDPOINT_MANAGE, Permission.DELIVERY_MAN
     answers={201: EndpointWithSecretSchema, 200: EndpointWithSecretSchema},
     creates=True,
 )
-def create_endpoint(body: dict[str, Any]) -> Response:
+def create_endpoint(body: dict[str, Any]) -> Answer:
     """Add an endpoint; its secret is shown this once"""
     return created(*endpoints.create_endpoint(deps().store, g.principal, _change(body), once()))
 
 
 @operation(webhooks, "GET", "/endpoints", permission=MANAGE, query=PageQuery, answers={200: EndpointPageSchema})
-def list_endpoints(query: dict[str, Any]) -> Response:
+def list_endpoints(query: dict[str, Any]) -> Answer:
     """List endpoints, the newest first"""
     found = endpoints.list_endpoints(deps().store, g.principal, page(query))
     return answer(list_document(found, lambda endpoint: endpoint))
@@ -61,7 +62,7 @@ def list_endpoints(query: dict[str, Any]) -> Response:
 @operation(
     webhooks, "GET", "/endpoints/<endpoint_id>", permission=MANAGE, answers={200: EndpointSchema}, refuses=(404,)
 )
-def get_endpoint(endpoint_id: str) -> Response:
+def get_endpoint(endpoint_id: str) -> Answer:
     """Read an endpoint"""
     return answer(endpoints.get_endpoint(deps().store, g.principal, endpoint_id))
 
@@ -76,7 +77,7 @@ def get_endpoint(endpoint_id: str) -> Response:
     answers={200: EndpointSchema},
     refuses=(404,),
 )
-def change_endpoint(body: dict[str, Any], endpoint_id: str) -> Response:
+def change_endpoint(body: dict[str, Any], endpoint_id: str) -> Answer:
     """Change an endpoint, disable or enable it"""
     return answer(endpoints.change_endpoint(deps().store, g.principal, endpoint_id, _change(body)))
 
@@ -96,7 +97,7 @@ def delete_endpoint(endpoint_id: str) -> Response:
     answers={200: EndpointWithSecretSchema},
     refuses=(404,),
 )
-def rotate_endpoint_secret(endpoint_id: str) -> Response:
+def rotate_endpoint_secret(endpoint_id: str) -> Answer:
     """Make a new secret; for 24 hours both sign"""
     return answer(endpoints.rotate_endpoint_secret(deps().store, g.principal, endpoint_id))
 
@@ -109,7 +110,7 @@ def rotate_endpoint_secret(endpoint_id: str) -> Response:
     answers={202: TestSentSchema},
     refuses=(404, 409),
 )
-def test_endpoint(endpoint_id: str) -> Response:
+def test_endpoint(endpoint_id: str) -> Answer:
     """Send a `webhook.test`; the delivery tells how it went"""
     return answer(endpoints.test_endpoint(deps().store, g.principal, endpoint_id), 202)
 
@@ -124,7 +125,7 @@ def test_endpoint(endpoint_id: str) -> Response:
     answers={202: RecoveredSchema},
     refuses=(404, 409),
 )
-def recover_endpoint(body: dict[str, Any], endpoint_id: str) -> Response:
+def recover_endpoint(body: dict[str, Any], endpoint_id: str) -> Answer:
     """Send again everything since then that the endpoint did not get"""
     recovered = deliveries.recover(deps().store, g.principal, endpoint_id, body["since"])
     return answer({"recovered": recovered}, 202)
@@ -138,7 +139,7 @@ def recover_endpoint(body: dict[str, Any], endpoint_id: str) -> Response:
     query=DeliveryListQuery,
     answers={200: DeliveryPageSchema},
 )
-def list_deliveries(query: dict[str, Any]) -> Response:
+def list_deliveries(query: dict[str, Any]) -> Answer:
     """List deliveries, the newest first"""
     wanted = page(query)
     found = deliveries.list_deliveries(deps().store, g.principal, DeliveryFilter(**query), wanted)
@@ -153,7 +154,7 @@ def list_deliveries(query: dict[str, Any]) -> Response:
     answers={200: DeliveryWithAttemptsSchema},
     refuses=(404,),
 )
-def get_delivery(delivery_id: str) -> Response:
+def get_delivery(delivery_id: str) -> Answer:
     """Read a delivery with every attempt"""
     return answer(deliveries.get_delivery(deps().store, g.principal, delivery_id))
 
@@ -166,13 +167,13 @@ def get_delivery(delivery_id: str) -> Response:
     answers={202: DeliverySchema},
     refuses=(404, 409),
 )
-def redeliver(delivery_id: str) -> Response:
+def redeliver(delivery_id: str) -> Answer:
     """Send it again now, under the same webhook-id"""
     return answer(deliveries.redeliver(deps().store, g.principal, delivery_id), 202)
 
 
 @operation(webhooks, "GET", "/signing-secret", permission=SECRET, query=NamespaceQuery, answers={200: SecretSchema})
-def get_signing_secret(query: dict[str, Any]) -> Response:
+def get_signing_secret(query: dict[str, Any]) -> Answer:
     """The secret that signs the callbacks of a namespace's pauses"""
     namespace = query.get("namespace", g.principal.own_namespace)
     return answer({"secret": signing.namespace_secret(deps().store, g.principal, namespace)})
@@ -186,7 +187,7 @@ def get_signing_secret(query: dict[str, Any]) -> Response:
     query=NamespaceQuery,
     answers={200: SecretSchema},
 )
-def rotate_signing_secret(query: dict[str, Any]) -> Response:
+def rotate_signing_secret(query: dict[str, Any]) -> Answer:
     """Make a new secret for a namespace's callbacks; for 24 hours both sign"""
     namespace = query.get("namespace", g.principal.own_namespace)
     return answer({"secret": signing.rotate_namespace_secret(deps().store, g.principal, namespace)})

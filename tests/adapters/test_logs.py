@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from adapters.logs import Gathering, log_as_json, trace_id
+from adapters.logs import Gathering, log_as_json, tell, trace_id
 
 log = logging.getLogger("test.logs")
 
@@ -17,7 +17,10 @@ log = logging.getLogger("test.logs")
 def root_as_it_was() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
+    # A test in which a request was answered leaves its trace behind.
+    token = trace_id.set(None)
     yield
+    trace_id.reset(token)
     root.handlers[:] = handlers
     root.setLevel(level)
 
@@ -49,6 +52,27 @@ def test_the_trace_of_the_request_is_in_every_line(capsys: pytest.CaptureFixture
     within, after = map(json.loads, capsys.readouterr().err.splitlines())
     assert within["trace_id"] == "abc"
     assert "trace_id" not in after
+
+
+def test_the_short_way_says_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    """Of a request's line, under the same levels."""
+    log_as_json("INFO")
+    found = {"path": "/api/pause", "status": 201, "key": None}
+    log.info("request", extra=found)
+    tell(log, "request", found)
+    logging.getLogger().setLevel("WARNING")
+    tell(log, "not this", found)
+    logging.getLogger().handlers[0].flush()
+    long, short = map(json.loads, capsys.readouterr().err.splitlines())
+    assert long | {"time": ""} == short | {"time": ""}
+    assert long["time"] <= short["time"]
+
+
+def test_the_short_way_reaches_other_handlers(caplog: pytest.LogCaptureFixture) -> None:
+    logging.getLogger().handlers[:] = [caplog.handler]
+    logging.getLogger().setLevel("INFO")
+    tell(log, "request", {"status": 201})
+    assert [(record.message, vars(record)["status"]) for record in caplog.records] == [("request", 201)]
 
 
 def test_set_up_twice_logs_once(capsys: pytest.CaptureFixture[str]) -> None:
