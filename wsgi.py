@@ -5,6 +5,7 @@ import signal
 import socket
 import threading
 from collections.abc import Callable
+from functools import partial
 
 from alembic.config import Config
 from alembic.script import ScriptDirectory
@@ -53,7 +54,7 @@ def build() -> Flask:
     return create_app(
         Deps(
             store=store,
-            creations=Together(lambda wishes: create_pauses(store, wishes)),
+            creations=Together(partial(create_pauses, store)),
             waker=waker,
             keys=KeyCache(lambda hash_: authenticate(store, hash_)),
             anonymous_role=settings.anonymous_role,

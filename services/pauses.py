@@ -1,6 +1,6 @@
 """Use cases of pauses: create, read, list, decide, cancel, and let time run out."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -60,12 +60,16 @@ class Created:
     repeated: bool = False
 
 
-def create_pauses(store: Store, wishes: Sequence[Creation]) -> list[Created | Exception]:
-    """All in one transaction. What became of each wish, in their order: who may not, or wants nonsense, gets none."""
+def create_pauses(store: Store, wanted: Callable[[], Sequence[Creation]]) -> list[Created | Exception]:
+    """All that is wanted by when the transaction is open, in it.
+
+    What became of each wish, in their order: who may not, or wants nonsense, gets none.
+    """
     outcomes: dict[int, Created | Exception] = {}
     new: list[tuple[int, Pause]] = []
     heard = anyone_listens(store)
     with store.transaction() as tx:
+        wishes = wanted()
         # In the order of their keys: two processes that wait for each other's keys would wait for ever.
         for place in sorted(range(len(wishes)), key=lambda i: _key_of(wishes[i])):
             try:

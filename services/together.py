@@ -5,7 +5,6 @@ back. So under load a batch is several times faster than so many transactions; a
 """
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Generic, TypeVar
@@ -32,11 +31,12 @@ class _Seat(Generic[WantedT, DoneT]):
 
 class Together(Generic[WantedT, DoneT]):
     """Args:
-    carry_out: does in one transaction what several callers want, and says for each what came of it or why not.
+    carry_out: does in one transaction what several callers want, and says for each what came of it or why not. It asks
+        for what they want when the transaction is open: who came while it was being opened is in it too.
         When it raises, nothing of it was done; each is then tried alone, so that nobody suffers for another's.
     """
 
-    def __init__(self, carry_out: Callable[[Sequence[WantedT]], Sequence[DoneT | Exception]]) -> None:
+    def __init__(self, carry_out: Callable[[Callable[[], Sequence[WantedT]]], Sequence[DoneT | Exception]]) -> None:
         self._carry_out = carry_out
         self._lock = threading.Lock()
         self._waiting: deque[_Seat[WantedT, DoneT]] = deque()
@@ -58,9 +58,7 @@ class Together(Generic[WantedT, DoneT]):
         return seat.outcome
 
     def _lead(self) -> None:
-        self._let_others_come()
-        with self._lock:
-            batch = [self._waiting.popleft() for _ in range(min(LIMIT, len(self._waiting)))]
+        batch: list[_Seat[WantedT, DoneT]] = []
         try:
             self._settle(batch)
         finally:
@@ -72,21 +70,22 @@ class Together(Generic[WantedT, DoneT]):
             for seat in batch:
                 seat.called.release()
 
-    def _let_others_come(self) -> None:
-        """Those that are about to, and wait only for the interpreter: a batch half as large again. Alone, nothing."""
-        seen = -1
-        while seen < len(self._waiting) < LIMIT:
-            seen = len(self._waiting)
-            time.sleep(0)
+    def _settle(self, batch: list[_Seat[WantedT, DoneT]]) -> None:
+        """Gives everyone in the batch an outcome; in an empty one, those who have come when they are asked for."""
 
-    def _settle(self, batch: Sequence[_Seat[WantedT, DoneT]]) -> None:
+        def wanted() -> list[WantedT]:
+            if not batch:
+                with self._lock:
+                    batch.extend(self._waiting.popleft() for _ in range(min(LIMIT, len(self._waiting))))
+            return [seat.wanted for seat in batch]
+
         try:
-            outcomes = self._carry_out([seat.wanted for seat in batch])
+            outcomes = self._carry_out(wanted)
         except DatabaseAway as error:
             # Perhaps in the commit: tried again, it might be done twice.
-            outcomes = [error] * len(batch)
+            outcomes = [error] * len(wanted())
         except Exception as error:
-            if len(batch) > 1:
+            if len(wanted()) > 1:
                 for seat in batch:
                     self._settle([seat])
                 return

@@ -1,5 +1,6 @@
 """The application without a server in front and without a stack behind."""
 
+from functools import partial
 from typing import Any, cast
 
 from flask import Flask
@@ -17,7 +18,7 @@ def app_alone(store: Store, keys: KeyCache, anonymous_role: str | None = None, p
     return create_app(
         Deps(
             store=store,
-            creations=Together(lambda wishes: create_pauses(store, wishes)),
+            creations=Together(partial(create_pauses, store)),
             waker=Waker(cast(Any, None), lambda ids: []),
             keys=keys,
             anonymous_role=anonymous_role,

@@ -1,7 +1,7 @@
 """Callers that share a transaction: each gets its own outcome, and nobody suffers for another's."""
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 
@@ -11,13 +11,19 @@ from tests.services.world import at_once
 
 
 class Ledger:
-    """Doubles numbers, and remembers in which batches; waits at the first batch until it is told to go on."""
+    """Doubles numbers, and remembers in which batches; waits in the first transaction until it is told to go on.
 
-    def __init__(self) -> None:
+    `opened` is called where a transaction is opened, before anybody is asked what he wants.
+    """
+
+    def __init__(self, opened: Callable[[], object] = lambda: None) -> None:
+        self.opened = opened
         self.batches: list[list[int]] = []
         self.entered, self.go_on = threading.Event(), threading.Event()
 
-    def carry_out(self, wanted: Sequence[int]) -> list[int | Exception]:
+    def carry_out(self, asked: Callable[[], Sequence[int]]) -> list[int | Exception]:
+        self.opened()
+        wanted = asked()
         self.batches.append(list(wanted))
         self.entered.set()
         assert self.go_on.wait(30)
@@ -66,6 +72,45 @@ def test_alone_nobody_waits() -> None:
     together = Together(ledger.carry_out)
     assert [together.do(number) for number in (1, 2, 3)] == [2, 4, 6]
     assert ledger.batches == [[1], [2], [3]]
+
+
+def test_who_comes_while_the_transaction_is_opened_is_in_it() -> None:
+    opening, opened = threading.Event(), threading.Event()
+
+    def open_slowly() -> None:
+        opening.set()
+        assert opened.wait(30)
+
+    ledger = Ledger(open_slowly)
+    ledger.go_on.set()
+    together = Together(ledger.carry_out)
+
+    def release() -> int:
+        assert opening.wait(30)
+        while len(together._waiting) < 3:
+            threading.Event().wait(0.001)
+        opened.set()
+        return 0
+
+    assert at_once([*(lambda n=n: together.do(n) for n in (1, 2, 3)), release]) == [2, 4, 6, 0]
+    assert [sorted(batch) for batch in ledger.batches] == [[1, 2, 3]]
+
+
+@pytest.mark.parametrize("error", [DatabaseAway("no connection"), OSError("no socket")])
+def test_a_transaction_that_cannot_be_opened_is_told_to_all_who_wait(error: Exception) -> None:
+    """Once for all, where the database is away: each trying in turn would wait for it in turn."""
+    ledger = Ledger(lambda: at_first.pop(0)() if at_first else fail())
+    at_first: list[Callable[[], object]] = [lambda: None]
+    opened = 0
+
+    def fail() -> None:
+        nonlocal opened
+        opened += 1
+        raise error
+
+    assert gathered(ledger, [1, 2, 3]) == [error] * 3
+    assert opened == (1 if isinstance(error, DatabaseAway) else 4)
+    assert ledger.batches == [[0]]
 
 
 def test_a_refusal_is_only_for_the_one_refused() -> None:

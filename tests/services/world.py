@@ -45,7 +45,7 @@ def draft(**changes: Any) -> Draft:
 
 def create_pause(store: Store, by: Principal, draft: Draft, once: Once | None) -> tuple[dict[str, Any], bool]:
     """Its document, and whether it was there before."""
-    (outcome,) = create_pauses(store, [Creation(by, draft, once)])
+    (outcome,) = create_pauses(store, lambda: [Creation(by, draft, once)])
     if isinstance(outcome, Exception):
         raise outcome
     return outcome.document, outcome.repeated
