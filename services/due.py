@@ -12,7 +12,7 @@ from functools import cache
 from typing import Any, TypedDict
 from uuid import UUID, uuid4
 
-from sqlalchemy import ColumnElement, RowMapping, Table, and_, bindparam, func, or_, select, update
+from sqlalchemy import ColumnElement, RowMapping, Table, Uuid, and_, bindparam, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.sql.dml import ReturningUpdate
 
@@ -168,10 +168,18 @@ def make_due(tx: Tx, watch_id: UUID) -> None:
 
     The pause is locked before its saga, always: two orders would be a deadlock.
     """
-    held = select(saga_steps.c.saga_id).where(saga_steps.c.watch_id == watch_id)
-    due = update(sagas).where(sagas.c.id == held.scalar_subquery(), sagas.c.ended_at.is_(None))
-    woken = due.values(**due_now(tx)).returning(sagas.c.id)
-    tx.hints.extend(Hint(DECISION, id_) for id_ in tx.conn.execute(woken).scalars())
+    woken = tx.conn.execute(_MAKE_DUE, {"held_by": watch_id, **due_now(tx)}).scalars()
+    tx.hints.extend(Hint(DECISION, id_) for id_ in woken)
+
+
+# Built once: building a statement takes longer than running it.
+_HELD = select(saga_steps.c.saga_id).where(saga_steps.c.watch_id == bindparam("held_by", type_=Uuid))
+_MAKE_DUE = (
+    update(sagas)
+    .where(sagas.c.id == _HELD.scalar_subquery(), sagas.c.ended_at.is_(None))
+    .values(due_at=bindparam("due_at"), hint_at=bindparam("hint_at"))
+    .returning(sagas.c.id)
+)
 
 
 def stamp_worker(tx: Tx, worker: str) -> None:
