@@ -103,7 +103,7 @@ def names(asked: Asked, member: Member) -> bool:
 
 def is_asked(panel: Panel, stage: int, by: str) -> bool:
     """At that stage, also instead of somebody who is away; whether they have voted or not."""
-    return _owner(panel, panel.review.stages[stage], (), by) is not None
+    return whose(panel, panel.review.stages[stage], (), by) is not None
 
 
 def approvals(votes: Sequence[Vote], stage: int) -> int:
@@ -124,7 +124,7 @@ def cast(panel: Panel, votes: tuple[Vote, ...], vote: Vote) -> tuple[Vote, ...]:
         vote = _instead_of(panel, before, vote)
         return (*(replace(each, counts=False) if each is before else each for each in votes), vote)
     stage = panel.review.stages[vote.stage]
-    owner = _owner(panel, stage, votes, vote.by.id)
+    owner = whose(panel, stage, votes, vote.by.id)
     if owner is None:
         raise NotAsked
     if owner.id != vote.by.id:
@@ -145,7 +145,7 @@ def edit(panel: Panel, votes: tuple[Vote, ...], vote: Vote) -> tuple[Vote, ...]:
     if not is_asked(panel, vote.stage, vote.by.id) and standing(votes, vote.by.id) is None:
         raise NotAsked
     voided = tuple(replace(each, counts=False) for each in votes)
-    owner = _owner(panel, first, voided, vote.by.id)
+    owner = whose(panel, first, voided, vote.by.id)
     if owner is None:
         return (*voided, replace(vote, counts=False))
     on_behalf_of = None if owner.id == vote.by.id else owner.actor
@@ -166,7 +166,7 @@ def _instead_of(panel: Panel, before: Vote, vote: Vote) -> Vote:
     return replace(vote, stage=before.stage, on_behalf_of=before.on_behalf_of if for_another else None)
 
 
-def _owner(panel: Panel, stage: Stage, votes: Sequence[Vote], by: str) -> Member | None:
+def whose(panel: Panel, stage: Stage, votes: Sequence[Vote], by: str) -> Member | None:
     """Whose vote `by` casts: their own, or else that of somebody who is away and has not voted."""
     voted = {vote.owner for vote in votes if vote.counts}
     asked = [member for member in panel.of(stage) if member.id not in voted]

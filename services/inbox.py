@@ -1,7 +1,7 @@
 """The review queue: what waits for a decision, the most urgent first, then the longest waiting."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import ColumnElement, RowMapping, Select, and_, func, or_, select, union_all
@@ -10,9 +10,9 @@ from sqlalchemy.dialects.postgresql import array
 from domain import ids
 from domain.access import Permission, Principal
 from domain.document import pause_document
-from domain.pause import Pause, Status, panel_of
+from domain.pause import Actor, Pause, Status, panel_of
 from domain.review import Asked
-from domain.votes import Member
+from domain.votes import Member, standing, whose
 from models.pauses import pause_of, pauses
 from models.people import users
 from services.paging import Page, Slice, slice_of
@@ -70,6 +70,16 @@ def may_vote(pause: Pause, by: Principal, stood_in_for: Sequence[Member] = ()) -
         return False
     panel = panel_of(pause, (_member(by), *stood_in_for))
     return any(panel.of(pause.review.stages[pause.stage]))
+
+
+def votes_for(pause: Pause, by: Principal, stood_in_for: Sequence[Member]) -> Actor | None:
+    """Who is away, and whose vote the caller's would be; None where it is their own, or only one vote is asked for."""
+    if pause.review.plain or standing(pause.votes, by.id) is not None:
+        return None
+    away = (replace(member, delegate=by.id) for member in stood_in_for)
+    panel = panel_of(pause, (_member(by), *away))
+    owner = whose(panel, pause.review.stages[pause.stage], pause.votes, by.id)
+    return None if owner is None or owner.id == by.id else owner.actor
 
 
 def _conditions(store: Store, by: Principal, wanted: InboxFilter) -> list[ColumnElement[bool]]:

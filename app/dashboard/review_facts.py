@@ -1,6 +1,7 @@
 """What a person has to know before they decide on a review: what each answer will bring about, and whether it is theirs
 to give."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -11,8 +12,9 @@ from domain.access import Permission, Principal
 from domain.definition import StepKind
 from domain.document import pause_document
 from domain.pause import STEP, Pause, Status
+from domain.votes import Member
 from services.audit import EventFilter, list_events
-from services.inbox import may_vote, stands_in_for
+from services.inbox import may_vote, stands_in_for, votes_for
 from services.names import names_of
 from services.paging import Page
 from services.pauses import get_pause
@@ -50,6 +52,7 @@ class Look:
         why_not: why this person cannot decide it, if so.
         completes: an approval by this person would be the last one that is needed.
         own_vote: the outcome of this person's vote, where it counts and others are waited for.
+        votes_for: the name of who is away, and whose vote this person's would be.
     """
 
     pause: Pause
@@ -59,6 +62,7 @@ class Look:
     why_not: str | None
     completes: bool
     own_vote: str | None
+    votes_for: str | None
 
     @property
     def pending(self) -> bool:
@@ -80,7 +84,11 @@ def look(by: Principal, watch_id: str) -> Look:
     own = next((vote["outcome"] for vote in document["votes"] if vote["counts"] and vote["by"] == by.id), None)
     # Whose approval counts already completes nothing by giving it once more.
     completes = _completes(document) and own != Status.APPROVED
-    return Look(pause, document, asker, _course(by, pause), _why_not(pause, document, by), completes, own)
+    stood_in_for = stands_in_for(store, by) if pause.status is Status.PENDING else ()
+    why_not = _why_not(pause, document, by, stood_in_for)
+    away = None if why_not is not None else votes_for(pause, by, stood_in_for)
+    away_name = None if away is None else away.name
+    return Look(pause, document, asker, _course(by, pause), why_not, completes, own, away_name)
 
 
 def _course(by: Principal, pause: Pause) -> Course | None:
@@ -98,14 +106,14 @@ def _course(by: Principal, pause: Pause) -> Course | None:
     return Course(document, rows, held, next(iter(after), None), tuple(undone), kept, next(others, None))
 
 
-def _why_not(pause: Pause, document: dict[str, Any], by: Principal) -> str | None:
+def _why_not(pause: Pause, document: dict[str, Any], by: Principal, stood_in_for: Sequence[Member]) -> str | None:
     if pause.status is not Status.PENDING:
         return None
     if not by.may(Permission.PAUSE_DECIDE):
         return f"Your role, {by.role}, does not decide reviews."
     if pause.created_by == by.id and not pause.review.allow_self:
         return "You have asked for this yourself: nobody decides their own request."
-    if may_vote(pause, by, stands_in_for(deps().store, by)):
+    if may_vote(pause, by, stood_in_for):
         return None
     waiting = document["waitingFor"]
     asked = [*(f"the group {name}" for name in waiting["groups"]), *waiting["assignees"]]

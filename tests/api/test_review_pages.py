@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from html import unescape
 from html.parser import HTMLParser
 from typing import Any
@@ -282,6 +282,22 @@ def test_votes_are_counted_and_shown(visitor: Any, team: Team) -> None:
     assert "nothing happens yet" not in seen
     tom.send(watch_id, "approve")
     assert stored(team, watch_id)["status"] == "approved"
+
+
+def test_who_answers_for_somebody_away_reads_it_before(visitor: Any, team: Team) -> None:
+    tom, anne = visitor(name="Tom"), visitor(name="Anne", groups=["finance"])
+    watch_id = team.pause(review={"groups": ["finance"]})["watchId"]
+    assert "You answer for" not in words(anne.see(watch_id))
+    away = {"until": (datetime.now(UTC) + timedelta(days=2)).date().isoformat(), "delegate": tom.person.email}
+    form = {"csrf_token": form_token(anne.http.get("/account").text), **away}
+    assert anne.http.post("/account/absence", data=form).status_code == 303
+    assert "You answer for Anne, who is away: your vote is recorded as yours, on their behalf." in words(
+        tom.see(watch_id)
+    )
+    assert "You answer for" not in words(tom.see(team.pause()["watchId"]))
+    tom.send(watch_id, "approve")
+    assert "You answer for" not in words(tom.see(watch_id))
+    assert stored(team, watch_id)["decision"]["votes"][0]["onBehalfOf"]["name"] == "Anne"
 
 
 def test_who_is_not_asked_reads_why_and_finds_no_buttons(visitor: Any, team: Team) -> None:

@@ -9,7 +9,8 @@ from sqlalchemy import event
 
 from domain import ids
 from domain.access import Principal, Role
-from services.inbox import InboxFilter, count_waiting, inbox, may_vote, stands_in_for
+from domain.document import pause_document
+from services.inbox import InboxFilter, count_waiting, inbox, may_vote, stands_in_for, votes_for
 from services.namespaces import default_review, get_namespace, put_namespace
 from services.paging import Page
 from services.pauses import decide_pause, get_pause
@@ -83,6 +84,29 @@ def test_who_may_vote(store: Store) -> None:
     assert may_vote(get_pause(store, REVIEWER, watch_id), REVIEWER)
     decide_pause(store, REVIEWER, watch_id, approve())
     assert not may_vote(get_pause(store, REVIEWER, watch_id), REVIEWER)
+
+
+def test_whose_vote_it_would_be(store: Store) -> None:
+    """As the vote itself is recorded: one's own before that of somebody who is away."""
+    dan = voter(store, "dan", "sales")
+    anne = voter(store, "anne", "ops", away=True, delegate_id=ids.parse(ids.USER, dan.id))
+
+    def told(watch_id: str, by: Principal = dan) -> str | None:
+        found = votes_for(get_pause(store, OPERATOR, watch_id), by, stands_in_for(store, by))
+        return found and found.name
+
+    hers = post(store, review={"groups": ["ops"], "approvals": 1})
+    assert told(hers) == "Anne"
+    assert told(hers, anne) is None
+    assert told(hers, REVIEWER) is None
+    assert told(post(store, review={"groups": ["ops", "sales"], "approvals": 2})) is None
+    assert told(post(store)) is None
+    decide_pause(store, dan, hers, approve(dan))
+    document = pause_document(get_pause(store, OPERATOR, hers), store.public_url)
+    assert [vote["onBehalfOf"]["name"] for vote in document["votes"]] == ["Anne"]
+    both = post(store, review={"groups": ["ops"], "assignees": [key(store, "robot").id], "approvals": 2})
+    decide_pause(store, dan, both, approve(dan))
+    assert told(both) is None
 
 
 @pytest.fixture
