@@ -26,7 +26,6 @@ from services.idempotency import Once
 _REPLAYED = ("Idempotent-Replayed",)
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{8,128}")
 
-
 Answered = Response | Answer
 
 
