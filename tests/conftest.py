@@ -26,6 +26,8 @@ from services.transaction import Hint, Store
 ROOT = Path(__file__).parents[1]
 # Tests deliver webhooks to receivers on loopback.
 LOOPBACK = {"SAGAHOLD_EGRESS_ALLOW": "127.0.0.0/8,::1/128"}
+# A whole stack has servers of its own, whatever an earlier test has set for the session.
+ALONE = {**LOOPBACK, "DATABASE_URL": "", "REDIS_URL": ""}
 
 
 class Recorded:
@@ -90,7 +92,7 @@ def store(database_url: str, signals: Recorded) -> Iterator[Store]:
 @pytest.fixture(scope="session")
 def stack() -> Iterator[Stack]:
     """Everything: PostgreSQL, Redis, web, worker, beat."""
-    with tempfile.TemporaryDirectory() as folder, Stack(Path(folder), environ=LOOPBACK) as running:
+    with tempfile.TemporaryDirectory() as folder, Stack(Path(folder), environ=ALONE) as running:
         yield running
 
 

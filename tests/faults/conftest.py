@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from cli.stack import Stack
-from tests.conftest import LOOPBACK
+from tests.conftest import ALONE
 from tests.faults.scene import Scene
 
 
 @pytest.fixture(scope="module")
 def fragile() -> Iterator[Stack]:
-    with tempfile.TemporaryDirectory() as folder, Stack(Path(folder), environ=LOOPBACK, say=print) as stack:
+    with tempfile.TemporaryDirectory() as folder, Stack(Path(folder), environ=ALONE, say=print) as stack:
         yield stack
 
 

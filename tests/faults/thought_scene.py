@@ -14,7 +14,7 @@ from cli.stack import Stack
 from tests.adapters.llm_server import LlmServer
 from tests.adapters.llm_wire import After, Asked, Reply, submit
 from tests.adapters.odd_server import lines
-from tests.conftest import LOOPBACK
+from tests.conftest import ALONE
 from tests.faults.saga_scene import SagaScene, step, undo
 from tests.faults.scene import until
 
@@ -142,7 +142,7 @@ def first(customer: str) -> str:
 def thinking_stack() -> Iterator[tuple[Stack, Mind]]:
     """With one worker. The provider is asked by a name, as every real one is."""
     mind = Mind()
-    environ = {**LOOPBACK, "SAGAHOLD_LOCAL_LLM_URL": f"http://localhost:{mind.server.port}/v1"}
+    environ = {**ALONE, "SAGAHOLD_LOCAL_LLM_URL": f"http://localhost:{mind.server.port}/v1"}
     with TemporaryDirectory() as folder, mind.server, Stack(Path(folder), environ=environ, say=print) as stack:
         yield stack, mind
 
