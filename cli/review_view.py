@@ -17,10 +17,16 @@ def queue(screen: Console, document: dict[str, Any]) -> None:
             f"{clean(item['saga_trace_id'])}\n{clean(item['step_span_id'])}",
             two_lines(short(item["step_name"]), short(item["namespace"])),
             two_lines(short(when(item["started_at"])), short(when(item["expires_at"], nothing="never expires"))),
+            f"{item['waiting_for']['approved']} of {item['waiting_for']['approvals']}",
         )
         for item in document["items"]
     ]
-    page(screen, document, table(("TRACE ID, SPAN ID", "STEP, NAMESPACE", "HELD, EXPIRES"), rows), "nothing waits")
+    page(
+        screen,
+        document,
+        table(("TRACE ID, SPAN ID", "STEP, NAMESPACE", "HELD, EXPIRES", "VOTES"), rows),
+        "nothing waits",
+    )
     if document["items"]:
         next_command(screen, f"review show {document['items'][0]['saga_trace_id']}")
 

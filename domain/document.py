@@ -39,7 +39,7 @@ def pause_document(pause: Pause, public_url: str) -> dict[str, Any]:
         "decision": _decision_document(pause),
         "review": pause.review.document(),
         "votes": _votes(pause),
-        "waitingFor": _waiting_for(pause),
+        "waitingFor": waiting_for(pause),
         "claim": _claim_document(pause),
         "escalatedAt": instant_or_none(pause.escalated_at),
         "argumentsSchema": pause.arguments_schema,
@@ -97,7 +97,7 @@ def _vote_document(vote: Vote) -> dict[str, Any]:
     }
 
 
-def _waiting_for(pause: Pause) -> dict[str, Any] | None:
+def waiting_for(pause: Pause) -> dict[str, Any] | None:
     """Whose votes are missing now."""
     if pause.status is not Status.PENDING:
         return None

@@ -9,10 +9,10 @@ from sqlalchemy import ColumnElement, RowMapping, Select, select
 from domain import ids
 from domain.access import Principal
 from domain.definition import SagaDefinition, StepKind
-from domain.document import instant_or_none, review_url
+from domain.document import instant_or_none, review_url, waiting_for
 from domain.pause import STEP, Status
 from domain.saga_document import span_text
-from models.pauses import pauses
+from models.pauses import pause_of, pauses
 from models.sagas import saga_steps, sagas
 from services.definitions import load_sagas
 from services.paging import Page, Slice, slice_of
@@ -35,7 +35,7 @@ def pending_reviews(store: Store, by: Principal, wanted: ReviewFilter, page: Pag
     def item(row: RowMapping) -> dict[str, Any]:
         return _document(row, declared[row["definition_id"]], store.public_url)
 
-    return slice_of(rows, page, item, lambda row: row["watch_id"])
+    return slice_of(rows, page, item, lambda row: row["id"])
 
 
 def _query(by: Principal, wanted: ReviewFilter, page: Page) -> Select[Any]:
@@ -43,8 +43,7 @@ def _query(by: Principal, wanted: ReviewFilter, page: Page) -> Select[Any]:
 
     A step's pause is pending as long as the step is held, and no longer.
     """
-    wanted_of = (pauses.c.namespace, pauses.c.arguments, pauses.c.revision, pauses.c.expires_at, pauses.c.context)
-    query = select(pauses.c.id, *wanted_of).where(pauses.c.kind == STEP, pauses.c.status == Status.PENDING.value)
+    query = select(pauses).where(pauses.c.kind == STEP, pauses.c.status == Status.PENDING.value)
     query = query.where(*_conditions(by, wanted))
     if page.after is not None:
         query = query.where(pauses.c.id > page.after)
@@ -52,12 +51,7 @@ def _query(by: Principal, wanted: ReviewFilter, page: Page) -> Select[Any]:
     step = saga_steps.c
     return (
         select(
-            held.c.id.label("watch_id"),
-            held.c.namespace,
-            held.c.arguments,
-            held.c.revision,
-            held.c.expires_at,
-            held.c.context,
+            *held.c,
             *(step.saga_id, step.span_id, step.step_id, step.place, step.started_at),
             sagas.c.definition_id,
         )
@@ -80,8 +74,9 @@ def _conditions(by: Principal, wanted: ReviewFilter) -> list[ColumnElement[bool]
 
 def _document(row: RowMapping, definition: SagaDefinition, public_url: str) -> dict[str, Any]:
     declared = definition.step(row["step_id"])
+    pause = pause_of(row)
     return {
-        "namespace": row["namespace"],
+        "namespace": pause.namespace,
         "saga_trace_id": row["saga_id"].hex,
         "step_span_id": span_text(row["span_id"]),
         "step_id": declared.id,
@@ -91,11 +86,12 @@ def _document(row: RowMapping, definition: SagaDefinition, public_url: str) -> d
         "worker": declared.worker,
         "worker_version": declared.worker_version,
         "review_subject": "output" if declared.kind is StepKind.REASON else "arguments",
-        "review_payload": row["arguments"],
-        "revision": row["revision"],
-        "mock": bool(row["context"].get("mock")),
+        "review_payload": pause.arguments,
+        "revision": pause.revision,
+        "waiting_for": waiting_for(pause),
+        "mock": bool((pause.context or {}).get("mock")),
         "started_at": instant_or_none(row["started_at"]),
-        "watch_id": ids.text(ids.WATCH, row["watch_id"]),
-        "review_url": review_url(row["watch_id"], public_url),
-        "expires_at": instant_or_none(row["expires_at"]),
+        "watch_id": ids.text(ids.WATCH, pause.id),
+        "review_url": review_url(pause.id, public_url),
+        "expires_at": instant_or_none(pause.expires_at),
     }

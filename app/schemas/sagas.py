@@ -20,6 +20,7 @@ from app.schemas.fields import (
     small,
     text,
 )
+from app.schemas.pauses import WaitingForSchema
 from domain import json_value
 from domain.definition import StepKind
 from domain.manifest_fields import NAME, NAME_RULE
@@ -179,6 +180,7 @@ class ReviewSchema(Schema):
         metadata={"description": "of a commit step exactly what will be executed, of a reason step what it has found"},
     )
     revision = fields.Integer(required=True, metadata={"description": "of the pause: give it along with the decision"})
+    waiting_for = fields.Nested(WaitingForSchema, required=True, metadata={"description": "whose votes are missing"})
     mock = fields.Boolean(required=True, metadata={"description": "the output under review comes from no model"})
     started_at = fields.AwareDateTime(required=True, allow_none=True)
     watch_id = fields.String(required=True, validate=matches(WATCH_ID, "Not the id of a pause."))

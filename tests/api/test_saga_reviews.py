@@ -35,6 +35,7 @@ class TestQueue:
                 "review_subject": "arguments",
                 "review_payload": {"value": "x"},
                 "revision": 1,
+                "waiting_for": pause["waitingFor"],
                 "mock": False,
                 "started_at": held["started_at"],
                 "watch_id": held["watch_id"],
