@@ -8,6 +8,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Generic, TypeVar
 from uuid import UUID
 
@@ -16,9 +17,12 @@ from domain.ids import INBOX
 log = logging.getLogger(__name__)
 
 HintT = TypeVar("HintT")
+SentT = TypeVar("SentT")
 
 # Signals that may wait for the publishing thread; beyond that Redis is not keeping up, and sweeps serve better.
 CAPACITY = 10_000
+# Commits whose wake-ups go out as one message: under load that is a fifth less work for a decision.
+AT_ONCE = 100
 # How long a process that ends may take to send what it still has. Seconds.
 CLOSE_WITHIN = 2.0
 # Between two wake-ups of those who watch all reviews: a thousand new ones a second are one piece of news. Seconds.
@@ -63,16 +67,30 @@ class SignalThread(Generic[HintT]):
         self._thread.join(CLOSE_WITHIN)
 
     def _run(self) -> None:
-        while (item := self._queue.get()) is not None:
-            hints, wakes = item
-            try:
-                # The waiting agent first: a worker is not in a hurry of milliseconds.
-                if wakes:
-                    self._send_wakes(wakes)
-                for hint in hints:
-                    self._send_hint(hint)
-            except Exception as error:  # whatever Redis or the queue's client throws: the rows are safe
-                self._failed(f"{type(error).__name__}: {error}")
+        told_to_end = False
+        while not told_to_end:
+            queued = self._queued()
+            told_to_end = None in queued
+            items = [item for item in queued if item is not None]
+            # Waiting agents first: a worker is not in a hurry of milliseconds.
+            if wakes := [id_ for item in items for id_ in item[1]]:
+                self._try(self._send_wakes, wakes)
+            for hint in (hint for item in items for hint in item[0]):
+                self._try(self._send_hint, hint)
+
+    def _queued(self) -> list[tuple[Sequence[HintT], Sequence[UUID]] | None]:
+        """What has come, once something has."""
+        found = [self._queue.get()]
+        with suppress(queue.Empty):
+            while len(found) < AT_ONCE:
+                found.append(self._queue.get_nowait())
+        return found
+
+    def _try(self, send: Callable[[SentT], None], what: SentT) -> None:
+        try:
+            send(what)
+        except Exception as error:  # whatever Redis or the queue's client throws: the rows are safe
+            self._failed(f"{type(error).__name__}: {error}")
 
     def _wake_inbox(self) -> None:
         """At once after a quiet time, then every so often; the last change is told of too."""

@@ -69,6 +69,21 @@ def test_the_waiting_agent_first(world: World, thread: SignalThread[str]) -> Non
     assert world.sent == [(id_,), "one", "two", "three"]
 
 
+def test_wake_ups_that_come_meanwhile_are_one_message(world: World, thread: SignalThread[str]) -> None:
+    """And each hint is one: a failure of one loses no other."""
+    world.go_on.clear()
+    thread.publish(["stuck"], [])
+    assert world.stuck.wait(SECONDS)
+    ids = [uuid4() for _ in range(signals.AT_ONCE + 1)]
+    for id_ in ids:
+        thread.publish([id_.hex[:4]], [id_])
+    world.go_on.set()
+    world.wait_for(1 + 2 + len(ids))
+    first = ids[: signals.AT_ONCE]
+    rest = [(ids[-1],), ids[-1].hex[:4]]
+    assert world.sent == ["stuck", tuple(first), *(id_.hex[:4] for id_ in first), *rest]
+
+
 def test_publish_never_blocks_nor_raises(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
