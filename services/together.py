@@ -7,6 +7,7 @@ back. So under load a batch is several times faster than so many transactions; a
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Generic, TypeVar
 
 from services.database import DatabaseAway
@@ -19,11 +20,13 @@ LIMIT = 50
 
 
 class _Seat(Generic[WantedT, DoneT]):
-    __slots__ = ("called", "outcome", "wanted")
+    __slots__ = ("after", "called", "outcome", "wanted")
 
     def __init__(self, wanted: WantedT) -> None:
         self.wanted = wanted
         self.outcome: DoneT | Exception | None = None
+        # Whom to call when called: all at once they would fight for the interpreter, and lose more than they wait.
+        self.after: _Seat[WantedT, DoneT] | None = None
         # Held until there is an outcome, or until it is this caller's turn to carry out.
         self.called = threading.Lock()
         self.called.acquire()
@@ -50,6 +53,8 @@ class Together(Generic[WantedT, DoneT]):
             first, self._busy = not self._busy, True
         if not first:
             seat.called.acquire()
+            if seat.after is not None:
+                seat.after.called.release()
         if seat.outcome is None:
             self._lead()
         if isinstance(seat.outcome, Exception):
@@ -67,8 +72,11 @@ class Together(Generic[WantedT, DoneT]):
                 self._busy = following is not None
             if following is not None:
                 following.called.release()
-            for seat in batch:
-                seat.called.release()
+            # The first is the one who leads.
+            for seat, after in pairwise(batch[1:]):
+                seat.after = after
+            if len(batch) > 1:
+                batch[1].called.release()
 
     def _settle(self, batch: list[_Seat[WantedT, DoneT]]) -> None:
         """Gives everyone in the batch an outcome; in an empty one, those who have come when they are asked for."""
