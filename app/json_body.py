@@ -48,6 +48,8 @@ def _raw(request: Request) -> bytes:
     raw = request.get_data()
     # A body without a length is cut off at the limit in silence.
     if request.content_length is None and len(raw) >= MAX_BODY_BYTES:
+        # Some more of it: with what was sent and never read, the connection would be reset, and the answer lost.
+        request.environ["wsgi.input"].read(MAX_BODY_BYTES)
         raise RequestEntityTooLarge
     return raw
 

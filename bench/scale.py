@@ -58,6 +58,6 @@ QUICK = Scale(
     deliveries=50,
     waiters=50,
     saga_samples=3,
-    saga_seconds=0.5,
+    saga_seconds=1.5,
     parked_sagas=50,
 )
