@@ -22,9 +22,6 @@ _KEY = re.compile(r"hitl_[A-Za-z0-9_-]{8,}")
 # Links that let a person in: what follows is their secret.
 _LINK = re.compile(r"^(/r/|/sign-in/link/).+", re.DOTALL)
 
-# Most paths of agents; the rest is looked through, which takes longer.
-_HARMLESS = re.compile(r"/(?:api|v1)/[a-z/-]*")
-
 # An answer that needs another value sets its own.
 _HEADERS = [
     ("X-Content-Type-Options", "nosniff"),
@@ -69,12 +66,10 @@ def _tell(environ: Environ, status: int, seconds: float) -> None:
     # Flask's request, which it leaves here. The route, not the path: ids would make a time series of every pause.
     rule = getattr(environ.get("werkzeug.request"), "url_rule", None)
     count(method, "none" if rule is None else rule.rule, status, seconds)
-    path = environ["PATH_INFO"]
-    if not _HARMLESS.fullmatch(path):
-        path = _LINK.sub(r"\1…", _KEY.sub("hitl_…", path.encode("latin-1").decode("utf-8", "replace")))
+    path = environ["PATH_INFO"].encode("latin-1").decode("utf-8", "replace")
     found = {
         "method": method,
-        "path": path,
+        "path": _LINK.sub(r"\1…", _KEY.sub("hitl_…", path)),
         "status": status,
         "ms": round(seconds * 1000, 1),
         "key": environ.get(KEY_ID),

@@ -1,7 +1,7 @@
 """The review queue: what waits for a decision, the most urgent first, then the longest waiting."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import ColumnElement, RowMapping, Select, and_, func, or_, select, union_all
@@ -59,7 +59,10 @@ def stands_in_for(store: Store, by: Principal) -> tuple[Member, ...]:
     )
     with store.reading() as conn:
         rows = conn.execute(query).mappings().all()
-    return tuple(Member(ids.text(ids.USER, row["id"]), row["name"], row["email"], tuple(row["groups"])) for row in rows)
+    return tuple(
+        Member(ids.text(ids.USER, row["id"]), row["name"], row["email"], tuple(row["groups"]), delegate=by.id)
+        for row in rows
+    )
 
 
 def may_vote(pause: Pause, by: Principal, stood_in_for: Sequence[Member] = ()) -> bool:
@@ -76,8 +79,7 @@ def votes_for(pause: Pause, by: Principal, stood_in_for: Sequence[Member]) -> Ac
     """Who is away, and whose vote the caller's would be; None where it is their own, or only one vote is asked for."""
     if pause.review.plain or standing(pause.votes, by.id) is not None:
         return None
-    away = (replace(member, delegate=by.id) for member in stood_in_for)
-    panel = panel_of(pause, (_member(by), *away))
+    panel = panel_of(pause, (_member(by), *stood_in_for))
     owner = whose(panel, pause.review.stages[pause.stage], pause.votes, by.id)
     return None if owner is None or owner.id == by.id else owner.actor
 

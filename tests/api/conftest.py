@@ -99,3 +99,11 @@ def until(happens: Callable[[], object], seconds: float = 30) -> None:
     while not happens():
         assert time.monotonic() < deadline, f"not within {seconds} s"
         time.sleep(0.05)
+
+
+def log_until_now(stack: Stack) -> str:
+    """Of the web process: a request's line is written a moment after its answer, in the order of the answers."""
+    last = f"/{uuid4().hex}"
+    httpx.get(stack.url + last)
+    until(lambda: last in stack.log("web").read_text())
+    return stack.log("web").read_text()

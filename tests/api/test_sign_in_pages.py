@@ -20,7 +20,7 @@ from services.sign_in_limits import EMAIL_LIMIT
 from services.tokens import hash_of
 from services.transaction import Store
 from tests.api.alone import app_alone
-from tests.api.conftest import Team, form_token, until
+from tests.api.conftest import Team, form_token, log_until_now
 from tests.services.world import ADMIN, one
 
 PASSWORD = "correct horse battery"
@@ -297,14 +297,6 @@ def test_a_session_is_no_key_and_a_key_is_no_session(ann: Person, team: Team) ->
     assert team.admin.get("/account").status_code == 303
     as_key = {"Authorization": f"Bearer {ann.browser.cookies[SESSION]}"}
     assert httpx.get(ann.stack.url + "/api/pause", headers=as_key).status_code == 401
-
-
-def log_until_now(stack: Stack) -> str:
-    """Of the web process: a request's line is written a moment after its answer, in the order of the answers."""
-    last = f"/{uuid4().hex}"
-    httpx.get(stack.url + last)
-    until(lambda: last in stack.log("web").read_text())
-    return stack.log("web").read_text()
 
 
 def test_secrets_in_addresses_stay_out_of_the_log(ann: Person) -> None:

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from cli.stack import Stack
-from tests.api.conftest import Team, refused, until
+from tests.api.conftest import Team, log_until_now, refused, until
 
 NOWHERE = f"wch_{'0' * 32}"
 
@@ -66,9 +66,7 @@ def test_a_key_in_the_query_is_refused_and_not_logged(name: str, team: Team, sta
         refused(client.get("/api/pause", params={name: key["key"]}), 400, "KEY_IN_URL")
     team.agent.get(f"/api/pause/{key['key']}")
     httpx.get(f"{stack.url}/{key['key']}")
-    marker = team.agent.get("/api/pause/marker").headers["Trace-Id"]
-    until(lambda: marker in stack.log("web").read_text())
-    assert key["key"] not in stack.log("web").read_text()
+    assert key["key"] not in log_until_now(stack)
 
 
 def test_a_revoked_key_ends_within_five_seconds(team: Team, stack: Stack) -> None:
