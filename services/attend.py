@@ -20,7 +20,7 @@ def attend_due(store: Store) -> int:
     due = select(pauses).where(pauses.c.status == Status.PENDING.value).order_by(pauses.c.attend_at).limit(ATTEND_BATCH)
     with store.transaction() as tx:
         # A value, not clock_timestamp(): with a volatile function PostgreSQL would not use the index.
-        query = due.where(pauses.c.attend_at <= tx.now).with_for_update(skip_locked=True)
+        query = due.where(pauses.c.attend_at <= tx.now).with_for_update(skip_locked=True, key_share=True)
         rows = tx.conn.execute(query).mappings().all()
         for row in rows:
             _attend(store, tx, pause_of(row))

@@ -19,8 +19,8 @@ CONNECT_TIMEOUT_SECONDS = 3
 # woken at once, the last one's turn comes after seconds.
 POOL_TIMEOUT_SECONDS = 10
 # SQLSTATEs, or their classes, of what is neither the caller's mistake nor ours: connection lost, server stopped or
-# full, statement or lock took too long.
-_PASSING_STATES = ("08", "57", "53", "55P03")
+# full, statement or lock took too long, or two transactions stood in each other's way.
+_PASSING_STATES = ("08", "57", "53", "55P03", "40P01")
 
 
 class DatabaseAway(Exception):

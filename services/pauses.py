@@ -181,7 +181,7 @@ def expire_due(store: Store) -> int:
     due = select(pauses).where(pauses.c.status == Status.PENDING).order_by(pauses.c.expires_at).limit(EXPIRY_BATCH)
     with store.transaction() as tx:
         # A value, not clock_timestamp(): with a volatile function PostgreSQL would not use the index.
-        query = due.where(pauses.c.expires_at <= tx.now).with_for_update(skip_locked=True)
+        query = due.where(pauses.c.expires_at <= tx.now).with_for_update(skip_locked=True, key_share=True)
         rows = tx.conn.execute(query).mappings().all()
         for row in rows:
             apply(store, tx, None, pause_of(row), Timeout())
@@ -204,7 +204,8 @@ _ONE = select(pauses).where(
     or_(bindparam("sees_all", type_=Boolean), pauses.c.namespace == any_(bindparam("namespaces", type_=ARRAY(Text)))),
     or_(bindparam("only_by", type_=Text).is_(None), pauses.c.created_by == bindparam("only_by", type_=Text)),
 )
-_ONE_LOCKED = _ONE.with_for_update()
+# What only refers to a pause, like a message about it, need not wait for whoever decides it.
+_ONE_LOCKED = _ONE.with_for_update(key_share=True)
 
 
 def _visible(by: Principal, watch_id: str) -> dict[str, Any]:

@@ -172,7 +172,7 @@ _STEP = (
     .where(*_IS_VISIBLE, saga_steps.c.span_id == bindparam("span_id", type_=BigInteger))
 )
 _VISIBLE = select(sagas).where(*_IS_VISIBLE)
-_VISIBLE_LOCKED = _VISIBLE.with_for_update()
+_VISIBLE_LOCKED = _VISIBLE.with_for_update(key_share=True)
 _VISIBLE_WITH_NAME = with_name().where(*_IS_VISIBLE)
 
 

@@ -182,7 +182,7 @@ def _save_and_tell(names: tuple[tuple[str, ...], ...]) -> Select[Any]:
 
 
 # Built once: building a statement takes longer than running it.
-_LOCKED = select(sagas).where(sagas.c.id == bindparam("trace_id", type_=Uuid)).with_for_update()
+_LOCKED = select(sagas).where(sagas.c.id == bindparam("trace_id", type_=Uuid)).with_for_update(key_share=True)
 _LEASED = _LOCKED.where(sagas.c.lease_token == bindparam("token", type_=Uuid))
 _STEPS = (
     select(saga_steps)

@@ -148,7 +148,7 @@ def _cancel(store: Store, tx: Tx, by: Principal, trace_id: UUID, reason: str | N
     held = _held_by(visible_saga(tx.conn, by, trace_id).saga)
     if held is not None:
         # The pause before its saga, as everywhere.
-        tx.conn.execute(select(pauses.c.id).where(pauses.c.id == held).with_for_update())
+        tx.conn.execute(select(pauses.c.id).where(pauses.c.id == held).with_for_update(key_share=True))
     stored = lock(tx, trace_id)
     assert stored is not None, "it was just read, and sagas that have not ended are not deleted"
     saga = stored.saga

@@ -9,8 +9,7 @@ from services.database import open_engine
 from services.transaction import Store
 from tests.acceptance.commands import Ran
 from tests.conftest import Recorded
-from tests.services.people import person, tell
-from tests.services.world import change, uuid_of
+from tests.services.people import untold
 
 Call = Callable[..., Ran]
 
@@ -28,10 +27,7 @@ def test_what_failed_is_seen_and_sent_again(
 ) -> None:
     """A line holds 80 characters; no secret is shown."""
     watch_id = paused("x")
-    person(store, namespace, "json://u:secret@127.0.0.1:1/secret", namespaces=[namespace])
-    tell(store, watch_id, namespace=namespace, asked=[f"person:{namespace}@example.com"])
-    ended = "status = 'failed', completed_at = now(), last_error = 'the service answered 404'"
-    change(store, f"UPDATE notifications SET {ended} WHERE pause_id = :id", id=uuid_of(watch_id))
+    untold(store, watch_id, namespace, namespace)
     listed = call("notifications", "list", "--pause", watch_id, "--status", "failed").out
     assert "the service answered 404" in listed
     assert "secret" not in listed

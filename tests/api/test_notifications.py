@@ -10,8 +10,7 @@ from services.database import open_engine
 from services.transaction import Store
 from tests.api.conftest import Team
 from tests.conftest import Recorded
-from tests.services.people import person, tell
-from tests.services.world import change, uuid_of
+from tests.services.people import untold
 
 
 @pytest.fixture
@@ -26,11 +25,7 @@ def store(stack: Stack) -> Iterator[Store]:
 def failed(store: Store, team: Team) -> str:
     """The watchId of a review that Anne did not hear of."""
     watch_id = str(team.pause()["watchId"])
-    name = watch_id.removeprefix("wch_")
-    person(store, name, "json://u:secret@127.0.0.1:1/secret", namespaces=[team.namespace])
-    tell(store, watch_id, namespace=team.namespace, asked=[f"person:{name}@example.com"])
-    ended = "status = 'failed', completed_at = now(), attempts = 6, last_error = 'the service answered 404'"
-    assert change(store, f"UPDATE notifications SET {ended} WHERE pause_id = :id", id=uuid_of(watch_id)) == 1
+    untold(store, watch_id, watch_id.removeprefix("wch_"), team.namespace)
     return watch_id
 
 

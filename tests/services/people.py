@@ -10,7 +10,9 @@ from sqlalchemy import insert
 
 from domain.notification import Reason
 from domain.votes import Vote
+from models.notifications import notifications as notification_rows
 from models.people import groups, users
+from services.due import due_now
 from services.notification_work import Errand, claim_notification
 from services.notifications import notify
 from services.transaction import Store
@@ -63,6 +65,29 @@ def tell(store: Store, watch_id: str, reason: str = "waiting", **asks: Any) -> l
     with store.transaction() as tx:
         notify(tx, Asks(uuid_of(watch_id), **asks), Reason(reason))
     return told(store)
+
+
+def untold(store: Store, watch_id: str, name: str, namespace: str) -> None:
+    """`name` could not be told of the review, and nobody tells them now: they do not see its namespace."""
+    user_id = person(store, name, "json://u:secret@127.0.0.1:1/secret", namespaces=["elsewhere"])
+    with store.transaction() as tx:
+        row = {
+            "id": tx.new_id(),
+            "pause_id": uuid_of(watch_id),
+            "once": tx.new_id(),
+            "user_id": user_id,
+            "namespace": namespace,
+            "recipient": f"{name}@example.com",
+            "channel": "json://u:secret@127.0.0.1:1/secret",
+            "reason": "waiting",
+            "status": "failed",
+            "attempts": 6,
+            "last_error": "the service answered 404",
+            "created_at": tx.now,
+            "completed_at": tx.now,
+            **due_now(tx),
+        }
+        tx.conn.execute(insert(notification_rows).values(row))
 
 
 def told(store: Store) -> list[tuple[str, str]]:

@@ -14,7 +14,7 @@ from services.due import NOTIFICATION
 from services.notification_list import NotificationEnded, NotificationFilter, list_notifications, retry_notification
 from services.notification_work import claim_notification, record_sending, sweep_notifications
 from services.paging import Page
-from services.pauses import decide_pause
+from services.pauses import decide_pause, locked_pause
 from services.sign_in_links import find_review_link
 from services.transaction import Store
 from tests.conftest import Recorded
@@ -54,6 +54,13 @@ def test_sent(store: Store, watch_id: str) -> None:
     (row,) = notifications(store)
     assert (row["status"], row["attempts"], row["last_error"], row["lease_token"]) == ("sent", 1, None, None)
     assert claim_notification(store, row["id"]) is None
+
+
+def test_a_message_does_not_wait_for_whoever_is_deciding(store: Store, watch_id: str) -> None:
+    """Its link refers to the pause, and a transaction that holds the pause may be waiting for others."""
+    with store.transaction() as tx:
+        locked_pause(tx, REVIEWER, watch_id)
+        assert errand(store).letter.link
 
 
 def test_the_link_is_that_persons_for_that_review_until_it_expires(store: Store, watch_id: str) -> None:

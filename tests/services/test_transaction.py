@@ -1,5 +1,8 @@
 """Transactions on the real database: all or nothing, and a connection goes back to the pool as it came."""
 
+from functools import partial
+from threading import Barrier
+
 import psycopg2
 import pytest
 from sqlalchemy import select, text
@@ -9,6 +12,7 @@ from services.database import DatabaseAway, telling_absence
 from services.due import stamp_worker
 from services.transaction import Hint, Store
 from tests.conftest import Recorded
+from tests.services.world import at_once
 
 
 class _Stop(BaseException):
@@ -66,6 +70,24 @@ def test_a_connection_that_broke_in_the_block_is_given_up(store: Store) -> None:
     with store.transaction() as tx:
         stamp_worker(tx, "two")
     assert seen(store) == ["two"]
+
+
+def test_of_two_that_wait_for_one_another_one_is_asked_to_come_again(store: Store) -> None:
+    """PostgreSQL ends one of them, with nothing stored; the same again will succeed."""
+    for name in ("one", "two"):
+        with store.transaction() as tx:
+            stamp_worker(tx, name)
+    first = Barrier(2)
+
+    def stamp(*names: str) -> None:
+        with store.transaction() as tx:
+            stamp_worker(tx, names[0])
+            first.wait(30)
+            stamp_worker(tx, names[1])
+
+    outcomes = at_once([partial(stamp, "one", "two"), partial(stamp, "two", "one")])
+    assert sorted(map(str, outcomes)) == ["None", "SQLSTATE 40P01"]
+    assert [type(outcome) for outcome in outcomes if outcome] == [DatabaseAway]
 
 
 def test_the_time_is_the_transactions_own(store: Store) -> None:
