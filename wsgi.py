@@ -29,14 +29,14 @@ from services.pauses import create_pauses, resolved_among
 from services.together import Together
 from services.transaction import Store
 from tasks.app import app as _celery  # noqa: F401  (hints go through the current Celery app)
-from tasks.hints import send_hint
+from tasks.hints import send_hints
 
 
 def build() -> Flask:
     settings = environment.load_or_exit()
     log_as_json(settings.log_level)
     publisher, prober = wake.connect(settings.redis_url), wake.connect(settings.redis_url)
-    signals = SignalThread(send_hint, lambda ids: wake.send(publisher, ids))
+    signals = SignalThread(partial(send_hints, publisher), partial(wake.send, publisher))
     engine = open_engine(settings.database_url, settings.db_pool_size, "web")
     store = Store(engine, signals, settings.public_url, settings.egress_allow)
     waker = wake.Waker(wake.connect(settings.redis_url), lambda ids: resolved_among(store, ids))

@@ -21,7 +21,7 @@ SentT = TypeVar("SentT")
 
 # Signals that may wait for the publishing thread; beyond that Redis is not keeping up, and sweeps serve better.
 CAPACITY = 10_000
-# Commits whose wake-ups go out as one message: under load, one message each took a fifth of the interpreter's time.
+# Commits whose signals go out together: under load, a message each took a fifth of the interpreter's time.
 AT_ONCE = 100
 # How long a process that ends may take to send what it still has. Seconds.
 CLOSE_WITHIN = 2.0
@@ -33,12 +33,14 @@ WARN_EVERY = 100
 
 class SignalThread(Generic[HintT]):
     """Args:
-    send_hint: hands one hint to the task queue. May raise.
+    send_hints: hands hints to the task queue. May raise.
     send_wakes: wakes the requests that wait for these ids. May raise.
     """
 
-    def __init__(self, send_hint: Callable[[HintT], None], send_wakes: Callable[[Sequence[UUID]], None]) -> None:
-        self._send_hint = send_hint
+    def __init__(
+        self, send_hints: Callable[[Sequence[HintT]], None], send_wakes: Callable[[Sequence[UUID]], None]
+    ) -> None:
+        self._send_hints = send_hints
         self._send_wakes = send_wakes
         self._queue: queue.Queue[tuple[Sequence[HintT], Sequence[UUID]] | None] = queue.Queue(CAPACITY)
         self._failures = 0
@@ -75,8 +77,8 @@ class SignalThread(Generic[HintT]):
             # Waiting agents first: a worker is not in a hurry of milliseconds.
             if wakes := [id_ for item in items for id_ in item[1]]:
                 self._try(self._send_wakes, wakes)
-            for hint in (hint for item in items for hint in item[0]):
-                self._try(self._send_hint, hint)
+            if hints := [hint for item in items for hint in item[0]]:
+                self._try(self._send_hints, hints)
 
     def _queued(self) -> list[tuple[Sequence[HintT], Sequence[UUID]] | None]:
         """What has come, once something has."""
@@ -86,7 +88,7 @@ class SignalThread(Generic[HintT]):
                 found.append(self._queue.get_nowait())
         return found
 
-    def _try(self, send: Callable[[SentT], None], what: SentT) -> None:
+    def _try(self, send: Callable[[Sequence[SentT]], None], what: Sequence[SentT]) -> None:
         try:
             send(what)
         except Exception as error:  # whatever Redis or the queue's client throws: the rows are safe

@@ -3,6 +3,7 @@
 import atexit
 import os
 import socket
+from functools import partial
 
 import settings as environment
 from adapters import wake
@@ -12,7 +13,7 @@ from adapters.notify import Messenger
 from adapters.signals import SignalThread
 from services.database import open_engine
 from services.transaction import Store
-from tasks.hints import send_hint
+from tasks.hints import send_hints
 from tasks.leases import LeaseKeeper
 from tasks.once import Once
 from tasks.thoughts import Thinker, Thoughts
@@ -26,7 +27,7 @@ def settings() -> environment.Settings:
 @Once
 def store() -> Store:
     redis = wake.connect(settings().redis_url)
-    signals = SignalThread(send_hint, lambda ids: wake.send(redis, ids))
+    signals = SignalThread(partial(send_hints, redis), partial(wake.send, redis))
     engine = open_engine(settings().database_url, settings().db_pool_size, "worker")
     return Store(engine, signals, settings().public_url, settings().egress_allow)
 

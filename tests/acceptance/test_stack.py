@@ -99,7 +99,10 @@ def test_a_kill_of_everything_leaves_a_directory_that_starts_again(tmp_path: Pat
         query(stack, "CREATE TABLE kept AS SELECT 7 AS seven")
         pid_file = stack.data.postgres / "postmaster.pid"
         left_over = pid_file.read_text()
+        children = psutil.Process(stack.pid("postgres")).children()
         stack.stop_process("postgres", within=0)
+    # They notice by themselves that their parent is dead, and hold the directory until then.
+    assert not psutil.wait_procs(children, timeout=20)[1]
     half_made = stack.data.path / "pg.new"
     half_made.mkdir()
     (half_made / "PG_VERSION").touch()
