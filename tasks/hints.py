@@ -1,7 +1,7 @@
 """From a row's kind of work to the message for the task that does it.
 
 Celery writes each task's message once, to a broker in memory; a hint is a copy of it with ids of its own. To have it
-written anew for each hint took more of a web process than the request that the hint is about (docs/adr/0020).
+written anew for each hint took more of a web process than the request that the hint is about (docs/adr/0021).
 """
 
 import json
