@@ -66,7 +66,10 @@ def retry_compensation(session: Session, trace_id: str, span_id: str, **wish: An
 @click.option("--evidence", required=True, help="How you know; it is kept.")
 @click.option("--output", type=JSON, help="What the call has answered, where it was done.")
 def resolve(session: Session, trace_id: str, span_id: str, **said: Any) -> None:
-    """Say what came of a call whose outcome nobody knows."""
+    """Say what came of a call whose outcome nobody knows, or of an undo that failed.
+
+    Of a failed undo, done: it was undone by hand, and the undoing goes on; not_done: nobody will undo it.
+    """
     _post(session, trace_id, span_id, "resolve", given(**said))
 
 

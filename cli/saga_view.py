@@ -142,6 +142,9 @@ def next_steps(saga: dict[str, Any], steps: Sequence[dict[str, Any]]) -> Iterato
             yield f"saga {again} {which} --allow-destructive  # only where a second call does no harm"
         elif saga["status"] == "FAILED" and undo and step["status"] in BROKEN:
             yield f"saga retry-compensation {which}"
+            if saga["needs_operator"]:
+                yield f"saga resolve {which} --outcome done --evidence 'how it was undone by hand'"
+                yield f"saga resolve {which} --outcome not_done --evidence 'why it stays'"
     if saga["status"] in ("PENDING", "RUNNING", "COMPENSATING") and not saga["needs_operator"]:
         yield f"list steps {trace_id} --watch"
 

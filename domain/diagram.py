@@ -16,8 +16,9 @@ _STEP_NOTE = """\
 An undo is a step too, a row of its own that names the step it undoes. Only an undo goes from `FAILED` or `TIMED_OUT`
 back to `PENDING` (`retry-compensation`); only a step that is undone goes through `COMPENSATING`."""
 _SAGA_NOTE = """\
-`FAILED` is left only by `retry-compensation`, after an undo failed. A saga whose step's or undo's outcome nobody knows
-stays `RUNNING` or `COMPENSATING` and is marked `needs_operator`."""
+`FAILED` is left only after an undo failed: by `retry-compensation`, or by `resolve` where somebody undid it by hand.
+Such a saga is marked `needs_operator` until somebody has seen to it; so is one whose step's or undo's outcome nobody
+knows, and which stays `RUNNING` or `COMPENSATING`."""
 _PAUSE_NOTE = "A timeout ends a pause as its `onTimeout` says. A decision that comes after `expiresAt` is too late."
 
 

@@ -20,7 +20,7 @@ class SagaStatus(StrEnum):
 
     PENDING: accepted; a worker. RUNNING: a step runs or is due; a worker. AWAITING_HUMAN: a step is held; a reviewer.
     COMPENSATING: what was done is being undone; a worker, or an operator where an undo's outcome is unknown.
-    COMPLETED, COMPENSATED: for good. FAILED: for good, unless an undo failed: then `retry-compensation` goes on.
+    COMPLETED, COMPENSATED: for good. FAILED: for good, unless an undo failed: then an operator goes on, or lets it be.
     """
 
     PENDING = "PENDING"
@@ -40,7 +40,7 @@ TRANSITIONS: Mapping[SagaStatus, frozenset[SagaStatus]] = MappingProxyType(
         _S.RUNNING: frozenset({_S.AWAITING_HUMAN, _S.COMPLETED, _S.COMPENSATING, _S.FAILED}),
         _S.AWAITING_HUMAN: frozenset({_S.RUNNING, _S.COMPLETED, _S.COMPENSATING, _S.FAILED}),
         _S.COMPENSATING: frozenset({_S.COMPENSATED, _S.FAILED}),
-        # retry-compensation, after an undo failed.
+        # After an undo failed: retry-compensation, or resolve where somebody undid it by hand.
         _S.FAILED: frozenset({_S.COMPENSATING}),
         _S.COMPLETED: frozenset(),
         _S.COMPENSATED: frozenset(),
@@ -78,8 +78,13 @@ class Saga:
 
     @property
     def needs_operator(self) -> bool:
+        """Nobody knows what came of a call; or an undo failed, and nobody has said yet what is to become of it."""
         current = self.current
-        return self.status not in TERMINAL and current is not None and current.outcome_unknown
+        if current is None:
+            return False
+        if self.status is SagaStatus.FAILED:
+            return current.status in BROKEN and current.evidence is None
+        return current.outcome_unknown
 
     @property
     def all_steps(self) -> tuple[Step, ...]:
@@ -122,11 +127,11 @@ def change_step(saga: Saga, step: Step, command: steps.Command, now: datetime) -
     if step.compensates is None:
         return saga
     forward = saga.undone_by(step)
-    if isinstance(command, steps.Begin) and forward.status is not StepStatus.COMPENSATING:
-        return with_step(saga, moved(forward, steps.BeginUndo(), now))
+    if isinstance(command, steps.Begin | steps.Succeed) and forward.status is not StepStatus.COMPENSATING:
+        forward = moved(forward, steps.BeginUndo(), now)
     if isinstance(command, steps.Succeed):
-        return with_step(saga, moved(forward, steps.Undone(), now))
-    return saga
+        forward = moved(forward, steps.Undone(), now)
+    return with_step(saga, forward)
 
 
 def settle(saga: Saga, undoable: Collection[str], new_span_id: Callable[[], int], now: datetime) -> Saga:
@@ -203,6 +208,17 @@ def _settle_undoing(saga: Saga, now: datetime) -> Saga:
 def resume_undoing(saga: Saga, now: datetime) -> Saga:
     """An operator wants a failed undo tried again."""
     return _to(saga, SagaStatus.COMPENSATING, now)
+
+
+def seen_to(saga: Saga, undo: Step, now: datetime, *, done: bool, output: Any) -> Saga:
+    """What an operator says of an undo that failed, as its `evidence` has it.
+
+    `done`: it was undone by hand, and the undoing goes on with what is left. Otherwise nobody is to try it any more.
+    """
+    if not done:
+        return with_step(saga, undo)
+    again = replace(moved(undo, steps.Requeue(), now), evidence=undo.evidence)
+    return resume_undoing(change_step(saga, again, steps.Succeed(output), now), now)
 
 
 def _to(saga: Saga, status: SagaStatus, now: datetime) -> Saga:

@@ -64,7 +64,7 @@ class Step:
         may_repeat: an operator wants the call repeated, whatever the earlier one has done.
         retries: re-runs that reviewers asked for.
         guidance: of the last such request. retry_token: its name, so that it is not counted twice.
-        evidence: what an operator says who settled an unknown outcome.
+        evidence: what an operator says who settled an unknown outcome, or saw to a failed undo.
     """
 
     span_id: int

@@ -99,5 +99,5 @@ def change(step: Step, command: Command, now: datetime) -> Step:
         case Requeue() if target is StepStatus.IN_PROGRESS:
             return replace(moved, error=None, may_repeat=True)
         case Requeue():
-            return replace(moved, error=None, call_began=False, unsure=step.unsure or step.call_began)
+            return replace(moved, error=None, evidence=None, call_began=False, unsure=step.unsure or step.call_began)
     return moved

@@ -4,7 +4,7 @@
 | ---------------------------------------------- | ---------- | ------------------ | ------- |
 | step IN_PROGRESS, its outcome unknown          | yes        |                    | yes     |
 | undo IN_PROGRESS, its outcome unknown          |            | yes                | yes     |
-| undo FAILED or TIMED_OUT                       |            | yes                |         |
+| undo FAILED or TIMED_OUT                       |            | yes                | yes     |
 
 What may carry something out twice takes `allow_destructive`; a worker that is at it is left alone, but for `force`.
 """
@@ -22,7 +22,7 @@ from domain import audit
 from domain import step as steps
 from domain.access import Principal
 from domain.errors import Conflict, IdempotencyKeyReused, WrongState
-from domain.saga import Saga, SagaStatus, change_step, resume_undoing, settle
+from domain.saga import Saga, SagaStatus, change_step, resume_undoing, seen_to, settle
 from domain.saga_document import span_text
 from domain.step import BROKEN, Error, Step, StepStatus
 from models.sagas import sagas
@@ -82,22 +82,35 @@ def retry_compensation(store: Store, by: Principal, which: StepRef, wish: Retry)
 
 
 def resolve(store: Store, by: Principal, which: StepRef, *, done: bool, output: Any, evidence: str) -> dict[str, Any]:
-    """Say what came of a call whose outcome is unknown. `evidence`: how the operator knows."""
+    """Say what came of a call whose outcome is unknown; or of a failed undo, whether somebody has seen to it.
+
+    `evidence`: how the operator knows.
+    """
     with store.transaction() as tx:
         stored, step = _locked(tx, by, which)
-        if _thinks(tx, stored, step):
-            what = f"{step.id!r} is a reason step, whose output nobody can know: use retry-step, or cancel the saga"
-            raise WrongState("STEP", step.status, what)
-        if not step.outcome_unknown:
-            raise WrongState("STEP", step.status, f"the step {step.id!r} is {step.status}, and its outcome is known")
+        _check_open(tx, stored, step)
         about = {"done": done, "evidence": evidence, "output_digest": audit.digest(output) if done else None}
         _record(tx, by, stored, step, "step.resolved", **about)
         said = f"{by.name}: {evidence}"
         settled = replace(step, evidence=said)
-        command = steps.Succeed(output) if done else steps.Fail(Error("RESOLVED_NOT_DONE", said), certain=True)
-        _go_on(tx, stored, change_step(stored.saga, settled, command, tx.now))
+        if step.outcome_unknown:
+            command = steps.Succeed(output) if done else steps.Fail(Error("RESOLVED_NOT_DONE", said), certain=True)
+            saga = change_step(stored.saga, settled, command, tx.now)
+        else:
+            saga = seen_to(stored.saga, settled, tx.now, done=done, output=output)
+        _go_on(tx, stored, saga)
     log.warning("an operator settled an outcome", extra={"by": by.id, "saga": which.trace_id.hex, "done": done})
     return {"status": "resolved", "idempotency_key": f"resolve-{which.span}"}
+
+
+def _check_open(tx: Tx, stored: Stored, step: Step) -> None:
+    """Raises `WrongState` where nothing is left to be said of the step."""
+    if _thinks(tx, stored, step):
+        what = f"{step.id!r} is a reason step, whose output nobody can know: use retry-step, or cancel the saga"
+        raise WrongState("STEP", step.status, what)
+    failed_undo = step.compensates is not None and step.status in BROKEN
+    if not step.outcome_unknown and not failed_undo:
+        raise WrongState("STEP", step.status, f"the step {step.id!r} is {step.status}, and its outcome is known")
 
 
 def _retry_step(tx: Tx, stored: Stored, step: Step, wish: Retry) -> str:

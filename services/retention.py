@@ -38,8 +38,9 @@ def _rules(now: datetime, old: datetime) -> list[tuple[Table, ColumnElement[bool
     )
     held = exists().where(saga_steps.c.watch_id == pauses.c.id)
     return [
-        # Its steps go with a saga; the pauses that held them stay as long as it does.
-        (sagas, sagas.c.ended_at < old),
+        # Its steps go with a saga; the pauses that held them stay as long as it does. One whose undo failed stays until
+        # somebody has seen to it.
+        (sagas, (sagas.c.ended_at < old) & ~sagas.c.needs_operator),
         (pauses, (pauses.c.resolved_at < old) & ~held),
         # Its deliveries and their attempts go with a message.
         (webhook_messages, (webhook_messages.c.created_at < old) & ~waiting),

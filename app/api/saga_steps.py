@@ -137,7 +137,11 @@ def retry_compensation(query: dict[str, Any], body: dict[str, Any], trace_id: st
     example={"outcome": "done", "output": {"refund": "R-7"}, "evidence": "the ledger has R-7"},
 )
 def resolve_step(query: dict[str, Any], body: dict[str, Any], trace_id: str, step_span_id: str) -> Answer:
-    """Say what came of a call whose outcome is unknown"""
+    """Say what came of a call whose outcome is unknown, or of a failed undo
+
+    Of an undo that failed, `done` says that it was undone by hand: the undoing goes on with what was done before.
+    `not_done` says that nobody will undo it: the saga stays `FAILED` and no longer needs an operator.
+    """
     which = _which(query, trace_id, step_span_id)
     said = {"done": body["outcome"] == DONE, "output": body.get("output"), "evidence": body["evidence"]}
     return accepted(recovery.resolve(deps().store, g.principal, which, **said))

@@ -37,7 +37,7 @@ SAID = {
     "scheduled": "The undo is tried again now.",
     CLAIM_ACTIVE: "A worker is at it right now, so nothing was done. If that worker is gone, wait half a minute,"
     " or take the step from it.",
-    "resolved": "It is settled, and the saga goes on.",
+    "resolved": "It is settled.",
     "cancelled": "The saga is given up: what was done is being undone.",
 }
 REFUSED = {
@@ -159,11 +159,12 @@ def _means(saga: Saga, definition: SagaDefinition, step: Step) -> list[str]:
     at_it = step.status is StepStatus.IN_PROGRESS
     is_undo = step.compensates is not None
     found = []
-    if step.outcome_unknown and (is_undo or definition.step(step.id).kind is StepKind.COMMIT):
+    failed_undo = is_undo and step.status in BROKEN
+    if failed_undo or (step.outcome_unknown and (is_undo or definition.step(step.id).kind is StepKind.COMMIT)):
         found.append("resolve")
     if not is_undo and at_it and saga.status is SagaStatus.RUNNING:
         found.append("retry-step")
-    if is_undo and (at_it or step.status in BROKEN):
+    if failed_undo or (is_undo and at_it):
         found.append("retry-compensation")
     return found
 

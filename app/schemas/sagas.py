@@ -67,7 +67,8 @@ class SagaListQuery(PageQuery):
     in_flight = TrueOrFalse(load_default=False, metadata={"description": "has not ended; not together with `status`"})
     failed = TrueOrFalse(load_default=False)
     needs_operator = TrueOrFalse(
-        load_default=False, metadata={"description": "nobody knows what came of a call: an operator settles it"}
+        load_default=False,
+        metadata={"description": "nobody knows what came of a call, or an undo failed: an operator settles it"},
     )
 
 

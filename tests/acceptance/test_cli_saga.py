@@ -142,13 +142,18 @@ class TestRecovery:
 
     def test_an_undo_that_failed(self, call: Call, sagas: Sagas, started: Callable[..., str]) -> None:
         trace_id = started("undo-fails")
-        undo = span(sagas.when(trace_id, "FAILED"), "one", undo=True)
-        assert f"sagahold saga retry-compensation {trace_id} {undo}" in call("show", "saga", trace_id).out
+        undo = span(sagas.when(trace_id, "FAILED", needs_operator=True), "one", undo=True)
+        shown = call("show", "saga", trace_id).out
+        assert f"sagahold saga retry-compensation {trace_id} {undo}" in shown
+        assert f"sagahold saga resolve {trace_id} {undo} --outcome not_done --evidence" in shown
         errors = call("list", "steps", trace_id, "--errors").out
         assert f"{undo} undo of one FAILED\n  TOOL_INVOKE_FAILED: " in errors
         assert "cannot" in errors
         assert call("saga", "retry-compensation", trace_id, undo).out.startswith(f"{undo} is tried again\n")
-        sagas.when(trace_id, "FAILED")
+        sagas.when(trace_id, "FAILED", needs_operator=True)
+        told = call("saga", "resolve", trace_id, undo, "--outcome", "done", "--evidence", "paid back at the counter")
+        assert told.out.startswith(f"{undo} is settled\n")
+        sagas.when(trace_id, "COMPENSATED")
 
 
 class TestViews:
@@ -179,7 +184,7 @@ class TestViews:
     def test_filters_of_sagas(self, call: Call, namespace: str, sagas: Sagas, started: Callable[..., str]) -> None:
         plain, failed, held = started("plain"), started("undo-fails"), started("held")
         sagas.when(plain, "COMPLETED")
-        sagas.when(failed, "FAILED")
+        sagas.when(failed, "FAILED", needs_operator=True)
         sagas.when(held, "AWAITING_HUMAN")
 
         def listed(*options: str) -> list[str]:

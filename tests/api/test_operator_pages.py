@@ -255,13 +255,21 @@ class TestRecovery:
 
     def test_an_undo_that_failed(self, crew: Crew, sagas: Sagas) -> None:
         trace_id = sagas.start("undo-fails")
-        undo = span(sagas.when(trace_id, "FAILED"), "one", undo=True)
+        undo = span(sagas.when(trace_id, "FAILED", needs_operator=True), "one", undo=True)
         path = f"/sagas/{trace_id}/steps/{undo}/retry-compensation"
         page = crew.operator.see(f"/sagas/{trace_id}")
         assert f'action="{path}"' in page
         answer = crew.operator.send(path, recovery_token=field(page, "recovery_token"))
         assert answer.headers["Location"] == f"/sagas/{trace_id}?said=scheduled"
         until(lambda: row(sagas.read(trace_id), "one", undo=True)["attempt"] == 2)
+        sagas.when(trace_id, "FAILED", needs_operator=True)
+        assert page.count(f'action="/sagas/{trace_id}/steps/{undo}/resolve"') == 1
+        fields = {"outcome": "not_done", "evidence": "the customer keeps it"}
+        crew.operator.send(f"/sagas/{trace_id}/steps/{undo}/resolve", **fields)
+        sagas.when(trace_id, "FAILED")
+        assert "Settled by an operator: The operator: the customer keeps it" in text(
+            crew.operator.see(f"/sagas/{trace_id}")
+        )
 
     def test_a_worker_that_is_at_it_is_left_alone(self, crew: Crew, team: Team, sagas: Sagas) -> None:
         """Its step is taken from it only where that is said; what it brings back is then dropped."""

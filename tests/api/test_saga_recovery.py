@@ -28,7 +28,7 @@ def _undo_crashed(sagas: Sagas) -> tuple[str, str]:
 
 def _undo_failed(sagas: Sagas) -> tuple[str, str]:
     trace_id = sagas.start("undo-fails")
-    return trace_id, span(sagas.when(trace_id, "FAILED"), "one", undo=True)
+    return trace_id, span(sagas.when(trace_id, "FAILED", needs_operator=True), "one", undo=True)
 
 
 class TestResolve:
@@ -59,8 +59,21 @@ class TestResolve:
 
     def test_only_what_nobody_knows(self, sagas: Sagas, team: Team) -> None:
         refused(_post(team.operator, sagas.held(), "resolve", outcome="done", **EVIDENCE), 409, "STEP_AWAITING_HUMAN")
-        failed = _undo_failed(sagas)
+        trace_id, _ = _undo_failed(sagas)
+        failed = trace_id, span(sagas.read(trace_id), "two")
         refused(_post(team.operator, failed, "resolve", outcome="done", **EVIDENCE), 409, "STEP_FAILED")
+
+    @pytest.mark.parametrize(("outcome", "status"), [("done", "COMPENSATED"), ("not_done", "FAILED")])
+    def test_a_failed_undo_that_somebody_has_seen_to(self, outcome: str, status: str, sagas: Sagas, team: Team) -> None:
+        """Undone by hand, or left as it is; either way it waits for nobody any more."""
+        failed = _undo_failed(sagas)
+        assert failed[0] in [
+            saga["trace_id"] for saga in team.operator.get("/v1/sagas?needs_operator=true").json()["items"]
+        ]
+        assert _post(team.operator, failed, "resolve", outcome=outcome, **EVIDENCE).status_code == 202
+        assert row(sagas.when(failed[0], status), "one", undo=True)["status"] == (
+            "COMPLETED" if outcome == "done" else "FAILED"
+        )
 
     @pytest.mark.parametrize(
         ("body", "path"),
@@ -128,7 +141,7 @@ class TestRetryCompensation:
         answer = _post(team.operator, stuck, "retry-compensation")
         assert (answer.status_code, answer.json()["status"]) == (202, "scheduled")
         until(lambda: row(sagas.read(stuck[0]), "one", undo=True)["attempt"] == 2)
-        sagas.when(stuck[0], "FAILED")
+        sagas.when(stuck[0], "FAILED", needs_operator=True)
 
     def test_an_undo_that_crashed(self, sagas: Sagas, team: Team) -> None:
         stuck = _undo_crashed(sagas)

@@ -107,7 +107,7 @@ class TestList:
     def test_filters(self, sagas: Sagas, team: Team) -> None:
         plain, failed, (held, _) = sagas.start("plain"), sagas.start("undo-fails"), sagas.held()
         sagas.when(plain, "COMPLETED")
-        sagas.when(failed, "FAILED")
+        sagas.when(failed, "FAILED", needs_operator=True)
 
         def found(query: str) -> set[str]:
             answer = team.reviewer.get(f"/v1/sagas?limit=100&{query}")
@@ -122,7 +122,7 @@ class TestList:
         assert found("in_flight=true") == {held}
         assert found("failed=true") == {failed}
         assert found("in_flight=false&status=FAILED") == {failed}
-        assert found("needs_operator=true") == set()
+        assert found("needs_operator=true") == {failed}
 
     @pytest.mark.parametrize(
         ("query", "path"),
@@ -145,7 +145,7 @@ class TestList:
 class TestRead:
     def test_steps_come_in_their_order_then_the_undos(self, sagas: Sagas, team: Team) -> None:
         trace_id = sagas.start("undo-fails")
-        document = sagas.when(trace_id, "FAILED")
+        document = sagas.when(trace_id, "FAILED", needs_operator=True)
         answer = team.agent.get("/v1/sagas/steps", params={"trace_id": trace_id}).json()
         assert answer["items"] == document["steps"]
         assert [(item["step_id"], item["status"], item["order_index"]) for item in answer["items"]] == [

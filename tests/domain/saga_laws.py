@@ -18,7 +18,7 @@ from domain.errors import Conflict
 from domain.outcome import Done, Failed, Lost
 from domain.pause import Pause, Status
 from domain.saga import TERMINAL, Saga, SagaStatus
-from domain.step import Step, StepStatus
+from domain.step import BROKEN, Step, StepStatus
 from tests.domain.saga_fates import (
     CERTAIN,
     ERROR,
@@ -185,11 +185,14 @@ class SagaMachine(RuleBasedStateMachine):
             self.allowed_to_fail(self.engine.cancel)
 
     @precondition(lambda self: self.engine.saga().needs_operator)
-    @rule()
-    def resolve(self) -> None:
-        """The operator has looked, and tells the truth."""
+    @rule(by_hand=st.booleans())
+    def resolve(self, by_hand: bool) -> None:
+        """The operator has looked, and tells the truth; what failed to be undone may have been undone by hand."""
         step = self.current()
         assert step is not None
+        if by_hand and step.status in BROKEN:
+            self.ledger.acted.add(step.span_id)
+        self.ended = None
         done = step.span_id in self.ledger.acted
         if step.compensates is None and self.specs[step.id].thinks:
             # What a model would have answered nobody knows.
@@ -197,6 +200,8 @@ class SagaMachine(RuleBasedStateMachine):
                 self.engine.resolve(step, done)
             return
         self.engine.resolve(step, done)
+        assert self.engine.saga().current != step or step.status in BROKEN
+        assert not (step.status in BROKEN and self.engine.saga().needs_operator), "seen to, and asked for again"
         if not done:
             self.ledger.open[step.span_id] = 0
 

@@ -13,8 +13,8 @@ from domain import step as steps
 from domain.errors import AlreadyResolved, Conflict
 from domain.outcome import CALLS_AGAIN, Done, Failed, Lost, NotSent, Outcome, TimedOut, postponement
 from domain.pause import STEP, Actor, Approve, Cancel, Command, Pause, Reject, Status, Timeout, decide, honours
-from domain.saga import TERMINAL, Saga, SagaStatus, change_step, resume_undoing, settle
-from domain.step import Error, Step, StepStatus
+from domain.saga import TERMINAL, Saga, SagaStatus, change_step, resume_undoing, seen_to, settle
+from domain.step import BROKEN, Error, Step, StepStatus
 from tests.domain.saga_fates import Spec
 from tests.domain.saga_laws import SagaMachine
 
@@ -247,7 +247,11 @@ class InMemory:
         if self._thinks(step):
             raise Conflict
         error = Error("RESOLVED_NOT_DONE", "looked")
-        self._change(step, steps.Succeed(None) if done else steps.Fail(error, certain=True))
+        step = replace(step, evidence="looked")
+        if step.status in BROKEN:
+            self._saga = seen_to(self._saga, step, T0, done=done, output=None)
+        else:
+            self._change(step, steps.Succeed(None) if done else steps.Fail(error, certain=True))
         self._wake()
 
     def retry(self, step: Step, force: bool, allow_destructive: bool) -> str:

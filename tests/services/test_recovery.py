@@ -28,7 +28,7 @@ from tests.services.saga_world import (
     wait,
     work,
 )
-from tests.services.world import OPERATOR, Role, an_endpoint, at_once, deliveries, someone
+from tests.services.world import OPERATOR, Role, an_endpoint, at_once, change, deliveries, someone
 
 REFUSED = Failed(Error("TOOL_INVOKE_FAILED", "no"))
 BROKE_OFF = Lost("the connection broke off", False)
@@ -224,6 +224,63 @@ def test_an_undo_whose_worker_died(store: Store) -> None:
     assert statuses(store, trace_id)[0] == "COMPENSATED"
 
 
+def test_undone_by_hand(store: Store, stuck_undo: UUID) -> None:
+    """The undoing goes on with what is left; what was done by hand is not done again."""
+    an_endpoint(store, event_types=EVENTS)
+    which = of_undo(store, stuck_undo, "b")
+    resolve(store, OPERATOR, which, done=True, output={"refund": 7}, evidence="paid back at the counter")
+    undo = undo_of(store, stuck_undo, "b")
+    assert (undo.output, undo.evidence, undo.error) == (
+        {"refund": 7},
+        "operator: paid back at the counter",
+        None,
+    )
+    assert not saga_of(store, stuck_undo).needs_operator
+    used = tools()
+    work(store, stuck_undo, used)
+    assert used.names == ["undo_a"]
+    assert statuses(store, stuck_undo) == (
+        "COMPENSATED",
+        "COMPENSATED",
+        "COMPENSATED",
+        "FAILED",
+        "COMPLETED",
+        "COMPLETED",
+    )
+    assert told(store) == ["saga.compensated"]
+    with pytest.raises(WrongState):
+        resolve(store, OPERATOR, which, done=True, output=None, evidence="x")
+
+
+def test_an_undo_that_failed_before_its_call_undone_by_hand(store: Store) -> None:
+    """The step that it undoes had not begun to be undone."""
+    trace_id = start(store, step("a", undo=True), step("b"))
+    work(store, trace_id, tools(do_b=REFUSED, undo_a=REFUSED))
+    change(store, "UPDATE saga_steps SET status = 'COMPLETED' WHERE place = 0")
+    resolve(store, OPERATOR, of_undo(store, trace_id, "a"), done=True, output=None, evidence="x")
+    assert statuses(store, trace_id) == ("COMPENSATED", "COMPENSATED", "FAILED", "COMPLETED")
+
+
+def test_an_undo_that_nobody_will_make(store: Store, stuck_undo: UUID) -> None:
+    """Somebody has looked: the saga stays failed and waits for nobody; it may be tried again all the same, and is asked
+    about again when that fails."""
+    an_endpoint(store, event_types=EVENTS)
+    which = of_undo(store, stuck_undo, "b")
+    before = statuses(store, stuck_undo)
+    assert saga_of(store, stuck_undo).needs_operator
+    resolve(store, OPERATOR, which, done=False, output=None, evidence="the customer keeps it")
+    assert statuses(store, stuck_undo) == before
+    assert not saga_of(store, stuck_undo).needs_operator
+    assert undo_of(store, stuck_undo, "b").evidence == "operator: the customer keeps it"
+    assert told(store) == []
+    assert not is_due(store, stuck_undo)
+    retry_compensation(store, OPERATOR, which, Retry())
+    work(store, stuck_undo, tools(undo_b=REFUSED))
+    assert saga_of(store, stuck_undo).needs_operator
+    assert undo_of(store, stuck_undo, "b").evidence is None
+    assert told(store) == ["step.failed", "saga.needs_operator", "saga.failed"]
+
+
 def test_a_token_is_one_wish(store: Store, stuck_undo: UUID) -> None:
     """The same answer to every repetition, at once and later; other parameters are another wish."""
     which = of_undo(store, stuck_undo, "b")
@@ -258,7 +315,7 @@ def test_what_is_refused(store: Store, unknown: UUID, stuck_undo: UUID) -> None:
         with pytest.raises(WrongState) as refused:
             act(store, OPERATOR, which, FORCED)
         assert refused.value.code == code
-    for which in (done, pending, undo, waiting):
+    for which in (done, pending, of_step(store, stuck_undo, "c"), waiting):
         with pytest.raises(WrongState):
             resolve(store, OPERATOR, which, done=True, output=None, evidence="x")
     with pytest.raises(NotFound):

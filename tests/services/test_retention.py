@@ -3,20 +3,24 @@
 from datetime import timedelta
 
 from domain.access import Role
+from domain.outcome import Failed
+from domain.step import Error
 from services.due import stamp_worker
 from services.idempotency import Once
 from services.pauses import decide_pause
 from services.people import PersonChange, create_person, make_sign_in_link
+from services.recovery import resolve
 from services.retention import BATCH, prune
 from services.sessions import From
 from services.sign_in_limits import count_attempt
 from services.sign_in_links import use_link
 from services.signing import namespace_secret, rotate_namespace_secret
 from services.transaction import Store
-from tests.services.saga_world import approve_held, reject_held, start, step, tools, work
+from tests.services.saga_world import approve_held, ref, reject_held, start, step, tools, undo_of, work
 from tests.services.world import (
     ADMIN,
     AGENT,
+    OPERATOR,
     REVIEWER,
     an_endpoint,
     approve,
@@ -111,6 +115,18 @@ def test_sagas_with_what_belongs_to_them(store: Store) -> None:
     assert (pruned["sagas"], pruned["pauses"]) == (1, 2)
     assert one(store, "SELECT id FROM sagas") == waits
     assert one(store, "SELECT count(*) FROM saga_steps") == 2
+
+
+def test_no_saga_that_an_operator_has_not_seen_to(store: Store) -> None:
+    """Its undo failed, and nobody has said yet what is to become of it."""
+    trace_id = start(store, step("a", undo=True), step("b"))
+    refused = Failed(Error("TOOL_INVOKE_FAILED", "no"))
+    work(store, trace_id, tools(do_b=refused, undo_a=refused))
+    change(store, "UPDATE sagas SET ended_at = ended_at - interval '91 days'")
+    assert prune(store, RETENTION)["sagas"] == 0
+    which = ref(trace_id, undo_of(store, trace_id, "a"))
+    resolve(store, OPERATOR, which, done=False, output=None, evidence="written off")
+    assert prune(store, RETENTION)["sagas"] == 1
 
 
 def test_sessions_links_and_failures_that_count_no_more(store: Store) -> None:

@@ -166,13 +166,15 @@ def test_nothing_to_undo(store: Store) -> None:
 
 
 def test_an_undo_that_fails_is_a_hard_stop(store: Store) -> None:
+    """And somebody has to see to it: what was done before it is not undone."""
     an_endpoint(store, event_types=EVENTS)
     trace_id = start(store, step("a", undo=True), step("b", undo=True), step("c"))
     used = tools(do_c=REFUSED, undo_b=REFUSED)
     work(store, trace_id, used)
     assert used.names[-1] == "undo_b"
     assert statuses(store, trace_id) == ("FAILED", "COMPLETED", "COMPENSATING", "FAILED", "FAILED", "PENDING")
-    assert told(store) == ["step.failed", "step.failed", "saga.failed"]
+    assert told(store) == ["step.failed", "step.failed", "saga.needs_operator", "saga.failed"]
+    assert saga_of(store, trace_id).needs_operator
 
 
 def test_an_undo_that_nobody_knows_of_waits_for_an_operator(store: Store) -> None:
