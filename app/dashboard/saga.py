@@ -160,12 +160,14 @@ def _means(saga: Saga, definition: SagaDefinition, step: Step) -> list[str]:
     is_undo = step.compensates is not None
     found = []
     failed_undo = is_undo and step.status in BROKEN
-    if failed_undo or (step.outcome_unknown and (is_undo or definition.step(step.id).kind is StepKind.COMMIT)):
+    if step.outcome_unknown and (is_undo or definition.step(step.id).kind is StepKind.COMMIT):
         found.append("resolve")
     if not is_undo and at_it and saga.status is SagaStatus.RUNNING:
         found.append("retry-step")
     if failed_undo or (is_undo and at_it):
         found.append("retry-compensation")
+    if failed_undo:
+        found.append("resolve")
     return found
 
 
