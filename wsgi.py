@@ -11,7 +11,6 @@ from functools import partial
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from flask import Flask
-from redis.exceptions import RedisError
 
 import settings as environment
 from adapters import wake
@@ -19,7 +18,9 @@ from adapters.artifact_files import ArtifactFiles
 from adapters.logs import log_as_json
 from adapters.notify import Messenger
 from adapters.oidc import Provider
+from adapters.redis_import import RedisError
 from adapters.signals import SignalThread
+from adapters.tracing import open_tracer
 from app import create_app
 from app.deps import Deps
 from app.key_cache import KeyCache
@@ -44,6 +45,9 @@ def build() -> Flask:
     atexit.register(signals.close)
     messenger = Messenger(settings.egress_allow, settings.mail_url)
     atexit.register(messenger.close)
+    tracer = open_tracer("sagahold-web") if settings.tracing else None
+    if tracer is not None:
+        atexit.register(tracer.close)
     _when_told_to_stop(waker.stop)
 
     def broker_answers() -> bool:
@@ -67,6 +71,7 @@ def build() -> Flask:
             channel_fault=messenger.channel_fault,
             provider=_provider(settings),
             proxies=settings.proxies,
+            tracer=tracer,
         )
     )
 

@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from uuid import UUID
 
-from redis import Redis
-
 from adapters.logs import Seldom
+from adapters.redis_import import Redis
 from domain.ids import INBOX
 
 log = logging.getLogger(__name__)

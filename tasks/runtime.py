@@ -3,6 +3,7 @@
 import atexit
 import os
 import socket
+from typing import TYPE_CHECKING
 
 import settings as environment
 from adapters import wake
@@ -10,12 +11,16 @@ from adapters.egress import Egress
 from adapters.mcp import ToolClient
 from adapters.notify import Messenger
 from adapters.signals import SignalThread
+from adapters.tracing import open_tracer
 from services.database import open_engine
 from services.transaction import Store
 from tasks.hints import send_hint
 from tasks.leases import LeaseKeeper
 from tasks.once import Once
 from tasks.thoughts import Thinker, Thoughts
+
+if TYPE_CHECKING:
+    from adapters.tracing_sdk import Tracer
 
 
 @Once
@@ -29,6 +34,15 @@ def store() -> Store:
     signals = SignalThread(send_hint, lambda ids: wake.send(redis, ids))
     engine = open_engine(settings().database_url, settings().db_pool_size, "worker")
     return Store(engine, signals, settings().public_url, settings().egress_allow)
+
+
+@Once
+def tracer() -> "Tracer | None":
+    """None where no spans are wanted."""
+    made = open_tracer("sagahold-worker") if settings().tracing else None
+    if made is not None:
+        atexit.register(made.close)
+    return made
 
 
 @Once
@@ -52,7 +66,7 @@ def tool_client() -> ToolClient:
 
 @Once
 def thoughts() -> Thoughts:
-    return Thoughts(store(), leases(), _thinker)
+    return Thoughts(store(), leases(), _thinker, tracer())
 
 
 @Once

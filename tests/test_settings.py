@@ -41,6 +41,7 @@ def test_defaults() -> None:
         llm_retry_max_attempts=3,
         llm_retry_base_delay=1.0,
         llm_retry_max_delay=60.0,
+        tracing=False,
     )
 
 
