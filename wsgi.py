@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Callable
 from functools import partial
+from multiprocessing.util import Finalize
 
 from alembic.config import Config
 from alembic.script import ScriptDirectory
@@ -47,7 +48,8 @@ def build() -> Flask:
     atexit.register(messenger.close)
     tracer = open_tracer("sagahold-web") if settings.tracing else None
     if tracer is not None:
-        atexit.register(tracer.close)
+        # A process of granian's is one of multiprocessing's, which ends without what is registered with atexit.
+        Finalize(None, tracer.close, exitpriority=0)
     _when_told_to_stop(waker.stop)
 
     def broker_answers() -> bool:
