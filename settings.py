@@ -64,6 +64,7 @@ class Settings:
     llm_retry_max_attempts: int
     llm_retry_base_delay: float
     llm_retry_max_delay: float
+    tracing: bool
 
 
 def load(environ: Mapping[str, str] = os.environ) -> Settings:
@@ -103,6 +104,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         llm_retry_max_attempts=get("SAGAHOLD_LLM_RETRY_MAX_ATTEMPTS", _whole(1, 20), "3"),
         llm_retry_base_delay=get("SAGAHOLD_LLM_RETRY_BASE_DELAY_S", _delay, "1"),
         llm_retry_max_delay=get("SAGAHOLD_LLM_RETRY_MAX_DELAY_S", _delay, "60"),
+        tracing=_tracing(get),
     )
 
 
@@ -116,6 +118,18 @@ def _oidc(get: "_Reader") -> Oidc | None:
         if not value:
             raise SettingsError(f"{name} is not set, but {' and '.join(n for n in names if n != name)} go with it")
     return Oidc(*found)
+
+
+def _tracing(get: "_Reader") -> bool:
+    """Whether spans are sent. Where to, and all else of it, OpenTelemetry's SDK reads from the environment itself."""
+    endpoints = [get(f"OTEL_EXPORTER_OTLP_{part}ENDPOINT", _collector, "") for part in ("TRACES_", "")]
+    sent_by = get("OTEL_TRACES_EXPORTER", _one_of("OTLP", "NONE"), "otlp")
+    if not any(endpoints) or sent_by == "NONE" or get("OTEL_SDK_DISABLED", str.lower, "") == "true":
+        return False
+    names = (f"OTEL_EXPORTER_OTLP_{part}PROTOCOL" for part in ("TRACES_", ""))
+    if said := next((name for name in names if get(name, str, "")), None):
+        get(said, _one_of("HTTP/PROTOBUF"))
+    return True
 
 
 def load_or_exit() -> Settings:
@@ -207,6 +221,18 @@ def _public_url(text: str) -> str:
     if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
         raise ValueError(f"{text!r} is not an http(s) URL without query or fragment")
     return text.rstrip("/")
+
+
+def _collector(text: str) -> str:
+    """It may hold a key: never shown."""
+    try:
+        parts = urlsplit(text)
+        good = not text or (parts.scheme in ("http", "https") and parts.hostname and parts.port != 0)
+    except ValueError:
+        good = False
+    if not good or not text.isprintable() or {*" #"} & {*text}:
+        raise ValueError("is not an http(s) URL like http://collector:4318")
+    return text
 
 
 def _issuer(text: str) -> str:

@@ -1,12 +1,13 @@
 """The web process: the one place that knows both the API and the task queue. `granian --interface wsgi wsgi:app`."""
 
-import atexit
 import gc
 import signal
 import socket
 import threading
 from collections.abc import Callable
 from functools import partial
+from itertools import count
+from multiprocessing.util import Finalize
 
 from alembic.config import Config
 from alembic.script import ScriptDirectory
@@ -20,6 +21,7 @@ from adapters.logs import log_as_json
 from adapters.notify import Messenger
 from adapters.oidc import Provider
 from adapters.signals import SignalThread
+from adapters.tracing import open_tracer
 from app import create_app
 from app.deps import Deps
 from app.key_cache import KeyCache
@@ -41,9 +43,12 @@ def build() -> Flask:
     store = Store(engine, signals, settings.public_url, settings.egress_allow)
     waker = wake.Waker(wake.connect(settings.redis_url), lambda ids: resolved_among(store, ids))
     waker.start()
-    atexit.register(signals.close)
+    _at_the_end(signals.close)
     messenger = Messenger(settings.egress_allow, settings.mail_url)
-    atexit.register(messenger.close)
+    _at_the_end(messenger.close)
+    tracer = open_tracer("sagahold-web") if settings.tracing else None
+    if tracer is not None:
+        _at_the_end(tracer.close)
     _when_told_to_stop(waker.stop)
 
     def broker_answers() -> bool:
@@ -67,6 +72,7 @@ def build() -> Flask:
             channel_fault=messenger.channel_fault,
             provider=_provider(settings),
             proxies=settings.proxies,
+            tracer=tracer,
         )
     )
 
@@ -76,6 +82,11 @@ def _provider(settings: environment.Settings) -> Provider | None:
     if oidc is None:
         return None
     return Provider(oidc.issuer, oidc.client_id, oidc.client_secret, f"{settings.public_url}/sign-in/oidc/return")
+
+
+def _at_the_end(call: Callable[[], None]) -> None:
+    """The first registered comes first. A process of granian's is one of multiprocessing's, which knows no atexit."""
+    Finalize(None, call, exitpriority=-next(_ends))
 
 
 def _when_told_to_stop(call: Callable[[], None]) -> None:
@@ -104,6 +115,7 @@ def head_revision() -> str:
     return head
 
 
+_ends = count()
 app = build()
 # Out of garbage collection: it lives as long as the process, and to go through it took an eighth of a second now and
 # then, in which no request was answered.

@@ -39,7 +39,7 @@ def create_app(deps: Deps) -> Flask:
     app.url_map.converters |= {"trace": TraceIdPart, "watch": WatchIdPart}
     # A name that a page forgot to pass is a fault of ours, not an empty place.
     app.jinja_env.undefined = StrictUndefined
-    app.wsgi_app = every_answer(app.wsgi_app)  # type: ignore[assignment, method-assign]
+    app.wsgi_app = every_answer(app.wsgi_app, deps.tracer)  # type: ignore[assignment, method-assign]
     if deps.proxies:
         # The address only: of scheme and host the public URL tells.
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=deps.proxies, x_proto=0, x_host=0)  # type: ignore[method-assign]

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from flask import current_app
 
@@ -13,6 +13,9 @@ from app.key_cache import KeyCache
 from services.pauses import Created, Creation
 from services.together import Together
 from services.transaction import Store
+
+if TYPE_CHECKING:
+    from adapters.tracing_sdk import Tracer
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +32,7 @@ class Deps:
         channel_fault: what is wrong with a channel that a person or group is to be told by; takes a second.
         provider: of identities, when one is configured.
         proxies: in front of this server, each of which adds to `X-Forwarded-For` whom it was asked by.
+        tracer: where spans are wanted.
     """
 
     store: Store
@@ -44,6 +48,7 @@ class Deps:
     channel_fault: Callable[[str], str | None]
     provider: Provider | None = None
     proxies: int = 0
+    tracer: "Tracer | None" = None
 
 
 def deps() -> Deps:

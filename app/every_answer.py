@@ -1,4 +1,5 @@
-"""What every answer gets, whatever made it: default headers, a trace id, one line in the log, a place in the metrics.
+"""What every answer gets, whatever made it: default headers, a trace id, a line in the log, a place in the metrics and
+a span.
 
 WSGI middleware, not Flask's hooks: it also sees what Flask itself refuses, and takes a third of the time.
 """
@@ -8,15 +9,18 @@ import random
 import re
 import time
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from adapters.logs import tell, trace_id
-from app.metrics import count
+from app.metrics import METHODS, count
+
+if TYPE_CHECKING:
+    from adapters.tracing_sdk import Tracer
 
 log = logging.getLogger("sagahold.request")
 
-# W3C Trace Context: version, trace id, parent id, flags.
-_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
+# W3C Trace Context: version, trace id, parent id, flags. An id of zeros is none.
+_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
 # A key that somebody put into the path: it must not get into the log.
 _KEY = re.compile(r"hitl_[A-Za-z0-9_-]{8,}")
 # Links that let a person in: what follows is their secret.
@@ -36,7 +40,15 @@ KEY_ID = "sagahold.key_id"
 Environ = dict[str, Any]
 
 
-def every_answer(application: Callable[[Environ, Any], Iterable[bytes]]) -> Callable[[Environ, Any], Iterable[bytes]]:
+# Asked every few seconds, by machines: no span tells anything of it.
+_NO_SPAN = frozenset({"/healthz", "/readyz", "/metrics"})
+# A part of a route that a request fills in, as Flask writes it.
+_PART = re.compile(r"<(?:[^<>:]+:)?([^<>]+)>")
+
+Application = Callable[[Environ, Any], Iterable[bytes]]
+
+
+def every_answer(application: Application, tracer: "Tracer | None") -> Application:
     def answering(environ: Environ, start_response: Any) -> Iterable[bytes]:
         began = time.perf_counter()
         sent = environ.get("HTTP_TRACEPARENT")
@@ -52,7 +64,10 @@ def every_answer(application: Callable[[Environ, Any], Iterable[bytes]]) -> Call
             has = {name for name, _ in headers}
             headers += [header for header in _HEADERS if header[0] not in has]
             headers.append(("Trace-Id", trace))
-            _tell(environ, int(status[:3]), time.perf_counter() - began)
+            seconds = time.perf_counter() - began
+            path = _tell(environ, int(status[:3]), seconds)
+            if tracer is not None:
+                _trace(tracer, environ, int(status[:3]), seconds, path, trace, given and given[0])
             return start_response(status, headers, exc_info) if exc_info else start_response(status, headers)
 
         return application(environ, start)
@@ -60,18 +75,45 @@ def every_answer(application: Callable[[Environ, Any], Iterable[bytes]]) -> Call
     return answering
 
 
-def _tell(environ: Environ, status: int, seconds: float) -> None:
-    """The line has the route and the path without the query: whatever a client puts there stays out of the log."""
+def _tell(environ: Environ, status: int, seconds: float) -> str:
+    """The line has the path without the query: whatever a client puts there stays out of the log. Returns that path."""
     method = environ["REQUEST_METHOD"]
     # Flask's request, which it leaves here. The route, not the path: ids would make a time series of every pause.
     rule = getattr(environ.get("werkzeug.request"), "url_rule", None)
     count(method, "none" if rule is None else rule.rule, status, seconds)
     path = environ["PATH_INFO"].encode("latin-1").decode("utf-8", "replace")
+    path = _LINK.sub(r"\1…", _KEY.sub("hitl_…", path))
     found = {
         "method": method,
-        "path": _LINK.sub(r"\1…", _KEY.sub("hitl_…", path)),
+        "path": path,
         "status": status,
         "ms": round(seconds * 1000, 1),
         "key": environ.get(KEY_ID),
     }
     tell(log, "request", found)
+    return path
+
+
+def _trace(
+    tracer: "Tracer", environ: Environ, status: int, seconds: float, path: str, trace: str, sent: str | None
+) -> None:
+    """One span, from the request's arrival to the beginning of its answer, as the log line and the metrics have it: of
+    a held request the wait, of a stream what came before its first event."""
+    if path in _NO_SPAN:
+        return
+    rule = getattr(environ.get("werkzeug.request"), "url_rule", None)
+    method = environ["REQUEST_METHOD"] if environ["REQUEST_METHOD"] in METHODS else "_OTHER"
+    attributes: dict[str, str | int] = {
+        "http.request.method": method,
+        "http.response.status_code": status,
+        "url.path": path,
+        "url.scheme": environ["wsgi.url_scheme"],
+        "network.protocol.version": environ["SERVER_PROTOCOL"].removeprefix("HTTP/"),
+    }
+    name = "HTTP" if method == "_OTHER" else method
+    if rule is not None:
+        attributes["http.route"] = _PART.sub(r"{\1}", rule.rule)
+        name += f" {attributes['http.route']}"
+    if status >= 500:
+        attributes["error.type"] = str(status)
+    tracer.answered(name, seconds, trace, sent, attributes)

@@ -13,7 +13,7 @@ from services.health import Backlog, backlog
 # From a cached read to the longest held request.
 _BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 # A client may call its method what it likes: each name of its own would be a time series of its own, for ever.
-_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PATCH", "PUT", "DELETE"})
+METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PATCH", "PUT", "DELETE"})
 
 registry = CollectorRegistry()
 requests = Counter("sagahold_http_requests", "Requests answered", ["method", "route", "status"], registry=registry)
@@ -55,7 +55,7 @@ def exposition(deps: Deps) -> tuple[bytes, str]:
 
 def count(method: str, route: str, status: int, took: float) -> None:
     """One answer, after `took` seconds. Every route counts as one, whatever its ids."""
-    method = method if method in _METHODS else "other"
+    method = method if method in METHODS else "other"
     series = _series.get((method, route, status))
     if series is None:
         series = requests.labels(method, route, status), seconds.labels(method, route)

@@ -16,7 +16,7 @@ from services.definitions import load_saga, load_worker
 from services.due import Lease
 from services.saga_hold import CHANGED, decision, hold
 from services.saga_rows import Stored
-from services.saga_work import Ask, Call, Work
+from services.saga_work import Ask, Call, Execution, Work
 from services.transaction import Store, Tx
 
 # Of a model's words in an error: as much as of a tool's.
@@ -43,7 +43,7 @@ class Plan:
     def work(self, saga: Saga, step: Step, lease: Lease, *, again: bool, queue_ms: float) -> Work:
         user = self._user(step)
         worker, key = self._worker(user), idempotency_key(saga, step)
-        arguments, timeout = step.arguments or {}, user.timeout_seconds
+        arguments, timeout, execution = step.arguments or {}, user.timeout_seconds, self._execution(saga, step)
         if user.thinking is not None:
             undoes = step.compensates is not None
             return Ask(
@@ -61,10 +61,17 @@ class Plan:
                 timeout=timeout,
                 again=again,
                 queue_ms=queue_ms,
+                execution=execution,
             )
         assert user.tool is not None, "who asks no model calls a tool"
         sources, idempotent = worker.tool_sources, self._idempotent(step)
-        return Call(lease, step.span_id, sources, user.tool, arguments, key, timeout, idempotent, again, queue_ms)
+        return Call(
+            lease, step.span_id, sources, user.tool, arguments, key, timeout, idempotent, again, queue_ms, execution
+        )
+
+    def _execution(self, saga: Saga, step: Step) -> Execution:
+        of = self.definition
+        return Execution(of.name, of.version, saga.namespace, step.id, step.compensates is not None, step.attempt)
 
     def answered(self, saga: Saga, step: Step, answer: dict[str, Any], *, acted: bool) -> steps.Command:
         """What the model's answer, which fits its schema, means for the step."""

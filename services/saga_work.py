@@ -8,6 +8,18 @@ from services.due import Lease
 
 
 @dataclass(frozen=True, slots=True)
+class Execution:
+    """Which one a worker is at, for whoever watches. `attempt`: 1 for the first; each is begun once."""
+
+    saga: str
+    version: str
+    namespace: str
+    step: str
+    undoes: bool
+    attempt: int
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """One tool call to make.
 
@@ -29,6 +41,7 @@ class Call:
     idempotent: bool | None
     again: bool
     queue_ms: float
+    execution: Execution
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +68,7 @@ class Ask:
     timeout: float
     again: bool
     queue_ms: float
+    execution: Execution
 
 
 Work = Call | Ask

@@ -4,10 +4,11 @@ import logging
 import random
 from uuid import UUID
 
+from adapters.tracing import begin
 from domain.notification import Sending, compose
 from services.notification_work import Errand, claim_notification, record_sending
 from tasks.insist import insist
-from tasks.runtime import leases, messenger, store
+from tasks.runtime import leases, messenger, store, tracer
 from tasks.task import task
 
 log = logging.getLogger(__name__)
@@ -21,7 +22,13 @@ def send(notification_id: str) -> None:
         if errand is None:
             return
         with leases().keeping(errand.lease):
-            sending = _send(errand)
+            with begin(
+                tracer(), "send notification", "client", {"sagahold.notification.id": errand.lease.id.hex}
+            ) as span:
+                sending = _send(errand)
+                # Why, in the service's words, stands with the notification.
+                if sending.error is not None:
+                    span.fail("NOT_SENT")
             jitter = random.random()  # noqa: S311  (no secret)
             # Raises `DatabaseAway`: then another worker sends the message again.
             insist(lambda: record_sending(store(), errand.lease, sending, jitter))

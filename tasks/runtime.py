@@ -4,6 +4,7 @@ import atexit
 import os
 import socket
 from functools import partial
+from typing import TYPE_CHECKING
 
 import settings as environment
 from adapters import wake
@@ -11,12 +12,16 @@ from adapters.egress import Egress
 from adapters.mcp import ToolClient
 from adapters.notify import Messenger
 from adapters.signals import SignalThread
+from adapters.tracing import open_tracer
 from services.database import open_engine
 from services.transaction import Store
 from tasks.hints import send_hints
 from tasks.leases import LeaseKeeper
 from tasks.once import Once
 from tasks.thoughts import Thinker, Thoughts
+
+if TYPE_CHECKING:
+    from adapters.tracing_sdk import Tracer
 
 
 @Once
@@ -30,6 +35,15 @@ def store() -> Store:
     signals = SignalThread(partial(send_hints, redis), partial(wake.send, redis))
     engine = open_engine(settings().database_url, settings().db_pool_size, "worker")
     return Store(engine, signals, settings().public_url, settings().egress_allow)
+
+
+@Once
+def tracer() -> "Tracer | None":
+    """None where no spans are wanted."""
+    made = open_tracer("sagahold-worker") if settings().tracing else None
+    if made is not None:
+        atexit.register(made.close)
+    return made
 
 
 @Once
@@ -53,7 +67,7 @@ def tool_client() -> ToolClient:
 
 @Once
 def thoughts() -> Thoughts:
-    return Thoughts(store(), leases(), _thinker)
+    return Thoughts(store(), leases(), _thinker, tracer())
 
 
 @Once

@@ -14,7 +14,8 @@ from domain.step import TOOL_OUTPUT_ERROR, Error
 from services.saga_engine import advance, record
 from services.saga_work import Call, Work
 from tasks.insist import insist
-from tasks.runtime import leases, store, thoughts, tool_client
+from tasks.runtime import leases, store, thoughts, tool_client, tracer
+from tasks.spans import execution_span, tell_outcome
 from tasks.task import task
 
 log = logging.getLogger(__name__)
@@ -48,14 +49,17 @@ def _go_on(saga_id: UUID) -> None:
 def _make_and_record(call: Call) -> Work | None:
     """Raises `DatabaseAway`: then nobody knows what came of the call, and the next to claim the saga says so."""
     began = time.perf_counter()
-    outcome = make(call)
+    with execution_span(tracer(), call, "client", {"gen_ai.tool.name": call.tool}) as span:
+        outcome = make(call, span.traceparent)
+        tell_outcome(span, outcome)
     took = round((time.perf_counter() - began) * 1000, 1)
     report = {"timing": {"queue_ms": call.queue_ms, "tool_ms": took}}
     jitter = random.random()  # noqa: S311  (no secret)
     return insist(lambda: record(store(), call, outcome, report, jitter, may_think=thoughts().has_room()))
 
 
-def make(call: Call) -> Outcome:
+def make(call: Call, parent: str | None = None) -> Outcome:
+    """`parent`: what the tool is told to be a part of; by default the step."""
     until = time.monotonic() + call.timeout
     idempotent = False
     try:
@@ -66,7 +70,7 @@ def make(call: Call) -> Outcome:
         if not leases().holds(call.lease):
             # This process stood still for long: by now the step may be another's, which has perhaps called.
             return NotSent(Error("LEASE_LOST", "the worker lost the saga before it could call the tool"))
-        return Done(_call(call, source, until).data)
+        return Done(_call(call, source, until, parent).data)
     except mcp.NotSent as error:
         return mcp.not_sent(error, f"{_ENDED}, and the tool" if call.again else None)
     except mcp.ToolFailed as error:
@@ -95,12 +99,12 @@ def _find(call: Call, until: float) -> tuple[ToolSource, mcp.ToolInfo]:
     raise mcp.ToolNotFound(f"none of {', '.join(source.name for source in call.sources)} has a tool {call.tool!r}")
 
 
-def _call(call: Call, source: ToolSource, until: float) -> mcp.CallResult:
+def _call(call: Call, source: ToolSource, until: float, parent: str | None) -> mcp.CallResult:
     return tool_client().call(
         source,
         call.tool,
         call.arguments,
-        meta={"traceparent": traceparent(call.lease.id, call.span_id)},
+        meta={"traceparent": parent or traceparent(call.lease.id, call.span_id)},
         idempotency_key=call.idempotency_key,
         timeout=max(0.1, until - time.monotonic()),
     )

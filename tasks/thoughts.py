@@ -13,10 +13,11 @@ import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
 from adapters.logs import trace_id as logged_trace
+from adapters.tracing import NOTHING, Span
 from domain import prompt, resources
 from domain.compensation import undo_message
 from domain.outcome import Failed
@@ -29,6 +30,10 @@ from services.saga_work import Ask
 from services.transaction import Store
 from tasks.insist import insist
 from tasks.leases import LeaseKeeper
+from tasks.spans import execution_span, tell_outcome
+
+if TYPE_CHECKING:
+    from adapters.tracing_sdk import Tracer
 
 log = logging.getLogger(__name__)
 
@@ -51,13 +56,16 @@ class _Asked:
     prompt_digest: str | None = None
     future: "Future[Thought] | None" = None
     given_up: bool = False
+    span: Span = NOTHING
 
 
 class Thoughts:
     """`thinker` is called at the first question: a process that asks none does without its library."""
 
-    def __init__(self, store: Store, leases: LeaseKeeper, thinker: Callable[[], Thinker]) -> None:
-        self._store, self._leases, self._thinker = store, leases, thinker
+    def __init__(
+        self, store: Store, leases: LeaseKeeper, thinker: Callable[[], Thinker], tracer: "Tracer | None" = None
+    ) -> None:
+        self._store, self._leases, self._thinker, self._tracer = store, leases, thinker, tracer
         # By the token of their lease.
         self._asked: dict[UUID, _Asked] = {}
         self._changed = threading.Condition()
@@ -71,15 +79,16 @@ class Thoughts:
 
     def begin(self, ask: Ask) -> None:
         """Returns when the model has been asked."""
-        asked = _Asked(ask, time.perf_counter())
+        asked = _Asked(ask, time.perf_counter(), span=execution_span(self._tracer, ask, "internal", _about(ask)))
         self._leases.keep(ask.lease)
         with self._changed:
             self._asked[ask.lease.token] = asked
             self._changed.notify_all()
         try:
-            question = _question(ask, lambda: self._leases.holds(ask.lease))
+            question = _question(ask, lambda: self._leases.holds(ask.lease), asked.span.traceparent)
             asked.prompt_digest = hashlib.sha256(question.message.encode()).hexdigest()
-            asked.future = self._thinker().think(question)
+            with asked.span.current():
+                asked.future = self._thinker().think(question)
         except (prompt.PromptFailed, resources.NotBound) as error:
             self._answered.put((asked, _without_model(ask, Error("PROMPT_FAILED", str(error)))))
         except Exception as error:
@@ -98,6 +107,8 @@ class Thoughts:
     def _came(self, asked: _Asked, future: "Future[Thought]") -> None:
         if future.cancelled() and not asked.given_up:
             # The worker ends by force. Nobody gave the question up: once its lease runs out, another goes on with it.
+            asked.span.fail("WORKER_ENDED")
+            asked.span.end()
             return
         self._answered.put((asked, _thought(asked.ask, future)))
 
@@ -106,6 +117,7 @@ class Thoughts:
             asked, thought = self._answered.get()
             logged_trace.set(asked.ask.lease.id.hex)
             try:
+                _end_span(asked.span, thought)
                 self._record(asked, thought)
             except DatabaseAway as error:
                 log.warning("a model's answer is lost, as the database is away: %s", error)
@@ -145,8 +157,22 @@ class Thoughts:
                     each.future.cancel()
 
 
-def _question(ask: Ask, ours: Callable[[], bool]) -> Question:
-    """Raises `PromptFailed` or `NotBound`."""
+def _about(ask: Ask) -> dict[str, str | int]:
+    """By the names that OpenTelemetry has for agents."""
+    worker = ask.worker
+    named = {"gen_ai.agent.name": worker.name, "gen_ai.provider.name": worker.provider or "none"}
+    return {"gen_ai.operation.name": "invoke_agent", "gen_ai.request.model": worker.model_name or "none", **named}
+
+
+def _end_span(span: Span, thought: Thought) -> None:
+    report = thought.report
+    span.tell({"gen_ai.usage.input_tokens": report.input_tokens, "gen_ai.usage.output_tokens": report.output_tokens})
+    tell_outcome(span, thought.outcome)
+    span.end()
+
+
+def _question(ask: Ask, ours: Callable[[], bool], parent: str | None) -> Question:
+    """`parent`: what tools are told to be a part of; by default the step. Raises `PromptFailed` or `NotBound`."""
     thinking = ask.thinking
     if ask.undoes:
         rendered = undo_message(ask.arguments)
@@ -159,7 +185,7 @@ def _question(ask: Ask, ours: Callable[[], bool]) -> Question:
         system=ask.system,
         resources=resources.bind(thinking.resources, ask.arguments),
         key=ask.idempotency_key,
-        meta={"traceparent": traceparent(ask.lease.id, ask.span_id)},
+        meta={"traceparent": parent or traceparent(ask.lease.id, ask.span_id)},
         timeout=ask.timeout,
         again=ask.again,
         ours=ours,

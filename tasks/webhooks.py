@@ -2,17 +2,20 @@
 
 import logging
 import random
+from contextlib import suppress
 from datetime import UTC, datetime
+from urllib.parse import urlsplit
 from uuid import UUID
 
 from standardwebhooks.webhooks import Webhook
 
+from adapters import tracing
 from adapters.egress import Blocked, Failed, TimedOut
 from domain import ids
 from domain.webhook import Attempt, AttemptOutcome
 from services.delivery_work import Parcel, claim_delivery, record_attempt
 from tasks.insist import insist
-from tasks.runtime import egress, leases, settings, store
+from tasks.runtime import egress, leases, settings, store, tracer
 from tasks.task import task
 
 log = logging.getLogger(__name__)
@@ -24,14 +27,17 @@ def deliver(delivery_id: str) -> None:
     if parcel is None:
         return
     with leases().keeping(parcel.lease):
-        attempt = _attempt(parcel, settings().webhook_timeout)
+        with _span(parcel) as span:
+            attempt = _attempt(parcel, settings().webhook_timeout, span.traceparent)
+            _tell(span, attempt)
         _record(parcel, attempt)
 
 
-def _attempt(parcel: Parcel, timeout: float) -> Attempt:
+def _attempt(parcel: Parcel, timeout: float, parent: str | None = None) -> Attempt:
     started = datetime.now(UTC)
     try:
-        answer = egress().post(parcel.url, parcel.body.encode(), _headers(parcel, started), timeout)
+        headers = _headers(parcel, started) | ({} if parent is None else {"traceparent": parent})
+        answer = egress().post(parcel.url, parcel.body.encode(), headers, timeout)
     except Blocked as error:
         return _failure(AttemptOutcome.BLOCKED, started, str(error))
     except TimedOut:
@@ -53,6 +59,30 @@ def _attempt(parcel: Parcel, timeout: float) -> Attempt:
         answer.excerpt.decode("utf-8", "replace").replace("\x00", "\ufffd"),
         answer.retry_after,
     )
+
+
+def _span(parcel: Parcel) -> tracing.Span:
+    """Of the URL its host and port only: the rest of it may be a secret."""
+    if tracer() is None:
+        return tracing.NOTHING
+    attributes: dict[str, str | int] = {
+        "http.request.method": "POST",
+        "sagahold.webhook.id": ids.text(ids.MESSAGE, parcel.message_id),
+    }
+    # What cannot be taken apart is not sent either, but told as an attempt.
+    with suppress(ValueError):
+        url = urlsplit(parcel.url)
+        attributes["server.address"] = url.hostname or ""
+        attributes["server.port"] = url.port or (443 if url.scheme == "https" else 80)
+    return tracing.begin(tracer(), "POST webhook", "client", attributes)
+
+
+def _tell(span: tracing.Span, attempt: Attempt) -> None:
+    span.tell({"sagahold.outcome": str(attempt.outcome)})
+    if attempt.status_code is not None:
+        span.tell({"http.response.status_code": attempt.status_code})
+    if attempt.outcome is not AttemptOutcome.SUCCEEDED:
+        span.fail(str(attempt.status_code or attempt.outcome))
 
 
 def _record(parcel: Parcel, attempt: Attempt) -> None:

@@ -41,6 +41,7 @@ def test_defaults() -> None:
         llm_retry_max_attempts=3,
         llm_retry_base_delay=1.0,
         llm_retry_max_delay=60.0,
+        tracing=False,
     )
 
 
@@ -126,6 +127,12 @@ def test_accepted(name: str, text: str, field: str, value: Any) -> None:
         ("SAGAHOLD_LLM_RETRY_ENABLED", "maybe", "neither true nor false"),
         ("SAGAHOLD_LLM_RETRY_MAX_ATTEMPTS", "0", "1 to 20"),
         ("SAGAHOLD_LLM_RETRY_MAX_DELAY_S", "nan", "0 to 3600"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318", "http(s) URL"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://", "http(s) URL"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://u:secret@[::1", "http(s) URL"),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://c:secret/v1/traces", "http(s) URL"),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://c\n", "http(s) URL"),
+        ("OTEL_TRACES_EXPORTER", "console", "none of"),
     ],
 )
 def test_refused(name: str, text: str, part: str) -> None:
@@ -165,6 +172,32 @@ def test_the_identity_provider_is_configured_whole_or_not_at_all() -> None:
         with pytest.raises(SettingsError, match="SAGAHOLD_OIDC_ISSUER"):
             loaded(**{**whole, "SAGAHOLD_OIDC_ISSUER": issuer})
     assert loaded(**{**whole, "SAGAHOLD_OIDC_ISSUER": "http://127.0.0.1:9000"}).oidc is not None
+
+
+COLLECTOR = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318"}
+
+
+@pytest.mark.parametrize(
+    ("environ", "wanted"),
+    [
+        (COLLECTOR, True),
+        ({"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "https://c.example.com/v1/traces?key=k"}, True),
+        (COLLECTOR | {"OTEL_SDK_DISABLED": "True"}, False),
+        (COLLECTOR | {"OTEL_TRACES_EXPORTER": "none"}, False),
+        (COLLECTOR | {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}, True),
+        (
+            COLLECTOR | {"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf"},
+            True,
+        ),
+        ({"OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}, False),
+    ],
+)
+def test_spans_are_sent_where_an_endpoint_is_set(environ: dict[str, str], wanted: bool) -> None:
+    """By the one protocol that there is: another one set for it would leave a collector waiting."""
+    assert loaded(**environ).tracing is wanted
+    if environ == COLLECTOR:
+        with pytest.raises(SettingsError, match=r"^OTEL_EXPORTER_OTLP_PROTOCOL: 'grpc' is none of HTTP/PROTOBUF$"):
+            loaded(**environ, OTEL_EXPORTER_OTLP_PROTOCOL="grpc")
 
 
 def test_a_bad_value_stops_the_process(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

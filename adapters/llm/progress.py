@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from adapters import tracing
 from domain import json_value
 from domain.definition import Adapter
 from domain.outcome import Failed, Outcome
@@ -30,9 +31,10 @@ def failed(code: str, message: str) -> Ended:
 
 @dataclass(slots=True)
 class Use:
-    """A tool call under way: until its answer is here, it is lost."""
+    """A tool call under way: until its answer is here, it is lost. `traceparent`: its own, where spans are wanted."""
 
     outcome: str = "lost"
+    traceparent: str | None = None
 
 
 class Progress:
@@ -65,11 +67,16 @@ class Progress:
 
     @contextmanager
     def using(self, tool: str, arguments: Any) -> Iterator[Use]:
-        use = Use()
         began = time.perf_counter()
+        about = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": _name(tool)}
+        span = tracing.child(f"execute_tool {_name(tool)}", "client", about)
+        use = Use(traceparent=span.traceparent)
         try:
             yield use
         finally:
+            if use.outcome != "ok":
+                span.fail(use.outcome)
+            span.end()
             ms = milliseconds_since(began)
             self.tool_ms += ms
             self.uses.append(ToolUse(_name(tool), _digest(arguments), ms, use.outcome))

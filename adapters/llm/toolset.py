@@ -134,12 +134,13 @@ class AllowedTools(AbstractToolset[None]):
             raise Ended(Lost(_NOT_OURS, idempotent=False) if acted else NotSent(Error("MCP_UNAVAILABLE", _NOT_OURS)))
         progress.acted = acted or tool.changes
         with progress.using(tool.info.name, arguments) as use:
+            meta = dict(self._question.meta) | ({} if use.traceparent is None else {"traceparent": use.traceparent})
             try:
                 result = await self._client.acall(
                     tool.source,
                     tool.info.name,
                     arguments,
-                    meta=self._question.meta,
+                    meta=meta,
                     idempotency_key=f"{self._question.key}-{self._calls}",
                 )
             except mcp.NotSent as error:

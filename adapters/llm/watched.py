@@ -10,6 +10,7 @@ from pydantic_ai.models import Model, ModelRequestParameters
 from pydantic_ai.models.wrapper import WrapperModel
 from pydantic_ai.settings import ModelSettings
 
+from adapters import tracing
 from adapters.llm import failures
 from adapters.llm.progress import Progress, milliseconds_since
 from domain.manifest_thinking import SUBMIT
@@ -36,8 +37,12 @@ class Watched(WrapperModel):
         model_request_parameters: ModelRequestParameters,
     ) -> ModelResponse:
         began = time.perf_counter()
+        about = {"gen_ai.operation.name": "chat", "gen_ai.request.model": self.model_name}
         try:
-            response = await super().request(messages, model_settings, model_request_parameters)
+            with tracing.child(f"chat {self.model_name}", "client", about) as span:
+                response = await super().request(messages, model_settings, model_request_parameters)
+                span.tell({"gen_ai.usage.input_tokens": response.usage.input_tokens})
+                span.tell({"gen_ai.usage.output_tokens": response.usage.output_tokens})
         except (TypeError, ValueError, LookupError, AttributeError, AssertionError) as error:
             # The library takes the form of an answer for granted.
             log.warning("a model's answer could not be read: %s", failures.place(error))

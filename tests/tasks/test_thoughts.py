@@ -12,7 +12,7 @@ from domain.definition import Adapter, Thinking, WorkerDefinition
 from domain.outcome import Failed
 from domain.thought import Question, Thought
 from services.due import SAGA, Lease
-from services.saga_work import Ask
+from services.saga_work import Ask, Execution
 from services.transaction import Store
 from tasks import thoughts
 from tasks.leases import LeaseKeeper
@@ -38,6 +38,7 @@ def ask(prompt: str = "What?") -> Ask:
         timeout=5.0,
         again=False,
         queue_ms=0.0,
+        execution=Execution("any", "1", "default", "one", False, 1),
     )
 
 

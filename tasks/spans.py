@@ -1,0 +1,41 @@
+"""What a span says of a step's execution."""
+
+from typing import TYPE_CHECKING
+
+from adapters import tracing
+from domain.outcome import Done, Lost, Outcome
+from domain.step import OUTCOME_UNKNOWN
+from services.saga_work import Work
+
+if TYPE_CHECKING:
+    from adapters.tracing_sdk import Tracer
+
+
+def execution_span(tracer: "Tracer | None", work: Work, kind: tracing.Kind, more: tracing.Attributes) -> tracing.Span:
+    """In the trace that has the saga's own id, whatever worker is at it. The first execution of a step has the step's
+    span id, which stands in the saga's document; of two spans with one id only one would be seen."""
+    if tracer is None:
+        return tracing.NOTHING
+    execution = work.execution
+    attributes = {
+        "sagahold.saga": execution.saga,
+        "sagahold.saga.version": execution.version,
+        "sagahold.namespace": execution.namespace,
+        "sagahold.step": execution.step,
+        "sagahold.attempt": execution.attempt,
+        **more,
+    }
+    name = f"{'undo' if execution.undoes else 'step'} {execution.step}"
+    return tracing.begin(
+        tracer, name, kind, attributes, work.lease.id, work.span_id if execution.attempt == 1 else None
+    )
+
+
+def tell_outcome(span: tracing.Span, outcome: Outcome) -> None:
+    """The code only: messages repeat what tools and models said."""
+    if isinstance(outcome, Done):
+        code = "OK"
+    else:
+        code = OUTCOME_UNKNOWN if isinstance(outcome, Lost) else outcome.error.code
+        span.fail(code)
+    span.tell({"sagahold.outcome": code})
