@@ -120,7 +120,7 @@ def _serve(
 
     They are one a possible status and take as long as the rest of the edge; what they would do is done here.
     """
-    readers = [] if query is None else [partial(_query, query())]
+    readers = [] if query is None else [partial(_query, query(), _lists(query()))]
     if body is not None:
         readers.append(partial(_body, body(), _has_required(body())))
 
@@ -136,9 +136,13 @@ def _serve(
     return served
 
 
-def _query(schema: Schema, asked: Request) -> Any:
+def _lists(schema: Schema) -> frozenset[str]:
+    """The parameters that may be given more than once."""
+    return frozenset(field.data_key or name for name, field in schema.fields.items() if isinstance(field, List))
+
+
+def _query(schema: Schema, lists: frozenset[str], asked: Request) -> Any:
     found = [fault for name, value in asked.args.items(multi=True) for fault in json_value.text_faults(value, name)]
-    lists = {field.data_key or name for name, field in schema.fields.items() if isinstance(field, List)}
     twice = [name for name, values in asked.args.lists() if len(values) > 1 and name not in lists]
     found += [Fault(name[:200], "is given twice") for name in twice]
     if found:
