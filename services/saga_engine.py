@@ -32,6 +32,8 @@ log = logging.getLogger(__name__)
 
 # A worker that is at as many questions as it may be leaves one for so long: others may be free.
 _ROOM_AGAIN = timedelta(seconds=1)
+# A tool that bears it is called again so long after its answer was lost: its server may be starting again.
+_CALL_AGAIN = timedelta(seconds=1)
 
 
 def advance(store: Store, trace_id: UUID, *, may_think: bool = True) -> Work | None:
@@ -155,7 +157,7 @@ class _Turn:
                 self.change(step, steps.LoseTrack(error.message) if again else steps.Fail(error))
             case Lost(message, idempotent):
                 if idempotent and self.plan.tries(step) < CALLS_AGAIN:
-                    self._park(due_at=self.tx.now + timedelta(seconds=1))
+                    self._park(due_at=self.tx.now + _CALL_AGAIN)
                     return False
                 self.change(step, steps.LoseTrack(message))
         return True

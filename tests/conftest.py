@@ -16,12 +16,18 @@ from uuid import UUID, uuid4
 import httpx
 import psycopg2
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as hypothesis
 
 import settings
 from cli.stack import Stack
 from domain.ids import INBOX
 from services.database import open_engine
 from services.transaction import Hint, Store
+
+# How long an example takes tells of what else the machine does.
+hypothesis.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+hypothesis.load_profile("any machine")
 
 ROOT = Path(__file__).parents[1]
 # Tests deliver webhooks to receivers on loopback.

@@ -8,8 +8,10 @@ import psycopg2
 import pytest
 
 from cli.stack import Stack
+from domain import outcome
 from models import audit, definitions, due, keys, namespaces, notifications, pauses, people, sagas, webhooks
 from models.tables import metadata
+from services import saga_engine
 from tests.conftest import execute
 
 # Whatever a test imports: a table that is not known is not emptied, and none that refers to it can be used.
@@ -22,6 +24,14 @@ def shared_database_url(servers: Stack) -> Iterator[str]:
     execute(servers.database_url, f"CREATE DATABASE {name} TEMPLATE template_sagahold")
     yield servers.database_url.replace("/sagahold?", f"/{name}?")
     execute(servers.database_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(autouse=True)
+def _postponed_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is postponed a second is due again in the middle of a test, where that is slow; tests say when (`wait`)."""
+    monkeypatch.setattr(outcome, "_POSTPONED_FOR", tuple(60 * seconds for seconds in outcome._POSTPONED_FOR))
+    monkeypatch.setattr(saga_engine, "_CALL_AGAIN", 60 * saga_engine._CALL_AGAIN)
+    monkeypatch.setattr(saga_engine, "_ROOM_AGAIN", 60 * saga_engine._ROOM_AGAIN)
 
 
 @pytest.fixture
