@@ -24,8 +24,11 @@ MAX_REFERENCES = 32
 MAX_WORK = 200_000
 # Characters of a text that are as much work as one value: patterns are run over each.
 TEXT_UNIT = 100
-# Bytes of one compiled pattern: `^\S{1,64}$` has half of it, and a schema may have hundreds of them.
+# Bytes of one compiled pattern: `^\S{1,64}$` has an eighth of it.
 MAX_PATTERN = 1_000_000
+# Of all that differ in one schema (the same one is compiled once). A megabyte takes some 20 ms, in which no other
+# thread of the process runs: two thousand patterns, which anyone may post, stopped it for six seconds.
+MAX_PATTERNS = 10_000_000
 MAX_FAULTS = 20
 
 # Keywords that lead elsewhere by a name. Counting would have to resolve them exactly as the validator does.
@@ -38,11 +41,16 @@ _VALUES = ("const", "enum", "default", "examples")
 
 
 def schema_faults(schema: dict[str, Any], place: str) -> Iterator[Fault]:
+    count = 0
     try:
         places(schema)
-        validator(schema)
+        count = len(_patterns(schema))
+        validator(schema, largest_pattern=_share(count))
     except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError) as error:
-        yield Fault(place, f"is not a JSON Schema that can be used: {_first_line(error)}")
+        fault = f"is not a JSON Schema that can be used: {_first_line(error)}"
+        if _share(count) < MAX_PATTERN:
+            fault += f" (it has {count} different patterns: the more there are, the shorter each has to be)"
+        yield Fault(place, fault)
 
 
 def value_faults(schema: dict[str, Any], value: object, place: str) -> Iterator[Fault]:
@@ -80,6 +88,27 @@ def places(schema: dict[str, Any]) -> int:
                     raise ValueError(f"{reference[:200]} is behind {MAX_REFERENCES} others: refer to it directly")
                 waiting.append((resolve(schema, reference), (*inside, reference)))
     return count
+
+
+def _patterns(schema: dict[str, Any]) -> set[str]:
+    """Those that differ; also what only looks like one, in an example, say."""
+    found: set[str] = set()
+    waiting: list[Any] = [schema]
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, list):
+            waiting.extend(node)
+        elif isinstance(node, dict):
+            waiting.extend(node.values())
+            found |= {text for text in (node.get("pattern"),) if isinstance(text, str)}
+            named = node.get("patternProperties")
+            found.update(named if isinstance(named, dict) else ())
+    return found
+
+
+def _share(count: int) -> int:
+    """Bytes that each of so many patterns may have once it is compiled."""
+    return min(MAX_PATTERN, MAX_PATTERNS // max(count, 1))
 
 
 def _reference(node: dict[str, Any], *, is_root: bool) -> str | None:
@@ -143,9 +172,11 @@ def weight(value: object) -> int:
     return units
 
 
-def validator(schema: dict[str, Any], registry: jsonschema_rs.Registry | None = None) -> jsonschema_rs.Validator:
+def validator(
+    schema: dict[str, Any], registry: jsonschema_rs.Registry | None = None, *, largest_pattern: int = MAX_PATTERN
+) -> jsonschema_rs.Validator:
     # References are never fetched, and patterns run on an engine without backtracking.
-    patterns = jsonschema_rs.RegexOptions(size_limit=MAX_PATTERN)
+    patterns = jsonschema_rs.RegexOptions(size_limit=largest_pattern)
     return jsonschema_rs.validator_for(schema, retriever=_refuse, registry=registry, pattern_options=patterns)
 
 

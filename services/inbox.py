@@ -34,7 +34,7 @@ def inbox(store: Store, by: Principal, wanted: InboxFilter, page: Page) -> Slice
     """A page of pause documents."""
     query = select(pauses).where(*_conditions(store, by, wanted))
     with store.reading() as conn:
-        rows = conn.execute(_cut(query, page)).mappings().all()
+        rows = conn.execute(_cut(query, by, page)).mappings().all()
 
     def item(row: RowMapping) -> dict[str, Any]:
         return pause_document(pause_of(row), store.public_url)
@@ -87,9 +87,7 @@ def votes_for(pause: Pause, by: Principal, stood_in_for: Sequence[Member]) -> Ac
 def _conditions(store: Store, by: Principal, wanted: InboxFilter) -> list[ColumnElement[bool]]:
     columns = pauses.c
     # As a literal: the index of what waits is a partial one, and a parameter might be anything.
-    conditions: list[ColumnElement[bool]] = [columns.status == Status.PENDING.value]
-    if not by.sees_all:
-        conditions.append(columns.namespace.in_(by.namespaces))
+    conditions: list[ColumnElement[bool]] = [columns.status == Status.PENDING.value, *_scope(by)]
     if wanted.namespace is not None:
         conditions.append(columns.namespace == wanted.namespace)
     if wanted.kind is not None:
@@ -101,6 +99,10 @@ def _conditions(store: Store, by: Principal, wanted: InboxFilter) -> list[Column
     if wanted.mine:
         conditions.append(_mine(store, by))
     return conditions
+
+
+def _scope(by: Principal) -> list[ColumnElement[bool]]:
+    return [] if by.sees_all else [pauses.c.namespace.in_(by.namespaces)]
 
 
 def _mine(store: Store, by: Principal) -> ColumnElement[bool]:
@@ -119,7 +121,7 @@ def _words(member: Member) -> list[str]:
     return Asked(member.groups, tuple(addresses)).words
 
 
-def _cut(query: Select[Any], page: Page) -> Select[Any]:
+def _cut(query: Select[Any], by: Principal, page: Page) -> Select[Any]:
     """The page, in the order of the queue, which is that of the index.
 
     What is behind the last one that was seen (also when that one has been decided since) is looked for twice, as
@@ -128,7 +130,8 @@ def _cut(query: Select[Any], page: Page) -> Select[Any]:
     order = pauses.c.priority.desc(), pauses.c.id
     if page.after is None:
         return query.order_by(*order).limit(page.limit + 1).offset(page.offset)
-    last = select(pauses.c.priority).where(pauses.c.id == page.after).scalar_subquery()
+    # Of another namespace, what is behind it would tell that there is such a review, and how urgent it is.
+    last = select(pauses.c.priority).where(pauses.c.id == page.after, *_scope(by)).scalar_subquery()
     behind = (pauses.c.priority == last) & (pauses.c.id > page.after), pauses.c.priority < last
     most = page.limit + 1 + page.offset
     both = union_all(*(query.where(part).order_by(*order).limit(most) for part in behind)).subquery()

@@ -50,7 +50,8 @@ def list_sagas(store: Store, by: Principal, wanted: SagaFilter, page: Page) -> S
     query = with_name().where(*_scope(by), *_conditions(wanted))
     place = tuple_(sagas.c.created_at, sagas.c.id)
     if page.after is not None:
-        seen = select(sagas.c.created_at, sagas.c.id).where(sagas.c.id == page.after)
+        # Of another namespace, where it stands would tell that there is such a saga, and since when.
+        seen = select(sagas.c.created_at, sagas.c.id).where(sagas.c.id == page.after, *_scope(by))
         query = query.where(place < seen.scalar_subquery())
     query = query.order_by(sagas.c.created_at.desc(), sagas.c.id.desc())
     with store.reading() as conn:

@@ -112,7 +112,7 @@ class ItemSchema(RejectSchema):
 
 
 class DecisionsSchema(Schema):
-    items = fields.List(fields.Nested(ItemSchema), required=True, validate=validate.Length(1, 100))
+    items = ShortList(fields.Nested(ItemSchema), 1, 100, required=True)
 
 
 class PauseQuery(Schema):

@@ -68,6 +68,34 @@ def test_unusable(schema: dict[str, Any], part: str) -> None:
     assert "\n" not in fault.message
 
 
+def costly(count: int) -> list[str]:
+    """Patterns of which each takes an eighth of a megabyte once it is compiled."""
+    return [rf"^\S{{1,64}}-{number}$" for number in range(count)]
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"patternProperties": dict.fromkeys(costly(1_900), True)},
+        {"properties": {str(number): {"pattern": text} for number, text in enumerate(costly(900))}},
+        {"$defs": {"a": {"allOf": [{"pattern": text} for text in costly(300)]}}, "$ref": "#/$defs/a"},
+    ],
+)
+def test_patterns_take_together_no_longer_than_a_moment(schema: dict[str, Any]) -> None:
+    """While they are compiled nothing else runs in the process: two thousand of them stopped it for six seconds."""
+    (fault,) = schema_faults(schema, "responseSchema")
+    assert "the more there are, the shorter each has to be" in fault.message
+
+
+def test_patterns_that_are_no_effort() -> None:
+    same = {"allOf": [{"pattern": costly(1)[0]}] * 600}
+    few = {"patternProperties": dict.fromkeys(costly(20), True)}
+    short = {"properties": {f"f{number}": {"pattern": f"^[a-z]{{1,20}}{number}$"} for number in range(400)}}
+    names = {"properties": {"pattern": {"type": "string"}, "patternProperties": {"type": "string"}}}
+    for schema in (same, few, short, names):
+        assert list(schema_faults(schema, "responseSchema")) == []
+
+
 def test_answers() -> None:
     """Every fault with its place."""
     schema = {"type": "object", "properties": {"a": {"items": {"type": "string"}}, "n": {"type": "integer"}}}

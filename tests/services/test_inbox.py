@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from sqlalchemy import event
@@ -16,7 +17,7 @@ from services.paging import Page
 from services.pauses import decide_pause, get_pause
 from services.transaction import Store
 from tests.services.reviewers import key, voter
-from tests.services.world import ADMIN, AGENT, OPERATOR, REVIEWER, approve, change, post, rows, someone
+from tests.services.world import ADMIN, AGENT, OPERATOR, REVIEWER, approve, change, post, rows, someone, uuid_of
 
 PARKED = 100_000
 
@@ -35,6 +36,15 @@ def test_the_most_urgent_first_then_the_oldest(store: Store) -> None:
     assert first.next_after is not None
     assert ids_of(store, page=Page(after=first.next_after)) == order[2:]
     assert ids_of(store) == [more_urgent, *order[2:]]
+
+
+def test_a_cursor_of_another_namespace_tells_nothing(store: Store) -> None:
+    """As one that leads nowhere: not that there is such a review, nor how urgent it is."""
+    urgent = uuid_of(post(store, by=someone(Role.AGENT, "other"), namespace="other", priority=5))
+    post(store)
+    for after in (urgent, uuid4()):
+        assert ids_of(store, page=Page(after=after)) == []
+    assert len(ids_of(store, ADMIN, page=Page(after=urgent))) == 1
 
 
 def test_filters(store: Store) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, text
 
 from cli.stack.waiting import wait_until
 from domain.access import Role
@@ -94,6 +94,15 @@ class TestOrder:
         assert shown[:3] == [id_.hex for id_ in reversed(wanted)]
         assert rest.next_after is None
         assert list_sagas(store, REVIEWER, SagaFilter(), Page(after=uuid4())).items == []
+
+    def test_a_cursor_of_another_namespace_tells_nothing(self, store: Store) -> None:
+        """As one that leads nowhere: a trace id is soon known, what it is of and since when is not."""
+        start(store, step("a"))
+        newer = start(store, step("b"))
+        assert len(list_sagas(store, ADMIN, SagaFilter(), Page(after=newer)).items) == 1
+        with store.transaction() as tx:
+            tx.conn.execute(text("UPDATE sagas SET namespace = 'other' WHERE id = :id"), {"id": newer})
+        assert list_sagas(store, REVIEWER, SagaFilter(), Page(after=newer)).items == []
 
     def test_the_longest_waiting_first_in_pages(self, store: Store) -> None:
         made = [id_.hex for id_ in held(store, 4)]
