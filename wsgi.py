@@ -1,6 +1,7 @@
 """The web process: the one place that knows both the API and the task queue. `granian --interface wsgi wsgi:app`."""
 
 import gc
+import resource
 import signal
 import socket
 import threading
@@ -33,8 +34,12 @@ from services.transaction import Store
 from tasks.app import app as _celery  # noqa: F401  (hints go through the current Celery app)
 from tasks.hints import send_hints
 
+# The connections of four thousand agents, and as many files beside them. Where the system allows fewer, all of those.
+OPEN_FILES = 8192
+
 
 def build() -> Flask:
+    _room_for_connections()
     settings = environment.load_or_exit()
     log_as_json(settings.log_level)
     publisher, prober = wake.connect(settings.redis_url), wake.connect(settings.redis_url)
@@ -82,6 +87,14 @@ def _provider(settings: environment.Settings) -> Provider | None:
     if oidc is None:
         return None
     return Provider(oidc.issuer, oidc.client_id, oidc.client_secret, f"{settings.public_url}/sign-in/oidc/return")
+
+
+def _room_for_connections() -> None:
+    """A shell's usual 1,024 open files are fewer than agents wait here."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _at_the_end(call: Callable[[], None]) -> None:
