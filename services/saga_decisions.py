@@ -1,6 +1,6 @@
 """A reviewer's word on a held step: approve, reject, or run it again. Accepted at once, applied by a worker."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -100,7 +100,7 @@ def rerun_step(store: Store, by: Principal, which: StepRef, guidance: str | None
             return Accepted(True, _rerun_key(step, step.retries))
         won = changed and honours(pause, command)
         if won:
-            _rerun(store, tx, stored, step, guidance, token)
+            _rerun(tx, stored, step, steps.Rerun(guidance, token, pause.revision))
             about = {"step": step.id, "span": which.span, "guidance": guidance}
             tx.record(by, stored.saga.namespace, "step.rerun", which.trace_id.hex, **about)
     # Only after the commit, as for every decision: an expiry that this request was the first to notice stands.
@@ -125,11 +125,11 @@ def _was_asked(step: Step, token: str | None) -> bool:
     return token is not None and token == step.retry_token
 
 
-def _rerun(store: Store, tx: Tx, stored: Stored, step: Step, guidance: str | None, token: str | None) -> None:
+def _rerun(tx: Tx, stored: Stored, step: Step, wanted: steps.Rerun) -> None:
     declared = load_saga(tx.conn, stored.definition_id).step(step.id)
     if declared.hitl_max_retries is not None and step.retries >= declared.hitl_max_retries:
         raise RetriesUsedUp
-    rerun = steps.Rerun(guidance or declared.hitl_retry_guidance, token)
+    rerun = replace(wanted, guidance=wanted.guidance or declared.hitl_retry_guidance)
     save(tx, stored.saga, change_step(stored.saga, step, rerun, tx.now), When(**due_now(tx)))
 
 
