@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from domain import ids
+from domain import audit, ids
 from domain.access import Principal, Role
+from domain.document import pause_document
 from domain.errors import AlreadyResolved, NotAsked, PolicyUnsatisfiable
 from domain.pause import OnTimeout
 from services.electorate import members_of
@@ -230,6 +231,19 @@ def test_time_runs_out_into_an_escalation(store: Store) -> None:
         "pause.escalated",
         "pause.expired",
     ]
+
+
+def test_decided_before_the_sweep_that_escalates(store: Store) -> None:
+    """Also where one vote is enough, what is stored is what was answered, told and recorded: it was in time."""
+    an_endpoint(store, event_types=("pause.escalated", "pause.approved"))
+    review = {"escalate": {"to": {"groups": ["leads"]}}}
+    watch_id = post(store, review=review, on_timeout=OnTimeout.ESCALATE)
+    run_out(store, watch_id)
+    answered = decide_pause(store, REVIEWER, watch_id, approve())
+    assert answered["resolvedAt"] < answered["expiresAt"]
+    assert pause_document(get_pause(store, REVIEWER, watch_id), store.public_url) == answered
+    assert [delivery["type"] for delivery in deliveries(store)] == ["pause.escalated", "pause.approved"]
+    assert entries(store, watch_id)[-1]["after"] == audit.digest(answered)
 
 
 def test_votes_race_the_sweep_that_escalates(store: Store) -> None:
