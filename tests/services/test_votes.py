@@ -233,6 +233,22 @@ def test_time_runs_out_into_an_escalation(store: Store) -> None:
     ]
 
 
+@pytest.mark.parametrize("revision", [None, 1])
+def test_an_edit_of_who_is_asked_later_is_repeated(store: Store, revision: int | None) -> None:
+    """As its answer was lost: nothing changes. Once they are asked, the same is their vote."""
+    anne, lead = voter(store, "anne", "ops"), voter(store, "lead", "leads")
+    watch_id = post(store, arguments={"n": 1}, review={"stages": [{"groups": ["ops"]}, {"groups": ["leads"]}]})
+    decide_pause(store, anne, watch_id, approve(anne))
+    edit = approve(lead, arguments={"n": 2}, revision=revision)
+    edited = decide_pause(store, lead, watch_id, edit)
+    assert edited["revision"] == 2
+    assert decide_pause(store, lead, watch_id, edit) == edited
+    with pytest.raises(NotAsked):
+        decide_pause(store, lead, watch_id, approve(lead))
+    decide_pause(store, anne, watch_id, approve(anne))
+    assert decide_pause(store, lead, watch_id, approve(lead, arguments={"n": 2}))["status"] == "approved"
+
+
 def test_decided_before_the_sweep_that_escalates(store: Store) -> None:
     """Also where one vote is enough, what is stored is what was answered, told and recorded: it was in time."""
     an_endpoint(store, event_types=("pause.escalated", "pause.approved"))
