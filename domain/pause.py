@@ -255,7 +255,8 @@ def _check_answer(pause: Pause, command: Approve | Reject) -> None:
 def _vote(
     pause: Pause, command: Approve | Reject, now: datetime, members: Sequence[Member]
 ) -> tuple[Pause, tuple[Event, ...]]:
-    if _has_said_so(pause, command):
+    panel = panel_of(pause, members)
+    if _has_said_so(pause, command, panel):
         return pause, ()
     reviewed.check_revision(pause, command.revision)
     _check_answer(pause, command)
@@ -269,7 +270,6 @@ def _vote(
         comment=command.comment,
         response=command.response,
     )
-    panel = panel_of(pause, members)
     cast = (votes.cast if edited is pause else votes.edit)(panel, pause.votes, vote)
     result = votes.result(panel, cast)
     voted = replace(edited, votes=cast, stage=result.stage)
@@ -279,15 +279,17 @@ def _vote(
     return resolved, (Event(f"pause.{resolved.status}", resolved, now),)
 
 
-def _has_said_so(pause: Pause, command: Approve | Reject) -> bool:
+def _has_said_so(pause: Pause, command: Approve | Reject, panel: Panel) -> bool:
     """The same vote on the same, again. An edit that is repeated names the revision before its own."""
-    before = votes.standing(pause.votes, command.by.id)
+    edit = command.arguments if isinstance(command, Approve) else None
+    edited = None if edit is None else votes.only_edited(panel, pause.votes, pause.stage, pause.revision, command.by.id)
+    before = votes.standing(pause.votes, command.by.id) or edited
     if before is None or before.approves is not isinstance(command, Approve):
         return False
     if command.response is not None and json_value.digest(command.response) != json_value.digest(before.response):
         return False
-    if isinstance(command, Approve) and command.arguments is not None:
-        return json_value.digest(command.arguments) == pause.arguments_digest
+    if edit is not None:
+        return json_value.digest(edit) == pause.arguments_digest
     return command.revision in (None, pause.revision)
 
 

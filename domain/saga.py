@@ -165,16 +165,17 @@ def _settle_forward(saga: Saga, undoable: Collection[str], new_span_id: Callable
 
 
 def _may_be_cancelled(step: Step) -> bool:
-    """A call that is under way is waited for; one that was postponed is not made any more, and what nobody knows about
-    may be given up. What is to run again, and may have acted before, was not skipped."""
+    """A call that is under way is waited for; one that was postponed, or is wanted once more, is not made any more, and
+    what nobody knows about may be given up. What is to run again, and may have acted before, was not skipped."""
     postponed = step.status is StepStatus.IN_PROGRESS and not step.call_began
     acted_before = step.status is StepStatus.PENDING and step.unsure
-    return step.status is StepStatus.AWAITING_HUMAN or step.outcome_unknown or postponed or acted_before
+    unsettled = step.outcome_unknown or step.may_repeat
+    return step.status is StepStatus.AWAITING_HUMAN or unsettled or postponed or acted_before
 
 
 def _cancelled(step: Step, reason: str, now: datetime) -> Step:
     error = Error("CANCELLED", reason)
-    if step.outcome_unknown:
+    if step.outcome_unknown or step.may_repeat:
         return moved(step, steps.Expire(error, acted=step.call_began), now)
     return moved(step, steps.Fail(error), now)
 

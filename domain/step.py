@@ -64,6 +64,7 @@ class Step:
         may_repeat: an operator wants the call repeated, whatever the earlier one has done.
         retries: re-runs that reviewers asked for.
         guidance: of the last such request. retry_token: its name, so that it is not counted twice.
+        revision: of what is held next: a decision on what was held before must not fit it.
         evidence: what an operator says who settled an unknown outcome, or saw to a failed undo.
     """
 
@@ -89,6 +90,7 @@ class Step:
     retries: int = 0
     guidance: str | None = None
     retry_token: str | None = None
+    revision: int = 1
     evidence: str | None = None
 
     @property
@@ -202,10 +204,16 @@ class LoseTrack:
 
 @dataclass(frozen=True, slots=True)
 class Rerun:
-    """A reviewer wants it run and reviewed again. `token`: the caller's own name for this wish."""
+    """A reviewer wants it run and reviewed again.
+
+    Attributes:
+        token: the caller's own name for this wish.
+        revision: of what was held until now.
+    """
 
     guidance: str | None
     token: str | None = None
+    revision: int = 1
 
 
 @dataclass(frozen=True, slots=True)

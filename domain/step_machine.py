@@ -94,10 +94,15 @@ def change(step: Step, command: Command, now: datetime) -> Step:
         case LoseTrack():
             return replace(moved, error=Error(OUTCOME_UNKNOWN, command.message))
         case Rerun():
-            asked = replace(moved, retries=step.retries + 1, guidance=command.guidance, retry_token=command.token)
-            return replace(asked, watch_id=None, call_began=False, unsure=step.unsure or step.call_began)
+            again = replace(moved, call_began=False, unsure=step.unsure or step.call_began)
+            return _asked_for(again, command)
         case Requeue() if target is StepStatus.IN_PROGRESS:
             return replace(moved, error=None, may_repeat=True)
         case Requeue():
             return replace(moved, error=None, evidence=None, call_began=False, unsure=step.unsure or step.call_began)
     return moved
+
+
+def _asked_for(step: Step, wish: Rerun) -> Step:
+    asked = replace(step, watch_id=None, revision=wish.revision + 1, retries=step.retries + 1)
+    return replace(asked, guidance=wish.guidance, retry_token=wish.token)

@@ -117,6 +117,12 @@ def standing(votes: Sequence[Vote], by: str) -> Vote | None:
     return next((vote for vote in counting if vote.by.id == by), next(own, None))
 
 
+def only_edited(panel: Panel, votes: Sequence[Vote], stage: int, revision: int, by: str) -> Vote | None:
+    """The vote that does not count of one who made this revision, as long as they have none to cast."""
+    made = (vote for vote in votes if vote.by.id == by and vote.approves and vote.revision == revision)
+    return None if is_asked(panel, stage, by) else next(made, None)
+
+
 def cast(panel: Panel, votes: tuple[Vote, ...], vote: Vote) -> tuple[Vote, ...]:
     """With the vote, where its voter is asked. Raises `NotAsked`, `NeededLater`."""
     before = standing(votes, vote.by.id)

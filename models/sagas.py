@@ -72,6 +72,9 @@ sagas = Table(
     postgresql_with={"fillfactor": 50},
 )
 
+# A release that does not know the column yet writes rows without it.
+_FIRST = "1"
+
 # In the order of `place`: the steps of the manifest, then the undos.
 saga_steps = Table(
     "saga_steps",
@@ -99,6 +102,7 @@ saga_steps = Table(
     Column("error", JSON(none_as_null=True)),
     Column("guidance", Text),
     Column("retry_token", Text),
+    Column("revision", Integer, nullable=False, server_default=_FIRST),
     Column("evidence", Text),
     PrimaryKeyConstraint("saga_id", "place"),
     CheckConstraint(
@@ -182,6 +186,7 @@ def step_of(row: RowMapping) -> Step:
         retries=row["retries"],
         guidance=row["guidance"],
         retry_token=row["retry_token"],
+        revision=row["revision"],
         evidence=row["evidence"],
     )
 
@@ -212,6 +217,7 @@ def step_values(saga_id: Any, step: Step) -> dict[str, Any]:
         "error": None if step.error is None else step.error.document(),
         "guidance": step.guidance,
         "retry_token": step.retry_token,
+        "revision": step.revision,
         "evidence": step.evidence,
     }
 

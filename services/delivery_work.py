@@ -7,7 +7,7 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, RowMapping, ScalarSelect, func, insert, literal, select, true, update
+from sqlalchemy import ColumnElement, Row, RowMapping, ScalarSelect, func, insert, literal, select, true, update
 
 from domain import ids
 from domain.audit import chain_of
@@ -24,7 +24,7 @@ from models.webhooks import (
 )
 from services import due
 from services.due import WEBHOOK
-from services.endpoints import exhaust_waiting
+from services.endpoints import exhaust_waiting, exhausted
 from services.outbox import is_endpoints_lane
 from services.signing import current
 from services.transaction import Store, Tx
@@ -59,7 +59,13 @@ def claim_delivery(store: Store, id_: UUID) -> Parcel | None:
         if lease is None:
             due.hint_came_to_nothing(tx, WEBHOOK, id_)
             return None
-        return _parcel(tx, lease)
+        row = _addressed(tx, id_)
+        if is_endpoints_lane(row.lane) and not row.enabled:
+            # A worker that was killed had it when the endpoint was switched off, or it was sent again just then.
+            reason = "the endpoint was deleted" if row.endpoint_id is None else "the endpoint is disabled"
+            tx.conn.execute(update(webhook_deliveries).where(columns.id == id_).values(exhausted(tx, reason)))
+            return None
+        return _parcel(tx, lease, row)
 
 
 def record_attempt(store: Store, lease: due.Lease, attempt: Attempt, schedule: Sequence[int], uniform: float) -> bool:
@@ -145,18 +151,22 @@ def _under_way(lane: ColumnElement[str]) -> ScalarSelect[int]:
     )
 
 
-def _parcel(tx: Tx, lease: due.Lease) -> Parcel:
+def _addressed(tx: Tx, id_: UUID) -> Row[Any]:
+    """The delivery, with its message and what is left of its endpoint."""
     deliveries, messages, endpoints = webhook_deliveries.c, webhook_messages.c, webhook_endpoints.c
     joined = webhook_deliveries.join(webhook_messages, messages.id == deliveries.message_id).outerjoin(
         webhook_endpoints, endpoints.id == deliveries.endpoint_id
     )
     query = (
-        select(deliveries.url, deliveries.endpoint_id, deliveries.namespace, messages.id, messages.body)
-        .add_columns(endpoints.headers)
+        select(deliveries.url, deliveries.endpoint_id, deliveries.namespace, deliveries.lane, messages.id)
+        .add_columns(messages.body, endpoints.headers, endpoints.enabled)
         .select_from(joined)
-        .where(deliveries.id == lease.id)
+        .where(deliveries.id == id_)
     )
-    row = tx.conn.execute(query).one()
+    return tx.conn.execute(query).one()
+
+
+def _parcel(tx: Tx, lease: due.Lease, row: Row[Any]) -> Parcel:
     owner = {"namespace": row.namespace} if row.endpoint_id is None else {"endpoint_id": row.endpoint_id}
     return Parcel(lease, row.id, row.url, row.body, row.headers or {}, current(tx, **owner))
 

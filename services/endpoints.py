@@ -122,12 +122,14 @@ def exhaust_waiting(tx: Tx, endpoint_id: UUID, reason: str) -> None:
     columns = webhook_deliveries.c
     # A lease that ran out was a killed worker's: nobody else will end that one.
     free = or_(columns.lease_token.is_(None), columns.leased_until < tx.now)
+    waiting = columns.endpoint_id == endpoint_id, columns.status == "pending", free
+    tx.conn.execute(update(webhook_deliveries).where(*waiting).values(exhausted(tx, reason)))
+
+
+def exhausted(tx: Tx, reason: str) -> dict[str, Any]:
+    """The columns of a delivery that is ended without an attempt."""
     ended = {"status": str(DeliveryStatus.EXHAUSTED), "completed_at": tx.now, "last_error": reason}
-    tx.conn.execute(
-        update(webhook_deliveries)
-        .where(columns.endpoint_id == endpoint_id, columns.status == "pending", free)
-        .values(ended | {"lease_token": None, "leased_until": None})
-    )
+    return ended | {"lease_token": None, "leased_until": None}
 
 
 def _record(

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement, RowMapping, Table, select, update
 from domain import ids
 from domain.access import ALL_NAMESPACES
 from domain.notification import EMAIL, Letter, NotificationStatus, Reason, Sending, retry_at
-from domain.pause import Status
+from domain.pause import OnTimeout, Status
 from models.notifications import notifications
 from models.pauses import pauses
 from models.people import groups, users
@@ -116,7 +116,9 @@ def _letter(store: Store, tx: Tx, row: RowMapping, pause: RowMapping) -> Letter:
         path = f"review/{ids.text(ids.WATCH, row['pause_id'])}"
     else:
         until = tx.now + LINK_LASTS
-        expires_at = until if pause["expires_at"] is None else min(until, pause["expires_at"])
+        # What is escalated when its time runs out stays open.
+        ends_at = None if pause["on_timeout"] == OnTimeout.ESCALATE else pause["expires_at"]
+        expires_at = until if ends_at is None else min(until, ends_at)
         path = f"r/{make_link(tx, row['user_id'], expires_at, row['pause_id'])}"
     return Letter(
         reason=Reason(row["reason"]),

@@ -61,7 +61,8 @@ def change(
         changed = replace(changed, attend_at=tx.now)
     for earlier, event in zip((before, *(event.pause for event in events)), events, strict=False):
         _record(store, tx, by, earlier, event)
-    plain = changed.review.plain and changed.status is not Status.PENDING
+    # Where its time had run out into an escalation, the decision is not all that has changed.
+    plain = changed.review.plain and changed.status is not Status.PENDING and len(events) == 1
     names, statement = (_CHANGED_BY_DECISION, _RESOLVE) if plain else (_CHANGED_BY_VOTES, _CHANGE)
     row = values(changed)
     # A parameter may not have the name of the column that it is for.

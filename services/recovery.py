@@ -119,6 +119,8 @@ def _retry_step(tx: Tx, stored: Stored, step: Step, wish: Retry) -> str:
         raise WrongState("STEP", step.status, "this is an undo: use retry-compensation")
     if saga.status is not SagaStatus.RUNNING:
         raise WrongState("SAGA", saga.status, f"the saga is {saga.status}: only a RUNNING saga's step is retried")
+    if saga.cancelled is not None:
+        raise WrongState("SAGA", "CANCELLED", "the saga was cancelled: what is under way is waited for, then undone")
     if step.status is not StepStatus.IN_PROGRESS:
         raise WrongState("STEP", step.status, f"the step {step.id!r} is {step.status}: only a stuck one is retried")
     return _requeue(tx, stored, step, wish)

@@ -1,6 +1,7 @@
 """A reviewer's word on a held step: approve, reject, or run it again. Accepted at once, applied by a worker."""
 
-from dataclasses import dataclass
+import hashlib
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -18,6 +19,7 @@ from domain.votes import is_asked
 from services.definitions import load_saga
 from services.due import due_now
 from services.electorate import members_of
+from services.idempotency import Once, Repeated, recall, remember
 from services.pauses import actor, decide_in, decided, locked_pause
 from services.saga_reads import step_of_saga, visible_saga, visible_step
 from services.saga_rows import Stored, When, lock, save
@@ -81,10 +83,20 @@ def _of_output(fault: Fault) -> Fault:
 
 def rerun_step(store: Store, by: Principal, which: StepRef, guidance: str | None, token: str | None) -> Accepted:
     """Held again after it has been resolved, judged (and, of a reason step, thought through) again."""
+    try:
+        return _rerun_once(store, by, which, guidance, token)
+    except Repeated as repeated:
+        return Accepted(True, repeated.answer["idempotency_key"])
+
+
+def _rerun_once(store: Store, by: Principal, which: StepRef, guidance: str | None, token: str | None) -> Accepted:
+    """Raises `Repeated`: the wish of this name was carried out, at this hold or at an earlier one."""
     with store.transaction() as tx:
-        step = step_of_saga(visible_saga(tx.conn, by, which.trace_id, which.namespace), which.span)
+        stored, once = visible_saga(tx.conn, by, which.trace_id, which.namespace), _once(which, token)
+        step = step_of_saga(stored, which.span)
         if _was_asked(step, token):
             return Accepted(True, _rerun_key(step, step.retries))
+        recall(tx, stored.saga.namespace, once)
         if step.watch_id is None or step.status is not StepStatus.AWAITING_HUMAN:
             raise _not_held(step.id, step.status)
         # The pause before its saga, as everywhere.
@@ -92,17 +104,18 @@ def rerun_step(store: Store, by: Principal, which: StepRef, guidance: str | None
         watch_id = ids.text(ids.WATCH, step.watch_id)
         _check_asked(tx, by, locked_pause(tx, by, watch_id))
         pause, changed = decide_in(store, tx, by, watch_id, command)
-        stored = lock(tx, which.trace_id)
-        assert stored is not None, "it was just read, and sagas with a held step are not deleted"
-        step = step_of_saga(stored, which.span)
+        locked = lock(tx, which.trace_id)
+        assert locked is not None, "it was just read, and sagas with a held step are not deleted"
+        step = step_of_saga(locked, which.span)
         if not changed and _was_asked(step, token):
             # By another request, while this one waited for the pause.
             return Accepted(True, _rerun_key(step, step.retries))
         won = changed and honours(pause, command)
         if won:
-            _rerun(store, tx, stored, step, guidance, token)
+            _rerun(tx, locked, step, steps.Rerun(guidance, token, pause.revision))
+            remember(tx, pause.namespace, once, Accepted(False, _rerun_key(step, step.retries + 1)).document())
             about = {"step": step.id, "span": which.span, "guidance": guidance}
-            tx.record(by, stored.saga.namespace, "step.rerun", which.trace_id.hex, **about)
+            tx.record(by, pause.namespace, "step.rerun", which.trace_id.hex, **about)
     # Only after the commit, as for every decision: an expiry that this request was the first to notice stands.
     if not won:
         raise AlreadyResolved(pause_document(pause, store.public_url))
@@ -121,15 +134,22 @@ def _check_asked(tx: Tx, by: Principal, pause: Pause) -> None:
         raise NotAsked
 
 
+def _once(which: StepRef, token: str | None) -> Once | None:
+    """The step itself knows only the last token."""
+    # The blank keeps it apart from the keys that clients send.
+    key = f"rerun {which.span} {token}"
+    return None if token is None else Once(key, hashlib.sha256(key.encode()).digest())
+
+
 def _was_asked(step: Step, token: str | None) -> bool:
     return token is not None and token == step.retry_token
 
 
-def _rerun(store: Store, tx: Tx, stored: Stored, step: Step, guidance: str | None, token: str | None) -> None:
+def _rerun(tx: Tx, stored: Stored, step: Step, wanted: steps.Rerun) -> None:
     declared = load_saga(tx.conn, stored.definition_id).step(step.id)
     if declared.hitl_max_retries is not None and step.retries >= declared.hitl_max_retries:
         raise RetriesUsedUp
-    rerun = steps.Rerun(guidance or declared.hitl_retry_guidance, token)
+    rerun = replace(wanted, guidance=wanted.guidance or declared.hitl_retry_guidance)
     save(tx, stored.saga, change_step(stored.saga, step, rerun, tx.now), When(**due_now(tx)))
 
 

@@ -58,6 +58,7 @@ def hold(
         },
         arguments=subject,
         arguments_digest=json_value.digest(subject),
+        revision=step.revision,
         arguments_schema=None if declared.thinking is None else dict(declared.thinking.output_schema),
         on_timeout=declared.hitl_on_timeout,
         review=default_review(store, tx, saga.namespace) if declared.review is None else review.parse(declared.review),

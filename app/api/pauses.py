@@ -236,7 +236,8 @@ def _version(pause: Pause) -> str:
     if pause.claim is not None:
         seen.append(f"c{pause.claim.at.timestamp()}")
     if pause.escalated_at is not None:
-        seen.append(f"e{pause.escalated_at.timestamp()}")
+        # Later it may be given more time: then it does not escalate again.
+        seen.append(f"e{pause.escalated_at.timestamp()}-{pause.on_timeout}")
     return "-".join(seen)
 
 

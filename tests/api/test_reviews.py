@@ -1,6 +1,7 @@
 """Review policies over HTTP: votes, claims, many decisions, a namespace's default; and every way to be refused."""
 
 import json
+import time
 from typing import Any
 
 import httpx
@@ -175,6 +176,23 @@ def test_an_escalation_is_followed(team: Team) -> None:
                 assert (told["status"], told["onTimeout"]) == ("pending", "expire")
                 assert told["escalatedAt"] is not None
     assert kinds == ["pause.created", "pause.escalated", "pause.expired"]
+
+
+def test_who_polls_sees_that_there_is_more_time(team: Team) -> None:
+    """Where others had been added before, the longer time is all that changes."""
+    to = {"assignees": [id_of(team.admin, "operator")]}
+    pause = team.pause(review={"escalate": {"after": 1, "to": to}}, expiresIn=4, onTimeout="escalate")
+    deadline = time.monotonic() + 60
+    while (before := team.agent.get(path(pause))).json()["escalatedAt"] is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    known = {"If-None-Match": before.headers["ETag"]}
+    while (now := team.agent.get(path(pause), headers=known)).status_code == 304:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    longer = now.json()
+    assert (longer["status"], longer["onTimeout"]) == ("pending", "expire")
+    assert longer["expiresAt"] > before.json()["expiresAt"]
 
 
 def test_nobody_to_escalate_to(team: Team) -> None:

@@ -239,6 +239,7 @@ class SagaMachine(RuleBasedStateMachine):
         step = self.step(call)
         saga, spec = self.engine.saga(), self.specs[step.id]
         if step.compensates is None:
+            assert saga.cancelled is None or call.again, "it begins although the saga was cancelled"
             assert spec.runs
             assert spec.allowed or spec.thinks, "a policy's no was overridden"
             if spec.hitl and not spec.thinks:

@@ -205,6 +205,7 @@ def test_compensated_is_never_said_of_what_nobody_knows() -> None:
         (a_saga(S.IN_PROGRESS, call_began=True, error=LOST), G.COMPENSATING, [S.TIMED_OUT]),
         (a_saga(S.IN_PROGRESS, call_began=False, error=LOST), G.FAILED, [S.TIMED_OUT]),
         (a_saga(S.PENDING, unsure=True), G.COMPENSATING, [S.FAILED]),
+        (a_saga(S.IN_PROGRESS, call_began=True, may_repeat=True), G.COMPENSATING, [S.TIMED_OUT]),
     ],
     ids=[
         "not begun",
@@ -217,6 +218,7 @@ def test_compensated_is_never_said_of_what_nobody_knows() -> None:
         "unknown",
         "thought without tools",
         "to be asked again",
+        "to be called again",
     ],
 )
 def test_cancelled(saga: Saga, expected: SagaStatus, step_statuses: list[StepStatus]) -> None:

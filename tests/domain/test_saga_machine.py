@@ -259,6 +259,8 @@ class InMemory:
         again = undo and step.status in (StepStatus.FAILED, StepStatus.TIMED_OUT)
         if step.status is not StepStatus.IN_PROGRESS and not again:
             raise Conflict
+        if self._saga.cancelled is not None and not undo:
+            raise Conflict
         if self._leased and not force:
             return "claim_active"
         safe = not undo and (self._specs[step.id].idempotent or False) and not self._thinks(step)

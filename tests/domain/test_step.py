@@ -29,7 +29,7 @@ COMMANDS: dict[type, Command] = {
     steps.Fail: steps.Fail(ERROR),
     steps.Expire: steps.Expire(Error("STEP_TIMED_OUT", "too long")),
     steps.LoseTrack: steps.LoseTrack("lost"),
-    steps.Rerun: steps.Rerun("be kind", "token"),
+    steps.Rerun: steps.Rerun("be kind", "token", 3),
     steps.Requeue: steps.Requeue(),
     steps.BeginUndo: steps.BeginUndo(),
     steps.Undone: steps.Undone(),
@@ -107,6 +107,7 @@ def test_what_a_rerun_leaves() -> None:
     """No pause holds it now, and the same wish is known again by its name."""
     again = change(change(a_step(), COMMANDS[steps.Hold], T0), COMMANDS[steps.Rerun], LATER)
     assert (again.watch_id, again.retries, again.guidance, again.retry_token) == (None, 1, "be kind", "token")
+    assert again.revision == 4
     held = change(again, steps.Hold(OTHER_WATCH, {"n": 3}, b"f"), LATER)
     assert (held.watch_id, held.arguments) == (OTHER_WATCH, {"n": 3})
 

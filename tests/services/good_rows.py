@@ -102,6 +102,7 @@ GOOD: dict[str, dict[str, Any]] = {
         "place": 0,
         "attempt": 0,
         "retries": 0,
+        "revision": 1,
         "span_id": 1,
         "compensates": 7,
         "call_began": False,

@@ -240,6 +240,25 @@ def test_switched_off_ends_what_waits_and_what_is_under_way_ends_itself(store: S
     assert (shown["enabled"], shown["disabled_reason"], shown["failing_since"]) == (True, None, None)
 
 
+@pytest.mark.parametrize(
+    ("how", "reason"), [("off", "the endpoint is disabled"), ("deleted", "the endpoint was deleted")]
+)
+def test_what_a_worker_had_begun_that_was_killed_then_goes_nowhere(store: Store, how: str, reason: str) -> None:
+    """Its lease still ran when the endpoint was switched off: who comes next sends nothing, and ends it."""
+    endpoint = an_endpoint(store)
+    post(store)
+    (begun,) = deliveries(store)
+    claim(store, begun)
+    if how == "off":
+        change_endpoint(store, ADMIN, endpoint["id"], EndpointChange(enabled=False))
+    else:
+        delete_endpoint(store, ADMIN, endpoint["id"])
+    change(store, "UPDATE webhook_deliveries SET leased_until = now() - interval '1 s'")
+    assert claim_delivery(store, begun["id"]) is None
+    (ended,) = deliveries(store)
+    assert (ended["status"], ended["last_error"], ended["lease_token"]) == ("exhausted", reason, None)
+
+
 def test_a_new_url_is_for_what_waits_too(store: Store) -> None:
     """But what was sent tells where it was sent."""
     made = an_endpoint(store)

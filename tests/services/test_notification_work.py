@@ -10,11 +10,12 @@ from domain import ids
 from domain.access import Role
 from domain.errors import NotFound
 from domain.notification import RETRY_SECONDS, Sending
+from domain.pause import OnTimeout
 from services.due import NOTIFICATION
 from services.notification_list import NotificationEnded, NotificationFilter, list_notifications, retry_notification
 from services.notification_work import claim_notification, record_sending, sweep_notifications
 from services.paging import Page
-from services.pauses import decide_pause, locked_pause
+from services.pauses import decide_pause, expire_due, get_pause, locked_pause
 from services.sign_in_links import find_review_link
 from services.transaction import Store
 from tests.conftest import Recorded
@@ -82,6 +83,22 @@ def test_the_link_to_a_review_that_never_expires_does(store: Store) -> None:
     tell(store, made)
     assert errand(store).letter.expires_at is None
     assert one(store, "SELECT expires_at - created_at = interval '14 days' FROM sign_in_links")
+
+
+def test_the_link_to_a_review_that_is_escalated_lasts_on(store: Store) -> None:
+    """Where others were added before, nobody is told when time runs out: the links that they have are all there are."""
+    review = {"groups": ["ops"], "escalate": {"after": 60, "to": {"groups": ["leads"]}}}
+    person(store, "anne", "json://a", groups=["ops"])
+    made = post(store, review=review, on_timeout=OnTimeout.ESCALATE)
+    tell(store, made, asked=["group:ops"])
+    token = errand(store).letter.link.removeprefix("http://sagahold.test/r/")
+    change(store, "UPDATE pauses SET escalated_at = created_at + interval '60 s'")
+    change(store, "UPDATE pauses SET created_at = created_at - interval '1 h', expires_at = now() - interval '1 s'")
+    change(store, "UPDATE sign_in_links SET expires_at = expires_at - interval '1 h 1 s'")
+    assert expire_due(store) == 1
+    assert get_pause(store, REVIEWER, made).status == "pending"
+    assert len(notifications(store)) == 1
+    assert find_review_link(store, [token], uuid_of(made)) is not None
 
 
 def test_a_groups_link_lets_nobody_in(store: Store) -> None:

@@ -5,11 +5,12 @@ from uuid import UUID
 import pytest
 
 from domain.errors import NotFound, WrongState
-from domain.outcome import Failed, Lost, NotSent, TimedOut
+from domain.outcome import Done, Failed, Lost, NotSent, TimedOut
 from domain.step import OUTCOME_UNKNOWN, Error
 from services.recovery import MayRunTwice, RecoveryTokenReused, Retry, resolve, retry_compensation, retry_step
 from services.saga_decisions import StepRef
 from services.saga_engine import advance, record
+from services.sagas import cancel_saga
 from services.transaction import Store
 from tests.services.saga_world import (
     EVENTS,
@@ -153,6 +154,31 @@ def test_a_forced_retry_waits_for_a_server_that_is_away(store: Store, unknown: U
     work(store, unknown, used)
     assert used.names == ["do_b", "do_b", "do_c"]
     assert statuses(store, unknown)[0] == "COMPLETED"
+
+
+def test_cancelled_before_a_worker_came_to_the_retry(store: Store, unknown: UUID) -> None:
+    """The call is not made once more; of the first one still nobody knows: it is undone."""
+    retry_step(store, OPERATOR, of_step(store, unknown, "b"), FORCED)
+    cancel_saga(store, OPERATOR, unknown, "not wanted any more")
+    used = tools()
+    work(store, unknown, used)
+    assert used.names == ["undo_b", "undo_a"]
+    assert used.calls[0].arguments["facts"]["blind_cleanup"]
+    assert error_of(store, unknown, "b") == "CANCELLED"
+    assert statuses(store, unknown)[0] == "COMPENSATED"
+
+
+def test_what_was_cancelled_is_not_retried(store: Store) -> None:
+    """What is under way is waited for, and not begun anew."""
+    trace_id = start(store, step("a", undo=True, idempotent=True))
+    call, which = claimed(store, trace_id), of_step(store, trace_id, "a")
+    cancel_saga(store, OPERATOR, trace_id, None)
+    with pytest.raises(WrongState) as refused:
+        retry_step(store, OPERATOR, which, Retry(force=True, allow_destructive=True))
+    assert refused.value.code == "SAGA_CANCELLED"
+    undo = record(store, call, Done({}), {}, 0.5)
+    assert undo is not None
+    assert undo.tool == "undo_a"
 
 
 def test_an_idempotent_step_is_retried_without_more_words(store: Store) -> None:

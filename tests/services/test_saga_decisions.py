@@ -218,6 +218,17 @@ def test_one_wish_with_a_token_counts_once(store: Store, held: UUID) -> None:
     assert step_of(store, held, "b").retries == 1
 
 
+def test_a_token_of_a_wish_before_the_last_one_is_known_too(store: Store, held: UUID) -> None:
+    """Said again when others have asked since: what is held now is another answer, and stays."""
+    which = current_ref(store, held)
+    first = rerun_step(store, REVIEWER, which, None, "one")
+    work(store, held, tools())
+    rerun_step(store, OPERATOR, which, None, "two")
+    work(store, held, tools())
+    assert rerun_step(store, REVIEWER, which, None, "one") == Accepted(True, first.key)
+    assert (step_of(store, held, "b").retries, pending_pauses(store)) == (2, 1)
+
+
 def test_run_again_too_late(store: Store) -> None:
     """From its deadline on only the timeout counts, also where this request is the first to notice."""
     trace_id = start(store, step("a", hitl=True, hitl_timeout_seconds=60))

@@ -6,13 +6,14 @@ import pytest
 
 from domain import ids
 from domain.access import Principal, Role
-from domain.errors import InvalidManifest, NotAsked
+from domain.errors import InvalidManifest, NotAsked, RevisionChanged
 from services.namespaces import put_namespace
-from services.pauses import expire_due, get_pause
+from services.pauses import decide_pause, expire_due, get_pause
 from services.saga_decisions import decide_step, rerun_step
 from services.transaction import Store
 from tests.services.reviewers import key, voter
 from tests.services.saga_world import current_ref, is_due, start, statuses, step, tools, watch_of, work
+from tests.services.thought_world import go_on, model, reason
 from tests.services.world import ADMIN, OPERATOR, REVIEWER, approve, change, reject, uuid_of
 
 
@@ -124,3 +125,21 @@ def test_a_step_whose_time_runs_out_is_escalated(store: Store) -> None:
         assert is_due(store, trace_id) is not escalated
     work(store, trace_id, tools())
     assert statuses(store, trace_id) == ("FAILED", "FAILED")
+
+
+def test_a_decision_on_what_was_held_before_a_rerun(store: Store) -> None:
+    """It comes late, and nobody has read what is held now: by its revision it does not fit. Also where the old one had
+    been edited."""
+    anne, ben = voter(store, "anne"), voter(store, "ben")
+    trace_id = start(store, reason("a", hitl=True, review={"approvals": 2}))
+    go_on(store, trace_id, model(a=1))
+    which, watch_id = current_ref(store, trace_id), watch_of(store, trace_id)
+    decide_pause(store, anne, watch_id, approve(anne, arguments={"n": 2}))
+    read = get_pause(store, REVIEWER, watch_id).revision
+    rerun_step(store, ben, which, None, None)
+    go_on(store, trace_id, model(a=99))
+    for command in (approve(anne, revision=read), approve(anne, revision=1), reject(anne, revision=read)):
+        with pytest.raises(RevisionChanged):
+            decide_step(store, anne, which, command)
+    assert get_pause(store, REVIEWER, watch_of(store, trace_id)).revision == read + 1
+    assert statuses(store, trace_id) == ("AWAITING_HUMAN", "AWAITING_HUMAN")

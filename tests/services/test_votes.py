@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from domain import ids
+from domain import audit, ids
 from domain.access import Principal, Role
+from domain.document import pause_document
 from domain.errors import AlreadyResolved, NotAsked, PolicyUnsatisfiable
 from domain.pause import OnTimeout
 from services.electorate import members_of
@@ -230,6 +231,35 @@ def test_time_runs_out_into_an_escalation(store: Store) -> None:
         "pause.escalated",
         "pause.expired",
     ]
+
+
+@pytest.mark.parametrize("revision", [None, 1])
+def test_an_edit_of_who_is_asked_later_is_repeated(store: Store, revision: int | None) -> None:
+    """As its answer was lost: nothing changes. Once they are asked, the same is their vote."""
+    anne, lead = voter(store, "anne", "ops"), voter(store, "lead", "leads")
+    watch_id = post(store, arguments={"n": 1}, review={"stages": [{"groups": ["ops"]}, {"groups": ["leads"]}]})
+    decide_pause(store, anne, watch_id, approve(anne))
+    edit = approve(lead, arguments={"n": 2}, revision=revision)
+    edited = decide_pause(store, lead, watch_id, edit)
+    assert edited["revision"] == 2
+    assert decide_pause(store, lead, watch_id, edit) == edited
+    with pytest.raises(NotAsked):
+        decide_pause(store, lead, watch_id, approve(lead))
+    decide_pause(store, anne, watch_id, approve(anne))
+    assert decide_pause(store, lead, watch_id, approve(lead, arguments={"n": 2}))["status"] == "approved"
+
+
+def test_decided_before_the_sweep_that_escalates(store: Store) -> None:
+    """Also where one vote is enough, what is stored is what was answered, told and recorded: it was in time."""
+    an_endpoint(store, event_types=("pause.escalated", "pause.approved"))
+    review = {"escalate": {"to": {"groups": ["leads"]}}}
+    watch_id = post(store, review=review, on_timeout=OnTimeout.ESCALATE)
+    run_out(store, watch_id)
+    answered = decide_pause(store, REVIEWER, watch_id, approve())
+    assert answered["resolvedAt"] < answered["expiresAt"]
+    assert pause_document(get_pause(store, REVIEWER, watch_id), store.public_url) == answered
+    assert [delivery["type"] for delivery in deliveries(store)] == ["pause.escalated", "pause.approved"]
+    assert entries(store, watch_id)[-1]["after"] == audit.digest(answered)
 
 
 def test_votes_race_the_sweep_that_escalates(store: Store) -> None:
