@@ -118,10 +118,10 @@ def _oidc(get: "_Reader") -> Oidc | None:
     return Oidc(*found)
 
 
-def load_or_exit() -> Settings:
+def load_or_exit(environ: Mapping[str, str] = os.environ) -> Settings:
     """For entry points: print the one line and end the process with status 2."""
     try:
-        return load()
+        return load(environ)
     except SettingsError as error:
         _stop(str(error))
 
