@@ -5,6 +5,7 @@ order of letters around, or that has no width, is shown by its number.
 """
 
 import json
+import re
 import unicodedata
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,9 @@ OPEN = 30
 SHORT, LINES = 400, 12
 # Places of one text.
 MAX_PASSAGES = 20
+
+# In JSON; the last one may be cut off.
+_TEXT = re.compile(r'"(?:[^"\\]|\\.)*"?')
 
 
 def _hides(text: str) -> bool:
@@ -47,6 +51,19 @@ def visible(text: object) -> Markup:
 def _mark(char: str) -> Markup:
     name = unicodedata.name(char, "a character that is not seen")
     return Markup('<span class="unseen" title="{}">U+{}</span>').format(name.lower(), f"{ord(char):04X}")
+
+
+@dashboard.app_template_filter("one_line")
+def one_line(text: str) -> Markup:
+    """JSON in one line, maybe cut off. Each of its texts has a direction of its own: behind letters that are read from
+    the right, the numbers that follow would be shown in the other order."""
+    if text.isascii():
+        return visible(text)
+    shown, end = Markup(""), 0
+    for found in _TEXT.finditer(text):
+        shown += visible(text[end : found.start()]) + Markup("<bdi>{}</bdi>").format(visible(found[0]))
+        end = found.end()
+    return shown + visible(text[end:])
 
 
 @dashboard.app_template_filter("pretty")
