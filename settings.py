@@ -132,10 +132,10 @@ def _tracing(get: "_Reader") -> bool:
     return True
 
 
-def load_or_exit() -> Settings:
+def load_or_exit(environ: Mapping[str, str] = os.environ) -> Settings:
     """For entry points: print the one line and end the process with status 2."""
     try:
-        return load()
+        return load(environ)
     except SettingsError as error:
         _stop(str(error))
 

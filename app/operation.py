@@ -166,12 +166,16 @@ def _has_required(schema: Schema) -> bool:
     return any(field.required for field in schema.fields.values())
 
 
+# What marshmallow calls by Python's names.
+_IN_JSON = dict.fromkeys(("Not a valid mapping type.", "Invalid input type."), "Not an object, like {}.")
+
+
 def _faults(path: str, messages: Any) -> list[Fault]:
     """From marshmallow's tree of messages to a flat list with paths."""
     if isinstance(messages, dict):
         return [fault for key, part in messages.items() for fault in _faults(_join(path, key), part)]
     texts = messages if isinstance(messages, list) else [messages]
-    return [Fault(path, str(text)) for text in texts]
+    return [Fault(path, _IN_JSON.get(str(text), str(text))) for text in texts]
 
 
 def _join(path: str, key: Any) -> str:

@@ -60,7 +60,7 @@ def codes(status: int) -> list[str]:
 def install(app: Flask) -> None:
     app.register_error_handler(Refusal, refusal)
     app.register_error_handler(EdgeError, lambda e: problem(e.status, e.code, e.detail, headers=e.headers))
-    app.register_error_handler(HTTPException, _http)
+    app.register_error_handler(HTTPException, refused_by_flask)
     app.register_error_handler(DatabaseAway, _database)
     app.register_error_handler(Exception, _unexpected)
 
@@ -109,7 +109,7 @@ def _told(error: Refusal) -> tuple[tuple[int, str, str], dict[str, Any]]:
     return (status_of(type(error)), error.code, error.detail), {"faults": faults, **more}
 
 
-def _http(error: HTTPException) -> Answer:
+def refused_by_flask(error: HTTPException) -> Answer:
     """What Flask and werkzeug refuse by themselves."""
     status = error.code or 500
     code = {404: "NO_SUCH_ROUTE", 405: "METHOD_NOT_ALLOWED", 413: "BODY_TOO_LARGE"}.get(status, "BAD_REQUEST")

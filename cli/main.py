@@ -26,6 +26,8 @@ COMMANDS = {
     "notifications": "cli.notifications",
     "audit": "cli.audit",
 }
+# Options of every command that asks a server; people write them first, as other tools want it.
+OF_COMMANDS = ("--url", "--data-dir", "--json")
 # What a shell reports for a command that Ctrl-C ended.
 INTERRUPTED = 130
 
@@ -48,8 +50,8 @@ class _Sagahold(click.Group):
 def sagahold() -> None:
     """Hold an agent's risky action until a human has decided on it.
 
-    The server is found by --url, SAGAHOLD_URL or what `sagahold up` wrote in .sagahold/credentials.json; the key is
-    SAGAHOLD_API_KEY, or the fitting one of that file.
+    The server is found by --url (behind the command), SAGAHOLD_URL or what `sagahold up` wrote in
+    .sagahold/credentials.json; the key is SAGAHOLD_API_KEY, or the fitting one of that file.
     """
 
 
@@ -67,6 +69,11 @@ def main() -> NoReturn:
     except click.ClickException as error:
         click.echo(f"sagahold: {_one_line(error)}", err=True)
         sys.exit(error.exit_code)
+    except OSError as error:
+        # Of what is written to a full disk, for instance. Nothing is left to be written once more at the end.
+        sys.stdout = None
+        click.echo(f"sagahold: {error.filename or 'cannot write'}: {error.strerror or error}", err=True)
+        sys.exit(1)
     except click.Abort:
         click.echo("sagahold: interrupted", err=True)
         sys.exit(INTERRUPTED)
@@ -74,6 +81,9 @@ def main() -> NoReturn:
 
 def _one_line(error: click.ClickException) -> str:
     message = " ".join(error.format_message().split())
+    if isinstance(error, click.NoSuchOption) and error.option_name in OF_COMMANDS and error.ctx is not None:
+        path = error.ctx.command_path
+        return f"{error.option_name} stands behind the command: `{path} COMMAND {error.option_name} …`"
     if isinstance(error, click.UsageError) and error.ctx is not None:
         return f"{message.rstrip('.')} (see `{error.ctx.command_path} --help`)"
     return message

@@ -123,7 +123,7 @@ class InvalidManifest(Invalid):
 
 
 class PolicyUnsatisfiable(Invalid):
-    """The review policy can never be met: fewer people may vote than it asks approvals of."""
+    """The review policy can never be met: fewer people may vote than it asks for; `errors` names each place."""
 
     code = "POLICY_UNSATISFIABLE"
 

@@ -46,7 +46,7 @@ def read_step(fields: Fields, places: Places) -> StepDefinition:
         kind = fields.one_of("kind", StepKind, required=True)
         id_ = fields.text("id", required=True) or ""
         if id_ and not _STEP_ID.fullmatch(id_):
-            fields.fault("id", "is not 1 to 64 letters, digits, hyphens and underscores that begin with a letter")
+            fields.fault("id", "is not 1 to 64 letters, digits, hyphens and underscores that begin with a letter or _")
         with_ = _bindings(fields, places, _ROOTS)
         tools = _tools(fields)
         timeout = fields.number("timeout_seconds", 0.001, MAX_TIMEOUT)
@@ -100,7 +100,9 @@ def _place_fault(path: str, places: Places, roots: tuple[str, ...]) -> str | Non
         return f"begins with none of {', '.join(f'$.{root}' for root in roots)}"
     if names[0] != "steps" or len(names) == 1 or names[1] in places.before:
         return None
-    return f"names the step {names[1]!r}, which " + ("has not run by then" if names[1] in places.known else "is not")
+    return f"names the step {names[1]!r}, which " + (
+        "has not run by then" if names[1] in places.known else "is not there"
+    )
 
 
 def _tools(fields: Fields) -> tuple[str, ...]:

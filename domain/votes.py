@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from domain.errors import NeededLater, NotAsked
+from domain.errors import Fault, NeededLater, NotAsked
 from domain.review import ANYBODY, Asked, RejectOn, Review, Stage
 
 
@@ -211,6 +211,22 @@ def satisfiable(panel: Panel, votes: Sequence[Vote] = ()) -> bool:
         seats += [free[:total]] * needed
     taken: dict[str, int] = {}
     return all(_seated(seats, number, taken, set()) for number in range(len(seats)))
+
+
+def unmet(panel: Panel, place: str) -> tuple[Fault, ...]:
+    """What can never be met in the policy that stands there, of a review without votes; nothing: all of it can."""
+    if satisfiable(panel):
+        return ()
+    stages = panel.review.stages
+    faults = []
+    for number, stage in enumerate(stages):
+        if (there := sum(1 for _ in panel.of(stage))) < stage.approvals:
+            where = place if len(stages) == 1 else f"{place}.stages[{number}]"
+            named = ", ".join((*stage.asked.groups, *stage.asked.assignees))
+            who = f"those it names ({named})" if named else "the namespace's reviewers"
+            faults.append(Fault(where, f"asks for {stage.approvals} approvals, and of {who} {there} may vote"))
+    # Each vote is another one's, so stages that have enough people each may still have too few together.
+    return tuple(faults) or (Fault(f"{place}.stages", "nobody votes in two stages, and there are too few for all"),)
 
 
 def _seated(seats: Sequence[Sequence[str]], number: int, taken: dict[str, int], tried: set[str]) -> bool:

@@ -27,7 +27,7 @@ ADVISORY_LOCK = 0x5A6A401D
 def run() -> None:
     # Only the database is needed here: the release process may run where there is no Redis.
     environ = {"REDIS_URL": "redis://not-needed", **os.environ}
-    engine = create_engine(settings.load(environ).database_url)
+    engine = create_engine(settings.load_or_exit(environ).database_url)
     with engine.connect() as connection:
         connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
         connection.execute(text(f"SET statement_timeout = '{STATEMENT_TIMEOUT}'"))

@@ -14,7 +14,7 @@ from domain.access import Principal
 from domain.definition import SagaDefinition, StepDefinition, Thinking, WorkerDefinition
 from domain.document import instant
 from domain.errors import Fault, Forbidden, InvalidManifest, NotFound, VersionExists
-from domain.votes import Panel, satisfiable
+from domain.votes import Panel, unmet
 from models.definitions import definitions
 from services.electorate import members_of
 from services.paging import Page, Slice, newest_first
@@ -175,8 +175,9 @@ def _faults(tx: Tx, saga: SagaDefinition) -> Iterator[Fault]:
     policies = {index: review.parse(step.review) for index, step in enumerate(saga.steps)}
     members = () if all(policy.plain for policy in policies.values()) else members_of(tx, saga.namespace)
     for index, policy in policies.items():
-        if not policy.plain and not satisfiable(Panel(policy, members)):
-            yield Fault(f"steps[{index}].review", f"can never be met: too few may vote in {saga.namespace!r}")
+        if not policy.plain:
+            for fault in unmet(Panel(policy, members), f"steps[{index}].review"):
+                yield Fault(fault.path, f"can never be met in {saga.namespace!r}: {fault.message}")
 
 
 def _worker_faults(conn: Connection, saga: SagaDefinition) -> Iterator[Fault]:

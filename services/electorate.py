@@ -8,7 +8,7 @@ from domain import ids
 from domain.access import ALL_NAMESPACES, GRANTS, Permission
 from domain.errors import PolicyUnsatisfiable
 from domain.pause import Pause, panel_of
-from domain.votes import Member, satisfiable
+from domain.votes import Member, unmet
 from models.keys import api_keys
 from models.people import users
 from services.transaction import Tx
@@ -58,5 +58,5 @@ def members_of(tx: Tx, namespace: str) -> tuple[Member, ...]:
 
 def check_satisfiable(tx: Tx, pause: Pause) -> None:
     """Raises `PolicyUnsatisfiable`. A plain review, which asks for one vote of anybody, is not looked into."""
-    if not pause.review.plain and not satisfiable(panel_of(pause, members_of(tx, pause.namespace))):
-        raise PolicyUnsatisfiable
+    if not pause.review.plain and (faults := unmet(panel_of(pause, members_of(tx, pause.namespace)), "review")):
+        raise PolicyUnsatisfiable(faults)

@@ -12,7 +12,7 @@ from domain.access import Principal, is_namespace
 from domain.document import instant_or_none
 from domain.errors import NotFound, PolicyUnsatisfiable
 from domain.review import ONE_APPROVAL, Review
-from domain.votes import Panel, satisfiable
+from domain.votes import Panel, unmet
 from models.namespaces import namespace_settings
 from services.electorate import members_of
 from services.transaction import Store, Tx
@@ -51,8 +51,8 @@ def put_namespace(store: Store, by: Principal, namespace: str, policy: dict[str,
     _check_seen(by, namespace)
     wanted = review.parse(policy)
     with store.transaction() as tx:
-        if not wanted.plain and not satisfiable(Panel(wanted, members_of(tx, namespace))):
-            raise PolicyUnsatisfiable
+        if not wanted.plain and (faults := unmet(Panel(wanted, members_of(tx, namespace)), "review")):
+            raise PolicyUnsatisfiable(faults)
         before = _document(namespace, tx.conn.execute(_query(namespace).with_for_update()).mappings().one_or_none())
         changes = {
             "review": None if wanted == ONE_APPROVAL else wanted.document(),

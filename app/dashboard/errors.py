@@ -3,10 +3,11 @@
 import logging
 from typing import Any
 
-from flask import Response
+from flask import Response, request
 from werkzeug.exceptions import HTTPException
 
 from app import problems
+from app.answer import Answer
 from app.dashboard.frame import dashboard, render
 from domain.errors import Invalid, Refusal
 from services.database import DatabaseAway
@@ -24,6 +25,9 @@ _TITLES = {
     429: "Too many attempts",
     503: "This is not available now",
 }
+
+# Where no page ever is.
+OF_PROGRAMS = ("/api", "/v1")
 
 
 def error_page(status: int, detail: str, faults: Any = (), headers: dict[str, str] | None = None) -> Response:
@@ -43,6 +47,16 @@ def _http(error: HTTPException) -> Response:
     if status >= 500:
         return _unexpected(error)
     return error_page(status, _sentence(error.description or error.name))
+
+
+@dashboard.app_errorhandler(404)
+def _nowhere(error: HTTPException) -> Response | Answer:
+    """No route at all. A person who follows half a link reads a page, a program its problem."""
+    answers = (problems.MEDIA_TYPE, "application/json", "text/html")
+    program = request.accept_mimetypes.best_match(answers, problems.MEDIA_TYPE) != "text/html"
+    if program or request.path.startswith(OF_PROGRAMS):
+        return problems.refused_by_flask(error)
+    return error_page(404, "There is no page at this address: it may have been cut off, or mistyped.")
 
 
 def _too_many(error: TooManyAttempts) -> Response:

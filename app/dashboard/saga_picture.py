@@ -146,4 +146,6 @@ def verdict(step: Step, declared: StepDefinition) -> str | None:
         return "no answer" if code == "POLICY_EVALUATION_FAILED" else "denied"
     thinks = declared.kind is StepKind.REASON
     judged = step.status in (_S.AWAITING_HUMAN, _S.COMPLETED, _S.COMPENSATING, _S.COMPENSATED)
+    # It was held, whatever became of the hold: a step that runs again has no review until it is held again.
+    judged = judged or step.watch_id is not None
     return "allowed" if judged or (not thinks and step.attempt > 0) else None

@@ -5,6 +5,7 @@ order of letters around, or that has no width, is shown by its number.
 """
 
 import json
+import re
 import unicodedata
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,8 @@ from typing import Any
 from markupsafe import Markup, escape
 
 from app.dashboard.frame import dashboard
+from domain.difference import Change
+from domain.passages import Passage, passages
 from domain.unseen import SHAPELESS, is_hidden
 
 # Values of one tree, and levels; the JSON beside it is always whole.
@@ -20,6 +23,11 @@ MAX_NODES, MAX_LEVELS = 600, 16
 OPEN = 30
 # Characters and lines of a text that is shown without being asked for.
 SHORT, LINES = 400, 12
+# Places of one text.
+MAX_PASSAGES = 20
+
+# In JSON; the last one may be cut off.
+_TEXT = re.compile(r'"(?:[^"\\]|\\.)*"?')
 
 
 def _hides(text: str) -> bool:
@@ -43,6 +51,19 @@ def visible(text: object) -> Markup:
 def _mark(char: str) -> Markup:
     name = unicodedata.name(char, "a character that is not seen")
     return Markup('<span class="unseen" title="{}">U+{}</span>').format(name.lower(), f"{ord(char):04X}")
+
+
+@dashboard.app_template_filter("one_line")
+def one_line(text: str) -> Markup:
+    """JSON in one line, maybe cut off. Each of its texts has a direction of its own: behind letters that are read from
+    the right, the numbers that follow would be shown in the other order."""
+    if text.isascii():
+        return visible(text)
+    shown, end = Markup(""), 0
+    for found in _TEXT.finditer(text):
+        shown += visible(text[end : found.start()]) + Markup("<bdi>{}</bdi>").format(visible(found[0]))
+        end = found.end()
+    return shown + visible(text[end:])
 
 
 @dashboard.app_template_filter("pretty")
@@ -94,11 +115,15 @@ def tree(value: Any) -> Node:
     return _node(value, 1, [MAX_NODES])
 
 
+def _text(value: str) -> Node:
+    return Node("string", value, [])
+
+
 def _node(value: Any, level: int, room: list[int]) -> Node:
     """`room`: how many values may still be shown, in the whole tree."""
     room[0] -= 1
     if isinstance(value, str):
-        return Node("string", value, [])
+        return _text(value)
     if not isinstance(value, dict | list):
         kind = "null" if value is None else "boolean" if isinstance(value, bool) else "number"
         return Node(kind, json.dumps(value), [])
@@ -113,3 +138,21 @@ def _node(value: Any, level: int, room: list[int]) -> Node:
             node.weight += child.weight
     node.left_out = len(value) - len(node.entries)
     return node
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """`shown`: none where the two values are best shown side by side. `left_out`: how many more there are."""
+
+    shown: tuple[Passage, ...] = ()
+    left_out: int = 0
+
+
+@dashboard.app_template_filter("passages")
+def places(change: Change) -> Places:
+    """Of a long text that is another now: both begin alike, mostly, and nobody finds the word that is changed."""
+    old, new = change.old, change.new
+    if not (isinstance(old, str) and isinstance(new, str)) or not (_text(old).long or _text(new).long):
+        return Places()
+    found = tuple(passages(old, new))
+    return Places(found[:MAX_PASSAGES], max(0, len(found) - MAX_PASSAGES))

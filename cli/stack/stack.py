@@ -13,6 +13,7 @@ from cli.stack.child import Program
 from cli.stack.datadir import DataDir
 from cli.stack.errors import NotReadyError, StackError
 from cli.stack.first_keys import first_keys, sign_in_link
+from cli.stack.given import refuse_absent_database, refuse_absent_redis
 from cli.stack.ports import free_port, refuse_port_in_use
 from cli.stack.postgres import PostgresServer
 from cli.stack.procfile import PROCFILE, read_procfile, shell_command
@@ -170,6 +171,10 @@ class Stack:
         if self._processes:
             self._commands = read_procfile(self._procfile)
             refuse_port_in_use(self.settings.host, self.settings.port)
+            if PostgresServer.name not in self._servers:
+                refuse_absent_database(self.settings.database_url)
+            if RedisServer.name not in self._servers:
+                refuse_absent_redis(self.settings.redis_url)
 
     def _start(self) -> None:
         self._start_servers()

@@ -1,6 +1,7 @@
 """The command line: which server, which key, and how it says no."""
 
 import re
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ import pytest
 
 from cli.stack import Stack
 from cli.stack.ports import free_port
-from tests.acceptance.commands import DONE, REFUSED, WRONG, Ran, finish, start
+from tests.acceptance.commands import DONE, REFUSED, SAGAHOLD, WRONG, Ran, finish, start
 from tests.adapters.receiver import Receiver, reply
 
 Call = Callable[..., Ran]
@@ -53,6 +54,19 @@ class TestServerAndKeys:
             ran = call("ping", "--url", other.url_as("127.0.0.1", "").rstrip("/"))
         assert ran.code == WRONG
         assert "check the URL" in ran.error
+
+    @pytest.mark.parametrize("words", [("--url", "http://127.0.0.1", "pause", "list"), ("pause", "--json", "list")])
+    def test_an_option_of_commands_before_the_command(self, words: tuple[str, ...]) -> None:
+        ran = finish(start(*words))
+        assert ran.code == WRONG
+        assert re.fullmatch(r"(--url|--json) stands behind the command: `sagahold( pause)? COMMAND \1 …`", ran.error)
+
+    def test_a_disk_without_room_for_the_answer(self, stack: Stack) -> None:
+        with Path("/dev/full").open("w") as full:
+            started = subprocess.run(
+                [SAGAHOLD, "pause", "list", "--json"], stdout=full, stderr=subprocess.PIPE, text=True
+            )
+        assert (started.returncode, started.stderr) == (REFUSED, "sagahold: cannot write: No space left on device\n")
 
     def test_keys_go_only_to_the_server_that_they_are_for(self, call: Call) -> None:
         with Receiver(reply(200, b'{"items": [], "next_cursor": null}')) as other:

@@ -200,6 +200,27 @@ def test_a_killed_process_is_restarted_with_a_line(up: Up, name: str, words: lis
     up.family += psutil.Process(up.process.pid).children(recursive=True)
 
 
+@pytest.mark.parametrize("variable", ["DATABASE_URL", "REDIS_URL"])
+def test_a_server_that_is_not_there_is_named_at_once(tmp_path: Path, variable: str) -> None:
+    scheme = {"DATABASE_URL": "postgresql", "REDIS_URL": "redis"}[variable]
+    absent = run(tmp_path / "data", free_port(), **{variable: f"{scheme}://127.0.0.1:{free_port()}/0"})
+    assert absent.returncode == 2
+    (line,) = absent.stderr.splitlines()
+    assert line.startswith(f"sagahold: {variable}: ")
+    assert line.endswith("Connection refused: start it, or correct the variable")
+    assert list((tmp_path / "data" / "logs").iterdir()) == []
+
+
+def test_the_release_says_in_one_line_what_is_wrong_with_its_settings() -> None:
+    command = [sys.executable, "-m", "alembic", "-c", "migrations/alembic.ini", "upgrade", "head"]
+    release = subprocess.run(command, env=ENVIRON, capture_output=True, text=True, timeout=START_SECONDS)
+    assert (release.returncode, release.stderr.splitlines()[-1:]) == (
+        2,
+        ["sagahold: DATABASE_URL is not set (`sagahold up` starts a stack that sets it)"],
+    )
+    assert "Traceback" not in release.stderr
+
+
 def test_a_bad_setting_is_one_line_before_anything_starts(tmp_path: Path) -> None:
     bad = run(tmp_path / "data", free_port(), SAGAHOLD_LOG_LEVEL="loud")
     assert bad.returncode == 2

@@ -130,6 +130,12 @@ def doubling(levels: int) -> dict[str, Any]:
     return {"$defs": levels_ | {f"d{levels}": {"type": "string"}}, "$ref": "#/$defs/d0"}
 
 
+@pytest.mark.parametrize(("body", "path"), [([], ""), ({"action": "x", "context": "text"}, "context")])
+def test_what_is_no_object_is_told_in_json_s_own_words(body: object, path: str, agent: httpx.Client) -> None:
+    errors = agent.post("/api/pause", json=body).json()["errors"]
+    assert errors == [{"path": path, "message": "Not an object, like {}."}]
+
+
 @pytest.mark.parametrize(
     "schema",
     [

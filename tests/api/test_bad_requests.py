@@ -113,6 +113,25 @@ def test_no_such_route(path: str, team: Team, stack: Stack) -> None:
     refused(answer, 404, "NO_SUCH_ROUTE")
 
 
+# As browsers send it.
+PAGE = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
+
+
+@pytest.mark.parametrize("path", ["/inbox/", "/r/", "/review", "/nowhere", "/x" * 4_000])
+def test_whoever_follows_half_a_link_reads_a_page(path: str, stack: Stack) -> None:
+    answer = httpx.get(stack.url + path, headers={"Accept": PAGE})
+    assert (answer.status_code, answer.headers["Content-Type"]) == (404, "text/html; charset=utf-8")
+    assert "There is no page at this address" in answer.text
+    assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+
+
+@pytest.mark.parametrize(
+    ("path", "accept"), [("/nowhere", "*/*"), ("/nowhere", "application/json"), ("/api/pauses", PAGE), ("/v1/", PAGE)]
+)
+def test_a_program_reads_a_problem(path: str, accept: str, stack: Stack) -> None:
+    refused(httpx.get(stack.url + path, headers={"Accept": accept}), 404, "NO_SUCH_ROUTE")
+
+
 def test_a_request_line_and_headers_without_end(stack: Stack, team: Team) -> None:
     """The server itself turns these away, before anything of ours runs, and serves the next one."""
     address = urlsplit(stack.url)

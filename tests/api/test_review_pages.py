@@ -192,6 +192,19 @@ def test_arguments_may_be_edited_however_large_they_are(rita: Visitor, team: Tea
     assert stored(team, watch_id)["decision"]["arguments"] == large
 
 
+def test_what_is_changed_in_a_long_text_is_shown_where_it_is(rita: Visitor, team: Team) -> None:
+    lines = [f"line {number}: as it was" for number in range(1, 60)]
+    watch_id = team.pause(arguments={"body": "\n".join(lines)})["watchId"]
+    lines[40] = "line 41: something else"
+    page = rita.send(watch_id, "change", 200, json=pretty({"body": "\n".join(lines)}))
+    places = words(page).split("What you change")[1].split("All of it")[0]
+    assert "arguments.body line 41 …" in places
+    assert 'class="value">as it was</strong>' in page
+    assert 'class="value">something else</strong>' in page
+    assert "line 42" in places
+    assert "line 1:" not in places
+
+
 def test_an_edit_that_changes_nothing_says_so(rita: Visitor, team: Team) -> None:
     watch_id = team.pause(arguments={"a": 1, "b": [2]})["watchId"]
     page = rita.send(watch_id, "change", 200, json='{"b": [2.0], "a": 1}')

@@ -1,6 +1,7 @@
 """Review policies over HTTP: votes, claims, many decisions, a namespace's default; and every way to be refused."""
 
 import json
+import re
 import time
 from typing import Any
 
@@ -74,11 +75,24 @@ def test_a_later_stage_keeps_its_last_one(team: Team) -> None:
 
 
 @pytest.mark.parametrize(
-    "review", [{"approvals": 20}, {"groups": ["nobody-is-in-it"]}, {"assignees": ["nobody@example.com"]}]
+    ("review", "path", "message"),
+    [
+        ({"approvals": 20}, "review", r"asks for 20 approvals, and of the namespace's reviewers \d+ may vote"),
+        ({"groups": ["nobody-is-in-it"]}, "review", r".* those it names \(nobody-is-in-it\) 0 may vote"),
+        (
+            {"stages": [{}, {"assignees": ["nobody@example.com"]}]},
+            "review.stages[1]",
+            r".*\) 0 may vote",
+        ),
+        ({"stages": [{"approvals": 1}] * 10}, "review.stages", "nobody votes in two stages, .*"),
+    ],
 )
-def test_a_policy_that_cannot_be_met(review: dict[str, Any], team: Team) -> None:
+def test_a_policy_that_cannot_be_met_says_where(review: dict[str, Any], path: str, message: str, team: Team) -> None:
     answer = team.agent.post("/api/pause", json={"action": "Deploy", "review": review})
     refused(answer, 422, "POLICY_UNSATISFIABLE")
+    (fault,) = answer.json()["errors"]
+    assert fault["path"] == path
+    assert re.fullmatch(message, fault["message"])
 
 
 def test_nobody_decides_their_own(team: Team) -> None:

@@ -86,6 +86,8 @@ def test_an_undo_stands_with_its_step() -> None:
         (Step(1, "a", 0, S.FAILED, error=Error("POLICY_COMMIT_DENIED", "")), StepKind.COMMIT, "denied"),
         (Step(1, "a", 0, S.FAILED, error=Error("POLICY_EVALUATION_FAILED", "")), StepKind.COMMIT, "no answer"),
         (Step(1, "a", 0, S.FAILED, error=Error("STEP_TIMED_OUT", "")), StepKind.REASON, None),
+        (Step(1, "a", 0, S.FAILED, watch_id=WATCH, error=Error("HUMAN_REJECTED", "")), StepKind.COMMIT, "allowed"),
+        (Step(1, "a", 0, S.FAILED, watch_id=WATCH, error=Error("HITL_EXPIRED", "")), StepKind.REASON, "allowed"),
     ],
 )
 def test_what_the_policy_said(step: Step, kind: StepKind, verdict: str | None) -> None:

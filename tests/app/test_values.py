@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.dashboard.values import MAX_NODES, Node, pretty, tree, visible
+from app.dashboard.values import MAX_NODES, Node, one_line, pretty, tree, visible
 
 HIDING = [
     "\u202e",
@@ -34,6 +34,20 @@ def test_what_cannot_be_seen_is_shown_by_its_number(char: str) -> None:
 
 def test_html_is_text_and_lines_stay_lines() -> None:
     assert visible("<b>&'\"\n\tö 你 🙂\u202e").startswith("&lt;b&gt;&amp;&#39;&#34;\n\tö 你 🙂<span")
+
+
+def test_a_text_in_a_line_of_json_turns_nothing_behind_it_around() -> None:
+    shown = one_line('{"טווח": [100, 900], "a\\"\u202e": "<b>')
+    assert shown == (
+        "{<bdi>&#34;טווח&#34;</bdi>: [100, 900], <bdi>&#34;a\\&#34;"
+        '<span class="unseen" title="right-to-left override">U+202E</span>&#34;</bdi>: <bdi>&#34;&lt;b&gt;</bdi>'
+    )
+
+
+@given(st.recursive(st.text() | st.integers() | st.none(), lambda inner: st.dictionaries(st.text(), inner)))
+def test_a_line_of_json_is_shown_whole(value: object) -> None:
+    text = json.dumps(value, ensure_ascii=False)
+    assert one_line(text).replace("<bdi>", "").replace("</bdi>", "") == visible(text)
 
 
 def test_no_character_that_turns_text_around_gets_through() -> None:

@@ -1,0 +1,28 @@
+"""Servers that were given instead of ours: that they answer is asked before anything is started on them."""
+
+from redis.exceptions import RedisError
+from sqlalchemy.exc import SQLAlchemyError
+
+from adapters import wake
+from cli.stack.errors import StackError
+from services.database import open_engine
+
+
+def refuse_absent_database(url: str) -> None:
+    """Raises `StackError`, as `refuse_absent_redis` does."""
+    engine = open_engine(url, pool_size=1, name="up")
+    try:
+        engine.connect().close()
+    except SQLAlchemyError as error:
+        why = str(getattr(error, "orig", None) or error).strip().split("\n")[0]
+        raise StackError(f"DATABASE_URL: {why}: start it, or correct the variable") from None
+    finally:
+        engine.dispose()
+
+
+def refuse_absent_redis(url: str) -> None:
+    try:
+        with wake.connect(url) as client:
+            client.ping()
+    except (RedisError, ValueError) as error:
+        raise StackError(f"REDIS_URL: {str(error).rstrip('.')}: start it, or correct the variable") from None
