@@ -20,6 +20,7 @@ log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
 KINDS: dict[type[Refusal], int] = {
+    errors.Unsettled: 503,
     errors.Forbidden: 403,
     errors.NotFound: 404,
     errors.Conflict: 409,

@@ -26,6 +26,12 @@ class Refusal(Exception):
         super().__init__(self.detail)
 
 
+class Unsettled(Refusal):
+    """The database was away, or somebody held this one for too long: whether it was decided is not known, ask again."""
+
+    code = "DATABASE_UNAVAILABLE"
+
+
 class Forbidden(Refusal):
     """This key may not do that."""
 

@@ -1,5 +1,6 @@
 """What reviewers do with a review besides voting: say that they work on it, and decide on many at once."""
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -9,11 +10,18 @@ from sqlalchemy import update
 from domain.access import Principal
 from domain.claim import Claim
 from domain.document import pause_document
-from domain.errors import AlreadyResolved, Claimed, Refusal
+from domain.errors import AlreadyResolved, Claimed, Refusal, Unsettled
 from domain.pause import Approve, Pause, Reject, Status
 from models.pauses import claim_record, pauses
+from services.database import DatabaseAway
 from services.pauses import actor, decide_pause, locked_pause
 from services.transaction import Store, Tx
+
+log = logging.getLogger(__name__)
+
+# Of many decisions, after so many that met no database the rest are not tried: each may wait for ten seconds. One may
+# be a review that somebody else holds.
+AWAY = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +54,26 @@ def unclaim(store: Store, by: Principal, watch_id: str) -> dict[str, Any]:
 
 
 def decide_many(store: Store, by: Principal, items: Sequence[Wish]) -> list[dict[str, Any] | Refusal]:
-    """What became of each, in their order. Each is a transaction of its own: one that fails undoes no other."""
+    """What became of each, in their order. Each is a transaction of its own: one that fails undoes no other.
+
+    Raises `DatabaseAway` where nothing became of any. Otherwise those that it kept from being decided are `Unsettled`.
+    """
     outcomes: list[dict[str, Any] | Refusal] = []
+    away: list[DatabaseAway] = []
     for wish in items:
+        if len(away) == AWAY:
+            outcomes.append(Unsettled("not tried, as the database was away: send it again"))
+            continue
         try:
             outcomes.append(decide_pause(store, by, wish.watch_id, wish.command))
         except Refusal as refusal:
             outcomes.append(refusal)
+        except DatabaseAway as error:
+            log.warning("one of many decisions: %s", error)
+            away.append(error)
+            outcomes.append(Unsettled())
+    if away and all(isinstance(outcome, Unsettled) for outcome in outcomes):
+        raise away[-1]
     return outcomes
 
 

@@ -16,6 +16,7 @@ from domain.document import pause_document
 from domain.errors import AlreadyResolved, Fault, Invalid, NotFound, Refusal
 from domain.pause import Approve, Pause, Reject, Status
 from domain.votes import Member
+from services.database import DatabaseAway
 from services.inbox import may_vote, stands_in_for
 from services.pauses import actor, get_pause
 from services.reviews import Wish, decide_many
@@ -144,5 +145,5 @@ def _refused(refusal: Refusal) -> str:
 def _action(watch_id: str) -> str:
     try:
         return get_pause(deps().store, person(), watch_id).action
-    except NotFound:
+    except (NotFound, DatabaseAway):
         return watch_id[:64]

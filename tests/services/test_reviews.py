@@ -1,12 +1,15 @@
 """Claims, and many decisions at once."""
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 
-from domain.access import Role
-from domain.errors import AlreadyResolved, Claimed, NotFound, RevisionChanged, SelfDecision
-from services.pauses import decide_pause, get_pause
+from domain.access import Principal, Role
+from domain.errors import AlreadyResolved, Claimed, NotFound, RevisionChanged, SelfDecision, Unsettled
+from domain.pause import Approve
+from services.database import DatabaseAway, open_engine
+from services.pauses import decide_pause, get_pause, locked_pause
 from services.reviews import Wish, claim, decide_many, unclaim
 from services.transaction import Store
 from tests.conftest import Recorded
@@ -88,6 +91,39 @@ def test_many_decisions_each_by_itself(store: Store) -> None:
     assert kinds == ["approved", NotFound, RevisionChanged, AlreadyResolved, SelfDecision, "rejected", "approved"]
     assert get_pause(store, REVIEWER, last).status == "rejected"
     assert one(store, "SELECT count(*) FROM pauses WHERE status = 'pending'") == 2
+
+
+def test_one_of_many_that_somebody_else_holds(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others are decided all the same, and of that one it is said that it is not known."""
+    ids = [post(store) for _ in range(3)]
+    monkeypatch.setattr("services.database.LOCK_TIMEOUT_MS", 50)
+    impatient = replace(store, engine=open_engine(store.engine.url.render_as_string(hide_password=False), 2, "test"))
+    with store.transaction() as tx:
+        locked_pause(tx, REVIEWER, ids[1])
+        outcomes = decide_many(impatient, REVIEWER, [Wish(id_, approve()) for id_ in ids])
+    impatient.engine.dispose()
+    assert [outcome["status"] for outcome in outcomes if isinstance(outcome, dict)] == ["approved"] * 2
+    assert isinstance(outcomes[1], Unsettled)
+    assert get_pause(store, REVIEWER, ids[1]).status == "pending"
+
+
+def test_many_while_the_database_goes_away(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was decided is told; what is left is not tried for ever. Where nothing was decided, nothing is told."""
+    ids = [post(store) for _ in range(6)]
+    tried: list[str] = []
+
+    def decide(store: Store, by: Principal, watch_id: str, command: Approve) -> dict[str, object]:
+        tried.append(watch_id)
+        if watch_id not in ids[:2]:
+            raise DatabaseAway("gone")
+        return decide_pause(store, by, watch_id, command)
+
+    monkeypatch.setattr("services.reviews.decide_pause", decide)
+    outcomes = decide_many(store, REVIEWER, [Wish(id_, approve()) for id_ in ids])
+    assert [isinstance(outcome, Unsettled) for outcome in outcomes] == [False, False, True, True, True, True]
+    assert tried == ids[:4]
+    with pytest.raises(DatabaseAway):
+        decide_many(store, REVIEWER, [Wish(id_, approve()) for id_ in ids[2:]])
 
 
 def test_the_same_many_from_two_people_at_once(store: Store) -> None:
