@@ -6,6 +6,7 @@ apart by namespaces: take `namespace` and make clients with `client_for`.
 
 import contextlib
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -19,6 +20,7 @@ import pytest
 
 import settings
 from cli.stack import Stack
+from cli.stack.waiting import wait_until
 from domain.ids import INBOX
 from services.database import open_engine
 from services.transaction import Hint, Store
@@ -28,6 +30,8 @@ ROOT = Path(__file__).parents[1]
 LOOPBACK = {"SAGAHOLD_EGRESS_ALLOW": "127.0.0.0/8,::1/128"}
 # A whole stack has servers of its own, whatever an earlier test has set for the session.
 ALONE = {**LOOPBACK, "DATABASE_URL": "", "REDIS_URL": ""}
+# The longest hold of a request that a client may ask for, and some.
+HELD_SECONDS = 90.0
 
 
 class Recorded:
@@ -100,6 +104,25 @@ def stack() -> Iterator[Stack]:
 def namespace() -> str:
     """A namespace that no other test uses."""
     return f"test-{uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def held(stack: Stack) -> Callable[[], float]:
+    """How many requests wait in the web process now, by its own metrics: at first none.
+
+    One whose client has gone counts until the process looks again, which may be in the middle of the next test.
+    """
+    headers = {"Authorization": f"Bearer {stack.credentials['operator_key']}"}
+
+    def count() -> float:
+        found = re.search(
+            r"^sagahold_held_requests (\S+)$", httpx.get(f"{stack.url}/metrics", headers=headers).text, re.MULTILINE
+        )
+        assert found is not None
+        return float(found[1])
+
+    assert wait_until(lambda: count() == 0, HELD_SECONDS), "a request of an earlier test is still held"
+    return count
 
 
 @pytest.fixture(scope="session")
