@@ -17,6 +17,7 @@ from uuid import UUID, uuid4
 import httpx
 import psycopg2
 import pytest
+from httpx._config import DEFAULT_TIMEOUT_CONFIG
 
 import settings
 from cli.stack import Stack
@@ -32,6 +33,10 @@ LOOPBACK = {"SAGAHOLD_EGRESS_ALLOW": "127.0.0.0/8,::1/128"}
 ALONE = {**LOOPBACK, "DATABASE_URL": "", "REDIS_URL": ""}
 # The longest hold of a request that a client may ask for, and some.
 HELD_SECONDS = 90.0
+# Of HTTP clients for which a test says nothing: how fast an answer comes is no test's business. httpx gives up after
+# 5 s, and where many tests run at once an answer has taken that long.
+DEFAULT_TIMEOUT_CONFIG.connect = DEFAULT_TIMEOUT_CONFIG.read = 70.0
+DEFAULT_TIMEOUT_CONFIG.write = DEFAULT_TIMEOUT_CONFIG.pool = 70.0
 
 
 class Recorded:
