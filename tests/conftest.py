@@ -7,6 +7,7 @@ apart by namespaces: take `namespace` and make clients with `client_for`.
 import contextlib
 import os
 import re
+import socket
 import subprocess
 import sys
 import tempfile
@@ -109,6 +110,14 @@ def stack() -> Iterator[Stack]:
 def namespace() -> str:
     """A namespace that no other test uses."""
     return f"test-{uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    """A port of 127.0.0.1 at which nobody listens, nor can while the test lasts."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield int(taken.getsockname()[1])
 
 
 @pytest.fixture
