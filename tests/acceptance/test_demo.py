@@ -113,13 +113,17 @@ def test_interrupted_it_leaves_nothing_either(demo: Demo) -> None:
 
 def test_it_does_not_tell_of_a_decision_that_nobody_made(stack: Stack, client_for: Callable[..., httpx.Client]) -> None:
     """The reviewer's key is another agent's here: the story ends where that shows, before anything is approved."""
-    roles = {"agent": "agent", "reviewer": "agent", "operator": "operator"}
-    keys = {f"{role}_key": client_for(held).headers["Authorization"].split()[1] for role, held in roles.items()}
+    agent = client_for("agent")
+    clients = {"agent": agent, "reviewer": client_for("agent"), "operator": client_for("operator")}
+    keys = {f"{role}_key": client.headers["Authorization"].split()[1] for role, client in clients.items()}
     told = StringIO()
     with Receiver() as receiver, pytest.raises(Deviation, match=r"what the reviewer finds is \[\]"):
         Story(Telling(Console(file=told, width=80)), stack.url, keys, receiver).tell()
     assert "is held by the server" in told.getvalue()
     assert "approved" not in told.getvalue()
+    # Its agent would wait for as long as this process lives.
+    for pause in agent.get("/api/pause", params={"status": "pending"}).json()["items"]:
+        agent.post(f"/api/pause/{pause['watchId']}/cancel").raise_for_status()
 
 
 class Refusing(Receiver):
