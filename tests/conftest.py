@@ -6,6 +6,8 @@ apart by namespaces: take `namespace` and make clients with `client_for`.
 
 import contextlib
 import os
+import re
+import socket
 import subprocess
 import sys
 import tempfile
@@ -16,11 +18,13 @@ from uuid import UUID, uuid4
 import httpx
 import psycopg2
 import pytest
+from httpx._config import DEFAULT_TIMEOUT_CONFIG
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis
 
 import settings
 from cli.stack import Stack
+from cli.stack.waiting import wait_until
 from domain.ids import INBOX
 from services.database import open_engine
 from services.transaction import Hint, Store
@@ -34,6 +38,12 @@ ROOT = Path(__file__).parents[1]
 LOOPBACK = {"SAGAHOLD_EGRESS_ALLOW": "127.0.0.0/8,::1/128"}
 # A whole stack has servers of its own, whatever an earlier test has set for the session.
 ALONE = {**LOOPBACK, "DATABASE_URL": "", "REDIS_URL": ""}
+# The longest hold of a request that a client may ask for, and some.
+HELD_SECONDS = 75.0
+# Of HTTP clients for which a test says nothing: how fast an answer comes is no test's business. httpx gives up after
+# 5 s, and where many tests run at once an answer has taken that long.
+DEFAULT_TIMEOUT_CONFIG.connect = DEFAULT_TIMEOUT_CONFIG.read = 70.0
+DEFAULT_TIMEOUT_CONFIG.write = DEFAULT_TIMEOUT_CONFIG.pool = 70.0
 
 
 class Recorded:
@@ -106,6 +116,35 @@ def stack() -> Iterator[Stack]:
 def namespace() -> str:
     """A namespace that no other test uses."""
     return f"test-{uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def closed_port() -> Iterator[int]:
+    """A port of 127.0.0.1 at which nobody listens, nor can while the test lasts."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        yield int(taken.getsockname()[1])
+
+
+@pytest.fixture
+def held(stack: Stack) -> Callable[[], float]:
+    """How many requests wait in the web process now that did not before, by its own metrics.
+
+    At first none wait: one whose client has gone counts until the process looks again, which may be in the middle of
+    the next test. What an agent of an earlier test waits for without end stays, and is left out.
+    """
+    headers = {"Authorization": f"Bearer {stack.credentials['operator_key']}"}
+
+    def count() -> float:
+        found = re.search(
+            r"^sagahold_held_requests (\S+)$", httpx.get(f"{stack.url}/metrics", headers=headers).text, re.MULTILINE
+        )
+        assert found is not None
+        return float(found[1])
+
+    wait_until(lambda: count() == 0, HELD_SECONDS)
+    left = count()
+    return lambda: count() - left
 
 
 @pytest.fixture(scope="session")

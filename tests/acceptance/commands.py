@@ -2,15 +2,10 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
-
-import httpx
-
-from cli.stack import Stack
 
 SAGAHOLD = Path(sys.executable).with_name("sagahold")
 DONE, REFUSED, WRONG = 0, 1, 2
@@ -51,9 +46,3 @@ def start(*args: str, **environ: str) -> "subprocess.Popen[str]":
 def finish(process: "subprocess.Popen[str]") -> Ran:
     out, err = process.communicate(timeout=END_SECONDS)
     return Ran(process.returncode, out, err)
-
-
-def held(stack: Stack) -> float:
-    headers = {"Authorization": f"Bearer {stack.credentials['operator_key']}"}
-    text = httpx.get(f"{stack.url}/metrics", headers=headers).text
-    return float(re.findall(r"^sagahold_held_requests (\S+)$", text, re.MULTILINE)[0])

@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 
 from cli.stack import Stack
-from cli.stack.ports import free_port
 from tests.acceptance.commands import DONE, REFUSED, SAGAHOLD, WRONG, Ran, finish, start
 from tests.adapters.receiver import Receiver, reply
 
@@ -37,8 +36,8 @@ class TestServerAndKeys:
         assert ran.code == WRONG
         assert ran.error == "no server given: `sagahold up` starts one here, SAGAHOLD_URL or --url names another"
 
-    def test_a_server_that_is_not_there(self) -> None:
-        ran = finish(start("pause", "list", SAGAHOLD_URL=f"http://127.0.0.1:{free_port('127.0.0.1')}"))
+    def test_a_server_that_is_not_there(self, closed_port: int) -> None:
+        ran = finish(start("pause", "list", SAGAHOLD_URL=f"http://127.0.0.1:{closed_port}"))
         assert ran.code == WRONG
         assert re.fullmatch(r"cannot reach http://127\.0\.0\.1:\d+ \(Connection refused\): .*sagahold up.*", ran.error)
 

@@ -10,7 +10,6 @@ import pytest
 import redis
 
 from cli.stack import Stack
-from cli.stack.ports import free_port
 from tests.acceptance.commands import DONE, REFUSED, Ran
 
 Call = Callable[..., Ran]
@@ -61,11 +60,10 @@ def test_a_bad_setting(look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
     assert look()["settings"] == (False, "SAGAHOLD_PORT: 'many' is not a whole number from 1 to 65535")
 
 
-def test_servers_that_are_not_there(look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
-    port = free_port("127.0.0.1")
-    monkeypatch.setenv("DATABASE_URL", f"postgresql://127.0.0.1:{port}/x")
-    monkeypatch.setenv("REDIS_URL", f"redis://127.0.0.1:{port}/0")
-    monkeypatch.setenv("SAGAHOLD_URL", f"http://127.0.0.1:{port}")
+def test_servers_that_are_not_there(look: Look, closed_port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", f"postgresql://127.0.0.1:{closed_port}/x")
+    monkeypatch.setenv("REDIS_URL", f"redis://127.0.0.1:{closed_port}/0")
+    monkeypatch.setenv("SAGAHOLD_URL", f"http://127.0.0.1:{closed_port}")
     found = look()
     for name, variable in (("database", "DATABASE_URL"), ("redis", "REDIS_URL")):
         good, said = found[name]

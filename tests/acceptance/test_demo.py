@@ -16,7 +16,7 @@ import pytest
 from rich.console import Console
 
 from cli.demo.deviation import Deviation
-from cli.demo.receiver import Receiver
+from cli.demo.receiver import Message, Receiver
 from cli.demo.story import Story
 from cli.demo.telling import Telling
 from cli.stack import Stack
@@ -24,6 +24,7 @@ from cli.stack.waiting import wait_until
 
 SAGAHOLD = Path(sys.executable).with_name("sagahold")
 END_SECONDS = 90.0
+LAST_SECONDS = 20.0
 INTERRUPTED = 130
 
 
@@ -52,8 +53,10 @@ class Demo:
     def processes(self) -> list[psutil.Process]:
         return [process for process in psutil.process_iter() if _mentions(process, str(self.folder))]
 
-    def left(self) -> list[object]:
-        return [*self.processes(), *self.folder.iterdir()]
+    def check_left(self) -> None:
+        """Nothing. What its processes had started notices a moment later that they are gone."""
+        assert wait_until(lambda: self.processes() == [], LAST_SECONDS), self.processes()
+        assert list(self.folder.iterdir()) == []
 
 
 def _mentions(process: psutil.Process, folder: str) -> bool:
@@ -76,7 +79,7 @@ def test_it_tells_the_whole_story_and_leaves_nothing(demo: Demo) -> None:
     assert wait_until(lambda: len(demo.processes()) > 5, END_SECONDS), "the search below would find nothing"
     code, out, err = demo.end()
     assert (code, err) == (0, ""), out
-    assert demo.left() == []
+    demo.check_left()
     assert re.findall(r"agent +(\w+), (goes on|does not do it): told [\d.]+ m?s after", out) == [
         ("approved", "goes on"),
         ("rejected", "does not do it"),
@@ -105,31 +108,41 @@ def test_interrupted_it_leaves_nothing_either(demo: Demo) -> None:
     demo.process.send_signal(signal.SIGTERM)
     code, _, err = demo.end()
     assert (code, err.strip()) == (INTERRUPTED, "sagahold: interrupted")
-    assert demo.left() == []
+    demo.check_left()
 
 
 def test_it_does_not_tell_of_a_decision_that_nobody_made(stack: Stack, client_for: Callable[..., httpx.Client]) -> None:
     """The reviewer's key is another agent's here: the story ends where that shows, before anything is approved."""
-    roles = {"agent": "agent", "reviewer": "agent", "operator": "operator"}
-    keys = {f"{role}_key": client_for(held).headers["Authorization"].split()[1] for role, held in roles.items()}
+    agent = client_for("agent")
+    clients = {"agent": agent, "reviewer": client_for("agent"), "operator": client_for("operator")}
+    keys = {f"{role}_key": client.headers["Authorization"].split()[1] for role, client in clients.items()}
     told = StringIO()
     with Receiver() as receiver, pytest.raises(Deviation, match=r"what the reviewer finds is \[\]"):
         Story(Telling(Console(file=told, width=80)), stack.url, keys, receiver).tell()
     assert "is held by the server" in told.getvalue()
     assert "approved" not in told.getvalue()
+    # Its agent would wait for as long as this process lives.
+    for pause in agent.get("/api/pause", params={"status": "pending"}).json()["items"]:
+        agent.post(f"/api/pause/{pause['watchId']}/cancel").raise_for_status()
+
+
+class Refusing(Receiver):
+    def wait_for(self, event_type: str, watch_id: str) -> Message:
+        assert wait_until(lambda: len(self.refused) > 0, END_SECONDS)
+        return super().wait_for(event_type, watch_id)
 
 
 def test_it_does_not_tell_of_a_webhook_that_did_not_verify(
     stack: Stack, client_for: Callable[..., httpx.Client], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The receiver knows another secret here."""
-    monkeypatch.setattr("cli.demo.receiver.ARRIVAL_SECONDS", 2.0)
+    """The receiver knows another secret here. It is waited for until that one has come."""
+    monkeypatch.setattr("cli.demo.receiver.ARRIVAL_SECONDS", 0.0)
     monkeypatch.setattr("cli.demo.agent.Agent.signing_secret", lambda _: "whsec_" + "A" * 43 + "=")
     keys = {
         f"{role}_key": client_for(role).headers["Authorization"].split()[1]
         for role in ("agent", "reviewer", "operator")
     }
     told = StringIO()
-    with Receiver() as receiver, pytest.raises(Deviation, match=r"no verified webhook pause.approved .*1 were refused"):
+    with Refusing() as receiver, pytest.raises(Deviation, match=r"no verified webhook pause.approved .*1 were refused"):
         Story(Telling(Console(file=told, width=80)), stack.url, keys, receiver).tell()
     assert "signature verified" not in told.getvalue()

@@ -34,6 +34,7 @@ from tests.adapters.thinking import (
     done,
     environ,
     failure,
+    late,
     question,
     settings,
     thinker,
@@ -197,7 +198,7 @@ def test_a_redirect_is_not_followed(desk_for: DeskFor, provider: str):
 @pytest.mark.parametrize("within_body", [False, True])
 def test_an_answer_too_late(desk_for: DeskFor, provider: str, within_body: bool):
     desk = desk_for(Slow(60, GOOD, within_body))
-    thought = desk.think(provider, timeout=0.5)
+    thought = late(lambda seconds: desk.think(provider, timeout=seconds), lambda: len(desk.server.asked) > 0)
     assert isinstance(thought.outcome, TimedOut)
     assert thought.outcome.error.code == "STEP_TIMED_OUT"
     assert not thought.outcome.acted

@@ -22,7 +22,7 @@ from tests.adapters.llm_wire import (
     Status,
     submit,
 )
-from tests.adapters.thinking import PROTOCOLS, Desk, done, fact, failure
+from tests.adapters.thinking import PROTOCOLS, Desk, done, fact, failure, late
 
 GOOD = submit({"n": 3})
 LOOK = Call([("look", {"customer": "ada"})])
@@ -211,7 +211,10 @@ def test_a_lost_call_that_only_read_is_told_to_the_model(desk_for: DeskFor, prov
 def test_a_tool_that_never_answers(desk_for: DeskFor, provider: str):
     desk = desk_for(LOOK, GOOD, Call([("hang", {})]))
     done(desk.react(provider, "look"))  # the tool server runs
-    outcome = desk.react(provider, "hang", timeout=1.0).outcome
+    hang = late(
+        lambda seconds: desk.react(provider, "hang", timeout=seconds), lambda: "hang" in str(desk.tools.called())
+    )
+    outcome = hang.outcome
     assert isinstance(outcome, TimedOut)
     assert outcome.error.code == "STEP_TIMED_OUT"
     assert outcome.acted
@@ -220,7 +223,8 @@ def test_a_tool_that_never_answers(desk_for: DeskFor, provider: str):
 def test_late_after_tools_that_only_read(desk_for: DeskFor, provider: str):
     desk = desk_for(LOOK, GOOD, LOOK, Slow(60, GOOD))
     done(desk.react(provider, "look"))  # the tool server runs
-    outcome = desk.react(provider, "look", timeout=1.0).outcome
+    slow = late(lambda seconds: desk.react(provider, "look", timeout=seconds), lambda: len(desk.server.asked) > 3)
+    outcome = slow.outcome
     assert isinstance(outcome, TimedOut)
     assert not outcome.acted
     desk.server.wait_until(lambda: desk.server.asked[3].left)

@@ -3,7 +3,7 @@
 import contextlib
 import json
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -126,6 +126,15 @@ def question(**given: Any) -> Question:
     made = changed(replace(QUESTION, worker=changed(QUESTION.worker), thinking=changed(QUESTION.thinking)))
     assert not left, left
     return made
+
+
+def late(think: Callable[[float], Thought], reached: Callable[[], bool]) -> Thought:
+    """With the least time in which it gets so far: on a busy machine half a second is over before anybody is asked."""
+    for seconds in (0.5, 2.0, 8.0, 32.0):
+        thought = think(seconds)
+        if reached():
+            return thought
+    raise AssertionError("it never got so far")
 
 
 def done(thought: Thought) -> Any:

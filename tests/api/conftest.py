@@ -29,12 +29,6 @@ class Team:
         document: dict[str, Any] = made.json()
         return document
 
-    def held_requests(self) -> float:
-        """How many wait in the web process now, by its own metrics."""
-        found = re.search(r"^sagahold_held_requests (\S+)$", self.operator.get("/metrics").text, re.MULTILINE)
-        assert found is not None
-        return float(found[1])
-
 
 @pytest.fixture(scope="module")
 def team(stack: Stack) -> Iterator[Team]:

@@ -29,8 +29,8 @@ ENDPOINTS: str = GIVEN["endpoints"]
 NOWHERE = "http://127.0.0.1:9/hook"
 
 _turn = itertools.count()
-_admin = httpx.Client(base_url=GIVEN["url"], headers={"Authorization": f"Bearer {GIVEN['admin']}"})
-_agent = httpx.Client(base_url=GIVEN["url"], headers={"Authorization": f"Bearer {GIVEN['agent']}"})
+_admin = httpx.Client(base_url=GIVEN["url"], headers={"Authorization": f"Bearer {GIVEN['admin']}"}, timeout=70)
+_agent = httpx.Client(base_url=GIVEN["url"], headers={"Authorization": f"Bearer {GIVEN['agent']}"}, timeout=70)
 
 
 def _made(client: httpx.Client, path: str, **body: Any) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from cli.stack import Stack
 from models.people import sessions
 from services.tokens import hash_of
 from services.transaction import Store
-from tests.api.conftest import Team, form_token, until
+from tests.api.conftest import form_token, until
 from tests.browser.people import add_person
 
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
@@ -296,13 +296,14 @@ def test_an_open_page_keeps_no_session_alive(browser: Callable[..., httpx.Client
     assert idle() < timedelta(hours=1)
 
 
-def test_the_stream_ends_when_the_person_signs_out(browser: Callable[..., httpx.Client], team: Team) -> None:
+def test_the_stream_ends_when_the_person_signs_out(
+    browser: Callable[..., httpx.Client], held: Callable[[], float]
+) -> None:
     """While it lasts it takes one of the places for held requests."""
     client = browser()
-    before = team.held_requests()
     with events(client) as heard:
         next(heard)
-        until(lambda: team.held_requests() == before + 1)
+        until(lambda: held() == 1)
         cookie = dict(client.cookies)
         client.post("/sign-out", data={"csrf_token": form_token(inbox(client))})
         assert list(heard) == [{"event": "signed-out"}]

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from typing import Any
@@ -146,13 +146,13 @@ def test_reading_decides_nothing(team: Team) -> None:
     assert team.agent.get(f"/api/pause/{watch_id}").json()["status"] == "pending"
 
 
-def test_a_waiting_agent_is_answered_by_the_decision(team: Team) -> None:
+def test_a_waiting_agent_is_answered_by_the_decision(team: Team, held: Callable[[], float]) -> None:
     watch_id = team.pause()["watchId"]
     with ThreadPoolExecutor() as pool:
-        held = pool.submit(team.agent.get, f"/api/pause/{watch_id}?wait=60")
-        until(lambda: team.held_requests() > 0)
+        waiting = pool.submit(team.agent.get, f"/api/pause/{watch_id}?wait=60")
+        until(lambda: held() == 1)
         decided = team.reviewer.post(f"/api/pause/{watch_id}/approve").json()
-        assert held.result(timeout=30).json() == decided
+        assert waiting.result(timeout=30).json() == decided
 
 
 def test_waiting_for_what_is_resolved_is_answered_at_once(team: Team) -> None:

@@ -185,6 +185,7 @@ def test_by_password_and_out_everywhere(
             expect(second.get_by_role("alert")).to_be_visible()
     second.wait_for_url("**/account")
     second.get_by_role("button", name="Sign out everywhere").click()
+    second.wait_for_url("**/sign-in")
     for page in (first, second):
         page.goto("/inbox")
         page.wait_for_url("**/sign-in?**")

@@ -6,7 +6,7 @@ import threading
 import httpx
 import pytest
 
-from tests.faults.scene import Scene, until
+from tests.faults.scene import ANSWER_WITHIN, Scene, until
 
 
 @pytest.mark.parametrize("how", [signal.SIGQUIT, signal.SIGKILL])
@@ -27,17 +27,17 @@ def test_postgres_restarted_under_load(scene: Scene, how: signal.Signals) -> Non
     assert scene.truth.unreachable == 0
     assert {name: scene.stack.pid(name) for name in pids} == pids
     scene.check_logs()
-    until("ready again", lambda: httpx.get(f"{scene.stack.url}/readyz", timeout=5).status_code == 200)
+    until("ready again", lambda: httpx.get(f"{scene.stack.url}/readyz", timeout=ANSWER_WITHIN).status_code == 200)
 
 
 def test_probes_while_postgres_is_away(scene: Scene) -> None:
     """Ready says what is missing, alive stays alive, and both at once."""
     scene.stack.stop_process("postgres")
     try:
-        ready = httpx.get(f"{scene.stack.url}/readyz", timeout=5)
-        alive = httpx.get(f"{scene.stack.url}/healthz", timeout=5)
+        ready = httpx.get(f"{scene.stack.url}/readyz", timeout=ANSWER_WITHIN)
+        alive = httpx.get(f"{scene.stack.url}/healthz", timeout=ANSWER_WITHIN)
     finally:
         scene.stack.start_process("postgres")
     assert (ready.status_code, ready.json()["checks"]["database"]) == (503, False)
     assert alive.status_code == 200
-    until("ready again", lambda: httpx.get(f"{scene.stack.url}/readyz", timeout=5).status_code == 200)
+    until("ready again", lambda: httpx.get(f"{scene.stack.url}/readyz", timeout=ANSWER_WITHIN).status_code == 200)

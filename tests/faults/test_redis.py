@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from cli.stack import Stack
-from tests.faults.scene import Scene, until
+from tests.faults.scene import ANSWER_WITHIN, Scene, until
 
 PAUSES = 500
 CLIENTS = 8
@@ -35,9 +35,9 @@ def test_redis_stopped_flushed_and_restarted_while_500_pauses_are_decided(scene:
     until("decisions are made", lambda: scene.truth.count("pauses", "status <> 'pending'") >= PAUSES // 10)
     scene.stack.stop_process("redis", 0)
     away_until = time.monotonic() + AWAY_SECONDS
-    ready = httpx.get(f"{scene.stack.url}/readyz", timeout=5)
+    ready = httpx.get(f"{scene.stack.url}/readyz", timeout=ANSWER_WITHIN)
     assert (ready.status_code, ready.json()["checks"]["broker"]) == (503, False)
-    assert httpx.get(f"{scene.stack.url}/healthz", timeout=5).status_code == 200
+    assert httpx.get(f"{scene.stack.url}/healthz", timeout=ANSWER_WITHIN).status_code == 200
     for job in deciding:
         job.result()
     clients.shutdown()
@@ -52,7 +52,7 @@ def test_redis_stopped_flushed_and_restarted_while_500_pauses_are_decided(scene:
     assert scene.truth.unreachable == 0
     assert {name: scene.stack.pid(name) for name in pids} == pids
     scene.check_logs()
-    until("ready again", lambda: httpx.get(f"{scene.stack.url}/readyz", timeout=5).status_code == 200)
+    until("ready again", lambda: httpx.get(f"{scene.stack.url}/readyz", timeout=ANSWER_WITHIN).status_code == 200)
 
 
 def decide(scene: Scene, watch_id: str) -> None:

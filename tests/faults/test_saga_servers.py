@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -39,6 +40,7 @@ class Crowd:
     def __init__(self, scene: SagaScene) -> None:
         self._scene = scene
         self._decided: set[str] = set()
+        self._all = threading.Event()
         self.customers: dict[str, str] = {}  # by trace id
 
     def start(self) -> None:
@@ -49,10 +51,12 @@ class Crowd:
 
     @contextmanager
     def deciding(self) -> Iterator[None]:
-        """Within the block people decide on each hold as it appears; after it, all are decided."""
+        """Within the block people decide on each hold as it appears; after it, all are decided. Before it so few that
+        the others are in flight, however long the look at what has ended takes."""
         person = self._scene.start(self._decide)
         until("some have ended", lambda: self.ended >= 5 or person.done())
         assert SAGAS - self.ended >= IN_FLIGHT
+        self._all.set()
         yield
         person.result()
 
@@ -62,6 +66,8 @@ class Crowd:
 
     def _decide_some(self, people: ThreadPoolExecutor) -> int:
         new = [(trace, span) for trace, span in self._scene.for_review() if trace not in self._decided]
+        if not self._all.is_set():
+            del new[max(0, SAGAS - IN_FLIGHT - len(self._decided)) :]
         for _ in people.map(lambda held: self._scene.order("reviewer", *held, self.verdict(held[0])), new):
             pass
         self._decided.update(trace for trace, _ in new)

@@ -4,6 +4,7 @@ import os
 import signal
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from tests.faults.scene import Scene, until
@@ -48,7 +49,9 @@ def freeze(pid: int | None) -> None:
 
 def states(pid: int) -> Iterator[str]:
     for stat in Path(f"/proc/{pid}/task").glob("*/stat"):
-        yield stat.read_text().rpartition(") ")[2][0]
+        # A thread may have ended since it was listed.
+        with suppress(FileNotFoundError, ProcessLookupError):
+            yield stat.read_text().rpartition(") ")[2][0]
 
 
 def sent_again(scene: Scene) -> set[tuple[str, str]]:

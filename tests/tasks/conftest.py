@@ -1,14 +1,17 @@
 """Tasks run in this process as plain functions, on a real database and a real broker."""
 
 from collections.abc import Iterator
+from uuid import uuid4
 
 import pytest
 from redis import Redis
 
 from adapters.wake import connect
 from cli.stack import Stack
-from services.transaction import Store
+from services.due import WEBHOOK
+from services.transaction import Hint, Store
 from tests.conftest import LOOPBACK
+from tests.faults.scene import until
 from tests.services.conftest import database_url, shared_database_url  # noqa: F401
 
 
@@ -38,9 +41,12 @@ def store(worker: Store, database_url: str) -> Store:  # noqa: F811
 
 
 @pytest.fixture
-def redis(servers: Stack) -> Iterator[Redis]:
-    """The broker, emptied."""
+def redis(servers: Stack, worker: Store) -> Iterator[Redis]:
+    """The broker, emptied. What the tests before have set off is on its way to it by a thread, in order."""
     client = connect(servers.redis_url)
+    last = Hint(WEBHOOK, uuid4())
+    worker.signals.publish([last], [])
+    until("all was sent", lambda: any(last.id.hex.encode() in hint for hint in client.lrange("webhooks", 0, -1)))
     client.flushdb()
     yield client
     client.close()
