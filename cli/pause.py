@@ -6,7 +6,7 @@ import click
 
 from cli.client import Failure, part
 from cli.output import console
-from cli.parameters import IDEMPOTENCY_KEY, JSON, NEVER, SPAN, SPAN_OR_NEVER
+from cli.parameters import IDEMPOTENCY_KEY, JSON, NEVER, REVISION, SPAN, SPAN_OR_NEVER
 from cli.pause_view import describe, list_view, one_line, too_late
 from cli.pause_wait import wait_for
 from cli.session import Session, command, given, page_options
@@ -16,7 +16,6 @@ from domain.pause import OnTimeout, Status
 PATH = "/api/pause"
 COMMENT = click.option("--comment", help="Why; the agent is told.")
 RESPONSE = click.option("--response", type=JSON, help="The answer that the pause's responseSchema asks for.")
-REVISION = click.option("--revision", type=int, help="The one that you have read; refused if there is a newer one.")
 
 
 @click.group()

@@ -10,7 +10,7 @@ from cli import review_view
 from cli import saga_view as view
 from cli.client import Failure, part
 from cli.output import clean, console
-from cli.parameters import JSON
+from cli.parameters import JSON, REVISION
 from cli.pause_view import too_late
 from cli.session import Session, command, given, page_options
 from domain.access import Role
@@ -56,6 +56,7 @@ def show(session: Session, trace_id: str, span_id: str | None) -> None:
 @SPAN
 @COMMENT
 @click.option("--output", type=JSON, help="An object, of a reason step: instead of what it has found.")
+@REVISION
 def approve(session: Session, trace_id: str, span_id: str | None, **body: Any) -> None:
     """Let the step go ahead."""
     _decide(session, trace_id, span_id, "approve", body)
@@ -66,6 +67,7 @@ def approve(session: Session, trace_id: str, span_id: str | None, **body: Any) -
 @SPAN
 @COMMENT
 @click.option("--error-details", type=JSON, help="An object or a string, for the step's error.")
+@REVISION
 def reject(session: Session, trace_id: str, span_id: str | None, **body: Any) -> None:
     """Say no: what was done before is undone."""
     _decide(session, trace_id, span_id, "reject", body)

@@ -63,4 +63,5 @@ def describe(screen: Console, item: dict[str, Any], pause: dict[str, Any]) -> No
         screen.print(Padding.indent(pretty_json(context["facts"]), INDENT))
     screen.print()
     which = f"{item['saga_trace_id']} {item['step_span_id']}"
-    next_command(screen, f"review approve {which}", f"review reject {which} --comment 'why'", f"review retry {which}")
+    read = f"{which} --revision {item['revision']}"
+    next_command(screen, f"review approve {read}", f"review reject {read} --comment 'why'", f"review retry {which}")

@@ -50,7 +50,7 @@ class TestDrive:
         shown = call("review", "show", trace_id).out
         assert re.search(r"^tool +echo *$", shown, re.MULTILINE)
         assert '"value": "gold"' in shown
-        assert f"sagahold review approve {trace_id} {two}" in shown
+        assert f"sagahold review approve {trace_id} {two} --revision 1" in shown
         approved = call("review", "approve", trace_id, two, "--comment", "fine")
         assert approved.out.startswith(f"{two} approved by you\n")
         watched = call("list", "steps", trace_id, "--watch")
@@ -80,6 +80,10 @@ class TestDrive:
         assert shown
         assert re.search("^guidance +more care *$", call("show", "step", trace_id, two).out, re.MULTILINE)
         assert call("review", "retry", trace_id, two).error.startswith("RETRIES_USED_UP: ")
+        assert f"review approve {trace_id} {two} --revision 2" in call("review", "show", trace_id).out
+        late = call("review", "approve", trace_id, two, "--revision", "1")
+        assert (late.code, late.error.split(":")[0]) == (REFUSED, "REVISION_CHANGED")
+        assert call("review", "approve", trace_id, two, "--revision", "2").code == DONE
 
     def test_cancelled(self, call: Call, sagas: Sagas, started: Callable[..., str]) -> None:
         trace_id = started("held")
