@@ -5,6 +5,7 @@ import random
 from uuid import UUID
 
 from adapters.tracing import begin
+from domain import ids
 from domain.notification import Sending, compose
 from services.notification_work import Errand, claim_notification, record_sending
 from tasks.insist import insist
@@ -22,9 +23,8 @@ def send(notification_id: str) -> None:
         if errand is None:
             return
         with leases().keeping(errand.lease):
-            with begin(
-                tracer(), "send notification", "client", {"sagahold.notification.id": errand.lease.id.hex}
-            ) as span:
+            about = {"sagahold.notification.id": ids.text(ids.NOTIFICATION, errand.lease.id)}
+            with begin(tracer(), "send notification", "client", about) as span:
                 sending = _send(errand)
                 # Why, in the service's words, stands with the notification.
                 if sending.error is not None:
