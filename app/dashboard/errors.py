@@ -4,7 +4,7 @@ import logging
 from typing import Any
 
 from flask import Response, request
-from werkzeug.exceptions import HTTPException
+from werkzeug.exceptions import HTTPException, ServiceUnavailable
 
 from app import problems
 from app.answer import Answer
@@ -44,9 +44,10 @@ def _refusal(error: Refusal) -> Response:
 
 def _http(error: HTTPException) -> Response:
     status = error.code or 500
-    if status >= 500:
+    if status >= 500 and not isinstance(error, ServiceUnavailable):
         return _unexpected(error)
-    return error_page(status, _sentence(error.description or error.name))
+    headers = {name: value for name, value in error.get_headers() if name == "Retry-After"}
+    return error_page(status, _sentence(error.description or error.name), headers=headers)
 
 
 @dashboard.app_errorhandler(404)

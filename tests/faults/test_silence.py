@@ -18,6 +18,10 @@ from tests.faults.scene import until
 
 # Threads that the process has, and connections that it serves at once, as the Procfile has it for one waiter.
 THREADS, ALL = 101, 404
+BEGUN = (
+    b"POST /sign-in HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+    b"Content-Length: 10\r\n\r\na"
+)
 
 
 @pytest.fixture
@@ -57,6 +61,19 @@ def test_connections_that_are_kept_open_do_not_keep_others_out(port: int) -> Non
         for _ in range(THREADS + 1):
             client = kept.enter_context(httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=15))
             assert client.get("/healthz").status_code == 200
+
+
+@pytest.mark.parametrize("port", [30_000], indirect=True)
+def test_bodies_that_stop_coming_do_not_keep_others_out(port: int) -> None:
+    """Of forms that anybody may send, as those who sign in do."""
+    with ExitStack() as held:
+        for _ in range(THREADS + 1):
+            stranger = held.enter_context(socket.create_connection(("127.0.0.1", port)))
+            stranger.sendall(BEGUN)
+        with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=15) as client:
+            assert client.get("/healthz").status_code == 200
+            refused = client.post("/sign-in", data={"email": "anne@example.com"})
+            assert (refused.status_code, "Too many people" in refused.text) == (503, True)
 
 
 def answers(port: int) -> bool:
