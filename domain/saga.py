@@ -83,7 +83,7 @@ class Saga:
         if current is None:
             return False
         if self.status is SagaStatus.FAILED:
-            return current.status in BROKEN and current.evidence is None
+            return current.undo_failed and current.evidence is None
         return current.outcome_unknown
 
     @property
@@ -197,7 +197,7 @@ def _give_up(
 
 
 def _settle_undoing(saga: Saga, now: datetime) -> Saga:
-    if any(undo.status in BROKEN for undo in saga.undos):
+    if any(undo.undo_failed for undo in saga.undos):
         return _to(saga, SagaStatus.FAILED, now)
     if any(undo.status is not StepStatus.COMPLETED for undo in saga.undos):
         return saga

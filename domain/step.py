@@ -98,6 +98,11 @@ class Step:
         """An operator has to settle it."""
         return self.status is StepStatus.IN_PROGRESS and self.error is not None and self.error.code == OUTCOME_UNKNOWN
 
+    @property
+    def undo_failed(self) -> bool:
+        """An operator has to see to it, as far as nobody has."""
+        return self.compensates is not None and self.status in BROKEN
+
 
 # It did not do what it should; an undo that came to this stops the undoing.
 BROKEN = frozenset({StepStatus.FAILED, StepStatus.TIMED_OUT})

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, extract, func, literal, select, text, true
+from sqlalchemy import Column, ColumnElement, extract, func, literal, select, text
 
 from domain import ids
 from domain.access import Principal
 from domain.pause import SYSTEM, Status
 from models.pauses import pauses
 from models.webhooks import webhook_attempts, webhook_deliveries
+from services.scope import sees
 from services.transaction import Store, Tx
 
 DAYS = 14
@@ -88,7 +89,7 @@ def waiting(store: Store, by: Principal) -> list[Waiting]:
         ]
         query = (
             select(columns.namespace, *counts)
-            .where(columns.status == "pending", _visible(by, columns.namespace))
+            .where(columns.status == "pending", sees(by, pauses))
             .group_by(columns.namespace)
             .order_by(func.count().desc(), columns.namespace)
             .limit(MAX_NAMESPACES)
@@ -112,7 +113,7 @@ def decisions(store: Store, by: Principal) -> list[DecisionDay]:
                 func.percentile_cont(0.5).within_group(seconds).filter(by_person).label("p50"),
                 func.percentile_cont(0.95).within_group(seconds).filter(by_person).label("p95"),
             )
-            .where(columns.resolved_at >= since, _visible(by, columns.namespace))
+            .where(columns.resolved_at >= since, sees(by, pauses))
             .group_by(day)
         )
         found = {row["day"]: DecisionDay(**row) for row in tx.conn.execute(query).mappings()}
@@ -134,13 +135,13 @@ def webhooks(store: Store, by: Principal) -> list[WebhookDay]:
                 made.label("day"),
                 *(func.count().filter(delivery.status == status).label(status) for status in statuses),
             )
-            .where(delivery.id >= first, _visible(by, delivery.namespace))
+            .where(delivery.id >= first, sees(by, webhook_deliveries))
             .group_by(made)
         )
         attempts = (
             select(tried.label("day"), func.percentile_cont(0.95).within_group(seconds).label("p95"))
             .join_from(webhook_attempts, webhook_deliveries, delivery.id == attempt.delivery_id)
-            .where(attempt.delivery_id >= first, delivery.id >= first, _visible(by, delivery.namespace))
+            .where(attempt.delivery_id >= first, delivery.id >= first, sees(by, webhook_deliveries))
             .group_by(tried)
         )
         counts: dict[date, Any] = {row["day"]: dict(row) for row in tx.conn.execute(deliveries).mappings()}
@@ -167,7 +168,3 @@ def _days(since: datetime) -> Sequence[date]:
 def _day(moment: Column[Any]) -> ColumnElement[date]:
     # Connections have UTC as their time zone.
     return func.date(moment)
-
-
-def _visible(by: Principal, namespace: Column[str]) -> ColumnElement[bool]:
-    return true() if by.sees_all else namespace.in_(by.namespaces)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Connection, RowMapping, bindparam, func, insert, select, update
+from sqlalchemy import Connection, RowMapping, bindparam, func, insert, select, update
 
 from domain import ids, json_value, manifest, review
 from domain.access import Principal
@@ -18,6 +18,7 @@ from domain.votes import Panel, unmet
 from models.definitions import definitions
 from services.electorate import members_of
 from services.paging import Page, Slice, newest_first
+from services.scope import sees
 from services.transaction import Store, Tx
 
 # Parsed definitions that a process remembers. Their content never changes; one takes some kilobytes, at most a few MiB.
@@ -75,7 +76,7 @@ def list_definitions(
 ) -> Slice[dict[str, Any]]:
     """The newest first, those that were replaced too."""
     columns = definitions.c
-    query = select(*_HEAD).where(columns.kind == kind, *_scope(by))
+    query = select(*_HEAD).where(columns.kind == kind, sees(by, definitions))
     for name in ("namespace", "name", "is_active"):
         if (value := getattr(wanted, name)) is not None:
             query = query.where(columns[name] == value)
@@ -86,7 +87,7 @@ def get_definition(store: Store, by: Principal, definition_id: str) -> dict[str,
     """With its frozen content."""
     id_ = ids.parse(ids.DEFINITION, definition_id)
     with store.reading() as conn:
-        query = select(*_HEAD, definitions.c.content).where(definitions.c.id == id_, *_scope(by))
+        query = select(*_HEAD, definitions.c.content).where(definitions.c.id == id_, sees(by, definitions))
         row = conn.execute(query).mappings().one_or_none()
     if row is None:
         raise NotFound(f"there is no definition {definition_id[:64]!r} that this key may see")
@@ -217,10 +218,6 @@ def _tool_faults(
 def _named_worker(conn: Connection, namespace: str, name: str, version: str) -> WorkerDefinition | None:
     id_ = active_worker(conn, namespace, name, version)
     return None if id_ is None else load_worker(conn, id_)
-
-
-def _scope(by: Principal) -> list[ColumnElement[bool]]:
-    return [] if by.sees_all else [definitions.c.namespace.in_(by.namespaces)]
 
 
 def _document(row: RowMapping) -> dict[str, Any]:

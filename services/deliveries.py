@@ -16,6 +16,7 @@ from models.webhooks import delivery_values, webhook_attempts, webhook_deliverie
 from services.due import HINT_GRACE, WEBHOOK
 from services.outbox import is_endpoints_lane
 from services.paging import Page, Slice, newest_first
+from services.scope import manages, sees
 from services.transaction import Hint, Store, Tx
 
 # Deliveries that one recover brings back; it answers how many, and is called again for more.
@@ -33,7 +34,7 @@ class DeliveryFilter:
 
 def list_deliveries(store: Store, by: Principal, wanted: DeliveryFilter, page: Page) -> Slice[dict[str, Any]]:
     """Newest first."""
-    query = _deliveries().where(*_scope(by), *_conditions(wanted))
+    query = _deliveries().where(sees(by, webhook_deliveries), *_conditions(wanted))
     return newest_first(store, query, webhook_deliveries.c.id, page, _document)
 
 
@@ -41,8 +42,9 @@ def get_delivery(store: Store, by: Principal, delivery_id: str) -> dict[str, Any
     """With every attempt that was made, the first one first."""
     id_ = ids.parse(ids.DELIVERY, delivery_id)
     attempts = select(webhook_attempts).where(webhook_attempts.c.delivery_id == id_)
+    query = _deliveries().where(webhook_deliveries.c.id == id_, sees(by, webhook_deliveries))
     with store.reading() as conn:
-        row = conn.execute(_deliveries().where(webhook_deliveries.c.id == id_, *_scope(by))).mappings().one_or_none()
+        row = conn.execute(query).mappings().one_or_none()
         if row is None:
             raise NotFound(f"there is no delivery {delivery_id[:64]!r} that this key may see")
         made = conn.execute(attempts.order_by(webhook_attempts.c.number)).mappings().all()
@@ -53,7 +55,8 @@ def redeliver(store: Store, by: Principal, delivery_id: str) -> dict[str, Any]:
     """Send it again, now, under the same webhook-id, with the whole retry schedule before it."""
     id_ = ids.parse(ids.DELIVERY, delivery_id)
     with store.transaction() as tx:
-        query = select(webhook_deliveries).where(webhook_deliveries.c.id == id_, *_scope(by)).with_for_update()
+        wanted = webhook_deliveries.c.id == id_, sees(by, webhook_deliveries)
+        query = select(webhook_deliveries).where(*wanted).with_for_update()
         row = tx.conn.execute(query).mappings().one_or_none()
         if row is None:
             raise NotFound(f"there is no delivery {delivery_id[:64]!r} that this key may see")
@@ -75,8 +78,7 @@ def recover(store: Store, by: Principal, endpoint_id: str, since: datetime) -> i
     id_ = ids.parse(ids.ENDPOINT, endpoint_id)
     columns = webhook_deliveries.c
     with store.transaction() as tx:
-        scope = [] if by.sees_all else [webhook_endpoints.c.namespaces.contained_by(list(by.namespaces))]
-        query = select(webhook_endpoints).where(webhook_endpoints.c.id == id_, *scope)
+        query = select(webhook_endpoints).where(webhook_endpoints.c.id == id_, manages(by, webhook_endpoints))
         endpoint = tx.conn.execute(query.with_for_update(key_share=True, read=True)).mappings().one_or_none()
         if endpoint is None:
             raise NotFound(f"there is no webhook endpoint {endpoint_id[:64]!r} that this key may see")
@@ -85,7 +87,7 @@ def recover(store: Store, by: Principal, endpoint_id: str, since: datetime) -> i
             select(webhook_deliveries)
             .where(columns.endpoint_id == id_, columns.status == DeliveryStatus.EXHAUSTED, columns.created_at >= since)
             # The endpoint may have served others before.
-            .where(*_scope(by))
+            .where(sees(by, webhook_deliveries))
             .order_by(columns.seq)
             .limit(RECOVER_LIMIT)
             .with_for_update(skip_locked=True)
@@ -115,10 +117,6 @@ def _deliveries() -> Any:
     message = webhook_messages.c
     joined = webhook_deliveries.join(webhook_messages, message.id == webhook_deliveries.c.message_id)
     return select(webhook_deliveries, message.type).select_from(joined)
-
-
-def _scope(by: Principal) -> list[ColumnElement[bool]]:
-    return [] if by.sees_all else [webhook_deliveries.c.namespace.in_(by.namespaces)]
 
 
 def _conditions(wanted: DeliveryFilter) -> list[ColumnElement[bool]]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, RowMapping, delete, insert, or_, select, update
+from sqlalchemy import RowMapping, delete, insert, or_, select, update
 
 from domain import ids
 from domain.access import ALL_NAMESPACES, DEFAULT_NAMESPACE, Principal
@@ -19,6 +19,7 @@ from models.webhooks import webhook_deliveries, webhook_endpoints
 from services.idempotency import Once, Repeated, recall, remember
 from services.outbox import Message, send, target_of
 from services.paging import Page, Slice, newest_first
+from services.scope import manages, sees
 from services.signing import current, rotate
 from services.transaction import Store, Tx
 
@@ -56,7 +57,7 @@ def create_endpoint(store: Store, by: Principal, new: EndpointChange, once: Once
 
 
 def list_endpoints(store: Store, by: Principal, page: Page) -> Slice[dict[str, Any]]:
-    query = select(webhook_endpoints).where(*_scope(by))
+    query = select(webhook_endpoints).where(manages(by, webhook_endpoints))
     return newest_first(store, query, webhook_endpoints.c.id, page, _document)
 
 
@@ -77,9 +78,9 @@ def change_endpoint(store: Store, by: Principal, endpoint_id: str, change: Endpo
             exhaust_waiting(tx, row["id"], "the endpoint is disabled")
         if change.url is not None:
             # What was made when it served others too, whoever manages it now does not lead elsewhere.
-            own = [] if by.sees_all else [webhook_deliveries.c.namespace.in_(by.namespaces)]
+            own = sees(by, webhook_deliveries)
             waiting = webhook_deliveries.c.endpoint_id == row["id"], webhook_deliveries.c.status == "pending"
-            tx.conn.execute(update(webhook_deliveries).where(*waiting, *own).values(url=change.url))
+            tx.conn.execute(update(webhook_deliveries).where(*waiting, own).values(url=change.url))
         changed = update(webhook_endpoints).where(webhook_endpoints.c.id == row["id"]).values(columns)
         document = _document(tx.conn.execute(changed.returning(*webhook_endpoints.c)).mappings().one())
         _record(tx, by, "endpoint.changed", _document(row), document, changed=sorted(_columns(change)))
@@ -172,16 +173,12 @@ def _columns(change: EndpointChange) -> dict[str, Any]:
 
 def _locked(tx: Tx, by: Principal, endpoint_id: str) -> RowMapping:
     id_ = ids.parse(ids.ENDPOINT, endpoint_id)
-    query = select(webhook_endpoints).where(webhook_endpoints.c.id == id_, *_scope(by)).with_for_update()
+    found = webhook_endpoints.c.id == id_, manages(by, webhook_endpoints)
+    query = select(webhook_endpoints).where(*found).with_for_update()
     row = tx.conn.execute(query).mappings().one_or_none()
     if row is None:
         raise NotFound(f"there is no webhook endpoint {endpoint_id[:64]!r} that this key may see")
     return row
-
-
-def _scope(by: Principal) -> list[ColumnElement[bool]]:
-    """An admin of some namespaces manages the endpoints that hear of no others."""
-    return [] if by.sees_all else [webhook_endpoints.c.namespaces.contained_by(list(by.namespaces))]
 
 
 def _home(namespaces: Sequence[str]) -> str:

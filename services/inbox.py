@@ -16,6 +16,7 @@ from domain.votes import Member, standing, whose
 from models.pauses import pause_of, pauses
 from models.people import users
 from services.paging import Page, Slice, slice_of
+from services.scope import sees
 from services.transaction import Store
 
 
@@ -87,7 +88,7 @@ def votes_for(pause: Pause, by: Principal, stood_in_for: Sequence[Member]) -> Ac
 def _conditions(store: Store, by: Principal, wanted: InboxFilter) -> list[ColumnElement[bool]]:
     columns = pauses.c
     # As a literal: the index of what waits is a partial one, and a parameter might be anything.
-    conditions: list[ColumnElement[bool]] = [columns.status == Status.PENDING.value, *_scope(by)]
+    conditions: list[ColumnElement[bool]] = [columns.status == Status.PENDING.value, sees(by, pauses)]
     if wanted.namespace is not None:
         conditions.append(columns.namespace == wanted.namespace)
     if wanted.kind is not None:
@@ -99,10 +100,6 @@ def _conditions(store: Store, by: Principal, wanted: InboxFilter) -> list[Column
     if wanted.mine:
         conditions.append(_mine(store, by))
     return conditions
-
-
-def _scope(by: Principal) -> list[ColumnElement[bool]]:
-    return [] if by.sees_all else [pauses.c.namespace.in_(by.namespaces)]
 
 
 def _mine(store: Store, by: Principal) -> ColumnElement[bool]:
@@ -131,7 +128,7 @@ def _cut(query: Select[Any], by: Principal, page: Page) -> Select[Any]:
     if page.after is None:
         return query.order_by(*order).limit(page.limit + 1).offset(page.offset)
     # Of another namespace, what is behind it would tell that there is such a review, and how urgent it is.
-    last = select(pauses.c.priority).where(pauses.c.id == page.after, *_scope(by)).scalar_subquery()
+    last = select(pauses.c.priority).where(pauses.c.id == page.after, sees(by, pauses)).scalar_subquery()
     behind = (pauses.c.priority == last) & (pauses.c.id > page.after), pauses.c.priority < last
     most = page.limit + 1 + page.offset
     both = union_all(*(query.where(part).order_by(*order).limit(most) for part in behind)).subquery()

@@ -15,6 +15,7 @@ from domain.errors import Fault, Forbidden, Invalid, NotFound
 from models.keys import api_keys, principal_of
 from services.idempotency import Once, Repeated, recall, remember
 from services.paging import Page, Slice, newest_first
+from services.scope import manages
 from services.tokens import hash_of, new_token
 from services.transaction import Store, Tx
 
@@ -49,7 +50,7 @@ def create_key(store: Store, by: Principal, new: NewKey, once: Once | None) -> t
 
 
 def list_keys(store: Store, by: Principal, page: Page) -> Slice[dict[str, Any]]:
-    query = select(api_keys).where(*_scope(by))
+    query = select(api_keys).where(manages(by, api_keys))
     return newest_first(store, query, api_keys.c.id, page, _document)
 
 
@@ -59,7 +60,7 @@ def revoke_key(store: Store, by: Principal, key_id: str) -> dict[str, Any]:
     with store.transaction() as tx:
         revoked = (
             update(api_keys)
-            .where(api_keys.c.id == id_, *_scope(by))
+            .where(api_keys.c.id == id_, manages(by, api_keys))
             .values(revoked_at=func.coalesce(api_keys.c.revoked_at, tx.now))
             .returning(*api_keys.c)
         )
@@ -133,11 +134,6 @@ def _check_namespaces(by: Principal, namespaces: Sequence[str]) -> None:
     for namespace in namespaces:
         if not by.sees(namespace):
             raise Forbidden(f"a key for the namespace {namespace!r} can only be made by a key that has access to it")
-
-
-def _scope(by: Principal) -> list[Any]:
-    """An admin of some namespaces manages the keys that reach no further than its own."""
-    return [] if by.sees_all else [api_keys.c.namespaces.contained_by(list(by.namespaces))]
 
 
 def _document(row: RowMapping) -> dict[str, Any]:

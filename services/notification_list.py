@@ -15,6 +15,7 @@ from models.notifications import notifications
 from models.pauses import pauses
 from services.due import NOTIFICATION, due_now
 from services.paging import Page, Slice, newest_first
+from services.scope import sees
 from services.transaction import Hint, Store
 
 
@@ -34,7 +35,7 @@ class NotificationEnded(Conflict):
 
 def list_notifications(store: Store, by: Principal, wanted: NotificationFilter, page: Page) -> Slice[dict[str, Any]]:
     """Newest first."""
-    query = select(notifications).where(*_scope(by), *_conditions(wanted))
+    query = select(notifications).where(sees(by, notifications), *_conditions(wanted))
     return newest_first(store, query, notifications.c.id, page, _document)
 
 
@@ -44,7 +45,7 @@ def retry_notification(store: Store, by: Principal, notification_id: str) -> dic
     query = (
         select(notifications, pauses.c.status.label("review"))
         .join(pauses, pauses.c.id == notifications.c.pause_id)
-        .where(notifications.c.id == id_, *_scope(by))
+        .where(notifications.c.id == id_, sees(by, notifications))
         .with_for_update(of=notifications)
     )
     with store.transaction() as tx:
@@ -61,10 +62,6 @@ def retry_notification(store: Store, by: Principal, notification_id: str) -> dic
         tx.record(by, row["namespace"], "notification.retried", after["id"], before=_document(row), after=after)
         tx.hints.append(Hint(NOTIFICATION, row["id"]))
         return after
-
-
-def _scope(by: Principal) -> list[ColumnElement[bool]]:
-    return [] if by.sees_all else [notifications.c.namespace.in_(by.namespaces)]
 
 
 def _conditions(wanted: NotificationFilter) -> list[ColumnElement[bool]]:

@@ -26,6 +26,7 @@ from services.notifications import anyone_listens, may_listen
 from services.outbox import announce, announcing
 from services.paging import Page, Slice, newest_first
 from services.pause_changes import apply
+from services.scope import sees
 from services.transaction import Store, Tx
 
 # Pauses that one transaction expires: few enough to hold their locks for well under a second.
@@ -219,9 +220,7 @@ def _visible(by: Principal, watch_id: str) -> dict[str, Any]:
 
 def _scope(by: Principal) -> list[Any]:
     """What this caller may see: its namespaces, and an agent only its own."""
-    conditions: list[Any] = []
-    if not by.sees_all:
-        conditions.append(pauses.c.namespace.in_(by.namespaces))
+    conditions: list[Any] = [sees(by, pauses)]
     if by.role is Role.AGENT:
         conditions.append(pauses.c.created_by == by.id)
     return conditions

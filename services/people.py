@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, insert, select, update
+from sqlalchemy import RowMapping, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from domain import ids
@@ -17,6 +17,7 @@ from domain.person import MAX_GROUPS, ROLES, channel_faults, name_faults, normal
 from models.people import groups, users
 from services.idempotency import Once, Repeated, recall, remember
 from services.paging import Page, Slice, newest_first
+from services.scope import manages
 from services.sessions import end_all_sessions
 from services.sign_in_links import LINK_LASTS, make_link, remove_links
 from services.transaction import Store, Tx
@@ -74,14 +75,14 @@ def create_person(
 
 
 def list_people(store: Store, by: Principal, page: Page, email: str | None = None) -> Slice[dict[str, Any]]:
-    query = select(users).where(*_scope(by))
+    query = select(users).where(manages(by, users))
     if email is not None:
         query = query.where(users.c.email == (normal_email(email) or ""))
     return newest_first(store, query, users.c.id, page, person_document)
 
 
 def get_person(store: Store, by: Principal, person_id: str) -> dict[str, Any]:
-    query = select(users).where(users.c.id == ids.parse(ids.USER, person_id), *_scope(by))
+    query = select(users).where(users.c.id == ids.parse(ids.USER, person_id), manages(by, users))
     with store.reading() as conn:
         row = conn.execute(query).mappings().one_or_none()
     return person_document(_there(row, person_id))
@@ -203,7 +204,8 @@ def _written(tx: Tx, statement: Any) -> RowMapping:
 
 
 def _locked(tx: Tx, by: Principal, person_id: str) -> RowMapping:
-    query = select(users).where(users.c.id == ids.parse(ids.USER, person_id), *_scope(by)).with_for_update()
+    found = users.c.id == ids.parse(ids.USER, person_id), manages(by, users)
+    query = select(users).where(*found).with_for_update()
     return _there(tx.conn.execute(query).mappings().one_or_none(), person_id)
 
 
@@ -211,7 +213,3 @@ def _there(row: RowMapping | None, person_id: str) -> RowMapping:
     if row is None:
         raise NotFound(f"there is no person {person_id[:64]!r} whom you may manage")
     return row
-
-
-def _scope(by: Principal) -> list[ColumnElement[bool]]:
-    return [] if by.sees_all else [users.c.namespaces.contained_by(list(by.namespaces))]

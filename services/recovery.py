@@ -24,7 +24,7 @@ from domain.access import Principal
 from domain.errors import Conflict, IdempotencyKeyReused, WrongState
 from domain.saga import Saga, SagaStatus, change_step, resume_undoing, seen_to, settle
 from domain.saga_document import span_text
-from domain.step import BROKEN, Error, Step, StepStatus
+from domain.step import Error, Step, StepStatus
 from models.sagas import sagas
 from services.definitions import load_saga
 from services.due import SAGA, due_now
@@ -108,8 +108,7 @@ def _check_open(tx: Tx, stored: Stored, step: Step) -> None:
     if _thinks(tx, stored, step):
         what = f"{step.id!r} is a reason step, whose output nobody can know: use retry-step, or cancel the saga"
         raise WrongState("STEP", step.status, what)
-    failed_undo = step.compensates is not None and step.status in BROKEN
-    if not step.outcome_unknown and not failed_undo:
+    if not step.outcome_unknown and not step.undo_failed:
         raise WrongState("STEP", step.status, f"the step {step.id!r} is {step.status}, and its outcome is known")
 
 
@@ -134,7 +133,7 @@ def _retry_compensation(tx: Tx, stored: Stored, step: Step, wish: Retry) -> str:
         raise WrongState("SAGA", saga.status, f"the saga is {saga.status}: nothing is being undone")
     if step.status is StepStatus.IN_PROGRESS:
         return _requeue(tx, stored, step, wish)
-    if step.status not in BROKEN:
+    if not step.undo_failed:
         raise WrongState("STEP", step.status, f"the undo of {step.id!r} is {step.status}: only a failed one is retried")
     _refuse_a_second_time(tx, stored, step, wish)
     saga = change_step(saga, step, steps.Requeue(), tx.now)

@@ -32,6 +32,7 @@ from models.sagas import saga_steps, saga_transcripts, sagas
 from services.definitions import load_saga
 from services.paging import Page, Slice, slice_of
 from services.saga_rows import Stored, span_of, with_steps
+from services.scope import sees
 from services.transaction import Store
 
 
@@ -47,11 +48,12 @@ class SagaFilter:
 
 def list_sagas(store: Store, by: Principal, wanted: SagaFilter, page: Page) -> Slice[dict[str, Any]]:
     """Newest first: by the time of their start, for a trace id may be the caller's own."""
-    query = with_name().where(*_scope(by), *_conditions(wanted))
+    # An agent sees all of its namespaces' sagas: other than a pause, a saga is the namespace's.
+    query = with_name().where(sees(by, sagas), *_conditions(wanted))
     place = tuple_(sagas.c.created_at, sagas.c.id)
     if page.after is not None:
         # Of another namespace, where it stands would tell that there is such a saga, and since when.
-        seen = select(sagas.c.created_at, sagas.c.id).where(sagas.c.id == page.after, *_scope(by))
+        seen = select(sagas.c.created_at, sagas.c.id).where(sagas.c.id == page.after, sees(by, sagas))
         query = query.where(place < seen.scalar_subquery())
     query = query.order_by(sagas.c.created_at.desc(), sagas.c.id.desc())
     with store.reading() as conn:
@@ -179,11 +181,6 @@ _VISIBLE_WITH_NAME = with_name().where(*_IS_VISIBLE)
 
 def _steps(stored: Stored, definition: SagaDefinition) -> list[dict[str, Any]]:
     return [step_document(stored.saga, definition, step) for step in stored.saga.all_steps]
-
-
-def _scope(by: Principal) -> list[ColumnElement[bool]]:
-    """An agent sees all of its namespaces' sagas: other than a pause, a saga is the namespace's."""
-    return [] if by.sees_all else [sagas.c.namespace.in_(by.namespaces)]
 
 
 def _conditions(wanted: SagaFilter) -> list[ColumnElement[bool]]:

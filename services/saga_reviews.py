@@ -16,6 +16,7 @@ from models.pauses import pause_of, pauses
 from models.sagas import saga_steps, sagas
 from services.definitions import load_sagas
 from services.paging import Page, Slice, slice_of
+from services.scope import sees
 from services.transaction import Store
 
 
@@ -61,7 +62,7 @@ def _query(by: Principal, wanted: ReviewFilter, page: Page) -> Select[Any]:
 
 
 def _conditions(by: Principal, wanted: ReviewFilter) -> list[ColumnElement[bool]]:
-    conditions: list[ColumnElement[bool]] = [] if by.sees_all else [pauses.c.namespace.in_(by.namespaces)]
+    conditions = [sees(by, pauses)]
     if wanted.namespace is not None:
         conditions.append(pauses.c.namespace == wanted.namespace)
     if wanted.trace_id is not None:

@@ -24,6 +24,12 @@ def step(id_: str, tool: str = "echo", **more: Any) -> dict[str, Any]:
     return common | {"with": bindings, "tools": {"allow": [tool]}} | more
 
 
+def reason_step(id_: str, prompt: str, **more: Any) -> dict[str, Any]:
+    """Its prompt may speak of the `topic`, which is the saga's input."""
+    common = {"id": id_, "kind": "reason", "worker": "odd", "worker_version": "1"}
+    return common | {"with": {"topic": {"from": "$.input.value"}}, "prompt": {"inline": prompt}} | more
+
+
 def undo(tool: str = "echo") -> dict[str, Any]:
     bindings = {"echo": {"value": {"value": "undone"}}, "fail": {"message": {"value": "cannot"}}}.get(tool, {})
     return {"worker": "odd", "worker_version": "1", "with": bindings, "tools": [tool]}

@@ -27,7 +27,7 @@ _TITLES = {
 }
 
 # Where no page ever is.
-OF_PROGRAMS = ("/api", "/v1")
+_OF_PROGRAMS = ("/api", "/v1")
 
 
 def error_page(status: int, detail: str, faults: Any = (), headers: dict[str, str] | None = None) -> Response:
@@ -55,7 +55,7 @@ def _nowhere(error: HTTPException) -> Response | Answer:
     """No route at all. A person who follows half a link reads a page, a program its problem."""
     answers = (problems.MEDIA_TYPE, "application/json", "text/html")
     program = request.accept_mimetypes.best_match(answers, problems.MEDIA_TYPE) != "text/html"
-    if program or request.path.startswith(OF_PROGRAMS):
+    if program or request.path.startswith(_OF_PROGRAMS):
         return problems.refused_by_flask(error)
     return error_page(404, "There is no page at this address: it may have been cut off, or mistyped.")
 

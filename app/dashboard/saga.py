@@ -21,7 +21,7 @@ from domain.definition import SagaDefinition, StepKind
 from domain.errors import Conflict, Fault, Invalid, NotFound, Refusal
 from domain.saga import TERMINAL, Saga, SagaStatus
 from domain.saga_document import span_text
-from domain.step import BROKEN, Step, StepStatus
+from domain.step import Step, StepStatus
 from services import recovery
 from services.recovery import CLAIM_ACTIVE, Retry
 from services.saga_decisions import StepRef
@@ -159,14 +159,13 @@ def _means(saga: Saga, definition: SagaDefinition, step: Step) -> list[str]:
     at_it = step.status is StepStatus.IN_PROGRESS
     is_undo = step.compensates is not None
     found = []
-    failed_undo = is_undo and step.status in BROKEN
     if step.outcome_unknown and (is_undo or definition.step(step.id).kind is StepKind.COMMIT):
         found.append("resolve")
     if not is_undo and at_it and saga.status is SagaStatus.RUNNING:
         found.append("retry-step")
-    if failed_undo or (is_undo and at_it):
+    if step.undo_failed or (is_undo and at_it):
         found.append("retry-compensation")
-    if failed_undo:
+    if step.undo_failed:
         found.append("resolve")
     return found
 

@@ -18,6 +18,7 @@ from cli.client import CREDENTIALS, Unreachable, read_credentials
 from cli.doctor.check import Check
 from cli.stack import StackError
 from cli.stack.datadir import DataDir
+from cli.stack.given import why_absent
 from cli.stack.postgres import PostgresServer
 from cli.stack.redis import find_redis_server
 from domain.access import Role
@@ -62,8 +63,7 @@ def _database(loaded: Settings) -> Iterator[Check]:
     try:
         version, skew = _clock(engine)
     except SQLAlchemyError as error:
-        why = str(getattr(error, "orig", None) or error).strip().split("\n")[0]
-        yield Check("database", False, f"{why}: start it, or correct DATABASE_URL")
+        yield Check("database", False, f"{why_absent(error)}: start it, or correct DATABASE_URL")
         return
     else:
         yield Check("database", True, f"PostgreSQL {version} answers")
@@ -97,7 +97,7 @@ def _redis(loaded: Settings) -> Check:
             version = client.info("server").get("redis_version", "")
             policy = client.info("memory").get("maxmemory_policy", "noeviction")
     except (RedisError, ValueError) as error:
-        return Check("redis", False, f"{str(error).rstrip('.')}: start it, or correct REDIS_URL")
+        return Check("redis", False, f"{why_absent(error)}: start it, or correct REDIS_URL")
     if policy != "noeviction":
         return Check("redis", False, f"evicts what it holds (maxmemory-policy {policy}): set it to noeviction")
     return Check("redis", True, f"Redis {version} answers")

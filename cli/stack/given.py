@@ -14,8 +14,7 @@ def refuse_absent_database(url: str) -> None:
     try:
         engine.connect().close()
     except SQLAlchemyError as error:
-        why = str(getattr(error, "orig", None) or error).strip().split("\n")[0]
-        raise StackError(f"DATABASE_URL: {why}: start it, or correct the variable") from None
+        raise StackError(f"DATABASE_URL: {why_absent(error)}: start it, or correct the variable") from None
     finally:
         engine.dispose()
 
@@ -25,4 +24,10 @@ def refuse_absent_redis(url: str) -> None:
         with wake.connect(url) as client:
             client.ping()
     except (RedisError, ValueError) as error:
-        raise StackError(f"REDIS_URL: {str(error).rstrip('.')}: start it, or correct the variable") from None
+        raise StackError(f"REDIS_URL: {why_absent(error)}: start it, or correct the variable") from None
+
+
+def why_absent(error: Exception) -> str:
+    """The first line of what the driver says, without the library's words around it."""
+    said = str(getattr(error, "orig", None) or error).strip()
+    return said.split("\n")[0].rstrip(".")

@@ -15,7 +15,7 @@ from tests.adapters.receiver import Receiver, Request
 from tests.api.conftest import Team, team, until  # noqa: F401
 from tests.collector import CLIENT, SERVER, Collector, Sent
 from tests.conftest import ALONE
-from tests.sagas import Sagas, deploy, row, saga, span, step, undo, worker
+from tests.sagas import Sagas, deploy, reason_step, row, saga, span, step, undo, worker
 
 SECRET = "hunter2-and-more"
 CALLER = "00-" + "c" * 32 + "-" + "d" * 16 + "-01"
@@ -101,22 +101,18 @@ def _person(team: Team, channel: str) -> None:  # noqa: F811
 
 def _deploy(team: Team) -> None:  # noqa: F811
     secret = {"value": {"value": SECRET}}
-    draft = {
-        "id": "draft",
-        "kind": "reason",
-        "worker": "odd",
-        "worker_version": "1",
-        "with": {"topic": {"from": "$.input.value"}},
-        "prompt": {"inline": f"{SECRET} about {{{{ topic }}}}."},
-        "tools": {"allow": ["meta", "fail"]},
-        "output_schema": {"type": "object", "properties": {"title": {"type": "string", "description": SECRET}}},
-        "hitl": True,
-        "mock": [
+    draft = reason_step(
+        "draft",
+        f"{SECRET} about {{{{ topic }}}}.",
+        tools={"allow": ["meta", "fail"]},
+        output_schema={"type": "object", "properties": {"title": {"type": "string", "description": SECRET}}},
+        hitl=True,
+        mock=[
             {"call": "meta", "arguments": {"idempotency_key": SECRET}},
             {"call": "fail", "arguments": {"message": SECRET}},
             {"submit": {"title": SECRET}},
         ],
-    }
+    )
     look = step("look", "meta", **{"with": {"idempotency_key": {"value": SECRET}}})
     fail = step("two", "fail", **{"with": {"message": {"from": "$.input.value"}}})
     for document in (

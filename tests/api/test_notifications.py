@@ -1,31 +1,20 @@
 """/v1/notifications: what an operator sees of messages to people, and who else does not."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import httpx
 import pytest
 
-from cli.stack import Stack
-from services.database import open_engine
 from services.transaction import Store
 from tests.api.conftest import Team
-from tests.conftest import Recorded
 from tests.services.people import untold
 
 
 @pytest.fixture
-def store(stack: Stack) -> Iterator[Store]:
-    """The stack's own database: what is stored here no worker is told of."""
-    engine = open_engine(stack.settings.database_url, 2, "test")
-    yield Store(engine, Recorded(), stack.url)
-    engine.dispose()
-
-
-@pytest.fixture
-def failed(store: Store, team: Team) -> str:
+def failed(stack_store: Store, team: Team) -> str:
     """The watchId of a review that Anne did not hear of."""
     watch_id = str(team.pause()["watchId"])
-    untold(store, watch_id, watch_id.removeprefix("wch_"), team.namespace)
+    untold(stack_store, watch_id, watch_id.removeprefix("wch_"), team.namespace)
     return watch_id
 
 

@@ -6,7 +6,7 @@ import httpx
 import pytest
 
 from tests.api.conftest import Team, refused, until
-from tests.sagas import Sagas, deploy, row, saga, span, step, worker
+from tests.sagas import Sagas, deploy, reason_step, row, saga, span, step, worker
 
 LOOK = {"call": "echo", "arguments": {"value": {"id": 3}}}
 SCHEMA = {
@@ -21,21 +21,17 @@ SCHEMA = {
 def drafts(team: Team) -> Sagas:
     """A mock drafts, after it has called a real tool; what a reviewer makes of that is what a commit step sends."""
     thinker = worker(team.namespace) | {"provider": "mock", "model_name": "m1"}
-    draft = {
-        "id": "draft",
-        "kind": "reason",
-        "worker": "odd",
-        "worker_version": "1",
-        "with": {"topic": {"from": "$.input.value"}},
-        "prompt": {"inline": "Draft something about {{ topic }}."},
-        "tools": {"allow": ["echo"]},
-        "facts": [{"name": "id", "tool": "echo", "from": "$.value.id"}],
-        "output_schema": SCHEMA,
-        "keep_transcript": True,
-        "hitl": True,
-        "hitl_max_retries": 1,
-        "mock": [LOOK, {"submit": {"title": "A draft"}}],
-    }
+    draft = reason_step(
+        "draft",
+        "Draft something about {{ topic }}.",
+        tools={"allow": ["echo"]},
+        facts=[{"name": "id", "tool": "echo", "from": "$.value.id"}],
+        output_schema=SCHEMA,
+        keep_transcript=True,
+        hitl=True,
+        hitl_max_retries=1,
+        mock=[LOOK, {"submit": {"title": "A draft"}}],
+    )
     send = step("send", **{"with": {"value": {"from": "$.steps.draft"}}}, when={"cel": "steps.draft.facts.id == 3"})
     for document in (thinker, saga(team.namespace, "drafts", draft, send)):
         deploy(team.admin, document)

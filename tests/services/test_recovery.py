@@ -278,6 +278,25 @@ def test_undone_by_hand(store: Store, stuck_undo: UUID) -> None:
         resolve(store, OPERATOR, which, done=True, output=None, evidence="x")
 
 
+def test_two_operators_at_one_failed_undo(store: Store, stuck_undo: UUID) -> None:
+    """One has it tried again, others say that it was done by hand: one of them is heard, and it is not undone twice."""
+    which = of_undo(store, stuck_undo, "b")
+
+    def by_hand() -> object:
+        return resolve(store, OPERATOR, which, done=True, output=None, evidence="paid back")
+
+    def once_more() -> object:
+        return retry_compensation(store, OPERATOR, which, Retry())
+
+    answers = at_once([by_hand, by_hand, once_more])
+    assert sum(isinstance(answer, dict) for answer in answers) == 1
+    assert all(isinstance(answer, dict | WrongState) for answer in answers)
+    used = tools()
+    work(store, stuck_undo, used)
+    assert used.names == (["undo_b", "undo_a"] if isinstance(answers[2], dict) else ["undo_a"])
+    assert statuses(store, stuck_undo)[0] == "COMPENSATED"
+
+
 def test_an_undo_that_failed_before_its_call_undone_by_hand(store: Store) -> None:
     """The step that it undoes had not begun to be undone."""
     trace_id = start(store, step("a", undo=True), step("b"))
