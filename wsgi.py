@@ -1,6 +1,7 @@
 """The web process: the one place that knows both the API and the task queue. `granian --interface wsgi wsgi:app`."""
 
 import gc
+import logging
 import resource
 import signal
 import socket
@@ -51,7 +52,7 @@ def build() -> Flask:
     tracer = open_tracer("sagahold-web") if settings.tracing else None
     # A process of granian's is one of multiprocessing's, which knows no atexit. Hints first: there is little time.
     ends = [part.close for part in (signals, messenger, tracer) if part is not None]
-    Finalize(None, _all_of, (ends,), exitpriority=0)
+    Finalize(None, _all_of, ([*ends, logging.shutdown],), exitpriority=0)
     _when_told_to_stop(waker.stop)
 
     def broker_answers() -> bool:

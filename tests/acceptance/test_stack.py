@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 import psycopg2
 import pytest
@@ -92,6 +93,14 @@ class TestServers:
         with pytest.raises(StackError, match=f"pid {os.getpid()}"), Stack(stack.data.path, processes=False):
             pytest.fail("two stacks on one directory")
         assert query(stack, "SELECT 1") == "1", "the one that was refused took the sockets away"
+
+
+def test_what_web_did_last_stands_in_its_log(tmp_path: Path) -> None:
+    """Lines wait for one another; what waits when the process is told to stop is written too."""
+    with Stack(tmp_path / "data", environ=EMBEDDED) as stack:
+        httpx.get(f"{stack.url}/asked-for-last")
+        stack.stop_process("web")
+        assert "/asked-for-last" in stack.log("web").read_text()
 
 
 def test_a_kill_of_everything_leaves_a_directory_that_starts_again(tmp_path: Path) -> None:
