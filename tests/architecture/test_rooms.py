@@ -10,9 +10,9 @@ ROOT = Path(__file__).parents[2]
 ROOMS = ("domain", "models", "services", "adapters", "tasks", "app", "cli")
 ENTRIES = ("settings.py", "wsgi.py", "celeryconfig.py")
 FILES = sorted([*(path for room in ROOMS for path in (ROOT / room).rglob("*.py")), *(ROOT / name for name in ENTRIES)])
-# A file or a function that is longer is two things.
-MAX_FILE = 300
-MAX_FUNCTION = 40
+# A file or a function that is longer is probably two things.
+MAX_FILE = 400
+MAX_FUNCTION = 60
 FORBIDDEN = {"util", "utils", "common", "helper", "helpers", "misc", "base", "shared", "lib", "tools"}
 
 
