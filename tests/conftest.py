@@ -7,6 +7,7 @@ apart by namespaces: take `namespace` and make clients with `client_for`.
 import contextlib
 import os
 import re
+import signal
 import socket
 import subprocess
 import sys
@@ -32,6 +33,12 @@ from services.transaction import Hint, Store
 # How long an example takes tells of what else the machine does.
 hypothesis.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 hypothesis.load_profile("any machine")
+
+# A shell that starts `make test` in the background ignores these, and each process that a test starts would inherit it:
+# a signal that a test sends would then do nothing.
+for each in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM):
+    if signal.getsignal(each) is signal.SIG_IGN:
+        signal.signal(each, signal.default_int_handler if each is signal.SIGINT else signal.SIG_DFL)
 
 ROOT = Path(__file__).parents[1]
 # Tests deliver webhooks to receivers on loopback.
