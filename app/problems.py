@@ -29,7 +29,10 @@ KINDS: dict[type[Refusal], int] = {
 }
 # Long enough for a database that restarts, short enough that nobody waits for nothing. Seconds.
 RETRY_AFTER = "2"
-UNAVAILABLE = "The database cannot be reached: try again; with an Idempotency-Key nothing happens twice"
+UNAVAILABLE = (
+    "The database cannot be reached, takes no changes or is too busy: try again; with an Idempotency-Key nothing"
+    " happens twice"
+)
 
 
 class EdgeError(Exception):

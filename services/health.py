@@ -20,11 +20,23 @@ WORKER_SEEN_WITHIN = timedelta(seconds=15)
 NO_SUCH_TABLE = "42P01"
 
 
+# Of a standby the second is on as well.
+_MODE = text("SELECT CASE WHEN pg_is_in_recovery() THEN 'standby' ELSE current_setting('transaction_read_only') END")
+_READ_ONLY = {
+    "off": None,
+    "on": "it is set to read-only (default_transaction_read_only)",
+    "standby": "it is in recovery, as a standby is (a fail-over may be under way)",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Readiness:
+    """`read_only`: why the database takes no changes; None where it does."""
+
     database: bool
     migrated: bool
     workers: int
+    read_only: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +60,11 @@ def readiness(store: Store, revision: str) -> Readiness:
     """`revision`: the migration that this code was written for; they are numbered, and a later one serves it too."""
     try:
         with store.reading() as conn:
+            read_only = _READ_ONLY[conn.execute(_MODE).scalar_one()]
             applied = conn.execute(text("SELECT version_num FROM alembic_version")).scalars().all()
             if not applied or max(applied) < revision:
-                return Readiness(True, False, 0)
-            return Readiness(True, True, conn.execute(_workers()).scalar_one())
+                return Readiness(True, False, 0, read_only)
+            return Readiness(True, True, conn.execute(_workers()).scalar_one(), read_only)
     except DatabaseAway:
         return Readiness(False, False, 0)
     except ProgrammingError as error:

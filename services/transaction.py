@@ -13,13 +13,14 @@ from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
+import psycopg2
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from domain import audit, ids
 from domain.access import Principal
 from domain.network import Network
-from services.database import telling_absence
+from services.database import READ_ONLY, found_read_only, state_of, telling_absence
 
 log = logging.getLogger(__name__)
 
@@ -130,6 +131,10 @@ class Store:
             driver.autocommit = True
             try:
                 yield conn
+            except (DBAPIError, psycopg2.Error) as error:
+                if state_of(error) == READ_ONLY:
+                    found_read_only(self.engine)
+                raise
             finally:
                 if not driver.closed:
                     driver.autocommit = False

@@ -1,5 +1,5 @@
 """How a task is made here. While the database is away every task fails, and none of them needs to: a sweep finds what
-they left. So they say it in one line now and then, not in a traceback each."""
+they left. So they say it in one line now and then, with the reason, not in a traceback each."""
 
 import logging
 from collections.abc import Callable
@@ -30,7 +30,7 @@ def task(name: str) -> Callable[[Callable[P, None]], Callable[P, None]]:
                 work(*args, **kwargs)
             except DatabaseAway as error:
                 if _warning.now():
-                    log.warning("the database is away, work waits until it is back: %s", error)
+                    log.warning("the database did not do what %s asked of it, a sweep tries again: %s", name, error)
 
         return run  # type: ignore[no-any-return]
 

@@ -47,10 +47,13 @@ def readyz() -> Answer:
         "broker": broker,
         "workers": found.workers,
     }
+    if found.read_only is not None:
+        checks["writable"] = False
     missing = [name for name, good in checks.items() if not good]
     if missing:
+        why = "" if found.read_only is None else f"; the database takes no changes: {found.read_only}"
         return problem(
-            503, "NOT_READY", f"not ready: {', '.join(missing)}", headers={"Retry-After": "2"}, checks=checks
+            503, "NOT_READY", f"not ready: {', '.join(missing)}{why}", headers={"Retry-After": "2"}, checks=checks
         )
     return answer({"status": "ok", "checks": checks})
 

@@ -67,7 +67,7 @@ def _too_many(error: TooManyAttempts) -> Response:
 
 def _database(error: DatabaseAway) -> Response:
     log.warning("database unavailable: %s", error)
-    detail = "The database cannot be reached. Nothing is lost: try again in a moment."
+    detail = "The database cannot be reached, or takes no changes now. Nothing is lost: try again in a moment."
     return error_page(503, detail, headers={"Retry-After": problems.RETRY_AFTER})
 
 

@@ -16,6 +16,7 @@ OVERDUE_SECONDS = 60.0
 UNAUTHORIZED = 401
 BEHIND = {
     "database": "its PostgreSQL does not answer",
+    "writable": "its PostgreSQL takes no changes: it is a standby or set to read-only (look at its fail-over)",
     "migrations": "its database is not migrated (run the Procfile's `release`)",
     "broker": "its Redis does not answer",
     "workers": "no worker was seen within 15 s (start one, or read its log)",

@@ -6,7 +6,13 @@ LOOK_SECONDS = 5.0
 # Each look is a line in the web process's log.
 PAUSE_SECONDS = 0.2
 # Whose log tells most when `/readyz` says that a check failed.
-WITNESSES = {"database": "postgres", "migrations": "release", "broker": "redis", "workers": "worker"}
+WITNESSES = {
+    "database": "postgres",
+    "writable": "postgres",
+    "migrations": "release",
+    "broker": "redis",
+    "workers": "worker",
+}
 
 
 class Readiness:

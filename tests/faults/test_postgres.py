@@ -1,12 +1,18 @@
 """PostgreSQL is restarted under load: refused with 503 meanwhile, and nothing else has to be restarted."""
 
+import contextlib
 import signal
 import threading
+from collections.abc import Iterator
 
 import httpx
 import pytest
 
+from cli.stack import Stack
+from tests.conftest import execute
+from tests.faults.saga_scene import SagaScene, step
 from tests.faults.scene import ANSWER_WITHIN, Scene, until
+from tests.faults.slow_ledger import AFTER
 
 
 @pytest.mark.parametrize("how", [signal.SIGQUIT, signal.SIGKILL])
@@ -41,3 +47,55 @@ def test_probes_while_postgres_is_away(scene: Scene) -> None:
     assert (ready.status_code, ready.json()["checks"]["database"]) == (503, False)
     assert alive.status_code == 200
     until("ready again", lambda: httpx.get(f"{scene.stack.url}/readyz", timeout=ANSWER_WITHIN).status_code == 200)
+
+
+@contextlib.contextmanager
+def read_only(stack: Stack) -> Iterator[None]:
+    """As a standby, and a primary whose disk is full: connections that are open take no changes either."""
+    execute(stack.database_url, "ALTER SYSTEM SET default_transaction_read_only = on")
+    execute(stack.database_url, "SELECT pg_reload_conf()")
+    try:
+        until("read-only", lambda: ready(stack).status_code == 503)
+        yield
+    finally:
+        writable = f"{stack.database_url}&options=-c%20default_transaction_read_only%3Doff"
+        execute(writable, "ALTER SYSTEM RESET default_transaction_read_only")
+        execute(writable, "SELECT pg_reload_conf()")
+
+
+def ready(stack: Stack) -> httpx.Response:
+    return httpx.get(f"{stack.url}/readyz", timeout=ANSWER_WITHIN)
+
+
+def test_read_only_for_seconds(fragile: Stack) -> None:
+    """Each change is refused for a while, and a tool's answer that arrives meanwhile is recorded afterwards."""
+    with SagaScene(fragile) as scene:
+        scene.deploy_saga("once", step("one", "charge_once"))
+        scene.ledger.hold("anna", "charge_once", AFTER)
+        trace_id, held = scene.start_saga("once", customer="anna"), scene.pause()
+        until("it has acted", lambda: bool(scene.ledger.calls("anna", "charge_once", AFTER)))
+        with read_only(fragile):
+            assert ready(fragile).json()["checks"] | {"workers": 1} == {
+                "database": True,
+                "migrations": True,
+                "broker": True,
+                "workers": 1,
+                "writable": False,
+            }
+            assert "read-only" in ready(fragile).json()["detail"]
+            for answer in (
+                scene.agent.post("/api/pause", json={"action": "deploy"}),
+                scene.reviewer.post(f"/api/pause/{held}/approve", json={}),
+                scene.agent.post("/v1/sagas/start", json={"name": "once", "version": "1", "input": {}}),
+                scene.operator.post(f"/v1/sagas/{trace_id}/cancel", json={"reason": "enough"}),
+                scene.admin.post("/v1/keys", json={"name": "x", "role": "agent", "namespaces": [scene.namespace]}),
+            ):
+                assert answer.status_code == 503, answer.text
+                scene.truth.refused(answer)
+            scene.ledger.release()
+            until("the answer came", lambda: "a result cannot be recorded yet" in fragile.log("worker").read_text())
+        saga = scene.reads_as(trace_id, "COMPLETED")
+        assert (saga["needs_operator"], len(scene.ledger.entries("anna"))) == (False, 1)
+        assert scene.decide(held).json()["status"] == "approved"
+        scene.check_logs()
+    until("ready again", lambda: ready(fragile).status_code == 200)

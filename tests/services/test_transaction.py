@@ -6,6 +6,7 @@ from threading import Barrier
 import psycopg2
 import pytest
 from sqlalchemy import select, text
+from sqlalchemy.exc import DBAPIError
 
 from models.due import worker_heartbeats
 from services.database import DatabaseAway, telling_absence
@@ -86,7 +87,7 @@ def test_of_two_that_wait_for_one_another_one_is_asked_to_come_again(store: Stor
             stamp_worker(tx, names[1])
 
     outcomes = at_once([partial(stamp, "one", "two"), partial(stamp, "two", "one")])
-    assert sorted(map(str, outcomes)) == ["None", "SQLSTATE 40P01"]
+    assert sorted(map(str, outcomes)) == ["None", "two transactions waited for each other (SQLSTATE 40P01)"]
     assert [type(outcome) for outcome in outcomes if outcome] == [DatabaseAway]
 
 
@@ -103,3 +104,26 @@ def test_a_connection_that_breaks_in_a_commit_is_an_absence() -> None:
         raise psycopg2.DatabaseError("server closed the connection unexpectedly")
     with pytest.raises(psycopg2.ProgrammingError), telling_absence():
         raise psycopg2.ProgrammingError("no results to fetch")
+
+
+PASSING = ("08006", "25006", "25P03", "25P04", "40001", "40P01", "53100", "53300", "55P03", "57014", "57P01", "58030")
+
+
+@pytest.mark.parametrize("state", PASSING)
+def test_what_passes_is_an_absence_that_says_why(store: Store, state: str) -> None:
+    """As in a fail-over, whether SQLAlchemy ran the statement or the commit itself fails; the next one is served."""
+    raising = f"DO $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '{state}'; END $$"
+    with pytest.raises(DatabaseAway, match=rf"^\w.* \(SQLSTATE {state}\)$"), store.transaction() as tx:
+        tx.conn.execute(text(raising))
+    with pytest.raises(DatabaseAway, match=state), store.transaction() as tx:
+        tx.conn.connection.driver_connection.cursor().execute(raising)  # type: ignore[union-attr]
+    with store.transaction() as tx:
+        stamp_worker(tx, "one")
+    assert seen(store) == ["one"]
+
+
+@pytest.mark.parametrize("state", ["22P02", "23505", "25P02", "40002", "42501", "42P01", "P0001"])
+def test_what_would_fail_again_is_an_error(store: Store, state: str) -> None:
+    raising = f"DO $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '{state}'; END $$"
+    with pytest.raises(DBAPIError), store.transaction() as tx:
+        tx.conn.execute(text(raising))
