@@ -11,7 +11,7 @@ from werkzeug.exceptions import HTTPException
 
 from app.answer import Answer
 from domain import errors
-from domain.errors import AlreadyResolved, Fault, Invalid, Refusal, WrongState
+from domain.errors import AlreadyResolved, Fault, Invalid, Refusal, RevisionChanged, WrongState
 from domain.saga import SagaStatus
 from domain.step import StepStatus
 from services.database import DatabaseAway
@@ -109,7 +109,8 @@ def refusal_document(error: Refusal) -> dict[str, Any]:
 
 def _told(error: Refusal) -> tuple[tuple[int, str, str], dict[str, Any]]:
     faults = error.faults if isinstance(error, Invalid) else ()
-    more = {"current": error.current} if isinstance(error, AlreadyResolved) else {}
+    current = error.current if isinstance(error, AlreadyResolved | RevisionChanged) else None
+    more = {} if current is None else {"current": current}
     return (status_of(type(error)), error.code, error.detail), {"faults": faults, **more}
 
 

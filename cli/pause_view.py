@@ -31,13 +31,20 @@ def outcome(pause: dict[str, Any]) -> str:
     return _line(pause).plain
 
 
+_READ = "look at it, then decide with --revision"
+
+
 @contextmanager
 def too_late() -> Iterator[None]:
     """Who decided, and when, is what a reviewer who came too late wants to know."""
     try:
         yield
     except Refused as refused:
-        if current := refused.problem.get("current"):
+        current = refused.problem.get("current")
+        if current and current["status"] == "pending":
+            why = f"{refused.problem['detail'].split(':')[0]}; it is at revision {current['revision']} now: {_READ}"
+            raise Refused(refused.status, refused.body, refused.problem, why) from None
+        if current:
             why = f"{outcome(current)} (that stands)"
             raise Refused(refused.status, refused.body, refused.problem, why) from None
         raise

@@ -78,6 +78,7 @@ def reject(session: Session, trace_id: str, span_id: str | None, **body: Any) ->
 @SPAN
 @click.option("--guidance", help="What to do better.")
 @click.option("--retry-token", help="Yours: said again, it counts once.")
+@REVISION
 def retry(session: Session, trace_id: str, span_id: str | None, **body: Any) -> None:
     """Have the step run and held again."""
     _decide(session, trace_id, span_id, "retry", body)

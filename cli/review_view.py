@@ -64,4 +64,4 @@ def describe(screen: Console, item: dict[str, Any], pause: dict[str, Any]) -> No
     screen.print()
     which = f"{item['saga_trace_id']} {item['step_span_id']}"
     read = f"{which} --revision {item['revision']}"
-    next_command(screen, f"review approve {read}", f"review reject {read} --comment 'why'", f"review retry {which}")
+    next_command(screen, f"review approve {read}", f"review reject {read} --comment 'why'", f"review retry {read}")

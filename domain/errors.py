@@ -83,9 +83,19 @@ class AlreadyResolved(Conflict):
 
 
 class RevisionChanged(Conflict):
-    """The arguments were changed since you read them: read the pause again and decide on what it says now."""
+    """What is under review was changed since you read it: decide on what `current` says, with its revision."""
 
     code = "REVISION_CHANGED"
+
+    def __init__(self, current: dict[str, Any] | None = None) -> None:
+        super().__init__()
+        self.current = current
+
+
+class RevisionRequired(RevisionChanged):
+    """What is under review was edited or run again: name the `revision` that you have read, as in `current`."""
+
+    code = "REVISION_REQUIRED"
 
 
 class NeededLater(Conflict):

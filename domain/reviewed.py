@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from domain import answer, json_value
-from domain.errors import Fault, Invalid, RevisionChanged
+from domain.errors import Fault, Invalid, RevisionChanged, RevisionRequired
 
 if TYPE_CHECKING:
     from domain.pause import Pause
@@ -27,6 +27,9 @@ def edited(pause: "Pause", arguments: dict[str, Any] | None) -> "Pause":
 
 
 def check_revision(pause: "Pause", revision: int | None) -> None:
+    """A decision without a revision is on the first: a later one may be what its sender has never seen."""
+    if revision is None and pause.revision > 1:
+        raise RevisionRequired
     if revision is not None and revision != pause.revision:
         raise RevisionChanged
 

@@ -7,6 +7,7 @@ from sqlalchemy import bindparam, update
 
 from domain.access import Principal
 from domain.document import pause_document
+from domain.errors import RevisionChanged
 from domain.notification import Reason
 from domain.pause import STEP, SYSTEM, Approve, Command, Event, Pause, Reject, Status, decide
 from domain.webhook import EVENT_TYPES
@@ -46,7 +47,11 @@ def apply(store: Store, tx: Tx, by: Principal | None, pause: Pause, command: Com
     votes = isinstance(command, Approve | Reject) and pause.status is Status.PENDING
     counted = votes and not pause.review.plain
     members = members_of(tx, pause.namespace) if counted else ()
-    changed, events = decide(pause, command, tx.now, members)
+    try:
+        changed, events = decide(pause, command, tx.now, members)
+    except RevisionChanged as late:
+        late.current = pause_document(pause, store.public_url)
+        raise
     return change(store, tx, by, pause, changed, events)
 
 

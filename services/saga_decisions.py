@@ -10,7 +10,7 @@ from domain import step as steps
 from domain.access import Permission, Principal
 from domain.definition import StepKind
 from domain.document import pause_document
-from domain.errors import AlreadyResolved, Conflict, Fault, Invalid, NotAsked, WrongState
+from domain.errors import AlreadyResolved, Conflict, Fault, Invalid, NotAsked, RevisionChanged, WrongState
 from domain.pause import Approve, Cancel, Pause, Reject, Status, honours, panel_of
 from domain.saga import change_step
 from domain.saga_document import span_text
@@ -81,16 +81,22 @@ def _of_output(fault: Fault) -> Fault:
     return Fault(f"output{place}", fault.message) if place != fault.path else fault
 
 
-def rerun_step(store: Store, by: Principal, which: StepRef, guidance: str | None, token: str | None) -> Accepted:
-    """Held again after it has been resolved, judged (and, of a reason step, thought through) again."""
+def rerun_step(
+    store: Store, by: Principal, which: StepRef, guidance: str | None, token: str | None, revision: int | None = None
+) -> Accepted:
+    """Held again after it has been resolved, judged (and, of a reason step, thought through) again.
+
+    `revision`: what the reviewer has read. It may be left out: nothing is approved by this. Raises `RevisionChanged`.
+    """
     try:
-        return _rerun_once(store, by, which, guidance, token)
+        return _rerun_once(store, by, which, steps.Rerun(guidance, token), revision)
     except Repeated as repeated:
         return Accepted(True, repeated.answer["idempotency_key"])
 
 
-def _rerun_once(store: Store, by: Principal, which: StepRef, guidance: str | None, token: str | None) -> Accepted:
+def _rerun_once(store: Store, by: Principal, which: StepRef, wish: steps.Rerun, revision: int | None) -> Accepted:
     """Raises `Repeated`: the wish of this name was carried out, at this hold or at an earlier one."""
+    guidance, token = wish.guidance, wish.token
     with store.transaction() as tx:
         stored, once = visible_saga(tx.conn, by, which.trace_id, which.namespace), _once(which, token)
         step = step_of_saga(stored, which.span)
@@ -102,7 +108,7 @@ def _rerun_once(store: Store, by: Principal, which: StepRef, guidance: str | Non
         # The pause before its saga, as everywhere.
         command = Cancel(actor(by), f"to be run again: {guidance}" if guidance else "to be run again")
         watch_id = ids.text(ids.WATCH, step.watch_id)
-        _check_asked(tx, by, locked_pause(tx, by, watch_id))
+        _check_asked(store, tx, by, locked_pause(tx, by, watch_id), revision)
         pause, changed = decide_in(store, tx, by, watch_id, command)
         locked = lock(tx, which.trace_id)
         assert locked is not None, "it was just read, and sagas with a held step are not deleted"
@@ -112,7 +118,7 @@ def _rerun_once(store: Store, by: Principal, which: StepRef, guidance: str | Non
             return Accepted(True, _rerun_key(step, step.retries))
         won = changed and honours(pause, command)
         if won:
-            _rerun(tx, locked, step, steps.Rerun(guidance, token, pause.revision))
+            _rerun(tx, locked, step, replace(wish, revision=pause.revision))
             remember(tx, pause.namespace, once, Accepted(False, _rerun_key(step, step.retries + 1)).document())
             about = {"step": step.id, "span": which.span, "guidance": guidance}
             tx.record(by, pause.namespace, "step.rerun", which.trace_id.hex, **about)
@@ -122,11 +128,13 @@ def _rerun_once(store: Store, by: Principal, which: StepRef, guidance: str | Non
     return Accepted(False, _rerun_key(step, step.retries + 1))
 
 
-def _check_asked(tx: Tx, by: Principal, pause: Pause) -> None:
+def _check_asked(store: Store, tx: Tx, by: Principal, pause: Pause, revision: int | None) -> None:
     """It ends all votes so far, and the guidance reaches the model: that is for those who may vote now.
 
-    An operator also gets a step going that waits for nobody who is there. Raises `NotAsked`.
+    An operator also gets a step going that waits for nobody who is there. Raises `NotAsked`, `RevisionChanged`.
     """
+    if revision not in (None, pause.revision) and pause.status is Status.PENDING:
+        raise RevisionChanged(pause_document(pause, store.public_url))
     if pause.review.plain or pause.status is not Status.PENDING or by.may(Permission.SAGA_RECOVER):
         return
     panel = panel_of(pause, members_of(tx, pause.namespace))

@@ -113,8 +113,8 @@ def reject_step(query: dict[str, Any], body: dict[str, Any], trace_id: str, step
 def retry_held_step(query: dict[str, Any], body: dict[str, Any], trace_id: str, step_span_id: str) -> Answer:
     """Have a held step run and held again"""
     which = _which(query, trace_id, step_span_id)
-    guidance, token = body.get("guidance"), body.get("retry_token")
-    return accepted(rerun_step(deps().store, g.principal, which, guidance, token).document())
+    said = (body.get(name) for name in ("guidance", "retry_token", "revision"))
+    return accepted(rerun_step(deps().store, g.principal, which, *said).document())
 
 
 @_command("retry-step", RECOVER, RecoveryWishSchema, RecoveryAnswerSchema)

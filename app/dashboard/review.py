@@ -80,7 +80,8 @@ def review_retry(watch_id: str) -> Any:
     def rerun() -> Any:
         seen = look(person(), watch_id)
         review_form.check_seen(seen)
-        rerun_step(deps().store, person(), review_form.step_of(seen), review_form.guidance(), None)
+        which, guidance = review_form.step_of(seen), review_form.guidance()
+        rerun_step(deps().store, person(), which, guidance, None, review_form.revision())
         return _back(watch_id)
 
     return _with_faults(watch_id, rerun)

@@ -149,6 +149,6 @@ def page_of(item: type[Schema], name: str) -> type[Schema]:
 
 def revision() -> fields.Integer:
     """Of a pause, in a decision on it."""
-    meaning = "the revision of the pause that you have read; another one by now → 409"
+    meaning = "the revision of the pause that you have read; another by now → 409. Required once it is above 1"
     limits = validate.Range(1, 2**31 - 1)
     return fields.Integer(strict=True, allow_none=True, validate=limits, metadata={"description": meaning})

@@ -81,8 +81,10 @@ class TestDrive:
         assert re.search("^guidance +more care *$", call("show", "step", trace_id, two).out, re.MULTILINE)
         assert call("review", "retry", trace_id, two).error.startswith("RETRIES_USED_UP: ")
         assert f"review approve {trace_id} {two} --revision 2" in call("review", "show", trace_id).out
-        late = call("review", "approve", trace_id, two, "--revision", "1")
-        assert (late.code, late.error.split(":")[0]) == (REFUSED, "REVISION_CHANGED")
+        for given, code in ((("--revision", "1"), "REVISION_CHANGED"), ((), "REVISION_REQUIRED")):
+            late = call("review", "approve", trace_id, two, *given)
+            assert (late.code, late.error.split(":")[0]) == (REFUSED, code)
+            assert "it is at revision 2 now" in late.error
         assert call("review", "approve", trace_id, two, "--revision", "2").code == DONE
 
     def test_cancelled(self, call: Call, sagas: Sagas, started: Callable[..., str]) -> None:
@@ -119,9 +121,10 @@ class TestDrive:
         sagas.when(trace_id, "AWAITING_HUMAN")
         said = json.dumps(call("show", "step", trace_id, held, "--json").document["transcript"])
         assert "Name her" in said
-        refused = call("review", "approve", trace_id, "--output", '{"summary": 1}')
+        read = ("review", "approve", trace_id, "--revision", "2", "--output")
+        refused = call(*read, '{"summary": 1}')
         assert (refused.code, refused.error.split(":")[0]) == (REFUSED, "VALIDATION_FAILED")
-        assert call("review", "approve", trace_id, "--output", '{"summary": "Dear Ada"}').code == DONE
+        assert call(*read, '{"summary": "Dear Ada"}').code == DONE
         assert call("list", "steps", trace_id, "--watch").code == DONE
         ended = sagas.read(trace_id)
         assert ended["context"]["steps"]["draft"]["output"]["data"] == {"summary": "Dear Ada"}

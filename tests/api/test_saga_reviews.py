@@ -215,7 +215,7 @@ class TestRetry:
         assert (step["guidance"], step["retries"]) == ("more care", 1)
         refused(_post(team.reviewer, held, "retry"), 409, "RETRIES_USED_UP")
         assert row(sagas.read(held[0]), "two")["status"] == "AWAITING_HUMAN"
-        assert _post(team.reviewer, held, "approve").json()["status"] == "queued"
+        assert _post(team.reviewer, held, "approve", {"revision": 2}).json()["status"] == "queued"
         sagas.when(held[0], "COMPLETED")
 
 
@@ -225,3 +225,20 @@ def test_a_hold_that_ran_out_cannot_be_approved(sagas: Sagas, team: Team) -> Non
     ended = sagas.when(trace_id, "FAILED")
     assert row(ended, "two")["error_details"]["code"] == "HITL_EXPIRED"
     refused(_post(team.reviewer, (trace_id, span(ended, "two")), "approve"), 409, "ALREADY_RESOLVED")
+
+
+def test_after_a_rerun_a_decision_says_what_it_has_read(sagas: Sagas, team: Team) -> None:
+    """Through either door; the problem has what is there now."""
+    held = sagas.held()
+    assert _post(team.reviewer, held, "retry").status_code == 202
+    sagas.when(held[0], "AWAITING_HUMAN")
+    until(lambda: _pending(team.reviewer, trace_id=held[0]))
+    (now,) = _pending(team.reviewer, trace_id=held[0])
+    for verb, body in (("approve", None), ("reject", {}), ("decision", {"decision": "APPROVE", "output": {}})):
+        problem = refused(_post(team.reviewer, held, verb, body), 409, "REVISION_REQUIRED")
+        assert (problem["current"]["watchId"], problem["current"]["revision"]) == (now["watch_id"], 2)
+    for verb in ("approve", "reject"):
+        refused(team.reviewer.post(f"/api/pause/{now['watch_id']}/{verb}"), 409, "REVISION_REQUIRED")
+    refused(_post(team.reviewer, held, "retry", {"revision": 1}), 409, "REVISION_CHANGED")
+    assert _post(team.reviewer, held, "approve", {"revision": 2}).status_code == 202
+    sagas.when(held[0], "COMPLETED")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from domain import json_value
-from domain.errors import Invalid, RevisionChanged, SelfDecision
+from domain.errors import Invalid, RevisionChanged, RevisionRequired, SelfDecision
 from domain.pause import (
     ON_TIMEOUT,
     SYSTEM,
@@ -144,13 +144,15 @@ def test_a_late_command_is_not_checked() -> None:
 
 @pytest.mark.parametrize("kind", [Approve, Reject])
 def test_a_decision_is_bound_to_the_revision_that_was_read(kind: type) -> None:
-    """Another revision is refused and nothing changes; the same, or none, is accepted."""
+    """Another revision is refused and nothing changes; the same is accepted. None is the first one, and no other."""
     pause = a_pause(revision=3)
     for revision in (2, 4):
         with pytest.raises(RevisionChanged):
             decide(pause, kind(ANNE, revision=revision), T0)
     assert decide(pause, kind(ANNE, revision=3), T0)[0].status is ASKED[kind]
-    assert decide(pause, kind(ANNE), T0)[0].status is ASKED[kind]
+    with pytest.raises(RevisionRequired):
+        decide(pause, kind(ANNE), T0)
+    assert decide(a_pause(revision=1), kind(ANNE), T0)[0].status is ASKED[kind]
 
 
 def test_edited_arguments_are_the_ones_approved() -> None:

@@ -201,7 +201,7 @@ def test_an_edit_goes_back_to_the_first_stage() -> None:
     pause, events = decide(pause, yes(CARA, arguments={"n": 1}), T0, ALL)
     assert (pause.stage, [event.type for event in events]) == (0, ["pause.edited"])
     assert [vote.counts for vote in pause.votes] == [False, False]
-    assert votes(pause, yes(BEN), yes(CARA)).status is Status.APPROVED
+    assert votes(pause, yes(BEN, revision=2), yes(CARA, revision=2)).status is Status.APPROVED
 
 
 def test_an_edit_that_is_repeated_changes_nothing() -> None:

@@ -14,7 +14,7 @@ from domain.saga_document import span_text
 from domain.step import Step
 from models.sagas import sagas
 from services.definitions import deploy
-from services.pauses import decide_pause
+from services.pauses import decide_pause, get_pause
 from services.saga_decisions import StepRef
 from services.saga_engine import advance, record
 from services.saga_rows import with_steps
@@ -166,11 +166,16 @@ def watch_of(store: Store, trace_id: UUID) -> str:
 
 
 def approve_held(store: Store, trace_id: UUID, **more: Any) -> None:
-    decide_pause(store, REVIEWER, watch_of(store, trace_id), approve(**more))
+    decide_pause(store, REVIEWER, watch_of(store, trace_id), approve(**_read(store, trace_id, more)))
 
 
 def reject_held(store: Store, trace_id: UUID, **more: Any) -> None:
-    decide_pause(store, REVIEWER, watch_of(store, trace_id), reject(**more))
+    decide_pause(store, REVIEWER, watch_of(store, trace_id), reject(**_read(store, trace_id, more)))
+
+
+def _read(store: Store, trace_id: UUID, more: dict[str, Any]) -> dict[str, Any]:
+    """As one decides who has read what is held now."""
+    return {"revision": get_pause(store, REVIEWER, watch_of(store, trace_id)).revision, **more}
 
 
 def pending_pauses(store: Store) -> int:

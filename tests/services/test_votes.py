@@ -244,9 +244,9 @@ def test_an_edit_of_who_is_asked_later_is_repeated(store: Store, revision: int |
     assert edited["revision"] == 2
     assert decide_pause(store, lead, watch_id, edit) == edited
     with pytest.raises(NotAsked):
-        decide_pause(store, lead, watch_id, approve(lead))
-    decide_pause(store, anne, watch_id, approve(anne))
-    assert decide_pause(store, lead, watch_id, approve(lead, arguments={"n": 2}))["status"] == "approved"
+        decide_pause(store, lead, watch_id, approve(lead, revision=2))
+    decide_pause(store, anne, watch_id, approve(anne, revision=2))
+    assert decide_pause(store, lead, watch_id, approve(lead, arguments={"n": 2}, revision=2))["status"] == "approved"
 
 
 def test_decided_before_the_sweep_that_escalates(store: Store) -> None:
