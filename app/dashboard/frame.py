@@ -29,6 +29,13 @@ POLICY = (
 )
 
 
+# Enter in a field presses the first submit button of its form: this one, which sends nothing, with scripts and without
+# (a form outside of a dialog has no dialog to close). A disabled one is passed over from a checkbox or a date, and one
+# that is not rendered in some browsers.
+NO_DEFAULT = Markup(
+    '<button class="no-default" formmethod="dialog" formnovalidate tabindex="-1" aria-hidden="true"></button>'
+)
+
 # Someone opens the links of several messages in as many tabs.
 MAX_LINKS = 5
 
@@ -109,10 +116,15 @@ def render(template: str, status: int = 200, **values: Any) -> Response:
     session: Session | None = g.get("session")
     token = "" if secret is None else csrf.csrf_token(secret)
     field = Markup('<input type="hidden" name="{}" value="{}">').format(csrf.FIELD, token)
+
+    def csrf_field(*, enter: bool = False) -> Markup:
+        """The first thing in each form that is posted. `enter`: Enter in a field may send it, by its first button."""
+        return field if enter else field + NO_DEFAULT
+
     known = {
         "person": g.get("principal"),
         "by_link": session is not None and session.pause_id is not None,
-        "csrf_field": lambda: field,
+        "csrf_field": csrf_field,
         "Permission": Permission,
     }
     html = render_template(template, **known, **values)

@@ -144,3 +144,23 @@ def test_nothing_scrolls_sideways_on_a_small_phone(signed_in: Callable[..., Page
     page = signed_in(who=scene.person, **PHONE)
     look(page, scene, path)
     assert sideways(page) == []
+
+
+# What a browser presses for Enter in a field: the first submit button of its form. One for a dialog, where there is
+# none, sends nothing.
+BY_ENTER = """
+() => [...document.forms].filter(form => form.method === "post").flatMap(form => {
+    const first = form.querySelector("button:not([type=button]), input[type=submit], input[type=image]");
+    return first?.formMethod === "dialog" ? [] : [first?.getAttribute("formaction") ?? form.getAttribute("action")];
+})
+"""
+
+
+def test_no_form_does_by_enter_what_cannot_be_taken_back(signed_in: Callable[..., Page], scene: Scene) -> None:
+    page, forms = signed_in(who=scene.person), 0
+    for path in PAGES:
+        page.goto(scene.path(path))
+        forms += page.locator("form[method=post]").count()
+        # The page that shows what an edit changes decides nothing.
+        assert {each.rpartition("/")[2] for each in page.evaluate(BY_ENTER)} <= {"change"}, path
+    assert forms > len(PAGES)
