@@ -50,6 +50,7 @@ def retry_step(session: Session, trace_id: str, span_id: str, **wish: Any) -> No
 @command(saga, "retry-compensation", Role.OPERATOR)
 @TRACE
 @SPAN
+@click.option("--arguments", type=JSON, help="All that it is tried with, instead of what it had; it must have failed.")
 @_recovery_options
 def retry_compensation(session: Session, trace_id: str, span_id: str, **wish: Any) -> None:
     """Try an undo again that failed, or whose outcome nobody knows.

@@ -175,6 +175,7 @@ def step(screen: Console, document: dict[str, Any]) -> None:
             ("re-runs", str(document["retries"]) if document["retries"] else None),
             ("guidance", document["guidance"]),
             ("evidence", document["evidence"]),
+            ("corrected", _corrected(document["correction"])),
             ("watch id", document["watch_id"]),
         ],
     )
@@ -182,6 +183,13 @@ def step(screen: Console, document: dict[str, Any]) -> None:
     if document["status"] == "AWAITING_HUMAN":
         screen.print()
         next_command(screen, f"review show {document['saga_trace_id']} {document['step_span_id']}")
+
+
+def _corrected(correction: dict[str, Any] | None) -> str | None:
+    if correction is None:
+        return None
+    why = f": {correction['reason']}" if correction["reason"] else ""
+    return f"its arguments, by {correction['by']} {when(correction['at'])}{why}"
 
 
 def _contents(screen: Console, document: dict[str, Any]) -> None:

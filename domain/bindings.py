@@ -10,10 +10,11 @@ from typing import Any
 
 from jsonpath import JSONPath, JSONPathEnvironment, JSONPathError
 from jsonpath.filter import FunctionExtension, RelativeFilterQuery, RootFilterQuery, walk
-from jsonpath.segments import JSONPathRecursiveDescentSegment
+from jsonpath.segments import JSONPathRecursiveDescentSegment, JSONPathSegment
 from jsonpath.selectors import Filter, NameSelector
 
 from domain.definition import Binding
+from domain.errors import Fault
 
 # A path names a place: those that people write have some tens of characters.
 MAX_LENGTH = 500
@@ -53,6 +54,11 @@ def names_of(path: str) -> tuple[str, ...]:
     return tuple(found)
 
 
+def segments_of(path: str) -> tuple[JSONPathSegment, ...]:
+    """The parts of a usable path, for who follows it where there is no value yet. Each has one selector."""
+    return tuple(_compiled(path).segments)
+
+
 def find(path: str, value: Any) -> Any:
     """What a usable path leads to in the value: one thing, or the list of them where it could be several.
 
@@ -66,6 +72,14 @@ def find(path: str, value: Any) -> Any:
     if not found:
         raise LookupError(f"there is nothing at {path}")
     return found[0]
+
+
+def missing(bindings: Mapping[str, Binding], arguments: Mapping[str, Any]) -> Fault | None:
+    """The first required binding that found nothing, or null."""
+    for name, binding in bindings.items():
+        if binding.required and arguments.get(name) is None:
+            return Fault(f"with.{name}", f"is required, and there is nothing at {binding.path}")
+    return None
 
 
 def _at(path: str, context: Mapping[str, Any]) -> Any:

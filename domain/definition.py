@@ -60,10 +60,12 @@ class Binding:
 
     Attributes:
         path: a JSONPath; None when `value` is meant.
+        required: null there fails the step before it acts; None leaves it to what the tool's schema requires.
     """
 
     path: str | None = None
     value: Any = None
+    required: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +85,16 @@ class Adapter(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """Taken by a JSONPath out of what the tool answered last, not out of what the model says about it."""
+    """Taken by a JSONPath out of what the tool answered last, not out of what the model says about it.
+
+    Attributes:
+        group: the name that several facts of one tool stand under. They are left out where the tool was not called.
+    """
 
     name: str
     tool: str
     path: str
+    group: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,11 +187,17 @@ class StepDefinition:
 
 @dataclass(frozen=True, slots=True)
 class SagaDefinition:
+    """
+    Attributes:
+        input_schema: what the input must fit at the start; None takes any object.
+    """
+
     name: str
     namespace: str
     version: str
     description: str
     steps: tuple[StepDefinition, ...]
+    input_schema: Mapping[str, Any] | None = None
 
     def step(self, id_: str) -> StepDefinition:
         return next(step for step in self.steps if step.id == id_)

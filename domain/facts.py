@@ -14,8 +14,16 @@ class FactMissing(ValueError):
 
 
 def take(facts: Iterable[Fact], answers: Mapping[str, Any]) -> dict[str, Any]:
-    """Each fact by its name. `answers` has what each tool answered last, without what failed. Raises `FactMissing`."""
-    found = {fact.name: _taken(fact, answers) for fact in facts}
+    """Each fact by its name, a group's below the group's. Raises `FactMissing`.
+
+    `answers` has what each tool answered last, without what failed.
+    """
+    found: dict[str, Any] = {}
+    for fact in facts:
+        if fact.group is None:
+            found[fact.name] = _taken(fact, answers)
+        elif fact.tool in answers:
+            found.setdefault(fact.group, {})[fact.name] = _taken(fact, answers)
     if json_value.size(found) > json_value.MAX_BYTES:
         raise FactMissing(f"the facts are larger than {json_value.MAX_BYTES // 1024} KiB: name smaller places")
     return found

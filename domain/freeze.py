@@ -5,6 +5,7 @@ from copy import deepcopy
 from pathlib import PurePosixPath
 from typing import Any, Protocol
 
+from domain import deployable
 from domain.errors import Fault, InvalidManifest
 from domain.manifest import MAX_STEPS, read
 
@@ -25,9 +26,11 @@ class Artifacts(Protocol):
 def freeze(document: object, artifacts: Artifacts) -> dict[str, Any]:
     """The manifest with everything that it refers to. Raises `InvalidManifest` with every fault, also of the rest."""
     frozen = deepcopy(document)
-    missing = list(_freeze_steps(frozen, artifacts))
+    missing = list(_freeze(frozen, artifacts))
     paths = tuple(fault.path for fault in missing)
-    _, faults = read(frozen)
+    definition, faults = read(frozen)
+    if definition is not None:
+        faults += deployable.faults(definition)
     # A field that could not be filled has one fault, not two.
     if found := missing + [fault for fault in faults if not fault.path.startswith(paths)]:
         raise InvalidManifest(sorted(found, key=lambda fault: fault.path))
@@ -49,35 +52,38 @@ def path_fault(path: str) -> str | None:
 
 
 def referenced(document: object) -> Iterator[tuple[str, str]]:
-    """(field, path) of everything that the manifest refers to."""
-    for _, step in _steps(document):
-        for field in _FREEZERS:
+    """(field, path) of everything that the manifest may refer to; of a policy also a second way to write it."""
+    for _, field, _, path in _references(document):
+        yield field, path
+        if field == "policy" and "." not in PurePosixPath(path).name:
+            yield field, f"{path}.yaml"
+
+
+def _references(document: object) -> Iterator[tuple[str, str, dict[str, Any], str]]:
+    """(place, field, where it stands, path) of each."""
+    if not isinstance(document, dict) or document.get("kind") != "saga":
+        return
+    if isinstance(path := document.get("input_schema"), str):
+        yield "input_schema", "input_schema", document, path
+    steps = document.get("steps")
+    for index, step in enumerate(steps[:MAX_STEPS] if isinstance(steps, list) else ()):
+        for field in _FREEZERS if isinstance(step, dict) else ():
             if isinstance(path := step.get(field), str):
-                yield field, path
+                yield f"steps[{index}].{field}", field, step, path
 
 
-def _steps(document: object) -> Iterator[tuple[int, dict[str, Any]]]:
-    steps = document.get("steps") if isinstance(document, dict) else None
-    if isinstance(document, dict) and document.get("kind") == "saga" and isinstance(steps, list):
-        yield from ((index, step) for index, step in enumerate(steps[:MAX_STEPS]) if isinstance(step, dict))
-
-
-def _freeze_steps(document: object, artifacts: Artifacts) -> Iterator[Fault]:
-    for index, step in _steps(document):
-        for field, freezer in _FREEZERS.items():
-            path = step.get(field)
-            if not isinstance(path, str):
-                continue
-            message = path_fault(path)
-            if message is None:
-                try:
-                    step[field] = freezer(artifacts, path)
-                except LookupError as error:
-                    message = str(error.args[0])
-                except ValueError as error:
-                    message = f"{path} cannot be read: {error}"
-            if message is not None:
-                yield Fault(f"steps[{index}].{field}", message)
+def _freeze(document: object, artifacts: Artifacts) -> Iterator[Fault]:
+    for place, field, holder, path in list(_references(document)):
+        message = path_fault(path)
+        if message is None:
+            try:
+                holder[field] = _FREEZERS[field](artifacts, path)
+            except LookupError as error:
+                message = str(error.args[0])
+            except ValueError as error:
+                message = f"{path} cannot be read: {error}"
+        if message is not None:
+            yield Fault(place, message)
 
 
 def _frozen_prompt(artifacts: Artifacts, path: str) -> Any:
@@ -85,7 +91,18 @@ def _frozen_prompt(artifacts: Artifacts, path: str) -> Any:
 
 
 def _frozen_policy(artifacts: Artifacts, path: str) -> Any:
-    return {"name": path, "cel": artifacts.text("policy", path)}
+    """A file of CEL; or of YAML, `{name, cel}`, which may also be named without its ending."""
+    file = PurePosixPath(path)
+    try:
+        text = artifacts.text("policy", path)
+    except LookupError:
+        if file.suffix:
+            raise
+        file = PurePosixPath(f"{path}.yaml")
+        text = artifacts.text("policy", str(file))
+    if file.suffix.lower() in _YAML and isinstance(found := artifacts.value("policy", str(file)), dict):
+        return {"name": str(file.with_suffix("")), **found}
+    return {"name": path, "cel": text}
 
 
 def _frozen_schema(artifacts: Artifacts, path: str) -> Any:
@@ -96,9 +113,11 @@ def _frozen_compensation(artifacts: Artifacts, path: str) -> Any:
     return artifacts.value("compensation", path)
 
 
+_YAML = (".yaml", ".yml", ".json")
 _FREEZERS = {
     "prompt": _frozen_prompt,
     "policy": _frozen_policy,
+    "input_schema": _frozen_schema,
     "output_schema": _frozen_schema,
     "compensation": _frozen_compensation,
 }

@@ -4,9 +4,10 @@ The same parser reads a manifest when it is deployed and the frozen one from the
 """
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
-from domain import json_value
+from domain import answer, json_value
 from domain.access import DEFAULT_NAMESPACE, is_namespace
 from domain.definition import SagaDefinition, StepDefinition, ToolSource, Transport, WorkerDefinition
 from domain.errors import Fault, InvalidManifest
@@ -15,6 +16,8 @@ from domain.manifest_step import Places, read_step
 
 PROVIDERS = ("openai", "anthropic", "local", "mock")
 KINDS = ("worker", "saga")
+# What others call their own runtime of agents. Here there is one, so the field says nothing.
+RUNTIME = "langchain"
 MAX_STEPS = 100
 MAX_TOOL_SOURCES = 20
 # Of a prompt in a worker.
@@ -77,6 +80,8 @@ def _worker(fields: Fields) -> WorkerDefinition:
             fields.fault("provider", f"is none of {', '.join(PROVIDERS)}")
         if provider not in (None, "mock") and model_name is None:
             fields.fault("model_name", f"is missing: the provider {provider} has many models")
+        if (fields.text("adapter") or RUNTIME) != RUNTIME:
+            fields.fault("adapter", f"is not {RUNTIME}, the one name that manifests of others give: leave it out")
         sources = tuple(_tool_source(source) for source in fields.objects("tool_sources"))
         if len(sources) > MAX_TOOL_SOURCES:
             fields.fault("tool_sources", f"has more than {MAX_TOOL_SOURCES} items")
@@ -104,7 +109,23 @@ def _saga(fields: Fields) -> SagaDefinition:
         if not 1 <= len(steps) <= MAX_STEPS and fields.has("steps"):
             fields.fault("steps", f"has not 1 to {MAX_STEPS} steps")
         _tell_repeated(fields, "steps", "id", [step.id for step in steps])
-        return SagaDefinition(**head, steps=tuple(steps))
+        return SagaDefinition(**head, steps=tuple(steps), input_schema=_input_schema(fields))
+
+
+def _input_schema(fields: Fields) -> Mapping[str, Any] | None:
+    value = fields.raw("input_schema")
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        fields.fault("input_schema", "is not a JSON Schema: an object is one")
+        return None
+    found = list(answer.schema_faults(value, "input_schema"))
+    for fault in found:
+        fields.fault(fault.path, fault.message)
+    types = value.get("type", "object")
+    if not found and "object" not in (types if isinstance(types, list) else [types]):
+        fields.fault("input_schema", "has a type that is not object, and an input is always an object")
+    return value
 
 
 def _head(fields: Fields) -> dict[str, Any]:
@@ -123,7 +144,11 @@ def _head(fields: Fields) -> dict[str, Any]:
 
 def _tool_source(fields: Fields) -> ToolSource:
     with fields:
-        transport = fields.one_of("transport", Transport, required=True)
+        transport = fields.one_of("transport", Transport)
+        if fields.raw("transport") is None:
+            transport = Transport.SSE
+            if fields.has("command"):
+                fields.fault("transport", "is missing: stdio starts a command; without it, sse is meant")
         stdio = transport is Transport.STDIO
         if stdio:
             fields.refuse(("url", "headers"), "has no meaning for stdio, which starts a command")

@@ -81,6 +81,10 @@ class Fields:
         value = self.raw(name, required=required)
         return None if value is None else Fields(self._faults, self.at(name), value)
 
+    def within(self, place: str, value: object) -> "Fields":
+        """What stands at this place of the field that was asked for."""
+        return Fields(self._faults, self.at(place), value)
+
     def objects(self, name: str, *, required: bool = False) -> Iterator["Fields"]:
         for index, item in enumerate(self.items(name, required=required)):
             yield Fields(self._faults, f"{self.at(name)}[{index}]", item)
@@ -139,6 +143,12 @@ class Fields:
             return {}
         return value
 
+    def label(self, name: str) -> None:
+        """A text or a number that says something to people only."""
+        value = self.raw(name)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, str | int | float)):
+            self.fault(name, "is neither a text nor a number")
+
     def text_mapping(self, name: str) -> Mapping[str, str]:
         found = self.mapping(name)
         for key, value in found.items():
@@ -185,3 +195,23 @@ class Fields:
         if value is not None and (message := fault_of(value)) is not None:
             self.fault(name, message)
         return value
+
+
+def named(fields: Fields, name: str, key: str, refused: Collection[str] = (), why: str = "") -> tuple[str, ...]:
+    """Texts that differ, each alone or as `{key: …, description: …}`. `refused`: what such an item may not have."""
+    found: list[str] = []
+    for index, item in enumerate(fields.items(name)):
+        place = f"{name}[{index}]"
+        text = item
+        if isinstance(item, dict):
+            with fields.within(place, item) as inner:
+                text = inner.text(key, required=True)
+                inner.text("description")
+                inner.refuse(refused, why)
+        elif not isinstance(item, str) or not item.strip() or len(item) > MAX_TEXT:
+            fields.fault(place, f"is neither a text of 1 to {MAX_TEXT} characters nor {{{key}: …}}")
+        if isinstance(text, str):
+            if text in found:
+                fields.fault(place, "stands there twice")
+            found.append(text)
+    return tuple(found)

@@ -8,7 +8,7 @@ from typing import Any
 from domain import bindings, policy, review
 from domain.definition import Binding, Policy, StepDefinition, StepKind, Undo
 from domain.errors import Invalid
-from domain.manifest_fields import Fields
+from domain.manifest_fields import Fields, named
 from domain.manifest_thinking import read_thinking, read_undo_thinking
 from domain.pause import OnTimeout
 
@@ -30,6 +30,7 @@ _OF_REASON = (
 )
 # Of an undo.
 _OF_MODEL = ("max_step_tokens", "keep_transcript", "mock")
+_TOOL_SCHEMA = "is not checked: what counts is the schema that the tool server gives; say more in a policy"
 _STEP_ID = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 
 
@@ -78,16 +79,21 @@ def _bindings(fields: Fields, places: Places, roots: tuple[str, ...]) -> Mapping
     found: dict[str, Binding] = {}
     for name, value in fields.mapping("with").items():
         place = f"with.{name}"
-        if not isinstance(value, dict) or len(value) != 1 or not value.keys() <= {"from", "value"}:
+        if not isinstance(value, dict) or ("from" in value) is ("value" in value):
             fields.fault(place, 'is neither {from: "$.input…"} nor {value: …}')
-        elif "value" in value:
-            found[name] = Binding(value=value["value"])
-        elif not isinstance(path := value["from"], str):
-            fields.fault(f"{place}.from", "is not a JSONPath")
-        elif (message := bindings.path_fault(path) or _place_fault(path, places, roots)) is not None:
-            fields.fault(f"{place}.from", message)
-        else:
-            found[name] = Binding(path=path)
+            continue
+        with fields.within(place, value) as inner:
+            if "value" in value:
+                inner.refuse(("required",), "has a meaning only beside from: a value is what it is")
+                found[name] = Binding(value=inner.raw("value"))
+                continue
+            path, required = inner.raw("from"), inner.yes("required")
+            if not isinstance(path, str):
+                inner.fault("from", "is not a JSONPath")
+            elif (message := bindings.path_fault(path) or _place_fault(path, places, roots)) is not None:
+                inner.fault("from", message)
+            else:
+                found[name] = Binding(path, required=required)
     return found
 
 
@@ -110,7 +116,7 @@ def _tools(fields: Fields) -> tuple[str, ...]:
     if inner is None:
         return ()
     with inner:
-        return inner.unique_texts("allow")
+        return named(inner, "allow", "name", ("strict_schema", "output_schema"), _TOOL_SCHEMA)
 
 
 def _when(fields: Fields) -> str | None:
@@ -128,6 +134,7 @@ def _policy(fields: Fields) -> Policy | None:
         return None
     with inner:
         name = inner.text("name", most=500) or "policy"
+        inner.label("version")
         return Policy(name, inner.checked("cel", inner.text("cel", required=True), policy.compile_fault) or "")
 
 
@@ -193,7 +200,9 @@ def read_undo(fields: Fields, places: Places) -> Undo:
 
 def _undo_tools(fields: Fields) -> tuple[str, ...]:
     """As in a step, `tools: {allow: [cancel]}`, or shorter, `tools: [cancel]`."""
-    tools = fields.unique_texts("tools") if isinstance(fields.raw("tools"), list) else _tools(fields)
+    as_list = isinstance(fields.raw("tools"), list)
+    refused = ("strict_schema", "output_schema")
+    tools = named(fields, "tools", "name", refused, _TOOL_SCHEMA) if as_list else _tools(fields)
     if not tools and fields.is_object:
         fields.fault("tools", "names no tool: an undo calls one, or gives a model several")
     return tools

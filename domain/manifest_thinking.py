@@ -1,11 +1,11 @@
 """What only a reason step of a manifest has: its prompt, its tools and the shape of its answer."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from domain import answer, bindings
 from domain.definition import Adapter, Fact, Thinking, Turn
-from domain.manifest_fields import Fields
+from domain.manifest_fields import NAME, NAME_RULE, Fields, named
 from domain.prompt import GUIDANCE, prompt_fault
 from domain.resources import pattern_fault
 
@@ -110,7 +110,7 @@ def _resources(fields: Fields, given: Collection[str]) -> tuple[str, ...]:
     if inner is None:
         return ()
     with inner:
-        patterns = inner.unique_texts("allow")
+        patterns = named(inner, "allow", "uri")
         for index, pattern in enumerate(patterns):
             if (message := pattern_fault(pattern, given)) is not None:
                 inner.fault(f"allow[{index}]", message)
@@ -118,20 +118,42 @@ def _resources(fields: Fields, given: Collection[str]) -> tuple[str, ...]:
 
 
 def _facts(fields: Fields, tools: tuple[str, ...]) -> tuple[Fact, ...]:
+    """`{name, tool, from}` is one fact; `{tool, into, fields: {name: path}}` is a group of one tool's facts."""
     found: list[Fact] = []
+    names: list[str] = []
     for fact in fields.objects("facts"):
         with fact:
-            name = fact.name("name")
+            grouped = fact.has("into") or fact.has("fields")
+            key = "into" if grouped else "name"
+            name = fact.name(key)
+            if name and name in names:
+                fact.fault(key, f"{name!r} stands there twice")
+            names.append(name)
             tool = fact.text("tool", required=True)
-            path = fact.checked("from", fact.text("from", required=True), bindings.path_fault)
-            if name and any(known.name == name for known in found):
-                fact.fault("name", f"{name!r} stands there twice")
             if tool is not None and tool not in tools:
                 fact.fault("tool", "is not in tools.allow, so it has no answer")
-            found.append(Fact(name, tool or "", path or ""))
+            if grouped:
+                fact.refuse(("name", "from"), "does not stand beside into: a group has its paths in fields")
+                found += _group(fact, name, tool or "")
+            else:
+                path = fact.checked("from", fact.text("from", required=True), bindings.path_fault)
+                found.append(Fact(name, tool or "", path or ""))
     if len(found) > MAX_FACTS:
         fields.fault("facts", f"has more than {MAX_FACTS} items")
     return tuple(found)
+
+
+def _group(fields: Fields, into: str, tool: str) -> Iterator[Fact]:
+    paths = fields.mapping("fields")
+    if not paths and fields.is_object:
+        fields.fault("fields", "names no field: {name: a JSONPath into the tool's answer}")
+    for name, path in paths.items():
+        message = bindings.path_fault(path) if isinstance(path, str) else "is not a JSONPath"
+        if message is None and not NAME.fullmatch(name):
+            message = f"is not below a name: {NAME_RULE}"
+        if message is not None:
+            fields.fault(f"fields.{name}", message)
+        yield Fact(name, tool, path if isinstance(path, str) else "", into)
 
 
 def _output_schema(fields: Fields) -> Mapping[str, Any]:

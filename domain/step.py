@@ -66,6 +66,7 @@ class Step:
         guidance: of the last such request. retry_token: its name, so that it is not counted twice.
         revision: of what is held next: a decision on what was held before must not fit it.
         evidence: what an operator says who settled an unknown outcome, or saw to a failed undo.
+        correction: of an undo whose arguments an operator has replaced: by whom, when, why, and what they were.
     """
 
     span_id: int
@@ -92,6 +93,7 @@ class Step:
     retry_token: str | None = None
     revision: int = 1
     evidence: str | None = None
+    correction: dict[str, Any] | None = None
 
     @property
     def outcome_unknown(self) -> bool:

@@ -104,6 +104,7 @@ saga_steps = Table(
     Column("retry_token", Text),
     Column("revision", Integer, nullable=False, server_default=_FIRST),
     Column("evidence", Text),
+    Column("correction", JSON(none_as_null=True)),
     PrimaryKeyConstraint("saga_id", "place"),
     CheckConstraint(
         "status IN ('PENDING', 'IN_PROGRESS', 'AWAITING_HUMAN', 'COMPLETED', 'FAILED', 'TIMED_OUT', 'SKIPPED',"
@@ -188,6 +189,7 @@ def step_of(row: RowMapping) -> Step:
         retry_token=row["retry_token"],
         revision=row["revision"],
         evidence=row["evidence"],
+        correction=row["correction"],
     )
 
 
@@ -219,6 +221,7 @@ def step_values(saga_id: Any, step: Step) -> dict[str, Any]:
         "retry_token": step.retry_token,
         "revision": step.revision,
         "evidence": step.evidence,
+        "correction": step.correction,
     }
 
 

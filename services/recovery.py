@@ -13,15 +13,16 @@ import hashlib
 import json
 import logging
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import select
 
-from domain import audit
+from domain import audit, json_value
 from domain import step as steps
 from domain.access import Principal
-from domain.errors import Conflict, IdempotencyKeyReused, WrongState
+from domain.document import instant
+from domain.errors import Conflict, Fault, IdempotencyKeyReused, Invalid, WrongState
 from domain.saga import Saga, SagaStatus, change_step, resume_undoing, seen_to, settle
 from domain.saga_document import span_text
 from domain.step import Error, Step, StepStatus
@@ -48,15 +49,26 @@ class Retry:
         force: also while a worker's lease runs; its result is dropped then.
         allow_destructive: also when it may carry something out a second time.
         token: the caller's own name for this wish: repeated, it gets the same answer, and nothing happens.
+        arguments: of an undo that failed: it is tried with these, instead of what the manifest's bindings give.
     """
 
     force: bool = False
     allow_destructive: bool = False
     token: str | None = None
     reason: str | None = None
+    arguments: dict[str, Any] | None = None
+
+    def fingerprint(self) -> dict[str, Any]:
+        """What makes it another wish: not the words of its reason."""
+        return {
+            "force": self.force,
+            "allow_destructive": self.allow_destructive,
+            "token": self.token,
+            "arguments": None if self.arguments is None else audit.digest(self.arguments),
+        }
 
 
-_Act = Callable[[Tx, Stored, Step, Retry], str]
+_Act = Callable[[Tx, Principal, Stored, Step, Retry], str]
 
 
 class MayRunTwice(Conflict):
@@ -112,7 +124,7 @@ def _check_open(tx: Tx, stored: Stored, step: Step) -> None:
         raise WrongState("STEP", step.status, f"the step {step.id!r} is {step.status}, and its outcome is known")
 
 
-def _retry_step(tx: Tx, stored: Stored, step: Step, wish: Retry) -> str:
+def _retry_step(tx: Tx, _: Principal, stored: Stored, step: Step, wish: Retry) -> str:
     saga = stored.saga
     if step.compensates is not None:
         raise WrongState("STEP", step.status, "this is an undo: use retry-compensation")
@@ -125,22 +137,35 @@ def _retry_step(tx: Tx, stored: Stored, step: Step, wish: Retry) -> str:
     return _requeue(tx, stored, step, wish)
 
 
-def _retry_compensation(tx: Tx, stored: Stored, step: Step, wish: Retry) -> str:
+def _retry_compensation(tx: Tx, by: Principal, stored: Stored, step: Step, wish: Retry) -> str:
     saga = stored.saga
     if step.compensates is None:
         raise WrongState("STEP", step.status, "this is no undo: give the span of the row that has compensates_span_id")
     if saga.status not in (SagaStatus.COMPENSATING, SagaStatus.FAILED):
         raise WrongState("SAGA", saga.status, f"the saga is {saga.status}: nothing is being undone")
     if step.status is StepStatus.IN_PROGRESS:
+        if wish.arguments is not None:
+            what = "the undo may have been carried out with its present arguments: use resolve first, then correct them"
+            raise WrongState("STEP", step.status, what)
         return _requeue(tx, stored, step, wish)
     if not step.undo_failed:
         raise WrongState("STEP", step.status, f"the undo of {step.id!r} is {step.status}: only a failed one is retried")
     _refuse_a_second_time(tx, stored, step, wish)
+    if wish.arguments is not None:
+        step = _corrected(tx, by, step, wish, wish.arguments)
     saga = change_step(saga, step, steps.Requeue(), tx.now)
     if saga.status is SagaStatus.FAILED:
         saga = resume_undoing(saga, tx.now)
     _go_on(tx, stored, saga)
     return "scheduled"
+
+
+def _corrected(tx: Tx, by: Principal, step: Step, wish: Retry, arguments: dict[str, Any]) -> Step:
+    if json_value.size(arguments) > json_value.MAX_BYTES:
+        raise Invalid([Fault("arguments", f"is larger than {json_value.MAX_BYTES // 1024} KiB")])
+    correction = {"by": by.name, "at": instant(tx.now), "reason": wish.reason, "before": step.arguments}
+    digest = json_value.digest(arguments)
+    return replace(step, arguments=arguments, arguments_digest=digest, correction=correction)
 
 
 def _requeue(tx: Tx, stored: Stored, step: Step, wish: Retry) -> str:
@@ -174,7 +199,7 @@ def _thinks(tx: Tx, stored: Stored, step: Step) -> bool:
 
 def _once(store: Store, by: Principal, which: StepRef, wish: Retry, verb: str, act: _Act) -> dict[str, Any]:
     """With a token: carried out once, and the same answer for every repetition."""
-    said = json.dumps([verb, which.trace_id.hex, which.span, asdict(wish)], sort_keys=True)
+    said = json.dumps([verb, which.trace_id.hex, which.span, wish.fingerprint()], sort_keys=True)
     # The blank keeps it apart from the keys that clients send.
     key = f"recovery {which.span} {wish.token}"
     once = None if wish.token is None else Once(key, hashlib.sha256(said.encode()).digest())
@@ -182,17 +207,23 @@ def _once(store: Store, by: Principal, which: StepRef, wish: Retry, verb: str, a
         with store.transaction() as tx:
             stored, step = _locked(tx, by, which)
             recall(tx, stored.saga.namespace, once)
-            answer = {"status": act(tx, stored, step, wish), "idempotency_key": f"{verb}-{which.span}-{step.attempt}"}
+            answer = {
+                "status": act(tx, by, stored, step, wish),
+                "idempotency_key": f"{verb}-{which.span}-{step.attempt}",
+            }
             if answer["status"] != CLAIM_ACTIVE:
                 # Of that nothing came: the same wish may be said again until it is carried out.
                 remember(tx, stored.saga.namespace, once, answer)
-                about = {name: value for name, value in asdict(wish).items() if name != "token"}
+                about = {name: getattr(wish, name) for name in ("force", "allow_destructive", "reason")}
+                if wish.arguments is not None:
+                    about |= {"before": step.arguments, "after": wish.arguments}
                 _record(tx, by, stored, step, "step.retried", outcome=answer["status"], **about)
     except Repeated as repeated:
         return repeated.answer
     except IdempotencyKeyReused:
         raise RecoveryTokenReused from None
-    log.warning("an operator's recovery", extra={"verb": verb, "by": by.id, "saga": which.trace_id.hex, **asdict(wish)})
+    about = {"verb": verb, "by": by.id, "saga": which.trace_id.hex, **wish.fingerprint(), "reason": wish.reason}
+    log.warning("an operator's recovery", extra=about)
     return answer
 
 

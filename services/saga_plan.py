@@ -7,7 +7,7 @@ from uuid import UUID
 from domain import bindings, json_value, policy
 from domain import step as steps
 from domain.compensation import undo_facts
-from domain.definition import SagaDefinition, StepDefinition, StepKind, Undo, WorkerDefinition
+from domain.definition import Binding, SagaDefinition, StepDefinition, StepKind, Undo, WorkerDefinition
 from domain.outcome import CALLS_AGAIN
 from domain.saga import Saga, context
 from domain.saga_document import idempotency_key, span_text
@@ -21,6 +21,8 @@ from services.transaction import Store, Tx
 
 # Of a model's words in an error: as much as of a tool's.
 MAX_SUMMARY = 2_000
+# Bytes of arguments that an error tells of.
+MAX_TOLD = 16 * 1024
 
 
 class Plan:
@@ -64,9 +66,21 @@ class Plan:
                 execution=execution,
             )
         assert user.tool is not None, "who asks no model calls a tool"
-        sources, idempotent = worker.tool_sources, self._idempotent(step)
         return Call(
-            lease, step.span_id, sources, user.tool, arguments, key, timeout, idempotent, again, queue_ms, execution
+            lease=lease,
+            span_id=step.span_id,
+            sources=worker.tool_sources,
+            tool=user.tool,
+            arguments=arguments,
+            may_be_null=frozenset(
+                name for name, of in user.bindings.items() if of.path is None or of.required is False
+            ),
+            idempotency_key=key,
+            timeout=timeout,
+            idempotent=self._idempotent(step),
+            again=again,
+            queue_ms=queue_ms,
+            execution=execution,
         )
 
     def _execution(self, saga: Saga, step: Step) -> Execution:
@@ -105,7 +119,7 @@ class Plan:
                 return steps.Fail(Error("WHEN_EVALUATION_FAILED", str(error)))
         arguments = bindings.resolve(declared.bindings, context(saga))
         thinks = declared.kind is StepKind.REASON
-        refused = _too_large(arguments) or (None if thinks else self._refused(saga, step, arguments))
+        refused = _unfit(declared.bindings, arguments) or (None if thinks else self._refused(saga, step, arguments))
         if refused is not None:
             return steps.Fail(refused)
         digest = json_value.digest(arguments)
@@ -159,11 +173,14 @@ class Plan:
         facts = undo_facts(*spans, forward, idempotency_key(saga, step))
         seen = {**context(saga), "_compensation": facts}
         undo = self._undo(step)
-        arguments = bindings.resolve(undo.bindings, seen)
-        if undo.thinking is not None:
-            arguments["_compensation"] = facts
-        if (error := _too_large(arguments)) is not None:
+        # What an operator has corrected stands as it is.
+        given = step.arguments if step.correction is not None else None
+        arguments = bindings.resolve(undo.bindings, seen) if given is None else given
+        error = _unfit(undo.bindings if given is None else {}, arguments)
+        if error is not None:
             return steps.Fail(error)
+        if undo.thinking is not None:
+            arguments = {**arguments, "_compensation": facts}
         return steps.Begin(arguments, json_value.digest(arguments))
 
     def _go_on_after_a_break(self, saga: Saga, step: Step) -> steps.Command:
@@ -213,6 +230,16 @@ class Plan:
     def _worker(self, user: StepDefinition | Undo) -> WorkerDefinition:
         id_ = self._stored.workers[f"{user.worker}@{user.worker_version}"]
         return load_worker(self._tx.conn, UUID(hex=id_))
+
+
+def _unfit(declared: Mapping[str, Binding], arguments: Mapping[str, Any]) -> Error | None:
+    """Why nothing can be done with these arguments."""
+    missing = bindings.missing(declared, arguments)
+    if missing is not None:
+        # What was found, for who has to correct it.
+        found = {"arguments": dict(arguments)} if json_value.size(arguments) <= MAX_TOLD else None
+        return Error("ARGUMENT_MISSING", f"{missing.path} {missing.message}: nothing was called", found)
+    return _too_large(arguments)
 
 
 def _too_large(arguments: Mapping[str, Any]) -> Error | None:

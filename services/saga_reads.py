@@ -104,6 +104,7 @@ def get_step(store: Store, by: Principal, trace_id: UUID, span: str, namespace: 
         "retries": step.retries,
         "guidance": step.guidance,
         "evidence": step.evidence,
+        "correction": step.correction,
     }
 
 

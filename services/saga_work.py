@@ -25,6 +25,7 @@ class Call:
 
     Attributes:
         sources: where the tool may be found, in their order.
+        may_be_null: arguments whose null the manifest wants: the tool is called with them.
         idempotent: whether the manifest says that it may be repeated; None leaves it to the tool's own hint.
         again: an earlier call may have reached the tool: only if it is idempotent may this one be made.
         timeout: seconds.
@@ -42,6 +43,7 @@ class Call:
     again: bool
     queue_ms: float
     execution: Execution
+    may_be_null: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

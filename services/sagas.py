@@ -1,13 +1,14 @@
 """Use cases of sagas: start one, cancel one."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, select, update
+from sqlalchemy import ColumnElement, RowMapping, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from domain import audit, ids, json_value
+from domain import answer, audit, ids, json_value
 from domain.access import Principal
 from domain.definition import SagaDefinition
 from domain.errors import Conflict, Fault, Forbidden, Invalid, NotFound, WrongState
@@ -56,7 +57,11 @@ def start_saga(store: Store, by: Principal, wanted: Start, once: Once | None = N
             raise NotFound(f"no saga {wanted.name!r} {wanted.version!r} is deployed in namespace {wanted.namespace!r}")
         definition = load_saga(tx.conn, definition_id)
         trace_id = wanted.trace_id or tx.new_id()
-        is_new = _insert(tx, by, wanted, trace_id, definition_id, definition)
+        found = list(_input_faults(definition, wanted.input))
+        # What was started before is told as it is: its input was judged then.
+        if found and not _rows_before(tx, wanted):
+            raise Invalid(found)
+        is_new = not found and _insert(tx, by, wanted, trace_id, definition_id, definition)
         if is_new:
             about = {"name": wanted.name, "version": wanted.version, "input_digest": audit.digest(wanted.input)}
             tx.record(by, wanted.namespace, "saga.started", trace_id.hex, **about)
@@ -65,6 +70,11 @@ def start_saga(store: Store, by: Principal, wanted: Start, once: Once | None = N
             trace_id = _started_before(tx, by, wanted)
         remember(tx, wanted.namespace, once, started_document(trace_id, is_new))
     return trace_id, is_new
+
+
+def _input_faults(definition: SagaDefinition, input_: dict[str, Any]) -> Iterator[Fault]:
+    if definition.input_schema is not None:
+        yield from answer.value_faults(dict(definition.input_schema), input_, "input")
 
 
 def started_document(trace_id: UUID, is_new: bool) -> dict[str, Any]:
@@ -112,7 +122,8 @@ def _workers(tx: Tx, definition: SagaDefinition) -> dict[str, str]:
     return found
 
 
-def _started_before(tx: Tx, by: Principal, wanted: Start) -> UUID:
+def _rows_before(tx: Tx, wanted: Start) -> dict[UUID, RowMapping]:
+    """The sagas that have this key, or this trace id."""
     same: list[ColumnElement[bool]] = []
     if wanted.trace_id is not None:
         same.append(sagas.c.id == wanted.trace_id)
@@ -121,7 +132,11 @@ def _started_before(tx: Tx, by: Principal, wanted: Start) -> UUID:
         same.append((sagas.c.namespace == wanted.namespace) & key)
     query = with_name()
     rows = [tx.conn.execute(query.where(condition)).mappings().one_or_none() for condition in same]
-    found = {row["id"]: row for row in rows if row is not None}
+    return {row["id"]: row for row in rows if row is not None}
+
+
+def _started_before(tx: Tx, by: Principal, wanted: Start) -> UUID:
+    found = _rows_before(tx, wanted)
     if len(found) != 1:
         raise SagaStartedOtherwise("the key and the trace id belong to two different sagas")
     id_: UUID

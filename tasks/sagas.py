@@ -11,6 +11,7 @@ from domain.definition import ToolSource
 from domain.outcome import Done, Failed, Lost, NotSent, Outcome, TimedOut
 from domain.saga_document import traceparent
 from domain.step import TOOL_OUTPUT_ERROR, Error
+from domain.tool_arguments import unfilled
 from services.saga_engine import advance, record
 from services.saga_work import Call, Work
 from tasks.insist import insist
@@ -67,6 +68,8 @@ def make(call: Call, parent: str | None = None) -> Outcome:
         idempotent = bool(info.idempotent) if call.idempotent is None else call.idempotent
         if call.again and not idempotent:
             return Lost(f"{_ENDED}, and the tool is not idempotent", False)
+        if not call.again and (message := unfilled(info.input_schema, call.arguments, call.may_be_null)) is not None:
+            return Failed(Error("ARGUMENT_MISSING", f"the tool {call.tool!r} {message}: nothing was called"))
         if not leases().holds(call.lease):
             # This process stood still for long: by now the step may be another's, which has perhaps called.
             return NotSent(Error("LEASE_LOST", "the worker lost the saga before it could call the tool"))

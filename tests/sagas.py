@@ -39,6 +39,13 @@ def saga(namespace: str, name: str, *steps: dict[str, Any], **more: Any) -> dict
     return {"kind": "saga", "name": name, "version": "1", "namespace": namespace, "steps": list(steps)} | more
 
 
+# The tool requires an order, and what `one` answers has none.
+UNBOUND = {
+    **{"worker": "odd", "worker_version": "1", "tools": ["pay_back"]},
+    "with": {"order": {"from": "$.steps.one.output.data.order"}, "remark": {"from": "$.input.remark"}},
+}
+
+
 def manifests(namespace: str) -> list[dict[str, Any]]:
     """Each by what happens in it."""
     return [
@@ -47,6 +54,7 @@ def manifests(namespace: str) -> list[dict[str, Any]]:
         saga(namespace, "held", step("one", compensation=undo()), step("two", hitl=True, hitl_max_retries=1)),
         saga(namespace, "crashes", step("one", compensation=undo()), step("two", "crash")),
         saga(namespace, "undo-fails", step("one", compensation=undo("fail")), step("two", "fail")),
+        saga(namespace, "undo-unbound", step("one", compensation=UNBOUND), step("two", "fail")),
         saga(namespace, "undo-crashes", step("one", compensation=undo("crash")), step("two", "fail")),
     ]
 

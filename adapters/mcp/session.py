@@ -34,11 +34,11 @@ from adapters.mcp.outcome import (
 from adapters.mcp.stdio import stdio_streams
 from adapters.mcp.wire import EXCHANGE, MAX_MESSAGE_BYTES, OVERSIZED, Exchange, Outlet
 from domain.definition import ToolSource, Transport
+from domain.tool_arguments import KEY_ARGUMENTS
 
 log = logging.getLogger(__name__)
 
 IDEMPOTENCY_META = "sagahold/idempotency-key"
-IDEMPOTENCY_ARGUMENT = "idempotency_key"
 # To start a server and shake hands, whoever waits for it: a launcher may have to download the server first.
 OPEN_SECONDS = 60.0
 # Codes that the SDK also makes up by itself, for an answer that was cut off or is none.
@@ -109,8 +109,9 @@ class Session:
                 raise ToolNotFound(f"tool source {self._source.name!r} has no tool {tool!r}")
             wanted = tools[tool].input_schema.get("properties") or {}
             given = dict(arguments)
-            if IDEMPOTENCY_ARGUMENT in wanted:
-                given.setdefault(IDEMPOTENCY_ARGUMENT, idempotency_key)
+            for name in KEY_ARGUMENTS:
+                if name in wanted:
+                    given.setdefault(name, idempotency_key)
             request = mcp_types.CallToolRequest(
                 params=mcp_types.CallToolRequestParams.model_validate(
                     {"name": tool, "arguments": given, "_meta": {**meta, IDEMPOTENCY_META: idempotency_key}},

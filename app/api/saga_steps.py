@@ -30,6 +30,7 @@ from app.schemas.sagas import (
     StepPageSchema,
     StepQuery,
     StepWithContentSchema,
+    UndoRecoveryWishSchema,
 )
 from domain.access import Permission
 from domain.pause import Approve, Reject
@@ -123,9 +124,12 @@ def retry_step(query: dict[str, Any], body: dict[str, Any], trace_id: str, step_
     return _recovered(recovery.retry_step, query, body, trace_id, step_span_id)
 
 
-@_command("retry-compensation", RECOVER, RecoveryWishSchema, RecoveryAnswerSchema)
+@_command("retry-compensation", RECOVER, UndoRecoveryWishSchema, RecoveryAnswerSchema)
 def retry_compensation(query: dict[str, Any], body: dict[str, Any], trace_id: str, step_span_id: str) -> Answer:
-    """Try an undo again that failed or is stuck"""
+    """Try an undo again that failed or is stuck
+
+    With `arguments`, one that failed is tried with exactly these. Who corrected them, when and why is kept.
+    """
     return _recovered(recovery.retry_compensation, query, body, trace_id, step_span_id)
 
 

@@ -87,8 +87,16 @@ def _retried(act: Callable[..., dict[str, Any]], trace_id: str, span: str) -> st
     """The token was made with the form: however often it is sent, it acts once."""
     token = text("recovery_token", 128) or None
     flags = {name: name in request.form for name in ("force", "allow_destructive")}
-    wish = Retry(token=token, reason=text("reason") or None, **flags)
+    wish = Retry(token=token, reason=text("reason") or None, arguments=_arguments(), **flags)
     return str(act(deps().store, person(), StepRef(_trace(trace_id), span), wish)["status"])
+
+
+def _arguments() -> dict[str, Any] | None:
+    given = request.form.get("arguments", "").strip()
+    found = read_text(given, "arguments") if given else None
+    if found is not None and not isinstance(found, dict):
+        raise Invalid([Fault("arguments", 'is not an object, like {"id": "R-7"}')])
+    return found
 
 
 def _resolved(trace_id: str, span: str) -> str:

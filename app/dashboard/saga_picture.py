@@ -73,6 +73,8 @@ class Row:
     watch_id: str | None
     guidance: str | None
     evidence: str | None
+    correction: Mapping[str, Any] | None
+    undo_failed: bool
     outcome_unknown: bool
 
 
@@ -121,6 +123,8 @@ def _row(step: Step, declared: StepDefinition, watch: UUID | None, undone_as: in
         watch_id=None if step.watch_id is None else ids.text(ids.WATCH, step.watch_id),
         guidance=step.guidance,
         evidence=step.evidence,
+        correction=step.correction,
+        undo_failed=step.undo_failed,
         outcome_unknown=step.outcome_unknown,
     )
 

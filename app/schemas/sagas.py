@@ -129,6 +129,13 @@ class StepSchema(Schema):
     watch_id = fields.String(required=True, allow_none=True, metadata={"description": "of the pause that holds it"})
 
 
+class CorrectionSchema(Schema):
+    by = fields.String(required=True, metadata={"description": "name of the operator"})
+    at = fields.AwareDateTime(required=True)
+    reason = fields.String(required=True, allow_none=True)
+    before = fields.Dict(required=True, allow_none=True, metadata={"description": "the arguments until then"})
+
+
 class StepWithContentSchema(StepSchema):
     resolved_arguments = fields.Dict(required=True, allow_none=True)
     output_payload = fields.Raw(
@@ -150,6 +157,12 @@ class StepWithContentSchema(StepSchema):
     retries = fields.Integer(required=True, metadata={"description": "re-runs that reviewers asked for"})
     guidance = fields.String(required=True, allow_none=True, metadata={"description": "of the last such request"})
     evidence = fields.String(required=True, allow_none=True, metadata={"description": "of `resolve`: who said what"})
+    correction = fields.Nested(
+        CorrectionSchema,
+        required=True,
+        allow_none=True,
+        metadata={"description": "of an undo: an operator has replaced its arguments"},
+    )
 
 
 class SagaWithStepsSchema(SagaSchema):
@@ -263,6 +276,14 @@ class RecoveryWishSchema(Schema):
     )
     recovery_token = text(1, 128, allow_none=True, metadata={"description": "yours: repeated, the same answer"})
     reason = text(0, 10_000, allow_none=True)
+
+
+class UndoRecoveryWishSchema(RecoveryWishSchema):
+    arguments = fields.Dict(
+        allow_none=True,
+        validate=small,
+        metadata={"description": "of an undo that failed: all that it is tried with, instead of what it had"},
+    )
 
 
 class RecoveryAnswerSchema(Schema):

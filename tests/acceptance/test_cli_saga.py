@@ -156,8 +156,11 @@ class TestRecovery:
         errors = call("list", "steps", trace_id, "--errors").out
         assert f"{undo} undo of one FAILED\n  TOOL_INVOKE_FAILED: " in errors
         assert "cannot" in errors
-        assert call("saga", "retry-compensation", trace_id, undo).out.startswith(f"{undo} is tried again\n")
+        options = ("--arguments", '{"message": "never"}', "--reason", "a typo")
+        assert call("saga", "retry-compensation", trace_id, undo, *options).out.startswith(f"{undo} is tried again\n")
         sagas.when(trace_id, "FAILED", needs_operator=True)
+        shown = call("show", "step", trace_id, undo).out
+        assert re.search("^corrected +its arguments, by first operator .*: a typo *$", shown, re.MULTILINE), shown
         told = call("saga", "resolve", trace_id, undo, "--outcome", "done", "--evidence", "paid back at the counter")
         assert told.out.startswith(f"{undo} is settled\n")
         sagas.when(trace_id, "COMPENSATED")

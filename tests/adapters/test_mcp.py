@@ -75,6 +75,7 @@ def test_the_key_and_meta_go_along(client: ToolClient, odd: Odd):
     assert meta.items() <= seen["meta"].items()
     assert seen["meta"]["sagahold/idempotency-key"] == "fwd-1"
     assert seen["argument"] == "fwd-1"
+    assert seen["other"] == "fwd-1"
     given = {"idempotency_key": "mine"}
     assert client.call(odd.source, "meta", given, meta=meta, idempotency_key="k", timeout=30).data["argument"] == "mine"
 

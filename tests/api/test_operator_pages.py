@@ -259,10 +259,17 @@ class TestRecovery:
         path = f"/sagas/{trace_id}/steps/{undo}/retry-compensation"
         page = crew.operator.see(f"/sagas/{trace_id}")
         assert f'action="{path}"' in page
-        answer = crew.operator.send(path, recovery_token=field(page, "recovery_token"))
+        for wrong in ("[1]", "{"):
+            answer = crew.operator.send(path, recovery_token=field(page, "recovery_token"), arguments=wrong)
+            assert (answer.status_code, "arguments:" in text(answer.text)) == (422, True)
+        corrected = {"arguments": '{"message": "still cannot"}', "reason": "a hint"}
+        answer = crew.operator.send(path, recovery_token=field(page, "recovery_token"), **corrected)
         assert answer.headers["Location"] == f"/sagas/{trace_id}?said=scheduled"
         until(lambda: row(sagas.read(trace_id), "one", undo=True)["attempt"] == 2)
         sagas.when(trace_id, "FAILED", needs_operator=True)
+        told = text(crew.operator.see(f"/sagas/{trace_id}"))
+        assert re.search("Arguments corrected by The operator, .*: a hint", told)
+        assert "still cannot" in told
         assert page.count(f'action="/sagas/{trace_id}/steps/{undo}/resolve"') == 1
         fields = {"outcome": "not_done", "evidence": "the customer keeps it"}
         crew.operator.send(f"/sagas/{trace_id}/steps/{undo}/resolve", **fields)

@@ -157,3 +157,21 @@ class TestRetryCompensation:
         assert _post(team.reviewer, (trace_id, two), "reject").status_code == 202
         undone = span(sagas.when(trace_id, "COMPENSATED"), "one", undo=True)
         refused(_post(team.operator, (trace_id, undone), "retry-compensation"), 409, "SAGA_COMPENSATED")
+
+    def test_an_undo_whose_arguments_lack_what_its_tool_requires(self, sagas: Sagas, team: Team) -> None:
+        """It is not called, and not called a second time: with arguments that an operator gives, it is undone."""
+        trace_id = sagas.start("undo-unbound")
+        failed = trace_id, span(sagas.when(trace_id, "FAILED", needs_operator=True), "one", undo=True)
+        error = row(sagas.read(trace_id), "one", undo=True)["error_details"]
+        assert error["code"] == "ARGUMENT_MISSING"
+        assert error["message"] == "the tool 'pay_back' requires 'order', which is null: nothing was called"
+        refused(_post(team.operator, failed, "retry-compensation", arguments=[1]), 422, "VALIDATION_FAILED")
+        refused(_post(team.operator, failed, "retry-step", arguments={"order": "A-1"}), 422, "VALIDATION_FAILED")
+        wish = {"arguments": {"order": "A-1"}, "reason": "from the ledger"}
+        answer = _post(team.operator, failed, "retry-compensation", **wish)
+        assert (answer.status_code, answer.json()["status"]) == (202, "scheduled")
+        sagas.when(trace_id, "COMPENSATED")
+        undo = team.agent.get(f"/v1/sagas/{trace_id}/steps/{failed[1]}").json()
+        assert undo["output_payload"] == {"order": "A-1", "remark": None}
+        assert (undo["resolved_arguments"], undo["correction"]["reason"]) == ({"order": "A-1"}, "from the ledger")
+        assert undo["correction"]["before"] == {"order": None, "remark": None}

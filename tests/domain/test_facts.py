@@ -23,6 +23,13 @@ def test_taken() -> None:
     assert take((), {}) == {}
 
 
+def test_a_group_of_a_tool_that_was_not_called_is_left_out() -> None:
+    facts = (Fact("total", "search", "$.items[1].id", "found"), Fact("n", "read", "$.n", "red"))
+    assert take(facts, {"search": ANSWER}) == {"found": {"total": 8}}
+    with pytest.raises(FactMissing):
+        take(facts, {"search": {}})
+
+
 @pytest.mark.parametrize(
     ("path", "answers", "part"),
     [

@@ -82,6 +82,42 @@ def test_what_is_referred_to_is_put_in() -> None:
     assert second.undo.tools == ("untie",)
 
 
+@pytest.mark.parametrize(
+    ("path", "file", "content", "policy"),
+    [
+        ("gate.yaml", "gate.yaml", {"name": "gate", "version": "1", "cel": "true"}, ("gate", "true")),
+        ("a/gate.yml", "a/gate.yml", {"cel": "true", "version": 2}, ("a/gate", "true")),
+        ("gate", "gate.yaml", {"cel": "true"}, ("gate", "true")),
+        ("gate.yaml", "gate.yaml", "output.n < 5", ("gate.yaml", "output.n < 5")),
+        ("gate", "gate", "output.n < 5", ("gate", "output.n < 5")),
+    ],
+)
+def test_a_policy_file(path: str, file: str, content: object, policy: tuple[str, str]) -> None:
+    """CEL, or YAML with a name and CEL in it."""
+    saga = SAGA | {"steps": [SAGA["steps"][0] | {"policy": path}, SAGA["steps"][1]]}
+    found = parse_saga(freeze(saga, Files(**{file: content}))).steps[0].policy
+    assert found is not None
+    assert (found.name, found.cel) == policy
+    assert ("policy", file) in referenced(saga)
+
+
+def test_a_policy_file_with_a_fault() -> None:
+    saga = SAGA | {"steps": [SAGA["steps"][0] | {"policy": "gate.yaml"}, SAGA["steps"][1]]}
+    assert _faults(saga, Files(**{"gate.yaml": {"name": "x", "rego": "y"}})).keys() == {
+        "steps[0].policy.cel",
+        "steps[0].policy.rego",
+    }
+
+
+def test_the_schema_of_the_input_is_put_in() -> None:
+    files = Files(**{"schemas/i.json": {"type": "object", "properties": {"n": {}}, "additionalProperties": False}})
+    saga = SAGA | {"input_schema": "schemas/i.json"}
+    assert ("input_schema", "schemas/i.json") in referenced(saga)
+    assert parse_saga(freeze(saga, files)).input_schema == files.files["schemas/i.json"]
+    act = SAGA["steps"][1] | {"with": {"n": {"from": "$.input.m"}}}
+    assert _faults(saga | {"steps": [act]}, files).keys() == {"steps[0].with.n.from"}
+
+
 def test_what_is_frozen_freezes_to_itself() -> None:
     frozen = freeze(SAGA, Files())
     files = Files()

@@ -190,6 +190,49 @@ def test_an_undo_names_its_tool_like_a_step_too() -> None:
     assert parsed.tools == ("cancel",)
 
 
+def test_items_as_others_write_them() -> None:
+    """`{name: …}` for a tool, `{uri: …}` for a resource, wherever they stand; a description is for readers."""
+    tools = {"allow": [{"name": "search", "description": "looks"}, "read"]}
+    resources = {"allow": [{"uri": "docs://all"}, {"uri": "docs://{name}/**", "description": "all of them"}]}
+    mind = parse_saga(_changed(0, tools=tools, resources=resources)).steps[0].thinking
+    assert mind is not None
+    assert (mind.tools, mind.resources) == (("search", "read"), ("docs://all", "docs://{name}/**"))
+    for form in ({"allow": [{"name": "cancel"}]}, [{"name": "cancel"}]):
+        undo = COMMIT["compensation"] | {"tools": form}
+        pay = parse_saga(_changed(1, tools={"allow": [{"name": "pay"}]}, compensation=undo)).steps[1]
+        assert pay.undo is not None
+        assert (pay.tool, pay.undo.tools) == ("pay", ("cancel",))
+
+
+def test_facts_of_a_tool_in_a_group() -> None:
+    group = {"tool": "search", "into": "found", "fields": {"total": "$.total", "first": "$.items[0].id"}}
+    mind = parse_saga(_changed(0, facts=[group, {"name": "id", "tool": "read", "from": "$.id"}])).steps[0].thinking
+    assert mind is not None
+    assert mind.facts == (
+        Fact("total", "search", "$.total", "found"),
+        Fact("first", "search", "$.items[0].id", "found"),
+        Fact("id", "read", "$.id"),
+    )
+
+
+def test_a_source_without_a_transport() -> None:
+    source = {"name": "web", "url": "http://x/sse", "headers": None, "env_inherit": ...}
+    del source["env_inherit"]
+    worker = parse_worker(WORKER | {"tool_sources": [source], "adapter": "langchain"})
+    assert worker.tool_sources[0].transport is Transport.SSE
+
+
+def test_a_required_binding_and_the_schema_of_the_input() -> None:
+    schema = {"type": "object", "required": ["name"]}
+    bound = {"text": {"from": "$.input.name", "required": True}, "b": {"from": "$.input.b", "required": False}}
+    saga = parse_saga(_changed(1, with_=bound) | {"input_schema": schema})
+    assert saga.input_schema == schema
+    assert saga.steps[1].bindings == {
+        "text": Binding("$.input.name", required=True),
+        "b": Binding("$.input.b", required=False),
+    }
+
+
 def test_with_several_tools_a_model_undoes() -> None:
     undo = COMMIT["compensation"] | {"tools": ["look", "cancel"], "mock": [{"call": "look"}], "keep_transcript": True}
     parsed = parse_saga(_changed(1, compensation=undo)).steps[1].undo
@@ -251,6 +294,9 @@ def test_what_is_no_object(document: object) -> None:
             "tool_sources[0].env.A",
         ),
         ({"tool_sources": [WORKER["tool_sources"][2]] * 2}, "tool_sources[1].name"),
+        ({"tool_sources": [{"name": "a"}]}, "tool_sources[0].url"),
+        ({"adapter": "mine"}, "adapter"),
+        ({"adapter": 1}, "adapter"),
         ({"x" * 5: float("nan")}, "xxxxx"),
         ({"description": "\x00"}, "description"),
     ],
@@ -270,6 +316,9 @@ def test_a_worker_with_a_fault(changes: dict[str, Any], path: str) -> None:
         (1, {"with_": {"a": {}}}, "steps[1].with.a"),
         (1, {"with_": {"a": {"from": "$.input", "value": 1}}}, "steps[1].with.a"),
         (1, {"with_": {"a": {"from": 1}}}, "steps[1].with.a.from"),
+        (1, {"with_": {"a": {"from": "$.input.x", "required": "yes"}}}, "steps[1].with.a.required"),
+        (1, {"with_": {"a": {"value": 1, "required": True}}}, "steps[1].with.a.required"),
+        (1, {"with_": {"a": {"from": "$.input.x", "default": 1}}}, "steps[1].with.a.default"),
         (1, {"with_": {"a": {"from": "$.inputs.x"}}}, "steps[1].with.a.from"),
         (1, {"with_": {"a": {"from": "$.steps.none.output"}}}, "steps[1].with.a.from"),
         (1, {"with_": {"a": {"from": "$.steps.pay.output"}}}, "steps[1].with.a.from"),
@@ -302,6 +351,29 @@ def test_a_worker_with_a_fault(changes: dict[str, Any], path: str) -> None:
         (0, SIMPLE | {"facts": []}, "steps[0].facts"),
         (0, SIMPLE | {"mock": [{"call": "search"}]}, "steps[0].mock[0].call"),
         (0, {"tools": {"allow": ["search", "read", "read"]}}, "steps[0].tools.allow[2]"),
+        (0, {"tools": {"allow": ["search", "read", {"name": "read"}]}}, "steps[0].tools.allow[2]"),
+        (0, {"tools": {"allow": ["search", "read", 5]}}, "steps[0].tools.allow[2]"),
+        (0, {"tools": {"allow": ["search", "read", {}]}}, "steps[0].tools.allow[2].name"),
+        (
+            0,
+            {"tools": {"allow": ["search", "read", {"name": "b", "strict_schema": {}}]}},
+            "steps[0].tools.allow[2].strict_schema",
+        ),
+        (
+            0,
+            {"tools": {"allow": ["search", "read", {"name": "b", "output_schema": {}}]}},
+            "steps[0].tools.allow[2].output_schema",
+        ),
+        (0, {"tools": {"allow": ["search", "read", {"name": "b", "cost": 1}]}}, "steps[0].tools.allow[2].cost"),
+        (
+            0,
+            {"resources": {"allow": ["docs://all", {"uri": "docs://b", "mime": "x"}]}},
+            "steps[0].resources.allow[1].mime",
+        ),
+        (0, {"facts": [{"into": "a", "tool": "read"}]}, "steps[0].facts[0].fields"),
+        (0, {"facts": [{"into": "a", "tool": "read", "fields": {"b": "c"}}]}, "steps[0].facts[0].fields.b"),
+        (0, {"facts": [{"into": "a", "tool": "read", "fields": {"b": "$.c"}, "from": "$"}]}, "steps[0].facts[0].from"),
+        (0, {"facts": [{"into": "a", "tool": "read", "fields": {"b": "$.c"}}] * 2}, "steps[0].facts[1].into"),
         (0, {"tools": {"allow": ["search", "read_resource"]}}, "steps[0].tools.allow[1]"),
         (0, {"tools": {"allow": ["search", "_submit"]}}, "steps[0].tools.allow[1]"),
         (
@@ -369,6 +441,23 @@ def test_too_many_of_everything() -> None:
     assert list(_faults(SAGA | {"description": "x" * 10_001})) == ["description"]
     assert "larger than" in _faults(SAGA | {"x": "x" * 1_100_000})[""]
     assert len(_faults(SAGA | {f"f{n}": 1 for n in range(300)})) == 100
+
+
+@pytest.mark.parametrize(
+    ("schema", "fault"),
+    [
+        ({"type": "object"}, None),
+        ({}, None),
+        ({"type": "array"}, "has a type that is not object"),
+        ({"type": 5}, "is not a JSON Schema"),
+        ([], "is not a JSON Schema"),
+    ],
+)
+def test_the_schema_of_an_input(schema: object, fault: str | None) -> None:
+    if fault is None:
+        assert parse_saga(SAGA | {"input_schema": schema}).input_schema == schema
+    else:
+        assert fault in _faults(SAGA | {"input_schema": schema})["input_schema"]
 
 
 def test_the_kind_that_was_asked_for() -> None:

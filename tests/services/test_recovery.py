@@ -1,19 +1,25 @@
 """What an operator can do where nobody knows what happened, or an undo failed: and what is refused."""
 
+from dataclasses import replace
 from uuid import UUID
 
 import pytest
 
+from domain.audit import digest
 from domain.errors import NotFound, WrongState
 from domain.outcome import Done, Failed, Lost, NotSent, TimedOut
 from domain.step import OUTCOME_UNKNOWN, Error
+from services.audit import EventFilter, list_events
+from services.paging import Page
 from services.recovery import MayRunTwice, RecoveryTokenReused, Retry, resolve, retry_compensation, retry_step
 from services.saga_decisions import StepRef
 from services.saga_engine import advance, record
+from services.saga_reads import get_step
 from services.sagas import cancel_saga
 from services.transaction import Store
 from tests.services.saga_world import (
     EVENTS,
+    OF_WORKER,
     claimed,
     die,
     error_of,
@@ -29,7 +35,7 @@ from tests.services.saga_world import (
     wait,
     work,
 )
-from tests.services.world import OPERATOR, Role, an_endpoint, at_once, change, deliveries, someone
+from tests.services.world import ADMIN, OPERATOR, Role, an_endpoint, at_once, change, deliveries, someone
 
 REFUSED = Failed(Error("TOOL_INVOKE_FAILED", "no"))
 BROKE_OFF = Lost("the connection broke off", False)
@@ -374,3 +380,76 @@ def test_a_call_under_way_is_not_resolved(store: Store) -> None:
     with pytest.raises(WrongState):
         resolve(store, OPERATOR, of_step(store, trace_id, "a"), done=True, output=None, evidence="x")
     assert advance(store, trace_id) is None
+
+
+PAID = {"with": {"id": {"from": "$.steps.b.output.data.id", "required": True}}}
+
+
+@pytest.fixture
+def undo_without_id(store: Store) -> UUID:
+    """What b answered has no id, so its undo has nothing to be called with."""
+    undo = {"compensation": {**OF_WORKER, "tools": ["undo_b"], **PAID}}
+    trace_id = start(store, step("a", undo=True), step("b", **undo), step("c"))
+    used = tools(do_c=REFUSED)
+    work(store, trace_id, used)
+    assert used.names == ["do_a", "do_b", "do_c"]
+    return trace_id
+
+
+def test_a_required_argument_of_an_undo_is_missing(store: Store, undo_without_id: UUID) -> None:
+    """Nothing is called, an operator is needed, and a retry is no second time."""
+    undo = undo_of(store, undo_without_id, "b")
+    assert undo.error is not None
+    assert (undo.error.code, undo.error.details) == ("ARGUMENT_MISSING", {"arguments": {"id": None}})
+    assert "with.id is required, and there is nothing at $.steps.b.output.data.id" in undo.error.message
+    saga = saga_of(store, undo_without_id)
+    assert (str(saga.status), saga.needs_operator) == ("FAILED", True)
+    assert retry_compensation(store, OPERATOR, ref(undo_without_id, undo), Retry())["status"] == "scheduled"
+    work(store, undo_without_id, tools())
+    assert saga_of(store, undo_without_id).needs_operator
+
+
+def test_an_undo_with_corrected_arguments(store: Store, undo_without_id: UUID) -> None:
+    which = of_undo(store, undo_without_id, "b")
+    wish = Retry(arguments={"id": "R-7"}, reason="looked it up")
+    assert retry_compensation(store, OPERATOR, which, wish)["status"] == "scheduled"
+    used = tools(undo_b=REFUSED)
+    work(store, undo_without_id, used)
+    # A retry without a word keeps what was corrected.
+    retry_compensation(store, OPERATOR, which, Retry())
+    work(store, undo_without_id, used)
+    assert [(call.tool, call.arguments) for call in used.calls][:2] == [("undo_b", {"id": "R-7"})] * 2
+    assert used.names == ["undo_b", "undo_b", "undo_a"]
+    assert statuses(store, undo_without_id)[0] == "COMPENSATED"
+    correction = undo_of(store, undo_without_id, "b").correction
+    assert correction is not None
+    assert (correction["by"], correction["reason"], correction["before"]) == ("operator", "looked it up", None)
+    told = get_step(store, OPERATOR, undo_without_id, which.span, None)
+    assert (told["correction"], told["resolved_arguments"]) == (correction, {"id": "R-7"})
+    entry = list_events(store, ADMIN, EventFilter("default", type="step.retried"), Page()).items[-1]
+    assert (entry["before"], entry["after"]) == (None, digest({"id": "R-7"}))
+    assert entry["details"]["reason"] == "looked it up"
+
+
+def test_arguments_are_not_corrected_while_nobody_knows(store: Store) -> None:
+    """It may have been undone with those that it has."""
+    trace_id = start(store, step("a", undo=True), step("b"))
+    work(store, trace_id, tools(do_b=REFUSED, undo_a=BROKE_OFF))
+    which = of_undo(store, trace_id, "a")
+    with pytest.raises(WrongState, match="use resolve first"):
+        retry_compensation(store, OPERATOR, which, Retry(allow_destructive=True, arguments={}))
+    resolve(store, OPERATOR, which, done=False, output=None, evidence="not in the ledger")
+    assert retry_compensation(store, OPERATOR, which, Retry(arguments={"done": 1}))["status"] == "scheduled"
+    used = tools()
+    work(store, trace_id, used)
+    assert used.calls[0].arguments == {"done": 1}
+
+
+def test_a_token_is_one_wish_whatever_its_reason(store: Store, stuck_undo: UUID) -> None:
+    which = of_undo(store, stuck_undo, "b")
+    first = retry_compensation(store, OPERATOR, which, Retry(token="t", reason="once"))
+    assert retry_compensation(store, OPERATOR, which, Retry(token="t", reason="in other words")) == first
+    assert retry_compensation(store, OPERATOR, which, Retry(token="t")) == first
+    for other in (Retry(token="t", force=True), Retry(token="t", arguments={}), replace(FORCED, token="t")):
+        with pytest.raises(RecoveryTokenReused):
+            retry_compensation(store, OPERATOR, which, other)

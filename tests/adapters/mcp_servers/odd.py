@@ -31,9 +31,16 @@ def echo(value: Any) -> dict[str, Any]:
 
 
 @server.tool()
-async def meta(context: Context, idempotency_key: str = "") -> dict[str, Any]:
+async def meta(context: Context, idempotency_key: str = "", warden_idempotency_key: str = "") -> dict[str, Any]:
     """What came along with the call."""
-    return {"meta": dict(context.request_context.meta or {}), "argument": idempotency_key}
+    came = dict(context.request_context.meta or {})
+    return {"meta": came, "argument": idempotency_key, "other": warden_idempotency_key}
+
+
+@server.tool()
+async def pay_back(order: str, remark: str | None = None) -> dict[str, Any]:
+    note("CALLED", "pay_back")
+    return {"order": order, "remark": remark}
 
 
 @server.tool()

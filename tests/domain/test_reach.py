@@ -1,0 +1,177 @@
+"""Paths that can only give null are told when a saga is deployed; whatever may have a value is not."""
+
+from typing import Any
+
+import pytest
+
+from domain.deployable import faults
+from domain.manifest import parse, parse_saga
+
+WORKER = {"worker": "w", "worker_version": "1"}
+CLOSED: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "a": {"$ref": "#/$defs/A"},
+        "either": {"anyOf": [{"$ref": "#/$defs/A"}, {"type": "null"}]},
+        "nothing": {"type": "null"},
+        "pair": {"type": "array", "prefixItems": [{"type": "string"}], "items": False},
+        "open": {"type": "object"},
+        "one": {"enum": [{"x": 1}, {"y": None}]},
+    },
+    "additionalProperties": False,
+    "$defs": {"A": {"type": "object", "properties": {"b": {"type": "integer"}}, "additionalProperties": False}},
+}
+FACTS = [
+    {"name": "whole", "tool": "look", "from": "$"},
+    {"tool": "look", "into": "group", "fields": {"total": "$.total"}},
+]
+
+
+def _saga(path: str, *, undo: bool = False, schema: Any = None, **more: Any) -> dict[str, Any]:
+    binding = {"with": {"it": {"from": path}}}
+    think = {"id": "think", "kind": "reason", **WORKER, "prompt": {"inline": "x"}, "tools": {"allow": ["look"]}}
+    act = {"id": "charge", "kind": "commit", **WORKER, "tools": {"allow": ["charge"]}}
+    last = {"id": "last", "kind": "commit", **WORKER, "tools": {"allow": ["tell"]}}
+    last |= {"compensation": {**WORKER, "tools": ["untell"], **binding}} if undo else binding
+    steps = [think | {"output_schema": schema or CLOSED, "facts": FACTS}, act, last]
+    return {"kind": "saga", "name": "s", "version": "1", "steps": steps, **more}
+
+
+def _told(document: dict[str, Any]) -> dict[str, str]:
+    return {fault.path: fault.message for fault in faults(parse(document))}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "$.steps.charge.output.id",
+        "$.steps.charge.output.result.id",
+        "$.steps['charge']['output']['id']",
+        "$.steps.charge.output[0]",
+        "$.steps.charge.data.id",
+        "$.steps.charge.result",
+        "$.steps.charge.facts.id",
+        "$.steps.*.output.id",
+        "$.steps[?@.output].id",
+        "$.steps.think.output.text",
+        "$.steps.think.facts.total",
+        "$.steps.think.facts.group.totals",
+        "$.steps.think.output.data.z",
+        "$.steps.think.output.data.a.z",
+        "$.steps.think.output.data.a.b.c",
+        "$.steps.think.output.data.either.z",
+        "$.steps.think.output.data.nothing",
+        "$.steps.think.output.data.nothing.more",
+        "$.steps.think.output.data.pair[1]",
+        "$.steps.think.output.data.pair[0].x",
+        "$.steps.think.output.data.pair.x",
+        "$.steps.think.output.data[0]",
+        "$.steps.think.output.data.one.z",
+        "$.steps.think.output.data.one.y",
+        "$.steps.think.output.data.a..z",
+    ],
+)
+def test_nothing_can_be_there(path: str) -> None:
+    told = _told(_saga(path))
+    assert list(told) == ["steps[2].with.it.from"]
+    assert told["steps[2].with.it.from"].startswith("can only be null: ")
+    # One that runs already can be read as before.
+    assert parse_saga(_saga(path)).steps[2].bindings["it"].path == path
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "$.input",
+        "$.input.anything[3].deep",
+        "$.steps",
+        "$.steps.charge",
+        "$.steps.charge.output",
+        "$.steps.charge.output.data",
+        "$.steps.charge.output.data.id",
+        "$.steps.charge.output.data[0]['x y']",
+        "$.steps.charge.facts",
+        "$.steps.*.output.data.id",
+        "$.steps..id",
+        "$.steps.think.output.data.a.b",
+        "$.steps.think.output.data.either.b",
+        "$.steps.think.output.data.pair[0]",
+        "$.steps.think.output.data.pair[-1]",
+        "$.steps.think.output.data.open.whatever",
+        "$.steps.think.output.data.one.x",
+        "$.steps.think.output.data[*]",
+        "$.steps.think.output.data.a..b",
+        "$.steps.think.facts.whole.items[0]",
+        "$.steps.think.facts.group.total",
+    ],
+)
+def test_something_may_be_there(path: str) -> None:
+    assert _told(_saga(path)) == {}
+
+
+@pytest.mark.parametrize(
+    ("path", "fault"),
+    [
+        ("$.steps.last.output.id", True),
+        ("$.steps.last.output.data.id", False),
+        ("$._compensation.idempotency_key", False),
+        ("$._compensation", False),
+        ("$._compensation.key", True),
+        ("$._compensation.idempotency_key.x", True),
+    ],
+)
+def test_an_undo(path: str, fault: bool) -> None:
+    assert list(_told(_saga(path, undo=True))) == (["steps[2].compensation.with.it.from"] if fault else [])
+
+
+def test_what_is_meant_is_said() -> None:
+    (told,) = _told(_saga("$.steps.charge.output.id")).values()
+    assert told == (
+        "can only be null: $.steps.charge.output has no id (there is data); what a step has answered is below"
+        " $.steps.charge.output.data, perhaps $.steps.charge.output.data.id"
+    )
+
+
+@pytest.mark.parametrize(
+    ("schema", "path", "fault"),
+    [
+        ({"type": "object"}, "$.input.order", False),
+        ({"type": "object", "properties": {"order": {}}, "additionalProperties": False}, "$.input.order", False),
+        ({"type": "object", "properties": {"order": {}}, "additionalProperties": False}, "$.input.ordr", True),
+        ({"allOf": [{"properties": {"a": {}}}], "unevaluatedProperties": False}, "$.input.a", False),
+        ({"allOf": [{"properties": {"a": {}}}], "unevaluatedProperties": False}, "$.input.b", True),
+        ({"patternProperties": {"^x-": {}}, "additionalProperties": False}, "$.input['x-a']", False),
+        ({"patternProperties": {"^x-": {}}, "additionalProperties": False}, "$.input.y", True),
+        (
+            {"$ref": "#/$defs/I", "$defs": {"I": {"properties": {"a": {}}, "additionalProperties": False}}},
+            "$.input.b",
+            True,
+        ),
+        (
+            {
+                "$schema": "http://json-schema.org/draft-07/schema#",
+                "$ref": "#/definitions/I",
+                "additionalProperties": False,
+                "definitions": {"I": {"properties": {"a": {}}}},
+            },
+            "$.input.a",
+            False,
+        ),
+        (
+            {"oneOf": [{"required": ["a"]}, {"properties": {"b": {}}, "additionalProperties": False}]},
+            "$.input.a",
+            False,
+        ),
+    ],
+)
+def test_by_the_schema_of_the_input(schema: dict[str, Any], path: str, fault: bool) -> None:
+    assert list(_told(_saga(path, input_schema=schema))) == (["steps[2].with.it.from"] if fault else [])
+
+
+def test_a_variable_written_as_others_write_it() -> None:
+    """It would be sent as it stands, as the password."""
+    source = {"name": "x", "transport": "sse", "url": "http://x", "headers": {"Authorization": "Bearer ${TOKEN}"}}
+    worker = {"kind": "worker", "name": "w", "version": "1", "tool_sources": [source]}
+    assert _told(worker) == {
+        "tool_sources[0].headers.Authorization": "has ${TOKEN}, which stays as it is: write ${ENV:TOKEN}"
+    }
