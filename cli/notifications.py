@@ -1,4 +1,4 @@
-"""`sagahold notifications …`: who was told that a review waits, and who was not (operator)."""
+"""`sagahold notifications …`: who was told that a review or a saga waits, and who was not (operator)."""
 
 from typing import Any
 
@@ -16,13 +16,14 @@ PATH = "/v1/notifications"
 
 @click.group()
 def notifications() -> None:
-    """Messages to people that a review waits for them."""
+    """Messages to people that a review or a saga waits for them."""
 
 
 @command(notifications, "list", Role.OPERATOR)
 @click.option("--status", type=click.Choice([str(word) for word in NotificationStatus]))
 @click.option("--namespace")
 @click.option("--pause", "watch_id", metavar="WATCH_ID", help="Only those about this pause.")
+@click.option("--saga", "trace_id", metavar="TRACE", help="Only those about this saga.")
 @click.option("--recipient", help="A person's mail address, or the name of a group.")
 @page_options
 def show_list(session: Session, **query: Any) -> None:
@@ -44,10 +45,10 @@ def retry(session: Session, notification_id: str) -> None:
 def _page(screen: Console, document: dict[str, Any]) -> None:
     rows = [
         (
-            f"{item['id']}\n{clean(item['watch_id'])}",
+            f"{item['id']}\n{clean(item['watch_id'] or item['trace_id'])}",
             two_lines(status(item["status"]), short(when(item["created_at"]))),
             two_lines(short(f"{item['recipient']}  {item['channel']}"), short(item["last_error"] or item["reason"])),
         )
         for item in document["items"]
     ]
-    page(screen, document, table(("ID, WATCH ID", "STATUS", "TO WHOM, ERROR"), rows), "no such notifications")
+    page(screen, document, table(("ID, WHAT WAITS", "STATUS", "TO WHOM, ERROR"), rows), "no such notifications")

@@ -162,6 +162,7 @@ def step(screen: Console, document: dict[str, Any]) -> None:
             ("kind", document["step_kind"]),
             ("undoes", document["compensates_span_id"]),
             ("span id", document["step_span_id"]),
+            ("idempotency key", document["idempotency_key"]),
             ("trace id", document["saga_trace_id"]),
             ("namespace", document["namespace"]),
             ("worker", f"{document['worker']} {document['worker_version']}"),

@@ -1,7 +1,7 @@
-"""A message to a person or group that a review waits: what it says, and what becomes of one that was not taken.
+"""A message to a person or group that a review or a saga waits: what it says, and what becomes of it.
 
     pending ── sent ──▶ sent     pending ── not taken, again and again, or refused for good ──▶ failed
-    pending ── the review is over, or whom it was for is gone ──▶ obsolete
+    pending ── nothing waits any more, or whom it was for is gone ──▶ obsolete
 
 An operator may set one that failed to pending again.
 """
@@ -19,7 +19,7 @@ from domain.unseen import is_hidden
 # Seconds before each further try: most of what fails is a restart or a moment's overload; after the last, nearly three
 # hours in, the review has waited so long that a person has to look at the channel.
 RETRY_SECONDS = (10, 60, 300, 1_800, 7_200)
-# Of what an agent wrote: a message is read at a glance, the page shows all.
+# Of what an agent or a tool wrote: a message is read at a glance, the page shows all.
 MAX_ACTION = 300
 MAX_SUBJECT = 100
 # A channel that means: by mail to the person's own address, by the operator's mail server.
@@ -33,11 +33,13 @@ _WORD_JOINER = "\u2060"
 
 
 class Reason(StrEnum):
-    """Why people are told: a review waits for them, still does, or now does too."""
+    """Why people are told: a review waits for them, still does, or now does too; or a saga waits for an operator."""
 
     WAITING = "waiting"
     REMINDER = "reminder"
     ESCALATED = "escalated"
+    OUTCOME_UNKNOWN = "outcome_unknown"
+    UNDO_FAILED = "undo_failed"
 
 
 class NotificationStatus(StrEnum):
@@ -71,6 +73,23 @@ class Letter:
 
 
 @dataclass(frozen=True, slots=True)
+class OperatorLetter:
+    """What operators are told of a saga that waits for them.
+
+    Attributes:
+        happened: the step's own error. idempotency_key: of the call, to search for at the tool.
+    """
+
+    reason: Reason
+    saga: str
+    step: str
+    namespace: str
+    happened: str
+    idempotency_key: str
+    link: str
+
+
+@dataclass(frozen=True, slots=True)
 class Message:
     subject: str
     text: str
@@ -82,8 +101,12 @@ def retry_at(attempts: int, sending: Sending, uniform: float) -> float | None:
     return None if sending.final else delay(RETRY_SECONDS, attempts - 1, uniform)
 
 
-def compose(letter: Letter) -> Message:
+def compose(letter: Letter | OperatorLetter) -> Message:
     """The same in plain text and in HTML. What others wrote is cut, and shows the characters that hide or deceive."""
+    return _to_operators(letter) if isinstance(letter, OperatorLetter) else _to_voters(letter)
+
+
+def _to_voters(letter: Letter) -> Message:
     opening = {
         Reason.WAITING: "A review waits for you.",
         Reason.REMINDER: "A review still waits for you.",
@@ -99,11 +122,32 @@ def compose(letter: Letter) -> Message:
     closing = "Opening the link decides nothing; you decide on the page."
     if letter.personal:
         closing += " It is yours alone: whoever has it can decide in your name."
-    lines = [opening, "", *(f"{name}: {value}" for name, value in facts.items()), "", letter.link, "", closing]
+    return _message(f"Review: {visible(letter.action, MAX_SUBJECT)}", opening, facts, letter.link, closing)
+
+
+def _to_operators(letter: OperatorLetter) -> Message:
+    unknown = letter.reason is Reason.OUTCOME_UNKNOWN
+    opening = {
+        True: "A saga needs an operator: nobody knows what came of a call.",
+        False: "A saga needs an operator: an undo has failed.",
+    }[unknown]
+    facts = {
+        "Saga": visible(letter.saga, MAX_SUBJECT),
+        "Step": visible(letter.step, MAX_SUBJECT),
+        "Namespace": letter.namespace,
+        "What happened": visible(letter.happened, MAX_ACTION),
+        "Idempotency key": letter.idempotency_key,
+    }
+    closing = "Search for the key at the tool to see what was done, then settle it on the page."
+    return _message(f"Needs an operator: {facts['Saga']}", opening, facts, letter.link, closing)
+
+
+def _message(subject: str, opening: str, facts: dict[str, str], url: str, closing: str) -> Message:
+    lines = [opening, "", *(f"{name}: {value}" for name, value in facts.items()), "", url, "", closing]
     told = "<br>".join(f"{name}: <b>{html.escape(value)}</b>" for name, value in facts.items())
-    link = html.escape(letter.link)
+    link = html.escape(url)
     page = f"<p>{opening}</p><p>{told}</p><p><a href='{link}'>{link}</a></p><p>{closing}</p>"
-    return Message(f"Review: {visible(letter.action, MAX_SUBJECT)}", "\n".join(lines), page)
+    return Message(subject, "\n".join(lines), page)
 
 
 def visible(text: str, limit: int) -> str:

@@ -63,6 +63,7 @@ def step_document(saga: Saga, definition: SagaDefinition, step: Step) -> dict[st
         "started_at": instant_or_none(step.started_at),
         "end_time": instant_or_none(step.ended_at),
         "attempt": step.attempt,
+        "idempotency_key": idempotency_key(saga, step),
         "compensates_span_id": None if step.compensates is None else span_text(step.compensates),
         "error_details": None if step.error is None else step.error.document(),
         "timing": (step.report or {}).get("timing", {}),

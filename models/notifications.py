@@ -1,4 +1,4 @@
-"""Messages to people that a review waits for them: due rows, one for each person (or group) and channel."""
+"""Messages to people that a review, or a saga, waits for them: due rows, one for each person (or group) and channel."""
 
 from sqlalchemy import (
     CheckConstraint,
@@ -22,7 +22,9 @@ notifications = Table(
     "notifications",
     metadata,
     Column("id", Uuid, primary_key=True),
-    Column("pause_id", Uuid, ForeignKey("pauses.id", ondelete="CASCADE"), nullable=False),
+    # What waits: a review, or a saga that needs an operator.
+    Column("pause_id", Uuid, ForeignKey("pauses.id", ondelete="CASCADE")),
+    Column("saga_id", Uuid, ForeignKey("sagas.id", ondelete="CASCADE")),
     # A digest of the occasion, the recipient and the channel: on one occasion nobody is told twice.
     Column("once", Uuid, nullable=False),
     Column("user_id", Uuid, ForeignKey("users.id", ondelete="CASCADE"), index=True),
@@ -37,11 +39,13 @@ notifications = Table(
     Column("completed_at", DateTime(timezone=True)),
     *due_columns(),
     *due_constraints(),
-    CheckConstraint("reason IN ('waiting', 'reminder', 'escalated')", name="reason"),
-    # obsolete: the review was decided before the message went out.
+    CheckConstraint("num_nonnulls(pause_id, saga_id) = 1", name="about_one"),
+    CheckConstraint("reason IN ('waiting', 'reminder', 'escalated', 'outcome_unknown', 'undo_failed')", name="reason"),
+    # obsolete: nothing waited any more when the message was to go out.
     CheckConstraint("status IN ('pending', 'sent', 'failed', 'obsolete')", name="status"),
     CheckConstraint("(status = 'pending') = (completed_at IS NULL)", name="completed"),
     UniqueConstraint("pause_id", "once"),
+    UniqueConstraint("saga_id", "once"),
     Index("ix_notifications_namespace_id", "namespace", "id"),
     Index("ix_notifications_hint_at_pending", "hint_at", postgresql_where=text("status = 'pending'")),
 )

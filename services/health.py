@@ -12,6 +12,7 @@ from models.pauses import pauses
 from models.sagas import sagas
 from models.webhooks import webhook_deliveries, webhook_endpoints
 from services.database import DatabaseAway
+from services.notification_list import STILL_WAITS
 from services.transaction import Store
 
 # Every worker that consumes sweeps is seen about once a second; this is a stall, not a hiccup.
@@ -92,7 +93,7 @@ def backlog(store: Store) -> Backlog:
             conn.execute(select(func.count()).where(due)).scalar_one(),
             conn.execute(select(func.count()).where(sagas.c.needs_operator)).scalar_one(),
             conn.execute(select(func.count()).where(untold)).scalar_one(),
-            conn.execute(select(func.count()).where(*_failed_notifications())).scalar_one(),
+            conn.execute(_failed_notifications()).scalar_one(),
             conn.execute(_workers()).scalar_one(),
         )
 
@@ -102,9 +103,11 @@ def _overdue(conn: Connection, due_at: ColumnElement[datetime], *conditions: Col
     return max(0.0, float(conn.execute(select(age).where(*conditions)).scalar_one() or 0))
 
 
-def _failed_notifications() -> tuple[ColumnElement[bool], ...]:
-    """Whose review still waits: later nobody can make up for them."""
-    return notifications.c.status == "failed", notifications.c.pause_id == pauses.c.id, pauses.c.status == "pending"
+def _failed_notifications() -> Select[int]:
+    """Of what still waits: later nobody can make up for them."""
+    about = notifications.outerjoin(pauses, pauses.c.id == notifications.c.pause_id)
+    about = about.outerjoin(sagas, sagas.c.id == notifications.c.saga_id)
+    return select(func.count()).select_from(about).where(notifications.c.status == "failed", STILL_WAITS)
 
 
 def _workers() -> Select[int]:

@@ -2,8 +2,9 @@
 
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
-from sqlalchemy import ColumnElement, RowMapping, select, update
+from sqlalchemy import ColumnElement, RowMapping, func, select, update
 
 from domain import ids
 from domain.access import Principal
@@ -13,6 +14,7 @@ from domain.notification import NotificationStatus, masked
 from domain.pause import Status
 from models.notifications import notifications
 from models.pauses import pauses
+from models.sagas import sagas
 from services.due import NOTIFICATION, due_now
 from services.paging import Page, Slice, newest_first
 from services.scope import sees
@@ -24,13 +26,18 @@ class NotificationFilter:
     status: NotificationStatus | None = None
     namespace: str | None = None
     watch_id: str | None = None
+    trace_id: UUID | None = None
     recipient: str | None = None
 
 
 class NotificationEnded(Conflict):
-    """Only a notification that failed is sent again, and only while its review is pending."""
+    """Only a notification that failed is sent again, and only while its review or saga still waits."""
 
     code = "NOTIFICATION_ENDED"
+
+
+# Of a notification with what it is about: somebody has to come yet.
+STILL_WAITS = func.coalesce(pauses.c.status == str(Status.PENDING), sagas.c.needs_operator)
 
 
 def list_notifications(store: Store, by: Principal, wanted: NotificationFilter, page: Page) -> Slice[dict[str, Any]]:
@@ -43,8 +50,9 @@ def retry_notification(store: Store, by: Principal, notification_id: str) -> dic
     """Send one that failed, or waits for its next try, now; with the whole retry schedule before it."""
     id_ = ids.parse(ids.NOTIFICATION, notification_id)
     query = (
-        select(notifications, pauses.c.status.label("review"))
-        .join(pauses, pauses.c.id == notifications.c.pause_id)
+        select(notifications, STILL_WAITS.label("waits"))
+        .outerjoin(pauses, pauses.c.id == notifications.c.pause_id)
+        .outerjoin(sagas, sagas.c.id == notifications.c.saga_id)
         .where(notifications.c.id == id_, sees(by, notifications))
         .with_for_update(of=notifications)
     )
@@ -52,7 +60,7 @@ def retry_notification(store: Store, by: Principal, notification_id: str) -> dic
         row = tx.conn.execute(query).mappings().one_or_none()
         if row is None:
             raise NotFound(f"there is no notification {notification_id[:64]!r} that this key may see")
-        if row["status"] not in ("pending", "failed") or row["review"] != Status.PENDING:
+        if row["status"] not in ("pending", "failed") or not row["waits"]:
             raise NotificationEnded
         if row["lease_token"] is not None:
             return _document(row)
@@ -73,6 +81,8 @@ def _conditions(wanted: NotificationFilter) -> list[ColumnElement[bool]]:
         conditions.append(columns.namespace == wanted.namespace)
     if wanted.watch_id is not None:
         conditions.append(columns.pause_id == ids.parse(ids.WATCH, wanted.watch_id))
+    if wanted.trace_id is not None:
+        conditions.append(columns.saga_id == wanted.trace_id)
     if wanted.recipient is not None:
         conditions.append(columns.recipient == wanted.recipient)
     return conditions
@@ -82,7 +92,8 @@ def _document(row: RowMapping) -> dict[str, Any]:
     pending = row["status"] == NotificationStatus.PENDING
     return {
         "id": ids.text(ids.NOTIFICATION, row["id"]),
-        "watch_id": ids.text(ids.WATCH, row["pause_id"]),
+        "watch_id": None if row["pause_id"] is None else ids.text(ids.WATCH, row["pause_id"]),
+        "trace_id": None if row["saga_id"] is None else row["saga_id"].hex,
         "namespace": row["namespace"],
         "recipient": row["recipient"],
         "channel": masked(row["channel"]),

@@ -10,14 +10,18 @@ from sqlalchemy import ColumnElement, RowMapping, Table, select, update
 
 from domain import ids
 from domain.access import ALL_NAMESPACES
-from domain.notification import EMAIL, Letter, NotificationStatus, Reason, Sending, retry_at
+from domain.notification import EMAIL, Letter, NotificationStatus, OperatorLetter, Reason, Sending, retry_at
 from domain.pause import OnTimeout, Status
 from models.notifications import notifications
 from models.pauses import pauses
 from models.people import groups, users
+from models.sagas import sagas
 from services import due
+from services.definitions import load_saga
 from services.due import NOTIFICATION
 from services.names import names_in
+from services.operator_notifications import may_recover, operator_letter
+from services.saga_rows import with_steps
 from services.sign_in_links import make_link
 from services.transaction import Store, Tx
 
@@ -36,7 +40,7 @@ class Errand:
     lease: due.Lease
     recipient: str
     channel: str
-    letter: Letter
+    letter: Letter | OperatorLetter
 
 
 def claim_notification(store: Store, id_: UUID) -> Errand | None:
@@ -46,11 +50,11 @@ def claim_notification(store: Store, id_: UUID) -> Errand | None:
         if found is None:
             return None
         lease, row = found
-        pause = tx.conn.execute(select(pauses).where(pauses.c.id == row["pause_id"])).mappings().one()
-        if why := _useless(tx, row, pause):
-            _end(tx, lease, NotificationStatus.OBSOLETE, last_error=why)
+        letter = _about_a_review(store, tx, row) if row["saga_id"] is None else _about_a_saga(store, tx, row)
+        if isinstance(letter, str):
+            _end(tx, lease, NotificationStatus.OBSOLETE, last_error=letter)
             return None
-        return Errand(lease, row["recipient"], row["channel"], _letter(store, tx, row, pause))
+        return Errand(lease, row["recipient"], row["channel"], letter)
 
 
 def record_sending(store: Store, lease: due.Lease, sending: Sending, uniform: float) -> bool:
@@ -87,17 +91,38 @@ def sweep_notifications(store: Store) -> int:
         return len(due.hint_again(tx, NOTIFICATION, found)) if found else 0
 
 
-def _useless(tx: Tx, row: RowMapping, pause: RowMapping) -> str | None:
-    """Why nobody needs this message any more."""
+# Why nobody needs a message any more.
+_REVIEW_OVER = "the review was over before this was sent"
+_SEEN_TO = "an operator had seen to it before this was sent"
+_GONE = "the channel or its owner was removed before this was sent"
+
+
+def _about_a_review(store: Store, tx: Tx, row: RowMapping) -> Letter | str:
+    """Or why nobody needs it any more."""
+    pause = tx.conn.execute(select(pauses).where(pauses.c.id == row["pause_id"])).mappings().one()
     if pause["status"] != Status.PENDING or (pause["expires_at"] is not None and pause["expires_at"] <= tx.now):
-        return "the review was over before this was sent"
+        return _REVIEW_OVER
+    return _letter(store, tx, row, pause) if _listens(tx, row) else _GONE
+
+
+def _about_a_saga(store: Store, tx: Tx, row: RowMapping) -> OperatorLetter | str:
+    """Or why nobody needs it any more."""
+    found = tx.conn.execute(select(sagas).where(sagas.c.id == row["saga_id"])).mappings().all()
+    (stored,) = with_steps(tx.conn, found)
+    definition = load_saga(tx.conn, stored.definition_id)
+    letter = operator_letter(store, row, stored.saga, f"{definition.name} {definition.version}")
+    if letter is None:
+        return _SEEN_TO
+    return letter if _listens(tx, row, *may_recover(users.c, row["namespace"])) else _GONE
+
+
+def _listens(tx: Tx, row: RowMapping, *able: ColumnElement[bool]) -> bool:
+    """`able`: what its recipient, if that is a person, must be beside there."""
     if row["user_id"] is None:
         listens = select(groups.c.name).where(groups.c.name == row["recipient"], _has(groups, row))
     else:
-        listens = select(users.c.id).where(*_still_told(row), _has(users, row))
-    if tx.conn.execute(listens).one_or_none() is None:
-        return "the channel or its owner was removed before this was sent"
-    return None
+        listens = select(users.c.id).where(*_still_told(row), *able, _has(users, row))
+    return tx.conn.execute(listens).one_or_none() is not None
 
 
 def _still_told(row: RowMapping) -> list[ColumnElement[bool]]:

@@ -3,7 +3,7 @@
 import hashlib
 import logging
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 from uuid import UUID
@@ -33,10 +33,10 @@ LOOKS_AFTER = LISTENS_FOR / 2
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
-    """`user_id`: None for a group."""
+class Recipient:
+    """`name`: a mail address; of a group its name, with no `user_id`."""
 
-    recipient: str
+    name: str
     channel: str
     user_id: UUID | None
 
@@ -87,47 +87,69 @@ class Asking(Protocol):
 
 def notify(tx: Tx, pause: Asking, reason: Reason) -> None:
     """Tell those whom the pause asks now. Asked for again on the same occasion, nobody is told again."""
-    told = list(dict.fromkeys([*_people(tx, pause), *_groups(tx, pause)]))
+    people = people_with_channels(tx, lambda columns: _able(columns, pause), _is_asked(pause))
+    occasion = Occasion("pause_id", pause.id, pause.namespace, reason, (pause.stage, pause.revision, pause.reminders))
+    add_notifications(tx, [*people, *_groups(tx, pause)], occasion)
+
+
+@dataclass(frozen=True, slots=True)
+class Occasion:
+    """What there is to tell. On the same occasion no channel is told twice.
+
+    Attributes:
+        column, id: of what waits. place: what tells one occasion from the next, for the same reason.
+    """
+
+    column: str
+    id: UUID
+    namespace: str
+    reason: Reason
+    place: tuple[object, ...]
+
+
+def add_notifications(tx: Tx, recipients: Sequence[Recipient], occasion: Occasion) -> None:
+    told = list(dict.fromkeys(recipients))
     if len(told) > MAX_TOLD:
-        extra = {"watch_id": ids.text(ids.WATCH, pause.id), "reason": reason}
-        log.warning("a review asks more than %d channels: the others are not told", MAX_TOLD, extra=extra)
+        extra = {occasion.column: occasion.id.hex, "reason": occasion.reason}
+        log.warning("more than %d channels are to hear of one occasion: the others are not told", MAX_TOLD, extra=extra)
         del told[MAX_TOLD:]
     if not told:
         return
-    rows = [_row(tx, pause, reason, one) for one in told]
-    new = insert(notifications).values(rows).on_conflict_do_nothing(index_elements=["pause_id", "once"])
+    new = insert(notifications).values([_row(tx, occasion, one) for one in told]).on_conflict_do_nothing()
     tx.hints.extend(Hint(NOTIFICATION, id_) for id_ in tx.conn.execute(new.returning(notifications.c.id)).scalars())
 
 
-def _people(tx: Tx, pause: Asking) -> Iterator[_Told]:
-    """Who may vote now, and instead of who is away the one who votes for them."""
+def people_with_channels(
+    tx: Tx, able: Callable[[Any], tuple[ColumnElement[bool], ...]], *asked: ColumnElement[bool]
+) -> Iterator[Recipient]:
+    """Who is asked and able, and instead of who is away the delegate, where that one is able too."""
     delegate = users.alias("delegate")
     stands_in = and_(
         users.c.away_until > tx.now,
         delegate.c.id == users.c.delegate_id,
-        *_able(delegate.c, pause),
+        *able(delegate.c),
     )
     hears = {name: func.coalesce(delegate.c[name], users.c[name]) for name in ("id", "email", "channels")}
     query = (
         select(*(column.label(name) for name, column in hears.items()))
         .select_from(users.outerjoin(delegate, stands_in))
-        .where(*_able(users.c, pause), _is_asked(pause), func.cardinality(hears["channels"]) > 0)
+        .where(*able(users.c), *asked, func.cardinality(hears["channels"]) > 0)
         .order_by(users.c.id)
         .limit(MAX_TOLD + 1)
     )
     for row in tx.conn.execute(query).mappings():
         for channel in row["channels"]:
-            yield _Told(row["email"], channel, row["id"])
+            yield Recipient(row["email"], channel, row["id"])
 
 
-def _groups(tx: Tx, pause: Asking) -> Iterator[_Told]:
+def _groups(tx: Tx, pause: Asking) -> Iterator[Recipient]:
     if pause.asked is None:
         return
     names, _ = _asked(pause)
     query = select(groups.c.name, groups.c.channels).where(groups.c.name.in_(names)).order_by(groups.c.name)
     for row in tx.conn.execute(query).mappings():
         for channel in row["channels"]:
-            yield _Told(row["name"], channel, None)
+            yield Recipient(row["name"], channel, None)
 
 
 def _able(columns: Any, pause: Asking) -> tuple[ColumnElement[bool], ...]:
@@ -156,18 +178,20 @@ def _asked(pause: Asking) -> tuple[list[str], list[str]]:
     return [name for kind, _, name in asked if kind == "group"], [name for kind, _, name in asked if kind == "person"]
 
 
-def _row(tx: Tx, pause: Asking, reason: Reason, told: _Told) -> dict[str, Any]:
-    occasion = f"{reason}:{pause.stage}:{pause.revision}:{pause.reminders}"
-    once = hashlib.sha256("\n".join((occasion, told.recipient, told.channel)).encode()).digest()
+def _row(tx: Tx, occasion: Occasion, told: Recipient) -> dict[str, Any]:
+    which = ":".join(str(part) for part in (occasion.reason, *occasion.place))
+    once = hashlib.sha256("\n".join((which, told.name, told.channel)).encode()).digest()
     return {
         "id": tx.new_id(),
-        "pause_id": pause.id,
+        "pause_id": None,
+        "saga_id": None,
+        occasion.column: occasion.id,
         "once": UUID(bytes=once[:16]),
         "user_id": told.user_id,
-        "namespace": pause.namespace,
-        "recipient": told.recipient,
+        "namespace": occasion.namespace,
+        "recipient": told.name,
         "channel": told.channel,
-        "reason": str(reason),
+        "reason": str(occasion.reason),
         "status": "pending",
         "attempts": 0,
         "last_error": None,

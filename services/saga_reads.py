@@ -15,6 +15,7 @@ from sqlalchemy import (
     Uuid,
     any_,
     bindparam,
+    func,
     or_,
     select,
     tuple_,
@@ -59,6 +60,11 @@ def list_sagas(store: Store, by: Principal, wanted: SagaFilter, page: Page) -> S
     with store.reading() as conn:
         rows = conn.execute(query.limit(page.limit + 1).offset(page.offset)).mappings().all()
     return slice_of(rows, page, saga_document, lambda row: row["id"])
+
+
+def count_needing_operator(store: Store, by: Principal) -> int:
+    with store.reading() as conn:
+        return conn.execute(select(func.count()).where(sees(by, sagas), sagas.c.needs_operator)).scalar_one()
 
 
 def get_saga(store: Store, by: Principal, trace_id: UUID) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from domain.saga import Saga
 from domain.step import Step
 from models.records import as_records, insert_records
 from models.sagas import saga_of, saga_steps, saga_transcripts, saga_values, sagas, step_values
+from services.operator_notifications import notify_operators
 from services.outbox import Notice, announcing, tell
 from services.saga_audit import record_changes
 from services.transaction import Tx
@@ -124,6 +125,7 @@ class When:
 def save(tx: Tx, before: Saga, after: Saga, when: When, notices: Sequence[Notice] = ()) -> None:
     """One statement for the saga and the steps that usually change with it, also with who is to be told."""
     record_changes(tx, before, after)
+    notify_operators(tx, before, after)
     known = {step.span_id: step for step in before.all_steps}
     changed = [step for step in after.all_steps if step.span_id in known and step != known[step.span_id]]
     changes = [_changes(known[step.span_id], step) for step in changed]

@@ -1,6 +1,7 @@
-"""/v1/notifications: who was told of which review by which channel, and what became of it (operator)."""
+"""/v1/notifications: who was told of which review or saga by which channel, and what became of it (operator)."""
 
 from typing import Any
+from uuid import UUID
 
 from flask import g
 from flask_smorest import Blueprint
@@ -15,7 +16,10 @@ from services import notification_list as use_cases
 from services.notification_list import NotificationFilter
 
 notifications = Blueprint(
-    "notifications", __name__, url_prefix="/v1/notifications", description="Messages that tell people of reviews"
+    "notifications",
+    __name__,
+    url_prefix="/v1/notifications",
+    description="Messages that tell people of reviews and sagas that wait for them",
 )
 
 
@@ -30,6 +34,8 @@ notifications = Blueprint(
 def list_notifications(query: dict[str, Any]) -> Answer:
     """List notifications, the newest first"""
     wanted = page(query)
+    if "trace_id" in query:
+        query["trace_id"] = UUID(hex=query["trace_id"])
     found = use_cases.list_notifications(deps().store, g.principal, NotificationFilter(**query), wanted)
     return answer(list_document(found, lambda notification: notification))
 

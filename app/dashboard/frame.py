@@ -15,6 +15,7 @@ from app.every_answer import KEY_ID
 from domain import ids
 from domain.access import Permission, Principal
 from domain.errors import Forbidden
+from services.saga_reads import count_needing_operator
 from services.sessions import Session, find_session
 from services.sign_in_links import find_review_link
 
@@ -122,6 +123,7 @@ def render(template: str, status: int = 200, **values: Any) -> Response:
         return field if enter else field + NO_DEFAULT
 
     known = {
+        "sagas_waiting": lambda: count_needing_operator(deps().store, person()),
         "person": g.get("principal"),
         "by_link": session is not None and session.pause_id is not None,
         "csrf_field": csrf_field,

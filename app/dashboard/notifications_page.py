@@ -1,6 +1,8 @@
-"""/notifications: who was told that a review waits for them, and who was not."""
+"""/notifications: who was told that a review or a saga waits for them, and who was not."""
 
+from dataclasses import replace
 from typing import Any
+from uuid import UUID
 
 from flask import redirect, request
 
@@ -25,6 +27,8 @@ def notifications() -> Any:
         watch_id=id_filter("pause", ids.WATCH, wrong),
         recipient=text_filter("recipient"),
     )
+    if (trace_id := id_filter("trace_id", "", wrong)) is not None:
+        wanted = replace(wanted, trace_id=UUID(hex=trace_id))
     found = list_notifications(deps().store, person(), wanted, wanted_page())
     return render(
         "notifications.html",

@@ -10,7 +10,7 @@ from domain.compensation import undone_if_rejected
 from domain.definition import SagaDefinition, StepDefinition, StepKind
 from domain.document import instant_or_none
 from domain.saga import Saga
-from domain.saga_document import span_text
+from domain.saga_document import idempotency_key, span_text
 from domain.step import Step, StepStatus
 
 _S = StepStatus
@@ -40,6 +40,7 @@ class Row:
         undo: the undo itself, once there is one.
         retries_left: how often a reviewer may still have it run again; None is without limit.
         conditional: it runs only if its `when` says so.
+        idempotency_key: of its calls; of a model's, what each begins with. None where there was none.
         report: how a model's answer came about; empty without.
     """
 
@@ -76,6 +77,7 @@ class Row:
     correction: Mapping[str, Any] | None
     undo_failed: bool
     outcome_unknown: bool
+    idempotency_key: str | None
 
 
 def picture(saga: Saga, definition: SagaDefinition, watch: UUID | None = None) -> tuple[Row, ...]:
@@ -83,14 +85,16 @@ def picture(saga: Saga, definition: SagaDefinition, watch: UUID | None = None) -
     held = next((step for step in saga.steps if step.status is _S.AWAITING_HUMAN), None)
     undone = () if held is None else undone_if_rejected(saga.steps, held, definition.undoable)
     places = {step.span_id: place for place, step in enumerate(undone, 1)}
-    undos = {undo.compensates: _row(undo, definition.step(undo.id), watch, None, None) for undo in saga.undos}
+    undos = {undo.compensates: _row(saga, undo, definition.step(undo.id), watch, None, None) for undo in saga.undos}
     return tuple(
-        _row(step, definition.step(step.id), watch, places.get(step.span_id), undos.get(step.span_id))
+        _row(saga, step, definition.step(step.id), watch, places.get(step.span_id), undos.get(step.span_id))
         for step in saga.steps
     )
 
 
-def _row(step: Step, declared: StepDefinition, watch: UUID | None, undone_as: int | None, undo: Row | None) -> Row:
+def _row(
+    saga: Saga, step: Step, declared: StepDefinition, watch: UUID | None, undone_as: int | None, undo: Row | None
+) -> Row:
     is_undo = step.compensates is not None
     return Row(
         span=span_text(step.span_id),
@@ -126,6 +130,7 @@ def _row(step: Step, declared: StepDefinition, watch: UUID | None, undone_as: in
         correction=step.correction,
         undo_failed=step.undo_failed,
         outcome_unknown=step.outcome_unknown,
+        idempotency_key=idempotency_key(saga, step) if step.attempt else None,
     )
 
 

@@ -113,6 +113,10 @@ def namespace(**kwargs: Any) -> fields.String:
     )
 
 
+def trace_id(**kwargs: Any) -> fields.String:
+    return fields.String(validate=matches(TRACE_ID, "Not 32 lowercase hexadecimal digits."), **kwargs)
+
+
 def namespaces(**kwargs: Any) -> ShortList:
     item = fields.String(validate=matches(NAMESPACE_OR_ALL, "a namespace, or * for all"))
     return ShortList(item, 1, 100, metadata={"example": ["*"]}, **kwargs)

@@ -2,7 +2,7 @@
 
 from marshmallow import Schema, fields, validate
 
-from app.schemas.fields import WATCH_ID, PageQuery, matches, namespace, one_of, page_of, text
+from app.schemas.fields import WATCH_ID, PageQuery, matches, namespace, one_of, page_of, text, trace_id
 from domain.notification import NotificationStatus, Reason
 
 
@@ -10,12 +10,16 @@ class NotificationListQuery(PageQuery):
     status = one_of(NotificationStatus)
     namespace = namespace()
     watch_id = fields.String(validate=matches(WATCH_ID, "Not the id of a pause."))
+    trace_id = trace_id()
     recipient = text(1, 254)
 
 
 class NotificationSchema(Schema):
     id = fields.String(required=True)
-    watch_id = fields.String(required=True)
+    watch_id = fields.String(required=True, allow_none=True, metadata={"description": "of the review that waits"})
+    trace_id = fields.String(
+        required=True, allow_none=True, metadata={"description": "of the saga that needs an operator"}
+    )
     namespace = fields.String(required=True)
     recipient = fields.String(
         required=True, metadata={"description": "the mail address of a person, or the name of a group"}

@@ -6,7 +6,6 @@ from marshmallow import Schema, ValidationError, fields, validate, validates_sch
 
 from app.schemas.fields import (
     SPAN_ID,
-    TRACE_ID,
     WATCH_ID,
     PageQuery,
     ShortList,
@@ -19,6 +18,7 @@ from app.schemas.fields import (
     revision,
     small,
     text,
+    trace_id,
 )
 from app.schemas.pauses import WaitingForSchema
 from domain import json_value
@@ -32,10 +32,6 @@ MAX_ERROR_DETAILS = 16 * 1024
 _KINDS = [str(kind) for kind in StepKind]
 _VERDICTS = ("APPROVE", "REJECT")
 DONE, NOT_DONE = "done", "not_done"
-
-
-def _trace_id(**kwargs: Any) -> fields.String:
-    return fields.String(validate=matches(TRACE_ID, "Not 32 lowercase hexadecimal digits."), **kwargs)
 
 
 def _name(**kwargs: Any) -> fields.String:
@@ -52,7 +48,7 @@ class StartSchema(Schema):
         validate=matches("^[\\x20-\\x7e]{1,128}$", "1 to 128 printable ASCII characters"),
         metadata={"description": "the namespace starts one saga with it, for good"},
     )
-    trace_id = _trace_id(allow_none=True, metadata={"description": "your own; default: a new one"})
+    trace_id = trace_id(allow_none=True, metadata={"description": "your own; default: a new one"})
 
 
 class StartedSchema(Schema):
@@ -61,7 +57,7 @@ class StartedSchema(Schema):
 
 
 class SagaListQuery(PageQuery):
-    trace_id = _trace_id()
+    trace_id = trace_id()
     namespace = namespace()
     status = ShortList(one_of(SagaStatus), 0, len(SagaStatus), metadata={"description": "any of these"})
     in_flight = TrueOrFalse(load_default=False, metadata={"description": "has not ended; not together with `status`"})
@@ -93,7 +89,7 @@ class SagaSchema(Schema):
 
 
 class StepListQuery(PageQuery):
-    trace_id = _trace_id(required=True)
+    trace_id = trace_id(required=True)
 
 
 class StepQuery(Schema):
@@ -114,6 +110,10 @@ class StepSchema(Schema):
     started_at = fields.AwareDateTime(required=True, allow_none=True)
     end_time = fields.AwareDateTime(required=True, allow_none=True)
     attempt = fields.Integer(required=True, metadata={"description": "executions begun"})
+    idempotency_key = fields.String(
+        required=True,
+        metadata={"description": "what each call for the step carries: search for it at the tool to see what was done"},
+    )
     compensates_span_id = fields.String(
         required=True, allow_none=True, metadata={"description": "of an undo: the step that it undoes"}
     )
@@ -172,7 +172,7 @@ class SagaWithStepsSchema(SagaSchema):
 
 
 class ReviewListQuery(PageQuery):
-    trace_id = _trace_id()
+    trace_id = trace_id()
     namespace = namespace()
     kind = one_of(StepKind)
 

@@ -59,8 +59,16 @@ def _work(server: Server) -> Iterator[Check]:
         yield Check("work", False, held + late)
     else:
         yield Check("work", True, f"{held}, {waiting} webhook deliveries are on their way")
+    yield _sagas(int(gauge["sagahold_sagas_needing_operator"]))
     yield _endpoints(int(gauge["sagahold_disabled_endpoints"]))
     yield _exhausted(int(gauge["sagahold_exhausted_deliveries"]))
+
+
+def _sagas(waiting: int) -> Check:
+    if waiting:
+        todo = "`sagahold list sagas --needs-operator`, then `sagahold show saga TRACE` says what to do"
+        return Check("sagas", False, f"{waiting} need an operator: {todo}")
+    return Check("sagas", True, "none needs an operator")
 
 
 def _endpoints(disabled: int) -> Check:

@@ -140,6 +140,12 @@ class TestRecovery:
         for outcome in ("done", "not_done"):
             assert f"sagahold saga resolve {trace_id} {two} --outcome {outcome} --evidence" in shown
         assert trace_id in call("list", "sagas", "--needs-operator").out
+        assert f"idempotency key  fwd-{trace_id}-{two}" in call("show", "step", trace_id, two).out
+        assert re.search(
+            r"^✘ sagas       \d+ need an operator: `sagahold list sagas --needs-operator`",
+            call("doctor").out,
+            re.MULTILINE,
+        )
         assert call("saga", "retry-step", trace_id, two).error.startswith("MAY_RUN_TWICE: ")
         assert call("saga", "resolve", trace_id, two, "--outcome", "done").code == WRONG
         told = call("saga", "resolve", trace_id, two, "--outcome", "done", "--evidence", "seen", "--output", '{"a": 1}')

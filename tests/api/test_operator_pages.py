@@ -166,6 +166,26 @@ class TestSagas:
         assert page.index(trace_id) < page.index(later)
         assert page.count(f"/sagas/{trace_id}") == 1
 
+    def test_how_many_wait_stands_on_every_page_of_an_operator(
+        self, crew: Crew, sagas: Sagas, stuck: Callable[[], tuple[str, str]]
+    ) -> None:
+        """And goes when it is settled."""
+
+        def waiting(page: str) -> set[str]:
+            return set(re.findall(r'<span class="count">(\d+)<', page))
+
+        trace_id, two = stuck()
+        waits = {str(len(sagas.agent.get("/v1/sagas?needs_operator=true").json()["items"]))}
+        for path in ("/inbox", "/sagas", "/webhooks"):
+            assert waiting(crew.operator.see(path)) == waits
+        assert waiting(crew.reviewer.see("/inbox")) == waiting(crew.stranger.see("/sagas")) == set()
+        path = f"/v1/sagas/{trace_id}/steps/{two}"
+        key = sagas.agent.get(path).json()["idempotency_key"]
+        assert key == f"fwd-{trace_id}-{two}"
+        assert f"Idempotency key <code>{key}</code>" in crew.operator.see(f"/sagas/{trace_id}")
+        crew.operator.send(f"/sagas/{trace_id}/steps/{two}/resolve", outcome="done", evidence="seen")
+        assert waiting(crew.operator.see("/inbox")) == {str(int(*waits) - 1)} - {"0"}
+
     def test_filters(self, crew: Crew, sagas: Sagas, unsettled: tuple[str, str]) -> None:
         trace_id, _ = unsettled
         done = sagas.start("plain")

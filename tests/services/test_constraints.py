@@ -89,6 +89,9 @@ BAD: list[tuple[str, str, dict[str, Any]]] = [
     ("ck_notifications_status", "notifications", {"status": "lost", "completed_at": NOW}),
     ("ck_notifications_completed", "notifications", {"completed_at": NOW}),
     ("ck_notifications_completed", "notifications", {"status": "sent"}),
+    ("ck_notifications_about_one", "notifications", {"pause_id": None}),
+    ("ck_notifications_about_one", "notifications", {"saga_id": ID}),
+    ("fk_notifications_saga_id", "notifications", {"pause_id": None, "saga_id": OTHER_ID}),
     ("fk_notifications_pause_id", "notifications", {"pause_id": OTHER_ID}),
     ("fk_notifications_user_id", "notifications", {"user_id": OTHER_ID}),
 ]
@@ -175,6 +178,16 @@ def test_an_identity_is_one_person_s(store: Store) -> None:
     assert caught.value.orig.diag.constraint_name == "uq_users_oidc_subject"  # type: ignore[union-attr]
 
 
+def test_operators_are_told_once_of_one_occasion(store: Store) -> None:
+    for needed in ("users", "definitions", "sagas"):
+        put(store, needed)
+    of_saga = {"pause_id": None, "saga_id": ID}
+    put(store, "notifications", of_saga)
+    with pytest.raises(IntegrityError) as caught:
+        put(store, "notifications", of_saga | {"id": OTHER_ID})
+    assert caught.value.orig.diag.constraint_name == "uq_notifications_saga_id_once"  # type: ignore[union-attr]
+
+
 def test_its_creator_may_decide_where_the_policy_says_so(store: Store) -> None:
     put(store, "pauses", DECIDED | {"decided_by": "key_agent", "review": {"approvals": 1, "allow_self": True}})
     assert one(store, "SELECT status FROM pauses") == "approved"
@@ -226,6 +239,6 @@ def test_every_constraint_of_the_database_is_tested_here(store: Store) -> None:
     there = {row["name"] for row in rows(store, query)}
     # Keys that the database itself counts, and a table that is written in one statement only.
     apart = {"pk_webhook_secrets", "pk_worker_heartbeats", "alembic_version_pkc"}
-    alone = {"uq_webhook_secrets_endpoint", "uq_users_oidc_subject", "pk_audit_events"}
+    alone = {"uq_webhook_secrets_endpoint", "uq_users_oidc_subject", "pk_audit_events", "uq_notifications_saga_id_once"}
     tested = {name for name, *_ in BAD} | {name for name, *_ in TWICE} | alone
     assert there == tested | apart

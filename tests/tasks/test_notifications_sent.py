@@ -2,6 +2,7 @@
 
 from redis import Redis
 
+from domain.outcome import Lost
 from services.notification_list import NotificationFilter, list_notifications
 from services.notification_work import claim_notification
 from services.paging import Page
@@ -15,6 +16,7 @@ from tests.adapters.receiver import Receiver, reply
 from tests.faults.scene import until
 from tests.services.people import notifications as notification_rows
 from tests.services.people import notifications_due, person, tell
+from tests.services.saga_world import start, step, tools, work
 from tests.services.world import ADMIN, REVIEWER, approve, at_once, post, uuid_of
 
 
@@ -40,6 +42,20 @@ def test_by_mail_with_a_link_that_lets_in(store: Store) -> None:
     session = find_review_link(store, [link.rpartition("/")[2]], uuid_of(watch_id))
     assert session is not None
     assert session.person.email == "anne@example.com"
+
+
+def test_an_operator_hears_of_a_saga_by_mail(store: Store) -> None:
+    trace_id = start(store, step("a"))
+    with MailServer() as server:
+        person(store, "otto", server.url("otto@example.com"), role="operator")
+        work(store, trace_id, tools(do_a=Lost("the server broke off", False)))
+        (shown,) = send(store)
+        (mail,) = server.wait_for(1)
+    assert (shown["status"], shown["trace_id"]) == ("sent", trace_id.hex)
+    assert mail["Subject"] == "Needs an operator: s 1"
+    body = mail.get_body(("plain",))
+    assert body is not None
+    assert f"/sagas/{trace_id.hex}" in body.get_content()
 
 
 def test_down_at_first(store: Store) -> None:
