@@ -137,7 +137,7 @@ def _response(status: int) -> dict[str, Any]:
     schema = {
         "allOf": [
             {"$ref": "#/components/schemas/Problem"},
-            {"properties": {"code": {"enum": problems.codes(status)}, "status": {"const": status}}},
+            {"properties": {"code": {"enum": problems.codes(status)}, "status": {"enum": [status]}}},
         ]
     }
     sent = {401: ["WWW-Authenticate"], 503: ["Retry-After"]}.get(status, [])

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -58,7 +58,7 @@ def codes(status: int) -> list[str]:
     }.get(status, [])
     # A wrong state never has the code of its class: it names the state.
     ours = [kind.code for kind in _descendants(Refusal) if status_of(kind) == status and kind is not WrongState]
-    return edge + ours
+    return list(dict.fromkeys(edge + ours))
 
 
 def install(app: Flask) -> None:
@@ -74,7 +74,7 @@ def problem(
     code: str,
     detail: str,
     *,
-    faults: Iterable[Fault] = (),
+    faults: Sequence[Fault] = (),
     headers: dict[str, str] | None = None,
     **more: Any,
 ) -> Answer:
@@ -83,17 +83,28 @@ def problem(
     return Answer(text.encode("utf-8", "replace"), status, MEDIA_TYPE, headers)
 
 
-def problem_document(status: int, code: str, detail: str, faults: Iterable[Fault] = (), **more: Any) -> dict[str, Any]:
+def problem_document(status: int, code: str, detail: str, faults: Sequence[Fault] = (), **more: Any) -> dict[str, Any]:
+    """Where there are faults, `detail` names the first: some clients show nothing else."""
     body: dict[str, Any] = {
         "type": f"urn:sagahold:problem:{code.lower().replace('_', '-')}",
         "title": HTTPStatus(status).phrase,
         "status": status,
-        "detail": detail,
+        "detail": _first_of(faults) if faults else detail,
         "code": code,
     }
     if found := [{"path": fault.path, "message": fault.message} for fault in faults]:
         body["errors"] = found
     return body | more
+
+
+def _first_of(faults: Sequence[Fault]) -> str:
+    """`limit: must be 1 to 100 (and 2 more)`."""
+    first, *others = faults
+    message = first.message.rstrip(".")
+    if message[1:2].islower():
+        message = message[:1].lower() + message[1:]
+    place = f"{first.path}: " if first.path else ""
+    return f"{place}{message}" + (f" (and {len(others)} more)" if others else "")
 
 
 def refusal(error: Refusal) -> Answer:

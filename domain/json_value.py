@@ -98,6 +98,13 @@ def _printable(path: str) -> str:
     return path[:MAX_PATH].encode("utf-8", "replace").decode().replace("\x00", "\ufffd")
 
 
+def whole(value: Any) -> int | None:
+    """None for what is no integer. `216.0` is one, as JSON Schema has it; `true` is not."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1:
+        return None
+    return int(value)
+
+
 def size(value: object) -> int:
     """Bytes of the value as compact JSON in UTF-8."""
     return len(encode(value).encode("utf-8", "replace"))

@@ -167,10 +167,11 @@ class Fields:
         value = self.raw(name)
         if value is None:
             return None
-        if not isinstance(value, int) or isinstance(value, bool) or not low <= value <= high:
+        found = json_value.whole(value)
+        if found is None or not low <= found <= high:
             self.fault(name, f"is not a whole number from {low} to {high}")
             return None
-        return value
+        return found
 
     def number(self, name: str, low: float, high: float) -> float | None:
         value = self.raw(name)

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from domain import ids
+from domain import ids, json_value
 from domain.errors import Invalid
 from domain.manifest_fields import Faults, Fields
 
@@ -172,15 +172,12 @@ def _list(fields: Fields, name: str) -> tuple[str, ...]:
 
 
 def _remind_after(fields: Fields) -> tuple[int, ...]:
-    found = fields.items("remind_after")
-    if len(found) > MAX_REMINDERS or not all(_is_span(seconds) for seconds in found):
+    given = fields.items("remind_after")
+    found = [seconds for each in given if (seconds := json_value.whole(each)) and 1 <= seconds <= MAX_SECONDS]
+    if len(given) > MAX_REMINDERS or len(found) < len(given):
         fields.fault("remind_after", f"is not a list of at most {MAX_REMINDERS} numbers of seconds")
         return ()
     return tuple(sorted(set(found)))
-
-
-def _is_span(seconds: object) -> bool:
-    return isinstance(seconds, int) and not isinstance(seconds, bool) and 1 <= seconds <= MAX_SECONDS
 
 
 def _escalation(fields: Fields) -> Escalation | None:

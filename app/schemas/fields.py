@@ -53,6 +53,18 @@ class Count(fields.Integer):
         return int(value)
 
 
+class Whole(fields.Integer):
+    """A whole number in a body: `216.0` is one, too, as JSON Schema has it; no text is, nor true."""
+
+    default_error_messages = dict.fromkeys(("invalid",), "Not a whole number.")
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
+        found = json_value.whole(value)
+        if found is None:
+            raise self.make_error("invalid", input=value)
+        return found
+
+
 class YesOrNo(fields.Boolean):
     """true or false, where marshmallow would also take 1 and 0."""
 
@@ -101,6 +113,10 @@ def text(low: int, high: int, **kwargs: Any) -> fields.String:
     return fields.String(validate=validate.Length(low, high), **kwargs)
 
 
+def between(low: int, high: int) -> validate.Range:
+    return validate.Range(low, high, error=f"Must be {low} to {high}.")
+
+
 def small(value: Any) -> None:
     if json_value.size(value) > json_value.MAX_BYTES:
         raise ValidationError(f"Larger than {json_value.MAX_BYTES // 1024} KiB.")
@@ -127,8 +143,8 @@ def one_of(enum: type[Enum], **kwargs: Any) -> fields.Enum[Any]:
 
 
 class PageQuery(Schema):
-    limit = Count(load_default=50, validate=validate.Range(1, 100))
-    offset = Count(load_default=0, validate=validate.Range(0, MAX_OFFSET))
+    limit = Count(load_default=50, validate=between(1, 100))
+    offset = Count(load_default=0, validate=between(0, MAX_OFFSET))
     cursor = fields.String(
         validate=matches(_CURSOR, "Not a cursor from next_cursor."),
         metadata={"description": "`next_cursor` of the page before"},
@@ -154,5 +170,5 @@ def page_of(item: type[Schema], name: str) -> type[Schema]:
 def revision() -> fields.Integer:
     """Of a pause, in a decision on it."""
     meaning = "the revision of the pause that you have read; another by now → 409. Required once it is above 1"
-    limits = validate.Range(1, 2**31 - 1)
-    return fields.Integer(strict=True, allow_none=True, validate=limits, metadata={"description": meaning})
+    limits = between(1, 2**31 - 1)
+    return Whole(allow_none=True, validate=limits, metadata={"description": meaning})

@@ -10,7 +10,9 @@ from app.schemas.fields import (
     Instant,
     PageQuery,
     ShortList,
+    Whole,
     YesOrNo,
+    between,
     matches,
     namespace,
     one_of,
@@ -41,11 +43,11 @@ class PauseDraftSchema(Schema):
         validate=validate.Length(1, 2048),
         metadata={"description": "http(s) URL that gets the signed webhook with the outcome", "format": "uri"},
     )
-    expires_in = fields.Integer(
+    expires_in = Whole(
         data_key="expiresIn",
         allow_none=True,
-        strict=True,
-        validate=validate.Range(1, int(MAX_EXPIRY / timedelta(seconds=1))),
+        validate=between(1, int(MAX_EXPIRY / timedelta(seconds=1))),
+        error_messages={"invalid": "Not a whole number of seconds, like 3600 for an hour."},
         metadata={"description": "seconds; null = never; default from settings (24 h)"},
     )
     expires_at = Instant(data_key="expiresAt", allow_none=True)
@@ -57,7 +59,7 @@ class PauseDraftSchema(Schema):
         metadata={"description": "JSON Schema of what the approver must answer"},
     )
     namespace = namespace()
-    priority = fields.Integer(strict=True, load_default=0, validate=validate.Range(0, 9))
+    priority = Whole(load_default=0, validate=between(0, 9))
     tags = ShortList(
         fields.String(validate=matches(_TAG, "1 to 64 characters without blanks and commas")), 0, 20, load_default=[]
     )
@@ -118,7 +120,7 @@ class DecisionsSchema(Schema):
 class PauseQuery(Schema):
     wait = Count(
         load_default=0,
-        validate=validate.Range(0, 60),
+        validate=between(0, 60),
         metadata={"description": "hold the answer until the pause is resolved, or this many seconds"},
     )
 

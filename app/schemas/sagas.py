@@ -10,7 +10,9 @@ from app.schemas.fields import (
     PageQuery,
     ShortList,
     TrueOrFalse,
+    Whole,
     YesOrNo,
+    between,
     matches,
     namespace,
     one_of,
@@ -256,10 +258,9 @@ class DecisionOnStepSchema(Schema):
 class RerunSchema(Schema):
     guidance = text(0, 4096, allow_none=True, metadata={"description": "what to do better; default: the manifest's"})
     retry_token = text(1, 128, allow_none=True, metadata={"description": "yours: with the same one it counts once"})
-    revision = fields.Integer(
-        strict=True,
+    revision = Whole(
         allow_none=True,
-        validate=validate.Range(1, 2**31 - 1),
+        validate=between(1, 2**31 - 1),
         metadata={"description": "the revision that you have read; another by now → 409"},
     )
 

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 import httpx
@@ -112,7 +113,7 @@ def test_a_review_policy_that_cannot_be_read(review: object, path: str, agent: h
     refused(agent.post("/api/pause", json={"action": "Deploy", "review": review}), 422, "VALIDATION_FAILED", path)
 
 
-@pytest.mark.parametrize("approvals", [0, -1, True, "1", 1.0, None, []])
+@pytest.mark.parametrize("approvals", [0, -1, True, "1", 1.5, None, []])
 def test_a_review_policy_that_means_nothing(approvals: object, agent: httpx.Client) -> None:
     answer = agent.post("/api/pause", json={"action": "Deploy", "review": {"approvals": approvals}})
     refused(answer, 422, "VALIDATION_FAILED", "review.approvals")
@@ -218,3 +219,73 @@ def test_a_decision_that_means_nothing(body: object, path: str, team: Team) -> N
     answer = team.reviewer.post(f"/api/pause/{made['watchId']}/approve", json=body)
     refused(answer, 422, "VALIDATION_FAILED", path)
     assert team.agent.get(f"/api/pause/{made['watchId']}").json() == made
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body", "said"),
+    [
+        ("GET", "/api/pause?limit=0", None, "limit: must be 1 to 100"),
+        ("GET", "/api/pause?limit=x&offset=-1&status=lost", None, "limit: not a valid integer (and 2 more)"),
+        ("POST", "/api/pause", {}, "action: missing data for required field"),
+        ("POST", "/api/pause", [], "not an object, like {}"),
+        ("POST", "/api/pause", {"action": "x", "colour": 1}, "colour: unknown field"),
+        (
+            "POST",
+            "/api/pause",
+            {"action": "x", "expiresIn": "1h"},
+            "expiresIn: not a whole number of seconds, like 3600 for an hour",
+        ),
+        (
+            "POST",
+            "/api/pause",
+            {"action": "x", "review": {"approvals": 0}},
+            "review.approvals: is not a whole number from 1 to 20",
+        ),
+        ("POST", "/v1/manifests", {"kind": "saga", "name": "s", "version": "1"}, "steps: "),
+        ("POST", "/v1/keys", {"name": "x", "role": "root", "namespaces": ["*"]}, "role: must be one of: agent"),
+    ],
+)
+def test_the_detail_names_the_first_fault_and_its_place(
+    team: Team, method: str, path: str, body: Any, said: str
+) -> None:
+    """Some clients show nothing else of a problem."""
+    answer = team.admin.request(method, path, json=body) if body is not None else team.admin.request(method, path)
+    assert answer.status_code in (400, 422)
+    problem = answer.json()
+    first = problem["errors"][0]
+    assert problem["detail"].startswith(said), problem
+    assert first["path"] in problem["detail"]
+    if len(problem["errors"]) > 1:
+        assert problem["detail"].endswith(f"(and {len(problem['errors']) - 1} more)")
+
+
+def test_a_decision_among_others_says_its_fault_too(team: Team) -> None:
+    wanted = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+    made = team.pause(responseSchema=wanted)
+    item = {"watchId": made["watchId"], "decision": "approve", "response": {"n": "x"}}
+    (result,) = team.reviewer.post("/api/pause/decisions", json={"items": [item]}).json()["results"]
+    first = result["problem"]["errors"][0]
+    assert first["path"] == "response.n"
+    assert result["problem"]["detail"].startswith("response.n: ")
+
+
+@pytest.mark.parametrize("whole", [216, 216.0])
+def test_an_integer_may_be_written_as_json_schema_has_it(team: Team, whole: float) -> None:
+    """`216.0` is one there; true, a text and 216.5 are none."""
+    review = {"approvals": 1.0, "remind_after": [whole, 3e2], "escalate": {"after": whole, "to": {"groups": ["g"]}}}
+    made = team.pause(expiresIn=whole, priority=3.0, review=review)
+    lasts = datetime.fromisoformat(made["expiresAt"]) - datetime.fromisoformat(made["createdAt"])
+    assert lasts.total_seconds() == 216
+    assert made["priority"] == 3
+    assert json.dumps(made["review"]["remind_after"]) == "[216, 300]"
+    assert json.dumps(made["review"]["escalate"]["after"]) == "216"
+    decided = team.reviewer.post(f"/api/pause/{made['watchId']}/approve", json={"revision": 1.0})
+    assert decided.status_code in (200, 403), decided.text
+
+
+@pytest.mark.parametrize("other", [True, "216", 216.5, 1e300])
+@pytest.mark.parametrize("field", ["expiresIn", "priority"])
+def test_what_is_no_integer_is_refused(team: Team, field: str, other: Any) -> None:
+    refused(team.agent.post("/api/pause", json={"action": "x", field: other}), 422, "VALIDATION_FAILED", field)
+    review = {"remind_after": [other]}
+    refused(team.agent.post("/api/pause", json={"action": "x", "review": review}), 422, "VALIDATION_FAILED")

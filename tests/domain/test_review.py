@@ -81,7 +81,7 @@ def test_plain_is_what_needs_no_counting() -> None:
         assert not parse(value).plain
 
 
-@pytest.mark.parametrize("approvals", [0, -1, True, 1.0, "1", None, [1], MAX_APPROVALS + 1])
+@pytest.mark.parametrize("approvals", [0, -1, True, 1.5, "1", None, [1], MAX_APPROVALS + 1])
 def test_no_number_of_approvals(approvals: object) -> None:
     """A policy that is not kept is worse than none."""
     with pytest.raises(Invalid) as caught:
