@@ -77,8 +77,10 @@ task_routes = {
 # prefork-4's 133 MB and 126 in prefork-8's 234 MB, at half the CPU each. One process can spend about 1,000 hints a
 # second of CPU, so more cores are used by more workers. Threads have no time limits: a task bounds its own I/O.
 worker_pool = "threads"
-worker_concurrency = 16  # a slow receiver holds a thread for 15 s; more threads per process wait for the GIL
-# The least there is. More hints held here would wait behind a slow receiver while another worker is idle.
+# 24 for tool calls, 24 for webhooks, 4 for messages, and 8 that nothing outside ever holds up (`tasks/places.py`). Most
+# of them wait; of those that have work more than 32 would wait for the GIL.
+worker_concurrency = 60
+# The least there is. What finds no place is not waited with: its hint ends, and the next one has its turn.
 worker_prefetch_multiplier = 1
 # No soft shutdown: told TERM a worker ends when what it holds is done. The soft one sleeps its whole timeout even when
 # nothing is left to do (6.3 s for a task of 2 s), and cannot end a thread after it. Who cannot wait must kill the

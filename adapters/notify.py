@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any, cast
 from urllib.parse import unquote_plus
@@ -42,19 +42,8 @@ class Messenger:
     def __init__(self, allow: Sequence[Network], mail_url: str | None = None) -> None:
         self._networks = [str(network) for network in allow]
         self._mail_url = mail_url
-        self._slots = threading.BoundedSemaphore(MOST_AT_ONCE)
         self._lock = threading.Lock()
         self._idle: list[_Process] = []
-
-    @contextlib.contextmanager
-    def room(self) -> Iterator[bool]:
-        """Whether one more message may be sent while the block runs."""
-        free = self._slots.acquire(blocking=False)
-        try:
-            yield free
-        finally:
-            if free:
-                self._slots.release()
 
     def send(self, channel: str, recipient: str, message: Message, deadline: float = DEADLINE_SECONDS) -> Sending:
         """Never raises; the error that comes back may be stored and shown: it holds nothing of the channel."""

@@ -68,8 +68,8 @@ webhook_messages = Table(
     Column("created_at", DateTime(timezone=True), nullable=False),
 )
 
-# `lane` is the receiver: the endpoint's id, or the origin of a callback URL. In one lane the messages about one pause
-# go in the order of `seq`, and only so many are under way at once.
+# `lane` is the receiver, the endpoint's id or the origin of a callback URL, and the namespace. In one lane the messages
+# about one pause go in the order of `seq`, and only so many are under way at once.
 webhook_deliveries = Table(
     "webhook_deliveries",
     metadata,

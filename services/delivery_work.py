@@ -1,7 +1,7 @@
 """A worker's side of webhook deliveries: claim one that is due, and record what came of the attempt."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -31,7 +31,8 @@ from services.transaction import Store, Tx
 
 log = logging.getLogger(__name__)
 
-# Deliveries under way to one receiver at once, over all workers: a slow one must not take every thread there is.
+# Deliveries of one namespace under way to one receiver at once, over all workers: a slow one must not take every
+# thread there is.
 LANE_WIDTH = 10
 
 
@@ -47,14 +48,19 @@ class Parcel:
     secrets: Sequence[str]
 
 
-def claim_delivery(store: Store, id_: UUID) -> Parcel | None:
-    """None when there is nothing to do: not due, done, under way, behind an earlier one, or its lane is full."""
+def claim_delivery(store: Store, id_: UUID, may_take: Callable[[str], bool] = lambda _: True) -> Parcel | None:
+    """None when there is nothing to do: not due, done, under way, behind an earlier one, or its lane is full.
+
+    `may_take`: whether this worker has room for one of that namespace.
+    """
     columns = webhook_deliveries.c
-    turn = select(func.pg_advisory_xact_lock(func.hashtextextended(columns.lane, 0)))
+    turn = select(func.pg_advisory_xact_lock(func.hashtextextended(columns.lane, 0)), columns.namespace)
     with store.transaction() as tx:
         # Claims in one lane go one after another: simultaneous ones would each see room for themselves.
         free = turn.where(columns.id == id_, due.claimable(webhook_deliveries), *_unobstructed())
         found = tx.conn.execute(free).one_or_none()
+        if found is not None and not may_take(found.namespace):
+            return None
         lease = None if found is None else due.claim(tx, WEBHOOK, id_, *_unobstructed())
         if lease is None:
             due.hint_came_to_nothing(tx, WEBHOOK, id_)
@@ -101,7 +107,11 @@ def sweep_deliveries(store: Store) -> int:
     this = webhook_deliveries
     with store.transaction() as tx:
         missed = due.overlooked(tx, this)
-        lanes = select(this.c.lane).where(missed).distinct().subquery()
+        # The first lane of each namespace, then the second of each: one that floods is not in the others' way.
+        longest = func.min(this.c.hint_at)
+        turn = func.row_number().over(partition_by=this.c.namespace, order_by=longest).label("turn")
+        waiting = select(this.c.lane, longest.label("since"), turn).where(missed)
+        lanes = waiting.group_by(this.c.namespace, this.c.lane).subquery()
         first = (
             select(this.c.id)
             .where(this.c.lane == lanes.c.lane, missed, _in_turn())
@@ -110,7 +120,8 @@ def sweep_deliveries(store: Store) -> int:
             .lateral()
         )
         of_each = select(first.c.id).select_from(lanes.join(first, true())).where(_has_room(lanes.c.lane))
-        return len(due.hint_again(tx, WEBHOOK, tx.conn.execute(of_each.limit(due.SWEEP_LIMIT)).scalars().all()))
+        fairly = of_each.order_by(lanes.c.turn, lanes.c.since).limit(due.SWEEP_LIMIT)
+        return len(due.hint_again(tx, WEBHOOK, tx.conn.execute(fairly).scalars().all()))
 
 
 # Made once: each new alias of a table makes all its columns anew, which took a third of a worker's time.

@@ -5,7 +5,7 @@ is lost, late, doubled or out of order changes nothing, and a killed worker's ro
 """
 
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache
@@ -24,14 +24,15 @@ from services.transaction import Hint, Store, Tx
 
 # A killed worker's work starts again after at most this, plus a sweep.
 LEASE = timedelta(seconds=30)
-# Long enough for the hint that was sent at the commit to arrive, short enough that a lost one is not missed long.
-HINT_GRACE = timedelta(seconds=5)
-# A hinted row is hinted again after this: with a long queue, that bounds how many hints wait in it for one row.
-HINT_AGAIN = timedelta(seconds=15)
+# Long enough for the hint that was sent at the commit to arrive, short enough that a lost one costs about a second.
+HINT_GRACE = timedelta(seconds=1)
+# A hinted row is hinted again after this: a hint that waits longer in its queue has another one behind it.
+HINT_AGAIN = timedelta(seconds=5)
 # A hint that led to no claim within this was lost, or came when something was in the way.
 HINT_ARRIVES = timedelta(seconds=2)
-# Rows hinted by one sweep: at one sweep a second more than the workers of one machine get done.
-SWEEP_LIMIT = 500
+# Rows of one kind hinted by one sweep: at one sweep a second more than the workers of one machine get done. Where more
+# wait, as their tools or receivers are slow, more hints would only keep the workers busy with saying no.
+SWEEP_LIMIT = 200
 
 # The kinds of work, as hints name them.
 WEBHOOK = "webhook"
@@ -120,11 +121,22 @@ def renew(store: Store, leases: Iterable[Lease]) -> set[Lease]:
 
 
 def hint_again(tx: Tx, kind: str, overlooked_ids: Sequence[UUID]) -> Sequence[UUID]:
-    """Hint at those of these rows that are still overlooked; the others another sweep has seen in the meantime."""
+    """Hint, in this order, at those that are still overlooked; the others another sweep has seen in the meantime."""
     table = TABLES[kind]
     still = table.c.id.in_(overlooked_ids), overlooked(tx, table)
     free = select(table.c.id).where(*still).with_for_update(skip_locked=True)
-    return _hint(tx, kind, table.c.id.in_(free))
+    place = {id_: number for number, id_ in enumerate(overlooked_ids)}
+    return _hint(tx, kind, table.c.id.in_(free), place)
+
+
+def overlooked_ids(tx: Tx, kind: str, limit: int = SWEEP_LIMIT) -> Sequence[UUID]:
+    """The first of each namespace, then the second of each, and so on: one that floods is not in the others' way."""
+    table = TABLES[kind]
+    turn = func.row_number().over(partition_by=table.c.namespace, order_by=table.c.hint_at).label("turn")
+    missed = select(table.c.id, table.c.hint_at, turn).where(overlooked(tx, table)).subquery()
+    # The first condition lets PostgreSQL stop counting within a namespace.
+    first = select(missed.c.id).where(missed.c.turn <= limit).order_by(missed.c.turn, missed.c.hint_at)
+    return tx.conn.execute(first.limit(limit)).scalars().all()
 
 
 def overlooked(tx: Tx, table: Table) -> ColumnElement[bool]:
@@ -152,14 +164,14 @@ def hint_first(tx: Tx, kind: str, limit: int, *conditions: ColumnElement[bool]) 
     )
     on_its_way = tx.now + HINT_AGAIN - HINT_ARRIVES
     if found := [id_ for id_, hint_at in tx.conn.execute(first) if hint_at <= on_its_way]:
-        _hint(tx, kind, table.c.id.in_(found))
+        _hint(tx, kind, table.c.id.in_(found), {id_: number for number, id_ in enumerate(found)})
 
 
-def _hint(tx: Tx, kind: str, which: ColumnElement[bool]) -> Sequence[UUID]:
+def _hint(tx: Tx, kind: str, which: ColumnElement[bool], place: Mapping[UUID, int]) -> Sequence[UUID]:
     table = TABLES[kind]
     hinted = update(table).where(which).values(hint_at=tx.now + HINT_AGAIN).returning(table.c.id)
-    found = tx.conn.execute(hinted).scalars().all()
-    tx.hints.extend(Hint(kind, id_) for id_ in found)
+    found = sorted(tx.conn.execute(hinted).scalars(), key=place.__getitem__)
+    tx.hints.extend(Hint(kind, id_, chosen=True) for id_ in found)
     return found
 
 

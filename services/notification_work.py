@@ -1,6 +1,7 @@
 """A worker's side of notifications: claim one that is due, and record what came of sending it."""
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -43,10 +44,15 @@ class Errand:
     letter: Letter | OperatorLetter
 
 
-def claim_notification(store: Store, id_: UUID) -> Errand | None:
-    """None when there is nothing to do: not due, done, under way; or of no use any more, which is recorded."""
+def claim_notification(store: Store, id_: UUID, may_take: Callable[[str], bool] = lambda _: True) -> Errand | None:
+    """None when there is nothing to do: not due, done, under way; or of no use any more, which is recorded.
+
+    `may_take`: whether this worker has room for one of that namespace.
+    """
     with store.transaction() as tx:
-        found = due.claim_row(tx, NOTIFICATION, id_)
+        waits = select(notifications.c.namespace).where(notifications.c.id == id_, due.claimable(notifications))
+        namespace = tx.conn.execute(waits).scalar_one_or_none()
+        found = due.claim_row(tx, NOTIFICATION, id_) if namespace is not None and may_take(namespace) else None
         if found is None:
             return None
         lease, row = found
@@ -86,8 +92,7 @@ def record_sending(store: Store, lease: due.Lease, sending: Sending, uniform: fl
 def sweep_notifications(store: Store) -> int:
     """Hint again at notifications that were missed; returns how many."""
     with store.transaction() as tx:
-        missed = select(notifications.c.id).where(due.overlooked(tx, notifications)).order_by(notifications.c.due_at)
-        found = tx.conn.execute(missed.limit(due.SWEEP_LIMIT)).scalars().all()
+        found = due.overlooked_ids(tx, NOTIFICATION)
         return len(due.hint_again(tx, NOTIFICATION, found)) if found else 0
 
 

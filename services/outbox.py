@@ -43,18 +43,19 @@ class Target:
     endpoint_id: UUID | None
     disabled: bool = False
 
-    @property
-    def lane(self) -> str:
-        """The receiver: an endpoint, or the origin of a callback URL."""
+    def lane(self, namespace: str) -> str:
+        """The receiver, an endpoint or the origin of a callback URL; and whose messages, so that none waits behind
+        another's."""
         if self.endpoint_id is not None:
-            return self.endpoint_id.hex
+            return f"{self.endpoint_id.hex} {namespace}"
         parts = urlsplit(self.url)
-        return f"{parts.scheme}://{parts.netloc}".lower()
+        return f"{parts.scheme}://{parts.netloc}".lower() + f" {namespace}"
 
 
 def is_endpoints_lane(lane: str) -> bool:
-    """Also once the endpoint was deleted: the lane of a callback is an origin, and that of an endpoint an id."""
-    return "://" not in lane
+    """Also once the endpoint was deleted: the lane of a callback begins with an origin, and that of an endpoint with
+    an id."""
+    return "://" not in lane.partition(" ")[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +154,7 @@ def _delivery_row(tx: Tx, message: Message, message_id: UUID, target: Target) ->
         "pause_id": message.pause_id,
         "endpoint_id": target.endpoint_id,
         "url": target.url,
-        "lane": target.lane,
+        "lane": target.lane(message.namespace),
         "status": str(status),
         "attempts": 0,
         "retry": 0,

@@ -25,33 +25,32 @@ from services.due import SAGA, Lease
 from services.saga_notices import notices
 from services.saga_plan import Plan
 from services.saga_rows import Stored, When, keep_transcript, lock_leased, new_span_id, save, with_steps
-from services.saga_work import Ask, Call, Work
+from services.saga_work import ROOM_FOR_ALL, Ask, Call, Room, Work
 from services.transaction import Hint, Store, Tx
 
 log = logging.getLogger(__name__)
 
-# A worker that is at as many questions as it may be leaves one for so long: others may be free.
-_ROOM_AGAIN = timedelta(seconds=1)
+# A worker without room leaves a saga for half as long as it has been due, between these two: others may be free, and
+# what has been waiting for long waits behind many.
+_ROOM_AGAIN = timedelta(seconds=2)
+_ROOM_AT_LAST = timedelta(seconds=10)
 # A tool that bears it is called again so long after its answer was lost: its server may be starting again.
 _CALL_AGAIN = timedelta(seconds=1)
 
 
-def advance(store: Store, trace_id: UUID, *, may_think: bool = True) -> Work | None:
-    """Claim the saga and go on with it as far as needs no waiting. None: nothing is left for this worker to do.
-
-    `may_think`: False leaves questions to other workers, or to later.
-    """
+def advance(store: Store, trace_id: UUID, room: Room = ROOM_FOR_ALL) -> Work | None:
+    """Claim the saga and go on with it as far as needs no waiting. None: nothing is left for this worker to do."""
     with store.transaction() as tx:
         claimed = due.claim_row(tx, SAGA, trace_id)
         if claimed is None:
             return None
         lease, row = claimed
         (stored,) = with_steps(tx.conn, [row])
-        return _Turn(store, tx, lease, stored, tx.now - row["due_at"]).go_on(may_think)
+        return _Turn(store, tx, lease, stored, tx.now - row["due_at"]).go_on(room)
 
 
 def record(
-    store: Store, call: Call, outcome: Outcome, report: dict[str, Any], uniform: float, *, may_think: bool = True
+    store: Store, call: Call, outcome: Outcome, report: dict[str, Any], uniform: float, room: Room = ROOM_FOR_ALL
 ) -> Work | None:
     """What came of the call, and what comes next. None also when another worker has taken over: then this is dropped.
 
@@ -70,7 +69,7 @@ def record(
             turn.change(replace(step, report=report), steps.Succeed(outcome.data))
         elif not turn.broke_off(replace(step, report=report), outcome, call.again, uniform):
             return None
-        return turn.go_on(may_think)
+        return turn.go_on(room)
 
 
 def record_thought(store: Store, ask: Ask, thought: Thought, report: dict[str, Any], uniform: float) -> None:
@@ -114,8 +113,7 @@ def _resumed(store: Store, tx: Tx, work: Work) -> "_Turn | None":
 def sweep_sagas(store: Store) -> int:
     """Hint again at sagas that were missed, and at those whose worker died; returns how many."""
     with store.transaction() as tx:
-        missed = select(sagas.c.id).where(due.overlooked(tx, sagas)).order_by(sagas.c.hint_at).limit(due.SWEEP_LIMIT)
-        return len(due.hint_again(tx, SAGA, tx.conn.execute(missed).scalars().all()))
+        return len(due.hint_again(tx, SAGA, due.overlooked_ids(tx, SAGA)))
 
 
 class _Turn:
@@ -169,7 +167,7 @@ class _Turn:
         assert current is not None, "the lease is given back where no work is next"
         return self._work(current, again=False)
 
-    def go_on(self, may_think: bool) -> Work | None:
+    def go_on(self, room: Room) -> Work | None:
         """As far as needs no waiting."""
         while True:
             self._settle()
@@ -179,8 +177,8 @@ class _Turn:
                 self._park(due_at=None)
                 return None
             works = isinstance(command, steps.Begin | steps.Repeat)
-            if works and not may_think and self.plan.thinks(current):
-                self._park(due_at=self.tx.now + _ROOM_AGAIN)
+            if works and not (room.for_thought if self.plan.thinks(current) else room.for_call)(self.saga.namespace):
+                self._leave()
                 return None
             self.change(current, command)
             if isinstance(command, steps.Hold):
@@ -216,6 +214,12 @@ class _Turn:
 
     def _work(self, step: Step, *, again: bool) -> Work:
         return self.plan.work(self.saga, step, self.lease, again=again, queue_ms=self._queue_ms)
+
+    def _leave(self) -> None:
+        """Without room for it. It stays due: what is overdue is counted from then."""
+        due_at = self.stored.due_at or self.tx.now
+        wait = min(max((self.tx.now - due_at) / 2, _ROOM_AGAIN), max(_ROOM_AGAIN, _ROOM_AT_LAST))
+        self._save(When(due_at, self.tx.now + wait))
 
     def _park(self, due_at: datetime | None) -> None:
         self._save(When(due_at, due_at))

@@ -1,5 +1,6 @@
 """What a worker does outside of transactions for a step: one tool call, or one question to a model."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,3 +75,17 @@ class Ask:
 
 
 Work = Call | Ask
+
+# By its namespace: whether a worker has room for one more.
+MayTake = Callable[[str], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """Asked when a saga comes to such work. Without room for it the saga is left to others, or to later."""
+
+    for_call: MayTake = lambda _: True
+    for_thought: MayTake = lambda _: True
+
+
+ROOM_FOR_ALL = Room()

@@ -27,10 +27,15 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Hint:
-    """ "Row `id` of this kind of work may be due"."""
+    """ "Row `id` of this kind of work may be due".
+
+    Attributes:
+        chosen: among all that are due, with an eye to fairness: it goes before those that only came first.
+    """
 
     kind: str
     id: UUID
+    chosen: bool = field(default=False, compare=False)
 
 
 class Signals(Protocol):

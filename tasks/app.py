@@ -5,7 +5,7 @@ import logging
 from typing import Any
 
 from celery import Celery
-from celery.signals import setup_logging, worker_ready, worker_shutdown
+from celery.signals import celeryd_after_setup, setup_logging, worker_ready, worker_shutdown
 
 import settings
 from adapters.logs import log_as_json
@@ -24,6 +24,12 @@ def _json_logs(**_: Any) -> None:
     for name in ("celery.worker.strategy", "celery.app.trace", "celery.beat"):
         logging.getLogger(name).setLevel(logging.WARNING)
     calm()
+
+
+@celeryd_after_setup.connect  # type: ignore[untyped-decorator]
+def _tell_how_many_threads(instance: Any, conf: Any, **_: Any) -> None:
+    """`--concurrency` changes the worker, not the settings that `tasks.runtime` shares the threads out by."""
+    conf.worker_concurrency = instance.concurrency
 
 
 @worker_ready.connect  # type: ignore[untyped-decorator]

@@ -22,20 +22,33 @@ TASKS = {
     DECISION: "tasks.decisions.apply",
     NOTIFICATION: "tasks.notifications.send",
 }
+# Hints in one queue: a second or two of a worker's time. More would wait there behind all others, whoever's they are,
+# and an hour without workers would fill Redis.
+MOST_WAITING = 500
 # What stands in the message that is copied where a copy has ids of its own.
 _ROW, _MESSAGE, _BODY = "{row}", "{message}", "{body}"
 
 
 def send_hints(redis: Redis, hints: Sequence[Hint]) -> None:
     """`redis`: the broker. Raises when it does not take them within its short timeout: then they may be lost."""
-    queued: dict[str, list[str]] = {}
+    queued: dict[tuple[str, bool], list[str]] = {}
     for hint in hints:
         queue, message, body = _written(hint.kind)
         row = hint.id.hex
         copy = message.replace(_ROW, row).replace(_MESSAGE, str(uuid4()))
-        queued.setdefault(queue, []).append(copy.replace(_BODY, b64encode(body.replace(_ROW, row).encode()).decode()))
-    for queue, messages in queued.items():
-        redis.lpush(queue, *messages)
+        filled = copy.replace(_BODY, b64encode(body.replace(_ROW, row).encode()).decode())
+        queued.setdefault((queue, hint.chosen), []).append(filled)
+    with redis.pipeline(transaction=False) as pipe:
+        # Taken from the right: there those that were chosen come, the first of them last.
+        for (queue, chosen), messages in queued.items():
+            if chosen:
+                pipe.rpush(queue, *reversed(messages))
+            else:
+                pipe.lpush(queue, *messages)
+        for queue in dict.fromkeys(queue for queue, _ in queued):
+            # The last are dropped: a sweep chooses among their rows.
+            pipe.ltrim(queue, -MOST_WAITING, -1)
+        pipe.execute()
 
 
 @cache

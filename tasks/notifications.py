@@ -9,7 +9,8 @@ from domain import ids
 from domain.notification import Sending, compose
 from services.notification_work import Errand, claim_notification, record_sending
 from tasks.insist import insist
-from tasks.runtime import leases, messenger, store, tracer
+from tasks.places import Seat
+from tasks.runtime import leases, messages, messenger, store, tracer
 from tasks.task import task
 
 log = logging.getLogger(__name__)
@@ -17,9 +18,9 @@ log = logging.getLogger(__name__)
 
 @task("tasks.notifications.send")
 def send(notification_id: str) -> None:
-    with messenger().room() as free:
-        # Without room nothing is claimed: a message that ends hints at the next ones, and else the sweep does.
-        errand = claim_notification(store(), UUID(hex=notification_id)) if free else None
+    row = UUID(hex=notification_id)
+    with Seat(messages(), row) as seat:
+        errand = claim_notification(store(), row, seat.take)
         if errand is None:
             return
         with leases().keeping(errand.lease):

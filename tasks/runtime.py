@@ -6,18 +6,22 @@ import socket
 from functools import partial
 from typing import TYPE_CHECKING
 
+from celery import current_app
+
 import settings as environment
 from adapters import wake
 from adapters.egress import Egress
 from adapters.mcp import ToolClient
-from adapters.notify import Messenger
+from adapters.notify import MOST_AT_ONCE, Messenger
 from adapters.signals import SignalThread
 from adapters.tracing import open_tracer
 from services.database import open_engine
-from services.transaction import Store
+from services.due import NOTIFICATION, SAGA, WEBHOOK
+from services.transaction import Hint, Store
 from tasks.hints import send_hints
 from tasks.leases import LeaseKeeper
 from tasks.once import Once
+from tasks.places import Places
 from tasks.thoughts import Thinker, Thoughts
 
 if TYPE_CHECKING:
@@ -56,6 +60,32 @@ def messenger() -> Messenger:
     made = Messenger(settings().egress_allow, settings().mail_url)
     atexit.register(made.close)
     return made
+
+
+def _places(total: int, kind: str) -> Places:
+    return Places(total, lambda row: store().signals.publish([Hint(kind, row, chosen=True)], []))
+
+
+def _share() -> int:
+    """Of the threads that messages leave, three sevenths for calls, as many for deliveries: the rest is for what waits
+    for nobody. Celery's app tells how many threads there are, whatever the command line said."""
+    threads: int = current_app.conf.worker_concurrency
+    return max(1, (threads - MOST_AT_ONCE) * 3 // 7)
+
+
+@Once
+def calls() -> Places:
+    return _places(_share(), SAGA)
+
+
+@Once
+def deliveries() -> Places:
+    return _places(_share(), WEBHOOK)
+
+
+@Once
+def messages() -> Places:
+    return _places(MOST_AT_ONCE, NOTIFICATION)
 
 
 @Once

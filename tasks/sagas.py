@@ -13,9 +13,10 @@ from domain.saga_document import traceparent
 from domain.step import TOOL_OUTPUT_ERROR, Error
 from domain.tool_arguments import unfilled
 from services.saga_engine import advance, record
-from services.saga_work import Call, Work
+from services.saga_work import Call, Room, Work
 from tasks.insist import insist
-from tasks.runtime import leases, store, thoughts, tool_client, tracer
+from tasks.places import Seat
+from tasks.runtime import calls, leases, store, thoughts, tool_client, tracer
 from tasks.spans import execution_span, tell_outcome
 from tasks.task import task
 
@@ -36,18 +37,20 @@ def apply_decision(saga_id: str) -> None:
 def _go_on(saga_id: UUID) -> None:
     logged_trace.set(saga_id.hex)
     try:
-        work = advance(store(), saga_id, may_think=thoughts().has_room())
-        while isinstance(work, Call):
-            with leases().keeping(work.lease):
-                work = _make_and_record(work)
-        if work is not None:
-            # A model takes its time, and this thread is needed for others.
-            thoughts().begin(work)
+        with Seat(calls(), saga_id) as calling, Seat(thoughts().places, saga_id) as thinking:
+            room = Room(calling.take, thinking.take)
+            work = advance(store(), saga_id, room)
+            while isinstance(work, Call):
+                with leases().keeping(work.lease):
+                    work = _make_and_record(work, room)
+            if work is not None:
+                # A model takes its time, and this thread is needed for others.
+                thoughts().begin(work, thinking.handed_on())
     finally:
         logged_trace.set(None)
 
 
-def _make_and_record(call: Call) -> Work | None:
+def _make_and_record(call: Call, room: Room) -> Work | None:
     """Raises `DatabaseAway`: then nobody knows what came of the call, and the next to claim the saga says so."""
     began = time.perf_counter()
     with execution_span(tracer(), call, "client", {"gen_ai.tool.name": call.tool}) as span:
@@ -56,7 +59,7 @@ def _make_and_record(call: Call) -> Work | None:
     took = round((time.perf_counter() - began) * 1000, 1)
     report = {"timing": {"queue_ms": call.queue_ms, "tool_ms": took}}
     jitter = random.random()  # noqa: S311  (no secret)
-    return insist(lambda: record(store(), call, outcome, report, jitter, may_think=thoughts().has_room()))
+    return insist(lambda: record(store(), call, outcome, report, jitter, room))
 
 
 def make(call: Call, parent: str | None = None) -> Outcome:

@@ -25,11 +25,13 @@ from domain.saga_document import report_document, traceparent
 from domain.step import Error
 from domain.thought import Question, Report, Thought
 from services.database import DatabaseAway
+from services.due import SAGA
 from services.saga_engine import given_up, record_thought
 from services.saga_work import Ask
-from services.transaction import Store
+from services.transaction import Hint, Store
 from tasks.insist import insist
 from tasks.leases import LeaseKeeper
+from tasks.places import Places, Seat
 from tasks.spans import execution_span, tell_outcome
 
 if TYPE_CHECKING:
@@ -37,8 +39,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Of one process, within a few: each is a socket and some hundred kilobytes of messages.
-MOST = 64
+# Of one process; one namespace alone comes to 64. Each is a socket and some hundred kilobytes of messages.
+MOST = 96
 # Recording is a transaction of a few milliseconds.
 _RECORDERS = 4
 # How long a model goes on after somebody has cancelled its saga. Seconds.
@@ -57,15 +59,21 @@ class _Asked:
     future: "Future[Thought] | None" = None
     given_up: bool = False
     span: Span = NOTHING
+    seat: Seat | None = None
 
 
 class Thoughts:
-    """`thinker` is called at the first question: a process that asks none does without its library."""
+    """`thinker` is called at the first question: a process that asks none does without its library.
+
+    Attributes:
+        places: for those that are under way.
+    """
 
     def __init__(
         self, store: Store, leases: LeaseKeeper, thinker: Callable[[], Thinker], tracer: "Tracer | None" = None
     ) -> None:
         self._store, self._leases, self._thinker, self._tracer = store, leases, thinker, tracer
+        self.places = Places(MOST, lambda row: store.signals.publish([Hint(SAGA, row, chosen=True)], []))
         # By the token of their lease.
         self._asked: dict[UUID, _Asked] = {}
         self._changed = threading.Condition()
@@ -74,12 +82,10 @@ class Thoughts:
             threading.Thread(target=self._record_all, name=f"thoughts-{number}", daemon=True).start()
         threading.Thread(target=self._look, name="thoughts-wanted", daemon=True).start()
 
-    def has_room(self) -> bool:
-        return len(self._asked) < MOST
-
-    def begin(self, ask: Ask) -> None:
-        """Returns when the model has been asked."""
-        asked = _Asked(ask, time.perf_counter(), span=execution_span(self._tracer, ask, "internal", _about(ask)))
+    def begin(self, ask: Ask, seat: Seat | None = None) -> None:
+        """Returns when the model has been asked. `seat`: its place, given back when the answer is recorded."""
+        span = execution_span(self._tracer, ask, "internal", _about(ask))
+        asked = _Asked(ask, time.perf_counter(), span=span, seat=seat)
         self._leases.keep(ask.lease)
         with self._changed:
             self._asked[ask.lease.token] = asked
@@ -126,6 +132,8 @@ class Thoughts:
             finally:
                 logged_trace.set(None)
                 self._leases.drop(asked.ask.lease)
+                if asked.seat is not None:
+                    asked.seat.give_back()
                 with self._changed:
                     del self._asked[asked.ask.lease.token]
                     self._changed.notify_all()

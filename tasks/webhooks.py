@@ -15,7 +15,8 @@ from domain import ids
 from domain.webhook import Attempt, AttemptOutcome
 from services.delivery_work import Parcel, claim_delivery, record_attempt
 from tasks.insist import insist
-from tasks.runtime import egress, leases, settings, store, tracer
+from tasks.places import Seat
+from tasks.runtime import deliveries, egress, leases, settings, store, tracer
 from tasks.task import task
 
 log = logging.getLogger(__name__)
@@ -23,14 +24,16 @@ log = logging.getLogger(__name__)
 
 @task("tasks.webhooks.deliver")
 def deliver(delivery_id: str) -> None:
-    parcel = claim_delivery(store(), UUID(hex=delivery_id))
-    if parcel is None:
-        return
-    with leases().keeping(parcel.lease):
-        with _span(parcel) as span:
-            attempt = _attempt(parcel, settings().webhook_timeout, span.traceparent)
-            _tell(span, attempt)
-        _record(parcel, attempt)
+    row = UUID(hex=delivery_id)
+    with Seat(deliveries(), row) as seat:
+        parcel = claim_delivery(store(), row, seat.take)
+        if parcel is None:
+            return
+        with leases().keeping(parcel.lease):
+            with _span(parcel) as span:
+                attempt = _attempt(parcel, settings().webhook_timeout, span.traceparent)
+                _tell(span, attempt)
+            _record(parcel, attempt)
 
 
 def _attempt(parcel: Parcel, timeout: float, parent: str | None = None) -> Attempt:

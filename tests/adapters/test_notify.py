@@ -160,16 +160,6 @@ def test_a_sender_that_died_is_replaced(messenger: Messenger) -> None:
         assert messenger.send(web(receiver), "x", MESSAGE) == Sending()
 
 
-def test_only_so_many_at_once(messenger: Messenger) -> None:
-    """Who finds no room does not wait for it: other work wants the thread."""
-    with messenger.room() as one, messenger.room() as two, messenger.room() as three, messenger.room() as four:
-        assert all((one, two, three, four))
-        with messenger.room() as five:
-            assert not five
-    with messenger.room() as again:
-        assert again
-
-
 # Where nothing may be sent
 
 

@@ -75,7 +75,7 @@ def test_a_callback_hears_of_the_outcome(store: Store, outcome: str) -> None:
             expire_due(store)
     (delivery,) = deliveries(store)
     assert (delivery["type"], delivery["url"], delivery["endpoint_id"]) == (f"pause.{outcome}", CALLBACK, None)
-    assert delivery["lane"] == "http://127.0.0.1:9"
+    assert delivery["lane"] == "http://127.0.0.1:9 default"
     body = json.loads(delivery["body"])
     assert body["type"] == f"pause.{outcome}"
     assert (body["data"]["watchId"], body["data"]["status"]) == (watch_id, outcome)

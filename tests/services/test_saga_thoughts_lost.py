@@ -9,6 +9,7 @@ from services import saga_engine
 from services.recovery import MayRunTwice, Retry, resolve, retry_step
 from services.saga_decisions import rerun_step
 from services.saga_engine import advance, given_up, record, sweep_sagas
+from services.saga_work import Room
 from services.sagas import cancel_saga
 from services.transaction import Store
 from tests.services.saga_world import (
@@ -230,18 +231,18 @@ def test_two_workers(store: Store) -> None:
 
 def test_a_worker_without_room(store: Store) -> None:
     """It leaves the step as it is, for one that has; at once after a call too; and a cancel does not wait for one."""
+    full = Room(for_thought=lambda namespace: namespace != "default")
     trace_id = start(store, step("a", undo=True), reason("b"))
-    call = advance(store, trace_id, may_think=False)
+    call = advance(store, trace_id, full)
     assert call is not None
     used = tools()
-    assert record(store, call, used.make(call), {}, 0.5, may_think=False) is None  # type: ignore[arg-type]
+    assert record(store, call, used.make(call), {}, 0.5, full) is None  # type: ignore[arg-type]
     before = step_of(store, trace_id, "b")
     assert (before.status, before.attempt) == ("PENDING", 0)
-    due_in = "SELECT extract(epoch FROM due_at - now()) FROM sagas"
-    assert 0 < float(one(store, due_in)) <= saga_engine._ROOM_AGAIN.total_seconds()
-    assert one(store, "SELECT lease_token IS NULL FROM sagas")
-    wait(store, trace_id)
-    assert advance(store, trace_id, may_think=False) is None
+    hinted_in = "SELECT extract(epoch FROM hint_at - now()) FROM sagas"
+    assert 0 < float(one(store, hinted_in)) <= saga_engine._ROOM_AGAIN.total_seconds()
+    assert one(store, "SELECT lease_token IS NULL AND due_at < now() FROM sagas")
+    assert advance(store, trace_id, full) is None
     assert step_of(store, trace_id, "b") == before
     cancel_saga(store, OPERATOR, trace_id, None)
     assert go_on(store, trace_id, model()).names == ["undo_a"]

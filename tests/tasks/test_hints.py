@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 
 from services.due import DECISION, SAGA, WEBHOOK
 from services.transaction import Hint, Store
-from tasks.hints import TASKS, send_hints
+from tasks.hints import MOST_WAITING, TASKS, send_hints
 
 pytestmark = pytest.mark.usefixtures("worker")
 # Each message's own.
@@ -65,3 +65,22 @@ def test_many_at_once_in_their_order(redis: Redis) -> None:
 def test_a_broker_that_is_away_is_the_senders_to_know() -> None:
     with pytest.raises(RedisError):
         send_hints(Redis.from_url("redis://127.0.0.1:1"), [Hint(SAGA, uuid4())])
+
+
+def test_those_that_were_chosen_go_first(redis: Redis) -> None:
+    """Before all that only came first, and among themselves in their order."""
+    came, chosen = [uuid4() for _ in range(3)], [uuid4() for _ in range(3)]
+    send_hints(redis, [Hint(SAGA, id_) for id_ in came])
+    send_hints(redis, [Hint(SAGA, id_, chosen=True) for id_ in chosen])
+    assert rows_in(sent(redis, "sagas")) == chosen + came
+
+
+def test_a_queue_that_nobody_reads_does_not_grow(redis: Redis) -> None:
+    """Those that came last are dropped; those that were chosen take the place of others."""
+    came, chosen = [uuid4() for _ in range(MOST_WAITING + 20)], [uuid4() for _ in range(5)]
+    for id_ in came[:30]:
+        send_hints(redis, [Hint(SAGA, id_)])
+    send_hints(redis, [Hint(SAGA, id_) for id_ in came[30:]])
+    assert rows_in(sent(redis, "sagas")) == came[:MOST_WAITING]
+    send_hints(redis, [Hint(SAGA, id_, chosen=True) for id_ in chosen])
+    assert rows_in(sent(redis, "sagas")) == chosen + came[: MOST_WAITING - 5]

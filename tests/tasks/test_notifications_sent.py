@@ -1,8 +1,11 @@
 """One notification from its hint to its record, to a real mail server and a real web service."""
 
+from uuid import uuid4
+
 from redis import Redis
 
 from domain.outcome import Lost
+from adapters.notify import MOST_AT_ONCE
 from services.notification_list import NotificationFilter, list_notifications
 from services.notification_work import claim_notification
 from services.paging import Page
@@ -10,7 +13,7 @@ from services.pauses import decide_pause
 from services.sign_in_links import find_review_link
 from services.transaction import Store
 from tasks import maintenance, notifications
-from tasks.runtime import messenger
+from tasks.runtime import messages
 from tests.adapters.mail_server import PASSWORD, MailServer
 from tests.adapters.receiver import Receiver, reply
 from tests.faults.scene import until
@@ -122,8 +125,11 @@ def test_without_room_it_stays_due(store: Store) -> None:
     watch_id = post(store)
     person(store, "anne", "json://127.0.0.1:9/")
     tell(store, watch_id)
-    with messenger().room(), messenger().room(), messenger().room(), messenger().room():
-        (shown,) = send(store)
+    taken = [namespace for namespace in "abcd" if messages().take(namespace, uuid4())]
+    assert len(taken) == MOST_AT_ONCE
+    (shown,) = send(store)
+    for namespace in taken:
+        messages().give_back(namespace)
     assert (shown["status"], shown["attempts"]) == ("pending", 0)
     assert claim_notification(store, notification_rows(store)[0]["id"]) is not None
 

@@ -1,0 +1,74 @@
+"""Who gets a place where many want one: the laws that keep one namespace from taking all."""
+
+from uuid import UUID, uuid4
+
+import pytest
+
+from tasks.places import MOST_WAITING, Places, Seat
+
+
+def fill(places: Places, namespace: str, wanted: int = 100) -> int:
+    """How many it got."""
+    return sum(places.take(namespace, uuid4()) for _ in range(wanted))
+
+
+@pytest.mark.parametrize(("total", "alone"), [(1, 1), (4, 3), (24, 16), (96, 64)])
+def test_one_alone_leaves_a_third(total: int, alone: int) -> None:
+    places = Places(total, lambda _: None)
+    assert fill(places, "a") == alone
+
+
+def test_whoever_comes_later_finds_a_place() -> None:
+    """Also where several flood, one after the other."""
+    places = Places(24, lambda _: None)
+    assert [fill(places, namespace) for namespace in "abc"] == [16, 6, 2]
+    places.give_back("a")
+    assert places.take("d", uuid4())
+
+
+def test_a_row_without_a_place_is_hinted_at_when_there_is_one() -> None:
+    """First those of the namespace that has the fewest; within one the row that came first."""
+    hinted: list[UUID] = []
+    places = Places(3, hinted.append)
+    first, second, other = uuid4(), uuid4(), uuid4()
+    assert fill(places, "a", 2) == 2
+    assert fill(places, "b", 1) == 1
+    assert not places.take("a", first)
+    assert not places.take("a", second)
+    assert not places.take("a", first)
+    assert not places.take("c", other)
+    places.give_back("b")
+    assert hinted == [other]
+    places.give_back("a")
+    assert hinted == [other, first, second]
+    places.give_back("a")
+    assert hinted == [other, first, second]
+
+
+def test_no_more_rows_are_remembered_than_a_process_has_room_for() -> None:
+    hinted: list[UUID] = []
+    places = Places(1, hinted.append)
+    assert fill(places, "b", MOST_WAITING * 2) == 1
+    places.give_back("b")
+    while places.take("b", uuid4()):
+        places.give_back("b")
+        if len(hinted) == MOST_WAITING:
+            break
+    places.take("b", uuid4())
+    places.give_back("b")
+    assert len(hinted) == MOST_WAITING
+
+
+def test_a_seat_is_given_back_once() -> None:
+    """With its block, or by whom it was handed on to; one that was not taken by nobody."""
+    places = Places(1, lambda _: None)
+    with Seat(places, uuid4()) as seat:
+        assert seat.take("a")
+        assert seat.take("a"), "it is taken already"
+        with Seat(places, uuid4()) as late:
+            assert not late.take("b")
+        other = seat.handed_on()
+    assert not places.take("b", uuid4())
+    other.give_back()
+    other.give_back()
+    assert places.take("b", uuid4())
