@@ -47,6 +47,9 @@ broker_connection_timeout = BROKER_TIMEOUT
 broker_connection_retry = True
 broker_connection_retry_on_startup = True
 broker_connection_max_retries = None
+# Also what Redis refuses passes: it is a replica for a while, has no memory left, or gets another password.
+broker_channel_error_retry = True
+worker_consumer = "tasks.consumer:PatientConsumer"
 
 # Messages
 task_serializer = "json"

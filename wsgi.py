@@ -55,11 +55,13 @@ def build() -> Flask:
     Finalize(None, _all_of, ([*ends, logging.shutdown],), exitpriority=0)
     _when_told_to_stop(waker.stop)
 
-    def broker_answers() -> bool:
+    def broker_fault() -> str | None:
         try:
-            return bool(prober.ping())
-        except RedisError:
-            return False
+            # A write: a replica, or a Redis without memory, answers each PING.
+            prober.set("sagahold:ready", "", ex=60)
+        except RedisError as error:
+            return str(error) or type(error).__name__
+        return None
 
     return create_app(
         Deps(
@@ -72,7 +74,7 @@ def build() -> Flask:
             max_waiters=settings.max_waiters,
             revision=head_revision(),
             artifact_files=ArtifactFiles(settings.artifact_roots),
-            broker_answers=broker_answers,
+            broker_fault=broker_fault,
             channel_fault=messenger.channel_fault,
             provider=_provider(settings),
             proxies=settings.proxies,

@@ -28,7 +28,7 @@ class Deps:
         max_waiters: requests that this process holds at once.
         revision: the migration that this code was written for.
         artifact_files: the server's own files that manifests may refer to.
-        broker_answers: whether the queue's broker answers now.
+        broker_fault: why the queue's broker takes no hints now; None: it does.
         channel_fault: what is wrong with a channel that a person or group is to be told by; takes a second.
         provider: of identities, when one is configured.
         proxies: in front of this server, each of which adds to `X-Forwarded-For` whom it was asked by.
@@ -44,7 +44,7 @@ class Deps:
     max_waiters: int
     revision: str
     artifact_files: ArtifactFiles
-    broker_answers: Callable[[], bool]
+    broker_fault: Callable[[], str | None]
     channel_fault: Callable[[str], str | None]
     provider: Provider | None = None
     proxies: int = 0

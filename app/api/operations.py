@@ -40,20 +40,21 @@ def health() -> Answer:
 def readyz() -> Answer:
     """Database, migrations, broker and workers are there; 503 says what is not"""
     found = readiness(deps().store, deps().revision)
-    broker = deps().broker_answers()
+    fault = deps().broker_fault()
     checks: dict[str, Any] = {
         "database": found.database,
         "migrations": found.migrated,
-        "broker": broker,
+        "broker": fault is None,
         "workers": found.workers,
     }
     if found.read_only is not None:
         checks["writable"] = False
     missing = [name for name, good in checks.items() if not good]
     if missing:
+        said = [f"broker ({fault})" if name == "broker" else name for name in missing]
         why = "" if found.read_only is None else f"; the database takes no changes: {found.read_only}"
         return problem(
-            503, "NOT_READY", f"not ready: {', '.join(missing)}{why}", headers={"Retry-After": "2"}, checks=checks
+            503, "NOT_READY", f"not ready: {', '.join(said)}{why}", headers={"Retry-After": "2"}, checks=checks
         )
     return answer({"status": "ok", "checks": checks})
 

@@ -26,7 +26,7 @@ def app_alone(store: Store, keys: KeyCache, anonymous_role: str | None = None, p
             max_waiters=1,
             revision="",
             artifact_files=cast(Any, None),
-            broker_answers=lambda: True,
+            broker_fault=lambda: None,
             channel_fault=lambda channel: None,
             proxies=proxies,
         )

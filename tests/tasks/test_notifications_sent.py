@@ -4,8 +4,8 @@ from uuid import uuid4
 
 from redis import Redis
 
-from domain.outcome import Lost
 from adapters.notify import MOST_AT_ONCE
+from domain.outcome import Lost
 from services.notification_list import NotificationFilter, list_notifications
 from services.notification_work import claim_notification
 from services.paging import Page

@@ -1,0 +1,75 @@
+"""Redis answers, but refuses: for a while it is a replica, has no memory left, or wants another password."""
+
+from collections.abc import Iterator
+
+import httpx
+import pytest
+import redis
+
+from cli.stack import Stack
+from tests.faults.scene import ANSWER_WITHIN, Scene, until
+
+# How the fault is made and ended, and a word of what Redis says of it.
+FAULTS: dict[str, tuple[list[str], list[str], str]] = {
+    "a replica": (["REPLICAOF 127.0.0.1 9"], ["REPLICAOF NO ONE"], "read only"),
+    "no memory": (["CONFIG SET maxmemory 1"], ["CONFIG SET maxmemory 0"], "maxmemory"),
+    "another password": (["CONFIG SET requirepass other"], ["CONFIG SET requirepass "], "authenticat"),
+    "not permitted": (["ACL SETUSER default -@write"], ["ACL SETUSER default +@write"], "permission"),
+}
+NAMES = ("web", "worker", "beat")
+
+
+@pytest.fixture
+def scene(fragile: Stack) -> Iterator[Scene]:
+    with Scene(fragile, endpoint=False) as scene:
+        yield scene
+
+
+def ready(scene: Scene) -> httpx.Response:
+    return httpx.get(f"{scene.stack.url}/readyz", timeout=ANSWER_WITHIN)
+
+
+def tell(client: redis.Redis, command: str) -> None:
+    """As its words are; an empty one at the end is one too."""
+    client.execute_command(*command.split(" "))
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_it_is_waited_for(scene: Scene, fault: str) -> None:
+    """No process ends, what is missing is said, decisions are taken; and all goes on when it is over."""
+    begin, end, word = FAULTS[fault]
+    pids = {name: scene.stack.pid(name) for name in NAMES}
+    logs = {name: scene.stack.log(name) for name in NAMES}
+    told_before = {name: log.stat().st_size for name, log in logs.items()}
+
+    def said(name: str) -> str:
+        return logs[name].read_text()[told_before[name] :]
+
+    with redis.Redis.from_url(scene.stack.redis_url) as admin:
+        for command in begin:
+            tell(admin, command)
+        try:
+            # Everybody has to connect anew, which writes.
+            admin.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+            # Now and then only: of an earlier fault, too.
+            until("the worker says so", lambda: "no hints are taken" in logs["worker"].read_text())
+            until("beat says so", lambda: "no sweeps" in logs["beat"].read_text())
+            answer = ready(scene)
+            assert answer.status_code == 503
+            assert not answer.json()["checks"]["broker"]
+            assert word in answer.json()["detail"]
+            watch_id = scene.pause()
+            scene.decide(watch_id)
+        finally:
+            for command in end:
+                tell(admin, command)
+    scene.until_told(watch_id)
+    until("ready again", lambda: ready(scene).status_code == 200)
+    assert {name: scene.stack.pid(name) for name in NAMES} == pids
+    for name in NAMES:
+        assert "Traceback" not in said(name), said(name)
+    assert said("worker").count("\n") < LINES, said("worker")
+
+
+# Of a worker's log in a fault of some seconds.
+LINES = 30
