@@ -6,12 +6,16 @@ module (`wsgi`, `celeryconfig`, `tasks.runtime`, `cli`, `migrations/env`); every
 
 import ipaddress
 import os
+import re
+import shlex
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn, TypeVar
 from urllib.parse import parse_qsl, urlsplit
+
+from domain.host_rules import HostRules, is_own
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 T = TypeVar("T")
@@ -65,6 +69,7 @@ class Settings:
     llm_retry_base_delay: float
     llm_retry_max_delay: float
     tracing: bool
+    host_rules: HostRules
 
 
 def load(environ: Mapping[str, str] = os.environ) -> Settings:
@@ -105,6 +110,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         llm_retry_base_delay=get("SAGAHOLD_LLM_RETRY_BASE_DELAY_S", _delay, "1"),
         llm_retry_max_delay=get("SAGAHOLD_LLM_RETRY_MAX_DELAY_S", _delay, "60"),
         tracing=_tracing(get),
+        host_rules=_host_rules(get),
     )
 
 
@@ -130,6 +136,33 @@ def _tracing(get: "_Reader") -> bool:
     if said := next((name for name in names if get(name, str, "")), None):
         get(said, _one_of("HTTP/PROTOBUF"))
     return True
+
+
+def _host_rules(get: "_Reader") -> HostRules:
+    names = get("SAGAHOLD_TOOL_ENV", _tool_env, "")
+    return HostRules(
+        commands=get("SAGAHOLD_STDIO_COMMANDS", _commands, ""),
+        names=frozenset(name for name in names if not name.endswith(("_", "*"))),
+        prefixes=tuple(name.rstrip("*") for name in names if name.endswith(("_", "*"))),
+    )
+
+
+def _commands(text: str) -> tuple[tuple[str, ...], ...]:
+    found = tuple(tuple(shlex.split(part)) for part in text.split(",") if part.strip())
+    for first, *_ in found:
+        if "/" in first and not first.startswith("/"):
+            raise ValueError(f"{first!r} is neither a name on PATH nor a whole path from /")
+    return found
+
+
+def _tool_env(text: str) -> tuple[str, ...]:
+    names = tuple(part.strip() for part in text.split(",") if part.strip())
+    for name in names:
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*\*?", name):
+            raise ValueError(f"{name!r} is neither the name of a variable nor the beginning of names, like TOOL_*")
+        if is_own(name):
+            raise ValueError(f"{name} belongs to the service itself, and no tool may read it")
+    return names
 
 
 def load_or_exit(environ: Mapping[str, str] = os.environ) -> Settings:

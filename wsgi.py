@@ -21,11 +21,13 @@ from adapters.artifact_files import ArtifactFiles
 from adapters.logs import log_as_json
 from adapters.notify import Messenger
 from adapters.oidc import Provider
+from adapters.own_environment import hide_environment
 from adapters.signals import SignalThread
 from adapters.tracing import open_tracer
 from app import create_app
 from app.deps import Deps
 from app.key_cache import KeyCache
+from app.slow_bodies import BodyWatch
 from services.database import open_engine
 from services.keys import authenticate
 from services.pauses import create_pauses, resolved_among
@@ -39,6 +41,7 @@ OPEN_FILES = 8192
 
 
 def build() -> Flask:
+    hide_environment()
     _room_for_connections()
     settings = environment.load_or_exit()
     log_as_json(settings.log_level)
@@ -79,6 +82,7 @@ def build() -> Flask:
             provider=_provider(settings),
             proxies=settings.proxies,
             tracer=tracer,
+            host_rules=settings.host_rules,
         )
     )
 
@@ -129,7 +133,7 @@ def head_revision() -> str:
     return head
 
 
-app = build()
+app = BodyWatch().guard(build())
 # Out of garbage collection: it lives as long as the process, and to go through it took an eighth of a second now and
 # then, in which no request was answered.
 gc.collect()

@@ -10,6 +10,7 @@ from adapters.artifact_files import ArtifactFiles
 from adapters.oidc import Provider
 from adapters.wake import Waker
 from app.key_cache import KeyCache
+from domain.host_rules import HostRules
 from services.pauses import Created, Creation
 from services.together import Together
 from services.transaction import Store
@@ -33,6 +34,7 @@ class Deps:
         provider: of identities, when one is configured.
         proxies: in front of this server, each of which adds to `X-Forwarded-For` whom it was asked by.
         tracer: where spans are wanted.
+        host_rules: what tool sources may use of the machines that workers run on.
     """
 
     store: Store
@@ -49,6 +51,7 @@ class Deps:
     provider: Provider | None = None
     proxies: int = 0
     tracer: "Tracer | None" = None
+    host_rules: HostRules | None = None
 
 
 def deps() -> Deps:

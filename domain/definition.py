@@ -27,6 +27,7 @@ class ToolSource:
 
     Attributes:
         env_inherit: names of the worker's environment variables that a stdio server gets too.
+        scoped: deployed by an admin of some namespaces only, who may use of the machine what the operator names.
     """
 
     name: str
@@ -38,6 +39,7 @@ class ToolSource:
     cwd: str | None = None
     env: Mapping[str, str] = field(default_factory=dict)
     env_inherit: tuple[str, ...] = ()
+    scoped: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ from domain import answer, json_value
 from domain.access import DEFAULT_NAMESPACE, is_namespace
 from domain.definition import SagaDefinition, StepDefinition, ToolSource, Transport, WorkerDefinition
 from domain.errors import Fault, InvalidManifest
+from domain.host_rules import REFERENCE, texts_of
 from domain.manifest_fields import Faults, Fields
 from domain.manifest_step import Places, read_step
 
@@ -24,7 +25,6 @@ MAX_TOOL_SOURCES = 20
 MAX_PROMPT = 65_536
 # Of a frozen definition, with everything that it refers to. Every process that runs it holds it.
 MAX_BYTES = 1024 * 1024
-_ENV = re.compile(r"\$\{ENV:[A-Za-z_][A-Za-z0-9_]*\}")
 _HTTP_URL = re.compile(r"(https?://|\$\{ENV:)\S+")
 
 
@@ -174,12 +174,8 @@ def _tool_source(fields: Fields) -> ToolSource:
 def _check_source(fields: Fields, source: ToolSource) -> None:
     if source.url is not None and not _HTTP_URL.fullmatch(source.url):
         fields.fault("url", "is not an http(s) URL, nor does it begin with ${ENV:NAME}")
-    texts = {"url": source.url or "", "command": source.command or "", "cwd": source.cwd or ""}
-    texts |= {f"args[{index}]": text for index, text in enumerate(source.args)}
-    texts |= {f"headers.{name}": text for name, text in source.headers.items()}
-    texts |= {f"env.{name}": text for name, text in source.env.items()}
-    for place, text in texts.items():
-        if "${ENV" in _ENV.sub("", text):
+    for place, text in texts_of(source):
+        if "${ENV" in REFERENCE.sub("", text):
             fields.fault(place, "has a ${ENV… that is not ${ENV:NAME}")
 
 

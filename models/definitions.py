@@ -19,6 +19,8 @@ definitions = Table(
     Column("created_at", DateTime(timezone=True), nullable=False),
     Column("updated_at", DateTime(timezone=True), nullable=False),
     Column("created_by", Text, nullable=False),
+    # Deployed by an admin of some namespaces only. NULL: by a version that did not note it.
+    Column("scoped", Boolean),
     CheckConstraint("kind IN ('worker', 'saga')", name="kind"),
     CheckConstraint("octet_length(digest) = 32", name="digest"),
     Index(

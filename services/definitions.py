@@ -3,19 +3,22 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Connection, RowMapping, bindparam, func, insert, select, update
 
 from domain import ids, json_value, manifest, review
-from domain.access import Principal
+from domain.access import ALL_NAMESPACES, Principal
 from domain.definition import SagaDefinition, StepDefinition, Thinking, WorkerDefinition
 from domain.document import instant
 from domain.errors import Fault, Forbidden, InvalidManifest, NotFound, VersionExists
+from domain.host_rules import HostRules
 from domain.votes import Panel, unmet
 from models.definitions import definitions
+from models.keys import api_keys
+from models.people import users
 from services.electorate import members_of
 from services.paging import Page, Slice, newest_first
 from services.scope import sees
@@ -24,7 +27,7 @@ from services.transaction import Store, Tx
 # Parsed definitions that a process remembers. Their content never changes; one takes some kilobytes, at most a few MiB.
 REMEMBERED = 256
 # All columns but `content`, which may be large.
-_HEAD = [column for column in definitions.c if column.name not in ("content", "digest")]
+_HEAD = [column for column in definitions.c if column.name not in ("content", "digest", "scoped")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,8 +37,10 @@ class DefinitionFilter:
     is_active: bool | None = None
 
 
-def deploy(store: Store, by: Principal, document: dict[str, Any], replace: bool) -> tuple[str, str]:
-    """The definition's id, and what was done in words. `document` is frozen.
+def deploy(
+    store: Store, by: Principal, document: dict[str, Any], replace: bool, rules: HostRules | None = None
+) -> tuple[str, str]:
+    """The definition's id, and what was done in words. `document` is frozen; `rules` say what its tools may use.
 
     Raises `InvalidManifest`, `Forbidden` for a namespace, `VersionExists` where other content stands and `replace` is
     not wanted. Sagas that run keep what they started with.
@@ -43,15 +48,19 @@ def deploy(store: Store, by: Principal, document: dict[str, Any], replace: bool)
     definition = manifest.parse(document)
     if not by.sees(definition.namespace):
         raise Forbidden(f"this key has no access to the namespace {definition.namespace!r}")
+    if found := list(_host_faults(definition, rules or HostRules(), scoped=not by.sees_all)):
+        raise InvalidManifest(found)
     kind = "saga" if isinstance(definition, SagaDefinition) else "worker"
     digest = json_value.digest(document)
     what = f"{kind} {definition.name} {definition.version}"
     with store.transaction() as tx:
         _wait_for_turn(tx, kind, definition)
         known = _active(tx.conn, kind, definition.namespace, definition.name, definition.version)
-        if known is not None and bytes(known["digest"]) == digest:
+        same = known is not None and bytes(known["digest"]) == digest
+        # The same by somebody who may let it do more is another one: what runs keeps what it may do.
+        if known is not None and same and not (by.sees_all and _is_scoped(tx.conn, known)):
             return ids.text(ids.DEFINITION, known["id"]), f"{what} is deployed already, with the same content"
-        if known is not None and not replace:
+        if known is not None and not same and not replace:
             raise VersionExists
         if isinstance(definition, SagaDefinition) and (found := list(_faults(tx, definition))):
             raise InvalidManifest(found)
@@ -61,6 +70,7 @@ def deploy(store: Store, by: Principal, document: dict[str, Any], replace: bool)
             replaced = tx.conn.execute(ended.values(is_active=False, updated_at=tx.now)).scalar_one()
         id_ = tx.new_id()
         row = {"id": id_, "kind": kind, "is_active": True, "content": document, "digest": digest, "created_by": by.id}
+        row["scoped"] = not by.sees_all
         row |= {name: getattr(definition, name) for name in ("namespace", "name", "version")}
         tx.conn.execute(insert(definitions).values(row | {"created_at": tx.now, "updated_at": tx.now}))
         type_ = "definition.deployed" if known is None else "definition.replaced"
@@ -115,9 +125,9 @@ def load_sagas(conn: Connection, ids_: Set[UUID]) -> dict[UUID, SagaDefinition]:
     """All of them by one query, where not each is remembered already."""
     with _lock:
         known = {id_: _remembered[id_] for id_ in ids_ if id_ in _remembered}
-    query = select(definitions.c.id, definitions.c.content).where(definitions.c.id.in_(ids_ - known.keys()))
-    for row in conn.execute(query) if known.keys() != ids_ else ():
-        known[row.id] = _parsed(row.id, row.content)
+    query = select(*_LOADED).where(definitions.c.id.in_(ids_ - known.keys()))
+    for row in conn.execute(query).mappings().all() if known.keys() != ids_ else ():
+        known[row["id"]] = _parsed(conn, row)
     return {id_: found for id_, found in known.items() if isinstance(found, SagaDefinition)}
 
 
@@ -127,6 +137,7 @@ def load_worker(conn: Connection, definition_id: UUID) -> WorkerDefinition:
     return found
 
 
+_LOADED = [definitions.c[name] for name in ("id", "content", "scoped", "created_by")]
 _remembered: OrderedDict[UUID, SagaDefinition | WorkerDefinition] = OrderedDict()
 _lock = threading.Lock()
 
@@ -137,19 +148,45 @@ def _load(conn: Connection, id_: UUID) -> SagaDefinition | WorkerDefinition:
         if id_ in _remembered:
             _remembered.move_to_end(id_)
             return _remembered[id_]
-    content = conn.execute(select(definitions.c.content).where(definitions.c.id == id_)).scalar_one_or_none()
-    if content is None:
+    row = conn.execute(select(*_LOADED).where(definitions.c.id == id_)).mappings().one_or_none()
+    if row is None:
         raise LookupError(f"there is no definition {id_}")
-    return _parsed(id_, content)
+    return _parsed(conn, row)
 
 
-def _parsed(id_: UUID, content: dict[str, Any]) -> SagaDefinition | WorkerDefinition:
-    found = manifest.parse(content)
+def _parsed(conn: Connection, row: RowMapping) -> SagaDefinition | WorkerDefinition:
+    id_, found = row["id"], manifest.parse(row["content"])
+    if isinstance(found, WorkerDefinition) and found.tool_sources and _is_scoped(conn, row):
+        found = _as_scoped(found)
     with _lock:
         _remembered[id_] = found
         if len(_remembered) > REMEMBERED:
             _remembered.popitem(last=False)
     return found
+
+
+def _is_scoped(conn: Connection, row: RowMapping) -> bool:
+    """Whether an admin of some namespaces only deployed it."""
+    if row["scoped"] is not None:
+        return bool(row["scoped"])
+    # Of before this was noted: whoever made it tells. `anonymous` is of one's own machine and sees all.
+    by: str = row["created_by"]
+    if (id_ := ids.parse(ids.KEY, by)) is not None:
+        query = select(api_keys.c.namespaces).where(api_keys.c.id == id_)
+    else:
+        query = select(users.c.namespaces).where(users.c.id == ids.parse(ids.USER, by))
+    return by != "anonymous" and ALL_NAMESPACES not in (conn.execute(query).scalar_one_or_none() or ())
+
+
+def _as_scoped(worker: WorkerDefinition) -> WorkerDefinition:
+    return replace(worker, tool_sources=tuple(replace(source, scoped=True) for source in worker.tool_sources))
+
+
+def _host_faults(definition: SagaDefinition | WorkerDefinition, rules: HostRules, *, scoped: bool) -> Iterator[Fault]:
+    if isinstance(definition, WorkerDefinition):
+        sources = (_as_scoped(definition) if scoped else definition).tool_sources
+        for index, source in enumerate(sources):
+            yield from (replace(fault, path=f"tool_sources[{index}].{fault.path}") for fault in rules.faults(source))
 
 
 def _wait_for_turn(tx: Tx, kind: str, definition: SagaDefinition | WorkerDefinition) -> None:
@@ -164,7 +201,7 @@ def _active(conn: Connection, kind: str, namespace: str, name: str, version: str
 
 
 # Built once: building a statement takes longer than running it.
-_ACTIVE = select(definitions.c.id, definitions.c.digest).where(
+_ACTIVE = select(definitions.c.id, definitions.c.digest, definitions.c.scoped, definitions.c.created_by).where(
     *(definitions.c[name] == bindparam(name) for name in ("kind", "namespace", "name", "version")),
     definitions.c.is_active,
 )

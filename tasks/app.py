@@ -9,6 +9,7 @@ from celery.signals import celeryd_after_setup, setup_logging, worker_ready, wor
 
 import settings
 from adapters.logs import log_as_json
+from adapters.own_environment import hide_environment
 from tasks.broker_logs import calm
 
 app = Celery("sagahold")
@@ -18,7 +19,8 @@ app.conf.imports = ("tasks.webhooks", "tasks.sagas", "tasks.notifications", "tas
 
 @setup_logging.connect  # type: ignore[untyped-decorator]
 def _json_logs(**_: Any) -> None:
-    """Connecting here stops Celery from setting up logging of its own."""
+    """Connecting here stops Celery from setting up logging of its own. A worker and a beat call it first of all."""
+    hide_environment()
     log_as_json(settings.load_or_exit().log_level)
     # A line for every hint received and done would be most of the log; warnings and errors stay.
     for name in ("celery.worker.strategy", "celery.app.trace", "celery.beat"):

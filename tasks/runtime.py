@@ -90,7 +90,7 @@ def messages() -> Places:
 
 @Once
 def tool_client() -> ToolClient:
-    client = ToolClient()
+    client = ToolClient(rules=settings().host_rules)
     atexit.register(client.close)
     return client
 

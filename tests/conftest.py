@@ -7,6 +7,7 @@ apart by namespaces: take `namespace` and make clients with `client_for`.
 import contextlib
 import os
 import re
+import shlex
 import signal
 import socket
 import subprocess
@@ -43,8 +44,14 @@ for each in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM):
 ROOT = Path(__file__).parents[1]
 # Tests deliver webhooks to receivers on loopback.
 LOOPBACK = {"SAGAHOLD_EGRESS_ALLOW": "127.0.0.0/8,::1/128"}
-# A whole stack has servers of its own, whatever an earlier test has set for the session.
-ALONE = {**LOOPBACK, "DATABASE_URL": "", "REDIS_URL": ""}
+# A whole stack has servers of its own, whatever an earlier test has set for the session. Tests deploy tool servers with
+# keys of single namespaces.
+ALONE = {
+    **LOOPBACK,
+    "DATABASE_URL": "",
+    "REDIS_URL": "",
+    "SAGAHOLD_STDIO_COMMANDS": f"{shlex.quote(sys.executable)},python,mcp-server-git,npx",
+}
 # The longest hold of a request that a client may ask for, and some.
 HELD_SECONDS = 75.0
 # Of HTTP clients for which a test says nothing: how fast an answer comes is no test's business. httpx gives up after

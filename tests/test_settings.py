@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from domain.host_rules import HostRules
 from settings import Settings, SettingsError, load, load_or_exit
 
 NEEDED = {"DATABASE_URL": "postgresql://u:secret@db/sagahold", "REDIS_URL": "redis://:secret@cache:6379/0"}
@@ -42,6 +43,7 @@ def test_defaults() -> None:
         llm_retry_base_delay=1.0,
         llm_retry_max_delay=60.0,
         tracing=False,
+        host_rules=HostRules(),
     )
 
 
@@ -80,6 +82,18 @@ def test_frozen() -> None:
         ("SAGAHOLD_WEBHOOK_RETRY_SECONDS", "0, 1,2", "webhook_retry_seconds", (0, 1, 2)),
         ("SAGAHOLD_WEBHOOK_TIMEOUT", "25", "webhook_timeout", 25),
         ("SAGAHOLD_MAIL_URL", "mailtos://u:p@mail.test?from=a@b.c", "mail_url", "mailtos://u:p@mail.test?from=a@b.c"),
+        (
+            "SAGAHOLD_STDIO_COMMANDS",
+            "/srv/ledger, python3 '/srv/my mail.py'",
+            "host_rules",
+            HostRules(commands=(("/srv/ledger",), ("python3", "/srv/my mail.py"))),
+        ),
+        (
+            "SAGAHOLD_TOOL_ENV",
+            "MAIL_TOKEN, TOOL_, X*",
+            "host_rules",
+            HostRules(names=frozenset({"MAIL_TOKEN"}), prefixes=("TOOL_", "X")),
+        ),
         ("SAGAHOLD_LLM_RETRY_ENABLED", "false", "llm_retry_enabled", False),
         ("SAGAHOLD_LLM_RETRY_MAX_ATTEMPTS", "20", "llm_retry_max_attempts", 20),
         ("SAGAHOLD_LLM_RETRY_BASE_DELAY_S", "0.5", "llm_retry_base_delay", 0.5),
@@ -113,6 +127,11 @@ def test_accepted(name: str, text: str, field: str, value: Any) -> None:
         ("SAGAHOLD_EGRESS_ALLOW", "10.0.0.1/8", "host bits"),
         ("SAGAHOLD_EGRESS_ALLOW", "internal", "internal"),
         ("SAGAHOLD_LOG_LEVEL", "loud", "none of"),
+        ("SAGAHOLD_STDIO_COMMANDS", "bin/ledger", "whole path"),
+        ("SAGAHOLD_STDIO_COMMANDS", "ledger '", "SAGAHOLD_STDIO_COMMANDS"),
+        ("SAGAHOLD_TOOL_ENV", "DATABASE_URL", "belongs to the service"),
+        ("SAGAHOLD_TOOL_ENV", "SAGAHOLD_*", "belongs to the service"),
+        ("SAGAHOLD_TOOL_ENV", "*", "neither"),
         ("SAGAHOLD_MAIL_URL", "smtp://mail.test", "mailtos://"),
         ("SAGAHOLD_MAIL_URL", "mailtos://u:p@mail.test?to=a@b.c", "no one that it is to"),
         ("SAGAHOLD_MAIL_URL", "mailtos://u:p@mail.test/a@b.c", "no one that it is to"),

@@ -14,6 +14,7 @@ from adapters.mcp.resolve import resolved
 from adapters.mcp.session import Session
 from adapters.mcp.wire import Exchange
 from domain.definition import ToolSource
+from domain.host_rules import HostRules
 
 log = logging.getLogger(__name__)
 
@@ -34,7 +35,10 @@ class ToolClient:
         loop: starts with the first call. Others who wait for the network may use it too, until `close`.
     """
 
-    def __init__(self, idle_seconds: float = IDLE_SECONDS, max_sessions: int = MAX_SESSIONS) -> None:
+    def __init__(
+        self, idle_seconds: float = IDLE_SECONDS, max_sessions: int = MAX_SESSIONS, rules: HostRules | None = None
+    ) -> None:
+        self._rules = rules or HostRules()
         self._idle_seconds = idle_seconds
         self._max_sessions = max_sessions
         self.loop = LoopThread("network")
@@ -64,7 +68,7 @@ class ToolClient:
         Raises `NotSent` (`NotConfigured`, `Unavailable`, `ToolNotFound`), `Answered` (`ToolFailed`, `BadOutput`) or
         `Unknown` (`TimedOut`, `Lost`). Their texts may be stored and shown to operators.
         """
-        ready = resolved(source)
+        ready = resolved(source, self._rules)
         calls: list[Exchange] = []
 
         async def call(session: Session) -> CallResult:
@@ -80,7 +84,7 @@ class ToolClient:
 
     def tools(self, source: ToolSource, timeout: float) -> tuple[ToolInfo, ...]:
         """The server's tools, from the session's memory if it has them. Raises `NotSent`."""
-        ready = resolved(source)
+        ready = resolved(source, self._rules)
         # Without a way to the loop and back, which costs a third of a call.
         session = self._sessions.get(_key(ready))
         if session is not None and not session.over and session.known_tools is not None:
@@ -92,7 +96,7 @@ class ToolClient:
 
     async def atools(self, source: ToolSource) -> tuple[ToolInfo, ...]:
         """The same, on the loop."""
-        return await self._with_session(resolved(source), Session.tools)
+        return await self._with_session(resolved(source, self._rules), Session.tools)
 
     async def acall(
         self,
@@ -105,12 +109,15 @@ class ToolClient:
     ) -> CallResult:
         """`call`, on the loop and without a deadline: cancelling ends it, and then nobody knows what it did."""
         return await self._with_session(
-            resolved(source), lambda session: session.call(tool, arguments, meta, idempotency_key, Exchange())
+            resolved(source, self._rules),
+            lambda session: session.call(tool, arguments, meta, idempotency_key, Exchange()),
         )
 
     async def aread_resource(self, source: ToolSource, uri: str) -> str:
         """The resource's text, on the loop. Raises `NotSent`, `Answered` or `Unknown`, as `call` does."""
-        return await self._with_session(resolved(source), lambda session: session.read_resource(uri, Exchange()))
+        return await self._with_session(
+            resolved(source, self._rules), lambda session: session.read_resource(uri, Exchange())
+        )
 
     def close(self) -> None:
         """End all sessions and their processes; calls in flight are lost. No call can be made after."""

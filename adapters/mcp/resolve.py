@@ -1,21 +1,26 @@
-"""`${ENV:NAME}` in the texts of a tool source, taken from this process's environment."""
+"""What a tool source means on this machine: its `${ENV:NAME}` and its program, as far as it may use them."""
 
 import os
-import re
+import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 
 from adapters.mcp.outcome import NotConfigured
 from domain.definition import ToolSource
+from domain.host_rules import REFERENCE, HostRules
 
-_REFERENCE = re.compile(r"\$\{ENV:([A-Za-z_][A-Za-z0-9_]*)\}")
 
+def resolved(source: ToolSource, rules: HostRules) -> ToolSource:
+    """With every reference replaced, `env_inherit` moved into `env`, a listed command as the file that it is.
 
-def resolved(source: ToolSource) -> ToolSource:
-    """With every reference replaced, `env_inherit` moved into `env`. Raises `NotConfigured` naming an unset one."""
+    Raises `NotConfigured` naming an unset variable, or what the source may not use: it may have been deployed before
+    the rules were as they are.
+    """
+    for fault in rules.faults(source):
+        raise NotConfigured(f"tool source {source.name!r} may not be used as it is: {fault.path}: {fault.message}")
 
     def text(value: str) -> str:
-        return _REFERENCE.sub(lambda match: _variable(source, match[1]), value)
+        return REFERENCE.sub(lambda match: _variable(source, match[1]), value)
 
     def texts(values: Mapping[str, str]) -> dict[str, str]:
         return {name: text(value) for name, value in values.items()}
@@ -25,12 +30,17 @@ def resolved(source: ToolSource) -> ToolSource:
         source,
         url=source.url and text(source.url),
         headers=texts(source.headers),
-        command=source.command and text(source.command),
+        command=source.command and _program(text(source.command), listed=rules.listed(source) is not None),
         args=tuple(text(arg) for arg in source.args),
         cwd=source.cwd and text(source.cwd),
         env=inherited | texts(source.env),
         env_inherit=(),
     )
+
+
+def _program(command: str, *, listed: bool) -> str:
+    """Where a listed program is: by its bare name it would be looked for on the PATH that the source gives it."""
+    return (shutil.which(command) or command) if listed else command
 
 
 def _variable(source: ToolSource, name: str) -> str:

@@ -6,6 +6,7 @@ server itself ends in time.
 
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import signal
@@ -19,16 +20,16 @@ import mcp_types
 from anyio.streams.memory import MemoryObjectSendStream
 from mcp.shared.message import SessionMessage
 
+from adapters.mcp.confined import confinement
 from adapters.mcp.wire import Lines, Unreadable
 from domain.definition import ToolSource
+from domain.host_rules import PLAIN
 
 if TYPE_CHECKING:
     from mcp.client._transport import TransportStreams
 
 log = logging.getLogger(__name__)
 
-# What programs need to run at all. The worker's other variables hold its secrets.
-_INHERITED = ("HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "SHELL", "TERM", "TMPDIR", "TZ", "USER")
 _CHUNK_BYTES = 64 * 1024
 # A server that wrote something else than a message may just log to the wrong place; the answer may also have been
 # garbled. If no message comes within so many seconds, nobody should wait any longer.
@@ -39,11 +40,15 @@ _EXIT_SECONDS = 2.0
 _LOG_LINE_BYTES = 1000
 _LOG_LINES_PER_MINUTE = 200
 
+# Made once: it holds a descriptor.
+_confinement = functools.cache(confinement)
+
 
 @asynccontextmanager
 async def stdio_streams(source: ToolSource) -> "AsyncIterator[TransportStreams]":
     """Raises `OSError` when the command cannot be started. The process and its group are gone at the end."""
-    environment = {name: os.environ[name] for name in _INHERITED if name in os.environ}
+    # The worker's other variables hold its secrets.
+    environment = {name: os.environ[name] for name in PLAIN if name in os.environ}
     process = await asyncio.create_subprocess_exec(
         source.command or "",
         *source.args,
@@ -53,6 +58,7 @@ async def stdio_streams(source: ToolSource) -> "AsyncIterator[TransportStreams]"
         cwd=source.cwd,
         env=environment | dict(source.env),
         start_new_session=True,
+        preexec_fn=_confinement(),
     )
     incoming, reader = anyio.create_memory_object_stream[SessionMessage | Exception](0)
     tasks = [

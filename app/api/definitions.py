@@ -62,7 +62,8 @@ _BODY = {
 def deploy_manifest(query: dict[str, Any]) -> Answer:
     """Deploy a manifest with the files that it refers to; the same again changes nothing"""
     bundle = read_bundle(request, deps().artifact_files)
-    id_, message = use_cases.deploy(deps().store, g.principal, freeze(bundle.manifest, bundle), query["replace"])
+    frozen = freeze(bundle.manifest, bundle)
+    id_, message = use_cases.deploy(deps().store, g.principal, frozen, query["replace"], deps().host_rules)
     return answer({"message": message, "id": id_})
 
 

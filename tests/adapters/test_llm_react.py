@@ -183,11 +183,11 @@ def test_a_source_that_is_away(desk_for: DeskFor, provider: str):
 def test_a_source_without_its_variable(desk_for: DeskFor, provider: str):
     desk = desk_for(GOOD)
     source = desk.tools.source
-    unset = replace(source, env={**source.env, "TOKEN": "${ENV:SAGAHOLD_TEST_UNSET}"})
+    unset = replace(source, env={**source.env, "TOKEN": "${ENV:TEST_UNSET}"})
     thought = desk.react(provider, "look", tool_sources=(unset,))
     assert failure(thought) == "WORKER_CONFIG_LOAD_FAILED"
     assert isinstance(thought.outcome, Failed)
-    assert "SAGAHOLD_TEST_UNSET" in thought.outcome.error.message
+    assert "TEST_UNSET" in thought.outcome.error.message
     assert desk.server.asked == []
 
 

@@ -214,8 +214,8 @@ def test_a_server_gets_no_secrets_of_the_worker(client: ToolClient, odd: Odd, mo
 @on_all
 def test_an_unset_variable_is_named(client: ToolClient, odd: Odd):
     with pytest.raises(NotConfigured) as raised:
-        call(client, odd.with_(args=("${ENV:SAGAHOLD_TEST_UNSET}",)), "echo", value=1)
-    expected = "the environment variable SAGAHOLD_TEST_UNSET, which tool source 'odd' needs, is not set in the worker"
+        call(client, odd.with_(args=("${ENV:TEST_UNSET}",)), "echo", value=1)
+    expected = "the environment variable TEST_UNSET, which tool source 'odd' needs, is not set in the worker"
     assert str(raised.value) == expected
 
 

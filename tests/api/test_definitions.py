@@ -2,11 +2,14 @@
 
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 import pytest
 
+from cli.stack import Stack
 from tests.api.conftest import Team, refused
 
 Clients = Callable[..., httpx.Client]
@@ -158,3 +161,21 @@ def test_ambiguous_json_is_refused(team: Team) -> None:
     answer = team.admin.post("/v1/manifests", content=text, headers={"Content-Type": "application/json"})
     refused(answer, 422, "VALIDATION_FAILED", "kind")
     assert json.loads(text) == {"kind": "worker"}
+
+
+def test_an_admin_of_one_namespace_gets_nothing_of_the_machine(team: Team) -> None:
+    shell: dict[str, Any] = {"name": "sh", "transport": "stdio", "command": "sh", "args": ["-c", "env"]}
+    shell["env"] = {"D": "${ENV:DATABASE_URL}"}
+    document = {"kind": "worker", "name": "w", "namespace": team.namespace, "version": "1", "tool_sources": [shell]}
+    problem = refused(
+        team.admin.post("/v1/manifests", json=document), 400, "INVALID_MANIFEST", "tool_sources[0].command"
+    )
+    assert [fault["path"] for fault in problem["errors"]] == ["tool_sources[0].command", "tool_sources[0].env.D"]
+
+
+def test_a_program_of_the_same_user_finds_no_secret_of_ours(stack: Stack) -> None:
+    for kind in ("worker", "beat"):
+        for pid in stack.pids(kind):
+            assert b"DATABASE_URL" not in Path(f"/proc/{pid}/environ").read_bytes(), kind
+    served = [child.pid for pid in stack.pids("web") for child in psutil.Process(pid).children(recursive=True)]
+    assert any(b"DATABASE_URL" not in Path(f"/proc/{pid}/environ").read_bytes() for pid in served)

@@ -1,21 +1,24 @@
 """Deploying, on a real database: versions that do not change, workers that must be there, races."""
 
 from copy import deepcopy
+from dataclasses import replace
 from functools import partial
 from typing import Any
 from uuid import UUID
 
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from domain import ids
 from domain.access import Role
 from domain.errors import Forbidden, InvalidManifest, NotFound, VersionExists
+from domain.host_rules import HostRules
 from models.definitions import definitions
 from services.definitions import (
     REMEMBERED,
     DefinitionFilter,
+    _remembered,
     active_saga,
     active_worker,
     deploy,
@@ -24,6 +27,7 @@ from services.definitions import (
     load_saga,
     load_worker,
 )
+from services.keys import NewKey, create_key
 from services.paging import Page
 from services.transaction import Store
 from tests.services.world import ADMIN, at_once, someone
@@ -149,3 +153,36 @@ def test_the_database_keeps_one_active_row_of_a_version(store: Store) -> None:
         tx.conn.execute(definitions.insert().values(row | {"id": tx.new_id()}))
     with pytest.raises(IntegrityError, match="ck_definitions_kind"), store.transaction() as tx:
         tx.conn.execute(text("UPDATE definitions SET kind = 'other'"))
+
+
+def test_what_tool_sources_use_of_the_machine_is_for_who_may_have_it(store: Store) -> None:
+    scoped = someone(Role.ADMIN, "default", id_="key_scoped")
+    web = {"name": "m", "transport": "sse", "url": "http://x/sse", "headers": {"A": "${ENV:TOKEN}"}}
+    both = WORKER | {"tool_sources": [*WORKER["tool_sources"], web]}
+    with pytest.raises(InvalidManifest) as caught:
+        deploy(store, scoped, both, replace=False)
+    assert [fault.path for fault in caught.value.faults] == ["tool_sources[0].command", "tool_sources[1].headers.A"]
+    own = WORKER | {"tool_sources": [web | {"headers": {"A": "${ENV:DATABASE_URL}"}}]}
+    assert _places(store, own) == ["tool_sources[0].headers.A"]
+    rules = HostRules(commands=(("x",),), names=frozenset({"TOKEN"}))
+    deploy(store, scoped, both, False, rules)
+
+
+def test_who_deployed_a_worker_tells_what_its_tools_may_use(store: Store) -> None:
+    """Also of one that was deployed before this was noted, and of the same content that somebody else deploys again."""
+    listed = HostRules(commands=(("x",),))
+    scoped = someone(Role.ADMIN, "default", id_="key_scoped")
+    first = ids.parse(ids.DEFINITION, deploy(store, scoped, WORKER, False, listed)[0])
+    assert first is not None
+    assert deploy(store, scoped, WORKER, False, listed)[0] == ids.text(ids.DEFINITION, first)
+    second = _deployed(store, WORKER)
+    assert second != first
+    assert _deployed(store, WORKER) == second
+    key = NewKey("k", Role.ADMIN, ("*",))
+    made = [create_key(store, ADMIN, replace(key, namespaces=names), None)[0]["id"] for names in (("*",), ("default",))]
+    with store.reading() as conn:
+        assert [load_worker(conn, id_).tool_sources[0].scoped for id_ in (first, second)] == [True, False]
+        for by, expected in ((made[0], False), (made[1], True), ("key_gone", True), ("anonymous", False)):
+            _remembered.clear()
+            conn.execute(update(definitions).values(scoped=None, created_by=by))
+            assert load_worker(conn, first).tool_sources[0].scoped is expected, by
