@@ -20,13 +20,14 @@ from app.schemas.fields import (
 )
 from domain.access import NAMESPACE_PATTERN
 
-_PROBLEM_STATUSES = (400, 401, 403, 404, 409, 413, 415, 422, 500, 503)
+_PROBLEM_STATUSES = (400, 401, 403, 404, 408, 409, 413, 415, 422, 500, 503)
 _DESCRIPTIONS = {
     400: "the request cannot be read",
     401: "no key, or one that is not good",
     403: "the key's role or namespaces do not allow it",
     404: "nothing there that this key may see",
     409: "not in a state that allows it; `code` names the state, `current` shows the stored outcome where there is one",
+    408: "the body did not arrive in time",
     413: "larger than 1 MiB",
     415: "not JSON",
     422: "understood, but `errors` names what in it cannot be used",

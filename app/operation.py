@@ -62,7 +62,7 @@ def operation(
         if permission is not None:
             statuses |= {400, 401, 403}
         if body is not None:
-            statuses |= {400, 413, 415, 422}
+            statuses |= {400, 408, 413, 415, 422}
             arguments = blueprint.arguments(body(), location="json", required=_has_required(body()), example=example)
             documented = arguments(documented)
         if query is not None:

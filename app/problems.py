@@ -50,6 +50,7 @@ def codes(status: int) -> list[str]:
         401: ["UNAUTHENTICATED"],
         404: ["NO_SUCH_ROUTE"],
         405: ["METHOD_NOT_ALLOWED"],
+        408: ["REQUEST_TIMEOUT"],
         409: [f"SAGA_{state}" for state in SagaStatus] + [f"STEP_{state}" for state in StepStatus],
         413: ["BODY_TOO_LARGE"],
         415: ["UNSUPPORTED_MEDIA_TYPE"],
@@ -128,7 +129,9 @@ def _told(error: Refusal) -> tuple[tuple[int, str, str], dict[str, Any]]:
 def refused_by_flask(error: HTTPException) -> Answer:
     """What Flask and werkzeug refuse by themselves."""
     status = error.code or 500
-    code = {404: "NO_SUCH_ROUTE", 405: "METHOD_NOT_ALLOWED", 413: "BODY_TOO_LARGE"}.get(status, "BAD_REQUEST")
+    code = {404: "NO_SUCH_ROUTE", 405: "METHOD_NOT_ALLOWED", 408: "REQUEST_TIMEOUT", 413: "BODY_TOO_LARGE"}.get(
+        status, "BAD_REQUEST"
+    )
     detail = {
         404: f"there is no route {request.path[:200]}: /docs lists them",
         405: f"{request.method} is not a method of this route",

@@ -19,6 +19,7 @@ _TITLES = {
     400: "This request cannot be read",
     403: "You may not do this",
     404: "There is nothing here that you may see",
+    408: "This took too long",
     409: "This cannot be done now",
     413: "This is too large",
     422: "Something in the form cannot be used",

@@ -2,11 +2,9 @@
 
 import secrets
 from datetime import timedelta
-from threading import BoundedSemaphore
 from typing import Any
 
 from flask import Response, g, redirect, request
-from werkzeug.exceptions import ServiceUnavailable
 
 from app.dashboard import cookies, csrf
 from app.dashboard.frame import MAX_LINKS, dashboard, link_tokens, own_session, page, render, signed_in
@@ -23,10 +21,6 @@ FORM_LASTS = timedelta(hours=12)
 # Until the link itself ends; the browser need not know when.
 LINK_COOKIE_LASTS = timedelta(days=30)
 MAX_BROWSER = 300
-# Forms of strangers that are read at once, in a process. A body that stops coming is waited for without end, and a
-# thread waits with it: a thousand of them would leave none for those who are signed in.
-MAX_FORMS = 32
-_forms = BoundedSemaphore(MAX_FORMS)
 
 
 @dashboard.get("/")
@@ -127,12 +121,7 @@ def with_form_cookie(template: str, status: int = 200, **values: Any) -> Respons
 
 def check_form() -> None:
     """Without the cookie there is no token that would be right."""
-    if not _forms.acquire(blocking=False):
-        raise ServiceUnavailable("Too many people sign in at this moment: try again in a minute.", retry_after=60)
-    try:
-        csrf.check_csrf(cookies.cookie(cookies.PRE) or secrets.token_urlsafe(32))
-    finally:
-        _forms.release()
+    csrf.check_csrf(cookies.cookie(cookies.PRE) or secrets.token_urlsafe(32))
 
 
 def local_path(text: str | None) -> str:

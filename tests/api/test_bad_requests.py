@@ -1,7 +1,7 @@
 """Paths, queries, methods and headers that mean nothing."""
 
 import socket
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from urllib.parse import urlsplit
 
 import httpx
@@ -140,3 +140,22 @@ def test_a_request_line_and_headers_without_end(stack: Stack, team: Team) -> Non
             sock.sendall(lines + b"\r\n\r\n")
             assert sock.recv(65_536).split(b" ")[1:2] in ([], [b"400"], [b"414"], [b"431"])
     assert team.agent.get("/api/pause").status_code == 200
+
+
+def test_bodies_that_one_key_does_not_send_end_by_themselves(team: Team, stack: Stack) -> None:
+    """The newest are waited for longer; all who ask meanwhile are answered."""
+    where = urlsplit(stack.url)
+    head = (
+        f"POST /api/pause HTTP/1.1\r\nHost: {where.netloc}\r\nAuthorization: {team.agent.headers['Authorization']}\r\n"
+    )
+    begun = head.encode() + b'Content-Type: application/json\r\nContent-Length: 30\r\n\r\n{"action": "D'
+    with ExitStack() as held:
+        opened = [held.enter_context(socket.create_connection((where.hostname, where.port))) for _ in range(40)]
+        for each in opened:
+            each.sendall(begun)
+        assert team.pause()["status"] == "pending"
+        opened[-1].sendall(b'eploy to it now"}')
+        assert opened[-1].recv(10_000).startswith(b"HTTP/1.1 201 ")
+        for each in opened[:23]:
+            each.settimeout(30)
+            assert b'"code": "REQUEST_TIMEOUT"' in b"".join(iter(lambda: each.recv(10_000), b""))  # noqa: B023

@@ -23,6 +23,18 @@ BEGUN = (
     b"Content-Length: 10\r\n\r\na"
 )
 
+SERVED = """
+from werkzeug.wrappers import Request, Response
+from werkzeug.exceptions import HTTPException
+from app.slow_bodies import BodyWatch
+def served(environ, start_response):
+    try:
+        return Response(Request(environ).get_data())(environ, start_response)
+    except HTTPException as error:
+        return error(environ, start_response)
+app = BodyWatch(deadline=1.5).guard(served)
+"""
+
 
 @pytest.fixture
 def port(request: pytest.FixtureRequest) -> Iterator[int]:
@@ -64,16 +76,46 @@ def test_connections_that_are_kept_open_do_not_keep_others_out(port: int) -> Non
 
 
 @pytest.mark.parametrize("port", [30_000], indirect=True)
-def test_bodies_that_stop_coming_do_not_keep_others_out(port: int) -> None:
+@pytest.mark.parametrize("count", [32, THREADS + 1])
+def test_bodies_that_stop_coming_do_not_keep_others_out(port: int, count: int) -> None:
     """Of forms that anybody may send, as those who sign in do."""
     with ExitStack() as held:
-        for _ in range(THREADS + 1):
-            stranger = held.enter_context(socket.create_connection(("127.0.0.1", port)))
+        strangers = [held.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(count)]
+        for stranger in strangers:
             stranger.sendall(BEGUN)
         with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=15) as client:
             assert client.get("/healthz").status_code == 200
-            refused = client.post("/sign-in", data={"email": "anne@example.com"})
-            assert (refused.status_code, "Too many people" in refused.text) == (503, True)
+            # A form of ours that is too old, and no word of how many others there are.
+            assert client.post("/sign-in", data={"email": "anne@example.com"}).status_code == 403
+        strangers[0].settimeout(15)
+        told = b"".join(iter(lambda: strangers[0].recv(10_000), b""))
+        assert told.startswith(b"HTTP/1.1 408 ")
+        assert b'"code": "REQUEST_TIMEOUT"' in told
+
+
+@pytest.mark.parametrize("sent", [b"a", b"a" * 400_000], ids=["a byte", "most of it"])
+def test_a_body_has_a_deadline(sent: bytes, tmp_path: Path) -> None:
+    """Also when it is whole but for the last byte."""
+    (tmp_path / "served.py").write_text(SERVED)
+    port = free_port("127.0.0.1")
+    command = ["granian", "--interface", "wsgi", "--http", "1", "--port", str(port), "--blocking-threads", "4"]
+    environ = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "PYTHONPATH": f"{tmp_path}:{ROOT}"}
+    served = subprocess.Popen([*command, "served:app"], env=os.environ | environ, stderr=subprocess.DEVNULL)
+    try:
+        until("it answers", lambda: answers(port))
+        with ExitStack() as held:
+            slow = [held.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(4)]
+            for one in slow:
+                one.sendall(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 400001\r\n\r\n" + sent)
+            until("no thread waits for them any more", lambda: answers(port))
+            for one in slow:
+                one.settimeout(15)
+                assert b"".join(iter(lambda one=one: one.recv(10_000), b"")).startswith(b"HTTP/1.1 408 ")  # type: ignore[misc]
+        done = httpx.post(f"http://127.0.0.1:{port}/", content=[b"a"] * 3, timeout=15)
+        assert (done.status_code, done.text) == (200, "aaa")
+    finally:
+        served.terminate()
+        served.wait(30)
 
 
 def answers(port: int) -> bool:
