@@ -5,22 +5,22 @@ of the value, never an attribute of the object that holds it. Its work and its o
 """
 
 import json
-from collections.abc import Collection, Iterator, Mapping, Sized
-from functools import lru_cache
+from collections.abc import Callable, Collection, Iterator, Mapping, Sized
+from functools import lru_cache, wraps
 from typing import Any
 
 from jinja2 import StrictUndefined, Template, TemplateError, meta, nodes, pass_context
 from jinja2.runtime import Context, LoopContext, Undefined
 from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.utils import _PassArg
 from jinja2.visitor import NodeTransformer
 
 from domain import json_value
+from domain.prompt_work import MAX_OUTPUT, TEXT_UNIT, PromptFailed, Work, units
 
-# Characters of a rendered prompt: what a step's values may have in all, and some hundred pages.
-MAX_OUTPUT = 256 * 1024
-# Values that loops and filters look at, and hundreds of characters of texts: about a second.
-MAX_WORK = 1_000_000
-TEXT_UNIT = 100
+CALL_UNITS = 4
+# Of round(…): more digits than a number has take a number of that many digits to find.
+MAX_PRECISION = 20
 # Of tojson(indent=…): with the depth of a value it says how much longer that becomes.
 MAX_INDENT = 8
 # Compiled templates that a process remembers: some tens of kilobytes each.
@@ -46,28 +46,18 @@ _FILTERS = (
     ),
     *("title", "trim", "truncate", "unique", "upper", "wordcount"),
 )
+# Filters that compare whole values; that make of a text another one as long; that go through what they are given.
+_COMPARING = frozenset({"dictsort", "groupby", "max", "min", "sort", "unique"})
+_TEXTUAL = frozenset(
+    {"capitalize", "float", "int", "lower", "reverse", "title", "trim", "truncate", "upper", "wordcount"}
+)
+_GOING_THROUGH = _COMPARING | {"list", "map", "reject", "rejectattr", "select", "selectattr"}
 _STATEMENTS = (nodes.Output, nodes.If, nodes.For, nodes.Assign, nodes.With)
-
-
-class PromptFailed(ValueError):
-    """The prompt could not be made of these values; the message says why."""
-
-
-class _Work:
-    """What one rendering did so far."""
-
-    def __init__(self) -> None:
-        self._units = 0
-
-    def spend(self, units: int) -> None:
-        self._units += units
-        if self._units > MAX_WORK:
-            raise PromptFailed("it has too much to do with these values: loop over less")
 
 
 def render(template: str, values: Mapping[str, Any], guidance: str | None) -> str:
     """The prompt. Texts stand in it as they are, other values as JSON. Raises `PromptFailed`."""
-    names = {**values, GUIDANCE: guidance or "", _SPENT: _Work()}
+    names = {**values, GUIDANCE: guidance or "", _SPENT: Work()}
     parts: list[str] = []
     size = 0
     try:
@@ -130,22 +120,27 @@ def _may_call(called: nodes.Expr) -> bool:
 
 
 class _Counting(NodeTransformer):
-    """Has whatever is looped over or filtered counted, and joins by ~ what an output would show."""
+    """Has whatever is looped over, compared or cut out counted, and joins by ~ what an output would show."""
 
     def visit_For(self, node: nodes.For) -> nodes.For:
         self.generic_visit(node)
         node.iter = _filtered(node.iter, "_counted")
         return node
 
-    def visit_Filter(self, node: nodes.Filter) -> nodes.Filter:
-        self.generic_visit(node)
-        if node.node is not None:
-            node.node = _filtered(node.node, "_counted")
-        return node
-
     def visit_Operand(self, node: nodes.Operand) -> nodes.Operand:
         self.generic_visit(node)
-        node.expr = _filtered(node.expr, "_counted")
+        node.expr = _filtered(node.expr, "_compared")
+        return node
+
+    def visit_Test(self, node: nodes.Test) -> nodes.Test:
+        self.generic_visit(node)
+        node.args = [_filtered(argument, "_compared") for argument in node.args]
+        return node
+
+    def visit_Getitem(self, node: nodes.Getitem) -> nodes.Getitem:
+        self.generic_visit(node)
+        if isinstance(node.arg, nodes.Slice):
+            node.node = _filtered(node.node, "_copied")
         return node
 
     def visit_Concat(self, node: nodes.Concat) -> nodes.Filter:
@@ -162,9 +157,9 @@ class _Environment(ImmutableSandboxedEnvironment):
 
     def __init__(self) -> None:
         super().__init__(undefined=StrictUndefined, finalize=_shown, keep_trailing_newline=False)
-        self.filters = {name: self.filters[name] for name in _FILTERS}
-        self.filters |= {"_counted": _counted, "join": _join, "replace": _replace, "round": round}
-        self.filters |= {"string": _text, "tojson": _to_json}
+        self.filters = {name: _counting(name, self.filters[name]) for name in _FILTERS}
+        self.filters |= {"_counted": _counted, "_compared": _compared, "_copied": _copied}
+        self.filters |= {"join": _join, "replace": _replace, "round": _round, "string": _text, "tojson": _to_json}
         self.globals = {"range": range}
 
     def compile_counting(self, text: str) -> Template:
@@ -182,8 +177,11 @@ class _Environment(ImmutableSandboxedEnvironment):
             return self.undefined(obj=obj, name=argument)
 
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        if operator == "+":
-            _work(context).spend(_units(left) + _units(right))
+        if isinstance(left, str) and isinstance(right, str) and operator == "+":
+            _work(context).spend(1 + (len(left) + len(right)) // TEXT_UNIT)
+            _work(context).hold(len(left) + len(right))
+        elif operator == "+":
+            _work(context).spend(units(left) + units(right))
         elif not isinstance(left, int | float) or not isinstance(right, int | float):
             raise PromptFailed(f"it uses {operator} on what is no number")
         found = super().call_binop(context, operator, left, right)
@@ -192,71 +190,115 @@ class _Environment(ImmutableSandboxedEnvironment):
         return found
 
 
-def _work(context: Context) -> _Work:
-    work: _Work = context[_SPENT]
+def _work(context: Context) -> Work:
+    work: Work = context[_SPENT]
     return work
 
 
-def _units(value: Any) -> int:
-    if isinstance(value, str):
-        return 1 + len(value) // TEXT_UNIT
-    return 1 + len(value) if isinstance(value, Sized) else 1
+def _counting(name: str, filter_: Callable[..., Any]) -> Callable[..., Any]:
+    """The filter, which first counts what it is given: also where `map` and the like call it."""
+    passes = _PassArg.from_obj(filter_)
+
+    @pass_context
+    @wraps(filter_)
+    def counted(context: Context, value: Any, *args: Any, **named: Any) -> Any:
+        work = _work(context)
+        # The call itself takes as long as looking at so many values.
+        work.spend(CALL_UNITS)
+        # What a filter gives bit by bit was counted when it went into the filter.
+        if not isinstance(value, Undefined):
+            count = work.go_through if name in _COMPARING else work.copy if name in _TEXTUAL else work.look
+            count(value)
+            if name in _GOING_THROUGH and isinstance(value, str):
+                # Of each character something as large as a text.
+                work.make(len(value))
+                work.spend(len(value))
+            elif name in _COMPARING:
+                work.spend(CALL_UNITS * units(value))
+        for argument in (*args, *named.values()):
+            work.go_through(argument)
+        return filter_(*_before(passes, context), value, *args, **named)
+
+    return counted
+
+
+def _before(passes: _PassArg | None, context: Context) -> tuple[Any, ...]:
+    """What the filter is given before its value."""
+    if passes is None:
+        return ()
+    return ({_PassArg.context: context, _PassArg.environment: context.environment}.get(passes, context.eval_ctx),)
 
 
 @pass_context
 def _counted(context: Context, value: Any) -> Any:
-    # What a filter gives bit by bit was counted when it went into the filter.
     if not isinstance(value, Undefined):
-        _work(context).spend(_units(value))
+        _work(context).look(value)
     return value
 
 
-def _text(value: Any) -> str:
+@pass_context
+def _compared(context: Context, value: Any) -> Any:
+    if not isinstance(value, Undefined):
+        _work(context).go_through(value)
+    return value
+
+
+@pass_context
+def _copied(context: Context, value: Any) -> Any:
+    if not isinstance(value, Undefined):
+        _work(context).copy(value)
+    return value
+
+
+@pass_context
+def _text(context: Context, value: Any) -> str:
     """A text as it is, anything else as JSON."""
     if isinstance(value, str):
+        _work(context).look(value)
         return value
     if isinstance(value, Undefined):
         # Says which name is missing.
         return str(value)
     if isinstance(value, Iterator):
         raise PromptFailed("it shows what a filter goes through: put | list or | join behind it")
+    if isinstance(value, list | tuple | dict):
+        _work(context).write(value)
+    else:
+        _work(context).spend(1)
     return json_value.encode(value)
 
 
-@pass_context
-def _shown(context: Context, value: Any) -> str:
-    text = _text(value)
-    _work(context).spend(_units(text))
-    return text
+_shown = _text
 
 
 @pass_context
 def _join(context: Context, values: Any, between: str = "", attribute: str | None = None) -> str:
+    _work(context).spend(len(values) if isinstance(values, Sized) else 1)
     found = [value if attribute is None else context.environment.getitem(value, attribute) for value in values]
-    texts = [_text(value) for value in found]
-    _fit(context, sum(map(len, texts)) + len(between) * len(texts))
+    texts = [_text(context, value) for value in found]
+    _work(context).make(sum(map(len, texts)) + len(between) * len(texts))
     return between.join(texts)
 
 
 @pass_context
 def _replace(context: Context, text: str, old: str, new: str) -> str:
-    _fit(context, len(text) + text.count(old) * len(new))
+    _work(context).look(text)
+    _work(context).make(len(text) + text.count(old) * len(new))
     return text.replace(old, new)
 
 
-def _to_json(value: Any, indent: int | None = None) -> str:
-    if indent is None:
-        return json_value.encode(value)
-    if not 0 <= indent <= MAX_INDENT:
+@pass_context
+def _to_json(context: Context, value: Any, indent: int | None = None) -> str:
+    if indent is not None and not 0 <= indent <= MAX_INDENT:
         raise PromptFailed(f"its tojson has an indent that is not 0 to {MAX_INDENT}")
-    return json.dumps(value, ensure_ascii=False, indent=indent)
+    _work(context).write(value, indent or 0)
+    return json_value.encode(value) if indent is None else json.dumps(value, ensure_ascii=False, indent=indent)
 
 
-def _fit(context: Context, size: int) -> None:
-    """Before a text is made that may be far longer than what it is made of."""
-    if size > MAX_OUTPUT:
-        raise PromptFailed(f"it makes a text longer than {MAX_OUTPUT // 1024} Ki characters of these values")
-    _work(context).spend(1 + size // TEXT_UNIT)
+def _round(number: Any, precision: int | None = None) -> Any:
+    if precision is not None and abs(precision) > MAX_PRECISION:
+        raise PromptFailed(f"its round has a precision that is not -{MAX_PRECISION} to {MAX_PRECISION}")
+    return round(number, precision)
 
 
 @lru_cache(REMEMBERED)

@@ -21,6 +21,7 @@ from adapters.tracing import NOTHING, Span
 from domain import prompt, resources
 from domain.compensation import undo_message
 from domain.outcome import Failed
+from domain.prompt_work import PromptFailed
 from domain.saga_document import report_document, traceparent
 from domain.step import Error
 from domain.thought import Question, Report, Thought
@@ -95,7 +96,7 @@ class Thoughts:
             asked.prompt_digest = hashlib.sha256(question.message.encode()).hexdigest()
             with asked.span.current():
                 asked.future = self._thinker().think(question)
-        except (prompt.PromptFailed, resources.NotBound) as error:
+        except (PromptFailed, resources.NotBound) as error:
             self._answered.put((asked, _without_model(ask, Error("PROMPT_FAILED", str(error)))))
         except Exception as error:
             # Left as it is, its lease would be kept for as long as this process lives.

@@ -1,5 +1,6 @@
 """Prompts: what a template may do, what it makes of values, and what it costs at most."""
 
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -156,6 +157,55 @@ def test_work_and_output_end(template: str, part: str) -> None:
     with pytest.raises(PromptFailed) as caught:
         render(template, values, None)
     assert part in str(caught.value)
+
+
+NESTED = "{% set a0 = [v, v] %}{% set b0 = [v, v] %}" + "".join(
+    f"{{% set a{n} = [a{n - 1}, a{n - 1}] %}}{{% set b{n} = {{'k': b{n - 1}, 'l': b{n - 1}}} %}}" for n in range(1, 41)
+)
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        NESTED + "{{ a40 }}",
+        NESTED + "{{ b40 }}",
+        NESTED + "{{ (a40 ~ b40) | length }}",
+        NESTED + "{{ a40 | tojson(indent=8) | length }}",
+        NESTED + "{{ [a40] | map('string') | join | length }}",
+        "{{ [" + "big, " * 1_500 + "] | map('upper') | list | length }}",
+        "{{ [" + "big[1:], " * 1_500 + "] | length }}",
+        "{{ [" + "big + 'x', " * 1_500 + "] | length }}",
+        "{{ [" + "big | list, " * 1_000 + "] | length }}",
+        "{{ [" + "many[:], " * 1_500 + "] | length }}",
+        "{{ [" + "many | tojson, " * 1_500 + "] | length }}",
+        "{{ [" + "wide | tojson, " * 1_000 + "] | length }}",
+        "{% set b = big %}" + "{% set b = b + b %}" * 40 + "{{ b | length }}",
+        "{{ 5 | round(-100000000) }}",
+        "{{ range(100000000) | list | length }}",
+    ],
+)
+def test_little_memory_is_used_before_it_ends(template: str) -> None:
+    values = {"v": "x" * 1_000, "big": "x" * 250_000, "wide": "\x01" * 40_000, "many": list(range(20_000))}
+    assert prompt_fault(template, values) is None
+    tracemalloc.start()
+    try:
+        with pytest.raises(PromptFailed):
+            render(template, values, None)
+        assert tracemalloc.get_traced_memory()[1] < 100 * 1024 * 1024
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize(
+    "comparison",
+    ["a40 == b40", "a40 in [b40]", "a40 is eq(b40)", "[b40] | select('eq', a40) | list", "[a40, b40] | sort"],
+)
+def test_what_is_the_same_is_not_compared_for_hours(comparison: str) -> None:
+    """Two values that are made alike, of 2^40 parts each."""
+    alike = "".join(f"{{% set {name}{n} = [{name}{n - 1}, {name}{n - 1}] %}}" for name in "ab" for n in range(1, 41))
+    template = "{% set a0 = [v] %}{% set b0 = [v] %}" + alike + "{{ " + comparison + " }}"
+    with pytest.raises(PromptFailed, match="too much"):
+        render(template, {"v": 1}, None)
 
 
 def test_much_is_not_too_much() -> None:
