@@ -27,6 +27,7 @@ def pause() -> None:
 @click.argument("action")
 @click.option("--context", type=JSON, help="An object: whatever helps the reviewer.")
 @click.option("--arguments", type=JSON, help="An object: exactly what will be executed; a reviewer may edit it.")
+@click.option("--arguments-schema", type=JSON, help="A JSON Schema of the arguments, which an edit has to fit.")
 @click.option("--callback-url", help="Gets a signed webhook with the outcome.")
 @click.option("--expires-in", type=SPAN_OR_NEVER, metavar="3600|2h|never", help="Default: the server's, 24h.")
 @click.option(
@@ -52,7 +53,7 @@ def create(session: Session, idempotency_key: str | None, wait: bool, **options:
 
 
 def _draft(tags: tuple[str, ...], expires_in: int | str | None, **options: Any) -> dict[str, Any]:
-    names = {"callback_url": "callbackUrl", "on_timeout": "onTimeout"}
+    names = {"arguments_schema": "argumentsSchema", "callback_url": "callbackUrl", "on_timeout": "onTimeout"}
     draft = {names.get(name, name): value for name, value in given(**options).items()}
     if tags:
         draft["tags"] = list(tags)

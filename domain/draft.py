@@ -33,6 +33,7 @@ class Draft:
     priority: int
     tags: tuple[str, ...]
     metadata: dict[str, Any] | None
+    arguments_schema: dict[str, Any] | None = None
 
 
 def pause_from(
@@ -60,6 +61,7 @@ def pause_from(
         context=draft.context,
         arguments=draft.arguments,
         arguments_digest=None if draft.arguments is None else json_value.digest(draft.arguments),
+        arguments_schema=draft.arguments_schema,
         on_timeout=draft.on_timeout,
         review=policy,
         response_schema=draft.response_schema,
@@ -76,16 +78,29 @@ def _faults(draft: Draft, now: datetime, egress_allow: Sequence[Network]) -> Ite
     for name, value in (
         ("context", draft.context),
         ("arguments", draft.arguments),
+        ("argumentsSchema", draft.arguments_schema),
         ("responseSchema", draft.response_schema),
         ("metadata", draft.metadata),
     ):
         if value is not None and json_value.size(value) > json_value.MAX_BYTES:
             yield Fault(name, f"is larger than {json_value.MAX_BYTES // 1024} KiB")
+    if draft.arguments_schema is not None:
+        yield from _arguments_faults(draft.arguments_schema, draft.arguments)
     if draft.response_schema is not None:
         yield from answer.schema_faults(draft.response_schema, "responseSchema")
     yield from _expiry_faults(draft.expires, now)
     if draft.callback_url is not None:
         yield from url_faults("callbackUrl", draft.callback_url, egress_allow)
+
+
+def _arguments_faults(schema: dict[str, Any], arguments: dict[str, Any] | None) -> Iterator[Fault]:
+    """Nobody is asked about arguments that cannot be used."""
+    if arguments is None:
+        yield Fault("argumentsSchema", "is for arguments, and none are given")
+    elif unusable := list(answer.schema_faults(schema, "argumentsSchema")):
+        yield from unusable
+    else:
+        yield from answer.value_faults(schema, arguments, "arguments")
 
 
 def check_escalation(on_timeout: OnTimeout, policy: Review, path: str) -> None:

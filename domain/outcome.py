@@ -1,5 +1,6 @@
 """What can come of a tool call. Where money depends on it: done, certainly not done, or nobody knows."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -15,6 +16,13 @@ _POSTPONED_FOR = (1.0, 3.0, 8.0, 20.0)
 @dataclass(frozen=True, slots=True)
 class Done:
     data: Any
+
+
+@dataclass(frozen=True, slots=True)
+class ToolFound:
+    """Of a tool that was looked up. `schema`: what its server says it wants to be called with."""
+
+    schema: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)

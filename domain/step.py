@@ -172,6 +172,17 @@ class Postpone:
 
 
 @dataclass(frozen=True, slots=True)
+class Defer:
+    """Its tool's server is away, and without it the step cannot be held; it is looked up again later.
+
+    Attributes:
+        error: why. Its `details` count the tries.
+    """
+
+    error: Error
+
+
+@dataclass(frozen=True, slots=True)
 class Succeed:
     output: Any
 
@@ -245,6 +256,7 @@ Command = (
     | Begin
     | Repeat
     | Postpone
+    | Defer
     | Succeed
     | Fail
     | Expire

@@ -11,6 +11,7 @@ from domain.step import (
     Begin,
     BeginUndo,
     Command,
+    Defer,
     Error,
     Expire,
     Fail,
@@ -33,6 +34,7 @@ _S = StepStatus
 TRANSITIONS: Mapping[tuple[StepStatus, type], StepStatus] = MappingProxyType(
     {
         (_S.PENDING, Skip): _S.SKIPPED,
+        (_S.PENDING, Defer): _S.PENDING,
         (_S.PENDING, Hold): _S.AWAITING_HUMAN,
         (_S.PENDING, Begin): _S.IN_PROGRESS,
         (_S.PENDING, Succeed): _S.COMPLETED,
@@ -69,8 +71,12 @@ def change(step: Step, command: Command, now: datetime) -> Step:
     ended = now if target in ENDED else None
     moved = replace(step, status=target, ended_at=ended)
     match command:
+        case Skip():
+            return replace(moved, error=None)
+        case Defer():
+            return replace(moved, error=command.error)
         case Hold():
-            held = replace(moved, arguments=command.arguments, arguments_digest=command.digest)
+            held = replace(moved, arguments=command.arguments, arguments_digest=command.digest, error=None)
             return replace(held, watch_id=command.watch_id, started_at=step.started_at or now)
         case HoldAnswer():
             return replace(moved, watch_id=command.watch_id, call_began=command.acted or step.unsure)

@@ -18,15 +18,17 @@ from domain.errors import AlreadyResolved, Forbidden, NotFound, Refusal
 from domain.pause import Actor, Approve, Cancel, Pause, Reject, Status, Timeout, created, honours
 from domain.review import ONE_APPROVAL
 from models.pauses import pause_of, pauses, values
-from models.records import as_records, insert_records
+from models.records import as_records
 from services.electorate import check_satisfiable
 from services.idempotency import Once, Repeated, recall, remember
 from services.namespaces import default_review
-from services.notifications import anyone_listens, may_listen
-from services.outbox import announce, announcing
+from services.notifications import anyone_listens
+from services.outbox import announce
 from services.paging import Page, Slice, newest_first
 from services.pause_changes import apply
+from services.pause_rows import INSERT, recorded
 from services.scope import sees
+from services.step_edits import check_edit
 from services.transaction import Store, Tx
 
 # Pauses that one transaction expires: few enough to hold their locks for well under a second.
@@ -82,10 +84,10 @@ def create_pauses(store: Store, wanted: Callable[[], Sequence[Creation]]) -> lis
             else:
                 new.append((place, pause))
         for place, pause in new:
-            outcomes[place] = Created(_recorded(store, tx, wishes[place].by, pause))
+            outcomes[place] = Created(recorded(store, tx, wishes[place].by, pause))
         if new:
             rows = as_records(values(pause) for _, pause in new)
-            announce(store, tx, [created(pause) for _, pause in new], _INSERT, {"records": rows})
+            announce(store, tx, [created(pause) for _, pause in new], INSERT, {"records": rows})
     return [outcomes[place] for place in range(len(wishes))]
 
 
@@ -108,23 +110,6 @@ def _new_pause(store: Store, tx: Tx, wish: Creation, heard: bool) -> Pause:
     if wish.once is not None:
         remember(tx, draft.namespace, wish.once, pause_document(pause, store.public_url))
     return pause
-
-
-def _recorded(store: Store, tx: Tx, by: Principal | None, pause: Pause) -> dict[str, Any]:
-    document = pause_document(pause, store.public_url)
-    tx.record(by, pause.namespace, "pause.created", document["watchId"], after=document)
-    return document
-
-
-def store_pause(store: Store, tx: Tx, pause: Pause) -> None:
-    """A new one, of a step: its saga's transaction makes it."""
-    pause = replace(pause, attend_at=tx.now if may_listen(store) else next_at(pause))
-    _recorded(store, tx, None, pause)
-    announce(store, tx, [created(pause)], _INSERT, {"records": as_records([values(pause)])})
-
-
-def find_pause(tx: Tx, id_: UUID) -> Pause:
-    return pause_of(tx.conn.execute(_BY_ID, {"pause_id": id_}).mappings().one())
 
 
 def get_pause(store: Store, by: Principal, watch_id: str) -> Pause:
@@ -155,6 +140,7 @@ def decide_in(
     """The pause after the command, and whether this changed it. It is locked until the transaction ends."""
     before = locked_pause(tx, by, watch_id)
     after = apply(store, tx, by, before, command)
+    check_edit(store, tx, before, after)
     return after, after != before
 
 
@@ -198,8 +184,6 @@ def resolved_among(store: Store, waiting: Sequence[UUID]) -> list[UUID]:
 
 
 # Built once: building a statement takes longer than running it.
-_INSERT = announcing(insert_records(pauses))
-_BY_ID = select(pauses).where(pauses.c.id == bindparam("pause_id"))
 _ONE = select(pauses).where(
     pauses.c.id == bindparam("pause_id"),
     or_(bindparam("sees_all", type_=Boolean), pauses.c.namespace == any_(bindparam("namespaces", type_=ARRAY(Text)))),

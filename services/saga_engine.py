@@ -15,17 +15,17 @@ from uuid import UUID
 from sqlalchemy import select
 
 from domain import step as steps
-from domain.outcome import CALLS_AGAIN, Done, Failed, Lost, NotSent, Outcome, TimedOut, postponement
+from domain.outcome import CALLS_AGAIN, Done, Failed, Lost, NotSent, Outcome, TimedOut, ToolFound, postponement
 from domain.saga import FORWARD, TERMINAL, SagaStatus, change_step, settle
-from domain.step import Step, StepStatus
+from domain.step import Error, Step, StepStatus
 from domain.thought import Thought
 from models.sagas import sagas
 from services import due
 from services.due import SAGA, Lease
 from services.saga_notices import notices
-from services.saga_plan import Plan
+from services.saga_plan import Plan, ToolWanted
 from services.saga_rows import Stored, When, keep_transcript, lock_leased, new_span_id, save, with_steps
-from services.saga_work import ROOM_FOR_ALL, Ask, Call, Room, Work
+from services.saga_work import ROOM_FOR_ALL, Ask, Call, LookUp, Room, Work
 from services.transaction import Hint, Store, Tx
 
 log = logging.getLogger(__name__)
@@ -88,6 +88,26 @@ def record_thought(store: Store, ask: Ask, thought: Thought, report: dict[str, A
         elif not turn.broke_off(step, thought.outcome, ask.again, uniform):
             return
         turn.hand_on()
+
+
+def record_look_up(
+    store: Store, work: LookUp, found: ToolFound | Failed | NotSent, uniform: float, room: Room = ROOM_FOR_ALL
+) -> Work | None:
+    """Hold the step whose tool was looked up, unless it cannot be called as it would be. As `record`."""
+    with store.transaction() as tx:
+        turn = _resumed(store, tx, work)
+        if turn is None:
+            return None
+        step = turn.step(work.span_id)
+        if step.status is not StepStatus.PENDING:
+            return turn.recorded_before()
+        if isinstance(found, ToolFound):
+            turn.plan.looked_up(step, found.schema)
+        elif turn.saga.cancelled is None:
+            if isinstance(found, NotSent) and turn.deferred(step, found.error, uniform):
+                return None
+            turn.change(step, steps.Fail(found.error))
+        return turn.go_on(room)
 
 
 def given_up(store: Store, leases: Collection[Lease]) -> set[UUID]:
@@ -160,6 +180,16 @@ class _Turn:
                 self.change(step, steps.LoseTrack(message))
         return True
 
+    def deferred(self, step: Step, error: Error, uniform: float) -> bool:
+        """False: it was looked up often enough."""
+        tries = 1 if step.error is None or step.error.details is None else int(step.error.details["tries"]) + 1
+        wait = postponement(tries, uniform)
+        if wait is None:
+            return False
+        self.change(step, steps.Defer(replace(error, details={"tries": tries})))
+        self._park(due_at=self.tx.now + wait)
+        return True
+
     def recorded_before(self) -> Work:
         """By a commit whose answer was lost. The lease has been ours since: nobody has done the work that it was left
         for."""
@@ -176,10 +206,12 @@ class _Turn:
             if current is None or command is None:
                 self._park(due_at=None)
                 return None
-            works = isinstance(command, steps.Begin | steps.Repeat)
+            works = isinstance(command, steps.Begin | steps.Repeat | ToolWanted)
             if works and not (room.for_thought if self.plan.thinks(current) else room.for_call)(self.saga.namespace):
                 self._leave()
                 return None
+            if isinstance(command, ToolWanted):
+                return self._leave_to_look_up(current)
             self.change(current, command)
             if isinstance(command, steps.Hold):
                 # Nobody can have decided on it before the commit.
@@ -205,12 +237,19 @@ class _Turn:
         self.saga = settle(self.saga, self.plan.definition.undoable, new_span_id, self.tx.now)
 
     def _leave_for_work(self, before: Step, *, again: bool) -> Work:
+        self._keep_lease()
+        return self._work(self.step(before.span_id), again=again)
+
+    def _leave_to_look_up(self, before: Step) -> Work:
+        self._keep_lease()
+        return self.plan.look_up(self.saga, self.step(before.span_id), self.lease, self._queue_ms)
+
+    def _keep_lease(self) -> None:
         # A saga that has begun is RUNNING, also while its first call is under way.
         self._settle()
         self.lease = replace(self.lease, since=self.tx.began)
         # What is indexed stays as it is, as in a claim.
         self._save(When(self.stored.due_at, self.stored.hint_at, self.lease.token, self.tx.now + due.LEASE))
-        return self._work(self.step(before.span_id), again=again)
 
     def _work(self, step: Step, *, again: bool) -> Work:
         return self.plan.work(self.saga, step, self.lease, again=again, queue_ms=self._queue_ms)

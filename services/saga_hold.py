@@ -12,7 +12,7 @@ from domain.saga import Saga
 from domain.saga_document import span_text
 from domain.step import Error, Step
 from services.namespaces import default_review
-from services.pauses import find_pause, store_pause
+from services.pause_rows import find_pause, store_pause
 from services.saga_rows import Stored
 from services.transaction import Store, Tx
 
@@ -34,11 +34,20 @@ class Approved:
 
 
 def hold(
-    store: Store, tx: Tx, stored: Stored, definition: SagaDefinition, saga: Saga, step: Step, subject: dict[str, Any]
+    store: Store,
+    tx: Tx,
+    stored: Stored,
+    definition: SagaDefinition,
+    saga: Saga,
+    step: Step,
+    subject: dict[str, Any],
+    form: tuple[dict[str, Any] | None, str | None],
 ) -> UUID:
-    """`subject`: the arguments of the call to be made, or the model's answer."""
+    """`subject`: the arguments of the call to be made, or the model's answer. `form`: the schema that edits have to
+    fit; or None, and why they are not checked."""
     declared = definition.step(step.id)
     seconds = declared.hitl_timeout_seconds
+    schema, unchecked = form
     pause = Pause(
         id=tx.new_id(),
         namespace=saga.namespace,
@@ -55,11 +64,12 @@ def hold(
             "step_kind": str(declared.kind),
             "worker": f"{declared.worker}@{declared.worker_version}",
             **_about(declared, step),
+            **({} if unchecked is None else {"arguments_unchecked": unchecked}),
         },
         arguments=subject,
         arguments_digest=json_value.digest(subject),
         revision=step.revision,
-        arguments_schema=None if declared.thinking is None else dict(declared.thinking.output_schema),
+        arguments_schema=schema,
         on_timeout=declared.hitl_on_timeout,
         review=default_review(store, tx, saga.namespace) if declared.review is None else review.parse(declared.review),
     )

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
-from domain import bindings, json_value, policy
+from domain import bindings, json_value, policy, tool_schema
 from domain import step as steps
 from domain.compensation import undo_facts
 from domain.definition import Binding, SagaDefinition, StepDefinition, StepKind, Undo, WorkerDefinition
@@ -16,13 +16,19 @@ from services.definitions import load_saga, load_worker
 from services.due import Lease
 from services.saga_hold import CHANGED, decision, hold
 from services.saga_rows import Stored
-from services.saga_work import Ask, Call, Execution, Work
+from services.saga_work import Ask, Call, Execution, LookUp, Work
 from services.transaction import Store, Tx
 
 # Of a model's words in an error: as much as of a tool's.
 MAX_SUMMARY = 2_000
 # Bytes of arguments that an error tells of.
 MAX_TOLD = 16 * 1024
+# For a server to list its tools. Seconds.
+MAX_LOOK_UP = 60.0
+
+
+class ToolWanted:
+    """The step is to be held: its tool has to be looked up first (`Plan.looked_up`)."""
 
 
 class Plan:
@@ -31,8 +37,10 @@ class Plan:
     def __init__(self, store: Store, tx: Tx, stored: Stored) -> None:
         self._store, self._tx, self._stored = store, tx, stored
         self.definition: SagaDefinition = load_saga(tx.conn, stored.definition_id)
+        # By span: what the tools that have been looked up want to be called with.
+        self._tools: dict[int, Mapping[str, Any]] = {}
 
-    def next_command(self, saga: Saga, step: Step) -> steps.Command | None:
+    def next_command(self, saga: Saga, step: Step) -> steps.Command | ToolWanted | None:
         """What happens to the step whose turn it is; None: somebody has to decide first."""
         if step.status is StepStatus.IN_PROGRESS:
             return self._go_on_after_a_break(saga, step)
@@ -72,9 +80,7 @@ class Plan:
             sources=worker.tool_sources,
             tool=user.tool,
             arguments=arguments,
-            may_be_null=frozenset(
-                name for name, of in user.bindings.items() if of.path is None or of.required is False
-            ),
+            may_be_null=_may_be_null(user.bindings),
             idempotency_key=key,
             timeout=timeout,
             idempotent=self._idempotent(step),
@@ -82,6 +88,22 @@ class Plan:
             queue_ms=queue_ms,
             execution=execution,
         )
+
+    def look_up(self, saga: Saga, step: Step, lease: Lease, queue_ms: float) -> LookUp:
+        declared = self.definition.step(step.id)
+        assert declared.tool is not None, "a reason step is held with its output's schema"
+        sources = self._worker(declared).tool_sources
+        timeout = min(declared.timeout_seconds, MAX_LOOK_UP)
+        return LookUp(lease, step.span_id, sources, declared.tool, timeout, queue_ms, self._execution(saga, step))
+
+    def looked_up(self, step: Step, schema: Mapping[str, Any]) -> None:
+        """The schema of the arguments of the step's tool; `next_command` holds it with that."""
+        self._tools[step.span_id] = schema
+
+    def edit_refused(self, saga: Saga, step: Step, subject: dict[str, Any]) -> Error | None:
+        """What the step's policy has against it that a reviewer wants this called, or merged."""
+        thinks = self.definition.step(step.id).kind is StepKind.REASON
+        return self._refused(saga, step, *((step.arguments or {}, subject) if thinks else (subject, None)))
 
     def _execution(self, saga: Saga, step: Step) -> Execution:
         of = self.definition
@@ -100,7 +122,9 @@ class Plan:
         if saga.cancelled is not None:
             # Nobody is asked for what is not wanted any more.
             return steps.Fail(Error("CANCELLED", saga.cancelled), acted=acted)
-        return steps.HoldAnswer(self._hold(saga, step, answer), acted)
+        thinking = self.definition.step(step.id).thinking
+        assert thinking is not None, "only a model answers"
+        return steps.HoldAnswer(self._hold(saga, step, answer, (dict(thinking.output_schema), None)), acted)
 
     def thinks(self, step: Step) -> bool:
         return self._user(step).thinking is not None
@@ -109,7 +133,7 @@ class Plan:
         """Executions begun that nobody asked for: of a reason step, each re-run has one of its own."""
         return step.attempt - step.retries if self.thinks(step) else step.attempt
 
-    def _schedule(self, saga: Saga, step: Step) -> steps.Command:
+    def _schedule(self, saga: Saga, step: Step) -> steps.Command | ToolWanted:
         declared = self.definition.step(step.id)
         if declared.when is not None:
             try:
@@ -122,10 +146,23 @@ class Plan:
         refused = _unfit(declared.bindings, arguments) or (None if thinks else self._refused(saga, step, arguments))
         if refused is not None:
             return steps.Fail(refused)
-        digest = json_value.digest(arguments)
         if declared.hitl and not thinks:
-            return steps.Hold(self._hold(saga, step, arguments), arguments, digest)
-        return steps.Begin(arguments, digest, self._acts(step))
+            return self._held_call(saga, step, arguments)
+        return steps.Begin(arguments, json_value.digest(arguments), self._acts(step))
+
+    def _held_call(self, saga: Saga, step: Step, arguments: dict[str, Any]) -> steps.Command | ToolWanted:
+        """Nobody is asked about a call that cannot be made."""
+        schema, declared = self._tools.get(step.span_id), self.definition.step(step.id)
+        if schema is None:
+            return ToolWanted()
+        form, unchecked = tool_schema.usable(schema, arguments)
+        if form is not None:
+            nulls = _may_be_null(declared.bindings)
+            refused = tool_schema.refusal(str(declared.tool), form, arguments, nulls)
+            if refused is not None:
+                return steps.Fail(refused)
+        held = self._hold(saga, step, arguments, (form, unchecked))
+        return steps.Hold(held, arguments, json_value.digest(arguments))
 
     def _refused(
         self, saga: Saga, step: Step, arguments: dict[str, Any], answer: dict[str, Any] | None = None
@@ -149,8 +186,10 @@ class Plan:
         code = "POLICY_REASON_DENIED" if thinks else "POLICY_COMMIT_DENIED"
         return None if allowed else Error(code, f"policy {declared.policy.name!r} says no")
 
-    def _hold(self, saga: Saga, step: Step, subject: dict[str, Any]) -> UUID:
-        return hold(self._store, self._tx, self._stored, self.definition, saga, step, subject)
+    def _hold(
+        self, saga: Saga, step: Step, subject: dict[str, Any], form: tuple[dict[str, Any] | None, str | None]
+    ) -> UUID:
+        return hold(self._store, self._tx, self._stored, self.definition, saga, step, subject, form)
 
     def _decided(self, saga: Saga, step: Step) -> steps.Command | None:
         thinks = self.definition.step(step.id).kind is StepKind.REASON
@@ -160,9 +199,9 @@ class Plan:
         if isinstance(approved, Error):
             return steps.Fail(approved)
         if approved.edited:
-            # A reviewer may change what is called or merged, not what may be.
-            subject = (step.arguments or {}, approved.subject) if thinks else (approved.subject, None)
-            refused = self._refused(saga, step, *subject)
+            # A reviewer may change what is called or merged, not what may be. The edit was judged when it was made,
+            # unless an earlier release accepted it.
+            refused = self.edit_refused(saga, step, approved.subject)
             if refused is not None:
                 return steps.Fail(refused)
         return steps.Succeed(approved.subject) if thinks else steps.Begin(approved.subject, approved.digest)
@@ -246,3 +285,8 @@ def _too_large(arguments: Mapping[str, Any]) -> Error | None:
     if json_value.size(arguments) <= json_value.MAX_BYTES:
         return None
     return Error("ARGUMENTS_TOO_LARGE", f"the arguments are larger than {json_value.MAX_BYTES // 1024} KiB")
+
+
+def _may_be_null(bindings_: Mapping[str, Binding]) -> frozenset[str]:
+    """Arguments whose null the manifest wants."""
+    return frozenset(name for name, of in bindings_.items() if of.path is None or of.required is False)

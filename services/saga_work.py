@@ -1,4 +1,5 @@
-"""What a worker does outside of transactions for a step: one tool call, or one question to a model."""
+"""What a worker does outside of transactions for a step: one tool call, one question to a model, or a look at a tool
+that is to be called."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -74,7 +75,25 @@ class Ask:
     execution: Execution
 
 
-Work = Call | Ask
+@dataclass(frozen=True, slots=True)
+class LookUp:
+    """A tool whose call is to be held: what it wants to be called with. Nothing is called. The rest is as in `Call`."""
+
+    lease: Lease
+    span_id: int
+    sources: tuple[ToolSource, ...]
+    tool: str
+    timeout: float
+    queue_ms: float
+    execution: Execution
+
+    @property
+    def idempotency_key(self) -> str:
+        """For the log alone."""
+        return f"look-up-{self.lease.id.hex}"
+
+
+Work = Call | Ask | LookUp
 
 # By its namespace: whether a worker has room for one more.
 MayTake = Callable[[str], bool]

@@ -13,8 +13,9 @@ from domain.saga_document import traceparent
 from domain.step import TOOL_OUTPUT_ERROR, Error
 from domain.tool_arguments import unfilled
 from services.saga_engine import advance, record
-from services.saga_work import Call, Room, Work
+from services.saga_work import Call, LookUp, Room, Work
 from tasks.insist import insist
+from tasks.look_ups import find, look_up_and_record
 from tasks.places import Seat
 from tasks.runtime import calls, leases, store, thoughts, tool_client, tracer
 from tasks.spans import execution_span, tell_outcome
@@ -40,9 +41,9 @@ def _go_on(saga_id: UUID) -> None:
         with Seat(calls(), saga_id) as calling, Seat(thoughts().places, saga_id) as thinking:
             room = Room(calling.take, thinking.take)
             work = advance(store(), saga_id, room)
-            while isinstance(work, Call):
+            while isinstance(work, Call | LookUp):
                 with leases().keeping(work.lease):
-                    work = _make_and_record(work, room)
+                    work = _make_and_record(work, room) if isinstance(work, Call) else look_up_and_record(work, room)
             if work is not None:
                 # A model takes its time, and this thread is needed for others.
                 thoughts().begin(work, thinking.handed_on())
@@ -67,7 +68,7 @@ def make(call: Call, parent: str | None = None) -> Outcome:
     until = time.monotonic() + call.timeout
     idempotent = False
     try:
-        source, info = _find(call, until)
+        source, info = find(call.sources, call.tool, until)
         idempotent = bool(info.idempotent) if call.idempotent is None else call.idempotent
         if call.again and not idempotent:
             return Lost(f"{_ENDED}, and the tool is not idempotent", False)
@@ -93,16 +94,6 @@ def make(call: Call, parent: str | None = None) -> Outcome:
 
 
 _ENDED = "the worker ended before the tool's answer was recorded"
-
-
-def _find(call: Call, until: float) -> tuple[ToolSource, mcp.ToolInfo]:
-    """The first source that has the tool. Raises `mcp.NotSent`, also when a source before that one is away: another's
-    tool of the same name is not what was approved."""
-    for source in call.sources:
-        for info in tool_client().tools(source, max(0.1, until - time.monotonic())):
-            if info.name == call.tool:
-                return source, info
-    raise mcp.ToolNotFound(f"none of {', '.join(source.name for source in call.sources)} has a tool {call.tool!r}")
 
 
 def _call(call: Call, source: ToolSource, until: float, parent: str | None) -> mcp.CallResult:

@@ -69,7 +69,7 @@ def create_pause(body: dict[str, Any]) -> Answer:
     return created(made.document, made.repeated, made.document["statusUrl"])
 
 
-_OPTIONAL = ("context", "arguments", "callback_url", "review", "response_schema", "metadata")
+_OPTIONAL = ("context", "arguments", "arguments_schema", "callback_url", "review", "response_schema", "metadata")
 
 
 @operation(

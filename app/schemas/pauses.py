@@ -37,6 +37,11 @@ class PauseDraftSchema(Schema):
         allow_none=True,
         metadata={"description": "exactly what will be executed; if present a reviewer may edit it"},
     )
+    arguments_schema = fields.Dict(
+        data_key="argumentsSchema",
+        allow_none=True,
+        metadata={"description": "JSON Schema of the arguments, which a reviewer edits by it, and an edit has to fit"},
+    )
     callback_url = fields.String(
         data_key="callbackUrl",
         allow_none=True,

@@ -242,3 +242,48 @@ def test_after_a_rerun_a_decision_says_what_it_has_read(sagas: Sagas, team: Team
     refused(_post(team.reviewer, held, "retry", {"revision": 1}), 409, "REVISION_CHANGED")
     assert _post(team.reviewer, held, "approve", {"revision": 2}).status_code == 202
     sagas.when(held[0], "COMPLETED")
+
+
+class TestWhatTheToolTakes:
+    def test_an_edit_that_it_would_not_take(self, sagas: Sagas, team: Team) -> None:
+        """Refused with its place, and still held; what fits is what it is called with."""
+        one = step("two", "meet", hitl=True) | {"with": {"count": {"from": "$.input.value"}}}
+        deploy(team.admin, saga(team.namespace, "meets", one), "?replace=true")
+        trace_id, _ = sagas.held("meets", input={"value": 1})
+        watch_id = row(sagas.read(trace_id), "two")["watch_id"]
+        pause = team.reviewer.get(f"/api/pause/{watch_id}").json()
+        assert pause["argumentsSchema"]["properties"]["count"]["type"] == "integer"
+        body = {"arguments": {"count": "many"}}
+        refused(
+            team.reviewer.post(f"/api/pause/{watch_id}/approve", json=body), 422, "VALIDATION_FAILED", "arguments.count"
+        )
+        assert team.reviewer.get(f"/api/pause/{watch_id}").json() == pause
+        assert team.reviewer.post(f"/api/pause/{watch_id}/approve", json={"arguments": {"count": 0}}).status_code == 200
+        done = sagas.when(trace_id, "COMPLETED")
+        assert done["context"]["steps"]["two"]["output"]["data"] == {"met": 0}
+
+    def test_a_call_that_cannot_be_made(self, sagas: Sagas, team: Team) -> None:
+        """Nobody is asked."""
+        one = step("two", "meet", hitl=True) | {"with": {"count": {"from": "$.input.nothing"}}}
+        deploy(team.admin, saga(team.namespace, "meets-nobody", one), "?replace=true")
+        trace_id = sagas.start("meets-nobody")
+        failed = row(sagas.when(trace_id, "FAILED"), "two")
+        assert (failed["error_details"]["code"], failed["watch_id"]) == ("ARGUMENTS_INVALID", None)
+        assert failed["error_details"]["details"]["errors"][0]["path"] == "arguments.count"
+
+
+def test_arguments_with_a_schema_of_their_own(team: Team) -> None:
+    """An agent's pause may have one, too."""
+    schema = {"properties": {"eur": {"type": "integer"}}, "required": ["eur"]}
+    draft = {"action": "pay", "arguments": {"eur": 5}, "argumentsSchema": schema}
+    refused(
+        team.agent.post("/api/pause", json=draft | {"arguments": {"eur": "5"}}),
+        422,
+        "VALIDATION_FAILED",
+        "arguments.eur",
+    )
+    made = team.agent.post("/api/pause", json=draft).json()
+    assert made["argumentsSchema"] == schema
+    path = f"/api/pause/{made['watchId']}/approve"
+    refused(team.reviewer.post(path, json={"arguments": {}}), 422, "VALIDATION_FAILED", "arguments")
+    assert team.reviewer.post(path, json={"arguments": {"eur": 4}}).json()["status"] == "approved"

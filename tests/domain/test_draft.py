@@ -104,6 +104,11 @@ def test_expiry(expires: timedelta | datetime | None, expires_at: datetime | Non
         ({"callback_url": "http://127.0.0.1/"}, "callbackUrl"),
         ({"callback_url": "nonsense"}, "callbackUrl"),
         ({"response_schema": {"type": "strin"}}, "responseSchema"),
+        ({"arguments_schema": {"type": "strin"}}, "argumentsSchema"),
+        ({"arguments_schema": {"$ref": "https://example.com/"}}, "argumentsSchema"),
+        ({"arguments_schema": {"description": "y" * json_value.MAX_BYTES}}, "argumentsSchema"),
+        ({"arguments_schema": {}, "arguments": None}, "argumentsSchema"),
+        ({"arguments_schema": {"properties": {"amount": {"type": "string"}}}}, "arguments.amount"),
     ],
 )
 def test_refused(changes: dict[str, Any], path: str) -> None:

@@ -25,6 +25,7 @@ COMMANDS: dict[type, Command] = {
     steps.Begin: steps.Begin({"n": 1}, b"d"),
     steps.Repeat: steps.Repeat(),
     steps.Postpone: steps.Postpone(),
+    steps.Defer: steps.Defer(ERROR),
     steps.Succeed: steps.Succeed({"ok": True}),
     steps.Fail: steps.Fail(ERROR),
     steps.Expire: steps.Expire(Error("STEP_TIMED_OUT", "too long")),
@@ -37,6 +38,7 @@ COMMANDS: dict[type, Command] = {
 # Written out a second time, on purpose: a row that is lost from the table, or slips in, is a change of the product.
 EXPECTED = {
     (S.PENDING, steps.Skip): S.SKIPPED,
+    (S.PENDING, steps.Defer): S.PENDING,
     (S.PENDING, steps.Hold): S.AWAITING_HUMAN,
     (S.PENDING, steps.Begin): S.IN_PROGRESS,
     (S.PENDING, steps.Succeed): S.COMPLETED,

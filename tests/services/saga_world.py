@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import select
 
 from domain import ids
-from domain.outcome import Done, Lost, Outcome
+from domain.outcome import Done, Failed, Lost, NotSent, Outcome, ToolFound
 from domain.saga import Saga
 from domain.saga_document import span_text
 from domain.step import Step
@@ -16,9 +16,9 @@ from models.sagas import sagas
 from services.definitions import deploy
 from services.pauses import decide_pause, get_pause
 from services.saga_decisions import StepRef
-from services.saga_engine import advance, record
+from services.saga_engine import advance, record, record_look_up
 from services.saga_rows import with_steps
-from services.saga_work import Call
+from services.saga_work import Call, LookUp, Work
 from services.sagas import Start, start_saga
 from services.transaction import Store
 from tests.services.world import ADMIN, AGENT, REVIEWER, approve, change, one, reject
@@ -69,15 +69,21 @@ class Tools:
         answers: what a tool answers next, by its name; {"of": its name} when nothing is left here.
         idempotent: names of those whose own hint says that they may be asked twice.
         calls: that reached a tool.
+        schemas: what a tool wants to be called with, by its name; anything where nothing is here. Or that it is away.
     """
 
     answers: dict[str, list[Outcome]] = field(default_factory=lambda: defaultdict(list))
     idempotent: set[str] = field(default_factory=set)
     calls: list[Call] = field(default_factory=list)
+    schemas: dict[str, dict[str, Any] | list[ToolFound | Failed | NotSent]] = field(default_factory=dict)
 
     @property
     def names(self) -> list[str]:
         return [call.tool for call in self.calls]
+
+    def look_up(self, work: LookUp) -> ToolFound | Failed | NotSent:
+        found = self.schemas.get(work.tool, {})
+        return found.pop(0) if isinstance(found, list) else ToolFound(found)
 
     def make(self, call: Call) -> Outcome:
         """As a worker's task does it: a call that may be the second one is made only if the tool bears that."""
@@ -98,14 +104,21 @@ def tools(*idempotent: str, **answers: Outcome | list[Outcome]) -> Tools:
 
 def work(store: Store, trace_id: UUID, tools: Tools) -> None:
     """What a worker does with a hint."""
-    call = advance(store, trace_id)
+    call = looked_up(store, advance(store, trace_id), tools)
     while call is not None:
-        call = record(store, call, tools.make(call), {}, 0.5)
+        call = looked_up(store, record(store, call, tools.make(call), {}, 0.5), tools)
+
+
+def looked_up(store: Store, work: Work | None, tools: Tools | None = None) -> Any:
+    """What is next once the tools are looked up whose calls are to be held."""
+    while isinstance(work, LookUp):
+        work = record_look_up(store, work, (tools or Tools()).look_up(work), 0.5)
+    return work
 
 
 def claimed(store: Store, trace_id: UUID) -> Call:
     """A worker that is about to make a call."""
-    call = advance(store, trace_id)
+    call = looked_up(store, advance(store, trace_id))
     assert call is not None, "it could not be claimed, or there is nothing to call"
     return call
 

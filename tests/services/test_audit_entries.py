@@ -209,7 +209,7 @@ def test_a_saga_from_start_to_cancel(store: Store, log: Log) -> None:
     assert start_saga(store, AGENT, again) == (trace_id, False)
     assert log.new() == []
     work(store, trace_id, tools())
-    assert [entry[1] for entry in log.new()] == ["pause.created", "step.completed"]
+    assert [entry[1] for entry in log.new()] == ["step.completed", "pause.created"]
     cancel_saga(store, OPERATOR, trace_id, "the customer called")
     assert [entry[1:] for entry in log.new()] == [
         ("pause.cancelled", one(store, "SELECT 'wch_' || replace(id::text, '-', '') FROM pauses"), OPERATOR.id),

@@ -40,6 +40,7 @@ from tests.services.world import (
     approve,
     at_once,
     cancel,
+    change,
     deliveries,
     expire,
     one,
@@ -108,12 +109,14 @@ def test_approved_with_other_arguments(store: Store, held: UUID) -> None:
 
 
 def test_approved_with_arguments_that_the_policy_does_not_allow(store: Store) -> None:
-    """A reviewer may change what is called, not what may be called."""
+    """A reviewer may change what is called, not what may be called. Also an edit that an earlier release accepted."""
     limit = {"name": "limit", "cel": "arguments.n <= 10"}
     trace_id = start(store, step("a", hitl=True, policy=limit), n=1)
     used = tools()
     work(store, trace_id, used)
-    approve_held(store, trace_id, arguments={"n": 11})
+    approve_held(store, trace_id)
+    edited = {"arguments": '{"n": 11}', "digest": json_value.digest({"n": 11})}
+    change(store, "UPDATE pauses SET arguments = :arguments, arguments_digest = :digest", **edited)
     work(store, trace_id, used)
     assert used.calls == []
     error = step_of(store, trace_id, "a").error

@@ -24,7 +24,7 @@ from services.sagas import cancel_saga
 from services.transaction import Store
 from tests.domain.saga_fates import Spec
 from tests.domain.saga_laws import SagaMachine
-from tests.services.saga_world import die, is_due, ref, saga_of, start, step
+from tests.services.saga_world import die, is_due, looked_up, ref, saga_of, start, step
 from tests.services.thought_world import reason
 from tests.services.world import OPERATOR, REVIEWER, approve, change, reject
 
@@ -35,10 +35,10 @@ class OnPostgres:
         self._id = start(store, *(_manifest(chr(97 + place), spec) for place, spec in enumerate(specs)))
 
     def advance(self) -> Work | None:
-        return advance(self._store, self._id)
+        return looked_up(self._store, advance(self._store, self._id))
 
     def record(self, call: Call, outcome: Outcome) -> Work | None:
-        return record(self._store, call, outcome, {}, 0.5)
+        return looked_up(self._store, record(self._store, call, outcome, {}, 0.5))
 
     def record_thought(self, ask: Ask, outcome: Outcome, acted: bool) -> None:
         record_thought(self._store, ask, Thought(outcome, Report("mock", None, mock=True, acted=acted)), {}, 0.5)

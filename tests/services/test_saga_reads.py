@@ -24,6 +24,7 @@ from tests.services.saga_world import (
     claimed,
     current_ref,
     die,
+    looked_up,
     pending_pauses,
     start,
     statuses,
@@ -133,7 +134,7 @@ class TestAtTheSameMoment:
                 assert wait_until(lambda: one(store, _WAITING) == 1, 30)
 
         event.listen(store.engine, "before_cursor_execute", cancel_now)
-        assert advance(store, trace_id) is None
+        assert looked_up(store, advance(store, trace_id)) is None
         event.remove(store.engine, "before_cursor_execute", cancel_now)
         assert cancelled[0].result(30) == "AWAITING_HUMAN"
         pool.shutdown()

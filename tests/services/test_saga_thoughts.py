@@ -150,12 +150,15 @@ def test_an_edit_that_breaks_the_schema(store: Store, held: UUID, edit: dict[str
 
 
 def test_an_edit_that_the_policy_does_not_allow(store: Store, held: UUID) -> None:
-    """A reviewer may change what is merged, not what may be."""
-    approve_held(store, held, arguments={"n": 11})
-    used = go_on(store, held, model())
-    assert error_of(store, held, "b") == "POLICY_REASON_DENIED"
-    assert (used.names, statuses(store, held)[0]) == (["undo_a"], "COMPENSATED")
-    assert step_of(store, held, "b").output is None
+    """A reviewer may change what is merged, not what may be: refused at once, and still held."""
+    before = statuses(store, held)
+    with pytest.raises(Invalid) as refused:
+        decide_step(store, REVIEWER, current_ref(store, held), approve(arguments={"n": 11}))
+    assert [fault.path for fault in refused.value.faults] == ["output"]
+    assert (pending_pauses(store), statuses(store, held)) == (1, before)
+    approve_held(store, held, arguments={"n": 9})
+    assert go_on(store, held, model()).names == ["do_c"]
+    assert step_of(store, held, "b").output == {"n": 9}
 
 
 def test_rejected(store: Store, held: UUID) -> None:

@@ -11,7 +11,7 @@ from domain.thought import Report, Thought
 from services.saga_engine import advance, record, record_thought
 from services.saga_work import Ask, Call
 from services.transaction import Store
-from tests.services.saga_world import OF_WORKER, Tools, saga_of, tools, undone
+from tests.services.saga_world import OF_WORKER, Tools, looked_up, saga_of, tools, undone
 
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"], "additionalProperties": False}
 # In the worker's report, what the engine itself knows nothing of.
@@ -69,9 +69,10 @@ def go_on(store: Store, trace_id: UUID, model: Model, used: Tools | None = None)
 
 
 def _next_question(store: Store, trace_id: UUID, used: Tools) -> Ask | None:
-    work = advance(store, trace_id)
+    work = looked_up(store, advance(store, trace_id), used)
     while isinstance(work, Call):
-        work = record(store, work, used.make(work), {}, 0.5)
+        work = looked_up(store, record(store, work, used.make(work), {}, 0.5), used)
+    assert work is None or isinstance(work, Ask)
     return work
 
 

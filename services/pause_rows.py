@@ -1,0 +1,40 @@
+"""Pauses as rows, for who makes or reads one inside another use case's transaction: its saga's."""
+
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import bindparam, select
+
+from domain.access import Principal
+from domain.attention import next_at
+from domain.document import pause_document
+from domain.pause import Pause, created
+from models.pauses import pause_of, pauses, values
+from models.records import as_records, insert_records
+from services.notifications import may_listen
+from services.outbox import announce, announcing
+from services.transaction import Store, Tx
+
+
+def store_pause(store: Store, tx: Tx, pause: Pause) -> None:
+    """A new one, of a step: its saga's transaction makes it."""
+    pause = replace(pause, attend_at=tx.now if may_listen(store) else next_at(pause))
+    recorded(store, tx, None, pause)
+    announce(store, tx, [created(pause)], INSERT, {"records": as_records([values(pause)])})
+
+
+def recorded(store: Store, tx: Tx, by: Principal | None, pause: Pause) -> dict[str, Any]:
+    """Its document, which the audit log has the digest of."""
+    document = pause_document(pause, store.public_url)
+    tx.record(by, pause.namespace, "pause.created", document["watchId"], after=document)
+    return document
+
+
+def find_pause(tx: Tx, id_: UUID) -> Pause:
+    return pause_of(tx.conn.execute(_BY_ID, {"pause_id": id_}).mappings().one())
+
+
+# Built once: building a statement takes longer than running it.
+INSERT = announcing(insert_records(pauses))
+_BY_ID = select(pauses).where(pauses.c.id == bindparam("pause_id"))
