@@ -12,7 +12,7 @@ from flask import Request, g
 from app.deps import deps
 from app.every_answer import KEY_ID
 from app.problems import EdgeError
-from domain.access import ALL_NAMESPACES, Permission, Principal, Role
+from domain.access import ALL_NAMESPACES, ANONYMOUS, Permission, Principal, Role
 from domain.errors import Forbidden
 
 _KEY = re.compile(r"hitl_[A-Za-z0-9_-]{20,128}")
@@ -85,7 +85,7 @@ def _anonymous(request: Request) -> Principal:
         raise _unauthenticated("requests without a key are answered only on this machine, under a loopback name")
     if origin is not None and origin != f"{request.scheme}://{request.host}":
         raise _unauthenticated("requests without a key are not answered for pages of other sites")
-    return Principal("anonymous", "anonymous", Role(role), (ALL_NAMESPACES,))
+    return Principal(ANONYMOUS, ANONYMOUS, Role(role), (ALL_NAMESPACES,))
 
 
 def _is_local_name(host_and_port: str) -> bool:

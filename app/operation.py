@@ -103,10 +103,17 @@ def once() -> Once | None:
     if not _IDEMPOTENCY_KEY.fullmatch(key):
         detail = "an Idempotency-Key has 8 to 128 printable ASCII characters, without blanks"
         raise EdgeError(400, "MALFORMED_IDEMPOTENCY_KEY", detail)
-    # Parsed and sorted: a client that writes the same JSON with other blanks repeats the same request.
-    body = json.dumps(json.loads(request.get_data() or b"null"), sort_keys=True, separators=(",", ":"))
+    # Parsed, sorted, and with each number in its one form: who writes the same JSON in other words repeats the request.
+    said_before = json.loads(request.get_data() or b"null", parse_float=_number)
+    body = json.dumps(said_before, sort_keys=True, separators=(",", ":"))
     said = f"{request.method} {request.path}\n{body}"
     return Once(key, hashlib.sha256(said.encode("utf-8", "replace")).digest())
+
+
+def _number(text: str) -> int | float:
+    """As RFC 8785 has it: 1.0, 1e0 and 1 are one number, and so are 0 and -0.0."""
+    value = float(text)
+    return int(value) if value.is_integer() and abs(value) <= json_value.MAX_INTEGER else value
 
 
 def _serve(

@@ -9,6 +9,8 @@ from types import MappingProxyType
 NAMESPACE_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 DEFAULT_NAMESPACE = "default"
 ALL_NAMESPACES = "*"
+# The id of everybody who asks without a key, where that is allowed: they cannot be told apart.
+ANONYMOUS = "anonymous"
 _NAMESPACE = re.compile(NAMESPACE_PATTERN + r"(?!\n)")
 
 

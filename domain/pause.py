@@ -16,6 +16,7 @@ from typing import Any
 from uuid import UUID
 
 from domain import json_value, reviewed, votes
+from domain.access import ANONYMOUS
 from domain.claim import Claim
 from domain.errors import SelfDecision
 from domain.review import ANYBODY, ONE_APPROVAL, Asked, Review
@@ -23,6 +24,10 @@ from domain.votes import Actor as Actor
 from domain.votes import Member, Panel, Vote
 
 SYSTEM = "system"
+_NOT_ONES_OWN = (
+    "nobody decides a pause that they themselves created: ask a reviewer with another key; or an admin allows it for"
+    ' the pauses to come, PUT /v1/namespaces/{} with {{"review": {{"allow_self": true}}}}'
+)
 # Kinds: what an agent holds by itself, and a saga's step.
 AGENT, STEP = "agent", "step"
 
@@ -97,6 +102,10 @@ class Pause:
         """Whom the review asks now; None is every reviewer of the namespace."""
         stage = self.review.stages[self.stage].asked
         return None if stage.anybody else (stage | self.escalated_to).words
+
+    def is_own(self, id_: str) -> bool:
+        """Whether they may not decide it, as they have made it."""
+        return id_ == self.created_by and id_ != ANONYMOUS and not self.review.allow_self
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +182,8 @@ def decide(
     After `expires_at` only the timeout counts, whoever asks. Ask `honours` whether the command got its way. Raises
     `SelfDecision`, `NotAsked`, `NeededLater`, `RevisionChanged` or `Invalid` when it may not be applied at all.
     """
-    if isinstance(command, Approve | Reject) and command.by.id == pause.created_by and not pause.review.allow_self:
-        raise SelfDecision
+    if isinstance(command, Approve | Reject) and pause.is_own(command.by.id):
+        raise SelfDecision(_NOT_ONES_OWN.format(pause.namespace))
     if (pause.status, type(command)) not in TRANSITIONS:
         return pause, ()
     if pause.expires_at is not None and pause.expires_at <= now:
@@ -295,5 +304,5 @@ def _has_said_so(pause: Pause, command: Approve | Reject, panel: Panel) -> bool:
 
 def panel_of(pause: Pause, members: Sequence[Member]) -> Panel:
     """Who of them may vote on this pause, at one stage or another."""
-    may = tuple(one for one in members if one.id != pause.created_by or pause.review.allow_self)
+    may = tuple(one for one in members if not pause.is_own(one.id))
     return Panel(pause.review, may, pause.escalated_to)

@@ -74,7 +74,8 @@ pauses = Table(
     CheckConstraint("kind IN ('agent', 'step')", name="kind"),
     CheckConstraint("on_timeout IN ('expire', 'reject', 'approve', 'escalate')", name="on_timeout"),
     CheckConstraint(
-        "decided_by <> created_by OR status = 'cancelled' OR coalesce((review ->> 'allow_self')::boolean, false)",
+        "decided_by <> created_by OR status = 'cancelled' OR coalesce((review ->> 'allow_self')::boolean, false)"
+        " OR decided_by = 'anonymous'",
         name="no_self_decision",
     ),
     # Lists are newest first within a namespace; ids sort by time.

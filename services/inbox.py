@@ -70,7 +70,7 @@ def may_vote(pause: Pause, by: Principal, stood_in_for: Sequence[Member] = ()) -
     """Whether a vote of the caller would be taken now: to show the buttons. The vote itself is checked again."""
     if pause.status is not Status.PENDING or not by.may(Permission.PAUSE_DECIDE) or not by.sees(pause.namespace):
         return False
-    if by.id == pause.created_by and not pause.review.allow_self:
+    if pause.is_own(by.id):
         return False
     panel = panel_of(pause, (_member(by), *stood_in_for))
     return any(panel.of(pause.review.stages[pause.stage]))

@@ -111,7 +111,7 @@ def _why_not(pause: Pause, document: dict[str, Any], by: Principal, stood_in_for
         return None
     if not by.may(Permission.PAUSE_DECIDE):
         return f"Your role, {by.role}, does not decide reviews."
-    if pause.created_by == by.id and not pause.review.allow_self:
+    if pause.is_own(by.id):
         return "You have asked for this yourself: nobody decides their own request."
     if may_vote(pause, by, stood_in_for):
         return None

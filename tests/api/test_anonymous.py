@@ -5,14 +5,18 @@ request comes from is set in its environment instead.
 """
 
 from typing import Any, cast
+from uuid import UUID
 
 import pytest
 from flask.testing import FlaskClient
 
 import settings
 from app.key_cache import KeyCache
+from services.definitions import deploy
 from services.transaction import Store
 from tests.api.alone import app_alone
+from tests.services.saga_world import WORKER, step, tools, work
+from tests.services.world import ADMIN
 
 # What a pause without a body is answered, once the caller is let in. Nothing is asked of a database until then.
 LET_IN = 415
@@ -106,11 +110,28 @@ def test_the_roles_rights_and_no_more(role: str, created: int, decided: int, key
     assert client.get("/v1/keys", headers=base).status_code == keys
 
 
-def test_nobody_does_not_decide_what_nobody_created(store: Store) -> None:
-    client = client_of("admin", store)
-    made = client.post("/api/pause", json={"action": "Deploy"}, headers={"Host": "localhost"})
-    answer = client.post(f"/api/pause/{made.json['watchId']}/approve", headers={"Host": "localhost"})
-    assert (answer.status_code, answer.json["code"]) == (403, "SELF_DECISION")
+@pytest.mark.parametrize("verb", ["approve", "reject"])
+def test_without_keys_nobody_can_be_told_apart(verb: str, store: Store) -> None:
+    """Who made it and who decides it may be two; the row says so too."""
+    client, base = client_of("admin", store), {"Host": "localhost"}
+    made = client.post("/api/pause", json={"action": "Deploy"}, headers=base)
+    answer = client.post(f"/api/pause/{made.json['watchId']}/{verb}", headers=base)
+    assert (answer.status_code, answer.json["decision"]["decidedBy"]) == (200, "anonymous")
+
+
+@pytest.mark.parametrize("verb", ["approve", "reject", "decision"])
+def test_a_step_by_the_bare_lines(verb: str, store: Store) -> None:
+    """What was started without a key is listed, and decided without one."""
+    client, base = client_of("admin", store), {"Host": "localhost"}
+    deploy(store, ADMIN, WORKER, replace=False)
+    deploy(store, ADMIN, {"kind": "saga", "name": "s", "version": "1", "steps": [step("a", hitl=True)]}, replace=True)
+    started = client.post("/v1/sagas/start", json={"name": "s", "version": "1", "input": {"n": 1}}, headers=base)
+    work(store, UUID(hex=started.json["trace_id"]), tools())
+    (item,) = client.get("/v1/sagas/pending-review", headers=base).json["items"]
+    path = f"/v1/sagas/{item['saga_trace_id']}/steps/{item['step_span_id']}/{verb}"
+    body = {"approve": {"output": {}}, "reject": {"error_details": {"reason": "operator rejected"}}}
+    answer = client.post(path, json=body.get(verb, {"decision": "APPROVE", "output": {}}), headers=base)
+    assert (answer.status_code, answer.json["status"]) == (202, "queued")
 
 
 ENVIRON = {"DATABASE_URL": "postgresql://x/y", "REDIS_URL": "redis://x", "SAGAHOLD_ALLOW_ANONYMOUS": "agent"}

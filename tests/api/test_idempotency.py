@@ -1,6 +1,7 @@
 """Idempotency-Key: on every route that makes something, the same request is carried out once."""
 
 import json
+from uuid import uuid4
 
 import httpx
 import pytest
@@ -59,3 +60,28 @@ def test_a_refused_request_does_not_use_its_key_up(team: Team) -> None:
     headers = {"Idempotency-Key": "corrected-later"}
     refused(team.agent.post("/api/pause", json={"action": ""}, headers=headers), 422, "VALIDATION_FAILED", "action")
     assert team.agent.post("/api/pause", json={"action": "Deploy"}, headers=headers).status_code == 201
+
+
+@pytest.mark.parametrize(
+    "again",
+    [
+        '{"action":"pay","context":{"b":1.0,"n":1.5,"z":0},"priority":3}',
+        '{"action":"pay","context":{"b":1e0,"n":15e-1,"z":-0},"priority":3}',
+        '{"priority":3,"context":{"z":-0.0,"n":1.50,"b":10E-1},"action":"pay"}',
+        '{ "action" : "p\\u0061y",\n"context":{"b":100e-2,"n":1.5,"z":0e9},"priority":3}',
+    ],
+)
+def test_one_number_has_many_spellings(again: str, team: Team) -> None:
+    """As the digest of the arguments has it (RFC 8785)."""
+    first = '{"action":"pay","context":{"b":1,"n":1.5,"z":0},"priority":3}'
+    headers = {"Idempotency-Key": f"numbers-{uuid4().hex}", "Content-Type": "application/json"}
+    made = team.agent.post("/api/pause", content=first, headers=headers)
+    repeated = team.agent.post("/api/pause", content=again, headers=headers)
+    assert (made.status_code, repeated.status_code) == (201, 200)
+    assert repeated.json()["watchId"] == made.json()["watchId"]
+    for other in (
+        first.replace('"b":1', '"b":1.1'),
+        first.replace('"b":1', '"b":"1"'),
+        first.replace('"b":1', '"b":true'),
+    ):
+        refused(team.agent.post("/api/pause", content=other, headers=headers), 422, "IDEMPOTENCY_KEY_REUSED")
