@@ -2,10 +2,13 @@
 
 import gc
 import logging
+import multiprocessing
+import os
 import resource
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from multiprocessing.util import Finalize
@@ -38,6 +41,8 @@ from tasks.hints import send_hints
 
 # The connections of four thousand agents, and as many files beside them. Where the system allows fewer, all of those.
 OPEN_FILES = 8192
+LOOK_SECONDS = 0.5
+ORPHAN_SECONDS = 3.0
 
 
 def build() -> Flask:
@@ -57,6 +62,7 @@ def build() -> Flask:
     ends = [part.close for part in (signals, messenger, tracer) if part is not None]
     Finalize(None, _all_of, ([*ends, logging.shutdown],), exitpriority=0)
     _when_told_to_stop(waker.stop)
+    end_with_parent()
 
     def broker_fault() -> str | None:
         try:
@@ -124,6 +130,25 @@ def _when_told_to_stop(call: Callable[[], None]) -> None:
         call()
 
     threading.Thread(target=listen, name="stop", daemon=True).start()
+
+
+def end_with_parent() -> None:
+    """A process of granian's whose main process was killed ends: it would go on serving the port beside its successor,
+    with the code of before an upgrade."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def watch() -> None:
+        while os.getppid() == parent.pid:
+            time.sleep(LOOK_SECONDS)
+        logging.getLogger(__name__).error("the web server's main process is gone: this one ends")
+        os.kill(os.getpid(), signal.SIGTERM)
+        # Requests under way have as long as granian itself gives them.
+        time.sleep(ORPHAN_SECONDS)
+        os._exit(1)
+
+    threading.Thread(target=watch, name="parent", daemon=True).start()
 
 
 def head_revision() -> str:

@@ -25,7 +25,8 @@ def due_constraints() -> tuple[CheckConstraint, ...]:
     return (CheckConstraint("(lease_token IS NULL) = (leased_until IS NULL)", name="lease"),)
 
 
-# When each worker last consumed a hint from the queue: proof that it works, not only that it lives.
+# When each worker last consumed a hint from a queue of its own: proof that it works, not only that it lives. The row
+# `beat` is of the last sweep that beat has asked for.
 worker_heartbeats = Table(
     "worker_heartbeats",
     metadata,

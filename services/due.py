@@ -194,7 +194,11 @@ _MAKE_DUE = (
 )
 
 
+# In the table of workers: that beat, which is seen by the sweeps that it asks for, was seen.
+BEAT = "beat"
+
+
 def stamp_worker(tx: Tx, worker: str) -> None:
-    """A sweep was consumed from the queue by this worker: what /readyz calls a worker seen."""
+    """A hint was consumed by this worker (or `BEAT` has asked for a sweep): what /readyz calls seen."""
     row = insert(worker_heartbeats).values(worker=worker, seen_at=tx.now)
     tx.conn.execute(row.on_conflict_do_update(index_elements=["worker"], set_={"seen_at": tx.now}))

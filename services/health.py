@@ -12,10 +12,11 @@ from models.pauses import pauses
 from models.sagas import sagas
 from models.webhooks import webhook_deliveries, webhook_endpoints
 from services.database import DatabaseAway
+from services.due import BEAT
 from services.notification_list import STILL_WAITS
 from services.transaction import Store
 
-# Every worker that consumes sweeps is seen about once a second; this is a stall, not a hiccup.
+# Every worker is seen each few seconds, and beat each second; this is a stall, not a hiccup.
 WORKER_SEEN_WITHIN = timedelta(seconds=15)
 # SQLSTATE: nothing was ever migrated here.
 NO_SUCH_TABLE = "42P01"
@@ -32,18 +33,20 @@ _READ_ONLY = {
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """`read_only`: why the database takes no changes; None where it does."""
+    """`beat`: a sweep was asked for lately, and taken. `read_only`: why the database takes no changes; None where it
+    does."""
 
     database: bool
     migrated: bool
     workers: int
+    beat: bool
     read_only: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """`overdue_seconds`: how long the oldest due row has been waiting. `due_sagas`: those a worker is to go on with, or
-    is at."""
+    """`overdue_seconds`: how long what has been due longest, of whatever kind, has been waiting. `due_sagas`: those a
+    worker is to go on with, or is at."""
 
     pending_pauses: int
     pending_deliveries: int
@@ -64,14 +67,15 @@ def readiness(store: Store, revision: str) -> Readiness:
             read_only = _READ_ONLY[conn.execute(_MODE).scalar_one()]
             applied = conn.execute(text("SELECT version_num FROM alembic_version")).scalars().all()
             if not applied or max(applied) < revision:
-                return Readiness(True, False, 0, read_only)
-            return Readiness(True, True, conn.execute(_workers()).scalar_one(), read_only)
+                return Readiness(True, False, 0, False, read_only)
+            seen = set(conn.execute(select(worker_heartbeats.c.worker).where(_seen())).scalars())
+            return Readiness(True, True, len(seen - {BEAT}), BEAT in seen, read_only)
     except DatabaseAway:
-        return Readiness(False, False, 0)
+        return Readiness(False, False, 0, False)
     except ProgrammingError as error:
         if getattr(error.orig, "pgcode", None) != NO_SUCH_TABLE:
             raise
-        return Readiness(True, False, 0)
+        return Readiness(True, False, 0, False)
 
 
 def backlog(store: Store) -> Backlog:
@@ -79,14 +83,16 @@ def backlog(store: Store) -> Backlog:
     pending = deliveries.status == "pending"
     due, waiting = sagas.c.due_at.is_not(None), sagas.c.lease_token.is_(None)
     untold = notifications.c.status == "pending"
+    undecided = pauses.c.status == "pending"
     with store.reading() as conn:
         return Backlog(
-            conn.execute(select(func.count()).where(pauses.c.status == "pending")).scalar_one(),
+            conn.execute(select(func.count()).where(undecided)).scalar_one(),
             conn.execute(select(func.count()).where(pending)).scalar_one(),
             max(
                 _overdue(conn, deliveries.due_at, pending),
                 _overdue(conn, sagas.c.due_at, due, waiting),
                 _overdue(conn, notifications.c.due_at, untold),
+                *(_overdue(conn, at, undecided) for at in (pauses.c.expires_at, pauses.c.attend_at)),
             ),
             conn.execute(select(func.count()).where(deliveries.status == "exhausted")).scalar_one(),
             conn.execute(select(func.count()).where(webhook_endpoints.c.disabled_reason.is_not(None))).scalar_one(),
@@ -111,5 +117,8 @@ def _failed_notifications() -> Select[int]:
 
 
 def _workers() -> Select[int]:
-    seen = worker_heartbeats.c.seen_at > func.clock_timestamp() - WORKER_SEEN_WITHIN
-    return select(func.count()).where(seen)
+    return select(func.count()).where(_seen(), worker_heartbeats.c.worker != BEAT)
+
+
+def _seen() -> ColumnElement[bool]:
+    return worker_heartbeats.c.seen_at > func.clock_timestamp() - WORKER_SEEN_WITHIN

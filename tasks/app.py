@@ -29,15 +29,23 @@ def _json_logs(**_: Any) -> None:
 
 
 @celeryd_after_setup.connect  # type: ignore[untyped-decorator]
-def _tell_how_many_threads(instance: Any, conf: Any, **_: Any) -> None:
+def _set_up(instance: Any, conf: Any, **_: Any) -> None:
     """`--concurrency` changes the worker, not the settings that `tasks.runtime` shares the threads out by."""
     conf.worker_concurrency = instance.concurrency
+    # Here, as beat, which needs the application too, does without what this imports.
+    from tasks.alive import QUEUE
+
+    instance.app.amqp.queues.select_add(QUEUE)
 
 
 @worker_ready.connect  # type: ignore[untyped-decorator]
-def _leave_what_is_loaded(**_: Any) -> None:
+def _begin(**_: Any) -> None:
     """Out of garbage collection: it lives as long as the process, and to go through it took a sixth of a second now and
     then, in which no thread did anything."""
+    from adapters import wake
+    from tasks.alive import Pulse
+
+    Pulse(wake.connect(settings.load_or_exit().redis_url))
     gc.collect()
     gc.freeze()
 

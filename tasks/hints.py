@@ -8,7 +8,7 @@ import json
 from base64 import b64encode
 from collections.abc import Sequence
 from functools import cache
-from uuid import uuid4
+from uuid import UUID, uuid4
 
 from celery import current_app
 from redis import Redis
@@ -33,11 +33,8 @@ def send_hints(redis: Redis, hints: Sequence[Hint]) -> None:
     """`redis`: the broker. Raises when it does not take them within its short timeout: then they may be lost."""
     queued: dict[tuple[str, bool], list[str]] = {}
     for hint in hints:
-        queue, message, body = _written(hint.kind)
-        row = hint.id.hex
-        copy = message.replace(_ROW, row).replace(_MESSAGE, str(uuid4()))
-        filled = copy.replace(_BODY, b64encode(body.replace(_ROW, row).encode()).decode())
-        queued.setdefault((queue, hint.chosen), []).append(filled)
+        queue, message = message_to(TASKS[hint.kind], hint.id)
+        queued.setdefault((queue, hint.chosen), []).append(message)
     with redis.pipeline(transaction=False) as pipe:
         # Taken from the right: there those that were chosen come, the first of them last.
         for (queue, chosen), messages in queued.items():
@@ -51,10 +48,16 @@ def send_hints(redis: Redis, hints: Sequence[Hint]) -> None:
         pipe.execute()
 
 
+def message_to(task: str, id_: UUID) -> tuple[str, str]:
+    """The task's queue, and the message that calls it with this id."""
+    queue, message, body = _written(task)
+    copy = message.replace(_ROW, id_.hex).replace(_MESSAGE, str(uuid4()))
+    return queue, copy.replace(_BODY, b64encode(body.replace(_ROW, id_.hex).encode()).decode())
+
+
 @cache
-def _written(kind: str) -> tuple[str, str, str]:
+def _written(task: str) -> tuple[str, str, str]:
     """The queue, the message with everything around its body, and the body."""
-    task = TASKS[kind]
     queue = current_app.amqp.router.route({}, task)["queue"].name
     with current_app.connection_for_write("memory://") as broker:
         current_app.send_task(task, args=(_ROW,), task_id=_MESSAGE, connection=broker)

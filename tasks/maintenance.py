@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from services.attend import ATTEND_BATCH, attend_due
 from services.delivery_work import sweep_deliveries
-from services.due import stamp_worker
+from services.due import BEAT, stamp_worker
 from services.notification_work import sweep_notifications
 from services.pauses import EXPIRY_BATCH, expire_due
 from services.retention import prune as prune_rows
@@ -17,10 +17,17 @@ from tasks.task import task
 BUDGET_SECONDS = 5.0
 
 
+@task("tasks.maintenance.alive")
+def alive(_: str) -> None:
+    """What a worker sends to itself (`tasks.alive`)."""
+    with store().transaction() as tx:
+        stamp_worker(tx, worker_name())
+
+
 @task("tasks.maintenance.sweep_due")
 def sweep_due() -> None:
     with store().transaction() as tx:
-        stamp_worker(tx, worker_name())
+        stamp_worker(tx, BEAT)
     sweep_deliveries(store())
     sweep_sagas(store())
     sweep_notifications(store())

@@ -38,7 +38,7 @@ def health() -> Answer:
 
 @operation(operations, "GET", "/readyz", permission=None, answers={200: ReadySchema})
 def readyz() -> Answer:
-    """Database, migrations, broker and workers are there; 503 says what is not"""
+    """Database, migrations, broker, workers and beat are there; 503 says what is not"""
     found = readiness(deps().store, deps().revision)
     fault = deps().broker_fault()
     checks: dict[str, Any] = {
@@ -47,6 +47,9 @@ def readyz() -> Answer:
         "broker": fault is None,
         "workers": found.workers,
     }
+    if found.workers:
+        # Without workers nobody can tell.
+        checks["beat"] = found.beat
     if found.read_only is not None:
         checks["writable"] = False
     missing = [name for name, good in checks.items() if not good]

@@ -93,7 +93,8 @@ def _clock(engine: Engine) -> tuple[str, float]:
 def _redis(loaded: Settings) -> Check:
     try:
         with wake.connect(loaded.redis_url) as client:
-            client.ping()
+            # A write: a replica answers too.
+            client.set("sagahold:ready", "", ex=60)
             version = client.info("server").get("redis_version", "")
             policy = client.info("memory").get("maxmemory_policy", "noeviction")
     except (RedisError, ValueError) as error:

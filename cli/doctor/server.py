@@ -11,15 +11,16 @@ from cli.ping import version_of
 from cli.session import Session
 from domain.access import Role
 
-# A delivery that has been due for longer finds too few workers, or none.
+# What has been due for longer finds too few workers, or none.
 OVERDUE_SECONDS = 60.0
 UNAUTHORIZED = 401
 BEHIND = {
     "database": "its PostgreSQL does not answer",
     "writable": "its PostgreSQL takes no changes: it is a standby or set to read-only (look at its fail-over)",
     "migrations": "its database is not migrated (run the Procfile's `release`)",
-    "broker": "its Redis does not answer",
+    "broker": "its Redis does not answer, or takes no writes (its /readyz says why)",
     "workers": "no worker was seen within 15 s (start one, or read its log)",
+    "beat": "no sweep was asked for within 15 s (start beat, or read its log; some worker must serve `maintenance`)",
 }
 
 
@@ -40,7 +41,7 @@ def _behind(server: Server) -> Check:
     except Refused as refused:
         failed = [name for name, good in refused.problem.get("checks", {}).items() if not good]
         return Check("ready", False, "; ".join(BEHIND.get(name, name) for name in failed) or refused.message)
-    return Check("ready", True, f"database, migrations and broker are there, workers seen: {workers}")
+    return Check("ready", True, f"database, migrations, broker and beat are there, workers seen: {workers}")
 
 
 def _work(server: Server) -> Iterator[Check]:
@@ -54,7 +55,7 @@ def _work(server: Server) -> Iterator[Check]:
     gauge = {sample.name: sample.value for sample in samples if not sample.labels}
     overdue, waiting = gauge["sagahold_overdue_seconds"], int(gauge["sagahold_pending_deliveries"])
     held = f"{int(gauge['sagahold_pending_pauses'])} pauses wait for a decision"
-    late = f"; a delivery is {overdue:.0f} s overdue: start more workers, or read their logs"
+    late = f"; some work is {overdue:.0f} s overdue: start more workers, or read their logs and beat's"
     if overdue > OVERDUE_SECONDS:
         yield Check("work", False, held + late)
     else:

@@ -12,6 +12,7 @@ WITNESSES = {
     "migrations": "release",
     "broker": "redis",
     "workers": "worker",
+    "beat": "beat",
 }
 
 

@@ -35,7 +35,7 @@ def test_it_lives(path: str, stack: Stack) -> None:
 
 
 def test_it_is_ready_and_tells_what_it_needs(stack: Stack) -> None:
-    checks = {"database": True, "migrations": True, "broker": True, "workers": 1}
+    checks = {"database": True, "migrations": True, "broker": True, "workers": 1, "beat": True}
     assert httpx.get(f"{stack.url}/readyz").json() == {"status": "ok", "checks": checks}
 
 

@@ -75,11 +75,12 @@ def test_read_only_for_seconds(fragile: Stack) -> None:
         trace_id, held = scene.start_saga("once", customer="anna"), scene.pause()
         until("it has acted", lambda: bool(scene.ledger.calls("anna", "charge_once", AFTER)))
         with read_only(fragile):
-            assert ready(fragile).json()["checks"] | {"workers": 1} == {
+            assert ready(fragile).json()["checks"] | {"workers": 1, "beat": True} == {
                 "database": True,
                 "migrations": True,
                 "broker": True,
                 "workers": 1,
+                "beat": True,
                 "writable": False,
             }
             assert "read-only" in ready(fragile).json()["detail"]

@@ -15,7 +15,7 @@ from services.saga_work import Call, Room
 from services.transaction import Store
 from tests.conftest import Recorded
 from tests.services.people import notifications, person, tell
-from tests.services.saga_world import reject_held, start, statuses, step, tools
+from tests.services.saga_world import reject_held, start, statuses, step, tools, work
 from tests.services.world import (
     AGENT,
     an_endpoint,
@@ -149,16 +149,16 @@ def test_a_saga_without_room_for_its_call(store: Store, monkeypatch: pytest.Monk
         assert advance(store, trace_id, NO_CALL) is None
         assert hinted_in(store, trace_id) == pytest.approx(again, abs=0.5)
     assert one(store, "SELECT due_at < now() - interval '599 s' AND lease_token IS NULL FROM sagas")
-    work = advance(store, trace_id)
-    assert isinstance(work, Call)
-    record(store, work, tools().make(work), {}, 0.5)
+    call = advance(store, trace_id)
+    assert isinstance(call, Call)
+    record(store, call, tools().make(call), {}, 0.5)
     assert statuses(store, trace_id) == ("COMPLETED", "COMPLETED")
 
 
 def test_what_needs_no_call_needs_no_room(store: Store) -> None:
-    """A step comes to its hold, and a rejection ends the saga."""
+    """A rejection ends the saga."""
     trace_id = start(store, step("a", hitl=True))
-    assert advance(store, trace_id, NO_CALL) is None
+    work(store, trace_id, tools())
     assert statuses(store, trace_id) == ("AWAITING_HUMAN", "AWAITING_HUMAN")
     reject_held(store, trace_id)
     assert advance(store, trace_id, NO_CALL) is None

@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from cli.stack import Stack
 from domain.outcome import Lost
 from services.database import open_engine
-from services.due import stamp_worker
+from services.due import BEAT, stamp_worker
 from services.health import Backlog, Readiness, backlog, readiness
 from services.pauses import decide_pause
 from services.saga_engine import advance, record
@@ -48,18 +48,30 @@ def empty(servers: Stack) -> Iterator[Store]:
 def test_ready(store: Store) -> None:
     """Migrated as far as this code needs; workers are those that were seen lately."""
     revision = one(store, "SELECT version_num FROM alembic_version")
-    assert readiness(store, revision) == Readiness(True, True, 0)
+    assert readiness(store, revision) == Readiness(True, True, 0, False)
     with store.transaction() as tx:
         for worker in ("one", "two", "two"):
             stamp_worker(tx, worker)
-    assert readiness(store, revision) == Readiness(True, True, 2)
+    assert readiness(store, revision) == Readiness(True, True, 2, False)
     change(store, "UPDATE worker_heartbeats SET seen_at = now() - interval '16 s' WHERE worker = 'one'")
-    assert readiness(store, revision) == Readiness(True, True, 1)
+    assert readiness(store, revision) == Readiness(True, True, 1, False)
+
+
+def test_beat_is_no_worker(store: Store) -> None:
+    """It is seen by the sweeps that it asks for."""
+    revision = one(store, "SELECT version_num FROM alembic_version")
+    with store.transaction() as tx:
+        for seen in ("one", BEAT):
+            stamp_worker(tx, seen)
+    assert readiness(store, revision) == Readiness(True, True, 1, True)
+    assert backlog(store).workers == 1
+    change(store, "UPDATE worker_heartbeats SET seen_at = now() - interval '16 s' WHERE worker = 'beat'")
+    assert readiness(store, revision) == Readiness(True, True, 1, False)
 
 
 def test_another_revision(store: Store) -> None:
     """This code must not work on tables that it does not know."""
-    assert readiness(store, "9999") == Readiness(True, False, 0)
+    assert readiness(store, "9999") == Readiness(True, False, 0, False)
 
 
 def test_newer_migration(store: Store) -> None:
@@ -68,13 +80,13 @@ def test_newer_migration(store: Store) -> None:
 
 
 def test_nothing_was_ever_migrated(empty: Store) -> None:
-    assert readiness(empty, "0001") == Readiness(True, False, 0)
+    assert readiness(empty, "0001") == Readiness(True, False, 0, False)
 
 
 def test_migrations_were_begun_only(empty: Store) -> None:
     """The table of versions alone, without a version."""
     change(empty, "CREATE TABLE alembic_version (version_num text)")
-    assert readiness(empty, "0001") == Readiness(True, False, 0)
+    assert readiness(empty, "0001") == Readiness(True, False, 0, False)
 
 
 def test_no_database(servers: Stack) -> None:
@@ -82,7 +94,7 @@ def test_no_database(servers: Stack) -> None:
     url = servers.database_url.replace("/sagahold?", "/nowhere?").replace("postgresql://", "postgresql+psycopg2://")
     for wrong in (url, "postgresql+psycopg2://127.0.0.1:1/sagahold"):
         engine = open_engine(wrong, 1, "test")
-        assert readiness(Store(engine, Recorded(), ""), "0001") == Readiness(False, False, 0)
+        assert readiness(Store(engine, Recorded(), ""), "0001") == Readiness(False, False, 0, False)
         engine.dispose()
 
 
@@ -127,6 +139,20 @@ def test_backlog(store: Store) -> None:
     assert 60 <= found.overdue_seconds < 600
     finish(store, claim(store, deliveries(store)[0]), 410)
     assert backlog(store) == Backlog(1, 0, 0.0, 2, 1, 0, 0, 0, 0, 0)
+
+
+@pytest.mark.parametrize("column", ["expires_at", "attend_at"])
+def test_backlog_of_time(store: Store, column: str) -> None:
+    """An expiry or a reminder that nobody sees to is overdue too, until the pause is decided."""
+    watch_id = post(store, review={"remind_after": [3600]})
+    change(store, "UPDATE pauses SET attend_at = now() + interval '1 h'")
+    assert backlog(store).overdue_seconds == 0.0
+    moved = f"created_at = now() - interval '2 min', {column} = now() - interval '1 min'"
+    change(store, f"UPDATE pauses SET {moved}")
+    assert 60 <= backlog(store).overdue_seconds < 600
+    change(store, "UPDATE pauses SET expires_at = now() + interval '1 h'")
+    decide_pause(store, REVIEWER, watch_id, approve())
+    assert backlog(store).overdue_seconds == 0.0
 
 
 def test_backlog_of_notifications(store: Store) -> None:

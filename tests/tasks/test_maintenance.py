@@ -1,5 +1,6 @@
 """What beat asks for, and what a worker process makes once."""
 
+import json
 import threading
 import time
 from collections.abc import Callable
@@ -10,10 +11,11 @@ from redis import Redis
 
 from services.attend import ATTEND_BATCH
 from services.delivery_work import claim_delivery
-from services.due import LEASE
+from services.due import BEAT, LEASE
 from services.pauses import EXPIRY_BATCH, decide_pause
 from services.transaction import Store
 from tasks import leases, maintenance, runtime
+from tasks.alive import KEPT_SECONDS, QUEUE, Pulse
 from tasks.leases import LeaseKeeper
 from tasks.once import Once
 from tests.services.world import (
@@ -38,18 +40,34 @@ def _until(condition: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
-def test_a_sweep_stamps_the_worker_and_hints(store: Store, redis: Redis) -> None:
-    """The stamp proves that this worker consumes; the hints are in the queue of webhooks."""
+def test_a_sweep_stamps_beat_and_hints(store: Store, redis: Redis) -> None:
+    """The stamp proves that beat asks; the hints are in the queue of webhooks."""
     an_endpoint(store)
     post(store)
     _until(lambda: redis.llen("webhooks") == 1)
     redis.flushdb()
     due_now(store)
     maintenance.sweep_due()
-    assert [row["worker"] for row in rows(store, "SELECT worker FROM worker_heartbeats")] == [runtime.worker_name()]
+    assert stamped(store) == [BEAT]
     _until(lambda: redis.llen("webhooks") == 1)
     maintenance.sweep_due()
-    assert one(store, "SELECT count(*) FROM worker_heartbeats") == 1
+    assert stamped(store) == [BEAT]
+
+
+def stamped(store: Store) -> list[str]:
+    return [row["worker"] for row in rows(store, "SELECT worker FROM worker_heartbeats")]
+
+
+def test_a_worker_sends_itself_a_message(store: Store, redis: Redis) -> None:
+    """One at a time, which Redis forgets; the task that takes it stamps the worker."""
+    for _ in range(2):
+        Pulse(redis)
+    _until(lambda: redis.llen(QUEUE.name) == 1)
+    assert 0 < redis.ttl(QUEUE.name) <= KEPT_SECONDS
+    message = json.loads(str(redis.lrange(QUEUE.name, 0, -1)[0], "utf-8"))
+    assert message["headers"]["task"] == maintenance.alive.name
+    maintenance.alive("any")
+    assert stamped(store) == [runtime.worker_name()]
 
 
 def expired(store: Store, count: int) -> None:
