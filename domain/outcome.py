@@ -62,10 +62,12 @@ class Lost:
 
     Attributes:
         idempotent: the tool may be asked again with the same key.
+        answer: what came instead of an answer that can be read, for the person who has to find out.
     """
 
     message: str
     idempotent: bool
+    answer: str | None = None
 
 
 Outcome = Done | Failed | NotSent | TimedOut | Lost

@@ -215,9 +215,14 @@ class Expire:
 
 @dataclass(frozen=True, slots=True)
 class LoseTrack:
-    """The answer to a call was lost, and the tool may not be asked twice: an operator has to say what happened."""
+    """The answer to a call was lost, and the tool may not be asked twice: an operator has to say what happened.
+
+    Attributes:
+        answer: what came instead of an answer that can be read.
+    """
 
     message: str
+    answer: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,7 +98,8 @@ def change(step: Step, command: Command, now: datetime) -> Step:
         case Expire():
             return replace(moved, error=command.error, call_began=command.acted or step.unsure)
         case LoseTrack():
-            return replace(moved, error=Error(OUTCOME_UNKNOWN, command.message))
+            details = None if command.answer is None else {"answer": command.answer}
+            return replace(moved, error=Error(OUTCOME_UNKNOWN, command.message, details))
         case Rerun():
             again = replace(moved, call_began=False, unsure=step.unsure or step.call_began)
             return _asked_for(again, command)

@@ -173,11 +173,11 @@ class _Turn:
                     self._park(due_at=self.tx.now + wait)
                     return False
                 self.change(step, steps.LoseTrack(error.message) if again else steps.Fail(error))
-            case Lost(message, idempotent):
+            case Lost(message, idempotent, answer):
                 if idempotent and self.plan.tries(step) < CALLS_AGAIN:
                     self._park(due_at=self.tx.now + _CALL_AGAIN)
                     return False
-                self.change(step, steps.LoseTrack(message))
+                self.change(step, steps.LoseTrack(message, answer))
         return True
 
     def deferred(self, step: Step, error: Error, uniform: float) -> bool:

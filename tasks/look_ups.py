@@ -45,4 +45,4 @@ def find(sources: Sequence[ToolSource], tool: str, until: float) -> tuple[ToolSo
         for info in tool_client().tools(source, max(0.1, until - time.monotonic())):
             if info.name == tool:
                 return source, info
-    raise mcp.ToolNotFound(f"none of {', '.join(source.name for source in sources)} has a tool {tool!r}")
+    raise mcp.ToolNotFound(tool_client().missing(sources, tool))

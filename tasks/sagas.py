@@ -74,20 +74,21 @@ def make(call: Call, parent: str | None = None) -> Outcome:
             return Lost(f"{_ENDED}, and the tool is not idempotent", False)
         if not call.again and (message := unfilled(info.input_schema, call.arguments, call.may_be_null)) is not None:
             return Failed(Error("ARGUMENT_MISSING", f"the tool {call.tool!r} {message}: nothing was called"))
-        if not leases().holds(call.lease):
-            # This process stood still for long: by now the step may be another's, which has perhaps called.
-            return NotSent(Error("LEASE_LOST", "the worker lost the saga before it could call the tool"))
         return Done(_call(call, source, until, parent).data)
+    except mcp.LeaseLost as error:
+        # This process stood still for long: by now the step may be another's, which has perhaps called.
+        return NotSent(Error("LEASE_LOST", str(error)))
     except mcp.NotSent as error:
         return mcp.not_sent(error, f"{_ENDED}, and the tool" if call.again else None)
     except mcp.ToolFailed as error:
         return Failed(Error("TOOL_INVOKE_FAILED", str(error)))
     except mcp.BadOutput as error:
-        return Failed(Error(TOOL_OUTPUT_ERROR, str(error)), acted=True)
+        details = None if error.answer is None else {"answer": error.answer}
+        return Failed(Error(TOOL_OUTPUT_ERROR, str(error), details), acted=True)
     except mcp.TimedOut as error:
         return TimedOut(Error("STEP_TIMED_OUT", str(error)))
     except mcp.Unknown as error:
-        return Lost(str(error), idempotent)
+        return Lost(str(error), idempotent, error.answer)
     except Exception as error:
         log.exception("a tool call broke off", extra={"idempotency_key": call.idempotency_key})
         return Lost(f"internal error, see the worker's log: {type(error).__name__}", idempotent)
@@ -104,4 +105,5 @@ def _call(call: Call, source: ToolSource, until: float, parent: str | None) -> m
         meta={"traceparent": parent or traceparent(call.lease.id, call.span_id)},
         idempotency_key=call.idempotency_key,
         timeout=max(0.1, until - time.monotonic()),
+        ours=lambda: leases().holds(call.lease),
     )

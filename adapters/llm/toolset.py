@@ -64,8 +64,7 @@ async def find(client: mcp.ToolClient, question: Question, progress: Progress) -
                     found.setdefault(info.name, Tool(source, info))
         missing = [name for name in wanted if name not in found]
         if missing:
-            names = ", ".join(source.name for source in question.sources) or "no tool source"
-            raise mcp.ToolNotFound(f"none of {names} has a tool {missing[0]!r}")
+            raise mcp.ToolNotFound(client.missing(question.sources, missing[0]))
     except mcp.NotSent as error:
         raise Ended(mcp.not_sent(error, f"{_AGAIN}, and it" if question.again else None)) from None
     progress.harmless = not any(tool.changes for tool in found.values())
@@ -130,8 +129,6 @@ class AllowedTools(AbstractToolset[None]):
 
     async def _call(self, tool: Tool, arguments: Mapping[str, Any]) -> Any:
         progress, acted = self._progress, self._progress.acted
-        if tool.changes and not self._question.ours():
-            raise Ended(Lost(_NOT_OURS, idempotent=False) if acted else NotSent(Error("MCP_UNAVAILABLE", _NOT_OURS)))
         progress.acted = acted or tool.changes
         with progress.using(tool.info.name, arguments) as use:
             meta = dict(self._question.meta) | ({} if use.traceparent is None else {"traceparent": use.traceparent})
@@ -142,7 +139,12 @@ class AllowedTools(AbstractToolset[None]):
                     arguments,
                     meta=meta,
                     idempotency_key=f"{self._question.key}-{self._calls}",
+                    ours=self._question.ours if tool.changes else None,
                 )
+            except mcp.LeaseLost:
+                use.outcome, progress.acted = "unavailable", acted
+                lost = Lost(_NOT_OURS, idempotent=False) if acted else NotSent(Error("MCP_UNAVAILABLE", _NOT_OURS))
+                raise Ended(lost) from None
             except mcp.NotSent as error:
                 use.outcome, progress.acted = "unavailable", acted
                 raise ToolFailed(f"not called: {error}") from None
@@ -154,7 +156,7 @@ class AllowedTools(AbstractToolset[None]):
                 raise ToolFailed(str(error)) from None
             except mcp.Unknown as error:
                 if not tool.repeatable:
-                    raise Ended(Lost(str(error), idempotent=False)) from None
+                    raise Ended(Lost(str(error), idempotent=False, answer=error.answer)) from None
                 raise ToolFailed(f"{error}. Whether it was done is not known; it may be called again.") from None
             use.outcome = "ok"
             return result.data
@@ -203,9 +205,14 @@ def _shown(name: str, schema: dict[str, Any], description: str) -> ToolDefinitio
 
 
 def _told(data: Any) -> str:
-    if isinstance(data, dict) and list(data) == ["text"] and isinstance(data["text"], str):
-        return _cut(data["text"])
+    match data:
+        case {"text": str(text), "content": [*blocks]} if all(_is_text(block) for block in blocks):
+            return _cut(text)
     return _cut(json_value.encode(data))
+
+
+def _is_text(block: Any) -> bool:
+    return isinstance(block, dict) and block.get("type") == "text"
 
 
 def _cut(text: str) -> str:

@@ -3,15 +3,15 @@
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, TypeVar
 
 from adapters.loop import LoopThread, Stopped
 from adapters.mcp.http import SessionGone
-from adapters.mcp.outcome import CallResult, TimedOut, ToolInfo, Unavailable
+from adapters.mcp.outcome import CallResult, Lost, NotSent, TimedOut, ToolInfo, Unavailable
 from adapters.mcp.resolve import resolved
-from adapters.mcp.session import Session
+from adapters.mcp.session import Progress, Session
 from adapters.mcp.wire import Exchange
 from domain.definition import ToolSource
 from domain.host_rules import HostRules
@@ -56,6 +56,8 @@ class ToolClient:
         meta: Mapping[str, Any],
         idempotency_key: str,
         timeout: float,
+        ours: Callable[[], bool] | None = None,
+        progress: Progress | None = None,
     ) -> CallResult:
         """Call the tool once, opening a session first if there is none.
 
@@ -64,6 +66,8 @@ class ToolClient:
 
         Args:
             timeout: seconds for everything: to open the session, to list its tools and to call.
+            ours: asked immediately before the call is written, each time that it is; False: it is not. In any thread.
+            progress: told how far the call has come, on the loop.
 
         Raises `NotSent` (`NotConfigured`, `Unavailable`, `ToolNotFound`), `Answered` (`ToolFailed`, `BadOutput`) or
         `Unknown` (`TimedOut`, `Lost`). Their texts may be stored and shown to operators.
@@ -72,13 +76,14 @@ class ToolClient:
         calls: list[Exchange] = []
 
         async def call(session: Session) -> CallResult:
-            calls.append(Exchange())
-            return await session.call(tool, arguments, meta, idempotency_key, calls[-1])
+            calls.append(Exchange(call=True, ours=ours))
+            return await session.call(tool, arguments, meta, idempotency_key, calls[-1], progress)
 
         try:
             return self._run(self._with_session(ready, call), timeout)
         except TimeoutError:
-            if any(exchange.sent for exchange in calls):
+            sent = [exchange.give_up() for exchange in calls]
+            if any(sent):
                 raise TimedOut(f"the tool {tool!r} gave no answer within {timeout:g} s") from None
             raise Unavailable(f"tool source {source.name!r} was not ready within {timeout:g} s") from None
 
@@ -106,12 +111,25 @@ class ToolClient:
         *,
         meta: Mapping[str, Any],
         idempotency_key: str,
+        ours: Callable[[], bool] | None = None,
+        progress: Progress | None = None,
     ) -> CallResult:
         """`call`, on the loop and without a deadline: cancelling ends it, and then nobody knows what it did."""
-        return await self._with_session(
-            resolved(source, self._rules),
-            lambda session: session.call(tool, arguments, meta, idempotency_key, Exchange()),
-        )
+
+        async def call(session: Session) -> CallResult:
+            exchange = Exchange(call=True, ours=ours)
+            return await session.call(tool, arguments, meta, idempotency_key, exchange, progress)
+
+        return await self._with_session(resolved(source, self._rules), call)
+
+    def missing(self, sources: Sequence[ToolSource], tool: str) -> str:
+        """Why none of these sources has the tool, as far as is known after their tools were listed."""
+        text = f"none of {', '.join(source.name for source in sources) or 'no tool source'} has a tool {tool!r}"
+        for source in sources:
+            session = self._sessions.get(_key(resolved(source, self._rules)))
+            if session is not None and (why := session.why_missing(tool)) is not None:
+                text += f": {source.name} lists it, but it cannot be used: {why}"
+        return text
 
     async def aread_resource(self, source: ToolSource, uri: str) -> str:
         """The resource's text, on the loop. Raises `NotSent`, `Answered` or `Unknown`, as `call` does."""
@@ -131,12 +149,24 @@ class ToolClient:
             raise Unavailable("the worker is shutting down") from None
 
     async def _with_session(self, source: ToolSource, use: Callable[[Session], Awaitable[T]]) -> T:
-        session = self._session(source)
-        try:
-            return await use(session)
-        except SessionGone:
-            # Certainly not looked at by the server, most likely as it was restarted: once more, in a new session.
-            return await use(self._session(source))
+        lost: SessionGone | None = None  # a call that was sent in it
+        again = True
+        while True:
+            try:
+                return await use(self._session(source))
+            except SessionGone as gone:
+                if lost is None and (gone.sent or again):
+                    # Not looked at by the server, most likely as it was restarted: once more, in a new session.
+                    again = again and gone.sent
+                    lost = gone if gone.sent else None
+                    continue
+                failed: NotSent = gone
+            except NotSent as error:
+                failed = error
+            if lost is None:
+                raise failed
+            # It is repeated once in all: what says twice that it was not looked at is not believed any more.
+            raise Lost(f"{lost}; once more, in a new one: {failed}")
 
     def _session(self, source: ToolSource) -> Session:
         """The open one, or a new one that is being opened. Nothing is awaited, so that many ask and one is made."""

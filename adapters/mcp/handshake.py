@@ -3,23 +3,56 @@
 import mcp_types
 from mcp.client.session import ClientSession
 from mcp.shared.exceptions import MCPError
+from mcp_types.version import KNOWN_PROTOCOL_VERSIONS
+from pydantic import ValidationError
 
-from adapters.mcp.outcome import ToolInfo, Unavailable, tool_info
+from adapters.mcp.outcome import ToolInfo, Unavailable, tool_info, words
+from adapters.mcp.wire import EXCHANGE, Exchange
 
-# A server that speaks only the newer protocol, which has no `initialize`.
-_NO_HANDSHAKE = frozenset((mcp_types.METHOD_NOT_FOUND, mcp_types.UNSUPPORTED_PROTOCOL_VERSION))
+# A server that speaks only the newer protocol, which has no `initialize`, may refuse it by any of these.
+_NO_HANDSHAKE = frozenset(
+    (
+        mcp_types.METHOD_NOT_FOUND,
+        mcp_types.UNSUPPORTED_PROTOCOL_VERSION,
+        mcp_types.HEADER_MISMATCH,
+        mcp_types.INVALID_REQUEST,
+        mcp_types.INVALID_PARAMS,
+    )
+)
 # A server that lists without end is cut off here.
 _MAX_PAGES = 50
 
 
 async def shake_hands(session: ClientSession) -> None:
     """`initialize`, which almost every server speaks; the newer protocol where there is no such thing."""
+    exchange = Exchange()
+    EXCHANGE.set(exchange)
+    refusal = await exchange.outcome(_initialize(session))
+    if refusal is None:
+        return
+    exchange = Exchange()
+    EXCHANGE.set(exchange)
+    try:
+        await exchange.outcome(session.discover())
+    except Exception as error:
+        if not isinstance(error, MCPError | RuntimeError | ValidationError) and not 400 <= exchange.refused < 500:
+            raise
+        known = ", ".join(KNOWN_PROTOCOL_VERSIONS)
+        text = f"it speaks no protocol version of these: {known}. It says: {words(refusal)}"
+        raise Unavailable(text, permanent=True) from None
+
+
+async def _initialize(session: ClientSession) -> str | None:
+    """Why there is no such handshake, where there is none."""
     try:
         await session.initialize()
     except MCPError as error:
         if error.code not in _NO_HANDSHAKE:
             raise
-        await session.discover()
+        return error.message
+    except RuntimeError as error:  # it answered with a version that has no handshake
+        return str(error)
+    return None
 
 
 async def all_tools(session: ClientSession) -> dict[str, ToolInfo]:

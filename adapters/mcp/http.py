@@ -8,8 +8,9 @@ import asyncio
 import contextlib
 import json
 import logging
+import re
 import socket
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +18,11 @@ import httpx2
 from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 
-from adapters.mcp.outcome import Lost, Unavailable
-from adapters.mcp.wire import EXCHANGE, MAX_MESSAGE_BYTES, Exchange, Lines, Unreadable, oversized
+from adapters.mcp import rpc
+from adapters.mcp.events import Events
+from adapters.mcp.outcome import LeaseLost, Lost, Unavailable
+from adapters.mcp.result import excerpt
+from adapters.mcp.wire import EXCHANGE, MAX_MESSAGE_BYTES, Exchange, Unreadable, oversized
 from domain.definition import ToolSource, Transport
 
 if TYPE_CHECKING:
@@ -36,13 +40,31 @@ _NOTICE_SECONDS = 5.0
 _MAX_REDIRECTS = 3
 # An error page is read for a JSON-RPC error only.
 _MAX_ERROR_BYTES = 64 * 1024
-# Statuses by which a request is refused before anyone acts on it.
-_REFUSALS = frozenset((400, 401, 403, 404, 405, 406, 410, 411, 413, 414, 415, 421, 422, 426, 429, 431))
+# Statuses by which a server says that it would refuse the same again.
+PERMANENT = frozenset((401, 402, 403, 405, 406, 410, 411, 414, 415, 426, 451))
+# Not 303: that one follows an execution.
+_REDIRECTS = frozenset((301, 302, 307, 308))
 _KEPT_REDIRECTS = frozenset((307, 308))
+_NO_SESSION = re.compile(r"bad request: .*(session|initializ)", re.I | re.S)
+# JSON-RPC errors by which a server says that it did not look at a call, by the statuses they come with.
+_NOT_LOOKED_AT = {
+    400: frozenset((-32700, -32600, -32601, -32602, -32020, -32021, -32022)),
+    404: frozenset((-32601, -32602)),
+}
+# What is traced immediately before the bytes of a request are written, its connection being open.
+_DEPARTURES = ("http11.send_request_headers.started", "http11.send_request_body.started")
 
 
 class SessionGone(Unavailable):
-    """The server no longer knows the session, and so did not look at the call: it may be made in a new one."""
+    """The server no longer knows the session: the call may be made in a new one.
+
+    Attributes:
+        sent: the call was sent in the old one. By the protocol it was not looked at, and so may be sent once more.
+    """
+
+    def __init__(self, text: str, *, sent: bool = False, permanent: bool = False) -> None:
+        super().__init__(text, permanent=permanent)
+        self.sent = sent
 
 
 @asynccontextmanager
@@ -96,8 +118,12 @@ class _Wire(httpx2.AsyncBaseTransport):
         exchange = EXCHANGE.get()
         if request.method != "POST" or exchange is None or (request_id := _request_id(await request.aread())) is None:
             return await self._notice(request)
+        # Asked when the connection is open: to open one may take long.
+        request.extensions["trace"] = _departing(exchange)
         try:
             return await self._exchange(request, request_id, exchange)
+        except LeaseLost as error:
+            exchange.fail(error)
         except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.UnsupportedProtocol) as error:
             exchange.fail(Unavailable(f"no connection: {str(error) or type(error).__name__}"))
         except (httpx2.RequestError, Unreadable) as error:
@@ -113,31 +139,40 @@ class _Wire(httpx2.AsyncBaseTransport):
 
     async def _exchange(self, request: httpx2.Request, request_id: int, exchange: Exchange) -> httpx2.Response:
         response = await self._inner.handle_async_request(request)
-        if response.is_redirect:
+        if response.status_code in _REDIRECTS and "location" in response.headers:
             return await _redirected(request, response, exchange)
         if response.status_code >= 300:
-            return await _refused(request, response, exchange)
+            return await _refused(request, request_id, response, exchange)
         if not self._answers_here:
             return await _emptied(response)
         if response.headers.get("content-encoding", "identity") != "identity":
             exchange.fail(Lost("the answer is compressed, though that was not asked for"))
-        elif _is(response, "text/event-stream"):
-            return _streamed(response)
-        elif _is(response, "application/json"):
-            return _answered(request_id, response, await _read(response, MAX_MESSAGE_BYTES, request_id), exchange)
-        else:
-            exchange.fail(Lost(f"HTTP {response.status_code} with no MCP message in it"))
-        return await _emptied(response)
+            return await _emptied(response)
+        if _is(response, "text/event-stream"):
+            return _streamed(response, exchange, request_id)
+        return _answered(request_id, response, await _read(response, MAX_MESSAGE_BYTES, request_id), exchange)
+
+
+def _departing(exchange: Exchange) -> Callable[[str, Any], Coroutine[Any, Any, None]]:
+    async def trace(event: str, about: Any) -> None:
+        if event in _DEPARTURES:
+            exchange.depart()
+
+    return trace
 
 
 def _answered(request_id: int, response: httpx2.Response, body: bytes, exchange: Exchange) -> httpx2.Response:
-    message = _rpc_message(body)
-    if message.get("id") is None and "error" in message:
-        body = json.dumps({**message, "id": request_id}).encode()
-    elif message.get("id") != request_id:
+    try:
+        message = rpc.tidied(body, request_id)
+    except rpc.OtherAnswer:
+        exchange.fail(Lost("the server's answer is no answer to the request", excerpt(body)))
+        return httpx2.Response(202)
+    if message is None or "method" in (rpc.parsed(message) or {}):
         # Nothing else can come here, so nobody should go on waiting.
-        exchange.fail(Lost("the server's answer is no answer to the request"))
-    return httpx2.Response(200, headers=_without_framing(response), content=body)
+        exchange.fail(Lost(f"HTTP {response.status_code} with no MCP answer in it", excerpt(body)))
+        return httpx2.Response(202)
+    headers = [(name, value) for name, value in _without_framing(response) if name.lower() != "content-type"]
+    return httpx2.Response(200, headers=[*headers, ("content-type", "application/json")], content=message)
 
 
 async def _redirected(request: httpx2.Request, response: httpx2.Response, exchange: Exchange) -> httpx2.Response:
@@ -153,26 +188,50 @@ async def _redirected(request: httpx2.Request, response: httpx2.Response, exchan
     ):
         await response.aclose()
         return httpx2.Response(response.status_code, headers={"location": response.headers["location"]})
+    exchange.refused = response.status_code
     exchange.fail(Unavailable("the server redirects to elsewhere: put the address of the MCP endpoint itself in `url`"))
     return await _emptied(response)
 
 
-async def _refused(request: httpx2.Request, response: httpx2.Response, exchange: Exchange) -> httpx2.Response:
+async def _refused(
+    request: httpx2.Request, request_id: int, response: httpx2.Response, exchange: Exchange
+) -> httpx2.Response:
+    """By its status alone nobody knows of a call whether it was carried out: handlers and proxies refuse after that."""
     status = response.status_code
+    exchange.refused = status
     body = await _read_error(response)
+    error = rpc.error_of(body)
+    code = None if error is None else error["code"]
+    text = f"the server answered HTTP {status}" + (f": {error['message']}" if error is not None else "")
     in_session = "mcp-session-id" in request.headers
-    error = _rpc_message(body).get("error")
-    # The SDKs' servers answer a session that they no longer know with 404, or with 400 and this text.
-    forgotten = isinstance(error, Mapping) and str(error.get("message")).startswith("Bad Request:")
-    if in_session and (status == 404 or (status == 400 and forgotten)):
-        exchange.fail(SessionGone("the server no longer knows the session"))
-    elif isinstance(error, Mapping):
-        return httpx2.Response(status, headers={"content-type": "application/json"}, content=body)
-    elif status in _REFUSALS:
-        exchange.fail(Unavailable(f"the server refused the request with HTTP {status}"))
+    if in_session and _forgot_session(status, error):
+        exchange.fail(SessionGone("the server no longer knows the session", sent=exchange.call))
+    elif exchange.call:
+        if code in _NOT_LOOKED_AT.get(status, ()):
+            return _passed_on(request_id, body)
+        exchange.fail(Lost(text, excerpt(body) or None))
+    elif status in PERMANENT:
+        hint = ": look at the credentials in its `headers`" if status in (401, 403) else ""
+        exchange.fail(Unavailable(f"{text}{hint}", permanent=True))
+    elif status < 500 and error is not None:
+        return _passed_on(request_id, body)
     else:
-        exchange.fail(Lost(f"the server answered HTTP {status}"))
+        exchange.fail(Unavailable(text))
     return httpx2.Response(202)
+
+
+def _forgot_session(status: int, error: Mapping[str, Any] | None) -> bool:
+    """The SDKs' servers say it by 404, or by 400 and such a text."""
+    if status == 404:
+        return error is None or error["code"] not in _NOT_LOOKED_AT[404]
+    return status == 400 and error is not None and _NO_SESSION.match(error["message"]) is not None
+
+
+def _passed_on(request_id: int, body: bytes) -> httpx2.Response:
+    """The server's error as an answer, whosever it says it is: it is the only one to come."""
+    message = {**rpc.parsed(body), "id": request_id}
+    content = rpc.tidied(json.dumps(message).encode(), request_id)
+    return httpx2.Response(200, headers={"content-type": "application/json"}, content=content)
 
 
 async def _read(response: httpx2.Response, limit: int, request_id: int | None = None) -> bytes:
@@ -201,27 +260,11 @@ async def _emptied(response: httpx2.Response) -> httpx2.Response:
     return httpx2.Response(response.status_code, headers=_without_framing(response))
 
 
-def _streamed(response: httpx2.Response) -> httpx2.Response:
-    return httpx2.Response(response.status_code, headers=_without_framing(response), stream=_Events(response))
-
-
-class _Events(httpx2.AsyncByteStream):
-    """An event stream whose every line is bounded."""
-
-    def __init__(self, response: httpx2.Response) -> None:
-        self._response = response
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        lines = Lines()
-        async for chunk in self._response.aiter_raw():
-            try:
-                if passed := b"".join(lines.feed(chunk)):
-                    yield passed
-            except Unreadable:
-                raise httpx2.ReadError("an event was too long") from None
-
-    async def aclose(self) -> None:
-        await self._response.aclose()
+def _streamed(
+    response: httpx2.Response, exchange: Exchange | None = None, request_id: int | None = None
+) -> httpx2.Response:
+    stream = Events(response, exchange, request_id)
+    return httpx2.Response(response.status_code, headers=_without_framing(response), stream=stream)
 
 
 def _without_framing(response: httpx2.Response) -> list[tuple[str, str]]:
@@ -236,12 +279,3 @@ def _is(response: httpx2.Response, content_type: str) -> bool:
 def _request_id(body: bytes) -> int | None:
     message = json.loads(body)
     return message["id"] if "method" in message and isinstance(message.get("id"), int) else None
-
-
-def _rpc_message(body: bytes) -> Mapping[str, Any]:
-    """Empty when it is none."""
-    try:
-        message = json.loads(body)
-    except (ValueError, RecursionError):
-        return {}
-    return message if isinstance(message, Mapping) and message.get("jsonrpc") == "2.0" else {}

@@ -4,7 +4,6 @@
 have been done. Whatever is in doubt is `Unknown`.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +11,6 @@ from typing import Any
 import mcp_types
 
 from domain import outcome
-from domain.json_value import faults
 from domain.step import Error
 
 # Of a server's own words in an error: enough to understand it, little enough for a row and a log line.
@@ -28,7 +26,19 @@ class NotConfigured(NotSent):
 
 
 class Unavailable(NotSent):
-    """The server could not be started, reached or spoken to, or refused the call before looking at it."""
+    """The server could not be started, reached or spoken to.
+
+    Attributes:
+        permanent: it would be the same a little later: somebody has to change something first.
+    """
+
+    def __init__(self, text: str, *, permanent: bool = False) -> None:
+        super().__init__(text)
+        self.permanent = permanent
+
+
+class LeaseLost(NotSent):
+    """The step may be another worker's by now: the call was not written."""
 
 
 class ToolNotFound(NotSent):
@@ -36,7 +46,15 @@ class ToolNotFound(NotSent):
 
 
 class Answered(Exception):
-    """The server had the call and answered it."""
+    """The server had the call and answered it.
+
+    Attributes:
+        answer: what it answered, where that cannot be used; cut to `MAX_WORDS` characters.
+    """
+
+    def __init__(self, text: str, answer: str | None = None) -> None:
+        super().__init__(text)
+        self.answer = answer
 
 
 class ToolFailed(Answered):
@@ -48,7 +66,11 @@ class BadOutput(Answered):
 
 
 class Unknown(Exception):
-    """The call may or may not have been done."""
+    """The call may or may not have been done. `answer`: as in `Answered`."""
+
+    def __init__(self, text: str, answer: str | None = None) -> None:
+        super().__init__(text)
+        self.answer = answer
 
 
 class TimedOut(Unknown):
@@ -81,6 +103,7 @@ class ToolInfo:
     name: str
     description: str
     input_schema: Mapping[str, Any]
+    output_schema: Mapping[str, Any] | None
     idempotent: bool | None
     destructive: bool | None
     read_only: bool | None
@@ -98,41 +121,26 @@ def tool_info(tool: mcp_types.Tool) -> ToolInfo:
         tool.name,
         tool.description or "",
         tool.input_schema,
+        tool.output_schema,
         hints.idempotent_hint if hints else None,
         hints.destructive_hint if hints else None,
         hints.read_only_hint if hints else None,
     )
 
 
-def read_result(tool: str, result: mcp_types.CallToolResult) -> CallResult:
-    """`structuredContent`, else the text parsed as JSON, else `{"text": …}`. Raises `ToolFailed` or `BadOutput`."""
-    text = "\n".join(block.text for block in result.content if isinstance(block, mcp_types.TextContent))
-    if result.is_error:
-        raise ToolFailed(words(text) or f"the tool {tool!r} failed without a word")
-    if result.structured_content is not None:
-        return CallResult(_usable(tool, result.structured_content))
-    try:
-        data = json.loads(text)
-    except (ValueError, RecursionError):
-        return CallResult(_usable(tool, {"text": text}))
-    if next(faults(data, ""), None) is not None:  # text that only looks like JSON: NaN, or an integer of 5000 digits
-        return CallResult(_usable(tool, {"text": text}))
-    return CallResult(data)
-
-
-def _usable(tool: str, data: Any) -> Any:
-    fault = next(faults(data, "output"), None)
-    if fault is not None:
-        raise BadOutput(f"the tool {tool!r} was executed, but {fault.path} {fault.message}")
-    return data
-
-
 def not_sent(error: NotSent, before: str | None) -> outcome.Outcome:
     """What it means for a step. `before`: what is known of an earlier attempt that may have been carried out, and of
     which this says nothing; None where there was none."""
-    if not isinstance(error, ToolNotFound | NotConfigured):
+    permanent = isinstance(error, ToolNotFound | NotConfigured) or (isinstance(error, Unavailable) and error.permanent)
+    if not permanent:
         return outcome.NotSent(Error("MCP_UNAVAILABLE", str(error)))
     if before is not None:
         return outcome.Lost(f"{before} cannot be asked again: {error}", idempotent=False)
-    missing = isinstance(error, ToolNotFound)
-    return outcome.Failed(Error("TOOL_NOT_FOUND" if missing else "WORKER_CONFIG_LOAD_FAILED", str(error)))
+    match error:
+        case ToolNotFound():
+            code = "TOOL_NOT_FOUND"
+        case NotConfigured():
+            code = "WORKER_CONFIG_LOAD_FAILED"
+        case _:
+            code = "MCP_UNAVAILABLE"
+    return outcome.Failed(Error(code, str(error)))

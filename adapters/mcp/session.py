@@ -7,45 +7,32 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from importlib.metadata import version
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
-import httpx2
 import mcp_types
 from mcp.client.session import ClientSession, IncomingMessage
-from mcp.shared.exceptions import MCPError
-from mcp.shared.jsonrpc_dispatcher import JSONRPCDispatcher
 from pydantic import TypeAdapter, ValidationError
 
+from adapters.mcp.dispatcher import Dispatcher
+from adapters.mcp.failures import from_server, is_permanent, raise_outcome, reason
 from adapters.mcp.handshake import all_tools, shake_hands
 from adapters.mcp.http import SessionGone, http_streams
-from adapters.mcp.outcome import (
-    BadOutput,
-    CallResult,
-    Lost,
-    NotSent,
-    ToolFailed,
-    ToolInfo,
-    ToolNotFound,
-    Unavailable,
-    Unknown,
-    read_result,
-    words,
-)
+from adapters.mcp.outcome import CallResult, Lost, ToolInfo, ToolNotFound, Unavailable, words
+from adapters.mcp.result import check_structured, read_result
 from adapters.mcp.stdio import stdio_streams
-from adapters.mcp.wire import EXCHANGE, MAX_MESSAGE_BYTES, OVERSIZED, Exchange, Outlet
+from adapters.mcp.wire import EXCHANGE, Exchange, Outlet
 from domain.definition import ToolSource, Transport
 from domain.tool_arguments import KEY_ARGUMENTS
 
 log = logging.getLogger(__name__)
 
 IDEMPOTENCY_META = "sagahold/idempotency-key"
-# To start a server and shake hands, whoever waits for it: a launcher may have to download the server first.
-OPEN_SECONDS = 60.0
-# Codes that the SDK also makes up by itself, for an answer that was cut off or is none.
-_LOST = frozenset((mcp_types.CONNECTION_CLOSED, mcp_types.PARSE_ERROR, mcp_types.REQUEST_TIMEOUT))
-_RESULT: TypeAdapter[mcp_types.CallToolResult] = TypeAdapter(mcp_types.CallToolResult)
+# For a server to say that it still knows a session.
+_PING_SECONDS = 5.0
 _RESOURCE: TypeAdapter[mcp_types.ReadResourceResult] = TypeAdapter(mcp_types.ReadResourceResult)
 
+# How far a call has come, as its server says: so much, of how much, and in words.
+Progress = Callable[[float, float | None, str | None], None]
 R = TypeVar("R")
 
 
@@ -65,6 +52,7 @@ class Session:
         self._changed = asyncio.Event()
         self._tools: dict[str, ToolInfo] | None = None
         self._listing = asyncio.Lock()
+        self._dispatcher: Dispatcher | None = None
         self.busy = 0
         self._used_at = time.monotonic()
         self._task = asyncio.create_task(self._live())
@@ -85,10 +73,15 @@ class Session:
         """What was listed before, and is so still by what the server says."""
         return None if self._tools is None else tuple(self._tools.values())
 
+    def why_missing(self, tool: str) -> str | None:
+        """What is wrong with a tool that was listed, and is left out for it."""
+        return None if self._dispatcher is None else self._dispatcher.odd_tools.get(tool)
+
     def retire(self) -> None:
         """No more calls; those in flight may end."""
         self._leaving = True
         self._changed.set()
+        self._drop_opening()
 
     async def close(self) -> None:
         """At once; calls in flight are lost."""
@@ -97,7 +90,13 @@ class Session:
         await asyncio.wait({self._task})
 
     async def call(
-        self, tool: str, arguments: Mapping[str, Any], meta: Mapping[str, Any], idempotency_key: str, exchange: Exchange
+        self,
+        tool: str,
+        arguments: Mapping[str, Any],
+        meta: Mapping[str, Any],
+        idempotency_key: str,
+        exchange: Exchange,
+        progress: Progress | None = None,
     ) -> CallResult:
         """Raises what `ToolClient.call` raises, and `SessionGone` when the call may be made in a new session."""
         async with self._in_use() as session:
@@ -106,7 +105,9 @@ class Session:
                 # A server behind HTTP may have been replaced by a newer one since.
                 tools = await self._list(session, anew=True)
             if tool not in tools:
-                raise ToolNotFound(f"tool source {self._source.name!r} has no tool {tool!r}")
+                why = self.why_missing(tool)
+                lists = f"lists the tool {tool!r}, but it cannot be used: {why}" if why else f"has no tool {tool!r}"
+                raise ToolNotFound(f"tool source {self._source.name!r} {lists}")
             wanted = tools[tool].input_schema.get("properties") or {}
             given = dict(arguments)
             for name in KEY_ARGUMENTS:
@@ -117,8 +118,17 @@ class Session:
                     {"name": tool, "arguments": given, "_meta": {**meta, IDEMPOTENCY_META: idempotency_key}},
                 )
             )
-            answer = session.send_request(request, _RESULT)
-            return read_result(tool, await self._answer(answer, f"the tool {tool!r}", exchange))
+            answer = _as_it_came(session, request, exchange, progress)
+            try:
+                result = await self._answer(answer, f"the tool {tool!r}", exchange)
+            except SessionGone as gone:
+                if gone.sent and await self._knows_us(session):
+                    text = f"tool source {self._source.name!r} answered HTTP 404 or 400, and it still knows the session"
+                    raise Lost(text) from None
+                raise
+            read = read_result(tool, result)
+            await check_structured(tool, tools[tool].output_schema, result)
+            return read
 
     async def read_resource(self, uri: str, exchange: Exchange) -> str:
         """Its texts; what is not text is left out. Raises as `call` does."""
@@ -138,7 +148,21 @@ class Session:
                 self.retire()
             raise
         except Exception as error:
-            self._raise(error, what, exchange)
+            # What refuses a call, or garbles its answer, may do so to all others of this session.
+            if exchange.refused or not from_server(error):
+                self.retire()
+            raise_outcome(error, self._source, what, exchange)
+
+    async def _knows_us(self, session: ClientSession) -> bool:
+        """Whether the server certainly still knows the session: then it is not for want of one that it refused."""
+        exchange = Exchange()
+        EXCHANGE.set(exchange)
+        try:
+            async with asyncio.timeout(_PING_SECONDS):
+                await exchange.outcome(session.send_ping())
+        except Exception as error:
+            return from_server(error)
+        return True
 
     async def tools(self) -> tuple[ToolInfo, ...]:
         """Raises `Unavailable`."""
@@ -149,11 +173,23 @@ class Session:
     async def _in_use(self) -> AsyncIterator[ClientSession]:
         self.busy += 1
         try:
-            yield await asyncio.shield(self._opened)
+            try:
+                opened = await asyncio.shield(self._opened)
+            except asyncio.CancelledError:
+                # It took longer than this caller has: the next one tries it anew.
+                self.retire()
+                raise
+            yield opened
         finally:
             self.busy -= 1
             self._used_at = time.monotonic()
             self._changed.set()
+            self._drop_opening()
+
+    def _drop_opening(self) -> None:
+        """However long it takes to open, somebody has to wait for it."""
+        if self._leaving and not self._opened.done() and not self.busy:
+            self._task.cancel()
 
     async def _list(self, session: ClientSession, anew: bool = False) -> dict[str, ToolInfo]:
         async with self._listing:
@@ -164,7 +200,8 @@ class Session:
                     self._tools = await exchange.outcome(all_tools(session))
                 except Exception as error:
                     self.retire()
-                    raise SessionGone(f"tool source {self._source.name!r} listed no tools: {reason(error)}") from error
+                    text = f"tool source {self._source.name!r} listed no tools: {reason(error, self._source)}"
+                    raise SessionGone(text, permanent=is_permanent(error)) from error
             return self._tools
 
     async def _live(self) -> None:
@@ -177,11 +214,11 @@ class Session:
                     await self._changed.wait()
         except Exception as error:
             if self._opened.done():
-                log.info("an MCP session ended: %s", reason(error), extra={"tool_source": self._source.name})
+                why = reason(error, self._source)
+                log.info("an MCP session ended: %s", why, extra={"tool_source": self._source.name})
             else:
-                self._opened.set_exception(
-                    Unavailable(f"tool source {self._source.name!r} cannot be used: {reason(error)}")
-                )
+                text = f"tool source {self._source.name!r} cannot be used: {reason(error, self._source)}"
+                self._opened.set_exception(Unavailable(text, permanent=is_permanent(error)))
         finally:
             self.retire()
             if not self._opened.done():
@@ -189,88 +226,43 @@ class Session:
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[tuple[ClientSession, "asyncio.Future[None]"]]:
-        streams = stdio_streams if self._source.transport is Transport.STDIO else http_streams
+        stdio = self._source.transport is Transport.STDIO
         async with contextlib.AsyncExitStack() as stack:
-            exchange = Exchange()
-            EXCHANGE.set(exchange)
-            async with asyncio.timeout(OPEN_SECONDS):
-                read, write = await stack.enter_async_context(streams(self._source))
-                dispatcher = _Dispatcher(read, Outlet(write))
-                session = await stack.enter_async_context(
-                    ClientSession(
-                        dispatcher=dispatcher,
-                        message_handler=self._heard,
-                        client_info=mcp_types.Implementation(name="sagahold", version=version("sagahold")),
-                    )
+            EXCHANGE.set(None)
+            read, write = await stack.enter_async_context((stdio_streams if stdio else http_streams)(self._source))
+            # Over HTTP the request leaves later, by a task of the transport's own.
+            dispatcher = Dispatcher(self._source.name, read, Outlet(write) if stdio else write)
+            session = await stack.enter_async_context(
+                ClientSession(
+                    dispatcher=dispatcher,
+                    message_handler=self._heard,
+                    client_info=mcp_types.Implementation(name="sagahold", version=version("sagahold")),
                 )
-                await exchange.outcome(shake_hands(session))
+            )
+            await shake_hands(session)
+            dispatcher.version = session.protocol_version or dispatcher.version
+            self._dispatcher = dispatcher
             yield session, dispatcher.ended
 
     async def _heard(self, message: IncomingMessage) -> None:
         if isinstance(message, mcp_types.ToolListChangedNotification):
             self._tools = None
 
-    def _raise(self, error: Exception, what: str, exchange: Exchange) -> NoReturn:
-        """Say what came of a call, by what the transport noted or the SDK raised."""
-        where = f"tool source {self._source.name!r}"
-        match error:
-            case SessionGone():
-                self.retire()
-                raise error
-            case NotSent() | Unknown():
-                raise type(error)(f"{where}: {error}") from None
-            case MCPError(code=code) if code in _LOST and not exchange.sent:
-                self.retire()
-                raise SessionGone(f"{where}: the connection is closed") from None
-            case MCPError(code=code) if code == OVERSIZED:
-                raise BadOutput(
-                    f"{what} was executed, but its answer is over the limit of {MAX_MESSAGE_BYTES} bytes"
-                ) from None
-            case MCPError(code=code) if code in _LOST:
-                self.retire()
-                raise Lost(f"{where} was lost while {what} ran: {words(error.message)}") from None
-            case MCPError(code=mcp_types.METHOD_NOT_FOUND):
-                raise ToolNotFound(f"{where} does not have {what}: {words(error.message)}") from None
-            case MCPError(message=message):
-                unknown = message.lower().startswith("unknown tool")
-                raise (ToolNotFound if unknown else ToolFailed)(words(message)) from None
-            case ValidationError():
-                raise BadOutput(f"{what} was executed, but its answer is not as MCP says") from None
-        raise Lost(f"{where} was lost while {what} ran: {reason(error)}") from error
 
+async def _as_it_came(
+    session: ClientSession, request: mcp_types.CallToolRequest, exchange: Exchange, told: Progress | None
+) -> Mapping[str, Any]:
+    """The result, also where the SDK finds that it is not as MCP says: by then the tool has run."""
 
-class _Dispatcher(JSONRPCDispatcher):
-    """Tells when the connection has ended, which the SDK keeps to itself until the next request."""
+    async def heard(progress: float, total: float | None, message: str | None) -> None:
+        if told is not None:
+            told(progress, total, message)
 
-    def __init__(self, *streams: Any) -> None:
-        super().__init__(*streams)
-        self.ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    async def run(self, *args: Any, **kwargs: Any) -> None:
-        try:
-            await super().run(*args, **kwargs)
-        finally:
-            if not self.ended.done():
-                self.ended.set_result(None)
-
-
-def reason(error: BaseException) -> str:
-    """A short text with no address or header in it: those may hold secrets from the environment."""
-    match error:
-        case BaseExceptionGroup(exceptions=(first, *_)):
-            return reason(first)
-        case NotSent() | Unknown():
-            return str(error)
-        case MCPError(code=mcp_types.CONNECTION_CLOSED):
-            return "the server closed the connection; what it wrote to stderr is in the worker's log"
-        case MCPError():
-            return words(error.message)
-        case httpx2.HTTPStatusError():
-            return f"the server answered HTTP {error.response.status_code}"
-        case httpx2.TransportError():
-            return f"no connection: {str(error) or type(error).__name__}"
-        case TimeoutError():
-            return f"it was not ready within {OPEN_SECONDS:g} s"
-        case OSError(strerror=str(text)):
-            return f"it cannot be started: {text.lower()}"
-    return type(error).__name__
+    try:
+        # Progress is always asked for: what stands between here and the server may cut a silent call off.
+        await session.send_request(request, mcp_types.Result, progress_callback=heard)
+    except ValidationError:
+        if exchange.result is None:
+            raise
+    assert exchange.result is not None, "the dispatcher notes each result"
+    return exchange.result

@@ -21,7 +21,8 @@ from anyio.streams.memory import MemoryObjectSendStream
 from mcp.shared.message import SessionMessage
 
 from adapters.mcp.confined import confinement
-from adapters.mcp.wire import Lines, Unreadable
+from adapters.mcp.rpc import tidied as tidied_message
+from adapters.mcp.wire import Lines
 from domain.definition import ToolSource
 from domain.host_rules import PLAIN
 
@@ -31,12 +32,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _CHUNK_BYTES = 64 * 1024
-# A server that wrote something else than a message may just log to the wrong place; the answer may also have been
-# garbled. If no message comes within so many seconds, nobody should wait any longer.
-GARBLED_SECONDS = 5.0
 # For a server to end by itself after its stdin was closed.
 _EXIT_SECONDS = 2.0
-# Of a server's stderr, in our log.
+# Of what a server writes that is no message, in our log.
 _LOG_LINE_BYTES = 1000
 _LOG_LINES_PER_MINUTE = 200
 
@@ -126,57 +124,60 @@ class _Reading:
         self._name = name
         self._stdout = process.stdout
         self._incoming = incoming
-        self._giving_up: asyncio.TimerHandle | None = None
+        self._noise = _Words(name)
 
     async def run(self) -> None:
-        lines = Lines()
+        lines = Lines(noise=True)
         try:
             while chunk := await self._stdout.read(_CHUNK_BYTES):
                 for line in lines.feed(chunk):
                     if line.strip():
                         await self._deliver(line)
-        except Unreadable:
-            log.warning("an MCP server's message was too long and is no answer", extra={"tool_source": self._name})
         except (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError):
             pass  # the session or the server ended
         finally:
-            self._calm()
             self._incoming.close()
 
     async def _deliver(self, line: bytes) -> None:
+        # What a program printed without an end of line stands before the message.
+        found = max(0, line.find(b'{"jsonrpc"'))
+        tidied = tidied_message(line[found:])
         try:
-            message = mcp_types.jsonrpc_message_adapter.validate_json(line, by_name=False)
+            if tidied is None:
+                raise ValueError
+            message = mcp_types.jsonrpc_message_adapter.validate_json(tidied, by_name=False)
         except ValueError:
-            log.warning(
-                "an MCP server wrote to its stdout what is no message: it must log to stderr",
-                extra={"tool_source": self._name, "line": line[:_LOG_LINE_BYTES].decode("utf-8", "replace")},
-            )
-            if self._giving_up is None:
-                self._giving_up = asyncio.get_running_loop().call_later(GARBLED_SECONDS, self._incoming.close)
+            # Its logs, most likely. An answer may be among what cannot be read; the call's deadline ends it then.
+            self._noise.log("an MCP server must log to stderr, not to stdout: %s", line)
             return
-        self._calm()
         await self._incoming.send(SessionMessage(message))
 
-    def _calm(self) -> None:
-        if self._giving_up is not None:
-            self._giving_up.cancel()
-            self._giving_up = None
+
+class _Words:
+    """A server's words in our log: a line cut, a flood thinned."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._minute = self._count = 0
+
+    def log(self, text: str, line: bytes) -> None:
+        if self._minute != (now := int(time.monotonic() / 60)):
+            self._minute, self._count = now, 0
+        self._count += 1
+        if self._count <= _LOG_LINES_PER_MINUTE and line.strip():
+            said = line[:_LOG_LINE_BYTES].decode("utf-8", "replace").rstrip()
+            log.info(text, said, extra={"tool_source": self._name})
 
 
 async def _log_stderr(name: str, process: asyncio.subprocess.Process) -> None:
-    """The server's words in our log: a line cut, a flood thinned, and the pipe always emptied."""
+    """The pipe is always emptied."""
     assert process.stderr is not None
-    minute, count, rest = 0, 0, b""
+    said, rest = _Words(name), b""
     while chunk := await process.stderr.read(_CHUNK_BYTES):
         *lines, rest = (rest + chunk).split(b"\n")
         rest = rest[:_LOG_LINE_BYTES]
         for line in lines:
-            if minute != (now := int(time.monotonic() / 60)):
-                minute, count = now, 0
-            count += 1
-            if count <= _LOG_LINES_PER_MINUTE and line.strip():
-                text = line[:_LOG_LINE_BYTES].decode("utf-8", "replace").rstrip()
-                log.info("an MCP server says: %s", text, extra={"tool_source": name})
+            said.log("an MCP server says: %s", line)
 
 
 async def _stop(process: asyncio.subprocess.Process) -> None:

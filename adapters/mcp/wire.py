@@ -7,12 +7,16 @@ which the transport notes what it sees.
 
 import asyncio
 import re
-from collections.abc import Awaitable, Iterator
+import threading
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 import anyio
 from mcp.shared.message import SessionMessage
+from mcp_types import JSONRPCRequest
+
+from adapters.mcp.outcome import LeaseLost
 
 if TYPE_CHECKING:
     from mcp.client._transport import WriteStream
@@ -39,14 +43,39 @@ class Exchange:
     """One request on its way.
 
     Attributes:
+        call: it calls a tool: it may have been carried out as soon as something of it has left us.
         sent: something of it may have left us.
         redirects: how often it was sent on within the server.
+        refused: the HTTP status by which the server refused it, or 0.
+        result: what came as its result, as the server wrote it.
+        unread: what came instead of an answer and could not be read.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, call: bool = False, ours: Callable[[], bool] | None = None) -> None:
+        """`ours`: False once another worker may have taken the step over."""
+        self.call = call
         self.sent = False
         self.redirects = 0
+        self.refused = 0
+        self.result: Mapping[str, Any] | None = None
+        self.unread: str | None = None
+        self._ours = ours
+        self._over = False
+        self._departing = threading.Lock()
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def depart(self) -> None:
+        """Called immediately before bytes of it are written. Raises `LeaseLost`: then they must not be."""
+        with self._departing:
+            if self._over or (self._ours is not None and not self._ours()):
+                raise LeaseLost("the worker lost the saga before it could call the tool")
+            self.sent = True
+
+    def give_up(self) -> bool:
+        """Nothing of it leaves us from now on. Returns whether something has."""
+        with self._departing:
+            self._over = True
+            return self.sent
 
     def fail(self, error: Exception) -> None:
         """The transport knows better than the SDK what came of it. The first to say so is right."""
@@ -63,6 +92,7 @@ class Exchange:
                 self._failure.result()
             return await task
         finally:
+            self.give_up()
             if not task.done():
                 task.cancel()
             # Its unwinding tells the server that nobody waits any more.
@@ -74,15 +104,15 @@ EXCHANGE: ContextVar[Exchange | None] = ContextVar("exchange", default=None)
 
 
 class Outlet:
-    """A transport's write stream, in which the SDK writes in the caller's task: notes that the request left."""
+    """The write stream of a transport that writes in the caller's task: notes that the request leaves."""
 
     def __init__(self, inner: "WriteStream[SessionMessage]") -> None:
         self._inner = inner
 
     async def send(self, item: SessionMessage, /) -> None:
-        if (exchange := EXCHANGE.get()) is None:
+        if (exchange := EXCHANGE.get()) is None or not isinstance(item.message, JSONRPCRequest):
             return await self._inner.send(item)
-        exchange.sent = True
+        exchange.depart()
         try:
             await self._inner.send(item)
         except anyio.ClosedResourceError:  # it was closed before; what breaks while it is sent is another error
@@ -100,9 +130,13 @@ class Outlet:
 
 
 class Lines:
-    """Cuts a stream into lines (their ends included) and replaces an answer over the limit by a short error."""
+    """Cuts a stream into lines (their ends included) and replaces an answer over the limit by a short error.
 
-    def __init__(self) -> None:
+    A line over the limit that is no answer raises `Unreadable`, or is cut to its head and tail if `noise` is expected.
+    """
+
+    def __init__(self, *, noise: bool = False) -> None:
+        self._noise = noise
         self._rest = bytearray()
         self._skipped = 0  # bytes of a too long line that were let go; its head and tail stay in `_rest`
 
@@ -128,7 +162,12 @@ class Lines:
         if not skipped:
             return line
         field = b"data: " if line.startswith(b"data:") else b""
-        return field + oversized(line.removeprefix(b"data:")) + b"\n"
+        try:
+            return field + oversized(line.removeprefix(b"data:")) + b"\n"
+        except Unreadable:
+            if not self._noise:
+                raise
+            return line
 
 
 def oversized(cut: bytes, request_id: int | None = None) -> bytes:

@@ -99,8 +99,9 @@ async def garbage(text: str) -> dict[str, Any]:
 
 @server.tool()
 async def chat(text: str) -> dict[str, Any]:
-    """A program's careless line on stdout, then the answer."""
-    os.write(STDOUT, text.encode() + b"\n")
+    """A program's careless words on stdout, then the answer."""
+    with os.fdopen(os.dup(STDOUT), "wb") as stdout:
+        stdout.write(text.encode())
     return {"said": text}
 
 

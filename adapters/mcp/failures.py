@@ -1,0 +1,110 @@
+"""What it means for a call, or for a session, that something went wrong."""
+
+from typing import NoReturn
+
+import httpx2
+import mcp_types
+from mcp.shared.exceptions import MCPError
+from pydantic import ValidationError
+
+from adapters.mcp.http import PERMANENT, SessionGone
+from adapters.mcp.outcome import BadOutput, Lost, NotSent, ToolFailed, ToolNotFound, Unavailable, Unknown, words
+from adapters.mcp.result import BAD_OUTPUT, UNKNOWN_TOOL, excerpt
+from adapters.mcp.rpc import FROM_SERVER
+from adapters.mcp.wire import MAX_MESSAGE_BYTES, OVERSIZED, Exchange
+from domain.definition import ToolSource, Transport
+
+# By these a server says that it did not carry the call out. Others come from what stands before it, or after the act.
+_NOT_DONE = frozenset(
+    (
+        mcp_types.PARSE_ERROR,
+        mcp_types.INVALID_REQUEST,
+        mcp_types.METHOD_NOT_FOUND,
+        mcp_types.INVALID_PARAMS,
+        mcp_types.HEADER_MISMATCH,
+        mcp_types.MISSING_REQUIRED_CLIENT_CAPABILITY,
+        mcp_types.UNSUPPORTED_PROTOCOL_VERSION,
+        mcp_types.URL_ELICITATION_REQUIRED,
+    )
+)
+# The Python SDK's servers say so of any validation that fails in a tool, also of what the tool got from elsewhere.
+_ANY_VALIDATION = "Invalid request parameters"
+
+
+def raise_outcome(error: Exception, source: ToolSource, what: str, exchange: Exchange) -> NoReturn:
+    """Say what came of a request, by what the transport noted or the SDK raised."""
+    where = f"tool source {source.name!r}"
+    match error:
+        case SessionGone():
+            raise error
+        case NotSent():
+            raise type(error)(f"{where}: {error}") from None
+        case Unknown():
+            raise type(error)(f"{where}: {error}", error.answer) from None
+        case MCPError(code=code) if code == OVERSIZED:
+            text = f"{what} was executed, but its answer is over the limit of {MAX_MESSAGE_BYTES} bytes"
+            raise BadOutput(text) from None
+        case MCPError() if from_server(error):
+            _raise_answered(error, where, what)
+        case MCPError() if not exchange.sent:
+            raise SessionGone(f"{where}: the connection is closed") from None
+        case ValidationError():
+            raise Lost(f"{where}: the answer to {what} is not as MCP says") from None
+    raise Lost(f"{where} was lost while {what} ran: {reason(error, source)}", exchange.unread) from error
+
+
+def from_server(error: Exception) -> bool:
+    """It is an error that the server answered: the SDK makes up some of its own."""
+    return isinstance(error, MCPError) and isinstance(error.data, dict) and FROM_SERVER in error.data
+
+
+def _raise_answered(error: MCPError, where: str, what: str) -> NoReturn:
+    text = words(error.message)
+    if BAD_OUTPUT.match(text):
+        raise BadOutput(f"{what} was executed: {text}") from None
+    if error.code not in _NOT_DONE or text == _ANY_VALIDATION:
+        more = {name: value for name, value in (error.data or {}).items() if name != FROM_SERVER}
+        told = {"code": error.code, "message": error.message, **({"data": more} if more else {})}
+        text = f"{where}: {what} came to an error ({error.code}) that does not say whether it was carried out: {text}"
+        raise Lost(words(text), excerpt(told)) from None
+    if error.code == mcp_types.METHOD_NOT_FOUND:
+        raise ToolNotFound(f"{where} does not have {what}: {text}") from None
+    raise (ToolNotFound if UNKNOWN_TOOL.match(text) else ToolFailed)(text) from None
+
+
+def is_permanent(error: BaseException) -> bool:
+    """It would be the same a little later."""
+    match error:
+        case BaseExceptionGroup(exceptions=(first, *_)):
+            return is_permanent(first)
+        case Unavailable():
+            return error.permanent
+        case httpx2.HTTPStatusError():
+            return error.response.status_code in PERMANENT
+    kinds = FileNotFoundError, PermissionError, NotADirectoryError, httpx2.UnsupportedProtocol, httpx2.InvalidURL
+    return isinstance(error, kinds)
+
+
+def reason(error: BaseException, source: ToolSource) -> str:
+    """A short text with no address or header in it: those may hold secrets from the environment."""
+    match error:
+        case BaseExceptionGroup(exceptions=(first, *_)):
+            return reason(first, source)
+        case NotSent() | Unknown():
+            return str(error)
+        case MCPError(code=mcp_types.CONNECTION_CLOSED) if not from_server(error):
+            told = "; what it wrote to stderr is in the worker's log" if source.transport is Transport.STDIO else ""
+            return f"the server closed the connection{told}"
+        case MCPError():
+            return words(error.message)
+        case httpx2.HTTPStatusError():
+            status = error.response.status_code
+            hint = ": look at the credentials in its `headers`" if status in (401, 403) else ""
+            return f"the server answered HTTP {status}{hint}"
+        case httpx2.TransportError():
+            return f"no connection: {str(error) or type(error).__name__}"
+        case OSError(strerror=str(text)):
+            return f"it cannot be started: {text.lower()}"
+        case ValidationError():
+            return "what it says of itself is not as MCP says"
+    return type(error).__name__

@@ -1,0 +1,153 @@
+"""What a tool's result says: whether the tool did its work, and what came of it.
+
+Read leniently: whatever the form, a result that does not say `isError` tells of work that was done. Where it cannot be
+known whether it does, the outcome is unknown.
+"""
+
+import asyncio
+import base64
+import binascii
+import hashlib
+import json
+import logging
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import jsonschema_rs
+
+from adapters.mcp.outcome import MAX_WORDS, BadOutput, CallResult, Lost, ToolFailed, words
+from adapters.mcp.rpc import BARE
+from domain import answer
+from domain.errors import Fault
+from domain.json_value import encode, faults
+
+log = logging.getLogger(__name__)
+
+# Places of a schema times values of an answer that are checked on the loop: 30 µs each at the very worst.
+_AT_ONCE = 5_000
+_SAYS = frozenset(("content", "structuredContent", "isError"))
+# Also in a result that has nothing to say.
+_ABOUT = frozenset(("_meta", "resultType", "ttlMs", "cacheScope"))
+# The SDKs' servers say so after the tool has run.
+BAD_OUTPUT = re.compile(r"(mcp error -?\d+: )?(output validation error|tool \S+ has an output schema but)", re.I)
+
+UNKNOWN_TOOL = re.compile(r"(mcp error -?\d+: )?(unknown tool|tool \S+ (not found|is disabled|disabled))", re.I)
+
+
+def read_result(tool: str, raw: Mapping[str, Any]) -> CallResult:
+    """`structuredContent`, else the one text parsed as JSON, else `{"text": …, "content": […]}`.
+
+    Raises `ToolFailed`, `BadOutput` or `Lost`.
+    """
+    if BARE in raw:
+        return CallResult(_usable(tool, raw[BARE]))
+    kind, is_error = raw.get("resultType"), raw.get("isError")
+    if kind not in (None, "complete"):
+        raise Lost(f"the tool {tool!r} wants more input, which it cannot be given here", excerpt(raw))
+    if not (is_error is None or isinstance(is_error, bool)) or not (_SAYS & raw.keys() or raw.keys() <= _ABOUT):
+        raise Lost(f"the answer of the tool {tool!r} does not say whether it did its work", excerpt(raw))
+    content = raw.get("content")
+    blocks = [] if content is None else content if isinstance(content, list) else [content]
+    blocks = [{"type": "text", "text": block} if isinstance(block, str) else block for block in blocks]
+    text = "\n".join(_texts(blocks))
+    structured = raw.get("structuredContent")
+    if is_error:
+        _raise_failed(tool, text, blocks, structured)
+    if structured is not None or ("structuredContent" in raw and not blocks):
+        return CallResult(_usable(tool, structured))
+    if len(blocks) == 1 and text and (data := _json(text)) is not None:
+        return CallResult(data[0])
+    return CallResult(_usable(tool, {"text": text, "content": [_kept(block) for block in blocks]}))
+
+
+async def check_structured(tool: str, schema: Mapping[str, Any] | None, raw: Mapping[str, Any]) -> None:
+    """By the tool's `outputSchema`, as far as that can be checked. Raises `BadOutput`."""
+    value = raw.get("structuredContent")
+    if schema is None or value is None:
+        return
+    try:
+        work = answer.places(dict(schema)) * answer.weight(value)
+        if work > answer.MAX_WORK:
+            log.warning("an answer is too large to be checked by its outputSchema", extra={"tool": words(tool)})
+            return
+        check = answer.value_faults, dict(schema), value, "structuredContent"
+        # The loop serves all other calls meanwhile.
+        found = await asyncio.to_thread(_first, *check) if work > _AT_ONCE else _first(*check)
+    except (ValueError, jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError) as error:
+        log.warning("an outputSchema cannot be used: %s", words(str(error))[:200], extra={"tool": words(tool)})
+        return
+    if found is not None:
+        text = f"the tool {tool!r} was executed, but its answer does not fit its outputSchema: {found}"
+        raise BadOutput(words(text), excerpt(value))
+
+
+def _first(faults_of: Callable[..., Iterator[Fault]], *about: Any) -> str | None:
+    fault = next(faults_of(*about), None)
+    return None if fault is None else f"{fault.path} {fault.message}"
+
+
+def excerpt(raw: object) -> str:
+    """Of what a server sent, for the person who has to make sense of it."""
+    text = raw.decode("utf-8", "replace") if isinstance(raw, bytes) else encode(raw)
+    return words(text)
+
+
+def _texts(blocks: Iterable[Any]) -> Iterable[str]:
+    for block in blocks:
+        match block:
+            case {"type": "text", "text": str(text)}:
+                yield text
+
+
+def _raise_failed(tool: str, text: str, blocks: list[Any], structured: Any) -> None:
+    if not text.strip():
+        resources = [block.get("resource") for block in blocks if isinstance(block, dict)]
+        text = "\n".join(part["text"] for part in resources if isinstance(part, dict) and _is_text(part.get("text")))
+    if not text.strip() and structured is not None:
+        text = encode(structured)
+    if not text.strip() and blocks:
+        text = encode([_kept(block) for block in blocks])
+    if BAD_OUTPUT.match(text):
+        raise BadOutput(f"the tool {tool!r} was executed: {words(text)}")
+    raise ToolFailed(words(text) or f"the tool {tool!r} failed without a word")
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _json(text: str) -> tuple[Any] | None:
+    """The value in a tuple: `null` is one."""
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError):
+        return None
+    # Text that only looks like JSON: NaN, or an integer of 5000 digits.
+    return None if next(faults(data, ""), None) is not None else (data,)
+
+
+def _kept(block: Any) -> Any:
+    """As it came, but for what is binary: that is told by its digest and size."""
+    match block:
+        case {"type": "image" | "audio", "data": str(data)}:
+            return {**{name: value for name, value in block.items() if name != "data"}, **_binary(data)}
+        case {"type": "resource", "resource": {"blob": str(data), **rest}}:
+            return {**block, "resource": {**rest, **_binary(data)}}
+    return block
+
+
+def _binary(data: str) -> dict[str, Any]:
+    try:
+        content = base64.b64decode(data, validate=True)
+    except (binascii.Error, ValueError):
+        content = data.encode("utf-8", "replace")
+    return {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
+
+
+def _usable(tool: str, data: Any) -> Any:
+    fault = next(faults(data, "output"), None)
+    if fault is not None:
+        answer = encode(data).encode("utf-8", "replace").decode()[:MAX_WORDS]
+        raise BadOutput(f"the tool {tool!r} was executed, but {fault.path} {fault.message}", words(answer))
+    return data
