@@ -52,7 +52,7 @@ class Mischief:
         more |= undo("reverse") if self.undone else {}
         more |= {} if self.idempotent is None else {"idempotent": self.idempotent}
         # Long enough for a server's start on a busy machine.
-        more |= {"timeout_seconds": 6 if self.tool in ("hang", "block") else 60}
+        more |= {"timeout_seconds": 6 if self.tool in ("hang", "block", "garbage") else 60}
         return step("two", self.tool, source=self.name) | more
 
 
@@ -68,7 +68,8 @@ MISCHIEF = (
     Mischief("crashes-http", "crash", "IN_PROGRESS", UNKNOWN, "RUNNING", kind="http"),
     # It may be repeated, but not for ever.
     Mischief("crashes-again", "crash", "IN_PROGRESS", UNKNOWN, "RUNNING", idempotent=True, called=5),
-    Mischief("garbage", "garbage", "IN_PROGRESS", UNKNOWN, "RUNNING"),
+    # A line that is no message may be a log's: only the deadline ends the call.
+    Mischief("garbage", "garbage", "TIMED_OUT", TIMED_OUT, "FAILED"),
     # It was carried out, and its answer is of no use.
     Mischief("floods", "flood", "FAILED", FAILED, "FAILED", called=None),
     Mischief("floods-undone", "flood", "COMPENSATED", FAILED, "COMPENSATED", undone=True, called=None),

@@ -102,7 +102,7 @@ async def chat(text: str) -> dict[str, Any]:
     """A program's careless words on stdout, then the answer."""
     with os.fdopen(os.dup(STDOUT), "wb") as stdout:
         stdout.write(text.encode())
-    return {"said": text}
+    return {"said": text[:20]}
 
 
 @server.tool()
