@@ -7,7 +7,6 @@ rewrite what the reviewer reads.
 import json
 import os
 import sys
-import unicodedata
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -16,6 +15,8 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
+
+from domain.unseen import escaped, marked
 
 STYLES = {
     "pending": "yellow",
@@ -42,8 +43,6 @@ STYLES = {
 }
 # In a pipe nothing is cut: grep and awk see whole lines.
 PIPE_WIDTH = 10_000
-# Categories of characters that act instead of being seen: controls, formats (with the bidirectional ones), surrogates.
-_ACTING = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _DURATIONS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
 
@@ -53,13 +52,13 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def clean(text: object, *, lines: bool = False) -> str:
-    """The text with characters that act made visible (`\\x1b`); line ends too unless `lines` are wanted."""
-    return "".join(
-        char.encode("unicode_escape").decode()
-        if unicodedata.category(char) in _ACTING and not (lines and char == "\n")
-        else char
-        for char in str(text)
-    )
+    """The text with characters that hide or act made visible (`\\x1b`); line ends too unless `lines` are wanted."""
+    shown = "".join(marked(str(text), _escaped)).replace("\t", "\\t")
+    return shown if lines else shown.replace("\n", "\\n")
+
+
+def _escaped(char: str) -> str:
+    return char.encode("unicode_escape").decode()
 
 
 def status(word: str) -> Text:
@@ -125,7 +124,7 @@ def _grow(branch: Tree, value: Any) -> None:
 
 def pretty_json(value: Any) -> Text:
     """Exactly this value."""
-    return Text(clean(json.dumps(value, ensure_ascii=False, indent=2), lines=True))
+    return Text(escaped(json.dumps(value, ensure_ascii=False, indent=2)))
 
 
 def span(seconds: float) -> str:

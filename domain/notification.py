@@ -14,7 +14,7 @@ from enum import StrEnum
 from urllib.parse import urlsplit
 
 from domain.backoff import delay
-from domain.unseen import is_hidden
+from domain.unseen import marked
 
 # Seconds before each further try: most of what fails is a restart or a moment's overload; after the last, nearly three
 # hours in, the review has waited so long that a person has to look at the channel.
@@ -27,8 +27,15 @@ EMAIL = "email"
 
 # Services whose URL has a real host in its place for one; elsewhere a token may stand there.
 _HOSTED = frozenset({"mailto", "mailtos", "json", "jsons", "xml", "xmls", "form", "forms", "ntfy", "ntfys"})
-# What chat services take for "tell everyone in the room", or for a link that reads as another one.
-_MARKUP = re.compile(r"@(?=everyone|here|channel|all)|<(?=[!@#&]|[a-z][a-z0-9+.-]*:)|\](?=\()", re.IGNORECASE)
+# What chat services take for "tell everyone in the room", or one person, or for a link that reads as another one.
+_MARKUP = re.compile(r"(?<!\w)@(?=\w)|<(?=[!@#&]|[a-z][a-z0-9+.-]*:)|\](?=\()", re.IGNORECASE)
+# What mail programs and chats make a link of by themselves: a scheme, a name with a dot before what may be a top-level
+# domain, an address of numbers. A character without a shape in it would not do: some follow the link without it.
+_LINKED = re.compile(
+    r"(?<=[a-z0-9]):(?=//)|(?<=\bmailto):|(?<=\btel):|(?<=[^\W_])[.\u3002\uff0e\uff61](?=(?!\d)[\w-]{2})", re.IGNORECASE
+)
+_ADDRESS = re.compile(r"(?<![\d.])\d{1,3}(?:\.\d{1,3}){3}(?![\d.])")
+_BLANK = re.compile(r"[\n\t\r]")
 _WORD_JOINER = "\u2060"
 
 
@@ -151,19 +158,15 @@ def _message(subject: str, opening: str, facts: dict[str, str], url: str, closin
 
 
 def visible(text: str, limit: int) -> str:
-    """One line of at most `limit` characters; those that act instead of being seen stand there as `<U+202E>`.
+    """One line of at most `limit` characters; those that hide or act stand there as `<U+202E>`.
 
-    A mention that would call everyone in a chat room calls nobody, and a link leads where it says.
+    A mention calls nobody, and only the review's own link can be pressed: `https[:]//evil[.]test`.
     """
     cut = text if len(text) <= limit else text[: limit - 1] + "…"
-    seen = "".join(_seen(character) for character in cut)
-    return _MARKUP.sub(lambda found: found.group() + _WORD_JOINER, seen)
-
-
-def _seen(character: str) -> str:
-    if character in "\n\t\r":
-        return " "
-    return f"<U+{ord(character):04X}>" if is_hidden(character) else character
+    seen = "".join(marked(_BLANK.sub(" ", cut), lambda char: f"<U+{ord(char):04X}>"))
+    apart = _MARKUP.sub(lambda found: found.group() + _WORD_JOINER, seen)
+    numbers = _ADDRESS.sub(lambda found: found.group().replace(".", "[.]"), apart)
+    return _LINKED.sub(lambda found: f"[{found.group()}]", numbers)
 
 
 def masked(channel: str) -> str:

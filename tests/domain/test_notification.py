@@ -55,12 +55,21 @@ def test_html_of_what_others_wrote() -> None:
         ("one\r\nTwo: 2\ttabs", "one  Two: 2 tabs"),
         ("a\u202eb\u200bc\x1b[0m\x00", "a<U+202E>b<U+200B>c<U+001B>[0m<U+0000>"),
         ("\u2028\u115f\ue000\ud800", "<U+2028><U+115F><U+E000><U+D800>"),
-        ("@everyone and @Here, me@example.com", "@\u2060everyone and @\u2060Here, me@example.com"),
-        ("<!channel> <@U1> <b>", "<\u2060!channel> <\u2060@U1> <b>"),
+        ("@everyone and @Here, @bob", "@\u2060everyone and @\u2060Here, @\u2060bob"),
+        ("<!channel> <@U1> <b>", "<\u2060!channel> <\u2060@\u2060U1> <b>"),
         # A chat's own way to write a link that reads as another: the only link is the review's.
-        ("<https://evil.test|https://hold.test>", "<\u2060https://evil.test|https://hold.test>"),
-        ("[https://hold.test](https://evil.test)", "[https://hold.test]\u2060(https://evil.test)"),
-        ("<Mailto:a@b.test|x> [1] (2) a<b:c", "<\u2060Mailto:a@b.test|x> [1] (2) a<\u2060b:c"),
+        ("<https://evil.test|https://hold.test>", "<\u2060https[:]//evil[.]test|https[:]//hold[.]test>"),
+        ("[https://hold.test](https://evil.test)", "[https[:]//hold[.]test]\u2060(https[:]//evil[.]test)"),
+        ("<Mailto:a@b.test|x> [1] (2) a<b:c", "<\u2060Mailto[:]a@b[.]test|x> [1] (2) a<\u2060b:c"),
+        # What is made a link of without any markup.
+        ("see www.evil.co.uk/x?a=b, EVIL.COM or t.me/x", "see www[.]evil[.]co[.]uk/x?a=b, EVIL[.]COM or t[.]me/x"),
+        ("http://localhost/ http://10.20.30.40/", "http[:]//localhost/ http[:]//10[.]20[.]30[.]40/"),
+        ("tg://resolve?domain=x tel:+49", "tg[:]//resolve?domain=x tel[:]+49"),
+        ("例え.テスト evil。com x.xn--p1ai", "例え[.]テスト evil[。]com x[.]xn--p1ai"),
+        # What is none stays as it is.
+        ("v2.3.1 costs 1.50 e.g. at 12:00. Next: yes", "v2.3.1 costs 1.50 e.g. at 12:00. Next: yes"),
+        ("می‌خواهم ❤️‍🔥", "می‌خواهم ❤️‍🔥"),
+        ("a\u3164b\u2800c\u180fd\ufe0fe", "a<U+3164>b<U+2800>c<U+180F>d<U+FE0F>e"),
         ("Größe 東京 🙂", "Größe 東京 🙂"),
     ],
 )
