@@ -15,7 +15,7 @@ from app.dashboard.values import pretty
 from app.json_body import MAX_DIGITS, read_text
 from domain import answer
 from domain.errors import Fault, Invalid
-from domain.unseen import is_hidden
+from domain.unseen import hides
 
 # More than that is a document, not a form.
 MAX_FIELDS, MAX_CHOICES = 100, 50
@@ -144,7 +144,7 @@ def _kind(schema: dict[str, Any], value: Any, level: int) -> tuple[Kind, tuple[t
     if named != "string":
         return Kind(named), ()
     text = value if isinstance(value, str) else ""
-    if any(char == "\r" or is_hidden(char) for char in text):
+    if hides(text):
         # An input would hide it, or send it back as something else.
         return Kind.JSON, ()
     lines = "\n" in text or len(text) > ONE_LINE or schema.get("maxLength", 0) > ONE_LINE

@@ -4,17 +4,19 @@ what came of each stands on the page after it."""
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlencode
 
 from flask import request
 
 from app.dashboard.form_fields import MAX_TEXT, text
 from app.dashboard.frame import page, person, render
 from app.dashboard.inbox_rows import rows_of
+from app.dashboard.value_tree import Node, tree
 from app.deps import deps
 from domain.access import Permission
 from domain.document import pause_document
 from domain.errors import AlreadyResolved, Fault, Invalid, NotFound, Refusal
-from domain.pause import Approve, Pause, Reject, Status
+from domain.pause import STEP, Approve, Pause, Reject, Status
 from domain.votes import Member
 from services.database import DatabaseAway
 from services.inbox import may_vote, stands_in_for
@@ -24,6 +26,8 @@ from services.reviews import Wish, decide_many
 APPROVE, REJECT = "approve", "reject"
 # What fits on a page of the inbox, several times over.
 MAX_PICKS = 100
+# Lines of one of them that are shown whole.
+WHOLE = 60
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +66,17 @@ def confirm_page() -> Any:
     decision = _decision(request.args.get("decision", ""))
     picks = list(_picks(request.args.getlist("pick")))
     documents, left = _looked_at(picks, decision)
-    return render("inbox_decide.html", decision=decision, rows=rows_of(documents), left=left, max_comment=MAX_TEXT)
+    everything = "all" in request.args
+    again = urlencode([("decision", decision), *(("pick", pick.value) for pick in picks), ("all", "1")])
+    return render(
+        "inbox_decide.html",
+        decision=decision,
+        rows=[(row, _substance(row.pause, everything)) for row in rows_of(documents)],
+        left=left,
+        max_comment=MAX_TEXT,
+        everything=everything,
+        all_of_it=f"/inbox/decide?{again}",
+    )
 
 
 @page("POST", "/inbox/decide", permission=Permission.PAUSE_DECIDE)
@@ -75,6 +89,13 @@ def decide_page() -> Any:
     outcomes = decide_many(deps().store, person(), wishes)
     verdicts = [_verdict(pick, outcome, decision) for pick, outcome in zip(picks, outcomes, strict=True)]
     return render("inbox_results.html", decision=decision, verdicts=verdicts)
+
+
+def _substance(pause: dict[str, Any], everything: bool) -> list[tuple[Any, Node]]:
+    """What is decided on, beside its action: what will be executed, and what an agent says of it."""
+    told = pause["agentContext"]
+    parts = [told["arguments"], told["context"] if pause["kind"] != STEP else None]
+    return [(part, tree(part, everything, WHOLE)) for part in parts if part]
 
 
 def _decision(given: str) -> str:

@@ -8,6 +8,7 @@ from app.dashboard import (
     admin_people,
     audit_page,
     charts,
+    colours,
     errors,
     inbox,
     inbox_bulk,
@@ -18,6 +19,7 @@ from app.dashboard import (
     saga,
     sagas,
     sign_in,
+    value_tree,
     values,
     webhooks,
 )
@@ -31,6 +33,7 @@ __all__ = [
     "admin_people",
     "audit_page",
     "charts",
+    "colours",
     "dashboard",
     "errors",
     "inbox",
@@ -42,6 +45,7 @@ __all__ = [
     "saga",
     "sagas",
     "sign_in",
+    "value_tree",
     "values",
     "webhooks",
 ]

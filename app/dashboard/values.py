@@ -10,18 +10,14 @@ import unicodedata
 from dataclasses import dataclass
 from typing import Any
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from app.dashboard.frame import dashboard
 from domain.difference import Change
 from domain.passages import Passage, passages
-from domain.unseen import SHAPELESS, is_hidden
+from domain.unseen import escaped, marked
 
-# Values of one tree, and levels; the JSON beside it is always whole.
-MAX_NODES, MAX_LEVELS = 600, 16
-# Values in a part of the tree that is open at first.
-OPEN = 30
-# Characters and lines of a text that is shown without being asked for.
+# Characters and lines of a text of which an edit is shown in its places only.
 SHORT, LINES = 400, 12
 # Places of one text.
 MAX_PASSAGES = 20
@@ -30,22 +26,10 @@ MAX_PASSAGES = 20
 _TEXT = re.compile(r'"(?:[^"\\]|\\.)*"?')
 
 
-def _hides(text: str) -> bool:
-    """Whether there is any; a no is quick, for the whole text."""
-    if text.isascii() and text.isprintable():
-        return False
-    if text.replace("\n", "").replace("\t", "").isprintable() and not SHAPELESS.search(text):
-        return False
-    return any(map(is_hidden, text))
-
-
 @dashboard.app_template_filter("visible")
 def visible(text: object) -> Markup:
     """The text as HTML: what a browser would not show, or obey, stands there by its number."""
-    text = str(text)
-    if not _hides(text):
-        return escape(text)
-    return Markup("").join(_mark(char) if is_hidden(char) else char for char in text)
+    return Markup("").join(marked(str(text), _mark))
 
 
 def _mark(char: str) -> Markup:
@@ -69,75 +53,7 @@ def one_line(text: str) -> Markup:
 @dashboard.app_template_filter("pretty")
 def pretty(value: Any) -> str:
     """Indented JSON, whole. What is not seen is escaped, as JSON may: it reads back as the same value."""
-    text = json.dumps(value, ensure_ascii=False, indent=2)
-    return "".join(_escape(char) if is_hidden(char) else char for char in text) if _hides(text) else text
-
-
-def _escape(char: str) -> str:
-    return json.dumps(char)[1:-1]
-
-
-@dataclass(slots=True)
-class Node:
-    """
-    Attributes:
-        kind: object, array, string, number, boolean or null.
-        entries: of an object or array, with their names or places. left_out: how many more there are.
-        weight: values in it, itself too.
-        text: of the others.
-    """
-
-    kind: str
-    text: str
-    entries: list[tuple[str, "Node"]]
-    left_out: int = 0
-    weight: int = 1
-
-    @property
-    def open(self) -> bool:
-        return self.weight <= OPEN
-
-    @property
-    def long(self) -> bool:
-        return len(self.text) > SHORT or self.text.count("\n") >= LINES
-
-    @property
-    def beginning(self) -> str:
-        return " ".join(self.text[: SHORT // 2].split())
-
-    @property
-    def size(self) -> int:
-        return len(self.entries) + self.left_out
-
-
-@dashboard.app_template_filter("tree")
-def tree(value: Any) -> Node:
-    return _node(value, 1, [MAX_NODES])
-
-
-def _text(value: str) -> Node:
-    return Node("string", value, [])
-
-
-def _node(value: Any, level: int, room: list[int]) -> Node:
-    """`room`: how many values may still be shown, in the whole tree."""
-    room[0] -= 1
-    if isinstance(value, str):
-        return _text(value)
-    if not isinstance(value, dict | list):
-        kind = "null" if value is None else "boolean" if isinstance(value, bool) else "number"
-        return Node(kind, json.dumps(value), [])
-    named = value.items() if isinstance(value, dict) else ((str(place), item) for place, item in enumerate(value, 1))
-    node = Node("object" if isinstance(value, dict) else "array", "", [])
-    if level < MAX_LEVELS:
-        for name, item in named:
-            if room[0] <= 0:
-                break
-            child = _node(item, level + 1, room)
-            node.entries.append((name, child))
-            node.weight += child.weight
-    node.left_out = len(value) - len(node.entries)
-    return node
+    return escaped(json.dumps(value, ensure_ascii=False, indent=2))
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +68,11 @@ class Places:
 def places(change: Change) -> Places:
     """Of a long text that is another now: both begin alike, mostly, and nobody finds the word that is changed."""
     old, new = change.old, change.new
-    if not (isinstance(old, str) and isinstance(new, str)) or not (_text(old).long or _text(new).long):
+    if not (isinstance(old, str) and isinstance(new, str)) or not (_long(old) or _long(new)):
         return Places()
     found = tuple(passages(old, new))
     return Places(found[:MAX_PASSAGES], max(0, len(found) - MAX_PASSAGES))
+
+
+def _long(text: str) -> bool:
+    return len(text) > SHORT or text.count("\n") >= LINES
