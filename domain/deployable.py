@@ -4,7 +4,7 @@ of it could never do what it says."""
 import re
 from collections.abc import Iterator
 
-from domain import reach
+from domain import policy, reach
 from domain.definition import SagaDefinition, WorkerDefinition
 from domain.errors import Fault
 
@@ -16,7 +16,15 @@ def faults(definition: WorkerDefinition | SagaDefinition) -> list[Fault]:
     """Each with its place, also of a definition that has other faults."""
     if isinstance(definition, WorkerDefinition):
         return list(_worker_faults(definition))
-    return list(reach.binding_faults(definition))
+    return [*reach.binding_faults(definition), *reach.expression_faults(definition), *_certain_faults(definition)]
+
+
+def _certain_faults(saga: SagaDefinition) -> Iterator[Fault]:
+    for index, step in enumerate(saga.steps):
+        texts = {"when": step.when, "policy": None if step.policy is None else step.policy.cel}
+        for place, text in texts.items():
+            if text and (message := policy.certain_fault(text)) is not None:
+                yield Fault(f"steps[{index}].{place}.cel", message)
 
 
 def _worker_faults(worker: WorkerDefinition) -> Iterator[Fault]:

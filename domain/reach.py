@@ -12,7 +12,7 @@ from typing import Any
 from jsonpath.segments import JSONPathRecursiveDescentSegment, JSONPathSegment
 from jsonpath.selectors import IndexSelector, NameSelector
 
-from domain import answer
+from domain import answer, policy
 from domain.bindings import segments_of
 from domain.compensation import UNDO_FACTS
 from domain.definition import Binding, SagaDefinition, StepDefinition
@@ -51,6 +51,32 @@ def binding_faults(saga: SagaDefinition) -> Iterator[Fault]:
         if step.undo is not None:
             seen = _context(saga, (*before, step)) | {"_compensation": dict.fromkeys(UNDO_FACTS, _SCALAR)}
             yield from _faults(f"steps[{index}].compensation.with", step.undo.bindings, seen)
+
+
+def expression_faults(saga: SagaDefinition) -> Iterator[Fault]:
+    """A fault for each `when` that reads a place of the context at which there can be nothing."""
+    for index, step in enumerate(saga.steps):
+        context = _context(saga, saga.steps[:index])
+        for keys in () if step.when is None else policy.reads(step.when, context):
+            if (message := _never_there(keys, context)) is not None:
+                yield Fault(f"steps[{index}].when.cel", message)
+                break
+
+
+def _never_there(keys: Sequence[str | int], context: Mapping[str, Any]) -> str | None:
+    found: list[_Place] = [context]
+    for index, key in enumerate(keys):
+        after = [child for place in found for child in _children(place, key)]
+        if not after:
+            head, rest = _read(keys[:index]), _read(keys[index:])
+            told = _missing(found, key, head, rest if isinstance(key, int) else f".{rest}")
+            return f"reads what can never be there: {told}"[:400]
+        found = after
+    return None
+
+
+def _read(keys: Sequence[str | int]) -> str:
+    return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).removeprefix(".")
 
 
 def _context(saga: SagaDefinition, steps: Sequence[StepDefinition]) -> dict[str, Any]:

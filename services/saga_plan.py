@@ -254,8 +254,15 @@ class Plan:
                 "namespace": saga.namespace,
                 "name": self.definition.name,
                 "version": self.definition.version,
+                "status": str(saga.status),
             },
-            "step": {"id": step.id, "name": declared.name, "kind": str(declared.kind), "attempt": step.attempt},
+            "step": {
+                "id": step.id,
+                "name": declared.name,
+                "kind": str(declared.kind),
+                "order_index": step.order,
+                "attempt": step.attempt,
+            },
         }
 
     def _user(self, step: Step) -> StepDefinition | Undo:

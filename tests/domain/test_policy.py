@@ -1,12 +1,10 @@
 """CEL as our docs promise it: the cases follow the language's specification, one line each."""
 
-from types import SimpleNamespace
-from typing import Any, NoReturn
+from typing import Any
 
-import cel
 import pytest
 
-from domain.policy import MAX_LENGTH, WHEN_NAMES, EvaluationFailed, compile_fault, judge
+from domain.policy import MAX_LENGTH, WHEN_NAMES, EvaluationFailed, certain_fault, compile_fault, judge, reads
 
 ERROR = "error"
 INPUT: dict[str, Any] = {
@@ -21,6 +19,8 @@ INPUT: dict[str, Any] = {
     "big": 9007199254740991,
     "flag": True,
     "when": "2026-03-30T21:00:00Z",
+    "odd": "\U0001f600",
+    "mixed": ["a", 1, 3],
 }
 CASES: list[tuple[str, bool | str]] = [
     ("1 + 2 * 3 == 7", True),
@@ -144,7 +144,6 @@ CASES: list[tuple[str, bool | str]] = [
     ("dyn(1) == 1", True),
     ("type(true) == bool", True),
     ("int(1e100) == 1", ERROR),
-    ("int(true) == 1", ERROR),
     ("string(input.n) == '100'", True),
     ("null == null", True),
     ("input.none == null", True),
@@ -189,17 +188,29 @@ CASES: list[tuple[str, bool | str]] = [
     ("!input.name", ERROR),
     ("input.n + 0.5 > 1.0", ERROR),
     ("double(input.n) + 0.5 > 1.0", True),
+    ("size('Zoë') == 3", True),
+    ("'Zoë👩‍🚀'.size() == 6", True),
+    ("size(input.odd) == 1", True),
+    ("size(b'Zo\\xc3\\xab') == 4", True),
+    ("[0, 2].exists(x, 4 / x == 2)", True),
+    ("[2, 0].exists(x, 4 / x == 2)", True),
+    ("[0, 2].exists(x, 4 / x == 3)", ERROR),
+    ("[0, 2].all(x, 4 / x == 3)", False),
+    ("[2, 0].all(x, 4 / x == 3)", False),
+    ("[0, 2].all(x, 4 / x == 2)", ERROR),
+    ("input.mixed.exists(x, x > 2)", True),
+    ("input.mixed.all(x, x > 2)", False),
+    ("{0: 1, 2: 1}.exists(k, 4 / k == 2)", True),
+    ("[0, 2].exists_one(x, 4 / x == 2)", ERROR),
+    ("[0].exists(x, 1 / x == 1) || true", True),
+    ("string(true) == 'true'", True),
+    ("bool('true')", True),
+    ("timestamp(input.when).getHours('Europe/Berlin') == 23", True),
 ]
-# Where the evaluator differs from the specification. All of them but the first fail, and a failure never approves.
-# When one of these changes, docs/manifests.md tells something that is not so any more.
+# Where the evaluator differs from the specification. Neither can be deployed.
 DIFFERENT: list[tuple[str, bool | str]] = [
     ("true || 1", True),
-    ("size('Zoë') == 4", True),
-    ("[0, 2].exists(x, 4 / x == 2)", ERROR),
-    ("[0, 2].all(x, 4 / x == 3)", ERROR),
-    ("string(true) == 'true'", ERROR),
-    ("bool('true')", ERROR),
-    ("timestamp(input.when).getHours('Europe/Berlin') == 23", ERROR),
+    ("int(true) == 1", True),
 ]
 
 
@@ -218,6 +229,7 @@ def test_what_an_expression_means(expression: str, expected: bool | str) -> None
 @pytest.mark.parametrize("expression", [expression for expression, expected in CASES if expected != ERROR])
 def test_what_has_a_meaning_can_be_deployed(expression: str) -> None:
     assert compile_fault(expression) is None
+    assert certain_fault(expression) is None
 
 
 @pytest.mark.parametrize(
@@ -228,7 +240,28 @@ def test_what_has_a_meaning_can_be_deployed(expression: str) -> None:
         ("input.x(", "is not CEL"),
         ("input.nope()", "there is no function nope()"),
         ("[1].sum() == 1", "there is no function sum()"),
-        ("bool('true')", "there is no function bool()"),
+        ("true || 1", "can only fail: || does not take (bool, int)"),
+        ("int(true) == 1", "can only fail: int does not take (bool)"),
+        ("size(1) == 1", "can only fail: size does not take (int) (line 1, column 5)"),
+        ("size() == 1", "can only fail: size cannot be called like that"),
+        ("input.name.contains('a', 'b')", "can only fail: contains cannot be called like that"),
+        ("phase.startsWith(1)", "can only fail: startsWith does not take (string, int)"),
+        ("phase > 5", "can only fail: > does not take (string, int)"),
+        ("input + 1 == 2", "can only fail: + does not take (map(string, dyn), int)"),
+        ("[1, 2].all(i, i + 1)", "can only fail"),
+        ("-'a' == 1", "can only fail"),
+        ("1.0 % 2.0 == 1.0", "can only fail"),
+        ("size(input)", "can only fail: it gives a int, not true or false"),
+        ("'yes'", "can only fail: it gives a string, not true or false"),
+        ("input.ok ? 1 : 2", "can only fail"),
+        ("input.name.matches('(')", "can only fail: matches('(')"),
+        ("timestamp(input.at) > timestamp('tomorrow')", "can only fail: timestamp('tomorrow')"),
+        ("duration('1 h') < duration(input.d)", "can only fail: duration('1 h')"),
+        ("int('x') == input.n", "can only fail: int('x')"),
+        ("timestamp(input.at).getHours('Mars/Base') > 1", "can only fail: getHours('Mars/Base')"),
+        ("1 / 0 == 1", "can only fail: divide by zero"),
+        ("[1][5] == 1", "can only fail"),
+        ("tool == 'a' || tool.name == 'b'", "uses tool both as a text and as tool.name"),
         ("inputs.x == 1", "names 'inputs', which is not among arguments, input"),
         ("input.all(y, y.z) && z", "names 'z'"),
         ("true ? input : b", "names 'b'"),
@@ -238,7 +271,7 @@ def test_what_has_a_meaning_can_be_deployed(expression: str) -> None:
     ],
 )
 def test_what_cannot_be_deployed(expression: str, message: str) -> None:
-    fault = compile_fault(expression)
+    fault = compile_fault(expression) or certain_fault(expression)
     assert fault is not None
     assert message in fault
 
@@ -278,8 +311,8 @@ def test_a_deep_expression_ends_in_an_answer_or_a_refusal(expression: str) -> No
         "input.map(x, input).size() > 0",
         "input.filter(x, x in input).size() > 0",
         "input.exists(x, input == [x])",
-        "[[1]]" + ".map(a, a + a)" * 40 + ".size() == 1",
-        "[[1]]" + ".map(a, [a, a])" * 40 + " == [1]",
+        "[[1]]" + ".map(a, a + a)" * 25 + ".size() == 1",
+        "[[1]]" + ".map(a, [a, a])" * 25 + " == [1]",
         "[1]. // a comment\n map(a, input . map (b, input))[0] == 1",
         "[1].map(a, input.map(b, r'\\' == '' && input.all(c, c == '\\'))) == [1]",
     ],
@@ -300,18 +333,27 @@ def test_a_regular_expression_takes_linear_time() -> None:
     assert not judge("input.matches('^(a+)+$')", {"input": "a" * 50_000 + "!"})
 
 
-class PanicException(BaseException):
-    """What the evaluator raises when it fails itself: no input that makes it do so is known."""
+def test_the_tool_as_others_name_it() -> None:
+    for tool, answer in (("pay", True), ("refund", False), (None, False)):
+        assert judge("tool == 'pay'", {"tool": tool}) is answer
+        assert judge("tool.name == 'pay'", {"tool": tool}) is answer
+        assert judge("tool['name'] == 'pay'", {"tool": tool}) is answer
 
 
-def test_a_failure_of_the_evaluator_itself_does_not_end_the_worker(monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(text: str) -> NoReturn:
-        raise PanicException("index out of bounds")
+def test_one_that_nests_too_deeply_can_be_read_and_fails() -> None:
+    """It may have been deployed before there was a limit: its definition is needed for what else runs."""
+    deep = "(" * 40 + "true" + ")" * 40
+    assert compile_fault(deep) is None
+    assert "recursion limit" in (certain_fault(deep) or "")
+    assert _answer(deep, {}) == ERROR
 
-    monkeypatch.setattr(cel, "compile", fail)
-    assert "cannot be parsed" in (compile_fault("1 == 1 // a text of its own") or "")
-    with pytest.raises(EvaluationFailed, match="cannot be parsed"):
-        judge("1 == 1 // a text of its own", {})
-    monkeypatch.setattr(cel, "compile", lambda text: SimpleNamespace(execute=fail))
-    with pytest.raises(EvaluationFailed, match="the evaluator failed"):
-        judge("2 == 2 // a text of its own", {})
+
+def test_where_an_expression_reads() -> None:
+    text = (
+        "has(steps.a.facts.g) && steps['b'].output.data[0].x.size() > input.n && [1].all(x, x.steps == steps[input.k])"
+    )
+    assert list(reads(text, ("steps",))) == [
+        ("steps", "a", "facts", "g"),
+        ("steps", "b", "output", "data", 0, "x"),
+        ("steps",),
+    ]

@@ -175,3 +175,42 @@ def test_a_variable_written_as_others_write_it() -> None:
     assert _told(worker) == {
         "tool_sources[0].headers.Authorization": "has ${TOKEN}, which stays as it is: write ${ENV:TOKEN}"
     }
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("steps.charge.output.data.id == 'x'", None),
+        ("has(steps.think.facts.group) && steps.think.facts.group.total > 0", None),
+        ("steps.think.output.data.a.b > 1 && input.whatever", None),
+        ("steps.exists(s, s == 'charge')", None),
+        ("steps.charge.output.id == 'x'", "steps.charge.output has no id (there is data); what a step has answered is"),
+        ("steps['charge'].output['id'] == 'x'", "steps.charge.output has no id"),
+        ("steps.think.facts.totals > 1", "steps.think.facts has no totals (there is group, whole)"),
+        ("steps.think.output.data.z", "steps.think.output.data has no z"),
+        ("steps.last.output.data.ok", "steps has no last (there is charge, think)"),
+        ("has(steps.nobody) || true", "steps has no nobody"),
+    ],
+)
+def test_what_a_when_reads(text: str, fault: str | None) -> None:
+    document = _saga("$.input.x")
+    document["steps"][2]["when"] = {"cel": text}
+    told = _told(document)
+    if fault is None:
+        assert told == {}
+    else:
+        assert fault in told["steps[2].when.cel"]
+
+
+def test_what_a_when_reads_of_an_input_with_a_schema() -> None:
+    document = _saga("$.input", input_schema={"properties": {"a": {}}, "additionalProperties": False})
+    document["steps"][2]["when"] = {"cel": "input.a == 1 || input.b == 2"}
+    assert _told(document) == {"steps[2].when.cel": "reads what can never be there: input has no b (there is a)"}
+
+
+def test_an_expression_that_can_only_fail() -> None:
+    """One that runs already can be read as before: its step fails, as it did."""
+    document = _saga("$.input.x")
+    document["steps"][0]["policy"] = {"name": "p", "cel": "size(phase, 1) > 2"}
+    document["steps"][2]["when"] = {"cel": "input.x.matches('(')"}
+    assert list(_told(document)) == ["steps[0].policy.cel", "steps[2].when.cel"]
