@@ -132,6 +132,22 @@ def resolve(schema: dict[str, Any], reference: str) -> Any:
     return found
 
 
+def names(schema: dict[str, Any]) -> frozenset[str]:
+    """The fields that a usable schema of an object speaks of, also where it refers to another or joins several."""
+    found: set[str] = set()
+    waiting: list[Any] = [schema]
+    for _ in range(MAX_REFERENCES):
+        node = waiting.pop(0) if waiting else None
+        if not isinstance(node, dict):
+            continue
+        found |= set(node.get("properties") or ())
+        for word in ("allOf", "anyOf", "oneOf"):
+            waiting += node.get(word) or []
+        if isinstance(reference := node.get("$ref"), str):
+            waiting.append(resolve(schema, reference))
+    return frozenset(found)
+
+
 def inlined(schema: dict[str, Any]) -> dict[str, Any]:
     """A usable schema without references, to be shown to a model: not every provider and library follows them."""
     found = _inlined(schema, schema)

@@ -5,15 +5,17 @@ The same parser reads a manifest when it is deployed and the frozen one from the
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
-from domain import answer, json_value
+from domain import answer, bindings, json_value, policy
 from domain.access import DEFAULT_NAMESPACE, is_namespace
-from domain.definition import SagaDefinition, StepDefinition, ToolSource, Transport, WorkerDefinition
+from domain.definition import Adapter, SagaDefinition, StepDefinition, ToolSource, Transport, WorkerDefinition
 from domain.errors import Fault, InvalidManifest
 from domain.host_rules import REFERENCE, texts_of
 from domain.manifest_fields import Faults, Fields
 from domain.manifest_step import Places, read_step
+from domain.manifest_thinking import DEFAULT_SCHEMA, schema_for
 
 PROVIDERS = ("openai", "anthropic", "local", "mock")
 KINDS = ("worker", "saga")
@@ -109,7 +111,27 @@ def _saga(fields: Fields) -> SagaDefinition:
         if not 1 <= len(steps) <= MAX_STEPS and fields.has("steps"):
             fields.fault("steps", f"has not 1 to {MAX_STEPS} steps")
         _tell_repeated(fields, "steps", "id", [step.id for step in steps])
-        return SagaDefinition(**head, steps=tuple(steps), input_schema=_input_schema(fields))
+        return SagaDefinition(**head, steps=_with_answers(steps), input_schema=_input_schema(fields))
+
+
+def _with_answers(steps: list[StepDefinition]) -> tuple[StepDefinition, ...]:
+    """A step with tools whose `output_schema` is left out answers with what later steps read of it."""
+    users = [user for step in steps for user in (step, step.undo) if user is not None]
+    paths = [binding.path for user in users for binding in user.bindings.values() if binding.path is not None]
+    read: list[tuple[str | int, ...]] = [bindings.names_of(path) for path in paths]
+    read += [keys for step in steps for keys in policy.reads(step.when or "", ("steps",))]
+    return tuple(_with_answer(step, read) for step in steps)
+
+
+def _with_answer(step: StepDefinition, read: list[tuple[str | int, ...]]) -> StepDefinition:
+    thinking, place = step.thinking, ("steps", step.id, "output", "data")
+    if thinking is None or thinking.adapter is not Adapter.REACT or thinking.output_schema is not DEFAULT_SCHEMA:
+        return step
+    wanted = {keys[4] for keys in read if keys[:4] == place and len(keys) > 4}
+    names = {name for name in wanted if isinstance(name, str)}
+    if names <= DEFAULT_SCHEMA["properties"].keys():
+        return step
+    return replace(step, thinking=replace(thinking, output_schema=schema_for(names)))
 
 
 def _input_schema(fields: Fields) -> Mapping[str, Any] | None:

@@ -156,6 +156,11 @@ def _group(fields: Fields, into: str, tool: str) -> Iterator[Fact]:
         yield Fact(name, tool, path if isinstance(path, str) else "", into)
 
 
+def schema_for(wanted: Collection[str]) -> Mapping[str, Any]:
+    """Of an answer whose schema was left out, and of which later steps read these fields."""
+    return {"type": "object", "properties": {name: {} for name in sorted(wanted)}, "required": sorted(wanted)}
+
+
 def _output_schema(fields: Fields) -> Mapping[str, Any]:
     value = fields.raw("output_schema")
     if value is None:

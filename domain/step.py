@@ -3,6 +3,7 @@
 An undo is a step too: a row of its own, which names the step that it undoes.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -36,15 +37,44 @@ class StepStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Error:
-    """Why a step failed. `code` is stable (SPEC 5.3); `details` may hold what a reviewer gave as reason."""
+    """Why a step failed. `code` is stable (SPEC 5.3), but for one that a reviewer gave; `more`: what else they gave."""
 
     code: str
     message: str
     details: Any = None
+    more: Mapping[str, Any] | None = None
 
     def document(self) -> dict[str, Any]:
-        more = {} if self.details is None else {"details": self.details}
-        return {"code": self.code, "message": self.message, **more}
+        details = {} if self.details is None else {"details": self.details}
+        return {"code": self.code, "message": self.message, **details, **(self.more or {})}
+
+
+def error_of(document: Mapping[str, Any]) -> Error:
+    """The error that has this document."""
+    more = {name: value for name, value in document.items() if name not in _OF_ERROR}
+    return Error(document["code"], document["message"], document.get("details"), more or None)
+
+
+def rejection(given: Any, comment: str | None, by: str) -> Error:
+    """Of a step that a reviewer has rejected: what they gave as its error is its error. Only a missing code and message
+    are filled in; what cannot be one of these stands under `details`."""
+    if not isinstance(given, Mapping):
+        said = given if isinstance(given, str) and given.strip() else None
+        return Error(HUMAN_REJECTED, said or comment or f"rejected by {by}", given if said is None else None)
+    texts = {name: given[name] for name in ("code", "message", "reason") if _is_said(given.get(name))}
+    message = texts.get("message") or comment or texts.get("reason") or f"rejected by {by}"
+    odd = {name: given[name] for name in ("code", "message") if name in given and name not in texts}
+    return error_of(
+        {**({"details": odd} if odd else {}), **given, "code": texts.get("code", HUMAN_REJECTED), "message": message}
+    )
+
+
+def _is_said(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+HUMAN_REJECTED = "HUMAN_REJECTED"
+_OF_ERROR = frozenset({"code", "message", "details"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +136,21 @@ class Step:
         return self.compensates is not None and self.status in BROKEN
 
 
+def known_as(step: Step) -> frozenset[StepStatus]:
+    """Its status, and the one that others give it: for them the undo is what is COMPENSATED, and the undone step stays
+    as it was before."""
+    if step.compensates is not None:
+        return frozenset({step.status, _OF_UNDO.get(step.status, step.status)})
+    if step.status in (StepStatus.COMPENSATING, StepStatus.COMPENSATED) and step.error is None:
+        return frozenset({step.status, StepStatus.COMPLETED})
+    return frozenset({step.status})
+
+
+_OF_UNDO = {
+    StepStatus.PENDING: StepStatus.COMPENSATING,
+    StepStatus.IN_PROGRESS: StepStatus.COMPENSATING,
+    StepStatus.COMPLETED: StepStatus.COMPENSATED,
+}
 # It did not do what it should; an undo that came to this stops the undoing.
 BROKEN = frozenset({StepStatus.FAILED, StepStatus.TIMED_OUT})
 OUTCOME_UNKNOWN = "OUTCOME_UNKNOWN"

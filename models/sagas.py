@@ -25,7 +25,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import JSON
 
 from domain.saga import Saga, SagaStatus
-from domain.step import Error, Step, StepStatus
+from domain.step import Error, Step, StepStatus, error_of
 from models.due import due_columns, due_constraints
 from models.tables import metadata
 
@@ -226,4 +226,4 @@ def step_values(saga_id: Any, step: Step) -> dict[str, Any]:
 
 
 def _error_of(value: dict[str, Any] | None) -> Error | None:
-    return None if value is None else Error(value["code"], value["message"], value.get("details"))
+    return None if value is None else error_of(value)

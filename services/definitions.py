@@ -93,14 +93,16 @@ def list_definitions(
     return newest_first(store, query, columns.id, page, _document)
 
 
-def get_definition(store: Store, by: Principal, definition_id: str) -> dict[str, Any]:
-    """With its frozen content."""
+def get_definition(store: Store, by: Principal, definition_id: str, kind: str | None = None) -> dict[str, Any]:
+    """With its frozen content. `kind`: None is either."""
     id_ = ids.parse(ids.DEFINITION, definition_id)
     with store.reading() as conn:
         query = select(*_HEAD, definitions.c.content).where(definitions.c.id == id_, sees(by, definitions))
         row = conn.execute(query).mappings().one_or_none()
-    if row is None:
-        raise NotFound(f"there is no definition {definition_id[:64]!r} that this key may see")
+    if row is None or kind not in (None, row["kind"]):
+        raise NotFound(
+            f"there is no {kind or ''} definition {definition_id[:64]!r} that this key may see".replace("  ", " ")
+        )
     return _document(row) | {"created_by": row["created_by"], "content": row["content"]}
 
 

@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
-from domain import ids
+from domain import answer, ids
 from domain import step as steps
 from domain.access import Permission, Principal
-from domain.definition import StepKind
+from domain.definition import StepDefinition, StepKind
 from domain.document import pause_document
 from domain.errors import AlreadyResolved, Conflict, Fault, Invalid, NotAsked, RevisionChanged, WrongState
 from domain.pause import Approve, Cancel, Pause, Reject, Status, honours, panel_of
@@ -59,7 +59,9 @@ def decide_step(store: Store, by: Principal, which: StepRef, command: Approve | 
         if row["watch_id"] is None:
             raise _not_held(row["step_id"], row["status"])
         if isinstance(command, Approve) and command.arguments is not None:
-            _check_override(load_saga(tx.conn, row["definition_id"]).step(row["step_id"]).kind)
+            declared = load_saga(tx.conn, row["definition_id"]).step(row["step_id"])
+            _check_override(declared.kind)
+            command = replace(command, arguments=_output(declared, command.arguments))
         try:
             pause, changed = decide_in(store, tx, by, ids.text(ids.WATCH, row["watch_id"]), command)
         except Invalid as invalid:
@@ -73,6 +75,15 @@ def _check_override(kind: StepKind) -> None:
         raise Invalid(
             [Fault("output", "of a commit step there is none to change yet: approve or reject its arguments, or retry")]
         )
+
+
+def _output(declared: StepDefinition, given: dict[str, Any]) -> dict[str, Any]:
+    """What is merged: some send it as the context has it, below `data`."""
+    inner = given.get("data")
+    if declared.thinking is None or given.keys() != {"data"} or not isinstance(inner, dict):
+        return given
+    schema = dict(declared.thinking.output_schema)
+    return given if "data" in answer.names(schema) else inner
 
 
 def _of_output(fault: Fault) -> Fault:

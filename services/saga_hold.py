@@ -10,7 +10,7 @@ from domain.definition import SagaDefinition, StepDefinition
 from domain.pause import STEP, Pause, Status
 from domain.saga import Saga
 from domain.saga_document import span_text
-from domain.step import Error, Step
+from domain.step import Error, Step, rejection
 from services.namespaces import default_review
 from services.pause_rows import find_pause, store_pause
 from services.saga_rows import Stored
@@ -110,4 +110,4 @@ def _not_approved(pause: Pause) -> Error:
             return Error("HITL_EXPIRED", "nobody decided in time")
         case Status.CANCELLED:
             return Error("CANCELLED", comment or f"taken back by {by}")
-    return Error("HUMAN_REJECTED", comment or f"rejected by {by}", given)
+    return rejection(given, comment, by)

@@ -1,5 +1,6 @@
 """Looking at sagas and their steps."""
 
+from collections.abc import Set
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -27,7 +28,7 @@ from domain.definition import SagaDefinition
 from domain.errors import NotFound
 from domain.saga import Saga, SagaStatus, context
 from domain.saga_document import saga_document, step_document
-from domain.step import Step
+from domain.step import Step, StepStatus, known_as
 from models.definitions import definitions
 from models.sagas import saga_steps, saga_transcripts, sagas
 from services.definitions import load_saga
@@ -83,13 +84,17 @@ def read_saga(store: Store, by: Principal, trace_id: UUID) -> tuple[dict[str, An
     return saga_document(row) | {"cancel_reason": stored.saga.cancelled}, stored.saga, definition
 
 
-def list_steps(store: Store, by: Principal, trace_id: UUID, page: Page) -> Slice[dict[str, Any]]:
-    """In the order in which they run, then the undos. A cursor holds the place in it."""
+def list_steps(
+    store: Store, by: Principal, trace_id: UUID, namespace: str | None, statuses: Set[StepStatus], page: Page
+) -> Slice[dict[str, Any]]:
+    """In the order in which they run, then the undos. A cursor holds the place in it. `statuses`: empty is any."""
     with store.reading() as conn:
-        _, stored, definition = _one(conn, by, trace_id)
+        _, stored, definition = _one(conn, by, trace_id, namespace)
     seen = -1 if page.after is None else page.after.int
-    left = [step for step in _steps(stored, definition) if step["order_index"] > seen][page.offset :]
-    return slice_of(left[: page.limit + 1], page, lambda step: step, lambda step: UUID(int=step["order_index"]))
+    wanted = [step for step in stored.saga.all_steps if not statuses or known_as(step) & statuses]
+    left = [step for step in wanted if step.order > seen][page.offset :]
+    found = [step_document(stored.saga, definition, step) for step in left[: page.limit + 1]]
+    return slice_of(found, page, lambda step: step, lambda step: UUID(int=step["order_index"]))
 
 
 def get_step(store: Store, by: Principal, trace_id: UUID, span: str, namespace: str | None) -> dict[str, Any]:

@@ -96,6 +96,32 @@ def list_worker_definitions(query: dict[str, Any]) -> Answer:
 @operation(
     definitions,
     "GET",
+    "/definitions/sagas/<definition_id>",
+    permission=READ,
+    answers={200: DefinitionWithContentSchema},
+    refuses=(404,),
+)
+def get_saga_definition(definition_id: str) -> Answer:
+    """Read a saga's definition with its frozen content"""
+    return answer(use_cases.get_definition(deps().store, g.principal, definition_id, "saga"))
+
+
+@operation(
+    definitions,
+    "GET",
+    "/definitions/workers/<definition_id>",
+    permission=READ,
+    answers={200: DefinitionWithContentSchema},
+    refuses=(404,),
+)
+def get_worker_definition(definition_id: str) -> Answer:
+    """Read a worker's definition with its frozen content"""
+    return answer(use_cases.get_definition(deps().store, g.principal, definition_id, "worker"))
+
+
+@operation(
+    definitions,
+    "GET",
     "/definitions/<definition_id>",
     permission=READ,
     answers={200: DefinitionWithContentSchema},

@@ -70,7 +70,8 @@ def _command(
 def list_steps(query: dict[str, Any]) -> Answer:
     """List a saga's steps in their order, then the undos"""
     wanted = page(query)
-    found = saga_reads.list_steps(deps().store, g.principal, UUID(hex=query["trace_id"]), wanted)
+    which = UUID(hex=query["trace_id"]), query.get("namespace"), frozenset(query.get("status", ()))
+    found = saga_reads.list_steps(deps().store, g.principal, *which, wanted)
     return answer(list_document(found, lambda step: step))
 
 

@@ -73,7 +73,7 @@ class SagaListQuery(PageQuery):
 class StepErrorSchema(Schema):
     code = fields.String(required=True)
     message = fields.String(required=True)
-    details = fields.Raw(metadata={"description": "as a reviewer gave them"})
+    details = fields.Raw(metadata={"description": "what else is known; a rejected step has what its reviewer gave"})
 
 
 class SagaSchema(Schema):
@@ -92,6 +92,13 @@ class SagaSchema(Schema):
 
 class StepListQuery(PageQuery):
     trace_id = trace_id(required=True)
+    namespace = namespace(metadata={"description": "404 for a saga of another; default: the saga's own"})
+    status = ShortList(
+        one_of(StepStatus),
+        0,
+        len(StepStatus),
+        metadata={"description": "any of these; an undone step and its undo are found by COMPLETED and COMPENSATED"},
+    )
 
 
 class StepQuery(Schema):
@@ -224,7 +231,10 @@ def _output() -> fields.Dict:
 
 
 def _error_details() -> fields.Raw:
-    wanted = {"description": "why, for the step's error_details", "type": ["object", "string"]}
+    wanted = {
+        "description": "becomes the step's error_details: its fields stand there as given; a text is the message",
+        "type": ["object", "string"],
+    }
     return fields.Raw(allow_none=True, validate=_is_explained, metadata=wanted)
 
 

@@ -71,7 +71,12 @@ def test_a_bundle_is_frozen_and_listed(admin: httpx.Client, namespace: str) -> N
     assert listed["id"] == id_
     assert (listed["namespace"], listed["name"], listed["version"]) == (namespace, "refund", "1")
     assert listed["is_active"] is True
-    (step,) = admin.get(f"/v1/definitions/{id_}").json()["content"]["steps"]
+    whole = admin.get(f"/v1/definitions/{id_}").json()
+    assert admin.get(f"/v1/definitions/sagas/{id_}").json() == whole
+    refused(admin.get(f"/v1/definitions/workers/{id_}"), 404, "NOT_FOUND")
+    (worker,) = admin.get("/v1/definitions/workers").json()["items"]
+    assert admin.get(f"/v1/definitions/workers/{worker['id']}").json()["content"]["kind"] == "worker"
+    (step,) = whole["content"]["steps"]
     assert step["policy"] == {"name": "policies/limit.cel", "cel": "arguments.amount < 100"}
     assert step["compensation"]["tools"] == ["cancel"]
 

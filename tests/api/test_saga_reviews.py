@@ -115,21 +115,32 @@ class TestDecision:
         assert (again.status_code, again.json()) == (202, answer.json() | {"status": "already_queued"})
 
     @pytest.mark.parametrize(
-        ("verb", "body", "details"),
+        ("verb", "body", "wanted"),
         [
-            ("reject", None, None),
-            ("reject", {"error_details": {"reason": "operator rejected"}}, {"reason": "operator rejected"}),
-            ("decision", {"decision": "REJECT", "error_details": "too much"}, "too much"),
+            ("reject", None, {"message": "rejected by test reviewer"}),
+            (
+                "reject",
+                {"error_details": {"reason": "operator rejected"}},
+                {"message": "operator rejected", "reason": "operator rejected"},
+            ),
+            ("decision", {"decision": "REJECT", "error_details": "too much"}, {"message": "too much"}),
+            (
+                "decision",
+                {"decision": "REJECT", "error_details": {"code": "LIMIT", "message": "over 5", "limit": 5}},
+                {"code": "LIMIT", "message": "over 5", "limit": 5},
+            ),
         ],
     )
     def test_rejected_what_was_done_is_undone(
-        self, verb: str, body: object, details: object, sagas: Sagas, team: Team
+        self, verb: str, body: object, wanted: dict[str, Any], sagas: Sagas, team: Team
     ) -> None:
+        """What a reviewer gives as the error is the step's."""
         held = sagas.held()
         assert _post(team.reviewer, held, verb, body).json()["status"] == "queued"
         ended = sagas.when(held[0], "COMPENSATED")
         error = row(ended, "two")["error_details"]
-        assert (error["code"], error.get("details")) == ("HUMAN_REJECTED", details)
+        assert error == {"code": "HUMAN_REJECTED"} | wanted
+        assert ended["error_details"] == error
         assert row(ended, "two")["attempt"] == 0
         assert _post(team.reviewer, held, verb, body).json()["status"] == "already_queued"
 

@@ -168,7 +168,14 @@ class TestRead:
             document = team.agent.get(f"/v1/sagas/{trace_id}/steps/{one}{query}").json()
             assert document["resolved_arguments"] == document["output_payload"] == {"value": "x"}
             assert (document["prompt_ref"], document["evidence"], document["retries"]) == (None, None, 0)
-        refused(team.agent.get(f"/v1/sagas/{trace_id}/steps/{one}?namespace=elsewhere"), 404, "NOT_FOUND")
+        both = f"/v1/sagas/steps?trace_id={trace_id}&status=FAILED&status=COMPLETED"
+        assert [item["status"] for item in team.agent.get(both).json()["items"]] == ["COMPLETED"]
+        assert team.agent.get(f"/v1/sagas/steps?trace_id={trace_id}&status=FAILED").json()["items"] == []
+        refused(
+            team.agent.get(f"/v1/sagas/steps?trace_id={trace_id}&status=DONE"), 422, "VALIDATION_FAILED", "status[0]"
+        )
+        for path in (f"steps?trace_id={trace_id}&", f"{trace_id}/steps/{one}?"):
+            refused(team.agent.get(f"/v1/sagas/{path}namespace=elsewhere"), 404, "NOT_FOUND")
 
     def test_the_list_of_steps_is_of_one_saga(self, team: Team) -> None:
         refused(team.agent.get("/v1/sagas/steps"), 422, "VALIDATION_FAILED", "trace_id")

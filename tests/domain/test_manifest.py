@@ -163,7 +163,9 @@ def test_a_saga() -> None:
 
 def test_the_least_that_thinks() -> None:
     names = ("tools", "resources", "facts", "output_schema", "max_turns", "max_step_tokens", "keep_transcript", "mock")
-    mind = parse_saga(_changed(0, agent_adapter=..., **dict.fromkeys(names, ...))).steps[0].thinking
+    document = _changed(0, agent_adapter=..., **dict.fromkeys(names, ...))
+    document["steps"][1]["with"] = {"text": {"from": "$.steps.think.output.data.summary"}}
+    mind = parse_saga(document).steps[0].thinking
     assert mind is not None
     assert (mind.adapter, mind.tools, mind.resources, mind.facts, mind.script) == (Adapter.REACT, (), (), (), ())
     assert (mind.max_turns, mind.max_step_tokens, mind.keep_transcript) == (10, None, False)
@@ -173,6 +175,21 @@ def test_the_least_that_thinks() -> None:
         "required": ["summary"],
         "additionalProperties": False,
     }
+
+
+def test_an_answer_without_a_schema_is_what_later_steps_read() -> None:
+    """Others leave the schema out, and say in the prompt what they want."""
+    names = ("tools", "resources", "facts", "output_schema", "mock", "policy", "when")
+    document = _changed(0, agent_adapter="react", **dict.fromkeys(names, ...))
+    document["steps"][1] |= {"when": {"cel": "has(steps.think.output.data.ok)"}}
+    mind = parse_saga(document).steps[0].thinking
+    assert mind is not None
+    assert mind.output_schema == {"type": "object", "properties": {"ok": {}, "text": {}}, "required": ["ok", "text"]}
+    document["steps"][0]["agent-adapter"] = "simple"
+    del document["steps"][0]["max_turns"]
+    mind = parse_saga(document).steps[0].thinking
+    assert mind is not None
+    assert mind.output_schema["required"] == ["summary"]
 
 
 def test_a_simple_one_may_be_scripted_too() -> None:

@@ -138,7 +138,7 @@ def test_rejected(store: Store, held: UUID) -> None:
     used = tools()
     work(store, held, used)
     assert used.names == ["undo_a"]
-    assert step_of(store, held, "b").error == Error("HUMAN_REJECTED", "too much", {"code": "LIMIT"})
+    assert step_of(store, held, "b").error == Error("LIMIT", "too much")
     assert statuses(store, held) == ("COMPENSATED", "COMPENSATED", "FAILED", "COMPLETED")
     with pytest.raises(AlreadyResolved) as refused:
         decide_step(store, REVIEWER, which, approve())

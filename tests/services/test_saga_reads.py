@@ -11,12 +11,14 @@ from sqlalchemy import event, text
 
 from cli.stack.waiting import wait_until
 from domain.access import Role
+from domain.errors import NotFound
+from domain.step import StepStatus
 from services import definitions
 from services.paging import Page
 from services.pauses import decide_pause
 from services.recovery import Retry, retry_step
 from services.saga_engine import advance, record
-from services.saga_reads import SagaFilter, list_sagas
+from services.saga_reads import SagaFilter, list_sagas, list_steps
 from services.saga_reviews import ReviewFilter, pending_reviews
 from services.sagas import Start, cancel_saga, start_saga
 from services.transaction import Store
@@ -155,3 +157,30 @@ class TestAtTheSameMoment:
 
 
 _WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+
+
+def test_steps_by_their_status(store: Store) -> None:
+    """An undone step, and its undo, are found by the word that we give each, and by the one that others do."""
+    trace_id = start(store, step("a", undo=True), step("b", hitl=True), step("c"))
+    work(store, trace_id, tools())
+
+    def found(*statuses: StepStatus, namespace: str | None = None) -> list[str]:
+        items = list_steps(store, AGENT, trace_id, namespace, frozenset(statuses), Page()).items
+        return [("undo " if item["compensates_span_id"] else "") + item["step_id"] for item in items]
+
+    assert found(StepStatus.AWAITING_HUMAN) == ["b"]
+    assert found(StepStatus.COMPLETED, StepStatus.PENDING) == ["a", "c"]
+    assert found(StepStatus.FAILED) == []
+    cancel_saga(store, OPERATOR, trace_id, None)
+    work(store, trace_id, tools())
+    assert statuses(store, trace_id) == ("COMPENSATED", "COMPENSATED", "FAILED", "SKIPPED", "COMPLETED")
+    assert found(StepStatus.COMPENSATED) == found(StepStatus.COMPLETED) == ["a", "undo a"]
+    assert found(StepStatus.SKIPPED, StepStatus.FAILED) == ["b", "c"]
+    assert found(namespace="default") == ["a", "b", "c", "undo a"]
+    first = list_steps(store, AGENT, trace_id, None, frozenset({StepStatus.COMPENSATED}), Page(limit=1))
+    after = list_steps(
+        store, AGENT, trace_id, None, frozenset({StepStatus.COMPENSATED}), Page(limit=1, after=first.next_after)
+    )
+    assert [item["compensates_span_id"] is None for item in (*first.items, *after.items)] == [True, False]
+    with pytest.raises(NotFound):
+        found(namespace="elsewhere")

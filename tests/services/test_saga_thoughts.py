@@ -170,6 +170,30 @@ def test_rejected(store: Store, held: UUID) -> None:
     assert (used.names, models.asked) == (["undo_a"], [])
 
 
+def test_approved_with_an_output_as_the_context_has_it(store: Store, held: UUID) -> None:
+    """Below `data`, as others send it; what the schema itself calls `data` stays."""
+    decide_step(store, REVIEWER, current_ref(store, held), approve(arguments={"data": {"n": 7}}))
+    go_on(store, held, model())
+    assert step_of(store, held, "b").output == {"n": 7}
+
+
+def test_approved_with_an_output_that_has_a_field_data(store: Store) -> None:
+    data = {"type": "object", "properties": {"data": {"type": "object"}}, "required": ["data"]}
+    trace_id = start(store, reason("b", hitl=True, output_schema=data))
+    go_on(store, trace_id, model(b=Done({"data": {}})))
+    decide_step(store, REVIEWER, current_ref(store, trace_id), approve(arguments={"data": {"n": 7}}))
+    go_on(store, trace_id, model())
+    assert step_of(store, trace_id, "b").output == {"data": {"n": 7}}
+
+
+def test_rejected_with_what_cannot_be_a_code(store: Store, held: UUID) -> None:
+    decide_step(store, REVIEWER, current_ref(store, held), reject(response={"code": 1, "message": "no", "n": 2}))
+    go_on(store, held, model())
+    error = step_of(store, held, "b").error
+    assert error is not None
+    assert error.document() == {"code": "HUMAN_REJECTED", "message": "no", "details": {"code": 1}, "n": 2}
+
+
 @pytest.mark.parametrize(
     ("on_timeout", "code", "output"),
     [("expire", "HITL_EXPIRED", None), ("reject", "HUMAN_REJECTED", None), ("approve", None, {"n": 1})],
