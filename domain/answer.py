@@ -36,6 +36,8 @@ _NAMED = ("$dynamicRef", "$recursiveRef")
 _DEFINITIONS = ("$defs", "definitions")
 # Keywords that hold schemas by names of the author's.
 _BY_NAME = (*_DEFINITIONS, "properties", "patternProperties", "dependentSchemas")
+# Keywords that say something to people only, or of where the schema is from.
+_SAID = (*_DEFINITIONS, "$schema", "$id", "$comment", "title", "description", "examples", "default")
 # Keywords that hold values, in which nothing is a keyword.
 _VALUES = ("const", "enum", "default", "examples")
 
@@ -148,6 +150,22 @@ def names(schema: dict[str, Any]) -> frozenset[str]:
     return frozenset(found)
 
 
+def is_of_object(schema: dict[str, Any]) -> bool:
+    """Whether a usable schema takes objects alone, by its own `type` or that of what its top refers to."""
+    waiting: list[Any] = [schema]
+    for _ in range(MAX_REFERENCES):
+        node = waiting.pop(0) if waiting else None
+        if not isinstance(node, dict):
+            continue
+        if node.get("type") == "object":
+            return True
+        joined = node.get("allOf")
+        waiting += joined if isinstance(joined, list) else []
+        if isinstance(reference := node.get("$ref"), str):
+            waiting.append(resolve(schema, reference))
+    return False
+
+
 def inlined(schema: dict[str, Any]) -> dict[str, Any]:
     """A usable schema without references, to be shown to a model: not every provider and library follows them."""
     found = _inlined(schema, schema)
@@ -168,8 +186,19 @@ def _inlined(node: Any, root: dict[str, Any]) -> Any:
             found[name] = value if name in _VALUES else _inlined(value, root)
     if isinstance(reference := node.get("$ref"), str):
         target = _inlined(resolve(root, reference), root)
-        return found | {"allOf": [target, *found.get("allOf", ())]} if found else target
+        return _joined(target, found)
     return found
+
+
+def _joined(target: Any, beside: dict[str, Any]) -> Any:
+    """One schema of what a `$ref` names and what stands beside it: that may only say more, or the same."""
+    if not beside:
+        return target
+    if isinstance(target, dict) and all(
+        name in _SAID or target.get(name, value) == value for name, value in beside.items()
+    ):
+        return {**target, **beside}
+    return beside | {"allOf": [target, *beside.get("allOf", ())]}
 
 
 def weight(value: object) -> int:

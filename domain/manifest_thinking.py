@@ -171,7 +171,7 @@ def _output_schema(fields: Fields) -> Mapping[str, Any]:
     found = list(answer.schema_faults(value, "output_schema"))
     for fault in found:
         fields.fault(fault.path, fault.message)
-    if not found and value.get("type") != "object":
+    if not found and not answer.is_of_object(value):
         fields.fault("output_schema", "has not type: object at its top, and models answer in objects")
     return value
 

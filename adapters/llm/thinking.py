@@ -63,7 +63,7 @@ async def _answer(question: Question, client: ToolClient, models: Models, progre
         progress.setup_ms = milliseconds_since(began)
     thinking = question.thinking
     turns = 1 if progress.simple else thinking.max_turns
-    model = Watched(models.model(question), progress)
+    model = Watched(models.model(question), progress, question.worker.provider or "none")
     allowed = AllowedTools(client, question, tools, progress)
     agent = _agent(question, model, allowed)
 
@@ -92,7 +92,8 @@ async def _answer(question: Question, client: ToolClient, models: Models, progre
 def _agent(question: Question, model: Watched, tools: AllowedTools) -> "Agent[None, dict[str, Any]]":
     """`early`: as soon as a valid answer is submitted nothing else runs, also not what the same turn asked for before
     it; where the answer is of no use, the turn's other calls run, one after the other."""
-    shown = StructuredDict(schema.inlined(dict(question.thinking.output_schema)))
+    # Providers want the type at the top, also where the schema has it below a reference or an allOf.
+    shown = StructuredDict({"type": "object", **schema.inlined(dict(question.thinking.output_schema))})
     output = ToolOutput(shown, name=SUBMIT, description=_ABOUT_SUBMIT)
     return Agent(
         model,

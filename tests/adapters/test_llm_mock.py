@@ -3,6 +3,7 @@
 import threading
 from concurrent.futures import CancelledError, wait
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -47,6 +48,17 @@ def test_an_example_of_the_schema(thinker: Thinker):
         assert first.outcome.data["n"] >= 3
         assert thought(thinker, question(adapter=adapter, schema=schema)).outcome == first.outcome
         assert (first.report.mock, first.report.provider, first.report.requests) == (True, "mock", 1)
+
+
+@pytest.mark.parametrize("top", [{"$ref": "#/definitions/A"}, {"allOf": [{"$ref": "#/definitions/A"}]}])
+def test_a_schema_that_begins_with_a_reference(thinker: Thinker, top: dict[str, Any]):
+    """As generators write it; providers want the type of an object at the top."""
+    shape = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+    schema = {"$schema": "http://json-schema.org/draft-07/schema#", **top, "definitions": {"A": shape}}
+    for adapter in Adapter:
+        assert thought(thinker, question(submit(n=4), adapter=adapter, schema=schema)).outcome == Done({"n": 4})
+        refused = thought(thinker, question(*[submit(n="x")] * 9, adapter=adapter, schema=schema))
+        assert code(refused) == "OUTPUT_SCHEMA_VALIDATION_FAILED"
 
 
 def test_a_schema_with_references(thinker: Thinker):

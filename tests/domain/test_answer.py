@@ -144,9 +144,11 @@ def test_without_references_it_means_the_same(value: dict[str, Any]) -> None:
 
 
 def test_a_reference_alone_is_replaced() -> None:
-    assert inlined({"$ref": "#/definitions/a", "definitions": {"a": {"type": "object"}}})["allOf"] == [
-        {"type": "object"}
-    ]
+    assert inlined({"$ref": "#/definitions/a", "definitions": {"a": {"type": "object"}}}) == {"type": "object"}
+    said = {"$ref": "#/$defs/a", "title": "A", "type": "object", "$defs": {"a": {"type": "object", "title": "B"}}}
+    assert inlined(said) == {"type": "object", "title": "A"}
+    more = {"$ref": "#/$defs/a", "minProperties": 2, "$defs": {"a": {"type": "object", "minProperties": 1}}}
+    assert inlined(more) == {"minProperties": 2, "allOf": [{"type": "object", "minProperties": 1}]}
     free = inlined({"items": {"$ref": "#/$defs/a"}, "$defs": {"a": {"type": "object"}}})
     assert free == {"items": {"type": "object"}}
 

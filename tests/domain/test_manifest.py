@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from domain import answer
 from domain.definition import Adapter, Binding, Fact, Policy, StepKind, Transport, Turn, Undo
 from domain.errors import InvalidManifest
 from domain.manifest import parse, parse_saga, parse_worker
@@ -418,6 +419,8 @@ def test_a_worker_with_a_fault(changes: dict[str, Any], path: str) -> None:
         (0, {"output_schema": []}, "steps[0].output_schema"),
         (0, {"output_schema": {"type": "array"}}, "steps[0].output_schema"),
         (0, {"output_schema": {"type": ["object", "null"]}}, "steps[0].output_schema"),
+        (0, {"output_schema": {"$ref": "#/$defs/A", "$defs": {"A": {"type": "array"}}}}, "steps[0].output_schema"),
+        (0, {"output_schema": {"$ref": "#/$defs/A"}}, "steps[0].output_schema"),
         (0, {"output_schema": {"type": "object", "properties": {"a": {"$ref": "#"}}}}, "steps[0].output_schema"),
         (0, {"max_turns": 0}, "steps[0].max_turns"),
         (0, {"max_turns": 201}, "steps[0].max_turns"),
@@ -458,6 +461,28 @@ def test_too_many_of_everything() -> None:
     assert list(_faults(SAGA | {"description": "x" * 10_001})) == ["description"]
     assert "larger than" in _faults(SAGA | {"x": "x" * 1_100_000})[""]
     assert len(_faults(SAGA | {f"f{n}": 1 for n in range(300)})) == 100
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {
+            "$schema": "http://json-schema.org/draft-07/schema#",
+            "$ref": "#/definitions/Answer",
+            "definitions": {"Answer": {"type": "object", "properties": {"text": {"type": "string"}}}},
+        },
+        {"$ref": "#/$defs/A", "$defs": {"A": {"$ref": "#/$defs/B"}, "B": {"type": "object"}}},
+        {"allOf": [{"$ref": "#/$defs/A"}], "$defs": {"A": {"type": "object"}}},
+        {"$ref": "#/$defs/A", "type": "object", "$defs": {"A": {"properties": {"text": {}}}}},
+    ],
+)
+def test_an_answer_whose_schema_begins_with_a_reference(schema: dict[str, Any]) -> None:
+    mind = parse_saga(_changed(0, output_schema=schema)).steps[0].thinking
+    assert mind is not None
+    assert mind.output_schema == schema
+    shown = answer.inlined(schema)
+    assert shown.get("type") == "object" or shown["allOf"][0]["type"] == "object"
+    assert "$ref" not in str(shown)
 
 
 @pytest.mark.parametrize(
