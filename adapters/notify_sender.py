@@ -11,8 +11,10 @@ import logging
 import os
 import resource
 import select
+import smtplib
 import sys
 import threading
+from collections.abc import Callable
 from typing import Any, TextIO
 
 from apprise import Apprise, AppriseAsset, NotifyFormat
@@ -90,6 +92,7 @@ def main() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     guard, observer = Guard([ipaddress.ip_network(text) for text in sys.argv[1:]]), Observer()
     sender = _Sender(guard, observer)
+    _log_in_by_utf8()
     # Loads the code for every service, before the guard stands between it and its files.
     Apprise.instantiate("json://localhost")
     observer.install()
@@ -100,6 +103,30 @@ def main() -> None:
             break
         answers.write(json.dumps(sender.answer(json.loads(wish))) + "\n")
         answers.flush()
+
+
+class _Utf8(str):
+    """A text of which the standard library's mail client wants ASCII; the protocol wants UTF-8 (RFC 4616)."""
+
+    def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
+        return str.encode(self, "utf-8", errors)
+
+
+def _log_in_by_utf8() -> None:
+    """A password with an umlaut is one like others."""
+    log_in: Any = smtplib.SMTP.auth
+
+    def auth(client: Any, mechanism: str, answer: Callable[..., str | None], **more: Any) -> Any:
+        def encodable(*challenge: bytes) -> str | None:
+            # What is made of the password itself is made of its bytes, too.
+            client.password = _Utf8(client.password)
+            found = answer(*challenge)
+            return None if found is None else _Utf8(found)
+
+        return log_in(client, mechanism, encodable, **more)
+
+    patched: Any = smtplib.SMTP
+    patched.auth = auth
 
 
 def _end_with_who_asks() -> None:

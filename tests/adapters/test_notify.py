@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Iterator
 from ipaddress import ip_network
+from urllib.parse import quote
 
 import pytest
 
@@ -127,6 +128,19 @@ def test_a_deadline_ends_a_service_that_drips(messenger: Messenger) -> None:
         receiver.script = reply()
         assert messenger.send(web(receiver), "x", MESSAGE) == Sending()
     assert closed
+
+
+@pytest.mark.parametrize("password", ["pässword", "пароль", "日本 語", "100%/:+@ä"])
+def test_a_password_beyond_ascii(password: str) -> None:
+    with MailServer(password=True) as server:
+        server.password = password
+        url = server.url(user="me", password=quote(password, safe=""))
+        messenger = Messenger(LOOPBACK, url)
+        try:
+            assert messenger.send("email", "otto@example.com", MESSAGE) == Sending()
+        finally:
+            messenger.close()
+        assert server.to == ["otto@example.com"]
 
 
 def test_a_deadline_ends_a_mail_server_that_stalls(messenger: Messenger) -> None:
