@@ -26,7 +26,7 @@ from adapters.notify import Messenger
 from adapters.oidc import Provider
 from adapters.own_environment import hide_environment
 from adapters.signals import SignalThread
-from adapters.tracing import open_tracer
+from adapters.tracing import open_tracer, tell_hold
 from app import create_app
 from app.deps import Deps
 from app.key_cache import KeyCache
@@ -53,11 +53,12 @@ def build() -> Flask:
     publisher, prober = wake.connect(settings.redis_url), wake.connect(settings.redis_url)
     signals = SignalThread(partial(send_hints, publisher), partial(wake.send, publisher))
     engine = open_engine(settings.database_url, settings.db_pool_size, "web")
-    store = Store(engine, signals, settings.public_url, settings.egress_allow)
+    tracer = open_tracer("sagahold-web") if settings.tracing else None
+    held = None if tracer is None else partial(tell_hold, tracer)
+    store = Store(engine, signals, settings.public_url, settings.egress_allow, held)
     waker = wake.Waker(wake.connect(settings.redis_url), lambda ids: resolved_among(store, ids))
     waker.start()
     messenger = Messenger(settings.egress_allow, settings.mail_url)
-    tracer = open_tracer("sagahold-web") if settings.tracing else None
     # A process of granian's is one of multiprocessing's, which knows no atexit. Hints first: there is little time.
     ends = [part.close for part in (signals, messenger, tracer) if part is not None]
     Finalize(None, _all_of, ([*ends, logging.shutdown],), exitpriority=0)

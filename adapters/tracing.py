@@ -13,6 +13,9 @@ from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, Literal, Self
 from uuid import UUID
 
+from domain.ids import WATCH, text
+from domain.pause import Pause
+
 if TYPE_CHECKING:
     from adapters.tracing_sdk import Tracer
 
@@ -77,9 +80,30 @@ def begin(
     attributes: Attributes,
     trace_id: UUID | None = None,
     span_id: int | None = None,
+    cause: str | None = None,
 ) -> Span:
-    """A span without a parent, under these ids or random ones."""
-    return NOTHING if tracer is None else tracer.begin(name, kind, attributes, trace_id, span_id)
+    """A span without a parent, under these ids or random ones. `cause`: `traceparent` of a span that it links to."""
+    return NOTHING if tracer is None else tracer.begin(name, kind, attributes, trace_id, span_id, cause)
+
+
+def tell_hold(tracer: "Tracer", pause: Pause) -> None:
+    """A span of a step's hold that has ended, in its saga's trace. Never raises."""
+    try:
+        about, saga = pause.context or {}, (pause.context or {})["saga"]
+        attributes: dict[str, str | int] = {
+            "sagahold.saga": saga["name"],
+            "sagahold.saga.version": saga["version"],
+            "sagahold.namespace": pause.namespace,
+            "sagahold.step": about["step_id"],
+            "sagahold.watch_id": text(WATCH, pause.id),
+            "sagahold.outcome": str(pause.status),
+        }
+        assert pause.decision is not None, "it has ended"
+        name, trace_id = f"hold {about['step_id']}", UUID(hex=about["trace_id"])
+        tracer.over(name, attributes, trace_id, pause.created_at, pause.decision.at)
+    except Exception as error:
+        # A span is never worth what it tells of.
+        log.warning("no span tells of a hold: %s", type(error).__name__)
 
 
 def open_tracer(service_name: str) -> "Tracer | None":

@@ -4,9 +4,11 @@ import logging
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from contextvars import ContextVar
+from datetime import datetime
+from importlib.metadata import version
 from typing import Any, Self
 from uuid import UUID
 
@@ -14,7 +16,7 @@ import requests
 from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.resources import SERVICE_NAME, OTELResourceDetector, Resource
+from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.id_generator import IdGenerator
@@ -55,9 +57,22 @@ class Tracer:
         self._last = threading.Thread(target=self._end, name="spans-end", daemon=True)
         self._last.start()
 
-    def begin(self, name: str, kind: Kind, attributes: Attributes, trace_id: UUID | None, span_id: int | None) -> Span:
+    def begin(
+        self,
+        name: str,
+        kind: Kind,
+        attributes: Attributes,
+        trace_id: UUID | None,
+        span_id: int | None,
+        cause: str | None = None,
+    ) -> Span:
         ids = None if trace_id is None else trace_id.int, span_id
-        return Running(self, self.start(name, kind, attributes, Context(), ids))
+        return Running(self, self.start(name, kind, attributes, Context(), ids, links=_links(cause)))
+
+    def over(self, name: str, attributes: Attributes, trace_id: UUID, began: datetime, ended: datetime) -> None:
+        """A span of what is over, by the database's clock."""
+        span = self.start(name, "internal", attributes, Context(), (trace_id.int, None), _nanoseconds(began))
+        span.end(_nanoseconds(ended))
 
     def start(
         self,
@@ -67,17 +82,28 @@ class Tracer:
         within: Context,
         ids: tuple[int | None, int | None] = (None, None),
         start_ns: int | None = None,
+        links: Sequence[trace.Link] = (),
     ) -> trace.Span:
         wanted = _ids.set(ids)
         try:
-            return self._tracer.start_span(name, within, _KINDS[kind], attributes, start_time=start_ns)
+            return self._tracer.start_span(name, within, _KINDS[kind], attributes, links, start_ns)
         finally:
             _ids.reset(wanted)
 
-    def answered(self, name: str, seconds: float, trace_id: str, sent: str | None, attributes: Attributes) -> None:
-        """A request's span, whole, as its answer begins. `sent`: the caller's `traceparent`, if it is a good one."""
+    def answered(
+        self,
+        name: str,
+        seconds: float,
+        trace_id: str,
+        sent: str | None,
+        attributes: Attributes,
+        set_off: str | None = None,
+    ) -> None:
+        """A request's span, whole, as its answer begins. `sent`: the caller's `traceparent`, if it is a good one.
+        `set_off`: that of the span of what the request has set going."""
         began = time.time_ns() - int(seconds * 1e9)
-        span = self.start(name, "server", attributes, _caller(sent), (int(trace_id, 16), None), began)
+        ids = int(trace_id, 16), None
+        span = self.start(name, "server", attributes, _caller(sent), ids, began, _links(set_off))
         if "error.type" in attributes:
             span.set_status(trace.StatusCode.ERROR)
         span.end()
@@ -95,9 +121,20 @@ class Tracer:
 def _caller(sent: str | None) -> Context:
     if sent is None:
         return Context()
-    _, trace_id, span_id, flags = sent.split("-")
-    caller = trace.SpanContext(int(trace_id, 16), int(span_id, 16), True, trace.TraceFlags(int(flags, 16)))
-    return trace.set_span_in_context(trace.NonRecordingSpan(caller), Context())
+    return trace.set_span_in_context(trace.NonRecordingSpan(_context(sent)), Context())
+
+
+def _links(traceparent: str | None) -> Sequence[trace.Link]:
+    return () if traceparent is None else (trace.Link(_context(traceparent)),)
+
+
+def _context(traceparent: str) -> trace.SpanContext:
+    _, trace_id, span_id, flags = traceparent.split("-")
+    return trace.SpanContext(int(trace_id, 16), int(span_id, 16), True, trace.TraceFlags(int(flags, 16)))
+
+
+def _nanoseconds(at: datetime) -> int:
+    return int(at.timestamp() * 1e6) * 1000
 
 
 class Running(Span):
@@ -140,8 +177,10 @@ def _provider(service_name: str, warn: Warn) -> TracerProvider:
     sdk = logging.getLogger("opentelemetry")
     sdk.propagate = False
     sdk.handlers[:] = [tamed]
-    named = OTELResourceDetector().detect().attributes.get(SERVICE_NAME)
-    resource = Resource.create() if named else Resource.create({SERVICE_NAME: service_name})
+    given = OTELResourceDetector().detect().attributes
+    ours = {SERVICE_NAME: service_name, SERVICE_VERSION: version("sagahold")}
+    # What the environment says of the service stands.
+    resource = Resource.create({name: value for name, value in ours.items() if not given.get(name)})
     provider = TracerProvider(resource=resource, id_generator=_Ids(), shutdown_on_exit=False)
     provider.sampler = _Fair(provider.sampler)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(session=_Session(warn))))

@@ -34,8 +34,9 @@ _HEADERS = [
     ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
 ]
 
-# Under this name in the environment of a request: the id of the key that it came with.
-KEY_ID = "sagahold.key_id"
+# Under these names in the environment of a request: the id of the key that it came with, its caller's `traceparent`,
+# and that of the span of what it has set going.
+KEY_ID, CALLER, SET_OFF = "sagahold.key_id", "sagahold.caller", "sagahold.set_off"
 
 Environ = dict[str, Any]
 
@@ -56,6 +57,7 @@ def every_answer(application: Application, tracer: "Tracer | None") -> Applicati
         # Not a secret: no need to ask the system for randomness.
         trace = given[1] if given else f"{random.getrandbits(128):032x}"
         trace_id.set(trace)
+        environ[CALLER] = given and given[0]
         if "CONTENT_LENGTH" in environ:
             # By its length a body is read once; by its end, twice, and each time the interpreter is handed over.
             environ.pop("wsgi.input_terminated", None)
@@ -116,4 +118,4 @@ def _trace(
         name += f" {attributes['http.route']}"
     if status >= 500:
         attributes["error.type"] = str(status)
-    tracer.answered(name, seconds, trace, sent, attributes)
+    tracer.answered(name, seconds, trace, sent, attributes, environ.get(SET_OFF))

@@ -81,6 +81,7 @@ def change(
         notify(tx, changed, Reason.ESCALATED)
     if changed.kind == STEP and changed.status is not Status.PENDING:
         make_due(tx, changed.id)
+        tx.ended_holds.append(changed)
     return changed
 
 

@@ -6,7 +6,7 @@ the rows are still there and a sweep finds them.
 import logging
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -20,6 +20,7 @@ from sqlalchemy.exc import DBAPIError
 from domain import audit, ids
 from domain.access import Principal
 from domain.network import Network
+from domain.pause import Pause
 from services.database import READ_ONLY, found_read_only, state_of, telling_absence
 
 log = logging.getLogger(__name__)
@@ -50,6 +51,7 @@ class Tx:
 
     Attributes:
         began: not after `now`, by this process's own clock (`time.monotonic`).
+        ended_holds: pauses of steps that are decided, or over without a decision.
     """
 
     conn: Connection
@@ -58,6 +60,7 @@ class Tx:
     hints: list[Hint] = field(default_factory=list)
     wakes: list[UUID] = field(default_factory=list)
     entries: list[audit.Entry] = field(default_factory=list)
+    ended_holds: list[Pause] = field(default_factory=list)
 
     def record(
         self,
@@ -87,12 +90,14 @@ class Store:
     Attributes:
         public_url: how the outside reaches this server; links in documents begin with it.
         egress_allow: networks that outbound HTTP may reach although they are not public.
+        held: is told of each hold of a step that has ended, after the commit. Must not raise.
     """
 
     engine: Engine
     signals: Signals
     public_url: str
     egress_allow: tuple[Network, ...] = ()
+    held: Callable[[Pause], None] | None = None
 
     @contextmanager
     def transaction(self) -> Iterator[Tx]:
@@ -116,6 +121,9 @@ class Store:
                 raise
         if tx.hints or tx.wakes:
             self.signals.publish(tx.hints, tx.wakes)
+        if self.held is not None:
+            for pause in tx.ended_holds:
+                self.held(pause)
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:

@@ -14,7 +14,7 @@ from adapters.egress import Egress
 from adapters.mcp import ToolClient
 from adapters.notify import MOST_AT_ONCE, Messenger
 from adapters.signals import SignalThread
-from adapters.tracing import open_tracer
+from adapters.tracing import open_tracer, tell_hold
 from services.database import open_engine
 from services.due import NOTIFICATION, SAGA, WEBHOOK
 from services.transaction import Hint, Store
@@ -38,7 +38,9 @@ def store() -> Store:
     redis = wake.connect(settings().redis_url)
     signals = SignalThread(partial(send_hints, redis), partial(wake.send, redis))
     engine = open_engine(settings().database_url, settings().db_pool_size, "worker")
-    return Store(engine, signals, settings().public_url, settings().egress_allow)
+    spans = tracer()
+    held = None if spans is None else partial(tell_hold, spans)
+    return Store(engine, signals, settings().public_url, settings().egress_allow, held)
 
 
 @Once

@@ -54,7 +54,8 @@ def _go_on(saga_id: UUID) -> None:
 def _make_and_record(call: Call, room: Room) -> Work | None:
     """Raises `DatabaseAway`: then nobody knows what came of the call, and the next to claim the saga says so."""
     began = time.perf_counter()
-    with execution_span(tracer(), call, "client", {"gen_ai.tool.name": call.tool}) as span:
+    about = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": call.tool}
+    with execution_span(tracer(), call, "client", about) as span:
         outcome = make(call, span.traceparent)
         tell_outcome(span, outcome)
     took = round((time.perf_counter() - began) * 1000, 1)

@@ -170,12 +170,14 @@ def _about(ask: Ask) -> dict[str, str | int]:
     """By the names that OpenTelemetry has for agents."""
     worker = ask.worker
     named = {"gen_ai.agent.name": worker.name, "gen_ai.provider.name": worker.provider or "none"}
-    return {"gen_ai.operation.name": "invoke_agent", "gen_ai.request.model": worker.model_name or "none", **named}
+    return {"gen_ai.operation.name": "invoke_agent", "gen_ai.request.model": worker.model_name or "mock", **named}
 
 
 def _end_span(span: Span, thought: Thought) -> None:
     report = thought.report
     span.tell({"gen_ai.usage.input_tokens": report.input_tokens, "gen_ai.usage.output_tokens": report.output_tokens})
+    if report.model:
+        span.tell({"gen_ai.response.model": report.model})
     tell_outcome(span, thought.outcome)
     span.end()
 

@@ -20,6 +20,7 @@ class Sent:
     """One span, as it came."""
 
     service: str
+    version: str
     span: trace_pb2.Span
 
     @property
@@ -37,6 +38,10 @@ class Sent:
     @property
     def parent(self) -> str:
         return self.span.parent_span_id.hex()
+
+    @property
+    def links(self) -> list[tuple[str, str]]:
+        return [(link.trace_id.hex(), link.span_id.hex()) for link in self.span.links]
 
     @property
     def failed(self) -> bool:
@@ -75,5 +80,6 @@ def _read(request: Request) -> list[Sent]:
     found = []
     for resource in ExportTraceServiceRequest.FromString(request.body).resource_spans:
         about = {each.key: each.value.string_value for each in resource.resource.attributes}
-        found += [Sent(about["service.name"], span) for scope in resource.scope_spans for span in scope.spans]
+        name, version = about["service.name"], about.get("service.version", "")
+        found += [Sent(name, version, span) for scope in resource.scope_spans for span in scope.spans]
     return found

@@ -25,9 +25,9 @@ class Watched(WrapperModel):
         last: the model's last turn, also where it ended the thought.
     """
 
-    def __init__(self, wrapped: Model, progress: Progress) -> None:
+    def __init__(self, wrapped: Model, progress: Progress, provider: str) -> None:
         super().__init__(wrapped)
-        self._progress = progress
+        self._progress, self._spoken_to = progress, provider
         self.last: ModelResponse | None = None
 
     async def request(
@@ -38,11 +38,14 @@ class Watched(WrapperModel):
     ) -> ModelResponse:
         began = time.perf_counter()
         about = {"gen_ai.operation.name": "chat", "gen_ai.request.model": self.model_name}
+        about["gen_ai.provider.name"] = self._spoken_to
         try:
             with tracing.child(f"chat {self.model_name}", "client", about) as span:
                 response = await super().request(messages, model_settings, model_request_parameters)
                 span.tell({"gen_ai.usage.input_tokens": response.usage.input_tokens})
                 span.tell({"gen_ai.usage.output_tokens": response.usage.output_tokens})
+                if response.model_name:
+                    span.tell({"gen_ai.response.model": response.model_name})
         except (TypeError, ValueError, LookupError, AttributeError, AssertionError) as error:
             # The library takes the form of an answer for granted.
             log.warning("a model's answer could not be read: %s", failures.place(error))

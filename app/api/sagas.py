@@ -3,12 +3,14 @@
 from typing import Any
 from uuid import UUID
 
-from flask import g
+from flask import g, request
 from flask_smorest import Blueprint
 
+from adapters.tracing import begin
 from app.answer import Answer, accepted, answer
 from app.api.paging import list_document, page
 from app.deps import deps
+from app.every_answer import CALLER, SET_OFF
 from app.operation import once, operation
 from app.problems import EdgeError
 from app.schemas.sagas import (
@@ -54,9 +56,21 @@ def start(body: dict[str, Any]) -> Answer:
         trace_id=None if trace_id is None else UUID(hex=trace_id),
     )
     try:
-        return accepted(started_document(*start_saga(deps().store, g.principal, wanted, once())))
+        started, is_new = start_saga(deps().store, g.principal, wanted, once())
     except Repeated as repeated:
         return accepted(repeated.answer, replayed=True)
+    if is_new:
+        _trace_start(wanted, started)
+    return accepted(started_document(started, is_new))
+
+
+def _trace_start(wanted: Start, trace_id: UUID) -> None:
+    """The saga's trace begins with a span that links to its caller's, and the request's span links to that."""
+    about = {"sagahold.saga": wanted.name, "sagahold.saga.version": wanted.version}
+    about["sagahold.namespace"] = wanted.namespace
+    caller = request.environ[CALLER]
+    with begin(deps().tracer, f"start {wanted.name}", "internal", about, trace_id, cause=caller) as span:
+        request.environ[SET_OFF] = span.traceparent
 
 
 @operation(sagas, "GET", "", permission=Permission.SAGA_READ, query=SagaListQuery, answers={200: SagaPageSchema})

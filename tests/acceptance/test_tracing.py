@@ -4,6 +4,7 @@ import json
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,6 +20,7 @@ from tests.sagas import Sagas, deploy, reason_step, row, saga, span, step, undo,
 
 SECRET = "hunter2-and-more"
 CALLER = "00-" + "c" * 32 + "-" + "d" * 16 + "-01"
+STARTER = "00-" + "e" * 32 + "-" + "f" * 16 + "-01"
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +63,9 @@ def story(stack: Stack, collector: Collector, team: Team) -> Iterator[Story]:  #
         _person(team, f"json://user:{SECRET}@127.0.0.1:{chat.port}/{SECRET}?+x={SECRET}")
         sagas = Sagas(team.agent, team.reviewer)
         _deploy(team)
-        trace_id = sagas.start("thinks", input={"value": SECRET})
+        wanted = {"name": "thinks", "version": "1", "input": {"value": SECRET}}
+        started = team.agent.post("/v1/sagas/start", json=wanted, headers={"traceparent": STARTER})
+        trace_id = started.json()["trace_id"]
         draft = span(sagas.when(trace_id, "AWAITING_HUMAN"), "draft")
         chat.wait_for(1)
         answer = team.reviewer.post(f"/v1/sagas/{trace_id}/steps/{draft}/approve", json={}, headers=_caller())
@@ -138,11 +142,40 @@ def test_a_saga_is_one_trace_under_its_own_ids(story: Story) -> None:
         "sagahold.step": "look",
         "sagahold.attempt": 1,
         "sagahold.outcome": "OK",
+        "gen_ai.operation.name": "execute_tool",
         "gen_ai.tool.name": "meta",
     }
+    assert look.version == version("sagahold")
     told = story.done["context"]["steps"]["look"]["output"]["data"]["meta"]["traceparent"]
     assert told == f"00-{look.trace_id}-{look.span_id}-01"
-    assert draft.attributes["gen_ai.request.model"] == "m1"
+    assert (draft.attributes["gen_ai.request.model"], draft.attributes["gen_ai.response.model"]) == ("m1", "m1")
+
+
+def test_who_started_a_saga_is_linked_to_its_trace(story: Story) -> None:
+    (begun,) = story.of(story.done["trace_id"], "start ")
+    (request,) = story.of("e" * 32)
+    assert (begun.name, begun.parent, begun.links) == ("start thinks", "", [("e" * 32, "f" * 16)])
+    assert (request.name, request.parent) == ("POST /v1/sagas/start", "f" * 16)
+    assert request.links == [(story.done["trace_id"], begun.span_id)]
+    (other,) = story.of(story.undone["trace_id"], "start ")
+    assert other.links == []
+
+
+def test_a_hold_is_a_span(story: Story) -> None:
+    (hold,) = story.of(story.done["trace_id"], "hold ")
+    draft, send = story.of(story.done["trace_id"], "step ")[1:]
+    assert (hold.name, hold.parent, hold.failed) == ("hold draft", "", False)
+    assert hold.attributes == {
+        "sagahold.saga": "thinks",
+        "sagahold.saga.version": "1",
+        "sagahold.namespace": story.team.namespace,
+        "sagahold.step": "draft",
+        "sagahold.watch_id": row(story.done, "draft")["watch_id"],
+        "sagahold.outcome": "approved",
+    }
+    # Two clocks of one machine: the database's, and the worker's.
+    began, ended = hold.span.start_time_unix_nano, hold.span.end_time_unix_nano
+    assert draft.span.start_time_unix_nano < began < ended < send.span.end_time_unix_nano
 
 
 def test_what_a_model_asks_and_calls_is_within_its_step(story: Story) -> None:
@@ -157,6 +190,9 @@ def test_what_a_model_asks_and_calls_is_within_its_step(story: Story) -> None:
         ("execute_tool fail", True),
         ("chat script", False),
     ]
+    chats = [sent for sent in within if sent.name == "chat script"]
+    assert {sent.attributes["gen_ai.provider.name"] for sent in chats} == {"mock"}
+    assert {sent.attributes["gen_ai.response.model"] for sent in chats} == {"script"}
     used = sum(int(sent.attributes.get("gen_ai.usage.output_tokens", 0)) for sent in within)
     assert used == draft.attributes["gen_ai.usage.output_tokens"] > 0
 
