@@ -14,6 +14,7 @@ COMMANDS = {
     "doctor": "cli.doctor",
     "ping": "cli.ping",
     "pause": "cli.pause",
+    "namespace": "cli.namespace",
     "deploy": "cli.deploy",
     "start": "cli.start",
     "list": "cli.lists",

@@ -1,16 +1,18 @@
 """What an agent posts, and what it has to mean before it becomes a pause."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from domain import answer, json_value, review
+from domain import floor as floors
 from domain.errors import Fault, Invalid
+from domain.floor import Floor
 from domain.network import Network
 from domain.pause import OnTimeout, Pause
-from domain.review import ONE_APPROVAL, Review
+from domain.review import Review
 from domain.url import check_url
 
 # Nobody waits longer for a decision; and dates stay far from the end of what the database can hold.
@@ -19,7 +21,12 @@ MAX_EXPIRY = timedelta(days=3_650)
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """`expires`: after how long, or when; None means never."""
+    """What was posted.
+
+    Attributes:
+        expires: after how long, or when; None means never. expires_by_default: nobody has said so.
+        on_timeout: None is what the namespace has.
+    """
 
     namespace: str
     action: str
@@ -27,13 +34,14 @@ class Draft:
     arguments: dict[str, Any] | None
     callback_url: str | None
     expires: timedelta | datetime | None
-    on_timeout: OnTimeout
+    on_timeout: OnTimeout | None
     review: dict[str, Any] | None
     response_schema: dict[str, Any] | None
     priority: int
     tags: tuple[str, ...]
     metadata: dict[str, Any] | None
     arguments_schema: dict[str, Any] | None = None
+    expires_by_default: bool = False
 
 
 def pause_from(
@@ -42,14 +50,21 @@ def pause_from(
     created_by: str,
     now: datetime,
     egress_allow: Sequence[Network],
-    default_review: Review = ONE_APPROVAL,
+    floor: Floor | None = None,
 ) -> Pause:
-    """The pause that the draft asks for. Raises `Invalid` with every fault in it."""
-    found = [*_faults(draft, now, egress_allow)]
+    """The pause that the draft asks for, by the namespace's floor. Raises `Invalid` with every fault in it."""
+    floor = floor or Floor(draft.namespace)
+    if draft.expires_by_default and isinstance(draft.expires, timedelta):
+        draft = replace(draft, expires=floor.lengthened(draft.expires))
+    on_timeout = draft.on_timeout or floor.default_on_timeout()
+    found = [*_faults(draft, now, egress_allow), *_floor_faults(draft, floor, now)]
+    own = None
+    if draft.review is not None and (own := _parsed(draft.review, found)) is not None:
+        found += floors.review_faults(floor, own, "review")
     if found:
         raise Invalid(found)
-    policy = default_review if draft.review is None else review.parse(draft.review)
-    check_escalation(draft.on_timeout, policy, "onTimeout")
+    policy = floors.combined(floor.review, own)
+    check_escalation(on_timeout, policy, "onTimeout")
     expires_at = now + draft.expires if isinstance(draft.expires, timedelta) else draft.expires
     return Pause(
         id=id_,
@@ -62,7 +77,7 @@ def pause_from(
         arguments=draft.arguments,
         arguments_digest=None if draft.arguments is None else json_value.digest(draft.arguments),
         arguments_schema=draft.arguments_schema,
-        on_timeout=draft.on_timeout,
+        on_timeout=on_timeout,
         review=policy,
         response_schema=draft.response_schema,
         callback_url=draft.callback_url,
@@ -70,6 +85,21 @@ def pause_from(
         tags=draft.tags,
         metadata=draft.metadata,
     )
+
+
+def _parsed(policy: dict[str, Any], found: list[Fault]) -> Review | None:
+    try:
+        return review.parse(policy)
+    except Invalid as invalid:
+        found.extend(invalid.faults)
+        return None
+
+
+def _floor_faults(draft: Draft, floor: Floor, now: datetime) -> Iterator[Fault]:
+    if draft.on_timeout is not None:
+        yield from floors.on_timeout_faults(floor, draft.on_timeout, "onTimeout")
+    place = "expiresAt" if isinstance(draft.expires, datetime) else "expiresIn"
+    yield from floors.expiry_faults(floor, draft.expires, now, place)
 
 
 def _faults(draft: Draft, now: datetime, egress_allow: Sequence[Network]) -> Iterator[Fault]:

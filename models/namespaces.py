@@ -1,16 +1,19 @@
 """What holds for a whole namespace. A namespace without a row has the defaults."""
 
-from sqlalchemy import Column, DateTime, Table, Text
-from sqlalchemy.dialects.postgresql import JSON
+from sqlalchemy import Column, DateTime, Integer, Table, Text
+from sqlalchemy.dialects.postgresql import ARRAY, JSON
 
 from models.tables import metadata
 
-# `review`: the policy of pauses that say none.
+# `review`: the policy that no pause falls below. `allowed_on_timeout`: NULL is all but to approve. `min_expires_in`:
+# seconds.
 namespace_settings = Table(
     "namespace_settings",
     metadata,
     Column("namespace", Text, primary_key=True),
     Column("review", JSON(none_as_null=True)),
+    Column("allowed_on_timeout", ARRAY(Text)),
+    Column("min_expires_in", Integer),
     Column("changed_at", DateTime(timezone=True), nullable=False),
     Column("changed_by", Text, nullable=False),
 )

@@ -4,6 +4,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Set
 from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -14,12 +15,15 @@ from domain.access import ALL_NAMESPACES, Principal
 from domain.definition import SagaDefinition, StepDefinition, Thinking, WorkerDefinition
 from domain.document import instant
 from domain.errors import Fault, Forbidden, InvalidManifest, NotFound, VersionExists
+from domain.floor import Floor, combined, expiry_faults, on_timeout_faults, review_faults
 from domain.host_rules import HostRules
+from domain.review import Review
 from domain.votes import Panel, unmet
 from models.definitions import definitions
 from models.keys import api_keys
 from models.people import users
 from services.electorate import members_of
+from services.namespaces import read_floor
 from services.paging import Page, Slice, newest_first
 from services.scope import sees
 from services.transaction import Store, Tx
@@ -212,12 +216,28 @@ _ACTIVE = select(definitions.c.id, definitions.c.digest, definitions.c.scoped, d
 def _faults(tx: Tx, saga: SagaDefinition) -> Iterator[Fault]:
     """What only the database knows."""
     yield from _worker_faults(tx.conn, saga)
-    policies = {index: review.parse(step.review) for index, step in enumerate(saga.steps)}
+    floor = read_floor(tx, saga.namespace)
+    policies: dict[int, Review] = {}
+    for index, step in enumerate(saga.steps):
+        if not step.hitl:
+            continue
+        own = None if step.review is None else review.parse(step.review)
+        yield from _floor_faults(floor, step, own, tx.now, f"steps[{index}]")
+        policies[index] = combined(floor.review, own)
     members = () if all(policy.plain for policy in policies.values()) else members_of(tx, saga.namespace)
     for index, policy in policies.items():
         if not policy.plain:
             for fault in unmet(Panel(policy, members), f"steps[{index}].review"):
                 yield Fault(fault.path, f"can never be met in {saga.namespace!r}: {fault.message}")
+
+
+def _floor_faults(floor: Floor, step: StepDefinition, own: Review | None, now: datetime, place: str) -> Iterator[Fault]:
+    """A hold may ask for more than its namespace does, not for less."""
+    yield from review_faults(floor, own, f"{place}.review")
+    yield from on_timeout_faults(floor, step.hitl_on_timeout, f"{place}.hitl_on_timeout")
+    seconds = step.hitl_timeout_seconds
+    expires = None if seconds is None else timedelta(seconds=seconds)
+    yield from expiry_faults(floor, expires, now, f"{place}.hitl_timeout_seconds")
 
 
 def _worker_faults(conn: Connection, saga: SagaDefinition) -> Iterator[Fault]:

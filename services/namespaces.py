@@ -1,7 +1,8 @@
-"""What holds for a whole namespace: the review policy of pauses and steps that say none."""
+"""What holds for a whole namespace: the review policy that no pause and no step in it falls below."""
 
 import time
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, TypedDict
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Engine, RowMapping, select
@@ -11,7 +12,9 @@ from domain import review
 from domain.access import Principal, is_namespace
 from domain.document import instant_or_none
 from domain.errors import NotFound, PolicyUnsatisfiable
-from domain.review import ONE_APPROVAL, Review
+from domain.floor import ON_TIMEOUT, Floor
+from domain.pause import OnTimeout
+from domain.review import ONE_APPROVAL
 from domain.votes import Panel, unmet
 from models.namespaces import namespace_settings
 from services.electorate import members_of
@@ -22,22 +25,33 @@ TTL_SECONDS = 3.0
 # Namespaces remembered at once.
 CAPACITY = 10_000
 
-_known: WeakKeyDictionary[Engine, dict[str, tuple[float, Review]]] = WeakKeyDictionary()
+_known: WeakKeyDictionary[Engine, dict[str, tuple[float, Floor]]] = WeakKeyDictionary()
 
 
-def default_review(store: Store, tx: Tx, namespace: str) -> Review:
-    """As this process knew it a few seconds ago."""
+class Limits(TypedDict, total=False):
+    """What an admin sets besides the policy. What is left out is as it was; None is the default."""
+
+    allowed_on_timeout: Sequence[OnTimeout] | None
+    min_expires_in: int | None
+
+
+def floor_of(store: Store, tx: Tx, namespace: str) -> Floor:
+    """What every review there has to ask for, as this process knew it a few seconds ago."""
     known = _known.setdefault(store.engine, {})
     remembered = known.get(namespace)
     asked_at = time.monotonic()
     if remembered is not None and asked_at < remembered[0]:
         return remembered[1]
-    query = select(namespace_settings.c.review).where(namespace_settings.c.namespace == namespace)
-    found = review.parse(tx.conn.execute(query).scalar_one_or_none())
+    found = read_floor(tx, namespace)
     if len(known) >= CAPACITY:
         known.clear()
     known[namespace] = (asked_at + TTL_SECONDS, found)
     return found
+
+
+def read_floor(tx: Tx, namespace: str) -> Floor:
+    """As it is now."""
+    return _floor(namespace, tx.conn.execute(_query(namespace)).mappings().one_or_none())
 
 
 def get_namespace(store: Store, by: Principal, namespace: str) -> dict[str, Any]:
@@ -46,7 +60,9 @@ def get_namespace(store: Store, by: Principal, namespace: str) -> dict[str, Any]
         return _document(namespace, conn.execute(_query(namespace)).mappings().one_or_none())
 
 
-def put_namespace(store: Store, by: Principal, namespace: str, policy: dict[str, Any] | None) -> dict[str, Any]:
+def put_namespace(
+    store: Store, by: Principal, namespace: str, policy: dict[str, Any] | None, limits: Limits | None = None
+) -> dict[str, Any]:
     """`policy`: None is one approval by anybody. Raises `Invalid`, `PolicyUnsatisfiable`."""
     _check_seen(by, namespace)
     wanted = review.parse(policy)
@@ -54,7 +70,8 @@ def put_namespace(store: Store, by: Principal, namespace: str, policy: dict[str,
         if not wanted.plain and (faults := unmet(Panel(wanted, members_of(tx, namespace)), "review")):
             raise PolicyUnsatisfiable(faults)
         before = _document(namespace, tx.conn.execute(_query(namespace).with_for_update()).mappings().one_or_none())
-        changes = {
+        changes: dict[str, Any] = {
+            **(limits or {}),
             "review": None if wanted == ONE_APPROVAL else wanted.document(),
             "changed_at": tx.now,
             "changed_by": by.id,
@@ -76,11 +93,20 @@ def _check_seen(by: Principal, namespace: str) -> None:
         raise NotFound(f"there is no namespace {namespace[:64]!r} that this key may see")
 
 
+def _floor(namespace: str, row: RowMapping | None) -> Floor:
+    if row is None:
+        return Floor(namespace)
+    allowed = ON_TIMEOUT if row["allowed_on_timeout"] is None else tuple(map(OnTimeout, row["allowed_on_timeout"]))
+    return Floor(namespace, review.parse(row["review"]), allowed, row["min_expires_in"])
+
+
 def _document(namespace: str, row: RowMapping | None) -> dict[str, Any]:
-    policy = review.parse(None if row is None else row["review"])
+    floor = _floor(namespace, row)
     return {
         "namespace": namespace,
-        "review": policy.document(),
+        "review": floor.review.document(),
+        "allowed_on_timeout": [str(each) for each in floor.on_timeout],
+        "min_expires_in": floor.min_expires_in,
         "changed_at": instant_or_none(None if row is None else row["changed_at"]),
         "changed_by": None if row is None else row["changed_by"],
     }

@@ -16,12 +16,11 @@ from domain.document import pause_document
 from domain.draft import Draft, pause_from
 from domain.errors import AlreadyResolved, Forbidden, NotFound, Refusal
 from domain.pause import Actor, Approve, Cancel, Pause, Reject, Status, Timeout, created, honours
-from domain.review import ONE_APPROVAL
 from models.pauses import pause_of, pauses, values
 from models.records import as_records
 from services.electorate import check_satisfiable
 from services.idempotency import Once, Repeated, recall, remember
-from services.namespaces import default_review
+from services.namespaces import floor_of
 from services.notifications import anyone_listens
 from services.outbox import announce
 from services.paging import Page, Slice, newest_first
@@ -101,8 +100,8 @@ def _new_pause(store: Store, tx: Tx, wish: Creation, heard: bool) -> Pause:
     if not wish.by.sees(draft.namespace):
         raise Forbidden(f"this key has no access to the namespace {draft.namespace!r}")
     recall(tx, draft.namespace, wish.once)
-    default = default_review(store, tx, draft.namespace) if draft.review is None else ONE_APPROVAL
-    pause = pause_from(draft, tx.new_id(), wish.by.id, tx.now, store.egress_allow, default)
+    floor = floor_of(store, tx, draft.namespace)
+    pause = pause_from(draft, tx.new_id(), wish.by.id, tx.now, store.egress_allow, floor)
     check_satisfiable(tx, pause)
     attend_at = tx.now if heard else next_at(pause)
     if attend_at is not None:

@@ -7,11 +7,12 @@ from uuid import UUID
 
 from domain import json_value, review
 from domain.definition import SagaDefinition, StepDefinition
+from domain.floor import combined
 from domain.pause import STEP, Pause, Status
 from domain.saga import Saga
 from domain.saga_document import span_text
 from domain.step import Error, Step, rejection
-from services.namespaces import default_review
+from services.namespaces import floor_of
 from services.pause_rows import find_pause, store_pause
 from services.saga_rows import Stored
 from services.transaction import Store, Tx
@@ -46,15 +47,17 @@ def hold(
     """`subject`: the arguments of the call to be made, or the model's answer. `form`: the schema that edits have to
     fit; or None, and why they are not checked."""
     declared = definition.step(step.id)
-    seconds = declared.hitl_timeout_seconds
     schema, unchecked = form
+    floor = floor_of(store, tx, saga.namespace)
+    own = None if declared.review is None else review.parse(declared.review)
+    seconds = declared.hitl_timeout_seconds
     pause = Pause(
         id=tx.new_id(),
         namespace=saga.namespace,
         action=f"{definition.name}: {declared.name}"[:MAX_ACTION],
         created_by=stored.created_by,
         created_at=tx.now,
-        expires_at=None if seconds is None else tx.now + timedelta(seconds=seconds),
+        expires_at=None if seconds is None else tx.now + floor.lengthened(timedelta(seconds=seconds)),
         kind=STEP,
         context={
             "saga": {"name": definition.name, "version": definition.version},
@@ -70,8 +73,9 @@ def hold(
         arguments_digest=json_value.digest(subject),
         revision=step.revision,
         arguments_schema=schema,
-        on_timeout=declared.hitl_on_timeout,
-        review=default_review(store, tx, saga.namespace) if declared.review is None else review.parse(declared.review),
+        # Of a manifest what the floor allows now: it may have been raised since.
+        on_timeout=floor.allowed_on_timeout(declared.hitl_on_timeout),
+        review=combined(floor.review, own),
     )
     store_pause(store, tx, pause)
     return pause.id

@@ -1,6 +1,6 @@
 """/v1/namespaces: what holds for a whole namespace."""
 
-from typing import Any
+from typing import Any, cast
 
 from flask import g
 from flask_smorest import Blueprint
@@ -10,7 +10,7 @@ from app.deps import deps
 from app.operation import operation
 from app.schemas.namespaces import NamespaceChangeSchema, NamespaceSchema
 from domain.access import Permission
-from services.namespaces import get_namespace, put_namespace
+from services.namespaces import Limits, get_namespace, put_namespace
 
 namespaces = Blueprint("namespaces", __name__, url_prefix="/v1/namespaces", description="Defaults of a namespace")
 
@@ -39,5 +39,6 @@ def read_namespace(namespace: str) -> Answer:
     refuses=(404,),
 )
 def change_namespace(body: dict[str, Any], namespace: str) -> Answer:
-    """Set the review policy of pauses and steps that say none"""
-    return answer(put_namespace(deps().store, g.principal, namespace, body["review"]))
+    """Set what every review in the namespace asks for at least"""
+    review, limits = body.pop("review"), cast(Limits, body)
+    return answer(put_namespace(deps().store, g.principal, namespace, review, limits))

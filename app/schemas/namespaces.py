@@ -1,18 +1,39 @@
 """Shapes of what holds for a whole namespace."""
 
-from marshmallow import Schema, fields
+from datetime import timedelta
+
+from marshmallow import Schema, fields, validate
+
+from app.schemas.fields import ShortList
+from domain.draft import MAX_EXPIRY
+from domain.pause import OnTimeout
 
 
 class NamespaceChangeSchema(Schema):
     review = fields.Dict(
         required=True,
         allow_none=True,
-        metadata={"description": "policy of pauses and steps that say none; null: one approval by any reviewer"},
+        metadata={"description": "what every review there asks for at least; null: one approval by any reviewer"},
+    )
+    allowed_on_timeout = ShortList(
+        fields.Enum(OnTimeout, by_value=fields.String()),
+        1,
+        4,
+        allow_none=True,
+        metadata={"description": "null: all but approve; left out: as it was", "example": ["expire", "reject"]},
+    )
+    min_expires_in = fields.Integer(
+        strict=True,
+        allow_none=True,
+        validate=validate.Range(1, int(MAX_EXPIRY / timedelta(seconds=1))),
+        metadata={"description": "seconds that reviewers have at least; null: no least; left out: as it was"},
     )
 
 
 class NamespaceSchema(Schema):
     namespace = fields.String(required=True)
     review = fields.Dict(required=True)
+    allowed_on_timeout = fields.List(fields.String(), required=True)
+    min_expires_in = fields.Integer(required=True, allow_none=True)
     changed_at = fields.AwareDateTime(required=True, allow_none=True)
     changed_by = fields.String(required=True, allow_none=True)

@@ -56,7 +56,11 @@ class PauseDraftSchema(Schema):
         metadata={"description": "seconds; null = never; default from settings (24 h)"},
     )
     expires_at = Instant(data_key="expiresAt", allow_none=True)
-    on_timeout = one_of(OnTimeout, data_key="onTimeout", load_default=OnTimeout.EXPIRE)
+    on_timeout = one_of(
+        OnTimeout,
+        data_key="onTimeout",
+        metadata={"description": "default: expire; `approve` only where the namespace allows it"},
+    )
     review = fields.Dict(allow_none=True, metadata={"description": _REVIEW})
     response_schema = fields.Dict(
         data_key="responseSchema",

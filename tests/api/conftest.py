@@ -22,6 +22,12 @@ class Team:
     operator: httpx.Client
     admin: httpx.Client
 
+    def lower_floor(self, review: dict[str, Any] | None = None) -> None:
+        """The namespace allows what weakens a review."""
+        allowed = ["expire", "reject", "approve", "escalate"]
+        body = {"review": review, "allowed_on_timeout": allowed}
+        assert self.admin.put(f"/v1/namespaces/{self.namespace}", json=body).status_code == 200
+
     def pause(self, **fields: Any) -> dict[str, Any]:
         """A new pause of the agent's."""
         made = self.agent.post("/api/pause", json={"action": "Deploy to production (v2.4.1)"} | fields)

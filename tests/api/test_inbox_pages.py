@@ -71,9 +71,14 @@ def test_the_most_urgent_first_then_the_oldest(browser: Callable[..., httpx.Clie
 
 
 def test_a_row_says_what_is_asked_by_whom_and_until_when(
-    browser: Callable[..., httpx.Client], post: Callable[..., str]
+    browser: Callable[..., httpx.Client],
+    post: Callable[..., str],
+    client_for: Callable[..., httpx.Client],
+    namespace: str,
 ) -> None:
     """Also what happens when nobody decides; instants stand there in UTC, for who has no JavaScript."""
+    allowed = {"review": None, "allowed_on_timeout": ["expire", "approve"]}
+    client_for("admin").put(f"/v1/namespaces/{namespace}", json=allowed).raise_for_status()
     post("Pay", arguments={"cents": 12900}, onTimeout="approve", tags=["money"], review={"approvals": 2})
     html = unescape(inbox(browser("reviewer"), text="pay"))
     assert "<b>test agent</b> asked <time" in html

@@ -111,6 +111,7 @@ def test_an_instant_is_told_in_utc(team: Team) -> None:
     ("on_timeout", "outcome"), [("expire", "expired"), ("reject", "rejected"), ("approve", "approved")]
 )
 def test_time_that_runs_out_decides_as_the_agent_said(on_timeout: str, outcome: str, team: Team) -> None:
+    team.lower_floor()
     watch_id = team.pause(expiresIn=1, onTimeout=on_timeout)["watchId"]
     read = team.agent.get(f"/api/pause/{watch_id}?wait=60").json()
     assert read["status"] == outcome

@@ -87,6 +87,7 @@ def stored(team: Team, watch_id: str) -> dict[str, Any]:
 
 
 def test_it_says_what_each_answer_brings_about(rita: Visitor, team: Team) -> None:
+    team.lower_floor()
     made = team.pause(action="Pay it", arguments={"amount": 12.5}, context={"why": "late"}, onTimeout="approve")
     text = words(rita.see(made["watchId"]))
     assert "asked by test agent" in text

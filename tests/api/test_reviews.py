@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 from tests.api.conftest import Team, refused
+from tests.sagas import deploy, saga, step, worker
 
 
 def id_of(client: httpx.Client, name: str) -> str:
@@ -100,8 +101,13 @@ def test_nobody_decides_their_own(team: Team) -> None:
     own = team.admin.post("/api/pause", json={"action": "Deploy", "review": {"approvals": 2}}).json()
     refused(team.admin.post(path(own, "approve"), json={}), 403, "SELF_DECISION")
     review = {"approvals": 2, "allow_self": True}
+    weaker = team.admin.post("/api/pause", json={"action": "Deploy", "review": review})
+    refused(weaker, 422, "VALIDATION_FAILED", "review.allow_self")
+    team.lower_floor({"allow_self": True})
     allowed = team.admin.post("/api/pause", json={"action": "Deploy", "review": review}).json()
     assert team.admin.post(path(allowed, "approve"), json={}).json()["waitingFor"]["approved"] == 1
+    back = {"review": None, "allowed_on_timeout": None}
+    assert team.admin.put(f"/v1/namespaces/{team.namespace}", json=back).status_code == 200
 
 
 def test_claims(team: Team) -> None:
@@ -228,6 +234,36 @@ def test_the_policy_of_a_namespace(team: Team, stranger: httpx.Client) -> None:
     assert put == team.admin.get(where).json()
     assert put["review"] == {"approvals": 2}
     assert team.pause()["review"] == {"approvals": 2}
-    assert team.pause(review={"approvals": 1})["review"] == {"approvals": 1}
+    assert team.pause(review={"approvals": 1})["review"] == {"approvals": 2}
     team.admin.put(where, json={"review": None})
     assert team.pause()["review"] == {"approvals": 1}
+
+
+def test_the_agent_does_not_choose_its_own_control(team: Team) -> None:
+    """What is weaker than the namespace's policy is raised to it, or refused with the reason."""
+    where = f"/v1/namespaces/{team.namespace}"
+    limits = {"allowed_on_timeout": ["expire", "reject"], "min_expires_in": 60}
+    put = team.admin.put(where, json={"review": {"approvals": 2}} | limits).json()
+    assert {name: put[name] for name in limits} == limits
+    # What is left out is as it was.
+    assert team.admin.put(where, json={"review": {"approvals": 2}}).json()["min_expires_in"] == 60
+    pause = team.pause(review={"approvals": 1})
+    assert team.reviewer.post(path(pause, "approve")).json()["status"] == "pending"
+    for wanted, place in (
+        ({"onTimeout": "approve"}, "onTimeout"),
+        ({"onTimeout": "escalate"}, "onTimeout"),
+        ({"expiresIn": 59}, "expiresIn"),
+        ({"review": {"allow_self": True}}, "review.allow_self"),
+    ):
+        answer = team.agent.post("/api/pause", json={"action": "pay"} | wanted)
+        assert team.namespace in refused(answer, 422, "VALIDATION_FAILED", place)["errors"][0]["message"]
+    held = step("a", hitl=True, hitl_on_timeout="approve", hitl_timeout_seconds=5)
+    deploy(team.admin, worker(team.namespace))
+    answer = team.admin.post("/v1/manifests", json=saga(team.namespace, "weak", held))
+    problem = refused(answer, 400, "INVALID_MANIFEST")
+    places = [fault["path"].removeprefix("steps[0].") for fault in problem["errors"]]
+    assert places == ["hitl_on_timeout", "hitl_timeout_seconds"]
+    defaults = {"review": None, "allowed_on_timeout": None, "min_expires_in": None}
+    assert team.admin.put(where, json=defaults).json()["allowed_on_timeout"] == ["expire", "reject", "escalate"]
+    for wrong, place in (({"min_expires_in": 0}, "min_expires_in"), ({"allowed_on_timeout": []}, "allowed_on_timeout")):
+        refused(team.admin.put(where, json={"review": None} | wrong), 422, "VALIDATION_FAILED", place)

@@ -11,6 +11,7 @@ import pytest
 from domain import json_value
 from domain.draft import MAX_EXPIRY, Draft, pause_from
 from domain.errors import Invalid
+from domain.floor import Floor
 from domain.pause import OnTimeout, Pause, Status
 from domain.review import ONE_APPROVAL, Review
 
@@ -152,6 +153,6 @@ def test_to_escalate_somebody_has_to_be_named() -> None:
     assert [fault.path for fault in caught.value.faults] == ["onTimeout"]
     pause = pause_of(on_timeout=OnTimeout.ESCALATE, review={"escalate": {"to": {"groups": ["ops"]}}})
     assert pause.review.escalate is not None
-    default = Review(escalate=pause.review.escalate)
+    floor = Floor("payments", Review(escalate=pause.review.escalate))
     draft = replace(DRAFT, on_timeout=OnTimeout.ESCALATE, review=None)
-    assert pause_from(draft, ID, "key_agent", NOW, (), default).review == default
+    assert pause_from(draft, ID, "key_agent", NOW, (), floor).review == floor.review

@@ -21,6 +21,7 @@ from tests.services.world import (
     change,
     deliveries,
     expire,
+    let_time_approve,
     one,
     post,
     reject,
@@ -80,6 +81,7 @@ def test_two_sweeps_expire_each_row_once(store: Store, signals: Recorded) -> Non
 )
 def test_on_timeout(store: Store, on_timeout: OnTimeout, status: str) -> None:
     """The sweep does as the agent asked, signs as the system, and tells the callback."""
+    let_time_approve(store)
     watch_id = post(store, on_timeout=on_timeout, callback_url=CALLBACK)
     expire(store, watch_id)
     assert expire_due(store) == 1

@@ -43,6 +43,7 @@ from tests.services.world import (
     change,
     deliveries,
     expire,
+    let_time_approve,
     one,
     reject,
     someone,
@@ -153,6 +154,7 @@ def test_rejected(store: Store, held: UUID) -> None:
 )
 def test_nobody_decided_in_time(store: Store, on_timeout: str, code: str | None, called: list[str]) -> None:
     """As the manifest says; by default silence is no consent."""
+    let_time_approve(store)
     trace_id = start(store, step("a", hitl=True, hitl_timeout_seconds=60, hitl_on_timeout=on_timeout))
     used = tools()
     work(store, trace_id, used)

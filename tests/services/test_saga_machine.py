@@ -26,12 +26,13 @@ from tests.domain.saga_fates import Spec
 from tests.domain.saga_laws import SagaMachine
 from tests.services.saga_world import die, is_due, looked_up, ref, saga_of, start, step
 from tests.services.thought_world import reason
-from tests.services.world import OPERATOR, REVIEWER, approve, change, reject
+from tests.services.world import OPERATOR, REVIEWER, approve, change, let_time_approve, reject
 
 
 class OnPostgres:
     def __init__(self, store: Store, specs: list[Spec]) -> None:
         self._store = store
+        let_time_approve(store)
         self._id = start(store, *(_manifest(chr(97 + place), spec) for place, spec in enumerate(specs)))
 
     def advance(self) -> Work | None:

@@ -7,7 +7,8 @@ import pytest
 from domain import ids
 from domain.access import Principal, Role
 from domain.errors import InvalidManifest, NotAsked, RevisionChanged
-from services.namespaces import put_namespace
+from domain.pause import OnTimeout
+from services.namespaces import Limits, put_namespace
 from services.pauses import decide_pause, expire_due, get_pause
 from services.saga_decisions import decide_step, rerun_step
 from services.transaction import Store
@@ -143,3 +144,29 @@ def test_a_decision_on_what_was_held_before_a_rerun(store: Store) -> None:
             decide_step(store, anne, which, command)
     assert get_pause(store, REVIEWER, watch_of(store, trace_id)).revision == read + 1
     assert statuses(store, trace_id) == ("AWAITING_HUMAN", "AWAITING_HUMAN")
+
+
+def test_a_floor_that_was_raised_after_the_deployment(store: Store) -> None:
+    """A hold obeys what the namespace asks now; what the manifest asks beyond that stays."""
+    voter(store, "anne", "ops"), voter(store, "ben", "ops")
+    put_namespace(store, ADMIN, "default", {"allow_self": True}, {"allowed_on_timeout": list(OnTimeout)})
+    weak = {"hitl_on_timeout": "approve", "hitl_timeout_seconds": 5, "review": {"groups": ["ops"], "allow_self": True}}
+    trace_id = start(store, step("a", hitl=True, **weak))
+    raised: Limits = {"allowed_on_timeout": None, "min_expires_in": 60}
+    put_namespace(store, ADMIN, "default", {"approvals": 2}, raised)
+    work(store, trace_id, tools())
+    pause = get_pause(store, REVIEWER, watch_of(store, trace_id))
+    assert pause.review.document() == {"approvals": 2, "groups": ["ops"]}
+    assert pause.on_timeout is OnTimeout.EXPIRE
+    assert pause.expires_at is not None
+    assert (pause.expires_at - pause.created_at).total_seconds() == 60
+
+
+def test_a_manifest_that_falls_below_the_floor(store: Store) -> None:
+    """Each place is named when it is deployed."""
+    put_namespace(store, ADMIN, "default", {"approvals": 1}, {"min_expires_in": 60})
+    weak = {"hitl_on_timeout": "approve", "hitl_timeout_seconds": 5, "review": {"allow_self": True}}
+    with pytest.raises(InvalidManifest) as refused:
+        start(store, step("a", hitl=True, **weak))
+    places = [fault.path.removeprefix("steps[0].") for fault in refused.value.faults]
+    assert places == ["review.allow_self", "hitl_on_timeout", "hitl_timeout_seconds"]

@@ -8,11 +8,12 @@ import pytest
 from domain import audit, ids
 from domain.access import Principal, Role
 from domain.document import pause_document
-from domain.errors import AlreadyResolved, NotAsked, PolicyUnsatisfiable
+from domain.errors import AlreadyResolved, Invalid, NotAsked, PolicyUnsatisfiable
 from domain.pause import OnTimeout
 from services.electorate import members_of
 from services.idempotency import Once
 from services.keys import revoke_key
+from services.namespaces import put_namespace
 from services.pauses import decide_pause, expire_due, get_pause
 from services.transaction import Store
 from tests.conftest import Recorded
@@ -279,5 +280,8 @@ def test_votes_race_the_sweep_that_escalates(store: Store) -> None:
 def test_the_creator_may_where_the_policy_says_so(store: Store) -> None:
     """The table lets it through for such a policy alone."""
     admin = key(store, "admin", Role.ADMIN)
+    with pytest.raises(Invalid, match="in it has no usable meaning"):
+        post(store, by=admin, review={"allow_self": True})
+    put_namespace(store, ADMIN, "default", {"allow_self": True})
     watch_id = post(store, by=admin, review={"allow_self": True})
     assert decide_pause(store, admin, watch_id, approve(admin))["decision"]["decidedBy"] == admin.id
