@@ -77,15 +77,17 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
     get = _Reader(environ)
     host = get("SAGAHOLD_HOST", str.strip, "127.0.0.1")
     port = get("SAGAHOLD_PORT", _whole(1, 65_535), "8000")
+    public_url = get("SAGAHOLD_PUBLIC_URL", _public_url, f"http://{_bracketed(host)}:{port}")
+    # In front of `web`: so many of X-Forwarded-For's addresses, from its end, are not the client's own words.
+    proxies = get("SAGAHOLD_PROXIES", _whole(0, 10), "0")
     return Settings(
         database_url=get("DATABASE_URL", _database_url),
         redis_url=get("REDIS_URL", _redis_url),
         host=host,
         port=port,
-        public_url=get("SAGAHOLD_PUBLIC_URL", _public_url, f"http://{_bracketed(host)}:{port}"),
-        anonymous_role=get("SAGAHOLD_ALLOW_ANONYMOUS", lambda text: _anonymous(text, host), ""),
-        # In front of `web`: so many of X-Forwarded-For's addresses, from its end, are not the client's own words.
-        proxies=get("SAGAHOLD_PROXIES", _whole(0, 10), "0"),
+        public_url=public_url,
+        anonymous_role=get("SAGAHOLD_ALLOW_ANONYMOUS", lambda text: _anonymous(text, host, public_url, proxies), ""),
+        proxies=proxies,
         oidc=_oidc(get),
         egress_allow=get("SAGAHOLD_EGRESS_ALLOW", _networks, ""),
         log_level=get("SAGAHOLD_LOG_LEVEL", _one_of("DEBUG", "INFO", "WARNING", "ERROR"), "INFO"),
@@ -311,12 +313,17 @@ def _seconds(text: str) -> tuple[int, ...]:
     return tuple(_whole(0, 30 * DAY)(part.strip()) for part in text.split(","))
 
 
-def _anonymous(text: str, host: str) -> str | None:
+def _anonymous(text: str, host: str, public_url: str, proxies: int) -> str | None:
     if not text:
         return None
     role = _one_of("AGENT", "REVIEWER", "OPERATOR", "ADMIN")(text).lower()
     if not _is_loopback(host):
         raise ValueError(f"only for a server bound to loopback, but SAGAHOLD_HOST is {host}")
+    if proxies or not _is_loopback(urlsplit(public_url).hostname or ""):
+        raise ValueError(
+            "only for a server that nobody reaches through a proxy, but SAGAHOLD_PUBLIC_URL or SAGAHOLD_PROXIES tells"
+            " of one: through it strangers would need no key either"
+        )
     return role
 
 

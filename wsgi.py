@@ -39,6 +39,8 @@ from services.transaction import Store
 from tasks.app import app as _celery  # noqa: F401  (hints go through the current Celery app)
 from tasks.hints import send_hints
 
+log = logging.getLogger(__name__)
+
 # The connections of four thousand agents, and as many files beside them. Where the system allows fewer, all of those.
 OPEN_FILES = 8192
 LOOK_SECONDS = 0.5
@@ -50,6 +52,14 @@ def build() -> Flask:
     _room_for_connections()
     settings = environment.load_or_exit()
     log_as_json(settings.log_level)
+    if settings.anonymous_role is not None:
+        log.warning(
+            "SAGAHOLD_ALLOW_ANONYMOUS: no program of this user needs a key, nor does anybody whom a proxy or a tunnel"
+            " lets reach %s:%s",
+            settings.host,
+            settings.port,
+            extra={"role": settings.anonymous_role},
+        )
     publisher, prober = wake.connect(settings.redis_url), wake.connect(settings.redis_url)
     signals = SignalThread(partial(send_hints, publisher), partial(wake.send, publisher))
     engine = open_engine(settings.database_url, settings.db_pool_size, "web")

@@ -3,12 +3,14 @@
 import base64
 import binascii
 import ipaddress
+import os
 import re
 from dataclasses import replace
 from urllib.parse import urlsplit
 
 from flask import Request, g
 
+from adapters.local_peers import users_connected_to
 from app.deps import deps
 from app.every_answer import KEY_ID
 from app.problems import EdgeError
@@ -18,6 +20,12 @@ from domain.errors import Forbidden
 _KEY = re.compile(r"hitl_[A-Za-z0-9_-]{20,128}")
 # Names under which clients are known to put keys into URLs.
 _KEY_PARAMETERS = frozenset({"api_key", "apikey", "api-key", "key", "access_token", "token", "authorization"})
+
+# What proxies and tunnels add to a request: the beginnings of the names.
+_FORWARDING = (
+    *("forwarded", "via", "x-forwarded", "x-real-", "x-original-", "x-client-ip", "x-cluster-", "x-envoy-", "x-proxy"),
+    *("cf-", "cdn-loop", "true-client-ip", "fastly-", "ngrok-", "tailscale-", "x-amz", "x-azure", "x-appengine"),
+)
 
 
 def authorize(request: Request, permission: Permission) -> Principal:
@@ -73,18 +81,24 @@ def _refuse_key_in_url(request: Request) -> None:
 def _anonymous(request: Request) -> Principal:
     """Nobody's role, for a laptop: only straight from this machine, and not from a page of somebody else's site.
 
-    The name in `Host` guards against DNS rebinding, `Origin` against forms and scripts of other sites, the forwarding
-    headers against a proxy in front that makes every caller look local.
+    The name in `Host` guards against DNS rebinding, `Origin` against forms and scripts of other sites. A proxy in front
+    makes every caller look local: it is known by its headers, by the old protocol that many speak to servers behind
+    them, or by running as another user than this server.
     """
     role = deps().anonymous_role
     if role is None:
         raise _unauthenticated("send Authorization: Bearer hitl_…")
-    forwarded = any(name in request.headers for name in ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via"))
-    origin = request.headers.get("Origin")
-    if forwarded or not _is_loopback(request.remote_addr) or not _is_local_name(request.host):
+    forwarded = any(name.lower().startswith(_FORWARDING) for name in request.headers.keys())  # noqa: SIM118
+    old = request.environ.get("SERVER_PROTOCOL") == "HTTP/1.0"
+    if forwarded or old or not _is_loopback(request.remote_addr) or not _is_local_name(request.host):
         raise _unauthenticated("requests without a key are answered only on this machine, under a loopback name")
+    origin = request.headers.get("Origin")
     if origin is not None and origin != f"{request.scheme}://{request.host}":
         raise _unauthenticated("requests without a key are not answered for pages of other sites")
+    if users_connected_to(int(request.environ.get("SERVER_PORT", 0))) - {os.getuid()}:
+        raise _unauthenticated(
+            "requests without a key are answered only while no program of another user, like a proxy, is connected"
+        )
     return Principal(ANONYMOUS, ANONYMOUS, Role(role), (ALL_NAMESPACES,))
 
 

@@ -4,6 +4,9 @@ The app runs here without a server in front, because a test cannot come from ano
 request comes from is set in its environment instead.
 """
 
+import os
+import socket
+from pathlib import Path
 from typing import Any, cast
 from uuid import UUID
 
@@ -11,6 +14,7 @@ import pytest
 from flask.testing import FlaskClient
 
 import settings
+from adapters.local_peers import users_connected_to
 from app.key_cache import KeyCache
 from services.definitions import deploy
 from services.transaction import Store
@@ -152,3 +156,46 @@ def test_a_server_on_loopback_starts_with_it(host: str) -> None:
 def test_what_is_no_role(role: str) -> None:
     with pytest.raises(settings.SettingsError, match="SAGAHOLD_ALLOW_ANONYMOUS"):
         settings.load(ENVIRON | {"SAGAHOLD_ALLOW_ANONYMOUS": role})
+
+
+@pytest.mark.parametrize(
+    "changes", [{"SAGAHOLD_PROXIES": "1"}, {"SAGAHOLD_PUBLIC_URL": "https://hold.example.com"}], ids=["proxies", "url"]
+)
+def test_not_where_the_settings_tell_of_a_proxy(changes: dict[str, str]) -> None:
+    with pytest.raises(settings.SettingsError, match="SAGAHOLD_ALLOW_ANONYMOUS: only for a server that nobody reaches"):
+        settings.load(ENVIRON | changes)
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["X-Forwarded-Host", "X-Forwarded-Proto", "CF-Connecting-IP", "Cdn-Loop", "X-Original-Forwarded-For", "Via"],
+)
+def test_whatever_a_proxy_adds(header: str) -> None:
+    assert ask("agent", **{header: "x"}) == REFUSED
+
+
+def test_the_protocol_that_proxies_speak() -> None:
+    old = {"REMOTE_ADDR": "127.0.0.1", "SERVER_PROTOCOL": "HTTP/1.0"}
+    assert client_of("agent").post("/api/pause", environ_overrides=old).status_code == REFUSED
+
+
+def test_whose_programs_are_connected(tmp_path: Path) -> None:
+    """A proxy of another user, as Debian's nginx and a container's ports are, is seen by this."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        assert users_connected_to(port) == set()
+        with socket.create_connection(("127.0.0.1", port)):
+            assert users_connected_to(port) == {os.getuid()}
+    table = tmp_path / "tcp"
+    row = " 0: {} {} {} 00000000:00000000 00:00000000 00000000 {} 0 1 1 0 100 0 0 10 0\n"
+    table.write_text(
+        "  sl  local_address rem_address st\n"
+        + row.format("0100007F:C001", "0100007F:1F40", "01", 33)
+        + row.format("0100007F:1F40", "0100007F:C001", "01", 1000)
+        + row.format("0100007F:C002", "0100007F:1F41", "01", 34)
+        + row.format("0100007F:C003", "0100000A:1F40", "01", 35)
+        + row.format("0100007F:C004", "0100007F:1F40", "06", 36)
+        + row.format("0" * 24 + "01000000:C005", "0" * 24 + "01000000:1F40", "01", 37)
+        + row.format("0000000000000000FFFF00000100007F:C006", "0000000000000000FFFF00000100007F:1F40", "01", 38)
+    )
+    assert users_connected_to(8_000, (table, tmp_path / "none")) == {33, 37, 38}
