@@ -6,6 +6,7 @@ for everything that is waited for here, every few seconds.
 
 import logging
 import threading
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from uuid import UUID
@@ -45,6 +46,7 @@ class Waker:
         self._recheck = recheck
         self._lock = threading.Lock()
         self._waiting: dict[UUID, set[threading.Event]] = {}
+        self._owners: Counter[str | None] = Counter()
         self._stopped = threading.Event()
         self._threads = [
             threading.Thread(target=self._listen, name="wake-listen", daemon=True),
@@ -72,16 +74,25 @@ class Waker:
         with self._lock:
             return sum(map(len, self._waiting.values()))
 
+    def waiting_of(self, owner: str) -> int:
+        """How many of them are this key's or person's."""
+        with self._lock:
+            return self._owners[owner]
+
     @contextmanager
-    def listening(self, id_: UUID) -> Iterator[threading.Event]:
+    def listening(self, id_: UUID, owner: str | None = None) -> Iterator[threading.Event]:
         """The event is set at each change. Look at the state after entering, or a change just before is missed."""
         event = threading.Event()
         with self._lock:
             self._waiting.setdefault(id_, set()).add(event)
+            self._owners[owner] += 1
         try:
             yield event
         finally:
             with self._lock:
+                self._owners[owner] -= 1
+                if not self._owners[owner]:
+                    del self._owners[owner]
                 events = self._waiting[id_]
                 events.discard(event)
                 if not events:

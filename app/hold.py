@@ -21,7 +21,7 @@ def hold(watch_id: str, seconds: float) -> tuple[Pause, bool]:
     if not has_room():
         return get_pause(deps().store, g.principal, watch_id), False
     until = time.monotonic() + seconds
-    with deps().waker.listening(id_) as changed:
+    with deps().waker.listening(id_, g.principal.id) as changed:
         # Read only after listening began: a change in between is not missed.
         pause = get_pause(deps().store, g.principal, watch_id)
         while pause.status is Status.PENDING and not deps().waker.stopped and (left := until - time.monotonic()) > 0:
@@ -33,5 +33,13 @@ def hold(watch_id: str, seconds: float) -> tuple[Pause, bool]:
     return pause, True
 
 
+# Requests that are held beyond `max_waiters`, in all and of one key or person: whoever holds all others does not keep
+# the rest out.
+EXTRA, EXTRA_EACH = 40, 8
+
+
 def has_room() -> bool:
-    return deps().waker.waiting < deps().max_waiters
+    waker, most = deps().waker, deps().max_waiters
+    held = waker.waiting
+    extra = min(EXTRA, most // 10)
+    return held < most or (held < most + extra and waker.waiting_of(g.principal.id) < EXTRA_EACH)

@@ -8,6 +8,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
 from app.deps import Deps
+from domain.access import Principal
 from services.health import Backlog, backlog
 
 # From a cached read to the longest held request.
@@ -23,11 +24,12 @@ seconds = Histogram(
 
 
 class _SystemGauges(Collector):
-    def __init__(self, deps: Deps) -> None:
+    def __init__(self, deps: Deps, by: Principal) -> None:
         self._deps = deps
+        self._by = by
 
     def collect(self) -> Iterator[Metric]:
-        found: Backlog = backlog(self._deps.store)
+        found: Backlog = backlog(self._deps.store, self._by)
         yield _gauge("pending_pauses", "Pauses that wait for a decision", found.pending_pauses)
         yield _gauge("pending_deliveries", "Webhook deliveries that are due or will be", found.pending_deliveries)
         yield _gauge("overdue_seconds", "Age of what has been due longest", found.overdue_seconds)
@@ -47,9 +49,10 @@ def _gauge(name: str, meaning: str, value: float) -> GaugeMetricFamily:
     return GaugeMetricFamily(f"sagahold_{name}", meaning, value=value)
 
 
-def exposition(deps: Deps) -> tuple[bytes, str]:
+def exposition(deps: Deps, by: Principal) -> tuple[bytes, str]:
+    """Gauges of the namespaces that the caller sees. Requests are counted by their routes, whosever they are."""
     system = CollectorRegistry()
-    system.register(_SystemGauges(deps))
+    system.register(_SystemGauges(deps, by))
     return generate_latest(registry) + generate_latest(system), CONTENT_TYPE_LATEST
 
 

@@ -12,7 +12,7 @@ from uuid import UUID
 from sqlalchemy import RowMapping, select, text, union
 
 from domain.access import Principal
-from domain.audit import ORIGIN
+from domain.audit import EVERYWHERE, ORIGIN
 from domain.audit_chain import End, Heads, Row, export_line
 from domain.audit_chain import verify as verdict_on
 from domain.document import instant
@@ -67,7 +67,12 @@ def verify(store: Store, by: Principal, namespace: str | None = None) -> dict[st
 
 def export(store: Store, by: Principal, namespace: str | None = None) -> Iterator[str]:
     """The lines of an export of every chain that the caller sees, or of this one. Raises `Forbidden` at once."""
-    return (export_line(item) + "\n" for item in _log(store, _visible(store, by, namespace)))
+    namespaces = _visible(store, by, namespace)
+    with store.transaction() as tx:
+        # Whoever sees all is told of in the chain of all.
+        for told in [EVERYWHERE] if namespace is None and by.sees_all else namespaces:
+            tx.record(by, told, "audit.exported", told)
+    return (export_line(item) + "\n" for item in _log(store, namespaces))
 
 
 def _allowed(by: Principal, namespace: str) -> str:

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import ColumnElement, Connection, Select, func, select, text
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, select, text, true
 from sqlalchemy.exc import ProgrammingError
 
+from domain.access import Principal
 from models.due import worker_heartbeats
 from models.notifications import notifications
 from models.pauses import pauses
@@ -14,6 +15,7 @@ from models.webhooks import webhook_deliveries, webhook_endpoints
 from services.database import DatabaseAway
 from services.due import BEAT
 from services.notification_list import STILL_WAITS
+from services.scope import manages, sees
 from services.transaction import Store
 
 # Every worker is seen each few seconds, and beat each second; this is a stall, not a hiccup.
@@ -78,12 +80,18 @@ def readiness(store: Store, revision: str) -> Readiness:
         return Readiness(True, False, 0, False)
 
 
-def backlog(store: Store) -> Backlog:
+def backlog(store: Store, by: Principal | None = None) -> Backlog:
+    """Of what this caller may see; None sees all."""
     deliveries = webhook_deliveries.c
-    pending = deliveries.status == "pending"
-    due, waiting = sagas.c.due_at.is_not(None), sagas.c.lease_token.is_(None)
-    untold = notifications.c.status == "pending"
-    undecided = pauses.c.status == "pending"
+    seen = {table: true() if by is None else sees(by, table) for table in (pauses, webhook_deliveries, notifications)}
+    pending = and_(deliveries.status == "pending", seen[webhook_deliveries])
+    own_sagas = true() if by is None else sees(by, sagas)
+    own_endpoints = true() if by is None else manages(by, webhook_endpoints)
+    due, waiting = and_(sagas.c.due_at.is_not(None), own_sagas), sagas.c.lease_token.is_(None)
+    untold = and_(notifications.c.status == "pending", seen[notifications])
+    disabled = and_(webhook_endpoints.c.disabled_reason.is_not(None), own_endpoints)
+    exhausted = and_(deliveries.status == "exhausted", seen[webhook_deliveries])
+    undecided = and_(pauses.c.status == "pending", seen[pauses])
     with store.reading() as conn:
         return Backlog(
             conn.execute(select(func.count()).where(undecided)).scalar_one(),
@@ -94,12 +102,12 @@ def backlog(store: Store) -> Backlog:
                 _overdue(conn, notifications.c.due_at, untold),
                 *(_overdue(conn, at, undecided) for at in (pauses.c.expires_at, pauses.c.attend_at)),
             ),
-            conn.execute(select(func.count()).where(deliveries.status == "exhausted")).scalar_one(),
-            conn.execute(select(func.count()).where(webhook_endpoints.c.disabled_reason.is_not(None))).scalar_one(),
+            conn.execute(select(func.count()).where(exhausted)).scalar_one(),
+            conn.execute(select(func.count()).where(disabled)).scalar_one(),
             conn.execute(select(func.count()).where(due)).scalar_one(),
-            conn.execute(select(func.count()).where(sagas.c.needs_operator)).scalar_one(),
+            conn.execute(select(func.count()).where(sagas.c.needs_operator, own_sagas)).scalar_one(),
             conn.execute(select(func.count()).where(untold)).scalar_one(),
-            conn.execute(_failed_notifications()).scalar_one(),
+            conn.execute(_failed_notifications().where(seen[notifications])).scalar_one(),
             conn.execute(_workers()).scalar_one(),
         )
 

@@ -29,6 +29,12 @@ class EmailTaken(Conflict):
     code = "EMAIL_TAKEN"
 
 
+class NotHere(Conflict):
+    """This person cannot be made or changed so by an admin of some namespaces: ask an admin of all of them."""
+
+    code = "PERSON_NOT_YOURS"
+
+
 class NotOneself(Conflict):
     """Nobody disables themselves or changes their own role or namespaces: another admin does."""
 
@@ -65,7 +71,7 @@ def create_person(
         with store.transaction() as tx:
             recall(tx, by.own_namespace, once)
             known = {"id": tx.new_id(), "created_at": tx.now, "created_by": by.id, "groups": [], "channels": []}
-            made = _written(tx, insert(users).values(known | _columns(tx, new)).returning(*users.c))
+            made = _written(tx, by, new, insert(users).values(known | _columns(tx, new)).returning(*users.c))
             document = person_document(made)
             tx.record(by, EVERYWHERE, "person.created", document["id"], after=document)
             remember(tx, by.own_namespace, once, document)
@@ -103,7 +109,9 @@ def change_person(store: Store, by: Principal, person_id: str, change: PersonCha
             raise NotOneself
         if not changed:
             return person_document(before)
-        row = _written(tx, update(users).where(users.c.id == before["id"]).values(columns).returning(*users.c))
+        row = _written(
+            tx, by, change, update(users).where(users.c.id == before["id"]).values(columns).returning(*users.c)
+        )
         type_ = "person.changed"
         if "disabled_at" in changed:
             type_ = "person.disabled" if row["disabled_at"] else "person.enabled"
@@ -194,12 +202,19 @@ def _faults(tx: Tx, change: PersonChange) -> Iterator[Fault]:
                 yield Fault("groups", f"there is no group {name[:64]!r}: make it first")
 
 
-def _written(tx: Tx, statement: Any) -> RowMapping:
+def _written(tx: Tx, by: Principal, change: PersonChange, statement: Any) -> RowMapping:
+    """Raises `EmailTaken`, or `NotHere` where the caller may not know of the one who has the address."""
+    holder = select(users.c.id, manages(by, users).label("known")).where(
+        users.c.email == normal_email(change.email or "")
+    )
+    held = None if change.email is None else tx.conn.execute(holder).one_or_none()
+    if held is not None and not held.known:
+        raise NotHere
     try:
         return tx.conn.execute(statement).mappings().one()
     except IntegrityError as error:
         if "uq_users_email" in str(error.orig):
-            raise EmailTaken from None
+            raise EmailTaken if by.sees_all or held is not None else NotHere from None
         raise
 
 

@@ -25,6 +25,7 @@ def namespace_secret(store: Store, by: Principal, namespace: str) -> str:
     """The secret that signs the callbacks of this namespace's pauses."""
     _check_access(by, namespace)
     with store.transaction() as tx:
+        tx.record(by, namespace, "signing_secret.read", namespace)
         return current(tx, namespace=namespace)[0]
 
 

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from flask import g
 from flask_smorest import Blueprint
 from marshmallow import Schema, fields
 
@@ -65,5 +66,5 @@ def readyz() -> Answer:
 @operation(operations, "GET", "/metrics", permission=Permission.METRICS_READ, answers={200: "text/plain"})
 def metrics() -> Answer:
     """Prometheus metrics (key of an operator)"""
-    body, content_type = exposition(deps())
+    body, content_type = exposition(deps(), g.principal)
     return Answer(body, 200, content_type)

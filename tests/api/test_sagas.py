@@ -58,14 +58,17 @@ class TestStart:
         assert again.headers["Idempotent-Replayed"] == "true"
         refused(_start(team.agent, key, input={"a": 1}), 422, "IDEMPOTENCY_KEY_REUSED")
 
-    def test_a_trace_id_of_another_namespace_is_taken_and_tells_nothing(
+    def test_a_trace_id_of_another_namespace_keeps_nobody_from_starting(
         self, sagas: Sagas, team: Team, stranger: httpx.Client, elsewhere: str
     ) -> None:
         for document in manifests(elsewhere)[:2]:
             deploy(stranger, document)
         trace_id = sagas.start("plain")
-        problem = refused(_start(stranger, trace_id=trace_id), 409, "SAGA_STARTED_OTHERWISE")
-        assert team.namespace not in str(problem)
+        first = _start(stranger, trace_id=trace_id).json()
+        assert first["created"] is True
+        assert first["trace_id"] != trace_id
+        assert _start(stranger, trace_id=trace_id).json() == {"trace_id": first["trace_id"], "created": False}
+        assert sagas.read(trace_id)["namespace"] == team.namespace
 
     def test_what_is_not_there_cannot_be_started(self, sagas: Sagas, team: Team) -> None:
         refused(_start(team.agent, name="missing"), 404, "NOT_FOUND")

@@ -11,7 +11,7 @@ from domain.audit import digest
 from domain.errors import Refusal
 from domain.outcome import Failed, Lost
 from domain.step import Error
-from services.audit import verify
+from services.audit import export, verify
 from services.definitions import deploy
 from services.deliveries import recover, redeliver
 from services.endpoints import (
@@ -180,7 +180,7 @@ def test_an_endpoint_that_is_switched_off_by_itself(store: Store, log: Log) -> N
 
 def test_signing_secrets(store: Store, log: Log) -> None:
     namespace_secret(store, ADMIN, "shop")
-    assert log.new() == []
+    assert log.new() == [("shop", "signing_secret.read", "shop", ADMIN.id)]
     rotate_namespace_secret(store, ADMIN, "shop")
     assert log.new() == [("shop", "signing_secret.rotated", "shop", ADMIN.id)]
     assert (log.details(), log.digests(), log.secrets()) == ({}, (None, None), [])
@@ -289,3 +289,12 @@ def test_what_is_pruned_stays_in_the_log(store: Store) -> None:
     assert (pruned["sagas"], pruned["pauses"], "audit_events" in pruned) == (1, 1, False)
     assert verify(store, OPERATOR) == {"ok": True, "checked": told, "first_bad": None}
     assert one(store, "SELECT count(*) FROM audit_events WHERE entry ->> 'type' = 'pause.approved'") == 1
+
+
+def test_exports(store: Store, log: Log) -> None:
+    """In the chains that left; of all of them, in that of all."""
+    scoped = someone(Role.ADMIN, "shop", id_="key_scoped")
+    assert '"audit.exported"' in "".join(export(store, scoped))
+    assert log.new() == [("shop", "audit.exported", "shop", "key_scoped")]
+    list(export(store, ADMIN))
+    assert log.new() == [("*", "audit.exported", "*", ADMIN.id)]

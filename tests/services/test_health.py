@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from uuid import uuid4
 
 import pytest
@@ -9,6 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from cli.stack import Stack
+from domain.access import Role
 from domain.outcome import Lost
 from services.database import open_engine
 from services.due import BEAT, stamp_worker
@@ -30,6 +32,7 @@ from tests.services.world import (
     one,
     post,
     rows,
+    someone,
 )
 
 
@@ -184,3 +187,12 @@ def test_backlog_of_sagas(store: Store) -> None:
     record(store, call, Lost("the connection broke", idempotent=False), {}, 0.5)
     found = backlog(store)
     assert (found.due_sagas, found.sagas_needing_operator) == (0, 1)
+
+
+def test_a_backlog_is_of_what_its_reader_may_see(store: Store) -> None:
+    post(store)
+    start(store, step("a"))
+    elsewhere, here = (someone(Role.OPERATOR, name) for name in ("elsewhere", "default"))
+    assert replace(backlog(store, elsewhere), workers=0) == Backlog(0, 0, 0.0, 0, 0, 0, 0, 0, 0, 0)
+    found = backlog(store, here)
+    assert (found.pending_pauses, found.due_sagas) == (1, 1)

@@ -8,6 +8,7 @@ from services.groups import delete_group, list_groups, put_group
 from services.paging import Page
 from services.people import (
     EmailTaken,
+    NotHere,
     NotOneself,
     PersonChange,
     change_person,
@@ -53,6 +54,22 @@ def test_an_address_is_one_person_however_it_is_written(store: Store) -> None:
     outcomes = at_once([lambda: made(store, changed(email="bob@example.com"))] * 8)
     assert sum(isinstance(outcome, str) for outcome in outcomes) == 1
     assert sum(isinstance(outcome, EmailTaken) for outcome in outcomes) == 7
+
+
+def test_an_address_that_somebody_elsewhere_has_tells_nothing_of_them(store: Store) -> None:
+    """Neither in making a person nor in changing one; of one's own people it is said."""
+    mine = someone(Role.ADMIN, "default", id_="key_mine")
+    made(store, changed(email="boss@example.com", namespaces=("elsewhere",)))
+    ours = made(store, by=mine)
+    for refused in (
+        lambda: made(store, changed(email="boss@example.com"), mine),
+        lambda: change_person(store, mine, ours, PersonChange(email="boss@example.com")),
+    ):
+        with pytest.raises(NotHere) as caught:
+            refused()
+        assert (caught.value.code, "boss" in caught.value.detail) == ("PERSON_NOT_YOURS", False)
+    with pytest.raises(EmailTaken):
+        made(store, by=mine)
 
 
 @pytest.mark.parametrize(
