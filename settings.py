@@ -42,6 +42,8 @@ class Oidc:
     issuer: str
     client_id: str
     client_secret: str
+    trust_email: bool = False
+    groups_claim: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +127,10 @@ def _oidc(get: "_Reader") -> Oidc | None:
     for name, value in zip(names, found, strict=True):
         if not value:
             raise SettingsError(f"{name} is not set, but {' and '.join(n for n in names if n != name)} go with it")
-    return Oidc(*found)
+    trust = get("SAGAHOLD_OIDC_TRUST_EMAIL", _yes, "false")
+    claim = get("SAGAHOLD_OIDC_GROUPS_CLAIM", str.strip, "") or None
+    issuer, client_id, client_secret = found
+    return Oidc(issuer, client_id, client_secret, trust, claim)
 
 
 def _tracing(get: "_Reader") -> bool:

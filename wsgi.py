@@ -108,7 +108,14 @@ def _provider(settings: environment.Settings) -> Provider | None:
     oidc = settings.oidc
     if oidc is None:
         return None
-    return Provider(oidc.issuer, oidc.client_id, oidc.client_secret, f"{settings.public_url}/sign-in/oidc/return")
+    return Provider(
+        oidc.issuer,
+        oidc.client_id,
+        oidc.client_secret,
+        f"{settings.public_url}/sign-in/oidc/return",
+        trust_email=oidc.trust_email,
+        groups_claim=oidc.groups_claim,
+    )
 
 
 def _room_for_connections() -> None:

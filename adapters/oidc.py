@@ -8,10 +8,11 @@ POSTs. The issuer is the operator's own setting and often lives in the inner net
 import hmac
 import ipaddress
 import time
+from base64 import b64encode
 from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote_plus, urlsplit
 
 from authlib.integrations.base_client import OAuthError  # type: ignore[import-untyped]
 from authlib.integrations.httpx_client import OAuth2Client  # type: ignore[import-untyped]
@@ -30,6 +31,9 @@ METADATA_KEPT_SECONDS = 600.0
 LEEWAY_SECONDS = 60
 # Signatures by the provider's private key only: the client's secret signs nothing.
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
+# RFC 6749, 4.1.2.1 and 5.2; OpenID Connect Core, 3.1.2.6.
+_CANCELLED = frozenset({"access_denied", "interaction_required", "login_required", "consent_required"})
+_OUR_FAULTS = frozenset({"invalid_client", "unauthorized_client"})
 _ENDPOINTS = ("authorization_endpoint", "token_endpoint", "jwks_uri")
 
 
@@ -38,14 +42,38 @@ class ProviderAway(Exception):
 
 
 class ProviderRefused(Exception):
-    """What came back is not the answer to what this browser asked for, or is a refusal."""
+    """What came back is not the answer to what this browser asked for, or is a refusal.
+
+    Attributes:
+        why: `begun` elsewhere or too long ago, `cancelled` at the provider, `error` of the provider's, `client` for our
+            own credentials that it refuses, `token` that cannot be trusted.
+    """
+
+    def __init__(self, why: str, reason: str) -> None:
+        super().__init__(reason)
+        self.why = why
 
 
 class Provider:
-    """Safe to share between threads. A `secret` is what one browser keeps during one sign-in, and nobody else has."""
+    """Safe to share between threads. A `secret` is what one browser keeps during one sign-in, and nobody else has.
 
-    def __init__(self, issuer: str, client_id: str, client_secret: str, return_url: str) -> None:
+    Args:
+        trust_email: an address counts as verified unless the provider says that it is not.
+        groups_claim: where the names of a person's groups stand in the claims.
+    """
+
+    def __init__(
+        self,
+        issuer: str,
+        client_id: str,
+        client_secret: str,
+        return_url: str,
+        *,
+        trust_email: bool = False,
+        groups_claim: str | None = None,
+    ) -> None:
         self.issuer = issuer
+        self._trust_email, self._groups_claim = trust_email, groups_claim
         self._client_id, self._client_secret, self._return_url = client_id, client_secret, return_url
         self._metadata: tuple[float, dict[str, Any]] | None = None
 
@@ -63,9 +91,12 @@ class Provider:
     def finish(self, secret: str, given: Mapping[str, str]) -> Identity:
         """Who came back with these parameters. Raises `ProviderAway`, `ProviderRefused`."""
         if not hmac.compare_digest(given.get("state", "").encode(), _derived(secret, "state").encode()):
-            raise ProviderRefused("state")
+            raise ProviderRefused("begun", "state")
+        if (error := given.get("error", "")) and not given.get("code"):
+            told = f"{error}: {given.get('error_description', '')}"[:200]
+            raise ProviderRefused("cancelled" if error in _CANCELLED else _kind(error), told)
         if given.get("iss", self.issuer) != self.issuer or not given.get("code"):
-            raise ProviderRefused(given.get("error", "code")[:100])
+            raise ProviderRefused("token", "code")
         with self._client() as client:
             endpoints = self._endpoints(client)
             try:
@@ -76,7 +107,7 @@ class Provider:
                     code_verifier=_derived(secret, "verifier"),
                 )
             except (OAuthError, OAuth2Error) as error:
-                raise ProviderRefused(str(error)[:200]) from None
+                raise ProviderRefused(_kind(getattr(error, "error", None)), str(error)[:200]) from None
             except Exception as error:
                 raise ProviderAway(f"{type(error).__name__}: {error}"[:200]) from None
             claims = self._claims(client, endpoints, str(token.get("id_token", "")), _derived(secret, "nonce"))
@@ -84,7 +115,25 @@ class Provider:
                 claims |= self._user_info(client, endpoints["userinfo_endpoint"], claims["sub"])
         email = claims.get("email")
         subject = f"{self.issuer}|{claims['sub']}"
-        return Identity(subject, email if isinstance(email, str) else None, claims.get("email_verified") is True)
+        address = email if isinstance(email, str) else None
+        return Identity(subject, address, self._is_verified(claims), self._groups(claims))
+
+    def _is_verified(self, claims: Mapping[str, Any]) -> bool:
+        said = claims.get("email_verified")
+        # Some never say it, and some say it as a text.
+        return said is True or (self._trust_email and (said is None or str(said).lower() == "true"))
+
+    def _groups(self, claims: Mapping[str, Any]) -> tuple[str, ...] | None:
+        if self._groups_claim is None:
+            return None
+        found: Any = claims.get(self._groups_claim)
+        if found is None:
+            found = claims
+            for part in self._groups_claim.split("."):
+                found = found.get(part) if isinstance(found, Mapping) else None
+        if isinstance(found, str):
+            found = [found]
+        return tuple(name for name in found if isinstance(name, str)) if isinstance(found, list) else None
 
     def _claims(self, client: Any, endpoints: Mapping[str, Any], id_token: str, nonce: str) -> dict[str, Any]:
         """Of the ID token, when its signature, issuer, audience, time and nonce are right."""
@@ -99,13 +148,13 @@ class Provider:
             claims = CodeIDToken(token.claims, token.header, rules, {"nonce": nonce, "client_id": self._client_id})
             claims.validate(leeway=LEEWAY_SECONDS)
         except (JoseError, ValueError, TypeError, KeyError) as error:
-            raise ProviderRefused(f"ID token: {type(error).__name__}: {error}"[:200]) from None
+            raise ProviderRefused("token", f"ID token: {type(error).__name__}: {error}"[:200]) from None
         return dict(claims)
 
     def _user_info(self, client: Any, url: str, subject: str) -> dict[str, Any]:
         found = _json(client, url, withhold_token=False)
         if found.get("sub") != subject:
-            raise ProviderRefused("userinfo is of another subject")
+            raise ProviderRefused("token", "userinfo is of another subject")
         return {name: found.get(name) for name in ("email", "email_verified")}
 
     def _endpoints(self, client: Any) -> dict[str, Any]:
@@ -129,8 +178,21 @@ class Provider:
             scope="openid email profile",
             redirect_uri=self._return_url,
             code_challenge_method="S256",
+            token_endpoint_auth_method=_authenticate,
             timeout=TIMEOUT_SECONDS,
         )
+
+
+def _authenticate(
+    auth: Any, method: str, uri: str, headers: dict[str, str], body: str
+) -> tuple[str, dict[str, str], str]:
+    """Basic credentials, each form-encoded first (RFC 6749, 2.3.1): a secret may have a colon or a blank."""
+    pair = ":".join(quote_plus(part) for part in (auth.client_id, auth.client_secret))
+    return uri, headers | {"Authorization": f"Basic {b64encode(pair.encode()).decode()}"}, body
+
+
+def _kind(error: str | None) -> str:
+    return "client" if error in _OUR_FAULTS else "error"
 
 
 def is_safe(url: str) -> bool:

@@ -22,11 +22,16 @@ _CHANNEL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[\x21-\x7e]+")
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What an identity provider says of somebody. `subject`: its issuer and its own id of them."""
+    """What an identity provider says of somebody. `subject`: its issuer and its own id of them.
+
+    Attributes:
+        groups: the names of theirs; None where it tells none, or nobody asked.
+    """
 
     subject: str
     email: str | None
     email_verified: bool
+    groups: tuple[str, ...] | None = None
 
 
 def normal_email(text: str) -> str | None:

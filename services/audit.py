@@ -67,12 +67,14 @@ def verify(store: Store, by: Principal, namespace: str | None = None) -> dict[st
 
 def export(store: Store, by: Principal, namespace: str | None = None) -> Iterator[str]:
     """The lines of an export of every chain that the caller sees, or of this one. Raises `Forbidden` at once."""
-    namespaces = _visible(store, by, namespace)
+    return (export_line(item) + "\n" for item in _log(store, _visible(store, by, namespace)))
+
+
+def record_export(store: Store, by: Principal, namespace: str | None = None) -> None:
+    """Before it begins, in the chain of all: those that leave stay as they leave. Raises `Forbidden`."""
+    chosen = [EVERYWHERE] if namespace is None and by.sees_all else _visible(store, by, namespace)
     with store.transaction() as tx:
-        # Whoever sees all is told of in the chain of all.
-        for told in [EVERYWHERE] if namespace is None and by.sees_all else namespaces:
-            tx.record(by, told, "audit.exported", told)
-    return (export_line(item) + "\n" for item in _log(store, namespaces))
+        tx.record(by, EVERYWHERE, "audit.exported", EVERYWHERE, namespaces=chosen)
 
 
 def _allowed(by: Principal, namespace: str) -> str:

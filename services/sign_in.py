@@ -1,5 +1,6 @@
 """Signing in by password, or as the identity provider says; and what a person changes of themselves."""
 
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -11,7 +12,7 @@ from domain.access import ALL_NAMESPACES, Principal
 from domain.audit import EVERYWHERE
 from domain.errors import Conflict, Fault, Invalid
 from domain.person import Identity, normal_email
-from models.people import person_of, users
+from models.people import groups, person_of, users
 from services.passwords import hash_password, is_outdated, is_password
 from services.sessions import From, end_all_sessions, open_session
 from services.sign_in_limits import count_attempt, forget_attempts
@@ -20,7 +21,15 @@ from services.transaction import Store, Tx
 
 
 class SignInRefused(Exception):
-    """Whoever it is, they do not get in; why is not told, as it would tell who has an account."""
+    """Whoever it is, they do not get in; why is not told, as it would tell who has an account.
+
+    Attributes:
+        why: for whom the provider has identified: `unknown` here, or with an `unverified` address.
+    """
+
+    def __init__(self, why: str = "unknown") -> None:
+        super().__init__(why)
+        self.why = why
 
 
 def sign_in(store: Store, email: str, password: str, place: From) -> tuple[str, Principal]:
@@ -56,10 +65,23 @@ def sign_in_as(store: Store, identity: Identity, place: From) -> tuple[str, Prin
         if row is not None:
             if row["oidc_subject"] is None:
                 tx.conn.execute(update(users).where(users.c.id == row["id"]).values(oidc_subject=identity.subject))
-            person = person_of(row, place.address)
+            person = _with_groups(tx, person_of(row, place.address), row["id"], identity.groups)
             return open_session(tx, person, row["id"], place, "provider"), person
     _record_failure(store, None, place, "provider")
-    raise SignInRefused
+    raise SignInRefused("unknown" if identity.email_verified or identity.email is None else "unverified")
+
+
+def _with_groups(tx: Tx, person: Principal, user_id: UUID, told: tuple[str, ...] | None) -> Principal:
+    """Of the groups that there are here, those that the provider names, and no others; None leaves them."""
+    if told is None:
+        return person
+    known = select(groups.c.name).where(groups.c.name.in_(told)).order_by(groups.c.name)
+    now = tuple(tx.conn.execute(known).scalars())
+    if set(now) == set(person.groups):
+        return person
+    tx.conn.execute(update(users).where(users.c.id == user_id).values(groups=list(now)))
+    tx.record(None, EVERYWHERE, "person.changed", person.id, changed=["groups"], groups=list(now), by_provider=True)
+    return replace(person, groups=now)
 
 
 def set_password(store: Store, by: Principal, token: str, current: str, new: str) -> None:

@@ -59,6 +59,7 @@ def export_audit_log(query: dict[str, Any]) -> Response:
 
     The last line has the heads of the chains: an export without it broke off.
     """
+    use_cases.record_export(deps().store, g.principal, query.get("namespace"))
     lines = use_cases.export(deps().store, g.principal, query.get("namespace"))
     name = {"Content-Disposition": 'attachment; filename="audit.jsonl"'}
     return Response(lines, content_type=JSON_LINES, headers=name)

@@ -176,7 +176,7 @@ def redeliver(delivery_id: str) -> Answer:
 def get_signing_secret(query: dict[str, Any]) -> Answer:
     """The secret that signs the callbacks of a namespace's pauses"""
     namespace = query.get("namespace", g.principal.own_namespace)
-    return answer({"secret": signing.namespace_secret(deps().store, g.principal, namespace)})
+    return answer({"secret": signing.read_namespace_secret(deps().store, g.principal, namespace)})
 
 
 @operation(

@@ -20,10 +20,20 @@ log = logging.getLogger(__name__)
 
 # As long as a person takes at the provider.
 LASTS = timedelta(minutes=15)
-_REFUSED = (
-    "Your identity provider's account is not known here: an admin adds you with the same, verified e-mail address. "
-    "If you have signed in here before, start again from the sign-in page."
-)
+_REFUSED = {
+    "begun": "This sign-in was begun in another browser, or too long ago: start again from the sign-in page.",
+    "cancelled": "You cancelled the sign-in at your identity provider, or it does not let you in here. To try again, "
+    "start from the sign-in page.",
+    "error": "Your identity provider refused the sign-in: the server's log says what it answered. Try again later, or "
+    "ask whoever operates this server.",
+    "client": "Your identity provider does not accept this server: whoever operates it mends SAGAHOLD_OIDC_CLIENT_ID "
+    "or SAGAHOLD_OIDC_CLIENT_SECRET, or registers the server at the provider.",
+    "token": "What your identity provider answered cannot be trusted: the server's log says why. Ask whoever operates "
+    "this server.",
+    "unverified": "Your identity provider does not say that your e-mail address is verified. Have it verified there, "
+    "or ask whoever operates this server to trust the provider's addresses (SAGAHOLD_OIDC_TRUST_EMAIL).",
+    "unknown": "Your identity provider's account is not known here: an admin adds you with the same e-mail address.",
+}
 
 
 @dashboard.get("/sign-in/oidc")
@@ -46,14 +56,14 @@ def finish_oidc() -> Any:
     secret, _, wanted = (cookies.cookie(cookies.OIDC) or "").partition(".")
     try:
         if not secret:
-            raise ProviderRefused("no cookie")
+            raise ProviderRefused("begun", "no cookie")
         identity = provider.finish(secret, request.args)
         session, _ = sign_in_as(deps().store, identity, place())
     except ProviderAway as error:
         return _away(error)
     except (ProviderRefused, SignInRefused) as error:
         log.warning("sign-in by the identity provider refused", extra={"reason": str(error)})
-        response = error_page(403, _REFUSED)
+        response = error_page(403, _REFUSED[error.why])
     else:
         response = let_in(session, local_path(unquote(wanted)))
     cookies.drop_cookie(response, cookies.OIDC)

@@ -8,12 +8,12 @@ import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import parse_qs, urlencode, urlsplit
+from urllib.parse import parse_qs, unquote_plus, urlencode, urlsplit
 
 from joserfc import jwt
 from joserfc.jwk import RSAKey
 
-CLIENT_ID, CLIENT_SECRET = "sagahold", "client/secret+:"
+CLIENT_ID, CLIENT_SECRET = "sagahold", "client/secret+: %ü"
 
 
 KEY = RSAKey.generate_key(2048, {"kid": "one", "use": "sig", "alg": "RS256"})
@@ -61,10 +61,13 @@ class IdentityProvider(ThreadingHTTPServer):
 
     def token(self, form: dict[str, str], authorization: str) -> dict[str, Any] | None:
         asked = self._codes.pop(form.get("code", ""), None)
-        basic = "Basic " + base64.b64encode(f"{CLIENT_ID}:{CLIENT_SECRET}".encode()).decode()
+        # As RFC 6749 has it, 2.3.1: each form-encoded, then joined.
+        given = base64.b64decode(authorization.removeprefix("Basic ")).decode().partition(":")
+        if (unquote_plus(given[0]), unquote_plus(given[2])) != (CLIENT_ID, CLIENT_SECRET):
+            return {"error": "invalid_client"}
         digest = hashlib.sha256(form.get("code_verifier", "").encode()).digest()
         challenge = base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
-        if asked is None or authorization != basic or asked["code_challenge"] != challenge:
+        if asked is None or asked["code_challenge"] != challenge:
             return None
         if form["redirect_uri"] != asked["redirect_uri"]:
             return None
@@ -107,7 +110,8 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"])).decode()
         form = {name: values[0] for name, values in parse_qs(body).items()}
         found = self.server.token(form, self.headers.get("Authorization", ""))
-        self._json(found or {"error": "invalid_grant"}, 200 if found else 400)
+        found = found or {"error": "invalid_grant"}
+        self._json(found, {"invalid_client": 401, None: 200}.get(found.get("error"), 400))
 
     def _json(self, document: dict[str, Any], status: int = 200) -> None:
         body = json.dumps(document).encode()

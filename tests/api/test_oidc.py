@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 import httpx
@@ -13,7 +14,9 @@ from werkzeug.test import TestResponse
 from adapters.oidc import Provider, ProviderAway
 from app.key_cache import KeyCache
 from domain.access import Role
-from services.people import PersonChange, create_person
+from services.groups import put_group
+from services.paging import Page
+from services.people import PersonChange, change_person, create_person, get_person, list_people
 from services.transaction import Store
 from tests.api.alone import app_alone
 from tests.api.identity_provider import CLIENT_ID, CLIENT_SECRET, IdentityProvider
@@ -38,11 +41,13 @@ def browser(store: Store, provider: IdentityProvider) -> FlaskClient:
     return visitor(store, provider)
 
 
-def visitor(store: Store, provider: IdentityProvider, **options: str) -> FlaskClient:
+def visitor(store: Store, provider: IdentityProvider, **options: Any) -> FlaskClient:
     app = app_alone(store, KeyCache(lambda hash_: None))
     return_url = f"{store.public_url}/sign-in/oidc/return"
     secret = options.get("secret", CLIENT_SECRET)
-    configured = Provider(options.get("issuer", provider.url), CLIENT_ID, secret, return_url)
+    trust, claim = options.get("trust_email", False), options.get("groups_claim")
+    issuer = options.get("issuer", provider.url)
+    configured = Provider(issuer, CLIENT_ID, secret, return_url, trust_email=trust, groups_claim=claim)
     app.extensions["sagahold"] = replace(app.extensions["sagahold"], provider=configured)
     return app.test_client()
 
@@ -153,7 +158,86 @@ def test_a_provider_that_is_away_or_another(store: Store, provider: IdentityProv
 
 
 def test_our_own_secret_is_wrong(store: Store, provider: IdentityProvider) -> None:
-    refused(enter(visitor(store, provider, secret="another")), store)
+    answer = enter(visitor(store, provider, secret="another"))
+    refused(answer, store)
+    assert "does not accept this server" in answer.text
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        ("access_denied", "You cancelled the sign-in"),
+        ("login_required", "You cancelled the sign-in"),
+        ("server_error", "refused the sign-in"),
+        ("unauthorized_client", "does not accept this server"),
+        ("<b>", "refused the sign-in"),
+    ],
+)
+def test_what_the_provider_refuses_is_said(browser: FlaskClient, store: Store, error: str, said: str) -> None:
+    back = at_the_provider(browser.get("/sign-in/oidc"))
+    state = dict(parse_qsl(urlsplit(back).query))["state"]
+    answer = browser.get("/sign-in/oidc/return", query_string={"error": error, "state": state})
+    refused(answer, store)
+    assert said in answer.text
+    assert "not known here" not in answer.text
+    assert "<b>" not in answer.text
+
+
+@pytest.mark.parametrize(
+    ("verified", "plain", "trusting"),
+    [
+        (True, 303, 303),
+        (None, 403, 303),
+        ("true", 403, 303),
+        ("True", 403, 303),
+        (False, 403, 403),
+        ("false", 403, 403),
+    ],
+)
+def test_an_address_of_which_the_provider_says_nothing(
+    browser: FlaskClient, provider: IdentityProvider, store: Store, verified: object, plain: int, trusting: int
+) -> None:
+    """As Entra ID's: the operator may trust the issuer, and the refusal says so."""
+    provider.claims |= {"email_verified": verified}
+    answer = enter(browser)
+    assert answer.status_code == plain
+    assert ("SAGAHOLD_OIDC_TRUST_EMAIL" in answer.text) is (plain == 403)
+    assert enter(visitor(store, provider, trust_email=True)).status_code == trusting
+
+
+def test_an_unknown_account_is_said_to_be_one(browser: FlaskClient, provider: IdentityProvider) -> None:
+    provider.claims |= {"email": "nobody@example.com"}
+    assert "not known here" in enter(browser).text
+
+
+@pytest.mark.parametrize(
+    ("claim", "claims"),
+    [
+        ("groups", {"groups": ["ops", "not here", 7, "legal"]}),
+        ("realm.roles", {"realm": {"roles": ["legal", "ops"]}}),
+        ("https://id.test/groups", {"https://id.test/groups": ["ops", "legal"]}),
+    ],
+)
+def test_groups_are_those_that_the_provider_names(
+    browser: FlaskClient, provider: IdentityProvider, store: Store, claim: str, claims: dict[str, object]
+) -> None:
+    for name in ("ops", "legal", "board"):
+        put_group(store, ADMIN, name, None, ())
+    person = list_people(store, ADMIN, Page()).items[0]["id"]
+    change_person(store, ADMIN, person, PersonChange(groups=("board",)))
+
+    def now(told: dict[str, object]) -> list[str]:
+        provider.claims = VERIFIED | told
+        assert enter(visitor(store, provider, groups_claim=claim)).status_code == 303
+        found: list[str] = get_person(store, ADMIN, person)["groups"]
+        return found
+
+    assert enter(browser).status_code == 303
+    assert get_person(store, ADMIN, person)["groups"] == ["board"]
+    assert now({}) == ["board"]
+    assert now(claims) == ["legal", "ops"]
+    assert now({claim: ["ops"]}) == ["ops"]
+    assert now({claim: []}) == []
 
 
 def test_where_none_is_configured_there_is_no_such_page(store: Store) -> None:
