@@ -1,12 +1,34 @@
 """The README's lines, run exactly as printed."""
 
+import json
+import os
 import re
+import shutil
 import subprocess
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
 
 from cli.stack import Stack
+from cli.stack.waiting import wait_until
 
-README = (Path(__file__).parents[2] / "README.md").read_text()
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+AGENTS = (ROOT / "docs" / "agents.md").read_text()
+NODE = shutil.which("node")
+# A start of the interpreter, a request that waits, and a busy machine.
+END_SECONDS = 60.0
+
+
+def sample(text: str, language: str, start: str = "") -> str:
+    """The first block of that language which begins so."""
+    found = re.search(rf"^```{language}\n({re.escape(start)}.*?)^```", text, re.MULTILINE | re.DOTALL)
+    assert found is not None
+    return found[1]
 
 
 def test_curl_lines(stack: Stack, tmp_path: Path) -> None:
@@ -22,6 +44,67 @@ def test_curl_lines(stack: Stack, tmp_path: Path) -> None:
     assert shell.stdout.count('"status":"approved"') == 2
     assert '"amount_cents":9900' in shell.stdout
     assert '"comment":"the shipping was not late"' in shell.stdout
+
+
+@pytest.fixture
+def reviewer(stack: Stack) -> httpx.Client:
+    headers = {"Authorization": f"Bearer {stack.credentials['reviewer_key']}"}
+    return httpx.Client(base_url=stack.url, headers=headers)
+
+
+def run_sample(stack: Stack, reviewer: httpx.Client, command: Sequence[str], file: Path, verdict: str) -> str:
+    """As printed but for the key and the port; what it prints once its pause has been decided."""
+    key = stack.credentials["agent_key"]
+    text = sample(README, {".mjs": "js", ".py": "python"}[file.suffix])
+    assert "hitl_your_api_key" in text
+    file.write_text(text.replace("hitl_your_api_key", key).replace("http://127.0.0.1:8000", stack.url))
+    listed = {"status": "pending", "q": "Deploy to production (v2.4.1)"}
+    with subprocess.Popen([*command, str(file)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as agent:
+        try:
+            assert wait_until(lambda: bool(reviewer.get("/api/pause", params=listed).json()["items"]), END_SECONDS)
+            for pause in reviewer.get("/api/pause", params=listed).json()["items"]:
+                reviewer.post(f"/api/pause/{pause['watchId']}/{verdict}", json={}).raise_for_status()
+            printed, _ = agent.communicate(timeout=END_SECONDS)
+        finally:
+            agent.kill()
+    assert agent.returncode == 0, printed
+    return printed
+
+
+@pytest.mark.parametrize(
+    ("verdict", "printed"),
+    [("approve", "approved: deploying\n"), ("reject", "not approved: nothing is deployed\n")],
+)
+class TestSamples:
+    """Saved to a file and run, they wait for a person and go on as that person says."""
+
+    @pytest.mark.skipif(NODE is None and "CI" not in os.environ, reason="there is no Node.js on this machine")
+    def test_javascript(self, stack: Stack, reviewer: httpx.Client, tmp_path: Path, verdict: str, printed: str) -> None:
+        assert run_sample(stack, reviewer, [NODE or "node"], tmp_path / "agent.mjs", verdict) == printed
+
+    def test_python(self, stack: Stack, reviewer: httpx.Client, tmp_path: Path, verdict: str, printed: str) -> None:
+        assert run_sample(stack, reviewer, [sys.executable], tmp_path / "agent.py", verdict) == printed
+
+
+def without_what_differs(document: dict[str, Any]) -> dict[str, Any]:
+    """Without ids and times."""
+    inner = {name: value for name, value in document.items() if not re.search(r"Id$|At$|By$", name)}
+    return {name: without_what_differs(value) if isinstance(value, dict) else value for name, value in inner.items()}
+
+
+def test_the_decided_pause_of_the_guide_is_a_real_one(stack: Stack, reviewer: httpx.Client) -> None:
+    """What docs/agents.md prints of an answer is what the server gives."""
+    printed = json.loads(sample(AGENTS, "json", '{\n  "watchId"'))
+    key = stack.credentials["agent_key"]
+    agent = httpx.Client(base_url=stack.url, headers={"Authorization": f"Bearer {key}"})
+    asked = printed["agentContext"] | {"arguments": {"order": 1042, "amount_cents": 12900}}
+    watch_id = agent.post("/api/pause", json=asked).raise_for_status().json()["watchId"]
+    said = {name: printed["decision"][name] for name in ("arguments", "comment")}
+    reviewer.post(f"/api/pause/{watch_id}/approve", json=said).raise_for_status()
+    answered = agent.get(f"/api/pause/{watch_id}").raise_for_status().json()
+    decision = {name: answered["decision"][name] for name in printed["decision"]}
+    shortened = {name: answered[name] for name in printed} | {"decision": decision}
+    assert without_what_differs(shortened) == without_what_differs(printed)
 
 
 def test_commands_exist() -> None:
