@@ -1,12 +1,17 @@
 """The parts of the OpenAPI document that no single route tells: problems, security, headers, ids, who the API is."""
 
+import json
 from collections.abc import Iterable
+from copy import deepcopy
+from functools import cached_property
 from typing import Any
 
-from flask import Flask
+from flask import Flask, Response
 from flask_smorest import Api
 
 from app import problems
+from app.contract import complete
+from app.deps import deps
 from app.schemas.fields import (
     DEFINITION_ID,
     DELIVERY_ID,
@@ -112,6 +117,15 @@ class SagaholdApi(Api):  # type: ignore[misc]
     def _register_error_handlers(self) -> None:
         """`app.problems` has the one place that handles errors."""
 
+    def _openapi_json(self) -> Response:
+        """Made once, when it is first asked for."""
+        return Response(self._whole, content_type="application/json")
+
+    @cached_property
+    def _whole(self) -> str:
+        document = complete(deepcopy(self.spec.to_dict()), deps().store.public_url)
+        return json.dumps(document, indent=2, ensure_ascii=False)
+
 
 def build_api(app: Flask) -> SagaholdApi:
     app.config |= {
@@ -121,7 +135,11 @@ def build_api(app: Flask) -> SagaholdApi:
         "OPENAPI_URL_PREFIX": "/",
         "OPENAPI_JSON_PATH": "openapi.json",
     }
-    info = {"description": "Holds an AI agent's risky action until a human has decided on it."}
+    info = {
+        "summary": "Holds an AI agent's risky action until a human has decided on it.",
+        "description": "Send a key as `Authorization: Bearer hitl_…`. Every refusal is `application/problem+json` with"
+        " a stable `code`. POSTs that create take an `Idempotency-Key`.",
+    }
     api = SagaholdApi(app, spec_kwargs={"info": info, "security": [{"bearer": []}, {"basic": []}]})
     components = api.spec.components
     components.security_scheme("bearer", {"type": "http", "scheme": "bearer", "description": "hitl_…"})

@@ -58,9 +58,9 @@ def operation(
 
     def decorate(view: Callable[..., Answered]) -> Callable[..., Answered]:
         documented = view
-        statuses = {500, 503, *refuses}
+        statuses = {400, 500, 503, *refuses}
         if permission is not None:
-            statuses |= {400, 401, 403}
+            statuses |= {401, 403}
         if body is not None:
             statuses |= {400, 408, 413, 415, 422}
             arguments = blueprint.arguments(body(), location="json", required=_has_required(body()), example=example)

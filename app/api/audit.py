@@ -27,7 +27,10 @@ JSON_LINES = "application/x-ndjson"
     answers={200: AuditPageSchema},
 )
 def list_audit_events(query: dict[str, Any]) -> Answer:
-    """List what was changed in one namespace, the newest first"""
+    """List what was changed in one namespace, the newest first
+
+    Each with digests of the thing before and after, and who did it from where.
+    """
     wanted = page(query)
     found = use_cases.list_events(deps().store, g.principal, EventFilter(**query), wanted)
     return answer(list_document(found, lambda event: event))
@@ -42,7 +45,10 @@ def list_audit_events(query: dict[str, Any]) -> Answer:
     answers={200: VerdictSchema},
 )
 def verify_audit_log(query: dict[str, Any]) -> Answer:
-    """Look for rows that were changed, removed or put in; names the first one"""
+    """Look for rows that were changed, removed or put in; names the first one
+
+    Every row's hash covers the row before it: one that was changed, removed or put in breaks the chain.
+    """
     return answer(use_cases.verify(deps().store, g.principal, query.get("namespace")))
 
 

@@ -60,7 +60,11 @@ _BODY = {
 )
 @definitions.doc(requestBody=_BODY)  # type: ignore[untyped-decorator]
 def deploy_manifest(query: dict[str, Any]) -> Answer:
-    """Deploy a manifest with the files that it refers to; the same again changes nothing"""
+    """Deploy a manifest with the files that it refers to; the same again changes nothing
+
+    As JSON with the files it refers to, or as YAML alone. Everything is checked and frozen now; sagas that run keep
+    what they started with. Workers go first.
+    """
     bundle = read_bundle(request, deps().artifact_files)
     frozen = freeze(bundle.manifest, bundle)
     id_, message = use_cases.deploy(deps().store, g.principal, frozen, query["replace"], deps().host_rules)
@@ -76,7 +80,10 @@ def deploy_manifest(query: dict[str, Any]) -> Answer:
     answers={200: DefinitionPageSchema},
 )
 def list_saga_definitions(query: dict[str, Any]) -> Answer:
-    """List sagas that were deployed, the newest first"""
+    """List sagas that were deployed, the newest first
+
+    Without `is_active` those that were replaced are listed too.
+    """
     return _listed("saga", query)
 
 
@@ -89,7 +96,10 @@ def list_saga_definitions(query: dict[str, Any]) -> Answer:
     answers={200: DefinitionPageSchema},
 )
 def list_worker_definitions(query: dict[str, Any]) -> Answer:
-    """List workers that were deployed, the newest first"""
+    """List workers that were deployed, the newest first
+
+    Without `is_active` those that were replaced are listed too.
+    """
     return _listed("worker", query)
 
 
@@ -128,7 +138,10 @@ def get_worker_definition(definition_id: str) -> Answer:
     refuses=(404,),
 )
 def get_definition(definition_id: str) -> Answer:
-    """Read a definition with its frozen content"""
+    """Read a definition with its frozen content
+
+    `content` is the manifest with everything that it refers to, as sagas run it.
+    """
     return answer(use_cases.get_definition(deps().store, g.principal, definition_id))
 
 

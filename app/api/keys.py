@@ -29,14 +29,20 @@ keys = Blueprint("keys", __name__, url_prefix="/v1/keys", description="API keys,
     creates=True,
 )
 def create_key(body: dict[str, Any]) -> Answer:
-    """Make a key; it is shown this once"""
+    """Make a key; it is shown this once
+
+    A program sends it as `Authorization: Bearer hitl_…`. An admin makes keys that reach no further than their own.
+    """
     new = NewKey(body["name"], body["role"], tuple(body["namespaces"]), body["expires_at"])
     return created(*use_cases.create_key(deps().store, g.principal, new, once()))
 
 
 @operation(keys, "GET", "", permission=Permission.KEY_MANAGE, query=PageQuery, answers={200: KeyPageSchema})
 def list_keys(query: dict[str, Any]) -> Answer:
-    """List keys, the newest first"""
+    """List keys, the newest first
+
+    Without the keys themselves, of which only hashes are stored.
+    """
     return answer(list_document(use_cases.list_keys(deps().store, g.principal, page(query)), lambda key: key))
 
 
@@ -49,5 +55,8 @@ def list_keys(query: dict[str, Any]) -> Answer:
     refuses=(404,),
 )
 def revoke_key(key_id: str) -> Answer:
-    """Revoke a key: effective everywhere within 5 s"""
+    """Revoke a key: effective everywhere within 5 s
+
+    It cannot be taken back: make a new one.
+    """
     return answer(use_cases.revoke_key(deps().store, g.principal, key_id))

@@ -24,7 +24,10 @@ namespaces = Blueprint("namespaces", __name__, url_prefix="/v1/namespaces", desc
     refuses=(404,),
 )
 def read_namespace(namespace: str) -> Answer:
-    """Read the review policy of a namespace"""
+    """Read the review policy of a namespace
+
+    It holds for pauses and steps that say none of their own.
+    """
     return answer(get_namespace(deps().store, g.principal, namespace))
 
 
@@ -39,6 +42,9 @@ def read_namespace(namespace: str) -> Answer:
     refuses=(404,),
 )
 def change_namespace(body: dict[str, Any], namespace: str) -> Answer:
-    """Set what every review in the namespace asks for at least"""
+    """Set what every review in the namespace asks for at least
+
+    `null` takes the policy away: then one approval of anybody decides.
+    """
     review, limits = body.pop("review"), cast(Limits, body)
     return answer(put_namespace(deps().store, g.principal, namespace, review, limits))

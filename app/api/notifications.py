@@ -32,7 +32,11 @@ notifications = Blueprint(
     answers={200: NotificationPageSchema},
 )
 def list_notifications(query: dict[str, Any]) -> Answer:
-    """List notifications, the newest first"""
+    """List notifications, the newest first
+
+    One for each person or group and channel that was told of a review or saga. Channels are shown without their
+    secrets.
+    """
     wanted = page(query)
     if "trace_id" in query:
         query["trace_id"] = UUID(hex=query["trace_id"])
@@ -49,5 +53,8 @@ def list_notifications(query: dict[str, Any]) -> Answer:
     refuses=(404, 409),
 )
 def retry_notification(notification_id: str) -> Answer:
-    """Send one that failed, or waits for its next try, now"""
+    """Send one that failed, or waits for its next try, now
+
+    By the same channel, with the whole retry schedule before it; only while the review or saga still waits.
+    """
     return answer(use_cases.retry_notification(deps().store, g.principal, notification_id), 202)

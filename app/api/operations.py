@@ -26,20 +26,29 @@ class ReadySchema(HealthSchema):
 
 
 @operation(operations, "GET", "/healthz", permission=None, answers={200: HealthSchema})
-def healthz() -> Answer:
-    """This process lives"""
+def check_liveness() -> Answer:
+    """This process lives
+
+    Looks at nothing else: restart the process when it does not answer.
+    """
     return answer({"status": "ok"})
 
 
 @operation(operations, "GET", "/v1/health", permission=None, answers={200: HealthSchema})
-def health() -> Answer:
-    """The API answers"""
+def check_api() -> Answer:
+    """The API answers
+
+    For clients that look under `/v1`.
+    """
     return answer({"status": "ok"})
 
 
 @operation(operations, "GET", "/readyz", permission=None, answers={200: ReadySchema})
-def readyz() -> Answer:
-    """Database, migrations, broker, workers and beat are there; 503 says what is not"""
+def check_readiness() -> Answer:
+    """Database, migrations, broker, workers and beat are there; 503 says what is not
+
+    A load balancer sends requests where this answers 200.
+    """
     found = readiness(deps().store, deps().revision)
     fault = deps().broker_fault()
     checks: dict[str, Any] = {
@@ -64,7 +73,10 @@ def readyz() -> Answer:
 
 
 @operation(operations, "GET", "/metrics", permission=Permission.METRICS_READ, answers={200: "text/plain"})
-def metrics() -> Answer:
-    """Prometheus metrics (key of an operator)"""
+def read_metrics() -> Answer:
+    """Prometheus metrics (key of an operator)
+
+    Counters and times of this process; gauges from the database, of what the caller sees.
+    """
     body, content_type = exposition(deps(), g.principal)
     return Answer(body, 200, content_type)

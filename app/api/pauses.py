@@ -55,7 +55,11 @@ pauses = Blueprint("pauses", __name__, url_prefix="/api", description="Hold an a
     creates=True,
 )
 def create_pause(body: dict[str, Any]) -> Answer:
-    """Hold an action for review"""
+    """Hold an action for review
+
+    The action waits as one row until a person decides, it is cancelled, or its time runs out. Poll it, hold a
+    `GET`, follow its events, or give a `callbackUrl`.
+    """
     draft = Draft(
         namespace=body.get("namespace", g.principal.own_namespace),
         action=body["action"],
@@ -82,7 +86,10 @@ _OPTIONAL = ("context", "arguments", "arguments_schema", "callback_url", "review
     answers={200: PausePageSchema},
 )
 def list_pauses(query: dict[str, Any]) -> Answer:
-    """List pauses, the newest first"""
+    """List pauses, the newest first
+
+    An agent sees what its own identity created; people and operators see their namespaces.
+    """
     wanted = page(query)
     found = use_cases.list_pauses(deps().store, g.principal, Filter(**query), wanted)
     return answer(list_document(found, _document))
@@ -100,7 +107,10 @@ def list_pauses(query: dict[str, Any]) -> Answer:
     refuses=(404,),
 )
 def get_pause(query: dict[str, Any], watch_id: str) -> Response:
-    """Read a pause, or wait until it is resolved (`?wait=60`)"""
+    """Read a pause, or wait until it is resolved (`?wait=60`)
+
+    With `wait` the answer is held until the pause is resolved. With `If-None-Match` an unchanged pause answers 304.
+    """
     pause, held = hold(watch_id, query["wait"])
     response = Response(encode(_document(pause)), content_type="application/json")
     response.set_etag(_version(pause))
@@ -121,7 +131,11 @@ def get_pause(query: dict[str, Any], watch_id: str) -> Response:
     refuses=(404,),
 )
 def stream_pause_events(watch_id: str) -> Response:
-    """Follow a pause as Server-Sent Events, resumable with `Last-Event-ID`"""
+    """Follow a pause as Server-Sent Events, resumable with `Last-Event-ID`
+
+    `pause.created`, perhaps `pause.escalated`, then the outcome; each with the pause as its data. The stream ends
+    with the outcome.
+    """
     return event_stream(watch_id, request.headers.get("Last-Event-ID"))
 
 
@@ -136,7 +150,11 @@ def stream_pause_events(watch_id: str) -> Response:
     refuses=(404, 409),
 )
 def approve_pause(body: dict[str, Any], watch_id: str) -> Answer:
-    """Approve (or, with `decision`, reject)"""
+    """Approve (or, with `decision`, reject)
+
+    A vote where the policy asks for several. With `arguments` exactly these are executed instead. Give the
+    `revision` that you have read: another one by now is refused.
+    """
     return _decide(watch_id, _command(body))
 
 
@@ -151,7 +169,10 @@ def approve_pause(body: dict[str, Any], watch_id: str) -> Answer:
     refuses=(404, 409),
 )
 def reject_pause(body: dict[str, Any], watch_id: str) -> Answer:
-    """Reject"""
+    """Reject
+
+    A vote where the policy counts rejections. The agent is told, and does not act.
+    """
     return _decide(watch_id, Reject(actor(g.principal), **body))
 
 
@@ -165,7 +186,10 @@ def reject_pause(body: dict[str, Any], watch_id: str) -> Answer:
     refuses=(404, 409),
 )
 def cancel_pause(body: dict[str, Any], watch_id: str) -> Answer:
-    """Take the request back (its creator)"""
+    """Take the request back (its creator)
+
+    Only while nothing is decided. Nobody is asked any more.
+    """
     return _decide(watch_id, Cancel(actor(g.principal), **body))
 
 
@@ -179,7 +203,10 @@ def cancel_pause(body: dict[str, Any], watch_id: str) -> Answer:
     refuses=(404, 409),
 )
 def claim_pause(body: dict[str, Any], watch_id: str) -> Answer:
-    """Tell the others that you work on this review, for a quarter of an hour"""
+    """Tell the others that you work on this review, for a quarter of an hour
+
+    The others see it in their inbox. It forbids nobody to decide; `takeOver` takes it from somebody else.
+    """
     return answer(reviews.claim(deps().store, g.principal, watch_id, **body))
 
 
@@ -193,7 +220,10 @@ def claim_pause(body: dict[str, Any], watch_id: str) -> Answer:
     refuses=(404, 409),
 )
 def unclaim_pause(body: dict[str, Any], watch_id: str) -> Answer:
-    """Give a claim back"""
+    """Give a claim back
+
+    The others see that nobody works on it any more.
+    """
     return answer(reviews.unclaim(deps().store, g.principal, watch_id))
 
 
@@ -207,7 +237,11 @@ def unclaim_pause(body: dict[str, Any], watch_id: str) -> Answer:
     answers={200: ResultsSchema},
 )
 def decide_pauses(body: dict[str, Any]) -> Answer:
-    """Decide on up to 100 reviews: each by itself, one that fails undoes no other"""
+    """Decide on up to 100 reviews: each by itself, one that fails undoes no other
+
+    Each result stands in the place of its item, with the pause or the problem that the single decision would have
+    had.
+    """
     wishes = [Wish(item.pop("watch_id"), _command(item)) for item in body["items"]]
     outcomes = reviews.decide_many(deps().store, g.principal, wishes)
     results = [_result(wish.watch_id, outcome) for wish, outcome in zip(wishes, outcomes, strict=True)]

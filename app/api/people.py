@@ -44,14 +44,20 @@ MANAGE = Permission.PEOPLE_MANAGE
     refuses=(409,),
 )
 def create_person(body: dict[str, Any]) -> Answer:
-    """Add a person; they get in by a link, or by the identity provider with the same e-mail"""
+    """Add a person; they get in by a link, or by the identity provider with the same e-mail
+
+    Their role and namespaces say what they may; their groups and e-mail address are what policies ask by.
+    """
     check_channels(body.get("channels"))
     return created(*use_cases.create_person(deps().store, g.principal, _change(body), once()))
 
 
 @operation(people, "GET", "/people", permission=MANAGE, query=PeopleQuery, answers={200: PersonPageSchema})
 def list_people(query: dict[str, Any]) -> Answer:
-    """List people, the newest first"""
+    """List people, the newest first
+
+    With `email` the one who has it.
+    """
     part = page(query)
     found = use_cases.list_people(deps().store, g.principal, part, **query)
     return answer(list_document(found, lambda person: person))
@@ -59,7 +65,10 @@ def list_people(query: dict[str, Any]) -> Answer:
 
 @operation(people, "GET", "/people/<person_id>", permission=MANAGE, answers={200: PersonSchema}, refuses=(404,))
 def get_person(person_id: str) -> Answer:
-    """Read a person"""
+    """Read a person
+
+    Channels are shown without their secrets.
+    """
     return answer(use_cases.get_person(deps().store, g.principal, person_id))
 
 
@@ -74,7 +83,10 @@ def get_person(person_id: str) -> Answer:
     refuses=(404, 409),
 )
 def change_person(body: dict[str, Any], person_id: str) -> Answer:
-    """Change, disable or enable a person"""
+    """Change, disable or enable a person
+
+    What is not named stays. Who is disabled is signed out everywhere, and asked no more.
+    """
     check_channels(body.get("channels"))
     return answer(use_cases.change_person(deps().store, g.principal, person_id, _change(body)))
 
@@ -83,7 +95,10 @@ def change_person(body: dict[str, Any], person_id: str) -> Answer:
     people, "POST", "/people/<person_id>/link", permission=MANAGE, answers={200: SignInLinkSchema}, refuses=(404, 409)
 )
 def make_sign_in_link(person_id: str) -> Answer:
-    """Make a link that signs the person in, once; it is shown this once"""
+    """Make a link that signs the person in, once; it is shown this once
+
+    Links made before end.
+    """
     return answer(use_cases.make_sign_in_link(deps().store, g.principal, person_id))
 
 
@@ -91,13 +106,19 @@ def make_sign_in_link(person_id: str) -> Answer:
     people, "POST", "/people/<person_id>/sign-out", permission=MANAGE, answers={200: SignedOutSchema}, refuses=(404,)
 )
 def sign_out_person(person_id: str) -> Answer:
-    """End all sessions of a person"""
+    """End all sessions of a person
+
+    Also those in other browsers.
+    """
     return answer(use_cases.sign_out_everywhere(deps().store, g.principal, person_id))
 
 
 @operation(people, "GET", "/groups", permission=MANAGE, answers={200: GroupsSchema})
 def list_groups() -> Answer:
-    """List all groups, by name"""
+    """List all groups, by name
+
+    With how many people are in each.
+    """
     return answer({"items": group_cases.list_groups(deps().store)})
 
 
@@ -112,7 +133,11 @@ def list_groups() -> Answer:
     refuses=(404,),
 )
 def put_group(body: dict[str, Any], group_name: str) -> Answer:
-    """Make or change a group; people are put into it one by one"""
+    """Make or change a group; people are put into it one by one
+
+    Policies ask a group by its name. Its own channels hear of what it is asked, without a link that lets anybody
+    in.
+    """
     if not is_namespace(group_name):
         raise NotFound("a group is called by 1 to 63 lowercase letters, digits and hyphens")
     channels = None if "channels" not in body else tuple(body["channels"])
@@ -123,7 +148,10 @@ def put_group(body: dict[str, Any], group_name: str) -> Answer:
 
 @operation(people, "DELETE", "/groups/<group_name>", permission=MANAGE, answers={204: None}, refuses=(404,))
 def delete_group(group_name: str) -> Response:
-    """Remove a group; its people are in it no more"""
+    """Remove a group; its people are in it no more
+
+    Reviews that ask only this group wait for their time to run out.
+    """
     group_cases.delete_group(deps().store, g.principal, group_name)
     return Response(status=204)
 

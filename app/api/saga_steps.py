@@ -34,10 +34,10 @@ from app.schemas.sagas import (
 )
 from domain.access import Permission
 from domain.pause import Approve, Reject
-from services import recovery, saga_reads, saga_reviews
+from services import recovery, saga_decisions, saga_reads, saga_reviews
 from services.pauses import actor
 from services.recovery import Retry
-from services.saga_decisions import StepRef, decide_step, rerun_step
+from services.saga_decisions import StepRef
 from services.saga_reviews import ReviewFilter
 
 steps = Blueprint("steps", __name__, url_prefix="/v1/sagas", description="Steps of sagas: held ones, stuck ones")
@@ -68,7 +68,10 @@ def _command(
 
 @operation(steps, "GET", "/steps", permission=READ, query=StepListQuery, answers={200: StepPageSchema}, refuses=(404,))
 def list_steps(query: dict[str, Any]) -> Answer:
-    """List a saga's steps in their order, then the undos"""
+    """List a saga's steps in their order, then the undos
+
+    The undos have `compensates_span_id`.
+    """
     wanted = page(query)
     which = UUID(hex=query["trace_id"]), query.get("namespace"), frozenset(query.get("status", ()))
     found = saga_reads.list_steps(deps().store, g.principal, *which, wanted)
@@ -77,7 +80,10 @@ def list_steps(query: dict[str, Any]) -> Answer:
 
 @operation(steps, "GET", "/pending-review", permission=READ, query=ReviewListQuery, answers={200: ReviewPageSchema})
 def list_pending_reviews(query: dict[str, Any]) -> Answer:
-    """List the steps that wait for a person, the longest waiting first"""
+    """List the steps that wait for a person, the longest waiting first
+
+    `review_payload` is exactly what will be executed, or what the model has found.
+    """
     wanted = page(query)
     trace_id = query.pop("trace_id", None)
     filters = ReviewFilter(None if trace_id is None else UUID(hex=trace_id), **query)
@@ -87,41 +93,61 @@ def list_pending_reviews(query: dict[str, Any]) -> Answer:
 
 @operation(steps, "GET", _STEP, permission=READ, query=StepQuery, answers={200: StepWithContentSchema}, refuses=(404,))
 def get_step(query: dict[str, Any], trace_id: str, step_span_id: str) -> Answer:
-    """Read a step with its arguments and output"""
+    """Read a step with its arguments and output
+
+    With what only this step has: arguments, output, facts, and how a model came to it.
+    """
     namespace = query.get("namespace")
     return answer(saga_reads.get_step(deps().store, g.principal, trace(trace_id), step_span_id, namespace))
 
 
 @_command("decision", DECIDE, DecisionOnStepSchema, example={"decision": "APPROVE", "output": {}})
-def decide(query: dict[str, Any], body: dict[str, Any], trace_id: str, step_span_id: str) -> Answer:
-    """Approve or reject a held step; a worker carries it out"""
+def decide_step(query: dict[str, Any], body: dict[str, Any], trace_id: str, step_span_id: str) -> Answer:
+    """Approve or reject a held step; a worker carries it out
+
+    `APPROVE` may carry an `output` that replaces the model's; `REJECT` may carry `error_details`.
+    """
     command = _approval(body) if body["decision"] == "APPROVE" else _rejection(body)
     return _decided(query, trace_id, step_span_id, command)
 
 
 @_command("approve", DECIDE, ApproveStepSchema)
 def approve_step(query: dict[str, Any], body: dict[str, Any], trace_id: str, step_span_id: str) -> Answer:
-    """Approve a held step"""
+    """Approve a held step
+
+    With `output`, the saga goes on with that instead of what the model has found.
+    """
     return _decided(query, trace_id, step_span_id, _approval(body))
 
 
 @_command("reject", DECIDE, RejectStepSchema)
 def reject_step(query: dict[str, Any], body: dict[str, Any], trace_id: str, step_span_id: str) -> Answer:
-    """Reject a held step; what was done before it is undone"""
+    """Reject a held step; what was done before it is undone
+
+    `error_details` become the step's own.
+    """
     return _decided(query, trace_id, step_span_id, _rejection(body))
 
 
 @_command("retry", DECIDE, RerunSchema, example={"guidance": "Clarify the summary before proceeding."})
 def retry_held_step(query: dict[str, Any], body: dict[str, Any], trace_id: str, step_span_id: str) -> Answer:
-    """Have a held step run and held again"""
+    """Have a held step run and held again
+
+    The model is asked again, with `guidance`; a commit step is held again. What was held is void. With a
+    `retry_token` it counts once.
+    """
     which = _which(query, trace_id, step_span_id)
     said = (body.get(name) for name in ("guidance", "retry_token", "revision"))
-    return accepted(rerun_step(deps().store, g.principal, which, *said).document())
+    return accepted(saga_decisions.rerun_step(deps().store, g.principal, which, *said).document())
 
 
 @_command("retry-step", RECOVER, RecoveryWishSchema, RecoveryAnswerSchema)
 def retry_step(query: dict[str, Any], body: dict[str, Any], trace_id: str, step_span_id: str) -> Answer:
-    """Repeat a stuck step of a RUNNING saga"""
+    """Repeat a stuck step of a RUNNING saga
+
+    For a step whose outcome nobody knows. Where a second call may do harm, `allow_destructive` has to say so; a
+    worker that is at it is left alone but for `force`.
+    """
     return _recovered(recovery.retry_step, query, body, trace_id, step_span_id)
 
 
@@ -165,7 +191,7 @@ def _rejection(body: dict[str, Any]) -> Reject:
 
 def _decided(query: dict[str, Any], trace_id: str, span: str, command: Approve | Reject) -> Answer:
     which = _which(query, trace_id, span)
-    return accepted(decide_step(deps().store, g.principal, which, command).document())
+    return accepted(saga_decisions.decide_step(deps().store, g.principal, which, command).document())
 
 
 def _recovered(

@@ -26,9 +26,10 @@ from domain import ids
 from domain.access import Permission
 from domain.errors import NotFound
 from services import saga_reads
+from services import sagas as use_cases
 from services.idempotency import Repeated
 from services.saga_reads import SagaFilter
-from services.sagas import Start, cancel_saga, start_saga, started_document
+from services.sagas import Start
 
 sagas = Blueprint("sagas", __name__, url_prefix="/v1/sagas", description="Steps in a row, undone in reverse")
 
@@ -44,8 +45,12 @@ sagas = Blueprint("sagas", __name__, url_prefix="/v1/sagas", description="Steps 
     creates=True,
     refuses=(404, 409),
 )
-def start(body: dict[str, Any]) -> Answer:
-    """Start a saga"""
+def start_saga(body: dict[str, Any]) -> Answer:
+    """Start a saga
+
+    The manifest's steps run one after the other; what was done is undone in reverse when one fails or is rejected.
+    With an `idempotency_key` a namespace starts one saga, for good.
+    """
     trace_id = body.get("trace_id")
     wanted = Start(
         namespace=body.get("namespace", g.principal.own_namespace),
@@ -56,12 +61,12 @@ def start(body: dict[str, Any]) -> Answer:
         trace_id=None if trace_id is None else UUID(hex=trace_id),
     )
     try:
-        started, is_new = start_saga(deps().store, g.principal, wanted, once())
+        started, is_new = use_cases.start_saga(deps().store, g.principal, wanted, once())
     except Repeated as repeated:
         return accepted(repeated.answer, replayed=True)
     if is_new:
         _trace_start(wanted, started)
-    return accepted(started_document(started, is_new))
+    return accepted(use_cases.started_document(started, is_new))
 
 
 def _trace_start(wanted: Start, trace_id: UUID) -> None:
@@ -75,7 +80,10 @@ def _trace_start(wanted: Start, trace_id: UUID) -> None:
 
 @operation(sagas, "GET", "", permission=Permission.SAGA_READ, query=SagaListQuery, answers={200: SagaPageSchema})
 def list_sagas(query: dict[str, Any]) -> Answer:
-    """List sagas, the newest first"""
+    """List sagas, the newest first
+
+    `in_flight` cannot go together with `status`.
+    """
     wanted = page(query)
     statuses = tuple(query.pop("status", ()))
     if statuses and query["in_flight"]:
@@ -95,7 +103,10 @@ def list_sagas(query: dict[str, Any]) -> Answer:
     refuses=(404,),
 )
 def get_saga(trace_id: str) -> Answer:
-    """Read a saga with its context and steps"""
+    """Read a saga with its context and steps
+
+    `context` is what bindings and expressions see; the undos follow the steps.
+    """
     return answer(saga_reads.get_saga(deps().store, g.principal, trace(trace_id)))
 
 
@@ -108,9 +119,13 @@ def get_saga(trace_id: str) -> Answer:
     answers={202: CancellingSchema},
     refuses=(404, 409),
 )
-def cancel(body: dict[str, Any], trace_id: str) -> Answer:
-    """Give a saga up, and undo what was done"""
-    status = cancel_saga(deps().store, g.principal, trace(trace_id), body.get("reason"))
+def cancel_saga(body: dict[str, Any], trace_id: str) -> Answer:
+    """Give a saga up, and undo what was done
+
+    A call that is under way is waited for. From then on nothing new is begun, and what was done is undone, the last
+    first.
+    """
+    status = use_cases.cancel_saga(deps().store, g.principal, trace(trace_id), body.get("reason"))
     return accepted({"status": "queued", "trace_id": trace_id, "saga_status": status})
 
 

@@ -48,13 +48,19 @@ MANAGE, DELIVERIES, SECRET = Permission.ENDPOINT_MANAGE, Permission.DELIVERY_MAN
     creates=True,
 )
 def create_endpoint(body: dict[str, Any]) -> Answer:
-    """Add an endpoint; its secret is shown this once"""
+    """Add an endpoint; its secret is shown this once
+
+    Events of its namespaces are sent to the URL, signed with the endpoint's own secret.
+    """
     return created(*endpoints.create_endpoint(deps().store, g.principal, _change(body), once()))
 
 
 @operation(webhooks, "GET", "/endpoints", permission=MANAGE, query=PageQuery, answers={200: EndpointPageSchema})
 def list_endpoints(query: dict[str, Any]) -> Answer:
-    """List endpoints, the newest first"""
+    """List endpoints, the newest first
+
+    Those that reach no further than the caller's namespaces. No secret is shown.
+    """
     found = endpoints.list_endpoints(deps().store, g.principal, page(query))
     return answer(list_document(found, lambda endpoint: endpoint))
 
@@ -63,7 +69,10 @@ def list_endpoints(query: dict[str, Any]) -> Answer:
     webhooks, "GET", "/endpoints/<endpoint_id>", permission=MANAGE, answers={200: EndpointSchema}, refuses=(404,)
 )
 def get_endpoint(endpoint_id: str) -> Answer:
-    """Read an endpoint"""
+    """Read an endpoint
+
+    No secret is shown: `rotate-secret` makes a new one.
+    """
     return answer(endpoints.get_endpoint(deps().store, g.principal, endpoint_id))
 
 
@@ -78,13 +87,20 @@ def get_endpoint(endpoint_id: str) -> Answer:
     refuses=(404,),
 )
 def change_endpoint(body: dict[str, Any], endpoint_id: str) -> Answer:
-    """Change an endpoint, disable or enable it"""
+    """Change an endpoint, disable or enable it
+
+    What is not named stays. Enabling one that Sagahold disabled begins with new events; `recover` sends what it
+    missed.
+    """
     return answer(endpoints.change_endpoint(deps().store, g.principal, endpoint_id, _change(body)))
 
 
 @operation(webhooks, "DELETE", "/endpoints/<endpoint_id>", permission=MANAGE, answers={204: None}, refuses=(404,))
 def delete_endpoint(endpoint_id: str) -> Response:
-    """Remove an endpoint; its deliveries stay readable"""
+    """Remove an endpoint; its deliveries stay readable
+
+    What still waits for it is given up.
+    """
     endpoints.delete_endpoint(deps().store, g.principal, endpoint_id)
     return Response(status=204)
 
@@ -98,7 +114,10 @@ def delete_endpoint(endpoint_id: str) -> Response:
     refuses=(404,),
 )
 def rotate_endpoint_secret(endpoint_id: str) -> Answer:
-    """Make a new secret; for 24 hours both sign"""
+    """Make a new secret; for 24 hours both sign
+
+    The new secret is shown this once.
+    """
     return answer(endpoints.rotate_endpoint_secret(deps().store, g.principal, endpoint_id))
 
 
@@ -111,7 +130,10 @@ def rotate_endpoint_secret(endpoint_id: str) -> Answer:
     refuses=(404, 409),
 )
 def test_endpoint(endpoint_id: str) -> Answer:
-    """Send a `webhook.test`; the delivery tells how it went"""
+    """Send a `webhook.test`; the delivery tells how it went
+
+    It means nothing, and is signed like all others.
+    """
     return answer(endpoints.test_endpoint(deps().store, g.principal, endpoint_id), 202)
 
 
@@ -126,7 +148,10 @@ def test_endpoint(endpoint_id: str) -> Answer:
     refuses=(404, 409),
 )
 def recover_endpoint(body: dict[str, Any], endpoint_id: str) -> Answer:
-    """Send again everything since then that the endpoint did not get"""
+    """Send again everything since then that the endpoint did not get
+
+    Only what was given up; under the same `webhook-id` as before.
+    """
     recovered = deliveries.recover(deps().store, g.principal, endpoint_id, body["since"])
     return answer({"recovered": recovered}, 202)
 
@@ -140,7 +165,10 @@ def recover_endpoint(body: dict[str, Any], endpoint_id: str) -> Answer:
     answers={200: DeliveryPageSchema},
 )
 def list_deliveries(query: dict[str, Any]) -> Answer:
-    """List deliveries, the newest first"""
+    """List deliveries, the newest first
+
+    One for each message and receiver.
+    """
     wanted = page(query)
     found = deliveries.list_deliveries(deps().store, g.principal, DeliveryFilter(**query), wanted)
     return answer(list_document(found, lambda delivery: delivery))
@@ -155,7 +183,10 @@ def list_deliveries(query: dict[str, Any]) -> Answer:
     refuses=(404,),
 )
 def get_delivery(delivery_id: str) -> Answer:
-    """Read a delivery with every attempt"""
+    """Read a delivery with every attempt
+
+    Each attempt with its time, its status and the first 1 KiB of the answer.
+    """
     return answer(deliveries.get_delivery(deps().store, g.principal, delivery_id))
 
 
@@ -167,14 +198,20 @@ def get_delivery(delivery_id: str) -> Answer:
     answers={202: DeliverySchema},
     refuses=(404, 409),
 )
-def redeliver(delivery_id: str) -> Answer:
-    """Send it again now, under the same webhook-id"""
+def redeliver_delivery(delivery_id: str) -> Answer:
+    """Send it again now, under the same webhook-id
+
+    With the whole retry schedule before it. The receiver knows a repeat by its `webhook-id`.
+    """
     return answer(deliveries.redeliver(deps().store, g.principal, delivery_id), 202)
 
 
 @operation(webhooks, "GET", "/signing-secret", permission=SECRET, query=NamespaceQuery, answers={200: SecretSchema})
 def get_signing_secret(query: dict[str, Any]) -> Answer:
-    """The secret that signs the callbacks of a namespace's pauses"""
+    """The secret that signs the callbacks of a namespace's pauses
+
+    `callbackUrl`s are signed with it, as endpoints are with their own.
+    """
     namespace = query.get("namespace", g.principal.own_namespace)
     return answer({"secret": signing.read_namespace_secret(deps().store, g.principal, namespace)})
 
@@ -188,7 +225,10 @@ def get_signing_secret(query: dict[str, Any]) -> Answer:
     answers={200: SecretSchema},
 )
 def rotate_signing_secret(query: dict[str, Any]) -> Answer:
-    """Make a new secret for a namespace's callbacks; for 24 hours both sign"""
+    """Make a new secret for a namespace's callbacks; for 24 hours both sign
+
+    The new secret is shown this once to who may not read it.
+    """
     namespace = query.get("namespace", g.principal.own_namespace)
     return answer({"secret": signing.rotate_namespace_secret(deps().store, g.principal, namespace)})
 
