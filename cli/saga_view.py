@@ -96,7 +96,10 @@ def errors(screen: Console, document: dict[str, Any]) -> None:
 
 def _error(error: dict[str, Any]) -> Text:
     said = Text(clean(f"{error['code']}: {error['message']}", lines=True))
-    return said.append("\n").append(pretty_json(error["details"])) if "details" in error else said
+    # A reviewer may have given more than a code and a message.
+    rest = {name: value for name, value in error.items() if name not in ("code", "message")}
+    rest = rest["details"] if rest.keys() == {"details"} else rest
+    return said.append("\n").append(pretty_json(rest)) if rest else said
 
 
 def saga(screen: Console, document: dict[str, Any]) -> None:

@@ -66,7 +66,9 @@ class TestDrive:
         sagas.when(trace_id, "AWAITING_HUMAN")
         assert call("review", "reject", trace_id, "--error-details", '{"reason": "dear"}').code == DONE
         ended = sagas.when(trace_id, "COMPENSATED")
-        assert ended["error_details"]["details"] == {"reason": "dear"}
+        wanted = {"code": "HUMAN_REJECTED", "message": "dear", "reason": "dear"}
+        assert ended["error_details"] == wanted
+        assert '"reason": "dear"' in call("list", "steps", trace_id, "--errors").out
         assert call("review", "approve", trace_id).error == "nothing there waits for a review: the saga is COMPENSATED"
         late = call("review", "approve", trace_id, span(ended, "two"))
         assert late.code == REFUSED
