@@ -19,6 +19,7 @@ class Question:
         meta: goes along with each tool call (`traceparent`, …).
         timeout: seconds, for all of it.
         again: it was asked before, and nobody knows which tools that called.
+        heard: told how far a tool call has come, of how much, and in words.
         ours: False once another worker may have taken the step over: then nothing that changes something is called.
     """
 
@@ -32,6 +33,7 @@ class Question:
     timeout: float
     again: bool
     ours: Callable[[], bool] = lambda: True
+    heard: Callable[[float, float | None, str | None], None] = lambda done, total, message: None
 
     @property
     def sources(self) -> tuple[ToolSource, ...]:

@@ -46,6 +46,8 @@ sagas = Table(
     Column("error", JSON(none_as_null=True)),
     Column("cancelled", Text),
     Column("needs_operator", Boolean, nullable=False),
+    # What the tool of the call under way has said last of how far it is: for the eye, no rule looks at it.
+    Column("progress", JSON(none_as_null=True)),
     *due_columns(may_rest=True),
     *due_constraints(),
     CheckConstraint(

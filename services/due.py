@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache
+from types import MappingProxyType
 from typing import Any, TypedDict
 from uuid import UUID, uuid4
 
@@ -42,6 +43,14 @@ DECISION = "decision"
 NOTIFICATION = "notification"
 
 TABLES: dict[str, Table] = {WEBHOOK: webhook_deliveries, SAGA: sagas, NOTIFICATION: notifications}
+
+
+NO_NEWS: Mapping[UUID, dict[str, Any]] = MappingProxyType({})
+_NEWS = (
+    update(sagas)
+    .where(sagas.c.lease_token == bindparam("token", type_=Uuid))
+    .values(progress=bindparam("said", type_=sagas.c.progress.type))
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +112,11 @@ def due_now(tx: Tx) -> DueNow:
     return {"due_at": tx.now, "hint_at": tx.now + HINT_GRACE}
 
 
-def renew(store: Store, leases: Iterable[Lease]) -> set[Lease]:
-    """The heartbeat: one UPDATE a kind for everything that this process works on. Returns those that it still has."""
+def renew(store: Store, leases: Iterable[Lease], progress: Mapping[UUID, dict[str, Any]] = NO_NEWS) -> set[Lease]:
+    """The heartbeat: one UPDATE a kind for everything that this process works on. Returns those that it still has.
+
+    `progress`: news of sagas' calls, by the tokens of their leases.
+    """
     by_kind: dict[str, list[Lease]] = {}
     for lease in leases:
         by_kind.setdefault(lease.kind, []).append(lease)
@@ -117,6 +129,8 @@ def renew(store: Store, leases: Iterable[Lease]) -> set[Lease]:
             ours = update(table).where(table.c.lease_token.in_([lease.token for lease in held]))
             renewed = ours.values(leased_until=tx.now + LEASE).returning(table.c.lease_token)
             kept.update(tx.conn.execute(renewed).scalars())
+        if news := [{"token": token, "said": said} for token, said in progress.items() if token in kept]:
+            tx.conn.execute(_NEWS, news)
     return {lease for held in by_kind.values() for lease in held if lease.token in kept}
 
 

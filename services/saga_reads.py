@@ -81,7 +81,8 @@ def read_saga(store: Store, by: Principal, trace_id: UUID) -> tuple[dict[str, An
     """For who shows it whole: its document without steps, the saga with them, and what it runs."""
     with store.reading() as conn:
         row, stored, definition = _one(conn, by, trace_id)
-    return saga_document(row) | {"cancel_reason": stored.saga.cancelled}, stored.saga, definition
+    more = {"cancel_reason": stored.saga.cancelled, "progress": row["progress"]}
+    return saga_document(row) | more, stored.saga, definition
 
 
 def list_steps(

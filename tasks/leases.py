@@ -3,9 +3,13 @@
 import logging
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
+from uuid import UUID
 
+from domain.progress import progress_document
+from domain.saga_document import span_text
 from services.due import LEASE, Lease, renew
 from services.transaction import Store
 
@@ -21,6 +25,8 @@ class LeaseKeeper:
         self._lock = threading.Lock()
         # Until when nobody else can have it, by our own clock.
         self._held: dict[Lease, float] = {}
+        # What their calls have said last of how far they are, since the last heartbeat. By their tokens.
+        self._news: dict[UUID, dict[str, Any]] = {}
         threading.Thread(target=self._run, name="leases", daemon=True).start()
 
     @contextmanager
@@ -39,22 +45,42 @@ class LeaseKeeper:
     def drop(self, lease: Lease) -> None:
         with self._lock:
             self._held.pop(lease, None)
+            self._news.pop(lease.token, None)
+
+    def tell(self, lease: Lease, progress: dict[str, Any]) -> None:
+        """Written with the next heartbeat: however often a tool tells, that is as often as it is stored."""
+        with self._lock:
+            if lease in self._held:
+                self._news[lease.token] = progress
+
+    def teller(self, lease: Lease, span_id: int, attempt: int) -> Callable[[float, float | None, str | None], None]:
+        """`tell`, of one execution of a step."""
+
+        def tell(done: float, total: float | None, message: str | None) -> None:
+            if (progress := progress_document(span_text(span_id), attempt, done, total, message)) is not None:
+                self.tell(lease, progress)
+
+        return tell
 
     def holds(self, lease: Lease) -> bool:
         """It is certainly still ours: not so where this process, or its way to the database, stood still for long."""
         with self._lock:
             return time.monotonic() < self._held.get(lease, 0.0)
 
+    def beat(self) -> None:
+        with self._lock:
+            held = list(self._held)
+            news, self._news = self._news, {}
+        until = time.monotonic() + LEASE.total_seconds()
+        try:
+            kept = renew(self._store, held, news)
+        except Exception as error:  # the database may be away: the next beat may find it
+            log.warning("leases not renewed: %s", type(error).__name__)
+            return
+        with self._lock:
+            self._held.update({lease: until for lease in kept if lease in self._held})
+
     def _run(self) -> None:
         pause = threading.Event()
         while not pause.wait(BEAT_SECONDS):
-            with self._lock:
-                held = list(self._held)
-            until = time.monotonic() + LEASE.total_seconds()
-            try:
-                kept = renew(self._store, held)
-            except Exception as error:  # the database may be away: the next beat may find it
-                log.warning("leases not renewed: %s", type(error).__name__)
-                continue
-            with self._lock:
-                self._held.update({lease: until for lease in kept if lease in self._held})
+            self.beat()

@@ -107,4 +107,5 @@ def _call(call: Call, source: ToolSource, until: float, parent: str | None) -> m
         idempotency_key=call.idempotency_key,
         timeout=max(0.1, until - time.monotonic()),
         ours=lambda: leases().holds(call.lease),
+        progress=leases().teller(call.lease, call.span_id, call.execution.attempt),
     )

@@ -92,7 +92,7 @@ class Thoughts:
             self._asked[ask.lease.token] = asked
             self._changed.notify_all()
         try:
-            question = _question(ask, lambda: self._leases.holds(ask.lease), asked.span.traceparent)
+            question = _question(ask, self._leases, asked.span.traceparent)
             asked.prompt_digest = hashlib.sha256(question.message.encode()).hexdigest()
             with asked.span.current():
                 asked.future = self._thinker().think(question)
@@ -182,7 +182,7 @@ def _end_span(span: Span, thought: Thought) -> None:
     span.end()
 
 
-def _question(ask: Ask, ours: Callable[[], bool], parent: str | None) -> Question:
+def _question(ask: Ask, leases: LeaseKeeper, parent: str | None) -> Question:
     """`parent`: what tools are told to be a part of; by default the step. Raises `PromptFailed` or `NotBound`."""
     thinking = ask.thinking
     if ask.undoes:
@@ -199,7 +199,8 @@ def _question(ask: Ask, ours: Callable[[], bool], parent: str | None) -> Questio
         meta={"traceparent": parent or traceparent(ask.lease.id, ask.span_id)},
         timeout=ask.timeout,
         again=ask.again,
-        ours=ours,
+        ours=lambda: leases.holds(ask.lease),
+        heard=leases.teller(ask.lease, ask.span_id, ask.execution.attempt),
     )
 
 

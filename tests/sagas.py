@@ -20,6 +20,8 @@ def worker(namespace: str) -> dict[str, Any]:
 
 def step(id_: str, tool: str = "echo", **more: Any) -> dict[str, Any]:
     bindings = {"echo": {"value": {"from": "$.input.value"}}, "fail": {"message": {"value": "no"}}}.get(tool, {})
+    if tool == "tell":
+        bindings = {"message": {"from": "$.input.value"}, "times": {"value": 3}, "hangs": {"value": True}}
     common = {"id": id_, "name": id_.title(), "kind": "commit", "worker": "odd", "worker_version": "1"}
     return common | {"with": bindings, "tools": {"allow": [tool]}} | more
 
@@ -51,6 +53,7 @@ def manifests(namespace: str) -> list[dict[str, Any]]:
     return [
         worker(namespace),
         saga(namespace, "plain", step("one")),
+        saga(namespace, "tells", step("one", "tell", timeout_seconds=40)),
         saga(namespace, "held", step("one", compensation=undo()), step("two", hitl=True, hitl_max_retries=1)),
         saga(namespace, "crashes", step("one", compensation=undo()), step("two", "crash")),
         saga(namespace, "undo-fails", step("one", compensation=undo("fail")), step("two", "fail")),

@@ -140,6 +140,7 @@ class AllowedTools(AbstractToolset[None]):
                     meta=meta,
                     idempotency_key=f"{self._question.key}-{self._calls}",
                     ours=self._question.ours if tool.changes else None,
+                    progress=self._question.heard,
                 )
             except mcp.LeaseLost:
                 use.outcome, progress.acted = "unavailable", acted

@@ -81,8 +81,8 @@ def is_permanent(error: BaseException) -> bool:
             return error.permanent
         case httpx2.HTTPStatusError():
             return error.response.status_code in PERMANENT
-    kinds = FileNotFoundError, PermissionError, NotADirectoryError, httpx2.UnsupportedProtocol, httpx2.InvalidURL
-    return isinstance(error, kinds)
+    # A program that is missing here may be there for another worker.
+    return isinstance(error, httpx2.UnsupportedProtocol | httpx2.InvalidURL)
 
 
 def reason(error: BaseException, source: ToolSource) -> str:

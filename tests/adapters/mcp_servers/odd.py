@@ -44,6 +44,16 @@ async def pay_back(order: str, remark: str | None = None) -> dict[str, Any]:
 
 
 @server.tool()
+async def tell(context: Context, message: str, times: int = 1, hangs: bool = False) -> dict[str, Any]:
+    """Says how far it is."""
+    for number in range(1, times + 1):
+        await context.report_progress(number, times, message)
+    while hangs:
+        await asyncio.sleep(60)
+    return {"told": times}
+
+
+@server.tool()
 def environment() -> dict[str, Any]:
     return dict(os.environ)
 
