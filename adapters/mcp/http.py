@@ -142,7 +142,7 @@ class _Wire(httpx2.AsyncBaseTransport):
         if response.status_code in _REDIRECTS and "location" in response.headers:
             return await _redirected(request, response, exchange)
         if response.status_code >= 300:
-            return await _refused(request, request_id, response, exchange)
+            return await self._refused(request, request_id, response, exchange)
         if not self._answers_here:
             return await _emptied(response)
         if response.headers.get("content-encoding", "identity") != "identity":
@@ -151,6 +151,32 @@ class _Wire(httpx2.AsyncBaseTransport):
         if _is(response, "text/event-stream"):
             return _streamed(response, exchange, request_id)
         return _answered(request_id, response, await _read(response, MAX_MESSAGE_BYTES, request_id), exchange)
+
+    async def _refused(
+        self, request: httpx2.Request, request_id: int, response: httpx2.Response, exchange: Exchange
+    ) -> httpx2.Response:
+        """Its status alone does not say whether a call was carried out: handlers and proxies refuse after that."""
+        status = response.status_code
+        exchange.refused = status
+        body = await _read_error(response)
+        error = rpc.error_of(body)
+        code = None if error is None else error["code"]
+        text = f"the server answered HTTP {status}" + (f": {error['message']}" if error is not None else "")
+        in_session = "mcp-session-id" in request.headers
+        if in_session and _forgot_session(status, error):
+            exchange.fail(SessionGone("the server no longer knows the session", sent=exchange.call))
+        elif exchange.call:
+            if self._answers_here and code in _NOT_LOOKED_AT.get(status, ()):
+                return _passed_on(request_id, body)
+            exchange.fail(Lost(text, excerpt(body) or None))
+        elif status in PERMANENT:
+            hint = ": look at the credentials in its `headers`" if status in (401, 403) else ""
+            exchange.fail(Unavailable(f"{text}{hint}", permanent=True))
+        elif self._answers_here and status < 500 and error is not None:
+            return _passed_on(request_id, body)
+        else:
+            exchange.fail(Unavailable(text))
+        return httpx2.Response(202)
 
 
 def _departing(exchange: Exchange) -> Callable[[str, Any], Coroutine[Any, Any, None]]:
@@ -191,33 +217,6 @@ async def _redirected(request: httpx2.Request, response: httpx2.Response, exchan
     exchange.refused = response.status_code
     exchange.fail(Unavailable("the server redirects to elsewhere: put the address of the MCP endpoint itself in `url`"))
     return await _emptied(response)
-
-
-async def _refused(
-    request: httpx2.Request, request_id: int, response: httpx2.Response, exchange: Exchange
-) -> httpx2.Response:
-    """By its status alone nobody knows of a call whether it was carried out: handlers and proxies refuse after that."""
-    status = response.status_code
-    exchange.refused = status
-    body = await _read_error(response)
-    error = rpc.error_of(body)
-    code = None if error is None else error["code"]
-    text = f"the server answered HTTP {status}" + (f": {error['message']}" if error is not None else "")
-    in_session = "mcp-session-id" in request.headers
-    if in_session and _forgot_session(status, error):
-        exchange.fail(SessionGone("the server no longer knows the session", sent=exchange.call))
-    elif exchange.call:
-        if code in _NOT_LOOKED_AT.get(status, ()):
-            return _passed_on(request_id, body)
-        exchange.fail(Lost(text, excerpt(body) or None))
-    elif status in PERMANENT:
-        hint = ": look at the credentials in its `headers`" if status in (401, 403) else ""
-        exchange.fail(Unavailable(f"{text}{hint}", permanent=True))
-    elif status < 500 and error is not None:
-        return _passed_on(request_id, body)
-    else:
-        exchange.fail(Unavailable(text))
-    return httpx2.Response(202)
 
 
 def _forgot_session(status: int, error: Mapping[str, Any] | None) -> bool:

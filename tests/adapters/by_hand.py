@@ -65,6 +65,33 @@ class ByHand:
         return None
 
 
+class SseByHand(ByHand):
+    """The same over SSE: answers come on a stream of their own."""
+
+    @property
+    def source(self) -> ToolSource:
+        return ToolSource("by hand", Transport.SSE, url=self.receiver.url_as("127.0.0.1", "/sse"))
+
+    def _script(self, exchange: Exchange) -> None:
+        request = exchange.read()
+        if not request.body:
+            exchange.send(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n")
+            exchange.send(b"event: endpoint\ndata: /messages\n\n")
+            self._stream = exchange
+            return exchange.hold()
+        message = json.loads(request.body)
+        known = {"initialize": INITIALIZED, "tools/list": {"tools": self.tools}}
+        if message["method"] == "tools/call":
+            return self.answers.pop(0)(exchange, message)
+        exchange.reply(202, connection="close")
+        if message["method"] in known:
+            self.say({"jsonrpc": "2.0", "id": message["id"], "result": known[message["method"]]})
+        return None
+
+    def say(self, message: Any) -> None:
+        self._stream.send(b"data: " + json.dumps(message).encode() + b"\n\n")
+
+
 def result(exchange: Exchange, message: Any, value: Any, **headers: str) -> None:
     body = json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": value}).encode()
     exchange.reply(200, body, content_type="application/json", connection="close", **headers)

@@ -18,7 +18,7 @@ from adapters.mcp import (
     Unavailable,
 )
 from domain.definition import ToolSource, Transport
-from tests.adapters.by_hand import Answer, ByHand, error, paid, raw, result, status
+from tests.adapters.by_hand import Answer, ByHand, SseByHand, error, paid, raw, result, status
 from tests.adapters.odd_server import odd_servers
 from tests.adapters.receiver import Exchange
 
@@ -223,6 +223,28 @@ def test_no_call_is_written_without_the_lease(client: ToolClient, transport: str
         assert sessions_when_asked == [1]
         assert client.call(odd.source, "echo", {"value": 1}, meta={}, idempotency_key="k", timeout=30).data
         assert odd.called() == []
+
+
+def test_a_refusal_over_sse(client: ToolClient):
+    server = SseByHand()
+
+    def answered(exchange: Exchange, message: Any) -> None:
+        exchange.reply(202, connection="close")
+        server.say({"jsonrpc": "2.0", "id": str(message["id"]), "result": {"structuredContent": [1]}})
+
+    refusals = [
+        status(422),
+        status(400, error(-32602, "no"), content_type="application/json"),
+        status(404, error(-32601, "no"), content_type="application/json"),
+    ]
+    server.answers = [*refusals, answered]
+    try:
+        for _ in refusals:
+            with pytest.raises(Lost, match="HTTP 4"):
+                pay(client, server)
+        assert pay(client, server) == [1]
+    finally:
+        server.receiver.close()
 
 
 def test_a_redirect_within_the_server_is_followed(client: ToolClient, server: ByHand):

@@ -128,7 +128,7 @@ class TestWhoMayWhat:
     def test_how_far_a_tool_says_that_it_is(self, crew: Crew, sagas: Sagas) -> None:
         trace_id = sagas.start("tells", input={"value": f"page 3 {HOSTILE}"})
         told = "its tool says: 3 of 3, page 3"
-        until("it is shown", lambda: told in text(crew.operator.see(f"/sagas/{trace_id}/progress")))
+        until(lambda: told in text(crew.operator.see(f"/sagas/{trace_id}/progress")))
         assert sagas.read(trace_id)["status"] == "RUNNING"
 
     def test_another_namespaces_rows_are_not_there(
