@@ -16,6 +16,8 @@ from domain import json_value
 from domain.definition import Adapter, Fact, ToolSource, Transport, Turn
 from domain.outcome import Done, Failed, Lost, NotSent, TimedOut
 from domain.thought import Question, Thought
+from tests.adapters.by_hand import ByHand, paid, result, status
+from tests.adapters.by_hand import error as error_body
 from tests.adapters.llm_questions import call, question, settings, submit
 from tests.adapters.llm_server import LlmServer
 from tests.adapters.llm_wire import Call
@@ -186,6 +188,36 @@ def test_a_lost_call_that_may_not_be_repeated_ends_it(shelf: Shelf):
     assert made.outcome.idempotent is False
     assert outcomes(made) == [("burn", "lost")]
     assert made.report.acted
+
+
+@pytest.mark.parametrize("code", [422, 429, 504])
+def test_a_refusal_after_the_act_ends_it(shelf: Shelf, code: int):
+    server = ByHand()
+    server.answers = [status(code, error_body(-32603, "no"), content_type="application/json"), paid]
+    try:
+        made = shelf.ask(call("pay"), call("pay"), submit(n=1), tools=["pay"], sources=[server.source])
+    finally:
+        server.receiver.close()
+    assert isinstance(made.outcome, Lost)
+    assert made.outcome.answer
+    assert made.report.acted
+    assert len(server.calls) == 1
+
+
+def test_a_model_reads_every_kind_of_content(shelf: Shelf):
+    server = ByHand()
+    link = {"type": "resource_link", "uri": "https://example.com/big.csv", "name": "big.csv"}
+    contents = [[{"type": "text", "text": "paid"}], [link]]
+    for blocks in contents:
+        server.answers.append(lambda exchange, message, said=blocks: result(exchange, message, {"content": said}))
+    try:
+        script = call("pay"), call("pay"), submit(n=1)
+        made = shelf.ask(*script, tools=["pay"], sources=[server.source], keep_transcript=True)
+    finally:
+        server.receiver.close()
+    plain, linked, *_ = told(made)
+    assert plain == "paid"
+    assert "big.csv" in linked
 
 
 def test_the_deadline_during_a_call(shelf: Shelf):
