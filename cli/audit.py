@@ -42,25 +42,33 @@ def list_(session: Session, **query: Any) -> None:
 @audit.command("verify")
 @click.argument("file", type=click.File("rb"), required=False)
 @click.option("--namespace", help="One chain; default: all that the key may see.")
-def verify(file: BinaryIO | None, namespace: str | None, url: str | None, data_dir: Path, as_json: bool) -> None:
+@click.option("--rows", is_flag=True, help="Compare decided pauses with what the log says of them, too.")
+def verify(
+    file: BinaryIO | None, namespace: str | None, rows: bool, url: str | None, data_dir: Path, as_json: bool
+) -> None:
     """Look for rows that were changed, removed or put in: in the server's log, or in FILE, an export, without a server.
 
     Exit status 1 names the first such row.
     """
     if file is None:
         with open_server(url, data_dir) as server:
-            query = {"namespace": namespace}
+            query = {"namespace": namespace, "rows": "true" if rows else None}
             found = server.ask(Role.OPERATOR, "GET", "/v1/audit/verify", query=query, held=VERIFY_SECONDS).document
-    elif namespace is not None:
-        raise click.UsageError("--namespace is for the server's log: a FILE is verified as a whole")
+    elif namespace is not None or rows:
+        raise click.UsageError("--namespace and --rows are for the server's log: a FILE is verified as a whole")
     else:
         found = verdict_on(_exported(file)).document()
     if as_json:
         click.echo(json.dumps(found))
     if (bad := found["first_bad"]) is not None:
         raise Failure(clean(f"row {bad['seq']} of the audit log of {bad['namespace']!r} {_WORDS[bad['what']]}"))
+    if rows and (bad := found["rows"]["first_bad"]) is not None:
+        said = f"{bad['field']} is {bad['found']!r}, but the log says {bad['logged']!r}"
+        raise Failure(clean(f"the pause {bad['id']} of {bad['namespace']!r} was changed: its {said}"))
     if not as_json:
         console().print(f"{found['checked']} rows: the audit log is whole")
+        if rows:
+            console().print(f"{found['rows']['checked']} decided pauses are as the log says")
 
 
 verify.params.extend(server_options())

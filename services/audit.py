@@ -62,17 +62,17 @@ def list_events(store: Store, by: Principal, wanted: EventFilter, page: Page) ->
 
 def verify(store: Store, by: Principal, namespace: str | None = None) -> dict[str, Any]:
     """`{ok, checked, first_bad}`, of every chain that the caller sees or of this one. Raises `Forbidden`."""
-    return verdict_on(_log(store, _visible(store, by, namespace))).document()
+    return verdict_on(_log(store, visible_chains(store, by, namespace))).document()
 
 
 def export(store: Store, by: Principal, namespace: str | None = None) -> Iterator[str]:
     """The lines of an export of every chain that the caller sees, or of this one. Raises `Forbidden` at once."""
-    return (export_line(item) + "\n" for item in _log(store, _visible(store, by, namespace)))
+    return (export_line(item) + "\n" for item in _log(store, visible_chains(store, by, namespace)))
 
 
 def record_export(store: Store, by: Principal, namespace: str | None = None) -> None:
     """Before it begins, in the chain of all: those that leave stay as they leave. Raises `Forbidden`."""
-    chosen = [EVERYWHERE] if namespace is None and by.sees_all else _visible(store, by, namespace)
+    chosen = [EVERYWHERE] if namespace is None and by.sees_all else visible_chains(store, by, namespace)
     with store.transaction() as tx:
         tx.record(by, EVERYWHERE, "audit.exported", EVERYWHERE, namespaces=chosen)
 
@@ -83,7 +83,8 @@ def _allowed(by: Principal, namespace: str) -> str:
     return namespace
 
 
-def _visible(store: Store, by: Principal, namespace: str | None) -> list[str]:
+def visible_chains(store: Store, by: Principal, namespace: str | None) -> list[str]:
+    """Whose chains the caller sees, or this one's. Raises `Forbidden`."""
     if namespace is not None:
         return [_allowed(by, namespace)]
     if not by.sees_all:

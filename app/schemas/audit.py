@@ -27,6 +27,12 @@ class AuditChainQuery(Schema):
     namespace = _chain("one chain, `*` for the one of what belongs to several; default: all that the key may see")
 
 
+class AuditVerifyQuery(AuditChainQuery):
+    rows = fields.Boolean(
+        load_default=False, metadata={"description": "whether decided pauses are compared with what the log says, too"}
+    )
+
+
 class AuditEventSchema(Schema):
     namespace = fields.String(required=True)
     seq = fields.Integer(required=True, metadata={"description": "its place in the namespace's chain, from 1"})
@@ -60,7 +66,22 @@ class BadRowSchema(Schema):
     what = one_of(Fault, required=True)
 
 
+class BadPauseSchema(Schema):
+    namespace = fields.String(required=True)
+    id = fields.String(required=True, metadata={"description": "of the pause"})
+    field = fields.String(required=True, metadata={"description": "in which it does not fit: decided_by_name"})
+    logged = fields.Raw(required=True, allow_none=True, metadata={"description": "what the log says"})
+    found = fields.Raw(required=True, allow_none=True, metadata={"description": "what the row says"})
+    seq = fields.Integer(required=True, allow_none=True, metadata={"description": "of the entry; null: there is none"})
+
+
+class RowVerdictSchema(Schema):
+    checked = fields.Integer(required=True, validate=validate.Range(0), metadata={"description": "pauses looked at"})
+    first_bad = fields.Nested(BadPauseSchema, required=True, allow_none=True)
+
+
 class VerdictSchema(Schema):
     ok = fields.Boolean(required=True)
     checked = fields.Integer(required=True, validate=validate.Range(0), metadata={"description": "rows looked at"})
     first_bad = fields.Nested(BadRowSchema, required=True, allow_none=True)
+    rows = fields.Nested(RowVerdictSchema, metadata={"description": "with `rows=true`"})

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from cli.stack import Stack
 from tests.acceptance.commands import DONE, REFUSED, WRONG, Ran
+from tests.conftest import execute
 
 Call = Callable[..., Ran]
 Paused = Callable[..., str]
@@ -48,6 +50,21 @@ def test_what_was_changed_is_listed_within_80_columns(call: Call, paused: Paused
     more = call("audit", "list", "--namespace", namespace, "--limit", "1").out
     assert "more: --cursor " in more
     assert call("audit", "list", "--since", "soon").error.startswith("VALIDATION_FAILED: since: ")
+
+
+def test_a_pause_that_was_changed_in_the_database_is_named(
+    call: Call, paused: Paused, namespace: str, stack: Stack
+) -> None:
+    watch_id = paused()
+    call("pause", "approve", watch_id)
+    verify = ("audit", "verify", "--rows", "--namespace", namespace)
+    assert call(*verify).out.endswith("1 decided pauses are as the log says\n")
+    execute(stack.database_url, f"UPDATE pauses SET decided_by_name = 'Mallory' WHERE namespace = '{namespace}'")
+    ran = call(*verify)
+    assert ran.code == REFUSED
+    assert ran.error.startswith(f"the pause {watch_id} of {namespace!r} was changed: its decided_by_name is 'Mallory'")
+    assert call("audit", "verify", "--namespace", namespace).code == DONE
+    execute(stack.database_url, f"DELETE FROM pauses WHERE namespace = '{namespace}'")
 
 
 def test_the_server_verifies_its_log(call: Call, paused: Paused, namespace: str) -> None:
