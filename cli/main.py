@@ -10,6 +10,7 @@ from click.exceptions import NoArgsIsHelpError
 
 COMMANDS = {
     "up": "cli.up",
+    "init": "cli.init",
     "demo": "cli.demo",
     "doctor": "cli.doctor",
     "ping": "cli.ping",

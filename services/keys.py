@@ -94,6 +94,18 @@ def authenticate(store: Store, hash_: bytes) -> Principal | None:
     return principal_of(row)
 
 
+def admin_key_exists(store: Store) -> bool:
+    """One of all namespaces that is still good."""
+    columns = api_keys.c
+    good = (
+        columns.revoked_at.is_(None),
+        or_(columns.expires_at.is_(None), columns.expires_at > func.clock_timestamp()),
+    )
+    admin = columns.role == str(Role.ADMIN), columns.namespaces.contains([ALL_NAMESPACES])
+    with store.reading() as conn:
+        return conn.execute(select(columns.id).where(*admin, *good).limit(1)).first() is not None
+
+
 def ensure_first_keys(store: Store, known: Mapping[str, str]) -> dict[str, str]:
     """A key for every role, for a new installation: those of `known` that are still good, and new ones for the rest."""
     keys: dict[str, str] = {}

@@ -6,7 +6,7 @@ from uuid import UUID
 
 from services.database import open_engine
 from services.first_person import first_sign_in_link
-from services.keys import ensure_first_keys
+from services.keys import admin_key_exists, ensure_first_keys
 from services.transaction import Hint, Store
 from settings import Settings
 
@@ -22,6 +22,12 @@ def first_keys(settings: Settings, known: dict[str, str]) -> dict[str, str]:
     """Role → key: those of `known` that are still good, and new ones for the other roles."""
     with _store(settings, settings.public_url) as store:
         return ensure_first_keys(store, known)
+
+
+def has_admin_key(settings: Settings) -> bool:
+    """Whether there is a good key that may do everything."""
+    with _store(settings, settings.public_url) as store:
+        return admin_key_exists(store)
 
 
 def sign_in_link(settings: Settings, public_url: str) -> str | None:
