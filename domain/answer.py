@@ -5,15 +5,18 @@ Neither can be trusted, and checking an answer must not keep anyone waiting: a f
 other twice would mean work without end. So what a schema may ask for is counted before it is used.
 """
 
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
+from functools import cache
 from itertools import islice
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 from urllib.parse import unquote
 
 import jsonschema_rs
 
 from domain import json_value
 from domain.errors import Fault
+from domain.schema_dialect import BY_NAME, VALUES, modern
 
 # Values in a schema, each $ref counted as a copy of what it names: ten times a long form.
 MAX_PLACES = 2_000
@@ -34,12 +37,31 @@ MAX_FAULTS = 20
 # Keywords that lead elsewhere by a name. Counting would have to resolve them exactly as the validator does.
 _NAMED = ("$dynamicRef", "$recursiveRef")
 _DEFINITIONS = ("$defs", "definitions")
-# Keywords that hold schemas by names of the author's.
-_BY_NAME = (*_DEFINITIONS, "properties", "patternProperties", "dependentSchemas")
 # Keywords that say something to people only, or of where the schema is from.
 _SAID = (*_DEFINITIONS, "$schema", "$id", "$comment", "title", "description", "examples", "default")
-# Keywords that hold values, in which nothing is a keyword.
-_VALUES = ("const", "enum", "default", "examples")
+# Keywords that lead into a part of the value, each part by a name; and into parts that are not known by name.
+_INTO = {"properties": None, "patternProperties": "*", "$defs": None, "definitions": None, "dependentSchemas": None}
+_INTO_ANY = {
+    **dict.fromkeys(("additionalProperties", "unevaluatedProperties", "propertyNames"), "{}"),
+    **dict.fromkeys(("items", "prefixItems", "additionalItems", "unevaluatedItems", "contains"), "[]"),
+    **dict.fromkeys(VALUES, "="),
+}
+# Formats that came with later drafts, asserted in older ones too.
+_FORMATS = (
+    *("date", "date-time", "time", "duration", "email", "idn-email", "hostname", "idn-hostname", "ipv4", "ipv6", "uri"),
+    *(
+        "uri-reference",
+        "uri-template",
+        "iri",
+        "iri-reference",
+        "uuid",
+        "json-pointer",
+        "relative-json-pointer",
+        "regex",
+    ),
+)
+# Characters of what a value may be, in a fault: a page.
+MAX_CHOICES = 4_000
 
 
 def schema_faults(schema: dict[str, Any], place: str) -> Iterator[Fault]:
@@ -65,31 +87,98 @@ def value_faults(schema: dict[str, Any], value: object, place: str) -> Iterator[
         return
     for error in islice(validator(schema).iter_errors(value), MAX_FAULTS):
         path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.instance_path)
-        yield Fault(f"{place}{path}"[: json_value.MAX_PATH], error.message[:500])
+        yield Fault(f"{place}{path}"[: json_value.MAX_PATH], _message(error))
+
+
+def _message(error: jsonschema_rs.ValidationError) -> str:
+    """The library names two of the values that may stand there, and none of a choice that is written as `oneOf`."""
+    values = _choices(error.kind)
+    if not values:
+        return error.message[:500]
+    said, room = [], MAX_CHOICES
+    for text in map(json_value.encode, values):
+        room -= len(text) + 2
+        if room < 0:
+            break
+        said.append(text)
+    more = f", or {len(values) - len(said)} others" if len(said) < len(values) else ""
+    return f"is none of the values that it may have: {', '.join(said)}{more}"
+
+
+def _choices(kind: Any) -> list[Any]:
+    named = type(kind).__name__
+    if named.endswith("Enum"):
+        return list(kind.options)
+    if named.endswith("Constant"):
+        return [kind.expected_value]
+    if named.endswith(("AnyOf", "OneOfNotValid")):
+        ways = [[_choices(error.kind) for error in errors] for errors in kind.context]
+        # Only where each way is a choice of values, and nothing else.
+        if all(len(way) == 1 and way[0] for way in ways):
+            return [value for way in ways for value in way[0]]
+    return []
 
 
 def places(schema: dict[str, Any]) -> int:
-    """How large the schema is once every reference is a copy. Raises `ValueError` for what is endless or unknown."""
-    if "draft-04" in str(schema.get("$schema")):
-        raise ValueError("draft 4 is too old: use a later one, the newest is 2020-12")
+    """How large the schema is once every reference is a copy. Raises `ValueError` for what is endless or unknown.
+
+    A reference that leads back to itself is no further copy: it is for another part of the value, which is counted with
+    the value. Each part has to be led to in one way only: two would mean twice the work with each level.
+    """
+    schema = modern(schema)
     count = 0
-    waiting: list[tuple[Any, tuple[str, ...]]] = [(schema, ())]
+    waiting = [_Place(schema, (), {"#": (0, [])})]
     while waiting:
-        node, inside = waiting.pop()
+        node, path, inside = waiting.pop()
         count += 1
         if count > MAX_PLACES:
             raise ValueError(f"it has more than {MAX_PLACES} places, each $ref counted as a copy of what it names")
         if isinstance(node, list):
-            waiting.extend((item, inside) for item in node)
+            waiting.extend(_Place(item, path, inside) for item in node)
         elif isinstance(node, dict):
-            waiting.extend((item, inside) for item in node.values())
+            for name, part in node.items():
+                waiting.extend(_parts(name, part, path, inside))
             if (reference := _reference(node, is_root=node is schema)) is not None:
                 if reference in inside:
-                    raise ValueError(f"{reference[:200]} leads back to itself: write out as many levels as are needed")
-                if len(inside) == MAX_REFERENCES:
+                    _check_recursion(reference, path, *inside[reference])
+                    continue
+                if len(inside) > MAX_REFERENCES:
                     raise ValueError(f"{reference[:200]} is behind {MAX_REFERENCES} others: refer to it directly")
-                waiting.append((resolve(schema, reference), (*inside, reference)))
+                target = resolve(schema, reference)
+                waiting.append(_Place(target, path, {**inside, reference: (len(path), [])}))
     return count
+
+
+class _Place(NamedTuple):
+    """`path`: which part of the value it is for. `inside`: the references that led there, each with the length that the
+    path had, and the paths by which it was come back to."""
+
+    node: Any
+    path: tuple[str, ...]
+    inside: dict[str, tuple[int, list[tuple[str, ...]]]]
+
+
+def _parts(name: str, part: Any, path: tuple[str, ...], inside: Any) -> Iterator[_Place]:
+    if name in _INTO and isinstance(part, dict):
+        # The object that holds the parts is a place too.
+        yield _Place(None, path, inside)
+        for key, item in part.items():
+            yield _Place(item, (*path, _INTO[name] or (key if name == "properties" else f"{name}/{key}")), inside)
+    elif name in _INTO_ANY:
+        yield _Place(part, (*path, _INTO_ANY[name]), inside)
+    else:
+        yield _Place(part, path, inside)
+
+
+def _check_recursion(reference: str, path: tuple[str, ...], start: int, back: list[tuple[str, ...]]) -> None:
+    way = path[start:]
+    if not way:
+        raise ValueError(f"{reference[:200]} leads back to itself without going into a part of the value")
+    for other in back:
+        if all(a == b or "*" in (a, b) for a, b in zip(way, other, strict=False)):
+            advice = "write out as many levels as are needed"
+            raise ValueError(f"{reference[:200]} leads back to itself in two ways for one part: {advice}")
+    back.append(way)
 
 
 def _patterns(schema: dict[str, Any]) -> set[str]:
@@ -167,25 +256,30 @@ def is_of_object(schema: dict[str, Any]) -> bool:
 
 
 def inlined(schema: dict[str, Any]) -> dict[str, Any]:
-    """A usable schema without references, to be shown to a model: not every provider and library follows them."""
-    found = _inlined(schema, schema)
+    """A usable schema without references, to be shown to a model or as a form: not every provider and library follows
+    them. What leads back to itself may be anything there."""
+    root = modern(schema)
+    found = _inlined(root, root, frozenset({"#"}))
     assert isinstance(found, dict)
     return {name: value for name, value in found.items() if name not in _DEFINITIONS}
 
 
-def _inlined(node: Any, root: dict[str, Any]) -> Any:
+def _inlined(node: Any, root: dict[str, Any], inside: frozenset[str]) -> Any:
     if isinstance(node, list):
-        return [_inlined(item, root) for item in node]
+        return [_inlined(item, root, inside) for item in node]
     if not isinstance(node, dict):
         return node
     found: dict[str, Any] = {}
     for name, value in node.items():
-        if name in _BY_NAME and isinstance(value, dict):
-            found[name] = {key: _inlined(item, root) for key, item in value.items()}
+        if name in _DEFINITIONS:
+            continue
+        if name in BY_NAME and isinstance(value, dict):
+            found[name] = {key: _inlined(item, root, inside) for key, item in value.items()}
         elif name != "$ref":
-            found[name] = value if name in _VALUES else _inlined(value, root)
+            found[name] = value if name in VALUES else _inlined(value, root, inside)
     if isinstance(reference := node.get("$ref"), str):
-        target = _inlined(resolve(root, reference), root)
+        again = reference in inside
+        target = {} if again else _inlined(resolve(root, reference), root, inside | {reference})
         return _joined(target, found)
     return found
 
@@ -222,7 +316,27 @@ def validator(
 ) -> jsonschema_rs.Validator:
     # References are never fetched, and patterns run on an engine without backtracking.
     patterns = jsonschema_rs.RegexOptions(size_limit=largest_pattern)
-    return jsonschema_rs.validator_for(schema, retriever=_refuse, registry=registry, pattern_options=patterns)
+    return jsonschema_rs.validator_for(
+        modern(schema),
+        retriever=_refuse,
+        registry=registry,
+        pattern_options=patterns,
+        validate_formats=True,
+        formats={} if _knows_all_formats(schema) else _formats(),
+    )
+
+
+def _knows_all_formats(schema: dict[str, Any]) -> bool:
+    return re.search(r"draft-0[467]", str(schema.get("$schema"))) is None
+
+
+@cache
+def _formats() -> dict[str, Callable[[str], bool]]:
+    """As the newest draft has them."""
+    return {
+        name: jsonschema_rs.validator_for({"type": "string", "format": name}, validate_formats=True).is_valid
+        for name in _FORMATS
+    }
 
 
 def _refuse(uri: str) -> NoReturn:

@@ -39,7 +39,7 @@ def check_answer(schema: dict[str, Any] | None, response: object, *, required: b
     if schema is None:
         if response is not None and not unasked:
             raise Invalid([Fault("response", "is not asked for: the pause has no responseSchema")])
-    elif response is None and required:
+    elif response is None and required and any(answer.value_faults(schema, None, "response")):
         raise Invalid([Fault("response", "is required: the pause has a responseSchema")])
     elif response is not None and (found := list(answer.value_faults(schema, response, "response"))):
         raise Invalid(found)

@@ -13,6 +13,7 @@ from urllib.parse import quote
 import jsonschema_rs
 
 from domain import answer, json_value
+from domain.schema_dialect import modern
 
 # Steps of reading and of checking what was read: some tenths of a second at the most.
 MAX_WORK = 200_000
@@ -33,8 +34,8 @@ class _TooMuch(Exception):
 
 def read(schema: Mapping[str, Any], value: Any) -> Any:
     """The value with what was meant by it, or as it is. `schema` is a usable one. Never raises."""
-    root = dict(schema)
     try:
+        root = modern(dict(schema))
         if any(json_value.faults(value, "")) or not any(answer.value_faults(root, value, "")):
             return value
         # Quotes inside of quotes may hide more levels than a value may have.

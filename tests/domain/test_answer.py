@@ -6,6 +6,22 @@ import pytest
 
 from domain.answer import MAX_FAULTS, MAX_PLACES, MAX_REFERENCES, inlined, schema_faults, value_faults
 
+D4 = "http://json-schema.org/draft-04/schema#"
+TREE = {
+    "$ref": "#/definitions/node",
+    "definitions": {
+        "node": {
+            "type": "object",
+            "properties": {
+                "name": {"type": "string"},
+                "children": {"type": "array", "items": {"$ref": "#/definitions/node"}},
+                "left": {"$ref": "#/definitions/node"},
+            },
+            "required": ["name"],
+        }
+    },
+}
+
 
 def doubling(levels: int) -> dict[str, Any]:
     """Few lines that mean two to the power of `levels` checks."""
@@ -30,6 +46,11 @@ def chain(length: int) -> dict[str, Any]:
         {"$schema": "http://json-schema.org/draft-07/schema#", "properties": {"$ref": {"type": "string"}}},
         {"enum": list(range(MAX_PLACES - 3))},
         chain(MAX_REFERENCES),
+        TREE,
+        {"type": "object", "properties": {"a": {"$ref": "#"}}},
+        {"oneOf": [{"properties": {"and": {"items": {"$ref": "#"}}}}, {"properties": {"not": {"$ref": "#"}}}]},
+        {"$schema": D4, "id": "urn:x", "minimum": 1, "exclusiveMinimum": True},
+        {"$schema": D4, "properties": {"id": {"type": "string"}}},
     ],
 )
 def test_usable(schema: dict[str, Any]) -> None:
@@ -44,14 +65,18 @@ def test_usable(schema: dict[str, Any]) -> None:
         ({"pattern": "(?=look)"}, "regex"),
         ({"pattern": "(a{1000}){1000}"}, "regex"),
         ({"$schema": "https://example.com/mine"}, "meta-schema"),
-        ({"$schema": "http://json-schema.org/draft-04/schema#"}, "too old"),
         ({"$ref": "http://127.0.0.1:9/schema"}, "nothing is fetched"),
         ({"$ref": "file:///etc/passwd"}, "nothing is fetched"),
         ({"$ref": "#anchor"}, "nothing is fetched"),
         ({"$ref": "#/nowhere"}, "leads nowhere"),
         ({"$ref": "#/allOf/3", "allOf": [{}]}, "leads nowhere"),
         ({"$ref": "#"}, "back to itself"),
-        ({"properties": {"a": {"$ref": "#"}}}, "back to itself: write out as many levels as are needed"),
+        ({"anyOf": [{"type": "string"}, {"$ref": "#"}]}, "back to itself without going into a part of the value"),
+        ({"allOf": [{"properties": {"a": {"$ref": "#"}}}] * 2}, "two ways for one part: write out as many levels"),
+        ({"properties": {"a": {"$ref": "#"}}, "patternProperties": {"a": {"$ref": "#"}}}, "two ways for one part"),
+        ({"properties": {"a": {"anyOf": [{"$ref": "#"}, {"properties": {"a": {"$ref": "#"}}}]}}}, "two ways"),
+        ({"exclusiveMinimum": True}, "no minimum is beside it: write exclusiveMinimum as a number"),
+        ({"$schema": D4, "properties": {"a": {"id": "urn:x"}}}, "id inside is not supported"),
         ({"$dynamicRef": "#x"}, "not supported"),
         ({"$recursiveRef": "#"}, "not supported"),
         ({"properties": {"a": {"$id": "urn:other"}}}, "not supported"),
@@ -164,3 +189,77 @@ def test_values_of_the_author_are_no_references() -> None:
         "properties": {"a": {"const": {"$ref": "#/properties/b"}}, "b": {"enum": [{"$ref": "#/properties/a"}, 1]}}
     }
     assert inlined(schema) == schema
+
+
+BAD = {
+    **{
+        "date": "31.02.2026",
+        "date-time": "tomorrow at noon",
+        "email": "not an address",
+        "uri": "nope nope",
+        "uuid": "1234",
+    },
+    **{"ipv4": "999.1.1.1", "ipv6": "x", "time": "25:99", "duration": "1 day", "hostname": "-a_", "json-pointer": "a"},
+    **{"uri-reference": "\\\\a b", "iri": "x y", "regex": "(", "idn-hostname": "-"},
+}
+DRAFTS = [None, D4, *(f"http://json-schema.org/draft-0{number}/schema#" for number in (6, 7))]
+DRAFTS += [f"https://json-schema.org/draft/{year}/schema" for year in ("2019-09", "2020-12")]
+
+
+@pytest.mark.parametrize("draft", DRAFTS)
+def test_formats_are_asserted_in_every_draft(draft: str | None) -> None:
+    dialect = {} if draft is None else {"$schema": draft}
+    for name, bad in BAD.items():
+        schema = {**dialect, "type": "string", "format": name}
+        assert not list(schema_faults(schema, "s"))
+        assert list(value_faults(schema, bad, "x")), name
+    assert not list(value_faults({**dialect, "format": "date"}, "2026-02-28", "x"))
+    assert not list(value_faults({**dialect, "format": "my-own"}, "anything", "x"))
+
+
+@pytest.mark.parametrize(
+    ("schema", "good", "bad"),
+    [
+        (
+            TREE,
+            {"name": "a", "children": [{"name": "b", "left": {"name": "c"}}]},
+            {"name": "a", "children": [{"name": 1}]},
+        ),
+        ({"$schema": D4, "minimum": 1, "exclusiveMinimum": True}, 2, 1),
+        ({"maximum": 5, "exclusiveMaximum": True}, 4, 5),
+        ({"maximum": 5, "exclusiveMaximum": False}, 5, 6),
+        ({"type": "string", "nullable": True}, None, 1),
+        ({"enum": ["a"], "nullable": True}, None, "b"),
+        ({"$ref": "#/$defs/a", "nullable": True, "$defs": {"a": {"type": "string"}}}, None, 1),
+        ({"properties": {"nullable": {"type": "string"}}}, {"nullable": "x"}, {"nullable": None}),
+    ],
+)
+def test_older_and_recursive_schemas_mean_what_they_say(schema: dict[str, Any], good: Any, bad: Any) -> None:
+    assert not list(schema_faults(schema, "s"))
+    assert not list(value_faults(schema, good, "x"))
+    assert list(value_faults(schema, bad, "x"))
+
+
+def test_a_tree_is_not_endless_without_references() -> None:
+    free = inlined(TREE)
+    assert free["properties"]["children"]["items"] == {}
+    assert "#/" not in str(free)
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"enum": list(range(60))},
+        {"oneOf": [{"const": number, "title": f"T{number}"} for number in range(60)]},
+        {"anyOf": [{"enum": list(range(30))}, {"enum": list(range(30, 60))}]},
+    ],
+)
+def test_a_refusal_names_what_may_stand_there(schema: dict[str, Any]) -> None:
+    (fault,) = value_faults(schema, "x", "answer")
+    assert fault.message == f"is none of the values that it may have: {', '.join(map(str, range(60)))}"
+
+
+def test_up_to_a_page() -> None:
+    (fault,) = value_faults({"enum": [f"{number:0500}" for number in range(20)]}, "x", "answer")
+    assert fault.message.endswith("or 13 others")
+    assert len(fault.message) < 4_100
