@@ -23,6 +23,19 @@ class Change:
     old: Any = None
     new: Any = None
 
+    @property
+    def retyped(self) -> tuple[str, str] | None:
+        """The types, where the value has another one now: "3" and 3 look alike."""
+        if self.kind is not Kind.CHANGED:
+            return None
+        types = _type(self.old), _type(self.new)
+        return None if types[0] == types[1] else types
+
+
+def _type(value: Any) -> str:
+    names: dict[type, str] = {bool: "boolean", str: "text", list: "list", dict: "object", type(None): "null"}
+    return names.get(type(value), "number")
+
 
 def differences(old: Any, new: Any, path: str) -> Iterator[Change]:
     """Nothing for values of one digest: what would be executed is the same. `path`: what the value is called."""

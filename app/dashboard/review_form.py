@@ -8,6 +8,7 @@ from uuid import UUID
 from flask import request
 
 from app.dashboard.form_fields import text
+from app.dashboard.form_values import NULL, sent, split_zone
 from app.dashboard.forms import Field, defaults, fields_of, read
 from app.dashboard.review_facts import Look
 from app.json_body import read_text
@@ -58,7 +59,7 @@ def edited(seen: Look) -> dict[str, Any]:
     if "json" in request.form:
         value = read_text(request.form["json"], seen.subject)
     else:
-        value, faults = read(edit_fields(seen), request.form, seen.pause.arguments)
+        value, faults = read(edit_fields(seen), sent(request.form), seen.pause.arguments)
     if not isinstance(value, dict):
         raise Invalid([Fault(seen.subject, "is not an object: it begins with { and ends with }")])
     schema = seen.pause.arguments_schema
@@ -92,7 +93,7 @@ def response(seen: Look) -> Any:
     schema = seen.pause.response_schema
     if schema is None:
         return None
-    value, faults = read(response_fields(seen), request.form, defaults(schema))
+    value, faults = read(response_fields(seen), sent(request.form), defaults(schema))
     if not faults:
         faults = list(answer.value_faults(schema, value, "response"))
     if faults:
@@ -127,13 +128,24 @@ class Typed:
         self.edit = edit_fields(seen)
         self.response = response_fields(seen)
         self.faults = tuple(faults)
-        self._given = request.form if request.method == "POST" else {}
+        self._given = sent(request.form) if request.method == "POST" else {}
         arguments = seen.pause.arguments
         seen_text = json.dumps(arguments) if arguments is not None and not seen.pause.review.plain else ""
         self.seen = seen_text if len(seen_text) <= MAX_SEEN else ""
 
     def text(self, field: Field) -> str:
-        return self._given.get(field.name, field.text)
+        """What stands in the field, without what is said of null."""
+        return self._given.get(field.name, field.text).removeprefix(NULL)
+
+    def null(self, field: Field) -> bool:
+        return self._given.get(field.name, field.text).startswith(NULL)
+
+    def chosen(self, field: Field) -> list[str]:
+        return self.text(field).split("\n")
+
+    def instant(self, field: Field) -> tuple[str, str]:
+        """What stands in the control of an instant, and in that of its zone."""
+        return split_zone(self.text(field))
 
     def given(self, name: str, otherwise: str = "") -> str:
         return self._given.get(name, otherwise)

@@ -5,8 +5,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from werkzeug.datastructures import MultiDict
 
-from app.dashboard.forms import Field, Kind, fields_of, read
+from app.dashboard.form_values import sent
+from app.dashboard.forms import Field, Kind, defaults, fields_of, read
 
 SCHEMA = {
     "type": "object",
@@ -20,7 +22,13 @@ SCHEMA = {
         "day": {"type": "string", "format": "date"},
         "body": {"type": "string", "maxLength": 4000},
         "note": {"anyOf": [{"type": "string"}, {"type": "null"}]},
-        "items": {"type": "array", "items": {"type": "string"}},
+        "items": {"type": "array", "items": {"type": ["string", "object"]}},
+        "days": {"type": "array", "items": {"enum": ["mon", "tue", 3]}},
+        "names": {"type": "array", "items": {"type": "string"}},
+        "counts": {"type": "array", "items": {"type": "integer"}},
+        "at": {"type": "string", "format": "date-time"},
+        "from": {"type": "string", "format": "time"},
+        "plan": {"oneOf": [{"const": "s", "title": "Small"}, {"const": {"n": 9}, "title": "Large"}, {"type": "null"}]},
         "address": {
             "type": "object",
             "required": ["city"],
@@ -64,7 +72,13 @@ def test_each_simple_type_has_its_field_and_the_rest_is_json() -> None:
         "rate": "number",
         "urgent": "choice",
         "level": "choice",
-        "day": "text",
+        "day": "date",
+        "days": "choices",
+        "names": "lines",
+        "counts": "lines",
+        "at": "date-time",
+        "from": "time",
+        "plan": "choice",
         "body": "long",
         "note": "text",
         "items": "json",
@@ -93,6 +107,12 @@ def test_a_form_that_nobody_touched_changes_nothing() -> None:
             "body": st.text(),
             "level": st.sampled_from(["low", 2, None]),
             "items": st.lists(st.text()),
+            "days": st.lists(st.sampled_from(["mon", "tue", 3, "wed"])),
+            "names": st.lists(st.text()),
+            "counts": st.lists(st.integers()),
+            "at": st.sampled_from(["2026-01-31T08:00:00Z", "2026-01-31t08:00:00.500+02:00", "soon"]),
+            "from": st.sampled_from(["08:00:00Z", "08:00:10+02:00", "soon"]),
+            "plan": st.sampled_from(["s", {"n": 9.0}, None, "other"]),
             "note": st.none() | st.text(),
         },
     )
@@ -125,6 +145,17 @@ def test_a_text_that_an_input_would_hide_or_change_is_edited_as_json(text: str) 
         ("level", '"low"', "low"),
         ("level", "null", None),
         ("items", '["a", "b"]', ["a", "b"]),
+        ("days", '"mon"\r\n3', ["mon", 3]),
+        ("names", " ann \r\n\r\nbob", ["ann", "bob"]),
+        ("counts", "1\n-2", [1, -2]),
+        ("day", "2026-01-31", "2026-01-31"),
+        ("at", "2026-01-31T08:00", "2026-01-31T08:00:00Z"),
+        ("at", "2026-01-31T08:00:05+02:00", "2026-01-31T08:00:05+02:00"),
+        ("from", "08:00", "08:00:00Z"),
+        ("plan", '"s"', "s"),
+        ("plan", '{"n": 9}', {"n": 9}),
+        ("plan", "null", None),
+        ("note", "\x00", None),
     ],
 )
 def test_what_is_typed_becomes_a_value_of_its_type(path: str, text: str, value: object) -> None:
@@ -145,7 +176,7 @@ def test_what_is_typed_becomes_a_value_of_its_type(path: str, text: str, value: 
         ("amount", "", "it.amount is required"),
         ("to", "", "it.to is required"),
         ("urgent", "", "it.urgent is required"),
-        ("urgent", "maybe", "it.urgent is none of the choices"),
+        ("urgent", "maybe", "it.urgent is none of the choices: Yes, No"),
         ("items", '["a"', "it.items is not JSON: Expecting ',' delimiter (line 1, column 5)"),
         ("items", '[{"a": 1, "a": 2}]', "it.items.a stands twice in one object: readers disagree on which one counts"),
         ("items", '["\\u0000"]', "it.items[0] contains a NUL character"),
@@ -181,3 +212,63 @@ def test_an_answer_that_is_no_object_is_one_field(schema: dict[str, Any], kind: 
     (field,) = fields_of(schema, None, "response", "f")
     assert (field.kind, field.path) == (kind, "response")
     assert read((field,), {field.name: text}, None) == (value, [])
+
+
+def test_what_the_controls_send_is_one_text() -> None:
+    several = [("a", ""), ("a", '"x"'), ("a", '"y"')]
+    zoned = [
+        ("b", "2026-01-31T08:00"),
+        ("b-zone", "+02:00"),
+        ("c", "08:00"),
+        ("c-zone", ""),
+        ("f", ""),
+        ("f-zone", "Z"),
+    ]
+    null = [("d", "x"), ("d-null", ""), ("d-null", "1"), ("e", "x"), ("e-null", "")]
+    form = MultiDict([*several, *zoned, *null])
+    found = sent(form)
+    assert [found[name] for name in "abcdef"] == [
+        '"x"\n"y"',
+        "2026-01-31T08:00:00+02:00",
+        "08:00:00Z",
+        "\x00x",
+        "x",
+        "",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "text", "found"),
+    [(None, "\x00", None), (None, "\x00typed", "typed"), ("old", "\x00old", None), ("old", "", ...)],
+)
+def test_null_is_an_answer(value: Any, text: str, found: Any) -> None:
+    given, faults = filled({"it.note": text}, {**VALUE, "note": value})
+    assert (given.get("note", ...), faults) == (found, [])
+
+
+def test_an_answer_that_may_be_null_is_chosen_all_the_same() -> None:
+    for schema in ({"type": ["string", "null"]}, {"enum": ["a", None]}, {"type": "string", "nullable": True}):
+        (field,) = fields_of(schema, None, "it", "f")
+        assert [fault.message for fault in read((field,), {}, None)[1]] == ["is required"]
+        text = "null" if field.kind is Kind.CHOICE else "\x00"
+        assert read((field,), {field.name: text}, None) == (None, [])
+
+
+def test_a_list_that_has_to_be_there_may_be_empty() -> None:
+    schema = {"properties": {"a": {"type": "array", "items": {"enum": ["x"]}}}, "required": ["a"]}
+    assert filled({}, None, schema) == ({"a": []}, [])
+
+
+def test_a_form_begins_with_the_defaults_also_of_its_parts() -> None:
+    inner = {"type": "object", "properties": {"b": {"default": 1}, "c": {"type": "string"}}}
+    schema = {"properties": {"x": inner, "y": {**inner, "required": ["c"]}, "z": {"default": [1]}}}
+    assert defaults(schema) == {"x": {"b": 1}, "z": [1]}
+    assert defaults({"type": "string", "default": "a"}) == "a"
+    assert defaults({"type": "string"}) is None
+
+
+def test_choices_of_hundreds_stay_a_choice() -> None:
+    field = form({"properties": {"a": {"enum": [f"v{number}" for number in range(300)]}}})["it.a"]
+    assert (field.kind, len(field.choices)) == (Kind.CHOICE, 300)
+    twins = form({"properties": {"a": {"anyOf": [{"const": 1, "title": "T"}, {"const": 2, "title": "T"}]}}})["it.a"]
+    assert [said for _, said in twins.choices] == ["T (1)", "T (2)"]

@@ -13,6 +13,8 @@ from playwright.sync_api import BrowserContext, Page, Route, expect
 from tests.acceptance.example import ADA, Example
 from tests.adapters.mail_server import MailServer
 from tests.browser.agent import Agent
+from tests.browser.axe import violations
+from tests.browser.install import no_axe
 from tests.browser.layout import PHONE
 from tests.browser.people import Person
 from tests.browser.test_mail_scanner import links, told
@@ -148,6 +150,68 @@ def test_what_the_agent_asks_is_a_form(signed_in: Callable[..., Page], agent: Ag
     press(page, "Approve")
     expect(outcome(page)).to_have_text("approved")
     assert agent.read(watch_id)["decision"]["response"] == {"region": "eu", "replicas": 3}
+
+
+def test_each_shape_has_its_control_and_comes_back_as_the_right_json(
+    signed_in: Callable[..., Page], agent: Agent
+) -> None:
+    properties = {
+        "plan": {"oneOf": [{"const": {"n": 1}, "title": "Small"}, {"const": {"n": 9}, "title": "Large"}]},
+        "days": {"type": "array", "items": {"enum": ["mon", "tue", "wed"]}},
+        "names": {"type": "array", "items": {"type": "string"}},
+        "on": {"type": "string", "format": "date"},
+        "at": {"type": "string", "format": "date-time"},
+        "why": {"type": "string", "nullable": True},
+        "many": {"enum": [None, *range(100)]},
+        "text": {"type": "string", "maxLength": 500},
+        "nested": {"type": "object", "properties": {"level": {"type": "integer", "default": 3}}},
+    }
+    watch_id = agent.post("Ask", responseSchema={"properties": properties, "required": list(properties)})
+    page = signed_in()
+    page.goto(f"/review/{watch_id}")
+    if no_axe() is None:
+        assert violations(page) == []
+    page.get_by_label("plan").select_option(label="Large")
+    page.get_by_label("days").select_option(label=["mon", "wed"])
+    page.get_by_label("names").fill("Ada\nBob")
+    page.get_by_label("on", exact=True).fill("2026-01-31")
+    page.get_by_label("at", exact=True).fill("2026-01-31T08:30")
+    page.get_by_label("Time zone of at").fill("+02:00")
+    page.get_by_label("null: no value").check()
+    page.get_by_label("many").select_option(label="77")
+    page.get_by_label("text").fill("two\nlines")
+    press(page, "Approve")
+    expect(outcome(page)).to_have_text("approved")
+    assert agent.read(watch_id)["decision"]["response"] == {
+        "plan": {"n": 9},
+        "days": ["mon", "wed"],
+        "names": ["Ada", "Bob"],
+        "on": "2026-01-31",
+        "at": "2026-01-31T08:30:00+02:00",
+        "why": None,
+        "many": 77,
+        "text": "two\nlines",
+        "nested": {"level": 3},
+    }
+
+
+def test_an_agents_arguments_are_edited_in_a_form_and_a_change_of_type_is_told(
+    signed_in: Callable[..., Page], agent: Agent
+) -> None:
+    schema = {"properties": {"zip": {"type": ["string", "number"]}, "amount": {"type": "integer"}}}
+    watch_id = agent.post("Send", arguments={"zip": "01067", "amount": 3}, argumentsSchema=schema)
+    page = signed_in()
+    page.goto(f"/review/{watch_id}")
+    page.get_by_text("Change the arguments first").click()
+    page.get_by_label("zip").fill("1067")
+    page.get_by_label("amount").fill("4")
+    # In an edit Enter leads to what it changes.
+    page.get_by_label("amount").press("Enter")
+    expect(page.get_by_role("row", name="arguments.zip")).to_contain_text("type changes: text → number")
+    expect(page.get_by_role("row", name="arguments.amount")).not_to_contain_text("type")
+    press(page, "Approve with these changes")
+    expect(outcome(page)).to_have_text("approved")
+    assert agent.read(watch_id)["decision"]["arguments"] == {"zip": 1067, "amount": 4}
 
 
 def test_retry_with_guidance(

@@ -44,3 +44,24 @@ def test_something_is_told_exactly_when_the_digest_is_another(old: object, new: 
 )
 def test_each_place_that_is_not_the_same(old: object, new: object, changes: list[Change]) -> None:
     assert list(differences(old, new, "it")) == changes
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "types"),
+    [
+        ("01067", 1067, ("text", "number")),
+        (3, "3", ("number", "text")),
+        (1, True, ("number", "boolean")),
+        (None, "", ("null", "text")),
+        ([1], {"0": 1}, ("list", "object")),
+        (1, 1.5, None),
+        ("a", "b", None),
+    ],
+)
+def test_a_change_of_type_is_told(old: object, new: object, types: tuple[str, str] | None) -> None:
+    (change,) = differences({"a": old}, {"a": new}, "it")
+    assert change.retyped == types
+
+
+def test_what_is_added_or_removed_has_no_other_type() -> None:
+    assert [change.retyped for change in differences({"a": None}, {"b": 1}, "it")] == [None, None]
