@@ -99,14 +99,14 @@ def record_attempt(store: Store, lease: due.Lease, attempt: Attempt, schedule: S
     return True
 
 
-def sweep_deliveries(store: Store) -> int:
+def sweep_deliveries(store: Store, *, spare_leased: bool = False) -> int:
     """Hint again at deliveries that were missed; returns how many.
 
     In each lane at no more than can be under way: more would only keep the workers busy with saying no.
     """
     this = webhook_deliveries
     with store.transaction() as tx:
-        missed = due.overlooked(tx, this)
+        missed = due.overlooked(tx, this, spare_leased)
         # The first lane of each namespace, then the second of each: one that floods is not in the others' way.
         longest = func.min(this.c.hint_at)
         turn = func.row_number().over(partition_by=this.c.namespace, order_by=longest).label("turn")

@@ -4,6 +4,7 @@ A claim is one UPDATE guarded by "still due, not leased"; a result counts only u
 is lost, late, doubled or out of order changes nothing, and a killed worker's row is free again when its lease runs out.
 """
 
+import os
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,7 +12,7 @@ from datetime import datetime, timedelta
 from functools import cache
 from types import MappingProxyType
 from typing import Any, TypedDict
-from uuid import UUID, uuid4
+from uuid import UUID
 
 from sqlalchemy import ColumnElement, RowMapping, Table, Uuid, and_, bindparam, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -23,8 +24,11 @@ from models.sagas import saga_steps, sagas
 from models.webhooks import webhook_deliveries
 from services.transaction import Hint, Store, Tx
 
-# A killed worker's work starts again after at most this, plus a sweep.
-LEASE = timedelta(seconds=30)
+# A killed worker's work starts again after at most this, plus a sweep. Shorter would take a database that stands still
+# for some seconds, or a machine that does, for a death.
+LEASE = timedelta(seconds=10)
+# Of a lease's token: what all those of one process begin with (`Store.holder`).
+HOLDER_BYTES = 8
 # Long enough for the hint that was sent at the commit to arrive, short enough that a lost one costs about a second.
 HINT_GRACE = timedelta(seconds=1)
 # A hinted row is hinted again after this: a hint that waits longer in its queue has another one behind it.
@@ -81,7 +85,7 @@ def claim(tx: Tx, kind: str, id_: UUID, *conditions: ColumnElement[bool]) -> Lea
 
 def claim_row(tx: Tx, kind: str, id_: UUID, *conditions: ColumnElement[bool]) -> tuple[Lease, RowMapping] | None:
     """With the row as it is after the claim."""
-    lease = Lease(kind, id_, uuid4())
+    lease = Lease(kind, id_, UUID(bytes=tx.holder + os.urandom(16 - len(tx.holder))))
     wanted = {"claimed_id": id_, "claim_token": lease.token}
     row = tx.conn.execute(_claiming(kind, conditions), wanted).mappings().one_or_none()
     return None if row is None else (lease, row)
@@ -134,6 +138,20 @@ def renew(store: Store, leases: Iterable[Lease], progress: Mapping[UUID, dict[st
     return {lease for held in by_kind.values() for lease in held if lease.token in kept}
 
 
+def free(store: Store, holders: Sequence[bytes]) -> int:
+    """End the leases of these processes, which must have ended; returns how many, and hints at their rows."""
+    with store.transaction() as tx:
+        for kind, table in TABLES.items():
+            for holder in holders:
+                rest = 16 - len(holder)
+                first, last = UUID(bytes=holder + bytes(rest)), UUID(bytes=holder + b"\xff" * rest)
+                theirs = table.c.lease_token.between(first, last), table.c.due_at.is_not(None), *_open(table)
+                ended = update(table).where(*theirs).values(leased_until=tx.now, hint_at=tx.now + HINT_AGAIN)
+                ids = tx.conn.execute(ended.returning(table.c.id)).scalars()
+                tx.hints.extend(Hint(kind, id_, chosen=True) for id_ in ids)
+    return len(tx.hints)
+
+
 def hint_again(tx: Tx, kind: str, overlooked_ids: Sequence[UUID]) -> Sequence[UUID]:
     """Hint, in this order, at those that are still overlooked; the others another sweep has seen in the meantime."""
     table = TABLES[kind]
@@ -143,19 +161,24 @@ def hint_again(tx: Tx, kind: str, overlooked_ids: Sequence[UUID]) -> Sequence[UU
     return _hint(tx, kind, table.c.id.in_(free), place)
 
 
-def overlooked_ids(tx: Tx, kind: str, limit: int = SWEEP_LIMIT) -> Sequence[UUID]:
+def overlooked_ids(tx: Tx, kind: str, *, spare_leased: bool, limit: int = SWEEP_LIMIT) -> Sequence[UUID]:
     """The first of each namespace, then the second of each, and so on: one that floods is not in the others' way."""
     table = TABLES[kind]
     turn = func.row_number().over(partition_by=table.c.namespace, order_by=table.c.hint_at).label("turn")
-    missed = select(table.c.id, table.c.hint_at, turn).where(overlooked(tx, table)).subquery()
+    missed = select(table.c.id, table.c.hint_at, turn).where(overlooked(tx, table, spare_leased)).subquery()
     # The first condition lets PostgreSQL stop counting within a namespace.
     first = select(missed.c.id).where(missed.c.turn <= limit).order_by(missed.c.turn, missed.c.hint_at)
     return tx.conn.execute(first.limit(limit)).scalars().all()
 
 
-def overlooked(tx: Tx, table: Table) -> ColumnElement[bool]:
-    """Due, and no hint at it seems to be on its way."""
-    return and_(table.c.hint_at <= tx.now, claimable(table))
+def overlooked(tx: Tx, table: Table, spare_leased: bool = False) -> ColumnElement[bool]:
+    """Due, and no hint at it seems to be on its way.
+
+    `spare_leased`: not those whose lease has run out. While the database was away nobody could renew them, and whoever
+    has them may be about to record what came of the work.
+    """
+    spared = [table.c.lease_token.is_(None)] if spare_leased else []
+    return and_(table.c.hint_at <= tx.now, claimable(table), *spared)
 
 
 def hint_came_to_nothing(tx: Tx, kind: str, id_: UUID) -> None:

@@ -89,10 +89,10 @@ def record_sending(store: Store, lease: due.Lease, sending: Sending, uniform: fl
     return True
 
 
-def sweep_notifications(store: Store) -> int:
+def sweep_notifications(store: Store, *, spare_leased: bool = False) -> int:
     """Hint again at notifications that were missed; returns how many."""
     with store.transaction() as tx:
-        found = due.overlooked_ids(tx, NOTIFICATION)
+        found = due.overlooked_ids(tx, NOTIFICATION, spare_leased=spare_leased)
         return len(due.hint_again(tx, NOTIFICATION, found)) if found else 0
 
 

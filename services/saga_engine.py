@@ -130,10 +130,10 @@ def _resumed(store: Store, tx: Tx, work: Work) -> "_Turn | None":
     return _Turn(store, tx, work.lease, stored)
 
 
-def sweep_sagas(store: Store) -> int:
-    """Hint again at sagas that were missed, and at those whose worker died; returns how many."""
+def sweep_sagas(store: Store, *, spare_leased: bool = False) -> int:
+    """Hint again at sagas that were missed, and at those whose worker died (`spare_leased`: not these)."""
     with store.transaction() as tx:
-        return len(due.hint_again(tx, SAGA, due.overlooked_ids(tx, SAGA)))
+        return len(due.hint_again(tx, SAGA, due.overlooked_ids(tx, SAGA, spare_leased=spare_leased)))
 
 
 class _Turn:

@@ -52,6 +52,7 @@ class Tx:
     Attributes:
         began: not after `now`, by this process's own clock (`time.monotonic`).
         ended_holds: pauses of steps that are decided, or over without a decision.
+        holder: as in `Store`.
     """
 
     conn: Connection
@@ -61,6 +62,7 @@ class Tx:
     wakes: list[UUID] = field(default_factory=list)
     entries: list[audit.Entry] = field(default_factory=list)
     ended_holds: list[Pause] = field(default_factory=list)
+    holder: bytes = b""
 
     def record(
         self,
@@ -91,6 +93,7 @@ class Store:
         public_url: how the outside reaches this server; links in documents begin with it.
         egress_allow: networks that outbound HTTP may reach although they are not public.
         held: is told of each hold of a step that has ended, after the commit. Must not raise.
+        holder: what the tokens of this process's leases begin with; empty where nobody takes them over by it.
     """
 
     engine: Engine
@@ -98,6 +101,7 @@ class Store:
     public_url: str
     egress_allow: tuple[Network, ...] = ()
     held: Callable[[Pause], None] | None = None
+    holder: bytes = b""
 
     @contextmanager
     def transaction(self) -> Iterator[Tx]:
@@ -113,7 +117,7 @@ class Store:
                     # Both in one round trip; the driver's own way takes one for BEGIN alone.
                     began = time.monotonic()
                     cursor.execute("BEGIN; SELECT clock_timestamp()")
-                    tx = Tx(conn, cursor.fetchone()[0], began)
+                    tx = Tx(conn, cursor.fetchone()[0], began, holder=self.holder)
                     yield tx
                     cursor.execute(*_ending(tx))
             except BaseException:

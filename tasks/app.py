@@ -2,6 +2,7 @@
 
 import gc
 import logging
+from functools import partial
 from typing import Any
 
 from celery import Celery
@@ -29,12 +30,17 @@ def _json_logs(**_: Any) -> None:
 
 
 @celeryd_after_setup.connect  # type: ignore[untyped-decorator]
-def _set_up(instance: Any, conf: Any, **_: Any) -> None:
-    """`--concurrency` changes the worker, not the settings that `tasks.runtime` shares the threads out by."""
+def _set_up(sender: str, instance: Any, conf: Any, **_: Any) -> None:
+    """`sender`: the worker's name. `--concurrency` changes the worker, not the settings that `tasks.runtime` shares the
+    threads out by."""
     conf.worker_concurrency = instance.concurrency
     # Here, as beat, which needs the application too, does without what this imports.
     from tasks.alive import QUEUE
+    from tasks.own_name import OwnName, default_folder
+    from tasks.runtime import own_names
 
+    # Of each installation on this machine another one.
+    own_names.append(OwnName(f"{sender} {settings.load_or_exit().database_url}", default_folder()))
     instance.app.amqp.queues.select_add(QUEUE)
 
 
@@ -43,8 +49,11 @@ def _begin(**_: Any) -> None:
     """Out of garbage collection: it lives as long as the process, and to go through it took a sixth of a second now and
     then, in which no thread did anything."""
     from adapters import wake
+    from services.due import free
     from tasks.alive import Pulse
+    from tasks.runtime import own_names, store
 
+    own_names[0].free_earlier(partial(free, store()))
     Pulse(wake.connect(settings.load_or_exit().redis_url))
     gc.collect()
     gc.freeze()

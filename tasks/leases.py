@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
+from adapters.logs import Seldom
 from domain.progress import progress_document
 from domain.saga_document import span_text
 from services.due import LEASE, Lease, renew
@@ -17,12 +18,16 @@ log = logging.getLogger(__name__)
 
 # Two heartbeats may fail before a lease runs out.
 BEAT_SECONDS = LEASE.total_seconds() / 3
+# After one that failed: the leases must be alive again before anybody sees that they ran out.
+AGAIN_SECONDS = 0.25
+WARN_EVERY = 10.0
 
 
 class LeaseKeeper:
     def __init__(self, store: Store) -> None:
         self._store = store
         self._lock = threading.Lock()
+        self._warning = Seldom(WARN_EVERY)
         # Until when nobody else can have it, by our own clock.
         self._held: dict[Lease, float] = {}
         # What their calls have said last of how far they are, since the last heartbeat. By their tokens.
@@ -67,7 +72,8 @@ class LeaseKeeper:
         with self._lock:
             return time.monotonic() < self._held.get(lease, 0.0)
 
-    def beat(self) -> None:
+    def beat(self) -> bool:
+        """False: it failed."""
         with self._lock:
             held = list(self._held)
             news, self._news = self._news, {}
@@ -75,12 +81,14 @@ class LeaseKeeper:
         try:
             kept = renew(self._store, held, news)
         except Exception as error:  # the database may be away: the next beat may find it
-            log.warning("leases not renewed: %s", type(error).__name__)
-            return
+            if self._warning.now():
+                log.warning("leases not renewed: %s", type(error).__name__)
+            return False
         with self._lock:
             self._held.update({lease: until for lease in kept if lease in self._held})
+        return True
 
     def _run(self) -> None:
-        pause = threading.Event()
-        while not pause.wait(BEAT_SECONDS):
-            self.beat()
+        pause, wait = threading.Event(), BEAT_SECONDS
+        while not pause.wait(wait):
+            wait = BEAT_SECONDS if self.beat() else min(AGAIN_SECONDS, BEAT_SECONDS)

@@ -5,13 +5,13 @@ from datetime import timedelta
 
 from services.attend import ATTEND_BATCH, attend_due
 from services.delivery_work import sweep_deliveries
-from services.due import BEAT, stamp_worker
+from services.due import BEAT, LEASE, stamp_worker
 from services.notification_work import sweep_notifications
 from services.pauses import EXPIRY_BATCH, expire_due
 from services.retention import prune as prune_rows
 from services.saga_engine import sweep_sagas
 from tasks.runtime import settings, store, worker_name
-from tasks.task import task
+from tasks.task import away_within, task
 
 # One sweep ends after this, and the next second's goes on: a long one must not hold a worker's thread.
 BUDGET_SECONDS = 5.0
@@ -28,9 +28,11 @@ def alive(_: str) -> None:
 def sweep_due() -> None:
     with store().transaction() as tx:
         stamp_worker(tx, BEAT)
-    sweep_deliveries(store())
-    sweep_sagas(store())
-    sweep_notifications(store())
+    # Whoever has a lease can renew it by then.
+    spare = away_within(LEASE.total_seconds())
+    sweep_deliveries(store(), spare_leased=spare)
+    sweep_sagas(store(), spare_leased=spare)
+    sweep_notifications(store(), spare_leased=spare)
 
 
 @task("tasks.maintenance.expire_pauses")

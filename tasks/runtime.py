@@ -21,6 +21,7 @@ from services.transaction import Hint, Store
 from tasks.hints import send_hints
 from tasks.leases import LeaseKeeper
 from tasks.once import Once
+from tasks.own_name import OwnName
 from tasks.places import Places
 from tasks.thoughts import Thinker, Thoughts
 
@@ -40,7 +41,12 @@ def store() -> Store:
     engine = open_engine(settings().database_url, settings().db_pool_size, "worker")
     spans = tracer()
     held = None if spans is None else partial(tell_hold, spans)
-    return Store(engine, signals, settings().public_url, settings().egress_allow, held)
+    holder = own_names[0].mine if own_names else b""
+    return Store(engine, signals, settings().public_url, settings().egress_allow, held, holder)
+
+
+# That of this process, once it has one (`tasks.app`).
+own_names: list[OwnName] = []
 
 
 @Once

@@ -2,6 +2,8 @@
 they left. So they say it in one line now and then, with the reason, not in a traceback each."""
 
 import logging
+import time
+from collections import deque
 from collections.abc import Callable
 from functools import wraps
 from typing import ParamSpec
@@ -17,6 +19,12 @@ P = ParamSpec("P")
 
 # Seconds; two sweeps a second and every hint fail meanwhile.
 _warning = Seldom(10)
+# When the database was away last; each worker looks every few seconds (`tasks.alive`).
+_away_at: deque[float] = deque(maxlen=1)
+
+
+def away_within(seconds: float) -> bool:
+    return any(time.monotonic() - at < seconds for at in _away_at)
 
 
 def task(name: str) -> Callable[[Callable[P, None]], Callable[P, None]]:
@@ -29,6 +37,7 @@ def task(name: str) -> Callable[[Callable[P, None]], Callable[P, None]]:
             try:
                 work(*args, **kwargs)
             except DatabaseAway as error:
+                _away_at.append(time.monotonic())
                 if _warning.now():
                     log.warning("the database did not do what %s asked of it, a sweep tries again: %s", name, error)
 

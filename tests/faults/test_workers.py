@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
+from tests.conftest import execute
 from tests.faults.scene import Scene, until
 
 
@@ -16,6 +17,19 @@ def test_a_killed_workers_delivery_is_made_by_another(scene: Scene) -> None:
     scene.decide(scene.pause())
     scene.until_held()
     scene.stack.kill("worker", signal.SIGKILL)
+    scene.truth.settle()
+    assert sent_again(scene)
+
+
+def test_a_worker_that_is_started_again_goes_on_at_once(scene: Scene) -> None:
+    """Under its name, with what it was at: without it the receiver would wait for an hour."""
+    scene.hold_first()
+    scene.decide(scene.pause())
+    scene.until_held()
+    scene.stack.stop_process("worker", 0)
+    later = "leased_until = now() + interval '1 h' WHERE lease_token IS NOT NULL"
+    execute(scene.stack.database_url, f"UPDATE webhook_deliveries SET {later}")
+    scene.stack.start_process("worker")
     scene.truth.settle()
     assert sent_again(scene)
 

@@ -120,7 +120,7 @@ def test_renewing_keeps_a_lease(store: Store, delivery: dict[str, Any]) -> None:
     renew(store, [parcel.lease])
     assert claim_delivery(store, delivery["id"]) is None
     left = again(store)["leased_until"] - datetime.now(UTC)
-    assert LEASE - timedelta(seconds=10) < left <= LEASE + timedelta(seconds=1)
+    assert LEASE - timedelta(seconds=5) < left <= LEASE + timedelta(seconds=1)
     finish(store, parcel)
     renew(store, [parcel.lease])
     renew(store, [])
