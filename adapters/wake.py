@@ -47,6 +47,7 @@ class Waker:
         self._lock = threading.Lock()
         self._waiting: dict[UUID, set[threading.Event]] = {}
         self._owners: Counter[str | None] = Counter()
+        self._held = 0
         self._stopped = threading.Event()
         self._threads = [
             threading.Thread(target=self._listen, name="wake-listen", daemon=True),
@@ -71,8 +72,7 @@ class Waker:
     @property
     def waiting(self) -> int:
         """How many requests are held."""
-        with self._lock:
-            return sum(map(len, self._waiting.values()))
+        return self._held
 
     def waiting_of(self, owner: str) -> int:
         """How many of them are this key's or person's."""
@@ -80,23 +80,28 @@ class Waker:
             return self._owners[owner]
 
     @contextmanager
-    def listening(self, id_: UUID, owner: str | None = None) -> Iterator[threading.Event]:
-        """The event is set at each change. Look at the state after entering, or a change just before is missed."""
-        event = threading.Event()
+    def listening(self, *ids: UUID, owner: str | None = None) -> Iterator[threading.Event]:
+        """The event is set at each change of one of them. Look at the state after entering, or a change just before is
+        missed."""
+        event, wanted = threading.Event(), set(ids)
         with self._lock:
-            self._waiting.setdefault(id_, set()).add(event)
+            self._held += 1
             self._owners[owner] += 1
+            for id_ in wanted:
+                self._waiting.setdefault(id_, set()).add(event)
         try:
             yield event
         finally:
             with self._lock:
+                self._held -= 1
                 self._owners[owner] -= 1
                 if not self._owners[owner]:
                     del self._owners[owner]
-                events = self._waiting[id_]
-                events.discard(event)
-                if not events:
-                    del self._waiting[id_]
+                for id_ in wanted:
+                    events = self._waiting[id_]
+                    events.discard(event)
+                    if not events:
+                        del self._waiting[id_]
 
     def _wake(self, ids: Sequence[UUID]) -> None:
         """Whatever changed, it concerns those who watch all reviews."""

@@ -29,7 +29,7 @@ def event_stream(watch_id: str, last_event_id: str | None) -> Response:
 
 def _stream(watch_id: str, pause: Pause, seen: int) -> Iterator[str]:
     began = time.monotonic()
-    with deps().waker.listening(pause.id, g.principal.id) as changed:
+    with deps().waker.listening(pause.id, owner=g.principal.id) as changed:
         while True:
             pause = get_pause(deps().store, g.principal, watch_id)
             for number, happened in enumerate(_events(pause), 1):

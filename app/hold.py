@@ -2,6 +2,7 @@
 connection and no timer; the process's one subscription wakes it."""
 
 import time
+from collections.abc import Sequence
 
 from flask import g, request
 
@@ -10,7 +11,7 @@ from app.deps import deps
 from domain import ids
 from domain.access import Permission
 from domain.pause import Pause, Status
-from services.pauses import get_pause
+from services.pauses import get_pause, get_pauses
 
 
 def hold(watch_id: str, seconds: float) -> tuple[Pause, bool]:
@@ -21,7 +22,7 @@ def hold(watch_id: str, seconds: float) -> tuple[Pause, bool]:
     if not has_room():
         return get_pause(deps().store, g.principal, watch_id), False
     until = time.monotonic() + seconds
-    with deps().waker.listening(id_, g.principal.id) as changed:
+    with deps().waker.listening(id_, owner=g.principal.id) as changed:
         # Read only after listening began: a change in between is not missed.
         pause = get_pause(deps().store, g.principal, watch_id)
         while pause.status is Status.PENDING and not deps().waker.stopped and (left := until - time.monotonic()) > 0:
@@ -31,6 +32,26 @@ def hold(watch_id: str, seconds: float) -> tuple[Pause, bool]:
     # A key that was revoked in the meantime hears nothing any more.
     authorize(request, Permission.PAUSE_READ)
     return pause, True
+
+
+def hold_any(watch_ids: Sequence[str], seconds: float) -> tuple[list[Pause], bool]:
+    """Those of the pauses that the caller sees, once one of them is resolved; otherwise as `hold`. It is one waiter."""
+    wanted = [id_ for id_ in (ids.parse(ids.WATCH, watch_id) for watch_id in watch_ids) if id_ is not None]
+    if seconds == 0 or not has_room():
+        return get_pauses(deps().store, g.principal, wanted), seconds == 0
+    until = time.monotonic() + seconds
+    with deps().waker.listening(*wanted, owner=g.principal.id) as changed:
+        found = get_pauses(deps().store, g.principal, wanted)
+        while _all_wait(found) and not deps().waker.stopped and (left := until - time.monotonic()) > 0:
+            if changed.wait(left):
+                changed.clear()
+                found = get_pauses(deps().store, g.principal, wanted)
+    authorize(request, Permission.PAUSE_READ)
+    return found, True
+
+
+def _all_wait(found: Sequence[Pause]) -> bool:
+    return bool(found) and all(pause.status is Status.PENDING for pause in found)
 
 
 # Requests that are held beyond `max_waiters`, in all and of one key or person: whoever holds all others does not keep

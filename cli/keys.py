@@ -1,4 +1,4 @@
-"""`sagahold keys …`: an admin makes, lists and revokes API keys."""
+"""`sagahold keys …`: an admin makes, lists, rotates and revokes API keys."""
 
 from typing import Any
 
@@ -8,6 +8,7 @@ from rich.text import Text
 
 from cli.client import part
 from cli.output import clean, facts, page, short, table, two_lines, when
+from cli.parameters import IDEMPOTENCY_KEY, NEVER, SPAN_OR_NEVER
 from cli.session import Session, command, given, page_options, reach_option
 from domain.access import Role
 
@@ -16,7 +17,7 @@ PATH = "/v1/keys"
 
 @click.group()
 def keys() -> None:
-    """Make, list and revoke API keys."""
+    """Make, list, rotate and revoke API keys."""
 
 
 @command(keys, "create", Role.ADMIN)
@@ -34,6 +35,17 @@ def create(session: Session, namespaces: tuple[str, ...], **options: Any) -> Non
 def list_(session: Session, **query: Any) -> None:
     """List keys, the newest first."""
     session.show(session.ask("GET", PATH, query=query), _list)
+
+
+@command(keys, "rotate", Role.ADMIN)
+@click.argument("key_id", metavar="ID")
+@click.option("--overlap", type=SPAN_OR_NEVER, metavar="3600|2h|never", help="The old one works so long; default 24h.")
+@click.option("--idempotency-key", type=IDEMPOTENCY_KEY, help="Said again, the key is not rotated a second time.")
+def rotate(session: Session, key_id: str, overlap: int | str | None, idempotency_key: str | None) -> None:
+    """Give a key a new secret; it is shown this once, and the old one works for a day more."""
+    body = given(overlap_seconds=0 if overlap == NEVER else overlap)
+    headers = given(**{"Idempotency-Key": idempotency_key})
+    session.show(session.ask("POST", f"{PATH}/{part(key_id)}/rotate", body=body, headers=headers), _rotated)
 
 
 @command(keys, "revoke", Role.ADMIN)
@@ -54,6 +66,14 @@ def _new(screen: Console, key: dict[str, Any]) -> None:
         ],
     )
     screen.print("Keep the key now: it is not shown again.", style="dim")
+
+
+def _rotated(screen: Console, key: dict[str, Any]) -> None:
+    if key["key"] is None:
+        screen.print(f"{clean(key['id'])} was rotated by this request before; its secret is not shown again")
+        return
+    _new(screen, key)
+    screen.print(f"The old secret works until {clean(key['previous_valid_until'])}.", style="dim", soft_wrap=True)
 
 
 def _list(screen: Console, document: dict[str, Any]) -> None:

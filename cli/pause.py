@@ -36,6 +36,7 @@ def pause() -> None:
     help="What then happens; default expire.",
 )
 @click.option("--review", type=JSON, help="An object: the review policy; default: the namespace's.")
+@click.option("--external-id", help="Your own name for it, to find it by.")
 @click.option("--tag", "tags", multiple=True, help="May be given several times.")
 @click.option("--namespace", help="Default: the key's own.")
 @click.option("--priority", type=int, help="0 to 9.")
@@ -54,6 +55,7 @@ def create(session: Session, idempotency_key: str | None, wait: bool, **options:
 
 def _draft(tags: tuple[str, ...], expires_in: int | str | None, **options: Any) -> dict[str, Any]:
     names = {"arguments_schema": "argumentsSchema", "callback_url": "callbackUrl", "on_timeout": "onTimeout"}
+    names["external_id"] = "externalId"
     draft = {names.get(name, name): value for name, value in given(**options).items()}
     if tags:
         draft["tags"] = list(tags)
@@ -93,14 +95,15 @@ def _wait(session: Session, watch_id: str, timeout: int | None) -> None:
 @click.option("--status", type=click.Choice([str(word) for word in Status]))
 @click.option("--namespace")
 @click.option("--tag")
+@click.option("--external-id", help="The agent's own name for it.")
 @click.option("--search", metavar="TEXT", help="Part of the action.")
 @click.option("--kind", type=click.Choice(["agent", "step"]))
 @click.option("--created-after", metavar="TIME", help="As 2026-03-30T21:00:00Z.")
 @click.option("--created-before", metavar="TIME")
 @page_options
-def list_(session: Session, search: str | None, **filters: Any) -> None:
+def list_(session: Session, search: str | None, external_id: str | None, **filters: Any) -> None:
     """List pauses, the newest first."""
-    session.show(session.ask("GET", PATH, query=given(q=search, **filters)), list_view)
+    session.show(session.ask("GET", PATH, query=given(q=search, externalId=external_id, **filters)), list_view)
 
 
 @command(pause, "approve", Role.REVIEWER)

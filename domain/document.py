@@ -49,6 +49,8 @@ def pause_document(pause: Pause, public_url: str) -> dict[str, Any]:
         "priority": pause.priority,
         "tags": list(pause.tags),
         "metadata": pause.metadata or {},
+        # Only where it was given: the digests of documents without it are in the log.
+        **({} if pause.external_id is None else {"externalId": pause.external_id}),
         "callbackUrl": pause.callback_url,
         "statusUrl": f"{public_url}/api/pause/{watch_id}",
         "reviewUrl": review_url(pause.id, public_url),

@@ -42,6 +42,7 @@ class Draft:
     metadata: dict[str, Any] | None
     arguments_schema: dict[str, Any] | None = None
     expires_by_default: bool = False
+    external_id: str | None = None
 
 
 def pause_from(
@@ -84,6 +85,7 @@ def pause_from(
         priority=draft.priority,
         tags=draft.tags,
         metadata=draft.metadata,
+        external_id=draft.external_id,
     )
 
 

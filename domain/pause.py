@@ -83,6 +83,7 @@ class Pause:
     priority: int = 0
     tags: tuple[str, ...] = ()
     metadata: dict[str, Any] | None = None
+    external_id: str | None = None
     decision: Decision | None = None
     # None are kept where the first one decides (`review.plain`).
     votes: tuple[Vote, ...] = ()

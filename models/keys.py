@@ -32,6 +32,11 @@ api_keys = Table(
     Column("expires_at", DateTime(timezone=True)),
     Column("revoked_at", DateTime(timezone=True)),
     Column("last_used_at", DateTime(timezone=True)),
+    # Of a rotated key: the secret before this one, until when it works, and when this one was used first.
+    Column("rotated_at", DateTime(timezone=True)),
+    Column("previous_hash", LargeBinary, unique=True),
+    Column("previous_until", DateTime(timezone=True)),
+    Column("taken_up_at", DateTime(timezone=True)),
     CheckConstraint("role IN ('agent', 'reviewer', 'operator', 'admin')", name="role"),
     CheckConstraint("cardinality(namespaces) > 0", name="namespaces"),
     CheckConstraint("octet_length(hash) = 32", name="hash"),
@@ -45,6 +50,9 @@ idempotency_keys = Table(
     Column("fingerprint", LargeBinary, nullable=False),
     Column("answer", JSON, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False),
+    # What it made, as far as that waits for somebody: the key is kept as long.
+    Column("pause_id", Uuid),
+    Column("saga_id", Uuid),
     PrimaryKeyConstraint("namespace", "key"),
     Index("ix_idempotency_keys_created_at", "created_at"),
 )

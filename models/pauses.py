@@ -54,6 +54,8 @@ pauses = Table(
     Column("callback_url", Text),
     Column("tags", ARRAY(Text)),
     Column("metadata", JSON(none_as_null=True)),
+    # The agent's own name for it; it may have several of one name.
+    Column("external_id", Text),
     Column("decided_by", Text),
     Column("decided_by_name", Text),
     Column("comment", Text),
@@ -80,6 +82,13 @@ pauses = Table(
     ),
     # Lists are newest first within a namespace; ids sort by time.
     Index("ix_pauses_namespace_id", "namespace", "id"),
+    Index(
+        "ix_pauses_external_id",
+        "namespace",
+        "external_id",
+        "id",
+        postgresql_where=text("external_id IS NOT NULL"),
+    ),
     # Steps that wait for a person, the oldest first, for keys of all namespaces and of few.
     Index(
         "ix_pauses_steps_pending",
@@ -120,6 +129,7 @@ def values(pause: Pause) -> dict[str, Any]:
         "callback_url": pause.callback_url,
         "tags": list(pause.tags) or None,
         "metadata": pause.metadata or None,
+        "external_id": pause.external_id,
         "decided_by": None if decision is None else decision.by.id,
         "decided_by_name": None if decision is None else decision.by.name,
         "comment": None if decision is None else decision.comment,
@@ -156,6 +166,7 @@ def pause_of(row: RowMapping) -> Pause:
         callback_url=row["callback_url"],
         tags=tuple(row["tags"] or ()),
         metadata=row["metadata"],
+        external_id=row["external_id"],
         decision=_decision_of(row),
         votes=tuple(map(_vote_of, row["votes"] or ())),
         stage=row["stage"],

@@ -5,6 +5,7 @@ The answer is stored in the transaction of the change: either both are there or 
 
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
@@ -41,12 +42,30 @@ def recall(tx: Tx, namespace: str, once: Once | None) -> None:
         raise Repeated(stored.answer)
 
 
-def remember(tx: Tx, namespace: str, once: Once | None, answer: dict[str, Any]) -> None:
-    """Store the answer. Of two requests at the same time the second waits here, and then gets the first one's."""
+def remember(
+    tx: Tx,
+    namespace: str,
+    once: Once | None,
+    answer: dict[str, Any],
+    *,
+    pause_id: UUID | None = None,
+    saga_id: UUID | None = None,
+) -> None:
+    """Store the answer. Of two requests at the same time the second waits here, and then gets the first one's.
+
+    Args:
+        pause_id, saga_id: what it made or moved. The key is kept as long as that waits, and a day longer.
+    """
     if once is None:
         return
     row = insert(idempotency_keys).values(
-        namespace=namespace, key=once.key, fingerprint=once.fingerprint, answer=answer, created_at=tx.now
+        namespace=namespace,
+        key=once.key,
+        fingerprint=once.fingerprint,
+        answer=answer,
+        created_at=tx.now,
+        pause_id=pause_id,
+        saga_id=saga_id,
     )
     if tx.conn.execute(row.on_conflict_do_nothing()).rowcount == 0:
         recall(tx, namespace, once)

@@ -1,17 +1,20 @@
-"""API keys: made, listed, revoked, and recognised. A key is shown once and stored as a hash."""
+"""API keys: made, listed, rotated, revoked, and recognised. A key is shown once and stored as a hash.
+
+The key is the identity; what it made belongs to it, whatever secret it has. Two of them may work at a time.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import RowMapping, func, insert, or_, select, update
+from sqlalchemy import RowMapping, and_, func, insert, or_, select, update
 
 from domain import ids
 from domain.access import ALL_NAMESPACES, Principal, Role
 from domain.audit import chain_of
 from domain.document import instant, instant_or_none
-from domain.errors import Fault, Forbidden, Invalid, NotFound
+from domain.errors import Conflict, Fault, Forbidden, Invalid, NotFound
 from models.keys import api_keys, principal_of
 from services.idempotency import Once, Repeated, recall, remember
 from services.paging import Page, Slice, newest_first
@@ -24,6 +27,15 @@ PREFIX = "hitl_"
 SHOWN = len(PREFIX) + 6
 # `last_used_at` is written at most this often for one key.
 USE_RESOLUTION = timedelta(seconds=60)
+# For so long a rotated key's old secret works beside the new one, unless the caller says otherwise.
+OVERLAP = timedelta(days=1)
+MAX_OVERLAP = timedelta(days=30)
+
+
+class KeyNotUsable(Conflict):
+    """The key is revoked or has expired: make a new one."""
+
+    code = "KEY_NOT_USABLE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +66,39 @@ def list_keys(store: Store, by: Principal, page: Page) -> Slice[dict[str, Any]]:
     return newest_first(store, query, api_keys.c.id, page, _document)
 
 
+def rotate_key(
+    store: Store, by: Principal, key_id: str, overlap: timedelta, once: Once | None
+) -> tuple[dict[str, Any], bool]:
+    """A new secret for the same key, shown this once; the old one works for `overlap` more. Raises `KeyNotUsable`."""
+    id_ = ids.parse(ids.KEY, key_id)
+    try:
+        with store.transaction() as tx:
+            recall(tx, by.own_namespace, once)
+            query = select(api_keys).where(api_keys.c.id == id_, manages(by, api_keys)).with_for_update(key_share=True)
+            row = tx.conn.execute(query).mappings().one_or_none()
+            if row is None:
+                raise NotFound(f"there is no key {key_id[:64]!r} that this key may see")
+            if row["revoked_at"] is not None or (row["expires_at"] is not None and row["expires_at"] <= tx.now):
+                raise KeyNotUsable
+            key = PREFIX + new_token()
+            changes = {"hash": hash_of(key), "prefix": key[:SHOWN], "rotated_at": tx.now, "taken_up_at": None}
+            changes |= {"previous_hash": _old_secret(row, tx.now), "previous_until": tx.now + overlap}
+            rotated = update(api_keys).where(api_keys.c.id == id_).values(changes).returning(*api_keys.c)
+            document = _document(tx.conn.execute(rotated).mappings().one())
+            told = {"before": _document(row), "after": document, "previous_until": document["previous_valid_until"]}
+            tx.record(by, chain_of(row["namespaces"]), "key.rotated", document["id"], **told)
+            remember(tx, by.own_namespace, once, document | {"key": None})
+    except Repeated as repeated:
+        return repeated.answer, True
+    return document | {"key": key}, False
+
+
+def _old_secret(row: RowMapping, now: datetime) -> bytes:
+    """Which of them goes on working: the one that is in use, where the last rotation's was never taken up."""
+    works = row["previous_until"] is not None and row["previous_until"] > now
+    return bytes(row["previous_hash"] if works and row["taken_up_at"] is None else row["hash"])
+
+
 def revoke_key(store: Store, by: Principal, key_id: str) -> dict[str, Any]:
     """Effective everywhere as soon as processes forget what they remember of the key (within 5 s)."""
     id_ = ids.parse(ids.KEY, key_id)
@@ -79,9 +124,10 @@ def authenticate(store: Store, hash_: bytes) -> Principal | None:
     """Who holds the key with this hash, if it is good now. Stamps `last_used_at`, at most once a minute."""
     columns = api_keys.c
     now = func.clock_timestamp()
+    new = and_(columns.hash == hash_, columns.rotated_at.is_not(None), columns.taken_up_at.is_(None)).label("new")
     stale = or_(columns.last_used_at.is_(None), columns.last_used_at < now - USE_RESOLUTION).label("stale")
-    query = select(api_keys, stale).where(
-        columns.hash == hash_,
+    query = select(api_keys, new, stale).where(
+        or_(columns.hash == hash_, and_(columns.previous_hash == hash_, columns.previous_until > now)),
         columns.revoked_at.is_(None),
         or_(columns.expires_at.is_(None), columns.expires_at > now),
     )
@@ -89,8 +135,9 @@ def authenticate(store: Store, hash_: bytes) -> Principal | None:
         row = conn.execute(query).mappings().one_or_none()
         if row is None:
             return None
-        if row["stale"]:
-            conn.execute(update(api_keys).where(columns.id == row["id"]).values(last_used_at=now))
+        if row["stale"] or row["new"]:
+            used = {"last_used_at": now} | ({"taken_up_at": now} if row["new"] else {})
+            conn.execute(update(api_keys).where(columns.id == row["id"]).values(used))
     return principal_of(row)
 
 
@@ -160,4 +207,7 @@ def _document(row: RowMapping) -> dict[str, Any]:
         "expires_at": instant_or_none(row["expires_at"]),
         "revoked_at": instant_or_none(row["revoked_at"]),
         "last_used_at": instant_or_none(row["last_used_at"]),
+        "rotated_at": instant_or_none(row["rotated_at"]),
+        "taken_up_at": instant_or_none(row["taken_up_at"]),
+        "previous_valid_until": instant_or_none(row["previous_until"]),
     }

@@ -41,6 +41,7 @@ class Filter:
     kind: str | None = None
     tag: str | None = None
     text: str | None = None
+    external_id: str | None = None
     created_after: datetime | None = None
     created_before: datetime | None = None
 
@@ -77,7 +78,7 @@ def create_pauses(store: Store, wanted: Callable[[], Sequence[Creation]]) -> lis
             try:
                 pause = _new_pause(store, tx, wishes[place], heard)
             except Repeated as repeated:
-                outcomes[place] = Created(repeated.answer, repeated=True)
+                outcomes[place] = Created(_as_it_is(store, tx, wishes[place].by, repeated.answer), repeated=True)
             except Refusal as refusal:
                 outcomes[place] = refusal
             else:
@@ -88,6 +89,12 @@ def create_pauses(store: Store, wanted: Callable[[], Sequence[Creation]]) -> lis
             rows = as_records(values(pause) for _, pause in new)
             announce(store, tx, [created(pause) for _, pause in new], INSERT, {"records": rows})
     return [outcomes[place] for place in range(len(wishes))]
+
+
+def _as_it_is(store: Store, tx: Tx, by: Principal, stored: dict[str, Any]) -> dict[str, Any]:
+    """What a repeated request made, as it stands now; as it was then, where it is gone or another agent's."""
+    row = tx.conn.execute(_ONE, _visible(by, str(stored["watchId"]))).mappings().one_or_none()
+    return stored if row is None else pause_document(pause_of(row), store.public_url)
 
 
 def _key_of(wish: Creation) -> tuple[str, str]:
@@ -107,7 +114,7 @@ def _new_pause(store: Store, tx: Tx, wish: Creation, heard: bool) -> Pause:
     if attend_at is not None:
         pause = replace(pause, attend_at=attend_at)
     if wish.once is not None:
-        remember(tx, draft.namespace, wish.once, pause_document(pause, store.public_url))
+        remember(tx, draft.namespace, wish.once, pause_document(pause, store.public_url), pause_id=pause.id)
     return pause
 
 
@@ -117,6 +124,14 @@ def get_pause(store: Store, by: Principal, watch_id: str) -> Pause:
     if row is None:
         raise NotFound(f"there is no pause {watch_id[:64]!r} that this key may see")
     return pause_of(row)
+
+
+def get_pauses(store: Store, by: Principal, wanted: Sequence[UUID]) -> list[Pause]:
+    """In the order in which they are asked for; what this caller may not see is left out."""
+    query = select(pauses).where(*_scope(by), pauses.c.id.in_(wanted))
+    with store.reading() as conn:
+        found = {row["id"]: pause_of(row) for row in conn.execute(query).mappings()}
+    return [found[id_] for id_ in dict.fromkeys(wanted) if id_ in found]
 
 
 def list_pauses(store: Store, by: Principal, wanted: Filter, page: Page) -> Slice[Pause]:
@@ -215,6 +230,7 @@ def _conditions(wanted: Filter) -> list[Any]:
         columns.status: wanted.status,
         columns.namespace: wanted.namespace,
         columns.kind: wanted.kind,
+        columns.external_id: wanted.external_id,
     }
     conditions: list[Any] = [column == value for column, value in asked.items() if value is not None]
     if wanted.tag is not None:

@@ -213,7 +213,7 @@ def _once(store: Store, by: Principal, which: StepRef, wish: Retry, verb: str, a
             }
             if answer["status"] != CLAIM_ACTIVE:
                 # Of that nothing came: the same wish may be said again until it is carried out.
-                remember(tx, stored.saga.namespace, once, answer)
+                remember(tx, stored.saga.namespace, once, answer, saga_id=stored.saga.trace_id)
                 about = {name: getattr(wish, name) for name in ("force", "allow_destructive", "reason")}
                 if wish.arguments is not None:
                     about |= {"before": step.arguments, "after": wish.arguments}

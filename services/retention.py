@@ -17,6 +17,8 @@ from services.transaction import Store
 
 # Twice the 24 h that repeats are promised to be recognised: a slow prune must never break the promise.
 IDEMPOTENCY_KEPT = timedelta(hours=48)
+# After what a request made has ended.
+IDEMPOTENCY_KEPT_AFTER = timedelta(hours=24)
 WORKERS_KEPT = timedelta(hours=1)
 # Whoever opens an old message is still told which review it was about.
 LINKS_KEPT = timedelta(days=30)
@@ -45,12 +47,20 @@ def _rules(now: datetime, old: datetime) -> list[tuple[Table, ColumnElement[bool
         # Its deliveries and their attempts go with a message.
         (webhook_messages, (webhook_messages.c.created_at < old) & ~waiting),
         (webhook_secrets, webhook_secrets.c.retires_at < now),
-        (idempotency_keys, idempotency_keys.c.created_at < now - IDEMPOTENCY_KEPT),
+        (idempotency_keys, (idempotency_keys.c.created_at < now - IDEMPOTENCY_KEPT) & ~_guards(now)),
         (sessions, (sessions.c.expires_at < now) | (sessions.c.seen_at < now - IDLE)),
         (sign_in_links, sign_in_links.c.expires_at < now - LINKS_KEPT),
         (sign_in_failures, sign_in_failures.c.since < now - WINDOW),
         (worker_heartbeats, worker_heartbeats.c.seen_at < now - WORKERS_KEPT),
     ]
+
+
+def _guards(now: datetime) -> ColumnElement[bool]:
+    """Of an idempotency key: what it made waits, or has until a moment ago. Repeated, it must not be made again."""
+    columns, lately = idempotency_keys.c, now - IDEMPOTENCY_KEPT_AFTER
+    paused = (pauses.c.id == columns.pause_id) & (pauses.c.resolved_at.is_(None) | (pauses.c.resolved_at > lately))
+    runs = (sagas.c.id == columns.saga_id) & (sagas.c.ended_at.is_(None) | (sagas.c.ended_at > lately))
+    return exists().where(paused) | exists().where(runs)
 
 
 def _delete(store: Store, table: Table, condition: ColumnElement[bool]) -> int:

@@ -130,7 +130,8 @@ def _rerun_once(store: Store, by: Principal, which: StepRef, wish: steps.Rerun, 
         won = changed and honours(pause, command)
         if won:
             _rerun(tx, locked, step, replace(wish, revision=pause.revision))
-            remember(tx, pause.namespace, once, Accepted(False, _rerun_key(step, step.retries + 1)).document())
+            answer = Accepted(False, _rerun_key(step, step.retries + 1)).document()
+            remember(tx, pause.namespace, once, answer, saga_id=which.trace_id)
             about = {"step": step.id, "span": which.span, "guidance": guidance}
             tx.record(by, pause.namespace, "step.rerun", which.trace_id.hex, **about)
     # Only after the commit, as for every decision: an expiry that this request was the first to notice stands.

@@ -74,7 +74,7 @@ def start_saga(store: Store, by: Principal, wanted: Start, once: Once | None = N
             tx.hints.append(Hint(SAGA, trace_id))
         else:
             trace_id = _started_before(tx, by, wanted)
-        remember(tx, wanted.namespace, once, started_document(trace_id, is_new))
+        remember(tx, wanted.namespace, once, started_document(trace_id, is_new), saga_id=trace_id)
     return trace_id, is_new
 
 

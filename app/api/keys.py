@@ -1,5 +1,6 @@
-"""/v1/keys: an admin makes, lists and revokes API keys."""
+"""/v1/keys: an admin makes, lists, rotates and revokes API keys."""
 
+from datetime import timedelta
 from typing import Any
 
 from flask import g
@@ -10,7 +11,7 @@ from app.api.paging import list_document, page
 from app.deps import deps
 from app.operation import once, operation
 from app.schemas.fields import PageQuery
-from app.schemas.keys import KeyPageSchema, KeySchema, KeyWithSecretSchema, NewKeySchema
+from app.schemas.keys import KeyPageSchema, KeySchema, KeyWithSecretSchema, NewKeySchema, RotationSchema
 from domain.access import Permission
 from services import keys as use_cases
 from services.keys import NewKey
@@ -44,6 +45,28 @@ def list_keys(query: dict[str, Any]) -> Answer:
     Without the keys themselves, of which only hashes are stored.
     """
     return answer(list_document(use_cases.list_keys(deps().store, g.principal, page(query)), lambda key: key))
+
+
+@operation(
+    keys,
+    "POST",
+    "/<key_id>/rotate",
+    permission=Permission.KEY_MANAGE,
+    body=RotationSchema,
+    example={"overlap_seconds": 86400},
+    answers={201: KeyWithSecretSchema, 200: KeyWithSecretSchema},
+    refuses=(404, 409),
+    creates=True,
+)
+def rotate_key(body: dict[str, Any], key_id: str) -> Answer:
+    """Give a key a new secret, shown this once
+
+    It is the same key: its pauses, votes and sagas stay its own. The secret before works for a day more, or as long as
+    `overlap_seconds` says. Two work at most: a rotation before that has passed ends the older one, or the newer one
+    where that was never used.
+    """
+    overlap = timedelta(seconds=body["overlap_seconds"])
+    return created(*use_cases.rotate_key(deps().store, g.principal, key_id, overlap, once()))
 
 
 @operation(

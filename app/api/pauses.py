@@ -10,7 +10,7 @@ from app.answer import Answer, answer, created
 from app.api.paging import list_document, page
 from app.deps import deps
 from app.events import event_stream
-from app.hold import hold
+from app.hold import hold, hold_any
 from app.openapi import IF_NONE_MATCH, LAST_EVENT_ID
 from app.operation import once, operation
 from app.problems import refusal_document
@@ -74,7 +74,16 @@ def create_pause(body: dict[str, Any]) -> Answer:
     return created(made.document, made.repeated, made.document["statusUrl"])
 
 
-_OPTIONAL = ("context", "arguments", "arguments_schema", "callback_url", "review", "response_schema", "metadata")
+_OPTIONAL = (
+    "context",
+    "arguments",
+    "arguments_schema",
+    "callback_url",
+    "review",
+    "response_schema",
+    "metadata",
+    "external_id",
+)
 
 
 @operation(
@@ -86,13 +95,25 @@ _OPTIONAL = ("context", "arguments", "arguments_schema", "callback_url", "review
     answers={200: PausePageSchema},
 )
 def list_pauses(query: dict[str, Any]) -> Answer:
-    """List pauses, the newest first
+    """List pauses, the newest first; or wait for several (`?ids=…,…&wait=60`)
 
-    An agent sees what its own identity created; people and operators see their namespaces.
+    An agent sees what its own identity created; people and operators see their namespaces. With `ids` the answer has
+    these, in that order, as soon as one of them is resolved; `missing` names those that the key does not see.
     """
+    if "ids" in query:
+        return _named(query["ids"], query.get("wait", 0))
     wanted = page(query)
     found = use_cases.list_pauses(deps().store, g.principal, Filter(**query), wanted)
     return answer(list_document(found, _document))
+
+
+def _named(wanted: list[str], seconds: float) -> Answer:
+    found, held = hold_any(wanted, seconds)
+    documents = [_document(pause) for pause in found]
+    seen = {document["watchId"] for document in documents}
+    missing = [watch_id for watch_id in dict.fromkeys(wanted) if watch_id not in seen]
+    whole = {"items": documents, "limit": len(wanted), "offset": 0, "next_cursor": None, "missing": missing}
+    return answer(whole, headers=None if held else {"Retry-After": "2"})
 
 
 @operation(

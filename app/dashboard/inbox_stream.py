@@ -36,7 +36,7 @@ def inbox_events() -> Response:
 def _stream(wanted: InboxFilter) -> Iterator[str]:
     shown: dict[str, str] | None = None
     began = spoke = time.monotonic()
-    with deps().waker.listening(INBOX, g.principal.id) as changed:
+    with deps().waker.listening(INBOX, owner=g.principal.id) as changed:
         while True:
             changed.clear()
             if not _still_signed_in():

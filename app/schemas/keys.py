@@ -1,9 +1,12 @@
 """Shapes of API keys."""
 
-from marshmallow import Schema, fields
+from datetime import timedelta
+
+from marshmallow import Schema, fields, validate
 
 from app.schemas.fields import Instant, namespaces, one_of, page_of, text
 from domain.access import Role
+from services.keys import MAX_OVERLAP, OVERLAP
 
 
 class NewKeySchema(Schema):
@@ -11,6 +14,15 @@ class NewKeySchema(Schema):
     role = one_of(Role, required=True)
     namespaces = namespaces(required=True)
     expires_at = Instant(allow_none=True, load_default=None)
+
+
+class RotationSchema(Schema):
+    overlap_seconds = fields.Integer(
+        strict=True,
+        load_default=int(OVERLAP / timedelta(seconds=1)),
+        validate=validate.Range(0, int(MAX_OVERLAP / timedelta(seconds=1))),
+        metadata={"description": "for so long the old secret works, too; 0: no longer"},
+    )
 
 
 class KeySchema(Schema):
@@ -24,6 +36,13 @@ class KeySchema(Schema):
     expires_at = fields.AwareDateTime(required=True, allow_none=True)
     revoked_at = fields.AwareDateTime(required=True, allow_none=True)
     last_used_at = fields.AwareDateTime(required=True, allow_none=True)
+    rotated_at = fields.AwareDateTime(required=True, allow_none=True)
+    taken_up_at = fields.AwareDateTime(
+        required=True, allow_none=True, metadata={"description": "when the secret of the last rotation was used first"}
+    )
+    previous_valid_until = fields.AwareDateTime(
+        required=True, allow_none=True, metadata={"description": "until then the secret before it works, too"}
+    )
 
 
 class KeyWithSecretSchema(KeySchema):

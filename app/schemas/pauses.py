@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Any
 
-from marshmallow import Schema, ValidationError, fields, validate, validates_schema
+from marshmallow import Schema, ValidationError, fields, post_load, validate, validates_schema
 
 from app.schemas.fields import (
     Count,
@@ -21,9 +21,12 @@ from app.schemas.fields import (
     small,
     text,
 )
+from domain import ids
 from domain.draft import MAX_EXPIRY
 from domain.pause import OnTimeout, Status
 
+# Pauses that one request waits for.
+MAX_IDS = 100
 _TAG = "^[^\\s,]{1,64}$"
 _REVIEW = "who has to agree (docs/reviews.md); default: the namespace's policy, else one approval by any reviewer"
 NOT_EXECUTED = "are not executed when the decision is to reject"
@@ -73,6 +76,9 @@ class PauseDraftSchema(Schema):
         fields.String(validate=matches(_TAG, "1 to 64 characters without blanks and commas")), 0, 20, load_default=[]
     )
     metadata = fields.Dict(allow_none=True, metadata={"description": "yours; comes back as it is"})
+    external_id = text(
+        1, 200, data_key="externalId", allow_none=True, metadata={"description": "your own name for it, to find it by"}
+    )
 
     @validates_schema
     def _one_expiry(self, data: dict[str, Any], **_: Any) -> None:
@@ -142,6 +148,29 @@ class PauseListQuery(PageQuery):
     text = fields.String(data_key="q", validate=validate.Length(1, 200), metadata={"description": "part of the action"})
     created_after = Instant()
     created_before = Instant()
+    external_id = fields.String(data_key="externalId", validate=validate.Length(1, 200))
+    ids = fields.List(
+        fields.String(),
+        metadata={"description": "only these, in this order: with commas between, or repeated; up to 100"},
+    )
+    wait = Count(
+        validate=validate.Range(0, 60),
+        metadata={"description": "with ids: hold the answer until one of them is resolved, or this many seconds"},
+    )
+
+    @post_load
+    def _ids(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
+        if "ids" in data:
+            data["ids"] = [part for each in data["ids"] for part in each.split(",")]
+            if not 1 <= len(data["ids"]) <= MAX_IDS:
+                raise ValidationError(f"Between 1 and {MAX_IDS} ids.", "ids")
+            if not all(ids.parse(ids.WATCH, each) for each in data["ids"]):
+                raise ValidationError("Not the ids of pauses (wch_…), with commas between.", "ids")
+            if not data.keys() <= {"ids", "wait", "limit", "offset"} or data["offset"]:
+                raise ValidationError("These name the pauses: give no filter with them.", "ids")
+        elif "wait" in data:
+            raise ValidationError("Needs ids: of which pauses.", "wait")
+        return data
 
 
 class ActorSchema(Schema):
@@ -226,12 +255,17 @@ class PauseSchema(Schema):
     priority = fields.Integer(required=True)
     tags = fields.List(fields.String(), required=True)
     metadata = fields.Dict(required=True)
+    externalId = fields.String(metadata={"description": "where it was given"})
     callbackUrl = fields.String(required=True, allow_none=True)
     statusUrl = fields.String(required=True)
     reviewUrl = fields.String(required=True)
 
 
-PausePageSchema = page_of(PauseSchema, "PausePageSchema")
+class PausePageSchema(page_of(PauseSchema, "PausesSchema")):  # type: ignore[misc]
+    missing = fields.List(
+        fields.String(),
+        metadata={"description": "of the ids asked for: those that this key sees no pause of"},
+    )
 
 
 class ResultSchema(Schema):

@@ -134,3 +134,24 @@ def test_the_floor_of_a_namespace(call: Call, namespace: str) -> None:
     assert (said["review"], said["min_expires_in"]) == ({"approvals": 1, "allow_self": True}, 7200)
     assert said["allowed_on_timeout"] == ["approve", "expire"]
     assert call("namespace", "set", namespace, "--min-expires-in", "never", "--json").document["min_expires_in"] is None
+
+
+def test_a_key_is_rotated(call: Call, namespace: str) -> None:
+    """Both secrets are the same agent for a while; the second asks for what the first has made."""
+    made = call("keys", "create", "bot", "--role", "agent", "--namespace", namespace, "--json").document
+    with httpx.Client(base_url=call("ping", "--json").document["url"]) as web:
+
+        def ask(secret: str, verb: str, path: str, json: object = None, **headers: str) -> httpx.Response:
+            return web.request(verb, path, json=json, headers={"Authorization": f"Bearer {secret}", **headers})
+
+        once = {"Idempotency-Key": f"rotated-{made['id']}"}
+        first = ask(made["key"], "POST", "/api/pause", json={"action": "pay"}, **once).json()
+        shown = call("keys", "rotate", made["id"], "--overlap", "2h").out
+        (secret,) = re.findall(r"hitl_[A-Za-z0-9_-]{40,}", shown)
+        assert "The old secret works until " in shown
+        for key in (secret, made["key"]):
+            assert ask(key, "GET", f"/api/pause/{first['watchId']}").status_code == 200
+            again = ask(key, "POST", "/api/pause", json={"action": "pay"}, **once)
+            assert (again.status_code, again.json()["watchId"]) == (200, first["watchId"])
+        assert ask(secret, "POST", f"/api/pause/{first['watchId']}/cancel").json()["status"] == "cancelled"
+        assert call("keys", "rotate", made["id"], "--overlap", "never").code == DONE

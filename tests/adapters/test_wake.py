@@ -253,6 +253,6 @@ def test_a_client_gives_up_soon() -> None:
 
 def test_whose_requests_are_held_is_counted() -> None:
     waker = Waker(connect("redis://127.0.0.1:9"), Changed())
-    with waker.listening(uuid4(), "a"), waker.listening(INBOX, "a"), waker.listening(INBOX, "b"):
+    with waker.listening(uuid4(), owner="a"), waker.listening(INBOX, owner="a"), waker.listening(INBOX, owner="b"):
         assert (waker.waiting, waker.waiting_of("a"), waker.waiting_of("b")) == (3, 2, 1)
     assert (waker.waiting, waker.waiting_of("a")) == (0, 0)

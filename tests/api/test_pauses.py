@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from typing import Any
+from uuid import uuid4
 
 import httpx
 import pytest
 
-from tests.api.conftest import Team, until
+from tests.api.conftest import Team, refused, until
 
 INSTANT = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z"
 DEPLOY = {"action": "Deploy to production (v2.4.1)", "context": {"environment": "prod", "commit": "a3f9b2e"}}
@@ -166,6 +167,55 @@ def test_waiting_for_what_is_resolved_is_answered_at_once(team: Team) -> None:
 def test_a_wait_that_ends_without_a_decision(team: Team) -> None:
     answer = team.agent.get(f"/api/pause/{team.pause()['watchId']}?wait=1")
     assert (answer.status_code, answer.json()["status"]) == (200, "pending")
+
+
+def test_found_by_ones_own_name(team: Team) -> None:
+    """Several may have one: the newest is first. A pause without one says none."""
+    name = f"order/{uuid4().hex}"
+    older, newer = team.pause(externalId=name), team.pause(externalId=name)
+    assert older["externalId"] == name
+    assert "externalId" not in team.pause()
+    found = team.agent.get("/api/pause", params={"externalId": name}).json()["items"]
+    assert [each["watchId"] for each in found] == [newer["watchId"], older["watchId"]]
+    assert team.agent.get("/api/pause", params={"externalId": name[:-1]}).json()["items"] == []
+    empty = team.agent.post("/api/pause", json={"action": "x", "externalId": ""})
+    refused(empty, 422, "VALIDATION_FAILED", "externalId")
+
+
+def test_one_wait_for_several(team: Team, held: Callable[[], float]) -> None:
+    """It counts as one; the first that is decided answers it, with all of them in their order."""
+    ids = [team.pause()["watchId"] for _ in range(3)]
+    unknown = f"wch_{uuid4().hex}"
+    with ThreadPoolExecutor() as pool:
+        query = {"ids": ",".join([*ids, unknown, ids[0]]), "wait": 60}
+        waiting = pool.submit(team.agent.get, "/api/pause", params=query)
+        until(lambda: held() == 1)
+        decided = team.reviewer.post(f"/api/pause/{ids[1]}/approve").json()
+        answer = waiting.result(timeout=30).json()
+    assert [each["watchId"] for each in answer["items"]] == ids
+    assert answer["items"][1] == decided
+    assert (answer["missing"], answer["next_cursor"]) == ([unknown], None)
+    at_once = team.agent.get("/api/pause", params={"ids": ids, "wait": 60}, timeout=30)
+    assert at_once.json()["items"] == answer["items"]
+    left = team.agent.get("/api/pause", params={"ids": ids[0], "wait": 1}).json()["items"]
+    assert [each["status"] for each in left] == ["pending"]
+    nothing = team.agent.get("/api/pause", params={"ids": unknown, "wait": 60}, timeout=30).json()
+    assert (nothing["items"], nothing["missing"]) == ([], [unknown])
+
+
+@pytest.mark.parametrize(
+    ("query", "place"),
+    [
+        ("ids=", "ids"),
+        ("ids=wch_1", "ids"),
+        (f"ids={','.join(f'wch_{n:032x}' for n in range(101))}", "ids"),
+        (f"ids=wch_{0:032x}&status=pending", "ids"),
+        (f"ids=wch_{0:032x}&wait=61", "wait"),
+        ("wait=5", "wait"),
+    ],
+)
+def test_a_wait_for_several_that_is_malformed(query: str, place: str, team: Team) -> None:
+    refused(team.agent.get(f"/api/pause?{query}"), 422, "VALIDATION_FAILED", place)
 
 
 def events(lines: Iterator[str]) -> Iterator[dict[str, str]]:

@@ -24,6 +24,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "api_keys": {
         "id": ID,
         "hash": bytes(32),
+        "previous_hash": bytes(31) + b"2",
         "prefix": "hitl_x",
         "name": "x",
         "role": "agent",

@@ -100,6 +100,7 @@ TWICE = [
     ("pk_pauses", "pauses", {}),
     ("pk_api_keys", "api_keys", {"hash": bytes(31) + b"1"}),
     ("uq_api_keys_hash", "api_keys", {"id": OTHER_ID}),
+    ("uq_api_keys_previous_hash", "api_keys", {"id": OTHER_ID, "hash": bytes(31) + b"1"}),
     ("pk_webhook_endpoints", "webhook_endpoints", {}),
     ("uq_webhook_secrets_namespace", "webhook_secrets", {}),
     ("pk_webhook_messages", "webhook_messages", {}),

@@ -1,17 +1,23 @@
 """A request with a key is carried out once, whenever and however often it comes."""
 
+from datetime import timedelta
+
 import pytest
 
 from domain.access import Role
 from domain.errors import IdempotencyKeyReused, Invalid
-from services.idempotency import Once
+from services.idempotency import Once, Repeated
 from services.pauses import decide_pause
 from services.retention import IDEMPOTENCY_KEPT, prune
+from services.saga_decisions import rerun_step
+from services.sagas import Start, cancel_saga, start_saga
 from services.transaction import Store
 from tests.conftest import Recorded
+from tests.services.saga_world import current_ref, start, step, tools, work
 from tests.services.world import (
     ADMIN,
     AGENT,
+    OPERATOR,
     REVIEWER,
     an_endpoint,
     approve,
@@ -28,12 +34,26 @@ from tests.services.world import (
 )
 
 
-def test_the_same_again_is_the_stored_answer(store: Store) -> None:
-    """Though the pause is decided by now: the answer is the one that was lost on its way."""
+def test_the_same_again_is_the_pause_as_it_is(store: Store) -> None:
+    """Perhaps decided by now: an agent that only repeats its request goes on all the same."""
     first, replayed = create_pause(store, AGENT, draft(), once("key-0001"))
     assert not replayed
-    decide_pause(store, REVIEWER, first["watchId"], approve())
     assert create_pause(store, AGENT, draft(), once("key-0001")) == (first, True)
+    decided = decide_pause(store, REVIEWER, first["watchId"], approve(comment="for you alone"))
+    assert create_pause(store, AGENT, draft(), once("key-0001")) == (decided, True)
+    # Another agent's own pauses are all that it sees.
+    colleague = someone(Role.AGENT, id_="key_colleague")
+    assert create_pause(store, colleague, draft(), once("key-0001")) == (first, True)
+    change(store, "DELETE FROM pauses")
+    assert create_pause(store, AGENT, draft(), once("key-0001")) == (first, True)
+    change(store, "UPDATE idempotency_keys SET pause_id = NULL")
+    assert create_pause(store, AGENT, draft(), once("key-0001")) == (first, True)
+
+
+def test_the_same_again_makes_nothing(store: Store) -> None:
+    first, _ = create_pause(store, AGENT, draft(), once("key-0001"))
+    decide_pause(store, REVIEWER, first["watchId"], approve())
+    create_pause(store, AGENT, draft(), once("key-0001"))
     assert one(store, "SELECT count(*) FROM pauses") == 1
 
 
@@ -68,7 +88,8 @@ def test_a_replay_after_the_deadline_of_its_own_body(store: Store) -> None:
     first, _ = create_pause(store, AGENT, draft(expires=soon), once("key-0001"))
     expire(store, first["watchId"])
     past = draft(expires=soon.replace(year=2020))
-    assert create_pause(store, AGENT, past, once("key-0001")) == (first, True)
+    again, replayed = create_pause(store, AGENT, past, once("key-0001"))
+    assert (again["watchId"], replayed) == (first["watchId"], True)
 
 
 def test_a_replay_tells_nobody_again(store: Store, signals: Recorded) -> None:
@@ -107,7 +128,9 @@ def test_contrary_bodies_at_the_same_time(store: Store) -> None:
 def test_keys_are_kept_for_a_day_at_least(store: Store) -> None:
     """And not for ever."""
     once_ = Once("key-0001", bytes(32))
-    create_pause(store, ADMIN, draft(), once_)
+    made, _ = create_pause(store, ADMIN, draft(), once_)
+    decide_pause(store, REVIEWER, made["watchId"], approve())
+    change(store, "UPDATE pauses SET resolved_at = resolved_at - interval '25 h'")
     day = "UPDATE idempotency_keys SET created_at = created_at - interval '25 h'"
     change(store, day)
     prune(store, IDEMPOTENCY_KEPT)
@@ -115,3 +138,42 @@ def test_keys_are_kept_for_a_day_at_least(store: Store) -> None:
     change(store, day)
     prune(store, IDEMPOTENCY_KEPT)
     assert not create_pause(store, ADMIN, draft(), once_)[1]
+
+
+def _forgotten(store: Store) -> int:
+    """How many keys went, all of them a month old."""
+    change(store, "UPDATE idempotency_keys SET created_at = created_at - interval '30 days'")
+    return prune(store, timedelta(days=90))["idempotency_keys"]
+
+
+def test_a_key_lives_as_long_as_its_pause_waits_and_a_day_longer(store: Store) -> None:
+    """Asked again after a weekend, or a month, it is still the same pause."""
+    watch_id = post(store, once=once("key-0001"), expires=None)
+    assert _forgotten(store) == 0
+    assert post(store, once=once("key-0001"), expires=None) == watch_id
+    decide_pause(store, REVIEWER, watch_id, approve())
+    change(store, "UPDATE pauses SET resolved_at = resolved_at - interval '23 h'")
+    assert _forgotten(store) == 0
+    assert post(store, once=once("key-0001"), expires=None) == watch_id
+    change(store, "UPDATE pauses SET resolved_at = resolved_at - interval '2 h'")
+    assert _forgotten(store) == 1
+    assert post(store, once=once("key-0001"), expires=None) != watch_id
+
+
+def test_a_key_lives_as_long_as_its_saga_runs_and_a_day_longer(store: Store) -> None:
+    """Of a start, and of a re-run that somebody asked for."""
+    trace_id = start(store, step("a", hitl=True))
+    wanted = Start("default", "s", "1", {"n": 1})
+    trace_id, _ = start_saga(store, AGENT, wanted, once("start-01"))
+    work(store, trace_id, tools())
+    rerun_step(store, REVIEWER, current_ref(store, trace_id), None, "my-wish")
+    work(store, trace_id, tools())
+    assert _forgotten(store) == 0
+    with pytest.raises(Repeated) as again:
+        start_saga(store, AGENT, wanted, once("start-01"))
+    assert again.value.answer["trace_id"] == trace_id.hex
+    cancel_saga(store, OPERATOR, trace_id, None)
+    work(store, trace_id, tools())
+    assert _forgotten(store) == 0
+    change(store, "UPDATE sagas SET ended_at = ended_at - interval '25 h' WHERE ended_at IS NOT NULL")
+    assert _forgotten(store) == 2

@@ -7,18 +7,22 @@ import pytest
 from domain.access import Principal, Role
 from domain.errors import Forbidden, Invalid, NotFound
 from services.keys import (
+    OVERLAP,
     SHOWN,
+    KeyNotUsable,
     NewKey,
     authenticate,
     create_key,
     ensure_first_keys,
     list_keys,
     revoke_key,
+    rotate_key,
 )
 from services.paging import Page
+from services.pauses import decide_pause, get_pause
 from services.tokens import hash_of
 from services.transaction import Store
-from tests.services.world import ADMIN, change, once, one, rows, someone
+from tests.services.world import ADMIN, cancel, change, once, one, post, rows, someone
 
 NEW = NewKey("deploy bot", Role.AGENT, ("default", "ops"))
 
@@ -139,3 +143,59 @@ def test_first_keys(store: Store) -> None:
         found = authenticate(store, hash_of(again[role]))
         assert found is not None
         assert found.role is role
+
+
+def rotated(store: Store, id_: str, overlap: timedelta = OVERLAP) -> str:
+    made, _ = rotate_key(store, ADMIN, id_, overlap, None)
+    return str(made["key"])
+
+
+def test_a_rotated_key_is_the_same_key(store: Store) -> None:
+    """What it made is its own with either secret; the log tells of it, and of no secret."""
+    old, id_ = a_key(store)
+    before = authenticate(store, hash_of(old))
+    assert before is not None
+    watch_id, theirs = post(store, by=before), post(store, by=before)
+    made, replayed = rotate_key(store, ADMIN, id_, OVERLAP, once("rotation-1"))
+    new = made["key"]
+    assert (made["id"], replayed, new.startswith(made["prefix"])) == (id_, False, True)
+    assert authenticate(store, hash_of(new)) == authenticate(store, hash_of(old)) == before
+    assert get_pause(store, before, watch_id).created_by == id_
+    assert decide_pause(store, before, watch_id, cancel(before))["status"] == "cancelled"
+    assert get_pause(store, before, theirs).status == "pending"
+    assert rotate_key(store, ADMIN, id_, OVERLAP, once("rotation-1")) == (made | {"key": None}, True)
+    entry = one(store, "SELECT entry FROM audit_events WHERE entry ->> 'type' = 'key.rotated'")
+    assert (entry["subject"], entry["by"]) == (id_, ADMIN.id)
+    assert new not in str(rows(store, "SELECT t::text FROM audit_events t"))
+    revoke_key(store, ADMIN, id_)
+    assert [authenticate(store, hash_of(key)) for key in (old, new)] == [None, None]
+    with pytest.raises(KeyNotUsable):
+        rotate_key(store, ADMIN, id_, OVERLAP, None)
+
+
+def test_the_old_secret_works_for_a_while(store: Store) -> None:
+    """A day, or as long as one says; not at all where one says so."""
+    old, id_ = a_key(store)
+    new = rotated(store, id_)
+    assert one(store, "SELECT previous_until - rotated_at FROM api_keys") == timedelta(days=1)
+    change(store, "UPDATE api_keys SET previous_until = now()")
+    assert (authenticate(store, hash_of(old)), authenticate(store, hash_of(new)) is None) == (None, False)
+    newest = rotated(store, id_, timedelta(0))
+    assert (authenticate(store, hash_of(new)), authenticate(store, hash_of(newest)) is None) == (None, False)
+
+
+def test_rotated_twice(store: Store) -> None:
+    """Two secrets work at most. One whose answer was lost, so that nobody has used it, is the one that goes."""
+    first, id_ = a_key(store)
+    lost, second = rotated(store, id_), rotated(store, id_)
+    good = [authenticate(store, hash_of(key)) is not None for key in (first, lost, second)]
+    assert good == [True, False, True]
+    third = rotated(store, id_)
+    good = [authenticate(store, hash_of(key)) is not None for key in (first, second, third)]
+    assert good == [False, True, True]
+
+
+def test_only_ones_own_keys_are_rotated(store: Store) -> None:
+    _, id_ = a_key(store)
+    with pytest.raises(NotFound):
+        rotate_key(store, someone(Role.ADMIN, "default"), id_, OVERLAP, None)
