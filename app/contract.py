@@ -198,7 +198,7 @@ def _event_schema(type_: str) -> dict[str, Any]:
 
 def _event_data(type_: str) -> dict[str, Any]:
     if type_.startswith("pause."):
-        return {"$ref": f"{_REF}Pause"}
+        return {"description": "the pause as it is then", "$ref": f"{_REF}Pause"}
     if type_ == "webhook.test":
         endpoint = {"type": "string", "description": "id of the endpoint that is tried"}
         return {

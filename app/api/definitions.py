@@ -112,7 +112,10 @@ def list_worker_definitions(query: dict[str, Any]) -> Answer:
     refuses=(404,),
 )
 def get_saga_definition(definition_id: str) -> Answer:
-    """Read a saga's definition with its frozen content"""
+    """Read a saga's definition with its frozen content
+
+    404 for an id of the other kind.
+    """
     return answer(use_cases.get_definition(deps().store, g.principal, definition_id, "saga"))
 
 
@@ -125,7 +128,10 @@ def get_saga_definition(definition_id: str) -> Answer:
     refuses=(404,),
 )
 def get_worker_definition(definition_id: str) -> Answer:
-    """Read a worker's definition with its frozen content"""
+    """Read a worker's definition with its frozen content
+
+    404 for an id of the other kind.
+    """
     return answer(use_cases.get_definition(deps().store, g.principal, definition_id, "worker"))
 
 

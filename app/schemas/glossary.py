@@ -105,6 +105,8 @@ MEANINGS: Mapping[str, tuple[str, Any]] = MappingProxyType(
         "Actor.name": ("of the key or person", "Ann Example"),
         "WaitingFor.name": ("of this stage; null: it has none", None),
         "Result.status": ("whether this one was carried out", "ok"),
+        "allowed_on_timeout": ("what may happen when time runs out", ["expire", "reject", "escalate"]),
+        "min_expires_in": ("seconds that a pause must last at least; null: any time", None),
         # Sagas
         "trace_id": ("id of the saga", _TRACE),
         "saga_trace_id": ("id of the saga", _TRACE),
