@@ -45,7 +45,7 @@ def raise_outcome(error: Exception, source: ToolSource, what: str, exchange: Exc
             text = f"{what} was executed, but its answer is over the limit of {MAX_MESSAGE_BYTES} bytes"
             raise BadOutput(text) from None
         case MCPError() if from_server(error):
-            _raise_answered(error, where, what)
+            _raise_answered(error, where, what, acts=exchange.call)
         case MCPError() if not exchange.sent:
             raise SessionGone(f"{where}: the connection is closed") from None
         case ValidationError():
@@ -58,11 +58,12 @@ def from_server(error: Exception) -> bool:
     return isinstance(error, MCPError) and isinstance(error.data, dict) and FROM_SERVER in error.data
 
 
-def _raise_answered(error: MCPError, where: str, what: str) -> NoReturn:
+def _raise_answered(error: MCPError, where: str, what: str, *, acts: bool) -> NoReturn:
+    """`acts`: what was asked may have changed something."""
     text = words(error.message)
     if BAD_OUTPUT.match(text):
         raise BadOutput(f"{what} was executed: {text}") from None
-    if error.code not in _NOT_DONE or text == _ANY_VALIDATION:
+    if acts and (error.code not in _NOT_DONE or text == _ANY_VALIDATION):
         more = {name: value for name, value in (error.data or {}).items() if name != FROM_SERVER}
         told = {"code": error.code, "message": error.message, **({"data": more} if more else {})}
         text = f"{where}: {what} came to an error ({error.code}) that does not say whether it was carried out: {text}"

@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 IDEMPOTENCY_META = "sagahold/idempotency-key"
 # For a server to say that it still knows a session.
 _PING_SECONDS = 5.0
+# A process that has not been ready for so long when a caller gives up is ended, and the next one is started.
+_START_SECONDS = 60.0
 _RESOURCE: TypeAdapter[mcp_types.ReadResourceResult] = TypeAdapter(mcp_types.ReadResourceResult)
 
 # How far a call has come, as its server says: so much, of how much, and in words.
@@ -54,7 +56,7 @@ class Session:
         self._listing = asyncio.Lock()
         self._dispatcher: Dispatcher | None = None
         self.busy = 0
-        self._used_at = time.monotonic()
+        self._made_at = self._used_at = time.monotonic()
         self._task = asyncio.create_task(self._live())
         self._task.add_done_callback(lambda _: gone(self))
 
@@ -176,8 +178,10 @@ class Session:
             try:
                 opened = await asyncio.shield(self._opened)
             except asyncio.CancelledError:
-                # It took longer than this caller has: the next one tries it anew.
-                self.retire()
+                # It took longer than this caller has. A process that starts is left to start for the next one.
+                slow = self._source.transport is Transport.STDIO and time.monotonic() - self._made_at < _START_SECONDS
+                if not slow:
+                    self.retire()
                 raise
             yield opened
         finally:

@@ -92,6 +92,17 @@ def test_a_server_does_not_outlive_us(tmp_path: Path, ending: str):
         us.wait(30)
 
 
+def test_a_server_that_is_slow_to_start_is_there_for_the_next_call(odd: Odd):
+    client = ToolClient()
+    try:
+        with pytest.raises(Unavailable, match="was not ready within"):
+            echo(client, odd.source, timeout=0.01)
+        echo(client, odd.source)
+        assert odd.started() == 1
+    finally:
+        client.close()
+
+
 def test_an_idle_session_is_closed_and_the_next_call_opens_another(odd: Odd):
     client = ToolClient(idle_seconds=0.2)
     try:
