@@ -41,6 +41,7 @@ class _SystemGauges(Collector):
         yield _gauge("pending_notifications", "Messages to people that are due or will be", found.pending_notifications)
         told = "Messages to people given up, of reviews and sagas that still wait for somebody"
         yield _gauge("failed_notifications", told, found.failed_notifications)
+        yield _gauge("set_aside", "Rows whose work failed unforeseen, left alone for a while", found.set_aside)
         yield _gauge("workers_seen", "Workers that consumed work within 15 s", found.workers)
         yield _gauge("held_requests", "Requests held in this process", self._deps.waker.waiting)
 

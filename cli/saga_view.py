@@ -10,7 +10,7 @@ from rich.text import Text
 
 from cli.output import clean, facts, page, pretty_json, short, status, table, two_lines, when
 from cli.pause_view import INDENT
-from domain.step import BROKEN, OUTCOME_UNKNOWN
+from domain.step import BROKEN, OUTCOME_UNKNOWN, STUCK
 
 
 def next_command(screen: Console, *commands: str) -> None:
@@ -134,6 +134,9 @@ def next_steps(saga: dict[str, Any], steps: Sequence[dict[str, Any]]) -> Iterato
     trace_id = saga["trace_id"]
     if saga["status"] == "AWAITING_HUMAN":
         yield f"review show {trace_id}"
+    if saga["needs_operator"] and (saga["error_details"] or {}).get("code") == STUCK:
+        yield f"saga retry-step {trace_id} {steps[0]['step_span_id']}  # once its cause is mended"
+        return
     for step in steps:
         which = f"{trace_id} {step['step_span_id']}"
         undo = step["compensates_span_id"] is not None

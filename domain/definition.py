@@ -54,6 +54,8 @@ class WorkerDefinition:
     system_prompt: str | None
     compensation_prompt: str | None
     tool_sources: tuple[ToolSource, ...]
+    # Places of a stored manifest that this version does not understand: it is shown, but not run.
+    unreadable: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,6 +202,7 @@ class SagaDefinition:
     description: str
     steps: tuple[StepDefinition, ...]
     input_schema: Mapping[str, Any] | None = None
+    unreadable: tuple[str, ...] = ()
 
     def step(self, id_: str) -> StepDefinition:
         return next(step for step in self.steps if step.id == id_)

@@ -54,7 +54,7 @@ def pause_document(pause: Pause, public_url: str) -> dict[str, Any]:
         "callbackUrl": pause.callback_url,
         "statusUrl": f"{public_url}/api/pause/{watch_id}",
         "reviewUrl": review_url(pause.id, public_url),
-    }
+    } | ({"unreadable": list(pause.unreadable)} if pause.unreadable else {})
 
 
 def _decision_document(pause: Pause) -> dict[str, Any] | None:

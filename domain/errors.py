@@ -98,6 +98,12 @@ class RevisionRequired(RevisionChanged):
     code = "REVISION_REQUIRED"
 
 
+class NotUnderstood(Conflict):
+    """A newer release has written this, and this one does not understand all of it."""
+
+    code = "NOT_UNDERSTOOD"
+
+
 class NeededLater(Conflict):
     """A later stage of this review cannot be completed without your vote: leave this stage to somebody else."""
 

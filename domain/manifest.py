@@ -1,6 +1,7 @@
 """What may stand in a manifest, and what it means. Every fault is told at once, each with its place.
 
-The same parser reads a manifest when it is deployed and the frozen one from the database when a saga runs.
+The same parser reads a manifest when it is deployed and the frozen one from the database when a saga runs; there it
+notes what a newer release has written, instead of refusing the whole.
 """
 
 import re
@@ -11,7 +12,7 @@ from typing import Any
 from domain import answer, bindings, json_value, policy
 from domain.access import DEFAULT_NAMESPACE, is_namespace
 from domain.definition import Adapter, SagaDefinition, StepDefinition, ToolSource, Transport, WorkerDefinition
-from domain.errors import Fault, InvalidManifest
+from domain.errors import Fault, InvalidManifest, NotUnderstood
 from domain.host_rules import REFERENCE, texts_of
 from domain.manifest_fields import Faults, Fields
 from domain.manifest_step import Places, read_step
@@ -54,6 +55,17 @@ def parse_saga(document: object) -> SagaDefinition:
     return found
 
 
+def stored(document: object) -> WorkerDefinition | SagaDefinition:
+    """A frozen manifest out of the database, as far as this version understands it: a newer release may have deployed
+    it. Raises `NotUnderstood` where it cannot even be shown."""
+    faults = Faults(stored=True)
+    definition = _definition(faults, document) if isinstance(document, dict) else None
+    if definition is None:
+        raise NotUnderstood("this manifest is of a kind that this version does not know: ask the newer release")
+    places = (*(fault.path for fault in faults.found), *(faults.unknown or ()))
+    return replace(definition, unreadable=places) if places else definition
+
+
 def read(document: object) -> tuple[WorkerDefinition | SagaDefinition | None, list[Fault]]:
     """The definition and every fault; where there are faults it is not to be used."""
     if not isinstance(document, dict):
@@ -63,15 +75,17 @@ def read(document: object) -> tuple[WorkerDefinition | SagaDefinition | None, li
     if json_value.size(document) > MAX_BYTES:
         return None, [Fault("", f"is larger than {MAX_BYTES // 1024} KiB with everything that it refers to")]
     faults = Faults()
-    definition: WorkerDefinition | SagaDefinition | None = None
+    return _definition(faults, document), faults.found
+
+
+def _definition(faults: Faults, document: dict[str, Any]) -> WorkerDefinition | SagaDefinition | None:
     kind = document.get("kind")
     if kind == "worker":
-        definition = _worker(Fields(faults, "", document))
-    elif kind == "saga":
-        definition = _saga(Fields(faults, "", document))
-    else:
-        faults.add("kind", f"is none of {', '.join(KINDS)}")
-    return definition, faults.found
+        return _worker(Fields(faults, "", document))
+    if kind == "saga":
+        return _saga(Fields(faults, "", document))
+    faults.add("kind", f"is none of {', '.join(KINDS)}")
+    return None
 
 
 def _worker(fields: Fields) -> WorkerDefinition:

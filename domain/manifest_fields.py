@@ -19,10 +19,16 @@ NAME_RULE = "1 to 100 letters, digits, dots, hyphens and underscores, the first 
 
 
 class Faults:
-    """What was found wrong so far."""
+    """What was found wrong so far.
 
-    def __init__(self) -> None:
+    Attributes:
+        unknown: places of fields that are no fields here, where that is no fault: what is `stored` may have been
+            written by a newer release, and has to be readable all the same.
+    """
+
+    def __init__(self, *, stored: bool = False) -> None:
         self.found: list[Fault] = []
+        self.unknown: list[str] | None = [] if stored else None
 
     def add(self, path: str, message: str) -> None:
         if len(self.found) < MAX_FAULTS:
@@ -51,7 +57,9 @@ class Fields:
         if kind is not None:
             return
         for name in self._value:
-            if name not in self._asked:
+            if name not in self._asked and self._faults.unknown is not None:
+                self._faults.unknown.append(self.at(name))
+            elif name not in self._asked:
                 known = ", ".join(sorted(name for name, why in self._asked.items() if why is None))
                 self._faults.add(self.at(name), f"is not a field here; there are: {known}")
             elif (why := self._asked[name]) is not None:

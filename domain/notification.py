@@ -47,6 +47,7 @@ class Reason(StrEnum):
     ESCALATED = "escalated"
     OUTCOME_UNKNOWN = "outcome_unknown"
     UNDO_FAILED = "undo_failed"
+    STUCK = "stuck"
 
 
 class NotificationStatus(StrEnum):
@@ -84,7 +85,8 @@ class OperatorLetter:
     """What operators are told of a saga that waits for them.
 
     Attributes:
-        happened: the step's own error. idempotency_key: of the call, to search for at the tool.
+        happened: the step's own error, or why no worker can go on.
+        idempotency_key: of the call, to search for at the tool.
     """
 
     reason: Reason
@@ -133,11 +135,10 @@ def _to_voters(letter: Letter) -> Message:
 
 
 def _to_operators(letter: OperatorLetter) -> Message:
-    unknown = letter.reason is Reason.OUTCOME_UNKNOWN
     opening = {
-        True: "A saga needs an operator: nobody knows what came of a call.",
-        False: "A saga needs an operator: an undo has failed.",
-    }[unknown]
+        Reason.OUTCOME_UNKNOWN: "A saga needs an operator: nobody knows what came of a call.",
+        Reason.STUCK: "A saga needs an operator: no worker can go on with it.",
+    }.get(letter.reason, "A saga needs an operator: an undo has failed.")
     facts = {
         "Saga": visible(letter.saga, MAX_SUBJECT),
         "Step": visible(letter.step, MAX_SUBJECT),
@@ -146,6 +147,8 @@ def _to_operators(letter: OperatorLetter) -> Message:
         "Idempotency key": letter.idempotency_key,
     }
     closing = "Search for the key at the tool to see what was done, then settle it on the page."
+    if letter.reason is Reason.STUCK:
+        closing = "Mend the cause, then have it tried again on the page: it goes on from where it stands."
     return _message(f"Needs an operator: {facts['Saga']}", opening, facts, letter.link, closing)
 
 

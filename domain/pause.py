@@ -18,7 +18,7 @@ from uuid import UUID
 from domain import json_value, reviewed, votes
 from domain.access import ANONYMOUS
 from domain.claim import Claim
-from domain.errors import SelfDecision
+from domain.errors import NotUnderstood, SelfDecision
 from domain.review import ANYBODY, ONE_APPROVAL, Asked, Review
 from domain.votes import Actor as Actor
 from domain.votes import Member, Panel, Vote
@@ -60,7 +60,12 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Pause:
-    """`attend_at`: when its people are to be told (again), or others to be added. `reminders`: sent so far."""
+    """
+    Attributes:
+        attend_at: when its people are to be told (again), or others to be added. reminders: sent so far.
+        unreadable: places of what is stored that this version does not understand. It is shown, and may be rejected or
+            cancelled, and expires; nothing is approved by rules that are not known.
+    """
 
     id: UUID
     namespace: str
@@ -92,6 +97,7 @@ class Pause:
     attend_at: datetime | None = None
     reminders: int = 0
     escalated_at: datetime | None = None
+    unreadable: tuple[str, ...] = ()
 
     @property
     def escalated_to(self) -> Asked:
@@ -181,10 +187,10 @@ def decide(
 
     `members`: who may decide in the namespace; needed unless the review is plain.
     After `expires_at` only the timeout counts, whoever asks. Ask `honours` whether the command got its way. Raises
-    `SelfDecision`, `NotAsked`, `NeededLater`, `RevisionChanged` or `Invalid` when it may not be applied at all.
+    `SelfDecision`, `NotAsked`, `NotUnderstood`, `NeededLater`, `RevisionChanged` or `Invalid` when it may not be
+    applied at all.
     """
-    if isinstance(command, Approve | Reject) and pause.is_own(command.by.id):
-        raise SelfDecision(_NOT_ONES_OWN.format(pause.namespace))
+    _check_self(pause, command)
     if (pause.status, type(command)) not in TRANSITIONS:
         return pause, ()
     if pause.expires_at is not None and pause.expires_at <= now:
@@ -196,10 +202,31 @@ def decide(
         command = Timeout()
     elif isinstance(command, Timeout):
         return pause, ()
+    _check_understood(pause, command)
     if isinstance(command, Approve | Reject) and not pause.review.plain:
         return _vote(pause, command, now, members)
     resolved = _resolve(pause, command, now)
     return resolved, (Event(f"pause.{resolved.status}", resolved, now),)
+
+
+def _check_self(pause: Pause, command: Command) -> None:
+    if isinstance(command, Approve | Reject) and pause.is_own(command.by.id):
+        raise SelfDecision(_NOT_ONES_OWN.format(pause.namespace))
+
+
+def _check_understood(pause: Pause, command: Command) -> None:
+    if not pause.unreadable or isinstance(command, Cancel):
+        return
+    if isinstance(command, Timeout):
+        harmless = pause.on_timeout in (OnTimeout.EXPIRE, OnTimeout.REJECT)
+    else:
+        harmless = isinstance(command, Reject) and not any(place.startswith("votes") for place in pause.unreadable)
+    if not harmless:
+        places = ", ".join(pause.unreadable)
+        raise NotUnderstood(
+            f"this version does not understand {places[:500]} of the pause, which a newer release has written:"
+            " decide it there, or cancel it"
+        )
 
 
 def escalate(pause: Pause, now: datetime) -> tuple[Pause, tuple[Event, ...]]:

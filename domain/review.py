@@ -120,16 +120,33 @@ def parse(value: Mapping[str, Any] | None, path: str = "review") -> Review:
     if value is None:
         return ONE_APPROVAL
     faults = Faults()
+    review = _read(faults, path, value)
+    if faults.found:
+        raise Invalid(faults.found)
+    return review
+
+
+def stored(value: object) -> tuple[Review, tuple[str, ...]]:
+    """A policy out of the database as far as this version understands it, and the places that it does not.
+
+    A newer release may have written it. What is not understood may ask for more than what is: nothing may be approved
+    by it.
+    """
+    if value is None:
+        return ONE_APPROVAL, ()
+    faults = Faults(stored=True)
+    review = _read(faults, "review", value)
+    return review, (*(fault.path for fault in faults.found), *(faults.unknown or ()))
+
+
+def _read(faults: Faults, path: str, value: object) -> Review:
     with Fields(faults, path, value) as fields:
-        review = Review(
+        return Review(
             stages=_stages(fields),
             allow_self=bool(fields.yes("allow_self")),
             remind_after=_remind_after(fields),
             escalate=_escalation(fields),
         )
-    if faults.found:
-        raise Invalid(faults.found)
-    return review
 
 
 def _stages(fields: Fields) -> tuple[Stage, ...]:
@@ -145,7 +162,7 @@ def _stages(fields: Fields) -> tuple[Stage, ...]:
     for inner in found:
         with inner:
             stages.append(_stage(inner, name=inner.text("name", most=100)))
-    return tuple(stages)
+    return tuple(stages) or _ONE_STAGE
 
 
 def _stage(fields: Fields, name: str | None = None) -> Stage:

@@ -57,6 +57,8 @@ class Saga:
     Attributes:
         steps: in the order in which they run. undos: in the order in which they were planned, the last step's first.
         cancelled: why it is to end, once somebody wants it to.
+        stuck: why no worker can go on with it, after some tries.
+        unreadable: places of its rows that this version does not understand.
     """
 
     trace_id: UUID
@@ -68,6 +70,8 @@ class Saga:
     ended_at: datetime | None = None
     error: Error | None = None
     cancelled: str | None = None
+    stuck: Error | None = None
+    unreadable: tuple[str, ...] = ()
 
     @property
     def current(self) -> Step | None:
@@ -78,7 +82,10 @@ class Saga:
 
     @property
     def needs_operator(self) -> bool:
-        """Nobody knows what came of a call; or an undo failed, and nobody has said yet what is to become of it."""
+        """Nobody knows what came of a call; or an undo failed, and nobody has said yet what is to become of it; or no
+        worker can go on."""
+        if self.stuck is not None:
+            return True
         current = self.current
         if current is None:
             return False
@@ -139,6 +146,8 @@ def settle(saga: Saga, undoable: Collection[str], new_span_id: Callable[[], int]
 
     `undoable`: ids of the steps that have a compensation.
     """
+    # Whoever gets here went on with it.
+    saga = saga if saga.stuck is None else replace(saga, stuck=None)
     if saga.status in FORWARD:
         return _settle_forward(saga, undoable, new_span_id, now)
     if saga.status is SagaStatus.COMPENSATING:

@@ -42,7 +42,7 @@ def saga_document(row: Mapping[Any, Any]) -> dict[str, Any]:
         "started_at": instant(row["created_at"]),
         "ended_at": instant_or_none(row["ended_at"]),
         "start_idempotency_key": row["start_idempotency_key"],
-        "error_details": row["error"],
+        "error_details": row["stuck"] or row["error"],
     }
 
 

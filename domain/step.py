@@ -52,7 +52,9 @@ class Error:
 def error_of(document: Mapping[str, Any]) -> Error:
     """The error that has this document."""
     more = {name: value for name, value in document.items() if name not in _OF_ERROR}
-    return Error(document["code"], document["message"], document.get("details"), more or None)
+    # What a newer release has written may lack either.
+    code, message = document.get("code", "UNKNOWN"), document.get("message", "(not understood)")
+    return Error(code, message, document.get("details"), more or None)
 
 
 def rejection(given: Any, comment: str | None, by: str) -> Error:
@@ -154,6 +156,8 @@ _OF_UNDO = {
 # It did not do what it should; an undo that came to this stops the undoing.
 BROKEN = frozenset({StepStatus.FAILED, StepStatus.TIMED_OUT})
 OUTCOME_UNKNOWN = "OUTCOME_UNKNOWN"
+# Of a saga: no worker can go on with it.
+STUCK = "STUCK"
 # The tool has done its work, and its answer is of no use.
 TOOL_OUTPUT_ERROR = "TOOL_OUTPUT_ERROR"
 

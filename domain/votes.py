@@ -4,8 +4,8 @@ What they come to is never stored beside them: it follows from those that count,
 takes all it has brought about with it.
 """
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
@@ -48,6 +48,7 @@ class Vote:
         on_behalf_of: who was asked, when `by` voted for them.
         revision: of the pause, that was voted on.
         counts: false once it was replaced by the same voter's other vote, or voided by an edit.
+        more: what a newer release has written with it; kept as it is.
     """
 
     by: Actor
@@ -59,6 +60,7 @@ class Vote:
     response: Any = None
     on_behalf_of: Actor | None = None
     counts: bool = True
+    more: Mapping[str, Any] | None = field(default=None, compare=False)
 
     @property
     def owner(self) -> str:

@@ -6,7 +6,7 @@ it is leased: `lease_token` says by whom, `leased_until` how long that counts wi
 
 from typing import Any
 
-from sqlalchemy import CheckConstraint, Column, DateTime, Table, Text, Uuid
+from sqlalchemy import CheckConstraint, Column, DateTime, Index, PrimaryKeyConstraint, SmallInteger, Table, Text, Uuid
 
 from models.tables import metadata
 
@@ -32,4 +32,19 @@ worker_heartbeats = Table(
     metadata,
     Column("worker", Text, primary_key=True),
     Column("seen_at", DateTime(timezone=True), nullable=False),
+)
+
+# Rows whose work raises: how often it did lately, why, and until when they are left alone. `kind`: of work, as hints
+# name it, or the sweep that met it.
+set_aside = Table(
+    "set_aside",
+    metadata,
+    Column("kind", Text, nullable=False),
+    Column("id", Uuid, nullable=False),
+    Column("tries", SmallInteger, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("failed_at", DateTime(timezone=True), nullable=False),
+    Column("until", DateTime(timezone=True), nullable=False),
+    PrimaryKeyConstraint("kind", "id"),
+    Index("ix_set_aside_failed_at", "failed_at"),
 )

@@ -17,6 +17,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSON
 from domain import ids
 from domain.access import Principal, Role
 from models.tables import metadata
+from models.words import word
 
 api_keys = Table(
     "api_keys",
@@ -59,4 +60,6 @@ idempotency_keys = Table(
 
 
 def principal_of(row: RowMapping) -> Principal:
-    return Principal(ids.text(ids.KEY, row["id"]), row["name"], Role(row["role"]), tuple(row["namespaces"]))
+    return Principal(
+        ids.text(ids.KEY, row["id"]), row["name"], word(Role, row["role"], "role", []), tuple(row["namespaces"])
+    )

@@ -40,7 +40,9 @@ notifications = Table(
     *due_columns(),
     *due_constraints(),
     CheckConstraint("num_nonnulls(pause_id, saga_id) = 1", name="about_one"),
-    CheckConstraint("reason IN ('waiting', 'reminder', 'escalated', 'outcome_unknown', 'undo_failed')", name="reason"),
+    CheckConstraint(
+        "reason IN ('waiting', 'reminder', 'escalated', 'outcome_unknown', 'undo_failed', 'stuck')", name="reason"
+    ),
     # obsolete: nothing waited any more when the message was to go out.
     CheckConstraint("status IN ('pending', 'sent', 'failed', 'obsolete')", name="status"),
     CheckConstraint("(status = 'pending') = (completed_at IS NULL)", name="completed"),

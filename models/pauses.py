@@ -1,7 +1,9 @@
 """The table of pauses, and the way between a row and a `domain.pause.Pause`."""
 
+from collections.abc import Callable
+from dataclasses import fields
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import (
     CheckConstraint,
@@ -24,6 +26,7 @@ from domain.claim import Claim
 from domain.pause import Actor, Decision, OnTimeout, Pause, Status
 from domain.votes import Vote
 from models.tables import metadata
+from models.words import word
 
 # For processes of the version before, which write rows while a migration has run and they have not ended.
 _NONE_YET = text("0")
@@ -145,6 +148,11 @@ def values(pause: Pause) -> dict[str, Any]:
 
 
 def pause_of(row: RowMapping) -> Pause:
+    """Also of a row that a newer release has written: what is not understood is named, and stands in nobody's way."""
+    policy, places = review.stored(row["review"])
+    unreadable = list(places)
+    votes: tuple[Vote, ...] = _read("votes", unreadable, lambda: tuple(map(_vote_of, row["votes"] or ())), ())
+    unreadable += [f"votes.{name}" for vote in votes for name in vote.more or ()]
     return Pause(
         id=row["id"],
         created_at=row["created_at"],
@@ -153,35 +161,48 @@ def pause_of(row: RowMapping) -> Pause:
         priority=row["priority"],
         namespace=row["namespace"],
         kind=row["kind"],
-        status=Status(row["status"]),
-        on_timeout=OnTimeout(row["on_timeout"]),
+        status=word(Status, row["status"], "status", unreadable),
+        on_timeout=word(OnTimeout, row["on_timeout"], "onTimeout", unreadable),
         created_by=row["created_by"],
         action=row["action"],
         context=row["context"],
         arguments=row["arguments"],
         arguments_digest=None if row["arguments_digest"] is None else bytes(row["arguments_digest"]),
         arguments_schema=row["arguments_schema"],
-        review=review.parse(row["review"]),
+        review=policy,
         response_schema=row["response_schema"],
         callback_url=row["callback_url"],
         tags=tuple(row["tags"] or ()),
         metadata=row["metadata"],
         external_id=row["external_id"],
         decision=_decision_of(row),
-        votes=tuple(map(_vote_of, row["votes"] or ())),
-        stage=row["stage"],
-        claim=None if row["claim"] is None else _claim_of(row["claim"]),
+        votes=votes,
+        stage=min(row["stage"], len(policy.stages) - 1),
+        # Only a hint for people: without it nothing is decided otherwise.
+        claim=None if row["claim"] is None else _read("claim", [], lambda: _claim_of(row["claim"]), None),
         attend_at=row["attend_at"],
         reminders=row["reminders"],
         escalated_at=row["escalated_at"],
+        unreadable=tuple(unreadable),
     )
+
+
+_Part = TypeVar("_Part")
+
+
+def _read(place: str, unreadable: list[str], read: Callable[[], _Part], otherwise: _Part) -> _Part:
+    try:
+        return read()
+    except (TypeError, ValueError, KeyError, AttributeError):
+        unreadable.append(place)
+        return otherwise
 
 
 def _decision_of(row: RowMapping) -> Decision | None:
     if row["resolved_at"] is None:
         return None
     return Decision(
-        outcome=Status(row["status"]),
+        outcome=word(Status, row["status"], "", []),
         by=Actor(row["decided_by"], row["decided_by_name"]),
         at=row["resolved_at"],
         comment=row["comment"],
@@ -200,17 +221,22 @@ def _vote_record(vote: Vote) -> dict[str, Any]:
         "comment": vote.comment,
         "response": vote.response,
         "counts": vote.counts,
-    }
+    } | dict(vote.more or {})
 
 
 def _vote_of(record: dict[str, Any]) -> Vote:
     other = record["on_behalf_of"]
     read = {
-        "by": Actor(**record["by"]),
-        "on_behalf_of": None if other is None else Actor(**other),
+        "by": _actor_of(record["by"]),
+        "on_behalf_of": None if other is None else _actor_of(other),
         "at": datetime.fromisoformat(record["at"]),
     }
-    return Vote(**{**record, **read})
+    known = {name: value for name, value in record.items() if name in _OF_VOTE}
+    more = {name: value for name, value in record.items() if name not in _OF_VOTE}
+    return Vote(**{**known, **read}, more=more or None)
+
+
+_OF_VOTE = frozenset(field.name for field in fields(Vote)) - {"more"}
 
 
 def claim_record(claim: Claim) -> dict[str, Any]:
@@ -218,7 +244,11 @@ def claim_record(claim: Claim) -> dict[str, Any]:
 
 
 def _claim_of(record: dict[str, Any]) -> Claim:
-    return Claim(Actor(**record["by"]), datetime.fromisoformat(record["at"]))
+    return Claim(_actor_of(record["by"]), datetime.fromisoformat(record["at"]))
+
+
+def _actor_of(record: dict[str, Any]) -> Actor:
+    return Actor(record["id"], record["name"])
 
 
 def _actor_record(actor: Actor) -> dict[str, str]:

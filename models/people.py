@@ -19,6 +19,7 @@ from sqlalchemy.dialects.postgresql import ARRAY
 from domain import ids
 from domain.access import Principal, Role
 from models.tables import metadata
+from models.words import word
 
 # `email` is stored in lower case. `channels`: URLs by which the person hears of reviews; they hold secrets.
 # A `password_hash` of NULL: the person gets in by a link or by the identity provider. `oidc_subject`: issuer and
@@ -100,7 +101,7 @@ def person_of(row: RowMapping, where: str | None = None) -> Principal:
     return Principal(
         ids.text(ids.USER, row["id"]),
         row["name"],
-        Role(row["role"]),
+        word(Role, row["role"], "role", []),
         tuple(row["namespaces"]),
         email=row["email"],
         groups=tuple(row["groups"]),

@@ -28,6 +28,7 @@ from domain.saga import Saga, SagaStatus
 from domain.step import Error, Step, StepStatus, error_of
 from models.due import due_columns, due_constraints
 from models.tables import metadata
+from models.words import word
 
 # `due_at` is NULL while there is nothing to do: held for review, waiting for an operator, or ended.
 sagas = Table(
@@ -48,6 +49,8 @@ sagas = Table(
     Column("needs_operator", Boolean, nullable=False),
     # What the tool of the call under way has said last of how far it is: for the eye, no rule looks at it.
     Column("progress", JSON(none_as_null=True)),
+    # Why no worker can go on with it, after some tries; NULL: one can.
+    Column("stuck", JSON(none_as_null=True)),
     *due_columns(may_rest=True),
     *due_constraints(),
     CheckConstraint(
@@ -138,18 +141,21 @@ saga_transcripts = Table(
 
 
 def saga_of(row: RowMapping, step_rows: Iterable[RowMapping]) -> Saga:
-    """`step_rows` in the order of `place`."""
-    all_steps = [step_of(step) for step in step_rows]
+    """`step_rows` in the order of `place`. What a newer release has written is named, and shown as it is."""
+    unreadable: list[str] = []
+    all_steps = [step_of(step, unreadable) for step in step_rows]
     return Saga(
         trace_id=row["id"],
         namespace=row["namespace"],
-        status=SagaStatus(row["status"]),
+        status=word(SagaStatus, row["status"], "status", unreadable),
         input=row["input"],
         steps=tuple(step for step in all_steps if step.compensates is None),
         undos=tuple(step for step in all_steps if step.compensates is not None),
         ended_at=row["ended_at"],
         error=_error_of(row["error"]),
         cancelled=row["cancelled"],
+        stuck=_error_of(row["stuck"]),
+        unreadable=tuple(unreadable),
     )
 
 
@@ -161,23 +167,28 @@ def saga_values(saga: Saga) -> dict[str, Any]:
         "error": None if saga.error is None else saga.error.document(),
         "cancelled": saga.cancelled,
         "needs_operator": saga.needs_operator,
+        "stuck": None if saga.stuck is None else saga.stuck.document(),
     }
 
 
-def step_of(row: RowMapping) -> Step:
+def step_of(row: RowMapping, unreadable: list[str]) -> Step:
+    place = f"steps.{row['step_id']}"
+    # Wrapped, so that a tool's null is told from no output.
+    output = row["output"]
+    if output is not None and "data" not in output:
+        unreadable.append(f"{place}.output")
     return Step(
         span_id=row["span_id"],
         id=row["step_id"],
         order=row["place"],
-        status=StepStatus(row["status"]),
+        status=word(StepStatus, row["status"], f"{place}.status", unreadable),
         compensates=row["compensates"],
         attempt=row["attempt"],
         started_at=row["started_at"],
         ended_at=row["ended_at"],
         arguments=row["arguments"],
         arguments_digest=None if row["arguments_digest"] is None else bytes(row["arguments_digest"]),
-        # Wrapped, so that a tool's null is told from no output.
-        output=None if row["output"] is None else row["output"]["data"],
+        output=None if output is None else output.get("data"),
         proposal=row["proposal"],
         facts=row["facts"],
         report=row["report"],

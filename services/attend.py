@@ -1,12 +1,16 @@
 """Reviews that want attention: their people are told, told again, or get others beside them."""
 
-from sqlalchemy import select, update
+from typing import Any
+
+from sqlalchemy import RowMapping, Select, select, update
 
 from domain import attention
 from domain.pause import Pause, Status, Timeout
 from models.pauses import pause_of, pauses
 from services.notifications import anyone_listens, notify
 from services.pause_changes import apply, change
+from services.set_aside import REMINDER
+from services.sweeping import sweep_pauses
 from services.transaction import Store, Tx
 
 # Reviews of one transaction: each tells many people, and all its locks are held until the last is told.
@@ -17,14 +21,16 @@ def attend_due(store: Store) -> int:
     """One batch; returns how many. Other sweeps' rows are skipped."""
     # Remembered by the process, for the steps that it holds meanwhile.
     anyone_listens(store)
-    due = select(pauses).where(pauses.c.status == Status.PENDING.value).order_by(pauses.c.attend_at).limit(ATTEND_BATCH)
-    with store.transaction() as tx:
+    due = select(pauses).where(pauses.c.status == Status.PENDING.value).order_by(pauses.c.attend_at)
+
+    def chosen(tx: Tx) -> Select[Any]:
         # A value, not clock_timestamp(): with a volatile function PostgreSQL would not use the index.
-        query = due.where(pauses.c.attend_at <= tx.now).with_for_update(skip_locked=True, key_share=True)
-        rows = tx.conn.execute(query).mappings().all()
-        for row in rows:
-            _attend(store, tx, pause_of(row))
-    return len(rows)
+        return due.where(pauses.c.attend_at <= tx.now)
+
+    def attend(tx: Tx, row: RowMapping) -> None:
+        _attend(store, tx, pause_of(row))
+
+    return sweep_pauses(store, REMINDER, chosen, ATTEND_BATCH, attend)
 
 
 def _attend(store: Store, tx: Tx, pause: Pause) -> None:

@@ -133,4 +133,6 @@ ORDER BY event.seq
 
 
 def _document(row: RowMapping) -> dict[str, Any]:
-    return {"seq": row["seq"], "hash": bytes(row["hash"]).hex(), **row["entry"]}
+    # An entry may be anything: whoever changed the table without us shall not hide the others.
+    entry = row["entry"] if isinstance(row["entry"], dict) else {"entry": row["entry"]}
+    return {"seq": row["seq"], "hash": bytes(row["hash"]).hex(), **entry}

@@ -42,11 +42,20 @@ _PASSING_STATES = {
     "57": "it was stopped, or is starting",
     "58": "its machine failed",
 }
+_ABOUT_A_ROW = ("40001", "40P01", "55P03", "57014")
 
 
 class DatabaseAway(Exception):
     """The database cannot be reached, is stopping, takes no changes, or is too busy. Its words say which. The same
-    again a little later may well succeed."""
+    again a little later may well succeed.
+
+    Attributes:
+        may_be_a_rows: it was a lock, or took too long: other rows may be free.
+    """
+
+    def __init__(self, why: str = "", state: str | None = None) -> None:
+        super().__init__(why)
+        self.may_be_a_rows = state in _ABOUT_A_ROW
 
 
 @contextmanager
@@ -59,7 +68,7 @@ def telling_absence() -> Iterator[None]:
     except (DBAPIError, psycopg2.Error) as error:
         if (why := _passing(error)) is None:
             raise
-        raise DatabaseAway(why) from error
+        raise DatabaseAway(why, state_of(error)) from error
 
 
 def _passing(error: DBAPIError | psycopg2.Error) -> str | None:

@@ -3,9 +3,10 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Set
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from sqlalchemy import Connection, RowMapping, bindparam, func, insert, select, update
@@ -14,7 +15,7 @@ from domain import ids, json_value, manifest, review
 from domain.access import ALL_NAMESPACES, Principal
 from domain.definition import SagaDefinition, StepDefinition, Thinking, WorkerDefinition
 from domain.document import instant
-from domain.errors import Fault, Forbidden, InvalidManifest, NotFound, VersionExists
+from domain.errors import Fault, Forbidden, InvalidManifest, NotFound, NotUnderstood, VersionExists
 from domain.floor import Floor, combined, expiry_faults, on_timeout_faults, review_faults
 from domain.host_rules import HostRules
 from domain.review import Review
@@ -121,25 +122,48 @@ def active_saga(conn: Connection, namespace: str, name: str, version: str) -> UU
     return None if row is None else row["id"]
 
 
+class DefinitionGone(LookupError):
+    """There is no such definition any more. Its words are for operators."""
+
+
 def load_saga(conn: Connection, definition_id: UUID) -> SagaDefinition:
+    """To act by it. Raises `NotUnderstood` where a newer release has deployed more than this one understands."""
+    return _understood(shown_saga(conn, definition_id))
+
+
+def shown_saga(conn: Connection, definition_id: UUID) -> SagaDefinition:
+    """To be looked at, as far as this version understands it."""
     found = _load(conn, definition_id)
     assert isinstance(found, SagaDefinition), f"{definition_id} is a worker"
     return found
 
 
 def load_sagas(conn: Connection, ids_: Set[UUID]) -> dict[UUID, SagaDefinition]:
-    """All of them by one query, where not each is remembered already."""
+    """To be looked at: all by one query, where not each is remembered already. What cannot be shown is left out."""
     with _lock:
         known = {id_: _remembered[id_] for id_ in ids_ if id_ in _remembered}
     query = select(*_LOADED).where(definitions.c.id.in_(ids_ - known.keys()))
     for row in conn.execute(query).mappings().all() if known.keys() != ids_ else ():
-        known[row["id"]] = _parsed(conn, row)
+        with suppress(NotUnderstood):
+            known[row["id"]] = _parsed(conn, row)
     return {id_: found for id_, found in known.items() if isinstance(found, SagaDefinition)}
 
 
 def load_worker(conn: Connection, definition_id: UUID) -> WorkerDefinition:
     found = _load(conn, definition_id)
     assert isinstance(found, WorkerDefinition), f"{definition_id} is a saga"
+    return _understood(found)
+
+
+_Definition = TypeVar("_Definition", SagaDefinition, WorkerDefinition)
+
+
+def _understood(found: _Definition) -> _Definition:
+    if found.unreadable:
+        raise NotUnderstood(
+            f"this version does not understand {', '.join(found.unreadable)[:500]} of the manifest {found.name!r}"
+            f" {found.version!r}, which a newer release has deployed: upgrade, or deploy another version"
+        )
     return found
 
 
@@ -149,19 +173,19 @@ _lock = threading.Lock()
 
 
 def _load(conn: Connection, id_: UUID) -> SagaDefinition | WorkerDefinition:
-    """Raises `LookupError`: who has an id got it from a row that refers to one."""
+    """Raises `DefinitionGone`: who has an id got it from a row that refers to one."""
     with _lock:
         if id_ in _remembered:
             _remembered.move_to_end(id_)
             return _remembered[id_]
     row = conn.execute(select(*_LOADED).where(definitions.c.id == id_)).mappings().one_or_none()
     if row is None:
-        raise LookupError(f"there is no definition {id_}")
+        raise DefinitionGone(f"there is no definition {ids.text(ids.DEFINITION, id_)} any more")
     return _parsed(conn, row)
 
 
 def _parsed(conn: Connection, row: RowMapping) -> SagaDefinition | WorkerDefinition:
-    id_, found = row["id"], manifest.parse(row["content"])
+    id_, found = row["id"], manifest.stored(row["content"])
     if isinstance(found, WorkerDefinition) and found.tool_sources and _is_scoped(conn, row):
         found = _as_scoped(found)
     with _lock:

@@ -16,6 +16,7 @@ from services.database import DatabaseAway
 from services.due import BEAT
 from services.notification_list import STILL_WAITS
 from services.scope import manages, sees
+from services.set_aside import left_alone
 from services.transaction import Store
 
 # Every worker is seen each few seconds, and beat each second; this is a stall, not a hiccup.
@@ -48,7 +49,7 @@ class Readiness:
 @dataclass(frozen=True, slots=True)
 class Backlog:
     """`overdue_seconds`: how long what has been due longest, of whatever kind, has been waiting. `due_sagas`: those a
-    worker is to go on with, or is at."""
+    worker is to go on with, or is at. `set_aside`: rows whose work raised, and that are left alone for a while."""
 
     pending_pauses: int
     pending_deliveries: int
@@ -60,6 +61,7 @@ class Backlog:
     pending_notifications: int
     failed_notifications: int
     workers: int
+    set_aside: int = 0
 
 
 def readiness(store: Store, revision: str) -> Readiness:
@@ -109,6 +111,7 @@ def backlog(store: Store, by: Principal | None = None) -> Backlog:
             conn.execute(select(func.count()).where(untold)).scalar_one(),
             conn.execute(_failed_notifications().where(seen[notifications])).scalar_one(),
             conn.execute(_workers()).scalar_one(),
+            conn.execute(left_alone()).scalar_one(),
         )
 
 

@@ -11,7 +11,7 @@ from sqlalchemy.dialects.postgresql import insert
 from domain import review
 from domain.access import Principal, is_namespace
 from domain.document import instant_or_none
-from domain.errors import NotFound, PolicyUnsatisfiable
+from domain.errors import NotFound, NotUnderstood, PolicyUnsatisfiable
 from domain.floor import ON_TIMEOUT, Floor
 from domain.pause import OnTimeout
 from domain.review import ONE_APPROVAL
@@ -50,8 +50,10 @@ def floor_of(store: Store, tx: Tx, namespace: str) -> Floor:
 
 
 def read_floor(tx: Tx, namespace: str) -> Floor:
-    """As it is now."""
-    return _floor(namespace, tx.conn.execute(_query(namespace)).mappings().one_or_none())
+    """As it is now. Raises `NotUnderstood`."""
+    row = tx.conn.execute(_query(namespace)).mappings().one_or_none()
+    _check_understood(namespace, row)
+    return _floor(namespace, row)
 
 
 def get_namespace(store: Store, by: Principal, namespace: str) -> dict[str, Any]:
@@ -96,8 +98,19 @@ def _check_seen(by: Principal, namespace: str) -> None:
 def _floor(namespace: str, row: RowMapping | None) -> Floor:
     if row is None:
         return Floor(namespace)
-    allowed = ON_TIMEOUT if row["allowed_on_timeout"] is None else tuple(map(OnTimeout, row["allowed_on_timeout"]))
-    return Floor(namespace, review.parse(row["review"]), allowed, row["min_expires_in"])
+    named = row["allowed_on_timeout"]
+    # What only a newer release knows is allowed to nobody here.
+    allowed = ON_TIMEOUT if named is None else tuple(each for each in OnTimeout if each in named)
+    return Floor(namespace, review.stored(row["review"])[0], allowed, row["min_expires_in"])
+
+
+def _check_understood(namespace: str, row: RowMapping | None) -> None:
+    """A pause by half a policy would be approved by fewer than the namespace asks for. Raises `NotUnderstood`."""
+    if row is not None and (places := review.stored(row["review"])[1]):
+        raise NotUnderstood(
+            f"the review policy of the namespace {namespace!r} has what this version does not understand:"
+            f" {', '.join(places)[:500]}; ask the newer release"
+        )
 
 
 def _document(namespace: str, row: RowMapping | None) -> dict[str, Any]:

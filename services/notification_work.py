@@ -13,12 +13,12 @@ from domain import ids
 from domain.access import ALL_NAMESPACES
 from domain.notification import EMAIL, Letter, NotificationStatus, OperatorLetter, Reason, Sending, retry_at
 from domain.pause import OnTimeout, Status
+from models.definitions import definitions
 from models.notifications import notifications
 from models.pauses import pauses
 from models.people import groups, users
 from models.sagas import sagas
 from services import due
-from services.definitions import load_saga
 from services.due import NOTIFICATION
 from services.names import names_in
 from services.operator_notifications import may_recover, operator_letter
@@ -114,8 +114,9 @@ def _about_a_saga(store: Store, tx: Tx, row: RowMapping) -> OperatorLetter | str
     """Or why nobody needs it any more."""
     found = tx.conn.execute(select(sagas).where(sagas.c.id == row["saga_id"])).mappings().all()
     (stored,) = with_steps(tx.conn, found)
-    definition = load_saga(tx.conn, stored.definition_id)
-    letter = operator_letter(store, row, stored.saga, f"{definition.name} {definition.version}")
+    # Not its manifest: perhaps it is just that which cannot be read.
+    named = select(definitions.c.name, definitions.c.version).where(definitions.c.id == stored.definition_id)
+    letter = operator_letter(store, row, stored.saga, " ".join(tx.conn.execute(named).one()))
     if letter is None:
         return _SEEN_TO
     return letter if _listens(tx, row, *may_recover(users.c, row["namespace"])) else _GONE

@@ -8,7 +8,7 @@ from domain.access import ALL_NAMESPACES, GRANTS, Permission
 from domain.notification import OperatorLetter, Reason
 from domain.saga import Saga
 from domain.saga_document import idempotency_key, span_text
-from domain.step import Step
+from domain.step import Error
 from models.people import groups, users
 from services.notifications import Occasion, Recipient, add_notifications, people_with_channels
 from services.transaction import Store, Tx
@@ -16,11 +16,9 @@ from services.transaction import Store, Tx
 
 def notify_operators(tx: Tx, before: Saga, after: Saga) -> None:
     """Where the saga needs an operator now, and did not before; once for each execution that came to that."""
-    step = after.current
-    if step is None or not after.needs_operator or _waits_for(before) == _waits_for(after):
+    if after.current is None or not after.needs_operator or _waits_for(before) == _waits_for(after):
         return
-    reason = Reason.UNDO_FAILED if step.undo_failed else Reason.OUTCOME_UNKNOWN
-    occasion = Occasion("saga_id", after.trace_id, after.namespace, reason, _waits_for(after))
+    occasion = Occasion("saga_id", after.trace_id, after.namespace, _reason(after), _waits_for(after)[1:])
     people = people_with_channels(tx, lambda columns: may_recover(columns, after.namespace))
     add_notifications(tx, [*people, *_groups(tx, after.namespace)], occasion)
 
@@ -44,19 +42,26 @@ def operator_letter(store: Store, row: RowMapping, saga: Saga, name: str) -> Ope
         saga=name,
         step=step.id,
         namespace=saga.namespace,
-        happened=_happened(step),
+        happened=_happened(saga.stuck or step.error),
         idempotency_key=idempotency_key(saga, step),
         link=f"{store.public_url}/sagas/{saga.trace_id.hex}",
     )
 
 
-def _happened(step: Step) -> str:
-    return "" if step.error is None else f"{step.error.code}: {step.error.message}"
+def _happened(error: Error | None) -> str:
+    return "" if error is None else f"{error.code}: {error.message}"
+
+
+def _reason(saga: Saga) -> Reason:
+    if saga.stuck is not None:
+        return Reason.STUCK
+    undo_failed = saga.current is not None and saga.current.undo_failed
+    return Reason.UNDO_FAILED if undo_failed else Reason.OUTCOME_UNKNOWN
 
 
 def _waits_for(saga: Saga) -> tuple[object, ...]:
     step = saga.current
-    return () if step is None or not saga.needs_operator else (span_text(step.span_id), step.attempt)
+    return () if step is None or not saga.needs_operator else (_reason(saga), span_text(step.span_id), step.attempt)
 
 
 def _groups(tx: Tx, namespace: str) -> list[Recipient]:

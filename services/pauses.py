@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Boolean, Text, any_, bindparam, or_, select
+from sqlalchemy import Boolean, RowMapping, Select, Text, any_, bindparam, or_, select
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from domain import ids
@@ -27,7 +27,9 @@ from services.paging import Page, Slice, newest_first
 from services.pause_changes import apply
 from services.pause_rows import INSERT, recorded
 from services.scope import sees
+from services.set_aside import EXPIRY
 from services.step_edits import check_edit
+from services.sweeping import sweep_pauses
 from services.transaction import Store, Tx
 
 # Pauses that one transaction expires: few enough to hold their locks for well under a second.
@@ -179,14 +181,16 @@ def actor(principal: Principal) -> Actor:
 
 def expire_due(store: Store) -> int:
     """Resolve pauses whose time has run out, one batch; returns how many. Other sweeps' rows are skipped."""
-    due = select(pauses).where(pauses.c.status == Status.PENDING).order_by(pauses.c.expires_at).limit(EXPIRY_BATCH)
-    with store.transaction() as tx:
+    due = select(pauses).where(pauses.c.status == Status.PENDING).order_by(pauses.c.expires_at)
+
+    def chosen(tx: Tx) -> Select[Any]:
         # A value, not clock_timestamp(): with a volatile function PostgreSQL would not use the index.
-        query = due.where(pauses.c.expires_at <= tx.now).with_for_update(skip_locked=True, key_share=True)
-        rows = tx.conn.execute(query).mappings().all()
-        for row in rows:
-            apply(store, tx, None, pause_of(row), Timeout())
-    return len(rows)
+        return due.where(pauses.c.expires_at <= tx.now)
+
+    def expire(tx: Tx, row: RowMapping) -> None:
+        apply(store, tx, None, pause_of(row), Timeout())
+
+    return sweep_pauses(store, EXPIRY, chosen, EXPIRY_BATCH, expire)
 
 
 def resolved_among(store: Store, waiting: Sequence[UUID]) -> list[UUID]:

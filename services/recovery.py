@@ -5,6 +5,7 @@
 | step IN_PROGRESS, its outcome unknown          | yes        |                    | yes     |
 | undo IN_PROGRESS, its outcome unknown          |            | yes                | yes     |
 | undo FAILED or TIMED_OUT                       |            | yes                | yes     |
+| no worker can go on (`stuck`)                  | yes        | yes                |         |
 
 What may carry something out twice takes `allow_destructive`; a worker that is at it is left alone, but for `force`.
 """
@@ -34,6 +35,7 @@ from services.saga_decisions import StepRef
 from services.saga_notices import notices
 from services.saga_reads import step_of_saga, visible_saga
 from services.saga_rows import Stored, When, new_span_id, save
+from services.set_aside import forget
 from services.transaction import Hint, Store, Tx
 
 log = logging.getLogger(__name__)
@@ -104,7 +106,10 @@ def resolve(store: Store, by: Principal, which: StepRef, *, done: bool, output: 
         about = {"done": done, "evidence": evidence, "output_digest": audit.digest(output) if done else None}
         _record(tx, by, stored, step, "step.resolved", **about)
         said = f"{by.name}: {evidence}"
-        settled = replace(step, evidence=said)
+        # An undo that was not made is one that failed: what is to become of it, and of those before it, is the next
+        # question. Its error says how the operator knows.
+        open_undo = step.outcome_unknown and step.compensates is not None and not done
+        settled = replace(step, evidence=None if open_undo else said)
         if step.outcome_unknown:
             command = steps.Succeed(output) if done else steps.Fail(Error("RESOLVED_NOT_DONE", said), certain=True)
             saga = change_step(stored.saga, settled, command, tx.now)
@@ -126,6 +131,8 @@ def _check_open(tx: Tx, stored: Stored, step: Step) -> None:
 
 def _retry_step(tx: Tx, _: Principal, stored: Stored, step: Step, wish: Retry) -> str:
     saga = stored.saga
+    if saga.stuck is not None:
+        return _go_on_again(tx, stored)
     if step.compensates is not None:
         raise WrongState("STEP", step.status, "this is an undo: use retry-compensation")
     if saga.status is not SagaStatus.RUNNING:
@@ -139,6 +146,8 @@ def _retry_step(tx: Tx, _: Principal, stored: Stored, step: Step, wish: Retry) -
 
 def _retry_compensation(tx: Tx, by: Principal, stored: Stored, step: Step, wish: Retry) -> str:
     saga = stored.saga
+    if saga.stuck is not None:
+        return _go_on_again(tx, stored)
     if step.compensates is None:
         raise WrongState("STEP", step.status, "this is no undo: give the span of the row that has compensates_span_id")
     if saga.status not in (SagaStatus.COMPENSATING, SagaStatus.FAILED):
@@ -166,6 +175,13 @@ def _corrected(tx: Tx, by: Principal, step: Step, wish: Retry, arguments: dict[s
     correction = {"by": by.name, "at": instant(tx.now), "reason": wish.reason, "before": step.arguments}
     digest = json_value.digest(arguments)
     return replace(step, arguments=arguments, arguments_digest=digest, correction=correction)
+
+
+def _go_on_again(tx: Tx, stored: Stored) -> str:
+    """A worker goes on where the last one could not, by the same rules: nothing is called that has been called."""
+    forget(tx, SAGA, stored.saga.trace_id)
+    _go_on(tx, stored, stored.saga)
+    return "requeued"
 
 
 def _requeue(tx: Tx, stored: Stored, step: Step, wish: Retry) -> str:

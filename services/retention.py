@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import ColumnElement, Table, delete, exists, select, tuple_
 
 from domain.webhook import DeliveryStatus
-from models.due import worker_heartbeats
+from models.due import set_aside, worker_heartbeats
 from models.keys import idempotency_keys
 from models.pauses import pauses
 from models.people import sessions, sign_in_failures, sign_in_links
@@ -51,6 +51,7 @@ def _rules(now: datetime, old: datetime) -> list[tuple[Table, ColumnElement[bool
         (sessions, (sessions.c.expires_at < now) | (sessions.c.seen_at < now - IDLE)),
         (sign_in_links, sign_in_links.c.expires_at < now - LINKS_KEPT),
         (sign_in_failures, sign_in_failures.c.since < now - WINDOW),
+        (set_aside, set_aside.c.failed_at < now - WORKERS_KEPT * 24),
         (worker_heartbeats, worker_heartbeats.c.seen_at < now - WORKERS_KEPT),
     ]
 

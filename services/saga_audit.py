@@ -14,7 +14,7 @@ def record_changes(tx: Tx, before: Saga, after: Saga) -> None:
         earlier = known.get(step.span_id)
         if step.ended_at is not None and (earlier is None or earlier.status is not step.status):
             tx.record(None, after.namespace, f"step.{step.status.lower()}", after.trace_id.hex, **_about(step))
-    if after.needs_operator and not before.needs_operator:
+    if after.needs_operator and (not before.needs_operator or after.status is not before.status):
         tx.record(None, after.namespace, "saga.needs_operator", after.trace_id.hex)
     if after.status is not before.status and after.status in TERMINAL:
         tx.record(None, after.namespace, f"saga.{after.status.lower()}", after.trace_id.hex)

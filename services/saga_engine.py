@@ -24,7 +24,7 @@ from services import due
 from services.due import SAGA, Lease
 from services.saga_notices import notices
 from services.saga_plan import Plan, ToolWanted
-from services.saga_rows import Stored, When, keep_transcript, lock_leased, new_span_id, save, with_steps
+from services.saga_rows import Stored, When, keep_transcript, lock_leased, new_span_id, save, understood, with_steps
 from services.saga_work import ROOM_FOR_ALL, Ask, Call, LookUp, Room, Work
 from services.transaction import Hint, Store, Tx
 
@@ -46,7 +46,7 @@ def advance(store: Store, trace_id: UUID, room: Room = ROOM_FOR_ALL) -> Work | N
             return None
         lease, row = claimed
         (stored,) = with_steps(tx.conn, [row])
-        return _Turn(store, tx, lease, stored, tx.now - row["due_at"]).go_on(room)
+        return _Turn(store, tx, lease, understood(stored), tx.now - row["due_at"]).go_on(room)
 
 
 def record(
@@ -117,7 +117,7 @@ def given_up(store: Store, leases: Collection[Lease]) -> set[UUID]:
     with store.reading() as conn:
         rows = conn.execute(query).all()
     # What is undone because of a cancel goes on.
-    cancelled = {row.id for row in rows if row.cancelled is not None and SagaStatus(row.status) in FORWARD}
+    cancelled = {row.id for row in rows if row.cancelled is not None and row.status in FORWARD}
     holders = {row.id: row.lease_token for row in rows}
     return {each.token for each in leases if each.id in cancelled or each.token != holders.get(each.id, each.token)}
 
@@ -141,7 +141,7 @@ class _Turn:
 
     def __init__(self, store: Store, tx: Tx, lease: Lease, stored: Stored, waited: timedelta = timedelta(0)) -> None:
         self.tx, self.lease, self.stored = tx, lease, stored
-        self.saga = stored.saga
+        self.saga = replace(stored.saga, stuck=None)
         self.plan = Plan(store, tx, stored)
         self._queue_ms = round(max(0.0, waited.total_seconds()) * 1000, 1)
 

@@ -39,7 +39,8 @@ def _has_failed(step: Step) -> bool:
 def _of_the_saga(before: Saga, after: Saga, definition: SagaDefinition, at: datetime) -> Iterator[Notice]:
     current = after.current
     span_id = None if current is None else current.span_id
-    if after.needs_operator and not before.needs_operator:
+    # Told again where the question is another: an undo of unknown outcome that was not made has failed.
+    if after.needs_operator and (not before.needs_operator or after.status is not before.status):
         type_ = "saga.needs_operator"
         yield Notice(type_, after.namespace, partial(_event, type_, at, after, definition, span_id))
     held = after.status is SagaStatus.AWAITING_HUMAN
@@ -53,13 +54,14 @@ def _of_the_saga(before: Saga, after: Saga, definition: SagaDefinition, at: date
 
 
 def _event(type_: str, at: datetime, saga: Saga, definition: SagaDefinition, span_id: int | None) -> dict[str, object]:
+    error = saga.stuck or saga.error
     data: dict[str, object] = {
         "trace_id": saga.trace_id.hex,
         "namespace": saga.namespace,
         "name": definition.name,
         "version": definition.version,
         "status": str(saga.status),
-        "error_details": None if saga.error is None else saga.error.document(),
+        "error_details": None if error is None else error.document(),
     }
     step = None if span_id is None else saga.find(span_id)
     if step is not None:

@@ -12,7 +12,7 @@ from domain.outcome import CALLS_AGAIN
 from domain.saga import Saga, context
 from domain.saga_document import idempotency_key, span_text
 from domain.step import Error, Step, StepStatus
-from services.definitions import load_saga, load_worker
+from services.definitions import DefinitionGone, load_saga, load_worker
 from services.due import Lease
 from services.saga_hold import CHANGED, decision, hold
 from services.saga_rows import Stored
@@ -274,7 +274,10 @@ class Plan:
         return undo
 
     def _worker(self, user: StepDefinition | Undo) -> WorkerDefinition:
-        id_ = self._stored.workers[f"{user.worker}@{user.worker_version}"]
+        name = f"{user.worker}@{user.worker_version}"
+        id_ = self._stored.workers.get(name)
+        if id_ is None:
+            raise DefinitionGone(f"the saga has no worker {name}")
         return load_worker(self._tx.conn, UUID(hex=id_))
 
 

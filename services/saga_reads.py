@@ -31,9 +31,9 @@ from domain.saga_document import saga_document, step_document
 from domain.step import Step, StepStatus, known_as
 from models.definitions import definitions
 from models.sagas import saga_steps, saga_transcripts, sagas
-from services.definitions import load_saga
+from services.definitions import shown_saga
 from services.paging import Page, Slice, slice_of
-from services.saga_rows import Stored, span_of, with_steps
+from services.saga_rows import Stored, span_of, understood, with_steps
 from services.scope import sees
 from services.transaction import Store
 
@@ -131,9 +131,11 @@ def step_of_saga(stored: Stored, span: str) -> Step:
 def visible_saga(
     conn: Connection, by: Principal, trace_id: UUID, namespace: str | None = None, *, lock: bool = False
 ) -> Stored:
-    """Raises `NotFound`, also for a saga of a namespace that is not this key's or not the one named."""
+    """Raises `NotFound`, also for a saga of a namespace that is not this key's or not the one named; to be changed
+    (`lock`) also `NotUnderstood`."""
     row = _visible_row(conn, _VISIBLE_LOCKED if lock else _VISIBLE, by, trace_id, namespace)
-    return with_steps(conn, [row])[0]
+    (stored,) = with_steps(conn, [row])
+    return understood(stored) if lock else stored
 
 
 def visible_step(conn: Connection, by: Principal, trace_id: UUID, span: str, namespace: str | None) -> RowMapping:
@@ -151,7 +153,7 @@ def _one(
 ) -> tuple[RowMapping, Stored, SagaDefinition]:
     row = _visible_row(conn, _VISIBLE_WITH_NAME, by, trace_id, namespace)
     (stored,) = with_steps(conn, [row])
-    return row, stored, load_saga(conn, row["definition_id"])
+    return row, stored, shown_saga(conn, row["definition_id"])
 
 
 def with_name() -> Select[Any]:

@@ -34,7 +34,7 @@ def pending_reviews(store: Store, by: Principal, wanted: ReviewFilter, page: Pag
         declared = load_sagas(conn, {row["definition_id"] for row in rows})
 
     def item(row: RowMapping) -> dict[str, Any]:
-        return _document(row, declared[row["definition_id"]], store.public_url)
+        return _document(row, declared.get(row["definition_id"]), store.public_url)
 
     return slice_of(rows, page, item, lambda row: row["id"])
 
@@ -73,24 +73,29 @@ def _conditions(by: Principal, wanted: ReviewFilter) -> list[ColumnElement[bool]
     return conditions
 
 
-def _document(row: RowMapping, definition: SagaDefinition, public_url: str) -> dict[str, Any]:
-    declared = definition.step(row["step_id"])
+def _document(row: RowMapping, definition: SagaDefinition | None, public_url: str) -> dict[str, Any]:
     pause = pause_of(row)
+    steps = () if definition is None else definition.steps
+    declared = next((step for step in steps if step.id == row["step_id"]), None)
+    # Where this version cannot read the manifest, as the engine wrote it when it held the step.
+    context = pause.context or {}
+    worker, _, version = str(context.get("worker", "")).partition("@")
+    kind = str(context.get("step_kind", "")) if declared is None else str(declared.kind)
     return {
         "namespace": pause.namespace,
         "saga_trace_id": row["saga_id"].hex,
         "step_span_id": span_text(row["span_id"]),
-        "step_id": declared.id,
-        "step_name": declared.name,
-        "step_kind": str(declared.kind),
+        "step_id": row["step_id"],
+        "step_name": row["step_id"] if declared is None else declared.name,
+        "step_kind": kind,
         "order_index": row["place"],
-        "worker": declared.worker,
-        "worker_version": declared.worker_version,
-        "review_subject": "output" if declared.kind is StepKind.REASON else "arguments",
+        "worker": worker if declared is None else declared.worker,
+        "worker_version": version if declared is None else declared.worker_version,
+        "review_subject": "output" if kind == StepKind.REASON else "arguments",
         "review_payload": pause.arguments,
         "revision": pause.revision,
         "waiting_for": waiting_for(pause),
-        "mock": bool((pause.context or {}).get("mock")),
+        "mock": bool(context.get("mock")),
         "started_at": instant_or_none(row["started_at"]),
         "watch_id": ids.text(ids.WATCH, pause.id),
         "review_url": review_url(pause.id, public_url),

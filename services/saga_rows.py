@@ -23,6 +23,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 
+from domain.errors import NotUnderstood
 from domain.saga import Saga
 from domain.step import Step
 from models.records import as_records, insert_records
@@ -80,17 +81,26 @@ def with_steps(conn: Connection, rows: Sequence[RowMapping]) -> list[Stored]:
     ]
 
 
+def understood(stored: Stored) -> Stored:
+    """To change it. Raises `NotUnderstood` where a newer release has written what this version does not know."""
+    if places := stored.saga.unreadable:
+        raise NotUnderstood(
+            f"this version does not understand {', '.join(places)[:500]} of the saga, which a newer release has written"
+        )
+    return stored
+
+
 def lock(tx: Tx, trace_id: UUID) -> Stored | None:
     """With the saga's row locked: its steps change only under this lock."""
     found = with_steps(tx.conn, tx.conn.execute(_LOCKED, {"trace_id": trace_id}).mappings().all())
-    return found[0] if found else None
+    return understood(found[0]) if found else None
 
 
 def lock_leased(tx: Tx, trace_id: UUID, token: UUID) -> Stored | None:
     """None when the lease is another's by now."""
     wanted = {"trace_id": trace_id, "token": token}
     found = with_steps(tx.conn, tx.conn.execute(_LEASED, wanted).mappings().all())
-    return found[0] if found else None
+    return understood(found[0]) if found else None
 
 
 def keep_transcript(tx: Tx, trace_id: UUID, step: Step, messages: Sequence[Any]) -> None:
@@ -202,6 +212,7 @@ _CHANGING = (
     "error",
     "cancelled",
     "needs_operator",
+    "stuck",
     "due_at",
     "hint_at",
     "lease_token",

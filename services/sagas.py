@@ -197,7 +197,8 @@ def _cancel(store: Store, tx: Tx, by: Principal, trace_id: UUID, reason: str | N
     if saga.cancelled is None:
         tx.record(by, saga.namespace, "saga.cancelled", trace_id.hex, reason=reason)
     why = saga.cancelled or reason or f"cancelled by {by.name}"
-    tx.conn.execute(update(sagas).where(sagas.c.id == trace_id).values(cancelled=why, **due_now(tx)))
+    free = {"stuck": None, "needs_operator": replace(saga, stuck=None).needs_operator}
+    tx.conn.execute(update(sagas).where(sagas.c.id == trace_id).values(cancelled=why, **free, **due_now(tx)))
     tx.hints.append(Hint(SAGA, trace_id))
     return saga.status
 

@@ -7,7 +7,9 @@ from uuid import UUID
 from adapters.tracing import begin
 from domain import ids
 from domain.notification import Sending, compose
+from services.due import NOTIFICATION
 from services.notification_work import Errand, claim_notification, record_sending
+from tasks.giving_up import giving_up
 from tasks.insist import insist
 from tasks.places import Seat
 from tasks.runtime import leases, messages, messenger, store, tracer
@@ -19,10 +21,11 @@ log = logging.getLogger(__name__)
 @task("tasks.notifications.send")
 def send(notification_id: str) -> None:
     row = UUID(hex=notification_id)
-    with Seat(messages(), row) as seat:
+    with giving_up(store(), NOTIFICATION, row) as claimed, Seat(messages(), row) as seat:
         errand = claim_notification(store(), row, seat.take)
         if errand is None:
             return
+        claimed(errand.lease)
         with leases().keeping(errand.lease):
             about = {"sagahold.notification.id": ids.text(ids.NOTIFICATION, errand.lease.id)}
             with begin(tracer(), "send notification", "client", about) as span:

@@ -12,8 +12,10 @@ from domain.outcome import Done, Failed, Lost, NotSent, Outcome, TimedOut
 from domain.saga_document import traceparent
 from domain.step import TOOL_OUTPUT_ERROR, Error
 from domain.tool_arguments import unfilled
+from services.due import SAGA
 from services.saga_engine import advance, record
 from services.saga_work import Call, LookUp, Room, Work
+from tasks.giving_up import giving_up
 from tasks.insist import insist
 from tasks.look_ups import find, look_up_and_record
 from tasks.places import Seat
@@ -38,7 +40,11 @@ def apply_decision(saga_id: str) -> None:
 def _go_on(saga_id: UUID) -> None:
     logged_trace.set(saga_id.hex)
     try:
-        with Seat(calls(), saga_id) as calling, Seat(thoughts().places, saga_id) as thinking:
+        with (
+            giving_up(store(), SAGA, saga_id),
+            Seat(calls(), saga_id) as calling,
+            Seat(thoughts().places, saga_id) as thinking,
+        ):
             room = Room(calling.take, thinking.take)
             work = advance(store(), saga_id, room)
             while isinstance(work, Call | LookUp):

@@ -14,6 +14,8 @@ from adapters.egress import Blocked, Failed, TimedOut
 from domain import ids
 from domain.webhook import Attempt, AttemptOutcome
 from services.delivery_work import Parcel, claim_delivery, record_attempt
+from services.due import WEBHOOK
+from tasks.giving_up import giving_up
 from tasks.insist import insist
 from tasks.places import Seat
 from tasks.runtime import deliveries, egress, leases, settings, store, tracer
@@ -25,10 +27,11 @@ log = logging.getLogger(__name__)
 @task("tasks.webhooks.deliver")
 def deliver(delivery_id: str) -> None:
     row = UUID(hex=delivery_id)
-    with Seat(deliveries(), row) as seat:
+    with giving_up(store(), WEBHOOK, row) as claimed, Seat(deliveries(), row) as seat:
         parcel = claim_delivery(store(), row, seat.take)
         if parcel is None:
             return
+        claimed(parcel.lease)
         with leases().keeping(parcel.lease):
             with _span(parcel) as span:
                 attempt = _attempt(parcel, settings().webhook_timeout, span.traceparent)

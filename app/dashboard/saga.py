@@ -167,6 +167,8 @@ def _means(saga: Saga, definition: SagaDefinition, step: Step) -> list[str]:
     at_it = step.status is StepStatus.IN_PROGRESS
     is_undo = step.compensates is not None
     found = []
+    if saga.stuck is not None:
+        return [("retry-compensation" if is_undo else "retry-step")] if step == saga.current else []
     if step.outcome_unknown and (is_undo or definition.step(step.id).kind is StepKind.COMMIT):
         found.append("resolve")
     if not is_undo and at_it and saga.status is SagaStatus.RUNNING:

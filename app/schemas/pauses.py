@@ -259,6 +259,10 @@ class PauseSchema(Schema):
     callbackUrl = fields.String(required=True, allow_none=True)
     statusUrl = fields.String(required=True)
     reviewUrl = fields.String(required=True)
+    unreadable = fields.List(
+        fields.String(),
+        metadata={"description": "only where a newer release has written what this one does not understand: which"},
+    )
 
 
 class PausePageSchema(page_of(PauseSchema, "PausesSchema")):  # type: ignore[misc]

@@ -63,6 +63,7 @@ def _work(server: Server) -> Iterator[Check]:
     yield _sagas(int(gauge["sagahold_sagas_needing_operator"]))
     yield _endpoints(int(gauge["sagahold_disabled_endpoints"]))
     yield _exhausted(int(gauge["sagahold_exhausted_deliveries"]))
+    yield _set_aside(int(gauge["sagahold_set_aside"]))
 
 
 def _sagas(waiting: int) -> Check:
@@ -77,6 +78,13 @@ def _endpoints(disabled: int) -> Check:
         todo = "`sagahold webhooks endpoints`, then `change ID --enable` and `recover ID --since …`"
         return Check("endpoints", False, f"{disabled} disabled because they failed: {todo}")
     return Check("endpoints", True, "none is disabled for failing")
+
+
+def _set_aside(count: int) -> Check:
+    if count:
+        todo = "the workers' log says which and why; upgrade workers to the newest release"
+        return Check("rows", False, f"{count} cannot be worked on and are left alone for a while: {todo}")
+    return Check("rows", True, "none had to be set aside")
 
 
 def _exhausted(count: int) -> Check:

@@ -123,6 +123,30 @@ def test_an_undo_resolved(store: Store, done: bool, saga: str) -> None:
         assert statuses(store, trace_id) == ("COMPENSATED", "COMPENSATED", "FAILED", "COMPLETED")
 
 
+def test_an_undo_that_was_not_made_leaves_the_rest_to_an_operator(store: Store) -> None:
+    """It is told, and what is left to undo goes on with a retry, or by hand."""
+    for by_hand in (False, True):
+        change(store, "DELETE FROM webhook_messages")
+        change(store, "DELETE FROM webhook_endpoints")
+        trace_id = start(store, step("a", undo=True), step("b", undo=True), step("c"))
+        work(store, trace_id, tools(do_c=REFUSED, undo_b=BROKE_OFF))
+        an_endpoint(store, event_types=EVENTS)
+        which = of_undo(store, trace_id, "b")
+        resolve(store, OPERATOR, which, done=False, output=None, evidence="not in the ledger")
+        assert statuses(store, trace_id)[0] == "FAILED"
+        assert saga_of(store, trace_id).needs_operator
+        assert undo_of(store, trace_id, "b").error == Error("RESOLVED_NOT_DONE", "operator: not in the ledger")
+        assert told(store) == ["step.failed", "saga.needs_operator", "saga.failed"]
+        if by_hand:
+            resolve(store, OPERATOR, which, done=True, output=None, evidence="paid back")
+        else:
+            retry_compensation(store, OPERATOR, which, Retry())
+        used = tools()
+        work(store, trace_id, used)
+        assert used.names == (["undo_a"] if by_hand else ["undo_b", "undo_a"])
+        assert statuses(store, trace_id)[0] == "COMPENSATED"
+
+
 def test_retried_only_with_the_word_that_it_may_run_twice(store: Store, unknown: UUID) -> None:
     """Then once more, with the same key; if its answer is lost again, the word is used up."""
     an_endpoint(store, event_types=EVENTS)

@@ -1,0 +1,39 @@
+"""rows whose work raises, and sagas with which no worker can go on"""
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects import postgresql
+
+revision = "0015"
+down_revision = "0014"
+branch_labels = None
+depends_on = None
+
+_REASON = "ck_notifications_reason"
+
+
+def upgrade() -> None:
+    op.create_table(
+        "set_aside",
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("id", sa.Uuid(), nullable=False),
+        sa.Column("tries", sa.SmallInteger(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("failed_at", sa.DateTime(timezone=True), nullable=False),
+        sa.Column("until", sa.DateTime(timezone=True), nullable=False),
+        sa.PrimaryKeyConstraint("kind", "id", name=op.f("pk_set_aside")),
+    )
+    op.create_index("ix_set_aside_failed_at", "set_aside", ["failed_at"])
+    op.add_column("sagas", sa.Column("stuck", postgresql.JSON(none_as_null=True), nullable=True))
+    op.drop_constraint(op.f(_REASON), "notifications", type_="check")
+    reasons = "reason IN ('waiting', 'reminder', 'escalated', 'outcome_unknown', 'undo_failed', 'stuck')"
+    op.create_check_constraint(op.f(_REASON), "notifications", reasons)
+
+
+def downgrade() -> None:
+    op.execute("DELETE FROM notifications WHERE reason = 'stuck'")
+    op.drop_constraint(op.f(_REASON), "notifications", type_="check")
+    reasons = "reason IN ('waiting', 'reminder', 'escalated', 'outcome_unknown', 'undo_failed')"
+    op.create_check_constraint(op.f(_REASON), "notifications", reasons)
+    op.drop_column("sagas", "stuck")
+    op.drop_table("set_aside")

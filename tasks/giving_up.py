@@ -1,0 +1,26 @@
+"""Work that raises each time is not tried for ever: after a few tries an operator is told."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from uuid import UUID
+
+from services.database import DatabaseAway
+from services.due import Lease
+from services.set_aside import failed
+from services.transaction import Store
+
+
+@contextmanager
+def giving_up(store: Store, kind: str, id_: UUID) -> Iterator[Callable[[Lease], None]]:
+    """What the block raises counts as a try of this row. It is told of the lease, once the row is claimed.
+
+    A claimed saga is not: its call may be under way, and what came of it is settled when the lease has run out.
+    """
+    leases: list[Lease] = []
+    try:
+        yield leases.append
+    except DatabaseAway:
+        raise
+    except Exception as error:
+        failed(store, kind, id_, error, leases[0].token if leases else None)
+        raise

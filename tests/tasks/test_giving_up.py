@@ -1,0 +1,58 @@
+"""Tasks that raise each time they are hinted at: an operator hears of it, and the queue does not fill up with them."""
+
+import pytest
+from sqlalchemy.exc import IntegrityError
+
+from services.definitions import DefinitionGone, _remembered
+from services.set_aside import WAITS
+from services.transaction import Store
+from tasks import notifications, sagas, webhooks
+from tests.adapters.receiver import Receiver, reply
+from tests.services.people import notifications as messages
+from tests.services.people import person, tell
+from tests.services.saga_world import saga_of, start, step, wait
+from tests.services.test_newer_release import unchecked
+from tests.services.world import an_endpoint, change, deliveries, due_now, post
+
+TRIES = len(WAITS) + 1
+
+
+def test_a_saga_whose_worker_is_gone(store: Store) -> None:
+    trace_id = start(store, step("a"))
+    change(store, "DELETE FROM definitions WHERE kind = 'worker'")
+    _remembered.clear()
+    for _ in range(TRIES):
+        wait(store, trace_id)
+        with pytest.raises(DefinitionGone):
+            sagas.advance_saga(trace_id.hex)
+    assert saga_of(store, trace_id).needs_operator
+
+
+def test_a_delivery_whose_attempts_cannot_be_recorded(store: Store) -> None:
+    """It would be sent again with every lease that runs out."""
+    with Receiver(reply(200)) as receiver:
+        an_endpoint(store, url=receiver.url, event_types=("pause.created",))
+        post(store)
+        id_ = deliveries(store)[0]["id"]
+        taken = "INSERT INTO webhook_attempts VALUES (:id, 1, now(), 1, 'succeeded', 200, NULL, NULL)"
+        change(store, taken, id=id_)
+        for _ in range(TRIES):
+            due_now(store)
+            with pytest.raises(IntegrityError):
+                webhooks.deliver(id_.hex)
+        webhooks.deliver(id_.hex)
+        assert len(receiver.requests) == TRIES
+    assert (deliveries(store)[0]["status"], deliveries(store)[0]["lease_token"]) == ("exhausted", None)
+
+
+def test_a_notification_of_an_unknown_reason(store: Store) -> None:
+    person(store, "anne", "json://127.0.0.1:9")
+    with unchecked(store, "notifications", "ck_notifications_reason"):
+        tell(store, post(store))
+        change(store, "UPDATE notifications SET reason = 'nudge'")
+        (row,) = messages(store)
+        for _ in range(TRIES):
+            change(store, "UPDATE notifications SET due_at = now(), hint_at = now() WHERE status = 'pending'")
+            with pytest.raises(ValueError, match="nudge"):
+                notifications.send(row["id"].hex)
+        assert messages(store)[0]["status"] == "failed"
