@@ -45,6 +45,13 @@ class Draft:
     external_id: str | None = None
 
 
+def check_draft(draft: Draft, now: datetime, egress_allow: Sequence[Network]) -> None:
+    """Raises `Invalid` with every fault in the draft. `now` may be off a little: what has only expired is not told."""
+    found = [*_faults(draft, now, egress_allow)]
+    if any(fault.path != "expiresAt" for fault in found):
+        raise Invalid(found)
+
+
 def pause_from(
     draft: Draft,
     id_: UUID,
@@ -52,13 +59,19 @@ def pause_from(
     now: datetime,
     egress_allow: Sequence[Network],
     floor: Floor | None = None,
+    *,
+    checked: bool = False,
 ) -> Pause:
-    """The pause that the draft asks for, by the namespace's floor. Raises `Invalid` with every fault in it."""
+    """The pause that the draft asks for, by the namespace's floor. Raises `Invalid` with every fault in it.
+
+    `checked`: by `check_draft`; then only what needs the floor or the time is looked at.
+    """
     floor = floor or Floor(draft.namespace)
     if draft.expires_by_default and isinstance(draft.expires, timedelta):
         draft = replace(draft, expires=floor.lengthened(draft.expires))
     on_timeout = draft.on_timeout or floor.default_on_timeout()
-    found = [*_faults(draft, now, egress_allow), *_floor_faults(draft, floor, now)]
+    own_faults = _expiry_faults(draft.expires, now) if checked else _faults(draft, now, egress_allow)
+    found = [*own_faults, *_floor_faults(draft, floor, now)]
     own = None
     if draft.review is not None and (own := _parsed(draft.review, found)) is not None:
         found += floors.review_faults(floor, own, "review")

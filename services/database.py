@@ -25,6 +25,7 @@ POOL_TIMEOUT_SECONDS = 10
 # now. Not sooner: while a fail-over lasts, each new one leads to a standby too.
 STANDBY_KEPT_SECONDS = 1.0
 READ_ONLY = "25006"
+LOCK_NOT_AVAILABLE = "55P03"
 # What a server says of itself to each connection, and says again when it changes.
 _IN_RECOVERY = "in_hot_standby"
 # SQLSTATEs, or their classes, of what is neither the caller's mistake nor ours, and passes: the same again may succeed.
@@ -37,12 +38,12 @@ _PASSING_STATES = {
     "40003": "nobody knows whether a statement was carried out",
     "40P01": "two transactions waited for each other",
     "53": "it lacks memory, disk space or connections",
-    "55P03": "another transaction held a lock for too long",
+    LOCK_NOT_AVAILABLE: "another transaction held a lock for too long",
     "57014": "a statement took too long",
     "57": "it was stopped, or is starting",
     "58": "its machine failed",
 }
-_ABOUT_A_ROW = ("40001", "40P01", "55P03", "57014")
+_ABOUT_A_ROW = ("40001", "40P01", LOCK_NOT_AVAILABLE, "57014")
 
 
 class DatabaseAway(Exception):

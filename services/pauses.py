@@ -1,23 +1,26 @@
 """Use cases of pauses: create, read, list, decide, cancel, and let time run out."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import Boolean, RowMapping, Select, Text, any_, bindparam, or_, select
 from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.exc import DBAPIError
 
-from domain import ids
+from domain import ids, review
 from domain.access import Principal, Role
 from domain.attention import next_at
 from domain.document import pause_document
-from domain.draft import Draft, pause_from
+from domain.draft import Draft, check_draft, pause_from
 from domain.errors import AlreadyResolved, Forbidden, NotFound, Refusal
 from domain.pause import Actor, Approve, Cancel, Pause, Reject, Status, Timeout, created, honours
 from models.pauses import pause_of, pauses, values
 from models.records import as_records
+from services.database import LOCK_NOT_AVAILABLE, state_of
 from services.electorate import check_satisfiable
 from services.idempotency import Once, Repeated, recall, remember
 from services.namespaces import floor_of
@@ -30,6 +33,7 @@ from services.scope import sees
 from services.set_aside import EXPIRY
 from services.step_edits import check_edit
 from services.sweeping import sweep_pauses
+from services.together import Aside
 from services.transaction import Store, Tx
 
 # Pauses that one transaction expires: few enough to hold their locks for well under a second.
@@ -50,11 +54,12 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class Creation:
-    """One caller's wish for a pause."""
+    """One caller's wish for a pause. `checked`: by `check_creation`."""
 
     by: Principal
     draft: Draft
     once: Once | None = None
+    checked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,31 +70,55 @@ class Created:
     repeated: bool = False
 
 
+def check_creation(store: Store, wish: Creation) -> Creation:
+    """What takes long and needs no place in a transaction that others share. Raises what `create_pauses` would say."""
+    draft = wish.draft
+    _check_seen(wish)
+    check_draft(draft, datetime.now(UTC), store.egress_allow)
+    if _asks_for_more(draft):
+        with store.transaction() as tx:
+            floor = floor_of(store, tx, draft.namespace)
+            pause = pause_from(draft, tx.new_id(), wish.by.id, tx.now, store.egress_allow, floor, checked=True)
+            check_satisfiable(tx, pause)
+    return replace(wish, checked=True)
+
+
+def _asks_for_more(draft: Draft) -> bool:
+    """Than one vote of anybody, by itself: whether that can be met takes a look at everybody."""
+    return draft.review is not None and not review.parse(draft.review).plain
+
+
+# Milliseconds that many wait for what one of them wants: a key that another process has not committed yet, and what
+# others hold for long. Who is in the way is put aside, and waits alone as long as one may.
+KEY_WAIT, SHARED_WAIT = 50, 1_000
+
+
 def create_pauses(store: Store, wanted: Callable[[], Sequence[Creation]]) -> list[Created | Exception]:
     """All that is wanted by when the transaction is open, in it.
 
-    What became of each wish, in their order: who may not, or wants nonsense, gets none.
+    What became of each wish, in their order: who may not, or wants nonsense, gets none; who waits is put `Aside`.
     """
     outcomes: dict[int, Created | Exception] = {}
-    new: list[tuple[int, Pause]] = []
+    new: dict[int, Pause] = {}
     heard = anyone_listens(store)
     with store.transaction() as tx:
         wishes = wanted()
-        # In the order of their keys: two processes that wait for each other's keys would wait for ever.
-        for place in sorted(range(len(wishes)), key=lambda i: _key_of(wishes[i])):
+        if len(wishes) > 1:
+            tx.waits_at_most(SHARED_WAIT)
+        for place, wish in enumerate(wishes):
             try:
-                pause = _new_pause(store, tx, wishes[place], heard)
+                new[place] = _new_pause(store, tx, wish, heard)
             except Repeated as repeated:
                 outcomes[place] = Created(_as_it_is(store, tx, wishes[place].by, repeated.answer), repeated=True)
             except Refusal as refusal:
                 outcomes[place] = refusal
-            else:
-                new.append((place, pause))
-        for place, pause in new:
+        outcomes |= _remember(store, tx, wishes, new)
+        new = {place: pause for place, pause in new.items() if place not in outcomes}
+        for place, pause in new.items():
             outcomes[place] = Created(recorded(store, tx, wishes[place].by, pause))
         if new:
-            rows = as_records(values(pause) for _, pause in new)
-            announce(store, tx, [created(pause) for _, pause in new], INSERT, {"records": rows})
+            rows = as_records(values(pause) for pause in new.values())
+            announce(store, tx, [created(pause) for pause in new.values()], INSERT, {"records": rows})
     return [outcomes[place] for place in range(len(wishes))]
 
 
@@ -99,25 +128,56 @@ def _as_it_is(store: Store, tx: Tx, by: Principal, stored: dict[str, Any]) -> di
     return stored if row is None else pause_document(pause_of(row), store.public_url)
 
 
-def _key_of(wish: Creation) -> tuple[str, str]:
-    return (wish.draft.namespace, wish.once.key) if wish.once else ("", "")
-
-
 def _new_pause(store: Store, tx: Tx, wish: Creation, heard: bool) -> Pause:
-    """Not yet stored, but its answer is, where the request has an Idempotency-Key. `heard`: somebody would be told."""
+    """Not yet stored. `heard`: somebody would be told."""
     draft = wish.draft
-    if not wish.by.sees(draft.namespace):
-        raise Forbidden(f"this key has no access to the namespace {draft.namespace!r}")
+    _check_seen(wish)
     recall(tx, draft.namespace, wish.once)
     floor = floor_of(store, tx, draft.namespace)
-    pause = pause_from(draft, tx.new_id(), wish.by.id, tx.now, store.egress_allow, floor)
-    check_satisfiable(tx, pause)
+    pause = pause_from(draft, tx.new_id(), wish.by.id, tx.now, store.egress_allow, floor, checked=wish.checked)
+    if not (wish.checked and _asks_for_more(draft)):
+        check_satisfiable(tx, pause)
     attend_at = tx.now if heard else next_at(pause)
-    if attend_at is not None:
-        pause = replace(pause, attend_at=attend_at)
-    if wish.once is not None:
-        remember(tx, draft.namespace, wish.once, pause_document(pause, store.public_url), pause_id=pause.id)
-    return pause
+    return pause if attend_at is None else replace(pause, attend_at=attend_at)
+
+
+def _check_seen(wish: Creation) -> None:
+    if not wish.by.sees(wish.draft.namespace):
+        raise Forbidden(f"this key has no access to the namespace {wish.draft.namespace!r}")
+
+
+def _remember(
+    store: Store, tx: Tx, wishes: Sequence[Creation], new: Mapping[int, Pause]
+) -> dict[int, Created | Exception]:
+    """Store the answers of requests with an Idempotency-Key. Returns what became of those that make no pause: repeated
+    just now; or, where a key is another's who has not committed it yet, put aside."""
+    keyed = [(place, wishes[place], once) for place in new if (once := wishes[place].once) is not None]
+    # In the order of their keys: two processes that wait for each other's keys would wait for ever.
+    keyed.sort(key=lambda each: (each[1].draft.namespace, each[2].key))
+    if not keyed:
+        return {}
+    found: dict[int, Created | Exception] = {}
+    alone = len(wishes) == 1
+    try:
+        with nullcontext() if alone else tx.attempt():
+            if not alone:
+                tx.waits_at_most(KEY_WAIT)
+            for place, wish, once in keyed:
+                try:
+                    pause = new[place]
+                    answer = pause_document(pause, store.public_url)
+                    remember(tx, wish.draft.namespace, once, answer, pause_id=pause.id)
+                except Repeated as repeated:
+                    found[place] = Created(_as_it_is(store, tx, wish.by, repeated.answer), repeated=True)
+                except Refusal as refusal:
+                    found[place] = refusal
+            if not alone:
+                tx.waits_at_most(SHARED_WAIT)
+    except DBAPIError as error:
+        if alone or state_of(error) != LOCK_NOT_AVAILABLE:
+            raise
+        return {place: Aside() for place, _, _ in keyed}
+    return found
 
 
 def get_pause(store: Store, by: Principal, watch_id: str) -> Pause:

@@ -19,6 +19,10 @@ DoneT = TypeVar("DoneT")
 LIMIT = 50
 
 
+class Aside(Exception):
+    """Instead of an outcome: nothing was done of this one. It waits, or fails, alone, with its own thread."""
+
+
 class _Seat(Generic[WantedT, DoneT]):
     __slots__ = ("after", "called", "outcome", "wanted")
 
@@ -36,7 +40,8 @@ class Together(Generic[WantedT, DoneT]):
     """Args:
     carry_out: does in one transaction what several callers want, and says for each what came of it or why not. It asks
         for what they want when the transaction is open: who came while it was being opened is in it too.
-        When it raises, nothing of it was done; each is then tried alone, so that nobody suffers for another's.
+        When it raises, nothing of it was done; each is then tried alone, in its own thread, so that nobody suffers for
+        another's. So is one for which it says `Aside`.
     """
 
     def __init__(self, carry_out: Callable[[Callable[[], Sequence[WantedT]]], Sequence[DoneT | Exception]]) -> None:
@@ -57,6 +62,8 @@ class Together(Generic[WantedT, DoneT]):
                 seat.after.called.release()
         if seat.outcome is None:
             self._lead()
+        if isinstance(seat.outcome, Aside):
+            (seat.outcome,) = self._carry_out(lambda: [wanted])
         if isinstance(seat.outcome, Exception):
             raise seat.outcome
         assert seat.outcome is not None, "whoever leads gives everyone in the batch an outcome"
@@ -89,14 +96,10 @@ class Together(Generic[WantedT, DoneT]):
 
         try:
             outcomes = self._carry_out(wanted)
-        except DatabaseAway as error:
-            # Perhaps in the commit: tried again, it might be done twice.
-            outcomes = [error] * len(wanted())
         except Exception as error:
-            if len(wanted()) > 1:
-                for seat in batch:
-                    self._settle([seat])
-                return
-            outcomes = [error]
+            # Where the database went away, perhaps in the commit: tried again, it might be done twice.
+            away = isinstance(error, DatabaseAway) and not error.may_be_a_rows
+            several = len(wanted()) > 1
+            outcomes = [Aside() if several and not away else error] * len(batch)
         for seat, outcome in zip(batch, outcomes, strict=True):
             seat.outcome = outcome

@@ -80,6 +80,21 @@ class Tx:
         entry = audit.Entry(namespace, type_, subject, before=digests[0], after=digests[1], details=details or None)
         self.entries.append(entry if by is None else replace(entry, by=by.id, by_name=by.name, where=by.where))
 
+    def waits_at_most(self, milliseconds: int) -> None:
+        """For a lock, from now on: then `DatabaseAway`, of a kind that may be a row's."""
+        self.conn.exec_driver_sql(f"SET LOCAL lock_timeout = {milliseconds}")
+
+    @contextmanager
+    def attempt(self) -> Iterator[None]:
+        """What the block raises undoes only what it did in the database. It must not record or hint."""
+        self.conn.exec_driver_sql("SAVEPOINT attempt")
+        try:
+            yield
+        except Exception:
+            self.conn.exec_driver_sql("ROLLBACK TO SAVEPOINT attempt")
+            raise
+        self.conn.exec_driver_sql("RELEASE SAVEPOINT attempt")
+
     def new_id(self) -> UUID:
         # By the database's clock too: lists are in the order of ids, and machines' clocks differ.
         return ids.uuid7(self.now, random.getrandbits(62))

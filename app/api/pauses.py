@@ -37,7 +37,7 @@ from domain.json_value import encode
 from domain.pause import Approve, Cancel, Pause, Reject
 from services import pauses as use_cases
 from services import reviews
-from services.pauses import Creation, Filter, actor
+from services.pauses import Creation, Filter, actor, check_creation
 from services.reviews import Wish
 
 pauses = Blueprint("pauses", __name__, url_prefix="/api", description="Hold an action until a person has decided")
@@ -70,7 +70,8 @@ def create_pause(body: dict[str, Any]) -> Answer:
         tags=tuple(body["tags"]),
         **{name: body.get(name) for name in _OPTIONAL},
     )
-    made = deps().creations.do(Creation(g.principal, draft, once()))
+    wish = check_creation(deps().store, Creation(g.principal, draft, once()))
+    made = deps().creations.do(wish)
     return created(made.document, made.repeated, made.document["statusUrl"])
 
 

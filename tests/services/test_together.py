@@ -2,11 +2,12 @@
 
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from services.database import DatabaseAway
-from services.together import LIMIT, Together
+from services.together import LIMIT, Aside, Together
 from tests.services.world import at_once
 
 
@@ -20,6 +21,7 @@ class Ledger:
         self.opened = opened
         self.batches: list[list[int]] = []
         self.entered, self.go_on = threading.Event(), threading.Event()
+        self.stuck, self.let_go = threading.Event(), threading.Event()
 
     def carry_out(self, asked: Callable[[], Sequence[int]]) -> list[int | Exception]:
         self.opened()
@@ -31,6 +33,13 @@ class Ledger:
             raise ValueError("the batch is spoiled")
         if -2 in wanted:
             raise DatabaseAway("in the commit")
+        if -3 in wanted and len(wanted) > 1:
+            raise DatabaseAway("a lock was held", "55P03")
+        if -4 in wanted and len(wanted) == 1:
+            self.stuck.set()
+            assert self.let_go.wait(30)
+        if -4 in wanted:
+            return [Aside() if number == -4 and len(wanted) > 1 else number * 2 for number in wanted]
         return [KeyError(number) if number < 0 else number * 2 for number in wanted]
 
 
@@ -142,3 +151,31 @@ def test_it_goes_on_after_a_failure() -> None:
     with pytest.raises(DatabaseAway):
         together.do(-2)
     assert together.do(4) == 8
+
+
+def test_a_lock_that_one_of_them_waits_for_is_nobody_elses() -> None:
+    """Nothing of the batch was done: each tries alone."""
+    outcomes = gathered(Ledger(), [1, -3, 3])
+    assert (outcomes[0], outcomes[2]) == (2, 6)
+    assert isinstance(outcomes[1], KeyError)
+
+
+def test_who_is_put_aside_waits_alone() -> None:
+    """The others of the batch have their outcomes, and the next batches go on meanwhile."""
+    ledger = Ledger()
+    together = Together(ledger.carry_out)
+    first = threading.Thread(target=together.do, args=(0,))
+    first.start()
+    assert ledger.entered.wait(30)
+    with ThreadPoolExecutor(2) as pool:
+        waits, other = pool.submit(together.do, -4), pool.submit(together.do, 1)
+        while len(together._waiting) < 2:
+            threading.Event().wait(0.001)
+        ledger.go_on.set()
+        assert other.result(30) == 2
+        assert ledger.stuck.wait(30)
+        assert together.do(5) == 10
+        assert not waits.done()
+        ledger.let_go.set()
+        assert waits.result(30) == -8
+    first.join(30)
