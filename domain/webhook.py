@@ -105,9 +105,9 @@ def after_attempt(
     counted = replace(delivery, attempts=delivery.attempts + 1)
     if attempt.outcome is AttemptOutcome.SUCCEEDED:
         done = replace(counted, status=DeliveryStatus.DELIVERED, completed_at=now, last_error=None)
-        return done, replace(health, failing_since=None)
+        return done, health_after(health, attempt, now)
     counted = replace(counted, last_error=attempt.error)
-    health = _worse(health, attempt, now)
+    health = health_after(health, attempt, now)
     retry_after = backoff.parse_retry_after(attempt.retry_after, now)
     wait = backoff.delay(schedule, delivery.retry, uniform, retry_after)
     if wait is None or not health.enabled or attempt.status_code == GONE:
@@ -115,7 +115,9 @@ def after_attempt(
     return replace(counted, retry=delivery.retry + 1, due_at=now + timedelta(seconds=wait)), health
 
 
-def _worse(health: Health, attempt: Attempt, now: datetime) -> Health:
+def health_after(health: Health, attempt: Attempt, now: datetime) -> Health:
+    if attempt.outcome is AttemptOutcome.SUCCEEDED:
+        return replace(health, failing_since=None)
     since = health.failing_since or now
     reason = None
     if attempt.status_code == GONE:

@@ -63,7 +63,7 @@ sagas = Table(
     # Lists are newest first, also within a namespace. Ids tell nothing of time: they may be the callers' own.
     Index("ix_sagas_created_at", "created_at", "id"),
     Index("ix_sagas_namespace_created_at", "namespace", "created_at", "id"),
-    Index("ix_sagas_hint_at_due", "hint_at", postgresql_where=text("due_at IS NOT NULL")),
+    Index("ix_sagas_missed", "namespace", "hint_at", postgresql_where=text("due_at IS NOT NULL")),
     Index("ix_sagas_ended_at", "ended_at", postgresql_where=text("ended_at IS NOT NULL")),
     Index("ix_sagas_needs_operator", "id", postgresql_where=text("needs_operator")),
     Index(

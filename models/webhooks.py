@@ -40,6 +40,8 @@ webhook_endpoints = Table(
     Column("failing_since", DateTime(timezone=True)),
     Column("created_at", DateTime(timezone=True), nullable=False),
     Column("updated_at", DateTime(timezone=True), nullable=False),
+    # It serves nobody any more, and goes when its last delivery has let go of it.
+    Column("deleted_at", DateTime(timezone=True)),
     CheckConstraint("cardinality(namespaces) > 0", name="namespaces"),
     CheckConstraint("disabled_reason IS NULL OR NOT enabled", name="disabled_reason"),
 )
@@ -65,7 +67,7 @@ webhook_messages = Table(
     Column("namespace", Text, nullable=False),
     Column("type", Text, nullable=False),
     Column("body", Text, nullable=False),
-    Column("created_at", DateTime(timezone=True), nullable=False),
+    Column("created_at", DateTime(timezone=True), nullable=False, index=True),
 )
 
 # `lane` is the receiver, the endpoint's id or the origin of a callback URL, and the namespace. In one lane the messages
@@ -78,7 +80,7 @@ webhook_deliveries = Table(
     Column("message_id", Uuid, ForeignKey("webhook_messages.id", ondelete="CASCADE"), nullable=False, index=True),
     Column("namespace", Text, nullable=False),
     Column("pause_id", Uuid),
-    Column("endpoint_id", Uuid, ForeignKey("webhook_endpoints.id", ondelete="SET NULL"), index=True),
+    Column("endpoint_id", Uuid, ForeignKey("webhook_endpoints.id", ondelete="SET NULL")),
     Column("url", Text, nullable=False),
     Column("lane", Text, nullable=False),
     Column("status", Text, nullable=False),
@@ -92,6 +94,8 @@ webhook_deliveries = Table(
     CheckConstraint("status IN ('pending', 'delivered', 'exhausted')", name="status"),
     CheckConstraint("(status = 'pending') = (completed_at IS NULL)", name="completed"),
     Index("ix_webhook_deliveries_namespace_seq", "namespace", "seq"),
+    # Of one endpoint, what waits or was given up: found in steps, among however many that were delivered.
+    Index("ix_webhook_deliveries_endpoint_status", "endpoint_id", "status", "seq"),
     Index("ix_webhook_deliveries_hint_at_pending", "hint_at", postgresql_where=text("status = 'pending'")),
     Index("ix_webhook_deliveries_order", "pause_id", "lane", "seq", postgresql_where=text("status = 'pending'")),
     Index("ix_webhook_deliveries_lane_pending", "lane", "due_at", postgresql_where=text("status = 'pending'")),

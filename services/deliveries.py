@@ -21,6 +21,9 @@ from services.transaction import Hint, Store, Tx
 
 # Deliveries that one recover brings back; it answers how many, and is called again for more.
 RECOVER_LIMIT = 10_000
+# Hints at once; the sweep hints at the others.
+HINTED = 500
+_NOBODY = "the webhook endpoint was deleted: there is no one to deliver to"
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,9 +65,12 @@ def redeliver(store: Store, by: Principal, delivery_id: str) -> dict[str, Any]:
             raise NotFound(f"there is no delivery {delivery_id[:64]!r} that this key may see")
         if row["endpoint_id"] is not None:
             found = select(webhook_endpoints).where(webhook_endpoints.c.id == row["endpoint_id"])
-            url = _url_if_enabled(tx.conn.execute(found).mappings().one())
+            endpoint = tx.conn.execute(found).mappings().one()
+            if endpoint["deleted_at"] is not None:
+                raise EndpointDisabled(_NOBODY)
+            url = _url_if_enabled(endpoint)
         elif is_endpoints_lane(row["lane"]):
-            raise EndpointDisabled("the webhook endpoint was deleted: there is no one to deliver to")
+            raise EndpointDisabled(_NOBODY)
         else:
             url = row["url"]
         if row["lease_token"] is None:
@@ -78,13 +84,14 @@ def recover(store: Store, by: Principal, endpoint_id: str, since: datetime) -> i
     id_ = ids.parse(ids.ENDPOINT, endpoint_id)
     columns = webhook_deliveries.c
     with store.transaction() as tx:
-        query = select(webhook_endpoints).where(webhook_endpoints.c.id == id_, manages(by, webhook_endpoints))
+        there = webhook_endpoints.c.id == id_, webhook_endpoints.c.deleted_at.is_(None)
+        query = select(webhook_endpoints).where(*there, manages(by, webhook_endpoints))
         endpoint = tx.conn.execute(query.with_for_update(key_share=True, read=True)).mappings().one_or_none()
         if endpoint is None:
             raise NotFound(f"there is no webhook endpoint {endpoint_id[:64]!r} that this key may see")
         url = _url_if_enabled(endpoint)
         lost = (
-            select(webhook_deliveries)
+            select(columns.id)
             .where(columns.endpoint_id == id_, columns.status == DeliveryStatus.EXHAUSTED, columns.created_at >= since)
             # The endpoint may have served others before.
             .where(sees(by, webhook_deliveries))
@@ -92,12 +99,15 @@ def recover(store: Store, by: Principal, endpoint_id: str, since: datetime) -> i
             .limit(RECOVER_LIMIT)
             .with_for_update(skip_locked=True)
         )
-        rows = tx.conn.execute(lost).mappings().all()
-        for row in rows:
-            _restart(tx, row, url)
-        said = {"since": instant(since), "deliveries": len(rows)}
+        found = tx.conn.execute(lost).scalars().all()
+        # All by one statement: the endpoint is locked for no longer.
+        again = {name: value for name, value in delivery_values(restart(tx.now, 0)).items() if name != "attempts"}
+        restarted = update(webhook_deliveries).where(columns.id.in_(found))
+        tx.conn.execute(restarted.values({**again, "url": url, "hint_at": tx.now + HINT_GRACE}))
+        tx.hints.extend(Hint(WEBHOOK, each) for each in found[:HINTED])
+        said = {"since": instant(since), "deliveries": len(found)}
         tx.record(by, chain_of(endpoint["namespaces"]), "endpoint.recovered", endpoint_id, **said)
-    return len(rows)
+    return len(found)
 
 
 def _url_if_enabled(endpoint: RowMapping) -> str:

@@ -7,11 +7,26 @@ from functools import cache
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, Row, RowMapping, ScalarSelect, func, insert, literal, select, true, update
+from sqlalchemy import (
+    ColumnElement,
+    Row,
+    RowMapping,
+    ScalarSelect,
+    any_,
+    case,
+    func,
+    insert,
+    literal,
+    or_,
+    select,
+    true,
+    update,
+)
 
 from domain import ids
+from domain.access import ALL_NAMESPACES
 from domain.audit import chain_of
-from domain.webhook import Attempt, DeliveryStatus, Health, after_attempt
+from domain.webhook import Attempt, DeliveryStatus, Health, after_attempt, health_after
 from models.webhooks import (
     delivery_of,
     delivery_values,
@@ -24,7 +39,7 @@ from models.webhooks import (
 )
 from services import due
 from services.due import WEBHOOK
-from services.endpoints import exhaust_waiting, exhausted
+from services.endpoints import DELETED, DISABLED, exhaust_waiting, exhausted
 from services.outbox import is_endpoints_lane
 from services.signing import current
 from services.transaction import Store, Tx
@@ -68,9 +83,11 @@ def claim_delivery(store: Store, id_: UUID, may_take: Callable[[str], bool] = la
         row = _addressed(tx, id_)
         if is_endpoints_lane(row.lane) and not row.enabled:
             # A worker that was killed had it when the endpoint was switched off, or it was sent again just then.
-            reason = "the endpoint was deleted" if row.endpoint_id is None else "the endpoint is disabled"
+            reason = DELETED if row.endpoint_id is None or row.deleted_at is not None else DISABLED
             tx.conn.execute(update(webhook_deliveries).where(columns.id == id_).values(exhausted(tx, reason)))
             return None
+        if row.moved_to is not None and row.moved_to != row.url:
+            tx.conn.execute(update(webhook_deliveries).where(columns.id == id_).values(url=row.moved_to))
         return _parcel(tx, lease, row)
 
 
@@ -82,19 +99,23 @@ def record_attempt(store: Store, lease: due.Lease, attempt: Attempt, schedule: S
     columns = webhook_deliveries.c
     with store.transaction() as tx:
         held = columns.id == lease.id, columns.lease_token == lease.token
-        # The endpoint before the delivery, as when one is changed or deleted: two orders would be a deadlock.
-        endpoint = _locked_endpoint(tx, select(columns.endpoint_id).where(*held).scalar_subquery())
+        addressee = select(columns.endpoint_id).where(*held).scalar_subquery()
+        endpoint = _endpoint(tx, addressee)
+        if endpoint is not None and health_after(health_of(endpoint), attempt, tx.now) != health_of(endpoint):
+            # Only now: nearly all attempts change nothing, and those to one endpoint must not wait for each other. And
+            # before the delivery, as when one is changed or deleted: two orders would be a deadlock.
+            endpoint = _endpoint(tx, addressee, lock=True)
         row = tx.conn.execute(select(webhook_deliveries).where(*held).with_for_update()).mappings().one_or_none()
         if row is None:
             log.warning("dropped the result of a superseded attempt", extra={"delivery_id": str(lease.id)})
             return False
         health = _health(endpoint, row["lane"])
-        after, health_after = after_attempt(delivery_of(row), attempt, health, schedule, tx.now, uniform)
+        after, healthy = after_attempt(delivery_of(row), attempt, health, schedule, tx.now, uniform)
         changes = delivery_values(after) | {"lease_token": None, "leased_until": None, "hint_at": after.due_at}
         tx.conn.execute(update(webhook_deliveries).where(columns.id == lease.id).values(changes))
         tx.conn.execute(insert(webhook_attempts).values(_attempt_row(lease.id, after.attempts, attempt)))
-        if endpoint is not None and health_after != health:
-            _record_health(tx, endpoint, health, health_after)
+        if endpoint is not None and healthy != health:
+            _record_health(tx, endpoint, health, healthy)
         _hint_next(tx, row)
     return True
 
@@ -168,9 +189,12 @@ def _addressed(tx: Tx, id_: UUID) -> Row[Any]:
     joined = webhook_deliveries.join(webhook_messages, messages.id == deliveries.message_id).outerjoin(
         webhook_endpoints, endpoints.id == deliveries.endpoint_id
     )
+    serves = or_(*(name == any_(endpoints.namespaces) for name in (deliveries.namespace, literal(ALL_NAMESPACES))))
     query = (
         select(deliveries.url, deliveries.endpoint_id, deliveries.namespace, deliveries.lane, messages.id)
-        .add_columns(messages.body, endpoints.headers, endpoints.enabled)
+        .add_columns(messages.body, endpoints.headers, endpoints.enabled, endpoints.deleted_at)
+        # Where the endpoint is now; what was made for a namespace that it serves no more is not led there.
+        .add_columns(case((serves, endpoints.url)).label("moved_to"))
         .select_from(joined)
         .where(deliveries.id == id_)
     )
@@ -179,13 +203,13 @@ def _addressed(tx: Tx, id_: UUID) -> Row[Any]:
 
 def _parcel(tx: Tx, lease: due.Lease, row: Row[Any]) -> Parcel:
     owner = {"namespace": row.namespace} if row.endpoint_id is None else {"endpoint_id": row.endpoint_id}
-    return Parcel(lease, row.id, row.url, row.body, row.headers or {}, current(tx, **owner))
+    return Parcel(lease, row.id, row.moved_to or row.url, row.body, row.headers or {}, current(tx, **owner))
 
 
-def _locked_endpoint(tx: Tx, id_: ScalarSelect[UUID | None]) -> RowMapping | None:
-    """Locked, so that the failures of simultaneous attempts count one after another; new deliveries do not wait."""
-    query = select(webhook_endpoints).where(webhook_endpoints.c.id == id_).with_for_update(key_share=True)
-    return tx.conn.execute(query).mappings().one_or_none()
+def _endpoint(tx: Tx, id_: ScalarSelect[UUID | None], *, lock: bool = False) -> RowMapping | None:
+    """Locked, the failures of simultaneous attempts count one after another; new deliveries do not wait."""
+    query = select(webhook_endpoints).where(webhook_endpoints.c.id == id_)
+    return tx.conn.execute(query.with_for_update(key_share=True) if lock else query).mappings().one_or_none()
 
 
 def _health(endpoint: RowMapping | None, lane: str) -> Health:

@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import Any, TypedDict
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, RowMapping, Table, Uuid, and_, bindparam, func, or_, select, update
+from sqlalchemy import CTE, ColumnElement, RowMapping, Table, Uuid, and_, bindparam, func, or_, select, true, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.sql.dml import ReturningUpdate
 
@@ -164,11 +164,23 @@ def hint_again(tx: Tx, kind: str, overlooked_ids: Sequence[UUID]) -> Sequence[UU
 def overlooked_ids(tx: Tx, kind: str, *, spare_leased: bool, limit: int = SWEEP_LIMIT) -> Sequence[UUID]:
     """The first of each namespace, then the second of each, and so on: one that floods is not in the others' way."""
     table = TABLES[kind]
-    turn = func.row_number().over(partition_by=table.c.namespace, order_by=table.c.hint_at).label("turn")
-    missed = select(table.c.id, table.c.hint_at, turn).where(overlooked(tx, table, spare_leased)).subquery()
-    # The first condition lets PostgreSQL stop counting within a namespace.
-    first = select(missed.c.id).where(missed.c.turn <= limit).order_by(missed.c.turn, missed.c.hint_at)
-    return tx.conn.execute(first.limit(limit)).scalars().all()
+    there = _namespaces_of(table)
+    # Of each namespace no more than are wanted in all: however many wait, they are not all looked at.
+    missed = select(table.c.id, table.c.hint_at).where(table.c.namespace == there.c.namespace)
+    some = missed.where(overlooked(tx, table, spare_leased)).order_by(table.c.hint_at).limit(limit).lateral()
+    turn = func.row_number().over(partition_by=there.c.namespace, order_by=some.c.hint_at).label("turn")
+    each = select(some.c.id, some.c.hint_at, turn).select_from(there.join(some, true())).subquery()
+    first = select(each.c.id).order_by(each.c.turn, each.c.hint_at).limit(limit)
+    return tx.conn.execute(first).scalars().all()
+
+
+def _namespaces_of(table: Table) -> CTE:
+    """Those that have open rows: from one to the next by the index, not by reading all rows."""
+    due = table.c.due_at.is_not(None) if table is sagas else and_(*_open(table))
+    first = select(func.min(table.c.namespace).label("namespace")).where(due)
+    found = first.cte("found", recursive=True)
+    after = select(func.min(table.c.namespace)).where(due, table.c.namespace > found.c.namespace).scalar_subquery()
+    return found.union_all(select(after).where(found.c.namespace.is_not(None)))
 
 
 def overlooked(tx: Tx, table: Table, spare_leased: bool = False) -> ColumnElement[bool]:

@@ -15,7 +15,7 @@ from domain.draft import url_faults
 from domain.errors import EndpointDisabled, Fault, Forbidden, Invalid, NotFound
 from domain.json_value import encode
 from domain.webhook import DeliveryStatus, header_faults
-from models.webhooks import webhook_deliveries, webhook_endpoints
+from models.webhooks import webhook_deliveries, webhook_endpoints, webhook_secrets
 from services.idempotency import Once, Repeated, recall, remember
 from services.outbox import Message, send, target_of
 from services.paging import Page, Slice, newest_first
@@ -36,6 +36,9 @@ class EndpointChange:
     enabled: bool | None = None
 
 
+# Deliveries that one transaction ends, moves or lets go of: it holds its locks for well under a second.
+BATCH = 1_000
+DELETED, DISABLED = "the endpoint was deleted", "the endpoint is disabled"
 _NEW = {"event_types": [], "description": "", "headers": {}, "enabled": True}
 
 
@@ -57,7 +60,7 @@ def create_endpoint(store: Store, by: Principal, new: EndpointChange, once: Once
 
 
 def list_endpoints(store: Store, by: Principal, page: Page) -> Slice[dict[str, Any]]:
-    query = select(webhook_endpoints).where(manages(by, webhook_endpoints))
+    query = select(webhook_endpoints).where(manages(by, webhook_endpoints), webhook_endpoints.c.deleted_at.is_(None))
     return newest_first(store, query, webhook_endpoints.c.id, page, _document)
 
 
@@ -67,7 +70,10 @@ def get_endpoint(store: Store, by: Principal, endpoint_id: str) -> dict[str, Any
 
 
 def change_endpoint(store: Store, by: Principal, endpoint_id: str, change: EndpointChange) -> dict[str, Any]:
-    """Enabling forgets why it was disabled; disabling ends the deliveries that wait (recover sends them later)."""
+    """Enabling forgets why it was disabled; disabling ends the deliveries that wait (recover sends them later).
+
+    Where many wait, a sweep does the rest (`services.endpoint_ends`): nobody waits for it.
+    """
     _check(store, by, change)
     with store.transaction() as tx:
         row = _locked(tx, by, endpoint_id)
@@ -75,12 +81,15 @@ def change_endpoint(store: Store, by: Principal, endpoint_id: str, change: Endpo
         if change.enabled is not None:
             columns |= {"disabled_reason": None, "failing_since": None}
         if change.enabled is False:
-            exhaust_waiting(tx, row["id"], "the endpoint is disabled")
+            exhaust_waiting(tx, row["id"], DISABLED)
         if change.url is not None:
-            # What was made when it served others too, whoever manages it now does not lead elsewhere.
-            own = sees(by, webhook_deliveries)
-            waiting = webhook_deliveries.c.endpoint_id == row["id"], webhook_deliveries.c.status == "pending"
-            tx.conn.execute(update(webhook_deliveries).where(*waiting, own).values(url=change.url))
+            # What was made when it served others too, whoever manages it now does not lead elsewhere. The others of a
+            # long backlog are led there when they are claimed.
+            columns_ = webhook_deliveries.c
+            waiting = columns_.endpoint_id == row["id"], columns_.status == "pending", columns_.url != change.url
+            some = select(columns_.id).where(*waiting, sees(by, webhook_deliveries)).limit(BATCH)
+            moved = update(webhook_deliveries).where(columns_.id.in_(some.with_for_update(skip_locked=True)))
+            tx.conn.execute(moved.values(url=change.url))
         changed = update(webhook_endpoints).where(webhook_endpoints.c.id == row["id"]).values(columns)
         document = _document(tx.conn.execute(changed.returning(*webhook_endpoints.c)).mappings().one())
         _record(tx, by, "endpoint.changed", _document(row), document, changed=sorted(_columns(change)))
@@ -91,8 +100,14 @@ def delete_endpoint(store: Store, by: Principal, endpoint_id: str) -> None:
     """Its deliveries stay readable; those that wait are ended."""
     with store.transaction() as tx:
         row = _locked(tx, by, endpoint_id)
-        exhaust_waiting(tx, row["id"], "the endpoint was deleted")
-        tx.conn.execute(delete(webhook_endpoints).where(webhook_endpoints.c.id == row["id"]))
+        all_ended = exhaust_waiting(tx, row["id"], DELETED)
+        this = webhook_endpoints.c.id == row["id"]
+        if all_ended and let_go(tx, row["id"]):
+            tx.conn.execute(delete(webhook_endpoints).where(this))
+        else:
+            gone = {"enabled": False, "disabled_reason": None, "deleted_at": tx.now}
+            tx.conn.execute(update(webhook_endpoints).where(this).values(gone))
+            tx.conn.execute(delete(webhook_secrets).where(webhook_secrets.c.endpoint_id == row["id"]))
         _record(tx, by, "endpoint.deleted", _document(row), None)
 
 
@@ -118,13 +133,30 @@ def test_endpoint(store: Store, by: Principal, endpoint_id: str) -> dict[str, An
         return told
 
 
-def exhaust_waiting(tx: Tx, endpoint_id: UUID, reason: str) -> None:
-    """End the deliveries that wait for this endpoint; one that is under way records its own end."""
+def exhaust_waiting(tx: Tx, endpoint_id: UUID, reason: str) -> bool:
+    """End deliveries that wait for this endpoint, a batch; one that is under way records its own end.
+
+    Whether no more are left.
+    """
     columns = webhook_deliveries.c
     # A lease that ran out was a killed worker's: nobody else will end that one.
     free = or_(columns.lease_token.is_(None), columns.leased_until < tx.now)
     waiting = columns.endpoint_id == endpoint_id, columns.status == "pending", free
-    tx.conn.execute(update(webhook_deliveries).where(*waiting).values(exhausted(tx, reason)))
+    some = select(columns.id).where(*waiting).order_by(columns.seq).limit(BATCH).with_for_update(skip_locked=True)
+    ended = update(webhook_deliveries).where(columns.id.in_(some)).values(exhausted(tx, reason))
+    return tx.conn.execute(ended).rowcount < BATCH
+
+
+def let_go(tx: Tx, endpoint_id: UUID) -> bool:
+    """Of an endpoint that goes, a batch of deliveries; those that are under way keep it a while. Whether none is left.
+
+    The database would do it with the endpoint, but all in one statement.
+    """
+    columns = webhook_deliveries.c
+    of_it = columns.endpoint_id == endpoint_id
+    some = select(columns.id).where(of_it).order_by(columns.status, columns.seq).limit(BATCH)
+    freed = update(webhook_deliveries).where(columns.id.in_(some.with_for_update(skip_locked=True)))
+    return tx.conn.execute(freed.values(endpoint_id=None)).rowcount < BATCH
 
 
 def exhausted(tx: Tx, reason: str) -> dict[str, Any]:
@@ -173,7 +205,7 @@ def _columns(change: EndpointChange) -> dict[str, Any]:
 
 def _locked(tx: Tx, by: Principal, endpoint_id: str) -> RowMapping:
     id_ = ids.parse(ids.ENDPOINT, endpoint_id)
-    found = webhook_endpoints.c.id == id_, manages(by, webhook_endpoints)
+    found = webhook_endpoints.c.id == id_, manages(by, webhook_endpoints), webhook_endpoints.c.deleted_at.is_(None)
     query = select(webhook_endpoints).where(*found).with_for_update()
     row = tx.conn.execute(query).mappings().one_or_none()
     if row is None:

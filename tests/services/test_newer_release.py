@@ -14,7 +14,6 @@ from sqlalchemy import text
 from domain import ids
 from domain.access import Permission
 from domain.errors import NotUnderstood
-from domain.pause import OnTimeout
 from services.attend import attend_due
 from services.audit import EventFilter, list_events
 from services.database import DatabaseAway, open_engine
@@ -33,7 +32,7 @@ from services.sagas import Start, start_saga
 from services.tokens import hash_of
 from services.transaction import Store
 from tests.services.reviewers import voter
-from tests.services.saga_world import current_ref, start, step
+from tests.services.saga_world import current_ref, start, step, tools, work
 from tests.services.world import (
     ADMIN,
     AGENT,
@@ -158,7 +157,8 @@ def test_unknown_states_are_shown_as_they_are(store: Store) -> None:
 
 def test_what_cannot_be_swept_is_set_aside_and_told(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     """However many there are: they are met once, then left alone for a while, and the others go on."""
-    bad = [post(store, on_timeout=OnTimeout.APPROVE) for _ in range(3)]
+    bad = [post(store) for _ in range(3)]
+    change(store, "UPDATE pauses SET on_timeout = 'approve'")
     good = post(store)
     for each in bad:
         write(store, each, "review", NEXT_POLICY)
@@ -182,7 +182,7 @@ def test_what_cannot_be_swept_is_set_aside_and_told(store: Store, caplog: pytest
 
 def test_a_row_that_somebody_has_locked_is_not_in_the_way(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Here the saga that it holds, for which its expiry has to wait."""
-    advance(store, start(store, step("a", hitl=True)))
+    work(store, start(store, step("a", hitl=True)), tools())
     held, other = ids.text(ids.WATCH, one(store, "SELECT id FROM pauses")), post(store)
     for each in (held, other):
         expire(store, each)
@@ -226,7 +226,7 @@ def test_a_manifest_is_shown_and_not_run(store: Store, kind: str, path: str) -> 
     with pytest.raises(NotUnderstood, match="newer release"):
         advance(store, trace_id)
     assert get_saga(store, OPERATOR, trace_id)["steps"][0]["step_id"] == "a"
-    assert len(list_steps(store, OPERATOR, trace_id, Page()).items) == 1
+    assert len(list_steps(store, OPERATOR, trace_id, None, set(), Page()).items) == 1
     assert one(store, "SELECT attempt FROM saga_steps") == 0
     if kind == "saga":
         with pytest.raises(NotUnderstood):
@@ -235,7 +235,7 @@ def test_a_manifest_is_shown_and_not_run(store: Store, kind: str, path: str) -> 
 
 def test_held_steps_are_listed_beside_one_whose_manifest_is_unknown(store: Store) -> None:
     for _ in range(2):
-        advance(store, start(store, step("a", hitl=True)))
+        work(store, start(store, step("a", hitl=True)), tools())
     first = one(store, "SELECT min(id::text) FROM definitions WHERE kind = 'saga'")
     assert change(store, 'UPDATE definitions SET content = \'{"kind": "flow"}\' WHERE id = :id', id=UUID(first)) == 1
     _remembered.clear()
