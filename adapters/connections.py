@@ -13,23 +13,23 @@ from collections.abc import Callable, Mapping
 BODY_BYTES, _HEADER_BYTES = 4_099, 1_000
 # Linux' `struct tcp_info`: how many bytes wait to be sent, were sent, and were sent again.
 _TCP_INFO = struct.Struct("=144xI52xQQ")
-_LOOK_EVERY, _LOOKS = 0.02, 25
+_LOOK_EVERY, _LOOKS = 0.02, 250
 
 
-def end_connections(port: int, answers: Mapping[Callable[[], None], str]) -> None:
+def end_connections(port: int, answers: Mapping[Callable[[], None], str], is_done: Callable[[], bool]) -> None:
     """Give these answers and shut down the connections on which they leave.
 
     Args:
         port: of this machine, at which the connections were accepted.
         answers: each puts `BODY_BYTES` and headers on its connection, which is one from the address that it maps to.
+        is_done: whether nobody waits for these connections any more.
     """
     addresses = set(answers.values())
     before = {socket_: sent for socket_ in _sockets() if (sent := _bytes_sent(socket_, port, addresses)) is not None}
     for answer in answers:
         answer()
-    ended = 0
     for _ in range(_LOOKS):
-        if ended >= len(answers):
+        if is_done():
             return
         time.sleep(_LOOK_EVERY)
         for found in list(before):
@@ -39,7 +39,6 @@ def end_connections(port: int, answers: Mapping[Callable[[], None], str]) -> Non
             elif BODY_BYTES <= now - before[found] <= BODY_BYTES + _HEADER_BYTES:
                 _shut_down(found[0])
                 del before[found]
-                ended += 1
 
 
 def _sockets() -> list[tuple[int, int]]:

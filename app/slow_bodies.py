@@ -81,12 +81,13 @@ class BodyWatch:
         with self._lock:
             stalled = sorted((body for body in self._read if now - body.began > STALLED), key=lambda body: body.began)
         by_port: dict[int, dict[Callable[[], None], str]] = defaultdict(dict)
-        for body in self._too_many(stalled, now):
+        late = set(self._too_many(stalled, now))
+        for body in late:
             body.cut = True
             by_port[body.port][body.answer] = body.address
         for port, answers in by_port.items():
             log.warning("bodies of requests did not arrive in time", extra={"connections": len(answers)})
-            end_connections(port, answers)
+            end_connections(port, answers, lambda: late.isdisjoint(self._read))
 
     def _too_many(self, stalled: list["_Body"], now: float) -> Iterator["_Body"]:
         """Those that are late, and the longest waited for of those beyond the bounds. `stalled`: the oldest first."""
