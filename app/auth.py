@@ -14,7 +14,7 @@ from adapters.local_peers import users_connected_to
 from app.deps import deps
 from app.every_answer import KEY_ID
 from app.problems import EdgeError
-from domain.access import ALL_NAMESPACES, ANONYMOUS, Permission, Principal, Role
+from domain.access import ALL_NAMESPACES, ANONYMOUS, Permission, Principal, Role, who_may
 from domain.errors import Forbidden
 
 _KEY = re.compile(r"hitl_[A-Za-z0-9_-]{20,128}")
@@ -35,7 +35,7 @@ def authorize(request: Request, permission: Permission) -> Principal:
     g.principal = principal
     request.environ[KEY_ID] = principal.id
     if not principal.may(permission):
-        raise Forbidden(f"a key with the role {principal.role} may not do this")
+        raise Forbidden(f"a key with the role {principal.role} may not do this: it takes {who_may(permission)}")
     return principal
 
 

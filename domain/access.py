@@ -111,5 +111,10 @@ class Principal:
         return DEFAULT_NAMESPACE
 
 
+def who_may(permission: Permission) -> str:
+    """`operator or admin`."""
+    return " or ".join(str(role) for role in Role if role in GRANTS[permission])
+
+
 def is_namespace(text: str) -> bool:
     return _NAMESPACE.match(text) is not None

@@ -13,7 +13,7 @@ from app.dashboard import cookies, csrf
 from app.deps import deps
 from app.every_answer import KEY_ID
 from domain import ids
-from domain.access import Permission, Principal
+from domain.access import Permission, Principal, who_may
 from domain.errors import Forbidden
 from services.saga_reads import count_needing_operator
 from services.sessions import Session, find_session
@@ -60,7 +60,7 @@ def page(
                 return to_sign_in()
             _remember(session)
             if permission is not None and not session.person.may(permission):
-                raise Forbidden(f"your role, {session.person.role}, may not do this")
+                raise Forbidden(f"your role, {session.person.role}, may not do this: it takes {who_may(permission)}")
             if method != "GET":
                 csrf.check_csrf(session.token)
             return view(**parts)

@@ -4,7 +4,7 @@ from itertools import product
 
 import pytest
 
-from domain.access import GRANTS, Permission, Principal, Role, is_namespace
+from domain.access import GRANTS, Permission, Principal, Role, is_namespace, who_may
 
 AGENT, REVIEWER, OPERATOR, ADMIN = Role.AGENT, Role.REVIEWER, Role.OPERATOR, Role.ADMIN
 EXPECTED = {
@@ -68,3 +68,9 @@ def test_namespace_accepted(text: str) -> None:
 @pytest.mark.parametrize("text", ["", "-a", "a-", "A", "a_b", "a.b", "a b", "a" * 64, "a\n", "\na", "ä", "*", "a/b"])
 def test_namespace_refused(text: str) -> None:
     assert not is_namespace(text)
+
+
+def test_a_refusal_can_say_which_roles_may() -> None:
+    assert who_may(Permission.KEY_MANAGE) == "admin"
+    assert who_may(Permission.SAGA_RECOVER) == "operator or admin"
+    assert who_may(Permission.PAUSE_CREATE) == "agent or admin"
