@@ -82,6 +82,12 @@ def readiness(store: Store, revision: str) -> Readiness:
         return Readiness(True, False, 0, False)
 
 
+def anybody_works(store: Store) -> bool:
+    """Whether what is due is taken up: a worker was seen."""
+    with store.reading() as conn:
+        return conn.execute(_workers()).scalar_one() > 0
+
+
 def backlog(store: Store, by: Principal | None = None) -> Backlog:
     """Of what this caller may see; None sees all."""
     deliveries = webhook_deliveries.c

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import replace
 from functools import wraps
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 from urllib.parse import urlencode
 
 from flask import Blueprint, Response, g, redirect, render_template, request
@@ -15,9 +15,13 @@ from app.every_answer import KEY_ID
 from domain import ids
 from domain.access import Permission, Principal, who_may
 from domain.errors import Forbidden
+from services.database import DatabaseAway
+from services.health import anybody_works
 from services.saga_reads import count_needing_operator
 from services.sessions import Session, find_session
 from services.sign_in_links import find_review_link
+
+T = TypeVar("T")
 
 dashboard = Blueprint(
     "dashboard", __name__, template_folder="templates", static_folder="assets", static_url_path="/assets"
@@ -123,7 +127,8 @@ def render(template: str, status: int = 200, **values: Any) -> Response:
         return field if enter else field + NO_DEFAULT
 
     known = {
-        "sagas_waiting": lambda: count_needing_operator(deps().store, person()),
+        "sagas_waiting": lambda: _if_there(lambda: count_needing_operator(deps().store, person()), 0),
+        "anybody_works": lambda: _if_there(lambda: anybody_works(deps().store), True),
         "person": g.get("principal"),
         "by_link": session is not None and session.pause_id is not None,
         "csrf_field": csrf_field,
@@ -132,3 +137,11 @@ def render(template: str, status: int = 200, **values: Any) -> Response:
     html = render_template(template, **known, **values)
     headers = {"Content-Security-Policy": POLICY}
     return Response(html, status, headers, content_type="text/html; charset=utf-8")
+
+
+def _if_there(look: Callable[[], T], otherwise: T) -> T:
+    """The page which says that the database is away has a frame too."""
+    try:
+        return look()
+    except DatabaseAway:
+        return otherwise

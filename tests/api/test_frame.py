@@ -1,0 +1,66 @@
+"""What stands on every page of the dashboard, whatever it is about: that nothing is being carried out."""
+
+from collections.abc import Iterator
+
+import pytest
+from flask.testing import FlaskClient
+
+from app.dashboard.cookies import SESSION
+from app.key_cache import KeyCache
+from services.database import DatabaseAway
+from services.due import BEAT, stamp_worker
+from services.transaction import Store
+from tests.api.alone import app_alone
+from tests.browser.people import add_person
+from tests.services.saga_world import start, step
+from tests.services.world import change, one, post
+
+NOTHING_GOES_ON = "Nothing is being sent or carried out now"
+PAGES = ("/inbox", "/sagas", "/sagas/{trace_id}", "/webhooks", "/notifications", "/review/{watch_id}")
+
+
+@pytest.fixture
+def browser(store: Store) -> Iterator[FlaskClient]:
+    """An operator's."""
+    who = add_person(store, "operator", namespaces=["default"])
+    with app_alone(store, KeyCache(lambda hash_: None)).test_client() as client:
+        client.set_cookie(SESSION, who.token)
+        yield client
+
+
+def seen(store: Store, *workers: str) -> None:
+    with store.transaction() as tx:
+        for worker in workers:
+            stamp_worker(tx, worker)
+
+
+def test_without_workers_each_page_says_that_nothing_goes_on(store: Store, browser: FlaskClient) -> None:
+    watch_id = post(store)
+    start(store, step("a"))
+    trace_id = one(store, "SELECT id FROM sagas").hex
+    paths = [path.format(watch_id=watch_id, trace_id=trace_id) for path in PAGES]
+    seen(store, BEAT)
+    for path in paths:
+        answer = browser.get(path)
+        assert answer.status_code == 200, path
+        assert NOTHING_GOES_ON in answer.text, path
+    for polled in (f"/sagas/{trace_id}/progress", f"/review/{watch_id}/progress"):
+        assert NOTHING_GOES_ON not in browser.get(polled).text
+    seen(store, "one")
+    for path in paths:
+        assert NOTHING_GOES_ON not in browser.get(path).text, path
+    change(store, "UPDATE worker_heartbeats SET seen_at = now() - interval '16 s'")
+    assert NOTHING_GOES_ON in browser.get("/inbox").text
+
+
+def test_a_database_that_goes_away_is_said_on_a_page(browser: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also to those for whom the page's frame would look into it."""
+
+    def away(*_: object, **__: object) -> object:
+        raise DatabaseAway("it is gone")
+
+    for name in ("inbox.inbox", "frame.anybody_works", "frame.count_needing_operator"):
+        monkeypatch.setattr(f"app.dashboard.{name}", away)
+    answer = browser.get("/inbox")
+    assert (answer.status_code, answer.headers["Retry-After"]) == (503, "2")
+    assert "Nothing is lost" in answer.text
