@@ -7,7 +7,7 @@ import click
 from cli.client import Failure, part
 from cli.output import console
 from cli.parameters import IDEMPOTENCY_KEY, JSON, NEVER, REVISION, SPAN, SPAN_OR_NEVER
-from cli.pause_view import describe, list_view, one_line, too_late
+from cli.pause_view import decided_view, describe, list_view, one_line, too_late
 from cli.pause_wait import wait_for
 from cli.session import Session, command, given, page_options
 from domain.access import Role
@@ -100,10 +100,18 @@ def _wait(session: Session, watch_id: str, timeout: int | None) -> None:
 @click.option("--kind", type=click.Choice(["agent", "step"]))
 @click.option("--created-after", metavar="TIME", help="As 2026-03-30T21:00:00Z.")
 @click.option("--created-before", metavar="TIME")
+@click.option("--decided", is_flag=True, help="What waits no more: who decided, and when; the latest first.")
+@click.option("--decided-by", metavar="WHO", help="An id, a whole name, or me; implies --decided.")
+@click.option("--decided-after", metavar="TIME", help="Implies --decided.")
+@click.option("--decided-before", metavar="TIME", help="Implies --decided.")
 @page_options
-def list_(session: Session, search: str | None, external_id: str | None, **filters: Any) -> None:
+def list_(session: Session, search: str | None, external_id: str | None, decided: bool, **filters: Any) -> None:
     """List pauses, the newest first."""
-    session.show(session.ask("GET", PATH, query=given(q=search, externalId=external_id, **filters)), list_view)
+    asked = given(q=search, externalId=external_id, **filters)
+    if decided:
+        asked["decided"] = "true"
+    by_decision = any(name.startswith("decided") for name in asked)
+    session.show(session.ask("GET", PATH, query=asked), decided_view if by_decision else list_view)
 
 
 @command(pause, "approve", Role.REVIEWER)

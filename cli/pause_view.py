@@ -72,6 +72,19 @@ def list_view(screen: Console, document: dict[str, Any]) -> None:
     page(screen, document, table(("WATCH ID", "STATUS", "CREATED", "ACTION"), rows), "no such pauses")
 
 
+def decided_view(screen: Console, document: dict[str, Any]) -> None:
+    rows = [
+        (
+            item["watchId"],
+            status(item["status"]),
+            short(_decided(item["decision"]).strip()),
+            short(item["agentContext"]["action"]),
+        )
+        for item in document["items"]
+    ]
+    page(screen, document, table(("WATCH ID", "STATUS", "DECIDED", "ACTION"), rows), "nothing decided is like that")
+
+
 def describe(screen: Console, pause: dict[str, Any]) -> None:
     """All that a reviewer needs."""
     asked = pause["agentContext"]

@@ -42,6 +42,8 @@ EXPIRY_BATCH = 200
 
 @dataclass(frozen=True, slots=True)
 class Filter:
+    """What begins with `decided` is for `services.decided`."""
+
     status: Status | None = None
     namespace: str | None = None
     kind: str | None = None
@@ -50,6 +52,14 @@ class Filter:
     external_id: str | None = None
     created_after: datetime | None = None
     created_before: datetime | None = None
+    decided: bool = False
+    decided_by: str | None = None
+    decided_after: datetime | None = None
+    decided_before: datetime | None = None
+
+    @property
+    def of_decided(self) -> bool:
+        return self.decided or any((self.decided_by, self.decided_after, self.decided_before))
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +200,7 @@ def get_pause(store: Store, by: Principal, watch_id: str) -> Pause:
 
 def get_pauses(store: Store, by: Principal, wanted: Sequence[UUID]) -> list[Pause]:
     """In the order in which they are asked for; what this caller may not see is left out."""
-    query = select(pauses).where(*_scope(by), pauses.c.id.in_(wanted))
+    query = select(pauses).where(*scope(by), pauses.c.id.in_(wanted))
     with store.reading() as conn:
         found = {row["id"]: pause_of(row) for row in conn.execute(query).mappings()}
     return [found[id_] for id_ in dict.fromkeys(wanted) if id_ in found]
@@ -198,7 +208,7 @@ def get_pauses(store: Store, by: Principal, wanted: Sequence[UUID]) -> list[Paus
 
 def list_pauses(store: Store, by: Principal, wanted: Filter, page: Page) -> Slice[Pause]:
     """Newest first."""
-    query = select(pauses).where(*_scope(by), *_conditions(wanted))
+    query = select(pauses).where(*scope(by), *conditions(wanted))
     return newest_first(store, query, pauses.c.id, page, pause_of)
 
 
@@ -272,7 +282,7 @@ _ONE_LOCKED = _ONE.with_for_update(key_share=True)
 
 
 def _visible(by: Principal, watch_id: str) -> dict[str, Any]:
-    """The values for `_ONE`, in which the conditions of `_scope` stand as well."""
+    """The values for `_ONE`, in which the conditions of `scope` stand as well."""
     id_ = ids.parse(ids.WATCH, watch_id)
     if id_ is None:
         raise NotFound(f"{watch_id[:64]!r} is not the id of a pause")
@@ -280,7 +290,7 @@ def _visible(by: Principal, watch_id: str) -> dict[str, Any]:
     return {"pause_id": id_, "sees_all": by.sees_all, "namespaces": list(by.namespaces), "only_by": only_by}
 
 
-def _scope(by: Principal) -> list[Any]:
+def scope(by: Principal) -> list[Any]:
     """What this caller may see: its namespaces, and an agent only its own."""
     conditions: list[Any] = [sees(by, pauses)]
     if by.role is Role.AGENT:
@@ -288,7 +298,8 @@ def _scope(by: Principal) -> list[Any]:
     return conditions
 
 
-def _conditions(wanted: Filter) -> list[Any]:
+def conditions(wanted: Filter) -> list[Any]:
+    """All but those of decisions."""
     columns = pauses.c
     asked = {
         columns.status: wanted.status,

@@ -37,6 +37,7 @@ from domain.json_value import encode
 from domain.pause import Approve, Cancel, Pause, Reject
 from services import pauses as use_cases
 from services import reviews
+from services.decided import list_decided
 from services.pauses import Creation, Filter, actor, check_creation
 from services.reviews import Wish
 
@@ -98,13 +99,16 @@ _OPTIONAL = (
 def list_pauses(query: dict[str, Any]) -> Answer:
     """List pauses, the newest first; or wait for several (`?ids=…,…&wait=60`)
 
-    An agent sees what its own identity created; people and operators see their namespaces. With `ids` the answer has
+    An agent sees what its own identity created; people and operators see their namespaces. With `decided`, or a filter
+    that begins so, the list has what waits no more, the latest decision first. With `ids` the answer has
     these, in that order, as soon as one of them is resolved; `missing` names those that the key does not see.
     """
     if "ids" in query:
         return _named(query["ids"], query.get("wait", 0))
     wanted = page(query)
-    found = use_cases.list_pauses(deps().store, g.principal, Filter(**query), wanted)
+    asked = Filter(**query)
+    listed = list_decided if asked.of_decided else use_cases.list_pauses
+    found = listed(deps().store, g.principal, asked, wanted)
     return answer(list_document(found, _document))
 
 

@@ -1,12 +1,11 @@
 """/audit: what was changed, by whom, and whether the log of it is whole."""
 
-from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 from flask import Response, request
 
 from app.dashboard.frame import page, person, render
-from app.dashboard.lists import next_link, text_filter, wanted_page
+from app.dashboard.lists import midnight, next_link, text_filter, wanted_page
 from app.deps import deps
 from domain.access import ALL_NAMESPACES, Permission, Principal
 from services import audit
@@ -23,8 +22,8 @@ def audit_log() -> Any:
         subject=text_filter("subject"),
         type=text_filter("type"),
         by=text_filter("by"),
-        since=_midnight(request.args.get("since", "")),
-        until=_midnight(request.args.get("until", ""), days=1),
+        since=midnight(request.args.get("since", "")),
+        until=midnight(request.args.get("until", ""), days=1),
     )
     found = audit.list_events(deps().store, person(), wanted, wanted_page())
     return render(
@@ -56,11 +55,3 @@ def audit_export() -> Any:
 def _home(by: Principal) -> str:
     """The chain that is shown first."""
     return by.own_namespace if by.sees(by.own_namespace) else by.namespaces[0]
-
-
-def _midnight(day: str, days: int = 0) -> datetime | None:
-    """None for what is no day: the form then shows none."""
-    try:
-        return datetime.combine(date.fromisoformat(day) + timedelta(days=days), time(), UTC)
-    except (ValueError, OverflowError):
-        return None

@@ -1,5 +1,6 @@
 """What the pages with lists share: which part of the list the address asks for, and the address of the next part."""
 
+from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from typing import Any, TypeVar
 from urllib.parse import urlencode
@@ -43,3 +44,11 @@ def choice_filter(name: str, kind: type[Choice]) -> Choice | None:
     """None also for what is no such choice: the form then shows that all are listed."""
     given = request.args.get(name)
     return next((choice for choice in kind if choice == given), None)
+
+
+def midnight(day: str, days: int = 0) -> datetime | None:
+    """None for what is no day: the form then shows none."""
+    try:
+        return datetime.combine(date.fromisoformat(day) + timedelta(days=days), time(), UTC)
+    except (ValueError, OverflowError):
+        return None

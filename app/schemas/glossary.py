@@ -62,6 +62,8 @@ MEANINGS: Mapping[str, tuple[str, Any]] = MappingProxyType(
         "details": ("more about it, as it was given", None),
         "created_after": ("made later than this", _AT),
         "created_before": ("made earlier than this", _AT),
+        "decided_after": ("decided at this time or later", _AT),
+        "decided_before": ("decided earlier than this", _AT),
         "since": ("not before this", _AT),
         # Pauses
         "watchId": ("id of the pause", _WATCH),

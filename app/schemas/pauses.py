@@ -10,6 +10,7 @@ from app.schemas.fields import (
     Instant,
     PageQuery,
     ShortList,
+    TrueOrFalse,
     Whole,
     YesOrNo,
     between,
@@ -148,6 +149,19 @@ class PauseListQuery(PageQuery):
     text = fields.String(data_key="q", validate=validate.Length(1, 200), metadata={"description": "part of the action"})
     created_after = Instant()
     created_before = Instant()
+    decided = TrueOrFalse(
+        load_default=False,
+        metadata={"description": "only what waits no more, the latest decision first; so with each `decided_…`"},
+    )
+    decided_by = fields.String(
+        validate=validate.Length(1, 200),
+        metadata={
+            "description": "who decided or voted: an id, a whole name, or `me`; `system` is when time ran out",
+            "example": "me",
+        },
+    )
+    decided_after = Instant()
+    decided_before = Instant()
     external_id = fields.String(data_key="externalId", validate=validate.Length(1, 200))
     ids = fields.List(
         fields.String(),
@@ -166,7 +180,7 @@ class PauseListQuery(PageQuery):
                 raise ValidationError(f"Between 1 and {MAX_IDS} ids.", "ids")
             if not all(ids.parse(ids.WATCH, each) for each in data["ids"]):
                 raise ValidationError("Not the ids of pauses (wch_…), with commas between.", "ids")
-            if not data.keys() <= {"ids", "wait", "limit", "offset"} or data["offset"]:
+            if not data.keys() <= {"ids", "wait", "limit", "offset", "decided"} or data["offset"] or data["decided"]:
                 raise ValidationError("These name the pauses: give no filter with them.", "ids")
         elif "wait" in data:
             raise ValidationError("Needs ids: of which pauses.", "wait")

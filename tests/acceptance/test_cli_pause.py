@@ -126,6 +126,11 @@ class TestPause:
         first = call("pause", "list", "--namespace", namespace, "--limit", "1").out
         (cursor,) = re.findall(r"more: --cursor (\w+)", first)
         assert ids[0] in call("pause", "list", "--namespace", namespace, "--cursor", cursor).out
+        decided = call("pause", "list", "--namespace", namespace, "--decided-by", "me").out.splitlines()
+        assert [line[:36] for line in decided[1:]] == ids[1:]
+        assert "by first reviewer" in decided[1]
+        assert max(map(len, decided)) <= 80
+        assert len(call("pause", "list", "--namespace", namespace, "--decided", "--json").document["items"]) == 1
 
     def test_in_a_pipe_nothing_is_cut_or_coloured(self, paused: Callable[..., str], namespace: str) -> None:
         action = "a long action, " * 30

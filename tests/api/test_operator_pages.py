@@ -18,7 +18,7 @@ from domain import ids
 from models.notifications import notifications
 from services.transaction import Store
 from tests.adapters.receiver import Receiver, reply
-from tests.api.conftest import Team, until
+from tests.api.conftest import Team, refused, until
 from tests.browser.people import add_person
 from tests.sagas import Sagas, deploy, row, saga, span, step
 
@@ -456,3 +456,31 @@ class TestNotifications:
         assert "ann@example.com" not in crew.stranger.see("/notifications")
         assert crew.stranger.send(path).status_code == 404
         assert crew.operator.send(path).headers["Location"] == "/notifications?said=retried"
+
+
+def test_decided_reviews(crew: Crew, team: Team) -> None:
+    """Over HTTP and as a page: who, when, what; my own; and nothing of other namespaces."""
+    theirs, own = (team.pause(action=f"{name} {HOSTILE}")["watchId"] for name in ("theirs", "own"))
+    team.reviewer.post(f"/api/pause/{theirs}/reject", json={"comment": HOSTILE}).raise_for_status()
+    assert crew.operator.send(f"/review/{own}/approve", revision="1").status_code == 303
+
+    def listed(**query: str) -> list[str]:
+        answer = team.reviewer.get("/api/pause", params=query)
+        assert answer.status_code == 200, answer.text
+        return [item["watchId"] for item in answer.json()["items"]]
+
+    assert listed(decided="true")[:2] == [own, theirs]
+    assert listed(decided_by="me")[0] == theirs
+    assert own not in listed(decided_by="me", status="rejected")
+    assert listed(decided_by="the OPERATOR")[0] == own
+    refused(team.reviewer.get("/api/pause", params={"decided": "yes"}), 422, "VALIDATION_FAILED", "decided")
+    links = [f"/review/{watch_id}" for watch_id in (own, theirs)]
+    everybody = crew.operator.see("/inbox/decided")
+    assert everybody.index(links[0]) < everybody.index(links[1])
+    assert "by The operator" in everybody
+    mine = crew.operator.see("/inbox/decided?mine=1")
+    assert [link in mine for link in links] == [True, False]
+    rejected = crew.operator.see("/inbox/decided?status=rejected&since=nonsense")
+    assert [link in rejected for link in links] == [False, True]
+    assert not any(link in crew.stranger.see("/inbox/decided") for link in links)
+    assert "/inbox/decided" in crew.reviewer.see("/inbox")

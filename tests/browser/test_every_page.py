@@ -29,6 +29,7 @@ PAGES = {
     "/endpoints": "hooks.example.com",
     "/groups": "Finance",
     "/inbox": "Refund order 1042",
+    "/inbox/decided": "Delete the old backups",
     "/inbox/decide?decision=approve&pick={watch_id}.1": "Refund order 1042",
     "/keys": "test agent",
     "/notifications": "",

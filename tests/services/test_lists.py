@@ -7,10 +7,24 @@ import pytest
 
 from domain.access import Role
 from domain.pause import Pause, Status
+from services.decided import ME, list_decided
 from services.paging import Page
-from services.pauses import Filter, decide_pause, get_pause, list_pauses
+from services.pauses import Filter, decide_pause, expire_due, get_pause, list_pauses
 from services.transaction import Store
-from tests.services.world import ADMIN, AGENT, REVIEWER, approve, post, someone, uuid_of
+from tests.services.reviewers import voter
+from tests.services.world import (
+    ADMIN,
+    AGENT,
+    OPERATOR,
+    REVIEWER,
+    approve,
+    cancel,
+    expire,
+    post,
+    reject,
+    someone,
+    uuid_of,
+)
 
 
 def listed(store: Store, by: Any = REVIEWER, page: Page | None = None, **wanted: Any) -> list[str]:
@@ -98,3 +112,55 @@ def test_beyond_the_end(store: Store) -> None:
     for page in (Page(5, offset=1), Page(5, after=uuid_of(only))):
         found = list_pauses(store, REVIEWER, Filter(), page)
         assert (found.items, found.next_after, found.page) == ([], None, page)
+
+
+def decided(store: Store, by: Any = REVIEWER, page: Page | None = None, **wanted: Any) -> list[str]:
+    found = list_decided(store, by, Filter(decided=True, **wanted), page or Page())
+    return [f"wch_{pause.id.hex}" for pause in found.items]
+
+
+def test_decided_ones_the_latest_decision_first(store: Store) -> None:
+    """Whatever waits no more, in the order of decisions, not of making."""
+    early, late, cancelled, overdue, _waiting = (post(store) for _ in range(5))
+    decide_pause(store, REVIEWER, late, approve())
+    decide_pause(store, OPERATOR, early, reject(OPERATOR))
+    decide_pause(store, AGENT, cancelled, cancel())
+    expire(store, overdue)
+    expire_due(store)
+    assert decided(store) == [overdue, cancelled, early, late]
+    assert decided(store, status=Status.APPROVED) == [late]
+    assert decided(store, decided_by=REVIEWER.id) == decided(store, decided_by=ME) == [late]
+    assert decided(store, OPERATOR, decided_by=ME) == [early]
+    assert decided(store, decided_by=OPERATOR.name.upper()) == [early]
+    assert decided(store, decided_by="system") == [overdue]
+    assert decided(store, decided_by="nobody") == []
+    at = get_pause(store, REVIEWER, early).decision
+    assert at is not None
+    assert decided(store, decided_after=at.at) == [overdue, cancelled, early]
+    assert decided(store, decided_before=at.at) == [late]
+    assert decided(store, someone(Role.REVIEWER, "other")) == []
+    assert decided(store, someone(Role.AGENT, "default", id_="key_third")) == []
+
+
+def test_whoever_gave_one_vote_of_several_has_decided_too(store: Store) -> None:
+    anne, ben, third = (voter(store, name) for name in ("anne", "ben", "third"))
+    watch_id = post(store, review={"approvals": 2})
+    decide_pause(store, anne, watch_id, approve(anne))
+    assert decided(store, anne, decided_by=ME) == []
+    decide_pause(store, ben, watch_id, approve(ben))
+    assert decided(store, anne, decided_by=ME) == decided(store, ben, decided_by=ME) == [watch_id]
+    assert decided(store, third, decided_by=ME) == []
+
+
+def test_pages_of_what_a_sweep_expired_in_one_instant(store: Store) -> None:
+    made = [post(store) for _ in range(5)]
+    for watch_id in made:
+        expire(store, watch_id)
+    expire_due(store)
+    seen: list[str] = []
+    page: Page | None = Page(2)
+    while page is not None:
+        found = list_decided(store, REVIEWER, Filter(decided=True), page)
+        seen += [f"wch_{pause.id.hex}" for pause in found.items]
+        page = None if found.next_after is None else Page(2, after=found.next_after)
+    assert seen == made[::-1]
