@@ -52,7 +52,7 @@ def _read(file: Path) -> Iterator[_Manifest]:
     try:
         documents.extend(read_documents(file.read_text(encoding="utf-8")))
     except OSError as error:
-        raise Failure(f"cannot read {file}: {error.strerror}") from None
+        raise Failure(f"cannot read {file.absolute()}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise Failure(f"{file}: is not text in UTF-8") from None
     except ValueError as error:
@@ -74,6 +74,9 @@ def _send(session: Session, manifest: _Manifest, replace: bool) -> bool:
         answer = session.ask("POST", "/v1/manifests", query={"replace": "true" if replace else None}, body=body)
     except Refused as refused:
         faults = refused.problem.get("errors")
+        if refused.problem.get("code") == "VERSION_EXISTS":
+            why = f"{manifest.file}: this version is deployed with other content: give it a new version, or --replace"
+            raise Refused(refused.status, refused.body, refused.problem, why) from None
         if not faults:
             raise
         if session.as_json:

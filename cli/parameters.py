@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 from typing import Any
 
 import click
@@ -31,7 +32,7 @@ class JsonType(click.ParamType[Any]):
             with click.open_file(file, encoding="utf-8") as opened:
                 return str(opened.read())
         except OSError as error:
-            self.fail(f"cannot read {file!r}: {error.strerror}", param, ctx)
+            self.fail(f"cannot read {str(Path(file).absolute())!r}: {error.strerror}", param, ctx)
         except UnicodeDecodeError:
             self.fail(f"{file!r} is not text in UTF-8", param, ctx)
 

@@ -50,6 +50,8 @@ def _trouble(item: dict[str, Any]) -> Text:
 
 def steps(screen: Console, document: dict[str, Any]) -> None:
     page(screen, document, step_table(document["items"]), "no steps")
+    for line in _retries(document["items"]):
+        screen.print(line, soft_wrap=True)
 
 
 def step_table(items: Sequence[dict[str, Any]]) -> Table:
@@ -59,6 +61,17 @@ def step_table(items: Sequence[dict[str, Any]]) -> Table:
         for item in items
     ]
     return table(("SPAN ID", "STEP", "STATUS", "NOTE"), rows)
+
+
+def _retries(items: Sequence[dict[str, Any]]) -> list[Text]:
+    """Why a step that has not ended is tried again: its tool server is away, for instance."""
+    waiting = [item for item in items if item["status"] in ("PENDING", "IN_PROGRESS") and item["error_details"]]
+    lines = [
+        f"{item['step_id']} is tried again by itself: {item['error_details']['message']}"
+        for item in waiting
+        if item["error_details"]["code"] != OUTCOME_UNKNOWN
+    ]
+    return [Text(clean(line), style="yellow") for line in lines]
 
 
 def _what(item: dict[str, Any], names: dict[str, str]) -> str:
@@ -79,7 +92,7 @@ def watched(saga: dict[str, Any], items: Sequence[dict[str, Any]]) -> Renderable
     """The same with how the saga stands, and what it waits for."""
     title = Text(clean(f"{saga['name']} {saga['version']} ")).append(status(saga["status"]))
     waits = [f"sagahold {command}" for command in next_steps(saga, items) if "--watch" not in command]
-    return Group(title, step_table(items), *(Text(clean(line), style="dim") for line in waits))
+    return Group(title, step_table(items), *_retries(items), *(Text(clean(line), style="dim") for line in waits))
 
 
 def errors(screen: Console, document: dict[str, Any]) -> None:
@@ -123,6 +136,8 @@ def saga(screen: Console, document: dict[str, Any]) -> None:
     )
     screen.print()
     screen.print(step_table(document["steps"]))
+    for line in _retries(document["steps"]):
+        screen.print(line, soft_wrap=True)
     _block(screen, "Input", document["context"]["input"])
     if commands := [*next_steps(document, document["steps"])]:
         screen.print()

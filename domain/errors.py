@@ -123,7 +123,7 @@ class EndpointDisabled(Conflict):
 
 
 class VersionExists(Conflict):
-    """This version is deployed with other content: give the manifest a new version, or deploy with ?replace=true."""
+    """This version is deployed with other content: give the manifest a new version, or replace it (?replace=true)."""
 
     code = "VERSION_EXISTS"
 

@@ -215,9 +215,11 @@ class Postpone:
 
     Attributes:
         again: this time; of an earlier call nobody knows.
+        error: why, for whoever looks meanwhile.
     """
 
     again: bool = False
+    error: Error | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -87,7 +87,7 @@ def change(step: Step, command: Command, now: datetime) -> Step:
             again = replace(moved, attempt=step.attempt + 1, error=None, may_repeat=False)
             return replace(again, call_began=command.acts, unsure=step.unsure or step.call_began)
         case Postpone():
-            return replace(moved, call_began=command.again)
+            return replace(moved, call_began=command.again, error=command.error)
         case Succeed():
             done = replace(moved, output=command.output, proposal=None, error=None)
             return replace(done, call_began=False, unsure=False)

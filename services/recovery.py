@@ -126,9 +126,10 @@ def _check_open(tx: Tx, stored: Stored, step: Step) -> None:
         what = f"{step.id!r} is a reason step, whose output nobody can know: use retry-step, or cancel the saga"
         raise WrongState("STEP", step.status, what)
     if step.status is StepStatus.IN_PROGRESS and not step.outcome_unknown:
-        raise WrongState("STEP", step.status, f"the step {step.id!r} is still running: wait for its outcome")
+        told = f"the step {step.id!r} is still running: wait for its result, or take it over with retry-step"
+        raise WrongState("STEP", step.status, told)
     if not step.outcome_unknown and not step.undo_failed:
-        raise WrongState("STEP", step.status, f"the step {step.id!r} is {step.status}: nothing is left to be settled")
+        raise WrongState("STEP", step.status, f"the step {step.id!r} is {step.status}: there is nothing to settle")
 
 
 def _retry_step(tx: Tx, _: Principal, stored: Stored, step: Step, wish: Retry) -> str:

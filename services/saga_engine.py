@@ -169,12 +169,13 @@ class _Turn:
             case NotSent(error):
                 wait = postponement(self.plan.tries(step), uniform)
                 if wait is not None:
-                    self.change(step, steps.Postpone(again))
+                    self.change(step, steps.Postpone(again, error))
                     self._park(due_at=self.tx.now + wait)
                     return False
                 self.change(step, steps.LoseTrack(error.message) if again else steps.Fail(error))
             case Lost(message, idempotent, answer):
                 if idempotent and self.plan.tries(step) < CALLS_AGAIN:
+                    self.change(step, steps.Postpone(step.call_began, Error("MCP_UNAVAILABLE", message)))
                     self._park(due_at=self.tx.now + _CALL_AGAIN)
                     return False
                 self.change(step, steps.LoseTrack(message, answer))

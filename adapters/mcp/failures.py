@@ -1,5 +1,6 @@
 """What it means for a call, or for a session, that something went wrong."""
 
+from pathlib import Path
 from typing import NoReturn
 
 import httpx2
@@ -104,8 +105,21 @@ def reason(error: BaseException, source: ToolSource) -> str:
             return f"the server answered HTTP {status}{hint}"
         case httpx2.TransportError():
             return f"no connection: {str(error) or type(error).__name__}"
+        case FileNotFoundError() if source.cwd is not None and not Path(source.cwd).is_dir():
+            return f"it cannot be started: there is no folder {source.cwd!r} (its `cwd`) where the worker runs"
+        case FileNotFoundError():
+            return f"it cannot be started: there is no program {source.command!r}{_looked_for(source)}"
         case OSError(strerror=str(text)):
-            return f"it cannot be started: {text.lower()}"
+            return f"it cannot be started: {text.lower()} (its `command` is {source.command!r})"
         case ValidationError():
             return "what it says of itself is not as MCP says"
     return type(error).__name__
+
+
+def _looked_for(source: ToolSource) -> str:
+    command = source.command or ""
+    if "/" not in command:
+        return " in the folders of the worker's PATH"
+    if command.startswith("/"):
+        return ""
+    return f" in {source.cwd!r} (its `cwd`)" if source.cwd else " in the folder that the worker runs in"

@@ -37,7 +37,7 @@ SAID = {
     "scheduled": "The undo is tried again now.",
     CLAIM_ACTIVE: "A worker is at it right now, so nothing was done. If that worker is gone, wait half a minute,"
     " or take the step from it.",
-    "resolved": "It is settled.",
+    "resolved": "Your answer is recorded.",
     "cancelled": "The saga is given up: what was done is being undone.",
 }
 REFUSED = {

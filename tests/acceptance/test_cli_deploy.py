@@ -62,7 +62,10 @@ def test_the_files_go_along_and_workers_go_first(call: Call, project: Path, name
     assert "deployed already" in call("deploy", "-f", "sagas/greet.yaml").out
     (project / "sagas/prompts/greet.j2").write_text("Hello {{ name }}")
     ran = call("deploy", "-f", "sagas/greet.yaml")
-    assert ran.error.startswith("VERSION_EXISTS: ")
+    assert ran.error == (
+        "VERSION_EXISTS: sagas/greet.yaml: this version is deployed with other content: give it a new version, or"
+        " --replace"
+    )
     assert "replaced" in call("deploy", "-f", "sagas/greet.yaml", "--replace").out
 
     (active,) = call("list", "definitions", "--namespace", namespace, "--json").document["items"]

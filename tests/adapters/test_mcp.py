@@ -237,8 +237,17 @@ def test_what_cannot_be_started_or_reached(client: ToolClient):
         return str(raised.value)
 
     nowhere = "http://127.0.0.1:9/mcp?token=secret"
-    missing = unavailable(ToolSource("odd", Transport.STDIO, command="/no/such/program"))
-    assert missing == "tool source 'odd' cannot be used: it cannot be started: no such file or directory"
+    missing = {
+        ("/no/such/program", None): "there is no program '/no/such/program'",
+        ("no-such-program", None): "there is no program 'no-such-program' in the folders of the worker's PATH",
+        ("./no/such", None): "there is no program './no/such' in the folder that the worker runs in",
+        ("./no/such", "/"): "there is no program './no/such' in '/' (its `cwd`)",
+        ("true", "no/such"): "there is no folder 'no/such' (its `cwd`) where the worker runs",
+        ("/", None): "permission denied (its `command` is '/')",
+    }
+    for (command, cwd), told in missing.items():
+        why = unavailable(ToolSource("odd", Transport.STDIO, command=command, cwd=cwd))
+        assert why == f"tool source 'odd' cannot be used: it cannot be started: {told}"
     assert "the server closed" in unavailable(ToolSource("odd", Transport.STDIO, command="true"))
     for transport in (Transport.STREAMABLE_HTTP, Transport.SSE):
         text = unavailable(ToolSource("odd", transport, url=nowhere))

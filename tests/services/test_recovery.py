@@ -401,7 +401,7 @@ def test_what_is_refused(store: Store, unknown: UUID, stuck_undo: UUID) -> None:
 def test_a_call_under_way_is_not_resolved(store: Store) -> None:
     trace_id = start(store, step("a"))
     claimed(store, trace_id)
-    with pytest.raises(WrongState, match="is still running"):
+    with pytest.raises(WrongState, match="is still running: wait for its result, or take it over with retry-step"):
         resolve(store, OPERATOR, of_step(store, trace_id, "a"), done=True, output=None, evidence="x")
     assert advance(store, trace_id) is None
 

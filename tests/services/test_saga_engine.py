@@ -206,6 +206,7 @@ def test_a_tool_server_that_stays_away(store: Store) -> None:
     trace_id = start(store, step("a", undo=True), step("b", undo=True))
     used = tools(do_b=[AWAY] * 9)
     work(store, trace_id, used)
+    assert error_of(store, trace_id, "b") == "MCP_UNAVAILABLE", "the reason is seen while it is tried again"
     while is_due(store, trace_id):
         wait(store, trace_id)
         work(store, trace_id, used)
@@ -270,6 +271,9 @@ def test_a_server_that_is_still_away_when_an_idempotent_call_is_repeated(store: 
     trace_id = start(store, step("a", undo=True, idempotent=True))
     used = tools(do_a=[Lost("broke off", True), AWAY, REFUSED])
     work(store, trace_id, used)
+    waiting = step_of(store, trace_id, "a")
+    assert waiting.error == Error("MCP_UNAVAILABLE", "broke off")
+    assert not waiting.outcome_unknown
     wait(store, trace_id)
     work(store, trace_id, used)
     assert statuses(store, trace_id) == ("RUNNING", "IN_PROGRESS")
