@@ -35,6 +35,8 @@ class _SystemGauges(Collector):
         yield _gauge("overdue_seconds", "Age of what has been due longest", found.overdue_seconds)
         yield _gauge("exhausted_deliveries", "Webhook deliveries given up", found.exhausted_deliveries)
         yield _gauge("disabled_endpoints", "Webhook endpoints disabled because they failed", found.disabled_endpoints)
+        told = "Receivers of webhooks whose last attempts, three or more, have failed"
+        yield _gauge("failing_receivers", told, found.failing_receivers)
         yield _gauge("due_sagas", "Sagas that a worker is to go on with, or is at", found.due_sagas)
         told = "Sagas that wait for an operator to say what happened"
         yield _gauge("sagas_needing_operator", told, found.sagas_needing_operator)

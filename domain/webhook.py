@@ -36,6 +36,8 @@ CALLBACK_TYPES = frozenset({"pause.approved", "pause.rejected", "pause.expired",
 GONE = 410
 # An endpoint that has failed at every attempt for this long is disabled, and an operator told.
 FAILING_LIMIT = timedelta(days=5)
+# After as many failures in a row people are told of a receiver: fewer may be a restart of it.
+FAILING_AFTER = 3
 # Both secrets sign for this long after a rotation.
 SECRET_OVERLAP = timedelta(hours=24)
 MAX_HEADERS = 20

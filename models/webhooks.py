@@ -117,6 +117,20 @@ webhook_attempts = Table(
     CheckConstraint("outcome IN ('succeeded', 'failed', 'timed_out', 'blocked')", name="outcome"),
 )
 
+# Of each lane whose last attempt failed: how many in a row. No reference to the endpoint, which would be locked for it
+# behind the delivery: whoever deletes one locks them the other way round.
+webhook_failures = Table(
+    "webhook_failures",
+    metadata,
+    Column("lane", Text, primary_key=True),
+    Column("namespace", Text, nullable=False),
+    Column("endpoint_id", Uuid, index=True),
+    Column("failures", Integer, nullable=False),
+    Column("since", DateTime(timezone=True), nullable=False),
+    Column("failed_at", DateTime(timezone=True), nullable=False),
+    Column("error", Text),
+)
+
 
 def delivery_of(row: RowMapping) -> Delivery:
     return Delivery(

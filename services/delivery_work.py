@@ -40,6 +40,7 @@ from models.webhooks import (
 from services import due
 from services.due import WEBHOOK
 from services.endpoints import DELETED, DISABLED, exhaust_waiting, exhausted
+from services.failing_receivers import count_attempt
 from services.outbox import is_endpoints_lane
 from services.signing import current
 from services.transaction import Store, Tx
@@ -117,6 +118,7 @@ def record_attempt(store: Store, lease: due.Lease, attempt: Attempt, schedule: S
         if endpoint is not None and healthy != health:
             _record_health(tx, endpoint, health, healthy)
         _hint_next(tx, row)
+        count_attempt(tx, row, attempt)
     return True
 
 

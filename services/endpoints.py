@@ -16,6 +16,7 @@ from domain.errors import EndpointDisabled, Fault, Forbidden, Invalid, NotFound
 from domain.json_value import encode
 from domain.webhook import DeliveryStatus, header_faults
 from models.webhooks import webhook_deliveries, webhook_endpoints, webhook_secrets
+from services.failing_receivers import forget
 from services.idempotency import Once, Repeated, recall, remember
 from services.outbox import Message, send, target_of
 from services.paging import Page, Slice, newest_first
@@ -80,6 +81,7 @@ def change_endpoint(store: Store, by: Principal, endpoint_id: str, change: Endpo
         columns = _columns(change) | {"updated_at": tx.now}
         if change.enabled is not None:
             columns |= {"disabled_reason": None, "failing_since": None}
+            forget(tx, row["id"])
         if change.enabled is False:
             exhaust_waiting(tx, row["id"], DISABLED)
         if change.url is not None:

@@ -14,6 +14,7 @@ from models.sagas import sagas
 from models.webhooks import webhook_deliveries, webhook_endpoints
 from services.database import DatabaseAway
 from services.due import BEAT
+from services.failing_receivers import count_failing
 from services.notification_list import STILL_WAITS
 from services.scope import manages, sees
 from services.set_aside import left_alone
@@ -62,6 +63,7 @@ class Backlog:
     failed_notifications: int
     workers: int
     set_aside: int = 0
+    failing_receivers: int = 0
 
 
 def readiness(store: Store, revision: str) -> Readiness:
@@ -118,6 +120,7 @@ def backlog(store: Store, by: Principal | None = None) -> Backlog:
             conn.execute(_failed_notifications().where(seen[notifications])).scalar_one(),
             conn.execute(_workers()).scalar_one(),
             conn.execute(left_alone()).scalar_one(),
+            conn.execute(count_failing(by)).scalar_one(),
         )
 
 

@@ -13,7 +13,7 @@ from models.keys import idempotency_keys
 from models.pauses import pauses
 from models.people import sessions, sign_in_failures, sign_in_links
 from models.sagas import saga_steps, sagas
-from models.webhooks import webhook_deliveries, webhook_messages, webhook_secrets
+from models.webhooks import webhook_deliveries, webhook_failures, webhook_messages, webhook_secrets
 from services.database import DatabaseAway
 from services.sessions import IDLE
 from services.sign_in_limits import WINDOW
@@ -24,6 +24,8 @@ IDEMPOTENCY_KEPT = timedelta(hours=48)
 # After what a request made has ended.
 IDEMPOTENCY_KEPT_AFTER = timedelta(hours=24)
 WORKERS_KEPT = timedelta(hours=1)
+# Longer than between two attempts: nothing waits for that receiver any more.
+FAILURES_KEPT = timedelta(days=1)
 # Longer than any of them is left alone.
 SET_ASIDE_KEPT = timedelta(days=1)
 # Whoever opens an old message is still told which review it was about.
@@ -95,6 +97,7 @@ def _rules(now: datetime, old: datetime) -> list[_Rule]:
         _Rule(sessions, condition=(sessions.c.expires_at < now) | (sessions.c.seen_at < now - IDLE)),
         _Rule(sign_in_links, condition=sign_in_links.c.expires_at < now - LINKS_KEPT),
         _Rule(sign_in_failures, condition=sign_in_failures.c.since < now - WINDOW),
+        _Rule(webhook_failures, condition=webhook_failures.c.failed_at < now - FAILURES_KEPT),
         _Rule(set_aside, set_aside.c.failed_at, now - SET_ASIDE_KEPT),
         _Rule(worker_heartbeats, condition=worker_heartbeats.c.seen_at < now - WORKERS_KEPT),
     ]

@@ -13,7 +13,7 @@ from domain import ids
 from domain.access import Permission
 from domain.errors import Fault, Invalid
 from domain.webhook import EVENT_TYPES, DeliveryStatus
-from services import deliveries, endpoints
+from services import deliveries, endpoints, failing_receivers
 from services.deliveries import DeliveryFilter
 from services.paging import Page
 
@@ -47,6 +47,7 @@ def webhooks() -> Any:
         deliveries=found.items,
         next_link=next_link(found),
         endpoints=known,
+        failing=failing_receivers.list_failing(deps().store, person()),
         urls={endpoint["id"]: endpoint["url"] for endpoint in known},
         filters=request.args,
         filtered=wanted != DeliveryFilter(),

@@ -62,6 +62,7 @@ def _work(server: Server) -> Iterator[Check]:
         yield Check("work", True, f"{held}, {waiting} webhook deliveries are on their way")
     yield _sagas(int(gauge["sagahold_sagas_needing_operator"]))
     yield _endpoints(int(gauge["sagahold_disabled_endpoints"]))
+    yield _receivers(int(gauge["sagahold_failing_receivers"]))
     yield _exhausted(int(gauge["sagahold_exhausted_deliveries"]))
     yield _set_aside(int(gauge["sagahold_set_aside"]))
 
@@ -85,6 +86,13 @@ def _set_aside(count: int) -> Check:
         todo = "the workers' log says which and why; upgrade workers to the newest release"
         return Check("rows", False, f"{count} cannot be worked on and are left alone for a while: {todo}")
     return Check("rows", True, "none had to be set aside")
+
+
+def _receivers(failing: int) -> Check:
+    if failing:
+        todo = "/webhooks names them, since when and why; mend them, what waits is sent again by itself"
+        return Check("receivers", False, f"{failing} took nothing of the last three attempts or more: {todo}")
+    return Check("receivers", True, "none fails attempt after attempt")
 
 
 def _exhausted(count: int) -> Check:

@@ -5,11 +5,16 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 import redis
+from sqlalchemy import delete, insert
 
 from cli.stack import Stack
+from domain.webhook import FAILING_AFTER
+from models.webhooks import webhook_failures
+from services.transaction import Store
 from tests.acceptance.commands import DONE, REFUSED, Ran
 
 Call = Callable[..., Ran]
@@ -46,6 +51,21 @@ def test_all_is_well(look: Look) -> None:
     for name in ("settings", "database", "migrations", "clock", "redis", "keys", "server", "ready", "work"):
         assert found[name][0] is True, found
     assert {"endpoints", "deliveries"} < set(found)
+
+
+@pytest.mark.usefixtures("servers_named")
+def test_a_receiver_that_takes_nothing(look: Look, stack_store: Store) -> None:
+    """Long before anything is given up."""
+    row = {"lane": f"http://{uuid4().hex}.example.com default", "namespace": "default", "failures": FAILING_AFTER}
+    with stack_store.transaction() as tx:
+        tx.conn.execute(insert(webhook_failures).values(**row, since=tx.now, failed_at=tx.now, error="timed out"))
+    try:
+        good, said = look()["receivers"]
+    finally:
+        with stack_store.transaction() as tx:
+            tx.conn.execute(delete(webhook_failures).where(webhook_failures.c.lane == row["lane"]))
+    assert good is False
+    assert "/webhooks names them, since when and why" in said
 
 
 def test_people_see_a_line_for_each_with_a_mark(call: Call, stack: Stack) -> None:

@@ -60,6 +60,7 @@ def test_metrics_are_what_prometheus_reads(team: Team) -> None:
     families = {family.name: family for family in text_string_to_metric_families(answer.text)}
     gauges = {"pending_pauses", "pending_deliveries", "overdue_seconds", "exhausted_deliveries", "workers_seen"}
     gauges |= {"due_sagas", "sagas_needing_operator", "pending_notifications", "failed_notifications"}
+    gauges |= {"disabled_endpoints", "failing_receivers"}
     assert {f"sagahold_{name}" for name in gauges} < families.keys()
     assert families["sagahold_pending_pauses"].samples[0].value >= 1
     assert families["sagahold_workers_seen"].samples[0].value == 1

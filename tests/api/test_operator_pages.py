@@ -389,6 +389,24 @@ class TestWebhooks:
         assert crew.stranger.send(recover, since="24").status_code == 404
         team.admin.delete(f"/v1/webhooks/endpoints/{endpoint}")
 
+    def test_a_receiver_that_takes_nothing_is_named(self, crew: Crew, team: Team, receiver: Receiver) -> None:
+        """After its third failure, with since when; in the metric too."""
+        receiver.script = reply(503)
+        for number in range(3):
+            assert f"the last {number} attempts have failed" not in text(crew.operator.see("/webhooks"))
+            a_delivery(team, receiver)
+        page = text(crew.operator.see("/webhooks"))
+        origin = receiver.url.rpartition("/")[0]
+        assert (
+            f"Receivers that take nothing now {origin} {team.namespace} the last 3 attempts have failed, since" in page
+        )
+        assert "Receivers that take nothing" not in text(crew.stranger.see("/webhooks"))
+        assert "sagahold_failing_receivers 1.0" in team.operator.get("/metrics").text
+        receiver.script = reply(200)
+        a_delivery(team, receiver)
+        assert "Receivers that take nothing" not in text(crew.operator.see("/webhooks"))
+        assert "sagahold_failing_receivers 0.0" in team.operator.get("/metrics").text
+
     def test_an_id_that_is_none_is_not_searched_for(self, crew: Crew) -> None:
         assert "was not searched for: pause" in text(crew.operator.see("/webhooks?pause=wch_1"))
 

@@ -8,8 +8,11 @@ from uuid import uuid4
 import httpx
 import pytest
 from playwright.sync_api import Page, expect
+from sqlalchemy import insert
 
 from cli.stack import Stack
+from domain.webhook import FAILING_AFTER
+from models.webhooks import webhook_failures
 from services.transaction import Store
 from tests.browser.agent import Agent, client_of
 from tests.browser.axe import violations
@@ -40,7 +43,7 @@ PAGES = {
     "/review/{step_id}": "held: Two",
     "/sagas": "held",
     "/sagas/{trace_id}": "held",
-    "/webhooks": "pause.rejected",
+    "/webhooks": "Receivers that take nothing now",
     "/webhooks/{delivery_id}": "pause.rejected",
 }
 # What is no page, or has tests of its own: signing in, links, what scripts fetch, files.
@@ -88,7 +91,15 @@ def scene(stack: Stack, stack_store: Store) -> Iterator[Scene]:
         owner = undo.enter_context(client_of(stack, "*", "admin", "test owner"))
         person = add_person(stack_store, "admin", namespaces=[namespace], name="Rita Ray", groups=[f"{namespace}-f"])
         owner.put(f"/v1/groups/{namespace}-f", json={"description": f"Finance {LONG}"}).raise_for_status()
+        fail_a_receiver(stack_store, namespace)
         yield make_scene(namespace, clients, person)
+
+
+def fail_a_receiver(store: Store, namespace: str) -> None:
+    """As its third failure in a row leaves it."""
+    row = {"lane": f"http://{LONG}.example.com {namespace}", "namespace": namespace, "failures": FAILING_AFTER}
+    with store.transaction() as tx:
+        tx.conn.execute(insert(webhook_failures).values(**row, since=tx.now, failed_at=tx.now, error=LONG))
 
 
 def make_scene(namespace: str, clients: dict[str, httpx.Client], person: Person) -> Scene:
