@@ -28,6 +28,7 @@ class Permission(StrEnum):
     PAUSE_DECIDE = "pause.decide"
     SIGNING_SECRET_READ = "signing-secret.read"  # noqa: S105
     DELIVERY_MANAGE = "delivery.manage"
+    ENDPOINT_READ = "endpoint.read"
     ENDPOINT_MANAGE = "endpoint.manage"
     KEY_MANAGE = "key.manage"
     DEFINITION_READ = "definition.read"
@@ -58,6 +59,7 @@ GRANTS: Mapping[Permission, frozenset[Role]] = MappingProxyType(
         Permission.PAUSE_DECIDE: _REVIEWERS,
         Permission.SIGNING_SECRET_READ: _AGENTS,
         Permission.DELIVERY_MANAGE: _OPERATORS,
+        Permission.ENDPOINT_READ: _OPERATORS,
         Permission.ENDPOINT_MANAGE: _ADMINS,
         Permission.KEY_MANAGE: _ADMINS,
         Permission.DEFINITION_READ: _AGENTS | _REVIEWERS,

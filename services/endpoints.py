@@ -1,4 +1,4 @@
-"""Use cases of webhook endpoints: made, changed, rotated, tested, removed by an admin."""
+"""Use cases of webhook endpoints: made, changed, rotated, removed by an admin; read and tested by operators."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -8,7 +8,7 @@ from uuid import UUID
 from sqlalchemy import RowMapping, delete, insert, or_, select, update
 
 from domain import ids
-from domain.access import ALL_NAMESPACES, DEFAULT_NAMESPACE, Principal
+from domain.access import ALL_NAMESPACES, DEFAULT_NAMESPACE, Permission, Principal
 from domain.audit import chain_of
 from domain.document import instant, instant_or_none
 from domain.draft import url_faults
@@ -40,6 +40,8 @@ class EndpointChange:
 # Deliveries that one transaction ends, moves or lets go of: it holds its locks for well under a second.
 BATCH = 1_000
 DELETED, DISABLED = "the endpoint was deleted", "the endpoint is disabled"
+# In place of the value of a header.
+HIDDEN = "***"
 _NEW = {"event_types": [], "description": "", "headers": {}, "enabled": True}
 
 
@@ -62,12 +64,12 @@ def create_endpoint(store: Store, by: Principal, new: EndpointChange, once: Once
 
 def list_endpoints(store: Store, by: Principal, page: Page) -> Slice[dict[str, Any]]:
     query = select(webhook_endpoints).where(manages(by, webhook_endpoints), webhook_endpoints.c.deleted_at.is_(None))
-    return newest_first(store, query, webhook_endpoints.c.id, page, _document)
+    return newest_first(store, query, webhook_endpoints.c.id, page, lambda row: _shown(by, row))
 
 
 def get_endpoint(store: Store, by: Principal, endpoint_id: str) -> dict[str, Any]:
     with store.transaction() as tx:
-        return _document(_locked(tx, by, endpoint_id))
+        return _shown(by, _locked(tx, by, endpoint_id))
 
 
 def change_endpoint(store: Store, by: Principal, endpoint_id: str, change: EndpointChange) -> dict[str, Any]:
@@ -213,6 +215,14 @@ def _locked(tx: Tx, by: Principal, endpoint_id: str) -> RowMapping:
     if row is None:
         raise NotFound(f"there is no webhook endpoint {endpoint_id[:64]!r} that this key may see")
     return row
+
+
+def _shown(by: Principal, row: RowMapping) -> dict[str, Any]:
+    """A receiver's password is often a header: who may not change it does not read it."""
+    document = _document(row)
+    if by.may(Permission.ENDPOINT_MANAGE):
+        return document
+    return document | {"headers": dict.fromkeys(row["headers"], HIDDEN)}
 
 
 def _home(namespaces: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""/v1/webhooks: endpoints (admin), deliveries (operator), and the secret that signs callbacks."""
+"""/v1/webhooks: endpoints (admin; operators read them), deliveries (operator), and the secret that signs callbacks."""
 
 from typing import Any
 
@@ -34,7 +34,8 @@ from services.endpoints import EndpointChange
 webhooks = Blueprint(
     "webhooks", __name__, url_prefix="/v1/webhooks", description="Signed messages to your servers (Standard Webhooks)"
 )
-MANAGE, DELIVERIES, SECRET = Permission.ENDPOINT_MANAGE, Permission.DELIVERY_MANAGE, Permission.SIGNING_SECRET_READ
+READ, MANAGE = Permission.ENDPOINT_READ, Permission.ENDPOINT_MANAGE
+DELIVERIES, SECRET = Permission.DELIVERY_MANAGE, Permission.SIGNING_SECRET_READ
 
 
 @operation(
@@ -55,23 +56,22 @@ def create_endpoint(body: dict[str, Any]) -> Answer:
     return created(*endpoints.create_endpoint(deps().store, g.principal, _change(body), once()))
 
 
-@operation(webhooks, "GET", "/endpoints", permission=MANAGE, query=PageQuery, answers={200: EndpointPageSchema})
+@operation(webhooks, "GET", "/endpoints", permission=READ, query=PageQuery, answers={200: EndpointPageSchema})
 def list_endpoints(query: dict[str, Any]) -> Answer:
     """List endpoints, the newest first
 
-    Those that reach no further than the caller's namespaces. No secret is shown.
+    Those that reach no further than the caller's namespaces. No secret is shown, and header values only to
+    admins.
     """
     found = endpoints.list_endpoints(deps().store, g.principal, page(query))
     return answer(list_document(found, lambda endpoint: endpoint))
 
 
-@operation(
-    webhooks, "GET", "/endpoints/<endpoint_id>", permission=MANAGE, answers={200: EndpointSchema}, refuses=(404,)
-)
+@operation(webhooks, "GET", "/endpoints/<endpoint_id>", permission=READ, answers={200: EndpointSchema}, refuses=(404,))
 def get_endpoint(endpoint_id: str) -> Answer:
     """Read an endpoint
 
-    No secret is shown: `rotate-secret` makes a new one.
+    No secret is shown: `rotate-secret` makes a new one. Header values are shown only to admins, else as `***`.
     """
     return answer(endpoints.get_endpoint(deps().store, g.principal, endpoint_id))
 

@@ -18,8 +18,9 @@ MANAGE = Permission.ENDPOINT_MANAGE
 MAX_URL, MAX_DESCRIPTION = 2048, 500
 
 
-@page("GET", "/endpoints", permission=MANAGE)
+@page("GET", "/endpoints", permission=Permission.ENDPOINT_READ)
 def endpoints() -> Any:
+    """For operators to read"""
     return _show()
 
 

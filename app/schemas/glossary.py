@@ -76,6 +76,8 @@ MEANINGS: Mapping[str, tuple[str, Any]] = MappingProxyType(
         "priority": ("0 to 9; higher ones stand first in the inbox", 0),
         "tags": ("words to filter by", ["deploy"]),
         "tag": ("has this tag", "deploy"),
+        "externalId": ("the agent's own name for it", "refund-1042"),
+        "rotated_at": ("when its secret was last changed; null: never", _AT),
         "createdAt": ("when it was made", _AT),
         "createdBy": ("id of the key or person that made it", _KEY),
         "resolvedAt": ("when it was decided, cancelled or expired; null: it waits", None),

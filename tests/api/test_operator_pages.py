@@ -502,3 +502,24 @@ def test_decided_reviews(crew: Crew, team: Team) -> None:
     assert [link in rejected for link in links] == [False, True]
     assert not any(link in crew.stranger.see("/inbox/decided") for link in links)
     assert "/inbox/decided" in crew.reviewer.see("/inbox")
+
+
+def test_an_operator_sees_endpoints_and_changes_none(crew: Crew, team: Team) -> None:
+    url = "https://hooks.example.com/seen-by-operators"
+    new = {"url": url, "namespaces": [team.namespace], "headers": {"X-Password": "ajar"}}
+    made = team.admin.post("/v1/webhooks/endpoints", json=new).json()
+    try:
+        shown = crew.operator.see("/endpoints")
+        assert url in shown
+        assert "X-Password" in shown
+        assert "ajar" not in shown
+        assert 'action="/endpoints' not in shown
+        assert 'action="/endpoints' in crew.admin.see("/endpoints")
+        assert url not in crew.stranger.see("/endpoints")
+        assert 'href="/endpoints"' in crew.operator.see("/webhooks")
+        listed = team.operator.get("/v1/webhooks/endpoints")
+        (seen,) = [each for each in listed.json()["items"] if each["id"] == made["id"]]
+        assert seen["headers"] == {"X-Password": "***"}
+        assert made["secret"] not in listed.text
+    finally:
+        team.admin.delete(f"/v1/webhooks/endpoints/{made['id']}")

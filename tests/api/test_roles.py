@@ -11,7 +11,7 @@ from app import create_app
 from app.dashboard.cookies import SESSION
 from app.deps import Deps
 from cli.stack import Stack
-from domain.access import GRANTS, Permission, Role
+from domain.access import GRANTS, Permission, Role, who_may
 from domain.person import ROLES
 from services.database import open_engine
 from services.transaction import Store
@@ -153,6 +153,7 @@ def test_a_route_lets_in_the_roles_that_have_its_permission_and_no_other(
     for role in set(Role) - let_in:
         assert answers[role].status_code == 403
         assert answers[role].json()["code"] == "FORBIDDEN"
+        assert who_may(route.permission) in answers[role].json()["detail"]
     # A browser sends its cookies along with whatever another site makes it send: here they count for nothing.
     for nobody in (httpx.Client(base_url=stack.url), people[Role.ADMIN]):
         answer = nobody.request(route.method, route.url)

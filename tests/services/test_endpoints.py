@@ -384,3 +384,16 @@ def test_delivery_filters_and_pages(store: Store) -> None:
     page = list_deliveries(store, OPERATOR, DeliveryFilter(), Page(2))
     assert found(Page(2, after=page.next_after)) == everything[2:]
     assert found(Page(2, offset=1)) == everything[1:]
+
+
+def test_an_operator_reads_endpoints_without_what_opens_the_receiver(store: Store) -> None:
+    """Of their namespaces only; an admin reads the values of headers too."""
+    made = an_endpoint(store, headers={"Authorization": "Basic c2VjcmV0"}, namespaces=("default",))
+    for other in (("*",), ("default", "other")):
+        an_endpoint(store, namespaces=other)
+    expected = {name: value for name, value in made.items() if name != "secret"}
+    assert get_endpoint(store, ADMIN, made["id"]) == expected
+    expected |= {"headers": {"Authorization": "***"}}
+    assert get_endpoint(store, OPERATOR, made["id"]) == expected
+    assert list_endpoints(store, OPERATOR, Page()).items == [expected]
+    assert list_endpoints(store, someone(Role.OPERATOR, "other"), Page()).items == []
