@@ -24,6 +24,7 @@ COMMANDS = {
     "saga": "cli.saga",
     "keys": "cli.keys",
     "people": "cli.people",
+    "groups": "cli.groups",
     "webhooks": "cli.webhooks",
     "notifications": "cli.notifications",
     "audit": "cli.audit",

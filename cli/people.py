@@ -16,7 +16,7 @@ PATH = "/v1/people"
 
 @click.group()
 def people() -> None:
-    """Add people, make their sign-in links, disable them."""
+    """Add and change people, make their sign-in links, disable them."""
 
 
 @command(people, "add", Role.ADMIN)
@@ -44,6 +44,49 @@ def list_(session: Session, **query: Any) -> None:
 def link(session: Session, email: str) -> None:
     """Make a link that signs EMAIL in, once."""
     session.show(session.ask("POST", f"{PATH}/{part(_id(session, email))}/link"), _link)
+
+
+@command(people, "change", Role.ADMIN)
+@click.argument("email")
+@click.option("--name")
+@click.option("--to", "new_email", metavar="EMAIL", help="Another e-mail from now on.")
+@click.option("--role", type=click.Choice([str(role) for role in ROLES]))
+@click.option("--namespace", "namespaces", multiple=True, help="All that they see; several times, * is all of them.")
+@click.option("--group", "groups", multiple=True, help="All that they are in; several times.")
+@click.option("--no-groups", is_flag=True, help="They are in none.")
+@click.option("--channel", "channels", multiple=True, help="All by which they hear of reviews; several times.")
+@click.option("--no-channels", is_flag=True, help="They hear of nothing.")
+@click.option("--enable/--disable", "enabled", default=None)
+@click.option("--remove-password", is_flag=True, default=None, help="For one that was forgotten.")
+def change(
+    session: Session,
+    email: str,
+    new_email: str | None,
+    no_groups: bool,
+    no_channels: bool,
+    enabled: bool | None,
+    **options: Any,
+) -> None:
+    """Change the person with this EMAIL.
+
+    What is not given stays as it is.
+    """
+    emptied: dict[str, Any] = ({"groups": []} if no_groups else {}) | ({"channels": []} if no_channels else {})
+    told = {name: list(value) or None if isinstance(value, tuple) else value for name, value in options.items()}
+    disabled = None if enabled is None else not enabled
+    body = given(email=new_email, disabled=disabled, **told) | emptied
+    if not body:
+        raise click.UsageError("nothing to change was given", click.get_current_context())
+    found = session.ask("PATCH", f"{PATH}/{part(_id(session, email))}", body=body)
+    session.show(found, _told(f"is changed: {', '.join(sorted(body))}"))
+
+
+@command(people, "enable", Role.ADMIN)
+@click.argument("email")
+def enable(session: Session, email: str) -> None:
+    """Let EMAIL in again."""
+    found = session.ask("PATCH", f"{PATH}/{part(_id(session, email))}", body={"disabled": False})
+    session.show(found, _told("is enabled"))
 
 
 @command(people, "disable", Role.ADMIN)

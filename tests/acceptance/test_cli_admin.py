@@ -59,6 +59,36 @@ class TestPeople:
         assert httpx.get(link).status_code == 404
         assert call("people", "link", "nobody@example.com").code == REFUSED
 
+    def test_a_person_is_changed(self, call: Call, namespace: str) -> None:
+        """What is not given stays; lists are replaced, and emptied only when that is said."""
+        email, group = f"{uuid4().hex[:8]}@example.com", f"g-{uuid4().hex[:8]}"
+        call("people", "add", email, "Ann", "--namespace", namespace)
+        made = call("groups", "create", group, "--description", "reads contracts", "--channel", "json://127.0.0.1:9/x")
+        assert made.out == f"{group} is made\n"
+        several = ("--role", "operator", "--namespace", namespace, "--namespace", "default", "--group", group)
+        changed = call("people", "change", email, *several, "--json").document
+        assert (changed["role"], changed["groups"], changed["name"]) == ("operator", [group], "Ann")
+        assert sorted(changed["namespaces"]) == sorted([namespace, "default"])
+        assert call("people", "change", email, "--name", "Anne").out.endswith(f"({email}) is changed: name\n")
+        assert call("people", "change", email, "--disable", "--json").document["disabled_at"] is not None
+        enabled = call("people", "enable", email, "--json").document
+        assert (enabled["disabled_at"], enabled["groups"], enabled["name"]) == (None, [group], "Anne")
+        assert call("people", "change", email, "--no-groups", "--json").document["groups"] == []
+        assert "nothing to change" in call("people", "change", email).error
+        call("groups", "delete", group)
+
+    def test_a_group_from_first_to_last(self, call: Call) -> None:
+        name = f"g-{uuid4().hex[:8]}"
+        assert call("groups", "change", name, "--description", "x").code == REFUSED
+        call("groups", "create", name, "--description", "reads contracts", "--channel", "json://127.0.0.1:9/x")
+        assert "already" in call("groups", "create", name).error
+        assert "reads contracts" in call("groups", "list").out
+        changed = call("groups", "change", name, "--no-channels", "--json").document
+        assert (changed["description"], changed["channels"]) == ("reads contracts", [])
+        assert "nothing to change" in call("groups", "change", name).error
+        assert call("groups", "delete", name).out == f"{name} is deleted\n"
+        assert call("groups", "delete", name).error.startswith("NOT_FOUND: ")
+
 
 class TestWebhooks:
     def test_an_endpoint_from_first_to_last(self, call: Call, namespace: str) -> None:
