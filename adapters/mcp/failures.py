@@ -38,6 +38,8 @@ def raise_outcome(error: Exception, source: ToolSource, what: str, exchange: Exc
     match error:
         case SessionGone():
             raise error
+        case Unavailable():
+            raise Unavailable(f"{where}: {error}", permanent=error.permanent) from None
         case NotSent():
             raise type(error)(f"{where}: {error}") from None
         case Unknown():

@@ -215,7 +215,9 @@ async def _redirected(request: httpx2.Request, response: httpx2.Response, exchan
         await response.aclose()
         return httpx2.Response(response.status_code, headers={"location": response.headers["location"]})
     exchange.refused = response.status_code
-    exchange.fail(Unavailable("the server redirects to elsewhere: put the address of the MCP endpoint itself in `url`"))
+    text = "the server redirects to elsewhere: put the address of the MCP endpoint itself in `url`"
+    # Some gateways redirect after the act, all the same: another try would be another act, and would find the same.
+    exchange.fail(Unavailable(text, permanent=True))
     return await _emptied(response)
 
 

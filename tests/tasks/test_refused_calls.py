@@ -120,3 +120,13 @@ def test_credentials_that_are_refused_fail_the_step_at_once(store: Store, server
     assert saga.status is SagaStatus.FAILED
     assert saga.error is not None
     assert (saga.error.code, "HTTP 401" in saga.error.message) == ("MCP_UNAVAILABLE", True)
+
+
+@pytest.mark.parametrize("code", [301, 302, 307, 308])
+def test_a_redirect_to_elsewhere_is_not_tried_again(store: Store, server: ByHand, code: int) -> None:
+    server.answers = [status(code, location="http://127.0.0.1:9/mcp")]
+    saga = run(store, server, step("only"))
+    assert names(server) == ["pay"]
+    assert saga.status is SagaStatus.FAILED
+    assert saga.error is not None
+    assert (saga.error.code, "redirects to elsewhere" in saga.error.message) == ("MCP_UNAVAILABLE", True)
