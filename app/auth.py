@@ -89,8 +89,9 @@ def _anonymous(request: Request) -> Principal:
     if role is None:
         raise _unauthenticated("send Authorization: Bearer hitl_…")
     forwarded = any(name.lower().startswith(_FORWARDING) for name in request.headers.keys())  # noqa: SIM118
-    old = request.environ.get("SERVER_PROTOCOL") == "HTTP/1.0"
-    if forwarded or old or not _is_loopback(request.remote_addr) or not _is_local_name(request.host):
+    # granian says "HTTP/1" where others say "HTTP/1.0".
+    other = request.environ.get("SERVER_PROTOCOL") != "HTTP/1.1"
+    if forwarded or other or not _is_loopback(request.remote_addr) or not _is_local_name(request.host):
         raise _unauthenticated("requests without a key are answered only on this machine, under a loopback name")
     origin = request.headers.get("Origin")
     if origin is not None and origin != f"{request.scheme}://{request.host}":

@@ -174,8 +174,10 @@ def test_whatever_a_proxy_adds(header: str) -> None:
     assert ask("agent", **{header: "x"}) == REFUSED
 
 
-def test_the_protocol_that_proxies_speak() -> None:
-    old = {"REMOTE_ADDR": "127.0.0.1", "SERVER_PROTOCOL": "HTTP/1.0"}
+# granian calls HTTP/1.0 "HTTP/1".
+@pytest.mark.parametrize("protocol", ["HTTP/1", "HTTP/1.0", "HTTP/2"])
+def test_the_protocol_that_proxies_speak(protocol: str) -> None:
+    old = {"REMOTE_ADDR": "127.0.0.1", "SERVER_PROTOCOL": protocol}
     assert client_of("agent").post("/api/pause", environ_overrides=old).status_code == REFUSED
 
 
