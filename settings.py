@@ -9,6 +9,7 @@ import os
 import re
 import shlex
 import sys
+import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,6 +67,8 @@ class Settings:
     webhook_timeout: int
     mail_url: str | None
     artifact_roots: Mapping[str, Path]
+    # Where a worker keeps the file of its name.
+    run_dir: Path
     llm_retry_enabled: bool
     llm_retry_max_attempts: int
     llm_retry_base_delay: float
@@ -104,6 +107,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         ),
         webhook_timeout=get("SAGAHOLD_WEBHOOK_TIMEOUT", _whole(1, 25), "15"),
         mail_url=get("SAGAHOLD_MAIL_URL", _mail_url, ""),
+        run_dir=get("SAGAHOLD_RUN_DIR", Path, str(Path(tempfile.gettempdir()) / f"sagahold-{os.getuid()}")),
         artifact_roots={
             name: root
             for name, variable in ARTIFACT_ROOTS.items()

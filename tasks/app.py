@@ -36,11 +36,12 @@ def _set_up(sender: str, instance: Any, conf: Any, **_: Any) -> None:
     conf.worker_concurrency = instance.concurrency
     # Here, as beat, which needs the application too, does without what this imports.
     from tasks.alive import QUEUE
-    from tasks.own_name import OwnName, default_folder
+    from tasks.own_name import OwnName
     from tasks.runtime import own_names
 
     # Of each installation on this machine another one.
-    own_names.append(OwnName(f"{sender} {settings.load_or_exit().database_url}", default_folder()))
+    loaded = settings.load_or_exit()
+    own_names.append(OwnName(f"{sender} {loaded.database_url}", loaded.run_dir))
     instance.app.amqp.queues.select_add(QUEUE)
 
 

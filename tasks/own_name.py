@@ -12,7 +12,6 @@ import logging
 import os
 import secrets
 import stat
-import tempfile
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -72,10 +71,6 @@ class OwnName:
         if self._file is not None:
             os.pwrite(self._file, b"".join(holders), 0)
             os.ftruncate(self._file, HOLDER_BYTES * len(holders))
-
-
-def default_folder() -> Path:
-    return Path(tempfile.gettempdir()) / f"sagahold-{os.getuid()}"
 
 
 def _locked(folder: Path, name: str) -> int | None:

@@ -1,5 +1,7 @@
 """Every variable of the environment: its default, what it may be, and one line that names it when it is wrong."""
 
+import os
+import tempfile
 from dataclasses import FrozenInstanceError
 from ipaddress import ip_network
 from pathlib import Path
@@ -38,6 +40,7 @@ def test_defaults() -> None:
         mail_url=None,
         oidc=None,
         artifact_roots={},
+        run_dir=Path(tempfile.gettempdir()) / f"sagahold-{os.getuid()}",
         llm_retry_enabled=True,
         llm_retry_max_attempts=3,
         llm_retry_base_delay=1.0,
@@ -75,6 +78,7 @@ def test_frozen() -> None:
         ("SAGAHOLD_EGRESS_ALLOW", "10.1.0.0/16, ::1", "egress_allow", (ip_network("10.1.0.0/16"), ip_network("::1"))),
         ("SAGAHOLD_LOG_LEVEL", "debug", "log_level", "DEBUG"),
         ("SAGAHOLD_DB_POOL_SIZE", "1", "db_pool_size", 1),
+        ("SAGAHOLD_RUN_DIR", "/run/sagahold", "run_dir", Path("/run/sagahold")),
         ("SAGAHOLD_MAX_WAITERS", "20000", "max_waiters", 20_000),
         ("SAGAHOLD_PROXIES", "2", "proxies", 2),
         ("SAGAHOLD_PAUSE_EXPIRES_IN", "60", "pause_expires_in", 60),

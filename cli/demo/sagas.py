@@ -51,7 +51,8 @@ class Sagas:
 
     def decide(self, held: Mapping[str, Any], verb: str, body: Mapping[str, Any]) -> Any:
         path = f"/v1/sagas/{held['saga_trace_id']}/steps/{held['step_span_id']}/{verb}"
-        return self._server.ask(Role.REVIEWER, "POST", path, body=dict(body)).document["status"]
+        seen = {**body, "revision": held["revision"]}
+        return self._server.ask(Role.REVIEWER, "POST", path, body=seen).document["status"]
 
     def ended(self, trace: str) -> dict[str, Any]:
         def ended() -> dict[str, Any] | None:

@@ -167,6 +167,7 @@ class Stack:
         except settings.SettingsError as error:
             raise StackError(str(error)) from None
         # Links in documents must lead somewhere, also where the server listens on every address.
+        environ["SAGAHOLD_RUN_DIR"] = environ.get("SAGAHOLD_RUN_DIR") or str(self.data.path / "run")
         environ["SAGAHOLD_PUBLIC_URL"] = environ.get("SAGAHOLD_PUBLIC_URL") or self.url
         if self._processes:
             self._commands = read_procfile(self._procfile)

@@ -54,8 +54,12 @@ class Example:
         return item
 
     def decide(self, trace: str, verb: str, **said: Any) -> None:
-        span = self.held(trace)["step_span_id"]
-        self.reviewer.post(f"/v1/sagas/{trace}/steps/{span}/{verb}", json=said).raise_for_status()
+        self.decided(trace, verb, **said).raise_for_status()
+
+    def decided(self, trace: str, verb: str, **said: Any) -> httpx.Response:
+        held = self.held(trace)
+        path = f"/v1/sagas/{trace}/steps/{held['step_span_id']}/{verb}"
+        return self.reviewer.post(path, json={"revision": held["revision"], **said})
 
     def step(self, trace: str, id_: str) -> dict[str, Any]:
         """All that is known of it."""

@@ -105,9 +105,10 @@ def test_a_mail_that_promises_too_much(example: Make) -> None:
     """What the reviewer writes is judged by the same policy as what the model wrote."""
     outreach = example("outreach")
     trace = outreach.start(**ADA)
-    outreach.decide(trace, "approve", output={"subject": "Bread", "body": "All of it free of charge!"})
-    saga = outreach.await_status(trace, "FAILED", "COMPENSATED", "COMPLETED")
-    assert (saga["status"], saga["error_details"]["code"]) == ("FAILED", "POLICY_REASON_DENIED")
+    too_much = {"subject": "Bread", "body": "All of it free of charge!"}
+    refused = outreach.decided(trace, "approve", output=too_much)
+    assert (refused.status_code, refused.json()["errors"][0]["path"]) == (422, "output")
+    assert outreach.held(trace)["revision"] == 1, "still held"
     assert not (outreach.folder / "ledger.db").exists()
 
 
