@@ -12,6 +12,8 @@ from types import TracebackType
 from typing import Self
 from uuid import UUID
 
+# So much of the places is not for decisions either of a namespace that has its share: an eighth.
+FOR_OTHERS = 8
 # Rows of one namespace that are remembered: what is more, the sweep finds.
 MOST_WAITING = 200
 
@@ -27,10 +29,14 @@ class Places:
         self._taken: dict[str, int] = {}
         self._waiting: dict[str, dict[UUID, None]] = {}
 
-    def take(self, namespace: str, row: UUID) -> bool:
-        """False: there is none for it now, and the row is remembered."""
+    def take(self, namespace: str, row: UUID, *, decided: bool = False) -> bool:
+        """False: there is none for it now, and the row is remembered.
+
+        `decided`: a person has just decided on it, and waits behind no machine's work of the namespace.
+        """
         with self._lock:
-            if self._has_room(namespace):
+            free = self._total - sum(self._taken.values())
+            if self._has_room(namespace) or (decided and free > self._total // FOR_OTHERS):
                 self._taken[namespace] = self._taken.get(namespace, 0) + 1
                 return True
             waiting = self._waiting.setdefault(namespace, {})
@@ -68,13 +74,13 @@ class Places:
 class Seat:
     """One task's place, taken once its row's namespace is known; given back with the block."""
 
-    def __init__(self, places: Places, row: UUID) -> None:
-        self._places, self._row = places, row
+    def __init__(self, places: Places, row: UUID, *, decided: bool = False) -> None:
+        self._places, self._row, self._decided = places, row, decided
         self._namespace: str | None = None
 
     def take(self, namespace: str) -> bool:
         """True also where it is taken already."""
-        if self._namespace is None and self._places.take(namespace, self._row):
+        if self._namespace is None and self._places.take(namespace, self._row, decided=self._decided):
             self._namespace = namespace
         return self._namespace is not None
 
@@ -85,7 +91,7 @@ class Seat:
 
     def handed_on(self) -> "Seat":
         """This seat for another owner, who gives it back."""
-        other = Seat(self._places, self._row)
+        other = Seat(self._places, self._row, decided=self._decided)
         other._namespace, self._namespace = self._namespace, None
         return other
 

@@ -28,22 +28,22 @@ log = logging.getLogger(__name__)
 
 @task("tasks.sagas.advance")
 def advance_saga(saga_id: str) -> None:
-    _go_on(UUID(hex=saga_id))
+    _go_on(UUID(hex=saga_id), decided=False)
 
 
 @task("tasks.decisions.apply")
 def apply_decision(saga_id: str) -> None:
     """The same, on a queue of its own: a person's decision does not wait behind machines' work."""
-    _go_on(UUID(hex=saga_id))
+    _go_on(UUID(hex=saga_id), decided=True)
 
 
-def _go_on(saga_id: UUID) -> None:
+def _go_on(saga_id: UUID, *, decided: bool) -> None:
     logged_trace.set(saga_id.hex)
     try:
         with (
             giving_up(store(), SAGA, saga_id),
-            Seat(calls(), saga_id) as calling,
-            Seat(thoughts().places, saga_id) as thinking,
+            Seat(calls(), saga_id, decided=decided) as calling,
+            Seat(thoughts().places, saga_id, decided=decided) as thinking,
         ):
             room = Room(calling.take, thinking.take)
             work = advance(store(), saga_id, room)

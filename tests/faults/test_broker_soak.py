@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 # Generous, for a busy machine: a healthy stack needs 5 s at most. Seconds.
 DEADLINE = 45.0
 # More than the worker's threads and its prefetched hints together: every slot is in use when Redis goes.
-BURST = 60
+BURST = 180
 # How long Redis is away when it is: so long that the worker's threads meet its absence, not only its loop. Seconds.
 AWAY = 3.0
 

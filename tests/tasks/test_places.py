@@ -26,6 +26,14 @@ def test_whoever_comes_later_finds_a_place() -> None:
     assert places.take("d", uuid4())
 
 
+def test_what_a_person_has_decided_waits_behind_no_work_of_its_own_namespace() -> None:
+    """Up to the eighth that is for others."""
+    places = Places(24, lambda _: None)
+    assert fill(places, "a") == 16
+    assert sum(places.take("a", uuid4(), decided=True) for _ in range(9)) == 5
+    assert places.take("b", uuid4())
+
+
 def test_a_row_without_a_place_is_hinted_at_when_there_is_one() -> None:
     """First those of the namespace that has the fewest; within one the row that came first."""
     hinted: list[UUID] = []
