@@ -53,9 +53,10 @@ class TestResolve:
 
     @pytest.mark.parametrize(("outcome", "status"), [("done", "COMPENSATED"), ("not_done", "FAILED")])
     def test_an_undo(self, outcome: str, status: str, sagas: Sagas, team: Team) -> None:
+        """Where it was not made, what is left to undo waits for an operator."""
         stuck = _undo_crashed(sagas)
         assert _post(team.operator, stuck, "resolve", outcome=outcome, **EVIDENCE).status_code == 202
-        sagas.when(stuck[0], status)
+        sagas.when(stuck[0], status, needs_operator=outcome == "not_done")
 
     def test_only_what_nobody_knows(self, sagas: Sagas, team: Team) -> None:
         refused(_post(team.operator, sagas.held(), "resolve", outcome="done", **EVIDENCE), 409, "STEP_AWAITING_HUMAN")

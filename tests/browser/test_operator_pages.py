@@ -59,7 +59,7 @@ def test_it_is_settled_without_scripts(signed_in: Callable[..., Page], sagas: Sa
     page.get_by_label("It was done.").check()
     page.get_by_label("How do you know?").fill("the ledger has it")
     page.get_by_role("button", name="Settle it").click()
-    expect(page.get_by_role("status").first).to_have_text("It is settled.")
+    expect(page.get_by_role("status").first).to_have_text("Your answer is recorded.")
     sagas.when(trace_id, "COMPLETED")
 
 
