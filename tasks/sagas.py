@@ -28,7 +28,7 @@ log = logging.getLogger(__name__)
 
 @task("tasks.sagas.advance")
 def advance_saga(saga_id: str) -> None:
-    _go_on(UUID(hex=saga_id), decided=False)
+    _go_on(UUID(hex=saga_id))
 
 
 @task("tasks.decisions.apply")
@@ -37,7 +37,7 @@ def apply_decision(saga_id: str) -> None:
     _go_on(UUID(hex=saga_id), decided=True)
 
 
-def _go_on(saga_id: UUID, *, decided: bool) -> None:
+def _go_on(saga_id: UUID, *, decided: bool = False) -> None:
     logged_trace.set(saga_id.hex)
     try:
         with (

@@ -29,7 +29,18 @@ from tests.services.saga_world import (
     watch_of,
 )
 from tests.services.thought_world import go_on, model, reason, thought
-from tests.services.world import REVIEWER, an_endpoint, approve, change, deliveries, expire, one, reject, rows
+from tests.services.world import (
+    REVIEWER,
+    an_endpoint,
+    approve,
+    change,
+    deliveries,
+    expire,
+    let_time_approve,
+    one,
+    reject,
+    rows,
+)
 
 SMALL = {"name": "small", "cel": "phase == 'after_reason' && output.n <= 10 && arguments.n == input.n"}
 DENIED, BROKEN = {"name": "p", "cel": "output.n > 10"}, {"name": "p", "cel": "output.missing > 1"}
@@ -199,6 +210,7 @@ def test_rejected_with_what_cannot_be_a_code(store: Store, held: UUID) -> None:
     [("expire", "HITL_EXPIRED", None), ("reject", "HUMAN_REJECTED", None), ("approve", None, {"n": 1})],
 )
 def test_nobody_decided_in_time(store: Store, on_timeout: str, code: str | None, output: object) -> None:
+    let_time_approve(store)
     trace_id = start(store, reason("a", hitl=True, hitl_timeout_seconds=60, hitl_on_timeout=on_timeout))
     go_on(store, trace_id, model())
     expire(store, watch_of(store, trace_id))

@@ -141,7 +141,7 @@ def test_blocked(store: Store) -> None:
     """An address that has come to be forbidden since the endpoint was made: nothing is sent, and it says why."""
     made = an_endpoint(store)
     post(store)
-    change(store, "UPDATE webhook_deliveries SET url = 'http://10.0.0.1/'")
+    change(store, "UPDATE webhook_endpoints SET url = 'http://10.0.0.1/'")
     (attempt,) = done(store)["attempts_made"]
     assert (attempt["outcome"], attempt["status_code"]) == ("blocked", None)
     assert "SAGAHOLD_EGRESS_ALLOW" in attempt["error"]
