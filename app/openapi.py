@@ -25,7 +25,7 @@ from app.schemas.fields import (
 )
 from domain.access import NAMESPACE_PATTERN
 
-_PROBLEM_STATUSES = (400, 401, 403, 404, 408, 409, 413, 415, 422, 500, 503)
+_PROBLEM_STATUSES = (400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 500, 503)
 _DESCRIPTIONS = {
     400: "the request cannot be read",
     401: "no key, or one that is not good",
@@ -36,6 +36,7 @@ _DESCRIPTIONS = {
     413: "larger than 1 MiB",
     415: "not JSON",
     422: "understood, but `errors` names what in it cannot be used",
+    429: "asked for too often; `Retry-After` says when to come back",
     500: "our fault",
     503: "something that we need is away; `Retry-After` says when to come back",
 }
@@ -159,7 +160,7 @@ def _response(status: int) -> dict[str, Any]:
             {"properties": {"code": {"enum": problems.codes(status)}, "status": {"enum": [status]}}},
         ]
     }
-    sent = {401: ["WWW-Authenticate"], 503: ["Retry-After"]}.get(status, [])
+    sent = {401: ["WWW-Authenticate"], 429: ["Retry-After"], 503: ["Retry-After"]}.get(status, [])
     content = {problems.MEDIA_TYPE: {"schema": schema}}
     return {"description": _DESCRIPTIONS[status], "headers": headers(sent), "content": content}
 

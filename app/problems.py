@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
 KINDS: dict[type[Refusal], int] = {
     errors.Unsettled: 503,
+    errors.TooMany: 429,
     errors.Forbidden: 403,
     errors.NotFound: 404,
     errors.Conflict: 409,
@@ -110,7 +111,11 @@ def _first_of(faults: Sequence[Fault]) -> str:
 
 def refusal(error: Refusal) -> Answer:
     (status, code, detail), more = _told(error)
-    return problem(status, code, detail, **more)
+    return problem(status, code, detail, headers=headers_of(error), **more)
+
+
+def headers_of(error: Refusal) -> dict[str, str]:
+    return {"Retry-After": str(error.retry_after)} if isinstance(error, errors.TooMany) else {}
 
 
 def refusal_document(error: Refusal) -> dict[str, Any]:

@@ -32,6 +32,16 @@ class Unsettled(Refusal):
     code = "DATABASE_UNAVAILABLE"
 
 
+class TooMany(Refusal):
+    """This was asked for too often: wait as many seconds as `Retry-After` says."""
+
+    code = "TOO_MANY_REQUESTS"
+
+    def __init__(self, detail: str | None = None, retry_after: int = 60) -> None:
+        super().__init__(detail)
+        self.retry_after = retry_after
+
+
 class Forbidden(Refusal):
     """This key may not do that."""
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from datetime import timedelta
 from typing import Any
 
 from sqlalchemy import RowMapping, insert, select, update
@@ -11,7 +12,7 @@ from domain import ids
 from domain.access import Principal, Role
 from domain.audit import EVERYWHERE
 from domain.document import instant, instant_or_none
-from domain.errors import Conflict, Fault, Forbidden, Invalid, NotFound
+from domain.errors import Conflict, Fault, Forbidden, Invalid, NotFound, TooMany
 from domain.notification import masked
 from domain.person import MAX_GROUPS, ROLES, channel_faults, name_faults, normal_email
 from models.people import groups, users
@@ -19,6 +20,7 @@ from services.idempotency import Once, Repeated, recall, remember
 from services.paging import Page, Slice, newest_first
 from services.scope import manages
 from services.sessions import end_all_sessions
+from services.sign_in_limits import count
 from services.sign_in_links import LINK_LASTS, make_link, remove_links
 from services.transaction import Store, Tx
 
@@ -33,6 +35,12 @@ class NotHere(Conflict):
     """This person cannot be made or changed so by an admin of some namespaces: ask an admin of all of them."""
 
     code = "PERSON_NOT_YOURS"
+
+
+class TooManyAddresses(TooMany):
+    """Too many e-mail addresses were refused in your namespaces: try again later, or ask an admin of all of them."""
+
+    code = "TOO_MANY_ADDRESSES"
 
 
 class NotOneself(Conflict):
@@ -59,6 +67,8 @@ class PersonChange:
     remove_password: bool | None = None
 
 
+# A few are slips; at this pace a list of a thousand addresses takes a week.
+REFUSALS, WITHIN = 5, timedelta(hours=1)
 _NO_COLUMNS = frozenset({"disabled", "remove_password"})
 
 
@@ -68,6 +78,7 @@ def create_person(
     """The person's document, and whether it is a repeated request's."""
     _check_reach(by, new)
     try:
+        _check_address(store, by, new, once)
         with store.transaction() as tx:
             recall(tx, by.own_namespace, once)
             known = {"id": tx.new_id(), "created_at": tx.now, "created_by": by.id, "groups": [], "channels": []}
@@ -97,6 +108,7 @@ def get_person(store: Store, by: Principal, person_id: str) -> dict[str, Any]:
 def change_person(store: Store, by: Principal, person_id: str, change: PersonChange) -> dict[str, Any]:
     """Whom it disables is signed out everywhere at once, and no link lets them in; nor one that went elsewhere."""
     _check_reach(by, change)
+    _check_address(store, by, change)
     with store.transaction() as tx:
         before = _locked(tx, by, person_id)
         columns = _columns(tx, change)
@@ -168,6 +180,39 @@ def _check_reach(by: Principal, change: PersonChange) -> None:
             raise Forbidden(f"you have no access to the namespace {namespace!r}, and cannot give it")
 
 
+def _check_address(store: Store, by: Principal, change: PersonChange, once: Once | None = None) -> None:
+    """Refuse an address that a person elsewhere has, which tells that it is in use.
+
+    So each refusal is recorded. After a few, free addresses are refused too: only then a refusal tells nothing. The
+    count is by namespace, as an admin can make further keys and admins. Raises `NotHere`, `TooManyAddresses`,
+    `Repeated`.
+    """
+    email = normal_email(change.email or "")
+    if by.sees_all or email is None:
+        return
+    with store.transaction() as tx:
+        recall(tx, by.own_namespace, once)
+        held = _holder(tx, by, email)
+        if held is not None and held.known:
+            return
+        refused = 0 if held is None else 1
+        # In one order: two admins of several namespaces would wait for each other.
+        for namespace in sorted(set(by.namespaces)):
+            refusals, over_in = count(tx, f"addresses:{namespace}", REFUSALS, WITHIN, more=refused)
+            if refusals - refused >= REFUSALS:
+                raise TooManyAddresses(retry_after=over_in)
+        if held is None:
+            return
+        tx.record(by, EVERYWHERE, "person.refused", ids.text(ids.USER, held.id), namespaces=sorted(by.namespaces))
+    raise NotHere
+
+
+def _holder(tx: Tx, by: Principal, email: str) -> Any:
+    """Who has this address, and whether the caller knows of them."""
+    query = select(users.c.id, manages(by, users).label("known")).where(users.c.email == email)
+    return tx.conn.execute(query).one_or_none()
+
+
 def _columns(tx: Tx, change: PersonChange) -> dict[str, Any]:
     """Raises `Invalid`."""
     if found := list(_faults(tx, change)):
@@ -204,10 +249,7 @@ def _faults(tx: Tx, change: PersonChange) -> Iterator[Fault]:
 
 def _written(tx: Tx, by: Principal, change: PersonChange, statement: Any) -> RowMapping:
     """Raises `EmailTaken`, or `NotHere` where the caller may not know of the one who has the address."""
-    holder = select(users.c.id, manages(by, users).label("known")).where(
-        users.c.email == normal_email(change.email or "")
-    )
-    held = None if change.email is None else tx.conn.execute(holder).one_or_none()
+    held = None if change.email is None else _holder(tx, by, normal_email(change.email) or "")
     if held is not None and not held.known:
         raise NotHere
     try:

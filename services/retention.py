@@ -16,7 +16,7 @@ from models.sagas import saga_steps, sagas
 from models.webhooks import webhook_deliveries, webhook_failures, webhook_messages, webhook_secrets
 from services.database import DatabaseAway
 from services.sessions import IDLE
-from services.sign_in_limits import WINDOW
+from services.sign_in_limits import LONGEST_WINDOW
 from services.transaction import Store, Tx
 
 # Twice the 24 h that repeats are promised to be recognised: a slow prune must never break the promise.
@@ -96,7 +96,7 @@ def _rules(now: datetime, old: datetime) -> list[_Rule]:
         _Rule(idempotency_keys, idempotency_keys.c.created_at, now - IDEMPOTENCY_KEPT, unless=_guards(now)),
         _Rule(sessions, condition=(sessions.c.expires_at < now) | (sessions.c.seen_at < now - IDLE)),
         _Rule(sign_in_links, condition=sign_in_links.c.expires_at < now - LINKS_KEPT),
-        _Rule(sign_in_failures, condition=sign_in_failures.c.since < now - WINDOW),
+        _Rule(sign_in_failures, condition=sign_in_failures.c.since < now - LONGEST_WINDOW),
         _Rule(webhook_failures, condition=webhook_failures.c.failed_at < now - FAILURES_KEPT),
         _Rule(set_aside, set_aside.c.failed_at, now - SET_ASIDE_KEPT),
         _Rule(worker_heartbeats, condition=worker_heartbeats.c.seen_at < now - WORKERS_KEPT),

@@ -1,4 +1,5 @@
-"""How often a sign-in may fail. Counted in the database, as any number of web processes answer.
+"""How often a sign-in may fail, and other things that tell too much when they are tried too often. Counted in the
+database, as any number of web processes answer.
 
 An attempt counts before it is judged, so that a hundred at the same moment are not a hundred guesses.
 """
@@ -19,6 +20,8 @@ from services.transaction import Store, Tx
 # enough for someone who tries every password that they know. Who is locked out gets in by a link meanwhile.
 WINDOW = timedelta(minutes=15)
 EMAIL_LIMIT = 10
+# The longest window of all that is counted here.
+LONGEST_WINDOW = timedelta(hours=1)
 # An office behind one address has many people, each with a slip now and then.
 ADDRESS_LIMIT = 50
 
@@ -34,25 +37,34 @@ class TooManyAttempts(Exception):
 def count_attempt(store: Store, email: str, address: str | None) -> None:
     """Raises `TooManyAttempts`."""
     limits = {_email(email): EMAIL_LIMIT} | ({_address(address): ADDRESS_LIMIT} if address else {})
-    columns = sign_in_failures.c
     waits = []
     with store.transaction() as tx:
         # Always the e-mail first: two attempts never wait for each other.
         for subject, limit in limits.items():
-            new = insert(sign_in_failures).values(subject=subject, failures=1, since=tx.now)
-            over = columns.since <= tx.now - WINDOW
-            counted = new.on_conflict_do_update(
-                index_elements=["subject"],
-                set_={
-                    "failures": case((over, 1), else_=func.least(columns.failures + 1, limit + 1)),
-                    "since": case((over, tx.now), else_=columns.since),
-                },
-            )
-            row = tx.conn.execute(counted.returning(columns.failures, columns.since)).one()
-            if row.failures > limit:
-                waits.append(row.since + WINDOW - tx.now)
+            failures, over_in = count(tx, subject, limit, WINDOW)
+            if failures > limit:
+                waits.append(over_in)
     if waits:
-        raise TooManyAttempts(ceil(max(waits).total_seconds()))
+        raise TooManyAttempts(max(waits))
+
+
+def count(tx: Tx, subject: str, limit: int, window: timedelta, more: int = 1) -> tuple[int, int]:
+    """How many there are within the window with these `more`, and the seconds until it is over.
+
+    Whoever counts the same subject waits until the transaction ends.
+    """
+    columns = sign_in_failures.c
+    over = columns.since <= tx.now - window
+    new = insert(sign_in_failures).values(subject=subject, failures=more, since=tx.now)
+    counted = new.on_conflict_do_update(
+        index_elements=["subject"],
+        set_={
+            "failures": case((over, more), else_=func.least(columns.failures + more, limit + 1)),
+            "since": case((over, tx.now), else_=columns.since),
+        },
+    )
+    row = tx.conn.execute(counted.returning(columns.failures, columns.since)).one()
+    return row.failures, ceil((row.since + window - tx.now).total_seconds())
 
 
 def forget_attempts(tx: Tx, email: str, address: str | None) -> None:

@@ -41,7 +41,7 @@ MANAGE = Permission.PEOPLE_MANAGE
     example={"email": "ann@example.com", "name": "Ann Example", "role": "reviewer", "namespaces": ["default"]},
     answers={201: PersonSchema, 200: PersonSchema},
     creates=True,
-    refuses=(409,),
+    refuses=(409, 429),
 )
 def create_person(body: dict[str, Any]) -> Answer:
     """Add a person; they get in by a link, or by the identity provider with the same e-mail
@@ -80,7 +80,7 @@ def get_person(person_id: str) -> Answer:
     body=PersonChangeSchema,
     example={"disabled": True},
     answers={200: PersonSchema},
-    refuses=(404, 409),
+    refuses=(404, 409, 429),
 )
 def change_person(body: dict[str, Any], person_id: str) -> Answer:
     """Change, disable or enable a person

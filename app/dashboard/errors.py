@@ -40,7 +40,7 @@ def error_page(status: int, detail: str, faults: Any = (), headers: dict[str, st
 
 def _refusal(error: Refusal) -> Response:
     faults = error.faults if isinstance(error, Invalid) else ()
-    return error_page(problems.status_of(type(error)), _sentence(error.detail), faults)
+    return error_page(problems.status_of(type(error)), _sentence(error.detail), faults, problems.headers_of(error))
 
 
 def _http(error: HTTPException) -> Response:

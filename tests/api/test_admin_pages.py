@@ -11,7 +11,7 @@ import pytest
 from app.dashboard.cookies import SESSION
 from cli.stack import Stack
 from services.transaction import Store
-from tests.api.conftest import form_token
+from tests.api.conftest import form_token, refused
 from tests.browser.people import add_person
 
 NAME = "<img src=x onerror=alert(1)> & Söhne"
@@ -70,6 +70,25 @@ def test_a_person_from_first_to_last(admin: Callable[..., Admin], namespace: str
     assert httpx.get(link).status_code == 404
     assert "disabled" in boss.browser.get(path).text
     assert boss.post(f"{path}/enable").status_code == 303
+
+
+def test_whoever_tries_addresses_has_to_wait(
+    admin: Callable[..., Admin], namespace: str, elsewhere: str, stranger: httpx.Client
+) -> None:
+    """On the page as by the API, and the pages count what programs did."""
+    boss, narrow, emails = admin("*"), admin(elsewhere), [f"{uuid4().hex}@example.com" for _ in range(2)]
+    form = {"name": "Ann", "role": "reviewer"}
+    assert boss.post("/people", email=emails[0], namespaces=namespace, **form).status_code == 200
+    new = form | {"namespaces": [elsewhere]}
+    for _ in range(4):
+        refused(stranger.post("/v1/people", json=new | {"email": emails[0]}), 409, "PERSON_NOT_YOURS")
+    assert narrow.post("/people", email=emails[0], namespaces=elsewhere, **form).status_code == 409
+    answers = [stranger.post("/v1/people", json=new | {"email": email}) for email in emails]
+    for answer in answers:
+        refused(answer, 429, "TOO_MANY_ADDRESSES")
+    answers.append(narrow.post("/people", email=emails[1], namespaces=elsewhere, **form))
+    assert answers[-1].status_code == 429
+    assert all(0 < int(answer.headers["Retry-After"]) <= 3600 for answer in answers)
 
 
 def test_a_form_that_cannot_be_used_says_which_field(admin: Callable[..., Admin], namespace: str) -> None:

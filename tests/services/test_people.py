@@ -1,5 +1,7 @@
 """People and groups: who may manage whom, and what becomes of those who are disabled."""
 
+from datetime import timedelta
+
 import pytest
 
 from domain.access import Principal, Role
@@ -11,6 +13,7 @@ from services.people import (
     NotHere,
     NotOneself,
     PersonChange,
+    TooManyAddresses,
     change_person,
     create_person,
     get_person,
@@ -18,10 +21,11 @@ from services.people import (
     make_sign_in_link,
     sign_out_everywhere,
 )
+from services.retention import prune
 from services.sessions import From, find_session
 from services.sign_in_links import LinkExpired, use_link
 from services.transaction import Store
-from tests.services.world import ADMIN, at_once, one, rows, someone
+from tests.services.world import ADMIN, at_once, change, one, rows, someone
 
 ANN = PersonChange(email="ann@example.com", name="Ann", role=Role.REVIEWER, namespaces=("default",))
 HERE = From("192.0.2.1", "a browser")
@@ -70,6 +74,47 @@ def test_an_address_that_somebody_elsewhere_has_tells_nothing_of_them(store: Sto
         assert (caught.value.code, "boss" in caught.value.detail) == ("PERSON_NOT_YOURS", False)
     with pytest.raises(EmailTaken):
         made(store, by=mine)
+
+
+def test_probing_for_addresses_is_recorded_and_slow(store: Store) -> None:
+    """Each refusal is in the log; after five the namespace's admins wait, whichever address they ask for."""
+    for name in ("boss", "chief"):
+        made(store, changed(email=f"{name}@example.com", namespaces=("elsewhere",)))
+    admins = [someone(Role.ADMIN, "default", id_=f"key_{n}") for n in range(20)]
+    ours = made(store, by=admins[0])
+    outcomes = at_once(
+        [
+            lambda a=admin: change_person(store, a, ours, PersonChange(email="boss@example.com"))  # type: ignore[misc]
+            for admin in admins
+        ]
+    )
+    assert sum(isinstance(outcome, NotHere) for outcome in outcomes) == 5
+    assert sum(isinstance(outcome, TooManyAddresses) for outcome in outcomes) == 15
+    for email in ("chief@example.com", "nobody@example.com"):
+        with pytest.raises(TooManyAddresses) as caught:
+            made(store, changed(email=email), admins[0])
+        assert 0 < caught.value.retry_after <= 3600
+    # Their own people they manage as before, with the address that the form sends along.
+    assert change_person(store, admins[0], ours, PersonChange(email="ANN@example.com", name="A."))["name"] == "A."
+    assert made(store, changed(email="x@example.com", namespaces=("other",)), someone(Role.ADMIN, "other"))
+    assert made(store, changed(email="y@example.com"))
+    assert entries(store).count("person.refused") == 5
+    boss = list_people(store, ADMIN, Page(), "boss@example.com").items[0]["id"]
+    (told,) = {
+        (row["namespace"], row["subject"], row["of"])
+        for row in rows(
+            store,
+            "SELECT namespace, entry ->> 'subject' AS subject, entry #>> '{details,namespaces}' AS of"
+            " FROM audit_events WHERE entry ->> 'type' = 'person.refused'",
+        )
+    }
+    assert told == ("*", boss, '["default"]')
+    change(store, "UPDATE sign_in_failures SET since = since - interval '59 minutes'")
+    prune(store, timedelta(days=1))
+    with pytest.raises(TooManyAddresses):
+        made(store, changed(email="later@example.com"), admins[0])
+    change(store, "UPDATE sign_in_failures SET since = since - interval '1 minute'")
+    assert made(store, changed(email="later@example.com"), admins[0])
 
 
 @pytest.mark.parametrize(
@@ -153,13 +198,13 @@ def test_nobody_disables_or_demotes_themselves(store: Store) -> None:
     """So somebody is always left who may undo it. The rest of oneself one may change."""
     id_ = made(store, changed(role=Role.ADMIN, namespaces=("*",)))
     oneself = Principal(id_, "Ann", Role.ADMIN, ("*",))
-    for change in (
+    for wanted in (
         PersonChange(disabled=True),
         PersonChange(role=Role.REVIEWER),
         PersonChange(namespaces=("default",)),
     ):
         with pytest.raises(NotOneself):
-            change_person(store, oneself, id_, change)
+            change_person(store, oneself, id_, wanted)
     assert change_person(store, oneself, id_, PersonChange(name="Ann B.", role=Role.ADMIN))["name"] == "Ann B."
 
 

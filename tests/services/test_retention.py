@@ -144,7 +144,7 @@ def test_sessions_links_and_failures_that_count_no_more(store: Store) -> None:
     change(store, f"UPDATE sessions SET seen_at = now() - interval '12 h' WHERE hash = {one_session.format('DESC')}")
     one_link = "(SELECT min(hash) FROM sign_in_links)"
     change(store, f"UPDATE sign_in_links SET expires_at = now() - interval '30 d' WHERE hash = {one_link}")
-    change(store, "UPDATE sign_in_failures SET since = now() - interval '15 min' WHERE subject = 'address:192.0.2.1'")
+    change(store, "UPDATE sign_in_failures SET since = now() - interval '1 h' WHERE subject = 'address:192.0.2.1'")
     went = prune(store, RETENTION)
     assert (went["sessions"], went["sign_in_links"], went["sign_in_failures"]) == (2, 1, 1)
     assert one(store, "SELECT count(*) FROM sessions") == 1
