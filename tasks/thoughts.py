@@ -85,13 +85,13 @@ class Thoughts:
 
     def begin(self, ask: Ask, seat: Seat | None = None) -> None:
         """Returns when the model has been asked. `seat`: its place, given back when the answer is recorded."""
-        span = execution_span(self._tracer, ask, "internal", _about(ask))
-        asked = _Asked(ask, time.perf_counter(), span=span, seat=seat)
+        asked = _Asked(ask, time.perf_counter(), seat=seat)
         self._leases.keep(ask.lease)
         with self._changed:
             self._asked[ask.lease.token] = asked
             self._changed.notify_all()
         try:
+            asked.span = execution_span(self._tracer, ask, "internal", _about(ask))
             question = _question(ask, self._leases, asked.span.traceparent)
             asked.prompt_digest = hashlib.sha256(question.message.encode()).hexdigest()
             with asked.span.current():
@@ -113,11 +113,24 @@ class Thoughts:
 
     def _came(self, asked: _Asked, future: "Future[Thought]") -> None:
         if future.cancelled() and not asked.given_up:
-            # The worker ends by force. Nobody gave the question up: once its lease runs out, another goes on with it.
+            # The worker ends by force, or a library cancelled the task. The question is still wanted: once its lease
+            # runs out, a worker goes on with it.
             asked.span.fail("WORKER_ENDED")
             asked.span.end()
+            self._let_go(asked)
             return
         self._answered.put((asked, _thought(asked.ask, future)))
+
+    def _let_go(self, asked: _Asked) -> None:
+        """The place and the lease are free, whatever came of the question."""
+        self._leases.drop(asked.ask.lease)
+        try:
+            if asked.seat is not None:
+                asked.seat.give_back()
+        finally:
+            with self._changed:
+                del self._asked[asked.ask.lease.token]
+                self._changed.notify_all()
 
     def _record_all(self) -> None:
         while True:
@@ -132,12 +145,7 @@ class Thoughts:
                 log.exception("a model's answer could not be recorded")
             finally:
                 logged_trace.set(None)
-                self._leases.drop(asked.ask.lease)
-                if asked.seat is not None:
-                    asked.seat.give_back()
-                with self._changed:
-                    del self._asked[asked.ask.lease.token]
-                    self._changed.notify_all()
+                self._let_go(asked)
 
     def _record(self, asked: _Asked, thought: Thought) -> None:
         ask, report = asked.ask, thought.report
@@ -211,6 +219,10 @@ def _thought(ask: Ask, future: "Future[Thought]") -> Thought:
         # What its tools had done by then nobody knows.
         stopped = Error("CANCELLED", "the model was stopped: its answer was not wanted any more")
         return _without_model(ask, stopped, acted=bool(ask.thinking.tools))
+    except Exception as error:
+        log.exception("a question broke off", extra={"idempotency_key": ask.idempotency_key})
+        broken = Error("INTERNAL", f"internal error, see the worker's log: {type(error).__name__}")
+        return _without_model(ask, broken, acted=bool(ask.thinking.tools))
 
 
 def _without_model(ask: Ask, error: Error, *, acted: bool = False) -> Thought:

@@ -1,6 +1,7 @@
 """Questions that cannot even be asked, and those that a worker is at when it is made to end."""
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import Future
 from queue import SimpleQueue
 from typing import Any
@@ -16,7 +17,10 @@ from services.saga_work import Ask, Execution
 from services.transaction import Store
 from tasks import thoughts
 from tasks.leases import LeaseKeeper
+from tasks.places import Seat
 from tasks.thoughts import Thoughts
+from tests.faults.scene import until
+from tests.tasks.test_places import fill
 
 WORKER = WorkerDefinition("w", "default", "1", "", "mock", None, 0.0, None, None, ())
 
@@ -50,6 +54,14 @@ class Model:
 
     def think(self, question: Question) -> "Future[Thought]":
         return self.future
+
+
+def stop(future: "Future[Thought]") -> None:
+    future.cancel()
+
+
+def fail(future: "Future[Thought]") -> None:
+    future.set_exception(RuntimeError("a fault of the library's"))
 
 
 def broken() -> Any:
@@ -91,3 +103,23 @@ def test_a_worker_made_to_end_says_nothing_of_its_thoughts(worker: Store, record
     outcome = recorded.get(timeout=20).outcome
     assert isinstance(outcome, Failed)
     assert outcome.error.code == "PROMPT_FAILED"
+
+
+@pytest.mark.parametrize("end", [stop, fail])
+def test_a_question_that_ends_without_an_answer_gives_up_its_place_and_its_lease(
+    end: Callable[["Future[Thought]"], None], worker: Store, recorded: SimpleQueue[Thought]
+) -> None:
+    """Whatever ended it, this process is not asked for it any more: the worker can end, another can go on."""
+    model, leases = Model(), LeaseKeeper(worker)
+    asked, made = ask(), Thoughts(worker, leases, lambda: model)
+    seat = Seat(made.places, asked.lease.id)
+    assert seat.take("default")
+    made.begin(asked, seat)
+    assert leases.holds(asked.lease)
+    end(model.future)
+    until("it is let go of", lambda: not leases.holds(asked.lease))
+    draining = threading.Thread(target=made.drain, daemon=True)
+    draining.start()
+    draining.join(20)
+    assert not draining.is_alive(), "it is kept for ever"
+    assert fill(made.places, "default") == 64, "its place is lost"
