@@ -11,7 +11,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Self
 
@@ -34,6 +34,9 @@ log = logging.getLogger(__name__)
 _CHUNK_BYTES = 64 * 1024
 # For a server to end by itself after its stdin was closed.
 _EXIT_SECONDS = 2.0
+# For what an ended server has left in its pipes to be read.
+_LAST_WORDS_SECONDS = 0.5
+_SAYS = "an MCP server says: %s"
 # Of what a server writes that is no message, in our log.
 _LOG_LINE_BYTES = 1000
 _LOG_LINES_PER_MINUTE = 200
@@ -67,7 +70,7 @@ async def stdio_streams(source: ToolSource) -> "AsyncIterator[TransportStreams]"
         yield reader, _Stdin(process)
     finally:
         try:
-            await _stop(process)
+            await _stop(process, tasks)
         finally:
             for task in tasks:
                 task.cancel()
@@ -131,14 +134,16 @@ class _Reading:
         try:
             while chunk := await self._stdout.read(_CHUNK_BYTES):
                 for line in lines.feed(chunk):
-                    if line.strip():
-                        await self._deliver(line)
+                    await self._deliver(line)
+            await self._deliver(lines.last())
         except (OSError, anyio.BrokenResourceError, anyio.ClosedResourceError):
             pass  # the session or the server ended
         finally:
             self._incoming.close()
 
     async def _deliver(self, line: bytes) -> None:
+        if not line.strip():
+            return
         # What a program printed without an end of line stands before the message.
         found = max(0, line.find(b'{"jsonrpc"'))
         tidied = tidied_message(line[found:])
@@ -173,17 +178,20 @@ async def _log_stderr(name: str, process: asyncio.subprocess.Process) -> None:
     """The pipe is always emptied."""
     assert process.stderr is not None
     said, rest = _Words(name), b""
-    while chunk := await process.stderr.read(_CHUNK_BYTES):
-        *lines, rest = (rest + chunk).split(b"\n")
-        rest = rest[:_LOG_LINE_BYTES]
-        for line in lines:
-            said.log("an MCP server says: %s", line)
+    try:
+        while chunk := await process.stderr.read(_CHUNK_BYTES):
+            *lines, rest = (rest + chunk).split(b"\n")
+            rest = rest[:_LOG_LINE_BYTES]
+            for line in lines:
+                said.log(_SAYS, line)
+    finally:
+        said.log(_SAYS, rest)
 
 
-async def _stop(process: asyncio.subprocess.Process) -> None:
+async def _stop(process: asyncio.subprocess.Process, readers: Sequence[asyncio.Task[None]]) -> None:
     """End of stdin is the server's sign to leave; then its whole group is killed, whether it left or not.
 
-    Being cancelled shortens the wait, not the killing.
+    Being cancelled shortens the wait, not the killing. `readers`: of its pipes, which hold its last words.
     """
     assert process.stdin is not None
     process.stdin.close()
@@ -197,6 +205,7 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
             os.killpg(process.pid, signal.SIGKILL)
         try:
             await _ended(process)
+            await asyncio.wait(readers, timeout=_LAST_WORDS_SECONDS)
         finally:
             # A pipe that a daemonised child holds open would never end.
             process._transport.close()  # type: ignore[attr-defined]

@@ -149,6 +149,10 @@ class Lines:
             start = end + 1
         self._add(chunk[start:])
 
+    def last(self) -> bytes:
+        """What came after the last end of line, at the stream's end. Raises `Unreadable`."""
+        return self._take()
+
     def _add(self, part: bytes) -> None:
         self._rest += part
         if len(self._rest) > MAX_MESSAGE_BYTES:

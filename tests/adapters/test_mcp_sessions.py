@@ -1,5 +1,7 @@
 """How long sessions and their processes live."""
 
+import logging
+import os
 import signal
 import subprocess
 import sys
@@ -11,7 +13,7 @@ import psutil
 import pytest
 
 from adapters.mcp import Lost, TimedOut, ToolClient, Unavailable
-from domain.definition import ToolSource
+from domain.definition import ToolSource, Transport
 from tests.adapters.odd_server import SERVER, Odd, alive, eventually, lines, odd_servers
 
 CALLER = f"""
@@ -24,6 +26,25 @@ ToolClient().call(source, "echo", {{"value": 1}}, meta={{}}, idempotency_key="k"
 open(sys.argv[2], "w").write("called\\n")
 if sys.argv[3:] != ["leave"]:
     threading.Event().wait()
+"""
+
+BRIEF = """
+import json, os, sys
+for line in sys.stdin:
+    message = json.loads(line)
+    if "id" not in message:
+        continue
+    results = {
+        "initialize": {"protocolVersion": "2025-06-18", "capabilities": {"tools": {}},
+                       "serverInfo": {"name": "brief", "version": "1"}},
+        "tools/list": {"tools": [{"name": "echo", "inputSchema": {"type": "object"}}]},
+        "tools/call": {"content": [{"type": "text", "text": json.dumps({"value": 1})}]},
+    }
+    answer = json.dumps({"jsonrpc": "2.0", "id": message["id"], "result": results[message["method"]]})
+    if message["method"] == "tools/call":
+        sys.stdout.write(answer)
+        break
+    print(answer, flush=True)
 """
 
 
@@ -141,3 +162,42 @@ def test_nothing_is_left_open_by_sessions_that_came_and_went(odd: Odd):
         eventually(lambda: us.num_fds() <= before[0] and us.num_threads() <= before[1])
     finally:
         client.close()
+
+
+@pytest.mark.parametrize(
+    ("script", "said"),
+    [
+        ("printf 'no license' >&2", "an MCP server says: no license"),
+        ("printf 'one\\ntwo' >&2; exit 1", "an MCP server says: two"),
+        ("printf 'no license'", "an MCP server must log to stderr, not to stdout: no license"),
+        ("seq 1 150 >&2; printf 'last' >&2; kill -9 $$", "an MCP server says: last"),
+    ],
+)
+def test_the_last_words_of_a_server_are_logged(script: str, said: str, caplog: pytest.LogCaptureFixture):
+    """Also without an end of line, as of a program that ends in the middle of it."""
+    source = ToolSource("mute", Transport.STDIO, command="sh", args=("-c", script))
+    client = ToolClient()
+    with caplog.at_level(logging.INFO), pytest.raises(Unavailable):
+        echo(client, source)
+    client.close()
+    assert said in caplog.messages
+
+
+def test_an_answer_without_an_end_of_line_counts():
+    """The tool has run: its server wrote the whole answer, and ended."""
+    source = ToolSource("brief", Transport.STDIO, command=sys.executable, args=("-c", BRIEF))
+    client = ToolClient()
+    echo(client, source)
+    client.close()
+
+
+def test_a_child_that_keeps_stderr_open_does_not_keep_the_session(tmp_path: Path):
+    """A daemon of the server's holds the pipe: what the server said is logged all the same, and nobody waits for it."""
+    script = f"setsid sleep 60 & echo $! > {tmp_path}/child; printf 'gone' >&2"
+    client = ToolClient()
+    with pytest.raises(Unavailable):
+        echo(client, ToolSource("parent", Transport.STDIO, command="sh", args=("-c", script)))
+    client.close()
+    child = int((tmp_path / "child").read_text())
+    assert alive(child)
+    os.kill(child, signal.SIGKILL)
