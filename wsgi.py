@@ -127,8 +127,12 @@ def _room_for_connections() -> None:
 
 
 def _all_of(calls: Sequence[Callable[[], None]]) -> None:
+    """One that fails is logged, and keeps no other from its turn: the last one writes the log."""
     for call in calls:
-        call()
+        try:
+            call()
+        except Exception:
+            log.exception("a part of the web process could not be closed")
 
 
 def _when_told_to_stop(call: Callable[[], None]) -> None:
