@@ -7,16 +7,16 @@ module (`wsgi`, `celeryconfig`, `tasks.runtime`, `cli`, `migrations/env`); every
 import ipaddress
 import os
 import re
-import shlex
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn, TypeVar
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlsplit
 
-from domain.host_rules import HostRules, is_own
+from domain.host_rules import HostRules, commands_of, names_of
+from domain.network import reached
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 T = TypeVar("T")
@@ -80,11 +80,15 @@ class Settings:
 def load(environ: Mapping[str, str] = os.environ) -> Settings:
     """Read every setting. Raises `SettingsError` with a one-line message naming the variable."""
     get = _Reader(environ)
-    host = get("SAGAHOLD_HOST", str.strip, "127.0.0.1")
+    host = get("SAGAHOLD_HOST", _host, "127.0.0.1")
     port = get("SAGAHOLD_PORT", _whole(1, 65_535), "8000")
-    public_url = get("SAGAHOLD_PUBLIC_URL", _public_url, f"http://{_bracketed(host)}:{port}")
+    public_url = get("SAGAHOLD_PUBLIC_URL", _public_url, f"http://{_bracketed(reached(host))}:{port}")
     # In front of `web`: so many of X-Forwarded-For's addresses, from its end, are not the client's own words.
     proxies = get("SAGAHOLD_PROXIES", _whole(0, 10), "0")
+    # The Procfile gives it to granian.
+    get("SAGAHOLD_WEB_PROCESSES", _whole(1, 1_000), "1")
+    # Workers read it when a step runs, with the providers' keys.
+    get("SAGAHOLD_LOCAL_LLM_URL", _model_url, "")
     return Settings(
         database_url=get("DATABASE_URL", _database_url),
         redis_url=get("REDIS_URL", _redis_url),
@@ -107,7 +111,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         ),
         webhook_timeout=get("SAGAHOLD_WEBHOOK_TIMEOUT", _whole(1, 25), "15"),
         mail_url=get("SAGAHOLD_MAIL_URL", _mail_url, ""),
-        run_dir=get("SAGAHOLD_RUN_DIR", Path, str(Path(tempfile.gettempdir()) / f"sagahold-{os.getuid()}")),
+        run_dir=get("SAGAHOLD_RUN_DIR", _run_dir, str(Path(tempfile.gettempdir()) / f"sagahold-{os.getuid()}")),
         artifact_roots={
             name: root
             for name, variable in ARTIFACT_ROOTS.items()
@@ -124,6 +128,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
 
 def _oidc(get: "_Reader") -> Oidc | None:
     """All three, or none."""
+    trust = get("SAGAHOLD_OIDC_TRUST_EMAIL", _yes, "false")
     names = [f"SAGAHOLD_OIDC_{name}" for name in ("ISSUER", "CLIENT_ID", "CLIENT_SECRET")]
     found = [get(names[0], _issuer, ""), *(get(name, str, "") for name in names[1:])]
     if not any(found):
@@ -131,7 +136,6 @@ def _oidc(get: "_Reader") -> Oidc | None:
     for name, value in zip(names, found, strict=True):
         if not value:
             raise SettingsError(f"{name} is not set, but {' and '.join(n for n in names if n != name)} go with it")
-    trust = get("SAGAHOLD_OIDC_TRUST_EMAIL", _yes, "false")
     claim = get("SAGAHOLD_OIDC_GROUPS_CLAIM", str.strip, "") or None
     issuer, client_id, client_secret = found
     return Oidc(issuer, client_id, client_secret, trust, claim)
@@ -150,30 +154,12 @@ def _tracing(get: "_Reader") -> bool:
 
 
 def _host_rules(get: "_Reader") -> HostRules:
-    names = get("SAGAHOLD_TOOL_ENV", _tool_env, "")
+    names = get("SAGAHOLD_TOOL_ENV", names_of, "")
     return HostRules(
-        commands=get("SAGAHOLD_STDIO_COMMANDS", _commands, ""),
+        commands=get("SAGAHOLD_STDIO_COMMANDS", commands_of, ""),
         names=frozenset(name for name in names if not name.endswith(("_", "*"))),
         prefixes=tuple(name.rstrip("*") for name in names if name.endswith(("_", "*"))),
     )
-
-
-def _commands(text: str) -> tuple[tuple[str, ...], ...]:
-    found = tuple(tuple(shlex.split(part)) for part in text.split(",") if part.strip())
-    for first, *_ in found:
-        if "/" in first and not first.startswith("/"):
-            raise ValueError(f"{first!r} is neither a name on PATH nor a whole path from /")
-    return found
-
-
-def _tool_env(text: str) -> tuple[str, ...]:
-    names = tuple(part.strip() for part in text.split(",") if part.strip())
-    for name in names:
-        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*\*?", name):
-            raise ValueError(f"{name!r} is neither the name of a variable nor the beginning of names, like TOOL_*")
-        if is_own(name):
-            raise ValueError(f"{name} belongs to the service itself, and no tool may read it")
-    return names
 
 
 def load_or_exit(environ: Mapping[str, str] = os.environ) -> Settings:
@@ -194,9 +180,12 @@ class _Reader:
         self._environ = environ
 
     def __call__(self, name: str, parse: Callable[[str], T], default: str | None = None) -> T:
-        # Under their first name these are read where the newer one is not set.
-        older = name.replace("SAGAHOLD_LLM_RETRY_", "WARDEN_LLM_RETRY_")
-        text = self._environ.get(name, "") or self._environ.get(older, "")
+        text = self._environ.get(name, "")
+        if not text:
+            # Under their first name these are read where the newer one is not set.
+            older = name.replace("SAGAHOLD_LLM_RETRY_", "WARDEN_LLM_RETRY_")
+            if text := self._environ.get(older, ""):
+                name = older
         if not text:
             if default is None:
                 raise SettingsError(f"{name} is not set (`sagahold up` starts a stack that sets it)")
@@ -248,45 +237,80 @@ def _database_url(text: str) -> str:
     scheme, separator, rest = text.partition("://")
     if not separator or scheme not in ("postgres", "postgresql", "postgresql+psycopg2"):
         raise ValueError("must begin with postgresql://")
+    found = _DATABASE.fullmatch(rest)
+    if found is None or (found["port"] and not _is_port(found["port"])):
+        raise ValueError("is not like postgresql://user:password@host:port/database")
     return f"postgresql+psycopg2://{rest}"
 
 
+# As SQLAlchemy takes it apart: a password may hold what would end a URL's host elsewhere.
+_DATABASE = re.compile(
+    r"(?:[^:/]*(?::[^@]*)?@)?(?:\[[^/?]+\]|[^/:?]+)?(?::(?P<port>[^/?]*))?(?:/[^?]*)?(?:\?.*)?", re.DOTALL
+)
+
+
+def _is_port(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= 5 and 0 < int(text) <= 65_535
+
+
 def _redis_url(text: str) -> str:
-    parts = urlsplit(text)
+    """It may hold a password: never shown."""
+    parts = _parts(text)
+    if parts is None:
+        raise ValueError("is not like redis://:password@host:port/number")
     if parts.scheme not in ("redis", "rediss", "unix"):
         raise ValueError("must begin with redis://, rediss:// or unix://")
     if "," in parts.netloc:
         raise ValueError("names several hosts: Redis Cluster cannot be a Celery broker, give one Redis server")
+    if parts.scheme != "unix" and not re.fullmatch(r"/?[0-9]*", parts.path):
+        raise ValueError("ends in no number of a database, as redis://host:port/0 does")
     return text
 
 
+def _parts(text: str) -> SplitResult | None:
+    """None where it is no URL, or its port is none."""
+    try:
+        parts = urlsplit(text)
+        good = "," in parts.netloc or parts.port != 0
+    except ValueError:
+        return None
+    return parts if good else None
+
+
+def _is_http(text: str) -> bool:
+    parts = _parts(text)
+    plain = text.isprintable() and not {*' <>"\\'} & {*text}
+    return plain and parts is not None and parts.scheme in ("http", "https") and bool(parts.hostname)
+
+
 def _public_url(text: str) -> str:
-    parts = urlsplit(text)
-    if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
+    """Everybody reads it in links."""
+    parts = _parts(text)
+    if parts is not None and parts.username is not None:
+        raise ValueError("is an http(s) URL with a user: give it without user and password")
+    if parts is None or not _is_http(text) or parts.query or parts.fragment:
         raise ValueError(f"{text!r} is not an http(s) URL without query or fragment")
     return text.rstrip("/")
 
 
+def _model_url(text: str) -> str:
+    """It may hold a key: never shown."""
+    if text and not _is_http(text):
+        raise ValueError("is not an http(s) URL like http://localhost:8080/v1")
+    return text
+
+
 def _collector(text: str) -> str:
     """It may hold a key: never shown."""
-    try:
-        parts = urlsplit(text)
-        good = not text or (parts.scheme in ("http", "https") and parts.hostname and parts.port != 0)
-    except ValueError:
-        good = False
-    if not good or not text.isprintable() or {*" #"} & {*text}:
+    if text and (not _is_http(text) or "#" in text):
         raise ValueError("is not an http(s) URL like http://collector:4318")
     return text
 
 
 def _issuer(text: str) -> str:
     """As the provider itself writes it, to the last slash."""
-    parts = urlsplit(text)
-    if (
-        text
-        and not (parts.scheme == "https" and parts.hostname)
-        and not (parts.scheme == "http" and _is_loopback(parts.hostname or ""))
-    ):
+    parts = urlsplit(text) if _is_http(text) else None
+    if text and (parts is None or (parts.scheme == "http" and not _is_loopback(parts.hostname or ""))):
         raise ValueError(f"{text!r} is not an https URL")
     return text
 
@@ -314,6 +338,16 @@ def _folder(text: str) -> Path | None:
     return Path(text)
 
 
+def _run_dir(text: str) -> Path:
+    """It is made where it is missing."""
+    found = Path(text)
+    if not found.is_absolute():
+        raise ValueError(f"{text!r} is not a whole path from /")
+    if found.exists() and not found.is_dir():
+        raise ValueError(f"{text!r} is not a folder")
+    return found
+
+
 def _networks(text: str) -> tuple[Network, ...]:
     return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())
 
@@ -334,6 +368,21 @@ def _anonymous(text: str, host: str, public_url: str, proxies: int) -> str | Non
             " of one: through it strangers would need no key either"
         )
     return role
+
+
+def _host(text: str) -> str:
+    host = text.strip()
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?\.?", host):
+            raise ValueError(f"{text!r} is neither an IP address nor the name of a host") from None
+    return host
+
+
+def links_stay_here(settings: Settings) -> bool:
+    """Others reach the server, and the links that it gives them lead to their own machines."""
+    return not _is_loopback(settings.host) and _is_loopback(urlsplit(settings.public_url).hostname or "")
 
 
 def _is_loopback(host: str) -> bool:

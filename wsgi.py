@@ -60,6 +60,12 @@ def build() -> Flask:
             settings.port,
             extra={"role": settings.anonymous_role},
         )
+    if environment.links_stay_here(settings):
+        log.warning(
+            "SAGAHOLD_HOST lets others in, but the links that they get begin with %s: set SAGAHOLD_PUBLIC_URL to how"
+            " they reach this server",
+            settings.public_url,
+        )
     publisher, prober = wake.connect(settings.redis_url), wake.connect(settings.redis_url)
     signals = SignalThread(partial(send_hints, publisher), partial(wake.send, publisher))
     engine = open_engine(settings.database_url, settings.db_pool_size, "web")

@@ -5,6 +5,7 @@ of some namespaces (`ToolSource.scoped`) may do what the operator has named.
 """
 
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -96,6 +97,26 @@ class HostRules:
                 " the operator names it in SAGAHOLD_TOOL_ENV"
             )
         return None
+
+
+def commands_of(text: str) -> tuple[tuple[str, ...], ...]:
+    """As the operator lists them, with commas. Raises `ValueError`."""
+    found = tuple(tuple(shlex.split(part)) for part in text.split(",") if part.strip())
+    for first, *_ in found:
+        if "/" in first and not first.startswith("/"):
+            raise ValueError(f"{first!r} is neither a name on PATH nor a whole path from /")
+    return found
+
+
+def names_of(text: str) -> tuple[str, ...]:
+    """Names of variables and beginnings of names, likewise. Raises `ValueError`."""
+    names = tuple(part.strip() for part in text.split(",") if part.strip())
+    for name in names:
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*\*?", name):
+            raise ValueError(f"{name!r} is neither the name of a variable nor the beginning of names, like TOOL_*")
+        if is_own(name):
+            raise ValueError(f"{name} belongs to the service itself, and no tool may read it")
+    return names
 
 
 def is_own(name: str) -> bool:

@@ -6,7 +6,7 @@ IPv4-compatible, site-local, multicast, …) and changes its mind between Python
 """
 
 from collections.abc import Sequence
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -67,3 +67,14 @@ def is_allowed(address: Address, allow: Sequence[Network]) -> bool:
     """May we connect there: public, or inside a network that the operator named."""
     address = unmapped(address)
     return is_public(address) or any(address in network for network in allow)
+
+
+def reached(host: str) -> str:
+    """Where a client on this machine finds a server that listens there: nobody connects to "all addresses"."""
+    try:
+        address = ip_address(host)
+    except ValueError:
+        return host
+    if not address.is_unspecified:
+        return host
+    return "127.0.0.1" if address.version == 4 else "::1"

@@ -1,6 +1,8 @@
 """Every variable of the environment: its default, what it may be, and one line that names it when it is wrong."""
 
+import contextlib
 import os
+import re
 import tempfile
 from dataclasses import FrozenInstanceError
 from ipaddress import ip_network
@@ -69,7 +71,11 @@ def test_frozen() -> None:
         ("DATABASE_URL", "postgresql+psycopg2:///x?host=/run", "database_url", "postgresql+psycopg2:///x?host=/run"),
         ("REDIS_URL", "unix:///run/redis.sock?db=1", "redis_url", "unix:///run/redis.sock?db=1"),
         ("REDIS_URL", "rediss://cache/0", "redis_url", "rediss://cache/0"),
-        ("SAGAHOLD_HOST", "0.0.0.0", "public_url", "http://0.0.0.0:8000"),
+        ("SAGAHOLD_HOST", "0.0.0.0", "public_url", "http://127.0.0.1:8000"),
+        ("SAGAHOLD_HOST", "::", "public_url", "http://[::1]:8000"),
+        ("SAGAHOLD_HOST", "0:0:0:0:0:0:0:0", "public_url", "http://[::1]:8000"),
+        ("SAGAHOLD_HOST", "0.0.0.0", "host", "0.0.0.0"),
+        ("SAGAHOLD_HOST", "hold-1.example.com", "public_url", "http://hold-1.example.com:8000"),
         ("SAGAHOLD_HOST", "::1", "public_url", "http://[::1]:8000"),
         ("SAGAHOLD_PORT", "9000", "public_url", "http://127.0.0.1:9000"),
         ("SAGAHOLD_PUBLIC_URL", "https://hold.example.com/base/", "public_url", "https://hold.example.com/base"),
@@ -115,6 +121,28 @@ def test_accepted(name: str, text: str, field: str, value: Any) -> None:
         ("DATABASE_URL", "mysql://db/x", "postgresql://"),
         ("DATABASE_URL", "postgresql+psycopg://db/x", "postgresql://"),
         ("DATABASE_URL", "db/x", "postgresql://"),
+        ("DATABASE_URL", "postgresql://u:secret@db:port/x", "port"),
+        ("DATABASE_URL", "postgresql://u:secret@db:99999/x", "port"),
+        ("DATABASE_URL", "postgresql://u:secret@[::1/x", "postgresql://"),
+        ("REDIS_URL", "redis://:secret@cache:port/0", "port"),
+        ("REDIS_URL", "redis://:secret@cache/first", "number"),
+        ("REDIS_URL", "redis://:secret@[::1/0", "redis://"),
+        ("SAGAHOLD_HOST", "0.0.0.0:8000", "address"),
+        ("SAGAHOLD_HOST", "http://hold.example.com", "address"),
+        ("SAGAHOLD_HOST", "two names", "address"),
+        ("SAGAHOLD_HOST", " ", "address"),
+        ("SAGAHOLD_WEB_PROCESSES", "many", "whole number"),
+        ("SAGAHOLD_WEB_PROCESSES", "0", "1 to"),
+        ("SAGAHOLD_RUN_DIR", "run", "whole path"),
+        ("SAGAHOLD_RUN_DIR", __file__, "folder"),
+        ("SAGAHOLD_LOCAL_LLM_URL", "localhost:8080/v1", "http(s) URL"),
+        ("SAGAHOLD_LOCAL_LLM_URL", "http://u:secret@localhost:port/v1", "http(s) URL"),
+        ("SAGAHOLD_OIDC_TRUST_EMAIL", "always", "neither true nor false"),
+        ("SAGAHOLD_PUBLIC_URL", "https://hold.example.com:port", "http(s) URL"),
+        ("SAGAHOLD_PUBLIC_URL", "https://u:secret@hold.example.com", "without"),
+        ("SAGAHOLD_PUBLIC_URL", "https://hold example.com", "http(s) URL"),
+        ("SAGAHOLD_OIDC_ISSUER", "https://id.example.com:port", "https URL"),
+        ("SAGAHOLD_EGRESS_ALLOW", "10.0.0.0/99", "10.0.0.0/99"),
         ("REDIS_URL", "", "not set"),
         ("REDIS_URL", "http://cache", "redis://"),
         ("REDIS_URL", "redis://a:1,b:2", "Cluster"),
@@ -150,6 +178,10 @@ def test_accepted(name: str, text: str, field: str, value: Any) -> None:
         ("SAGAHOLD_LLM_RETRY_ENABLED", "maybe", "neither true nor false"),
         ("SAGAHOLD_LLM_RETRY_MAX_ATTEMPTS", "0", "1 to 20"),
         ("SAGAHOLD_LLM_RETRY_MAX_DELAY_S", "nan", "0 to 3600"),
+        ("WARDEN_LLM_RETRY_ENABLED", "maybe", "neither true nor false"),
+        ("WARDEN_LLM_RETRY_MAX_ATTEMPTS", "0", "1 to 20"),
+        ("WARDEN_LLM_RETRY_BASE_DELAY_S", "soon", "0 to 3600"),
+        ("WARDEN_LLM_RETRY_MAX_DELAY_S", "nan", "0 to 3600"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318", "http(s) URL"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://", "http(s) URL"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://u:secret@[::1", "http(s) URL"),
@@ -167,6 +199,27 @@ def test_refused(name: str, text: str, part: str) -> None:
     assert part in message
     assert "\n" not in message
     assert "secret" not in message
+
+
+def test_every_documented_setting_is_checked_at_start() -> None:
+    """Those that take any text are named here."""
+    table = (Path(__file__).parents[1] / "docs" / "operations.md").read_text()
+    named = set(re.findall(r"`((?:SAGAHOLD|WARDEN)_[A-Z_]+[A-Z])`", table.partition("## Without keys")[0]))
+    any_text = {"SAGAHOLD_LOCAL_LLM_KEY", "SAGAHOLD_OIDC_CLIENT_ID", "SAGAHOLD_OIDC_CLIENT_SECRET"}
+    unchecked = set()
+    for name in named - any_text:
+        with contextlib.suppress(SettingsError):
+            for text in ("\x01 not/a:value", "not/a:value"):
+                loaded(**{name: text})
+            unchecked.add(name)
+    assert unchecked == set()
+
+
+def test_a_newer_name_goes_before_the_older() -> None:
+    found = loaded(SAGAHOLD_LLM_RETRY_MAX_DELAY_S="5", WARDEN_LLM_RETRY_MAX_DELAY_S="no number")
+    assert found.llm_retry_max_delay == 5.0
+    with pytest.raises(SettingsError, match=r"^SAGAHOLD_LLM_RETRY_MAX_DELAY_S:"):
+        loaded(SAGAHOLD_LLM_RETRY_MAX_DELAY_S="no number", WARDEN_LLM_RETRY_MAX_DELAY_S="5")
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "hold.example.com"])

@@ -22,6 +22,7 @@ from cli.stack.readiness import Readiness
 from cli.stack.redis import RedisServer
 from cli.stack.supervisor import Supervisor
 from cli.stack.waiting import wait_until
+from domain.network import reached
 
 # initdb writes 40 MB with fsync; a crashed server first replays its log; migrations may meet much data.
 SERVER_SECONDS = 60.0
@@ -95,7 +96,7 @@ class Stack:
     @property
     def url(self) -> str:
         """Where the web process is reached from this machine."""
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.settings.host, self.settings.host)  # noqa: S104
+        host = reached(self.settings.host)
         return f"http://{f'[{host}]' if ':' in host else host}:{self.settings.port}"
 
     @property
