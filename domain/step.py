@@ -37,7 +37,7 @@ class StepStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Error:
-    """Why a step failed. `code` is stable (SPEC 5.3), but for one that a reviewer gave; `more`: what else they gave."""
+    """Why a step failed. `code` is stable (docs/sagas.md), but for a reviewer's own; `more`: what else they gave."""
 
     code: str
     message: str
