@@ -4,7 +4,7 @@ import json
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NoReturn
 
 import click
 from rich.console import Console
@@ -42,13 +42,13 @@ def list_(session: Session, **query: Any) -> None:
 @audit.command("verify")
 @click.argument("file", type=click.File("rb"), required=False)
 @click.option("--namespace", help="One chain; default: all that the key may see.")
-@click.option("--rows", is_flag=True, help="Compare decided pauses with what the log says of them, too.")
+@click.option("--rows", is_flag=True, help="Compare pauses, sagas and steps with what the log says of them, too.")
 def verify(
     file: BinaryIO | None, namespace: str | None, rows: bool, url: str | None, data_dir: Path, as_json: bool
 ) -> None:
     """Look for rows that were changed, removed or put in: in the server's log, or in FILE, an export, without a server.
 
-    Exit status 1 names the first such row.
+    Exit status 1 names the first such row; with --rows, each field that does not fit.
     """
     if file is None:
         with open_server(url, data_dir) as server:
@@ -62,13 +62,37 @@ def verify(
         click.echo(json.dumps(found))
     if (bad := found["first_bad"]) is not None:
         raise Failure(clean(f"row {bad['seq']} of the audit log of {bad['namespace']!r} {_WORDS[bad['what']]}"))
-    if rows and (bad := found["rows"]["first_bad"]) is not None:
-        said = f"{bad['field']} is {bad['found']!r}, but the log says {bad['logged']!r}"
-        raise Failure(clean(f"the pause {bad['id']} of {bad['namespace']!r} was changed: its {said}"))
+    if rows and found["rows"]["differences"]:
+        _fail_for(found["rows"], as_json)
     if not as_json:
         console().print(f"{found['checked']} rows: the audit log is whole")
         if rows:
-            console().print(f"{found['rows']['checked']} decided pauses are as the log says")
+            console().print(_unchanged(found["rows"]))
+
+
+def _fail_for(rows: dict[str, Any], as_json: bool) -> NoReturn:
+    """Name the first in the error, and each of several on a line of its own."""
+    told = [clean(_difference(bad)) for bad in rows["bad"]]
+    more = rows["differences"] - 1
+    if more and not as_json:
+        for line in told:
+            console().print(line, soft_wrap=True)
+        if left := rows["differences"] - len(told):
+            console().print(f"and {left} more")
+    raise Failure(f"{told[0]}{f'; {more} more fields do not fit' if more else ''}")
+
+
+def _difference(bad: dict[str, Any]) -> str:
+    # Whole: somebody searches the log for it.
+    which = f"step {bad['span']} of the saga {bad['id']}" if bad["span"] else f"{bad['kind']} {bad['id']}"
+    said = "no entry of the log tells of it" if bad["seq"] is None else f"the log says {bad['logged']!r}"
+    place = "" if bad["seq"] is None else f" (row {bad['seq']})"
+    return f"the {which} of {bad['namespace']!r} was changed: its {bad['field']} is {bad['found']!r}, but {said}{place}"
+
+
+def _unchanged(rows: dict[str, Any]) -> str:
+    partly = f"; of {rows['partly']} of them older entries tell less" if rows["partly"] else ""
+    return f"{rows['pauses']} pauses, {rows['sagas']} sagas and {rows['steps']} steps are as the log says{partly}"
 
 
 verify.params.extend(server_options())

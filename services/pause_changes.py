@@ -6,6 +6,7 @@ from typing import Any
 from sqlalchemy import bindparam, update
 
 from domain.access import Principal
+from domain.audit_facts import changed_facts
 from domain.document import pause_document
 from domain.errors import RevisionChanged
 from domain.notification import Reason
@@ -100,6 +101,7 @@ def _record(store: Store, tx: Tx, by: Principal | None, before: Pause, event: Ev
         details["on_behalf_of"] = after.votes[-1].on_behalf_of.id
     system = event.type in ("pause.escalated", "pause.extended") or (decision is not None and decision.by.id == SYSTEM)
     documents = [pause_document(found, store.public_url) for found in (before, after)]
+    details["row"] = changed_facts(values(before), values(after))
     tx.record(
         None if system else by,
         after.namespace,

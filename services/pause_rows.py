@@ -8,6 +8,7 @@ from sqlalchemy import bindparam, select
 
 from domain.access import Principal
 from domain.attention import next_at
+from domain.audit_facts import pause_facts
 from domain.document import pause_document
 from domain.pause import Pause, created
 from models.pauses import pause_of, pauses, values
@@ -27,7 +28,8 @@ def store_pause(store: Store, tx: Tx, pause: Pause) -> None:
 def recorded(store: Store, tx: Tx, by: Principal | None, pause: Pause) -> dict[str, Any]:
     """Its document, which the audit log has the digest of."""
     document = pause_document(pause, store.public_url)
-    tx.record(by, pause.namespace, "pause.created", document["watchId"], after=document)
+    facts = pause_facts(values(pause))
+    tx.record(by, pause.namespace, "pause.created", document["watchId"], after=document, row=facts)
     return document
 
 

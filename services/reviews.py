@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import update
 
 from domain.access import Principal
+from domain.audit import digest
 from domain.claim import Claim
 from domain.document import pause_document
 from domain.errors import AlreadyResolved, Claimed, Refusal, Unsettled
@@ -91,6 +92,7 @@ def _change(
         after = pause_document(replace(pause, claim=claim), store.public_url)
         record = None if claim is None else claim_record(claim)
         tx.conn.execute(update(pauses).where(pauses.c.id == pause.id).values(claim=record))
-        tx.record(by, pause.namespace, type_, watch_id, before=before, after=after)
+        facts = {"claim": None if record is None else digest(record)}
+        tx.record(by, pause.namespace, type_, watch_id, before=before, after=after, row=facts)
         tx.wakes.append(pause.id)
     return after

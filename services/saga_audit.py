@@ -2,9 +2,11 @@
 
 from typing import Any
 
+from domain.audit_facts import step_facts
 from domain.saga import TERMINAL, Saga
 from domain.saga_document import span_text
 from domain.step import Step
+from models.sagas import step_values
 from services.transaction import Tx
 
 
@@ -28,4 +30,5 @@ def _about(step: Step) -> dict[str, Any]:
         "called": step.call_began,
         "arguments_digest": None if step.arguments_digest is None else step.arguments_digest.hex(),
         "error": None if step.error is None else step.error.code,
+        "row": step_facts(step_values(None, step)),
     }

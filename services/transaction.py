@@ -154,6 +154,19 @@ class Store:
             yield conn
 
     @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """A connection on which all statements see the database at one moment. They change nothing.
+
+        Raises `DatabaseAway`.
+        """
+        with self.reading() as conn:
+            conn.exec_driver_sql("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            try:
+                yield conn
+            finally:
+                _roll_back(conn)
+
+    @contextmanager
     def _autocommitting(self) -> Iterator[Connection]:
         """A connection that begins and commits nothing by itself."""
         with self.engine.connect() as conn:

@@ -49,13 +49,13 @@ def verify_audit_log(query: dict[str, Any]) -> Answer:
     """Look for rows that were changed, removed or put in; names the first one
 
     Every row's hash covers the row before it: one that was changed, removed or put in breaks the chain. With
-    `rows=true` also decided pauses are looked at, and one that does not say what the log says of it is named.
+    `rows=true` the pauses, sagas and steps are compared with the log, and each field that does not fit is named.
     """
     namespace = query.get("namespace")
     found = use_cases.verify(deps().store, g.principal, namespace)
     if query["rows"]:
         rows = verify_rows(deps().store, g.principal, namespace)
-        found |= {"ok": found["ok"] and rows.first_bad is None, "rows": rows.document()}
+        found |= {"ok": found["ok"] and not rows.bad, "rows": rows.document()}
     return answer(found)
 
 

@@ -4,6 +4,7 @@ from marshmallow import Schema, fields, validate
 
 from app.schemas.fields import NAMESPACE_OR_ALL, Instant, PageQuery, matches, one_of, page_of, text
 from domain.audit_chain import Fault
+from domain.audit_rows import RowKind
 
 # Longer than any type, id or name that is ever stored.
 _LONGEST = 200
@@ -29,7 +30,8 @@ class AuditChainQuery(Schema):
 
 class AuditVerifyQuery(AuditChainQuery):
     rows = fields.Boolean(
-        load_default=False, metadata={"description": "whether decided pauses are compared with what the log says, too"}
+        load_default=False,
+        metadata={"description": "whether pauses, sagas and steps are compared with what the log says, too"},
     )
 
 
@@ -66,18 +68,38 @@ class BadRowSchema(Schema):
     what = one_of(Fault, required=True)
 
 
-class BadPauseSchema(Schema):
+class BadFieldSchema(Schema):
     namespace = fields.String(required=True)
-    id = fields.String(required=True, metadata={"description": "of the pause"})
-    field = fields.String(required=True, metadata={"description": "in which it does not fit: decided_by_name"})
-    logged = fields.Raw(required=True, allow_none=True, metadata={"description": "what the log says"})
-    found = fields.Raw(required=True, allow_none=True, metadata={"description": "what the row says"})
-    seq = fields.Integer(required=True, allow_none=True, metadata={"description": "of the entry; null: there is none"})
+    kind = one_of(RowKind, required=True)
+    id = fields.String(required=True, metadata={"description": "of the pause, or the trace id of the saga"})
+    span = fields.String(required=True, allow_none=True, metadata={"description": "of the step; null: it is none"})
+    field = fields.String(
+        required=True, metadata={"description": "in which it does not fit: `decided_by_name`, `votes[0].comment`"}
+    )
+    logged = fields.Raw(
+        required=True, allow_none=True, metadata={"description": "what the log says: the value, or its SHA-256"}
+    )
+    found = fields.Raw(required=True, allow_none=True, metadata={"description": "what the row says, likewise"})
+    seq = fields.Integer(
+        required=True, allow_none=True, metadata={"description": "of the entry that says so; null: none tells of it"}
+    )
+
+
+def _count(meaning: str) -> fields.Integer:
+    return fields.Integer(required=True, validate=validate.Range(0), metadata={"description": meaning})
 
 
 class RowVerdictSchema(Schema):
-    checked = fields.Integer(required=True, validate=validate.Range(0), metadata={"description": "pauses looked at"})
-    first_bad = fields.Nested(BadPauseSchema, required=True, allow_none=True)
+    checked = _count("rows that were compared")
+    pauses = _count("pauses among them")
+    sagas = _count("sagas among them")
+    steps = _count("steps and undos among them")
+    partly = _count("rows of which an older release logged less than is compared now")
+    differences = _count("fields that do not fit")
+    bad = fields.List(
+        fields.Nested(BadFieldSchema), required=True, metadata={"description": "the first 100 of these fields"}
+    )
+    first_bad = fields.Nested(BadFieldSchema, required=True, allow_none=True)
 
 
 class VerdictSchema(Schema):

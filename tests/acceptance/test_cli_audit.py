@@ -58,11 +58,19 @@ def test_a_pause_that_was_changed_in_the_database_is_named(
     watch_id = paused()
     call("pause", "approve", watch_id)
     verify = ("audit", "verify", "--rows", "--namespace", namespace)
-    assert call(*verify).out.endswith("1 decided pauses are as the log says\n")
+    assert call(*verify).out.endswith("\n1 pauses, 0 sagas and 0 steps are as the log says\n")
     execute(stack.database_url, f"UPDATE pauses SET decided_by_name = 'Mallory' WHERE namespace = '{namespace}'")
     ran = call(*verify)
     assert ran.code == REFUSED
     assert ran.error.startswith(f"the pause {watch_id} of {namespace!r} was changed: its decided_by_name is 'Mallory'")
+    execute(stack.database_url, f"UPDATE pauses SET action = 'another' WHERE namespace = '{namespace}'")
+    ran = call(*verify)
+    assert ran.error.endswith("; 1 more fields do not fit")
+    lines = ran.out.splitlines()
+    assert [line.split(" was changed: its ")[1].split()[0] for line in lines] == ["decided_by_name", "action"]
+    assert {line.split(" was changed")[0] for line in lines} == {f"the pause {watch_id} of {namespace!r}"}
+    found = call(*verify, "--json")
+    assert [bad["field"] for bad in json.loads(found.out)["rows"]["bad"]] == ["decided_by_name", "action"]
     assert call("audit", "verify", "--namespace", namespace).code == DONE
     execute(stack.database_url, f"DELETE FROM pauses WHERE namespace = '{namespace}'")
 
