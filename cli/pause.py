@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 
+from cli.changes import PREVIEW, show_edit
 from cli.client import Failure, part
 from cli.output import console
 from cli.parameters import IDEMPOTENCY_KEY, JSON, NEVER, REVISION, SPAN, SPAN_OR_NEVER
@@ -120,8 +121,17 @@ def list_(session: Session, search: str | None, external_id: str | None, decided
 @click.option("--arguments", type=JSON, help="An object: execute this instead of what the agent posted.")
 @RESPONSE
 @REVISION
-def approve(session: Session, watch_id: str, **decision: Any) -> None:
-    """Let the action go ahead."""
+@PREVIEW
+def approve(session: Session, watch_id: str, preview: bool, **decision: Any) -> None:
+    """Let the action go ahead. An edit of its arguments is shown place by place."""
+    edit = decision["arguments"]
+    if preview and edit is None:
+        raise click.UsageError("--preview shows what --arguments changes: give both")
+    if edit is not None and (preview or not session.as_json):
+        held = session.ask("GET", f"{PATH}/{part(watch_id)}").document
+        show_edit(session, held["agentContext"]["arguments"], edit, "arguments", preview=preview)
+    if preview:
+        return
     _decide(session, watch_id, "approve", decision)
 
 

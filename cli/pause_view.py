@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
+from cli.changes import print_edited
 from cli.client import Refused
 from cli.output import clean, facts, page, pretty_json, short, status, table, tree, when
 
@@ -98,6 +99,7 @@ def describe(screen: Console, pause: dict[str, Any]) -> None:
         screen.print()
         screen.print("Arguments, exactly what will be executed", style="bold")
         screen.print(Padding.indent(pretty_json(asked["arguments"]), INDENT))
+    print_edited(screen, pause, "arguments")
     if pause["responseSchema"] is not None:
         screen.print()
         screen.print("The approver must answer (--response) as this JSON Schema says", style="bold")

@@ -8,6 +8,7 @@ from rich.console import Console
 
 from cli import review_view
 from cli import saga_view as view
+from cli.changes import PREVIEW, show_edit
 from cli.client import Failure, part
 from cli.output import clean, console
 from cli.parameters import JSON, REVISION
@@ -57,9 +58,28 @@ def show(session: Session, trace_id: str, span_id: str | None) -> None:
 @COMMENT
 @click.option("--output", type=JSON, help="An object, of a reason step: instead of what it has found.")
 @REVISION
-def approve(session: Session, trace_id: str, span_id: str | None, **body: Any) -> None:
-    """Let the step go ahead."""
+@PREVIEW
+def approve(session: Session, trace_id: str, span_id: str | None, preview: bool, **body: Any) -> None:
+    """Let the step go ahead. An edit of its output is shown place by place."""
+    if preview and body["output"] is None:
+        raise click.UsageError("--preview shows what --output changes: give both")
+    if body["output"] is not None and (preview or not session.as_json):
+        _show_edit(session, trace_id, span_id, body["output"], preview)
+    if preview:
+        return
     _decide(session, trace_id, span_id, "approve", body)
+
+
+def _show_edit(session: Session, trace_id: str, span_id: str | None, output: Any, preview: bool) -> None:
+    """Where the step is held no more the server says what there is instead."""
+    items = session.ask("GET", QUEUE, query={"trace_id": trace_id}).document["items"]
+    held = [item for item in items if span_id in (None, item["step_span_id"])]
+    if held and held[0]["review_subject"] == "output":
+        found = held[0]["review_payload"]
+        wrapped = isinstance(output, dict) and output.keys() == {"data"} and "data" not in found
+        show_edit(session, found, output["data"] if wrapped else output, "output", preview=preview)
+    elif preview:
+        raise Failure("no output of a reason step is held there: nothing can be edited")
 
 
 @command(review, "reject", Role.REVIEWER)

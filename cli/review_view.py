@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
+from cli.changes import print_edited
 from cli.output import clean, facts, page, pretty_json, short, table, two_lines, when
 from cli.pause_view import INDENT, deadline, review_facts
 from cli.saga_view import model, next_command
@@ -57,6 +58,7 @@ def describe(screen: Console, item: dict[str, Any], pause: dict[str, Any]) -> No
     screen.print()
     screen.print("What the step has found" if is_output else "Arguments, exactly what will be executed", style="bold")
     screen.print(Padding.indent(pretty_json(item["review_payload"]), INDENT))
+    print_edited(screen, pause, item["review_subject"])
     if context.get("facts"):
         screen.print()
         screen.print("Facts, from the tools' own answers", style="bold")

@@ -6,6 +6,7 @@ import click
 from rich.console import Console
 
 from cli import saga_view as view
+from cli.changes import PREVIEW, show_edit
 from cli.client import part
 from cli.output import clean
 from cli.parameters import JSON
@@ -51,12 +52,21 @@ def retry_step(session: Session, trace_id: str, span_id: str, **wish: Any) -> No
 @TRACE
 @SPAN
 @click.option("--arguments", type=JSON, help="All that it is tried with, instead of what it had; it must have failed.")
+@PREVIEW
 @_recovery_options
-def retry_compensation(session: Session, trace_id: str, span_id: str, **wish: Any) -> None:
-    """Try an undo again that failed, or whose outcome nobody knows.
+def retry_compensation(session: Session, trace_id: str, span_id: str, preview: bool, **wish: Any) -> None:
+    """Try an undo again that failed, or whose outcome nobody knows. Other arguments are shown place by place.
 
     SPAN is that of the undo.
     """
+    edit = wish["arguments"]
+    if preview and edit is None:
+        raise click.UsageError("--preview shows what --arguments changes: give both")
+    if edit is not None and (preview or not session.as_json):
+        undo = session.ask("GET", f"/v1/sagas/{part(trace_id)}/steps/{part(span_id)}").document
+        show_edit(session, undo["resolved_arguments"], edit, "arguments", preview=preview)
+    if preview:
+        return
     _post(session, trace_id, span_id, "retry-compensation", given(**wish))
 
 

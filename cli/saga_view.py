@@ -8,6 +8,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from cli.changes import print_changes
 from cli.output import clean, facts, page, pretty_json, short, status, table, two_lines, when
 from cli.pause_view import INDENT
 from domain.step import BROKEN, OUTCOME_UNKNOWN, STUCK
@@ -217,6 +218,9 @@ def _corrected(correction: dict[str, Any] | None) -> str | None:
 def _contents(screen: Console, document: dict[str, Any]) -> None:
     if document["resolved_arguments"] is not None:
         _block(screen, "Arguments", document["resolved_arguments"])
+    if (correction := document["correction"]) is not None:
+        before, after = correction["before"], document["resolved_arguments"]
+        print_changes(screen, "\nCorrected", before, after, "arguments")
     if document["output_payload"] is not None:
         held = document["status"] == "AWAITING_HUMAN"
         _block(screen, "Output, held for review" if held else "Output", document["output_payload"])

@@ -34,6 +34,7 @@ _OF_PAUSE = _columns(
             "action",
             "context",
             "arguments_schema",
+            "posted_arguments",
             "review",
             "response_schema",
             "callback_url",
@@ -56,7 +57,9 @@ _OF_STEP = _columns(
 )
 PAUSE_FACTS, STEP_FACTS = frozenset(_OF_PAUSE), frozenset(_OF_STEP)
 # What an entry of a release that wrote no facts leaves unknown: all that its change may have changed.
-CHANGING = frozenset({"on_timeout", "expires_at", "escalated_at", "stage", "response", "votes", "asked"})
+CHANGING = frozenset(
+    {"on_timeout", "expires_at", "escalated_at", "stage", "response", "votes", "asked", "posted_arguments"}
+)
 
 
 def pause_facts(row: Mapping[str, Any]) -> Facts:

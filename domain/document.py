@@ -49,7 +49,8 @@ def pause_document(pause: Pause, public_url: str) -> dict[str, Any]:
         "priority": pause.priority,
         "tags": list(pause.tags),
         "metadata": pause.metadata or {},
-        # Only where it was given: the digests of documents without it are in the log.
+        # Only where there is one: the digests of documents without it are in the log.
+        **({} if pause.posted_arguments is None else {"postedArguments": pause.posted_arguments}),
         **({} if pause.external_id is None else {"externalId": pause.external_id}),
         "callbackUrl": pause.callback_url,
         "statusUrl": f"{public_url}/api/pause/{watch_id}",

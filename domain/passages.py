@@ -5,11 +5,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import accumulate
+from typing import Any
 
 # Characters that are shown around a place, and how far off the edge of a word may be to begin or end there.
 CONTEXT, WORD = 80, 40
 # More lines than these, without what both texts begin and end with, are one place: to compare all with all takes time.
 MAX_LINES = 2_000
+
+# Characters and lines of a text of which an edit is shown in its places only; places of one text.
+SHORT, LINES = 400, 12
+MAX_PASSAGES = 20
 
 _LINE = re.compile(r"[^\n]*\n|[^\n]+")
 
@@ -32,6 +37,26 @@ class Passage:
     line: int
     old: Side
     new: Side
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """`shown`: none where the two values are best shown side by side. `left_out`: how many more there are."""
+
+    shown: tuple[Passage, ...] = ()
+    left_out: int = 0
+
+
+def places(old: Any, new: Any) -> Places:
+    """Of a long text that is another now: both begin alike, mostly, and nobody finds the word that is changed."""
+    if not (isinstance(old, str) and isinstance(new, str)) or not (_long(old) or _long(new)):
+        return Places()
+    found = tuple(passages(old, new))
+    return Places(found[:MAX_PASSAGES], max(0, len(found) - MAX_PASSAGES))
+
+
+def _long(text: str) -> bool:
+    return len(text) > SHORT or text.count("\n") >= LINES
 
 
 def passages(old: str, new: str) -> Iterator[Passage]:

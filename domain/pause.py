@@ -62,6 +62,7 @@ class Decision:
 class Pause:
     """
     Attributes:
+        posted_arguments: as they were before a reviewer edited them; None where nobody has.
         attend_at: when its people are to be told (again), or others to be added. reminders: sent so far.
         unreadable: places of what is stored that this version does not understand. It is shown, and may be rejected or
             cancelled, and expires; nothing is approved by rules that are not known.
@@ -78,6 +79,7 @@ class Pause:
     context: dict[str, Any] | None = None
     arguments: dict[str, Any] | None = None
     arguments_digest: bytes | None = None
+    posted_arguments: dict[str, Any] | None = None
     # Of a step: what edited arguments must fit.
     arguments_schema: dict[str, Any] | None = None
     revision: int = 1

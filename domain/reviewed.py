@@ -23,7 +23,9 @@ def edited(pause: "Pause", arguments: dict[str, Any] | None) -> "Pause":
     digest = json_value.digest(arguments)
     if digest == pause.arguments_digest:
         return pause
-    return replace(pause, arguments=arguments, arguments_digest=digest, revision=pause.revision + 1)
+    posted = pause.arguments if pause.posted_arguments is None else pause.posted_arguments
+    edit = replace(pause, arguments=arguments, arguments_digest=digest, posted_arguments=posted)
+    return replace(edit, revision=pause.revision + 1)
 
 
 def check_revision(pause: "Pause", revision: int | None) -> None:

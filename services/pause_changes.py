@@ -24,6 +24,7 @@ _CHANGED_BY_DECISION = (
     "revision",
     "arguments",
     "arguments_digest",
+    "posted_arguments",
     "resolved_at",
     "decided_by",
     "decided_by_name",

@@ -7,20 +7,14 @@ order of letters around, or that has no width, is shown by its number.
 import json
 import re
 import unicodedata
-from dataclasses import dataclass
 from typing import Any
 
 from markupsafe import Markup
 
 from app.dashboard.frame import dashboard
 from domain.difference import Change
-from domain.passages import Passage, passages
+from domain.passages import Places, places
 from domain.unseen import escaped, marked
-
-# Characters and lines of a text of which an edit is shown in its places only.
-SHORT, LINES = 400, 12
-# Places of one text.
-MAX_PASSAGES = 20
 
 # In JSON; the last one may be cut off.
 _TEXT = re.compile(r'"(?:[^"\\]|\\.)*"?')
@@ -56,23 +50,6 @@ def pretty(value: Any) -> str:
     return escaped(json.dumps(value, ensure_ascii=False, indent=2))
 
 
-@dataclass(frozen=True, slots=True)
-class Places:
-    """`shown`: none where the two values are best shown side by side. `left_out`: how many more there are."""
-
-    shown: tuple[Passage, ...] = ()
-    left_out: int = 0
-
-
 @dashboard.app_template_filter("passages")
-def places(change: Change) -> Places:
-    """Of a long text that is another now: both begin alike, mostly, and nobody finds the word that is changed."""
-    old, new = change.old, change.new
-    if not (isinstance(old, str) and isinstance(new, str)) or not (_long(old) or _long(new)):
-        return Places()
-    found = tuple(passages(old, new))
-    return Places(found[:MAX_PASSAGES], max(0, len(found) - MAX_PASSAGES))
-
-
-def _long(text: str) -> bool:
-    return len(text) > SHORT or text.count("\n") >= LINES
+def changed_places(change: Change) -> Places:
+    return places(change.old, change.new)

@@ -266,6 +266,9 @@ class PauseSchema(Schema):
     responseSchema = fields.Dict(required=True, allow_none=True)
     revision = fields.Integer(required=True)
     argumentsDigest = fields.String(required=True, allow_none=True)
+    postedArguments = fields.Dict(
+        metadata={"description": "only where a reviewer has edited the arguments: as they were before"}
+    )
     priority = fields.Integer(required=True)
     tags = fields.List(fields.String(), required=True)
     metadata = fields.Dict(required=True)

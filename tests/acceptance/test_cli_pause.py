@@ -14,7 +14,7 @@ import pytest
 
 from cli.stack import Stack
 from cli.stack.waiting import wait_until
-from tests.acceptance.commands import DONE, END_SECONDS, REFUSED, SAGAHOLD, Ran, finish, start
+from tests.acceptance.commands import DONE, END_SECONDS, REFUSED, SAGAHOLD, WRONG, Ran, finish, start
 from tests.adapters.receiver import Receiver, reply
 
 Call = Callable[..., Ran]
@@ -145,6 +145,75 @@ class TestPause:
         )
         assert action.strip() in ran.stdout
         assert "\x1b" not in ran.stdout
+
+
+LONG = "\n".join(f"line {number} of a long text" for number in range(1, 41))
+POSTED = {"zip": "01067", "count": 3, "note": LONG, "x\x1b[2J": "a\u202eb", "gone": True, "same": [1, "1"]}
+EDITED = {
+    "zip": 1067,
+    "count": "3",
+    "note": LONG.replace("line 30 of", "line 30 i\u202en"),
+    "x\x1b[2J": "a\u202ec\x07",
+    "same": [1.0, "1"],
+    "more": {"sql": "DROP TABLE orders; " * 10},
+}
+
+
+class TestEdit:
+    def test_what_an_edit_changes_is_shown_place_by_place(self, call: Call, paused: Callable[..., str]) -> None:
+        watch_id = paused("Ship it", "--arguments", json.dumps(POSTED))
+        edit = ("pause", "approve", watch_id, "--arguments", json.dumps(EDITED))
+        preview = call(*edit, "--preview")
+        assert (preview.code, preview.err) == (DONE, "")
+        assert call("pause", "get", watch_id, "--json").document["status"] == "pending"
+        lines = [line.strip() for line in preview.out.splitlines()]
+        zip_ = lines.index("arguments.zip, type changes: text → number")
+        assert lines[zip_ + 1 : zip_ + 3] == ['- "01067"', "+ 1067"]
+        count = lines.index("arguments.count, type changes: number → text")
+        assert lines[count + 1 : count + 3] == ["- 3", '+ "3"']
+        # Of a long text only what is another word, with some words around it.
+        note = lines.index("arguments.note, line 30")
+        assert "line 30 [-of-] a long text" in preview.out
+        assert "line 30 {+i\\u202en+} a long text" in preview.out
+        assert "line 10 of" not in preview.out
+        gone, more = lines.index("arguments.gone, removed"), lines.index("arguments.more, added")
+        assert lines[gone + 1] == "- true"
+        assert lines[more + 1] == "+ {"
+        assert zip_ < count < note < gone < more
+        assert not any("arguments.same" in line for line in lines)
+        assert max(map(len, preview.out.splitlines())) <= 80
+        assert preview.out.count("DROP") == 10
+        assert not set("\x1b\x07\u202e") & set(preview.out)
+        approved = call(*edit)
+        assert approved.out.startswith(preview.out)
+        assert approved.out.removeprefix(preview.out).startswith(f"{watch_id} approved by first reviewer")
+        decided = call("pause", "get", watch_id, "--json").document
+        assert (decided["agentContext"]["arguments"], decided["postedArguments"]) == (EDITED, POSTED)
+        shown = call("pause", "get", watch_id).out
+        assert preview.out.removeprefix("Changes\n") in shown.split("\nEdited by reviewers\n")[1]
+        assert max(map(len, shown.splitlines())) <= 80
+
+    def test_for_programs(self, call: Call, paused: Callable[..., str]) -> None:
+        """The answer is the server's alone; what would change comes as JSON where it is asked for."""
+        watch_id = paused("Ship it", "--arguments", '{"zip": "01067"}')
+        edit = ("pause", "approve", watch_id, "--json", "--arguments", '{"zip": 1067}')
+        change = {
+            "path": "arguments.zip",
+            "kind": "changed",
+            "old": "01067",
+            "new": 1067,
+            "retyped": ["text", "number"],
+        }
+        assert call(*edit, "--preview").document == {"changes": [change]}
+        assert call(*edit).document["watchId"] == watch_id
+
+    def test_an_edit_that_changes_nothing(self, call: Call, paused: Callable[..., str]) -> None:
+        watch_id = paused("Ship it", "--arguments", '{"n": 1}')
+        assert "Edited" not in call("pause", "get", watch_id).out
+        same = ("pause", "approve", watch_id, "--arguments", '{"n": 1.0}')
+        assert call(*same, "--preview").out == "arguments: nothing changes\n"
+        assert call("pause", "approve", watch_id, "--preview").code == WRONG
+        assert call(*same).out.startswith(f"{watch_id} approved")
 
 
 class TestWait:

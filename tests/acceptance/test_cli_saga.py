@@ -89,6 +89,23 @@ class TestDrive:
             assert "it is at revision 2 now" in late.error
         assert call("review", "approve", trace_id, two, "--revision", "2").code == DONE
 
+    def test_what_another_reviewer_has_edited(
+        self, call: Call, client_for: Callable[..., httpx.Client], namespace: str, sagas: Sagas
+    ) -> None:
+        """Who votes after an edit sees what it was, and which type it has now."""
+        agreed = step("one", hitl=True, review={"approvals": 2})
+        deploy(client_for("admin"), saga(namespace, "agreed", agreed | {"with": {"value": {"value": "01067"}}}))
+        begun = call("start", "saga", "-n", "agreed", "-v", "1", "--namespace", namespace, "--json").document
+        one = span(sagas.when(begun["trace_id"], "AWAITING_HUMAN"), "one")
+        which = ("review", "show", begun["trace_id"])
+        assert "Edited" not in call(*which).out
+        watch_id = call("show", "step", begun["trace_id"], one, "--json").document["watch_id"]
+        assert "1 of 2" in call("pause", "approve", watch_id, "--arguments", '{"value": "1067"}').out
+        shown = call(*which).out
+        edit = " ".join(shown.split("\nEdited by reviewers\n")[1].split("\n\n")[0].split())
+        assert edit == 'arguments.value - "01067" + "1067"'
+        call("saga", "cancel", begun["trace_id"])
+
     def test_cancelled(self, call: Call, sagas: Sagas, started: Callable[..., str]) -> None:
         trace_id = started("held")
         sagas.when(trace_id, "AWAITING_HUMAN")
@@ -126,7 +143,10 @@ class TestDrive:
         read = ("review", "approve", trace_id, "--revision", "2", "--output")
         refused = call(*read, '{"summary": 1}')
         assert (refused.code, refused.error.split(":")[0]) == (REFUSED, "VALIDATION_FAILED")
-        assert call(*read, '{"summary": "Dear Ada"}').code == DONE
+        preview = call(*read, '{"data": {"summary": "Dear Ada"}}', "--preview").out
+        assert " ".join(preview.split()) == 'Changes output.summary - "Dear all" + "Dear Ada"'
+        approved = call(*read, '{"summary": "Dear Ada"}').out
+        assert approved.startswith(f"{preview}{held} approved by you")
         assert call("list", "steps", trace_id, "--watch").code == DONE
         ended = sagas.read(trace_id)
         assert ended["context"]["steps"]["draft"]["output"]["data"] == {"summary": "Dear Ada"}
@@ -165,10 +185,15 @@ class TestRecovery:
         assert f"{undo} undo of one FAILED\n  TOOL_INVOKE_FAILED: " in errors
         assert "cannot" in errors
         options = ("--arguments", '{"message": "never"}', "--reason", "a typo")
-        assert call("saga", "retry-compensation", trace_id, undo, *options).out.startswith(f"{undo} is tried again\n")
+        retry = ("saga", "retry-compensation", trace_id, undo, *options)
+        preview = call(*retry, "--preview").out
+        assert '+ "never"' in preview
+        assert sagas.read(trace_id)["status"] == "FAILED"
+        assert call(*retry).out.startswith(f"{preview}{undo} is tried again\n")
         sagas.when(trace_id, "FAILED", needs_operator=True)
         shown = call("show", "step", trace_id, undo).out
         assert re.search("^corrected +its arguments, by first operator .*: a typo *$", shown, re.MULTILINE), shown
+        assert preview.removeprefix("Changes\n") in shown.split("\nCorrected\n")[1]
         told = call("saga", "resolve", trace_id, undo, "--outcome", "done", "--evidence", "paid back at the counter")
         assert told.out.startswith(f"{undo} is settled\n")
         sagas.when(trace_id, "COMPENSATED")

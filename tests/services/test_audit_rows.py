@@ -185,6 +185,7 @@ VOTES = [
     (vote(1, "on_behalf_of", '{"id": "usr_x", "name": "x"}'), "votes[1].on_behalf_of"),
     (vote(0, "counts", "true"), "votes"),
     (vote(0, "stage", "1"), "votes"),
+    ("posted_arguments = NULL", "posted_arguments"),
     ("votes = NULL", "votes"),
     ("votes = '[]'", "votes"),
 ]

@@ -106,7 +106,7 @@ def test_an_edit_is_audited_with_what_it_was_about(store: Store) -> None:
     _, voted, edit = entries(store, watch_id)
     assert (voted["type"], voted["by"], voted["details"]["revision"]) == ("pause.voted", anne.id, 1)
     assert edit["type"] == "pause.edited"
-    assert edit["details"].pop("row").keys() == {"votes"}
+    assert edit["details"].pop("row").keys() == {"votes", "posted_arguments"}
     assert edit["details"] == {
         "revision": 2,
         "arguments_digest": edited["argumentsDigest"],
