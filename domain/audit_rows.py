@@ -74,6 +74,10 @@ class Logged:
 
 
 class LoggedPause(Logged):
+    @property
+    def ended(self) -> bool:
+        return bool(self.fields.get("status", ("pending", 0))[0] != "pending")
+
     def read(self, seq: int, entry: Mapping[str, Any]) -> None:
         details, type_ = _mapping(entry.get("details")), entry.get("type")
         facts = details.get("row")
@@ -296,6 +300,10 @@ class LoggedSaga(Logged):
         elif isinstance(span := details.get("span"), str):
             self.steps.setdefault(span, LoggedStep()).read(seq, entry)
             self.reopened = self.reopened or type_ in _REOPENS
+
+    @property
+    def ended(self) -> bool:
+        return "status" in self.fields
 
     def against(self, row: Mapping[str, Any]) -> Iterator[Difference]:
         """`row`: with `definition`, its name and version."""

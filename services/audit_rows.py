@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
-from sqlalchemy import Connection, Select, Uuid, any_, bindparam, func, select, text, tuple_
+from sqlalchemy import Connection, Select, Table, TextClause, Uuid, any_, bindparam, func, select, text, tuple_
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from domain import ids
@@ -65,14 +65,14 @@ class RowVerdict:
 
 # The row that the last batch ended with.
 _Cursor = Mapping[str, Any]
-_START: _Cursor = {"created_at": datetime(1, 1, 1, tzinfo=UTC), "id": UUID(int=0)}
+_START: _Cursor = {"created_at": datetime(1, 1, 1, tzinfo=UTC), "id": UUID(int=0), "seq": 0}
 
 
 def verify_rows(store: Store, by: Principal, namespace: str | None = None) -> RowVerdict:
     """Of every namespace that the caller sees, or of this one. Raises `Forbidden`."""
     verdict = RowVerdict()
     for chain in visible_chains(store, by, namespace):
-        for batch in (_pauses, _sagas):
+        for batch in (_pauses, _sagas, _gone):
             after: _Cursor | None = _START
             while after is not None:
                 # One moment for rows and entries: a change is in both, or in neither.
@@ -109,7 +109,29 @@ def _sagas(conn: Connection, chain: str, after: _Cursor, verdict: RowVerdict) ->
     return _last(rows)
 
 
-def _rows(conn: Connection, query: Select[Any], wanted: dict[str, Any]) -> list[dict[str, Any]]:
+def _gone(conn: Connection, chain: str, after: _Cursor, verdict: RowVerdict) -> _Cursor | None:
+    """What has begun, has no end in the log, and is no row any more. What has ended may have been pruned."""
+    entries = _rows(conn, _BEGUN, {"namespace": chain, "seq": after["seq"], "batch": ENTRIES})
+    for kind, type_, table, prefix, made in _BEGINNINGS:
+        begun = {entry["subject"]: entry["seq"] for entry in entries if entry["type"] == type_}
+        known = {subject: ids.parse(prefix, subject) for subject in begun}
+        there = conn.execute(select(table.c.id).where(table.c.id.in_(list(known.values())))).scalars().all()
+        missing = [subject for subject, id_ in known.items() if id_ not in there]
+        logged = _logged(conn, chain, missing, made) if missing else {}
+        for subject in missing:
+            if not logged[subject].ended:
+                difference = Difference("status", "not ended", None, begun[subject])
+                verdict.add(iter([difference]), namespace=chain, kind=kind, id=subject, span=None)
+    return entries[-1] if len(entries) == ENTRIES else None
+
+
+_BEGINNINGS: tuple[tuple[RowKind, str, Table, str, Callable[[], LoggedPause | LoggedSaga]], ...] = (
+    (RowKind.PAUSE, "pause.created", pauses, ids.WATCH, LoggedPause),
+    (RowKind.SAGA, "saga.started", sagas, "", LoggedSaga),
+)
+
+
+def _rows(conn: Connection, query: Select[Any] | TextClause, wanted: dict[str, Any]) -> list[dict[str, Any]]:
     return [dict(row) for row in conn.execute(query, wanted).mappings()]
 
 
@@ -121,7 +143,7 @@ def _last(rows: list[dict[str, Any]]) -> _Cursor | None:
     return rows[-1] if len(rows) == ROWS else None
 
 
-_L = TypeVar("_L", LoggedPause, LoggedSaga)
+_L = TypeVar("_L", bound=LoggedPause | LoggedSaga)
 
 
 def _logged(conn: Connection, chain: str, subjects: list[str], made: Callable[[], _L]) -> Mapping[str, _L]:
@@ -173,6 +195,10 @@ _STEPS = (
     .order_by(saga_steps.c.saga_id, saga_steps.c.place)
     .limit(ROWS)
 )
+_BEGUN = text("""
+SELECT seq, entry ->> 'subject' AS subject, entry ->> 'type' AS type
+FROM audit_events WHERE namespace = :namespace AND seq > :seq ORDER BY seq LIMIT :batch
+""")
 _ENTRIES = text("""
 SELECT entry ->> 'subject' AS subject, seq, entry
 FROM audit_events

@@ -226,6 +226,21 @@ def test_a_pause_that_was_put_in_is_named(store: Store, database_url: str) -> No
     assert (bad["field"], bad["logged"], bad["found"], bad["seq"]) == ("status", None, "pending", None)
 
 
+def test_what_was_taken_away_before_its_end_is_named(
+    store: Store, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What has ended may be gone: retention leaves no entry."""
+    monkeypatch.setattr(audit_rows, "ENTRIES", 2)
+    ended, pending, trace_id = post(store), post(store), start(store, step("a"))
+    decide_pause(store, REVIEWER, ended, reject())
+    tamper(database_url, "DELETE FROM pauses", "DELETE FROM saga_steps", "DELETE FROM sagas")
+    found = verify_rows(store, ALL)
+    assert [(bad["kind"], bad["id"], bad["field"], bad["found"]) for bad in found.bad] == [
+        ("pause", pending, "status", None),
+        ("saga", trace_id.hex, "status", None),
+    ]
+
+
 OF_A, UNDO, OF_B = "step_id = 'a' AND compensates IS NULL", "compensates IS NOT NULL", "step_id = 'b'"
 
 
