@@ -59,8 +59,9 @@ def _all_wait(found: Sequence[Pause]) -> bool:
 EXTRA, EXTRA_EACH = 40, 8
 
 
-def has_room() -> bool:
+def has_room(counted: int = 0) -> bool:
+    """`counted`: 1 where the asking request is among those that are held."""
     waker, most = deps().waker, deps().max_waiters
-    held = waker.waiting
+    held = waker.waiting - counted
     extra = min(EXTRA, most // 10)
-    return held < most or (held < most + extra and waker.waiting_of(g.principal.id) < EXTRA_EACH)
+    return held < most or (held < most + extra and waker.waiting_of(g.principal.id) - counted < EXTRA_EACH)

@@ -1,0 +1,123 @@
+"""How many requests a web process holds, and for whom beyond that: a process of its own, with room for few."""
+
+import re
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+import httpx
+import pytest
+
+from app.dashboard.cookies import SESSION
+from app.hold import EXTRA_EACH
+from cli.stack import Stack
+from cli.stack.ports import free_port
+from cli.stack.procfile import PROCFILE, read_procfile, shell_command
+from services.transaction import Store
+from tests.api.conftest import Team, until
+from tests.browser.people import add_person
+from tests.conftest import ROOT
+
+ROOM = 100
+BEYOND = ROOM // 10
+
+
+@dataclass
+class Server:
+    """The web process, the connections that it holds, and what an operator sees of them."""
+
+    port: int
+    operator: httpx.Client
+    open_: ExitStack
+
+    def ask(self, path: str, header: str) -> socket.socket:
+        client = self.open_.enter_context(socket.create_connection(("127.0.0.1", self.port), timeout=30))
+        client.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{header}\r\n\r\n".encode())
+        return client
+
+    def ask_and_wait(self, path: str, header: str, total: int, count: int = 1) -> None:
+        """So many more requests, all of which are held: then there are `total`."""
+        for _ in range(count):
+            self.ask(path, header)
+        until(lambda: self.held == total, 60)
+
+    @property
+    def held(self) -> float:
+        found = re.search(r"^sagahold_held_requests (\S+)$", self.operator.get("/metrics").text, re.MULTILINE)
+        assert found is not None
+        return float(found[1])
+
+
+@contextmanager
+def serving(stack: Stack) -> Iterator[Server]:
+    port = free_port("127.0.0.1")
+    environ = {"SAGAHOLD_PORT": str(port), "SAGAHOLD_MAX_WAITERS": str(ROOM), "SAGAHOLD_PROCESS": "narrow"}
+    command = shell_command(read_procfile(PROCFILE)["web"])
+    web = subprocess.Popen(command, cwd=ROOT, env={**stack.environ, **environ}, stderr=subprocess.DEVNULL)
+    headers = {"Authorization": f"Bearer {stack.credentials['operator_key']}"}
+    try:
+        with ExitStack() as open_, httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers) as operator:
+            until(lambda: answers(operator), 120)
+            yield Server(port, operator, open_)
+    finally:
+        web.terminate()
+        web.wait(30)
+
+
+def answers(client: httpx.Client) -> bool:
+    try:
+        return client.get("/healthz").status_code == 200
+    except httpx.TransportError:
+        return False
+
+
+def whole(answer: socket.socket) -> str:
+    return b"".join(iter(lambda: answer.recv(10_000), b"")).decode()
+
+
+@pytest.fixture(scope="module")
+def server(stack: Stack) -> Iterator[Server]:
+    with serving(stack) as server:
+        yield server
+
+
+def test_one_key_with_all_the_places_keeps_nobody_out(server: Server, team: Team, stack_store: Store) -> None:
+    """A tenth more is for those who hold fewer than eight: another key, and a person with the inbox open."""
+    watch_id = team.pause()["watchId"]
+    greedy = f"Authorization: {team.agent.headers['Authorization']}"
+    new = {"name": "another", "role": "agent", "namespaces": [team.namespace]}
+    modest = f"Authorization: Bearer {team.admin.post('/v1/keys', json=new).json()['key']}"
+    with httpx.Client(base_url=team.agent.base_url, headers=[tuple(modest.split(": "))]) as client:  # type: ignore[list-item]
+        brief_id, other_id = (client.post("/api/pause", json={"action": "x"}).json()["watchId"] for _ in range(2))
+    person = f"Cookie: {SESSION}={add_person(stack_store, 'reviewer', namespaces=[team.namespace]).token}"
+
+    # Streams: they stay longer than all of this takes on a slow machine.
+    server.ask_and_wait(f"/api/pause/{watch_id}/events", greedy, ROOM, ROOM)
+    # Held beyond these, until its pause is decided.
+    polls = [server.ask(f"/api/pause{path}wait=60", modest) for path in (f"/{brief_id}?", f"?ids={brief_id}&")]
+    until(lambda: server.held == ROOM + 2, 60)
+    assert team.reviewer.post(f"/api/pause/{brief_id}/approve").status_code == 200
+    for told in map(whole, polls):
+        assert '"status":"approved"' in told.replace(": ", ":")
+        assert "retry-after" not in told.lower()
+    until(lambda: server.held == ROOM)
+    for path in (f"/api/pause/{watch_id}?wait=60", f"/api/pause?ids={watch_id}&wait=60"):
+        told = whole(server.ask(path, greedy))
+        assert told.startswith("HTTP/1.1 200 ")
+        assert "retry-after: 2\r\n" in told.lower()
+    streamed = whole(server.ask(f"/api/pause/{watch_id}/events", greedy))
+    assert "event: pause.created" in streamed
+
+    path = f"/api/pause/{other_id}"
+    server.ask_and_wait(f"{path}/events", modest, ROOM + EXTRA_EACH, EXTRA_EACH)
+    assert "retry-after: 2\r\n" in whole(server.ask(f"{path}?wait=60", modest)).lower()
+    assert "event: pause.created" in whole(server.ask(f"{path}/events", modest))
+
+    server.ask_and_wait("/inbox/events", person, ROOM + BEYOND, BEYOND - EXTRA_EACH)
+    assert "event: reviews" in whole(server.ask("/inbox/events", person))
+    assert server.held == ROOM + BEYOND
+    # What is held is still told.
+    assert team.reviewer.post(f"/api/pause/{other_id}/approve").status_code == 200
+    until(lambda: server.held == ROOM + BEYOND - EXTRA_EACH)
