@@ -1,15 +1,11 @@
 """What is refused when a definition is deployed, though one that is there already may go on: it can be read, but some
 of it could never do what it says."""
 
-import re
 from collections.abc import Iterator
 
-from domain import policy, reach
+from domain import policy, reach, variable_syntax
 from domain.definition import SagaDefinition, WorkerDefinition
 from domain.errors import Fault
-
-# As other systems write a variable of the environment. Sent as it stands, it would be a wrong password.
-_OTHER_VARIABLE = re.compile(r"\$\{(?!ENV)[A-Za-z_][A-Za-z0-9_]*\}")
 
 
 def faults(definition: WorkerDefinition | SagaDefinition) -> list[Fault]:
@@ -29,8 +25,5 @@ def _certain_faults(saga: SagaDefinition) -> Iterator[Fault]:
 
 def _worker_faults(worker: WorkerDefinition) -> Iterator[Fault]:
     for index, source in enumerate(worker.tool_sources):
-        texts = {"url": source.url or "", **{f"headers.{name}": text for name, text in source.headers.items()}}
-        for place, text in texts.items():
-            if found := _OTHER_VARIABLE.search(text):
-                wanted = found[0].replace("${", "${ENV:")
-                yield Fault(f"tool_sources[{index}].{place}", f"has {found[0]}, which stays as it is: write {wanted}")
+        for fault in variable_syntax.faults_of(source):
+            yield Fault(f"tool_sources[{index}].{fault.path}", fault.message)

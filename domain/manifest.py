@@ -13,7 +13,6 @@ from domain import answer, bindings, json_value, policy
 from domain.access import DEFAULT_NAMESPACE, is_namespace
 from domain.definition import Adapter, SagaDefinition, StepDefinition, ToolSource, Transport, WorkerDefinition
 from domain.errors import Fault, InvalidManifest, NotUnderstood
-from domain.host_rules import REFERENCE, texts_of
 from domain.manifest_fields import Faults, Fields
 from domain.manifest_step import Places, read_step
 from domain.manifest_thinking import DEFAULT_SCHEMA, schema_for
@@ -210,9 +209,6 @@ def _tool_source(fields: Fields) -> ToolSource:
 def _check_source(fields: Fields, source: ToolSource) -> None:
     if source.url is not None and not _HTTP_URL.fullmatch(source.url):
         fields.fault("url", "is not an http(s) URL, nor does it begin with ${ENV:NAME}")
-    for place, text in texts_of(source):
-        if "${ENV" in REFERENCE.sub("", text):
-            fields.fault(place, "has a ${ENV… that is not ${ENV:NAME}")
 
 
 def _tell_repeated(fields: Fields, name: str, key: str, values: list[str]) -> None:

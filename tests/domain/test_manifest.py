@@ -304,7 +304,6 @@ def test_what_is_no_object(document: object) -> None:
         ({"tool_sources": [{"name": "a", "transport": "stdio"}]}, "tool_sources[0].command"),
         ({"tool_sources": [{"name": "a", "transport": "sse"}]}, "tool_sources[0].url"),
         ({"tool_sources": [{"name": "a", "transport": "sse", "url": "ftp://x"}]}, "tool_sources[0].url"),
-        ({"tool_sources": [{"name": "a", "transport": "sse", "url": "http://${ENV:}"}]}, "tool_sources[0].url"),
         ({"tool_sources": [{"name": "a", "transport": "sse", "url": "http://x", "args": []}]}, "tool_sources[0].args"),
         ({"tool_sources": [{"name": "a", "transport": "stdio", "command": "x", "url": "y"}]}, "tool_sources[0].url"),
         (

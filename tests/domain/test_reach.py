@@ -168,13 +168,81 @@ def test_by_the_schema_of_the_input(schema: dict[str, Any], path: str, fault: bo
     assert list(_told(_saga(path, input_schema=schema))) == (["steps[2].with.it.from"] if fault else [])
 
 
-def test_a_variable_written_as_others_write_it() -> None:
-    """It would be sent as it stands, as the password."""
-    source = {"name": "x", "transport": "sse", "url": "http://x", "headers": {"Authorization": "Bearer ${TOKEN}"}}
-    worker = {"kind": "worker", "name": "w", "version": "1", "tool_sources": [source]}
-    assert _told(worker) == {
-        "tool_sources[0].headers.Authorization": "has ${TOKEN}, which stays as it is: write ${ENV:TOKEN}"
-    }
+@pytest.mark.parametrize(
+    ("text", "found", "wanted"),
+    [
+        ("Bearer ${TOKEN}", "${TOKEN}", "${ENV:TOKEN}"),
+        ("Bearer ${env:TOKEN}", "${env:TOKEN}", "${ENV:TOKEN}"),
+        ("Bearer ${env:api_token}", "${env:api_token}", "${ENV:api_token}"),
+        ("${Env:TOKEN}", "${Env:TOKEN}", "${ENV:TOKEN}"),
+        ("${ ENV:TOKEN }", "${ ENV:TOKEN }", "${ENV:TOKEN}"),
+        ("${ENV: TOKEN}", "${ENV: TOKEN}", "${ENV:TOKEN}"),
+        ("${ENV :TOKEN}", "${ENV :TOKEN}", "${ENV:TOKEN}"),
+        ("${ env.TOKEN }", "${ env.TOKEN }", "${ENV:TOKEN}"),
+        ("${ENV_TOKEN}", "${ENV_TOKEN}", "${ENV:ENV_TOKEN}"),
+        ("${ENVIRONMENT}", "${ENVIRONMENT}", "${ENV:ENVIRONMENT}"),
+        ("${TOKEN:-none}", "${TOKEN:-none}", "${ENV:TOKEN}"),
+        ("${ENV:TOKEN:-none}", "${ENV:TOKEN:-none}", "${ENV:TOKEN}"),
+        ("${secrets.TOKEN}", "${secrets.TOKEN}", "${ENV:TOKEN}"),
+        ("${{ env.TOKEN }}", "${{ env.TOKEN }}", "${ENV:TOKEN}"),
+        ("{{ env.TOKEN }}", "{{ env.TOKEN }}", "${ENV:TOKEN}"),
+        ("$(TOKEN)", "$(TOKEN)", "${ENV:TOKEN}"),
+        ("$ENV:TOKEN", "$ENV:TOKEN", "${ENV:TOKEN}"),
+        ("$env:TOKEN", "$env:TOKEN", "${ENV:TOKEN}"),
+        ("$ENV{TOKEN}", "$ENV{TOKEN}", "${ENV:TOKEN}"),
+        ("{ENV:TOKEN}", "{ENV:TOKEN}", "${ENV:TOKEN}"),
+        ("Bearer $TOKEN", "$TOKEN", "${ENV:TOKEN}"),
+        ("%TOKEN%", "%TOKEN%", "${ENV:TOKEN}"),
+        ("${ENV:A} ${env:TOKEN}", "${env:TOKEN}", "${ENV:TOKEN}"),
+        ("${ENV:}", "${ENV:}", "${ENV:NAME}"),
+        ("${env:}", "${env:}", "${ENV:NAME}"),
+        ("${}", "${}", "${ENV:NAME}"),
+        ("${ENV:1}", "${ENV:1}", "${ENV:NAME}"),
+        ("${ENV:MY-TOKEN}", "${ENV:MY-TOKEN}", "${ENV:NAME}"),
+        ("${ENV", "${ENV", "${ENV:NAME}"),
+        ("${env:TOKEN", "${env:TOKEN", "${ENV:TOKEN}"),
+    ],
+)
+def test_a_variable_written_as_others_write_it(text: str, found: str, wanted: str) -> None:
+    """It would be sent as it stands, as the password. Also in what a program is started with."""
+    head = {"kind": "worker", "name": "w", "version": "1"}
+    of_http = {"name": "x", "transport": "sse", "url": "http://x", "headers": {"Authorization": text}}
+    advice = f"has {found}, which stays as it is: write {wanted}"
+    assert _told(head | {"tool_sources": [of_http]}) == {"tool_sources[0].headers.Authorization": advice}
+    if " " not in text:
+        of_url = {"name": "x", "transport": "sse", "url": f"http://x/?a=1&b={text}"}
+        assert _told(head | {"tool_sources": [of_url]}) == {"tool_sources[0].url": advice}
+    if "ENV" in text.upper() and text not in ("{{ env.TOKEN }}", "$ENV{TOKEN}"):
+        of_stdio = {"name": "x", "transport": "stdio", "command": "x", "env": {"TOKEN": text}, "args": ["x", text]}
+        told = _told(head | {"tool_sources": [of_stdio]})
+        assert told == {"tool_sources[0].env.TOKEN": advice, "tool_sources[0].args[1]": advice}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "${ENV:TOKEN}",
+        "a$b",
+        "Basic $2y$10$abc",
+        "100%",
+        "50% of $5",
+        "{json}",
+        "a%20b%20c",
+        "$",
+        "${ENV:A}${ENV:B}",
+        "p$$w",
+    ],
+)
+def test_what_is_no_variable_stays(text: str) -> None:
+    source = {"name": "x", "transport": "sse", "url": "http://x", "headers": {"A": text}}
+    assert _told({"kind": "worker", "name": "w", "version": "1", "tool_sources": [source]}) == {}
+
+
+def test_a_programs_own_variables_stay() -> None:
+    """A shell expands them, and a template of the program's own is none of ours."""
+    args = ["-c", "echo ${TOKEN} $TOKEN $(id) {{ name }} %TOKEN%"]
+    source = {"name": "x", "transport": "stdio", "command": "sh", "args": args, "env": {"PROMPT": "$HOME ${X}"}}
+    assert _told({"kind": "worker", "name": "w", "version": "1", "tool_sources": [source]}) == {}
 
 
 @pytest.mark.parametrize(
