@@ -5,12 +5,13 @@ from typing import Any
 import click
 from rich.console import Console
 
-from cli.client import Failure, part
+from cli.client import Failure, Refused, part
 from cli.output import clean, page, short, table
 from cli.session import Session, command, given
 from domain.access import Role
 
 PATH = "/v1/groups"
+EXISTS = "GROUP_EXISTS"
 NAME = click.argument("name")
 DESCRIPTION = click.option("--description", help="For people.")
 CHANNELS = click.option(
@@ -35,9 +36,13 @@ def list_(session: Session) -> None:
 @CHANNELS
 def create(session: Session, name: str, **options: Any) -> None:
     """Make the group NAME."""
-    if _find(session, name) is not None:
-        raise Failure(f"there is a group {clean(name)} already: sagahold groups change {clean(name)}")
-    session.show(session.ask("PUT", f"{PATH}/{part(name)}", body=_body(**options)), _told("is made"))
+    try:
+        made = session.ask("PUT", f"{PATH}/{part(name)}", query={"new": "true"}, body=_body(**options))
+    except Refused as refused:
+        if refused.problem.get("code") != EXISTS:
+            raise
+        raise Failure(f"there is a group {clean(name)} already: sagahold groups change {clean(name)}") from None
+    session.show(made, _told("is made"))
 
 
 @command(groups, "change", Role.ADMIN)

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 from uuid import UUID
 
-from sqlalchemy import Connection, RowMapping, bindparam, func, insert, select, update
+from sqlalchemy import Connection, RowMapping, bindparam, insert, select, update
 
 from domain import ids, json_value, manifest, review
 from domain.access import ALL_NAMESPACES, Principal
@@ -222,7 +222,7 @@ def _host_faults(definition: SagaDefinition | WorkerDefinition, rules: HostRules
 def _wait_for_turn(tx: Tx, kind: str, definition: SagaDefinition | WorkerDefinition) -> None:
     """Deployments of one version go one after the other, until the transaction ends."""
     what = f"{kind} {definition.namespace} {definition.name} {definition.version}"
-    tx.conn.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(what, 0))))
+    tx.wait_for_turn(what)
 
 
 def _active(conn: Connection, kind: str, namespace: str, name: str, version: str) -> RowMapping | None:

@@ -19,6 +19,7 @@ def first_sign_in_link(store: Store) -> str | None:
     None where there are people, but no such admin: then an admin's key makes links.
     """
     with store.transaction() as tx:
+        tx.wait_for_turn("first person")
         if tx.conn.execute(select(users.c.id).limit(1)).first() is None:
             _make_owner(tx)
         admins = (

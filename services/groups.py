@@ -8,11 +8,18 @@ from sqlalchemy.dialects.postgresql import insert
 from domain.access import Principal
 from domain.audit import EVERYWHERE
 from domain.document import instant
-from domain.errors import Forbidden, Invalid, NotFound
+from domain.errors import Conflict, Forbidden, Invalid, NotFound
 from domain.notification import masked
 from domain.person import channel_faults, group_name_faults
 from models.people import groups, users
 from services.transaction import Store
+
+
+class GroupExists(Conflict):
+    """There is a group of this name already: change it, or choose another name."""
+
+    code = "GROUP_EXISTS"
+
 
 # More are no list that a person reads, nor one that is chosen from.
 MAX_GROUPS = 500
@@ -28,16 +35,26 @@ def list_groups(store: Store) -> list[dict[str, Any]]:
 
 
 def put_group(
-    store: Store, by: Principal, name: str, description: str | None, channels: tuple[str, ...] | None
+    store: Store,
+    by: Principal,
+    name: str,
+    description: str | None,
+    channels: tuple[str, ...] | None,
+    *,
+    new: bool = False,
 ) -> dict[str, Any]:
-    """Make it or change it. `channels` None leaves them as they are."""
+    """Make it or change it. `channels` None leaves them as they are. `new`: raises `GroupExists`."""
     _check(by)
     if found := [*group_name_faults("name", name), *channel_faults(channels or (), personal=False)]:
         raise Invalid(found)
     with store.transaction() as tx:
+        # All of them, as they are counted.
+        tx.wait_for_turn("groups")
         columns = {"description": description} | ({} if channels is None else {"channels": list(channels)})
         row = {"name": name, "created_at": tx.now, "created_by": by.id, "channels": [], **columns}
         before = tx.conn.execute(select(groups).where(groups.c.name == name).with_for_update()).mappings().one_or_none()
+        if before is not None and new:
+            raise GroupExists
         if before is None and tx.conn.execute(select(func.count()).select_from(groups)).scalar_one() >= MAX_GROUPS:
             raise Invalid(detail=f"there are {MAX_GROUPS} groups already: remove one first")
         written = insert(groups).values(row).on_conflict_do_update(index_elements=["name"], set_=columns)

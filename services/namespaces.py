@@ -71,6 +71,7 @@ def put_namespace(
     with store.transaction() as tx:
         if not wanted.plain and (faults := unmet(Panel(wanted, members_of(tx, namespace)), "review")):
             raise PolicyUnsatisfiable(faults)
+        tx.wait_for_turn(f"namespace {namespace}")
         before = _document(namespace, tx.conn.execute(_query(namespace).with_for_update()).mappings().one_or_none())
         changes: dict[str, Any] = {
             **(limits or {}),

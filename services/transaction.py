@@ -14,7 +14,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 import psycopg2
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, bindparam, func, select
 from sqlalchemy.exc import DBAPIError
 
 from domain import audit, ids
@@ -51,7 +51,7 @@ class Tx:
 
     Attributes:
         began: not after `now`, by this process's own clock (`time.monotonic`).
-        ended_holds: pauses of steps that are decided, or over without a decision.
+        ended_holds: pauses that are decided, or over without a decision.
         holder: as in `Store`.
     """
 
@@ -84,6 +84,13 @@ class Tx:
         """For a lock, from now on: then `DatabaseAway`, of a kind that may be a row's."""
         self.conn.exec_driver_sql(f"SET LOCAL lock_timeout = {milliseconds}")
 
+    def wait_for_turn(self, what: str) -> None:
+        """Those who say the same words go one after the other, each until its transaction ends.
+
+        For a row that may not be there yet, and cannot be locked.
+        """
+        self.conn.execute(_TURN, {"what": what})
+
     @contextmanager
     def attempt(self) -> Iterator[None]:
         """What the block raises undoes only what it did in the database. It must not record or hint."""
@@ -107,7 +114,7 @@ class Store:
     Attributes:
         public_url: how the outside reaches this server; links in documents begin with it.
         egress_allow: networks that outbound HTTP may reach although they are not public.
-        held: is told of each hold of a step that has ended, after the commit. Must not raise.
+        held: is told of each pause that has ended, after the commit. Must not raise.
         holder: what the tokens of this process's leases begin with; empty where nobody takes them over by it.
     """
 
@@ -183,6 +190,9 @@ class Store:
             finally:
                 if not driver.closed:
                     driver.autocommit = False
+
+
+_TURN = select(func.pg_advisory_xact_lock(func.hashtextextended(bindparam("what"), 0)))
 
 
 def _ending(tx: Tx) -> tuple[Any, ...]:

@@ -12,6 +12,7 @@ from app.deps import deps
 from app.operation import once, operation
 from app.schemas.people import (
     GroupChangeSchema,
+    GroupQuery,
     GroupSchema,
     GroupsSchema,
     NewPersonSchema,
@@ -128,21 +129,24 @@ def list_groups() -> Answer:
     "/groups/<group_name>",
     permission=MANAGE,
     body=GroupChangeSchema,
+    query=GroupQuery,
     example={"description": "reads contracts"},
     answers={200: GroupSchema},
-    refuses=(404,),
+    refuses=(404, 409),
 )
-def put_group(body: dict[str, Any], group_name: str) -> Answer:
+def put_group(query: dict[str, Any], body: dict[str, Any], group_name: str) -> Answer:
     """Make or change a group; people are put into it one by one
 
     Policies ask a group by its name. Its own channels hear of what it is asked, without a link that lets anybody
-    in.
+    in. With `new=true` it is made, and no other is changed.
     """
     if not is_namespace(group_name):
         raise NotFound("a group is called by 1 to 63 lowercase letters, digits and hyphens")
     channels = None if "channels" not in body else tuple(body["channels"])
     check_channels(channels)
-    document = group_cases.put_group(deps().store, g.principal, group_name, body["description"], channels)
+    document = group_cases.put_group(
+        deps().store, g.principal, group_name, body["description"], channels, new=query["new"]
+    )
     return answer(document)
 
 

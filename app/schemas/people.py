@@ -4,7 +4,7 @@ from typing import Any
 
 from marshmallow import Schema, fields, validate
 
-from app.schemas.fields import PageQuery, ShortList, YesOrNo, namespaces, page_of, text
+from app.schemas.fields import PageQuery, ShortList, TrueOrFalse, YesOrNo, namespaces, page_of, text
 from domain.access import Role
 from domain.person import MAX_CHANNEL, MAX_CHANNELS, MAX_EMAIL, MAX_GROUPS, MAX_NAME, ROLES
 
@@ -76,6 +76,12 @@ class SignedOutSchema(Schema):
 class GroupChangeSchema(Schema):
     description = text(0, 500, allow_none=True, load_default=None)
     channels = _channels()
+
+
+class GroupQuery(Schema):
+    new = TrueOrFalse(
+        load_default=False, metadata={"description": "refuse to change a group of this name: 409, `GROUP_EXISTS`"}
+    )
 
 
 class GroupSchema(Schema):

@@ -1,16 +1,23 @@
 """Many at once: exactly one outcome, one event, one message for each receiver."""
 
 from collections import Counter
+from functools import partial
+from itertools import pairwise
+from typing import Any
 
 import pytest
 
 from domain.access import Role
 from domain.errors import AlreadyResolved
 from domain.pause import OnTimeout
+from services.first_person import first_sign_in_link
+from services.groups import MAX_GROUPS, GroupExists, list_groups, put_group
+from services.namespaces import put_namespace
 from services.pauses import EXPIRY_BATCH, decide_pause, expire_due, get_pause
 from services.transaction import Store
 from tests.conftest import Recorded
 from tests.services.world import (
+    ADMIN,
     AGENT,
     CALLBACK,
     REVIEWER,
@@ -113,3 +120,52 @@ def test_a_sweep_passes_over_a_row_that_is_being_decided(store: Store) -> None:
         tx.conn.exec_driver_sql(f"SELECT 1 FROM pauses WHERE id = '{uuid_of(busy)}' FOR UPDATE")
         assert expire_due(store) == 1
     assert expire_due(store) == 1
+
+
+def test_one_group_is_made_once(store: Store) -> None:
+    """However many make it at once: the log has one that made it, and whoever wants a new one is told."""
+    calls = [partial(put_group, store, ADMIN, "legal", f"wanted by {n}", None) for n in range(8)]
+    assert all(isinstance(outcome, dict) for outcome in at_once(calls))
+    calls = [partial(put_group, store, ADMIN, "ops", f"wanted by {n}", None, new=True) for n in range(8)]
+    outcomes = at_once(calls)
+    (made,) = [outcome for outcome in outcomes if isinstance(outcome, dict)]
+    assert sum(isinstance(outcome, GroupExists) for outcome in outcomes) == 7
+    assert made in [{name: group[name] for name in made} for group in list_groups(store)]
+    told = Counter((entry["subject"], entry["type"]) for entry in entries(store))
+    assert told == {
+        ("group:legal", "group.created"): 1,
+        ("group:legal", "group.changed"): 7,
+        ("group:ops", "group.created"): 1,
+    }
+    assert chained(store, "group:legal")
+
+
+def test_there_are_never_more_groups_than_may_be(store: Store) -> None:
+    some = "SELECT 'g' || n, '{}', now(), 'key_admin' FROM generate_series(2, :most) AS n"
+    change(store, f"INSERT INTO groups (name, channels, created_at, created_by) {some}", most=MAX_GROUPS)
+    outcomes = at_once([partial(put_group, store, ADMIN, f"last-{n}", None, None) for n in range(8)])
+    assert sum(isinstance(outcome, dict) for outcome in outcomes) == 1
+
+
+def test_each_change_of_a_namespace_follows_the_one_before(store: Store) -> None:
+    """Also of the first: what the log says was there before is what was."""
+    calls = [partial(put_namespace, store, ADMIN, "shop", {"approvals": 1}, {"min_expires_in": n}) for n in range(1, 9)]
+    assert all(isinstance(outcome, dict) for outcome in at_once(calls))
+    assert chained(store, "shop")
+
+
+def test_one_owner_is_made_once(store: Store) -> None:
+    """Two machines that start on one empty database both get a link."""
+    outcomes = at_once([partial(first_sign_in_link, store)] * 8)
+    assert all(isinstance(outcome, str) for outcome in outcomes), outcomes
+    assert one(store, "SELECT count(*) FROM users") == 1
+
+
+def chained(store: Store, subject: str) -> bool:
+    """Whether each entry on it begins where the last one ended."""
+    found = [entry for entry in entries(store) if entry["subject"] == subject]
+    return len(found) == 8 and all(later["before"] == entry["after"] for entry, later in pairwise(found))
+
+
+def entries(store: Store) -> list[dict[str, Any]]:
+    return [row["entry"] for row in rows(store, "SELECT entry FROM audit_events ORDER BY namespace, seq")]
