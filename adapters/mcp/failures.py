@@ -1,6 +1,5 @@
 """What it means for a call, or for a session, that something went wrong."""
 
-from pathlib import Path
 from typing import NoReturn
 
 import httpx2
@@ -12,6 +11,7 @@ from adapters.mcp.http import PERMANENT, SessionGone
 from adapters.mcp.outcome import BadOutput, Lost, NotSent, ToolFailed, ToolNotFound, Unavailable, Unknown, words
 from adapters.mcp.result import BAD_OUTPUT, UNKNOWN_TOOL, excerpt
 from adapters.mcp.rpc import FROM_SERVER
+from adapters.mcp.starting import LASTING, why_not_started
 from adapters.mcp.wire import MAX_MESSAGE_BYTES, OVERSIZED, Exchange
 from domain.definition import ToolSource, Transport
 
@@ -85,7 +85,8 @@ def is_permanent(error: BaseException) -> bool:
             return error.permanent
         case httpx2.HTTPStatusError():
             return error.response.status_code in PERMANENT
-    # A program that is missing here may be there for another worker.
+        case OSError():
+            return error.errno in LASTING
     return isinstance(error, httpx2.UnsupportedProtocol | httpx2.InvalidURL)
 
 
@@ -107,21 +108,8 @@ def reason(error: BaseException, source: ToolSource) -> str:
             return f"the server answered HTTP {status}{hint}"
         case httpx2.TransportError():
             return f"no connection: {str(error) or type(error).__name__}"
-        case FileNotFoundError() if source.cwd is not None and not Path(source.cwd).is_dir():
-            return f"it cannot be started: there is no folder {source.cwd!r} (its `cwd`) where the worker runs"
-        case FileNotFoundError():
-            return f"it cannot be started: there is no program {source.command!r}{_looked_for(source)}"
-        case OSError(strerror=str(text)):
-            return f"it cannot be started: {text.lower()} (its `command` is {source.command!r})"
+        case OSError(errno=int()) if source.transport is Transport.STDIO:
+            return f"it cannot be started: {why_not_started(error, source)}"
         case ValidationError():
             return "what it says of itself is not as MCP says"
     return type(error).__name__
-
-
-def _looked_for(source: ToolSource) -> str:
-    command = source.command or ""
-    if "/" not in command:
-        return " in the folders of the worker's PATH"
-    if command.startswith("/"):
-        return ""
-    return f" in {source.cwd!r} (its `cwd`)" if source.cwd else " in the folder that the worker runs in"

@@ -230,11 +230,19 @@ def test_an_unset_variable_is_named(client: ToolClient, odd: Odd):
     assert str(raised.value) == expected
 
 
-def test_what_cannot_be_started_or_reached(client: ToolClient):
-    def unavailable(source: ToolSource) -> str:
+def test_what_cannot_be_started_or_reached(client: ToolClient, tmp_path: Path):
+    """A program that is not there, or may not run, is not there a moment later either."""
+
+    def unavailable(source: ToolSource, permanent: bool = False) -> str:
         with pytest.raises(Unavailable) as raised:
             call(client, source, "echo", value=1)
+        assert raised.value.permanent is permanent
         return str(raised.value)
+
+    plain, script = tmp_path / "plain", tmp_path / "script"
+    plain.write_text("")
+    script.write_text("#!/no/such/interpreter")
+    script.chmod(0o755)
 
     nowhere = "http://127.0.0.1:9/mcp?token=secret"
     missing = {
@@ -243,11 +251,19 @@ def test_what_cannot_be_started_or_reached(client: ToolClient):
         ("./no/such", None): "there is no program './no/such' in the folder that the worker runs in",
         ("./no/such", "/"): "there is no program './no/such' in '/' (its `cwd`)",
         ("true", "no/such"): "there is no folder 'no/such' (its `cwd`) where the worker runs",
+        ("true", str(plain)): f"not a directory (its `cwd` is '{plain}')",
         ("/", None): "permission denied (its `command` is '/')",
+        (str(plain), None): f"permission denied (its `command` is '{plain}')",
+        ("./plain", str(tmp_path)): f"permission denied (its `command` is './plain' in '{tmp_path}' (its `cwd`))",
+        ("./plain/x", str(tmp_path)): f"not a directory (its `command` is './plain/x' in '{tmp_path}' (its `cwd`))",
+        (str(script), None): f"'{script}' is there, but not the interpreter that its first line names",
+        ("a" * 300, None): f"file name too long (its `command` is '{'a' * 300}' in the folders of the worker's PATH)",
     }
     for (command, cwd), told in missing.items():
-        why = unavailable(ToolSource("odd", Transport.STDIO, command=command, cwd=cwd))
+        why = unavailable(ToolSource("odd", Transport.STDIO, command=command, cwd=cwd), permanent=True)
         assert why == f"tool source 'odd' cannot be used: it cannot be started: {told}"
+    elsewhere = ToolSource("odd", Transport.STDIO, command="true", env={"PATH": str(tmp_path)})
+    assert unavailable(elsewhere, permanent=True).endswith("no program 'true' in the folders of the PATH in its `env`")
     assert "the server closed" in unavailable(ToolSource("odd", Transport.STDIO, command="true"))
     for transport in (Transport.STREAMABLE_HTTP, Transport.SSE):
         text = unavailable(ToolSource("odd", transport, url=nowhere))
