@@ -1,6 +1,7 @@
 """What a running Sagahold server says of itself."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
@@ -60,43 +61,59 @@ def _work(server: Server) -> Iterator[Check]:
         yield Check("work", False, held + late)
     else:
         yield Check("work", True, f"{held}, {waiting} webhook deliveries are on their way")
-    yield _sagas(int(gauge["sagahold_sagas_needing_operator"]))
-    yield _endpoints(int(gauge["sagahold_disabled_endpoints"]))
-    yield _receivers(int(gauge["sagahold_failing_receivers"]))
-    yield _exhausted(int(gauge["sagahold_exhausted_deliveries"]))
-    yield _set_aside(int(gauge["sagahold_set_aside"]))
+    yield from (_counted(each, int(gauge[each.gauge])) for each in _COUNTS)
 
 
-def _sagas(waiting: int) -> Check:
-    if waiting:
-        todo = "`sagahold list sagas --needs-operator`, then `sagahold show saga TRACE` says what to do"
-        return Check("sagas", False, f"{waiting} need an operator: {todo}")
-    return Check("sagas", True, "none needs an operator")
+@dataclass(frozen=True, slots=True)
+class _Count:
+    """A number of things that are wrong. `wrong`, `todo`: what is said of some, `well`: of none."""
+
+    name: str
+    gauge: str
+    wrong: str
+    todo: str
+    well: str
 
 
-def _endpoints(disabled: int) -> Check:
-    if disabled:
-        todo = "`sagahold webhooks endpoints`, then `change ID --enable` and `recover ID --since …`"
-        return Check("endpoints", False, f"{disabled} disabled because they failed: {todo}")
-    return Check("endpoints", True, "none is disabled for failing")
+_COUNTS = (
+    _Count(
+        "sagas",
+        "sagahold_sagas_needing_operator",
+        "need an operator",
+        "`sagahold list sagas --needs-operator`, then `sagahold show saga TRACE` says what to do",
+        "none needs an operator",
+    ),
+    _Count(
+        "endpoints",
+        "sagahold_disabled_endpoints",
+        "disabled because they failed",
+        "`sagahold webhooks endpoints`, then `change ID --enable` and `recover ID --since …`",
+        "none is disabled for failing",
+    ),
+    _Count(
+        "receivers",
+        "sagahold_failing_receivers",
+        "took nothing of the last three attempts or more",
+        "/webhooks names them, since when and why; mend them, what waits is sent again by itself",
+        "none fails attempt after attempt",
+    ),
+    _Count(
+        "deliveries",
+        "sagahold_exhausted_deliveries",
+        "given up",
+        "`sagahold webhooks deliveries --status exhausted`, then `redeliver ID`",
+        "none was given up",
+    ),
+    _Count(
+        "rows",
+        "sagahold_set_aside",
+        "cannot be worked on and are left alone for a while",
+        "the workers' log says which and why; upgrade workers to the newest release",
+        "none had to be set aside",
+    ),
+)
 
 
-def _set_aside(count: int) -> Check:
-    if count:
-        todo = "the workers' log says which and why; upgrade workers to the newest release"
-        return Check("rows", False, f"{count} cannot be worked on and are left alone for a while: {todo}")
-    return Check("rows", True, "none had to be set aside")
-
-
-def _receivers(failing: int) -> Check:
-    if failing:
-        todo = "/webhooks names them, since when and why; mend them, what waits is sent again by itself"
-        return Check("receivers", False, f"{failing} took nothing of the last three attempts or more: {todo}")
-    return Check("receivers", True, "none fails attempt after attempt")
-
-
-def _exhausted(count: int) -> Check:
-    if count:
-        todo = "`sagahold webhooks deliveries --status exhausted`, then `redeliver ID`"
-        return Check("deliveries", False, f"{count} given up: {todo}")
-    return Check("deliveries", True, "none was given up")
+def _counted(what: _Count, count: int) -> Check:
+    said = f"{count} {what.wrong}: {what.todo}" if count else what.well
+    return Check(what.name, not count, said)
