@@ -152,6 +152,39 @@ def retry_undo(scene: SagaScene, case: Case, sagas: dict[Case, str]) -> None:
     assert scene.ledger.entries(case.customer) == [case.tool]
 
 
+def test_frozen_workers_call_is_not_made_once_a_person_has_settled_it(scene: SagaScene) -> None:
+    """It stood still between its claim and the call: it waited for its tool server, and is woken up long after."""
+    log, pid = scene.stack.log("worker"), scene.stack.pid("worker")
+    cases = [Case(BEFORE, undoes, False) for undoes in (False, True)]
+
+    def dropped() -> int:
+        return log.read_text().count("dropped the result of superseded work")
+
+    with scene.frozen("late"):
+        sagas = {case: case.start(scene) for case in cases}
+        for case, trace_id in sagas.items():
+            until(f"{case} is there", lambda case=case, trace_id=trace_id: case.is_there(scene, trace_id))
+        freeze(pid)
+    # From now on the server answers: to call is the first thing that the worker does when it wakes up.
+    scene.fault()
+    earlier, other = dropped(), scene.stack.add("worker")
+    try:
+        scene.settle("another worker takes over from a frozen one")
+        for case, trace_id in sagas.items():
+            case.check_unknown(scene, trace_id)
+            case.resolve(scene, trace_id)
+        scene.fault()
+        scene.settle("a person says that the calls were not made")
+        before = {trace_id: scene.saga(trace_id) for trace_id in sagas.values()}
+    finally:
+        os.kill(pid or 0, signal.SIGCONT)
+    until("it gave its calls up", lambda: dropped() == earlier + len(cases))
+    assert {trace_id: scene.saga(trace_id) for trace_id in sagas.values()} == before
+    for case, trace_id in sagas.items():
+        case.check_resolved(scene, trace_id)
+    scene.stack.stop_process(other)
+
+
 def test_frozen_workers_late_result_is_dropped(scene: SagaScene) -> None:
     """It wakes up after another has taken over: what it has to say by then must not count."""
     log = scene.stack.log("worker")
