@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from uuid import UUID
 
 from domain.ids import WATCH, text
-from domain.pause import Pause
+from domain.pause import STEP, Pause
 
 if TYPE_CHECKING:
     from adapters.tracing_sdk import Tracer
@@ -87,23 +87,26 @@ def begin(
 
 
 def tell_hold(tracer: "Tracer", pause: Pause) -> None:
-    """A span of a step's hold that has ended, in its saga's trace. Never raises."""
+    """A span of a hold that has ended: in its saga's trace, or in one that has the pause's own id. Never raises."""
     try:
-        about, saga = pause.context or {}, (pause.context or {})["saga"]
-        attributes: dict[str, str | int] = {
-            "sagahold.saga": saga["name"],
-            "sagahold.saga.version": saga["version"],
-            "sagahold.namespace": pause.namespace,
-            "sagahold.step": about["step_id"],
-            "sagahold.watch_id": text(WATCH, pause.id),
-            "sagahold.outcome": str(pause.status),
-        }
+        name, trace_id, attributes = _of_step(pause) if pause.kind == STEP else ("hold", pause.id, {})
+        told = {"sagahold.namespace": pause.namespace, "sagahold.watch_id": text(WATCH, pause.id)}
         assert pause.decision is not None, "it has ended"
-        name, trace_id = f"hold {about['step_id']}", UUID(hex=about["trace_id"])
-        tracer.over(name, attributes, trace_id, pause.created_at, pause.decision.at)
+        outcome = {"sagahold.outcome": str(pause.status)}
+        tracer.over(name, attributes | told | outcome, trace_id, pause.created_at, pause.decision.at)
     except Exception as error:
         # A span is never worth what it tells of.
         log.warning("no span tells of a hold: %s", type(error).__name__)
+
+
+def _of_step(pause: Pause) -> tuple[str, UUID, dict[str, str | int]]:
+    about, saga = pause.context or {}, (pause.context or {})["saga"]
+    attributes = {
+        "sagahold.saga": saga["name"],
+        "sagahold.saga.version": saga["version"],
+        "sagahold.step": about["step_id"],
+    }
+    return f"hold {about['step_id']}", UUID(hex=about["trace_id"]), attributes
 
 
 def open_tracer(service_name: str) -> "Tracer | None":

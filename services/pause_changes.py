@@ -81,8 +81,9 @@ def change(
         tx.wakes.append(changed.id)
     if any(event.type == "pause.escalated" for event in events) and changed.status is Status.PENDING:
         notify(tx, changed, Reason.ESCALATED)
-    if changed.kind == STEP and changed.status is not Status.PENDING:
-        make_due(tx, changed.id)
+    if changed.status is not Status.PENDING:
+        if changed.kind == STEP:
+            make_due(tx, changed.id)
         tx.ended_holds.append(changed)
     return changed
 

@@ -46,6 +46,7 @@ class Story:
     undone: dict[str, Any]
     repeated: dict[str, Any]
     hook: Request
+    pauses: dict[str, str]
     spans: list[Sent]
 
     def of(self, trace_id: str, prefix: str = "") -> list[Sent]:
@@ -73,6 +74,7 @@ def story(stack: Stack, collector: Collector, team: Team) -> Iterator[Story]:  #
         done = sagas.when(trace_id, "COMPLETED")
         undone = sagas.when(sagas.start("fails", input={"value": SECRET}), "COMPENSATED")
         repeated = _repeated(team, sagas)
+        pauses = _pauses(team)
         key = team.agent.headers["Authorization"].removeprefix("Bearer ")
         for path in ("/healthz", f"/r/{SECRET}", f"/api/pause/{key}?key={SECRET}", f"/v1/sagas?q={SECRET}"):
             team.agent.get(path, headers=_caller())
@@ -80,7 +82,7 @@ def story(stack: Stack, collector: Collector, team: Team) -> Iterator[Story]:  #
         # They wait for no batch to be due.
         for name in ("web", "worker"):
             stack.stop_process(name)
-        yield Story(team, done, undone, repeated, hooks.requests[0], collector.spans())
+        yield Story(team, done, undone, repeated, hooks.requests[0], pauses, collector.spans())
 
 
 def _repeated(team: Team, sagas: Sagas) -> dict[str, Any]:  # noqa: F811
@@ -91,6 +93,19 @@ def _repeated(team: Team, sagas: Sagas) -> dict[str, Any]:  # noqa: F811
     assert again.status_code == 202, again.text
     until(lambda: row(sagas.read(failed["trace_id"]), "one", undo=True)["attempt"] == 2)
     return sagas.when(failed["trace_id"], "FAILED", needs_operator=True)
+
+
+def _pauses(team: Team) -> dict[str, str]:  # noqa: F811
+    """One of each end, of no saga: its watchId by what became of it."""
+    new = {"action": SECRET, "arguments": {"value": SECRET}, "context": {"step_id": SECRET, "saga": {"name": SECRET}}}
+    ended = {status: team.pause(**new)["watchId"] for status in ("approved", "rejected", "cancelled")}
+    ended["expired"] = team.pause(**new, expiresIn=1)["watchId"]
+    for verb, status in (("approve", "approved"), ("reject", "rejected")):
+        body = {"comment": SECRET, "revision": 1}
+        assert team.reviewer.post(f"/api/pause/{ended[status]}/{verb}", json=body).status_code == 200
+    assert team.agent.post(f"/api/pause/{ended['cancelled']}/cancel", json={}).status_code == 200
+    until(lambda: team.agent.get(f"/api/pause/{ended['expired']}").json()["status"] == "expired")
+    return ended
 
 
 def _caller() -> dict[str, str]:
@@ -176,6 +191,20 @@ def test_a_hold_is_a_span(story: Story) -> None:
     # Two clocks of one machine: the database's, and the worker's.
     began, ended = hold.span.start_time_unix_nano, hold.span.end_time_unix_nano
     assert draft.span.start_time_unix_nano < began < ended < send.span.end_time_unix_nano
+
+
+@pytest.mark.parametrize("status", ["approved", "rejected", "cancelled", "expired"])
+def test_a_bare_pause_is_a_span(story: Story, status: str) -> None:
+    """From its creation to its end, in a trace that has the digits of its id."""
+    watch_id = story.pauses[status]
+    (hold,) = story.of(watch_id.removeprefix("wch_"))
+    assert (hold.name, hold.parent, hold.failed) == ("hold", "", False)
+    assert hold.attributes == {
+        "sagahold.namespace": story.team.namespace,
+        "sagahold.watch_id": watch_id,
+        "sagahold.outcome": status,
+    }
+    assert hold.span.start_time_unix_nano < hold.span.end_time_unix_nano
 
 
 def test_what_a_model_asks_and_calls_is_within_its_step(story: Story) -> None:

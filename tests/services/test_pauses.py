@@ -1,14 +1,16 @@
 """Use cases of pauses on a real database: made, read, decided, and seen by whom."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
 import pytest
 
+from domain import ids
 from domain.access import Role
 from domain.errors import AlreadyResolved, Forbidden, Invalid, NotFound, RevisionChanged, SelfDecision
-from domain.pause import OnTimeout, Status
-from services.pauses import actor, decide_pause, get_pause, resolved_among
+from domain.pause import OnTimeout, Pause, Status
+from services.pauses import actor, decide_pause, expire_due, get_pause, resolved_among
 from services.transaction import Store
 from tests.conftest import Recorded
 from tests.services.world import (
@@ -197,3 +199,20 @@ def test_a_pause_without_deadline_is_kept_without(store: Store) -> None:
     assert get_pause(store, AGENT, watch_id).expires_at is None
     assert change(store, "UPDATE pauses SET created_at = created_at - interval '9 years'") == 1
     assert decide_pause(store, REVIEWER, watch_id, approve())["status"] == "approved"
+
+
+def test_whoever_wants_to_hear_of_ends_hears_of_each(store: Store) -> None:
+    """Once, after the commit, and of nothing that is only a vote or a repeated word."""
+    ended: list[Pause] = []
+    told = replace(store, held=ended.append)
+    wanted = {post(told): status for status in ("approved", "rejected", "cancelled", "expired")}
+    calls = {"approved": (REVIEWER, approve()), "rejected": (REVIEWER, reject()), "cancelled": (AGENT, cancel())}
+    for watch_id, status in wanted.items():
+        if status == "expired":
+            expire(told, watch_id)
+            assert expire_due(told) == 1
+        else:
+            decide_pause(told, calls[status][0], watch_id, calls[status][1])
+    with pytest.raises(AlreadyResolved):
+        decide_pause(told, REVIEWER, next(iter(wanted)), reject())
+    assert [(ids.text(ids.WATCH, pause.id), str(pause.status)) for pause in ended] == list(wanted.items())
