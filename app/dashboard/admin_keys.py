@@ -10,7 +10,7 @@ from app.dashboard.lists import next_link, wanted_page
 from app.deps import deps
 from domain.access import Permission, Role
 from domain.errors import Fault, Invalid
-from services.keys import NewKey, create_key, list_keys, revoke_key
+from services.keys import OVERLAP, NewKey, create_key, list_keys, revoke_key, rotate_key
 
 MANAGE = Permission.KEY_MANAGE
 MAX_NAME = 100
@@ -30,12 +30,19 @@ def add_key() -> Any:
     return _show(create_key(deps().store, person(), new, None)[0])
 
 
+@page("POST", "/keys/<key_id>/rotate", permission=MANAGE)
+def renew_key(key_id: str) -> Any:
+    """The answer shows the new secret, this once."""
+    return _show(rotate_key(deps().store, person(), key_id, OVERLAP, None)[0], rotated=True)
+
+
 @page("POST", "/keys/<key_id>/revoke", permission=MANAGE)
 def end_key(key_id: str) -> Any:
     revoke_key(deps().store, person(), key_id)
     return redirect("/keys", 303)
 
 
-def _show(made: dict[str, Any] | None = None) -> Any:
+def _show(made: dict[str, Any] | None = None, *, rotated: bool = False) -> Any:
     found = list_keys(deps().store, person(), wanted_page())
-    return render("admin_keys.html", keys=found.items, next_link=next_link(found), made=made, roles=list(Role))
+    shown: dict[str, Any] = {"keys": found.items, "made": made, "rotated": rotated}
+    return render("admin_keys.html", next_link=next_link(found), roles=list(Role), **shown)

@@ -132,6 +132,34 @@ def test_a_key_is_shown_once(admin: Callable[..., Admin], namespace: str, stack:
     assert "revoked" in boss.browser.get("/keys").text
 
 
+def test_a_rotated_key_is_shown_once(
+    admin: Callable[..., Admin], namespace: str, stack: Stack, stack_store: Store
+) -> None:
+    """The one before works for a day more. Only an admin of its namespaces rotates it, and no other site's form."""
+
+    def status(key: str) -> int:
+        return httpx.get(stack.url + "/api/pause", headers={"Authorization": f"Bearer {key}"}).status_code
+
+    boss, other = admin(namespace), admin("elsewhere")
+    old = shown(boss.post("/keys", name=NAME, role="agent", namespaces=namespace))
+    (rotate,) = re.findall(r'action="(/keys/key_[0-9a-f]{32}/rotate)"', boss.browser.get("/keys").text)
+    operator = add_person(stack_store, "operator", namespaces=[namespace])
+    with httpx.Client(base_url=stack.url, cookies={SESSION: operator.token}) as browser:
+        assert Admin(browser).post(rotate).status_code == 403
+    assert other.post(rotate).status_code == 404
+    assert boss.browser.post(rotate, data={"csrf_token": "0" * 64}).status_code == 403
+    page = boss.post(rotate)
+    new = shown(page)
+    assert "<img" not in page.text
+    assert "The one before works until" in page.text
+    assert new != old
+    assert new not in boss.browser.get("/keys").text
+    assert (status(old), status(new)) == (200, 200)
+    assert boss.post(rotate.replace("rotate", "revoke")).status_code == 303
+    assert f'action="{rotate}"' not in boss.browser.get("/keys").text
+    assert boss.post(rotate).status_code == 409
+
+
 def test_an_endpoint_from_first_to_last(admin: Callable[..., Admin], namespace: str) -> None:
     boss = admin(namespace)
     secret = shown(boss.post("/endpoints", url="https://example.com/hook", namespaces=namespace))
