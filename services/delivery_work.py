@@ -14,9 +14,11 @@ from sqlalchemy import (
     ScalarSelect,
     any_,
     case,
+    false,
     func,
     insert,
     literal,
+    not_,
     or_,
     select,
     true,
@@ -163,13 +165,15 @@ def _in_turn() -> ColumnElement[bool]:
     # Not as EXISTS, which would become a join with the whole lane; and the lane not as a bare column: in a table
     # without statistics yet PostgreSQL would go through all of it for each row, and not through the pause's few.
     waits = (
-        select(earlier.c.seq)
+        select(true())
         .where(earlier.c.pause_id == this.c.pause_id, earlier.c.lane.concat("") == this.c.lane)
         .where(earlier.c.seq < this.c.seq, earlier.c.status == DeliveryStatus.PENDING)
         .limit(1)
         .scalar_subquery()
     )
-    return waits.is_(None)
+    # Not "IS NULL", which PostgreSQL takes for one row in 200: it would look at the whole lane and sort it, for each
+    # attempt that is recorded, where the first ten by the index are enough.
+    return not_(func.coalesce(waits, false()))
 
 
 def _has_room(lane: ColumnElement[str]) -> ColumnElement[bool]:
