@@ -1,5 +1,5 @@
 """Celery's settings, each with its reason. A message is only a hint that a row may be due: losing one costs a second
-or two.
+or two, and losing the sweep's next ones 5 s each.
 
 Figures: docs/adr/0003 (acks), 0004 (pins), 0006 (pool); `tests/faults/test_broker_soak.py` guards the behaviour.
 """
