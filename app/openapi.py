@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable
 from copy import deepcopy
 from functools import cached_property
+from importlib.metadata import version
 from typing import Any
 
 from flask import Flask, Response
@@ -131,7 +132,7 @@ class SagaholdApi(Api):  # type: ignore[misc]
 def build_api(app: Flask) -> SagaholdApi:
     app.config |= {
         "API_TITLE": "Sagahold",
-        "API_VERSION": "0.1.0",
+        "API_VERSION": version("sagahold"),
         "OPENAPI_VERSION": "3.1.0",
         "OPENAPI_URL_PREFIX": "/",
         "OPENAPI_JSON_PATH": "openapi.json",

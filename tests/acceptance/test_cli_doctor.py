@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 from uuid import uuid4
 
@@ -70,7 +71,7 @@ def test_a_receiver_that_takes_nothing(look: Look, stack_store: Store) -> None:
 
 def test_people_see_a_line_for_each_with_a_mark(call: Call, stack: Stack) -> None:
     shown = call("doctor").out.splitlines()
-    assert f"✔ server      {stack.url} answers (Sagahold 0.1.0)" in shown
+    assert f"✔ server      {stack.url} answers (Sagahold {version('sagahold')})" in shown
     assert any(line.startswith("✔ programs    PostgreSQL ") for line in shown)
     assert all(line[0] in "✔✘–" for line in shown)
 
