@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed-from-$(shell (cat requirements.lock pyproject.toml Makefile; $(PYTHON) --version) 2>/dev/null | cksum | cut -d' ' -f1)
 
-.PHONY: setup demo up test check bench lock
+.PHONY: setup demo up test check prose bench lock
 
 setup: $(STAMP)
 
@@ -24,7 +24,8 @@ up: setup
 # whose time is up is a failure like others (by a signal); a process that dies is not replaced, as its test would be repeated.
 test: setup
 	@$(BIN)/python -m tests.browser.install
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --timeout-method signal --max-worker-restart 0
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --timeout-method signal --max-worker-restart 0 --cov --cov-report=
+	$(BIN)/python lint/coverage_floors.py
 
 check: setup
 	$(BIN)/ruff check .
@@ -32,6 +33,12 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m migrations.drift
+
+# The house style. Of some files only: make prose PATHS="README.md docs".
+PATHS ?=
+prose: setup
+	$(BIN)/codespell $(PATHS)
+	$(BIN)/python lint/prose.py $(PATHS)
 
 bench: setup
 	$(BIN)/python -m bench
