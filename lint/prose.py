@@ -170,14 +170,14 @@ def passages(path: Path) -> Iterator[Passage]:
         yield from python(text, with_strings=not set(path.relative_to(ROOT).parts) & DATA_FOLDERS)
     elif path.suffix in (".html", ".j2"):
         yield from template(text)
-    elif (mark := COMMENT_MARKS.get(path.suffix)) and path.name not in ("LICENSE", "Procfile.license"):
+    elif mark := COMMENT_MARKS.get(path.suffix):
         found = [(number, re.match(rf"(\s*){mark}+ (.*)", line)) for number, line in enumerate(text.split("\n"), 1)]
         yield from joined([(number, len(each[1]), each[2]) for number, each in found if each])
 
 
-def findings(path: Path) -> Iterator[tuple[int, str]]:
-    in_tests = "tests" in path.relative_to(ROOT).parts
-    for passage in passages(path):
+def findings(found: Iterator[Passage], in_tests: bool = False) -> Iterator[tuple[int, str]]:
+    """Yield the line and the words of each broken rule."""
+    for passage in found:
         text, position = without_code(passage.text), 0
         for count, sentence in enumerate(SENTENCE_END.split(text)):
             start = text.index(sentence, position)
@@ -185,7 +185,7 @@ def findings(path: Path) -> Iterator[tuple[int, str]]:
             line = passage.line + text[: start + len(sentence) - len(sentence.lstrip())].count("\n")
             plain = " ".join(sentence.split())
             first = passage.docstring and count == 0 and not in_tests
-            yield from ((line, found) for found in broken(plain, first))
+            yield from ((line, words) for words in broken(plain, first))
 
 
 def broken(sentence: str, first_of_docstring: bool) -> Iterator[str]:
@@ -213,7 +213,8 @@ def files(arguments: list[str]) -> Iterator[Path]:
 def main() -> int:
     count = 0
     for path in files(sys.argv[1:]):
-        for line, found in sorted(set(findings(path))):
+        in_tests = "tests" in path.relative_to(ROOT).parts
+        for line, found in sorted(set(findings(passages(path), in_tests))):
             print(f"{path.relative_to(ROOT)}:{line}: {found}")
             count += 1
     if count:
