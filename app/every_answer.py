@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from adapters.logs import tell, trace_id
+from adapters.logs import trace_id
 from app.metrics import METHODS, count
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def _tell(environ: Environ, status: int, seconds: float) -> str:
         "ms": round(seconds * 1000, 1),
         "key": environ.get(KEY_ID),
     }
-    tell(log, "request", found)
+    log.info("request", extra=found)
     return path
 
 

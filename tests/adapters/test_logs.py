@@ -1,16 +1,25 @@
 """Logs: one JSON object a line, whatever is in it."""
 
-import io
 import json
 import logging
-import threading
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from adapters.logs import Gathering, log_as_json, tell, trace_id
+from adapters.logs import log_as_json, trace_id
 
+ROOT = Path(__file__).parents[2]
 log = logging.getLogger("test.logs")
+
+
+def written(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
+    for handler in logging.getLogger().handlers:
+        handler.flush()
+    return [json.loads(line) for line in capsys.readouterr().err.splitlines()]
 
 
 @pytest.fixture(autouse=True)
@@ -34,7 +43,7 @@ def test_one_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
         raise ValueError("bad")
     except ValueError:
         log.exception("failed")
-    first, second = map(json.loads, capsys.readouterr().err.splitlines())
+    first, second = written(capsys)
     assert first["message"] == "two\nlines of text 😀"
     assert (first["level"], first["logger"], first["delivery_id"]) == ("INFO", "test.logs", "dlv_1")
     assert first["time"][10] == "T"
@@ -49,90 +58,71 @@ def test_the_trace_of_the_request_is_in_every_line(capsys: pytest.CaptureFixture
     log.warning("within")
     trace_id.reset(token)
     log.warning("after")
-    within, after = map(json.loads, capsys.readouterr().err.splitlines())
+    within, after = written(capsys)
     assert within["trace_id"] == "abc"
     assert "trace_id" not in after
-
-
-def test_the_short_way_says_the_same(capsys: pytest.CaptureFixture[str]) -> None:
-    """Of a request's line, under the same levels."""
-    log_as_json("INFO")
-    found = {"path": "/api/pause", "status": 201, "key": None}
-    log.info("request", extra=found)
-    tell(log, "request", found)
-    logging.getLogger().setLevel("WARNING")
-    tell(log, "not this", found)
-    logging.getLogger().handlers[0].flush()
-    long, short = map(json.loads, capsys.readouterr().err.splitlines())
-    assert long | {"time": ""} == short | {"time": ""}
-    assert long["time"] <= short["time"]
-
-
-def test_the_short_way_reaches_other_handlers(caplog: pytest.LogCaptureFixture) -> None:
-    logging.getLogger().handlers[:] = [caplog.handler]
-    logging.getLogger().setLevel("INFO")
-    tell(log, "request", {"status": 201})
-    assert [(record.message, vars(record)["status"]) for record in caplog.records] == [("request", 201)]
 
 
 def test_set_up_twice_logs_once(capsys: pytest.CaptureFixture[str]) -> None:
     log_as_json("INFO")
     log_as_json("INFO")
     log.warning("once")
-    assert len(capsys.readouterr().err.splitlines()) == 1
+    assert len(written(capsys)) == 1
 
 
-class Slow(io.StringIO):
-    """Says when it was written to, and how often."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.written = threading.Event()
-        self.writes = 0
-
-    def write(self, text: str) -> int:
-        count = super().write(text)
-        self.writes += 1
-        self.written.set()
-        return count
-
-
-def test_good_news_is_written_together() -> None:
-    """Soon, in order, and with fewer writes than lines."""
-    stream = Slow()
-    handler = Gathering(stream)
-    for number in range(100):
-        handler.handle(logging.makeLogRecord({"msg": f"line {number}", "levelno": logging.INFO}))
-    assert stream.written.wait(10)
-    handler.flush()
-    assert stream.getvalue().splitlines() == [f"line {number}" for number in range(100)]
-    assert stream.writes < 100
+def test_other_handlers_see_whole_records(capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture) -> None:
+    """A monitoring agent's handler beside ours reads where a record was made, and its arguments."""
+    log_as_json("INFO")
+    logging.getLogger().addHandler(caplog.handler)
+    try:
+        raise ValueError("bad")
+    except ValueError:
+        log.exception("failed: %s", "here")
+    (record,) = caplog.records
+    assert (record.msg, record.args, record.filename) == ("failed: %s", ("here",), "test_logs.py")
+    assert (record.funcName, record.threadName) == ("test_other_handlers_see_whole_records", "MainThread")
+    assert record.process is not None
+    assert record.exc_info is not None
+    (line,) = written(capsys)
+    assert line["message"] == "failed: here"
 
 
-def test_bad_news_is_written_at_once_after_what_came_before() -> None:
-    stream = Slow()
-    handler = Gathering(stream)
-    handler.handle(logging.makeLogRecord({"msg": "before", "levelno": logging.INFO}))
-    handler.handle(logging.makeLogRecord({"msg": "warning", "levelno": logging.WARNING}))
-    assert stream.getvalue() == "before\nwarning\n"
+ENDS = """
+import logging, sys, threading
+from adapters.logs import log_as_json
+
+log_as_json("INFO")
+log = logging.getLogger("any")
+threads = [
+    threading.Thread(target=lambda who=who: [log.info("%d %d", who, number) for number in range(500)])
+    for who in range(8)
+]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+log.info("last")
+ENDING
+"""
 
 
-def test_no_line_is_lost_between_threads() -> None:
-    """Of many that write at once, while others flush."""
-    stream = Slow()
-    handler = Gathering(stream)
-
-    def write(who: int) -> None:
-        for number in range(200):
-            level = logging.WARNING if number % 10 == 0 else logging.INFO
-            handler.handle(logging.makeLogRecord({"msg": f"{who} {number}", "levelno": level}))
-
-    threads = [threading.Thread(target=write, args=(who,)) for who in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(30)
-    handler.flush()
-    assert sorted(stream.getvalue().splitlines()) == sorted(
-        f"{who} {number}" for who in range(8) for number in range(200)
+@pytest.mark.parametrize(
+    "ending",
+    [
+        pytest.param("sys.exit(3)", id="exit"),
+        pytest.param("raise SystemError", id="exception"),
+        # As a process of the web server ends, which runs no `atexit`.
+        pytest.param("import os; logging.shutdown(); os._exit(3)", id="shutdown"),
+    ],
+)
+def test_no_line_is_lost_at_the_end_of_a_process(ending: str) -> None:
+    """Each once, those of one thread in their order."""
+    done = subprocess.run(
+        [sys.executable, "-c", ENDS.replace("ENDING", ending)], cwd=ROOT, capture_output=True, text=True, timeout=60
     )
+    assert done.returncode in (1, 3)
+    said = [json.loads(line)["message"] for line in done.stderr.splitlines() if line.startswith("{")]
+    assert said[-1] == "last"
+    for who in range(8):
+        assert [line for line in said if line.startswith(f"{who} ")] == [f"{who} {number}" for number in range(500)]
+    assert len(said) == 8 * 500 + 1
