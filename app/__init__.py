@@ -1,15 +1,21 @@
 """The HTTP edge. `create_app` is the only way in."""
 
+from typing import Any
+
 from flask import Flask
 from jinja2 import StrictUndefined
 from werkzeug.middleware.proxy_fix import ProxyFix
 
 from app import problems
 from app.deps import Deps
-from app.edge import Edge
 from app.every_answer import every_answer
 from app.json_body import MAX_BODY_BYTES
 from app.routing import TraceIdPart, WatchIdPart
+
+
+class _Sagahold(Flask):
+    def log_exception(self, *_: Any, **__: Any) -> None:
+        """Left to `app.problems`: Flask's own line has the path, which may hold the secret of a link."""
 
 
 def create_app(deps: Deps) -> Flask:
@@ -28,7 +34,7 @@ def create_app(deps: Deps) -> Flask:
     from app.openapi import build_api
     from app.pages import pages
 
-    app = Edge("sagahold", static_folder=None)
+    app = _Sagahold("sagahold", static_folder=None)
     app.extensions["sagahold"] = deps
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
     # A reviewer may edit arguments as large as an agent may post.

@@ -50,8 +50,7 @@ def _identify(request: Request) -> Principal:
 
 
 def _key_of(request: Request) -> str | None:
-    # Not through `request.headers`, which takes as long as the rest of this.
-    header: str | None = request.environ.get("HTTP_AUTHORIZATION")
+    header = request.headers.get("Authorization")
     if header is None:
         return None
     scheme, _, value = header.partition(" ")

@@ -2,12 +2,11 @@
 
 import json
 import math
-from io import BytesIO
 from itertools import islice
 from typing import Any, NoReturn
 
 from flask import Request
-from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from app.problems import EdgeError
 from domain import json_value
@@ -32,7 +31,7 @@ def read_json(request: Request, *, required: bool) -> Any:
     raw = _raw(request)
     if not raw and not required:
         return {}
-    if request.content_type != "application/json" and request.mimetype != "application/json":
+    if request.mimetype != "application/json":
         raise EdgeError(415, "UNSUPPORTED_MEDIA_TYPE", "send the body as JSON, with Content-Type: application/json")
     reader = _Reader()
     value = reader.read(raw)
@@ -42,25 +41,12 @@ def read_json(request: Request, *, required: bool) -> Any:
 
 
 def _raw(request: Request) -> bytes:
-    length = request.environ.get("CONTENT_LENGTH", "")
-    if length.isascii() and length.isdigit() and int(length) <= MAX_BODY_BYTES:
-        return _exactly(request.environ, int(length))
     raw = request.get_data()
     # A body without a length is cut off at the limit in silence.
     if request.content_length is None and len(raw) >= MAX_BODY_BYTES:
         # Some more of it: with what was sent and never read, the connection would be reset, and the answer lost.
         request.environ["wsgi.input"].read(MAX_BODY_BYTES)
         raise RequestEntityTooLarge
-    return raw
-
-
-def _exactly(environ: dict[str, Any], length: int) -> bytes:
-    """So many bytes, read at once: werkzeug's way to them takes longer than what they say is parsed."""
-    raw: bytes = environ["wsgi.input"].read(length)
-    if len(raw) < length:
-        raise ClientDisconnected
-    # Whoever reads it again finds it whole.
-    environ["wsgi.input"] = BytesIO(raw)
     return raw
 
 

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from http import HTTPStatus
 from typing import Any
 
-from flask import Flask, request
+from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
-from app.answer import Answer
 from domain import errors
 from domain.errors import AlreadyResolved, Fault, Invalid, Refusal, RevisionChanged, WrongState
 from domain.saga import SagaStatus
@@ -68,7 +67,6 @@ def install(app: Flask) -> None:
     app.register_error_handler(EdgeError, lambda e: problem(e.status, e.code, e.detail, headers=e.headers))
     app.register_error_handler(HTTPException, refused_by_flask)
     app.register_error_handler(DatabaseAway, _database)
-    app.register_error_handler(Exception, _unexpected)
 
 
 def problem(
@@ -79,10 +77,10 @@ def problem(
     faults: Sequence[Fault] = (),
     headers: dict[str, str] | None = None,
     **more: Any,
-) -> Answer:
+) -> Response:
     body = problem_document(status, code, detail, faults, **more)
     text = json.dumps(body, ensure_ascii=False)
-    return Answer(text.encode("utf-8", "replace"), status, MEDIA_TYPE, headers)
+    return Response(text.encode("utf-8", "replace"), status, headers, content_type=MEDIA_TYPE)
 
 
 def problem_document(status: int, code: str, detail: str, faults: Sequence[Fault] = (), **more: Any) -> dict[str, Any]:
@@ -109,7 +107,7 @@ def _first_of(faults: Sequence[Fault]) -> str:
     return f"{place}{message}" + (f" (and {len(others)} more)" if others else "")
 
 
-def refusal(error: Refusal) -> Answer:
+def refusal(error: Refusal) -> Response:
     (status, code, detail), more = _told(error)
     return problem(status, code, detail, headers=headers_of(error), **more)
 
@@ -131,7 +129,7 @@ def _told(error: Refusal) -> tuple[tuple[int, str, str], dict[str, Any]]:
     return (status_of(type(error)), error.code, error.detail), {"faults": faults, **more}
 
 
-def refused_by_flask(error: HTTPException) -> Answer:
+def refused_by_flask(error: HTTPException) -> Response:
     """What Flask and werkzeug refuse by themselves."""
     status = error.code or 500
     code = {404: "NO_SUCH_ROUTE", 405: "METHOD_NOT_ALLOWED", 408: "REQUEST_TIMEOUT", 413: "BODY_TOO_LARGE"}.get(
@@ -148,14 +146,19 @@ def refused_by_flask(error: HTTPException) -> Answer:
     return problem(status, code, detail, headers=headers)
 
 
-def _database(error: DatabaseAway) -> Answer:
+def _database(error: DatabaseAway) -> Response:
     log.warning("database unavailable: %s", error)
     return problem(503, "DATABASE_UNAVAILABLE", UNAVAILABLE, headers={"Retry-After": RETRY_AFTER})
 
 
-def _unexpected(error: Exception) -> Answer:
-    # The exception's own text may quote what a client sent or a row holds: it goes to the log, never to the client.
-    log.error("unexpected error", exc_info=error)
+def log_unexpected(error: HTTPException) -> None:
+    """What no handler took: Flask puts it into a 500. Its text may quote what a client sent or a row holds, so it goes
+    to the log, never to the client."""
+    log.error("unexpected error", exc_info=getattr(error, "original_exception", None) or error)
+
+
+def _unexpected(error: HTTPException) -> Response:
+    log_unexpected(error)
     return problem(500, "INTERNAL_ERROR", "Something went wrong on our side; the log has the details")
 
 

@@ -3,10 +3,10 @@
 from typing import Any
 
 from flask import Response, g
-from flask_smorest import Blueprint
 
-from app.answer import Answer, answer
+from app.answer import answer
 from app.api.paging import list_document, page
+from app.arguments import Blueprint
 from app.deps import deps
 from app.operation import operation
 from app.schemas.audit import AuditChainQuery, AuditListQuery, AuditPageSchema, AuditVerifyQuery, VerdictSchema
@@ -27,7 +27,7 @@ JSON_LINES = "application/x-ndjson"
     query=AuditListQuery,
     answers={200: AuditPageSchema},
 )
-def list_audit_events(query: dict[str, Any]) -> Answer:
+def list_audit_events(query: dict[str, Any]) -> Response:
     """List what was changed in one namespace, the newest first
 
     Each with digests of the thing before and after, and who did it from where.
@@ -45,7 +45,7 @@ def list_audit_events(query: dict[str, Any]) -> Answer:
     query=AuditVerifyQuery,
     answers={200: VerdictSchema},
 )
-def verify_audit_log(query: dict[str, Any]) -> Answer:
+def verify_audit_log(query: dict[str, Any]) -> Response:
     """Look for rows that were changed, removed or put in; names the first one
 
     Every row's hash covers the row before it: one that was changed, removed or put in breaks the chain. With

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from flask import g, request
-from flask_smorest import Blueprint
+from flask import Response, g, request
 
-from app.answer import Answer, answer
+from app.answer import answer
 from app.api.paging import list_document, page
+from app.arguments import Blueprint
 from app.deps import deps
 from app.manifest_body import YAML_TYPES, read_bundle
 from app.operation import operation
@@ -59,7 +59,7 @@ _BODY = {
     refuses=(409, 413, 415),
 )
 @definitions.doc(requestBody=_BODY)  # type: ignore[untyped-decorator]
-def deploy_manifest(query: dict[str, Any]) -> Answer:
+def deploy_manifest(query: dict[str, Any]) -> Response:
     """Deploy a manifest with the files that it refers to; the same again changes nothing
 
     As JSON with the files it refers to, or as YAML alone. Everything is checked and frozen now; sagas that run keep
@@ -79,7 +79,7 @@ def deploy_manifest(query: dict[str, Any]) -> Answer:
     query=DefinitionListQuery,
     answers={200: DefinitionPageSchema},
 )
-def list_saga_definitions(query: dict[str, Any]) -> Answer:
+def list_saga_definitions(query: dict[str, Any]) -> Response:
     """List sagas that were deployed, the newest first
 
     Without `is_active` those that were replaced are listed too.
@@ -95,7 +95,7 @@ def list_saga_definitions(query: dict[str, Any]) -> Answer:
     query=DefinitionListQuery,
     answers={200: DefinitionPageSchema},
 )
-def list_worker_definitions(query: dict[str, Any]) -> Answer:
+def list_worker_definitions(query: dict[str, Any]) -> Response:
     """List workers that were deployed, the newest first
 
     Without `is_active` those that were replaced are listed too.
@@ -111,7 +111,7 @@ def list_worker_definitions(query: dict[str, Any]) -> Answer:
     answers={200: DefinitionWithContentSchema},
     refuses=(404,),
 )
-def get_saga_definition(definition_id: str) -> Answer:
+def get_saga_definition(definition_id: str) -> Response:
     """Read a saga's definition with its frozen content
 
     404 for an id of the other kind.
@@ -127,7 +127,7 @@ def get_saga_definition(definition_id: str) -> Answer:
     answers={200: DefinitionWithContentSchema},
     refuses=(404,),
 )
-def get_worker_definition(definition_id: str) -> Answer:
+def get_worker_definition(definition_id: str) -> Response:
     """Read a worker's definition with its frozen content
 
     404 for an id of the other kind.
@@ -143,7 +143,7 @@ def get_worker_definition(definition_id: str) -> Answer:
     answers={200: DefinitionWithContentSchema},
     refuses=(404,),
 )
-def get_definition(definition_id: str) -> Answer:
+def get_definition(definition_id: str) -> Response:
     """Read a definition with its frozen content
 
     `content` is the manifest with everything that it refers to, as sagas run it.
@@ -151,7 +151,7 @@ def get_definition(definition_id: str) -> Answer:
     return answer(use_cases.get_definition(deps().store, g.principal, definition_id))
 
 
-def _listed(kind: str, query: dict[str, Any]) -> Answer:
+def _listed(kind: str, query: dict[str, Any]) -> Response:
     wanted = page(query)
     found = use_cases.list_definitions(deps().store, g.principal, kind, DefinitionFilter(**query), wanted)
     return answer(list_document(found, lambda definition: definition))

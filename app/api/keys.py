@@ -3,11 +3,11 @@
 from datetime import timedelta
 from typing import Any
 
-from flask import g
-from flask_smorest import Blueprint
+from flask import Response, g
 
-from app.answer import Answer, answer, created
+from app.answer import answer, created
 from app.api.paging import list_document, page
+from app.arguments import Blueprint
 from app.deps import deps
 from app.operation import once, operation
 from app.schemas.fields import PageQuery
@@ -29,7 +29,7 @@ keys = Blueprint("keys", __name__, url_prefix="/v1/keys", description="API keys,
     answers={201: KeyWithSecretSchema, 200: KeyWithSecretSchema},
     creates=True,
 )
-def create_key(body: dict[str, Any]) -> Answer:
+def create_key(body: dict[str, Any]) -> Response:
     """Make a key; it is shown this once
 
     A program sends it as `Authorization: Bearer hitl_…`. An admin makes keys that reach no further than their own.
@@ -39,7 +39,7 @@ def create_key(body: dict[str, Any]) -> Answer:
 
 
 @operation(keys, "GET", "", permission=Permission.KEY_MANAGE, query=PageQuery, answers={200: KeyPageSchema})
-def list_keys(query: dict[str, Any]) -> Answer:
+def list_keys(query: dict[str, Any]) -> Response:
     """List keys, the newest first
 
     Without the keys themselves, of which only hashes are stored.
@@ -58,7 +58,7 @@ def list_keys(query: dict[str, Any]) -> Answer:
     refuses=(404, 409),
     creates=True,
 )
-def rotate_key(body: dict[str, Any], key_id: str) -> Answer:
+def rotate_key(body: dict[str, Any], key_id: str) -> Response:
     """Give a key a new secret, shown this once
 
     It is the same key: its pauses, votes and sagas stay its own. The secret before works for a day more, or as long as
@@ -77,7 +77,7 @@ def rotate_key(body: dict[str, Any], key_id: str) -> Answer:
     answers={200: KeySchema},
     refuses=(404,),
 )
-def revoke_key(key_id: str) -> Answer:
+def revoke_key(key_id: str) -> Response:
     """Revoke a key: effective everywhere within 5 s
 
     It cannot be taken back: make a new one.

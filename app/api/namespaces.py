@@ -2,10 +2,10 @@
 
 from typing import Any, cast
 
-from flask import g
-from flask_smorest import Blueprint
+from flask import Response, g
 
-from app.answer import Answer, answer
+from app.answer import answer
+from app.arguments import Blueprint
 from app.deps import deps
 from app.operation import operation
 from app.schemas.namespaces import NamespaceChangeSchema, NamespaceSchema
@@ -23,7 +23,7 @@ namespaces = Blueprint("namespaces", __name__, url_prefix="/v1/namespaces", desc
     answers={200: NamespaceSchema},
     refuses=(404,),
 )
-def read_namespace(namespace: str) -> Answer:
+def read_namespace(namespace: str) -> Response:
     """Read the review policy of a namespace
 
     It holds for pauses and steps that say none of their own.
@@ -41,7 +41,7 @@ def read_namespace(namespace: str) -> Answer:
     answers={200: NamespaceSchema},
     refuses=(404,),
 )
-def change_namespace(body: dict[str, Any], namespace: str) -> Answer:
+def change_namespace(body: dict[str, Any], namespace: str) -> Response:
     """Set what every review in the namespace asks for at least
 
     `null` takes the policy away: then one approval of anybody decides.

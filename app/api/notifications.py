@@ -3,11 +3,11 @@
 from typing import Any
 from uuid import UUID
 
-from flask import g
-from flask_smorest import Blueprint
+from flask import Response, g
 
-from app.answer import Answer, answer
+from app.answer import answer
 from app.api.paging import list_document, page
+from app.arguments import Blueprint
 from app.deps import deps
 from app.operation import operation
 from app.schemas.notifications import NotificationListQuery, NotificationPageSchema, NotificationSchema
@@ -31,7 +31,7 @@ notifications = Blueprint(
     query=NotificationListQuery,
     answers={200: NotificationPageSchema},
 )
-def list_notifications(query: dict[str, Any]) -> Answer:
+def list_notifications(query: dict[str, Any]) -> Response:
     """List notifications, the newest first
 
     One for each person or group and channel that was told of a review or saga. Channels are shown without their
@@ -52,7 +52,7 @@ def list_notifications(query: dict[str, Any]) -> Answer:
     answers={202: NotificationSchema},
     refuses=(404, 409),
 )
-def retry_notification(notification_id: str) -> Answer:
+def retry_notification(notification_id: str) -> Response:
     """Send one that failed, or waits for its next try, now
 
     By the same channel, with the whole retry schedule before it; only while the review or saga still waits.

@@ -2,11 +2,11 @@
 
 from typing import Any
 
-from flask import g
-from flask_smorest import Blueprint
+from flask import Response, g
 from marshmallow import Schema, fields
 
-from app.answer import Answer, answer
+from app.answer import answer
+from app.arguments import Blueprint
 from app.deps import deps
 from app.metrics import exposition
 from app.operation import operation
@@ -26,7 +26,7 @@ class ReadySchema(HealthSchema):
 
 
 @operation(operations, "GET", "/healthz", permission=None, answers={200: HealthSchema})
-def check_liveness() -> Answer:
+def check_liveness() -> Response:
     """This process lives
 
     Looks at nothing else: restart the process when it does not answer.
@@ -35,7 +35,7 @@ def check_liveness() -> Answer:
 
 
 @operation(operations, "GET", "/v1/health", permission=None, answers={200: HealthSchema})
-def check_api() -> Answer:
+def check_api() -> Response:
     """The API answers
 
     For clients that look under `/v1`.
@@ -44,7 +44,7 @@ def check_api() -> Answer:
 
 
 @operation(operations, "GET", "/readyz", permission=None, answers={200: ReadySchema})
-def check_readiness() -> Answer:
+def check_readiness() -> Response:
     """Database, migrations, broker, workers and beat are there; 503 says what is not
 
     A load balancer sends requests where this answers 200.
@@ -73,10 +73,10 @@ def check_readiness() -> Answer:
 
 
 @operation(operations, "GET", "/metrics", permission=Permission.METRICS_READ, answers={200: "text/plain"})
-def read_metrics() -> Answer:
+def read_metrics() -> Response:
     """Prometheus metrics (key of an operator)
 
     Counters and times of this process; gauges from the database, of what the caller sees.
     """
     body, content_type = exposition(deps(), g.principal)
-    return Answer(body, 200, content_type)
+    return Response(body, 200, content_type=content_type)

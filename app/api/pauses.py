@@ -4,10 +4,10 @@ from datetime import timedelta
 from typing import Any
 
 from flask import Response, g, request
-from flask_smorest import Blueprint
 
-from app.answer import Answer, answer, created
+from app.answer import answer, created
 from app.api.paging import list_document, page
+from app.arguments import Blueprint
 from app.deps import deps
 from app.events import event_stream
 from app.hold import hold, hold_any
@@ -55,7 +55,7 @@ pauses = Blueprint("pauses", __name__, url_prefix="/api", description="Hold an a
     sends=["Location"],
     creates=True,
 )
-def create_pause(body: dict[str, Any]) -> Answer:
+def create_pause(body: dict[str, Any]) -> Response:
     """Hold an action for review
 
     The action waits as one row until a person decides, it is cancelled, or its time runs out. Poll it, hold a
@@ -96,7 +96,7 @@ _OPTIONAL = (
     query=PauseListQuery,
     answers={200: PausePageSchema},
 )
-def list_pauses(query: dict[str, Any]) -> Answer:
+def list_pauses(query: dict[str, Any]) -> Response:
     """List pauses, the newest first; or wait for several (`?ids=…,…&wait=60`)
 
     An agent sees what its own identity created; people and operators see their namespaces. With `decided`, or a filter
@@ -112,7 +112,7 @@ def list_pauses(query: dict[str, Any]) -> Answer:
     return answer(list_document(found, _document))
 
 
-def _named(wanted: list[str], seconds: float) -> Answer:
+def _named(wanted: list[str], seconds: float) -> Response:
     found, held = hold_any(wanted, seconds)
     documents = [_document(pause) for pause in found]
     seen = {document["watchId"] for document in documents}
@@ -175,7 +175,7 @@ def stream_pause_events(watch_id: str) -> Response:
     answers={200: PauseSchema},
     refuses=(404, 409),
 )
-def approve_pause(body: dict[str, Any], watch_id: str) -> Answer:
+def approve_pause(body: dict[str, Any], watch_id: str) -> Response:
     """Approve (or, with `decision`, reject)
 
     A vote where the policy asks for several. With `arguments` exactly these are executed instead. Give the
@@ -194,7 +194,7 @@ def approve_pause(body: dict[str, Any], watch_id: str) -> Answer:
     answers={200: PauseSchema},
     refuses=(404, 409),
 )
-def reject_pause(body: dict[str, Any], watch_id: str) -> Answer:
+def reject_pause(body: dict[str, Any], watch_id: str) -> Response:
     """Reject
 
     A vote where the policy counts rejections. The agent is told, and does not act.
@@ -211,7 +211,7 @@ def reject_pause(body: dict[str, Any], watch_id: str) -> Answer:
     answers={200: PauseSchema},
     refuses=(404, 409),
 )
-def cancel_pause(body: dict[str, Any], watch_id: str) -> Answer:
+def cancel_pause(body: dict[str, Any], watch_id: str) -> Response:
     """Take the request back (its creator)
 
     Only while nothing is decided. Nobody is asked any more.
@@ -228,7 +228,7 @@ def cancel_pause(body: dict[str, Any], watch_id: str) -> Answer:
     answers={200: PauseSchema},
     refuses=(404, 409),
 )
-def claim_pause(body: dict[str, Any], watch_id: str) -> Answer:
+def claim_pause(body: dict[str, Any], watch_id: str) -> Response:
     """Tell the others that you work on this review, for a quarter of an hour
 
     The others see it in their inbox. It forbids nobody to decide; `takeOver` takes it from somebody else.
@@ -245,7 +245,7 @@ def claim_pause(body: dict[str, Any], watch_id: str) -> Answer:
     answers={200: PauseSchema},
     refuses=(404, 409),
 )
-def unclaim_pause(body: dict[str, Any], watch_id: str) -> Answer:
+def unclaim_pause(body: dict[str, Any], watch_id: str) -> Response:
     """Give a claim back
 
     The others see that nobody works on it any more.
@@ -262,7 +262,7 @@ def unclaim_pause(body: dict[str, Any], watch_id: str) -> Answer:
     example={"items": [{"watchId": "wch_0190a5c0d7e87c6a9a4d7b7f6f2c1d3e", "decision": "approve"}]},
     answers={200: ResultsSchema},
 )
-def decide_pauses(body: dict[str, Any]) -> Answer:
+def decide_pauses(body: dict[str, Any]) -> Response:
     """Decide on up to 100 reviews: each by itself, one that fails undoes no other
 
     Each result stands in the place of its item, with the pause or the problem that the single decision would have
@@ -302,7 +302,7 @@ def _version(pause: Pause) -> str:
     return "-".join(seen)
 
 
-def _decide(watch_id: str, command: Approve | Reject | Cancel) -> Answer:
+def _decide(watch_id: str, command: Approve | Reject | Cancel) -> Response:
     return answer(use_cases.decide_pause(deps().store, g.principal, watch_id, command))
 
 

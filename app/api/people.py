@@ -3,10 +3,10 @@
 from typing import Any
 
 from flask import Response, g
-from flask_smorest import Blueprint
 
-from app.answer import Answer, answer, created
+from app.answer import answer, created
 from app.api.paging import list_document, page
+from app.arguments import Blueprint
 from app.channels import check_channels
 from app.deps import deps
 from app.operation import once, operation
@@ -44,7 +44,7 @@ MANAGE = Permission.PEOPLE_MANAGE
     creates=True,
     refuses=(409, 429),
 )
-def create_person(body: dict[str, Any]) -> Answer:
+def create_person(body: dict[str, Any]) -> Response:
     """Add a person; they get in by a link, or by the identity provider with the same e-mail
 
     Their role and namespaces say what they may; their groups and e-mail address are what policies ask by.
@@ -54,7 +54,7 @@ def create_person(body: dict[str, Any]) -> Answer:
 
 
 @operation(people, "GET", "/people", permission=MANAGE, query=PeopleQuery, answers={200: PersonPageSchema})
-def list_people(query: dict[str, Any]) -> Answer:
+def list_people(query: dict[str, Any]) -> Response:
     """List people, the newest first
 
     With `email` the one who has it.
@@ -65,7 +65,7 @@ def list_people(query: dict[str, Any]) -> Answer:
 
 
 @operation(people, "GET", "/people/<person_id>", permission=MANAGE, answers={200: PersonSchema}, refuses=(404,))
-def get_person(person_id: str) -> Answer:
+def get_person(person_id: str) -> Response:
     """Read a person
 
     Channels are shown without their secrets.
@@ -83,7 +83,7 @@ def get_person(person_id: str) -> Answer:
     answers={200: PersonSchema},
     refuses=(404, 409, 429),
 )
-def change_person(body: dict[str, Any], person_id: str) -> Answer:
+def change_person(body: dict[str, Any], person_id: str) -> Response:
     """Change, disable or enable a person
 
     What is not named stays. Who is disabled is signed out everywhere, and asked no more.
@@ -95,7 +95,7 @@ def change_person(body: dict[str, Any], person_id: str) -> Answer:
 @operation(
     people, "POST", "/people/<person_id>/link", permission=MANAGE, answers={200: SignInLinkSchema}, refuses=(404, 409)
 )
-def make_sign_in_link(person_id: str) -> Answer:
+def make_sign_in_link(person_id: str) -> Response:
     """Make a link that signs the person in, once; it is shown this once
 
     Links made before end.
@@ -106,7 +106,7 @@ def make_sign_in_link(person_id: str) -> Answer:
 @operation(
     people, "POST", "/people/<person_id>/sign-out", permission=MANAGE, answers={200: SignedOutSchema}, refuses=(404,)
 )
-def sign_out_person(person_id: str) -> Answer:
+def sign_out_person(person_id: str) -> Response:
     """End all sessions of a person
 
     Also those in other browsers.
@@ -115,7 +115,7 @@ def sign_out_person(person_id: str) -> Answer:
 
 
 @operation(people, "GET", "/groups", permission=MANAGE, answers={200: GroupsSchema})
-def list_groups() -> Answer:
+def list_groups() -> Response:
     """List all groups, by name
 
     With how many people are in each.
@@ -134,7 +134,7 @@ def list_groups() -> Answer:
     answers={200: GroupSchema},
     refuses=(404, 409),
 )
-def put_group(query: dict[str, Any], body: dict[str, Any], group_name: str) -> Answer:
+def put_group(query: dict[str, Any], body: dict[str, Any], group_name: str) -> Response:
     """Make or change a group; people are put into it one by one
 
     Policies ask a group by its name. Its own channels hear of what it is asked, without a link that lets anybody

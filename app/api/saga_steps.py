@@ -4,15 +4,15 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from uuid import UUID
 
-from flask import g
-from flask_smorest import Blueprint
+from flask import Response, g
 from marshmallow import Schema
 
-from app.answer import Answer, accepted, answer
+from app.answer import accepted, answer
 from app.api.paging import list_document, page
 from app.api.sagas import trace
+from app.arguments import Blueprint
 from app.deps import deps
-from app.operation import Answered, operation
+from app.operation import View, operation
 from app.schemas.sagas import (
     DONE,
     ApproveStepSchema,
@@ -51,7 +51,7 @@ def _command(
     body: type[Schema],
     accepted: type[Schema] = QueuedSchema,
     example: Mapping[str, Any] | None = None,
-) -> Callable[[Callable[..., Answered]], Callable[..., Answered]]:
+) -> Callable[[View], View]:
     """POST …/{verb}: what a worker is to do with a step."""
     return operation(
         steps,
@@ -67,7 +67,7 @@ def _command(
 
 
 @operation(steps, "GET", "/steps", permission=READ, query=StepListQuery, answers={200: StepPageSchema}, refuses=(404,))
-def list_steps(query: dict[str, Any]) -> Answer:
+def list_steps(query: dict[str, Any]) -> Response:
     """List a saga's steps in their order, then the undos
 
     The undos have `compensates_span_id`.
@@ -79,7 +79,7 @@ def list_steps(query: dict[str, Any]) -> Answer:
 
 
 @operation(steps, "GET", "/pending-review", permission=READ, query=ReviewListQuery, answers={200: ReviewPageSchema})
-def list_pending_reviews(query: dict[str, Any]) -> Answer:
+def list_pending_reviews(query: dict[str, Any]) -> Response:
     """List the steps that wait for a person, the longest waiting first
 
     `review_payload` is exactly what will be executed, or what the model has found.
@@ -92,7 +92,7 @@ def list_pending_reviews(query: dict[str, Any]) -> Answer:
 
 
 @operation(steps, "GET", _STEP, permission=READ, query=StepQuery, answers={200: StepWithContentSchema}, refuses=(404,))
-def get_step(query: dict[str, Any], trace_id: str, step_span_id: str) -> Answer:
+def get_step(query: dict[str, Any], trace_id: str, step_span_id: str) -> Response:
     """Read a step with its arguments and output
 
     With what only this step has: arguments, output, facts, and how a model came to it.
@@ -102,7 +102,7 @@ def get_step(query: dict[str, Any], trace_id: str, step_span_id: str) -> Answer:
 
 
 @_command("decision", DECIDE, DecisionOnStepSchema, example={"decision": "APPROVE", "output": {}})
-def decide_step(query: dict[str, Any], body: dict[str, Any], trace_id: str, step_span_id: str) -> Answer:
+def decide_step(query: dict[str, Any], body: dict[str, Any], trace_id: str, step_span_id: str) -> Response:
     """Approve or reject a held step; a worker carries it out
 
     `APPROVE` may carry an `output` that replaces the model's; `REJECT` may carry `error_details`.
@@ -112,7 +112,7 @@ def decide_step(query: dict[str, Any], body: dict[str, Any], trace_id: str, step
 
 
 @_command("approve", DECIDE, ApproveStepSchema)
-def approve_step(query: dict[str, Any], body: dict[str, Any], trace_id: str, step_span_id: str) -> Answer:
+def approve_step(query: dict[str, Any], body: dict[str, Any], trace_id: str, step_span_id: str) -> Response:
     """Approve a held step
 
     With `output`, the saga goes on with that instead of what the model has found.
@@ -121,7 +121,7 @@ def approve_step(query: dict[str, Any], body: dict[str, Any], trace_id: str, ste
 
 
 @_command("reject", DECIDE, RejectStepSchema)
-def reject_step(query: dict[str, Any], body: dict[str, Any], trace_id: str, step_span_id: str) -> Answer:
+def reject_step(query: dict[str, Any], body: dict[str, Any], trace_id: str, step_span_id: str) -> Response:
     """Reject a held step; what was done before it is undone
 
     `error_details` become the step's own.
@@ -130,7 +130,7 @@ def reject_step(query: dict[str, Any], body: dict[str, Any], trace_id: str, step
 
 
 @_command("retry", DECIDE, RerunSchema, example={"guidance": "Clarify the summary before proceeding."})
-def retry_held_step(query: dict[str, Any], body: dict[str, Any], trace_id: str, step_span_id: str) -> Answer:
+def retry_held_step(query: dict[str, Any], body: dict[str, Any], trace_id: str, step_span_id: str) -> Response:
     """Have a held step run and held again
 
     The model is asked again, with `guidance`; a commit step is held again. What was held is void. With a
@@ -142,7 +142,7 @@ def retry_held_step(query: dict[str, Any], body: dict[str, Any], trace_id: str, 
 
 
 @_command("retry-step", RECOVER, RecoveryWishSchema, RecoveryAnswerSchema)
-def retry_step(query: dict[str, Any], body: dict[str, Any], trace_id: str, step_span_id: str) -> Answer:
+def retry_step(query: dict[str, Any], body: dict[str, Any], trace_id: str, step_span_id: str) -> Response:
     """Repeat a stuck step of a RUNNING saga
 
     For a step whose outcome nobody knows. Where a second call may do harm, `allow_destructive` has to say so; a
@@ -152,7 +152,7 @@ def retry_step(query: dict[str, Any], body: dict[str, Any], trace_id: str, step_
 
 
 @_command("retry-compensation", RECOVER, UndoRecoveryWishSchema, RecoveryAnswerSchema)
-def retry_compensation(query: dict[str, Any], body: dict[str, Any], trace_id: str, step_span_id: str) -> Answer:
+def retry_compensation(query: dict[str, Any], body: dict[str, Any], trace_id: str, step_span_id: str) -> Response:
     """Try an undo again that failed or is stuck
 
     With `arguments`, one that failed is tried with exactly these. Who corrected them, when and why is kept.
@@ -167,7 +167,7 @@ def retry_compensation(query: dict[str, Any], body: dict[str, Any], trace_id: st
     ResolvedSchema,
     example={"outcome": "done", "output": {"refund": "R-7"}, "evidence": "the ledger has R-7"},
 )
-def resolve_step(query: dict[str, Any], body: dict[str, Any], trace_id: str, step_span_id: str) -> Answer:
+def resolve_step(query: dict[str, Any], body: dict[str, Any], trace_id: str, step_span_id: str) -> Response:
     """Say what came of a call whose outcome is unknown, or of a failed undo
 
     Of an undo that failed, `done` says that it was undone by hand: the undoing goes on with what was done before.
@@ -189,14 +189,14 @@ def _rejection(body: dict[str, Any]) -> Reject:
     return Reject(actor(g.principal), response=body.get("error_details") or None, **said)
 
 
-def _decided(query: dict[str, Any], trace_id: str, span: str, command: Approve | Reject) -> Answer:
+def _decided(query: dict[str, Any], trace_id: str, span: str, command: Approve | Reject) -> Response:
     which = _which(query, trace_id, span)
     return accepted(saga_decisions.decide_step(deps().store, g.principal, which, command).document())
 
 
 def _recovered(
     act: Callable[..., dict[str, Any]], query: dict[str, Any], body: dict[str, Any], trace_id: str, span: str
-) -> Answer:
+) -> Response:
     token = body.pop("recovery_token", None)
     return accepted(act(deps().store, g.principal, _which(query, trace_id, span), Retry(token=token, **body)))
 

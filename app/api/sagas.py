@@ -3,12 +3,12 @@
 from typing import Any
 from uuid import UUID
 
-from flask import g, request
-from flask_smorest import Blueprint
+from flask import Response, g, request
 
 from adapters.tracing import begin
-from app.answer import Answer, accepted, answer
+from app.answer import accepted, answer
 from app.api.paging import list_document, page
+from app.arguments import Blueprint
 from app.deps import deps
 from app.every_answer import CALLER, SET_OFF
 from app.operation import once, operation
@@ -45,7 +45,7 @@ sagas = Blueprint("sagas", __name__, url_prefix="/v1/sagas", description="Steps 
     creates=True,
     refuses=(404, 409),
 )
-def start_saga(body: dict[str, Any]) -> Answer:
+def start_saga(body: dict[str, Any]) -> Response:
     """Start a saga
 
     The manifest's steps run one after the other; what was done is undone in reverse when one fails or is rejected.
@@ -79,7 +79,7 @@ def _trace_start(wanted: Start, trace_id: UUID) -> None:
 
 
 @operation(sagas, "GET", "", permission=Permission.SAGA_READ, query=SagaListQuery, answers={200: SagaPageSchema})
-def list_sagas(query: dict[str, Any]) -> Answer:
+def list_sagas(query: dict[str, Any]) -> Response:
     """List sagas, the newest first
 
     `in_flight` cannot go together with `status`.
@@ -102,7 +102,7 @@ def list_sagas(query: dict[str, Any]) -> Answer:
     answers={200: SagaWithStepsSchema},
     refuses=(404,),
 )
-def get_saga(trace_id: str) -> Answer:
+def get_saga(trace_id: str) -> Response:
     """Read a saga with its context and steps
 
     `context` is what bindings and expressions see; the undos follow the steps.
@@ -119,7 +119,7 @@ def get_saga(trace_id: str) -> Answer:
     answers={202: CancellingSchema},
     refuses=(404, 409),
 )
-def cancel_saga(body: dict[str, Any], trace_id: str) -> Answer:
+def cancel_saga(body: dict[str, Any], trace_id: str) -> Response:
     """Give a saga up, and undo what was done
 
     A call that is under way is waited for. From then on nothing new is begun, and what was done is undone, the last

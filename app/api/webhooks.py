@@ -3,10 +3,10 @@
 from typing import Any
 
 from flask import Response, g
-from flask_smorest import Blueprint
 
-from app.answer import Answer, answer, created
+from app.answer import answer, created
 from app.api.paging import list_document, page
+from app.arguments import Blueprint
 from app.deps import deps
 from app.operation import once, operation
 from app.schemas.fields import PageQuery
@@ -48,7 +48,7 @@ DELIVERIES, SECRET = Permission.DELIVERY_MANAGE, Permission.SIGNING_SECRET_READ
     answers={201: EndpointWithSecretSchema, 200: EndpointWithSecretSchema},
     creates=True,
 )
-def create_endpoint(body: dict[str, Any]) -> Answer:
+def create_endpoint(body: dict[str, Any]) -> Response:
     """Add an endpoint; its secret is shown this once
 
     Events of its namespaces are sent to the URL, signed with the endpoint's own secret.
@@ -57,7 +57,7 @@ def create_endpoint(body: dict[str, Any]) -> Answer:
 
 
 @operation(webhooks, "GET", "/endpoints", permission=READ, query=PageQuery, answers={200: EndpointPageSchema})
-def list_endpoints(query: dict[str, Any]) -> Answer:
+def list_endpoints(query: dict[str, Any]) -> Response:
     """List endpoints, the newest first
 
     Those that reach no further than the caller's namespaces. No secret is shown, and header values only to
@@ -68,7 +68,7 @@ def list_endpoints(query: dict[str, Any]) -> Answer:
 
 
 @operation(webhooks, "GET", "/endpoints/<endpoint_id>", permission=READ, answers={200: EndpointSchema}, refuses=(404,))
-def get_endpoint(endpoint_id: str) -> Answer:
+def get_endpoint(endpoint_id: str) -> Response:
     """Read an endpoint
 
     No secret is shown: `rotate-secret` makes a new one. Header values are shown only to admins, else as `***`.
@@ -86,7 +86,7 @@ def get_endpoint(endpoint_id: str) -> Answer:
     answers={200: EndpointSchema},
     refuses=(404,),
 )
-def change_endpoint(body: dict[str, Any], endpoint_id: str) -> Answer:
+def change_endpoint(body: dict[str, Any], endpoint_id: str) -> Response:
     """Change an endpoint, disable or enable it
 
     What is not named stays. Enabling one that Sagahold disabled begins with new events; `recover` sends what it
@@ -113,7 +113,7 @@ def delete_endpoint(endpoint_id: str) -> Response:
     answers={200: EndpointWithSecretSchema},
     refuses=(404,),
 )
-def rotate_endpoint_secret(endpoint_id: str) -> Answer:
+def rotate_endpoint_secret(endpoint_id: str) -> Response:
     """Make a new secret; for 24 hours both sign
 
     The new secret is shown this once.
@@ -129,7 +129,7 @@ def rotate_endpoint_secret(endpoint_id: str) -> Answer:
     answers={202: TestSentSchema},
     refuses=(404, 409),
 )
-def test_endpoint(endpoint_id: str) -> Answer:
+def test_endpoint(endpoint_id: str) -> Response:
     """Send a `webhook.test`; the delivery tells how it went
 
     It means nothing, and is signed like all others.
@@ -147,7 +147,7 @@ def test_endpoint(endpoint_id: str) -> Answer:
     answers={202: RecoveredSchema},
     refuses=(404, 409),
 )
-def recover_endpoint(body: dict[str, Any], endpoint_id: str) -> Answer:
+def recover_endpoint(body: dict[str, Any], endpoint_id: str) -> Response:
     """Send again everything since then that the endpoint did not get
 
     Only what was given up; under the same `webhook-id` as before.
@@ -164,7 +164,7 @@ def recover_endpoint(body: dict[str, Any], endpoint_id: str) -> Answer:
     query=DeliveryListQuery,
     answers={200: DeliveryPageSchema},
 )
-def list_deliveries(query: dict[str, Any]) -> Answer:
+def list_deliveries(query: dict[str, Any]) -> Response:
     """List deliveries, the newest first
 
     One for each message and receiver.
@@ -182,7 +182,7 @@ def list_deliveries(query: dict[str, Any]) -> Answer:
     answers={200: DeliveryWithAttemptsSchema},
     refuses=(404,),
 )
-def get_delivery(delivery_id: str) -> Answer:
+def get_delivery(delivery_id: str) -> Response:
     """Read a delivery with every attempt
 
     Each attempt with its time, its status and the first 1 KiB of the answer.
@@ -198,7 +198,7 @@ def get_delivery(delivery_id: str) -> Answer:
     answers={202: DeliverySchema},
     refuses=(404, 409),
 )
-def redeliver_delivery(delivery_id: str) -> Answer:
+def redeliver_delivery(delivery_id: str) -> Response:
     """Send it again now, under the same webhook-id
 
     With the whole retry schedule before it. The receiver knows a repeat by its `webhook-id`.
@@ -207,7 +207,7 @@ def redeliver_delivery(delivery_id: str) -> Answer:
 
 
 @operation(webhooks, "GET", "/signing-secret", permission=SECRET, query=NamespaceQuery, answers={200: SecretSchema})
-def get_signing_secret(query: dict[str, Any]) -> Answer:
+def get_signing_secret(query: dict[str, Any]) -> Response:
     """The secret that signs the callbacks of a namespace's pauses
 
     `callbackUrl`s are signed with it, as endpoints are with their own.
@@ -224,7 +224,7 @@ def get_signing_secret(query: dict[str, Any]) -> Answer:
     query=NamespaceQuery,
     answers={200: SecretSchema},
 )
-def rotate_signing_secret(query: dict[str, Any]) -> Answer:
+def rotate_signing_secret(query: dict[str, Any]) -> Response:
     """Make a new secret for a namespace's callbacks; for 24 hours both sign
 
     The new secret is shown this once to who may not read it.

@@ -7,7 +7,6 @@ from flask import Response, request
 from werkzeug.exceptions import HTTPException, ServiceUnavailable
 
 from app import problems
-from app.answer import Answer
 from app.dashboard.frame import dashboard, render
 from domain.errors import Invalid, Refusal
 from services.database import DatabaseAway
@@ -52,7 +51,7 @@ def _http(error: HTTPException) -> Response:
 
 
 @dashboard.app_errorhandler(404)
-def _nowhere(error: HTTPException) -> Response | Answer:
+def _nowhere(error: HTTPException) -> Response:
     """No route at all. A person who follows half a link reads a page, a program its problem."""
     answers = (problems.MEDIA_TYPE, "application/json", "text/html")
     program = request.accept_mimetypes.best_match(answers, problems.MEDIA_TYPE) != "text/html"
@@ -72,9 +71,8 @@ def _database(error: DatabaseAway) -> Response:
     return error_page(503, detail, headers={"Retry-After": problems.RETRY_AFTER})
 
 
-def _unexpected(error: Exception) -> Response:
-    # Its text may quote what was sent or a row: it goes to the log, never to the page.
-    log.error("unexpected error", exc_info=error)
+def _unexpected(error: HTTPException) -> Response:
+    problems.log_unexpected(error)
     return error_page(500, "The fault is ours; the server's log has the details.")
 
 
@@ -88,6 +86,5 @@ for kind, handler in (
     (HTTPException, _http),
     (TooManyAttempts, _too_many),
     (DatabaseAway, _database),
-    (Exception, _unexpected),
 ):
     dashboard.register_error_handler(kind, handler)
