@@ -247,9 +247,17 @@ def _hint_next(tx: Tx, done: RowMapping) -> None:
     same_lane = columns.lane == done["lane"], *_unobstructed()
     if done["pause_id"] is not None:
         due.hint_first(tx, WEBHOOK, 1, columns.pause_id == done["pause_id"], *same_lane)
-    room = LANE_WIDTH - tx.conn.execute(select(_under_way(literal(done["lane"])))).scalar_one()
-    if room > 0:
-        due.hint_first(tx, WEBHOOK, room, *same_lane)
+    room = 0
+    # An attempt that ends at the same moment may have named a row between the count and the look. Then its own place
+    # is free too, which only another count shows.
+    while (counted := _room(tx, done["lane"])) > room:
+        room = counted
+        if not due.hint_first(tx, WEBHOOK, room, *same_lane):
+            return
+
+
+def _room(tx: Tx, lane: str) -> int:
+    return LANE_WIDTH - tx.conn.execute(select(_under_way(literal(lane)))).scalar_one()
 
 
 def _attempt_row(delivery_id: UUID, number: int, attempt: Attempt) -> dict[str, Any]:

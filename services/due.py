@@ -201,8 +201,8 @@ def hint_came_to_nothing(tx: Tx, kind: str, id_: UUID) -> None:
     tx.conn.execute(update(table).where(*told).values(hint_at=tx.now))
 
 
-def hint_first(tx: Tx, kind: str, limit: int, *conditions: ColumnElement[bool]) -> None:
-    """Hint at those of the first `limit` due rows that no hint is on its way to."""
+def hint_first(tx: Tx, kind: str, limit: int, *conditions: ColumnElement[bool]) -> bool:
+    """Hint at those of the first `limit` due rows that no hint is on its way to; return whether it passed one over."""
     table = TABLES[kind]
     first = (
         select(table.c.id, table.c.hint_at)
@@ -212,8 +212,10 @@ def hint_first(tx: Tx, kind: str, limit: int, *conditions: ColumnElement[bool]) 
         .with_for_update(skip_locked=True)
     )
     on_its_way = tx.now + HINT_AGAIN - HINT_ARRIVES
-    if found := [id_ for id_, hint_at in tx.conn.execute(first) if hint_at <= on_its_way]:
+    rows = tx.conn.execute(first).all()
+    if found := [id_ for id_, hint_at in rows if hint_at <= on_its_way]:
         _hint(tx, kind, table.c.id.in_(found), {id_: number for number, id_ in enumerate(found)})
+    return len(found) < len(rows)
 
 
 def _hint(tx: Tx, kind: str, which: ColumnElement[bool], place: Mapping[UUID, int]) -> Sequence[UUID]:
