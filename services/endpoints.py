@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import RowMapping, delete, insert, or_, select, update
+from sqlalchemy import Result, RowMapping, Select, delete, insert, or_, select, update
 
 from domain import ids
 from domain.access import ALL_NAMESPACES, DEFAULT_NAMESPACE, Permission, Principal
@@ -68,8 +68,8 @@ def list_endpoints(store: Store, by: Principal, page: Page) -> Slice[dict[str, A
 
 
 def get_endpoint(store: Store, by: Principal, endpoint_id: str) -> dict[str, Any]:
-    with store.transaction() as tx:
-        return _shown(by, _locked(tx, by, endpoint_id))
+    with store.reading() as conn:
+        return _shown(by, _found(conn.execute(_visible(by, endpoint_id)), endpoint_id))
 
 
 def change_endpoint(store: Store, by: Principal, endpoint_id: str, change: EndpointChange) -> dict[str, Any]:
@@ -207,11 +207,18 @@ def _columns(change: EndpointChange) -> dict[str, Any]:
     }
 
 
-def _locked(tx: Tx, by: Principal, endpoint_id: str) -> RowMapping:
+def _visible(by: Principal, endpoint_id: str) -> Select[Any]:
     id_ = ids.parse(ids.ENDPOINT, endpoint_id)
     found = webhook_endpoints.c.id == id_, manages(by, webhook_endpoints), webhook_endpoints.c.deleted_at.is_(None)
-    query = select(webhook_endpoints).where(*found).with_for_update()
-    row = tx.conn.execute(query).mappings().one_or_none()
+    return select(webhook_endpoints).where(*found)
+
+
+def _locked(tx: Tx, by: Principal, endpoint_id: str) -> RowMapping:
+    return _found(tx.conn.execute(_visible(by, endpoint_id).with_for_update()), endpoint_id)
+
+
+def _found(result: Result[Any], endpoint_id: str) -> RowMapping:
+    row = result.mappings().one_or_none()
     if row is None:
         raise NotFound(f"there is no webhook endpoint {endpoint_id[:64]!r} that this key may see")
     return row

@@ -26,8 +26,10 @@ WORKER_SEEN_WITHIN = timedelta(seconds=15)
 NO_SUCH_TABLE = "42P01"
 
 
-# Of a standby the second is on as well.
-_MODE = text("SELECT CASE WHEN pg_is_in_recovery() THEN 'standby' ELSE current_setting('transaction_read_only') END")
+# Of a standby the second is on as well. The default, as this transaction itself is read-only.
+_MODE = text(
+    "SELECT CASE WHEN pg_is_in_recovery() THEN 'standby' ELSE current_setting('default_transaction_read_only') END"
+)
 _READ_ONLY = {
     "off": None,
     "on": "it is set to read-only (default_transaction_read_only)",

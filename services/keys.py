@@ -133,11 +133,12 @@ def authenticate(store: Store, hash_: bytes) -> Principal | None:
     )
     with store.reading() as conn:
         row = conn.execute(query).mappings().one_or_none()
-        if row is None:
-            return None
-        if row["stale"] or row["new"]:
-            used = {"last_used_at": now} | ({"taken_up_at": now} if row["new"] else {})
-            conn.execute(update(api_keys).where(columns.id == row["id"]).values(used))
+    if row is None:
+        return None
+    if row["stale"] or row["new"]:
+        with store.transaction() as tx:
+            used = {"last_used_at": tx.now} | ({"taken_up_at": tx.now} if row["new"] else {})
+            tx.conn.execute(update(api_keys).where(columns.id == row["id"]).values(used))
     return principal_of(row)
 
 

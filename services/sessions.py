@@ -78,10 +78,11 @@ def find_session(store: Store, token: str, *, active: bool = True) -> Session | 
     )
     with store.reading() as conn:
         row = conn.execute(query).mappings().one_or_none()
-        if row is None:
-            return None
-        if row["stale"] and active:
-            conn.execute(update(sessions).where(sessions.c.hash == hash_of(token)).values(seen_at=now))
+    if row is None:
+        return None
+    if row["stale"] and active:
+        with store.transaction() as tx:
+            tx.conn.execute(update(sessions).where(sessions.c.hash == hash_of(token)).values(seen_at=tx.now))
     return Session(token, person_of(row), row["id"])
 
 

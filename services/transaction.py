@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 import psycopg2
+import psycopg2.extensions
 from sqlalchemy import Connection, Engine, bindparam, func, select
 from sqlalchemy.exc import DBAPIError
 
@@ -107,6 +108,17 @@ class Tx:
         return ids.uuid7(self.now, random.getrandbits(62))
 
 
+class ChangeWhileReading(Exception):
+    """A fault of ours: changes and locks belong into a transaction."""
+
+
+class _ReadOnlyCursor(psycopg2.extensions.cursor):  # type: ignore[misc]
+    """Its statements may change nothing. In the same message, which is one transaction: that costs no round trip."""
+
+    def execute(self, query: str, vars: Any = None) -> None:
+        super().execute(f"SET TRANSACTION READ ONLY; {query}", vars)
+
+
 @dataclass(frozen=True, slots=True)
 class Store:
     """Where use cases work: the database, who hears of changes, and the few settings that rules need.
@@ -155,10 +167,19 @@ class Store:
     def reading(self) -> Iterator[Connection]:
         """A connection for single statements that change nothing: no BEGIN, no COMMIT, so two round trips less.
 
-        Raises `DatabaseAway`.
+        Raises `DatabaseAway`; `ChangeWhileReading` where a statement changes or locks something after all.
         """
         with telling_absence(), self._autocommitting() as conn:
-            yield conn
+            driver: Any = conn.connection.driver_connection
+            driver.cursor_factory = _ReadOnlyCursor
+            try:
+                yield conn
+            except (DBAPIError, psycopg2.Error) as error:
+                if state_of(error) == READ_ONLY:
+                    raise ChangeWhileReading(str(getattr(error, "orig", error))) from error
+                raise
+            finally:
+                driver.cursor_factory = None
 
     @contextmanager
     def snapshot(self) -> Iterator[Connection]:
@@ -166,7 +187,7 @@ class Store:
 
         Raises `DatabaseAway`.
         """
-        with self.reading() as conn:
+        with telling_absence(), self._autocommitting() as conn:
             conn.exec_driver_sql("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             try:
                 yield conn

@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from models.due import worker_heartbeats
 from services.database import DatabaseAway, telling_absence
 from services.due import stamp_worker
-from services.transaction import Hint, Store
+from services.transaction import ChangeWhileReading, Hint, Store
 from tests.conftest import Recorded
 from tests.services.world import at_once
 
@@ -42,6 +42,26 @@ def test_until_then_nobody_else_sees_it(store: Store) -> None:
     with store.transaction() as tx:
         stamp_worker(tx, "one")
         assert seen(store) == []
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE worker_heartbeats SET seen_at = now()",
+        "INSERT INTO worker_heartbeats VALUES ('two', now())",
+        "DELETE FROM worker_heartbeats",
+        "SELECT * FROM worker_heartbeats FOR UPDATE",
+    ],
+)
+def test_who_reads_changes_and_locks_nothing(store: Store, statement: str) -> None:
+    """It is a fault of ours, not of the database; and the connection is as it was."""
+    with store.transaction() as tx:
+        stamp_worker(tx, "one")
+    with pytest.raises(ChangeWhileReading), store.reading() as conn:
+        conn.execute(text(statement))
+    assert seen(store) == ["one"]
+    with store.transaction() as tx:
+        tx.conn.execute(text(statement))
 
 
 @pytest.mark.parametrize("kind", [ValueError, _Stop])

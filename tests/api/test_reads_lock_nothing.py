@@ -1,0 +1,60 @@
+"""What only reads is answered while somebody else changes the same rows: it takes no lock and changes nothing."""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from flask.testing import FlaskClient
+from sqlalchemy import text
+
+from app.dashboard.cookies import SESSION
+from app.key_cache import KeyCache
+from domain import ids
+from models.tables import metadata
+from services.transaction import Store
+from tests.api.alone import app_alone
+from tests.browser.people import add_person
+from tests.services.saga_world import start, step
+from tests.services.world import ADMIN, an_endpoint, deliveries, one, post
+
+KEY = "hitl_" + "x" * 43
+# Kept in the audit log: who looked. Or they never end, or need what is not here.
+RECORDED = {"/v1/webhooks/signing-secret", "/v1/audit/export", "/audit/export"}
+ELSEWHERE = {
+    "/api/pause/<watch_id>/events",
+    "/inbox/events",
+    "/inbox/decide",
+    "/sign-in/oidc",
+    "/sign-in/oidc/return",
+    "/readyz",
+}
+
+
+@pytest.fixture
+def client(store: Store) -> Iterator[FlaskClient]:
+    who = add_person(store, "admin", namespaces=["*"])
+    with app_alone(store, KeyCache(lambda hash_: ADMIN)).test_client() as client:
+        client.set_cookie(SESSION, who.token)
+        yield client
+
+
+def test_every_get_is_answered_while_all_rows_are_locked(store: Store, client: FlaskClient) -> None:
+    endpoint = an_endpoint(store)
+    values = {"watch_id": post(store), "endpoint_id": endpoint["id"], "namespace": "default", "token": "none"}
+    start(store, step("a"))
+    values["trace_id"] = one(store, "SELECT id FROM sagas").hex
+    values["delivery_id"] = ids.text(ids.DELIVERY, deliveries(store)[0]["id"])
+    rules = [rule.rule for rule in client.application.url_map.iter_rules() if "GET" in (rule.methods or ())]
+    wanted = [rule for rule in rules if rule not in RECORDED | ELSEWHERE]
+    paths = [re.sub(r"<(?:\w+:)?(\w+)>", lambda found: values.get(found[1], "none"), rule) for rule in wanted]
+    tables = ", ".join(metadata.tables)
+    late = {}
+    with store.transaction() as tx:
+        tx.conn.execute(text(f"LOCK TABLE {tables} IN EXCLUSIVE MODE"))
+        for path in paths:
+            asked = {"trace_id": values["trace_id"]} if path == "/v1/sagas/steps" else {}
+            headers = {"Authorization": f"Bearer {KEY}"} if path.startswith(("/v1/", "/api/", "/metrics")) else {}
+            status = client.get(path, headers=headers, query_string=asked).status_code
+            if status not in (200, 303) and not ("none" in path and status == 404):
+                late[path] = status
+    assert late == {}
