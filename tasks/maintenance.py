@@ -1,13 +1,10 @@
 """What beat asks for: hint again at work that was missed, let time run out, tell people, forget what is old."""
 
-import logging
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from datetime import timedelta
-from functools import partial
 
 from services.attend import ATTEND_BATCH, attend_due
-from services.database import DatabaseAway
 from services.delivery_work import sweep_deliveries
 from services.due import BEAT, LEASE, stamp_worker
 from services.endpoint_ends import sweep_endpoints
@@ -16,12 +13,13 @@ from services.pauses import EXPIRY_BATCH, expire_due
 from services.retention import prune as prune_rows
 from services.saga_engine import sweep_sagas
 from services.transaction import Store
+from tasks.once import Once
+from tasks.own_thread import OwnThread
 from tasks.runtime import settings, store, worker_name
-from tasks.task import away_within, task
+from tasks.task import away_within, note_away, task
 
 # One sweep ends after this, and the next second's goes on: a long one must not hold a worker's thread.
 BUDGET_SECONDS = 5.0
-log = logging.getLogger(__name__)
 
 
 @task("tasks.maintenance.alive")
@@ -35,24 +33,24 @@ def alive(_: str) -> None:
 def sweep_due() -> None:
     with store().transaction() as tx:
         stamp_worker(tx, BEAT)
-    # Whoever has a lease can renew it by then.
-    spare = away_within(LEASE.total_seconds())
-    sweeps = (partial(each, spare_leased=spare) for each in (sweep_deliveries, sweep_sagas, sweep_notifications))
-    _each(*sweeps, _end_backlogs)
+    for sweep in _sweeps():
+        sweep.ask()
 
 
-def _each(*sweeps: Callable[[Store], object]) -> None:
-    """One that fails is not in the way of the next. Raises what the last of them has raised."""
-    failed: Exception | None = None
-    for sweep in sweeps:
-        try:
-            sweep(store())
-        except Exception as error:
-            if failed is not None and not isinstance(failed, DatabaseAway):
-                log.exception("a sweep failed", exc_info=failed)
-            failed = error
-    if failed is not None:
-        raise failed
+@Once
+def _sweeps() -> Sequence[OwnThread]:
+    """A slow one holds up no other."""
+    return (
+        OwnThread("sweep of deliveries", lambda: sweep_deliveries(store(), spare_leased=_spare()), note_away),
+        OwnThread("sweep of sagas", lambda: sweep_sagas(store(), spare_leased=_spare()), note_away),
+        OwnThread("sweep of notifications", lambda: sweep_notifications(store(), spare_leased=_spare()), note_away),
+        OwnThread("sweep of endpoints", lambda: _end_backlogs(store()), note_away),
+    )
+
+
+def _spare() -> bool:
+    """Whoever has a lease can renew it by then."""
+    return away_within(LEASE.total_seconds())
 
 
 def _end_backlogs(store: Store) -> None:

@@ -27,6 +27,10 @@ def away_within(seconds: float) -> bool:
     return any(time.monotonic() - at < seconds for at in _away_at)
 
 
+def note_away() -> None:
+    _away_at.append(time.monotonic())
+
+
 def task(name: str) -> Callable[[Callable[P, None]], Callable[P, None]]:
     """A Celery task of this name. The database's absence ends it, quietly; any other exception is Celery's to log."""
 
@@ -37,7 +41,7 @@ def task(name: str) -> Callable[[Callable[P, None]], Callable[P, None]]:
             try:
                 work(*args, **kwargs)
             except DatabaseAway as error:
-                _away_at.append(time.monotonic())
+                note_away()
                 if _warning.now():
                     log.warning("the database did not do what %s asked of it, a sweep tries again: %s", name, error)
 

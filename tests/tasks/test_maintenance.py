@@ -18,6 +18,7 @@ from tasks import leases, maintenance, runtime
 from tasks.alive import KEPT_SECONDS, QUEUE, Pulse
 from tasks.leases import LeaseKeeper
 from tasks.once import Once
+from tests.services.saga_world import start, step
 from tests.services.world import (
     REVIEWER,
     an_endpoint,
@@ -52,6 +53,31 @@ def test_a_sweep_stamps_beat_and_hints(store: Store, redis: Redis) -> None:
     _until(lambda: redis.llen("webhooks") == 1)
     maintenance.sweep_due()
     assert stamped(store) == [BEAT]
+
+
+def test_a_slow_sweep_holds_up_no_other(store: Store, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is asked for again each second: no thread waits behind it, and one more round is enough."""
+    released, rounds = threading.Event(), []
+
+    def slow(_: Store, **__: object) -> None:
+        rounds.append(1)
+        assert released.wait(60)
+
+    monkeypatch.setattr(maintenance, "sweep_deliveries", slow)
+    start(store, step("a"))
+    _until(lambda: redis.llen("sagas") == 1)
+    redis.flushdb()
+    change(store, "UPDATE sagas SET hint_at = now() - interval '1 s', due_at = now() - interval '1 s'")
+    asking = threading.Thread(target=lambda: [maintenance.sweep_due() for _ in range(5)], daemon=True)
+    asking.start()
+    try:
+        _until(lambda: redis.llen("sagas") == 1)
+        asking.join(20)
+        assert not asking.is_alive(), "who asks waits for the slow one"
+        assert len(rounds) == 1
+    finally:
+        released.set()
+    _until(lambda: len(rounds) == 2)
 
 
 def stamped(store: Store) -> list[str]:
