@@ -180,9 +180,9 @@ def test_who_deployed_a_worker_tells_what_its_tools_may_use(store: Store) -> Non
     assert _deployed(store, WORKER) == second
     key = NewKey("k", Role.ADMIN, ("*",))
     made = [create_key(store, ADMIN, replace(key, namespaces=names), None)[0]["id"] for names in (("*",), ("default",))]
-    with store.reading() as conn:
-        assert [load_worker(conn, id_).tool_sources[0].scoped for id_ in (first, second)] == [True, False]
+    with store.transaction() as tx:
+        assert [load_worker(tx.conn, id_).tool_sources[0].scoped for id_ in (first, second)] == [True, False]
         for by, expected in ((made[0], False), (made[1], True), ("key_gone", True), ("anonymous", False)):
             _remembered.clear()
-            conn.execute(update(definitions).values(scoped=None, created_by=by))
-            assert load_worker(conn, first).tool_sources[0].scoped is expected, by
+            tx.conn.execute(update(definitions).values(scoped=None, created_by=by))
+            assert load_worker(tx.conn, first).tool_sources[0].scoped is expected, by
