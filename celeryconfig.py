@@ -81,7 +81,7 @@ task_routes = {
 # prefork-4's 133 MB and 126 in prefork-8's 234 MB, at half the CPU each. One process can spend about 1,000 hints a
 # second of CPU, so more cores are used by more workers. Threads have no time limits: a task bounds its own I/O.
 worker_pool = "threads"
-# 24 for tool calls, 24 for webhooks, 4 for messages, and 8 that nothing outside ever holds up (`tasks/places.py`). Most
+# 24 for tool calls, 24 for webhooks, 4 for messages, and 8 that nothing outside ever holds up (`tasks/slots.py`). Most
 # of them wait; of those that have work more than 32 would wait for the GIL.
 worker_concurrency = 60
 # The least there is. What finds no place is not waited with: its hint ends, and the next one has its turn.

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import NoReturn, TypeVar
 from urllib.parse import SplitResult, parse_qsl, urlsplit
 
-from domain.host_rules import HostRules, commands_of, names_of
-from domain.network import reached
+from domain.manifests.host_access import HostRules, commands_of, names_of
+from domain.values.network import reached
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 T = TypeVar("T")

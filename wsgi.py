@@ -19,25 +19,25 @@ from flask import Flask
 from redis.exceptions import RedisError
 
 import settings as environment
-from adapters import wake
-from adapters.artifact_files import ArtifactFiles
-from adapters.logs import log_as_json
-from adapters.notify import Messenger
+from adapters.artifacts import ArtifactFiles
+from adapters.notify.channel import Messenger
 from adapters.oidc import Provider
-from adapters.own_environment import hide_environment
-from adapters.signals import SignalThread
-from adapters.tracing import open_tracer, tell_hold
+from adapters.otel.tracing import open_tracer, tell_hold
+from adapters.process.logs import log_as_json
+from adapters.process.own_environment import hide_environment
+from adapters.redis import pubsub
+from adapters.redis.publisher import SignalThread
 from app import create_app
 from app.deps import Deps
-from app.key_cache import KeyCache
-from app.slow_bodies import BodyWatch
-from services.database import open_engine
-from services.keys import authenticate
-from services.pauses import create_pauses, resolved_among
-from services.together import Together
-from services.transaction import Store
+from app.http.key_cache import KeyCache
+from app.http.slow_bodies import BodyWatch
+from services.identity.keys import authenticate
+from services.kernel.connection_pool import open_engine
+from services.kernel.group_commit import Together
+from services.kernel.unit_of_work import Store
+from services.pauses.lifecycle import create_pauses, resolved_among
 from tasks.app import app as _celery  # noqa: F401  (hints go through the current Celery app)
-from tasks.hints import send_hints
+from tasks.wakeups import send_hints
 
 log = logging.getLogger(__name__)
 
@@ -66,13 +66,13 @@ def build() -> Flask:
             " they reach this server",
             settings.public_url,
         )
-    publisher, prober = wake.connect(settings.redis_url), wake.connect(settings.redis_url)
-    signals = SignalThread(partial(send_hints, publisher), partial(wake.send, publisher))
+    publisher, prober = pubsub.connect(settings.redis_url), pubsub.connect(settings.redis_url)
+    signals = SignalThread(partial(send_hints, publisher), partial(pubsub.send, publisher))
     engine = open_engine(settings.database_url, settings.db_pool_size, "web")
     tracer = open_tracer("sagahold-web") if settings.tracing else None
     held = None if tracer is None else partial(tell_hold, tracer)
     store = Store(engine, signals, settings.public_url, settings.egress_allow, held)
-    waker = wake.Waker(wake.connect(settings.redis_url), lambda ids: resolved_among(store, ids))
+    waker = pubsub.Waker(pubsub.connect(settings.redis_url), lambda ids: resolved_among(store, ids))
     waker.start()
     messenger = Messenger(settings.egress_allow, settings.mail_url)
     # A process of granian's is one of multiprocessing's, which knows no atexit. Hints first: there is little time.

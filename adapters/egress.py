@@ -20,8 +20,8 @@ from ipaddress import ip_address
 
 import httpcore
 
-from domain.network import Address, Network, is_allowed, unmapped
-from domain.url import Url, read_url
+from domain.values.network import Address, Network, is_allowed, unmapped
+from domain.values.url import Url, read_url
 
 log = logging.getLogger(__name__)
 

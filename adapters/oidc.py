@@ -22,7 +22,7 @@ from joserfc import jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
-from domain.person import Identity
+from domain.identity.person import Identity
 
 TIMEOUT_SECONDS = 10.0
 # Providers move their endpoints about never; a flood of sign-ins asks for them once.

@@ -6,16 +6,16 @@ from flask import Flask
 from jinja2 import StrictUndefined
 from werkzeug.middleware.proxy_fix import ProxyFix
 
-from app import problems
 from app.deps import Deps
-from app.every_answer import every_answer
-from app.json_body import MAX_BODY_BYTES
-from app.routing import TraceIdPart, WatchIdPart
+from app.http import problems
+from app.http.json_body import MAX_BODY_BYTES
+from app.http.middleware import every_answer
+from app.http.url_converters import TraceIdPart, WatchIdPart
 
 
 class _Sagahold(Flask):
     def log_exception(self, *_: Any, **__: Any) -> None:
-        """Left to `app.problems`: Flask's own line has the path, which may hold the secret of a link."""
+        """Left to `app.http.problems`: Flask's own line has the path, which may hold the secret of a link."""
 
 
 def create_app(deps: Deps) -> Flask:
@@ -31,8 +31,8 @@ def create_app(deps: Deps) -> Flask:
     from app.api.sagas import sagas
     from app.api.webhooks import webhooks
     from app.dashboard.pages import dashboard
-    from app.openapi import build_api
-    from app.pages import pages
+    from app.openapi.document import build_api
+    from app.openapi.page import pages
 
     app = _Sagahold("sagahold", static_folder=None)
     app.extensions["sagahold"] = deps

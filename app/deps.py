@@ -6,17 +6,17 @@ from typing import TYPE_CHECKING, cast
 
 from flask import current_app
 
-from adapters.artifact_files import ArtifactFiles
+from adapters.artifacts import ArtifactFiles
 from adapters.oidc import Provider
-from adapters.wake import Waker
-from app.key_cache import KeyCache
-from domain.host_rules import HostRules
-from services.pauses import Created, Creation
-from services.together import Together
-from services.transaction import Store
+from adapters.redis.pubsub import Waker
+from app.http.key_cache import KeyCache
+from domain.manifests.host_access import HostRules
+from services.kernel.group_commit import Together
+from services.kernel.unit_of_work import Store
+from services.pauses.lifecycle import Created, Creation
 
 if TYPE_CHECKING:
-    from adapters.tracing_sdk import Tracer
+    from adapters.otel.sdk import Tracer
 
 
 @dataclass(frozen=True, slots=True)

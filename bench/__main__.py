@@ -18,7 +18,7 @@ from bench.plan import Bench
 from bench.scale import FULL, QUICK, Scale
 from bench.subject import Subject
 from bench.wire import BenchError
-from cli.stack import Stack, StackError
+from cli.devstack import Stack, StackError
 
 RESULTS = Path(__file__).parent / "results"
 # Servers of its own, whatever the environment names: the bench empties the tables it measures.

@@ -14,10 +14,10 @@ from bench.inserter import insert_when_told
 from bench.load import Load
 from bench.subject import CONTEXT
 from bench.wire import BenchError, Connection, Server
-from cli.stack import Stack
-from cli.stack.ports import free_port
-from cli.stack.procfile import PROCFILE, read_procfile, shell_command
-from cli.stack.waiting import wait_until
+from cli.devstack import Stack
+from cli.devstack.ports import free_port
+from cli.devstack.procfile import PROCFILE, read_procfile, shell_command
+from cli.devstack.waiting import wait_until
 
 START_SECONDS = 20.0
 # Interpreters that share the raw INSERTs' clients: one alone would be busy with itself, and the floor too low.

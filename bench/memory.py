@@ -2,7 +2,7 @@
 
 import psutil
 
-from cli.stack import Stack
+from cli.devstack import Stack
 
 MIB = 1024 * 1024
 

@@ -13,9 +13,9 @@ from sqlalchemy import cast, create_engine, func, insert, literal, select, text
 from sqlalchemy.types import Uuid
 
 from bench.wire import Connection, Server
-from cli.stack import Stack
-from domain import ids
-from domain.pause import Pause
+from cli.devstack import Stack
+from domain.pauses.pause import Pause
+from domain.values import ids
 from models.pauses import pauses, values
 
 NAMESPACE = "bench"
@@ -135,7 +135,7 @@ def _park(conn: DbConnection, number: int, pattern: Pause) -> list[UUID]:
     first = int(pattern.created_at.timestamp() * 1000) - number
     at = func.lpad(func.to_hex(first + series.c.number), 12, "0")
     random = func.md5(func.concat(next(_batches), "/", series.c.number))
-    # A UUID of version 7, as in `domain.ids`.
+    # A UUID of version 7, as in `domain.values.ids`.
     uuid = func.concat(at, "7", func.substr(random, 1, 3), "8", func.substr(random, 4, 15))
     later = (series.c.number - number) * _MILLISECOND
     replaced = {

@@ -10,7 +10,7 @@ from bench.load import Load, drive
 from bench.memory import of_tree, threads_of_tree
 from bench.subject import Subject
 from bench.wire import BenchError, check, missing
-from cli.stack.waiting import wait_until
+from cli.devstack.waiting import wait_until
 
 # All are answered within this, or it is a fault. Seconds; the requests' own limit is 60.
 WAIT = 60

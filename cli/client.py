@@ -15,8 +15,8 @@ from urllib.parse import quote, urlencode, urlsplit
 import click
 import httpx
 
-from cli.output import clean
-from domain.access import Role
+from cli.views.output import clean
+from domain.identity.access import Role
 
 CREDENTIALS = "credentials.json"
 CONNECT_SECONDS = 5.0

@@ -5,7 +5,7 @@ import time
 
 from cli.client import Answer, Refused, Unreachable, part
 from cli.session import Session
-from domain.pause import Status
+from domain.pauses.pause import Status
 
 # The longest that the server holds one request. Seconds.
 HELD_SECONDS = 60

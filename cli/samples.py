@@ -6,7 +6,7 @@ from typing import Any
 
 from cli.client import Server
 from cli.demo.sagas import Sagas
-from domain.access import Role
+from domain.identity.access import Role
 
 PAUSE: dict[str, Any] = {
     "action": "Sample: refund order 1042",

@@ -10,8 +10,8 @@ import click
 from rich.console import Console
 
 from cli.client import Answer, Refused, Server, open_server
-from cli.output import console
-from domain.access import DEFAULT_NAMESPACE, Role
+from cli.views.output import console
+from domain.identity.access import DEFAULT_NAMESPACE, Role
 
 DATA_DIR = ".sagahold"
 Command = Callable[..., None]

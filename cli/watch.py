@@ -8,12 +8,12 @@ import click
 from rich.console import RenderableType
 from rich.live import Live
 
-from cli import saga_view as view
 from cli.client import Answer, Failure, Refused, Unreachable
-from cli.output import console
 from cli.pause_wait import AWAY_SECONDS, SERVICE_UNAVAILABLE
 from cli.session import Session
-from domain.saga import SagaStatus
+from cli.views import saga as view
+from cli.views.output import console
+from domain.sagas.saga import SagaStatus
 
 Seen = TypeVar("Seen")
 

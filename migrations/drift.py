@@ -6,7 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from cli.stack import Stack
+from cli.devstack import Stack
 
 
 def main() -> int:

@@ -14,7 +14,7 @@ from sqlalchemy import (
     text,
 )
 
-from models.due import due_columns, due_constraints
+from models.leases import due_columns, due_constraints
 from models.tables import metadata
 
 # `recipient` is for people to read: an e-mail address or a group's name. `channel`: a URL that may hold secrets.

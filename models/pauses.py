@@ -1,4 +1,4 @@
-"""The table of pauses, and the way between a row and a `domain.pause.Pause`."""
+"""The table of pauses, and the way between a row and a `domain.pauses.pause.Pause`."""
 
 from collections.abc import Callable
 from dataclasses import fields
@@ -21,10 +21,10 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSON
 
-from domain import review
-from domain.claim import Claim
-from domain.pause import Actor, Decision, OnTimeout, Pause, Status
-from domain.votes import Vote
+from domain.pauses import approval_policy
+from domain.pauses.pause import Actor, Decision, OnTimeout, Pause, Status
+from domain.pauses.review_claim import Claim
+from domain.pauses.votes import Vote
 from models.tables import metadata
 from models.words import word
 
@@ -130,7 +130,7 @@ def values(pause: Pause) -> dict[str, Any]:
         "arguments_digest": pause.arguments_digest,
         "posted_arguments": pause.posted_arguments,
         "arguments_schema": pause.arguments_schema,
-        "review": None if pause.review == review.ONE_APPROVAL else pause.review.document(),
+        "review": None if pause.review == approval_policy.ONE_APPROVAL else pause.review.document(),
         "response_schema": pause.response_schema,
         "callback_url": pause.callback_url,
         "tags": list(pause.tags) or None,
@@ -152,7 +152,7 @@ def values(pause: Pause) -> dict[str, Any]:
 
 def pause_of(row: RowMapping) -> Pause:
     """Also of a row that a newer release has written: what is not understood is named, and stands in nobody's way."""
-    policy, places = review.stored(row["review"])
+    policy, places = approval_policy.stored(row["review"])
     unreadable = list(places)
     votes: tuple[Vote, ...] = _read("votes", unreadable, lambda: tuple(map(_vote_of, row["votes"] or ())), ())
     unreadable += [f"votes.{name}" for vote in votes for name in vote.more or ()]

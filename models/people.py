@@ -16,8 +16,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
-from domain import ids
-from domain.access import Principal, Role
+from domain.identity.access import Principal, Role
+from domain.values import ids
 from models.tables import metadata
 from models.words import word
 

@@ -1,4 +1,4 @@
-"""Sagas and their steps, and the way between rows and `domain.saga`. The saga is the due row: one thing at a time."""
+"""Sagas and their steps, and the way between rows and `domain.sagas.saga`. The saga is the due row: one thing at a time."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -24,9 +24,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSON
 
-from domain.saga import Saga, SagaStatus
-from domain.step import Error, Step, StepStatus, error_of
-from models.due import due_columns, due_constraints
+from domain.sagas.saga import Saga, SagaStatus
+from domain.sagas.step import Error, Step, StepStatus, error_of
+from models.leases import due_columns, due_constraints
 from models.tables import metadata
 from models.words import word
 

@@ -22,8 +22,8 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSON
 
-from domain.webhook import Delivery, DeliveryStatus, Health
-from models.due import due_columns, due_constraints
+from domain.delivery.webhook import Delivery, DeliveryStatus, Health
+from models.leases import due_columns, due_constraints
 from models.tables import metadata
 
 webhook_endpoints = Table(

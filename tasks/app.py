@@ -9,9 +9,9 @@ from celery import Celery
 from celery.signals import celeryd_after_setup, setup_logging, worker_ready, worker_shutdown
 
 import settings
-from adapters.logs import log_as_json
-from adapters.own_environment import hide_environment
-from tasks.broker_logs import calm
+from adapters.process.logs import log_as_json
+from adapters.process.own_environment import hide_environment
+from tasks.log_filters import calm
 
 app = Celery("sagahold")
 app.config_from_object("celeryconfig")
@@ -35,9 +35,9 @@ def _set_up(sender: str, instance: Any, conf: Any, **_: Any) -> None:
     threads out by."""
     conf.worker_concurrency = instance.concurrency
     # Here, as beat, which needs the application too, does without what this imports.
-    from tasks.alive import QUEUE
-    from tasks.own_name import OwnName
+    from tasks.heartbeat import QUEUE
     from tasks.runtime import own_names
+    from tasks.worker_name import OwnName
 
     # Of each installation on this machine another one.
     loaded = settings.load_or_exit()
@@ -49,13 +49,13 @@ def _set_up(sender: str, instance: Any, conf: Any, **_: Any) -> None:
 def _begin(**_: Any) -> None:
     """Out of garbage collection: it lives as long as the process, and to go through it took a sixth of a second now and
     then, in which no thread did anything."""
-    from adapters import wake
-    from services.due import free
-    from tasks.alive import Pulse
+    from adapters.redis import pubsub
+    from services.kernel.leases import free
+    from tasks.heartbeat import Pulse
     from tasks.runtime import own_names, store
 
     own_names[0].free_earlier(partial(free, store()))
-    Pulse(wake.connect(settings.load_or_exit().redis_url))
+    Pulse(pubsub.connect(settings.load_or_exit().redis_url))
     gc.collect()
     gc.freeze()
 

@@ -10,7 +10,7 @@ import time
 from celery.worker import state
 from celery.worker.consumer import Consumer
 
-from adapters.logs import Seldom
+from adapters.process.logs import Seldom
 
 log = logging.getLogger(__name__)
 

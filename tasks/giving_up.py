@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from uuid import UUID
 
-from services.database import DatabaseAway
-from services.due import Lease
-from services.set_aside import failed
-from services.transaction import Store
+from services.kernel.connection_pool import DatabaseAway
+from services.kernel.leases import Lease
+from services.kernel.quarantine import failed
+from services.kernel.unit_of_work import Store
 
 
 @contextmanager

@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
-from adapters.logs import Seldom
-from domain.progress import progress_document
-from domain.saga_document import span_text
-from services.due import LEASE, Lease, renew
-from services.transaction import Store
+from adapters.process.logs import Seldom
+from domain.sagas.progress import progress_document
+from domain.sagas.serialization import span_text
+from services.kernel.leases import LEASE, Lease, renew
+from services.kernel.unit_of_work import Store
 
 log = logging.getLogger(__name__)
 

@@ -6,12 +6,12 @@ import time
 from collections.abc import Sequence
 
 from adapters import mcp
-from domain.definition import ToolSource
-from domain.outcome import Failed, NotSent, ToolFound
-from domain.step import Error
-from services.saga_engine import record_look_up
-from services.saga_work import LookUp, Room, Work
-from tasks.insist import insist
+from domain.manifests.definition import ToolSource
+from domain.sagas.outcome import Failed, NotSent, ToolFound
+from domain.sagas.step import Error
+from services.sagas.engine import record_look_up
+from services.sagas.work import LookUp, Room, Work
+from tasks.retry_while_leased import insist
 from tasks.runtime import store, tool_client
 
 log = logging.getLogger(__name__)

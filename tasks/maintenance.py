@@ -4,16 +4,16 @@ import time
 from collections.abc import Sequence
 from datetime import timedelta
 
-from services.attend import ATTEND_BATCH, attend_due
-from services.delivery_work import sweep_deliveries
-from services.due import BEAT, LEASE, stamp_worker
-from services.endpoint_ends import sweep_endpoints
-from services.notification_work import sweep_notifications
-from services.pauses import EXPIRY_BATCH, expire_due
-from services.retention import prune as prune_rows
-from services.saga_engine import sweep_sagas
-from services.transaction import Store
-from tasks.once import Once
+from services.kernel.leases import BEAT, LEASE, stamp_worker
+from services.kernel.unit_of_work import Store
+from services.notifications.worker import sweep_notifications
+from services.operations.retention import prune as prune_rows
+from services.pauses.lifecycle import EXPIRY_BATCH, expire_due
+from services.pauses.reminders import ATTEND_BATCH, attend_due
+from services.sagas.engine import sweep_sagas
+from services.webhooks.endpoint_backlog import sweep_endpoints
+from services.webhooks.worker import sweep_deliveries
+from tasks.lazy import Once
 from tasks.own_thread import OwnThread
 from tasks.runtime import settings, store, worker_name
 from tasks.task import away_within, note_away, task
@@ -24,7 +24,7 @@ BUDGET_SECONDS = 5.0
 
 @task("tasks.maintenance.alive")
 def alive(_: str) -> None:
-    """What a worker sends to itself (`tasks.alive`)."""
+    """What a worker sends to itself (`tasks.heartbeat`)."""
     with store().transaction() as tx:
         stamp_worker(tx, worker_name())
 

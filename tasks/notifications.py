@@ -4,15 +4,15 @@ import logging
 import random
 from uuid import UUID
 
-from adapters.tracing import begin
-from domain import ids
-from domain.notification import Sending, compose
-from services.due import NOTIFICATION
-from services.notification_work import Errand, claim_notification, record_sending
+from adapters.otel.tracing import begin
+from domain.delivery.notification import Sending, compose
+from domain.values import ids
+from services.kernel.leases import NOTIFICATION
+from services.notifications.worker import Errand, claim_notification, record_sending
 from tasks.giving_up import giving_up
-from tasks.insist import insist
-from tasks.places import Seat
+from tasks.retry_while_leased import insist
 from tasks.runtime import leases, messages, messenger, store, tracer
+from tasks.slots import Seat
 from tasks.task import task
 
 log = logging.getLogger(__name__)

@@ -4,8 +4,8 @@ import logging
 import threading
 from collections.abc import Callable
 
-from adapters.logs import Seldom
-from services.database import DatabaseAway
+from adapters.process.logs import Seldom
+from services.kernel.connection_pool import DatabaseAway
 
 log = logging.getLogger(__name__)
 WARN_EVERY = 10.0

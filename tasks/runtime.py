@@ -9,24 +9,24 @@ from typing import TYPE_CHECKING
 from celery import current_app
 
 import settings as environment
-from adapters import wake
 from adapters.egress import Egress
 from adapters.mcp import ToolClient
-from adapters.notify import MOST_AT_ONCE, Messenger
-from adapters.signals import SignalThread
-from adapters.tracing import open_tracer, tell_hold
-from services.database import open_engine
-from services.due import NOTIFICATION, SAGA, WEBHOOK
-from services.transaction import Hint, Store
-from tasks.hints import send_hints
+from adapters.notify.channel import MOST_AT_ONCE, Messenger
+from adapters.otel.tracing import open_tracer, tell_hold
+from adapters.redis import pubsub
+from adapters.redis.publisher import SignalThread
+from services.kernel.connection_pool import open_engine
+from services.kernel.leases import NOTIFICATION, SAGA, WEBHOOK
+from services.kernel.unit_of_work import Hint, Store
+from tasks.lazy import Once
 from tasks.leases import LeaseKeeper
-from tasks.once import Once
-from tasks.own_name import OwnName
-from tasks.places import Places
-from tasks.thoughts import Thinker, Thoughts
+from tasks.model_requests import Thinker, Thoughts
+from tasks.slots import Places
+from tasks.wakeups import send_hints
+from tasks.worker_name import OwnName
 
 if TYPE_CHECKING:
-    from adapters.tracing_sdk import Tracer
+    from adapters.otel.sdk import Tracer
 
 
 @Once
@@ -36,8 +36,8 @@ def settings() -> environment.Settings:
 
 @Once
 def store() -> Store:
-    redis = wake.connect(settings().redis_url)
-    signals = SignalThread(partial(send_hints, redis), partial(wake.send, redis))
+    redis = pubsub.connect(settings().redis_url)
+    signals = SignalThread(partial(send_hints, redis), partial(pubsub.send, redis))
     engine = open_engine(settings().database_url, settings().db_pool_size, "worker")
     spans = tracer()
     held = None if spans is None else partial(tell_hold, spans)

@@ -6,20 +6,20 @@ import time
 from uuid import UUID
 
 from adapters import mcp
-from adapters.logs import trace_id as logged_trace
-from domain.definition import ToolSource
-from domain.outcome import Done, Failed, Lost, NotSent, Outcome, TimedOut
-from domain.saga_document import traceparent
-from domain.step import TOOL_OUTPUT_ERROR, Error
-from domain.tool_arguments import unfilled
-from services.due import SAGA
-from services.saga_engine import advance, record
-from services.saga_work import Call, LookUp, Room, Work
+from adapters.process.logs import trace_id as logged_trace
+from domain.manifests.definition import ToolSource
+from domain.sagas.outcome import Done, Failed, Lost, NotSent, Outcome, TimedOut
+from domain.sagas.serialization import traceparent
+from domain.sagas.step import TOOL_OUTPUT_ERROR, Error
+from domain.sagas.tool_arguments import unfilled
+from services.kernel.leases import SAGA
+from services.sagas.engine import advance, record
+from services.sagas.work import Call, LookUp, Room, Work
 from tasks.giving_up import giving_up
-from tasks.insist import insist
 from tasks.look_ups import find, look_up_and_record
-from tasks.places import Seat
+from tasks.retry_while_leased import insist
 from tasks.runtime import calls, leases, store, thoughts, tool_client, tracer
+from tasks.slots import Seat
 from tasks.spans import execution_span, tell_outcome
 from tasks.task import task
 

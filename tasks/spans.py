@@ -2,13 +2,13 @@
 
 from typing import TYPE_CHECKING
 
-from adapters import tracing
-from domain.outcome import Done, Lost, Outcome
-from domain.step import OUTCOME_UNKNOWN
-from services.saga_work import Work
+from adapters.otel import tracing
+from domain.sagas.outcome import Done, Lost, Outcome
+from domain.sagas.step import OUTCOME_UNKNOWN
+from services.sagas.work import Work
 
 if TYPE_CHECKING:
-    from adapters.tracing_sdk import Tracer
+    from adapters.otel.sdk import Tracer
 
 
 def execution_span(tracer: "Tracer | None", work: Work, kind: tracing.Kind, more: tracing.Attributes) -> tracing.Span:

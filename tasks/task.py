@@ -10,8 +10,8 @@ from typing import ParamSpec
 
 from celery import shared_task
 
-from adapters.logs import Seldom
-from services.database import DatabaseAway
+from adapters.process.logs import Seldom
+from services.kernel.connection_pool import DatabaseAway
 
 log = logging.getLogger(__name__)
 
@@ -19,7 +19,7 @@ P = ParamSpec("P")
 
 # Seconds; two sweeps a second and every hint fail meanwhile.
 _warning = Seldom(10)
-# When the database was away last; each worker looks every few seconds (`tasks.alive`).
+# When the database was away last; each worker looks every few seconds (`tasks.heartbeat`).
 _away_at: deque[float] = deque(maxlen=1)
 
 

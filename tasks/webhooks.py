@@ -9,16 +9,16 @@ from uuid import UUID
 
 from standardwebhooks.webhooks import Webhook
 
-from adapters import tracing
 from adapters.egress import Blocked, Failed, TimedOut
-from domain import ids
-from domain.webhook import Attempt, AttemptOutcome
-from services.delivery_work import Parcel, claim_delivery, record_attempt
-from services.due import WEBHOOK
+from adapters.otel import tracing
+from domain.delivery.webhook import Attempt, AttemptOutcome
+from domain.values import ids
+from services.kernel.leases import WEBHOOK
+from services.webhooks.worker import Parcel, claim_delivery, record_attempt
 from tasks.giving_up import giving_up
-from tasks.insist import insist
-from tasks.places import Seat
+from tasks.retry_while_leased import insist
 from tasks.runtime import deliveries, egress, leases, settings, store, tracer
+from tasks.slots import Seat
 from tasks.task import task
 
 log = logging.getLogger(__name__)

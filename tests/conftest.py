@@ -25,11 +25,11 @@ from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis
 
 import settings
-from cli.stack import Stack
-from cli.stack.waiting import wait_until
-from domain.ids import INBOX
-from services.database import open_engine
-from services.transaction import Hint, Store
+from cli.devstack import Stack
+from cli.devstack.waiting import wait_until
+from domain.values.ids import INBOX
+from services.kernel.connection_pool import open_engine
+from services.kernel.unit_of_work import Hint, Store
 
 # How long an example takes tells of what else the machine does.
 hypothesis.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from domain.host_rules import HostRules
+from domain.manifests.host_access import HostRules
 from settings import Settings, SettingsError, load, load_or_exit
 
 NEEDED = {"DATABASE_URL": "postgresql://u:secret@db/sagahold", "REDIS_URL": "redis://:secret@cache:6379/0"}

@@ -4,7 +4,7 @@ What this package imports at once is light; the library under it (half a second 
 imported with the first question, so that a worker that never asks any does not carry it.
 """
 
+from adapters.llm.runner import Thinker
 from adapters.llm.settings import LlmSettings
-from adapters.llm.thinker import Thinker
 
 __all__ = ["LlmSettings", "Thinker"]

@@ -14,11 +14,11 @@ from pydantic_ai.exceptions import (
     UsageLimitExceeded,
 )
 
+from adapters.llm.http_transport import MAX_BODY_BYTES, Compressed, Oversized, Redirected
 from adapters.llm.progress import Ended, Progress, clean
-from adapters.llm.wire import MAX_BODY_BYTES, Compressed, Oversized, Redirected
-from domain.outcome import Failed, Outcome
-from domain.step import Error
-from domain.thought import Question
+from domain.sagas.outcome import Failed, Outcome
+from domain.sagas.reasoning import Question
+from domain.sagas.step import Error
 
 log = logging.getLogger(__name__)
 

@@ -7,9 +7,9 @@ from pydantic_ai.models import Model
 from pydantic_ai.models.function import AgentInfo, FunctionModel
 from pydantic_ai.models.test import TestModel
 
-from adapters.llm.names import shown_names
-from domain.definition import Thinking
-from domain.manifest_thinking import SUBMIT
+from adapters.llm.tool_names import shown_names
+from domain.manifests.definition import Thinking
+from domain.manifests.reasoning_parser import SUBMIT
 
 
 def mock_model(thinking: Thinking) -> Model:

@@ -5,12 +5,12 @@ from typing import Any
 from pydantic_ai.models import Model
 from pydantic_ai.settings import ModelSettings
 
+from adapters.llm.http_transport import http_client, timeout
 from adapters.llm.mock import mock_model
 from adapters.llm.progress import failed
 from adapters.llm.settings import LlmSettings
-from adapters.llm.wire import http_client, timeout
-from domain.definition import WorkerDefinition
-from domain.thought import Question
+from domain.manifests.definition import WorkerDefinition
+from domain.sagas.reasoning import Question
 
 # Anthropic wants to be told how long an answer may be at most: the longest that its client asks for without a stream,
 # rounded down. Models that cannot write as much get their own limit from the library.

@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from adapters import tracing
-from domain import json_value
-from domain.definition import Adapter
-from domain.outcome import Failed, Outcome
-from domain.step import Error
-from domain.thought import Question, Report, ToolUse
+from adapters.otel import tracing
+from domain.manifests.definition import Adapter
+from domain.sagas.outcome import Failed, Outcome
+from domain.sagas.reasoning import Question, Report, ToolUse
+from domain.sagas.step import Error
+from domain.values import canonical_json
 
 # Of a tool's name that a model made up, what a row and a page can bear.
 _MAX_NAME = 200
@@ -122,7 +122,7 @@ def _name(tool: str) -> str:
 
 
 def _digest(arguments: Mapping[str, Any] | str | None) -> str:
-    if not isinstance(arguments, str) and next(json_value.faults(arguments, ""), None) is None:
-        return json_value.digest(arguments).hex()
+    if not isinstance(arguments, str) and next(canonical_json.faults(arguments, ""), None) is None:
+        return canonical_json.digest(arguments).hex()
     # What is no JSON that everybody reads alike has no canonical form; it was not sent either.
     return hashlib.sha256(repr(arguments).encode("utf-8", "replace")).hexdigest()

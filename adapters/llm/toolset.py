@@ -10,14 +10,15 @@ from pydantic_ai.toolsets import AbstractToolset, ToolsetTool
 from pydantic_core import SchemaValidator, core_schema
 
 from adapters import mcp
-from adapters.llm.names import shown_names
 from adapters.llm.progress import Ended, Progress, clean, failed
-from domain import json_value, resources
-from domain.definition import ToolSource
-from domain.manifest_thinking import READ_RESOURCE, SUBMIT
-from domain.outcome import Lost, NotSent
-from domain.step import Error
-from domain.thought import Question
+from adapters.llm.tool_names import shown_names
+from domain.manifests import resources
+from domain.manifests.definition import ToolSource
+from domain.manifests.reasoning_parser import READ_RESOURCE, SUBMIT
+from domain.sagas.outcome import Lost, NotSent
+from domain.sagas.reasoning import Question
+from domain.sagas.step import Error
+from domain.values import canonical_json
 
 # Calls and reads of one thought. A model that wants more goes in circles.
 MAX_CALLS = 100
@@ -118,7 +119,7 @@ class AllowedTools(AbstractToolset[None]):
         own = self.names.get(name)
         if own is None:
             raise self._progress.forbid(name, tool_args)
-        fault = next(json_value.faults(tool_args, "arguments"), None)
+        fault = next(canonical_json.faults(tool_args, "arguments"), None)
         if fault is not None:
             with self._progress.using(own, tool_args) as use:
                 use.outcome = "failed"
@@ -209,7 +210,7 @@ def _told(data: Any) -> str:
     match data:
         case {"text": str(text), "content": [*blocks]} if all(_is_text(block) for block in blocks):
             return _cut(text)
-    return _cut(json_value.encode(data))
+    return _cut(canonical_json.encode(data))
 
 
 def _is_text(block: Any) -> bool:

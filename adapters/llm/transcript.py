@@ -16,7 +16,7 @@ from pydantic_ai.messages import (
 )
 
 from adapters.llm.progress import clean
-from domain import json_value
+from domain.values import canonical_json
 
 # Of all of it: as much as a pause's context may have.
 MAX_BYTES = 256 * 1024
@@ -37,14 +37,14 @@ def of(messages: Sequence[ModelMessage], last: ModelResponse | None, names: Mapp
     ending: list[Any] = []
     if last is not None and not any(message is last for message in messages):
         ending = _bounded(_entries([last], names), _MAX_LAST)
-    return *_bounded(_entries(messages, names), MAX_BYTES - json_value.size(ending)), *ending
+    return *_bounded(_entries(messages, names), MAX_BYTES - canonical_json.size(ending)), *ending
 
 
 def _bounded(entries: Iterable[Any], most: int) -> list[Any]:
     kept: list[Any] = []
     rest = most
     for entry in entries:
-        rest -= json_value.size(entry)
+        rest -= canonical_json.size(entry)
         if rest < 0:
             kept.append({"role": "engine", "text": "(the rest is left out: it is too long to be kept)"})
             break
@@ -80,7 +80,7 @@ def _tool(part: ToolCallPart | ToolReturnPart, names: Mapping[str, str]) -> str:
 
 def _arguments(call: ToolCallPart) -> Any:
     arguments = call.args_as_dict()
-    if next(json_value.faults(arguments, ""), None) is None and json_value.size(arguments) <= _MAX_TEXT:
+    if next(canonical_json.faults(arguments, ""), None) is None and canonical_json.size(arguments) <= _MAX_TEXT:
         return arguments
     return _text(call.args_as_json_str())
 

@@ -7,14 +7,14 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, TypeVar
 
-from adapters.loop import LoopThread, Stopped
+from adapters.mcp.framing import Exchange
 from adapters.mcp.http import SessionGone
 from adapters.mcp.outcome import CallResult, Lost, NotSent, TimedOut, ToolInfo, Unavailable
-from adapters.mcp.resolve import resolved
 from adapters.mcp.session import Progress, Session
-from adapters.mcp.wire import Exchange
-from domain.definition import ToolSource
-from domain.host_rules import HostRules
+from adapters.mcp.source import resolved
+from adapters.process.event_loop_thread import LoopThread, Stopped
+from domain.manifests.definition import ToolSource
+from domain.manifests.host_access import HostRules
 
 log = logging.getLogger(__name__)
 

@@ -11,8 +11,8 @@ from mcp_types.methods import validate_server_result
 from mcp_types.version import LATEST_HANDSHAKE_VERSION
 from pydantic import ValidationError
 
+from adapters.mcp.framing import EXCHANGE
 from adapters.mcp.outcome import words
-from adapters.mcp.wire import EXCHANGE
 
 log = logging.getLogger(__name__)
 

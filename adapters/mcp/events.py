@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Iterator
 import httpx2
 
 from adapters.mcp import rpc
+from adapters.mcp.framing import MAX_MESSAGE_BYTES, Exchange, Lines, Unreadable
 from adapters.mcp.outcome import Lost
 from adapters.mcp.result import excerpt
-from adapters.mcp.wire import MAX_MESSAGE_BYTES, Exchange, Lines, Unreadable
 
 log = logging.getLogger(__name__)
 

@@ -7,13 +7,13 @@ import mcp_types
 from mcp.shared.exceptions import MCPError
 from pydantic import ValidationError
 
+from adapters.mcp.framing import MAX_MESSAGE_BYTES, OVERSIZED, Exchange
 from adapters.mcp.http import PERMANENT, SessionGone
 from adapters.mcp.outcome import BadOutput, Lost, NotSent, ToolFailed, ToolNotFound, Unavailable, Unknown, words
 from adapters.mcp.result import BAD_OUTPUT, UNKNOWN_TOOL, excerpt
 from adapters.mcp.rpc import FROM_SERVER
 from adapters.mcp.starting import LASTING, why_not_started
-from adapters.mcp.wire import MAX_MESSAGE_BYTES, OVERSIZED, Exchange
-from domain.definition import ToolSource, Transport
+from domain.manifests.definition import ToolSource, Transport
 
 # By these a server says that it did not carry the call out. Others come from what stands before it, or after the act.
 _NOT_DONE = frozenset(

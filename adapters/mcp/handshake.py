@@ -6,8 +6,8 @@ from mcp.shared.exceptions import MCPError
 from mcp_types.version import KNOWN_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 
+from adapters.mcp.framing import EXCHANGE, Exchange
 from adapters.mcp.outcome import ToolInfo, Unavailable, tool_info, words
-from adapters.mcp.wire import EXCHANGE, Exchange
 
 # A server that speaks only the newer protocol, which has no `initialize`, may refuse it by any of these.
 _NO_HANDSHAKE = frozenset(

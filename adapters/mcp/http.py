@@ -20,10 +20,10 @@ from mcp.client.streamable_http import streamable_http_client
 
 from adapters.mcp import rpc
 from adapters.mcp.events import Events
+from adapters.mcp.framing import EXCHANGE, MAX_MESSAGE_BYTES, Exchange, Unreadable, oversized
 from adapters.mcp.outcome import LeaseLost, Lost, Unavailable
 from adapters.mcp.result import excerpt
-from adapters.mcp.wire import EXCHANGE, MAX_MESSAGE_BYTES, Exchange, Unreadable, oversized
-from domain.definition import ToolSource, Transport
+from domain.manifests.definition import ToolSource, Transport
 
 if TYPE_CHECKING:
     from mcp.client._transport import TransportStreams

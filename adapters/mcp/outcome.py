@@ -10,8 +10,8 @@ from typing import Any
 
 import mcp_types
 
-from domain import outcome
-from domain.step import Error
+from domain.sagas import outcome
+from domain.sagas.step import Error
 
 # Of a server's own words in an error: enough to understand it, little enough for a row and a log line.
 MAX_WORDS = 2000
@@ -85,7 +85,7 @@ class Lost(Unknown):
 class CallResult:
     """
     Attributes:
-        data: JSON that every reader understands alike (`domain.json_value`), at most 1 MiB with all around it.
+        data: JSON that every reader understands alike (`domain.values.canonical_json`), at most 1 MiB with all around it.
     """
 
     data: Any

@@ -18,9 +18,9 @@ import jsonschema_rs
 
 from adapters.mcp.outcome import MAX_WORDS, BadOutput, CallResult, Lost, ToolFailed, words
 from adapters.mcp.rpc import BARE
-from domain import answer
-from domain.errors import Fault
-from domain.json_value import encode, faults
+from domain.values import json_schema
+from domain.values.canonical_json import encode, faults
+from domain.values.errors import Fault
 
 log = logging.getLogger(__name__)
 
@@ -67,11 +67,11 @@ async def check_structured(tool: str, schema: Mapping[str, Any] | None, raw: Map
     if schema is None or value is None:
         return
     try:
-        work = answer.places(dict(schema)) * answer.weight(value)
-        if work > answer.MAX_WORK:
+        work = json_schema.places(dict(schema)) * json_schema.weight(value)
+        if work > json_schema.MAX_WORK:
             log.warning("an answer is too large to be checked by its outputSchema", extra={"tool": words(tool)})
             return
-        check = answer.value_faults, dict(schema), value, "structuredContent"
+        check = json_schema.value_faults, dict(schema), value, "structuredContent"
         # The loop serves all other calls meanwhile.
         found = await asyncio.to_thread(_first, *check) if work > _AT_ONCE else _first(*check)
     except (ValueError, jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError) as error:

@@ -15,14 +15,14 @@ from pydantic import TypeAdapter, ValidationError
 
 from adapters.mcp.dispatcher import Dispatcher
 from adapters.mcp.failures import from_server, is_permanent, raise_outcome, reason
+from adapters.mcp.framing import EXCHANGE, Exchange, Outlet
 from adapters.mcp.handshake import all_tools, shake_hands
 from adapters.mcp.http import SessionGone, http_streams
 from adapters.mcp.outcome import CallResult, Lost, ToolInfo, ToolNotFound, Unavailable, words
 from adapters.mcp.result import check_structured, read_result
 from adapters.mcp.stdio import stdio_streams
-from adapters.mcp.wire import EXCHANGE, Exchange, Outlet
-from domain.definition import ToolSource, Transport
-from domain.tool_arguments import KEY_ARGUMENTS
+from domain.manifests.definition import ToolSource, Transport
+from domain.sagas.tool_arguments import KEY_ARGUMENTS
 
 log = logging.getLogger(__name__)
 

@@ -4,7 +4,7 @@ import errno
 import os
 from pathlib import Path
 
-from domain.definition import ToolSource
+from domain.manifests.definition import ToolSource
 
 # A later try finds the same: no program is installed in the half minute for which a call is tried again, and the other
 # workers' machines are set up alike. A lack of memory or processes may pass.

@@ -21,10 +21,10 @@ from anyio.streams.memory import MemoryObjectSendStream
 from mcp.shared.message import SessionMessage
 
 from adapters.mcp.confined import confinement
+from adapters.mcp.framing import Lines
 from adapters.mcp.rpc import tidied as tidied_message
-from adapters.mcp.wire import Lines
-from domain.definition import ToolSource
-from domain.host_rules import PLAIN
+from domain.manifests.definition import ToolSource
+from domain.manifests.host_access import PLAIN
 
 if TYPE_CHECKING:
     from mcp.client._transport import TransportStreams

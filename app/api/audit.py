@@ -4,16 +4,16 @@ from typing import Any
 
 from flask import Response, g
 
-from app.answer import answer
 from app.api.paging import list_document, page
-from app.arguments import Blueprint
 from app.deps import deps
-from app.operation import operation
+from app.http.arguments import Blueprint
+from app.http.json_response import answer
+from app.openapi.operation import operation
 from app.schemas.audit import AuditChainQuery, AuditListQuery, AuditPageSchema, AuditVerifyQuery, VerdictSchema
-from domain.access import Permission
-from services import audit as use_cases
-from services.audit import EventFilter
-from services.audit_rows import verify_rows
+from domain.identity.access import Permission
+from services.log import audit as use_cases
+from services.log.audit import EventFilter
+from services.log.row_verification import verify_rows
 
 audit = Blueprint("audit", __name__, url_prefix="/v1", description="The audit log: append-only, chained by hashes")
 JSON_LINES = "application/x-ndjson"

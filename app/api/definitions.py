@@ -4,12 +4,12 @@ from typing import Any
 
 from flask import Response, g, request
 
-from app.answer import answer
+from app.api.manifest_body import YAML_TYPES, read_bundle
 from app.api.paging import list_document, page
-from app.arguments import Blueprint
 from app.deps import deps
-from app.manifest_body import YAML_TYPES, read_bundle
-from app.operation import operation
+from app.http.arguments import Blueprint
+from app.http.json_response import answer
+from app.openapi.operation import operation
 from app.schemas.definitions import (
     DefinitionListQuery,
     DefinitionPageSchema,
@@ -17,10 +17,10 @@ from app.schemas.definitions import (
     DeployedSchema,
     DeployQuery,
 )
-from domain.access import Permission
-from domain.freeze import freeze
-from services import definitions as use_cases
-from services.definitions import DefinitionFilter
+from domain.identity.access import Permission
+from domain.manifests.bundle import freeze
+from services.manifests import definitions as use_cases
+from services.manifests.definitions import DefinitionFilter
 
 definitions = Blueprint(
     "definitions", __name__, url_prefix="/v1", description="Manifests of workers and sagas, frozen when deployed"

@@ -5,16 +5,16 @@ from typing import Any
 
 from flask import Response, g
 
-from app.answer import answer, created
 from app.api.paging import list_document, page
-from app.arguments import Blueprint
 from app.deps import deps
-from app.operation import once, operation
+from app.http.arguments import Blueprint
+from app.http.json_response import answer, created
+from app.openapi.operation import once, operation
 from app.schemas.fields import PageQuery
 from app.schemas.keys import KeyPageSchema, KeySchema, KeyWithSecretSchema, NewKeySchema, RotationSchema
-from domain.access import Permission
-from services import keys as use_cases
-from services.keys import NewKey
+from domain.identity.access import Permission
+from services.identity import keys as use_cases
+from services.identity.keys import NewKey
 
 keys = Blueprint("keys", __name__, url_prefix="/v1/keys", description="API keys, shown once and stored as a hash")
 

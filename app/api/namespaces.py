@@ -4,13 +4,13 @@ from typing import Any, cast
 
 from flask import Response, g
 
-from app.answer import answer
-from app.arguments import Blueprint
 from app.deps import deps
-from app.operation import operation
+from app.http.arguments import Blueprint
+from app.http.json_response import answer
+from app.openapi.operation import operation
 from app.schemas.namespaces import NamespaceChangeSchema, NamespaceSchema
-from domain.access import Permission
-from services.namespaces import Limits, get_namespace, put_namespace
+from domain.identity.access import Permission
+from services.pauses.namespaces import Limits, get_namespace, put_namespace
 
 namespaces = Blueprint("namespaces", __name__, url_prefix="/v1/namespaces", description="Defaults of a namespace")
 

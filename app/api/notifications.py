@@ -5,15 +5,15 @@ from uuid import UUID
 
 from flask import Response, g
 
-from app.answer import answer
 from app.api.paging import list_document, page
-from app.arguments import Blueprint
 from app.deps import deps
-from app.operation import operation
+from app.http.arguments import Blueprint
+from app.http.json_response import answer
+from app.openapi.operation import operation
 from app.schemas.notifications import NotificationListQuery, NotificationPageSchema, NotificationSchema
-from domain.access import Permission
-from services import notification_list as use_cases
-from services.notification_list import NotificationFilter
+from domain.identity.access import Permission
+from services.notifications import queries as use_cases
+from services.notifications.queries import NotificationFilter
 
 notifications = Blueprint(
     "notifications",

@@ -5,14 +5,14 @@ from typing import Any
 from flask import Response, g
 from marshmallow import Schema, fields
 
-from app.answer import answer
-from app.arguments import Blueprint
 from app.deps import deps
-from app.metrics import exposition
-from app.operation import operation
-from app.problems import problem
-from domain.access import Permission
-from services.health import readiness
+from app.http.arguments import Blueprint
+from app.http.json_response import answer
+from app.http.metrics import exposition
+from app.http.problems import problem
+from app.openapi.operation import operation
+from domain.identity.access import Permission
+from services.operations.health import readiness
 
 operations = Blueprint("operations", __name__, description="Is it alive, is it ready, what is it doing")
 

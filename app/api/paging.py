@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 from uuid import UUID
 
-from services.paging import Page, Slice
+from services.kernel.pagination import Page, Slice
 
 Item = TypeVar("Item")
 

@@ -5,15 +5,15 @@ from typing import Any
 
 from flask import Response, g, request
 
-from app.answer import answer, created
 from app.api.paging import list_document, page
-from app.arguments import Blueprint
+from app.api.pause_events import event_stream
 from app.deps import deps
-from app.events import event_stream
-from app.hold import hold, hold_any
-from app.openapi import IF_NONE_MATCH, LAST_EVENT_ID
-from app.operation import once, operation
-from app.problems import refusal_document
+from app.http.arguments import Blueprint
+from app.http.json_response import answer, created
+from app.http.long_poll import hold, hold_any
+from app.http.problems import refusal_document
+from app.openapi.document import IF_NONE_MATCH, LAST_EVENT_ID
+from app.openapi.operation import once, operation
 from app.schemas.pauses import (
     NOT_EXECUTED,
     ApproveSchema,
@@ -29,17 +29,17 @@ from app.schemas.pauses import (
     ResultsSchema,
     UnclaimSchema,
 )
-from domain.access import Permission
-from domain.document import pause_document
-from domain.draft import Draft
-from domain.errors import Fault, Invalid, Refusal
-from domain.json_value import encode
-from domain.pause import Approve, Cancel, Pause, Reject
-from services import pauses as use_cases
-from services import reviews
-from services.decided import list_decided
-from services.pauses import Creation, Filter, actor, check_creation
-from services.reviews import Wish
+from domain.identity.access import Permission
+from domain.pauses.creation import Draft
+from domain.pauses.pause import Approve, Cancel, Pause, Reject
+from domain.pauses.serialization import pause_document
+from domain.values.canonical_json import encode
+from domain.values.errors import Fault, Invalid, Refusal
+from services.pauses import lifecycle as use_cases
+from services.pauses.lifecycle import Creation, Filter, actor, check_creation
+from services.reviews import claims
+from services.reviews.claims import Wish
+from services.reviews.decided import list_decided
 
 pauses = Blueprint("pauses", __name__, url_prefix="/api", description="Hold an action until a person has decided")
 
@@ -233,7 +233,7 @@ def claim_pause(body: dict[str, Any], watch_id: str) -> Response:
 
     The others see it in their inbox. It forbids nobody to decide; `takeOver` takes it from somebody else.
     """
-    return answer(reviews.claim(deps().store, g.principal, watch_id, **body))
+    return answer(claims.claim(deps().store, g.principal, watch_id, **body))
 
 
 @operation(
@@ -250,7 +250,7 @@ def unclaim_pause(body: dict[str, Any], watch_id: str) -> Response:
 
     The others see that nobody works on it any more.
     """
-    return answer(reviews.unclaim(deps().store, g.principal, watch_id))
+    return answer(claims.unclaim(deps().store, g.principal, watch_id))
 
 
 @operation(
@@ -269,7 +269,7 @@ def decide_pauses(body: dict[str, Any]) -> Response:
     had.
     """
     wishes = [Wish(item.pop("watch_id"), _command(item)) for item in body["items"]]
-    outcomes = reviews.decide_many(deps().store, g.principal, wishes)
+    outcomes = claims.decide_many(deps().store, g.principal, wishes)
     results = [_result(wish.watch_id, outcome) for wish, outcome in zip(wishes, outcomes, strict=True)]
     return answer({"results": results})
 

@@ -4,12 +4,12 @@ from typing import Any
 
 from flask import Response, g
 
-from app.answer import answer, created
 from app.api.paging import list_document, page
-from app.arguments import Blueprint
-from app.channels import check_channels
 from app.deps import deps
-from app.operation import once, operation
+from app.http.arguments import Blueprint
+from app.http.json_response import answer, created
+from app.notification_channels import check_channels
+from app.openapi.operation import once, operation
 from app.schemas.people import (
     GroupChangeSchema,
     GroupQuery,
@@ -23,11 +23,11 @@ from app.schemas.people import (
     SignedOutSchema,
     SignInLinkSchema,
 )
-from domain.access import Permission, is_namespace
-from domain.errors import NotFound
-from services import groups as group_cases
-from services import people as use_cases
-from services.people import PersonChange
+from domain.identity.access import Permission, is_namespace
+from domain.values.errors import NotFound
+from services.identity import groups as group_cases
+from services.identity import people as use_cases
+from services.identity.people import PersonChange
 
 people = Blueprint("people", __name__, url_prefix="/v1", description="People, who sign in to the dashboard, and groups")
 MANAGE = Permission.PEOPLE_MANAGE

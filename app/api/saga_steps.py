@@ -7,12 +7,12 @@ from uuid import UUID
 from flask import Response, g
 from marshmallow import Schema
 
-from app.answer import accepted, answer
 from app.api.paging import list_document, page
 from app.api.sagas import trace
-from app.arguments import Blueprint
 from app.deps import deps
-from app.operation import View, operation
+from app.http.arguments import Blueprint
+from app.http.json_response import accepted, answer
+from app.openapi.operation import View, operation
 from app.schemas.sagas import (
     DONE,
     ApproveStepSchema,
@@ -32,13 +32,15 @@ from app.schemas.sagas import (
     StepWithContentSchema,
     UndoRecoveryWishSchema,
 )
-from domain.access import Permission
-from domain.pause import Approve, Reject
-from services import recovery, saga_decisions, saga_reads, saga_reviews
-from services.pauses import actor
-from services.recovery import Retry
-from services.saga_decisions import StepRef
-from services.saga_reviews import ReviewFilter
+from domain.identity.access import Permission
+from domain.pauses.pause import Approve, Reject
+from services.pauses.lifecycle import actor
+from services.reviews import held_steps, step_decisions
+from services.reviews.held_steps import ReviewFilter
+from services.reviews.step_decisions import StepRef
+from services.sagas import queries as saga_queries
+from services.sagas import recovery
+from services.sagas.recovery import Retry
 
 steps = Blueprint("steps", __name__, url_prefix="/v1/sagas", description="Steps of sagas: held ones, stuck ones")
 READ, DECIDE, RECOVER = Permission.SAGA_READ, Permission.STEP_DECIDE, Permission.SAGA_RECOVER
@@ -74,7 +76,7 @@ def list_steps(query: dict[str, Any]) -> Response:
     """
     wanted = page(query)
     which = UUID(hex=query["trace_id"]), query.get("namespace"), frozenset(query.get("status", ()))
-    found = saga_reads.list_steps(deps().store, g.principal, *which, wanted)
+    found = saga_queries.list_steps(deps().store, g.principal, *which, wanted)
     return answer(list_document(found, lambda step: step))
 
 
@@ -87,7 +89,7 @@ def list_pending_reviews(query: dict[str, Any]) -> Response:
     wanted = page(query)
     trace_id = query.pop("trace_id", None)
     filters = ReviewFilter(None if trace_id is None else UUID(hex=trace_id), **query)
-    found = saga_reviews.pending_reviews(deps().store, g.principal, filters, wanted)
+    found = held_steps.pending_reviews(deps().store, g.principal, filters, wanted)
     return answer(list_document(found, lambda review: review))
 
 
@@ -98,7 +100,7 @@ def get_step(query: dict[str, Any], trace_id: str, step_span_id: str) -> Respons
     With what only this step has: arguments, output, facts, and how a model came to it.
     """
     namespace = query.get("namespace")
-    return answer(saga_reads.get_step(deps().store, g.principal, trace(trace_id), step_span_id, namespace))
+    return answer(saga_queries.get_step(deps().store, g.principal, trace(trace_id), step_span_id, namespace))
 
 
 @_command("decision", DECIDE, DecisionOnStepSchema, example={"decision": "APPROVE", "output": {}})
@@ -138,7 +140,7 @@ def retry_held_step(query: dict[str, Any], body: dict[str, Any], trace_id: str, 
     """
     which = _which(query, trace_id, step_span_id)
     said = (body.get(name) for name in ("guidance", "retry_token", "revision"))
-    return accepted(saga_decisions.rerun_step(deps().store, g.principal, which, *said).document())
+    return accepted(step_decisions.rerun_step(deps().store, g.principal, which, *said).document())
 
 
 @_command("retry-step", RECOVER, RecoveryWishSchema, RecoveryAnswerSchema)
@@ -191,7 +193,7 @@ def _rejection(body: dict[str, Any]) -> Reject:
 
 def _decided(query: dict[str, Any], trace_id: str, span: str, command: Approve | Reject) -> Response:
     which = _which(query, trace_id, span)
-    return accepted(saga_decisions.decide_step(deps().store, g.principal, which, command).document())
+    return accepted(step_decisions.decide_step(deps().store, g.principal, which, command).document())
 
 
 def _recovered(

@@ -5,14 +5,14 @@ from uuid import UUID
 
 from flask import Response, g, request
 
-from adapters.tracing import begin
-from app.answer import accepted, answer
+from adapters.otel.tracing import begin
 from app.api.paging import list_document, page
-from app.arguments import Blueprint
 from app.deps import deps
-from app.every_answer import CALLER, SET_OFF
-from app.operation import once, operation
-from app.problems import EdgeError
+from app.http.arguments import Blueprint
+from app.http.json_response import accepted, answer
+from app.http.middleware import CALLER, SET_OFF
+from app.http.problems import EdgeError
+from app.openapi.operation import once, operation
 from app.schemas.sagas import (
     CancellingSchema,
     CancelSagaSchema,
@@ -22,14 +22,14 @@ from app.schemas.sagas import (
     StartedSchema,
     StartSchema,
 )
-from domain import ids
-from domain.access import Permission
-from domain.errors import NotFound
-from services import saga_reads
-from services import sagas as use_cases
-from services.idempotency import Repeated
-from services.saga_reads import SagaFilter
-from services.sagas import Start
+from domain.identity.access import Permission
+from domain.values import ids
+from domain.values.errors import NotFound
+from services.kernel.idempotency import Repeated
+from services.sagas import lifecycle as use_cases
+from services.sagas import queries as saga_queries
+from services.sagas.lifecycle import Start
+from services.sagas.queries import SagaFilter
 
 sagas = Blueprint("sagas", __name__, url_prefix="/v1/sagas", description="Steps in a row, undone in reverse")
 
@@ -90,7 +90,7 @@ def list_sagas(query: dict[str, Any]) -> Response:
         raise EdgeError(400, "CONFLICTING_FILTERS", "in_flight already says which statuses: give it or status")
     trace_id = query.pop("trace_id", None)
     filters = SagaFilter(trace_id=None if trace_id is None else UUID(hex=trace_id), statuses=statuses, **query)
-    found = saga_reads.list_sagas(deps().store, g.principal, filters, wanted)
+    found = saga_queries.list_sagas(deps().store, g.principal, filters, wanted)
     return answer(list_document(found, lambda saga: saga))
 
 
@@ -107,7 +107,7 @@ def get_saga(trace_id: str) -> Response:
 
     `context` is what bindings and expressions see; the undos follow the steps.
     """
-    return answer(saga_reads.get_saga(deps().store, g.principal, trace(trace_id)))
+    return answer(saga_queries.get_saga(deps().store, g.principal, trace(trace_id)))
 
 
 @operation(

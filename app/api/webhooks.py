@@ -4,11 +4,11 @@ from typing import Any
 
 from flask import Response, g
 
-from app.answer import answer, created
 from app.api.paging import list_document, page
-from app.arguments import Blueprint
 from app.deps import deps
-from app.operation import once, operation
+from app.http.arguments import Blueprint
+from app.http.json_response import answer, created
+from app.openapi.operation import once, operation
 from app.schemas.fields import PageQuery
 from app.schemas.webhooks import (
     DeliveryListQuery,
@@ -26,10 +26,10 @@ from app.schemas.webhooks import (
     SecretSchema,
     TestSentSchema,
 )
-from domain.access import Permission
-from services import deliveries, endpoints, signing
-from services.deliveries import DeliveryFilter
-from services.endpoints import EndpointChange
+from domain.identity.access import Permission
+from services.webhooks import deliveries, endpoints, signing
+from services.webhooks.deliveries import DeliveryFilter
+from services.webhooks.endpoints import EndpointChange
 
 webhooks = Blueprint(
     "webhooks", __name__, url_prefix="/v1/webhooks", description="Signed messages to your servers (Standard Webhooks)"

@@ -3,8 +3,8 @@
 from marshmallow import Schema, fields, validate
 
 from app.schemas.fields import NAMESPACE_OR_ALL, Instant, PageQuery, matches, one_of, page_of, text
-from domain.audit_chain import Fault
-from domain.audit_rows import RowKind
+from domain.log.audit_chain import Fault
+from domain.log.audit_rows import RowKind
 
 # Longer than any type, id or name that is ever stored.
 _LONGEST = 200

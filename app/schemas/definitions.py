@@ -3,7 +3,7 @@
 from marshmallow import Schema, fields, validate
 
 from app.schemas.fields import DEFINITION_ID, PageQuery, TrueOrFalse, matches, namespace, page_of, text
-from domain.manifest import KINDS
+from domain.manifests.manifest import KINDS
 
 
 class DeployQuery(Schema):

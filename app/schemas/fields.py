@@ -7,8 +7,8 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, validate, validates_schema
 
-from domain import json_value
-from domain.access import ALL_NAMESPACES, NAMESPACE_PATTERN
+from domain.identity.access import ALL_NAMESPACES, NAMESPACE_PATTERN
+from domain.values import canonical_json
 
 # Far beyond any list that a person pages through, and within what the database counts with.
 MAX_OFFSET = 1_000_000
@@ -59,7 +59,7 @@ class Whole(fields.Integer):
     default_error_messages = dict.fromkeys(("invalid",), "Not a whole number.")
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
-        found = json_value.whole(value)
+        found = canonical_json.whole(value)
         if found is None:
             raise self.make_error("invalid", input=value)
         return found
@@ -118,8 +118,8 @@ def between(low: int, high: int) -> validate.Range:
 
 
 def small(value: Any) -> None:
-    if json_value.size(value) > json_value.MAX_BYTES:
-        raise ValidationError(f"Larger than {json_value.MAX_BYTES // 1024} KiB.")
+    if canonical_json.size(value) > canonical_json.MAX_BYTES:
+        raise ValidationError(f"Larger than {canonical_json.MAX_BYTES // 1024} KiB.")
 
 
 def namespace(**kwargs: Any) -> fields.String:

@@ -5,8 +5,8 @@ from datetime import timedelta
 from marshmallow import Schema, fields, validate
 
 from app.schemas.fields import Instant, namespaces, one_of, page_of, text
-from domain.access import Role
-from services.keys import MAX_OVERLAP, OVERLAP
+from domain.identity.access import Role
+from services.identity.keys import MAX_OVERLAP, OVERLAP
 
 
 class NewKeySchema(Schema):

@@ -5,8 +5,8 @@ from datetime import timedelta
 from marshmallow import Schema, fields, validate
 
 from app.schemas.fields import ShortList
-from domain.draft import MAX_EXPIRY
-from domain.pause import OnTimeout
+from domain.pauses.creation import MAX_EXPIRY
+from domain.pauses.pause import OnTimeout
 
 
 class NamespaceChangeSchema(Schema):

@@ -3,7 +3,7 @@
 from marshmallow import Schema, fields, validate
 
 from app.schemas.fields import WATCH_ID, PageQuery, matches, namespace, one_of, page_of, text, trace_id
-from domain.notification import NotificationStatus, Reason
+from domain.delivery.notification import NotificationStatus, Reason
 
 
 class NotificationListQuery(PageQuery):

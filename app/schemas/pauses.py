@@ -22,9 +22,9 @@ from app.schemas.fields import (
     small,
     text,
 )
-from domain import ids
-from domain.draft import MAX_EXPIRY
-from domain.pause import OnTimeout, Status
+from domain.pauses.creation import MAX_EXPIRY
+from domain.pauses.pause import OnTimeout, Status
+from domain.values import ids
 
 # Pauses that one request waits for.
 MAX_IDS = 100

@@ -5,8 +5,8 @@ from typing import Any
 from marshmallow import Schema, fields, validate
 
 from app.schemas.fields import PageQuery, ShortList, TrueOrFalse, YesOrNo, namespaces, page_of, text
-from domain.access import Role
-from domain.person import MAX_CHANNEL, MAX_CHANNELS, MAX_EMAIL, MAX_GROUPS, MAX_NAME, ROLES
+from domain.identity.access import Role
+from domain.identity.person import MAX_CHANNEL, MAX_CHANNELS, MAX_EMAIL, MAX_GROUPS, MAX_NAME, ROLES
 
 _CHANNELS = {"description": "URLs as Apprise writes them; answers show only their kind, as they hold secrets"}
 

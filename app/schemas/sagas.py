@@ -23,11 +23,11 @@ from app.schemas.fields import (
     trace_id,
 )
 from app.schemas.pauses import WaitingForSchema
-from domain import json_value
-from domain.definition import StepKind
-from domain.manifest_fields import NAME, NAME_RULE
-from domain.saga import SagaStatus
-from domain.step import StepStatus
+from domain.manifests.definition import StepKind
+from domain.sagas.saga import SagaStatus
+from domain.sagas.step import StepStatus
+from domain.values import canonical_json
+from domain.values.field_reader import NAME, NAME_RULE
 
 # Enough for a reason with its particulars; it goes into every listing of the step. Bytes.
 MAX_ERROR_DETAILS = 16 * 1024
@@ -214,7 +214,7 @@ class ReviewSchema(Schema):
 def _is_explained(value: Any) -> None:
     if value is not None and not isinstance(value, str | dict):
         raise ValidationError("Neither an object nor a string.")
-    if json_value.size(value) > MAX_ERROR_DETAILS:
+    if canonical_json.size(value) > MAX_ERROR_DETAILS:
         raise ValidationError(f"Larger than {MAX_ERROR_DETAILS // 1024} KiB.")
 
 

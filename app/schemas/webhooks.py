@@ -16,7 +16,7 @@ from app.schemas.fields import (
     page_of,
     text,
 )
-from domain.webhook import EVENT_TYPES, AttemptOutcome, DeliveryStatus
+from domain.delivery.webhook import EVENT_TYPES, AttemptOutcome, DeliveryStatus
 
 
 class EndpointChangeSchema(Schema):

@@ -20,8 +20,8 @@ from cli.demo.refund import RefundStory
 from cli.demo.sagas import Sagas
 from cli.demo.story import Story
 from cli.demo.telling import Telling
-from cli.output import console
-from cli.stack import NotReadyError, Stack, StackError
+from cli.devstack import NotReadyError, Stack, StackError
+from cli.views.output import console
 
 
 @click.command()

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from cli.client import Server
-from domain.access import Role
-from domain.pause import Status
+from domain.identity.access import Role
+from domain.pauses.pause import Status
 
 # The longest that one request is held, as in the README. Seconds.
 HELD_SECONDS = 60

@@ -5,7 +5,7 @@ from rich.text import Text
 from cli.demo.deviation import expect
 from cli.demo.sagas import Sagas
 from cli.demo.telling import Telling
-from cli.output import status
+from cli.views.output import status
 
 WANTED = {"name": "Ada", "to": "ada@example.com", "reason": "opens a small hotel next month"}
 GUIDANCE = "Less about us, more about her guests."

@@ -8,7 +8,7 @@ from rich.text import Text
 from cli.demo.deviation import expect
 from cli.demo.sagas import Sagas
 from cli.demo.telling import Telling
-from cli.output import status
+from cli.views.output import status
 
 
 class RefundStory:

@@ -9,10 +9,10 @@ from typing import Any
 from adapters.yaml_text import read_documents
 from cli.client import Server
 from cli.demo.deviation import Deviation
-from cli.stack.procfile import PROCFILE
-from cli.stack.waiting import wait_until
-from domain.access import Role
-from domain.freeze import referenced
+from cli.devstack.procfile import PROCFILE
+from cli.devstack.waiting import wait_until
+from domain.identity.access import Role
+from domain.manifests.bundle import referenced
 
 # A saga of a few calls takes well under a second, but for the first one, which starts the tool server; and the first
 # model takes its library.

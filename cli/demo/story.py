@@ -15,9 +15,9 @@ from cli.demo.agent import Agent, Told
 from cli.demo.deviation import Deviation, expect
 from cli.demo.receiver import Message, Receiver
 from cli.demo.telling import Telling
-from cli.output import span, status
-from cli.stack.waiting import wait_until
-from domain.access import Role
+from cli.devstack.waiting import wait_until
+from cli.views.output import span, status
+from domain.identity.access import Role
 
 # Anything here is a matter of milliseconds; the expiry, of its second and a sweep or two.
 STEP_SECONDS = 15.0

@@ -14,8 +14,8 @@ from cli.client import Failure
 from cli.doctor.check import Check
 from cli.doctor.here import checks_here
 from cli.doctor.server import checks_of_server
-from cli.output import clean, console
 from cli.session import server_options
+from cli.views.output import clean, console
 
 MARKS = {True: ("✔", "green"), False: ("✘", "red"), None: ("–", "dim")}
 

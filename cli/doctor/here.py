@@ -13,18 +13,18 @@ from sqlalchemy.exc import SQLAlchemyError
 
 import migrations
 import settings
-from adapters import wake
+from adapters.redis import pubsub
 from cli.client import CREDENTIALS, Unreachable, read_credentials
+from cli.devstack import StackError
+from cli.devstack.datadir import DataDir
+from cli.devstack.external_servers import why_absent
+from cli.devstack.postgres import PostgresServer
+from cli.devstack.redis import find_redis_server
 from cli.doctor.check import Check
-from cli.stack import StackError
-from cli.stack.datadir import DataDir
-from cli.stack.given import why_absent
-from cli.stack.postgres import PostgresServer
-from cli.stack.redis import find_redis_server
-from domain.access import Role
-from services.database import open_engine
-from services.health import readiness
-from services.transaction import Store
+from domain.identity.access import Role
+from services.kernel.connection_pool import open_engine
+from services.kernel.unit_of_work import Store
+from services.operations.health import readiness
 from settings import Settings
 
 # More than this between the database's clock, which decides, and ours makes expiries look wrong and signatures stale.
@@ -92,7 +92,7 @@ def _clock(engine: Engine) -> tuple[str, float]:
 
 def _redis(loaded: Settings) -> Check:
     try:
-        with wake.connect(loaded.redis_url) as client:
+        with pubsub.connect(loaded.redis_url) as client:
             # A write: a replica answers too.
             client.set("sagahold:ready", "", ex=60)
             version = client.info("server").get("redis_version", "")

@@ -7,10 +7,10 @@ from pathlib import Path
 from prometheus_client.parser import text_string_to_metric_families
 
 from cli.client import Refused, Server, Unreachable, open_server
+from cli.commands.ping import version_of
 from cli.doctor.check import Check
-from cli.ping import version_of
 from cli.session import Session
-from domain.access import Role
+from domain.identity.access import Role
 
 # What has been due for longer finds too few workers, or none.
 OVERDUE_SECONDS = 60.0

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
+from cli.devstack import Stack
 from cli.main import main
-from cli.stack import Stack
 from tests.acceptance.commands import DONE, Ran
 
 OTHERS = ("DATABASE_URL", "REDIS_URL", "ENGINE_URL")

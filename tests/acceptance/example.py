@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 
 from adapters.yaml_text import read_documents
-from cli.stack.waiting import wait_until
+from cli.devstack.waiting import wait_until
 from tests.conftest import ROOT
 
 EXAMPLES = ROOT / "examples"

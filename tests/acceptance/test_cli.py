@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cli.stack import Stack
+from cli.devstack import Stack
 from tests.acceptance.commands import DONE, REFUSED, SAGAHOLD, WRONG, Ran, finish, start
 from tests.adapters.receiver import Receiver, reply
 

@@ -7,7 +7,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from cli.stack.waiting import wait_until
+from cli.devstack.waiting import wait_until
 from tests.acceptance.commands import DONE, REFUSED, Ran
 from tests.adapters.receiver import Receiver, reply
 

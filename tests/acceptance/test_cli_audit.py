@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.stack import Stack
+from cli.devstack import Stack
 from tests.acceptance.commands import DONE, REFUSED, WRONG, Ran
 from tests.conftest import execute
 

@@ -12,10 +12,10 @@ import pytest
 import redis
 from sqlalchemy import delete, insert
 
-from cli.stack import Stack
-from domain.webhook import FAILING_AFTER
+from cli.devstack import Stack
+from domain.delivery.webhook import FAILING_AFTER
 from models.webhooks import webhook_failures
-from services.transaction import Store
+from services.kernel.unit_of_work import Store
 from tests.acceptance.commands import DONE, REFUSED, Ran
 
 Call = Callable[..., Ran]
@@ -119,7 +119,7 @@ def test_a_redis_that_forgets(look: Look, evicting: str, monkeypatch: pytest.Mon
 
 
 def test_programs_that_are_missing(look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cli.stack.postgres._candidates", lambda: iter(()))
+    monkeypatch.setattr("cli.devstack.postgres._candidates", lambda: iter(()))
     good, said = look()["programs"]
     assert good is False
     assert said.startswith("no PostgreSQL server found: ")

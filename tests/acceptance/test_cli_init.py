@@ -4,12 +4,12 @@ import json
 import re
 from pathlib import Path
 
-from cli.stack import Stack
-from services.keys import authenticate
-from services.sessions import From
-from services.sign_in_links import use_link
-from services.tokens import hash_of
-from services.transaction import Store
+from cli.devstack import Stack
+from services.identity.keys import authenticate
+from services.identity.sessions import From
+from services.identity.sign_in_links import use_link
+from services.identity.tokens import hash_of
+from services.kernel.unit_of_work import Store
 from tests.acceptance.commands import DONE, finish, start
 from tests.services.world import one
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from services.transaction import Store
+from services.kernel.unit_of_work import Store
 from tests.acceptance.commands import Ran
 from tests.services.people import untold
 

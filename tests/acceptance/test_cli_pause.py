@@ -12,8 +12,8 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from cli.stack import Stack
-from cli.stack.waiting import wait_until
+from cli.devstack import Stack
+from cli.devstack.waiting import wait_until
 from tests.acceptance.commands import DONE, END_SECONDS, REFUSED, SAGAHOLD, WRONG, Ran, finish, start
 from tests.adapters.receiver import Receiver, reply
 

@@ -7,8 +7,8 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from cli.stack import Stack
-from cli.stack.waiting import wait_until
+from cli.devstack import Stack
+from cli.devstack.waiting import wait_until
 from tests.acceptance.commands import DONE, END_SECONDS, REFUSED, WRONG, Ran, finish, start
 from tests.sagas import Sagas, deploy, manifests, row, saga, span, step
 

@@ -19,8 +19,8 @@ from cli.demo.deviation import Deviation
 from cli.demo.receiver import Message, Receiver
 from cli.demo.story import Story
 from cli.demo.telling import Telling
-from cli.stack import Stack
-from cli.stack.waiting import wait_until
+from cli.devstack import Stack
+from cli.devstack.waiting import wait_until
 
 SAGAHOLD = Path(sys.executable).with_name("sagahold")
 END_SECONDS = 90.0

@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from adapters.yaml_text import read_documents
-from cli.stack.waiting import wait_until
+from cli.devstack.waiting import wait_until
 from tests.acceptance.example import ADA, EXAMPLES, SETTLES_WITHIN, Example
 
 Make = Callable[[str], Example]

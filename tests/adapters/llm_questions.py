@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from adapters.llm import LlmSettings
-from domain.definition import Adapter, Fact, Thinking, ToolSource, Turn, WorkerDefinition
-from domain.thought import Question
+from domain.manifests.definition import Adapter, Fact, Thinking, ToolSource, Turn, WorkerDefinition
+from domain.sagas.reasoning import Question
 
 SCHEMA = {
     "type": "object",

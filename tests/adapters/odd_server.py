@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from domain.definition import ToolSource, Transport
+from domain.manifests.definition import ToolSource, Transport
 
 SERVER = Path(__file__).parent / "mcp_servers" / "odd.py"
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.artifact_files import MAX_FILE, ArtifactFiles
+from adapters.artifacts import MAX_FILE, ArtifactFiles
 
 
 @pytest.fixture

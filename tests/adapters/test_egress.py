@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from adapters.egress import Answer, Blocked, Egress, Failed, resolve_by_system
-from domain.network import Address
+from domain.values.network import Address
 from tests.adapters.receiver import Exchange, Receiver, reply
 
 LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))

@@ -8,7 +8,7 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from adapters.egress import Answer, Egress, Failed, TimedOut
-from domain.network import Address
+from domain.values.network import Address
 from tests.adapters.receiver import Exchange, Receiver, Script, reply
 
 LOOPBACK = (ip_network("127.0.0.0/8"),)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from domain.thought import Thought
+from domain.sagas.reasoning import Thought
 from tests.adapters.llm_wire import SUBMIT, Call, submit
 from tests.adapters.thinking import PROTOCOLS, Desk, done, failure
 

@@ -6,7 +6,7 @@ from concurrent.futures import Future
 import psutil
 import pytest
 
-from domain.thought import Thought
+from domain.sagas.reasoning import Thought
 from tests.adapters.llm_wire import (
     Huge,
     Together,

@@ -9,10 +9,10 @@ import pytest
 
 from adapters.llm import Thinker
 from adapters.mcp import ToolClient
-from domain import json_value
-from domain.definition import Adapter
-from domain.outcome import Done, Failed, NotSent, TimedOut
-from domain.thought import Question, Thought
+from domain.manifests.definition import Adapter
+from domain.sagas.outcome import Done, Failed, NotSent, TimedOut
+from domain.sagas.reasoning import Question, Thought
+from domain.values import canonical_json
 from tests.adapters.llm_questions import call, question, settings, submit
 
 
@@ -168,7 +168,7 @@ def test_what_was_said_is_kept(thinker: Thinker):
 def test_what_is_kept_can_be_stored(thinker: Thinker):
     asked = replace(question(submit(n=7), keep_transcript=True), message="What is\x00 n \ud800?")
     made = thought(thinker, asked)
-    assert next(json_value.faults(list(made.report.transcript), ""), None) is None
+    assert next(canonical_json.faults(list(made.report.transcript), ""), None) is None
 
 
 def test_what_was_said_is_kept_also_where_nothing_came_of_it(thinker: Thinker):

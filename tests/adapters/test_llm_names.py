@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import pytest
 
-from adapters.llm.names import shown_names
-from domain.definition import Turn
+from adapters.llm.tool_names import shown_names
+from domain.manifests.definition import Turn
 from tests.adapters.llm_wire import SUBMIT, Call, submit
 from tests.adapters.thinking import PROTOCOLS, Desk, done, fact, failure
 

@@ -11,7 +11,7 @@ import pytest
 
 from adapters.llm import Thinker
 from adapters.mcp import ToolClient
-from domain.outcome import Failed, TimedOut
+from domain.sagas.outcome import Failed, TimedOut
 from tests.adapters.llm_server import LlmServer
 from tests.adapters.llm_wire import (
     INPUT_TOKENS,

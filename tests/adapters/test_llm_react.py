@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from domain.definition import Adapter, ToolSource, Transport
-from domain.outcome import Failed, Lost, NotSent, TimedOut
-from domain.thought import Thought
+from domain.manifests.definition import Adapter, ToolSource, Transport
+from domain.sagas.outcome import Failed, Lost, NotSent, TimedOut
+from domain.sagas.reasoning import Thought
 from tests.adapters.llm_wire import (
     INPUT_TOKENS,
     OUTPUT_TOKENS,

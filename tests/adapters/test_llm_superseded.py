@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from domain.outcome import Done, Lost, NotSent, Outcome
+from domain.sagas.outcome import Done, Lost, NotSent, Outcome
 from tests.adapters.llm_wire import Call, Reply, submit
 from tests.adapters.thinking import Desk
 

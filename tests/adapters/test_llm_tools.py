@@ -12,10 +12,10 @@ from adapters.llm import Thinker
 from adapters.llm.progress import Ended, Progress
 from adapters.llm.toolset import AllowedTools
 from adapters.mcp import ToolClient
-from domain import json_value
-from domain.definition import Adapter, Fact, ToolSource, Transport, Turn
-from domain.outcome import Done, Failed, Lost, NotSent, TimedOut
-from domain.thought import Question, Thought
+from domain.manifests.definition import Adapter, Fact, ToolSource, Transport, Turn
+from domain.sagas.outcome import Done, Failed, Lost, NotSent, TimedOut
+from domain.sagas.reasoning import Question, Thought
+from domain.values import canonical_json
 from tests.adapters.by_hand import ByHand, paid, result, status
 from tests.adapters.by_hand import error as error_body
 from tests.adapters.llm_questions import call, question, settings, submit
@@ -77,7 +77,7 @@ def test_a_loop_of_calls_and_an_answer(shelf: Shelf):
     # The number of the call is its own idempotency key.
     assert shelf.called() == ["look Emma", "lend Emma fwd-1-2-2"]
     assert outcomes(made) == [("look", "ok"), ("lend", "ok")]
-    assert made.report.tool_uses[0].arguments_digest == json_value.digest({"title": "Emma"}).hex()
+    assert made.report.tool_uses[0].arguments_digest == canonical_json.digest({"title": "Emma"}).hex()
     assert made.report.acted
     assert min(made.report.setup_ms, made.report.tool_ms, made.report.tool_uses[0].ms) > 0
     assert told(made)[:2] == ['{"title":"Emma","copies":3,"place":{"row":"B","number":12}}', '{"lent":"Emma"}']

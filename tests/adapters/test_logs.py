@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from adapters.logs import log_as_json, trace_id
+from adapters.process.logs import log_as_json, trace_id
 
 ROOT = Path(__file__).parents[2]
 log = logging.getLogger("test.logs")
@@ -89,7 +89,7 @@ def test_other_handlers_see_whole_records(capsys: pytest.CaptureFixture[str], ca
 
 ENDS = """
 import logging, sys, threading
-from adapters.logs import log_as_json
+from adapters.process.logs import log_as_json
 
 log_as_json("INFO")
 log = logging.getLogger("any")

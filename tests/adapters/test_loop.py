@@ -6,7 +6,7 @@ from concurrent.futures import CancelledError
 
 import pytest
 
-from adapters.loop import LoopThread, Stopped
+from adapters.process.event_loop_thread import LoopThread, Stopped
 from tests.adapters.odd_server import eventually
 
 

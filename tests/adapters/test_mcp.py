@@ -20,7 +20,7 @@ from adapters.mcp import (
     ToolNotFound,
     Unavailable,
 )
-from domain.definition import ToolSource, Transport
+from domain.manifests.definition import ToolSource, Transport
 from tests.adapters.odd_server import Odd, eventually, odd_servers
 
 TRANSPORTS = ["stdio", "http", "http-json", "sse"]

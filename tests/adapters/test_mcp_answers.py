@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from adapters.mcp import BadOutput, Lost, ToolClient, ToolFailed, ToolNotFound, Unavailable
-from domain.definition import ToolSource, Transport
+from domain.manifests.definition import ToolSource, Transport
 from tests.adapters.by_hand import PAY, Answer, ByHand, paid, raw, result, status
 from tests.adapters.receiver import Exchange
 

@@ -10,13 +10,13 @@ import pytest
 
 from adapters.mcp import NotConfigured, ToolClient, Unavailable
 from adapters.mcp.confined import confinement
-from domain.definition import ToolSource, Transport
-from domain.host_rules import HostRules
+from domain.manifests.definition import ToolSource, Transport
+from domain.manifests.host_access import HostRules
 from tests.adapters.odd_server import Odd, odd_servers
 
 HIDING = """
 import os, subprocess
-from adapters.own_environment import hide_environment
+from adapters.process.own_environment import hide_environment
 hide_environment()
 assert b"kept-secret" not in open("/proc/self/environ", "rb").read()
 assert os.environ["TO_HIDE"] == "kept-secret"

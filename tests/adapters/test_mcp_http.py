@@ -17,7 +17,7 @@ from adapters.mcp import (
     ToolNotFound,
     Unavailable,
 )
-from domain.definition import ToolSource, Transport
+from domain.manifests.definition import ToolSource, Transport
 from tests.adapters.by_hand import Answer, ByHand, SseByHand, error, paid, raw, result, status
 from tests.adapters.odd_server import odd_servers
 from tests.adapters.receiver import Exchange

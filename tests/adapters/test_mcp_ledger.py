@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from adapters.mcp import ToolClient, ToolFailed
-from domain.definition import ToolSource, Transport
+from domain.manifests.definition import ToolSource, Transport
 from tests.adapters.odd_server import answers, eventually, free_port
 
 SERVER = Path(__file__).parents[2] / "examples" / "ledger" / "server.py"

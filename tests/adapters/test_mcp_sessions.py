@@ -13,13 +13,13 @@ import psutil
 import pytest
 
 from adapters.mcp import Lost, TimedOut, ToolClient, Unavailable
-from domain.definition import ToolSource, Transport
+from domain.manifests.definition import ToolSource, Transport
 from tests.adapters.odd_server import SERVER, Odd, alive, eventually, lines, odd_servers
 
 CALLER = f"""
 import sys, threading
 from adapters.mcp import ToolClient
-from domain.definition import ToolSource, Transport
+from domain.manifests.definition import ToolSource, Transport
 source = ToolSource("odd", Transport.STDIO, command=sys.executable, args=({str(SERVER)!r}, "stdio"),
                     env={{"STARTED": sys.argv[1]}})
 ToolClient().call(source, "echo", {{"value": 1}}, meta={{}}, idempotency_key="k", timeout=30)

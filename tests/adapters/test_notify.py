@@ -8,8 +8,8 @@ from urllib.parse import quote
 
 import pytest
 
-from adapters.notify import Messenger
-from domain.notification import Letter, Message, Reason, Sending, compose
+from adapters.notify.channel import Messenger
+from domain.delivery.notification import Letter, Message, Reason, Sending, compose
 from tests.adapters.mail_server import PASSWORD, MailServer
 from tests.adapters.receiver import Exchange, Receiver, reply
 

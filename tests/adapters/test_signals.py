@@ -8,9 +8,9 @@ from uuid import UUID, uuid4
 import fakeredis
 import pytest
 
-from adapters import signals, wake
-from adapters.signals import WARN_EVERY, SignalThread
-from domain.ids import INBOX
+from adapters.redis import publisher, pubsub
+from adapters.redis.publisher import WARN_EVERY, SignalThread
+from domain.values.ids import INBOX
 
 SECONDS = 20.0
 
@@ -75,12 +75,12 @@ def test_what_comes_meanwhile_goes_out_together(world: World, thread: SignalThre
     world.go_on.clear()
     thread.publish(["stuck"], [])
     assert world.stuck.wait(SECONDS)
-    ids = [uuid4() for _ in range(signals.AT_ONCE + 1)]
+    ids = [uuid4() for _ in range(publisher.AT_ONCE + 1)]
     for id_ in ids:
         thread.publish([id_.hex[:4]], [id_])
     world.go_on.set()
     world.wait_for(1 + 2 + 2)
-    first, last = ids[: signals.AT_ONCE], ids[-1]
+    first, last = ids[: publisher.AT_ONCE], ids[-1]
     assert world.sent == ["stuck", tuple(first), [id_.hex[:4] for id_ in first], (last,), last.hex[:4]]
 
 
@@ -88,7 +88,7 @@ def test_publish_never_blocks_nor_raises(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """With Redis stuck and the queue full the rest is dropped, and said once in so many."""
-    monkeypatch.setattr(signals, "CAPACITY", 3)
+    monkeypatch.setattr(publisher, "CAPACITY", 3)
     thread = SignalThread(world.hints, world.wake)
     world.go_on.clear()
     thread.publish(["stuck"], [])
@@ -126,7 +126,7 @@ def test_many_changes_of_the_inbox_are_few_wake_ups(
     world: World, thread: SignalThread[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The first at once; what changes while that is sent is one more, after it."""
-    monkeypatch.setattr(signals, "INBOX_EVERY", 0.0)
+    monkeypatch.setattr(publisher, "INBOX_EVERY", 0.0)
     world.go_on.clear()
     thread.publish([], [INBOX])
     assert world.stuck.wait(SECONDS)
@@ -154,8 +154,8 @@ def test_close_sends_what_is_left(world: World) -> None:
 
 def test_close_does_not_wait_for_a_redis_that_is_stuck(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Neither with room in the queue nor without."""
-    monkeypatch.setattr(signals, "CAPACITY", 1)
-    monkeypatch.setattr(signals, "CLOSE_WITHIN", 0.05)
+    monkeypatch.setattr(publisher, "CAPACITY", 1)
+    monkeypatch.setattr(publisher, "CLOSE_WITHIN", 0.05)
     world.go_on.clear()
     thread = SignalThread(world.hints, world.wake)
     thread.publish(["stuck"], [])
@@ -174,12 +174,12 @@ def test_wake_ups_through_redis_and_its_outage(caplog: pytest.LogCaptureFixture)
 
     def send(ids: Sequence[UUID]) -> None:
         try:
-            wake.send(redis, ids)
+            pubsub.send(redis, ids)
         finally:
             tried.release()
 
     heard = fakeredis.FakeRedis(server=server).pubsub(ignore_subscribe_messages=True)
-    heard.subscribe(wake.CHANNEL)
+    heard.subscribe(pubsub.CHANNEL)
     heard.get_message(timeout=SECONDS)
     thread: SignalThread[str] = SignalThread(lambda hints: None, send)
     lost, found = uuid4(), uuid4()

@@ -9,8 +9,8 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from adapters import tracing
-from adapters.tracing import NOTHING, begin, child, open_tracer
+from adapters.otel import tracing
+from adapters.otel.tracing import NOTHING, begin, child, open_tracer
 from tests.adapters.receiver import Exchange, Script, reply
 from tests.collector import CLIENT, SERVER, Collector, Sent
 
@@ -153,7 +153,7 @@ class TestLost:
             collector.wait_for(number)
         tracer.close()
         (line,) = caplog.records
-        assert line.name == "adapters.tracing"
+        assert line.name == "adapters.otel.tracing"
         assert line.getMessage().startswith("spans do not reach the collector: ")
         assert SECRET not in caplog.text
 
@@ -216,7 +216,7 @@ app.Worker()
 app.connection_for_write().transport
 from tasks import runtime
 runtime.tracer(), runtime.thoughts(), runtime.tool_client()
-import adapters.llm.thinking, adapters.llm.models
+import adapters.llm.agent_run, adapters.llm.models
 """
 
 

@@ -11,10 +11,10 @@ import pytest
 from redis import Redis
 from redis.exceptions import RedisError
 
-from adapters import wake
-from adapters.wake import CHANNEL, Waker, connect, send
-from cli.stack import Stack
-from domain.ids import INBOX
+from adapters.redis import pubsub
+from adapters.redis.pubsub import CHANNEL, Waker, connect, send
+from cli.devstack import Stack
+from domain.values.ids import INBOX
 
 SECONDS = 20.0
 
@@ -59,8 +59,8 @@ def changed() -> Changed:
 @pytest.fixture
 def waker(server: fakeredis.FakeServer, changed: Changed, monkeypatch: pytest.MonkeyPatch) -> Iterator[Waker]:
     """Not started. Its re-check comes far too late to help, unless a test says otherwise."""
-    monkeypatch.setattr(wake, "RECHECK_EVERY", 1_000.0)
-    monkeypatch.setattr(wake, "RECONNECT_AFTER", 0.02)
+    monkeypatch.setattr(pubsub, "RECHECK_EVERY", 1_000.0)
+    monkeypatch.setattr(pubsub, "RECONNECT_AFTER", 0.02)
     made = Waker(fakeredis.FakeRedis(server=server), changed)
     yield made
     made.stop()
@@ -136,7 +136,7 @@ def test_the_re_check_finds_what_the_channel_lost(
     waker: Waker, changed: Changed, redis: Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One question for all that is waited for, and for nothing else; and an error is not the end of it."""
-    monkeypatch.setattr(wake, "RECHECK_EVERY", 0.01)
+    monkeypatch.setattr(pubsub, "RECHECK_EVERY", 0.01)
     changed.fails = True
     started(waker, redis)
     lost, unchanged = uuid4(), uuid4()
@@ -190,7 +190,7 @@ def test_redis_away_at_the_start_and_again_later(waker: Waker, server: fakeredis
 
 def test_the_listening_thread_outlives_any_error(changed: Changed, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not only Redis' own: nobody would start it again."""
-    monkeypatch.setattr(wake, "RECONNECT_AFTER", 0.02)
+    monkeypatch.setattr(pubsub, "RECONNECT_AFTER", 0.02)
 
     class Odd(fakeredis.FakeRedis):
         troubles = 3
@@ -220,7 +220,7 @@ def test_stop_wakes_everyone(waker: Waker, redis: Redis) -> None:
 
 def test_over_a_real_redis(servers: Stack, changed: Changed, monkeypatch: pytest.MonkeyPatch) -> None:
     """A wake-up arrives; and again after the server has cut off the subscription."""
-    monkeypatch.setattr(wake, "RECONNECT_AFTER", 0.02)
+    monkeypatch.setattr(pubsub, "RECONNECT_AFTER", 0.02)
     publisher = connect(servers.redis_url)
     waker = Waker(connect(servers.redis_url), changed)
 

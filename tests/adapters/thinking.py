@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 
 from adapters.llm import LlmSettings, Thinker
 from adapters.mcp import ToolClient
-from domain.definition import Adapter, Fact, Thinking, ToolSource, Transport, WorkerDefinition
-from domain.outcome import Done, Failed
-from domain.thought import Question, Thought
+from domain.manifests.definition import Adapter, Fact, Thinking, ToolSource, Transport, WorkerDefinition
+from domain.sagas.outcome import Done, Failed
+from domain.sagas.reasoning import Question, Thought
 from tests.adapters.llm_server import LlmServer
 from tests.adapters.odd_server import lines
 

@@ -5,13 +5,13 @@ from typing import Any, cast
 
 from flask import Flask
 
-from adapters.wake import Waker
+from adapters.redis.pubsub import Waker
 from app import create_app
 from app.deps import Deps
-from app.key_cache import KeyCache
-from services.pauses import create_pauses
-from services.together import Together
-from services.transaction import Store
+from app.http.key_cache import KeyCache
+from services.kernel.group_commit import Together
+from services.kernel.unit_of_work import Store
+from services.pauses.lifecycle import create_pauses
 
 
 def app_alone(store: Store, keys: KeyCache, anonymous_role: str | None = None, proxies: int = 0) -> Flask:

@@ -10,7 +10,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from cli.stack import Stack
+from cli.devstack import Stack
 from tests.sagas import Sagas, deploy, manifests
 
 

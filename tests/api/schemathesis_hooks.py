@@ -16,9 +16,9 @@ import httpx
 import schemathesis
 
 from app.schemas.fields import DEFINITION_ID, DELIVERY_ID, ENDPOINT_ID, KEY_ID, SPAN_ID, TRACE_ID, WATCH_ID
-from domain.access import is_namespace
-from domain.saga import SagaStatus
-from domain.url import check_url
+from domain.identity.access import is_namespace
+from domain.sagas.saga import SagaStatus
+from domain.values.url import check_url
 from tests.sagas import Sagas, deploy, manifests, span
 
 GIVEN = json.loads(os.environ["FUZZ"])

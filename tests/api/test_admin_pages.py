@@ -8,9 +8,9 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from app.dashboard.cookies import SESSION
-from cli.stack import Stack
-from services.transaction import Store
+from app.dashboard.framework.cookies import SESSION
+from cli.devstack import Stack
+from services.kernel.unit_of_work import Store
 from tests.api.conftest import form_token, refused
 from tests.browser.people import add_person
 

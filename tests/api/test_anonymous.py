@@ -14,10 +14,10 @@ import pytest
 from flask.testing import FlaskClient
 
 import settings
-from adapters.local_peers import users_connected_to
-from app.key_cache import KeyCache
-from services.definitions import deploy
-from services.transaction import Store
+from adapters.process.local_peers import users_connected_to
+from app.http.key_cache import KeyCache
+from services.kernel.unit_of_work import Store
+from services.manifests.definitions import deploy
 from tests.api.alone import app_alone
 from tests.services.saga_world import WORKER, step, tools, work
 from tests.services.world import ADMIN

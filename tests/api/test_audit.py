@@ -6,8 +6,8 @@ from typing import Any
 import httpx
 import pytest
 
-from cli.stack import Stack
-from domain.audit_chain import read_line, verify
+from cli.devstack import Stack
+from domain.log.audit_chain import read_line, verify
 from tests.api.conftest import Team, refused
 
 URL = "/v1/audit-events"

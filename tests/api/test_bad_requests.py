@@ -7,7 +7,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from cli.stack import Stack
+from cli.devstack import Stack
 from tests.api.conftest import Team, refused
 
 MIB = 1024 * 1024

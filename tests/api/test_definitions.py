@@ -9,7 +9,7 @@ import httpx
 import psutil
 import pytest
 
-from cli.stack import Stack
+from cli.devstack import Stack
 from tests.api.conftest import Team, refused
 
 Clients = Callable[..., httpx.Client]

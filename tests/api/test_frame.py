@@ -5,11 +5,11 @@ from collections.abc import Iterator
 import pytest
 from flask.testing import FlaskClient
 
-from app.dashboard.cookies import SESSION
-from app.key_cache import KeyCache
-from services.database import DatabaseAway
-from services.due import BEAT, stamp_worker
-from services.transaction import Store
+from app.dashboard.framework.cookies import SESSION
+from app.http.key_cache import KeyCache
+from services.kernel.connection_pool import DatabaseAway
+from services.kernel.leases import BEAT, stamp_worker
+from services.kernel.unit_of_work import Store
 from tests.api.alone import app_alone
 from tests.browser.people import add_person
 from tests.services.saga_world import start, step

@@ -12,11 +12,11 @@ import httpx
 import pytest
 from sqlalchemy import select, update
 
-from app.dashboard.cookies import SESSION
-from cli.stack import Stack
+from app.dashboard.framework.cookies import SESSION
+from cli.devstack import Stack
 from models.people import sessions
-from services.tokens import hash_of
-from services.transaction import Store
+from services.identity.tokens import hash_of
+from services.kernel.unit_of_work import Store
 from tests.api.conftest import form_token, until
 from tests.browser.people import add_person
 

@@ -7,8 +7,8 @@ from typing import Any
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from app.json_body import _Reader
-from domain import json_value
+from app.http.json_body import _Reader
+from domain.values import canonical_json
 
 _texts = st.text(st.characters(exclude_categories=()), max_size=5)
 _values: st.SearchStrategy[Any] = st.recursive(
@@ -37,7 +37,7 @@ def test_what_is_not_looked_at_has_no_faults(value: Any, escaped: bool) -> None:
         read = reader.read(raw)
     except Exception:
         return
-    assert reader.suspicious or not list(json_value.faults(read, ""))
+    assert reader.suspicious or not list(canonical_json.faults(read, ""))
 
 
 def test_a_usual_body_is_read_the_short_way() -> None:

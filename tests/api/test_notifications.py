@@ -5,7 +5,7 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from services.transaction import Store
+from services.kernel.unit_of_work import Store
 from tests.api.conftest import Team
 from tests.services.people import untold
 

@@ -12,12 +12,12 @@ from joserfc.jwk import OctKey, RSAKey
 from werkzeug.test import TestResponse
 
 from adapters.oidc import Provider, ProviderAway
-from app.key_cache import KeyCache
-from domain.access import Role
-from services.groups import put_group
-from services.paging import Page
-from services.people import PersonChange, change_person, create_person, get_person, list_people
-from services.transaction import Store
+from app.http.key_cache import KeyCache
+from domain.identity.access import Role
+from services.identity.groups import put_group
+from services.identity.people import PersonChange, change_person, create_person, get_person, list_people
+from services.kernel.pagination import Page
+from services.kernel.unit_of_work import Store
 from tests.api.alone import app_alone
 from tests.api.identity_provider import CLIENT_ID, CLIENT_SECRET, IdentityProvider
 from tests.services.world import ADMIN, one

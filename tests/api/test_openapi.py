@@ -9,9 +9,9 @@ import httpx
 import pytest
 from schemathesis.specs.openapi.definitions import OPENAPI_31_VALIDATOR as VALIDATOR
 
-from cli.stack import Stack
-from domain import errors
-from domain.webhook import EVENT_TYPES
+from cli.devstack import Stack
+from domain.delivery.webhook import EVENT_TYPES
+from domain.values import errors
 
 ROOT = Path(__file__).parents[2]
 

@@ -7,7 +7,7 @@ import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from cli.stack import Stack
+from cli.devstack import Stack
 from tests.api.conftest import Team, until
 
 ANSWERS = {

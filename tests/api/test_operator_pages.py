@@ -11,12 +11,12 @@ import httpx
 import pytest
 from sqlalchemy import insert
 
-from app.dashboard import csrf
-from app.dashboard.cookies import SESSION
-from cli.stack import Stack
-from domain import ids
+from app.dashboard.framework import csrf
+from app.dashboard.framework.cookies import SESSION
+from cli.devstack import Stack
+from domain.values import ids
 from models.notifications import notifications
-from services.transaction import Store
+from services.kernel.unit_of_work import Store
 from tests.adapters.receiver import Receiver, reply
 from tests.api.conftest import Team, refused, until
 from tests.browser.people import add_person

@@ -7,11 +7,11 @@ import pytest
 from flask.testing import FlaskClient
 from sqlalchemy import text
 
-from app.dashboard.cookies import SESSION
-from app.key_cache import KeyCache
-from domain import ids
+from app.dashboard.framework.cookies import SESSION
+from app.http.key_cache import KeyCache
+from domain.values import ids
 from models.tables import metadata
-from services.transaction import Store
+from services.kernel.unit_of_work import Store
 from tests.api.alone import app_alone
 from tests.browser.people import add_person
 from tests.services.saga_world import start, step

@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 from flask.testing import FlaskClient
 
-from app.key_cache import KeyCache
-from domain.access import Principal, Role
-from services.transaction import Store
+from app.http.key_cache import KeyCache
+from domain.identity.access import Principal, Role
+from services.kernel.unit_of_work import Store
 from tests.api.alone import app_alone
 
 BAD = [

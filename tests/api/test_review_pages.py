@@ -12,14 +12,14 @@ import httpx
 import pytest
 from sqlalchemy import select, update
 
-from app.dashboard.cookies import SESSION
-from app.dashboard.values import pretty
-from cli.stack import Stack
-from domain import ids
+from app.dashboard.display.value_text import pretty
+from app.dashboard.framework.cookies import SESSION
+from cli.devstack import Stack
+from domain.values import ids
 from models.people import sessions
-from services.sign_in_links import make_link
-from services.tokens import hash_of
-from services.transaction import Store
+from services.identity.sign_in_links import make_link
+from services.identity.tokens import hash_of
+from services.kernel.unit_of_work import Store
 from tests.api.conftest import Team, form_token, until
 from tests.browser.people import Person, add_person
 from tests.sagas import Sagas, deploy, row, saga, step, undo

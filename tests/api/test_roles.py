@@ -8,13 +8,13 @@ import httpx
 import pytest
 
 from app import create_app
-from app.dashboard.cookies import SESSION
+from app.dashboard.framework.cookies import SESSION
 from app.deps import Deps
-from cli.stack import Stack
-from domain.access import GRANTS, Permission, Role, who_may
-from domain.person import ROLES
-from services.database import open_engine
-from services.transaction import Store
+from cli.devstack import Stack
+from domain.identity.access import GRANTS, Permission, Role, who_may
+from domain.identity.person import ROLES
+from services.kernel.connection_pool import open_engine
+from services.kernel.unit_of_work import Store
 from tests.api.conftest import Team
 from tests.browser.people import add_person
 from tests.conftest import Recorded

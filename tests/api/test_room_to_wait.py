@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import httpx
 import pytest
 
-from app.dashboard.cookies import SESSION
-from app.hold import EXTRA_EACH
-from cli.stack import Stack
-from cli.stack.ports import free_port
-from cli.stack.procfile import PROCFILE, read_procfile, shell_command
-from services.transaction import Store
+from app.dashboard.framework.cookies import SESSION
+from app.http.long_poll import EXTRA_EACH
+from cli.devstack import Stack
+from cli.devstack.ports import free_port
+from cli.devstack.procfile import PROCFILE, read_procfile, shell_command
+from services.kernel.unit_of_work import Store
 from tests.api.conftest import Team, until
 from tests.browser.people import add_person
 from tests.conftest import ROOT

@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from cli.stack import Stack
+from cli.devstack import Stack
 
 ROOT = Path(__file__).parents[2]
 # Not among the checks: a body may fit the document and mean nothing (an expiry in the past, two expiries, an

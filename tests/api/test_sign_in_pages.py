@@ -11,14 +11,14 @@ import httpx
 import psycopg2
 import pytest
 
-from app.key_cache import KeyCache
-from cli.stack import Stack
-from domain.access import Role
-from services.first_person import first_sign_in_link
-from services.people import PersonChange, create_person
-from services.sign_in_limits import EMAIL_LIMIT
-from services.tokens import hash_of
-from services.transaction import Store
+from app.http.key_cache import KeyCache
+from cli.devstack import Stack
+from domain.identity.access import Role
+from services.identity.bootstrap import first_sign_in_link
+from services.identity.login_throttle import EMAIL_LIMIT
+from services.identity.people import PersonChange, create_person
+from services.identity.tokens import hash_of
+from services.kernel.unit_of_work import Store
 from tests.api.alone import app_alone
 from tests.api.conftest import Team, form_token, log_until_now
 from tests.services.world import ADMIN, one
@@ -450,7 +450,7 @@ def test_what_goes_wrong_looks_like_a_page(store: Store, monkeypatch: pytest.Mon
     def broken(*_: Any, **__: Any) -> Any:
         raise RuntimeError("secret inside")
 
-    monkeypatch.setattr("app.dashboard.admin_people.list_people", broken)
+    monkeypatch.setattr("app.dashboard.admin.people.list_people", broken)
     answer = browser.get("/people")
     assert (answer.status_code, answer.content_type) == (500, "text/html; charset=utf-8")
     assert "secret inside" not in answer.text

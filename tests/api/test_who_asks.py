@@ -10,11 +10,11 @@ import httpx
 import pytest
 from sqlalchemy import update
 
-from app.key_cache import TTL_SECONDS
-from cli.stack import Stack
-from domain import ids
+from app.http.key_cache import TTL_SECONDS
+from cli.devstack import Stack
+from domain.values import ids
 from models.keys import api_keys
-from services.transaction import Store
+from services.kernel.unit_of_work import Store
 from tests.api.conftest import Team, log_until_now, refused, until
 
 NOWHERE = f"wch_{'0' * 32}"

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from domain.diagram import page
+from domain.sagas.diagram import page
 
 ROOT = Path(__file__).parents[2]
-HOW = "docs/states.md is not what the transition tables say: python -m domain.diagram > docs/states.md"
+HOW = "docs/states.md is not what the transition tables say: python -m domain.sagas.diagram > docs/states.md"
 
 
 def test_the_page_is_current() -> None:

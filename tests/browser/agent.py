@@ -8,7 +8,7 @@ from typing import Any
 
 import httpx
 
-from cli.stack import Stack
+from cli.devstack import Stack
 
 
 @dataclass(frozen=True, slots=True)

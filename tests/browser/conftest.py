@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
-from cli.stack import Stack
-from services.transaction import Store
+from cli.devstack import Stack
+from services.kernel.unit_of_work import Store
 from tests.browser.install import CHROMIUM, no_browser, required
 from tests.browser.people import Person, add_person
 from tests.browser.troubles import Troubles

@@ -9,11 +9,11 @@ from uuid import UUID
 
 from sqlalchemy import insert
 
-from app.dashboard.cookies import SESSION
-from domain import ids
+from app.dashboard.framework.cookies import SESSION
+from domain.values import ids
 from models.people import sessions, users
-from services.tokens import hash_of
-from services.transaction import Store
+from services.identity.tokens import hash_of
+from services.kernel.unit_of_work import Store
 
 if TYPE_CHECKING:
     from playwright.sync_api import SetCookieParam

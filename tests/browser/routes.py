@@ -4,7 +4,7 @@ from flask import Flask
 from werkzeug.routing import Rule
 
 from app.dashboard.pages import dashboard
-from app.routing import TraceIdPart
+from app.http.url_converters import TraceIdPart
 
 
 def rules() -> list[Rule]:

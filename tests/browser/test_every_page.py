@@ -10,10 +10,10 @@ import pytest
 from playwright.sync_api import Page, expect
 from sqlalchemy import insert
 
-from cli.stack import Stack
-from domain.webhook import FAILING_AFTER
+from cli.devstack import Stack
+from domain.delivery.webhook import FAILING_AFTER
 from models.webhooks import webhook_failures
-from services.transaction import Store
+from services.kernel.unit_of_work import Store
 from tests.browser.agent import Agent, client_of
 from tests.browser.axe import violations
 from tests.browser.conftest import needed

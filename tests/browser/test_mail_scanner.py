@@ -9,8 +9,8 @@ from urllib.parse import urljoin, urlsplit
 import httpx
 from playwright.sync_api import BrowserContext, expect
 
-from cli.stack import Stack
-from services.notifications import LISTENS_FOR
+from cli.devstack import Stack
+from services.notifications.recipients import LISTENS_FOR
 from tests.adapters.mail_server import MailServer
 from tests.browser.agent import Agent
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
-from cli.stack import Stack
+from cli.devstack import Stack
 from tests.acceptance.example import Example
 from tests.browser.agent import Agent, client_of
 from tests.browser.layout import PHONE

@@ -9,10 +9,10 @@ import httpx
 import pytest
 from playwright.sync_api import BrowserContext, Page, expect
 
-from app.dashboard.cookies import SESSION
-from cli.stack import Stack
-from services.sign_in_links import make_link
-from services.transaction import Store
+from app.dashboard.framework.cookies import SESSION
+from cli.devstack import Stack
+from services.identity.sign_in_links import make_link
+from services.kernel.unit_of_work import Store
 from tests.browser.people import Person
 from tests.browser.troubles import Troubles
 

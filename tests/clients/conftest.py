@@ -11,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 
-from cli.stack import Stack
+from cli.devstack import Stack
 from tests.clients.install import HERE, NODE, PYTHON, get, required
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from cli.stack import Stack
+from cli.devstack import Stack
 from tests.clients.install import NODE
 
 Run = Callable[..., str]

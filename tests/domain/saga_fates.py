@@ -7,10 +7,10 @@ from uuid import UUID
 
 from hypothesis import strategies as st
 
-from domain.outcome import Done, Failed, Lost, NotSent, Outcome, TimedOut
-from domain.pause import OnTimeout, Pause
-from domain.saga import Saga
-from domain.step import Error, Step
+from domain.pauses.pause import OnTimeout, Pause
+from domain.sagas.outcome import Done, Failed, Lost, NotSent, Outcome, TimedOut
+from domain.sagas.saga import Saga
+from domain.sagas.step import Error, Step
 
 ERROR = Error("X", "as the test wants it")
 
@@ -52,7 +52,7 @@ SPECS = st.builds(
     idempotent=st.sampled_from([None, True, False]),
     hint=st.booleans(),
     undo_hint=st.booleans(),
-    # Not `escalate`: that takes a review policy (tests/services/test_saga_review.py).
+    # Not `escalate`: that takes a review policy (tests/services/reviews/test_held_step_reviews.py).
     on_timeout=st.sampled_from([OnTimeout.EXPIRE, OnTimeout.REJECT, OnTimeout.APPROVE]),
     thinks=st.booleans(),
     acts=st.booleans(),

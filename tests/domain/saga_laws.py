@@ -14,11 +14,11 @@ import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from domain.errors import Conflict
-from domain.outcome import Done, Failed, Lost
-from domain.pause import Pause, Status
-from domain.saga import TERMINAL, Saga, SagaStatus
-from domain.step import BROKEN, Step, StepStatus
+from domain.pauses.pause import Pause, Status
+from domain.sagas.outcome import Done, Failed, Lost
+from domain.sagas.saga import TERMINAL, Saga, SagaStatus
+from domain.sagas.step import BROKEN, Step, StepStatus
+from domain.values.errors import Conflict
 from tests.domain.saga_fates import (
     CERTAIN,
     ERROR,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from cli.stack import Stack
+from cli.devstack import Stack
 from tests.conftest import ALONE
 from tests.faults.scene import Scene
 

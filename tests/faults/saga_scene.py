@@ -13,7 +13,7 @@ from uuid import uuid4
 
 import psutil
 
-from cli.stack import Stack
+from cli.devstack import Stack
 from tests.adapters.odd_server import answers, free_port
 from tests.faults.scene import Scene, until
 from tests.faults.slow_ledger import Ledger

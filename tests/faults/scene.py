@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import httpx
 
-from cli.stack import Stack
+from cli.devstack import Stack
 from tests.adapters.receiver import Exchange, Receiver
 from tests.faults.truth import CALLBACK, ENDPOINT, Truth
 

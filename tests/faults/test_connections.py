@@ -3,8 +3,8 @@
 import pytest
 from sqlalchemy import Connection, select, text
 
-from services.database import DatabaseAway
-from services.transaction import Store
+from services.kernel.connection_pool import DatabaseAway
+from services.kernel.unit_of_work import Store
 
 
 def test_connections_that_die_while_in_use_leave_no_hole_in_the_pool(store: Store) -> None:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from cli.stack import Stack
+from cli.devstack import Stack
 from tests.conftest import execute
 from tests.faults.saga_scene import SagaScene, step
 from tests.faults.scene import ANSWER_WITHIN, Scene, until

@@ -10,7 +10,7 @@ import httpx
 import pytest
 import redis
 
-from cli.stack import Stack
+from cli.devstack import Stack
 from tests.faults.scene import ANSWER_WITHIN, Scene, until
 
 PAUSES = 500

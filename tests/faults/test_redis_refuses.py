@@ -6,7 +6,7 @@ import httpx
 import pytest
 import redis
 
-from cli.stack import Stack
+from cli.devstack import Stack
 from tests.faults.scene import ANSWER_WITHIN, Scene, until
 
 # How the fault is made and ended, and a word of what Redis says of it.

@@ -2,11 +2,11 @@
 
 import pytest
 
-from domain.outcome import Done, Failed, Outcome
-from domain.step import Error
-from services.saga_engine import record
-from services.saga_work import Call
-from services.transaction import Store
+from domain.sagas.outcome import Done, Failed, Outcome
+from domain.sagas.step import Error
+from services.kernel.unit_of_work import Store
+from services.sagas.engine import record
+from services.sagas.work import Call
 from tests.services.saga_world import claimed, saga_of, start, step
 
 DONE, FAILED = Done({"of": "it"}), Failed(Error("TOOL_INVOKE_FAILED", "no"))

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 import pytest
 import redis
 
-from cli.stack import Stack
+from cli.devstack import Stack
 from tests.faults.saga_scene import SagaScene, step, undo
 from tests.faults.scene import until
 from tests.faults.test_web import kill_web

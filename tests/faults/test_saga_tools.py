@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 import pytest
 
-from cli.stack import Stack
+from cli.devstack import Stack
 from tests.adapters.odd_server import SERVER, odd_servers
 from tests.faults.saga_scene import SagaScene, step, undo
 from tests.faults.scene import until

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from cli.stack import Stack
+from cli.devstack import Stack
 from tests.faults.saga_scene import SagaScene, step, undo
 from tests.faults.scene import until
 from tests.faults.slow_ledger import AFTER, BEFORE, MIDDLE

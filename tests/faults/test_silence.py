@@ -11,8 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from cli.stack.ports import free_port
-from cli.stack.procfile import PROCFILE, read_procfile, shell_command
+from cli.devstack.ports import free_port
+from cli.devstack.procfile import PROCFILE, read_procfile, shell_command
 from tests.conftest import ROOT
 from tests.faults.scene import until
 
@@ -26,7 +26,7 @@ BEGUN = (
 SERVED = """
 from werkzeug.wrappers import Request, Response
 from werkzeug.exceptions import HTTPException
-from app.slow_bodies import BodyWatch
+from app.http.slow_bodies import BodyWatch
 def served(environ, start_response):
     try:
         return Response(Request(environ).get_data())(environ, start_response)

@@ -9,9 +9,9 @@ from pathlib import Path
 import httpx
 import psutil
 
-from cli.stack import Stack
-from cli.stack.ports import free_port
-from cli.stack.procfile import PROCFILE, read_procfile, shell_command
+from cli.devstack import Stack
+from cli.devstack.ports import free_port
+from cli.devstack.procfile import PROCFILE, read_procfile, shell_command
 from tests.conftest import ROOT
 from tests.faults.scene import ANSWER_WITHIN, until
 from tests.faults.test_silence import answers

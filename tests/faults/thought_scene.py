@@ -10,7 +10,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from cli.stack import Stack
+from cli.devstack import Stack
 from tests.adapters.llm_server import LlmServer
 from tests.adapters.llm_wire import After, Asked, Reply, submit
 from tests.adapters.odd_server import lines

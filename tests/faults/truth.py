@@ -12,8 +12,8 @@ import psycopg2
 import psycopg2.extras
 from standardwebhooks.webhooks import Webhook
 
-from domain.audit import ORIGIN
-from domain.audit_chain import End, Heads, Row, verify
+from domain.log.audit import ORIGIN
+from domain.log.audit_chain import End, Heads, Row, verify
 from tests.adapters.receiver import Receiver, Request
 
 # From the fault's end until nothing is left to do. Seconds.

@@ -8,14 +8,14 @@ from uuid import UUID
 
 from sqlalchemy import insert
 
-from domain.notification import Reason
-from domain.votes import Vote
+from domain.delivery.notification import Reason
+from domain.pauses.votes import Vote
 from models.notifications import notifications as notification_rows
 from models.people import groups, users
-from services.due import due_now
-from services.notification_work import Errand, claim_notification
-from services.notifications import notify
-from services.transaction import Store
+from services.kernel.leases import due_now
+from services.kernel.unit_of_work import Store
+from services.notifications.recipients import notify
+from services.notifications.worker import Errand, claim_notification
 from tests.services.world import change, rows, uuid_of
 
 

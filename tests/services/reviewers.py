@@ -3,10 +3,10 @@
 from datetime import datetime
 from typing import Any
 
-from domain import ids
-from domain.access import Principal, Role
-from services.keys import NewKey, create_key
-from services.transaction import Store
+from domain.identity.access import Principal, Role
+from domain.values import ids
+from services.identity.keys import NewKey, create_key
+from services.kernel.unit_of_work import Store
 from tests.services.people import person
 from tests.services.world import ADMIN
 

@@ -7,20 +7,20 @@ from uuid import UUID
 
 from sqlalchemy import select
 
-from domain import ids
-from domain.outcome import Done, Failed, Lost, NotSent, Outcome, ToolFound
-from domain.saga import Saga
-from domain.saga_document import span_text
-from domain.step import Step
+from domain.sagas.outcome import Done, Failed, Lost, NotSent, Outcome, ToolFound
+from domain.sagas.saga import Saga
+from domain.sagas.serialization import span_text
+from domain.sagas.step import Step
+from domain.values import ids
 from models.sagas import sagas
-from services.definitions import deploy
-from services.pauses import decide_pause, get_pause
-from services.saga_decisions import StepRef
-from services.saga_engine import advance, record, record_look_up
-from services.saga_rows import with_steps
-from services.saga_work import Call, LookUp, Work
-from services.sagas import Start, start_saga
-from services.transaction import Store
+from services.kernel.unit_of_work import Store
+from services.manifests.definitions import deploy
+from services.pauses.lifecycle import decide_pause, get_pause
+from services.reviews.step_decisions import StepRef
+from services.sagas.engine import advance, record, record_look_up
+from services.sagas.lifecycle import Start, start_saga
+from services.sagas.repository import with_steps
+from services.sagas.work import Call, LookUp, Work
 from tests.services.world import ADMIN, AGENT, REVIEWER, approve, change, one, reject
 
 WORKER = {

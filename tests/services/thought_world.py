@@ -5,12 +5,12 @@ from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
-from domain.outcome import Done, Outcome
-from domain.saga_document import report_document
-from domain.thought import Report, Thought
-from services.saga_engine import advance, record, record_thought
-from services.saga_work import Ask, Call
-from services.transaction import Store
+from domain.sagas.outcome import Done, Outcome
+from domain.sagas.reasoning import Report, Thought
+from domain.sagas.serialization import report_document
+from services.kernel.unit_of_work import Store
+from services.sagas.engine import advance, record, record_thought
+from services.sagas.work import Ask, Call
 from tests.services.saga_world import OF_WORKER, Tools, looked_up, saga_of, tools, undone
 
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"], "additionalProperties": False}

@@ -11,17 +11,17 @@ from uuid import UUID
 
 from sqlalchemy import text
 
-from domain import ids
-from domain.access import Principal, Role
-from domain.draft import Draft
-from domain.pause import Actor, Approve, Cancel, OnTimeout, Reject
-from domain.webhook import Attempt, AttemptOutcome
-from services.delivery_work import Parcel, claim_delivery, record_attempt
-from services.endpoints import EndpointChange, create_endpoint
-from services.idempotency import Once
-from services.namespaces import put_namespace
-from services.pauses import Creation, create_pauses
-from services.transaction import Store
+from domain.delivery.webhook import Attempt, AttemptOutcome
+from domain.identity.access import Principal, Role
+from domain.pauses.creation import Draft
+from domain.pauses.pause import Actor, Approve, Cancel, OnTimeout, Reject
+from domain.values import ids
+from services.kernel.idempotency import Once
+from services.kernel.unit_of_work import Store
+from services.pauses.lifecycle import Creation, create_pauses
+from services.pauses.namespaces import put_namespace
+from services.webhooks.endpoints import EndpointChange, create_endpoint
+from services.webhooks.worker import Parcel, claim_delivery, record_attempt
 
 T = TypeVar("T")
 

@@ -6,10 +6,10 @@ from uuid import uuid4
 import pytest
 from redis import Redis
 
-from adapters.wake import connect
-from cli.stack import Stack
-from services.due import WEBHOOK
-from services.transaction import Hint, Store
+from adapters.redis.pubsub import connect
+from cli.devstack import Stack
+from services.kernel.leases import WEBHOOK
+from services.kernel.unit_of_work import Hint, Store
 from tests.conftest import LOOPBACK
 from tests.faults.scene import until
 from tests.services.conftest import database_url, shared_database_url  # noqa: F401

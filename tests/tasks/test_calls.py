@@ -4,10 +4,10 @@ import time
 from pathlib import Path
 from uuid import uuid4
 
-from domain.outcome import Lost, NotSent
-from services.due import LEASE, SAGA, Lease
-from services.saga_work import Call, Execution
-from services.transaction import Store
+from domain.sagas.outcome import Lost, NotSent
+from services.kernel.leases import LEASE, SAGA, Lease
+from services.kernel.unit_of_work import Store
+from services.sagas.work import Call, Execution
 from tasks.runtime import leases
 from tasks.sagas import make
 from tests.adapters.odd_server import odd_servers

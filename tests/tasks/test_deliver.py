@@ -11,11 +11,11 @@ import pytest
 from redis import Redis
 from standardwebhooks.webhooks import Webhook
 
-from services.deliveries import get_delivery
-from services.endpoints import EndpointChange, change_endpoint, rotate_endpoint_secret
-from services.pauses import decide_pause
-from services.signing import namespace_secret
-from services.transaction import Store
+from services.kernel.unit_of_work import Store
+from services.pauses.lifecycle import decide_pause
+from services.webhooks.deliveries import get_delivery
+from services.webhooks.endpoints import EndpointChange, change_endpoint, rotate_endpoint_secret
+from services.webhooks.signing import namespace_secret
 from tasks import webhooks
 from tests.adapters.receiver import Exchange, Receiver, reply
 from tests.services.world import (

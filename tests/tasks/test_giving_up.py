@@ -2,16 +2,16 @@
 
 import pytest
 from sqlalchemy.exc import IntegrityError
+from tests.services.test_newer_release import unchecked
 
-from services.definitions import DefinitionGone, _remembered
-from services.set_aside import WAITS
-from services.transaction import Store
+from services.kernel.quarantine import WAITS
+from services.kernel.unit_of_work import Store
+from services.manifests.definitions import DefinitionGone, _remembered
 from tasks import notifications, sagas, webhooks
 from tests.adapters.receiver import Receiver, reply
 from tests.services.people import notifications as messages
 from tests.services.people import person, tell
 from tests.services.saga_world import saga_of, start, step, wait
-from tests.services.test_newer_release import unchecked
 from tests.services.world import an_endpoint, change, deliveries, due_now, post
 
 TRIES = len(WAITS) + 1

@@ -9,9 +9,9 @@ from celery import current_app
 from redis import Redis
 from redis.exceptions import RedisError
 
-from services.due import DECISION, SAGA, WEBHOOK
-from services.transaction import Hint, Store
-from tasks.hints import MOST_WAITING, TASKS, send_hints
+from services.kernel.leases import DECISION, SAGA, WEBHOOK
+from services.kernel.unit_of_work import Hint, Store
+from tasks.wakeups import MOST_WAITING, TASKS, send_hints
 
 pytestmark = pytest.mark.usefixtures("worker")
 # Each message's own.

@@ -5,10 +5,10 @@ from dataclasses import replace
 from pathlib import Path
 from uuid import uuid4
 
-from domain.outcome import Failed, NotSent, ToolFound
-from services.due import SAGA, Lease
-from services.saga_work import Execution, LookUp
-from services.transaction import Store
+from domain.sagas.outcome import Failed, NotSent, ToolFound
+from services.kernel.leases import SAGA, Lease
+from services.kernel.unit_of_work import Store
+from services.sagas.work import Execution, LookUp
 from tasks.look_ups import look_up
 from tests.adapters.odd_server import odd_servers
 

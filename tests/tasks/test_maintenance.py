@@ -9,15 +9,15 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from redis import Redis
 
-from services.attend import ATTEND_BATCH
-from services.delivery_work import claim_delivery
-from services.due import BEAT, LEASE
-from services.pauses import EXPIRY_BATCH, decide_pause
-from services.transaction import Store
+from services.kernel.leases import BEAT, LEASE
+from services.kernel.unit_of_work import Store
+from services.pauses.lifecycle import EXPIRY_BATCH, decide_pause
+from services.pauses.reminders import ATTEND_BATCH
+from services.webhooks.worker import claim_delivery
 from tasks import leases, maintenance, runtime
-from tasks.alive import KEPT_SECONDS, QUEUE, Pulse
+from tasks.heartbeat import KEPT_SECONDS, QUEUE, Pulse
+from tasks.lazy import Once
 from tasks.leases import LeaseKeeper
-from tasks.once import Once
 from tests.services.saga_world import start, step
 from tests.services.world import (
     REVIEWER,

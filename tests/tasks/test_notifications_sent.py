@@ -4,14 +4,14 @@ from uuid import uuid4
 
 from redis import Redis
 
-from adapters.notify import MOST_AT_ONCE
-from domain.outcome import Lost
-from services.notification_list import NotificationFilter, list_notifications
-from services.notification_work import claim_notification
-from services.paging import Page
-from services.pauses import decide_pause
-from services.sign_in_links import find_review_link
-from services.transaction import Store
+from adapters.notify.channel import MOST_AT_ONCE
+from domain.sagas.outcome import Lost
+from services.identity.sign_in_links import find_review_link
+from services.kernel.pagination import Page
+from services.kernel.unit_of_work import Store
+from services.notifications.queries import NotificationFilter, list_notifications
+from services.notifications.worker import claim_notification
+from services.pauses.lifecycle import decide_pause
 from tasks import maintenance, notifications
 from tasks.runtime import messages
 from tests.adapters.mail_server import PASSWORD, MailServer

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from services.database import DatabaseAway
-from tasks.own_name import OwnName
+from services.kernel.connection_pool import DatabaseAway
+from tasks.worker_name import OwnName
 from tests.faults.scene import until
 
 
@@ -62,7 +62,7 @@ def test_names_are_apart(tmp_path: Path) -> None:
 
 def test_a_predecessor_waits_for_the_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that dies before it could free its own predecessor leaves both to the next."""
-    monkeypatch.setattr("tasks.own_name.AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr("tasks.worker_name.AGAIN_SECONDS", 0.01)
     first = OwnName("worker@here", tmp_path)
     first.close()
     second = OwnName("worker@here", tmp_path)

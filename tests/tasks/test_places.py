@@ -4,7 +4,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from tasks.places import MOST_WAITING, Places, Seat
+from tasks.slots import MOST_WAITING, Places, Seat
 
 
 def fill(places: Places, namespace: str, wanted: int = 100) -> int:

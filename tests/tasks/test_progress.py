@@ -6,16 +6,16 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from domain.outcome import Done
-from domain.progress import progress_document
-from domain.saga_document import span_text
+from domain.sagas.outcome import Done
+from domain.sagas.progress import progress_document
+from domain.sagas.serialization import span_text
 from models.sagas import sagas
-from services.definitions import deploy
-from services.due import Lease
-from services.saga_engine import advance
-from services.saga_work import Call, Room
-from services.sagas import Start, start_saga
-from services.transaction import Store
+from services.kernel.leases import Lease
+from services.kernel.unit_of_work import Store
+from services.manifests.definitions import deploy
+from services.sagas.engine import advance
+from services.sagas.lifecycle import Start, start_saga
+from services.sagas.work import Call, Room
 from tasks.runtime import leases
 from tasks.sagas import make
 from tests.adapters.odd_server import odd_servers

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from domain.saga import Saga, SagaStatus
-from services.definitions import deploy
-from services.saga_rows import lock
-from services.sagas import Start, start_saga
-from services.transaction import Store
+from domain.sagas.saga import Saga, SagaStatus
+from services.kernel.unit_of_work import Store
+from services.manifests.definitions import deploy
+from services.sagas.lifecycle import Start, start_saga
+from services.sagas.repository import lock
 from tasks.sagas import _go_on
 from tests.adapters.by_hand import PAY, Answer, ByHand, error, paid, result, status
 from tests.services.world import ADMIN, AGENT

@@ -9,16 +9,16 @@ from uuid import uuid4
 
 import pytest
 
-from domain.definition import Adapter, Thinking, WorkerDefinition
-from domain.outcome import Failed
-from domain.thought import Question, Thought
-from services.due import SAGA, Lease
-from services.saga_work import Ask, Execution
-from services.transaction import Store
-from tasks import thoughts
+from domain.manifests.definition import Adapter, Thinking, WorkerDefinition
+from domain.sagas.outcome import Failed
+from domain.sagas.reasoning import Question, Thought
+from services.kernel.leases import SAGA, Lease
+from services.kernel.unit_of_work import Store
+from services.sagas.work import Ask, Execution
+from tasks import model_requests
 from tasks.leases import LeaseKeeper
-from tasks.places import Seat
-from tasks.thoughts import Thoughts
+from tasks.model_requests import Thoughts
+from tasks.slots import Seat
 from tests.faults.scene import until
 from tests.tasks.test_places import fill
 
@@ -71,7 +71,7 @@ def broken() -> Any:
 @pytest.fixture
 def recorded(monkeypatch: pytest.MonkeyPatch) -> SimpleQueue[Thought]:
     found: SimpleQueue[Thought] = SimpleQueue()
-    monkeypatch.setattr(thoughts, "record_thought", lambda _, ask, thought, report, jitter: found.put(thought))
+    monkeypatch.setattr(model_requests, "record_thought", lambda _, ask, thought, report, jitter: found.put(thought))
     return found
 
 

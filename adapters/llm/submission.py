@@ -1,0 +1,43 @@
+"""Whether what a model submitted is an answer: sloppily written JSON is read where its meaning is plain."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from domain.sagas.step import Error
+from domain.values import canonical_json, json_coercion
+from domain.values.json_schema import places, value_faults
+
+# Of what is wrong with an answer, in a row and in a message to the model.
+_MAX_TEXT = 2000
+# Places of the schema times bytes of the answer that are checked on the loop. Each two bytes may be a value, also
+# within quotes, and a value cost 30 µs for a place: so all others wait 150 ms at the very worst, and mostly for less
+# than what a thread would cost.
+_AT_ONCE = 10_000
+
+
+class Refused(Exception):
+    def __init__(self, code: str, message: str) -> None:
+        self.error = Error(code, message)
+
+
+async def read_aside(schema: Mapping[str, Any], value: Any) -> Any:
+    """`read`, in a thread where it may take long: the loop serves all other thoughts and tool calls meanwhile."""
+    if places(dict(schema)) * canonical_json.size(value) <= _AT_ONCE:
+        return read(schema, value)
+    return await asyncio.to_thread(read, schema, value)
+
+
+def read(schema: Mapping[str, Any], value: Any) -> Any:
+    """The value as the schema means it. Raises `Refused`."""
+    if not value and schema.get("required"):
+        raise Refused("EMPTY_STRUCTURED_RESULT", f"the answer is empty, but needs {', '.join(schema['required'])}")
+    read = json_coercion.read(schema, value)
+    if canonical_json.size(read) > canonical_json.MAX_BYTES:
+        kib = canonical_json.MAX_BYTES // 1024
+        raise Refused("OUTPUT_SCHEMA_VALIDATION_FAILED", f"the output is larger than {kib} KiB")
+    found = [*value_faults(dict(schema), read, "output")]
+    if found:
+        text = "; ".join(f"{fault.path} {fault.message}" for fault in found)
+        raise Refused("OUTPUT_SCHEMA_VALIDATION_FAILED", text if len(text) <= _MAX_TEXT else text[:_MAX_TEXT] + "…")
+    return read

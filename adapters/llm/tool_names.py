@@ -1,0 +1,33 @@
+"""What tools are called before a model: MCP has names with dots and slashes, and longer ones than providers take."""
+
+import hashlib
+import re
+from collections.abc import Iterable
+
+from domain.manifests.reasoning_parser import READ_RESOURCE, SUBMIT
+
+# OpenAI and Anthropic refuse the whole request for a name that is none of these.
+_LONGEST = 64
+_USABLE = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+_REFUSED = re.compile(r"[^a-zA-Z0-9_-]")
+# Of a digest, in hex: tells apart what was cut, or has become the same.
+_DIGITS = 8
+
+
+def shown_names(names: Iterable[str]) -> dict[str, str]:
+    """Each tool's own name, by the one that a model is shown for it: the same of the same set, in any order."""
+    own = sorted(set(names))
+    found = {name: name for name in own if _USABLE.fullmatch(name)}
+    for name in own:
+        if name not in found:
+            found[_usable(name, {SUBMIT, READ_RESOURCE, *found})] = name
+    return found
+
+
+def _usable(name: str, taken: set[str]) -> str:
+    plain = _REFUSED.sub("_", name)
+    shown, digest = plain, name
+    while shown in taken or not _USABLE.fullmatch(shown):
+        digest = hashlib.sha256(digest.encode()).hexdigest()
+        shown = f"{plain[: _LONGEST - _DIGITS - 1]}_{digest[:_DIGITS]}"
+    return shown

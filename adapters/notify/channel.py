@@ -1,0 +1,160 @@
+"""Messages to people, by e-mail and chat: one message to one channel, which is a URL of the library apprise.
+
+The library runs in processes of its own (`adapters.notify.sender`): such a one is ended where a message is not taken by
+its deadline, which closes its connections, whatever the code for that service is waiting for.
+"""
+
+import contextlib
+import json
+import os
+import re
+import select
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Any, cast
+from urllib.parse import unquote_plus
+
+from domain.delivery.notification import EMAIL, Message, Sending
+from domain.identity.person import MAX_CHANNEL
+from domain.values.network import Network
+
+# Longer than a slow mail server takes for its checks of who connects; and what a message may cost at the most.
+DEADLINE_SECONDS = 20.0
+# Messages that one worker sends at once: one that hangs holds a thread which others want, and a process of 60 MB.
+MOST_AT_ONCE = 4
+# They end by themselves a little later.
+_REUSED_WITHIN = 50.0
+# Parameters of a channel that name files, or call a failure a success, or try again by themselves.
+_REFUSED = frozenset(
+    {"attach", "optional", "pgp", "pgpprv", "pgppub", "redirect", "retry", "store", "template", "wait", "wkd"}
+)
+_PARAMETER = re.compile("[?&;]")
+_ROOT = Path(__file__).parents[1]
+
+
+class Messenger:
+    """Safe to share between threads. `mail_url`: the operator's mail server, for channels that only say "email"."""
+
+    def __init__(self, allow: Sequence[Network], mail_url: str | None = None) -> None:
+        self._networks = [str(network) for network in allow]
+        self._mail_url = mail_url
+        self._lock = threading.Lock()
+        self._idle: list[_Process] = []
+
+    def send(self, channel: str, recipient: str, message: Message, deadline: float = DEADLINE_SECONDS) -> Sending:
+        """Never raises; the error that comes back may be stored and shown: it holds nothing of the channel."""
+        to = None
+        if channel == EMAIL:
+            if self._mail_url is None:
+                return Sending("SAGAHOLD_MAIL_URL is not set, so nothing is sent by mail", final=True)
+            channel, to = self._mail_url, recipient
+        elif fault := _fault_of_text(channel):
+            return Sending(fault, final=True)
+        wish = {"channel": channel, "subject": message.subject, "text": message.text, "html": message.html, "to": to}
+        return self._ask(wish, deadline)
+
+    def channel_fault(self, channel: str) -> str | None:
+        """What is wrong with a channel that a person wants to be told by; None when it can be tried."""
+        if channel == EMAIL:
+            return None if self._mail_url else "no mail server is set up here (SAGAHOLD_MAIL_URL): give a mailto:// URL"
+        return _fault_of_text(channel) or self._ask({"channel": channel}, DEADLINE_SECONDS).error
+
+    def close(self) -> None:
+        with self._lock:
+            idle, self._idle = self._idle, []
+        for process in idle:
+            process.end()
+
+    def _ask(self, wish: dict[str, Any], deadline: float) -> Sending:
+        until = time.monotonic() + deadline
+        process = self._take()
+        try:
+            answer = process.ask(wish, until)
+        except TimeoutError:
+            process.end()
+            return Sending(f"the service did not take the message within {deadline:g} s")
+        except (OSError, ValueError):
+            process.end()
+            return Sending("the process that sends broke off")
+        except BaseException:
+            process.end()
+            raise
+        with self._lock:
+            self._idle.append(process)
+        return Sending(answer["error"], answer["final"])
+
+    def _take(self) -> "_Process":
+        with self._lock:
+            while self._idle:
+                process = self._idle.pop()
+                if process.good():
+                    return process
+                process.end()
+        return _Process(self._networks)
+
+
+class _Process:
+    def __init__(self, networks: Sequence[str]) -> None:
+        self._popen = subprocess.Popen(
+            [sys.executable, "-B", "-m", "adapters.notify.sender", *networks],
+            cwd=_ROOT,
+            # None of our secrets, no proxy, nobody's .netrc.
+            env={"HOME": os.devnull, "PATH": os.defpath, "LANG": "C.UTF-8", **_certificates()},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            # Ctrl-C is for those who started it: they end it.
+            start_new_session=True,
+        )
+        self._stdin, self._stdout = cast(IO[bytes], self._popen.stdin), cast(IO[bytes], self._popen.stdout)
+        self._used = time.monotonic()
+
+    def good(self) -> bool:
+        """It lives, and will not end by itself at this very moment."""
+        return self._popen.poll() is None and time.monotonic() - self._used < _REUSED_WITHIN
+
+    def ask(self, wish: dict[str, Any], until: float) -> dict[str, Any]:
+        """Raises `TimeoutError`; `OSError` or `ValueError` when it has died."""
+        # It never writes before it has read all, and a wish is far smaller than a pipe: this does not block.
+        self._stdin.write(json.dumps(wish).encode() + b"\n")
+        self._stdin.flush()
+        readable = select.poll()
+        readable.register(self._stdout, select.POLLIN)
+        answer = b""
+        while not answer.endswith(b"\n"):
+            if not readable.poll(max(0.0, until - time.monotonic()) * 1000):
+                raise TimeoutError
+            chunk = os.read(self._stdout.fileno(), 4096)
+            if not chunk:
+                raise BrokenPipeError
+            answer += chunk
+        self._used = time.monotonic()
+        return dict(json.loads(answer))
+
+    def end(self) -> None:
+        self._popen.kill()
+        self._popen.wait()
+        for pipe in (self._stdin, self._stdout):
+            with contextlib.suppress(OSError):
+                pipe.close()
+
+
+def _certificates() -> dict[str, str]:
+    names = ("SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE")
+    return {name: os.environ[name] for name in names if name in os.environ}
+
+
+def _fault_of_text(channel: str) -> str | None:
+    if len(channel) > MAX_CHANNEL:
+        return f"a channel has at most {MAX_CHANNEL} characters"
+    if not channel.isprintable() or "://" not in channel:
+        return "a channel is a URL like mailto://user:password@mail.example.com, or the word email"
+    # The library ends a parameter at a semicolon, too, and lets them follow a fragment.
+    parameters = {unquote_plus(each.partition("=")[0]).strip().lower() for each in _PARAMETER.split(channel)[1:]}
+    if refused := sorted(parameters & _REFUSED):
+        return f"the parameter {refused[0]} cannot be used here"
+    return None

@@ -1,0 +1,274 @@
+"""The SDK, set up in our own way: ids, sampling, sending and logging. Imported only where spans are wanted."""
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from contextvars import ContextVar
+from datetime import datetime
+from importlib.metadata import version
+from typing import Any, Self
+from uuid import UUID
+
+import requests
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import SERVICE_NAME, SERVICE_VERSION, OTELResourceDetector, Resource
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
+from opentelemetry.sdk.trace.id_generator import IdGenerator
+from opentelemetry.sdk.trace.sampling import Sampler, SamplingResult
+
+from adapters.otel.tracing import Attributes, Kind, Span, log
+from adapters.process.logs import Seldom
+
+# How long a process that ends may take to send what it still has: web is killed after three. Seconds.
+CLOSE_WITHIN = 1.5
+# While a collector is away each batch is lost. Seconds.
+WARN_EVERY = 60.0
+# Of a collector's answer nothing matters but its status: so much is taken in, for the connection to be kept.
+_MAX_ANSWER = 4096
+_LOW = (1 << 64) - 1
+
+Warn = Callable[[str], None]
+# Of the next span that is begun here: its trace, where it has no parent, and its own. None: random.
+_ids: ContextVar[tuple[int | None, int | None]] = ContextVar("ids", default=(None, None))
+_KINDS: dict[Kind, trace.SpanKind] = {
+    "server": trace.SpanKind.SERVER,
+    "client": trace.SpanKind.CLIENT,
+    "internal": trace.SpanKind.INTERNAL,
+}
+
+
+class Tracer:
+    """Safe to share between the threads of a process; not across a fork. Raises `ValueError` for bad variables.
+
+    Neither is its provider made the global one, nor does a span get into the SDK's context: libraries look there.
+    """
+
+    def __init__(self, service_name: str) -> None:
+        self._provider = _provider(service_name, _Warning())
+        self._tracer = self._provider.get_tracer("sagahold")
+        self._closing = threading.Event()
+        # Begun now, as no thread can be at the end of an interpreter. The SDK would wait there for half a minute.
+        self._last = threading.Thread(target=self._end, name="spans-end", daemon=True)
+        self._last.start()
+
+    def begin(
+        self,
+        name: str,
+        kind: Kind,
+        attributes: Attributes,
+        trace_id: UUID | None,
+        span_id: int | None,
+        cause: str | None = None,
+    ) -> Span:
+        ids = None if trace_id is None else trace_id.int, span_id
+        return Running(self, self.start(name, kind, attributes, Context(), ids, links=_links(cause)))
+
+    def over(self, name: str, attributes: Attributes, trace_id: UUID, began: datetime, ended: datetime) -> None:
+        """A span of what is over, by the database's clock."""
+        span = self.start(name, "internal", attributes, Context(), (trace_id.int, None), _nanoseconds(began))
+        span.end(_nanoseconds(ended))
+
+    def start(
+        self,
+        name: str,
+        kind: Kind,
+        attributes: Attributes,
+        within: Context,
+        ids: tuple[int | None, int | None] = (None, None),
+        start_ns: int | None = None,
+        links: Sequence[trace.Link] = (),
+    ) -> trace.Span:
+        wanted = _ids.set(ids)
+        try:
+            return self._tracer.start_span(name, within, _KINDS[kind], attributes, links, start_ns)
+        finally:
+            _ids.reset(wanted)
+
+    def answered(
+        self,
+        name: str,
+        seconds: float,
+        trace_id: str,
+        sent: str | None,
+        attributes: Attributes,
+        set_off: str | None = None,
+    ) -> None:
+        """A request's span, whole, as its answer begins. `sent`: the caller's `traceparent`, if it is a good one.
+        `set_off`: that of the span of what the request has set going."""
+        began = time.time_ns() - int(seconds * 1e9)
+        ids = int(trace_id, 16), None
+        span = self.start(name, "server", attributes, _caller(sent), ids, began, _links(set_off))
+        if "error.type" in attributes:
+            span.set_status(trace.StatusCode.ERROR)
+        span.end()
+
+    def close(self) -> None:
+        """Send what is left, as far as there is time."""
+        self._closing.set()
+        self._last.join(CLOSE_WITHIN)
+
+    def _end(self) -> None:
+        self._closing.wait()
+        self._provider.shutdown()
+
+
+def _caller(sent: str | None) -> Context:
+    if sent is None:
+        return Context()
+    return trace.set_span_in_context(trace.NonRecordingSpan(_context(sent)), Context())
+
+
+def _links(traceparent: str | None) -> Sequence[trace.Link]:
+    return () if traceparent is None else (trace.Link(_context(traceparent)),)
+
+
+def _context(traceparent: str) -> trace.SpanContext:
+    _, trace_id, span_id, flags = traceparent.split("-")
+    return trace.SpanContext(int(trace_id, 16), int(span_id, 16), True, trace.TraceFlags(int(flags, 16)))
+
+
+def _nanoseconds(at: datetime) -> int:
+    return int(at.timestamp() * 1e6) * 1000
+
+
+class Running(Span):
+    def __init__(self, tracer: Tracer, span: trace.Span) -> None:
+        self._tracer, self._span = tracer, span
+        self._block: AbstractContextManager[None] | None = None
+        context = span.get_span_context()
+        self.traceparent = f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
+
+    def __enter__(self) -> Self:
+        self._block = self.current()
+        self._block.__enter__()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
+        if self._block is not None:
+            self._block.__exit__(None, None, None)
+        if kind is not None:
+            self.fail(kind.__name__)
+        self.end()
+
+    def tell(self, attributes: Attributes) -> None:
+        self._span.set_attributes(attributes)
+
+    def fail(self, code: str) -> None:
+        self._span.set_status(trace.StatusCode.ERROR)
+        self._span.set_attribute("error.type", code)
+
+    def end(self) -> None:
+        self._span.end()
+
+    def child(self, name: str, kind: Kind, attributes: Attributes) -> Span:
+        within = trace.set_span_in_context(self._span, Context())
+        return Running(self._tracer, self._tracer.start(name, kind, attributes, within))
+
+
+def _provider(service_name: str, warn: Warn) -> TracerProvider:
+    """Raises `ValueError` where a variable of the environment cannot be used."""
+    tamed = _Tamed(warn)
+    sdk = logging.getLogger("opentelemetry")
+    sdk.propagate = False
+    sdk.handlers[:] = [tamed]
+    given = OTELResourceDetector().detect().attributes
+    ours = {SERVICE_NAME: service_name, SERVICE_VERSION: version("sagahold")}
+    # What the environment says of the service stands.
+    resource = Resource.create({name: value for name, value in ours.items() if not given.get(name)})
+    provider = TracerProvider(resource=resource, id_generator=_Ids(), shutdown_on_exit=False)
+    provider.sampler = _Fair(provider.sampler)
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(session=_Session(warn))))
+    tamed.set_up = True
+    return provider
+
+
+class _Warning:
+    """Once in a while, however often spans are lost."""
+
+    def __init__(self) -> None:
+        self._seldom = Seldom(WARN_EVERY)
+
+    def __call__(self, fault: str) -> None:
+        if self._seldom.now():
+            log.warning("spans do not reach the collector: %s", fault)
+
+
+class _Ids(IdGenerator):
+    def generate_trace_id(self) -> int:
+        return _ids.get()[0] or random.getrandbits(128) or 1
+
+    def generate_span_id(self) -> int:
+        return _ids.get()[1] or random.getrandbits(64) or 1
+
+
+class _Fair(Sampler):
+    """The one that the environment names, for ids of which not all bits are random.
+
+    Those by ratio look at the lower 64 bits of a trace id. In a UUID, as a saga has, the first two of these are always
+    10: of a ratio of a half nothing would be left, of three quarters all. Without the two they are random from the top.
+    """
+
+    def __init__(self, sampler: Sampler) -> None:
+        self._sampler = sampler
+
+    def should_sample(self, parent_context: Any, trace_id: int, *args: Any, **more: Any) -> SamplingResult:
+        low = trace_id & _LOW
+        if low >> 62 == 0b10 and trace_id >> 76 & 0xF in (4, 7):
+            low = (low << 2 | 0b10) & _LOW
+        return self._sampler.should_sample(parent_context, trace_id >> 64 << 64 | low, *args, **more)
+
+    def get_description(self) -> str:
+        return self._sampler.get_description()
+
+
+class _Session(requests.Session):
+    """Says when a request fails, and reads no answer that does not end.
+
+    It says so by the status, or the kind of failure: a collector's words, the address and the headers may hold keys.
+    """
+
+    def __init__(self, warn: Warn) -> None:
+        super().__init__()
+        self._warn = warn
+
+    def request(self, *args: Any, **more: Any) -> requests.Response:
+        try:
+            response = super().request(*args, **more | {"stream": True})
+            # The exporter takes a redirect, which it does not follow, for a success.
+            if not 200 <= response.status_code < 300:
+                self._warn(f"HTTP {response.status_code}")
+            self._end(response)
+        except Exception as error:
+            self._warn(type(error).__name__)
+            raise
+        return response
+
+    @staticmethod
+    def _end(response: requests.Response) -> None:
+        if len(response.raw.read(_MAX_ANSWER)) == _MAX_ANSWER:
+            response.close()
+
+
+class _Tamed(logging.Handler):
+    """What the SDK logs: of its variables, at the start, each line once; later only that spans are lost, and seldom."""
+
+    def __init__(self, warn: Warn) -> None:
+        super().__init__(logging.WARNING)
+        self._warn = warn
+        self.set_up = False
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self.set_up:
+            if str(record.msg).startswith("Queue full"):
+                self._warn("there are more of them than it takes")
+        elif record.name == "opentelemetry.util.re":
+            # Its line repeats the headers, with whatever keys they hold.
+            log.warning("OTEL_EXPORTER_OTLP_HEADERS: a header is left out, as it is not name=value")
+        else:
+            log.warning("OpenTelemetry: %s", record.getMessage())

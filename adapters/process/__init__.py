@@ -1,0 +1,1 @@
+"""This process and its machine: logs, threads, sockets, environment."""

@@ -1,0 +1,1 @@
+"""Redis: publishing wake-ups to Celery and between processes."""

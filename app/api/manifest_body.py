@@ -1,0 +1,65 @@
+"""What is posted to be deployed: a manifest as JSON or YAML, alone or with the files that it refers to."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from flask import Request
+
+from adapters.artifacts import ArtifactFiles
+from adapters.yaml_text import read_yaml
+from app.http.json_body import read_json
+from app.http.problems import EdgeError
+from domain.values.errors import Fault, InvalidManifest
+
+YAML_TYPES = ("application/yaml", "application/x-yaml", "text/yaml")
+_BUNDLE = frozenset({"manifest", "artifacts"})
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """A manifest that may refer to files, and where those are: `sent` with it, or else in folders of the server."""
+
+    manifest: Any
+    files: ArtifactFiles
+    sent: Mapping[str, str] = field(default_factory=dict)
+
+    def text(self, name: str, path: str) -> str:
+        return self.sent[path] if path in self.sent else self.files.text(name, path)
+
+    def value(self, name: str, path: str) -> Any:
+        """JSON is YAML too."""
+        return read_yaml(self.text(name, path))
+
+
+def read_bundle(request: Request, files: ArtifactFiles) -> Bundle:
+    """Raises `EdgeError`, `Invalid` as any body does, `InvalidManifest` for text that is no YAML."""
+    if request.mimetype in YAML_TYPES:
+        return Bundle(_yaml(_text(request)), files)
+    if request.mimetype != "application/json":
+        wanted = "send the manifest as application/json or application/yaml"
+        raise EdgeError(415, "UNSUPPORTED_MEDIA_TYPE", wanted)
+    body = read_json(request, required=True)
+    if not isinstance(body, dict) or "manifest" not in body:
+        return Bundle(body, files)
+    sent = body.get("artifacts", {})
+    if not isinstance(sent, dict) or not all(isinstance(text, str) for text in sent.values()):
+        raise InvalidManifest([Fault("artifacts", "is not an object of paths and the texts of their files")])
+    if unknown := sorted(body.keys() - _BUNDLE):
+        raise InvalidManifest([Fault(name, "is not a field here; there are: artifacts, manifest") for name in unknown])
+    manifest = body["manifest"]
+    return Bundle(_yaml(manifest) if isinstance(manifest, str) else manifest, files, sent)
+
+
+def _text(request: Request) -> str:
+    try:
+        return request.get_data().decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidManifest([Fault("", f"is not UTF-8 (byte {error.start})")]) from None
+
+
+def _yaml(text: str) -> Any:
+    try:
+        return read_yaml(text)
+    except ValueError as error:
+        raise InvalidManifest([Fault("", f"is not a manifest in YAML: {error}")]) from None

@@ -1,0 +1,62 @@
+"""A pause as Server-Sent Events: `pause.created`, perhaps `pause.escalated`, then its outcome. The ids count from 1: a
+client that comes back with `Last-Event-ID` gets what it has not seen."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+from flask import Response, g, request
+
+from app.deps import deps
+from app.http.auth import authorize
+from app.http.problems import EdgeError
+from app.http.sse import event, is_over, stream_of
+from domain.identity.access import Permission
+from domain.pauses.pause import Event, Pause, Status, created
+from domain.pauses.serialization import event_document
+from domain.values.errors import Forbidden
+from services.pauses.lifecycle import get_pause
+
+# A comment in between tells proxies that the stream lives. Seconds.
+KEEP_ALIVE = 15.0
+
+
+def event_stream(watch_id: str, last_event_id: str | None) -> Response:
+    pause = get_pause(deps().store, g.principal, watch_id)
+    seen = int(last_event_id) if last_event_id and last_event_id in ("1", "2", "3") else 0
+    return stream_of(_stream(watch_id, pause, seen))
+
+
+def _stream(watch_id: str, pause: Pause, seen: int) -> Iterator[str]:
+    began = time.monotonic()
+    with deps().waker.listening(pause.id, owner=g.principal.id) as changed:
+        while True:
+            pause = get_pause(deps().store, g.principal, watch_id)
+            for number, happened in enumerate(_events(pause), 1):
+                if number > seen:
+                    yield event(happened.type, event_document(happened, deps().store.public_url), number)
+                    seen = number
+            if pause.status is not Status.PENDING or is_over(began):
+                return
+            if not changed.wait(KEEP_ALIVE):
+                yield ": still pending\n\n"
+            changed.clear()
+            if not _still_authorized():
+                return
+
+
+def _still_authorized() -> bool:
+    try:
+        authorize(request, Permission.PAUSE_READ)
+    except (EdgeError, Forbidden):
+        return False
+    return True
+
+
+def _events(pause: Pause) -> Iterator[Event]:
+    before = replace(pause, status=Status.PENDING, decision=None)
+    yield created(before)
+    if pause.escalated_at is not None:
+        yield Event("pause.escalated", before, pause.escalated_at)
+    if pause.decision is not None:
+        yield Event(f"pause.{pause.status}", pause, pause.decision.at)

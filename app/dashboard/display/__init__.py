@@ -1,0 +1,1 @@
+"""How values, texts and schemas are shown and edited."""

@@ -1,0 +1,84 @@
+"""What the controls of a form send, as one text for each field: several choices, an instant with its zone, null."""
+
+import json
+import re
+from collections.abc import Sequence
+from typing import Any
+
+from werkzeug.datastructures import MultiDict
+
+from domain.values import canonical_json
+
+# What stands before the text of a field whose box for null is ticked.
+NULL = "\x00"
+DATE = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+TIME = re.compile(r"(\d{2}:\d{2})(:\d{2}(?:\.\d+)?)?(Z|[+-]\d{2}:\d{2})?", re.ASCII | re.IGNORECASE)
+DATE_TIME = re.compile(rf"({DATE.pattern}[T ])({TIME.pattern})", re.ASCII | re.IGNORECASE)
+
+
+def sent(form: MultiDict[str, str]) -> dict[str, str]:
+    """Several values of one name stand below each other, as they do in the field's own text."""
+    found = {name: "\n".join(value for value in values if value) for name, values in form.lists()}
+    for name in [name for name in found if name.endswith("-zone")]:
+        field = name.removesuffix("-zone")
+        if found.get(field, "").strip():
+            found[field] = with_zone(found[field], found[name])
+    for name in [name for name in found if name.endswith("-null")]:
+        field = name.removesuffix("-null")
+        if found[name]:
+            found[field] = NULL + found.get(field, "")
+    return found
+
+
+def with_zone(text: str, zone: str) -> str:
+    """As JSON Schema wants a time: with seconds, and with a zone where the text has none of its own."""
+    clock = re.search(TIME.pattern + "$", text.strip(), re.ASCII | re.IGNORECASE)
+    if clock is None:
+        return text
+    head = text.strip()[: clock.start()]
+    return f"{head}{clock[1]}{clock[2] or ':00'}{clock[3] or zone.strip() or 'Z'}".upper()
+
+
+def split_zone(text: str) -> tuple[str, str]:
+    """The text for the control of an instant, and its zone."""
+    clock = re.search(TIME.pattern + "$", text, re.ASCII | re.IGNORECASE)
+    if clock is None or clock[3] is None:
+        return text, "Z"
+    return text[: -len(clock[3])].replace(" ", "T"), clock[3]
+
+
+def choices_of(schema: dict[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Of a value that is one of some: each as JSON, and as it is shown."""
+    if schema.get("type") == "boolean" and "enum" not in schema and "const" not in schema:
+        return (("true", "Yes"), ("false", "No"))
+    if schema.get("type") == "null":
+        return (("null", "null"),)
+    if "const" in schema:
+        return ((json.dumps(schema["const"]), str(schema.get("title") or _said(schema["const"]))),)
+    if isinstance(values := schema.get("enum"), list):
+        return tuple((json.dumps(value), _said(value)) for value in values)
+    for word in ("oneOf", "anyOf"):
+        ways = schema.get(word)
+        if isinstance(ways, list) and ways and all(isinstance(way, dict) and _is_choice(way) for way in ways):
+            return _told_apart([choice for way in ways for choice in choices_of(way)])
+    return ()
+
+
+def _is_choice(schema: dict[str, Any]) -> bool:
+    return "const" in schema or isinstance(schema.get("enum"), list) or schema.get("type") == "null"
+
+
+def _said(value: Any) -> str:
+    return value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
+
+
+def _told_apart(choices: Sequence[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    """Two of one title are told apart by their values."""
+    said = [words for _, words in choices]
+    return tuple((text, f"{words} ({text})" if said.count(words) > 1 else words) for text, words in choices)
+
+
+def chosen(choices: Sequence[tuple[str, str]], value: Any) -> str | None:
+    """The choice that means this value; None: there is none. 1.0 is 1."""
+    wanted = canonical_json.digest(value)
+    return next((text for text, _ in choices if canonical_json.digest(json.loads(text)) == wanted), None)

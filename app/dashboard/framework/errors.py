@@ -1,0 +1,90 @@
+"""How a refusal looks to a person: a page with its message."""
+
+import logging
+from typing import Any
+
+from flask import Response, request
+from werkzeug.exceptions import HTTPException, ServiceUnavailable
+
+from app.dashboard.framework.page_decorator import dashboard, render
+from app.http import problems
+from domain.values.errors import Invalid, Refusal
+from services.identity.login_throttle import TooManyAttempts
+from services.kernel.connection_pool import DatabaseAway
+
+log = logging.getLogger(__name__)
+
+_TITLES = {
+    400: "This request cannot be read",
+    403: "You may not do this",
+    404: "There is nothing here that you may see",
+    408: "This took too long",
+    409: "This cannot be done now",
+    413: "This is too large",
+    422: "Something in the form cannot be used",
+    429: "Too many attempts",
+    503: "This is not available now",
+}
+
+# Where no page ever is.
+_OF_PROGRAMS = ("/api", "/v1")
+
+
+def error_page(status: int, detail: str, faults: Any = (), headers: dict[str, str] | None = None) -> Response:
+    title = _TITLES.get(status, "Something went wrong")
+    response = render("error.html", status, title=title, detail=detail, faults=faults)
+    response.headers.update(headers or {})
+    return response
+
+
+def _refusal(error: Refusal) -> Response:
+    faults = error.faults if isinstance(error, Invalid) else ()
+    return error_page(problems.status_of(type(error)), _sentence(error.detail), faults, problems.headers_of(error))
+
+
+def _http(error: HTTPException) -> Response:
+    status = error.code or 500
+    if status >= 500 and not isinstance(error, ServiceUnavailable):
+        return _unexpected(error)
+    headers = {name: value for name, value in error.get_headers() if name == "Retry-After"}
+    return error_page(status, _sentence(error.description or error.name), headers=headers)
+
+
+@dashboard.app_errorhandler(404)
+def _nowhere(error: HTTPException) -> Response:
+    """No route at all. A person who follows half a link reads a page, a program its problem."""
+    answers = (problems.MEDIA_TYPE, "application/json", "text/html")
+    program = request.accept_mimetypes.best_match(answers, problems.MEDIA_TYPE) != "text/html"
+    if program or request.path.startswith(_OF_PROGRAMS):
+        return problems.refused_by_flask(error)
+    return error_page(404, "There is no page at this address: it may have been cut off, or mistyped.")
+
+
+def _too_many(error: TooManyAttempts) -> Response:
+    detail = f"Wait {error.retry_after} seconds, or ask an admin for a link that signs you in."
+    return error_page(429, detail, headers={"Retry-After": str(error.retry_after)})
+
+
+def _database(error: DatabaseAway) -> Response:
+    log.warning("database unavailable: %s", error)
+    detail = "The database cannot be reached, or takes no changes now. Nothing is lost: try again in a moment."
+    return error_page(503, detail, headers={"Retry-After": problems.RETRY_AFTER})
+
+
+def _unexpected(error: HTTPException) -> Response:
+    problems.log_unexpected(error)
+    return error_page(500, "The fault is ours; the server's log has the details.")
+
+
+def _sentence(text: str) -> str:
+    text = text[:1].upper() + text[1:]
+    return text if text.endswith((".", "!", "?")) else text + "."
+
+
+for kind, handler in (
+    (Refusal, _refusal),
+    (HTTPException, _http),
+    (TooManyAttempts, _too_many),
+    (DatabaseAway, _database),
+):
+    dashboard.register_error_handler(kind, handler)

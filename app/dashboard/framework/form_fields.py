@@ -1,0 +1,72 @@
+"""What a form's fields say: a text, a list in one field, a role, a day. Each raises `Invalid`."""
+
+import re
+from datetime import UTC, datetime
+
+from flask import request
+
+from domain.identity.access import ALL_NAMESPACES, Role, is_namespace
+from domain.values.canonical_json import text_faults
+from domain.values.errors import Fault, Invalid
+
+# Far more than any form needs, and no work for whoever sends a megabyte.
+MAX_ITEMS = 100
+# As the API's: comments, reasons, evidence.
+MAX_TEXT = 10_000
+# As many channels as one may have, each as long as it may be, and room to say that there are too many.
+MAX_LINES = 30_000
+
+
+def words(name: str) -> tuple[str, ...]:
+    """`a, b c` as three words."""
+    return tuple(re.findall(r"[^\s,]+", text(name))[:MAX_ITEMS])
+
+
+def lines(name: str) -> tuple[str, ...]:
+    return tuple(line.strip() for line in text(name, MAX_LINES).splitlines()[:MAX_ITEMS] if line.strip())
+
+
+def namespaces() -> tuple[str, ...]:
+    found = words("namespaces")
+    faults = [
+        Fault("namespaces", f"{name[:64]!r} is not a namespace, nor * for all")
+        for name in found
+        if name != ALL_NAMESPACES and not is_namespace(name)
+    ]
+    if not found:
+        faults.append(Fault("namespaces", "at least one, or * for all"))
+    if faults:
+        raise Invalid(faults)
+    return found
+
+
+def text(name: str, longest: int = MAX_TEXT) -> str:
+    """Without the blanks around it; a browser sends every line with CR LF."""
+    found = request.form.get(name, "").replace("\r\n", "\n").strip()
+    faults = list(text_faults(found, name))
+    if len(found) > longest:
+        faults.append(Fault(name, f"is longer than {longest} characters"))
+    if faults:
+        raise Invalid(faults)
+    return found
+
+
+def ticked(name: str) -> bool:
+    return name in request.form
+
+
+def role(name: str = "role") -> Role:
+    try:
+        return Role(text(name))
+    except ValueError:
+        raise Invalid([Fault(name, "is none of the roles")]) from None
+
+
+def day(name: str) -> datetime | None:
+    """The beginning of that day, UTC; None where the field is empty."""
+    if not text(name):
+        return None
+    try:
+        return datetime.strptime(text(name), "%Y-%m-%d").replace(tzinfo=UTC)
+    except ValueError:
+        raise Invalid([Fault(name, "is not a day like 2026-12-31")]) from None

@@ -1,0 +1,49 @@
+"""/notifications: who was told that a review or a saga waits for them, and who was not."""
+
+from dataclasses import replace
+from typing import Any
+from uuid import UUID
+
+from flask import redirect, request
+
+from app.dashboard.framework.lists import choice_filter, id_filter, next_link, text_filter, wanted_page
+from app.dashboard.framework.page_decorator import page, person, render
+from app.deps import deps
+from domain.delivery.notification import NotificationStatus
+from domain.identity.access import Permission
+from domain.values import ids
+from services.notifications.queries import NotificationFilter, list_notifications, retry_notification
+
+SAID = {"retried": "It is sent again now."}
+
+
+@page("GET", "/notifications", permission=Permission.NOTIFICATION_READ)
+def notifications() -> Any:
+    """The newest first"""
+    wrong: list[str] = []
+    wanted = NotificationFilter(
+        status=choice_filter("status", NotificationStatus),
+        namespace=text_filter("namespace"),
+        watch_id=id_filter("pause", ids.WATCH, wrong),
+        recipient=text_filter("recipient"),
+    )
+    if (trace_id := id_filter("trace_id", "", wrong)) is not None:
+        wanted = replace(wanted, trace_id=UUID(hex=trace_id))
+    found = list_notifications(deps().store, person(), wanted, wanted_page())
+    return render(
+        "notifications.html",
+        notice=SAID.get(request.args.get("said", "")),
+        notifications=found.items,
+        next_link=next_link(found),
+        filters=request.args,
+        filtered=wanted != NotificationFilter(),
+        statuses=list(NotificationStatus),
+        wrong=wrong,
+    )
+
+
+@page("POST", "/notifications/<notification_id>/retry", permission=Permission.DELIVERY_MANAGE)
+def notification_retry(notification_id: str) -> Any:
+    """Send one that failed again"""
+    retry_notification(deps().store, person(), notification_id)
+    return redirect("/notifications?said=retried", 303)

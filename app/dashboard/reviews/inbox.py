@@ -1,0 +1,63 @@
+"""/inbox: what waits for a decision, the most urgent first, then the oldest."""
+
+from dataclasses import asdict
+from typing import Any
+
+from flask import request
+
+from app.dashboard.framework.lists import next_link, text_filter, wanted_page
+from app.dashboard.framework.page_decorator import page, person, render
+from app.dashboard.reviews.inbox_rows import rows_of
+from app.deps import deps
+from domain.identity.access import ALL_NAMESPACES, Permission
+from domain.pauses.pause import AGENT, STEP
+from services.reviews.inbox import InboxFilter, count_waiting, inbox
+
+# Beyond this the number says nothing more.
+MANY = 100
+KINDS = {AGENT: "agents", STEP: "saga steps"}
+
+
+@page("GET", "/inbox", permission=Permission.PAUSE_READ)
+def inbox_page() -> Any:
+    wanted, part = wanted_filter(), wanted_page()
+    found = inbox(deps().store, person(), wanted, part)
+    return render(
+        "inbox.html",
+        rows=rows_of(found.items),
+        count=counted(wanted),
+        next_link=next_link(found),
+        first_page=part.after is None,
+        wanted=wanted,
+        filtered=any(asdict(wanted).values()),
+        kinds=KINDS,
+        namespaces=[] if person().sees_all else list(person().namespaces),
+        example=_example(),
+    )
+
+
+def wanted_filter() -> InboxFilter:
+    kind = text_filter("kind")
+    return InboxFilter(
+        namespace=text_filter("namespace"),
+        kind=kind if kind in KINDS else None,
+        tag=text_filter("tag"),
+        text=text_filter("text"),
+        mine=request.args.get("mine") == "1",
+    )
+
+
+def counted(wanted: InboxFilter) -> str:
+    """`3`, or `100+`."""
+    count = count_waiting(deps().store, person(), wanted, limit=MANY)
+    return f"{MANY}+" if count >= MANY else str(count)
+
+
+def _example() -> str:
+    """How an agent posts a review that this person would see."""
+    namespace = "" if ALL_NAMESPACES in person().namespaces else f', "namespace": "{person().own_namespace}"'
+    return (
+        f"curl {deps().store.public_url}/api/pause \\\n"
+        '  -H "Authorization: Bearer $SAGAHOLD_API_KEY" -H "Content-Type: application/json" \\\n'
+        f'  -d \'{{"action": "Deploy to production (v2.4.1)"{namespace}}}\''
+    )

@@ -1,0 +1,170 @@
+"""/inbox/decide: several reviews at once. First a page that shows what would happen to each; its form decides, and
+what came of each stands on the page after it."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlencode
+
+from flask import request
+
+from app.dashboard.display.value_tree import Node, tree
+from app.dashboard.framework.form_fields import MAX_TEXT, text
+from app.dashboard.framework.page_decorator import page, person, render
+from app.dashboard.reviews.inbox_rows import rows_of
+from app.deps import deps
+from domain.identity.access import Permission
+from domain.pauses.pause import STEP, Approve, Pause, Reject, Status
+from domain.pauses.serialization import pause_document
+from domain.pauses.votes import Member
+from domain.values.errors import AlreadyResolved, Fault, Invalid, NotFound, Refusal
+from services.kernel.connection_pool import DatabaseAway
+from services.pauses.lifecycle import actor, get_pause
+from services.reviews.claims import Wish, decide_many
+from services.reviews.inbox import may_vote, stands_in_for
+
+APPROVE, REJECT = "approve", "reject"
+# What fits on a page of the inbox, several times over.
+MAX_PICKS = 100
+# Lines of one of them that are shown whole.
+WHOLE = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """A review, at the revision that its row showed."""
+
+    watch_id: str
+    revision: int
+
+    @property
+    def value(self) -> str:
+        return f"{self.watch_id}.{self.revision}"
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """One that cannot be decided with the others, and why."""
+
+    watch_id: str
+    action: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What came of one."""
+
+    watch_id: str
+    action: str
+    done: bool
+    text: str
+
+
+@page("GET", "/inbox/decide", permission=Permission.PAUSE_DECIDE)
+def confirm_page() -> Any:
+    decision = _decision(request.args.get("decision", ""))
+    picks = list(_picks(request.args.getlist("pick")))
+    documents, left = _looked_at(picks, decision)
+    everything = "all" in request.args
+    again = urlencode([("decision", decision), *(("pick", pick.value) for pick in picks), ("all", "1")])
+    return render(
+        "inbox_decide.html",
+        decision=decision,
+        rows=[(row, _substance(row.pause, everything)) for row in rows_of(documents)],
+        left=left,
+        max_comment=MAX_TEXT,
+        everything=everything,
+        all_of_it=f"/inbox/decide?{again}",
+    )
+
+
+@page("POST", "/inbox/decide", permission=Permission.PAUSE_DECIDE)
+def decide_page() -> Any:
+    decision = _decision(request.form.get("decision", ""))
+    picks = list(_picks(request.form.getlist("pick")))
+    comment = text("comment") or None
+    command = Approve if decision == APPROVE else Reject
+    wishes = [Wish(pick.watch_id, command(actor(person()), comment, revision=pick.revision)) for pick in picks]
+    outcomes = decide_many(deps().store, person(), wishes)
+    verdicts = [_verdict(pick, outcome, decision) for pick, outcome in zip(picks, outcomes, strict=True)]
+    return render("inbox_results.html", decision=decision, verdicts=verdicts)
+
+
+def _substance(pause: dict[str, Any], everything: bool) -> list[tuple[Any, Node]]:
+    """What is decided on, beside its action: what will be executed, and what an agent says of it."""
+    told = pause["agentContext"]
+    parts = [told["arguments"], told["context"] if pause["kind"] != STEP else None]
+    return [(part, tree(part, everything, WHOLE)) for part in parts if part]
+
+
+def _decision(given: str) -> str:
+    if given not in (APPROVE, REJECT):
+        raise Invalid([Fault("decision", "is neither approve nor reject")])
+    return given
+
+
+def _picks(values: Sequence[str]) -> Iterator[Pick]:
+    if len(values) > MAX_PICKS:
+        raise Invalid([Fault("pick", f"is given more than {MAX_PICKS} times")])
+    for value in dict.fromkeys(values):
+        watch_id, _, revision = value.partition(".")
+        if not revision.isascii() or not revision.isdecimal() or len(revision) > 9:
+            raise Invalid([Fault("pick", "is not the id of a review with its revision")])
+        yield Pick(watch_id, int(revision))
+
+
+def _looked_at(picks: Sequence[Pick], decision: str) -> tuple[list[dict[str, Any]], list[Left]]:
+    documents: list[dict[str, Any]] = []
+    left: list[Left] = []
+    away = stands_in_for(deps().store, person())
+    for pick in picks:
+        try:
+            pause = get_pause(deps().store, person(), pick.watch_id)
+        except NotFound as refusal:
+            left.append(Left(pick.watch_id, pick.watch_id[:64], refusal.detail))
+            continue
+        why = _why_not(pause, pick, decision, away)
+        if why is None:
+            documents.append(pause_document(pause, deps().store.public_url))
+        else:
+            left.append(Left(pick.watch_id, pause.action, why))
+    return documents, left
+
+
+def _why_not(pause: Pause, pick: Pick, decision: str, away: Sequence[Member]) -> str | None:
+    if pause.status is not Status.PENDING:
+        return f"it is {pause.status} already"
+    if pause.revision != pick.revision:
+        return "it was edited since you selected it: look at what it says now"
+    if not may_vote(pause, person(), away):
+        return "your vote is not asked for: you asked for it yourself, or other people have to decide"
+    if decision == APPROVE and pause.response_schema is not None:
+        return "it asks for an answer: open it and fill in the form"
+    return None
+
+
+def _verdict(pick: Pick, outcome: dict[str, Any] | Refusal, decision: str) -> Verdict:
+    if isinstance(outcome, Refusal):
+        return Verdict(pick.watch_id, _action(pick.watch_id), False, _refused(outcome))
+    action = outcome["agentContext"]["action"]
+    if outcome["status"] != "pending":
+        return Verdict(pick.watch_id, action, True, f"{outcome['status']}")
+    waits = outcome["waitingFor"]
+    told = f"your vote is counted: {waits['approved']} of {waits['approvals']} approvals, it still waits for others"
+    return Verdict(pick.watch_id, action, True, told)
+
+
+def _refused(refusal: Refusal) -> str:
+    if isinstance(refusal, AlreadyResolved):
+        decision = refusal.current["decision"]
+        return f"it was {refusal.current['status']} before, by {decision['decidedByName']}"
+    faults = refusal.faults if isinstance(refusal, Invalid) else ()
+    return "; ".join(f"{fault.path} {fault.message}" for fault in faults) or refusal.detail
+
+
+def _action(watch_id: str) -> str:
+    try:
+        return get_pause(deps().store, person(), watch_id).action
+    except (NotFound, DatabaseAway):
+        return watch_id[:64]

@@ -1,0 +1,77 @@
+"""GET /inbox/events: the inbox's first page as it changes, as Server-Sent Events.
+
+Each event `reviews` tells the whole order, and the HTML of those rows that are new or look otherwise. So an event that
+was missed costs nothing: a client that comes back is told all of it again.
+"""
+
+import time
+from collections.abc import Iterator
+from uuid import UUID
+
+from flask import Response, g, render_template
+
+from app.dashboard.framework.lists import PAGE_SIZE
+from app.dashboard.framework.page_decorator import own_session, page, person
+from app.dashboard.reviews.inbox import counted, wanted_filter
+from app.dashboard.reviews.inbox_rows import rows_of
+from app.deps import deps
+from app.http.sse import event, is_over, stream_of
+from domain.identity.access import Permission
+from domain.values.ids import INBOX
+from services.identity.sessions import find_session
+from services.kernel.pagination import Page
+from services.reviews.inbox import InboxFilter, inbox
+
+# A comment in between tells proxies that the stream lives, and us when nobody reads it any more. Seconds.
+KEEP_ALIVE = 5.0
+# Between two looks at the database: many changes at once are one for whoever reads. Seconds.
+LOOK_EVERY = 0.3
+
+
+@page("GET", "/inbox/events", permission=Permission.PAUSE_READ, by_itself=True)
+def inbox_events() -> Response:
+    return stream_of(_stream(wanted_filter()))
+
+
+def _stream(wanted: InboxFilter) -> Iterator[str]:
+    shown: dict[str, str] | None = None
+    began = spoke = time.monotonic()
+    with deps().waker.listening(INBOX, owner=g.principal.id) as changed:
+        while True:
+            changed.clear()
+            if not _still_signed_in():
+                yield event("signed-out", {})
+                return
+            now, next_after = _rows(wanted)
+            if now != shown:
+                yield _event(shown or {}, now, counted(wanted), next_after)
+                shown, spoke = now, time.monotonic()
+            elif time.monotonic() - spoke > KEEP_ALIVE:
+                yield ": nothing new\n\n"
+                spoke = time.monotonic()
+            if is_over(began):
+                return
+            time.sleep(LOOK_EVERY)
+            changed.wait(KEEP_ALIVE)
+
+
+def _still_signed_in() -> bool:
+    """The person as they are now, for what follows: their namespaces or role may have changed."""
+    session = find_session(deps().store, own_session().token, active=False)
+    if session is None or not session.person.may(Permission.PAUSE_READ):
+        return False
+    g.principal = session.person
+    return True
+
+
+def _rows(wanted: InboxFilter) -> tuple[dict[str, str], UUID | None]:
+    """The HTML of each row by its id, in their order; and where the next page begins."""
+    found = inbox(deps().store, person(), wanted, Page(PAGE_SIZE))
+    rows = {row.pause["watchId"]: render_template("inbox_row.html", row=row) for row in rows_of(found.items)}
+    return rows, found.next_after
+
+
+def _event(before: dict[str, str], now: dict[str, str], count: str, next_after: UUID | None) -> str:
+    changed = {watch_id: html for watch_id, html in now.items() if before.get(watch_id) != html}
+    cursor = None if next_after is None else next_after.hex
+    return event("reviews", {"count": count, "order": list(now), "rows": changed, "cursor": cursor})

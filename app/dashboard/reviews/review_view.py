@@ -1,0 +1,146 @@
+"""What a person has to know before they decide on a review: what each answer will bring about, and whether it is theirs
+to give."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from app.dashboard.sagas.saga_picture import Row, picture
+from app.deps import deps
+from domain.identity.access import Permission, Principal
+from domain.manifests.definition import StepKind
+from domain.pauses.pause import STEP, Pause, Status
+from domain.pauses.serialization import pause_document
+from domain.pauses.votes import Member
+from services.identity.display_names import names_of
+from services.kernel.pagination import Page
+from services.log.audit import EventFilter, list_events
+from services.pauses.lifecycle import get_pause
+from services.reviews.inbox import may_vote, stands_in_for, votes_for
+from services.sagas.queries import get_step, read_saga
+
+# Entries of the review's history that one page shows.
+HISTORY = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """The saga that waits for this review.
+
+    Attributes:
+        held: the step under this review; None once it has been run again, under another one.
+        following: the step after it. undone: on reject, in that order. kept: done, and nothing undoes them.
+        next_review: the watch id under which the same saga waits now, if that is another one.
+    """
+
+    document: dict[str, Any]
+    rows: tuple[Row, ...]
+    held: Row | None
+    following: Row | None
+    undone: tuple[Row, ...]
+    kept: tuple[Row, ...]
+    next_review: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """The review as it is now.
+
+    Attributes:
+        asker: the name of who created it.
+        why_not: why this person cannot decide it, if so.
+        completes: an approval by this person would be the last one that is needed.
+        own_vote: the outcome of this person's vote, where it counts and others are waited for.
+        votes_for: the name of who is away, and whose vote this person's would be.
+    """
+
+    pause: Pause
+    document: dict[str, Any]
+    asker: str
+    course: Course | None
+    why_not: str | None
+    completes: bool
+    own_vote: str | None
+    votes_for: str | None
+
+    @property
+    def pending(self) -> bool:
+        return self.pause.status is Status.PENDING
+
+    @property
+    def subject(self) -> str:
+        """What a reviewer may change, in a word."""
+        thinks = self.pause.kind == STEP and (self.pause.context or {}).get("step_kind") == StepKind.REASON
+        return "output" if thinks else "arguments"
+
+
+def look(by: Principal, watch_id: str) -> Look:
+    """Raises `NotFound`."""
+    store = deps().store
+    pause = get_pause(store, by, watch_id)
+    document = pause_document(pause, store.public_url)
+    asker = names_of(store, [pause.created_by])[pause.created_by]
+    own = next((vote["outcome"] for vote in document["votes"] if vote["counts"] and vote["by"] == by.id), None)
+    # Whose approval counts already completes nothing by giving it once more.
+    completes = _completes(document) and own != Status.APPROVED
+    stood_in_for = stands_in_for(store, by) if pause.status is Status.PENDING else ()
+    why_not = _why_not(pause, document, by, stood_in_for)
+    away = None if why_not is not None else votes_for(pause, by, stood_in_for)
+    away_name = None if away is None else away.name
+    return Look(pause, document, asker, _course(by, pause), why_not, completes, own, away_name)
+
+
+def _course(by: Principal, pause: Pause) -> Course | None:
+    # Only the engine makes a pause of this kind: an agent's context may say what it likes.
+    if pause.kind != STEP or pause.context is None or not by.may(Permission.SAGA_READ):
+        return None
+    document, saga, definition = read_saga(deps().store, by, UUID(hex=pause.context["trace_id"]))
+    rows = picture(saga, definition, pause.id)
+    place = next((place for place, row in enumerate(rows) if row.here), None)
+    held = None if place is None else rows[place]
+    after = () if place is None else rows[place + 1 :]
+    undone = sorted((row for row in rows if row.undone_as is not None), key=lambda row: row.undone_as or 0)
+    kept = tuple(row for row in rows if row.status == "COMPLETED" and row.undo_by is None)
+    others = (row.watch_id for row in rows if row.held and not row.here)
+    return Course(document, rows, held, next(iter(after), None), tuple(undone), kept, next(others, None))
+
+
+def _why_not(pause: Pause, document: dict[str, Any], by: Principal, stood_in_for: Sequence[Member]) -> str | None:
+    if pause.status is not Status.PENDING:
+        return None
+    if not by.may(Permission.PAUSE_DECIDE):
+        return f"Your role, {by.role}, does not decide reviews."
+    if pause.is_own(by.id):
+        return "You have asked for this yourself: nobody decides their own request."
+    if may_vote(pause, by, stood_in_for):
+        return None
+    waiting = document["waitingFor"]
+    asked = [*(f"the group {name}" for name in waiting["groups"]), *waiting["assignees"]]
+    if not asked:
+        return "This review does not wait for you now."
+    return f"This review asks {' or '.join(asked)}; you are signed in as {by.email or by.name}."
+
+
+def _completes(document: dict[str, Any]) -> bool:
+    waiting = document["waitingFor"]
+    if waiting is None:
+        return False
+    last = waiting["stage"] == waiting["stages"] - 1
+    return bool(last and waiting["approvals"] - waiting["approved"] <= 1)
+
+
+def transcript(by: Principal, seen: Look) -> Any:
+    """What was said between the model and its tools; None where that was not kept."""
+    if seen.course is None or seen.course.held is None or seen.course.held.kind != StepKind.REASON:
+        return None
+    trace_id = UUID(hex=seen.course.document["trace_id"])
+    return get_step(deps().store, by, trace_id, seen.course.held.span, None)["transcript"]
+
+
+def history(by: Principal, pause: Pause, watch_id: str) -> list[dict[str, Any]] | None:
+    """What the audit log tells of the review, the oldest first; None for who may not read it."""
+    if not by.may(Permission.AUDIT_READ):
+        return None
+    wanted = EventFilter(namespace=pause.namespace, subject=watch_id)
+    return list(reversed(list_events(deps().store, by, wanted, Page(HISTORY)).items))

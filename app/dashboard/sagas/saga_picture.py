@@ -1,0 +1,160 @@
+"""A saga as a picture: one row a step, with where it stands, what judged it, and what would be undone."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from domain.manifests.definition import SagaDefinition, StepDefinition, StepKind
+from domain.pauses.serialization import instant_or_none
+from domain.sagas.compensation import undone_if_rejected
+from domain.sagas.saga import Saga
+from domain.sagas.serialization import idempotency_key, span_text
+from domain.sagas.step import Step, StepStatus
+from domain.values import ids
+
+_S = StepStatus
+# How a state is coloured.
+TONES: Mapping[StepStatus, str] = {
+    _S.PENDING: "quiet",
+    _S.IN_PROGRESS: "busy",
+    _S.AWAITING_HUMAN: "warn",
+    _S.COMPLETED: "good",
+    _S.FAILED: "bad",
+    _S.TIMED_OUT: "bad",
+    _S.SKIPPED: "quiet",
+    _S.COMPENSATING: "busy",
+    _S.COMPENSATED: "quiet",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """
+    Attributes:
+        held: it waits for a person; `here`: under the review that the picture is drawn for.
+        tools: what it may call; of a commit step the one that it calls.
+        verdict: of its policy: None where it has none, or was not judged.
+        undo_by: the tools of its undo; None where nothing undoes it.
+        undone_as: its place, from 1, among what is undone once the held step is rejected; None: it is not.
+        undo: the undo itself, once there is one.
+        retries_left: how often a reviewer may still have it run again; None is without limit.
+        conditional: it runs only if its `when` says so.
+        idempotency_key: of its calls; of a model's, what each begins with. None where there was none.
+        report: how a model's answer came about; empty without.
+    """
+
+    span: str
+    id: str
+    name: str
+    kind: str
+    status: StepStatus
+    tone: str
+    started_at: str | None
+    ended_at: str | None
+    attempt: int
+    held: bool
+    here: bool
+    hitl: bool
+    worker: str
+    tools: tuple[str, ...]
+    policy: str | None
+    verdict: str | None
+    undo_by: tuple[str, ...] | None
+    undone_as: int | None
+    undo: "Row | None"
+    arguments: Any
+    output: Any
+    facts: Mapping[str, Any]
+    error: Mapping[str, Any] | None
+    report: Mapping[str, Any]
+    retries: int
+    retries_left: int | None
+    conditional: bool
+    watch_id: str | None
+    guidance: str | None
+    evidence: str | None
+    correction: Mapping[str, Any] | None
+    undo_failed: bool
+    outcome_unknown: bool
+    idempotency_key: str | None
+
+
+def picture(saga: Saga, definition: SagaDefinition, watch: UUID | None = None) -> tuple[Row, ...]:
+    """In the order in which they run; an undo stands in the row of its step. `watch`: of the review that looks."""
+    held = next((step for step in saga.steps if step.status is _S.AWAITING_HUMAN), None)
+    undone = () if held is None else undone_if_rejected(saga.steps, held, definition.undoable)
+    places = {step.span_id: place for place, step in enumerate(undone, 1)}
+    undos = {undo.compensates: _row(saga, undo, definition.step(undo.id), watch, None, None) for undo in saga.undos}
+    return tuple(
+        _row(saga, step, definition.step(step.id), watch, places.get(step.span_id), undos.get(step.span_id))
+        for step in saga.steps
+    )
+
+
+def _row(
+    saga: Saga, step: Step, declared: StepDefinition, watch: UUID | None, undone_as: int | None, undo: Row | None
+) -> Row:
+    is_undo = step.compensates is not None
+    return Row(
+        span=span_text(step.span_id),
+        id=step.id,
+        name=declared.name,
+        kind=str(declared.kind),
+        status=step.status,
+        tone="bad" if step.outcome_unknown else TONES[step.status],
+        started_at=instant_or_none(step.started_at),
+        ended_at=instant_or_none(step.ended_at),
+        attempt=step.attempt,
+        held=step.status is _S.AWAITING_HUMAN,
+        here=watch is not None and step.watch_id == watch,
+        hitl=declared.hitl and not is_undo,
+        worker=_worker(declared, is_undo),
+        tools=(declared.undo.tools if declared.undo else ()) if is_undo else tools_of(declared),
+        policy=None if is_undo or declared.policy is None else declared.policy.name,
+        verdict=None if is_undo else verdict(step, declared),
+        undo_by=None if is_undo or declared.undo is None else declared.undo.tools,
+        undone_as=undone_as,
+        undo=undo,
+        arguments=step.arguments,
+        output=step.proposal if step.output is None else step.output,
+        facts=step.facts or {},
+        error=None if step.error is None else step.error.document(),
+        report=step.report or {},
+        retries=step.retries,
+        retries_left=None if declared.hitl_max_retries is None else max(0, declared.hitl_max_retries - step.retries),
+        conditional=declared.when is not None,
+        watch_id=None if step.watch_id is None else ids.text(ids.WATCH, step.watch_id),
+        guidance=step.guidance,
+        evidence=step.evidence,
+        correction=step.correction,
+        undo_failed=step.undo_failed,
+        outcome_unknown=step.outcome_unknown,
+        idempotency_key=idempotency_key(saga, step) if step.attempt else None,
+    )
+
+
+def tools_of(declared: StepDefinition) -> tuple[str, ...]:
+    if declared.thinking is not None:
+        return declared.thinking.tools
+    return () if declared.tool is None else (declared.tool,)
+
+
+def _worker(declared: StepDefinition, is_undo: bool) -> str:
+    if is_undo and declared.undo is not None:
+        return f"{declared.undo.worker}@{declared.undo.worker_version}"
+    return f"{declared.worker}@{declared.worker_version}"
+
+
+def verdict(step: Step, declared: StepDefinition) -> str | None:
+    """What the step's policy said. It is judged before a hold and before a call, of a model after it has answered."""
+    if declared.policy is None or step.status in (_S.PENDING, _S.SKIPPED):
+        return None
+    code = "" if step.error is None else step.error.code
+    if code.startswith("POLICY_"):
+        return "no answer" if code == "POLICY_EVALUATION_FAILED" else "denied"
+    thinks = declared.kind is StepKind.REASON
+    judged = step.status in (_S.AWAITING_HUMAN, _S.COMPLETED, _S.COMPENSATING, _S.COMPENSATED)
+    # It was held, whatever became of the hold: a step that runs again has no review until it is held again.
+    judged = judged or step.watch_id is not None
+    return "allowed" if judged or (not thinks and step.attempt > 0) else None

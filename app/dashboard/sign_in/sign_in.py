@@ -1,0 +1,139 @@
+"""Signing in and out: by password, by a link, by the review's link in a message."""
+
+import secrets
+from datetime import timedelta
+from typing import Any
+
+from flask import Response, g, redirect, request
+
+from app.dashboard.framework import cookies, csrf
+from app.dashboard.framework.page_decorator import (
+    MAX_LINKS,
+    dashboard,
+    link_tokens,
+    own_session,
+    page,
+    render,
+    signed_in,
+)
+from app.deps import deps
+from domain.identity.person import MAX_EMAIL
+from domain.values import ids
+from services.identity.sessions import ABSOLUTE, From, end_session
+from services.identity.sign_in import SignInRefused, sign_in
+from services.identity.sign_in_links import LinkExpired, find_review_link, link_is_good, review_of_link, use_link
+
+HOME = "/inbox"
+# A sign-in form that was left open for longer is loaded anew.
+FORM_LASTS = timedelta(hours=12)
+# Until the link itself ends; the browser need not know when.
+LINK_COOKIE_LASTS = timedelta(days=30)
+MAX_BROWSER = 300
+
+
+@dashboard.get("/")
+def home() -> Any:
+    return redirect(HOME, 303)
+
+
+@dashboard.get("/sign-in")
+def sign_in_page() -> Any:
+    wanted = local_path(request.args.get("next"))
+    if signed_in() is not None:
+        return redirect(wanted, 303)
+    return _form(wanted)
+
+
+@dashboard.post("/sign-in")
+def sign_in_by_password() -> Any:
+    check_form()
+    email, wanted = request.form.get("email", ""), local_path(request.form.get("next"))
+    try:
+        session, _ = sign_in(deps().store, email, request.form.get("password", ""), place())
+    except SignInRefused:
+        fault = "E-mail or password is wrong."
+        return _form(wanted, fault, email[:MAX_EMAIL], 401)
+    return let_in(session, wanted)
+
+
+@dashboard.get("/sign-in/link/<token>")
+def sign_in_link_page(token: str) -> Response:
+    """Asks for a click: mail scanners open links, and must not use this one up."""
+    if not link_is_good(deps().store, token):
+        raise LinkExpired
+    return with_form_cookie("sign_in_link.html")
+
+
+@dashboard.post("/sign-in/link/<token>")
+def use_sign_in_link(token: str) -> Any:
+    check_form()
+    session, _ = use_link(deps().store, token, place())
+    return let_in(session, HOME)
+
+
+@dashboard.get("/r/<token>")
+def open_review_link(token: str) -> Any:
+    """From a message to its review. Changes nothing there: whoever opens it is only let in to look, and to press."""
+    store = deps().store
+    pause_id = review_of_link(store, token)
+    if pause_id is not None and signed_in() is not None:
+        return redirect(review_path(ids.text(ids.WATCH, pause_id)), 303)
+    if pause_id is None or find_review_link(store, [token], pause_id) is None:
+        return render("link_ended.html", 404 if pause_id is None else 410)
+    response = redirect(review_path(ids.text(ids.WATCH, pause_id)), 303)
+    held = [token, *(other for other in link_tokens() if other != token)][:MAX_LINKS]
+    cookies.set_cookie(response, cookies.LINK, ".".join(held), LINK_COOKIE_LASTS)
+    return response
+
+
+@page("POST", "/sign-out", permission=None)
+def sign_out() -> Any:
+    end_session(deps().store, own_session())
+    response = redirect("/sign-in", 303)
+    cookies.drop_sign_in(response)
+    return response
+
+
+def review_path(watch_id: str) -> str:
+    return f"/review/{watch_id}"
+
+
+def _form(wanted: str, fault: str | None = None, email: str = "", status: int = 200) -> Response:
+    has_provider = deps().provider is not None
+    return with_form_cookie("sign_in.html", status, next=wanted, email=email, fault=fault, has_provider=has_provider)
+
+
+def place() -> From:
+    return From(request.remote_addr, request.user_agent.string[:MAX_BROWSER] or None)
+
+
+def let_in(token: str, path: str) -> Any:
+    """Answer with the new session's cookie; what the browser had before ends."""
+    before = signed_in()
+    if before is not None:
+        end_session(deps().store, before)
+    response = redirect(path, 303)
+    cookies.set_cookie(response, cookies.SESSION, token, ABSOLUTE)
+    cookies.drop_cookie(response, cookies.PRE)
+    return response
+
+
+def with_form_cookie(template: str, status: int = 200, **values: Any) -> Response:
+    """A page with a form for browsers that are not signed in: nobody signs them in from elsewhere as somebody else."""
+    secret = cookies.cookie(cookies.PRE) or secrets.token_urlsafe(32)
+    g.csrf_secret = secret
+    response = render(template, status, **values)
+    cookies.set_cookie(response, cookies.PRE, secret, FORM_LASTS)
+    return response
+
+
+def check_form() -> None:
+    """Without the cookie there is no token that would be right."""
+    csrf.check_csrf(cookies.cookie(cookies.PRE) or secrets.token_urlsafe(32))
+
+
+def local_path(text: str | None) -> str:
+    """Where to go afterwards: a path of ours, or the inbox. Browsers read `//host` and `/\\host` as another site."""
+    if not text or not text.startswith("/") or text.startswith("//") or "\\" in text or not text.isprintable():
+        return HOME
+    return text

@@ -1,0 +1,1 @@
+"""HTTP for every route: authentication, bodies, problems, long polls, streams."""

@@ -1,0 +1,124 @@
+"""Reading JSON strictly: what another reader would see differently, or not at all, is refused with its place."""
+
+import json
+import math
+from itertools import islice
+from typing import Any, NoReturn
+
+from flask import Request
+from werkzeug.exceptions import RequestEntityTooLarge
+
+from app.http.problems import EdgeError
+from domain.values import canonical_json
+from domain.values.errors import Fault, Invalid
+
+MAX_BODY_BYTES = 1024 * 1024
+# Digits beyond which a number is not worth reading: Python refuses at 4300, and no double holds more than 309.
+MAX_DIGITS = 400
+# Faults that one answer tells: who sent more has to start over anyway.
+MAX_FAULTS = 20
+
+
+class _DuplicateKey(ValueError):
+    pass
+
+
+def read_json(request: Request, *, required: bool) -> Any:
+    """The body as a value. An empty body is an empty object where none is required.
+
+    Raises `EdgeError` for what is not JSON (400, 413, 415), `Invalid` for JSON that must not be used.
+    """
+    raw = _raw(request)
+    if not raw and not required:
+        return {}
+    if request.mimetype != "application/json":
+        raise EdgeError(415, "UNSUPPORTED_MEDIA_TYPE", "send the body as JSON, with Content-Type: application/json")
+    reader = _Reader()
+    value = reader.read(raw)
+    if reader.suspicious and (found := list(islice(canonical_json.faults(value, ""), MAX_FAULTS))):
+        raise Invalid(found)
+    return value
+
+
+def _raw(request: Request) -> bytes:
+    raw = request.get_data()
+    # A body without a length is cut off at the limit in silence.
+    if request.content_length is None and len(raw) >= MAX_BODY_BYTES:
+        # Some more of it: with what was sent and never read, the connection would be reset, and the answer lost.
+        request.environ["wsgi.input"].read(MAX_BODY_BYTES)
+        raise RequestEntityTooLarge
+    return raw
+
+
+def read_text(text: str, place: str) -> Any:
+    """JSON that a person typed into a form, under the same rules. `place`: what it is called.
+
+    Raises `Invalid`, also for what is no JSON, with the line and column of the fault.
+    """
+    reader = _Reader()
+    try:
+        value = reader.read(text.encode("utf-8", "replace"))
+    except EdgeError as error:
+        raise Invalid([Fault(place, error.detail.removeprefix("the body "))]) from None
+    except Invalid as invalid:
+        raise Invalid([Fault(f"{place}.{f.path}" if f.path else place, f.message) for f in invalid.faults]) from None
+    found = list(islice(canonical_json.faults(value, place), MAX_FAULTS)) if reader.suspicious else []
+    if canonical_json.size(value) > canonical_json.MAX_BYTES:
+        found.append(Fault(place, f"is larger than {canonical_json.MAX_BYTES // 1024} KiB"))
+    if found:
+        raise Invalid(found)
+    return value
+
+
+class _Reader:
+    """Parses, and notes on the way whether `json_value.faults` may find any: looking takes as long as parsing."""
+
+    def __init__(self) -> None:
+        self.suspicious = False
+
+    def read(self, raw: bytes) -> Any:
+        # An escape is the only way to write a NUL or a lone surrogate.
+        self.suspicious = b"\\u" in raw or raw.count(b"{") + raw.count(b"[") > canonical_json.MAX_DEPTH
+        try:
+            return json.loads(
+                raw.decode("utf-8"),
+                object_pairs_hook=_object,
+                parse_int=self._integer,
+                parse_float=self._float,
+                parse_constant=self._float,
+            )
+        except UnicodeDecodeError as error:
+            _malformed(f"the body is not UTF-8 (byte {error.start})")
+        except json.JSONDecodeError as error:
+            _malformed(f"the body is not JSON: {error.msg} (line {error.lineno}, column {error.colno})")
+        except _DuplicateKey as error:
+            fault = Fault(str(error), "stands twice in one object: readers disagree on which one counts")
+            raise Invalid([fault]) from None
+        except RecursionError:
+            raise Invalid([Fault("", f"is nested deeper than {canonical_json.MAX_DEPTH} levels")]) from None
+
+    def _integer(self, digits: str) -> int | float:
+        value = int(digits) if len(digits) <= MAX_DIGITS else float("inf")
+        self.suspicious |= abs(value) > canonical_json.MAX_INTEGER
+        return value
+
+    def _float(self, text: str) -> float:
+        value = float(text)
+        self.suspicious |= not math.isfinite(value)
+        return value
+
+
+def _malformed(detail: str) -> NoReturn:
+    raise EdgeError(400, "MALFORMED_JSON", detail)
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) == len(pairs):
+        return found
+    found = {}
+    for name, value in pairs:
+        if name in found:
+            raise _DuplicateKey(name[:200].encode("utf-8", "replace").decode())
+        found[name] = value
+    return found

@@ -1,0 +1,29 @@
+"""JSON that answers a request."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from flask import Response
+
+from domain.values import canonical_json
+
+
+def answer(document: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(canonical_json.encode(document), status, headers, content_type="application/json")
+
+
+def accepted(document: Any, replayed: bool = False) -> Response:
+    """202, also for the stored answer to a repeated request: what was accepted may still not be done."""
+    return answer(document, 202, _replayed(replayed))
+
+
+def created(document: Any, replayed: bool, location: str | None = None) -> Response:
+    """201, or 200 for the stored answer to a repeated request."""
+    headers = _replayed(replayed)
+    if location is not None:
+        headers["Location"] = location
+    return answer(document, 200 if replayed else 201, headers)
+
+
+def _replayed(replayed: bool) -> dict[str, str]:
+    return {"Idempotent-Replayed": "true"} if replayed else {}

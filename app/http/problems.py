@@ -1,0 +1,170 @@
+"""Every refusal leaves through here, as `application/problem+json` (RFC 9457) with a stable `code`."""
+
+import json
+import logging
+from collections.abc import Sequence
+from http import HTTPStatus
+from typing import Any
+
+from flask import Flask, Response, request
+from werkzeug.exceptions import HTTPException
+
+from domain.sagas.saga import SagaStatus
+from domain.sagas.step import StepStatus
+from domain.values import errors
+from domain.values.errors import AlreadyResolved, Fault, Invalid, Refusal, RevisionChanged, WrongState
+from services.kernel.connection_pool import DatabaseAway
+
+log = logging.getLogger(__name__)
+
+MEDIA_TYPE = "application/problem+json"
+KINDS: dict[type[Refusal], int] = {
+    errors.Unsettled: 503,
+    errors.TooMany: 429,
+    errors.Forbidden: 403,
+    errors.NotFound: 404,
+    errors.Conflict: 409,
+    errors.InvalidManifest: 400,
+    errors.Invalid: 422,
+}
+# Long enough for a database that restarts, short enough that nobody waits for nothing. Seconds.
+RETRY_AFTER = "2"
+UNAVAILABLE = (
+    "The database cannot be reached, takes no changes or is too busy: try again; with an Idempotency-Key nothing"
+    " happens twice"
+)
+
+
+class EdgeError(Exception):
+    """Refused before any rule was asked."""
+
+    def __init__(self, status: int, code: str, detail: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(detail)
+        self.status, self.code, self.detail, self.headers = status, code, detail, headers or {}
+
+
+def codes(status: int) -> list[str]:
+    """Every code that a problem with this status may carry."""
+    edge = {
+        400: ["BAD_REQUEST", "MALFORMED_JSON", "KEY_IN_URL", "MALFORMED_IDEMPOTENCY_KEY", "CONFLICTING_FILTERS"],
+        401: ["UNAUTHENTICATED"],
+        404: ["NO_SUCH_ROUTE"],
+        405: ["METHOD_NOT_ALLOWED"],
+        408: ["REQUEST_TIMEOUT"],
+        409: [f"SAGA_{state}" for state in SagaStatus] + [f"STEP_{state}" for state in StepStatus],
+        413: ["BODY_TOO_LARGE"],
+        415: ["UNSUPPORTED_MEDIA_TYPE"],
+        500: ["INTERNAL_ERROR"],
+        503: ["DATABASE_UNAVAILABLE", "NOT_READY"],
+    }.get(status, [])
+    # A wrong state never has the code of its class: it names the state.
+    ours = [kind.code for kind in _descendants(Refusal) if status_of(kind) == status and kind is not WrongState]
+    return list(dict.fromkeys(edge + ours))
+
+
+def install(app: Flask) -> None:
+    app.register_error_handler(Refusal, refusal)
+    app.register_error_handler(EdgeError, lambda e: problem(e.status, e.code, e.detail, headers=e.headers))
+    app.register_error_handler(HTTPException, refused_by_flask)
+    app.register_error_handler(DatabaseAway, _database)
+
+
+def problem(
+    status: int,
+    code: str,
+    detail: str,
+    *,
+    faults: Sequence[Fault] = (),
+    headers: dict[str, str] | None = None,
+    **more: Any,
+) -> Response:
+    body = problem_document(status, code, detail, faults, **more)
+    text = json.dumps(body, ensure_ascii=False)
+    return Response(text.encode("utf-8", "replace"), status, headers, content_type=MEDIA_TYPE)
+
+
+def problem_document(status: int, code: str, detail: str, faults: Sequence[Fault] = (), **more: Any) -> dict[str, Any]:
+    """Where there are faults, `detail` names the first: some clients show nothing else."""
+    body: dict[str, Any] = {
+        "type": f"urn:sagahold:problem:{code.lower().replace('_', '-')}",
+        "title": HTTPStatus(status).phrase,
+        "status": status,
+        "detail": _first_of(faults) if faults else detail,
+        "code": code,
+    }
+    if found := [{"path": fault.path, "message": fault.message} for fault in faults]:
+        body["errors"] = found
+    return body | more
+
+
+def _first_of(faults: Sequence[Fault]) -> str:
+    """`limit: must be 1 to 100 (and 2 more)`."""
+    first, *others = faults
+    message = first.message.rstrip(".")
+    if message[1:2].islower():
+        message = message[:1].lower() + message[1:]
+    place = f"{first.path}: " if first.path else ""
+    return f"{place}{message}" + (f" (and {len(others)} more)" if others else "")
+
+
+def refusal(error: Refusal) -> Response:
+    (status, code, detail), more = _told(error)
+    return problem(status, code, detail, headers=headers_of(error), **more)
+
+
+def headers_of(error: Refusal) -> dict[str, str]:
+    return {"Retry-After": str(error.retry_after)} if isinstance(error, errors.TooMany) else {}
+
+
+def refusal_document(error: Refusal) -> dict[str, Any]:
+    """Of one of several things that a request asked for."""
+    (status, code, detail), more = _told(error)
+    return problem_document(status, code, detail, **more)
+
+
+def _told(error: Refusal) -> tuple[tuple[int, str, str], dict[str, Any]]:
+    faults = error.faults if isinstance(error, Invalid) else ()
+    current = error.current if isinstance(error, AlreadyResolved | RevisionChanged) else None
+    more = {} if current is None else {"current": current}
+    return (status_of(type(error)), error.code, error.detail), {"faults": faults, **more}
+
+
+def refused_by_flask(error: HTTPException) -> Response:
+    """What Flask and werkzeug refuse by themselves."""
+    status = error.code or 500
+    code = {404: "NO_SUCH_ROUTE", 405: "METHOD_NOT_ALLOWED", 408: "REQUEST_TIMEOUT", 413: "BODY_TOO_LARGE"}.get(
+        status, "BAD_REQUEST"
+    )
+    detail = {
+        404: f"there is no route {request.path[:200]}: /docs lists them",
+        405: f"{request.method} is not a method of this route",
+        413: "the body is larger than 1 MiB",
+    }.get(status, error.description or error.name)
+    if status >= 500:
+        return _unexpected(error)
+    headers = {name: value for name, value in error.get_headers() if name == "Allow"}
+    return problem(status, code, detail, headers=headers)
+
+
+def _database(error: DatabaseAway) -> Response:
+    log.warning("database unavailable: %s", error)
+    return problem(503, "DATABASE_UNAVAILABLE", UNAVAILABLE, headers={"Retry-After": RETRY_AFTER})
+
+
+def log_unexpected(error: HTTPException) -> None:
+    """What no handler took: Flask puts it into a 500. Its text may quote what a client sent or a row holds, so it goes
+    to the log, never to the client."""
+    log.error("unexpected error", exc_info=getattr(error, "original_exception", None) or error)
+
+
+def _unexpected(error: HTTPException) -> Response:
+    log_unexpected(error)
+    return problem(500, "INTERNAL_ERROR", "Something went wrong on our side; the log has the details")
+
+
+def status_of(kind: type[Refusal]) -> int:
+    return next((status for known, status in KINDS.items() if issubclass(kind, known)), 500)
+
+
+def _descendants(kind: type[Refusal]) -> list[type[Refusal]]:
+    return [found for child in kind.__subclasses__() for found in (child, *_descendants(child))]

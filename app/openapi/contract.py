@@ -1,0 +1,228 @@
+"""Complete the OpenAPI document beyond what routes and schemas say: meanings, examples, webhooks, server.
+
+Clients are generated from it: nothing in it may depend on how one generator reads it.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from app.schemas.glossary import MEANINGS
+from domain.delivery.webhook import CALLBACK_TYPES, EVENT_TYPES
+from domain.sagas.saga import SagaStatus
+
+_JSON = "application/json"
+_REF = "#/components/schemas/"
+# Made by flask-smorest for every document; nothing here refers to them.
+_UNUSED = ("Error", "PaginationMetadata")
+_METHODS = frozenset({"get", "put", "post", "patch", "delete"})
+_HEADERS = {
+    "webhook-id": ("string", "the same on every attempt: keep it to recognise repeats"),
+    "webhook-timestamp": ("string", "seconds since 1970, when the attempt was made"),
+    "webhook-signature": (
+        "string",
+        "`v1,…`: HMAC-SHA256 of id, timestamp and body with dots between; two after a rotation",
+    ),
+}
+_ANSWERS = {
+    "200": "taken; any 2xx is. Answer first, work later",
+    "410": "this endpoint wants nothing any more: it is disabled",
+    "4XX": "tried again later, as is every failure",
+}
+_SENT = "Sent to the endpoints that subscribe, signed as Standard Webhooks says; perhaps twice, with one `webhook-id`."
+_SUMMARIES = {
+    "pause.created": "An action waits for a decision",
+    "pause.approved": "A pause was approved: execute `decision.arguments`",
+    "pause.rejected": "A pause was rejected",
+    "pause.expired": "Nobody decided in time",
+    "pause.cancelled": "The agent took its request back",
+    "pause.escalated": "A pause waited too long, and others are asked beside",
+    "saga.awaiting_human": "A step of a saga is held for a decision",
+    "saga.completed": "All steps of a saga are done",
+    "saga.failed": "A saga has failed, and not everything was undone",
+    "saga.compensated": "A saga was given up, and what it did is undone",
+    "saga.needs_operator": "Nobody knows what came of a call, or an undo failed",
+    "step.failed": "A step, or an undo, has failed",
+    "webhook.test": "Somebody tries whether messages arrive",
+}
+
+
+def complete(document: dict[str, Any], public_url: str) -> dict[str, Any]:
+    """The document, changed in place."""
+    schemas = document["components"]["schemas"]
+    for name in _UNUSED:
+        schemas.pop(name, None)
+    schemas |= _event_schemas()
+    document["servers"] = [{"url": public_url, "description": "this installation"}]
+    document["info"] |= {
+        "contact": {"name": "whoever runs this installation", "url": public_url},
+        "license": {"name": "All rights reserved", "url": f"{public_url}/docs"},
+    }
+    document["webhooks"] = {type_: {"post": _webhook(type_)} for type_ in EVENT_TYPES}
+    for name, schema in schemas.items():
+        _describe_properties(name, schema)
+    for operation in _operations(document):
+        for parameter in operation.get("parameters", []):
+            _describe(parameter, "", parameter.get("name", ""))
+        _illustrate(operation, schemas)
+    return document
+
+
+def _operations(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for item in (*document["paths"].values(), *document["webhooks"].values()):
+        for parameter in item.get("parameters", []):
+            _describe(parameter, "", parameter["name"])
+        yield from (operation for method, operation in item.items() if method in _METHODS)
+
+
+def _describe_properties(owner: str, schema: dict[str, Any]) -> None:
+    for name, property_ in schema.get("properties", {}).items():
+        _describe(property_, owner, name)
+        # A field with a default may be left out; generators take it for one that is always there.
+        if "default" in property_:
+            default = property_.pop("default")
+            if default not in (None, [], {}):
+                said = str(default).lower() if isinstance(default, bool) else default
+                property_["description"] += f"; default: {said}"
+        _describe_properties(owner, property_.get("items", {}))
+
+
+def _describe(described: dict[str, Any], owner: str, name: str) -> None:
+    meaning = MEANINGS.get(f"{owner}.{name}") or MEANINGS.get(name)
+    if "description" not in described and meaning is not None:
+        described["description"] = meaning[0]
+
+
+def _illustrate(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
+    """Give each body an example that has none."""
+    bodies = [operation.get("requestBody", {})]
+    bodies += [answer for status, answer in operation["responses"].items() if status.startswith("2")]
+    for body in bodies:
+        content = body.get("content", {}).get(_JSON)
+        if content is not None and "schema" in content and not content.keys() & {"example", "examples"}:
+            content["example"] = _example(content["schema"], schemas)
+
+
+def _example(schema: dict[str, Any], schemas: dict[str, Any], owner: str = "", name: str = "") -> Any:
+    if "$ref" in schema:
+        owner = schema["$ref"].removeprefix(_REF)
+        return _example(schemas[owner], schemas, owner)
+    if "example" in schema:
+        return schema["example"]
+    known = MEANINGS.get(f"{owner}.{name}") or MEANINGS.get(name)
+    if known is not None and (known[1] is not None or _may_be_null(schema)) and _fits(known[1], schema):
+        return known[1]
+    if "enum" in schema:
+        return schema["enum"][0]
+    if _may_be_null(schema):
+        return None
+    if parts := schema.get("anyOf") or schema.get("oneOf") or schema.get("allOf"):
+        return _example(parts[0], schemas, owner, name)
+    return _plain_example(schema, schemas, owner)
+
+
+def _plain_example(schema: dict[str, Any], schemas: dict[str, Any], owner: str) -> Any:
+    match _types(schema)[0]:
+        case "object":
+            return {
+                name: _example(inner, schemas, owner, name)
+                for name, inner in schema.get("properties", {}).items()
+                if name in schema.get("required", ())
+            }
+        case "array":
+            return [_example(schema["items"], schemas, owner)]
+        case "integer" | "number":
+            return schema.get("minimum", 0)
+        case "boolean":
+            return False
+    return "2026-03-30T21:00:00.000Z" if schema.get("format") == "date-time" else "text"
+
+
+def _types(schema: dict[str, Any]) -> list[str]:
+    type_ = schema.get("type", "object")
+    return type_ if isinstance(type_, list) else [type_]
+
+
+def _may_be_null(schema: dict[str, Any]) -> bool:
+    parts = schema.get("anyOf", [])
+    return "null" in _types(schema) or {"type": "null"} in parts or not schema.keys() - {"description"}
+
+
+def _fits(example: Any, schema: dict[str, Any]) -> bool:
+    """A name may mean a list here and a text there."""
+    if example is None:
+        return _may_be_null(schema)
+    if "enum" in schema:
+        return example in schema["enum"]
+    kinds = {str: "string", bool: "boolean", int: "integer", float: "number", list: "array", dict: "object"}
+    return "type" not in schema or kinds[type(example)] in _types(schema)
+
+
+def _webhook(type_: str) -> dict[str, Any]:
+    return {
+        "operationId": "receive_" + type_.replace(".", "_"),
+        "tags": ["webhooks"],
+        "summary": _SUMMARIES[type_],
+        "description": _SENT + (" The pause's own `callbackUrl` gets it too." if type_ in CALLBACK_TYPES else ""),
+        "security": [],
+        "parameters": [
+            {"in": "header", "name": name, "required": True, "schema": {"type": kind}, "description": meaning}
+            for name, (kind, meaning) in _HEADERS.items()
+        ],
+        "requestBody": {
+            "required": True,
+            "content": {_JSON: {"schema": {"$ref": f"{_REF}{_event_name(type_)}"}}},
+        },
+        "responses": {status: {"description": meaning} for status, meaning in _ANSWERS.items()},
+    }
+
+
+def _event_name(type_: str) -> str:
+    return "".join(part.title() for part in type_.replace("_", ".").split(".")) + "Event"
+
+
+def _event_schemas() -> dict[str, Any]:
+    return {_event_name(type_): _event_schema(type_) for type_ in EVENT_TYPES}
+
+
+def _event_schema(type_: str) -> dict[str, Any]:
+    return {
+        "type": "object",
+        "required": ["type", "timestamp", "data"],
+        "properties": {
+            "type": {"type": "string", "enum": [type_], "description": "what happened"},
+            "timestamp": {"type": "string", "format": "date-time", "description": "when it happened"},
+            "data": _event_data(type_),
+        },
+    }
+
+
+def _event_data(type_: str) -> dict[str, Any]:
+    if type_.startswith("pause."):
+        return {"description": "the pause as it is then", "$ref": f"{_REF}Pause"}
+    if type_ == "webhook.test":
+        endpoint = {"type": "string", "description": "id of the endpoint that is tried"}
+        return {
+            "type": "object",
+            "description": "which endpoint is tried",
+            "required": ["endpoint_id"],
+            "properties": {"endpoint_id": endpoint},
+        }
+    text = {"type": "string"}
+    error = {"anyOf": [{"$ref": f"{_REF}StepError"}, {"type": "null"}]}
+    names = ("trace_id", "namespace", "name", "version")
+    required = [*names, "status", "error_details"]
+    step = {"$ref": f"{_REF}Step"}
+    properties: dict[str, Any] = {name: dict(text) for name in names}
+    properties |= {
+        "status": {"type": "string", "enum": [str(status) for status in SagaStatus]},
+        "error_details": error,
+        "step": step,
+    }
+    if type_ in ("saga.awaiting_human", "saga.needs_operator", "step.failed"):
+        required.append("step")
+    return {
+        "type": "object",
+        "description": "the saga, and the step that it is about",
+        "required": required,
+        "properties": properties,
+    }

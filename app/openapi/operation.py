@@ -1,0 +1,124 @@
+"""One decorator for a route: who may, what it takes, what it answers; and the OpenAPI document from the same words."""
+
+import hashlib
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import wraps
+from typing import Any
+
+from flask import Response, request
+from marshmallow import Schema
+
+from app.http.arguments import Blueprint, has_required
+from app.http.auth import authorize
+from app.http.problems import EdgeError
+from app.openapi.document import IDEMPOTENCY_KEY, TEXT_SCHEMAS, headers, path_parameters
+from domain.identity.access import Permission
+from domain.values import canonical_json
+from services.kernel.idempotency import Once
+
+_REPLAYED = ("Idempotent-Replayed",)
+_IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{8,128}")
+
+View = Callable[..., Response]
+
+
+def operation(
+    blueprint: Blueprint,
+    method: str,
+    path: str,
+    *,
+    permission: Permission | None,
+    answers: Mapping[int, type[Schema] | str | None],
+    body: type[Schema] | None = None,
+    example: Mapping[str, Any] | None = None,
+    query: type[Schema] | None = None,
+    reads: Sequence[Mapping[str, Any]] = (),
+    sends: Sequence[str] = (),
+    creates: bool = False,
+    refuses: Iterable[int] = (),
+) -> Callable[[View], View]:
+    """Register the view under `path`. It gets the query, then the body, then the path's parts by name.
+
+    Args:
+        permission: None lets everyone in.
+        answers: statuses and schemas, or the media type of what is not JSON; the first is the usual one.
+        example: of the body.
+        reads: request headers, as OpenAPI parameters.
+        sends: names of headers that successful answers have beside the usual ones.
+        creates: takes an Idempotency-Key.
+        refuses: statuses of refusals, beside those that every such route has.
+    """
+
+    def decorate(view: View) -> View:
+        documented = view
+        statuses = {400, 500, 503, *refuses}
+        if permission is not None:
+            statuses |= {401, 403}
+        if body is not None:
+            statuses |= {400, 408, 413, 415, 422}
+            arguments = blueprint.arguments(body(), location="json", required=has_required(body()), example=example)
+            documented = arguments(documented)
+        if query is not None:
+            statuses |= {422}
+            documented = blueprint.arguments(query(), location="query")(documented)
+        for status, schema in answers.items():
+            documented = _answers(blueprint, status, schema, [*sends, *_REPLAYED] if creates else sends)(documented)
+        # Not by `alt_response`: each would be one more wrapper that every request goes through.
+        problems = {status: f"Problem{status}" for status in sorted(statuses)}
+        more: dict[str, Any] = {"operationId": view.__name__, "x-permission": permission, "responses": problems}
+        if permission is None:
+            more["security"] = []
+        guarded = _guard(blueprint.doc(**more)(documented), permission)
+        _add_parameters(guarded, [*reads, IDEMPOTENCY_KEY] if creates else reads)
+        blueprint.route(path, methods=[method], parameters=path_parameters(path))(guarded)
+        return view
+
+    return decorate
+
+
+def _answers(blueprint: Blueprint, status: int, schema: type[Schema] | str | None, sends: Sequence[str]) -> Any:
+    if isinstance(schema, str):
+        return blueprint.response(status, TEXT_SCHEMAS[schema], content_type=schema, headers=headers(sends))
+    return blueprint.response(status, schema, headers=headers(sends))
+
+
+def _add_parameters(view: Any, parameters: Iterable[Mapping[str, Any]]) -> None:
+    """Beside those of the query, in flask-smorest's place for what decorators document."""
+    documented = view._apidoc.setdefault("arguments", {}).setdefault("parameters", [])
+    documented.extend(dict(parameter) for parameter in parameters)
+
+
+def once() -> Once | None:
+    """The caller's Idempotency-Key, bound to this very request."""
+    key = request.headers.get("Idempotency-Key")
+    if key is None:
+        return None
+    if not _IDEMPOTENCY_KEY.fullmatch(key):
+        detail = "an Idempotency-Key has 8 to 128 printable ASCII characters, without blanks"
+        raise EdgeError(400, "MALFORMED_IDEMPOTENCY_KEY", detail)
+    # Parsed, sorted, and with each number in its one form: who writes the same JSON in other words repeats the request.
+    said_before = json.loads(request.get_data() or b"null", parse_float=_number)
+    body = json.dumps(said_before, sort_keys=True, separators=(",", ":"))
+    said = f"{request.method} {request.path}\n{body}"
+    return Once(key, hashlib.sha256(said.encode("utf-8", "replace")).digest())
+
+
+def _number(text: str) -> int | float:
+    """As RFC 8785 has it: 1.0, 1e0 and 1 are one number, and so are 0 and -0.0."""
+    value = float(text)
+    return int(value) if value.is_integer() and abs(value) <= canonical_json.MAX_INTEGER else value
+
+
+def _guard(view: View, permission: Permission | None) -> View:
+    """Before anything that was sent is looked at."""
+
+    @wraps(view)
+    def guarded(**parts: str) -> Response:
+        if permission is not None:
+            authorize(request, permission)
+        return view(**parts)
+
+    guarded.permission = permission  # type: ignore[attr-defined]
+    return guarded

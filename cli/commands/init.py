@@ -1,0 +1,54 @@
+"""`sagahold init`: the first admin, keys and a link that signs in, on the database that DATABASE_URL names."""
+
+import os
+from pathlib import Path
+
+import click
+from sqlalchemy.exc import ProgrammingError
+
+import settings
+from cli.client import Failure
+from cli.devstack.datadir import DataDir
+from cli.devstack.first_keys import first_keys, has_admin_key, sign_in_link
+from domain.identity.access import Role
+from services.kernel.connection_pool import DatabaseAway
+
+
+@click.command()
+@click.option(
+    "--data-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=".sagahold",
+    show_default=True,
+    help="Where credentials.json is kept, which the other commands read.",
+)
+@click.option("--new-keys", is_flag=True, help="Make keys although there are some, whose file is elsewhere or lost.")
+def init(data_dir: Path, new_keys: bool) -> None:
+    """Make the first admin, a key for each role, and a link that signs in: after `release`, on your own database.
+
+    Repeated, it makes nothing but a new link, and keys in place of those of the file that are no longer good.
+    """
+    loaded = settings.load_or_exit({"REDIS_URL": "redis://not-needed", **os.environ})
+    try:
+        _init(loaded, DataDir(data_dir), new_keys)
+    except DatabaseAway:
+        raise Failure("the database does not answer: look at DATABASE_URL") from None
+    except ProgrammingError:
+        raise Failure("the database is not migrated: run the Procfile's release first") from None
+    except OSError as error:
+        raise Failure(f"cannot write {error.filename or data_dir}: {error.strerror}") from None
+
+
+def _init(loaded: settings.Settings, data: DataDir, new_keys: bool) -> None:
+    existing = data.read_credentials()
+    known = {str(role): existing[f"{role}_key"] for role in Role if f"{role}_key" in existing}
+    if known or new_keys or not has_admin_key(loaded):
+        data.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        keys = first_keys(loaded, known)
+        data.write_credentials({"url": loaded.public_url, **{f"{role}_key": key for role, key in keys.items()}})
+        click.echo(f"Keys:    {data.credentials_file}")
+    else:
+        click.echo("Keys:    there are some already, in no file here; --new-keys makes others")
+    link = sign_in_link(loaded, loaded.public_url)
+    without = "there are people, but no admin of all namespaces: an admin's key makes links"
+    click.echo(f"Sign in: {link or without}")

@@ -1,0 +1,100 @@
+"""`sagahold keys …`: an admin makes, lists, rotates and revokes API keys."""
+
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.text import Text
+
+from cli.client import part
+from cli.parameters import IDEMPOTENCY_KEY, NEVER, SPAN_OR_NEVER
+from cli.session import Session, command, given, page_options, reach_option
+from cli.views.output import clean, facts, page, short, table, two_lines, when
+from domain.identity.access import Role
+
+PATH = "/v1/keys"
+
+
+@click.group()
+def keys() -> None:
+    """Make, list, rotate and revoke API keys."""
+
+
+@command(keys, "create", Role.ADMIN)
+@click.argument("name")
+@click.option("--role", type=click.Choice([str(role) for role in Role]), required=True)
+@reach_option
+@click.option("--expires-at", metavar="TIME", help="As 2026-12-31T00:00:00Z. Default: never.")
+def create(session: Session, namespaces: tuple[str, ...], **options: Any) -> None:
+    """Make a key, NAME says whose; it is shown this once."""
+    session.show(session.ask("POST", PATH, body={"namespaces": list(namespaces), **given(**options)}), _new)
+
+
+@command(keys, "list", Role.ADMIN)
+@page_options
+def list_(session: Session, **query: Any) -> None:
+    """List keys, the newest first."""
+    session.show(session.ask("GET", PATH, query=query), _list)
+
+
+@command(keys, "rotate", Role.ADMIN)
+@click.argument("key_id", metavar="ID")
+@click.option("--overlap", type=SPAN_OR_NEVER, metavar="3600|2h|never", help="The old one works so long; default 24h.")
+@click.option("--idempotency-key", type=IDEMPOTENCY_KEY, help="Said again, the key is not rotated a second time.")
+def rotate(session: Session, key_id: str, overlap: int | str | None, idempotency_key: str | None) -> None:
+    """Give a key a new secret; it is shown this once, and the old one works for a day more."""
+    body = given(overlap_seconds=0 if overlap == NEVER else overlap)
+    headers = given(**{"Idempotency-Key": idempotency_key})
+    session.show(session.ask("POST", f"{PATH}/{part(key_id)}/rotate", body=body, headers=headers), _rotated)
+
+
+@command(keys, "revoke", Role.ADMIN)
+@click.argument("key_id", metavar="ID")
+def revoke(session: Session, key_id: str) -> None:
+    """Revoke a key: within 5 s nothing takes it any more."""
+    session.show(session.ask("POST", f"{PATH}/{part(key_id)}/revoke"), _revoked)
+
+
+def _new(screen: Console, key: dict[str, Any]) -> None:
+    facts(
+        screen,
+        [
+            ("key", Text(key["key"], style="bold", no_wrap=True)),
+            ("id", key["id"]),
+            ("role", f"{key['role']} in {', '.join(key['namespaces'])}"),
+            ("expires", when(key["expires_at"])),
+        ],
+    )
+    screen.print("Keep the key now: it is not shown again.", style="dim")
+
+
+def _rotated(screen: Console, key: dict[str, Any]) -> None:
+    if key["key"] is None:
+        screen.print(f"{clean(key['id'])} was rotated by this request before; its secret is not shown again")
+        return
+    _new(screen, key)
+    screen.print(f"The old secret works until {clean(key['previous_valid_until'])}.", style="dim", soft_wrap=True)
+
+
+def _list(screen: Console, document: dict[str, Any]) -> None:
+    rows = [
+        (
+            f"{key['id']}\n{key['prefix']}…",
+            f"{key['role']}\n{_state(key)}",
+            two_lines(short(key["name"]), short(", ".join(key["namespaces"]))),
+        )
+        for key in document["items"]
+    ]
+    page(screen, document, table(("ID, PREFIX", "ROLE, STATE", "NAME, NAMESPACES"), rows), "no keys")
+
+
+def _revoked(screen: Console, key: dict[str, Any]) -> None:
+    screen.print(f"{clean(key['id'])} ({clean(key['name'])}) is revoked", soft_wrap=True)
+
+
+def _state(key: dict[str, Any]) -> str:
+    if key["revoked_at"]:
+        return f"revoked {when(key['revoked_at'])}"
+    if key["expires_at"] and when(key["expires_at"]).endswith("ago"):
+        return f"expired {when(key['expires_at'])}"
+    return f"used {when(key['last_used_at'])}" if key["last_used_at"] else "never used"

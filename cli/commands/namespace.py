@@ -1,0 +1,65 @@
+"""`sagahold namespace …`: what every review in a namespace asks for at least."""
+
+from typing import Any
+
+import click
+from rich.console import Console
+
+from cli.client import part
+from cli.parameters import JSON, NEVER, SPAN_OR_NEVER
+from cli.session import Session, command
+from cli.views.output import facts, pretty_json, when
+from domain.identity.access import Role
+from domain.pauses.pause import OnTimeout
+
+PATH = "/v1/namespaces"
+
+
+@click.group()
+def namespace() -> None:
+    """Show and set what every review in a namespace asks for at least."""
+
+
+@command(namespace, "show", Role.ADMIN)
+@click.argument("name")
+def show(session: Session, name: str) -> None:
+    """Show the review policy of the namespace NAME."""
+    session.show(session.ask("GET", f"{PATH}/{part(name)}"), _shown)
+
+
+@command(namespace, "set", Role.ADMIN)
+@click.argument("name")
+@click.option("--review", type=JSON, help='An object: the review policy, as {"approvals": 2}. {} is one approval.')
+@click.option(
+    "--allow-on-timeout",
+    "allowed",
+    multiple=True,
+    type=click.Choice([str(word) for word in OnTimeout]),
+    help="What may be asked for when time runs out. May be given several times.",
+)
+@click.option("--min-expires-in", type=SPAN_OR_NEVER, metavar="3600|2h|never", help="Reviewers have at least so long.")
+def set_(session: Session, name: str, review: Any, allowed: tuple[str, ...], min_expires_in: int | str | None) -> None:
+    """Set the review policy of the namespace NAME; what is not given stays as it is."""
+    where = f"{PATH}/{part(name)}"
+    body: dict[str, Any] = {"review": review}
+    if review is None:
+        body["review"] = session.ask("GET", where).document["review"]
+    if allowed:
+        body["allowed_on_timeout"] = list(allowed)
+    if min_expires_in is not None:
+        body["min_expires_in"] = None if min_expires_in == NEVER else min_expires_in
+    session.show(session.ask("PUT", where, body=body), _shown)
+
+
+def _shown(screen: Console, document: dict[str, Any]) -> None:
+    least = document["min_expires_in"]
+    facts(
+        screen,
+        [
+            ("namespace", document["namespace"]),
+            ("on timeout", ", ".join(document["allowed_on_timeout"])),
+            ("expires in", "no least" if least is None else f"at least {least} s"),
+            ("changed", when(document["changed_at"]) if document["changed_at"] else "never"),
+        ],
+    )
+    screen.print(pretty_json(document["review"]))

@@ -1,0 +1,35 @@
+"""The port that the web process is to listen on."""
+
+import socket
+from contextlib import closing
+
+from cli.devstack.errors import StackError
+
+
+def free_port(host: str) -> int:
+    with closing(_bound(host, 0)) as bound:
+        port: int = bound.getsockname()[1]
+        return port
+
+
+def refuse_port_in_use(host: str, port: int) -> None:
+    """Asked beforehand, for the web server shares ports among its processes and would join a stranger's in silence."""
+    _bound(host, port).close()
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        bound = socket.socket(family, kind, protocol)
+        try:
+            # Connections of an earlier run that linger do not count; a listening socket does.
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            bound.bind(address)
+        except OSError:
+            bound.close()
+            raise
+    except OSError as error:
+        raise StackError(
+            f"cannot listen on {host} port {port}: {error.strerror}; give another --host or --port"
+        ) from None
+    return bound

@@ -1,0 +1,180 @@
+"""How a pause looks to the person who decides it."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.text import Text
+
+from cli.client import Refused
+from cli.views.changes import print_edited
+from cli.views.output import clean, facts, page, pretty_json, short, status, table, tree, when
+
+INDENT = 2
+# What `onTimeout` makes of the pause, as a word for people.
+BECOMES = {
+    "expire": "expires",
+    "reject": "is rejected",
+    "approve": "is approved",
+    "escalate": "is escalated",
+}
+
+
+def one_line(screen: Console, pause: dict[str, Any]) -> None:
+    """`wch_… approved by ann, 5 s ago: looks fine`"""
+    screen.print(_line(pause), soft_wrap=True)
+
+
+def outcome(pause: dict[str, Any]) -> str:
+    """The same without colours, for one line of an error."""
+    return _line(pause).plain
+
+
+_READ = "look at it, then decide with --revision"
+
+
+@contextmanager
+def too_late() -> Iterator[None]:
+    """Who decided, and when, is what a reviewer who came too late wants to know."""
+    try:
+        yield
+    except Refused as refused:
+        current = refused.problem.get("current")
+        if current and current["status"] == "pending":
+            why = f"{refused.problem['detail'].split(':')[0]}; it is at revision {current['revision']} now: {_READ}"
+            raise Refused(refused.status, refused.body, refused.problem, why) from None
+        if current:
+            why = f"{outcome(current)} (that stands)"
+            raise Refused(refused.status, refused.body, refused.problem, why) from None
+        raise
+
+
+def _line(pause: dict[str, Any]) -> Text:
+    line = Text(clean(pause["watchId"])).append(" ").append(status(pause["status"]))
+    if pause["decision"] is None:
+        needed = f", {waits_for(pause)}" if pause["votes"] else ""
+        claimed = f", claimed by {clean(pause['claim']['byName'])}" if pause["claim"] else ""
+        return line.append(f"{needed}{claimed}, {deadline(pause)}")
+    return line.append(_decided(pause["decision"]))
+
+
+def list_view(screen: Console, document: dict[str, Any]) -> None:
+    rows = [
+        (
+            item["watchId"],
+            status(item["status"]),
+            short(when(item["createdAt"])),
+            short(item["agentContext"]["action"]),
+        )
+        for item in document["items"]
+    ]
+    page(screen, document, table(("WATCH ID", "STATUS", "CREATED", "ACTION"), rows), "no such pauses")
+
+
+def decided_view(screen: Console, document: dict[str, Any]) -> None:
+    rows = [
+        (
+            item["watchId"],
+            status(item["status"]),
+            short(_decided(item["decision"]).strip()),
+            short(item["agentContext"]["action"]),
+        )
+        for item in document["items"]
+    ]
+    page(screen, document, table(("WATCH ID", "STATUS", "DECIDED", "ACTION"), rows), "nothing decided is like that")
+
+
+def describe(screen: Console, pause: dict[str, Any]) -> None:
+    """All that a reviewer needs."""
+    asked = pause["agentContext"]
+    screen.print(Text(clean(asked["action"]), style="bold"))
+    screen.print()
+    facts(screen, _facts(pause))
+    if asked["context"]:
+        screen.print()
+        screen.print(tree("Context", asked["context"]))
+    if asked["arguments"] is not None:
+        screen.print()
+        screen.print("Arguments, exactly what will be executed", style="bold")
+        screen.print(Padding.indent(pretty_json(asked["arguments"]), INDENT))
+    print_edited(screen, pause, "arguments")
+    if pause["responseSchema"] is not None:
+        screen.print()
+        screen.print("The approver must answer (--response) as this JSON Schema says", style="bold")
+        screen.print(Padding.indent(pretty_json(pause["responseSchema"]), INDENT))
+    if pause["decision"] is None:
+        screen.print()
+        for verb in ("approve", "reject"):
+            screen.print(f"sagahold pause {verb} {clean(pause['watchId'])}", style="dim", soft_wrap=True)
+
+
+def _facts(pause: dict[str, Any]) -> list[tuple[str, Any]]:
+    decision = pause["decision"]
+    state = status(pause["status"])
+    tags = " ".join(pause["tags"])
+    if decision is not None:
+        state.append(_decided(decision), style="default")
+    return [
+        ("status", state),
+        ("deadline", deadline(pause) if decision is None else None),
+        *review_facts(pause),
+        ("answer", None if decision is None or decision["response"] is None else pretty_json(decision["response"])),
+        ("watch id", pause["watchId"]),
+        ("created", f"{when(pause['createdAt'])}, by {pause['createdBy']}"),
+        ("namespace", pause["namespace"]),
+        ("priority", str(pause["priority"]) if pause["priority"] else None),
+        ("tags", tags or None),
+        (
+            "revision",
+            f"{pause['revision']}, digest {pause['argumentsDigest'][:16]}…" if pause["argumentsDigest"] else None,
+        ),
+        ("callback", pause["callbackUrl"]),
+    ]
+
+
+def review_facts(pause: dict[str, Any]) -> list[tuple[str, str | None]]:
+    """Who has voted, and what is missing; nothing where anybody's one vote decides."""
+    several = pause["review"] != {"approvals": 1}
+    claim = pause["claim"]
+    votes = [f"{vote['outcome']} by {_voter(vote)}, {when(vote['at'])}{_counts(vote)}" for vote in pause["votes"]]
+    return [
+        ("waits for", waits_for(pause) if pause["waitingFor"] and several else None),
+        ("votes", clean("; ".join(votes)) if votes and (several or len(votes) > 1) else None),
+        ("escalated", when(pause["escalatedAt"]) if pause["escalatedAt"] else None),
+        ("claimed", clean(f"by {claim['byName']}, until {when(claim['until'])}") if claim else None),
+    ]
+
+
+def waits_for(pause: dict[str, Any]) -> str:
+    """`1 of 2 approvals, from ops (stage 2 of 3: money)`"""
+    needed = pause["waitingFor"]
+    whom = ", ".join((*needed["groups"], *needed["assignees"]))
+    name = f": {needed['name']}" if needed["name"] else ""
+    stage = f" (stage {needed['stage'] + 1} of {needed['stages']}{name})" if needed["stages"] > 1 else ""
+    text = f"{needed['approved']} of {needed['approvals']} approvals{f', from {whom}' if whom else ''}{stage}"
+    return clean(text)
+
+
+def _voter(vote: dict[str, Any]) -> str:
+    other = vote["onBehalfOf"]
+    return f"{vote['byName']} for {other['name']}" if other else str(vote["byName"])
+
+
+def _counts(vote: dict[str, Any]) -> str:
+    return "" if vote["counts"] else " (counts no more)"
+
+
+def deadline(pause: dict[str, Any]) -> str:
+    """`is approved in 2 h`"""
+    if pause["expiresAt"] is None:
+        return "never expires"
+    becomes = BECOMES.get(pause["onTimeout"], pause["onTimeout"])
+    return f"{becomes} {when(pause['expiresAt'])}"
+
+
+def _decided(decision: dict[str, Any]) -> str:
+    by = "because its time ran out" if decision["decidedBy"] == "system" else f"by {decision['decidedByName']}"
+    comment = f": {decision['comment']}" if decision["comment"] else ""
+    return clean(f" {by}, {when(decision['decidedAt'])}{comment}")

@@ -1,0 +1,1 @@
+"""Messages to machines and people: webhook deliveries and notifications."""

@@ -1,0 +1,80 @@
+"""What the audit log holds of a row beside its document's digest: short values as they are, all else as a digest.
+
+A row is a mapping of its columns, to be stored or as stored. A fact that is None stands in no entry.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from domain.log.audit import digest
+from domain.pauses.serialization import instant
+
+Facts = dict[str, Any]
+
+
+def _hex(value: bytes) -> str:
+    return bytes(value).hex()
+
+
+def _columns(kinds: Mapping[Callable[[Any], Any], tuple[str, ...]]) -> Mapping[str, Callable[[Any], Any]]:
+    return {name: kind for kind, names in kinds.items() for name in names}
+
+
+def _as_is(value: Any) -> Any:
+    return value
+
+
+# Times are those of the documents: in milliseconds.
+_OF_PAUSE = _columns(
+    {
+        _as_is: ("kind", "created_by", "priority", "on_timeout", "stage", "revision"),
+        instant: ("created_at", "expires_at", "escalated_at"),
+        _hex: ("arguments_digest",),
+        digest: (
+            "action",
+            "context",
+            "arguments_schema",
+            "posted_arguments",
+            "review",
+            "response_schema",
+            "callback_url",
+            "tags",
+            "metadata",
+            "external_id",
+            "response",
+            "votes",
+            "asked",
+        ),
+    }
+)
+_OF_STEP = _columns(
+    {
+        _as_is: ("attempt", "retries", "revision", "unsure"),
+        str: ("watch_id",),
+        instant: ("started_at",),
+        digest: ("output", "proposal", "facts", "error", "evidence", "guidance", "correction"),
+    }
+)
+PAUSE_FACTS, STEP_FACTS = frozenset(_OF_PAUSE), frozenset(_OF_STEP)
+# What an entry of a release that wrote no facts leaves unknown: all that its change may have changed.
+CHANGING = frozenset(
+    {"on_timeout", "expires_at", "escalated_at", "stage", "response", "votes", "asked", "posted_arguments"}
+)
+
+
+def pause_facts(row: Mapping[str, Any]) -> Facts:
+    return _facts(_OF_PAUSE, row)
+
+
+def step_facts(row: Mapping[str, Any]) -> Facts:
+    return _facts(_OF_STEP, row)
+
+
+def changed_facts(before: Mapping[str, Any], after: Mapping[str, Any]) -> Facts:
+    """Of a pause: those that may change, with the new value; None where there is none any more."""
+    changing = {name: kind for name, kind in _OF_PAUSE.items() if name in CHANGING and before[name] != after[name]}
+    return dict.fromkeys(changing) | _facts(changing, after)
+
+
+def _facts(columns: Mapping[str, Callable[[Any], Any]], row: Mapping[str, Any]) -> Facts:
+    return {name: kind(value) for name, kind in columns.items() if (value := row[name]) is not None}

@@ -1,0 +1,1 @@
+"""Manifests: how they are parsed, checked and frozen as definitions."""

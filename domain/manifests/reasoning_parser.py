@@ -1,0 +1,196 @@
+"""What only a reason step of a manifest has: its prompt, its tools and the shape of its answer."""
+
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any
+
+from domain.manifests import bindings
+from domain.manifests.definition import Adapter, Fact, Thinking, Turn
+from domain.manifests.prompts import GUIDANCE, prompt_fault
+from domain.manifests.resources import pattern_fault
+from domain.values import json_schema
+from domain.values.field_reader import NAME, NAME_RULE, Fields, named
+
+MAX_PROMPT = 65_536
+MAX_FACTS = 100
+# Steps that a person would still wait for.
+MAX_TURNS = 200
+DEFAULT_TURNS = 10
+MAX_TOKENS = 100_000_000
+# How long the mock may take for one answer; what it stands for takes seconds. Seconds.
+MAX_WAIT = 600
+DEFAULT_SCHEMA: Mapping[str, Any] = {
+    "type": "object",
+    "properties": {"summary": {"type": "string"}},
+    "required": ["summary"],
+    "additionalProperties": False,
+}
+# What a model says that undoes a step.
+UNDO_SCHEMA: Mapping[str, Any] = {
+    "type": "object",
+    "properties": {
+        "undone": {"type": "boolean", "description": "true also where there was nothing to undo"},
+        "summary": {"type": "string", "description": "what you have found and done"},
+    },
+    "required": ["undone", "summary"],
+    "additionalProperties": False,
+}
+# What a model is given beside the tools of its step.
+READ_RESOURCE, SUBMIT = "read_resource", "_submit"
+_OF_REACT = ("resources", "facts", "max_turns")
+
+
+def read_thinking(fields: Fields, tools: tuple[str, ...], given: Collection[str]) -> Thinking:
+    adapter = fields.one_of("agent-adapter", Adapter) or Adapter.REACT
+    if GUIDANCE in given:
+        fields.fault(f"with.{GUIDANCE}", "is the name of what the reviewer says: use another")
+    prompt, reference = _prompt(fields, given)
+    _check_tools(fields, adapter, tools)
+    resources = _resources(fields, given)
+    callable_ = (*tools, READ_RESOURCE) if resources else tools
+    return Thinking(
+        prompt=prompt,
+        prompt_ref=reference,
+        adapter=adapter,
+        tools=tools,
+        resources=resources,
+        facts=_facts(fields, tools),
+        output_schema=_output_schema(fields),
+        **_limits(fields),
+        script=_script(fields, callable_),
+    )
+
+
+def read_undo_thinking(fields: Fields, tools: tuple[str, ...]) -> Thinking:
+    """Its prompt is the worker's `compensation_prompt`, above what is known of the step."""
+    return Thinking(
+        prompt="",
+        prompt_ref="compensation_prompt",
+        adapter=Adapter.REACT,
+        tools=tools,
+        resources=(),
+        facts=(),
+        output_schema=UNDO_SCHEMA,
+        **_limits(fields),
+        script=_script(fields, tools),
+    )
+
+
+def _limits(fields: Fields) -> dict[str, Any]:
+    return {
+        "max_turns": fields.whole("max_turns", 1, MAX_TURNS) or DEFAULT_TURNS,
+        "max_step_tokens": fields.whole("max_step_tokens", 1, MAX_TOKENS),
+        "keep_transcript": bool(fields.yes("keep_transcript")),
+    }
+
+
+def _check_tools(fields: Fields, adapter: Adapter, tools: tuple[str, ...]) -> None:
+    for index, tool in enumerate(tools):
+        if tool in (READ_RESOURCE, SUBMIT):
+            fields.fault(f"tools.allow[{index}]", "is a name that a model knows another tool by: rename it")
+    if adapter is Adapter.REACT:
+        return
+    if tools:
+        fields.fault("tools.allow", "has a meaning only for the react adapter: simple uses no tools")
+    for name in _OF_REACT:
+        if fields.has(name):
+            fields.fault(name, "has a meaning only for the react adapter: simple answers once, and calls nothing")
+
+
+def _prompt(fields: Fields, given: Collection[str]) -> tuple[str, str]:
+    inner = fields.inner("prompt", required=True)
+    if inner is None:
+        return "", ""
+    with inner:
+        text = inner.text("inline", required=True, most=MAX_PROMPT)
+        inner.checked("inline", text, lambda template: prompt_fault(template, given))
+        return text or "", inner.text("ref", most=500) or "inline"
+
+
+def _resources(fields: Fields, given: Collection[str]) -> tuple[str, ...]:
+    inner = fields.inner("resources")
+    if inner is None:
+        return ()
+    with inner:
+        patterns = named(inner, "allow", "uri")
+        for index, pattern in enumerate(patterns):
+            if (message := pattern_fault(pattern, given)) is not None:
+                inner.fault(f"allow[{index}]", message)
+        return patterns
+
+
+def _facts(fields: Fields, tools: tuple[str, ...]) -> tuple[Fact, ...]:
+    """`{name, tool, from}` is one fact; `{tool, into, fields: {name: path}}` is a group of one tool's facts."""
+    found: list[Fact] = []
+    names: list[str] = []
+    for fact in fields.objects("facts"):
+        with fact:
+            grouped = fact.has("into") or fact.has("fields")
+            key = "into" if grouped else "name"
+            name = fact.name(key)
+            if name and name in names:
+                fact.fault(key, f"{name!r} stands there twice")
+            names.append(name)
+            tool = fact.text("tool", required=True)
+            if tool is not None and tool not in tools:
+                fact.fault("tool", "is not in tools.allow, so it has no answer")
+            if grouped:
+                fact.refuse(("name", "from"), "does not stand beside into: a group has its paths in fields")
+                found += _group(fact, name, tool or "")
+            else:
+                path = fact.checked("from", fact.text("from", required=True), bindings.path_fault)
+                found.append(Fact(name, tool or "", path or ""))
+    if len(found) > MAX_FACTS:
+        fields.fault("facts", f"has more than {MAX_FACTS} items")
+    return tuple(found)
+
+
+def _group(fields: Fields, into: str, tool: str) -> Iterator[Fact]:
+    paths = fields.mapping("fields")
+    if not paths and fields.is_object:
+        fields.fault("fields", "names no field: {name: a JSONPath into the tool's answer}")
+    for name, path in paths.items():
+        message = bindings.path_fault(path) if isinstance(path, str) else "is not a JSONPath"
+        if message is None and not NAME.fullmatch(name):
+            message = f"is not below a name: {NAME_RULE}"
+        if message is not None:
+            fields.fault(f"fields.{name}", message)
+        yield Fact(name, tool, path if isinstance(path, str) else "", into)
+
+
+def schema_for(wanted: Collection[str]) -> Mapping[str, Any]:
+    """Of an answer whose schema was left out, and of which later steps read these fields."""
+    return {"type": "object", "properties": {name: {} for name in sorted(wanted)}, "required": sorted(wanted)}
+
+
+def _output_schema(fields: Fields) -> Mapping[str, Any]:
+    value = fields.raw("output_schema")
+    if value is None:
+        return DEFAULT_SCHEMA
+    if not isinstance(value, dict):
+        fields.fault("output_schema", "is not a JSON Schema: an object is one")
+        return DEFAULT_SCHEMA
+    found = list(json_schema.schema_faults(value, "output_schema"))
+    for fault in found:
+        fields.fault(fault.path, fault.message)
+    if not found and not json_schema.is_of_object(value):
+        fields.fault("output_schema", "has not type: object at its top, and models answer in objects")
+    return value
+
+
+def _script(fields: Fields, tools: tuple[str, ...]) -> tuple[Turn, ...]:
+    turns = list(fields.objects("mock"))
+    return tuple(_turn(turn, tools, is_last=turn is turns[-1]) for turn in turns)
+
+
+def _turn(fields: Fields, tools: tuple[str, ...], *, is_last: bool) -> Turn:
+    with fields:
+        wait = fields.number("after_seconds", 0, MAX_WAIT) or 0.0
+        if fields.has("submit"):
+            fields.refuse(("call", "arguments"), "does not stand beside submit: a turn is one of both")
+            if not is_last:
+                fields.fault("submit", "is not the last turn, and ends the step")
+            return Turn(None, fields.mapping("submit"), wait)
+        tool = fields.text("call", required=True)
+        if tool is not None and tool not in tools:
+            fields.fault("call", f"is none of the tools of this step: {', '.join(tools) or 'there are none'}")
+        return Turn(tool or "", fields.mapping("arguments"), wait)

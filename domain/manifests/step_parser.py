@@ -1,0 +1,209 @@
+"""One step of a saga's manifest, and the undo of one."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from domain.manifests import bindings, cel
+from domain.manifests.definition import Binding, Policy, StepDefinition, StepKind, Undo
+from domain.manifests.reasoning_parser import read_thinking, read_undo_thinking
+from domain.pauses import approval_policy
+from domain.pauses.pause import OnTimeout
+from domain.values.errors import Invalid
+from domain.values.field_reader import Fields, named
+
+# A week: longer than any one execution, and within what a timer keeps.
+MAX_TIMEOUT = 604_800
+# Ten years, as for a pause.
+MAX_HOLD = 315_360_000
+DEFAULT_TIMEOUT = 600.0
+DEFAULT_TURNS = 10
+MAX_TURNS = 200
+MAX_RETRIES = 1_000
+MAX_GUIDANCE = 4_096
+# What begins a path: the context's own names.
+_ROOTS = ("input", "steps")
+_HOLD = ("hitl_max_retries", "hitl_retry_guidance", "review", "hitl_timeout_seconds", "hitl_on_timeout")
+_OF_REASON = (
+    *("prompt", "agent-adapter", "resources", "facts", "output_schema"),
+    *("max_turns", "max_step_tokens", "keep_transcript", "mock"),
+)
+# Of an undo.
+_OF_MODEL = ("max_step_tokens", "keep_transcript", "mock")
+_TOOL_SCHEMA = "is not checked: what counts is the schema that the tool server gives; say more in a policy"
+_STEP_ID = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Ids of steps that a path may name: `known` are all of the saga, `before` those that have run by then."""
+
+    known: tuple[str, ...]
+    before: tuple[str, ...]
+
+
+def read_step(fields: Fields, places: Places) -> StepDefinition:
+    with fields:
+        kind = fields.one_of("kind", StepKind, required=True)
+        id_ = fields.text("id", required=True) or ""
+        if id_ and not _STEP_ID.fullmatch(id_):
+            fields.fault("id", "is not 1 to 64 letters, digits, hyphens and underscores that begin with a letter or _")
+        with_ = _bindings(fields, places, _ROOTS)
+        tools = _tools(fields)
+        timeout = fields.number("timeout_seconds", 0.001, MAX_TIMEOUT)
+        if kind is StepKind.REASON:
+            fields.refuse(("idempotent",), "has a meaning only for a commit step")
+        else:
+            fields.refuse(_OF_REASON, "has a meaning only for a reason step")
+        if kind is StepKind.COMMIT and len(tools) != 1:
+            fields.fault("tools.allow", f"names {len(tools)} tools: a commit step makes one call, of exactly one tool")
+        return StepDefinition(
+            id=id_,
+            name=fields.text("name", most=200) or id_,
+            kind=kind or StepKind.COMMIT,
+            worker=fields.name("worker"),
+            worker_version=fields.name("worker_version"),
+            bindings=with_,
+            when=_when(fields),
+            policy=_policy(fields),
+            **_hold(fields),
+            undo=_undo(fields, Places(places.known, (*places.before, id_))),
+            timeout_seconds=DEFAULT_TIMEOUT if timeout is None else timeout,
+            tool=tools[0] if tools and kind is StepKind.COMMIT else None,
+            idempotent=fields.yes("idempotent") if kind is StepKind.COMMIT else None,
+            thinking=read_thinking(fields, tools, with_) if kind is StepKind.REASON else None,
+        )
+
+
+def _bindings(fields: Fields, places: Places, roots: tuple[str, ...]) -> Mapping[str, Binding]:
+    found: dict[str, Binding] = {}
+    for name, value in fields.mapping("with").items():
+        place = f"with.{name}"
+        if not isinstance(value, dict) or ("from" in value) is ("value" in value):
+            fields.fault(place, 'is neither {from: "$.input…"} nor {value: …}')
+            continue
+        with fields.within(place, value) as inner:
+            if "value" in value:
+                inner.refuse(("required",), "has a meaning only beside from: a value is what it is")
+                found[name] = Binding(value=inner.raw("value"))
+                continue
+            path, required = inner.raw("from"), inner.yes("required")
+            if not isinstance(path, str):
+                inner.fault("from", "is not a JSONPath")
+            elif (message := bindings.path_fault(path) or _place_fault(path, places, roots)) is not None:
+                inner.fault("from", message)
+            else:
+                found[name] = Binding(path, required=required)
+    return found
+
+
+def _place_fault(path: str, places: Places, roots: tuple[str, ...]) -> str | None:
+    """A path to nowhere would give null, and nobody would know."""
+    names = bindings.names_of(path)
+    if not names:
+        return None
+    if names[0] not in roots:
+        return f"begins with none of {', '.join(f'$.{root}' for root in roots)}"
+    if names[0] != "steps" or len(names) == 1 or names[1] in places.before:
+        return None
+    return f"names the step {names[1]!r}, which " + (
+        "has not run by then" if names[1] in places.known else "is not there"
+    )
+
+
+def _tools(fields: Fields) -> tuple[str, ...]:
+    inner = fields.inner("tools")
+    if inner is None:
+        return ()
+    with inner:
+        return named(inner, "allow", "name", ("strict_schema", "output_schema"), _TOOL_SCHEMA)
+
+
+def _when(fields: Fields) -> str | None:
+    inner = fields.inner("when")
+    if inner is None:
+        return None
+    with inner:
+        text = inner.text("cel", required=True)
+        return inner.checked("cel", text, lambda cel: cel.compile_fault(cel, cel.WHEN_NAMES))
+
+
+def _policy(fields: Fields) -> Policy | None:
+    inner = fields.inner("policy")
+    if inner is None:
+        return None
+    with inner:
+        name = inner.text("name", most=500) or "policy"
+        inner.label("version")
+        return Policy(name, inner.checked("cel", inner.text("cel", required=True), cel.compile_fault) or "")
+
+
+def _hold(fields: Fields) -> dict[str, Any]:
+    hitl = fields.yes("hitl")
+    if not fields.has("hitl"):
+        for name in _HOLD:
+            if fields.has(name):
+                fields.fault(name, "tells how the step is held, but hitl: true is missing")
+    on_timeout = fields.one_of("hitl_on_timeout", OnTimeout)
+    policy = _review(fields)
+    if on_timeout is OnTimeout.ESCALATE and not (policy or {}).get("escalate"):
+        fields.fault("hitl_on_timeout", "escalates to nobody: the review has no escalate.to")
+    return {
+        "hitl": bool(hitl),
+        "hitl_max_retries": fields.whole("hitl_max_retries", 0, MAX_RETRIES),
+        "hitl_retry_guidance": fields.text("hitl_retry_guidance", most=MAX_GUIDANCE),
+        "review": policy,
+        "hitl_timeout_seconds": fields.number("hitl_timeout_seconds", 1, MAX_HOLD),
+        "hitl_on_timeout": on_timeout or OnTimeout.EXPIRE,
+    }
+
+
+def _review(fields: Fields) -> Mapping[str, Any] | None:
+    value = fields.raw("review")
+    if value is None:
+        return None
+    if not isinstance(value, dict):
+        fields.fault("review", "is not an object")
+        return None
+    try:
+        approval_policy.parse(value)
+    except Invalid as invalid:
+        for fault in invalid.faults:
+            fields.fault(fault.path, fault.message)
+    return value
+
+
+def _undo(outer: Fields, places: Places) -> Undo | None:
+    fields = outer.inner("compensation")
+    return None if fields is None else read_undo(fields, places)
+
+
+def read_undo(fields: Fields, places: Places) -> Undo:
+    with fields:
+        tools = _undo_tools(fields)
+        timeout = fields.number("timeout_seconds", 0.001, MAX_TIMEOUT)
+        alone = len(tools) == 1
+        if alone:
+            # Without a meaning, but part of every undo file that others write.
+            fields.whole("max_turns", 1, MAX_TURNS)
+            fields.refuse(_OF_MODEL, "has a meaning only where a model undoes, with several tools")
+        return Undo(
+            worker=fields.name("worker"),
+            worker_version=fields.name("worker_version"),
+            bindings=_bindings(fields, places, (*_ROOTS, "_compensation")),
+            tools=tools,
+            timeout_seconds=DEFAULT_TIMEOUT if timeout is None else timeout,
+            tool=tools[0] if alone else None,
+            thinking=None if alone else read_undo_thinking(fields, tools),
+        )
+
+
+def _undo_tools(fields: Fields) -> tuple[str, ...]:
+    """As in a step, `tools: {allow: [cancel]}`, or shorter, `tools: [cancel]`."""
+    as_list = isinstance(fields.raw("tools"), list)
+    refused = ("strict_schema", "output_schema")
+    tools = named(fields, "tools", "name", refused, _TOOL_SCHEMA) if as_list else _tools(fields)
+    if not tools and fields.is_object:
+        fields.fault("tools", "names no tool: an undo calls one, or gives a model several")
+    return tools

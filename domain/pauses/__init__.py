@@ -1,0 +1,1 @@
+"""Pauses: their states, approval policies, votes and reminders."""

@@ -1,0 +1,213 @@
+"""The review policy of a pause: who has to agree, in which order, before it is approved; and who is told how often."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+from domain.values import canonical_json, ids
+from domain.values.errors import Invalid
+from domain.values.field_reader import Faults, Fields
+
+# Votes are counted, and matched to people, on every one: a policy is for people, who do not come in hundreds.
+MAX_APPROVALS = 20
+MAX_STAGES = 10
+MAX_REMINDERS = 10
+# As long as a pause may last: ten years.
+MAX_SECONDS = 3_650 * 86_400
+MAX_NAME = 254
+
+
+class RejectOn(StrEnum):
+    """How many rejections reject."""
+
+    ANY = "any"
+    MAJORITY = "majority"
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Whom: of groups of people, and by e-mail address or key id. Nobody named is everybody who may decide."""
+
+    groups: tuple[str, ...] = ()
+    assignees: tuple[str, ...] = ()
+
+    def document(self) -> dict[str, Any]:
+        return {name: list(value) for name in self.__slots__ if (value := getattr(self, name))}
+
+    def __or__(self, other: "Asked") -> "Asked":
+        both = {name: tuple(dict.fromkeys((*getattr(self, name), *getattr(other, name)))) for name in self.__slots__}
+        return Asked(**both)
+
+    @property
+    def anybody(self) -> bool:
+        return not self.groups and not self.assignees
+
+    @property
+    def words(self) -> list[str]:
+        """As the inbox looks for them."""
+        return [f"group:{name}" for name in self.groups] + [f"person:{name}" for name in self.assignees]
+
+
+ANYBODY = Asked()
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    approvals: int = 1
+    asked: Asked = ANYBODY
+    reject_on: RejectOn = RejectOn.ANY
+    name: str | None = None
+
+    def document(self) -> dict[str, Any]:
+        said: dict[str, Any] = {} if self.name is None else {"name": self.name}
+        said |= {"approvals": self.approvals} | self.asked.document()
+        return said if self.reject_on is RejectOn.ANY else said | {"reject_on": str(self.reject_on)}
+
+
+_ONE_STAGE = (Stage(),)
+
+
+@dataclass(frozen=True, slots=True)
+class Escalation:
+    """`after`: seconds since the creation; None is only when time runs out (`onTimeout: escalate`)."""
+
+    to: Asked
+    after: int | None = None
+
+    def document(self) -> dict[str, Any]:
+        after = {} if self.after is None else {"after": self.after}
+        return after | {"to": self.to.document()}
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    """
+    Attributes:
+        remind_after: seconds since the creation, ascending.
+        plain: anybody's one vote decides, so nobody's vote has to be kept or counted.
+    """
+
+    stages: tuple[Stage, ...] = _ONE_STAGE
+    allow_self: bool = False
+    remind_after: tuple[int, ...] = ()
+    escalate: Escalation | None = None
+    plain: bool = field(init=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "plain", self.stages == _ONE_STAGE)
+
+    def document(self) -> dict[str, Any]:
+        """What `parse` reads back as the same. Keys that say nothing are left out."""
+        if len(self.stages) == 1 and self.stages[0].name is None:
+            said = self.stages[0].document()
+        else:
+            said = {"stages": [stage.document() for stage in self.stages]}
+        if self.allow_self:
+            said["allow_self"] = True
+        if self.remind_after:
+            said["remind_after"] = list(self.remind_after)
+        if self.escalate is not None:
+            said["escalate"] = self.escalate.document()
+        return said
+
+
+ONE_APPROVAL = Review()
+
+
+def parse(value: Mapping[str, Any] | None, path: str = "review") -> Review:
+    """Raises `Invalid` with every fault, each with its place."""
+    if value is None:
+        return ONE_APPROVAL
+    faults = Faults()
+    review = _read(faults, path, value)
+    if faults.found:
+        raise Invalid(faults.found)
+    return review
+
+
+def stored(value: object) -> tuple[Review, tuple[str, ...]]:
+    """A policy out of the database as far as this version understands it, and the places that it does not.
+
+    A newer release may have written it. What is not understood may ask for more than what is: nothing may be approved
+    by it.
+    """
+    if value is None:
+        return ONE_APPROVAL, ()
+    faults = Faults(stored=True)
+    review = _read(faults, "review", value)
+    return review, (*(fault.path for fault in faults.found), *(faults.unknown or ()))
+
+
+def _read(faults: Faults, path: str, value: object) -> Review:
+    with Fields(faults, path, value) as fields:
+        return Review(
+            stages=_stages(fields),
+            allow_self=bool(fields.yes("allow_self")),
+            remind_after=_remind_after(fields),
+            escalate=_escalation(fields),
+        )
+
+
+def _stages(fields: Fields) -> tuple[Stage, ...]:
+    if not fields.raw("stages"):
+        fields.items("stages")
+        return (_stage(fields),)
+    fields.refuse(("approvals", "groups", "assignees", "reject_on"), "stands in each of the stages instead")
+    found = list(fields.objects("stages"))
+    if len(found) > MAX_STAGES:
+        fields.fault("stages", f"are more than {MAX_STAGES}")
+        return _ONE_STAGE
+    stages = []
+    for inner in found:
+        with inner:
+            stages.append(_stage(inner, name=inner.text("name", most=100)))
+    return tuple(stages) or _ONE_STAGE
+
+
+def _stage(fields: Fields, name: str | None = None) -> Stage:
+    approvals = fields.whole("approvals", 1, MAX_APPROVALS)
+    if approvals is None and fields.has("approvals") and fields.raw("approvals") is None:
+        fields.fault("approvals", f"is not a whole number from 1 to {MAX_APPROVALS}")
+    return Stage(approvals or 1, _asked(fields), fields.one_of("reject_on", RejectOn) or RejectOn.ANY, name)
+
+
+def _asked(fields: Fields) -> Asked:
+    groups, assignees = _list(fields, "groups"), _list(fields, "assignees")
+    for assignee in assignees:
+        if "@" not in assignee and ids.parse(ids.KEY, assignee) is None:
+            fields.fault("assignees", f"{assignee[:100]!r} is neither an e-mail address nor the id of a key (key_…)")
+    # Addresses are stored in lower case.
+    return Asked(groups, tuple(assignee.lower() for assignee in assignees))
+
+
+def _list(fields: Fields, name: str) -> tuple[str, ...]:
+    found = fields.unique_texts(name)
+    if any(len(text) > MAX_NAME for text in found):
+        fields.fault(name, f"has a name of more than {MAX_NAME} characters")
+    return found
+
+
+def _remind_after(fields: Fields) -> tuple[int, ...]:
+    given = fields.items("remind_after")
+    found = [seconds for each in given if (seconds := canonical_json.whole(each)) and 1 <= seconds <= MAX_SECONDS]
+    if len(given) > MAX_REMINDERS or len(found) < len(given):
+        fields.fault("remind_after", f"is not a list of at most {MAX_REMINDERS} numbers of seconds")
+        return ()
+    return tuple(sorted(set(found)))
+
+
+def _escalation(fields: Fields) -> Escalation | None:
+    inner = fields.inner("escalate")
+    if inner is None:
+        return None
+    with inner:
+        after = inner.whole("after", 1, MAX_SECONDS)
+        to = inner.inner("to", required=True)
+        if to is None:
+            return None
+        with to:
+            asked = _asked(to)
+            if asked.anybody and to.is_object:
+                inner.fault("to", "names nobody: give groups or assignees")
+        return Escalation(asked, after)

@@ -1,0 +1,341 @@
+"""A pause: an action that is held until a person decides, its time runs out, or its creator cancels it.
+
+    pending ── approve ──▶ approved      pending ── timeout ──▶ expired | rejected | approved (as `on_timeout` says)
+    pending ── reject ───▶ rejected      pending ── cancel ───▶ cancelled
+
+Everything but `pending` is final. `decide` is the only way out of it. Where the review policy asks for more than one
+vote, approve and reject are votes (`domain.pauses.votes`), and the one that completes them resolves the pause.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Any
+from uuid import UUID
+
+from domain.identity.access import ANONYMOUS
+from domain.pauses import reviewed, votes
+from domain.pauses.approval_policy import ANYBODY, ONE_APPROVAL, Asked, Review
+from domain.pauses.review_claim import Claim
+from domain.pauses.votes import Actor as Actor
+from domain.pauses.votes import Member, Panel, Vote
+from domain.values import canonical_json
+from domain.values.errors import NotUnderstood, SelfDecision
+
+SYSTEM = "system"
+_NOT_ONES_OWN = (
+    "nobody decides a pause that they themselves created: ask a reviewer with another key; or an admin allows it for"
+    ' the pauses to come, PUT /v1/namespaces/{} with {{"review": {{"allow_self": true}}}}'
+)
+# Kinds: what an agent holds by itself, and a saga's step.
+AGENT, STEP = "agent", "step"
+
+
+class Status(StrEnum):
+    """`pending` is left by the first decision, timeout or cancel; no one leaves the others."""
+
+    PENDING = "pending"
+    APPROVED = "approved"
+    REJECTED = "rejected"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+
+
+class OnTimeout(StrEnum):
+    EXPIRE = "expire"
+    REJECT = "reject"
+    APPROVE = "approve"
+    ESCALATE = "escalate"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    outcome: Status
+    by: Actor
+    at: datetime
+    comment: str | None = None
+    response: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """
+    Attributes:
+        posted_arguments: as they were before a reviewer edited them; None where nobody has.
+        attend_at: when its people are to be told (again), or others to be added. reminders: sent so far.
+        unreadable: places of what is stored that this version does not understand. It is shown, and may be rejected or
+            cancelled, and expires; nothing is approved by rules that are not known.
+    """
+
+    id: UUID
+    namespace: str
+    action: str
+    created_by: str
+    created_at: datetime
+    expires_at: datetime | None = None
+    kind: str = AGENT
+    status: Status = Status.PENDING
+    context: dict[str, Any] | None = None
+    arguments: dict[str, Any] | None = None
+    arguments_digest: bytes | None = None
+    posted_arguments: dict[str, Any] | None = None
+    # Of a step: what edited arguments must fit.
+    arguments_schema: dict[str, Any] | None = None
+    revision: int = 1
+    on_timeout: OnTimeout = OnTimeout.EXPIRE
+    review: Review = ONE_APPROVAL
+    response_schema: dict[str, Any] | None = None
+    callback_url: str | None = None
+    priority: int = 0
+    tags: tuple[str, ...] = ()
+    metadata: dict[str, Any] | None = None
+    external_id: str | None = None
+    decision: Decision | None = None
+    # None are kept where the first one decides (`review.plain`).
+    votes: tuple[Vote, ...] = ()
+    stage: int = 0
+    claim: Claim | None = None
+    attend_at: datetime | None = None
+    reminders: int = 0
+    escalated_at: datetime | None = None
+    unreadable: tuple[str, ...] = ()
+
+    @property
+    def escalated_to(self) -> Asked:
+        """Whom the escalation has added, if there was one."""
+        return ANYBODY if self.escalated_at is None or self.review.escalate is None else self.review.escalate.to
+
+    @property
+    def asked(self) -> list[str] | None:
+        """Whom the review asks now; None is every reviewer of the namespace."""
+        stage = self.review.stages[self.stage].asked
+        return None if stage.anybody else (stage | self.escalated_to).words
+
+    def is_own(self, id_: str) -> bool:
+        """Whether they may not decide it, as they have made it."""
+        return id_ == self.created_by and id_ != ANONYMOUS and not self.review.allow_self
+
+
+@dataclass(frozen=True, slots=True)
+class Approve:
+    """`arguments`: what to execute instead. `revision`: the one that the approver has read."""
+
+    by: Actor
+    comment: str | None = None
+    arguments: dict[str, Any] | None = None
+    response: Any = None
+    revision: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    by: Actor
+    comment: str | None = None
+    response: Any = None
+    revision: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    by: Actor
+    comment: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Timeout:
+    """The clock passed `expires_at`."""
+
+
+Command = Approve | Reject | Cancel | Timeout
+
+# Every transition there is, by the state it starts from. Where a command is missing, the pause stays as it is.
+TRANSITIONS: Mapping[tuple[Status, type], tuple[Status, ...]] = MappingProxyType(
+    {
+        (Status.PENDING, Approve): (Status.APPROVED,),
+        (Status.PENDING, Reject): (Status.REJECTED,),
+        (Status.PENDING, Cancel): (Status.CANCELLED,),
+        (Status.PENDING, Timeout): (Status.EXPIRED, Status.REJECTED, Status.APPROVED),
+    }
+)
+ON_TIMEOUT: Mapping[OnTimeout, Status] = MappingProxyType(
+    {
+        OnTimeout.EXPIRE: Status.EXPIRED,
+        OnTimeout.REJECT: Status.REJECTED,
+        OnTimeout.APPROVE: Status.APPROVED,
+        # Once those whom it was escalated to have had as much time again.
+        OnTimeout.ESCALATE: Status.EXPIRED,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A change that others are told of. `type` is the webhook's: `pause.approved`."""
+
+    type: str
+    pause: Pause
+    at: datetime
+
+
+def created(pause: Pause) -> Event:
+    return Event("pause.created", pause, pause.created_at)
+
+
+def decide(
+    pause: Pause, command: Command, now: datetime, members: Sequence[Member] = ()
+) -> tuple[Pause, tuple[Event, ...]]:
+    """Apply `command` to the pause at `now`; a pause that is already resolved comes back as it is.
+
+    `members`: who may decide in the namespace; needed unless the review is plain.
+    After `expires_at` only the timeout counts, whoever asks. Ask `honours` whether the command got its way. Raises
+    `SelfDecision`, `NotAsked`, `NotUnderstood`, `NeededLater`, `RevisionChanged` or `Invalid` when it may not be
+    applied at all.
+    """
+    _check_self(pause, command)
+    if (pause.status, type(command)) not in TRANSITIONS:
+        return pause, ()
+    if pause.expires_at is not None and pause.expires_at <= now:
+        if pause.on_timeout is OnTimeout.ESCALATE and pause.review.escalate is not None:
+            # As if the sweep had come in time: whether it has must make no difference to who comes after.
+            pause, events = _given_more_time(pause, now)
+            pause, more = decide(pause, command, now, members)
+            return pause, (*events, *more)
+        command = Timeout()
+    elif isinstance(command, Timeout):
+        return pause, ()
+    _check_understood(pause, command)
+    if isinstance(command, Approve | Reject) and not pause.review.plain:
+        return _vote(pause, command, now, members)
+    resolved = _resolve(pause, command, now)
+    return resolved, (Event(f"pause.{resolved.status}", resolved, now),)
+
+
+def _check_self(pause: Pause, command: Command) -> None:
+    if isinstance(command, Approve | Reject) and pause.is_own(command.by.id):
+        raise SelfDecision(_NOT_ONES_OWN.format(pause.namespace))
+
+
+def _check_understood(pause: Pause, command: Command) -> None:
+    if not pause.unreadable or isinstance(command, Cancel):
+        return
+    if isinstance(command, Timeout):
+        harmless = pause.on_timeout in (OnTimeout.EXPIRE, OnTimeout.REJECT)
+    else:
+        harmless = isinstance(command, Reject) and not any(place.startswith("votes") for place in pause.unreadable)
+    if not harmless:
+        places = ", ".join(pause.unreadable)
+        raise NotUnderstood(
+            f"this version does not understand {places[:500]} of the pause, which a newer release has written:"
+            " decide it there, or cancel it"
+        )
+
+
+def escalate(pause: Pause, now: datetime) -> tuple[Pause, tuple[Event, ...]]:
+    """Add the people of `review.escalate`, once."""
+    if pause.status is not Status.PENDING or pause.escalated_at is not None or pause.review.escalate is None:
+        return pause, ()
+    escalated = replace(pause, escalated_at=now)
+    return escalated, (Event("pause.escalated", escalated, now),)
+
+
+def _given_more_time(pause: Pause, now: datetime) -> tuple[Pause, tuple[Event, ...]]:
+    """Escalated, and open for as long again as it was; when that is over, too, it expires."""
+    assert pause.expires_at is not None, "its time has run out"
+    longer = now + (pause.expires_at - pause.created_at)
+    pause = replace(pause, expires_at=longer, on_timeout=OnTimeout.EXPIRE)
+    escalated, events = escalate(pause, now)
+    return escalated, events or (Event("pause.extended", pause, now),)
+
+
+def honours(pause: Pause, command: Command) -> bool:
+    """True when the stored outcome of the pause is what the command asked for."""
+    if isinstance(command, Timeout) or pause.decision is None:
+        return True
+    if pause.status not in TRANSITIONS[Status.PENDING, type(command)]:
+        return False
+    if isinstance(command, Approve) and command.arguments is not None:
+        return canonical_json.digest(command.arguments) == pause.arguments_digest
+    if isinstance(command, Approve | Reject) and command.response is not None:
+        own = (vote.response for vote in pause.votes if vote.counts and vote.by.id == command.by.id)
+        # As JSON: for Python true is 1, for the one who answered it is not.
+        return canonical_json.digest(command.response) == canonical_json.digest(next(own, pause.decision.response))
+    return True
+
+
+def _resolve(pause: Pause, command: Command, now: datetime) -> Pause:
+    match command:
+        case Approve() | Reject():
+            reviewed.check_revision(pause, command.revision)
+            _check_answer(pause, command)
+            if isinstance(command, Approve):
+                pause = reviewed.edited(pause, command.arguments)
+            (outcome,) = TRANSITIONS[Status.PENDING, type(command)]
+            return _decided(pause, outcome, command, now)
+        case Cancel():
+            decision = Decision(Status.CANCELLED, command.by, now, command.comment)
+        case Timeout():
+            decision = Decision(ON_TIMEOUT[pause.on_timeout], Actor(SYSTEM, SYSTEM), now)
+    return replace(pause, status=decision.outcome, decision=decision)
+
+
+def _decided(pause: Pause, outcome: Status, command: Approve | Reject, now: datetime) -> Pause:
+    decision = Decision(outcome, command.by, now, command.comment, command.response)
+    return replace(pause, status=outcome, decision=decision)
+
+
+def _check_answer(pause: Pause, command: Approve | Reject) -> None:
+    approves = isinstance(command, Approve)
+    # Why a step is rejected goes into its error_details.
+    unasked = pause.kind == STEP and not approves
+    reviewed.check_answer(pause.response_schema, command.response, required=approves, unasked=unasked)
+
+
+def _vote(
+    pause: Pause, command: Approve | Reject, now: datetime, members: Sequence[Member]
+) -> tuple[Pause, tuple[Event, ...]]:
+    panel = panel_of(pause, members)
+    if _has_said_so(pause, command, panel):
+        return pause, ()
+    reviewed.check_revision(pause, command.revision)
+    _check_answer(pause, command)
+    edited = reviewed.edited(pause, command.arguments) if isinstance(command, Approve) else pause
+    vote = Vote(
+        by=command.by,
+        approves=isinstance(command, Approve),
+        at=now,
+        revision=edited.revision,
+        stage=pause.stage,
+        comment=command.comment,
+        response=command.response,
+    )
+    cast = (votes.cast if edited is pause else votes.edit)(panel, pause.votes, vote)
+    result = votes.result(panel, cast)
+    voted = replace(edited, votes=cast, stage=result.stage)
+    if result.approved is None:
+        return voted, (Event("pause.voted" if edited is pause else "pause.edited", voted, now),)
+    resolved = _decided(voted, Status.APPROVED if result.approved else Status.REJECTED, command, now)
+    return resolved, (Event(f"pause.{resolved.status}", resolved, now),)
+
+
+def _has_said_so(pause: Pause, command: Approve | Reject, panel: Panel) -> bool:
+    """The same vote on the same, again. An edit that is repeated names the revision before its own."""
+    edit = command.arguments if isinstance(command, Approve) else None
+    edited = None if edit is None else votes.only_edited(panel, pause.votes, pause.stage, pause.revision, command.by.id)
+    before = votes.standing(pause.votes, command.by.id) or edited
+    if before is None or before.approves is not isinstance(command, Approve):
+        return False
+    if command.response is not None and canonical_json.digest(command.response) != canonical_json.digest(
+        before.response
+    ):
+        return False
+    if edit is not None:
+        return canonical_json.digest(edit) == pause.arguments_digest
+    return command.revision in (None, pause.revision)
+
+
+def panel_of(pause: Pause, members: Sequence[Member]) -> Panel:
+    """Who of them may vote on this pause, at one stage or another."""
+    may = tuple(one for one in members if not pause.is_own(one.id))
+    return Panel(pause.review, may, pause.escalated_to)

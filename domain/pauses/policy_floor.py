@@ -1,0 +1,150 @@
+"""What a namespace asks of every review in it: an agent's or a manifest's own policy may be stricter, never weaker.
+
+A weaker number or a missing group is raised to the floor. What cannot be combined with it is refused where somebody
+can mend it, and left out where a step is held: the floor may have changed since its manifest was deployed.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from domain.pauses.approval_policy import MAX_STAGES, ONE_APPROVAL, Asked, Escalation, RejectOn, Review, Stage
+from domain.pauses.pause import OnTimeout
+from domain.values.errors import Fault
+
+# Silence is no consent, unless an admin says so.
+ON_TIMEOUT = (OnTimeout.EXPIRE, OnTimeout.REJECT, OnTimeout.ESCALATE)
+
+
+@dataclass(frozen=True, slots=True)
+class Floor:
+    """
+    Attributes:
+        namespace: whose it is.
+        on_timeout: what may be asked for when time runs out. min_expires_in: seconds that reviewers have at least.
+    """
+
+    namespace: str
+    review: Review = ONE_APPROVAL
+    on_timeout: tuple[OnTimeout, ...] = ON_TIMEOUT
+    min_expires_in: int | None = None
+
+    @property
+    def path(self) -> str:
+        """Where an admin changes it."""
+        return f"PUT /v1/namespaces/{self.namespace}"
+
+    def default_on_timeout(self) -> OnTimeout:
+        return next((each for each in (*ON_TIMEOUT, OnTimeout.APPROVE) if each in self.on_timeout), OnTimeout.EXPIRE)
+
+    def allowed_on_timeout(self, wanted: OnTimeout) -> OnTimeout:
+        return wanted if wanted in self.on_timeout else self.default_on_timeout()
+
+    def lengthened(self, expires: timedelta) -> timedelta:
+        return max(expires, timedelta(seconds=self.min_expires_in or 0))
+
+
+def combined(floor: Review, own: Review | None) -> Review:
+    """What both ask for."""
+    if own is None:
+        return floor
+    escalates = own.escalate is not None and _may_escalate(floor, own.escalate)
+    return Review(
+        stages=_stages(floor.stages, own.stages)[:MAX_STAGES],
+        allow_self=own.allow_self and floor.allow_self,
+        remind_after=own.remind_after or floor.remind_after,
+        escalate=own.escalate if escalates else floor.escalate,
+    )
+
+
+def review_faults(floor: Floor, own: Review | None, place: str) -> Iterator[Fault]:
+    """What in the policy would weaken the namespace's, and cannot be raised to it."""
+    if own is None:
+        return
+    if own.allow_self and not floor.review.allow_self:
+        yield Fault(
+            f"{place}.allow_self", f"is not allowed here: an admin allows it by review.allow_self ({floor.path})"
+        )
+    if own.escalate is not None and not _may_escalate(floor.review, own.escalate):
+        message = f"adds people whom the namespace's policy does not ask, or adds them sooner ({floor.path})"
+        yield Fault(f"{place}.escalate", message)
+    if len(_stages(floor.review.stages, own.stages)) > MAX_STAGES:
+        yield Fault(f"{place}.stages", f"are more than {MAX_STAGES}, together with those of the namespace's policy")
+
+
+def on_timeout_faults(floor: Floor, wanted: OnTimeout, place: str) -> Iterator[Fault]:
+    if wanted not in floor.on_timeout:
+        allowed = ", ".join(floor.on_timeout)
+        why = "nobody would have approved it; " if wanted is OnTimeout.APPROVE else ""
+        message = f"{wanted} is not allowed in the namespace {floor.namespace!r}: {why}allowed are {allowed}"
+        yield Fault(place, f"{message}; an admin changes that by allowed_on_timeout ({floor.path})")
+
+
+def expiry_faults(floor: Floor, expires: timedelta | datetime | None, now: datetime, place: str) -> Iterator[Fault]:
+    if expires is None or floor.min_expires_in is None:
+        return
+    if (expires - now if isinstance(expires, datetime) else expires) < timedelta(seconds=floor.min_expires_in):
+        message = f"leaves reviewers less than the {floor.min_expires_in} s that the namespace {floor.namespace!r} asks"
+        yield Fault(place, f"{message} for (min_expires_in, {floor.path})")
+
+
+def _stages(floor: Sequence[Stage], own: Sequence[Stage]) -> tuple[Stage, ...]:
+    """Stages in which whoever satisfies them has satisfied both."""
+    if tuple(floor) == ONE_APPROVAL.stages or _covers(own, floor):
+        return tuple(own)
+    if tuple(own) == ONE_APPROVAL.stages:
+        return tuple(floor)
+    if len(own) == len(floor):
+        both = [_stricter(*pair) for pair in zip(floor, own, strict=True)]
+        found = tuple(stage for stage in both if stage is not None)
+        if len(found) == len(both):
+            return found
+    if len(own) == 1 and own[0].asked.anybody:
+        # Nobody votes in two stages, so those who approve in the floor's are as many people.
+        left = own[0].approvals - sum(stage.approvals for stage in floor)
+        return (*floor, replace(own[0], approvals=left)) if left > 0 else tuple(floor)
+    return (*floor, *own)
+
+
+def _covers(own: Sequence[Stage], floor: Sequence[Stage]) -> bool:
+    """Whether each of the floor's stages has one in its order that asks for as much."""
+    left = iter(own)
+    return all(any(_asks_as_much(stage, wanted) for stage in left) for wanted in floor)
+
+
+def _asks_as_much(stage: Stage, wanted: Stage) -> bool:
+    strict = stage.reject_on is RejectOn.ANY or wanted.reject_on is RejectOn.MAJORITY
+    return strict and stage.approvals >= wanted.approvals and _within(stage.asked, wanted.asked)
+
+
+def _stricter(floor: Stage, own: Stage) -> Stage | None:
+    """One stage for both; None where they ask different people."""
+    if _within(own.asked, floor.asked):
+        asked = own.asked
+    elif _within(floor.asked, own.asked):
+        asked = floor.asked
+    else:
+        return None
+    strictest = RejectOn.ANY if RejectOn.ANY in (floor.reject_on, own.reject_on) else RejectOn.MAJORITY
+    return Stage(max(floor.approvals, own.approvals), asked, strictest, own.name or floor.name)
+
+
+def _within(asked: Asked, others: Asked) -> bool:
+    """Whether the others are asked whoever is."""
+    if others.anybody or asked.anybody:
+        return others.anybody
+    return {*asked.groups} <= {*others.groups} and {*asked.assignees} <= {*others.assignees}
+
+
+def _may_escalate(floor: Review, wanted: Escalation) -> bool:
+    """Who is added votes in every stage: they must be those whom the floor names there, or adds, and no sooner."""
+    if all(_within(wanted.to, stage.asked) for stage in floor.stages):
+        return True
+    added = floor.escalate
+    if added is None or not _within(wanted.to, added.to):
+        return False
+    return wanted.after == added.after or (None not in (wanted.after, added.after) and _later(wanted, added))
+
+
+def _later(wanted: Escalation, added: Escalation) -> bool:
+    return (wanted.after or 0) >= (added.after or 0)

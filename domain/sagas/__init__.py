@@ -1,0 +1,1 @@
+"""Sagas and their steps: states, transitions, compensation and results."""

@@ -1,0 +1,68 @@
+"""docs/states.md, drawn from the transition tables themselves: `python -m domain.sagas.diagram > docs/states.md`."""
+
+import sys
+from collections.abc import Iterator
+
+from domain.pauses import pause
+from domain.sagas import saga, step_transitions
+from domain.sagas.step import StepStatus
+
+_INTRO = """\
+# States
+
+Drawn from the tables in `domain/sagas/saga.py`, `domain/sagas/step_transitions.py` and `domain/pauses/pause.py`: what is not here cannot
+happen. Do not edit this page: `python -m domain.sagas.diagram > docs/states.md` writes it anew, and a test keeps it current.
+"""
+_STEP_NOTE = """\
+An undo is a step too, a row of its own that names the step it undoes. Only an undo goes from `FAILED` or `TIMED_OUT`
+back to `PENDING` (`retry-compensation`); only a step that is undone goes through `COMPENSATING`."""
+_SAGA_NOTE = """\
+`FAILED` is left only after an undo failed: by `retry-compensation`, or by `resolve` where somebody undid it by hand.
+Such a saga is marked `needs_operator` until somebody has seen to it; so is one whose step's or undo's outcome nobody
+knows, and which stays `RUNNING` or `COMPENSATING`."""
+_PAUSE_NOTE = "A timeout ends a pause as its `onTimeout` says. A decision that comes after `expiresAt` is too late."
+
+
+def page() -> str:
+    parts = [
+        _INTRO,
+        _section("Saga", _SAGA_NOTE, saga.SagaStatus.PENDING, [*saga.TERMINAL - {saga.SagaStatus.FAILED}], _saga()),
+        _section("Step", _STEP_NOTE, StepStatus.PENDING, [*_ends_of_steps()], _step()),
+        _section("Pause", _PAUSE_NOTE, pause.Status.PENDING, [*set(pause.Status) - {pause.Status.PENDING}], _pause()),
+    ]
+    return "\n".join(parts)
+
+
+def _section(title: str, note: str, first: str, ends: list[str], arrows: Iterator[str]) -> str:
+    lines = [f"[*] --> {first}", *arrows, *(f"{end} --> [*]" for end in sorted(ends))]
+    drawn = "\n".join(f"    {line}" for line in lines)
+    return f"## {title}\n\n{note}\n\n```mermaid\nstateDiagram-v2\n{drawn}\n```\n"
+
+
+def _saga() -> Iterator[str]:
+    for before, targets in saga.TRANSITIONS.items():
+        for after in sorted(targets):
+            yield f"{before} --> {after}"
+
+
+def _step() -> Iterator[str]:
+    """One arrow between two states, with all the commands that go along it."""
+    arrows: dict[str, list[str]] = {}
+    for (before, command), after in step_transitions.TRANSITIONS.items():
+        arrows.setdefault(f"{before} --> {after}", []).append(command.__name__)
+    for arrow, commands in arrows.items():
+        yield f"{arrow}: {', '.join(commands)}"
+
+
+def _ends_of_steps() -> Iterator[str]:
+    left = {before for before, _ in step_transitions.TRANSITIONS}
+    return (status for status in StepStatus if status not in left)
+
+
+def _pause() -> Iterator[str]:
+    for (before, command), targets in pause.TRANSITIONS.items():
+        yield from (f"{before} --> {after}: {command.__name__}" for after in targets)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())

@@ -1,0 +1,44 @@
+"""What is kept of a reason step beside its answer: taken out of what the tools said, not out of the model's words."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from jsonpath import JSONPathError
+
+from domain.manifests import bindings
+from domain.manifests.definition import Fact
+from domain.values import canonical_json
+
+
+class FactMissing(ValueError):
+    """A fact could not be taken; the message says which, and why."""
+
+
+def take(facts: Iterable[Fact], answers: Mapping[str, Any]) -> dict[str, Any]:
+    """Each fact by its name, a group's below the group's. Raises `FactMissing`.
+
+    `answers` has what each tool answered last, without what failed.
+    """
+    found: dict[str, Any] = {}
+    for fact in facts:
+        if fact.group is None:
+            found[fact.name] = _taken(fact, answers)
+        elif fact.tool in answers:
+            found.setdefault(fact.group, {})[fact.name] = _taken(fact, answers)
+    if canonical_json.size(found) > canonical_json.MAX_BYTES:
+        raise FactMissing(f"the facts are larger than {canonical_json.MAX_BYTES // 1024} KiB: name smaller places")
+    return found
+
+
+def _taken(fact: Fact, answers: Mapping[str, Any]) -> Any:
+    if fact.tool not in answers:
+        raise FactMissing(f"{fact.name}: the model did not call {fact.tool} with success")
+    try:
+        found = bindings.find(fact.path, answers[fact.tool])
+    except LookupError:
+        raise FactMissing(f"{fact.name}: the last answer of {fact.tool} has nothing at {fact.path}") from None
+    except (JSONPathError, RecursionError) as error:
+        raise FactMissing(f"{fact.name}: {fact.path} cannot be followed: {type(error).__name__}") from None
+    if (fault := next(canonical_json.faults(found, fact.name), None)) is not None:
+        raise FactMissing(f"{fault.path}: what {fact.tool} answered {fault.message}")
+    return found

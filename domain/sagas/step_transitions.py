@@ -1,0 +1,115 @@
+"""What moves a step from one state to another, and what each command leaves behind."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from types import MappingProxyType
+
+from domain.sagas.step import (
+    OUTCOME_UNKNOWN,
+    Begin,
+    BeginUndo,
+    Command,
+    Defer,
+    Error,
+    Expire,
+    Fail,
+    Hold,
+    HoldAnswer,
+    LoseTrack,
+    Postpone,
+    Repeat,
+    Requeue,
+    Rerun,
+    Skip,
+    Step,
+    StepStatus,
+    Succeed,
+    Undone,
+)
+from domain.values.errors import WrongState
+
+_S = StepStatus
+# Every transition there is. What is not here cannot happen.
+TRANSITIONS: Mapping[tuple[StepStatus, type], StepStatus] = MappingProxyType(
+    {
+        (_S.PENDING, Skip): _S.SKIPPED,
+        (_S.PENDING, Defer): _S.PENDING,
+        (_S.PENDING, Hold): _S.AWAITING_HUMAN,
+        (_S.PENDING, Begin): _S.IN_PROGRESS,
+        (_S.PENDING, Succeed): _S.COMPLETED,
+        (_S.PENDING, Fail): _S.FAILED,
+        (_S.AWAITING_HUMAN, Begin): _S.IN_PROGRESS,
+        (_S.AWAITING_HUMAN, Succeed): _S.COMPLETED,
+        (_S.AWAITING_HUMAN, Fail): _S.FAILED,
+        (_S.AWAITING_HUMAN, Rerun): _S.PENDING,
+        (_S.IN_PROGRESS, Repeat): _S.IN_PROGRESS,
+        (_S.IN_PROGRESS, Postpone): _S.IN_PROGRESS,
+        (_S.IN_PROGRESS, LoseTrack): _S.IN_PROGRESS,
+        (_S.IN_PROGRESS, Requeue): _S.IN_PROGRESS,
+        (_S.IN_PROGRESS, HoldAnswer): _S.AWAITING_HUMAN,
+        (_S.IN_PROGRESS, Succeed): _S.COMPLETED,
+        (_S.IN_PROGRESS, Fail): _S.FAILED,
+        (_S.IN_PROGRESS, Expire): _S.TIMED_OUT,
+        (_S.COMPLETED, BeginUndo): _S.COMPENSATING,
+        (_S.FAILED, BeginUndo): _S.COMPENSATING,
+        (_S.TIMED_OUT, BeginUndo): _S.COMPENSATING,
+        (_S.COMPENSATING, Undone): _S.COMPENSATED,
+        # Of an undo: tried again after it failed.
+        (_S.FAILED, Requeue): _S.PENDING,
+        (_S.TIMED_OUT, Requeue): _S.PENDING,
+    }
+)
+ENDED = frozenset({_S.COMPLETED, _S.FAILED, _S.TIMED_OUT, _S.SKIPPED, _S.COMPENSATED})
+
+
+def change(step: Step, command: Command, now: datetime) -> Step:
+    """The step after the command. Raises `WrongState` where there is no such transition."""
+    target = TRANSITIONS.get((step.status, type(command)))
+    if target is None:
+        raise WrongState("STEP", step.status, f"the step {step.id!r} is {step.status}")
+    ended = now if target in ENDED else None
+    moved = replace(step, status=target, ended_at=ended)
+    match command:
+        case Skip():
+            return replace(moved, error=None)
+        case Defer():
+            return replace(moved, error=command.error)
+        case Hold():
+            held = replace(moved, arguments=command.arguments, arguments_digest=command.digest, error=None)
+            return replace(held, watch_id=command.watch_id, started_at=step.started_at or now)
+        case HoldAnswer():
+            return replace(moved, watch_id=command.watch_id, call_began=command.acted or step.unsure)
+        case Begin():
+            begun = replace(moved, arguments=command.arguments, arguments_digest=command.digest, error=None)
+            return replace(begun, started_at=step.started_at or now, attempt=step.attempt + 1, call_began=command.acts)
+        case Repeat():
+            again = replace(moved, attempt=step.attempt + 1, error=None, may_repeat=False)
+            return replace(again, call_began=command.acts, unsure=step.unsure or step.call_began)
+        case Postpone():
+            return replace(moved, call_began=command.again, error=command.error)
+        case Succeed():
+            done = replace(moved, output=command.output, proposal=None, error=None)
+            return replace(done, call_began=False, unsure=False)
+        case Fail():
+            unsure = step.unsure and not command.certain
+            acted = command.acted or (step.status is StepStatus.AWAITING_HUMAN and step.call_began)
+            return replace(moved, error=command.error, call_began=acted or unsure, unsure=unsure)
+        case Expire():
+            return replace(moved, error=command.error, call_began=command.acted or step.unsure)
+        case LoseTrack():
+            details = None if command.answer is None else {"answer": command.answer}
+            return replace(moved, error=Error(OUTCOME_UNKNOWN, command.message, details))
+        case Rerun():
+            again = replace(moved, call_began=False, unsure=step.unsure or step.call_began)
+            return _asked_for(again, command)
+        case Requeue() if target is StepStatus.IN_PROGRESS:
+            return replace(moved, error=None, may_repeat=True)
+        case Requeue():
+            return replace(moved, error=None, evidence=None, call_began=False, unsure=step.unsure or step.call_began)
+    return moved
+
+
+def _asked_for(step: Step, wish: Rerun) -> Step:
+    asked = replace(step, watch_id=None, revision=wish.revision + 1, retries=step.retries + 1)
+    return replace(asked, guidance=wish.guidance, retry_token=wish.token)

@@ -1,0 +1,51 @@
+"""What a tool wants to be called with, as its server said when the call was held: frozen with the hold.
+
+A server's schema is nobody's input to refuse: what cannot be used of it is left out, and the reviewer is told.
+"""
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from domain.sagas.step import Error
+from domain.sagas.tool_arguments import KEY_ARGUMENTS
+from domain.values import canonical_json, json_schema
+from domain.values.errors import Fault
+
+
+def usable(schema: Mapping[str, Any], arguments: Mapping[str, Any]) -> tuple[dict[str, Any] | None, str | None]:
+    """The schema that edits are held against; or None, and why there is none."""
+    form = _without_given(dict(schema))
+    if next(canonical_json.faults(form, ""), None) is not None or canonical_json.size(form) > canonical_json.MAX_BYTES:
+        return None, "its schema is larger or other than JSON that can be kept"
+    if fault := next(json_schema.schema_faults(form, "schema"), None):
+        return None, f"its schema {fault.message}"
+    if json_schema.places(form) * json_schema.weight(arguments) > json_schema.MAX_WORK:
+        return None, "its schema and the arguments are too large to be held against each other"
+    return form, None
+
+
+def refusal(
+    tool: str, form: dict[str, Any], arguments: dict[str, Any], may_be_null: Collection[str] = ()
+) -> Error | None:
+    """Why the tool would not take these. `may_be_null`: arguments whose null is meant, whatever the schema says."""
+    meant = {f"arguments.{name}" for name in may_be_null if arguments.get(name, 0) is None}
+    if faults := [fault for fault in json_schema.value_faults(form, arguments, "arguments") if fault.path not in meant]:
+        message = f"the tool {tool!r} cannot be called with these arguments: {_words(faults[0])}"
+        return Error("ARGUMENTS_INVALID", message, {"errors": [_document(fault) for fault in faults]})
+    return None
+
+
+def _without_given(schema: dict[str, Any]) -> dict[str, Any]:
+    required = schema.get("required")
+    if isinstance(required, list):
+        # The engine gives these by itself.
+        return schema | {"required": [name for name in required if name not in KEY_ARGUMENTS]}
+    return schema
+
+
+def _words(fault: Fault) -> str:
+    return f"{fault.path}: {fault.message}"
+
+
+def _document(fault: Fault) -> dict[str, str]:
+    return {"path": fault.path, "message": fault.message}

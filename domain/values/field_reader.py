@@ -1,0 +1,226 @@
+"""Reading an object of a manifest field by field: every fault is noted with its place, and reading goes on."""
+
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
+from enum import Enum
+from typing import Any, TypeVar
+
+from domain.values import canonical_json
+from domain.values.errors import Fault
+
+E = TypeVar("E", bound=Enum)
+
+# Of a fault: who has more of them finds the rest after mending these.
+MAX_FAULTS = 100
+MAX_TEXT = 10_000
+MAX_ITEMS = 200
+NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
+NAME_RULE = "1 to 100 letters, digits, dots, hyphens and underscores, the first a letter, a digit or an underscore"
+
+
+class Faults:
+    """What was found wrong so far.
+
+    Attributes:
+        unknown: places of fields that are no fields here, where that is no fault: what is `stored` may have been
+            written by a newer release, and has to be readable all the same.
+    """
+
+    def __init__(self, *, stored: bool = False) -> None:
+        self.found: list[Fault] = []
+        self.unknown: list[str] | None = [] if stored else None
+
+    def add(self, path: str, message: str) -> None:
+        if len(self.found) < MAX_FAULTS:
+            self.found.append(Fault(path[: canonical_json.MAX_PATH], message))
+
+
+class Fields:
+    """The fields of one object. What cannot be used is noted and read as the default, or as an empty value.
+
+    Use it as a context manager: at the end the fields that nobody asked for are faults.
+    """
+
+    def __init__(self, faults: Faults, path: str, value: object) -> None:
+        self._faults = faults
+        self.path = path
+        self._value: Mapping[str, Any] = value if isinstance(value, dict) else {}
+        self._asked: dict[str, str | None] = {}
+        self.is_object = isinstance(value, dict)
+        if not self.is_object:
+            faults.add(path, "is not an object")
+
+    def __enter__(self) -> "Fields":
+        return self
+
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is not None:
+            return
+        for name in self._value:
+            if name not in self._asked and self._faults.unknown is not None:
+                self._faults.unknown.append(self.at(name))
+            elif name not in self._asked:
+                known = ", ".join(sorted(name for name, why in self._asked.items() if why is None))
+                self._faults.add(self.at(name), f"is not a field here; there are: {known}")
+            elif (why := self._asked[name]) is not None:
+                self._faults.add(self.at(name), why)
+
+    def at(self, name: str) -> str:
+        return f"{self.path}.{name}" if self.path else name
+
+    def fault(self, name: str, message: str) -> None:
+        self._faults.add(self.at(name), message)
+
+    def has(self, name: str) -> bool:
+        return name in self._value
+
+    def refuse(self, names: Collection[str], why: str) -> None:
+        """Fields that have a meaning elsewhere."""
+        self._asked |= dict.fromkeys(names, why)
+
+    def raw(self, name: str, *, required: bool = False) -> Any:
+        """As it stands there; None where it is missing."""
+        self._asked[name] = None
+        if required and name not in self._value and self.is_object:
+            self.fault(name, "is missing")
+        return self._value.get(name)
+
+    def inner(self, name: str, *, required: bool = False) -> "Fields | None":
+        value = self.raw(name, required=required)
+        return None if value is None else Fields(self._faults, self.at(name), value)
+
+    def within(self, place: str, value: object) -> "Fields":
+        """What stands at this place of the field that was asked for."""
+        return Fields(self._faults, self.at(place), value)
+
+    def objects(self, name: str, *, required: bool = False) -> Iterator["Fields"]:
+        for index, item in enumerate(self.items(name, required=required)):
+            yield Fields(self._faults, f"{self.at(name)}[{index}]", item)
+
+    def items(self, name: str, *, required: bool = False) -> list[Any]:
+        value = self.raw(name, required=required)
+        if value is None:
+            return []
+        if not isinstance(value, list) or len(value) > MAX_ITEMS:
+            self.fault(name, f"is not a list of at most {MAX_ITEMS}")
+            return []
+        return value
+
+    def text(self, name: str, *, required: bool = False, most: int = MAX_TEXT) -> str | None:
+        """Not blank."""
+        value = self.raw(name, required=required)
+        if value is None:
+            return None
+        if not isinstance(value, str):
+            hint = ": put it in quotes" if isinstance(value, int | float) else ""
+            self.fault(name, f"is not a text{hint}")
+            return None
+        if not value.strip() or len(value) > most:
+            self.fault(name, f"has not 1 to {most} characters")
+            return None
+        return value
+
+    def name(self, name: str, *, required: bool = True) -> str:
+        """An identifier. Empty when it cannot be used."""
+        value = self.text(name, required=required, most=100)
+        if value is not None and not NAME.fullmatch(value):
+            self.fault(name, f"is not a name: {NAME_RULE}")
+        return value or ""
+
+    def texts(self, name: str) -> tuple[str, ...]:
+        found = self.items(name)
+        for index, item in enumerate(found):
+            if not isinstance(item, str) or not item.strip() or len(item) > MAX_TEXT:
+                self._faults.add(f"{self.at(name)}[{index}]", f"is not a text of 1 to {MAX_TEXT} characters")
+        texts = [item for item in found if isinstance(item, str)]
+        return tuple(texts)
+
+    def unique_texts(self, name: str) -> tuple[str, ...]:
+        found = self.texts(name)
+        for index, item in enumerate(found):
+            if item in found[:index]:
+                self._faults.add(f"{self.at(name)}[{index}]", "stands there twice")
+        return found
+
+    def mapping(self, name: str) -> Mapping[str, Any]:
+        value = self.raw(name)
+        if value is None:
+            return {}
+        if not isinstance(value, dict) or len(value) > MAX_ITEMS:
+            self.fault(name, f"is not an object of at most {MAX_ITEMS} fields")
+            return {}
+        return value
+
+    def label(self, name: str) -> None:
+        """A text or a number that says something to people only."""
+        value = self.raw(name)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, str | int | float)):
+            self.fault(name, "is neither a text nor a number")
+
+    def text_mapping(self, name: str) -> Mapping[str, str]:
+        found = self.mapping(name)
+        for key, value in found.items():
+            if not isinstance(value, str):
+                self._faults.add(f"{self.at(name)}.{key}", "is not a text: put it in quotes")
+        return {key: value for key, value in found.items() if isinstance(value, str)}
+
+    def yes(self, name: str) -> bool | None:
+        value = self.raw(name)
+        if value is not None and not isinstance(value, bool):
+            self.fault(name, "is neither true nor false")
+            return None
+        return value
+
+    def whole(self, name: str, low: int, high: int) -> int | None:
+        value = self.raw(name)
+        if value is None:
+            return None
+        found = canonical_json.whole(value)
+        if found is None or not low <= found <= high:
+            self.fault(name, f"is not a whole number from {low} to {high}")
+            return None
+        return found
+
+    def number(self, name: str, low: float, high: float) -> float | None:
+        value = self.raw(name)
+        if value is None:
+            return None
+        if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value <= high:
+            self.fault(name, f"is not a number from {low:g} to {high:g}")
+            return None
+        return float(value)
+
+    def one_of(self, name: str, words: type[E], *, required: bool = False) -> E | None:
+        value = self.raw(name, required=required)
+        if value is None:
+            return None
+        if not isinstance(value, str) or value not in {str(word.value) for word in words}:
+            self.fault(name, f"is none of {', '.join(str(word.value) for word in words)}")
+            return None
+        return words(value)
+
+    def checked(self, name: str, value: str | None, fault_of: Callable[[str], str | None]) -> str | None:
+        """The text, noted as a fault where `fault_of` finds one."""
+        if value is not None and (message := fault_of(value)) is not None:
+            self.fault(name, message)
+        return value
+
+
+def named(fields: Fields, name: str, key: str, refused: Collection[str] = (), why: str = "") -> tuple[str, ...]:
+    """Texts that differ, each alone or as `{key: …, description: …}`. `refused`: what such an item may not have."""
+    found: list[str] = []
+    for index, item in enumerate(fields.items(name)):
+        place = f"{name}[{index}]"
+        text = item
+        if isinstance(item, dict):
+            with fields.within(place, item) as inner:
+                text = inner.text(key, required=True)
+                inner.text("description")
+                inner.refuse(refused, why)
+        elif not isinstance(item, str) or not item.strip() or len(item) > MAX_TEXT:
+            fields.fault(place, f"is neither a text of 1 to {MAX_TEXT} characters nor {{{key}: …}}")
+        if isinstance(text, str):
+            if text in found:
+                fields.fault(place, "stands there twice")
+            found.append(text)
+    return tuple(found)

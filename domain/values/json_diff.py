@@ -1,0 +1,64 @@
+"""What an edit changes, place by place."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from domain.values import canonical_json
+
+
+class Kind(StrEnum):
+    CHANGED = "changed"
+    ADDED = "added"
+    REMOVED = "removed"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """`old`, `new`: None where there was none, or is none any more; `kind` tells that from null."""
+
+    path: str
+    kind: Kind
+    old: Any = None
+    new: Any = None
+
+    @property
+    def retyped(self) -> tuple[str, str] | None:
+        """The types, where the value has another one now: "3" and 3 look alike."""
+        if self.kind is not Kind.CHANGED:
+            return None
+        types = _type(self.old), _type(self.new)
+        return None if types[0] == types[1] else types
+
+
+def _type(value: Any) -> str:
+    names: dict[type, str] = {bool: "boolean", str: "text", list: "list", dict: "object", type(None): "null"}
+    return names.get(type(value), "number")
+
+
+def differences(old: Any, new: Any, path: str) -> Iterator[Change]:
+    """Nothing for values of one digest: what would be executed is the same. `path`: what the value is called."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        yield from _of_objects(old, new, path)
+    elif isinstance(old, list) and isinstance(new, list):
+        for place in range(max(len(old), len(new))):
+            yield from _of_entry(old[place : place + 1], new[place : place + 1], f"{path}[{place}]")
+    elif canonical_json.digest(old) != canonical_json.digest(new):
+        yield Change(path, Kind.CHANGED, old, new)
+
+
+def _of_objects(old: dict[str, Any], new: dict[str, Any], path: str) -> Iterator[Change]:
+    for key in (*old, *(key for key in new if key not in old)):
+        before = [old[key]] if key in old else []
+        after = [new[key]] if key in new else []
+        yield from _of_entry(before, after, f"{path}.{key}")
+
+
+def _of_entry(before: list[Any], after: list[Any], path: str) -> Iterator[Change]:
+    if not before:
+        yield Change(path, Kind.ADDED, new=after[0])
+    elif not after:
+        yield Change(path, Kind.REMOVED, old=before[0])
+    else:
+        yield from differences(before[0], after[0], path)

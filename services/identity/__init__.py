@@ -1,0 +1,1 @@
+"""Use cases of people, groups, keys and signing in."""

@@ -1,0 +1,214 @@
+"""API keys: made, listed, rotated, revoked, and recognised. A key is shown once and stored as a hash.
+
+The key is the identity; what it made belongs to it, whatever secret it has. Two of them may work at a time.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import RowMapping, and_, func, insert, or_, select, update
+
+from domain.identity.access import ALL_NAMESPACES, Principal, Role
+from domain.log.audit import chain_of
+from domain.pauses.serialization import instant, instant_or_none
+from domain.values import ids
+from domain.values.errors import Conflict, Fault, Forbidden, Invalid, NotFound
+from models.keys import api_keys, principal_of
+from services.identity.tokens import hash_of, new_token
+from services.kernel.idempotency import Once, Repeated, recall, remember
+from services.kernel.pagination import Page, Slice, newest_first
+from services.kernel.tenancy import manages
+from services.kernel.unit_of_work import Store, Tx
+
+PREFIX = "hitl_"
+# Shown in lists: enough to tell keys apart, far too little to guess the rest.
+SHOWN = len(PREFIX) + 6
+# `last_used_at` is written at most this often for one key.
+USE_RESOLUTION = timedelta(seconds=60)
+# For so long a rotated key's old secret works beside the new one, unless the caller says otherwise.
+OVERLAP = timedelta(days=1)
+MAX_OVERLAP = timedelta(days=30)
+
+
+class KeyNotUsable(Conflict):
+    """The key is revoked or has expired: make a new one."""
+
+    code = "KEY_NOT_USABLE"
+
+
+@dataclass(frozen=True, slots=True)
+class NewKey:
+    name: str
+    role: Role
+    namespaces: tuple[str, ...]
+    expires_at: datetime | None = None
+
+
+def create_key(store: Store, by: Principal, new: NewKey, once: Once | None) -> tuple[dict[str, Any], bool]:
+    """The key's document with the key itself, this once; a repeated request gets it without (`key: null`)."""
+    _check_namespaces(by, new.namespaces)
+    try:
+        with store.transaction() as tx:
+            recall(tx, by.own_namespace, once)
+            if new.expires_at is not None and new.expires_at <= tx.now:
+                raise Invalid([Fault("expires_at", "is not in the future")])
+            key, document = _insert(tx, new, by)
+            remember(tx, by.own_namespace, once, document | {"key": None})
+    except Repeated as repeated:
+        return repeated.answer, True
+    return document | {"key": key}, False
+
+
+def list_keys(store: Store, by: Principal, page: Page) -> Slice[dict[str, Any]]:
+    query = select(api_keys).where(manages(by, api_keys))
+    return newest_first(store, query, api_keys.c.id, page, _document)
+
+
+def rotate_key(
+    store: Store, by: Principal, key_id: str, overlap: timedelta, once: Once | None
+) -> tuple[dict[str, Any], bool]:
+    """A new secret for the same key, shown this once; the old one works for `overlap` more. Raises `KeyNotUsable`."""
+    id_ = ids.parse(ids.KEY, key_id)
+    try:
+        with store.transaction() as tx:
+            recall(tx, by.own_namespace, once)
+            query = select(api_keys).where(api_keys.c.id == id_, manages(by, api_keys)).with_for_update(key_share=True)
+            row = tx.conn.execute(query).mappings().one_or_none()
+            if row is None:
+                raise NotFound(f"there is no key {key_id[:64]!r} that this key may see")
+            if row["revoked_at"] is not None or (row["expires_at"] is not None and row["expires_at"] <= tx.now):
+                raise KeyNotUsable
+            key = PREFIX + new_token()
+            changes = {"hash": hash_of(key), "prefix": key[:SHOWN], "rotated_at": tx.now, "taken_up_at": None}
+            changes |= {"previous_hash": _old_secret(row, tx.now), "previous_until": tx.now + overlap}
+            rotated = update(api_keys).where(api_keys.c.id == id_).values(changes).returning(*api_keys.c)
+            document = _document(tx.conn.execute(rotated).mappings().one())
+            told = {"before": _document(row), "after": document, "previous_until": document["previous_valid_until"]}
+            tx.record(by, chain_of(row["namespaces"]), "key.rotated", document["id"], **told)
+            remember(tx, by.own_namespace, once, document | {"key": None})
+    except Repeated as repeated:
+        return repeated.answer, True
+    return document | {"key": key}, False
+
+
+def _old_secret(row: RowMapping, now: datetime) -> bytes:
+    """Which of them goes on working: the one that is in use, where the last rotation's was never taken up."""
+    works = row["previous_until"] is not None and row["previous_until"] > now
+    return bytes(row["previous_hash"] if works and row["taken_up_at"] is None else row["hash"])
+
+
+def revoke_key(store: Store, by: Principal, key_id: str) -> dict[str, Any]:
+    """Effective everywhere as soon as processes forget what they remember of the key (within 5 s)."""
+    id_ = ids.parse(ids.KEY, key_id)
+    with store.transaction() as tx:
+        revoked = (
+            update(api_keys)
+            .where(api_keys.c.id == id_, manages(by, api_keys))
+            .values(revoked_at=func.coalesce(api_keys.c.revoked_at, tx.now))
+            .returning(*api_keys.c)
+        )
+        row = tx.conn.execute(revoked).mappings().one_or_none()
+        if row is None:
+            raise NotFound(f"there is no key {key_id[:64]!r} that this key may see")
+        document = _document(row)
+        if row["revoked_at"] == tx.now:
+            # Just now, and not by an earlier request.
+            before = document | {"revoked_at": None}
+            tx.record(by, chain_of(row["namespaces"]), "key.revoked", document["id"], before=before, after=document)
+        return document
+
+
+def authenticate(store: Store, hash_: bytes) -> Principal | None:
+    """Who holds the key with this hash, if it is good now. Stamps `last_used_at`, at most once a minute."""
+    columns = api_keys.c
+    now = func.clock_timestamp()
+    new = and_(columns.hash == hash_, columns.rotated_at.is_not(None), columns.taken_up_at.is_(None)).label("new")
+    stale = or_(columns.last_used_at.is_(None), columns.last_used_at < now - USE_RESOLUTION).label("stale")
+    query = select(api_keys, new, stale).where(
+        or_(columns.hash == hash_, and_(columns.previous_hash == hash_, columns.previous_until > now)),
+        columns.revoked_at.is_(None),
+        or_(columns.expires_at.is_(None), columns.expires_at > now),
+    )
+    with store.reading() as conn:
+        row = conn.execute(query).mappings().one_or_none()
+    if row is None:
+        return None
+    if row["stale"] or row["new"]:
+        with store.transaction() as tx:
+            used = {"last_used_at": tx.now} | ({"taken_up_at": tx.now} if row["new"] else {})
+            tx.conn.execute(update(api_keys).where(columns.id == row["id"]).values(used))
+    return principal_of(row)
+
+
+def admin_key_exists(store: Store) -> bool:
+    """One of all namespaces that is still good."""
+    columns = api_keys.c
+    good = (
+        columns.revoked_at.is_(None),
+        or_(columns.expires_at.is_(None), columns.expires_at > func.clock_timestamp()),
+    )
+    admin = columns.role == str(Role.ADMIN), columns.namespaces.contains([ALL_NAMESPACES])
+    with store.reading() as conn:
+        return conn.execute(select(columns.id).where(*admin, *good).limit(1)).first() is not None
+
+
+def ensure_first_keys(store: Store, known: Mapping[str, str]) -> dict[str, str]:
+    """A key for every role, for a new installation: those of `known` that are still good, and new ones for the rest."""
+    keys: dict[str, str] = {}
+    for role in Role:
+        key = known.get(role, "")
+        found = authenticate(store, hash_of(key)) if key else None
+        if found is None or found.role is not role:
+            with store.transaction() as tx:
+                key, _ = _insert(tx, NewKey(f"first {role}", role, (ALL_NAMESPACES,)), None)
+        keys[role] = key
+    return keys
+
+
+def _insert(tx: Tx, new: NewKey, by: Principal | None) -> tuple[str, dict[str, Any]]:
+    """`by`: None is `sagahold up`."""
+    key = PREFIX + new_token()
+    row = {
+        "id": tx.new_id(),
+        "hash": hash_of(key),
+        "prefix": key[:SHOWN],
+        "name": new.name,
+        "role": str(new.role),
+        "namespaces": list(new.namespaces),
+        "created_at": tx.now,
+        "created_by": "sagahold up" if by is None else by.id,
+        "expires_at": new.expires_at,
+        "revoked_at": None,
+        "last_used_at": None,
+    }
+    made = tx.conn.execute(insert(api_keys).values(row).returning(*api_keys.c))
+    document = _document(made.mappings().one())
+    about = {name: document[name] for name in ("name", "role", "namespaces")}
+    tx.record(by, chain_of(new.namespaces), "key.created", document["id"], after=document, **about)
+    return key, document
+
+
+def _check_namespaces(by: Principal, namespaces: Sequence[str]) -> None:
+    for namespace in namespaces:
+        if not by.sees(namespace):
+            raise Forbidden(f"a key for the namespace {namespace!r} can only be made by a key that has access to it")
+
+
+def _document(row: RowMapping) -> dict[str, Any]:
+    return {
+        "id": ids.text(ids.KEY, row["id"]),
+        "prefix": row["prefix"],
+        "name": row["name"],
+        "role": row["role"],
+        "namespaces": list(row["namespaces"]),
+        "created_at": instant(row["created_at"]),
+        "created_by": row["created_by"],
+        "expires_at": instant_or_none(row["expires_at"]),
+        "revoked_at": instant_or_none(row["revoked_at"]),
+        "last_used_at": instant_or_none(row["last_used_at"]),
+        "rotated_at": instant_or_none(row["rotated_at"]),
+        "taken_up_at": instant_or_none(row["taken_up_at"]),
+        "previous_valid_until": instant_or_none(row["previous_until"]),
+    }

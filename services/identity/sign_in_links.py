@@ -1,0 +1,109 @@
+"""Links that let a person in: one that signs in, once; or one that opens a single review."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, delete, func, insert, or_, select, update
+
+from domain.identity.access import Principal
+from domain.values.errors import NotFound
+from models.pauses import pauses
+from models.people import person_of, sign_in_links, users
+from services.identity.sessions import From, Session, open_session
+from services.identity.tokens import hash_of, new_token
+from services.kernel.unit_of_work import Store, Tx
+
+# Long enough to open a mail or a terminal's output, short enough for one that is lost.
+LINK_LASTS = timedelta(minutes=30)
+# Whoever decided by a review's link still sees what came of it.
+OUTCOME_SHOWN = timedelta(hours=24)
+
+
+class LinkExpired(NotFound):
+    """This link was used before or has expired: ask for a new one."""
+
+    code = "LINK_EXPIRED"
+
+
+def make_link(tx: Tx, user_id: UUID, expires_at: datetime, pause_id: UUID | None = None) -> str:
+    """The token of a new link."""
+    token = new_token()
+    row = {
+        "hash": hash_of(token),
+        "user_id": user_id,
+        "pause_id": pause_id,
+        "created_at": tx.now,
+        "expires_at": expires_at,
+        "used_at": None,
+    }
+    tx.conn.execute(insert(sign_in_links).values(row))
+    return token
+
+
+def link_is_good(store: Store, token: str) -> bool:
+    """Whether the link would sign in now: for the page that asks before it is used."""
+    query = select(sign_in_links.c.hash).where(*_usable(token, func.clock_timestamp()))
+    with store.reading() as conn:
+        return conn.execute(query).first() is not None
+
+
+def use_link(store: Store, token: str, place: From) -> tuple[str, Principal]:
+    """A new session's token and whose it is. Raises `LinkExpired`; of two at once, one gets in."""
+    with store.transaction() as tx:
+        # The person is locked first, as where they are disabled: then no session is left over, and neither waits for
+        # the other.
+        owner = select(sign_in_links.c.user_id).where(*_usable(token, tx.now)).scalar_subquery()
+        wanted = select(users).where(users.c.id == owner, users.c.disabled_at.is_(None)).with_for_update()
+        row = tx.conn.execute(wanted).mappings().one_or_none()
+        used = update(sign_in_links).where(*_usable(token, tx.now)).values(used_at=tx.now)
+        if row is None or not tx.conn.execute(used).rowcount:
+            raise LinkExpired
+        person = person_of(row, place.address)
+        return open_session(tx, person, row["id"], place, "link"), person
+
+
+def find_review_link(store: Store, tokens: Sequence[str], pause_id: UUID) -> Session | None:
+    """Who came by a link to this review that is good: the first one. Changes nothing: mail scanners follow links."""
+    now = func.clock_timestamp()
+    by_hash = {hash_of(token): token for token in tokens}
+    query = (
+        select(users, sign_in_links.c.hash)
+        .join(sign_in_links, sign_in_links.c.user_id == users.c.id)
+        .join(pauses, pauses.c.id == sign_in_links.c.pause_id)
+        .where(
+            sign_in_links.c.hash.in_(by_hash),
+            sign_in_links.c.expires_at > now,
+            pauses.c.id == pause_id,
+            or_(pauses.c.resolved_at.is_(None), pauses.c.resolved_at > now - OUTCOME_SHOWN),
+            users.c.disabled_at.is_(None),
+        )
+    )
+    with store.reading() as conn:
+        rows = {by_hash[bytes(row["hash"])]: row for row in conn.execute(query).mappings()}
+    token = next((token for token in tokens if token in rows), None)
+    return None if token is None else Session(token, person_of(rows[token]), rows[token]["id"], pause_id)
+
+
+def review_of_link(store: Store, token: str) -> UUID | None:
+    """Which review the link was made for, also when it has expired."""
+    query = select(sign_in_links.c.pause_id).where(sign_in_links.c.hash == hash_of(token))
+    with store.reading() as conn:
+        return conn.execute(query).scalar_one_or_none()
+
+
+def remove_links(tx: Tx, user_id: UUID, *, reviews: bool) -> None:
+    """Those that sign in; with `reviews` also those that open a review."""
+    wanted = delete(sign_in_links).where(sign_in_links.c.user_id == user_id)
+    tx.conn.execute(wanted if reviews else wanted.where(sign_in_links.c.pause_id.is_(None)))
+
+
+def _usable(token: str, now: Any) -> list[ColumnElement[bool]]:
+    columns = sign_in_links.c
+    return [
+        columns.hash == hash_of(token),
+        columns.used_at.is_(None),
+        columns.pause_id.is_(None),
+        columns.expires_at > now,
+    ]

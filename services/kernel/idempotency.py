@@ -1,0 +1,71 @@
+"""A request with an Idempotency-Key is carried out once; repeats get the stored answer. Scope: the namespace.
+
+The answer is stored in the transaction of the change: either both are there or neither is.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+
+from domain.values.errors import IdempotencyKeyReused
+from models.keys import idempotency_keys
+from services.kernel.unit_of_work import Tx
+
+
+@dataclass(frozen=True, slots=True)
+class Once:
+    """The caller's key, and the SHA-256 of the request that it belongs to."""
+
+    key: str
+    fingerprint: bytes
+
+
+class Repeated(Exception):
+    """The request was carried out before; rolls the transaction back and carries the stored answer out of it."""
+
+    def __init__(self, answer: dict[str, Any]) -> None:
+        self.answer = answer
+
+
+def recall(tx: Tx, namespace: str, once: Once | None) -> None:
+    """Raises `Repeated` when the answer is stored already, `IdempotencyKeyReused` when it answers another request."""
+    if once is None:
+        return
+    columns = idempotency_keys.c
+    query = select(columns.fingerprint, columns.answer).where(columns.namespace == namespace, columns.key == once.key)
+    if stored := tx.conn.execute(query).one_or_none():
+        if bytes(stored.fingerprint) != once.fingerprint:
+            raise IdempotencyKeyReused
+        raise Repeated(stored.answer)
+
+
+def remember(
+    tx: Tx,
+    namespace: str,
+    once: Once | None,
+    answer: dict[str, Any],
+    *,
+    pause_id: UUID | None = None,
+    saga_id: UUID | None = None,
+) -> None:
+    """Store the answer. Of two requests at the same time the second waits here, and then gets the first one's.
+
+    Args:
+        pause_id, saga_id: what it made or moved. The key is kept as long as that waits, and a day longer.
+    """
+    if once is None:
+        return
+    row = insert(idempotency_keys).values(
+        namespace=namespace,
+        key=once.key,
+        fingerprint=once.fingerprint,
+        answer=answer,
+        created_at=tx.now,
+        pause_id=pause_id,
+        saga_id=saga_id,
+    )
+    if tx.conn.execute(row.on_conflict_do_nothing()).rowcount == 0:
+        recall(tx, namespace, once)

@@ -1,0 +1,1 @@
+"""Use cases of notifications, and the worker's side of sending them."""

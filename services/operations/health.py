@@ -1,0 +1,146 @@
+"""What an operator asks first: is the database there and migrated, are workers seen, what is waiting."""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, Connection, Select, and_, func, select, text, true
+from sqlalchemy.exc import ProgrammingError
+
+from domain.identity.access import Principal
+from models.leases import worker_heartbeats
+from models.notifications import notifications
+from models.pauses import pauses
+from models.sagas import sagas
+from models.webhooks import webhook_deliveries, webhook_endpoints
+from services.kernel.connection_pool import DatabaseAway
+from services.kernel.leases import BEAT
+from services.kernel.quarantine import left_alone
+from services.kernel.tenancy import manages, sees
+from services.kernel.unit_of_work import Store
+from services.notifications.queries import STILL_WAITS
+from services.webhooks.failing_receivers import count_failing
+
+# Every worker is seen each few seconds, and beat each second; this is a stall, not a hiccup.
+WORKER_SEEN_WITHIN = timedelta(seconds=15)
+# SQLSTATE: nothing was ever migrated here.
+NO_SUCH_TABLE = "42P01"
+
+
+# Of a standby the second is on as well. The default, as this transaction itself is read-only.
+_MODE = text(
+    "SELECT CASE WHEN pg_is_in_recovery() THEN 'standby' ELSE current_setting('default_transaction_read_only') END"
+)
+_READ_ONLY = {
+    "off": None,
+    "on": "it is set to read-only (default_transaction_read_only)",
+    "standby": "it is in recovery, as a standby is (a fail-over may be under way)",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """`beat`: a sweep was asked for lately, and taken. `read_only`: why the database takes no changes; None where it
+    does."""
+
+    database: bool
+    migrated: bool
+    workers: int
+    beat: bool
+    read_only: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """`overdue_seconds`: how long what has been due longest, of whatever kind, has been waiting. `due_sagas`: those a
+    worker is to go on with, or is at. `set_aside`: rows whose work raised, and that are left alone for a while."""
+
+    pending_pauses: int
+    pending_deliveries: int
+    overdue_seconds: float
+    exhausted_deliveries: int
+    disabled_endpoints: int
+    due_sagas: int
+    sagas_needing_operator: int
+    pending_notifications: int
+    failed_notifications: int
+    workers: int
+    set_aside: int = 0
+    failing_receivers: int = 0
+
+
+def readiness(store: Store, revision: str) -> Readiness:
+    """`revision`: the migration that this code was written for; they are numbered, and a later one serves it too."""
+    try:
+        with store.reading() as conn:
+            read_only = _READ_ONLY[conn.execute(_MODE).scalar_one()]
+            applied = conn.execute(text("SELECT version_num FROM alembic_version")).scalars().all()
+            if not applied or max(applied) < revision:
+                return Readiness(True, False, 0, False, read_only)
+            seen = set(conn.execute(select(worker_heartbeats.c.worker).where(_seen())).scalars())
+            return Readiness(True, True, len(seen - {BEAT}), BEAT in seen, read_only)
+    except DatabaseAway:
+        return Readiness(False, False, 0, False)
+    except ProgrammingError as error:
+        if getattr(error.orig, "pgcode", None) != NO_SUCH_TABLE:
+            raise
+        return Readiness(True, False, 0, False)
+
+
+def anybody_works(store: Store) -> bool:
+    """Whether what is due is taken up: a worker was seen."""
+    with store.reading() as conn:
+        return conn.execute(_workers()).scalar_one() > 0
+
+
+def backlog(store: Store, by: Principal | None = None) -> Backlog:
+    """Of what this caller may see; None sees all."""
+    deliveries = webhook_deliveries.c
+    seen = {table: true() if by is None else sees(by, table) for table in (pauses, webhook_deliveries, notifications)}
+    pending = and_(deliveries.status == "pending", seen[webhook_deliveries])
+    own_sagas = true() if by is None else sees(by, sagas)
+    own_endpoints = true() if by is None else manages(by, webhook_endpoints)
+    due, waiting = and_(sagas.c.due_at.is_not(None), own_sagas), sagas.c.lease_token.is_(None)
+    untold = and_(notifications.c.status == "pending", seen[notifications])
+    disabled = and_(webhook_endpoints.c.disabled_reason.is_not(None), own_endpoints)
+    exhausted = and_(deliveries.status == "exhausted", seen[webhook_deliveries])
+    undecided = and_(pauses.c.status == "pending", seen[pauses])
+    with store.reading() as conn:
+        return Backlog(
+            conn.execute(select(func.count()).where(undecided)).scalar_one(),
+            conn.execute(select(func.count()).where(pending)).scalar_one(),
+            max(
+                _overdue(conn, deliveries.due_at, pending),
+                _overdue(conn, sagas.c.due_at, due, waiting),
+                _overdue(conn, notifications.c.due_at, untold),
+                *(_overdue(conn, at, undecided) for at in (pauses.c.expires_at, pauses.c.attend_at)),
+            ),
+            conn.execute(select(func.count()).where(exhausted)).scalar_one(),
+            conn.execute(select(func.count()).where(disabled)).scalar_one(),
+            conn.execute(select(func.count()).where(due)).scalar_one(),
+            conn.execute(select(func.count()).where(sagas.c.needs_operator, own_sagas)).scalar_one(),
+            conn.execute(select(func.count()).where(untold)).scalar_one(),
+            conn.execute(_failed_notifications().where(seen[notifications])).scalar_one(),
+            conn.execute(_workers()).scalar_one(),
+            conn.execute(left_alone()).scalar_one(),
+            conn.execute(count_failing(by)).scalar_one(),
+        )
+
+
+def _overdue(conn: Connection, due_at: ColumnElement[datetime], *conditions: ColumnElement[bool]) -> float:
+    age = func.extract("epoch", func.clock_timestamp() - func.min(due_at))
+    return max(0.0, float(conn.execute(select(age).where(*conditions)).scalar_one() or 0))
+
+
+def _failed_notifications() -> Select[int]:
+    """Of what still waits: later nobody can make up for them."""
+    about = notifications.outerjoin(pauses, pauses.c.id == notifications.c.pause_id)
+    about = about.outerjoin(sagas, sagas.c.id == notifications.c.saga_id)
+    return select(func.count()).select_from(about).where(notifications.c.status == "failed", STILL_WAITS)
+
+
+def _workers() -> Select[int]:
+    return select(func.count()).where(_seen(), worker_heartbeats.c.worker != BEAT)
+
+
+def _seen() -> ColumnElement[bool]:
+    return worker_heartbeats.c.seen_at > func.clock_timestamp() - WORKER_SEEN_WITHIN

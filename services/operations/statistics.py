@@ -1,0 +1,170 @@
+"""The numbers behind the charts: what waits, how reviews were decided and how fast, how webhooks fare.
+
+Each is one statement over a window of days, by an index, and gives up after seconds: nobody who looks at a chart may
+slow down those who decide.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Column, ColumnElement, extract, func, literal, select, text
+
+from domain.identity.access import Principal
+from domain.pauses.pause import SYSTEM, Status
+from domain.values import ids
+from models.pauses import pauses
+from models.webhooks import webhook_attempts, webhook_deliveries
+from services.kernel.tenancy import sees
+from services.kernel.unit_of_work import Store, Tx
+
+DAYS = 14
+# Of what waits: how long at least, for each group of a namespace's bar.
+AGES = (timedelta(0), timedelta(minutes=10), timedelta(hours=1), timedelta(hours=24))
+# Those with most to decide; a bar for each of a hundred would show nothing.
+MAX_NAMESPACES = 12
+STATEMENT_TIMEOUT = "3s"
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """`counts`: how many pauses wait, by `AGES`."""
+
+    namespace: str
+    counts: tuple[int, ...]
+
+    @property
+    def total(self) -> int:
+        return sum(self.counts)
+
+    @property
+    def oldest(self) -> int:
+        """How many wait for longer than the last of `AGES`."""
+        return self.counts[-1]
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionDay:
+    """What was resolved on a day (UTC). `p50`, `p95`: seconds until a person decided; None where none did."""
+
+    day: date
+    approved: int = 0
+    rejected: int = 0
+    expired: int = 0
+    cancelled: int = 0
+    p50: float | None = None
+    p95: float | None = None
+
+    @property
+    def total(self) -> int:
+        return self.approved + self.rejected + self.expired + self.cancelled
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookDay:
+    """Deliveries made on a day (UTC). `p95`: seconds that the attempts of that day took; None where there was none."""
+
+    day: date
+    delivered: int = 0
+    exhausted: int = 0
+    pending: int = 0
+    p95: float | None = None
+
+    @property
+    def total(self) -> int:
+        return self.delivered + self.exhausted + self.pending
+
+
+def waiting(store: Store, by: Principal) -> list[Waiting]:
+    """The namespaces with most to decide, the first one first."""
+    columns = pauses.c
+    with _reading(store) as tx:
+        age = literal(tx.now) - columns.created_at
+        ends: list[timedelta | None] = [*AGES[1:], None]
+        counts = [
+            func.count().filter(age >= low if high is None else (age >= low) & (age < high)).label(f"age_{place}")
+            for place, (low, high) in enumerate(zip(AGES, ends, strict=True))
+        ]
+        query = (
+            select(columns.namespace, *counts)
+            .where(columns.status == "pending", sees(by, pauses))
+            .group_by(columns.namespace)
+            .order_by(func.count().desc(), columns.namespace)
+            .limit(MAX_NAMESPACES)
+        )
+        return [Waiting(row[0], tuple(row[1:])) for row in tx.conn.execute(query)]
+
+
+def decisions(store: Store, by: Principal) -> list[DecisionDay]:
+    """The last days, the oldest first; those without any decision too."""
+    columns = pauses.c
+    seconds = extract("epoch", columns.resolved_at - columns.created_at)
+    by_person = columns.status.in_([Status.APPROVED, Status.REJECTED]) & (columns.decided_by != SYSTEM)
+    outcomes = (Status.APPROVED, Status.REJECTED, Status.EXPIRED, Status.CANCELLED)
+    with _reading(store) as tx:
+        since = _since(tx)
+        day = _day(columns.resolved_at)
+        query = (
+            select(
+                day.label("day"),
+                *(func.count().filter(columns.status == outcome).label(str(outcome)) for outcome in outcomes),
+                func.percentile_cont(0.5).within_group(seconds).filter(by_person).label("p50"),
+                func.percentile_cont(0.95).within_group(seconds).filter(by_person).label("p95"),
+            )
+            .where(columns.resolved_at >= since, sees(by, pauses))
+            .group_by(day)
+        )
+        found = {row["day"]: DecisionDay(**row) for row in tx.conn.execute(query).mappings()}
+    return [found.get(each, DecisionDay(each)) for each in _days(since)]
+
+
+def webhooks(store: Store, by: Principal) -> list[WebhookDay]:
+    """The last days, the oldest first; those without any delivery too."""
+    delivery, attempt = webhook_deliveries.c, webhook_attempts.c
+    statuses = ("delivered", "exhausted", "pending")
+    with _reading(store) as tx:
+        since = _since(tx)
+        # Ids are in the order of time, and the primary keys are the only index that is.
+        first = ids.uuid7(since, 0)
+        made, tried = _day(delivery.created_at), _day(attempt.started_at)
+        seconds = attempt.duration_ms / 1000.0
+        deliveries = (
+            select(
+                made.label("day"),
+                *(func.count().filter(delivery.status == status).label(status) for status in statuses),
+            )
+            .where(delivery.id >= first, sees(by, webhook_deliveries))
+            .group_by(made)
+        )
+        attempts = (
+            select(tried.label("day"), func.percentile_cont(0.95).within_group(seconds).label("p95"))
+            .join_from(webhook_attempts, webhook_deliveries, delivery.id == attempt.delivery_id)
+            .where(attempt.delivery_id >= first, delivery.id >= first, sees(by, webhook_deliveries))
+            .group_by(tried)
+        )
+        counts: dict[date, Any] = {row["day"]: dict(row) for row in tx.conn.execute(deliveries).mappings()}
+        p95 = {row["day"]: row["p95"] for row in tx.conn.execute(attempts).mappings()}
+    return [WebhookDay(**counts.get(each, {"day": each}), p95=p95.get(each)) for each in _days(since)]
+
+
+@contextmanager
+def _reading(store: Store) -> Iterator[Tx]:
+    with store.transaction() as tx:
+        tx.conn.execute(text(f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'"))
+        yield tx
+
+
+def _since(tx: Tx) -> datetime:
+    midnight = tx.now.replace(hour=0, minute=0, second=0, microsecond=0)
+    return midnight - timedelta(days=DAYS - 1)
+
+
+def _days(since: datetime) -> Sequence[date]:
+    return [since.date() + timedelta(days=number) for number in range(DAYS)]
+
+
+def _day(moment: Column[Any]) -> ColumnElement[date]:
+    # Connections have UTC as their time zone.
+    return func.date(moment)

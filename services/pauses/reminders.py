@@ -1,0 +1,48 @@
+"""Reviews that want attention: their people are told, told again, or get others beside them."""
+
+from typing import Any
+
+from sqlalchemy import RowMapping, Select, select, update
+
+from domain.pauses import reminders
+from domain.pauses.pause import Pause, Status, Timeout
+from models.pauses import pause_of, pauses
+from services.kernel.quarantine import REMINDER
+from services.kernel.sweeps import sweep_pauses
+from services.kernel.unit_of_work import Store, Tx
+from services.notifications.recipients import anyone_listens, notify
+from services.pauses.changes import apply, change
+
+# Reviews of one transaction: each tells many people, and all its locks are held until the last is told.
+ATTEND_BATCH = 50
+
+
+def attend_due(store: Store) -> int:
+    """One batch; returns how many. Other sweeps' rows are skipped."""
+    # Remembered by the process, for the steps that it holds meanwhile.
+    anyone_listens(store)
+    due = select(pauses).where(pauses.c.status == Status.PENDING.value).order_by(pauses.c.attend_at)
+
+    def chosen(tx: Tx) -> Select[Any]:
+        # A value, not clock_timestamp(): with a volatile function PostgreSQL would not use the index.
+        return due.where(pauses.c.attend_at <= tx.now)
+
+    def attend(tx: Tx, row: RowMapping) -> None:
+        _attend(store, tx, pause_of(row))
+
+    return sweep_pauses(store, REMINDER, chosen, ATTEND_BATCH, attend)
+
+
+def _attend(store: Store, tx: Tx, pause: Pause) -> None:
+    if pause.expires_at is not None and pause.expires_at <= tx.now:
+        pause = apply(store, tx, None, pause, Timeout())
+        if pause.status is not Status.PENDING:
+            return
+    attended = reminders.attend(pause, tx.now)
+    if attended.events:
+        # Which tells them.
+        change(store, tx, None, pause, attended.pause, attended.events)
+        return
+    notify(tx, attended.pause, attended.reason)
+    columns = {"attend_at": attended.pause.attend_at, "reminders": attended.pause.reminders}
+    tx.conn.execute(update(pauses).where(pauses.c.id == pause.id).values(columns))

@@ -1,0 +1,62 @@
+"""Who may decide in a namespace: its active people and its usable keys. Read once for each vote that has to be
+counted; where anybody's one vote decides, never."""
+
+from sqlalchemy import Text, and_, bindparam, case, cast, literal, null, or_, select, union_all
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from domain.identity.access import ALL_NAMESPACES, GRANTS, Permission
+from domain.pauses.pause import Pause, panel_of
+from domain.pauses.votes import Member, unmet
+from domain.values import ids
+from domain.values.errors import PolicyUnsatisfiable
+from models.keys import api_keys
+from models.people import users
+from services.kernel.unit_of_work import Tx
+
+_DECIDING = sorted(str(role) for role in GRANTS[Permission.PAUSE_DECIDE])
+_wanted = bindparam("wanted_namespaces", type_=ARRAY(Text))
+_now = bindparam("electorate_now", type_=api_keys.c.created_at.type)
+_away = and_(users.c.away_until > _now, users.c.delegate_id.is_not(None))
+_MEMBERS = union_all(
+    select(
+        literal(True).label("person"),
+        users.c.id,
+        users.c.name,
+        users.c.email,
+        users.c.groups,
+        case((_away, users.c.delegate_id), else_=null()).label("delegate_id"),
+    ).where(users.c.disabled_at.is_(None), users.c.namespaces.overlap(_wanted)),
+    select(
+        literal(False),
+        api_keys.c.id,
+        api_keys.c.name,
+        cast(null(), Text),
+        cast(null(), ARRAY(Text)),
+        cast(null(), users.c.id.type),
+    ).where(
+        api_keys.c.role.in_(_DECIDING),
+        api_keys.c.revoked_at.is_(None),
+        or_(api_keys.c.expires_at.is_(None), api_keys.c.expires_at > _now),
+        api_keys.c.namespaces.overlap(_wanted),
+    ),
+).order_by("id")
+
+
+def members_of(tx: Tx, namespace: str) -> tuple[Member, ...]:
+    found = tx.conn.execute(_MEMBERS, {"wanted_namespaces": [namespace, ALL_NAMESPACES], "electorate_now": tx.now})
+    return tuple(
+        Member(
+            ids.text(ids.USER if row["person"] else ids.KEY, row["id"]),
+            row["name"],
+            row["email"],
+            tuple(row["groups"] or ()),
+            None if row["delegate_id"] is None else ids.text(ids.USER, row["delegate_id"]),
+        )
+        for row in found.mappings()
+    )
+
+
+def check_satisfiable(tx: Tx, pause: Pause) -> None:
+    """Raises `PolicyUnsatisfiable`. A plain review, which asks for one vote of anybody, is not looked into."""
+    if not pause.review.plain and (faults := unmet(panel_of(pause, members_of(tx, pause.namespace)), "review")):
+        raise PolicyUnsatisfiable(faults)

@@ -1,0 +1,103 @@
+"""The steps that wait for a person, the longest waiting first."""
+
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, RowMapping, Select, select
+
+from domain.identity.access import Principal
+from domain.manifests.definition import SagaDefinition, StepKind
+from domain.pauses.pause import STEP, Status
+from domain.pauses.serialization import instant_or_none, review_url, waiting_for
+from domain.sagas.serialization import span_text
+from domain.values import ids
+from models.pauses import pause_of, pauses
+from models.sagas import saga_steps, sagas
+from services.kernel.pagination import Page, Slice, slice_of
+from services.kernel.tenancy import sees
+from services.kernel.unit_of_work import Store
+from services.manifests.definitions import load_sagas
+
+
+@dataclass(frozen=True, slots=True)
+class ReviewFilter:
+    trace_id: UUID | None = None
+    namespace: str | None = None
+    kind: StepKind | None = None
+
+
+def pending_reviews(store: Store, by: Principal, wanted: ReviewFilter, page: Page) -> Slice[dict[str, Any]]:
+    """A cursor holds the id of a hold's pause."""
+    with store.reading() as conn:
+        rows = conn.execute(_query(by, wanted, page)).mappings().all()
+        declared = load_sagas(conn, {row["definition_id"] for row in rows})
+
+    def item(row: RowMapping) -> dict[str, Any]:
+        return _document(row, declared.get(row["definition_id"]), store.public_url)
+
+    return slice_of(rows, page, item, lambda row: row["id"])
+
+
+def _query(by: Principal, wanted: ReviewFilter, page: Page) -> Select[Any]:
+    """The page is cut first, on the index of holds; only what stands on it is joined, however many were held before.
+
+    A step's pause is pending as long as the step is held, and no longer.
+    """
+    query = select(pauses).where(pauses.c.kind == STEP, pauses.c.status == Status.PENDING.value)
+    query = query.where(*_conditions(by, wanted))
+    if page.after is not None:
+        query = query.where(pauses.c.id > page.after)
+    held = query.order_by(pauses.c.id).limit(page.limit + 1).offset(page.offset).subquery("held")
+    step = saga_steps.c
+    return (
+        select(
+            *held.c,
+            *(step.saga_id, step.span_id, step.step_id, step.place, step.started_at),
+            sagas.c.definition_id,
+        )
+        .select_from(held.join(saga_steps, step.watch_id == held.c.id).join(sagas, sagas.c.id == step.saga_id))
+        .order_by(held.c.id)
+    )
+
+
+def _conditions(by: Principal, wanted: ReviewFilter) -> list[ColumnElement[bool]]:
+    conditions = [sees(by, pauses)]
+    if wanted.namespace is not None:
+        conditions.append(pauses.c.namespace == wanted.namespace)
+    if wanted.trace_id is not None:
+        conditions.append(pauses.c.id.in_(select(saga_steps.c.watch_id).where(saga_steps.c.saga_id == wanted.trace_id)))
+    if wanted.kind is not None:
+        # As the engine wrote it when it held the step: the manifest is not in columns.
+        conditions.append(pauses.c.context["step_kind"].as_string() == str(wanted.kind))
+    return conditions
+
+
+def _document(row: RowMapping, definition: SagaDefinition | None, public_url: str) -> dict[str, Any]:
+    pause = pause_of(row)
+    steps = () if definition is None else definition.steps
+    declared = next((step for step in steps if step.id == row["step_id"]), None)
+    # Where this version cannot read the manifest, as the engine wrote it when it held the step.
+    context = pause.context or {}
+    worker, _, version = str(context.get("worker", "")).partition("@")
+    kind = str(context.get("step_kind", "")) if declared is None else str(declared.kind)
+    return {
+        "namespace": pause.namespace,
+        "saga_trace_id": row["saga_id"].hex,
+        "step_span_id": span_text(row["span_id"]),
+        "step_id": row["step_id"],
+        "step_name": row["step_id"] if declared is None else declared.name,
+        "step_kind": kind,
+        "order_index": row["place"],
+        "worker": worker if declared is None else declared.worker,
+        "worker_version": version if declared is None else declared.worker_version,
+        "review_subject": "output" if kind == StepKind.REASON else "arguments",
+        "review_payload": pause.arguments,
+        "revision": pause.revision,
+        "waiting_for": waiting_for(pause),
+        "mock": bool(context.get("mock")),
+        "started_at": instant_or_none(row["started_at"]),
+        "watch_id": ids.text(ids.WATCH, pause.id),
+        "review_url": review_url(pause.id, public_url),
+        "expires_at": instant_or_none(pause.expires_at),
+    }

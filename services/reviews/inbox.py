@@ -1,0 +1,136 @@
+"""The review queue: what waits for a decision, the most urgent first, then the longest waiting."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import ColumnElement, RowMapping, Select, and_, func, or_, select, union_all
+from sqlalchemy.dialects.postgresql import array
+
+from domain.identity.access import Permission, Principal
+from domain.pauses.approval_policy import Asked
+from domain.pauses.pause import Actor, Pause, Status, panel_of
+from domain.pauses.serialization import pause_document
+from domain.pauses.votes import Member, standing, whose
+from domain.values import ids
+from models.pauses import pause_of, pauses
+from models.people import users
+from services.kernel.pagination import Page, Slice, slice_of
+from services.kernel.tenancy import sees
+from services.kernel.unit_of_work import Store
+
+
+@dataclass(frozen=True, slots=True)
+class InboxFilter:
+    """`mine`: only what the caller may vote on now, also for somebody who is away."""
+
+    namespace: str | None = None
+    kind: str | None = None
+    tag: str | None = None
+    text: str | None = None
+    mine: bool = False
+
+
+def inbox(store: Store, by: Principal, wanted: InboxFilter, page: Page) -> Slice[dict[str, Any]]:
+    """A page of pause documents."""
+    query = select(pauses).where(*_conditions(store, by, wanted))
+    with store.reading() as conn:
+        rows = conn.execute(_cut(query, by, page)).mappings().all()
+
+    def item(row: RowMapping) -> dict[str, Any]:
+        return pause_document(pause_of(row), store.public_url)
+
+    return slice_of(rows, page, item, lambda row: row["id"])
+
+
+def count_waiting(store: Store, by: Principal, wanted: InboxFilter, limit: int = 100) -> int:
+    """At most `limit`: whoever has more waiting needs no number."""
+    found = select(pauses.c.id).where(*_conditions(store, by, wanted)).limit(limit).subquery()
+    with store.reading() as conn:
+        return int(conn.execute(select(func.count()).select_from(found)).scalar_one())
+
+
+def stands_in_for(store: Store, by: Principal) -> tuple[Member, ...]:
+    """Those who are away and have the caller vote for them."""
+    id_ = ids.parse(ids.USER, by.id)
+    if id_ is None:
+        return ()
+    query = select(users.c.id, users.c.name, users.c.email, users.c.groups).where(
+        users.c.delegate_id == id_, users.c.away_until > func.clock_timestamp(), users.c.disabled_at.is_(None)
+    )
+    with store.reading() as conn:
+        rows = conn.execute(query).mappings().all()
+    return tuple(
+        Member(ids.text(ids.USER, row["id"]), row["name"], row["email"], tuple(row["groups"]), delegate=by.id)
+        for row in rows
+    )
+
+
+def may_vote(pause: Pause, by: Principal, stood_in_for: Sequence[Member] = ()) -> bool:
+    """Whether a vote of the caller would be taken now: to show the buttons. The vote itself is checked again."""
+    if pause.status is not Status.PENDING or not by.may(Permission.PAUSE_DECIDE) or not by.sees(pause.namespace):
+        return False
+    if pause.is_own(by.id):
+        return False
+    panel = panel_of(pause, (_member(by), *stood_in_for))
+    return any(panel.of(pause.review.stages[pause.stage]))
+
+
+def votes_for(pause: Pause, by: Principal, stood_in_for: Sequence[Member]) -> Actor | None:
+    """Who is away, and whose vote the caller's would be; None where it is their own, or only one vote is asked for."""
+    if pause.review.plain or standing(pause.votes, by.id) is not None:
+        return None
+    panel = panel_of(pause, (_member(by), *stood_in_for))
+    owner = whose(panel, pause.review.stages[pause.stage], pause.votes, by.id)
+    return None if owner is None or owner.id == by.id else owner.actor
+
+
+def _conditions(store: Store, by: Principal, wanted: InboxFilter) -> list[ColumnElement[bool]]:
+    columns = pauses.c
+    # As a literal: the index of what waits is a partial one, and a parameter might be anything.
+    conditions: list[ColumnElement[bool]] = [columns.status == Status.PENDING.value, sees(by, pauses)]
+    if wanted.namespace is not None:
+        conditions.append(columns.namespace == wanted.namespace)
+    if wanted.kind is not None:
+        conditions.append(columns.kind == wanted.kind)
+    if wanted.tag is not None:
+        conditions.append(columns.tags.contains([wanted.tag]))
+    if wanted.text is not None:
+        conditions.append(columns.action.icontains(wanted.text, autoescape=True))
+    if wanted.mine:
+        conditions.append(_mine(store, by))
+    return conditions
+
+
+def _mine(store: Store, by: Principal) -> ColumnElement[bool]:
+    words = sorted({word for one in (_member(by), *stands_in_for(store, by)) for word in _words(one)})
+    asked = or_(pauses.c.asked.is_(None), pauses.c.asked.overlap(array(words)))
+    return and_(asked, or_(pauses.c.created_by != by.id, pauses.c.review["allow_self"].as_boolean()))
+
+
+def _member(by: Principal) -> Member:
+    return Member(by.id, by.name, by.email, by.groups)
+
+
+def _words(member: Member) -> list[str]:
+    """How `asked` names the member."""
+    addresses = [member.id] if member.email is None else [member.id, member.email]
+    return Asked(member.groups, tuple(addresses)).words
+
+
+def _cut(query: Select[Any], by: Principal, page: Page) -> Select[Any]:
+    """The page, in the order of the queue, which is that of the index.
+
+    What is behind the last one that was seen (also when that one has been decided since) is looked for twice, as
+    urgent and less urgent: one condition for both would read everything before it.
+    """
+    order = pauses.c.priority.desc(), pauses.c.id
+    if page.after is None:
+        return query.order_by(*order).limit(page.limit + 1).offset(page.offset)
+    # Of another namespace, what is behind it would tell that there is such a review, and how urgent it is.
+    last = select(pauses.c.priority).where(pauses.c.id == page.after, sees(by, pauses)).scalar_subquery()
+    behind = (pauses.c.priority == last) & (pauses.c.id > page.after), pauses.c.priority < last
+    most = page.limit + 1 + page.offset
+    both = union_all(*(query.where(part).order_by(*order).limit(most) for part in behind)).subquery()
+    found = select(both).order_by(both.c.priority.desc(), both.c.id)
+    return found.limit(page.limit + 1).offset(page.offset)

@@ -1,0 +1,1 @@
+"""Use cases of sagas, and the engine that runs their steps."""

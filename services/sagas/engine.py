@@ -1,0 +1,278 @@
+"""A worker's side of sagas: claim one that is due, do what needs no waiting, and say what work is next.
+
+One transaction claims and plans, up to work, a hold or the end; the tool is called, or the model asked, with none open;
+the next records what came of it, guarded by the lease, and plans on. A result that comes after the lease was lost is
+dropped.
+"""
+
+import logging
+from collections.abc import Collection
+from dataclasses import replace
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import select
+
+from domain.sagas import step as steps
+from domain.sagas.outcome import CALLS_AGAIN, Done, Failed, Lost, NotSent, Outcome, TimedOut, ToolFound, postponement
+from domain.sagas.reasoning import Thought
+from domain.sagas.saga import FORWARD, TERMINAL, SagaStatus, change_step, settle
+from domain.sagas.step import Error, Step, StepStatus
+from models.sagas import sagas
+from services.kernel import leases
+from services.kernel.leases import SAGA, Lease
+from services.kernel.unit_of_work import Hint, Store, Tx
+from services.sagas.events import notices
+from services.sagas.plan import Plan, ToolWanted
+from services.sagas.repository import (
+    Stored,
+    When,
+    keep_transcript,
+    lock_leased,
+    new_span_id,
+    save,
+    understood,
+    with_steps,
+)
+from services.sagas.work import ROOM_FOR_ALL, Ask, Call, LookUp, Room, Work
+
+log = logging.getLogger(__name__)
+
+# A worker without room leaves a saga for half as long as it has been due, between these two: others may be free, and
+# what has been waiting for long waits behind many.
+_ROOM_AGAIN = timedelta(seconds=2)
+_ROOM_AT_LAST = timedelta(seconds=10)
+# A tool that bears it is called again so long after its answer was lost: its server may be starting again.
+_CALL_AGAIN = timedelta(seconds=1)
+
+
+def advance(store: Store, trace_id: UUID, room: Room = ROOM_FOR_ALL) -> Work | None:
+    """Claim the saga and go on with it as far as needs no waiting. None: nothing is left for this worker to do."""
+    with store.transaction() as tx:
+        claimed = leases.claim_row(tx, SAGA, trace_id)
+        if claimed is None:
+            return None
+        lease, row = claimed
+        (stored,) = with_steps(tx.conn, [row])
+        return _Turn(store, tx, lease, understood(stored), tx.now - row["due_at"]).go_on(room)
+
+
+def record(
+    store: Store, call: Call, outcome: Outcome, report: dict[str, Any], uniform: float, room: Room = ROOM_FOR_ALL
+) -> Work | None:
+    """What came of the call, and what comes next. None also when another worker has taken over: then this is dropped.
+
+    Args:
+        report: how it went, as the outside is told it.
+        uniform: a random number from 0 to 1, for the jitter of a postponement.
+    """
+    with store.transaction() as tx:
+        turn = _resumed(store, tx, call)
+        if turn is None:
+            return None
+        step = turn.step(call.span_id)
+        if step.status is not StepStatus.IN_PROGRESS:
+            return turn.recorded_before()
+        if isinstance(outcome, Done):
+            turn.change(replace(step, report=report), steps.Succeed(outcome.data))
+        elif not turn.broke_off(replace(step, report=report), outcome, call.again, uniform):
+            return None
+        return turn.go_on(room)
+
+
+def record_thought(store: Store, ask: Ask, thought: Thought, report: dict[str, Any], uniform: float) -> None:
+    """What came of the question; the saga goes on in a task of its own. `report`, `uniform`: as for a call."""
+    with store.transaction() as tx:
+        turn = _resumed(store, tx, ask)
+        if turn is None:
+            return
+        step = replace(turn.step(ask.span_id), report=report)
+        if thought.report.harmless:
+            step = replace(step, call_began=False, unsure=False)
+        if ask.thinking.keep_transcript:
+            keep_transcript(tx, ask.lease.id, step, thought.report.transcript)
+        if isinstance(thought.outcome, Done):
+            turn.answered(step, thought)
+        elif not turn.broke_off(step, thought.outcome, ask.again, uniform):
+            return
+        turn.hand_on()
+
+
+def record_look_up(
+    store: Store, work: LookUp, found: ToolFound | Failed | NotSent, uniform: float, room: Room = ROOM_FOR_ALL
+) -> Work | None:
+    """Hold the step whose tool was looked up, unless it cannot be called as it would be. As `record`."""
+    with store.transaction() as tx:
+        turn = _resumed(store, tx, work)
+        if turn is None:
+            return None
+        step = turn.step(work.span_id)
+        if step.status is not StepStatus.PENDING:
+            return turn.recorded_before()
+        if isinstance(found, ToolFound):
+            turn.plan.looked_up(step, found.schema)
+        elif turn.saga.cancelled is None:
+            if isinstance(found, NotSent) and turn.deferred(step, found.error, uniform):
+                return None
+            turn.change(step, steps.Fail(found.error))
+        return turn.go_on(room)
+
+
+def given_up(store: Store, leases: Collection[Lease]) -> set[UUID]:
+    """Tokens of those leases whose saga somebody cancelled, or another worker (or this one, anew) has taken over."""
+    ids = {lease.id for lease in leases}
+    query = select(sagas.c.id, sagas.c.lease_token, sagas.c.status, sagas.c.cancelled).where(sagas.c.id.in_(ids))
+    with store.reading() as conn:
+        rows = conn.execute(query).all()
+    # What is undone because of a cancel goes on.
+    cancelled = {row.id for row in rows if row.cancelled is not None and row.status in FORWARD}
+    holders = {row.id: row.lease_token for row in rows}
+    return {each.token for each in leases if each.id in cancelled or each.token != holders.get(each.id, each.token)}
+
+
+def _resumed(store: Store, tx: Tx, work: Work) -> "_Turn | None":
+    stored = lock_leased(tx, work.lease.id, work.lease.token)
+    if stored is None:
+        log.warning("dropped the result of superseded work", extra={"idempotency_key": work.idempotency_key})
+        return None
+    return _Turn(store, tx, work.lease, stored)
+
+
+def sweep_sagas(store: Store, *, spare_leased: bool = False) -> int:
+    """Hint again at sagas that were missed, and at those whose worker died (`spare_leased`: not these)."""
+    with store.transaction() as tx:
+        return len(leases.hint_again(tx, SAGA, leases.overlooked_ids(tx, SAGA, spare_leased=spare_leased)))
+
+
+class _Turn:
+    """One transaction's work on one saga."""
+
+    def __init__(self, store: Store, tx: Tx, lease: Lease, stored: Stored, waited: timedelta = timedelta(0)) -> None:
+        self.tx, self.lease, self.stored = tx, lease, stored
+        self.saga = replace(stored.saga, stuck=None)
+        self.plan = Plan(store, tx, stored)
+        self._queue_ms = round(max(0.0, waited.total_seconds()) * 1000, 1)
+
+    def step(self, span_id: int) -> Step:
+        step = self.saga.find(span_id)
+        assert step is not None, "steps are never deleted"
+        return step
+
+    def change(self, step: Step, command: steps.Command) -> None:
+        self.saga = change_step(self.saga, step, command, self.tx.now)
+
+    def answered(self, step: Step, thought: Thought) -> None:
+        assert isinstance(thought.outcome, Done)
+        answer = thought.outcome.data
+        step = replace(step, proposal=answer, facts=dict(thought.facts) or None)
+        self.change(step, self.plan.answered(self.saga, step, answer, acted=thought.report.acted))
+
+    def broke_off(self, step: Step, outcome: Outcome, again: bool, uniform: float) -> bool:
+        """False: the saga rests until the work is due once more."""
+        match outcome:
+            case Failed(error, acted):
+                self.change(step, steps.Fail(error, acted=acted))
+            case TimedOut(error, acted):
+                self.change(step, steps.Expire(error, acted))
+            case NotSent(error):
+                wait = postponement(self.plan.tries(step), uniform)
+                if wait is not None:
+                    self.change(step, steps.Postpone(again, error))
+                    self._park(due_at=self.tx.now + wait)
+                    return False
+                self.change(step, steps.LoseTrack(error.message) if again else steps.Fail(error))
+            case Lost(message, idempotent, answer):
+                if idempotent and self.plan.tries(step) < CALLS_AGAIN:
+                    self.change(step, steps.Postpone(step.call_began, Error("MCP_UNAVAILABLE", message)))
+                    self._park(due_at=self.tx.now + _CALL_AGAIN)
+                    return False
+                self.change(step, steps.LoseTrack(message, answer))
+        return True
+
+    def deferred(self, step: Step, error: Error, uniform: float) -> bool:
+        """False: it was looked up often enough."""
+        tries = 1 if step.error is None or step.error.details is None else int(step.error.details["tries"]) + 1
+        wait = postponement(tries, uniform)
+        if wait is None:
+            return False
+        self.change(step, steps.Defer(replace(error, details={"tries": tries})))
+        self._park(due_at=self.tx.now + wait)
+        return True
+
+    def recorded_before(self) -> Work:
+        """By a commit whose answer was lost. The lease has been ours since: nobody has done the work that it was left
+        for."""
+        current = self.saga.current
+        assert current is not None, "the lease is given back where no work is next"
+        return self._work(current, again=False)
+
+    def go_on(self, room: Room) -> Work | None:
+        """As far as needs no waiting."""
+        while True:
+            self._settle()
+            current = self.saga.current
+            command = None if self._rests(current) or current is None else self.plan.next_command(self.saga, current)
+            if current is None or command is None:
+                self._park(due_at=None)
+                return None
+            works = isinstance(command, steps.Begin | steps.Repeat | ToolWanted)
+            if works and not (room.for_thought if self.plan.thinks(current) else room.for_call)(self.saga.namespace):
+                self._leave()
+                return None
+            if isinstance(command, ToolWanted):
+                return self._leave_to_look_up(current)
+            self.change(current, command)
+            if isinstance(command, steps.Hold):
+                # Nobody can have decided on it before the commit.
+                self._settle()
+                self._park(due_at=None)
+                return None
+            if works:
+                return self._leave_for_work(current, again=current.call_began and not current.may_repeat)
+
+    def hand_on(self) -> None:
+        """To whichever worker is free."""
+        self._settle()
+        if self._rests(self.saga.current) or self.saga.status is SagaStatus.AWAITING_HUMAN:
+            self._park(due_at=None)
+        else:
+            self._save(When(**leases.due_now(self.tx)))
+            self.tx.hints.append(Hint(SAGA, self.saga.trace_id))
+
+    def _rests(self, current: Step | None) -> bool:
+        return self.saga.status in TERMINAL or current is None or current.outcome_unknown
+
+    def _settle(self) -> None:
+        self.saga = settle(self.saga, self.plan.definition.undoable, new_span_id, self.tx.now)
+
+    def _leave_for_work(self, before: Step, *, again: bool) -> Work:
+        self._keep_lease()
+        return self._work(self.step(before.span_id), again=again)
+
+    def _leave_to_look_up(self, before: Step) -> Work:
+        self._keep_lease()
+        return self.plan.look_up(self.saga, self.step(before.span_id), self.lease, self._queue_ms)
+
+    def _keep_lease(self) -> None:
+        # A saga that has begun is RUNNING, also while its first call is under way.
+        self._settle()
+        self.lease = replace(self.lease, since=self.tx.began)
+        # What is indexed stays as it is, as in a claim.
+        self._save(When(self.stored.due_at, self.stored.hint_at, self.lease.token, self.tx.now + leases.LEASE))
+
+    def _work(self, step: Step, *, again: bool) -> Work:
+        return self.plan.work(self.saga, step, self.lease, again=again, queue_ms=self._queue_ms)
+
+    def _leave(self) -> None:
+        """Without room for it. It stays due: what is overdue is counted from then."""
+        due_at = self.stored.due_at or self.tx.now
+        wait = min(max((self.tx.now - due_at) / 2, _ROOM_AGAIN), max(_ROOM_AGAIN, _ROOM_AT_LAST))
+        self._save(When(due_at, self.tx.now + wait))
+
+    def _park(self, due_at: datetime | None) -> None:
+        self._save(When(due_at, due_at))
+
+    def _save(self, when: When) -> None:
+        told = notices(self.stored.saga, self.saga, self.plan.definition, self.tx.now)
+        save(self.tx, self.stored.saga, self.saga, when, told)

@@ -1,0 +1,118 @@
+"""Holding a step: the pause that a person decides, and what the decision means for the step."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from domain.manifests.definition import SagaDefinition, StepDefinition
+from domain.pauses import approval_policy
+from domain.pauses.pause import STEP, Pause, Status
+from domain.pauses.policy_floor import combined
+from domain.sagas.saga import Saga
+from domain.sagas.serialization import span_text
+from domain.sagas.step import Error, Step, rejection
+from domain.values import canonical_json
+from services.kernel.unit_of_work import Store, Tx
+from services.pauses.namespaces import floor_of
+from services.pauses.repository import find_pause, store_pause
+from services.sagas.repository import Stored
+
+# Of an action's text, as of every pause's.
+MAX_ACTION = 500
+CHANGED = Error("ARGUMENTS_CHANGED", "the arguments are no longer those that were approved; nothing was called")
+
+
+@dataclass(frozen=True, slots=True)
+class Approved:
+    """
+    Attributes:
+        subject: what may be called, or merged. edited: other than what was held.
+    """
+
+    subject: dict[str, Any]
+    digest: bytes
+    edited: bool
+
+
+def hold(
+    store: Store,
+    tx: Tx,
+    stored: Stored,
+    definition: SagaDefinition,
+    saga: Saga,
+    step: Step,
+    subject: dict[str, Any],
+    form: tuple[dict[str, Any] | None, str | None],
+) -> UUID:
+    """`subject`: the arguments of the call to be made, or the model's answer. `form`: the schema that edits have to
+    fit; or None, and why they are not checked."""
+    declared = definition.step(step.id)
+    schema, unchecked = form
+    floor = floor_of(store, tx, saga.namespace)
+    own = None if declared.review is None else approval_policy.parse(declared.review)
+    seconds = declared.hitl_timeout_seconds
+    pause = Pause(
+        id=tx.new_id(),
+        namespace=saga.namespace,
+        action=f"{definition.name}: {declared.name}"[:MAX_ACTION],
+        created_by=stored.created_by,
+        created_at=tx.now,
+        expires_at=None if seconds is None else tx.now + floor.lengthened(timedelta(seconds=seconds)),
+        kind=STEP,
+        context={
+            "saga": {"name": definition.name, "version": definition.version},
+            "trace_id": saga.trace_id.hex,
+            "step_span_id": span_text(step.span_id),
+            "step_id": step.id,
+            "step_kind": str(declared.kind),
+            "worker": f"{declared.worker}@{declared.worker_version}",
+            **_about(declared, step),
+            **({} if unchecked is None else {"arguments_unchecked": unchecked}),
+        },
+        arguments=subject,
+        arguments_digest=canonical_json.digest(subject),
+        revision=step.revision,
+        arguments_schema=schema,
+        # Of a manifest what the floor allows now: it may have been raised since.
+        on_timeout=floor.allowed_on_timeout(declared.hitl_on_timeout),
+        review=combined(floor.review, own),
+    )
+    store_pause(store, tx, pause)
+    return pause.id
+
+
+def decision(tx: Tx, step: Step, held: bytes | None) -> Approved | Error | None:
+    """None: somebody has to decide first. `held`: the digest of what the step itself says was held."""
+    assert step.watch_id is not None, "the table says so"
+    pause = find_pause(tx, step.watch_id)
+    if pause.decision is None:
+        return None
+    if pause.status is not Status.APPROVED:
+        return _not_approved(pause)
+    subject = pause.arguments or {}
+    digest = canonical_json.digest(subject)
+    if digest != pause.arguments_digest:
+        return CHANGED
+    return Approved(subject, digest, edited=digest != held)
+
+
+def _about(declared: StepDefinition, step: Step) -> dict[str, Any]:
+    """What the reviewer has to know of where the subject comes from."""
+    if declared.thinking is None:
+        return {"tool": declared.tool}
+    report = step.report or {}
+    facts = {"facts": step.facts} if step.facts else {}
+    return {"asked_with": step.arguments, **facts, **{name: report.get(name) for name in ("provider", "model", "mock")}}
+
+
+def _not_approved(pause: Pause) -> Error:
+    assert pause.decision is not None
+    by, comment = pause.decision.by.name, pause.decision.comment
+    given = pause.decision.response
+    match pause.status:
+        case Status.EXPIRED:
+            return Error("HITL_EXPIRED", "nobody decided in time")
+        case Status.CANCELLED:
+            return Error("CANCELLED", comment or f"taken back by {by}")
+    return rejection(given, comment, by)

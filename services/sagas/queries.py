@@ -1,0 +1,215 @@
+"""Looking at sagas and their steps."""
+
+from collections.abc import Set
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    ColumnElement,
+    Connection,
+    RowMapping,
+    Select,
+    Text,
+    Uuid,
+    any_,
+    bindparam,
+    func,
+    or_,
+    select,
+    tuple_,
+)
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from domain.identity.access import Principal
+from domain.manifests.definition import SagaDefinition
+from domain.sagas.saga import Saga, SagaStatus, context
+from domain.sagas.serialization import saga_document, step_document
+from domain.sagas.step import Step, StepStatus, known_as
+from domain.values.errors import NotFound
+from models.definitions import definitions
+from models.sagas import saga_steps, saga_transcripts, sagas
+from services.kernel.pagination import Page, Slice, slice_of
+from services.kernel.tenancy import sees
+from services.kernel.unit_of_work import Store
+from services.manifests.definitions import shown_saga
+from services.sagas.repository import Stored, span_of, understood, with_steps
+
+
+@dataclass(frozen=True, slots=True)
+class SagaFilter:
+    trace_id: UUID | None = None
+    namespace: str | None = None
+    statuses: tuple[SagaStatus, ...] = ()
+    in_flight: bool = False
+    failed: bool = False
+    needs_operator: bool = False
+
+
+def list_sagas(store: Store, by: Principal, wanted: SagaFilter, page: Page) -> Slice[dict[str, Any]]:
+    """Newest first: by the time of their start, for a trace id may be the caller's own."""
+    # An agent sees all of its namespaces' sagas: other than a pause, a saga is the namespace's.
+    query = with_name().where(sees(by, sagas), *_conditions(wanted))
+    place = tuple_(sagas.c.created_at, sagas.c.id)
+    if page.after is not None:
+        # Of another namespace, where it stands would tell that there is such a saga, and since when.
+        seen = select(sagas.c.created_at, sagas.c.id).where(sagas.c.id == page.after, sees(by, sagas))
+        query = query.where(place < seen.scalar_subquery())
+    query = query.order_by(sagas.c.created_at.desc(), sagas.c.id.desc())
+    with store.reading() as conn:
+        rows = conn.execute(query.limit(page.limit + 1).offset(page.offset)).mappings().all()
+    return slice_of(rows, page, saga_document, lambda row: row["id"])
+
+
+def count_needing_operator(store: Store, by: Principal) -> int:
+    with store.reading() as conn:
+        return conn.execute(select(func.count()).where(sees(by, sagas), sagas.c.needs_operator)).scalar_one()
+
+
+def get_saga(store: Store, by: Principal, trace_id: UUID) -> dict[str, Any]:
+    """With its context and steps."""
+    with store.reading() as conn:
+        row, stored, definition = _one(conn, by, trace_id)
+    saga = stored.saga
+    more = {"context": context(saga), "steps": _steps(stored, definition), "cancel_reason": saga.cancelled}
+    return saga_document(row) | more
+
+
+def read_saga(store: Store, by: Principal, trace_id: UUID) -> tuple[dict[str, Any], Saga, SagaDefinition]:
+    """For who shows it whole: its document without steps, the saga with them, and what it runs."""
+    with store.reading() as conn:
+        row, stored, definition = _one(conn, by, trace_id)
+    more = {"cancel_reason": stored.saga.cancelled, "progress": row["progress"]}
+    return saga_document(row) | more, stored.saga, definition
+
+
+def list_steps(
+    store: Store, by: Principal, trace_id: UUID, namespace: str | None, statuses: Set[StepStatus], page: Page
+) -> Slice[dict[str, Any]]:
+    """In the order in which they run, then the undos. A cursor holds the place in it. `statuses`: empty is any."""
+    with store.reading() as conn:
+        _, stored, definition = _one(conn, by, trace_id, namespace)
+    seen = -1 if page.after is None else page.after.int
+    wanted = [step for step in stored.saga.all_steps if not statuses or known_as(step) & statuses]
+    left = [step for step in wanted if step.order > seen][page.offset :]
+    found = [step_document(stored.saga, definition, step) for step in left[: page.limit + 1]]
+    return slice_of(found, page, lambda step: step, lambda step: UUID(int=step["order_index"]))
+
+
+def get_step(store: Store, by: Principal, trace_id: UUID, span: str, namespace: str | None) -> dict[str, Any]:
+    """`output_payload`: what was merged, or what waits to be; `transcript`: None where none was kept."""
+    with store.reading() as conn:
+        _, stored, definition = _one(conn, by, trace_id, namespace)
+        step = step_of_saga(stored, span)
+        place = {"trace_id": trace_id, "place": step.order}
+        transcript = None if step.report is None else conn.execute(_TRANSCRIPT, place).scalar_one_or_none()
+    report = step.report or {}
+    return step_document(stored.saga, definition, step) | {
+        "resolved_arguments": step.arguments,
+        "output_payload": step.proposal if step.output is None else step.output,
+        "facts": step.facts or {},
+        **{name: report.get(name) for name in ("provider", "model", "prompt_ref", "prompt_digest")},
+        "tool_calls": report.get("tool_calls", []),
+        "transcript": transcript,
+        "retries": step.retries,
+        "guidance": step.guidance,
+        "evidence": step.evidence,
+        "correction": step.correction,
+    }
+
+
+def step_of_saga(stored: Stored, span: str) -> Step:
+    span_id = span_of(span)
+    step = None if span_id is None else stored.saga.find(span_id)
+    if step is None:
+        raise NotFound(f"the saga has no step {span[:64]!r}")
+    return step
+
+
+def visible_saga(
+    conn: Connection, by: Principal, trace_id: UUID, namespace: str | None = None, *, lock: bool = False
+) -> Stored:
+    """Raises `NotFound`, also for a saga of a namespace that is not this key's or not the one named; to be changed
+    (`lock`) also `NotUnderstood`."""
+    row = _visible_row(conn, _VISIBLE_LOCKED if lock else _VISIBLE, by, trace_id, namespace)
+    (stored,) = with_steps(conn, [row])
+    return understood(stored) if lock else stored
+
+
+def visible_step(conn: Connection, by: Principal, trace_id: UUID, span: str, namespace: str | None) -> RowMapping:
+    """What a decision on a step has to know of it. Raises `NotFound`, as `visible_saga` and `step_of_saga` do."""
+    wanted = {**_scope_of(by, namespace), "trace_id": trace_id, "span_id": span_of(span)}
+    row = conn.execute(_STEP, wanted).mappings().one_or_none()
+    if row is None:
+        step_of_saga(visible_saga(conn, by, trace_id, namespace), span)
+        raise NotFound("the step has just been deleted with its saga")
+    return row
+
+
+def _one(
+    conn: Connection, by: Principal, trace_id: UUID, namespace: str | None = None
+) -> tuple[RowMapping, Stored, SagaDefinition]:
+    row = _visible_row(conn, _VISIBLE_WITH_NAME, by, trace_id, namespace)
+    (stored,) = with_steps(conn, [row])
+    return row, stored, shown_saga(conn, row["definition_id"])
+
+
+def with_name() -> Select[Any]:
+    """Sagas with the name and version of what they run: a list of them needs neither their steps nor manifests."""
+    joined = sagas.join(definitions, definitions.c.id == sagas.c.definition_id)
+    return select(sagas, definitions.c.name, definitions.c.version).select_from(joined)
+
+
+def _visible_row(
+    conn: Connection, query: Select[Any], by: Principal, trace_id: UUID, namespace: str | None
+) -> RowMapping:
+    row = conn.execute(query, {"trace_id": trace_id, **_scope_of(by, namespace)}).mappings().one_or_none()
+    if row is None:
+        raise NotFound(f"there is no saga {trace_id.hex} that this key may see")
+    return row
+
+
+def _scope_of(by: Principal, namespace: str | None) -> dict[str, Any]:
+    return {"sees_all": by.sees_all, "namespaces": list(by.namespaces), "named": namespace}
+
+
+# Built once: they are on the way of every decision.
+_IS_VISIBLE = (
+    sagas.c.id == bindparam("trace_id", type_=Uuid),
+    or_(bindparam("sees_all", type_=Boolean), sagas.c.namespace == any_(bindparam("namespaces", type_=ARRAY(Text)))),
+    or_(bindparam("named", type_=Text).is_(None), sagas.c.namespace == bindparam("named", type_=Text)),
+)
+_TRANSCRIPT = select(saga_transcripts.c.messages).where(
+    saga_transcripts.c.saga_id == bindparam("trace_id", type_=Uuid), saga_transcripts.c.place == bindparam("place")
+)
+_STEP = (
+    select(saga_steps.c.step_id, saga_steps.c.status, saga_steps.c.watch_id, sagas.c.definition_id)
+    .join_from(saga_steps, sagas, sagas.c.id == saga_steps.c.saga_id)
+    .where(*_IS_VISIBLE, saga_steps.c.span_id == bindparam("span_id", type_=BigInteger))
+)
+_VISIBLE = select(sagas).where(*_IS_VISIBLE)
+_VISIBLE_LOCKED = _VISIBLE.with_for_update(key_share=True)
+_VISIBLE_WITH_NAME = with_name().where(*_IS_VISIBLE)
+
+
+def _steps(stored: Stored, definition: SagaDefinition) -> list[dict[str, Any]]:
+    return [step_document(stored.saga, definition, step) for step in stored.saga.all_steps]
+
+
+def _conditions(wanted: SagaFilter) -> list[ColumnElement[bool]]:
+    conditions: list[ColumnElement[bool]] = []
+    if wanted.trace_id is not None:
+        conditions.append(sagas.c.id == wanted.trace_id)
+    if wanted.namespace is not None:
+        conditions.append(sagas.c.namespace == wanted.namespace)
+    if wanted.statuses:
+        conditions.append(sagas.c.status.in_(wanted.statuses))
+    if wanted.in_flight:
+        conditions.append(sagas.c.ended_at.is_(None))
+    if wanted.failed:
+        conditions.append(sagas.c.status == SagaStatus.FAILED)
+    if wanted.needs_operator:
+        conditions.append(sagas.c.needs_operator)
+    return conditions

@@ -1,0 +1,225 @@
+"""A saga with its steps, out of its rows and back: only what changed is written."""
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cache
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import (
+    Connection,
+    RowMapping,
+    Select,
+    SmallInteger,
+    Update,
+    Uuid,
+    any_,
+    bindparam,
+    delete,
+    select,
+    update,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, insert
+
+from domain.sagas.saga import Saga
+from domain.sagas.step import Step
+from domain.values.errors import NotUnderstood
+from models.records import as_records, insert_records
+from models.sagas import saga_of, saga_steps, saga_transcripts, saga_values, sagas, step_values
+from services.kernel.unit_of_work import Tx
+from services.notifications.operators import notify_operators
+from services.sagas.audit_entries import record_changes
+from services.webhooks.outbox import Notice, announcing, tell
+
+# Steps that are written by one statement with their saga: one that ends, and the next that begins.
+ALONG = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A saga as it was read, and what of its row no rule looks at.
+
+    Attributes:
+        due_at, hint_at: as in `models.leases`.
+        workers: from `name@version` to the id of the definition that the saga started with.
+    """
+
+    saga: Saga
+    due_at: datetime | None
+    hint_at: datetime | None
+    definition_id: UUID
+    created_by: str
+    workers: dict[str, str]
+
+
+def new_span_id() -> int:
+    """63 random bits, never 0: 16 hex digits, as W3C Trace Context wants."""
+    return secrets.randbits(63) or 1
+
+
+def span_of(text: str) -> int | None:
+    """None where the text is no span id."""
+    if len(text) != 16 or not set(text) <= set("0123456789abcdef"):
+        return None
+    return int(text, 16)
+
+
+def with_steps(conn: Connection, rows: Sequence[RowMapping]) -> list[Stored]:
+    """`rows`: of `sagas`."""
+    of_each: dict[UUID, list[Any]] = {row["id"]: [] for row in rows}
+    if rows:
+        for step in conn.execute(_STEPS, {"saga_ids": list(of_each)}).mappings():
+            of_each[step["saga_id"]].append(step)
+    return [
+        Stored(
+            saga=saga_of(row, of_each[row["id"]]),
+            **{name: row[name] for name in ("due_at", "hint_at", "definition_id", "created_by", "workers")},
+        )
+        for row in rows
+    ]
+
+
+def understood(stored: Stored) -> Stored:
+    """To change it. Raises `NotUnderstood` where a newer release has written what this version does not know."""
+    if places := stored.saga.unreadable:
+        raise NotUnderstood(
+            f"this version does not understand {', '.join(places)[:500]} of the saga, which a newer release has written"
+        )
+    return stored
+
+
+def lock(tx: Tx, trace_id: UUID) -> Stored | None:
+    """With the saga's row locked: its steps change only under this lock."""
+    found = with_steps(tx.conn, tx.conn.execute(_LOCKED, {"trace_id": trace_id}).mappings().all())
+    return understood(found[0]) if found else None
+
+
+def lock_leased(tx: Tx, trace_id: UUID, token: UUID) -> Stored | None:
+    """None when the lease is another's by now."""
+    wanted = {"trace_id": trace_id, "token": token}
+    found = with_steps(tx.conn, tx.conn.execute(_LEASED, wanted).mappings().all())
+    return understood(found[0]) if found else None
+
+
+def keep_transcript(tx: Tx, trace_id: UUID, step: Step, messages: Sequence[Any]) -> None:
+    """Of the step's last execution: what an earlier one left is not there any more."""
+    if not messages:
+        tx.conn.execute(_FORGET, {"trace_id": trace_id, "place": step.order})
+        return
+    row = insert(saga_transcripts).values(saga_id=trace_id, place=step.order, messages=list(messages))
+    key, new = saga_transcripts.primary_key, {"messages": row.excluded.messages}
+    tx.conn.execute(row.on_conflict_do_update(constraint=key, set_=new))
+
+
+def add_steps(tx: Tx, saga: Saga) -> None:
+    rows = [step_values(saga.trace_id, step) for step in saga.all_steps]
+    tx.conn.execute(_INSERT_STEPS, {"records": as_records(rows)})
+
+
+@dataclass(frozen=True, slots=True)
+class When:
+    """What is due when, and who is at it; by default nothing, and nobody."""
+
+    due_at: datetime | None = None
+    hint_at: datetime | None = None
+    lease_token: UUID | None = None
+    leased_until: datetime | None = None
+
+    def values(self) -> dict[str, Any]:
+        # Not `asdict`: it copies each value.
+        return {name: getattr(self, name) for name in self.__slots__}
+
+
+def save(tx: Tx, before: Saga, after: Saga, when: When, notices: Sequence[Notice] = ()) -> None:
+    """One statement for the saga and the steps that usually change with it, also with who is to be told."""
+    record_changes(tx, before, after)
+    notify_operators(tx, before, after)
+    known = {step.span_id: step for step in before.all_steps}
+    changed = [step for step in after.all_steps if step.span_id in known and step != known[step.span_id]]
+    changes = [_changes(known[step.span_id], step) for step in changed]
+    values = {f"new_{name}": value for name, value in {**saga_values(after), **when.values()}.items()}
+    values["trace_id"] = after.trace_id
+    for place, (step, columns) in enumerate(zip(changed[:ALONG], changes, strict=False)):
+        values |= _parameters(f"step{place}", after.trace_id, step, columns)
+    names = tuple(tuple(columns) for columns in changes[:ALONG])
+    if notices:
+        tell(tx, notices, _save_and_tell(names), values)
+    else:
+        tx.conn.execute(_save(names), values)
+    for step, columns in zip(changed[ALONG:], changes[ALONG:], strict=True):
+        tx.conn.execute(_update_step("step", tuple(columns)), _parameters("step", after.trace_id, step, columns))
+    if new := [step_values(after.trace_id, step) for step in after.all_steps if step.span_id not in known]:
+        tx.conn.execute(_INSERT_STEPS, {"records": as_records(new)})
+
+
+def _changes(before: Step, after: Step) -> dict[str, Any]:
+    """The new values of the columns that change."""
+    old = step_values(None, before)
+    return {name: value for name, value in step_values(None, after).items() if value != old[name]}
+
+
+def _parameters(prefix: str, trace_id: UUID, step: Step, columns: Mapping[str, Any]) -> dict[str, Any]:
+    values = {f"{prefix}_{name}": value for name, value in columns.items()}
+    return values | {f"{prefix}_of": trace_id, f"{prefix}_place": step.order}
+
+
+# Parameters one by one: joined with records, PostgreSQL plans for a hundred steps, and may read the whole table.
+@cache
+def _update_step(prefix: str, names: tuple[str, ...]) -> Update:
+    """Steps change in a few ways only: there are some tens of these."""
+    steps = saga_steps.c
+    which = (
+        steps.saga_id == bindparam(f"{prefix}_of", type_=Uuid),
+        steps.place == bindparam(f"{prefix}_place", type_=SmallInteger),
+    )
+    # Where nothing changes that is stored, the place does not either.
+    new = {name: bindparam(f"{prefix}_{name}", type_=steps[name].type) for name in names or ("place",)}
+    return update(saga_steps).where(*which).values(new)
+
+
+@cache
+def _save(names: tuple[tuple[str, ...], ...]) -> Update:
+    """`names`: of each step that changes along, its columns."""
+    found = _SAVE
+    for place, columns in enumerate(names):
+        found = found.add_cte(_update_step(f"step{place}", columns).cte(f"step{place}"))
+    return found
+
+
+@cache
+def _save_and_tell(names: tuple[tuple[str, ...], ...]) -> Select[Any]:
+    return announcing(_save(names))
+
+
+# Built once: building a statement takes longer than running it.
+_LOCKED = select(sagas).where(sagas.c.id == bindparam("trace_id", type_=Uuid)).with_for_update(key_share=True)
+_LEASED = _LOCKED.where(sagas.c.lease_token == bindparam("token", type_=Uuid))
+_STEPS = (
+    select(saga_steps)
+    .where(saga_steps.c.saga_id == any_(bindparam("saga_ids", type_=ARRAY(Uuid))))
+    .order_by(saga_steps.c.place)
+)
+_INSERT_STEPS = insert_records(saga_steps)
+_FORGET = delete(saga_transcripts).where(
+    saga_transcripts.c.saga_id == bindparam("trace_id", type_=Uuid),
+    saga_transcripts.c.place == bindparam("place", type_=SmallInteger),
+)
+_CHANGING = (
+    "status",
+    "ended_at",
+    "error",
+    "cancelled",
+    "needs_operator",
+    "stuck",
+    "due_at",
+    "hint_at",
+    "lease_token",
+    "leased_until",
+)
+_SAVE = (
+    update(sagas)
+    .where(sagas.c.id == bindparam("trace_id", type_=Uuid))
+    .values({name: bindparam(f"new_{name}", type_=sagas.c[name].type) for name in _CHANGING})
+)

@@ -1,0 +1,1 @@
+"""Use cases of webhooks, and the worker's side of their deliveries."""

@@ -1,0 +1,169 @@
+"""Use cases of an operator over webhook deliveries: look, send again, recover an endpoint after an outage."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import ColumnElement, RowMapping, select, update
+
+from domain.delivery.webhook import DeliveryStatus, restart
+from domain.identity.access import Principal
+from domain.log.audit import chain_of
+from domain.pauses.serialization import instant, instant_or_none
+from domain.values import ids
+from domain.values.errors import EndpointDisabled, NotFound
+from models.webhooks import delivery_values, webhook_attempts, webhook_deliveries, webhook_endpoints, webhook_messages
+from services.kernel.leases import HINT_GRACE, WEBHOOK
+from services.kernel.pagination import Page, Slice, newest_first
+from services.kernel.tenancy import manages, sees
+from services.kernel.unit_of_work import Hint, Store, Tx
+from services.webhooks.outbox import is_endpoints_lane
+
+# Deliveries that one recover brings back; it answers how many, and is called again for more.
+RECOVER_LIMIT = 10_000
+# Hints at once; the sweep hints at the others.
+HINTED = 500
+_NOBODY = "the webhook endpoint was deleted: there is no one to deliver to"
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryFilter:
+    status: DeliveryStatus | None = None
+    namespace: str | None = None
+    endpoint_id: str | None = None
+    watch_id: str | None = None
+    type: str | None = None
+
+
+def list_deliveries(store: Store, by: Principal, wanted: DeliveryFilter, page: Page) -> Slice[dict[str, Any]]:
+    """Newest first."""
+    query = _deliveries().where(sees(by, webhook_deliveries), *_conditions(wanted))
+    return newest_first(store, query, webhook_deliveries.c.id, page, _document)
+
+
+def get_delivery(store: Store, by: Principal, delivery_id: str) -> dict[str, Any]:
+    """With every attempt that was made, the first one first."""
+    id_ = ids.parse(ids.DELIVERY, delivery_id)
+    attempts = select(webhook_attempts).where(webhook_attempts.c.delivery_id == id_)
+    query = _deliveries().where(webhook_deliveries.c.id == id_, sees(by, webhook_deliveries))
+    with store.reading() as conn:
+        row = conn.execute(query).mappings().one_or_none()
+        if row is None:
+            raise NotFound(f"there is no delivery {delivery_id[:64]!r} that this key may see")
+        made = conn.execute(attempts.order_by(webhook_attempts.c.number)).mappings().all()
+    return _document(row) | {"attempts_made": [_attempt_document(attempt) for attempt in made]}
+
+
+def redeliver(store: Store, by: Principal, delivery_id: str) -> dict[str, Any]:
+    """Send it again, now, under the same webhook-id, with the whole retry schedule before it."""
+    id_ = ids.parse(ids.DELIVERY, delivery_id)
+    with store.transaction() as tx:
+        wanted = webhook_deliveries.c.id == id_, sees(by, webhook_deliveries)
+        query = select(webhook_deliveries).where(*wanted).with_for_update()
+        row = tx.conn.execute(query).mappings().one_or_none()
+        if row is None:
+            raise NotFound(f"there is no delivery {delivery_id[:64]!r} that this key may see")
+        if row["endpoint_id"] is not None:
+            found = select(webhook_endpoints).where(webhook_endpoints.c.id == row["endpoint_id"])
+            endpoint = tx.conn.execute(found).mappings().one()
+            if endpoint["deleted_at"] is not None:
+                raise EndpointDisabled(_NOBODY)
+            url = _url_if_enabled(endpoint)
+        elif is_endpoints_lane(row["lane"]):
+            raise EndpointDisabled(_NOBODY)
+        else:
+            url = row["url"]
+        if row["lease_token"] is None:
+            _restart(tx, row, url)
+            tx.record(by, row["namespace"], "delivery.redelivered", delivery_id)
+        return _document(tx.conn.execute(_deliveries().where(webhook_deliveries.c.id == id_)).mappings().one())
+
+
+def recover(store: Store, by: Principal, endpoint_id: str, since: datetime) -> int:
+    """Send an endpoint everything since then that it did not get; returns how many deliveries that is."""
+    id_ = ids.parse(ids.ENDPOINT, endpoint_id)
+    columns = webhook_deliveries.c
+    with store.transaction() as tx:
+        there = webhook_endpoints.c.id == id_, webhook_endpoints.c.deleted_at.is_(None)
+        query = select(webhook_endpoints).where(*there, manages(by, webhook_endpoints))
+        endpoint = tx.conn.execute(query.with_for_update(key_share=True, read=True)).mappings().one_or_none()
+        if endpoint is None:
+            raise NotFound(f"there is no webhook endpoint {endpoint_id[:64]!r} that this key may see")
+        url = _url_if_enabled(endpoint)
+        lost = (
+            select(columns.id)
+            .where(columns.endpoint_id == id_, columns.status == DeliveryStatus.EXHAUSTED, columns.created_at >= since)
+            # The endpoint may have served others before.
+            .where(sees(by, webhook_deliveries))
+            .order_by(columns.seq)
+            .limit(RECOVER_LIMIT)
+            .with_for_update(skip_locked=True)
+        )
+        found = tx.conn.execute(lost).scalars().all()
+        # All by one statement: the endpoint is locked for no longer.
+        again = {name: value for name, value in delivery_values(restart(tx.now, 0)).items() if name != "attempts"}
+        restarted = update(webhook_deliveries).where(columns.id.in_(found))
+        tx.conn.execute(restarted.values({**again, "url": url, "hint_at": tx.now + HINT_GRACE}))
+        tx.hints.extend(Hint(WEBHOOK, each) for each in found[:HINTED])
+        said = {"since": instant(since), "deliveries": len(found)}
+        tx.record(by, chain_of(endpoint["namespaces"]), "endpoint.recovered", endpoint_id, **said)
+    return len(found)
+
+
+def _url_if_enabled(endpoint: RowMapping) -> str:
+    if not endpoint["enabled"]:
+        raise EndpointDisabled
+    return str(endpoint["url"])
+
+
+def _restart(tx: Tx, row: RowMapping, url: str) -> None:
+    """`url`: where the receiver is now; what it missed was often sent to where it no longer is."""
+    again = delivery_values(restart(tx.now, row["attempts"])) | {"url": url, "hint_at": tx.now + HINT_GRACE}
+    tx.conn.execute(update(webhook_deliveries).where(webhook_deliveries.c.id == row["id"]).values(again))
+    tx.hints.append(Hint(WEBHOOK, row["id"]))
+
+
+def _deliveries() -> Any:
+    message = webhook_messages.c
+    joined = webhook_deliveries.join(webhook_messages, message.id == webhook_deliveries.c.message_id)
+    return select(webhook_deliveries, message.type).select_from(joined)
+
+
+def _conditions(wanted: DeliveryFilter) -> list[ColumnElement[bool]]:
+    columns = webhook_deliveries.c
+    conditions = []
+    if wanted.status is not None:
+        conditions.append(columns.status == wanted.status)
+    if wanted.namespace is not None:
+        conditions.append(columns.namespace == wanted.namespace)
+    if wanted.endpoint_id is not None:
+        conditions.append(columns.endpoint_id == ids.parse(ids.ENDPOINT, wanted.endpoint_id))
+    if wanted.watch_id is not None:
+        conditions.append(columns.pause_id == ids.parse(ids.WATCH, wanted.watch_id))
+    if wanted.type is not None:
+        conditions.append(webhook_messages.c.type == wanted.type)
+    return conditions
+
+
+def _document(row: RowMapping) -> dict[str, Any]:
+    pending = row["status"] == DeliveryStatus.PENDING
+    return {
+        "id": ids.text(ids.DELIVERY, row["id"]),
+        "webhook_id": ids.text(ids.MESSAGE, row["message_id"]),
+        "type": row["type"],
+        "namespace": row["namespace"],
+        "watch_id": None if row["pause_id"] is None else ids.text(ids.WATCH, row["pause_id"]),
+        "endpoint_id": None if row["endpoint_id"] is None else ids.text(ids.ENDPOINT, row["endpoint_id"]),
+        "url": row["url"],
+        "status": row["status"],
+        "attempts": row["attempts"],
+        "last_error": row["last_error"],
+        "created_at": instant(row["created_at"]),
+        "next_attempt_at": instant(row["due_at"]) if pending else None,
+        "completed_at": instant_or_none(row["completed_at"]),
+    }
+
+
+def _attempt_document(row: RowMapping) -> dict[str, Any]:
+    names = ("number", "duration_ms", "outcome", "status_code", "error", "excerpt")
+    return {"started_at": instant(row["started_at"])} | {name: row[name] for name in names}

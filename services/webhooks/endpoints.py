@@ -1,0 +1,253 @@
+"""Use cases of webhook endpoints: made, changed, rotated, removed by an admin; read and tested by operators."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Result, RowMapping, Select, delete, insert, or_, select, update
+
+from domain.delivery.webhook import DeliveryStatus, header_faults
+from domain.identity.access import ALL_NAMESPACES, DEFAULT_NAMESPACE, Permission, Principal
+from domain.log.audit import chain_of
+from domain.pauses.creation import url_faults
+from domain.pauses.serialization import instant, instant_or_none
+from domain.values import ids
+from domain.values.canonical_json import encode
+from domain.values.errors import EndpointDisabled, Fault, Forbidden, Invalid, NotFound
+from models.webhooks import webhook_deliveries, webhook_endpoints, webhook_secrets
+from services.kernel.idempotency import Once, Repeated, recall, remember
+from services.kernel.pagination import Page, Slice, newest_first
+from services.kernel.tenancy import manages, sees
+from services.kernel.unit_of_work import Store, Tx
+from services.webhooks.failing_receivers import forget
+from services.webhooks.outbox import Message, send, target_of
+from services.webhooks.signing import current, rotate
+
+
+@dataclass(frozen=True, slots=True)
+class EndpointChange:
+    """What to set; None leaves it as it is. A new endpoint needs `url` and `namespaces`."""
+
+    url: str | None = None
+    event_types: tuple[str, ...] | None = None
+    namespaces: tuple[str, ...] | None = None
+    description: str | None = None
+    headers: Mapping[str, str] | None = None
+    enabled: bool | None = None
+
+
+# Deliveries that one transaction ends, moves or lets go of: it holds its locks for well under a second.
+BATCH = 1_000
+DELETED, DISABLED = "the endpoint was deleted", "the endpoint is disabled"
+# In place of the value of a header.
+HIDDEN = "***"
+_NEW = {"event_types": [], "description": "", "headers": {}, "enabled": True}
+
+
+def create_endpoint(store: Store, by: Principal, new: EndpointChange, once: Once | None) -> tuple[dict[str, Any], bool]:
+    """The endpoint's document with its secret, this once; a repeated request gets it without (`secret: null`)."""
+    _check(store, by, new)
+    try:
+        with store.transaction() as tx:
+            recall(tx, by.own_namespace, once)
+            row = {"id": tx.new_id(), "created_at": tx.now, "updated_at": tx.now, **_NEW, **_columns(new)}
+            made = tx.conn.execute(insert(webhook_endpoints).values(row).returning(*webhook_endpoints.c))
+            document = _document(made.mappings().one())
+            secret = current(tx, endpoint_id=row["id"])[0]
+            _record(tx, by, "endpoint.created", None, document)
+            remember(tx, by.own_namespace, once, document | {"secret": None})
+    except Repeated as repeated:
+        return repeated.answer, True
+    return document | {"secret": secret}, False
+
+
+def list_endpoints(store: Store, by: Principal, page: Page) -> Slice[dict[str, Any]]:
+    query = select(webhook_endpoints).where(manages(by, webhook_endpoints), webhook_endpoints.c.deleted_at.is_(None))
+    return newest_first(store, query, webhook_endpoints.c.id, page, lambda row: _shown(by, row))
+
+
+def get_endpoint(store: Store, by: Principal, endpoint_id: str) -> dict[str, Any]:
+    with store.reading() as conn:
+        return _shown(by, _found(conn.execute(_visible(by, endpoint_id)), endpoint_id))
+
+
+def change_endpoint(store: Store, by: Principal, endpoint_id: str, change: EndpointChange) -> dict[str, Any]:
+    """Enabling forgets why it was disabled; disabling ends the deliveries that wait (recover sends them later).
+
+    Where many wait, a sweep does the rest (`services.webhooks.endpoint_backlog`): nobody waits for it.
+    """
+    _check(store, by, change)
+    with store.transaction() as tx:
+        row = _locked(tx, by, endpoint_id)
+        columns = _columns(change) | {"updated_at": tx.now}
+        if change.enabled is not None:
+            columns |= {"disabled_reason": None, "failing_since": None}
+            forget(tx, row["id"])
+        if change.enabled is False:
+            exhaust_waiting(tx, row["id"], DISABLED)
+        if change.url is not None:
+            # What was made when it served others too, whoever manages it now does not lead elsewhere. The others of a
+            # long backlog are led there when they are claimed.
+            columns_ = webhook_deliveries.c
+            waiting = columns_.endpoint_id == row["id"], columns_.status == "pending", columns_.url != change.url
+            some = select(columns_.id).where(*waiting, sees(by, webhook_deliveries)).limit(BATCH)
+            moved = update(webhook_deliveries).where(columns_.id.in_(some.with_for_update(skip_locked=True)))
+            tx.conn.execute(moved.values(url=change.url))
+        changed = update(webhook_endpoints).where(webhook_endpoints.c.id == row["id"]).values(columns)
+        document = _document(tx.conn.execute(changed.returning(*webhook_endpoints.c)).mappings().one())
+        _record(tx, by, "endpoint.changed", _document(row), document, changed=sorted(_columns(change)))
+        return document
+
+
+def delete_endpoint(store: Store, by: Principal, endpoint_id: str) -> None:
+    """Its deliveries stay readable; those that wait are ended."""
+    with store.transaction() as tx:
+        row = _locked(tx, by, endpoint_id)
+        all_ended = exhaust_waiting(tx, row["id"], DELETED)
+        this = webhook_endpoints.c.id == row["id"]
+        if all_ended and let_go(tx, row["id"]):
+            tx.conn.execute(delete(webhook_endpoints).where(this))
+        else:
+            gone = {"enabled": False, "disabled_reason": None, "deleted_at": tx.now}
+            tx.conn.execute(update(webhook_endpoints).where(this).values(gone))
+            tx.conn.execute(delete(webhook_secrets).where(webhook_secrets.c.endpoint_id == row["id"]))
+        _record(tx, by, "endpoint.deleted", _document(row), None)
+
+
+def rotate_endpoint_secret(store: Store, by: Principal, endpoint_id: str) -> dict[str, Any]:
+    with store.transaction() as tx:
+        row = _locked(tx, by, endpoint_id)
+        document = _document(row)
+        _record(tx, by, "endpoint.secret_rotated", document, document)
+        return document | {"secret": rotate(tx, endpoint_id=row["id"])}
+
+
+def test_endpoint(store: Store, by: Principal, endpoint_id: str) -> dict[str, Any]:
+    """Send it a `webhook.test`; returns the delivery's id, which tells how it went."""
+    with store.transaction() as tx:
+        row = _locked(tx, by, endpoint_id)
+        if not row["enabled"]:
+            raise EndpointDisabled
+        event = {"type": "webhook.test", "timestamp": instant(tx.now), "data": {"endpoint_id": endpoint_id}}
+        message = Message(_home(row["namespaces"]), "webhook.test", encode(event), None)
+        (delivery_id,) = send(tx, message, [target_of(row)])
+        told = {"delivery_id": ids.text(ids.DELIVERY, delivery_id)}
+        _record(tx, by, "endpoint.tested", _document(row), _document(row), **told)
+        return told
+
+
+def exhaust_waiting(tx: Tx, endpoint_id: UUID, reason: str) -> bool:
+    """End deliveries that wait for this endpoint, a batch; one that is under way records its own end.
+
+    Whether no more are left.
+    """
+    columns = webhook_deliveries.c
+    # A lease that ran out was a killed worker's: nobody else will end that one.
+    free = or_(columns.lease_token.is_(None), columns.leased_until < tx.now)
+    waiting = columns.endpoint_id == endpoint_id, columns.status == "pending", free
+    some = select(columns.id).where(*waiting).order_by(columns.seq).limit(BATCH).with_for_update(skip_locked=True)
+    ended = update(webhook_deliveries).where(columns.id.in_(some)).values(exhausted(tx, reason))
+    return tx.conn.execute(ended).rowcount < BATCH
+
+
+def let_go(tx: Tx, endpoint_id: UUID) -> bool:
+    """Of an endpoint that goes, a batch of deliveries; those that are under way keep it a while. Whether none is left.
+
+    The database would do it with the endpoint, but all in one statement.
+    """
+    columns = webhook_deliveries.c
+    of_it = columns.endpoint_id == endpoint_id
+    some = select(columns.id).where(of_it).order_by(columns.status, columns.seq).limit(BATCH)
+    freed = update(webhook_deliveries).where(columns.id.in_(some.with_for_update(skip_locked=True)))
+    return tx.conn.execute(freed.values(endpoint_id=None)).rowcount < BATCH
+
+
+def exhausted(tx: Tx, reason: str) -> dict[str, Any]:
+    """The columns of a delivery that is ended without an attempt."""
+    ended = {"status": str(DeliveryStatus.EXHAUSTED), "completed_at": tx.now, "last_error": reason}
+    return ended | {"lease_token": None, "leased_until": None}
+
+
+def _record(
+    tx: Tx, by: Principal, type_: str, before: dict[str, Any] | None, after: dict[str, Any] | None, **details: Any
+) -> None:
+    """For all whom it served or serves. Of URLs only in digests: there are secrets in them. Of headers not even that:
+    a password there may be one that is found by trying.
+    """
+    known = [document for document in (before, after) if document is not None]
+    namespaces = sorted({name for document in known for name in document["namespaces"]})
+    digested = {"before": _digested(before), "after": _digested(after)}
+    tx.record(by, chain_of(namespaces), type_, known[0]["id"], **digested, **details)
+
+
+def _digested(document: dict[str, Any] | None) -> dict[str, Any] | None:
+    return None if document is None else document | {"headers": sorted(document["headers"])}
+
+
+def _check(store: Store, by: Principal, change: EndpointChange) -> None:
+    for namespace in change.namespaces or ():
+        if not by.sees(namespace):
+            raise Forbidden(f"this key has no access to the namespace {namespace!r}")
+    if found := list(_faults(store, change)):
+        raise Invalid(found)
+
+
+def _faults(store: Store, change: EndpointChange) -> Iterator[Fault]:
+    if change.url is not None:
+        yield from url_faults("url", change.url, store.egress_allow)
+    if change.headers is not None:
+        yield from header_faults(change.headers)
+
+
+def _columns(change: EndpointChange) -> dict[str, Any]:
+    found = {field.name: getattr(change, field.name) for field in fields(change)}
+    return {
+        name: list(value) if isinstance(value, tuple) else value for name, value in found.items() if value is not None
+    }
+
+
+def _visible(by: Principal, endpoint_id: str) -> Select[Any]:
+    id_ = ids.parse(ids.ENDPOINT, endpoint_id)
+    found = webhook_endpoints.c.id == id_, manages(by, webhook_endpoints), webhook_endpoints.c.deleted_at.is_(None)
+    return select(webhook_endpoints).where(*found)
+
+
+def _locked(tx: Tx, by: Principal, endpoint_id: str) -> RowMapping:
+    return _found(tx.conn.execute(_visible(by, endpoint_id).with_for_update()), endpoint_id)
+
+
+def _found(result: Result[Any], endpoint_id: str) -> RowMapping:
+    row = result.mappings().one_or_none()
+    if row is None:
+        raise NotFound(f"there is no webhook endpoint {endpoint_id[:64]!r} that this key may see")
+    return row
+
+
+def _shown(by: Principal, row: RowMapping) -> dict[str, Any]:
+    """A receiver's password is often a header: who may not change it does not read it."""
+    document = _document(row)
+    if by.may(Permission.ENDPOINT_MANAGE):
+        return document
+    return document | {"headers": dict.fromkeys(row["headers"], HIDDEN)}
+
+
+def _home(namespaces: Sequence[str]) -> str:
+    """The namespace that a test message counts under."""
+    return DEFAULT_NAMESPACE if ALL_NAMESPACES in namespaces else namespaces[0]
+
+
+def _document(row: RowMapping) -> dict[str, Any]:
+    return {
+        "id": ids.text(ids.ENDPOINT, row["id"]),
+        "url": row["url"],
+        "event_types": list(row["event_types"]),
+        "namespaces": list(row["namespaces"]),
+        "description": row["description"],
+        "headers": row["headers"],
+        "enabled": row["enabled"],
+        "disabled_reason": row["disabled_reason"],
+        "failing_since": instant_or_none(row["failing_since"]),
+        "created_at": instant(row["created_at"]),
+        "updated_at": instant(row["updated_at"]),
+    }

@@ -1,0 +1,87 @@
+"""Receivers that do not take what is sent to them: how many attempts failed since the last that did not.
+
+A row for each lane of an endpoint, or of an origin of callbacks, whose last attempt failed; the first success takes it
+away. So there are few, however many deliveries wait.
+"""
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import ColumnElement, RowMapping, Select, Text, cast, delete, func, or_, select, true
+from sqlalchemy.dialects.postgresql import aggregate_order_by, insert
+
+from domain.delivery.webhook import FAILING_AFTER, Attempt, AttemptOutcome
+from domain.identity.access import Principal
+from domain.pauses.serialization import instant
+from models.webhooks import webhook_endpoints, webhook_failures
+from services.kernel.tenancy import sees
+from services.kernel.unit_of_work import Store, Tx
+from services.webhooks.outbox import is_endpoints_lane
+
+# A page names the ones that fail longest.
+LIMIT = 20
+
+
+def count_attempt(tx: Tx, delivery: RowMapping, attempt: Attempt) -> None:
+    """The last thing in its transaction: attempts that end at once wait for each other here."""
+    columns = webhook_failures.c
+    endpoint_id, lane = delivery["endpoint_id"], delivery["lane"]
+    if attempt.outcome is AttemptOutcome.SUCCEEDED:
+        mine = columns.lane == lane if endpoint_id is None else columns.endpoint_id == endpoint_id
+        tx.conn.execute(delete(webhook_failures).where(mine))
+    elif endpoint_id is not None or not is_endpoints_lane(lane):
+        first = {"failures": 1, "since": tx.now, "failed_at": tx.now, "error": attempt.error}
+        row = insert(webhook_failures).values(
+            lane=lane, namespace=delivery["namespace"], endpoint_id=endpoint_id, **first
+        )
+        again = {"failures": columns.failures + 1, "failed_at": tx.now, "error": attempt.error}
+        tx.conn.execute(row.on_conflict_do_update(index_elements=[columns.lane], set_=again))
+
+
+def forget(tx: Tx, endpoint_id: UUID) -> None:
+    tx.conn.execute(delete(webhook_failures).where(webhook_failures.c.endpoint_id == endpoint_id))
+
+
+def count_failing(by: Principal | None) -> Select[int]:
+    """Of what this caller sees; None sees all."""
+    return select(func.count()).select_from(_failing(by).subquery())
+
+
+def list_failing(store: Store, by: Principal) -> list[dict[str, Any]]:
+    """Those that fail longest first."""
+    with store.reading() as conn:
+        found = conn.execute(_failing(by).order_by(func.min(webhook_failures.c.since)).limit(LIMIT)).mappings()
+        return [
+            {
+                # Of callbacks it begins with the origin.
+                "url": row["url"] or row["lane"].partition(" ")[0],
+                "namespaces": row["namespaces"],
+                "failures": row["failures"],
+                "since": instant(row["since"]),
+                "error": row["errors"][0],
+            }
+            for row in found
+        ]
+
+
+def _failing(by: Principal | None) -> Select[Any]:
+    """An endpoint's failures count together, whosever messages they were. One that is disabled is sent nothing."""
+    columns, endpoints = webhook_failures.c, webhook_endpoints.c
+    own: ColumnElement[bool] = true() if by is None else sees(by, webhook_failures)
+    receiver = func.coalesce(cast(columns.endpoint_id, Text), columns.lane)
+    newest = func.array_agg(aggregate_order_by(columns.error, columns.failed_at.desc())).filter(own)
+    shown: tuple[ColumnElement[Any], ...] = (
+        func.min(columns.lane).label("lane"),
+        func.min(endpoints.url).label("url"),
+        func.array_agg(aggregate_order_by(columns.namespace, columns.namespace)).filter(own).label("namespaces"),
+        func.sum(columns.failures).label("failures"),
+        func.min(columns.since).label("since"),
+        newest.label("errors"),
+    )
+    return (
+        select(*shown)
+        .select_from(webhook_failures.outerjoin(webhook_endpoints, endpoints.id == columns.endpoint_id))
+        .where(or_(columns.endpoint_id.is_(None), endpoints.enabled))
+        .group_by(receiver)
+        .having(func.sum(columns.failures) >= FAILING_AFTER, func.bool_or(own))
+    )

@@ -1,0 +1,127 @@
+"""A namespace's policy is a floor: what an agent asks for may be stricter, never weaker."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from domain.pauses.approval_policy import MAX_STAGES, parse
+from domain.pauses.creation import Draft, pause_from
+from domain.pauses.pause import OnTimeout, Pause
+from domain.pauses.policy_floor import Floor, combined, review_faults
+from domain.values.errors import Invalid
+
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+DRAFT = Draft("bank", "pay", None, None, None, timedelta(hours=1), None, None, None, 0, (), None)
+FINANCE, OPS = {"groups": ["finance"]}, {"groups": ["ops"]}
+KEY = f"key_{'0' * 32}"
+
+
+def pause_of(floor: Floor, **changes: Any) -> Pause:
+    return pause_from(replace(DRAFT, **changes), UUID(int=1), "key_agent", NOW, (), floor)
+
+
+def both(floor: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    return combined(parse(floor), parse(own)).document()
+
+
+@pytest.mark.parametrize(
+    ("floor", "own", "effective"),
+    [
+        ({}, {"approvals": 2} | OPS, {"approvals": 2} | OPS),
+        ({"approvals": 2}, {"approvals": 1}, {"approvals": 2}),
+        ({"approvals": 2}, {"remind_after": [60]}, {"approvals": 2, "remind_after": [60]}),
+        ({"approvals": 2}, {"approvals": 3}, {"approvals": 3}),
+        ({"approvals": 2}, OPS, {"approvals": 2} | OPS),
+        (FINANCE, {"approvals": 2}, {"approvals": 2} | FINANCE),
+        ({"groups": ["finance", "ops"]}, OPS, {"approvals": 1} | OPS),
+        (FINANCE, {"groups": ["finance", "ops"]}, {"approvals": 1} | FINANCE),
+        (FINANCE, OPS, {"stages": [{"approvals": 1} | FINANCE, {"approvals": 1} | OPS]}),
+        (FINANCE, {"assignees": [KEY]}, {"stages": [{"approvals": 1} | FINANCE, {"approvals": 1, "assignees": [KEY]}]}),
+        (FINANCE, {"reject_on": "majority"} | FINANCE, {"approvals": 1} | FINANCE),
+        (FINANCE | {"reject_on": "majority"}, {"approvals": 1}, {"approvals": 1, "reject_on": "majority"} | FINANCE),
+        (
+            {"stages": [FINANCE, OPS]},
+            {"approvals": 2},
+            {"stages": [{"approvals": 1} | FINANCE, {"approvals": 1} | OPS]},
+        ),
+        (
+            {"stages": [FINANCE, OPS]},
+            {"approvals": 3},
+            {"stages": [{"approvals": 1} | FINANCE, {"approvals": 1} | OPS, {"approvals": 1}]},
+        ),
+        (
+            {"stages": [FINANCE, OPS]},
+            {"stages": [OPS, FINANCE]},
+            {"stages": [{"approvals": 1} | one for one in (FINANCE, OPS, OPS, FINANCE)]},
+        ),
+        (
+            {"stages": [FINANCE, OPS]},
+            {"stages": [FINANCE, {"approvals": 2}, OPS | {"approvals": 2}]},
+            {"stages": [{"approvals": 1} | FINANCE, {"approvals": 2}, {"approvals": 2} | OPS]},
+        ),
+        ({"approvals": 2, "escalate": {"to": OPS}}, {}, {"approvals": 2, "escalate": {"to": OPS}}),
+        ({"approvals": 2, "allow_self": True}, {"allow_self": True}, {"approvals": 2, "allow_self": True}),
+        ({"approvals": 2}, {"allow_self": True}, {"approvals": 2}),
+    ],
+)
+def test_combined(floor: dict[str, Any], own: dict[str, Any], effective: dict[str, Any]) -> None:
+    """Whoever satisfies what comes of it has satisfied both."""
+    assert both(floor, own) == effective
+
+
+@pytest.mark.parametrize(
+    ("floor", "own", "places"),
+    [
+        ({}, {"allow_self": True}, ["review.allow_self"]),
+        ({"allow_self": True}, {"allow_self": True}, []),
+        (FINANCE, {"escalate": {"after": 1, "to": {"assignees": [KEY]}}}, ["review.escalate"]),
+        (FINANCE, {"escalate": {"to": OPS}}, ["review.escalate"]),
+        (FINANCE, {"escalate": {"after": 1, "to": FINANCE}}, []),
+        ({"approvals": 2}, {"escalate": {"after": 1, "to": OPS}}, []),
+        (FINANCE | {"escalate": {"after": 60, "to": OPS}}, {"escalate": {"after": 59, "to": OPS}}, ["review.escalate"]),
+        (FINANCE | {"escalate": {"after": 60, "to": OPS}}, {"escalate": {"after": 61, "to": OPS}}, []),
+        ({"stages": [FINANCE] * 5}, {"stages": [OPS] * (MAX_STAGES - 4)}, ["review.stages"]),
+    ],
+)
+def test_what_cannot_be_combined(floor: dict[str, Any], own: dict[str, Any], places: list[str]) -> None:
+    """It is refused; and where a step is held with it all the same, it is left out."""
+    found = review_faults(Floor("bank", parse(floor)), parse(own), "review")
+    assert [fault.path for fault in found] == places
+    effective = combined(parse(floor), parse(own))
+    assert effective.escalate == (parse(own).escalate if not places else parse(floor).escalate)
+    assert len(effective.stages) <= MAX_STAGES
+
+
+def test_silence_is_no_consent_unless_the_namespace_says_so() -> None:
+    """The refusal says why, and who changes it."""
+    with pytest.raises(Invalid) as refused:
+        pause_of(Floor("bank"), on_timeout=OnTimeout.APPROVE, expires=timedelta(seconds=1))
+    (fault,) = refused.value.faults
+    assert fault.path == "onTimeout"
+    assert "nobody would have approved it" in fault.message
+    assert "PUT /v1/namespaces/bank" in fault.message
+    allowing = Floor("bank", on_timeout=(OnTimeout.APPROVE, OnTimeout.EXPIRE))
+    assert pause_of(allowing, on_timeout=OnTimeout.APPROVE).on_timeout is OnTimeout.APPROVE
+    assert pause_of(allowing).on_timeout is OnTimeout.EXPIRE
+    strict = Floor("bank", on_timeout=(OnTimeout.REJECT,))
+    assert pause_of(strict).on_timeout is OnTimeout.REJECT
+    with pytest.raises(Invalid):
+        pause_of(strict, on_timeout=OnTimeout.EXPIRE)
+
+
+def test_reviewers_have_some_time() -> None:
+    """Who asks for less is refused; what nobody has said is lengthened."""
+    floor = Floor("bank", min_expires_in=7200)
+    for changes, place in (
+        ({"expires": timedelta(seconds=7199)}, "expiresIn"),
+        ({"expires": NOW + timedelta(seconds=7199)}, "expiresAt"),
+    ):
+        with pytest.raises(Invalid) as refused:
+            pause_of(floor, **changes)
+        assert [fault.path for fault in refused.value.faults] == [place]
+    assert pause_of(floor, expires_by_default=True).expires_at == NOW + timedelta(hours=2)
+    assert pause_of(floor, expires=timedelta(hours=3)).expires_at == NOW + timedelta(hours=3)
+    assert pause_of(floor, expires=None).expires_at is None

@@ -1,0 +1,197 @@
+"""The machine of one step: every (state, command) pair by name, and what each command leaves behind."""
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from itertools import product
+from typing import Any, get_args
+from uuid import UUID
+
+import pytest
+
+from domain.sagas import step as steps
+from domain.sagas.step import OUTCOME_UNKNOWN, Command, Error, Step, StepStatus
+from domain.sagas.step_transitions import ENDED, TRANSITIONS, change
+from domain.values.errors import WrongState
+
+T0 = datetime(2026, 3, 1, 12, tzinfo=UTC)
+LATER = T0 + timedelta(minutes=1)
+S = StepStatus
+WATCH, OTHER_WATCH = UUID(int=7), UUID(int=8)
+ERROR = Error("TOOL_INVOKE_FAILED", "no")
+COMMANDS: dict[type, Command] = {
+    steps.Skip: steps.Skip(),
+    steps.Hold: steps.Hold(WATCH, {"n": 1}, b"d"),
+    steps.HoldAnswer: steps.HoldAnswer(WATCH),
+    steps.Begin: steps.Begin({"n": 1}, b"d"),
+    steps.Repeat: steps.Repeat(),
+    steps.Postpone: steps.Postpone(),
+    steps.Defer: steps.Defer(ERROR),
+    steps.Succeed: steps.Succeed({"ok": True}),
+    steps.Fail: steps.Fail(ERROR),
+    steps.Expire: steps.Expire(Error("STEP_TIMED_OUT", "too long")),
+    steps.LoseTrack: steps.LoseTrack("lost"),
+    steps.Rerun: steps.Rerun("be kind", "token", 3),
+    steps.Requeue: steps.Requeue(),
+    steps.BeginUndo: steps.BeginUndo(),
+    steps.Undone: steps.Undone(),
+}
+# Written out a second time, on purpose: a row that is lost from the table, or slips in, is a change of the product.
+EXPECTED = {
+    (S.PENDING, steps.Skip): S.SKIPPED,
+    (S.PENDING, steps.Defer): S.PENDING,
+    (S.PENDING, steps.Hold): S.AWAITING_HUMAN,
+    (S.PENDING, steps.Begin): S.IN_PROGRESS,
+    (S.PENDING, steps.Succeed): S.COMPLETED,
+    (S.PENDING, steps.Fail): S.FAILED,
+    (S.AWAITING_HUMAN, steps.Begin): S.IN_PROGRESS,
+    (S.AWAITING_HUMAN, steps.Succeed): S.COMPLETED,
+    (S.AWAITING_HUMAN, steps.Fail): S.FAILED,
+    (S.AWAITING_HUMAN, steps.Rerun): S.PENDING,
+    (S.IN_PROGRESS, steps.Repeat): S.IN_PROGRESS,
+    (S.IN_PROGRESS, steps.Postpone): S.IN_PROGRESS,
+    (S.IN_PROGRESS, steps.LoseTrack): S.IN_PROGRESS,
+    (S.IN_PROGRESS, steps.Requeue): S.IN_PROGRESS,
+    (S.IN_PROGRESS, steps.HoldAnswer): S.AWAITING_HUMAN,
+    (S.IN_PROGRESS, steps.Succeed): S.COMPLETED,
+    (S.IN_PROGRESS, steps.Fail): S.FAILED,
+    (S.IN_PROGRESS, steps.Expire): S.TIMED_OUT,
+    (S.COMPLETED, steps.BeginUndo): S.COMPENSATING,
+    (S.FAILED, steps.BeginUndo): S.COMPENSATING,
+    (S.FAILED, steps.Requeue): S.PENDING,
+    (S.TIMED_OUT, steps.BeginUndo): S.COMPENSATING,
+    (S.TIMED_OUT, steps.Requeue): S.PENDING,
+    (S.COMPENSATING, steps.Undone): S.COMPENSATED,
+}
+
+
+def a_step(status: StepStatus = S.PENDING, **changes: Any) -> Step:
+    return replace(Step(1, "pay", 0), status=status, **changes)
+
+
+def running(**changes: Any) -> Step:
+    return replace(change(a_step(), COMMANDS[steps.Begin], T0), **changes)
+
+
+def test_every_command_is_tried() -> None:
+    assert set(COMMANDS) == set(get_args(Command))
+
+
+@pytest.mark.parametrize(("status", "kind"), list(product(StepStatus, COMMANDS)))
+def test_every_pair(status: StepStatus, kind: type) -> None:
+    """What is not in the table is refused, and says in which state the step is; what is, goes where it says."""
+    before = a_step(status)
+    if (status, kind) not in EXPECTED:
+        assert (status, kind) not in TRANSITIONS
+        with pytest.raises(WrongState) as refused:
+            change(before, COMMANDS[kind], T0)
+        assert refused.value.code == f"STEP_{status}"
+        return
+    after = change(before, COMMANDS[kind], T0)
+    assert after.status is EXPECTED[status, kind] is TRANSITIONS[status, kind]
+    assert after.ended_at == (T0 if after.status in ENDED else None)
+    assert (after.span_id, after.id, after.order, after.compensates) == (1, "pay", 0, None)
+
+
+def test_a_hold_keeps_what_is_to_be_approved() -> None:
+    held = change(a_step(), COMMANDS[steps.Hold], T0)
+    assert (held.watch_id, held.arguments, held.arguments_digest) == (WATCH, {"n": 1}, b"d")
+    assert (held.started_at, held.attempt, held.call_began) == (T0, 0, False)
+
+
+def test_it_runs_with_what_was_approved() -> None:
+    """And not with what was held, if a reviewer changed it; it has started when it was held."""
+    begun = change(change(a_step(), COMMANDS[steps.Hold], T0), steps.Begin({"n": 2}, b"e"), LATER)
+    assert (begun.arguments, begun.arguments_digest, begun.started_at) == ({"n": 2}, b"e", T0)
+    assert (begun.attempt, begun.call_began, begun.unsure, begun.watch_id) == (1, True, False, WATCH)
+
+
+def test_what_a_rerun_leaves() -> None:
+    """No pause holds it now, and the same wish is known again by its name."""
+    again = change(change(a_step(), COMMANDS[steps.Hold], T0), COMMANDS[steps.Rerun], LATER)
+    assert (again.watch_id, again.retries, again.guidance, again.retry_token) == (None, 1, "be kind", "token")
+    assert again.revision == 4
+    held = change(again, steps.Hold(OTHER_WATCH, {"n": 3}, b"f"), LATER)
+    assert (held.watch_id, held.arguments) == (OTHER_WATCH, {"n": 3})
+
+
+@pytest.mark.parametrize(("acted", "unsure"), [(False, False), (True, False), (False, True)])
+def test_an_answer_that_waits_for_a_person(acted: bool, unsure: bool) -> None:
+    """What the model's tools may have done by then is not forgotten: not by a rejection, and not by a re-run."""
+    held = change(running(unsure=unsure, proposal={"n": 1}), steps.HoldAnswer(WATCH, acted), LATER)
+    assert (held.watch_id, held.call_began, held.arguments) == (WATCH, acted or unsure, {"n": 1})
+    assert change(held, steps.Fail(ERROR), LATER).call_began is (acted or unsure)
+    again = change(held, COMMANDS[steps.Rerun], LATER)
+    assert (again.call_began, again.unsure, again.proposal) == (False, acted or unsure, {"n": 1})
+    merged = change(held, steps.Succeed({"n": 2}), LATER)
+    assert (merged.output, merged.proposal, merged.call_began) == ({"n": 2}, None, False)
+
+
+def test_what_can_change_nothing_is_never_in_doubt() -> None:
+    """A model without tools, however often it is asked."""
+    asked = change(a_step(), steps.Begin({"n": 1}, b"d", acts=False), T0)
+    again = change(asked, steps.Repeat(acts=False), T0)
+    lost = change(again, COMMANDS[steps.LoseTrack], T0)
+    assert [(step.call_began, step.unsure) for step in (asked, again, lost)] == [(False, False)] * 3
+    assert again.attempt == 2
+
+
+def test_success_is_certain() -> None:
+    done = change(running(unsure=True, error=Error(OUTCOME_UNKNOWN, "?")), steps.Succeed(None), LATER)
+    assert (done.output, done.error, done.call_began, done.unsure, done.ended_at) == (None, None, False, False, LATER)
+
+
+@pytest.mark.parametrize(
+    ("before", "command", "may_have_acted"),
+    [
+        (running(), steps.Fail(ERROR), False),
+        (running(), steps.Fail(ERROR, acted=True), True),
+        (change(running(), steps.Repeat(), T0), steps.Fail(ERROR), True),
+        (change(running(), steps.Repeat(), T0), steps.Fail(ERROR, certain=True), False),
+        (change(change(running(), steps.Postpone(), T0), steps.Repeat(), T0), steps.Fail(ERROR), False),
+        (change(running(), steps.Postpone(again=True), T0), steps.Expire(ERROR), True),
+        (running(), steps.Expire(ERROR), True),
+    ],
+    ids=["failed", "acted", "an earlier call", "an operator looked", "never sent", "sent before", "timed out"],
+)
+def test_whether_a_failed_call_may_have_acted(before: Step, command: Command, may_have_acted: bool) -> None:
+    """`call_began` after the end is what the undo goes by."""
+    ended = change(before, command, LATER)
+    assert ended.call_began is may_have_acted
+    assert ended.error == command.error  # type: ignore[union-attr]
+
+
+def test_what_an_operator_has_looked_at_is_not_in_doubt_later() -> None:
+    """An undo that was settled as not done, and tried again, fails as cleanly as a first one."""
+    settled = change(running(unsure=True, compensates=9), steps.Fail(ERROR, certain=True), T0)
+    again = change(change(settled, steps.Requeue(), T0), COMMANDS[steps.Begin], T0)
+    assert not change(again, steps.Fail(ERROR), T0).call_began
+
+
+def test_an_unknown_outcome_waits_for_an_operator() -> None:
+    lost = change(running(), COMMANDS[steps.LoseTrack], LATER)
+    assert lost.outcome_unknown
+    assert lost.error == Error(OUTCOME_UNKNOWN, "lost")
+    assert lost.call_began
+    assert not running().outcome_unknown
+    assert not replace(lost, status=S.TIMED_OUT).outcome_unknown
+
+
+def test_a_requeued_call_may_be_repeated_once() -> None:
+    """The operator's word is for one call; and the first one is not forgotten."""
+    wanted = change(change(running(), COMMANDS[steps.LoseTrack], T0), steps.Requeue(), T0)
+    assert (wanted.error, wanted.may_repeat, wanted.call_began) == (None, True, True)
+    again = change(wanted, steps.Repeat(), T0)
+    assert (again.may_repeat, again.unsure, again.attempt) == (False, True, 2)
+
+
+def test_an_undo_that_is_tried_again_remembers_its_doubts() -> None:
+    """The earlier call may have been carried out: if the next one fails, that is still so."""
+    timed_out = change(running(compensates=9), COMMANDS[steps.Expire], T0)
+    waiting = change(timed_out, steps.Requeue(), T0)
+    assert (waiting.status, waiting.call_began, waiting.unsure, waiting.error) == (S.PENDING, False, True, None)
+    assert change(change(waiting, COMMANDS[steps.Begin], T0), steps.Fail(ERROR), T0).call_began
+
+
+def test_an_error_as_a_document() -> None:
+    assert ERROR.document() == {"code": "TOOL_INVOKE_FAILED", "message": "no"}
+    assert Error("X", "m", [1]).document() == {"code": "X", "message": "m", "details": [1]}

@@ -1,0 +1,181 @@
+"""Callers that share a transaction: each gets its own outcome, and nobody suffers for another's."""
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from services.kernel.connection_pool import DatabaseAway
+from services.kernel.group_commit import LIMIT, Aside, Together
+from tests.services.world import at_once
+
+
+class Ledger:
+    """Doubles numbers, and remembers in which batches; waits in the first transaction until it is told to go on.
+
+    `opened` is called where a transaction is opened, before anybody is asked what he wants.
+    """
+
+    def __init__(self, opened: Callable[[], object] = lambda: None) -> None:
+        self.opened = opened
+        self.batches: list[list[int]] = []
+        self.entered, self.go_on = threading.Event(), threading.Event()
+        self.stuck, self.let_go = threading.Event(), threading.Event()
+
+    def carry_out(self, asked: Callable[[], Sequence[int]]) -> list[int | Exception]:
+        self.opened()
+        wanted = asked()
+        self.batches.append(list(wanted))
+        self.entered.set()
+        assert self.go_on.wait(30)
+        if -1 in wanted and len(wanted) > 1:
+            raise ValueError("the batch is spoiled")
+        if -2 in wanted:
+            raise DatabaseAway("in the commit")
+        if -3 in wanted and len(wanted) > 1:
+            raise DatabaseAway("a lock was held", "55P03")
+        if -4 in wanted and len(wanted) == 1:
+            self.stuck.set()
+            assert self.let_go.wait(30)
+        if -4 in wanted:
+            return [Aside() if number == -4 and len(wanted) > 1 else number * 2 for number in wanted]
+        return [KeyError(number) if number < 0 else number * 2 for number in wanted]
+
+
+def gathered(ledger: Ledger, numbers: Sequence[int]) -> list[int | Exception]:
+    """All but the first have come while the first is being carried out."""
+    together = Together(ledger.carry_out)
+    first = threading.Thread(target=together.do, args=(0,))
+    first.start()
+    assert ledger.entered.wait(30)
+
+    def release() -> int:
+        while len(together._waiting) < len(numbers):
+            threading.Event().wait(0.001)
+        ledger.go_on.set()
+        return 0
+
+    outcomes = at_once([*(lambda n=n: together.do(n) for n in numbers), release])
+    first.join(30)
+    assert not first.is_alive()
+    return outcomes[:-1]
+
+
+def test_who_comes_meanwhile_is_carried_out_together() -> None:
+    ledger = Ledger()
+    assert gathered(ledger, range(1, 11)) == [number * 2 for number in range(1, 11)]
+    assert [len(batch) for batch in ledger.batches] == [1, 10]
+
+
+def test_a_batch_has_a_limit() -> None:
+    """And the rest comes next, led by one of them."""
+    ledger = Ledger()
+    assert gathered(ledger, range(LIMIT + 3)) == [number * 2 for number in range(LIMIT + 3)]
+    assert [len(batch) for batch in ledger.batches] == [1, LIMIT, 3]
+
+
+def test_alone_nobody_waits() -> None:
+    ledger = Ledger()
+    ledger.go_on.set()
+    together = Together(ledger.carry_out)
+    assert [together.do(number) for number in (1, 2, 3)] == [2, 4, 6]
+    assert ledger.batches == [[1], [2], [3]]
+
+
+def test_who_comes_while_the_transaction_is_opened_is_in_it() -> None:
+    opening, opened = threading.Event(), threading.Event()
+
+    def open_slowly() -> None:
+        opening.set()
+        assert opened.wait(30)
+
+    ledger = Ledger(open_slowly)
+    ledger.go_on.set()
+    together = Together(ledger.carry_out)
+
+    def release() -> int:
+        assert opening.wait(30)
+        while len(together._waiting) < 3:
+            threading.Event().wait(0.001)
+        opened.set()
+        return 0
+
+    assert at_once([*(lambda n=n: together.do(n) for n in (1, 2, 3)), release]) == [2, 4, 6, 0]
+    assert [sorted(batch) for batch in ledger.batches] == [[1, 2, 3]]
+
+
+@pytest.mark.parametrize("error", [DatabaseAway("no connection"), OSError("no socket")])
+def test_a_transaction_that_cannot_be_opened_is_told_to_all_who_wait(error: Exception) -> None:
+    """Once for all, where the database is away: each trying in turn would wait for it in turn."""
+    ledger = Ledger(lambda: at_first.pop(0)() if at_first else fail())
+    at_first: list[Callable[[], object]] = [lambda: None]
+    opened = 0
+
+    def fail() -> None:
+        nonlocal opened
+        opened += 1
+        raise error
+
+    assert gathered(ledger, [1, 2, 3]) == [error] * 3
+    assert opened == (1 if isinstance(error, DatabaseAway) else 4)
+    assert ledger.batches == [[0]]
+
+
+def test_a_refusal_is_only_for_the_one_refused() -> None:
+    outcomes = gathered(Ledger(), [1, -5, 3])
+    assert outcomes[0] == 2
+    assert isinstance(outcomes[1], KeyError)
+    assert outcomes[2] == 6
+
+
+def test_a_spoiled_batch_is_tried_one_by_one() -> None:
+    outcomes = gathered(Ledger(), [1, -1, 3])
+    assert outcomes[0] == 2
+    assert isinstance(outcomes[1], KeyError)
+    assert outcomes[2] == 6
+
+
+def test_what_may_have_been_done_is_not_tried_again() -> None:
+    """A commit whose outcome nobody knows is everyone's, and is not repeated."""
+    ledger = Ledger()
+    outcomes = gathered(ledger, [1, -2, 3])
+    assert all(isinstance(outcome, DatabaseAway) for outcome in outcomes)
+    assert len(ledger.batches) == 2
+
+
+def test_it_goes_on_after_a_failure() -> None:
+    ledger = Ledger()
+    ledger.go_on.set()
+    together = Together(ledger.carry_out)
+    with pytest.raises(DatabaseAway):
+        together.do(-2)
+    assert together.do(4) == 8
+
+
+def test_a_lock_that_one_of_them_waits_for_is_nobody_elses() -> None:
+    """Nothing of the batch was done: each tries alone."""
+    outcomes = gathered(Ledger(), [1, -3, 3])
+    assert (outcomes[0], outcomes[2]) == (2, 6)
+    assert isinstance(outcomes[1], KeyError)
+
+
+def test_who_is_put_aside_waits_alone() -> None:
+    """The others of the batch have their outcomes, and the next batches go on meanwhile."""
+    ledger = Ledger()
+    together = Together(ledger.carry_out)
+    first = threading.Thread(target=together.do, args=(0,))
+    first.start()
+    assert ledger.entered.wait(30)
+    with ThreadPoolExecutor(2) as pool:
+        waits, other = pool.submit(together.do, -4), pool.submit(together.do, 1)
+        while len(together._waiting) < 2:
+            threading.Event().wait(0.001)
+        ledger.go_on.set()
+        assert other.result(30) == 2
+        assert ledger.stuck.wait(30)
+        assert together.do(5) == 10
+        assert not waits.done()
+        ledger.let_go.set()
+        assert waits.result(30) == -8
+    first.join(30)

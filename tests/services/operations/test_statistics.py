@@ -1,0 +1,212 @@
+"""The numbers behind the charts: each pause, decision and delivery on its day and under its name, and only those that
+the person sees; by indexes however many there are."""
+
+from datetime import date, timedelta
+from typing import Any
+
+import pytest
+from sqlalchemy import event
+
+from domain.identity.access import Role
+from services.kernel.connection_pool import DatabaseAway
+from services.kernel.unit_of_work import Store
+from services.operations import statistics
+from services.operations.statistics import DAYS, DecisionDay, WebhookDay
+from services.pauses.lifecycle import decide_pause
+from tests.services.world import (
+    ADMIN,
+    AGENT,
+    CALLBACK,
+    OPERATOR,
+    approve,
+    cancel,
+    change,
+    claim,
+    deliveries,
+    finish,
+    one,
+    post,
+    reject,
+    rows,
+    someone,
+    uuid_of,
+)
+
+ELSEWHERE = someone(Role.AGENT, "elsewhere")
+REVIEWER_ELSEWHERE = someone(Role.REVIEWER, "elsewhere")
+
+
+def today(store: Store) -> date:
+    found: date = one(store, "SELECT (now() AT TIME ZONE 'UTC')::date")
+    return found
+
+
+def aged(store: Store, watch_id: str, age: str) -> None:
+    """The pause was created that long ago."""
+    moved = "UPDATE pauses SET created_at = created_at - cast(:age AS interval) WHERE id = :id"
+    assert change(store, moved, age=age, id=uuid_of(watch_id)) == 1
+
+
+def resolved(store: Store, watch_id: str, seconds: float, days: int = 0) -> None:
+    """It was resolved that many days ago, and that many seconds after it was created."""
+    moved = (
+        "UPDATE pauses SET resolved_at = resolved_at - :days * interval '1 day',"
+        " created_at = resolved_at - :days * interval '1 day' - :seconds * interval '1 s' WHERE id = :id"
+    )
+    assert change(store, moved, seconds=seconds, days=days, id=uuid_of(watch_id)) == 1
+
+
+class TestWaiting:
+    def test_nothing_waits(self, store: Store) -> None:
+        assert statistics.waiting(store, ADMIN) == []
+
+    def test_by_namespace_and_age(self, store: Store) -> None:
+        for age in ("0 s", "11 minutes", "61 minutes", "25 hours", "9 days"):
+            aged(store, post(store), age)
+        post(store, ELSEWHERE, namespace="elsewhere")
+        decide_pause(store, someone(Role.REVIEWER), post(store), approve())
+        found = statistics.waiting(store, ADMIN)
+        assert [(each.namespace, each.counts) for each in found] == [
+            ("default", (1, 1, 1, 2)),
+            ("elsewhere", (1, 0, 0, 0)),
+        ]
+        assert (found[0].total, found[0].oldest) == (5, 2)
+
+    def test_of_the_namespaces_that_one_sees(self, store: Store) -> None:
+        post(store)
+        post(store, ELSEWHERE, namespace="elsewhere")
+        assert [each.namespace for each in statistics.waiting(store, OPERATOR)] == ["default"]
+
+
+class TestDecisions:
+    def test_nothing_was_decided(self, store: Store) -> None:
+        found = statistics.decisions(store, ADMIN)
+        assert found == [DecisionDay(today(store) - timedelta(days=DAYS - 1 - number)) for number in range(DAYS)]
+
+    def test_by_day_and_outcome(self, store: Store) -> None:
+        by = someone(Role.REVIEWER)
+        for seconds, days in ((10, 0), (20, 0), (40, 3)):
+            watch_id = post(store)
+            decide_pause(store, by, watch_id, approve())
+            resolved(store, watch_id, seconds, days)
+        watch_id = post(store)
+        decide_pause(store, by, watch_id, reject())
+        resolved(store, watch_id, 30)
+        decide_pause(store, AGENT, post(store), cancel())
+        *_, third, _, _, last = statistics.decisions(store, ADMIN)
+        assert last == DecisionDay(today(store), approved=2, rejected=1, cancelled=1, p50=20, p95=pytest.approx(29))
+        assert third == DecisionDay(today(store) - timedelta(days=3), approved=1, p50=40, p95=40)
+
+    def test_a_timeout_is_nobodys_time(self, store: Store) -> None:
+        """Approved, but by the clock: it counts as an outcome, not as how fast people are."""
+        watch_id = post(store)
+        decide_pause(store, someone(Role.REVIEWER), watch_id, approve())
+        change(store, "UPDATE pauses SET decided_by = 'system' WHERE id = :id", id=uuid_of(watch_id))
+        assert statistics.decisions(store, ADMIN)[-1] == DecisionDay(today(store), approved=1)
+
+    def test_older_ones_are_left_out(self, store: Store) -> None:
+        watch_id = post(store)
+        decide_pause(store, someone(Role.REVIEWER), watch_id, approve())
+        resolved(store, watch_id, 10, DAYS)
+        assert sum(day.total for day in statistics.decisions(store, ADMIN)) == 0
+
+    def test_of_the_namespaces_that_one_sees(self, store: Store) -> None:
+        decide_pause(store, REVIEWER_ELSEWHERE, post(store, ELSEWHERE, namespace="elsewhere"), approve())
+        assert sum(day.total for day in statistics.decisions(store, OPERATOR)) == 0
+        assert sum(day.total for day in statistics.decisions(store, REVIEWER_ELSEWHERE)) == 1
+
+
+class TestWebhooks:
+    def test_nothing_was_sent(self, store: Store) -> None:
+        assert {day.total for day in statistics.webhooks(store, ADMIN)} == {0}
+        assert {day.p95 for day in statistics.webhooks(store, ADMIN)} == {None}
+
+    def test_what_became_of_them(self, store: Store) -> None:
+        for _ in range(3):
+            decide_pause(store, someone(Role.REVIEWER), post(store, callback_url=CALLBACK), approve())
+        first, second, _ = deliveries(store)
+        finish(store, claim(store, first))
+        finish(store, claim(store, second), 500, schedule=())
+        assert statistics.webhooks(store, ADMIN)[-1] == WebhookDay(today(store), 1, 1, 1, pytest.approx(0.005))
+
+    def test_of_the_namespaces_that_one_sees(self, store: Store) -> None:
+        watch_id = post(store, ELSEWHERE, namespace="elsewhere", callback_url=CALLBACK)
+        decide_pause(store, REVIEWER_ELSEWHERE, watch_id, approve())
+        finish(store, claim(store, deliveries(store)[0]))
+        assert statistics.webhooks(store, OPERATOR)[-1] == WebhookDay(today(store))
+        assert statistics.webhooks(store, REVIEWER_ELSEWHERE)[-1].delivered == 1
+
+
+class TestCost:
+    @pytest.mark.parametrize("ask", [statistics.waiting, statistics.decisions, statistics.webhooks])
+    @pytest.mark.parametrize("by", [ADMIN, OPERATOR], ids=["all", "one namespace"])
+    def test_few_of_many_rows_are_read_by_an_index(self, ask: Any, by: Any, store: Store) -> None:
+        """Old rows are not looked at: on a table of 90 days, a chart reads those of 14."""
+        _many_old(store)
+        plans = _plans(store, lambda: ask(store, by))
+        assert plans
+        for plan in plans:
+            assert "Seq Scan on pauses" not in plan, plan
+            assert "Seq Scan on webhook_deliveries" not in plan, plan
+            assert "Seq Scan on webhook_attempts" not in plan, plan
+
+    def test_what_takes_too_long_is_given_up(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Whoever decides must not wait for whoever looks at a chart."""
+        monkeypatch.setattr(statistics, "STATEMENT_TIMEOUT", "50ms")
+        with store.transaction() as tx:
+            tx.conn.exec_driver_sql("LOCK TABLE pauses")
+            with pytest.raises(DatabaseAway, match="57014"):
+                statistics.waiting(store, ADMIN)
+
+
+def _many_old(store: Store) -> None:
+    """Thousands of rows from before the window, and one of today."""
+    decide_pause(store, someone(Role.REVIEWER), post(store, callback_url=CALLBACK), approve())
+    finish(store, claim(store, deliveries(store)[0]))
+    names = {
+        table: ", ".join(
+            row["column_name"]
+            for row in rows(
+                store,
+                "SELECT column_name FROM information_schema.columns WHERE table_name = :table"
+                " AND is_identity = 'NO' ORDER BY ordinal_position",
+                table=table,
+            )
+        )
+        for table in ("pauses", "webhook_deliveries", "webhook_attempts")
+    }
+
+    def copied(table: str, changed: dict[str, str]) -> str:
+        values = ", ".join(changed.get(name, name) for name in names[table].split(", "))
+        return f"INSERT INTO {table} ({names[table]}) SELECT {values} FROM {table}, generate_series(1, 5000) n"
+
+    old = "lpad(to_hex(n), 8, '0') || '-0000-7000-8000-000000000000'"
+    moments = {name: f"{name} - interval '30 days'" for name in ("created_at", "resolved_at", "completed_at")}
+    change(store, copied("pauses", {"id": f"({old})::uuid", **moments}))
+    change(store, copied("webhook_deliveries", {"id": f"({old})::uuid", **moments}))
+    change(
+        store,
+        copied("webhook_attempts", {"delivery_id": f"({old})::uuid", "started_at": "started_at - interval '30 days'"}),
+    )
+    with store.reading() as conn:
+        conn.exec_driver_sql("ANALYZE")
+
+
+def _plans(store: Store, call: Any) -> list[str]:
+    """Of every query that the call sends."""
+    sent: list[tuple[str, Any]] = []
+
+    def note(_conn: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+        if statement.lstrip().startswith("SELECT"):
+            sent.append((statement, parameters))
+
+    event.listen(store.engine, "before_cursor_execute", note)
+    try:
+        call()
+    finally:
+        event.remove(store.engine, "before_cursor_execute", note)
+    with store.reading() as conn:
+        return [
+            "\n".join(row[0] for row in conn.exec_driver_sql(f"EXPLAIN {statement}", parameters))
+            for statement, parameters in sent
+        ]

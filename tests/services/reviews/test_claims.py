@@ -1,0 +1,139 @@
+"""Claims, and many decisions at once."""
+
+from collections import Counter
+from dataclasses import replace
+
+import pytest
+
+from domain.identity.access import Principal, Role
+from domain.pauses.pause import Approve
+from domain.values.errors import AlreadyResolved, Claimed, NotFound, RevisionChanged, SelfDecision, Unsettled
+from services.kernel.connection_pool import DatabaseAway, open_engine
+from services.kernel.unit_of_work import Store
+from services.pauses.lifecycle import decide_pause, get_pause, locked_pause
+from services.reviews.claims import Wish, claim, decide_many, unclaim
+from tests.conftest import Recorded
+from tests.services.world import AGENT, REVIEWER, approve, at_once, change, one, post, reject, rows, someone, uuid_of
+
+ANNE, BEN = someone(Role.REVIEWER, id_="usr_anne"), someone(Role.REVIEWER, id_="usr_ben")
+
+
+def claims(store: Store) -> list[str]:
+    query = "SELECT entry ->> 'type' AS type FROM audit_events WHERE entry ->> 'type' LIKE 'review.%' ORDER BY seq"
+    return [row["type"] for row in rows(store, query)]
+
+
+def test_a_claim_keeps_others_from_working_on_it(store: Store, signals: Recorded) -> None:
+    """It can be given back, or taken over by who says so; nothing is told to the outside."""
+    watch_id = post(store)
+    claimed = claim(store, ANNE, watch_id)["claim"]
+    assert (claimed["by"], claimed["byName"]) == (ANNE.id, ANNE.name)
+    assert signals.wakes == [uuid_of(watch_id)]
+    with pytest.raises(Claimed) as caught:
+        claim(store, BEN, watch_id)
+    assert ANNE.name in caught.value.detail
+    assert unclaim(store, BEN, watch_id)["claim"]["by"] == ANNE.id
+    assert claim(store, BEN, watch_id, take_over=True)["claim"]["by"] == BEN.id
+    assert unclaim(store, BEN, watch_id)["claim"] is None
+    assert unclaim(store, BEN, watch_id)["claim"] is None
+    assert claims(store) == ["review.claimed", "review.claimed", "review.released"]
+
+
+def test_a_claim_ends_by_itself(store: Store) -> None:
+    """Whoever was called away does not keep the others waiting."""
+    watch_id = post(store)
+    claim(store, ANNE, watch_id)
+    old = "jsonb_set(claim::jsonb, '{at}', to_jsonb((now() - interval '15 min')::text))::json"
+    change(store, f"UPDATE pauses SET claim = {old}")
+    assert claim(store, BEN, watch_id)["claim"]["by"] == BEN.id
+
+
+def test_a_claim_is_no_lock(store: Store) -> None:
+    """Whoever may decide still does; and what is decided can neither be claimed nor given back."""
+    watch_id = post(store)
+    claim(store, ANNE, watch_id)
+    assert decide_pause(store, BEN, watch_id, approve(BEN))["claim"] is None
+    for use_case in (claim, unclaim):
+        with pytest.raises(AlreadyResolved):
+            use_case(store, ANNE, watch_id)
+    with pytest.raises(NotFound):
+        claim(store, someone(Role.REVIEWER, "elsewhere"), post(store))
+
+
+def test_ten_claim_at_once(store: Store) -> None:
+    """One of them works on it."""
+    watch_id = post(store)
+    people = [someone(Role.REVIEWER, id_=f"usr_{number}") for number in range(10)]
+    answers = at_once([lambda by=by: claim(store, by, watch_id) for by in people])
+    assert Counter(type(answer) for answer in answers) == {dict: 1, Claimed: 9}
+    assert claims(store) == ["review.claimed"]
+
+
+def test_many_decisions_each_by_itself(store: Store) -> None:
+    """In their order; one that fails undoes no other."""
+    first, edited, resolved, last = (post(store, arguments={"n": 1}) for _ in range(4))
+    own = post(store, by=someone(Role.ADMIN, id_=REVIEWER.id))
+    decide_pause(store, ANNE, resolved, reject(ANNE))
+    outcomes = decide_many(
+        store,
+        REVIEWER,
+        [
+            Wish(first, approve()),
+            Wish("wch_" + "0" * 32, approve()),
+            Wish(edited, approve(revision=7)),
+            Wish(resolved, approve()),
+            Wish(own, approve()),
+            Wish(last, reject(comment="no")),
+            Wish(first, approve()),
+        ],
+    )
+    kinds = [outcome["status"] if isinstance(outcome, dict) else type(outcome) for outcome in outcomes]
+    assert kinds == ["approved", NotFound, RevisionChanged, AlreadyResolved, SelfDecision, "rejected", "approved"]
+    assert get_pause(store, REVIEWER, last).status == "rejected"
+    assert one(store, "SELECT count(*) FROM pauses WHERE status = 'pending'") == 2
+
+
+def test_one_of_many_that_somebody_else_holds(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The others are decided all the same, and of that one it is said that it is not known."""
+    ids = [post(store) for _ in range(3)]
+    monkeypatch.setattr("services.kernel.connection_pool.LOCK_TIMEOUT_MS", 50)
+    impatient = replace(store, engine=open_engine(store.engine.url.render_as_string(hide_password=False), 2, "test"))
+    with store.transaction() as tx:
+        locked_pause(tx, REVIEWER, ids[1])
+        outcomes = decide_many(impatient, REVIEWER, [Wish(id_, approve()) for id_ in ids])
+    impatient.engine.dispose()
+    assert [outcome["status"] for outcome in outcomes if isinstance(outcome, dict)] == ["approved"] * 2
+    assert isinstance(outcomes[1], Unsettled)
+    assert get_pause(store, REVIEWER, ids[1]).status == "pending"
+
+
+def test_many_while_the_database_goes_away(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was decided is told; what is left is not tried for ever. Where nothing was decided, nothing is told."""
+    ids = [post(store) for _ in range(6)]
+    tried: list[str] = []
+
+    def decide(store: Store, by: Principal, watch_id: str, command: Approve) -> dict[str, object]:
+        tried.append(watch_id)
+        if watch_id not in ids[:2]:
+            raise DatabaseAway("gone")
+        return decide_pause(store, by, watch_id, command)
+
+    monkeypatch.setattr("services.reviews.claims.decide_pause", decide)
+    outcomes = decide_many(store, REVIEWER, [Wish(id_, approve()) for id_ in ids])
+    assert [isinstance(outcome, Unsettled) for outcome in outcomes] == [False, False, True, True, True, True]
+    assert tried == ids[:4]
+    with pytest.raises(DatabaseAway):
+        decide_many(store, REVIEWER, [Wish(id_, approve()) for id_ in ids[2:]])
+
+
+def test_the_same_many_from_two_people_at_once(store: Store) -> None:
+    """In contrary orders, even: nobody waits for the other's locks."""
+    held = [post(store) for _ in range(10)]
+    answers = at_once(
+        [
+            lambda: decide_many(store, ANNE, [Wish(each, approve(ANNE)) for each in held]),
+            lambda: decide_many(store, BEN, [Wish(each, approve(BEN)) for each in reversed(held)]),
+        ]
+    )
+    assert all(outcome["status"] == "approved" for answer in answers for outcome in answer)  # type: ignore[union-attr]
+    assert get_pause(store, AGENT, held[0]).status == "approved"

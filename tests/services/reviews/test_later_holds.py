@@ -1,0 +1,121 @@
+"""A decision that names no revision is on the first hold: it never lands on one that its sender has not seen."""
+
+from uuid import UUID
+
+import pytest
+
+from domain.values.errors import AlreadyResolved, Refusal, RevisionChanged, RevisionRequired, WrongState
+from services.kernel.unit_of_work import Store
+from services.pauses.lifecycle import decide_pause, get_pause
+from services.reviews.claims import Wish, decide_many
+from services.reviews.step_decisions import StepRef, decide_step, rerun_step
+from services.sagas.lifecycle import cancel_saga
+from tests.services.reviewers import voter
+from tests.services.saga_world import current_ref, saga_of, start, step, tools, watch_of, work
+from tests.services.world import OPERATOR, REVIEWER, approve, at_once, post, reject, rows
+
+ROUNDS = 12
+
+
+@pytest.fixture
+def rerun(store: Store) -> UUID:
+    """A step that is held for the second time."""
+    trace_id = start(store, step("a", hitl=True))
+    work(store, trace_id, tools())
+    rerun_step(store, REVIEWER, current_ref(store, trace_id), None, None)
+    work(store, trace_id, tools())
+    return trace_id
+
+
+@pytest.mark.parametrize("door", ["step", "pause", "bulk"])
+@pytest.mark.parametrize("decision", [approve, reject])
+def test_after_a_rerun_a_decision_says_what_it_has_read(store: Store, rerun: UUID, door: str, decision: type) -> None:
+    """Through every door; the refusal has what is there now, and nothing has changed."""
+    watch_id, which = watch_of(store, rerun), current_ref(store, rerun)
+    before = get_pause(store, REVIEWER, watch_id)
+
+    def decide(**more: object) -> object:
+        command = decision(**more)
+        if door == "step":
+            return decide_step(store, REVIEWER, which, command)
+        if door == "pause":
+            return decide_pause(store, REVIEWER, watch_id, command)
+        (outcome,) = decide_many(store, REVIEWER, [Wish(watch_id, command)])
+        if isinstance(outcome, Refusal):
+            raise outcome
+        return outcome
+
+    with pytest.raises(RevisionRequired) as refused:
+        decide()
+    assert refused.value.current is not None
+    assert before.arguments_digest is not None
+    assert {name: refused.value.current[name] for name in ("watchId", "status", "revision", "argumentsDigest")} == {
+        "watchId": watch_id,
+        "status": "pending",
+        "revision": 2,
+        "argumentsDigest": before.arguments_digest.hex(),
+    }
+    assert get_pause(store, REVIEWER, watch_id) == before
+    decide(revision=2)
+    assert get_pause(store, REVIEWER, watch_id).status != "pending"
+
+
+def test_after_an_edit_a_vote_says_what_it_has_read(store: Store) -> None:
+    """Others' arguments are not what it was meant for."""
+    anne, ben = voter(store, "anne"), voter(store, "ben")
+    watch_id = post(store, arguments={"n": 1}, review={"approvals": 2})
+    decide_pause(store, anne, watch_id, approve(anne, arguments={"n": 1000}))
+    with pytest.raises(RevisionRequired):
+        decide_pause(store, ben, watch_id, approve(ben))
+    assert get_pause(store, REVIEWER, watch_id).status == "pending"
+    # One's own vote, said again, is no other.
+    assert decide_pause(store, anne, watch_id, approve(anne))["revision"] == 2
+    assert decide_pause(store, ben, watch_id, approve(ben, revision=2))["status"] == "approved"
+
+
+def test_a_rerun_may_say_what_it_is_about(store: Store, rerun: UUID) -> None:
+    """It approves nothing, so it need not."""
+    which, watch_id = current_ref(store, rerun), watch_of(store, rerun)
+    with pytest.raises(RevisionChanged) as refused:
+        rerun_step(store, REVIEWER, which, None, None, 1)
+    assert refused.value.current is not None
+    assert refused.value.current["revision"] == 2
+    assert watch_of(store, rerun) == watch_id
+    assert not rerun_step(store, REVIEWER, which, None, None, 2).repeated
+
+
+def test_approvals_reruns_and_a_cancel_at_once(store: Store) -> None:
+    """Whoever comes first: no approval that was sent at the first hold is one of the second."""
+    for number in range(ROUNDS):
+        trace_id = start(store, step("a", hitl=True))
+        used = tools()
+        work(store, trace_id, used)
+        which = current_ref(store, trace_id)
+        calls = [
+            lambda which=which: _insisting(store, which),
+            lambda which=which: rerun_step(store, REVIEWER, which, "again", None),
+            lambda trace_id=trace_id, used=used: [work(store, trace_id, used) for _ in range(5)],
+        ]
+        if number % 3 == 0:
+            calls.append(lambda trace_id=trace_id: cancel_saga(store, OPERATOR, trace_id, "stop"))
+        at_once(calls)
+        work(store, trace_id, used)
+        holds = rows(store, "SELECT status, revision FROM pauses WHERE context ->> 'trace_id' = :id", id=trace_id.hex)
+        later = [each for each in holds if each["revision"] > 1]
+        assert [each for each in later if each["status"] == "approved"] == []
+        # Also what was approved is not called once the saga is cancelled.
+        assert used.names in ([], ["do_a"] if "approved" in {each["status"] for each in holds} else [])
+
+
+def _insisting(store: Store, which: StepRef) -> object:
+    """A program that sends its approval until the step takes it, as one does that met a step on its way."""
+    for _ in range(200):
+        try:
+            return decide_step(store, REVIEWER, which, approve())
+        except WrongState:
+            if saga_of(store, which.trace_id).ended_at is not None:
+                return None
+        except (AlreadyResolved, RevisionRequired) as refused:
+            if isinstance(refused, RevisionRequired):
+                return refused
+    return None

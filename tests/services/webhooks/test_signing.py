@@ -1,0 +1,106 @@
+"""Signing secrets: made once, rotated with a day in which both sign, shown to whom they belong."""
+
+import base64
+
+import pytest
+
+from domain.identity.access import Role
+from domain.values.errors import Forbidden
+from services.kernel.unit_of_work import Store
+from services.pauses.lifecycle import decide_pause
+from services.webhooks.endpoints import rotate_endpoint_secret
+from services.webhooks.signing import SECRET_BYTES, namespace_secret, rotate_namespace_secret
+from tests.services.world import (
+    ADMIN,
+    AGENT,
+    CALLBACK,
+    REVIEWER,
+    an_endpoint,
+    approve,
+    at_once,
+    change,
+    claim,
+    deliveries,
+    one,
+    post,
+    someone,
+)
+
+
+def signing_now(store: Store) -> list[str]:
+    """What signs the newest delivery, the newest secret first."""
+    row = deliveries(store)[-1]
+    change(store, "UPDATE webhook_deliveries SET lease_token = NULL, leased_until = NULL")
+    return list(claim(store, row).secrets)
+
+
+def test_a_namespaces_secret_is_made_at_first_use_and_stays(store: Store) -> None:
+    """32 random bytes; each namespace has its own."""
+    first = namespace_secret(store, AGENT, "default")
+    assert namespace_secret(store, AGENT, "default") == first
+    assert namespace_secret(store, ADMIN, "other") != first
+    assert len(base64.b64decode(first.removeprefix("whsec_"), validate=True)) == SECRET_BYTES
+
+
+def test_only_who_sees_the_namespace(store: Store) -> None:
+    """Neither read nor rotate."""
+    stranger = someone(Role.AGENT, "other")
+    for call in (namespace_secret, rotate_namespace_secret):
+        with pytest.raises(Forbidden):
+            call(store, stranger, "default")
+    assert one(store, "SELECT count(*) FROM webhook_secrets") == 0
+
+
+def test_a_callback_is_signed_with_the_secret_that_its_agent_can_read(store: Store) -> None:
+    """Whether the agent asked for it before or after."""
+    decide_pause(store, REVIEWER, post(store, callback_url=CALLBACK), approve())
+    assert signing_now(store) == [namespace_secret(store, AGENT, "default")]
+
+
+def test_after_a_rotation_both_sign_for_a_day(store: Store) -> None:
+    """The newest first; the old one no longer once its day is over."""
+    decide_pause(store, REVIEWER, post(store, callback_url=CALLBACK), approve())
+    old = namespace_secret(store, AGENT, "default")
+    new = rotate_namespace_secret(store, ADMIN, "default")
+    assert namespace_secret(store, AGENT, "default") == new
+    assert signing_now(store) == [new, old]
+    change(store, "UPDATE webhook_secrets SET retires_at = retires_at - interval '23 h 59 min'")
+    assert signing_now(store) == [new, old]
+    change(store, "UPDATE webhook_secrets SET retires_at = retires_at - interval '2 min'")
+    assert signing_now(store) == [new]
+
+
+def test_an_endpoints_rotation(store: Store) -> None:
+    """The same law; and it leaves other endpoints' and the namespace's secrets alone."""
+    made, other = an_endpoint(store), an_endpoint(store)
+    of_namespace = namespace_secret(store, ADMIN, "default")
+    new = rotate_endpoint_secret(store, ADMIN, made["id"])["secret"]
+    post(store)
+    by_endpoint = {row["endpoint_id"]: claim(store, row).secrets for row in deliveries(store)}
+    assert {tuple(secrets) for secrets in by_endpoint.values()} == {(new, made["secret"]), (other["secret"],)}
+    assert namespace_secret(store, ADMIN, "default") == of_namespace
+
+
+def test_a_rotation_before_the_first_use(store: Store) -> None:
+    """There was none to read, so nobody has to know two."""
+    new = rotate_namespace_secret(store, ADMIN, "default")
+    assert namespace_secret(store, ADMIN, "default") == new
+
+
+def test_first_uses_at_the_same_time_are_one_secret(store: Store) -> None:
+    """Whoever was told a secret can verify with it."""
+    told = at_once([lambda: namespace_secret(store, AGENT, "default")] * 16)
+    assert len(set(told)) == 1
+    assert one(store, "SELECT count(*) FROM webhook_secrets") == 1
+
+
+def test_rotations_at_the_same_time_leave_one_newest(store: Store) -> None:
+    """Every secret that was handed out still signs."""
+    first = namespace_secret(store, AGENT, "default")
+    told = at_once([lambda: rotate_namespace_secret(store, ADMIN, "default")] * 8)
+    assert not [answer for answer in told if isinstance(answer, Exception)]
+    assert len(set(told)) == 8
+    assert one(store, "SELECT count(*) FROM webhook_secrets WHERE retires_at IS NULL") == 1
+    assert namespace_secret(store, AGENT, "default") in told
+    decide_pause(store, REVIEWER, post(store, callback_url=CALLBACK), approve())
+    assert set(signing_now(store)) == {first, *told}
