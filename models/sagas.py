@@ -1,4 +1,4 @@
-"""Sagas and their steps, and the way between rows and `domain.sagas.saga`. The saga is the due row: one thing at a time."""
+"""Sagas and their steps, and their mapping to `domain.sagas`. A saga is leased as one row, for one thing at a time."""
 
 from collections.abc import Iterable
 from typing import Any

@@ -6,8 +6,8 @@ from uuid import UUID
 
 from services.kernel.connection_pool import DatabaseAway
 from services.kernel.leases import Lease
-from services.kernel.quarantine import failed
 from services.kernel.unit_of_work import Store
+from services.operations.giving_up import failed
 
 
 @contextmanager

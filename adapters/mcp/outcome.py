@@ -85,7 +85,7 @@ class Lost(Unknown):
 class CallResult:
     """
     Attributes:
-        data: JSON that every reader understands alike (`domain.values.canonical_json`), at most 1 MiB with all around it.
+        data: JSON that every reader understands alike (`domain.values.canonical_json`), at most 1 MiB in all.
     """
 
     data: Any

@@ -33,7 +33,7 @@ _REFUSED = frozenset(
     {"attach", "optional", "pgp", "pgpprv", "pgppub", "redirect", "retry", "store", "template", "wait", "wkd"}
 )
 _PARAMETER = re.compile("[?&;]")
-_ROOT = Path(__file__).parents[1]
+_ROOT = Path(__file__).parents[2]
 
 
 class Messenger:

@@ -37,9 +37,9 @@ from domain.values.canonical_json import encode
 from domain.values.errors import Fault, Invalid, Refusal
 from services.pauses import lifecycle as use_cases
 from services.pauses.lifecycle import Creation, Filter, actor, check_creation
-from services.reviews import claims
-from services.reviews.claims import Wish
+from services.reviews import claims, decisions
 from services.reviews.decided import list_decided
+from services.reviews.decisions import Wish
 
 pauses = Blueprint("pauses", __name__, url_prefix="/api", description="Hold an action until a person has decided")
 
@@ -269,7 +269,7 @@ def decide_pauses(body: dict[str, Any]) -> Response:
     had.
     """
     wishes = [Wish(item.pop("watch_id"), _command(item)) for item in body["items"]]
-    outcomes = claims.decide_many(deps().store, g.principal, wishes)
+    outcomes = decisions.decide_many(deps().store, g.principal, wishes)
     results = [_result(wish.watch_id, outcome) for wish, outcome in zip(wishes, outcomes, strict=True)]
     return answer({"results": results})
 
@@ -303,7 +303,7 @@ def _version(pause: Pause) -> str:
 
 
 def _decide(watch_id: str, command: Approve | Reject | Cancel) -> Response:
-    return answer(use_cases.decide_pause(deps().store, g.principal, watch_id, command))
+    return answer(decisions.decide_pause(deps().store, g.principal, watch_id, command))
 
 
 def _document(pause: Pause) -> dict[str, Any]:

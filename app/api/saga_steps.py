@@ -37,9 +37,9 @@ from domain.pauses.pause import Approve, Reject
 from services.pauses.lifecycle import actor
 from services.reviews import held_steps, step_decisions
 from services.reviews.held_steps import ReviewFilter
-from services.reviews.step_decisions import StepRef
 from services.sagas import queries as saga_queries
 from services.sagas import recovery
+from services.sagas.queries import StepRef
 from services.sagas.recovery import Retry
 
 steps = Blueprint("steps", __name__, url_prefix="/v1/sagas", description="Steps of sagas: held ones, stuck ones")

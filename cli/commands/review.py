@@ -9,7 +9,7 @@ from rich.console import Console
 from cli.client import Failure, part
 from cli.parameters import JSON, REVISION
 from cli.session import Session, command, given, page_options
-from cli.views import review
+from cli.views import review as review_view
 from cli.views import saga as view
 from cli.views.changes import PREVIEW, show_edit
 from cli.views.output import clean, console
@@ -36,7 +36,7 @@ def review() -> None:
 @page_options
 def list_(session: Session, **query: Any) -> None:
     """List what waits for a person, the longest waiting first."""
-    session.show(session.ask("GET", QUEUE, query=query), review.queue)
+    session.show(session.ask("GET", QUEUE, query=query), review_view.queue)
 
 
 @command(review, "show", Role.REVIEWER)
@@ -49,7 +49,7 @@ def show(session: Session, trace_id: str, span_id: str | None) -> None:
         click.echo(json.dumps(item, ensure_ascii=False))
         return
     pause = session.ask("GET", f"/api/pause/{part(item['watch_id'])}").document
-    review.describe(console(), item, pause)
+    review_view.describe(console(), item, pause)
 
 
 @command(review, "approve", Role.REVIEWER)

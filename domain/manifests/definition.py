@@ -211,3 +211,7 @@ class SagaDefinition:
     def undoable(self) -> frozenset[str]:
         """Ids of the steps that have a compensation."""
         return frozenset(step.id for step in self.steps if step.undo is not None)
+
+
+class DefinitionGone(LookupError):
+    """There is no such definition any more. Its words are for operators."""

@@ -15,7 +15,6 @@ from jsonpath.selectors import IndexSelector, NameSelector
 from domain.manifests import cel
 from domain.manifests.bindings import segments_of
 from domain.manifests.definition import Binding, SagaDefinition, StepDefinition
-from domain.sagas.compensation import UNDO_FACTS
 from domain.values import json_schema
 from domain.values.errors import Fault
 
@@ -25,6 +24,11 @@ _MAX_DEPTH = 40
 _MAX_PLACES = 2_000
 # Names that a message lists.
 _MAX_NAMES = 12
+# What a compensation finds below `_compensation`, as `domain.sagas.compensation` makes it.
+UNDO_FACTS = (
+    *("blind_cleanup", "dirty_failure", "has_forward_output"),
+    *("idempotency_key", "undo_span_id", "forward_span_id"),
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,7 +126,7 @@ def _when(fields: Fields) -> str | None:
         return None
     with inner:
         text = inner.text("cel", required=True)
-        return inner.checked("cel", text, lambda cel: cel.compile_fault(cel, cel.WHEN_NAMES))
+        return inner.checked("cel", text, lambda text: cel.compile_fault(text, cel.WHEN_NAMES))
 
 
 def _policy(fields: Fields) -> Policy | None:

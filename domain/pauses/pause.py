@@ -16,13 +16,13 @@ from typing import Any
 from uuid import UUID
 
 from domain.identity.access import ANONYMOUS
-from domain.pauses import reviewed, votes
+from domain.pauses import votes
 from domain.pauses.approval_policy import ANYBODY, ONE_APPROVAL, Asked, Review
 from domain.pauses.review_claim import Claim
 from domain.pauses.votes import Actor as Actor
 from domain.pauses.votes import Member, Panel, Vote
-from domain.values import canonical_json
-from domain.values.errors import NotUnderstood, SelfDecision
+from domain.values import canonical_json, json_schema
+from domain.values.errors import Fault, Invalid, NotUnderstood, RevisionChanged, RevisionRequired, SelfDecision
 
 SYSTEM = "system"
 _NOT_ONES_OWN = (
@@ -267,10 +267,10 @@ def honours(pause: Pause, command: Command) -> bool:
 def _resolve(pause: Pause, command: Command, now: datetime) -> Pause:
     match command:
         case Approve() | Reject():
-            reviewed.check_revision(pause, command.revision)
+            check_revision(pause, command.revision)
             _check_answer(pause, command)
             if isinstance(command, Approve):
-                pause = reviewed.edited(pause, command.arguments)
+                pause = _edited(pause, command.arguments)
             (outcome,) = TRANSITIONS[Status.PENDING, type(command)]
             return _decided(pause, outcome, command, now)
         case Cancel():
@@ -289,7 +289,7 @@ def _check_answer(pause: Pause, command: Approve | Reject) -> None:
     approves = isinstance(command, Approve)
     # Why a step is rejected goes into its error_details.
     unasked = pause.kind == STEP and not approves
-    reviewed.check_answer(pause.response_schema, command.response, required=approves, unasked=unasked)
+    check_answer(pause.response_schema, command.response, required=approves, unasked=unasked)
 
 
 def _vote(
@@ -298,9 +298,9 @@ def _vote(
     panel = panel_of(pause, members)
     if _has_said_so(pause, command, panel):
         return pause, ()
-    reviewed.check_revision(pause, command.revision)
+    check_revision(pause, command.revision)
     _check_answer(pause, command)
-    edited = reviewed.edited(pause, command.arguments) if isinstance(command, Approve) else pause
+    edited = _edited(pause, command.arguments) if isinstance(command, Approve) else pause
     vote = Vote(
         by=command.by,
         approves=isinstance(command, Approve),
@@ -339,3 +339,40 @@ def panel_of(pause: Pause, members: Sequence[Member]) -> Panel:
     """Who of them may vote on this pause, at one stage or another."""
     may = tuple(one for one in members if not pause.is_own(one.id))
     return Panel(pause.review, may, pause.escalated_to)
+
+
+def _edited(pause: Pause, arguments: dict[str, Any] | None) -> Pause:
+    """With these arguments, and for them a new revision; as it is where they are none, or mean the same."""
+    if arguments is None:
+        return pause
+    if pause.arguments is None:
+        raise Invalid([Fault("arguments", "cannot be edited: the agent posted none")])
+    if pause.arguments_schema is not None:
+        found = list(json_schema.value_faults(pause.arguments_schema, arguments, "arguments"))
+        if found:
+            raise Invalid(found)
+    digest = canonical_json.digest(arguments)
+    if digest == pause.arguments_digest:
+        return pause
+    posted = pause.arguments if pause.posted_arguments is None else pause.posted_arguments
+    edit = replace(pause, arguments=arguments, arguments_digest=digest, posted_arguments=posted)
+    return replace(edit, revision=pause.revision + 1)
+
+
+def check_revision(pause: Pause, revision: int | None) -> None:
+    """A decision without a revision is on the first: a later one may be what its sender has never seen."""
+    if revision is None and pause.revision > 1:
+        raise RevisionRequired
+    if revision is not None and revision != pause.revision:
+        raise RevisionChanged
+
+
+def check_answer(schema: dict[str, Any] | None, response: object, *, required: bool, unasked: bool = False) -> None:
+    """`unasked`: an answer is fine although no schema asks for one."""
+    if schema is None:
+        if response is not None and not unasked:
+            raise Invalid([Fault("response", "is not asked for: the pause has no responseSchema")])
+    elif response is None and required and any(json_schema.value_faults(schema, None, "response")):
+        raise Invalid([Fault("response", "is required: the pause has a responseSchema")])
+    elif response is not None and (found := list(json_schema.value_faults(schema, response, "response"))):
+        raise Invalid(found)

@@ -27,12 +27,6 @@ def _may_have_acted(step: Step) -> bool:
     return step.status in BROKEN and step.call_began
 
 
-UNDO_FACTS = (
-    *("blind_cleanup", "dirty_failure", "has_forward_output"),
-    *("idempotency_key", "undo_span_id", "forward_span_id"),
-)
-
-
 def undo_facts(undo_span: str, forward_span: str, forward: Step, key: str) -> dict[str, object]:
     """What an undo's bindings see as `_compensation`.
 

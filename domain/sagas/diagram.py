@@ -10,8 +10,9 @@ from domain.sagas.step import StepStatus
 _INTRO = """\
 # States
 
-Drawn from the tables in `domain/sagas/saga.py`, `domain/sagas/step_transitions.py` and `domain/pauses/pause.py`: what is not here cannot
-happen. Do not edit this page: `python -m domain.sagas.diagram > docs/states.md` writes it anew, and a test keeps it current.
+Drawn from the tables in `domain/sagas/saga.py`, `domain/sagas/step_transitions.py` and `domain/pauses/pause.py`: what
+is not here cannot happen. `python -m domain.sagas.diagram > docs/states.md` writes this page: do not edit it. A test
+compares the two.
 """
 _STEP_NOTE = """\
 An undo is a step too, a row of its own that names the step it undoes. Only an undo goes from `FAILED` or `TIMED_OUT`

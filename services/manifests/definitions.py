@@ -13,7 +13,7 @@ from sqlalchemy import Connection, RowMapping, bindparam, insert, select, update
 
 from domain.identity.access import ALL_NAMESPACES, Principal
 from domain.manifests import manifest
-from domain.manifests.definition import SagaDefinition, StepDefinition, Thinking, WorkerDefinition
+from domain.manifests.definition import DefinitionGone, SagaDefinition, StepDefinition, Thinking, WorkerDefinition
 from domain.manifests.host_access import HostRules
 from domain.pauses import approval_policy
 from domain.pauses.approval_policy import Review
@@ -122,10 +122,6 @@ def active_worker(conn: Connection, namespace: str, name: str, version: str) -> 
 def active_saga(conn: Connection, namespace: str, name: str, version: str) -> UUID | None:
     row = _active(conn, "saga", namespace, name, version)
     return None if row is None else row["id"]
-
-
-class DefinitionGone(LookupError):
-    """There is no such definition any more. Its words are for operators."""
 
 
 def load_saga(conn: Connection, definition_id: UUID) -> SagaDefinition:

@@ -17,14 +17,13 @@ from models.definitions import definitions
 from models.notifications import notifications
 from models.pauses import pauses
 from models.people import groups, users
-from models.sagas import sagas
+from models.sagas import saga_of, saga_steps, sagas
 from services.identity.display_names import names_in
 from services.identity.sign_in_links import make_link
 from services.kernel import leases
 from services.kernel.leases import NOTIFICATION
 from services.kernel.unit_of_work import Store, Tx
 from services.notifications.operators import may_recover, operator_letter
-from services.sagas.repository import with_steps
 
 log = logging.getLogger(__name__)
 
@@ -112,11 +111,12 @@ def _about_a_review(store: Store, tx: Tx, row: RowMapping) -> Letter | str:
 
 def _about_a_saga(store: Store, tx: Tx, row: RowMapping) -> OperatorLetter | str:
     """Or why nobody needs it any more."""
-    found = tx.conn.execute(select(sagas).where(sagas.c.id == row["saga_id"])).mappings().all()
-    (stored,) = with_steps(tx.conn, found)
+    found = tx.conn.execute(select(sagas).where(sagas.c.id == row["saga_id"])).mappings().one()
+    steps = select(saga_steps).where(saga_steps.c.saga_id == found["id"]).order_by(saga_steps.c.place)
+    saga = saga_of(found, tx.conn.execute(steps).mappings().all())
     # Not its manifest: perhaps it is just that which cannot be read.
-    named = select(definitions.c.name, definitions.c.version).where(definitions.c.id == stored.definition_id)
-    letter = operator_letter(store, row, stored.saga, " ".join(tx.conn.execute(named).one()))
+    named = select(definitions.c.name, definitions.c.version).where(definitions.c.id == found["definition_id"])
+    letter = operator_letter(store, row, saga, " ".join(tx.conn.execute(named).one()))
     if letter is None:
         return _SEEN_TO
     return letter if _listens(tx, row, *may_recover(users.c, row["namespace"])) else _GONE

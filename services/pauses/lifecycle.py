@@ -14,11 +14,11 @@ from sqlalchemy.exc import DBAPIError
 from domain.identity.access import Principal, Role
 from domain.pauses import approval_policy
 from domain.pauses.creation import Draft, check_draft, pause_from
-from domain.pauses.pause import Actor, Approve, Cancel, Pause, Reject, Status, Timeout, created, honours
+from domain.pauses.pause import Actor, Approve, Cancel, Pause, Reject, Status, Timeout, created
 from domain.pauses.reminders import next_at
 from domain.pauses.serialization import pause_document
 from domain.values import ids
-from domain.values.errors import AlreadyResolved, Forbidden, NotFound, Refusal
+from domain.values.errors import Forbidden, NotFound, Refusal
 from models.pauses import pause_of, pauses, values
 from models.records import as_records
 from services.kernel.connection_pool import LOCK_NOT_AVAILABLE, state_of
@@ -34,7 +34,6 @@ from services.pauses.changes import apply
 from services.pauses.namespaces import floor_of
 from services.pauses.repository import INSERT, recorded
 from services.pauses.voters import check_satisfiable
-from services.reviews.step_edits import check_edit
 from services.webhooks.outbox import announce
 
 # Pauses that one transaction expires: few enough to hold their locks for well under a second.
@@ -213,22 +212,12 @@ def list_pauses(store: Store, by: Principal, wanted: Filter, page: Page) -> Slic
     return newest_first(store, query, pauses.c.id, page, pause_of)
 
 
-def decide_pause(store: Store, by: Principal, watch_id: str, command: Approve | Reject | Cancel) -> dict[str, Any]:
-    """The pause's document after the command. Raises `AlreadyResolved` when another outcome was there first."""
-    with store.transaction() as tx:
-        pause, _ = decide_in(store, tx, by, watch_id, command)
-    # Only after the commit: an expiry that this request was the first to notice stands, although the request lost.
-    return decided(store, pause, command)
-
-
-def decide_in(
+def carry_out(
     store: Store, tx: Tx, by: Principal, watch_id: str, command: Approve | Reject | Cancel
-) -> tuple[Pause, bool]:
-    """The pause after the command, and whether this changed it. It is locked until the transaction ends."""
+) -> tuple[Pause, Pause]:
+    """Return the pause before and after the command. It is locked until the transaction ends. Raises `NotFound`."""
     before = locked_pause(tx, by, watch_id)
-    after = apply(store, tx, by, before, command)
-    check_edit(store, tx, before, after)
-    return after, after != before
+    return before, apply(store, tx, by, before, command)
 
 
 def locked_pause(tx: Tx, by: Principal, watch_id: str) -> Pause:
@@ -237,13 +226,6 @@ def locked_pause(tx: Tx, by: Principal, watch_id: str) -> Pause:
     if row is None:
         raise NotFound(f"there is no pause {watch_id[:64]!r} that this key may see")
     return pause_of(row)
-
-
-def decided(store: Store, pause: Pause, command: Approve | Reject | Cancel) -> dict[str, Any]:
-    document = pause_document(pause, store.public_url)
-    if not honours(pause, command):
-        raise AlreadyResolved(document)
-    return document
 
 
 def actor(principal: Principal) -> Actor:

@@ -1,36 +1,20 @@
-"""What reviewers do with a review besides voting: say that they work on it, and decide on many at once."""
+"""Claim a review: say that one works on it."""
 
-import logging
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import update
 
 from domain.identity.access import Principal
 from domain.log.audit import digest
-from domain.pauses.pause import Approve, Pause, Reject, Status
+from domain.pauses.pause import Pause, Status
 from domain.pauses.review_claim import Claim
 from domain.pauses.serialization import pause_document
-from domain.values.errors import AlreadyResolved, Claimed, Refusal, Unsettled
+from domain.values.errors import AlreadyResolved, Claimed
 from models.pauses import claim_record, pauses
-from services.kernel.connection_pool import DatabaseAway
 from services.kernel.unit_of_work import Store, Tx
-from services.pauses.lifecycle import actor, decide_pause, locked_pause
-
-log = logging.getLogger(__name__)
-
-# Of many decisions, after so many that met no database the rest are not tried: each may wait for ten seconds. One may
-# be a review that somebody else holds.
-AWAY = 2
-
-
-@dataclass(frozen=True, slots=True)
-class Wish:
-    """One of many decisions."""
-
-    watch_id: str
-    command: Approve | Reject
+from services.pauses.lifecycle import actor, locked_pause
 
 
 def claim(store: Store, by: Principal, watch_id: str, take_over: bool = False) -> dict[str, Any]:
@@ -52,30 +36,6 @@ def unclaim(store: Store, by: Principal, watch_id: str) -> dict[str, Any]:
         return pause.claim if pause.claim is not None and pause.claim.by.id != by.id else None
 
     return _change(store, by, watch_id, "review.released", released)
-
-
-def decide_many(store: Store, by: Principal, items: Sequence[Wish]) -> list[dict[str, Any] | Refusal]:
-    """What became of each, in their order. Each is a transaction of its own: one that fails undoes no other.
-
-    Raises `DatabaseAway` where nothing became of any. Otherwise those that it kept from being decided are `Unsettled`.
-    """
-    outcomes: list[dict[str, Any] | Refusal] = []
-    away: list[DatabaseAway] = []
-    for wish in items:
-        if len(away) == AWAY:
-            outcomes.append(Unsettled("not tried, as the database was away: send it again"))
-            continue
-        try:
-            outcomes.append(decide_pause(store, by, wish.watch_id, wish.command))
-        except Refusal as refusal:
-            outcomes.append(refusal)
-        except DatabaseAway as error:
-            log.warning("one of many decisions: %s", error)
-            away.append(error)
-            outcomes.append(Unsettled())
-    if away and all(isinstance(outcome, Unsettled) for outcome in outcomes):
-        raise away[-1]
-    return outcomes
 
 
 def _change(

@@ -3,7 +3,6 @@
 import hashlib
 from dataclasses import dataclass, replace
 from typing import Any
-from uuid import UUID
 
 from domain.identity.access import Permission, Principal
 from domain.manifests.definition import StepDefinition, StepKind
@@ -20,9 +19,10 @@ from services.kernel.idempotency import Once, Repeated, recall, remember
 from services.kernel.leases import due_now
 from services.kernel.unit_of_work import Store, Tx
 from services.manifests.definitions import load_saga
-from services.pauses.lifecycle import actor, decide_in, decided, locked_pause
+from services.pauses.lifecycle import actor, locked_pause
 from services.pauses.voters import members_of
-from services.sagas.queries import step_of_saga, visible_saga, visible_step
+from services.reviews.decisions import decide_in, decided
+from services.sagas.queries import StepRef, step_of_saga, visible_saga, visible_step
 from services.sagas.repository import Stored, When, lock, save
 
 
@@ -41,15 +41,6 @@ class RetriesUsedUp(Conflict):
     """The step has been run again as often as its manifest allows (hitl_max_retries): approve or reject it."""
 
     code = "RETRIES_USED_UP"
-
-
-@dataclass(frozen=True, slots=True)
-class StepRef:
-    """Which step; `namespace` None is whichever the saga has."""
-
-    trace_id: UUID
-    span: str
-    namespace: str | None = None
 
 
 def decide_step(store: Store, by: Principal, which: StepRef, command: Approve | Reject) -> Accepted:

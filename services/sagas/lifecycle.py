@@ -23,7 +23,7 @@ from services.kernel.idempotency import Once, recall, remember
 from services.kernel.leases import SAGA, due_now
 from services.kernel.unit_of_work import Hint, Store, Tx
 from services.manifests.definitions import active_saga, active_worker, load_saga
-from services.pauses.lifecycle import actor, decide_in
+from services.pauses.lifecycle import actor, carry_out
 from services.sagas.queries import visible_saga, with_name
 from services.sagas.repository import add_steps, lock, new_span_id
 
@@ -194,7 +194,7 @@ def _cancel(store: Store, tx: Tx, by: Principal, trace_id: UUID, reason: str | N
     if _held_by(saga) != held:
         return None
     if held is not None:
-        decide_in(store, tx, by, ids.text(ids.WATCH, held), Cancel(actor(by), reason))
+        carry_out(store, tx, by, ids.text(ids.WATCH, held), Cancel(actor(by), reason))
     if saga.cancelled is None:
         tx.record(by, saga.namespace, "saga.cancelled", trace_id.hex, reason=reason)
     why = saga.cancelled or reason or f"cancelled by {by.name}"

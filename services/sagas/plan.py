@@ -5,7 +5,15 @@ from typing import Any
 from uuid import UUID
 
 from domain.manifests import bindings, cel
-from domain.manifests.definition import Binding, SagaDefinition, StepDefinition, StepKind, Undo, WorkerDefinition
+from domain.manifests.definition import (
+    Binding,
+    DefinitionGone,
+    SagaDefinition,
+    StepDefinition,
+    StepKind,
+    Undo,
+    WorkerDefinition,
+)
 from domain.sagas import step as steps
 from domain.sagas import tool_schema
 from domain.sagas.compensation import undo_facts
@@ -16,7 +24,7 @@ from domain.sagas.step import Error, Step, StepStatus
 from domain.values import canonical_json
 from services.kernel.leases import Lease
 from services.kernel.unit_of_work import Store, Tx
-from services.manifests.definitions import DefinitionGone, load_saga, load_worker
+from services.manifests.definitions import load_saga, load_worker
 from services.sagas.holds import CHANGED, decision, hold
 from services.sagas.repository import Stored
 from services.sagas.work import Ask, Call, Execution, LookUp, Work

@@ -39,6 +39,15 @@ from services.sagas.repository import Stored, span_of, understood, with_steps
 
 
 @dataclass(frozen=True, slots=True)
+class StepRef:
+    """Which step; `namespace` None is whichever the saga has."""
+
+    trace_id: UUID
+    span: str
+    namespace: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class SagaFilter:
     trace_id: UUID | None = None
     namespace: str | None = None

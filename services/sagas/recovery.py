@@ -34,9 +34,8 @@ from services.kernel.leases import SAGA, due_now
 from services.kernel.quarantine import forget
 from services.kernel.unit_of_work import Hint, Store, Tx
 from services.manifests.definitions import load_saga
-from services.reviews.step_decisions import StepRef
 from services.sagas.events import notices
-from services.sagas.queries import step_of_saga, visible_saga
+from services.sagas.queries import StepRef, step_of_saga, visible_saga
 from services.sagas.repository import Stored, When, new_span_id, save
 
 log = logging.getLogger(__name__)

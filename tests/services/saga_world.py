@@ -15,10 +15,11 @@ from domain.values import ids
 from models.sagas import sagas
 from services.kernel.unit_of_work import Store
 from services.manifests.definitions import deploy
-from services.pauses.lifecycle import decide_pause, get_pause
-from services.reviews.step_decisions import StepRef
+from services.pauses.lifecycle import get_pause
+from services.reviews.decisions import decide_pause
 from services.sagas.engine import advance, record, record_look_up
 from services.sagas.lifecycle import Start, start_saga
+from services.sagas.queries import StepRef
 from services.sagas.repository import with_steps
 from services.sagas.work import Call, LookUp, Work
 from tests.services.world import ADMIN, AGENT, REVIEWER, approve, change, one, reject

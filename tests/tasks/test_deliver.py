@@ -12,7 +12,7 @@ from redis import Redis
 from standardwebhooks.webhooks import Webhook
 
 from services.kernel.unit_of_work import Store
-from services.pauses.lifecycle import decide_pause
+from services.reviews.decisions import decide_pause
 from services.webhooks.deliveries import get_delivery
 from services.webhooks.endpoints import EndpointChange, change_endpoint, rotate_endpoint_secret
 from services.webhooks.signing import namespace_secret

@@ -4,9 +4,10 @@ import pytest
 from sqlalchemy.exc import IntegrityError
 from tests.services.test_newer_release import unchecked
 
-from services.kernel.quarantine import WAITS
+from domain.manifests.definition import DefinitionGone
 from services.kernel.unit_of_work import Store
-from services.manifests.definitions import DefinitionGone, _remembered
+from services.manifests.definitions import _remembered
+from services.operations.giving_up import WAITS
 from tasks import notifications, sagas, webhooks
 from tests.adapters.receiver import Receiver, reply
 from tests.services.people import notifications as messages

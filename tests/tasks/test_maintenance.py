@@ -11,8 +11,9 @@ from redis import Redis
 
 from services.kernel.leases import BEAT, LEASE
 from services.kernel.unit_of_work import Store
-from services.pauses.lifecycle import EXPIRY_BATCH, decide_pause
+from services.pauses.lifecycle import EXPIRY_BATCH
 from services.pauses.reminders import ATTEND_BATCH
+from services.reviews.decisions import decide_pause
 from services.webhooks.worker import claim_delivery
 from tasks import leases, maintenance, runtime
 from tasks.heartbeat import KEPT_SECONDS, QUEUE, Pulse

@@ -11,7 +11,7 @@ from services.kernel.pagination import Page
 from services.kernel.unit_of_work import Store
 from services.notifications.queries import NotificationFilter, list_notifications
 from services.notifications.worker import claim_notification
-from services.pauses.lifecycle import decide_pause
+from services.reviews.decisions import decide_pause
 from tasks import maintenance, notifications
 from tasks.runtime import messages
 from tests.adapters.mail_server import PASSWORD, MailServer

@@ -24,7 +24,7 @@ from services.sagas.queries import count_needing_operator
 T = TypeVar("T")
 
 dashboard = Blueprint(
-    "dashboard", __name__, template_folder="templates", static_folder="assets", static_url_path="/assets"
+    "dashboard", "app.dashboard", template_folder="templates", static_folder="assets", static_url_path="/assets"
 )
 
 # Nothing from elsewhere, nothing inline: what slips into a page as text stays text.

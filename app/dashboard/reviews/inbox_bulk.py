@@ -20,7 +20,7 @@ from domain.pauses.votes import Member
 from domain.values.errors import AlreadyResolved, Fault, Invalid, NotFound, Refusal
 from services.kernel.connection_pool import DatabaseAway
 from services.pauses.lifecycle import actor, get_pause
-from services.reviews.claims import Wish, decide_many
+from services.reviews.decisions import Wish, decide_many
 from services.reviews.inbox import may_vote, stands_in_for
 
 APPROVE, REJECT = "approve", "reject"

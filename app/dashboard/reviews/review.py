@@ -15,8 +15,9 @@ from domain.identity.access import Permission
 from domain.pauses.pause import Approve, Reject
 from domain.values.errors import AlreadyResolved, Conflict, Fault, Invalid, Refusal, RevisionChanged
 from domain.values.json_diff import differences
-from services.pauses.lifecycle import actor, decide_pause
+from services.pauses.lifecycle import actor
 from services.reviews.claims import claim, unclaim
+from services.reviews.decisions import decide_pause
 from services.reviews.step_decisions import rerun_step
 
 DECIDE = Permission.PAUSE_DECIDE

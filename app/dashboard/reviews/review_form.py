@@ -14,7 +14,7 @@ from app.dashboard.reviews.review_view import Look
 from app.http.json_body import read_text
 from domain.values import json_schema
 from domain.values.errors import AlreadyResolved, Fault, Invalid, RevisionChanged
-from services.reviews.step_decisions import StepRef
+from services.sagas.queries import StepRef
 
 # As the API's.
 MAX_GUIDANCE = 4_096

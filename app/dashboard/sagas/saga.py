@@ -22,10 +22,9 @@ from domain.sagas.serialization import span_text
 from domain.sagas.step import Step, StepStatus
 from domain.values import ids
 from domain.values.errors import Conflict, Fault, Invalid, NotFound, Refusal
-from services.reviews.step_decisions import StepRef
 from services.sagas import recovery
 from services.sagas.lifecycle import cancel_saga
-from services.sagas.queries import read_saga
+from services.sagas.queries import StepRef, read_saga
 from services.sagas.recovery import CLAIM_ACTIVE, Retry
 
 RECOVER = Permission.SAGA_RECOVER

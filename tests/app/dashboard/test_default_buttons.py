@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-TEMPLATES = Path(__file__).parents[2] / "app/dashboard/templates"
+TEMPLATES = Path(__file__).parents[3] / "app/dashboard/templates"
 FORM = re.compile(r"<form\b([^>]*(?:\{\{.*?\}\}[^>]*)*)>(.*?)</form>", re.DOTALL)
 POSTED = [
     (path.name, action, body)

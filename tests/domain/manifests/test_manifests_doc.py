@@ -9,7 +9,7 @@ from domain.manifests.bundle import freeze
 from domain.manifests.definition import SagaDefinition, WorkerDefinition
 from domain.manifests.manifest import parse
 
-DOC = Path(__file__).parents[2] / "docs" / "manifests.md"
+DOC = Path(__file__).parents[3] / "docs" / "manifests.md"
 
 
 class Files:

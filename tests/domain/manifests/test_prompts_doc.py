@@ -14,7 +14,7 @@ from domain.manifests.prompts import prompt_fault, render
 from domain.manifests.resources import allows, bind
 from domain.values.json_schema import value_faults
 
-DOC = (Path(__file__).parents[2] / "docs" / "prompts.md").read_text()
+DOC = (Path(__file__).parents[3] / "docs" / "prompts.md").read_text()
 MANIFEST, TEMPLATE = (re.findall(rf"```{language}\n(.*?)```", DOC, re.DOTALL)[0] for language in ("yaml", "jinja"))
 ORDERS = [
     {"id": 7, "open": True, "items": [{"name": "cup"}, {"name": "pot"}]},

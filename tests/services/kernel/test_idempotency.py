@@ -9,7 +9,7 @@ from domain.values.errors import IdempotencyKeyReused, Invalid
 from services.kernel.idempotency import Once, Repeated
 from services.kernel.unit_of_work import Store
 from services.operations.retention import IDEMPOTENCY_KEPT, prune
-from services.pauses.lifecycle import decide_pause
+from services.reviews.decisions import decide_pause
 from services.reviews.step_decisions import rerun_step
 from services.sagas.lifecycle import Start, cancel_saga, start_saga
 from tests.conftest import Recorded

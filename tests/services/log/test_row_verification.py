@@ -17,9 +17,11 @@ from services.kernel.unit_of_work import Store
 from services.log import row_verification
 from services.log.audit import verify
 from services.log.row_verification import RowVerdict, verify_rows
-from services.pauses.lifecycle import decide_pause, expire_due
+from services.pauses.lifecycle import expire_due
 from services.reviews.claims import claim
-from services.reviews.step_decisions import StepRef, rerun_step
+from services.reviews.decisions import decide_pause
+from services.reviews.step_decisions import rerun_step
+from services.sagas.queries import StepRef
 from services.sagas.recovery import Retry, resolve, retry_compensation
 from tests.services.reviewers import voter
 from tests.services.saga_world import approve_held, current_ref, ref, start, step, tools, undo_of, work

@@ -17,7 +17,8 @@ from services.kernel.pagination import Page
 from services.kernel.unit_of_work import Store
 from services.notifications.queries import NotificationEnded, NotificationFilter, list_notifications, retry_notification
 from services.notifications.worker import claim_notification, record_sending, sweep_notifications
-from services.pauses.lifecycle import decide_pause, expire_due, get_pause, locked_pause
+from services.pauses.lifecycle import expire_due, get_pause, locked_pause
+from services.reviews.decisions import decide_pause
 from tests.conftest import Recorded
 from tests.services.people import errand, group, notifications, notifications_due, person, tell
 from tests.services.world import (

@@ -22,7 +22,7 @@ from services.notifications.worker import sweep_notifications
 from services.operations import retention
 from services.operations.health import backlog
 from services.operations.retention import prune
-from services.pauses.lifecycle import decide_pause
+from services.reviews.decisions import decide_pause
 from services.webhooks import endpoints
 from services.webhooks.deliveries import get_delivery, recover, redeliver
 from services.webhooks.endpoint_backlog import sweep_endpoints

@@ -16,7 +16,7 @@ from services.kernel.connection_pool import open_engine
 from services.kernel.leases import BEAT, stamp_worker
 from services.kernel.unit_of_work import Store
 from services.operations.health import Backlog, Readiness, backlog, readiness
-from services.pauses.lifecycle import decide_pause
+from services.reviews.decisions import decide_pause
 from services.sagas.engine import advance, record
 from tests.conftest import Recorded, execute
 from tests.services.people import person, tell

@@ -22,9 +22,10 @@ from services.kernel.unit_of_work import Store
 from services.log.audit import EventFilter, list_events
 from services.manifests.definitions import _remembered
 from services.operations.health import backlog
-from services.pauses.lifecycle import Filter, decide_pause, expire_due, get_pause, list_pauses
+from services.pauses.lifecycle import Filter, expire_due, get_pause, list_pauses
 from services.pauses.namespaces import get_namespace
 from services.pauses.reminders import attend_due
+from services.reviews.decisions import decide_pause
 from services.reviews.held_steps import ReviewFilter, pending_reviews
 from services.reviews.inbox import InboxFilter, inbox
 from services.sagas.engine import advance

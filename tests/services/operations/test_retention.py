@@ -13,7 +13,7 @@ from services.kernel.idempotency import Once
 from services.kernel.leases import stamp_worker
 from services.kernel.unit_of_work import Store
 from services.operations.retention import BATCH, prune
-from services.pauses.lifecycle import decide_pause
+from services.reviews.decisions import decide_pause
 from services.sagas.recovery import resolve
 from services.webhooks.signing import namespace_secret, rotate_namespace_secret
 from tests.services.saga_world import approve_held, ref, reject_held, start, step, tools, undo_of, work

@@ -12,7 +12,7 @@ from services.kernel.connection_pool import DatabaseAway
 from services.kernel.unit_of_work import Store
 from services.operations import statistics
 from services.operations.statistics import DAYS, DecisionDay, WebhookDay
-from services.pauses.lifecycle import decide_pause
+from services.reviews.decisions import decide_pause
 from tests.services.world import (
     ADMIN,
     AGENT,

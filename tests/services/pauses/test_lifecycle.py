@@ -11,7 +11,8 @@ from domain.pauses.pause import OnTimeout, Pause, Status
 from domain.values import ids
 from domain.values.errors import AlreadyResolved, Forbidden, Invalid, NotFound, RevisionChanged, SelfDecision
 from services.kernel.unit_of_work import Store
-from services.pauses.lifecycle import actor, decide_pause, expire_due, get_pause, resolved_among
+from services.pauses.lifecycle import actor, expire_due, get_pause, resolved_among
+from services.reviews.decisions import decide_pause
 from tests.conftest import Recorded
 from tests.services.world import (
     ADMIN,

@@ -10,8 +10,9 @@ from domain.pauses.pause import Approve
 from domain.values.errors import AlreadyResolved, Claimed, NotFound, RevisionChanged, SelfDecision, Unsettled
 from services.kernel.connection_pool import DatabaseAway, open_engine
 from services.kernel.unit_of_work import Store
-from services.pauses.lifecycle import decide_pause, get_pause, locked_pause
-from services.reviews.claims import Wish, claim, decide_many, unclaim
+from services.pauses.lifecycle import get_pause, locked_pause
+from services.reviews.claims import claim, unclaim
+from services.reviews.decisions import Wish, decide_many, decide_pause
 from tests.conftest import Recorded
 from tests.services.world import AGENT, REVIEWER, approve, at_once, change, one, post, reject, rows, someone, uuid_of
 
@@ -118,7 +119,7 @@ def test_many_while_the_database_goes_away(store: Store, monkeypatch: pytest.Mon
             raise DatabaseAway("gone")
         return decide_pause(store, by, watch_id, command)
 
-    monkeypatch.setattr("services.reviews.claims.decide_pause", decide)
+    monkeypatch.setattr("services.reviews.decisions.decide_pause", decide)
     outcomes = decide_many(store, REVIEWER, [Wish(id_, approve()) for id_ in ids])
     assert [isinstance(outcome, Unsettled) for outcome in outcomes] == [False, False, True, True, True, True]
     assert tried == ids[:4]

@@ -9,8 +9,9 @@ from domain.pauses.pause import OnTimeout
 from domain.values import ids
 from domain.values.errors import InvalidManifest, NotAsked, RevisionChanged
 from services.kernel.unit_of_work import Store
-from services.pauses.lifecycle import decide_pause, expire_due, get_pause
+from services.pauses.lifecycle import expire_due, get_pause
 from services.pauses.namespaces import Limits, put_namespace
+from services.reviews.decisions import decide_pause
 from services.reviews.step_decisions import decide_step, rerun_step
 from tests.services.reviewers import key, voter
 from tests.services.saga_world import current_ref, is_due, start, statuses, step, tools, watch_of, work

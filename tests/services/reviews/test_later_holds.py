@@ -6,10 +6,11 @@ import pytest
 
 from domain.values.errors import AlreadyResolved, Refusal, RevisionChanged, RevisionRequired, WrongState
 from services.kernel.unit_of_work import Store
-from services.pauses.lifecycle import decide_pause, get_pause
-from services.reviews.claims import Wish, decide_many
-from services.reviews.step_decisions import StepRef, decide_step, rerun_step
+from services.pauses.lifecycle import get_pause
+from services.reviews.decisions import Wish, decide_many, decide_pause
+from services.reviews.step_decisions import decide_step, rerun_step
 from services.sagas.lifecycle import cancel_saga
+from services.sagas.queries import StepRef
 from tests.services.reviewers import voter
 from tests.services.saga_world import current_ref, saga_of, start, step, tools, watch_of, work
 from tests.services.world import OPERATOR, REVIEWER, approve, at_once, post, reject, rows

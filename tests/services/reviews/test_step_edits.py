@@ -10,8 +10,8 @@ from domain.sagas.outcome import Failed, NotSent, ToolFound
 from domain.sagas.step import Error
 from domain.values.errors import Invalid
 from services.kernel.unit_of_work import Store
-from services.pauses.lifecycle import decide_pause, get_pause
-from services.reviews.claims import Wish, decide_many
+from services.pauses.lifecycle import get_pause
+from services.reviews.decisions import Wish, decide_many, decide_pause
 from services.reviews.step_decisions import rerun_step
 from services.sagas.lifecycle import cancel_saga
 from tests.services.saga_world import (

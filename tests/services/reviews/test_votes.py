@@ -14,9 +14,10 @@ from domain.values.errors import AlreadyResolved, Invalid, NotAsked, PolicyUnsat
 from services.identity.keys import revoke_key
 from services.kernel.idempotency import Once
 from services.kernel.unit_of_work import Store
-from services.pauses.lifecycle import decide_pause, expire_due, get_pause
+from services.pauses.lifecycle import expire_due, get_pause
 from services.pauses.namespaces import put_namespace
 from services.pauses.voters import members_of
+from services.reviews.decisions import decide_pause
 from tests.conftest import Recorded
 from tests.services.reviewers import key, voter
 from tests.services.world import (

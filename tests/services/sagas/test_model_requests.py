@@ -11,7 +11,8 @@ from domain.values import canonical_json
 from domain.values.errors import Invalid
 from services.kernel.pagination import Page
 from services.kernel.unit_of_work import Store
-from services.pauses.lifecycle import decide_pause, expire_due, get_pause
+from services.pauses.lifecycle import expire_due, get_pause
+from services.reviews.decisions import decide_pause
 from services.reviews.held_steps import ReviewFilter, pending_reviews
 from services.reviews.step_decisions import RetriesUsedUp, decide_step, rerun_step
 from services.sagas.queries import get_step

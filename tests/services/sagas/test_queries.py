@@ -16,7 +16,7 @@ from domain.values.errors import NotFound
 from services.kernel.pagination import Page
 from services.kernel.unit_of_work import Store
 from services.manifests import definitions
-from services.pauses.lifecycle import decide_pause
+from services.reviews.decisions import decide_pause
 from services.reviews.held_steps import ReviewFilter, pending_reviews
 from services.sagas.engine import advance, record
 from services.sagas.lifecycle import Start, cancel_saga, start_saga

@@ -16,7 +16,8 @@ from domain.sagas.step import Step
 from domain.values import ids
 from models.pauses import pause_of, pauses
 from services.kernel.unit_of_work import Store
-from services.pauses.lifecycle import decide_pause, expire_due
+from services.pauses.lifecycle import expire_due
+from services.reviews.decisions import decide_pause
 from services.reviews.step_decisions import rerun_step
 from services.sagas.engine import advance, record, record_thought
 from services.sagas.lifecycle import cancel_saga

@@ -7,19 +7,19 @@ import pytest
 
 from domain.delivery.notification import compose
 from domain.identity.access import Role
+from domain.manifests.definition import DefinitionGone
 from domain.sagas.step import STUCK
 from domain.values import ids
 from services.kernel.leases import NOTIFICATION, SAGA, WEBHOOK
 from services.kernel.pagination import Page
-from services.kernel.quarantine import WAITS, failed
 from services.kernel.unit_of_work import Store
-from services.manifests.definitions import DefinitionGone, _remembered
+from services.manifests.definitions import _remembered
 from services.notifications.worker import claim_notification
+from services.operations.giving_up import WAITS, failed
 from services.operations.health import backlog
-from services.reviews.step_decisions import StepRef
 from services.sagas.engine import advance
 from services.sagas.lifecycle import cancel_saga
-from services.sagas.queries import SagaFilter, get_saga, list_sagas
+from services.sagas.queries import SagaFilter, StepRef, get_saga, list_sagas
 from services.sagas.recovery import Retry, retry_step
 from services.webhooks.deliveries import get_delivery, redeliver
 from services.webhooks.worker import claim_delivery

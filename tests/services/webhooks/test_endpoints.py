@@ -9,7 +9,7 @@ from domain.identity.access import Role
 from domain.values.errors import EndpointDisabled, Forbidden, Invalid, NotFound
 from services.kernel.pagination import Page
 from services.kernel.unit_of_work import Hint, Store
-from services.pauses.lifecycle import decide_pause
+from services.reviews.decisions import decide_pause
 from services.webhooks import endpoints
 from services.webhooks.deliveries import DeliveryFilter, get_delivery, list_deliveries, recover, redeliver
 from services.webhooks.endpoints import (

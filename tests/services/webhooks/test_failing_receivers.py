@@ -9,7 +9,7 @@ from domain.identity.access import Role
 from services.kernel.unit_of_work import Store
 from services.operations.health import backlog
 from services.operations.retention import prune
-from services.pauses.lifecycle import decide_pause
+from services.reviews.decisions import decide_pause
 from services.webhooks.endpoints import EndpointChange, change_endpoint, delete_endpoint
 from services.webhooks.failing_receivers import list_failing
 from tests.services.world import (

@@ -8,7 +8,8 @@ import pytest
 from domain.identity.access import Role
 from services.kernel.leases import HINT_GRACE
 from services.kernel.unit_of_work import Hint, Store
-from services.pauses.lifecycle import decide_pause, expire_due
+from services.pauses.lifecycle import expire_due
+from services.reviews.decisions import decide_pause
 from services.webhooks import endpoints
 from services.webhooks.endpoints import EndpointChange, change_endpoint
 from tests.conftest import Recorded

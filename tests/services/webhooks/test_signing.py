@@ -7,7 +7,7 @@ import pytest
 from domain.identity.access import Role
 from domain.values.errors import Forbidden
 from services.kernel.unit_of_work import Store
-from services.pauses.lifecycle import decide_pause
+from services.reviews.decisions import decide_pause
 from services.webhooks.endpoints import rotate_endpoint_secret
 from services.webhooks.signing import SECRET_BYTES, namespace_secret, rotate_namespace_secret
 from tests.services.world import (

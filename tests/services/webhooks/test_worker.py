@@ -8,7 +8,7 @@ import pytest
 from domain.delivery.webhook import AttemptOutcome
 from services.kernel.leases import HINT_AGAIN, LEASE, renew
 from services.kernel.unit_of_work import Hint, Store
-from services.pauses.lifecycle import decide_pause
+from services.reviews.decisions import decide_pause
 from services.webhooks.deliveries import get_delivery
 from services.webhooks.worker import LANE_WIDTH, claim_delivery, record_attempt, sweep_deliveries
 from tests.conftest import Recorded
