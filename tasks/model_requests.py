@@ -16,7 +16,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 from uuid import UUID
 
-from adapters.otel.tracing import NOTHING, Span
+from opentelemetry.trace import INVALID_SPAN, Span
+
+from adapters.otel import tracing
 from adapters.process.logs import trace_id as logged_trace
 from domain.manifests import prompts, resources
 from domain.manifests.prompt_limits import PromptFailed
@@ -59,7 +61,7 @@ class _Asked:
     prompt_digest: str | None = None
     future: "Future[Thought] | None" = None
     given_up: bool = False
-    span: Span = NOTHING
+    span: Span = INVALID_SPAN
     seat: Seat | None = None
 
 
@@ -92,9 +94,9 @@ class Thoughts:
             self._changed.notify_all()
         try:
             asked.span = execution_span(self._tracer, ask, "internal", _about(ask))
-            question = _question(ask, self._leases, asked.span.traceparent)
+            question = _question(ask, self._leases, tracing.traceparent(asked.span))
             asked.prompt_digest = hashlib.sha256(question.message.encode()).hexdigest()
-            with asked.span.current():
+            with tracing.current(self._tracer, asked.span):
                 asked.future = self._thinker().think(question)
         except (PromptFailed, resources.NotBound) as error:
             self._answered.put((asked, _without_model(ask, Error("PROMPT_FAILED", str(error)))))
@@ -115,7 +117,7 @@ class Thoughts:
         if future.cancelled() and not asked.given_up:
             # The worker ends by force, or a library cancelled the task. The question is still wanted: once its lease
             # runs out, a worker goes on with it.
-            asked.span.fail("WORKER_ENDED")
+            tracing.fail(asked.span, "WORKER_ENDED")
             asked.span.end()
             self._let_go(asked)
             return
@@ -183,9 +185,10 @@ def _about(ask: Ask) -> dict[str, str | int]:
 
 def _end_span(span: Span, thought: Thought) -> None:
     report = thought.report
-    span.tell({"gen_ai.usage.input_tokens": report.input_tokens, "gen_ai.usage.output_tokens": report.output_tokens})
+    span.set_attribute("gen_ai.usage.input_tokens", report.input_tokens)
+    span.set_attribute("gen_ai.usage.output_tokens", report.output_tokens)
     if report.model:
-        span.tell({"gen_ai.response.model": report.model})
+        span.set_attribute("gen_ai.response.model", report.model)
     tell_outcome(span, thought.outcome)
     span.end()
 

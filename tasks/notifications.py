@@ -4,7 +4,7 @@ import logging
 import random
 from uuid import UUID
 
-from adapters.otel.tracing import begin
+from adapters.otel.tracing import begin, fail, running
 from domain.delivery.notification import Sending, compose
 from domain.values import ids
 from services.kernel.leases import NOTIFICATION
@@ -28,11 +28,11 @@ def send(notification_id: str) -> None:
         claimed(errand.lease)
         with leases().keeping(errand.lease):
             about = {"sagahold.notification.id": ids.text(ids.NOTIFICATION, errand.lease.id)}
-            with begin(tracer(), "send notification", "client", about) as span:
+            with running(begin(tracer(), "send notification", "client", about)) as span:
                 sending = _send(errand)
                 # Why, in the service's words, stands with the notification.
                 if sending.error is not None:
-                    span.fail("NOT_SENT")
+                    fail(span, "NOT_SENT")
             jitter = random.random()  # noqa: S311  (no secret)
             # Raises `DatabaseAway`: then another worker sends the message again.
             insist(lambda: record_sending(store(), errand.lease, sending, jitter))

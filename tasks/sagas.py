@@ -6,6 +6,7 @@ import time
 from uuid import UUID
 
 from adapters import mcp
+from adapters.otel import tracing
 from adapters.process.logs import trace_id as logged_trace
 from domain.manifests.definition import ToolSource
 from domain.sagas.outcome import Done, Failed, Lost, NotSent, Outcome, TimedOut
@@ -61,8 +62,8 @@ def _make_and_record(call: Call, room: Room) -> Work | None:
     """Raises `DatabaseAway`: then nobody knows what came of the call, and the next to claim the saga says so."""
     began = time.perf_counter()
     about = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": call.tool}
-    with execution_span(tracer(), call, "client", about) as span:
-        outcome = make(call, span.traceparent)
+    with tracing.running(execution_span(tracer(), call, "client", about)) as span:
+        outcome = make(call, tracing.traceparent(span))
         tell_outcome(span, outcome)
     took = round((time.perf_counter() - began) * 1000, 1)
     report = {"timing": {"queue_ms": call.queue_ms, "tool_ms": took}}

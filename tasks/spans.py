@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING
 
+from opentelemetry.trace import INVALID_SPAN, Span
+
 from adapters.otel import tracing
 from domain.sagas.outcome import Done, Lost, Outcome
 from domain.sagas.step import OUTCOME_UNKNOWN
@@ -11,11 +13,11 @@ if TYPE_CHECKING:
     from adapters.otel.sdk import Tracer
 
 
-def execution_span(tracer: "Tracer | None", work: Work, kind: tracing.Kind, more: tracing.Attributes) -> tracing.Span:
+def execution_span(tracer: "Tracer | None", work: Work, kind: tracing.Kind, more: tracing.Attributes) -> Span:
     """In the trace that has the saga's own id, whatever worker is at it. The first execution of a step has the step's
     span id, which stands in the saga's document; of two spans with one id only one would be seen."""
     if tracer is None:
-        return tracing.NOTHING
+        return INVALID_SPAN
     execution = work.execution
     attributes = {
         "sagahold.saga": execution.saga,
@@ -31,11 +33,11 @@ def execution_span(tracer: "Tracer | None", work: Work, kind: tracing.Kind, more
     )
 
 
-def tell_outcome(span: tracing.Span, outcome: Outcome) -> None:
+def tell_outcome(span: Span, outcome: Outcome) -> None:
     """The code only: messages repeat what tools and models said."""
     if isinstance(outcome, Done):
         code = "OK"
     else:
         code = OUTCOME_UNKNOWN if isinstance(outcome, Lost) else outcome.error.code
-        span.fail(code)
-    span.tell({"sagahold.outcome": code})
+        tracing.fail(span, code)
+    span.set_attribute("sagahold.outcome", code)

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from urllib.parse import urlsplit
 from uuid import UUID
 
+from opentelemetry.trace import INVALID_SPAN, Span
 from standardwebhooks.webhooks import Webhook
 
 from adapters.egress import Blocked, Failed, TimedOut
@@ -33,8 +34,8 @@ def deliver(delivery_id: str) -> None:
             return
         claimed(parcel.lease)
         with leases().keeping(parcel.lease):
-            with _span(parcel) as span:
-                attempt = _attempt(parcel, settings().webhook_timeout, span.traceparent)
+            with tracing.running(_span(parcel)) as span:
+                attempt = _attempt(parcel, settings().webhook_timeout, tracing.traceparent(span))
                 _tell(span, attempt)
             _record(parcel, attempt)
 
@@ -67,10 +68,10 @@ def _attempt(parcel: Parcel, timeout: float, parent: str | None = None) -> Attem
     )
 
 
-def _span(parcel: Parcel) -> tracing.Span:
+def _span(parcel: Parcel) -> Span:
     """Of the URL its host and port only: the rest of it may be a secret."""
     if tracer() is None:
-        return tracing.NOTHING
+        return INVALID_SPAN
     attributes: dict[str, str | int] = {
         "http.request.method": "POST",
         "sagahold.webhook.id": ids.text(ids.MESSAGE, parcel.message_id),
@@ -83,12 +84,12 @@ def _span(parcel: Parcel) -> tracing.Span:
     return tracing.begin(tracer(), "POST webhook", "client", attributes)
 
 
-def _tell(span: tracing.Span, attempt: Attempt) -> None:
-    span.tell({"sagahold.outcome": str(attempt.outcome)})
+def _tell(span: Span, attempt: Attempt) -> None:
+    span.set_attribute("sagahold.outcome", str(attempt.outcome))
     if attempt.status_code is not None:
-        span.tell({"http.response.status_code": attempt.status_code})
+        span.set_attribute("http.response.status_code", attempt.status_code)
     if attempt.outcome is not AttemptOutcome.SUCCEEDED:
-        span.fail(str(attempt.status_code or attempt.outcome))
+        tracing.fail(span, str(attempt.status_code or attempt.outcome))
 
 
 def _record(parcel: Parcel, attempt: Attempt) -> None:

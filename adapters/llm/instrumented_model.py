@@ -40,12 +40,12 @@ class Watched(WrapperModel):
         about = {"gen_ai.operation.name": "chat", "gen_ai.request.model": self.model_name}
         about["gen_ai.provider.name"] = self._spoken_to
         try:
-            with tracing.child(f"chat {self.model_name}", "client", about) as span:
+            with tracing.running(tracing.child(f"chat {self.model_name}", "client", about)) as span:
                 response = await super().request(messages, model_settings, model_request_parameters)
-                span.tell({"gen_ai.usage.input_tokens": response.usage.input_tokens})
-                span.tell({"gen_ai.usage.output_tokens": response.usage.output_tokens})
+                span.set_attribute("gen_ai.usage.input_tokens", response.usage.input_tokens)
+                span.set_attribute("gen_ai.usage.output_tokens", response.usage.output_tokens)
                 if response.model_name:
-                    span.tell({"gen_ai.response.model": response.model_name})
+                    span.set_attribute("gen_ai.response.model", response.model_name)
         except (TypeError, ValueError, LookupError, AttributeError, AssertionError) as error:
             # The library takes the form of an answer for granted.
             log.warning("a model's answer could not be read: %s", failures.place(error))

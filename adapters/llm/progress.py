@@ -70,12 +70,12 @@ class Progress:
         began = time.perf_counter()
         about = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": _name(tool)}
         span = tracing.child(f"execute_tool {_name(tool)}", "client", about)
-        use = Use(traceparent=span.traceparent)
+        use = Use(traceparent=tracing.traceparent(span))
         try:
             yield use
         finally:
             if use.outcome != "ok":
-                span.fail(use.outcome)
+                tracing.fail(span, use.outcome)
             span.end()
             ms = milliseconds_since(began)
             self.tool_ms += ms

@@ -5,11 +5,10 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from datetime import datetime
 from importlib.metadata import version
-from typing import Any, Self
+from typing import Any
 from uuid import UUID
 
 import requests
@@ -22,7 +21,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import Sampler, SamplingResult
 
-from adapters.otel.tracing import Attributes, Kind, Span, log
+from adapters.otel.tracing import Attributes, Kind, log
 from adapters.process.logs import Seldom
 
 # How long a process that ends may take to send what it still has: web is killed after three. Seconds.
@@ -65,9 +64,12 @@ class Tracer:
         trace_id: UUID | None,
         span_id: int | None,
         cause: str | None = None,
-    ) -> Span:
+    ) -> trace.Span:
         ids = None if trace_id is None else trace_id.int, span_id
-        return Running(self, self.start(name, kind, attributes, Context(), ids, links=_links(cause)))
+        return self.start(name, kind, attributes, Context(), ids, links=_links(cause))
+
+    def child(self, parent: trace.Span, name: str, kind: Kind, attributes: Attributes) -> trace.Span:
+        return self.start(name, kind, attributes, trace.set_span_in_context(parent, Context()))
 
     def over(self, name: str, attributes: Attributes, trace_id: UUID, began: datetime, ended: datetime) -> None:
         """A span of what is over, by the database's clock."""
@@ -135,40 +137,6 @@ def _context(traceparent: str) -> trace.SpanContext:
 
 def _nanoseconds(at: datetime) -> int:
     return int(at.timestamp() * 1e6) * 1000
-
-
-class Running(Span):
-    def __init__(self, tracer: Tracer, span: trace.Span) -> None:
-        self._tracer, self._span = tracer, span
-        self._block: AbstractContextManager[None] | None = None
-        context = span.get_span_context()
-        self.traceparent = f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
-
-    def __enter__(self) -> Self:
-        self._block = self.current()
-        self._block.__enter__()
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
-        if self._block is not None:
-            self._block.__exit__(None, None, None)
-        if kind is not None:
-            self.fail(kind.__name__)
-        self.end()
-
-    def tell(self, attributes: Attributes) -> None:
-        self._span.set_attributes(attributes)
-
-    def fail(self, code: str) -> None:
-        self._span.set_status(trace.StatusCode.ERROR)
-        self._span.set_attribute("error.type", code)
-
-    def end(self) -> None:
-        self._span.end()
-
-    def child(self, name: str, kind: Kind, attributes: Attributes) -> Span:
-        within = trace.set_span_in_context(self._span, Context())
-        return Running(self._tracer, self._tracer.start(name, kind, attributes, within))
 
 
 def _provider(service_name: str, warn: Warn) -> TracerProvider:

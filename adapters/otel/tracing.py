@@ -1,6 +1,6 @@
-"""Spans for a collector, where one is set: the small part of OpenTelemetry that the rest of the house knows.
+"""Spans for a collector, where one is set.
 
-Without a collector nobody opens a tracer: no module of the SDK is imported, and who begins a span is given `NOTHING`.
+Without a collector nobody opens a tracer: the SDK's tracing is not imported, and each span is the API's invalid one.
 With one, spans go out in batches on a thread of the SDK's, and whatever happens to them there, work goes on.
 
 What goes into a span stands where it is begun: names, ids, codes and times, never what somebody sent or was told.
@@ -10,8 +10,10 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Literal
 from uuid import UUID
+
+from opentelemetry.trace import INVALID_SPAN, Span, StatusCode
 
 from domain.pauses.pause import STEP, Pause
 from domain.values.ids import WATCH, text
@@ -25,52 +27,9 @@ Kind = Literal["server", "client", "internal"]
 Attributes = Mapping[str, str | int]
 
 
-class Span:
-    """Nothing: what is begun where no spans are wanted. Its children are nothing either.
-
-    Attributes:
-        traceparent: for whom the work is handed to, as W3C Trace Context has it; None where there is no span.
-    """
-
-    traceparent: str | None = None
-
-    def __enter__(self) -> Self:
-        """What is begun in the block is a part of it, and the block's end is its end."""
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: Any) -> None:
-        pass
-
-    @contextmanager
-    def current(self) -> Iterator[None]:
-        """What is begun in the block is a part of it, also later on, by what was set going there on an event loop."""
-        outer = _current.set(self)
-        try:
-            yield
-        finally:
-            _current.reset(outer)
-
-    def tell(self, attributes: Attributes) -> None:
-        """More of what is known of it."""
-
-    def fail(self, code: str) -> None:
-        """It did not come to what it should. `code`: one of a few words, never a message."""
-
-    def end(self) -> None:
-        """By whatever thread."""
-
-    def child(self, name: str, kind: Kind, attributes: Attributes) -> "Span":
-        return self
-
-
-NOTHING = Span()
-# What this thread or coroutine is at. Not the SDK's own context: there a library (mcp) looks, to add what it likes.
-_current: ContextVar[Span] = ContextVar("span", default=NOTHING)
-
-
-def child(name: str, kind: Kind, attributes: Attributes) -> Span:
-    """A part of what goes on here."""
-    return _current.get().child(name, kind, attributes)
+# What this thread or coroutine is at. Not the API's own context: there the MCP SDK looks, whose tasks outlive the call
+# that they were begun in, and would tell a later call's tool of an earlier span.
+_current: ContextVar["tuple[Tracer, Span] | None"] = ContextVar("span", default=None)
 
 
 def begin(
@@ -83,7 +42,52 @@ def begin(
     cause: str | None = None,
 ) -> Span:
     """A span without a parent, under these ids or random ones. `cause`: `traceparent` of a span that it links to."""
-    return NOTHING if tracer is None else tracer.begin(name, kind, attributes, trace_id, span_id, cause)
+    return INVALID_SPAN if tracer is None else tracer.begin(name, kind, attributes, trace_id, span_id, cause)
+
+
+def child(name: str, kind: Kind, attributes: Attributes) -> Span:
+    """A part of the current span; none where there is none."""
+    found = _current.get()
+    if found is None:
+        return INVALID_SPAN
+    tracer, parent = found
+    return tracer.child(parent, name, kind, attributes)
+
+
+@contextmanager
+def current(tracer: "Tracer | None", span: Span) -> Iterator[None]:
+    """What is begun in the block is a part of the span, also later on, by what was set going there on an event loop."""
+    outer = _current.set(None if tracer is None else (tracer, span))
+    try:
+        yield
+    finally:
+        _current.reset(outer)
+
+
+@contextmanager
+def running(span: Span) -> Iterator[Span]:
+    """End the span with the block. An exception is told by its class: its message may repeat a secret."""
+    try:
+        yield span
+    except BaseException as error:
+        fail(span, type(error).__name__)
+        raise
+    finally:
+        span.end()
+
+
+def fail(span: Span, code: str) -> None:
+    """It did not come to what it should. `code`: one of a few words, never a message."""
+    span.set_status(StatusCode.ERROR)
+    span.set_attribute("error.type", code)
+
+
+def traceparent(span: Span) -> str | None:
+    """For whom the work is handed to, as W3C Trace Context has it; None where no spans are wanted."""
+    context = span.get_span_context()
+    if not context.is_valid:
+        return None
+    return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
 
 
 def tell_hold(tracer: "Tracer", pause: Pause) -> None:

@@ -5,7 +5,7 @@ from uuid import UUID
 
 from flask import Response, g, request
 
-from adapters.otel.tracing import begin
+from adapters.otel.tracing import begin, running, traceparent
 from app.api.paging import list_document, page
 from app.deps import deps
 from app.http.arguments import Blueprint
@@ -74,8 +74,8 @@ def _trace_start(wanted: Start, trace_id: UUID) -> None:
     about = {"sagahold.saga": wanted.name, "sagahold.saga.version": wanted.version}
     about["sagahold.namespace"] = wanted.namespace
     caller = request.environ[CALLER]
-    with begin(deps().tracer, f"start {wanted.name}", "internal", about, trace_id, cause=caller) as span:
-        request.environ[SET_OFF] = span.traceparent
+    with running(begin(deps().tracer, f"start {wanted.name}", "internal", about, trace_id, cause=caller)) as span:
+        request.environ[SET_OFF] = traceparent(span)
 
 
 @operation(sagas, "GET", "", permission=Permission.SAGA_READ, query=SagaListQuery, answers={200: SagaPageSchema})

@@ -8,9 +8,10 @@ from pathlib import Path
 from uuid import UUID, uuid4
 
 import pytest
+from opentelemetry.trace import INVALID_SPAN, get_current_span
 
 from adapters.otel import tracing
-from adapters.otel.tracing import NOTHING, begin, child, open_tracer
+from adapters.otel.tracing import begin, child, current, open_tracer, running, traceparent
 from tests.adapters.receiver import Exchange, Script, reply
 from tests.collector import CLIENT, SERVER, Collector, Sent
 
@@ -51,25 +52,39 @@ def one(collector: Collector) -> Sent:
 class TestSpans:
     def test_under_the_ids_that_were_asked_for(self, collector: Collector, open_for: Open) -> None:
         trace_id = uuid4()
-        with begin(open_for(collector), "step one", "client", {"a": 1}, trace_id, 0xABC) as span:
-            span.tell({"b": "two"})
+        with running(begin(open_for(collector), "step one", "client", {"a": 1}, trace_id, 0xABC)) as span:
+            span.set_attribute("b", "two")
         sent = one(collector)
         assert (sent.trace_id, sent.span_id, sent.parent) == (trace_id.hex, f"{0xABC:016x}", "")
         assert (sent.name, sent.span.kind, sent.service) == ("step one", CLIENT, "sagahold-test")
         assert sent.attributes == {"a": 1, "b": "two"}
         assert not sent.failed
-        assert span.traceparent == f"00-{trace_id.hex}-{0xABC:016x}-01"
+        assert traceparent(span) == f"00-{trace_id.hex}-{0xABC:016x}-01"
 
     def test_what_is_begun_within_is_its_child(self, collector: Collector, open_for: Open) -> None:
-        with begin(open_for(collector), "outer", "internal", {}) as outer:
+        tracer = open_for(collector)
+        with running(begin(tracer, "outer", "internal", {})) as outer, current(tracer, outer):
             child("inner", "client", {}).end()
-        assert child("not within", "client", {}) is NOTHING
+        assert child("not within", "client", {}) is INVALID_SPAN
         inner, sent = sorted(collector.wait_for_spans(lambda spans: len(spans) >= 2), key=lambda sent: sent.name)
         assert (inner.trace_id, inner.parent) == (sent.trace_id, sent.span_id)
-        assert outer.traceparent == f"00-{sent.trace_id}-{sent.span_id}-01"
+        assert traceparent(outer) == f"00-{sent.trace_id}-{sent.span_id}-01"
+
+    def test_libraries_do_not_see_a_span(self, collector: Collector, open_for: Open) -> None:
+        """They would add to it what they like, and the MCP SDK would tell tools of it."""
+        tracer = open_for(collector)
+        with running(begin(tracer, "any", "client", {})) as span, current(tracer, span):
+            assert get_current_span() is INVALID_SPAN
+
+    def test_without_a_tracer_there_is_no_span(self) -> None:
+        with running(begin(None, "any", "client", {"a": 1})) as span, current(None, span):
+            span.set_attribute("b", 2)
+            assert child("part", "client", {}) is INVALID_SPAN
+        assert span is INVALID_SPAN
+        assert traceparent(span) is None
 
     def test_an_exception_is_told_by_its_name_alone(self, collector: Collector, open_for: Open) -> None:
-        with pytest.raises(LookupError), begin(open_for(collector), "breaks", "client", {}):
+        with pytest.raises(LookupError), running(begin(open_for(collector), "breaks", "client", {})):
             raise LookupError(SECRET)
         sent = one(collector)
         assert sent.failed
@@ -109,7 +124,7 @@ class TestSpans:
         """Though two bits of their ids, the ones that it looks at first, are always the same."""
         tracer = open_for(collector, OTEL_TRACES_SAMPLER="traceidratio", OTEL_TRACES_SAMPLER_ARG="0.25")
         traces = [UUID(int=version << 76 | 0b10 << 62 | number << 56) for number in range(64)]
-        told = [begin(tracer, "any", "client", {}, trace_id).traceparent or "" for trace_id in traces]
+        told = [traceparent(begin(tracer, "any", "client", {}, trace_id)) or "" for trace_id in traces]
         assert [each[-2:] for each in told] == ["01"] * 16 + ["00"] * 48
 
 
