@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 # As granian's worker ends: by multiprocessing's own end, without atexit.
 PROGRAM = """
 import logging, os
