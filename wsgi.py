@@ -26,18 +26,18 @@ from adapters.otel.tracing import open_tracer, tell_hold
 from adapters.process.logs import log_as_json
 from adapters.process.own_environment import hide_environment
 from adapters.redis import pubsub
-from adapters.redis.publisher import SignalThread
+from adapters.redis.publisher import PublisherThread
 from app import create_app
 from app.deps import Deps
 from app.http.key_cache import KeyCache
 from app.http.slow_bodies import BodyWatch
 from services.identity.keys import authenticate
 from services.kernel.connection_pool import open_engine
-from services.kernel.group_commit import Together
-from services.kernel.unit_of_work import Store
+from services.kernel.group_commit import GroupCommit
+from services.kernel.unit_of_work import Database
 from services.pauses.lifecycle import create_pauses, resolved_among
 from tasks.app import app as _celery  # noqa: F401  (hints go through the current Celery app)
-from tasks.wakeups import send_hints
+from tasks.wakeups import send_wakeups
 
 log = logging.getLogger(__name__)
 
@@ -66,19 +66,19 @@ def build() -> Flask:
             " they reach this server",
             settings.public_url,
         )
-    publisher, prober = pubsub.connect(settings.redis_url), pubsub.connect(settings.redis_url)
-    signals = SignalThread(partial(send_hints, publisher), partial(pubsub.send, publisher))
+    redis_client, prober = pubsub.connect(settings.redis_url), pubsub.connect(settings.redis_url)
+    publisher = PublisherThread(partial(send_wakeups, redis_client), partial(pubsub.send, redis_client))
     engine = open_engine(settings.database_url, settings.db_pool_size, "web")
     tracer = open_tracer("sagahold-web") if settings.tracing else None
     held = None if tracer is None else partial(tell_hold, tracer)
-    store = Store(engine, signals, settings.public_url, settings.egress_allow, held)
-    waker = pubsub.Waker(pubsub.connect(settings.redis_url), lambda ids: resolved_among(store, ids))
-    waker.start()
+    database = Database(engine, publisher, settings.public_url, settings.egress_allow, held)
+    subscriber = pubsub.ChangeSubscriber(pubsub.connect(settings.redis_url), lambda ids: resolved_among(database, ids))
+    subscriber.start()
     messenger = Messenger(settings.egress_allow, settings.mail_url)
     # A process of granian's is one of multiprocessing's, which knows no atexit. Hints first: there is little time.
-    ends = [part.close for part in (signals, messenger, tracer) if part is not None]
+    ends = [part.close for part in (publisher, messenger, tracer) if part is not None]
     Finalize(None, _all_of, ([*ends, logging.shutdown],), exitpriority=0)
-    _when_told_to_stop(waker.stop)
+    _when_told_to_stop(subscriber.stop)
     end_with_parent()
 
     def broker_fault() -> str | None:
@@ -91,17 +91,17 @@ def build() -> Flask:
 
     return create_app(
         Deps(
-            store=store,
-            creations=Together(partial(create_pauses, store)),
-            waker=waker,
-            keys=KeyCache(lambda hash_: authenticate(store, hash_)),
+            database=database,
+            creations=GroupCommit(partial(create_pauses, database)),
+            subscriber=subscriber,
+            keys=KeyCache(lambda hash_: authenticate(database, hash_)),
             anonymous_role=settings.anonymous_role,
             pause_expires_in=settings.pause_expires_in,
             max_waiters=settings.max_waiters,
             revision=head_revision(),
             artifact_files=ArtifactFiles(settings.artifact_roots),
             broker_fault=broker_fault,
-            channel_fault=messenger.channel_fault,
+            channel_error=messenger.channel_error,
             provider=_provider(settings),
             proxies=settings.proxies,
             tracer=tracer,

@@ -44,20 +44,20 @@ _OUR_HEADERS = frozenset(
 Resolve = Callable[[str], Sequence[Address]]
 
 
-class Blocked(Exception):
+class EgressBlocked(Exception):
     """The URL leads, or its name resolves, to an address that we may not reach; nothing was sent."""
 
 
-class TimedOut(Exception):
+class EgressTimeout(Exception):
     """No complete answer came before the deadline."""
 
 
-class Failed(Exception):
+class EgressFailed(Exception):
     """The request could not be made or its answer could not be read."""
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Response:
     status: int
     excerpt: bytes  # the first 1 KiB of the body, as it came
     duration_ms: int
@@ -78,11 +78,11 @@ class Egress:
         self._resolve = resolve
         self._lookups = threading.BoundedSemaphore(_MAX_LOOKUPS)
 
-    def post(self, url: str, body: bytes, headers: Mapping[str, str], deadline_seconds: float) -> Answer:
+    def post(self, url: str, body: bytes, headers: Mapping[str, str], deadline_seconds: float) -> Response:
         """POST once and return the answer, whatever its status.
 
-        Raises `Blocked`, `TimedOut` or `Failed`; their texts may be stored and shown: they hold no secret, no
-        header value and no address that a name resolved to.
+        Raises `EgressBlocked`, `EgressTimeout` or `EgressFailed`; their texts may be stored and shown. They hold no
+        secret, no header value and no address that a name resolved to.
         """
         started = time.monotonic()
         deadline = _Deadline(started + deadline_seconds)
@@ -93,20 +93,20 @@ class Egress:
             stream = self._open(target, self._addresses(target, deadline), deadline)
             status, excerpt, retry_after = _exchange(stream, target, lines, body)
         except TimeoutError:
-            raise TimedOut(f"no complete answer within {deadline_seconds:g} s") from None
+            raise EgressTimeout(f"no complete answer within {deadline_seconds:g} s") from None
         except (httpcore.RemoteProtocolError, OSError) as error:
-            raise Failed(_reason(error, stream)) from None
+            raise EgressFailed(_reason(error, stream)) from None
         finally:
             if stream is not None:
                 stream.close()
-        return Answer(status, excerpt, round((time.monotonic() - started) * 1000), retry_after)
+        return Response(status, excerpt, round((time.monotonic() - started) * 1000), retry_after)
 
     def _checked(self, url: str) -> Url:
         # Checked when it was stored too, but the allowed networks may have changed since.
         try:
             return read_url(url, self._allow)
         except ValueError as error:
-            raise Blocked(str(error)) from None
+            raise EgressBlocked(str(error)) from None
 
     def _addresses(self, target: Url, deadline: "_Deadline") -> list[Address]:
         if target.addresses:
@@ -116,12 +116,12 @@ class Egress:
         except (socket.gaierror, UnicodeError):
             addresses = []
         if not addresses:
-            raise Failed(f"the name {target.host} does not resolve")
+            raise EgressFailed(f"the name {target.host} does not resolve")
         refused = [str(address) for address in addresses if not is_allowed(address, self._allow)]
         if refused:
             # The address goes to the log only: told to the one who chose the URL, it would map the inner network.
             log.warning("egress blocked", extra={"host": target.host, "addresses": refused})
-            raise Blocked(
+            raise EgressBlocked(
                 f"the name {target.host} resolves to an address that is not public: use another, "
                 "or have the operator name its network in SAGAHOLD_EGRESS_ALLOW"
             )
@@ -188,7 +188,7 @@ class _Stream(httpcore.NetworkStream):
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
         if self.received > _MAX_WIRE_BYTES:
-            raise Failed("the answer has too much around its body (interim answers or chunk headers)")
+            raise EgressFailed("the answer has too much around its body (interim answers or chunk headers)")
         self._sock.settimeout(self._deadline.left())
         data = self._sock.recv(max_bytes)
         self.received += len(data)
@@ -234,7 +234,7 @@ def _connect_to(address: Address, port: int, seconds: float) -> socket.socket:
 def _header_lines(target: Url, headers: Mapping[str, str]) -> list[tuple[bytes, bytes]]:
     custom = {name.lower(): value for name, value in headers.items()}
     if ours := sorted(_OUR_HEADERS & custom.keys()):
-        raise Failed(f"the header {ours[0]} cannot be set: remove it from the custom headers")
+        raise EgressFailed(f"the header {ours[0]} cannot be set: remove it from the custom headers")
     lines = {
         "host": target.authority,
         "user-agent": "Sagahold",
@@ -247,7 +247,7 @@ def _header_lines(target: Url, headers: Mapping[str, str]) -> list[tuple[bytes, 
     try:
         return [(name.encode("ascii"), value.encode("ascii")) for name, value in lines.items()]
     except UnicodeEncodeError:
-        raise Failed("a custom header is not ASCII: correct its name or value") from None
+        raise EgressFailed("a custom header is not ASCII: correct its name or value") from None
 
 
 def _exchange(
@@ -267,7 +267,7 @@ def _exchange(
             return response.status, excerpt, _retry_after(response.headers)
     except httpcore.LocalProtocolError:
         # h11's own text would show the value.
-        raise Failed("a custom header has a name or value that HTTP does not allow: correct it") from None
+        raise EgressFailed("a custom header has a name or value that HTTP does not allow: correct it") from None
 
 
 def _retry_after(headers: Sequence[tuple[bytes, bytes]]) -> str | None:

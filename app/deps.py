@@ -8,12 +8,12 @@ from flask import current_app
 
 from adapters.artifacts import ArtifactFiles
 from adapters.oidc import Provider
-from adapters.redis.pubsub import Waker
+from adapters.redis.pubsub import ChangeSubscriber
 from app.http.key_cache import KeyCache
 from domain.manifests.host_access import HostRules
-from services.kernel.group_commit import Together
-from services.kernel.unit_of_work import Store
-from services.pauses.lifecycle import Created, Creation
+from services.kernel.group_commit import GroupCommit
+from services.kernel.unit_of_work import Database
+from services.pauses.lifecycle import Created, CreateRequest
 
 if TYPE_CHECKING:
     from adapters.otel.sdk import Tracer
@@ -37,9 +37,9 @@ class Deps:
         host_rules: what tool sources may use of the machines that workers run on.
     """
 
-    store: Store
-    creations: Together[Creation, Created]
-    waker: Waker
+    database: Database
+    creations: GroupCommit[CreateRequest, Created]
+    subscriber: ChangeSubscriber
     keys: KeyCache
     anonymous_role: str | None
     pause_expires_in: int
@@ -47,7 +47,7 @@ class Deps:
     revision: str
     artifact_files: ArtifactFiles
     broker_fault: Callable[[], str | None]
-    channel_fault: Callable[[str], str | None]
+    channel_error: Callable[[str], str | None]
     provider: Provider | None = None
     proxies: int = 0
     tracer: "Tracer | None" = None

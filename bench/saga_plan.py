@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from bench import memory
 from bench.load import Load, one_at_a_time
 from bench.report import Figure, Target, latency, rate
-from bench.sagas import SHAPES, THOUGHTS, Sagas
+from bench.sagas import MODEL_REQUESTS, SHAPES, Sagas
 from bench.scale import Scale
 from bench.subject import Subject
 
@@ -40,7 +40,7 @@ class SagaBench:
             self._rates(sagas, {"": ONE_WORKER})
             with self._second_worker():
                 self._rates(sagas, {"": "2 worker processes"})
-            self._thoughts(sagas)
+            self._requests(sagas)
             self._parked(sagas)
             sagas.forget()
         return self._figures, self._targets
@@ -71,13 +71,13 @@ class SagaBench:
                 told = f"sagas of {shape}, {IN_FLIGHT} in flight"
                 self._targets.append(Target(told, found, 60, 200, "/s", more_is_better=True))
 
-    def _thoughts(self, sagas: Sagas) -> None:
+    def _requests(self, sagas: Sagas) -> None:
         self._say("reason steps")
-        sagas.thoughts(3)  # the first one loads the library
-        load = one_at_a_time(sagas.thoughts(self._scale.saga_samples))
+        sagas.requests(3)  # the first one loads the library
+        load = one_at_a_time(sagas.requests(self._scale.saga_samples))
         at = {"": "mock, unloaded"}
         self._figures.append(latency("saga: one reason step", load, at, self._empty[1], self._insert[1]))
-        for shape, in_flight in zip(THOUGHTS, (IN_FLIGHT, MANY_THOUGHTS), strict=True):
+        for shape, in_flight in zip(MODEL_REQUESTS, (IN_FLIGHT, MANY_THOUGHTS), strict=True):
             found = sagas.rate(shape, in_flight, self._scale.saga_seconds, self._scale.warm_up)
             self._figures.append(self._per_second(f"saga: {shape}", found, {"": f"mock, {in_flight} in flight"}))
         size = memory.of_stack(self._subject.stack)["worker"]

@@ -27,7 +27,7 @@ WORKER = "bench"
 # By the name of the saga: its steps, and whether each is held.
 SHAPES = {"one held step": (True,), "three steps, one held": (False, True, False)}
 # The same of one reason step of the mock provider: how long its model takes. Seconds.
-THOUGHTS = {"one reason step": 0.0, "one reason step of 200 ms": 0.2}
+MODEL_REQUESTS = {"one reason step": 0.0, "one reason step of 200 ms": 0.2}
 
 
 @dataclass
@@ -77,7 +77,7 @@ class Sagas:
             found.completed.append(time.monotonic() - decided)
         return found
 
-    def thoughts(self, samples: int) -> list[float]:
+    def requests(self, samples: int) -> list[float]:
         """Start → completed of one reason step, one at a time: what the engine adds to a model that takes no time."""
         found = []
         for _ in range(samples):
@@ -144,8 +144,8 @@ class Sagas:
         for name, holds in SHAPES.items():
             steps = [_step(number, held) for number, held in enumerate(holds)]
             manifests.append({"kind": "saga", "name": _slug(name), "steps": steps, **common})
-        for name, seconds in THOUGHTS.items():
-            manifests.append({"kind": "saga", "name": _slug(name), "steps": [_thought(seconds)], **common})
+        for name, seconds in MODEL_REQUESTS.items():
+            manifests.append({"kind": "saga", "name": _slug(name), "steps": [_result(seconds)], **common})
         for manifest in manifests:
             key = self._subject.stack.credentials["admin_key"]
             self._connection.call(self._subject.server.request("POST", "/v1/manifests", key, manifest))
@@ -230,7 +230,7 @@ def _step(number: int, held: bool) -> dict[str, Any]:
     }
 
 
-def _thought(seconds: float) -> dict[str, Any]:
+def _result(seconds: float) -> dict[str, Any]:
     return {
         "id": "think",
         "kind": "reason",

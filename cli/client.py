@@ -29,13 +29,13 @@ class Failure(click.ClickException):
     """What went wrong in one line, for the person at the terminal."""
 
 
-class Unreachable(Failure):
+class ServerUnreachable(Failure):
     """There is no Sagahold server where one was looked for, or it was not said where."""
 
     exit_code = 2
 
 
-class Refused(Failure):
+class ServerRefused(Failure):
     """The server said no. `body` is its problem document, letter for letter, `problem` the same to read."""
 
     def __init__(self, status: int, body: str, problem: Mapping[str, Any], why: str) -> None:
@@ -46,7 +46,7 @@ class Refused(Failure):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ServerResponse:
     """`text` is what the server sent, letter for letter."""
 
     status: int
@@ -60,7 +60,7 @@ class Answer:
 
 
 class Server:
-    """Ask it with `ask`. Raises `Unreachable` (also for what is no Sagahold server) and `Refused`.
+    """Ask it with `ask`. Raises `ServerUnreachable` (also for what is no Sagahold server) and `ServerRefused`.
 
     Args:
         keys: role → key; a missing one is not sent.
@@ -85,7 +85,7 @@ class Server:
         body: Mapping[str, Any] | None = None,
         headers: Mapping[str, str] = MappingProxyType({}),
         held: float = 0,
-    ) -> Answer:
+    ) -> ServerResponse:
         """`query` may have None for what is not asked, and several values for one name.
 
         `held`: seconds that the server may keep the answer back.
@@ -103,7 +103,7 @@ class Server:
                 timeout=httpx.Timeout(ANSWER_SECONDS + held, connect=CONNECT_SECONDS),
             )
         self._judge(response, role)
-        return Answer(response.status_code, response.text, response.headers)
+        return ServerResponse(response.status_code, response.text, response.headers)
 
     def download(self, role: Role, path: str, query: Mapping[str, Any]) -> Iterator[bytes]:
         """A long answer, piece by piece as it comes."""
@@ -131,7 +131,9 @@ class Server:
             yield
         except httpx.HTTPError as error:
             why = str(error).rpartition("] ")[2] or type(error).__name__
-            raise Unreachable(f"cannot reach {self.url} ({why}): is it running? `sagahold up` starts one") from None
+            raise ServerUnreachable(
+                f"cannot reach {self.url} ({why}): is it running? `sagahold up` starts one"
+            ) from None
 
     def _judge(self, response: httpx.Response, role: Role) -> None:
         if response.is_success:
@@ -139,14 +141,19 @@ class Server:
         try:
             problem = response.json()
             # The places say it all; without any, the detail does.
-            places = [f"{fault['path'] or 'body'}: {fault['message']}" for fault in problem.get("errors", ())]
+            places = [
+                f"{field_error['path'] or 'body'}: {field_error['message']}"
+                for field_error in problem.get("errors", ())
+            ]
             why = [text.rstrip(".") for text in places or [problem["detail"]]]
             if response.status_code == httpx.codes.UNAUTHORIZED:
                 why.append(self._key_hint(role))
-            refused = Refused(response.status_code, response.text, problem, "; ".join(why))
+            refused = ServerRefused(response.status_code, response.text, problem, "; ".join(why))
         except (ValueError, TypeError, KeyError, AttributeError):
             status = f"{response.status_code} {response.reason_phrase}".strip()
-            raise Unreachable(f"{self.url} does not answer as a Sagahold server ({status}): check the URL") from None
+            raise ServerUnreachable(
+                f"{self.url} does not answer as a Sagahold server ({status}): check the URL"
+            ) from None
         raise refused
 
     def _key_hint(self, role: Role) -> str:
@@ -168,12 +175,12 @@ def open_server(url: str | None, data_dir: Path) -> Iterator[Server]:
     own_url = credentials.get("url", "").rstrip("/")
     url = (url or own_url).rstrip("/")
     if not url:
-        raise Unreachable(NOWHERE)
+        raise ServerUnreachable(NOWHERE)
     if not _is_http(url):
-        raise Unreachable(f"{url!r} is not the URL of a server: give it as http://HOST:PORT")
+        raise ServerUnreachable(f"{url!r} is not the URL of a server: give it as http://HOST:PORT")
     given = os.environ.get("SAGAHOLD_API_KEY", "").strip()
     if given and not KEY.fullmatch(given):
-        raise Unreachable("SAGAHOLD_API_KEY is not a key: one begins with hitl_")
+        raise ServerUnreachable("SAGAHOLD_API_KEY is not a key: one begins with hitl_")
     if given:
         server = Server(url, dict.fromkeys(Role, given), "SAGAHOLD_API_KEY")
     elif url == own_url:
@@ -190,16 +197,18 @@ def open_server(url: str | None, data_dir: Path) -> Iterator[Server]:
 
 
 def read_credentials(file: Path) -> dict[str, str]:
-    """Empty when there is no such file. Raises `Unreachable` when it cannot be read."""
+    """Empty when there is no such file. Raises `ServerUnreachable` when it cannot be read."""
     try:
         found = json.loads(file.read_text())
         return {str(name): value for name, value in found.items() if isinstance(value, str)}
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
-        raise Unreachable(f"cannot read {file}: {error.strerror}") from None
+        raise ServerUnreachable(f"cannot read {file}: {error.strerror}") from None
     except (ValueError, AttributeError):
-        raise Unreachable(f"{file} cannot be understood: remove it, the next `sagahold up` writes it anew") from None
+        raise ServerUnreachable(
+            f"{file} cannot be understood: remove it, the next `sagahold up` writes it anew"
+        ) from None
 
 
 def _is_http(url: str) -> bool:

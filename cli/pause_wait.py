@@ -3,8 +3,8 @@
 import math
 import time
 
-from cli.client import Answer, Refused, Unreachable, part
-from cli.session import Session
+from cli.client import ServerRefused, ServerResponse, ServerUnreachable, part
+from cli.session import CommandContext
 from domain.pauses.pause import Status
 
 # The longest that the server holds one request. Seconds.
@@ -16,7 +16,7 @@ AWAY_SECONDS = 60.0
 SERVICE_UNAVAILABLE = 503
 
 
-def wait_for(session: Session, watch_id: str, timeout: int | None) -> Answer:
+def wait_for(session: CommandContext, watch_id: str, timeout: int | None) -> ServerResponse:
     """The pause once it is resolved, or as it is after `timeout` seconds (None: no end)."""
     deadline = None if timeout is None else time.monotonic() + timeout
     # A server that is not there at the first try is a wrong URL; one that has answered comes back.
@@ -25,8 +25,8 @@ def wait_for(session: Session, watch_id: str, timeout: int | None) -> Answer:
         left = HELD_SECONDS if deadline is None else max(0.0, deadline - time.monotonic())
         try:
             answer = _look(session, watch_id, min(HELD_SECONDS, math.ceil(left)))
-        except (Unreachable, Refused) as error:
-            passing = isinstance(error, Unreachable) or error.status == SERVICE_UNAVAILABLE
+        except (ServerUnreachable, ServerRefused) as error:
+            passing = isinstance(error, ServerUnreachable) or error.status == SERVICE_UNAVAILABLE
             if not passing or time.monotonic() > away_until or left <= 0:
                 raise
             time.sleep(min(RETRY_SECONDS, left))
@@ -38,5 +38,5 @@ def wait_for(session: Session, watch_id: str, timeout: int | None) -> Answer:
             time.sleep(min(RETRY_SECONDS, left))
 
 
-def _look(session: Session, watch_id: str, held: int) -> Answer:
+def _look(session: CommandContext, watch_id: str, held: int) -> ServerResponse:
     return session.ask("GET", f"/api/pause/{part(watch_id)}", query={"wait": held}, held=held)

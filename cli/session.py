@@ -9,7 +9,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from cli.client import Answer, Refused, Server, open_server
+from cli.client import Server, ServerRefused, ServerResponse, open_server
 from cli.views.output import console
 from domain.identity.access import DEFAULT_NAMESPACE, Role
 
@@ -18,18 +18,18 @@ Command = Callable[..., None]
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class CommandContext:
     """A server, the role in which it is asked, and how answers are shown."""
 
     server: Server
     role: Role
     as_json: bool
 
-    def ask(self, method: str, path: str, **request: Any) -> Answer:
+    def ask(self, method: str, path: str, **request: Any) -> ServerResponse:
         """As `Server.ask`."""
         return self.server.ask(self.role, method, path, **request)
 
-    def show(self, answer: Answer, view: Callable[[Console, dict[str, Any]], None]) -> None:
+    def show(self, answer: ServerResponse, view: Callable[[Console, dict[str, Any]], None]) -> None:
         """The server's own JSON for programs, a view of it for people."""
         if self.as_json:
             click.echo(answer.text)
@@ -38,7 +38,7 @@ class Session:
 
 
 def command(group: click.Group | None, name: str, role: Role) -> Callable[[Command], click.Command]:
-    """A command (of `group`) that gets a `Session` first, with the key of `role`."""
+    """A command (of `group`) that gets a `CommandContext` first, with the key of `role`."""
     make = group.command if group else click.command
 
     def decorate(function: Command) -> click.Command:
@@ -46,8 +46,8 @@ def command(group: click.Group | None, name: str, role: Role) -> Callable[[Comma
         def run(url: str | None, data_dir: Path, as_json: bool, **options: Any) -> None:
             with open_server(url, data_dir) as server:
                 try:
-                    function(Session(server, role, as_json), **options)
-                except Refused as refused:
+                    function(CommandContext(server, role, as_json), **options)
+                except ServerRefused as refused:
                     if as_json:
                         click.echo(refused.body)
                     raise

@@ -8,9 +8,9 @@ import click
 from rich.console import RenderableType
 from rich.live import Live
 
-from cli.client import Answer, Failure, Refused, Unreachable
+from cli.client import Failure, ServerRefused, ServerResponse, ServerUnreachable
 from cli.pause_wait import AWAY_SECONDS, SERVICE_UNAVAILABLE
-from cli.session import Session
+from cli.session import CommandContext
 from cli.views import saga as view
 from cli.views.output import console
 from domain.sagas.saga import SagaStatus
@@ -22,7 +22,7 @@ LOOK_SECONDS = 1.0
 
 
 def follow(
-    session: Session,
+    session: CommandContext,
     look: Callable[[], Seen],
     ended: Callable[[Seen], bool],
     draw: Callable[[Seen], RenderableType],
@@ -44,16 +44,16 @@ def follow(
     return _look_again(look, ended, show)
 
 
-def watch_steps(session: Session, trace_id: str, look_at_steps: Callable[[], Answer]) -> None:
+def watch_steps(session: CommandContext, trace_id: str, look_at_steps: Callable[[], ServerResponse]) -> None:
     """Until the saga has ended. Raises `Failure` when it did not complete."""
 
-    def look() -> tuple[Answer, dict[str, Any]]:
+    def look() -> tuple[ServerResponse, dict[str, Any]]:
         # The saga first: once that has ended, so have its steps. Where there is none, the steps' answer says so.
         found = session.ask("GET", "/v1/sagas", query={"trace_id": trace_id}).document["items"]
         steps = look_at_steps()
         return steps, found[0]
 
-    def draw(seen: tuple[Answer, dict[str, Any]]) -> RenderableType:
+    def draw(seen: tuple[ServerResponse, dict[str, Any]]) -> RenderableType:
         return view.watched(seen[1], seen[0].document["items"])
 
     _, saga = follow(session, look, lambda seen: seen[1]["ended_at"] is not None, draw, lambda seen: seen[0].text)
@@ -67,8 +67,8 @@ def _look_again(look: Callable[[], Seen], ended: Callable[[Seen], bool], show: C
     while True:
         try:
             seen = look()
-        except (Unreachable, Refused) as error:
-            passing = isinstance(error, Unreachable) or error.status == SERVICE_UNAVAILABLE
+        except (ServerUnreachable, ServerRefused) as error:
+            passing = isinstance(error, ServerUnreachable) or error.status == SERVICE_UNAVAILABLE
             if not passing or time.monotonic() > away_until:
                 raise
         else:

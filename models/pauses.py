@@ -23,7 +23,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSON
 
 from domain.pauses import approval_policy
 from domain.pauses.pause import Actor, Decision, OnTimeout, Pause, Status
-from domain.pauses.review_claim import Claim
+from domain.pauses.review_claim import ReviewClaim
 from domain.pauses.votes import Vote
 from models.tables import metadata
 from models.words import word
@@ -243,12 +243,12 @@ def _vote_of(record: dict[str, Any]) -> Vote:
 _OF_VOTE = frozenset(field.name for field in fields(Vote)) - {"more"}
 
 
-def claim_record(claim: Claim) -> dict[str, Any]:
+def claim_record(claim: ReviewClaim) -> dict[str, Any]:
     return {"by": _actor_record(claim.by), "at": claim.at.isoformat()}
 
 
-def _claim_of(record: dict[str, Any]) -> Claim:
-    return Claim(_actor_of(record["by"]), datetime.fromisoformat(record["at"]))
+def _claim_of(record: dict[str, Any]) -> ReviewClaim:
+    return ReviewClaim(_actor_of(record["by"]), datetime.fromisoformat(record["at"]))
 
 
 def _actor_of(record: dict[str, Any]) -> Actor:

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from celery import Celery
-from celery.signals import celeryd_after_setup, setup_logging, worker_ready, worker_shutdown
+from celery.publisher import celeryd_after_setup, setup_logging, worker_ready, worker_shutdown
 
 import settings
 from adapters.process.logs import log_as_json
@@ -37,11 +37,11 @@ def _set_up(sender: str, instance: Any, conf: Any, **_: Any) -> None:
     # Here, as beat, which needs the application too, does without what this imports.
     from tasks.heartbeat import QUEUE
     from tasks.runtime import own_names
-    from tasks.worker_name import OwnName
+    from tasks.worker_name import WorkerName
 
     # Of each installation on this machine another one.
     loaded = settings.load_or_exit()
-    own_names.append(OwnName(f"{sender} {loaded.database_url}", loaded.run_dir))
+    own_names.append(WorkerName(f"{sender} {loaded.database_url}", loaded.run_dir))
     instance.app.amqp.queues.select_add(QUEUE)
 
 
@@ -51,11 +51,11 @@ def _begin(**_: Any) -> None:
     then, in which no thread did anything."""
     from adapters.redis import pubsub
     from services.kernel.leases import free
-    from tasks.heartbeat import Pulse
-    from tasks.runtime import own_names, store
+    from tasks.heartbeat import Heartbeat
+    from tasks.runtime import database, own_names
 
-    own_names[0].free_earlier(partial(free, store()))
-    Pulse(pubsub.connect(settings.load_or_exit().redis_url))
+    own_names[0].free_earlier(partial(free, database()))
+    Heartbeat(pubsub.connect(settings.load_or_exit().redis_url))
     gc.collect()
     gc.freeze()
 
@@ -64,6 +64,6 @@ def _begin(**_: Any) -> None:
 def _finish_thoughts(**_: Any) -> None:
     """Not at the interpreter's exit: by then no thread can be started, so no name be looked up, and a model that has a
     turn to go could not be reached."""
-    from tasks.runtime import thoughts
+    from tasks.runtime import requests
 
-    thoughts().drain()
+    requests().drain()

@@ -10,7 +10,7 @@ import time
 from celery.worker import state
 from celery.worker.consumer import Consumer
 
-from adapters.process.logs import Seldom
+from adapters.process.logs import LogThrottle
 
 log = logging.getLogger(__name__)
 
@@ -23,7 +23,7 @@ WARN_EVERY = 10.0
 class PatientConsumer(Consumer):  # type: ignore[misc]
     _wait = FIRST_WAIT
     _failed_at = float("-inf")
-    _warning = Seldom(WARN_EVERY)
+    _warning = LogThrottle(WARN_EVERY)
 
     def on_connection_error_before_connected(self, exc: Exception) -> None:
         self._be_patient(exc)

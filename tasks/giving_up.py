@@ -4,14 +4,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from uuid import UUID
 
-from services.kernel.connection_pool import DatabaseAway
+from services.kernel.connection_pool import DatabaseUnavailable
 from services.kernel.leases import Lease
-from services.kernel.unit_of_work import Store
+from services.kernel.unit_of_work import Database
 from services.operations.giving_up import failed
 
 
 @contextmanager
-def giving_up(store: Store, kind: str, id_: UUID) -> Iterator[Callable[[Lease], None]]:
+def giving_up(database: Database, kind: str, id_: UUID) -> Iterator[Callable[[Lease], None]]:
     """What the block raises counts as a try of this row. It is told of the lease, once the row is claimed.
 
     A claimed saga is not: its call may be under way, and what came of it is settled when the lease has run out.
@@ -19,8 +19,8 @@ def giving_up(store: Store, kind: str, id_: UUID) -> Iterator[Callable[[Lease], 
     leases: list[Lease] = []
     try:
         yield leases.append
-    except DatabaseAway:
+    except DatabaseUnavailable:
         raise
     except Exception as error:
-        failed(store, kind, id_, error, leases[0].token if leases else None)
+        failed(database, kind, id_, error, leases[0].token if leases else None)
         raise

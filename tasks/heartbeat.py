@@ -11,7 +11,7 @@ from uuid import uuid4
 from kombu.entity import Queue
 from redis import Redis
 
-from adapters.process.logs import Seldom
+from adapters.process.logs import LogThrottle
 from tasks.wakeups import message_to
 
 log = logging.getLogger(__name__)
@@ -27,7 +27,7 @@ _PROCESS = uuid4()
 QUEUE = Queue(f"alive.{_PROCESS.hex}", no_declare=True)  # type: ignore[no-untyped-call]
 
 
-class Pulse:
+class Heartbeat:
     """`redis`: the broker; used by this object's thread alone."""
 
     def __init__(self, redis: Redis) -> None:
@@ -35,7 +35,7 @@ class Pulse:
         threading.Thread(target=self._run, name="pulse", daemon=True).start()
 
     def _run(self) -> None:
-        warning, pause = Seldom(WARN_EVERY), threading.Event()
+        warning, pause = LogThrottle(WARN_EVERY), threading.Event()
         while True:
             try:
                 self._beat()

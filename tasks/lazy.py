@@ -7,7 +7,7 @@ from typing import Generic, TypeVar
 T = TypeVar("T")
 
 
-class Once(Generic[T]):
+class Lazy(Generic[T]):
     """A decorator for a function without arguments. When the function raises, the next call tries again."""
 
     def __init__(self, make: Callable[[], T]) -> None:

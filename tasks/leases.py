@@ -8,11 +8,11 @@ from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
-from adapters.process.logs import Seldom
+from adapters.process.logs import LogThrottle
 from domain.sagas.progress import progress_document
 from domain.sagas.serialization import span_text
 from services.kernel.leases import LEASE, Lease, renew
-from services.kernel.unit_of_work import Store
+from services.kernel.unit_of_work import Database
 
 log = logging.getLogger(__name__)
 
@@ -24,10 +24,10 @@ WARN_EVERY = 10.0
 
 
 class LeaseKeeper:
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def __init__(self, database: Database) -> None:
+        self._database = database
         self._lock = threading.Lock()
-        self._warning = Seldom(WARN_EVERY)
+        self._warning = LogThrottle(WARN_EVERY)
         # Until when nobody else can have it, by our own clock.
         self._held: dict[Lease, float] = {}
         # What their calls have said last of how far they are, since the last heartbeat. By their tokens.
@@ -79,7 +79,7 @@ class LeaseKeeper:
             news, self._news = self._news, {}
         until = time.monotonic() + LEASE.total_seconds()
         try:
-            kept = renew(self._store, held, news)
+            kept = renew(self._database, held, news)
         except Exception as error:  # the database may be away: the next beat may find it
             if self._warning.now():
                 log.warning("leases not renewed: %s", type(error).__name__)

@@ -6,7 +6,7 @@ hints that a worker had taken and not begun, which the next sweep sends again.
 
 import logging
 
-from adapters.process.logs import Seldom
+from adapters.process.logs import LogThrottle
 
 WARN_EVERY_SECONDS = 10
 
@@ -25,7 +25,7 @@ class _Unsent(logging.Filter):
 
     def __init__(self) -> None:
         super().__init__()
-        self._warning = Seldom(WARN_EVERY_SECONDS)
+        self._warning = LogThrottle(WARN_EVERY_SECONDS)
 
     def filter(self, record: logging.LogRecord) -> bool:
         if not str(record.msg).startswith("Message Error") or not record.exc_info:

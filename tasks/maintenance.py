@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from datetime import timedelta
 
 from services.kernel.leases import BEAT, LEASE, stamp_worker
-from services.kernel.unit_of_work import Store
+from services.kernel.unit_of_work import Database
 from services.notifications.worker import sweep_notifications
 from services.operations.retention import prune as prune_rows
 from services.pauses.lifecycle import EXPIRY_BATCH, expire_due
@@ -13,9 +13,9 @@ from services.pauses.reminders import ATTEND_BATCH, attend_due
 from services.sagas.engine import sweep_sagas
 from services.webhooks.endpoint_backlog import sweep_endpoints
 from services.webhooks.worker import sweep_deliveries
-from tasks.lazy import Once
+from tasks.lazy import Lazy
 from tasks.own_thread import OwnThread
-from tasks.runtime import settings, store, worker_name
+from tasks.runtime import database, settings, worker_name
 from tasks.task import away_within, note_away, task
 
 # One sweep ends after this, and the next second's goes on: a long one must not hold a worker's thread.
@@ -25,26 +25,26 @@ BUDGET_SECONDS = 5.0
 @task("tasks.maintenance.alive")
 def alive(_: str) -> None:
     """What a worker sends to itself (`tasks.heartbeat`)."""
-    with store().transaction() as tx:
-        stamp_worker(tx, worker_name())
+    with database().transaction() as uow:
+        stamp_worker(uow, worker_name())
 
 
 @task("tasks.maintenance.sweep_due")
 def sweep_due() -> None:
-    with store().transaction() as tx:
-        stamp_worker(tx, BEAT)
+    with database().transaction() as uow:
+        stamp_worker(uow, BEAT)
     for sweep in _sweeps():
         sweep.ask()
 
 
-@Once
+@Lazy
 def _sweeps() -> Sequence[OwnThread]:
     """A slow one holds up no other."""
     return (
-        OwnThread("sweep of deliveries", lambda: sweep_deliveries(store(), spare_leased=_spare()), note_away),
-        OwnThread("sweep of sagas", lambda: sweep_sagas(store(), spare_leased=_spare()), note_away),
-        OwnThread("sweep of notifications", lambda: sweep_notifications(store(), spare_leased=_spare()), note_away),
-        OwnThread("sweep of endpoints", lambda: _end_backlogs(store()), note_away),
+        OwnThread("sweep of deliveries", lambda: sweep_deliveries(database(), spare_leased=_spare()), note_away),
+        OwnThread("sweep of sagas", lambda: sweep_sagas(database(), spare_leased=_spare()), note_away),
+        OwnThread("sweep of notifications", lambda: sweep_notifications(database(), spare_leased=_spare()), note_away),
+        OwnThread("sweep of endpoints", lambda: _end_backlogs(database()), note_away),
     )
 
 
@@ -53,26 +53,26 @@ def _spare() -> bool:
     return away_within(LEASE.total_seconds())
 
 
-def _end_backlogs(store: Store) -> None:
+def _end_backlogs(database: Database) -> None:
     until = time.monotonic() + BUDGET_SECONDS
-    while sweep_endpoints(store) and time.monotonic() < until:
+    while sweep_endpoints(database) and time.monotonic() < until:
         pass
 
 
 @task("tasks.maintenance.expire_pauses")
 def expire_pauses() -> None:
     until = time.monotonic() + BUDGET_SECONDS
-    while expire_due(store()) == EXPIRY_BATCH and time.monotonic() < until:
+    while expire_due(database()) == EXPIRY_BATCH and time.monotonic() < until:
         pass
 
 
 @task("tasks.maintenance.attend_reviews")
 def attend_reviews() -> None:
     until = time.monotonic() + BUDGET_SECONDS
-    while attend_due(store()) == ATTEND_BATCH and time.monotonic() < until:
+    while attend_due(database()) == ATTEND_BATCH and time.monotonic() < until:
         pass
 
 
 @task("tasks.maintenance.prune")
 def prune() -> None:
-    prune_rows(store(), timedelta(days=settings().retention_days))
+    prune_rows(database(), timedelta(days=settings().retention_days))

@@ -5,14 +5,14 @@ import random
 from uuid import UUID
 
 from adapters.otel.tracing import begin, fail, running
-from domain.delivery.notification import Sending, compose
+from domain.delivery.notification import SendResult, compose
 from domain.values import ids
 from services.kernel.leases import NOTIFICATION
-from services.notifications.worker import Errand, claim_notification, record_sending
+from services.notifications.worker import NotificationJob, claim_notification, record_sending
 from tasks.giving_up import giving_up
 from tasks.retry_while_leased import insist
-from tasks.runtime import leases, messages, messenger, store, tracer
-from tasks.slots import Seat
+from tasks.runtime import database, leases, messages, messenger, tracer
+from tasks.slots import Slot
 from tasks.task import task
 
 log = logging.getLogger(__name__)
@@ -21,27 +21,27 @@ log = logging.getLogger(__name__)
 @task("tasks.notifications.send")
 def send(notification_id: str) -> None:
     row = UUID(hex=notification_id)
-    with giving_up(store(), NOTIFICATION, row) as claimed, Seat(messages(), row) as seat:
-        errand = claim_notification(store(), row, seat.take)
-        if errand is None:
+    with giving_up(database(), NOTIFICATION, row) as claimed, Slot(messages(), row) as slot:
+        job = claim_notification(database(), row, slot.take)
+        if job is None:
             return
-        claimed(errand.lease)
-        with leases().keeping(errand.lease):
-            about = {"sagahold.notification.id": ids.text(ids.NOTIFICATION, errand.lease.id)}
+        claimed(job.lease)
+        with leases().keeping(job.lease):
+            about = {"sagahold.notification.id": ids.text(ids.NOTIFICATION, job.lease.id)}
             with running(begin(tracer(), "send notification", "client", about)) as span:
-                sending = _send(errand)
+                sending = _send(job)
                 # Why, in the service's words, stands with the notification.
                 if sending.error is not None:
                     fail(span, "NOT_SENT")
             jitter = random.random()  # noqa: S311  (no secret)
             # Raises `DatabaseAway`: then another worker sends the message again.
-            insist(lambda: record_sending(store(), errand.lease, sending, jitter))
+            insist(lambda: record_sending(database(), job.lease, sending, jitter))
 
 
-def _send(errand: Errand) -> Sending:
+def _send(job: NotificationJob) -> SendResult:
     try:
-        return messenger().send(errand.channel, errand.recipient, compose(errand.letter))
+        return messenger().send(job.channel, job.recipient, compose(job.content))
     except Exception:
         # Without a record it would be repeated with every sweep, for ever, and nobody would hear of it.
-        log.exception("sending a notification broke off", extra={"notification_id": errand.lease.id.hex})
-        return Sending("internal error, see the log")
+        log.exception("sending a notification broke off", extra={"notification_id": job.lease.id.hex})
+        return SendResult("internal error, see the log")

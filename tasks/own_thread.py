@@ -4,8 +4,8 @@ import logging
 import threading
 from collections.abc import Callable
 
-from adapters.process.logs import Seldom
-from services.kernel.connection_pool import DatabaseAway
+from adapters.process.logs import LogThrottle
+from services.kernel.connection_pool import DatabaseUnavailable
 
 log = logging.getLogger(__name__)
 WARN_EVERY = 10.0
@@ -20,7 +20,7 @@ class OwnThread:
     def __init__(self, name: str, work: Callable[[], object], away: Callable[[], None]) -> None:
         self._name, self._work, self._away = name, work, away
         self._asked = threading.Event()
-        self._warning = Seldom(WARN_EVERY)
+        self._warning = LogThrottle(WARN_EVERY)
         threading.Thread(target=self._run, name=name, daemon=True).start()
 
     def ask(self) -> None:
@@ -31,7 +31,7 @@ class OwnThread:
             self._asked.clear()
             try:
                 self._work()
-            except DatabaseAway as error:
+            except DatabaseUnavailable as error:
                 self._away()
                 if self._warning.now():
                     log.warning("the database did not do what %s asked of it: %s", self._name, error)

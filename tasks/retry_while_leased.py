@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from services.kernel.connection_pool import DatabaseAway
+from services.kernel.connection_pool import DatabaseUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -21,13 +21,13 @@ Recorded = TypeVar("Recorded")
 def insist(record: Callable[[], Recorded]) -> Recorded:
     """Again until the database takes it. `record` is guarded by the lease.
 
-    Raises `DatabaseAway` when the time is up: another worker takes over.
+    Raises `DatabaseUnavailable` when the time is up: another worker takes over.
     """
     until, told = time.monotonic() + PATIENCE_SECONDS, False
     while True:
         try:
             return record()
-        except DatabaseAway as error:
+        except DatabaseUnavailable as error:
             if time.monotonic() >= until:
                 raise
             if not told:

@@ -14,42 +14,42 @@ from adapters.mcp import ToolClient
 from adapters.notify.channel import MOST_AT_ONCE, Messenger
 from adapters.otel.tracing import open_tracer, tell_hold
 from adapters.redis import pubsub
-from adapters.redis.publisher import SignalThread
+from adapters.redis.publisher import PublisherThread
 from services.kernel.connection_pool import open_engine
 from services.kernel.leases import NOTIFICATION, SAGA, WEBHOOK
-from services.kernel.unit_of_work import Hint, Store
-from tasks.lazy import Once
+from services.kernel.unit_of_work import Database, WakeUp
+from tasks.lazy import Lazy
 from tasks.leases import LeaseKeeper
-from tasks.model_requests import Thinker, Thoughts
-from tasks.slots import Places
-from tasks.wakeups import send_hints
-from tasks.worker_name import OwnName
+from tasks.model_requests import ModelRequests, RequestRunner
+from tasks.slots import Slots
+from tasks.wakeups import send_wakeups
+from tasks.worker_name import WorkerName
 
 if TYPE_CHECKING:
     from adapters.otel.sdk import Tracer
 
 
-@Once
+@Lazy
 def settings() -> environment.Settings:
     return environment.load_or_exit()
 
 
-@Once
-def store() -> Store:
+@Lazy
+def database() -> Database:
     redis = pubsub.connect(settings().redis_url)
-    signals = SignalThread(partial(send_hints, redis), partial(pubsub.send, redis))
+    publisher = PublisherThread(partial(send_wakeups, redis), partial(pubsub.send, redis))
     engine = open_engine(settings().database_url, settings().db_pool_size, "worker")
     spans = tracer()
     held = None if spans is None else partial(tell_hold, spans)
     holder = own_names[0].mine if own_names else b""
-    return Store(engine, signals, settings().public_url, settings().egress_allow, held, holder)
+    return Database(engine, publisher, settings().public_url, settings().egress_allow, held, holder)
 
 
 # That of this process, once it has one (`tasks.app`).
-own_names: list[OwnName] = []
+own_names: list[WorkerName] = []
 
 
-@Once
+@Lazy
 def tracer() -> "Tracer | None":
     """None where no spans are wanted."""
     made = open_tracer("sagahold-worker") if settings().tracing else None
@@ -58,20 +58,20 @@ def tracer() -> "Tracer | None":
     return made
 
 
-@Once
+@Lazy
 def egress() -> Egress:
     return Egress(settings().egress_allow)
 
 
-@Once
+@Lazy
 def messenger() -> Messenger:
     made = Messenger(settings().egress_allow, settings().mail_url)
     atexit.register(made.close)
     return made
 
 
-def _places(total: int, kind: str) -> Places:
-    return Places(total, lambda row: store().signals.publish([Hint(kind, row, chosen=True)], []))
+def _places(total: int, kind: str) -> Slots:
+    return Slots(total, lambda row: database().publisher.publish([WakeUp(kind, row, chosen=True)], []))
 
 
 def _share() -> int:
@@ -81,48 +81,48 @@ def _share() -> int:
     return max(1, (threads - MOST_AT_ONCE) * 3 // 7)
 
 
-@Once
-def calls() -> Places:
+@Lazy
+def calls() -> Slots:
     return _places(_share(), SAGA)
 
 
-@Once
-def deliveries() -> Places:
+@Lazy
+def deliveries() -> Slots:
     return _places(_share(), WEBHOOK)
 
 
-@Once
-def messages() -> Places:
+@Lazy
+def messages() -> Slots:
     return _places(MOST_AT_ONCE, NOTIFICATION)
 
 
-@Once
+@Lazy
 def tool_client() -> ToolClient:
     client = ToolClient(rules=settings().host_rules)
     atexit.register(client.close)
     return client
 
 
-@Once
-def thoughts() -> Thoughts:
-    return Thoughts(store(), leases(), _thinker, tracer())
+@Lazy
+def requests() -> ModelRequests:
+    return ModelRequests(database(), leases(), _runner, tracer())
 
 
-@Once
-def _thinker() -> Thinker:
+@Lazy
+def _runner() -> RequestRunner:
     # Its library takes seconds and 60 MB, and many workers never ask.
-    from adapters.llm import LlmSettings, Thinker
+    from adapters.llm import LlmSettings, ModelRunner
 
     found = settings()
     retry = found.llm_retry_enabled, found.llm_retry_max_attempts, found.llm_retry_base_delay, found.llm_retry_max_delay
-    return Thinker(tool_client(), LlmSettings(*retry, environ=os.environ))
+    return ModelRunner(tool_client(), LlmSettings(*retry, environ=os.environ))
 
 
-@Once
+@Lazy
 def leases() -> LeaseKeeper:
-    return LeaseKeeper(store())
+    return LeaseKeeper(database())
 
 
-@Once
+@Lazy
 def worker_name() -> str:
     return f"{socket.gethostname()}:{os.getpid()}"

@@ -15,14 +15,14 @@ from domain.sagas.step import TOOL_OUTPUT_ERROR, Error
 from domain.sagas.tool_arguments import unfilled
 from services.kernel.leases import SAGA
 from services.sagas.engine import advance, record
-from services.sagas.work import Call, LookUp, Room, Work
+from services.sagas.work import Capacity, ToolCall, ToolLookup, Work
 from tasks.giving_up import giving_up
-from tasks.look_ups import find, look_up_and_record
 from tasks.retry_while_leased import insist
-from tasks.runtime import calls, leases, store, thoughts, tool_client, tracer
-from tasks.slots import Seat
+from tasks.runtime import calls, database, leases, requests, tool_client, tracer
+from tasks.slots import Slot
 from tasks.spans import execution_span, tell_outcome
 from tasks.task import task
+from tasks.tool_lookups import find, look_up_and_record
 
 log = logging.getLogger(__name__)
 
@@ -42,23 +42,25 @@ def _go_on(saga_id: UUID, *, decided: bool = False) -> None:
     logged_trace.set(saga_id.hex)
     try:
         with (
-            giving_up(store(), SAGA, saga_id),
-            Seat(calls(), saga_id, decided=decided) as calling,
-            Seat(thoughts().places, saga_id, decided=decided) as thinking,
+            giving_up(database(), SAGA, saga_id),
+            Slot(calls(), saga_id, decided=decided) as calling,
+            Slot(requests().places, saga_id, decided=decided) as reasoning,
         ):
-            room = Room(calling.take, thinking.take)
-            work = advance(store(), saga_id, room)
-            while isinstance(work, Call | LookUp):
+            room = Capacity(calling.take, reasoning.take)
+            work = advance(database(), saga_id, room)
+            while isinstance(work, ToolCall | ToolLookup):
                 with leases().keeping(work.lease):
-                    work = _make_and_record(work, room) if isinstance(work, Call) else look_up_and_record(work, room)
+                    work = (
+                        _make_and_record(work, room) if isinstance(work, ToolCall) else look_up_and_record(work, room)
+                    )
             if work is not None:
                 # A model takes its time, and this thread is needed for others.
-                thoughts().begin(work, thinking.handed_on())
+                requests().begin(work, reasoning.handed_on())
     finally:
         logged_trace.set(None)
 
 
-def _make_and_record(call: Call, room: Room) -> Work | None:
+def _make_and_record(call: ToolCall, room: Capacity) -> Work | None:
     """Raises `DatabaseAway`: then nobody knows what came of the call, and the next to claim the saga says so."""
     began = time.perf_counter()
     about = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": call.tool}
@@ -68,10 +70,10 @@ def _make_and_record(call: Call, room: Room) -> Work | None:
     took = round((time.perf_counter() - began) * 1000, 1)
     report = {"timing": {"queue_ms": call.queue_ms, "tool_ms": took}}
     jitter = random.random()  # noqa: S311  (no secret)
-    return insist(lambda: record(store(), call, outcome, report, jitter, room))
+    return insist(lambda: record(database(), call, outcome, report, jitter, room))
 
 
-def make(call: Call, parent: str | None = None) -> Outcome:
+def make(call: ToolCall, parent: str | None = None) -> Outcome:
     """`parent`: what the tool is told to be a part of; by default the step."""
     until = time.monotonic() + call.timeout
     idempotent = False
@@ -105,7 +107,7 @@ def make(call: Call, parent: str | None = None) -> Outcome:
 _ENDED = "the worker ended before the tool's answer was recorded"
 
 
-def _call(call: Call, source: ToolSource, until: float, parent: str | None) -> mcp.CallResult:
+def _call(call: ToolCall, source: ToolSource, until: float, parent: str | None) -> mcp.CallResult:
     return tool_client().call(
         source,
         call.tool,

@@ -18,12 +18,12 @@ FOR_OTHERS = 8
 MOST_WAITING = 200
 
 
-class Places:
+class Slots:
     """`hint` is told a row that found no place before, and may find one now."""
 
-    def __init__(self, total: int, hint: Callable[[UUID], None]) -> None:
+    def __init__(self, total: int, wakeup: Callable[[UUID], None]) -> None:
         self._total = total
-        self._hint = hint
+        self._wake = wakeup
         self._lock = threading.Lock()
         # By namespace.
         self._taken: dict[str, int] = {}
@@ -52,7 +52,7 @@ class Places:
             # Not one: its hint may be lost, or another worker have done it, and the place would stay empty.
             rows = [row for row in (self._next(), self._next()) if row is not None]
         for row in rows:
-            self._hint(row)
+            self._wake(row)
 
     def _has_room(self, namespace: str) -> bool:
         return self._taken.get(namespace, 0) < 2 * (self._total - sum(self._taken.values()))
@@ -71,10 +71,10 @@ class Places:
         return row
 
 
-class Seat:
+class Slot:
     """One task's place, taken once its row's namespace is known; given back with the block."""
 
-    def __init__(self, places: Places, row: UUID, *, decided: bool = False) -> None:
+    def __init__(self, places: Slots, row: UUID, *, decided: bool = False) -> None:
         self._places, self._row, self._decided = places, row, decided
         self._namespace: str | None = None
 
@@ -89,9 +89,9 @@ class Seat:
         if namespace is not None:
             self._places.give_back(namespace)
 
-    def handed_on(self) -> "Seat":
+    def handed_on(self) -> "Slot":
         """This seat for another owner, who gives it back."""
-        other = Seat(self._places, self._row, decided=self._decided)
+        other = Slot(self._places, self._row, decided=self._decided)
         other._namespace, self._namespace = self._namespace, None
         return other
 

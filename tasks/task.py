@@ -10,15 +10,15 @@ from typing import ParamSpec
 
 from celery import shared_task
 
-from adapters.process.logs import Seldom
-from services.kernel.connection_pool import DatabaseAway
+from adapters.process.logs import LogThrottle
+from services.kernel.connection_pool import DatabaseUnavailable
 
 log = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 
 # Seconds; two sweeps a second and every hint fail meanwhile.
-_warning = Seldom(10)
+_warning = LogThrottle(10)
 # When the database was away last; each worker looks every few seconds (`tasks.heartbeat`).
 _away_at: deque[float] = deque(maxlen=1)
 
@@ -40,7 +40,7 @@ def task(name: str) -> Callable[[Callable[P, None]], Callable[P, None]]:
         def run(*args: P.args, **kwargs: P.kwargs) -> None:
             try:
                 work(*args, **kwargs)
-            except DatabaseAway as error:
+            except DatabaseUnavailable as error:
                 note_away()
                 if _warning.now():
                     log.warning("the database did not do what %s asked of it, a sweep tries again: %s", name, error)

@@ -14,7 +14,7 @@ from celery import current_app
 from redis import Redis
 
 from services.kernel.leases import DECISION, NOTIFICATION, SAGA, WEBHOOK
-from services.kernel.unit_of_work import Hint
+from services.kernel.unit_of_work import WakeUp
 
 TASKS = {
     WEBHOOK: "tasks.webhooks.deliver",
@@ -29,12 +29,12 @@ MOST_WAITING = 500
 _ROW, _MESSAGE, _BODY = "{row}", "{message}", "{body}"
 
 
-def send_hints(redis: Redis, hints: Sequence[Hint]) -> None:
+def send_wakeups(redis: Redis, wakeups: Sequence[WakeUp]) -> None:
     """`redis`: the broker. Raises when it does not take them within its short timeout: then they may be lost."""
     queued: dict[tuple[str, bool], list[str]] = {}
-    for hint in hints:
-        queue, message = message_to(TASKS[hint.kind], hint.id)
-        queued.setdefault((queue, hint.chosen), []).append(message)
+    for wakeup in wakeups:
+        queue, message = message_to(TASKS[wakeup.kind], wakeup.id)
+        queued.setdefault((queue, wakeup.chosen), []).append(message)
     with redis.pipeline(transaction=False) as pipe:
         # Taken from the right: there those that were chosen come, the first of them last.
         for (queue, chosen), messages in queued.items():

@@ -10,16 +10,16 @@ from uuid import UUID
 from opentelemetry.trace import INVALID_SPAN, Span
 from standardwebhooks.webhooks import Webhook
 
-from adapters.egress import Blocked, Failed, TimedOut
+from adapters.egress import EgressBlocked, EgressFailed, EgressTimeout
 from adapters.otel import tracing
 from domain.delivery.webhook import Attempt, AttemptOutcome
 from domain.values import ids
 from services.kernel.leases import WEBHOOK
-from services.webhooks.worker import Parcel, claim_delivery, record_attempt
+from services.webhooks.worker import DeliveryJob, claim_delivery, record_attempt
 from tasks.giving_up import giving_up
 from tasks.retry_while_leased import insist
-from tasks.runtime import deliveries, egress, leases, settings, store, tracer
-from tasks.slots import Seat
+from tasks.runtime import database, deliveries, egress, leases, settings, tracer
+from tasks.slots import Slot
 from tasks.task import task
 
 log = logging.getLogger(__name__)
@@ -28,32 +28,32 @@ log = logging.getLogger(__name__)
 @task("tasks.webhooks.deliver")
 def deliver(delivery_id: str) -> None:
     row = UUID(hex=delivery_id)
-    with giving_up(store(), WEBHOOK, row) as claimed, Seat(deliveries(), row) as seat:
-        parcel = claim_delivery(store(), row, seat.take)
-        if parcel is None:
+    with giving_up(database(), WEBHOOK, row) as claimed, Slot(deliveries(), row) as slot:
+        job = claim_delivery(database(), row, slot.take)
+        if job is None:
             return
-        claimed(parcel.lease)
-        with leases().keeping(parcel.lease):
-            with tracing.running(_span(parcel)) as span:
-                attempt = _attempt(parcel, settings().webhook_timeout, tracing.traceparent(span))
+        claimed(job.lease)
+        with leases().keeping(job.lease):
+            with tracing.running(_span(job)) as span:
+                attempt = _attempt(job, settings().webhook_timeout, tracing.traceparent(span))
                 _tell(span, attempt)
-            _record(parcel, attempt)
+            _record(job, attempt)
 
 
-def _attempt(parcel: Parcel, timeout: float, parent: str | None = None) -> Attempt:
+def _attempt(job: DeliveryJob, timeout: float, parent: str | None = None) -> Attempt:
     started = datetime.now(UTC)
     try:
-        headers = _headers(parcel, started) | ({} if parent is None else {"traceparent": parent})
-        answer = egress().post(parcel.url, parcel.body.encode(), headers, timeout)
-    except Blocked as error:
+        headers = _headers(job, started) | ({} if parent is None else {"traceparent": parent})
+        answer = egress().post(job.url, job.body.encode(), headers, timeout)
+    except EgressBlocked as error:
         return _failure(AttemptOutcome.BLOCKED, started, str(error))
-    except TimedOut:
+    except EgressTimeout:
         return _failure(AttemptOutcome.TIMED_OUT, started, f"no complete answer within {timeout:g} s")
-    except Failed as error:
+    except EgressFailed as error:
         return _failure(AttemptOutcome.FAILED, started, str(error))
     except Exception:
         # Without a record it would be repeated with every sweep, for ever, and nobody would hear of it.
-        log.exception("an attempt to deliver broke off", extra={"delivery_id": str(parcel.lease.id)})
+        log.exception("an attempt to deliver broke off", extra={"delivery_id": str(job.lease.id)})
         return _failure(AttemptOutcome.FAILED, started, "internal error, see the log")
     good = 200 <= answer.status < 300
     return Attempt(
@@ -68,17 +68,17 @@ def _attempt(parcel: Parcel, timeout: float, parent: str | None = None) -> Attem
     )
 
 
-def _span(parcel: Parcel) -> Span:
+def _span(job: DeliveryJob) -> Span:
     """Of the URL its host and port only: the rest of it may be a secret."""
     if tracer() is None:
         return INVALID_SPAN
     attributes: dict[str, str | int] = {
         "http.request.method": "POST",
-        "sagahold.webhook.id": ids.text(ids.MESSAGE, parcel.message_id),
+        "sagahold.webhook.id": ids.text(ids.MESSAGE, job.message_id),
     }
     # What cannot be taken apart is not sent either, but told as an attempt.
     with suppress(ValueError):
-        url = urlsplit(parcel.url)
+        url = urlsplit(job.url)
         attributes["server.address"] = url.hostname or ""
         attributes["server.port"] = url.port or (443 if url.scheme == "https" else 80)
     return tracing.begin(tracer(), "POST webhook", "client", attributes)
@@ -92,10 +92,10 @@ def _tell(span: Span, attempt: Attempt) -> None:
         tracing.fail(span, str(attempt.status_code or attempt.outcome))
 
 
-def _record(parcel: Parcel, attempt: Attempt) -> None:
+def _record(job: DeliveryJob, attempt: Attempt) -> None:
     """Raises `DatabaseAway`: then another worker sends the message again."""
     jitter = random.random()  # noqa: S311  (no secret)
-    insist(lambda: record_attempt(store(), parcel.lease, attempt, settings().webhook_retry_seconds, jitter))
+    insist(lambda: record_attempt(database(), job.lease, attempt, settings().webhook_retry_seconds, jitter))
 
 
 def _failure(outcome: AttemptOutcome, started: datetime, error: str) -> Attempt:
@@ -103,12 +103,12 @@ def _failure(outcome: AttemptOutcome, started: datetime, error: str) -> Attempt:
     return Attempt(outcome, started, int(took.total_seconds() * 1000), error=error)
 
 
-def _headers(parcel: Parcel, at: datetime) -> dict[str, str]:
-    message_id = ids.text(ids.MESSAGE, parcel.message_id)
-    return parcel.headers | {
+def _headers(job: DeliveryJob, at: datetime) -> dict[str, str]:
+    message_id = ids.text(ids.MESSAGE, job.message_id)
+    return job.headers | {
         "content-type": "application/json",
         "user-agent": "Sagahold",
         "webhook-id": message_id,
         "webhook-timestamp": str(int(at.timestamp())),
-        "webhook-signature": " ".join(Webhook(secret).sign(message_id, at, parcel.body) for secret in parcel.secrets),
+        "webhook-signature": " ".join(Webhook(secret).sign(message_id, at, job.body) for secret in job.secrets),
     }

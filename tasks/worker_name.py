@@ -16,7 +16,7 @@ import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from services.kernel.connection_pool import DatabaseAway
+from services.kernel.connection_pool import DatabaseUnavailable
 from services.kernel.leases import HOLDER_BYTES
 
 log = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ log = logging.getLogger(__name__)
 AGAIN_SECONDS = 1.0
 
 
-class OwnName:
+class WorkerName:
     """
     Attributes:
         mine: what this process's leases begin with.
@@ -61,7 +61,7 @@ class OwnName:
             try:
                 freed = free(self.earlier)
                 break
-            except DatabaseAway:
+            except DatabaseUnavailable:
                 pause.wait(AGAIN_SECONDS)
         if freed:
             log.warning("work of this worker's predecessor, which died, goes on", extra={"rows": freed})

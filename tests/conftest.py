@@ -29,7 +29,7 @@ from cli.devstack import Stack
 from cli.devstack.waiting import wait_until
 from domain.values.ids import INBOX
 from services.kernel.connection_pool import open_engine
-from services.kernel.unit_of_work import Hint, Store
+from services.kernel.unit_of_work import Database, WakeUp
 
 # How long an example takes tells of what else the machine does.
 hypothesis.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -64,12 +64,12 @@ class Recorded:
     """Signals that only write down what they were given."""
 
     def __init__(self) -> None:
-        self.hints: list[Hint] = []
+        self.wakeups: list[WakeUp] = []
         self.wakes: list[UUID] = []
         self.inbox_wakes = 0
 
-    def publish(self, hints: Sequence[Hint], wakes: Sequence[UUID]) -> None:
-        self.hints.extend(hints)
+    def publish(self, wakeups: Sequence[WakeUp], wakes: Sequence[UUID]) -> None:
+        self.wakeups.extend(wakeups)
         self.wakes.extend(id_ for id_ in wakes if id_ != INBOX)
         self.inbox_wakes += INBOX in wakes
 
@@ -106,16 +106,16 @@ def execute(database_url: str, statement: str) -> None:
 
 
 @pytest.fixture
-def signals() -> Recorded:
+def publisher() -> Recorded:
     return Recorded()
 
 
 @pytest.fixture
-def store(database_url: str, signals: Recorded) -> Iterator[Store]:
+def database(database_url: str, publisher: Recorded) -> Iterator[Database]:
     environ = {"DATABASE_URL": database_url, "REDIS_URL": "redis://not-needed", **LOOPBACK}
     loaded = settings.load(environ)
     engine = open_engine(loaded.database_url, pool_size=32, name="test")
-    yield Store(engine, signals, "http://sagahold.test", loaded.egress_allow)
+    yield Database(engine, publisher, "http://sagahold.test", loaded.egress_allow)
     engine.dispose()
 
 
@@ -162,10 +162,10 @@ def held(stack: Stack) -> Callable[[], float]:
 
 
 @pytest.fixture(scope="session")
-def stack_store(stack: Stack) -> Iterator[Store]:
+def stack_database(stack: Stack) -> Iterator[Database]:
     """The stack's own database, for what no route makes."""
     engine = open_engine(stack.settings.database_url, pool_size=4, name="test")
-    yield Store(engine, Recorded(), stack.url)
+    yield Database(engine, Recorded(), stack.url)
     engine.dispose()
 
 

@@ -12,7 +12,7 @@ from pydantic_ai import Agent, ModelRetry, RunContext, StructuredDict, ToolOutpu
 
 from adapters.llm import failures, submission, transcript
 from adapters.llm.http_transport import DEADLINE
-from adapters.llm.instrumented_model import Watched
+from adapters.llm.instrumented_model import InstrumentedModel
 from adapters.llm.models import Models
 from adapters.llm.progress import Progress, milliseconds_since
 from adapters.llm.toolset import MAX_MISTAKES, AllowedTools, find
@@ -20,7 +20,7 @@ from adapters.mcp import ToolClient
 from domain.manifests.reasoning_parser import SUBMIT
 from domain.sagas import facts
 from domain.sagas.outcome import Done, Failed, Outcome, TimedOut
-from domain.sagas.reasoning import Question, Thought
+from domain.sagas.reasoning import ModelInput, ModelResult
 from domain.sagas.step import Error
 from domain.values import json_schema as schema
 
@@ -31,7 +31,7 @@ pydantic_ai.BANNER_ENABLED = False
 _ABOUT_SUBMIT = "Give your answer by this, once, when it is complete: nothing else of what you write is read."
 
 
-async def think(question: Question, client: ToolClient, models: Models) -> Thought:
+async def ask_model(question: ModelInput, client: ToolClient, models: Models) -> ModelResult:
     """Raises nothing but `CancelledError`."""
     progress = Progress(question)
     taken: Mapping[str, Any] = {}
@@ -40,7 +40,7 @@ async def think(question: Question, client: ToolClient, models: Models) -> Thoug
         async with limit:
             DEADLINE.set(asyncio.get_running_loop().time() + question.timeout)
             outcome: Outcome = Done(await _answer(question, client, models, progress))
-        taken = facts.take(question.thinking.facts, progress.answers)
+        taken = facts.take(question.reasoning.facts, progress.answers)
     except facts.FactMissing as missing:
         outcome = Failed(Error("FACT_EXTRACTION_FAILED", str(missing)))
     except Exception as error:
@@ -51,27 +51,27 @@ async def think(question: Question, client: ToolClient, models: Models) -> Thoug
             outcome = failures.outcome(error, question, progress, models.secrets)
     if isinstance(outcome, Failed):
         outcome = replace(outcome, acted=progress.acted)
-    return Thought(outcome, progress.report(), taken)
+    return ModelResult(outcome, progress.report(), taken)
 
 
-async def _answer(question: Question, client: ToolClient, models: Models, progress: Progress) -> Any:
+async def _answer(question: ModelInput, client: ToolClient, models: Models, progress: Progress) -> Any:
     """What was submitted and fits the schema. Raises `Ended`, and what the library raises."""
     began = time.perf_counter()
     try:
         tools = await find(client, question, progress)
     finally:
         progress.setup_ms = milliseconds_since(began)
-    thinking = question.thinking
-    turns = 1 if progress.simple else thinking.max_turns
-    model = Watched(models.model(question), progress, question.worker.provider or "none")
+    reasoning = question.reasoning
+    turns = 1 if progress.simple else reasoning.max_turns
+    model = InstrumentedModel(models.model(question), progress, question.worker.provider or "none")
     allowed = AllowedTools(client, question, tools, progress)
     agent = _agent(question, model, allowed)
 
     @agent.output_validator
     async def check(_: RunContext[None], value: Any) -> Any:
         try:
-            return await submission.read_aside(thinking.output_schema, value)
-        except submission.Refused as refused:
+            return await submission.read_aside(reasoning.output_schema, value)
+        except submission.SubmissionRefused as refused:
             progress.refused = refused.error
             raise ModelRetry(refused.error.message) from None
 
@@ -79,21 +79,21 @@ async def _answer(question: Question, client: ToolClient, models: Models, progre
         try:
             result = await agent.run(
                 question.message,
-                usage_limits=UsageLimits(request_limit=turns, total_tokens_limit=thinking.max_step_tokens),
+                usage_limits=UsageLimits(request_limit=turns, total_tokens_limit=reasoning.max_step_tokens),
                 model_settings=models.options(question.worker),
                 infer_name=False,
             )
         finally:
-            if thinking.keep_transcript:
+            if reasoning.keep_transcript:
                 progress.transcript = transcript.of(messages, model.last, allowed.names)
     return result.output
 
 
-def _agent(question: Question, model: Watched, tools: AllowedTools) -> "Agent[None, dict[str, Any]]":
+def _agent(question: ModelInput, model: InstrumentedModel, tools: AllowedTools) -> "Agent[None, dict[str, Any]]":
     """`early`: as soon as a valid answer is submitted nothing else runs, also not what the same turn asked for before
     it; where the answer is of no use, the turn's other calls run, one after the other."""
     # Providers want the type at the top, also where the schema has it below a reference or an allOf.
-    shown = StructuredDict({"type": "object", **schema.inlined(dict(question.thinking.output_schema))})
+    shown = StructuredDict({"type": "object", **schema.inlined(dict(question.reasoning.output_schema))})
     output = ToolOutput(shown, name=SUBMIT, description=_ABOUT_SUBMIT)
     return Agent(
         model,

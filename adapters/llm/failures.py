@@ -14,10 +14,10 @@ from pydantic_ai.exceptions import (
     UsageLimitExceeded,
 )
 
-from adapters.llm.http_transport import MAX_BODY_BYTES, Compressed, Oversized, Redirected
-from adapters.llm.progress import Ended, Progress, clean
+from adapters.llm.http_transport import MAX_BODY_BYTES, Compressed, Redirected, ResponseTooLarge
+from adapters.llm.progress import Progress, RunEnded, clean
 from domain.sagas.outcome import Failed, Outcome
-from domain.sagas.reasoning import Question
+from domain.sagas.reasoning import ModelInput
 from domain.sagas.step import Error
 
 log = logging.getLogger(__name__)
@@ -26,10 +26,10 @@ log = logging.getLogger(__name__)
 _MAX_WORDS = 500
 
 
-def outcome(error: Exception, question: Question, progress: Progress, secrets: tuple[str, ...]) -> Outcome:
+def outcome(error: Exception, question: ModelInput, progress: Progress, secrets: tuple[str, ...]) -> Outcome:
     provider = f"the provider {question.worker.provider!r}"
     match error:
-        case Ended():
+        case RunEnded():
             return error.outcome
         case UsageLimitExceeded():
             return Failed(_limit(question, progress))
@@ -60,8 +60,8 @@ def _failed(code: str, message: str) -> Failed:
     return Failed(Error(code, message))
 
 
-def _limit(question: Question, progress: Progress) -> Error:
-    most = question.thinking.max_step_tokens
+def _limit(question: ModelInput, progress: Progress) -> Error:
+    most = question.reasoning.max_step_tokens
     used = progress.input_tokens + progress.output_tokens
     if most is not None and used > most:
         return Error("STEP_TOKEN_LIMIT_EXCEEDED", f"{used} tokens were used, and max_step_tokens is {most}")
@@ -69,7 +69,7 @@ def _limit(question: Question, progress: Progress) -> Error:
         return progress.refused
     if not progress.simple:
         return Error("NO_SUBMIT_CALL", f"the model submitted no answer in {progress.requests} turns")
-    if progress.silent and question.thinking.output_schema.get("required"):
+    if progress.silent and question.reasoning.output_schema.get("required"):
         return Error("EMPTY_STRUCTURED_RESULT", "the model's answer is empty")
     return Error("STRUCTURED_OUTPUT_FAILED", "the model answered with text instead of the structured answer")
 
@@ -78,7 +78,7 @@ def _broken_off(error: Exception, provider: str) -> Failed:
     cause: BaseException | None = error
     while cause is not None:
         match cause:
-            case Oversized():
+            case ResponseTooLarge():
                 return _failed("STRUCTURED_OUTPUT_FAILED", f"{provider} sent an answer over {MAX_BODY_BYTES} bytes")
             case Compressed():
                 return _failed("STRUCTURED_OUTPUT_FAILED", f"{provider} sent a compressed answer, unasked")

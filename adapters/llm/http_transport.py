@@ -37,7 +37,7 @@ _WRITE_SECONDS = 60.0
 _LIMITS = httpx2.Limits(max_connections=512, max_keepalive_connections=64, keepalive_expiry=30.0)
 
 
-class Oversized(httpx2.TransportError):
+class ResponseTooLarge(httpx2.TransportError):
     """The answer does not end."""
 
 
@@ -52,7 +52,7 @@ class Redirected(httpx2.TransportError):
 def http_client(settings: LlmSettings) -> httpx2.AsyncClient:
     """Of one provider: connections are used again. No proxies or credentials of the environment, no redirects."""
     return httpx2.AsyncClient(
-        transport=_Wire(settings), timeout=timeout(), trust_env=False, follow_redirects=False, headers={}
+        transport=_Transport(settings), timeout=timeout(), trust_env=False, follow_redirects=False, headers={}
     )
 
 
@@ -61,7 +61,7 @@ def timeout() -> httpx2.Timeout:
     return httpx2.Timeout(None, connect=_CONNECT_SECONDS, read=_READ_SECONDS, write=_WRITE_SECONDS)
 
 
-class _Wire(httpx2.AsyncBaseTransport):
+class _Transport(httpx2.AsyncBaseTransport):
     def __init__(self, settings: LlmSettings) -> None:
         # A peer that vanished without a word is found out by the kernel.
         self._inner = httpx2.AsyncHTTPTransport(
@@ -121,7 +121,7 @@ async def _bounded(stream: AsyncIterator[bytes] | httpx2.AsyncByteStream) -> byt
     async for chunk in stream:
         body += chunk
         if len(body) > MAX_BODY_BYTES:
-            raise Oversized(f"the answer is over {MAX_BODY_BYTES} bytes")
+            raise ResponseTooLarge(f"the answer is over {MAX_BODY_BYTES} bytes")
     return bytes(body)
 
 

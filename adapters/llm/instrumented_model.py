@@ -19,7 +19,7 @@ from domain.sagas.step import Error
 log = logging.getLogger(__name__)
 
 
-class Watched(WrapperModel):
+class InstrumentedModel(WrapperModel):
     """
     Attributes:
         last: the model's last turn, also where it ended the thought.

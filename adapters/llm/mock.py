@@ -8,15 +8,15 @@ from pydantic_ai.models.function import AgentInfo, FunctionModel
 from pydantic_ai.models.test import TestModel
 
 from adapters.llm.tool_names import shown_names
-from domain.manifests.definition import Thinking
+from domain.manifests.definition import Reasoning
 from domain.manifests.reasoning_parser import SUBMIT
 
 
-def mock_model(thinking: Thinking) -> Model:
-    if not thinking.script:
+def mock_model(reasoning: Reasoning) -> Model:
+    if not reasoning.script:
         return TestModel(call_tools=[])
-    turns = iter(thinking.script)
-    shown = {own: name for name, own in shown_names(thinking.tools).items()}
+    turns = iter(reasoning.script)
+    shown = {own: name for name, own in shown_names(reasoning.tools).items()}
 
     async def play(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
         turn = next(turns, None)

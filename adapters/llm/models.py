@@ -10,7 +10,7 @@ from adapters.llm.mock import mock_model
 from adapters.llm.progress import failed
 from adapters.llm.settings import LlmSettings
 from domain.manifests.definition import WorkerDefinition
-from domain.sagas.reasoning import Question
+from domain.sagas.reasoning import ModelInput
 
 # Anthropic wants to be told how long an answer may be at most: the longest that its client asks for without a stream,
 # rounded down. Models that cannot write as much get their own limit from the library.
@@ -32,11 +32,11 @@ class Models:
         names = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "SAGAHOLD_LOCAL_LLM_KEY")
         return tuple(value for name in names if (value := self._settings.environ.get(name)))
 
-    def model(self, question: Question) -> Model:
+    def model(self, question: ModelInput) -> Model:
         """Raises `Ended` where the worker cannot be used in this environment."""
         worker = question.worker
         if worker.provider == "mock":
-            return mock_model(question.thinking)
+            return mock_model(question.reasoning)
         if worker.provider not in ("openai", "anthropic", "local") or not worker.model_name:
             raise failed(
                 "WORKER_CONFIG_LOAD_FAILED",

@@ -10,7 +10,7 @@ from typing import Any
 from adapters.otel import tracing
 from domain.manifests.definition import Adapter
 from domain.sagas.outcome import Failed, Outcome
-from domain.sagas.reasoning import Question, Report, ToolUse
+from domain.sagas.reasoning import ModelInput, RunReport, ToolUse
 from domain.sagas.step import Error
 from domain.values import canonical_json
 
@@ -18,19 +18,19 @@ from domain.values import canonical_json
 _MAX_NAME = 200
 
 
-class Ended(Exception):
+class RunEnded(Exception):
     """The thought is over, whatever the model wants."""
 
     def __init__(self, outcome: Outcome) -> None:
         self.outcome = outcome
 
 
-def failed(code: str, message: str) -> Ended:
-    return Ended(Failed(Error(code, message)))
+def failed(code: str, message: str) -> RunEnded:
+    return RunEnded(Failed(Error(code, message)))
 
 
 @dataclass(slots=True)
-class Use:
+class ToolCallInProgress:
     """A tool call under way: until its answer is here, it is lost. `traceparent`: its own, where spans are wanted."""
 
     outcome: str = "lost"
@@ -48,9 +48,9 @@ class Progress:
         silent: its last answer had nothing in it at all.
     """
 
-    def __init__(self, question: Question) -> None:
+    def __init__(self, question: ModelInput) -> None:
         self._question = question
-        self.simple = question.thinking.adapter is Adapter.SIMPLE
+        self.simple = question.reasoning.adapter is Adapter.SIMPLE
         self.acted = False
         self.harmless = False
         self.answers: dict[str, Any] = {}
@@ -66,11 +66,11 @@ class Progress:
         self.transcript: tuple[Any, ...] = ()
 
     @contextmanager
-    def using(self, tool: str, arguments: Any) -> Iterator[Use]:
+    def using(self, tool: str, arguments: Any) -> Iterator[ToolCallInProgress]:
         began = time.perf_counter()
         about = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": _name(tool)}
         span = tracing.child(f"execute_tool {_name(tool)}", "client", about)
-        use = Use(traceparent=tracing.traceparent(span))
+        use = ToolCallInProgress(traceparent=tracing.traceparent(span))
         try:
             yield use
         finally:
@@ -81,16 +81,16 @@ class Progress:
             self.tool_ms += ms
             self.uses.append(ToolUse(_name(tool), _digest(arguments), ms, use.outcome))
 
-    def forbid(self, tool: str, arguments: Any) -> Ended:
+    def forbid(self, tool: str, arguments: Any) -> RunEnded:
         """Note that the model wanted it, and say how the thought ends for it."""
         self.uses.append(ToolUse(_name(tool), _digest(arguments), 0.0, "not_allowed"))
         return failed(
             "TOOL_NOT_ALLOWED", f"the model asked for the tool {_name(tool)!r}, which the step does not allow it"
         )
 
-    def report(self) -> Report:
+    def report(self) -> RunReport:
         worker = self._question.worker
-        return Report(
+        return RunReport(
             provider=worker.provider or "",
             model=worker.model_name,
             mock=worker.provider == "mock",
@@ -122,7 +122,7 @@ def _name(tool: str) -> str:
 
 
 def _digest(arguments: Mapping[str, Any] | str | None) -> str:
-    if not isinstance(arguments, str) and next(canonical_json.faults(arguments, ""), None) is None:
+    if not isinstance(arguments, str) and next(canonical_json.field_errors(arguments, ""), None) is None:
         return canonical_json.digest(arguments).hex()
     # What is no JSON that everybody reads alike has no canonical form; it was not sent either.
     return hashlib.sha256(repr(arguments).encode("utf-8", "replace")).hexdigest()

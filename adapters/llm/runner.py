@@ -9,14 +9,14 @@ from adapters.llm.settings import LlmSettings
 from adapters.mcp import ToolClient
 from adapters.process.event_loop_thread import Stopped
 from domain.sagas.outcome import NotSent
-from domain.sagas.reasoning import Question, Thought
+from domain.sagas.reasoning import ModelInput, ModelResult
 from domain.sagas.step import Error
 
 if TYPE_CHECKING:
     from adapters.llm.models import Models
 
 
-class Thinker:
+class ModelRunner:
     """Safe to share between the threads of a process; not across a fork. Its thoughts end with the tool client."""
 
     def __init__(self, tool_client: ToolClient, settings: LlmSettings) -> None:
@@ -25,17 +25,17 @@ class Thinker:
         self._lock = threading.Lock()
         self._models: Models | None = None
 
-    def think(self, question: Question) -> "concurrent.futures.Future[Thought]":
-        """Whatever comes of it, the result is a `Thought`. Cancelling the future ends the model's request at once, and
-        a tool call that is in flight too: what that has done nobody knows then."""
-        from adapters.llm.agent_run import think
+    def ask_model(self, question: ModelInput) -> "concurrent.futures.Future[ModelResult]":
+        """Whatever comes of it, the result is a `ModelResult`. Cancelling the future ends the model's request at
+        once, and a tool call that is in flight too: what that has done nobody knows then."""
+        from adapters.llm.agent_run import ask_model
 
         try:
-            return self._tool_client.loop.submit(think(question, self._tool_client, self._made()))
+            return self._tool_client.loop.submit(ask_model(question, self._tool_client, self._made()))
         except Stopped:
-            future: concurrent.futures.Future[Thought] = concurrent.futures.Future()
+            future: concurrent.futures.Future[ModelResult] = concurrent.futures.Future()
             stopping = NotSent(Error("MCP_UNAVAILABLE", "the worker is shutting down"))
-            future.set_result(Thought(stopping, Progress(question).report()))
+            future.set_result(ModelResult(stopping, Progress(question).report()))
             return future
 
     def _made(self) -> "Models":

@@ -6,7 +6,7 @@ from typing import Any
 
 from domain.sagas.step import Error
 from domain.values import canonical_json, json_coercion
-from domain.values.json_schema import places, value_faults
+from domain.values.json_schema import places, value_errors
 
 # Of what is wrong with an answer, in a row and in a message to the model.
 _MAX_TEXT = 2000
@@ -16,7 +16,7 @@ _MAX_TEXT = 2000
 _AT_ONCE = 10_000
 
 
-class Refused(Exception):
+class SubmissionRefused(Exception):
     def __init__(self, code: str, message: str) -> None:
         self.error = Error(code, message)
 
@@ -29,15 +29,19 @@ async def read_aside(schema: Mapping[str, Any], value: Any) -> Any:
 
 
 def read(schema: Mapping[str, Any], value: Any) -> Any:
-    """The value as the schema means it. Raises `Refused`."""
+    """The value as the schema means it. Raises `SubmissionRefused`."""
     if not value and schema.get("required"):
-        raise Refused("EMPTY_STRUCTURED_RESULT", f"the answer is empty, but needs {', '.join(schema['required'])}")
+        raise SubmissionRefused(
+            "EMPTY_STRUCTURED_RESULT", f"the answer is empty, but needs {', '.join(schema['required'])}"
+        )
     read = json_coercion.read(schema, value)
     if canonical_json.size(read) > canonical_json.MAX_BYTES:
         kib = canonical_json.MAX_BYTES // 1024
-        raise Refused("OUTPUT_SCHEMA_VALIDATION_FAILED", f"the output is larger than {kib} KiB")
-    found = [*value_faults(dict(schema), read, "output")]
+        raise SubmissionRefused("OUTPUT_SCHEMA_VALIDATION_FAILED", f"the output is larger than {kib} KiB")
+    found = [*value_errors(dict(schema), read, "output")]
     if found:
-        text = "; ".join(f"{fault.path} {fault.message}" for fault in found)
-        raise Refused("OUTPUT_SCHEMA_VALIDATION_FAILED", text if len(text) <= _MAX_TEXT else text[:_MAX_TEXT] + "…")
+        text = "; ".join(f"{field_error.path} {field_error.message}" for field_error in found)
+        raise SubmissionRefused(
+            "OUTPUT_SCHEMA_VALIDATION_FAILED", text if len(text) <= _MAX_TEXT else text[:_MAX_TEXT] + "…"
+        )
     return read

@@ -10,13 +10,13 @@ from pydantic_ai.toolsets import AbstractToolset, ToolsetTool
 from pydantic_core import SchemaValidator, core_schema
 
 from adapters import mcp
-from adapters.llm.progress import Ended, Progress, clean, failed
+from adapters.llm.progress import Progress, RunEnded, clean, failed
 from adapters.llm.tool_names import shown_names
 from domain.manifests import resources
 from domain.manifests.definition import ToolSource
 from domain.manifests.reasoning_parser import READ_RESOURCE, SUBMIT
 from domain.sagas.outcome import Lost, NotSent
-from domain.sagas.reasoning import Question
+from domain.sagas.reasoning import ModelInput
 from domain.sagas.step import Error
 from domain.values import canonical_json
 
@@ -48,10 +48,10 @@ class Tool:
         return not self.changes or bool(self.info.idempotent)
 
 
-async def find(client: mcp.ToolClient, question: Question, progress: Progress) -> dict[str, Tool]:
-    """Each allowed tool in the first source that has it. Raises `Ended`, also when a source before that one is away:
+async def find(client: mcp.ToolClient, question: ModelInput, progress: Progress) -> dict[str, Tool]:
+    """Each allowed tool in the first source that has it. Raises `RunEnded`, also when a source before that one is away:
     another's tool of the same name is not what the step allows."""
-    wanted = question.thinking.tools
+    wanted = question.reasoning.tools
     for name in (SUBMIT, *((READ_RESOURCE,) if question.resources else ())):
         if name in wanted:
             raise failed("TOOL_NOT_FOUND", f"{name!r} is a name of the engine's own: no tool of that name can be used")
@@ -67,12 +67,12 @@ async def find(client: mcp.ToolClient, question: Question, progress: Progress) -
         if missing:
             raise mcp.ToolNotFound(client.missing(question.sources, missing[0]))
     except mcp.NotSent as error:
-        raise Ended(mcp.not_sent(error, f"{_AGAIN}, and it" if question.again else None)) from None
+        raise RunEnded(mcp.not_sent(error, f"{_AGAIN}, and it" if question.again else None)) from None
     progress.harmless = not any(tool.changes for tool in found.values())
     if question.again:
         progress.acted = not progress.harmless
         if not all(tool.repeatable for tool in found.values()):
-            raise Ended(Lost(f"{_AGAIN}: not all of its tools are idempotent", idempotent=False))
+            raise RunEnded(Lost(f"{_AGAIN}: not all of its tools are idempotent", idempotent=False))
     return found
 
 
@@ -84,7 +84,7 @@ class AllowedTools(AbstractToolset[None]):
     """
 
     def __init__(
-        self, client: mcp.ToolClient, question: Question, tools: Mapping[str, Tool], progress: Progress
+        self, client: mcp.ToolClient, question: ModelInput, tools: Mapping[str, Tool], progress: Progress
     ) -> None:
         self._client = client
         self._question = question
@@ -110,7 +110,7 @@ class AllowedTools(AbstractToolset[None]):
     async def call_tool(
         self, name: str, tool_args: dict[str, Any], ctx: RunContext[None], tool: ToolsetTool[None]
     ) -> str:
-        """What the model is told. Raises `ToolFailed` for what it may adapt to, `Ended` for what it may not."""
+        """What the model is told. Raises `ToolFailed` for what it may adapt to, `RunEnded` for what it may not."""
         self._calls += 1
         if self._calls > MAX_CALLS:
             raise ToolFailed(f"not called: {MAX_CALLS} calls have been made, and no more are possible. Submit now.")
@@ -119,11 +119,11 @@ class AllowedTools(AbstractToolset[None]):
         own = self.names.get(name)
         if own is None:
             raise self._progress.forbid(name, tool_args)
-        fault = next(canonical_json.faults(tool_args, "arguments"), None)
-        if fault is not None:
+        field_error = next(canonical_json.field_errors(tool_args, "arguments"), None)
+        if field_error is not None:
             with self._progress.using(own, tool_args) as use:
                 use.outcome = "failed"
-            raise ToolFailed(f"not called: {fault.path} {fault.message}")
+            raise ToolFailed(f"not called: {field_error.path} {field_error.message}")
         data = await self._call(self._tools[own], tool_args)
         self._progress.answers[own] = data
         return _told(data)
@@ -146,7 +146,7 @@ class AllowedTools(AbstractToolset[None]):
             except mcp.LeaseLost:
                 use.outcome, progress.acted = "unavailable", acted
                 lost = Lost(_NOT_OURS, idempotent=False) if acted else NotSent(Error("MCP_UNAVAILABLE", _NOT_OURS))
-                raise Ended(lost) from None
+                raise RunEnded(lost) from None
             except mcp.NotSent as error:
                 use.outcome, progress.acted = "unavailable", acted
                 raise ToolFailed(f"not called: {error}") from None
@@ -158,7 +158,7 @@ class AllowedTools(AbstractToolset[None]):
                 raise ToolFailed(str(error)) from None
             except mcp.Unknown as error:
                 if not tool.repeatable:
-                    raise Ended(Lost(str(error), idempotent=False, answer=error.answer)) from None
+                    raise RunEnded(Lost(str(error), idempotent=False, answer=error.answer)) from None
                 raise ToolFailed(f"{error}. Whether it was done is not known; it may be called again.") from None
             use.outcome = "ok"
             return result.data
@@ -180,7 +180,7 @@ class AllowedTools(AbstractToolset[None]):
             use.outcome = "ok"
             return _cut(text)
 
-    def _forbidden(self, uri: Any) -> Ended:
+    def _forbidden(self, uri: Any) -> RunEnded:
         self._progress.forbid(READ_RESOURCE, {"uri": uri})
         shown = clean(str(uri)[:200])
         return failed("TOOL_NOT_ALLOWED", f"the model asked for the resource {shown!r}, which the step does not allow")

@@ -80,7 +80,7 @@ def _tool(part: ToolCallPart | ToolReturnPart, names: Mapping[str, str]) -> str:
 
 def _arguments(call: ToolCallPart) -> Any:
     arguments = call.args_as_dict()
-    if next(canonical_json.faults(arguments, ""), None) is None and canonical_json.size(arguments) <= _MAX_TEXT:
+    if next(canonical_json.field_errors(arguments, ""), None) is None and canonical_json.size(arguments) <= _MAX_TEXT:
         return arguments
     return _text(call.args_as_json_str())
 

@@ -10,9 +10,9 @@ from typing import Any, TypeVar
 from adapters.mcp.framing import Exchange
 from adapters.mcp.http import SessionGone
 from adapters.mcp.outcome import CallResult, Lost, NotSent, TimedOut, ToolInfo, Unavailable
-from adapters.mcp.session import Progress, Session
+from adapters.mcp.session import McpSession, Progress
 from adapters.mcp.source import resolved
-from adapters.process.event_loop_thread import LoopThread, Stopped
+from adapters.process.event_loop_thread import EventLoopThread, Stopped
 from domain.manifests.definition import ToolSource
 from domain.manifests.host_access import HostRules
 
@@ -41,11 +41,11 @@ class ToolClient:
         self._rules = rules or HostRules()
         self._idle_seconds = idle_seconds
         self._max_sessions = max_sessions
-        self.loop = LoopThread("network")
+        self.loop = EventLoopThread("network")
         self._watching: asyncio.Task[None] | None = None
         # The loop's own. In the order of their last use.
-        self._sessions: dict[str, Session] = {}
-        self._alive: set[Session] = set()  # with those that take no more calls, but are not gone
+        self._sessions: dict[str, McpSession] = {}
+        self._alive: set[McpSession] = set()  # with those that take no more calls, but are not gone
 
     def call(
         self,
@@ -75,7 +75,7 @@ class ToolClient:
         ready = resolved(source, self._rules)
         calls: list[Exchange] = []
 
-        async def call(session: Session) -> CallResult:
+        async def call(session: McpSession) -> CallResult:
             calls.append(Exchange(call=True, ours=ours))
             return await session.call(tool, arguments, meta, idempotency_key, calls[-1], progress)
 
@@ -95,13 +95,13 @@ class ToolClient:
         if session is not None and not session.over and session.known_tools is not None:
             return session.known_tools
         try:
-            return self._run(self._with_session(ready, Session.tools), timeout)
+            return self._run(self._with_session(ready, McpSession.tools), timeout)
         except TimeoutError:
             raise Unavailable(f"tool source {source.name!r} did not list its tools within {timeout:g} s") from None
 
     async def atools(self, source: ToolSource) -> tuple[ToolInfo, ...]:
         """The same, on the loop."""
-        return await self._with_session(resolved(source, self._rules), Session.tools)
+        return await self._with_session(resolved(source, self._rules), McpSession.tools)
 
     async def acall(
         self,
@@ -116,7 +116,7 @@ class ToolClient:
     ) -> CallResult:
         """`call`, on the loop and without a deadline: cancelling ends it, and then nobody knows what it did."""
 
-        async def call(session: Session) -> CallResult:
+        async def call(session: McpSession) -> CallResult:
             exchange = Exchange(call=True, ours=ours)
             return await session.call(tool, arguments, meta, idempotency_key, exchange, progress)
 
@@ -148,7 +148,7 @@ class ToolClient:
         except Stopped:
             raise Unavailable("the worker is shutting down") from None
 
-    async def _with_session(self, source: ToolSource, use: Callable[[Session], Awaitable[T]]) -> T:
+    async def _with_session(self, source: ToolSource, use: Callable[[McpSession], Awaitable[T]]) -> T:
         lost: SessionGone | None = None  # a call that was sent in it
         again = True
         while True:
@@ -168,21 +168,21 @@ class ToolClient:
             # It is repeated once in all: what says twice that it was not looked at is not believed any more.
             raise Lost(f"{lost}; once more, in a new one: {failed}")
 
-    def _session(self, source: ToolSource) -> Session:
+    def _session(self, source: ToolSource) -> McpSession:
         """The open one, or a new one that is being opened. Nothing is awaited, so that many ask and one is made."""
         if self._watching is None:
             self._watching = asyncio.create_task(self._watch())
         key = _key(source)
         session = self._sessions.pop(key, None)
         if session is None or session.over:
-            session = Session(source, self._alive.discard)
+            session = McpSession(source, self._alive.discard)
             self._alive.add(session)
         self._sessions[key] = session
         if len(self._sessions) > self._max_sessions:
             self._drop(lambda other: other.over or (other is not session and not other.busy), self._max_sessions)
         return session
 
-    def _drop(self, which: Callable[[Session], bool], keep: int = 0) -> None:
+    def _drop(self, which: Callable[[McpSession], bool], keep: int = 0) -> None:
         """Close such sessions, the longest unused first, until `keep` are left."""
         for key, session in list(self._sessions.items()):
             if len(self._sessions) > keep and which(session):

@@ -52,21 +52,21 @@ class Dispatcher(JSONRPCDispatcher):
     def _sifted(self, page: dict[str, Any]) -> dict[str, Any]:
         """One odd tool must not take the others of its list away."""
         tools = page.get("tools")
-        if not isinstance(tools, list) or self._fault(page, []) is not None:
+        if not isinstance(tools, list) or self._field_error(page, []) is not None:
             return page
         good = []
         for place, tool in enumerate(tools):
-            fault = self._fault(page, [tool])
-            if fault is None:
+            field_error = self._field_error(page, [tool])
+            if field_error is None:
                 good.append(tool)
                 continue
             name = tool.get("name") if isinstance(tool, dict) else None
             name = name if isinstance(name, str) else f"number {place + 1} of the list"
-            self.odd_tools[name] = fault
-            log.warning("a tool is left out: %s: %s", words(name), fault, extra={"tool_source": self._source})
+            self.odd_tools[name] = field_error
+            log.warning("a tool is left out: %s: %s", words(name), field_error, extra={"tool_source": self._source})
         return {**page, "tools": good}
 
-    def _fault(self, page: Mapping[str, Any], tools: list[Any]) -> str | None:
+    def _field_error(self, page: Mapping[str, Any], tools: list[Any]) -> str | None:
         try:
             validate_server_result(_LIST, self.version, {**page, "tools": tools})
             for tool in tools:

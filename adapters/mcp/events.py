@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 import httpx2
 
 from adapters.mcp import rpc
-from adapters.mcp.framing import MAX_MESSAGE_BYTES, Exchange, Lines, Unreadable
+from adapters.mcp.framing import MAX_MESSAGE_BYTES, Exchange, LineSplitter, UnreadableMessage
 from adapters.mcp.outcome import Lost
 from adapters.mcp.result import excerpt
 
@@ -22,23 +22,23 @@ class Events(httpx2.AsyncByteStream):
         self._size = 0
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        lines = Lines()
+        lines = LineSplitter()
         async for chunk in self._response.aiter_raw():
             try:
                 if passed := b"".join(event for line in lines.feed(chunk) for event in self._take(line)):
                     yield passed
-            except Unreadable:
+            except UnreadableMessage:
                 raise httpx2.ReadError("an event was too long") from None
 
     async def aclose(self) -> None:
         await self._response.aclose()
 
     def _take(self, line: bytes) -> Iterator[bytes]:
-        """The event that ends with this line. Raises `Unreadable`."""
+        """The event that ends with this line. Raises `UnreadableMessage`."""
         self._event.append(line)
         self._size += len(line)
         if self._size > 2 * MAX_MESSAGE_BYTES:
-            raise Unreadable
+            raise UnreadableMessage
         if not line.strip(b"\r\n"):
             event, self._event, self._size = self._event, [], 0
             yield self._tidied(event)
@@ -50,7 +50,7 @@ class Events(httpx2.AsyncByteStream):
             return b"".join(event)
         try:
             message = rpc.tidied(data, self._request_id)
-        except rpc.OtherAnswer:
+        except rpc.ResponseMismatch:
             self._fail(Lost("the server's answer is no answer to the request", excerpt(data)))
             message = None
         if message is data:

@@ -35,7 +35,7 @@ _TAIL = re.compile(rb'\}\s*,\s*(?:"jsonrpc"\s*:\s*"2\.0"\s*,\s*)?"id"\s*:\s*(\d+
 T = TypeVar("T")
 
 
-class Unreadable(Exception):
+class UnreadableMessage(Exception):
     """Too much came, and it does not say which request it answers."""
 
 
@@ -103,7 +103,7 @@ class Exchange:
 EXCHANGE: ContextVar[Exchange | None] = ContextVar("exchange", default=None)
 
 
-class Outlet:
+class NotingWriteStream:
     """The write stream of a transport that writes in the caller's task: notes that the request leaves."""
 
     def __init__(self, inner: "WriteStream[SessionMessage]") -> None:
@@ -129,10 +129,11 @@ class Outlet:
         await self.aclose()
 
 
-class Lines:
+class LineSplitter:
     """Cuts a stream into lines (their ends included) and replaces an answer over the limit by a short error.
 
-    A line over the limit that is no answer raises `Unreadable`, or is cut to its head and tail if `noise` is expected.
+    A line over the limit that is no answer raises `UnreadableMessage`, or is cut to its head and tail if `noise` is
+    expected.
     """
 
     def __init__(self, *, noise: bool = False) -> None:
@@ -141,7 +142,7 @@ class Lines:
         self._skipped = 0  # bytes of a too long line that were let go; its head and tail stay in `_rest`
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
-        """Raises `Unreadable`."""
+        """Raises `UnreadableMessage`."""
         start = 0
         while (end := chunk.find(b"\n", start)) >= 0:
             self._add(chunk[start : end + 1])
@@ -150,7 +151,7 @@ class Lines:
         self._add(chunk[start:])
 
     def last(self) -> bytes:
-        """What came after the last end of line, at the stream's end. Raises `Unreadable`."""
+        """What came after the last end of line, at the stream's end. Raises `UnreadableMessage`."""
         return self._take()
 
     def _add(self, part: bytes) -> None:
@@ -168,7 +169,7 @@ class Lines:
         field = b"data: " if line.startswith(b"data:") else b""
         try:
             return field + oversized(line.removeprefix(b"data:")) + b"\n"
-        except Unreadable:
+        except UnreadableMessage:
             if not self._noise:
                 raise
             return line
@@ -181,14 +182,14 @@ def oversized(cut: bytes, request_id: int | None = None) -> bytes:
         cut: the answer, or its head and tail.
         request_id: when only an answer to that request can come here.
 
-    Raises `Unreadable` when `cut` shows no answer.
+    Raises `UnreadableMessage` when `cut` shows no answer.
     """
     if (found := _HEAD.match(cut[:_HEAD_BYTES])) is not None:
         request_id = int(found[1])
     elif _RESULT_FIRST.match(cut) is None:
-        raise Unreadable
+        raise UnreadableMessage
     elif request_id is None:
         if (found := _TAIL.search(cut[-_TAIL_BYTES:])) is None:
-            raise Unreadable
+            raise UnreadableMessage
         request_id = int(found[1])
     return b'{"jsonrpc":"2.0","id":%d,"error":{"code":%d,"message":"oversized"}}' % (request_id, OVERSIZED)

@@ -27,8 +27,8 @@ async def shake_hands(session: ClientSession) -> None:
     """`initialize`, which almost every server speaks; the newer protocol where there is no such thing."""
     exchange = Exchange()
     EXCHANGE.set(exchange)
-    refusal = await exchange.outcome(_initialize(session))
-    if refusal is None:
+    domain_error = await exchange.outcome(_initialize(session))
+    if domain_error is None:
         return
     exchange = Exchange()
     EXCHANGE.set(exchange)
@@ -38,7 +38,7 @@ async def shake_hands(session: ClientSession) -> None:
         if not isinstance(error, MCPError | RuntimeError | ValidationError) and not 400 <= exchange.refused < 500:
             raise
         known = ", ".join(KNOWN_PROTOCOL_VERSIONS)
-        text = f"it speaks no protocol version of these: {known}. It says: {words(refusal)}"
+        text = f"it speaks no protocol version of these: {known}. It says: {words(domain_error)}"
         raise Unavailable(text, permanent=True) from None
 
 

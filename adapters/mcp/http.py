@@ -20,7 +20,7 @@ from mcp.client.streamable_http import streamable_http_client
 
 from adapters.mcp import rpc
 from adapters.mcp.events import Events
-from adapters.mcp.framing import EXCHANGE, MAX_MESSAGE_BYTES, Exchange, Unreadable, oversized
+from adapters.mcp.framing import EXCHANGE, MAX_MESSAGE_BYTES, Exchange, UnreadableMessage, oversized
 from adapters.mcp.outcome import LeaseLost, Lost, Unavailable
 from adapters.mcp.result import excerpt
 from domain.manifests.definition import ToolSource, Transport
@@ -89,14 +89,14 @@ async def http_streams(source: ToolSource) -> "AsyncIterator[TransportStreams]":
 def _client(source: ToolSource) -> httpx2.AsyncClient:
     return httpx2.AsyncClient(
         headers={**source.headers, "accept-encoding": "identity", "user-agent": "Sagahold"},
-        transport=_Wire(source.transport),
+        transport=_Transport(source.transport),
         timeout=httpx2.Timeout(None, connect=_CONNECT_SECONDS),
         trust_env=False,
         follow_redirects=False,
     )
 
 
-class _Wire(httpx2.AsyncBaseTransport):
+class _Transport(httpx2.AsyncBaseTransport):
     """One request's failure is noted in its exchange and ends that request only: the SDK would end the session."""
 
     def __init__(self, transport: Transport) -> None:
@@ -126,7 +126,7 @@ class _Wire(httpx2.AsyncBaseTransport):
             exchange.fail(error)
         except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.UnsupportedProtocol) as error:
             exchange.fail(Unavailable(f"no connection: {str(error) or type(error).__name__}"))
-        except (httpx2.RequestError, Unreadable) as error:
+        except (httpx2.RequestError, UnreadableMessage) as error:
             exchange.fail(Lost(f"the connection was lost: {str(error) or type(error).__name__}"))
         return httpx2.Response(202)
 
@@ -190,7 +190,7 @@ def _departing(exchange: Exchange) -> Callable[[str, Any], Coroutine[Any, Any, N
 def _answered(request_id: int, response: httpx2.Response, body: bytes, exchange: Exchange) -> httpx2.Response:
     try:
         message = rpc.tidied(body, request_id)
-    except rpc.OtherAnswer:
+    except rpc.ResponseMismatch:
         exchange.fail(Lost("the server's answer is no answer to the request", excerpt(body)))
         return httpx2.Response(202)
     if message is None or "method" in (rpc.parsed(message) or {}):
@@ -236,7 +236,7 @@ def _passed_on(request_id: int, body: bytes) -> httpx2.Response:
 
 
 async def _read(response: httpx2.Response, limit: int, request_id: int | None = None) -> bytes:
-    """The body; an answer over the limit is replaced by a short error. Raises `Unreadable`."""
+    """The body; an answer over the limit is replaced by a short error. Raises `UnreadableMessage`."""
     body = bytearray()
     try:
         async for chunk in response.aiter_raw():
@@ -251,7 +251,7 @@ async def _read(response: httpx2.Response, limit: int, request_id: int | None = 
 async def _read_error(response: httpx2.Response) -> bytes:
     try:
         return await _read(response, _MAX_ERROR_BYTES)
-    except (Unreadable, httpx2.RequestError):
+    except (UnreadableMessage, httpx2.RequestError):
         return b""
 
 

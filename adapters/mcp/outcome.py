@@ -116,15 +116,15 @@ def words(text: str) -> str:
 
 
 def tool_info(tool: mcp_types.Tool) -> ToolInfo:
-    hints = tool.annotations
+    wakeups = tool.annotations
     return ToolInfo(
         tool.name,
         tool.description or "",
         tool.input_schema,
         tool.output_schema,
-        hints.idempotent_hint if hints else None,
-        hints.destructive_hint if hints else None,
-        hints.read_only_hint if hints else None,
+        wakeups.idempotent_hint if wakeups else None,
+        wakeups.destructive_hint if wakeups else None,
+        wakeups.read_only_hint if wakeups else None,
     )
 
 

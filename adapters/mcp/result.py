@@ -19,8 +19,8 @@ import jsonschema_rs
 from adapters.mcp.outcome import MAX_WORDS, BadOutput, CallResult, Lost, ToolFailed, words
 from adapters.mcp.rpc import BARE
 from domain.values import json_schema
-from domain.values.canonical_json import encode, faults
-from domain.values.errors import Fault
+from domain.values.canonical_json import encode, field_errors
+from domain.values.errors import FieldError
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ async def check_structured(tool: str, schema: Mapping[str, Any] | None, raw: Map
         if work > json_schema.MAX_WORK:
             log.warning("an answer is too large to be checked by its outputSchema", extra={"tool": words(tool)})
             return
-        check = json_schema.value_faults, dict(schema), value, "structuredContent"
+        check = json_schema.value_errors, dict(schema), value, "structuredContent"
         # The loop serves all other calls meanwhile.
         found = await asyncio.to_thread(_first, *check) if work > _AT_ONCE else _first(*check)
     except (ValueError, jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError) as error:
@@ -82,9 +82,9 @@ async def check_structured(tool: str, schema: Mapping[str, Any] | None, raw: Map
         raise BadOutput(words(text), excerpt(value))
 
 
-def _first(faults_of: Callable[..., Iterator[Fault]], *about: Any) -> str | None:
-    fault = next(faults_of(*about), None)
-    return None if fault is None else f"{fault.path} {fault.message}"
+def _first(faults_of: Callable[..., Iterator[FieldError]], *about: Any) -> str | None:
+    field_error = next(faults_of(*about), None)
+    return None if field_error is None else f"{field_error.path} {field_error.message}"
 
 
 def excerpt(raw: object) -> str:
@@ -124,7 +124,7 @@ def _json(text: str) -> tuple[Any] | None:
     except (ValueError, RecursionError):
         return None
     # Text that only looks like JSON: NaN, or an integer of 5000 digits.
-    return None if next(faults(data, ""), None) is not None else (data,)
+    return None if next(field_errors(data, ""), None) is not None else (data,)
 
 
 def _kept(block: Any) -> Any:
@@ -146,8 +146,8 @@ def _binary(data: str) -> dict[str, Any]:
 
 
 def _usable(tool: str, data: Any) -> Any:
-    fault = next(faults(data, "output"), None)
-    if fault is not None:
+    field_error = next(field_errors(data, "output"), None)
+    if field_error is not None:
         answer = encode(data).encode("utf-8", "replace").decode()[:MAX_WORDS]
-        raise BadOutput(f"the tool {tool!r} was executed, but {fault.path} {fault.message}", words(answer))
+        raise BadOutput(f"the tool {tool!r} was executed, but {field_error.path} {field_error.message}", words(answer))
     return data

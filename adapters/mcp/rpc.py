@@ -18,7 +18,7 @@ BARE = "sagahold/bare"
 _NO_CODE = 0
 
 
-class OtherAnswer(Exception):
+class ResponseMismatch(Exception):
     """It answers another request than the one that it came for."""
 
 
@@ -26,7 +26,7 @@ def tidied(raw: bytes, request_id: int | None = None) -> bytes | None:
     """The message as the SDK reads it, or None where it is none; `raw` itself unless something is odd.
 
     Args:
-        request_id: when only an answer to that request can come here. Raises `OtherAnswer` for any other.
+        request_id: when only an answer to that request can come here. Raises `ResponseMismatch` for any other.
     """
     message = parsed(raw)
     if request_id is not None and isinstance(message, list):
@@ -71,7 +71,7 @@ def _read_answer(message: Mapping[str, Any], request_id: int | None) -> dict[str
     id_ = _id(message.get("id"))
     error = message.get("error")
     if request_id is not None and not (id_ is None and error is not None) and id_ != request_id:
-        raise OtherAnswer
+        raise ResponseMismatch
     found: dict[str, Any] = {"id": id_ if request_id is None else request_id}
     if error is None:
         result = message["result"]

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from adapters.mcp.dispatcher import Dispatcher
 from adapters.mcp.failures import from_server, is_permanent, raise_outcome, reason
-from adapters.mcp.framing import EXCHANGE, Exchange, Outlet
+from adapters.mcp.framing import EXCHANGE, Exchange, NotingWriteStream
 from adapters.mcp.handshake import all_tools, shake_hands
 from adapters.mcp.http import SessionGone, http_streams
 from adapters.mcp.outcome import CallResult, Lost, ToolInfo, ToolNotFound, Unavailable, words
@@ -38,14 +38,14 @@ Progress = Callable[[float, float | None, str | None], None]
 R = TypeVar("R")
 
 
-class Session:
+class McpSession:
     """Belongs to one event loop.
 
     Attributes:
         busy: calls in flight.
     """
 
-    def __init__(self, source: ToolSource, gone: Callable[["Session"], None]) -> None:
+    def __init__(self, source: ToolSource, gone: Callable[["McpSession"], None]) -> None:
         self._source = source
         self._opened: asyncio.Future[ClientSession] = asyncio.get_running_loop().create_future()
         # Looked at here, so that a failure nobody waits for any more is no noise.
@@ -235,7 +235,7 @@ class Session:
             EXCHANGE.set(None)
             read, write = await stack.enter_async_context((stdio_streams if stdio else http_streams)(self._source))
             # Over HTTP the request leaves later, by a task of the transport's own.
-            dispatcher = Dispatcher(self._source.name, read, Outlet(write) if stdio else write)
+            dispatcher = Dispatcher(self._source.name, read, NotingWriteStream(write) if stdio else write)
             session = await stack.enter_async_context(
                 ClientSession(
                     dispatcher=dispatcher,

@@ -16,8 +16,10 @@ def resolved(source: ToolSource, rules: HostRules) -> ToolSource:
     Raises `NotConfigured` naming an unset variable, or what the source may not use: it may have been deployed before
     the rules were as they are.
     """
-    for fault in rules.faults(source):
-        raise NotConfigured(f"tool source {source.name!r} may not be used as it is: {fault.path}: {fault.message}")
+    for field_error in rules.field_errors(source):
+        raise NotConfigured(
+            f"tool source {source.name!r} may not be used as it is: {field_error.path}: {field_error.message}"
+        )
 
     def text(value: str) -> str:
         return REFERENCE.sub(lambda match: _variable(source, match[1]), value)

@@ -21,7 +21,7 @@ from anyio.streams.memory import MemoryObjectSendStream
 from mcp.shared.message import SessionMessage
 
 from adapters.mcp.confined import confinement
-from adapters.mcp.framing import Lines
+from adapters.mcp.framing import LineSplitter
 from adapters.mcp.rpc import tidied as tidied_message
 from domain.manifests.definition import ToolSource
 from domain.manifests.host_access import PLAIN
@@ -127,10 +127,10 @@ class _Reading:
         self._name = name
         self._stdout = process.stdout
         self._incoming = incoming
-        self._noise = _Words(name)
+        self._noise = _ServerLog(name)
 
     async def run(self) -> None:
-        lines = Lines(noise=True)
+        lines = LineSplitter(noise=True)
         try:
             while chunk := await self._stdout.read(_CHUNK_BYTES):
                 for line in lines.feed(chunk):
@@ -158,7 +158,7 @@ class _Reading:
         await self._incoming.send(SessionMessage(message))
 
 
-class _Words:
+class _ServerLog:
     """A server's words in our log: a line cut, a flood thinned."""
 
     def __init__(self, name: str) -> None:
@@ -177,7 +177,7 @@ class _Words:
 async def _log_stderr(name: str, process: asyncio.subprocess.Process) -> None:
     """The pipe is always emptied."""
     assert process.stderr is not None
-    said, rest = _Words(name), b""
+    said, rest = _ServerLog(name), b""
     try:
         while chunk := await process.stderr.read(_CHUNK_BYTES):
             *lines, rest = (rest + chunk).split(b"\n")

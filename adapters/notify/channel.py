@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, Any, cast
 from urllib.parse import unquote_plus
 
-from domain.delivery.notification import EMAIL, Message, Sending
+from domain.delivery.notification import EMAIL, RenderedMessage, SendResult
 from domain.identity.person import MAX_CHANNEL
 from domain.values.network import Network
 
@@ -45,19 +45,21 @@ class Messenger:
         self._lock = threading.Lock()
         self._idle: list[_Process] = []
 
-    def send(self, channel: str, recipient: str, message: Message, deadline: float = DEADLINE_SECONDS) -> Sending:
+    def send(
+        self, channel: str, recipient: str, message: RenderedMessage, deadline: float = DEADLINE_SECONDS
+    ) -> SendResult:
         """Never raises; the error that comes back may be stored and shown: it holds nothing of the channel."""
         to = None
         if channel == EMAIL:
             if self._mail_url is None:
-                return Sending("SAGAHOLD_MAIL_URL is not set, so nothing is sent by mail", final=True)
+                return SendResult("SAGAHOLD_MAIL_URL is not set, so nothing is sent by mail", final=True)
             channel, to = self._mail_url, recipient
-        elif fault := _fault_of_text(channel):
-            return Sending(fault, final=True)
-        wish = {"channel": channel, "subject": message.subject, "text": message.text, "html": message.html, "to": to}
-        return self._ask(wish, deadline)
+        elif field_error := _fault_of_text(channel):
+            return SendResult(field_error, final=True)
+        request = {"channel": channel, "subject": message.subject, "text": message.text, "html": message.html, "to": to}
+        return self._ask(request, deadline)
 
-    def channel_fault(self, channel: str) -> str | None:
+    def channel_error(self, channel: str) -> str | None:
         """What is wrong with a channel that a person wants to be told by; None when it can be tried."""
         if channel == EMAIL:
             return None if self._mail_url else "no mail server is set up here (SAGAHOLD_MAIL_URL): give a mailto:// URL"
@@ -69,23 +71,23 @@ class Messenger:
         for process in idle:
             process.end()
 
-    def _ask(self, wish: dict[str, Any], deadline: float) -> Sending:
+    def _ask(self, request: dict[str, Any], deadline: float) -> SendResult:
         until = time.monotonic() + deadline
         process = self._take()
         try:
-            answer = process.ask(wish, until)
+            answer = process.ask(request, until)
         except TimeoutError:
             process.end()
-            return Sending(f"the service did not take the message within {deadline:g} s")
+            return SendResult(f"the service did not take the message within {deadline:g} s")
         except (OSError, ValueError):
             process.end()
-            return Sending("the process that sends broke off")
+            return SendResult("the process that sends broke off")
         except BaseException:
             process.end()
             raise
         with self._lock:
             self._idle.append(process)
-        return Sending(answer["error"], answer["final"])
+        return SendResult(answer["error"], answer["final"])
 
     def _take(self) -> "_Process":
         with self._lock:
@@ -117,10 +119,10 @@ class _Process:
         """It lives, and will not end by itself at this very moment."""
         return self._popen.poll() is None and time.monotonic() - self._used < _REUSED_WITHIN
 
-    def ask(self, wish: dict[str, Any], until: float) -> dict[str, Any]:
+    def ask(self, request: dict[str, Any], until: float) -> dict[str, Any]:
         """Raises `TimeoutError`; `OSError` or `ValueError` when it has died."""
         # It never writes before it has read all, and a wish is far smaller than a pipe: this does not block.
-        self._stdin.write(json.dumps(wish).encode() + b"\n")
+        self._stdin.write(json.dumps(request).encode() + b"\n")
         self._stdin.flush()
         readable = select.poll()
         readable.register(self._stdout, select.POLLIN)

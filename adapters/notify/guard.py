@@ -29,7 +29,7 @@ _READABLE = tuple(
 _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
-class Blocked(OSError):
+class NetworkBlocked(OSError):
     """A kind of error that libraries expect of a network."""
 
 
@@ -84,4 +84,4 @@ class Guard:
 
     def _refuse(self, why: str) -> Any:
         self.blocked = why
-        raise Blocked(why)
+        raise NetworkBlocked(why)

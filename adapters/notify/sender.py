@@ -41,19 +41,19 @@ class _Sender:
             async_mode=False, http_redirects=False, pgp_autogen=False, pem_autogen=False, service_timeout=0
         )
 
-    def answer(self, wish: dict[str, Any]) -> dict[str, Any]:
+    def answer(self, request: dict[str, Any]) -> dict[str, Any]:
         self._guard.fresh()
         self._observer.fresh()
-        plugin = self._plugin(wish["channel"])
+        plugin = self._plugin(request["channel"])
         if self._guard.blocked is not None:
             return {"error": self._guard.blocked, "final": True}
         if isinstance(plugin, str):
             return {"error": plugin, "final": True}
-        if "text" not in wish:
+        if "text" not in request:
             return {"error": None, "final": False}
-        if wish.get("to") is not None and isinstance(plugin, NotifyEmail):
-            plugin.targets = [(False, wish["to"])]
-        sent = self._send(plugin, wish)
+        if request.get("to") is not None and isinstance(plugin, NotifyEmail):
+            plugin.targets = [(False, request["to"])]
+        sent = self._send(plugin, request)
         if sent and self._guard.blocked is None:
             return {"error": None, "final": False}
         why = self._guard.blocked or self._observer.error or "the service did not take the message"
@@ -72,13 +72,13 @@ class _Sender:
         plugin.optional, plugin.service_retry, plugin.redirects = False, 0, False
         return plugin
 
-    def _send(self, plugin: NotifyBase, wish: dict[str, Any]) -> bool:
+    def _send(self, plugin: NotifyBase, request: dict[str, Any]) -> bool:
         mail = isinstance(plugin, NotifyEmail)
-        body, body_format = (wish["html"], NotifyFormat.HTML) if mail else (wish["text"], NotifyFormat.TEXT)
+        body, body_format = (request["html"], NotifyFormat.HTML) if mail else (request["text"], NotifyFormat.TEXT)
         everyone = Apprise(asset=self._asset)
         everyone.add(plugin)
         try:
-            return bool(everyone.notify(body=body, title=wish["subject"], body_format=body_format))
+            return bool(everyone.notify(body=body, title=request["subject"], body_format=body_format))
         except Exception as error:  # code for a hundred services: what it raises is its own
             self._observer.error = self._observer.error or f"internal error ({type(error).__name__})"
             return False
@@ -98,10 +98,10 @@ def main() -> None:
     observer.install()
     guard.install()
     while select.select([sys.stdin], [], [], IDLE_SECONDS)[0]:
-        wish = sys.stdin.readline()
-        if not wish:
+        request = sys.stdin.readline()
+        if not request:
             break
-        answers.write(json.dumps(sender.answer(json.loads(wish))) + "\n")
+        answers.write(json.dumps(sender.answer(json.loads(request))) + "\n")
         answers.flush()
 
 

@@ -22,7 +22,7 @@ from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.trace.sampling import Sampler, SamplingResult
 
 from adapters.otel.tracing import Attributes, Kind, log
-from adapters.process.logs import Seldom
+from adapters.process.logs import LogThrottle
 
 # How long a process that ends may take to send what it still has: web is killed after three. Seconds.
 CLOSE_WITHIN = 1.5
@@ -160,11 +160,11 @@ class _Warning:
     """Once in a while, however often spans are lost."""
 
     def __init__(self) -> None:
-        self._seldom = Seldom(WARN_EVERY)
+        self._seldom = LogThrottle(WARN_EVERY)
 
-    def __call__(self, fault: str) -> None:
+    def __call__(self, field_error: str) -> None:
         if self._seldom.now():
-            log.warning("spans do not reach the collector: %s", fault)
+            log.warning("spans do not reach the collector: %s", field_error)
 
 
 class _Ids(IdGenerator):

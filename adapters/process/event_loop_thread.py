@@ -16,7 +16,7 @@ class Stopped(Exception):
     """The loop takes no more work: the process is shutting down."""
 
 
-class LoopThread:
+class EventLoopThread:
     """Safe to share between the threads of a process; not across a fork. The loop starts with the first work."""
 
     def __init__(self, name: str) -> None:

@@ -20,7 +20,7 @@ _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 
 def log_as_json(level: str) -> None:
     handler = _Queued(Queue())
-    handler.setFormatter(JsonLine())
+    handler.setFormatter(JsonFormatter())
     QueueListener(handler.queue, logging.StreamHandler(sys.stderr)).start()
     root = logging.getLogger()
     root.handlers[:] = [handler]
@@ -37,7 +37,7 @@ class _Queued(QueueHandler):
         self.queue.join()
 
 
-class JsonLine(logging.Formatter):
+class JsonFormatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         found = {name: value for name, value in vars(record).items() if name not in _OWN}
         if record.exc_info:
@@ -54,7 +54,7 @@ class JsonLine(logging.Formatter):
         return orjson.dumps(line, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
 
 
-class Seldom:
+class LogThrottle:
     """For a warning that every failure of an outage would repeat: `now()` is true, then not again for so long."""
 
     def __init__(self, seconds: float) -> None:

@@ -31,16 +31,16 @@ INBOX_EVERY = 0.1
 WARN_EVERY = 100
 
 
-class SignalThread(Generic[HintT]):
+class PublisherThread(Generic[HintT]):
     """Args:
     send_hints: hands hints to the task queue. May raise.
     send_wakes: wakes the requests that wait for these ids. May raise.
     """
 
     def __init__(
-        self, send_hints: Callable[[Sequence[HintT]], None], send_wakes: Callable[[Sequence[UUID]], None]
+        self, send_wakeups: Callable[[Sequence[HintT]], None], send_wakes: Callable[[Sequence[UUID]], None]
     ) -> None:
-        self._send_hints = send_hints
+        self._send_wakeups = send_wakeups
         self._send_wakes = send_wakes
         self._queue: queue.Queue[tuple[Sequence[HintT], Sequence[UUID]] | None] = queue.Queue(CAPACITY)
         self._failures = 0
@@ -49,15 +49,15 @@ class SignalThread(Generic[HintT]):
         self._thread.start()
         threading.Thread(target=self._wake_inbox, name="signals-inbox", daemon=True).start()
 
-    def publish(self, hints: Sequence[HintT], wakes: Sequence[UUID]) -> None:
+    def publish(self, wakeups: Sequence[HintT], wakes: Sequence[UUID]) -> None:
         if INBOX in wakes:
             # Mostly with nobody waiting for this event, so that a request does not hand the interpreter over.
             self._inbox_changed.set()
             wakes = [id_ for id_ in wakes if id_ != INBOX]
-            if not wakes and not hints:
+            if not wakes and not wakeups:
                 return
         try:
-            self._queue.put_nowait((hints, wakes))
+            self._queue.put_nowait((wakeups, wakes))
         except queue.Full:
             self._failed("the queue of signals is full")
 
@@ -77,8 +77,8 @@ class SignalThread(Generic[HintT]):
             # Waiting agents first: a worker is not in a hurry of milliseconds.
             if wakes := [id_ for item in items for id_ in item[1]]:
                 self._try(self._send_wakes, wakes)
-            if hints := [hint for item in items for hint in item[0]]:
-                self._try(self._send_hints, hints)
+            if wakeups := [hint for item in items for hint in item[0]]:
+                self._try(self._send_wakeups, wakeups)
 
     def _queued(self) -> list[tuple[Sequence[HintT], Sequence[UUID]] | None]:
         """What has come, once something has."""

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from redis import Redis
 
-from adapters.process.logs import Seldom
+from adapters.process.logs import LogThrottle
 from domain.values.ids import INBOX
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ def connect(url: str) -> Redis:
     return Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2, health_check_interval=5)
 
 
-class Waker:
+class ChangeSubscriber:
     """One per web process: one subscription, and the held requests that it wakes.
 
     Args:
@@ -111,7 +111,7 @@ class Waker:
             event.set()
 
     def _listen(self) -> None:
-        warning = Seldom(WARN_EVERY)
+        warning = LogThrottle(WARN_EVERY)
         while not self._stopped.is_set():
             try:
                 with self._redis.pubsub(ignore_subscribe_messages=True) as pubsub:  # type: ignore[no-untyped-call]

@@ -7,7 +7,7 @@ from flask import Response, g
 from app.api.paging import list_document, page
 from app.deps import deps
 from app.http.arguments import Blueprint
-from app.http.json_response import answer
+from app.http.json_response import json_response
 from app.openapi.operation import operation
 from app.schemas.audit import AuditChainQuery, AuditListQuery, AuditPageSchema, AuditVerifyQuery, VerdictSchema
 from domain.identity.access import Permission
@@ -33,8 +33,8 @@ def list_audit_events(query: dict[str, Any]) -> Response:
     Each with digests of the thing before and after, and who did it from where.
     """
     wanted = page(query)
-    found = use_cases.list_events(deps().store, g.principal, EventFilter(**query), wanted)
-    return answer(list_document(found, lambda event: event))
+    found = use_cases.list_events(deps().database, g.principal, EventFilter(**query), wanted)
+    return json_response(list_document(found, lambda event: event))
 
 
 @operation(
@@ -52,11 +52,11 @@ def verify_audit_log(query: dict[str, Any]) -> Response:
     `rows=true` the pauses, sagas and steps are compared with the log, and each field that does not fit is named.
     """
     namespace = query.get("namespace")
-    found = use_cases.verify(deps().store, g.principal, namespace)
+    found = use_cases.verify(deps().database, g.principal, namespace)
     if query["rows"]:
-        rows = verify_rows(deps().store, g.principal, namespace)
+        rows = verify_rows(deps().database, g.principal, namespace)
         found |= {"ok": found["ok"] and not rows.bad, "rows": rows.document()}
-    return answer(found)
+    return json_response(found)
 
 
 @operation(
@@ -72,7 +72,7 @@ def export_audit_log(query: dict[str, Any]) -> Response:
 
     The last line has the heads of the chains: an export without it broke off.
     """
-    use_cases.record_export(deps().store, g.principal, query.get("namespace"))
-    lines = use_cases.export(deps().store, g.principal, query.get("namespace"))
+    use_cases.record_export(deps().database, g.principal, query.get("namespace"))
+    lines = use_cases.export(deps().database, g.principal, query.get("namespace"))
     name = {"Content-Disposition": 'attachment; filename="audit.jsonl"'}
     return Response(lines, content_type=JSON_LINES, headers=name)

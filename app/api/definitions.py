@@ -8,7 +8,7 @@ from app.api.manifest_body import YAML_TYPES, read_bundle
 from app.api.paging import list_document, page
 from app.deps import deps
 from app.http.arguments import Blueprint
-from app.http.json_response import answer
+from app.http.json_response import json_response
 from app.openapi.operation import operation
 from app.schemas.definitions import (
     DefinitionListQuery,
@@ -67,8 +67,8 @@ def deploy_manifest(query: dict[str, Any]) -> Response:
     """
     bundle = read_bundle(request, deps().artifact_files)
     frozen = freeze(bundle.manifest, bundle)
-    id_, message = use_cases.deploy(deps().store, g.principal, frozen, query["replace"], deps().host_rules)
-    return answer({"message": message, "id": id_})
+    id_, message = use_cases.deploy(deps().database, g.principal, frozen, query["replace"], deps().host_rules)
+    return json_response({"message": message, "id": id_})
 
 
 @operation(
@@ -116,7 +116,7 @@ def get_saga_definition(definition_id: str) -> Response:
 
     404 for an id of the other kind.
     """
-    return answer(use_cases.get_definition(deps().store, g.principal, definition_id, "saga"))
+    return json_response(use_cases.get_definition(deps().database, g.principal, definition_id, "saga"))
 
 
 @operation(
@@ -132,7 +132,7 @@ def get_worker_definition(definition_id: str) -> Response:
 
     404 for an id of the other kind.
     """
-    return answer(use_cases.get_definition(deps().store, g.principal, definition_id, "worker"))
+    return json_response(use_cases.get_definition(deps().database, g.principal, definition_id, "worker"))
 
 
 @operation(
@@ -148,10 +148,10 @@ def get_definition(definition_id: str) -> Response:
 
     `content` is the manifest with everything that it refers to, as sagas run it.
     """
-    return answer(use_cases.get_definition(deps().store, g.principal, definition_id))
+    return json_response(use_cases.get_definition(deps().database, g.principal, definition_id))
 
 
 def _listed(kind: str, query: dict[str, Any]) -> Response:
     wanted = page(query)
-    found = use_cases.list_definitions(deps().store, g.principal, kind, DefinitionFilter(**query), wanted)
-    return answer(list_document(found, lambda definition: definition))
+    found = use_cases.list_definitions(deps().database, g.principal, kind, DefinitionFilter(**query), wanted)
+    return json_response(list_document(found, lambda definition: definition))

@@ -8,7 +8,7 @@ from flask import Response, g
 from app.api.paging import list_document, page
 from app.deps import deps
 from app.http.arguments import Blueprint
-from app.http.json_response import answer, created
+from app.http.json_response import created, json_response
 from app.openapi.operation import once, operation
 from app.schemas.fields import PageQuery
 from app.schemas.keys import KeyPageSchema, KeySchema, KeyWithSecretSchema, NewKeySchema, RotationSchema
@@ -35,7 +35,7 @@ def create_key(body: dict[str, Any]) -> Response:
     A program sends it as `Authorization: Bearer hitl_…`. An admin makes keys that reach no further than their own.
     """
     new = NewKey(body["name"], body["role"], tuple(body["namespaces"]), body["expires_at"])
-    return created(*use_cases.create_key(deps().store, g.principal, new, once()))
+    return created(*use_cases.create_key(deps().database, g.principal, new, once()))
 
 
 @operation(keys, "GET", "", permission=Permission.KEY_MANAGE, query=PageQuery, answers={200: KeyPageSchema})
@@ -44,7 +44,7 @@ def list_keys(query: dict[str, Any]) -> Response:
 
     Without the keys themselves, of which only hashes are stored.
     """
-    return answer(list_document(use_cases.list_keys(deps().store, g.principal, page(query)), lambda key: key))
+    return json_response(list_document(use_cases.list_keys(deps().database, g.principal, page(query)), lambda key: key))
 
 
 @operation(
@@ -66,7 +66,7 @@ def rotate_key(body: dict[str, Any], key_id: str) -> Response:
     where that was never used.
     """
     overlap = timedelta(seconds=body["overlap_seconds"])
-    return created(*use_cases.rotate_key(deps().store, g.principal, key_id, overlap, once()))
+    return created(*use_cases.rotate_key(deps().database, g.principal, key_id, overlap, once()))
 
 
 @operation(
@@ -82,4 +82,4 @@ def revoke_key(key_id: str) -> Response:
 
     It cannot be taken back: make a new one.
     """
-    return answer(use_cases.revoke_key(deps().store, g.principal, key_id))
+    return json_response(use_cases.revoke_key(deps().database, g.principal, key_id))

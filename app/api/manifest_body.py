@@ -9,8 +9,8 @@ from flask import Request
 from adapters.artifacts import ArtifactFiles
 from adapters.yaml_text import read_yaml
 from app.http.json_body import read_json
-from app.http.problems import EdgeError
-from domain.values.errors import Fault, InvalidManifest
+from app.http.problems import HTTPProblem
+from domain.values.errors import FieldError, InvalidManifest
 
 YAML_TYPES = ("application/yaml", "application/x-yaml", "text/yaml")
 _BUNDLE = frozenset({"manifest", "artifacts"})
@@ -33,20 +33,22 @@ class Bundle:
 
 
 def read_bundle(request: Request, files: ArtifactFiles) -> Bundle:
-    """Raises `EdgeError`, `Invalid` as any body does, `InvalidManifest` for text that is no YAML."""
+    """Raises `HTTPProblem`, `Invalid` as any body does, `InvalidManifest` for text that is no YAML."""
     if request.mimetype in YAML_TYPES:
         return Bundle(_yaml(_text(request)), files)
     if request.mimetype != "application/json":
         wanted = "send the manifest as application/json or application/yaml"
-        raise EdgeError(415, "UNSUPPORTED_MEDIA_TYPE", wanted)
+        raise HTTPProblem(415, "UNSUPPORTED_MEDIA_TYPE", wanted)
     body = read_json(request, required=True)
     if not isinstance(body, dict) or "manifest" not in body:
         return Bundle(body, files)
     sent = body.get("artifacts", {})
     if not isinstance(sent, dict) or not all(isinstance(text, str) for text in sent.values()):
-        raise InvalidManifest([Fault("artifacts", "is not an object of paths and the texts of their files")])
+        raise InvalidManifest([FieldError("artifacts", "is not an object of paths and the texts of their files")])
     if unknown := sorted(body.keys() - _BUNDLE):
-        raise InvalidManifest([Fault(name, "is not a field here; there are: artifacts, manifest") for name in unknown])
+        raise InvalidManifest(
+            [FieldError(name, "is not a field here; there are: artifacts, manifest") for name in unknown]
+        )
     manifest = body["manifest"]
     return Bundle(_yaml(manifest) if isinstance(manifest, str) else manifest, files, sent)
 
@@ -55,11 +57,11 @@ def _text(request: Request) -> str:
     try:
         return request.get_data().decode("utf-8")
     except UnicodeDecodeError as error:
-        raise InvalidManifest([Fault("", f"is not UTF-8 (byte {error.start})")]) from None
+        raise InvalidManifest([FieldError("", f"is not UTF-8 (byte {error.start})")]) from None
 
 
 def _yaml(text: str) -> Any:
     try:
         return read_yaml(text)
     except ValueError as error:
-        raise InvalidManifest([Fault("", f"is not a manifest in YAML: {error}")]) from None
+        raise InvalidManifest([FieldError("", f"is not a manifest in YAML: {error}")]) from None

@@ -6,7 +6,7 @@ from flask import Response, g
 
 from app.deps import deps
 from app.http.arguments import Blueprint
-from app.http.json_response import answer
+from app.http.json_response import json_response
 from app.openapi.operation import operation
 from app.schemas.namespaces import NamespaceChangeSchema, NamespaceSchema
 from domain.identity.access import Permission
@@ -28,7 +28,7 @@ def read_namespace(namespace: str) -> Response:
 
     It holds for pauses and steps that say none of their own.
     """
-    return answer(get_namespace(deps().store, g.principal, namespace))
+    return json_response(get_namespace(deps().database, g.principal, namespace))
 
 
 @operation(
@@ -47,4 +47,4 @@ def change_namespace(body: dict[str, Any], namespace: str) -> Response:
     `null` takes the policy away: then one approval of anybody decides.
     """
     review, limits = body.pop("review"), cast(Limits, body)
-    return answer(put_namespace(deps().store, g.principal, namespace, review, limits))
+    return json_response(put_namespace(deps().database, g.principal, namespace, review, limits))

@@ -8,7 +8,7 @@ from flask import Response, g
 from app.api.paging import list_document, page
 from app.deps import deps
 from app.http.arguments import Blueprint
-from app.http.json_response import answer
+from app.http.json_response import json_response
 from app.openapi.operation import operation
 from app.schemas.notifications import NotificationListQuery, NotificationPageSchema, NotificationSchema
 from domain.identity.access import Permission
@@ -40,8 +40,8 @@ def list_notifications(query: dict[str, Any]) -> Response:
     wanted = page(query)
     if "trace_id" in query:
         query["trace_id"] = UUID(hex=query["trace_id"])
-    found = use_cases.list_notifications(deps().store, g.principal, NotificationFilter(**query), wanted)
-    return answer(list_document(found, lambda notification: notification))
+    found = use_cases.list_notifications(deps().database, g.principal, NotificationFilter(**query), wanted)
+    return json_response(list_document(found, lambda notification: notification))
 
 
 @operation(
@@ -57,4 +57,4 @@ def retry_notification(notification_id: str) -> Response:
 
     By the same channel, with the whole retry schedule before it; only while the review or saga still waits.
     """
-    return answer(use_cases.retry_notification(deps().store, g.principal, notification_id), 202)
+    return json_response(use_cases.retry_notification(deps().database, g.principal, notification_id), 202)

@@ -7,7 +7,7 @@ from marshmallow import Schema, fields
 
 from app.deps import deps
 from app.http.arguments import Blueprint
-from app.http.json_response import answer
+from app.http.json_response import json_response
 from app.http.metrics import exposition
 from app.http.problems import problem
 from app.openapi.operation import operation
@@ -31,7 +31,7 @@ def check_liveness() -> Response:
 
     Looks at nothing else: restart the process when it does not answer.
     """
-    return answer({"status": "ok"})
+    return json_response({"status": "ok"})
 
 
 @operation(operations, "GET", "/v1/health", permission=None, answers={200: HealthSchema})
@@ -40,7 +40,7 @@ def check_api() -> Response:
 
     For clients that look under `/v1`.
     """
-    return answer({"status": "ok"})
+    return json_response({"status": "ok"})
 
 
 @operation(operations, "GET", "/readyz", permission=None, answers={200: ReadySchema})
@@ -49,12 +49,12 @@ def check_readiness() -> Response:
 
     A load balancer sends requests where this answers 200.
     """
-    found = readiness(deps().store, deps().revision)
-    fault = deps().broker_fault()
+    found = readiness(deps().database, deps().revision)
+    field_error = deps().broker_fault()
     checks: dict[str, Any] = {
         "database": found.database,
         "migrations": found.migrated,
-        "broker": fault is None,
+        "broker": field_error is None,
         "workers": found.workers,
     }
     if found.workers:
@@ -64,12 +64,12 @@ def check_readiness() -> Response:
         checks["writable"] = False
     missing = [name for name, good in checks.items() if not good]
     if missing:
-        said = [f"broker ({fault})" if name == "broker" else name for name in missing]
+        said = [f"broker ({field_error})" if name == "broker" else name for name in missing]
         why = "" if found.read_only is None else f"; the database takes no changes: {found.read_only}"
         return problem(
             503, "NOT_READY", f"not ready: {', '.join(said)}{why}", headers={"Retry-After": "2"}, checks=checks
         )
-    return answer({"status": "ok", "checks": checks})
+    return json_response({"status": "ok", "checks": checks})
 
 
 @operation(operations, "GET", "/metrics", permission=Permission.METRICS_READ, answers={200: "text/plain"})

@@ -9,7 +9,7 @@ from flask import Response, g, request
 
 from app.deps import deps
 from app.http.auth import authorize
-from app.http.problems import EdgeError
+from app.http.problems import HTTPProblem
 from app.http.sse import event, is_over, stream_of
 from domain.identity.access import Permission
 from domain.pauses.pause import Event, Pause, Status, created
@@ -22,19 +22,19 @@ KEEP_ALIVE = 15.0
 
 
 def event_stream(watch_id: str, last_event_id: str | None) -> Response:
-    pause = get_pause(deps().store, g.principal, watch_id)
+    pause = get_pause(deps().database, g.principal, watch_id)
     seen = int(last_event_id) if last_event_id and last_event_id in ("1", "2", "3") else 0
     return stream_of(_stream(watch_id, pause, seen))
 
 
 def _stream(watch_id: str, pause: Pause, seen: int) -> Iterator[str]:
     began = time.monotonic()
-    with deps().waker.listening(pause.id, owner=g.principal.id) as changed:
+    with deps().subscriber.listening(pause.id, owner=g.principal.id) as changed:
         while True:
-            pause = get_pause(deps().store, g.principal, watch_id)
+            pause = get_pause(deps().database, g.principal, watch_id)
             for number, happened in enumerate(_events(pause), 1):
                 if number > seen:
-                    yield event(happened.type, event_document(happened, deps().store.public_url), number)
+                    yield event(happened.type, event_document(happened, deps().database.public_url), number)
                     seen = number
             if pause.status is not Status.PENDING or is_over(began):
                 return
@@ -48,7 +48,7 @@ def _stream(watch_id: str, pause: Pause, seen: int) -> Iterator[str]:
 def _still_authorized() -> bool:
     try:
         authorize(request, Permission.PAUSE_READ)
-    except (EdgeError, Forbidden):
+    except (HTTPProblem, Forbidden):
         return False
     return True
 

@@ -9,7 +9,7 @@ from app.api.paging import list_document, page
 from app.api.pause_events import event_stream
 from app.deps import deps
 from app.http.arguments import Blueprint
-from app.http.json_response import answer, created
+from app.http.json_response import created, json_response
 from app.http.long_poll import hold, hold_any
 from app.http.problems import refusal_document
 from app.openapi.document import IF_NONE_MATCH, LAST_EVENT_ID
@@ -30,16 +30,16 @@ from app.schemas.pauses import (
     UnclaimSchema,
 )
 from domain.identity.access import Permission
-from domain.pauses.creation import Draft
+from domain.pauses.creation import PauseRequest
 from domain.pauses.pause import Approve, Cancel, Pause, Reject
 from domain.pauses.serialization import pause_document
 from domain.values.canonical_json import encode
-from domain.values.errors import Fault, Invalid, Refusal
+from domain.values.errors import DomainError, FieldError, Invalid
 from services.pauses import lifecycle as use_cases
-from services.pauses.lifecycle import Creation, Filter, actor, check_creation
+from services.pauses.lifecycle import CreateRequest, Filter, actor, check_creation
 from services.reviews import claims, decisions
 from services.reviews.decided import list_decided
-from services.reviews.decisions import Wish
+from services.reviews.decisions import DecisionRequest
 
 pauses = Blueprint("pauses", __name__, url_prefix="/api", description="Hold an action until a person has decided")
 
@@ -61,7 +61,7 @@ def create_pause(body: dict[str, Any]) -> Response:
     The action waits as one row until a person decides, it is cancelled, or its time runs out. Poll it, hold a
     `GET`, follow its events, or give a `callbackUrl`.
     """
-    draft = Draft(
+    draft = PauseRequest(
         namespace=body.get("namespace", g.principal.own_namespace),
         action=body["action"],
         expires=_expiry(body),
@@ -71,8 +71,8 @@ def create_pause(body: dict[str, Any]) -> Response:
         tags=tuple(body["tags"]),
         **{name: body.get(name) for name in _OPTIONAL},
     )
-    wish = check_creation(deps().store, Creation(g.principal, draft, once()))
-    made = deps().creations.do(wish)
+    request = check_creation(deps().database, CreateRequest(g.principal, draft, once()))
+    made = deps().creations.do(request)
     return created(made.document, made.repeated, made.document["statusUrl"])
 
 
@@ -108,8 +108,8 @@ def list_pauses(query: dict[str, Any]) -> Response:
     wanted = page(query)
     asked = Filter(**query)
     listed = list_decided if asked.of_decided else use_cases.list_pauses
-    found = listed(deps().store, g.principal, asked, wanted)
-    return answer(list_document(found, _document))
+    found = listed(deps().database, g.principal, asked, wanted)
+    return json_response(list_document(found, _document))
 
 
 def _named(wanted: list[str], seconds: float) -> Response:
@@ -118,7 +118,7 @@ def _named(wanted: list[str], seconds: float) -> Response:
     seen = {document["watchId"] for document in documents}
     missing = [watch_id for watch_id in dict.fromkeys(wanted) if watch_id not in seen]
     whole = {"items": documents, "limit": len(wanted), "offset": 0, "next_cursor": None, "missing": missing}
-    return answer(whole, headers=None if held else {"Retry-After": "2"})
+    return json_response(whole, headers=None if held else {"Retry-After": "2"})
 
 
 @operation(
@@ -233,7 +233,7 @@ def claim_pause(body: dict[str, Any], watch_id: str) -> Response:
 
     The others see it in their inbox. It forbids nobody to decide; `takeOver` takes it from somebody else.
     """
-    return answer(claims.claim(deps().store, g.principal, watch_id, **body))
+    return json_response(claims.claim(deps().database, g.principal, watch_id, **body))
 
 
 @operation(
@@ -250,7 +250,7 @@ def unclaim_pause(body: dict[str, Any], watch_id: str) -> Response:
 
     The others see that nobody works on it any more.
     """
-    return answer(claims.unclaim(deps().store, g.principal, watch_id))
+    return json_response(claims.unclaim(deps().database, g.principal, watch_id))
 
 
 @operation(
@@ -268,14 +268,14 @@ def decide_pauses(body: dict[str, Any]) -> Response:
     Each result stands in the place of its item, with the pause or the problem that the single decision would have
     had.
     """
-    wishes = [Wish(item.pop("watch_id"), _command(item)) for item in body["items"]]
-    outcomes = decisions.decide_many(deps().store, g.principal, wishes)
-    results = [_result(wish.watch_id, outcome) for wish, outcome in zip(wishes, outcomes, strict=True)]
-    return answer({"results": results})
+    requests = [DecisionRequest(item.pop("watch_id"), _command(item)) for item in body["items"]]
+    outcomes = decisions.decide_many(deps().database, g.principal, requests)
+    results = [_result(request.watch_id, outcome) for request, outcome in zip(requests, outcomes, strict=True)]
+    return json_response({"results": results})
 
 
-def _result(watch_id: str, outcome: dict[str, Any] | Refusal) -> dict[str, Any]:
-    if isinstance(outcome, Refusal):
+def _result(watch_id: str, outcome: dict[str, Any] | DomainError) -> dict[str, Any]:
+    if isinstance(outcome, DomainError):
         return {"watchId": watch_id, "status": "error", "problem": refusal_document(outcome)}
     return {"watchId": watch_id, "status": "ok", "pause": outcome}
 
@@ -285,7 +285,7 @@ def _command(body: dict[str, Any]) -> Approve | Reject:
     if decision == "approve":
         return Approve(actor(g.principal), arguments=arguments, **body)
     if arguments is not None:
-        raise Invalid([Fault("arguments", NOT_EXECUTED)])
+        raise Invalid([FieldError("arguments", NOT_EXECUTED)])
     return Reject(actor(g.principal), **body)
 
 
@@ -303,11 +303,11 @@ def _version(pause: Pause) -> str:
 
 
 def _decide(watch_id: str, command: Approve | Reject | Cancel) -> Response:
-    return answer(decisions.decide_pause(deps().store, g.principal, watch_id, command))
+    return json_response(decisions.decide_pause(deps().database, g.principal, watch_id, command))
 
 
 def _document(pause: Pause) -> dict[str, Any]:
-    return pause_document(pause, deps().store.public_url)
+    return pause_document(pause, deps().database.public_url)
 
 
 def _expiry(body: dict[str, Any]) -> Any:

@@ -7,7 +7,7 @@ from flask import Response, g
 from app.api.paging import list_document, page
 from app.deps import deps
 from app.http.arguments import Blueprint
-from app.http.json_response import answer, created
+from app.http.json_response import created, json_response
 from app.notification_channels import check_channels
 from app.openapi.operation import once, operation
 from app.schemas.people import (
@@ -50,7 +50,7 @@ def create_person(body: dict[str, Any]) -> Response:
     Their role and namespaces say what they may; their groups and e-mail address are what policies ask by.
     """
     check_channels(body.get("channels"))
-    return created(*use_cases.create_person(deps().store, g.principal, _change(body), once()))
+    return created(*use_cases.create_person(deps().database, g.principal, _change(body), once()))
 
 
 @operation(people, "GET", "/people", permission=MANAGE, query=PeopleQuery, answers={200: PersonPageSchema})
@@ -60,8 +60,8 @@ def list_people(query: dict[str, Any]) -> Response:
     With `email` the one who has it.
     """
     part = page(query)
-    found = use_cases.list_people(deps().store, g.principal, part, **query)
-    return answer(list_document(found, lambda person: person))
+    found = use_cases.list_people(deps().database, g.principal, part, **query)
+    return json_response(list_document(found, lambda person: person))
 
 
 @operation(people, "GET", "/people/<person_id>", permission=MANAGE, answers={200: PersonSchema}, refuses=(404,))
@@ -70,7 +70,7 @@ def get_person(person_id: str) -> Response:
 
     Channels are shown without their secrets.
     """
-    return answer(use_cases.get_person(deps().store, g.principal, person_id))
+    return json_response(use_cases.get_person(deps().database, g.principal, person_id))
 
 
 @operation(
@@ -89,7 +89,7 @@ def change_person(body: dict[str, Any], person_id: str) -> Response:
     What is not named stays. Who is disabled is signed out everywhere, and asked no more.
     """
     check_channels(body.get("channels"))
-    return answer(use_cases.change_person(deps().store, g.principal, person_id, _change(body)))
+    return json_response(use_cases.change_person(deps().database, g.principal, person_id, _change(body)))
 
 
 @operation(
@@ -100,7 +100,7 @@ def make_sign_in_link(person_id: str) -> Response:
 
     Links made before end.
     """
-    return answer(use_cases.make_sign_in_link(deps().store, g.principal, person_id))
+    return json_response(use_cases.make_sign_in_link(deps().database, g.principal, person_id))
 
 
 @operation(
@@ -111,7 +111,7 @@ def sign_out_person(person_id: str) -> Response:
 
     Also those in other browsers.
     """
-    return answer(use_cases.sign_out_everywhere(deps().store, g.principal, person_id))
+    return json_response(use_cases.sign_out_everywhere(deps().database, g.principal, person_id))
 
 
 @operation(people, "GET", "/groups", permission=MANAGE, answers={200: GroupsSchema})
@@ -120,7 +120,7 @@ def list_groups() -> Response:
 
     With how many people are in each.
     """
-    return answer({"items": group_cases.list_groups(deps().store)})
+    return json_response({"items": group_cases.list_groups(deps().database)})
 
 
 @operation(
@@ -145,9 +145,9 @@ def put_group(query: dict[str, Any], body: dict[str, Any], group_name: str) -> R
     channels = None if "channels" not in body else tuple(body["channels"])
     check_channels(channels)
     document = group_cases.put_group(
-        deps().store, g.principal, group_name, body["description"], channels, new=query["new"]
+        deps().database, g.principal, group_name, body["description"], channels, new=query["new"]
     )
-    return answer(document)
+    return json_response(document)
 
 
 @operation(people, "DELETE", "/groups/<group_name>", permission=MANAGE, answers={204: None}, refuses=(404,))
@@ -156,7 +156,7 @@ def delete_group(group_name: str) -> Response:
 
     Reviews that ask only this group wait for their time to run out.
     """
-    group_cases.delete_group(deps().store, g.principal, group_name)
+    group_cases.delete_group(deps().database, g.principal, group_name)
     return Response(status=204)
 
 

@@ -11,7 +11,7 @@ from app.api.paging import list_document, page
 from app.api.sagas import trace
 from app.deps import deps
 from app.http.arguments import Blueprint
-from app.http.json_response import accepted, answer
+from app.http.json_response import accepted, json_response
 from app.openapi.operation import View, operation
 from app.schemas.sagas import (
     DONE,
@@ -76,8 +76,8 @@ def list_steps(query: dict[str, Any]) -> Response:
     """
     wanted = page(query)
     which = UUID(hex=query["trace_id"]), query.get("namespace"), frozenset(query.get("status", ()))
-    found = saga_queries.list_steps(deps().store, g.principal, *which, wanted)
-    return answer(list_document(found, lambda step: step))
+    found = saga_queries.list_steps(deps().database, g.principal, *which, wanted)
+    return json_response(list_document(found, lambda step: step))
 
 
 @operation(steps, "GET", "/pending-review", permission=READ, query=ReviewListQuery, answers={200: ReviewPageSchema})
@@ -89,8 +89,8 @@ def list_pending_reviews(query: dict[str, Any]) -> Response:
     wanted = page(query)
     trace_id = query.pop("trace_id", None)
     filters = ReviewFilter(None if trace_id is None else UUID(hex=trace_id), **query)
-    found = held_steps.pending_reviews(deps().store, g.principal, filters, wanted)
-    return answer(list_document(found, lambda review: review))
+    found = held_steps.pending_reviews(deps().database, g.principal, filters, wanted)
+    return json_response(list_document(found, lambda review: review))
 
 
 @operation(steps, "GET", _STEP, permission=READ, query=StepQuery, answers={200: StepWithContentSchema}, refuses=(404,))
@@ -100,7 +100,7 @@ def get_step(query: dict[str, Any], trace_id: str, step_span_id: str) -> Respons
     With what only this step has: arguments, output, facts, and how a model came to it.
     """
     namespace = query.get("namespace")
-    return answer(saga_queries.get_step(deps().store, g.principal, trace(trace_id), step_span_id, namespace))
+    return json_response(saga_queries.get_step(deps().database, g.principal, trace(trace_id), step_span_id, namespace))
 
 
 @_command("decision", DECIDE, DecisionOnStepSchema, example={"decision": "APPROVE", "output": {}})
@@ -140,7 +140,7 @@ def retry_held_step(query: dict[str, Any], body: dict[str, Any], trace_id: str, 
     """
     which = _which(query, trace_id, step_span_id)
     said = (body.get(name) for name in ("guidance", "retry_token", "revision"))
-    return accepted(step_decisions.rerun_step(deps().store, g.principal, which, *said).document())
+    return accepted(step_decisions.rerun_step(deps().database, g.principal, which, *said).document())
 
 
 @_command("retry-step", RECOVER, RecoveryWishSchema, RecoveryAnswerSchema)
@@ -177,7 +177,7 @@ def resolve_step(query: dict[str, Any], body: dict[str, Any], trace_id: str, ste
     """
     which = _which(query, trace_id, step_span_id)
     said = {"done": body["outcome"] == DONE, "output": body.get("output"), "evidence": body["evidence"]}
-    return accepted(recovery.resolve(deps().store, g.principal, which, **said))
+    return accepted(recovery.resolve(deps().database, g.principal, which, **said))
 
 
 def _approval(body: dict[str, Any]) -> Approve:
@@ -193,14 +193,14 @@ def _rejection(body: dict[str, Any]) -> Reject:
 
 def _decided(query: dict[str, Any], trace_id: str, span: str, command: Approve | Reject) -> Response:
     which = _which(query, trace_id, span)
-    return accepted(step_decisions.decide_step(deps().store, g.principal, which, command).document())
+    return accepted(step_decisions.decide_step(deps().database, g.principal, which, command).document())
 
 
 def _recovered(
     act: Callable[..., dict[str, Any]], query: dict[str, Any], body: dict[str, Any], trace_id: str, span: str
 ) -> Response:
     token = body.pop("recovery_token", None)
-    return accepted(act(deps().store, g.principal, _which(query, trace_id, span), Retry(token=token, **body)))
+    return accepted(act(deps().database, g.principal, _which(query, trace_id, span), Retry(token=token, **body)))
 
 
 def _which(query: dict[str, Any], trace_id: str, span: str) -> StepRef:

@@ -9,9 +9,9 @@ from adapters.otel.tracing import begin, running, traceparent
 from app.api.paging import list_document, page
 from app.deps import deps
 from app.http.arguments import Blueprint
-from app.http.json_response import accepted, answer
+from app.http.json_response import accepted, json_response
 from app.http.middleware import CALLER, SET_OFF
-from app.http.problems import EdgeError
+from app.http.problems import HTTPProblem
 from app.openapi.operation import once, operation
 from app.schemas.sagas import (
     CancellingSchema,
@@ -25,10 +25,10 @@ from app.schemas.sagas import (
 from domain.identity.access import Permission
 from domain.values import ids
 from domain.values.errors import NotFound
-from services.kernel.idempotency import Repeated
+from services.kernel.idempotency import RepeatedRequest
 from services.sagas import lifecycle as use_cases
 from services.sagas import queries as saga_queries
-from services.sagas.lifecycle import Start
+from services.sagas.lifecycle import StartRequest
 from services.sagas.queries import SagaFilter
 
 sagas = Blueprint("sagas", __name__, url_prefix="/v1/sagas", description="Steps in a row, undone in reverse")
@@ -52,7 +52,7 @@ def start_saga(body: dict[str, Any]) -> Response:
     With an `idempotency_key` a namespace starts one saga, for good.
     """
     trace_id = body.get("trace_id")
-    wanted = Start(
+    wanted = StartRequest(
         namespace=body.get("namespace", g.principal.own_namespace),
         name=body["name"],
         version=body["version"],
@@ -61,15 +61,15 @@ def start_saga(body: dict[str, Any]) -> Response:
         trace_id=None if trace_id is None else UUID(hex=trace_id),
     )
     try:
-        started, is_new = use_cases.start_saga(deps().store, g.principal, wanted, once())
-    except Repeated as repeated:
+        started, is_new = use_cases.start_saga(deps().database, g.principal, wanted, once())
+    except RepeatedRequest as repeated:
         return accepted(repeated.answer, replayed=True)
     if is_new:
         _trace_start(wanted, started)
     return accepted(use_cases.started_document(started, is_new))
 
 
-def _trace_start(wanted: Start, trace_id: UUID) -> None:
+def _trace_start(wanted: StartRequest, trace_id: UUID) -> None:
     """The saga's trace begins with a span that links to its caller's, and the request's span links to that."""
     about = {"sagahold.saga": wanted.name, "sagahold.saga.version": wanted.version}
     about["sagahold.namespace"] = wanted.namespace
@@ -87,11 +87,11 @@ def list_sagas(query: dict[str, Any]) -> Response:
     wanted = page(query)
     statuses = tuple(query.pop("status", ()))
     if statuses and query["in_flight"]:
-        raise EdgeError(400, "CONFLICTING_FILTERS", "in_flight already says which statuses: give it or status")
+        raise HTTPProblem(400, "CONFLICTING_FILTERS", "in_flight already says which statuses: give it or status")
     trace_id = query.pop("trace_id", None)
     filters = SagaFilter(trace_id=None if trace_id is None else UUID(hex=trace_id), statuses=statuses, **query)
-    found = saga_queries.list_sagas(deps().store, g.principal, filters, wanted)
-    return answer(list_document(found, lambda saga: saga))
+    found = saga_queries.list_sagas(deps().database, g.principal, filters, wanted)
+    return json_response(list_document(found, lambda saga: saga))
 
 
 @operation(
@@ -107,7 +107,7 @@ def get_saga(trace_id: str) -> Response:
 
     `context` is what bindings and expressions see; the undos follow the steps.
     """
-    return answer(saga_queries.get_saga(deps().store, g.principal, trace(trace_id)))
+    return json_response(saga_queries.get_saga(deps().database, g.principal, trace(trace_id)))
 
 
 @operation(
@@ -125,7 +125,7 @@ def cancel_saga(body: dict[str, Any], trace_id: str) -> Response:
     A call that is under way is waited for. From then on nothing new is begun, and what was done is undone, the last
     first.
     """
-    status = use_cases.cancel_saga(deps().store, g.principal, trace(trace_id), body.get("reason"))
+    status = use_cases.cancel_saga(deps().database, g.principal, trace(trace_id), body.get("reason"))
     return accepted({"status": "queued", "trace_id": trace_id, "saga_status": status})
 
 

@@ -7,7 +7,7 @@ from flask import Response, g
 from app.api.paging import list_document, page
 from app.deps import deps
 from app.http.arguments import Blueprint
-from app.http.json_response import answer, created
+from app.http.json_response import created, json_response
 from app.openapi.operation import once, operation
 from app.schemas.fields import PageQuery
 from app.schemas.webhooks import (
@@ -53,7 +53,7 @@ def create_endpoint(body: dict[str, Any]) -> Response:
 
     Events of its namespaces are sent to the URL, signed with the endpoint's own secret.
     """
-    return created(*endpoints.create_endpoint(deps().store, g.principal, _change(body), once()))
+    return created(*endpoints.create_endpoint(deps().database, g.principal, _change(body), once()))
 
 
 @operation(webhooks, "GET", "/endpoints", permission=READ, query=PageQuery, answers={200: EndpointPageSchema})
@@ -63,8 +63,8 @@ def list_endpoints(query: dict[str, Any]) -> Response:
     Those that reach no further than the caller's namespaces. No secret is shown, and header values only to
     admins.
     """
-    found = endpoints.list_endpoints(deps().store, g.principal, page(query))
-    return answer(list_document(found, lambda endpoint: endpoint))
+    found = endpoints.list_endpoints(deps().database, g.principal, page(query))
+    return json_response(list_document(found, lambda endpoint: endpoint))
 
 
 @operation(webhooks, "GET", "/endpoints/<endpoint_id>", permission=READ, answers={200: EndpointSchema}, refuses=(404,))
@@ -73,7 +73,7 @@ def get_endpoint(endpoint_id: str) -> Response:
 
     No secret is shown: `rotate-secret` makes a new one. Header values are shown only to admins, else as `***`.
     """
-    return answer(endpoints.get_endpoint(deps().store, g.principal, endpoint_id))
+    return json_response(endpoints.get_endpoint(deps().database, g.principal, endpoint_id))
 
 
 @operation(
@@ -92,7 +92,7 @@ def change_endpoint(body: dict[str, Any], endpoint_id: str) -> Response:
     What is not named stays. Enabling one that Sagahold disabled begins with new events; `recover` sends what it
     missed.
     """
-    return answer(endpoints.change_endpoint(deps().store, g.principal, endpoint_id, _change(body)))
+    return json_response(endpoints.change_endpoint(deps().database, g.principal, endpoint_id, _change(body)))
 
 
 @operation(webhooks, "DELETE", "/endpoints/<endpoint_id>", permission=MANAGE, answers={204: None}, refuses=(404,))
@@ -101,7 +101,7 @@ def delete_endpoint(endpoint_id: str) -> Response:
 
     What still waits for it is given up.
     """
-    endpoints.delete_endpoint(deps().store, g.principal, endpoint_id)
+    endpoints.delete_endpoint(deps().database, g.principal, endpoint_id)
     return Response(status=204)
 
 
@@ -118,7 +118,7 @@ def rotate_endpoint_secret(endpoint_id: str) -> Response:
 
     The new secret is shown this once.
     """
-    return answer(endpoints.rotate_endpoint_secret(deps().store, g.principal, endpoint_id))
+    return json_response(endpoints.rotate_endpoint_secret(deps().database, g.principal, endpoint_id))
 
 
 @operation(
@@ -134,7 +134,7 @@ def test_endpoint(endpoint_id: str) -> Response:
 
     It means nothing, and is signed like all others.
     """
-    return answer(endpoints.test_endpoint(deps().store, g.principal, endpoint_id), 202)
+    return json_response(endpoints.test_endpoint(deps().database, g.principal, endpoint_id), 202)
 
 
 @operation(
@@ -152,8 +152,8 @@ def recover_endpoint(body: dict[str, Any], endpoint_id: str) -> Response:
 
     Only what was given up; under the same `webhook-id` as before.
     """
-    recovered = deliveries.recover(deps().store, g.principal, endpoint_id, body["since"])
-    return answer({"recovered": recovered}, 202)
+    recovered = deliveries.recover(deps().database, g.principal, endpoint_id, body["since"])
+    return json_response({"recovered": recovered}, 202)
 
 
 @operation(
@@ -170,8 +170,8 @@ def list_deliveries(query: dict[str, Any]) -> Response:
     One for each message and receiver.
     """
     wanted = page(query)
-    found = deliveries.list_deliveries(deps().store, g.principal, DeliveryFilter(**query), wanted)
-    return answer(list_document(found, lambda delivery: delivery))
+    found = deliveries.list_deliveries(deps().database, g.principal, DeliveryFilter(**query), wanted)
+    return json_response(list_document(found, lambda delivery: delivery))
 
 
 @operation(
@@ -187,7 +187,7 @@ def get_delivery(delivery_id: str) -> Response:
 
     Each attempt with its time, its status and the first 1 KiB of the answer.
     """
-    return answer(deliveries.get_delivery(deps().store, g.principal, delivery_id))
+    return json_response(deliveries.get_delivery(deps().database, g.principal, delivery_id))
 
 
 @operation(
@@ -203,7 +203,7 @@ def redeliver_delivery(delivery_id: str) -> Response:
 
     With the whole retry schedule before it. The receiver knows a repeat by its `webhook-id`.
     """
-    return answer(deliveries.redeliver(deps().store, g.principal, delivery_id), 202)
+    return json_response(deliveries.redeliver(deps().database, g.principal, delivery_id), 202)
 
 
 @operation(webhooks, "GET", "/signing-secret", permission=SECRET, query=NamespaceQuery, answers={200: SecretSchema})
@@ -213,7 +213,7 @@ def get_signing_secret(query: dict[str, Any]) -> Response:
     `callbackUrl`s are signed with it, as endpoints are with their own.
     """
     namespace = query.get("namespace", g.principal.own_namespace)
-    return answer({"secret": signing.read_namespace_secret(deps().store, g.principal, namespace)})
+    return json_response({"secret": signing.read_namespace_secret(deps().database, g.principal, namespace)})
 
 
 @operation(
@@ -230,7 +230,7 @@ def rotate_signing_secret(query: dict[str, Any]) -> Response:
     The new secret is shown this once to who may not read it.
     """
     namespace = query.get("namespace", g.principal.own_namespace)
-    return answer({"secret": signing.rotate_namespace_secret(deps().store, g.principal, namespace)})
+    return json_response({"secret": signing.rotate_namespace_secret(deps().database, g.principal, namespace)})
 
 
 def _change(body: dict[str, Any]) -> EndpointChange:

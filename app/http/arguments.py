@@ -10,7 +10,7 @@ from webargs.flaskparser import FlaskParser
 
 from app.http.json_body import read_json
 from domain.values import canonical_json
-from domain.values.errors import Fault, Invalid
+from domain.values.errors import FieldError, Invalid
 
 # Faults that one answer tells: who sent more has to start over anyway.
 _MAX_FAULTS = 20
@@ -28,9 +28,13 @@ class StrictParser(FlaskParser):
 
     def load_querystring(self, req: Request, schema: Schema) -> Any:
         given = req.args
-        found = [fault for name, value in given.items(multi=True) for fault in canonical_json.text_faults(value, name)]
+        found = [
+            field_error
+            for name, value in given.items(multi=True)
+            for field_error in canonical_json.text_errors(value, name)
+        ]
         twice = [name for name, values in given.lists() if len(values) > 1 and not _is_list(schema, name)]
-        found += [Fault(name[:200], "is given twice") for name in twice]
+        found += [FieldError(name[:200], "is given twice") for name in twice]
         if found:
             raise Invalid(found)
         return super().load_querystring(req, schema)
@@ -38,7 +42,7 @@ class StrictParser(FlaskParser):
     def handle_error(self, error: ValidationError, *_: Any, **__: Any) -> NoReturn:
         # webargs puts the tree of messages under the name of the place that was read.
         (messages,) = error.messages_dict.values()
-        raise Invalid(_faults("", messages)[:_MAX_FAULTS]) from None
+        raise Invalid(_field_errors("", messages)[:_MAX_FAULTS]) from None
 
 
 class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
@@ -54,12 +58,12 @@ def _is_list(schema: Schema, name: str) -> bool:
     return any((field.data_key or own) == name and isinstance(field, List) for own, field in schema.fields.items())
 
 
-def _faults(path: str, messages: Any) -> list[Fault]:
+def _field_errors(path: str, messages: Any) -> list[FieldError]:
     """From marshmallow's tree of messages to a flat list with paths."""
     if isinstance(messages, dict):
-        return [fault for key, part in messages.items() for fault in _faults(_join(path, key), part)]
+        return [field_error for key, part in messages.items() for field_error in _field_errors(_join(path, key), part)]
     texts = messages if isinstance(messages, list) else [messages]
-    return [Fault(path, _IN_JSON.get(str(text), str(text))) for text in texts]
+    return [FieldError(path, _IN_JSON.get(str(text), str(text))) for text in texts]
 
 
 def _join(path: str, key: Any) -> str:

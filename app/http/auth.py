@@ -13,7 +13,7 @@ from flask import Request, g
 from adapters.process.local_peers import users_connected_to
 from app.deps import deps
 from app.http.middleware import KEY_ID
-from app.http.problems import EdgeError
+from app.http.problems import HTTPProblem
 from domain.identity.access import ALL_NAMESPACES, ANONYMOUS, Permission, Principal, Role, who_may
 from domain.values.errors import Forbidden
 
@@ -29,7 +29,7 @@ _FORWARDING = (
 
 
 def authorize(request: Request, permission: Permission) -> Principal:
-    """The caller, also as `g.principal`. Raises `EdgeError` 400 or 401, `Forbidden`."""
+    """The caller, also as `g.principal`. Raises `HTTPProblem` 400 or 401, `Forbidden`."""
     _refuse_key_in_url(request)
     principal = replace(_identify(request), where=request.remote_addr)
     g.principal = principal
@@ -64,8 +64,8 @@ def _key_of(request: Request) -> str | None:
     raise _unauthenticated("send Authorization: Bearer hitl_…")
 
 
-def _unauthenticated(detail: str) -> EdgeError:
-    return EdgeError(401, "UNAUTHENTICATED", detail, {"WWW-Authenticate": 'Bearer realm="sagahold"'})
+def _unauthenticated(detail: str) -> HTTPProblem:
+    return HTTPProblem(401, "UNAUTHENTICATED", detail, {"WWW-Authenticate": 'Bearer realm="sagahold"'})
 
 
 def _refuse_key_in_url(request: Request) -> None:
@@ -74,7 +74,7 @@ def _refuse_key_in_url(request: Request) -> None:
     for name, value in request.args.items(multi=True):
         if name.lower() in _KEY_PARAMETERS or _KEY.search(value):
             detail = "a key in a URL ends up in logs: send it as Authorization: Bearer hitl_…, and revoke this one"
-            raise EdgeError(400, "KEY_IN_URL", detail)
+            raise HTTPProblem(400, "KEY_IN_URL", detail)
 
 
 def _anonymous(request: Request) -> Principal:

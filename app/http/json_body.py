@@ -8,15 +8,15 @@ from typing import Any, NoReturn
 from flask import Request
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from app.http.problems import EdgeError
+from app.http.problems import HTTPProblem
 from domain.values import canonical_json
-from domain.values.errors import Fault, Invalid
+from domain.values.errors import FieldError, Invalid
 
 MAX_BODY_BYTES = 1024 * 1024
 # Digits beyond which a number is not worth reading: Python refuses at 4300, and no double holds more than 309.
 MAX_DIGITS = 400
 # Faults that one answer tells: who sent more has to start over anyway.
-MAX_FAULTS = 20
+MAX_FIELD_ERRORS = 20
 
 
 class _DuplicateKey(ValueError):
@@ -26,16 +26,16 @@ class _DuplicateKey(ValueError):
 def read_json(request: Request, *, required: bool) -> Any:
     """The body as a value. An empty body is an empty object where none is required.
 
-    Raises `EdgeError` for what is not JSON (400, 413, 415), `Invalid` for JSON that must not be used.
+    Raises `HTTPProblem` for what is not JSON (400, 413, 415), `Invalid` for JSON that must not be used.
     """
     raw = _raw(request)
     if not raw and not required:
         return {}
     if request.mimetype != "application/json":
-        raise EdgeError(415, "UNSUPPORTED_MEDIA_TYPE", "send the body as JSON, with Content-Type: application/json")
+        raise HTTPProblem(415, "UNSUPPORTED_MEDIA_TYPE", "send the body as JSON, with Content-Type: application/json")
     reader = _Reader()
     value = reader.read(raw)
-    if reader.suspicious and (found := list(islice(canonical_json.faults(value, ""), MAX_FAULTS))):
+    if reader.suspicious and (found := list(islice(canonical_json.field_errors(value, ""), MAX_FIELD_ERRORS))):
         raise Invalid(found)
     return value
 
@@ -58,13 +58,15 @@ def read_text(text: str, place: str) -> Any:
     reader = _Reader()
     try:
         value = reader.read(text.encode("utf-8", "replace"))
-    except EdgeError as error:
-        raise Invalid([Fault(place, error.detail.removeprefix("the body "))]) from None
+    except HTTPProblem as error:
+        raise Invalid([FieldError(place, error.detail.removeprefix("the body "))]) from None
     except Invalid as invalid:
-        raise Invalid([Fault(f"{place}.{f.path}" if f.path else place, f.message) for f in invalid.faults]) from None
-    found = list(islice(canonical_json.faults(value, place), MAX_FAULTS)) if reader.suspicious else []
+        raise Invalid(
+            [FieldError(f"{place}.{f.path}" if f.path else place, f.message) for f in invalid.field_errors]
+        ) from None
+    found = list(islice(canonical_json.field_errors(value, place), MAX_FIELD_ERRORS)) if reader.suspicious else []
     if canonical_json.size(value) > canonical_json.MAX_BYTES:
-        found.append(Fault(place, f"is larger than {canonical_json.MAX_BYTES // 1024} KiB"))
+        found.append(FieldError(place, f"is larger than {canonical_json.MAX_BYTES // 1024} KiB"))
     if found:
         raise Invalid(found)
     return value
@@ -92,10 +94,10 @@ class _Reader:
         except json.JSONDecodeError as error:
             _malformed(f"the body is not JSON: {error.msg} (line {error.lineno}, column {error.colno})")
         except _DuplicateKey as error:
-            fault = Fault(str(error), "stands twice in one object: readers disagree on which one counts")
-            raise Invalid([fault]) from None
+            field_error = FieldError(str(error), "stands twice in one object: readers disagree on which one counts")
+            raise Invalid([field_error]) from None
         except RecursionError:
-            raise Invalid([Fault("", f"is nested deeper than {canonical_json.MAX_DEPTH} levels")]) from None
+            raise Invalid([FieldError("", f"is nested deeper than {canonical_json.MAX_DEPTH} levels")]) from None
 
     def _integer(self, digits: str) -> int | float:
         value = int(digits) if len(digits) <= MAX_DIGITS else float("inf")
@@ -109,7 +111,7 @@ class _Reader:
 
 
 def _malformed(detail: str) -> NoReturn:
-    raise EdgeError(400, "MALFORMED_JSON", detail)
+    raise HTTPProblem(400, "MALFORMED_JSON", detail)
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -8,13 +8,13 @@ from flask import Response
 from domain.values import canonical_json
 
 
-def answer(document: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+def json_response(document: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     return Response(canonical_json.encode(document), status, headers, content_type="application/json")
 
 
 def accepted(document: Any, replayed: bool = False) -> Response:
     """202, also for the stored answer to a repeated request: what was accepted may still not be done."""
-    return answer(document, 202, _replayed(replayed))
+    return json_response(document, 202, _replayed(replayed))
 
 
 def created(document: Any, replayed: bool, location: str | None = None) -> Response:
@@ -22,7 +22,7 @@ def created(document: Any, replayed: bool, location: str | None = None) -> Respo
     headers = _replayed(replayed)
     if location is not None:
         headers["Location"] = location
-    return answer(document, 200 if replayed else 201, headers)
+    return json_response(document, 200 if replayed else 201, headers)
 
 
 def _replayed(replayed: bool) -> dict[str, str]:

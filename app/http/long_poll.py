@@ -18,17 +18,19 @@ def hold(watch_id: str, seconds: float) -> tuple[Pause, bool]:
     """The pause as it is when the wait is over; False when there was no room to wait."""
     id_ = ids.parse(ids.WATCH, watch_id)
     if seconds == 0 or id_ is None:
-        return get_pause(deps().store, g.principal, watch_id), True
+        return get_pause(deps().database, g.principal, watch_id), True
     if not has_room():
-        return get_pause(deps().store, g.principal, watch_id), False
+        return get_pause(deps().database, g.principal, watch_id), False
     until = time.monotonic() + seconds
-    with deps().waker.listening(id_, owner=g.principal.id) as changed:
+    with deps().subscriber.listening(id_, owner=g.principal.id) as changed:
         # Read only after listening began: a change in between is not missed.
-        pause = get_pause(deps().store, g.principal, watch_id)
-        while pause.status is Status.PENDING and not deps().waker.stopped and (left := until - time.monotonic()) > 0:
+        pause = get_pause(deps().database, g.principal, watch_id)
+        while (
+            pause.status is Status.PENDING and not deps().subscriber.stopped and (left := until - time.monotonic()) > 0
+        ):
             if changed.wait(left):
                 changed.clear()
-                pause = get_pause(deps().store, g.principal, watch_id)
+                pause = get_pause(deps().database, g.principal, watch_id)
     # A key that was revoked in the meantime hears nothing any more.
     authorize(request, Permission.PAUSE_READ)
     return pause, True
@@ -38,14 +40,14 @@ def hold_any(watch_ids: Sequence[str], seconds: float) -> tuple[list[Pause], boo
     """Those of the pauses that the caller sees, once one of them is resolved; otherwise as `hold`. It is one waiter."""
     wanted = [id_ for id_ in (ids.parse(ids.WATCH, watch_id) for watch_id in watch_ids) if id_ is not None]
     if seconds == 0 or not has_room():
-        return get_pauses(deps().store, g.principal, wanted), seconds == 0
+        return get_pauses(deps().database, g.principal, wanted), seconds == 0
     until = time.monotonic() + seconds
-    with deps().waker.listening(*wanted, owner=g.principal.id) as changed:
-        found = get_pauses(deps().store, g.principal, wanted)
-        while _all_wait(found) and not deps().waker.stopped and (left := until - time.monotonic()) > 0:
+    with deps().subscriber.listening(*wanted, owner=g.principal.id) as changed:
+        found = get_pauses(deps().database, g.principal, wanted)
+        while _all_wait(found) and not deps().subscriber.stopped and (left := until - time.monotonic()) > 0:
             if changed.wait(left):
                 changed.clear()
-                found = get_pauses(deps().store, g.principal, wanted)
+                found = get_pauses(deps().database, g.principal, wanted)
     authorize(request, Permission.PAUSE_READ)
     return found, True
 
@@ -61,7 +63,7 @@ EXTRA, EXTRA_EACH = 40, 8
 
 def has_room(counted: int = 0) -> bool:
     """`counted`: 1 where the asking request is among those that are held."""
-    waker, most = deps().waker, deps().max_waiters
-    held = waker.waiting - counted
+    subscriber, most = deps().subscriber, deps().max_waiters
+    held = subscriber.waiting - counted
     extra = min(EXTRA, most // 10)
-    return held < most or (held < most + extra and waker.waiting_of(g.principal.id) - counted < EXTRA_EACH)
+    return held < most or (held < most + extra and subscriber.waiting_of(g.principal.id) - counted < EXTRA_EACH)

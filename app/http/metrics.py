@@ -29,7 +29,7 @@ class _SystemGauges(Collector):
         self._by = by
 
     def collect(self) -> Iterator[Metric]:
-        found: Backlog = backlog(self._deps.store, self._by)
+        found: Backlog = backlog(self._deps.database, self._by)
         yield _gauge("pending_pauses", "Pauses that wait for a decision", found.pending_pauses)
         yield _gauge("pending_deliveries", "Webhook deliveries that are due or will be", found.pending_deliveries)
         yield _gauge("overdue_seconds", "Age of what has been due longest", found.overdue_seconds)
@@ -45,7 +45,7 @@ class _SystemGauges(Collector):
         yield _gauge("failed_notifications", told, found.failed_notifications)
         yield _gauge("set_aside", "Rows whose work failed unforeseen, left alone for a while", found.set_aside)
         yield _gauge("workers_seen", "Workers that consumed work within 15 s", found.workers)
-        yield _gauge("held_requests", "Requests held in this process", self._deps.waker.waiting)
+        yield _gauge("held_requests", "Requests held in this process", self._deps.subscriber.waiting)
 
 
 def _gauge(name: str, meaning: str, value: float) -> GaugeMetricFamily:

@@ -12,14 +12,14 @@ from werkzeug.exceptions import HTTPException
 from domain.sagas.saga import SagaStatus
 from domain.sagas.step import StepStatus
 from domain.values import errors
-from domain.values.errors import AlreadyResolved, Fault, Invalid, Refusal, RevisionChanged, WrongState
-from services.kernel.connection_pool import DatabaseAway
+from domain.values.errors import AlreadyResolved, DomainError, FieldError, Invalid, RevisionChanged, WrongState
+from services.kernel.connection_pool import DatabaseUnavailable
 
 log = logging.getLogger(__name__)
 
 MEDIA_TYPE = "application/problem+json"
-KINDS: dict[type[Refusal], int] = {
-    errors.Unsettled: 503,
+KINDS: dict[type[DomainError], int] = {
+    errors.DecisionUnknown: 503,
     errors.TooMany: 429,
     errors.Forbidden: 403,
     errors.NotFound: 404,
@@ -35,7 +35,7 @@ UNAVAILABLE = (
 )
 
 
-class EdgeError(Exception):
+class HTTPProblem(Exception):
     """Refused before any rule was asked."""
 
     def __init__(self, status: int, code: str, detail: str, headers: dict[str, str] | None = None) -> None:
@@ -58,15 +58,15 @@ def codes(status: int) -> list[str]:
         503: ["DATABASE_UNAVAILABLE", "NOT_READY"],
     }.get(status, [])
     # A wrong state never has the code of its class: it names the state.
-    ours = [kind.code for kind in _descendants(Refusal) if status_of(kind) == status and kind is not WrongState]
+    ours = [kind.code for kind in _descendants(DomainError) if status_of(kind) == status and kind is not WrongState]
     return list(dict.fromkeys(edge + ours))
 
 
 def install(app: Flask) -> None:
-    app.register_error_handler(Refusal, refusal)
-    app.register_error_handler(EdgeError, lambda e: problem(e.status, e.code, e.detail, headers=e.headers))
+    app.register_error_handler(DomainError, domain_error)
+    app.register_error_handler(HTTPProblem, lambda e: problem(e.status, e.code, e.detail, headers=e.headers))
     app.register_error_handler(HTTPException, refused_by_flask)
-    app.register_error_handler(DatabaseAway, _database)
+    app.register_error_handler(DatabaseUnavailable, _database)
 
 
 def problem(
@@ -74,32 +74,34 @@ def problem(
     code: str,
     detail: str,
     *,
-    faults: Sequence[Fault] = (),
+    field_errors: Sequence[FieldError] = (),
     headers: dict[str, str] | None = None,
     **more: Any,
 ) -> Response:
-    body = problem_document(status, code, detail, faults, **more)
+    body = problem_document(status, code, detail, field_errors, **more)
     text = json.dumps(body, ensure_ascii=False)
     return Response(text.encode("utf-8", "replace"), status, headers, content_type=MEDIA_TYPE)
 
 
-def problem_document(status: int, code: str, detail: str, faults: Sequence[Fault] = (), **more: Any) -> dict[str, Any]:
+def problem_document(
+    status: int, code: str, detail: str, field_errors: Sequence[FieldError] = (), **more: Any
+) -> dict[str, Any]:
     """Where there are faults, `detail` names the first: some clients show nothing else."""
     body: dict[str, Any] = {
         "type": f"urn:sagahold:problem:{code.lower().replace('_', '-')}",
         "title": HTTPStatus(status).phrase,
         "status": status,
-        "detail": _first_of(faults) if faults else detail,
+        "detail": _first_of(field_errors) if field_errors else detail,
         "code": code,
     }
-    if found := [{"path": fault.path, "message": fault.message} for fault in faults]:
+    if found := [{"path": field_error.path, "message": field_error.message} for field_error in field_errors]:
         body["errors"] = found
     return body | more
 
 
-def _first_of(faults: Sequence[Fault]) -> str:
+def _first_of(field_errors: Sequence[FieldError]) -> str:
     """`limit: must be 1 to 100 (and 2 more)`."""
-    first, *others = faults
+    first, *others = field_errors
     message = first.message.rstrip(".")
     if message[1:2].islower():
         message = message[:1].lower() + message[1:]
@@ -107,26 +109,26 @@ def _first_of(faults: Sequence[Fault]) -> str:
     return f"{place}{message}" + (f" (and {len(others)} more)" if others else "")
 
 
-def refusal(error: Refusal) -> Response:
+def domain_error(error: DomainError) -> Response:
     (status, code, detail), more = _told(error)
     return problem(status, code, detail, headers=headers_of(error), **more)
 
 
-def headers_of(error: Refusal) -> dict[str, str]:
+def headers_of(error: DomainError) -> dict[str, str]:
     return {"Retry-After": str(error.retry_after)} if isinstance(error, errors.TooMany) else {}
 
 
-def refusal_document(error: Refusal) -> dict[str, Any]:
+def refusal_document(error: DomainError) -> dict[str, Any]:
     """Of one of several things that a request asked for."""
     (status, code, detail), more = _told(error)
     return problem_document(status, code, detail, **more)
 
 
-def _told(error: Refusal) -> tuple[tuple[int, str, str], dict[str, Any]]:
-    faults = error.faults if isinstance(error, Invalid) else ()
+def _told(error: DomainError) -> tuple[tuple[int, str, str], dict[str, Any]]:
+    field_errors = error.field_errors if isinstance(error, Invalid) else ()
     current = error.current if isinstance(error, AlreadyResolved | RevisionChanged) else None
     more = {} if current is None else {"current": current}
-    return (status_of(type(error)), error.code, error.detail), {"faults": faults, **more}
+    return (status_of(type(error)), error.code, error.detail), {"faults": field_errors, **more}
 
 
 def refused_by_flask(error: HTTPException) -> Response:
@@ -146,7 +148,7 @@ def refused_by_flask(error: HTTPException) -> Response:
     return problem(status, code, detail, headers=headers)
 
 
-def _database(error: DatabaseAway) -> Response:
+def _database(error: DatabaseUnavailable) -> Response:
     log.warning("database unavailable: %s", error)
     return problem(503, "DATABASE_UNAVAILABLE", UNAVAILABLE, headers={"Retry-After": RETRY_AFTER})
 
@@ -162,9 +164,9 @@ def _unexpected(error: HTTPException) -> Response:
     return problem(500, "INTERNAL_ERROR", "Something went wrong on our side; the log has the details")
 
 
-def status_of(kind: type[Refusal]) -> int:
+def status_of(kind: type[DomainError]) -> int:
     return next((status for known, status in KINDS.items() if issubclass(kind, known)), 500)
 
 
-def _descendants(kind: type[Refusal]) -> list[type[Refusal]]:
+def _descendants(kind: type[DomainError]) -> list[type[DomainError]]:
     return [found for child in kind.__subclasses__() for found in (child, *_descendants(child))]

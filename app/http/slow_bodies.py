@@ -130,9 +130,9 @@ class _Body:
             found: bytes = self._stream.readline(*_limit(size))
         return found
 
-    def readlines(self, hint: int | None = -1) -> list[bytes]:
+    def readlines(self, wakeup: int | None = -1) -> list[bytes]:
         with self._watch.reading(self):
-            found: list[bytes] = self._stream.readlines(*_limit(hint))
+            found: list[bytes] = self._stream.readlines(*_limit(wakeup))
         return found
 
     def __iter__(self) -> Iterator[bytes]:

@@ -31,7 +31,7 @@ def event(type_: str, data: Any, number: int | None = None) -> str:
 
 def is_over(began: float) -> bool:
     """`began`: by `time.monotonic`. Also with no room to wait: the client comes back in 3 s, which is polling."""
-    return time.monotonic() - began > STREAM_FOR or deps().waker.stopped or not has_room(counted=1)
+    return time.monotonic() - began > STREAM_FOR or deps().subscriber.stopped or not has_room(counted=1)
 
 
 def _from_the_start(events: Iterator[str]) -> Iterator[str]:

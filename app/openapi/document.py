@@ -125,7 +125,7 @@ class SagaholdApi(Api):  # type: ignore[misc]
 
     @cached_property
     def _whole(self) -> str:
-        document = complete(deepcopy(self.spec.to_dict()), deps().store.public_url)
+        document = complete(deepcopy(self.spec.to_dict()), deps().database.public_url)
         return json.dumps(document, indent=2, ensure_ascii=False)
 
 

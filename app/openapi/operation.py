@@ -12,11 +12,11 @@ from marshmallow import Schema
 
 from app.http.arguments import Blueprint, has_required
 from app.http.auth import authorize
-from app.http.problems import EdgeError
+from app.http.problems import HTTPProblem
 from app.openapi.document import IDEMPOTENCY_KEY, TEXT_SCHEMAS, headers, path_parameters
 from domain.identity.access import Permission
 from domain.values import canonical_json
-from services.kernel.idempotency import Once
+from services.kernel.idempotency import IdempotentRequest
 
 _REPLAYED = ("Idempotent-Replayed",)
 _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{8,128}")
@@ -90,19 +90,19 @@ def _add_parameters(view: Any, parameters: Iterable[Mapping[str, Any]]) -> None:
     documented.extend(dict(parameter) for parameter in parameters)
 
 
-def once() -> Once | None:
+def once() -> IdempotentRequest | None:
     """The caller's Idempotency-Key, bound to this very request."""
     key = request.headers.get("Idempotency-Key")
     if key is None:
         return None
     if not _IDEMPOTENCY_KEY.fullmatch(key):
         detail = "an Idempotency-Key has 8 to 128 printable ASCII characters, without blanks"
-        raise EdgeError(400, "MALFORMED_IDEMPOTENCY_KEY", detail)
+        raise HTTPProblem(400, "MALFORMED_IDEMPOTENCY_KEY", detail)
     # Parsed, sorted, and with each number in its one form: who writes the same JSON in other words repeats the request.
     said_before = json.loads(request.get_data() or b"null", parse_float=_number)
     body = json.dumps(said_before, sort_keys=True, separators=(",", ":"))
     said = f"{request.method} {request.path}\n{body}"
-    return Once(key, hashlib.sha256(said.encode("utf-8", "replace")).digest())
+    return IdempotentRequest(key, hashlib.sha256(said.encode("utf-8", "replace")).digest())
 
 
 def _number(text: str) -> int | float:

@@ -3,7 +3,7 @@
 from marshmallow import Schema, fields, validate
 
 from app.schemas.fields import NAMESPACE_OR_ALL, Instant, PageQuery, matches, one_of, page_of, text
-from domain.log.audit_chain import Fault
+from domain.log.audit_chain import ChainError
 from domain.log.audit_rows import RowKind
 
 # Longer than any type, id or name that is ever stored.
@@ -65,7 +65,7 @@ AuditPageSchema = page_of(AuditEventSchema, "AuditPageSchema")
 class BadRowSchema(Schema):
     namespace = fields.String(required=True)
     seq = fields.Integer(required=True)
-    what = one_of(Fault, required=True)
+    what = one_of(ChainError, required=True)
 
 
 class BadFieldSchema(Schema):

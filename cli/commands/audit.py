@@ -10,15 +10,15 @@ import click
 from rich.console import Console
 
 from cli.client import Failure, open_server
-from cli.session import Session, command, page_options, server_options
+from cli.session import CommandContext, command, page_options, server_options
 from cli.views.output import clean, console, page, short, table, two_lines
 from domain.identity.access import Role
-from domain.log.audit_chain import Fault, Heads, Row, read_line
+from domain.log.audit_chain import ChainError, ChainHeads, ChainRow, read_line
 from domain.log.audit_chain import verify as verdict_on
 
 # A long log takes the server a while: some 10,000 rows a second.
 VERIFY_SECONDS = 600.0
-_WORDS = {Fault.CHANGED: "was changed", Fault.MISSING: "is missing", Fault.INSERTED: "was put in"}
+_WORDS = {ChainError.CHANGED: "was changed", ChainError.MISSING: "is missing", ChainError.INSERTED: "was put in"}
 
 
 @click.group()
@@ -34,7 +34,7 @@ def audit() -> None:
 @click.option("--since", metavar="TIME", help="As 2026-12-31T00:00:00Z.")
 @click.option("--until", metavar="TIME")
 @page_options
-def list_(session: Session, **query: Any) -> None:
+def list_(session: CommandContext, **query: Any) -> None:
     """List what was changed, the newest first."""
     session.show(session.ask("GET", "/v1/audit-events", query=query), _list)
 
@@ -101,7 +101,7 @@ verify.params.extend(server_options())
 @command(audit, "export", Role.ADMIN)
 @click.option("--namespace", help="One chain; default: all that the key may see.")
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Default: standard output.")
-def export(session: Session, namespace: str | None, output: Path | None) -> None:
+def export(session: CommandContext, namespace: str | None, output: Path | None) -> None:
     """Write the whole log as JSON Lines, for keeping where nobody can change it."""
     pieces = _complete(session.server.download(session.role, "/v1/audit/export", {"namespace": namespace}))
     try:
@@ -120,7 +120,7 @@ def _complete(pieces: Iterable[bytes]) -> Iterator[bytes]:
         yield piece
         last = b"\n".join((last + piece).rsplit(b"\n", 2)[-2:])
     try:
-        is_complete = isinstance(read_line(last.decode()), Heads)
+        is_complete = isinstance(read_line(last.decode()), ChainHeads)
     except ValueError:
         is_complete = False
     if not is_complete:
@@ -138,7 +138,7 @@ def _keep(pieces: Iterator[bytes], output: Path) -> None:
         part.unlink(missing_ok=True)
 
 
-def _exported(file: BinaryIO) -> Iterator[Row | Heads]:
+def _exported(file: BinaryIO) -> Iterator[ChainRow | ChainHeads]:
     for number, line in enumerate(file, 1):
         try:
             yield read_line(line.decode())

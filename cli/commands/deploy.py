@@ -9,11 +9,11 @@ import click
 from rich.console import Console
 
 from adapters.yaml_text import read_documents
-from cli.client import Failure, Refused
-from cli.session import Session, command
+from cli.client import Failure, ServerRefused
+from cli.session import CommandContext, command
 from cli.views.output import clean
 from domain.identity.access import Role
-from domain.manifests.bundle import path_fault, referenced
+from domain.manifests.bundle import path_error, referenced
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class _Manifest:
     help="YAML or JSON, also several documents in one file; may be given several times.",
 )
 @click.option("--replace", is_flag=True, help="Also where the version is deployed with other content.")
-def deploy(session: Session, files: tuple[Path, ...], replace: bool) -> None:
+def deploy(session: CommandContext, files: tuple[Path, ...], replace: bool) -> None:
     """Deploy manifests with the files they refer to.
 
     Workers go first. A path in a manifest is looked for beside the manifest, then in the folders above it up to this
@@ -67,23 +67,23 @@ def _turn(manifest: _Manifest) -> bool:
     return not (isinstance(manifest.document, dict) and manifest.document.get("kind") == "worker")
 
 
-def _send(session: Session, manifest: _Manifest, replace: bool) -> bool:
+def _send(session: CommandContext, manifest: _Manifest, replace: bool) -> bool:
     """Whether it was deployed; what is wrong with it is printed, a line for each fault."""
     body = {"manifest": manifest.document, "artifacts": dict(_artifacts(manifest))}
     try:
         answer = session.ask("POST", "/v1/manifests", query={"replace": "true" if replace else None}, body=body)
-    except Refused as refused:
-        faults = refused.problem.get("errors")
+    except ServerRefused as refused:
+        field_errors = refused.problem.get("errors")
         if refused.problem.get("code") == "VERSION_EXISTS":
             why = f"{manifest.file}: this version is deployed with other content: give it a new version, or --replace"
-            raise Refused(refused.status, refused.body, refused.problem, why) from None
-        if not faults:
+            raise ServerRefused(refused.status, refused.body, refused.problem, why) from None
+        if not field_errors:
             raise
         if session.as_json:
             click.echo(refused.body)
-        for fault in faults:
-            place = f"{fault['path']}: " if fault["path"] else ""
-            click.echo(clean(f"{manifest.file}: {place}{fault['message']}"), err=True)
+        for field_error in field_errors:
+            place = f"{field_error['path']}: " if field_error["path"] else ""
+            click.echo(clean(f"{manifest.file}: {place}{field_error['message']}"), err=True)
         return False
 
     def deployed(screen: Console, document: dict[str, Any]) -> None:
@@ -97,7 +97,7 @@ def _artifacts(manifest: _Manifest) -> Iterator[tuple[str, str]]:
     folders = _folders(manifest.file)
     for _, path in referenced(manifest.document):
         # The server tells what is wrong with such a path; it must not make us read a file from elsewhere.
-        if path_fault(path) is not None:
+        if path_error(path) is not None:
             continue
         for folder in folders:
             if (folder / path).is_file():

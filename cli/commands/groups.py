@@ -5,8 +5,8 @@ from typing import Any
 import click
 from rich.console import Console
 
-from cli.client import Failure, Refused, part
-from cli.session import Session, command, given
+from cli.client import Failure, ServerRefused, part
+from cli.session import CommandContext, command, given
 from cli.views.output import clean, page, short, table
 from domain.identity.access import Role
 
@@ -25,7 +25,7 @@ def groups() -> None:
 
 
 @command(groups, "list", Role.ADMIN)
-def list_(session: Session) -> None:
+def list_(session: CommandContext) -> None:
     """List all groups, by name."""
     session.show(session.ask("GET", PATH), _list)
 
@@ -34,11 +34,11 @@ def list_(session: Session) -> None:
 @NAME
 @DESCRIPTION
 @CHANNELS
-def create(session: Session, name: str, **options: Any) -> None:
+def create(session: CommandContext, name: str, **options: Any) -> None:
     """Make the group NAME."""
     try:
         made = session.ask("PUT", f"{PATH}/{part(name)}", query={"new": "true"}, body=_body(**options))
-    except Refused as refused:
+    except ServerRefused as refused:
         if refused.problem.get("code") != EXISTS:
             raise
         raise Failure(f"there is a group {clean(name)} already: sagahold groups change {clean(name)}") from None
@@ -50,7 +50,7 @@ def create(session: Session, name: str, **options: Any) -> None:
 @DESCRIPTION
 @CHANNELS
 @click.option("--no-channels", is_flag=True, help="It hears of nothing any more.")
-def change(session: Session, name: str, no_channels: bool, **options: Any) -> None:
+def change(session: CommandContext, name: str, no_channels: bool, **options: Any) -> None:
     """Change the group NAME.
 
     What is not given stays as it is; --channel replaces all of its channels.
@@ -68,7 +68,7 @@ def change(session: Session, name: str, no_channels: bool, **options: Any) -> No
 
 @command(groups, "delete", Role.ADMIN)
 @NAME
-def delete(session: Session, name: str) -> None:
+def delete(session: CommandContext, name: str) -> None:
     """Delete the group NAME; its people are in it no more.
 
     Reviews that ask only this group wait for their time to run out.
@@ -78,7 +78,7 @@ def delete(session: Session, name: str) -> None:
         click.echo(f"{name} is deleted")
 
 
-def _find(session: Session, name: str) -> dict[str, Any] | None:
+def _find(session: CommandContext, name: str) -> dict[str, Any] | None:
     found: list[dict[str, Any]] = session.ask("GET", PATH).document["items"]
     return next((group for group in found if group["name"] == name), None)
 

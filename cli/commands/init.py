@@ -11,7 +11,7 @@ from cli.client import Failure
 from cli.devstack.datadir import DataDir
 from cli.devstack.first_keys import first_keys, has_admin_key, sign_in_link
 from domain.identity.access import Role
-from services.kernel.connection_pool import DatabaseAway
+from services.kernel.connection_pool import DatabaseUnavailable
 
 
 @click.command()
@@ -31,7 +31,7 @@ def init(data_dir: Path, new_keys: bool) -> None:
     loaded = settings.load_or_exit({"REDIS_URL": "redis://not-needed", **os.environ})
     try:
         _init(loaded, DataDir(data_dir), new_keys)
-    except DatabaseAway:
+    except DatabaseUnavailable:
         raise Failure("the database does not answer: look at DATABASE_URL") from None
     except ProgrammingError:
         raise Failure("the database is not migrated: run the Procfile's release first") from None

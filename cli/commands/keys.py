@@ -8,7 +8,7 @@ from rich.text import Text
 
 from cli.client import part
 from cli.parameters import IDEMPOTENCY_KEY, NEVER, SPAN_OR_NEVER
-from cli.session import Session, command, given, page_options, reach_option
+from cli.session import CommandContext, command, given, page_options, reach_option
 from cli.views.output import clean, facts, page, short, table, two_lines, when
 from domain.identity.access import Role
 
@@ -25,14 +25,14 @@ def keys() -> None:
 @click.option("--role", type=click.Choice([str(role) for role in Role]), required=True)
 @reach_option
 @click.option("--expires-at", metavar="TIME", help="As 2026-12-31T00:00:00Z. Default: never.")
-def create(session: Session, namespaces: tuple[str, ...], **options: Any) -> None:
+def create(session: CommandContext, namespaces: tuple[str, ...], **options: Any) -> None:
     """Make a key, NAME says whose; it is shown this once."""
     session.show(session.ask("POST", PATH, body={"namespaces": list(namespaces), **given(**options)}), _new)
 
 
 @command(keys, "list", Role.ADMIN)
 @page_options
-def list_(session: Session, **query: Any) -> None:
+def list_(session: CommandContext, **query: Any) -> None:
     """List keys, the newest first."""
     session.show(session.ask("GET", PATH, query=query), _list)
 
@@ -41,7 +41,7 @@ def list_(session: Session, **query: Any) -> None:
 @click.argument("key_id", metavar="ID")
 @click.option("--overlap", type=SPAN_OR_NEVER, metavar="3600|2h|never", help="The old one works so long; default 24h.")
 @click.option("--idempotency-key", type=IDEMPOTENCY_KEY, help="Said again, the key is not rotated a second time.")
-def rotate(session: Session, key_id: str, overlap: int | str | None, idempotency_key: str | None) -> None:
+def rotate(session: CommandContext, key_id: str, overlap: int | str | None, idempotency_key: str | None) -> None:
     """Give a key a new secret; it is shown this once, and the old one works for a day more."""
     body = given(overlap_seconds=0 if overlap == NEVER else overlap)
     headers = given(**{"Idempotency-Key": idempotency_key})
@@ -50,7 +50,7 @@ def rotate(session: Session, key_id: str, overlap: int | str | None, idempotency
 
 @command(keys, "revoke", Role.ADMIN)
 @click.argument("key_id", metavar="ID")
-def revoke(session: Session, key_id: str) -> None:
+def revoke(session: CommandContext, key_id: str) -> None:
     """Revoke a key: within 5 s nothing takes it any more."""
     session.show(session.ask("POST", f"{PATH}/{part(key_id)}/revoke"), _revoked)
 

@@ -5,8 +5,8 @@ from typing import Any
 import click
 from rich.console import Console
 
-from cli.client import Answer
-from cli.session import Session, command, page_options
+from cli.client import ServerResponse
+from cli.session import CommandContext, command, page_options
 from cli.views import saga as view
 from cli.views.output import page, short, status, table, two_lines, when
 from cli.watch import follow, watch_steps
@@ -26,7 +26,7 @@ def list() -> None:
 @click.option("--name")
 @click.option("--all", "everything", is_flag=True, help="Also those that were replaced.")
 @page_options
-def definitions(session: Session, kind: str, everything: bool, **query: Any) -> None:
+def definitions(session: CommandContext, kind: str, everything: bool, **query: Any) -> None:
     """List what is deployed, the newest first."""
     query |= {"is_active": None if everything else "true"}
     session.show(session.ask("GET", f"/v1/definitions/{kind}s", query=query), _definitions)
@@ -40,11 +40,11 @@ def definitions(session: Session, kind: str, everything: bool, **query: Any) -> 
 @click.option("--namespace")
 @click.option("--watch", is_flag=True, help="Look again until all of them have ended.")
 @page_options
-def sagas(session: Session, watch: bool, **options: Any) -> None:
+def sagas(session: CommandContext, watch: bool, **options: Any) -> None:
     """List sagas, the newest first."""
     query = {name: "true" if value is True else value or None for name, value in options.items()}
 
-    def look() -> Answer:
+    def look() -> ServerResponse:
         return session.ask("GET", "/v1/sagas", query=query)
 
     if not watch:
@@ -64,10 +64,10 @@ def sagas(session: Session, watch: bool, **options: Any) -> None:
 @click.option("--errors", is_flag=True, help="Only what went wrong, in full.")
 @click.option("--watch", is_flag=True, help="Look again until the saga has ended. Exit status 0: COMPLETED; else 1.")
 @page_options
-def steps(session: Session, trace_id: str, errors: bool, watch: bool, **query: Any) -> None:
+def steps(session: CommandContext, trace_id: str, errors: bool, watch: bool, **query: Any) -> None:
     """List a saga's steps in their order, then the undos."""
 
-    def look() -> Answer:
+    def look() -> ServerResponse:
         return session.ask("GET", "/v1/sagas/steps", query={**query, "trace_id": trace_id})
 
     if watch:

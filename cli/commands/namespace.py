@@ -7,7 +7,7 @@ from rich.console import Console
 
 from cli.client import part
 from cli.parameters import JSON, NEVER, SPAN_OR_NEVER
-from cli.session import Session, command
+from cli.session import CommandContext, command
 from cli.views.output import facts, pretty_json, when
 from domain.identity.access import Role
 from domain.pauses.pause import OnTimeout
@@ -22,7 +22,7 @@ def namespace() -> None:
 
 @command(namespace, "show", Role.ADMIN)
 @click.argument("name")
-def show(session: Session, name: str) -> None:
+def show(session: CommandContext, name: str) -> None:
     """Show the review policy of the namespace NAME."""
     session.show(session.ask("GET", f"{PATH}/{part(name)}"), _shown)
 
@@ -38,7 +38,9 @@ def show(session: Session, name: str) -> None:
     help="What may be asked for when time runs out. May be given several times.",
 )
 @click.option("--min-expires-in", type=SPAN_OR_NEVER, metavar="3600|2h|never", help="Reviewers have at least so long.")
-def set_(session: Session, name: str, review: Any, allowed: tuple[str, ...], min_expires_in: int | str | None) -> None:
+def set_(
+    session: CommandContext, name: str, review: Any, allowed: tuple[str, ...], min_expires_in: int | str | None
+) -> None:
     """Set the review policy of the namespace NAME; what is not given stays as it is."""
     where = f"{PATH}/{part(name)}"
     body: dict[str, Any] = {"review": review}

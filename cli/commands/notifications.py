@@ -6,7 +6,7 @@ import click
 from rich.console import Console
 
 from cli.client import part
-from cli.session import Session, command, page_options
+from cli.session import CommandContext, command, page_options
 from cli.views.output import clean, page, short, status, table, two_lines, when
 from domain.delivery.notification import NotificationStatus
 from domain.identity.access import Role
@@ -26,14 +26,14 @@ def notifications() -> None:
 @click.option("--saga", "trace_id", metavar="TRACE", help="Only those about this saga.")
 @click.option("--recipient", help="A person's mail address, or the name of a group.")
 @page_options
-def show_list(session: Session, **query: Any) -> None:
+def show_list(session: CommandContext, **query: Any) -> None:
     """List notifications, the newest first."""
     session.show(session.ask("GET", PATH, query=query), _page)
 
 
 @command(notifications, "retry", Role.OPERATOR)
 @click.argument("notification_id", metavar="ID")
-def retry(session: Session, notification_id: str) -> None:
+def retry(session: CommandContext, notification_id: str) -> None:
     """Send one that failed again, now."""
 
     def again(screen: Console, document: dict[str, Any]) -> None:

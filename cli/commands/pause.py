@@ -7,7 +7,7 @@ import click
 from cli.client import Failure, part
 from cli.parameters import IDEMPOTENCY_KEY, JSON, NEVER, REVISION, SPAN, SPAN_OR_NEVER
 from cli.pause_wait import wait_for
-from cli.session import Session, command, given, page_options
+from cli.session import CommandContext, command, given, page_options
 from cli.views.changes import PREVIEW, show_edit
 from cli.views.output import console
 from cli.views.pause import decided_view, describe, list_view, one_line, too_late
@@ -43,7 +43,7 @@ def pause() -> None:
 @click.option("--priority", type=int, help="0 to 9.")
 @click.option("--idempotency-key", type=IDEMPOTENCY_KEY, help="Said again, it makes no second pause.")
 @click.option("--wait", is_flag=True, help="Then wait for the decision, as `pause wait` does.")
-def create(session: Session, idempotency_key: str | None, wait: bool, **options: Any) -> None:
+def create(session: CommandContext, idempotency_key: str | None, wait: bool, **options: Any) -> None:
     """Ask for a decision on ACTION."""
     answer = session.ask("POST", PATH, body=_draft(**options), headers=given(**{"Idempotency-Key": idempotency_key}))
     if wait and not session.as_json:
@@ -67,7 +67,7 @@ def _draft(tags: tuple[str, ...], expires_in: int | str | None, **options: Any) 
 
 @command(pause, "get", Role.REVIEWER)
 @click.argument("watch_id", metavar="ID")
-def get(session: Session, watch_id: str) -> None:
+def get(session: CommandContext, watch_id: str) -> None:
     """Show a pause: what is to be done, why, and how it stands."""
     session.show(session.ask("GET", f"{PATH}/{part(watch_id)}"), describe)
 
@@ -77,12 +77,12 @@ def get(session: Session, watch_id: str) -> None:
 @click.option(
     "--timeout", type=SPAN, metavar="90|15m", help="Give up after this time; default: wait as long as it takes."
 )
-def wait(session: Session, watch_id: str, timeout: int | None) -> None:
+def wait(session: CommandContext, watch_id: str, timeout: int | None) -> None:
     """Wait for the decision. Exit status 0: approved; 1: anything else."""
     _wait(session, watch_id, timeout)
 
 
-def _wait(session: Session, watch_id: str, timeout: int | None) -> None:
+def _wait(session: CommandContext, watch_id: str, timeout: int | None) -> None:
     answer = wait_for(session, watch_id, timeout)
     status = answer.document["status"]
     session.show(answer, one_line)
@@ -106,7 +106,7 @@ def _wait(session: Session, watch_id: str, timeout: int | None) -> None:
 @click.option("--decided-after", metavar="TIME", help="Implies --decided.")
 @click.option("--decided-before", metavar="TIME", help="Implies --decided.")
 @page_options
-def list_(session: Session, search: str | None, external_id: str | None, decided: bool, **filters: Any) -> None:
+def list_(session: CommandContext, search: str | None, external_id: str | None, decided: bool, **filters: Any) -> None:
     """List pauses, the newest first."""
     asked = given(q=search, externalId=external_id, **filters)
     if decided:
@@ -122,7 +122,7 @@ def list_(session: Session, search: str | None, external_id: str | None, decided
 @RESPONSE
 @REVISION
 @PREVIEW
-def approve(session: Session, watch_id: str, preview: bool, **decision: Any) -> None:
+def approve(session: CommandContext, watch_id: str, preview: bool, **decision: Any) -> None:
     """Let the action go ahead. An edit of its arguments is shown place by place."""
     edit = decision["arguments"]
     if preview and edit is None:
@@ -140,7 +140,7 @@ def approve(session: Session, watch_id: str, preview: bool, **decision: Any) -> 
 @COMMENT
 @RESPONSE
 @REVISION
-def reject(session: Session, watch_id: str, **decision: Any) -> None:
+def reject(session: CommandContext, watch_id: str, **decision: Any) -> None:
     """Say no to the action."""
     _decide(session, watch_id, "reject", decision)
 
@@ -148,14 +148,14 @@ def reject(session: Session, watch_id: str, **decision: Any) -> None:
 @command(pause, "claim", Role.REVIEWER)
 @click.argument("watch_id", metavar="ID")
 @click.option("--take-over", is_flag=True, help="Although somebody else works on it.")
-def claim(session: Session, watch_id: str, take_over: bool) -> None:
+def claim(session: CommandContext, watch_id: str, take_over: bool) -> None:
     """Tell the others that you work on it, for a quarter of an hour."""
     _decide(session, watch_id, "claim", {"takeOver": take_over})
 
 
 @command(pause, "unclaim", Role.REVIEWER)
 @click.argument("watch_id", metavar="ID")
-def unclaim(session: Session, watch_id: str) -> None:
+def unclaim(session: CommandContext, watch_id: str) -> None:
     """Give your claim back."""
     _decide(session, watch_id, "unclaim", {})
 
@@ -163,12 +163,12 @@ def unclaim(session: Session, watch_id: str) -> None:
 @command(pause, "cancel", Role.AGENT)
 @click.argument("watch_id", metavar="ID")
 @COMMENT
-def cancel(session: Session, watch_id: str, **decision: Any) -> None:
+def cancel(session: CommandContext, watch_id: str, **decision: Any) -> None:
     """Take the request back, as its creator."""
     _decide(session, watch_id, "cancel", decision)
 
 
-def _decide(session: Session, watch_id: str, verb: str, decision: dict[str, Any]) -> None:
+def _decide(session: CommandContext, watch_id: str, verb: str, decision: dict[str, Any]) -> None:
     with too_late():
         answer = session.ask("POST", f"{PATH}/{part(watch_id)}/{verb}", body=given(**decision))
     session.show(answer, one_line)

@@ -6,7 +6,7 @@ import click
 from rich.console import Console
 
 from cli.client import Failure, part
-from cli.session import Session, command, given, page_options, reach_option
+from cli.session import CommandContext, command, given, page_options, reach_option
 from cli.views.output import clean, page, short, table, two_lines, when
 from domain.identity.access import Role
 from domain.identity.person import ROLES
@@ -26,7 +26,7 @@ def people() -> None:
 @reach_option
 @click.option("--group", "groups", multiple=True, help="May be given several times.")
 @click.option("--channel", "channels", multiple=True, help="A URL by which they hear of reviews, as Apprise writes it.")
-def add(session: Session, **options: Any) -> None:
+def add(session: CommandContext, **options: Any) -> None:
     """Add a person; `sagahold people link EMAIL` then lets them in."""
     body = given(**{name: list(value) if isinstance(value, tuple) else value for name, value in options.items()})
     session.show(session.ask("POST", PATH, body=body), _told("is added"))
@@ -34,14 +34,14 @@ def add(session: Session, **options: Any) -> None:
 
 @command(people, "list", Role.ADMIN)
 @page_options
-def list_(session: Session, **query: Any) -> None:
+def list_(session: CommandContext, **query: Any) -> None:
     """List people, the newest first."""
     session.show(session.ask("GET", PATH, query=query), _list)
 
 
 @command(people, "link", Role.ADMIN)
 @click.argument("email")
-def link(session: Session, email: str) -> None:
+def link(session: CommandContext, email: str) -> None:
     """Make a link that signs EMAIL in, once."""
     session.show(session.ask("POST", f"{PATH}/{part(_id(session, email))}/link"), _link)
 
@@ -59,7 +59,7 @@ def link(session: Session, email: str) -> None:
 @click.option("--enable/--disable", "enabled", default=None)
 @click.option("--remove-password", is_flag=True, default=None, help="For one that was forgotten.")
 def change(
-    session: Session,
+    session: CommandContext,
     email: str,
     new_email: str | None,
     no_groups: bool,
@@ -83,7 +83,7 @@ def change(
 
 @command(people, "enable", Role.ADMIN)
 @click.argument("email")
-def enable(session: Session, email: str) -> None:
+def enable(session: CommandContext, email: str) -> None:
     """Let EMAIL in again."""
     found = session.ask("PATCH", f"{PATH}/{part(_id(session, email))}", body={"disabled": False})
     session.show(found, _told("is enabled"))
@@ -91,13 +91,13 @@ def enable(session: Session, email: str) -> None:
 
 @command(people, "disable", Role.ADMIN)
 @click.argument("email")
-def disable(session: Session, email: str) -> None:
+def disable(session: CommandContext, email: str) -> None:
     """Sign EMAIL out everywhere, and let them in no more."""
     found = session.ask("PATCH", f"{PATH}/{part(_id(session, email))}", body={"disabled": True})
     session.show(found, _told("is disabled"))
 
 
-def _id(session: Session, email: str) -> str:
+def _id(session: CommandContext, email: str) -> str:
     """Of the person with this e-mail. Raises `Failure`."""
     found = session.ask("GET", PATH, query={"email": email}).document["items"]
     if not found:

@@ -5,14 +5,14 @@ import time
 
 import click
 
-from cli.client import Unreachable
-from cli.session import Session, command
+from cli.client import ServerUnreachable
+from cli.session import CommandContext, command
 from cli.views.output import clean, console
 from domain.identity.access import Role
 
 
 @command(None, "ping", Role.AGENT)
-def ping(session: Session) -> None:
+def ping(session: CommandContext) -> None:
     """Ask the server whether it is there, and how long that takes."""
     version = version_of(session)
     started = time.perf_counter()
@@ -24,12 +24,12 @@ def ping(session: Session) -> None:
     console().print(f"{session.server.url} answers in {took:.1f} ms (Sagahold {clean(version)})", soft_wrap=True)
 
 
-def version_of(session: Session) -> str:
-    """Raises `Unreachable` when something else answers there."""
+def version_of(session: CommandContext) -> str:
+    """Raises `ServerUnreachable` when something else answers there."""
     try:
         info = session.ask("GET", "/openapi.json").document["info"]
         if info["title"] != "Sagahold":
             raise KeyError
         return str(info["version"])
     except (ValueError, KeyError, TypeError):
-        raise Unreachable(f"{session.server.url} is not a Sagahold server: check the URL") from None
+        raise ServerUnreachable(f"{session.server.url} is not a Sagahold server: check the URL") from None

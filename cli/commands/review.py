@@ -8,7 +8,7 @@ from rich.console import Console
 
 from cli.client import Failure, part
 from cli.parameters import JSON, REVISION
-from cli.session import Session, command, given, page_options
+from cli.session import CommandContext, command, given, page_options
 from cli.views import review as review_view
 from cli.views import saga as view
 from cli.views.changes import PREVIEW, show_edit
@@ -34,7 +34,7 @@ def review() -> None:
 @click.option("--namespace")
 @click.option("--kind", type=click.Choice([str(kind) for kind in StepKind]))
 @page_options
-def list_(session: Session, **query: Any) -> None:
+def list_(session: CommandContext, **query: Any) -> None:
     """List what waits for a person, the longest waiting first."""
     session.show(session.ask("GET", QUEUE, query=query), review_view.queue)
 
@@ -42,7 +42,7 @@ def list_(session: Session, **query: Any) -> None:
 @command(review, "show", Role.REVIEWER)
 @TRACE
 @SPAN
-def show(session: Session, trace_id: str, span_id: str | None) -> None:
+def show(session: CommandContext, trace_id: str, span_id: str | None) -> None:
     """Show what will be executed when the step is approved."""
     item = _waiting(session, trace_id, span_id)
     if session.as_json:
@@ -59,7 +59,7 @@ def show(session: Session, trace_id: str, span_id: str | None) -> None:
 @click.option("--output", type=JSON, help="An object, of a reason step: instead of what it has found.")
 @REVISION
 @PREVIEW
-def approve(session: Session, trace_id: str, span_id: str | None, preview: bool, **body: Any) -> None:
+def approve(session: CommandContext, trace_id: str, span_id: str | None, preview: bool, **body: Any) -> None:
     """Let the step go ahead. An edit of its output is shown place by place."""
     if preview and body["output"] is None:
         raise click.UsageError("--preview shows what --output changes: give both")
@@ -70,7 +70,7 @@ def approve(session: Session, trace_id: str, span_id: str | None, preview: bool,
     _decide(session, trace_id, span_id, "approve", body)
 
 
-def _show_edit(session: Session, trace_id: str, span_id: str | None, output: Any, preview: bool) -> None:
+def _show_edit(session: CommandContext, trace_id: str, span_id: str | None, output: Any, preview: bool) -> None:
     """Where the step is held no more the server says what there is instead."""
     items = session.ask("GET", QUEUE, query={"trace_id": trace_id}).document["items"]
     held = [item for item in items if span_id in (None, item["step_span_id"])]
@@ -88,7 +88,7 @@ def _show_edit(session: Session, trace_id: str, span_id: str | None, output: Any
 @COMMENT
 @click.option("--error-details", type=JSON, help="An object or a string, for the step's error.")
 @REVISION
-def reject(session: Session, trace_id: str, span_id: str | None, **body: Any) -> None:
+def reject(session: CommandContext, trace_id: str, span_id: str | None, **body: Any) -> None:
     """Say no: what was done before is undone."""
     _decide(session, trace_id, span_id, "reject", body)
 
@@ -99,7 +99,7 @@ def reject(session: Session, trace_id: str, span_id: str | None, **body: Any) ->
 @click.option("--guidance", help="What to do better.")
 @click.option("--retry-token", help="Yours: said again, it counts once.")
 @REVISION
-def retry(session: Session, trace_id: str, span_id: str | None, **body: Any) -> None:
+def retry(session: CommandContext, trace_id: str, span_id: str | None, **body: Any) -> None:
     """Have the step run and held again."""
     _decide(session, trace_id, span_id, "retry", body)
 
@@ -108,7 +108,7 @@ def retry(session: Session, trace_id: str, span_id: str | None, **body: Any) -> 
 _DONE = {"approve": "approved by you", "reject": "rejected by you", "retry": "to be run again"}
 
 
-def _decide(session: Session, trace_id: str, span_id: str | None, verb: str, body: dict[str, Any]) -> None:
+def _decide(session: CommandContext, trace_id: str, span_id: str | None, verb: str, body: dict[str, Any]) -> None:
     span_id = span_id or _waiting(session, trace_id, None)["step_span_id"]
 
     def told(screen: Console, document: dict[str, Any]) -> None:
@@ -121,7 +121,7 @@ def _decide(session: Session, trace_id: str, span_id: str | None, verb: str, bod
     session.show(answer, told)
 
 
-def _waiting(session: Session, trace_id: str, span_id: str | None) -> dict[str, Any]:
+def _waiting(session: CommandContext, trace_id: str, span_id: str | None) -> dict[str, Any]:
     """What of the saga waits for a person. Raises `Failure` when nothing does."""
     items = session.ask("GET", QUEUE, query={"trace_id": trace_id}).document["items"]
     found: list[dict[str, Any]] = [item for item in items if span_id in (None, item["step_span_id"])]

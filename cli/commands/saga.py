@@ -7,7 +7,7 @@ from rich.console import Console
 
 from cli.client import part
 from cli.parameters import JSON
-from cli.session import Command, Session, command, given
+from cli.session import Command, CommandContext, command, given
 from cli.views import saga as view
 from cli.views.changes import PREVIEW, show_edit
 from cli.views.output import clean
@@ -43,9 +43,9 @@ def _recovery_options(function: Command) -> Command:
 @TRACE
 @SPAN
 @_recovery_options
-def retry_step(session: Session, trace_id: str, span_id: str, **wish: Any) -> None:
+def retry_step(session: CommandContext, trace_id: str, span_id: str, **request: Any) -> None:
     """Repeat a step whose outcome nobody knows."""
-    _post(session, trace_id, span_id, "retry-step", given(**wish))
+    _post(session, trace_id, span_id, "retry-step", given(**request))
 
 
 @command(saga, "retry-compensation", Role.OPERATOR)
@@ -54,12 +54,12 @@ def retry_step(session: Session, trace_id: str, span_id: str, **wish: Any) -> No
 @click.option("--arguments", type=JSON, help="All that it is tried with, instead of what it had; it must have failed.")
 @PREVIEW
 @_recovery_options
-def retry_compensation(session: Session, trace_id: str, span_id: str, preview: bool, **wish: Any) -> None:
+def retry_compensation(session: CommandContext, trace_id: str, span_id: str, preview: bool, **request: Any) -> None:
     """Try an undo again that failed, or whose outcome nobody knows. Other arguments are shown place by place.
 
     SPAN is that of the undo.
     """
-    edit = wish["arguments"]
+    edit = request["arguments"]
     if preview and edit is None:
         raise click.UsageError("--preview shows what --arguments changes: give both")
     if edit is not None and (preview or not session.as_json):
@@ -67,7 +67,7 @@ def retry_compensation(session: Session, trace_id: str, span_id: str, preview: b
         show_edit(session, undo["resolved_arguments"], edit, "arguments", preview=preview)
     if preview:
         return
-    _post(session, trace_id, span_id, "retry-compensation", given(**wish))
+    _post(session, trace_id, span_id, "retry-compensation", given(**request))
 
 
 @command(saga, "resolve", Role.OPERATOR)
@@ -76,7 +76,7 @@ def retry_compensation(session: Session, trace_id: str, span_id: str, preview: b
 @click.option("--outcome", type=click.Choice(["done", "not_done"]), required=True)
 @click.option("--evidence", required=True, help="How you know; it is kept.")
 @click.option("--output", type=JSON, help="What the call has answered, where it was done.")
-def resolve(session: Session, trace_id: str, span_id: str, **said: Any) -> None:
+def resolve(session: CommandContext, trace_id: str, span_id: str, **said: Any) -> None:
     """Say what came of a call whose outcome nobody knows, or of an undo that failed.
 
     Of a failed undo, done: it was undone by hand, and the undoing goes on; not_done: nobody will undo it.
@@ -87,7 +87,7 @@ def resolve(session: Session, trace_id: str, span_id: str, **said: Any) -> None:
 @command(saga, "cancel", Role.OPERATOR)
 @TRACE
 @click.option("--reason")
-def cancel(session: Session, trace_id: str, **body: Any) -> None:
+def cancel(session: CommandContext, trace_id: str, **body: Any) -> None:
     """Give a saga up, and undo what was done."""
 
     def cancelled(screen: Console, document: dict[str, Any]) -> None:
@@ -97,7 +97,7 @@ def cancel(session: Session, trace_id: str, **body: Any) -> None:
     session.show(session.ask("POST", f"/v1/sagas/{part(trace_id)}/cancel", body=given(**body)), cancelled)
 
 
-def _post(session: Session, trace_id: str, span_id: str, verb: str, body: dict[str, Any]) -> None:
+def _post(session: CommandContext, trace_id: str, span_id: str, verb: str, body: dict[str, Any]) -> None:
     def told(screen: Console, document: dict[str, Any]) -> None:
         status = document["status"]
         screen.print(f"{clean(span_id)} {_SAID.get(status, clean(status))}", soft_wrap=True)

@@ -3,7 +3,7 @@
 import click
 
 from cli.client import part
-from cli.session import Session, command
+from cli.session import CommandContext, command
 from cli.views import saga as view
 from domain.identity.access import Role
 
@@ -15,7 +15,7 @@ def show() -> None:
 
 @command(show, "saga", Role.REVIEWER)
 @click.argument("trace_id", metavar="TRACE")
-def saga(session: Session, trace_id: str) -> None:
+def saga(session: CommandContext, trace_id: str) -> None:
     """Show a saga: how it stands, its steps, and what can be done next."""
     session.show(session.ask("GET", f"/v1/sagas/{part(trace_id)}"), view.saga)
 
@@ -23,6 +23,6 @@ def saga(session: Session, trace_id: str) -> None:
 @command(show, "step", Role.REVIEWER)
 @click.argument("trace_id", metavar="TRACE")
 @click.argument("span_id", metavar="SPAN")
-def step(session: Session, trace_id: str, span_id: str) -> None:
+def step(session: CommandContext, trace_id: str, span_id: str) -> None:
     """Show a step: its arguments, its output, its error."""
     session.show(session.ask("GET", f"/v1/sagas/{part(trace_id)}/steps/{part(span_id)}"), view.step)

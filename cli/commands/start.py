@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from cli.parameters import JSON
-from cli.session import Session, command, given
+from cli.session import CommandContext, command, given
 from cli.views import saga as view
 from domain.identity.access import Role
 
@@ -22,6 +22,6 @@ def start() -> None:
 @click.option("--namespace", help="Default: the key's own.")
 @click.option("--idempotency-key", help="Said again, it is the same saga.")
 @click.option("--trace-id", help="Your own: 32 lowercase hexadecimal digits.")
-def saga(session: Session, **body: Any) -> None:
+def saga(session: CommandContext, **body: Any) -> None:
     """Start a deployed saga."""
     session.show(session.ask("POST", "/v1/sagas/start", body=given(**body)), view.started)

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from cli.client import part
 from cli.parameters import HEADER
-from cli.session import Command, Session, command, given, page_options
+from cli.session import Command, CommandContext, command, given, page_options
 from cli.views import webhooks as view
 from domain.delivery.webhook import EVENT_TYPES, DeliveryStatus
 from domain.identity.access import DEFAULT_NAMESPACE, Role
@@ -35,14 +35,14 @@ def _endpoint_options(function: Command) -> Command:
 
 @command(webhooks, "endpoints", Role.ADMIN)
 @page_options
-def endpoints(session: Session, **query: Any) -> None:
+def endpoints(session: CommandContext, **query: Any) -> None:
     """List endpoints, the newest first."""
     session.show(session.ask("GET", f"{PATH}/endpoints", query=query), view.endpoints)
 
 
 @command(webhooks, "endpoint", Role.ADMIN)
 @ENDPOINT
-def endpoint(session: Session, endpoint_id: str) -> None:
+def endpoint(session: CommandContext, endpoint_id: str) -> None:
     """Show an endpoint."""
     session.show(session.ask("GET", f"{PATH}/endpoints/{part(endpoint_id)}"), view.endpoint)
 
@@ -50,7 +50,7 @@ def endpoint(session: Session, endpoint_id: str) -> None:
 @command(webhooks, "add", Role.ADMIN)
 @click.argument("url_to_call", metavar="URL")
 @_endpoint_options
-def add(session: Session, url_to_call: str, **options: Any) -> None:
+def add(session: CommandContext, url_to_call: str, **options: Any) -> None:
     """Send events to URL, and show the secret that signs them.
 
     All events of the namespace `default`, unless said otherwise. The secret is shown this once.
@@ -65,7 +65,9 @@ def add(session: Session, url_to_call: str, **options: Any) -> None:
 @_endpoint_options
 @click.option("--all-events", is_flag=True, help="Every type of event.")
 @click.option("--enable/--disable", "enabled", default=None)
-def change(session: Session, endpoint_id: str, url_to_call: str | None, all_events: bool, **options: Any) -> None:
+def change(
+    session: CommandContext, endpoint_id: str, url_to_call: str | None, all_events: bool, **options: Any
+) -> None:
     """Change an endpoint.
 
     What is not given stays as it is.
@@ -78,7 +80,7 @@ def change(session: Session, endpoint_id: str, url_to_call: str | None, all_even
 
 @command(webhooks, "remove", Role.ADMIN)
 @ENDPOINT
-def remove(session: Session, endpoint_id: str) -> None:
+def remove(session: CommandContext, endpoint_id: str) -> None:
     """Remove an endpoint.
 
     Its deliveries stay readable.
@@ -90,7 +92,7 @@ def remove(session: Session, endpoint_id: str) -> None:
 
 @command(webhooks, "rotate-secret", Role.ADMIN)
 @ENDPOINT
-def rotate_secret(session: Session, endpoint_id: str) -> None:
+def rotate_secret(session: CommandContext, endpoint_id: str) -> None:
     """Make an endpoint's new secret.
 
     It is shown this once; for 24 hours both sign.
@@ -100,7 +102,7 @@ def rotate_secret(session: Session, endpoint_id: str) -> None:
 
 @command(webhooks, "test", Role.OPERATOR)
 @ENDPOINT
-def test(session: Session, endpoint_id: str) -> None:
+def test(session: CommandContext, endpoint_id: str) -> None:
     """Send a `webhook.test` to an endpoint."""
 
     def sent(screen: Console, document: dict[str, Any]) -> None:
@@ -112,7 +114,7 @@ def test(session: Session, endpoint_id: str) -> None:
 @command(webhooks, "recover", Role.OPERATOR)
 @ENDPOINT
 @click.option("--since", metavar="TIME", required=True, help="As 2026-03-30T21:00:00Z.")
-def recover(session: Session, endpoint_id: str, since: str) -> None:
+def recover(session: CommandContext, endpoint_id: str, since: str) -> None:
     """Send again what an endpoint did not get."""
 
     def recovered(screen: Console, document: dict[str, Any]) -> None:
@@ -128,21 +130,21 @@ def recover(session: Session, endpoint_id: str, since: str) -> None:
 @click.option("--endpoint", "endpoint_id", metavar="ID", help="Those to this endpoint.")
 @click.option("--pause", "watch_id", metavar="ID", help="Those that tell of this pause.")
 @page_options
-def deliveries(session: Session, **query: Any) -> None:
+def deliveries(session: CommandContext, **query: Any) -> None:
     """List deliveries, the newest first."""
     session.show(session.ask("GET", f"{PATH}/deliveries", query=query), view.deliveries)
 
 
 @command(webhooks, "delivery", Role.OPERATOR)
 @DELIVERY
-def delivery(session: Session, delivery_id: str) -> None:
+def delivery(session: CommandContext, delivery_id: str) -> None:
     """Show a delivery with every attempt."""
     session.show(session.ask("GET", f"{PATH}/deliveries/{part(delivery_id)}"), view.delivery)
 
 
 @command(webhooks, "redeliver", Role.OPERATOR)
 @DELIVERY
-def redeliver(session: Session, delivery_id: str) -> None:
+def redeliver(session: CommandContext, delivery_id: str) -> None:
     """Send a delivery again, now.
 
     It keeps its webhook-id.
@@ -152,7 +154,7 @@ def redeliver(session: Session, delivery_id: str) -> None:
 
 @command(webhooks, "signing-secret", Role.AGENT)
 @click.option("--namespace", help="Default: the key's own.")
-def signing_secret(session: Session, namespace: str | None) -> None:
+def signing_secret(session: CommandContext, namespace: str | None) -> None:
     """Print the secret that signs callbacks.
 
     Those of a namespace's pauses; each endpoint has a secret of its own.
@@ -162,7 +164,7 @@ def signing_secret(session: Session, namespace: str | None) -> None:
 
 @command(webhooks, "rotate-signing-secret", Role.ADMIN)
 @click.option("--namespace", help="Default: the key's own.")
-def rotate_signing_secret(session: Session, namespace: str | None) -> None:
+def rotate_signing_secret(session: CommandContext, namespace: str | None) -> None:
     """Make a namespace's new secret.
 
     For 24 hours both sign.

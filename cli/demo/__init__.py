@@ -19,7 +19,7 @@ from cli.demo.receiver import Receiver
 from cli.demo.refund import RefundStory
 from cli.demo.sagas import Sagas
 from cli.demo.story import Story
-from cli.demo.telling import Telling
+from cli.demo.telling import Narrator
 from cli.devstack import NotReadyError, Stack, StackError
 from cli.views.output import console
 
@@ -64,7 +64,7 @@ def _show(screen: Console) -> list[int]:
         pids = [pid for pid in map(stack.pid, stack.names()) if pid is not None]
         took = time.perf_counter() - started
         screen.print(f"{', '.join(stack.names())}: up in {took:.1f} s at {stack.url}")
-        telling = Telling(screen)
+        telling = Narrator(screen)
         Story(telling, stack.url, stack.credentials, receiver).tell()
         sagas = Sagas(stack.url, stack.credentials, Path(folder) / "ledger.db")
         RefundStory(telling, sagas).tell()

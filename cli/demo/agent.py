@@ -15,7 +15,7 @@ HELD_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class AgentOutcome:
     """What the agent learnt, and when (`time.perf_counter`)."""
 
     status: str
@@ -34,9 +34,9 @@ class Agent:
         """Post the action; returns the pause."""
         return self._server.ask(Role.AGENT, "POST", "/api/pause", body=draft).document
 
-    def wait(self, watch_id: str) -> "Future[Told]":
+    def wait(self, watch_id: str) -> "Future[AgentOutcome]":
         """Wait for the decision in a thread of its own; it ends with the process if no decision ever comes."""
-        told: Future[Told] = Future()
+        told: Future[AgentOutcome] = Future()
         threading.Thread(target=self._wait, args=(watch_id, told), daemon=True).start()
         return told
 
@@ -44,7 +44,7 @@ class Agent:
         found = self._server.ask(Role.AGENT, "GET", "/v1/webhooks/signing-secret").document
         return str(found["secret"])
 
-    def _wait(self, watch_id: str, told: "Future[Told]") -> None:
+    def _wait(self, watch_id: str, told: "Future[AgentOutcome]") -> None:
         try:
             while True:
                 query = {"wait": HELD_SECONDS}
@@ -52,7 +52,7 @@ class Agent:
                 at = time.perf_counter()
                 status = answer.document["status"]
                 if status != Status.PENDING:
-                    told.set_result(Told(status, at))
+                    told.set_result(AgentOutcome(status, at))
                     return
         except Exception as error:
             told.set_exception(error)

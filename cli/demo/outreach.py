@@ -4,7 +4,7 @@ from rich.text import Text
 
 from cli.demo.deviation import expect
 from cli.demo.sagas import Sagas
-from cli.demo.telling import Telling
+from cli.demo.telling import Narrator
 from cli.views.output import status
 
 WANTED = {"name": "Ada", "to": "ada@example.com", "reason": "opens a small hotel next month"}
@@ -12,7 +12,7 @@ GUIDANCE = "Less about us, more about her guests."
 
 
 class OutreachStory:
-    def __init__(self, telling: Telling, sagas: Sagas) -> None:
+    def __init__(self, telling: Narrator, sagas: Sagas) -> None:
         self._telling, self._sagas = telling, sagas
 
     def tell(self) -> None:

@@ -17,7 +17,7 @@ ARRIVAL_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class ReceivedMessage:
     """One request as it came, at `time.perf_counter()`."""
 
     headers: dict[str, str]
@@ -39,8 +39,8 @@ class Receiver:
 
     def __init__(self) -> None:
         self.secret = ""
-        self.verified: list[Message] = []
-        self.refused: list[Message] = []
+        self.verified: list[ReceivedMessage] = []
+        self.refused: list[ReceivedMessage] = []
         self._changed = threading.Condition()
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._server.daemon_threads = True
@@ -48,10 +48,10 @@ class Receiver:
         self._thread.start()
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}/hooks"
 
-    def wait_for(self, event_type: str, watch_id: str) -> Message:
+    def wait_for(self, event_type: str, watch_id: str) -> ReceivedMessage:
         """The verified message that tells this of the pause. Raises `Deviation` when it does not come."""
 
-        def found() -> Message | None:
+        def found() -> ReceivedMessage | None:
             told = (message for message in self.verified if message.event["type"] == event_type)
             return next((message for message in told if message.event["data"]["watchId"] == watch_id), None)
 
@@ -64,7 +64,7 @@ class Receiver:
             )
         return message
 
-    def take(self, message: Message) -> int:
+    def take(self, message: ReceivedMessage) -> int:
         """Check the signature; the status to answer with."""
         try:
             Webhook(self.secret).verify(message.body, message.headers)
@@ -93,7 +93,7 @@ class Receiver:
                 at = time.perf_counter()
                 body = self.rfile.read(int(self.headers.get("Content-Length", "0")))
                 headers = {name.lower(): value for name, value in self.headers.items()}
-                self.send_response(take(Message(headers, body, at)))
+                self.send_response(take(ReceivedMessage(headers, body, at)))
                 self.end_headers()
 
             def log_message(self, *_: object) -> None:

@@ -7,12 +7,12 @@ from rich.text import Text
 
 from cli.demo.deviation import expect
 from cli.demo.sagas import Sagas
-from cli.demo.telling import Telling
+from cli.demo.telling import Narrator
 from cli.views.output import status
 
 
 class RefundStory:
-    def __init__(self, telling: Telling, sagas: Sagas) -> None:
+    def __init__(self, telling: Narrator, sagas: Sagas) -> None:
         self._telling, self._sagas = telling, sagas
 
     def tell(self) -> None:

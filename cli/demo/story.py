@@ -11,10 +11,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from rich.text import Text
 
 from cli.client import Server
-from cli.demo.agent import Agent, Told
+from cli.demo.agent import Agent, AgentOutcome
 from cli.demo.deviation import Deviation, expect
-from cli.demo.receiver import Message, Receiver
-from cli.demo.telling import Telling
+from cli.demo.receiver import ReceivedMessage, Receiver
+from cli.demo.telling import Narrator
 from cli.devstack.waiting import wait_until
 from cli.views.output import span, status
 from domain.identity.access import Role
@@ -34,7 +34,7 @@ MAIL = {"action": "Send the outage mail to 20,310 customers", "context": {"sent_
 class Story:
     """`credentials`: a key for each role, as `sagahold up` writes them."""
 
-    def __init__(self, telling: Telling, url: str, credentials: Mapping[str, str], receiver: Receiver) -> None:
+    def __init__(self, telling: Narrator, url: str, credentials: Mapping[str, str], receiver: Receiver) -> None:
         self._telling = telling
         self._receiver = receiver
         self._agent = Agent(url, credentials["agent_key"])
@@ -54,7 +54,7 @@ class Story:
         self._forged(rejected)
         expect("the number of webhooks", len({message.id for message in self._receiver.verified}), 3)
 
-    def _decided(self, draft: Mapping[str, Any], verb: str, outcome: str, comment: str) -> Message:
+    def _decided(self, draft: Mapping[str, Any], verb: str, outcome: str, comment: str) -> ReceivedMessage:
         pause = self._posted(draft, expiresIn=600)
         told = self._agent.wait(pause["watchId"])
         self._await_held()
@@ -77,7 +77,7 @@ class Story:
         self._learnt(self._agent.wait(pause["watchId"]), "expired", sent, "asking")
         self._delivered("expired", pause["watchId"], sent)
 
-    def _forged(self, rejected: Message) -> None:
+    def _forged(self, rejected: ReceivedMessage) -> None:
         """Somebody who caught the rejection turns it into an approval."""
         body = rejected.body.replace(b"rejected", b"approved")
         expect("the forged message's type", httpx.Response(200, content=body).json()["type"], "pause.approved")
@@ -106,7 +106,7 @@ class Story:
         samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
         return next(sample.value for sample in samples if sample.name == "sagahold_held_requests")
 
-    def _learnt(self, waiting: "Future[Told]", outcome: str, since: float, what: str) -> None:
+    def _learnt(self, waiting: "Future[AgentOutcome]", outcome: str, since: float, what: str) -> None:
         try:
             told = waiting.result(STEP_SECONDS)
         except FutureTimeoutError:
@@ -118,7 +118,7 @@ class Story:
             status(told.status).append(f", {then}: told {_took(told.at - since)} after {what}", style="default"),
         )
 
-    def _delivered(self, outcome: str, watch_id: str, since: float) -> Message:
+    def _delivered(self, outcome: str, watch_id: str, since: float) -> ReceivedMessage:
         message = self._receiver.wait_for(f"pause.{outcome}", watch_id)
         self._telling.line("webhook", f"{message.event['type']} after {_took(message.at - since)}, signature verified")
         self._telling.line("", Text(message.id, style="dim"))
@@ -129,7 +129,7 @@ def _route(pause: Mapping[str, Any]) -> str:
     return f"/api/pause/wch_…{pause['watchId'][-6:]}"
 
 
-def _signature(message: Message) -> dict[str, str]:
+def _signature(message: ReceivedMessage) -> dict[str, str]:
     return {name: value for name, value in message.headers.items() if name.startswith(("webhook-", "content-type"))}
 
 

@@ -4,7 +4,7 @@ from rich.console import Console
 from rich.text import Text
 
 
-class Telling:
+class Narrator:
     def __init__(self, screen: Console) -> None:
         self._screen = screen
 

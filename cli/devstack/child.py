@@ -40,7 +40,7 @@ class Program:
         return [line for line in text.splitlines() if line.strip()][-count:]
 
 
-class Keeper:
+class Reaper:
     """Our end of the pipe to the process that ends the others should we be killed (keeper.py)."""
 
     def __init__(self) -> None:
@@ -75,7 +75,7 @@ class Keeper:
 class Child:
     """The process of one program, in a process group (and session) of its own."""
 
-    def __init__(self, program: Program, keeper: Keeper, lock_fd: int) -> None:
+    def __init__(self, program: Program, keeper: Reaper, lock_fd: int) -> None:
         self.program = program
         self.wanted = True
         self.failures = 0

@@ -7,39 +7,39 @@ from uuid import UUID
 from services.identity.bootstrap import first_sign_in_link
 from services.identity.keys import admin_key_exists, ensure_first_keys
 from services.kernel.connection_pool import open_engine
-from services.kernel.unit_of_work import Hint, Store
+from services.kernel.unit_of_work import Database, WakeUp
 from settings import Settings
 
 
 class _NobodyListens:
     """A new key is no news to a worker or a waiting agent."""
 
-    def publish(self, hints: Sequence[Hint], wakes: Sequence[UUID]) -> None:
+    def publish(self, hints: Sequence[WakeUp], wakes: Sequence[UUID]) -> None:
         pass
 
 
 def first_keys(settings: Settings, known: dict[str, str]) -> dict[str, str]:
     """Role → key: those of `known` that are still good, and new ones for the other roles."""
-    with _store(settings, settings.public_url) as store:
-        return ensure_first_keys(store, known)
+    with _database(settings, settings.public_url) as database:
+        return ensure_first_keys(database, known)
 
 
 def has_admin_key(settings: Settings) -> bool:
     """Whether there is a good key that may do everything."""
-    with _store(settings, settings.public_url) as store:
-        return admin_key_exists(store)
+    with _database(settings, settings.public_url) as database:
+        return admin_key_exists(database)
 
 
 def sign_in_link(settings: Settings, public_url: str) -> str | None:
     """A new one, good once."""
-    with _store(settings, public_url) as store:
-        return first_sign_in_link(store)
+    with _database(settings, public_url) as database:
+        return first_sign_in_link(database)
 
 
 @contextmanager
-def _store(settings: Settings, public_url: str) -> Iterator[Store]:
+def _database(settings: Settings, public_url: str) -> Iterator[Database]:
     engine = open_engine(settings.database_url, pool_size=1, name="up")
     try:
-        yield Store(engine, _NobodyListens(), public_url)
+        yield Database(engine, _NobodyListens(), public_url)
     finally:
         engine.dispose()

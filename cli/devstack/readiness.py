@@ -16,7 +16,7 @@ WITNESSES = {
 }
 
 
-class Readiness:
+class ReadinessProbe:
     """`/readyz`, asked again and again. `missing` tells what the last look found, `witness` whose log to read."""
 
     def __init__(self, url: str) -> None:

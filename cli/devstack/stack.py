@@ -18,7 +18,7 @@ from cli.devstack.ports import free_port, refuse_port_in_use
 from cli.devstack.postgres import PostgresServer
 from cli.devstack.procfile import PROCFILE, read_procfile, shell_command
 from cli.devstack.readiness import PAUSE_SECONDS as READY_PAUSE_SECONDS
-from cli.devstack.readiness import Readiness
+from cli.devstack.readiness import ReadinessProbe
 from cli.devstack.redis import RedisServer
 from cli.devstack.supervisor import Supervisor
 from cli.devstack.waiting import wait_until
@@ -217,7 +217,7 @@ class Stack:
         self.data.write_credentials(self.credentials)
 
     def _await_ready(self) -> None:
-        readiness = Readiness(self.url)
+        readiness = ReadinessProbe(self.url)
         if wait_until(readiness.look, READY_SECONDS, self._cancelled, pause=READY_PAUSE_SECONDS):
             return
         witness = self._programs.get(readiness.witness) or self._programs["web"]

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 
-from cli.devstack.child import Child, Keeper, Program
+from cli.devstack.child import Child, Program, Reaper
 from cli.devstack.errors import NotReadyError, StackError
 from cli.devstack.waiting import wait_until
 
@@ -26,7 +26,7 @@ class Supervisor:
         self._lock = threading.RLock()
         self._children: dict[str, Child] = {}
         self._closing = threading.Event()
-        self._keeper = Keeper()
+        self._keeper = Reaper()
         self._watcher = threading.Thread(target=self._watch, name="supervisor", daemon=True)
         self._watcher.start()
 

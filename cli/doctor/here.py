@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 import migrations
 import settings
 from adapters.redis import pubsub
-from cli.client import CREDENTIALS, Unreachable, read_credentials
+from cli.client import CREDENTIALS, ServerUnreachable, read_credentials
 from cli.devstack import StackError
 from cli.devstack.datadir import DataDir
 from cli.devstack.external_servers import why_absent
@@ -23,7 +23,7 @@ from cli.devstack.redis import find_redis_server
 from cli.doctor.check import Check
 from domain.identity.access import Role
 from services.kernel.connection_pool import open_engine
-from services.kernel.unit_of_work import Store
+from services.kernel.unit_of_work import Database
 from services.operations.health import readiness
 from settings import Settings
 
@@ -68,7 +68,7 @@ def _database(loaded: Settings) -> Iterator[Check]:
     else:
         yield Check("database", True, f"PostgreSQL {version} answers")
         head = ScriptDirectory(str(Path(migrations.__file__).parent)).get_current_head() or ""
-        migrated = readiness(Store(engine, _NobodyListens(), loaded.public_url), head).migrated
+        migrated = readiness(Database(engine, _NobodyListens(), loaded.public_url), head).migrated
         todo = "not migrated: run `alembic -c migrations/alembic.ini upgrade head` (the Procfile's `release`)"
         yield Check("migrations", migrated, f"current ({head})" if migrated else todo)
         off = f"{abs(skew):.1f} s {'ahead of' if skew > 0 else 'behind'} this machine's"
@@ -122,7 +122,7 @@ def _keys(environ: Mapping[str, str], file: Path) -> Check:
         if not found:
             return Check("keys", False, f"no {file}: `sagahold up` writes it; or set SAGAHOLD_API_KEY")
         mode = stat.S_IMODE(file.stat().st_mode)
-    except (Unreachable, OSError) as error:
+    except (ServerUnreachable, OSError) as error:
         return Check("keys", False, str(error))
     if mode & 0o077:
         return Check(

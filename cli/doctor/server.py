@@ -6,10 +6,10 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from cli.client import Refused, Server, Unreachable, open_server
+from cli.client import Server, ServerRefused, ServerUnreachable, open_server
 from cli.commands.ping import version_of
 from cli.doctor.check import Check
-from cli.session import Session
+from cli.session import CommandContext
 from domain.identity.access import Role
 
 # What has been due for longer finds too few workers, or none.
@@ -28,18 +28,18 @@ BEHIND = {
 def checks_of_server(url: str | None, data_dir: Path) -> Iterator[Check]:
     try:
         with open_server(url, data_dir) as server:
-            version = version_of(Session(server, Role.AGENT, as_json=True))
+            version = version_of(CommandContext(server, Role.AGENT, as_json=True))
             yield Check("server", True, f"{server.url} answers (Sagahold {version})")
             yield _behind(server)
             yield from _work(server)
-    except (Unreachable, Refused) as error:
+    except (ServerUnreachable, ServerRefused) as error:
         yield Check("server", False, error.message)
 
 
 def _behind(server: Server) -> Check:
     try:
         workers = server.ask(Role.AGENT, "GET", "/readyz").document["checks"]["workers"]
-    except Refused as refused:
+    except ServerRefused as refused:
         failed = [name for name, good in refused.problem.get("checks", {}).items() if not good]
         return Check("ready", False, "; ".join(BEHIND.get(name, name) for name in failed) or refused.message)
     return Check("ready", True, f"database, migrations, broker and beat are there, workers seen: {workers}")
@@ -48,7 +48,7 @@ def _behind(server: Server) -> Check:
 def _work(server: Server) -> Iterator[Check]:
     try:
         text = server.ask(Role.OPERATOR, "GET", "/metrics").text
-    except Refused as refused:
+    except ServerRefused as refused:
         bad_key = refused.status == UNAUTHORIZED
         yield Check("work", False if bad_key else None, f"needs an operator's key ({refused.message})")
         return

@@ -10,10 +10,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from cli.session import Session
+from cli.session import CommandContext
 from cli.views.output import clean, console, pretty_json
-from domain.values.json_diff import Change, Kind, differences
-from domain.values.text_diff import Side, places
+from domain.values.json_diff import Change, ChangeKind, differences
+from domain.values.text_diff import Surroundings, places
 
 INDENT = 2
 # Places of one edit.
@@ -42,7 +42,7 @@ def print_edited(screen: Console, pause: dict[str, Any], subject: str) -> None:
         print_changes(screen, "\nEdited by reviewers", posted, pause["agentContext"]["arguments"], subject)
 
 
-def show_edit(session: Session, old: Any, new: Any, subject: str, *, preview: bool) -> None:
+def show_edit(session: CommandContext, old: Any, new: Any, subject: str, *, preview: bool) -> None:
     """Before it is sent, or instead. For programs only instead: their output is the answer."""
     if session.as_json:
         if preview:
@@ -73,13 +73,13 @@ def _where(change: Change) -> Text:
     where = Text(clean(change.path))
     if change.retyped is not None:
         return where.append(f", type changes: {' → '.join(change.retyped)}", style="bold yellow")
-    return where if change.kind is Kind.CHANGED else where.append(f", {change.kind}", style="dim")
+    return where if change.kind is ChangeKind.CHANGED else where.append(f", {change.kind}", style="dim")
 
 
 def _values(change: Change) -> Iterator[tuple[str, Text]]:
-    if change.kind is not Kind.ADDED:
+    if change.kind is not ChangeKind.ADDED:
         yield "-", _value(change.old, "red")
-    if change.kind is not Kind.REMOVED:
+    if change.kind is not ChangeKind.REMOVED:
         yield "+", _value(change.new, "green")
 
 
@@ -90,7 +90,7 @@ def _value(value: Any, style: str) -> Text:
     return shown
 
 
-def _passage(side: Side, style: str, opens: str, closes: str) -> Text:
+def _passage(side: Surroundings, style: str, opens: str, closes: str) -> Text:
     """With the signs of `git diff --word-diff`: a pipe has no colours, nor has every eye."""
     shown = Text("…" if side.leads else "").append(clean(side.before, lines=True), style="dim")
     shown.append(f"{opens}{clean(side.text, lines=True)}{closes}", style=f"bold {style}")

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from cli.client import Refused
+from cli.client import ServerRefused
 from cli.views.changes import print_edited
 from cli.views.output import clean, facts, page, pretty_json, short, status, table, tree, when
 
@@ -40,14 +40,14 @@ def too_late() -> Iterator[None]:
     """Who decided, and when, is what a reviewer who came too late wants to know."""
     try:
         yield
-    except Refused as refused:
+    except ServerRefused as refused:
         current = refused.problem.get("current")
         if current and current["status"] == "pending":
             why = f"{refused.problem['detail'].split(':')[0]}; it is at revision {current['revision']} now: {_READ}"
-            raise Refused(refused.status, refused.body, refused.problem, why) from None
+            raise ServerRefused(refused.status, refused.body, refused.problem, why) from None
         if current:
             why = f"{outcome(current)} (that stands)"
-            raise Refused(refused.status, refused.body, refused.problem, why) from None
+            raise ServerRefused(refused.status, refused.body, refused.problem, why) from None
         raise
 
 

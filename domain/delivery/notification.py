@@ -60,7 +60,7 @@ class NotificationStatus(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Sending:
+class SendResult:
     """What came of one try. `error`: None when the service took the message; `final`: trying again is of no use."""
 
     error: str | None = None
@@ -68,7 +68,7 @@ class Sending:
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class NotificationContent:
     """What is told. `link` opens a page; nothing is decided by opening it."""
 
     reason: Reason
@@ -81,7 +81,7 @@ class Letter:
 
 
 @dataclass(frozen=True, slots=True)
-class OperatorLetter:
+class OperatorNotificationContent:
     """What operators are told of a saga that waits for them.
 
     Attributes:
@@ -99,65 +99,65 @@ class OperatorLetter:
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class RenderedMessage:
     subject: str
     text: str
     html: str
 
 
-def retry_at(attempts: int, sending: Sending, uniform: float) -> float | None:
+def retry_at(attempts: int, sending: SendResult, uniform: float) -> float | None:
     """Seconds until the next try, after so many; None: there is none."""
     return None if sending.final else delay(RETRY_SECONDS, attempts - 1, uniform)
 
 
-def compose(letter: Letter | OperatorLetter) -> Message:
+def compose(content: NotificationContent | OperatorNotificationContent) -> RenderedMessage:
     """The same in plain text and in HTML. What others wrote is cut, and shows the characters that hide or deceive."""
-    return _to_operators(letter) if isinstance(letter, OperatorLetter) else _to_voters(letter)
+    return _to_operators(content) if isinstance(content, OperatorNotificationContent) else _to_voters(content)
 
 
-def _to_voters(letter: Letter) -> Message:
+def _to_voters(content: NotificationContent) -> RenderedMessage:
     opening = {
         Reason.WAITING: "A review waits for you.",
         Reason.REMINDER: "A review still waits for you.",
         Reason.ESCALATED: "A review waited too long for others and now waits for you too.",
-    }[letter.reason]
-    expires = "never" if letter.expires_at is None else f"{letter.expires_at:%Y-%m-%d %H:%M} UTC"
+    }[content.reason]
+    expires = "never" if content.expires_at is None else f"{content.expires_at:%Y-%m-%d %H:%M} UTC"
     facts = {
-        "Action": visible(letter.action, MAX_ACTION),
-        "Namespace": letter.namespace,
-        "Asked by": visible(letter.asked_by, MAX_SUBJECT),
+        "Action": visible(content.action, MAX_ACTION),
+        "Namespace": content.namespace,
+        "Asked by": visible(content.asked_by, MAX_SUBJECT),
         "Expires": expires,
     }
     closing = "Opening the link decides nothing; you decide on the page."
-    if letter.personal:
+    if content.personal:
         closing += " It is yours alone: whoever has it can decide in your name."
-    return _message(f"Review: {visible(letter.action, MAX_SUBJECT)}", opening, facts, letter.link, closing)
+    return _message(f"Review: {visible(content.action, MAX_SUBJECT)}", opening, facts, content.link, closing)
 
 
-def _to_operators(letter: OperatorLetter) -> Message:
+def _to_operators(content: OperatorNotificationContent) -> RenderedMessage:
     opening = {
         Reason.OUTCOME_UNKNOWN: "A saga needs an operator: nobody knows what came of a call.",
         Reason.STUCK: "A saga needs an operator: no worker can go on with it.",
-    }.get(letter.reason, "A saga needs an operator: an undo has failed.")
+    }.get(content.reason, "A saga needs an operator: an undo has failed.")
     facts = {
-        "Saga": visible(letter.saga, MAX_SUBJECT),
-        "Step": visible(letter.step, MAX_SUBJECT),
-        "Namespace": letter.namespace,
-        "What happened": visible(letter.happened, MAX_ACTION),
-        "Idempotency key": letter.idempotency_key,
+        "Saga": visible(content.saga, MAX_SUBJECT),
+        "Step": visible(content.step, MAX_SUBJECT),
+        "Namespace": content.namespace,
+        "What happened": visible(content.happened, MAX_ACTION),
+        "Idempotency key": content.idempotency_key,
     }
     closing = "Search for the key at the tool to see what was done, then settle it on the page."
-    if letter.reason is Reason.STUCK:
+    if content.reason is Reason.STUCK:
         closing = "Mend the cause, then have it tried again on the page: it goes on from where it stands."
-    return _message(f"Needs an operator: {facts['Saga']}", opening, facts, letter.link, closing)
+    return _message(f"Needs an operator: {facts['Saga']}", opening, facts, content.link, closing)
 
 
-def _message(subject: str, opening: str, facts: dict[str, str], url: str, closing: str) -> Message:
+def _message(subject: str, opening: str, facts: dict[str, str], url: str, closing: str) -> RenderedMessage:
     lines = [opening, "", *(f"{name}: {value}" for name, value in facts.items()), "", url, "", closing]
     told = "<br>".join(f"{name}: <b>{html.escape(value)}</b>" for name, value in facts.items())
     link = html.escape(url)
     page = f"<p>{opening}</p><p>{told}</p><p><a href='{link}'>{link}</a></p><p>{closing}</p>"
-    return Message(subject, "\n".join(lines), page)
+    return RenderedMessage(subject, "\n".join(lines), page)
 
 
 def visible(text: str, limit: int) -> str:

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 
 from domain.values import backoff
-from domain.values.errors import Fault
+from domain.values.errors import FieldError
 
 EVENT_TYPES = (
     "pause.created",
@@ -141,14 +141,14 @@ def subscribes(event_types: Sequence[str], event_type: str) -> bool:
     return not event_types or event_type in event_types
 
 
-def header_faults(headers: Mapping[str, str]) -> Iterator[Fault]:
+def header_errors(headers: Mapping[str, str]) -> Iterator[FieldError]:
     if len(headers) > MAX_HEADERS:
-        yield Fault("headers", f"has more than {MAX_HEADERS} entries")
+        yield FieldError("headers", f"has more than {MAX_HEADERS} entries")
     for name, value in headers.items():
         path = f"headers.{name[:64]}"
         if not _HEADER_NAME.fullmatch(name):
-            yield Fault(path, "is no name that an HTTP header may have")
+            yield FieldError(path, "is no name that an HTTP header may have")
         elif _RESERVED_HEADERS.fullmatch(name):
-            yield Fault(path, "is set by Sagahold and cannot be replaced")
+            yield FieldError(path, "is set by Sagahold and cannot be replaced")
         elif not _HEADER_VALUE.fullmatch(value):
-            yield Fault(path, "is not a header value: up to 1024 printable ASCII characters")
+            yield FieldError(path, "is not a header value: up to 1024 printable ASCII characters")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from domain.delivery.notification import EMAIL
 from domain.identity.access import Role, is_namespace
-from domain.values.errors import Fault
+from domain.values.errors import FieldError
 
 MAX_EMAIL, MAX_NAME = 254, 100
 MAX_CHANNELS, MAX_CHANNEL = 10, 2048
@@ -42,23 +42,23 @@ def normal_email(text: str) -> str | None:
     return email if len(email) <= MAX_EMAIL and given.isascii() and _EMAIL.fullmatch(email) else None
 
 
-def name_faults(name: str) -> Iterator[Fault]:
+def name_errors(name: str) -> Iterator[FieldError]:
     if not 1 <= len(name) <= MAX_NAME or not name.isprintable() or not name.strip():
-        yield Fault("name", f"must have 1 to {MAX_NAME} characters that can be printed")
+        yield FieldError("name", f"must have 1 to {MAX_NAME} characters that can be printed")
 
 
-def channel_faults(channels: Sequence[str], *, personal: bool = True) -> Iterator[Fault]:
+def channel_errors(channels: Sequence[str], *, personal: bool = True) -> Iterator[FieldError]:
     """`personal`: of one person, who has an address that mail can go to."""
     if len(channels) > MAX_CHANNELS:
-        yield Fault("channels", f"at most {MAX_CHANNELS}")
+        yield FieldError("channels", f"at most {MAX_CHANNELS}")
     for number, channel in enumerate(channels[:MAX_CHANNELS]):
         if channel == EMAIL and personal:
             continue
         if len(channel) > MAX_CHANNEL or not _CHANNEL.fullmatch(channel):
-            yield Fault(f"channels[{number}]", "is not a URL like mailtos://… or slack://…")
+            yield FieldError(f"channels[{number}]", "is not a URL like mailtos://… or slack://…")
 
 
-def group_name_faults(path: str, name: str) -> Iterator[Fault]:
+def group_name_errors(path: str, name: str) -> Iterator[FieldError]:
     """As namespaces are called."""
     if not is_namespace(name):
-        yield Fault(path, "must be 1 to 63 lowercase letters, digits and hyphens, no hyphen at the ends")
+        yield FieldError(path, "must be 1 to 63 lowercase letters, digits and hyphens, no hyphen at the ends")

@@ -17,7 +17,7 @@ EVERYWHERE = "*"
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class AuditEntry:
     """One change.
 
     Attributes:
@@ -41,9 +41,9 @@ class Entry:
     details: Mapping[str, Any] | None = None
 
 
-def text(entry: Entry, at: datetime) -> str:
+def text(entry: AuditEntry, at: datetime) -> str:
     """The entry as it is stored, and as it is hashed."""
-    said = {name: getattr(entry, name) for name in Entry.__slots__}
+    said = {name: getattr(entry, name) for name in AuditEntry.__slots__}
     return encode_sorted({**said, "at": instant(at)})
 
 

@@ -15,14 +15,14 @@ from domain.log import audit
 from domain.values.canonical_json import encode
 
 
-class Fault(StrEnum):
+class ChainError(StrEnum):
     CHANGED = "changed"
     MISSING = "missing"
     INSERTED = "inserted"
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class ChainRow:
     """A stored entry. `previous`: the hash of the row before it."""
 
     namespace: str
@@ -33,7 +33,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class End:
+class ChainEnd:
     """Where a chain ends."""
 
     seq: int = 0
@@ -41,21 +41,21 @@ class End:
 
 
 @dataclass(frozen=True, slots=True)
-class Heads:
+class ChainHeads:
     """Where each chain has to end, by its namespace; what comes after the rows."""
 
-    ends: Mapping[str, End]
+    ends: Mapping[str, ChainEnd]
 
 
 @dataclass(frozen=True, slots=True)
 class Bad:
     namespace: str
     seq: int
-    what: Fault
+    what: ChainError
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class ChainVerdict:
     """`checked`: rows that were looked at, the bad one included."""
 
     checked: int
@@ -67,38 +67,38 @@ class Verdict:
         return {"ok": bad is None, "checked": self.checked, "first_bad": found}
 
 
-def verify(log: Iterable[Row | Heads]) -> Verdict:
+def verify(log: Iterable[ChainRow | ChainHeads]) -> ChainVerdict:
     """Stops at the first row that is wrong."""
-    ends: dict[str, End] = {}
-    heads: Heads | None = None
+    ends: dict[str, ChainEnd] = {}
+    heads: ChainHeads | None = None
     latest, checked = audit.EVERYWHERE, 0
     for item in log:
-        if isinstance(item, Heads):
+        if isinstance(item, ChainHeads):
             heads = item
             continue
         checked += 1
         if heads is not None:
-            return Verdict(checked, Bad(item.namespace, item.seq, Fault.INSERTED))
-        if bad := _misfit(item, ends.get(item.namespace, End())):
-            return Verdict(checked, bad)
-        ends[item.namespace] = End(item.seq, item.hash)
+            return ChainVerdict(checked, Bad(item.namespace, item.seq, ChainError.INSERTED))
+        if bad := _misfit(item, ends.get(item.namespace, ChainEnd())):
+            return ChainVerdict(checked, bad)
+        ends[item.namespace] = ChainEnd(item.seq, item.hash)
         latest = item.namespace
     if heads is None:
-        return Verdict(checked, Bad(latest, ends.get(latest, End()).seq + 1, Fault.MISSING))
-    return Verdict(checked, _wrong_end(ends, heads.ends))
+        return ChainVerdict(checked, Bad(latest, ends.get(latest, ChainEnd()).seq + 1, ChainError.MISSING))
+    return ChainVerdict(checked, _wrong_end(ends, heads.ends))
 
 
-def _misfit(row: Row, end: End) -> Bad | None:
+def _misfit(row: ChainRow, end: ChainEnd) -> Bad | None:
     following = end.seq + 1
     if row.seq > following:
-        return Bad(row.namespace, following, Fault.MISSING)
+        return Bad(row.namespace, following, ChainError.MISSING)
     if row.seq < following:
-        return Bad(row.namespace, row.seq, Fault.INSERTED)
+        return Bad(row.namespace, row.seq, ChainError.INSERTED)
     if audit.link(row.previous, row.seq, row.text) != row.hash or not _is_of(row.namespace, row.text):
-        return Bad(row.namespace, row.seq, Fault.CHANGED)
+        return Bad(row.namespace, row.seq, ChainError.CHANGED)
     if row.previous != end.hash:
         # It is linked to another row than the one that stands before it.
-        return Bad(row.namespace, max(end.seq, 1), Fault.CHANGED)
+        return Bad(row.namespace, max(end.seq, 1), ChainError.CHANGED)
     return None
 
 
@@ -108,15 +108,15 @@ def _is_of(namespace: str, text: str) -> bool:
     return isinstance(entry, dict) and entry.get("namespace") == namespace
 
 
-def _wrong_end(ends: Mapping[str, End], heads: Mapping[str, End]) -> Bad | None:
+def _wrong_end(ends: Mapping[str, ChainEnd], heads: Mapping[str, ChainEnd]) -> Bad | None:
     for namespace in sorted(ends.keys() | heads.keys()):
-        end, head = ends.get(namespace, End()), heads.get(namespace)
+        end, head = ends.get(namespace, ChainEnd()), heads.get(namespace)
         if head is None or head.seq > end.seq:
-            return Bad(namespace, end.seq + 1, Fault.MISSING)
+            return Bad(namespace, end.seq + 1, ChainError.MISSING)
         if head.seq < end.seq:
-            return Bad(namespace, head.seq + 1, Fault.INSERTED)
+            return Bad(namespace, head.seq + 1, ChainError.INSERTED)
         if head.hash != end.hash:
-            return Bad(namespace, end.seq, Fault.CHANGED)
+            return Bad(namespace, end.seq, ChainError.CHANGED)
     return None
 
 
@@ -124,19 +124,19 @@ def _wrong_end(ends: Mapping[str, End], heads: Mapping[str, End]) -> Bad | None:
 _ENTRY = ',"entry":'
 
 
-def export_line(item: Row | Heads) -> str:
-    if isinstance(item, Heads):
+def export_line(item: ChainRow | ChainHeads) -> str:
+    if isinstance(item, ChainHeads):
         return encode({"heads": [_place(namespace, end) for namespace, end in item.ends.items()]})
-    said = _place(item.namespace, End(item.seq, item.hash)) | {"previous_hash": item.previous.hex()}
+    said = _place(item.namespace, ChainEnd(item.seq, item.hash)) | {"previous_hash": item.previous.hex()}
     # The entry as it is stored, letter for letter.
     return encode(said)[:-1] + _ENTRY + item.text + "}"
 
 
-def _place(namespace: str, end: End) -> dict[str, Any]:
+def _place(namespace: str, end: ChainEnd) -> dict[str, Any]:
     return {"namespace": namespace, "seq": end.seq, "hash": end.hash.hex()}
 
 
-def read_line(line: str) -> Row | Heads:
+def read_line(line: str) -> ChainRow | ChainHeads:
     """A line of an export. Raises `ValueError` for anything else."""
     try:
         before, is_row, text = line.strip().partition(_ENTRY)
@@ -148,23 +148,23 @@ def read_line(line: str) -> Row | Heads:
         # As it stands there: it is hashed as text. That it is JSON, and nothing comes after it, is all that is asked.
         text = text.removesuffix("}")
         _loads(text)
-        return Row(namespace, end.seq, end.hash, previous, text)
+        return ChainRow(namespace, end.seq, end.hash, previous, text)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise ValueError("is not a line of an audit export") from None
 
 
-def _read_heads(found: dict[str, Any]) -> Heads:
+def _read_heads(found: dict[str, Any]) -> ChainHeads:
     match found:
         case {"heads": list(heads)} if len(found) == 1:
-            return Heads(dict(_end(head) for head in heads))
+            return ChainHeads(dict(_end(head) for head in heads))
     raise ValueError
 
 
-def _end(place: dict[str, Any]) -> tuple[str, End]:
+def _end(place: dict[str, Any]) -> tuple[str, ChainEnd]:
     """What else stands there is in no hash: it is refused."""
     match place:
         case {"namespace": str(namespace), "seq": int(seq), "hash": str(hash_)} if len(place) == 3:
-            return namespace, End(seq, bytes.fromhex(hash_))
+            return namespace, ChainEnd(seq, bytes.fromhex(hash_))
     raise ValueError
 
 

@@ -14,7 +14,7 @@ from jsonpath.segments import JSONPathRecursiveDescentSegment, JSONPathSegment
 from jsonpath.selectors import Filter, NameSelector
 
 from domain.manifests.definition import Binding
-from domain.values.errors import Fault
+from domain.values.errors import FieldError
 
 # A path names a place: those that people write have some tens of characters.
 MAX_LENGTH = 500
@@ -32,7 +32,7 @@ def resolve(bindings: Mapping[str, Binding], context: Mapping[str, Any]) -> dict
     }
 
 
-def path_fault(path: str) -> str | None:
+def path_error(path: str) -> str | None:
     """Why this path cannot be used, or None."""
     if len(path) > MAX_LENGTH:
         return f"is a JSONPath of more than {MAX_LENGTH} characters"
@@ -74,11 +74,11 @@ def find(path: str, value: Any) -> Any:
     return found[0]
 
 
-def missing(bindings: Mapping[str, Binding], arguments: Mapping[str, Any]) -> Fault | None:
+def missing(bindings: Mapping[str, Binding], arguments: Mapping[str, Any]) -> FieldError | None:
     """The first required binding that found nothing, or null."""
     for name, binding in bindings.items():
         if binding.required and arguments.get(name) is None:
-            return Fault(f"with.{name}", f"is required, and there is nothing at {binding.path}")
+            return FieldError(f"with.{name}", f"is required, and there is nothing at {binding.path}")
     return None
 
 

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from domain.manifests import deploy_checks
 from domain.manifests.manifest import MAX_STEPS, read
-from domain.values.errors import Fault, InvalidManifest
+from domain.values.errors import FieldError, InvalidManifest
 
 # Bytes of one path; what file systems take at most for a name.
 MAX_PATH = 255
@@ -27,18 +27,18 @@ def freeze(document: object, artifacts: Artifacts) -> dict[str, Any]:
     """The manifest with everything that it refers to. Raises `InvalidManifest` with every fault, also of the rest."""
     frozen = deepcopy(document)
     missing = list(_freeze(frozen, artifacts))
-    paths = tuple(fault.path for fault in missing)
-    definition, faults = read(frozen)
+    paths = tuple(field_error.path for field_error in missing)
+    definition, field_errors = read(frozen)
     if definition is not None:
-        faults += deploy_checks.faults(definition)
+        field_errors += deploy_checks.field_errors(definition)
     # A field that could not be filled has one fault, not two.
-    if found := missing + [fault for fault in faults if not fault.path.startswith(paths)]:
-        raise InvalidManifest(sorted(found, key=lambda fault: fault.path))
+    if found := missing + [field_error for field_error in field_errors if not field_error.path.startswith(paths)]:
+        raise InvalidManifest(sorted(found, key=lambda field_error: field_error.path))
     assert isinstance(frozen, dict)
     return frozen
 
 
-def path_fault(path: str) -> str | None:
+def path_error(path: str) -> str | None:
     """Why this is not the path of an artifact, or None."""
     if not path or len(path.encode("utf-8", "replace")) > MAX_PATH or "\x00" in path:
         return f"is not a path of 1 to {MAX_PATH} bytes"
@@ -72,9 +72,9 @@ def _references(document: object) -> Iterator[tuple[str, str, dict[str, Any], st
                 yield f"steps[{index}].{field}", field, step, path
 
 
-def _freeze(document: object, artifacts: Artifacts) -> Iterator[Fault]:
+def _freeze(document: object, artifacts: Artifacts) -> Iterator[FieldError]:
     for place, field, holder, path in list(_references(document)):
-        message = path_fault(path)
+        message = path_error(path)
         if message is None:
             try:
                 holder[field] = _FREEZERS[field](artifacts, path)
@@ -83,7 +83,7 @@ def _freeze(document: object, artifacts: Artifacts) -> Iterator[Fault]:
             except ValueError as error:
                 message = f"{path} cannot be read: {error}"
         if message is not None:
-            yield Fault(place, message)
+            yield FieldError(place, message)
 
 
 def _frozen_prompt(artifacts: Artifacts, path: str) -> Any:

@@ -100,7 +100,7 @@ class _Expression:
     tool_fields: bool
 
 
-def compile_fault(text: str, names: Collection[str] = POLICY_NAMES) -> str | None:
+def compile_error(text: str, names: Collection[str] = POLICY_NAMES) -> str | None:
     """Why this cannot be read as an expression that sees these names, or None."""
     if len(text) > MAX_LENGTH:
         return f"is longer than {MAX_LENGTH} characters"
@@ -116,16 +116,16 @@ def compile_fault(text: str, names: Collection[str] = POLICY_NAMES) -> str | Non
     return None
 
 
-def certain_fault(text: str) -> str | None:
+def certain_error(text: str) -> str | None:
     """Why an expression that can be read would fail whatever the values are, or None."""
     try:
         _compiled(text)
     except ValueError as error:
         return f"is not CEL: {error}"
-    return next(_type_faults(text), None)
+    return next(_type_errors(text), None)
 
 
-def _type_faults(text: str) -> Iterator[str]:
+def _type_errors(text: str) -> Iterator[str]:
     try:
         checked = _checker.compile(text)
     except RuntimeError as error:
@@ -136,10 +136,10 @@ def _type_faults(text: str) -> Iterator[str]:
     kind = checked.return_type()
     if kind not in (cel.Type.BOOL, cel.Type.DYN):
         yield f"can only fail: it gives a {kind.name().lower()}, not true or false"
-    yield from _value_faults(text)
+    yield from _value_errors(text)
 
 
-def _value_faults(text: str) -> Iterator[str]:
+def _value_errors(text: str) -> Iterator[str]:
     """What a text that is written out makes fail: a pattern, an instant, a time zone. By trying it."""
     words = [token for _, token in _tokens(text)]
     for index, word in enumerate(words):

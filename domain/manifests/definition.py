@@ -102,7 +102,7 @@ class Fact:
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class MockTurn:
     """What the mock answers once: a call of `tool` with the arguments, or (no tool) these as its submission.
 
     Attributes:
@@ -115,7 +115,7 @@ class Turn:
 
 
 @dataclass(frozen=True, slots=True)
-class Thinking:
+class Reasoning:
     """What only a reason step has.
 
     Attributes:
@@ -133,11 +133,11 @@ class Thinking:
     max_turns: int
     max_step_tokens: int | None
     keep_transcript: bool
-    script: tuple[Turn, ...]
+    script: tuple[MockTurn, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Undo:
+class Compensation:
     """How a step is undone: by a call of its one tool, or by a model that may call several.
 
     Attributes:
@@ -151,7 +151,7 @@ class Undo:
     tools: tuple[str, ...]
     timeout_seconds: float
     tool: str | None = None
-    thinking: Thinking | None = None
+    reasoning: Reasoning | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,11 +182,11 @@ class StepDefinition:
     review: Mapping[str, Any] | None
     hitl_timeout_seconds: float | None
     hitl_on_timeout: OnTimeout
-    undo: Undo | None
+    undo: Compensation | None
     timeout_seconds: float
     tool: str | None = None
     idempotent: bool | None = None
-    thinking: Thinking | None = None
+    reasoning: Reasoning | None = None
 
 
 @dataclass(frozen=True, slots=True)

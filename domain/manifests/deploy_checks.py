@@ -5,29 +5,29 @@ from collections.abc import Iterator
 
 from domain.manifests import cel, path_shapes, variable_syntax
 from domain.manifests.definition import SagaDefinition, WorkerDefinition
-from domain.values.errors import Fault
+from domain.values.errors import FieldError
 
 
-def faults(definition: WorkerDefinition | SagaDefinition) -> list[Fault]:
+def field_errors(definition: WorkerDefinition | SagaDefinition) -> list[FieldError]:
     """Each with its place, also of a definition that has other faults."""
     if isinstance(definition, WorkerDefinition):
-        return list(_worker_faults(definition))
+        return list(_worker_errors(definition))
     return [
-        *path_shapes.binding_faults(definition),
-        *path_shapes.expression_faults(definition),
-        *_certain_faults(definition),
+        *path_shapes.binding_errors(definition),
+        *path_shapes.expression_errors(definition),
+        *_certain_errors(definition),
     ]
 
 
-def _certain_faults(saga: SagaDefinition) -> Iterator[Fault]:
+def _certain_errors(saga: SagaDefinition) -> Iterator[FieldError]:
     for index, step in enumerate(saga.steps):
         texts = {"when": step.when, "policy": None if step.policy is None else step.policy.cel}
         for place, text in texts.items():
-            if text and (message := cel.certain_fault(text)) is not None:
-                yield Fault(f"steps[{index}].{place}.cel", message)
+            if text and (message := cel.certain_error(text)) is not None:
+                yield FieldError(f"steps[{index}].{place}.cel", message)
 
 
-def _worker_faults(worker: WorkerDefinition) -> Iterator[Fault]:
+def _worker_errors(worker: WorkerDefinition) -> Iterator[FieldError]:
     for index, source in enumerate(worker.tool_sources):
-        for fault in variable_syntax.faults_of(source):
-            yield Fault(f"tool_sources[{index}].{fault.path}", fault.message)
+        for field_error in variable_syntax.faults_of(source):
+            yield FieldError(f"tool_sources[{index}].{field_error.path}", field_error.message)

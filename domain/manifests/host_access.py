@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from domain.manifests.definition import ToolSource, Transport
-from domain.values.errors import Fault
+from domain.values.errors import FieldError
 
 REFERENCE = re.compile(r"\$\{ENV:([A-Za-z_][A-Za-z0-9_]*)\}")
 # What programs need to run at all, and hold no secrets.
@@ -40,33 +40,33 @@ class HostRules:
     names: frozenset[str] = frozenset()
     prefixes: tuple[str, ...] = ()
 
-    def faults(self, source: ToolSource) -> Iterator[Fault]:
+    def field_errors(self, source: ToolSource) -> Iterator[FieldError]:
         """Everything that this source may not use, with its place in the source."""
         if source.transport is Transport.STDIO:
-            yield from self._program_faults(source)
+            yield from self._program_errors(source)
         for place, text in texts_of(source):
             for name in REFERENCE.findall(text):
-                if message := self._name_fault(name, scoped=source.scoped):
-                    yield Fault(place, message)
+                if message := self._name_error(name, scoped=source.scoped):
+                    yield FieldError(place, message)
         for index, name in enumerate(source.env_inherit):
-            if message := self._name_fault(name, scoped=source.scoped):
-                yield Fault(f"env_inherit[{index}]", message)
+            if message := self._name_error(name, scoped=source.scoped):
+                yield FieldError(f"env_inherit[{index}]", message)
 
     def listed(self, source: ToolSource) -> tuple[str, ...] | None:
         """The entry of the list of commands by which this source may be started."""
         line = (source.command or "", *source.args)
         return next((entry for entry in self.commands if line[: len(entry)] == entry), None)
 
-    def _program_faults(self, source: ToolSource) -> Iterator[Fault]:
+    def _program_errors(self, source: ToolSource) -> Iterator[FieldError]:
         entry = self.listed(source)
         if self.commands and entry is None:
-            yield Fault(
+            yield FieldError(
                 "command",
                 f"{source.command!r} with these args is not in SAGAHOLD_STDIO_COMMANDS, the list of programs that the"
                 " operator of this server lets tool sources start",
             )
         elif entry is None and source.scoped:
-            yield Fault(
+            yield FieldError(
                 "command",
                 "starts a program on the server's machines, which only an admin of all namespaces may: have one deploy"
                 " this worker, or have the operator list the program in SAGAHOLD_STDIO_COMMANDS",
@@ -74,13 +74,15 @@ class HostRules:
         if not source.scoped:
             return
         if entry is not None and len(entry) > 1 and source.cwd is not None:
-            yield Fault("cwd", "would change which files the listed command means: only admins of all namespaces may")
+            yield FieldError(
+                "cwd", "would change which files the listed command means: only admins of all namespaces may"
+            )
         for name in source.env:
             if _LOADING.fullmatch(name):
                 message = "can make the listed program run another one: only admins of all namespaces may set it"
-                yield Fault(f"env.{name}", message)
+                yield FieldError(f"env.{name}", message)
 
-    def _name_fault(self, name: str, *, scoped: bool) -> str | None:
+    def _name_error(self, name: str, *, scoped: bool) -> str | None:
         if name in PLAIN or name in self.names:
             return None
         if is_own(name):

@@ -13,10 +13,10 @@ from domain.identity.access import DEFAULT_NAMESPACE, is_namespace
 from domain.manifests import bindings, cel
 from domain.manifests.definition import Adapter, SagaDefinition, StepDefinition, ToolSource, Transport, WorkerDefinition
 from domain.manifests.reasoning_parser import DEFAULT_SCHEMA, schema_for
-from domain.manifests.step_parser import Places, read_step
+from domain.manifests.step_parser import VisibleSteps, read_step
 from domain.values import canonical_json, json_schema
-from domain.values.errors import Fault, InvalidManifest, NotUnderstood
-from domain.values.field_reader import Faults, Fields
+from domain.values.errors import FieldError, InvalidManifest, NotUnderstood
+from domain.values.field_reader import FieldErrors, FieldReader
 
 PROVIDERS = ("openai", "anthropic", "local", "mock")
 KINDS = ("worker", "saga")
@@ -33,9 +33,9 @@ _HTTP_URL = re.compile(r"(https?://|\$\{ENV:)\S+")
 
 def parse(document: object) -> WorkerDefinition | SagaDefinition:
     """The definition of a frozen manifest of either kind. Raises `InvalidManifest` with every fault."""
-    definition, faults = read(document)
-    if faults or definition is None:
-        raise InvalidManifest(faults)
+    definition, field_errors = read(document)
+    if field_errors or definition is None:
+        raise InvalidManifest(field_errors)
     return definition
 
 
@@ -43,7 +43,7 @@ def parse_worker(document: object) -> WorkerDefinition:
     """Raises `InvalidManifest`, also for a saga."""
     found = parse(document)
     if not isinstance(found, WorkerDefinition):
-        raise InvalidManifest([Fault("kind", "is not worker")])
+        raise InvalidManifest([FieldError("kind", "is not worker")])
     return found
 
 
@@ -51,56 +51,56 @@ def parse_saga(document: object) -> SagaDefinition:
     """Raises `InvalidManifest`, also for a worker."""
     found = parse(document)
     if not isinstance(found, SagaDefinition):
-        raise InvalidManifest([Fault("kind", "is not saga")])
+        raise InvalidManifest([FieldError("kind", "is not saga")])
     return found
 
 
 def stored(document: object) -> WorkerDefinition | SagaDefinition:
     """A frozen manifest out of the database, as far as this version understands it: a newer release may have deployed
     it. Raises `NotUnderstood` where it cannot even be shown."""
-    faults = Faults(stored=True)
-    definition = _definition(faults, document) if isinstance(document, dict) else None
+    field_errors = FieldErrors(stored=True)
+    definition = _definition(field_errors, document) if isinstance(document, dict) else None
     if definition is None:
         raise NotUnderstood("this manifest is of a kind that this version does not know: ask the newer release")
-    places = (*(fault.path for fault in faults.found), *(faults.unknown or ()))
+    places = (*(field_error.path for field_error in field_errors.found), *(field_errors.unknown or ()))
     return replace(definition, unreadable=places) if places else definition
 
 
-def read(document: object) -> tuple[WorkerDefinition | SagaDefinition | None, list[Fault]]:
+def read(document: object) -> tuple[WorkerDefinition | SagaDefinition | None, list[FieldError]]:
     """The definition and every fault; where there are faults it is not to be used."""
     if not isinstance(document, dict):
-        return None, [Fault("", "is not an object with kind: worker or kind: saga")]
-    if found := list(canonical_json.faults(document, "")):
+        return None, [FieldError("", "is not an object with kind: worker or kind: saga")]
+    if found := list(canonical_json.field_errors(document, "")):
         return None, found
     if canonical_json.size(document) > MAX_BYTES:
-        return None, [Fault("", f"is larger than {MAX_BYTES // 1024} KiB with everything that it refers to")]
-    faults = Faults()
-    return _definition(faults, document), faults.found
+        return None, [FieldError("", f"is larger than {MAX_BYTES // 1024} KiB with everything that it refers to")]
+    field_errors = FieldErrors()
+    return _definition(field_errors, document), field_errors.found
 
 
-def _definition(faults: Faults, document: dict[str, Any]) -> WorkerDefinition | SagaDefinition | None:
+def _definition(field_errors: FieldErrors, document: dict[str, Any]) -> WorkerDefinition | SagaDefinition | None:
     kind = document.get("kind")
     if kind == "worker":
-        return _worker(Fields(faults, "", document))
+        return _worker(FieldReader(field_errors, "", document))
     if kind == "saga":
-        return _saga(Fields(faults, "", document))
-    faults.add("kind", f"is none of {', '.join(KINDS)}")
+        return _saga(FieldReader(field_errors, "", document))
+    field_errors.add("kind", f"is none of {', '.join(KINDS)}")
     return None
 
 
-def _worker(fields: Fields) -> WorkerDefinition:
+def _worker(fields: FieldReader) -> WorkerDefinition:
     with fields:
         provider = fields.text("provider")
         model_name = fields.text("model_name", most=200)
         if provider is not None and provider not in PROVIDERS:
-            fields.fault("provider", f"is none of {', '.join(PROVIDERS)}")
+            fields.field_error("provider", f"is none of {', '.join(PROVIDERS)}")
         if provider not in (None, "mock") and model_name is None:
-            fields.fault("model_name", f"is missing: the provider {provider} has many models")
+            fields.field_error("model_name", f"is missing: the provider {provider} has many models")
         if (fields.text("adapter") or RUNTIME) != RUNTIME:
-            fields.fault("adapter", f"is not {RUNTIME}, the one name that manifests of others give: leave it out")
+            fields.field_error("adapter", f"is not {RUNTIME}, the one name that manifests of others give: leave it out")
         sources = tuple(_tool_source(source) for source in fields.objects("tool_sources"))
         if len(sources) > MAX_TOOL_SOURCES:
-            fields.fault("tool_sources", f"has more than {MAX_TOOL_SOURCES} items")
+            fields.field_error("tool_sources", f"has more than {MAX_TOOL_SOURCES} items")
         _tell_repeated(fields, "tool_sources", "name", [source.name for source in sources])
         temperature = fields.number("temperature", 0, 2)
         return WorkerDefinition(
@@ -114,16 +114,16 @@ def _worker(fields: Fields) -> WorkerDefinition:
         )
 
 
-def _saga(fields: Fields) -> SagaDefinition:
+def _saga(fields: FieldReader) -> SagaDefinition:
     with fields:
         head = _head(fields)
         given = [item.get("id") for item in fields.items("steps", required=True) if isinstance(item, dict)]
         known = tuple(name for name in given if isinstance(name, str))
         steps: list[StepDefinition] = []
         for step in fields.objects("steps"):
-            steps.append(read_step(step, Places(known, tuple(before.id for before in steps))))
+            steps.append(read_step(step, VisibleSteps(known, tuple(before.id for before in steps))))
         if not 1 <= len(steps) <= MAX_STEPS and fields.has("steps"):
-            fields.fault("steps", f"has not 1 to {MAX_STEPS} steps")
+            fields.field_error("steps", f"has not 1 to {MAX_STEPS} steps")
         _tell_repeated(fields, "steps", "id", [step.id for step in steps])
         return SagaDefinition(**head, steps=_with_answers(steps), input_schema=_input_schema(fields))
 
@@ -138,38 +138,38 @@ def _with_answers(steps: list[StepDefinition]) -> tuple[StepDefinition, ...]:
 
 
 def _with_answer(step: StepDefinition, read: list[tuple[str | int, ...]]) -> StepDefinition:
-    thinking, place = step.thinking, ("steps", step.id, "output", "data")
-    if thinking is None or thinking.adapter is not Adapter.REACT or thinking.output_schema is not DEFAULT_SCHEMA:
+    reasoning, place = step.reasoning, ("steps", step.id, "output", "data")
+    if reasoning is None or reasoning.adapter is not Adapter.REACT or reasoning.output_schema is not DEFAULT_SCHEMA:
         return step
     wanted = {keys[4] for keys in read if keys[:4] == place and len(keys) > 4}
     names = {name for name in wanted if isinstance(name, str)}
     if names <= DEFAULT_SCHEMA["properties"].keys():
         return step
-    return replace(step, thinking=replace(thinking, output_schema=schema_for(names)))
+    return replace(step, reasoning=replace(reasoning, output_schema=schema_for(names)))
 
 
-def _input_schema(fields: Fields) -> Mapping[str, Any] | None:
+def _input_schema(fields: FieldReader) -> Mapping[str, Any] | None:
     value = fields.raw("input_schema")
     if value is None:
         return None
     if not isinstance(value, dict):
-        fields.fault("input_schema", "is not a JSON Schema: an object is one")
+        fields.field_error("input_schema", "is not a JSON Schema: an object is one")
         return None
-    found = list(json_schema.schema_faults(value, "input_schema"))
-    for fault in found:
-        fields.fault(fault.path, fault.message)
+    found = list(json_schema.schema_errors(value, "input_schema"))
+    for field_error in found:
+        fields.field_error(field_error.path, field_error.message)
     types = value.get("type", "object")
     if not found and "object" not in (types if isinstance(types, list) else [types]):
-        fields.fault("input_schema", "has a type that is not object, and an input is always an object")
+        fields.field_error("input_schema", "has a type that is not object, and an input is always an object")
     return value
 
 
-def _head(fields: Fields) -> dict[str, Any]:
+def _head(fields: FieldReader) -> dict[str, Any]:
     """What both kinds have."""
     fields.raw("kind")
     namespace = fields.text("namespace")
     if namespace is not None and not is_namespace(namespace):
-        fields.fault("namespace", "is not 1 to 63 lowercase letters, digits and hyphens, no hyphen at the ends")
+        fields.field_error("namespace", "is not 1 to 63 lowercase letters, digits and hyphens, no hyphen at the ends")
     return {
         "name": fields.name("name"),
         "namespace": namespace or DEFAULT_NAMESPACE,
@@ -178,13 +178,13 @@ def _head(fields: Fields) -> dict[str, Any]:
     }
 
 
-def _tool_source(fields: Fields) -> ToolSource:
+def _tool_source(fields: FieldReader) -> ToolSource:
     with fields:
         transport = fields.one_of("transport", Transport)
         if fields.raw("transport") is None:
             transport = Transport.SSE
             if fields.has("command"):
-                fields.fault("transport", "is missing: stdio starts a command; without it, sse is meant")
+                fields.field_error("transport", "is missing: stdio starts a command; without it, sse is meant")
         stdio = transport is Transport.STDIO
         if stdio:
             fields.refuse(("url", "headers"), "has no meaning for stdio, which starts a command")
@@ -207,12 +207,12 @@ def _tool_source(fields: Fields) -> ToolSource:
         return source
 
 
-def _check_source(fields: Fields, source: ToolSource) -> None:
+def _check_source(fields: FieldReader, source: ToolSource) -> None:
     if source.url is not None and not _HTTP_URL.fullmatch(source.url):
-        fields.fault("url", "is not an http(s) URL, nor does it begin with ${ENV:NAME}")
+        fields.field_error("url", "is not an http(s) URL, nor does it begin with ${ENV:NAME}")
 
 
-def _tell_repeated(fields: Fields, name: str, key: str, values: list[str]) -> None:
+def _tell_repeated(fields: FieldReader, name: str, key: str, values: list[str]) -> None:
     for index, value in enumerate(values):
         if value and value in values[:index]:
-            fields.fault(f"{name}[{index}].{key}", f"{value!r} stands there twice")
+            fields.field_error(f"{name}[{index}].{key}", f"{value!r} stands there twice")

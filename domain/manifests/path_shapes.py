@@ -16,7 +16,7 @@ from domain.manifests import cel
 from domain.manifests.bindings import segments_of
 from domain.manifests.definition import Binding, SagaDefinition, StepDefinition
 from domain.values import json_schema
-from domain.values.errors import Fault
+from domain.values.errors import FieldError
 
 # Subschemas inside each other, as `allOf`, `anyOf` and `$ref` nest them: beyond these a schema counts as open.
 _MAX_DEPTH = 40
@@ -48,23 +48,23 @@ _ANY = object()
 _PLAIN = re.compile(r"^(\.\.)?\['([A-Za-z_][A-Za-z0-9_-]*)'\]$")
 
 
-def binding_faults(saga: SagaDefinition) -> Iterator[Fault]:
+def binding_errors(saga: SagaDefinition) -> Iterator[FieldError]:
     """A fault for each path that can only give null, or an empty list."""
     for index, step in enumerate(saga.steps):
         before = saga.steps[:index]
-        yield from _faults(f"steps[{index}].with", step.bindings, _context(saga, before))
+        yield from _field_errors(f"steps[{index}].with", step.bindings, _context(saga, before))
         if step.undo is not None:
             seen = _context(saga, (*before, step)) | {"_compensation": dict.fromkeys(UNDO_FACTS, _SCALAR)}
-            yield from _faults(f"steps[{index}].compensation.with", step.undo.bindings, seen)
+            yield from _field_errors(f"steps[{index}].compensation.with", step.undo.bindings, seen)
 
 
-def expression_faults(saga: SagaDefinition) -> Iterator[Fault]:
+def expression_errors(saga: SagaDefinition) -> Iterator[FieldError]:
     """A fault for each `when` that reads a place of the context at which there can be nothing."""
     for index, step in enumerate(saga.steps):
         context = _context(saga, saga.steps[:index])
         for keys in () if step.when is None else cel.reads(step.when, context):
             if (message := _never_there(keys, context)) is not None:
-                yield Fault(f"steps[{index}].when.cel", message)
+                yield FieldError(f"steps[{index}].when.cel", message)
                 break
 
 
@@ -91,11 +91,11 @@ def _context(saga: SagaDefinition, steps: Sequence[StepDefinition]) -> dict[str,
 
 def _left_by(step: StepDefinition) -> dict[str, Any]:
     """What a step leaves in the context: a tool's answer may be anything, a model's is what its schema says."""
-    if step.thinking is None:
+    if step.reasoning is None:
         return {"output": {"data": _OPEN}, "facts": {}}
-    schema = dict(step.thinking.output_schema)
+    schema = dict(step.reasoning.output_schema)
     facts: dict[str, Any] = {}
-    for fact in step.thinking.facts:
+    for fact in step.reasoning.facts:
         if fact.group is None:
             facts[fact.name] = _OPEN
         else:
@@ -103,10 +103,10 @@ def _left_by(step: StepDefinition) -> dict[str, Any]:
     return {"output": {"data": _Schema(schema, schema)}, "facts": facts}
 
 
-def _faults(place: str, bindings: Mapping[str, Binding], context: Mapping[str, Any]) -> Iterator[Fault]:
+def _field_errors(place: str, bindings: Mapping[str, Binding], context: Mapping[str, Any]) -> Iterator[FieldError]:
     for name, binding in bindings.items():
         if binding.path is not None and (message := _nothing_at(binding.path, context)) is not None:
-            yield Fault(f"{place}.{name}.from", message)
+            yield FieldError(f"{place}.{name}.from", message)
 
 
 def _nothing_at(path: str, context: Mapping[str, Any]) -> str | None:

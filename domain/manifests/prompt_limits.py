@@ -19,7 +19,7 @@ class PromptFailed(ValueError):
     """The prompt could not be made of these values; the message says why."""
 
 
-class Work:
+class RenderingBudget:
     """What one rendering did so far. Each method raises `PromptFailed` once that is too much."""
 
     def __init__(self) -> None:

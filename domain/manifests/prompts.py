@@ -15,7 +15,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import _PassArg
 from jinja2.visitor import NodeTransformer
 
-from domain.manifests.prompt_limits import MAX_OUTPUT, TEXT_UNIT, PromptFailed, Work, units
+from domain.manifests.prompt_limits import MAX_OUTPUT, TEXT_UNIT, PromptFailed, RenderingBudget, units
 from domain.values import canonical_json
 
 CALL_UNITS = 4
@@ -57,7 +57,7 @@ _STATEMENTS = (nodes.Output, nodes.If, nodes.For, nodes.Assign, nodes.With)
 
 def render(template: str, values: Mapping[str, Any], guidance: str | None) -> str:
     """The prompt. Texts stand in it as they are, other values as JSON. Raises `PromptFailed`."""
-    names = {**values, GUIDANCE: guidance or "", _SPENT: Work()}
+    names = {**values, GUIDANCE: guidance or "", _SPENT: RenderingBudget()}
     parts: list[str] = []
     size = 0
     try:
@@ -84,7 +84,7 @@ def message(rendered: str, previous: Mapping[str, Any] | None, guidance: str | N
     return "\n\n".join(parts)
 
 
-def prompt_fault(text: str, given: Collection[str]) -> str | None:
+def prompt_error(text: str, given: Collection[str]) -> str | None:
     """Why this template cannot be used with these names, or None."""
     try:
         parsed = _environment.parse(text)
@@ -190,8 +190,8 @@ class _Environment(ImmutableSandboxedEnvironment):
         return found
 
 
-def _work(context: Context) -> Work:
-    work: Work = context[_SPENT]
+def _work(context: Context) -> RenderingBudget:
+    work: RenderingBudget = context[_SPENT]
     return work
 
 

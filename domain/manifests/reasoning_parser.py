@@ -4,11 +4,11 @@ from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from domain.manifests import bindings
-from domain.manifests.definition import Adapter, Fact, Thinking, Turn
-from domain.manifests.prompts import GUIDANCE, prompt_fault
-from domain.manifests.resources import pattern_fault
+from domain.manifests.definition import Adapter, Fact, MockTurn, Reasoning
+from domain.manifests.prompts import GUIDANCE, prompt_error
+from domain.manifests.resources import pattern_error
 from domain.values import json_schema
-from domain.values.field_reader import NAME, NAME_RULE, Fields, named
+from domain.values.field_reader import NAME, NAME_RULE, FieldReader, named
 
 MAX_PROMPT = 65_536
 MAX_FACTS = 100
@@ -39,15 +39,15 @@ READ_RESOURCE, SUBMIT = "read_resource", "_submit"
 _OF_REACT = ("resources", "facts", "max_turns")
 
 
-def read_thinking(fields: Fields, tools: tuple[str, ...], given: Collection[str]) -> Thinking:
+def read_reasoning(fields: FieldReader, tools: tuple[str, ...], given: Collection[str]) -> Reasoning:
     adapter = fields.one_of("agent-adapter", Adapter) or Adapter.REACT
     if GUIDANCE in given:
-        fields.fault(f"with.{GUIDANCE}", "is the name of what the reviewer says: use another")
+        fields.field_error(f"with.{GUIDANCE}", "is the name of what the reviewer says: use another")
     prompt, reference = _prompt(fields, given)
     _check_tools(fields, adapter, tools)
     resources = _resources(fields, given)
     callable_ = (*tools, READ_RESOURCE) if resources else tools
-    return Thinking(
+    return Reasoning(
         prompt=prompt,
         prompt_ref=reference,
         adapter=adapter,
@@ -60,9 +60,9 @@ def read_thinking(fields: Fields, tools: tuple[str, ...], given: Collection[str]
     )
 
 
-def read_undo_thinking(fields: Fields, tools: tuple[str, ...]) -> Thinking:
+def read_undo_reasoning(fields: FieldReader, tools: tuple[str, ...]) -> Reasoning:
     """Its prompt is the worker's `compensation_prompt`, above what is known of the step."""
-    return Thinking(
+    return Reasoning(
         prompt="",
         prompt_ref="compensation_prompt",
         adapter=Adapter.REACT,
@@ -75,7 +75,7 @@ def read_undo_thinking(fields: Fields, tools: tuple[str, ...]) -> Thinking:
     )
 
 
-def _limits(fields: Fields) -> dict[str, Any]:
+def _limits(fields: FieldReader) -> dict[str, Any]:
     return {
         "max_turns": fields.whole("max_turns", 1, MAX_TURNS) or DEFAULT_TURNS,
         "max_step_tokens": fields.whole("max_step_tokens", 1, MAX_TOKENS),
@@ -83,42 +83,42 @@ def _limits(fields: Fields) -> dict[str, Any]:
     }
 
 
-def _check_tools(fields: Fields, adapter: Adapter, tools: tuple[str, ...]) -> None:
+def _check_tools(fields: FieldReader, adapter: Adapter, tools: tuple[str, ...]) -> None:
     for index, tool in enumerate(tools):
         if tool in (READ_RESOURCE, SUBMIT):
-            fields.fault(f"tools.allow[{index}]", "is a name that a model knows another tool by: rename it")
+            fields.field_error(f"tools.allow[{index}]", "is a name that a model knows another tool by: rename it")
     if adapter is Adapter.REACT:
         return
     if tools:
-        fields.fault("tools.allow", "has a meaning only for the react adapter: simple uses no tools")
+        fields.field_error("tools.allow", "has a meaning only for the react adapter: simple uses no tools")
     for name in _OF_REACT:
         if fields.has(name):
-            fields.fault(name, "has a meaning only for the react adapter: simple answers once, and calls nothing")
+            fields.field_error(name, "has a meaning only for the react adapter: simple answers once, and calls nothing")
 
 
-def _prompt(fields: Fields, given: Collection[str]) -> tuple[str, str]:
+def _prompt(fields: FieldReader, given: Collection[str]) -> tuple[str, str]:
     inner = fields.inner("prompt", required=True)
     if inner is None:
         return "", ""
     with inner:
         text = inner.text("inline", required=True, most=MAX_PROMPT)
-        inner.checked("inline", text, lambda template: prompt_fault(template, given))
+        inner.checked("inline", text, lambda template: prompt_error(template, given))
         return text or "", inner.text("ref", most=500) or "inline"
 
 
-def _resources(fields: Fields, given: Collection[str]) -> tuple[str, ...]:
+def _resources(fields: FieldReader, given: Collection[str]) -> tuple[str, ...]:
     inner = fields.inner("resources")
     if inner is None:
         return ()
     with inner:
         patterns = named(inner, "allow", "uri")
         for index, pattern in enumerate(patterns):
-            if (message := pattern_fault(pattern, given)) is not None:
-                inner.fault(f"allow[{index}]", message)
+            if (message := pattern_error(pattern, given)) is not None:
+                inner.field_error(f"allow[{index}]", message)
         return patterns
 
 
-def _facts(fields: Fields, tools: tuple[str, ...]) -> tuple[Fact, ...]:
+def _facts(fields: FieldReader, tools: tuple[str, ...]) -> tuple[Fact, ...]:
     """`{name, tool, from}` is one fact; `{tool, into, fields: {name: path}}` is a group of one tool's facts."""
     found: list[Fact] = []
     names: list[str] = []
@@ -128,32 +128,32 @@ def _facts(fields: Fields, tools: tuple[str, ...]) -> tuple[Fact, ...]:
             key = "into" if grouped else "name"
             name = fact.name(key)
             if name and name in names:
-                fact.fault(key, f"{name!r} stands there twice")
+                fact.field_error(key, f"{name!r} stands there twice")
             names.append(name)
             tool = fact.text("tool", required=True)
             if tool is not None and tool not in tools:
-                fact.fault("tool", "is not in tools.allow, so it has no answer")
+                fact.field_error("tool", "is not in tools.allow, so it has no answer")
             if grouped:
                 fact.refuse(("name", "from"), "does not stand beside into: a group has its paths in fields")
                 found += _group(fact, name, tool or "")
             else:
-                path = fact.checked("from", fact.text("from", required=True), bindings.path_fault)
+                path = fact.checked("from", fact.text("from", required=True), bindings.path_error)
                 found.append(Fact(name, tool or "", path or ""))
     if len(found) > MAX_FACTS:
-        fields.fault("facts", f"has more than {MAX_FACTS} items")
+        fields.field_error("facts", f"has more than {MAX_FACTS} items")
     return tuple(found)
 
 
-def _group(fields: Fields, into: str, tool: str) -> Iterator[Fact]:
+def _group(fields: FieldReader, into: str, tool: str) -> Iterator[Fact]:
     paths = fields.mapping("fields")
     if not paths and fields.is_object:
-        fields.fault("fields", "names no field: {name: a JSONPath into the tool's answer}")
+        fields.field_error("fields", "names no field: {name: a JSONPath into the tool's answer}")
     for name, path in paths.items():
-        message = bindings.path_fault(path) if isinstance(path, str) else "is not a JSONPath"
+        message = bindings.path_error(path) if isinstance(path, str) else "is not a JSONPath"
         if message is None and not NAME.fullmatch(name):
             message = f"is not below a name: {NAME_RULE}"
         if message is not None:
-            fields.fault(f"fields.{name}", message)
+            fields.field_error(f"fields.{name}", message)
         yield Fact(name, tool, path if isinstance(path, str) else "", into)
 
 
@@ -162,35 +162,35 @@ def schema_for(wanted: Collection[str]) -> Mapping[str, Any]:
     return {"type": "object", "properties": {name: {} for name in sorted(wanted)}, "required": sorted(wanted)}
 
 
-def _output_schema(fields: Fields) -> Mapping[str, Any]:
+def _output_schema(fields: FieldReader) -> Mapping[str, Any]:
     value = fields.raw("output_schema")
     if value is None:
         return DEFAULT_SCHEMA
     if not isinstance(value, dict):
-        fields.fault("output_schema", "is not a JSON Schema: an object is one")
+        fields.field_error("output_schema", "is not a JSON Schema: an object is one")
         return DEFAULT_SCHEMA
-    found = list(json_schema.schema_faults(value, "output_schema"))
-    for fault in found:
-        fields.fault(fault.path, fault.message)
+    found = list(json_schema.schema_errors(value, "output_schema"))
+    for field_error in found:
+        fields.field_error(field_error.path, field_error.message)
     if not found and not json_schema.is_of_object(value):
-        fields.fault("output_schema", "has not type: object at its top, and models answer in objects")
+        fields.field_error("output_schema", "has not type: object at its top, and models answer in objects")
     return value
 
 
-def _script(fields: Fields, tools: tuple[str, ...]) -> tuple[Turn, ...]:
+def _script(fields: FieldReader, tools: tuple[str, ...]) -> tuple[MockTurn, ...]:
     turns = list(fields.objects("mock"))
     return tuple(_turn(turn, tools, is_last=turn is turns[-1]) for turn in turns)
 
 
-def _turn(fields: Fields, tools: tuple[str, ...], *, is_last: bool) -> Turn:
+def _turn(fields: FieldReader, tools: tuple[str, ...], *, is_last: bool) -> MockTurn:
     with fields:
         wait = fields.number("after_seconds", 0, MAX_WAIT) or 0.0
         if fields.has("submit"):
             fields.refuse(("call", "arguments"), "does not stand beside submit: a turn is one of both")
             if not is_last:
-                fields.fault("submit", "is not the last turn, and ends the step")
-            return Turn(None, fields.mapping("submit"), wait)
+                fields.field_error("submit", "is not the last turn, and ends the step")
+            return MockTurn(None, fields.mapping("submit"), wait)
         tool = fields.text("call", required=True)
         if tool is not None and tool not in tools:
-            fields.fault("call", f"is none of the tools of this step: {', '.join(tools) or 'there are none'}")
-        return Turn(tool or "", fields.mapping("arguments"), wait)
+            fields.field_error("call", f"is none of the tools of this step: {', '.join(tools) or 'there are none'}")
+        return MockTurn(tool or "", fields.mapping("arguments"), wait)

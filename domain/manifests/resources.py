@@ -29,7 +29,7 @@ class NotBound(ValueError):
     """A value cannot stand in a URI; the message says which, and why."""
 
 
-def pattern_fault(text: str, given: Collection[str]) -> str | None:
+def pattern_error(text: str, given: Collection[str]) -> str | None:
     """Why this pattern cannot be used with values of these names, or None."""
     names = _NAME.findall(text)
     if unknown := sorted(set(names) - set(given)):

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from domain.manifests import bindings, cel
-from domain.manifests.definition import Binding, Policy, StepDefinition, StepKind, Undo
-from domain.manifests.reasoning_parser import read_thinking, read_undo_thinking
+from domain.manifests.definition import Binding, Compensation, Policy, StepDefinition, StepKind
+from domain.manifests.reasoning_parser import read_reasoning, read_undo_reasoning
 from domain.pauses import approval_policy
 from domain.pauses.pause import OnTimeout
 from domain.values.errors import Invalid
-from domain.values.field_reader import Fields, named
+from domain.values.field_reader import FieldReader, named
 
 # A week: longer than any one execution, and within what a timer keeps.
 MAX_TIMEOUT = 604_800
@@ -36,19 +36,21 @@ _STEP_ID = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class VisibleSteps:
     """Ids of steps that a path may name: `known` are all of the saga, `before` those that have run by then."""
 
     known: tuple[str, ...]
     before: tuple[str, ...]
 
 
-def read_step(fields: Fields, places: Places) -> StepDefinition:
+def read_step(fields: FieldReader, places: VisibleSteps) -> StepDefinition:
     with fields:
         kind = fields.one_of("kind", StepKind, required=True)
         id_ = fields.text("id", required=True) or ""
         if id_ and not _STEP_ID.fullmatch(id_):
-            fields.fault("id", "is not 1 to 64 letters, digits, hyphens and underscores that begin with a letter or _")
+            fields.field_error(
+                "id", "is not 1 to 64 letters, digits, hyphens and underscores that begin with a letter or _"
+            )
         with_ = _bindings(fields, places, _ROOTS)
         tools = _tools(fields)
         timeout = fields.number("timeout_seconds", 0.001, MAX_TIMEOUT)
@@ -57,7 +59,9 @@ def read_step(fields: Fields, places: Places) -> StepDefinition:
         else:
             fields.refuse(_OF_REASON, "has a meaning only for a reason step")
         if kind is StepKind.COMMIT and len(tools) != 1:
-            fields.fault("tools.allow", f"names {len(tools)} tools: a commit step makes one call, of exactly one tool")
+            fields.field_error(
+                "tools.allow", f"names {len(tools)} tools: a commit step makes one call, of exactly one tool"
+            )
         return StepDefinition(
             id=id_,
             name=fields.text("name", most=200) or id_,
@@ -68,20 +72,20 @@ def read_step(fields: Fields, places: Places) -> StepDefinition:
             when=_when(fields),
             policy=_policy(fields),
             **_hold(fields),
-            undo=_undo(fields, Places(places.known, (*places.before, id_))),
+            undo=_undo(fields, VisibleSteps(places.known, (*places.before, id_))),
             timeout_seconds=DEFAULT_TIMEOUT if timeout is None else timeout,
             tool=tools[0] if tools and kind is StepKind.COMMIT else None,
             idempotent=fields.yes("idempotent") if kind is StepKind.COMMIT else None,
-            thinking=read_thinking(fields, tools, with_) if kind is StepKind.REASON else None,
+            reasoning=read_reasoning(fields, tools, with_) if kind is StepKind.REASON else None,
         )
 
 
-def _bindings(fields: Fields, places: Places, roots: tuple[str, ...]) -> Mapping[str, Binding]:
+def _bindings(fields: FieldReader, places: VisibleSteps, roots: tuple[str, ...]) -> Mapping[str, Binding]:
     found: dict[str, Binding] = {}
     for name, value in fields.mapping("with").items():
         place = f"with.{name}"
         if not isinstance(value, dict) or ("from" in value) is ("value" in value):
-            fields.fault(place, 'is neither {from: "$.input…"} nor {value: …}')
+            fields.field_error(place, 'is neither {from: "$.input…"} nor {value: …}')
             continue
         with fields.within(place, value) as inner:
             if "value" in value:
@@ -90,15 +94,15 @@ def _bindings(fields: Fields, places: Places, roots: tuple[str, ...]) -> Mapping
                 continue
             path, required = inner.raw("from"), inner.yes("required")
             if not isinstance(path, str):
-                inner.fault("from", "is not a JSONPath")
-            elif (message := bindings.path_fault(path) or _place_fault(path, places, roots)) is not None:
-                inner.fault("from", message)
+                inner.field_error("from", "is not a JSONPath")
+            elif (message := bindings.path_error(path) or _place_error(path, places, roots)) is not None:
+                inner.field_error("from", message)
             else:
                 found[name] = Binding(path, required=required)
     return found
 
 
-def _place_fault(path: str, places: Places, roots: tuple[str, ...]) -> str | None:
+def _place_error(path: str, places: VisibleSteps, roots: tuple[str, ...]) -> str | None:
     """A path to nowhere would give null, and nobody would know."""
     names = bindings.names_of(path)
     if not names:
@@ -112,7 +116,7 @@ def _place_fault(path: str, places: Places, roots: tuple[str, ...]) -> str | Non
     )
 
 
-def _tools(fields: Fields) -> tuple[str, ...]:
+def _tools(fields: FieldReader) -> tuple[str, ...]:
     inner = fields.inner("tools")
     if inner is None:
         return ()
@@ -120,35 +124,35 @@ def _tools(fields: Fields) -> tuple[str, ...]:
         return named(inner, "allow", "name", ("strict_schema", "output_schema"), _TOOL_SCHEMA)
 
 
-def _when(fields: Fields) -> str | None:
+def _when(fields: FieldReader) -> str | None:
     inner = fields.inner("when")
     if inner is None:
         return None
     with inner:
         text = inner.text("cel", required=True)
-        return inner.checked("cel", text, lambda text: cel.compile_fault(text, cel.WHEN_NAMES))
+        return inner.checked("cel", text, lambda text: cel.compile_error(text, cel.WHEN_NAMES))
 
 
-def _policy(fields: Fields) -> Policy | None:
+def _policy(fields: FieldReader) -> Policy | None:
     inner = fields.inner("policy")
     if inner is None:
         return None
     with inner:
         name = inner.text("name", most=500) or "policy"
         inner.label("version")
-        return Policy(name, inner.checked("cel", inner.text("cel", required=True), cel.compile_fault) or "")
+        return Policy(name, inner.checked("cel", inner.text("cel", required=True), cel.compile_error) or "")
 
 
-def _hold(fields: Fields) -> dict[str, Any]:
+def _hold(fields: FieldReader) -> dict[str, Any]:
     hitl = fields.yes("hitl")
     if not fields.has("hitl"):
         for name in _HOLD:
             if fields.has(name):
-                fields.fault(name, "tells how the step is held, but hitl: true is missing")
+                fields.field_error(name, "tells how the step is held, but hitl: true is missing")
     on_timeout = fields.one_of("hitl_on_timeout", OnTimeout)
     policy = _review(fields)
     if on_timeout is OnTimeout.ESCALATE and not (policy or {}).get("escalate"):
-        fields.fault("hitl_on_timeout", "escalates to nobody: the review has no escalate.to")
+        fields.field_error("hitl_on_timeout", "escalates to nobody: the review has no escalate.to")
     return {
         "hitl": bool(hitl),
         "hitl_max_retries": fields.whole("hitl_max_retries", 0, MAX_RETRIES),
@@ -159,27 +163,27 @@ def _hold(fields: Fields) -> dict[str, Any]:
     }
 
 
-def _review(fields: Fields) -> Mapping[str, Any] | None:
+def _review(fields: FieldReader) -> Mapping[str, Any] | None:
     value = fields.raw("review")
     if value is None:
         return None
     if not isinstance(value, dict):
-        fields.fault("review", "is not an object")
+        fields.field_error("review", "is not an object")
         return None
     try:
         approval_policy.parse(value)
     except Invalid as invalid:
-        for fault in invalid.faults:
-            fields.fault(fault.path, fault.message)
+        for field_error in invalid.field_errors:
+            fields.field_error(field_error.path, field_error.message)
     return value
 
 
-def _undo(outer: Fields, places: Places) -> Undo | None:
+def _undo(outer: FieldReader, places: VisibleSteps) -> Compensation | None:
     fields = outer.inner("compensation")
     return None if fields is None else read_undo(fields, places)
 
 
-def read_undo(fields: Fields, places: Places) -> Undo:
+def read_undo(fields: FieldReader, places: VisibleSteps) -> Compensation:
     with fields:
         tools = _undo_tools(fields)
         timeout = fields.number("timeout_seconds", 0.001, MAX_TIMEOUT)
@@ -188,22 +192,22 @@ def read_undo(fields: Fields, places: Places) -> Undo:
             # Without a meaning, but part of every undo file that others write.
             fields.whole("max_turns", 1, MAX_TURNS)
             fields.refuse(_OF_MODEL, "has a meaning only where a model undoes, with several tools")
-        return Undo(
+        return Compensation(
             worker=fields.name("worker"),
             worker_version=fields.name("worker_version"),
             bindings=_bindings(fields, places, (*_ROOTS, "_compensation")),
             tools=tools,
             timeout_seconds=DEFAULT_TIMEOUT if timeout is None else timeout,
             tool=tools[0] if alone else None,
-            thinking=None if alone else read_undo_thinking(fields, tools),
+            reasoning=None if alone else read_undo_reasoning(fields, tools),
         )
 
 
-def _undo_tools(fields: Fields) -> tuple[str, ...]:
+def _undo_tools(fields: FieldReader) -> tuple[str, ...]:
     """As in a step, `tools: {allow: [cancel]}`, or shorter, `tools: [cancel]`."""
     as_list = isinstance(fields.raw("tools"), list)
     refused = ("strict_schema", "output_schema")
     tools = named(fields, "tools", "name", refused, _TOOL_SCHEMA) if as_list else _tools(fields)
     if not tools and fields.is_object:
-        fields.fault("tools", "names no tool: an undo calls one, or gives a model several")
+        fields.field_error("tools", "names no tool: an undo calls one, or gives a model several")
     return tools

@@ -6,7 +6,7 @@ from pathlib import PurePosixPath
 
 from domain.manifests.definition import ToolSource
 from domain.manifests.host_access import REFERENCE, texts_of
-from domain.values.errors import Fault
+from domain.values.errors import FieldError
 
 _NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 _BRACED = r"\$\{\{?[^{}]*\}\}?|\$\{[^\s{}]*"
@@ -24,7 +24,7 @@ _POWERSHELL = ("pwsh", "powershell")
 _SHOWN = 80
 
 
-def faults_of(source: ToolSource) -> Iterator[Fault]:
+def faults_of(source: ToolSource) -> Iterator[FieldError]:
     """Each text that has one, with its place in the source and the spelling that is replaced."""
     powershell = PurePosixPath(source.command or "").name.lower().startswith(_POWERSHELL)
     for place, text in texts_of(source):
@@ -32,7 +32,7 @@ def faults_of(source: ToolSource) -> Iterator[Fault]:
         if powershell and place.startswith("args"):
             text = re.sub(r"\$env:", " ", text, flags=re.IGNORECASE)
         if (found := _first(text, of_program=of_program)) is not None:
-            yield Fault(place, f"has {found[:_SHOWN]}, which stays as it is: write {_wanted(found)}")
+            yield FieldError(place, f"has {found[:_SHOWN]}, which stays as it is: write {_wanted(found)}")
 
 
 def _first(text: str, *, of_program: bool) -> str | None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from domain.values import canonical_json, ids
 from domain.values.errors import Invalid
-from domain.values.field_reader import Faults, Fields
+from domain.values.field_reader import FieldErrors, FieldReader
 
 # Votes are counted, and matched to people, on every one: a policy is for people, who do not come in hundreds.
 MAX_APPROVALS = 20
@@ -26,7 +26,7 @@ class RejectOn(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class VoterSelection:
     """Whom: of groups of people, and by e-mail address or key id. Nobody named is everybody who may decide."""
 
     groups: tuple[str, ...] = ()
@@ -35,9 +35,9 @@ class Asked:
     def document(self) -> dict[str, Any]:
         return {name: list(value) for name in self.__slots__ if (value := getattr(self, name))}
 
-    def __or__(self, other: "Asked") -> "Asked":
+    def __or__(self, other: "VoterSelection") -> "VoterSelection":
         both = {name: tuple(dict.fromkeys((*getattr(self, name), *getattr(other, name)))) for name in self.__slots__}
-        return Asked(**both)
+        return VoterSelection(**both)
 
     @property
     def anybody(self) -> bool:
@@ -49,13 +49,13 @@ class Asked:
         return [f"group:{name}" for name in self.groups] + [f"person:{name}" for name in self.assignees]
 
 
-ANYBODY = Asked()
+ANYBODY = VoterSelection()
 
 
 @dataclass(frozen=True, slots=True)
 class Stage:
     approvals: int = 1
-    asked: Asked = ANYBODY
+    asked: VoterSelection = ANYBODY
     reject_on: RejectOn = RejectOn.ANY
     name: str | None = None
 
@@ -72,7 +72,7 @@ _ONE_STAGE = (Stage(),)
 class Escalation:
     """`after`: seconds since the creation; None is only when time runs out (`onTimeout: escalate`)."""
 
-    to: Asked
+    to: VoterSelection
     after: int | None = None
 
     def document(self) -> dict[str, Any]:
@@ -81,7 +81,7 @@ class Escalation:
 
 
 @dataclass(frozen=True, slots=True)
-class Review:
+class ApprovalPolicy:
     """
     Attributes:
         remind_after: seconds since the creation, ascending.
@@ -112,21 +112,21 @@ class Review:
         return said
 
 
-ONE_APPROVAL = Review()
+ONE_APPROVAL = ApprovalPolicy()
 
 
-def parse(value: Mapping[str, Any] | None, path: str = "review") -> Review:
+def parse(value: Mapping[str, Any] | None, path: str = "review") -> ApprovalPolicy:
     """Raises `Invalid` with every fault, each with its place."""
     if value is None:
         return ONE_APPROVAL
-    faults = Faults()
-    review = _read(faults, path, value)
-    if faults.found:
-        raise Invalid(faults.found)
+    field_errors = FieldErrors()
+    review = _read(field_errors, path, value)
+    if field_errors.found:
+        raise Invalid(field_errors.found)
     return review
 
 
-def stored(value: object) -> tuple[Review, tuple[str, ...]]:
+def stored(value: object) -> tuple[ApprovalPolicy, tuple[str, ...]]:
     """A policy out of the database as far as this version understands it, and the places that it does not.
 
     A newer release may have written it. What is not understood may ask for more than what is: nothing may be approved
@@ -134,14 +134,14 @@ def stored(value: object) -> tuple[Review, tuple[str, ...]]:
     """
     if value is None:
         return ONE_APPROVAL, ()
-    faults = Faults(stored=True)
-    review = _read(faults, "review", value)
-    return review, (*(fault.path for fault in faults.found), *(faults.unknown or ()))
+    field_errors = FieldErrors(stored=True)
+    review = _read(field_errors, "review", value)
+    return review, (*(field_error.path for field_error in field_errors.found), *(field_errors.unknown or ()))
 
 
-def _read(faults: Faults, path: str, value: object) -> Review:
-    with Fields(faults, path, value) as fields:
-        return Review(
+def _read(field_errors: FieldErrors, path: str, value: object) -> ApprovalPolicy:
+    with FieldReader(field_errors, path, value) as fields:
+        return ApprovalPolicy(
             stages=_stages(fields),
             allow_self=bool(fields.yes("allow_self")),
             remind_after=_remind_after(fields),
@@ -149,14 +149,14 @@ def _read(faults: Faults, path: str, value: object) -> Review:
         )
 
 
-def _stages(fields: Fields) -> tuple[Stage, ...]:
+def _stages(fields: FieldReader) -> tuple[Stage, ...]:
     if not fields.raw("stages"):
         fields.items("stages")
         return (_stage(fields),)
     fields.refuse(("approvals", "groups", "assignees", "reject_on"), "stands in each of the stages instead")
     found = list(fields.objects("stages"))
     if len(found) > MAX_STAGES:
-        fields.fault("stages", f"are more than {MAX_STAGES}")
+        fields.field_error("stages", f"are more than {MAX_STAGES}")
         return _ONE_STAGE
     stages = []
     for inner in found:
@@ -165,39 +165,41 @@ def _stages(fields: Fields) -> tuple[Stage, ...]:
     return tuple(stages) or _ONE_STAGE
 
 
-def _stage(fields: Fields, name: str | None = None) -> Stage:
+def _stage(fields: FieldReader, name: str | None = None) -> Stage:
     approvals = fields.whole("approvals", 1, MAX_APPROVALS)
     if approvals is None and fields.has("approvals") and fields.raw("approvals") is None:
-        fields.fault("approvals", f"is not a whole number from 1 to {MAX_APPROVALS}")
+        fields.field_error("approvals", f"is not a whole number from 1 to {MAX_APPROVALS}")
     return Stage(approvals or 1, _asked(fields), fields.one_of("reject_on", RejectOn) or RejectOn.ANY, name)
 
 
-def _asked(fields: Fields) -> Asked:
+def _asked(fields: FieldReader) -> VoterSelection:
     groups, assignees = _list(fields, "groups"), _list(fields, "assignees")
     for assignee in assignees:
         if "@" not in assignee and ids.parse(ids.KEY, assignee) is None:
-            fields.fault("assignees", f"{assignee[:100]!r} is neither an e-mail address nor the id of a key (key_…)")
+            fields.field_error(
+                "assignees", f"{assignee[:100]!r} is neither an e-mail address nor the id of a key (key_…)"
+            )
     # Addresses are stored in lower case.
-    return Asked(groups, tuple(assignee.lower() for assignee in assignees))
+    return VoterSelection(groups, tuple(assignee.lower() for assignee in assignees))
 
 
-def _list(fields: Fields, name: str) -> tuple[str, ...]:
+def _list(fields: FieldReader, name: str) -> tuple[str, ...]:
     found = fields.unique_texts(name)
     if any(len(text) > MAX_NAME for text in found):
-        fields.fault(name, f"has a name of more than {MAX_NAME} characters")
+        fields.field_error(name, f"has a name of more than {MAX_NAME} characters")
     return found
 
 
-def _remind_after(fields: Fields) -> tuple[int, ...]:
+def _remind_after(fields: FieldReader) -> tuple[int, ...]:
     given = fields.items("remind_after")
     found = [seconds for each in given if (seconds := canonical_json.whole(each)) and 1 <= seconds <= MAX_SECONDS]
     if len(given) > MAX_REMINDERS or len(found) < len(given):
-        fields.fault("remind_after", f"is not a list of at most {MAX_REMINDERS} numbers of seconds")
+        fields.field_error("remind_after", f"is not a list of at most {MAX_REMINDERS} numbers of seconds")
         return ()
     return tuple(sorted(set(found)))
 
 
-def _escalation(fields: Fields) -> Escalation | None:
+def _escalation(fields: FieldReader) -> Escalation | None:
     inner = fields.inner("escalate")
     if inner is None:
         return None
@@ -209,5 +211,5 @@ def _escalation(fields: Fields) -> Escalation | None:
         with to:
             asked = _asked(to)
             if asked.anybody and to.is_object:
-                inner.fault("to", "names nobody: give groups or assignees")
+                inner.field_error("to", "names nobody: give groups or assignees")
         return Escalation(asked, after)

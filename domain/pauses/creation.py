@@ -8,11 +8,11 @@ from uuid import UUID
 
 from domain.pauses import approval_policy
 from domain.pauses import policy_floor as floors
-from domain.pauses.approval_policy import Review
+from domain.pauses.approval_policy import ApprovalPolicy
 from domain.pauses.pause import OnTimeout, Pause
-from domain.pauses.policy_floor import Floor
+from domain.pauses.policy_floor import PolicyFloor
 from domain.values import canonical_json, json_schema
-from domain.values.errors import Fault, Invalid
+from domain.values.errors import FieldError, Invalid
 from domain.values.network import Network
 from domain.values.url import check_url
 
@@ -21,7 +21,7 @@ MAX_EXPIRY = timedelta(days=3_650)
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
+class PauseRequest:
     """What was posted.
 
     Attributes:
@@ -46,20 +46,20 @@ class Draft:
     external_id: str | None = None
 
 
-def check_draft(draft: Draft, now: datetime, egress_allow: Sequence[Network]) -> None:
+def check_request(draft: PauseRequest, now: datetime, egress_allow: Sequence[Network]) -> None:
     """Raises `Invalid` with every fault in the draft. `now` may be off a little: what has only expired is not told."""
-    found = [*_faults(draft, now, egress_allow)]
-    if any(fault.path != "expiresAt" for fault in found):
+    found = [*_field_errors(draft, now, egress_allow)]
+    if any(field_error.path != "expiresAt" for field_error in found):
         raise Invalid(found)
 
 
 def pause_from(
-    draft: Draft,
+    draft: PauseRequest,
     id_: UUID,
     created_by: str,
     now: datetime,
     egress_allow: Sequence[Network],
-    floor: Floor | None = None,
+    floor: PolicyFloor | None = None,
     *,
     checked: bool = False,
 ) -> Pause:
@@ -67,15 +67,15 @@ def pause_from(
 
     `checked`: by `check_draft`; then only what needs the floor or the time is looked at.
     """
-    floor = floor or Floor(draft.namespace)
+    floor = floor or PolicyFloor(draft.namespace)
     if draft.expires_by_default and isinstance(draft.expires, timedelta):
         draft = replace(draft, expires=floor.lengthened(draft.expires))
     on_timeout = draft.on_timeout or floor.default_on_timeout()
-    own_faults = _expiry_faults(draft.expires, now) if checked else _faults(draft, now, egress_allow)
-    found = [*own_faults, *_floor_faults(draft, floor, now)]
+    own_errors = _expiry_errors(draft.expires, now) if checked else _field_errors(draft, now, egress_allow)
+    found = [*own_errors, *_floor_errors(draft, floor, now)]
     own = None
     if draft.review is not None and (own := _parsed(draft.review, found)) is not None:
-        found += floors.review_faults(floor, own, "review")
+        found += floors.review_errors(floor, own, "review")
     if found:
         raise Invalid(found)
     policy = floors.combined(floor.review, own)
@@ -103,24 +103,24 @@ def pause_from(
     )
 
 
-def _parsed(policy: dict[str, Any], found: list[Fault]) -> Review | None:
+def _parsed(policy: dict[str, Any], found: list[FieldError]) -> ApprovalPolicy | None:
     try:
         return approval_policy.parse(policy)
     except Invalid as invalid:
-        found.extend(invalid.faults)
+        found.extend(invalid.field_errors)
         return None
 
 
-def _floor_faults(draft: Draft, floor: Floor, now: datetime) -> Iterator[Fault]:
+def _floor_errors(draft: PauseRequest, floor: PolicyFloor, now: datetime) -> Iterator[FieldError]:
     if draft.on_timeout is not None:
-        yield from floors.on_timeout_faults(floor, draft.on_timeout, "onTimeout")
+        yield from floors.on_timeout_errors(floor, draft.on_timeout, "onTimeout")
     place = "expiresAt" if isinstance(draft.expires, datetime) else "expiresIn"
-    yield from floors.expiry_faults(floor, draft.expires, now, place)
+    yield from floors.expiry_errors(floor, draft.expires, now, place)
 
 
-def _faults(draft: Draft, now: datetime, egress_allow: Sequence[Network]) -> Iterator[Fault]:
+def _field_errors(draft: PauseRequest, now: datetime, egress_allow: Sequence[Network]) -> Iterator[FieldError]:
     if not draft.action.strip():
-        yield Fault("action", "says nothing: tell the reviewer what the agent wants to do")
+        yield FieldError("action", "says nothing: tell the reviewer what the agent wants to do")
     for name, value in (
         ("context", draft.context),
         ("arguments", draft.arguments),
@@ -129,42 +129,42 @@ def _faults(draft: Draft, now: datetime, egress_allow: Sequence[Network]) -> Ite
         ("metadata", draft.metadata),
     ):
         if value is not None and canonical_json.size(value) > canonical_json.MAX_BYTES:
-            yield Fault(name, f"is larger than {canonical_json.MAX_BYTES // 1024} KiB")
+            yield FieldError(name, f"is larger than {canonical_json.MAX_BYTES // 1024} KiB")
     if draft.arguments_schema is not None:
-        yield from _arguments_faults(draft.arguments_schema, draft.arguments)
+        yield from _arguments_errors(draft.arguments_schema, draft.arguments)
     if draft.response_schema is not None:
-        yield from json_schema.schema_faults(draft.response_schema, "responseSchema")
-    yield from _expiry_faults(draft.expires, now)
+        yield from json_schema.schema_errors(draft.response_schema, "responseSchema")
+    yield from _expiry_errors(draft.expires, now)
     if draft.callback_url is not None:
-        yield from url_faults("callbackUrl", draft.callback_url, egress_allow)
+        yield from url_errors("callbackUrl", draft.callback_url, egress_allow)
 
 
-def _arguments_faults(schema: dict[str, Any], arguments: dict[str, Any] | None) -> Iterator[Fault]:
+def _arguments_errors(schema: dict[str, Any], arguments: dict[str, Any] | None) -> Iterator[FieldError]:
     """Nobody is asked about arguments that cannot be used."""
     if arguments is None:
-        yield Fault("argumentsSchema", "is for arguments, and none are given")
-    elif unusable := list(json_schema.schema_faults(schema, "argumentsSchema")):
+        yield FieldError("argumentsSchema", "is for arguments, and none are given")
+    elif unusable := list(json_schema.schema_errors(schema, "argumentsSchema")):
         yield from unusable
     else:
-        yield from json_schema.value_faults(schema, arguments, "arguments")
+        yield from json_schema.value_errors(schema, arguments, "arguments")
 
 
-def check_escalation(on_timeout: OnTimeout, policy: Review, path: str) -> None:
+def check_escalation(on_timeout: OnTimeout, policy: ApprovalPolicy, path: str) -> None:
     """Raises `Invalid`."""
     if on_timeout is OnTimeout.ESCALATE and policy.escalate is None:
-        raise Invalid([Fault(path, "escalates to nobody: the review has no escalate.to")])
+        raise Invalid([FieldError(path, "escalates to nobody: the review has no escalate.to")])
 
 
-def _expiry_faults(expires: timedelta | datetime | None, now: datetime) -> Iterator[Fault]:
+def _expiry_errors(expires: timedelta | datetime | None, now: datetime) -> Iterator[FieldError]:
     if isinstance(expires, datetime):
         if expires <= now:
-            yield Fault("expiresAt", "is not in the future")
+            yield FieldError("expiresAt", "is not in the future")
         elif expires - now > MAX_EXPIRY:
-            yield Fault("expiresAt", "is more than ten years away: send null for never")
+            yield FieldError("expiresAt", "is more than ten years away: send null for never")
 
 
-def url_faults(path: str, url: str, egress_allow: Sequence[Network]) -> Iterator[Fault]:
+def url_errors(path: str, url: str, egress_allow: Sequence[Network]) -> Iterator[FieldError]:
     try:
         check_url(url, egress_allow)
     except ValueError as error:
-        yield Fault(path, str(error))
+        yield FieldError(path, str(error))

@@ -17,12 +17,12 @@ from uuid import UUID
 
 from domain.identity.access import ANONYMOUS
 from domain.pauses import votes
-from domain.pauses.approval_policy import ANYBODY, ONE_APPROVAL, Asked, Review
-from domain.pauses.review_claim import Claim
+from domain.pauses.approval_policy import ANYBODY, ONE_APPROVAL, ApprovalPolicy, VoterSelection
+from domain.pauses.review_claim import ReviewClaim
 from domain.pauses.votes import Actor as Actor
-from domain.pauses.votes import Member, Panel, Vote
+from domain.pauses.votes import EligibleVoters, Vote, Voter
 from domain.values import canonical_json, json_schema
-from domain.values.errors import Fault, Invalid, NotUnderstood, RevisionChanged, RevisionRequired, SelfDecision
+from domain.values.errors import FieldError, Invalid, NotUnderstood, RevisionChanged, RevisionRequired, SelfDecision
 
 SYSTEM = "system"
 _NOT_ONES_OWN = (
@@ -85,7 +85,7 @@ class Pause:
     arguments_schema: dict[str, Any] | None = None
     revision: int = 1
     on_timeout: OnTimeout = OnTimeout.EXPIRE
-    review: Review = ONE_APPROVAL
+    review: ApprovalPolicy = ONE_APPROVAL
     response_schema: dict[str, Any] | None = None
     callback_url: str | None = None
     priority: int = 0
@@ -96,14 +96,14 @@ class Pause:
     # None are kept where the first one decides (`review.plain`).
     votes: tuple[Vote, ...] = ()
     stage: int = 0
-    claim: Claim | None = None
+    claim: ReviewClaim | None = None
     attend_at: datetime | None = None
     reminders: int = 0
     escalated_at: datetime | None = None
     unreadable: tuple[str, ...] = ()
 
     @property
-    def escalated_to(self) -> Asked:
+    def escalated_to(self) -> VoterSelection:
         """Whom the escalation has added, if there was one."""
         return ANYBODY if self.escalated_at is None or self.review.escalate is None else self.review.escalate.to
 
@@ -184,7 +184,7 @@ def created(pause: Pause) -> Event:
 
 
 def decide(
-    pause: Pause, command: Command, now: datetime, members: Sequence[Member] = ()
+    pause: Pause, command: Command, now: datetime, members: Sequence[Voter] = ()
 ) -> tuple[Pause, tuple[Event, ...]]:
     """Apply `command` to the pause at `now`; a pause that is already resolved comes back as it is.
 
@@ -249,7 +249,7 @@ def _given_more_time(pause: Pause, now: datetime) -> tuple[Pause, tuple[Event, .
     return escalated, events or (Event("pause.extended", pause, now),)
 
 
-def honours(pause: Pause, command: Command) -> bool:
+def is_satisfied_by(pause: Pause, command: Command) -> bool:
     """True when the stored outcome of the pause is what the command asked for."""
     if isinstance(command, Timeout) or pause.decision is None:
         return True
@@ -293,10 +293,10 @@ def _check_answer(pause: Pause, command: Approve | Reject) -> None:
 
 
 def _vote(
-    pause: Pause, command: Approve | Reject, now: datetime, members: Sequence[Member]
+    pause: Pause, command: Approve | Reject, now: datetime, members: Sequence[Voter]
 ) -> tuple[Pause, tuple[Event, ...]]:
-    panel = panel_of(pause, members)
-    if _has_said_so(pause, command, panel):
+    voters = eligible_voters(pause, members)
+    if _has_said_so(pause, command, voters):
         return pause, ()
     check_revision(pause, command.revision)
     _check_answer(pause, command)
@@ -310,8 +310,8 @@ def _vote(
         comment=command.comment,
         response=command.response,
     )
-    cast = (votes.cast if edited is pause else votes.edit)(panel, pause.votes, vote)
-    result = votes.result(panel, cast)
+    cast = (votes.cast if edited is pause else votes.edit)(voters, pause.votes, vote)
+    result = votes.result(voters, cast)
     voted = replace(edited, votes=cast, stage=result.stage)
     if result.approved is None:
         return voted, (Event("pause.voted" if edited is pause else "pause.edited", voted, now),)
@@ -319,10 +319,12 @@ def _vote(
     return resolved, (Event(f"pause.{resolved.status}", resolved, now),)
 
 
-def _has_said_so(pause: Pause, command: Approve | Reject, panel: Panel) -> bool:
+def _has_said_so(pause: Pause, command: Approve | Reject, voters: EligibleVoters) -> bool:
     """The same vote on the same, again. An edit that is repeated names the revision before its own."""
     edit = command.arguments if isinstance(command, Approve) else None
-    edited = None if edit is None else votes.only_edited(panel, pause.votes, pause.stage, pause.revision, command.by.id)
+    edited = (
+        None if edit is None else votes.only_edited(voters, pause.votes, pause.stage, pause.revision, command.by.id)
+    )
     before = votes.standing(pause.votes, command.by.id) or edited
     if before is None or before.approves is not isinstance(command, Approve):
         return False
@@ -335,10 +337,10 @@ def _has_said_so(pause: Pause, command: Approve | Reject, panel: Panel) -> bool:
     return command.revision in (None, pause.revision)
 
 
-def panel_of(pause: Pause, members: Sequence[Member]) -> Panel:
+def eligible_voters(pause: Pause, members: Sequence[Voter]) -> EligibleVoters:
     """Who of them may vote on this pause, at one stage or another."""
     may = tuple(one for one in members if not pause.is_own(one.id))
-    return Panel(pause.review, may, pause.escalated_to)
+    return EligibleVoters(pause.review, may, pause.escalated_to)
 
 
 def _edited(pause: Pause, arguments: dict[str, Any] | None) -> Pause:
@@ -346,9 +348,9 @@ def _edited(pause: Pause, arguments: dict[str, Any] | None) -> Pause:
     if arguments is None:
         return pause
     if pause.arguments is None:
-        raise Invalid([Fault("arguments", "cannot be edited: the agent posted none")])
+        raise Invalid([FieldError("arguments", "cannot be edited: the agent posted none")])
     if pause.arguments_schema is not None:
-        found = list(json_schema.value_faults(pause.arguments_schema, arguments, "arguments"))
+        found = list(json_schema.value_errors(pause.arguments_schema, arguments, "arguments"))
         if found:
             raise Invalid(found)
     digest = canonical_json.digest(arguments)
@@ -371,8 +373,8 @@ def check_answer(schema: dict[str, Any] | None, response: object, *, required: b
     """`unasked`: an answer is fine although no schema asks for one."""
     if schema is None:
         if response is not None and not unasked:
-            raise Invalid([Fault("response", "is not asked for: the pause has no responseSchema")])
-    elif response is None and required and any(json_schema.value_faults(schema, None, "response")):
-        raise Invalid([Fault("response", "is required: the pause has a responseSchema")])
-    elif response is not None and (found := list(json_schema.value_faults(schema, response, "response"))):
+            raise Invalid([FieldError("response", "is not asked for: the pause has no responseSchema")])
+    elif response is None and required and any(json_schema.value_errors(schema, None, "response")):
+        raise Invalid([FieldError("response", "is required: the pause has a responseSchema")])
+    elif response is not None and (found := list(json_schema.value_errors(schema, response, "response"))):
         raise Invalid(found)

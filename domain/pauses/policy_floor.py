@@ -8,16 +8,24 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from domain.pauses.approval_policy import MAX_STAGES, ONE_APPROVAL, Asked, Escalation, RejectOn, Review, Stage
+from domain.pauses.approval_policy import (
+    MAX_STAGES,
+    ONE_APPROVAL,
+    ApprovalPolicy,
+    Escalation,
+    RejectOn,
+    Stage,
+    VoterSelection,
+)
 from domain.pauses.pause import OnTimeout
-from domain.values.errors import Fault
+from domain.values.errors import FieldError
 
 # Silence is no consent, unless an admin says so.
 ON_TIMEOUT = (OnTimeout.EXPIRE, OnTimeout.REJECT, OnTimeout.ESCALATE)
 
 
 @dataclass(frozen=True, slots=True)
-class Floor:
+class PolicyFloor:
     """
     Attributes:
         namespace: whose it is.
@@ -25,7 +33,7 @@ class Floor:
     """
 
     namespace: str
-    review: Review = ONE_APPROVAL
+    review: ApprovalPolicy = ONE_APPROVAL
     on_timeout: tuple[OnTimeout, ...] = ON_TIMEOUT
     min_expires_in: int | None = None
 
@@ -44,12 +52,12 @@ class Floor:
         return max(expires, timedelta(seconds=self.min_expires_in or 0))
 
 
-def combined(floor: Review, own: Review | None) -> Review:
+def combined(floor: ApprovalPolicy, own: ApprovalPolicy | None) -> ApprovalPolicy:
     """What both ask for."""
     if own is None:
         return floor
     escalates = own.escalate is not None and _may_escalate(floor, own.escalate)
-    return Review(
+    return ApprovalPolicy(
         stages=_stages(floor.stages, own.stages)[:MAX_STAGES],
         allow_self=own.allow_self and floor.allow_self,
         remind_after=own.remind_after or floor.remind_after,
@@ -57,35 +65,39 @@ def combined(floor: Review, own: Review | None) -> Review:
     )
 
 
-def review_faults(floor: Floor, own: Review | None, place: str) -> Iterator[Fault]:
+def review_errors(floor: PolicyFloor, own: ApprovalPolicy | None, place: str) -> Iterator[FieldError]:
     """What in the policy would weaken the namespace's, and cannot be raised to it."""
     if own is None:
         return
     if own.allow_self and not floor.review.allow_self:
-        yield Fault(
+        yield FieldError(
             f"{place}.allow_self", f"is not allowed here: an admin allows it by review.allow_self ({floor.path})"
         )
     if own.escalate is not None and not _may_escalate(floor.review, own.escalate):
         message = f"adds people whom the namespace's policy does not ask, or adds them sooner ({floor.path})"
-        yield Fault(f"{place}.escalate", message)
+        yield FieldError(f"{place}.escalate", message)
     if len(_stages(floor.review.stages, own.stages)) > MAX_STAGES:
-        yield Fault(f"{place}.stages", f"are more than {MAX_STAGES}, together with those of the namespace's policy")
+        yield FieldError(
+            f"{place}.stages", f"are more than {MAX_STAGES}, together with those of the namespace's policy"
+        )
 
 
-def on_timeout_faults(floor: Floor, wanted: OnTimeout, place: str) -> Iterator[Fault]:
+def on_timeout_errors(floor: PolicyFloor, wanted: OnTimeout, place: str) -> Iterator[FieldError]:
     if wanted not in floor.on_timeout:
         allowed = ", ".join(floor.on_timeout)
         why = "nobody would have approved it; " if wanted is OnTimeout.APPROVE else ""
         message = f"{wanted} is not allowed in the namespace {floor.namespace!r}: {why}allowed are {allowed}"
-        yield Fault(place, f"{message}; an admin changes that by allowed_on_timeout ({floor.path})")
+        yield FieldError(place, f"{message}; an admin changes that by allowed_on_timeout ({floor.path})")
 
 
-def expiry_faults(floor: Floor, expires: timedelta | datetime | None, now: datetime, place: str) -> Iterator[Fault]:
+def expiry_errors(
+    floor: PolicyFloor, expires: timedelta | datetime | None, now: datetime, place: str
+) -> Iterator[FieldError]:
     if expires is None or floor.min_expires_in is None:
         return
     if (expires - now if isinstance(expires, datetime) else expires) < timedelta(seconds=floor.min_expires_in):
         message = f"leaves reviewers less than the {floor.min_expires_in} s that the namespace {floor.namespace!r} asks"
-        yield Fault(place, f"{message} for (min_expires_in, {floor.path})")
+        yield FieldError(place, f"{message} for (min_expires_in, {floor.path})")
 
 
 def _stages(floor: Sequence[Stage], own: Sequence[Stage]) -> tuple[Stage, ...]:
@@ -129,14 +141,14 @@ def _stricter(floor: Stage, own: Stage) -> Stage | None:
     return Stage(max(floor.approvals, own.approvals), asked, strictest, own.name or floor.name)
 
 
-def _within(asked: Asked, others: Asked) -> bool:
+def _within(asked: VoterSelection, others: VoterSelection) -> bool:
     """Whether the others are asked whoever is."""
     if others.anybody or asked.anybody:
         return others.anybody
     return {*asked.groups} <= {*others.groups} and {*asked.assignees} <= {*others.assignees}
 
 
-def _may_escalate(floor: Review, wanted: Escalation) -> bool:
+def _may_escalate(floor: ApprovalPolicy, wanted: Escalation) -> bool:
     """Who is added votes in every stage: they must be those whom the floor names there, or adds, and no sooner."""
     if all(_within(wanted.to, stage.asked) for stage in floor.stages):
         return True

@@ -10,7 +10,7 @@ CLAIM_LASTS = timedelta(minutes=15)
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class ReviewClaim:
     """Somebody works on the review. Advice to others, no lock: whoever may vote still may."""
 
     by: Actor

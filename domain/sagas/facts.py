@@ -39,6 +39,6 @@ def _taken(fact: Fact, answers: Mapping[str, Any]) -> Any:
         raise FactMissing(f"{fact.name}: the last answer of {fact.tool} has nothing at {fact.path}") from None
     except (JSONPathError, RecursionError) as error:
         raise FactMissing(f"{fact.name}: {fact.path} cannot be followed: {type(error).__name__}") from None
-    if (fault := next(canonical_json.faults(found, fact.name), None)) is not None:
-        raise FactMissing(f"{fault.path}: what {fact.tool} answered {fault.message}")
+    if (field_error := next(canonical_json.field_errors(found, fact.name), None)) is not None:
+        raise FactMissing(f"{field_error.path}: what {fact.tool} answered {field_error.message}")
     return found

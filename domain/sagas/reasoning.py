@@ -4,12 +4,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from domain.manifests.definition import Thinking, ToolSource, WorkerDefinition
+from domain.manifests.definition import Reasoning, ToolSource, WorkerDefinition
 from domain.sagas.outcome import Outcome
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class ModelInput:
     """
     Attributes:
         message: the rendered prompt; on a re-run with the previous answer and what the reviewer said of it.
@@ -24,7 +24,7 @@ class Question:
     """
 
     worker: WorkerDefinition
-    thinking: Thinking
+    reasoning: Reasoning
     message: str
     system: str | None
     resources: tuple[str, ...]
@@ -58,7 +58,7 @@ class ToolUse:
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
+class RunReport:
     """How an answer came about, also where none did.
 
     Attributes:
@@ -87,7 +87,7 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
-class Thought:
+class ModelResult:
     """
     Attributes:
         outcome: `Done` has the answer, checked by the schema; `Failed`, `TimedOut` and `Lost` say with `acted`, or by
@@ -96,5 +96,5 @@ class Thought:
     """
 
     outcome: Outcome
-    report: Report
+    report: RunReport
     facts: Mapping[str, Any] = field(default_factory=dict)

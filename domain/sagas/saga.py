@@ -137,7 +137,7 @@ def change_step(saga: Saga, step: Step, command: steps.Command, now: datetime) -
     if isinstance(command, steps.Begin | steps.Succeed) and forward.status is not StepStatus.COMPENSATING:
         forward = moved(forward, steps.BeginUndo(), now)
     if isinstance(command, steps.Succeed):
-        forward = moved(forward, steps.Undone(), now)
+        forward = moved(forward, steps.Compensated(), now)
     return with_step(saga, forward)
 
 

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from domain.manifests.definition import SagaDefinition, StepDefinition
 from domain.pauses.serialization import instant, instant_or_none
-from domain.sagas.reasoning import Report
+from domain.sagas.reasoning import RunReport
 from domain.sagas.saga import Saga
 from domain.sagas.step import Step
 from domain.values import ids
@@ -73,7 +73,7 @@ def step_document(saga: Saga, definition: SagaDefinition, step: Step) -> dict[st
     }
 
 
-def report_document(report: Report, schedule_ms: float, queue_ms: float) -> dict[str, Any]:
+def report_document(report: RunReport, schedule_ms: float, queue_ms: float) -> dict[str, Any]:
     """How a reason step's execution went. `schedule_ms`: what of it was neither the model, nor tools, nor finding them.
     `queue_ms`: until a worker took it."""
     times = {"queue_ms": queue_ms, "schedule_ms": schedule_ms}

@@ -265,7 +265,7 @@ class Expire:
 
 
 @dataclass(frozen=True, slots=True)
-class LoseTrack:
+class MarkOutcomeUnknown:
     """The answer to a call was lost, and the tool may not be asked twice: an operator has to say what happened.
 
     Attributes:
@@ -301,7 +301,7 @@ class BeginUndo:
 
 
 @dataclass(frozen=True, slots=True)
-class Undone:
+class Compensated:
     """Its undo is done."""
 
 
@@ -316,9 +316,9 @@ Command = (
     | Succeed
     | Fail
     | Expire
-    | LoseTrack
+    | MarkOutcomeUnknown
     | Rerun
     | Requeue
     | BeginUndo
-    | Undone
+    | Compensated
 )

@@ -10,13 +10,14 @@ from domain.sagas.step import (
     Begin,
     BeginUndo,
     Command,
+    Compensated,
     Defer,
     Error,
     Expire,
     Fail,
     Hold,
     HoldAnswer,
-    LoseTrack,
+    MarkOutcomeUnknown,
     Postpone,
     Repeat,
     Requeue,
@@ -25,7 +26,6 @@ from domain.sagas.step import (
     Step,
     StepStatus,
     Succeed,
-    Undone,
 )
 from domain.values.errors import WrongState
 
@@ -45,7 +45,7 @@ TRANSITIONS: Mapping[tuple[StepStatus, type], StepStatus] = MappingProxyType(
         (_S.AWAITING_HUMAN, Rerun): _S.PENDING,
         (_S.IN_PROGRESS, Repeat): _S.IN_PROGRESS,
         (_S.IN_PROGRESS, Postpone): _S.IN_PROGRESS,
-        (_S.IN_PROGRESS, LoseTrack): _S.IN_PROGRESS,
+        (_S.IN_PROGRESS, MarkOutcomeUnknown): _S.IN_PROGRESS,
         (_S.IN_PROGRESS, Requeue): _S.IN_PROGRESS,
         (_S.IN_PROGRESS, HoldAnswer): _S.AWAITING_HUMAN,
         (_S.IN_PROGRESS, Succeed): _S.COMPLETED,
@@ -54,7 +54,7 @@ TRANSITIONS: Mapping[tuple[StepStatus, type], StepStatus] = MappingProxyType(
         (_S.COMPLETED, BeginUndo): _S.COMPENSATING,
         (_S.FAILED, BeginUndo): _S.COMPENSATING,
         (_S.TIMED_OUT, BeginUndo): _S.COMPENSATING,
-        (_S.COMPENSATING, Undone): _S.COMPENSATED,
+        (_S.COMPENSATING, Compensated): _S.COMPENSATED,
         # Of an undo: tried again after it failed.
         (_S.FAILED, Requeue): _S.PENDING,
         (_S.TIMED_OUT, Requeue): _S.PENDING,
@@ -97,7 +97,7 @@ def change(step: Step, command: Command, now: datetime) -> Step:
             return replace(moved, error=command.error, call_began=acted or unsure, unsure=unsure)
         case Expire():
             return replace(moved, error=command.error, call_began=command.acted or step.unsure)
-        case LoseTrack():
+        case MarkOutcomeUnknown():
             details = None if command.answer is None else {"answer": command.answer}
             return replace(moved, error=Error(OUTCOME_UNKNOWN, command.message, details))
         case Rerun():
@@ -110,6 +110,6 @@ def change(step: Step, command: Command, now: datetime) -> Step:
     return moved
 
 
-def _asked_for(step: Step, wish: Rerun) -> Step:
-    asked = replace(step, watch_id=None, revision=wish.revision + 1, retries=step.retries + 1)
-    return replace(asked, guidance=wish.guidance, retry_token=wish.token)
+def _asked_for(step: Step, request: Rerun) -> Step:
+    asked = replace(step, watch_id=None, revision=request.revision + 1, retries=step.retries + 1)
+    return replace(asked, guidance=request.guidance, retry_token=request.token)

@@ -9,29 +9,36 @@ from typing import Any
 from domain.sagas.step import Error
 from domain.sagas.tool_arguments import KEY_ARGUMENTS
 from domain.values import canonical_json, json_schema
-from domain.values.errors import Fault
+from domain.values.errors import FieldError
 
 
 def usable(schema: Mapping[str, Any], arguments: Mapping[str, Any]) -> tuple[dict[str, Any] | None, str | None]:
     """The schema that edits are held against; or None, and why there is none."""
     form = _without_given(dict(schema))
-    if next(canonical_json.faults(form, ""), None) is not None or canonical_json.size(form) > canonical_json.MAX_BYTES:
+    if (
+        next(canonical_json.field_errors(form, ""), None) is not None
+        or canonical_json.size(form) > canonical_json.MAX_BYTES
+    ):
         return None, "its schema is larger or other than JSON that can be kept"
-    if fault := next(json_schema.schema_faults(form, "schema"), None):
-        return None, f"its schema {fault.message}"
+    if field_error := next(json_schema.schema_errors(form, "schema"), None):
+        return None, f"its schema {field_error.message}"
     if json_schema.places(form) * json_schema.weight(arguments) > json_schema.MAX_WORK:
         return None, "its schema and the arguments are too large to be held against each other"
     return form, None
 
 
-def refusal(
+def domain_error(
     tool: str, form: dict[str, Any], arguments: dict[str, Any], may_be_null: Collection[str] = ()
 ) -> Error | None:
     """Why the tool would not take these. `may_be_null`: arguments whose null is meant, whatever the schema says."""
     meant = {f"arguments.{name}" for name in may_be_null if arguments.get(name, 0) is None}
-    if faults := [fault for fault in json_schema.value_faults(form, arguments, "arguments") if fault.path not in meant]:
-        message = f"the tool {tool!r} cannot be called with these arguments: {_words(faults[0])}"
-        return Error("ARGUMENTS_INVALID", message, {"errors": [_document(fault) for fault in faults]})
+    if field_errors := [
+        field_error
+        for field_error in json_schema.value_errors(form, arguments, "arguments")
+        if field_error.path not in meant
+    ]:
+        message = f"the tool {tool!r} cannot be called with these arguments: {_words(field_errors[0])}"
+        return Error("ARGUMENTS_INVALID", message, {"errors": [_document(field_error) for field_error in field_errors]})
     return None
 
 
@@ -43,9 +50,9 @@ def _without_given(schema: dict[str, Any]) -> dict[str, Any]:
     return schema
 
 
-def _words(fault: Fault) -> str:
-    return f"{fault.path}: {fault.message}"
+def _words(field_error: FieldError) -> str:
+    return f"{field_error.path}: {field_error.message}"
 
 
-def _document(fault: Fault) -> dict[str, str]:
-    return {"path": fault.path, "message": fault.message}
+def _document(field_error: FieldError) -> dict[str, str]:
+    return {"path": field_error.path, "message": field_error.message}

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 import rfc8785
 
-from domain.values.errors import Fault
+from domain.values.errors import FieldError
 
 MAX_DEPTH = 64
 MAX_BYTES = 256 * 1024
@@ -43,21 +43,21 @@ def encode_sorted(value: object) -> str:
         return _encode_anything_sorted(value)
 
 
-def faults(value: object, path: str) -> Iterator[Fault]:
+def field_errors(value: object, path: str) -> Iterator[FieldError]:
     """Everything wrong with `value`, each with its path (`context.items[2].price`)."""
-    for place, message in _faults(value, 1):
-        yield Fault(_printable(path + place if path else place.removeprefix(".")), message)
+    for place, message in _field_errors(value, 1):
+        yield FieldError(_printable(path + place if path else place.removeprefix(".")), message)
 
 
-def text_faults(value: str, path: str) -> Iterator[Fault]:
-    if (message := _text_fault(value)) is not None:
-        yield Fault(_printable(path), message)
+def text_errors(value: str, path: str) -> Iterator[FieldError]:
+    if (message := _text_error(value)) is not None:
+        yield FieldError(_printable(path), message)
 
 
 # Places are put together only on the way out of a fault: building one for every value would copy long keys at each.
-def _faults(value: object, depth: int) -> Iterator[tuple[str, str]]:
+def _field_errors(value: object, depth: int) -> Iterator[tuple[str, str]]:
     if isinstance(value, str):
-        if (message := _text_fault(value)) is not None:
+        if (message := _text_error(value)) is not None:
             yield "", message
     elif isinstance(value, bool) or value is None:
         return
@@ -68,25 +68,25 @@ def _faults(value: object, depth: int) -> Iterator[tuple[str, str]]:
         if not math.isfinite(value):
             yield "", "is a number that JSON cannot hold: send it as a string"
     elif isinstance(value, dict | list):
-        yield from _container_faults(value, depth)
+        yield from _container_errors(value, depth)
 
 
-def _container_faults(value: "dict[str, object] | list[object]", depth: int) -> Iterator[tuple[str, str]]:
+def _container_errors(value: "dict[str, object] | list[object]", depth: int) -> Iterator[tuple[str, str]]:
     if depth > MAX_DEPTH:
         yield "", f"is nested deeper than {MAX_DEPTH} levels"
     elif isinstance(value, list):
         for index, item in enumerate(value):
-            for place, message in _faults(item, depth + 1):
+            for place, message in _field_errors(item, depth + 1):
                 yield f"[{index}]{place}", message
     else:
         for key, item in value.items():
-            if (wrong := _text_fault(key)) is not None:
+            if (wrong := _text_error(key)) is not None:
                 yield " (a key)", wrong
-            for place, message in _faults(item, depth + 1):
+            for place, message in _field_errors(item, depth + 1):
                 yield f".{key}{place}", message
 
 
-def _text_fault(value: str) -> str | None:
+def _text_error(value: str) -> str | None:
     if "\x00" in value:
         return "contains a NUL character"
     if not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):

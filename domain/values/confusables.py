@@ -126,6 +126,6 @@ def _is_picture(text: str, place: int) -> bool:
     return _PICTURE.match(before) is not None
 
 
-def _without_marks(letters: str) -> str:
+def _without_marks(contents: str) -> str:
     """The nearest letter, behind the points and vowel signs that stand over it."""
-    return next((letter for letter in letters if unicodedata.category(letter) != "Mn"), "")
+    return next((content for content in contents if unicodedata.category(content) != "Mn"), "")

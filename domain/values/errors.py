@@ -9,14 +9,14 @@ from typing import Any, ClassVar
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class FieldError:
     """One thing wrong with the input: where (`arguments.items[2].price`) and what."""
 
     path: str
     message: str
 
 
-class Refusal(Exception):
+class DomainError(Exception):
     """The request was refused."""
 
     code: ClassVar[str] = "REFUSED"
@@ -26,13 +26,13 @@ class Refusal(Exception):
         super().__init__(self.detail)
 
 
-class Unsettled(Refusal):
+class DecisionUnknown(DomainError):
     """The database was away, or somebody held this one for too long: whether it was decided is not known, ask again."""
 
     code = "DATABASE_UNAVAILABLE"
 
 
-class TooMany(Refusal):
+class TooMany(DomainError):
     """This was asked for too often: wait as many seconds as `Retry-After` says."""
 
     code = "TOO_MANY_REQUESTS"
@@ -42,7 +42,7 @@ class TooMany(Refusal):
         self.retry_after = retry_after
 
 
-class Forbidden(Refusal):
+class Forbidden(DomainError):
     """This key may not do that."""
 
     code = "FORBIDDEN"
@@ -54,19 +54,19 @@ class SelfDecision(Forbidden):
     code = "SELF_DECISION"
 
 
-class NotAsked(Forbidden):
+class NotEligible(Forbidden):
     """This review asks other people: its policy names who may vote."""
 
     code = "NOT_ASKED"
 
 
-class NotFound(Refusal):
+class NotFound(DomainError):
     """There is nothing with this id that this key may see."""
 
     code = "NOT_FOUND"
 
 
-class Conflict(Refusal):
+class Conflict(DomainError):
     """The thing is not in a state that allows this."""
 
     code = "CONFLICT"
@@ -138,14 +138,14 @@ class VersionExists(Conflict):
     code = "VERSION_EXISTS"
 
 
-class Invalid(Refusal):
+class Invalid(DomainError):
     """The request was understood, but something in it has no usable meaning; `errors` names each place."""
 
     code = "VALIDATION_FAILED"
 
-    def __init__(self, faults: Sequence[Fault] = (), detail: str | None = None) -> None:
+    def __init__(self, field_errors: Sequence[FieldError] = (), detail: str | None = None) -> None:
         super().__init__(detail)
-        self.faults = tuple(faults)
+        self.field_errors = tuple(field_errors)
 
 
 class InvalidManifest(Invalid):

@@ -6,19 +6,19 @@ from enum import Enum
 from typing import Any, TypeVar
 
 from domain.values import canonical_json
-from domain.values.errors import Fault
+from domain.values.errors import FieldError
 
 E = TypeVar("E", bound=Enum)
 
 # Of a fault: who has more of them finds the rest after mending these.
-MAX_FAULTS = 100
+MAX_FIELD_ERRORS = 100
 MAX_TEXT = 10_000
 MAX_ITEMS = 200
 NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,99}")
 NAME_RULE = "1 to 100 letters, digits, dots, hyphens and underscores, the first a letter, a digit or an underscore"
 
 
-class Faults:
+class FieldErrors:
     """What was found wrong so far.
 
     Attributes:
@@ -27,49 +27,49 @@ class Faults:
     """
 
     def __init__(self, *, stored: bool = False) -> None:
-        self.found: list[Fault] = []
+        self.found: list[FieldError] = []
         self.unknown: list[str] | None = [] if stored else None
 
     def add(self, path: str, message: str) -> None:
-        if len(self.found) < MAX_FAULTS:
-            self.found.append(Fault(path[: canonical_json.MAX_PATH], message))
+        if len(self.found) < MAX_FIELD_ERRORS:
+            self.found.append(FieldError(path[: canonical_json.MAX_PATH], message))
 
 
-class Fields:
+class FieldReader:
     """The fields of one object. What cannot be used is noted and read as the default, or as an empty value.
 
     Use it as a context manager: at the end the fields that nobody asked for are faults.
     """
 
-    def __init__(self, faults: Faults, path: str, value: object) -> None:
-        self._faults = faults
+    def __init__(self, field_errors: FieldErrors, path: str, value: object) -> None:
+        self._field_errors = field_errors
         self.path = path
         self._value: Mapping[str, Any] = value if isinstance(value, dict) else {}
         self._asked: dict[str, str | None] = {}
         self.is_object = isinstance(value, dict)
         if not self.is_object:
-            faults.add(path, "is not an object")
+            field_errors.add(path, "is not an object")
 
-    def __enter__(self) -> "Fields":
+    def __enter__(self) -> "FieldReader":
         return self
 
     def __exit__(self, kind: object, *_: object) -> None:
         if kind is not None:
             return
         for name in self._value:
-            if name not in self._asked and self._faults.unknown is not None:
-                self._faults.unknown.append(self.at(name))
+            if name not in self._asked and self._field_errors.unknown is not None:
+                self._field_errors.unknown.append(self.at(name))
             elif name not in self._asked:
                 known = ", ".join(sorted(name for name, why in self._asked.items() if why is None))
-                self._faults.add(self.at(name), f"is not a field here; there are: {known}")
+                self._field_errors.add(self.at(name), f"is not a field here; there are: {known}")
             elif (why := self._asked[name]) is not None:
-                self._faults.add(self.at(name), why)
+                self._field_errors.add(self.at(name), why)
 
     def at(self, name: str) -> str:
         return f"{self.path}.{name}" if self.path else name
 
-    def fault(self, name: str, message: str) -> None:
-        self._faults.add(self.at(name), message)
+    def field_error(self, name: str, message: str) -> None:
+        self._field_errors.add(self.at(name), message)
 
     def has(self, name: str) -> bool:
         return name in self._value
@@ -82,27 +82,27 @@ class Fields:
         """As it stands there; None where it is missing."""
         self._asked[name] = None
         if required and name not in self._value and self.is_object:
-            self.fault(name, "is missing")
+            self.field_error(name, "is missing")
         return self._value.get(name)
 
-    def inner(self, name: str, *, required: bool = False) -> "Fields | None":
+    def inner(self, name: str, *, required: bool = False) -> "FieldReader | None":
         value = self.raw(name, required=required)
-        return None if value is None else Fields(self._faults, self.at(name), value)
+        return None if value is None else FieldReader(self._field_errors, self.at(name), value)
 
-    def within(self, place: str, value: object) -> "Fields":
+    def within(self, place: str, value: object) -> "FieldReader":
         """What stands at this place of the field that was asked for."""
-        return Fields(self._faults, self.at(place), value)
+        return FieldReader(self._field_errors, self.at(place), value)
 
-    def objects(self, name: str, *, required: bool = False) -> Iterator["Fields"]:
+    def objects(self, name: str, *, required: bool = False) -> Iterator["FieldReader"]:
         for index, item in enumerate(self.items(name, required=required)):
-            yield Fields(self._faults, f"{self.at(name)}[{index}]", item)
+            yield FieldReader(self._field_errors, f"{self.at(name)}[{index}]", item)
 
     def items(self, name: str, *, required: bool = False) -> list[Any]:
         value = self.raw(name, required=required)
         if value is None:
             return []
         if not isinstance(value, list) or len(value) > MAX_ITEMS:
-            self.fault(name, f"is not a list of at most {MAX_ITEMS}")
+            self.field_error(name, f"is not a list of at most {MAX_ITEMS}")
             return []
         return value
 
@@ -113,10 +113,10 @@ class Fields:
             return None
         if not isinstance(value, str):
             hint = ": put it in quotes" if isinstance(value, int | float) else ""
-            self.fault(name, f"is not a text{hint}")
+            self.field_error(name, f"is not a text{hint}")
             return None
         if not value.strip() or len(value) > most:
-            self.fault(name, f"has not 1 to {most} characters")
+            self.field_error(name, f"has not 1 to {most} characters")
             return None
         return value
 
@@ -124,14 +124,14 @@ class Fields:
         """An identifier. Empty when it cannot be used."""
         value = self.text(name, required=required, most=100)
         if value is not None and not NAME.fullmatch(value):
-            self.fault(name, f"is not a name: {NAME_RULE}")
+            self.field_error(name, f"is not a name: {NAME_RULE}")
         return value or ""
 
     def texts(self, name: str) -> tuple[str, ...]:
         found = self.items(name)
         for index, item in enumerate(found):
             if not isinstance(item, str) or not item.strip() or len(item) > MAX_TEXT:
-                self._faults.add(f"{self.at(name)}[{index}]", f"is not a text of 1 to {MAX_TEXT} characters")
+                self._field_errors.add(f"{self.at(name)}[{index}]", f"is not a text of 1 to {MAX_TEXT} characters")
         texts = [item for item in found if isinstance(item, str)]
         return tuple(texts)
 
@@ -139,7 +139,7 @@ class Fields:
         found = self.texts(name)
         for index, item in enumerate(found):
             if item in found[:index]:
-                self._faults.add(f"{self.at(name)}[{index}]", "stands there twice")
+                self._field_errors.add(f"{self.at(name)}[{index}]", "stands there twice")
         return found
 
     def mapping(self, name: str) -> Mapping[str, Any]:
@@ -147,7 +147,7 @@ class Fields:
         if value is None:
             return {}
         if not isinstance(value, dict) or len(value) > MAX_ITEMS:
-            self.fault(name, f"is not an object of at most {MAX_ITEMS} fields")
+            self.field_error(name, f"is not an object of at most {MAX_ITEMS} fields")
             return {}
         return value
 
@@ -155,19 +155,19 @@ class Fields:
         """A text or a number that says something to people only."""
         value = self.raw(name)
         if value is not None and (isinstance(value, bool) or not isinstance(value, str | int | float)):
-            self.fault(name, "is neither a text nor a number")
+            self.field_error(name, "is neither a text nor a number")
 
     def text_mapping(self, name: str) -> Mapping[str, str]:
         found = self.mapping(name)
         for key, value in found.items():
             if not isinstance(value, str):
-                self._faults.add(f"{self.at(name)}.{key}", "is not a text: put it in quotes")
+                self._field_errors.add(f"{self.at(name)}.{key}", "is not a text: put it in quotes")
         return {key: value for key, value in found.items() if isinstance(value, str)}
 
     def yes(self, name: str) -> bool | None:
         value = self.raw(name)
         if value is not None and not isinstance(value, bool):
-            self.fault(name, "is neither true nor false")
+            self.field_error(name, "is neither true nor false")
             return None
         return value
 
@@ -177,7 +177,7 @@ class Fields:
             return None
         found = canonical_json.whole(value)
         if found is None or not low <= found <= high:
-            self.fault(name, f"is not a whole number from {low} to {high}")
+            self.field_error(name, f"is not a whole number from {low} to {high}")
             return None
         return found
 
@@ -186,7 +186,7 @@ class Fields:
         if value is None:
             return None
         if not isinstance(value, int | float) or isinstance(value, bool) or not low <= value <= high:
-            self.fault(name, f"is not a number from {low:g} to {high:g}")
+            self.field_error(name, f"is not a number from {low:g} to {high:g}")
             return None
         return float(value)
 
@@ -195,18 +195,18 @@ class Fields:
         if value is None:
             return None
         if not isinstance(value, str) or value not in {str(word.value) for word in words}:
-            self.fault(name, f"is none of {', '.join(str(word.value) for word in words)}")
+            self.field_error(name, f"is none of {', '.join(str(word.value) for word in words)}")
             return None
         return words(value)
 
     def checked(self, name: str, value: str | None, fault_of: Callable[[str], str | None]) -> str | None:
         """The text, noted as a fault where `fault_of` finds one."""
         if value is not None and (message := fault_of(value)) is not None:
-            self.fault(name, message)
+            self.field_error(name, message)
         return value
 
 
-def named(fields: Fields, name: str, key: str, refused: Collection[str] = (), why: str = "") -> tuple[str, ...]:
+def named(fields: FieldReader, name: str, key: str, refused: Collection[str] = (), why: str = "") -> tuple[str, ...]:
     """Texts that differ, each alone or as `{key: …, description: …}`. `refused`: what such an item may not have."""
     found: list[str] = []
     for index, item in enumerate(fields.items(name)):
@@ -218,9 +218,9 @@ def named(fields: Fields, name: str, key: str, refused: Collection[str] = (), wh
                 inner.text("description")
                 inner.refuse(refused, why)
         elif not isinstance(item, str) or not item.strip() or len(item) > MAX_TEXT:
-            fields.fault(place, f"is neither a text of 1 to {MAX_TEXT} characters nor {{{key}: …}}")
+            fields.field_error(place, f"is neither a text of 1 to {MAX_TEXT} characters nor {{{key}: …}}")
         if isinstance(text, str):
             if text in found:
-                fields.fault(place, "stands there twice")
+                fields.field_error(place, "stands there twice")
             found.append(text)
     return tuple(found)

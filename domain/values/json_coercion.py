@@ -28,7 +28,7 @@ _ROOT = "urn:schema"
 _Schema = dict[str, Any] | bool
 
 
-class _TooMuch(Exception):
+class _LimitExceeded(Exception):
     """More work than an answer is worth."""
 
 
@@ -36,11 +36,11 @@ def read(schema: Mapping[str, Any], value: Any) -> Any:
     """The value with what was meant by it, or as it is. `schema` is a usable one. Never raises."""
     try:
         root = modern(dict(schema))
-        if any(canonical_json.faults(value, "")) or not any(json_schema.value_faults(root, value, "")):
+        if any(canonical_json.field_errors(value, "")) or not any(json_schema.value_errors(root, value, "")):
             return value
         # Quotes inside of quotes may hide more levels than a value may have.
         return _kept(_Reader(root).read(root, "", value), value)
-    except (_TooMuch, RecursionError, ValueError):
+    except (_LimitExceeded, RecursionError, ValueError):
         return value
 
 
@@ -161,7 +161,7 @@ class _Reader:
     def _spend(self, work: int) -> None:
         self._work += work
         if self._work > MAX_WORK:
-            raise _TooMuch
+            raise _LimitExceeded
 
 
 def _types_of(value: Any) -> frozenset[str]:
@@ -173,7 +173,7 @@ def _types_of(value: Any) -> frozenset[str]:
 
 def _kept(found: Any, value: Any) -> Any:
     """What was found, or the value where JSON readers would not agree on it."""
-    return value if any(canonical_json.faults(found, "")) else found
+    return value if any(canonical_json.field_errors(found, "")) else found
 
 
 def _parsed(text: str) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 from domain.values import canonical_json
 
 
-class Kind(StrEnum):
+class ChangeKind(StrEnum):
     CHANGED = "changed"
     ADDED = "added"
     REMOVED = "removed"
@@ -19,14 +19,14 @@ class Change:
     """`old`, `new`: None where there was none, or is none any more; `kind` tells that from null."""
 
     path: str
-    kind: Kind
+    kind: ChangeKind
     old: Any = None
     new: Any = None
 
     @property
     def retyped(self) -> tuple[str, str] | None:
         """The types, where the value has another one now: "3" and 3 look alike."""
-        if self.kind is not Kind.CHANGED:
+        if self.kind is not ChangeKind.CHANGED:
             return None
         types = _type(self.old), _type(self.new)
         return None if types[0] == types[1] else types
@@ -45,7 +45,7 @@ def differences(old: Any, new: Any, path: str) -> Iterator[Change]:
         for place in range(max(len(old), len(new))):
             yield from _of_entry(old[place : place + 1], new[place : place + 1], f"{path}[{place}]")
     elif canonical_json.digest(old) != canonical_json.digest(new):
-        yield Change(path, Kind.CHANGED, old, new)
+        yield Change(path, ChangeKind.CHANGED, old, new)
 
 
 def _of_objects(old: dict[str, Any], new: dict[str, Any], path: str) -> Iterator[Change]:
@@ -57,8 +57,8 @@ def _of_objects(old: dict[str, Any], new: dict[str, Any], path: str) -> Iterator
 
 def _of_entry(before: list[Any], after: list[Any], path: str) -> Iterator[Change]:
     if not before:
-        yield Change(path, Kind.ADDED, new=after[0])
+        yield Change(path, ChangeKind.ADDED, new=after[0])
     elif not after:
-        yield Change(path, Kind.REMOVED, old=before[0])
+        yield Change(path, ChangeKind.REMOVED, old=before[0])
     else:
         yield from differences(before[0], after[0], path)

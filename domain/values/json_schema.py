@@ -15,7 +15,7 @@ from urllib.parse import unquote
 import jsonschema_rs
 
 from domain.values import canonical_json
-from domain.values.errors import Fault
+from domain.values.errors import FieldError
 from domain.values.schema_dialects import BY_NAME, VALUES, modern
 
 # Values in a schema, each $ref counted as a copy of what it names: ten times a long form.
@@ -32,7 +32,7 @@ MAX_PATTERN = 1_000_000
 # Of all that differ in one schema (the same one is compiled once). A megabyte takes some 20 ms, in which no other
 # thread of the process runs: two thousand patterns, which anyone may post, stopped it for six seconds.
 MAX_PATTERNS = 10_000_000
-MAX_FAULTS = 20
+MAX_FIELD_ERRORS = 20
 
 # Keywords that lead elsewhere by a name. Counting would have to resolve them exactly as the validator does.
 _NAMED = ("$dynamicRef", "$recursiveRef")
@@ -64,30 +64,30 @@ _FORMATS = (
 MAX_CHOICES = 4_000
 
 
-def schema_faults(schema: dict[str, Any], place: str) -> Iterator[Fault]:
+def schema_errors(schema: dict[str, Any], place: str) -> Iterator[FieldError]:
     count = 0
     try:
         places(schema)
         count = len(_patterns(schema))
         validator(schema, largest_pattern=_share(count))
     except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError) as error:
-        fault = f"is not a JSON Schema that can be used: {_first_line(error)}"
+        field_error = f"is not a JSON Schema that can be used: {_first_line(error)}"
         if _share(count) < MAX_PATTERN:
-            fault += f" (it has {count} different patterns: the more there are, the shorter each has to be)"
-        yield Fault(place, fault)
+            field_error += f" (it has {count} different patterns: the more there are, the shorter each has to be)"
+        yield FieldError(place, field_error)
 
 
-def value_faults(schema: dict[str, Any], value: object, place: str) -> Iterator[Fault]:
+def value_errors(schema: dict[str, Any], value: object, place: str) -> Iterator[FieldError]:
     """What is wrong with the value by a usable schema; `place` is what the value is called."""
-    if found := list(islice(canonical_json.faults(value, place), MAX_FAULTS)):
+    if found := list(islice(canonical_json.field_errors(value, place), MAX_FIELD_ERRORS)):
         yield from found
         return
     if places(schema) * weight(value) > MAX_WORK:
-        yield Fault(place, "is too large for what its schema asks: send fewer or shorter values")
+        yield FieldError(place, "is too large for what its schema asks: send fewer or shorter values")
         return
-    for error in islice(validator(schema).iter_errors(value), MAX_FAULTS):
+    for error in islice(validator(schema).iter_errors(value), MAX_FIELD_ERRORS):
         path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.instance_path)
-        yield Fault(f"{place}{path}"[: canonical_json.MAX_PATH], _message(error))
+        yield FieldError(f"{place}{path}"[: canonical_json.MAX_PATH], _message(error))
 
 
 def _message(error: jsonschema_rs.ValidationError) -> str:
@@ -127,14 +127,14 @@ def places(schema: dict[str, Any]) -> int:
     """
     schema = modern(schema)
     count = 0
-    waiting = [_Place(schema, (), {"#": (0, [])})]
+    waiting = [_SchemaPlace(schema, (), {"#": (0, [])})]
     while waiting:
         node, path, inside = waiting.pop()
         count += 1
         if count > MAX_PLACES:
             raise ValueError(f"it has more than {MAX_PLACES} places, each $ref counted as a copy of what it names")
         if isinstance(node, list):
-            waiting.extend(_Place(item, path, inside) for item in node)
+            waiting.extend(_SchemaPlace(item, path, inside) for item in node)
         elif isinstance(node, dict):
             for name, part in node.items():
                 waiting.extend(_parts(name, part, path, inside))
@@ -145,11 +145,11 @@ def places(schema: dict[str, Any]) -> int:
                 if len(inside) > MAX_REFERENCES:
                     raise ValueError(f"{reference[:200]} is behind {MAX_REFERENCES} others: refer to it directly")
                 target = resolve(schema, reference)
-                waiting.append(_Place(target, path, {**inside, reference: (len(path), [])}))
+                waiting.append(_SchemaPlace(target, path, {**inside, reference: (len(path), [])}))
     return count
 
 
-class _Place(NamedTuple):
+class _SchemaPlace(NamedTuple):
     """`path`: which part of the value it is for. `inside`: the references that led there, each with the length that the
     path had, and the paths by which it was come back to."""
 
@@ -158,16 +158,16 @@ class _Place(NamedTuple):
     inside: dict[str, tuple[int, list[tuple[str, ...]]]]
 
 
-def _parts(name: str, part: Any, path: tuple[str, ...], inside: Any) -> Iterator[_Place]:
+def _parts(name: str, part: Any, path: tuple[str, ...], inside: Any) -> Iterator[_SchemaPlace]:
     if name in _INTO and isinstance(part, dict):
         # The object that holds the parts is a place too.
-        yield _Place(None, path, inside)
+        yield _SchemaPlace(None, path, inside)
         for key, item in part.items():
-            yield _Place(item, (*path, _INTO[name] or (key if name == "properties" else f"{name}/{key}")), inside)
+            yield _SchemaPlace(item, (*path, _INTO[name] or (key if name == "properties" else f"{name}/{key}")), inside)
     elif name in _INTO_ANY:
-        yield _Place(part, (*path, _INTO_ANY[name]), inside)
+        yield _SchemaPlace(part, (*path, _INTO_ANY[name]), inside)
     else:
-        yield _Place(part, path, inside)
+        yield _SchemaPlace(part, path, inside)
 
 
 def _check_recursion(reference: str, path: tuple[str, ...], start: int, back: list[tuple[str, ...]]) -> None:

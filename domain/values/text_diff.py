@@ -20,7 +20,7 @@ _LINE = re.compile(r"[^\n]*\n|[^\n]+")
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
+class Surroundings:
     """`leads`, `trails`: the text has more than that before and after."""
 
     before: str
@@ -31,42 +31,42 @@ class Side:
 
 
 @dataclass(frozen=True, slots=True)
-class Passage:
+class ChangedPassage:
     """`line`: of the old text, from 1."""
 
     line: int
-    old: Side
-    new: Side
+    old: Surroundings
+    new: Surroundings
 
 
 @dataclass(frozen=True, slots=True)
-class Places:
+class Differences:
     """`shown`: none where the two values are best shown side by side. `left_out`: how many more there are."""
 
-    shown: tuple[Passage, ...] = ()
+    shown: tuple[ChangedPassage, ...] = ()
     left_out: int = 0
 
 
-def places(old: Any, new: Any) -> Places:
+def places(old: Any, new: Any) -> Differences:
     """Of a long text that is another now: both begin alike, mostly, and nobody finds the word that is changed."""
     if not (isinstance(old, str) and isinstance(new, str)) or not (_long(old) or _long(new)):
-        return Places()
+        return Differences()
     found = tuple(passages(old, new))
-    return Places(found[:MAX_PASSAGES], max(0, len(found) - MAX_PASSAGES))
+    return Differences(found[:MAX_PASSAGES], max(0, len(found) - MAX_PASSAGES))
 
 
 def _long(text: str) -> bool:
     return len(text) > SHORT or text.count("\n") >= LINES
 
 
-def passages(old: str, new: str) -> Iterator[Passage]:
+def passages(old: str, new: str) -> Iterator[ChangedPassage]:
     """In order; none for texts that are the same."""
     lines, others = _LINE.findall(old), _LINE.findall(new)
     starts, other_starts = _starts(lines), _starts(others)
     for i1, i2, j1, j2 in _runs(lines, others):
         was, becomes = old[starts[i1] : starts[i2]], new[other_starts[j1] : other_starts[j2]]
         head, tail = _ends(was, becomes)
-        yield Passage(
+        yield ChangedPassage(
             i1 + 1 + was.count("\n", 0, head),
             _side(old, starts[i1] + head, starts[i2] - tail),
             _side(new, other_starts[j1] + head, other_starts[j2] - tail),
@@ -111,6 +111,6 @@ def _to_blank(text: str) -> int:
     return 0 if there == WORD else there
 
 
-def _side(text: str, start: int, end: int) -> Side:
+def _side(text: str, start: int, end: int) -> Surroundings:
     before, after = max(0, start - CONTEXT), min(len(text), end + CONTEXT)
-    return Side(text[before:start], text[start:end], text[end:after], before > 0, after < len(text))
+    return Surroundings(text[before:start], text[start:end], text[end:after], before > 0, after < len(text))

@@ -7,12 +7,12 @@ from sqlalchemy import Connection, select
 from domain.values import ids
 from models.keys import api_keys
 from models.people import users
-from services.kernel.unit_of_work import Store
+from services.kernel.unit_of_work import Database
 
 
-def names_of(store: Store, wanted: Collection[str]) -> dict[str, str]:
+def names_of(database: Database, wanted: Collection[str]) -> dict[str, str]:
     """By id. What is neither a key nor a person, or not there any more, is called by its id."""
-    with store.reading() as conn:
+    with database.reading() as conn:
         return names_in(conn, wanted)
 
 

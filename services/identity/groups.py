@@ -7,12 +7,12 @@ from sqlalchemy.dialects.postgresql import insert
 
 from domain.delivery.notification import masked
 from domain.identity.access import Principal
-from domain.identity.person import channel_faults, group_name_faults
+from domain.identity.person import channel_errors, group_name_errors
 from domain.log.audit import EVERYWHERE
 from domain.pauses.serialization import instant
 from domain.values.errors import Conflict, Forbidden, Invalid, NotFound
 from models.people import groups, users
-from services.kernel.unit_of_work import Store
+from services.kernel.unit_of_work import Database
 
 
 class GroupExists(Conflict):
@@ -25,17 +25,17 @@ class GroupExists(Conflict):
 MAX_GROUPS = 500
 
 
-def list_groups(store: Store) -> list[dict[str, Any]]:
+def list_groups(database: Database) -> list[dict[str, Any]]:
     """By name, with how many active people each has."""
     within = groups.c.name == any_(users.c.groups), users.c.disabled_at.is_(None)
     people = select(func.count()).select_from(users).where(*within).scalar_subquery()
     query = select(groups, people.label("people")).order_by(groups.c.name)
-    with store.reading() as conn:
+    with database.reading() as conn:
         return [_document(row) | {"people": row["people"]} for row in conn.execute(query).mappings()]
 
 
 def put_group(
-    store: Store,
+    database: Database,
     by: Principal,
     name: str,
     description: str | None,
@@ -45,37 +45,39 @@ def put_group(
 ) -> dict[str, Any]:
     """Make it or change it. `channels` None leaves them as they are. `new`: raises `GroupExists`."""
     _check(by)
-    if found := [*group_name_faults("name", name), *channel_faults(channels or (), personal=False)]:
+    if found := [*group_name_errors("name", name), *channel_errors(channels or (), personal=False)]:
         raise Invalid(found)
-    with store.transaction() as tx:
+    with database.transaction() as uow:
         # All of them, as they are counted.
-        tx.wait_for_turn("groups")
+        uow.wait_for_turn("groups")
         columns = {"description": description} | ({} if channels is None else {"channels": list(channels)})
-        row = {"name": name, "created_at": tx.now, "created_by": by.id, "channels": [], **columns}
-        before = tx.conn.execute(select(groups).where(groups.c.name == name).with_for_update()).mappings().one_or_none()
+        row = {"name": name, "created_at": uow.now, "created_by": by.id, "channels": [], **columns}
+        before = (
+            uow.conn.execute(select(groups).where(groups.c.name == name).with_for_update()).mappings().one_or_none()
+        )
         if before is not None and new:
             raise GroupExists
-        if before is None and tx.conn.execute(select(func.count()).select_from(groups)).scalar_one() >= MAX_GROUPS:
+        if before is None and uow.conn.execute(select(func.count()).select_from(groups)).scalar_one() >= MAX_GROUPS:
             raise Invalid(detail=f"there are {MAX_GROUPS} groups already: remove one first")
         written = insert(groups).values(row).on_conflict_do_update(index_elements=["name"], set_=columns)
-        document = _document(tx.conn.execute(written.returning(*groups.c)).mappings().one())
+        document = _document(uow.conn.execute(written.returning(*groups.c)).mappings().one())
         was = None if before is None else _document(before)
         type_ = "group.created" if was is None else "group.changed"
-        tx.record(by, EVERYWHERE, type_, f"group:{name}", before=was, after=document)
+        uow.record(by, EVERYWHERE, type_, f"group:{name}", before=was, after=document)
         return document
 
 
-def delete_group(store: Store, by: Principal, name: str) -> None:
+def delete_group(database: Database, by: Principal, name: str) -> None:
     """Its people are in it no more. A review that asks it goes on asking, and nobody is left to answer for it."""
     _check(by)
-    with store.transaction() as tx:
-        gone = tx.conn.execute(delete(groups).where(groups.c.name == name).returning(*groups.c)).mappings()
+    with database.transaction() as uow:
+        gone = uow.conn.execute(delete(groups).where(groups.c.name == name).returning(*groups.c)).mappings()
         row = gone.one_or_none()
         if row is None:
             raise NotFound(f"there is no group {name[:64]!r}")
         within = users.c.groups.contains([name])
-        tx.conn.execute(update(users).where(within).values(groups=func.array_remove(users.c.groups, name)))
-        tx.record(by, EVERYWHERE, "group.deleted", f"group:{name}", before=_document(row))
+        uow.conn.execute(update(users).where(within).values(groups=func.array_remove(users.c.groups, name)))
+        uow.record(by, EVERYWHERE, "group.deleted", f"group:{name}", before=_document(row))
 
 
 def _check(by: Principal) -> None:

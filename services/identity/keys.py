@@ -14,13 +14,13 @@ from domain.identity.access import ALL_NAMESPACES, Principal, Role
 from domain.log.audit import chain_of
 from domain.pauses.serialization import instant, instant_or_none
 from domain.values import ids
-from domain.values.errors import Conflict, Fault, Forbidden, Invalid, NotFound
+from domain.values.errors import Conflict, FieldError, Forbidden, Invalid, NotFound
 from models.keys import api_keys, principal_of
 from services.identity.tokens import hash_of, new_token
-from services.kernel.idempotency import Once, Repeated, recall, remember
+from services.kernel.idempotency import IdempotentRequest, RepeatedRequest, get_response, store_response
 from services.kernel.pagination import Page, Slice, newest_first
 from services.kernel.tenancy import manages
-from services.kernel.unit_of_work import Store, Tx
+from services.kernel.unit_of_work import Database, UnitOfWork
 
 PREFIX = "hitl_"
 # Shown in lists: enough to tell keys apart, far too little to guess the rest.
@@ -46,49 +46,51 @@ class NewKey:
     expires_at: datetime | None = None
 
 
-def create_key(store: Store, by: Principal, new: NewKey, once: Once | None) -> tuple[dict[str, Any], bool]:
+def create_key(
+    database: Database, by: Principal, new: NewKey, once: IdempotentRequest | None
+) -> tuple[dict[str, Any], bool]:
     """The key's document with the key itself, this once; a repeated request gets it without (`key: null`)."""
     _check_namespaces(by, new.namespaces)
     try:
-        with store.transaction() as tx:
-            recall(tx, by.own_namespace, once)
-            if new.expires_at is not None and new.expires_at <= tx.now:
-                raise Invalid([Fault("expires_at", "is not in the future")])
-            key, document = _insert(tx, new, by)
-            remember(tx, by.own_namespace, once, document | {"key": None})
-    except Repeated as repeated:
+        with database.transaction() as uow:
+            get_response(uow, by.own_namespace, once)
+            if new.expires_at is not None and new.expires_at <= uow.now:
+                raise Invalid([FieldError("expires_at", "is not in the future")])
+            key, document = _insert(uow, new, by)
+            store_response(uow, by.own_namespace, once, document | {"key": None})
+    except RepeatedRequest as repeated:
         return repeated.answer, True
     return document | {"key": key}, False
 
 
-def list_keys(store: Store, by: Principal, page: Page) -> Slice[dict[str, Any]]:
+def list_keys(database: Database, by: Principal, page: Page) -> Slice[dict[str, Any]]:
     query = select(api_keys).where(manages(by, api_keys))
-    return newest_first(store, query, api_keys.c.id, page, _document)
+    return newest_first(database, query, api_keys.c.id, page, _document)
 
 
 def rotate_key(
-    store: Store, by: Principal, key_id: str, overlap: timedelta, once: Once | None
+    database: Database, by: Principal, key_id: str, overlap: timedelta, once: IdempotentRequest | None
 ) -> tuple[dict[str, Any], bool]:
     """A new secret for the same key, shown this once; the old one works for `overlap` more. Raises `KeyNotUsable`."""
     id_ = ids.parse(ids.KEY, key_id)
     try:
-        with store.transaction() as tx:
-            recall(tx, by.own_namespace, once)
+        with database.transaction() as uow:
+            get_response(uow, by.own_namespace, once)
             query = select(api_keys).where(api_keys.c.id == id_, manages(by, api_keys)).with_for_update(key_share=True)
-            row = tx.conn.execute(query).mappings().one_or_none()
+            row = uow.conn.execute(query).mappings().one_or_none()
             if row is None:
                 raise NotFound(f"there is no key {key_id[:64]!r} that this key may see")
-            if row["revoked_at"] is not None or (row["expires_at"] is not None and row["expires_at"] <= tx.now):
+            if row["revoked_at"] is not None or (row["expires_at"] is not None and row["expires_at"] <= uow.now):
                 raise KeyNotUsable
             key = PREFIX + new_token()
-            changes = {"hash": hash_of(key), "prefix": key[:SHOWN], "rotated_at": tx.now, "taken_up_at": None}
-            changes |= {"previous_hash": _old_secret(row, tx.now), "previous_until": tx.now + overlap}
+            changes = {"hash": hash_of(key), "prefix": key[:SHOWN], "rotated_at": uow.now, "taken_up_at": None}
+            changes |= {"previous_hash": _old_secret(row, uow.now), "previous_until": uow.now + overlap}
             rotated = update(api_keys).where(api_keys.c.id == id_).values(changes).returning(*api_keys.c)
-            document = _document(tx.conn.execute(rotated).mappings().one())
+            document = _document(uow.conn.execute(rotated).mappings().one())
             told = {"before": _document(row), "after": document, "previous_until": document["previous_valid_until"]}
-            tx.record(by, chain_of(row["namespaces"]), "key.rotated", document["id"], **told)
-            remember(tx, by.own_namespace, once, document | {"key": None})
-    except Repeated as repeated:
+            uow.record(by, chain_of(row["namespaces"]), "key.rotated", document["id"], **told)
+            store_response(uow, by.own_namespace, once, document | {"key": None})
+    except RepeatedRequest as repeated:
         return repeated.answer, True
     return document | {"key": key}, False
 
@@ -99,28 +101,28 @@ def _old_secret(row: RowMapping, now: datetime) -> bytes:
     return bytes(row["previous_hash"] if works and row["taken_up_at"] is None else row["hash"])
 
 
-def revoke_key(store: Store, by: Principal, key_id: str) -> dict[str, Any]:
+def revoke_key(database: Database, by: Principal, key_id: str) -> dict[str, Any]:
     """Effective everywhere as soon as processes forget what they remember of the key (within 5 s)."""
     id_ = ids.parse(ids.KEY, key_id)
-    with store.transaction() as tx:
+    with database.transaction() as uow:
         revoked = (
             update(api_keys)
             .where(api_keys.c.id == id_, manages(by, api_keys))
-            .values(revoked_at=func.coalesce(api_keys.c.revoked_at, tx.now))
+            .values(revoked_at=func.coalesce(api_keys.c.revoked_at, uow.now))
             .returning(*api_keys.c)
         )
-        row = tx.conn.execute(revoked).mappings().one_or_none()
+        row = uow.conn.execute(revoked).mappings().one_or_none()
         if row is None:
             raise NotFound(f"there is no key {key_id[:64]!r} that this key may see")
         document = _document(row)
-        if row["revoked_at"] == tx.now:
+        if row["revoked_at"] == uow.now:
             # Just now, and not by an earlier request.
             before = document | {"revoked_at": None}
-            tx.record(by, chain_of(row["namespaces"]), "key.revoked", document["id"], before=before, after=document)
+            uow.record(by, chain_of(row["namespaces"]), "key.revoked", document["id"], before=before, after=document)
         return document
 
 
-def authenticate(store: Store, hash_: bytes) -> Principal | None:
+def authenticate(database: Database, hash_: bytes) -> Principal | None:
     """Who holds the key with this hash, if it is good now. Stamps `last_used_at`, at most once a minute."""
     columns = api_keys.c
     now = func.clock_timestamp()
@@ -131,18 +133,18 @@ def authenticate(store: Store, hash_: bytes) -> Principal | None:
         columns.revoked_at.is_(None),
         or_(columns.expires_at.is_(None), columns.expires_at > now),
     )
-    with store.reading() as conn:
+    with database.reading() as conn:
         row = conn.execute(query).mappings().one_or_none()
     if row is None:
         return None
     if row["stale"] or row["new"]:
-        with store.transaction() as tx:
-            used = {"last_used_at": tx.now} | ({"taken_up_at": tx.now} if row["new"] else {})
-            tx.conn.execute(update(api_keys).where(columns.id == row["id"]).values(used))
+        with database.transaction() as uow:
+            used = {"last_used_at": uow.now} | ({"taken_up_at": uow.now} if row["new"] else {})
+            uow.conn.execute(update(api_keys).where(columns.id == row["id"]).values(used))
     return principal_of(row)
 
 
-def admin_key_exists(store: Store) -> bool:
+def admin_key_exists(database: Database) -> bool:
     """One of all namespaces that is still good."""
     columns = api_keys.c
     good = (
@@ -150,43 +152,43 @@ def admin_key_exists(store: Store) -> bool:
         or_(columns.expires_at.is_(None), columns.expires_at > func.clock_timestamp()),
     )
     admin = columns.role == str(Role.ADMIN), columns.namespaces.contains([ALL_NAMESPACES])
-    with store.reading() as conn:
+    with database.reading() as conn:
         return conn.execute(select(columns.id).where(*admin, *good).limit(1)).first() is not None
 
 
-def ensure_first_keys(store: Store, known: Mapping[str, str]) -> dict[str, str]:
+def ensure_first_keys(database: Database, known: Mapping[str, str]) -> dict[str, str]:
     """A key for every role, for a new installation: those of `known` that are still good, and new ones for the rest."""
     keys: dict[str, str] = {}
     for role in Role:
         key = known.get(role, "")
-        found = authenticate(store, hash_of(key)) if key else None
+        found = authenticate(database, hash_of(key)) if key else None
         if found is None or found.role is not role:
-            with store.transaction() as tx:
-                key, _ = _insert(tx, NewKey(f"first {role}", role, (ALL_NAMESPACES,)), None)
+            with database.transaction() as uow:
+                key, _ = _insert(uow, NewKey(f"first {role}", role, (ALL_NAMESPACES,)), None)
         keys[role] = key
     return keys
 
 
-def _insert(tx: Tx, new: NewKey, by: Principal | None) -> tuple[str, dict[str, Any]]:
+def _insert(uow: UnitOfWork, new: NewKey, by: Principal | None) -> tuple[str, dict[str, Any]]:
     """`by`: None is `sagahold up`."""
     key = PREFIX + new_token()
     row = {
-        "id": tx.new_id(),
+        "id": uow.new_id(),
         "hash": hash_of(key),
         "prefix": key[:SHOWN],
         "name": new.name,
         "role": str(new.role),
         "namespaces": list(new.namespaces),
-        "created_at": tx.now,
+        "created_at": uow.now,
         "created_by": "sagahold up" if by is None else by.id,
         "expires_at": new.expires_at,
         "revoked_at": None,
         "last_used_at": None,
     }
-    made = tx.conn.execute(insert(api_keys).values(row).returning(*api_keys.c))
+    made = uow.conn.execute(insert(api_keys).values(row).returning(*api_keys.c))
     document = _document(made.mappings().one())
     about = {name: document[name] for name in ("name", "role", "namespaces")}
-    tx.record(by, chain_of(new.namespaces), "key.created", document["id"], after=document, **about)
+    uow.record(by, chain_of(new.namespaces), "key.created", document["id"], after=document, **about)
     return key, document
 
 

@@ -14,7 +14,7 @@ from sqlalchemy.dialects.postgresql import insert
 
 from domain.values.network import unmapped
 from models.people import sign_in_failures
-from services.kernel.unit_of_work import Store, Tx
+from services.kernel.unit_of_work import Database, UnitOfWork
 
 # Ten guesses in a quarter of an hour are about a thousand a day: hopeless for a password of twelve characters, and
 # enough for someone who tries every password that they know. Who is locked out gets in by a link meanwhile.
@@ -34,46 +34,46 @@ class TooManyAttempts(Exception):
         self.retry_after = retry_after
 
 
-def count_attempt(store: Store, email: str, address: str | None) -> None:
+def count_attempt(database: Database, email: str, address: str | None) -> None:
     """Raises `TooManyAttempts`."""
     limits = {_email(email): EMAIL_LIMIT} | ({_address(address): ADDRESS_LIMIT} if address else {})
     waits = []
-    with store.transaction() as tx:
+    with database.transaction() as uow:
         # Always the e-mail first: two attempts never wait for each other.
         for subject, limit in limits.items():
-            failures, over_in = count(tx, subject, limit, WINDOW)
+            failures, over_in = count(uow, subject, limit, WINDOW)
             if failures > limit:
                 waits.append(over_in)
     if waits:
         raise TooManyAttempts(max(waits))
 
 
-def count(tx: Tx, subject: str, limit: int, window: timedelta, more: int = 1) -> tuple[int, int]:
+def count(uow: UnitOfWork, subject: str, limit: int, window: timedelta, more: int = 1) -> tuple[int, int]:
     """How many there are within the window with these `more`, and the seconds until it is over.
 
     Whoever counts the same subject waits until the transaction ends.
     """
     columns = sign_in_failures.c
-    over = columns.since <= tx.now - window
-    new = insert(sign_in_failures).values(subject=subject, failures=more, since=tx.now)
+    over = columns.since <= uow.now - window
+    new = insert(sign_in_failures).values(subject=subject, failures=more, since=uow.now)
     counted = new.on_conflict_do_update(
         index_elements=["subject"],
         set_={
             "failures": case((over, more), else_=func.least(columns.failures + more, limit + 1)),
-            "since": case((over, tx.now), else_=columns.since),
+            "since": case((over, uow.now), else_=columns.since),
         },
     )
-    row = tx.conn.execute(counted.returning(columns.failures, columns.since)).one()
-    return row.failures, ceil((row.since + window - tx.now).total_seconds())
+    row = uow.conn.execute(counted.returning(columns.failures, columns.since)).one()
+    return row.failures, ceil((row.since + window - uow.now).total_seconds())
 
 
-def forget_attempts(tx: Tx, email: str, address: str | None) -> None:
+def forget_attempts(uow: UnitOfWork, email: str, address: str | None) -> None:
     """It was the right password: the e-mail's count is over, and this attempt was none of the address's failures."""
     columns = sign_in_failures.c
-    tx.conn.execute(delete(sign_in_failures).where(columns.subject == _email(email)))
+    uow.conn.execute(delete(sign_in_failures).where(columns.subject == _email(email)))
     if address:
         one_less = update(sign_in_failures).where(columns.subject == _address(address), columns.failures > 0)
-        tx.conn.execute(one_less.values(failures=columns.failures - 1))
+        uow.conn.execute(one_less.values(failures=columns.failures - 1))
 
 
 def _email(email: str) -> str:

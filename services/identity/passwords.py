@@ -8,7 +8,7 @@ from threading import BoundedSemaphore
 from argon2 import PasswordHasher
 from argon2.exceptions import InvalidHashError, VerifyMismatchError
 
-from domain.values.errors import Fault, Invalid
+from domain.values.errors import FieldError, Invalid
 from services.identity.login_throttle import TooManyAttempts
 
 # Length is what counts (NIST SP 800-63B): no rules about kinds of characters.
@@ -25,7 +25,7 @@ _turns = BoundedSemaphore(HASHES_AT_ONCE)
 def hash_password(password: str, path: str = "password") -> str:
     """Raises `Invalid` for one that is too short or too long."""
     if not MIN_LENGTH <= len(password) <= MAX_LENGTH:
-        raise Invalid([Fault(path, f"must have {MIN_LENGTH} to {MAX_LENGTH} characters")])
+        raise Invalid([FieldError(path, f"must have {MIN_LENGTH} to {MAX_LENGTH} characters")])
     with _turn():
         return _hasher.hash(_bytes(password))
 

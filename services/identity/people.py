@@ -10,19 +10,19 @@ from sqlalchemy.exc import IntegrityError
 
 from domain.delivery.notification import masked
 from domain.identity.access import Principal, Role
-from domain.identity.person import MAX_GROUPS, ROLES, channel_faults, name_faults, normal_email
+from domain.identity.person import MAX_GROUPS, ROLES, channel_errors, name_errors, normal_email
 from domain.log.audit import EVERYWHERE
 from domain.pauses.serialization import instant, instant_or_none
 from domain.values import ids
-from domain.values.errors import Conflict, Fault, Forbidden, Invalid, NotFound, TooMany
+from domain.values.errors import Conflict, FieldError, Forbidden, Invalid, NotFound, TooMany
 from models.people import groups, users
 from services.identity.login_throttle import count
 from services.identity.sessions import end_all_sessions
 from services.identity.sign_in_links import LINK_LASTS, make_link, remove_links
-from services.kernel.idempotency import Once, Repeated, recall, remember
+from services.kernel.idempotency import IdempotentRequest, RepeatedRequest, get_response, store_response
 from services.kernel.pagination import Page, Slice, newest_first
 from services.kernel.tenancy import manages
-from services.kernel.unit_of_work import Store, Tx
+from services.kernel.unit_of_work import Database, UnitOfWork
 
 
 class EmailTaken(Conflict):
@@ -31,7 +31,7 @@ class EmailTaken(Conflict):
     code = "EMAIL_TAKEN"
 
 
-class NotHere(Conflict):
+class PersonNotManaged(Conflict):
     """This person cannot be made or changed so by an admin of some namespaces: ask an admin of all of them."""
 
     code = "PERSON_NOT_YOURS"
@@ -73,47 +73,47 @@ _NO_COLUMNS = frozenset({"disabled", "remove_password"})
 
 
 def create_person(
-    store: Store, by: Principal, new: PersonChange, once: Once | None = None
+    database: Database, by: Principal, new: PersonChange, once: IdempotentRequest | None = None
 ) -> tuple[dict[str, Any], bool]:
     """The person's document, and whether it is a repeated request's."""
     _check_reach(by, new)
     try:
-        _check_address(store, by, new, once)
-        with store.transaction() as tx:
-            recall(tx, by.own_namespace, once)
-            known = {"id": tx.new_id(), "created_at": tx.now, "created_by": by.id, "groups": [], "channels": []}
-            made = _written(tx, by, new, insert(users).values(known | _columns(tx, new)).returning(*users.c))
+        _check_address(database, by, new, once)
+        with database.transaction() as uow:
+            get_response(uow, by.own_namespace, once)
+            known = {"id": uow.new_id(), "created_at": uow.now, "created_by": by.id, "groups": [], "channels": []}
+            made = _written(uow, by, new, insert(users).values(known | _columns(uow, new)).returning(*users.c))
             document = person_document(made)
-            tx.record(by, EVERYWHERE, "person.created", document["id"], after=document)
-            remember(tx, by.own_namespace, once, document)
-    except Repeated as repeated:
+            uow.record(by, EVERYWHERE, "person.created", document["id"], after=document)
+            store_response(uow, by.own_namespace, once, document)
+    except RepeatedRequest as repeated:
         return repeated.answer, True
     return document, False
 
 
-def list_people(store: Store, by: Principal, page: Page, email: str | None = None) -> Slice[dict[str, Any]]:
+def list_people(database: Database, by: Principal, page: Page, email: str | None = None) -> Slice[dict[str, Any]]:
     query = select(users).where(manages(by, users))
     if email is not None:
         query = query.where(users.c.email == (normal_email(email) or ""))
-    return newest_first(store, query, users.c.id, page, person_document)
+    return newest_first(database, query, users.c.id, page, person_document)
 
 
-def get_person(store: Store, by: Principal, person_id: str) -> dict[str, Any]:
+def get_person(database: Database, by: Principal, person_id: str) -> dict[str, Any]:
     query = select(users).where(users.c.id == ids.parse(ids.USER, person_id), manages(by, users))
-    with store.reading() as conn:
+    with database.reading() as conn:
         row = conn.execute(query).mappings().one_or_none()
     return person_document(_there(row, person_id))
 
 
-def change_person(store: Store, by: Principal, person_id: str, change: PersonChange) -> dict[str, Any]:
+def change_person(database: Database, by: Principal, person_id: str, change: PersonChange) -> dict[str, Any]:
     """Whom it disables is signed out everywhere at once, and no link lets them in; nor one that went elsewhere."""
     _check_reach(by, change)
-    _check_address(store, by, change)
-    with store.transaction() as tx:
-        before = _locked(tx, by, person_id)
-        columns = _columns(tx, change)
+    _check_address(database, by, change)
+    with database.transaction() as uow:
+        before = _locked(uow, by, person_id)
+        columns = _columns(uow, change)
         if change.disabled is not None:
-            columns["disabled_at"] = (before["disabled_at"] or tx.now) if change.disabled else None
+            columns["disabled_at"] = (before["disabled_at"] or uow.now) if change.disabled else None
         if change.remove_password:
             columns["password_hash"] = None
         changed = {name for name, value in columns.items() if value != before[name]}
@@ -122,38 +122,38 @@ def change_person(store: Store, by: Principal, person_id: str, change: PersonCha
         if not changed:
             return person_document(before)
         row = _written(
-            tx, by, change, update(users).where(users.c.id == before["id"]).values(columns).returning(*users.c)
+            uow, by, change, update(users).where(users.c.id == before["id"]).values(columns).returning(*users.c)
         )
         type_ = "person.changed"
         if "disabled_at" in changed:
             type_ = "person.disabled" if row["disabled_at"] else "person.enabled"
         documents = person_document(before), person_document(row)
-        tx.record(by, EVERYWHERE, type_, person_id, before=documents[0], after=documents[1], changed=sorted(changed))
+        uow.record(by, EVERYWHERE, type_, person_id, before=documents[0], after=documents[1], changed=sorted(changed))
         if row["disabled_at"]:
-            end_all_sessions(tx, by, row["id"])
+            end_all_sessions(uow, by, row["id"])
         if row["disabled_at"] or "email" in changed or set(before["channels"]) - set(row["channels"]):
             # Those that went where the person is not, or is no more.
-            remove_links(tx, row["id"], reviews=True)
+            remove_links(uow, row["id"], reviews=True)
         return documents[1]
 
 
-def make_sign_in_link(store: Store, by: Principal, person_id: str) -> dict[str, Any]:
+def make_sign_in_link(database: Database, by: Principal, person_id: str) -> dict[str, Any]:
     """A link that signs this person in, once. There is no other way to set a lost password anew."""
-    with store.transaction() as tx:
-        row = _locked(tx, by, person_id)
+    with database.transaction() as uow:
+        row = _locked(uow, by, person_id)
         if row["disabled_at"]:
             raise Conflict("this person is disabled: enable them first")
-        expires_at = tx.now + LINK_LASTS
-        token = make_link(tx, row["id"], expires_at)
-        tx.record(by, EVERYWHERE, "link.created", person_id)
-        return {"url": f"{store.public_url}/sign-in/link/{token}", "expires_at": instant(expires_at)}
+        expires_at = uow.now + LINK_LASTS
+        token = make_link(uow, row["id"], expires_at)
+        uow.record(by, EVERYWHERE, "link.created", person_id)
+        return {"url": f"{database.public_url}/sign-in/link/{token}", "expires_at": instant(expires_at)}
 
 
-def sign_out_everywhere(store: Store, by: Principal, person_id: str) -> dict[str, Any]:
-    with store.transaction() as tx:
-        row = _locked(tx, by, person_id)
-        remove_links(tx, row["id"], reviews=True)
-        return {"sessions": end_all_sessions(tx, by, row["id"])}
+def sign_out_everywhere(database: Database, by: Principal, person_id: str) -> dict[str, Any]:
+    with database.transaction() as uow:
+        row = _locked(uow, by, person_id)
+        remove_links(uow, row["id"], reviews=True)
+        return {"sessions": end_all_sessions(uow, by, row["id"])}
 
 
 def person_document(row: RowMapping) -> dict[str, Any]:
@@ -180,42 +180,44 @@ def _check_reach(by: Principal, change: PersonChange) -> None:
             raise Forbidden(f"you have no access to the namespace {namespace!r}, and cannot give it")
 
 
-def _check_address(store: Store, by: Principal, change: PersonChange, once: Once | None = None) -> None:
+def _check_address(
+    database: Database, by: Principal, change: PersonChange, once: IdempotentRequest | None = None
+) -> None:
     """Refuse an address that a person elsewhere has, which tells that it is in use.
 
     So each refusal is recorded. After a few, free addresses are refused too: only then a refusal tells nothing. The
-    count is by namespace, as an admin can make further keys and admins. Raises `NotHere`, `TooManyAddresses`,
-    `Repeated`.
+    count is by namespace, as an admin can make further keys and admins. Raises `PersonNotManaged`, `TooManyAddresses`,
+    `RepeatedRequest`.
     """
     email = normal_email(change.email or "")
     if by.sees_all or email is None:
         return
-    with store.transaction() as tx:
-        recall(tx, by.own_namespace, once)
-        held = _holder(tx, by, email)
+    with database.transaction() as uow:
+        get_response(uow, by.own_namespace, once)
+        held = _holder(uow, by, email)
         if held is not None and held.known:
             return
         refused = 0 if held is None else 1
         # In one order: two admins of several namespaces would wait for each other.
         for namespace in sorted(set(by.namespaces)):
-            refusals, over_in = count(tx, f"addresses:{namespace}", REFUSALS, WITHIN, more=refused)
-            if refusals - refused >= REFUSALS:
+            domain_errors, over_in = count(uow, f"addresses:{namespace}", REFUSALS, WITHIN, more=refused)
+            if domain_errors - refused >= REFUSALS:
                 raise TooManyAddresses(retry_after=over_in)
         if held is None:
             return
-        tx.record(by, EVERYWHERE, "person.refused", ids.text(ids.USER, held.id), namespaces=sorted(by.namespaces))
-    raise NotHere
+        uow.record(by, EVERYWHERE, "person.refused", ids.text(ids.USER, held.id), namespaces=sorted(by.namespaces))
+    raise PersonNotManaged
 
 
-def _holder(tx: Tx, by: Principal, email: str) -> Any:
+def _holder(uow: UnitOfWork, by: Principal, email: str) -> Any:
     """Who has this address, and whether the caller knows of them."""
     query = select(users.c.id, manages(by, users).label("known")).where(users.c.email == email)
-    return tx.conn.execute(query).one_or_none()
+    return uow.conn.execute(query).one_or_none()
 
 
-def _columns(tx: Tx, change: PersonChange) -> dict[str, Any]:
+def _columns(uow: UnitOfWork, change: PersonChange) -> dict[str, Any]:
     """Raises `Invalid`."""
-    if found := list(_faults(tx, change)):
+    if found := list(_field_errors(uow, change)):
         raise Invalid(found)
     given = {field.name: getattr(change, field.name) for field in fields(change) if field.name not in _NO_COLUMNS}
     columns = {name: value for name, value in given.items() if value is not None}
@@ -229,41 +231,41 @@ def _columns(tx: Tx, change: PersonChange) -> dict[str, Any]:
     return columns
 
 
-def _faults(tx: Tx, change: PersonChange) -> Iterator[Fault]:
+def _field_errors(uow: UnitOfWork, change: PersonChange) -> Iterator[FieldError]:
     if change.email is not None and normal_email(change.email) is None:
-        yield Fault("email", "is not an e-mail address")
+        yield FieldError("email", "is not an e-mail address")
     if change.name is not None:
-        yield from name_faults(change.name)
+        yield from name_errors(change.name)
     if change.role is not None and change.role not in ROLES:
-        yield Fault("role", f"must be one of {', '.join(ROLES)}: an agent is a program, and has a key")
+        yield FieldError("role", f"must be one of {', '.join(ROLES)}: an agent is a program, and has a key")
     if change.namespaces is not None and not change.namespaces:
-        yield Fault("namespaces", "at least one, or * for all")
+        yield FieldError("namespaces", "at least one, or * for all")
     if change.channels is not None:
-        yield from channel_faults(change.channels)
+        yield from channel_errors(change.channels)
     if change.groups:
-        known = set(tx.conn.execute(select(groups.c.name).where(groups.c.name.in_(change.groups))).scalars())
+        known = set(uow.conn.execute(select(groups.c.name).where(groups.c.name.in_(change.groups))).scalars())
         for name in change.groups[:MAX_GROUPS]:
             if name not in known:
-                yield Fault("groups", f"there is no group {name[:64]!r}: make it first")
+                yield FieldError("groups", f"there is no group {name[:64]!r}: make it first")
 
 
-def _written(tx: Tx, by: Principal, change: PersonChange, statement: Any) -> RowMapping:
-    """Raises `EmailTaken`, or `NotHere` where the caller may not know of the one who has the address."""
-    held = None if change.email is None else _holder(tx, by, normal_email(change.email) or "")
+def _written(uow: UnitOfWork, by: Principal, change: PersonChange, statement: Any) -> RowMapping:
+    """Raises `EmailTaken`, or `PersonNotManaged` where the caller may not know of the one who has the address."""
+    held = None if change.email is None else _holder(uow, by, normal_email(change.email) or "")
     if held is not None and not held.known:
-        raise NotHere
+        raise PersonNotManaged
     try:
-        return tx.conn.execute(statement).mappings().one()
+        return uow.conn.execute(statement).mappings().one()
     except IntegrityError as error:
         if "uq_users_email" in str(error.orig):
-            raise EmailTaken if by.sees_all or held is not None else NotHere from None
+            raise EmailTaken if by.sees_all or held is not None else PersonNotManaged from None
         raise
 
 
-def _locked(tx: Tx, by: Principal, person_id: str) -> RowMapping:
+def _locked(uow: UnitOfWork, by: Principal, person_id: str) -> RowMapping:
     found = users.c.id == ids.parse(ids.USER, person_id), manages(by, users)
     query = select(users).where(*found).with_for_update()
-    return _there(tx.conn.execute(query).mappings().one_or_none(), person_id)
+    return _there(uow.conn.execute(query).mappings().one_or_none(), person_id)
 
 
 def _there(row: RowMapping | None, person_id: str) -> RowMapping:

@@ -14,7 +14,7 @@ from domain.values import ids
 from domain.values.errors import NotFound
 from models.people import person_of, sessions, users
 from services.identity.tokens import hash_of, new_token
-from services.kernel.unit_of_work import Store, Tx
+from services.kernel.unit_of_work import Database, UnitOfWork
 
 # Someone who leaves the desk for the night signs in again the next morning; after two weeks everybody does.
 IDLE = timedelta(hours=12)
@@ -24,7 +24,7 @@ SEEN_RESOLUTION = timedelta(seconds=60)
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class BrowserSession:
     """
     Attributes:
         pause_id: came by the link of this review, and may see no other page.
@@ -37,14 +37,14 @@ class Session:
 
 
 @dataclass(frozen=True, slots=True)
-class From:
+class SignInOrigin:
     """Where a sign-in comes from, for the person's own list of sessions."""
 
     address: str | None
     browser: str | None
 
 
-def open_session(tx: Tx, person: Principal, user_id: UUID, place: From, way: str) -> str:
+def open_session(uow: UnitOfWork, person: Principal, user_id: UUID, place: SignInOrigin, way: str) -> str:
     """A new token: never one that the browser brought along, which somebody else may have planted there.
 
     `way`: how the person proved who they are, for the audit log.
@@ -53,18 +53,18 @@ def open_session(tx: Tx, person: Principal, user_id: UUID, place: From, way: str
     row = {
         "hash": hash_of(token),
         "user_id": user_id,
-        "created_at": tx.now,
-        "seen_at": tx.now,
-        "expires_at": tx.now + ABSOLUTE,
+        "created_at": uow.now,
+        "seen_at": uow.now,
+        "expires_at": uow.now + ABSOLUTE,
         "address": place.address,
         "browser": place.browser,
     }
-    tx.conn.execute(insert(sessions).values(row))
-    tx.record(person, EVERYWHERE, "session.started", person.id, way=way)
+    uow.conn.execute(insert(sessions).values(row))
+    uow.record(person, EVERYWHERE, "session.started", person.id, way=way)
     return token
 
 
-def find_session(store: Store, token: str, *, active: bool = True) -> Session | None:
+def find_session(database: Database, token: str, *, active: bool = True) -> BrowserSession | None:
     """Who is signed in by this token now. Stamps `seen_at`, at most once a minute.
 
     Not where it is not `active`: a page that asks by itself for what is new says nothing of whether somebody is there.
@@ -76,20 +76,20 @@ def find_session(store: Store, token: str, *, active: bool = True) -> Session | 
         .join(sessions, sessions.c.user_id == users.c.id)
         .where(sessions.c.hash == hash_of(token), *_alive(now), users.c.disabled_at.is_(None))
     )
-    with store.reading() as conn:
+    with database.reading() as conn:
         row = conn.execute(query).mappings().one_or_none()
     if row is None:
         return None
     if row["stale"] and active:
-        with store.transaction() as tx:
-            tx.conn.execute(update(sessions).where(sessions.c.hash == hash_of(token)).values(seen_at=tx.now))
-    return Session(token, person_of(row), row["id"])
+        with database.transaction() as uow:
+            uow.conn.execute(update(sessions).where(sessions.c.hash == hash_of(token)).values(seen_at=uow.now))
+    return BrowserSession(token, person_of(row), row["id"])
 
 
-def list_sessions(store: Store, user_id: UUID, token: str) -> list[dict[str, Any]]:
+def list_sessions(database: Database, user_id: UUID, token: str) -> list[dict[str, Any]]:
     """The person's own, the latest used first; the one with this token is marked."""
     query = select(sessions).where(sessions.c.user_id == user_id, *_alive(func.clock_timestamp()))
-    with store.reading() as conn:
+    with database.reading() as conn:
         rows = conn.execute(query.order_by(sessions.c.seen_at.desc())).mappings().all()
     return [
         {
@@ -104,34 +104,34 @@ def list_sessions(store: Store, user_id: UUID, token: str) -> list[dict[str, Any
     ]
 
 
-def end_session(store: Store, session: Session) -> None:
+def end_session(database: Database, session: BrowserSession) -> None:
     """Sign out here."""
-    with store.transaction() as tx:
-        if tx.conn.execute(delete(sessions).where(sessions.c.hash == hash_of(session.token))).rowcount:
-            tx.record(session.person, EVERYWHERE, "session.ended", session.person.id, sessions=1)
+    with database.transaction() as uow:
+        if uow.conn.execute(delete(sessions).where(sessions.c.hash == hash_of(session.token))).rowcount:
+            uow.record(session.person, EVERYWHERE, "session.ended", session.person.id, sessions=1)
 
 
-def end_own_session(store: Store, by: Principal, session_id: str) -> None:
+def end_own_session(database: Database, by: Principal, session_id: str) -> None:
     """One of the person's list. Raises `NotFound` for what is not theirs."""
     try:
         hash_ = bytes.fromhex(session_id)
     except ValueError:
         hash_ = b""
     mine = sessions.c.user_id == ids.parse(ids.USER, by.id)
-    with store.transaction() as tx:
-        if not tx.conn.execute(delete(sessions).where(sessions.c.hash == hash_, mine)).rowcount:
+    with database.transaction() as uow:
+        if not uow.conn.execute(delete(sessions).where(sessions.c.hash == hash_, mine)).rowcount:
             raise NotFound("this session has ended already")
-        tx.record(by, EVERYWHERE, "session.ended", by.id, sessions=1)
+        uow.record(by, EVERYWHERE, "session.ended", by.id, sessions=1)
 
 
-def end_all_sessions(tx: Tx, by: Principal, user_id: UUID, keep: str | None = None) -> int:
+def end_all_sessions(uow: UnitOfWork, by: Principal, user_id: UUID, keep: str | None = None) -> int:
     """How many ended. `keep`: the token of the one that goes on."""
     wanted = delete(sessions).where(sessions.c.user_id == user_id)
     if keep is not None:
         wanted = wanted.where(sessions.c.hash != hash_of(keep))
-    ended = tx.conn.execute(wanted).rowcount
+    ended = uow.conn.execute(wanted).rowcount
     if ended:
-        tx.record(by, EVERYWHERE, "session.ended", ids.text(ids.USER, user_id), sessions=ended)
+        uow.record(by, EVERYWHERE, "session.ended", ids.text(ids.USER, user_id), sessions=ended)
     return ended
 
 

@@ -11,13 +11,13 @@ from domain.identity.access import ALL_NAMESPACES, Principal
 from domain.identity.person import Identity, normal_email
 from domain.log.audit import EVERYWHERE
 from domain.values import ids
-from domain.values.errors import Conflict, Fault, Invalid
+from domain.values.errors import Conflict, FieldError, Invalid
 from models.people import groups, person_of, users
 from services.identity.login_throttle import count_attempt, forget_attempts
 from services.identity.passwords import hash_password, is_outdated, is_password
-from services.identity.sessions import From, end_all_sessions, open_session
+from services.identity.sessions import SignInOrigin, end_all_sessions, open_session
 from services.identity.sign_in_links import remove_links
-from services.kernel.unit_of_work import Store, Tx
+from services.kernel.unit_of_work import Database, UnitOfWork
 
 
 class SignInRefused(Exception):
@@ -32,119 +32,121 @@ class SignInRefused(Exception):
         self.why = why
 
 
-def sign_in(store: Store, email: str, password: str, place: From) -> tuple[str, Principal]:
+def sign_in(database: Database, email: str, password: str, place: SignInOrigin) -> tuple[str, Principal]:
     """A new session's token and whose it is. Raises `SignInRefused`, `TooManyAttempts`."""
     wanted = normal_email(email)
-    count_attempt(store, wanted or email, place.address)
-    with store.reading() as conn:
+    count_attempt(database, wanted or email, place.address)
+    with database.reading() as conn:
         row = conn.execute(select(users).where(users.c.email == (wanted or ""))).mappings().one_or_none()
     # No connection is held while a hash is made.
     stored = None if row is None or row["disabled_at"] else row["password_hash"]
     if not is_password(password, stored) or row is None:
-        _record_failure(store, row, place, "password")
+        _record_failure(database, row, place, "password")
         raise SignInRefused
     fresh = hash_password(password) if is_outdated(row["password_hash"]) else row["password_hash"]
-    with store.transaction() as tx:
+    with database.transaction() as uow:
         # Disabled, or given another password, since it was read: then it was the wrong one.
         same = users.c.id == row["id"], users.c.disabled_at.is_(None), users.c.password_hash == row["password_hash"]
-        now = tx.conn.execute(update(users).where(*same).values(password_hash=fresh).returning(*users.c))
+        now = uow.conn.execute(update(users).where(*same).values(password_hash=fresh).returning(*users.c))
         person = now.mappings().one_or_none()
         if person is None:
             raise SignInRefused
-        forget_attempts(tx, row["email"], place.address)
+        forget_attempts(uow, row["email"], place.address)
         principal = person_of(person, place.address)
-        return open_session(tx, principal, row["id"], place, "password"), principal
+        return open_session(uow, principal, row["id"], place, "password"), principal
 
 
-def sign_in_as(store: Store, identity: Identity, place: From) -> tuple[str, Principal]:
+def sign_in_as(database: Database, identity: Identity, place: SignInOrigin) -> tuple[str, Principal]:
     """As the identity provider says: someone whom an admin has made, known by their verified e-mail the first time
     and from then on by the provider's own id. Raises `SignInRefused`.
     """
-    with store.transaction() as tx:
-        row = _person_of(tx, identity)
+    with database.transaction() as uow:
+        row = _person_of(uow, identity)
         if row is not None:
             if row["oidc_subject"] is None:
-                tx.conn.execute(update(users).where(users.c.id == row["id"]).values(oidc_subject=identity.subject))
-            person = _with_groups(tx, person_of(row, place.address), row["id"], identity.groups)
-            return open_session(tx, person, row["id"], place, "provider"), person
-    _record_failure(store, None, place, "provider")
+                uow.conn.execute(update(users).where(users.c.id == row["id"]).values(oidc_subject=identity.subject))
+            person = _with_groups(uow, person_of(row, place.address), row["id"], identity.groups)
+            return open_session(uow, person, row["id"], place, "provider"), person
+    _record_failure(database, None, place, "provider")
     raise SignInRefused("unknown" if identity.email_verified or identity.email is None else "unverified")
 
 
-def _with_groups(tx: Tx, person: Principal, user_id: UUID, told: tuple[str, ...] | None) -> Principal:
+def _with_groups(uow: UnitOfWork, person: Principal, user_id: UUID, told: tuple[str, ...] | None) -> Principal:
     """Of the groups that there are here, those that the provider names, and no others; None leaves them."""
     if told is None:
         return person
     known = select(groups.c.name).where(groups.c.name.in_(told)).order_by(groups.c.name)
-    now = tuple(tx.conn.execute(known).scalars())
+    now = tuple(uow.conn.execute(known).scalars())
     if set(now) == set(person.groups):
         return person
-    tx.conn.execute(update(users).where(users.c.id == user_id).values(groups=list(now)))
-    tx.record(None, EVERYWHERE, "person.changed", person.id, changed=["groups"], groups=list(now), by_provider=True)
+    uow.conn.execute(update(users).where(users.c.id == user_id).values(groups=list(now)))
+    uow.record(None, EVERYWHERE, "person.changed", person.id, changed=["groups"], groups=list(now), by_provider=True)
     return replace(person, groups=now)
 
 
-def set_password(store: Store, by: Principal, token: str, current: str, new: str) -> None:
+def set_password(database: Database, by: Principal, token: str, current: str, new: str) -> None:
     """One's own. Other browsers are signed out: whoever knew the old one may sit there."""
     user_id = _own_id(by)
-    with store.reading() as conn:
+    with database.reading() as conn:
         stored = conn.execute(select(users.c.password_hash).where(users.c.id == user_id)).scalar_one()
     if stored is not None:
         # A stolen session is no way to guess the password, either.
-        count_attempt(store, by.email or by.id, by.where)
+        count_attempt(database, by.email or by.id, by.where)
         if not is_password(current, stored):
-            raise Invalid([Fault("current", "is not your password")])
+            raise Invalid([FieldError("current", "is not your password")])
     fresh = hash_password(new, "new")
-    with store.transaction() as tx:
+    with database.transaction() as uow:
         unchanged = users.c.password_hash.is_not_distinct_from(stored)
-        if not tx.conn.execute(
+        if not uow.conn.execute(
             update(users).where(users.c.id == user_id, unchanged).values(password_hash=fresh)
         ).rowcount:
             raise Conflict("your password was just changed elsewhere")
-        forget_attempts(tx, by.email or by.id, by.where if stored is not None else None)
-        end_all_sessions(tx, by, user_id, keep=token)
-        remove_links(tx, user_id, reviews=False)
-        tx.record(by, EVERYWHERE, "password.changed", by.id)
+        forget_attempts(uow, by.email or by.id, by.where if stored is not None else None)
+        end_all_sessions(uow, by, user_id, keep=token)
+        remove_links(uow, user_id, reviews=False)
+        uow.record(by, EVERYWHERE, "password.changed", by.id)
 
 
-def sign_out_others(store: Store, by: Principal, token: str | None) -> None:
+def sign_out_others(database: Database, by: Principal, token: str | None) -> None:
     """One's own sessions, but not the one with this token; and the links: who knows in which browsers they are open."""
-    with store.transaction() as tx:
-        end_all_sessions(tx, by, _own_id(by), keep=token)
-        remove_links(tx, _own_id(by), reviews=True)
+    with database.transaction() as uow:
+        end_all_sessions(uow, by, _own_id(by), keep=token)
+        remove_links(uow, _own_id(by), reviews=True)
 
 
-def own_absence(store: Store, by: Principal) -> dict[str, Any]:
+def own_absence(database: Database, by: Principal) -> dict[str, Any]:
     delegate = users.alias("delegate")
     query = (
         select(users.c.away_until, users.c.password_hash, delegate.c.email)
         .outerjoin(delegate, delegate.c.id == users.c.delegate_id)
         .where(users.c.id == _own_id(by))
     )
-    with store.reading() as conn:
+    with database.reading() as conn:
         row = conn.execute(query).one()
     return {"until": row.away_until, "delegate": row.email, "has_password": row.password_hash is not None}
 
 
-def set_absence(store: Store, by: Principal, until: datetime | None, delegate: str) -> None:
+def set_absence(database: Database, by: Principal, until: datetime | None, delegate: str) -> None:
     """While away, the delegate may vote in one's place; recorded as such. `until` None: back."""
-    with store.transaction() as tx:
-        if until is not None and until <= tx.now:
-            raise Invalid([Fault("until", "is not in the future")])
+    with database.transaction() as uow:
+        if until is not None and until <= uow.now:
+            raise Invalid([FieldError("until", "is not in the future")])
         delegate_id = None
         if delegate.strip():
             wanted = users.c.email == (normal_email(delegate) or ""), users.c.disabled_at.is_(None)
             found = select(users.c.id).where(*wanted, _meets(by))
-            delegate_id = tx.conn.execute(found).scalar_one_or_none()
+            delegate_id = uow.conn.execute(found).scalar_one_or_none()
             if delegate_id is None or delegate_id == _own_id(by):
-                raise Invalid([Fault("delegate", "is not the address of another active person in your namespaces")])
+                raise Invalid(
+                    [FieldError("delegate", "is not the address of another active person in your namespaces")]
+                )
         values = {"away_until": until, "delegate_id": delegate_id}
-        tx.conn.execute(update(users).where(users.c.id == _own_id(by)).values(values))
+        uow.conn.execute(update(users).where(users.c.id == _own_id(by)).values(values))
         after = {
             "away_until": None if until is None else until.isoformat(),
             "delegate": None if delegate_id is None else ids.text(ids.USER, delegate_id),
         }
-        tx.record(by, EVERYWHERE, "person.changed", by.id, **after)
+        uow.record(by, EVERYWHERE, "person.changed", by.id, **after)
 
 
 def _meets(by: Principal) -> ColumnElement[bool]:
@@ -152,9 +154,9 @@ def _meets(by: Principal) -> ColumnElement[bool]:
     return true() if by.sees_all else users.c.namespaces.overlap([*by.namespaces, ALL_NAMESPACES])
 
 
-def _person_of(tx: Tx, identity: Identity) -> RowMapping | None:
+def _person_of(uow: UnitOfWork, identity: Identity) -> RowMapping | None:
     active = select(users).where(users.c.disabled_at.is_(None)).with_for_update()
-    bound = tx.conn.execute(active.where(users.c.oidc_subject == identity.subject)).mappings().one_or_none()
+    bound = uow.conn.execute(active.where(users.c.oidc_subject == identity.subject)).mappings().one_or_none()
     if bound is not None:
         return bound
     email = normal_email(identity.email or "")
@@ -162,14 +164,14 @@ def _person_of(tx: Tx, identity: Identity) -> RowMapping | None:
         return None
     # Who is bound to another account of the provider is not found by an address that was given to somebody new.
     unbound = active.where(users.c.email == email, users.c.oidc_subject.is_(None))
-    return tx.conn.execute(unbound).mappings().one_or_none()
+    return uow.conn.execute(unbound).mappings().one_or_none()
 
 
-def _record_failure(store: Store, row: RowMapping | None, place: From, way: str) -> None:
+def _record_failure(database: Database, row: RowMapping | None, place: SignInOrigin, way: str) -> None:
     """Who was meant, where that is known: what else was typed may be a password."""
     subject = "unknown" if row is None else ids.text(ids.USER, row["id"])
-    with store.transaction() as tx:
-        tx.record(None, EVERYWHERE, "sign_in.failed", subject, way=way, address=place.address)
+    with database.transaction() as uow:
+        uow.record(None, EVERYWHERE, "sign_in.failed", subject, way=way, address=place.address)
 
 
 def _own_id(by: Principal) -> UUID:

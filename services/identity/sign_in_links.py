@@ -11,9 +11,9 @@ from domain.identity.access import Principal
 from domain.values.errors import NotFound
 from models.pauses import pauses
 from models.people import person_of, sign_in_links, users
-from services.identity.sessions import From, Session, open_session
+from services.identity.sessions import BrowserSession, SignInOrigin, open_session
 from services.identity.tokens import hash_of, new_token
-from services.kernel.unit_of_work import Store, Tx
+from services.kernel.unit_of_work import Database, UnitOfWork
 
 # Long enough to open a mail or a terminal's output, short enough for one that is lost.
 LINK_LASTS = timedelta(minutes=30)
@@ -27,44 +27,44 @@ class LinkExpired(NotFound):
     code = "LINK_EXPIRED"
 
 
-def make_link(tx: Tx, user_id: UUID, expires_at: datetime, pause_id: UUID | None = None) -> str:
+def make_link(uow: UnitOfWork, user_id: UUID, expires_at: datetime, pause_id: UUID | None = None) -> str:
     """The token of a new link."""
     token = new_token()
     row = {
         "hash": hash_of(token),
         "user_id": user_id,
         "pause_id": pause_id,
-        "created_at": tx.now,
+        "created_at": uow.now,
         "expires_at": expires_at,
         "used_at": None,
     }
-    tx.conn.execute(insert(sign_in_links).values(row))
+    uow.conn.execute(insert(sign_in_links).values(row))
     return token
 
 
-def link_is_good(store: Store, token: str) -> bool:
+def link_is_good(database: Database, token: str) -> bool:
     """Whether the link would sign in now: for the page that asks before it is used."""
     query = select(sign_in_links.c.hash).where(*_usable(token, func.clock_timestamp()))
-    with store.reading() as conn:
+    with database.reading() as conn:
         return conn.execute(query).first() is not None
 
 
-def use_link(store: Store, token: str, place: From) -> tuple[str, Principal]:
+def use_link(database: Database, token: str, place: SignInOrigin) -> tuple[str, Principal]:
     """A new session's token and whose it is. Raises `LinkExpired`; of two at once, one gets in."""
-    with store.transaction() as tx:
+    with database.transaction() as uow:
         # The person is locked first, as where they are disabled: then no session is left over, and neither waits for
         # the other.
-        owner = select(sign_in_links.c.user_id).where(*_usable(token, tx.now)).scalar_subquery()
+        owner = select(sign_in_links.c.user_id).where(*_usable(token, uow.now)).scalar_subquery()
         wanted = select(users).where(users.c.id == owner, users.c.disabled_at.is_(None)).with_for_update()
-        row = tx.conn.execute(wanted).mappings().one_or_none()
-        used = update(sign_in_links).where(*_usable(token, tx.now)).values(used_at=tx.now)
-        if row is None or not tx.conn.execute(used).rowcount:
+        row = uow.conn.execute(wanted).mappings().one_or_none()
+        used = update(sign_in_links).where(*_usable(token, uow.now)).values(used_at=uow.now)
+        if row is None or not uow.conn.execute(used).rowcount:
             raise LinkExpired
         person = person_of(row, place.address)
-        return open_session(tx, person, row["id"], place, "link"), person
+        return open_session(uow, person, row["id"], place, "link"), person
 
 
-def find_review_link(store: Store, tokens: Sequence[str], pause_id: UUID) -> Session | None:
+def find_review_link(database: Database, tokens: Sequence[str], pause_id: UUID) -> BrowserSession | None:
     """Who came by a link to this review that is good: the first one. Changes nothing: mail scanners follow links."""
     now = func.clock_timestamp()
     by_hash = {hash_of(token): token for token in tokens}
@@ -80,23 +80,23 @@ def find_review_link(store: Store, tokens: Sequence[str], pause_id: UUID) -> Ses
             users.c.disabled_at.is_(None),
         )
     )
-    with store.reading() as conn:
+    with database.reading() as conn:
         rows = {by_hash[bytes(row["hash"])]: row for row in conn.execute(query).mappings()}
     token = next((token for token in tokens if token in rows), None)
-    return None if token is None else Session(token, person_of(rows[token]), rows[token]["id"], pause_id)
+    return None if token is None else BrowserSession(token, person_of(rows[token]), rows[token]["id"], pause_id)
 
 
-def review_of_link(store: Store, token: str) -> UUID | None:
+def review_of_link(database: Database, token: str) -> UUID | None:
     """Which review the link was made for, also when it has expired."""
     query = select(sign_in_links.c.pause_id).where(sign_in_links.c.hash == hash_of(token))
-    with store.reading() as conn:
+    with database.reading() as conn:
         return conn.execute(query).scalar_one_or_none()
 
 
-def remove_links(tx: Tx, user_id: UUID, *, reviews: bool) -> None:
+def remove_links(uow: UnitOfWork, user_id: UUID, *, reviews: bool) -> None:
     """Those that sign in; with `reviews` also those that open a review."""
     wanted = delete(sign_in_links).where(sign_in_links.c.user_id == user_id)
-    tx.conn.execute(wanted if reviews else wanted.where(sign_in_links.c.pause_id.is_(None)))
+    uow.conn.execute(wanted if reviews else wanted.where(sign_in_links.c.pause_id.is_(None)))
 
 
 def _usable(token: str, now: Any) -> list[ColumnElement[bool]]:

@@ -46,7 +46,7 @@ _PASSING_STATES = {
 _ABOUT_A_ROW = ("40001", "40P01", LOCK_NOT_AVAILABLE, "57014")
 
 
-class DatabaseAway(Exception):
+class DatabaseUnavailable(Exception):
     """The database cannot be reached, is stopping, takes no changes, or is too busy. Its words say which. The same
     again a little later may well succeed.
 
@@ -60,16 +60,16 @@ class DatabaseAway(Exception):
 
 
 @contextmanager
-def telling_absence() -> Iterator[None]:
-    """Raises `DatabaseAway` in place of the many errors, of driver and pool, that mean just that."""
+def reporting_unavailability() -> Iterator[None]:
+    """Raises `DatabaseUnavailable` in place of the many errors, of driver and pool, that mean just that."""
     try:
         yield
     except PoolTimeoutError as error:
-        raise DatabaseAway("no connection was free in time") from error
+        raise DatabaseUnavailable("no connection was free in time") from error
     except (DBAPIError, psycopg2.Error) as error:
         if (why := _passing(error)) is None:
             raise
-        raise DatabaseAway(why, state_of(error)) from error
+        raise DatabaseUnavailable(why, state_of(error)) from error
 
 
 def _passing(error: DBAPIError | psycopg2.Error) -> str | None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 from typing import Generic, TypeVar
 
-from services.kernel.connection_pool import DatabaseAway
+from services.kernel.connection_pool import DatabaseUnavailable
 
 WantedT = TypeVar("WantedT")
 DoneT = TypeVar("DoneT")
@@ -23,20 +23,20 @@ class Aside(Exception):
     """Instead of an outcome: nothing was done of this one. It waits, or fails, alone, with its own thread."""
 
 
-class _Seat(Generic[WantedT, DoneT]):
+class _Caller(Generic[WantedT, DoneT]):
     __slots__ = ("after", "called", "outcome", "wanted")
 
     def __init__(self, wanted: WantedT) -> None:
         self.wanted = wanted
         self.outcome: DoneT | Exception | None = None
         # Whom to call when called: all at once they would fight for the interpreter, and lose more than they wait.
-        self.after: _Seat[WantedT, DoneT] | None = None
+        self.after: _Caller[WantedT, DoneT] | None = None
         # Held until there is an outcome, or until it is this caller's turn to carry out.
         self.called = threading.Lock()
         self.called.acquire()
 
 
-class Together(Generic[WantedT, DoneT]):
+class GroupCommit(Generic[WantedT, DoneT]):
     """Args:
     carry_out: does in one transaction what several callers want, and says for each what came of it or why not. It asks
         for what they want when the transaction is open: who came while it was being opened is in it too.
@@ -47,30 +47,30 @@ class Together(Generic[WantedT, DoneT]):
     def __init__(self, carry_out: Callable[[Callable[[], Sequence[WantedT]]], Sequence[DoneT | Exception]]) -> None:
         self._carry_out = carry_out
         self._lock = threading.Lock()
-        self._waiting: deque[_Seat[WantedT, DoneT]] = deque()
+        self._waiting: deque[_Caller[WantedT, DoneT]] = deque()
         self._busy = False
 
     def do(self, wanted: WantedT) -> DoneT:
         """Raises what `carry_out` says or raises for this caller."""
-        seat: _Seat[WantedT, DoneT] = _Seat(wanted)
+        slot: _Caller[WantedT, DoneT] = _Caller(wanted)
         with self._lock:
-            self._waiting.append(seat)
+            self._waiting.append(slot)
             first, self._busy = not self._busy, True
         if not first:
-            seat.called.acquire()
-            if seat.after is not None:
-                seat.after.called.release()
-        if seat.outcome is None:
+            slot.called.acquire()
+            if slot.after is not None:
+                slot.after.called.release()
+        if slot.outcome is None:
             self._lead()
-        if isinstance(seat.outcome, Aside):
-            (seat.outcome,) = self._carry_out(lambda: [wanted])
-        if isinstance(seat.outcome, Exception):
-            raise seat.outcome
-        assert seat.outcome is not None, "whoever leads gives everyone in the batch an outcome"
-        return seat.outcome
+        if isinstance(slot.outcome, Aside):
+            (slot.outcome,) = self._carry_out(lambda: [wanted])
+        if isinstance(slot.outcome, Exception):
+            raise slot.outcome
+        assert slot.outcome is not None, "whoever leads gives everyone in the batch an outcome"
+        return slot.outcome
 
     def _lead(self) -> None:
-        batch: list[_Seat[WantedT, DoneT]] = []
+        batch: list[_Caller[WantedT, DoneT]] = []
         try:
             self._settle(batch)
         finally:
@@ -80,26 +80,26 @@ class Together(Generic[WantedT, DoneT]):
             if following is not None:
                 following.called.release()
             # The first is the one who leads.
-            for seat, after in pairwise(batch[1:]):
-                seat.after = after
+            for slot, after in pairwise(batch[1:]):
+                slot.after = after
             if len(batch) > 1:
                 batch[1].called.release()
 
-    def _settle(self, batch: list[_Seat[WantedT, DoneT]]) -> None:
+    def _settle(self, batch: list[_Caller[WantedT, DoneT]]) -> None:
         """Gives everyone in the batch an outcome; in an empty one, those who have come when they are asked for."""
 
         def wanted() -> list[WantedT]:
             if not batch:
                 with self._lock:
                     batch.extend(self._waiting.popleft() for _ in range(min(LIMIT, len(self._waiting))))
-            return [seat.wanted for seat in batch]
+            return [slot.wanted for slot in batch]
 
         try:
             outcomes = self._carry_out(wanted)
         except Exception as error:
             # Where the database went away, perhaps in the commit: tried again, it might be done twice.
-            away = isinstance(error, DatabaseAway) and not error.may_be_a_rows
+            away = isinstance(error, DatabaseUnavailable) and not error.may_be_a_rows
             several = len(wanted()) > 1
             outcomes = [Aside() if several and not away else error] * len(batch)
-        for seat, outcome in zip(batch, outcomes, strict=True):
-            seat.outcome = outcome
+        for slot, outcome in zip(batch, outcomes, strict=True):
+            slot.outcome = outcome

@@ -12,40 +12,40 @@ from sqlalchemy.dialects.postgresql import insert
 
 from domain.values.errors import IdempotencyKeyReused
 from models.keys import idempotency_keys
-from services.kernel.unit_of_work import Tx
+from services.kernel.unit_of_work import UnitOfWork
 
 
 @dataclass(frozen=True, slots=True)
-class Once:
+class IdempotentRequest:
     """The caller's key, and the SHA-256 of the request that it belongs to."""
 
     key: str
     fingerprint: bytes
 
 
-class Repeated(Exception):
+class RepeatedRequest(Exception):
     """The request was carried out before; rolls the transaction back and carries the stored answer out of it."""
 
     def __init__(self, answer: dict[str, Any]) -> None:
         self.answer = answer
 
 
-def recall(tx: Tx, namespace: str, once: Once | None) -> None:
-    """Raises `Repeated` when the answer is stored already, `IdempotencyKeyReused` when it answers another request."""
+def get_response(uow: UnitOfWork, namespace: str, once: IdempotentRequest | None) -> None:
+    """Raise `RepeatedRequest` if its response is stored, `IdempotencyKeyReused` if that answers another request."""
     if once is None:
         return
     columns = idempotency_keys.c
     query = select(columns.fingerprint, columns.answer).where(columns.namespace == namespace, columns.key == once.key)
-    if stored := tx.conn.execute(query).one_or_none():
+    if stored := uow.conn.execute(query).one_or_none():
         if bytes(stored.fingerprint) != once.fingerprint:
             raise IdempotencyKeyReused
-        raise Repeated(stored.answer)
+        raise RepeatedRequest(stored.answer)
 
 
-def remember(
-    tx: Tx,
+def store_response(
+    uow: UnitOfWork,
     namespace: str,
-    once: Once | None,
+    once: IdempotentRequest | None,
     answer: dict[str, Any],
     *,
     pause_id: UUID | None = None,
@@ -63,9 +63,9 @@ def remember(
         key=once.key,
         fingerprint=once.fingerprint,
         answer=answer,
-        created_at=tx.now,
+        created_at=uow.now,
         pause_id=pause_id,
         saga_id=saga_id,
     )
-    if tx.conn.execute(row.on_conflict_do_nothing()).rowcount == 0:
-        recall(tx, namespace, once)
+    if uow.conn.execute(row.on_conflict_do_nothing()).rowcount == 0:
+        get_response(uow, namespace, once)

@@ -22,19 +22,19 @@ from models.leases import worker_heartbeats
 from models.notifications import notifications
 from models.sagas import saga_steps, sagas
 from models.webhooks import webhook_deliveries
-from services.kernel.unit_of_work import Hint, Store, Tx
+from services.kernel.unit_of_work import Database, UnitOfWork, WakeUp
 
 # A killed worker's work starts again after at most this, plus a sweep. Shorter would take a database that stands still
 # for some seconds, or a machine that does, for a death.
 LEASE = timedelta(seconds=10)
-# Of a lease's token: what all those of one process begin with (`Store.holder`).
+# Of a lease's token: what all those of one process begin with (`Database.holder`).
 HOLDER_BYTES = 8
 # Long enough for the hint that was sent at the commit to arrive, short enough that a lost one costs about a second.
-HINT_GRACE = timedelta(seconds=1)
+WAKEUP_GRACE = timedelta(seconds=1)
 # A hinted row is hinted again after this: a hint that waits longer in its queue has another one behind it.
-HINT_AGAIN = timedelta(seconds=5)
+WAKE_AGAIN_AFTER = timedelta(seconds=5)
 # A hint that led to no claim within this was lost, or came when something was in the way.
-HINT_ARRIVES = timedelta(seconds=2)
+WAKEUP_ARRIVES = timedelta(seconds=2)
 # Rows of one kind hinted by one sweep: at one sweep a second more than the workers of one machine get done. Where more
 # wait, as their tools or receivers are slow, more hints would only keep the workers busy with saying no.
 SWEEP_LIMIT = 200
@@ -77,17 +77,19 @@ def _open(table: Table) -> tuple[ColumnElement[bool], ...]:
     return () if table is sagas else (table.c.status == "pending",)
 
 
-def claim(tx: Tx, kind: str, id_: UUID, *conditions: ColumnElement[bool]) -> Lease | None:
+def claim(uow: UnitOfWork, kind: str, id_: UUID, *conditions: ColumnElement[bool]) -> Lease | None:
     """Lease the row, or None: not due, done, leased by another, being claimed right now, or a condition not met."""
-    found = claim_row(tx, kind, id_, *conditions)
+    found = claim_row(uow, kind, id_, *conditions)
     return None if found is None else found[0]
 
 
-def claim_row(tx: Tx, kind: str, id_: UUID, *conditions: ColumnElement[bool]) -> tuple[Lease, RowMapping] | None:
+def claim_row(
+    uow: UnitOfWork, kind: str, id_: UUID, *conditions: ColumnElement[bool]
+) -> tuple[Lease, RowMapping] | None:
     """With the row as it is after the claim."""
-    lease = Lease(kind, id_, UUID(bytes=tx.holder + os.urandom(16 - len(tx.holder))))
+    lease = Lease(kind, id_, UUID(bytes=uow.holder + os.urandom(16 - len(uow.holder))))
     wanted = {"claimed_id": id_, "claim_token": lease.token}
-    row = tx.conn.execute(_claiming(kind, conditions), wanted).mappings().one_or_none()
+    row = uow.conn.execute(_claiming(kind, conditions), wanted).mappings().one_or_none()
     return None if row is None else (lease, row)
 
 
@@ -111,12 +113,12 @@ class DueNow(TypedDict):
     hint_at: datetime
 
 
-def due_now(tx: Tx) -> DueNow:
+def due_now(uow: UnitOfWork) -> DueNow:
     """The first hint goes out with the commit."""
-    return {"due_at": tx.now, "hint_at": tx.now + HINT_GRACE}
+    return {"due_at": uow.now, "hint_at": uow.now + WAKEUP_GRACE}
 
 
-def renew(store: Store, leases: Iterable[Lease], progress: Mapping[UUID, dict[str, Any]] = NO_NEWS) -> set[Lease]:
+def renew(database: Database, leases: Iterable[Lease], progress: Mapping[UUID, dict[str, Any]] = NO_NEWS) -> set[Lease]:
     """The heartbeat: one UPDATE a kind for everything that this process works on. Returns those that it still has.
 
     `progress`: news of sagas' calls, by the tokens of their leases.
@@ -127,51 +129,51 @@ def renew(store: Store, leases: Iterable[Lease], progress: Mapping[UUID, dict[st
     if not by_kind:
         return set()
     kept: set[UUID] = set()
-    with store.transaction() as tx:
+    with database.transaction() as uow:
         for kind, held in by_kind.items():
             table = TABLES[kind]
             ours = update(table).where(table.c.lease_token.in_([lease.token for lease in held]))
-            renewed = ours.values(leased_until=tx.now + LEASE).returning(table.c.lease_token)
-            kept.update(tx.conn.execute(renewed).scalars())
+            renewed = ours.values(leased_until=uow.now + LEASE).returning(table.c.lease_token)
+            kept.update(uow.conn.execute(renewed).scalars())
         if news := [{"token": token, "said": said} for token, said in progress.items() if token in kept]:
-            tx.conn.execute(_NEWS, news)
+            uow.conn.execute(_NEWS, news)
     return {lease for held in by_kind.values() for lease in held if lease.token in kept}
 
 
-def free(store: Store, holders: Sequence[bytes]) -> int:
+def free(database: Database, holders: Sequence[bytes]) -> int:
     """End the leases of these processes, which must have ended; returns how many, and hints at their rows."""
-    with store.transaction() as tx:
+    with database.transaction() as uow:
         for kind, table in TABLES.items():
             for holder in holders:
                 rest = 16 - len(holder)
                 first, last = UUID(bytes=holder + bytes(rest)), UUID(bytes=holder + b"\xff" * rest)
                 theirs = table.c.lease_token.between(first, last), table.c.due_at.is_not(None), *_open(table)
-                ended = update(table).where(*theirs).values(leased_until=tx.now, hint_at=tx.now + HINT_AGAIN)
-                ids = tx.conn.execute(ended.returning(table.c.id)).scalars()
-                tx.hints.extend(Hint(kind, id_, chosen=True) for id_ in ids)
-    return len(tx.hints)
+                ended = update(table).where(*theirs).values(leased_until=uow.now, hint_at=uow.now + WAKE_AGAIN_AFTER)
+                ids = uow.conn.execute(ended.returning(table.c.id)).scalars()
+                uow.wakeups.extend(WakeUp(kind, id_, chosen=True) for id_ in ids)
+    return len(uow.wakeups)
 
 
-def hint_again(tx: Tx, kind: str, overlooked_ids: Sequence[UUID]) -> Sequence[UUID]:
+def wake_again(uow: UnitOfWork, kind: str, overlooked_ids: Sequence[UUID]) -> Sequence[UUID]:
     """Hint, in this order, at those that are still overlooked; the others another sweep has seen in the meantime."""
     table = TABLES[kind]
-    still = table.c.id.in_(overlooked_ids), overlooked(tx, table)
+    still = table.c.id.in_(overlooked_ids), overlooked(uow, table)
     free = select(table.c.id).where(*still).with_for_update(skip_locked=True)
     place = {id_: number for number, id_ in enumerate(overlooked_ids)}
-    return _hint(tx, kind, table.c.id.in_(free), place)
+    return _wake(uow, kind, table.c.id.in_(free), place)
 
 
-def overlooked_ids(tx: Tx, kind: str, *, spare_leased: bool, limit: int = SWEEP_LIMIT) -> Sequence[UUID]:
+def overlooked_ids(uow: UnitOfWork, kind: str, *, spare_leased: bool, limit: int = SWEEP_LIMIT) -> Sequence[UUID]:
     """The first of each namespace, then the second of each, and so on: one that floods is not in the others' way."""
     table = TABLES[kind]
     there = _namespaces_of(table)
     # Of each namespace no more than are wanted in all: however many wait, they are not all looked at.
     missed = select(table.c.id, table.c.hint_at).where(table.c.namespace == there.c.namespace)
-    some = missed.where(overlooked(tx, table, spare_leased)).order_by(table.c.hint_at).limit(limit).lateral()
+    some = missed.where(overlooked(uow, table, spare_leased)).order_by(table.c.hint_at).limit(limit).lateral()
     turn = func.row_number().over(partition_by=there.c.namespace, order_by=some.c.hint_at).label("turn")
     each = select(some.c.id, some.c.hint_at, turn).select_from(there.join(some, true())).subquery()
     first = select(each.c.id).order_by(each.c.turn, each.c.hint_at).limit(limit)
-    return tx.conn.execute(first).scalars().all()
+    return uow.conn.execute(first).scalars().all()
 
 
 def _namespaces_of(table: Table) -> CTE:
@@ -183,25 +185,25 @@ def _namespaces_of(table: Table) -> CTE:
     return found.union_all(select(after).where(found.c.namespace.is_not(None)))
 
 
-def overlooked(tx: Tx, table: Table, spare_leased: bool = False) -> ColumnElement[bool]:
+def overlooked(uow: UnitOfWork, table: Table, spare_leased: bool = False) -> ColumnElement[bool]:
     """Due, and no hint at it seems to be on its way.
 
     `spare_leased`: not those whose lease has run out. While the database was away nobody could renew them, and whoever
     has them may be about to record what came of the work.
     """
     spared = [table.c.lease_token.is_(None)] if spare_leased else []
-    return and_(table.c.hint_at <= tx.now, claimable(table), *spared)
+    return and_(table.c.hint_at <= uow.now, claimable(table), *spared)
 
 
-def hint_came_to_nothing(tx: Tx, kind: str, id_: UUID) -> None:
+def wakeup_came_to_nothing(uow: UnitOfWork, kind: str, id_: UUID) -> None:
     """Something was in the row's way: whoever clears it, or the next sweep, shall hint at it again."""
     table = TABLES[kind]
     # The hint of the commit needs no such note: `hint_at` is near enough as it is.
-    told = table.c.id == id_, table.c.hint_at > tx.now + HINT_GRACE, claimable(table)
-    tx.conn.execute(update(table).where(*told).values(hint_at=tx.now))
+    told = table.c.id == id_, table.c.hint_at > uow.now + WAKEUP_GRACE, claimable(table)
+    uow.conn.execute(update(table).where(*told).values(hint_at=uow.now))
 
 
-def hint_first(tx: Tx, kind: str, limit: int, *conditions: ColumnElement[bool]) -> bool:
+def wake_first(uow: UnitOfWork, kind: str, limit: int, *conditions: ColumnElement[bool]) -> bool:
     """Hint at those of the first `limit` due rows that no hint is on its way to; return whether it passed one over."""
     table = TABLES[kind]
     first = (
@@ -211,28 +213,28 @@ def hint_first(tx: Tx, kind: str, limit: int, *conditions: ColumnElement[bool]) 
         .limit(limit)
         .with_for_update(skip_locked=True)
     )
-    on_its_way = tx.now + HINT_AGAIN - HINT_ARRIVES
-    rows = tx.conn.execute(first).all()
+    on_its_way = uow.now + WAKE_AGAIN_AFTER - WAKEUP_ARRIVES
+    rows = uow.conn.execute(first).all()
     if found := [id_ for id_, hint_at in rows if hint_at <= on_its_way]:
-        _hint(tx, kind, table.c.id.in_(found), {id_: number for number, id_ in enumerate(found)})
+        _wake(uow, kind, table.c.id.in_(found), {id_: number for number, id_ in enumerate(found)})
     return len(found) < len(rows)
 
 
-def _hint(tx: Tx, kind: str, which: ColumnElement[bool], place: Mapping[UUID, int]) -> Sequence[UUID]:
+def _wake(uow: UnitOfWork, kind: str, which: ColumnElement[bool], place: Mapping[UUID, int]) -> Sequence[UUID]:
     table = TABLES[kind]
-    hinted = update(table).where(which).values(hint_at=tx.now + HINT_AGAIN).returning(table.c.id)
-    found = sorted(tx.conn.execute(hinted).scalars(), key=place.__getitem__)
-    tx.hints.extend(Hint(kind, id_, chosen=True) for id_ in found)
+    woken = update(table).where(which).values(hint_at=uow.now + WAKE_AGAIN_AFTER).returning(table.c.id)
+    found = sorted(uow.conn.execute(woken).scalars(), key=place.__getitem__)
+    uow.wakeups.extend(WakeUp(kind, id_, chosen=True) for id_ in found)
     return found
 
 
-def make_due(tx: Tx, watch_id: UUID) -> None:
+def make_due(uow: UnitOfWork, watch_id: UUID) -> None:
     """The saga whose step this pause held: what was decided is applied by a worker.
 
     The pause is locked before its saga, always: two orders would be a deadlock.
     """
-    woken = tx.conn.execute(_MAKE_DUE, {"held_by": watch_id, **due_now(tx)}).scalars()
-    tx.hints.extend(Hint(DECISION, id_) for id_ in woken)
+    woken = uow.conn.execute(_MAKE_DUE, {"held_by": watch_id, **due_now(uow)}).scalars()
+    uow.wakeups.extend(WakeUp(DECISION, id_) for id_ in woken)
 
 
 # Built once: building a statement takes longer than running it.
@@ -249,7 +251,7 @@ _MAKE_DUE = (
 BEAT = "beat"
 
 
-def stamp_worker(tx: Tx, worker: str) -> None:
+def stamp_worker(uow: UnitOfWork, worker: str) -> None:
     """A hint was consumed by this worker (or `BEAT` has asked for a sweep): what /readyz calls seen."""
-    row = insert(worker_heartbeats).values(worker=worker, seen_at=tx.now)
-    tx.conn.execute(row.on_conflict_do_update(index_elements=["worker"], set_={"seen_at": tx.now}))
+    row = insert(worker_heartbeats).values(worker=worker, seen_at=uow.now)
+    uow.conn.execute(row.on_conflict_do_update(index_elements=["worker"], set_={"seen_at": uow.now}))

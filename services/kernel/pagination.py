@@ -7,7 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import Column, RowMapping, Select
 
-from services.kernel.unit_of_work import Store
+from services.kernel.unit_of_work import Database
 
 Item = TypeVar("Item")
 Row = TypeVar("Row")
@@ -32,13 +32,13 @@ class Slice(Generic[Item]):
 
 
 def newest_first(
-    store: Store, query: Select[Any], id_: Column[UUID], page: Page, item: Callable[[RowMapping], Item]
+    database: Database, query: Select[Any], id_: Column[UUID], page: Page, item: Callable[[RowMapping], Item]
 ) -> Slice[Item]:
     """The page of what `query` finds; `id_` is the column of ids, which sort by time."""
     if page.after is not None:
         query = query.where(id_ < page.after)
     query = query.order_by(id_.desc()).limit(page.limit + 1).offset(page.offset)
-    with store.reading() as conn:
+    with database.reading() as conn:
         rows = conn.execute(query).mappings().all()
     return slice_of(rows, page, item, lambda row: row[id_.name])
 

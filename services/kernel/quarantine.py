@@ -14,10 +14,10 @@ from sqlalchemy import ColumnElement, Select, case, delete, exists, func, litera
 from sqlalchemy.dialects.postgresql import insert
 
 from domain.manifests.definition import DefinitionGone
-from domain.values.errors import Refusal
+from domain.values.errors import DomainError
 from models.leases import set_aside
-from services.kernel.connection_pool import DatabaseAway
-from services.kernel.unit_of_work import Store, Tx
+from services.kernel.connection_pool import DatabaseUnavailable
+from services.kernel.unit_of_work import Database, UnitOfWork
 
 log = logging.getLogger(__name__)
 
@@ -31,25 +31,25 @@ FORGOTTEN_AFTER = timedelta(hours=3)
 MOST_TRIES = 100
 
 
-def postpone(store: Store, kind: str, id_: UUID, error: Exception) -> None:
+def postpone(database: Database, kind: str, id_: UUID, error: Exception) -> None:
     """A sweep cannot do what it has to do with this row: it leaves it alone for a while."""
     reason = reason_of(error)
-    with store.transaction() as tx:
-        tries = count_failure(tx, kind, id_, reason, _doubled)
+    with database.transaction() as uow:
+        tries = count_failure(uow, kind, id_, reason, _doubled)
     extra = {"kind": kind, "id": id_.hex, "reason": reason, "tries": tries}
-    if isinstance(error, DatabaseAway):
+    if isinstance(error, DatabaseUnavailable):
         log.warning("a row is set aside for now", extra=extra)
     else:
         log.error("a row is set aside: an operator must look at it", exc_info=error, extra=extra)
 
 
-def is_left_alone(tx: Tx, kind: str, id_: ColumnElement[UUID]) -> ColumnElement[bool]:
-    return exists().where(set_aside.c.kind == kind, set_aside.c.id == id_, set_aside.c.until > tx.now)
+def is_left_alone(uow: UnitOfWork, kind: str, id_: ColumnElement[UUID]) -> ColumnElement[bool]:
+    return exists().where(set_aside.c.kind == kind, set_aside.c.id == id_, set_aside.c.until > uow.now)
 
 
-def forget(tx: Tx, kind: str, id_: UUID) -> None:
+def forget(uow: UnitOfWork, kind: str, id_: UUID) -> None:
     """Its tries are counted anew."""
-    tx.conn.execute(delete(set_aside).where(set_aside.c.kind == kind, set_aside.c.id == id_))
+    uow.conn.execute(delete(set_aside).where(set_aside.c.kind == kind, set_aside.c.id == id_))
 
 
 def left_alone() -> Select[Any]:
@@ -59,25 +59,25 @@ def left_alone() -> Select[Any]:
 
 def reason_of(error: Exception) -> str:
     """For operators. An error that nobody has foreseen may quote what somebody sent: its text stays in the log."""
-    if isinstance(error, Refusal | DefinitionGone | DatabaseAway):
+    if isinstance(error, DomainError | DefinitionGone | DatabaseUnavailable):
         return str(error)
     return f"internal error, see the worker's log: {type(error).__name__}"
 
 
 def count_failure(
-    tx: Tx, kind: str, id_: UUID, reason: str, wait: Callable[[ColumnElement[int]], ColumnElement[timedelta]]
+    uow: UnitOfWork, kind: str, id_: UUID, reason: str, wait: Callable[[ColumnElement[int]], ColumnElement[timedelta]]
 ) -> int:
     """How many times it has failed lately."""
     columns = set_aside.c
-    lately = columns.failed_at > tx.now - FORGOTTEN_AFTER
+    lately = columns.failed_at > uow.now - FORGOTTEN_AFTER
     tries: ColumnElement[int] = case((lately, func.least(columns.tries + 1, MOST_TRIES)), else_=1)
-    first = {"tries": 1, "until": tx.now + wait(literal(1))}
-    again = {"tries": tries, "until": tx.now + wait(tries)}
-    new = insert(set_aside).values(kind=kind, id=id_, reason=reason, failed_at=tx.now, **first)
+    first = {"tries": 1, "until": uow.now + wait(literal(1))}
+    again = {"tries": tries, "until": uow.now + wait(tries)}
+    new = insert(set_aside).values(kind=kind, id=id_, reason=reason, failed_at=uow.now, **first)
     counted = new.on_conflict_do_update(
-        index_elements=["kind", "id"], set_={"reason": reason, "failed_at": tx.now, **again}
+        index_elements=["kind", "id"], set_={"reason": reason, "failed_at": uow.now, **again}
     )
-    return int(tx.conn.execute(counted.returning(columns.tries)).scalar_one())
+    return int(uow.conn.execute(counted.returning(columns.tries)).scalar_one())
 
 
 def _doubled(tries: ColumnElement[int]) -> ColumnElement[timedelta]:

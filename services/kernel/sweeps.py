@@ -11,32 +11,38 @@ from uuid import UUID
 from sqlalchemy import RowMapping, Select
 
 from models.pauses import pauses
-from services.kernel.connection_pool import DatabaseAway
+from services.kernel.connection_pool import DatabaseUnavailable
 from services.kernel.quarantine import is_left_alone, postpone
-from services.kernel.unit_of_work import Store, Tx
+from services.kernel.unit_of_work import Database, UnitOfWork
 
 log = logging.getLogger(__name__)
 
 
 def sweep_pauses(
-    store: Store, kind: str, chosen: Callable[[Tx], Select[Any]], limit: int, work: Callable[[Tx, RowMapping], object]
+    database: Database,
+    kind: str,
+    chosen: Callable[[UnitOfWork], Select[Any]],
+    limit: int,
+    work: Callable[[UnitOfWork, RowMapping], object],
 ) -> int:
-    """How many rows were met, at most `limit`. Rows that another sweep has locked are skipped. Raises `DatabaseAway`.
+    """Return how many rows were met, at most `limit`, without those that another sweep has locked.
+
+    Raises `DatabaseUnavailable`.
 
     `chosen`: the pauses that are due, the longest due first.
     """
     found: list[UUID] = []
 
-    def query(tx: Tx) -> Select[Any]:
-        due = chosen(tx).where(~is_left_alone(tx, kind, pauses.c.id))
+    def query(uow: UnitOfWork) -> Select[Any]:
+        due = chosen(uow).where(~is_left_alone(uow, kind, pauses.c.id))
         return due.with_for_update(of=pauses, skip_locked=True, key_share=True)
 
     try:
-        with store.transaction() as tx:
-            rows = tx.conn.execute(query(tx).limit(limit)).mappings().all()
+        with database.transaction() as uow:
+            rows = uow.conn.execute(query(uow).limit(limit)).mappings().all()
             found += [row["id"] for row in rows]
             for row in rows:
-                work(tx, row)
+                work(uow, row)
         return len(rows)
     except Exception as error:
         if not found or _is_away(error):
@@ -44,16 +50,16 @@ def sweep_pauses(
         log.warning("a sweep does its rows one by one: %s", type(error).__name__, extra={"kind": kind})
     for id_ in found:
         try:
-            with store.transaction() as tx:
-                for row in tx.conn.execute(query(tx).where(pauses.c.id == id_)).mappings():
-                    work(tx, row)
+            with database.transaction() as uow:
+                for row in uow.conn.execute(query(uow).where(pauses.c.id == id_)).mappings():
+                    work(uow, row)
         except Exception as error:
             if _is_away(error):
                 raise
-            postpone(store, kind, id_, error)
+            postpone(database, kind, id_, error)
     return len(found)
 
 
 def _is_away(error: Exception) -> bool:
     """The database is, for all; not one row of it, which somebody has locked."""
-    return isinstance(error, DatabaseAway) and not error.may_be_a_rows
+    return isinstance(error, DatabaseUnavailable) and not error.may_be_a_rows

@@ -1,4 +1,4 @@
-"""The only place that commits. A use case changes rows inside `Store.transaction`; what others must hear of it
+"""The only place that commits. A use case changes rows inside `Database.transaction`; what others must hear of it
 (hints to workers, wake-ups of waiting agents) leaves only after the commit, and is only ever a hint: when it is lost,
 the rows are still there and a sweep finds them.
 """
@@ -23,13 +23,13 @@ from domain.log import audit
 from domain.pauses.pause import Pause
 from domain.values import ids
 from domain.values.network import Network
-from services.kernel.connection_pool import READ_ONLY, found_read_only, state_of, telling_absence
+from services.kernel.connection_pool import READ_ONLY, found_read_only, reporting_unavailability, state_of
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
-class Hint:
+class WakeUp:
     """ "Row `id` of this kind of work may be due".
 
     Attributes:
@@ -41,28 +41,28 @@ class Hint:
     chosen: bool = field(default=False, compare=False)
 
 
-class Signals(Protocol):
+class Publisher(Protocol):
     """Best effort, after the commit; must not block and must not raise."""
 
-    def publish(self, hints: Sequence[Hint], wakes: Sequence[UUID]) -> None: ...
+    def publish(self, wakeups: Sequence[WakeUp], wakes: Sequence[UUID]) -> None: ...
 
 
 @dataclass(slots=True)
-class Tx:
+class UnitOfWork:
     """One open transaction. `now` is the database's clock: the only one that decides anything.
 
     Attributes:
         began: not after `now`, by this process's own clock (`time.monotonic`).
         ended_holds: pauses that are decided, or over without a decision.
-        holder: as in `Store`.
+        holder: as in `Database`.
     """
 
     conn: Connection
     now: datetime
     began: float
-    hints: list[Hint] = field(default_factory=list)
+    wakeups: list[WakeUp] = field(default_factory=list)
     wakes: list[UUID] = field(default_factory=list)
-    entries: list[audit.Entry] = field(default_factory=list)
+    entries: list[audit.AuditEntry] = field(default_factory=list)
     ended_holds: list[Pause] = field(default_factory=list)
     holder: bytes = b""
 
@@ -79,7 +79,9 @@ class Tx:
     ) -> None:
         """Write to the audit log, with the commit. `before`, `after`: documents; `by`: None is the system itself."""
         digests = [None if document is None else audit.digest(document) for document in (before, after)]
-        entry = audit.Entry(namespace, type_, subject, before=digests[0], after=digests[1], details=details or None)
+        entry = audit.AuditEntry(
+            namespace, type_, subject, before=digests[0], after=digests[1], details=details or None
+        )
         self.entries.append(entry if by is None else replace(entry, by=by.id, by_name=by.name, where=by.where))
 
     def waits_at_most(self, milliseconds: int) -> None:
@@ -121,7 +123,7 @@ class _ReadOnlyCursor(psycopg2.extensions.cursor):  # type: ignore[misc]
 
 
 @dataclass(frozen=True, slots=True)
-class Store:
+class Database:
     """Where use cases work: the database, who hears of changes, and the few settings that rules need.
 
     Attributes:
@@ -132,19 +134,19 @@ class Store:
     """
 
     engine: Engine
-    signals: Signals
+    publisher: Publisher
     public_url: str
     egress_allow: tuple[Network, ...] = ()
     held: Callable[[Pause], None] | None = None
     holder: bytes = b""
 
     @contextmanager
-    def transaction(self) -> Iterator[Tx]:
+    def transaction(self) -> Iterator[UnitOfWork]:
         """Commits when the block ends, rolls back when it raises. Raises `DatabaseAway`.
 
         When that is raised by the commit itself, nobody knows whether it was carried out.
         """
-        with telling_absence(), self._autocommitting() as conn:
+        with reporting_unavailability(), self._autocommitting() as conn:
             # The driver's cursor: SQLAlchemy's way around these two takes as long as the server does.
             driver: Any = conn.connection.driver_connection
             try:
@@ -152,16 +154,16 @@ class Store:
                     # Both in one round trip; the driver's own way takes one for BEGIN alone.
                     began = time.monotonic()
                     cursor.execute("BEGIN; SELECT clock_timestamp()")
-                    tx = Tx(conn, cursor.fetchone()[0], began, holder=self.holder)
-                    yield tx
-                    cursor.execute(*_ending(tx))
+                    uow = UnitOfWork(conn, cursor.fetchone()[0], began, holder=self.holder)
+                    yield uow
+                    cursor.execute(*_ending(uow))
             except BaseException:
                 _roll_back(conn)
                 raise
-        if tx.hints or tx.wakes:
-            self.signals.publish(tx.hints, tx.wakes)
+        if uow.wakeups or uow.wakes:
+            self.publisher.publish(uow.wakeups, uow.wakes)
         if self.held is not None:
-            for pause in tx.ended_holds:
+            for pause in uow.ended_holds:
                 self.held(pause)
 
     @contextmanager
@@ -170,7 +172,7 @@ class Store:
 
         Raises `DatabaseAway`; `ChangeWhileReading` where a statement changes or locks something after all.
         """
-        with telling_absence(), self._autocommitting() as conn:
+        with reporting_unavailability(), self._autocommitting() as conn:
             driver: Any = conn.connection.driver_connection
             driver.cursor_factory = _ReadOnlyCursor
             try:
@@ -188,7 +190,7 @@ class Store:
 
         Raises `DatabaseAway`.
         """
-        with telling_absence(), self._autocommitting() as conn:
+        with reporting_unavailability(), self._autocommitting() as conn:
             conn.exec_driver_sql("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             try:
                 yield conn
@@ -217,18 +219,18 @@ class Store:
 _TURN = select(func.pg_advisory_xact_lock(func.hashtextextended(bindparam("what"), 0)))
 
 
-def _ending(tx: Tx) -> tuple[Any, ...]:
+def _ending(uow: UnitOfWork) -> tuple[Any, ...]:
     """COMMIT; with the audit log's entries, in the same round trip.
 
     So the heads of their chains are locked for no longer than a commit takes, and nothing is waited for under that
     lock. In the order of namespaces: two transactions that write to the same two chains would wait for each other.
     """
-    if not tx.entries:
+    if not uow.entries:
         return ("COMMIT",)
-    entries = sorted(tx.entries, key=lambda entry: entry.namespace)
+    entries = sorted(uow.entries, key=lambda entry: entry.namespace)
     return _RECORD_AND_COMMIT, (
         [entry.namespace for entry in entries],
-        [audit.text(entry, tx.now) for entry in entries],
+        [audit.text(entry, uow.now) for entry in entries],
     )
 
 

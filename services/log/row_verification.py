@@ -17,7 +17,7 @@ from domain.values import ids
 from models.definitions import definitions
 from models.pauses import pauses
 from models.sagas import saga_steps, sagas
-from services.kernel.unit_of_work import Store
+from services.kernel.unit_of_work import Database
 from services.log.audit import visible_chains
 
 # Rows, and entries, that are in memory at once. A row has up to a megabyte.
@@ -68,15 +68,15 @@ _Cursor = Mapping[str, Any]
 _START: _Cursor = {"created_at": datetime(1, 1, 1, tzinfo=UTC), "id": UUID(int=0), "seq": 0}
 
 
-def verify_rows(store: Store, by: Principal, namespace: str | None = None) -> RowVerdict:
+def verify_rows(database: Database, by: Principal, namespace: str | None = None) -> RowVerdict:
     """Of every namespace that the caller sees, or of this one. Raises `Forbidden`."""
     verdict = RowVerdict()
-    for chain in visible_chains(store, by, namespace):
+    for chain in visible_chains(database, by, namespace):
         for batch in (_pauses, _sagas, _gone):
             after: _Cursor | None = _START
             while after is not None:
                 # One moment for rows and entries: a change is in both, or in neither.
-                with store.snapshot() as conn:
+                with database.snapshot() as conn:
                     after = batch(conn, chain, after, verdict)
     return verdict
 

@@ -13,21 +13,21 @@ from sqlalchemy import Connection, RowMapping, bindparam, insert, select, update
 
 from domain.identity.access import ALL_NAMESPACES, Principal
 from domain.manifests import manifest
-from domain.manifests.definition import DefinitionGone, SagaDefinition, StepDefinition, Thinking, WorkerDefinition
+from domain.manifests.definition import DefinitionGone, Reasoning, SagaDefinition, StepDefinition, WorkerDefinition
 from domain.manifests.host_access import HostRules
 from domain.pauses import approval_policy
-from domain.pauses.approval_policy import Review
-from domain.pauses.policy_floor import Floor, combined, expiry_faults, on_timeout_faults, review_faults
+from domain.pauses.approval_policy import ApprovalPolicy
+from domain.pauses.policy_floor import PolicyFloor, combined, expiry_errors, on_timeout_errors, review_errors
 from domain.pauses.serialization import instant
-from domain.pauses.votes import Panel, unmet
+from domain.pauses.votes import EligibleVoters, unmet
 from domain.values import canonical_json, ids
-from domain.values.errors import Fault, Forbidden, InvalidManifest, NotFound, NotUnderstood, VersionExists
+from domain.values.errors import FieldError, Forbidden, InvalidManifest, NotFound, NotUnderstood, VersionExists
 from models.definitions import definitions
 from models.keys import api_keys
 from models.people import users
 from services.kernel.pagination import Page, Slice, newest_first
 from services.kernel.tenancy import sees
-from services.kernel.unit_of_work import Store, Tx
+from services.kernel.unit_of_work import Database, UnitOfWork
 from services.pauses.namespaces import read_floor
 from services.pauses.voters import members_of
 
@@ -45,7 +45,7 @@ class DefinitionFilter:
 
 
 def deploy(
-    store: Store, by: Principal, document: dict[str, Any], replace: bool, rules: HostRules | None = None
+    database: Database, by: Principal, document: dict[str, Any], replace: bool, rules: HostRules | None = None
 ) -> tuple[str, str]:
     """The definition's id, and what was done in words. `document` is frozen; `rules` say what its tools may use.
 
@@ -55,41 +55,41 @@ def deploy(
     definition = manifest.parse(document)
     if not by.sees(definition.namespace):
         raise Forbidden(f"this key has no access to the namespace {definition.namespace!r}")
-    if found := list(_host_faults(definition, rules or HostRules(), scoped=not by.sees_all)):
+    if found := list(_host_errors(definition, rules or HostRules(), scoped=not by.sees_all)):
         raise InvalidManifest(found)
     kind = "saga" if isinstance(definition, SagaDefinition) else "worker"
     digest = canonical_json.digest(document)
     what = f"{kind} {definition.name} {definition.version}"
-    with store.transaction() as tx:
-        _wait_for_turn(tx, kind, definition)
-        known = _active(tx.conn, kind, definition.namespace, definition.name, definition.version)
+    with database.transaction() as uow:
+        _wait_for_turn(uow, kind, definition)
+        known = _active(uow.conn, kind, definition.namespace, definition.name, definition.version)
         same = known is not None and bytes(known["digest"]) == digest
         # The same by somebody who may let it do more is another one: what runs keeps what it may do.
-        if known is not None and same and not (by.sees_all and _is_scoped(tx.conn, known)):
+        if known is not None and same and not (by.sees_all and _is_scoped(uow.conn, known)):
             return ids.text(ids.DEFINITION, known["id"]), f"{what} is deployed already, with the same content"
         if known is not None and not same and not replace:
             raise VersionExists
-        if isinstance(definition, SagaDefinition) and (found := list(_faults(tx, definition))):
+        if isinstance(definition, SagaDefinition) and (found := list(_field_errors(uow, definition))):
             raise InvalidManifest(found)
         replaced = None
         if known is not None:
             ended = update(definitions).where(definitions.c.id == known["id"]).returning(definitions.c.content)
-            replaced = tx.conn.execute(ended.values(is_active=False, updated_at=tx.now)).scalar_one()
-        id_ = tx.new_id()
+            replaced = uow.conn.execute(ended.values(is_active=False, updated_at=uow.now)).scalar_one()
+        id_ = uow.new_id()
         row = {"id": id_, "kind": kind, "is_active": True, "content": document, "digest": digest, "created_by": by.id}
         row["scoped"] = not by.sees_all
         row |= {name: getattr(definition, name) for name in ("namespace", "name", "version")}
-        tx.conn.execute(insert(definitions).values(row | {"created_at": tx.now, "updated_at": tx.now}))
+        uow.conn.execute(insert(definitions).values(row | {"created_at": uow.now, "updated_at": uow.now}))
         type_ = "definition.deployed" if known is None else "definition.replaced"
         about = {"kind": kind, "name": definition.name, "version": definition.version}
         subject = ids.text(ids.DEFINITION, id_)
-        tx.record(by, definition.namespace, type_, subject, before=replaced, after=document, **about)
+        uow.record(by, definition.namespace, type_, subject, before=replaced, after=document, **about)
     done = "replaced; sagas that run keep what they started with" if known is not None else "deployed"
     return ids.text(ids.DEFINITION, id_), f"{what} is {done}"
 
 
 def list_definitions(
-    store: Store, by: Principal, kind: str, wanted: DefinitionFilter, page: Page
+    database: Database, by: Principal, kind: str, wanted: DefinitionFilter, page: Page
 ) -> Slice[dict[str, Any]]:
     """The newest first, those that were replaced too."""
     columns = definitions.c
@@ -97,13 +97,13 @@ def list_definitions(
     for name in ("namespace", "name", "is_active"):
         if (value := getattr(wanted, name)) is not None:
             query = query.where(columns[name] == value)
-    return newest_first(store, query, columns.id, page, _document)
+    return newest_first(database, query, columns.id, page, _document)
 
 
-def get_definition(store: Store, by: Principal, definition_id: str, kind: str | None = None) -> dict[str, Any]:
+def get_definition(database: Database, by: Principal, definition_id: str, kind: str | None = None) -> dict[str, Any]:
     """With its frozen content. `kind`: None is either."""
     id_ = ids.parse(ids.DEFINITION, definition_id)
-    with store.reading() as conn:
+    with database.reading() as conn:
         query = select(*_HEAD, definitions.c.content).where(definitions.c.id == id_, sees(by, definitions))
         row = conn.execute(query).mappings().one_or_none()
     if row is None or kind not in (None, row["kind"]):
@@ -210,17 +210,22 @@ def _as_scoped(worker: WorkerDefinition) -> WorkerDefinition:
     return replace(worker, tool_sources=tuple(replace(source, scoped=True) for source in worker.tool_sources))
 
 
-def _host_faults(definition: SagaDefinition | WorkerDefinition, rules: HostRules, *, scoped: bool) -> Iterator[Fault]:
+def _host_errors(
+    definition: SagaDefinition | WorkerDefinition, rules: HostRules, *, scoped: bool
+) -> Iterator[FieldError]:
     if isinstance(definition, WorkerDefinition):
         sources = (_as_scoped(definition) if scoped else definition).tool_sources
         for index, source in enumerate(sources):
-            yield from (replace(fault, path=f"tool_sources[{index}].{fault.path}") for fault in rules.faults(source))
+            yield from (
+                replace(field_error, path=f"tool_sources[{index}].{field_error.path}")
+                for field_error in rules.field_errors(source)
+            )
 
 
-def _wait_for_turn(tx: Tx, kind: str, definition: SagaDefinition | WorkerDefinition) -> None:
+def _wait_for_turn(uow: UnitOfWork, kind: str, definition: SagaDefinition | WorkerDefinition) -> None:
     """Deployments of one version go one after the other, until the transaction ends."""
     what = f"{kind} {definition.namespace} {definition.name} {definition.version}"
-    tx.wait_for_turn(what)
+    uow.wait_for_turn(what)
 
 
 def _active(conn: Connection, kind: str, namespace: str, name: str, version: str) -> RowMapping | None:
@@ -235,34 +240,36 @@ _ACTIVE = select(definitions.c.id, definitions.c.digest, definitions.c.scoped, d
 )
 
 
-def _faults(tx: Tx, saga: SagaDefinition) -> Iterator[Fault]:
+def _field_errors(uow: UnitOfWork, saga: SagaDefinition) -> Iterator[FieldError]:
     """What only the database knows."""
-    yield from _worker_faults(tx.conn, saga)
-    floor = read_floor(tx, saga.namespace)
-    policies: dict[int, Review] = {}
+    yield from _worker_errors(uow.conn, saga)
+    floor = read_floor(uow, saga.namespace)
+    policies: dict[int, ApprovalPolicy] = {}
     for index, step in enumerate(saga.steps):
         if not step.hitl:
             continue
         own = None if step.review is None else approval_policy.parse(step.review)
-        yield from _floor_faults(floor, step, own, tx.now, f"steps[{index}]")
+        yield from _floor_errors(floor, step, own, uow.now, f"steps[{index}]")
         policies[index] = combined(floor.review, own)
-    members = () if all(policy.plain for policy in policies.values()) else members_of(tx, saga.namespace)
+    members = () if all(policy.plain for policy in policies.values()) else members_of(uow, saga.namespace)
     for index, policy in policies.items():
         if not policy.plain:
-            for fault in unmet(Panel(policy, members), f"steps[{index}].review"):
-                yield Fault(fault.path, f"can never be met in {saga.namespace!r}: {fault.message}")
+            for field_error in unmet(EligibleVoters(policy, members), f"steps[{index}].review"):
+                yield FieldError(field_error.path, f"can never be met in {saga.namespace!r}: {field_error.message}")
 
 
-def _floor_faults(floor: Floor, step: StepDefinition, own: Review | None, now: datetime, place: str) -> Iterator[Fault]:
+def _floor_errors(
+    floor: PolicyFloor, step: StepDefinition, own: ApprovalPolicy | None, now: datetime, place: str
+) -> Iterator[FieldError]:
     """A hold may ask for more than its namespace does, not for less."""
-    yield from review_faults(floor, own, f"{place}.review")
-    yield from on_timeout_faults(floor, step.hitl_on_timeout, f"{place}.hitl_on_timeout")
+    yield from review_errors(floor, own, f"{place}.review")
+    yield from on_timeout_errors(floor, step.hitl_on_timeout, f"{place}.hitl_on_timeout")
     seconds = step.hitl_timeout_seconds
     expires = None if seconds is None else timedelta(seconds=seconds)
-    yield from expiry_faults(floor, expires, now, f"{place}.hitl_timeout_seconds")
+    yield from expiry_errors(floor, expires, now, f"{place}.hitl_timeout_seconds")
 
 
-def _worker_faults(conn: Connection, saga: SagaDefinition) -> Iterator[Fault]:
+def _worker_errors(conn: Connection, saga: SagaDefinition) -> Iterator[FieldError]:
     """A worker that is not there, or that could not do what the step asks of it."""
     for index, step in enumerate(saga.steps):
         place = f"steps[{index}]"
@@ -271,29 +278,31 @@ def _worker_faults(conn: Connection, saga: SagaDefinition) -> Iterator[Fault]:
         if step.undo is not None:
             worker = _named_worker(conn, saga.namespace, step.undo.worker, step.undo.worker_version)
             place += ".compensation"
-            yield from _tool_faults(place, saga.namespace, worker, step.undo.tools)
-            yield from _model_faults(place, worker, step.undo.thinking)
+            yield from _tool_errors(place, saga.namespace, worker, step.undo.tools)
+            yield from _model_errors(place, worker, step.undo.reasoning)
 
 
-def _unfit(place: str, namespace: str, worker: WorkerDefinition | None, step: StepDefinition) -> Iterator[Fault]:
-    tools = step.thinking.tools if step.thinking is not None else (step.tool,)
-    yield from _tool_faults(place, namespace, worker, tuple(tool for tool in tools if tool is not None))
-    yield from _model_faults(place, worker, step.thinking)
+def _unfit(place: str, namespace: str, worker: WorkerDefinition | None, step: StepDefinition) -> Iterator[FieldError]:
+    tools = step.reasoning.tools if step.reasoning is not None else (step.tool,)
+    yield from _tool_errors(place, namespace, worker, tuple(tool for tool in tools if tool is not None))
+    yield from _model_errors(place, worker, step.reasoning)
 
 
-def _model_faults(place: str, worker: WorkerDefinition | None, thinking: Thinking | None) -> Iterator[Fault]:
-    if thinking is not None and worker is not None and worker.provider is None:
-        yield Fault(f"{place}.worker", "has no provider, but reason steps, and undos with several tools, need a model")
+def _model_errors(place: str, worker: WorkerDefinition | None, reasoning: Reasoning | None) -> Iterator[FieldError]:
+    if reasoning is not None and worker is not None and worker.provider is None:
+        yield FieldError(
+            f"{place}.worker", "has no provider, but reason steps, and undos with several tools, need a model"
+        )
 
 
-def _tool_faults(
+def _tool_errors(
     place: str, namespace: str, worker: WorkerDefinition | None, tools: tuple[str, ...]
-) -> Iterator[Fault]:
+) -> Iterator[FieldError]:
     if worker is None:
         message = f"no such worker is deployed in namespace {namespace!r} in this version: deploy it first"
-        yield Fault(f"{place}.worker", message)
+        yield FieldError(f"{place}.worker", message)
     elif tools and not worker.tool_sources:
-        yield Fault(f"{place}.worker", f"has no tool_sources that the tool {tools[0]!r} could come from")
+        yield FieldError(f"{place}.worker", f"has no tool_sources that the tool {tools[0]!r} could come from")
 
 
 def _named_worker(conn: Connection, namespace: str, name: str, version: str) -> WorkerDefinition | None:

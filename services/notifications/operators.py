@@ -4,23 +4,23 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, RowMapping, any_, exists, func, or_, select
 
-from domain.delivery.notification import OperatorLetter, Reason
+from domain.delivery.notification import OperatorNotificationContent, Reason
 from domain.identity.access import ALL_NAMESPACES, GRANTS, Permission
 from domain.sagas.saga import Saga
 from domain.sagas.serialization import idempotency_key, span_text
 from domain.sagas.step import Error
 from models.people import groups, users
-from services.kernel.unit_of_work import Store, Tx
-from services.notifications.recipients import Occasion, Recipient, add_notifications, people_with_channels
+from services.kernel.unit_of_work import Database, UnitOfWork
+from services.notifications.recipients import NotificationEvent, Recipient, add_notifications, people_with_channels
 
 
-def notify_operators(tx: Tx, before: Saga, after: Saga) -> None:
+def notify_operators(uow: UnitOfWork, before: Saga, after: Saga) -> None:
     """Where the saga needs an operator now, and did not before; once for each execution that came to that."""
     if after.current is None or not after.needs_operator or _waits_for(before) == _waits_for(after):
         return
-    occasion = Occasion("saga_id", after.trace_id, after.namespace, _reason(after), _waits_for(after)[1:])
-    people = people_with_channels(tx, lambda columns: may_recover(columns, after.namespace))
-    add_notifications(tx, [*people, *_groups(tx, after.namespace)], occasion)
+    occasion = NotificationEvent("saga_id", after.trace_id, after.namespace, _reason(after), _waits_for(after)[1:])
+    people = people_with_channels(uow, lambda columns: may_recover(columns, after.namespace))
+    add_notifications(uow, [*people, *_groups(uow, after.namespace)], occasion)
 
 
 def may_recover(columns: Any, namespace: str) -> tuple[ColumnElement[bool], ...]:
@@ -32,19 +32,19 @@ def may_recover(columns: Any, namespace: str) -> tuple[ColumnElement[bool], ...]
     )
 
 
-def operator_letter(store: Store, row: RowMapping, saga: Saga, name: str) -> OperatorLetter | None:
+def operator_content(database: Database, row: RowMapping, saga: Saga, name: str) -> OperatorNotificationContent | None:
     """None when the saga needs nobody any more. `row`: the notification's; `name`: of the saga, with its version."""
     step = saga.current
     if step is None or not saga.needs_operator:
         return None
-    return OperatorLetter(
+    return OperatorNotificationContent(
         reason=Reason(row["reason"]),
         saga=name,
         step=step.id,
         namespace=saga.namespace,
         happened=_happened(saga.stuck or step.error),
         idempotency_key=idempotency_key(saga, step),
-        link=f"{store.public_url}/sagas/{saga.trace_id.hex}",
+        link=f"{database.public_url}/sagas/{saga.trace_id.hex}",
     )
 
 
@@ -64,12 +64,12 @@ def _waits_for(saga: Saga) -> tuple[object, ...]:
     return () if step is None or not saga.needs_operator else (_reason(saga), span_text(step.span_id), step.attempt)
 
 
-def _groups(tx: Tx, namespace: str) -> list[Recipient]:
+def _groups(uow: UnitOfWork, namespace: str) -> list[Recipient]:
     """Whose members all may: their room is the operators' room. Another group's may be read by anyone."""
     able = may_recover(users.c, namespace)
     member = groups.c.name == any_(users.c.groups), users.c.disabled_at.is_(None)
     others = or_(*(~condition for condition in able))
     all_able = exists().where(*member, *able), ~exists().where(*member, others)
     query = select(groups.c.name, groups.c.channels).where(func.cardinality(groups.c.channels) > 0, *all_able)
-    rows = tx.conn.execute(query.order_by(groups.c.name)).mappings()
+    rows = uow.conn.execute(query.order_by(groups.c.name)).mappings()
     return [Recipient(row["name"], channel, None) for row in rows for channel in row["channels"]]

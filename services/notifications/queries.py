@@ -18,7 +18,7 @@ from models.sagas import sagas
 from services.kernel.leases import NOTIFICATION, due_now
 from services.kernel.pagination import Page, Slice, newest_first
 from services.kernel.tenancy import sees
-from services.kernel.unit_of_work import Hint, Store
+from services.kernel.unit_of_work import Database, WakeUp
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +40,15 @@ class NotificationEnded(Conflict):
 STILL_WAITS = func.coalesce(pauses.c.status == str(Status.PENDING), sagas.c.needs_operator)
 
 
-def list_notifications(store: Store, by: Principal, wanted: NotificationFilter, page: Page) -> Slice[dict[str, Any]]:
+def list_notifications(
+    database: Database, by: Principal, wanted: NotificationFilter, page: Page
+) -> Slice[dict[str, Any]]:
     """Newest first."""
     query = select(notifications).where(sees(by, notifications), *_conditions(wanted))
-    return newest_first(store, query, notifications.c.id, page, _document)
+    return newest_first(database, query, notifications.c.id, page, _document)
 
 
-def retry_notification(store: Store, by: Principal, notification_id: str) -> dict[str, Any]:
+def retry_notification(database: Database, by: Principal, notification_id: str) -> dict[str, Any]:
     """Send one that failed, or waits for its next try, now; with the whole retry schedule before it."""
     id_ = ids.parse(ids.NOTIFICATION, notification_id)
     query = (
@@ -56,19 +58,19 @@ def retry_notification(store: Store, by: Principal, notification_id: str) -> dic
         .where(notifications.c.id == id_, sees(by, notifications))
         .with_for_update(of=notifications)
     )
-    with store.transaction() as tx:
-        row = tx.conn.execute(query).mappings().one_or_none()
+    with database.transaction() as uow:
+        row = uow.conn.execute(query).mappings().one_or_none()
         if row is None:
             raise NotFound(f"there is no notification {notification_id[:64]!r} that this key may see")
         if row["status"] not in ("pending", "failed") or not row["waits"]:
             raise NotificationEnded
         if row["lease_token"] is not None:
             return _document(row)
-        again = {"status": str(NotificationStatus.PENDING), "attempts": 0, "completed_at": None, **due_now(tx)}
+        again = {"status": str(NotificationStatus.PENDING), "attempts": 0, "completed_at": None, **due_now(uow)}
         changed = update(notifications).where(notifications.c.id == id_).values(again).returning(notifications)
-        after = _document(tx.conn.execute(changed).mappings().one())
-        tx.record(by, row["namespace"], "notification.retried", after["id"], before=_document(row), after=after)
-        tx.hints.append(Hint(NOTIFICATION, row["id"]))
+        after = _document(uow.conn.execute(changed).mappings().one())
+        uow.record(by, row["namespace"], "notification.retried", after["id"], before=_document(row), after=after)
+        uow.wakeups.append(WakeUp(NOTIFICATION, row["id"]))
         return after
 
 

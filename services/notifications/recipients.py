@@ -19,7 +19,7 @@ from domain.values import ids
 from models.notifications import notifications
 from models.people import groups, users
 from services.kernel.leases import NOTIFICATION, due_now
-from services.kernel.unit_of_work import Hint, Store, Tx
+from services.kernel.unit_of_work import Database, UnitOfWork, WakeUp
 
 log = logging.getLogger(__name__)
 
@@ -44,23 +44,23 @@ class Recipient:
 _listening: WeakKeyDictionary[Engine, tuple[float, bool]] = WeakKeyDictionary()
 
 
-def anyone_listens(store: Store) -> bool:
+def anyone_listens(database: Database) -> bool:
     """Whether any person or group has a channel at all. Not to be asked inside of a transaction."""
-    looked, answer = _listening.get(store.engine, (float("-inf"), False))
+    looked, answer = _listening.get(database.engine, (float("-inf"), False))
     if time.monotonic() < looked + LOOKS_AFTER:
         return answer
     person = exists().where(users.c.disabled_at.is_(None), func.cardinality(users.c.channels) > 0)
     group = exists().where(func.cardinality(groups.c.channels) > 0)
-    with store.reading() as conn:
+    with database.reading() as conn:
         answer = conn.execute(select(or_(person, group))).scalar_one()
-    _listening[store.engine] = time.monotonic(), answer
+    _listening[database.engine] = time.monotonic(), answer
     return answer
 
 
-def may_listen(store: Store) -> bool:
+def may_listen(database: Database) -> bool:
     """As this process last saw it, or true where it has not looked lately. Asks nobody, so also fit for the middle of
     a transaction; the sweeps of `services.pauses.reminders` look each second."""
-    looked, answer = _listening.get(store.engine, (float("-inf"), True))
+    looked, answer = _listening.get(database.engine, (float("-inf"), True))
     return answer or time.monotonic() >= looked + LISTENS_FOR
 
 
@@ -85,15 +85,17 @@ class Asking(Protocol):
     def votes(self) -> Sequence[Vote]: ...
 
 
-def notify(tx: Tx, pause: Asking, reason: Reason) -> None:
+def notify(uow: UnitOfWork, pause: Asking, reason: Reason) -> None:
     """Tell those whom the pause asks now. Asked for again on the same occasion, nobody is told again."""
-    people = people_with_channels(tx, lambda columns: _able(columns, pause), _is_asked(pause))
-    occasion = Occasion("pause_id", pause.id, pause.namespace, reason, (pause.stage, pause.revision, pause.reminders))
-    add_notifications(tx, [*people, *_groups(tx, pause)], occasion)
+    people = people_with_channels(uow, lambda columns: _able(columns, pause), _is_asked(pause))
+    occasion = NotificationEvent(
+        "pause_id", pause.id, pause.namespace, reason, (pause.stage, pause.revision, pause.reminders)
+    )
+    add_notifications(uow, [*people, *_groups(uow, pause)], occasion)
 
 
 @dataclass(frozen=True, slots=True)
-class Occasion:
+class NotificationEvent:
     """What there is to tell. On the same occasion no channel is told twice.
 
     Attributes:
@@ -107,7 +109,7 @@ class Occasion:
     place: tuple[object, ...]
 
 
-def add_notifications(tx: Tx, recipients: Sequence[Recipient], occasion: Occasion) -> None:
+def add_notifications(uow: UnitOfWork, recipients: Sequence[Recipient], occasion: NotificationEvent) -> None:
     told = list(dict.fromkeys(recipients))
     if len(told) > MAX_TOLD:
         extra = {occasion.column: occasion.id.hex, "reason": occasion.reason}
@@ -115,17 +117,19 @@ def add_notifications(tx: Tx, recipients: Sequence[Recipient], occasion: Occasio
         del told[MAX_TOLD:]
     if not told:
         return
-    new = insert(notifications).values([_row(tx, occasion, one) for one in told]).on_conflict_do_nothing()
-    tx.hints.extend(Hint(NOTIFICATION, id_) for id_ in tx.conn.execute(new.returning(notifications.c.id)).scalars())
+    new = insert(notifications).values([_row(uow, occasion, one) for one in told]).on_conflict_do_nothing()
+    uow.wakeups.extend(
+        WakeUp(NOTIFICATION, id_) for id_ in uow.conn.execute(new.returning(notifications.c.id)).scalars()
+    )
 
 
 def people_with_channels(
-    tx: Tx, able: Callable[[Any], tuple[ColumnElement[bool], ...]], *asked: ColumnElement[bool]
+    uow: UnitOfWork, able: Callable[[Any], tuple[ColumnElement[bool], ...]], *asked: ColumnElement[bool]
 ) -> Iterator[Recipient]:
     """Who is asked and able, and instead of who is away the delegate, where that one is able too."""
     delegate = users.alias("delegate")
     stands_in = and_(
-        users.c.away_until > tx.now,
+        users.c.away_until > uow.now,
         delegate.c.id == users.c.delegate_id,
         *able(delegate.c),
     )
@@ -137,17 +141,17 @@ def people_with_channels(
         .order_by(users.c.id)
         .limit(MAX_TOLD + 1)
     )
-    for row in tx.conn.execute(query).mappings():
+    for row in uow.conn.execute(query).mappings():
         for channel in row["channels"]:
             yield Recipient(row["email"], channel, row["id"])
 
 
-def _groups(tx: Tx, pause: Asking) -> Iterator[Recipient]:
+def _groups(uow: UnitOfWork, pause: Asking) -> Iterator[Recipient]:
     if pause.asked is None:
         return
     names, _ = _asked(pause)
     query = select(groups.c.name, groups.c.channels).where(groups.c.name.in_(names)).order_by(groups.c.name)
-    for row in tx.conn.execute(query).mappings():
+    for row in uow.conn.execute(query).mappings():
         for channel in row["channels"]:
             yield Recipient(row["name"], channel, None)
 
@@ -178,11 +182,11 @@ def _asked(pause: Asking) -> tuple[list[str], list[str]]:
     return [name for kind, _, name in asked if kind == "group"], [name for kind, _, name in asked if kind == "person"]
 
 
-def _row(tx: Tx, occasion: Occasion, told: Recipient) -> dict[str, Any]:
+def _row(uow: UnitOfWork, occasion: NotificationEvent, told: Recipient) -> dict[str, Any]:
     which = ":".join(str(part) for part in (occasion.reason, *occasion.place))
     once = hashlib.sha256("\n".join((which, told.name, told.channel)).encode()).digest()
     return {
-        "id": tx.new_id(),
+        "id": uow.new_id(),
         "pause_id": None,
         "saga_id": None,
         occasion.column: occasion.id,
@@ -195,9 +199,9 @@ def _row(tx: Tx, occasion: Occasion, told: Recipient) -> dict[str, Any]:
         "status": "pending",
         "attempts": 0,
         "last_error": None,
-        "created_at": tx.now,
+        "created_at": uow.now,
         "completed_at": None,
         "lease_token": None,
         "leased_until": None,
-        **due_now(tx),
+        **due_now(uow),
     }

@@ -9,7 +9,15 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, RowMapping, Table, select, update
 
-from domain.delivery.notification import EMAIL, Letter, NotificationStatus, OperatorLetter, Reason, Sending, retry_at
+from domain.delivery.notification import (
+    EMAIL,
+    NotificationContent,
+    NotificationStatus,
+    OperatorNotificationContent,
+    Reason,
+    SendResult,
+    retry_at,
+)
 from domain.identity.access import ALL_NAMESPACES
 from domain.pauses.pause import OnTimeout, Status
 from domain.values import ids
@@ -22,8 +30,8 @@ from services.identity.display_names import names_in
 from services.identity.sign_in_links import make_link
 from services.kernel import leases
 from services.kernel.leases import NOTIFICATION
-from services.kernel.unit_of_work import Store, Tx
-from services.notifications.operators import may_recover, operator_letter
+from services.kernel.unit_of_work import Database, UnitOfWork
+from services.notifications.operators import may_recover, operator_content
 
 log = logging.getLogger(__name__)
 
@@ -34,65 +42,67 @@ _NEXT = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Errand:
+class NotificationJob:
     """What to tell whom, and under which lease. `recipient`: a person's mail address, or the name of a group."""
 
     lease: leases.Lease
     recipient: str
     channel: str
-    letter: Letter | OperatorLetter
+    content: NotificationContent | OperatorNotificationContent
 
 
-def claim_notification(store: Store, id_: UUID, may_take: Callable[[str], bool] = lambda _: True) -> Errand | None:
+def claim_notification(
+    database: Database, id_: UUID, may_take: Callable[[str], bool] = lambda _: True
+) -> NotificationJob | None:
     """None when there is nothing to do: not due, done, under way; or of no use any more, which is recorded.
 
     `may_take`: whether this worker has room for one of that namespace.
     """
-    with store.transaction() as tx:
+    with database.transaction() as uow:
         waits = select(notifications.c.namespace).where(notifications.c.id == id_, leases.claimable(notifications))
-        namespace = tx.conn.execute(waits).scalar_one_or_none()
-        found = leases.claim_row(tx, NOTIFICATION, id_) if namespace is not None and may_take(namespace) else None
+        namespace = uow.conn.execute(waits).scalar_one_or_none()
+        found = leases.claim_row(uow, NOTIFICATION, id_) if namespace is not None and may_take(namespace) else None
         if found is None:
             return None
         lease, row = found
-        letter = _about_a_review(store, tx, row) if row["saga_id"] is None else _about_a_saga(store, tx, row)
-        if isinstance(letter, str):
-            _end(tx, lease, NotificationStatus.OBSOLETE, last_error=letter)
+        content = _about_a_review(database, uow, row) if row["saga_id"] is None else _about_a_saga(database, uow, row)
+        if isinstance(content, str):
+            _end(uow, lease, NotificationStatus.OBSOLETE, last_error=content)
             return None
-        return Errand(lease, row["recipient"], row["channel"], letter)
+        return NotificationJob(lease, row["recipient"], row["channel"], content)
 
 
-def record_sending(store: Store, lease: leases.Lease, sending: Sending, uniform: float) -> bool:
+def record_sending(database: Database, lease: leases.Lease, sending: SendResult, uniform: float) -> bool:
     """False when another worker has taken over in the meantime: then this result is dropped.
 
     `uniform`: a random number from 0 to 1, for the jitter.
     """
-    with store.transaction() as tx:
+    with database.transaction() as uow:
         held = notifications.c.id == lease.id, notifications.c.lease_token == lease.token
-        row = tx.conn.execute(select(notifications).where(*held).with_for_update()).mappings().one_or_none()
+        row = uow.conn.execute(select(notifications).where(*held).with_for_update()).mappings().one_or_none()
         if row is None:
             log.warning("dropped the result of a superseded notification", extra={"notification_id": lease.id.hex})
             return False
         attempts = row["attempts"] + 1
         wait = None if sending.error is None else retry_at(attempts, sending, uniform)
         if sending.error is None:
-            _end(tx, lease, NotificationStatus.SENT, attempts=attempts, last_error=None)
+            _end(uow, lease, NotificationStatus.SENT, attempts=attempts, last_error=None)
         elif wait is None:
-            _end(tx, lease, NotificationStatus.FAILED, attempts=attempts, last_error=sending.error)
+            _end(uow, lease, NotificationStatus.FAILED, attempts=attempts, last_error=sending.error)
             extra = {"notification_id": ids.text(ids.NOTIFICATION, lease.id), "error": sending.error}
             log.error("a notification failed for good: an operator must look at its channel", extra=extra)
         else:
-            at = tx.now + timedelta(seconds=wait)
-            _change(tx, lease, due_at=at, hint_at=at, attempts=attempts, last_error=sending.error)
-        leases.hint_first(tx, NOTIFICATION, _NEXT)
+            at = uow.now + timedelta(seconds=wait)
+            _change(uow, lease, due_at=at, hint_at=at, attempts=attempts, last_error=sending.error)
+        leases.wake_first(uow, NOTIFICATION, _NEXT)
     return True
 
 
-def sweep_notifications(store: Store, *, spare_leased: bool = False) -> int:
+def sweep_notifications(database: Database, *, spare_leased: bool = False) -> int:
     """Hint again at notifications that were missed; returns how many."""
-    with store.transaction() as tx:
-        found = leases.overlooked_ids(tx, NOTIFICATION, spare_leased=spare_leased)
-        return len(leases.hint_again(tx, NOTIFICATION, found)) if found else 0
+    with database.transaction() as uow:
+        found = leases.overlooked_ids(uow, NOTIFICATION, spare_leased=spare_leased)
+        return len(leases.wake_again(uow, NOTIFICATION, found)) if found else 0
 
 
 # Why nobody needs a message any more.
@@ -101,34 +111,34 @@ _SEEN_TO = "an operator had seen to it before this was sent"
 _GONE = "the channel or its owner was removed before this was sent"
 
 
-def _about_a_review(store: Store, tx: Tx, row: RowMapping) -> Letter | str:
+def _about_a_review(database: Database, uow: UnitOfWork, row: RowMapping) -> NotificationContent | str:
     """Or why nobody needs it any more."""
-    pause = tx.conn.execute(select(pauses).where(pauses.c.id == row["pause_id"])).mappings().one()
-    if pause["status"] != Status.PENDING or (pause["expires_at"] is not None and pause["expires_at"] <= tx.now):
+    pause = uow.conn.execute(select(pauses).where(pauses.c.id == row["pause_id"])).mappings().one()
+    if pause["status"] != Status.PENDING or (pause["expires_at"] is not None and pause["expires_at"] <= uow.now):
         return _REVIEW_OVER
-    return _letter(store, tx, row, pause) if _listens(tx, row) else _GONE
+    return _content(database, uow, row, pause) if _listens(uow, row) else _GONE
 
 
-def _about_a_saga(store: Store, tx: Tx, row: RowMapping) -> OperatorLetter | str:
+def _about_a_saga(database: Database, uow: UnitOfWork, row: RowMapping) -> OperatorNotificationContent | str:
     """Or why nobody needs it any more."""
-    found = tx.conn.execute(select(sagas).where(sagas.c.id == row["saga_id"])).mappings().one()
+    found = uow.conn.execute(select(sagas).where(sagas.c.id == row["saga_id"])).mappings().one()
     steps = select(saga_steps).where(saga_steps.c.saga_id == found["id"]).order_by(saga_steps.c.place)
-    saga = saga_of(found, tx.conn.execute(steps).mappings().all())
+    saga = saga_of(found, uow.conn.execute(steps).mappings().all())
     # Not its manifest: perhaps it is just that which cannot be read.
     named = select(definitions.c.name, definitions.c.version).where(definitions.c.id == found["definition_id"])
-    letter = operator_letter(store, row, saga, " ".join(tx.conn.execute(named).one()))
-    if letter is None:
+    content = operator_content(database, row, saga, " ".join(uow.conn.execute(named).one()))
+    if content is None:
         return _SEEN_TO
-    return letter if _listens(tx, row, *may_recover(users.c, row["namespace"])) else _GONE
+    return content if _listens(uow, row, *may_recover(users.c, row["namespace"])) else _GONE
 
 
-def _listens(tx: Tx, row: RowMapping, *able: ColumnElement[bool]) -> bool:
+def _listens(uow: UnitOfWork, row: RowMapping, *able: ColumnElement[bool]) -> bool:
     """`able`: what its recipient, if that is a person, must be beside there."""
     if row["user_id"] is None:
         listens = select(groups.c.name).where(groups.c.name == row["recipient"], _has(groups, row))
     else:
         listens = select(users.c.id).where(*_still_told(row), *able, _has(users, row))
-    return tx.conn.execute(listens).one_or_none() is not None
+    return uow.conn.execute(listens).one_or_none() is not None
 
 
 def _still_told(row: RowMapping) -> list[ColumnElement[bool]]:
@@ -142,30 +152,30 @@ def _has(table: Table, row: RowMapping) -> ColumnElement[bool]:
     return table.c.channels.contains([row["channel"]])
 
 
-def _letter(store: Store, tx: Tx, row: RowMapping, pause: RowMapping) -> Letter:
+def _content(database: Database, uow: UnitOfWork, row: RowMapping, pause: RowMapping) -> NotificationContent:
     if row["user_id"] is None:
         path = f"review/{ids.text(ids.WATCH, row['pause_id'])}"
     else:
-        until = tx.now + LINK_LASTS
+        until = uow.now + LINK_LASTS
         # What is escalated when its time runs out stays open.
         ends_at = None if pause["on_timeout"] == OnTimeout.ESCALATE else pause["expires_at"]
         expires_at = until if ends_at is None else min(until, ends_at)
-        path = f"r/{make_link(tx, row['user_id'], expires_at, row['pause_id'])}"
-    return Letter(
+        path = f"r/{make_link(uow, row['user_id'], expires_at, row['pause_id'])}"
+    return NotificationContent(
         reason=Reason(row["reason"]),
         action=pause["action"],
         namespace=pause["namespace"],
-        asked_by=names_in(tx.conn, [pause["created_by"]])[pause["created_by"]],
+        asked_by=names_in(uow.conn, [pause["created_by"]])[pause["created_by"]],
         expires_at=pause["expires_at"],
-        link=f"{store.public_url}/{path}",
+        link=f"{database.public_url}/{path}",
         personal=row["user_id"] is not None,
     )
 
 
-def _end(tx: Tx, lease: leases.Lease, status: NotificationStatus, **changes: Any) -> None:
-    _change(tx, lease, status=str(status), completed_at=tx.now, **changes)
+def _end(uow: UnitOfWork, lease: leases.Lease, status: NotificationStatus, **changes: Any) -> None:
+    _change(uow, lease, status=str(status), completed_at=uow.now, **changes)
 
 
-def _change(tx: Tx, lease: leases.Lease, **changes: Any) -> None:
+def _change(uow: UnitOfWork, lease: leases.Lease, **changes: Any) -> None:
     freed = {"lease_token": None, "leased_until": None, **changes}
-    tx.conn.execute(update(notifications).where(notifications.c.id == lease.id).values(freed))
+    uow.conn.execute(update(notifications).where(notifications.c.id == lease.id).values(freed))

@@ -22,11 +22,11 @@ from models.sagas import sagas
 from models.webhooks import webhook_deliveries
 from services.kernel.leases import NOTIFICATION, SAGA, TABLES, WEBHOOK
 from services.kernel.quarantine import count_failure, forget, reason_of
-from services.kernel.unit_of_work import Store, Tx
+from services.kernel.unit_of_work import Database, UnitOfWork
 from services.notifications.operators import notify_operators
 from services.sagas.repository import with_steps
 from services.webhooks.endpoints import exhausted
-from services.webhooks.outbox import Notice, tell
+from services.webhooks.outbox import WebhookEvent, tell
 
 log = logging.getLogger(__name__)
 
@@ -34,61 +34,61 @@ log = logging.getLogger(__name__)
 WAITS = (timedelta(seconds=5), timedelta(seconds=15), timedelta(seconds=45))
 
 
-def failed(store: Store, kind: str, id_: UUID, error: Exception, token: UUID | None = None) -> None:
+def failed(database: Database, kind: str, id_: UUID, error: Exception, token: UUID | None = None) -> None:
     """The work on a due row raised. `token`: of the lease, where it was claimed before that.
 
     A row that is another's by now is left alone.
     """
     table, reason = TABLES[kind], reason_of(error)
-    with store.transaction() as tx:
-        free = or_(table.c.leased_until.is_(None), table.c.leased_until < tx.now, table.c.lease_token == token)
+    with database.transaction() as uow:
+        free = or_(table.c.leased_until.is_(None), table.c.leased_until < uow.now, table.c.lease_token == token)
         query = select(table.c.id).where(table.c.id == id_, table.c.due_at.is_not(None), free)
         if kind != SAGA:
             query = query.where(table.c.status == "pending")
-        if tx.conn.execute(query.with_for_update()).one_or_none() is None:
+        if uow.conn.execute(query.with_for_update()).one_or_none() is None:
             return
-        tries = count_failure(tx, kind, id_, reason, lambda _: literal(timedelta(0)))
+        tries = count_failure(uow, kind, id_, reason, lambda _: literal(timedelta(0)))
         if tries <= len(WAITS):
-            at = tx.now + WAITS[tries - 1]
-            _change(tx, table, id_, due_at=at, hint_at=at)
+            at = uow.now + WAITS[tries - 1]
+            _change(uow, table, id_, due_at=at, hint_at=at)
             return
-        _GIVE_UP[kind](tx, id_, f"{reason} (tried {tries} times)")
+        _GIVE_UP[kind](uow, id_, f"{reason} (tried {tries} times)")
     extra = {"kind": kind, "id": id_.hex, "reason": reason}
     log.error("work that failed each time is given up: an operator must look at it", extra=extra)
 
 
-def _change(tx: Tx, table: Table, id_: UUID, **changes: Any) -> None:
+def _change(uow: UnitOfWork, table: Table, id_: UUID, **changes: Any) -> None:
     freed = {"lease_token": None, "leased_until": None, **changes}
-    tx.conn.execute(update(table).where(table.c.id == id_).values(freed))
+    uow.conn.execute(update(table).where(table.c.id == id_).values(freed))
 
 
-def _give_up_delivery(tx: Tx, id_: UUID, reason: str) -> None:
-    _change(tx, webhook_deliveries, id_, **exhausted(tx, reason))
+def _give_up_delivery(uow: UnitOfWork, id_: UUID, reason: str) -> None:
+    _change(uow, webhook_deliveries, id_, **exhausted(uow, reason))
 
 
-def _give_up_notification(tx: Tx, id_: UUID, reason: str) -> None:
-    ended = {"status": str(NotificationStatus.FAILED), "completed_at": tx.now, "last_error": reason}
-    _change(tx, notifications, id_, **ended)
+def _give_up_notification(uow: UnitOfWork, id_: UUID, reason: str) -> None:
+    ended = {"status": str(NotificationStatus.FAILED), "completed_at": uow.now, "last_error": reason}
+    _change(uow, notifications, id_, **ended)
 
 
-def _stop_saga(tx: Tx, id_: UUID, reason: str) -> None:
+def _stop_saga(uow: UnitOfWork, id_: UUID, reason: str) -> None:
     """Without its steps or its manifest: perhaps it is just these that cannot be read."""
     error = Error(STUCK, reason).document()
-    _change(tx, sagas, id_, stuck=error, needs_operator=True, due_at=None, hint_at=None)
-    forget(tx, SAGA, id_)
+    _change(uow, sagas, id_, stuck=error, needs_operator=True, due_at=None, hint_at=None)
+    forget(uow, SAGA, id_)
     named = sagas.join(definitions, definitions.c.id == sagas.c.definition_id)
     query = select(sagas, definitions.c.name, definitions.c.version).select_from(named).where(sagas.c.id == id_)
-    row = tx.conn.execute(query).mappings().one()
+    row = uow.conn.execute(query).mappings().one()
     found = saga_document(row)
     type_ = "saga.needs_operator"
-    tx.record(None, row["namespace"], type_, id_.hex, reason=reason)
+    uow.record(None, row["namespace"], type_, id_.hex, reason=reason)
     data = {name: found[name] for name in ("trace_id", "namespace", "name", "version", "status", "error_details")}
-    (stored,) = with_steps(tx.conn, [row])
-    notify_operators(tx, replace(stored.saga, stuck=None), stored.saga)
-    tell(tx, [Notice(type_, row["namespace"], lambda: saga_event(type_, tx.now, data))])
+    (record,) = with_steps(uow.conn, [row])
+    notify_operators(uow, replace(record.saga, stuck=None), record.saga)
+    tell(uow, [WebhookEvent(type_, row["namespace"], lambda: saga_event(type_, uow.now, data))])
 
 
-_GIVE_UP: dict[str, Callable[[Tx, UUID, str], None]] = {
+_GIVE_UP: dict[str, Callable[[UnitOfWork, UUID, str], None]] = {
     WEBHOOK: _give_up_delivery,
     NOTIFICATION: _give_up_notification,
     SAGA: _stop_saga,

@@ -12,11 +12,11 @@ from models.notifications import notifications
 from models.pauses import pauses
 from models.sagas import sagas
 from models.webhooks import webhook_deliveries, webhook_endpoints
-from services.kernel.connection_pool import DatabaseAway
+from services.kernel.connection_pool import DatabaseUnavailable
 from services.kernel.leases import BEAT
 from services.kernel.quarantine import left_alone
 from services.kernel.tenancy import manages, sees
-from services.kernel.unit_of_work import Store
+from services.kernel.unit_of_work import Database
 from services.notifications.queries import STILL_WAITS
 from services.webhooks.failing_receivers import count_failing
 
@@ -68,17 +68,17 @@ class Backlog:
     failing_receivers: int = 0
 
 
-def readiness(store: Store, revision: str) -> Readiness:
+def readiness(database: Database, revision: str) -> Readiness:
     """`revision`: the migration that this code was written for; they are numbered, and a later one serves it too."""
     try:
-        with store.reading() as conn:
+        with database.reading() as conn:
             read_only = _READ_ONLY[conn.execute(_MODE).scalar_one()]
             applied = conn.execute(text("SELECT version_num FROM alembic_version")).scalars().all()
             if not applied or max(applied) < revision:
                 return Readiness(True, False, 0, False, read_only)
             seen = set(conn.execute(select(worker_heartbeats.c.worker).where(_seen())).scalars())
             return Readiness(True, True, len(seen - {BEAT}), BEAT in seen, read_only)
-    except DatabaseAway:
+    except DatabaseUnavailable:
         return Readiness(False, False, 0, False)
     except ProgrammingError as error:
         if getattr(error.orig, "pgcode", None) != NO_SUCH_TABLE:
@@ -86,13 +86,13 @@ def readiness(store: Store, revision: str) -> Readiness:
         return Readiness(True, False, 0, False)
 
 
-def anybody_works(store: Store) -> bool:
+def anybody_works(database: Database) -> bool:
     """Whether what is due is taken up: a worker was seen."""
-    with store.reading() as conn:
+    with database.reading() as conn:
         return conn.execute(_workers()).scalar_one() > 0
 
 
-def backlog(store: Store, by: Principal | None = None) -> Backlog:
+def backlog(database: Database, by: Principal | None = None) -> Backlog:
     """Of what this caller may see; None sees all."""
     deliveries = webhook_deliveries.c
     seen = {table: true() if by is None else sees(by, table) for table in (pauses, webhook_deliveries, notifications)}
@@ -104,7 +104,7 @@ def backlog(store: Store, by: Principal | None = None) -> Backlog:
     disabled = and_(webhook_endpoints.c.disabled_reason.is_not(None), own_endpoints)
     exhausted = and_(deliveries.status == "exhausted", seen[webhook_deliveries])
     undecided = and_(pauses.c.status == "pending", seen[pauses])
-    with store.reading() as conn:
+    with database.reading() as conn:
         return Backlog(
             conn.execute(select(func.count()).where(undecided)).scalar_one(),
             conn.execute(select(func.count()).where(pending)).scalar_one(),

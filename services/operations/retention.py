@@ -16,8 +16,8 @@ from models.sagas import saga_steps, sagas
 from models.webhooks import webhook_deliveries, webhook_failures, webhook_messages, webhook_secrets
 from services.identity.login_throttle import LONGEST_WINDOW
 from services.identity.sessions import IDLE
-from services.kernel.connection_pool import DatabaseAway
-from services.kernel.unit_of_work import Store, Tx
+from services.kernel.connection_pool import DatabaseUnavailable
+from services.kernel.unit_of_work import Database, UnitOfWork
 
 # Twice the 24 h that repeats are promised to be recognised: a slow prune must never break the promise.
 IDEMPOTENCY_KEPT = timedelta(hours=48)
@@ -53,20 +53,20 @@ class _Rule:
     condition: ColumnElement[bool] | None = None
 
 
-def prune(store: Store, retention: timedelta) -> dict[str, int]:
+def prune(database: Database, retention: timedelta) -> dict[str, int]:
     """Delete everything past its time, in batches; returns how many rows of each table went.
 
     A rule that fails is not in the way of the others. Raises what the last of them has raised.
     """
-    with store.transaction() as tx:
-        rules = _rules(tx.now, tx.now - retention)
+    with database.transaction() as uow:
+        rules = _rules(uow.now, uow.now - retention)
     gone: dict[str, int] = {}
     failed: Exception | None = None
     for rule in rules:
         try:
-            gone[rule.table.name] = _few(store, rule) if rule.age is None else _by_age(store, rule)
+            gone[rule.table.name] = _few(database, rule) if rule.age is None else _by_age(database, rule)
         except Exception as error:
-            if isinstance(error, DatabaseAway) and not error.may_be_a_rows:
+            if isinstance(error, DatabaseUnavailable) and not error.may_be_a_rows:
                 raise
             log.error("old rows could not be deleted, the next prune tries again: %s", error, extra=_of(rule))
             failed = error
@@ -111,28 +111,28 @@ def _guards(now: datetime) -> ColumnElement[bool]:
     return exists().where(paused) | exists().where(runs)
 
 
-def _few(store: Store, rule: _Rule) -> int:
+def _few(database: Database, rule: _Rule) -> int:
     assert rule.condition is not None, "without an age there is a condition"
     key = list(rule.table.primary_key.columns)
     chosen = select(*key).where(rule.condition).limit(BATCH).with_for_update(skip_locked=True)
     total, deleted = 0, BATCH
     while deleted == BATCH:
-        with store.transaction() as tx:
-            deleted = tx.conn.execute(delete(rule.table).where(tuple_(*key).in_(chosen))).rowcount
+        with database.transaction() as uow:
+            deleted = uow.conn.execute(delete(rule.table).where(tuple_(*key).in_(chosen))).rowcount
         total += deleted
     return total
 
 
-def _by_age(store: Store, rule: _Rule) -> int:
+def _by_age(database: Database, rule: _Rule) -> int:
     """The oldest first, by the index. What stays is passed over once, not looked at again with each batch."""
     total, size = 0, BATCH
     seen: tuple[Any, ...] | None = None
     while True:
         try:
-            with store.transaction() as tx:
-                batch = tx.conn.execute(oldest(rule, seen, size)).all()
-                total += _delete(tx, rule, [tuple(row)[1:] for row in batch])
-        except DatabaseAway as error:
+            with database.transaction() as uow:
+                batch = uow.conn.execute(oldest(rule, seen, size)).all()
+                total += _delete(uow, rule, [tuple(row)[1:] for row in batch])
+        except DatabaseUnavailable as error:
             if size == 1 or not error.may_be_a_rows:
                 raise
             size = max(1, size // 10)
@@ -151,7 +151,7 @@ def oldest(rule: _Rule, seen: tuple[Any, ...] | None, size: int) -> Select[Any]:
     return found if seen is None else found.where(rule.age >= seen[0], tuple_(*order) > tuple_(*seen))
 
 
-def _delete(tx: Tx, rule: _Rule, keys: list[tuple[Any, ...]]) -> int:
+def _delete(uow: UnitOfWork, rule: _Rule, keys: list[tuple[Any, ...]]) -> int:
     if not keys:
         return 0
     assert rule.age is not None, "by which these were found"
@@ -160,6 +160,6 @@ def _delete(tx: Tx, rule: _Rule, keys: list[tuple[Any, ...]]) -> int:
     chosen = select(*key).where(tuple_(*key).in_(keys), rule.age < rule.before)
     if rule.unless is not None:
         chosen = chosen.where(~rule.unless)
-    return tx.conn.execute(
+    return uow.conn.execute(
         delete(rule.table).where(tuple_(*key).in_(chosen.with_for_update(skip_locked=True)))
     ).rowcount

@@ -18,7 +18,7 @@ from domain.values import ids
 from models.pauses import pauses
 from models.webhooks import webhook_attempts, webhook_deliveries
 from services.kernel.tenancy import sees
-from services.kernel.unit_of_work import Store, Tx
+from services.kernel.unit_of_work import Database, UnitOfWork
 
 DAYS = 14
 # Of what waits: how long at least, for each group of a namespace's bar.
@@ -29,7 +29,7 @@ STATEMENT_TIMEOUT = "3s"
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class QueueStatistics:
     """`counts`: how many pauses wait, by `AGES`."""
 
     namespace: str
@@ -77,11 +77,11 @@ class WebhookDay:
         return self.delivered + self.exhausted + self.pending
 
 
-def waiting(store: Store, by: Principal) -> list[Waiting]:
+def waiting(database: Database, by: Principal) -> list[QueueStatistics]:
     """The namespaces with most to decide, the first one first."""
     columns = pauses.c
-    with _reading(store) as tx:
-        age = literal(tx.now) - columns.created_at
+    with _reading(database) as uow:
+        age = literal(uow.now) - columns.created_at
         ends: list[timedelta | None] = [*AGES[1:], None]
         counts = [
             func.count().filter(age >= low if high is None else (age >= low) & (age < high)).label(f"age_{place}")
@@ -94,17 +94,17 @@ def waiting(store: Store, by: Principal) -> list[Waiting]:
             .order_by(func.count().desc(), columns.namespace)
             .limit(MAX_NAMESPACES)
         )
-        return [Waiting(row[0], tuple(row[1:])) for row in tx.conn.execute(query)]
+        return [QueueStatistics(row[0], tuple(row[1:])) for row in uow.conn.execute(query)]
 
 
-def decisions(store: Store, by: Principal) -> list[DecisionDay]:
+def decisions(database: Database, by: Principal) -> list[DecisionDay]:
     """The last days, the oldest first; those without any decision too."""
     columns = pauses.c
     seconds = extract("epoch", columns.resolved_at - columns.created_at)
     by_person = columns.status.in_([Status.APPROVED, Status.REJECTED]) & (columns.decided_by != SYSTEM)
     outcomes = (Status.APPROVED, Status.REJECTED, Status.EXPIRED, Status.CANCELLED)
-    with _reading(store) as tx:
-        since = _since(tx)
+    with _reading(database) as uow:
+        since = _since(uow)
         day = _day(columns.resolved_at)
         query = (
             select(
@@ -116,16 +116,16 @@ def decisions(store: Store, by: Principal) -> list[DecisionDay]:
             .where(columns.resolved_at >= since, sees(by, pauses))
             .group_by(day)
         )
-        found = {row["day"]: DecisionDay(**row) for row in tx.conn.execute(query).mappings()}
+        found = {row["day"]: DecisionDay(**row) for row in uow.conn.execute(query).mappings()}
     return [found.get(each, DecisionDay(each)) for each in _days(since)]
 
 
-def webhooks(store: Store, by: Principal) -> list[WebhookDay]:
+def webhooks(database: Database, by: Principal) -> list[WebhookDay]:
     """The last days, the oldest first; those without any delivery too."""
     delivery, attempt = webhook_deliveries.c, webhook_attempts.c
     statuses = ("delivered", "exhausted", "pending")
-    with _reading(store) as tx:
-        since = _since(tx)
+    with _reading(database) as uow:
+        since = _since(uow)
         # Ids are in the order of time, and the primary keys are the only index that is.
         first = ids.uuid7(since, 0)
         made, tried = _day(delivery.created_at), _day(attempt.started_at)
@@ -144,20 +144,20 @@ def webhooks(store: Store, by: Principal) -> list[WebhookDay]:
             .where(attempt.delivery_id >= first, delivery.id >= first, sees(by, webhook_deliveries))
             .group_by(tried)
         )
-        counts: dict[date, Any] = {row["day"]: dict(row) for row in tx.conn.execute(deliveries).mappings()}
-        p95 = {row["day"]: row["p95"] for row in tx.conn.execute(attempts).mappings()}
+        counts: dict[date, Any] = {row["day"]: dict(row) for row in uow.conn.execute(deliveries).mappings()}
+        p95 = {row["day"]: row["p95"] for row in uow.conn.execute(attempts).mappings()}
     return [WebhookDay(**counts.get(each, {"day": each}), p95=p95.get(each)) for each in _days(since)]
 
 
 @contextmanager
-def _reading(store: Store) -> Iterator[Tx]:
-    with store.transaction() as tx:
-        tx.conn.execute(text(f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'"))
-        yield tx
+def _reading(database: Database) -> Iterator[UnitOfWork]:
+    with database.transaction() as uow:
+        uow.conn.execute(text(f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'"))
+        yield uow
 
 
-def _since(tx: Tx) -> datetime:
-    midnight = tx.now.replace(hour=0, minute=0, second=0, microsecond=0)
+def _since(uow: UnitOfWork) -> datetime:
+    midnight = uow.now.replace(hour=0, minute=0, second=0, microsecond=0)
     return midnight - timedelta(days=DAYS - 1)
 
 

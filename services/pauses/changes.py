@@ -14,7 +14,7 @@ from domain.pauses.serialization import pause_document
 from domain.values.errors import RevisionChanged
 from models.pauses import pauses, values
 from services.kernel.leases import make_due
-from services.kernel.unit_of_work import Store, Tx
+from services.kernel.unit_of_work import Database, UnitOfWork
 from services.notifications.recipients import notify
 from services.pauses.voters import members_of
 from services.webhooks.outbox import announce, announcing
@@ -44,30 +44,30 @@ _CHANGED_BY_VOTES = (
 )
 
 
-def apply(store: Store, tx: Tx, by: Principal | None, pause: Pause, command: Command) -> Pause:
+def apply(database: Database, uow: UnitOfWork, by: Principal | None, pause: Pause, command: Command) -> Pause:
     """`by`: who asked; None is the clock. The pause is locked."""
     votes = isinstance(command, Approve | Reject) and pause.status is Status.PENDING
     counted = votes and not pause.review.plain
-    members = members_of(tx, pause.namespace) if counted else ()
+    members = members_of(uow, pause.namespace) if counted else ()
     try:
-        changed, events = decide(pause, command, tx.now, members)
+        changed, events = decide(pause, command, uow.now, members)
     except RevisionChanged as late:
-        late.current = pause_document(pause, store.public_url)
+        late.current = pause_document(pause, database.public_url)
         raise
-    return change(store, tx, by, pause, changed, events)
+    return change(database, uow, by, pause, changed, events)
 
 
 def change(
-    store: Store, tx: Tx, by: Principal | None, before: Pause, changed: Pause, events: tuple[Event, ...]
+    database: Database, uow: UnitOfWork, by: Principal | None, before: Pause, changed: Pause, events: tuple[Event, ...]
 ) -> Pause:
     """Store what has become of it, if anything has."""
     if not events:
         return changed
     if changed.status is Status.PENDING and (changed.stage, changed.revision) != (before.stage, before.revision):
         # Others are asked now, or something else: they hear of it.
-        changed = replace(changed, attend_at=tx.now)
+        changed = replace(changed, attend_at=uow.now)
     for earlier, event in zip((before, *(event.pause for event in events)), events, strict=False):
-        _record(store, tx, by, earlier, event)
+        _record(database, uow, by, earlier, event)
     # Where its time had run out into an escalation, the decision is not all that has changed.
     plain = changed.review.plain and changed.status is not Status.PENDING and len(events) == 1
     names, statement = (_CHANGED_BY_DECISION, _RESOLVE) if plain else (_CHANGED_BY_VOTES, _CHANGE)
@@ -75,20 +75,20 @@ def change(
     # A parameter may not have the name of the column that it is for.
     columns = {f"new_{name}": row[name] for name in names}
     told = [event for event in events if event.type in EVENT_TYPES]
-    announce(store, tx, told, statement, columns | {"pause_id": changed.id})
-    if changed.id not in tx.wakes:
+    announce(database, uow, told, statement, columns | {"pause_id": changed.id})
+    if changed.id not in uow.wakes:
         # A vote is no news to the outside, but whoever looks at the pause sees it.
-        tx.wakes.append(changed.id)
+        uow.wakes.append(changed.id)
     if any(event.type == "pause.escalated" for event in events) and changed.status is Status.PENDING:
-        notify(tx, changed, Reason.ESCALATED)
+        notify(uow, changed, Reason.ESCALATED)
     if changed.status is not Status.PENDING:
         if changed.kind == STEP:
-            make_due(tx, changed.id)
-        tx.ended_holds.append(changed)
+            make_due(uow, changed.id)
+        uow.ended_holds.append(changed)
     return changed
 
 
-def _record(store: Store, tx: Tx, by: Principal | None, before: Pause, event: Event) -> None:
+def _record(database: Database, uow: UnitOfWork, by: Principal | None, before: Pause, event: Event) -> None:
     after = event.pause
     decision = after.decision
     details: dict[str, Any] = {"revision": after.revision}
@@ -102,9 +102,9 @@ def _record(store: Store, tx: Tx, by: Principal | None, before: Pause, event: Ev
     if after.votes != before.votes and after.votes[-1].on_behalf_of is not None:
         details["on_behalf_of"] = after.votes[-1].on_behalf_of.id
     system = event.type in ("pause.escalated", "pause.extended") or (decision is not None and decision.by.id == SYSTEM)
-    documents = [pause_document(found, store.public_url) for found in (before, after)]
+    documents = [pause_document(found, database.public_url) for found in (before, after)]
     details["row"] = changed_facts(values(before), values(after))
-    tx.record(
+    uow.record(
         None if system else by,
         after.namespace,
         event.type,

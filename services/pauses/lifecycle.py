@@ -13,22 +13,22 @@ from sqlalchemy.exc import DBAPIError
 
 from domain.identity.access import Principal, Role
 from domain.pauses import approval_policy
-from domain.pauses.creation import Draft, check_draft, pause_from
+from domain.pauses.creation import PauseRequest, check_request, pause_from
 from domain.pauses.pause import Actor, Approve, Cancel, Pause, Reject, Status, Timeout, created
 from domain.pauses.reminders import next_at
 from domain.pauses.serialization import pause_document
 from domain.values import ids
-from domain.values.errors import Forbidden, NotFound, Refusal
+from domain.values.errors import DomainError, Forbidden, NotFound
 from models.pauses import pause_of, pauses, values
 from models.records import as_records
 from services.kernel.connection_pool import LOCK_NOT_AVAILABLE, state_of
 from services.kernel.group_commit import Aside
-from services.kernel.idempotency import Once, Repeated, recall, remember
+from services.kernel.idempotency import IdempotentRequest, RepeatedRequest, get_response, store_response
 from services.kernel.pagination import Page, Slice, newest_first
 from services.kernel.quarantine import EXPIRY
 from services.kernel.sweeps import sweep_pauses
 from services.kernel.tenancy import sees
-from services.kernel.unit_of_work import Store, Tx
+from services.kernel.unit_of_work import Database, UnitOfWork
 from services.notifications.recipients import anyone_listens
 from services.pauses.changes import apply
 from services.pauses.namespaces import floor_of
@@ -63,12 +63,12 @@ class Filter:
 
 
 @dataclass(frozen=True, slots=True)
-class Creation:
+class CreateRequest:
     """One caller's wish for a pause. `checked`: by `check_creation`."""
 
     by: Principal
-    draft: Draft
-    once: Once | None = None
+    draft: PauseRequest
+    once: IdempotentRequest | None = None
     checked: bool = False
 
 
@@ -80,20 +80,20 @@ class Created:
     repeated: bool = False
 
 
-def check_creation(store: Store, wish: Creation) -> Creation:
+def check_creation(database: Database, request: CreateRequest) -> CreateRequest:
     """What takes long and needs no place in a transaction that others share. Raises what `create_pauses` would say."""
-    draft = wish.draft
-    _check_seen(wish)
-    check_draft(draft, datetime.now(UTC), store.egress_allow)
+    draft = request.draft
+    _check_seen(request)
+    check_request(draft, datetime.now(UTC), database.egress_allow)
     if _asks_for_more(draft):
-        with store.transaction() as tx:
-            floor = floor_of(store, tx, draft.namespace)
-            pause = pause_from(draft, tx.new_id(), wish.by.id, tx.now, store.egress_allow, floor, checked=True)
-            check_satisfiable(tx, pause)
-    return replace(wish, checked=True)
+        with database.transaction() as uow:
+            floor = floor_of(database, uow, draft.namespace)
+            pause = pause_from(draft, uow.new_id(), request.by.id, uow.now, database.egress_allow, floor, checked=True)
+            check_satisfiable(uow, pause)
+    return replace(request, checked=True)
 
 
-def _asks_for_more(draft: Draft) -> bool:
+def _asks_for_more(draft: PauseRequest) -> bool:
     """Than one vote of anybody, by itself: whether that can be met takes a look at everybody."""
     return draft.review is not None and not approval_policy.parse(draft.review).plain
 
@@ -103,86 +103,88 @@ def _asks_for_more(draft: Draft) -> bool:
 KEY_WAIT, SHARED_WAIT = 50, 1_000
 
 
-def create_pauses(store: Store, wanted: Callable[[], Sequence[Creation]]) -> list[Created | Exception]:
+def create_pauses(database: Database, wanted: Callable[[], Sequence[CreateRequest]]) -> list[Created | Exception]:
     """All that is wanted by when the transaction is open, in it.
 
     What became of each wish, in their order: who may not, or wants nonsense, gets none; who waits is put `Aside`.
     """
     outcomes: dict[int, Created | Exception] = {}
     new: dict[int, Pause] = {}
-    heard = anyone_listens(store)
-    with store.transaction() as tx:
-        wishes = wanted()
-        if len(wishes) > 1:
-            tx.waits_at_most(SHARED_WAIT)
-        for place, wish in enumerate(wishes):
+    heard = anyone_listens(database)
+    with database.transaction() as uow:
+        requests = wanted()
+        if len(requests) > 1:
+            uow.waits_at_most(SHARED_WAIT)
+        for place, request in enumerate(requests):
             try:
-                new[place] = _new_pause(store, tx, wish, heard)
-            except Repeated as repeated:
-                outcomes[place] = Created(_as_it_is(store, tx, wishes[place].by, repeated.answer), repeated=True)
-            except Refusal as refusal:
-                outcomes[place] = refusal
-        outcomes |= _remember(store, tx, wishes, new)
+                new[place] = _new_pause(database, uow, request, heard)
+            except RepeatedRequest as repeated:
+                outcomes[place] = Created(_as_it_is(database, uow, requests[place].by, repeated.answer), repeated=True)
+            except DomainError as domain_error:
+                outcomes[place] = domain_error
+        outcomes |= _remember(database, uow, requests, new)
         new = {place: pause for place, pause in new.items() if place not in outcomes}
         for place, pause in new.items():
-            outcomes[place] = Created(recorded(store, tx, wishes[place].by, pause))
+            outcomes[place] = Created(recorded(database, uow, requests[place].by, pause))
         if new:
             rows = as_records(values(pause) for pause in new.values())
-            announce(store, tx, [created(pause) for pause in new.values()], INSERT, {"records": rows})
-    return [outcomes[place] for place in range(len(wishes))]
+            announce(database, uow, [created(pause) for pause in new.values()], INSERT, {"records": rows})
+    return [outcomes[place] for place in range(len(requests))]
 
 
-def _as_it_is(store: Store, tx: Tx, by: Principal, stored: dict[str, Any]) -> dict[str, Any]:
+def _as_it_is(database: Database, uow: UnitOfWork, by: Principal, stored: dict[str, Any]) -> dict[str, Any]:
     """What a repeated request made, as it stands now; as it was then, where it is gone or another agent's."""
-    row = tx.conn.execute(_ONE, _visible(by, str(stored["watchId"]))).mappings().one_or_none()
-    return stored if row is None else pause_document(pause_of(row), store.public_url)
+    row = uow.conn.execute(_ONE, _visible(by, str(stored["watchId"]))).mappings().one_or_none()
+    return stored if row is None else pause_document(pause_of(row), database.public_url)
 
 
-def _new_pause(store: Store, tx: Tx, wish: Creation, heard: bool) -> Pause:
+def _new_pause(database: Database, uow: UnitOfWork, request: CreateRequest, heard: bool) -> Pause:
     """Not yet stored. `heard`: somebody would be told."""
-    draft = wish.draft
-    _check_seen(wish)
-    recall(tx, draft.namespace, wish.once)
-    floor = floor_of(store, tx, draft.namespace)
-    pause = pause_from(draft, tx.new_id(), wish.by.id, tx.now, store.egress_allow, floor, checked=wish.checked)
-    if not (wish.checked and _asks_for_more(draft)):
-        check_satisfiable(tx, pause)
-    attend_at = tx.now if heard else next_at(pause)
+    draft = request.draft
+    _check_seen(request)
+    get_response(uow, draft.namespace, request.once)
+    floor = floor_of(database, uow, draft.namespace)
+    pause = pause_from(
+        draft, uow.new_id(), request.by.id, uow.now, database.egress_allow, floor, checked=request.checked
+    )
+    if not (request.checked and _asks_for_more(draft)):
+        check_satisfiable(uow, pause)
+    attend_at = uow.now if heard else next_at(pause)
     return pause if attend_at is None else replace(pause, attend_at=attend_at)
 
 
-def _check_seen(wish: Creation) -> None:
-    if not wish.by.sees(wish.draft.namespace):
-        raise Forbidden(f"this key has no access to the namespace {wish.draft.namespace!r}")
+def _check_seen(request: CreateRequest) -> None:
+    if not request.by.sees(request.draft.namespace):
+        raise Forbidden(f"this key has no access to the namespace {request.draft.namespace!r}")
 
 
 def _remember(
-    store: Store, tx: Tx, wishes: Sequence[Creation], new: Mapping[int, Pause]
+    database: Database, uow: UnitOfWork, requests: Sequence[CreateRequest], new: Mapping[int, Pause]
 ) -> dict[int, Created | Exception]:
     """Store the answers of requests with an Idempotency-Key. Returns what became of those that make no pause: repeated
     just now; or, where a key is another's who has not committed it yet, put aside."""
-    keyed = [(place, wishes[place], once) for place in new if (once := wishes[place].once) is not None]
+    keyed = [(place, requests[place], once) for place in new if (once := requests[place].once) is not None]
     # In the order of their keys: two processes that wait for each other's keys would wait for ever.
     keyed.sort(key=lambda each: (each[1].draft.namespace, each[2].key))
     if not keyed:
         return {}
     found: dict[int, Created | Exception] = {}
-    alone = len(wishes) == 1
+    alone = len(requests) == 1
     try:
-        with nullcontext() if alone else tx.attempt():
+        with nullcontext() if alone else uow.attempt():
             if not alone:
-                tx.waits_at_most(KEY_WAIT)
-            for place, wish, once in keyed:
+                uow.waits_at_most(KEY_WAIT)
+            for place, request, once in keyed:
                 try:
                     pause = new[place]
-                    answer = pause_document(pause, store.public_url)
-                    remember(tx, wish.draft.namespace, once, answer, pause_id=pause.id)
-                except Repeated as repeated:
-                    found[place] = Created(_as_it_is(store, tx, wish.by, repeated.answer), repeated=True)
-                except Refusal as refusal:
-                    found[place] = refusal
+                    answer = pause_document(pause, database.public_url)
+                    store_response(uow, request.draft.namespace, once, answer, pause_id=pause.id)
+                except RepeatedRequest as repeated:
+                    found[place] = Created(_as_it_is(database, uow, request.by, repeated.answer), repeated=True)
+                except DomainError as domain_error:
+                    found[place] = domain_error
             if not alone:
-                tx.waits_at_most(SHARED_WAIT)
+                uow.waits_at_most(SHARED_WAIT)
     except DBAPIError as error:
         if alone or state_of(error) != LOCK_NOT_AVAILABLE:
             raise
@@ -190,39 +192,39 @@ def _remember(
     return found
 
 
-def get_pause(store: Store, by: Principal, watch_id: str) -> Pause:
-    with store.reading() as conn:
+def get_pause(database: Database, by: Principal, watch_id: str) -> Pause:
+    with database.reading() as conn:
         row = conn.execute(_ONE, _visible(by, watch_id)).mappings().one_or_none()
     if row is None:
         raise NotFound(f"there is no pause {watch_id[:64]!r} that this key may see")
     return pause_of(row)
 
 
-def get_pauses(store: Store, by: Principal, wanted: Sequence[UUID]) -> list[Pause]:
+def get_pauses(database: Database, by: Principal, wanted: Sequence[UUID]) -> list[Pause]:
     """In the order in which they are asked for; what this caller may not see is left out."""
     query = select(pauses).where(*scope(by), pauses.c.id.in_(wanted))
-    with store.reading() as conn:
+    with database.reading() as conn:
         found = {row["id"]: pause_of(row) for row in conn.execute(query).mappings()}
     return [found[id_] for id_ in dict.fromkeys(wanted) if id_ in found]
 
 
-def list_pauses(store: Store, by: Principal, wanted: Filter, page: Page) -> Slice[Pause]:
+def list_pauses(database: Database, by: Principal, wanted: Filter, page: Page) -> Slice[Pause]:
     """Newest first."""
     query = select(pauses).where(*scope(by), *conditions(wanted))
-    return newest_first(store, query, pauses.c.id, page, pause_of)
+    return newest_first(database, query, pauses.c.id, page, pause_of)
 
 
 def carry_out(
-    store: Store, tx: Tx, by: Principal, watch_id: str, command: Approve | Reject | Cancel
+    database: Database, uow: UnitOfWork, by: Principal, watch_id: str, command: Approve | Reject | Cancel
 ) -> tuple[Pause, Pause]:
     """Return the pause before and after the command. It is locked until the transaction ends. Raises `NotFound`."""
-    before = locked_pause(tx, by, watch_id)
-    return before, apply(store, tx, by, before, command)
+    before = locked_pause(uow, by, watch_id)
+    return before, apply(database, uow, by, before, command)
 
 
-def locked_pause(tx: Tx, by: Principal, watch_id: str) -> Pause:
+def locked_pause(uow: UnitOfWork, by: Principal, watch_id: str) -> Pause:
     """Until the transaction ends. Raises `NotFound`."""
-    row = tx.conn.execute(_ONE_LOCKED, _visible(by, watch_id)).mappings().one_or_none()
+    row = uow.conn.execute(_ONE_LOCKED, _visible(by, watch_id)).mappings().one_or_none()
     if row is None:
         raise NotFound(f"there is no pause {watch_id[:64]!r} that this key may see")
     return pause_of(row)
@@ -232,24 +234,24 @@ def actor(principal: Principal) -> Actor:
     return Actor(principal.id, principal.name)
 
 
-def expire_due(store: Store) -> int:
+def expire_due(database: Database) -> int:
     """Resolve pauses whose time has run out, one batch; returns how many. Other sweeps' rows are skipped."""
     due = select(pauses).where(pauses.c.status == Status.PENDING).order_by(pauses.c.expires_at)
 
-    def chosen(tx: Tx) -> Select[Any]:
+    def chosen(uow: UnitOfWork) -> Select[Any]:
         # A value, not clock_timestamp(): with a volatile function PostgreSQL would not use the index.
-        return due.where(pauses.c.expires_at <= tx.now)
+        return due.where(pauses.c.expires_at <= uow.now)
 
-    def expire(tx: Tx, row: RowMapping) -> None:
-        apply(store, tx, None, pause_of(row), Timeout())
+    def expire(uow: UnitOfWork, row: RowMapping) -> None:
+        apply(database, uow, None, pause_of(row), Timeout())
 
-    return sweep_pauses(store, EXPIRY, chosen, EXPIRY_BATCH, expire)
+    return sweep_pauses(database, EXPIRY, chosen, EXPIRY_BATCH, expire)
 
 
-def resolved_among(store: Store, waiting: Sequence[UUID]) -> list[UUID]:
+def resolved_among(database: Database, waiting: Sequence[UUID]) -> list[UUID]:
     """Which of these pauses are no longer pending (or gone): the re-check behind held requests."""
     query = select(pauses.c.id).where(pauses.c.id.in_(waiting), pauses.c.status == Status.PENDING)
-    with store.reading() as conn:
+    with database.reading() as conn:
         pending = set(conn.execute(query).scalars())
     return [id_ for id_ in waiting if id_ not in pending]
 

@@ -12,12 +12,12 @@ from domain.identity.access import Principal, is_namespace
 from domain.pauses import approval_policy
 from domain.pauses.approval_policy import ONE_APPROVAL
 from domain.pauses.pause import OnTimeout
-from domain.pauses.policy_floor import ON_TIMEOUT, Floor
+from domain.pauses.policy_floor import ON_TIMEOUT, PolicyFloor
 from domain.pauses.serialization import instant_or_none
-from domain.pauses.votes import Panel, unmet
+from domain.pauses.votes import EligibleVoters, unmet
 from domain.values.errors import NotFound, NotUnderstood, PolicyUnsatisfiable
 from models.namespaces import namespace_settings
-from services.kernel.unit_of_work import Store, Tx
+from services.kernel.unit_of_work import Database, UnitOfWork
 from services.pauses.voters import members_of
 
 # A changed policy counts everywhere after at most this, and no pause is looked up a policy for. Seconds.
@@ -25,7 +25,7 @@ TTL_SECONDS = 3.0
 # Namespaces remembered at once.
 CAPACITY = 10_000
 
-_known: WeakKeyDictionary[Engine, dict[str, tuple[float, Floor]]] = WeakKeyDictionary()
+_known: WeakKeyDictionary[Engine, dict[str, tuple[float, PolicyFloor]]] = WeakKeyDictionary()
 
 
 class Limits(TypedDict, total=False):
@@ -35,55 +35,55 @@ class Limits(TypedDict, total=False):
     min_expires_in: int | None
 
 
-def floor_of(store: Store, tx: Tx, namespace: str) -> Floor:
+def floor_of(database: Database, uow: UnitOfWork, namespace: str) -> PolicyFloor:
     """What every review there has to ask for, as this process knew it a few seconds ago."""
-    known = _known.setdefault(store.engine, {})
+    known = _known.setdefault(database.engine, {})
     remembered = known.get(namespace)
     asked_at = time.monotonic()
     if remembered is not None and asked_at < remembered[0]:
         return remembered[1]
-    found = read_floor(tx, namespace)
+    found = read_floor(uow, namespace)
     if len(known) >= CAPACITY:
         known.clear()
     known[namespace] = (asked_at + TTL_SECONDS, found)
     return found
 
 
-def read_floor(tx: Tx, namespace: str) -> Floor:
+def read_floor(uow: UnitOfWork, namespace: str) -> PolicyFloor:
     """As it is now. Raises `NotUnderstood`."""
-    row = tx.conn.execute(_query(namespace)).mappings().one_or_none()
+    row = uow.conn.execute(_query(namespace)).mappings().one_or_none()
     _check_understood(namespace, row)
     return _floor(namespace, row)
 
 
-def get_namespace(store: Store, by: Principal, namespace: str) -> dict[str, Any]:
+def get_namespace(database: Database, by: Principal, namespace: str) -> dict[str, Any]:
     _check_seen(by, namespace)
-    with store.reading() as conn:
+    with database.reading() as conn:
         return _document(namespace, conn.execute(_query(namespace)).mappings().one_or_none())
 
 
 def put_namespace(
-    store: Store, by: Principal, namespace: str, policy: dict[str, Any] | None, limits: Limits | None = None
+    database: Database, by: Principal, namespace: str, policy: dict[str, Any] | None, limits: Limits | None = None
 ) -> dict[str, Any]:
     """`policy`: None is one approval by anybody. Raises `Invalid`, `PolicyUnsatisfiable`."""
     _check_seen(by, namespace)
     wanted = approval_policy.parse(policy)
-    with store.transaction() as tx:
-        if not wanted.plain and (faults := unmet(Panel(wanted, members_of(tx, namespace)), "review")):
-            raise PolicyUnsatisfiable(faults)
-        tx.wait_for_turn(f"namespace {namespace}")
-        before = _document(namespace, tx.conn.execute(_query(namespace).with_for_update()).mappings().one_or_none())
+    with database.transaction() as uow:
+        if not wanted.plain and (field_errors := unmet(EligibleVoters(wanted, members_of(uow, namespace)), "review")):
+            raise PolicyUnsatisfiable(field_errors)
+        uow.wait_for_turn(f"namespace {namespace}")
+        before = _document(namespace, uow.conn.execute(_query(namespace).with_for_update()).mappings().one_or_none())
         changes: dict[str, Any] = {
             **(limits or {}),
             "review": None if wanted == ONE_APPROVAL else wanted.document(),
-            "changed_at": tx.now,
+            "changed_at": uow.now,
             "changed_by": by.id,
         }
         row = insert(namespace_settings).values(namespace=namespace, **changes)
         put = row.on_conflict_do_update(index_elements=["namespace"], set_=changes).returning(*namespace_settings.c)
-        after = _document(namespace, tx.conn.execute(put).mappings().one())
-        tx.record(by, namespace, "namespace.changed", namespace, before=before, after=after, review=after["review"])
-    _known.pop(store.engine, None)
+        after = _document(namespace, uow.conn.execute(put).mappings().one())
+        uow.record(by, namespace, "namespace.changed", namespace, before=before, after=after, review=after["review"])
+    _known.pop(database.engine, None)
     return after
 
 
@@ -96,13 +96,13 @@ def _check_seen(by: Principal, namespace: str) -> None:
         raise NotFound(f"there is no namespace {namespace[:64]!r} that this key may see")
 
 
-def _floor(namespace: str, row: RowMapping | None) -> Floor:
+def _floor(namespace: str, row: RowMapping | None) -> PolicyFloor:
     if row is None:
-        return Floor(namespace)
+        return PolicyFloor(namespace)
     named = row["allowed_on_timeout"]
     # What only a newer release knows is allowed to nobody here.
     allowed = ON_TIMEOUT if named is None else tuple(each for each in OnTimeout if each in named)
-    return Floor(namespace, approval_policy.stored(row["review"])[0], allowed, row["min_expires_in"])
+    return PolicyFloor(namespace, approval_policy.stored(row["review"])[0], allowed, row["min_expires_in"])
 
 
 def _check_understood(namespace: str, row: RowMapping | None) -> None:

@@ -9,7 +9,7 @@ from domain.pauses.pause import Pause, Status, Timeout
 from models.pauses import pause_of, pauses
 from services.kernel.quarantine import REMINDER
 from services.kernel.sweeps import sweep_pauses
-from services.kernel.unit_of_work import Store, Tx
+from services.kernel.unit_of_work import Database, UnitOfWork
 from services.notifications.recipients import anyone_listens, notify
 from services.pauses.changes import apply, change
 
@@ -17,32 +17,32 @@ from services.pauses.changes import apply, change
 ATTEND_BATCH = 50
 
 
-def attend_due(store: Store) -> int:
+def attend_due(database: Database) -> int:
     """One batch; returns how many. Other sweeps' rows are skipped."""
     # Remembered by the process, for the steps that it holds meanwhile.
-    anyone_listens(store)
+    anyone_listens(database)
     due = select(pauses).where(pauses.c.status == Status.PENDING.value).order_by(pauses.c.attend_at)
 
-    def chosen(tx: Tx) -> Select[Any]:
+    def chosen(uow: UnitOfWork) -> Select[Any]:
         # A value, not clock_timestamp(): with a volatile function PostgreSQL would not use the index.
-        return due.where(pauses.c.attend_at <= tx.now)
+        return due.where(pauses.c.attend_at <= uow.now)
 
-    def attend(tx: Tx, row: RowMapping) -> None:
-        _attend(store, tx, pause_of(row))
+    def attend(uow: UnitOfWork, row: RowMapping) -> None:
+        _attend(database, uow, pause_of(row))
 
-    return sweep_pauses(store, REMINDER, chosen, ATTEND_BATCH, attend)
+    return sweep_pauses(database, REMINDER, chosen, ATTEND_BATCH, attend)
 
 
-def _attend(store: Store, tx: Tx, pause: Pause) -> None:
-    if pause.expires_at is not None and pause.expires_at <= tx.now:
-        pause = apply(store, tx, None, pause, Timeout())
+def _attend(database: Database, uow: UnitOfWork, pause: Pause) -> None:
+    if pause.expires_at is not None and pause.expires_at <= uow.now:
+        pause = apply(database, uow, None, pause, Timeout())
         if pause.status is not Status.PENDING:
             return
-    attended = reminders.attend(pause, tx.now)
+    attended = reminders.attend(pause, uow.now)
     if attended.events:
         # Which tells them.
-        change(store, tx, None, pause, attended.pause, attended.events)
+        change(database, uow, None, pause, attended.pause, attended.events)
         return
-    notify(tx, attended.pause, attended.reason)
+    notify(uow, attended.pause, attended.reason)
     columns = {"attend_at": attended.pause.attend_at, "reminders": attended.pause.reminders}
-    tx.conn.execute(update(pauses).where(pauses.c.id == pause.id).values(columns))
+    uow.conn.execute(update(pauses).where(pauses.c.id == pause.id).values(columns))

@@ -13,28 +13,28 @@ from domain.pauses.reminders import next_at
 from domain.pauses.serialization import pause_document
 from models.pauses import pause_of, pauses, values
 from models.records import as_records, insert_records
-from services.kernel.unit_of_work import Store, Tx
+from services.kernel.unit_of_work import Database, UnitOfWork
 from services.notifications.recipients import may_listen
 from services.webhooks.outbox import announce, announcing
 
 
-def store_pause(store: Store, tx: Tx, pause: Pause) -> None:
+def store_pause(database: Database, uow: UnitOfWork, pause: Pause) -> None:
     """A new one, of a step: its saga's transaction makes it."""
-    pause = replace(pause, attend_at=tx.now if may_listen(store) else next_at(pause))
-    recorded(store, tx, None, pause)
-    announce(store, tx, [created(pause)], INSERT, {"records": as_records([values(pause)])})
+    pause = replace(pause, attend_at=uow.now if may_listen(database) else next_at(pause))
+    recorded(database, uow, None, pause)
+    announce(database, uow, [created(pause)], INSERT, {"records": as_records([values(pause)])})
 
 
-def recorded(store: Store, tx: Tx, by: Principal | None, pause: Pause) -> dict[str, Any]:
+def recorded(database: Database, uow: UnitOfWork, by: Principal | None, pause: Pause) -> dict[str, Any]:
     """Its document, which the audit log has the digest of."""
-    document = pause_document(pause, store.public_url)
+    document = pause_document(pause, database.public_url)
     facts = pause_facts(values(pause))
-    tx.record(by, pause.namespace, "pause.created", document["watchId"], after=document, row=facts)
+    uow.record(by, pause.namespace, "pause.created", document["watchId"], after=document, row=facts)
     return document
 
 
-def find_pause(tx: Tx, id_: UUID) -> Pause:
-    return pause_of(tx.conn.execute(_BY_ID, {"pause_id": id_}).mappings().one())
+def find_pause(uow: UnitOfWork, id_: UUID) -> Pause:
+    return pause_of(uow.conn.execute(_BY_ID, {"pause_id": id_}).mappings().one())
 
 
 # Built once: building a statement takes longer than running it.

@@ -5,13 +5,13 @@ from sqlalchemy import Text, and_, bindparam, case, cast, literal, null, or_, se
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from domain.identity.access import ALL_NAMESPACES, GRANTS, Permission
-from domain.pauses.pause import Pause, panel_of
-from domain.pauses.votes import Member, unmet
+from domain.pauses.pause import Pause, eligible_voters
+from domain.pauses.votes import Voter, unmet
 from domain.values import ids
 from domain.values.errors import PolicyUnsatisfiable
 from models.keys import api_keys
 from models.people import users
-from services.kernel.unit_of_work import Tx
+from services.kernel.unit_of_work import UnitOfWork
 
 _DECIDING = sorted(str(role) for role in GRANTS[Permission.PAUSE_DECIDE])
 _wanted = bindparam("wanted_namespaces", type_=ARRAY(Text))
@@ -42,10 +42,10 @@ _MEMBERS = union_all(
 ).order_by("id")
 
 
-def members_of(tx: Tx, namespace: str) -> tuple[Member, ...]:
-    found = tx.conn.execute(_MEMBERS, {"wanted_namespaces": [namespace, ALL_NAMESPACES], "electorate_now": tx.now})
+def members_of(uow: UnitOfWork, namespace: str) -> tuple[Voter, ...]:
+    found = uow.conn.execute(_MEMBERS, {"wanted_namespaces": [namespace, ALL_NAMESPACES], "electorate_now": uow.now})
     return tuple(
-        Member(
+        Voter(
             ids.text(ids.USER if row["person"] else ids.KEY, row["id"]),
             row["name"],
             row["email"],
@@ -56,7 +56,9 @@ def members_of(tx: Tx, namespace: str) -> tuple[Member, ...]:
     )
 
 
-def check_satisfiable(tx: Tx, pause: Pause) -> None:
+def check_satisfiable(uow: UnitOfWork, pause: Pause) -> None:
     """Raises `PolicyUnsatisfiable`. A plain review, which asks for one vote of anybody, is not looked into."""
-    if not pause.review.plain and (faults := unmet(panel_of(pause, members_of(tx, pause.namespace)), "review")):
-        raise PolicyUnsatisfiable(faults)
+    if not pause.review.plain and (
+        field_errors := unmet(eligible_voters(pause, members_of(uow, pause.namespace)), "review")
+    ):
+        raise PolicyUnsatisfiable(field_errors)

@@ -9,14 +9,14 @@ from domain.identity.access import Principal
 from domain.pauses.pause import Pause
 from models.pauses import pause_of, pauses
 from services.kernel.pagination import Page, Slice, slice_of
-from services.kernel.unit_of_work import Store
+from services.kernel.unit_of_work import Database
 from services.pauses.lifecycle import Filter, conditions, scope
 
 # In place of an id: whoever asks.
 ME = "me"
 
 
-def list_decided(store: Store, by: Principal, wanted: Filter, page: Page) -> Slice[Pause]:
+def list_decided(database: Database, by: Principal, wanted: Filter, page: Page) -> Slice[Pause]:
     """Everything that waits no more: also what was cancelled, or what time decided."""
     columns = pauses.c
     found = [*scope(by), *conditions(wanted), columns.resolved_at.is_not(None)]
@@ -27,7 +27,7 @@ def list_decided(store: Store, by: Principal, wanted: Filter, page: Page) -> Sli
     if wanted.decided_before is not None:
         found.append(columns.resolved_at < wanted.decided_before)
     query = _cut(select(pauses).where(*found), by, page)
-    with store.reading() as conn:
+    with database.reading() as conn:
         rows = conn.execute(query).mappings().all()
     return slice_of(rows, page, pause_of, lambda row: row["id"])
 

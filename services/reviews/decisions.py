@@ -8,12 +8,12 @@ from typing import Any
 from sqlalchemy import select
 
 from domain.identity.access import Principal
-from domain.pauses.pause import STEP, Approve, Cancel, Pause, Reject, honours
+from domain.pauses.pause import STEP, Approve, Cancel, Pause, Reject, is_satisfied_by
 from domain.pauses.serialization import pause_document
-from domain.values.errors import AlreadyResolved, Fault, Invalid, Refusal, Unsettled
+from domain.values.errors import AlreadyResolved, DecisionUnknown, DomainError, FieldError, Invalid
 from models.sagas import saga_steps, sagas
-from services.kernel.connection_pool import DatabaseAway
-from services.kernel.unit_of_work import Store, Tx
+from services.kernel.connection_pool import DatabaseUnavailable
+from services.kernel.unit_of_work import Database, UnitOfWork
 from services.pauses.lifecycle import carry_out
 from services.sagas.plan import Plan
 from services.sagas.repository import with_steps
@@ -26,71 +26,76 @@ AWAY = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class DecisionRequest:
     """One of many decisions."""
 
     watch_id: str
     command: Approve | Reject
 
 
-def decide_pause(store: Store, by: Principal, watch_id: str, command: Approve | Reject | Cancel) -> dict[str, Any]:
+def decide_pause(
+    database: Database, by: Principal, watch_id: str, command: Approve | Reject | Cancel
+) -> dict[str, Any]:
     """The pause's document after the command. Raises `AlreadyResolved` when another outcome was there first."""
-    with store.transaction() as tx:
-        pause, _ = decide_in(store, tx, by, watch_id, command)
+    with database.transaction() as uow:
+        pause, _ = decide_in(database, uow, by, watch_id, command)
     # Only after the commit: an expiry that this request was the first to notice stands, although the request lost.
-    return decided(store, pause, command)
+    return decided(database, pause, command)
 
 
 def decide_in(
-    store: Store, tx: Tx, by: Principal, watch_id: str, command: Approve | Reject | Cancel
+    database: Database, uow: UnitOfWork, by: Principal, watch_id: str, command: Approve | Reject | Cancel
 ) -> tuple[Pause, bool]:
     """The pause after the command, and whether this changed it. It is locked until the transaction ends."""
-    before, after = carry_out(store, tx, by, watch_id, command)
-    _check_edit(store, tx, before, after)
+    before, after = carry_out(database, uow, by, watch_id, command)
+    _check_edit(database, uow, before, after)
     return after, after != before
 
 
-def decided(store: Store, pause: Pause, command: Approve | Reject | Cancel) -> dict[str, Any]:
-    document = pause_document(pause, store.public_url)
-    if not honours(pause, command):
+def decided(database: Database, pause: Pause, command: Approve | Reject | Cancel) -> dict[str, Any]:
+    document = pause_document(pause, database.public_url)
+    if not is_satisfied_by(pause, command):
         raise AlreadyResolved(document)
     return document
 
 
-def decide_many(store: Store, by: Principal, items: Sequence[Wish]) -> list[dict[str, Any] | Refusal]:
+def decide_many(
+    database: Database, by: Principal, items: Sequence[DecisionRequest]
+) -> list[dict[str, Any] | DomainError]:
     """What became of each, in their order. Each is a transaction of its own: one that fails undoes no other.
 
-    Raises `DatabaseAway` where nothing became of any. Otherwise those that it kept from being decided are `Unsettled`.
+    Raises `DatabaseUnavailable` where nothing became of any. Otherwise those that it kept from being decided are
+    `DecisionUnknown`.
     """
-    outcomes: list[dict[str, Any] | Refusal] = []
-    away: list[DatabaseAway] = []
-    for wish in items:
+    outcomes: list[dict[str, Any] | DomainError] = []
+    away: list[DatabaseUnavailable] = []
+    for request in items:
         if len(away) == AWAY:
-            outcomes.append(Unsettled("not tried, as the database was away: send it again"))
+            outcomes.append(DecisionUnknown("not tried, as the database was away: send it again"))
             continue
         try:
-            outcomes.append(decide_pause(store, by, wish.watch_id, wish.command))
-        except Refusal as refusal:
-            outcomes.append(refusal)
-        except DatabaseAway as error:
+            outcomes.append(decide_pause(database, by, request.watch_id, request.command))
+        except DomainError as domain_error:
+            outcomes.append(domain_error)
+        except DatabaseUnavailable as error:
             log.warning("one of many decisions: %s", error)
             away.append(error)
-            outcomes.append(Unsettled())
-    if away and all(isinstance(outcome, Unsettled) for outcome in outcomes):
+            outcomes.append(DecisionUnknown())
+    if away and all(isinstance(outcome, DecisionUnknown) for outcome in outcomes):
         raise away[-1]
     return outcomes
 
 
-def _check_edit(store: Store, tx: Tx, before: Pause, after: Pause) -> None:
+def _check_edit(database: Database, uow: UnitOfWork, before: Pause, after: Pause) -> None:
     """Raises `Invalid`, which undoes it. `after`: the pause with the edit, which fits its schema."""
     if after.kind != STEP or after.arguments_digest == before.arguments_digest:
         return
     # Not locked: as long as the pause is, which holds the step, nothing that its policy sees can change.
     query = select(sagas).join(saga_steps, saga_steps.c.saga_id == sagas.c.id)
-    rows = tx.conn.execute(query.where(saga_steps.c.watch_id == after.id)).mappings().all()
-    for stored in with_steps(tx.conn, rows):
-        step = next(step for step in stored.saga.steps if step.watch_id == after.id)
+    rows = uow.conn.execute(query.where(saga_steps.c.watch_id == after.id)).mappings().all()
+    for record in with_steps(uow.conn, rows):
+        step = next(step for step in record.saga.steps if step.watch_id == after.id)
         subject: dict[str, Any] = after.arguments or {}
-        refused = Plan(store, tx, stored).edit_refused(stored.saga, step, subject)
+        refused = Plan(database, uow, record).edit_refused(record.saga, step, subject)
         if refused is not None:
-            raise Invalid([Fault("arguments", f"{refused.message}: nothing is decided, the step is still held")])
+            raise Invalid([FieldError("arguments", f"{refused.message}: nothing is decided, the step is still held")])

@@ -16,7 +16,7 @@ from models.pauses import pause_of, pauses
 from models.sagas import saga_steps, sagas
 from services.kernel.pagination import Page, Slice, slice_of
 from services.kernel.tenancy import sees
-from services.kernel.unit_of_work import Store
+from services.kernel.unit_of_work import Database
 from services.manifests.definitions import load_sagas
 
 
@@ -27,14 +27,14 @@ class ReviewFilter:
     kind: StepKind | None = None
 
 
-def pending_reviews(store: Store, by: Principal, wanted: ReviewFilter, page: Page) -> Slice[dict[str, Any]]:
+def pending_reviews(database: Database, by: Principal, wanted: ReviewFilter, page: Page) -> Slice[dict[str, Any]]:
     """A cursor holds the id of a hold's pause."""
-    with store.reading() as conn:
+    with database.reading() as conn:
         rows = conn.execute(_query(by, wanted, page)).mappings().all()
         declared = load_sagas(conn, {row["definition_id"] for row in rows})
 
     def item(row: RowMapping) -> dict[str, Any]:
-        return _document(row, declared.get(row["definition_id"]), store.public_url)
+        return _document(row, declared.get(row["definition_id"]), database.public_url)
 
     return slice_of(rows, page, item, lambda row: row["id"])
 

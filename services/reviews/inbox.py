@@ -8,16 +8,16 @@ from sqlalchemy import ColumnElement, RowMapping, Select, and_, func, or_, selec
 from sqlalchemy.dialects.postgresql import array
 
 from domain.identity.access import Permission, Principal
-from domain.pauses.approval_policy import Asked
-from domain.pauses.pause import Actor, Pause, Status, panel_of
+from domain.pauses.approval_policy import VoterSelection
+from domain.pauses.pause import Actor, Pause, Status, eligible_voters
 from domain.pauses.serialization import pause_document
-from domain.pauses.votes import Member, standing, whose
+from domain.pauses.votes import Voter, standing, whose
 from domain.values import ids
 from models.pauses import pause_of, pauses
 from models.people import users
 from services.kernel.pagination import Page, Slice, slice_of
 from services.kernel.tenancy import sees
-from services.kernel.unit_of_work import Store
+from services.kernel.unit_of_work import Database
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,26 +31,26 @@ class InboxFilter:
     mine: bool = False
 
 
-def inbox(store: Store, by: Principal, wanted: InboxFilter, page: Page) -> Slice[dict[str, Any]]:
+def inbox(database: Database, by: Principal, wanted: InboxFilter, page: Page) -> Slice[dict[str, Any]]:
     """A page of pause documents."""
-    query = select(pauses).where(*_conditions(store, by, wanted))
-    with store.reading() as conn:
+    query = select(pauses).where(*_conditions(database, by, wanted))
+    with database.reading() as conn:
         rows = conn.execute(_cut(query, by, page)).mappings().all()
 
     def item(row: RowMapping) -> dict[str, Any]:
-        return pause_document(pause_of(row), store.public_url)
+        return pause_document(pause_of(row), database.public_url)
 
     return slice_of(rows, page, item, lambda row: row["id"])
 
 
-def count_waiting(store: Store, by: Principal, wanted: InboxFilter, limit: int = 100) -> int:
+def count_waiting(database: Database, by: Principal, wanted: InboxFilter, limit: int = 100) -> int:
     """At most `limit`: whoever has more waiting needs no number."""
-    found = select(pauses.c.id).where(*_conditions(store, by, wanted)).limit(limit).subquery()
-    with store.reading() as conn:
+    found = select(pauses.c.id).where(*_conditions(database, by, wanted)).limit(limit).subquery()
+    with database.reading() as conn:
         return int(conn.execute(select(func.count()).select_from(found)).scalar_one())
 
 
-def stands_in_for(store: Store, by: Principal) -> tuple[Member, ...]:
+def stands_in_for(database: Database, by: Principal) -> tuple[Voter, ...]:
     """Those who are away and have the caller vote for them."""
     id_ = ids.parse(ids.USER, by.id)
     if id_ is None:
@@ -58,34 +58,34 @@ def stands_in_for(store: Store, by: Principal) -> tuple[Member, ...]:
     query = select(users.c.id, users.c.name, users.c.email, users.c.groups).where(
         users.c.delegate_id == id_, users.c.away_until > func.clock_timestamp(), users.c.disabled_at.is_(None)
     )
-    with store.reading() as conn:
+    with database.reading() as conn:
         rows = conn.execute(query).mappings().all()
     return tuple(
-        Member(ids.text(ids.USER, row["id"]), row["name"], row["email"], tuple(row["groups"]), delegate=by.id)
+        Voter(ids.text(ids.USER, row["id"]), row["name"], row["email"], tuple(row["groups"]), delegate=by.id)
         for row in rows
     )
 
 
-def may_vote(pause: Pause, by: Principal, stood_in_for: Sequence[Member] = ()) -> bool:
+def may_vote(pause: Pause, by: Principal, stood_in_for: Sequence[Voter] = ()) -> bool:
     """Whether a vote of the caller would be taken now: to show the buttons. The vote itself is checked again."""
     if pause.status is not Status.PENDING or not by.may(Permission.PAUSE_DECIDE) or not by.sees(pause.namespace):
         return False
     if pause.is_own(by.id):
         return False
-    panel = panel_of(pause, (_member(by), *stood_in_for))
-    return any(panel.of(pause.review.stages[pause.stage]))
+    voters = eligible_voters(pause, (_member(by), *stood_in_for))
+    return any(voters.of(pause.review.stages[pause.stage]))
 
 
-def votes_for(pause: Pause, by: Principal, stood_in_for: Sequence[Member]) -> Actor | None:
+def votes_for(pause: Pause, by: Principal, stood_in_for: Sequence[Voter]) -> Actor | None:
     """Who is away, and whose vote the caller's would be; None where it is their own, or only one vote is asked for."""
     if pause.review.plain or standing(pause.votes, by.id) is not None:
         return None
-    panel = panel_of(pause, (_member(by), *stood_in_for))
-    owner = whose(panel, pause.review.stages[pause.stage], pause.votes, by.id)
+    voters = eligible_voters(pause, (_member(by), *stood_in_for))
+    owner = whose(voters, pause.review.stages[pause.stage], pause.votes, by.id)
     return None if owner is None or owner.id == by.id else owner.actor
 
 
-def _conditions(store: Store, by: Principal, wanted: InboxFilter) -> list[ColumnElement[bool]]:
+def _conditions(database: Database, by: Principal, wanted: InboxFilter) -> list[ColumnElement[bool]]:
     columns = pauses.c
     # As a literal: the index of what waits is a partial one, and a parameter might be anything.
     conditions: list[ColumnElement[bool]] = [columns.status == Status.PENDING.value, sees(by, pauses)]
@@ -98,24 +98,24 @@ def _conditions(store: Store, by: Principal, wanted: InboxFilter) -> list[Column
     if wanted.text is not None:
         conditions.append(columns.action.icontains(wanted.text, autoescape=True))
     if wanted.mine:
-        conditions.append(_mine(store, by))
+        conditions.append(_mine(database, by))
     return conditions
 
 
-def _mine(store: Store, by: Principal) -> ColumnElement[bool]:
-    words = sorted({word for one in (_member(by), *stands_in_for(store, by)) for word in _words(one)})
+def _mine(database: Database, by: Principal) -> ColumnElement[bool]:
+    words = sorted({word for one in (_member(by), *stands_in_for(database, by)) for word in _words(one)})
     asked = or_(pauses.c.asked.is_(None), pauses.c.asked.overlap(array(words)))
     return and_(asked, or_(pauses.c.created_by != by.id, pauses.c.review["allow_self"].as_boolean()))
 
 
-def _member(by: Principal) -> Member:
-    return Member(by.id, by.name, by.email, by.groups)
+def _member(by: Principal) -> Voter:
+    return Voter(by.id, by.name, by.email, by.groups)
 
 
-def _words(member: Member) -> list[str]:
+def _words(member: Voter) -> list[str]:
     """How `asked` names the member."""
     addresses = [member.id] if member.email is None else [member.id, member.email]
-    return Asked(member.groups, tuple(addresses)).words
+    return VoterSelection(member.groups, tuple(addresses)).words
 
 
 def _cut(query: Select[Any], by: Principal, page: Page) -> Select[Any]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from domain.identity.access import Permission, Principal
 from domain.manifests.definition import StepDefinition, StepKind
-from domain.pauses.pause import Approve, Cancel, Pause, Reject, Status, honours, panel_of
+from domain.pauses.pause import Approve, Cancel, Pause, Reject, Status, eligible_voters, is_satisfied_by
 from domain.pauses.serialization import pause_document
 from domain.pauses.votes import is_asked
 from domain.sagas import step as steps
@@ -14,16 +14,24 @@ from domain.sagas.saga import change_step
 from domain.sagas.serialization import span_text
 from domain.sagas.step import Step, StepStatus
 from domain.values import ids, json_schema
-from domain.values.errors import AlreadyResolved, Conflict, Fault, Invalid, NotAsked, RevisionChanged, WrongState
-from services.kernel.idempotency import Once, Repeated, recall, remember
+from domain.values.errors import (
+    AlreadyResolved,
+    Conflict,
+    FieldError,
+    Invalid,
+    NotEligible,
+    RevisionChanged,
+    WrongState,
+)
+from services.kernel.idempotency import IdempotentRequest, RepeatedRequest, get_response, store_response
 from services.kernel.leases import due_now
-from services.kernel.unit_of_work import Store, Tx
+from services.kernel.unit_of_work import Database, UnitOfWork
 from services.manifests.definitions import load_saga
 from services.pauses.lifecycle import actor, locked_pause
 from services.pauses.voters import members_of
 from services.reviews.decisions import decide_in, decided
 from services.sagas.queries import StepRef, step_of_saga, visible_saga, visible_step
-from services.sagas.repository import Stored, When, lock, save
+from services.sagas.repository import SagaRecord, Schedule, lock, save
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,125 +51,136 @@ class RetriesUsedUp(Conflict):
     code = "RETRIES_USED_UP"
 
 
-def decide_step(store: Store, by: Principal, which: StepRef, command: Approve | Reject) -> Accepted:
+def decide_step(database: Database, by: Principal, which: StepRef, command: Approve | Reject) -> Accepted:
     """The same as deciding the pause that holds it. Raises `AlreadyResolved` after the contrary decision."""
-    with store.transaction() as tx:
-        row = visible_step(tx.conn, by, which.trace_id, which.span, which.namespace)
+    with database.transaction() as uow:
+        row = visible_step(uow.conn, by, which.trace_id, which.span, which.namespace)
         if row["watch_id"] is None:
             raise _not_held(row["step_id"], row["status"])
         if isinstance(command, Approve) and command.arguments is not None:
-            declared = load_saga(tx.conn, row["definition_id"]).step(row["step_id"])
+            declared = load_saga(uow.conn, row["definition_id"]).step(row["step_id"])
             _check_override(declared.kind)
             command = replace(command, arguments=_output(declared, command.arguments))
         try:
-            pause, changed = decide_in(store, tx, by, ids.text(ids.WATCH, row["watch_id"]), command)
+            pause, changed = decide_in(database, uow, by, ids.text(ids.WATCH, row["watch_id"]), command)
         except Invalid as invalid:
-            raise Invalid([_of_output(fault) for fault in invalid.faults]) from None
-    decided(store, pause, command)
+            raise Invalid([_of_output(field_error) for field_error in invalid.field_errors]) from None
+    decided(database, pause, command)
     return Accepted(not changed, f"decide-{pause.id.hex}")
 
 
 def _check_override(kind: StepKind) -> None:
     if kind is StepKind.COMMIT:
         raise Invalid(
-            [Fault("output", "of a commit step there is none to change yet: approve or reject its arguments, or retry")]
+            [
+                FieldError(
+                    "output", "of a commit step there is none to change yet: approve or reject its arguments, or retry"
+                )
+            ]
         )
 
 
 def _output(declared: StepDefinition, given: dict[str, Any]) -> dict[str, Any]:
     """What is merged: some send it as the context has it, below `data`."""
     inner = given.get("data")
-    if declared.thinking is None or given.keys() != {"data"} or not isinstance(inner, dict):
+    if declared.reasoning is None or given.keys() != {"data"} or not isinstance(inner, dict):
         return given
-    schema = dict(declared.thinking.output_schema)
+    schema = dict(declared.reasoning.output_schema)
     return given if "data" in json_schema.names(schema) else inner
 
 
-def _of_output(fault: Fault) -> Fault:
+def _of_output(field_error: FieldError) -> FieldError:
     """What a pause holds as its arguments is here the step's output."""
-    place = fault.path.removeprefix("arguments")
-    return Fault(f"output{place}", fault.message) if place != fault.path else fault
+    place = field_error.path.removeprefix("arguments")
+    return FieldError(f"output{place}", field_error.message) if place != field_error.path else field_error
 
 
 def rerun_step(
-    store: Store, by: Principal, which: StepRef, guidance: str | None, token: str | None, revision: int | None = None
+    database: Database,
+    by: Principal,
+    which: StepRef,
+    guidance: str | None,
+    token: str | None,
+    revision: int | None = None,
 ) -> Accepted:
     """Held again after it has been resolved, judged (and, of a reason step, thought through) again.
 
     `revision`: what the reviewer has read. It may be left out: nothing is approved by this. Raises `RevisionChanged`.
     """
     try:
-        return _rerun_once(store, by, which, steps.Rerun(guidance, token), revision)
-    except Repeated as repeated:
+        return _rerun_once(database, by, which, steps.Rerun(guidance, token), revision)
+    except RepeatedRequest as repeated:
         return Accepted(True, repeated.answer["idempotency_key"])
 
 
-def _rerun_once(store: Store, by: Principal, which: StepRef, wish: steps.Rerun, revision: int | None) -> Accepted:
-    """Raises `Repeated`: the wish of this name was carried out, at this hold or at an earlier one."""
-    guidance, token = wish.guidance, wish.token
-    with store.transaction() as tx:
-        stored, once = visible_saga(tx.conn, by, which.trace_id, which.namespace), _once(which, token)
-        step = step_of_saga(stored, which.span)
+def _rerun_once(
+    database: Database, by: Principal, which: StepRef, request: steps.Rerun, revision: int | None
+) -> Accepted:
+    """Raises `RepeatedRequest`: the wish of this name was carried out, at this hold or at an earlier one."""
+    guidance, token = request.guidance, request.token
+    with database.transaction() as uow:
+        record, once = visible_saga(uow.conn, by, which.trace_id, which.namespace), _once(which, token)
+        step = step_of_saga(record, which.span)
         if _was_asked(step, token):
             return Accepted(True, _rerun_key(step, step.retries))
-        recall(tx, stored.saga.namespace, once)
+        get_response(uow, record.saga.namespace, once)
         if step.watch_id is None or step.status is not StepStatus.AWAITING_HUMAN:
             raise _not_held(step.id, step.status)
         # The pause before its saga, as everywhere.
         command = Cancel(actor(by), f"to be run again: {guidance}" if guidance else "to be run again")
         watch_id = ids.text(ids.WATCH, step.watch_id)
-        _check_asked(store, tx, by, locked_pause(tx, by, watch_id), revision)
-        pause, changed = decide_in(store, tx, by, watch_id, command)
-        locked = lock(tx, which.trace_id)
+        _check_asked(database, uow, by, locked_pause(uow, by, watch_id), revision)
+        pause, changed = decide_in(database, uow, by, watch_id, command)
+        locked = lock(uow, which.trace_id)
         assert locked is not None, "it was just read, and sagas with a held step are not deleted"
         step = step_of_saga(locked, which.span)
         if not changed and _was_asked(step, token):
             # By another request, while this one waited for the pause.
             return Accepted(True, _rerun_key(step, step.retries))
-        won = changed and honours(pause, command)
+        won = changed and is_satisfied_by(pause, command)
         if won:
-            _rerun(tx, locked, step, replace(wish, revision=pause.revision))
+            _rerun(uow, locked, step, replace(request, revision=pause.revision))
             answer = Accepted(False, _rerun_key(step, step.retries + 1)).document()
-            remember(tx, pause.namespace, once, answer, saga_id=which.trace_id)
+            store_response(uow, pause.namespace, once, answer, saga_id=which.trace_id)
             about = {"step": step.id, "span": which.span, "guidance": guidance}
-            tx.record(by, pause.namespace, "step.rerun", which.trace_id.hex, **about)
+            uow.record(by, pause.namespace, "step.rerun", which.trace_id.hex, **about)
     # Only after the commit, as for every decision: an expiry that this request was the first to notice stands.
     if not won:
-        raise AlreadyResolved(pause_document(pause, store.public_url))
+        raise AlreadyResolved(pause_document(pause, database.public_url))
     return Accepted(False, _rerun_key(step, step.retries + 1))
 
 
-def _check_asked(store: Store, tx: Tx, by: Principal, pause: Pause, revision: int | None) -> None:
+def _check_asked(database: Database, uow: UnitOfWork, by: Principal, pause: Pause, revision: int | None) -> None:
     """It ends all votes so far, and the guidance reaches the model: that is for those who may vote now.
 
-    An operator also gets a step going that waits for nobody who is there. Raises `NotAsked`, `RevisionChanged`.
+    An operator also gets a step going that waits for nobody who is there. Raises `NotEligible`, `RevisionChanged`.
     """
     if revision not in (None, pause.revision) and pause.status is Status.PENDING:
-        raise RevisionChanged(pause_document(pause, store.public_url))
+        raise RevisionChanged(pause_document(pause, database.public_url))
     if pause.review.plain or pause.status is not Status.PENDING or by.may(Permission.SAGA_RECOVER):
         return
-    panel = panel_of(pause, members_of(tx, pause.namespace))
-    if not is_asked(panel, pause.stage, by.id):
-        raise NotAsked
+    voters = eligible_voters(pause, members_of(uow, pause.namespace))
+    if not is_asked(voters, pause.stage, by.id):
+        raise NotEligible
 
 
-def _once(which: StepRef, token: str | None) -> Once | None:
+def _once(which: StepRef, token: str | None) -> IdempotentRequest | None:
     """The step itself knows only the last token."""
     # The blank keeps it apart from the keys that clients send.
     key = f"rerun {which.span} {token}"
-    return None if token is None else Once(key, hashlib.sha256(key.encode()).digest())
+    return None if token is None else IdempotentRequest(key, hashlib.sha256(key.encode()).digest())
 
 
 def _was_asked(step: Step, token: str | None) -> bool:
     return token is not None and token == step.retry_token
 
 
-def _rerun(tx: Tx, stored: Stored, step: Step, wanted: steps.Rerun) -> None:
-    declared = load_saga(tx.conn, stored.definition_id).step(step.id)
+def _rerun(uow: UnitOfWork, record: SagaRecord, step: Step, wanted: steps.Rerun) -> None:
+    declared = load_saga(uow.conn, record.definition_id).step(step.id)
     if declared.hitl_max_retries is not None and step.retries >= declared.hitl_max_retries:
         raise RetriesUsedUp
     rerun = replace(wanted, guidance=wanted.guidance or declared.hitl_retry_guidance)
-    save(tx, stored.saga, change_step(stored.saga, step, rerun, tx.now), When(**due_now(tx)))
+    save(uow, record.saga, change_step(record.saga, step, rerun, uow.now), Schedule(**due_now(uow)))
 
 
 def _rerun_key(step: Step, number: int) -> str:

@@ -7,19 +7,19 @@ from domain.sagas.saga import TERMINAL, Saga
 from domain.sagas.serialization import span_text
 from domain.sagas.step import Step
 from models.sagas import step_values
-from services.kernel.unit_of_work import Tx
+from services.kernel.unit_of_work import UnitOfWork
 
 
-def record_changes(tx: Tx, before: Saga, after: Saga) -> None:
+def record_changes(uow: UnitOfWork, before: Saga, after: Saga) -> None:
     known = {step.span_id: step for step in before.all_steps}
     for step in after.all_steps:
         earlier = known.get(step.span_id)
         if step.ended_at is not None and (earlier is None or earlier.status is not step.status):
-            tx.record(None, after.namespace, f"step.{step.status.lower()}", after.trace_id.hex, **_about(step))
+            uow.record(None, after.namespace, f"step.{step.status.lower()}", after.trace_id.hex, **_about(step))
     if after.needs_operator and (not before.needs_operator or after.status is not before.status):
-        tx.record(None, after.namespace, "saga.needs_operator", after.trace_id.hex)
+        uow.record(None, after.namespace, "saga.needs_operator", after.trace_id.hex)
     if after.status is not before.status and after.status in TERMINAL:
-        tx.record(None, after.namespace, f"saga.{after.status.lower()}", after.trace_id.hex)
+        uow.record(None, after.namespace, f"saga.{after.status.lower()}", after.trace_id.hex)
 
 
 def _about(step: Step) -> dict[str, Any]:

@@ -16,18 +16,18 @@ from sqlalchemy import select
 
 from domain.sagas import step as steps
 from domain.sagas.outcome import CALLS_AGAIN, Done, Failed, Lost, NotSent, Outcome, TimedOut, ToolFound, postponement
-from domain.sagas.reasoning import Thought
+from domain.sagas.reasoning import ModelResult
 from domain.sagas.saga import FORWARD, TERMINAL, SagaStatus, change_step, settle
 from domain.sagas.step import Error, Step, StepStatus
 from models.sagas import sagas
 from services.kernel import leases
 from services.kernel.leases import SAGA, Lease
-from services.kernel.unit_of_work import Hint, Store, Tx
+from services.kernel.unit_of_work import Database, UnitOfWork, WakeUp
 from services.sagas.events import notices
-from services.sagas.plan import Plan, ToolWanted
+from services.sagas.plan import Plan, ToolLookupNeeded
 from services.sagas.repository import (
-    Stored,
-    When,
+    SagaRecord,
+    Schedule,
     keep_transcript,
     lock_leased,
     new_span_id,
@@ -35,7 +35,7 @@ from services.sagas.repository import (
     understood,
     with_steps,
 )
-from services.sagas.work import ROOM_FOR_ALL, Ask, Call, LookUp, Room, Work
+from services.sagas.work import ROOM_FOR_ALL, Capacity, ModelRequest, ToolCall, ToolLookup, Work
 
 log = logging.getLogger(__name__)
 
@@ -47,19 +47,24 @@ _ROOM_AT_LAST = timedelta(seconds=10)
 _CALL_AGAIN = timedelta(seconds=1)
 
 
-def advance(store: Store, trace_id: UUID, room: Room = ROOM_FOR_ALL) -> Work | None:
+def advance(database: Database, trace_id: UUID, room: Capacity = ROOM_FOR_ALL) -> Work | None:
     """Claim the saga and go on with it as far as needs no waiting. None: nothing is left for this worker to do."""
-    with store.transaction() as tx:
-        claimed = leases.claim_row(tx, SAGA, trace_id)
+    with database.transaction() as uow:
+        claimed = leases.claim_row(uow, SAGA, trace_id)
         if claimed is None:
             return None
         lease, row = claimed
-        (stored,) = with_steps(tx.conn, [row])
-        return _Turn(store, tx, lease, understood(stored), tx.now - row["due_at"]).go_on(room)
+        (record,) = with_steps(uow.conn, [row])
+        return _SagaExecution(database, uow, lease, understood(record), uow.now - row["due_at"]).go_on(room)
 
 
 def record(
-    store: Store, call: Call, outcome: Outcome, report: dict[str, Any], uniform: float, room: Room = ROOM_FOR_ALL
+    database: Database,
+    call: ToolCall,
+    outcome: Outcome,
+    report: dict[str, Any],
+    uniform: float,
+    room: Capacity = ROOM_FOR_ALL,
 ) -> Work | None:
     """What came of the call, and what comes next. None also when another worker has taken over: then this is dropped.
 
@@ -67,8 +72,8 @@ def record(
         report: how it went, as the outside is told it.
         uniform: a random number from 0 to 1, for the jitter of a postponement.
     """
-    with store.transaction() as tx:
-        turn = _resumed(store, tx, call)
+    with database.transaction() as uow:
+        turn = _resumed(database, uow, call)
         if turn is None:
             return None
         step = turn.step(call.span_id)
@@ -81,30 +86,36 @@ def record(
         return turn.go_on(room)
 
 
-def record_thought(store: Store, ask: Ask, thought: Thought, report: dict[str, Any], uniform: float) -> None:
+def record_model_result(
+    database: Database, ask: ModelRequest, result: ModelResult, report: dict[str, Any], uniform: float
+) -> None:
     """What came of the question; the saga goes on in a task of its own. `report`, `uniform`: as for a call."""
-    with store.transaction() as tx:
-        turn = _resumed(store, tx, ask)
+    with database.transaction() as uow:
+        turn = _resumed(database, uow, ask)
         if turn is None:
             return
         step = replace(turn.step(ask.span_id), report=report)
-        if thought.report.harmless:
+        if result.report.harmless:
             step = replace(step, call_began=False, unsure=False)
-        if ask.thinking.keep_transcript:
-            keep_transcript(tx, ask.lease.id, step, thought.report.transcript)
-        if isinstance(thought.outcome, Done):
-            turn.answered(step, thought)
-        elif not turn.broke_off(step, thought.outcome, ask.again, uniform):
+        if ask.reasoning.keep_transcript:
+            keep_transcript(uow, ask.lease.id, step, result.report.transcript)
+        if isinstance(result.outcome, Done):
+            turn.answered(step, result)
+        elif not turn.broke_off(step, result.outcome, ask.again, uniform):
             return
         turn.hand_on()
 
 
 def record_look_up(
-    store: Store, work: LookUp, found: ToolFound | Failed | NotSent, uniform: float, room: Room = ROOM_FOR_ALL
+    database: Database,
+    work: ToolLookup,
+    found: ToolFound | Failed | NotSent,
+    uniform: float,
+    room: Capacity = ROOM_FOR_ALL,
 ) -> Work | None:
     """Hold the step whose tool was looked up, unless it cannot be called as it would be. As `record`."""
-    with store.transaction() as tx:
-        turn = _resumed(store, tx, work)
+    with database.transaction() as uow:
+        turn = _resumed(database, uow, work)
         if turn is None:
             return None
         step = turn.step(work.span_id)
@@ -119,11 +130,11 @@ def record_look_up(
         return turn.go_on(room)
 
 
-def given_up(store: Store, leases: Collection[Lease]) -> set[UUID]:
+def given_up(database: Database, leases: Collection[Lease]) -> set[UUID]:
     """Tokens of those leases whose saga somebody cancelled, or another worker (or this one, anew) has taken over."""
     ids = {lease.id for lease in leases}
     query = select(sagas.c.id, sagas.c.lease_token, sagas.c.status, sagas.c.cancelled).where(sagas.c.id.in_(ids))
-    with store.reading() as conn:
+    with database.reading() as conn:
         rows = conn.execute(query).all()
     # What is undone because of a cancel goes on.
     cancelled = {row.id for row in rows if row.cancelled is not None and row.status in FORWARD}
@@ -131,27 +142,29 @@ def given_up(store: Store, leases: Collection[Lease]) -> set[UUID]:
     return {each.token for each in leases if each.id in cancelled or each.token != holders.get(each.id, each.token)}
 
 
-def _resumed(store: Store, tx: Tx, work: Work) -> "_Turn | None":
-    stored = lock_leased(tx, work.lease.id, work.lease.token)
-    if stored is None:
+def _resumed(database: Database, uow: UnitOfWork, work: Work) -> "_SagaExecution | None":
+    record = lock_leased(uow, work.lease.id, work.lease.token)
+    if record is None:
         log.warning("dropped the result of superseded work", extra={"idempotency_key": work.idempotency_key})
         return None
-    return _Turn(store, tx, work.lease, stored)
+    return _SagaExecution(database, uow, work.lease, record)
 
 
-def sweep_sagas(store: Store, *, spare_leased: bool = False) -> int:
+def sweep_sagas(database: Database, *, spare_leased: bool = False) -> int:
     """Hint again at sagas that were missed, and at those whose worker died (`spare_leased`: not these)."""
-    with store.transaction() as tx:
-        return len(leases.hint_again(tx, SAGA, leases.overlooked_ids(tx, SAGA, spare_leased=spare_leased)))
+    with database.transaction() as uow:
+        return len(leases.wake_again(uow, SAGA, leases.overlooked_ids(uow, SAGA, spare_leased=spare_leased)))
 
 
-class _Turn:
+class _SagaExecution:
     """One transaction's work on one saga."""
 
-    def __init__(self, store: Store, tx: Tx, lease: Lease, stored: Stored, waited: timedelta = timedelta(0)) -> None:
-        self.tx, self.lease, self.stored = tx, lease, stored
-        self.saga = replace(stored.saga, stuck=None)
-        self.plan = Plan(store, tx, stored)
+    def __init__(
+        self, database: Database, uow: UnitOfWork, lease: Lease, record: SagaRecord, waited: timedelta = timedelta(0)
+    ) -> None:
+        self.uow, self.lease, self.record = uow, lease, record
+        self.saga = replace(record.saga, stuck=None)
+        self.plan = Plan(database, uow, record)
         self._queue_ms = round(max(0.0, waited.total_seconds()) * 1000, 1)
 
     def step(self, span_id: int) -> Step:
@@ -160,13 +173,13 @@ class _Turn:
         return step
 
     def change(self, step: Step, command: steps.Command) -> None:
-        self.saga = change_step(self.saga, step, command, self.tx.now)
+        self.saga = change_step(self.saga, step, command, self.uow.now)
 
-    def answered(self, step: Step, thought: Thought) -> None:
-        assert isinstance(thought.outcome, Done)
-        answer = thought.outcome.data
-        step = replace(step, proposal=answer, facts=dict(thought.facts) or None)
-        self.change(step, self.plan.answered(self.saga, step, answer, acted=thought.report.acted))
+    def answered(self, step: Step, result: ModelResult) -> None:
+        assert isinstance(result.outcome, Done)
+        answer = result.outcome.data
+        step = replace(step, proposal=answer, facts=dict(result.facts) or None)
+        self.change(step, self.plan.answered(self.saga, step, answer, acted=result.report.acted))
 
     def broke_off(self, step: Step, outcome: Outcome, again: bool, uniform: float) -> bool:
         """False: the saga rests until the work is due once more."""
@@ -179,15 +192,15 @@ class _Turn:
                 wait = postponement(self.plan.tries(step), uniform)
                 if wait is not None:
                     self.change(step, steps.Postpone(again, error))
-                    self._park(due_at=self.tx.now + wait)
+                    self._park(due_at=self.uow.now + wait)
                     return False
-                self.change(step, steps.LoseTrack(error.message) if again else steps.Fail(error))
+                self.change(step, steps.MarkOutcomeUnknown(error.message) if again else steps.Fail(error))
             case Lost(message, idempotent, answer):
                 if idempotent and self.plan.tries(step) < CALLS_AGAIN:
                     self.change(step, steps.Postpone(step.call_began, Error("MCP_UNAVAILABLE", message)))
-                    self._park(due_at=self.tx.now + _CALL_AGAIN)
+                    self._park(due_at=self.uow.now + _CALL_AGAIN)
                     return False
-                self.change(step, steps.LoseTrack(message, answer))
+                self.change(step, steps.MarkOutcomeUnknown(message, answer))
         return True
 
     def deferred(self, step: Step, error: Error, uniform: float) -> bool:
@@ -197,7 +210,7 @@ class _Turn:
         if wait is None:
             return False
         self.change(step, steps.Defer(replace(error, details={"tries": tries})))
-        self._park(due_at=self.tx.now + wait)
+        self._park(due_at=self.uow.now + wait)
         return True
 
     def recorded_before(self) -> Work:
@@ -207,7 +220,7 @@ class _Turn:
         assert current is not None, "the lease is given back where no work is next"
         return self._work(current, again=False)
 
-    def go_on(self, room: Room) -> Work | None:
+    def go_on(self, room: Capacity) -> Work | None:
         """As far as needs no waiting."""
         while True:
             self._settle()
@@ -216,11 +229,11 @@ class _Turn:
             if current is None or command is None:
                 self._park(due_at=None)
                 return None
-            works = isinstance(command, steps.Begin | steps.Repeat | ToolWanted)
-            if works and not (room.for_thought if self.plan.thinks(current) else room.for_call)(self.saga.namespace):
+            works = isinstance(command, steps.Begin | steps.Repeat | ToolLookupNeeded)
+            if works and not (room.for_thought if self.plan.reasons(current) else room.for_call)(self.saga.namespace):
                 self._leave()
                 return None
-            if isinstance(command, ToolWanted):
+            if isinstance(command, ToolLookupNeeded):
                 return self._leave_to_look_up(current)
             self.change(current, command)
             if isinstance(command, steps.Hold):
@@ -237,14 +250,14 @@ class _Turn:
         if self._rests(self.saga.current) or self.saga.status is SagaStatus.AWAITING_HUMAN:
             self._park(due_at=None)
         else:
-            self._save(When(**leases.due_now(self.tx)))
-            self.tx.hints.append(Hint(SAGA, self.saga.trace_id))
+            self._save(Schedule(**leases.due_now(self.uow)))
+            self.uow.wakeups.append(WakeUp(SAGA, self.saga.trace_id))
 
     def _rests(self, current: Step | None) -> bool:
         return self.saga.status in TERMINAL or current is None or current.outcome_unknown
 
     def _settle(self) -> None:
-        self.saga = settle(self.saga, self.plan.definition.undoable, new_span_id, self.tx.now)
+        self.saga = settle(self.saga, self.plan.definition.undoable, new_span_id, self.uow.now)
 
     def _leave_for_work(self, before: Step, *, again: bool) -> Work:
         self._keep_lease()
@@ -257,22 +270,22 @@ class _Turn:
     def _keep_lease(self) -> None:
         # A saga that has begun is RUNNING, also while its first call is under way.
         self._settle()
-        self.lease = replace(self.lease, since=self.tx.began)
+        self.lease = replace(self.lease, since=self.uow.began)
         # What is indexed stays as it is, as in a claim.
-        self._save(When(self.stored.due_at, self.stored.hint_at, self.lease.token, self.tx.now + leases.LEASE))
+        self._save(Schedule(self.record.due_at, self.record.hint_at, self.lease.token, self.uow.now + leases.LEASE))
 
     def _work(self, step: Step, *, again: bool) -> Work:
         return self.plan.work(self.saga, step, self.lease, again=again, queue_ms=self._queue_ms)
 
     def _leave(self) -> None:
         """Without room for it. It stays due: what is overdue is counted from then."""
-        due_at = self.stored.due_at or self.tx.now
-        wait = min(max((self.tx.now - due_at) / 2, _ROOM_AGAIN), max(_ROOM_AGAIN, _ROOM_AT_LAST))
-        self._save(When(due_at, self.tx.now + wait))
+        due_at = self.record.due_at or self.uow.now
+        wait = min(max((self.uow.now - due_at) / 2, _ROOM_AGAIN), max(_ROOM_AGAIN, _ROOM_AT_LAST))
+        self._save(Schedule(due_at, self.uow.now + wait))
 
     def _park(self, due_at: datetime | None) -> None:
-        self._save(When(due_at, due_at))
+        self._save(Schedule(due_at, due_at))
 
-    def _save(self, when: When) -> None:
-        told = notices(self.stored.saga, self.saga, self.plan.definition, self.tx.now)
-        save(self.tx, self.stored.saga, self.saga, when, told)
+    def _save(self, when: Schedule) -> None:
+        told = notices(self.record.saga, self.saga, self.plan.definition, self.uow.now)
+        save(self.uow, self.record.saga, self.saga, when, told)

@@ -8,7 +8,7 @@ from domain.manifests.definition import SagaDefinition
 from domain.sagas.saga import Saga, SagaStatus
 from domain.sagas.serialization import saga_event, step_document
 from domain.sagas.step import BROKEN, Step, StepStatus
-from services.webhooks.outbox import Notice
+from services.webhooks.outbox import WebhookEvent
 
 _TOLD = {
     SagaStatus.AWAITING_HUMAN: "saga.awaiting_human",
@@ -19,16 +19,16 @@ _TOLD = {
 _UNDOING = (StepStatus.COMPENSATING, StepStatus.COMPENSATED)
 
 
-def notices(before: Saga, after: Saga, definition: SagaDefinition, at: datetime) -> list[Notice]:
+def notices(before: Saga, after: Saga, definition: SagaDefinition, at: datetime) -> list[WebhookEvent]:
     return [*_of_steps(before, after, definition, at), *_of_the_saga(before, after, definition, at)]
 
 
-def _of_steps(before: Saga, after: Saga, definition: SagaDefinition, at: datetime) -> Iterator[Notice]:
+def _of_steps(before: Saga, after: Saga, definition: SagaDefinition, at: datetime) -> Iterator[WebhookEvent]:
     for step in after.all_steps:
         earlier = before.find(step.span_id)
         if _has_failed(step) and (earlier is None or not _has_failed(earlier)):
             body = partial(_event, "step.failed", at, after, definition, step.span_id)
-            yield Notice("step.failed", after.namespace, body)
+            yield WebhookEvent("step.failed", after.namespace, body)
 
 
 def _has_failed(step: Step) -> bool:
@@ -36,13 +36,13 @@ def _has_failed(step: Step) -> bool:
     return step.status in BROKEN or (step.status in _UNDOING and step.error is not None)
 
 
-def _of_the_saga(before: Saga, after: Saga, definition: SagaDefinition, at: datetime) -> Iterator[Notice]:
+def _of_the_saga(before: Saga, after: Saga, definition: SagaDefinition, at: datetime) -> Iterator[WebhookEvent]:
     current = after.current
     span_id = None if current is None else current.span_id
     # Told again where the question is another: an undo of unknown outcome that was not made has failed.
     if after.needs_operator and (not before.needs_operator or after.status is not before.status):
         type_ = "saga.needs_operator"
-        yield Notice(type_, after.namespace, partial(_event, type_, at, after, definition, span_id))
+        yield WebhookEvent(type_, after.namespace, partial(_event, type_, at, after, definition, span_id))
     held = after.status is SagaStatus.AWAITING_HUMAN
     # Held again, after a retry or at the next step, without having run in between.
     new_hold = (
@@ -50,7 +50,9 @@ def _of_the_saga(before: Saga, after: Saga, definition: SagaDefinition, at: date
     )
     if after.status in _TOLD and (after.status is not before.status or new_hold):
         type_ = _TOLD[after.status]
-        yield Notice(type_, after.namespace, partial(_event, type_, at, after, definition, span_id if held else None))
+        yield WebhookEvent(
+            type_, after.namespace, partial(_event, type_, at, after, definition, span_id if held else None)
+        )
 
 
 def _event(type_: str, at: datetime, saga: Saga, definition: SagaDefinition, span_id: int | None) -> dict[str, object]:

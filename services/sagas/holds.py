@@ -13,10 +13,10 @@ from domain.sagas.saga import Saga
 from domain.sagas.serialization import span_text
 from domain.sagas.step import Error, Step, rejection
 from domain.values import canonical_json
-from services.kernel.unit_of_work import Store, Tx
+from services.kernel.unit_of_work import Database, UnitOfWork
 from services.pauses.namespaces import floor_of
 from services.pauses.repository import find_pause, store_pause
-from services.sagas.repository import Stored
+from services.sagas.repository import SagaRecord
 
 # Of an action's text, as of every pause's.
 MAX_ACTION = 500
@@ -36,9 +36,9 @@ class Approved:
 
 
 def hold(
-    store: Store,
-    tx: Tx,
-    stored: Stored,
+    database: Database,
+    uow: UnitOfWork,
+    record: SagaRecord,
     definition: SagaDefinition,
     saga: Saga,
     step: Step,
@@ -49,16 +49,16 @@ def hold(
     fit; or None, and why they are not checked."""
     declared = definition.step(step.id)
     schema, unchecked = form
-    floor = floor_of(store, tx, saga.namespace)
+    floor = floor_of(database, uow, saga.namespace)
     own = None if declared.review is None else approval_policy.parse(declared.review)
     seconds = declared.hitl_timeout_seconds
     pause = Pause(
-        id=tx.new_id(),
+        id=uow.new_id(),
         namespace=saga.namespace,
         action=f"{definition.name}: {declared.name}"[:MAX_ACTION],
-        created_by=stored.created_by,
-        created_at=tx.now,
-        expires_at=None if seconds is None else tx.now + floor.lengthened(timedelta(seconds=seconds)),
+        created_by=record.created_by,
+        created_at=uow.now,
+        expires_at=None if seconds is None else uow.now + floor.lengthened(timedelta(seconds=seconds)),
         kind=STEP,
         context={
             "saga": {"name": definition.name, "version": definition.version},
@@ -78,14 +78,14 @@ def hold(
         on_timeout=floor.allowed_on_timeout(declared.hitl_on_timeout),
         review=combined(floor.review, own),
     )
-    store_pause(store, tx, pause)
+    store_pause(database, uow, pause)
     return pause.id
 
 
-def decision(tx: Tx, step: Step, held: bytes | None) -> Approved | Error | None:
+def decision(uow: UnitOfWork, step: Step, held: bytes | None) -> Approved | Error | None:
     """None: somebody has to decide first. `held`: the digest of what the step itself says was held."""
     assert step.watch_id is not None, "the table says so"
-    pause = find_pause(tx, step.watch_id)
+    pause = find_pause(uow, step.watch_id)
     if pause.decision is None:
         return None
     if pause.status is not Status.APPROVED:
@@ -99,7 +99,7 @@ def decision(tx: Tx, step: Step, held: bytes | None) -> Approved | Error | None:
 
 def _about(declared: StepDefinition, step: Step) -> dict[str, Any]:
     """What the reviewer has to know of where the subject comes from."""
-    if declared.thinking is None:
+    if declared.reasoning is None:
         return {"tool": declared.tool}
     report = step.report or {}
     facts = {"facts": step.facts} if step.facts else {}

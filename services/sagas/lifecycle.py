@@ -16,12 +16,12 @@ from domain.pauses.pause import Cancel
 from domain.sagas.saga import TERMINAL, Saga, SagaStatus
 from domain.sagas.step import Step, StepStatus
 from domain.values import canonical_json, ids, json_schema
-from domain.values.errors import Conflict, Fault, Forbidden, Invalid, NotFound, WrongState
+from domain.values.errors import Conflict, FieldError, Forbidden, Invalid, NotFound, WrongState
 from models.pauses import pauses
 from models.sagas import sagas
-from services.kernel.idempotency import Once, recall, remember
+from services.kernel.idempotency import IdempotentRequest, get_response, store_response
 from services.kernel.leases import SAGA, due_now
-from services.kernel.unit_of_work import Hint, Store, Tx
+from services.kernel.unit_of_work import Database, UnitOfWork, WakeUp
 from services.manifests.definitions import active_saga, active_worker, load_saga
 from services.pauses.lifecycle import actor, carry_out
 from services.sagas.queries import visible_saga, with_name
@@ -29,7 +29,7 @@ from services.sagas.repository import add_steps, lock, new_span_id
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
+class StartRequest:
     """What a caller wants to start. `trace_id`: the caller's own; None has one made."""
 
     namespace: str
@@ -50,36 +50,38 @@ class SagaStartedOtherwise(Conflict):
     code = "SAGA_STARTED_OTHERWISE"
 
 
-def start_saga(store: Store, by: Principal, wanted: Start, once: Once | None = None) -> tuple[UUID, bool]:
+def start_saga(
+    database: Database, by: Principal, wanted: StartRequest, once: IdempotentRequest | None = None
+) -> tuple[UUID, bool]:
     """The saga's trace id, and whether this call created it. Raises `Repeated` with the stored answer."""
     if not by.sees(wanted.namespace):
         raise Forbidden(f"this key has no access to the namespace {wanted.namespace!r}")
     if canonical_json.size(wanted.input) > canonical_json.MAX_BYTES:
-        raise Invalid([Fault("input", f"is larger than {canonical_json.MAX_BYTES // 1024} KiB")])
-    with store.transaction() as tx:
-        recall(tx, wanted.namespace, once)
-        wanted = _with_own_trace_id(tx, by, wanted)
-        definition_id = active_saga(tx.conn, wanted.namespace, wanted.name, wanted.version)
+        raise Invalid([FieldError("input", f"is larger than {canonical_json.MAX_BYTES // 1024} KiB")])
+    with database.transaction() as uow:
+        get_response(uow, wanted.namespace, once)
+        wanted = _with_own_trace_id(uow, by, wanted)
+        definition_id = active_saga(uow.conn, wanted.namespace, wanted.name, wanted.version)
         if definition_id is None:
             raise NotFound(f"no saga {wanted.name!r} {wanted.version!r} is deployed in namespace {wanted.namespace!r}")
-        definition = load_saga(tx.conn, definition_id)
-        trace_id = wanted.trace_id or tx.new_id()
-        found = list(_input_faults(definition, wanted.input))
+        definition = load_saga(uow.conn, definition_id)
+        trace_id = wanted.trace_id or uow.new_id()
+        found = list(_input_errors(definition, wanted.input))
         # What was started before is told as it is: its input was judged then.
-        if found and not _rows_before(tx, wanted):
+        if found and not _rows_before(uow, wanted):
             raise Invalid(found)
-        is_new = not found and _insert(tx, by, wanted, trace_id, definition_id, definition)
+        is_new = not found and _insert(uow, by, wanted, trace_id, definition_id, definition)
         if is_new:
             about = {"name": wanted.name, "version": wanted.version, "input_digest": audit.digest(wanted.input)}
-            tx.record(by, wanted.namespace, "saga.started", trace_id.hex, **about)
-            tx.hints.append(Hint(SAGA, trace_id))
+            uow.record(by, wanted.namespace, "saga.started", trace_id.hex, **about)
+            uow.wakeups.append(WakeUp(SAGA, trace_id))
         else:
-            trace_id = _started_before(tx, by, wanted)
-        remember(tx, wanted.namespace, once, started_document(trace_id, is_new), saga_id=trace_id)
+            trace_id = _started_before(uow, by, wanted)
+        store_response(uow, wanted.namespace, once, started_document(trace_id, is_new), saga_id=trace_id)
     return trace_id, is_new
 
 
-def _with_own_trace_id(tx: Tx, by: Principal, wanted: Start) -> Start:
+def _with_own_trace_id(uow: UnitOfWork, by: Principal, wanted: StartRequest) -> StartRequest:
     """Another one where a saga that the caller may not see has this trace id: nobody is told of it, nor kept from
     starting. It follows from the one that was asked for, so that a repeated request finds its saga."""
     if wanted.trace_id is None:
@@ -88,15 +90,15 @@ def _with_own_trace_id(tx: Tx, by: Principal, wanted: Start) -> Start:
     others = [UUID(bytes=sha256(f"{asked} {n}".encode()).digest()[:16]) for n in range(OTHER_TRACE_IDS)]
     candidates = [wanted.trace_id, *others]
     query = select(sagas.c.id, sagas.c.namespace).where(sagas.c.id.in_(candidates))
-    taken = {row.id: row.namespace for row in tx.conn.execute(query)}
+    taken = {row.id: row.namespace for row in uow.conn.execute(query)}
     ours = [id_ for id_ in candidates if taken.get(id_) == wanted.namespace]
     free = [id_ for id_ in candidates if id_ not in taken or by.sees(taken[id_])]
     return replace(wanted, trace_id=[*ours, *free, wanted.trace_id][0])
 
 
-def _input_faults(definition: SagaDefinition, input_: dict[str, Any]) -> Iterator[Fault]:
+def _input_errors(definition: SagaDefinition, input_: dict[str, Any]) -> Iterator[FieldError]:
     if definition.input_schema is not None:
-        yield from json_schema.value_faults(dict(definition.input_schema), input_, "input")
+        yield from json_schema.value_errors(dict(definition.input_schema), input_, "input")
 
 
 def started_document(trace_id: UUID, is_new: bool) -> dict[str, Any]:
@@ -104,25 +106,30 @@ def started_document(trace_id: UUID, is_new: bool) -> dict[str, Any]:
 
 
 def _insert(
-    tx: Tx, by: Principal, wanted: Start, trace_id: UUID, definition_id: UUID, definition: SagaDefinition
+    uow: UnitOfWork,
+    by: Principal,
+    wanted: StartRequest,
+    trace_id: UUID,
+    definition_id: UUID,
+    definition: SagaDefinition,
 ) -> bool:
     row = {
         "id": trace_id,
-        "created_at": tx.now,
+        "created_at": uow.now,
         "definition_id": definition_id,
         "namespace": wanted.namespace,
         "status": str(SagaStatus.PENDING),
         "created_by": by.id,
         "start_idempotency_key": wanted.idempotency_key,
-        "workers": _workers(tx, definition),
+        "workers": _workers(uow, definition),
         "input": wanted.input,
         "needs_operator": False,
-        **due_now(tx),
+        **due_now(uow),
     }
-    if tx.conn.execute(_START, row).rowcount == 0:
+    if uow.conn.execute(_START, row).rowcount == 0:
         return False
     steps = tuple(Step(new_span_id(), step.id, place) for place, step in enumerate(definition.steps))
-    add_steps(tx, Saga(trace_id, wanted.namespace, SagaStatus.PENDING, wanted.input, steps))
+    add_steps(uow, Saga(trace_id, wanted.namespace, SagaStatus.PENDING, wanted.input, steps))
     return True
 
 
@@ -130,12 +137,12 @@ def _insert(
 _START = insert(sagas).on_conflict_do_nothing()
 
 
-def _workers(tx: Tx, definition: SagaDefinition) -> dict[str, str]:
+def _workers(uow: UnitOfWork, definition: SagaDefinition) -> dict[str, str]:
     """Bound at the start: what is deployed later changes nothing."""
     users = [user for step in definition.steps for user in (step, step.undo) if user is not None]
     found: dict[str, str] = {}
     for name, version in {(user.worker, user.worker_version) for user in users}:
-        id_ = active_worker(tx.conn, definition.namespace, name, version)
+        id_ = active_worker(uow.conn, definition.namespace, name, version)
         if id_ is None:
             raise Conflict(
                 f"worker {name!r} {version!r} is not deployed in namespace {definition.namespace!r} any more"
@@ -144,7 +151,7 @@ def _workers(tx: Tx, definition: SagaDefinition) -> dict[str, str]:
     return found
 
 
-def _rows_before(tx: Tx, wanted: Start) -> dict[UUID, RowMapping]:
+def _rows_before(uow: UnitOfWork, wanted: StartRequest) -> dict[UUID, RowMapping]:
     """The sagas that have this key, or this trace id."""
     same: list[ColumnElement[bool]] = []
     if wanted.trace_id is not None:
@@ -153,12 +160,12 @@ def _rows_before(tx: Tx, wanted: Start) -> dict[UUID, RowMapping]:
         key = sagas.c.start_idempotency_key == wanted.idempotency_key
         same.append((sagas.c.namespace == wanted.namespace) & key)
     query = with_name()
-    rows = [tx.conn.execute(query.where(condition)).mappings().one_or_none() for condition in same]
+    rows = [uow.conn.execute(query.where(condition)).mappings().one_or_none() for condition in same]
     return {row["id"]: row for row in rows if row is not None}
 
 
-def _started_before(tx: Tx, by: Principal, wanted: Start) -> UUID:
-    found = _rows_before(tx, wanted)
+def _started_before(uow: UnitOfWork, by: Principal, wanted: StartRequest) -> UUID:
+    found = _rows_before(uow, wanted)
     if len(found) != 1:
         raise SagaStartedOtherwise("the key and the trace id belong to two different sagas")
     id_: UUID
@@ -170,37 +177,39 @@ def _started_before(tx: Tx, by: Principal, wanted: Start) -> UUID:
     return id_
 
 
-def cancel_saga(store: Store, by: Principal, trace_id: UUID, reason: str | None) -> str:
+def cancel_saga(database: Database, by: Principal, trace_id: UUID, reason: str | None) -> str:
     """Undoes what was done; what is under way is waited for. The saga's status when it was asked."""
     status = None
     # A worker may hold the next step while this waits for the saga: each time round the saga has gone on.
     while status is None:
-        with store.transaction() as tx:
-            status = _cancel(store, tx, by, trace_id, reason)
+        with database.transaction() as uow:
+            status = _cancel(database, uow, by, trace_id, reason)
     return str(status)
 
 
-def _cancel(store: Store, tx: Tx, by: Principal, trace_id: UUID, reason: str | None) -> SagaStatus | None:
+def _cancel(
+    database: Database, uow: UnitOfWork, by: Principal, trace_id: UUID, reason: str | None
+) -> SagaStatus | None:
     """None, and nothing is done, where the saga waits under another pause than a moment ago."""
-    held = _held_by(visible_saga(tx.conn, by, trace_id).saga)
+    held = _held_by(visible_saga(uow.conn, by, trace_id).saga)
     if held is not None:
         # The pause before its saga, as everywhere.
-        tx.conn.execute(select(pauses.c.id).where(pauses.c.id == held).with_for_update(key_share=True))
-    stored = lock(tx, trace_id)
-    assert stored is not None, "it was just read, and sagas that have not ended are not deleted"
-    saga = stored.saga
+        uow.conn.execute(select(pauses.c.id).where(pauses.c.id == held).with_for_update(key_share=True))
+    record = lock(uow, trace_id)
+    assert record is not None, "it was just read, and sagas that have not ended are not deleted"
+    saga = record.saga
     if saga.status in TERMINAL or saga.status is SagaStatus.COMPENSATING:
         raise WrongState("SAGA", saga.status, f"the saga is {saga.status}: there is nothing to cancel")
     if _held_by(saga) != held:
         return None
     if held is not None:
-        carry_out(store, tx, by, ids.text(ids.WATCH, held), Cancel(actor(by), reason))
+        carry_out(database, uow, by, ids.text(ids.WATCH, held), Cancel(actor(by), reason))
     if saga.cancelled is None:
-        tx.record(by, saga.namespace, "saga.cancelled", trace_id.hex, reason=reason)
+        uow.record(by, saga.namespace, "saga.cancelled", trace_id.hex, reason=reason)
     why = saga.cancelled or reason or f"cancelled by {by.name}"
     free = {"stuck": None, "needs_operator": replace(saga, stuck=None).needs_operator}
-    tx.conn.execute(update(sagas).where(sagas.c.id == trace_id).values(cancelled=why, **free, **due_now(tx)))
-    tx.hints.append(Hint(SAGA, trace_id))
+    uow.conn.execute(update(sagas).where(sagas.c.id == trace_id).values(cancelled=why, **free, **due_now(uow)))
+    uow.wakeups.append(WakeUp(SAGA, trace_id))
     return saga.status
 
 

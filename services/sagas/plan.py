@@ -7,11 +7,11 @@ from uuid import UUID
 from domain.manifests import bindings, cel
 from domain.manifests.definition import (
     Binding,
+    Compensation,
     DefinitionGone,
     SagaDefinition,
     StepDefinition,
     StepKind,
-    Undo,
     WorkerDefinition,
 )
 from domain.sagas import step as steps
@@ -23,11 +23,11 @@ from domain.sagas.serialization import idempotency_key, span_text
 from domain.sagas.step import Error, Step, StepStatus
 from domain.values import canonical_json
 from services.kernel.leases import Lease
-from services.kernel.unit_of_work import Store, Tx
+from services.kernel.unit_of_work import Database, UnitOfWork
 from services.manifests.definitions import load_saga, load_worker
 from services.sagas.holds import CHANGED, decision, hold
-from services.sagas.repository import Stored
-from services.sagas.work import Ask, Call, Execution, LookUp, Work
+from services.sagas.repository import SagaRecord
+from services.sagas.work import Execution, ModelRequest, ToolCall, ToolLookup, Work
 
 # Of a model's words in an error: as much as of a tool's.
 MAX_SUMMARY = 2_000
@@ -37,20 +37,20 @@ MAX_TOLD = 16 * 1024
 MAX_LOOK_UP = 60.0
 
 
-class ToolWanted:
+class ToolLookupNeeded:
     """The step is to be held: its tool has to be looked up first (`Plan.looked_up`)."""
 
 
 class Plan:
     """The rules of one saga's manifest, within one transaction."""
 
-    def __init__(self, store: Store, tx: Tx, stored: Stored) -> None:
-        self._store, self._tx, self._stored = store, tx, stored
-        self.definition: SagaDefinition = load_saga(tx.conn, stored.definition_id)
+    def __init__(self, database: Database, uow: UnitOfWork, record: SagaRecord) -> None:
+        self._database, self._uow, self._stored = database, uow, record
+        self.definition: SagaDefinition = load_saga(uow.conn, record.definition_id)
         # By span: what the tools that have been looked up want to be called with.
         self._tools: dict[int, Mapping[str, Any]] = {}
 
-    def next_command(self, saga: Saga, step: Step) -> steps.Command | ToolWanted | None:
+    def next_command(self, saga: Saga, step: Step) -> steps.Command | ToolLookupNeeded | None:
         """What happens to the step whose turn it is; None: somebody has to decide first."""
         if step.status is StepStatus.IN_PROGRESS:
             return self._go_on_after_a_break(saga, step)
@@ -64,15 +64,15 @@ class Plan:
         user = self._user(step)
         worker, key = self._worker(user), idempotency_key(saga, step)
         arguments, timeout, execution = step.arguments or {}, user.timeout_seconds, self._execution(saga, step)
-        if user.thinking is not None:
+        if user.reasoning is not None:
             undoes = step.compensates is not None
-            return Ask(
+            return ModelRequest(
                 lease=lease,
                 span_id=step.span_id,
                 worker=worker,
                 system=worker.compensation_prompt if undoes else worker.system_prompt,
                 undoes=undoes,
-                thinking=user.thinking,
+                reasoning=user.reasoning,
                 arguments=arguments,
                 previous=None if undoes else step.proposal,
                 guidance=step.guidance,
@@ -84,7 +84,7 @@ class Plan:
                 execution=execution,
             )
         assert user.tool is not None, "who asks no model calls a tool"
-        return Call(
+        return ToolCall(
             lease=lease,
             span_id=step.span_id,
             sources=worker.tool_sources,
@@ -99,12 +99,12 @@ class Plan:
             execution=execution,
         )
 
-    def look_up(self, saga: Saga, step: Step, lease: Lease, queue_ms: float) -> LookUp:
+    def look_up(self, saga: Saga, step: Step, lease: Lease, queue_ms: float) -> ToolLookup:
         declared = self.definition.step(step.id)
         assert declared.tool is not None, "a reason step is held with its output's schema"
         sources = self._worker(declared).tool_sources
         timeout = min(declared.timeout_seconds, MAX_LOOK_UP)
-        return LookUp(lease, step.span_id, sources, declared.tool, timeout, queue_ms, self._execution(saga, step))
+        return ToolLookup(lease, step.span_id, sources, declared.tool, timeout, queue_ms, self._execution(saga, step))
 
     def looked_up(self, step: Step, schema: Mapping[str, Any]) -> None:
         """The schema of the arguments of the step's tool; `next_command` holds it with that."""
@@ -112,8 +112,8 @@ class Plan:
 
     def edit_refused(self, saga: Saga, step: Step, subject: dict[str, Any]) -> Error | None:
         """What the step's policy has against it that a reviewer wants this called, or merged."""
-        thinks = self.definition.step(step.id).kind is StepKind.REASON
-        return self._refused(saga, step, *((step.arguments or {}, subject) if thinks else (subject, None)))
+        reasons = self.definition.step(step.id).kind is StepKind.REASON
+        return self._refused(saga, step, *((step.arguments or {}, subject) if reasons else (subject, None)))
 
     def _execution(self, saga: Saga, step: Step) -> Execution:
         of = self.definition
@@ -132,18 +132,18 @@ class Plan:
         if saga.cancelled is not None:
             # Nobody is asked for what is not wanted any more.
             return steps.Fail(Error("CANCELLED", saga.cancelled), acted=acted)
-        thinking = self.definition.step(step.id).thinking
-        assert thinking is not None, "only a model answers"
-        return steps.HoldAnswer(self._hold(saga, step, answer, (dict(thinking.output_schema), None)), acted)
+        reasoning = self.definition.step(step.id).reasoning
+        assert reasoning is not None, "only a model answers"
+        return steps.HoldAnswer(self._hold(saga, step, answer, (dict(reasoning.output_schema), None)), acted)
 
-    def thinks(self, step: Step) -> bool:
-        return self._user(step).thinking is not None
+    def reasons(self, step: Step) -> bool:
+        return self._user(step).reasoning is not None
 
     def tries(self, step: Step) -> int:
         """Executions begun that nobody asked for: of a reason step, each re-run has one of its own."""
-        return step.attempt - step.retries if self.thinks(step) else step.attempt
+        return step.attempt - step.retries if self.reasons(step) else step.attempt
 
-    def _schedule(self, saga: Saga, step: Step) -> steps.Command | ToolWanted:
+    def _schedule(self, saga: Saga, step: Step) -> steps.Command | ToolLookupNeeded:
         declared = self.definition.step(step.id)
         if declared.when is not None:
             try:
@@ -152,23 +152,23 @@ class Plan:
             except cel.EvaluationFailed as error:
                 return steps.Fail(Error("WHEN_EVALUATION_FAILED", str(error)))
         arguments = bindings.resolve(declared.bindings, context(saga))
-        thinks = declared.kind is StepKind.REASON
-        refused = _unfit(declared.bindings, arguments) or (None if thinks else self._refused(saga, step, arguments))
+        reasons = declared.kind is StepKind.REASON
+        refused = _unfit(declared.bindings, arguments) or (None if reasons else self._refused(saga, step, arguments))
         if refused is not None:
             return steps.Fail(refused)
-        if declared.hitl and not thinks:
+        if declared.hitl and not reasons:
             return self._held_call(saga, step, arguments)
         return steps.Begin(arguments, canonical_json.digest(arguments), self._acts(step))
 
-    def _held_call(self, saga: Saga, step: Step, arguments: dict[str, Any]) -> steps.Command | ToolWanted:
+    def _held_call(self, saga: Saga, step: Step, arguments: dict[str, Any]) -> steps.Command | ToolLookupNeeded:
         """Nobody is asked about a call that cannot be made."""
         schema, declared = self._tools.get(step.span_id), self.definition.step(step.id)
         if schema is None:
-            return ToolWanted()
+            return ToolLookupNeeded()
         form, unchecked = tool_schema.usable(schema, arguments)
         if form is not None:
             nulls = _may_be_null(declared.bindings)
-            refused = tool_schema.refusal(str(declared.tool), form, arguments, nulls)
+            refused = tool_schema.domain_error(str(declared.tool), form, arguments, nulls)
             if refused is not None:
                 return steps.Fail(refused)
         held = self._hold(saga, step, arguments, (form, unchecked))
@@ -181,9 +181,9 @@ class Plan:
         declared = self.definition.step(step.id)
         if declared.policy is None:
             return None
-        thinks = declared.kind is StepKind.REASON
+        reasons = declared.kind is StepKind.REASON
         more = {
-            "phase": "after_reason" if thinks else "before_commit",
+            "phase": "after_reason" if reasons else "before_commit",
             "arguments": arguments,
             "output": answer,
             "worker": {"name": declared.worker, "version": declared.worker_version},
@@ -193,17 +193,17 @@ class Plan:
             allowed = cel.judge(declared.policy.cel, {**self._seen(saga, step), **more})
         except cel.EvaluationFailed as error:
             return Error("POLICY_EVALUATION_FAILED", f"policy {declared.policy.name!r}: {error}")
-        code = "POLICY_REASON_DENIED" if thinks else "POLICY_COMMIT_DENIED"
+        code = "POLICY_REASON_DENIED" if reasons else "POLICY_COMMIT_DENIED"
         return None if allowed else Error(code, f"policy {declared.policy.name!r} says no")
 
     def _hold(
         self, saga: Saga, step: Step, subject: dict[str, Any], form: tuple[dict[str, Any] | None, str | None]
     ) -> UUID:
-        return hold(self._store, self._tx, self._stored, self.definition, saga, step, subject, form)
+        return hold(self._database, self._uow, self._stored, self.definition, saga, step, subject, form)
 
     def _decided(self, saga: Saga, step: Step) -> steps.Command | None:
-        thinks = self.definition.step(step.id).kind is StepKind.REASON
-        approved = decision(self._tx, step, canonical_json.digest(step.proposal) if thinks else step.arguments_digest)
+        reasons = self.definition.step(step.id).kind is StepKind.REASON
+        approved = decision(self._uow, step, canonical_json.digest(step.proposal) if reasons else step.arguments_digest)
         if approved is None:
             return None
         if isinstance(approved, Error):
@@ -214,7 +214,7 @@ class Plan:
             refused = self.edit_refused(saga, step, approved.subject)
             if refused is not None:
                 return steps.Fail(refused)
-        return steps.Succeed(approved.subject) if thinks else steps.Begin(approved.subject, approved.digest)
+        return steps.Succeed(approved.subject) if reasons else steps.Begin(approved.subject, approved.digest)
 
     def _begin_undo(self, saga: Saga, step: Step) -> steps.Command:
         forward = saga.undone_by(step)
@@ -228,28 +228,28 @@ class Plan:
         error = _unfit(undo.bindings if given is None else {}, arguments)
         if error is not None:
             return steps.Fail(error)
-        if undo.thinking is not None:
+        if undo.reasoning is not None:
             arguments = {**arguments, "_compensation": facts}
         return steps.Begin(arguments, canonical_json.digest(arguments))
 
     def _go_on_after_a_break(self, saga: Saga, step: Step) -> steps.Command:
         """A worker ended in the middle of it, or it was postponed."""
-        if step.compensates is None and self.thinks(step) and saga.cancelled is not None:
+        if step.compensates is None and self.reasons(step) and saga.cancelled is not None:
             # A model is not asked again for an answer that nobody wants.
             return steps.Fail(Error("CANCELLED", saga.cancelled), acted=self._acts(step))
         if canonical_json.digest(step.arguments or {}) != step.arguments_digest:
-            return steps.LoseTrack(CHANGED.message) if step.call_began else steps.Fail(CHANGED)
+            return steps.MarkOutcomeUnknown(CHANGED.message) if step.call_began else steps.Fail(CHANGED)
         again = steps.Repeat(self._acts(step))
-        if step.may_repeat or not (step.call_began or self.thinks(step)):
+        if step.may_repeat or not (step.call_began or self.reasons(step)):
             return again
         if self._idempotent(step) is False or self.tries(step) >= CALLS_AGAIN:
-            return steps.LoseTrack("the worker ended before the answer was recorded")
+            return steps.MarkOutcomeUnknown("the worker ended before the answer was recorded")
         return again
 
     def _acts(self, step: Step) -> bool:
         """Whether the execution may change something: a model can only by tools."""
-        thinking = self._user(step).thinking
-        return thinking is None or bool(thinking.tools)
+        reasoning = self._user(step).reasoning
+        return reasoning is None or bool(reasoning.tools)
 
     def _idempotent(self, step: Step) -> bool | None:
         """Of an undo only the tool itself can say."""
@@ -275,20 +275,20 @@ class Plan:
             },
         }
 
-    def _user(self, step: Step) -> StepDefinition | Undo:
+    def _user(self, step: Step) -> StepDefinition | Compensation:
         return self.definition.step(step.id) if step.compensates is None else self._undo(step)
 
-    def _undo(self, step: Step) -> Undo:
+    def _undo(self, step: Step) -> Compensation:
         undo = self.definition.step(step.id).undo
         assert undo is not None, "an undo is planned only where one is declared"
         return undo
 
-    def _worker(self, user: StepDefinition | Undo) -> WorkerDefinition:
+    def _worker(self, user: StepDefinition | Compensation) -> WorkerDefinition:
         name = f"{user.worker}@{user.worker_version}"
         id_ = self._stored.workers.get(name)
         if id_ is None:
             raise DefinitionGone(f"the saga has no worker {name}")
-        return load_worker(self._tx.conn, UUID(hex=id_))
+        return load_worker(self._uow.conn, UUID(hex=id_))
 
 
 def _unfit(declared: Mapping[str, Binding], arguments: Mapping[str, Any]) -> Error | None:

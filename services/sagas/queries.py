@@ -33,9 +33,9 @@ from models.definitions import definitions
 from models.sagas import saga_steps, saga_transcripts, sagas
 from services.kernel.pagination import Page, Slice, slice_of
 from services.kernel.tenancy import sees
-from services.kernel.unit_of_work import Store
+from services.kernel.unit_of_work import Database
 from services.manifests.definitions import shown_saga
-from services.sagas.repository import Stored, span_of, understood, with_steps
+from services.sagas.repository import SagaRecord, span_of, understood, with_steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class SagaFilter:
     needs_operator: bool = False
 
 
-def list_sagas(store: Store, by: Principal, wanted: SagaFilter, page: Page) -> Slice[dict[str, Any]]:
+def list_sagas(database: Database, by: Principal, wanted: SagaFilter, page: Page) -> Slice[dict[str, Any]]:
     """Newest first: by the time of their start, for a trace id may be the caller's own."""
     # An agent sees all of its namespaces' sagas: other than a pause, a saga is the namespace's.
     query = with_name().where(sees(by, sagas), *_conditions(wanted))
@@ -67,55 +67,55 @@ def list_sagas(store: Store, by: Principal, wanted: SagaFilter, page: Page) -> S
         seen = select(sagas.c.created_at, sagas.c.id).where(sagas.c.id == page.after, sees(by, sagas))
         query = query.where(place < seen.scalar_subquery())
     query = query.order_by(sagas.c.created_at.desc(), sagas.c.id.desc())
-    with store.reading() as conn:
+    with database.reading() as conn:
         rows = conn.execute(query.limit(page.limit + 1).offset(page.offset)).mappings().all()
     return slice_of(rows, page, saga_document, lambda row: row["id"])
 
 
-def count_needing_operator(store: Store, by: Principal) -> int:
-    with store.reading() as conn:
+def count_needing_operator(database: Database, by: Principal) -> int:
+    with database.reading() as conn:
         return conn.execute(select(func.count()).where(sees(by, sagas), sagas.c.needs_operator)).scalar_one()
 
 
-def get_saga(store: Store, by: Principal, trace_id: UUID) -> dict[str, Any]:
+def get_saga(database: Database, by: Principal, trace_id: UUID) -> dict[str, Any]:
     """With its context and steps."""
-    with store.reading() as conn:
-        row, stored, definition = _one(conn, by, trace_id)
-    saga = stored.saga
-    more = {"context": context(saga), "steps": _steps(stored, definition), "cancel_reason": saga.cancelled}
+    with database.reading() as conn:
+        row, record, definition = _one(conn, by, trace_id)
+    saga = record.saga
+    more = {"context": context(saga), "steps": _steps(record, definition), "cancel_reason": saga.cancelled}
     return saga_document(row) | more
 
 
-def read_saga(store: Store, by: Principal, trace_id: UUID) -> tuple[dict[str, Any], Saga, SagaDefinition]:
+def read_saga(database: Database, by: Principal, trace_id: UUID) -> tuple[dict[str, Any], Saga, SagaDefinition]:
     """For who shows it whole: its document without steps, the saga with them, and what it runs."""
-    with store.reading() as conn:
-        row, stored, definition = _one(conn, by, trace_id)
-    more = {"cancel_reason": stored.saga.cancelled, "progress": row["progress"]}
-    return saga_document(row) | more, stored.saga, definition
+    with database.reading() as conn:
+        row, record, definition = _one(conn, by, trace_id)
+    more = {"cancel_reason": record.saga.cancelled, "progress": row["progress"]}
+    return saga_document(row) | more, record.saga, definition
 
 
 def list_steps(
-    store: Store, by: Principal, trace_id: UUID, namespace: str | None, statuses: Set[StepStatus], page: Page
+    database: Database, by: Principal, trace_id: UUID, namespace: str | None, statuses: Set[StepStatus], page: Page
 ) -> Slice[dict[str, Any]]:
     """In the order in which they run, then the undos. A cursor holds the place in it. `statuses`: empty is any."""
-    with store.reading() as conn:
-        _, stored, definition = _one(conn, by, trace_id, namespace)
+    with database.reading() as conn:
+        _, record, definition = _one(conn, by, trace_id, namespace)
     seen = -1 if page.after is None else page.after.int
-    wanted = [step for step in stored.saga.all_steps if not statuses or known_as(step) & statuses]
+    wanted = [step for step in record.saga.all_steps if not statuses or known_as(step) & statuses]
     left = [step for step in wanted if step.order > seen][page.offset :]
-    found = [step_document(stored.saga, definition, step) for step in left[: page.limit + 1]]
+    found = [step_document(record.saga, definition, step) for step in left[: page.limit + 1]]
     return slice_of(found, page, lambda step: step, lambda step: UUID(int=step["order_index"]))
 
 
-def get_step(store: Store, by: Principal, trace_id: UUID, span: str, namespace: str | None) -> dict[str, Any]:
+def get_step(database: Database, by: Principal, trace_id: UUID, span: str, namespace: str | None) -> dict[str, Any]:
     """`output_payload`: what was merged, or what waits to be; `transcript`: None where none was kept."""
-    with store.reading() as conn:
-        _, stored, definition = _one(conn, by, trace_id, namespace)
-        step = step_of_saga(stored, span)
+    with database.reading() as conn:
+        _, record, definition = _one(conn, by, trace_id, namespace)
+        step = step_of_saga(record, span)
         place = {"trace_id": trace_id, "place": step.order}
         transcript = None if step.report is None else conn.execute(_TRANSCRIPT, place).scalar_one_or_none()
     report = step.report or {}
-    return step_document(stored.saga, definition, step) | {
+    return step_document(record.saga, definition, step) | {
         "resolved_arguments": step.arguments,
         "output_payload": step.proposal if step.output is None else step.output,
         "facts": step.facts or {},
@@ -129,9 +129,9 @@ def get_step(store: Store, by: Principal, trace_id: UUID, span: str, namespace: 
     }
 
 
-def step_of_saga(stored: Stored, span: str) -> Step:
+def step_of_saga(record: SagaRecord, span: str) -> Step:
     span_id = span_of(span)
-    step = None if span_id is None else stored.saga.find(span_id)
+    step = None if span_id is None else record.saga.find(span_id)
     if step is None:
         raise NotFound(f"the saga has no step {span[:64]!r}")
     return step
@@ -139,12 +139,12 @@ def step_of_saga(stored: Stored, span: str) -> Step:
 
 def visible_saga(
     conn: Connection, by: Principal, trace_id: UUID, namespace: str | None = None, *, lock: bool = False
-) -> Stored:
+) -> SagaRecord:
     """Raises `NotFound`, also for a saga of a namespace that is not this key's or not the one named; to be changed
     (`lock`) also `NotUnderstood`."""
     row = _visible_row(conn, _VISIBLE_LOCKED if lock else _VISIBLE, by, trace_id, namespace)
-    (stored,) = with_steps(conn, [row])
-    return understood(stored) if lock else stored
+    (record,) = with_steps(conn, [row])
+    return understood(record) if lock else record
 
 
 def visible_step(conn: Connection, by: Principal, trace_id: UUID, span: str, namespace: str | None) -> RowMapping:
@@ -159,10 +159,10 @@ def visible_step(conn: Connection, by: Principal, trace_id: UUID, span: str, nam
 
 def _one(
     conn: Connection, by: Principal, trace_id: UUID, namespace: str | None = None
-) -> tuple[RowMapping, Stored, SagaDefinition]:
+) -> tuple[RowMapping, SagaRecord, SagaDefinition]:
     row = _visible_row(conn, _VISIBLE_WITH_NAME, by, trace_id, namespace)
-    (stored,) = with_steps(conn, [row])
-    return row, stored, shown_saga(conn, row["definition_id"])
+    (record,) = with_steps(conn, [row])
+    return row, record, shown_saga(conn, row["definition_id"])
 
 
 def with_name() -> Select[Any]:
@@ -203,8 +203,8 @@ _VISIBLE_LOCKED = _VISIBLE.with_for_update(key_share=True)
 _VISIBLE_WITH_NAME = with_name().where(*_IS_VISIBLE)
 
 
-def _steps(stored: Stored, definition: SagaDefinition) -> list[dict[str, Any]]:
-    return [step_document(stored.saga, definition, step) for step in stored.saga.all_steps]
+def _steps(record: SagaRecord, definition: SagaDefinition) -> list[dict[str, Any]]:
+    return [step_document(record.saga, definition, step) for step in record.saga.all_steps]
 
 
 def _conditions(wanted: SagaFilter) -> list[ColumnElement[bool]]:

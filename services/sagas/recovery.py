@@ -27,16 +27,16 @@ from domain.sagas.saga import Saga, SagaStatus, change_step, resume_undoing, see
 from domain.sagas.serialization import span_text
 from domain.sagas.step import Error, Step, StepStatus
 from domain.values import canonical_json
-from domain.values.errors import Conflict, Fault, IdempotencyKeyReused, Invalid, WrongState
+from domain.values.errors import Conflict, FieldError, IdempotencyKeyReused, Invalid, WrongState
 from models.sagas import sagas
-from services.kernel.idempotency import Once, Repeated, recall, remember
+from services.kernel.idempotency import IdempotentRequest, RepeatedRequest, get_response, store_response
 from services.kernel.leases import SAGA, due_now
 from services.kernel.quarantine import forget
-from services.kernel.unit_of_work import Hint, Store, Tx
+from services.kernel.unit_of_work import Database, UnitOfWork, WakeUp
 from services.manifests.definitions import load_saga
 from services.sagas.events import notices
 from services.sagas.queries import StepRef, step_of_saga, visible_saga
-from services.sagas.repository import Stored, When, new_span_id, save
+from services.sagas.repository import SagaRecord, Schedule, new_span_id, save
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +70,7 @@ class Retry:
         }
 
 
-_Act = Callable[[Tx, Principal, Stored, Step, Retry], str]
+_Act = Callable[[UnitOfWork, Principal, SagaRecord, Step, Retry], str]
 
 
 class MayRunTwice(Conflict):
@@ -85,26 +85,28 @@ class RecoveryTokenReused(Conflict):
     code = "RECOVERY_TOKEN_REUSED"
 
 
-def retry_step(store: Store, by: Principal, which: StepRef, wish: Retry) -> dict[str, Any]:
+def retry_step(database: Database, by: Principal, which: StepRef, request: Retry) -> dict[str, Any]:
     """Run a stuck step of a RUNNING saga again."""
-    return _once(store, by, which, wish, "retry-step", _retry_step)
+    return _once(database, by, which, request, "retry-step", _retry_step)
 
 
-def retry_compensation(store: Store, by: Principal, which: StepRef, wish: Retry) -> dict[str, Any]:
+def retry_compensation(database: Database, by: Principal, which: StepRef, request: Retry) -> dict[str, Any]:
     """Try an undo again that failed, or whose outcome is unknown."""
-    return _once(store, by, which, wish, "retry-compensation", _retry_compensation)
+    return _once(database, by, which, request, "retry-compensation", _retry_compensation)
 
 
-def resolve(store: Store, by: Principal, which: StepRef, *, done: bool, output: Any, evidence: str) -> dict[str, Any]:
+def resolve(
+    database: Database, by: Principal, which: StepRef, *, done: bool, output: Any, evidence: str
+) -> dict[str, Any]:
     """Say what came of a call whose outcome is unknown; or of a failed undo, whether somebody has seen to it.
 
     `evidence`: how the operator knows.
     """
-    with store.transaction() as tx:
-        stored, step = _locked(tx, by, which)
-        _check_open(tx, stored, step)
+    with database.transaction() as uow:
+        record, step = _locked(uow, by, which)
+        _check_open(uow, record, step)
         about = {"done": done, "evidence": evidence, "output_digest": audit.digest(output) if done else None}
-        _record(tx, by, stored, step, "step.resolved", **about)
+        _record(uow, by, record, step, "step.resolved", **about)
         said = f"{by.name}: {evidence}"
         # An undo that was not made is one that failed: what is to become of it, and of those before it, is the next
         # question. Its error says how the operator knows.
@@ -112,17 +114,17 @@ def resolve(store: Store, by: Principal, which: StepRef, *, done: bool, output: 
         settled = replace(step, evidence=None if open_undo else said)
         if step.outcome_unknown:
             command = steps.Succeed(output) if done else steps.Fail(Error("RESOLVED_NOT_DONE", said), certain=True)
-            saga = change_step(stored.saga, settled, command, tx.now)
+            saga = change_step(record.saga, settled, command, uow.now)
         else:
-            saga = seen_to(stored.saga, settled, tx.now, done=done, output=output)
-        _go_on(tx, stored, saga)
+            saga = seen_to(record.saga, settled, uow.now, done=done, output=output)
+        _go_on(uow, record, saga)
     log.warning("an operator settled an outcome", extra={"by": by.id, "saga": which.trace_id.hex, "done": done})
     return {"status": "resolved", "idempotency_key": f"resolve-{which.span}"}
 
 
-def _check_open(tx: Tx, stored: Stored, step: Step) -> None:
+def _check_open(uow: UnitOfWork, record: SagaRecord, step: Step) -> None:
     """Raises `WrongState` where nothing is left to be said of the step."""
-    if _thinks(tx, stored, step):
+    if _reasons(uow, record, step):
         what = f"{step.id!r} is a reason step, whose output nobody can know: use retry-step, or cancel the saga"
         raise WrongState("STEP", step.status, what)
     if step.status is StepStatus.IN_PROGRESS and not step.outcome_unknown:
@@ -132,10 +134,10 @@ def _check_open(tx: Tx, stored: Stored, step: Step) -> None:
         raise WrongState("STEP", step.status, f"the step {step.id!r} is {step.status}: there is nothing to settle")
 
 
-def _retry_step(tx: Tx, _: Principal, stored: Stored, step: Step, wish: Retry) -> str:
-    saga = stored.saga
+def _retry_step(uow: UnitOfWork, _: Principal, record: SagaRecord, step: Step, request: Retry) -> str:
+    saga = record.saga
     if saga.stuck is not None:
-        return _go_on_again(tx, stored)
+        return _go_on_again(uow, record)
     if step.compensates is not None:
         raise WrongState("STEP", step.status, "this is an undo: use retry-compensation")
     if saga.status is not SagaStatus.RUNNING:
@@ -144,125 +146,125 @@ def _retry_step(tx: Tx, _: Principal, stored: Stored, step: Step, wish: Retry) -
         raise WrongState("SAGA", "CANCELLED", "the saga was cancelled: what is under way is waited for, then undone")
     if step.status is not StepStatus.IN_PROGRESS:
         raise WrongState("STEP", step.status, f"the step {step.id!r} is {step.status}: only a stuck one is retried")
-    return _requeue(tx, stored, step, wish)
+    return _requeue(uow, record, step, request)
 
 
-def _retry_compensation(tx: Tx, by: Principal, stored: Stored, step: Step, wish: Retry) -> str:
-    saga = stored.saga
+def _retry_compensation(uow: UnitOfWork, by: Principal, record: SagaRecord, step: Step, request: Retry) -> str:
+    saga = record.saga
     if saga.stuck is not None:
-        return _go_on_again(tx, stored)
+        return _go_on_again(uow, record)
     if step.compensates is None:
         raise WrongState("STEP", step.status, "this is no undo: give the span of the row that has compensates_span_id")
     if saga.status not in (SagaStatus.COMPENSATING, SagaStatus.FAILED):
         raise WrongState("SAGA", saga.status, f"the saga is {saga.status}: nothing is being undone")
     if step.status is StepStatus.IN_PROGRESS:
-        if wish.arguments is not None:
+        if request.arguments is not None:
             what = "the undo may have been carried out with its present arguments: use resolve first, then correct them"
             raise WrongState("STEP", step.status, what)
-        return _requeue(tx, stored, step, wish)
+        return _requeue(uow, record, step, request)
     if not step.undo_failed:
         raise WrongState("STEP", step.status, f"the undo of {step.id!r} is {step.status}: only a failed one is retried")
-    _refuse_a_second_time(tx, stored, step, wish)
-    if wish.arguments is not None:
-        step = _corrected(tx, by, step, wish, wish.arguments)
-    saga = change_step(saga, step, steps.Requeue(), tx.now)
+    _refuse_a_second_time(uow, record, step, request)
+    if request.arguments is not None:
+        step = _corrected(uow, by, step, request, request.arguments)
+    saga = change_step(saga, step, steps.Requeue(), uow.now)
     if saga.status is SagaStatus.FAILED:
-        saga = resume_undoing(saga, tx.now)
-    _go_on(tx, stored, saga)
+        saga = resume_undoing(saga, uow.now)
+    _go_on(uow, record, saga)
     return "scheduled"
 
 
-def _corrected(tx: Tx, by: Principal, step: Step, wish: Retry, arguments: dict[str, Any]) -> Step:
+def _corrected(uow: UnitOfWork, by: Principal, step: Step, request: Retry, arguments: dict[str, Any]) -> Step:
     if canonical_json.size(arguments) > canonical_json.MAX_BYTES:
-        raise Invalid([Fault("arguments", f"is larger than {canonical_json.MAX_BYTES // 1024} KiB")])
-    correction = {"by": by.name, "at": instant(tx.now), "reason": wish.reason, "before": step.arguments}
+        raise Invalid([FieldError("arguments", f"is larger than {canonical_json.MAX_BYTES // 1024} KiB")])
+    correction = {"by": by.name, "at": instant(uow.now), "reason": request.reason, "before": step.arguments}
     digest = canonical_json.digest(arguments)
     return replace(step, arguments=arguments, arguments_digest=digest, correction=correction)
 
 
-def _go_on_again(tx: Tx, stored: Stored) -> str:
+def _go_on_again(uow: UnitOfWork, record: SagaRecord) -> str:
     """A worker goes on where the last one could not, by the same rules: nothing is called that has been called."""
-    forget(tx, SAGA, stored.saga.trace_id)
-    _go_on(tx, stored, stored.saga)
+    forget(uow, SAGA, record.saga.trace_id)
+    _go_on(uow, record, record.saga)
     return "requeued"
 
 
-def _requeue(tx: Tx, stored: Stored, step: Step, wish: Retry) -> str:
-    lease = select(sagas.c.id).where(sagas.c.id == stored.saga.trace_id, sagas.c.leased_until > tx.now)
-    if tx.conn.execute(lease).first() is not None and not wish.force:
+def _requeue(uow: UnitOfWork, record: SagaRecord, step: Step, request: Retry) -> str:
+    lease = select(sagas.c.id).where(sagas.c.id == record.saga.trace_id, sagas.c.leased_until > uow.now)
+    if uow.conn.execute(lease).first() is not None and not request.force:
         return CLAIM_ACTIVE
-    _refuse_a_second_time(tx, stored, step, wish)
-    _go_on(tx, stored, change_step(stored.saga, step, steps.Requeue(), tx.now))
+    _refuse_a_second_time(uow, record, step, request)
+    _go_on(uow, record, change_step(record.saga, step, steps.Requeue(), uow.now))
     return "requeued"
 
 
-def _refuse_a_second_time(tx: Tx, stored: Stored, step: Step, wish: Retry) -> None:
-    if not step.call_began or wish.allow_destructive:
+def _refuse_a_second_time(uow: UnitOfWork, record: SagaRecord, step: Step, request: Retry) -> None:
+    if not step.call_began or request.allow_destructive:
         return
-    if _thinks(tx, stored, step):
+    if _reasons(uow, record, step):
         raise MayRunTwice(
             "the model may have called tools that change something:"
             " look, then cancel the saga, or use allow_destructive: true"
         )
-    if step.compensates is not None or not load_saga(tx.conn, stored.definition_id).step(step.id).idempotent:
+    if step.compensates is not None or not load_saga(uow.conn, record.definition_id).step(step.id).idempotent:
         raise MayRunTwice(
             "the first call may have been carried out, and the manifest does not say that the tool is idempotent:"
             " look, then use resolve, or allow_destructive: true"
         )
 
 
-def _thinks(tx: Tx, stored: Stored, step: Step) -> bool:
+def _reasons(uow: UnitOfWork, record: SagaRecord, step: Step) -> bool:
     """It is a reason step: no undo, which may think too, but is settled by whoever sees what it has done."""
-    return step.compensates is None and load_saga(tx.conn, stored.definition_id).step(step.id).thinking is not None
+    return step.compensates is None and load_saga(uow.conn, record.definition_id).step(step.id).reasoning is not None
 
 
-def _once(store: Store, by: Principal, which: StepRef, wish: Retry, verb: str, act: _Act) -> dict[str, Any]:
+def _once(database: Database, by: Principal, which: StepRef, request: Retry, verb: str, act: _Act) -> dict[str, Any]:
     """With a token: carried out once, and the same answer for every repetition."""
-    said = json.dumps([verb, which.trace_id.hex, which.span, wish.fingerprint()], sort_keys=True)
+    said = json.dumps([verb, which.trace_id.hex, which.span, request.fingerprint()], sort_keys=True)
     # The blank keeps it apart from the keys that clients send.
-    key = f"recovery {which.span} {wish.token}"
-    once = None if wish.token is None else Once(key, hashlib.sha256(said.encode()).digest())
+    key = f"recovery {which.span} {request.token}"
+    once = None if request.token is None else IdempotentRequest(key, hashlib.sha256(said.encode()).digest())
     try:
-        with store.transaction() as tx:
-            stored, step = _locked(tx, by, which)
-            recall(tx, stored.saga.namespace, once)
+        with database.transaction() as uow:
+            record, step = _locked(uow, by, which)
+            get_response(uow, record.saga.namespace, once)
             answer = {
-                "status": act(tx, by, stored, step, wish),
+                "status": act(uow, by, record, step, request),
                 "idempotency_key": f"{verb}-{which.span}-{step.attempt}",
             }
             if answer["status"] != CLAIM_ACTIVE:
                 # Of that nothing came: the same wish may be said again until it is carried out.
-                remember(tx, stored.saga.namespace, once, answer, saga_id=stored.saga.trace_id)
-                about = {name: getattr(wish, name) for name in ("force", "allow_destructive", "reason")}
-                if wish.arguments is not None:
-                    about |= {"before": step.arguments, "after": wish.arguments}
-                _record(tx, by, stored, step, "step.retried", outcome=answer["status"], **about)
-    except Repeated as repeated:
+                store_response(uow, record.saga.namespace, once, answer, saga_id=record.saga.trace_id)
+                about = {name: getattr(request, name) for name in ("force", "allow_destructive", "reason")}
+                if request.arguments is not None:
+                    about |= {"before": step.arguments, "after": request.arguments}
+                _record(uow, by, record, step, "step.retried", outcome=answer["status"], **about)
+    except RepeatedRequest as repeated:
         return repeated.answer
     except IdempotencyKeyReused:
         raise RecoveryTokenReused from None
-    about = {"verb": verb, "by": by.id, "saga": which.trace_id.hex, **wish.fingerprint(), "reason": wish.reason}
+    about = {"verb": verb, "by": by.id, "saga": which.trace_id.hex, **request.fingerprint(), "reason": request.reason}
     log.warning("an operator's recovery", extra=about)
     return answer
 
 
-def _locked(tx: Tx, by: Principal, which: StepRef) -> tuple[Stored, Step]:
-    stored = visible_saga(tx.conn, by, which.trace_id, which.namespace, lock=True)
-    return stored, step_of_saga(stored, which.span)
+def _locked(uow: UnitOfWork, by: Principal, which: StepRef) -> tuple[SagaRecord, Step]:
+    record = visible_saga(uow.conn, by, which.trace_id, which.namespace, lock=True)
+    return record, step_of_saga(record, which.span)
 
 
-def _record(tx: Tx, by: Principal, stored: Stored, step: Step, type_: str, **details: Any) -> None:
+def _record(uow: UnitOfWork, by: Principal, record: SagaRecord, step: Step, type_: str, **details: Any) -> None:
     compensates = None if step.compensates is None else span_text(step.compensates)
     about = {"step": step.id, "span": span_text(step.span_id), "compensates": compensates}
-    tx.record(by, stored.saga.namespace, type_, stored.saga.trace_id.hex, **about, **details)
+    uow.record(by, record.saga.namespace, type_, record.saga.trace_id.hex, **about, **details)
 
 
-def _go_on(tx: Tx, stored: Stored, saga: Saga) -> None:
+def _go_on(uow: UnitOfWork, record: SagaRecord, saga: Saga) -> None:
     """A worker takes it from here; who held the lease has lost it."""
-    definition = load_saga(tx.conn, stored.definition_id)
-    settled = settle(saga, definition.undoable, new_span_id, tx.now)
+    definition = load_saga(uow.conn, record.definition_id)
+    settled = settle(saga, definition.undoable, new_span_id, uow.now)
     ended = settled.ended_at is not None
-    told = notices(stored.saga, settled, definition, tx.now)
-    save(tx, stored.saga, settled, When() if ended else When(**due_now(tx)), told)
+    told = notices(record.saga, settled, definition, uow.now)
+    save(uow, record.saga, settled, Schedule() if ended else Schedule(**due_now(uow)), told)
     if not ended:
-        tx.hints.append(Hint(SAGA, saga.trace_id))
+        uow.wakeups.append(WakeUp(SAGA, saga.trace_id))

@@ -28,17 +28,17 @@ from domain.sagas.step import Step
 from domain.values.errors import NotUnderstood
 from models.records import as_records, insert_records
 from models.sagas import saga_of, saga_steps, saga_transcripts, saga_values, sagas, step_values
-from services.kernel.unit_of_work import Tx
+from services.kernel.unit_of_work import UnitOfWork
 from services.notifications.operators import notify_operators
 from services.sagas.audit_entries import record_changes
-from services.webhooks.outbox import Notice, announcing, tell
+from services.webhooks.outbox import WebhookEvent, announcing, tell
 
 # Steps that are written by one statement with their saga: one that ends, and the next that begins.
 ALONG = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Stored:
+class SagaRecord:
     """A saga as it was read, and what of its row no rule looks at.
 
     Attributes:
@@ -66,14 +66,14 @@ def span_of(text: str) -> int | None:
     return int(text, 16)
 
 
-def with_steps(conn: Connection, rows: Sequence[RowMapping]) -> list[Stored]:
+def with_steps(conn: Connection, rows: Sequence[RowMapping]) -> list[SagaRecord]:
     """`rows`: of `sagas`."""
     of_each: dict[UUID, list[Any]] = {row["id"]: [] for row in rows}
     if rows:
         for step in conn.execute(_STEPS, {"saga_ids": list(of_each)}).mappings():
             of_each[step["saga_id"]].append(step)
     return [
-        Stored(
+        SagaRecord(
             saga=saga_of(row, of_each[row["id"]]),
             **{name: row[name] for name in ("due_at", "hint_at", "definition_id", "created_by", "workers")},
         )
@@ -81,45 +81,45 @@ def with_steps(conn: Connection, rows: Sequence[RowMapping]) -> list[Stored]:
     ]
 
 
-def understood(stored: Stored) -> Stored:
+def understood(record: SagaRecord) -> SagaRecord:
     """To change it. Raises `NotUnderstood` where a newer release has written what this version does not know."""
-    if places := stored.saga.unreadable:
+    if places := record.saga.unreadable:
         raise NotUnderstood(
             f"this version does not understand {', '.join(places)[:500]} of the saga, which a newer release has written"
         )
-    return stored
+    return record
 
 
-def lock(tx: Tx, trace_id: UUID) -> Stored | None:
+def lock(uow: UnitOfWork, trace_id: UUID) -> SagaRecord | None:
     """With the saga's row locked: its steps change only under this lock."""
-    found = with_steps(tx.conn, tx.conn.execute(_LOCKED, {"trace_id": trace_id}).mappings().all())
+    found = with_steps(uow.conn, uow.conn.execute(_LOCKED, {"trace_id": trace_id}).mappings().all())
     return understood(found[0]) if found else None
 
 
-def lock_leased(tx: Tx, trace_id: UUID, token: UUID) -> Stored | None:
+def lock_leased(uow: UnitOfWork, trace_id: UUID, token: UUID) -> SagaRecord | None:
     """None when the lease is another's by now."""
     wanted = {"trace_id": trace_id, "token": token}
-    found = with_steps(tx.conn, tx.conn.execute(_LEASED, wanted).mappings().all())
+    found = with_steps(uow.conn, uow.conn.execute(_LEASED, wanted).mappings().all())
     return understood(found[0]) if found else None
 
 
-def keep_transcript(tx: Tx, trace_id: UUID, step: Step, messages: Sequence[Any]) -> None:
+def keep_transcript(uow: UnitOfWork, trace_id: UUID, step: Step, messages: Sequence[Any]) -> None:
     """Of the step's last execution: what an earlier one left is not there any more."""
     if not messages:
-        tx.conn.execute(_FORGET, {"trace_id": trace_id, "place": step.order})
+        uow.conn.execute(_FORGET, {"trace_id": trace_id, "place": step.order})
         return
     row = insert(saga_transcripts).values(saga_id=trace_id, place=step.order, messages=list(messages))
     key, new = saga_transcripts.primary_key, {"messages": row.excluded.messages}
-    tx.conn.execute(row.on_conflict_do_update(constraint=key, set_=new))
+    uow.conn.execute(row.on_conflict_do_update(constraint=key, set_=new))
 
 
-def add_steps(tx: Tx, saga: Saga) -> None:
+def add_steps(uow: UnitOfWork, saga: Saga) -> None:
     rows = [step_values(saga.trace_id, step) for step in saga.all_steps]
-    tx.conn.execute(_INSERT_STEPS, {"records": as_records(rows)})
+    uow.conn.execute(_INSERT_STEPS, {"records": as_records(rows)})
 
 
 @dataclass(frozen=True, slots=True)
-class When:
+class Schedule:
     """What is due when, and who is at it; by default nothing, and nobody."""
 
     due_at: datetime | None = None
@@ -132,10 +132,10 @@ class When:
         return {name: getattr(self, name) for name in self.__slots__}
 
 
-def save(tx: Tx, before: Saga, after: Saga, when: When, notices: Sequence[Notice] = ()) -> None:
+def save(uow: UnitOfWork, before: Saga, after: Saga, when: Schedule, notices: Sequence[WebhookEvent] = ()) -> None:
     """One statement for the saga and the steps that usually change with it, also with who is to be told."""
-    record_changes(tx, before, after)
-    notify_operators(tx, before, after)
+    record_changes(uow, before, after)
+    notify_operators(uow, before, after)
     known = {step.span_id: step for step in before.all_steps}
     changed = [step for step in after.all_steps if step.span_id in known and step != known[step.span_id]]
     changes = [_changes(known[step.span_id], step) for step in changed]
@@ -145,13 +145,13 @@ def save(tx: Tx, before: Saga, after: Saga, when: When, notices: Sequence[Notice
         values |= _parameters(f"step{place}", after.trace_id, step, columns)
     names = tuple(tuple(columns) for columns in changes[:ALONG])
     if notices:
-        tell(tx, notices, _save_and_tell(names), values)
+        tell(uow, notices, _save_and_tell(names), values)
     else:
-        tx.conn.execute(_save(names), values)
+        uow.conn.execute(_save(names), values)
     for step, columns in zip(changed[ALONG:], changes[ALONG:], strict=True):
-        tx.conn.execute(_update_step("step", tuple(columns)), _parameters("step", after.trace_id, step, columns))
+        uow.conn.execute(_update_step("step", tuple(columns)), _parameters("step", after.trace_id, step, columns))
     if new := [step_values(after.trace_id, step) for step in after.all_steps if step.span_id not in known]:
-        tx.conn.execute(_INSERT_STEPS, {"records": as_records(new)})
+        uow.conn.execute(_INSERT_STEPS, {"records": as_records(new)})
 
 
 def _changes(before: Step, after: Step) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from domain.manifests.definition import Thinking, ToolSource, WorkerDefinition
+from domain.manifests.definition import Reasoning, ToolSource, WorkerDefinition
 from services.kernel.leases import Lease
 
 
@@ -22,7 +22,7 @@ class Execution:
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class ToolCall:
     """One tool call to make.
 
     Attributes:
@@ -49,14 +49,14 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class ModelRequest:
     """One question to a model.
 
     Attributes:
         system: stands above the question. undoes: what is asked is to undo a step.
         previous: its answer before, where a reviewer wants another one. guidance: what the reviewer said of it.
         again: it was asked before, and nobody knows which tools that called.
-        timeout: seconds. queue_ms: as in `Call`.
+        timeout: seconds. queue_ms: as in `ToolCall`.
     """
 
     lease: Lease
@@ -64,7 +64,7 @@ class Ask:
     worker: WorkerDefinition
     system: str | None
     undoes: bool
-    thinking: Thinking
+    reasoning: Reasoning
     arguments: dict[str, Any]
     previous: dict[str, Any] | None
     guidance: str | None
@@ -76,8 +76,8 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
-class LookUp:
-    """A tool whose call is to be held: what it wants to be called with. Nothing is called. The rest is as in `Call`."""
+class ToolLookup:
+    """Look up what a tool wants to be called with, before its call is held. Nothing is called."""
 
     lease: Lease
     span_id: int
@@ -93,18 +93,18 @@ class LookUp:
         return f"look-up-{self.lease.id.hex}"
 
 
-Work = Call | Ask | LookUp
+Work = ToolCall | ModelRequest | ToolLookup
 
 # By its namespace: whether a worker has room for one more.
 MayTake = Callable[[str], bool]
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class Capacity:
     """Asked when a saga comes to such work. Without room for it the saga is left to others, or to later."""
 
     for_call: MayTake = lambda _: True
     for_thought: MayTake = lambda _: True
 
 
-ROOM_FOR_ALL = Room()
+ROOM_FOR_ALL = Capacity()

@@ -13,16 +13,16 @@ from domain.pauses.serialization import instant, instant_or_none
 from domain.values import ids
 from domain.values.errors import EndpointDisabled, NotFound
 from models.webhooks import delivery_values, webhook_attempts, webhook_deliveries, webhook_endpoints, webhook_messages
-from services.kernel.leases import HINT_GRACE, WEBHOOK
+from services.kernel.leases import WAKEUP_GRACE, WEBHOOK
 from services.kernel.pagination import Page, Slice, newest_first
 from services.kernel.tenancy import manages, sees
-from services.kernel.unit_of_work import Hint, Store, Tx
+from services.kernel.unit_of_work import Database, UnitOfWork, WakeUp
 from services.webhooks.outbox import is_endpoints_lane
 
 # Deliveries that one recover brings back; it answers how many, and is called again for more.
 RECOVER_LIMIT = 10_000
 # Hints at once; the sweep hints at the others.
-HINTED = 500
+WOKEN = 500
 _NOBODY = "the webhook endpoint was deleted: there is no one to deliver to"
 
 
@@ -35,18 +35,18 @@ class DeliveryFilter:
     type: str | None = None
 
 
-def list_deliveries(store: Store, by: Principal, wanted: DeliveryFilter, page: Page) -> Slice[dict[str, Any]]:
+def list_deliveries(database: Database, by: Principal, wanted: DeliveryFilter, page: Page) -> Slice[dict[str, Any]]:
     """Newest first."""
     query = _deliveries().where(sees(by, webhook_deliveries), *_conditions(wanted))
-    return newest_first(store, query, webhook_deliveries.c.id, page, _document)
+    return newest_first(database, query, webhook_deliveries.c.id, page, _document)
 
 
-def get_delivery(store: Store, by: Principal, delivery_id: str) -> dict[str, Any]:
+def get_delivery(database: Database, by: Principal, delivery_id: str) -> dict[str, Any]:
     """With every attempt that was made, the first one first."""
     id_ = ids.parse(ids.DELIVERY, delivery_id)
     attempts = select(webhook_attempts).where(webhook_attempts.c.delivery_id == id_)
     query = _deliveries().where(webhook_deliveries.c.id == id_, sees(by, webhook_deliveries))
-    with store.reading() as conn:
+    with database.reading() as conn:
         row = conn.execute(query).mappings().one_or_none()
         if row is None:
             raise NotFound(f"there is no delivery {delivery_id[:64]!r} that this key may see")
@@ -54,18 +54,18 @@ def get_delivery(store: Store, by: Principal, delivery_id: str) -> dict[str, Any
     return _document(row) | {"attempts_made": [_attempt_document(attempt) for attempt in made]}
 
 
-def redeliver(store: Store, by: Principal, delivery_id: str) -> dict[str, Any]:
+def redeliver(database: Database, by: Principal, delivery_id: str) -> dict[str, Any]:
     """Send it again, now, under the same webhook-id, with the whole retry schedule before it."""
     id_ = ids.parse(ids.DELIVERY, delivery_id)
-    with store.transaction() as tx:
+    with database.transaction() as uow:
         wanted = webhook_deliveries.c.id == id_, sees(by, webhook_deliveries)
         query = select(webhook_deliveries).where(*wanted).with_for_update()
-        row = tx.conn.execute(query).mappings().one_or_none()
+        row = uow.conn.execute(query).mappings().one_or_none()
         if row is None:
             raise NotFound(f"there is no delivery {delivery_id[:64]!r} that this key may see")
         if row["endpoint_id"] is not None:
             found = select(webhook_endpoints).where(webhook_endpoints.c.id == row["endpoint_id"])
-            endpoint = tx.conn.execute(found).mappings().one()
+            endpoint = uow.conn.execute(found).mappings().one()
             if endpoint["deleted_at"] is not None:
                 raise EndpointDisabled(_NOBODY)
             url = _url_if_enabled(endpoint)
@@ -74,19 +74,19 @@ def redeliver(store: Store, by: Principal, delivery_id: str) -> dict[str, Any]:
         else:
             url = row["url"]
         if row["lease_token"] is None:
-            _restart(tx, row, url)
-            tx.record(by, row["namespace"], "delivery.redelivered", delivery_id)
-        return _document(tx.conn.execute(_deliveries().where(webhook_deliveries.c.id == id_)).mappings().one())
+            _restart(uow, row, url)
+            uow.record(by, row["namespace"], "delivery.redelivered", delivery_id)
+        return _document(uow.conn.execute(_deliveries().where(webhook_deliveries.c.id == id_)).mappings().one())
 
 
-def recover(store: Store, by: Principal, endpoint_id: str, since: datetime) -> int:
+def recover(database: Database, by: Principal, endpoint_id: str, since: datetime) -> int:
     """Send an endpoint everything since then that it did not get; returns how many deliveries that is."""
     id_ = ids.parse(ids.ENDPOINT, endpoint_id)
     columns = webhook_deliveries.c
-    with store.transaction() as tx:
+    with database.transaction() as uow:
         there = webhook_endpoints.c.id == id_, webhook_endpoints.c.deleted_at.is_(None)
         query = select(webhook_endpoints).where(*there, manages(by, webhook_endpoints))
-        endpoint = tx.conn.execute(query.with_for_update(key_share=True, read=True)).mappings().one_or_none()
+        endpoint = uow.conn.execute(query.with_for_update(key_share=True, read=True)).mappings().one_or_none()
         if endpoint is None:
             raise NotFound(f"there is no webhook endpoint {endpoint_id[:64]!r} that this key may see")
         url = _url_if_enabled(endpoint)
@@ -99,14 +99,14 @@ def recover(store: Store, by: Principal, endpoint_id: str, since: datetime) -> i
             .limit(RECOVER_LIMIT)
             .with_for_update(skip_locked=True)
         )
-        found = tx.conn.execute(lost).scalars().all()
+        found = uow.conn.execute(lost).scalars().all()
         # All by one statement: the endpoint is locked for no longer.
-        again = {name: value for name, value in delivery_values(restart(tx.now, 0)).items() if name != "attempts"}
+        again = {name: value for name, value in delivery_values(restart(uow.now, 0)).items() if name != "attempts"}
         restarted = update(webhook_deliveries).where(columns.id.in_(found))
-        tx.conn.execute(restarted.values({**again, "url": url, "hint_at": tx.now + HINT_GRACE}))
-        tx.hints.extend(Hint(WEBHOOK, each) for each in found[:HINTED])
+        uow.conn.execute(restarted.values({**again, "url": url, "hint_at": uow.now + WAKEUP_GRACE}))
+        uow.wakeups.extend(WakeUp(WEBHOOK, each) for each in found[:WOKEN])
         said = {"since": instant(since), "deliveries": len(found)}
-        tx.record(by, chain_of(endpoint["namespaces"]), "endpoint.recovered", endpoint_id, **said)
+        uow.record(by, chain_of(endpoint["namespaces"]), "endpoint.recovered", endpoint_id, **said)
     return len(found)
 
 
@@ -116,11 +116,11 @@ def _url_if_enabled(endpoint: RowMapping) -> str:
     return str(endpoint["url"])
 
 
-def _restart(tx: Tx, row: RowMapping, url: str) -> None:
+def _restart(uow: UnitOfWork, row: RowMapping, url: str) -> None:
     """`url`: where the receiver is now; what it missed was often sent to where it no longer is."""
-    again = delivery_values(restart(tx.now, row["attempts"])) | {"url": url, "hint_at": tx.now + HINT_GRACE}
-    tx.conn.execute(update(webhook_deliveries).where(webhook_deliveries.c.id == row["id"]).values(again))
-    tx.hints.append(Hint(WEBHOOK, row["id"]))
+    again = delivery_values(restart(uow.now, row["attempts"])) | {"url": url, "hint_at": uow.now + WAKEUP_GRACE}
+    uow.conn.execute(update(webhook_deliveries).where(webhook_deliveries.c.id == row["id"]).values(again))
+    uow.wakeups.append(WakeUp(WEBHOOK, row["id"]))
 
 
 def _deliveries() -> Any:

@@ -5,41 +5,41 @@ from uuid import UUID
 from sqlalchemy import delete, func, or_, select
 
 from models.webhooks import webhook_deliveries, webhook_endpoints
-from services.kernel.unit_of_work import Store, Tx
+from services.kernel.unit_of_work import Database, UnitOfWork
 from services.webhooks.endpoints import DELETED, DISABLED, exhaust_waiting, let_go
 
 # Endpoints that one sweep looks at.
 LIMIT = 20
 
 
-def sweep_endpoints(store: Store) -> int:
+def sweep_endpoints(database: Database) -> int:
     """One batch for each endpoint that has something left; returns how many have more."""
-    with store.reading() as conn:
+    with database.reading() as conn:
         found = conn.execute(_LEFT).scalars().all()
     more = 0
     for endpoint_id in found:
-        with store.transaction() as tx:
+        with database.transaction() as uow:
             # Locked, so that it is not switched on meanwhile; new deliveries do not wait.
             query = select(webhook_endpoints).where(webhook_endpoints.c.id == endpoint_id, ~webhook_endpoints.c.enabled)
-            row = tx.conn.execute(query.with_for_update(key_share=True, skip_locked=True)).mappings().one_or_none()
+            row = uow.conn.execute(query.with_for_update(key_share=True, skip_locked=True)).mappings().one_or_none()
             if row is not None:
                 why = row["disabled_reason"]
                 reason = DISABLED if why is None else f"the endpoint was disabled: {why}"
                 gone = row["deleted_at"] is not None
-                more += not exhaust_waiting(tx, endpoint_id, DELETED if gone else reason)
-                more += gone and not _finish(tx, endpoint_id)
+                more += not exhaust_waiting(uow, endpoint_id, DELETED if gone else reason)
+                more += gone and not _finish(uow, endpoint_id)
     return more
 
 
-def _finish(tx: Tx, endpoint_id: UUID) -> bool:
+def _finish(uow: UnitOfWork, endpoint_id: UUID) -> bool:
     """False: there is more to let go of. What is under way is waited for: its end, or its lease's, is not far."""
     this = webhook_deliveries.c
     pending = select(this.id).where(this.endpoint_id == endpoint_id, this.status == "pending").limit(1)
-    if tx.conn.execute(pending).first() is not None:
+    if uow.conn.execute(pending).first() is not None:
         return True
-    if not let_go(tx, endpoint_id):
+    if not let_go(uow, endpoint_id):
         return False
-    tx.conn.execute(delete(webhook_endpoints).where(webhook_endpoints.c.id == endpoint_id))
+    uow.conn.execute(delete(webhook_endpoints).where(webhook_endpoints.c.id == endpoint_id))
     return True
 
 

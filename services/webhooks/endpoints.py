@@ -7,21 +7,21 @@ from uuid import UUID
 
 from sqlalchemy import Result, RowMapping, Select, delete, insert, or_, select, update
 
-from domain.delivery.webhook import DeliveryStatus, header_faults
+from domain.delivery.webhook import DeliveryStatus, header_errors
 from domain.identity.access import ALL_NAMESPACES, DEFAULT_NAMESPACE, Permission, Principal
 from domain.log.audit import chain_of
-from domain.pauses.creation import url_faults
+from domain.pauses.creation import url_errors
 from domain.pauses.serialization import instant, instant_or_none
 from domain.values import ids
 from domain.values.canonical_json import encode
-from domain.values.errors import EndpointDisabled, Fault, Forbidden, Invalid, NotFound
+from domain.values.errors import EndpointDisabled, FieldError, Forbidden, Invalid, NotFound
 from models.webhooks import webhook_deliveries, webhook_endpoints, webhook_secrets
-from services.kernel.idempotency import Once, Repeated, recall, remember
+from services.kernel.idempotency import IdempotentRequest, RepeatedRequest, get_response, store_response
 from services.kernel.pagination import Page, Slice, newest_first
 from services.kernel.tenancy import manages, sees
-from services.kernel.unit_of_work import Store, Tx
+from services.kernel.unit_of_work import Database, UnitOfWork
 from services.webhooks.failing_receivers import forget
-from services.webhooks.outbox import Message, send, target_of
+from services.webhooks.outbox import WebhookMessage, send, target_of
 from services.webhooks.signing import current, rotate
 
 
@@ -45,47 +45,49 @@ HIDDEN = "***"
 _NEW = {"event_types": [], "description": "", "headers": {}, "enabled": True}
 
 
-def create_endpoint(store: Store, by: Principal, new: EndpointChange, once: Once | None) -> tuple[dict[str, Any], bool]:
+def create_endpoint(
+    database: Database, by: Principal, new: EndpointChange, once: IdempotentRequest | None
+) -> tuple[dict[str, Any], bool]:
     """The endpoint's document with its secret, this once; a repeated request gets it without (`secret: null`)."""
-    _check(store, by, new)
+    _check(database, by, new)
     try:
-        with store.transaction() as tx:
-            recall(tx, by.own_namespace, once)
-            row = {"id": tx.new_id(), "created_at": tx.now, "updated_at": tx.now, **_NEW, **_columns(new)}
-            made = tx.conn.execute(insert(webhook_endpoints).values(row).returning(*webhook_endpoints.c))
+        with database.transaction() as uow:
+            get_response(uow, by.own_namespace, once)
+            row = {"id": uow.new_id(), "created_at": uow.now, "updated_at": uow.now, **_NEW, **_columns(new)}
+            made = uow.conn.execute(insert(webhook_endpoints).values(row).returning(*webhook_endpoints.c))
             document = _document(made.mappings().one())
-            secret = current(tx, endpoint_id=row["id"])[0]
-            _record(tx, by, "endpoint.created", None, document)
-            remember(tx, by.own_namespace, once, document | {"secret": None})
-    except Repeated as repeated:
+            secret = current(uow, endpoint_id=row["id"])[0]
+            _record(uow, by, "endpoint.created", None, document)
+            store_response(uow, by.own_namespace, once, document | {"secret": None})
+    except RepeatedRequest as repeated:
         return repeated.answer, True
     return document | {"secret": secret}, False
 
 
-def list_endpoints(store: Store, by: Principal, page: Page) -> Slice[dict[str, Any]]:
+def list_endpoints(database: Database, by: Principal, page: Page) -> Slice[dict[str, Any]]:
     query = select(webhook_endpoints).where(manages(by, webhook_endpoints), webhook_endpoints.c.deleted_at.is_(None))
-    return newest_first(store, query, webhook_endpoints.c.id, page, lambda row: _shown(by, row))
+    return newest_first(database, query, webhook_endpoints.c.id, page, lambda row: _shown(by, row))
 
 
-def get_endpoint(store: Store, by: Principal, endpoint_id: str) -> dict[str, Any]:
-    with store.reading() as conn:
+def get_endpoint(database: Database, by: Principal, endpoint_id: str) -> dict[str, Any]:
+    with database.reading() as conn:
         return _shown(by, _found(conn.execute(_visible(by, endpoint_id)), endpoint_id))
 
 
-def change_endpoint(store: Store, by: Principal, endpoint_id: str, change: EndpointChange) -> dict[str, Any]:
+def change_endpoint(database: Database, by: Principal, endpoint_id: str, change: EndpointChange) -> dict[str, Any]:
     """Enabling forgets why it was disabled; disabling ends the deliveries that wait (recover sends them later).
 
     Where many wait, a sweep does the rest (`services.webhooks.endpoint_backlog`): nobody waits for it.
     """
-    _check(store, by, change)
-    with store.transaction() as tx:
-        row = _locked(tx, by, endpoint_id)
-        columns = _columns(change) | {"updated_at": tx.now}
+    _check(database, by, change)
+    with database.transaction() as uow:
+        row = _locked(uow, by, endpoint_id)
+        columns = _columns(change) | {"updated_at": uow.now}
         if change.enabled is not None:
             columns |= {"disabled_reason": None, "failing_since": None}
-            forget(tx, row["id"])
+            forget(uow, row["id"])
         if change.enabled is False:
-            exhaust_waiting(tx, row["id"], DISABLED)
+            exhaust_waiting(uow, row["id"], DISABLED)
         if change.url is not None:
             # What was made when it served others too, whoever manages it now does not lead elsewhere. The others of a
             # long backlog are led there when they are claimed.
@@ -93,65 +95,65 @@ def change_endpoint(store: Store, by: Principal, endpoint_id: str, change: Endpo
             waiting = columns_.endpoint_id == row["id"], columns_.status == "pending", columns_.url != change.url
             some = select(columns_.id).where(*waiting, sees(by, webhook_deliveries)).limit(BATCH)
             moved = update(webhook_deliveries).where(columns_.id.in_(some.with_for_update(skip_locked=True)))
-            tx.conn.execute(moved.values(url=change.url))
+            uow.conn.execute(moved.values(url=change.url))
         changed = update(webhook_endpoints).where(webhook_endpoints.c.id == row["id"]).values(columns)
-        document = _document(tx.conn.execute(changed.returning(*webhook_endpoints.c)).mappings().one())
-        _record(tx, by, "endpoint.changed", _document(row), document, changed=sorted(_columns(change)))
+        document = _document(uow.conn.execute(changed.returning(*webhook_endpoints.c)).mappings().one())
+        _record(uow, by, "endpoint.changed", _document(row), document, changed=sorted(_columns(change)))
         return document
 
 
-def delete_endpoint(store: Store, by: Principal, endpoint_id: str) -> None:
+def delete_endpoint(database: Database, by: Principal, endpoint_id: str) -> None:
     """Its deliveries stay readable; those that wait are ended."""
-    with store.transaction() as tx:
-        row = _locked(tx, by, endpoint_id)
-        all_ended = exhaust_waiting(tx, row["id"], DELETED)
+    with database.transaction() as uow:
+        row = _locked(uow, by, endpoint_id)
+        all_ended = exhaust_waiting(uow, row["id"], DELETED)
         this = webhook_endpoints.c.id == row["id"]
-        if all_ended and let_go(tx, row["id"]):
-            tx.conn.execute(delete(webhook_endpoints).where(this))
+        if all_ended and let_go(uow, row["id"]):
+            uow.conn.execute(delete(webhook_endpoints).where(this))
         else:
-            gone = {"enabled": False, "disabled_reason": None, "deleted_at": tx.now}
-            tx.conn.execute(update(webhook_endpoints).where(this).values(gone))
-            tx.conn.execute(delete(webhook_secrets).where(webhook_secrets.c.endpoint_id == row["id"]))
-        _record(tx, by, "endpoint.deleted", _document(row), None)
+            gone = {"enabled": False, "disabled_reason": None, "deleted_at": uow.now}
+            uow.conn.execute(update(webhook_endpoints).where(this).values(gone))
+            uow.conn.execute(delete(webhook_secrets).where(webhook_secrets.c.endpoint_id == row["id"]))
+        _record(uow, by, "endpoint.deleted", _document(row), None)
 
 
-def rotate_endpoint_secret(store: Store, by: Principal, endpoint_id: str) -> dict[str, Any]:
-    with store.transaction() as tx:
-        row = _locked(tx, by, endpoint_id)
+def rotate_endpoint_secret(database: Database, by: Principal, endpoint_id: str) -> dict[str, Any]:
+    with database.transaction() as uow:
+        row = _locked(uow, by, endpoint_id)
         document = _document(row)
-        _record(tx, by, "endpoint.secret_rotated", document, document)
-        return document | {"secret": rotate(tx, endpoint_id=row["id"])}
+        _record(uow, by, "endpoint.secret_rotated", document, document)
+        return document | {"secret": rotate(uow, endpoint_id=row["id"])}
 
 
-def test_endpoint(store: Store, by: Principal, endpoint_id: str) -> dict[str, Any]:
+def test_endpoint(database: Database, by: Principal, endpoint_id: str) -> dict[str, Any]:
     """Send it a `webhook.test`; returns the delivery's id, which tells how it went."""
-    with store.transaction() as tx:
-        row = _locked(tx, by, endpoint_id)
+    with database.transaction() as uow:
+        row = _locked(uow, by, endpoint_id)
         if not row["enabled"]:
             raise EndpointDisabled
-        event = {"type": "webhook.test", "timestamp": instant(tx.now), "data": {"endpoint_id": endpoint_id}}
-        message = Message(_home(row["namespaces"]), "webhook.test", encode(event), None)
-        (delivery_id,) = send(tx, message, [target_of(row)])
+        event = {"type": "webhook.test", "timestamp": instant(uow.now), "data": {"endpoint_id": endpoint_id}}
+        message = WebhookMessage(_home(row["namespaces"]), "webhook.test", encode(event), None)
+        (delivery_id,) = send(uow, message, [target_of(row)])
         told = {"delivery_id": ids.text(ids.DELIVERY, delivery_id)}
-        _record(tx, by, "endpoint.tested", _document(row), _document(row), **told)
+        _record(uow, by, "endpoint.tested", _document(row), _document(row), **told)
         return told
 
 
-def exhaust_waiting(tx: Tx, endpoint_id: UUID, reason: str) -> bool:
+def exhaust_waiting(uow: UnitOfWork, endpoint_id: UUID, reason: str) -> bool:
     """End deliveries that wait for this endpoint, a batch; one that is under way records its own end.
 
     Whether no more are left.
     """
     columns = webhook_deliveries.c
     # A lease that ran out was a killed worker's: nobody else will end that one.
-    free = or_(columns.lease_token.is_(None), columns.leased_until < tx.now)
+    free = or_(columns.lease_token.is_(None), columns.leased_until < uow.now)
     waiting = columns.endpoint_id == endpoint_id, columns.status == "pending", free
     some = select(columns.id).where(*waiting).order_by(columns.seq).limit(BATCH).with_for_update(skip_locked=True)
-    ended = update(webhook_deliveries).where(columns.id.in_(some)).values(exhausted(tx, reason))
-    return tx.conn.execute(ended).rowcount < BATCH
+    ended = update(webhook_deliveries).where(columns.id.in_(some)).values(exhausted(uow, reason))
+    return uow.conn.execute(ended).rowcount < BATCH
 
 
-def let_go(tx: Tx, endpoint_id: UUID) -> bool:
+def let_go(uow: UnitOfWork, endpoint_id: UUID) -> bool:
     """Of an endpoint that goes, a batch of deliveries; those that are under way keep it a while. Whether none is left.
 
     The database would do it with the endpoint, but all in one statement.
@@ -160,17 +162,22 @@ def let_go(tx: Tx, endpoint_id: UUID) -> bool:
     of_it = columns.endpoint_id == endpoint_id
     some = select(columns.id).where(of_it).order_by(columns.status, columns.seq).limit(BATCH)
     freed = update(webhook_deliveries).where(columns.id.in_(some.with_for_update(skip_locked=True)))
-    return tx.conn.execute(freed.values(endpoint_id=None)).rowcount < BATCH
+    return uow.conn.execute(freed.values(endpoint_id=None)).rowcount < BATCH
 
 
-def exhausted(tx: Tx, reason: str) -> dict[str, Any]:
+def exhausted(uow: UnitOfWork, reason: str) -> dict[str, Any]:
     """The columns of a delivery that is ended without an attempt."""
-    ended = {"status": str(DeliveryStatus.EXHAUSTED), "completed_at": tx.now, "last_error": reason}
+    ended = {"status": str(DeliveryStatus.EXHAUSTED), "completed_at": uow.now, "last_error": reason}
     return ended | {"lease_token": None, "leased_until": None}
 
 
 def _record(
-    tx: Tx, by: Principal, type_: str, before: dict[str, Any] | None, after: dict[str, Any] | None, **details: Any
+    uow: UnitOfWork,
+    by: Principal,
+    type_: str,
+    before: dict[str, Any] | None,
+    after: dict[str, Any] | None,
+    **details: Any,
 ) -> None:
     """For all whom it served or serves. Of URLs only in digests: there are secrets in them. Of headers not even that:
     a password there may be one that is found by trying.
@@ -178,26 +185,26 @@ def _record(
     known = [document for document in (before, after) if document is not None]
     namespaces = sorted({name for document in known for name in document["namespaces"]})
     digested = {"before": _digested(before), "after": _digested(after)}
-    tx.record(by, chain_of(namespaces), type_, known[0]["id"], **digested, **details)
+    uow.record(by, chain_of(namespaces), type_, known[0]["id"], **digested, **details)
 
 
 def _digested(document: dict[str, Any] | None) -> dict[str, Any] | None:
     return None if document is None else document | {"headers": sorted(document["headers"])}
 
 
-def _check(store: Store, by: Principal, change: EndpointChange) -> None:
+def _check(database: Database, by: Principal, change: EndpointChange) -> None:
     for namespace in change.namespaces or ():
         if not by.sees(namespace):
             raise Forbidden(f"this key has no access to the namespace {namespace!r}")
-    if found := list(_faults(store, change)):
+    if found := list(_field_errors(database, change)):
         raise Invalid(found)
 
 
-def _faults(store: Store, change: EndpointChange) -> Iterator[Fault]:
+def _field_errors(database: Database, change: EndpointChange) -> Iterator[FieldError]:
     if change.url is not None:
-        yield from url_faults("url", change.url, store.egress_allow)
+        yield from url_errors("url", change.url, database.egress_allow)
     if change.headers is not None:
-        yield from header_faults(change.headers)
+        yield from header_errors(change.headers)
 
 
 def _columns(change: EndpointChange) -> dict[str, Any]:
@@ -213,8 +220,8 @@ def _visible(by: Principal, endpoint_id: str) -> Select[Any]:
     return select(webhook_endpoints).where(*found)
 
 
-def _locked(tx: Tx, by: Principal, endpoint_id: str) -> RowMapping:
-    return _found(tx.conn.execute(_visible(by, endpoint_id).with_for_update()), endpoint_id)
+def _locked(uow: UnitOfWork, by: Principal, endpoint_id: str) -> RowMapping:
+    return _found(uow.conn.execute(_visible(by, endpoint_id).with_for_update()), endpoint_id)
 
 
 def _found(result: Result[Any], endpoint_id: str) -> RowMapping:

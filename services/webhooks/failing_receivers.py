@@ -15,31 +15,31 @@ from domain.identity.access import Principal
 from domain.pauses.serialization import instant
 from models.webhooks import webhook_endpoints, webhook_failures
 from services.kernel.tenancy import sees
-from services.kernel.unit_of_work import Store, Tx
+from services.kernel.unit_of_work import Database, UnitOfWork
 from services.webhooks.outbox import is_endpoints_lane
 
 # A page names the ones that fail longest.
 LIMIT = 20
 
 
-def count_attempt(tx: Tx, delivery: RowMapping, attempt: Attempt) -> None:
+def count_attempt(uow: UnitOfWork, delivery: RowMapping, attempt: Attempt) -> None:
     """The last thing in its transaction: attempts that end at once wait for each other here."""
     columns = webhook_failures.c
     endpoint_id, lane = delivery["endpoint_id"], delivery["lane"]
     if attempt.outcome is AttemptOutcome.SUCCEEDED:
         mine = columns.lane == lane if endpoint_id is None else columns.endpoint_id == endpoint_id
-        tx.conn.execute(delete(webhook_failures).where(mine))
+        uow.conn.execute(delete(webhook_failures).where(mine))
     elif endpoint_id is not None or not is_endpoints_lane(lane):
-        first = {"failures": 1, "since": tx.now, "failed_at": tx.now, "error": attempt.error}
+        first = {"failures": 1, "since": uow.now, "failed_at": uow.now, "error": attempt.error}
         row = insert(webhook_failures).values(
             lane=lane, namespace=delivery["namespace"], endpoint_id=endpoint_id, **first
         )
-        again = {"failures": columns.failures + 1, "failed_at": tx.now, "error": attempt.error}
-        tx.conn.execute(row.on_conflict_do_update(index_elements=[columns.lane], set_=again))
+        again = {"failures": columns.failures + 1, "failed_at": uow.now, "error": attempt.error}
+        uow.conn.execute(row.on_conflict_do_update(index_elements=[columns.lane], set_=again))
 
 
-def forget(tx: Tx, endpoint_id: UUID) -> None:
-    tx.conn.execute(delete(webhook_failures).where(webhook_failures.c.endpoint_id == endpoint_id))
+def forget(uow: UnitOfWork, endpoint_id: UUID) -> None:
+    uow.conn.execute(delete(webhook_failures).where(webhook_failures.c.endpoint_id == endpoint_id))
 
 
 def count_failing(by: Principal | None) -> Select[int]:
@@ -47,9 +47,9 @@ def count_failing(by: Principal | None) -> Select[int]:
     return select(func.count()).select_from(_failing(by).subquery())
 
 
-def list_failing(store: Store, by: Principal) -> list[dict[str, Any]]:
+def list_failing(database: Database, by: Principal) -> list[dict[str, Any]]:
     """Those that fail longest first."""
-    with store.reading() as conn:
+    with database.reading() as conn:
         found = conn.execute(_failing(by).order_by(func.min(webhook_failures.c.since)).limit(LIMIT)).mappings()
         return [
             {

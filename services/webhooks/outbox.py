@@ -20,13 +20,13 @@ from domain.values.canonical_json import encode
 from domain.values.ids import INBOX
 from models.webhooks import webhook_deliveries, webhook_endpoints, webhook_messages
 from services.kernel.leases import WEBHOOK, due_now
-from services.kernel.unit_of_work import Hint, Store, Tx
+from services.kernel.unit_of_work import Database, UnitOfWork, WakeUp
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
-class Message:
+class WebhookMessage:
     """What is sent, about what."""
 
     namespace: str
@@ -36,7 +36,7 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
-class Target:
+class DeliveryTarget:
     """Where a message goes. An endpoint that we disabled still gets the row, so that it can be recovered later."""
 
     url: str
@@ -59,7 +59,7 @@ def is_endpoints_lane(lane: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
+class WebhookEvent:
     """Something that happened, for whoever subscribes to it.
 
     Attributes:
@@ -95,60 +95,64 @@ def announcing(change: Insert | Update) -> Select[Any]:
     return _TOLD.add_cte(change.cte("change"))
 
 
-def announce(store: Store, tx: Tx, events: Sequence[Event], change: Select[Any], values: Mapping[str, Any]) -> None:
+def announce(
+    database: Database, uow: UnitOfWork, events: Sequence[Event], change: Select[Any], values: Mapping[str, Any]
+) -> None:
     """Make the change (of `announcing`, with its values) and record who is to be told of the events."""
-    notices = [_notice(event, store.public_url) for event in events]
-    tell(tx, notices, change, values)
+    notices = [_notice(event, database.public_url) for event in events]
+    tell(uow, notices, change, values)
     # Of a new pause nobody can be waiting but those who watch all; of any other change they hear with it.
-    tx.wakes.extend({INBOX if event.type == "pause.created" else event.pause.id for event in events})
+    uow.wakes.extend({INBOX if event.type == "pause.created" else event.pause.id for event in events})
 
 
-def tell(tx: Tx, notices: Sequence[Notice], change: Select[Any] = _TOLD, values: Mapping[str, Any] = _NOTHING) -> None:
+def tell(
+    uow: UnitOfWork, notices: Sequence[WebhookEvent], change: Select[Any] = _TOLD, values: Mapping[str, Any] = _NOTHING
+) -> None:
     """Record who is to be told; with the change, if there is one."""
     namespaces = sorted({notice.namespace for notice in notices} | {ALL_NAMESPACES})
-    endpoints = tx.conn.execute(change, {**values, "told_namespaces": namespaces}).mappings().all()
+    endpoints = uow.conn.execute(change, {**values, "told_namespaces": namespaces}).mappings().all()
     for notice in notices:
         targets = [target_of(row) for row in endpoints if _hears(row, notice)]
         if notice.callback_url is not None:
-            targets.append(Target(notice.callback_url, None))
+            targets.append(DeliveryTarget(notice.callback_url, None))
         if targets:
             body = encode(notice.document())
-            send(tx, Message(notice.namespace, notice.type, body, notice.pause_id), targets)
+            send(uow, WebhookMessage(notice.namespace, notice.type, body, notice.pause_id), targets)
 
 
-def _notice(event: Event, public_url: str) -> Notice:
+def _notice(event: Event, public_url: str) -> WebhookEvent:
     pause = event.pause
     callback = pause.callback_url if event.type in CALLBACK_TYPES else None
-    return Notice(event.type, pause.namespace, partial(event_document, event, public_url), pause.id, callback)
+    return WebhookEvent(event.type, pause.namespace, partial(event_document, event, public_url), pause.id, callback)
 
 
-def _hears(endpoint: RowMapping, notice: Notice) -> bool:
+def _hears(endpoint: RowMapping, notice: WebhookEvent) -> bool:
     wide = ALL_NAMESPACES in endpoint["namespaces"] or notice.namespace in endpoint["namespaces"]
     return wide and subscribes(endpoint["event_types"], notice.type)
 
 
-def send(tx: Tx, message: Message, targets: list[Target]) -> list[UUID]:
+def send(uow: UnitOfWork, message: WebhookMessage, targets: list[DeliveryTarget]) -> list[UUID]:
     """Record the message and one delivery a target; returns the deliveries' ids."""
-    message_id = tx.new_id()
-    tx.conn.execute(
+    message_id = uow.new_id()
+    uow.conn.execute(
         insert(webhook_messages).values(
-            id=message_id, namespace=message.namespace, type=message.type, body=message.body, created_at=tx.now
+            id=message_id, namespace=message.namespace, type=message.type, body=message.body, created_at=uow.now
         )
     )
-    rows = [_delivery_row(tx, message, message_id, target) for target in targets]
-    tx.conn.execute(insert(webhook_deliveries), rows)
-    tx.hints.extend(Hint(WEBHOOK, row["id"]) for row in rows if row["status"] == DeliveryStatus.PENDING)
+    rows = [_delivery_row(uow, message, message_id, target) for target in targets]
+    uow.conn.execute(insert(webhook_deliveries), rows)
+    uow.wakeups.extend(WakeUp(WEBHOOK, row["id"]) for row in rows if row["status"] == DeliveryStatus.PENDING)
     return [row["id"] for row in rows]
 
 
-def target_of(endpoint: RowMapping) -> Target:
-    return Target(endpoint["url"], endpoint["id"], disabled=not endpoint["enabled"])
+def target_of(endpoint: RowMapping) -> DeliveryTarget:
+    return DeliveryTarget(endpoint["url"], endpoint["id"], disabled=not endpoint["enabled"])
 
 
-def _delivery_row(tx: Tx, message: Message, message_id: UUID, target: Target) -> dict[str, Any]:
+def _delivery_row(uow: UnitOfWork, message: WebhookMessage, message_id: UUID, target: DeliveryTarget) -> dict[str, Any]:
     status = DeliveryStatus.EXHAUSTED if target.disabled else DeliveryStatus.PENDING
     return {
-        "id": tx.new_id(),
+        "id": uow.new_id(),
         "message_id": message_id,
         "namespace": message.namespace,
         "pause_id": message.pause_id,
@@ -159,7 +163,7 @@ def _delivery_row(tx: Tx, message: Message, message_id: UUID, target: Target) ->
         "attempts": 0,
         "retry": 0,
         "last_error": "the endpoint is disabled" if target.disabled else None,
-        "created_at": tx.now,
-        "completed_at": tx.now if target.disabled else None,
-        **due_now(tx),
+        "created_at": uow.now,
+        "completed_at": uow.now if target.disabled else None,
+        **due_now(uow),
     }

@@ -15,62 +15,62 @@ from domain.delivery.webhook import SECRET_OVERLAP
 from domain.identity.access import Principal
 from domain.values.errors import Forbidden
 from models.webhooks import webhook_secrets
-from services.kernel.unit_of_work import Store, Tx
+from services.kernel.unit_of_work import Database, UnitOfWork
 
 # Standard Webhooks asks for 24 to 64 random bytes.
 SECRET_BYTES = 32
 
 
-def namespace_secret(store: Store, by: Principal, namespace: str) -> str:
+def namespace_secret(database: Database, by: Principal, namespace: str) -> str:
     """The secret that signs the callbacks of this namespace's pauses."""
     _check_access(by, namespace)
-    with store.transaction() as tx:
-        return current(tx, namespace=namespace)[0]
+    with database.transaction() as uow:
+        return current(uow, namespace=namespace)[0]
 
 
-def read_namespace_secret(store: Store, by: Principal, namespace: str) -> str:
+def read_namespace_secret(database: Database, by: Principal, namespace: str) -> str:
     """The same, for somebody who takes it along."""
-    secret = namespace_secret(store, by, namespace)
-    with store.transaction() as tx:
-        tx.record(by, namespace, "signing_secret.read", namespace)
+    secret = namespace_secret(database, by, namespace)
+    with database.transaction() as uow:
+        uow.record(by, namespace, "signing_secret.read", namespace)
     return secret
 
 
-def rotate_namespace_secret(store: Store, by: Principal, namespace: str) -> str:
+def rotate_namespace_secret(database: Database, by: Principal, namespace: str) -> str:
     _check_access(by, namespace)
-    with store.transaction() as tx:
-        current(tx, namespace=namespace)
-        tx.record(by, namespace, "signing_secret.rotated", namespace)
-        return rotate(tx, namespace=namespace)
+    with database.transaction() as uow:
+        current(uow, namespace=namespace)
+        uow.record(by, namespace, "signing_secret.rotated", namespace)
+        return rotate(uow, namespace=namespace)
 
 
-def current(tx: Tx, *, namespace: str | None = None, endpoint_id: UUID | None = None) -> Sequence[str]:
+def current(uow: UnitOfWork, *, namespace: str | None = None, endpoint_id: UUID | None = None) -> Sequence[str]:
     """Every secret that signs now, the newest first; a new one where there is none yet."""
     columns = webhook_secrets.c
     query = (
         select(columns.secret)
-        .where(_owner(namespace, endpoint_id), or_(columns.retires_at.is_(None), columns.retires_at > tx.now))
+        .where(_owner(namespace, endpoint_id), or_(columns.retires_at.is_(None), columns.retires_at > uow.now))
         .order_by(columns.id.desc())
     )
-    if found := tx.conn.execute(query).scalars().all():
+    if found := uow.conn.execute(query).scalars().all():
         return found
     # Two at the same time: the unique index lets one in, and the other reads it.
-    tx.conn.execute(insert(webhook_secrets).values(_row(namespace, endpoint_id)).on_conflict_do_nothing())
-    return tx.conn.execute(query).scalars().all()
+    uow.conn.execute(insert(webhook_secrets).values(_row(namespace, endpoint_id)).on_conflict_do_nothing())
+    return uow.conn.execute(query).scalars().all()
 
 
-def rotate(tx: Tx, *, namespace: str | None = None, endpoint_id: UUID | None = None) -> str:
+def rotate(uow: UnitOfWork, *, namespace: str | None = None, endpoint_id: UUID | None = None) -> str:
     """A new secret, which it returns; the one before signs beside it for `SECRET_OVERLAP`."""
     columns = webhook_secrets.c
     # Whoever rotates at the same time waits for this lock, and then retires the secret made here.
-    tx.conn.execute(select(func.pg_advisory_xact_lock(func.hashtext(namespace or str(endpoint_id)))))
-    tx.conn.execute(
+    uow.conn.execute(select(func.pg_advisory_xact_lock(func.hashtext(namespace or str(endpoint_id)))))
+    uow.conn.execute(
         update(webhook_secrets)
         .where(_owner(namespace, endpoint_id), columns.retires_at.is_(None))
-        .values(retires_at=tx.now + SECRET_OVERLAP)
+        .values(retires_at=uow.now + SECRET_OVERLAP)
     )
     row = _row(namespace, endpoint_id)
-    tx.conn.execute(insert(webhook_secrets).values(row))
+    uow.conn.execute(insert(webhook_secrets).values(row))
     return str(row["secret"])
 
 

@@ -41,7 +41,7 @@ from models.webhooks import (
 )
 from services.kernel import leases
 from services.kernel.leases import WEBHOOK
-from services.kernel.unit_of_work import Store, Tx
+from services.kernel.unit_of_work import Database, UnitOfWork
 from services.webhooks.endpoints import DELETED, DISABLED, exhaust_waiting, exhausted
 from services.webhooks.failing_receivers import count_attempt
 from services.webhooks.outbox import is_endpoints_lane
@@ -55,7 +55,7 @@ LANE_WIDTH = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Parcel:
+class DeliveryJob:
     """What to post, and under which lease. `secrets`: every one of them signs."""
 
     lease: leases.Lease
@@ -66,74 +66,76 @@ class Parcel:
     secrets: Sequence[str]
 
 
-def claim_delivery(store: Store, id_: UUID, may_take: Callable[[str], bool] = lambda _: True) -> Parcel | None:
+def claim_delivery(
+    database: Database, id_: UUID, may_take: Callable[[str], bool] = lambda _: True
+) -> DeliveryJob | None:
     """None when there is nothing to do: not due, done, under way, behind an earlier one, or its lane is full.
 
     `may_take`: whether this worker has room for one of that namespace.
     """
     columns = webhook_deliveries.c
     turn = select(func.pg_advisory_xact_lock(func.hashtextextended(columns.lane, 0)), columns.namespace)
-    with store.transaction() as tx:
+    with database.transaction() as uow:
         # Claims in one lane go one after another: simultaneous ones would each see room for themselves.
         free = turn.where(columns.id == id_, leases.claimable(webhook_deliveries), *_unobstructed())
-        found = tx.conn.execute(free).one_or_none()
+        found = uow.conn.execute(free).one_or_none()
         if found is not None and not may_take(found.namespace):
             return None
-        lease = None if found is None else leases.claim(tx, WEBHOOK, id_, *_unobstructed())
+        lease = None if found is None else leases.claim(uow, WEBHOOK, id_, *_unobstructed())
         if lease is None:
-            leases.hint_came_to_nothing(tx, WEBHOOK, id_)
+            leases.wakeup_came_to_nothing(uow, WEBHOOK, id_)
             return None
-        row = _addressed(tx, id_)
+        row = _addressed(uow, id_)
         if is_endpoints_lane(row.lane) and not row.enabled:
             # A worker that was killed had it when the endpoint was switched off, or it was sent again just then.
             reason = DELETED if row.endpoint_id is None or row.deleted_at is not None else DISABLED
-            tx.conn.execute(update(webhook_deliveries).where(columns.id == id_).values(exhausted(tx, reason)))
+            uow.conn.execute(update(webhook_deliveries).where(columns.id == id_).values(exhausted(uow, reason)))
             return None
         if row.moved_to is not None and row.moved_to != row.url:
-            tx.conn.execute(update(webhook_deliveries).where(columns.id == id_).values(url=row.moved_to))
-        return _parcel(tx, lease, row)
+            uow.conn.execute(update(webhook_deliveries).where(columns.id == id_).values(url=row.moved_to))
+        return _job(uow, lease, row)
 
 
 def record_attempt(
-    store: Store, lease: leases.Lease, attempt: Attempt, schedule: Sequence[int], uniform: float
+    database: Database, lease: leases.Lease, attempt: Attempt, schedule: Sequence[int], uniform: float
 ) -> bool:
     """False when another worker has taken over in the meantime: then this result is dropped.
 
     `schedule`: seconds to wait before each retry. `uniform`: a random number from 0 to 1, for the jitter.
     """
     columns = webhook_deliveries.c
-    with store.transaction() as tx:
+    with database.transaction() as uow:
         held = columns.id == lease.id, columns.lease_token == lease.token
         addressee = select(columns.endpoint_id).where(*held).scalar_subquery()
-        endpoint = _endpoint(tx, addressee)
-        if endpoint is not None and health_after(health_of(endpoint), attempt, tx.now) != health_of(endpoint):
+        endpoint = _endpoint(uow, addressee)
+        if endpoint is not None and health_after(health_of(endpoint), attempt, uow.now) != health_of(endpoint):
             # Only now: nearly all attempts change nothing, and those to one endpoint must not wait for each other. And
             # before the delivery, as when one is changed or deleted: two orders would be a deadlock.
-            endpoint = _endpoint(tx, addressee, lock=True)
-        row = tx.conn.execute(select(webhook_deliveries).where(*held).with_for_update()).mappings().one_or_none()
+            endpoint = _endpoint(uow, addressee, lock=True)
+        row = uow.conn.execute(select(webhook_deliveries).where(*held).with_for_update()).mappings().one_or_none()
         if row is None:
             log.warning("dropped the result of a superseded attempt", extra={"delivery_id": str(lease.id)})
             return False
         health = _health(endpoint, row["lane"])
-        after, healthy = after_attempt(delivery_of(row), attempt, health, schedule, tx.now, uniform)
+        after, healthy = after_attempt(delivery_of(row), attempt, health, schedule, uow.now, uniform)
         changes = delivery_values(after) | {"lease_token": None, "leased_until": None, "hint_at": after.due_at}
-        tx.conn.execute(update(webhook_deliveries).where(columns.id == lease.id).values(changes))
-        tx.conn.execute(insert(webhook_attempts).values(_attempt_row(lease.id, after.attempts, attempt)))
+        uow.conn.execute(update(webhook_deliveries).where(columns.id == lease.id).values(changes))
+        uow.conn.execute(insert(webhook_attempts).values(_attempt_row(lease.id, after.attempts, attempt)))
         if endpoint is not None and healthy != health:
-            _record_health(tx, endpoint, health, healthy)
-        _hint_next(tx, row)
-        count_attempt(tx, row, attempt)
+            _record_health(uow, endpoint, health, healthy)
+        _wake_next(uow, row)
+        count_attempt(uow, row, attempt)
     return True
 
 
-def sweep_deliveries(store: Store, *, spare_leased: bool = False) -> int:
+def sweep_deliveries(database: Database, *, spare_leased: bool = False) -> int:
     """Hint again at deliveries that were missed; returns how many.
 
     In each lane at no more than can be under way: more would only keep the workers busy with saying no.
     """
     this = webhook_deliveries
-    with store.transaction() as tx:
-        missed = leases.overlooked(tx, this, spare_leased)
+    with database.transaction() as uow:
+        missed = leases.overlooked(uow, this, spare_leased)
         # The first lane of each namespace, then the second of each: one that floods is not in the others' way.
         longest = func.min(this.c.hint_at)
         turn = func.row_number().over(partition_by=this.c.namespace, order_by=longest).label("turn")
@@ -148,7 +150,7 @@ def sweep_deliveries(store: Store, *, spare_leased: bool = False) -> int:
         )
         of_each = select(first.c.id).select_from(lanes.join(first, true())).where(_has_room(lanes.c.lane))
         fairly = of_each.order_by(lanes.c.turn, lanes.c.since).limit(leases.SWEEP_LIMIT)
-        return len(leases.hint_again(tx, WEBHOOK, tx.conn.execute(fairly).scalars().all()))
+        return len(leases.wake_again(uow, WEBHOOK, uow.conn.execute(fairly).scalars().all()))
 
 
 # Made once: each new alias of a table makes all its columns anew, which took a third of a worker's time.
@@ -191,7 +193,7 @@ def _under_way(lane: ColumnElement[str]) -> ScalarSelect[int]:
     )
 
 
-def _addressed(tx: Tx, id_: UUID) -> Row[Any]:
+def _addressed(uow: UnitOfWork, id_: UUID) -> Row[Any]:
     """The delivery, with its message and what is left of its endpoint."""
     deliveries, messages, endpoints = webhook_deliveries.c, webhook_messages.c, webhook_endpoints.c
     joined = webhook_deliveries.join(webhook_messages, messages.id == deliveries.message_id).outerjoin(
@@ -206,18 +208,18 @@ def _addressed(tx: Tx, id_: UUID) -> Row[Any]:
         .select_from(joined)
         .where(deliveries.id == id_)
     )
-    return tx.conn.execute(query).one()
+    return uow.conn.execute(query).one()
 
 
-def _parcel(tx: Tx, lease: leases.Lease, row: Row[Any]) -> Parcel:
+def _job(uow: UnitOfWork, lease: leases.Lease, row: Row[Any]) -> DeliveryJob:
     owner = {"namespace": row.namespace} if row.endpoint_id is None else {"endpoint_id": row.endpoint_id}
-    return Parcel(lease, row.id, row.moved_to or row.url, row.body, row.headers or {}, current(tx, **owner))
+    return DeliveryJob(lease, row.id, row.moved_to or row.url, row.body, row.headers or {}, current(uow, **owner))
 
 
-def _endpoint(tx: Tx, id_: ScalarSelect[UUID | None], *, lock: bool = False) -> RowMapping | None:
+def _endpoint(uow: UnitOfWork, id_: ScalarSelect[UUID | None], *, lock: bool = False) -> RowMapping | None:
     """Locked, the failures of simultaneous attempts count one after another; new deliveries do not wait."""
     query = select(webhook_endpoints).where(webhook_endpoints.c.id == id_)
-    return tx.conn.execute(query.with_for_update(key_share=True) if lock else query).mappings().one_or_none()
+    return uow.conn.execute(query.with_for_update(key_share=True) if lock else query).mappings().one_or_none()
 
 
 def _health(endpoint: RowMapping | None, lane: str) -> Health:
@@ -227,20 +229,22 @@ def _health(endpoint: RowMapping | None, lane: str) -> Health:
     return Health(enabled=not is_endpoints_lane(lane))
 
 
-def _record_health(tx: Tx, endpoint: RowMapping, before: Health, after: Health) -> None:
+def _record_health(uow: UnitOfWork, endpoint: RowMapping, before: Health, after: Health) -> None:
     endpoint_id = endpoint["id"]
-    tx.conn.execute(update(webhook_endpoints).where(webhook_endpoints.c.id == endpoint_id).values(health_values(after)))
+    uow.conn.execute(
+        update(webhook_endpoints).where(webhook_endpoints.c.id == endpoint_id).values(health_values(after))
+    )
     if before.enabled and not after.enabled:
-        exhaust_waiting(tx, endpoint_id, f"the endpoint was disabled: {after.disabled_reason}")
+        exhaust_waiting(uow, endpoint_id, f"the endpoint was disabled: {after.disabled_reason}")
         subject = ids.text(ids.ENDPOINT, endpoint_id)
-        tx.record(None, chain_of(endpoint["namespaces"]), "endpoint.disabled", subject, reason=after.disabled_reason)
+        uow.record(None, chain_of(endpoint["namespaces"]), "endpoint.disabled", subject, reason=after.disabled_reason)
         log.error(
             "webhook endpoint disabled: an operator must look at it, enable it, and recover what it missed",
             extra={"endpoint_id": str(endpoint_id), "reason": after.disabled_reason},
         )
 
 
-def _hint_next(tx: Tx, done: RowMapping) -> None:
+def _wake_next(uow: UnitOfWork, done: RowMapping) -> None:
     """What this attempt's end lets go: the next message about the same pause, and others for the same receiver.
 
     As many as the lane has room for, not one: of attempts that end at the same moment, each would name the same one.
@@ -248,18 +252,18 @@ def _hint_next(tx: Tx, done: RowMapping) -> None:
     columns = webhook_deliveries.c
     same_lane = columns.lane == done["lane"], *_unobstructed()
     if done["pause_id"] is not None:
-        leases.hint_first(tx, WEBHOOK, 1, columns.pause_id == done["pause_id"], *same_lane)
+        leases.wake_first(uow, WEBHOOK, 1, columns.pause_id == done["pause_id"], *same_lane)
     room = 0
     # An attempt that ends at the same moment may have named a row between the count and the look. Then its own place
     # is free too, which only another count shows.
-    while (counted := _room(tx, done["lane"])) > room:
+    while (counted := _room(uow, done["lane"])) > room:
         room = counted
-        if not leases.hint_first(tx, WEBHOOK, room, *same_lane):
+        if not leases.wake_first(uow, WEBHOOK, room, *same_lane):
             return
 
 
-def _room(tx: Tx, lane: str) -> int:
-    return LANE_WIDTH - tx.conn.execute(select(_under_way(literal(lane)))).scalar_one()
+def _room(uow: UnitOfWork, lane: str) -> int:
+    return LANE_WIDTH - uow.conn.execute(select(_under_way(literal(lane)))).scalar_one()
 
 
 def _attempt_row(delivery_id: UUID, number: int, attempt: Attempt) -> dict[str, Any]:

@@ -82,14 +82,14 @@ def test_every_fault_is_a_line_with_its_file_and_place(call: Call, project: Path
     (project / "policies/short.cel").unlink()
     ran = call("deploy", "-f", "sagas/greet.yaml")
     assert ran.code == REFUSED
-    *faults, summary = ran.err.splitlines()
+    *field_errors, summary = ran.err.splitlines()
     assert summary == "sagahold: 1 of 2 were not deployed"
-    assert [fault.split(": ")[:2] for fault in faults] == [
+    assert [field_error.split(": ")[:2] for field_error in field_errors] == [
         ["sagas/greet.yaml", "steps[0].prompt.inline"],
         ["sagas/greet.yaml", "steps[1].policy"],
     ]
-    assert "{{ nobody }}, which `with` does not give" in faults[0]
-    assert "policies/short.cel was not sent along" in faults[1]
+    assert "{{ nobody }}, which `with` does not give" in field_errors[0]
+    assert "policies/short.cel was not sent along" in field_errors[1]
 
 
 def test_no_file_is_taken_from_outside_of_the_project(

@@ -15,7 +15,7 @@ from sqlalchemy import delete, insert
 from cli.devstack import Stack
 from domain.delivery.webhook import FAILING_AFTER
 from models.webhooks import webhook_failures
-from services.kernel.unit_of_work import Store
+from services.kernel.unit_of_work import Database
 from tests.acceptance.commands import DONE, REFUSED, Ran
 
 Call = Callable[..., Ran]
@@ -55,16 +55,16 @@ def test_all_is_well(look: Look) -> None:
 
 
 @pytest.mark.usefixtures("servers_named")
-def test_a_receiver_that_takes_nothing(look: Look, stack_store: Store) -> None:
+def test_a_receiver_that_takes_nothing(look: Look, stack_database: Database) -> None:
     """Long before anything is given up."""
     row = {"lane": f"http://{uuid4().hex}.example.com default", "namespace": "default", "failures": FAILING_AFTER}
-    with stack_store.transaction() as tx:
-        tx.conn.execute(insert(webhook_failures).values(**row, since=tx.now, failed_at=tx.now, error="timed out"))
+    with stack_database.transaction() as uow:
+        uow.conn.execute(insert(webhook_failures).values(**row, since=uow.now, failed_at=uow.now, error="timed out"))
     try:
         good, said = look()["receivers"]
     finally:
-        with stack_store.transaction() as tx:
-            tx.conn.execute(delete(webhook_failures).where(webhook_failures.c.lane == row["lane"]))
+        with stack_database.transaction() as uow:
+            uow.conn.execute(delete(webhook_failures).where(webhook_failures.c.lane == row["lane"]))
     assert good is False
     assert "/webhooks names them, since when and why" in said
 

@@ -6,15 +6,15 @@ from pathlib import Path
 
 from cli.devstack import Stack
 from services.identity.keys import authenticate
-from services.identity.sessions import From
+from services.identity.sessions import SignInOrigin
 from services.identity.sign_in_links import use_link
 from services.identity.tokens import hash_of
-from services.kernel.unit_of_work import Store
+from services.kernel.unit_of_work import Database
 from tests.acceptance.commands import DONE, finish, start
 from tests.services.world import one
 
 
-def test_the_first_admin_keys_and_link(store: Store, database_url: str, tmp_path: Path) -> None:
+def test_the_first_admin_keys_and_link(database: Database, database_url: str, tmp_path: Path) -> None:
     def init(folder: str, *options: str) -> str:
         ran = finish(start("init", "--data-dir", str(tmp_path / folder), *options, DATABASE_URL=database_url))
         assert (ran.code, ran.err) == (DONE, "")
@@ -28,19 +28,19 @@ def test_the_first_admin_keys_and_link(store: Store, database_url: str, tmp_path
     keys = credentials("a")
     assert (tmp_path / "a" / "credentials.json").stat().st_mode & 0o077 == 0
     for role in ("agent", "reviewer", "operator", "admin"):
-        principal = authenticate(store, hash_of(keys[f"{role}_key"]))
+        principal = authenticate(database, hash_of(keys[f"{role}_key"]))
         assert principal is not None
         assert (principal.role, principal.sees_all) == (role, True)
     token = re.search(r"/sign-in/link/(\S+)", first)
     assert token is not None
-    _, person = use_link(store, token[1], From("192.0.2.1", None))
+    _, person = use_link(database, token[1], SignInOrigin("192.0.2.1", None))
     assert (person.role, person.sees_all) == ("admin", True)
 
     assert "/sign-in/link/" in init("a")
     assert credentials("a") == keys
     assert "--new-keys" in init("b")
     assert not (tmp_path / "b").exists()
-    assert (one(store, "SELECT count(*) FROM api_keys"), one(store, "SELECT count(*) FROM users")) == (4, 1)
+    assert (one(database, "SELECT count(*) FROM api_keys"), one(database, "SELECT count(*) FROM users")) == (4, 1)
     init("b", "--new-keys")
     assert credentials("b").keys() == keys.keys()
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from services.kernel.unit_of_work import Store
+from services.kernel.unit_of_work import Database
 from tests.acceptance.commands import Ran
 from tests.services.people import untold
 
@@ -10,11 +10,11 @@ Call = Callable[..., Ran]
 
 
 def test_what_failed_is_seen_and_sent_again(
-    call: Call, paused: Callable[..., str], namespace: str, stack_store: Store
+    call: Call, paused: Callable[..., str], namespace: str, stack_database: Database
 ) -> None:
     """A line holds 80 characters; no secret is shown."""
     watch_id = paused("x")
-    untold(stack_store, watch_id, namespace, namespace)
+    untold(stack_database, watch_id, namespace, namespace)
     listed = call("notifications", "list", "--pause", watch_id, "--status", "failed").out
     assert "the service answered 404" in listed
     assert "secret" not in listed

@@ -16,9 +16,9 @@ import pytest
 from rich.console import Console
 
 from cli.demo.deviation import Deviation
-from cli.demo.receiver import Message, Receiver
+from cli.demo.receiver import ReceivedMessage, Receiver
 from cli.demo.story import Story
-from cli.demo.telling import Telling
+from cli.demo.telling import Narrator
 from cli.devstack import Stack
 from cli.devstack.waiting import wait_until
 
@@ -118,7 +118,7 @@ def test_it_does_not_tell_of_a_decision_that_nobody_made(stack: Stack, client_fo
     keys = {f"{role}_key": client.headers["Authorization"].split()[1] for role, client in clients.items()}
     told = StringIO()
     with Receiver() as receiver, pytest.raises(Deviation, match=r"what the reviewer finds is \[\]"):
-        Story(Telling(Console(file=told, width=80)), stack.url, keys, receiver).tell()
+        Story(Narrator(Console(file=told, width=80)), stack.url, keys, receiver).tell()
     assert "is held by the server" in told.getvalue()
     assert "approved" not in told.getvalue()
     # Its agent would wait for as long as this process lives.
@@ -127,7 +127,7 @@ def test_it_does_not_tell_of_a_decision_that_nobody_made(stack: Stack, client_fo
 
 
 class Refusing(Receiver):
-    def wait_for(self, event_type: str, watch_id: str) -> Message:
+    def wait_for(self, event_type: str, watch_id: str) -> ReceivedMessage:
         assert wait_until(lambda: len(self.refused) > 0, END_SECONDS)
         return super().wait_for(event_type, watch_id)
 
@@ -144,5 +144,5 @@ def test_it_does_not_tell_of_a_webhook_that_did_not_verify(
     }
     told = StringIO()
     with Refusing() as receiver, pytest.raises(Deviation, match=r"no verified webhook pause.approved .*1 were refused"):
-        Story(Telling(Console(file=told, width=80)), stack.url, keys, receiver).tell()
+        Story(Narrator(Console(file=told, width=80)), stack.url, keys, receiver).tell()
     assert "signature verified" not in told.getvalue()

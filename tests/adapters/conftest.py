@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from tests.adapters.llm_server import LlmServer
-from tests.adapters.llm_wire import Reply
-from tests.adapters.thinking import Desk, Tools, desks
+from tests.adapters.llm.server import LlmServer
+from tests.adapters.llm.wire import Reply
+from tests.adapters.llm.world import Desk, Tools, desks
 
 
 @pytest.fixture(scope="session")

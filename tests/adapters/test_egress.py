@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from adapters.egress import Answer, Blocked, Egress, Failed, resolve_by_system
+from adapters.egress import Egress, EgressBlocked, EgressFailed, Response, resolve_by_system
 from domain.values.network import Address
 from tests.adapters.receiver import Exchange, Receiver, reply
 
@@ -31,7 +31,7 @@ class Names:
         return [ip_address(text) for text in self._answers[len(self.asked) - 1]]
 
 
-def post(url: str, names: Names | None = None, **headers: str) -> Answer:
+def post(url: str, names: Names | None = None, **headers: str) -> Response:
     egress = Egress(LOOPBACK, names) if names else Egress(LOOPBACK)
     return egress.post(url, b"{}", headers, PLENTY)
 
@@ -84,7 +84,7 @@ def test_literal_address(host: str) -> None:
 @pytest.mark.parametrize("name", ["Host", "hOST", "Content-Length", "Transfer-Encoding", "Connection", "Upgrade"])
 def test_framing_and_host_cannot_be_set(name: str) -> None:
     """They would let one who may set headers speak to another virtual host or smuggle a second request."""
-    with Receiver() as receiver, pytest.raises(Failed, match=f"header {name.lower()} cannot be set"):
+    with Receiver() as receiver, pytest.raises(EgressFailed, match=f"header {name.lower()} cannot be set"):
         post(receiver.url, **{name: "5"})
     assert receiver.connections == 0
 
@@ -106,7 +106,7 @@ def test_framing_and_host_cannot_be_set(name: str) -> None:
 def test_header_injection(name: str, value: str) -> None:
     """No part of such a request is sent, and its value is not repeated in the reason."""
     with Receiver() as receiver:
-        with pytest.raises(Failed, match="custom header") as caught:
+        with pytest.raises(EgressFailed, match="custom header") as caught:
             post(receiver.url, **{name: value})
         assert "cret" not in str(caught.value)
     assert receiver.requests == []
@@ -114,7 +114,7 @@ def test_header_injection(name: str, value: str) -> None:
 
 def test_newline_in_url() -> None:
     """A stored URL is checked again before it is used."""
-    with Receiver() as receiver, pytest.raises(Blocked, match="character"):
+    with Receiver() as receiver, pytest.raises(EgressBlocked, match="character"):
         post(f"{receiver.url}\r\nX-Evil: 1")
     assert receiver.connections == 0
 
@@ -127,7 +127,7 @@ def test_newline_in_url() -> None:
 )
 def test_loopback_is_blocked_by_default(host: str) -> None:
     """Without an allowed network nothing on this machine is reached, however it is written."""
-    with Receiver() as receiver, pytest.raises(Blocked):
+    with Receiver() as receiver, pytest.raises(EgressBlocked):
         Egress(()).post(receiver.url_as(host), b"", {}, PLENTY)
     assert receiver.connections == 0
 
@@ -150,7 +150,11 @@ def test_mapped_literal_goes_to_the_ipv4_address() -> None:
 )
 def test_name_with_a_private_address(answers: list[str], caplog: pytest.LogCaptureFixture) -> None:
     """One bad answer among good ones is enough. The address is told to the operator's log, not to the caller."""
-    with Receiver() as receiver, caplog.at_level(logging.WARNING), pytest.raises(Blocked, match="not public") as caught:
+    with (
+        Receiver() as receiver,
+        caplog.at_level(logging.WARNING),
+        pytest.raises(EgressBlocked, match="not public") as caught,
+    ):
         Egress((), Names(answers)).post(receiver.url_as("hooks.test"), b"", {}, PLENTY)
     assert receiver.connections == 0
     assert "127.0.0.1" not in str(caught.value)
@@ -161,7 +165,7 @@ def test_name_with_a_private_address(answers: list[str], caplog: pytest.LogCaptu
 def test_no_address_is_tried_before_all_are_checked() -> None:
     """The receiver stands at the first, good address; the last of many is bad."""
     names = Names(["127.0.0.1"] * 9 + ["10.0.0.1"])
-    with Receiver() as receiver, pytest.raises(Blocked):
+    with Receiver() as receiver, pytest.raises(EgressBlocked):
         post(receiver.url_as("hooks.test"), names)
     assert receiver.connections == 0
 
@@ -172,7 +176,7 @@ def test_rebinding() -> None:
     with Receiver() as receiver:
         assert post(receiver.url_as("hooks.test"), names).status == 200
         assert names.asked == ["hooks.test"]
-        with pytest.raises(Blocked):
+        with pytest.raises(EgressBlocked):
             Egress(LOOPBACK, names).post(receiver.url_as("hooks.test"), b"", {}, PLENTY)
     assert receiver.connections == 1
 
@@ -196,7 +200,7 @@ def test_connection_refused() -> None:
     """The reason is the system's, in short."""
     with Receiver() as receiver:
         url = receiver.url
-    with pytest.raises(Failed, match=r"^the connection failed: connection refused$"):
+    with pytest.raises(EgressFailed, match=r"^the connection failed: connection refused$"):
         post(url)
 
 
@@ -208,7 +212,7 @@ def test_name_that_does_not_resolve(error: Exception) -> None:
         raise error
 
     for names in (fail, Names([])):
-        with pytest.raises(Failed, match=r"the name hooks\.test does not resolve"):
+        with pytest.raises(EgressFailed, match=r"the name hooks\.test does not resolve"):
             Egress((), names).post("http://hooks.test/", b"", {}, PLENTY)
 
 
@@ -226,7 +230,7 @@ def test_lookups_are_given_back() -> None:
         egress = Egress(LOOPBACK, Names(*[["127.0.0.1"], []] * 40))
         for _ in range(40):
             assert egress.post(receiver.url_as("hooks.test"), b"", {}, PLENTY).status == 200
-            with pytest.raises(Failed):
+            with pytest.raises(EgressFailed):
                 egress.post(receiver.url_as("hooks.test"), b"", {}, PLENTY)
 
 
@@ -244,9 +248,9 @@ def test_trusted_certificate(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(TLS / "ca.pem"))
     with Receiver(tls=server_tls("hooks.test.pem")) as receiver:
         assert post(receiver.url_as("hooks.test"), Names(["127.0.0.1"])).status == 200
-        with pytest.raises(Failed, match="not trusted: Hostname mismatch"):
+        with pytest.raises(EgressFailed, match="not trusted: Hostname mismatch"):
             post(receiver.url_as("other.test"), Names(["127.0.0.1"]))
-        with pytest.raises(Failed, match="not trusted: IP address mismatch"):
+        with pytest.raises(EgressFailed, match="not trusted: IP address mismatch"):
             post(receiver.url)
     assert receiver.server_names == ["hooks.test", "other.test", None]
     assert [request.headers["host"] for request in receiver.requests] == [f"hooks.test:{receiver.port}"]
@@ -255,7 +259,10 @@ def test_trusted_certificate(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("certificate", ["self-signed.pem", "hooks.test.pem"])
 def test_untrusted_certificate(certificate: str) -> None:
     """Self-signed, or by an authority that nobody added: nothing is sent."""
-    with Receiver(tls=server_tls(certificate)) as receiver, pytest.raises(Failed, match="certificate is not trusted"):
+    with (
+        Receiver(tls=server_tls(certificate)) as receiver,
+        pytest.raises(EgressFailed, match="certificate is not trusted"),
+    ):
         post(receiver.url_as("hooks.test"), Names(["127.0.0.1"]))
     assert receiver.requests == []
 
@@ -266,5 +273,5 @@ def test_plain_http_behind_https() -> None:
     def script(exchange: Exchange) -> None:
         exchange.send(b"HTTP/1.1 400 Bad Request\r\n\r\n")
 
-    with Receiver(script) as receiver, pytest.raises(Failed, match=r"^TLS failed: [A-Z0-9_]+$"):
+    with Receiver(script) as receiver, pytest.raises(EgressFailed, match=r"^TLS failed: [A-Z0-9_]+$"):
         post(receiver.url.replace("http:", "https:"))

@@ -7,7 +7,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from adapters.egress import Answer, Egress, Failed, TimedOut
+from adapters.egress import Egress, EgressFailed, EgressTimeout, Response
 from domain.values.network import Address
 from tests.adapters.receiver import Exchange, Receiver, Script, reply
 
@@ -17,7 +17,7 @@ PLENTY = 30.0
 GIB = 1024**3
 
 
-def post(url: str, deadline: float = PLENTY) -> Answer:
+def post(url: str, deadline: float = PLENTY) -> Response:
     return Egress(LOOPBACK).post(url, b"{}", {}, deadline)
 
 
@@ -45,19 +45,19 @@ def _never_answers(exchange: Exchange) -> None:
 @pytest.mark.parametrize("script", [_drips_headers, _drips_body, _drips_interim_answers, _never_answers])
 def test_slow_receiver(script: Script) -> None:
     """One wall clock for all: a byte now and then does not buy more time."""
-    with Receiver(script) as receiver, pytest.raises(TimedOut, match=r"^no complete answer within 0\.5 s$"):
+    with Receiver(script) as receiver, pytest.raises(EgressTimeout, match=r"^no complete answer within 0\.5 s$"):
         post(receiver.url, deadline=0.5)
 
 
 def test_receiver_that_never_reads() -> None:
     """The body is more than the socket buffers hold."""
-    with Receiver(Exchange.hold) as receiver, pytest.raises(TimedOut):
+    with Receiver(Exchange.hold) as receiver, pytest.raises(EgressTimeout):
         Egress(LOOPBACK).post(receiver.url, bytes(32 * 1024**2), {}, 0.5)
 
 
 def test_tls_handshake_that_never_comes() -> None:
     """The port is open, but silent."""
-    with Receiver(Exchange.hold) as receiver, pytest.raises(TimedOut):
+    with Receiver(Exchange.hold) as receiver, pytest.raises(EgressTimeout):
         post(receiver.url.replace("http:", "https:"), deadline=0.5)
 
 
@@ -67,7 +67,7 @@ def test_connection_that_is_never_accepted() -> None:
     with (
         socket.create_server(("127.0.0.1", 0), backlog=0) as server,
         socket.create_connection(server.getsockname()),
-        pytest.raises(TimedOut),
+        pytest.raises(EgressTimeout),
     ):
         egress.post(f"http://hooks.test:{server.getsockname()[1]}/", b"", {}, 0.5)
 
@@ -81,7 +81,7 @@ def test_resolver_that_hangs() -> None:
         answer.wait()
         return []
 
-    with pytest.raises(TimedOut):
+    with pytest.raises(EgressTimeout):
         Egress(LOOPBACK, hang).post("http://hooks.test/", b"", {}, 0.5)
     assert asked.is_set()
     answer.set()
@@ -174,7 +174,7 @@ def test_broken_answer(answer: bytes, reason: str) -> None:
         exchange.read()
         exchange.send(answer)
 
-    with Receiver(script) as receiver, pytest.raises(Failed, match=reason) as caught:
+    with Receiver(script) as receiver, pytest.raises(EgressFailed, match=reason) as caught:
         post(receiver.url)
     assert "cret" not in str(caught.value)
 

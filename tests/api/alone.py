@@ -5,21 +5,21 @@ from typing import Any, cast
 
 from flask import Flask
 
-from adapters.redis.pubsub import Waker
+from adapters.redis.pubsub import ChangeSubscriber
 from app import create_app
 from app.deps import Deps
 from app.http.key_cache import KeyCache
-from services.kernel.group_commit import Together
-from services.kernel.unit_of_work import Store
+from services.kernel.group_commit import GroupCommit
+from services.kernel.unit_of_work import Database
 from services.pauses.lifecycle import create_pauses
 
 
-def app_alone(store: Store, keys: KeyCache, anonymous_role: str | None = None, proxies: int = 0) -> Flask:
+def app_alone(database: Database, keys: KeyCache, anonymous_role: str | None = None, proxies: int = 0) -> Flask:
     return create_app(
         Deps(
-            store=store,
-            creations=Together(partial(create_pauses, store)),
-            waker=Waker(cast(Any, None), lambda ids: []),
+            database=database,
+            creations=GroupCommit(partial(create_pauses, database)),
+            subscriber=ChangeSubscriber(cast(Any, None), lambda ids: []),
             keys=keys,
             anonymous_role=anonymous_role,
             pause_expires_in=60,
@@ -27,7 +27,7 @@ def app_alone(store: Store, keys: KeyCache, anonymous_role: str | None = None, p
             revision="",
             artifact_files=cast(Any, None),
             broker_fault=lambda: None,
-            channel_fault=lambda channel: None,
+            channel_error=lambda channel: None,
             proxies=proxies,
         )
     )

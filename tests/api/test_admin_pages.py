@@ -10,7 +10,7 @@ import pytest
 
 from app.dashboard.framework.cookies import SESSION
 from cli.devstack import Stack
-from services.kernel.unit_of_work import Store
+from services.kernel.unit_of_work import Database
 from tests.api.conftest import form_token, refused
 from tests.browser.people import add_person
 
@@ -36,11 +36,11 @@ def shown(page: httpx.Response) -> str:
 
 
 @pytest.fixture
-def admin(stack: Stack, stack_store: Store) -> Iterator[Callable[..., Admin]]:
+def admin(stack: Stack, stack_database: Database) -> Iterator[Callable[..., Admin]]:
     opened: list[httpx.Client] = []
 
     def make(*namespaces: str) -> Admin:
-        person = add_person(stack_store, "admin", namespaces=namespaces)
+        person = add_person(stack_database, "admin", namespaces=namespaces)
         opened.append(httpx.Client(base_url=stack.url, cookies={SESSION: person.token}))
         return Admin(opened[-1])
 
@@ -133,7 +133,7 @@ def test_a_key_is_shown_once(admin: Callable[..., Admin], namespace: str, stack:
 
 
 def test_a_rotated_key_is_shown_once(
-    admin: Callable[..., Admin], namespace: str, stack: Stack, stack_store: Store
+    admin: Callable[..., Admin], namespace: str, stack: Stack, stack_database: Database
 ) -> None:
     """The one before works for a day more. Only an admin of its namespaces rotates it, and no other site's form."""
 
@@ -143,7 +143,7 @@ def test_a_rotated_key_is_shown_once(
     boss, other = admin(namespace), admin("elsewhere")
     old = shown(boss.post("/keys", name=NAME, role="agent", namespaces=namespace))
     (rotate,) = re.findall(r'action="(/keys/key_[0-9a-f]{32}/rotate)"', boss.browser.get("/keys").text)
-    operator = add_person(stack_store, "operator", namespaces=[namespace])
+    operator = add_person(stack_database, "operator", namespaces=[namespace])
     with httpx.Client(base_url=stack.url, cookies={SESSION: operator.token}) as browser:
         assert Admin(browser).post(rotate).status_code == 403
     assert other.post(rotate).status_code == 404

@@ -16,7 +16,7 @@ from flask.testing import FlaskClient
 import settings
 from adapters.process.local_peers import users_connected_to
 from app.http.key_cache import KeyCache
-from services.kernel.unit_of_work import Store
+from services.kernel.unit_of_work import Database
 from services.manifests.definitions import deploy
 from tests.api.alone import app_alone
 from tests.services.saga_world import WORKER, step, tools, work
@@ -27,8 +27,8 @@ LET_IN = 415
 REFUSED = 401
 
 
-def client_of(role: str | None, store: Store = cast(Any, None)) -> FlaskClient:  # noqa: B008
-    return app_alone(store, KeyCache(lambda hash_: None), role).test_client()
+def client_of(role: str | None, database: Database = cast(Any, None)) -> FlaskClient:  # noqa: B008
+    return app_alone(database, KeyCache(lambda hash_: None), role).test_client()
 
 
 def ask(role: str | None, host: str = "localhost:8000", peer: str = "127.0.0.1", **headers: str) -> int:
@@ -105,8 +105,8 @@ def test_a_bad_key_is_not_better_than_none() -> None:
     ("role", "created", "decided", "keys"),
     [("agent", 201, 403, 403), ("reviewer", 403, 404, 403), ("operator", 403, 404, 403), ("admin", 201, 404, 200)],
 )
-def test_the_roles_rights_and_no_more(role: str, created: int, decided: int, keys: int, store: Store) -> None:
-    client = client_of(role, store)
+def test_the_roles_rights_and_no_more(role: str, created: int, decided: int, keys: int, database: Database) -> None:
+    client = client_of(role, database)
     base = {"Host": "localhost"}
     unknown = f"/api/pause/wch_{'0' * 32}/approve"
     assert client.post("/api/pause", json={"action": "Deploy"}, headers=base).status_code == created
@@ -115,22 +115,24 @@ def test_the_roles_rights_and_no_more(role: str, created: int, decided: int, key
 
 
 @pytest.mark.parametrize("verb", ["approve", "reject"])
-def test_without_keys_nobody_can_be_told_apart(verb: str, store: Store) -> None:
+def test_without_keys_nobody_can_be_told_apart(verb: str, database: Database) -> None:
     """Who made it and who decides it may be two; the row says so too."""
-    client, base = client_of("admin", store), {"Host": "localhost"}
+    client, base = client_of("admin", database), {"Host": "localhost"}
     made = client.post("/api/pause", json={"action": "Deploy"}, headers=base)
     answer = client.post(f"/api/pause/{made.json['watchId']}/{verb}", headers=base)
     assert (answer.status_code, answer.json["decision"]["decidedBy"]) == (200, "anonymous")
 
 
 @pytest.mark.parametrize("verb", ["approve", "reject", "decision"])
-def test_a_step_by_the_bare_lines(verb: str, store: Store) -> None:
+def test_a_step_by_the_bare_lines(verb: str, database: Database) -> None:
     """What was started without a key is listed, and decided without one."""
-    client, base = client_of("admin", store), {"Host": "localhost"}
-    deploy(store, ADMIN, WORKER, replace=False)
-    deploy(store, ADMIN, {"kind": "saga", "name": "s", "version": "1", "steps": [step("a", hitl=True)]}, replace=True)
+    client, base = client_of("admin", database), {"Host": "localhost"}
+    deploy(database, ADMIN, WORKER, replace=False)
+    deploy(
+        database, ADMIN, {"kind": "saga", "name": "s", "version": "1", "steps": [step("a", hitl=True)]}, replace=True
+    )
     started = client.post("/v1/sagas/start", json={"name": "s", "version": "1", "input": {"n": 1}}, headers=base)
-    work(store, UUID(hex=started.json["trace_id"]), tools())
+    work(database, UUID(hex=started.json["trace_id"]), tools())
     (item,) = client.get("/v1/sagas/pending-review", headers=base).json["items"]
     path = f"/v1/sagas/{item['saga_trace_id']}/steps/{item['step_span_id']}/{verb}"
     body = {"approve": {"output": {}}, "reject": {"error_details": {"reason": "operator rejected"}}}

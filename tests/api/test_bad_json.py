@@ -150,6 +150,9 @@ def test_work_that_grows_faster_than_the_body_is_not_done(agent: httpx.Client) -
     refused(raw(agent, b'{%s,"89999":1}' % many_names.encode()), 422, "VALIDATION_FAILED", "89999")
     long_name = f'{{"{"n" * 500 * KIB}": [{",".join("0" * 250_000)}]}}'
     refused(raw(agent, drafted("context", long_name)), 422, "VALIDATION_FAILED", "context")
-    faults = f"[{','.join(REPEATED_NUL)}]"
-    assert len(refused(raw(agent, drafted("context", f'{{"a": {faults}}}')), 422, "VALIDATION_FAILED")["errors"]) == 20
+    field_errors = f"[{','.join(REPEATED_NUL)}]"
+    assert (
+        len(refused(raw(agent, drafted("context", f'{{"a": {field_errors}}}')), 422, "VALIDATION_FAILED")["errors"])
+        == 20
+    )
     refused(agent.post("/api/pause", json={"action": "x", "tags": [" "] * 200_000}), 422, "VALIDATION_FAILED", "tags")

@@ -111,7 +111,7 @@ def test_every_fault_at_once(admin: httpx.Client, namespace: str) -> None:
         ],
     }
     problem = refused(admin.post("/v1/manifests", json={"manifest": broken}), 400, "INVALID_MANIFEST")
-    places = {fault["path"]: fault["message"] for fault in problem["errors"]}
+    places = {field_error["path"]: field_error["message"] for field_error in problem["errors"]}
     assert places.keys() == {
         "version",
         "colour",
@@ -126,7 +126,10 @@ def test_every_fault_at_once(admin: httpx.Client, namespace: str) -> None:
 
 def test_a_saga_needs_its_workers(client_for: Clients, namespace: str) -> None:
     problem = refused(_deploy(client_for("admin"), namespace), 400, "INVALID_MANIFEST")
-    assert [fault["path"] for fault in problem["errors"]] == ["steps[0].worker", "steps[0].compensation.worker"]
+    assert [field_error["path"] for field_error in problem["errors"]] == [
+        "steps[0].worker",
+        "steps[0].compensation.worker",
+    ]
 
 
 @pytest.mark.parametrize("text", ["a: &x 1", "a: [", "", "a: 1\n---\nb: 2", "x"])
@@ -175,7 +178,10 @@ def test_an_admin_of_one_namespace_gets_nothing_of_the_machine(team: Team) -> No
     problem = refused(
         team.admin.post("/v1/manifests", json=document), 400, "INVALID_MANIFEST", "tool_sources[0].command"
     )
-    assert [fault["path"] for fault in problem["errors"]] == ["tool_sources[0].command", "tool_sources[0].env.D"]
+    assert [field_error["path"] for field_error in problem["errors"]] == [
+        "tool_sources[0].command",
+        "tool_sources[0].env.D",
+    ]
 
 
 def test_a_program_of_the_same_user_finds_no_secret_of_ours(stack: Stack) -> None:

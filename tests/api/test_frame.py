@@ -7,9 +7,9 @@ from flask.testing import FlaskClient
 
 from app.dashboard.framework.cookies import SESSION
 from app.http.key_cache import KeyCache
-from services.kernel.connection_pool import DatabaseAway
+from services.kernel.connection_pool import DatabaseUnavailable
 from services.kernel.leases import BEAT, stamp_worker
-from services.kernel.unit_of_work import Store
+from services.kernel.unit_of_work import Database
 from tests.api.alone import app_alone
 from tests.browser.people import add_person
 from tests.services.saga_world import start, step
@@ -20,36 +20,36 @@ PAGES = ("/inbox", "/sagas", "/sagas/{trace_id}", "/webhooks", "/notifications",
 
 
 @pytest.fixture
-def browser(store: Store) -> Iterator[FlaskClient]:
+def browser(database: Database) -> Iterator[FlaskClient]:
     """An operator's."""
-    who = add_person(store, "operator", namespaces=["default"])
-    with app_alone(store, KeyCache(lambda hash_: None)).test_client() as client:
+    who = add_person(database, "operator", namespaces=["default"])
+    with app_alone(database, KeyCache(lambda hash_: None)).test_client() as client:
         client.set_cookie(SESSION, who.token)
         yield client
 
 
-def seen(store: Store, *workers: str) -> None:
-    with store.transaction() as tx:
+def seen(database: Database, *workers: str) -> None:
+    with database.transaction() as uow:
         for worker in workers:
-            stamp_worker(tx, worker)
+            stamp_worker(uow, worker)
 
 
-def test_without_workers_each_page_says_that_nothing_goes_on(store: Store, browser: FlaskClient) -> None:
-    watch_id = post(store)
-    start(store, step("a"))
-    trace_id = one(store, "SELECT id FROM sagas").hex
+def test_without_workers_each_page_says_that_nothing_goes_on(database: Database, browser: FlaskClient) -> None:
+    watch_id = post(database)
+    start(database, step("a"))
+    trace_id = one(database, "SELECT id FROM sagas").hex
     paths = [path.format(watch_id=watch_id, trace_id=trace_id) for path in PAGES]
-    seen(store, BEAT)
+    seen(database, BEAT)
     for path in paths:
         answer = browser.get(path)
         assert answer.status_code == 200, path
         assert NOTHING_GOES_ON in answer.text, path
     for polled in (f"/sagas/{trace_id}/progress", f"/review/{watch_id}/progress"):
         assert NOTHING_GOES_ON not in browser.get(polled).text
-    seen(store, "one")
+    seen(database, "one")
     for path in paths:
         assert NOTHING_GOES_ON not in browser.get(path).text, path
-    change(store, "UPDATE worker_heartbeats SET seen_at = now() - interval '16 s'")
+    change(database, "UPDATE worker_heartbeats SET seen_at = now() - interval '16 s'")
     assert NOTHING_GOES_ON in browser.get("/inbox").text
 
 
@@ -57,7 +57,7 @@ def test_a_database_that_goes_away_is_said_on_a_page(browser: FlaskClient, monke
     """Also to those for whom the page's frame would look into it."""
 
     def away(*_: object, **__: object) -> object:
-        raise DatabaseAway("it is gone")
+        raise DatabaseUnavailable("it is gone")
 
     for name in ("inbox.inbox", "frame.anybody_works", "frame.count_needing_operator"):
         monkeypatch.setattr(f"app.dashboard.{name}", away)

@@ -16,7 +16,7 @@ from app.dashboard.framework.cookies import SESSION
 from cli.devstack import Stack
 from models.people import sessions
 from services.identity.tokens import hash_of
-from services.kernel.unit_of_work import Store
+from services.kernel.unit_of_work import Database
 from tests.api.conftest import form_token, until
 from tests.browser.people import add_person
 
@@ -24,12 +24,12 @@ HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>"
 
 
 @pytest.fixture
-def browser(stack: Stack, stack_store: Store, namespace: str) -> Iterator[Callable[..., httpx.Client]]:
+def browser(stack: Stack, stack_database: Database, namespace: str) -> Iterator[Callable[..., httpx.Client]]:
     """`browser(groups=["finance"])`: of a new reviewer of the test's namespace, signed in."""
     opened: list[httpx.Client] = []
 
     def make(role: str = "reviewer", **more: Any) -> httpx.Client:
-        who = add_person(stack_store, role, **{"namespaces": [namespace], **more})
+        who = add_person(stack_database, role, **{"namespaces": [namespace], **more})
         opened.append(httpx.Client(base_url=stack.url, cookies={SESSION: who.token}, timeout=30))
         return opened[-1]
 
@@ -282,17 +282,17 @@ def test_a_claim_is_seen_by_the_others(browser: Callable[..., httpx.Client], pos
         assert "Claimed by Carla Claims" in next(heard)["rows"][watch_id]
 
 
-def test_an_open_page_keeps_no_session_alive(browser: Callable[..., httpx.Client], stack_store: Store) -> None:
+def test_an_open_page_keeps_no_session_alive(browser: Callable[..., httpx.Client], stack_database: Database) -> None:
     """Only what a person does counts as being there."""
     client = browser()
     mine = sessions.c.hash == hash_of(client.cookies[SESSION])
-    with stack_store.transaction() as tx:
-        tx.conn.execute(update(sessions).where(mine).values(seen_at=tx.now - timedelta(hours=11)))
+    with stack_database.transaction() as uow:
+        uow.conn.execute(update(sessions).where(mine).values(seen_at=uow.now - timedelta(hours=11)))
 
     def idle() -> timedelta:
-        with stack_store.transaction() as tx:
-            seen_at: datetime = tx.conn.execute(select(sessions.c.seen_at).where(mine)).scalar_one()
-            return tx.now - seen_at
+        with stack_database.transaction() as uow:
+            seen_at: datetime = uow.conn.execute(select(sessions.c.seen_at).where(mine)).scalar_one()
+            return uow.now - seen_at
 
     with events(client) as heard:
         next(heard)

@@ -5,16 +5,16 @@ from collections.abc import Callable
 import httpx
 import pytest
 
-from services.kernel.unit_of_work import Store
+from services.kernel.unit_of_work import Database
 from tests.api.conftest import Team
 from tests.services.people import untold
 
 
 @pytest.fixture
-def failed(stack_store: Store, team: Team) -> str:
+def failed(stack_database: Database, team: Team) -> str:
     """The watchId of a review that Anne did not hear of."""
     watch_id = str(team.pause()["watchId"])
-    untold(stack_store, watch_id, watch_id.removeprefix("wch_"), team.namespace)
+    untold(stack_database, watch_id, watch_id.removeprefix("wch_"), team.namespace)
     return watch_id
 
 

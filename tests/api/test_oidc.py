@@ -17,7 +17,7 @@ from domain.identity.access import Role
 from services.identity.groups import put_group
 from services.identity.people import PersonChange, change_person, create_person, get_person, list_people
 from services.kernel.pagination import Page
-from services.kernel.unit_of_work import Store
+from services.kernel.unit_of_work import Database
 from tests.api.alone import app_alone
 from tests.api.identity_provider import CLIENT_ID, CLIENT_SECRET, IdentityProvider
 from tests.services.world import ADMIN, one
@@ -35,15 +35,15 @@ def provider() -> Iterator[IdentityProvider]:
 
 
 @pytest.fixture
-def browser(store: Store, provider: IdentityProvider) -> FlaskClient:
+def browser(database: Database, provider: IdentityProvider) -> FlaskClient:
     """Of the one person there is."""
-    create_person(store, ADMIN, PersonChange(email=EMAIL, name="Ann", role=Role.REVIEWER, namespaces=("default",)))
-    return visitor(store, provider)
+    create_person(database, ADMIN, PersonChange(email=EMAIL, name="Ann", role=Role.REVIEWER, namespaces=("default",)))
+    return visitor(database, provider)
 
 
-def visitor(store: Store, provider: IdentityProvider, **options: Any) -> FlaskClient:
-    app = app_alone(store, KeyCache(lambda hash_: None))
-    return_url = f"{store.public_url}/sign-in/oidc/return"
+def visitor(database: Database, provider: IdentityProvider, **options: Any) -> FlaskClient:
+    app = app_alone(database, KeyCache(lambda hash_: None))
+    return_url = f"{database.public_url}/sign-in/oidc/return"
     secret = options.get("secret", CLIENT_SECRET)
     trust, claim = options.get("trust_email", False), options.get("groups_claim")
     issuer = options.get("issuer", provider.url)
@@ -64,7 +64,7 @@ def enter(browser: FlaskClient) -> TestResponse:
     return browser.get(at_the_provider(browser.get("/sign-in/oidc?next=/people")))
 
 
-def test_in_by_the_provider(browser: FlaskClient, provider: IdentityProvider, store: Store) -> None:
+def test_in_by_the_provider(browser: FlaskClient, provider: IdentityProvider, database: Database) -> None:
     """With PKCE, which the provider checks; afterwards one is where one wanted to go."""
     assert "/sign-in/oidc" in browser.get("/sign-in").text
     answer = enter(browser)
@@ -73,7 +73,7 @@ def test_in_by_the_provider(browser: FlaskClient, provider: IdentityProvider, st
     (asked,) = provider.asked
     assert (asked["code_challenge_method"], asked["response_type"]) == ("S256", "code")
     assert set(asked["scope"].split()) >= {"openid", "email"}
-    assert one(store, "SELECT oidc_subject FROM users") == f"{provider.url}|4711"
+    assert one(database, "SELECT oidc_subject FROM users") == f"{provider.url}|4711"
 
 
 def test_the_address_may_come_from_its_userinfo(browser: FlaskClient, provider: IdentityProvider) -> None:
@@ -107,33 +107,35 @@ STRANGER = RSAKey.generate_key(2048, {"kid": "one"})
     ids=str,
 )
 def test_an_id_token_that_lets_nobody_in(
-    browser: FlaskClient, provider: IdentityProvider, store: Store, claims: dict[str, object]
+    browser: FlaskClient, provider: IdentityProvider, database: Database, claims: dict[str, object]
 ) -> None:
     provider.claims |= claims
-    refused(enter(browser), store)
+    refused(enter(browser), database)
 
 
-def test_a_token_that_the_provider_did_not_sign(browser: FlaskClient, provider: IdentityProvider, store: Store) -> None:
+def test_a_token_that_the_provider_did_not_sign(
+    browser: FlaskClient, provider: IdentityProvider, database: Database
+) -> None:
     """Not with another's key, and not with the secret that we share."""
     provider.signs_with = STRANGER
-    refused(enter(browser), store)
+    refused(enter(browser), database)
     provider.signs_with, provider.algorithm = OctKey.import_key(CLIENT_SECRET), "HS256"  # type: ignore[assignment]
-    refused(enter(browser), store)
+    refused(enter(browser), database)
 
 
 def test_an_answer_that_this_browser_did_not_ask_for(
-    browser: FlaskClient, provider: IdentityProvider, store: Store
+    browser: FlaskClient, provider: IdentityProvider, database: Database
 ) -> None:
     """A link back to us that somebody else prepared signs nobody in as them; nor does one that was used."""
-    other = visitor(store, provider)
+    other = visitor(database, provider)
     prepared = at_the_provider(other.get("/sign-in/oidc"))
-    refused(browser.get(prepared), store)
+    refused(browser.get(prepared), database)
     back = at_the_provider(browser.get("/sign-in/oidc"))
-    refused(browser.get(back.replace("state=", "state=x")), store)
+    refused(browser.get(back.replace("state=", "state=x")), database)
     back = at_the_provider(browser.get("/sign-in/oidc"))
     refused(
         browser.get("/sign-in/oidc/return?error=access_denied&state=" + dict(parse_qsl(urlsplit(back).query))["state"]),
-        store,
+        database,
     )
     back = at_the_provider(browser.get("/sign-in/oidc"))
     assert browser.get(back).status_code == 303
@@ -146,20 +148,20 @@ def test_it_leads_to_no_other_site(browser: FlaskClient, wanted: str) -> None:
     assert answer.headers["Location"] == "/inbox"
 
 
-def test_a_provider_that_is_away_or_another(store: Store, provider: IdentityProvider) -> None:
+def test_a_provider_that_is_away_or_another(database: Database, provider: IdentityProvider) -> None:
     """Says so, without a trace of why."""
-    away = visitor(store, provider, issuer="http://127.0.0.1:9").get("/sign-in/oidc")
+    away = visitor(database, provider, issuer="http://127.0.0.1:9").get("/sign-in/oidc")
     assert away.status_code == 503
     provider.issuer = "https://another.example"
-    assert visitor(store, provider).get("/sign-in/oidc").status_code == 503
+    assert visitor(database, provider).get("/sign-in/oidc").status_code == 503
     assert "Traceback" not in away.text
     with pytest.raises(ProviderAway):
         Provider(provider.url, CLIENT_ID, CLIENT_SECRET, "http://x").begin("secret")
 
 
-def test_our_own_secret_is_wrong(store: Store, provider: IdentityProvider) -> None:
-    answer = enter(visitor(store, provider, secret="another"))
-    refused(answer, store)
+def test_our_own_secret_is_wrong(database: Database, provider: IdentityProvider) -> None:
+    answer = enter(visitor(database, provider, secret="another"))
+    refused(answer, database)
     assert "does not accept this server" in answer.text
 
 
@@ -173,11 +175,11 @@ def test_our_own_secret_is_wrong(store: Store, provider: IdentityProvider) -> No
         ("<b>", "refused the sign-in"),
     ],
 )
-def test_what_the_provider_refuses_is_said(browser: FlaskClient, store: Store, error: str, said: str) -> None:
+def test_what_the_provider_refuses_is_said(browser: FlaskClient, database: Database, error: str, said: str) -> None:
     back = at_the_provider(browser.get("/sign-in/oidc"))
     state = dict(parse_qsl(urlsplit(back).query))["state"]
     answer = browser.get("/sign-in/oidc/return", query_string={"error": error, "state": state})
-    refused(answer, store)
+    refused(answer, database)
     assert said in answer.text
     assert "not known here" not in answer.text
     assert "<b>" not in answer.text
@@ -195,14 +197,14 @@ def test_what_the_provider_refuses_is_said(browser: FlaskClient, store: Store, e
     ],
 )
 def test_an_address_of_which_the_provider_says_nothing(
-    browser: FlaskClient, provider: IdentityProvider, store: Store, verified: object, plain: int, trusting: int
+    browser: FlaskClient, provider: IdentityProvider, database: Database, verified: object, plain: int, trusting: int
 ) -> None:
     """As Entra ID's: the operator may trust the issuer, and the refusal says so."""
     provider.claims |= {"email_verified": verified}
     answer = enter(browser)
     assert answer.status_code == plain
     assert ("SAGAHOLD_OIDC_TRUST_EMAIL" in answer.text) is (plain == 403)
-    assert enter(visitor(store, provider, trust_email=True)).status_code == trusting
+    assert enter(visitor(database, provider, trust_email=True)).status_code == trusting
 
 
 def test_an_unknown_account_is_said_to_be_one(browser: FlaskClient, provider: IdentityProvider) -> None:
@@ -219,36 +221,36 @@ def test_an_unknown_account_is_said_to_be_one(browser: FlaskClient, provider: Id
     ],
 )
 def test_groups_are_those_that_the_provider_names(
-    browser: FlaskClient, provider: IdentityProvider, store: Store, claim: str, claims: dict[str, object]
+    browser: FlaskClient, provider: IdentityProvider, database: Database, claim: str, claims: dict[str, object]
 ) -> None:
     for name in ("ops", "legal", "board"):
-        put_group(store, ADMIN, name, None, ())
-    person = list_people(store, ADMIN, Page()).items[0]["id"]
-    change_person(store, ADMIN, person, PersonChange(groups=("board",)))
+        put_group(database, ADMIN, name, None, ())
+    person = list_people(database, ADMIN, Page()).items[0]["id"]
+    change_person(database, ADMIN, person, PersonChange(groups=("board",)))
 
     def now(told: dict[str, object]) -> list[str]:
         provider.claims = VERIFIED | told
-        assert enter(visitor(store, provider, groups_claim=claim)).status_code == 303
-        found: list[str] = get_person(store, ADMIN, person)["groups"]
+        assert enter(visitor(database, provider, groups_claim=claim)).status_code == 303
+        found: list[str] = get_person(database, ADMIN, person)["groups"]
         return found
 
     assert enter(browser).status_code == 303
-    assert get_person(store, ADMIN, person)["groups"] == ["board"]
+    assert get_person(database, ADMIN, person)["groups"] == ["board"]
     assert now({}) == ["board"]
     assert now(claims) == ["legal", "ops"]
     assert now({claim: ["ops"]}) == ["ops"]
     assert now({claim: []}) == []
 
 
-def test_where_none_is_configured_there_is_no_such_page(store: Store) -> None:
-    browser = app_alone(store, KeyCache(lambda hash_: None)).test_client()
+def test_where_none_is_configured_there_is_no_such_page(database: Database) -> None:
+    browser = app_alone(database, KeyCache(lambda hash_: None)).test_client()
     assert browser.get("/sign-in/oidc").status_code == 404
     assert browser.get("/sign-in/oidc/return?code=x&state=y").status_code == 404
     assert "/sign-in/oidc" not in browser.get("/sign-in").text
 
 
-def refused(answer: TestResponse, store: Store) -> None:
+def refused(answer: TestResponse, database: Database) -> None:
     assert answer.status_code == 403, answer.text
     assert "Set-Cookie" in answer.headers, "the attempt is over"
     assert "sagahold_session" not in answer.headers["Set-Cookie"]
-    assert one(store, "SELECT count(*) FROM sessions") == 0
+    assert one(database, "SELECT count(*) FROM sessions") == 0

@@ -16,7 +16,7 @@ from app.dashboard.framework.cookies import SESSION
 from cli.devstack import Stack
 from domain.values import ids
 from models.notifications import notifications
-from services.kernel.unit_of_work import Store
+from services.kernel.unit_of_work import Database
 from tests.adapters.receiver import Receiver, reply
 from tests.api.conftest import Team, refused, until
 from tests.browser.people import add_person
@@ -55,7 +55,7 @@ class Crew:
 
 
 @pytest.fixture(scope="module")
-def crew(stack_store: Store, stack: Stack, team: Team, elsewhere: str) -> Iterator[Crew]:
+def crew(stack_database: Database, stack: Stack, team: Team, elsewhere: str) -> Iterator[Crew]:
     made = []
     for role, namespace in (
         ("reviewer", team.namespace),
@@ -63,7 +63,7 @@ def crew(stack_store: Store, stack: Stack, team: Team, elsewhere: str) -> Iterat
         ("admin", team.namespace),
         ("admin", elsewhere),
     ):
-        who = add_person(stack_store, role, namespaces=[namespace], name=f"The {role}")
+        who = add_person(stack_database, role, namespaces=[namespace], name=f"The {role}")
         made.append(Browser(httpx.Client(base_url=stack.url, cookies={SESSION: who.token}, timeout=30), who.token))
     yield Crew(*made)
     for browser in made:
@@ -234,14 +234,14 @@ class TestRecovery:
     def test_it_was_done(self, crew: Crew, sagas: Sagas, stuck: Any) -> None:
         trace_id, span_id = stuck()
         path = f"/sagas/{trace_id}/steps/{span_id}/resolve"
-        wish = {"outcome": "done", "evidence": "the ledger has it", "output": '{"entry": 7}'}
+        request = {"outcome": "done", "evidence": "the ledger has it", "output": '{"entry": 7}'}
         assert "Nobody knows what came of a call" in crew.operator.see(f"/sagas/{trace_id}")
-        answer = crew.operator.send(path, **wish)
+        answer = crew.operator.send(path, **request)
         assert (answer.status_code, answer.headers["Location"]) == (303, f"/sagas/{trace_id}?said=resolved")
         done = sagas.when(trace_id, "COMPLETED")
         assert done["context"]["steps"]["two"]["output"]["data"] == {"entry": 7}
         assert "The operator: the ledger has it" in text(crew.operator.see(answer.headers["Location"]))
-        again = crew.operator.send(path, **wish)
+        again = crew.operator.send(path, **request)
         assert again.status_code == 409
         assert "Nothing was done" in again.text
 
@@ -272,11 +272,11 @@ class TestRecovery:
         refused = crew.operator.send(path, recovery_token=token)
         assert refused.status_code == 409
         assert "It may have been carried out already" in text(refused.text)
-        wish = {"recovery_token": token, "allow_destructive": "on", "reason": "it is not in the ledger"}
-        assert crew.operator.send(path, **wish).headers["Location"] == f"/sagas/{trace_id}?said=requeued"
+        request = {"recovery_token": token, "allow_destructive": "on", "reason": "it is not in the ledger"}
+        assert crew.operator.send(path, **request).headers["Location"] == f"/sagas/{trace_id}?said=requeued"
         until(lambda: row(sagas.read(trace_id), "two")["attempt"] == 2)
         sagas.when(trace_id, "RUNNING", needs_operator=True)
-        assert crew.operator.send(path, **wish).headers["Location"] == f"/sagas/{trace_id}?said=requeued"
+        assert crew.operator.send(path, **request).headers["Location"] == f"/sagas/{trace_id}?said=requeued"
         assert row(sagas.read(trace_id), "two")["attempt"] == 2
 
     def test_an_undo_that_failed(self, crew: Crew, sagas: Sagas) -> None:
@@ -312,12 +312,12 @@ class TestRecovery:
         path = f"/sagas/{trace_id}/steps/{span(sagas.read(trace_id), 'one')}/retry-step"
         page = crew.operator.see(f"/sagas/{trace_id}")
         assert "Take it from the worker that is at it" in text(page)
-        wish = {"recovery_token": field(page, "recovery_token"), "allow_destructive": "on"}
-        answer = crew.operator.send(path, **wish)
+        request = {"recovery_token": field(page, "recovery_token"), "allow_destructive": "on"}
+        answer = crew.operator.send(path, **request)
         assert "A worker is at it right now" in crew.operator.see(answer.headers["Location"])
         assert row(sagas.read(trace_id), "one")["attempt"] == 1
-        wish["recovery_token"] = field(crew.operator.see(f"/sagas/{trace_id}"), "recovery_token")
-        assert crew.operator.send(path, force="on", **wish).headers["Location"].endswith("said=requeued")
+        request["recovery_token"] = field(crew.operator.see(f"/sagas/{trace_id}"), "recovery_token")
+        assert crew.operator.send(path, force="on", **request).headers["Location"].endswith("said=requeued")
         until(lambda: row(sagas.read(trace_id), "one")["attempt"] == 2)
 
     def test_only_the_buttons_that_do_something(self, crew: Crew, sagas: Sagas) -> None:
@@ -458,14 +458,14 @@ class TestNotifications:
         assert "was not searched for" in crew.operator.see("/notifications?pause=x")
         assert crew.operator.send(f"/notifications/ntf_{'0' * 32}/retry").status_code == 404
 
-    def test_a_failed_one_is_seen_and_sent_again(self, crew: Crew, team: Team, stack_store: Store) -> None:
+    def test_a_failed_one_is_seen_and_sent_again(self, crew: Crew, team: Team, stack_database: Database) -> None:
         pause = ids.parse(ids.WATCH, team.pause()["watchId"])
-        with stack_store.transaction() as tx:
-            id_, now = tx.new_id(), tx.now
-            row = {"id": id_, "pause_id": pause, "once": tx.new_id(), "namespace": team.namespace}
+        with stack_database.transaction() as uow:
+            id_, now = uow.new_id(), uow.now
+            row = {"id": id_, "pause_id": pause, "once": uow.new_id(), "namespace": team.namespace}
             row |= {"recipient": "ann@example.com", "channel": "json://user:hush@127.0.0.1:9/", "reason": "waiting"}
             row |= {"status": "failed", "attempts": 5, "last_error": HOSTILE, "created_at": now, "completed_at": now}
-            tx.conn.execute(insert(notifications).values(row | {"due_at": now, "hint_at": now}))
+            uow.conn.execute(insert(notifications).values(row | {"due_at": now, "hint_at": now}))
         page = crew.operator.see("/notifications?status=failed")
         assert "alert(1)" in text(page)
         assert "hush" not in page

@@ -11,7 +11,7 @@ from app.dashboard.framework.cookies import SESSION
 from app.http.key_cache import KeyCache
 from domain.values import ids
 from models.tables import metadata
-from services.kernel.unit_of_work import Store
+from services.kernel.unit_of_work import Database
 from tests.api.alone import app_alone
 from tests.browser.people import add_person
 from tests.services.saga_world import start, step
@@ -31,26 +31,26 @@ ELSEWHERE = {
 
 
 @pytest.fixture
-def client(store: Store) -> Iterator[FlaskClient]:
-    who = add_person(store, "admin", namespaces=["*"])
-    with app_alone(store, KeyCache(lambda hash_: ADMIN)).test_client() as client:
+def client(database: Database) -> Iterator[FlaskClient]:
+    who = add_person(database, "admin", namespaces=["*"])
+    with app_alone(database, KeyCache(lambda hash_: ADMIN)).test_client() as client:
         client.set_cookie(SESSION, who.token)
         yield client
 
 
-def test_every_get_is_answered_while_all_rows_are_locked(store: Store, client: FlaskClient) -> None:
-    endpoint = an_endpoint(store)
-    values = {"watch_id": post(store), "endpoint_id": endpoint["id"], "namespace": "default", "token": "none"}
-    start(store, step("a"))
-    values["trace_id"] = one(store, "SELECT id FROM sagas").hex
-    values["delivery_id"] = ids.text(ids.DELIVERY, deliveries(store)[0]["id"])
+def test_every_get_is_answered_while_all_rows_are_locked(database: Database, client: FlaskClient) -> None:
+    endpoint = an_endpoint(database)
+    values = {"watch_id": post(database), "endpoint_id": endpoint["id"], "namespace": "default", "token": "none"}
+    start(database, step("a"))
+    values["trace_id"] = one(database, "SELECT id FROM sagas").hex
+    values["delivery_id"] = ids.text(ids.DELIVERY, deliveries(database)[0]["id"])
     rules = [rule.rule for rule in client.application.url_map.iter_rules() if "GET" in (rule.methods or ())]
     wanted = [rule for rule in rules if rule not in RECORDED | ELSEWHERE]
     paths = [re.sub(r"<(?:\w+:)?(\w+)>", lambda found: values.get(found[1], "none"), rule) for rule in wanted]
     tables = ", ".join(metadata.tables)
     late = {}
-    with store.transaction() as tx:
-        tx.conn.execute(text(f"LOCK TABLE {tables} IN EXCLUSIVE MODE"))
+    with database.transaction() as uow:
+        uow.conn.execute(text(f"LOCK TABLE {tables} IN EXCLUSIVE MODE"))
         for path in paths:
             asked = {"trace_id": values["trace_id"]} if path == "/v1/sagas/steps" else {}
             headers = {"Authorization": f"Bearer {KEY}"} if path.startswith(("/v1/", "/api/", "/metrics")) else {}

@@ -10,7 +10,7 @@ from flask.testing import FlaskClient
 
 from app.http.key_cache import KeyCache
 from domain.identity.access import Principal, Role
-from services.kernel.unit_of_work import Store
+from services.kernel.unit_of_work import Database
 from tests.api.alone import app_alone
 
 BAD = [
@@ -50,10 +50,10 @@ BAD = [
 
 
 @pytest.fixture
-def client(store: Store) -> FlaskClient:
+def client(database: Database) -> FlaskClient:
     """As an admin who may do everything."""
     admin = Principal("key_x", "test", Role.ADMIN, ("*",))
-    strict = replace(store, egress_allow=())
+    strict = replace(database, egress_allow=())
     keys = KeyCache(lambda hash_: admin)
     client = app_alone(strict, keys).test_client()
     client.environ_base["HTTP_AUTHORIZATION"] = "Bearer hitl_" + "x" * 43
@@ -68,7 +68,7 @@ def test_a_bad_address_of_a_callback_or_endpoint(client: FlaskClient) -> None:
         for answer, path in ((pause, "callbackUrl"), (endpoint, "url")):
             assert answer.status_code == 422, url
             assert answer.content_type == "application/problem+json"
-            assert [fault["path"] for fault in answer.json["errors"]] == [path], url
+            assert [field_error["path"] for field_error in answer.json["errors"]] == [path], url
     assert client.get("/api/pause").json["items"] == client.get("/v1/webhooks/endpoints").json["items"] == []
 
 

@@ -19,7 +19,7 @@ from domain.values import ids
 from models.people import sessions
 from services.identity.sign_in_links import make_link
 from services.identity.tokens import hash_of
-from services.kernel.unit_of_work import Store
+from services.kernel.unit_of_work import Database
 from tests.api.conftest import Team, form_token, until
 from tests.browser.people import Person, add_person
 from tests.sagas import Sagas, deploy, row, saga, step, undo
@@ -68,9 +68,9 @@ def name_of(page: str, label: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def visitor(stack: Stack, stack_store: Store, team: Team) -> Any:
+def visitor(stack: Stack, stack_database: Database, team: Team) -> Any:
     def make(role: str = "reviewer", name: str = "Rita Ray", groups: Sequence[str] = (), **more: Any) -> Visitor:
-        person = add_person(stack_store, role, name=name, groups=groups, **{"namespaces": [team.namespace], **more})
+        person = add_person(stack_database, role, name=name, groups=groups, **{"namespaces": [team.namespace], **more})
         return Visitor(person, httpx.Client(base_url=stack.url, cookies={SESSION: person.token}))
 
     return make
@@ -171,11 +171,11 @@ def test_an_edit_is_shown_as_a_difference_before_it_is_approved(rita: Visitor, t
     ],
 )
 def test_an_edit_that_cannot_be_used_is_told_with_its_place_and_kept(
-    text: str, fault: str, rita: Visitor, team: Team
+    text: str, field_error: str, rita: Visitor, team: Team
 ) -> None:
     watch_id = team.pause(arguments={"a": 1})["watchId"]
     page = rita.send(watch_id, "change", 422, json=text)
-    assert fault in words(page)
+    assert field_error in words(page)
     assert text in unescape(page)
 
 
@@ -480,12 +480,12 @@ def test_the_history_is_for_those_who_may_read_the_audit_log(visitor: Any, team:
 
 
 def test_a_link_to_a_review_opens_that_review_and_no_other(
-    visitor: Any, team: Team, stack_store: Store, stack: Stack
+    visitor: Any, team: Team, stack_database: Database, stack: Stack
 ) -> None:
     watch_id, other = team.pause(arguments={"a": 1})["watchId"], team.pause()["watchId"]
     rita: Person = visitor(name="Rita").person
-    with stack_store.transaction() as tx:
-        link = make_link(tx, rita.user_id, tx.now + timedelta(hours=1), ids.parse(ids.WATCH, watch_id))
+    with stack_database.transaction() as uow:
+        link = make_link(uow, rita.user_id, uow.now + timedelta(hours=1), ids.parse(ids.WATCH, watch_id))
     guest = Visitor(rita, httpx.Client(base_url=stack.url))
     opened = guest.http.get(f"/r/{link}")
     assert (opened.status_code, opened.headers["Location"]) == (303, f"/review/{watch_id}")
@@ -520,16 +520,16 @@ def test_an_expired_review_says_so(rita: Visitor, team: Team) -> None:
     assert "expired" in words(rita.see(watch_id))
 
 
-def test_an_open_page_keeps_no_session_alive(visitor: Any, stack_store: Store, team: Team) -> None:
+def test_an_open_page_keeps_no_session_alive(visitor: Any, stack_database: Database, team: Team) -> None:
     """It asks for what is new by itself; only what a person does counts as being there."""
     watch_id, rita = team.pause()["watchId"], visitor()
     mine = sessions.c.hash == hash_of(rita.person.token)
-    with stack_store.transaction() as tx:
-        left_at = tx.now - timedelta(hours=11)
-        tx.conn.execute(update(sessions).where(mine).values(seen_at=left_at))
+    with stack_database.transaction() as uow:
+        left_at = uow.now - timedelta(hours=11)
+        uow.conn.execute(update(sessions).where(mine).values(seen_at=left_at))
     assert rita.http.get(f"/review/{watch_id}/progress").status_code == 200
-    with stack_store.reading() as conn:
+    with stack_database.reading() as conn:
         assert conn.execute(select(sessions.c.seen_at).where(mine)).scalar_one() == left_at
     rita.see(watch_id)
-    with stack_store.reading() as conn:
+    with stack_database.reading() as conn:
         assert conn.execute(select(sessions.c.seen_at).where(mine)).scalar_one() > left_at

@@ -91,9 +91,9 @@ def test_a_later_stage_keeps_its_last_one(team: Team) -> None:
 def test_a_policy_that_cannot_be_met_says_where(review: dict[str, Any], path: str, message: str, team: Team) -> None:
     answer = team.agent.post("/api/pause", json={"action": "Deploy", "review": review})
     refused(answer, 422, "POLICY_UNSATISFIABLE")
-    (fault,) = answer.json()["errors"]
-    assert fault["path"] == path
-    assert re.fullmatch(message, fault["message"])
+    (field_error,) = answer.json()["errors"]
+    assert field_error["path"] == path
+    assert re.fullmatch(message, field_error["message"])
 
 
 def test_nobody_decides_their_own(team: Team) -> None:
@@ -261,7 +261,7 @@ def test_the_agent_does_not_choose_its_own_control(team: Team) -> None:
     deploy(team.admin, worker(team.namespace))
     answer = team.admin.post("/v1/manifests", json=saga(team.namespace, "weak", held))
     problem = refused(answer, 400, "INVALID_MANIFEST")
-    places = [fault["path"].removeprefix("steps[0].") for fault in problem["errors"]]
+    places = [field_error["path"].removeprefix("steps[0].") for field_error in problem["errors"]]
     assert places == ["hitl_on_timeout", "hitl_timeout_seconds"]
     defaults = {"review": None, "allowed_on_timeout": None, "min_expires_in": None}
     assert team.admin.put(where, json=defaults).json()["allowed_on_timeout"] == ["expire", "reject", "escalate"]

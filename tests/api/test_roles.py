@@ -14,7 +14,7 @@ from cli.devstack import Stack
 from domain.identity.access import GRANTS, Permission, Role, who_may
 from domain.identity.person import ROLES
 from services.kernel.connection_pool import open_engine
-from services.kernel.unit_of_work import Store
+from services.kernel.unit_of_work import Database
 from tests.api.conftest import Team
 from tests.browser.people import add_person
 from tests.conftest import Recorded
@@ -107,10 +107,10 @@ def _routes() -> list[Route]:
 def people(stack: Stack, team: Team) -> Iterator[People]:
     """One of each role that people have, signed in."""
     engine = open_engine(stack.settings.database_url, pool_size=1, name="test")
-    store = Store(engine, Recorded(), stack.url)
+    database = Database(engine, Recorded(), stack.url)
     clients = {}
     for role in ROLES:
-        token = add_person(store, role, namespaces=[team.namespace]).token
+        token = add_person(database, role, namespaces=[team.namespace]).token
         clients[role] = httpx.Client(base_url=stack.url, cookies={SESSION: token})
     yield clients
     for client in clients.values():

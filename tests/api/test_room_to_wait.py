@@ -15,7 +15,7 @@ from app.http.long_poll import EXTRA_EACH
 from cli.devstack import Stack
 from cli.devstack.ports import free_port
 from cli.devstack.procfile import PROCFILE, read_procfile, shell_command
-from services.kernel.unit_of_work import Store
+from services.kernel.unit_of_work import Database
 from tests.api.conftest import Team, until
 from tests.browser.people import add_person
 from tests.conftest import ROOT
@@ -83,7 +83,7 @@ def server(stack: Stack) -> Iterator[Server]:
         yield server
 
 
-def test_one_key_with_all_the_places_keeps_nobody_out(server: Server, team: Team, stack_store: Store) -> None:
+def test_one_key_with_all_the_places_keeps_nobody_out(server: Server, team: Team, stack_database: Database) -> None:
     """A tenth more is for those who hold fewer than eight: another key, and a person with the inbox open."""
     watch_id = team.pause()["watchId"]
     greedy = f"Authorization: {team.agent.headers['Authorization']}"
@@ -91,7 +91,7 @@ def test_one_key_with_all_the_places_keeps_nobody_out(server: Server, team: Team
     modest = f"Authorization: Bearer {team.admin.post('/v1/keys', json=new).json()['key']}"
     with httpx.Client(base_url=team.agent.base_url, headers=[tuple(modest.split(": "))]) as client:  # type: ignore[list-item]
         brief_id, other_id = (client.post("/api/pause", json={"action": "x"}).json()["watchId"] for _ in range(2))
-    person = f"Cookie: {SESSION}={add_person(stack_store, 'reviewer', namespaces=[team.namespace]).token}"
+    person = f"Cookie: {SESSION}={add_person(stack_database, 'reviewer', namespaces=[team.namespace]).token}"
 
     # Streams: they stay longer than all of this takes on a slow machine.
     server.ask_and_wait(f"/api/pause/{watch_id}/events", greedy, ROOM, ROOM)

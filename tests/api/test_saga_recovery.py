@@ -103,13 +103,13 @@ class TestRetryStep:
 
     def test_a_token_is_carried_out_once(self, sagas: Sagas, team: Team) -> None:
         stuck = _crashed(sagas)
-        wish = {"allow_destructive": True, "recovery_token": "once"}
-        answer = _post(team.operator, stuck, "retry-step", **wish)
+        request = {"allow_destructive": True, "recovery_token": "once"}
+        answer = _post(team.operator, stuck, "retry-step", **request)
         until(lambda: row(sagas.read(stuck[0]), "two")["attempt"] == 2)
         sagas.when(stuck[0], "RUNNING", needs_operator=True)
-        again = _post(team.operator, stuck, "retry-step", **wish)
+        again = _post(team.operator, stuck, "retry-step", **request)
         assert (again.status_code, again.json()) == (202, answer.json())
-        refused(_post(team.operator, stuck, "retry-step", **wish, force=True), 409, "RECOVERY_TOKEN_REUSED")
+        refused(_post(team.operator, stuck, "retry-step", **request, force=True), 409, "RECOVERY_TOKEN_REUSED")
         assert row(sagas.read(stuck[0]), "two")["attempt"] == 2
 
     def test_only_a_stuck_step_of_a_running_saga(self, sagas: Sagas, team: Team) -> None:
@@ -168,8 +168,8 @@ class TestRetryCompensation:
         assert error["message"] == "the tool 'pay_back' requires 'order', which is null: nothing was called"
         refused(_post(team.operator, failed, "retry-compensation", arguments=[1]), 422, "VALIDATION_FAILED")
         refused(_post(team.operator, failed, "retry-step", arguments={"order": "A-1"}), 422, "VALIDATION_FAILED")
-        wish = {"arguments": {"order": "A-1"}, "reason": "from the ledger"}
-        answer = _post(team.operator, failed, "retry-compensation", **wish)
+        request = {"arguments": {"order": "A-1"}, "reason": "from the ledger"}
+        answer = _post(team.operator, failed, "retry-compensation", **request)
         assert (answer.status_code, answer.json()["status"]) == (202, "scheduled")
         sagas.when(trace_id, "COMPENSATED")
         undo = team.agent.get(f"/v1/sagas/{trace_id}/steps/{failed[1]}").json()

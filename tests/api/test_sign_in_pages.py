@@ -18,7 +18,7 @@ from services.identity.bootstrap import first_sign_in_link
 from services.identity.login_throttle import EMAIL_LIMIT
 from services.identity.people import PersonChange, create_person
 from services.identity.tokens import hash_of
-from services.kernel.unit_of_work import Store
+from services.kernel.unit_of_work import Database
 from tests.api.alone import app_alone
 from tests.api.conftest import Team, form_token, log_until_now
 from tests.services.world import ADMIN, one
@@ -120,8 +120,8 @@ def test_cookies_are_out_of_reach_of_scripts_and_other_sites(ann: Person) -> Non
     assert "SameSite=Lax" in before
 
 
-def test_by_https_cookies_are_secure_and_of_this_very_host(store: Store) -> None:
-    safe = replace(store, public_url="https://hold.example.com")
+def test_by_https_cookies_are_secure_and_of_this_very_host(database: Database) -> None:
+    safe = replace(database, public_url="https://hold.example.com")
     link = first_sign_in_link(safe)
     assert link is not None
     browser = app_alone(safe, KeyCache(lambda hash_: None)).test_client()
@@ -413,9 +413,9 @@ def test_the_link_of_somebody_else_does_not_change_who_one_is(told: Person, team
 
 
 @pytest.mark.parametrize(("proxies", "address"), [(0, "10.0.0.9"), (1, "203.0.113.7"), (2, "198.51.100.1")])
-def test_behind_proxies_guesses_count_for_who_made_them(store: Store, proxies: int, address: str) -> None:
+def test_behind_proxies_guesses_count_for_who_made_them(database: Database, proxies: int, address: str) -> None:
     """Else one stranger's would keep everybody out. What stands further left anyone may have written."""
-    browser = app_alone(store, KeyCache(lambda hash_: None), proxies=proxies).test_client()
+    browser = app_alone(database, KeyCache(lambda hash_: None), proxies=proxies).test_client()
     own = form_token(browser.get("/sign-in").text)
     browser.post(
         "/sign-in",
@@ -423,27 +423,27 @@ def test_behind_proxies_guesses_count_for_who_made_them(store: Store, proxies: i
         headers={"X-Forwarded-For": "192.0.2.66, 198.51.100.1, 203.0.113.7"},
         environ_base={"REMOTE_ADDR": "10.0.0.9"},
     )
-    assert one(store, "SELECT subject FROM sign_in_failures WHERE subject LIKE 'address:%'") == f"address:{address}"
-    assert one(store, "SELECT entry -> 'details' ->> 'address' FROM audit_events") == address
+    assert one(database, "SELECT subject FROM sign_in_failures WHERE subject LIKE 'address:%'") == f"address:{address}"
+    assert one(database, "SELECT entry -> 'details' ->> 'address' FROM audit_events") == address
 
 
-def test_anonymous_requests_sign_nobody_in(store: Store) -> None:
+def test_anonymous_requests_sign_nobody_in(database: Database) -> None:
     """They are for the seeds' bare curl lines; pages know people only."""
-    browser = app_alone(store, KeyCache(lambda hash_: None), "admin").test_client()
+    browser = app_alone(database, KeyCache(lambda hash_: None), "admin").test_client()
     local = {"base_url": "http://127.0.0.1:8000", "environ_base": {"REMOTE_ADDR": "127.0.0.1"}}
     assert browser.get("/api/pause", **local).status_code == 200
     for path in ("/inbox", "/people", "/account"):
         assert browser.get(path, **local).status_code == 303
 
 
-def test_what_goes_wrong_looks_like_a_page(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_goes_wrong_looks_like_a_page(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """And tells nothing of the inside."""
     new = PersonChange(email="ann@example.com", name="Ann", role=Role.ADMIN, namespaces=("*",))
-    create_person(store, ADMIN, new)
-    link = first_sign_in_link(store)
+    create_person(database, ADMIN, new)
+    link = first_sign_in_link(database)
     assert link is not None
-    browser = app_alone(store, KeyCache(lambda hash_: None)).test_client()
-    path = link.removeprefix(store.public_url)
+    browser = app_alone(database, KeyCache(lambda hash_: None)).test_client()
+    path = link.removeprefix(database.public_url)
     browser.post(path, data={"csrf_token": form_token(browser.get(path).text)})
     assert browser.get("/people/usr_" + "0" * 32).status_code == 404
 

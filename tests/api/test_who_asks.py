@@ -14,7 +14,7 @@ from app.http.key_cache import TTL_SECONDS
 from cli.devstack import Stack
 from domain.values import ids
 from models.keys import api_keys
-from services.kernel.unit_of_work import Store
+from services.kernel.unit_of_work import Database
 from tests.api.conftest import Team, log_until_now, refused, until
 
 NOWHERE = f"wch_{'0' * 32}"
@@ -92,15 +92,15 @@ def test_a_revoked_key_ends_within_five_seconds(team: Team, stack: Stack, held: 
         assert "pause.approved" not in streamed.result().text
 
 
-def test_an_expired_key(team: Team, stack: Stack, stack_store: Store) -> None:
+def test_an_expired_key(team: Team, stack: Stack, stack_database: Database) -> None:
     later = (datetime.now(UTC) + timedelta(days=1)).isoformat()
     new = {"name": "x", "role": "agent", "namespaces": [team.namespace], "expires_at": later}
     made = team.admin.post("/v1/keys", json=new).json()
     client = httpx.Client(base_url=stack.url, headers={"Authorization": f"Bearer {made['key']}"})
     assert client.get("/api/pause").status_code == 200
-    with stack_store.transaction() as tx:
+    with stack_database.transaction() as uow:
         expired = update(api_keys).where(api_keys.c.id == ids.parse(ids.KEY, made["id"]))
-        tx.conn.execute(expired.values(expires_at=tx.now))
+        uow.conn.execute(expired.values(expires_at=uow.now))
     until(lambda: client.get("/api/pause").status_code == 401)
     past = {**new, "expires_at": "2020-01-01T00:00:00Z"}
     refused(team.admin.post("/v1/keys", json=past), 422, "VALIDATION_FAILED", "expires_at")

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from cli.devstack import Stack
-from services.kernel.unit_of_work import Store
+from services.kernel.unit_of_work import Database
 from tests.browser.install import CHROMIUM, no_browser, required
 from tests.browser.people import Person, add_person
 from tests.browser.troubles import Troubles
@@ -71,11 +71,11 @@ def visit(browser: Browser, stack: Stack, troubles: Troubles) -> Iterator[Callab
 
 
 @pytest.fixture
-def person(stack_store: Store, namespace: str) -> Callable[..., Person]:
+def person(stack_database: Database, namespace: str) -> Callable[..., Person]:
     """`person("reviewer", groups=["finance"])`: somebody new of the test's namespace, with a session."""
 
     def make(role: str = "reviewer", **more: object) -> Person:
-        return add_person(stack_store, role, **{"namespaces": [namespace], **more})  # type: ignore[arg-type]
+        return add_person(stack_database, role, **{"namespaces": [namespace], **more})  # type: ignore[arg-type]
 
     return make
 

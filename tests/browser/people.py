@@ -13,7 +13,7 @@ from app.dashboard.framework.cookies import SESSION
 from domain.values import ids
 from models.people import sessions, users
 from services.identity.tokens import hash_of
-from services.kernel.unit_of_work import Store
+from services.kernel.unit_of_work import Database
 
 if TYPE_CHECKING:
     from playwright.sync_api import SetCookieParam
@@ -35,15 +35,15 @@ class Person:
 
 
 def add_person(
-    store: Store, role: str, *, namespaces: Sequence[str], name: str = "Rita Ray", groups: Sequence[str] = ()
+    database: Database, role: str, *, namespaces: Sequence[str], name: str = "Rita Ray", groups: Sequence[str] = ()
 ) -> Person:
     token = secrets.token_urlsafe(32)
-    with store.transaction() as tx:
-        id_ = tx.new_id()
+    with database.transaction() as uow:
+        id_ = uow.new_id()
         email = f"{id_.hex}@example.com"
         row = {
             "id": id_,
-            "created_at": tx.now,
+            "created_at": uow.now,
             "email": email,
             "name": name,
             "role": role,
@@ -52,7 +52,7 @@ def add_person(
             "channels": [],
             "created_by": "key_test",
         }
-        tx.conn.execute(insert(users).values(row))
-        lasts = {"created_at": tx.now, "seen_at": tx.now, "expires_at": tx.now + timedelta(days=1)}
-        tx.conn.execute(insert(sessions).values({"hash": hash_of(token), "user_id": id_, **lasts}))
+        uow.conn.execute(insert(users).values(row))
+        lasts = {"created_at": uow.now, "seen_at": uow.now, "expires_at": uow.now + timedelta(days=1)}
+        uow.conn.execute(insert(sessions).values({"hash": hash_of(token), "user_id": id_, **lasts}))
     return Person(id_, name, email, token)

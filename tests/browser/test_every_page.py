@@ -13,7 +13,7 @@ from sqlalchemy import insert
 from cli.devstack import Stack
 from domain.delivery.webhook import FAILING_AFTER
 from models.webhooks import webhook_failures
-from services.kernel.unit_of_work import Store
+from services.kernel.unit_of_work import Database
 from tests.browser.agent import Agent, client_of
 from tests.browser.axe import violations
 from tests.browser.conftest import needed
@@ -82,24 +82,24 @@ class Scene:
 
 
 @pytest.fixture(scope="module")
-def scene(stack: Stack, stack_store: Store) -> Iterator[Scene]:
+def scene(stack: Stack, stack_database: Database) -> Iterator[Scene]:
     """Of all tests here: they only look."""
     namespace = f"pages-{uuid4().hex[:12]}"
     with ExitStack() as undo:
         roles = ("agent", "reviewer", "admin")
         clients = {role: undo.enter_context(client_of(stack, namespace, role, f"test {role}")) for role in roles}
         owner = undo.enter_context(client_of(stack, "*", "admin", "test owner"))
-        person = add_person(stack_store, "admin", namespaces=[namespace], name="Rita Ray", groups=[f"{namespace}-f"])
+        person = add_person(stack_database, "admin", namespaces=[namespace], name="Rita Ray", groups=[f"{namespace}-f"])
         owner.put(f"/v1/groups/{namespace}-f", json={"description": f"Finance {LONG}"}).raise_for_status()
-        fail_a_receiver(stack_store, namespace)
+        fail_a_receiver(stack_database, namespace)
         yield make_scene(namespace, clients, person)
 
 
-def fail_a_receiver(store: Store, namespace: str) -> None:
+def fail_a_receiver(database: Database, namespace: str) -> None:
     """As its third failure in a row leaves it."""
     row = {"lane": f"http://{LONG}.example.com {namespace}", "namespace": namespace, "failures": FAILING_AFTER}
-    with store.transaction() as tx:
-        tx.conn.execute(insert(webhook_failures).values(**row, since=tx.now, failed_at=tx.now, error=LONG))
+    with database.transaction() as uow:
+        uow.conn.execute(insert(webhook_failures).values(**row, since=uow.now, failed_at=uow.now, error=LONG))
 
 
 def make_scene(namespace: str, clients: dict[str, httpx.Client], person: Person) -> Scene:

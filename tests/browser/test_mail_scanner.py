@@ -11,7 +11,7 @@ from playwright.sync_api import BrowserContext, expect
 
 from cli.devstack import Stack
 from services.notifications.recipients import LISTENS_FOR
-from tests.adapters.mail_server import MailServer
+from tests.adapters.notify.mail_server import MailServer
 from tests.browser.agent import Agent
 
 _LINK = re.compile(r"""https?://[^\s'"<>]+""")

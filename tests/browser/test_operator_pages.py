@@ -44,8 +44,8 @@ def test_what_one_types_stays_while_the_saga_goes_on(
     page = signed_in("operator")
     page.goto(f"/sagas/{trace_id}")
     page.get_by_label("How do you know?").fill("I asked the bank")
-    wish = {"outcome": "not_done", "evidence": "the ledger is empty"}
-    client_for("operator").post(f"/v1/sagas/{trace_id}/steps/{stuck}/resolve", json=wish).raise_for_status()
+    request = {"outcome": "not_done", "evidence": "the ledger is empty"}
+    client_for("operator").post(f"/v1/sagas/{trace_id}/steps/{stuck}/resolve", json=request).raise_for_status()
     expect(page.get_by_text("This saga has gone on since")).to_be_visible()
     expect(page.get_by_label("How do you know?")).to_have_value("I asked the bank")
 

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import BrowserContext, Page, Route, expect
 
 from tests.acceptance.example import ADA, Example
-from tests.adapters.mail_server import MailServer
+from tests.adapters.notify.mail_server import MailServer
 from tests.browser.agent import Agent
 from tests.browser.axe import violations
 from tests.browser.install import no_axe

@@ -12,18 +12,18 @@ from playwright.sync_api import BrowserContext, Page, expect
 from app.dashboard.framework.cookies import SESSION
 from cli.devstack import Stack
 from services.identity.sign_in_links import make_link
-from services.kernel.unit_of_work import Store
+from services.kernel.unit_of_work import Database
 from tests.browser.people import Person
 from tests.browser.troubles import Troubles
 
 
 @pytest.fixture
-def link(stack_store: Store) -> Callable[..., str]:
+def link(stack_database: Database) -> Callable[..., str]:
     """`link(person)`: the path of a new link that signs in."""
 
     def make(person: Person, lasts: timedelta = timedelta(minutes=5)) -> str:
-        with stack_store.transaction() as tx:
-            return f"/sign-in/link/{make_link(tx, person.user_id, tx.now + lasts)}"
+        with stack_database.transaction() as uow:
+            return f"/sign-in/link/{make_link(uow, person.user_id, uow.now + lasts)}"
 
     return make
 

@@ -12,7 +12,7 @@ from app.dashboard.framework.cookies import SESSION
 from app.dashboard.framework.csrf import csrf_token
 from cli.devstack import Stack
 from services.identity.sign_in_links import make_link
-from services.kernel.unit_of_work import Store
+from services.kernel.unit_of_work import Database
 from tests.browser.agent import Agent
 from tests.browser.people import Person
 from tests.browser.routes import rules
@@ -22,12 +22,12 @@ from tests.services.world import uuid_of
 
 
 @pytest.fixture
-def link(stack_store: Store) -> Callable[..., str]:
+def link(stack_database: Database) -> Callable[..., str]:
     """`link(person, watch_id)`: the path of that person's link to the review."""
 
     def make(person: Person, watch_id: str, lasts: timedelta = timedelta(minutes=5)) -> str:
-        with stack_store.transaction() as tx:
-            return f"/r/{make_link(tx, person.user_id, tx.now + lasts, uuid_of(watch_id))}"
+        with stack_database.transaction() as uow:
+            return f"/r/{make_link(uow, person.user_id, uow.now + lasts, uuid_of(watch_id))}"
 
     return make
 

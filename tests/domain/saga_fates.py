@@ -27,18 +27,18 @@ class Spec:
     runs: bool
     allowed: bool
     idempotent: bool | None
-    hint: bool
+    wakeup: bool
     undo_hint: bool
     on_timeout: OnTimeout
-    thinks: bool = False
+    reasons: bool = False
     acts: bool = True
 
     def bears_repeating(self, *, undo: bool) -> bool:
         if undo:
             return self.undo_hint
-        if self.thinks:
-            return self.hint or not self.acts
-        return self.hint if self.idempotent is None else self.idempotent
+        if self.reasons:
+            return self.wakeup or not self.acts
+        return self.wakeup if self.idempotent is None else self.idempotent
 
 
 # Mostly plain steps: sagas that end at the first one say little.
@@ -50,11 +50,11 @@ SPECS = st.builds(
     runs=_RARELY.map(lambda rare: not rare),
     allowed=_RARELY.map(lambda rare: not rare),
     idempotent=st.sampled_from([None, True, False]),
-    hint=st.booleans(),
+    wakeup=st.booleans(),
     undo_hint=st.booleans(),
     # Not `escalate`: that takes a review policy (tests/services/reviews/test_held_step_reviews.py).
     on_timeout=st.sampled_from([OnTimeout.EXPIRE, OnTimeout.REJECT, OnTimeout.APPROVE]),
-    thinks=st.booleans(),
+    reasons=st.booleans(),
     acts=st.booleans(),
 )
 
@@ -73,7 +73,7 @@ class Engine(Protocol):
 
     def advance(self) -> Any: ...
     def record(self, call: Any, outcome: Outcome) -> Any: ...
-    def record_thought(self, ask: Any, outcome: Outcome, acted: bool) -> None: ...
+    def record_model_result(self, ask: Any, outcome: Outcome, acted: bool) -> None: ...
     def die(self) -> None:
         """The worker's lease runs out."""
 
@@ -110,7 +110,7 @@ OFTEN_DONE = ["done"] * 8 + sorted(HOWS)
 CERTAIN = ("refused", "not sent")
 # What comes of a question: whether the model's tools changed something, and what the worker hears of it. Only a model
 # that has such tools can have lost one's answer.
-THOUGHTS: dict[str, tuple[bool, Outcome | None]] = {
+MODEL_REQUESTS: dict[str, tuple[bool, Outcome | None]] = {
     "answered": (False, Done({"n": 1})),
     "acted and answered": (True, Done({"n": 1})),
     "failed": (False, Failed(ERROR)),
@@ -122,7 +122,7 @@ THOUGHTS: dict[str, tuple[bool, Outcome | None]] = {
     "died after": (True, None),
     "died before": (False, None),
 }
-OFTEN_ANSWERED = ["answered"] * 5 + ["acted and answered"] * 3 + sorted(THOUGHTS)
+OFTEN_ANSWERED = ["answered"] * 5 + ["acted and answered"] * 3 + sorted(MODEL_REQUESTS)
 
 
 def without_tools(outcome: Outcome) -> Outcome:

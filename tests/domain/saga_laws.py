@@ -23,10 +23,10 @@ from tests.domain.saga_fates import (
     CERTAIN,
     ERROR,
     HOWS,
+    MODEL_REQUESTS,
     OFTEN_ANSWERED,
     OFTEN_DONE,
     SPECS,
-    THOUGHTS,
     AnyCall,
     Engine,
     Spec,
@@ -86,24 +86,24 @@ class SagaMachine(RuleBasedStateMachine):
         """Where one went astray before, anything may come; the first time most go well."""
         assert self.call is not None
         doubted = self.ledger.open[self.call.span_id]
-        if self.thinks(self.call):
-            self.think(data.draw(st.sampled_from(sorted(THOUGHTS) if doubted else OFTEN_ANSWERED)))
+        if self.reasons(self.call):
+            self.ask_model(data.draw(st.sampled_from(sorted(MODEL_REQUESTS) if doubted else OFTEN_ANSWERED)))
         else:
             self.answer(data.draw(st.sampled_from(sorted(HOWS) if doubted else OFTEN_DONE)))
 
-    def think(self, how: str) -> None:
+    def ask_model(self, how: str) -> None:
         ask = self.call
         assert ask is not None
         step = self.step(ask)
         spec = self.specs[step.id]
         self.call = None
-        if ask.again and spec.acts and not spec.hint:
+        if ask.again and spec.acts and not spec.wakeup:
             # As a worker does it: it looks at the tools first, and then does not ask.
-            self.engine.record_thought(ask, Lost("lost before", False), True)
+            self.engine.record_model_result(ask, Lost("lost before", False), True)
             return
-        acted, outcome = THOUGHTS[how]
+        acted, outcome = MODEL_REQUESTS[how]
         if spec.acts:
-            self.requested(step, spec.hint or how == "not asked")
+            self.requested(step, spec.wakeup or how == "not asked")
             self.acted(step, acted, in_doubt=acted or outcome is None)
         elif isinstance(outcome, Lost):
             outcome = Failed(ERROR)
@@ -114,7 +114,7 @@ class SagaMachine(RuleBasedStateMachine):
             self.dead.append(ask)
         else:
             # A tool that may be asked again may have acted already.
-            self.engine.record_thought(ask, outcome, spec.acts and (acted or ask.again))
+            self.engine.record_model_result(ask, outcome, spec.acts and (acted or ask.again))
 
     def acted(self, step: Step, carried_out: bool, *, in_doubt: bool) -> None:
         if carried_out:
@@ -148,8 +148,8 @@ class SagaMachine(RuleBasedStateMachine):
     def a_late_answer(self) -> None:
         """Of a worker that was given up: dropped, whatever it says."""
         before, late = self.engine.saga(), self.superseded.pop()
-        if self.thinks(late):
-            self.engine.record_thought(late, Done({"n": 3}), True)
+        if self.reasons(late):
+            self.engine.record_model_result(late, Done({"n": 3}), True)
         else:
             assert self.engine.record(late, Done("late")) is None
         assert self.engine.saga() == before
@@ -194,7 +194,7 @@ class SagaMachine(RuleBasedStateMachine):
             self.ledger.acted.add(step.span_id)
         self.ended = None
         done = step.span_id in self.ledger.acted
-        if step.compensates is None and self.specs[step.id].thinks:
+        if step.compensates is None and self.specs[step.id].reasons:
             # What a model would have answered nobody knows.
             with pytest.raises(Conflict):
                 self.engine.resolve(step, done)
@@ -226,7 +226,7 @@ class SagaMachine(RuleBasedStateMachine):
         if at_it:
             # Stopped, and never goes on to make its call; the engine cannot know.
             assert self.call is not None
-            self.acted(step, False, in_doubt=not self.thinks(self.call) or self.specs[step.id].acts)
+            self.acted(step, False, in_doubt=not self.reasons(self.call) or self.specs[step.id].acts)
             self.superseded.append(self.call)
             self.call = None
 
@@ -241,8 +241,8 @@ class SagaMachine(RuleBasedStateMachine):
         if step.compensates is None:
             assert saga.cancelled is None or call.again, "it begins although the saga was cancelled"
             assert spec.runs
-            assert spec.allowed or spec.thinks, "a policy's no was overridden"
-            if spec.hitl and not spec.thinks:
+            assert spec.allowed or spec.reasons, "a policy's no was overridden"
+            if spec.hitl and not spec.reasons:
                 self.check_approved(step, call)
             for earlier in saga.steps[: step.order]:
                 assert earlier.status in (StepStatus.COMPLETED, StepStatus.SKIPPED), "two steps at once"
@@ -315,9 +315,9 @@ class SagaMachine(RuleBasedStateMachine):
         """Done is done; and what failed with nothing in doubt did nothing."""
         saga = self.engine.saga()
         for step in (*saga.steps, *saga.undos):
-            thinks = step.compensates is None and self.specs[step.id].thinks
+            reasons = step.compensates is None and self.specs[step.id].reasons
             if step.status is StepStatus.COMPLETED:
-                assert step.span_id in self.ledger.acted or thinks
+                assert step.span_id in self.ledger.acted or reasons
             elif step.status in (StepStatus.FAILED, StepStatus.SKIPPED) and not step.call_began:
                 assert step.span_id not in self.ledger.acted, "said to have done nothing, and has"
 
@@ -326,7 +326,7 @@ class SagaMachine(RuleBasedStateMachine):
         """Before it is merged; and what is merged is what was approved."""
         for step in self.engine.saga().steps:
             spec = self.specs[step.id]
-            if not spec.thinks or step.output is None:
+            if not spec.reasons or step.output is None:
                 continue
             assert spec.allowed, "a policy's no was overridden"
             assert (step.watch_id is not None) is spec.hitl
@@ -338,7 +338,7 @@ class SagaMachine(RuleBasedStateMachine):
     def a_modelwithout_tools_leaves_no_doubt(self) -> None:
         for step in self.engine.saga().steps:
             spec = self.specs[step.id]
-            if spec.thinks and not spec.acts:
+            if spec.reasons and not spec.acts:
                 assert not step.call_began
                 assert not step.unsure
 
@@ -364,8 +364,8 @@ class SagaMachine(RuleBasedStateMachine):
         if not hasattr(self, "engine"):
             return
         for _ in range(100):
-            if self.call is not None and self.thinks(self.call):
-                self.think("acted and answered")
+            if self.call is not None and self.reasons(self.call):
+                self.ask_model("acted and answered")
             elif self.call is not None:
                 self.answer("done")
             elif self.engine.is_due():
@@ -384,9 +384,9 @@ class SagaMachine(RuleBasedStateMachine):
         assert step is not None
         return step
 
-    def thinks(self, call: AnyCall) -> bool:
+    def reasons(self, call: AnyCall) -> bool:
         step = self.step(call)
-        return step.compensates is None and self.specs[step.id].thinks
+        return step.compensates is None and self.specs[step.id].reasons
 
     def may_be_stuck(self) -> bool:
         current = self.current()

@@ -112,7 +112,7 @@ class SagaScene(Scene):
         assert answer.status_code == 200, answer.text
         return [(step["saga_trace_id"], step["step_span_id"]) for step in answer.json()["items"]]
 
-    def fault(self) -> None:
+    def field_error(self) -> None:
         """From now on it is counted how long things take to settle."""
         self._fault_at = time.monotonic()
 

@@ -29,8 +29,8 @@ def note(**event: object) -> None:
 
 
 @app.task(name="tasks.webhooks.deliver")
-def deliver(hint: int) -> None:
-    note(event="started", hint=hint)
+def deliver(wakeup: int) -> None:
+    note(event="started", wakeup=wakeup)
     time.sleep(WORK)
 
 
@@ -51,16 +51,16 @@ def prune() -> None:
 
 
 def publish() -> None:
-    hints = itertools.count()
+    wakeups = itertools.count()
     for line in sys.stdin:
         for _ in range(int(line)):
-            hint = next(hints)
+            wakeup = next(wakeups)
             try:
-                app.send_task("tasks.webhooks.deliver", (hint,))
+                app.send_task("tasks.webhooks.deliver", (wakeup,))
             except Exception as error:
-                note(event="refused", hint=hint, error=str(error))
+                note(event="refused", wakeup=wakeup, error=str(error))
             else:
-                note(event="sent", hint=hint)
+                note(event="sent", wakeup=wakeup)
 
 
 if __name__ == "__main__":

@@ -80,9 +80,9 @@ class Soak:
         if number not in (signal.SIGSTOP, signal.SIGCONT):
             self.redis.wait(DEADLINE)
 
-    def publish(self, hints: int) -> None:
+    def publish(self, wakeups: int) -> None:
         assert self.publisher.stdin is not None
-        self.publisher.stdin.write(f"{hints}\n".encode())
+        self.publisher.stdin.write(f"{wakeups}\n".encode())
         self.publisher.stdin.flush()
 
     def seen(self, event: str, after: float) -> bool:
@@ -222,11 +222,13 @@ def disconnected(soak: Soak) -> None:
 FAULTS = (killed, frozen, flushed, restarted, frozen_then_killed, flushed_and_killed, disconnected, frozen_then_killed)
 
 
-@pytest.mark.parametrize("fault", FAULTS, ids=[f"{number}-{fault.__name__}" for number, fault in enumerate(FAULTS)])
-def test_the_same_processes_go_on_after(soak: Soak, fault: Callable[[Soak], None]) -> None:
+@pytest.mark.parametrize(
+    "field_error", FAULTS, ids=[f"{number}-{field_error.__name__}" for number, field_error in enumerate(FAULTS)]
+)
+def test_the_same_processes_go_on_after(soak: Soak, field_error: Callable[[Soak], None]) -> None:
     """Worker, beat and publisher outlive each fault with every slot in use, and work again without a restart."""
     soak.fill_every_slot()
-    fault(soak)
+    field_error(soak)
     soak.recovers()
 
 

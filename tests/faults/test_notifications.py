@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.adapters.mail_server import MailServer
+from tests.adapters.notify.mail_server import MailServer
 from tests.faults.scene import Scene, until
 
 

@@ -23,7 +23,7 @@ def test_postgres_restarted_under_load(scene: Scene, how: signal.Signals) -> Non
     clients = [scene.start(scene.create_and_decide, enough) for _ in range(8)]
     until("work is done", lambda: len(scene.receiver.requests) >= 40)
     scene.stack.kill("postgres", how)
-    until("someone is refused", lambda: scene.truth.refusals > 0)
+    until("someone is refused", lambda: scene.truth.domain_errors > 0)
     seen = len(scene.receiver.requests)
     until("work goes on", lambda: len(scene.receiver.requests) >= seen + 40)
     enough.set()

@@ -48,7 +48,7 @@ def test_redis_stopped_flushed_and_restarted_while_500_pauses_are_decided(scene:
         client.flushall()
     scene.stack.kill("redis", signal.SIGKILL)
     scene.truth.settle()
-    assert scene.truth.refusals == 0
+    assert scene.truth.domain_errors == 0
     assert scene.truth.unreachable == 0
     assert {name: scene.stack.pid(name) for name in pids} == pids
     scene.check_logs()

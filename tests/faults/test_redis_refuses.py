@@ -34,10 +34,10 @@ def tell(client: redis.Redis, command: str) -> None:
     client.execute_command(*command.split(" "))
 
 
-@pytest.mark.parametrize("fault", FAULTS)
-def test_it_is_waited_for(scene: Scene, fault: str) -> None:
+@pytest.mark.parametrize("field_error", FAULTS)
+def test_it_is_waited_for(scene: Scene, field_error: str) -> None:
     """No process ends, what is missing is said, decisions are taken; and all goes on when it is over."""
-    begin, end, word = FAULTS[fault]
+    begin, end, word = FAULTS[field_error]
     pids = {name: scene.stack.pid(name) for name in NAMES}
     logs = {name: scene.stack.log(name) for name in NAMES}
     told_before = {name: log.stat().st_size for name, log in logs.items()}

@@ -37,21 +37,21 @@ def test_a_hint_that_comes_many_times_is_one_attempt(scene: Scene) -> None:
     scene.hold_first()
     scene.decide(scene.pause())
     ids = [UUID(row["id"]) for row in scene.truth.rows("SELECT id FROM webhook_deliveries WHERE namespace = %s")]
-    hint_many_times(scene, ids)
+    wake_many_times(scene, ids)
     scene.stack.start_process("worker")
     scene.until_held()
-    hint_many_times(scene, ids)
-    until("the hints were taken", lambda: hints_waiting(scene) == 0)
+    wake_many_times(scene, ids)
+    until("the hints were taken", lambda: wakeups_waiting(scene) == 0)
     scene.release.set()
     scene.truth.settle()
-    hint_many_times(scene, ids)
-    until("the hints were taken", lambda: hints_waiting(scene) == 0)
+    wake_many_times(scene, ids)
+    until("the hints were taken", lambda: wakeups_waiting(scene) == 0)
     scene.decide(scene.pause())
     scene.truth.settle()
     assert len(scene.receiver.requests) == 2 * len(ids)
 
 
-def hint_many_times(scene: Scene, ids: list[UUID]) -> None:
+def wake_many_times(scene: Scene, ids: list[UUID]) -> None:
     broker = scene.stack.redis_url.replace("unix://", "redis+socket://").replace("db=", "virtual_host=")
     with Celery(broker=broker) as app, app.producer_pool.acquire() as producer:
         for _ in range(TIMES):
@@ -59,7 +59,7 @@ def hint_many_times(scene: Scene, ids: list[UUID]) -> None:
                 app.send_task("tasks.webhooks.deliver", args=(id_.hex,), queue="webhooks", producer=producer)
 
 
-def hints_waiting(scene: Scene) -> int:
+def wakeups_waiting(scene: Scene) -> int:
     with redis.Redis.from_url(scene.stack.redis_url) as client:
         return int(client.llen("webhooks"))
 

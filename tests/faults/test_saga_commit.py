@@ -4,28 +4,30 @@ import pytest
 
 from domain.sagas.outcome import Done, Failed, Outcome
 from domain.sagas.step import Error
-from services.kernel.unit_of_work import Store
+from services.kernel.unit_of_work import Database
 from services.sagas.engine import record
-from services.sagas.work import Call
+from services.sagas.work import ToolCall
 from tests.services.saga_world import claimed, saga_of, start, step
 
 DONE, FAILED = Done({"of": "it"}), Failed(Error("TOOL_INVOKE_FAILED", "no"))
 
 
 @pytest.mark.parametrize(("second", "next_tool"), [(DONE, "do_c"), (FAILED, "undo_a")])
-def test_a_result_that_was_stored_before_leads_to_the_same_call(store: Store, second: Outcome, next_tool: str) -> None:
+def test_a_result_that_was_stored_before_leads_to_the_same_call(
+    database: Database, second: Outcome, next_tool: str
+) -> None:
     """The next call has not been made: nobody may say that its outcome is unknown."""
-    trace_id = start(store, step("a", undo=True), step("b"), step("c"))
-    call = record_twice(store, claimed(store, trace_id), DONE)
-    call = record_twice(store, call, second)
+    trace_id = start(database, step("a", undo=True), step("b"), step("c"))
+    call = record_twice(database, claimed(database, trace_id), DONE)
+    call = record_twice(database, call, second)
     assert (call.tool, call.again) == (next_tool, False)
-    assert record(store, call, DONE, {}, 0.5) is None
-    assert record(store, call, DONE, {}, 0.5) is None
-    assert saga_of(store, trace_id).status == ("COMPLETED" if second is DONE else "COMPENSATED")
+    assert record(database, call, DONE, {}, 0.5) is None
+    assert record(database, call, DONE, {}, 0.5) is None
+    assert saga_of(database, trace_id).status == ("COMPLETED" if second is DONE else "COMPENSATED")
 
 
-def record_twice(store: Store, call: Call, outcome: Outcome) -> Call:
-    following = record(store, call, outcome, {}, 0.5)
+def record_twice(database: Database, call: ToolCall, outcome: Outcome) -> ToolCall:
+    following = record(database, call, outcome, {}, 0.5)
     assert following is not None
-    assert record(store, call, outcome, {}, 0.5) == following
+    assert record(database, call, outcome, {}, 0.5) == following
     return following

@@ -112,10 +112,10 @@ def test_redis_flushed_with_200_sagas_in_flight(scene: SagaScene) -> None:
         with redis.Redis.from_url(scene.stack.redis_url) as client:
             client.flushall()
         scene.stack.kill("redis", signal.SIGKILL)
-        scene.fault()
+        scene.field_error()
     scene.settle("Redis flushed and killed")
     assert crowd.operate() == 0
-    assert scene.truth.refusals == 0
+    assert scene.truth.domain_errors == 0
     crowd.check()
     scene.check_logs()
 
@@ -125,7 +125,7 @@ def test_postgres_restarted_with_200_sagas_in_flight(scene: SagaScene) -> None:
     crowd.start()
     with crowd.deciding():
         scene.stack.kill("postgres", signal.SIGKILL)
-        scene.fault()
+        scene.field_error()
     scene.settle("PostgreSQL killed")
     unknown = crowd.operate()
     print(f"unknown outcomes: {unknown}")
@@ -145,7 +145,7 @@ def test_web_killed_right_after_it_accepted_a_decision(scene: SagaScene) -> None
     try:
         assert scene.order("reviewer", trace_id, span, "approve")["status"] == "queued"
         kill_web(scene)
-        scene.fault()
+        scene.field_error()
     finally:
         os.kill(pid, signal.SIGCONT)
     scene.reads_as(trace_id, "COMPLETED")

@@ -94,7 +94,7 @@ def test_misbehaving_tool_servers(scene: SagaScene, tmp_path: Path) -> None:
         worker = psutil.Process(scene.stack.pid("worker"))
         pid, before = worker.pid, worker.memory_info().rss
         scene.ledger.hold("held", "charge", BEFORE)
-        scene.fault()
+        scene.field_error()
         held = scene.start_saga("other", customer="held")
         sagas = {each: scene.start_saga(each.name, customer=each.name) for each in MISCHIEF}
         others = [scene.start_saga("other", customer=f"other-{number}") for number in range(OTHERS)]

@@ -13,7 +13,7 @@ import psycopg2.extras
 from standardwebhooks.webhooks import Webhook
 
 from domain.log.audit import ORIGIN
-from domain.log.audit_chain import End, Heads, Row, verify
+from domain.log.audit_chain import ChainEnd, ChainHeads, ChainRow, verify
 from tests.adapters.receiver import Receiver, Request
 
 # From the fault's end until nothing is left to do. Seconds.
@@ -34,7 +34,7 @@ class Truth:
         self._lock = threading.Lock()
         self._accepted: set[str] = set()
         self._told: dict[str, list[dict[str, Any]]] = defaultdict(list)
-        self.refusals = 0
+        self.domain_errors = 0
         self.unreachable = 0
 
     def accepted(self, document: dict[str, Any]) -> str:
@@ -66,7 +66,7 @@ class Truth:
         assert answer.json()["code"] == "DATABASE_UNAVAILABLE", answer.text
         assert int(answer.headers["retry-after"]) > 0, answer.headers
         with self._lock:
-            self.refusals += 1
+            self.domain_errors += 1
 
     def missed(self) -> None:
         """Web was not there."""
@@ -88,7 +88,7 @@ class Truth:
         self._check_audit(stored)
         print(
             f"settled in {took:.1f} s: {len(stored)} pauses, {again} webhooks more than once, "
-            f"{self.refusals} refusals, {self.unreachable} times no connection"
+            f"{self.domain_errors} refusals, {self.unreachable} times no connection"
         )
 
     def _left(self) -> dict[str, int]:
@@ -153,11 +153,14 @@ class Truth:
         )
         hashes = [ORIGIN, *(bytes(row["hash"]) for row in rows)]
         chain = [
-            Row(self._namespace, row["seq"], hashes[place + 1], hashes[place], row["text"])
+            ChainRow(self._namespace, row["seq"], hashes[place + 1], hashes[place], row["text"])
             for place, row in enumerate(rows)
         ]
         (head,) = self.rows("SELECT seq, hash FROM audit_heads WHERE namespace = %s")
-        assert verify([*chain, Heads({self._namespace: End(head["seq"], bytes(head["hash"]))})]).first_bad is None
+        assert (
+            verify([*chain, ChainHeads({self._namespace: ChainEnd(head["seq"], bytes(head["hash"]))})]).first_bad
+            is None
+        )
         told: dict[str, list[str]] = defaultdict(list)
         for entry in (row["entry"] for row in rows):
             if entry["type"] in (

@@ -13,9 +13,9 @@ from domain.pauses.votes import Vote
 from models.notifications import notifications as notification_rows
 from models.people import groups, users
 from services.kernel.leases import due_now
-from services.kernel.unit_of_work import Store
+from services.kernel.unit_of_work import Database
 from services.notifications.recipients import notify
-from services.notifications.worker import Errand, claim_notification
+from services.notifications.worker import NotificationJob, claim_notification
 from tests.services.world import change, rows, uuid_of
 
 
@@ -33,13 +33,13 @@ class Asks:
     votes: Sequence[Vote] = ()
 
 
-def person(store: Store, name: str, *channels: str, away: bool = False, **more: Any) -> UUID:
+def person(database: Database, name: str, *channels: str, away: bool = False, **more: Any) -> UUID:
     """`anne` is anne@example.com."""
-    with store.transaction() as tx:
-        id_ = tx.new_id()
+    with database.transaction() as uow:
+        id_ = uow.new_id()
         row = {
             "id": id_,
-            "created_at": tx.now,
+            "created_at": uow.now,
             "email": f"{name}@example.com",
             "name": name.title(),
             "role": "reviewer",
@@ -47,34 +47,34 @@ def person(store: Store, name: str, *channels: str, away: bool = False, **more: 
             "groups": [],
             "channels": list(channels),
             "created_by": "key_admin",
-            "away_until": tx.now + timedelta(hours=1) if away else None,
+            "away_until": uow.now + timedelta(hours=1) if away else None,
             **more,
         }
-        tx.conn.execute(insert(users).values(row))
+        uow.conn.execute(insert(users).values(row))
     return id_
 
 
-def group(store: Store, name: str, *channels: str) -> None:
-    with store.transaction() as tx:
-        row = {"name": name, "channels": list(channels), "created_at": tx.now, "created_by": "key_admin"}
-        tx.conn.execute(insert(groups).values(row))
+def group(database: Database, name: str, *channels: str) -> None:
+    with database.transaction() as uow:
+        row = {"name": name, "channels": list(channels), "created_at": uow.now, "created_by": "key_admin"}
+        uow.conn.execute(insert(groups).values(row))
 
 
-def tell(store: Store, watch_id: str, reason: str = "waiting", **asks: Any) -> list[tuple[str, str]]:
+def tell(database: Database, watch_id: str, reason: str = "waiting", **asks: Any) -> list[tuple[str, str]]:
     """Who has a notification now: recipient and channel."""
-    with store.transaction() as tx:
-        notify(tx, Asks(uuid_of(watch_id), **asks), Reason(reason))
-    return told(store)
+    with database.transaction() as uow:
+        notify(uow, Asks(uuid_of(watch_id), **asks), Reason(reason))
+    return told(database)
 
 
-def untold(store: Store, watch_id: str, name: str, namespace: str) -> None:
+def untold(database: Database, watch_id: str, name: str, namespace: str) -> None:
     """`name` could not be told of the review, and nobody tells them now: they do not see its namespace."""
-    user_id = person(store, name, "json://u:secret@127.0.0.1:1/secret", namespaces=["elsewhere"])
-    with store.transaction() as tx:
+    user_id = person(database, name, "json://u:secret@127.0.0.1:1/secret", namespaces=["elsewhere"])
+    with database.transaction() as uow:
         row = {
-            "id": tx.new_id(),
+            "id": uow.new_id(),
             "pause_id": uuid_of(watch_id),
-            "once": tx.new_id(),
+            "once": uow.new_id(),
             "user_id": user_id,
             "namespace": namespace,
             "recipient": f"{name}@example.com",
@@ -83,28 +83,28 @@ def untold(store: Store, watch_id: str, name: str, namespace: str) -> None:
             "status": "failed",
             "attempts": 6,
             "last_error": "the service answered 404",
-            "created_at": tx.now,
-            "completed_at": tx.now,
-            **due_now(tx),
+            "created_at": uow.now,
+            "completed_at": uow.now,
+            **due_now(uow),
         }
-        tx.conn.execute(insert(notification_rows).values(row))
+        uow.conn.execute(insert(notification_rows).values(row))
 
 
-def told(store: Store) -> list[tuple[str, str]]:
-    return sorted((row["recipient"], row["channel"]) for row in notifications(store))
+def told(database: Database) -> list[tuple[str, str]]:
+    return sorted((row["recipient"], row["channel"]) for row in notifications(database))
 
 
-def notifications(store: Store) -> list[dict[str, Any]]:
-    return rows(store, "SELECT * FROM notifications ORDER BY id")
+def notifications(database: Database) -> list[dict[str, Any]]:
+    return rows(database, "SELECT * FROM notifications ORDER BY id")
 
 
-def errand(store: Store) -> Errand:
+def job(database: Database) -> NotificationJob:
     """Claims the only notification; raises when it cannot be."""
-    (row,) = notifications(store)
-    claimed = claim_notification(store, row["id"])
+    (row,) = notifications(database)
+    claimed = claim_notification(database, row["id"])
     assert claimed is not None
     return claimed
 
 
-def notifications_due(store: Store) -> None:
-    change(store, "UPDATE notifications SET due_at = now(), hint_at = now() WHERE status = 'pending'")
+def notifications_due(database: Database) -> None:
+    change(database, "UPDATE notifications SET due_at = now(), hint_at = now() WHERE status = 'pending'")

@@ -13,15 +13,15 @@ from domain.sagas.serialization import span_text
 from domain.sagas.step import Step
 from domain.values import ids
 from models.sagas import sagas
-from services.kernel.unit_of_work import Store
+from services.kernel.unit_of_work import Database
 from services.manifests.definitions import deploy
 from services.pauses.lifecycle import get_pause
 from services.reviews.decisions import decide_pause
 from services.sagas.engine import advance, record, record_look_up
-from services.sagas.lifecycle import Start, start_saga
+from services.sagas.lifecycle import StartRequest, start_saga
 from services.sagas.queries import StepRef
 from services.sagas.repository import with_steps
-from services.sagas.work import Call, LookUp, Work
+from services.sagas.work import ToolCall, ToolLookup, Work
 from tests.services.world import ADMIN, AGENT, REVIEWER, approve, change, one, reject
 
 WORKER = {
@@ -55,11 +55,11 @@ def undone(id_: str) -> dict[str, Any]:
     return {"compensation": {**OF_WORKER, "with": bindings, "tools": [f"undo_{id_}"]}}
 
 
-def start(store: Store, *steps: dict[str, Any], **input_: Any) -> UUID:
+def start(database: Database, *steps: dict[str, Any], **input_: Any) -> UUID:
     """A new saga of these steps; it has not begun."""
-    deploy(store, ADMIN, WORKER, replace=False)
-    deploy(store, ADMIN, {"kind": "saga", "name": "s", "version": "1", "steps": list(steps)}, replace=True)
-    return start_saga(store, AGENT, Start("default", "s", "1", input_ or {"n": 1}))[0]
+    deploy(database, ADMIN, WORKER, replace=False)
+    deploy(database, ADMIN, {"kind": "saga", "name": "s", "version": "1", "steps": list(steps)}, replace=True)
+    return start_saga(database, AGENT, StartRequest("default", "s", "1", input_ or {"n": 1}))[0]
 
 
 @dataclass
@@ -75,18 +75,18 @@ class Tools:
 
     answers: dict[str, list[Outcome]] = field(default_factory=lambda: defaultdict(list))
     idempotent: set[str] = field(default_factory=set)
-    calls: list[Call] = field(default_factory=list)
+    calls: list[ToolCall] = field(default_factory=list)
     schemas: dict[str, dict[str, Any] | list[ToolFound | Failed | NotSent]] = field(default_factory=dict)
 
     @property
     def names(self) -> list[str]:
         return [call.tool for call in self.calls]
 
-    def look_up(self, work: LookUp) -> ToolFound | Failed | NotSent:
+    def look_up(self, work: ToolLookup) -> ToolFound | Failed | NotSent:
         found = self.schemas.get(work.tool, {})
         return found.pop(0) if isinstance(found, list) else ToolFound(found)
 
-    def make(self, call: Call) -> Outcome:
+    def make(self, call: ToolCall) -> Outcome:
         """As a worker's task does it: a call that may be the second one is made only if the tool bears that."""
         may_repeat = call.tool in self.idempotent if call.idempotent is None else call.idempotent
         if call.again and not may_repeat:
@@ -103,61 +103,61 @@ def tools(*idempotent: str, **answers: Outcome | list[Outcome]) -> Tools:
     return made
 
 
-def work(store: Store, trace_id: UUID, tools: Tools) -> None:
+def work(database: Database, trace_id: UUID, tools: Tools) -> None:
     """What a worker does with a hint."""
-    call = looked_up(store, advance(store, trace_id), tools)
+    call = looked_up(database, advance(database, trace_id), tools)
     while call is not None:
-        call = looked_up(store, record(store, call, tools.make(call), {}, 0.5), tools)
+        call = looked_up(database, record(database, call, tools.make(call), {}, 0.5), tools)
 
 
-def looked_up(store: Store, work: Work | None, tools: Tools | None = None) -> Any:
+def looked_up(database: Database, work: Work | None, tools: Tools | None = None) -> Any:
     """What is next once the tools are looked up whose calls are to be held."""
-    while isinstance(work, LookUp):
-        work = record_look_up(store, work, (tools or Tools()).look_up(work), 0.5)
+    while isinstance(work, ToolLookup):
+        work = record_look_up(database, work, (tools or Tools()).look_up(work), 0.5)
     return work
 
 
-def claimed(store: Store, trace_id: UUID) -> Call:
+def claimed(database: Database, trace_id: UUID) -> ToolCall:
     """A worker that is about to make a call."""
-    call = looked_up(store, advance(store, trace_id))
+    call = looked_up(database, advance(database, trace_id))
     assert call is not None, "it could not be claimed, or there is nothing to call"
     return call
 
 
-def die(store: Store, trace_id: UUID) -> None:
+def die(database: Database, trace_id: UUID) -> None:
     """The worker's lease runs out."""
     moved = "UPDATE sagas SET leased_until = now() - interval '1 s' WHERE id = :id AND lease_token IS NOT NULL"
-    assert change(store, moved, id=trace_id) == 1
+    assert change(database, moved, id=trace_id) == 1
 
 
-def wait(store: Store, trace_id: UUID) -> None:
+def wait(database: Database, trace_id: UUID) -> None:
     """Until what was postponed is due."""
     moved = "UPDATE sagas SET due_at = now(), hint_at = now() WHERE id = :id AND due_at IS NOT NULL"
-    assert change(store, moved, id=trace_id) == 1
+    assert change(database, moved, id=trace_id) == 1
 
 
-def saga_of(store: Store, trace_id: UUID) -> Saga:
-    with store.reading() as conn:
-        (stored,) = with_steps(conn, conn.execute(select(sagas).where(sagas.c.id == trace_id)).mappings().all())
-    return stored.saga
+def saga_of(database: Database, trace_id: UUID) -> Saga:
+    with database.reading() as conn:
+        (record,) = with_steps(conn, conn.execute(select(sagas).where(sagas.c.id == trace_id)).mappings().all())
+    return record.saga
 
 
-def step_of(store: Store, trace_id: UUID, id_: str) -> Step:
-    return next(step for step in saga_of(store, trace_id).steps if step.id == id_)
+def step_of(database: Database, trace_id: UUID, id_: str) -> Step:
+    return next(step for step in saga_of(database, trace_id).steps if step.id == id_)
 
 
-def undo_of(store: Store, trace_id: UUID, id_: str) -> Step:
-    return next(undo for undo in saga_of(store, trace_id).undos if undo.id == id_)
+def undo_of(database: Database, trace_id: UUID, id_: str) -> Step:
+    return next(undo for undo in saga_of(database, trace_id).undos if undo.id == id_)
 
 
-def statuses(store: Store, trace_id: UUID) -> tuple[str, ...]:
+def statuses(database: Database, trace_id: UUID) -> tuple[str, ...]:
     """The saga's, its steps', and its undos'."""
-    saga = saga_of(store, trace_id)
+    saga = saga_of(database, trace_id)
     return (str(saga.status), *(str(step.status) for step in saga.all_steps))
 
 
-def error_of(store: Store, trace_id: UUID, id_: str) -> str | None:
-    error = step_of(store, trace_id, id_).error
+def error_of(database: Database, trace_id: UUID, id_: str) -> str | None:
+    error = step_of(database, trace_id, id_).error
     return None if error is None else error.code
 
 
@@ -165,36 +165,36 @@ def ref(trace_id: UUID, step: Step) -> StepRef:
     return StepRef(trace_id, span_text(step.span_id))
 
 
-def current_ref(store: Store, trace_id: UUID) -> StepRef:
-    current = saga_of(store, trace_id).current
+def current_ref(database: Database, trace_id: UUID) -> StepRef:
+    current = saga_of(database, trace_id).current
     assert current is not None
     return ref(trace_id, current)
 
 
-def watch_of(store: Store, trace_id: UUID) -> str:
+def watch_of(database: Database, trace_id: UUID) -> str:
     """Of the step that is held."""
-    current = saga_of(store, trace_id).current
+    current = saga_of(database, trace_id).current
     assert current is not None
     assert current.watch_id is not None
     return ids.text(ids.WATCH, current.watch_id)
 
 
-def approve_held(store: Store, trace_id: UUID, **more: Any) -> None:
-    decide_pause(store, REVIEWER, watch_of(store, trace_id), approve(**_read(store, trace_id, more)))
+def approve_held(database: Database, trace_id: UUID, **more: Any) -> None:
+    decide_pause(database, REVIEWER, watch_of(database, trace_id), approve(**_read(database, trace_id, more)))
 
 
-def reject_held(store: Store, trace_id: UUID, **more: Any) -> None:
-    decide_pause(store, REVIEWER, watch_of(store, trace_id), reject(**_read(store, trace_id, more)))
+def reject_held(database: Database, trace_id: UUID, **more: Any) -> None:
+    decide_pause(database, REVIEWER, watch_of(database, trace_id), reject(**_read(database, trace_id, more)))
 
 
-def _read(store: Store, trace_id: UUID, more: dict[str, Any]) -> dict[str, Any]:
+def _read(database: Database, trace_id: UUID, more: dict[str, Any]) -> dict[str, Any]:
     """As one decides who has read what is held now."""
-    return {"revision": get_pause(store, REVIEWER, watch_of(store, trace_id)).revision, **more}
+    return {"revision": get_pause(database, REVIEWER, watch_of(database, trace_id)).revision, **more}
 
 
-def pending_pauses(store: Store) -> int:
-    return int(one(store, "SELECT count(*) FROM pauses WHERE status = 'pending'"))
+def pending_pauses(database: Database) -> int:
+    return int(one(database, "SELECT count(*) FROM pauses WHERE status = 'pending'"))
 
 
-def is_due(store: Store, trace_id: UUID) -> bool:
-    return bool(one(store, "SELECT due_at IS NOT NULL FROM sagas WHERE id = :id", id=trace_id))
+def is_due(database: Database, trace_id: UUID) -> bool:
+    return bool(one(database, "SELECT due_at IS NOT NULL FROM sagas WHERE id = :id", id=trace_id))

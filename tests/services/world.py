@@ -13,15 +13,15 @@ from sqlalchemy import text
 
 from domain.delivery.webhook import Attempt, AttemptOutcome
 from domain.identity.access import Principal, Role
-from domain.pauses.creation import Draft
+from domain.pauses.creation import PauseRequest
 from domain.pauses.pause import Actor, Approve, Cancel, OnTimeout, Reject
 from domain.values import ids
-from services.kernel.idempotency import Once
-from services.kernel.unit_of_work import Store
-from services.pauses.lifecycle import Creation, create_pauses
+from services.kernel.idempotency import IdempotentRequest
+from services.kernel.unit_of_work import Database
+from services.pauses.lifecycle import CreateRequest, create_pauses
 from services.pauses.namespaces import put_namespace
 from services.webhooks.endpoints import EndpointChange, create_endpoint
-from services.webhooks.worker import Parcel, claim_delivery, record_attempt
+from services.webhooks.worker import DeliveryJob, claim_delivery, record_attempt
 
 T = TypeVar("T")
 
@@ -35,36 +35,40 @@ REVIEWER = someone(Role.REVIEWER)
 OPERATOR = someone(Role.OPERATOR)
 ADMIN = someone(Role.ADMIN, "*")
 
-DRAFT = Draft("default", "deploy", None, None, None, timedelta(hours=1), OnTimeout.EXPIRE, None, None, 0, (), None)
+DRAFT = PauseRequest(
+    "default", "deploy", None, None, None, timedelta(hours=1), OnTimeout.EXPIRE, None, None, 0, (), None
+)
 CALLBACK = "http://127.0.0.1:9/hook"
 SCHEDULE = (5, 300)
 
 
-def draft(**changes: Any) -> Draft:
+def draft(**changes: Any) -> PauseRequest:
     return replace(DRAFT, **changes)
 
 
-def create_pause(store: Store, by: Principal, draft: Draft, once: Once | None) -> tuple[dict[str, Any], bool]:
+def create_pause(
+    database: Database, by: Principal, draft: PauseRequest, once: IdempotentRequest | None
+) -> tuple[dict[str, Any], bool]:
     """Its document, and whether it was there before."""
-    (outcome,) = create_pauses(store, lambda: [Creation(by, draft, once)])
+    (outcome,) = create_pauses(database, lambda: [CreateRequest(by, draft, once)])
     if isinstance(outcome, Exception):
         raise outcome
     return outcome.document, outcome.repeated
 
 
-def post(store: Store, by: Principal = AGENT, once: Once | None = None, **changes: Any) -> str:
+def post(database: Database, by: Principal = AGENT, once: IdempotentRequest | None = None, **changes: Any) -> str:
     """A new pause's watchId."""
-    made, _ = create_pause(store, by, draft(**changes), once)
+    made, _ = create_pause(database, by, draft(**changes), once)
     return str(made["watchId"])
 
 
-def let_time_approve(store: Store) -> None:
+def let_time_approve(database: Database) -> None:
     """In the default namespace, silence is consent where somebody asks for that."""
-    put_namespace(store, ADMIN, "default", None, {"allowed_on_timeout": list(OnTimeout)})
+    put_namespace(database, ADMIN, "default", None, {"allowed_on_timeout": list(OnTimeout)})
 
 
-def once(key: str, body: str = "body") -> Once:
-    return Once(key, hashlib.sha256(body.encode()).digest())
+def once(key: str, body: str = "body") -> IdempotentRequest:
+    return IdempotentRequest(key, hashlib.sha256(body.encode()).digest())
 
 
 def approve(by: Principal = REVIEWER, **more: Any) -> Approve:
@@ -85,27 +89,29 @@ def uuid_of(watch_id: str) -> UUID:
     return found
 
 
-def rows(store: Store, query: str, **values: object) -> list[dict[str, Any]]:
-    with store.reading() as conn:
+def rows(database: Database, query: str, **values: object) -> list[dict[str, Any]]:
+    with database.reading() as conn:
         return [dict(row) for row in conn.execute(text(query), values).mappings()]
 
 
-def one(store: Store, query: str, **values: object) -> Any:
+def one(database: Database, query: str, **values: object) -> Any:
     """The only value of the only row."""
-    (row,) = rows(store, query, **values)
+    (row,) = rows(database, query, **values)
     (value,) = row.values()
     return value
 
 
-def change(store: Store, statement: str, **values: object) -> int:
+def change(database: Database, statement: str, **values: object) -> int:
     """How time passes in these tests: timestamps are moved, the database's clock is left alone."""
-    with store.transaction() as tx:
-        return tx.conn.execute(text(statement), values).rowcount
+    with database.transaction() as uow:
+        return uow.conn.execute(text(statement), values).rowcount
 
 
-def expire(store: Store, watch_id: str) -> None:
+def expire(database: Database, watch_id: str) -> None:
     """Let the pause's time run out."""
-    assert change(store, "UPDATE pauses SET expires_at = now() - interval '1 s' WHERE id = :id", id=uuid_of(watch_id))
+    assert change(
+        database, "UPDATE pauses SET expires_at = now() - interval '1 s' WHERE id = :id", id=uuid_of(watch_id)
+    )
 
 
 def at_once(calls: Sequence[Callable[[], T]]) -> list[T | Exception]:
@@ -123,15 +129,15 @@ def at_once(calls: Sequence[Callable[[], T]]) -> list[T | Exception]:
         return list(pool.map(run, calls))
 
 
-def an_endpoint(store: Store, by: Principal = ADMIN, **changes: Any) -> dict[str, Any]:
+def an_endpoint(database: Database, by: Principal = ADMIN, **changes: Any) -> dict[str, Any]:
     new = EndpointChange(**{"url": CALLBACK, "namespaces": ("default",), **changes})
-    return create_endpoint(store, by, new, None)[0]
+    return create_endpoint(database, by, new, None)[0]
 
 
-def deliveries(store: Store) -> list[dict[str, Any]]:
+def deliveries(database: Database) -> list[dict[str, Any]]:
     """In the order in which they were made."""
     joined = "webhook_deliveries d JOIN webhook_messages m ON m.id = d.message_id"
-    return rows(store, f"SELECT d.*, m.type, m.body FROM {joined} ORDER BY d.seq")
+    return rows(database, f"SELECT d.*, m.type, m.body FROM {joined} ORDER BY d.seq")
 
 
 def attempt(outcome: AttemptOutcome, now: datetime, status: int | None = None, **more: Any) -> Attempt:
@@ -139,20 +145,22 @@ def attempt(outcome: AttemptOutcome, now: datetime, status: int | None = None, *
     return Attempt(outcome, now, 5, status, error, **more)
 
 
-def claim(store: Store, delivery: dict[str, Any]) -> Parcel:
+def claim(database: Database, delivery: dict[str, Any]) -> DeliveryJob:
     """Raises when it cannot be claimed."""
-    parcel = claim_delivery(store, delivery["id"])
-    assert parcel is not None, f"{delivery['type']} could not be claimed"
-    return parcel
+    job = claim_delivery(database, delivery["id"])
+    assert job is not None, f"{delivery['type']} could not be claimed"
+    return job
 
 
-def finish(store: Store, parcel: Parcel, status: int = 200, *, schedule: Sequence[int] = SCHEDULE, **more: Any) -> bool:
+def finish(
+    database: Database, job: DeliveryJob, status: int = 200, *, schedule: Sequence[int] = SCHEDULE, **more: Any
+) -> bool:
     """Record that the receiver answered with this status."""
     outcome = AttemptOutcome.SUCCEEDED if status == 200 else AttemptOutcome.FAILED
-    with store.transaction() as tx:
-        now = tx.now
-    return record_attempt(store, parcel.lease, attempt(outcome, now, status, **more), schedule, 0.5)
+    with database.transaction() as uow:
+        now = uow.now
+    return record_attempt(database, job.lease, attempt(outcome, now, status, **more), schedule, 0.5)
 
 
-def due_now(store: Store) -> None:
-    change(store, "UPDATE webhook_deliveries SET due_at = now(), hint_at = now() WHERE status = 'pending'")
+def due_now(database: Database) -> None:
+    change(database, "UPDATE webhook_deliveries SET due_at = now(), hint_at = now() WHERE status = 'pending'")

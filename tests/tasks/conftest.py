@@ -9,14 +9,14 @@ from redis import Redis
 from adapters.redis.pubsub import connect
 from cli.devstack import Stack
 from services.kernel.leases import WEBHOOK
-from services.kernel.unit_of_work import Hint, Store
+from services.kernel.unit_of_work import Database, WakeUp
 from tests.conftest import LOOPBACK
 from tests.faults.scene import until
 from tests.services.conftest import database_url, shared_database_url  # noqa: F401
 
 
 @pytest.fixture(scope="session")
-def worker(shared_database_url: str, servers: Stack) -> Iterator[Store]:  # noqa: F811
+def worker(shared_database_url: str, servers: Stack) -> Iterator[Database]:  # noqa: F811
     """What a worker process has: settings from its environment, and what `tasks.runtime` makes of them."""
     with pytest.MonkeyPatch.context() as environ:
         environ.setenv("DATABASE_URL", shared_database_url)
@@ -28,25 +28,25 @@ def worker(shared_database_url: str, servers: Stack) -> Iterator[Store]:  # noqa
         from tasks import runtime
 
         assert tasks.app.app.conf.broker_url
-        store = runtime.store()
-        yield store
-        store.signals.close()  # type: ignore[attr-defined]
-        store.engine.dispose()
+        database = runtime.database()
+        yield database
+        database.publisher.close()  # type: ignore[attr-defined]
+        database.engine.dispose()
 
 
 @pytest.fixture
-def store(worker: Store, database_url: str) -> Store:  # noqa: F811
+def database(worker: Database, database_url: str) -> Database:  # noqa: F811
     """The worker's own, on an emptied database."""
     return worker
 
 
 @pytest.fixture
-def redis(servers: Stack, worker: Store) -> Iterator[Redis]:
+def redis(servers: Stack, worker: Database) -> Iterator[Redis]:
     """The broker, emptied. What the tests before have set off is on its way to it by a thread, in order."""
     client = connect(servers.redis_url)
-    last = Hint(WEBHOOK, uuid4())
-    worker.signals.publish([last], [])
-    until("all was sent", lambda: any(last.id.hex.encode() in hint for hint in client.lrange("webhooks", 0, -1)))
+    last = WakeUp(WEBHOOK, uuid4())
+    worker.publisher.publish([last], [])
+    until("all was sent", lambda: any(last.id.hex.encode() in wakeup for wakeup in client.lrange("webhooks", 0, -1)))
     client.flushdb()
     yield client
     client.close()

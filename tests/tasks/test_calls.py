@@ -6,20 +6,20 @@ from uuid import uuid4
 
 from domain.sagas.outcome import Lost, NotSent
 from services.kernel.leases import LEASE, SAGA, Lease
-from services.kernel.unit_of_work import Store
-from services.sagas.work import Call, Execution
+from services.kernel.unit_of_work import Database
+from services.sagas.work import Execution, ToolCall
 from tasks.runtime import leases
 from tasks.sagas import make
 from tests.adapters.odd_server import odd_servers
 
 
-def test_called_only_under_a_lease_that_is_certain(store: Store, tmp_path: Path) -> None:
+def test_called_only_under_a_lease_that_is_certain(database: Database, tmp_path: Path) -> None:
     now = time.monotonic()
     execution = Execution("any", "1", "default", "one", False, 1)
     with odd_servers("stdio", tmp_path) as odd:
         for since, called in ((now - LEASE.total_seconds(), []), (now, ["crash"])):
             lease = Lease(SAGA, uuid4(), uuid4(), since)
-            call = Call(lease, 1, (odd.source,), "crash", {}, "fwd-1", 30.0, False, False, 0.0, execution)
+            call = ToolCall(lease, 1, (odd.source,), "crash", {}, "fwd-1", 30.0, False, False, 0.0, execution)
             with leases().keeping(lease):
                 outcome = make(call)
             assert odd.called() == called

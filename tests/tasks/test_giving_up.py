@@ -2,14 +2,14 @@
 
 import pytest
 from sqlalchemy.exc import IntegrityError
-from tests.services.test_newer_release import unchecked
 
 from domain.manifests.definition import DefinitionGone
-from services.kernel.unit_of_work import Store
+from services.kernel.unit_of_work import Database
 from services.manifests.definitions import _remembered
 from services.operations.giving_up import WAITS
 from tasks import notifications, sagas, webhooks
 from tests.adapters.receiver import Receiver, reply
+from tests.services.operations.test_newer_release import unchecked
 from tests.services.people import notifications as messages
 from tests.services.people import person, tell
 from tests.services.saga_world import saga_of, start, step, wait
@@ -18,42 +18,42 @@ from tests.services.world import an_endpoint, change, deliveries, due_now, post
 TRIES = len(WAITS) + 1
 
 
-def test_a_saga_whose_worker_is_gone(store: Store) -> None:
-    trace_id = start(store, step("a"))
-    change(store, "DELETE FROM definitions WHERE kind = 'worker'")
+def test_a_saga_whose_worker_is_gone(database: Database) -> None:
+    trace_id = start(database, step("a"))
+    change(database, "DELETE FROM definitions WHERE kind = 'worker'")
     _remembered.clear()
     for _ in range(TRIES):
-        wait(store, trace_id)
+        wait(database, trace_id)
         with pytest.raises(DefinitionGone):
             sagas.advance_saga(trace_id.hex)
-    assert saga_of(store, trace_id).needs_operator
+    assert saga_of(database, trace_id).needs_operator
 
 
-def test_a_delivery_whose_attempts_cannot_be_recorded(store: Store) -> None:
+def test_a_delivery_whose_attempts_cannot_be_recorded(database: Database) -> None:
     """It would be sent again with every lease that runs out."""
     with Receiver(reply(200)) as receiver:
-        an_endpoint(store, url=receiver.url, event_types=("pause.created",))
-        post(store)
-        id_ = deliveries(store)[0]["id"]
+        an_endpoint(database, url=receiver.url, event_types=("pause.created",))
+        post(database)
+        id_ = deliveries(database)[0]["id"]
         taken = "INSERT INTO webhook_attempts VALUES (:id, 1, now(), 1, 'succeeded', 200, NULL, NULL)"
-        change(store, taken, id=id_)
+        change(database, taken, id=id_)
         for _ in range(TRIES):
-            due_now(store)
+            due_now(database)
             with pytest.raises(IntegrityError):
                 webhooks.deliver(id_.hex)
         webhooks.deliver(id_.hex)
         assert len(receiver.requests) == TRIES
-    assert (deliveries(store)[0]["status"], deliveries(store)[0]["lease_token"]) == ("exhausted", None)
+    assert (deliveries(database)[0]["status"], deliveries(database)[0]["lease_token"]) == ("exhausted", None)
 
 
-def test_a_notification_of_an_unknown_reason(store: Store) -> None:
-    person(store, "anne", "json://127.0.0.1:9")
-    with unchecked(store, "notifications", "ck_notifications_reason"):
-        tell(store, post(store))
-        change(store, "UPDATE notifications SET reason = 'nudge'")
-        (row,) = messages(store)
+def test_a_notification_of_an_unknown_reason(database: Database) -> None:
+    person(database, "anne", "json://127.0.0.1:9")
+    with unchecked(database, "notifications", "ck_notifications_reason"):
+        tell(database, post(database))
+        change(database, "UPDATE notifications SET reason = 'nudge'")
+        (row,) = messages(database)
         for _ in range(TRIES):
-            change(store, "UPDATE notifications SET due_at = now(), hint_at = now() WHERE status = 'pending'")
+            change(database, "UPDATE notifications SET due_at = now(), hint_at = now() WHERE status = 'pending'")
             with pytest.raises(ValueError, match="nudge"):
                 notifications.send(row["id"].hex)
-        assert messages(store)[0]["status"] == "failed"
+        assert messages(database)[0]["status"] == "failed"

@@ -10,14 +10,14 @@ import pytest
 from redis import Redis
 
 from services.kernel.leases import BEAT, LEASE
-from services.kernel.unit_of_work import Store
+from services.kernel.unit_of_work import Database
 from services.pauses.lifecycle import EXPIRY_BATCH
 from services.pauses.reminders import ATTEND_BATCH
 from services.reviews.decisions import decide_pause
 from services.webhooks.worker import claim_delivery
 from tasks import leases, maintenance, runtime
-from tasks.heartbeat import KEPT_SECONDS, QUEUE, Pulse
-from tasks.lazy import Once
+from tasks.heartbeat import KEPT_SECONDS, QUEUE, Heartbeat
+from tasks.lazy import Lazy
 from tasks.leases import LeaseKeeper
 from tests.services.saga_world import start, step
 from tests.services.world import (
@@ -42,33 +42,33 @@ def _until(condition: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
-def test_a_sweep_stamps_beat_and_hints(store: Store, redis: Redis) -> None:
+def test_a_sweep_stamps_beat_and_hints(database: Database, redis: Redis) -> None:
     """The stamp proves that beat asks; the hints are in the queue of webhooks."""
-    an_endpoint(store)
-    post(store)
+    an_endpoint(database)
+    post(database)
     _until(lambda: redis.llen("webhooks") == 1)
     redis.flushdb()
-    due_now(store)
+    due_now(database)
     maintenance.sweep_due()
-    assert stamped(store) == [BEAT]
+    assert stamped(database) == [BEAT]
     _until(lambda: redis.llen("webhooks") == 1)
     maintenance.sweep_due()
-    assert stamped(store) == [BEAT]
+    assert stamped(database) == [BEAT]
 
 
-def test_a_slow_sweep_holds_up_no_other(store: Store, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_sweep_holds_up_no_other(database: Database, redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is asked for again each second: no thread waits behind it, and one more round is enough."""
     released, rounds = threading.Event(), []
 
-    def slow(_: Store, **__: object) -> None:
+    def slow(_: Database, **__: object) -> None:
         rounds.append(1)
         assert released.wait(60)
 
     monkeypatch.setattr(maintenance, "sweep_deliveries", slow)
-    start(store, step("a"))
+    start(database, step("a"))
     _until(lambda: redis.llen("sagas") == 1)
     redis.flushdb()
-    change(store, "UPDATE sagas SET hint_at = now() - interval '1 s', due_at = now() - interval '1 s'")
+    change(database, "UPDATE sagas SET hint_at = now() - interval '1 s', due_at = now() - interval '1 s'")
     asking = threading.Thread(target=lambda: [maintenance.sweep_due() for _ in range(5)], daemon=True)
     asking.start()
     try:
@@ -81,95 +81,95 @@ def test_a_slow_sweep_holds_up_no_other(store: Store, redis: Redis, monkeypatch:
     _until(lambda: len(rounds) == 2)
 
 
-def stamped(store: Store) -> list[str]:
-    return [row["worker"] for row in rows(store, "SELECT worker FROM worker_heartbeats")]
+def stamped(database: Database) -> list[str]:
+    return [row["worker"] for row in rows(database, "SELECT worker FROM worker_heartbeats")]
 
 
-def test_a_worker_sends_itself_a_message(store: Store, redis: Redis) -> None:
+def test_a_worker_sends_itself_a_message(database: Database, redis: Redis) -> None:
     """One at a time, which Redis forgets; the task that takes it stamps the worker."""
     for _ in range(2):
-        Pulse(redis)
+        Heartbeat(redis)
     _until(lambda: redis.llen(QUEUE.name) == 1)
     assert 0 < redis.ttl(QUEUE.name) <= KEPT_SECONDS
     message = json.loads(str(redis.lrange(QUEUE.name, 0, -1)[0], "utf-8"))
     assert message["headers"]["task"] == maintenance.alive.name
     maintenance.alive("any")
-    assert stamped(store) == [runtime.worker_name()]
+    assert stamped(database) == [runtime.worker_name()]
 
 
-def expired(store: Store, count: int) -> None:
+def expired(database: Database, count: int) -> None:
     columns = "id, created_at, expires_at, revision, priority, namespace, kind, status, on_timeout, created_by, action"
     values = "gen_random_uuid(), now(), now(), 1, 0, 'default', 'agent', 'pending', 'expire', 'k', 'a'"
     insert = f"INSERT INTO pauses ({columns}, stage, reminders) SELECT {values}, 0, 0 FROM generate_series(1, :n)"
-    change(store, insert, n=count)
+    change(database, insert, n=count)
 
 
-def test_expiry_goes_on_until_nothing_is_left(store: Store) -> None:
+def test_expiry_goes_on_until_nothing_is_left(database: Database) -> None:
     """More than one batch in one task."""
-    expired(store, EXPIRY_BATCH + 3)
+    expired(database, EXPIRY_BATCH + 3)
     maintenance.expire_pauses()
-    assert one(store, "SELECT count(*) FROM pauses WHERE status = 'expired'") == EXPIRY_BATCH + 3
+    assert one(database, "SELECT count(*) FROM pauses WHERE status = 'expired'") == EXPIRY_BATCH + 3
 
 
-def test_expiry_ends_when_its_time_is_up(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_expiry_ends_when_its_time_is_up(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """The next second's task goes on."""
     monkeypatch.setattr(maintenance, "BUDGET_SECONDS", 0.0)
-    expired(store, EXPIRY_BATCH + 3)
+    expired(database, EXPIRY_BATCH + 3)
     maintenance.expire_pauses()
-    assert one(store, "SELECT count(*) FROM pauses WHERE status = 'expired'") == EXPIRY_BATCH
+    assert one(database, "SELECT count(*) FROM pauses WHERE status = 'expired'") == EXPIRY_BATCH
 
 
-def test_reviews_are_attended_to_batch_after_batch(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reviews_are_attended_to_batch_after_batch(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """Until nothing is left, or the time is up."""
     review = {"remind_after": [60]}
     for _ in range(ATTEND_BATCH + 2):
-        post(store, review=review)
-    change(store, "UPDATE pauses SET created_at = now() - interval '60 s', attend_at = now()")
+        post(database, review=review)
+    change(database, "UPDATE pauses SET created_at = now() - interval '60 s', attend_at = now()")
     left = "SELECT count(*) FROM pauses WHERE attend_at IS NOT NULL"
     with monkeypatch.context() as hurried:
         hurried.setattr(maintenance, "BUDGET_SECONDS", 0.0)
         maintenance.attend_reviews()
-    assert one(store, left) == 2
+    assert one(database, left) == 2
     maintenance.attend_reviews()
-    assert one(store, left) == 0
+    assert one(database, left) == 0
 
 
-def test_prune_keeps_for_as_long_as_the_setting_says(store: Store) -> None:
+def test_prune_keeps_for_as_long_as_the_setting_says(database: Database) -> None:
     """90 days, when nothing else is said."""
     for days in (89, 91):
-        watch_id = post(store)
-        decide_pause(store, REVIEWER, watch_id, approve())
+        watch_id = post(database)
+        decide_pause(database, REVIEWER, watch_id, approve())
         moved = "UPDATE pauses SET resolved_at = now() - make_interval(days => :days) WHERE id = :id"
-        change(store, moved, days=days, id=uuid_of(watch_id))
+        change(database, moved, days=days, id=uuid_of(watch_id))
     maintenance.prune()
-    assert one(store, "SELECT count(*) FROM pauses") == 1
+    assert one(database, "SELECT count(*) FROM pauses") == 1
 
 
-def test_leases_are_kept_while_the_work_goes_on(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_leases_are_kept_while_the_work_goes_on(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """Over and over, through a database that fails in between; and not a moment longer."""
     monkeypatch.setattr(leases, "BEAT_SECONDS", 0.02)
-    an_endpoint(store)
-    post(store)
-    (row,) = deliveries(store)
-    parcel = claim_delivery(store, row["id"])
-    assert parcel is not None
-    keeper = LeaseKeeper(store)
+    an_endpoint(database)
+    post(database)
+    (row,) = deliveries(database)
+    job = claim_delivery(database, row["id"])
+    assert job is not None
+    keeper = LeaseKeeper(database)
     run_out = "UPDATE webhook_deliveries SET leased_until = now() - interval '1 s'"
 
     def kept() -> bool:
-        return bool(one(store, "SELECT leased_until > now() FROM webhook_deliveries"))
+        return bool(one(database, "SELECT leased_until > now() FROM webhook_deliveries"))
 
-    with keeper.keeping(parcel.lease):
+    with keeper.keeping(job.lease):
         for _ in range(2):
-            change(store, run_out)
+            change(database, run_out)
             _until(kept)
         with monkeypatch.context() as away:
             failed = threading.Event()
             away.setattr(leases, "renew", lambda *_: failed.set() or 1 / 0)
-            change(store, run_out)
+            change(database, run_out)
             assert failed.wait(20)
         _until(kept)
-    assert deliveries(store)[0]["leased_until"] <= datetime.now(UTC) + LEASE + timedelta(seconds=1)
+    assert deliveries(database)[0]["leased_until"] <= datetime.now(UTC) + LEASE + timedelta(seconds=1)
 
 
 def test_made_once_however_many_come_first() -> None:
@@ -177,7 +177,7 @@ def test_made_once_however_many_come_first() -> None:
     made: list[object] = []
     entered = threading.Event()
 
-    @Once
+    @Lazy
     def thing() -> object:
         made.append(object())
         entered.wait(0.05)  # long enough for the others to come in, if they could
@@ -193,7 +193,7 @@ def test_a_failure_is_not_remembered() -> None:
     """The next one tries again; also None is a value that was made."""
     calls: list[int] = []
 
-    @Once
+    @Lazy
     def thing() -> None:
         calls.append(1)
         if len(calls) == 1:
@@ -206,9 +206,9 @@ def test_a_failure_is_not_remembered() -> None:
     assert len(calls) == 2
 
 
-def test_a_worker_has_one_of_each(store: Store) -> None:
+def test_a_worker_has_one_of_each(database: Database) -> None:
     """One pool, one signal thread, one heartbeat."""
-    for make in (runtime.settings, runtime.store, runtime.egress, runtime.leases, runtime.worker_name):
+    for make in (runtime.settings, runtime.database, runtime.egress, runtime.leases, runtime.worker_name):
         assert len({id(each) for each in at_once([make] * 16)}) == 1
-    assert runtime.store() is store
+    assert runtime.database() is database
     assert [thread.name for thread in threading.enumerate()].count("leases") >= 1

@@ -25,7 +25,7 @@ def audit_log() -> Any:
         since=midnight(request.args.get("since", "")),
         until=midnight(request.args.get("until", ""), days=1),
     )
-    found = audit.list_events(deps().store, person(), wanted, wanted_page())
+    found = audit.list_events(deps().database, person(), wanted, wanted_page())
     return render(
         "audit.html",
         events=found.items,
@@ -41,13 +41,13 @@ def audit_log() -> Any:
 def audit_verify() -> Any:
     """Whether a row was changed, removed or put in"""
     namespace = text_filter("namespace")
-    return render("audit_verify.html", verdict=audit.verify(deps().store, person(), namespace), namespace=namespace)
+    return render("audit_verify.html", verdict=audit.verify(deps().database, person(), namespace), namespace=namespace)
 
 
 @page("GET", "/audit/export", permission=Permission.AUDIT_EXPORT)
 def audit_export() -> Any:
     """All of it as JSON Lines"""
-    lines = audit.export(deps().store, person(), text_filter("namespace"))
+    lines = audit.export(deps().database, person(), text_filter("namespace"))
     name = {"Content-Disposition": 'attachment; filename="audit.jsonl"'}
     return Response(lines, content_type="application/x-ndjson", headers=name)
 

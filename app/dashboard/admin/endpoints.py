@@ -10,7 +10,7 @@ from app.dashboard.framework.page_decorator import page, person, render
 from app.deps import deps
 from domain.delivery.webhook import EVENT_TYPES
 from domain.identity.access import Permission
-from domain.values.errors import Fault, Invalid
+from domain.values.errors import FieldError, Invalid
 from services.webhooks import endpoints as use_cases
 from services.webhooks.endpoints import EndpointChange
 
@@ -33,46 +33,46 @@ def add_endpoint() -> Any:
         event_types=words("event_types"),
         description=text("description", MAX_DESCRIPTION),
     )
-    if faults := [
-        Fault("event_types", f"{name[:64]!r} is none") for name in new.event_types or () if name not in EVENT_TYPES
+    if field_errors := [
+        FieldError("event_types", f"{name[:64]!r} is none") for name in new.event_types or () if name not in EVENT_TYPES
     ]:
-        raise Invalid(faults)
-    made, _ = use_cases.create_endpoint(deps().store, person(), new, None)
+        raise Invalid(field_errors)
+    made, _ = use_cases.create_endpoint(deps().database, person(), new, None)
     return _show(secret=made)
 
 
 @page("POST", "/endpoints/<endpoint_id>/rotate", permission=MANAGE)
 def rotate_endpoint(endpoint_id: str) -> Any:
-    return _show(secret=use_cases.rotate_endpoint_secret(deps().store, person(), endpoint_id))
+    return _show(secret=use_cases.rotate_endpoint_secret(deps().database, person(), endpoint_id))
 
 
 @page("POST", "/endpoints/<endpoint_id>/enable", permission=MANAGE)
 def enable_endpoint(endpoint_id: str) -> Any:
-    use_cases.change_endpoint(deps().store, person(), endpoint_id, EndpointChange(enabled=True))
+    use_cases.change_endpoint(deps().database, person(), endpoint_id, EndpointChange(enabled=True))
     return redirect("/endpoints", 303)
 
 
 @page("POST", "/endpoints/<endpoint_id>/disable", permission=MANAGE)
 def disable_endpoint(endpoint_id: str) -> Any:
-    use_cases.change_endpoint(deps().store, person(), endpoint_id, EndpointChange(enabled=False))
+    use_cases.change_endpoint(deps().database, person(), endpoint_id, EndpointChange(enabled=False))
     return redirect("/endpoints", 303)
 
 
 @page("POST", "/endpoints/<endpoint_id>/test", permission=MANAGE)
 def try_endpoint(endpoint_id: str) -> Any:
     """To the deliveries, where what came of it appears."""
-    use_cases.test_endpoint(deps().store, person(), endpoint_id)
+    use_cases.test_endpoint(deps().database, person(), endpoint_id)
     return redirect("/webhooks", 303)
 
 
 @page("POST", "/endpoints/<endpoint_id>/delete", permission=MANAGE)
 def remove_endpoint(endpoint_id: str) -> Any:
-    use_cases.delete_endpoint(deps().store, person(), endpoint_id)
+    use_cases.delete_endpoint(deps().database, person(), endpoint_id)
     return redirect("/endpoints", 303)
 
 
 def _show(secret: dict[str, Any] | None = None) -> Any:
-    found = use_cases.list_endpoints(deps().store, person(), wanted_page())
+    found = use_cases.list_endpoints(deps().database, person(), wanted_page())
     return render(
         "admin_endpoints.html",
         endpoints=found.items,

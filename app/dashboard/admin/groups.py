@@ -16,7 +16,7 @@ MANAGE = Permission.PEOPLE_MANAGE
 
 @page("GET", "/groups", permission=MANAGE)
 def groups() -> Any:
-    return render("groups.html", groups=list_groups(deps().store))
+    return render("groups.html", groups=list_groups(deps().database))
 
 
 @page("POST", "/groups", permission=MANAGE)
@@ -24,11 +24,11 @@ def save_group() -> Any:
     """A new one, or one that there is: its name says which."""
     channels = () if ticked("no_channels") else lines("channels") or None
     check_channels(channels)
-    put_group(deps().store, person(), text("name"), text("description") or None, channels)
+    put_group(deps().database, person(), text("name"), text("description") or None, channels)
     return redirect("/groups", 303)
 
 
 @page("POST", "/groups/<name>/delete", permission=MANAGE)
 def remove_group(name: str) -> Any:
-    delete_group(deps().store, person(), name)
+    delete_group(deps().database, person(), name)
     return redirect("/groups", 303)

@@ -9,7 +9,7 @@ from app.dashboard.framework.lists import next_link, wanted_page
 from app.dashboard.framework.page_decorator import page, person, render
 from app.deps import deps
 from domain.identity.access import Permission, Role
-from domain.values.errors import Fault, Invalid
+from domain.values.errors import FieldError, Invalid
 from services.identity.keys import OVERLAP, NewKey, create_key, list_keys, revoke_key, rotate_key
 
 MANAGE = Permission.KEY_MANAGE
@@ -26,23 +26,23 @@ def add_key() -> Any:
     """The answer shows the key, this once."""
     new = NewKey(text("name", MAX_NAME), role(), namespaces(), day("expires"))
     if not new.name:
-        raise Invalid([Fault("name", "is missing")])
-    return _show(create_key(deps().store, person(), new, None)[0])
+        raise Invalid([FieldError("name", "is missing")])
+    return _show(create_key(deps().database, person(), new, None)[0])
 
 
 @page("POST", "/keys/<key_id>/rotate", permission=MANAGE)
 def renew_key(key_id: str) -> Any:
     """The answer shows the new secret, this once."""
-    return _show(rotate_key(deps().store, person(), key_id, OVERLAP, None)[0], rotated=True)
+    return _show(rotate_key(deps().database, person(), key_id, OVERLAP, None)[0], rotated=True)
 
 
 @page("POST", "/keys/<key_id>/revoke", permission=MANAGE)
 def end_key(key_id: str) -> Any:
-    revoke_key(deps().store, person(), key_id)
+    revoke_key(deps().database, person(), key_id)
     return redirect("/keys", 303)
 
 
 def _show(made: dict[str, Any] | None = None, *, rotated: bool = False) -> Any:
-    found = list_keys(deps().store, person(), wanted_page())
+    found = list_keys(deps().database, person(), wanted_page())
     shown: dict[str, Any] = {"keys": found.items, "made": made, "rotated": rotated}
     return render("admin_keys.html", next_link=next_link(found), roles=list(Role), **shown)

@@ -27,7 +27,7 @@ MANAGE = Permission.PEOPLE_MANAGE
 
 @page("GET", "/people", permission=MANAGE)
 def people() -> Any:
-    found = list_people(deps().store, person(), wanted_page())
+    found = list_people(deps().database, person(), wanted_page())
     return render("people.html", people=found.items, next_link=next_link(found), roles=ROLES, groups=_groups())
 
 
@@ -43,7 +43,7 @@ def add_person() -> Any:
         channels=lines("channels"),
     )
     check_channels(new.channels)
-    made, _ = create_person(deps().store, person(), new)
+    made, _ = create_person(deps().database, person(), new)
     return _with_link(made["id"])
 
 
@@ -66,7 +66,7 @@ def edit_person(person_id: str) -> Any:
         groups=words("groups"),
         channels=channels,
     )
-    change_person(deps().store, person(), person_id, change)
+    change_person(deps().database, person(), person_id, change)
     return redirect(f"/people/{person_id}", 303)
 
 
@@ -77,7 +77,7 @@ def link_person(person_id: str) -> Any:
 
 @page("POST", "/people/<person_id>/sign-out", permission=MANAGE)
 def sign_out_person(person_id: str) -> Any:
-    ended = sign_out_everywhere(deps().store, person(), person_id)["sessions"]
+    ended = sign_out_everywhere(deps().database, person(), person_id)["sessions"]
     return _show(person_id, notice=f"Signed out of {ended} browser{'' if ended == 1 else 's'}.")
 
 
@@ -93,23 +93,23 @@ def enable_person(person_id: str) -> Any:
 
 @page("POST", "/people/<person_id>/remove-password", permission=MANAGE)
 def remove_password(person_id: str) -> Any:
-    change_person(deps().store, person(), person_id, PersonChange(remove_password=True))
+    change_person(deps().database, person(), person_id, PersonChange(remove_password=True))
     return redirect(f"/people/{person_id}", 303)
 
 
 def _disable(person_id: str, *, disabled: bool) -> Any:
-    change_person(deps().store, person(), person_id, PersonChange(disabled=disabled))
+    change_person(deps().database, person(), person_id, PersonChange(disabled=disabled))
     return redirect(f"/people/{person_id}", 303)
 
 
 def _with_link(person_id: str) -> Any:
-    return _show(person_id, link=make_sign_in_link(deps().store, person(), person_id))
+    return _show(person_id, link=make_sign_in_link(deps().database, person(), person_id))
 
 
 def _show(person_id: str, link: dict[str, Any] | None = None, notice: str | None = None) -> Any:
-    found = get_person(deps().store, person(), person_id)
+    found = get_person(deps().database, person(), person_id)
     return render("person.html", found=found, roles=ROLES, groups=_groups(), sign_in_link=link, notice=notice)
 
 
 def _groups() -> list[str]:
-    return [group["name"] for group in list_groups(deps().store)]
+    return [group["name"] for group in list_groups(deps().database)]

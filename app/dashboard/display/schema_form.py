@@ -16,7 +16,7 @@ from app.dashboard.display.value_text import pretty
 from app.http.json_body import MAX_DIGITS, read_text
 from domain.values import json_schema
 from domain.values.confusables import hides
-from domain.values.errors import Fault, Invalid
+from domain.values.errors import FieldError, Invalid
 
 # More than that is a document, not a form.
 MAX_FIELDS = 100
@@ -154,13 +154,13 @@ def _field(
     if kind is Kind.GROUP:
         inner = {} if value is _ABSENT else value
         fields = tuple(_properties(schema, inner, path, name, keys, level + 1))
-        return Field(name, path, label, kind, keys, required=required, hint=_hint(schema), fields=fields)
+        return Field(name, path, label, kind, keys, required=required, hint=_wake(schema), fields=fields)
     nullable = bool(schema.get("nullable")) and kind is not Kind.JSON
     if nullable and kind is Kind.CHOICE and "null" not in dict(choices):
         choices = (*choices, ("null", "null"))
     text = _text(value, kind, choices)
     entry = str(_plain(schema.get("items")).get("type", "string"))
-    return Field(name, path, label, kind, keys, text, required, nullable, _hint(schema), choices, entry=entry)
+    return Field(name, path, label, kind, keys, text, required, nullable, _wake(schema), choices, entry=entry)
 
 
 def _kind(schema: dict[str, Any], value: Any, level: int) -> tuple[Kind, Choices]:
@@ -218,7 +218,7 @@ def _is_a(value: Any, named: str) -> bool:
     return isinstance(value, _SIMPLE[named]) and not (isinstance(value, bool) and named != "boolean")
 
 
-def _hint(schema: dict[str, Any]) -> str:
+def _wake(schema: dict[str, Any]) -> str:
     said = [str(schema["description"])] if schema.get("description") else []
     low, high = schema.get("minimum"), schema.get("maximum")
     if low is not None or high is not None:
@@ -246,49 +246,51 @@ def _text(value: Any, kind: Kind, choices: Choices) -> str:
     return json.dumps(value) if kind in (Kind.INTEGER, Kind.NUMBER) else str(value)
 
 
-def read(fields: tuple[Field, ...], given: Mapping[str, str], value: Any) -> tuple[Any, list[Fault]]:
+def read(fields: tuple[Field, ...], given: Mapping[str, str], value: Any) -> tuple[Any, list[FieldError]]:
     """The value as the form has it, and what in the form cannot be read. `value`: the one that filled the fields."""
     if len(fields) == 1 and not fields[0].keys:
         return _read_whole(fields[0], given, value)
-    faults: list[Fault] = []
-    found = _read_into(fields, given, value or {}, faults)
-    return found, faults
+    field_errors: list[FieldError] = []
+    found = _read_into(fields, given, value or {}, field_errors)
+    return found, field_errors
 
 
-def _read_whole(field: Field, given: Mapping[str, str], value: Any) -> tuple[Any, list[Fault]]:
+def _read_whole(field: Field, given: Mapping[str, str], value: Any) -> tuple[Any, list[FieldError]]:
     text = given.get(field.name, field.text)
     if _unchanged(field, text):
-        return value, [Fault(field.path, "is required")] if field.text == "" and field.kind is not Kind.CHOICES else []
+        return value, [
+            FieldError(field.path, "is required")
+        ] if field.text == "" and field.kind is not Kind.CHOICES else []
     try:
         found = _parsed(field, text)
     except Invalid as invalid:
-        return value, list(invalid.faults)
-    return (value, [Fault(field.path, "is required")]) if found is _ABSENT else (found, [])
+        return value, list(invalid.field_errors)
+    return (value, [FieldError(field.path, "is required")]) if found is _ABSENT else (found, [])
 
 
 def _read_into(
-    fields: tuple[Field, ...], given: Mapping[str, str], value: dict[str, Any], faults: list[Fault]
+    fields: tuple[Field, ...], given: Mapping[str, str], value: dict[str, Any], field_errors: list[FieldError]
 ) -> dict[str, Any]:
     found = dict(value)
     for field in fields:
         key = field.keys[-1]
         if field.kind is Kind.GROUP:
-            inner: list[Fault] = []
+            inner: list[FieldError] = []
             part = _read_into(field.fields, given, value.get(key, {}), inner)
             typed = any(not _unchanged(each, given.get(each.name, each.text)) for each in field.fields)
             if typed or part or key in value or field.required:
                 found[key] = part
-                faults += inner
+                field_errors += inner
             continue
         text = given.get(field.name, field.text)
         if not _unchanged(field, text) or (field.kind is Kind.CHOICES and field.required and key not in found):
             try:
                 _put(found, key, _parsed(field, text))
             except Invalid as invalid:
-                faults += invalid.faults
+                field_errors += invalid.field_errors
                 continue
         if field.required and key not in found:
-            faults.append(Fault(field.path, "is required"))
+            field_errors.append(FieldError(field.path, "is required"))
     return found
 
 
@@ -356,14 +358,14 @@ def _choice(field: Field, text: str) -> Any:
         allowed = ", ".join(said for _, said in field.choices)
         if len(allowed) > json_schema.MAX_CHOICES:
             allowed = f"{allowed[: json_schema.MAX_CHOICES]}…"
-        raise Invalid([Fault(field.path, f"is none of the choices: {allowed}")])
+        raise Invalid([FieldError(field.path, f"is none of the choices: {allowed}")])
     return read_text(text, field.path)
 
 
 def _number(field: Field, text: str) -> int | float:
     if len(text) > MAX_DIGITS or not _NUMBER.fullmatch(text):
-        raise Invalid([Fault(field.path, "is not a number: write it like 1500 or 0.5")])
+        raise Invalid([FieldError(field.path, "is not a number: write it like 1500 or 0.5")])
     whole = field.kind is Kind.INTEGER or field.entry == "integer"
     if whole and not text.lstrip("-").isdigit():
-        raise Invalid([Fault(field.path, "is not a whole number")])
+        raise Invalid([FieldError(field.path, "is not a whole number")])
     return int(text) if text.lstrip("-").isdigit() else float(text)

@@ -14,7 +14,7 @@ from markupsafe import Markup
 from app.dashboard.framework.page_decorator import dashboard
 from domain.values.confusables import escaped, marked
 from domain.values.json_diff import Change
-from domain.values.text_diff import Places, places
+from domain.values.text_diff import Differences, places
 
 # In JSON; the last one may be cut off.
 _TEXT = re.compile(r'"(?:[^"\\]|\\.)*"?')
@@ -51,5 +51,5 @@ def pretty(value: Any) -> str:
 
 
 @dashboard.app_template_filter("passages")
-def changed_places(change: Change) -> Places:
+def changed_places(change: Change) -> Differences:
     return places(change.old, change.new)

@@ -40,4 +40,4 @@ def _full(name: str) -> str:
 
 
 def _is_https() -> bool:
-    return deps().store.public_url.startswith("https://")
+    return deps().database.public_url.startswith("https://")

@@ -8,9 +8,9 @@ from werkzeug.exceptions import HTTPException, ServiceUnavailable
 
 from app.dashboard.framework.page_decorator import dashboard, render
 from app.http import problems
-from domain.values.errors import Invalid, Refusal
+from domain.values.errors import DomainError, Invalid
 from services.identity.login_throttle import TooManyAttempts
-from services.kernel.connection_pool import DatabaseAway
+from services.kernel.connection_pool import DatabaseUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -30,16 +30,18 @@ _TITLES = {
 _OF_PROGRAMS = ("/api", "/v1")
 
 
-def error_page(status: int, detail: str, faults: Any = (), headers: dict[str, str] | None = None) -> Response:
+def error_page(status: int, detail: str, field_errors: Any = (), headers: dict[str, str] | None = None) -> Response:
     title = _TITLES.get(status, "Something went wrong")
-    response = render("error.html", status, title=title, detail=detail, faults=faults)
+    response = render("error.html", status, title=title, detail=detail, field_errors=field_errors)
     response.headers.update(headers or {})
     return response
 
 
-def _refusal(error: Refusal) -> Response:
-    faults = error.faults if isinstance(error, Invalid) else ()
-    return error_page(problems.status_of(type(error)), _sentence(error.detail), faults, problems.headers_of(error))
+def _domain_error(error: DomainError) -> Response:
+    field_errors = error.field_errors if isinstance(error, Invalid) else ()
+    return error_page(
+        problems.status_of(type(error)), _sentence(error.detail), field_errors, problems.headers_of(error)
+    )
 
 
 def _http(error: HTTPException) -> Response:
@@ -65,7 +67,7 @@ def _too_many(error: TooManyAttempts) -> Response:
     return error_page(429, detail, headers={"Retry-After": str(error.retry_after)})
 
 
-def _database(error: DatabaseAway) -> Response:
+def _database(error: DatabaseUnavailable) -> Response:
     log.warning("database unavailable: %s", error)
     detail = "The database cannot be reached, or takes no changes now. Nothing is lost: try again in a moment."
     return error_page(503, detail, headers={"Retry-After": problems.RETRY_AFTER})
@@ -82,9 +84,9 @@ def _sentence(text: str) -> str:
 
 
 for kind, handler in (
-    (Refusal, _refusal),
+    (DomainError, _domain_error),
     (HTTPException, _http),
     (TooManyAttempts, _too_many),
-    (DatabaseAway, _database),
+    (DatabaseUnavailable, _database),
 ):
     dashboard.register_error_handler(kind, handler)

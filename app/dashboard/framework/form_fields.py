@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from flask import request
 
 from domain.identity.access import ALL_NAMESPACES, Role, is_namespace
-from domain.values.canonical_json import text_faults
-from domain.values.errors import Fault, Invalid
+from domain.values.canonical_json import text_errors
+from domain.values.errors import FieldError, Invalid
 
 # Far more than any form needs, and no work for whoever sends a megabyte.
 MAX_ITEMS = 100
@@ -28,26 +28,26 @@ def lines(name: str) -> tuple[str, ...]:
 
 def namespaces() -> tuple[str, ...]:
     found = words("namespaces")
-    faults = [
-        Fault("namespaces", f"{name[:64]!r} is not a namespace, nor * for all")
+    field_errors = [
+        FieldError("namespaces", f"{name[:64]!r} is not a namespace, nor * for all")
         for name in found
         if name != ALL_NAMESPACES and not is_namespace(name)
     ]
     if not found:
-        faults.append(Fault("namespaces", "at least one, or * for all"))
-    if faults:
-        raise Invalid(faults)
+        field_errors.append(FieldError("namespaces", "at least one, or * for all"))
+    if field_errors:
+        raise Invalid(field_errors)
     return found
 
 
 def text(name: str, longest: int = MAX_TEXT) -> str:
     """Without the blanks around it; a browser sends every line with CR LF."""
     found = request.form.get(name, "").replace("\r\n", "\n").strip()
-    faults = list(text_faults(found, name))
+    field_errors = list(text_errors(found, name))
     if len(found) > longest:
-        faults.append(Fault(name, f"is longer than {longest} characters"))
-    if faults:
-        raise Invalid(faults)
+        field_errors.append(FieldError(name, f"is longer than {longest} characters"))
+    if field_errors:
+        raise Invalid(field_errors)
     return found
 
 
@@ -59,7 +59,7 @@ def role(name: str = "role") -> Role:
     try:
         return Role(text(name))
     except ValueError:
-        raise Invalid([Fault(name, "is none of the roles")]) from None
+        raise Invalid([FieldError(name, "is none of the roles")]) from None
 
 
 def day(name: str) -> datetime | None:
@@ -69,4 +69,4 @@ def day(name: str) -> datetime | None:
     try:
         return datetime.strptime(text(name), "%Y-%m-%d").replace(tzinfo=UTC)
     except ValueError:
-        raise Invalid([Fault(name, "is not a day like 2026-12-31")]) from None
+        raise Invalid([FieldError(name, "is not a day like 2026-12-31")]) from None

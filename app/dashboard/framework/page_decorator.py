@@ -15,9 +15,9 @@ from app.http.middleware import KEY_ID
 from domain.identity.access import Permission, Principal, who_may
 from domain.values import ids
 from domain.values.errors import Forbidden
-from services.identity.sessions import Session, find_session
+from services.identity.sessions import BrowserSession, find_session
 from services.identity.sign_in_links import find_review_link
-from services.kernel.connection_pool import DatabaseAway
+from services.kernel.connection_pool import DatabaseUnavailable
 from services.operations.health import anybody_works
 from services.sagas.queries import count_needing_operator
 
@@ -77,15 +77,15 @@ def page(
     return decorate
 
 
-def signed_in(*, active: bool = True) -> Session | None:
+def signed_in(*, active: bool = True) -> BrowserSession | None:
     token = cookies.cookie(cookies.SESSION)
-    return None if token is None else find_session(deps().store, token, active=active)
+    return None if token is None else find_session(deps().database, token, active=active)
 
 
-def came_by_link(watch_id: str) -> Session | None:
+def came_by_link(watch_id: str) -> BrowserSession | None:
     """Whom a link, which was opened before, lets see this one review."""
     tokens, pause_id = link_tokens(), ids.parse(ids.WATCH, watch_id)
-    return find_review_link(deps().store, tokens, pause_id) if tokens and pause_id else None
+    return find_review_link(deps().database, tokens, pause_id) if tokens and pause_id else None
 
 
 def link_tokens() -> list[str]:
@@ -94,7 +94,7 @@ def link_tokens() -> list[str]:
     return held.split(".")[:MAX_LINKS] if held else []
 
 
-def _remember(session: Session) -> None:
+def _remember(session: BrowserSession) -> None:
     """For the view, the template, the audit log and the request's line in the log."""
     g.session = session
     g.principal = replace(session.person, where=request.remote_addr)
@@ -106,8 +106,8 @@ def person() -> Principal:
     return cast(Principal, g.principal)
 
 
-def own_session() -> Session:
-    return cast(Session, g.session)
+def own_session() -> BrowserSession:
+    return cast(BrowserSession, g.session)
 
 
 def to_sign_in() -> Any:
@@ -118,7 +118,7 @@ def to_sign_in() -> Any:
 def render(template: str, status: int = 200, **values: Any) -> Response:
     """`by_link` tells the template that this person sees one review only, and no other page."""
     secret: str | None = g.get("csrf_secret")
-    session: Session | None = g.get("session")
+    session: BrowserSession | None = g.get("session")
     token = "" if secret is None else csrf.csrf_token(secret)
     field = Markup('<input type="hidden" name="{}" value="{}">').format(csrf.FIELD, token)
 
@@ -127,8 +127,8 @@ def render(template: str, status: int = 200, **values: Any) -> Response:
         return field if enter else field + NO_DEFAULT
 
     known = {
-        "sagas_waiting": lambda: _if_there(lambda: count_needing_operator(deps().store, person()), 0),
-        "anybody_works": lambda: _if_there(lambda: anybody_works(deps().store), True),
+        "sagas_waiting": lambda: _if_there(lambda: count_needing_operator(deps().database, person()), 0),
+        "anybody_works": lambda: _if_there(lambda: anybody_works(deps().database), True),
         "person": g.get("principal"),
         "by_link": session is not None and session.pause_id is not None,
         "csrf_field": csrf_field,
@@ -143,5 +143,5 @@ def _if_there(look: Callable[[], T], otherwise: T) -> T:
     """The page which says that the database is away has a frame too."""
     try:
         return look()
-    except DatabaseAway:
+    except DatabaseUnavailable:
         return otherwise

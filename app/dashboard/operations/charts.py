@@ -10,8 +10,8 @@ from app.dashboard.operations.chart_svg import BAD, GOOD, PLAIN, SOFT, WARN, Col
 from app.deps import deps
 from domain.identity.access import Permission, Principal
 from domain.values.errors import NotFound
-from services.kernel.connection_pool import DatabaseAway
-from services.kernel.unit_of_work import Store
+from services.kernel.connection_pool import DatabaseUnavailable
+from services.kernel.unit_of_work import Database
 from services.operations import statistics as numbers
 
 Found = TypeVar("Found")
@@ -52,16 +52,16 @@ def duration(seconds: float) -> str:
     return f"{seconds * 1000:.1f}".removesuffix(".0") + " ms"
 
 
-def _in_time(ask: Callable[[Store, Principal], Found]) -> Found | None:
+def _in_time(ask: Callable[[Database, Principal], Found]) -> Found | None:
     """None where the database took too long: then that part of the page says so, and the others are there."""
     try:
-        return ask(deps().store, person())
-    except DatabaseAway:
+        return ask(deps().database, person())
+    except DatabaseUnavailable:
         return None
 
 
 def _waiting(narrow: bool) -> Any:
-    found = numbers.waiting(deps().store, person())
+    found = numbers.waiting(deps().database, person())
     by_age = [
         Series(words, colour, [each.counts[place] for each in found])
         for place, (words, colour) in enumerate(zip(AGES, (SOFT, PLAIN, WARN, BAD), strict=True))
@@ -70,25 +70,25 @@ def _waiting(narrow: bool) -> Any:
 
 
 def _time_to_decision(narrow: bool) -> Any:
-    found = numbers.decisions(deps().store, person())
+    found = numbers.decisions(deps().database, person())
     parts = (("half within", PLAIN, "p50"), ("95 of 100 within", WARN, "p95"))
     return lines(_names(found), _series(found, parts), duration, narrow)
 
 
 def _outcomes(narrow: bool) -> Any:
-    found = numbers.decisions(deps().store, person())
+    found = numbers.decisions(deps().database, person())
     parts = (("approved", GOOD), ("rejected", BAD), ("expired", WARN), ("cancelled", SOFT))
     return columns(_names(found), _series(found, [(name, colour, name) for name, colour in parts]), narrow)
 
 
 def _deliveries(narrow: bool) -> Any:
-    found = numbers.webhooks(deps().store, person())
+    found = numbers.webhooks(deps().database, person())
     parts = (("delivered", GOOD, "delivered"), ("given up", BAD, "exhausted"), ("on the way", SOFT, "pending"))
     return columns(_names(found), _series(found, parts), narrow)
 
 
 def _attempts(narrow: bool) -> Any:
-    found = numbers.webhooks(deps().store, person())
+    found = numbers.webhooks(deps().database, person())
     parts = (("95 of 100 attempts within", PLAIN, "p95"),)
     return lines(_names(found), _series(found, parts), duration, narrow)
 

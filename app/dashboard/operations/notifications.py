@@ -29,7 +29,7 @@ def notifications() -> Any:
     )
     if (trace_id := id_filter("trace_id", "", wrong)) is not None:
         wanted = replace(wanted, trace_id=UUID(hex=trace_id))
-    found = list_notifications(deps().store, person(), wanted, wanted_page())
+    found = list_notifications(deps().database, person(), wanted, wanted_page())
     return render(
         "notifications.html",
         notice=SAID.get(request.args.get("said", "")),
@@ -45,5 +45,5 @@ def notifications() -> Any:
 @page("POST", "/notifications/<notification_id>/retry", permission=Permission.DELIVERY_MANAGE)
 def notification_retry(notification_id: str) -> Any:
     """Send one that failed again"""
-    retry_notification(deps().store, person(), notification_id)
+    retry_notification(deps().database, person(), notification_id)
     return redirect("/notifications?said=retried", 303)

@@ -12,7 +12,7 @@ from app.deps import deps
 from domain.delivery.webhook import EVENT_TYPES, DeliveryStatus
 from domain.identity.access import Permission
 from domain.values import ids
-from domain.values.errors import Fault, Invalid
+from domain.values.errors import FieldError, Invalid
 from services.kernel.pagination import Page
 from services.webhooks import deliveries, endpoints, failing_receivers
 from services.webhooks.deliveries import DeliveryFilter
@@ -39,15 +39,15 @@ def webhooks() -> Any:
     )
     if request.args.get("type") in EVENT_TYPES:
         wanted = replace(wanted, type=request.args["type"])
-    found = deliveries.list_deliveries(deps().store, person(), wanted, wanted_page())
-    known = endpoints.list_endpoints(deps().store, person(), Page(100)).items
+    found = deliveries.list_deliveries(deps().database, person(), wanted, wanted_page())
+    known = endpoints.list_endpoints(deps().database, person(), Page(100)).items
     return render(
         "webhooks.html",
         notice=_recovered(request.args.get("recovered", "")),
         deliveries=found.items,
         next_link=next_link(found),
         endpoints=known,
-        failing=failing_receivers.list_failing(deps().store, person()),
+        failing=failing_receivers.list_failing(deps().database, person()),
         urls={endpoint["id"]: endpoint["url"] for endpoint in known},
         filters=request.args,
         filtered=wanted != DeliveryFilter(),
@@ -61,24 +61,24 @@ def webhooks() -> Any:
 @page("GET", "/webhooks/<delivery_id>", permission=MANAGE)
 def webhook_delivery(delivery_id: str) -> Any:
     """One delivery with its attempts"""
-    found = deliveries.get_delivery(deps().store, person(), delivery_id)
+    found = deliveries.get_delivery(deps().database, person(), delivery_id)
     return render("webhook.html", delivery=found, notice=SAID.get(request.args.get("said", "")))
 
 
 @page("POST", "/webhooks/<delivery_id>/redeliver", permission=MANAGE)
 def webhook_redeliver(delivery_id: str) -> Any:
     """Send it again; not where it was attempted since the person looked: that may have been this form's first copy"""
-    found = deliveries.get_delivery(deps().store, person(), delivery_id)
+    found = deliveries.get_delivery(deps().database, person(), delivery_id)
     if request.form.get("attempts") != str(found["attempts"]):
         return redirect(f"/webhooks/{delivery_id}?said=moved", 303)
-    deliveries.redeliver(deps().store, person(), delivery_id)
+    deliveries.redeliver(deps().database, person(), delivery_id)
     return redirect(f"/webhooks/{delivery_id}?said=sent", 303)
 
 
 @page("POST", "/webhooks/endpoints/<endpoint_id>/test", permission=MANAGE)
 def webhook_test(endpoint_id: str) -> Any:
     """Send the endpoint a message that means nothing"""
-    sent = endpoints.test_endpoint(deps().store, person(), endpoint_id)
+    sent = endpoints.test_endpoint(deps().database, person(), endpoint_id)
     return redirect(f"/webhooks/{sent['delivery_id']}?said=tested", 303)
 
 
@@ -87,9 +87,9 @@ def webhook_recover(endpoint_id: str) -> Any:
     """Send the endpoint what it did not get"""
     hours = request.form.get("since")
     if hours not in SINCE:
-        raise Invalid([Fault("since", "say from when on")])
+        raise Invalid([FieldError("since", "say from when on")])
     since = datetime.now(UTC) - timedelta(hours=int(hours))
-    number = deliveries.recover(deps().store, person(), endpoint_id, since)
+    number = deliveries.recover(deps().database, person(), endpoint_id, since)
     return redirect(f"/webhooks?recovered={number}", 303)
 
 

@@ -31,10 +31,10 @@ def decided_reviews() -> Any:
         decided_after=midnight(request.args.get("since", "")),
         decided_before=midnight(request.args.get("until", ""), days=1),
     )
-    found = list_decided(deps().store, person(), wanted, wanted_page())
+    found = list_decided(deps().database, person(), wanted, wanted_page())
     return render(
         "decided.html",
-        pauses=[pause_document(pause, deps().store.public_url) for pause in found.items],
+        pauses=[pause_document(pause, deps().database.public_url) for pause in found.items],
         next_link=next_link(found),
         filters=request.args,
         filtered=wanted != Filter(decided=True),

@@ -21,7 +21,7 @@ KINDS = {AGENT: "agents", STEP: "saga steps"}
 @page("GET", "/inbox", permission=Permission.PAUSE_READ)
 def inbox_page() -> Any:
     wanted, part = wanted_filter(), wanted_page()
-    found = inbox(deps().store, person(), wanted, part)
+    found = inbox(deps().database, person(), wanted, part)
     return render(
         "inbox.html",
         rows=rows_of(found.items),
@@ -49,7 +49,7 @@ def wanted_filter() -> InboxFilter:
 
 def counted(wanted: InboxFilter) -> str:
     """`3`, or `100+`."""
-    count = count_waiting(deps().store, person(), wanted, limit=MANY)
+    count = count_waiting(deps().database, person(), wanted, limit=MANY)
     return f"{MANY}+" if count >= MANY else str(count)
 
 
@@ -57,7 +57,7 @@ def _example() -> str:
     """How an agent posts a review that this person would see."""
     namespace = "" if ALL_NAMESPACES in person().namespaces else f', "namespace": "{person().own_namespace}"'
     return (
-        f"curl {deps().store.public_url}/api/pause \\\n"
+        f"curl {deps().database.public_url}/api/pause \\\n"
         '  -H "Authorization: Bearer $SAGAHOLD_API_KEY" -H "Content-Type: application/json" \\\n'
         f'  -d \'{{"action": "Deploy to production (v2.4.1)"{namespace}}}\''
     )

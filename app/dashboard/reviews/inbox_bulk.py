@@ -16,11 +16,11 @@ from app.deps import deps
 from domain.identity.access import Permission
 from domain.pauses.pause import STEP, Approve, Pause, Reject, Status
 from domain.pauses.serialization import pause_document
-from domain.pauses.votes import Member
-from domain.values.errors import AlreadyResolved, Fault, Invalid, NotFound, Refusal
-from services.kernel.connection_pool import DatabaseAway
+from domain.pauses.votes import Voter
+from domain.values.errors import AlreadyResolved, DomainError, FieldError, Invalid, NotFound
+from services.kernel.connection_pool import DatabaseUnavailable
 from services.pauses.lifecycle import actor, get_pause
-from services.reviews.decisions import Wish, decide_many
+from services.reviews.decisions import DecisionRequest, decide_many
 from services.reviews.inbox import may_vote, stands_in_for
 
 APPROVE, REJECT = "approve", "reject"
@@ -31,7 +31,7 @@ WHOLE = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Pick:
+class SelectedReview:
     """A review, at the revision that its row showed."""
 
     watch_id: str
@@ -43,7 +43,7 @@ class Pick:
 
 
 @dataclass(frozen=True, slots=True)
-class Left:
+class SkippedReview:
     """One that cannot be decided with the others, and why."""
 
     watch_id: str
@@ -52,7 +52,7 @@ class Left:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class BulkResult:
     """What came of one."""
 
     watch_id: str
@@ -85,8 +85,10 @@ def decide_page() -> Any:
     picks = list(_picks(request.form.getlist("pick")))
     comment = text("comment") or None
     command = Approve if decision == APPROVE else Reject
-    wishes = [Wish(pick.watch_id, command(actor(person()), comment, revision=pick.revision)) for pick in picks]
-    outcomes = decide_many(deps().store, person(), wishes)
+    requests = [
+        DecisionRequest(pick.watch_id, command(actor(person()), comment, revision=pick.revision)) for pick in picks
+    ]
+    outcomes = decide_many(deps().database, person(), requests)
     verdicts = [_verdict(pick, outcome, decision) for pick, outcome in zip(picks, outcomes, strict=True)]
     return render("inbox_results.html", decision=decision, verdicts=verdicts)
 
@@ -100,39 +102,39 @@ def _substance(pause: dict[str, Any], everything: bool) -> list[tuple[Any, Node]
 
 def _decision(given: str) -> str:
     if given not in (APPROVE, REJECT):
-        raise Invalid([Fault("decision", "is neither approve nor reject")])
+        raise Invalid([FieldError("decision", "is neither approve nor reject")])
     return given
 
 
-def _picks(values: Sequence[str]) -> Iterator[Pick]:
+def _picks(values: Sequence[str]) -> Iterator[SelectedReview]:
     if len(values) > MAX_PICKS:
-        raise Invalid([Fault("pick", f"is given more than {MAX_PICKS} times")])
+        raise Invalid([FieldError("pick", f"is given more than {MAX_PICKS} times")])
     for value in dict.fromkeys(values):
         watch_id, _, revision = value.partition(".")
         if not revision.isascii() or not revision.isdecimal() or len(revision) > 9:
-            raise Invalid([Fault("pick", "is not the id of a review with its revision")])
-        yield Pick(watch_id, int(revision))
+            raise Invalid([FieldError("pick", "is not the id of a review with its revision")])
+        yield SelectedReview(watch_id, int(revision))
 
 
-def _looked_at(picks: Sequence[Pick], decision: str) -> tuple[list[dict[str, Any]], list[Left]]:
+def _looked_at(picks: Sequence[SelectedReview], decision: str) -> tuple[list[dict[str, Any]], list[SkippedReview]]:
     documents: list[dict[str, Any]] = []
-    left: list[Left] = []
-    away = stands_in_for(deps().store, person())
+    left: list[SkippedReview] = []
+    away = stands_in_for(deps().database, person())
     for pick in picks:
         try:
-            pause = get_pause(deps().store, person(), pick.watch_id)
-        except NotFound as refusal:
-            left.append(Left(pick.watch_id, pick.watch_id[:64], refusal.detail))
+            pause = get_pause(deps().database, person(), pick.watch_id)
+        except NotFound as domain_error:
+            left.append(SkippedReview(pick.watch_id, pick.watch_id[:64], domain_error.detail))
             continue
         why = _why_not(pause, pick, decision, away)
         if why is None:
-            documents.append(pause_document(pause, deps().store.public_url))
+            documents.append(pause_document(pause, deps().database.public_url))
         else:
-            left.append(Left(pick.watch_id, pause.action, why))
+            left.append(SkippedReview(pick.watch_id, pause.action, why))
     return documents, left
 
 
-def _why_not(pause: Pause, pick: Pick, decision: str, away: Sequence[Member]) -> str | None:
+def _why_not(pause: Pause, pick: SelectedReview, decision: str, away: Sequence[Voter]) -> str | None:
     if pause.status is not Status.PENDING:
         return f"it is {pause.status} already"
     if pause.revision != pick.revision:
@@ -144,27 +146,27 @@ def _why_not(pause: Pause, pick: Pick, decision: str, away: Sequence[Member]) ->
     return None
 
 
-def _verdict(pick: Pick, outcome: dict[str, Any] | Refusal, decision: str) -> Verdict:
-    if isinstance(outcome, Refusal):
-        return Verdict(pick.watch_id, _action(pick.watch_id), False, _refused(outcome))
+def _verdict(pick: SelectedReview, outcome: dict[str, Any] | DomainError, decision: str) -> BulkResult:
+    if isinstance(outcome, DomainError):
+        return BulkResult(pick.watch_id, _action(pick.watch_id), False, _refused(outcome))
     action = outcome["agentContext"]["action"]
     if outcome["status"] != "pending":
-        return Verdict(pick.watch_id, action, True, f"{outcome['status']}")
+        return BulkResult(pick.watch_id, action, True, f"{outcome['status']}")
     waits = outcome["waitingFor"]
     told = f"your vote is counted: {waits['approved']} of {waits['approvals']} approvals, it still waits for others"
-    return Verdict(pick.watch_id, action, True, told)
+    return BulkResult(pick.watch_id, action, True, told)
 
 
-def _refused(refusal: Refusal) -> str:
-    if isinstance(refusal, AlreadyResolved):
-        decision = refusal.current["decision"]
-        return f"it was {refusal.current['status']} before, by {decision['decidedByName']}"
-    faults = refusal.faults if isinstance(refusal, Invalid) else ()
-    return "; ".join(f"{fault.path} {fault.message}" for fault in faults) or refusal.detail
+def _refused(domain_error: DomainError) -> str:
+    if isinstance(domain_error, AlreadyResolved):
+        decision = domain_error.current["decision"]
+        return f"it was {domain_error.current['status']} before, by {decision['decidedByName']}"
+    field_errors = domain_error.field_errors if isinstance(domain_error, Invalid) else ()
+    return "; ".join(f"{field_error.path} {field_error.message}" for field_error in field_errors) or domain_error.detail
 
 
 def _action(watch_id: str) -> str:
     try:
-        return get_pause(deps().store, person(), watch_id).action
-    except (NotFound, DatabaseAway):
+        return get_pause(deps().database, person(), watch_id).action
+    except (NotFound, DatabaseUnavailable):
         return watch_id[:64]

@@ -17,7 +17,7 @@ SUBJECT = 240
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class InboxRow:
     """
     Attributes:
         asker: the name of the key or person that asks.
@@ -33,16 +33,16 @@ class Row:
     soon: bool
 
 
-def rows_of(pauses: Sequence[dict[str, Any]]) -> list[Row]:
-    names = names_of(deps().store, {pause["createdBy"] for pause in pauses})
+def rows_of(pauses: Sequence[dict[str, Any]]) -> list[InboxRow]:
+    names = names_of(deps().database, {pause["createdBy"] for pause in pauses})
     return [_row(pause, names.get(pause["createdBy"], pause["createdBy"])) for pause in pauses]
 
 
-def _row(pause: dict[str, Any], asker: str) -> Row:
+def _row(pause: dict[str, Any], asker: str) -> InboxRow:
     arguments, expires_at = pause["agentContext"]["arguments"], pause["expiresAt"]
     subject = None if arguments is None else json.dumps(arguments, ensure_ascii=False)
     cut = subject is not None and len(subject) > SUBJECT
-    return Row(
+    return InboxRow(
         pause,
         asker,
         approving=_approving(pause),

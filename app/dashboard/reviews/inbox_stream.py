@@ -36,7 +36,7 @@ def inbox_events() -> Response:
 def _stream(wanted: InboxFilter) -> Iterator[str]:
     shown: dict[str, str] | None = None
     began = spoke = time.monotonic()
-    with deps().waker.listening(INBOX, owner=g.principal.id) as changed:
+    with deps().subscriber.listening(INBOX, owner=g.principal.id) as changed:
         while True:
             changed.clear()
             if not _still_signed_in():
@@ -57,7 +57,7 @@ def _stream(wanted: InboxFilter) -> Iterator[str]:
 
 def _still_signed_in() -> bool:
     """The person as they are now, for what follows: their namespaces or role may have changed."""
-    session = find_session(deps().store, own_session().token, active=False)
+    session = find_session(deps().database, own_session().token, active=False)
     if session is None or not session.person.may(Permission.PAUSE_READ):
         return False
     g.principal = session.person
@@ -66,7 +66,7 @@ def _still_signed_in() -> bool:
 
 def _rows(wanted: InboxFilter) -> tuple[dict[str, str], UUID | None]:
     """The HTML of each row by its id, in their order; and where the next page begins."""
-    found = inbox(deps().store, person(), wanted, Page(PAGE_SIZE))
+    found = inbox(deps().database, person(), wanted, Page(PAGE_SIZE))
     rows = {row.pause["watchId"]: render_template("inbox_row.html", row=row) for row in rows_of(found.items)}
     return rows, found.next_after
 

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from app.dashboard.sagas.saga_picture import Row, picture
+from app.dashboard.sagas.saga_picture import StepRow, picture
 from app.deps import deps
 from domain.identity.access import Permission, Principal
 from domain.manifests.definition import StepKind
 from domain.pauses.pause import STEP, Pause, Status
 from domain.pauses.serialization import pause_document
-from domain.pauses.votes import Member
+from domain.pauses.votes import Voter
 from services.identity.display_names import names_of
 from services.kernel.pagination import Page
 from services.log.audit import EventFilter, list_events
@@ -25,7 +25,7 @@ HISTORY = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
+class SagaContext:
     """The saga that waits for this review.
 
     Attributes:
@@ -35,16 +35,16 @@ class Course:
     """
 
     document: dict[str, Any]
-    rows: tuple[Row, ...]
-    held: Row | None
-    following: Row | None
-    undone: tuple[Row, ...]
-    kept: tuple[Row, ...]
+    rows: tuple[StepRow, ...]
+    held: StepRow | None
+    following: StepRow | None
+    undone: tuple[StepRow, ...]
+    kept: tuple[StepRow, ...]
     next_review: str | None
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class ReviewView:
     """The review as it is now.
 
     Attributes:
@@ -58,7 +58,7 @@ class Look:
     pause: Pause
     document: dict[str, Any]
     asker: str
-    course: Course | None
+    saga_context: SagaContext | None
     why_not: str | None
     completes: bool
     own_vote: str | None
@@ -71,31 +71,31 @@ class Look:
     @property
     def subject(self) -> str:
         """What a reviewer may change, in a word."""
-        thinks = self.pause.kind == STEP and (self.pause.context or {}).get("step_kind") == StepKind.REASON
-        return "output" if thinks else "arguments"
+        reasons = self.pause.kind == STEP and (self.pause.context or {}).get("step_kind") == StepKind.REASON
+        return "output" if reasons else "arguments"
 
 
-def look(by: Principal, watch_id: str) -> Look:
+def look(by: Principal, watch_id: str) -> ReviewView:
     """Raises `NotFound`."""
-    store = deps().store
-    pause = get_pause(store, by, watch_id)
-    document = pause_document(pause, store.public_url)
-    asker = names_of(store, [pause.created_by])[pause.created_by]
+    database = deps().database
+    pause = get_pause(database, by, watch_id)
+    document = pause_document(pause, database.public_url)
+    asker = names_of(database, [pause.created_by])[pause.created_by]
     own = next((vote["outcome"] for vote in document["votes"] if vote["counts"] and vote["by"] == by.id), None)
     # Whose approval counts already completes nothing by giving it once more.
     completes = _completes(document) and own != Status.APPROVED
-    stood_in_for = stands_in_for(store, by) if pause.status is Status.PENDING else ()
+    stood_in_for = stands_in_for(database, by) if pause.status is Status.PENDING else ()
     why_not = _why_not(pause, document, by, stood_in_for)
     away = None if why_not is not None else votes_for(pause, by, stood_in_for)
     away_name = None if away is None else away.name
-    return Look(pause, document, asker, _course(by, pause), why_not, completes, own, away_name)
+    return ReviewView(pause, document, asker, _saga_context(by, pause), why_not, completes, own, away_name)
 
 
-def _course(by: Principal, pause: Pause) -> Course | None:
+def _saga_context(by: Principal, pause: Pause) -> SagaContext | None:
     # Only the engine makes a pause of this kind: an agent's context may say what it likes.
     if pause.kind != STEP or pause.context is None or not by.may(Permission.SAGA_READ):
         return None
-    document, saga, definition = read_saga(deps().store, by, UUID(hex=pause.context["trace_id"]))
+    document, saga, definition = read_saga(deps().database, by, UUID(hex=pause.context["trace_id"]))
     rows = picture(saga, definition, pause.id)
     place = next((place for place, row in enumerate(rows) if row.here), None)
     held = None if place is None else rows[place]
@@ -103,10 +103,10 @@ def _course(by: Principal, pause: Pause) -> Course | None:
     undone = sorted((row for row in rows if row.undone_as is not None), key=lambda row: row.undone_as or 0)
     kept = tuple(row for row in rows if row.status == "COMPLETED" and row.undo_by is None)
     others = (row.watch_id for row in rows if row.held and not row.here)
-    return Course(document, rows, held, next(iter(after), None), tuple(undone), kept, next(others, None))
+    return SagaContext(document, rows, held, next(iter(after), None), tuple(undone), kept, next(others, None))
 
 
-def _why_not(pause: Pause, document: dict[str, Any], by: Principal, stood_in_for: Sequence[Member]) -> str | None:
+def _why_not(pause: Pause, document: dict[str, Any], by: Principal, stood_in_for: Sequence[Voter]) -> str | None:
     if pause.status is not Status.PENDING:
         return None
     if not by.may(Permission.PAUSE_DECIDE):
@@ -130,12 +130,12 @@ def _completes(document: dict[str, Any]) -> bool:
     return bool(last and waiting["approvals"] - waiting["approved"] <= 1)
 
 
-def transcript(by: Principal, seen: Look) -> Any:
+def transcript(by: Principal, seen: ReviewView) -> Any:
     """What was said between the model and its tools; None where that was not kept."""
-    if seen.course is None or seen.course.held is None or seen.course.held.kind != StepKind.REASON:
+    if seen.saga_context is None or seen.saga_context.held is None or seen.saga_context.held.kind != StepKind.REASON:
         return None
-    trace_id = UUID(hex=seen.course.document["trace_id"])
-    return get_step(deps().store, by, trace_id, seen.course.held.span, None)["transcript"]
+    trace_id = UUID(hex=seen.saga_context.document["trace_id"])
+    return get_step(deps().database, by, trace_id, seen.saga_context.held.span, None)["transcript"]
 
 
 def history(by: Principal, pause: Pause, watch_id: str) -> list[dict[str, Any]] | None:
@@ -143,4 +143,4 @@ def history(by: Principal, pause: Pause, watch_id: str) -> list[dict[str, Any]] 
     if not by.may(Permission.AUDIT_READ):
         return None
     wanted = EventFilter(namespace=pause.namespace, subject=watch_id)
-    return list(reversed(list_events(deps().store, by, wanted, Page(HISTORY)).items))
+    return list(reversed(list_events(deps().database, by, wanted, Page(HISTORY)).items))

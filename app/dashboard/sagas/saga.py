@@ -21,7 +21,7 @@ from domain.sagas.saga import TERMINAL, Saga, SagaStatus
 from domain.sagas.serialization import span_text
 from domain.sagas.step import Step, StepStatus
 from domain.values import ids
-from domain.values.errors import Conflict, Fault, Invalid, NotFound, Refusal
+from domain.values.errors import Conflict, DomainError, FieldError, Invalid, NotFound
 from services.sagas import recovery
 from services.sagas.lifecycle import cancel_saga
 from services.sagas.queries import StepRef, read_saga
@@ -86,32 +86,32 @@ def _retried(act: Callable[..., dict[str, Any]], trace_id: str, span: str) -> st
     """The token was made with the form: however often it is sent, it acts once."""
     token = text("recovery_token", 128) or None
     flags = {name: name in request.form for name in ("force", "allow_destructive")}
-    wish = Retry(token=token, reason=text("reason") or None, arguments=_arguments(), **flags)
-    return str(act(deps().store, person(), StepRef(_trace(trace_id), span), wish)["status"])
+    request = Retry(token=token, reason=text("reason") or None, arguments=_arguments(), **flags)
+    return str(act(deps().database, person(), StepRef(_trace(trace_id), span), request)["status"])
 
 
 def _arguments() -> dict[str, Any] | None:
     given = request.form.get("arguments", "").strip()
     found = read_text(given, "arguments") if given else None
     if found is not None and not isinstance(found, dict):
-        raise Invalid([Fault("arguments", 'is not an object, like {"id": "R-7"}')])
+        raise Invalid([FieldError("arguments", 'is not an object, like {"id": "R-7"}')])
     return found
 
 
 def _resolved(trace_id: str, span: str) -> str:
     outcome, evidence = request.form.get("outcome"), text("evidence")
     if outcome not in ("done", "not_done"):
-        raise Invalid([Fault("outcome", "say whether it was done")])
+        raise Invalid([FieldError("outcome", "say whether it was done")])
     if not evidence:
-        raise Invalid([Fault("evidence", "say how you know: it is kept with the step")])
+        raise Invalid([FieldError("evidence", "say how you know: it is kept with the step")])
     done, which = outcome == "done", StepRef(_trace(trace_id), span)
     output = _output() if done else None
-    answer = recovery.resolve(deps().store, person(), which, done=done, output=output, evidence=evidence)
+    answer = recovery.resolve(deps().database, person(), which, done=done, output=output, evidence=evidence)
     return str(answer["status"])
 
 
 def _cancelled(trace_id: str) -> str:
-    cancel_saga(deps().store, person(), _trace(trace_id), text("reason") or None)
+    cancel_saga(deps().database, person(), _trace(trace_id), text("reason") or None)
     return "cancelled"
 
 
@@ -124,21 +124,21 @@ def _act(trace_id: str, span: str | None, act: Callable[[], str]) -> Any:
     """The page again: with what came of it, or with why nothing did and what was typed."""
     try:
         said = act()
-    except (Conflict, Invalid) as refusal:
-        shown = _shown(trace_id) | {"refusal": _told(refusal), "typed": request.form, "typed_for": span}
-        return render("saga.html", status_of(type(refusal)), **shown)
+    except (Conflict, Invalid) as domain_error:
+        shown = _shown(trace_id) | {"refusal": _told(domain_error), "typed": request.form, "typed_for": span}
+        return render("saga.html", status_of(type(domain_error)), **shown)
     return redirect(f"/sagas/{trace_id}?said={said}", 303)
 
 
-def _told(refusal: Refusal) -> list[str]:
-    if isinstance(refusal, Invalid) and refusal.faults:
-        return [f"{fault.path}: {fault.message}" for fault in refusal.faults]
+def _told(domain_error: DomainError) -> list[str]:
+    if isinstance(domain_error, Invalid) and domain_error.field_errors:
+        return [f"{field_error.path}: {field_error.message}" for field_error in domain_error.field_errors]
     # The API's words name its parameters, these name what stands on the page.
-    return [REFUSED.get(refusal.code, refusal.detail[:1].upper() + refusal.detail[1:])]
+    return [REFUSED.get(domain_error.code, domain_error.detail[:1].upper() + domain_error.detail[1:])]
 
 
 def _shown(trace_id: str) -> dict[str, Any]:
-    document, saga, definition = read_saga(deps().store, person(), _trace(trace_id))
+    document, saga, definition = read_saga(deps().database, person(), _trace(trace_id))
     rows = picture(saga, definition)
     may_recover = person().may(RECOVER)
     return {

@@ -24,7 +24,7 @@ def sagas() -> Any:
     wrong: list[str] = []
     wanted, part = _filter(wrong), wanted_page()
     on_top = [] if part.after or wanted != SagaFilter() else _needing_operator()
-    found = list_sagas(deps().store, person(), wanted, part)
+    found = list_sagas(deps().database, person(), wanted, part)
     return render(
         "sagas.html",
         on_top=on_top,
@@ -50,4 +50,4 @@ def _filter(wrong: list[str]) -> SagaFilter:
 
 
 def _needing_operator() -> list[dict[str, Any]]:
-    return list_sagas(deps().store, person(), SagaFilter(needs_operator=True), Page(MAX_ON_TOP)).items
+    return list_sagas(deps().database, person(), SagaFilter(needs_operator=True), Page(MAX_ON_TOP)).items

@@ -29,7 +29,7 @@ TONES: Mapping[StepStatus, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class StepRow:
     """
     Attributes:
         held: it waits for a person; `here`: under the review that the picture is drawn for.
@@ -62,7 +62,7 @@ class Row:
     verdict: str | None
     undo_by: tuple[str, ...] | None
     undone_as: int | None
-    undo: "Row | None"
+    undo: "StepRow | None"
     arguments: Any
     output: Any
     facts: Mapping[str, Any]
@@ -80,7 +80,7 @@ class Row:
     idempotency_key: str | None
 
 
-def picture(saga: Saga, definition: SagaDefinition, watch: UUID | None = None) -> tuple[Row, ...]:
+def picture(saga: Saga, definition: SagaDefinition, watch: UUID | None = None) -> tuple[StepRow, ...]:
     """In the order in which they run; an undo stands in the row of its step. `watch`: of the review that looks."""
     held = next((step for step in saga.steps if step.status is _S.AWAITING_HUMAN), None)
     undone = () if held is None else undone_if_rejected(saga.steps, held, definition.undoable)
@@ -93,10 +93,10 @@ def picture(saga: Saga, definition: SagaDefinition, watch: UUID | None = None) -
 
 
 def _row(
-    saga: Saga, step: Step, declared: StepDefinition, watch: UUID | None, undone_as: int | None, undo: Row | None
-) -> Row:
+    saga: Saga, step: Step, declared: StepDefinition, watch: UUID | None, undone_as: int | None, undo: StepRow | None
+) -> StepRow:
     is_undo = step.compensates is not None
-    return Row(
+    return StepRow(
         span=span_text(step.span_id),
         id=step.id,
         name=declared.name,
@@ -135,8 +135,8 @@ def _row(
 
 
 def tools_of(declared: StepDefinition) -> tuple[str, ...]:
-    if declared.thinking is not None:
-        return declared.thinking.tools
+    if declared.reasoning is not None:
+        return declared.reasoning.tools
     return () if declared.tool is None else (declared.tool,)
 
 
@@ -153,8 +153,8 @@ def verdict(step: Step, declared: StepDefinition) -> str | None:
     code = "" if step.error is None else step.error.code
     if code.startswith("POLICY_"):
         return "no answer" if code == "POLICY_EVALUATION_FAILED" else "denied"
-    thinks = declared.kind is StepKind.REASON
+    reasons = declared.kind is StepKind.REASON
     judged = step.status in (_S.AWAITING_HUMAN, _S.COMPLETED, _S.COMPENSATING, _S.COMPENSATED)
     # It was held, whatever became of the hold: a step that runs again has no review until it is held again.
     judged = judged or step.watch_id is not None
-    return "allowed" if judged or (not thinks and step.attempt > 0) else None
+    return "allowed" if judged or (not reasons and step.attempt > 0) else None

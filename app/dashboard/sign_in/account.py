@@ -22,37 +22,37 @@ def account() -> Any:
 def change_password() -> Any:
     """Passwords are taken as they were typed, blanks and all."""
     current, new = request.form.get("current", ""), request.form.get("new", "")
-    set_password(deps().store, person(), own_session().token, current, new)
+    set_password(deps().database, person(), own_session().token, current, new)
     return _show("Your password is set. Other browsers are signed out.")
 
 
 @page("POST", "/account/absence", permission=None)
 def change_absence() -> Any:
-    set_absence(deps().store, person(), day("until"), text("delegate"))
+    set_absence(deps().database, person(), day("until"), text("delegate"))
     return redirect("/account", 303)
 
 
 @page("POST", "/account/sessions/<session_id>/end", permission=None)
 def end_session(session_id: str) -> Any:
-    sessions.end_own_session(deps().store, person(), session_id)
+    sessions.end_own_session(deps().database, person(), session_id)
     return redirect("/account", 303)
 
 
 @page("POST", "/account/sign-out-everywhere", permission=None)
 def sign_out_everywhere() -> Any:
     """Here too."""
-    sign_out_others(deps().store, person(), None)
+    sign_out_others(deps().database, person(), None)
     response = redirect("/sign-in", 303)
     cookies.drop_sign_in(response)
     return response
 
 
 def _show(notice: str | None = None) -> Any:
-    store, session = deps().store, own_session()
+    database, session = deps().database, own_session()
     return render(
         "account.html",
         notice=notice,
-        sessions=sessions.list_sessions(store, session.user_id, session.token),
-        absence=own_absence(store, person()),
+        sessions=sessions.list_sessions(database, session.user_id, session.token),
+        absence=own_absence(database, person()),
         lengths=(MIN_LENGTH, MAX_LENGTH),
     )

@@ -58,7 +58,7 @@ def finish_oidc() -> Any:
         if not secret:
             raise ProviderRefused("begun", "no cookie")
         identity = provider.finish(secret, request.args)
-        session, _ = sign_in_as(deps().store, identity, place())
+        session, _ = sign_in_as(deps().database, identity, place())
     except ProviderAway as error:
         return _away(error)
     except (ProviderRefused, SignInRefused) as error:

@@ -19,7 +19,7 @@ from app.dashboard.framework.page_decorator import (
 from app.deps import deps
 from domain.identity.person import MAX_EMAIL
 from domain.values import ids
-from services.identity.sessions import ABSOLUTE, From, end_session
+from services.identity.sessions import ABSOLUTE, SignInOrigin, end_session
 from services.identity.sign_in import SignInRefused, sign_in
 from services.identity.sign_in_links import LinkExpired, find_review_link, link_is_good, review_of_link, use_link
 
@@ -49,17 +49,17 @@ def sign_in_by_password() -> Any:
     check_form()
     email, wanted = request.form.get("email", ""), local_path(request.form.get("next"))
     try:
-        session, _ = sign_in(deps().store, email, request.form.get("password", ""), place())
+        session, _ = sign_in(deps().database, email, request.form.get("password", ""), place())
     except SignInRefused:
-        fault = "E-mail or password is wrong."
-        return _form(wanted, fault, email[:MAX_EMAIL], 401)
+        field_error = "E-mail or password is wrong."
+        return _form(wanted, field_error, email[:MAX_EMAIL], 401)
     return let_in(session, wanted)
 
 
 @dashboard.get("/sign-in/link/<token>")
 def sign_in_link_page(token: str) -> Response:
     """Asks for a click: mail scanners open links, and must not use this one up."""
-    if not link_is_good(deps().store, token):
+    if not link_is_good(deps().database, token):
         raise LinkExpired
     return with_form_cookie("sign_in_link.html")
 
@@ -67,18 +67,18 @@ def sign_in_link_page(token: str) -> Response:
 @dashboard.post("/sign-in/link/<token>")
 def use_sign_in_link(token: str) -> Any:
     check_form()
-    session, _ = use_link(deps().store, token, place())
+    session, _ = use_link(deps().database, token, place())
     return let_in(session, HOME)
 
 
 @dashboard.get("/r/<token>")
 def open_review_link(token: str) -> Any:
     """From a message to its review. Changes nothing there: whoever opens it is only let in to look, and to press."""
-    store = deps().store
-    pause_id = review_of_link(store, token)
+    database = deps().database
+    pause_id = review_of_link(database, token)
     if pause_id is not None and signed_in() is not None:
         return redirect(review_path(ids.text(ids.WATCH, pause_id)), 303)
-    if pause_id is None or find_review_link(store, [token], pause_id) is None:
+    if pause_id is None or find_review_link(database, [token], pause_id) is None:
         return render("link_ended.html", 404 if pause_id is None else 410)
     response = redirect(review_path(ids.text(ids.WATCH, pause_id)), 303)
     held = [token, *(other for other in link_tokens() if other != token)][:MAX_LINKS]
@@ -88,7 +88,7 @@ def open_review_link(token: str) -> Any:
 
 @page("POST", "/sign-out", permission=None)
 def sign_out() -> Any:
-    end_session(deps().store, own_session())
+    end_session(deps().database, own_session())
     response = redirect("/sign-in", 303)
     cookies.drop_sign_in(response)
     return response
@@ -98,20 +98,22 @@ def review_path(watch_id: str) -> str:
     return f"/review/{watch_id}"
 
 
-def _form(wanted: str, fault: str | None = None, email: str = "", status: int = 200) -> Response:
+def _form(wanted: str, field_error: str | None = None, email: str = "", status: int = 200) -> Response:
     has_provider = deps().provider is not None
-    return with_form_cookie("sign_in.html", status, next=wanted, email=email, fault=fault, has_provider=has_provider)
+    return with_form_cookie(
+        "sign_in.html", status, next=wanted, email=email, field_error=field_error, has_provider=has_provider
+    )
 
 
-def place() -> From:
-    return From(request.remote_addr, request.user_agent.string[:MAX_BROWSER] or None)
+def place() -> SignInOrigin:
+    return SignInOrigin(request.remote_addr, request.user_agent.string[:MAX_BROWSER] or None)
 
 
 def let_in(token: str, path: str) -> Any:
     """Answer with the new session's cookie; what the browser had before ends."""
     before = signed_in()
     if before is not None:
-        end_session(deps().store, before)
+        end_session(deps().database, before)
     response = redirect(path, 303)
     cookies.set_cookie(response, cookies.SESSION, token, ABSOLUTE)
     cookies.drop_cookie(response, cookies.PRE)

@@ -8,16 +8,16 @@ import pytest
 from domain.delivery.notification import (
     MAX_ACTION,
     RETRY_SECONDS,
-    Letter,
+    NotificationContent,
     Reason,
-    Sending,
+    SendResult,
     compose,
     masked,
     retry_at,
     visible,
 )
 
-LETTER = Letter(
+LETTER = NotificationContent(
     Reason.WAITING, "deploy", "default", "agent", datetime(2026, 3, 30, 21, 5, tzinfo=UTC), "https://x/r/t", True
 )
 
@@ -112,7 +112,7 @@ def test_no_secret_of_a_channel_is_shown(channel: str, shown: str) -> None:
 
 def test_retries() -> None:
     """±20 %; none after the last, and none where trying again is of no use."""
-    assert [retry_at(attempts, Sending("x"), 0.5) for attempts in range(1, 6)] == list(RETRY_SECONDS)
-    assert (retry_at(1, Sending("x"), 0.0), retry_at(1, Sending("x"), 1.0)) == pytest.approx((8.0, 12.0))
-    assert retry_at(6, Sending("x"), 0.5) is None
-    assert retry_at(1, Sending("x", final=True), 0.5) is None
+    assert [retry_at(attempts, SendResult("x"), 0.5) for attempts in range(1, 6)] == list(RETRY_SECONDS)
+    assert (retry_at(1, SendResult("x"), 0.0), retry_at(1, SendResult("x"), 1.0)) == pytest.approx((8.0, 12.0))
+    assert retry_at(6, SendResult("x"), 0.5) is None
+    assert retry_at(1, SendResult("x", final=True), 0.5) is None

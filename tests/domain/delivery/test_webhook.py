@@ -20,7 +20,7 @@ from domain.delivery.webhook import (
     DeliveryStatus,
     Health,
     after_attempt,
-    header_faults,
+    header_errors,
     restart,
     subscribes,
 )
@@ -170,17 +170,17 @@ def test_subscribes() -> None:
 )
 def test_headers_refused(headers: dict[str, str], part: str) -> None:
     """What could change how the request is framed, routed or verified."""
-    (fault,) = header_faults(headers)
-    assert part in fault.message
-    assert fault.path.startswith("headers.")
+    (field_error,) = header_errors(headers)
+    assert part in field_error.message
+    assert field_error.path.startswith("headers.")
 
 
 def test_headers_accepted() -> None:
     """Names that only begin like a reserved one are free, and so is the receiver's own authorization."""
-    assert not list(header_faults({"Authorization": "Bearer x y", "X-Host": "", "tea": "x" * 1024, "hostname": "~"}))
+    assert not list(header_errors({"Authorization": "Bearer x y", "X-Host": "", "tea": "x" * 1024, "hostname": "~"}))
     many = {f"x-{number}": "x" for number in range(MAX_HEADERS)}
-    assert not list(header_faults(many))
-    assert [fault.path for fault in header_faults({**many, "x-more": "x"})] == ["headers"]
+    assert not list(header_errors(many))
+    assert [field_error.path for field_error in header_errors({**many, "x-more": "x"})] == ["headers"]
 
 
 statuses = st.sampled_from([None, 301, 400, 410, 429, 500, 503])

@@ -6,9 +6,9 @@ from domain.identity.person import (
     MAX_CHANNEL,
     MAX_CHANNELS,
     MAX_NAME,
-    channel_faults,
-    group_name_faults,
-    name_faults,
+    channel_errors,
+    group_name_errors,
+    name_errors,
     normal_email,
 )
 
@@ -28,17 +28,19 @@ def test_an_address_is_stored_in_one_form(given: str, stored: str | None) -> Non
 
 @pytest.mark.parametrize("name", ["", " ", "a\nb", "x" * (MAX_NAME + 1)])
 def test_a_name_is_short_and_printable(name: str) -> None:
-    assert [fault.path for fault in name_faults(name)] == ["name"]
-    assert list(name_faults("Ada")) == []
+    assert [field_error.path for field_error in name_errors(name)] == ["name"]
+    assert list(name_errors("Ada")) == []
 
 
 def test_a_channel_is_a_url_or_a_persons_address() -> None:
-    assert list(channel_faults(["email", "slack://a/b/c"])) == []
-    assert [fault.path for fault in channel_faults(["email"], personal=False)] == ["channels[0]"]
-    assert [fault.path for fault in channel_faults(["x://y", "x://" + "y" * MAX_CHANNEL])] == ["channels[1]"]
-    assert [fault.path for fault in channel_faults(["x://y"] * (MAX_CHANNELS + 1))] == ["channels"]
+    assert list(channel_errors(["email", "slack://a/b/c"])) == []
+    assert [field_error.path for field_error in channel_errors(["email"], personal=False)] == ["channels[0]"]
+    assert [field_error.path for field_error in channel_errors(["x://y", "x://" + "y" * MAX_CHANNEL])] == [
+        "channels[1]"
+    ]
+    assert [field_error.path for field_error in channel_errors(["x://y"] * (MAX_CHANNELS + 1))] == ["channels"]
 
 
 def test_a_group_is_named_like_a_namespace() -> None:
-    assert list(group_name_faults("groups", "on-call")) == []
-    assert [fault.path for fault in group_name_faults("groups", "-On call")] == ["groups"]
+    assert list(group_name_errors("groups", "on-call")) == []
+    assert [field_error.path for field_error in group_name_errors("groups", "-On call")] == ["groups"]

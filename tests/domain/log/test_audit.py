@@ -9,38 +9,38 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from domain.log.audit import EVERYWHERE, ORIGIN, Entry, chain_of, digest, link, text
-from domain.log.audit_chain import Bad, End, Fault, Heads, Row, export_line, read_line, verify
+from domain.log.audit import EVERYWHERE, ORIGIN, AuditEntry, chain_of, digest, link, text
+from domain.log.audit_chain import Bad, ChainEnd, ChainError, ChainHeads, ChainRow, export_line, read_line, verify
 from domain.values import canonical_json
 
 NOW = datetime(2026, 3, 30, 21, 0, 0, 123456, UTC)
-CHANGED, MISSING, INSERTED = Fault.CHANGED, Fault.MISSING, Fault.INSERTED
+CHANGED, MISSING, INSERTED = ChainError.CHANGED, ChainError.MISSING, ChainError.INSERTED
 
 
-def chain(length: int, namespace: str = "shop") -> list[Row]:
+def chain(length: int, namespace: str = "shop") -> list[ChainRow]:
     """Rows as the database makes them."""
-    rows: list[Row] = []
+    rows: list[ChainRow] = []
     for seq in range(1, length + 1):
-        said = text(Entry(namespace, "pause.approved", f"wch_{seq}", details={"é": "ü\u2028\n", "n": 1.5}), NOW)
+        said = text(AuditEntry(namespace, "pause.approved", f"wch_{seq}", details={"é": "ü\u2028\n", "n": 1.5}), NOW)
         previous = rows[-1].hash if rows else ORIGIN
-        rows.append(Row(namespace, seq, link(previous, seq, said), previous, said))
+        rows.append(ChainRow(namespace, seq, link(previous, seq, said), previous, said))
     return rows
 
 
-def heads(*chains: list[Row]) -> Heads:
-    return Heads({rows[-1].namespace: End(rows[-1].seq, rows[-1].hash) for rows in chains})
+def heads(*chains: list[ChainRow]) -> ChainHeads:
+    return ChainHeads({rows[-1].namespace: ChainEnd(rows[-1].seq, rows[-1].hash) for rows in chains})
 
 
-def rehashed(row: Row) -> Row:
+def rehashed(row: ChainRow) -> ChainRow:
     return replace(row, hash=link(row.previous, row.seq, row.text))
 
 
-def lied(row: Row) -> Row:
+def lied(row: ChainRow) -> ChainRow:
     return replace(row, text=row.text.replace("approved", "rejected"))
 
 
 def test_an_entry_is_sorted_compact_json() -> None:
-    entry = Entry("shop", "key.created", "key_1", by="usr_1", by_name="Zoë", where="::1", after="ab")
+    entry = AuditEntry("shop", "key.created", "key_1", by="usr_1", by_name="Zoë", where="::1", after="ab")
     assert text(entry, NOW) == (
         '{"after":"ab","at":"2026-03-30T21:00:00.123Z","before":null,"by":"usr_1","by_name":"Zoë","details":null,'
         '"namespace":"shop","subject":"key_1","type":"key.created","where":"::1"}'
@@ -69,7 +69,7 @@ def test_a_whole_chain(length: int) -> None:
 
 
 # What somebody may do to a chain of five, in which row 3 is the one they mind; and what is found.
-TAMPERED: dict[str, tuple[Callable[[list[Row]], list[Row]], int, Fault]] = {
+TAMPERED: dict[str, tuple[Callable[[list[ChainRow]], list[ChainRow]], int, ChainError]] = {
     "an entry": (lambda c: [*c[:2], lied(c[2]), *c[3:]], 3, CHANGED),
     "an entry, with its own hash": (lambda c: [*c[:2], rehashed(lied(c[2])), *c[3:]], 3, CHANGED),
     "a hash": (lambda c: [*c[:2], replace(c[2], hash=ORIGIN), *c[3:]], 3, CHANGED),
@@ -119,7 +119,7 @@ def test_nothing_comes_after_the_heads() -> None:
 
 def test_an_export_is_read_as_it_was_written() -> None:
     rows = chain(3)
-    items: list[Row | Heads] = [*rows, heads(rows), Heads({})]
+    items: list[ChainRow | ChainHeads] = [*rows, heads(rows), ChainHeads({})]
     for item in items:
         line = export_line(item)
         assert read_line(line) == item
@@ -172,8 +172,8 @@ VALUES = st.recursive(
 @settings(max_examples=50)
 @given(details=st.dictionaries(st.text(), VALUES))
 def test_any_entry_survives_an_export(details: dict[str, object]) -> None:
-    said = text(Entry("shop", "x", "y", details=details), NOW)
-    row = Row("shop", 1, link(ORIGIN, 1, said), ORIGIN, said)
+    said = text(AuditEntry("shop", "x", "y", details=details), NOW)
+    row = ChainRow("shop", 1, link(ORIGIN, 1, said), ORIGIN, said)
     assert read_line(export_line(row)) == row
     assert verify([row, heads([row])]).first_bad is None
     assert canonical_json.encode_sorted(details) in said

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from domain.manifests.bindings import MAX_LENGTH, names_of, path_fault, resolve
+from domain.manifests.bindings import MAX_LENGTH, names_of, path_error, resolve
 from domain.manifests.definition import Binding
 
 CONTEXT: dict[str, Any] = {
@@ -40,7 +40,7 @@ CONTEXT: dict[str, Any] = {
 )
 def test_what_a_path_gives(path: str, value: Any) -> None:
     """A path to one place gives its value or null; every other path gives a list, be it empty or of one."""
-    assert path_fault(path) is None
+    assert path_error(path) is None
     assert resolve({"x": Binding(path)}, CONTEXT) == {"x": value}
 
 
@@ -73,14 +73,14 @@ def test_values_stay_as_they_are() -> None:
     ],
 )
 def test_what_is_refused(path: str, message: str) -> None:
-    fault = path_fault(path)
-    assert fault is not None
-    assert message in fault
+    field_error = path_error(path)
+    assert field_error is not None
+    assert message in field_error
 
 
 def test_a_path_as_long_as_may_be_is_read() -> None:
     for path in ("$" + "[0]" * 166, "$[?" + "(" * 200 + "@.a" + ")" * 200 + "]", "$[?" + "!" * 400 + "@.a]"):
-        path_fault(path)
+        path_error(path)
 
 
 def test_the_names_that_a_path_begins_with() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from domain.manifests.bundle import freeze, path_fault, referenced
+from domain.manifests.bundle import freeze, path_error, referenced
 from domain.manifests.manifest import parse_saga
 from domain.values.errors import InvalidManifest
 
@@ -60,24 +60,24 @@ class Files:
         return found
 
 
-def _faults(document: object, files: Files) -> dict[str, str]:
+def _field_errors(document: object, files: Files) -> dict[str, str]:
     with pytest.raises(InvalidManifest) as caught:
         freeze(document, files)
-    return {fault.path: fault.message for fault in caught.value.faults}
+    return {field_error.path: field_error.message for field_error in caught.value.field_errors}
 
 
 def test_what_is_referred_to_is_put_in() -> None:
     before = deepcopy(SAGA)
     frozen = freeze(SAGA, Files())
     assert before == SAGA
-    think, act = frozen["steps"]
-    assert think["prompt"] == {"inline": "Hello", "ref": "prompts/x.j2"}
-    assert think["policy"] == {"name": "policies/p.cel", "cel": "output.n < 5"}
-    assert think["output_schema"] == {"type": "object"}
+    ask_model, act = frozen["steps"]
+    assert ask_model["prompt"] == {"inline": "Hello", "ref": "prompts/x.j2"}
+    assert ask_model["policy"] == {"name": "policies/p.cel", "cel": "output.n < 5"}
+    assert ask_model["output_schema"] == {"type": "object"}
     assert act["compensation"] == FILES["undo/act.yaml"]
     first, second = parse_saga(frozen).steps
-    assert first.thinking is not None
-    assert first.thinking.prompt_ref == "prompts/x.j2"
+    assert first.reasoning is not None
+    assert first.reasoning.prompt_ref == "prompts/x.j2"
     assert second.undo is not None
     assert second.undo.tools == ("untie",)
 
@@ -103,7 +103,7 @@ def test_a_policy_file(path: str, file: str, content: object, policy: tuple[str,
 
 def test_a_policy_file_with_a_fault() -> None:
     saga = SAGA | {"steps": [SAGA["steps"][0] | {"policy": "gate.yaml"}, SAGA["steps"][1]]}
-    assert _faults(saga, Files(**{"gate.yaml": {"name": "x", "rego": "y"}})).keys() == {
+    assert _field_errors(saga, Files(**{"gate.yaml": {"name": "x", "rego": "y"}})).keys() == {
         "steps[0].policy.cel",
         "steps[0].policy.rego",
     }
@@ -115,7 +115,7 @@ def test_the_schema_of_the_input_is_put_in() -> None:
     assert ("input_schema", "schemas/i.json") in referenced(saga)
     assert parse_saga(freeze(saga, files)).input_schema == files.files["schemas/i.json"]
     act = SAGA["steps"][1] | {"with": {"n": {"from": "$.input.m"}}}
-    assert _faults(saga | {"steps": [act]}, files).keys() == {"steps[0].with.n.from"}
+    assert _field_errors(saga | {"steps": [act]}, files).keys() == {"steps[0].with.n.from"}
 
 
 def test_what_is_frozen_freezes_to_itself() -> None:
@@ -129,7 +129,7 @@ def test_what_is_missing_is_one_fault_beside_the_others() -> None:
     files = Files()
     del files.files["prompts/x.j2"], files.files["undo/act.yaml"]
     files.files |= {"schemas/o.json": "broken", "policies/p.cel": "1 +"}
-    assert _faults(SAGA | {"colour": 1}, files) | {"colour": "", "steps[0].policy.cel": ""} == {
+    assert _field_errors(SAGA | {"colour": 1}, files) | {"colour": "", "steps[0].policy.cel": ""} == {
         "colour": "",
         "steps[0].prompt": "prompts/x.j2 is missing",
         "steps[0].policy.cel": "",
@@ -140,7 +140,7 @@ def test_what_is_missing_is_one_fault_beside_the_others() -> None:
 
 def test_what_a_file_says_has_its_own_faults() -> None:
     files = Files(**{"undo/act.yaml": {"worker": "w", "tools": []}})
-    assert _faults(SAGA, files).keys() == {"steps[1].compensation.worker_version", "steps[1].compensation.tools"}
+    assert _field_errors(SAGA, files).keys() == {"steps[1].compensation.worker_version", "steps[1].compensation.tools"}
 
 
 @pytest.mark.parametrize(
@@ -148,16 +148,16 @@ def test_what_a_file_says_has_its_own_faults() -> None:
     ["", "/etc/passwd", "../x", "a/../../x", "a/..", "..", "a\\b", "C:/x", "c:x", "~/x", "a\x00b", "x" * 256],
 )
 def test_a_path_that_leaves_its_folder_is_never_asked_for(path: str) -> None:
-    assert path_fault(path) is not None
+    assert path_error(path) is not None
     files = Files()
     document = SAGA | {"steps": [SAGA["steps"][0] | {"prompt": path}]}
-    assert "steps[0].prompt" in _faults(document, files) or path == "a\x00b"
+    assert "steps[0].prompt" in _field_errors(document, files) or path == "a\x00b"
     assert ("prompt", path) not in files.asked
 
 
 @pytest.mark.parametrize("path", ["x.j2", "a/b/c.j2", "./x", "a..b", "..a", "é.j2"])
 def test_a_path_inside(path: str) -> None:
-    assert path_fault(path) is None
+    assert path_error(path) is None
 
 
 def test_what_is_referred_to() -> None:

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from domain.manifests.cel import MAX_LENGTH, WHEN_NAMES, EvaluationFailed, certain_fault, compile_fault, judge, reads
+from domain.manifests.cel import MAX_LENGTH, WHEN_NAMES, EvaluationFailed, certain_error, compile_error, judge, reads
 
 ERROR = "error"
 INPUT: dict[str, Any] = {
@@ -228,8 +228,8 @@ def test_what_an_expression_means(expression: str, expected: bool | str) -> None
 
 @pytest.mark.parametrize("expression", [expression for expression, expected in CASES if expected != ERROR])
 def test_what_has_a_meaning_can_be_deployed(expression: str) -> None:
-    assert compile_fault(expression) is None
-    assert certain_fault(expression) is None
+    assert compile_error(expression) is None
+    assert certain_error(expression) is None
 
 
 @pytest.mark.parametrize(
@@ -271,14 +271,14 @@ def test_what_has_a_meaning_can_be_deployed(expression: str) -> None:
     ],
 )
 def test_what_cannot_be_deployed(expression: str, message: str) -> None:
-    fault = compile_fault(expression) or certain_fault(expression)
-    assert fault is not None
-    assert message in fault
+    field_error = compile_error(expression) or certain_error(expression)
+    assert field_error is not None
+    assert message in field_error
 
 
 def test_when_sees_other_names() -> None:
-    assert compile_fault("steps.pay.output.data.ok", WHEN_NAMES) is None
-    assert "names 'arguments'" in (compile_fault("arguments.x", WHEN_NAMES) or "")
+    assert compile_error("steps.pay.output.data.ok", WHEN_NAMES) is None
+    assert "names 'arguments'" in (compile_error("arguments.x", WHEN_NAMES) or "")
 
 
 @pytest.mark.parametrize("answer", ["1", "'true'", "null", "[true]", "{'a': true}"])
@@ -300,7 +300,7 @@ def test_only_true_and_false_are_answers(answer: str) -> None:
 )
 def test_a_deep_expression_ends_in_an_answer_or_a_refusal(expression: str) -> None:
     """Its evaluator recurses: without a limit of length the process would die."""
-    compile_fault(expression, {"a"})
+    compile_error(expression, {"a"})
     assert _answer(expression, {"a": {}}) in (True, False, ERROR)
 
 
@@ -318,7 +318,7 @@ def test_a_deep_expression_ends_in_an_answer_or_a_refusal(expression: str) -> No
     ],
 )
 def test_an_expression_with_too_much_to_do_is_refused_before_it_begins(expression: str) -> None:
-    assert compile_fault(expression) is None or "r'" in expression
+    assert compile_error(expression) is None or "r'" in expression
     with pytest.raises(EvaluationFailed):
         judge(expression, {"input": list(range(50_000))})
 
@@ -343,8 +343,8 @@ def test_the_tool_as_others_name_it() -> None:
 def test_one_that_nests_too_deeply_can_be_read_and_fails() -> None:
     """It may have been deployed before there was a limit: its definition is needed for what else runs."""
     deep = "(" * 40 + "true" + ")" * 40
-    assert compile_fault(deep) is None
-    assert "recursion limit" in (certain_fault(deep) or "")
+    assert compile_error(deep) is None
+    assert "recursion limit" in (certain_error(deep) or "")
     assert _answer(deep, {}) == ERROR
 
 

@@ -15,7 +15,7 @@ NAMED = HostRules(names=frozenset({"MAIL_TOKEN", "OPENAI_API_KEY"}), prefixes=("
 
 
 def places(rules: HostRules, source: ToolSource, **changes: Any) -> list[str]:
-    return [fault.path for fault in rules.faults(replace(source, **changes))]
+    return [field_error.path for field_error in rules.field_errors(replace(source, **changes))]
 
 
 def test_without_a_list_only_an_admin_of_all_namespaces_starts_programs() -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from domain.manifests.definition import Adapter, Binding, Fact, Policy, StepKind, Transport, Turn, Undo
+from domain.manifests.definition import Adapter, Binding, Compensation, Fact, MockTurn, Policy, StepKind, Transport
 from domain.manifests.manifest import parse, parse_saga, parse_worker
 from domain.pauses.pause import OnTimeout
 from domain.values import json_schema
@@ -21,7 +21,7 @@ WORKER: dict[str, Any] = {
     "model_name": "small",
     "temperature": 0.5,
     "system_prompt": "Be kind.",
-    "compensation_prompt": "Undo it.",
+    "compensation_prompt": "Compensation it.",
     "tool_sources": [
         {"name": "web", "transport": "streamable_http", "url": "https://${ENV:HOST}/mcp", "headers": {"X-A": "b"}},
         {"name": "old", "transport": "sse", "url": "${ENV:URL}"},
@@ -94,10 +94,10 @@ SIMPLE: dict[str, Any] = {"agent_adapter": "simple"} | dict.fromkeys(
 SAGA: dict[str, Any] = {"kind": "saga", "name": "s", "version": "1", "steps": [REASON, COMMIT]}
 
 
-def _faults(document: object) -> dict[str, str]:
+def _field_errors(document: object) -> dict[str, str]:
     with pytest.raises(InvalidManifest) as caught:
         parse(document)
-    return {fault.path: fault.message for fault in caught.value.faults}
+    return {field_error.path: field_error.message for field_error in caught.value.field_errors}
 
 
 def _changed(step: int, **changes: Any) -> dict[str, Any]:
@@ -130,43 +130,43 @@ def test_the_least_worker() -> None:
 
 
 def test_a_saga() -> None:
-    think, pay = parse_saga(SAGA).steps
-    assert (think.id, think.name, think.kind, think.timeout_seconds) == (
+    ask_model, pay = parse_saga(SAGA).steps
+    assert (ask_model.id, ask_model.name, ask_model.kind, ask_model.timeout_seconds) == (
         "think",
         "Think it over",
         StepKind.REASON,
         30.0,
     )
-    assert think.bindings == {"name": Binding("$.input.name"), "limit": Binding(value=5)}
-    assert (think.when, think.policy) == ("input.amount > 1", Policy("short", "size(output.text) < 100"))
-    assert (think.hitl, think.hitl_max_retries, think.hitl_retry_guidance) == (True, 3, "Be shorter.")
-    assert (think.review, think.hitl_timeout_seconds) == ({"approvals": 1}, 3600.0)
-    assert think.hitl_on_timeout is OnTimeout.REJECT
-    assert think.undo is None
-    assert think.tool is None
-    mind = think.thinking
+    assert ask_model.bindings == {"name": Binding("$.input.name"), "limit": Binding(value=5)}
+    assert (ask_model.when, ask_model.policy) == ("input.amount > 1", Policy("short", "size(output.text) < 100"))
+    assert (ask_model.hitl, ask_model.hitl_max_retries, ask_model.hitl_retry_guidance) == (True, 3, "Be shorter.")
+    assert (ask_model.review, ask_model.hitl_timeout_seconds) == ({"approvals": 1}, 3600.0)
+    assert ask_model.hitl_on_timeout is OnTimeout.REJECT
+    assert ask_model.undo is None
+    assert ask_model.tool is None
+    mind = ask_model.reasoning
     assert mind is not None
     assert (mind.prompt_ref, mind.adapter, mind.tools) == ("x.j2", Adapter.REACT, ("search", "read"))
     assert mind.resources == ("docs://all", "docs://{name}/**")
     assert mind.facts == (Fact("id", "search", "$.id"),)
     assert mind.script == (
-        Turn("search", {"q": "x"}, 0.5),
-        Turn("read_resource", {"uri": "docs://all"}),
-        Turn(None, {"text": "Hello"}),
+        MockTurn("search", {"q": "x"}, 0.5),
+        MockTurn("read_resource", {"uri": "docs://all"}),
+        MockTurn(None, {"text": "Hello"}),
     )
     assert (mind.max_turns, mind.max_step_tokens, mind.keep_transcript) == (20, 1000, True)
     assert mind.output_schema == REASON["output_schema"]
-    assert (pay.name, pay.tool, pay.idempotent, pay.thinking) == ("pay", "pay", False, None)
+    assert (pay.name, pay.tool, pay.idempotent, pay.reasoning) == ("pay", "pay", False, None)
     assert (pay.hitl, pay.hitl_on_timeout, pay.timeout_seconds) == (False, OnTimeout.EXPIRE, 600.0)
     bindings = {"id": Binding("$.steps.pay.output.data.id"), "key": Binding("$._compensation.idempotency_key")}
-    assert pay.undo == Undo("thinker", "1.0", bindings, ("cancel",), 5.0, "cancel")
+    assert pay.undo == Compensation("thinker", "1.0", bindings, ("cancel",), 5.0, "cancel")
 
 
 def test_the_least_that_thinks() -> None:
     names = ("tools", "resources", "facts", "output_schema", "max_turns", "max_step_tokens", "keep_transcript", "mock")
     document = _changed(0, agent_adapter=..., **dict.fromkeys(names, ...))
     document["steps"][1]["with"] = {"text": {"from": "$.steps.think.output.data.summary"}}
-    mind = parse_saga(document).steps[0].thinking
+    mind = parse_saga(document).steps[0].reasoning
     assert mind is not None
     assert (mind.adapter, mind.tools, mind.resources, mind.facts, mind.script) == (Adapter.REACT, (), (), (), ())
     assert (mind.max_turns, mind.max_step_tokens, mind.keep_transcript) == (10, None, False)
@@ -183,22 +183,22 @@ def test_an_answer_without_a_schema_is_what_later_steps_read() -> None:
     names = ("tools", "resources", "facts", "output_schema", "mock", "policy", "when")
     document = _changed(0, agent_adapter="react", **dict.fromkeys(names, ...))
     document["steps"][1] |= {"when": {"cel": "has(steps.think.output.data.ok)"}}
-    mind = parse_saga(document).steps[0].thinking
+    mind = parse_saga(document).steps[0].reasoning
     assert mind is not None
     assert mind.output_schema == {"type": "object", "properties": {"ok": {}, "text": {}}, "required": ["ok", "text"]}
     document["steps"][0]["agent-adapter"] = "simple"
     del document["steps"][0]["max_turns"]
-    mind = parse_saga(document).steps[0].thinking
+    mind = parse_saga(document).steps[0].reasoning
     assert mind is not None
     assert mind.output_schema["required"] == ["summary"]
 
 
 def test_a_simple_one_may_be_scripted_too() -> None:
     mind = (
-        parse_saga(_changed(0, **SIMPLE | {"mock": [{"submit": {"text": "x"}, "after_seconds": 2}]})).steps[0].thinking
+        parse_saga(_changed(0, **SIMPLE | {"mock": [{"submit": {"text": "x"}, "after_seconds": 2}]})).steps[0].reasoning
     )
     assert mind is not None
-    assert (mind.adapter, mind.script) == (Adapter.SIMPLE, (Turn(None, {"text": "x"}, 2.0),))
+    assert (mind.adapter, mind.script) == (Adapter.SIMPLE, (MockTurn(None, {"text": "x"}, 2.0),))
 
 
 def test_an_undo_names_its_tool_like_a_step_too() -> None:
@@ -212,7 +212,7 @@ def test_items_as_others_write_them() -> None:
     """`{name: …}` for a tool, `{uri: …}` for a resource, wherever they stand; a description is for readers."""
     tools = {"allow": [{"name": "search", "description": "looks"}, "read"]}
     resources = {"allow": [{"uri": "docs://all"}, {"uri": "docs://{name}/**", "description": "all of them"}]}
-    mind = parse_saga(_changed(0, tools=tools, resources=resources)).steps[0].thinking
+    mind = parse_saga(_changed(0, tools=tools, resources=resources)).steps[0].reasoning
     assert mind is not None
     assert (mind.tools, mind.resources) == (("search", "read"), ("docs://all", "docs://{name}/**"))
     for form in ({"allow": [{"name": "cancel"}]}, [{"name": "cancel"}]):
@@ -224,7 +224,7 @@ def test_items_as_others_write_them() -> None:
 
 def test_facts_of_a_tool_in_a_group() -> None:
     group = {"tool": "search", "into": "found", "fields": {"total": "$.total", "first": "$.items[0].id"}}
-    mind = parse_saga(_changed(0, facts=[group, {"name": "id", "tool": "read", "from": "$.id"}])).steps[0].thinking
+    mind = parse_saga(_changed(0, facts=[group, {"name": "id", "tool": "read", "from": "$.id"}])).steps[0].reasoning
     assert mind is not None
     assert mind.facts == (
         Fact("total", "search", "$.total", "found"),
@@ -255,19 +255,19 @@ def test_with_several_tools_a_model_undoes() -> None:
     undo = COMMIT["compensation"] | {"tools": ["look", "cancel"], "mock": [{"call": "look"}], "keep_transcript": True}
     parsed = parse_saga(_changed(1, compensation=undo)).steps[1].undo
     assert parsed is not None
-    assert parsed.thinking is not None
+    assert parsed.reasoning is not None
     assert parsed.tool is None
-    assert (parsed.thinking.tools, parsed.thinking.adapter) == (("look", "cancel"), Adapter.REACT)
-    assert (parsed.thinking.max_turns, parsed.thinking.keep_transcript) == (2, True)
-    assert parsed.thinking.script == (Turn("look", {}),)
-    assert parsed.thinking.output_schema["required"] == ["undone", "summary"]
+    assert (parsed.reasoning.tools, parsed.reasoning.adapter) == (("look", "cancel"), Adapter.REACT)
+    assert (parsed.reasoning.max_turns, parsed.reasoning.keep_transcript) == (2, True)
+    assert parsed.reasoning.script == (MockTurn("look", {}),)
+    assert parsed.reasoning.output_schema["required"] == ["undone", "summary"]
 
 
 def test_every_fault_at_once() -> None:
     document = _changed(0, kind="dream", worker=..., with_={"a": {"from": "x"}}, colour="red")
     document["steps"][1] |= {"timeout_seconds": 0, "tools": {"allow": []}}
     document |= {"version": 2, "namespace": "Shop"}
-    assert _faults(document).keys() >= {
+    assert _field_errors(document).keys() >= {
         "version",
         "namespace",
         "steps[0].kind",
@@ -281,7 +281,7 @@ def test_every_fault_at_once() -> None:
 
 @pytest.mark.parametrize("document", [None, [], "x", 1, True])
 def test_what_is_no_object(document: object) -> None:
-    assert _faults(document).keys() == {""}
+    assert _field_errors(document).keys() == {""}
 
 
 @pytest.mark.parametrize(
@@ -319,7 +319,7 @@ def test_what_is_no_object(document: object) -> None:
     ],
 )
 def test_a_worker_with_a_fault(changes: dict[str, Any], path: str) -> None:
-    assert list(_faults(WORKER | changes)) == [path]
+    assert list(_field_errors(WORKER | changes)) == [path]
 
 
 @pytest.mark.parametrize(
@@ -442,13 +442,13 @@ def test_a_worker_with_a_fault(changes: dict[str, Any], path: str) -> None:
     ],
 )
 def test_a_step_with_a_fault(step: int, changes: dict[str, Any], path: str) -> None:
-    assert list(_faults(_changed(step, **changes))) == [path]
+    assert list(_field_errors(_changed(step, **changes))) == [path]
 
 
 def test_a_hold_that_is_off_may_keep_its_words() -> None:
     """hitl: false switches a hold off for a while; leaving hitl out with the rest of it there is a mistake."""
     assert parse_saga(_changed(0, hitl=False)).steps[0].hitl is False
-    assert _faults(_changed(0, hitl=...)).keys() == {
+    assert _field_errors(_changed(0, hitl=...)).keys() == {
         *(f"steps[0].{name}" for name in ("hitl_max_retries", "hitl_retry_guidance", "review")),
         *("steps[0].hitl_timeout_seconds", "steps[0].hitl_on_timeout"),
     }
@@ -456,10 +456,10 @@ def test_a_hold_that_is_off_may_keep_its_words() -> None:
 
 def test_too_many_of_everything() -> None:
     step = {name: COMMIT[name] for name in ("kind", "worker", "worker_version", "tools")}
-    assert list(_faults(SAGA | {"steps": [step | {"id": f"s{n}"} for n in range(101)]})) == ["steps"]
-    assert list(_faults(SAGA | {"description": "x" * 10_001})) == ["description"]
-    assert "larger than" in _faults(SAGA | {"x": "x" * 1_100_000})[""]
-    assert len(_faults(SAGA | {f"f{n}": 1 for n in range(300)})) == 100
+    assert list(_field_errors(SAGA | {"steps": [step | {"id": f"s{n}"} for n in range(101)]})) == ["steps"]
+    assert list(_field_errors(SAGA | {"description": "x" * 10_001})) == ["description"]
+    assert "larger than" in _field_errors(SAGA | {"x": "x" * 1_100_000})[""]
+    assert len(_field_errors(SAGA | {f"f{n}": 1 for n in range(300)})) == 100
 
 
 @pytest.mark.parametrize(
@@ -476,7 +476,7 @@ def test_too_many_of_everything() -> None:
     ],
 )
 def test_an_answer_whose_schema_begins_with_a_reference(schema: dict[str, Any]) -> None:
-    mind = parse_saga(_changed(0, output_schema=schema)).steps[0].thinking
+    mind = parse_saga(_changed(0, output_schema=schema)).steps[0].reasoning
     assert mind is not None
     assert mind.output_schema == schema
     shown = json_schema.inlined(schema)
@@ -494,11 +494,11 @@ def test_an_answer_whose_schema_begins_with_a_reference(schema: dict[str, Any]) 
         ([], "is not a JSON Schema"),
     ],
 )
-def test_the_schema_of_an_input(schema: object, fault: str | None) -> None:
-    if fault is None:
+def test_the_schema_of_an_input(schema: object, field_error: str | None) -> None:
+    if field_error is None:
         assert parse_saga(SAGA | {"input_schema": schema}).input_schema == schema
     else:
-        assert fault in _faults(SAGA | {"input_schema": schema})["input_schema"]
+        assert field_error in _field_errors(SAGA | {"input_schema": schema})["input_schema"]
 
 
 def test_the_kind_that_was_asked_for() -> None:

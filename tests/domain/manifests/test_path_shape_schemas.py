@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from domain.manifests.deploy_checks import faults
+from domain.manifests.deploy_checks import field_errors
 from domain.manifests.manifest import parse, read
 
 WORKER = {"worker": "w", "worker_version": "1"}
@@ -13,7 +13,7 @@ WORKER = {"worker": "w", "worker_version": "1"}
 def reaches(schema: dict[str, Any], path: str) -> bool:
     step = {"id": "act", "kind": "commit", **WORKER, "tools": {"allow": ["act"]}, "with": {"it": {"from": path}}}
     saga = {"kind": "saga", "name": "s", "version": "1", "input_schema": schema, "steps": [step]}
-    return not list(faults(parse(saga)))
+    return not list(field_errors(parse(saga)))
 
 
 NESTED: dict[str, Any] = {"type": "object", "properties": {"x": {}}, "additionalProperties": False}
@@ -63,5 +63,5 @@ def test_a_broken_reference_is_only_the_schemas_error() -> None:
     saga = {"kind": "saga", "name": "s", "version": "1", "input_schema": schema, "steps": [step]}
     definition, found = read(saga)
     assert definition is not None
-    assert [fault.path for fault in found] == ["input_schema"]
-    assert list(faults(definition)) == []
+    assert [field_error.path for field_error in found] == ["input_schema"]
+    assert list(field_errors(definition)) == []

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from domain.manifests.deploy_checks import faults
+from domain.manifests.deploy_checks import field_errors
 from domain.manifests.manifest import parse, parse_saga
 
 WORKER = {"worker": "w", "worker_version": "1"}
@@ -29,16 +29,16 @@ FACTS = [
 
 def _saga(path: str, *, undo: bool = False, schema: Any = None, **more: Any) -> dict[str, Any]:
     binding = {"with": {"it": {"from": path}}}
-    think = {"id": "think", "kind": "reason", **WORKER, "prompt": {"inline": "x"}, "tools": {"allow": ["look"]}}
+    ask_model = {"id": "think", "kind": "reason", **WORKER, "prompt": {"inline": "x"}, "tools": {"allow": ["look"]}}
     act = {"id": "charge", "kind": "commit", **WORKER, "tools": {"allow": ["charge"]}}
     last = {"id": "last", "kind": "commit", **WORKER, "tools": {"allow": ["tell"]}}
     last |= {"compensation": {**WORKER, "tools": ["untell"], **binding}} if undo else binding
-    steps = [think | {"output_schema": schema or CLOSED, "facts": FACTS}, act, last]
+    steps = [ask_model | {"output_schema": schema or CLOSED, "facts": FACTS}, act, last]
     return {"kind": "saga", "name": "s", "version": "1", "steps": steps, **more}
 
 
 def _told(document: dict[str, Any]) -> dict[str, str]:
-    return {fault.path: fault.message for fault in faults(parse(document))}
+    return {field_error.path: field_error.message for field_error in field_errors(parse(document))}
 
 
 @pytest.mark.parametrize(
@@ -120,8 +120,8 @@ def test_something_may_be_there(path: str) -> None:
         ("$._compensation.idempotency_key.x", True),
     ],
 )
-def test_an_undo(path: str, fault: bool) -> None:
-    assert list(_told(_saga(path, undo=True))) == (["steps[2].compensation.with.it.from"] if fault else [])
+def test_an_undo(path: str, field_error: bool) -> None:
+    assert list(_told(_saga(path, undo=True))) == (["steps[2].compensation.with.it.from"] if field_error else [])
 
 
 def test_what_is_meant_is_said() -> None:
@@ -164,8 +164,8 @@ def test_what_is_meant_is_said() -> None:
         ),
     ],
 )
-def test_by_the_schema_of_the_input(schema: dict[str, Any], path: str, fault: bool) -> None:
-    assert list(_told(_saga(path, input_schema=schema))) == (["steps[2].with.it.from"] if fault else [])
+def test_by_the_schema_of_the_input(schema: dict[str, Any], path: str, field_error: bool) -> None:
+    assert list(_told(_saga(path, input_schema=schema))) == (["steps[2].with.it.from"] if field_error else [])
 
 
 @pytest.mark.parametrize(
@@ -260,14 +260,14 @@ def test_a_programs_own_variables_stay() -> None:
         ("has(steps.nobody) || true", "steps has no nobody"),
     ],
 )
-def test_what_a_when_reads(text: str, fault: str | None) -> None:
+def test_what_a_when_reads(text: str, field_error: str | None) -> None:
     document = _saga("$.input.x")
     document["steps"][2]["when"] = {"cel": text}
     told = _told(document)
-    if fault is None:
+    if field_error is None:
         assert told == {}
     else:
-        assert fault in told["steps[2].when.cel"]
+        assert field_error in told["steps[2].when.cel"]
 
 
 def test_what_a_when_reads_of_an_input_with_a_schema() -> None:

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from domain.manifests.prompts import MAX_OUTPUT, PromptFailed, message, prompt_fault, render
+from domain.manifests.prompts import MAX_OUTPUT, PromptFailed, message, prompt_error, render
 
 
 def made(template: str, **values: Any) -> str:
     """What can be deployed, rendered."""
-    assert prompt_fault(template, values) is None
+    assert prompt_error(template, values) is None
     return render(template, values, None)
 
 
@@ -99,7 +99,7 @@ def test_guidance_has_a_place_of_its_own() -> None:
     ],
 )
 def test_templates_that_cannot_be_used(template: str, part: str) -> None:
-    assert part in (prompt_fault(template, {"x"}) or "")
+    assert part in (prompt_error(template, {"x"}) or "")
 
 
 @pytest.mark.parametrize(
@@ -126,7 +126,7 @@ def test_templates_that_cannot_be_used(template: str, part: str) -> None:
 def test_what_fails_when_it_is_rendered(template: str, part: str) -> None:
     """What only the values tell. Nothing leads from a value to the program that holds it."""
     values = {"x": "text", "n": 5, "d": {"z": 1}}
-    assert prompt_fault(template, values) is None
+    assert prompt_error(template, values) is None
     with pytest.raises(PromptFailed) as caught:
         render(template, values, None)
     assert part in str(caught.value)
@@ -153,7 +153,7 @@ def test_what_fails_when_it_is_rendered(template: str, part: str) -> None:
 )
 def test_work_and_output_end(template: str, part: str) -> None:
     values = {"n": 100_000, "big": "x" * 200_000, "part": "x" * 40_000, "many": list(range(20_000))}
-    assert prompt_fault(template, values) is None
+    assert prompt_error(template, values) is None
     with pytest.raises(PromptFailed) as caught:
         render(template, values, None)
     assert part in str(caught.value)
@@ -186,7 +186,7 @@ NESTED = "{% set a0 = [v, v] %}{% set b0 = [v, v] %}" + "".join(
 )
 def test_little_memory_is_used_before_it_ends(template: str) -> None:
     values = {"v": "x" * 1_000, "big": "x" * 250_000, "wide": "\x01" * 40_000, "many": list(range(20_000))}
-    assert prompt_fault(template, values) is None
+    assert prompt_error(template, values) is None
     tracemalloc.start()
     try:
         with pytest.raises(PromptFailed):

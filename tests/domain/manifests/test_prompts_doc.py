@@ -10,9 +10,9 @@ from adapters.yaml_text import read_yaml
 from domain.manifests.bundle import freeze
 from domain.manifests.definition import SagaDefinition, StepDefinition
 from domain.manifests.manifest import parse
-from domain.manifests.prompts import prompt_fault, render
+from domain.manifests.prompts import prompt_error, render
 from domain.manifests.resources import allows, bind
-from domain.values.json_schema import value_faults
+from domain.values.json_schema import value_errors
 
 DOC = (Path(__file__).parents[3] / "docs" / "prompts.md").read_text()
 MANIFEST, TEMPLATE = (re.findall(rf"```{language}\n(.*?)```", DOC, re.DOTALL)[0] for language in ("yaml", "jinja"))
@@ -38,7 +38,7 @@ def _step() -> StepDefinition:
 
 
 def test_the_example_is_rendered() -> None:
-    mind = _step().thinking
+    mind = _step().reasoning
     assert mind is not None
     text = render(mind.prompt, {"name": "Ada", "orders": ORDERS}, None)
     assert text.split("\n") == ["Write an answer to Ada.", "", "Order 7: cup, pot", ""]
@@ -46,9 +46,9 @@ def test_the_example_is_rendered() -> None:
 
 
 def test_the_example_fits_itself() -> None:
-    mind = _step().thinking
+    mind = _step().reasoning
     assert mind is not None
-    assert not list(value_faults(dict(mind.output_schema), dict(mind.script[-1].arguments), ""))
+    assert not list(value_errors(dict(mind.output_schema), dict(mind.script[-1].arguments), ""))
     assert allows(bind(mind.resources, {"customer": 12}), "faq://12/refunds/late")
 
 
@@ -56,6 +56,6 @@ def test_the_filters_are_those_there_are() -> None:
     listed = re.search(r"Filters: `([^`]*)`", DOC)
     assert listed is not None
     names = listed[1].split()
-    assert {name for name in {*DEFAULT_FILTERS, *names} if prompt_fault(f"{{{{ x | {name} }}}}", {"x"}) is None} == {
+    assert {name for name in {*DEFAULT_FILTERS, *names} if prompt_error(f"{{{{ x | {name} }}}}", {"x"}) is None} == {
         *names
     }

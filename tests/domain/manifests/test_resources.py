@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from domain.manifests.resources import NotBound, allows, bind, pattern_fault
+from domain.manifests.resources import NotBound, allows, bind, pattern_error
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ from domain.manifests.resources import NotBound, allows, bind, pattern_fault
     ],
 )
 def test_patterns(pattern: str) -> None:
-    assert pattern_fault(pattern, {"page"}) is None
+    assert pattern_error(pattern, {"page"}) is None
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ def test_patterns(pattern: str) -> None:
     ],
 )
 def test_patterns_that_cannot_be_used(pattern: str, part: str) -> None:
-    assert part in (pattern_fault(pattern, {"page"}) or "")
+    assert part in (pattern_error(pattern, {"page"}) or "")
 
 
 def test_bound() -> None:
@@ -267,4 +267,4 @@ def test_no_way_out_of_a_prefix(value: str, asked: str, pattern: str) -> None:
 @given(_hostile)
 def test_hostile_uris_are_refused_not_raised(uri: str) -> None:
     assert allows(("docs://**",), uri) in (True, False)
-    pattern_fault(uri, ())
+    pattern_error(uri, ())

@@ -8,11 +8,11 @@ from domain.pauses.approval_policy import (
     MAX_APPROVALS,
     MAX_SECONDS,
     ONE_APPROVAL,
-    Asked,
+    ApprovalPolicy,
     Escalation,
     RejectOn,
-    Review,
     Stage,
+    VoterSelection,
     parse,
 )
 from domain.values.errors import Invalid
@@ -27,32 +27,32 @@ def test_one_approval(value: dict[str, Any] | None) -> None:
     assert parse(value).plain
 
 
-FULL = Review(
+FULL = ApprovalPolicy(
     stages=(
-        Stage(2, Asked(("ops",), ("anne@example.com", KEY)), RejectOn.MAJORITY, "peers"),
-        Stage(1, Asked(("finance",))),
+        Stage(2, VoterSelection(("ops",), ("anne@example.com", KEY)), RejectOn.MAJORITY, "peers"),
+        Stage(1, VoterSelection(("finance",))),
     ),
     allow_self=True,
     remind_after=(60, 3600),
-    escalate=Escalation(Asked(("leads",)), 7200),
+    escalate=Escalation(VoterSelection(("leads",)), 7200),
 )
 
 
 @pytest.mark.parametrize(
     ("value", "review"),
     [
-        ({"approvals": 3}, Review((Stage(3),))),
-        ({"allow_self": True}, Review(allow_self=True)),
-        ({"reject_on": "majority"}, Review((Stage(reject_on=RejectOn.MAJORITY),))),
-        ({"groups": ["ops"], "assignees": []}, Review((Stage(asked=Asked(("ops",))),))),
-        ({"stages": [{"approvals": 2}]}, Review((Stage(2),))),
-        ({"stages": [{"name": "first"}]}, Review((Stage(name="first"),))),
-        ({"escalate": {"to": {"assignees": [KEY]}}}, Review(escalate=Escalation(Asked((), (KEY,))))),
-        ({"remind_after": [60, 30, 60]}, Review(remind_after=(30, 60))),
+        ({"approvals": 3}, ApprovalPolicy((Stage(3),))),
+        ({"allow_self": True}, ApprovalPolicy(allow_self=True)),
+        ({"reject_on": "majority"}, ApprovalPolicy((Stage(reject_on=RejectOn.MAJORITY),))),
+        ({"groups": ["ops"], "assignees": []}, ApprovalPolicy((Stage(asked=VoterSelection(("ops",))),))),
+        ({"stages": [{"approvals": 2}]}, ApprovalPolicy((Stage(2),))),
+        ({"stages": [{"name": "first"}]}, ApprovalPolicy((Stage(name="first"),))),
+        ({"escalate": {"to": {"assignees": [KEY]}}}, ApprovalPolicy(escalate=Escalation(VoterSelection((), (KEY,))))),
+        ({"remind_after": [60, 30, 60]}, ApprovalPolicy(remind_after=(30, 60))),
         (FULL.document(), FULL),
     ],
 )
-def test_what_is_posted_is_kept(value: dict[str, Any], review: Review) -> None:
+def test_what_is_posted_is_kept(value: dict[str, Any], review: ApprovalPolicy) -> None:
     """And what is stored reads back as the same."""
     assert parse(value) == review
     assert parse(review.document()) == review
@@ -61,7 +61,7 @@ def test_what_is_posted_is_kept(value: dict[str, Any], review: Review) -> None:
 def test_the_document_says_only_what_differs() -> None:
     """One look shows what is special about the review."""
     assert ONE_APPROVAL.document() == {"approvals": 1}
-    assert Review((Stage(2, Asked(("ops",))),)).document() == {"approvals": 2, "groups": ["ops"]}
+    assert ApprovalPolicy((Stage(2, VoterSelection(("ops",))),)).document() == {"approvals": 2, "groups": ["ops"]}
     assert FULL.document() == {
         "stages": [
             {
@@ -81,7 +81,7 @@ def test_the_document_says_only_what_differs() -> None:
 
 def test_addresses_are_compared_in_lower_case() -> None:
     """As they are stored of people."""
-    assert parse({"assignees": ["Anne@Example.com"]}).stages[0].asked == Asked((), ("anne@example.com",))
+    assert parse({"assignees": ["Anne@Example.com"]}).stages[0].asked == VoterSelection((), ("anne@example.com",))
 
 
 def test_plain_is_what_needs_no_counting() -> None:
@@ -130,4 +130,4 @@ def test_what_has_no_meaning(value: Any, path: str) -> None:
     """A misspelt word is not taken for "as usual"."""
     with pytest.raises(Invalid) as caught:
         parse(value)
-    assert caught.value.faults[0].path == path
+    assert caught.value.field_errors[0].path == path

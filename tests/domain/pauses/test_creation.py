@@ -8,16 +8,16 @@ from uuid import UUID
 
 import pytest
 
-from domain.pauses.approval_policy import ONE_APPROVAL, Review
-from domain.pauses.creation import MAX_EXPIRY, Draft, pause_from
+from domain.pauses.approval_policy import ONE_APPROVAL, ApprovalPolicy
+from domain.pauses.creation import MAX_EXPIRY, PauseRequest, pause_from
 from domain.pauses.pause import OnTimeout, Pause, Status
-from domain.pauses.policy_floor import Floor
+from domain.pauses.policy_floor import PolicyFloor
 from domain.values import canonical_json
 from domain.values.errors import Invalid
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ID = UUID(int=9)
-DRAFT = Draft(
+DRAFT = PauseRequest(
     namespace="payments",
     action="Refund 40 €",
     context={"order": 7},
@@ -115,14 +115,19 @@ def test_expiry(expires: timedelta | datetime | None, expires_at: datetime | Non
 def test_refused(changes: dict[str, Any], path: str) -> None:
     with pytest.raises(Invalid) as caught:
         pause_of(**changes)
-    assert [fault.path for fault in caught.value.faults] == [path]
+    assert [field_error.path for field_error in caught.value.field_errors] == [path]
 
 
 def test_every_fault_is_told_at_once() -> None:
     """An agent's author mends them all in one go."""
     with pytest.raises(Invalid) as caught:
         pause_of(action="", expires=NOW, callback_url="ftp://x/", response_schema={"$ref": "#"})
-    assert [fault.path for fault in caught.value.faults] == ["action", "responseSchema", "expiresAt", "callbackUrl"]
+    assert [field_error.path for field_error in caught.value.field_errors] == [
+        "action",
+        "responseSchema",
+        "expiresAt",
+        "callbackUrl",
+    ]
 
 
 def test_a_context_of_just_the_limit_is_fine() -> None:
@@ -150,9 +155,9 @@ def test_to_escalate_somebody_has_to_be_named() -> None:
     """By the pause's own policy, or by its namespace's."""
     with pytest.raises(Invalid) as caught:
         pause_of(on_timeout=OnTimeout.ESCALATE)
-    assert [fault.path for fault in caught.value.faults] == ["onTimeout"]
+    assert [field_error.path for field_error in caught.value.field_errors] == ["onTimeout"]
     pause = pause_of(on_timeout=OnTimeout.ESCALATE, review={"escalate": {"to": {"groups": ["ops"]}}})
     assert pause.review.escalate is not None
-    floor = Floor("payments", Review(escalate=pause.review.escalate))
+    floor = PolicyFloor("payments", ApprovalPolicy(escalate=pause.review.escalate))
     draft = replace(DRAFT, on_timeout=OnTimeout.ESCALATE, review=None)
     assert pause_from(draft, ID, "key_agent", NOW, (), floor).review == floor.review

@@ -27,7 +27,7 @@ from domain.pauses.pause import (
     Timeout,
     created,
     decide,
-    honours,
+    is_satisfied_by,
 )
 from domain.values import canonical_json
 from domain.values.errors import Invalid, RevisionChanged, RevisionRequired, SelfDecision
@@ -177,7 +177,7 @@ def test_arguments_that_were_not_posted_cannot_be_edited() -> None:
     """A reviewer does not make up what is executed."""
     with pytest.raises(Invalid) as caught:
         decide(a_pause(), Approve(ANNE, arguments={}), T0)
-    assert [fault.path for fault in caught.value.faults] == ["arguments"]
+    assert [field_error.path for field_error in caught.value.field_errors] == ["arguments"]
 
 
 @pytest.mark.parametrize(
@@ -199,7 +199,7 @@ def test_answers_that_do_not_fit_are_refused(schema: dict[str, Any] | None, comm
     """With the place, in the words of the request."""
     with pytest.raises(Invalid) as caught:
         decide(a_pause(response_schema=schema), command, T0)
-    assert [fault.path for fault in caught.value.faults] == [path]
+    assert [field_error.path for field_error in caught.value.field_errors] == [path]
 
 
 def test_an_answer_is_kept_and_a_rejection_needs_none() -> None:
@@ -216,21 +216,21 @@ def test_honours_the_same_outcome_only(status: Status, kind: type) -> None:
     """A repeat of what was decided is fine, whoever repeats it; the contrary is not."""
     pause = a_pause() if status is Status.PENDING else resolved(status)
     expected = status is Status.PENDING or kind is Timeout or ASKED[kind] is status
-    assert honours(pause, COMMANDS[kind]) is expected
+    assert is_satisfied_by(pause, COMMANDS[kind]) is expected
 
 
 def test_honours_looks_at_the_arguments_and_the_answer() -> None:
     """An approval of something else is no repeat: it must not be told that it got its way."""
     approved, _ = decide(with_arguments({"count": 1}), Approve(ANNE, arguments={"count": 2}), T0)
-    assert honours(approved, Approve(BEN))
-    assert honours(approved, Approve(BEN, arguments={"count": 2.0}))
-    assert not honours(approved, Approve(BEN, arguments={"count": 1}))
-    assert not honours(resolved(Status.APPROVED), Approve(BEN, arguments={}))
+    assert is_satisfied_by(approved, Approve(BEN))
+    assert is_satisfied_by(approved, Approve(BEN, arguments={"count": 2.0}))
+    assert not is_satisfied_by(approved, Approve(BEN, arguments={"count": 1}))
+    assert not is_satisfied_by(resolved(Status.APPROVED), Approve(BEN, arguments={}))
     answered, _ = decide(a_pause(response_schema={}), Reject(ANNE, response={"x": 1}), T0)
-    assert honours(answered, Reject(BEN))
-    assert honours(answered, Reject(BEN, response={"x": 1}))
-    assert not honours(answered, Reject(BEN, response={"x": 2}))
-    assert not honours(answered, Reject(BEN, response={"x": True}))
+    assert is_satisfied_by(answered, Reject(BEN))
+    assert is_satisfied_by(answered, Reject(BEN, response={"x": 1}))
+    assert not is_satisfied_by(answered, Reject(BEN, response={"x": 2}))
+    assert not is_satisfied_by(answered, Reject(BEN, response={"x": True}))
 
 
 def test_created() -> None:
@@ -295,7 +295,7 @@ class PauseMachine(RuleBasedStateMachine):
             assert self.pause.status in TRANSITIONS[Status.PENDING, Timeout if late else type(command)]
             assert late is (self.pause.decision is not None and self.pause.decision.by.id == SYSTEM)
             # Whoever resolved it is honoured, but for one who came after the deadline and was not lucky.
-            assert late or honours(self.pause, command)
+            assert late or is_satisfied_by(self.pause, command)
 
     @invariant()
     def one_decision_wins_and_stays(self) -> None:

@@ -8,18 +8,18 @@ from uuid import UUID
 import pytest
 
 from domain.pauses.approval_policy import MAX_STAGES, parse
-from domain.pauses.creation import Draft, pause_from
+from domain.pauses.creation import PauseRequest, pause_from
 from domain.pauses.pause import OnTimeout, Pause
-from domain.pauses.policy_floor import Floor, combined, review_faults
+from domain.pauses.policy_floor import PolicyFloor, combined, review_errors
 from domain.values.errors import Invalid
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
-DRAFT = Draft("bank", "pay", None, None, None, timedelta(hours=1), None, None, None, 0, (), None)
+DRAFT = PauseRequest("bank", "pay", None, None, None, timedelta(hours=1), None, None, None, 0, (), None)
 FINANCE, OPS = {"groups": ["finance"]}, {"groups": ["ops"]}
 KEY = f"key_{'0' * 32}"
 
 
-def pause_of(floor: Floor, **changes: Any) -> Pause:
+def pause_of(floor: PolicyFloor, **changes: Any) -> Pause:
     return pause_from(replace(DRAFT, **changes), UUID(int=1), "key_agent", NOW, (), floor)
 
 
@@ -88,8 +88,8 @@ def test_combined(floor: dict[str, Any], own: dict[str, Any], effective: dict[st
 )
 def test_what_cannot_be_combined(floor: dict[str, Any], own: dict[str, Any], places: list[str]) -> None:
     """It is refused; and where a step is held with it all the same, it is left out."""
-    found = review_faults(Floor("bank", parse(floor)), parse(own), "review")
-    assert [fault.path for fault in found] == places
+    found = review_errors(PolicyFloor("bank", parse(floor)), parse(own), "review")
+    assert [field_error.path for field_error in found] == places
     effective = combined(parse(floor), parse(own))
     assert effective.escalate == (parse(own).escalate if not places else parse(floor).escalate)
     assert len(effective.stages) <= MAX_STAGES
@@ -98,15 +98,15 @@ def test_what_cannot_be_combined(floor: dict[str, Any], own: dict[str, Any], pla
 def test_silence_is_no_consent_unless_the_namespace_says_so() -> None:
     """The refusal says why, and who changes it."""
     with pytest.raises(Invalid) as refused:
-        pause_of(Floor("bank"), on_timeout=OnTimeout.APPROVE, expires=timedelta(seconds=1))
-    (fault,) = refused.value.faults
-    assert fault.path == "onTimeout"
-    assert "nobody would have approved it" in fault.message
-    assert "PUT /v1/namespaces/bank" in fault.message
-    allowing = Floor("bank", on_timeout=(OnTimeout.APPROVE, OnTimeout.EXPIRE))
+        pause_of(PolicyFloor("bank"), on_timeout=OnTimeout.APPROVE, expires=timedelta(seconds=1))
+    (field_error,) = refused.value.field_errors
+    assert field_error.path == "onTimeout"
+    assert "nobody would have approved it" in field_error.message
+    assert "PUT /v1/namespaces/bank" in field_error.message
+    allowing = PolicyFloor("bank", on_timeout=(OnTimeout.APPROVE, OnTimeout.EXPIRE))
     assert pause_of(allowing, on_timeout=OnTimeout.APPROVE).on_timeout is OnTimeout.APPROVE
     assert pause_of(allowing).on_timeout is OnTimeout.EXPIRE
-    strict = Floor("bank", on_timeout=(OnTimeout.REJECT,))
+    strict = PolicyFloor("bank", on_timeout=(OnTimeout.REJECT,))
     assert pause_of(strict).on_timeout is OnTimeout.REJECT
     with pytest.raises(Invalid):
         pause_of(strict, on_timeout=OnTimeout.EXPIRE)
@@ -114,14 +114,14 @@ def test_silence_is_no_consent_unless_the_namespace_says_so() -> None:
 
 def test_reviewers_have_some_time() -> None:
     """Who asks for less is refused; what nobody has said is lengthened."""
-    floor = Floor("bank", min_expires_in=7200)
+    floor = PolicyFloor("bank", min_expires_in=7200)
     for changes, place in (
         ({"expires": timedelta(seconds=7199)}, "expiresIn"),
         ({"expires": NOW + timedelta(seconds=7199)}, "expiresAt"),
     ):
         with pytest.raises(Invalid) as refused:
             pause_of(floor, **changes)
-        assert [fault.path for fault in refused.value.faults] == [place]
+        assert [field_error.path for field_error in refused.value.field_errors] == [place]
     assert pause_of(floor, expires_by_default=True).expires_at == NOW + timedelta(hours=2)
     assert pause_of(floor, expires=timedelta(hours=3)).expires_at == NOW + timedelta(hours=3)
     assert pause_of(floor, expires=None).expires_at is None

@@ -11,18 +11,29 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from domain.pauses.approval_policy import parse
-from domain.pauses.pause import Approve, Cancel, OnTimeout, Pause, Reject, Status, Timeout, decide, honours, panel_of
-from domain.pauses.votes import Member, Panel, Vote, satisfiable
+from domain.pauses.pause import (
+    Approve,
+    Cancel,
+    OnTimeout,
+    Pause,
+    Reject,
+    Status,
+    Timeout,
+    decide,
+    eligible_voters,
+    is_satisfied_by,
+)
+from domain.pauses.votes import EligibleVoters, Vote, Voter, satisfiable
 from domain.values import canonical_json
-from domain.values.errors import NeededLater, NotAsked, RevisionChanged, SelfDecision
+from domain.values.errors import NeededLater, NotEligible, RevisionChanged, SelfDecision
 
 T0 = datetime(2026, 3, 1, 12, tzinfo=UTC)
-CREATOR = Member("key_creator", "creator")
-ANNE = Member("usr_anne", "Anne", "anne@example.com", ("ops", "finance"))
-BEN = Member("usr_ben", "Ben", "ben@example.com", ("ops",))
-CARA = Member("usr_cara", "Cara", "cara@example.com", ("finance",))
-DAN = Member("usr_dan", "Dan", "dan@example.com")
-KEY = Member("key_" + "0b" * 16, "a reviewer's key")
+CREATOR = Voter("key_creator", "creator")
+ANNE = Voter("usr_anne", "Anne", "anne@example.com", ("ops", "finance"))
+BEN = Voter("usr_ben", "Ben", "ben@example.com", ("ops",))
+CARA = Voter("usr_cara", "Cara", "cara@example.com", ("finance",))
+DAN = Voter("usr_dan", "Dan", "dan@example.com")
+KEY = Voter("key_" + "0b" * 16, "a reviewer's key")
 ALL = (CREATOR, ANNE, BEN, CARA, DAN, KEY)
 
 
@@ -32,17 +43,17 @@ def held(review: dict[str, Any], **changes: Any) -> Pause:
     return replace(pause, arguments_digest=canonical_json.digest(arguments), **changes)
 
 
-def votes(pause: Pause, *commands: Approve | Reject, members: tuple[Member, ...] = ALL) -> Pause:
+def votes(pause: Pause, *commands: Approve | Reject, members: tuple[Voter, ...] = ALL) -> Pause:
     for command in commands:
         pause, _ = decide(pause, command, T0, members)
     return pause
 
 
-def yes(who: Member, **more: Any) -> Approve:
+def yes(who: Voter, **more: Any) -> Approve:
     return Approve(who.actor, **more)
 
 
-def no(who: Member, **more: Any) -> Reject:
+def no(who: Voter, **more: Any) -> Reject:
     return Reject(who.actor, **more)
 
 
@@ -50,7 +61,7 @@ def test_a_quorum() -> None:
     """The vote that completes it is the decision; the ones before are told as votes."""
     pause, events = decide(held({"approvals": 2}), yes(ANNE, comment="fine"), T0, ALL)
     assert (pause.status, pause.decision, [event.type for event in events]) == (Status.PENDING, None, ["pause.voted"])
-    assert honours(pause, yes(ANNE))
+    assert is_satisfied_by(pause, yes(ANNE))
     pause, events = decide(pause, yes(KEY), T0, ALL)
     assert (pause.status, [event.type for event in events]) == (Status.APPROVED, ["pause.approved"])
     assert pause.decision is not None
@@ -108,7 +119,7 @@ def test_rejected_once_the_approvals_are_out_of_reach() -> None:
         ({"reject_on": "majority"}, [ANNE, BEN, CARA, DAN, KEY]),
     ],
 )
-def test_only_those_who_are_asked_may_vote(review: dict[str, Any], asked: list[Member]) -> None:
+def test_only_those_who_are_asked_may_vote(review: dict[str, Any], asked: list[Voter]) -> None:
     """Neither way, and not by an edit."""
     for member in ALL[1:]:
         pause = held(review)
@@ -116,13 +127,13 @@ def test_only_those_who_are_asked_may_vote(review: dict[str, Any], asked: list[M
             assert votes(pause, yes(member)).status is Status.APPROVED
             continue
         for command in (yes(member), no(member), yes(member, arguments={"n": 1})):
-            with pytest.raises(NotAsked):
+            with pytest.raises(NotEligible):
                 decide(pause, command, T0, ALL)
 
 
 def test_who_is_no_member_may_not_vote() -> None:
     """A key that was revoked, a person who was disabled between the question and the vote."""
-    with pytest.raises(NotAsked):
+    with pytest.raises(NotEligible):
         votes(held({"approvals": 2}), yes(ANNE), members=(BEN, CARA))
 
 
@@ -135,7 +146,7 @@ def test_nobody_decides_their_own_unless_the_policy_says_so() -> None:
     with pytest.raises(SelfDecision):
         votes(held({"groups": ["ops"]}), yes(CREATOR), members=for_creator)
     named = held({"assignees": [KEY.id, "anne@example.com"]}, created_by=KEY.id)
-    with pytest.raises(NotAsked):
+    with pytest.raises(NotEligible):
         votes(named, yes(DAN), members=(replace(KEY, delegate=DAN.id), ANNE, DAN))
     assert votes(held({"approvals": 2, "allow_self": True}), yes(CREATOR), yes(ANNE)).status is Status.APPROVED
     assert votes(held({"allow_self": True}), yes(CREATOR)).status is Status.APPROVED
@@ -145,11 +156,11 @@ def test_stages_follow_each_other() -> None:
     """Each asks its own people, and other ones than the stages before."""
     pause = held({"stages": [{"groups": ["ops"]}, {"groups": ["finance"]}]})
     assert pause.asked == ["group:ops"]
-    with pytest.raises(NotAsked):
+    with pytest.raises(NotEligible):
         votes(pause, yes(CARA))
     pause = votes(pause, yes(BEN))
     assert (pause.status, pause.stage, pause.asked) == (Status.PENDING, 1, ["group:finance"])
-    with pytest.raises(NotAsked):
+    with pytest.raises(NotEligible):
         votes(pause, yes(DAN))
     pause = votes(pause, yes(CARA))
     assert pause.status is Status.APPROVED
@@ -242,9 +253,9 @@ def test_a_delegate_whose_time_is_over_cannot_change_the_vote() -> None:
     pause = votes(
         held({"approvals": 2, "groups": ["ops"]}), yes(DAN), members=(replace(ANNE, delegate=DAN.id), BEN, DAN)
     )
-    with pytest.raises(NotAsked):
+    with pytest.raises(NotEligible):
         votes(pause, no(DAN), members=(ANNE, BEN, DAN))
-    with pytest.raises(NotAsked):
+    with pytest.raises(NotEligible):
         # Anne has voted herself: there is nothing left to vote for her.
         votes(
             votes(held({"approvals": 2, "groups": ["ops"]}), yes(ANNE)),
@@ -312,7 +323,7 @@ def test_escalated_before_it_still_gets_its_second_span() -> None:
 )
 def test_whether_a_policy_can_be_met(review: dict[str, Any], possible: bool) -> None:
     """Each vote by somebody else, found by matching and not by counting: three are in two groups."""
-    assert satisfiable(panel_of(held(review), ALL)) is possible
+    assert satisfiable(eligible_voters(held(review), ALL)) is possible
 
 
 MEMBERS = (
@@ -351,11 +362,11 @@ class VotesMachine(RuleBasedStateMachine):
         self.members = MEMBERS if away else ALL
 
     @rule(by=someone, arguments=st.sampled_from([None, {"n": 1}, {"n": 2}]), revision=st.sampled_from([None, 1, 2]))
-    def approve(self, by: Member, arguments: dict[str, Any] | None, revision: int | None) -> None:
+    def approve(self, by: Voter, arguments: dict[str, Any] | None, revision: int | None) -> None:
         self.vote(yes(by, arguments=arguments, revision=revision))
 
     @rule(by=someone)
-    def reject(self, by: Member) -> None:
+    def reject(self, by: Voter) -> None:
         self.vote(no(by))
 
     @precondition(lambda self: self.pause.votes)
@@ -371,7 +382,7 @@ class VotesMachine(RuleBasedStateMachine):
         before = self.pause
         try:
             self.pause, events = decide(before, command, T0, self.members)
-        except (SelfDecision, NotAsked, NeededLater, RevisionChanged):
+        except (SelfDecision, NotEligible, NeededLater, RevisionChanged):
             return
         assert (self.pause != before) is bool(events)
         if before.status is not Status.PENDING:
@@ -402,9 +413,9 @@ class VotesMachine(RuleBasedStateMachine):
     def approved_only_by_enough_who_were_asked(self) -> None:
         if self.pause.status is not Status.APPROVED:
             return
-        panel = Panel(self.pause.review, panel_of(self.pause, ALL).members)
+        voters = EligibleVoters(self.pause.review, eligible_voters(self.pause, ALL).members)
         for number, stage in enumerate(self.pause.review.stages):
-            asked = {member.id for member in panel.of(stage)}
+            asked = {member.id for member in voters.of(stage)}
             approving = {vote.owner for vote in self.counting if vote.approves and vote.stage == number}
             assert len(approving & asked) >= stage.approvals
             assert len(approving) == stage.approvals

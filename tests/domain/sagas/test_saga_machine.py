@@ -8,7 +8,19 @@ from uuid import UUID
 
 from hypothesis import settings
 
-from domain.pauses.pause import STEP, Actor, Approve, Cancel, Command, Pause, Reject, Status, Timeout, decide, honours
+from domain.pauses.pause import (
+    STEP,
+    Actor,
+    Approve,
+    Cancel,
+    Command,
+    Pause,
+    Reject,
+    Status,
+    Timeout,
+    decide,
+    is_satisfied_by,
+)
 from domain.sagas import step as steps
 from domain.sagas.outcome import CALLS_AGAIN, Done, Failed, Lost, NotSent, Outcome, TimedOut, postponement
 from domain.sagas.saga import TERMINAL, Saga, SagaStatus, change_step, resume_undoing, seen_to, settle
@@ -73,7 +85,7 @@ class InMemory:
             return None
         return self._go_on()
 
-    def record_thought(self, ask: Call, outcome: Outcome, acted: bool) -> None:
+    def record_model_result(self, ask: Call, outcome: Outcome, acted: bool) -> None:
         if ask.token != self._lease:
             return
         self._leased = False
@@ -108,11 +120,11 @@ class InMemory:
                 self._change(step, steps.Postpone(again))
                 return False
             case NotSent(error):
-                self._change(step, steps.LoseTrack("away") if again else steps.Fail(error))
+                self._change(step, steps.MarkOutcomeUnknown("away") if again else steps.Fail(error))
             case Lost(_, True) if self._tries(step) < CALLS_AGAIN:
                 return False
             case Lost(message, _):
-                self._change(step, steps.LoseTrack(message))
+                self._change(step, steps.MarkOutcomeUnknown(message))
         return True
 
     def _step(self, call: Call) -> Step:
@@ -120,11 +132,11 @@ class InMemory:
         assert step is not None
         return step
 
-    def _thinks(self, step: Step) -> bool:
-        return step.compensates is None and self._specs[step.id].thinks
+    def _reasons(self, step: Step) -> bool:
+        return step.compensates is None and self._specs[step.id].reasons
 
     def _tries(self, step: Step) -> int:
-        return step.attempt - step.retries if self._thinks(step) else step.attempt
+        return step.attempt - step.retries if self._reasons(step) else step.attempt
 
     def _go_on(self) -> Call | None:
         while True:
@@ -149,7 +161,7 @@ class InMemory:
         spec = self._specs[step.id]
         arguments = {"n": 1}
         digest = canonical_json.digest(arguments)
-        acts = spec.acts or not self._thinks(step)
+        acts = spec.acts or not self._reasons(step)
         if step.status is StepStatus.IN_PROGRESS:
             return self._after_a_break(step, acts)
         if step.compensates is not None:
@@ -158,7 +170,7 @@ class InMemory:
             return self._decided(step, self._pauses[step.watch_id])
         if not spec.runs:
             return steps.Skip()
-        if spec.thinks:
+        if spec.reasons:
             return steps.Begin(arguments, digest, acts)
         if not spec.allowed:
             return steps.Fail(Error("POLICY_COMMIT_DENIED", "no"))
@@ -167,13 +179,13 @@ class InMemory:
         return steps.Hold(self._hold(spec, arguments), arguments, digest)
 
     def _after_a_break(self, step: Step, acts: bool) -> steps.Command:
-        thinks = self._thinks(step)
-        if thinks and self._saga.cancelled is not None:
+        reasons = self._reasons(step)
+        if reasons and self._saga.cancelled is not None:
             return steps.Fail(Error("CANCELLED", "cancelled"), acted=acts)
-        known = self._specs[step.id].idempotent if step.compensates is None and not thinks else None
-        began = thinks or step.call_began
+        known = self._specs[step.id].idempotent if step.compensates is None and not reasons else None
+        began = reasons or step.call_began
         if began and not step.may_repeat and (known is False or self._tries(step) >= CALLS_AGAIN):
-            return steps.LoseTrack("the worker ended")
+            return steps.MarkOutcomeUnknown("the worker ended")
         return steps.Repeat(acts)
 
     def _hold(self, spec: Spec, subject: dict[str, Any]) -> UUID:
@@ -197,7 +209,7 @@ class InMemory:
             return None
         if pause.status is Status.APPROVED:
             assert pause.arguments_digest is not None
-            if self._thinks(step):
+            if self._reasons(step):
                 return steps.Succeed(pause.arguments)
             return steps.Begin(pause.arguments or {}, pause.arguments_digest)
         return steps.Fail(Error("HUMAN_REJECTED", "no"))
@@ -214,7 +226,7 @@ class InMemory:
         self._pauses[watch_id] = after
         if after.status is not before.status:
             self._due = True
-        if not honours(after, command):
+        if not is_satisfied_by(after, command):
             raise AlreadyResolved({})
 
     def approve(self, watch_id: UUID, arguments: dict[str, Any] | None) -> None:
@@ -244,7 +256,7 @@ class InMemory:
         self._due = True
 
     def resolve(self, step: Step, done: bool) -> None:
-        if self._thinks(step):
+        if self._reasons(step):
             raise Conflict
         error = Error("RESOLVED_NOT_DONE", "looked")
         step = replace(step, evidence="looked")
@@ -263,7 +275,7 @@ class InMemory:
             raise Conflict
         if self._leased and not force:
             return "claim_active"
-        safe = not undo and (self._specs[step.id].idempotent or False) and not self._thinks(step)
+        safe = not undo and (self._specs[step.id].idempotent or False) and not self._reasons(step)
         if step.call_began and not allow_destructive and not safe:
             raise Conflict
         self._change(step, steps.Requeue())

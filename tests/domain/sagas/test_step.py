@@ -29,11 +29,11 @@ COMMANDS: dict[type, Command] = {
     steps.Succeed: steps.Succeed({"ok": True}),
     steps.Fail: steps.Fail(ERROR),
     steps.Expire: steps.Expire(Error("STEP_TIMED_OUT", "too long")),
-    steps.LoseTrack: steps.LoseTrack("lost"),
+    steps.MarkOutcomeUnknown: steps.MarkOutcomeUnknown("lost"),
     steps.Rerun: steps.Rerun("be kind", "token", 3),
     steps.Requeue: steps.Requeue(),
     steps.BeginUndo: steps.BeginUndo(),
-    steps.Undone: steps.Undone(),
+    steps.Compensated: steps.Compensated(),
 }
 # Written out a second time, on purpose: a row that is lost from the table, or slips in, is a change of the product.
 EXPECTED = {
@@ -49,7 +49,7 @@ EXPECTED = {
     (S.AWAITING_HUMAN, steps.Rerun): S.PENDING,
     (S.IN_PROGRESS, steps.Repeat): S.IN_PROGRESS,
     (S.IN_PROGRESS, steps.Postpone): S.IN_PROGRESS,
-    (S.IN_PROGRESS, steps.LoseTrack): S.IN_PROGRESS,
+    (S.IN_PROGRESS, steps.MarkOutcomeUnknown): S.IN_PROGRESS,
     (S.IN_PROGRESS, steps.Requeue): S.IN_PROGRESS,
     (S.IN_PROGRESS, steps.HoldAnswer): S.AWAITING_HUMAN,
     (S.IN_PROGRESS, steps.Succeed): S.COMPLETED,
@@ -60,7 +60,7 @@ EXPECTED = {
     (S.FAILED, steps.Requeue): S.PENDING,
     (S.TIMED_OUT, steps.BeginUndo): S.COMPENSATING,
     (S.TIMED_OUT, steps.Requeue): S.PENDING,
-    (S.COMPENSATING, steps.Undone): S.COMPENSATED,
+    (S.COMPENSATING, steps.Compensated): S.COMPENSATED,
 }
 
 
@@ -130,7 +130,7 @@ def test_what_can_change_nothing_is_never_in_doubt() -> None:
     """A model without tools, however often it is asked."""
     asked = change(a_step(), steps.Begin({"n": 1}, b"d", acts=False), T0)
     again = change(asked, steps.Repeat(acts=False), T0)
-    lost = change(again, COMMANDS[steps.LoseTrack], T0)
+    lost = change(again, COMMANDS[steps.MarkOutcomeUnknown], T0)
     assert [(step.call_began, step.unsure) for step in (asked, again, lost)] == [(False, False)] * 3
     assert again.attempt == 2
 
@@ -168,7 +168,7 @@ def test_what_an_operator_has_looked_at_is_not_in_doubt_later() -> None:
 
 
 def test_an_unknown_outcome_waits_for_an_operator() -> None:
-    lost = change(running(), COMMANDS[steps.LoseTrack], LATER)
+    lost = change(running(), COMMANDS[steps.MarkOutcomeUnknown], LATER)
     assert lost.outcome_unknown
     assert lost.error == Error(OUTCOME_UNKNOWN, "lost")
     assert lost.call_began
@@ -178,7 +178,7 @@ def test_an_unknown_outcome_waits_for_an_operator() -> None:
 
 def test_a_requeued_call_may_be_repeated_once() -> None:
     """The operator's word is for one call; and the first one is not forgotten."""
-    wanted = change(change(running(), COMMANDS[steps.LoseTrack], T0), steps.Requeue(), T0)
+    wanted = change(change(running(), COMMANDS[steps.MarkOutcomeUnknown], T0), steps.Requeue(), T0)
     assert (wanted.error, wanted.may_repeat, wanted.call_began) == (None, True, True)
     again = change(wanted, steps.Repeat(), T0)
     assert (again.may_repeat, again.unsure, again.attempt) == (False, True, 2)

@@ -17,9 +17,9 @@ from domain.values.canonical_json import (
     digest,
     encode,
     encode_sorted,
-    faults,
+    field_errors,
     size,
-    text_faults,
+    text_errors,
 )
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\x00"), max_size=8)
@@ -42,7 +42,7 @@ def nested(depth: int) -> list[Any]:
 @settings(database=None, deadline=None)
 def test_plain_json_is_fine(value: object) -> None:
     """And counted as the bytes that it is stored in."""
-    assert list(faults(value, "context")) == []
+    assert list(field_errors(value, "context")) == []
     assert json.loads(encode(value)) == value
     assert size(value) == len(encode(value).encode())
 
@@ -100,14 +100,14 @@ def test_digest_is_sha256_of_rfc_8785() -> None:
 )
 def test_refused_with_its_place(value: object, path: str, part: str) -> None:
     """Each of these is refused or silently changed by some reader."""
-    (fault,) = faults(value, "context")
-    assert fault.path == path[:MAX_PATH]
-    assert part in fault.message
+    (field_error,) = field_errors(value, "context")
+    assert field_error.path == path[:MAX_PATH]
+    assert part in field_error.message
 
 
 def test_bounds_are_inside() -> None:
     """The largest integers and the deepest nesting that are promised."""
-    assert not list(faults([MAX_INTEGER, -MAX_INTEGER, nested(MAX_DEPTH - 1)], "context"))
+    assert not list(field_errors([MAX_INTEGER, -MAX_INTEGER, nested(MAX_DEPTH - 1)], "context"))
 
 
 def test_a_large_number_is_the_same_after_the_database() -> None:
@@ -123,13 +123,13 @@ def test_true_is_no_number() -> None:
 
 def test_a_place_can_always_be_told() -> None:
     """Though the key on the way is none that UTF-8 can hold, or is endless; without a name the place stands alone."""
-    found = [fault.path for fault in faults({"\ud800": {"\x00": 2**60, "k" * 1000: 2**60}}, "")]
+    found = [field_error.path for field_error in field_errors({"\ud800": {"\x00": 2**60, "k" * 1000: 2**60}}, "")]
     assert all(path.encode() and "\x00" not in path and len(path) <= MAX_PATH for path in found)
     assert "?.\ufffd" in found
-    assert [fault.path for fault in faults({"a": 2**60}, "")] == ["a"]
+    assert [field_error.path for field_error in field_errors({"a": 2**60}, "")] == ["a"]
 
 
 def test_text() -> None:
     """A text on its own obeys the same law."""
-    assert not list(text_faults("fine 😀", "action"))
-    assert [fault.path for fault in text_faults("\x00", "action")] == ["action"]
+    assert not list(text_errors("fine 😀", "action"))
+    assert [field_error.path for field_error in text_errors("\x00", "action")] == ["action"]

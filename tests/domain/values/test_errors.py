@@ -5,24 +5,24 @@ from collections.abc import Iterator
 import pytest
 
 from domain.values import errors
-from domain.values.errors import AlreadyResolved, Fault, Invalid, NotFound, Refusal
+from domain.values.errors import AlreadyResolved, DomainError, FieldError, Invalid, NotFound
 
 
-def refusals(kind: type[Refusal] = Refusal) -> Iterator[type[Refusal]]:
+def domain_errors(kind: type[DomainError] = DomainError) -> Iterator[type[DomainError]]:
     for below in kind.__subclasses__():
         yield below
-        yield from refusals(below)
+        yield from domain_errors(below)
 
 
 def test_codes_are_unique_words() -> None:
     """Programs branch on them."""
-    codes = [kind.code for kind in refusals()]
+    codes = [kind.code for kind in domain_errors()]
     assert len(set(codes)) == len(codes)
     assert all(code.isupper() and code.replace("_", "").isalpha() for code in codes)
 
 
-@pytest.mark.parametrize("kind", [kind for kind in refusals() if kind is not AlreadyResolved])
-def test_the_docstring_is_the_message(kind: type[Refusal]) -> None:
+@pytest.mark.parametrize("kind", [kind for kind in domain_errors() if kind is not AlreadyResolved])
+def test_the_docstring_is_the_message(kind: type[DomainError]) -> None:
     """Unless a better one is given."""
     assert kind.__doc__
     assert kind().detail == str(kind()) == kind.__doc__.split("\n")[0]
@@ -31,7 +31,7 @@ def test_the_docstring_is_the_message(kind: type[Refusal]) -> None:
 def test_details() -> None:
     """What each carries besides."""
     assert NotFound("no such thing").detail == "no such thing"
-    assert Invalid([Fault("a", "b")], "both").faults == (Fault("a", "b"),)
+    assert Invalid([FieldError("a", "b")], "both").field_errors == (FieldError("a", "b"),)
     assert AlreadyResolved({"status": "approved"}).current == {"status": "approved"}
     assert AlreadyResolved({}).detail.startswith("The pause was resolved before")
     assert issubclass(errors.SelfDecision, errors.Forbidden)

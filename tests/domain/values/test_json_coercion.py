@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domain.values.json_coercion import read
-from domain.values.json_schema import value_faults
+from domain.values.json_schema import value_errors
 
 NUMBER = {"type": "number"}
 INTEGER = {"type": "integer"}
@@ -210,7 +210,7 @@ def test_what_fits_is_never_changed(one: Any, other: Any, first: Any, second: An
     assert json.dumps(read(whole, value)) == json.dumps(found)
     assert found.keys() == value.keys()
     for name, schema in (("one", one), ("other", other)):
-        if not any(value_faults({"allOf": [schema], "$defs": whole["$defs"]}, value[name], "")):
+        if not any(value_errors({"allOf": [schema], "$defs": whole["$defs"]}, value[name], "")):
             assert json.dumps(found[name]) == json.dumps(value[name])
 
 

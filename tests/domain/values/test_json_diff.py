@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain.values import canonical_json
-from domain.values.json_diff import Change, Kind, differences
+from domain.values.json_diff import Change, ChangeKind, differences
 
 JSON = st.recursive(
     st.none()
@@ -26,19 +26,19 @@ def test_something_is_told_exactly_when_the_digest_is_another(old: object, new: 
 @pytest.mark.parametrize(
     ("old", "new", "changes"),
     [
-        ({"a": 1}, {"a": 2}, [Change("it.a", Kind.CHANGED, 1, 2)]),
+        ({"a": 1}, {"a": 2}, [Change("it.a", ChangeKind.CHANGED, 1, 2)]),
         ({"a": 1}, {"a": 1.0}, []),
-        ({"a": 1}, {"a": True}, [Change("it.a", Kind.CHANGED, 1, True)]),
-        ({"a": "1"}, {"a": 1}, [Change("it.a", Kind.CHANGED, "1", 1)]),
-        ({"a": None}, {}, [Change("it.a", Kind.REMOVED, old=None)]),
-        ({}, {"a": None}, [Change("it.a", Kind.ADDED, new=None)]),
+        ({"a": 1}, {"a": True}, [Change("it.a", ChangeKind.CHANGED, 1, True)]),
+        ({"a": "1"}, {"a": 1}, [Change("it.a", ChangeKind.CHANGED, "1", 1)]),
+        ({"a": None}, {}, [Change("it.a", ChangeKind.REMOVED, old=None)]),
+        ({}, {"a": None}, [Change("it.a", ChangeKind.ADDED, new=None)]),
         (
             {"a": [1, 2]},
             {"a": [1, 3, 4]},
-            [Change("it.a[1]", Kind.CHANGED, 2, 3), Change("it.a[2]", Kind.ADDED, new=4)],
+            [Change("it.a[1]", ChangeKind.CHANGED, 2, 3), Change("it.a[2]", ChangeKind.ADDED, new=4)],
         ),
-        ({"a": {"b": {"c": 1}}}, {"a": {"b": {}}}, [Change("it.a.b.c", Kind.REMOVED, old=1)]),
-        ({"a": {}}, {"a": []}, [Change("it.a", Kind.CHANGED, {}, [])]),
+        ({"a": {"b": {"c": 1}}}, {"a": {"b": {}}}, [Change("it.a.b.c", ChangeKind.REMOVED, old=1)]),
+        ({"a": {}}, {"a": []}, [Change("it.a", ChangeKind.CHANGED, {}, [])]),
         ({"a": 1, "b": 2}, {"b": 2, "a": 1}, []),
     ],
 )

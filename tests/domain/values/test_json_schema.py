@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from domain.values.json_schema import MAX_FAULTS, MAX_PLACES, MAX_REFERENCES, inlined, schema_faults, value_faults
+from domain.values.json_schema import MAX_FIELD_ERRORS, MAX_PLACES, MAX_REFERENCES, inlined, schema_errors, value_errors
 
 D4 = "http://json-schema.org/draft-04/schema#"
 TREE = {
@@ -54,7 +54,7 @@ def chain(length: int) -> dict[str, Any]:
     ],
 )
 def test_usable(schema: dict[str, Any]) -> None:
-    assert list(schema_faults(schema, "responseSchema")) == []
+    assert list(schema_errors(schema, "responseSchema")) == []
 
 
 @pytest.mark.parametrize(
@@ -87,10 +87,10 @@ def test_usable(schema: dict[str, Any]) -> None:
 )
 def test_unusable(schema: dict[str, Any], part: str) -> None:
     """Refused when it is posted, with the reason in one line: nobody is to find out when a reviewer answers."""
-    (fault,) = schema_faults(schema, "responseSchema")
-    assert fault.path == "responseSchema"
-    assert part in fault.message
-    assert "\n" not in fault.message
+    (field_error,) = schema_errors(schema, "responseSchema")
+    assert field_error.path == "responseSchema"
+    assert part in field_error.message
+    assert "\n" not in field_error.message
 
 
 def costly(count: int) -> list[str]:
@@ -108,8 +108,8 @@ def costly(count: int) -> list[str]:
 )
 def test_patterns_take_together_no_longer_than_a_moment(schema: dict[str, Any]) -> None:
     """While they are compiled nothing else runs in the process: two thousand of them stopped it for six seconds."""
-    (fault,) = schema_faults(schema, "responseSchema")
-    assert "the more there are, the shorter each has to be" in fault.message
+    (field_error,) = schema_errors(schema, "responseSchema")
+    assert "the more there are, the shorter each has to be" in field_error.message
 
 
 def test_patterns_that_are_no_effort() -> None:
@@ -118,32 +118,32 @@ def test_patterns_that_are_no_effort() -> None:
     short = {"properties": {f"f{number}": {"pattern": f"^[a-z]{{1,20}}{number}$"} for number in range(400)}}
     names = {"properties": {"pattern": {"type": "string"}, "patternProperties": {"type": "string"}}}
     for schema in (same, few, short, names):
-        assert list(schema_faults(schema, "responseSchema")) == []
+        assert list(schema_errors(schema, "responseSchema")) == []
 
 
 def test_answers() -> None:
     """Every fault with its place."""
     schema = {"type": "object", "properties": {"a": {"items": {"type": "string"}}, "n": {"type": "integer"}}}
-    assert not list(value_faults(schema, {"a": ["x"], "n": 3}, "response"))
-    found = {fault.path for fault in value_faults(schema, {"a": ["x", 1], "n": "x"}, "response")}
+    assert not list(value_errors(schema, {"a": ["x"], "n": 3}, "response"))
+    found = {field_error.path for field_error in value_errors(schema, {"a": ["x", 1], "n": "x"}, "response")}
     assert found == {"response.a[1]", "response.n"}
-    assert [fault.path for fault in value_faults(schema, 5, "response")] == ["response"]
+    assert [field_error.path for field_error in value_errors(schema, 5, "response")] == ["response"]
 
 
 def test_few_faults_of_bounded_length() -> None:
     """A wrong answer is told, not echoed."""
-    found = list(value_faults({"items": {"type": "string"}}, [0] * 100, "response"))
-    assert len(found) == MAX_FAULTS
-    (fault,) = value_faults({"type": "string"}, {"x": ["y" * 10] * 500}, "response")
-    assert len(fault.message) <= 500
+    found = list(value_errors({"items": {"type": "string"}}, [0] * 100, "response"))
+    assert len(found) == MAX_FIELD_ERRORS
+    (field_error,) = value_errors({"type": "string"}, {"x": ["y" * 10] * 500}, "response")
+    assert len(field_error.message) <= 500
 
 
 @pytest.mark.parametrize("answer", ["x" * 300_000, ["x"] * 3_000, {str(n): n for n in range(2_000)}])
 def test_too_much_work_is_refused(answer: object) -> None:
     """What is large against a large schema; against a small one it is fine."""
-    (fault,) = value_faults({"enum": list(range(1_000))}, answer, "response")
-    assert "too large" in fault.message
-    assert not list(value_faults({"maxLength": 400_000}, answer, "response"))
+    (field_error,) = value_errors({"enum": list(range(1_000))}, answer, "response")
+    assert "too large" in field_error.message
+    assert not list(value_errors({"maxLength": 400_000}, answer, "response"))
 
 
 @pytest.mark.parametrize(
@@ -164,8 +164,8 @@ def test_without_references_it_means_the_same(value: dict[str, Any]) -> None:
     free = inlined(schema)
     assert "#/" not in str(free)
     assert "$defs" not in free
-    faults = [fault.path for fault in value_faults(schema, value, "")]
-    assert [fault.path for fault in value_faults(free, value, "")] == faults
+    field_errors = [field_error.path for field_error in value_errors(schema, value, "")]
+    assert [field_error.path for field_error in value_errors(free, value, "")] == field_errors
 
 
 def test_a_reference_alone_is_replaced() -> None:
@@ -180,8 +180,8 @@ def test_a_reference_alone_is_replaced() -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), "\ud800", 2**53, "\x00"])
 def test_what_is_no_json_for_everyone_fits_nothing(value: Any) -> None:
-    (fault,) = value_faults({}, {"a": [value]}, "output")
-    assert fault.path == "output.a[0]"
+    (field_error,) = value_errors({}, {"a": [value]}, "output")
+    assert field_error.path == "output.a[0]"
 
 
 def test_values_of_the_author_are_no_references() -> None:
@@ -211,10 +211,10 @@ def test_formats_are_asserted_in_every_draft(draft: str | None) -> None:
     dialect = {} if draft is None else {"$schema": draft}
     for name, bad in BAD.items():
         schema = {**dialect, "type": "string", "format": name}
-        assert not list(schema_faults(schema, "s"))
-        assert list(value_faults(schema, bad, "x")), name
-    assert not list(value_faults({**dialect, "format": "date"}, "2026-02-28", "x"))
-    assert not list(value_faults({**dialect, "format": "my-own"}, "anything", "x"))
+        assert not list(schema_errors(schema, "s"))
+        assert list(value_errors(schema, bad, "x")), name
+    assert not list(value_errors({**dialect, "format": "date"}, "2026-02-28", "x"))
+    assert not list(value_errors({**dialect, "format": "my-own"}, "anything", "x"))
 
 
 @pytest.mark.parametrize(
@@ -235,9 +235,9 @@ def test_formats_are_asserted_in_every_draft(draft: str | None) -> None:
     ],
 )
 def test_older_and_recursive_schemas_mean_what_they_say(schema: dict[str, Any], good: Any, bad: Any) -> None:
-    assert not list(schema_faults(schema, "s"))
-    assert not list(value_faults(schema, good, "x"))
-    assert list(value_faults(schema, bad, "x"))
+    assert not list(schema_errors(schema, "s"))
+    assert not list(value_errors(schema, good, "x"))
+    assert list(value_errors(schema, bad, "x"))
 
 
 def test_a_tree_is_not_endless_without_references() -> None:
@@ -255,11 +255,11 @@ def test_a_tree_is_not_endless_without_references() -> None:
     ],
 )
 def test_a_refusal_names_what_may_stand_there(schema: dict[str, Any]) -> None:
-    (fault,) = value_faults(schema, "x", "answer")
-    assert fault.message == f"is none of the values that it may have: {', '.join(map(str, range(60)))}"
+    (field_error,) = value_errors(schema, "x", "answer")
+    assert field_error.message == f"is none of the values that it may have: {', '.join(map(str, range(60)))}"
 
 
 def test_up_to_a_page() -> None:
-    (fault,) = value_faults({"enum": [f"{number:0500}" for number in range(20)]}, "x", "answer")
-    assert fault.message.endswith("or 13 others")
-    assert len(fault.message) < 4_100
+    (field_error,) = value_errors({"enum": [f"{number:0500}" for number in range(20)]}, "x", "answer")
+    assert field_error.message.endswith("or 13 others")
+    assert len(field_error.message) < 4_100

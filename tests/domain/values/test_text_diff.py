@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.values.text_diff import CONTEXT, MAX_LINES, WORD, Passage, Side, passages
+from domain.values.text_diff import CONTEXT, MAX_LINES, WORD, ChangedPassage, Surroundings, passages
 
 TEXTS = st.text(st.sampled_from("ab \n"), max_size=60)
 
@@ -51,8 +51,8 @@ def test_every_place_with_its_line() -> None:
 )
 def test_a_word_is_shown_whole(old: str, new: str, passage: tuple[str, ...]) -> None:
     before, was, becomes, after = passage
-    sides = (Side(before, text, after, leads=False, trails=False) for text in (was, becomes))
-    assert list(passages(old, new)) == [Passage(1, *sides)]
+    sides = (Surroundings(before, text, after, leads=False, trails=False) for text in (was, becomes))
+    assert list(passages(old, new)) == [ChangedPassage(1, *sides)]
 
 
 def test_a_text_without_blanks_and_one_of_too_many_lines() -> None:

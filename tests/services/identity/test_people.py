@@ -9,9 +9,9 @@ from domain.values.errors import Conflict, Forbidden, Invalid, NotFound
 from services.identity.groups import delete_group, list_groups, put_group
 from services.identity.people import (
     EmailTaken,
-    NotHere,
     NotOneself,
     PersonChange,
+    PersonNotManaged,
     TooManyAddresses,
     change_person,
     create_person,
@@ -20,101 +20,101 @@ from services.identity.people import (
     make_sign_in_link,
     sign_out_everywhere,
 )
-from services.identity.sessions import From, find_session
+from services.identity.sessions import SignInOrigin, find_session
 from services.identity.sign_in_links import LinkExpired, use_link
 from services.kernel.pagination import Page
-from services.kernel.unit_of_work import Store
+from services.kernel.unit_of_work import Database
 from services.operations.retention import prune
 from tests.services.world import ADMIN, at_once, change, one, rows, someone
 
 ANN = PersonChange(email="ann@example.com", name="Ann", role=Role.REVIEWER, namespaces=("default",))
-HERE = From("192.0.2.1", "a browser")
+HERE = SignInOrigin("192.0.2.1", "a browser")
 
 
 def changed(**fields: object) -> PersonChange:
     return PersonChange(**{**{name: getattr(ANN, name) for name in ("email", "name", "role", "namespaces")}, **fields})  # type: ignore[arg-type]
 
 
-def made(store: Store, new: PersonChange = ANN, by: Principal = ADMIN) -> str:
+def made(database: Database, new: PersonChange = ANN, by: Principal = ADMIN) -> str:
     """The new person's id."""
-    return str(create_person(store, by, new)[0]["id"])
+    return str(create_person(database, by, new)[0]["id"])
 
 
-def signed_in(store: Store, person_id: str) -> str:
+def signed_in(database: Database, person_id: str) -> str:
     """A new session's token."""
-    link = make_sign_in_link(store, ADMIN, person_id)
-    return use_link(store, link["url"].rpartition("/")[2], HERE)[0]
+    link = make_sign_in_link(database, ADMIN, person_id)
+    return use_link(database, link["url"].rpartition("/")[2], HERE)[0]
 
 
-def entries(store: Store) -> list[str]:
-    return [row["type"] for row in rows(store, "SELECT entry ->> 'type' AS type FROM audit_events ORDER BY seq")]
+def entries(database: Database) -> list[str]:
+    return [row["type"] for row in rows(database, "SELECT entry ->> 'type' AS type FROM audit_events ORDER BY seq")]
 
 
-def test_an_address_is_one_person_however_it_is_written(store: Store) -> None:
-    person = get_person(store, ADMIN, made(store, changed(email="  Ann@Example.COM ")))
+def test_an_address_is_one_person_however_it_is_written(database: Database) -> None:
+    person = get_person(database, ADMIN, made(database, changed(email="  Ann@Example.COM ")))
     assert person["email"] == "ann@example.com"
     with pytest.raises(EmailTaken):
-        made(store, changed(email="ANN@example.com"))
-    outcomes = at_once([lambda: made(store, changed(email="bob@example.com"))] * 8)
+        made(database, changed(email="ANN@example.com"))
+    outcomes = at_once([lambda: made(database, changed(email="bob@example.com"))] * 8)
     assert sum(isinstance(outcome, str) for outcome in outcomes) == 1
     assert sum(isinstance(outcome, EmailTaken) for outcome in outcomes) == 7
 
 
-def test_an_address_that_somebody_elsewhere_has_tells_nothing_of_them(store: Store) -> None:
+def test_an_address_that_somebody_elsewhere_has_tells_nothing_of_them(database: Database) -> None:
     """Neither in making a person nor in changing one; of one's own people it is said."""
     mine = someone(Role.ADMIN, "default", id_="key_mine")
-    made(store, changed(email="boss@example.com", namespaces=("elsewhere",)))
-    ours = made(store, by=mine)
+    made(database, changed(email="boss@example.com", namespaces=("elsewhere",)))
+    ours = made(database, by=mine)
     for refused in (
-        lambda: made(store, changed(email="boss@example.com"), mine),
-        lambda: change_person(store, mine, ours, PersonChange(email="boss@example.com")),
+        lambda: made(database, changed(email="boss@example.com"), mine),
+        lambda: change_person(database, mine, ours, PersonChange(email="boss@example.com")),
     ):
-        with pytest.raises(NotHere) as caught:
+        with pytest.raises(PersonNotManaged) as caught:
             refused()
         assert (caught.value.code, "boss" in caught.value.detail) == ("PERSON_NOT_YOURS", False)
     with pytest.raises(EmailTaken):
-        made(store, by=mine)
+        made(database, by=mine)
 
 
-def test_probing_for_addresses_is_recorded_and_slow(store: Store) -> None:
+def test_probing_for_addresses_is_recorded_and_slow(database: Database) -> None:
     """Each refusal is in the log; after five the namespace's admins wait, whichever address they ask for."""
     for name in ("boss", "chief"):
-        made(store, changed(email=f"{name}@example.com", namespaces=("elsewhere",)))
+        made(database, changed(email=f"{name}@example.com", namespaces=("elsewhere",)))
     admins = [someone(Role.ADMIN, "default", id_=f"key_{n}") for n in range(20)]
-    ours = made(store, by=admins[0])
+    ours = made(database, by=admins[0])
     outcomes = at_once(
         [
-            lambda a=admin: change_person(store, a, ours, PersonChange(email="boss@example.com"))  # type: ignore[misc]
+            lambda a=admin: change_person(database, a, ours, PersonChange(email="boss@example.com"))  # type: ignore[misc]
             for admin in admins
         ]
     )
-    assert sum(isinstance(outcome, NotHere) for outcome in outcomes) == 5
+    assert sum(isinstance(outcome, PersonNotManaged) for outcome in outcomes) == 5
     assert sum(isinstance(outcome, TooManyAddresses) for outcome in outcomes) == 15
     for email in ("chief@example.com", "nobody@example.com"):
         with pytest.raises(TooManyAddresses) as caught:
-            made(store, changed(email=email), admins[0])
+            made(database, changed(email=email), admins[0])
         assert 0 < caught.value.retry_after <= 3600
     # Their own people they manage as before, with the address that the form sends along.
-    assert change_person(store, admins[0], ours, PersonChange(email="ANN@example.com", name="A."))["name"] == "A."
-    assert made(store, changed(email="x@example.com", namespaces=("other",)), someone(Role.ADMIN, "other"))
-    assert made(store, changed(email="y@example.com"))
-    assert entries(store).count("person.refused") == 5
-    boss = list_people(store, ADMIN, Page(), "boss@example.com").items[0]["id"]
+    assert change_person(database, admins[0], ours, PersonChange(email="ANN@example.com", name="A."))["name"] == "A."
+    assert made(database, changed(email="x@example.com", namespaces=("other",)), someone(Role.ADMIN, "other"))
+    assert made(database, changed(email="y@example.com"))
+    assert entries(database).count("person.refused") == 5
+    boss = list_people(database, ADMIN, Page(), "boss@example.com").items[0]["id"]
     (told,) = {
         (row["namespace"], row["subject"], row["of"])
         for row in rows(
-            store,
+            database,
             "SELECT namespace, entry ->> 'subject' AS subject, entry #>> '{details,namespaces}' AS of"
             " FROM audit_events WHERE entry ->> 'type' = 'person.refused'",
         )
     }
     assert told == ("*", boss, '["default"]')
-    change(store, "UPDATE sign_in_failures SET since = since - interval '59 minutes'")
-    prune(store, timedelta(days=1))
+    change(database, "UPDATE sign_in_failures SET since = since - interval '59 minutes'")
+    prune(database, timedelta(days=1))
     with pytest.raises(TooManyAddresses):
-        made(store, changed(email="later@example.com"), admins[0])
-    change(store, "UPDATE sign_in_failures SET since = since - interval '1 minute'")
-    assert made(store, changed(email="later@example.com"), admins[0])
+        made(database, changed(email="later@example.com"), admins[0])
+    change(database, "UPDATE sign_in_failures SET since = since - interval '1 minute'")
+    assert made(database, changed(email="later@example.com"), admins[0])
 
 
 @pytest.mark.parametrize(
@@ -135,68 +135,68 @@ def test_probing_for_addresses_is_recorded_and_slow(store: Store) -> None:
         ({"channels": ("no url",)}, "channels[0]"),
     ],
 )
-def test_what_cannot_be_said_of_a_person(store: Store, wrong: dict[str, object], path: str | None) -> None:
+def test_what_cannot_be_said_of_a_person(database: Database, wrong: dict[str, object], path: str | None) -> None:
     if path is None:
-        assert made(store, changed(**wrong))
+        assert made(database, changed(**wrong))
         return
     with pytest.raises(Invalid) as caught:
-        made(store, changed(**wrong))
-    assert [fault.path for fault in caught.value.faults] == [path]
+        made(database, changed(**wrong))
+    assert [field_error.path for field_error in caught.value.field_errors] == [path]
 
 
-def test_an_admin_of_some_namespaces_manages_the_people_within(store: Store) -> None:
+def test_an_admin_of_some_namespaces_manages_the_people_within(database: Database) -> None:
     """Whoever reaches further is not there for them; and they give nothing that they have not."""
     narrow = someone(Role.ADMIN, "default")
-    mine = made(store, ANN, narrow)
-    wider = made(store, changed(email="wide@example.com", namespaces=("default", "other")))
-    everywhere = made(store, changed(email="all@example.com", namespaces=("*",)))
-    assert [person["id"] for person in list_people(store, narrow, Page()).items] == [mine]
+    mine = made(database, ANN, narrow)
+    wider = made(database, changed(email="wide@example.com", namespaces=("default", "other")))
+    everywhere = made(database, changed(email="all@example.com", namespaces=("*",)))
+    assert [person["id"] for person in list_people(database, narrow, Page()).items] == [mine]
     for other in (wider, everywhere, "usr_" + "0" * 32, "nonsense"):
         for call in (get_person, make_sign_in_link, sign_out_everywhere):
             with pytest.raises(NotFound):
-                call(store, narrow, other)
+                call(database, narrow, other)
         with pytest.raises(NotFound):
-            change_person(store, narrow, other, PersonChange(name="x"))
+            change_person(database, narrow, other, PersonChange(name="x"))
     for namespaces in (("other",), ("*",)):
         with pytest.raises(Forbidden):
-            change_person(store, narrow, mine, PersonChange(namespaces=namespaces))
+            change_person(database, narrow, mine, PersonChange(namespaces=namespaces))
         with pytest.raises(Forbidden):
-            made(store, changed(email="x@example.com", namespaces=namespaces), narrow)
+            made(database, changed(email="x@example.com", namespaces=namespaces), narrow)
 
 
-def test_who_is_disabled_is_out_at_once(store: Store) -> None:
+def test_who_is_disabled_is_out_at_once(database: Database) -> None:
     """Their sessions end with it, no link lets them in, and enabling brings none of them back."""
-    id_ = made(store)
-    token = signed_in(store, id_)
-    waiting = make_sign_in_link(store, ADMIN, id_)["url"].rpartition("/")[2]
-    assert find_session(store, token) is not None
-    assert change_person(store, ADMIN, id_, PersonChange(disabled=True))["disabled_at"] is not None
-    assert find_session(store, token) is None
+    id_ = made(database)
+    token = signed_in(database, id_)
+    waiting = make_sign_in_link(database, ADMIN, id_)["url"].rpartition("/")[2]
+    assert find_session(database, token) is not None
+    assert change_person(database, ADMIN, id_, PersonChange(disabled=True))["disabled_at"] is not None
+    assert find_session(database, token) is None
     with pytest.raises(LinkExpired):
-        use_link(store, waiting, HERE)
+        use_link(database, waiting, HERE)
     with pytest.raises(Conflict):
-        make_sign_in_link(store, ADMIN, id_)
-    change_person(store, ADMIN, id_, PersonChange(disabled=False))
-    assert find_session(store, token) is None
-    assert entries(store)[-3:] == ["person.disabled", "session.ended", "person.enabled"]
+        make_sign_in_link(database, ADMIN, id_)
+    change_person(database, ADMIN, id_, PersonChange(disabled=False))
+    assert find_session(database, token) is None
+    assert entries(database)[-3:] == ["person.disabled", "session.ended", "person.enabled"]
 
 
-def test_a_link_used_while_its_person_is_disabled_leaves_no_session(store: Store) -> None:
+def test_a_link_used_while_its_person_is_disabled_leaves_no_session(database: Database) -> None:
     """Whichever is first, afterwards nobody is signed in."""
     for _ in range(10):
-        id_ = made(store, changed(email=f"p{one(store, 'SELECT count(*) FROM users')}@example.com"))
-        token = make_sign_in_link(store, ADMIN, id_)["url"].rpartition("/")[2]
+        id_ = made(database, changed(email=f"p{one(database, 'SELECT count(*) FROM users')}@example.com"))
+        token = make_sign_in_link(database, ADMIN, id_)["url"].rpartition("/")[2]
         outcomes = at_once(
-            [lambda t=token: use_link(store, t, HERE)] * 3  # type: ignore[misc]
-            + [lambda i=id_: change_person(store, ADMIN, i, PersonChange(disabled=True))]  # type: ignore[misc]
+            [lambda t=token: use_link(database, t, HERE)] * 3  # type: ignore[misc]
+            + [lambda i=id_: change_person(database, ADMIN, i, PersonChange(disabled=True))]  # type: ignore[misc]
         )
         assert all(not isinstance(outcome, Exception) or isinstance(outcome, LinkExpired) for outcome in outcomes)
-        assert one(store, "SELECT count(*) FROM sessions") == 0
+        assert one(database, "SELECT count(*) FROM sessions") == 0
 
 
-def test_nobody_disables_or_demotes_themselves(store: Store) -> None:
+def test_nobody_disables_or_demotes_themselves(database: Database) -> None:
     """So somebody is always left who may undo it. The rest of oneself one may change."""
-    id_ = made(store, changed(role=Role.ADMIN, namespaces=("*",)))
+    id_ = made(database, changed(role=Role.ADMIN, namespaces=("*",)))
     oneself = Principal(id_, "Ann", Role.ADMIN, ("*",))
     for wanted in (
         PersonChange(disabled=True),
@@ -204,52 +204,52 @@ def test_nobody_disables_or_demotes_themselves(store: Store) -> None:
         PersonChange(namespaces=("default",)),
     ):
         with pytest.raises(NotOneself):
-            change_person(store, oneself, id_, wanted)
-    assert change_person(store, oneself, id_, PersonChange(name="Ann B.", role=Role.ADMIN))["name"] == "Ann B."
+            change_person(database, oneself, id_, wanted)
+    assert change_person(database, oneself, id_, PersonChange(name="Ann B.", role=Role.ADMIN))["name"] == "Ann B."
 
 
-def test_a_change_that_changes_nothing_is_no_event(store: Store) -> None:
-    id_ = made(store)
-    change_person(store, ADMIN, id_, ANN)
-    assert entries(store) == ["person.created"]
+def test_a_change_that_changes_nothing_is_no_event(database: Database) -> None:
+    id_ = made(database)
+    change_person(database, ADMIN, id_, ANN)
+    assert entries(database) == ["person.created"]
 
 
-def test_channels_hold_secrets_and_are_told_by_kind(store: Store) -> None:
-    put_group(store, ADMIN, "legal", None, ("slack://secret-token",))
-    id_ = made(store, changed(channels=("mailtos://u:secret-password@example.com",), groups=("legal",)))
-    person = get_person(store, ADMIN, id_)
+def test_channels_hold_secrets_and_are_told_by_kind(database: Database) -> None:
+    put_group(database, ADMIN, "legal", None, ("slack://secret-token",))
+    id_ = made(database, changed(channels=("mailtos://u:secret-password@example.com",), groups=("legal",)))
+    person = get_person(database, ADMIN, id_)
     assert person["channels"] == ["mailtos://example.com"]
-    assert list_groups(store)[0]["channels"] == ["slack://…"]
-    log = " ".join(row["entry"] for row in rows(store, "SELECT entry::text FROM audit_events"))
+    assert list_groups(database)[0]["channels"] == ["slack://…"]
+    log = " ".join(row["entry"] for row in rows(database, "SELECT entry::text FROM audit_events"))
     assert "secret" not in log
 
 
-def test_groups(store: Store) -> None:
+def test_groups(database: Database) -> None:
     """Made, changed, counted, deleted with their places in people; only by an admin of all namespaces."""
-    assert put_group(store, ADMIN, "legal", "reads contracts", ("slack://x",))["channels"] == ["slack://…"]
-    assert put_group(store, ADMIN, "legal", "reads all", None)["channels"] == ["slack://…"]
-    assert put_group(store, ADMIN, "legal", "reads all", ())["channels"] == []
-    put_group(store, ADMIN, "ops", None, None)
-    id_ = made(store, changed(groups=("legal", "ops")))
-    assert [(group["name"], group["people"]) for group in list_groups(store)] == [("legal", 1), ("ops", 1)]
-    delete_group(store, ADMIN, "legal")
-    assert get_person(store, ADMIN, id_)["groups"] == ["ops"]
-    change_person(store, ADMIN, id_, PersonChange(disabled=True))
-    assert [group["people"] for group in list_groups(store)] == [0]
+    assert put_group(database, ADMIN, "legal", "reads contracts", ("slack://x",))["channels"] == ["slack://…"]
+    assert put_group(database, ADMIN, "legal", "reads all", None)["channels"] == ["slack://…"]
+    assert put_group(database, ADMIN, "legal", "reads all", ())["channels"] == []
+    put_group(database, ADMIN, "ops", None, None)
+    id_ = made(database, changed(groups=("legal", "ops")))
+    assert [(group["name"], group["people"]) for group in list_groups(database)] == [("legal", 1), ("ops", 1)]
+    delete_group(database, ADMIN, "legal")
+    assert get_person(database, ADMIN, id_)["groups"] == ["ops"]
+    change_person(database, ADMIN, id_, PersonChange(disabled=True))
+    assert [group["people"] for group in list_groups(database)] == [0]
     with pytest.raises(NotFound):
-        delete_group(store, ADMIN, "legal")
+        delete_group(database, ADMIN, "legal")
     with pytest.raises(Invalid):
-        put_group(store, ADMIN, "No Group", None, None)
+        put_group(database, ADMIN, "No Group", None, None)
     narrow = someone(Role.ADMIN, "default")
-    for call in (lambda: put_group(store, narrow, "ops", None, None), lambda: delete_group(store, narrow, "ops")):
+    for call in (lambda: put_group(database, narrow, "ops", None, None), lambda: delete_group(database, narrow, "ops")):
         with pytest.raises(Forbidden):
             call()
-    created = [type_ for type_ in entries(store) if type_.startswith("group")]
+    created = [type_ for type_ in entries(database) if type_.startswith("group")]
     assert created == ["group.created", "group.changed", "group.changed", "group.created", "group.deleted"]
 
 
-def test_email_is_a_channel_of_people_only(store: Store) -> None:
+def test_email_is_a_channel_of_people_only(database: Database) -> None:
     """A group has no address."""
-    assert get_person(store, ADMIN, made(store, changed(channels=("email",))))["channels"] == ["email"]
+    assert get_person(database, ADMIN, made(database, changed(channels=("email",))))["channels"] == ["email"]
     with pytest.raises(Invalid):
-        put_group(store, ADMIN, "legal", None, ("email",))
+        put_group(database, ADMIN, "legal", None, ("email",))

@@ -8,7 +8,7 @@ from sqlalchemy import insert
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from models.tables import metadata
-from services.kernel.unit_of_work import Store
+from services.kernel.unit_of_work import Database
 from tests.services.good_rows import GOOD, ID, NEEDS, NOW, OTHER_ID
 from tests.services.world import change, one, rows
 
@@ -129,82 +129,82 @@ TWICE = [
 ]
 
 
-def put(store: Store, table: str, changes: dict[str, Any] | None = None) -> None:
-    with store.transaction() as tx:
-        tx.conn.execute(insert(metadata.tables[table]).values(GOOD[table] | (changes or {})))
+def put(database: Database, table: str, changes: dict[str, Any] | None = None) -> None:
+    with database.transaction() as uow:
+        uow.conn.execute(insert(metadata.tables[table]).values(GOOD[table] | (changes or {})))
 
 
 @pytest.mark.parametrize("table", GOOD)
-def test_the_rows_that_the_bad_ones_are_made_of_are_good(store: Store, table: str) -> None:
+def test_the_rows_that_the_bad_ones_are_made_of_are_good(database: Database, table: str) -> None:
     for needed in [*NEEDS.get(table, []), table]:
-        put(store, needed)
-    assert one(store, f"SELECT count(*) FROM {table}") == 1
+        put(database, needed)
+    assert one(database, f"SELECT count(*) FROM {table}") == 1
 
 
 @pytest.mark.parametrize(("constraint", "table", "changes"), BAD)
-def test_refused(store: Store, constraint: str, table: str, changes: dict[str, Any]) -> None:
+def test_refused(database: Database, constraint: str, table: str, changes: dict[str, Any]) -> None:
     for needed in NEEDS.get(table, []):
-        put(store, needed)
+        put(database, needed)
     with pytest.raises(IntegrityError) as caught:
-        put(store, table, changes)
+        put(database, table, changes)
     assert caught.value.orig.diag.constraint_name == constraint  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(("constraint", "table", "changes"), TWICE)
-def test_not_twice(store: Store, constraint: str, table: str, changes: dict[str, Any]) -> None:
+def test_not_twice(database: Database, constraint: str, table: str, changes: dict[str, Any]) -> None:
     for needed in [*NEEDS.get(table, []), table]:
-        put(store, needed)
+        put(database, needed)
     with pytest.raises(IntegrityError) as caught:
-        put(store, table, changes)
+        put(database, table, changes)
     assert caught.value.orig.diag.constraint_name == constraint  # type: ignore[union-attr]
 
 
-def test_an_endpoint_has_one_secret_that_is_not_retired(store: Store) -> None:
+def test_an_endpoint_has_one_secret_that_is_not_retired(database: Database) -> None:
     """Any number of retired ones."""
-    put(store, "webhook_endpoints")
+    put(database, "webhook_endpoints")
     of_endpoint = {"namespace": None, "endpoint_id": ID}
     for retires_at in (NOW, NOW, None):
-        put(store, "webhook_secrets", of_endpoint | {"retires_at": retires_at})
+        put(database, "webhook_secrets", of_endpoint | {"retires_at": retires_at})
     with pytest.raises(IntegrityError) as caught:
-        put(store, "webhook_secrets", of_endpoint)
+        put(database, "webhook_secrets", of_endpoint)
     assert caught.value.orig.diag.constraint_name == "uq_webhook_secrets_endpoint"  # type: ignore[union-attr]
 
 
-def test_an_identity_is_one_person_s(store: Store) -> None:
+def test_an_identity_is_one_person_s(database: Database) -> None:
     """Any number of people have none."""
     known = {"oidc_subject": "https://id.example.com anne"}
-    put(store, "users", known)
+    put(database, "users", known)
     with pytest.raises(IntegrityError) as caught:
-        put(store, "users", known | {"id": OTHER_ID, "email": "otto@example.com"})
+        put(database, "users", known | {"id": OTHER_ID, "email": "otto@example.com"})
     assert caught.value.orig.diag.constraint_name == "uq_users_oidc_subject"  # type: ignore[union-attr]
 
 
-def test_operators_are_told_once_of_one_occasion(store: Store) -> None:
+def test_operators_are_told_once_of_one_occasion(database: Database) -> None:
     for needed in ("users", "definitions", "sagas"):
-        put(store, needed)
+        put(database, needed)
     of_saga = {"pause_id": None, "saga_id": ID}
-    put(store, "notifications", of_saga)
+    put(database, "notifications", of_saga)
     with pytest.raises(IntegrityError) as caught:
-        put(store, "notifications", of_saga | {"id": OTHER_ID})
+        put(database, "notifications", of_saga | {"id": OTHER_ID})
     assert caught.value.orig.diag.constraint_name == "uq_notifications_saga_id_once"  # type: ignore[union-attr]
 
 
-def test_its_creator_may_decide_where_the_policy_says_so(store: Store) -> None:
-    put(store, "pauses", DECIDED | {"decided_by": "key_agent", "review": {"approvals": 1, "allow_self": True}})
-    assert one(store, "SELECT status FROM pauses") == "approved"
+def test_its_creator_may_decide_where_the_policy_says_so(database: Database) -> None:
+    put(database, "pauses", DECIDED | {"decided_by": "key_agent", "review": {"approvals": 1, "allow_self": True}})
+    assert one(database, "SELECT status FROM pauses") == "approved"
 
 
-def test_its_creator_may_cancel_a_pause(store: Store) -> None:
+def test_its_creator_may_cancel_a_pause(database: Database) -> None:
     """The one decision that is theirs."""
-    put(store, "pauses", DECIDED | {"decided_by": "key_agent", "status": "cancelled"})
-    assert one(store, "SELECT status FROM pauses") == "cancelled"
+    put(database, "pauses", DECIDED | {"decided_by": "key_agent", "status": "cancelled"})
+    assert one(database, "SELECT status FROM pauses") == "cancelled"
 
 
-def test_the_audit_log_counts_and_chains_by_itself(store: Store) -> None:
+def test_the_audit_log_counts_and_chains_by_itself(database: Database) -> None:
     """Whatever the writer says; each namespace for itself."""
     for namespace in ("default", "default", "other"):
-        put(store, "audit_events", {"namespace": namespace})
-    found = rows(store, "SELECT namespace, seq, hash, entry::text FROM audit_events ORDER BY namespace, seq")
+        put(database, "audit_events", {"namespace": namespace})
+    found = rows(database, "SELECT namespace, seq, hash, entry::text FROM audit_events ORDER BY namespace, seq")
     assert [(row["namespace"], row["seq"]) for row in found] == [("default", 1), ("default", 2), ("other", 1)]
     first = sha256(bytes(32) + b"1:" + found[0]["entry"].encode()).digest()
     second = sha256(first + b"2:" + found[1]["entry"].encode()).digest()
@@ -215,29 +215,29 @@ def test_the_audit_log_counts_and_chains_by_itself(store: Store) -> None:
     "statement",
     ["UPDATE audit_events SET entry = '{}'", "DELETE FROM audit_events", "TRUNCATE audit_events"],
 )
-def test_the_audit_log_is_only_added_to(store: Store, statement: str) -> None:
-    put(store, "audit_events")
+def test_the_audit_log_is_only_added_to(database: Database, statement: str) -> None:
+    put(database, "audit_events")
     with pytest.raises(DBAPIError, match="append-only"):
-        change(store, statement)
-    assert one(store, "SELECT count(*) FROM audit_events") == 1
+        change(database, statement)
+    assert one(database, "SELECT count(*) FROM audit_events") == 1
 
 
-def test_a_chain_wound_back_does_not_fork(store: Store) -> None:
+def test_a_chain_wound_back_does_not_fork(database: Database) -> None:
     """The head is an ordinary row; the entries are not."""
-    put(store, "audit_events")
-    change(store, "UPDATE audit_heads SET seq = 0")
+    put(database, "audit_events")
+    change(database, "UPDATE audit_heads SET seq = 0")
     with pytest.raises(IntegrityError) as caught:
-        put(store, "audit_events")
+        put(database, "audit_events")
     assert caught.value.orig.diag.constraint_name == "pk_audit_events"  # type: ignore[union-attr]
 
 
-def test_every_constraint_of_the_database_is_tested_here(store: Store) -> None:
+def test_every_constraint_of_the_database_is_tested_here(database: Database) -> None:
     """Also those of a later migration."""
     query = """
         SELECT conname AS name FROM pg_constraint WHERE connamespace = 'public'::regnamespace AND contype <> 'n'
         UNION SELECT indexname FROM pg_indexes WHERE schemaname = 'public' AND indexdef LIKE 'CREATE UNIQUE%'
     """
-    there = {row["name"] for row in rows(store, query)}
+    there = {row["name"] for row in rows(database, query)}
     # Keys that the database itself counts, and tables that are written in one statement only.
     apart = {"pk_webhook_secrets", "pk_worker_heartbeats", "pk_set_aside", "pk_webhook_failures", "alembic_version_pkc"}
     alone = {"uq_webhook_secrets_endpoint", "uq_users_oidc_subject", "pk_audit_events", "uq_notifications_saga_id_once"}

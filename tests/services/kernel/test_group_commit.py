@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from services.kernel.connection_pool import DatabaseAway
-from services.kernel.group_commit import LIMIT, Aside, Together
+from services.kernel.connection_pool import DatabaseUnavailable
+from services.kernel.group_commit import LIMIT, Aside, GroupCommit
 from tests.services.world import at_once
 
 
@@ -32,9 +32,9 @@ class Ledger:
         if -1 in wanted and len(wanted) > 1:
             raise ValueError("the batch is spoiled")
         if -2 in wanted:
-            raise DatabaseAway("in the commit")
+            raise DatabaseUnavailable("in the commit")
         if -3 in wanted and len(wanted) > 1:
-            raise DatabaseAway("a lock was held", "55P03")
+            raise DatabaseUnavailable("a lock was held", "55P03")
         if -4 in wanted and len(wanted) == 1:
             self.stuck.set()
             assert self.let_go.wait(30)
@@ -45,18 +45,18 @@ class Ledger:
 
 def gathered(ledger: Ledger, numbers: Sequence[int]) -> list[int | Exception]:
     """All but the first have come while the first is being carried out."""
-    together = Together(ledger.carry_out)
-    first = threading.Thread(target=together.do, args=(0,))
+    group_commit = GroupCommit(ledger.carry_out)
+    first = threading.Thread(target=group_commit.do, args=(0,))
     first.start()
     assert ledger.entered.wait(30)
 
     def release() -> int:
-        while len(together._waiting) < len(numbers):
+        while len(group_commit._waiting) < len(numbers):
             threading.Event().wait(0.001)
         ledger.go_on.set()
         return 0
 
-    outcomes = at_once([*(lambda n=n: together.do(n) for n in numbers), release])
+    outcomes = at_once([*(lambda n=n: group_commit.do(n) for n in numbers), release])
     first.join(30)
     assert not first.is_alive()
     return outcomes[:-1]
@@ -78,8 +78,8 @@ def test_a_batch_has_a_limit() -> None:
 def test_alone_nobody_waits() -> None:
     ledger = Ledger()
     ledger.go_on.set()
-    together = Together(ledger.carry_out)
-    assert [together.do(number) for number in (1, 2, 3)] == [2, 4, 6]
+    group_commit = GroupCommit(ledger.carry_out)
+    assert [group_commit.do(number) for number in (1, 2, 3)] == [2, 4, 6]
     assert ledger.batches == [[1], [2], [3]]
 
 
@@ -92,20 +92,20 @@ def test_who_comes_while_the_transaction_is_opened_is_in_it() -> None:
 
     ledger = Ledger(open_slowly)
     ledger.go_on.set()
-    together = Together(ledger.carry_out)
+    group_commit = GroupCommit(ledger.carry_out)
 
     def release() -> int:
         assert opening.wait(30)
-        while len(together._waiting) < 3:
+        while len(group_commit._waiting) < 3:
             threading.Event().wait(0.001)
         opened.set()
         return 0
 
-    assert at_once([*(lambda n=n: together.do(n) for n in (1, 2, 3)), release]) == [2, 4, 6, 0]
+    assert at_once([*(lambda n=n: group_commit.do(n) for n in (1, 2, 3)), release]) == [2, 4, 6, 0]
     assert [sorted(batch) for batch in ledger.batches] == [[1, 2, 3]]
 
 
-@pytest.mark.parametrize("error", [DatabaseAway("no connection"), OSError("no socket")])
+@pytest.mark.parametrize("error", [DatabaseUnavailable("no connection"), OSError("no socket")])
 def test_a_transaction_that_cannot_be_opened_is_told_to_all_who_wait(error: Exception) -> None:
     """Once for all, where the database is away: each trying in turn would wait for it in turn."""
     ledger = Ledger(lambda: at_first.pop(0)() if at_first else fail())
@@ -118,7 +118,7 @@ def test_a_transaction_that_cannot_be_opened_is_told_to_all_who_wait(error: Exce
         raise error
 
     assert gathered(ledger, [1, 2, 3]) == [error] * 3
-    assert opened == (1 if isinstance(error, DatabaseAway) else 4)
+    assert opened == (1 if isinstance(error, DatabaseUnavailable) else 4)
     assert ledger.batches == [[0]]
 
 
@@ -140,17 +140,17 @@ def test_what_may_have_been_done_is_not_tried_again() -> None:
     """A commit whose outcome nobody knows is everyone's, and is not repeated."""
     ledger = Ledger()
     outcomes = gathered(ledger, [1, -2, 3])
-    assert all(isinstance(outcome, DatabaseAway) for outcome in outcomes)
+    assert all(isinstance(outcome, DatabaseUnavailable) for outcome in outcomes)
     assert len(ledger.batches) == 2
 
 
 def test_it_goes_on_after_a_failure() -> None:
     ledger = Ledger()
     ledger.go_on.set()
-    together = Together(ledger.carry_out)
-    with pytest.raises(DatabaseAway):
-        together.do(-2)
-    assert together.do(4) == 8
+    group_commit = GroupCommit(ledger.carry_out)
+    with pytest.raises(DatabaseUnavailable):
+        group_commit.do(-2)
+    assert group_commit.do(4) == 8
 
 
 def test_a_lock_that_one_of_them_waits_for_is_nobody_elses() -> None:
@@ -163,18 +163,18 @@ def test_a_lock_that_one_of_them_waits_for_is_nobody_elses() -> None:
 def test_who_is_put_aside_waits_alone() -> None:
     """The others of the batch have their outcomes, and the next batches go on meanwhile."""
     ledger = Ledger()
-    together = Together(ledger.carry_out)
-    first = threading.Thread(target=together.do, args=(0,))
+    group_commit = GroupCommit(ledger.carry_out)
+    first = threading.Thread(target=group_commit.do, args=(0,))
     first.start()
     assert ledger.entered.wait(30)
     with ThreadPoolExecutor(2) as pool:
-        waits, other = pool.submit(together.do, -4), pool.submit(together.do, 1)
-        while len(together._waiting) < 2:
+        waits, other = pool.submit(group_commit.do, -4), pool.submit(group_commit.do, 1)
+        while len(group_commit._waiting) < 2:
             threading.Event().wait(0.001)
         ledger.go_on.set()
         assert other.result(30) == 2
         assert ledger.stuck.wait(30)
-        assert together.do(5) == 10
+        assert group_commit.do(5) == 10
         assert not waits.done()
         ledger.let_go.set()
         assert waits.result(30) == -8

@@ -14,17 +14,17 @@ from cli.devstack import Stack
 from cli.devstack.postgres import MAX_CONNECTIONS, PORT, USER, PostgresServer
 from cli.devstack.waiting import wait_until
 from services.kernel import connection_pool
-from services.kernel.connection_pool import DatabaseAway, open_engine
+from services.kernel.connection_pool import DatabaseUnavailable, open_engine
 from services.kernel.leases import stamp_worker
-from services.kernel.unit_of_work import Store
+from services.kernel.unit_of_work import Database
 from services.operations.health import readiness
 from tests.conftest import Recorded
 from tests.services.world import one
 
 
 @pytest.fixture
-def standby(servers: Stack, store: Store) -> Iterator[Path]:
-    """The folder of the socket of a standby, a copy of all that `store` has written before."""
+def standby(servers: Stack, database: Database) -> Iterator[Path]:
+    """The folder of the socket of a standby, a copy of all that `database` has written before."""
     primary = PostgresServer(servers.data, os.environ)
     bin_, prefix = primary.binaries, primary._prefix
     with tempfile.TemporaryDirectory(dir="/tmp") as name:
@@ -55,17 +55,19 @@ def _answers(sockets: Path) -> bool:
 
 
 @pytest.fixture
-def moving(servers: Stack, store: Store, standby: Path, tmp_path: Path) -> Iterator[tuple[Store, Path]]:
+def moving(servers: Stack, database: Database, standby: Path, tmp_path: Path) -> Iterator[tuple[Database, Path]]:
     """A store whose address, a link, leads to the standby."""
     link = tmp_path / "db"
     link.symlink_to(standby)
-    url = store.engine.url.set(query={"host": str(link), "port": str(PORT)}).render_as_string(False)
+    url = database.engine.url.set(query={"host": str(link), "port": str(PORT)}).render_as_string(False)
     engine = open_engine(url, 4, "moving")
-    yield Store(engine, Recorded(), ""), link
+    yield Database(engine, Recorded(), ""), link
     engine.dispose()
 
 
-def test_connections_to_a_standby_are_given_up(servers: Stack, store: Store, moving: tuple[Store, Path]) -> None:
+def test_connections_to_a_standby_are_given_up(
+    servers: Stack, database: Database, moving: tuple[Database, Path]
+) -> None:
     """Soon after the address leads elsewhere no change is refused any more, however many connections were open."""
     there, link = moving
     with there.reading(), there.reading(), there.reading():
@@ -76,24 +78,24 @@ def test_connections_to_a_standby_are_given_up(servers: Stack, store: Store, mov
     link.symlink_to(servers.data.sockets)
     assert wait_until(lambda: readiness(there, "0001").read_only is None, 30)
     with there.transaction() as one_tx, there.transaction() as two, there.transaction() as three:
-        for number, tx in enumerate((one_tx, two, three)):
-            stamp_worker(tx, str(number))
-    assert one(store, "SELECT count(*) FROM worker_heartbeats") == 3
+        for number, uow in enumerate((one_tx, two, three)):
+            stamp_worker(uow, str(number))
+    assert one(database, "SELECT count(*) FROM worker_heartbeats") == 3
 
 
 def test_a_refused_change_gives_up_all_connections(
-    servers: Stack, store: Store, moving: tuple[Store, Path], monkeypatch: pytest.MonkeyPatch
+    servers: Stack, database: Database, moving: tuple[Database, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Also where the server does not say what it is: PostgreSQL before 14, or a pooler in between."""
     monkeypatch.setattr(connection_pool, "_IN_RECOVERY", "no_such_parameter")
     there, link = moving
     with there.reading(), there.reading(), there.reading():
         pass
-    with pytest.raises(DatabaseAway, match="25006"), there.transaction() as tx:
-        stamp_worker(tx, "one")
+    with pytest.raises(DatabaseUnavailable, match="25006"), there.transaction() as uow:
+        stamp_worker(uow, "one")
     link.unlink()
     link.symlink_to(servers.data.sockets)
     for name in ("one", "two", "three"):
-        with there.transaction() as tx:
-            stamp_worker(tx, name)
-    assert one(store, "SELECT count(*) FROM worker_heartbeats") == 3
+        with there.transaction() as uow:
+            stamp_worker(uow, name)
+    assert one(database, "SELECT count(*) FROM worker_heartbeats") == 3

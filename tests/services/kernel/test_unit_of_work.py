@@ -9,9 +9,9 @@ from sqlalchemy import select, text
 from sqlalchemy.exc import DBAPIError
 
 from models.leases import worker_heartbeats
-from services.kernel.connection_pool import DatabaseAway, telling_absence
+from services.kernel.connection_pool import DatabaseUnavailable, reporting_unavailability
 from services.kernel.leases import stamp_worker
-from services.kernel.unit_of_work import ChangeWhileReading, Hint, Store
+from services.kernel.unit_of_work import ChangeWhileReading, Database, WakeUp
 from tests.conftest import Recorded
 from tests.services.world import at_once
 
@@ -20,28 +20,28 @@ class _Stop(BaseException):
     """Not an Exception, as an interrupt is none."""
 
 
-def seen(store: Store) -> list[str]:
-    with store.reading() as conn:
+def seen(database: Database) -> list[str]:
+    with database.reading() as conn:
         return list(conn.execute(select(worker_heartbeats.c.worker)).scalars())
 
 
-def states(store: Store) -> list[str]:
+def states(database: Database) -> list[str]:
     """Of the store's other connections."""
     query = "SELECT state FROM pg_stat_activity WHERE application_name = 'sagahold test' AND pid <> pg_backend_pid()"
-    with store.reading() as conn:
+    with database.reading() as conn:
         return list(conn.execute(text(query)).scalars())
 
 
-def test_a_block_that_ends_is_committed(store: Store) -> None:
-    with store.transaction() as tx:
-        stamp_worker(tx, "one")
-    assert seen(store) == ["one"]
+def test_a_block_that_ends_is_committed(database: Database) -> None:
+    with database.transaction() as uow:
+        stamp_worker(uow, "one")
+    assert seen(database) == ["one"]
 
 
-def test_until_then_nobody_else_sees_it(store: Store) -> None:
-    with store.transaction() as tx:
-        stamp_worker(tx, "one")
-        assert seen(store) == []
+def test_until_then_nobody_else_sees_it(database: Database) -> None:
+    with database.transaction() as uow:
+        stamp_worker(uow, "one")
+        assert seen(database) == []
 
 
 @pytest.mark.parametrize(
@@ -53,76 +53,76 @@ def test_until_then_nobody_else_sees_it(store: Store) -> None:
         "SELECT * FROM worker_heartbeats FOR UPDATE",
     ],
 )
-def test_who_reads_changes_and_locks_nothing(store: Store, statement: str) -> None:
+def test_who_reads_changes_and_locks_nothing(database: Database, statement: str) -> None:
     """It is a fault of ours, not of the database; and the connection is as it was."""
-    with store.transaction() as tx:
-        stamp_worker(tx, "one")
-    with pytest.raises(ChangeWhileReading), store.reading() as conn:
+    with database.transaction() as uow:
+        stamp_worker(uow, "one")
+    with pytest.raises(ChangeWhileReading), database.reading() as conn:
         conn.execute(text(statement))
-    assert seen(store) == ["one"]
-    with store.transaction() as tx:
-        tx.conn.execute(text(statement))
+    assert seen(database) == ["one"]
+    with database.transaction() as uow:
+        uow.conn.execute(text(statement))
 
 
 @pytest.mark.parametrize("kind", [ValueError, _Stop])
-def test_a_block_that_raises_leaves_nothing(store: Store, signals: Recorded, kind: type[BaseException]) -> None:
+def test_a_block_that_raises_leaves_nothing(database: Database, publisher: Recorded, kind: type[BaseException]) -> None:
     """Neither rows nor signals nor an open transaction; and the same connection serves the next one."""
-    with pytest.raises(kind), store.transaction() as tx:  # noqa: PT012
-        stamp_worker(tx, "one")
-        tx.hints.append(Hint("webhook", tx.new_id()))
+    with pytest.raises(kind), database.transaction() as uow:  # noqa: PT012
+        stamp_worker(uow, "one")
+        uow.wakeups.append(WakeUp("webhook", uow.new_id()))
         raise kind
-    assert seen(store) == []
-    assert signals.hints == []
-    with store.transaction() as tx:
-        stamp_worker(tx, "two")
-    assert seen(store) == ["two"]
-    assert "idle in transaction" not in states(store)
+    assert seen(database) == []
+    assert publisher.wakeups == []
+    with database.transaction() as uow:
+        stamp_worker(uow, "two")
+    assert seen(database) == ["two"]
+    assert "idle in transaction" not in states(database)
 
 
-def test_a_connection_that_broke_in_the_block_is_given_up(store: Store) -> None:
+def test_a_connection_that_broke_in_the_block_is_given_up(database: Database) -> None:
     """The caller hears of it, nothing is stored, and the next transaction gets a connection that works."""
-    with pytest.raises(DatabaseAway), store.transaction() as tx:  # noqa: PT012
-        stamp_worker(tx, "one")
-        with store.reading() as other:
+    with pytest.raises(DatabaseUnavailable), database.transaction() as uow:  # noqa: PT012
+        stamp_worker(uow, "one")
+        with database.reading() as other:
             other.execute(
                 text("SELECT pg_terminate_backend(:pid)"),
-                {"pid": tx.conn.execute(text("SELECT pg_backend_pid()")).scalar()},
+                {"pid": uow.conn.execute(text("SELECT pg_backend_pid()")).scalar()},
             )
-    with store.transaction() as tx:
-        stamp_worker(tx, "two")
-    assert seen(store) == ["two"]
+    with database.transaction() as uow:
+        stamp_worker(uow, "two")
+    assert seen(database) == ["two"]
 
 
-def test_of_two_that_wait_for_one_another_one_is_asked_to_come_again(store: Store) -> None:
+def test_of_two_that_wait_for_one_another_one_is_asked_to_come_again(database: Database) -> None:
     """PostgreSQL ends one of them, with nothing stored; the same again will succeed."""
     for name in ("one", "two"):
-        with store.transaction() as tx:
-            stamp_worker(tx, name)
+        with database.transaction() as uow:
+            stamp_worker(uow, name)
     first = Barrier(2)
 
     def stamp(*names: str) -> None:
-        with store.transaction() as tx:
-            stamp_worker(tx, names[0])
+        with database.transaction() as uow:
+            stamp_worker(uow, names[0])
             first.wait(30)
-            stamp_worker(tx, names[1])
+            stamp_worker(uow, names[1])
 
     outcomes = at_once([partial(stamp, "one", "two"), partial(stamp, "two", "one")])
     assert sorted(map(str, outcomes)) == ["None", "two transactions waited for each other (SQLSTATE 40P01)"]
-    assert [type(outcome) for outcome in outcomes if outcome] == [DatabaseAway]
+    assert [type(outcome) for outcome in outcomes if outcome] == [DatabaseUnavailable]
 
 
-def test_the_time_is_the_transactions_own(store: Store) -> None:
+def test_the_time_is_the_transactions_own(database: Database) -> None:
     """Each has the database's clock at its beginning, and a later one a later time."""
-    with store.transaction() as first, store.transaction() as second:
+    with database.transaction() as first, database.transaction() as second:
         assert first.now < second.now
         assert second.now.utcoffset() is not None
 
 
 def test_a_connection_that_breaks_in_a_commit_is_an_absence() -> None:
     """The driver then says no more than DatabaseError, without a state."""
-    with pytest.raises(DatabaseAway), telling_absence():
+    with pytest.raises(DatabaseUnavailable), reporting_unavailability():
         raise psycopg2.DatabaseError("server closed the connection unexpectedly")
-    with pytest.raises(psycopg2.ProgrammingError), telling_absence():
+    with pytest.raises(psycopg2.ProgrammingError), reporting_unavailability():
         raise psycopg2.ProgrammingError("no results to fetch")
 
 
@@ -130,20 +130,20 @@ PASSING = ("08006", "25006", "25P03", "25P04", "40001", "40P01", "53100", "53300
 
 
 @pytest.mark.parametrize("state", PASSING)
-def test_what_passes_is_an_absence_that_says_why(store: Store, state: str) -> None:
+def test_what_passes_is_an_absence_that_says_why(database: Database, state: str) -> None:
     """As in a fail-over, whether SQLAlchemy ran the statement or the commit itself fails; the next one is served."""
     raising = f"DO $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '{state}'; END $$"
-    with pytest.raises(DatabaseAway, match=rf"^\w.* \(SQLSTATE {state}\)$"), store.transaction() as tx:
-        tx.conn.execute(text(raising))
-    with pytest.raises(DatabaseAway, match=state), store.transaction() as tx:
-        tx.conn.connection.driver_connection.cursor().execute(raising)  # type: ignore[union-attr]
-    with store.transaction() as tx:
-        stamp_worker(tx, "one")
-    assert seen(store) == ["one"]
+    with pytest.raises(DatabaseUnavailable, match=rf"^\w.* \(SQLSTATE {state}\)$"), database.transaction() as uow:
+        uow.conn.execute(text(raising))
+    with pytest.raises(DatabaseUnavailable, match=state), database.transaction() as uow:
+        uow.conn.connection.driver_connection.cursor().execute(raising)  # type: ignore[union-attr]
+    with database.transaction() as uow:
+        stamp_worker(uow, "one")
+    assert seen(database) == ["one"]
 
 
 @pytest.mark.parametrize("state", ["22P02", "23505", "25P02", "40002", "42501", "42P01", "P0001"])
-def test_what_would_fail_again_is_an_error(store: Store, state: str) -> None:
+def test_what_would_fail_again_is_an_error(database: Database, state: str) -> None:
     raising = f"DO $$ BEGIN RAISE EXCEPTION 'no' USING ERRCODE = '{state}'; END $$"
-    with pytest.raises(DBAPIError), store.transaction() as tx:
-        tx.conn.execute(text(raising))
+    with pytest.raises(DBAPIError), database.transaction() as uow:
+        uow.conn.execute(text(raising))

@@ -16,7 +16,7 @@ from domain.log.audit_chain import read_line
 from domain.log.audit_chain import verify as verdict_on
 from domain.values.errors import Forbidden
 from services.kernel.pagination import Page
-from services.kernel.unit_of_work import Store
+from services.kernel.unit_of_work import Database
 from services.log import audit
 from services.log.audit import EventFilter, export, list_events, verify
 from services.reviews.decisions import decide_pause
@@ -26,9 +26,9 @@ ALL = someone(Role.OPERATOR, "*")
 WHOLE = {"ok": True, "first_bad": None}
 
 
-def write(store: Store, namespace: str = "default", type_: str = "thing.changed", **details: Any) -> None:
-    with store.transaction() as tx:
-        tx.record(ADMIN, namespace, type_, "thing_1", **details)
+def write(database: Database, namespace: str = "default", type_: str = "thing.changed", **details: Any) -> None:
+    with database.transaction() as uow:
+        uow.record(ADMIN, namespace, type_, "thing_1", **details)
 
 
 def tamper(database_url: str, *statements: str) -> None:
@@ -39,89 +39,91 @@ def tamper(database_url: str, *statements: str) -> None:
             cursor.execute(statement)
 
 
-def verdict(store: Store) -> dict[str, Any]:
+def verdict(database: Database) -> dict[str, Any]:
     """Of all chains; an export of them is judged alike."""
-    found = verify(store, ALL)
-    exported = verdict_on(read_line(line) for line in export(store, ALL)).document()
+    found = verify(database, ALL)
+    exported = verdict_on(read_line(line) for line in export(database, ALL)).document()
     assert exported["ok"] == found["ok"]
     return found
 
 
 class TestChain:
-    def test_the_database_and_python_compute_the_same(self, store: Store) -> None:
+    def test_the_database_and_python_compute_the_same(self, database: Database) -> None:
         """Also where a character takes several bytes, and where JSON escapes it."""
-        write(store)
-        write(store, said='žluťoučký 🐎 \u2028 \\ " \n \x1f')
-        write(store, before={"ž": 1}, after={"ž": [1.0, None]})
+        write(database)
+        write(database, said='žluťoučký 🐎 \u2028 \\ " \n \x1f')
+        write(database, before={"ž": 1}, after={"ž": [1.0, None]})
         previous = ORIGIN
-        for row in rows(store, "SELECT seq, hash, entry::text AS entry FROM audit_events ORDER BY seq"):
+        for row in rows(database, "SELECT seq, hash, entry::text AS entry FROM audit_events ORDER BY seq"):
             assert bytes(row["hash"]) == link(previous, row["seq"], row["entry"])
             previous = bytes(row["hash"])
-        assert bytes(one(store, "SELECT hash FROM audit_heads")) == previous
-        assert verdict(store) == WHOLE | {"checked": 3}
+        assert bytes(one(database, "SELECT hash FROM audit_heads")) == previous
+        assert verdict(database) == WHOLE | {"checked": 3}
 
-    def test_an_entry_says_who_did_what_and_from_where(self, store: Store) -> None:
+    def test_an_entry_says_who_did_what_and_from_where(self, database: Database) -> None:
         by = someone(Role.ADMIN, "shop", id_="key_1")
-        with store.transaction() as tx:
-            tx.record(by, "shop", "thing.changed", "thing_1", before={"a": 1}, after=None, why="so")
-            tx.record(None, "shop", "thing.expired", "thing_2")
-        by_system, by_key = list_events(store, by, EventFilter(), Page()).items
+        with database.transaction() as uow:
+            uow.record(by, "shop", "thing.changed", "thing_1", before={"a": 1}, after=None, why="so")
+            uow.record(None, "shop", "thing.expired", "thing_2")
+        by_system, by_key = list_events(database, by, EventFilter(), Page()).items
         digest = hashlib.sha256(b'{"a":1}').hexdigest()
         wanted = {"by": "key_1", "by_name": "admin", "before": digest, "after": None, "details": {"why": "so"}}
         assert {name: by_key[name] for name in wanted} == wanted
         assert (by_system["by"], by_system["details"], by_system["seq"]) == ("system", None, 2)
 
-    def test_a_transaction_that_is_rolled_back_leaves_nothing(self, store: Store) -> None:
-        write(store)
-        with pytest.raises(ValueError, match="stop"), store.transaction() as tx:  # noqa: PT012
-            tx.record(ADMIN, "default", "thing.changed", "x")
+    def test_a_transaction_that_is_rolled_back_leaves_nothing(self, database: Database) -> None:
+        write(database)
+        with pytest.raises(ValueError, match="stop"), database.transaction() as uow:  # noqa: PT012
+            uow.record(ADMIN, "default", "thing.changed", "x")
             raise ValueError("stop")
-        write(store)
-        assert verdict(store) == WHOLE | {"checked": 2}
+        write(database)
+        assert verdict(database) == WHOLE | {"checked": 2}
 
-    def test_an_entry_that_cannot_be_stored_takes_the_change_along(self, store: Store) -> None:
+    def test_an_entry_that_cannot_be_stored_takes_the_change_along(self, database: Database) -> None:
         """No change without its entry."""
-        with pytest.raises(DBAPIError), store.transaction() as tx:  # noqa: PT012
-            tx.conn.exec_driver_sql("INSERT INTO worker_heartbeats VALUES ('w', now())")
-            tx.conn.exec_driver_sql("INSERT INTO audit_events (namespace, entry) VALUES ('default', NULL)")
-        assert one(store, "SELECT count(*) FROM worker_heartbeats") == 0
-        assert verdict(store) == WHOLE | {"checked": 0}
+        with pytest.raises(DBAPIError), database.transaction() as uow:  # noqa: PT012
+            uow.conn.exec_driver_sql("INSERT INTO worker_heartbeats VALUES ('w', now())")
+            uow.conn.exec_driver_sql("INSERT INTO audit_events (namespace, entry) VALUES ('default', NULL)")
+        assert one(database, "SELECT count(*) FROM worker_heartbeats") == 0
+        assert verdict(database) == WHOLE | {"checked": 0}
 
     @pytest.mark.parametrize("statement", ["UPDATE audit_events SET entry = '{}'", "DELETE FROM audit_events"])
-    def test_nothing_is_changed_or_removed(self, store: Store, statement: str) -> None:
-        write(store)
+    def test_nothing_is_changed_or_removed(self, database: Database, statement: str) -> None:
+        write(database)
         for refused in (statement, "TRUNCATE audit_events"):
             with pytest.raises(DBAPIError, match="append-only"):
-                change(store, refused)
-        assert verdict(store) == WHOLE | {"checked": 1}
+                change(database, refused)
+        assert verdict(database) == WHOLE | {"checked": 1}
 
-    def test_writers_at_the_same_time_make_one_unbroken_chain_each(self, store: Store) -> None:
+    def test_writers_at_the_same_time_make_one_unbroken_chain_each(self, database: Database) -> None:
         """In one namespace and in several: the two that write to the same two chains do not wait for each other."""
 
         def worker(number: int) -> Callable[[], None]:
             def run() -> None:
                 for turn in range(10):
-                    with store.transaction() as tx:
+                    with database.transaction() as uow:
                         names = ["one", "two", EVERYWHERE] if number % 2 else [EVERYWHERE, "two", f"own-{number}"]
                         for name in names:
-                            tx.record(ADMIN, name, "thing.changed", f"{number}-{turn}")
+                            uow.record(ADMIN, name, "thing.changed", f"{number}-{turn}")
 
             return run
 
         assert [error for error in at_once([worker(number) for number in range(16)]) if error] == []
-        assert verdict(store) == WHOLE | {"checked": 480}
-        ends = {row["namespace"]: row["seq"] for row in rows(store, "SELECT * FROM audit_heads")}
+        assert verdict(database) == WHOLE | {"checked": 480}
+        ends = {row["namespace"]: row["seq"] for row in rows(database, "SELECT * FROM audit_heads")}
         assert (ends["one"], ends["two"], ends[EVERYWHERE], ends["own-0"]) == (80, 160, 160, 10)
 
-    def test_a_log_that_is_written_to_meanwhile_is_whole(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_log_that_is_written_to_meanwhile_is_whole(
+        self, database: Database, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         """Rows that came after the verification began are read with the head that they have."""
         monkeypatch.setattr(audit, "BATCH", 2)
         for _ in range(4):
-            write(store)
+            write(database)
         lines = []
-        for line in export(store, ALL):
+        for line in export(database, ALL):
             if len(lines) < 5:
-                write(store)
+                write(database)
             lines.append(line)
         assert verdict_on(map(read_line, lines)).document() == WHOLE | {"checked": 9}
 
@@ -191,72 +193,74 @@ class TestTampering:
     @pytest.mark.parametrize("how", TAMPERED)
     @pytest.mark.parametrize("batch", [2, 1_000])
     def test_it_is_found_and_named(
-        self, how: str, batch: int, store: Store, database_url: str, monkeypatch: pytest.MonkeyPatch
+        self, how: str, batch: int, database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(audit, "BATCH", batch)
         for namespace in ("shop", "bank"):
             for number in range(5):
-                write(store, namespace, number=number)
+                write(database, namespace, number=number)
         statements, seq, what = TAMPERED[how]
         tamper(database_url, *statements)
-        found = verdict(store)
+        found = verdict(database)
         assert (found["ok"], found["first_bad"]["seq"], found["first_bad"]["what"]) == (False, seq, what)
         assert found["first_bad"]["namespace"].startswith("shop")
         # Chains do not hang together: the other one is whole.
-        assert verify(store, ALL, "bank") == WHOLE | {"checked": 5}
+        assert verify(database, ALL, "bank") == WHOLE | {"checked": 5}
 
-    def test_a_row_behind_the_head(self, store: Store, database_url: str) -> None:
+    def test_a_row_behind_the_head(self, database: Database, database_url: str) -> None:
         """Linked as it should be, but nobody's head knows it."""
-        write(store, "shop")
+        write(database, "shop")
         forged = '{"namespace":"shop"}'
         tamper(
             database_url,
             "INSERT INTO audit_events SELECT namespace, 2,"
             f" sha256(hash || convert_to('2:{forged}', 'UTF8')), '{forged}' FROM audit_heads",
         )
-        assert verdict(store)["first_bad"] == {"namespace": "shop", "seq": 2, "what": "inserted"}
+        assert verdict(database)["first_bad"] == {"namespace": "shop", "seq": 2, "what": "inserted"}
 
-    def test_who_rewrites_everything_is_found_by_an_export_that_was_kept(self, store: Store, database_url: str) -> None:
+    def test_who_rewrites_everything_is_found_by_an_export_that_was_kept(
+        self, database: Database, database_url: str
+    ) -> None:
         """The chain alone cannot tell: it is whole again."""
-        write(store, "shop", number=1)
-        kept = list(export(store, ALL))
+        write(database, "shop", number=1)
+        kept = list(export(database, ALL))
         tamper(database_url, "DELETE FROM audit_events", "DELETE FROM audit_heads")
-        write(store, "shop", number=2)
-        assert verdict(store) == WHOLE | {"checked": 1}
+        write(database, "shop", number=2)
+        assert verdict(database) == WHOLE | {"checked": 1}
         (head,) = json.loads(kept[-1])["heads"]
-        assert all(head["hash"] not in line for line in export(store, ALL))
+        assert all(head["hash"] not in line for line in export(database, ALL))
 
 
 class TestReading:
-    def test_newest_first_in_pages(self, store: Store) -> None:
+    def test_newest_first_in_pages(self, database: Database) -> None:
         for _ in range(5):
-            write(store)
-        first = list_events(store, OPERATOR, EventFilter(), Page(2))
-        rest = list_events(store, OPERATOR, EventFilter(), Page(50, after=first.next_after))
+            write(database)
+        first = list_events(database, OPERATOR, EventFilter(), Page(2))
+        rest = list_events(database, OPERATOR, EventFilter(), Page(50, after=first.next_after))
         assert [event["seq"] for event in (*first.items, *rest.items)] == [5, 4, 3, 2, 1]
         assert rest.next_after is None
-        assert [event["seq"] for event in list_events(store, OPERATOR, EventFilter(), Page(2, 1)).items] == [4, 3]
+        assert [event["seq"] for event in list_events(database, OPERATOR, EventFilter(), Page(2, 1)).items] == [4, 3]
 
-    def test_filters(self, store: Store, database_url: str) -> None:
-        watch_id = post(store)
-        decide_pause(store, REVIEWER, watch_id, approve())
-        post(store)
-        said = lambda **wanted: [e["type"] for e in list_events(store, ALL, EventFilter(**wanted), Page()).items]  # noqa: E731
+    def test_filters(self, database: Database, database_url: str) -> None:
+        watch_id = post(database)
+        decide_pause(database, REVIEWER, watch_id, approve())
+        post(database)
+        said = lambda **wanted: [e["type"] for e in list_events(database, ALL, EventFilter(**wanted), Page()).items]  # noqa: E731
         assert said() == ["pause.created", "pause.approved", "pause.created"]
         assert said(subject=watch_id) == ["pause.approved", "pause.created"]
         assert said(type="pause.approved") == ["pause.approved"]
         assert said(by=REVIEWER.id) == ["pause.approved"]
         assert said(type="pause.approved", by="system") == []
-        before, after = (one(store, f"SELECT clock_timestamp() {sign} interval '1 min'") for sign in "-+")
+        before, after = (one(database, f"SELECT clock_timestamp() {sign} interval '1 min'") for sign in "-+")
         assert len(said(since=before, until=after)) == 3
         assert said(since=after) == said(until=before) == []
-        at = one(store, "SELECT (entry ->> 'at')::timestamptz FROM audit_events WHERE seq = 2")
+        at = one(database, "SELECT (entry ->> 'at')::timestamptz FROM audit_events WHERE seq = 2")
         assert said(since=at) == said()[:2]
         assert said(until=at) == said()[2:]
 
-    def test_each_namespace_is_its_own_and_everywhere_is_for_those_who_see_all(self, store: Store) -> None:
+    def test_each_namespace_is_its_own_and_everywhere_is_for_those_who_see_all(self, database: Database) -> None:
         for namespace in ("default", "shop", EVERYWHERE):
-            write(store, namespace, of=namespace)
+            write(database, namespace, of=namespace)
         shop = someone(Role.OPERATOR, "shop")
         both = someone(Role.OPERATOR, "shop", "default")
         for by, wanted, found in [
@@ -267,15 +271,18 @@ class TestReading:
             (ALL, "shop", "shop"),
             (ALL, EVERYWHERE, EVERYWHERE),
         ]:
-            (event,) = list_events(store, by, EventFilter(wanted), Page()).items
+            (event,) = list_events(database, by, EventFilter(wanted), Page()).items
             assert event["namespace"] == event["details"]["of"] == found
         for namespace in ("default", EVERYWHERE, "nowhere"):
-            for read in (lambda n: list_events(store, shop, EventFilter(n), Page()), lambda n: verify(store, shop, n)):
+            for read in (
+                lambda n: list_events(database, shop, EventFilter(n), Page()),
+                lambda n: verify(database, shop, n),
+            ):
                 with pytest.raises(Forbidden):
                     read(namespace)
             with pytest.raises(Forbidden):
-                export(store, shop, namespace)
-        assert [verify(store, by)["checked"] for by in (shop, both, ALL)] == [1, 2, 3]
-        seen = lambda *args: {json.loads(line).get("namespace") for line in export(store, *args)} - {None}  # noqa: E731
+                export(database, shop, namespace)
+        assert [verify(database, by)["checked"] for by in (shop, both, ALL)] == [1, 2, 3]
+        seen = lambda *args: {json.loads(line).get("namespace") for line in export(database, *args)} - {None}  # noqa: E731
         assert (seen(shop), seen(both), seen(ALL, "shop")) == ({"shop"}, {"shop", "default"}, {"shop"})
         assert seen(ALL) == {"default", "shop", EVERYWHERE}

@@ -5,7 +5,6 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from tests.services.test_audit import tamper
 
 from cli.devstack.waiting import wait_until
 from domain.identity.access import Role
@@ -13,7 +12,7 @@ from domain.pauses.pause import OnTimeout
 from domain.sagas.outcome import Failed
 from domain.sagas.step import Error
 from domain.values.errors import Forbidden
-from services.kernel.unit_of_work import Store
+from services.kernel.unit_of_work import Database
 from services.log import row_verification
 from services.log.audit import verify
 from services.log.row_verification import RowVerdict, verify_rows
@@ -23,6 +22,7 @@ from services.reviews.decisions import decide_pause
 from services.reviews.step_decisions import rerun_step
 from services.sagas.queries import StepRef
 from services.sagas.recovery import Retry, resolve, retry_compensation
+from tests.services.log.test_audit import tamper
 from tests.services.reviewers import voter
 from tests.services.saga_world import approve_held, current_ref, ref, start, step, tools, undo_of, work
 from tests.services.world import ADMIN, AGENT, REVIEWER, approve, cancel, one, post, reject, someone
@@ -42,13 +42,15 @@ FULL = {
 }
 
 
-def changed(store: Store, database_url: str, table: str, assignment: str, where: str = "true") -> list[dict[str, Any]]:
+def changed(
+    database: Database, database_url: str, table: str, assignment: str, where: str = "true"
+) -> list[dict[str, Any]]:
     """What is found where rows are changed so; then they are again as they were."""
     tamper(database_url, f"CREATE TABLE kept AS SELECT * FROM {table}")
     try:
         tamper(database_url, f"UPDATE {table} SET {assignment} WHERE {where}")
-        assert verify(store, ALL)["ok"], "the log itself is whole"
-        return verify_rows(store, ALL).bad
+        assert verify(database, ALL)["ok"], "the log itself is whole"
+        return verify_rows(database, ALL).bad
     finally:
         tamper(database_url, f"DELETE FROM {table}", f"INSERT INTO {table} SELECT * FROM kept", "DROP TABLE kept")
 
@@ -57,61 +59,61 @@ def fields(verdict: RowVerdict) -> list[tuple[str, str]]:
     return [(bad["id"], bad["field"]) for bad in verdict.bad]
 
 
-def voted(store: Store) -> str:
+def voted(database: Database) -> str:
     """One that waits for a third vote, as the second one's edit has voided the first."""
-    people = [voter(store, f"p{number}") for number in range(4)]
-    watch_id = post(store, review={"approvals": 3}, arguments={"amount": 5})
-    decide_pause(store, people[0], watch_id, approve(people[0], comment="fine"))
-    decide_pause(store, people[1], watch_id, approve(people[1], arguments={"amount": 4}, comment="less"))
-    decide_pause(store, people[2], watch_id, approve(people[2], revision=2))
+    people = [voter(database, f"p{number}") for number in range(4)]
+    watch_id = post(database, review={"approvals": 3}, arguments={"amount": 5})
+    decide_pause(database, people[0], watch_id, approve(people[0], comment="fine"))
+    decide_pause(database, people[1], watch_id, approve(people[1], arguments={"amount": 4}, comment="less"))
+    decide_pause(database, people[2], watch_id, approve(people[2], revision=2))
     return watch_id
 
 
-def compensated(store: Store) -> UUID:
+def compensated(database: Database) -> UUID:
     """A saga with an approved step, an undone one, and one that failed."""
-    trace_id = start(store, step("a", undo=True), step("b", hitl=True), step("c"))
+    trace_id = start(database, step("a", undo=True), step("b", hitl=True), step("c"))
     made = tools(do_c=Failed(Error("TOOL_ERROR", "no")))
-    work(store, trace_id, made)
-    approve_held(store, trace_id)
-    work(store, trace_id, made)
+    work(database, trace_id, made)
+    approve_held(database, trace_id)
+    work(database, trace_id, made)
     return trace_id
 
 
-def test_what_the_service_did_fits(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_the_service_did_fits(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where a batch is smaller than what there is."""
     monkeypatch.setattr(row_verification, "ENTRIES", 2)
-    short = post(store, expires=timedelta(seconds=1))
-    decide_pause(store, REVIEWER, post(store, **FULL), approve(comment="fine", response={"ok": True}))
-    decide_pause(store, REVIEWER, post(store), reject())
-    decide_pause(store, AGENT, post(store), cancel())
-    claim(store, REVIEWER, post(store, **FULL), take_over=False)
-    voted(store)
-    compensated(store)
-    wait_until(lambda: expire_due(store) == 1, 20, f"{short} does not expire")
-    found = verify_rows(store, ALL)
+    short = post(database, expires=timedelta(seconds=1))
+    decide_pause(database, REVIEWER, post(database, **FULL), approve(comment="fine", response={"ok": True}))
+    decide_pause(database, REVIEWER, post(database), reject())
+    decide_pause(database, AGENT, post(database), cancel())
+    claim(database, REVIEWER, post(database, **FULL), take_over=False)
+    voted(database)
+    compensated(database)
+    wait_until(lambda: expire_due(database) == 1, 20, f"{short} does not expire")
+    found = verify_rows(database, ALL)
     assert found.bad == []
     assert (found.pauses, found.sagas, found.steps, found.partly) == (7, 1, 4, 0)
-    assert verify_rows(store, someone(Role.OPERATOR, "elsewhere")).checked == 0
+    assert verify_rows(database, someone(Role.OPERATOR, "elsewhere")).checked == 0
     with pytest.raises(Forbidden):
-        verify_rows(store, someone(Role.OPERATOR, "elsewhere"), "default")
+        verify_rows(database, someone(Role.OPERATOR, "elsewhere"), "default")
 
 
-def test_what_went_on_after_its_end_fits(store: Store) -> None:
+def test_what_went_on_after_its_end_fits(database: Database) -> None:
     """A step held again, an undo tried again, and one that nobody tries any more."""
-    trace_id = start(store, step("a", undo=True), step("b", hitl=True), step("c"))
+    trace_id = start(database, step("a", undo=True), step("b", hitl=True), step("c"))
     made = tools(do_c=Failed(Error("TOOL_ERROR", "no")), undo_a=[Failed(Error("TOOL_ERROR", "no"))] * 2)
-    work(store, trace_id, made)
-    rerun_step(store, REVIEWER, current_ref(store, trace_id), "again", None)
-    work(store, trace_id, made)
-    assert verify_rows(store, ALL).bad == []
-    approve_held(store, trace_id)
-    work(store, trace_id, made)
-    which: StepRef = ref(trace_id, undo_of(store, trace_id, "a"))
-    retry_compensation(store, someone(Role.OPERATOR), which, Retry(arguments={"n": 2}, allow_destructive=True))
-    assert verify_rows(store, ALL).bad == []
-    work(store, trace_id, made)
-    resolve(store, someone(Role.OPERATOR), which, done=False, output=None, evidence="left as it is")
-    assert verify_rows(store, ALL).bad == []
+    work(database, trace_id, made)
+    rerun_step(database, REVIEWER, current_ref(database, trace_id), "again", None)
+    work(database, trace_id, made)
+    assert verify_rows(database, ALL).bad == []
+    approve_held(database, trace_id)
+    work(database, trace_id, made)
+    which: StepRef = ref(trace_id, undo_of(database, trace_id, "a"))
+    retry_compensation(database, someone(Role.OPERATOR), which, Retry(arguments={"n": 2}, allow_destructive=True))
+    assert verify_rows(database, ALL).bad == []
+    work(database, trace_id, made)
+    resolve(database, someone(Role.OPERATOR), which, done=False, output=None, evidence="left as it is")
+    assert verify_rows(database, ALL).bad == []
 
 
 DECISIONS = [
@@ -128,12 +130,12 @@ DECISIONS = [
 ]
 
 
-def test_a_decision_that_was_changed_is_named(store: Store, database_url: str) -> None:
-    watch_id = post(store, **FULL)
-    decide_pause(store, REVIEWER, watch_id, approve(comment="fine", response={"ok": True}))
-    decide_pause(store, REVIEWER, post(store), reject())
+def test_a_decision_that_was_changed_is_named(database: Database, database_url: str) -> None:
+    watch_id = post(database, **FULL)
+    decide_pause(database, REVIEWER, watch_id, approve(comment="fine", response={"ok": True}))
+    decide_pause(database, REVIEWER, post(database), reject())
     for assignment, field in DECISIONS:
-        found = changed(store, database_url, "pauses", assignment, "comment = 'fine'")
+        found = changed(database, database_url, "pauses", assignment, "comment = 'fine'")
         assert [(bad["id"], bad["field"]) for bad in found] == [(watch_id, field)], assignment
         assert found[0]["logged"] != found[0]["found"]
 
@@ -164,12 +166,12 @@ WAITING = [
 ]
 
 
-def test_a_waiting_pause_that_was_changed_is_named(store: Store, database_url: str) -> None:
-    watch_id = post(store, **FULL)
-    claim(store, REVIEWER, watch_id, take_over=False)
-    post(store)
+def test_a_waiting_pause_that_was_changed_is_named(database: Database, database_url: str) -> None:
+    watch_id = post(database, **FULL)
+    claim(database, REVIEWER, watch_id, take_over=False)
+    post(database)
     for assignment, field in WAITING:
-        found = changed(store, database_url, "pauses", assignment, "priority = 3")
+        found = changed(database, database_url, "pauses", assignment, "priority = 3")
         assert [(bad["id"], bad["field"]) for bad in found] == [(watch_id, field)], assignment
 
 
@@ -193,50 +195,50 @@ VOTES = [
 ]
 
 
-def test_a_vote_that_was_changed_is_named(store: Store, database_url: str) -> None:
+def test_a_vote_that_was_changed_is_named(database: Database, database_url: str) -> None:
     """Not the last one only."""
-    watch_id = voted(store)
+    watch_id = voted(database)
     for assignment, field in VOTES:
-        found = changed(store, database_url, "pauses", assignment)
+        found = changed(database, database_url, "pauses", assignment)
         assert [(bad["id"], bad["field"]) for bad in found] == [(watch_id, field)], assignment
 
 
-def test_a_decision_that_nobody_made_is_named(store: Store, database_url: str) -> None:
-    watch_id = post(store)
+def test_a_decision_that_nobody_made_is_named(database: Database, database_url: str) -> None:
+    watch_id = post(database)
     forged = "status = 'approved', resolved_at = now(), decided_by = 'x', decided_by_name = 'x'"
     tamper(database_url, f"UPDATE pauses SET {forged}")
-    found = verify_rows(store, ADMIN)
+    found = verify_rows(database, ADMIN)
     which = {"namespace": "default", "kind": "pause", "id": watch_id, "span": None}
     assert found.first_bad == {**which, "field": "status", "logged": "pending", "found": "approved", "seq": 1}
     assert [bad["field"] for bad in found.bad] == ["status", "decided_by", "decided_by_name", "resolved_at"]
-    assert one(store, "SELECT count(*) FROM audit_events") == 1
+    assert one(database, "SELECT count(*) FROM audit_events") == 1
 
 
-def test_a_decision_that_was_taken_back_is_named(store: Store, database_url: str) -> None:
-    watch_id = post(store)
-    decide_pause(store, REVIEWER, watch_id, reject())
+def test_a_decision_that_was_taken_back_is_named(database: Database, database_url: str) -> None:
+    watch_id = post(database)
+    decide_pause(database, REVIEWER, watch_id, reject())
     undone = "status = 'pending', resolved_at = NULL, decided_by = NULL, decided_by_name = NULL"
     tamper(database_url, f"UPDATE pauses SET {undone}")
-    assert (watch_id, "status") in fields(verify_rows(store, ALL))
+    assert (watch_id, "status") in fields(verify_rows(database, ALL))
 
 
-def test_a_pause_that_was_put_in_is_named(store: Store, database_url: str) -> None:
-    post(store)
+def test_a_pause_that_was_put_in_is_named(database: Database, database_url: str) -> None:
+    post(database)
     copy = "CREATE TEMP TABLE put_in AS SELECT * FROM pauses"
     tamper(database_url, copy, "UPDATE put_in SET id = gen_random_uuid()", "INSERT INTO pauses SELECT * FROM put_in")
-    (bad,) = verify_rows(store, ALL).bad
+    (bad,) = verify_rows(database, ALL).bad
     assert (bad["field"], bad["logged"], bad["found"], bad["seq"]) == ("status", None, "pending", None)
 
 
 def test_what_was_taken_away_before_its_end_is_named(
-    store: Store, database_url: str, monkeypatch: pytest.MonkeyPatch
+    database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What has ended may be gone: retention leaves no entry."""
     monkeypatch.setattr(row_verification, "ENTRIES", 2)
-    ended, pending, trace_id = post(store), post(store), start(store, step("a"))
-    decide_pause(store, REVIEWER, ended, reject())
+    ended, pending, trace_id = post(database), post(database), start(database, step("a"))
+    decide_pause(database, REVIEWER, ended, reject())
     tamper(database_url, "DELETE FROM pauses", "DELETE FROM saga_steps", "DELETE FROM sagas")
-    found = verify_rows(store, ALL)
+    found = verify_rows(database, ALL)
     assert [(bad["kind"], bad["id"], bad["field"], bad["found"]) for bad in found.bad] == [
         ("pause", pending, "status", None),
         ("saga", trace_id.hex, "status", None),
@@ -268,20 +270,20 @@ STEPS = [
 ]
 
 
-def test_a_step_that_was_changed_is_named(store: Store, database_url: str) -> None:
-    trace_id = compensated(store)
+def test_a_step_that_was_changed_is_named(database: Database, database_url: str) -> None:
+    trace_id = compensated(database)
     for which, assignment, field in STEPS:
-        found = changed(store, database_url, "saga_steps", assignment, which)
+        found = changed(database, database_url, "saga_steps", assignment, which)
         assert {(bad["kind"], bad["id"]) for bad in found} == {("step", trace_id.hex)}, assignment
         assert field in [bad["field"] for bad in found]
         assert len({bad["span"] for bad in found}) == 1
 
 
-def test_a_step_that_was_never_run_is_named(store: Store, database_url: str) -> None:
-    trace_id = start(store, step("a", hitl=True), step("b"))
-    work(store, trace_id, tools())
+def test_a_step_that_was_never_run_is_named(database: Database, database_url: str) -> None:
+    trace_id = start(database, step("a", hitl=True), step("b"))
+    work(database, trace_id, tools())
     tamper(database_url, "UPDATE saga_steps SET status = 'COMPLETED', ended_at = now() WHERE step_id = 'a'")
-    (bad,) = verify_rows(store, ALL).bad
+    (bad,) = verify_rows(database, ALL).bad
     assert (bad["field"], bad["logged"], bad["found"]) == ("status", "not ended", "COMPLETED")
 
 
@@ -294,33 +296,33 @@ SAGAS = [
 ]
 
 
-def test_a_saga_that_was_changed_is_named(store: Store, database_url: str) -> None:
-    trace_id = compensated(store)
+def test_a_saga_that_was_changed_is_named(database: Database, database_url: str) -> None:
+    trace_id = compensated(database)
     for assignment, field in SAGAS:
-        bad = changed(store, database_url, "sagas", assignment)[0]
+        bad = changed(database, database_url, "sagas", assignment)[0]
         assert (bad["kind"], bad["id"], bad["field"]) == ("saga", trace_id.hex, field), assignment
 
 
-def test_what_an_older_release_logged_is_compared_as_far_as_it_goes(store: Store, database_url: str) -> None:
+def test_what_an_older_release_logged_is_compared_as_far_as_it_goes(database: Database, database_url: str) -> None:
     """Entries without the row: of them the decision, the votes and the ends of steps."""
-    watch_id, trace_id = voted(store), compensated(store)
+    watch_id, trace_id = voted(database), compensated(database)
     # The chain no longer fits: that is another question.
     older = "UPDATE audit_events SET entry = (entry::jsonb #- '{details,row}')::json"
     tamper(database_url, older, "UPDATE pauses SET context = '{\"x\": 1}'")
-    found = verify_rows(store, ALL)
+    found = verify_rows(database, ALL)
     assert (found.bad, found.partly) == ([], 6)
     other = vote(1, "comment", '"x"')
     tamper(database_url, f"UPDATE pauses SET {other} WHERE votes IS NOT NULL")
     tamper(database_url, "UPDATE saga_steps SET status = 'FAILED' WHERE step_id = 'b'")
-    assert fields(verify_rows(store, ALL)) == [(watch_id, "votes[1].comment"), (trace_id.hex, "status")]
+    assert fields(verify_rows(database, ALL)) == [(watch_id, "votes[1].comment"), (trace_id.hex, "status")]
 
 
 def test_all_differences_are_counted_and_the_first_are_told(
-    store: Store, database_url: str, monkeypatch: pytest.MonkeyPatch
+    database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(row_verification, "TOLD", 3)
     for _ in range(5):
-        post(store)
+        post(database)
     tamper(database_url, "UPDATE pauses SET action = 'another'")
-    found: dict[str, Any] = verify_rows(store, ALL).document()
+    found: dict[str, Any] = verify_rows(database, ALL).document()
     assert (found["differences"], len(found["bad"]), found["checked"]) == (5, 3, 5)

@@ -14,10 +14,10 @@ from sqlalchemy import Select, event, text
 from domain.values import ids
 from domain.values.errors import EndpointDisabled, NotFound
 from services.kernel import leases
-from services.kernel.connection_pool import DatabaseAway, open_engine
+from services.kernel.connection_pool import DatabaseUnavailable, open_engine
 from services.kernel.leases import NOTIFICATION
 from services.kernel.pagination import Page
-from services.kernel.unit_of_work import Store
+from services.kernel.unit_of_work import Database
 from services.notifications.worker import sweep_notifications
 from services.operations import retention
 from services.operations.health import backlog
@@ -55,228 +55,228 @@ def small(monkeypatch: pytest.MonkeyPatch) -> int:
     return 5
 
 
-def backlogged(store: Store, count: int = 12) -> dict[str, Any]:
-    made = an_endpoint(store, event_types=("pause.created",))
+def backlogged(database: Database, count: int = 12) -> dict[str, Any]:
+    made = an_endpoint(database, event_types=("pause.created",))
     for _ in range(count):
-        post(store)
+        post(database)
     return made
 
 
-def pending(store: Store) -> int:
-    return int(one(store, "SELECT count(*) FROM webhook_deliveries WHERE status = 'pending'"))
+def pending(database: Database) -> int:
+    return int(one(database, "SELECT count(*) FROM webhook_deliveries WHERE status = 'pending'"))
 
 
-def ended(store: Store) -> set[str]:
-    return {row["last_error"] for row in deliveries(store)}
+def ended(database: Database) -> set[str]:
+    return {row["last_error"] for row in deliveries(database)}
 
 
-def sweep(store: Store) -> int:
+def sweep(database: Database) -> int:
     """Until nothing is left; how many times."""
     times = 1
-    while sweep_endpoints(store):
+    while sweep_endpoints(database):
         times += 1
         assert times < 20
     return times
 
 
-def test_switched_off_at_once_and_ended_in_steps(store: Store, small: int) -> None:
+def test_switched_off_at_once_and_ended_in_steps(database: Database, small: int) -> None:
     """No statement touches more than a batch; whoever claims one of the others meanwhile ends it."""
-    made = backlogged(store)
-    change_endpoint(store, ADMIN, made["id"], EndpointChange(enabled=False))
-    assert pending(store) == 12 - small
-    left = next(row for row in deliveries(store) if row["status"] == "pending")
-    assert claim_delivery(store, left["id"]) is None
-    assert sweep(store) == 2
-    assert (pending(store), ended(store)) == (0, {"the endpoint is disabled"})
+    made = backlogged(database)
+    change_endpoint(database, ADMIN, made["id"], EndpointChange(enabled=False))
+    assert pending(database) == 12 - small
+    left = next(row for row in deliveries(database) if row["status"] == "pending")
+    assert claim_delivery(database, left["id"]) is None
+    assert sweep(database) == 2
+    assert (pending(database), ended(database)) == (0, {"the endpoint is disabled"})
     # What was ended may be had again.
-    change_endpoint(store, ADMIN, made["id"], EndpointChange(enabled=True))
-    assert recover(store, ADMIN, made["id"], LONG_AGO) == 12
-    assert sweep(store) == 1
-    assert pending(store) == 12
+    change_endpoint(database, ADMIN, made["id"], EndpointChange(enabled=True))
+    assert recover(database, ADMIN, made["id"], LONG_AGO) == 12
+    assert sweep(database) == 1
+    assert pending(database) == 12
 
 
-def test_disabled_by_us(store: Store, small: int) -> None:
+def test_disabled_by_us(database: Database, small: int) -> None:
     """With the reason, for each of them."""
-    backlogged(store)
-    finish(store, claim(store, deliveries(store)[0]), 410)
-    assert pending(store) == 11 - small
-    sweep(store)
-    assert pending(store) == 0
-    assert ended(store) == {"it failed", "the endpoint was disabled: the receiver answered 410 Gone"}
+    backlogged(database)
+    finish(database, claim(database, deliveries(database)[0]), 410)
+    assert pending(database) == 11 - small
+    sweep(database)
+    assert pending(database) == 0
+    assert ended(database) == {"it failed", "the endpoint was disabled: the receiver answered 410 Gone"}
 
 
-def test_one_that_is_under_way_records_its_own_end(store: Store, small: int) -> None:
-    made = backlogged(store)
-    parcel = claim(store, deliveries(store)[-1])
-    change_endpoint(store, ADMIN, made["id"], EndpointChange(enabled=False))
-    sweep(store)
-    assert pending(store) == 1
-    assert finish(store, parcel)
-    assert pending(store) == 0
+def test_one_that_is_under_way_records_its_own_end(database: Database, small: int) -> None:
+    made = backlogged(database)
+    job = claim(database, deliveries(database)[-1])
+    change_endpoint(database, ADMIN, made["id"], EndpointChange(enabled=False))
+    sweep(database)
+    assert pending(database) == 1
+    assert finish(database, job)
+    assert pending(database) == 0
 
 
-def test_deleted_at_once_and_let_go_in_steps(store: Store, small: int) -> None:
+def test_deleted_at_once_and_let_go_in_steps(database: Database, small: int) -> None:
     """It is gone for everyone; its history stays readable; its row goes last."""
-    made = backlogged(store)
-    finish(store, claim(store, deliveries(store)[0]))
-    parcel = claim(store, deliveries(store)[-1])
-    delete_endpoint(store, ADMIN, made["id"])
+    made = backlogged(database)
+    finish(database, claim(database, deliveries(database)[0]))
+    job = claim(database, deliveries(database)[-1])
+    delete_endpoint(database, ADMIN, made["id"])
     with pytest.raises(NotFound):
-        get_endpoint(store, ADMIN, made["id"])
+        get_endpoint(database, ADMIN, made["id"])
     with pytest.raises(NotFound):
-        recover(store, ADMIN, made["id"], LONG_AGO)
-    assert list_endpoints(store, ADMIN, Page()).items == []
-    assert one(store, "SELECT count(*) FROM webhook_secrets") == 0
-    assert backlog(store).disabled_endpoints == 0
+        recover(database, ADMIN, made["id"], LONG_AGO)
+    assert list_endpoints(database, ADMIN, Page()).items == []
+    assert one(database, "SELECT count(*) FROM webhook_secrets") == 0
+    assert backlog(database).disabled_endpoints == 0
     with pytest.raises(EndpointDisabled, match="deleted"):
-        redeliver(store, ADMIN, ids.text(ids.DELIVERY, deliveries(store)[1]["id"]))
-    post(store)
-    assert len(deliveries(store)) == 12, "nobody is told any more"
-    sweep(store)
-    assert one(store, "SELECT count(*) FROM webhook_endpoints") == 1
-    assert finish(store, parcel, 500)
-    sweep(store)
-    assert one(store, "SELECT count(*) FROM webhook_endpoints") == 0
-    assert {row["endpoint_id"] for row in deliveries(store)} == {None}
-    shown = get_delivery(store, ADMIN, ids.text(ids.DELIVERY, deliveries(store)[5]["id"]))
+        redeliver(database, ADMIN, ids.text(ids.DELIVERY, deliveries(database)[1]["id"]))
+    post(database)
+    assert len(deliveries(database)) == 12, "nobody is told any more"
+    sweep(database)
+    assert one(database, "SELECT count(*) FROM webhook_endpoints") == 1
+    assert finish(database, job, 500)
+    sweep(database)
+    assert one(database, "SELECT count(*) FROM webhook_endpoints") == 0
+    assert {row["endpoint_id"] for row in deliveries(database)} == {None}
+    shown = get_delivery(database, ADMIN, ids.text(ids.DELIVERY, deliveries(database)[5]["id"]))
     assert (shown["status"], shown["last_error"]) == ("exhausted", "the endpoint was deleted")
 
 
-def test_a_new_url_leads_all_of_a_backlog(store: Store, small: int) -> None:
+def test_a_new_url_leads_all_of_a_backlog(database: Database, small: int) -> None:
     """Those beyond the batch are led there when it is their turn."""
-    made = backlogged(store)
-    change_endpoint(store, ADMIN, made["id"], EndpointChange(url=ELSEWHERE))
-    last = next(row for row in deliveries(store) if row["url"] == CALLBACK)
-    assert claim(store, last).url == ELSEWHERE
-    assert one(store, "SELECT url FROM webhook_deliveries WHERE id = :id", id=last["id"]) == ELSEWHERE
+    made = backlogged(database)
+    change_endpoint(database, ADMIN, made["id"], EndpointChange(url=ELSEWHERE))
+    last = next(row for row in deliveries(database) if row["url"] == CALLBACK)
+    assert claim(database, last).url == ELSEWHERE
+    assert one(database, "SELECT url FROM webhook_deliveries WHERE id = :id", id=last["id"]) == ELSEWHERE
 
 
-def test_recovered_by_one_statement(store: Store) -> None:
+def test_recovered_by_one_statement(database: Database) -> None:
     """Attempts made before are still counted."""
-    made = backlogged(store)
-    for row in deliveries(store):
-        finish(store, claim(store, row), 500, schedule=())
-    assert recover(store, ADMIN, made["id"], LONG_AGO) == 12
-    found = rows(store, "SELECT DISTINCT status, attempts, retry, last_error, completed_at FROM webhook_deliveries")
+    made = backlogged(database)
+    for row in deliveries(database):
+        finish(database, claim(database, row), 500, schedule=())
+    assert recover(database, ADMIN, made["id"], LONG_AGO) == 12
+    found = rows(database, "SELECT DISTINCT status, attempts, retry, last_error, completed_at FROM webhook_deliveries")
     assert found == [{"status": "pending", "attempts": 1, "retry": 0, "last_error": None, "completed_at": None}]
 
 
 @pytest.mark.parametrize("status", [200, 500])
-def test_attempts_do_not_wait_for_their_endpoint(store: Store, status: int) -> None:
+def test_attempts_do_not_wait_for_their_endpoint(database: Database, status: int) -> None:
     """Somebody has its row locked: only what changes its health has to wait."""
-    backlogged(store, 3)
-    first, second, third = deliveries(store)
+    backlogged(database, 3)
+    first, second, third = deliveries(database)
     if status == 500:
-        finish(store, claim(store, first), 500)
-    parcels = [claim(store, each) for each in (second, third)]
-    with store.transaction() as tx:
-        tx.conn.execute(text("SELECT id FROM webhook_endpoints FOR UPDATE"))
-        tx.conn.execute(text("SET LOCAL lock_timeout = 0"))
-        for parcel in parcels:
-            assert finish(store, parcel, status)
+        finish(database, claim(database, first), 500)
+    jobs = [claim(database, each) for each in (second, third)]
+    with database.transaction() as uow:
+        uow.conn.execute(text("SELECT id FROM webhook_endpoints FOR UPDATE"))
+        uow.conn.execute(text("SET LOCAL lock_timeout = 0"))
+        for job in jobs:
+            assert finish(database, job, status)
 
 
-def test_a_success_after_failures_ends_them(store: Store) -> None:
+def test_a_success_after_failures_ends_them(database: Database) -> None:
     """Which takes the lock, and is not missed."""
-    backlogged(store, 2)
-    first, second = deliveries(store)
-    finish(store, claim(store, first), 500)
-    assert one(store, "SELECT failing_since FROM webhook_endpoints") is not None
-    finish(store, claim(store, second))
-    assert one(store, "SELECT failing_since FROM webhook_endpoints") is None
+    backlogged(database, 2)
+    first, second = deliveries(database)
+    finish(database, claim(database, first), 500)
+    assert one(database, "SELECT failing_since FROM webhook_endpoints") is not None
+    finish(database, claim(database, second))
+    assert one(database, "SELECT failing_since FROM webhook_endpoints") is None
 
 
-def old_messages(store: Store, count: int) -> None:
+def old_messages(database: Database, count: int) -> None:
     """Older than what is kept; one in three still waits."""
-    made = an_endpoint(store)
+    made = an_endpoint(database)
     message = "INSERT INTO webhook_messages SELECT gen_random_uuid(), 'default', 't', 'b', now() - g * interval '1 day'"
-    change(store, f"{message} - interval '100 days' FROM generate_series(1, :n) g", n=count)
+    change(database, f"{message} - interval '100 days' FROM generate_series(1, :n) g", n=count)
     columns = "id, message_id, namespace, endpoint_id, url, lane, status, attempts, retry, created_at, due_at, hint_at"
     waits = "SELECT id FROM (SELECT id, row_number() OVER (ORDER BY created_at) AS n FROM webhook_messages) m"
     change(
-        store,
+        database,
         f"INSERT INTO webhook_deliveries ({columns}) SELECT gen_random_uuid(), id, 'default', :endpoint, 'u', 'l',"
         f" 'pending', 0, 0, now(), now(), now() FROM ({waits} WHERE n % 3 = 0) w",
         endpoint=ids.parse(ids.ENDPOINT, made["id"]),
     )
 
 
-def test_pruned_in_batches_past_what_stays(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pruned_in_batches_past_what_stays(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many old ones have to stay, each is looked at once."""
-    old_messages(store, 30)
+    old_messages(database, 30)
     monkeypatch.setattr(retention, "BATCH", 4)
-    assert prune(store, timedelta(days=90))["webhook_messages"] == 20
-    assert one(store, "SELECT count(*) FROM webhook_messages") == 10
+    assert prune(database, timedelta(days=90))["webhook_messages"] == 20
+    assert one(database, "SELECT count(*) FROM webhook_messages") == 10
 
 
 def test_a_rule_that_takes_too_long_is_not_in_the_way(
-    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    database: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Messages cannot be deleted, whatever the batch: keys that are long over are, and the log says what it was."""
-    old_messages(store, 3)
+    old_messages(database, 3)
     key = "INSERT INTO idempotency_keys VALUES ('default', 'k', decode(repeat('00', 32), 'hex'), '{}', :at)"
-    change(store, key, at=LONG_AGO)
+    change(database, key, at=LONG_AGO)
     monkeypatch.setattr("services.kernel.connection_pool.LOCK_TIMEOUT_MS", 100)
-    engine = open_engine(store.engine.url.render_as_string(False), 2, "prune")
-    with store.transaction() as tx:
-        tx.conn.execute(text("LOCK TABLE webhook_deliveries IN EXCLUSIVE MODE"))
-        with pytest.raises(DatabaseAway, match="lock"):
-            prune(replace(store, engine=engine), timedelta(days=90))
+    engine = open_engine(database.engine.url.render_as_string(False), 2, "prune")
+    with database.transaction() as uow:
+        uow.conn.execute(text("LOCK TABLE webhook_deliveries IN EXCLUSIVE MODE"))
+        with pytest.raises(DatabaseUnavailable, match="lock"):
+            prune(replace(database, engine=engine), timedelta(days=90))
     engine.dispose()
-    assert one(store, "SELECT count(*) FROM idempotency_keys") == 0
-    assert one(store, "SELECT count(*) FROM webhook_messages") == 3
+    assert one(database, "SELECT count(*) FROM idempotency_keys") == 0
+    assert one(database, "SELECT count(*) FROM webhook_messages") == 3
     told = [record for record in caplog.records if getattr(record, "table", "") == "webhook_messages"]
     assert ["another transaction held a lock for too long" in record.message for record in told] == [True]
 
 
-def plans(store: Store, work: Callable[[Store], object]) -> list[str]:
+def plans(database: Database, work: Callable[[Database], object]) -> list[str]:
     """How the database would carry out each of the statements of the work."""
     seen: list[tuple[str, Any]] = []
 
     def note(conn: Any, cursor: Any, statement: str, parameters: Any, context: Any, many: bool) -> None:
         seen.append((statement, parameters))
 
-    event.listen(store.engine, "before_cursor_execute", note)
+    event.listen(database.engine, "before_cursor_execute", note)
     try:
-        work(store)
+        work(database)
     finally:
-        event.remove(store.engine, "before_cursor_execute", note)
+        event.remove(database.engine, "before_cursor_execute", note)
     found = []
-    with store.reading() as conn:
+    with database.reading() as conn:
         for statement, parameters in seen:
             if statement.startswith(("SELECT", "WITH", "UPDATE", "DELETE")):
                 found.append("\n".join(conn.exec_driver_sql(f"EXPLAIN {statement}", parameters).scalars()))
     return found
 
 
-def test_indexes_lead_to_what_is_old(store: Store) -> None:
+def test_indexes_lead_to_what_is_old(database: Database) -> None:
     """Also beyond those that stay."""
     change(
-        store,
+        database,
         "INSERT INTO webhook_messages SELECT gen_random_uuid(), 'default', 't', 'b', now() - g * interval '1 hour'"
         " FROM generate_series(1, 20000) g",
     )
-    change(store, "ANALYZE webhook_messages")
-    with store.transaction() as tx:
-        rules = {rule.table.name: rule for rule in retention._rules(tx.now, tx.now - timedelta(days=90))}
+    change(database, "ANALYZE webhook_messages")
+    with database.transaction() as uow:
+        rules = {rule.table.name: rule for rule in retention._rules(uow.now, uow.now - timedelta(days=90))}
     for seen in (None, (LONG_AGO + timedelta(days=2_000), UUID(int=1))):
         query = retention.oldest(rules["webhook_messages"], seen, 1_000)
-        (found,) = plans(store, partial(run, query))
+        (found,) = plans(database, partial(run, query))
         assert "ix_webhook_messages_created_at" in found
         assert "Seq Scan" not in found
 
 
-def run(query: Select[Any], store: Store) -> None:
-    with store.reading() as conn:
+def run(query: Select[Any], database: Database) -> None:
+    with database.reading() as conn:
         conn.execute(query)
 
 
-def many_notifications(store: Store, count: int) -> None:
-    person(store, "anne", "json://a")
-    watch = post(store)
-    decide_pause(store, REVIEWER, post(store), approve())
+def many_notifications(database: Database, count: int) -> None:
+    person(database, "anne", "json://a")
+    watch = post(database)
+    decide_pause(database, REVIEWER, post(database), approve())
     change(
-        store,
+        database,
         "INSERT INTO notifications (id, pause_id, once, namespace, recipient, channel, reason, status, attempts,"
         " created_at, due_at, hint_at) SELECT gen_random_uuid(), :pause, gen_random_uuid(), 'n' || g % 3, 'a', 'json://x',"
         " 'waiting', 'pending', 0, now(), now() - g * interval '1 s', now() - g * interval '1 s'"
@@ -284,45 +284,45 @@ def many_notifications(store: Store, count: int) -> None:
         pause=ids.parse(ids.WATCH, watch),
         n=count,
     )
-    change(store, "ANALYZE notifications")
+    change(database, "ANALYZE notifications")
 
 
-def test_a_backlog_of_messages_is_not_read_whole(store: Store) -> None:
+def test_a_backlog_of_messages_is_not_read_whole(database: Database) -> None:
     """A sweep takes of each namespace what it needs; what a message's end lets go is found at once."""
-    many_notifications(store, 30_000)
-    with store.transaction() as tx:
-        found = leases.overlooked_ids(tx, NOTIFICATION, spare_leased=False, limit=30)
+    many_notifications(database, 30_000)
+    with database.transaction() as uow:
+        found = leases.overlooked_ids(uow, NOTIFICATION, spare_leased=False, limit=30)
     counted = "SELECT namespace, count(*) FROM notifications WHERE id = ANY(:ids) GROUP BY 1"
-    assert [row["count"] for row in rows(store, counted, ids=list(found))] == [10, 10, 10]
+    assert [row["count"] for row in rows(database, counted, ids=list(found))] == [10, 10, 10]
 
-    def hint(store: Store) -> None:
-        with store.transaction() as tx:
-            leases.hint_first(tx, NOTIFICATION, 2)
+    def wakeup(database: Database) -> None:
+        with database.transaction() as uow:
+            leases.wake_first(uow, NOTIFICATION, 2)
 
-    for work in (sweep_notifications, hint):
-        made = [plan for plan in plans(store, work) if "notifications" in plan]
+    for work in (sweep_notifications, wakeup):
+        made = [plan for plan in plans(database, work) if "notifications" in plan]
         assert made
         for plan in made:
             assert "Seq Scan on notifications" not in plan
             assert "Sort Key: notifications.due_at" not in plan
 
 
-def test_an_attempt_is_recorded_without_looking_at_the_whole_lane(store: Store) -> None:
+def test_an_attempt_is_recorded_without_looking_at_the_whole_lane(database: Database) -> None:
     """However many wait for one receiver, whose turn is next is found by the index."""
-    an_endpoint(store, event_types=("pause.created",))
-    post(store)
+    an_endpoint(database, event_types=("pause.created",))
+    post(database)
     # As those of sagas: a pause's next is looked for by itself.
-    change(store, "UPDATE webhook_deliveries SET pause_id = NULL")
-    parcel = claim(store, deliveries(store)[0])
+    change(database, "UPDATE webhook_deliveries SET pause_id = NULL")
+    job = claim(database, deliveries(database)[0])
     change(
-        store,
+        database,
         "INSERT INTO webhook_deliveries (id, message_id, namespace, endpoint_id, url, lane, status, attempts, retry,"
         " created_at, due_at, hint_at) SELECT gen_random_uuid(), message_id, namespace, endpoint_id, url, lane,"
         " 'pending', 0, 0, now(), now() - random() * interval '1 day', now()"
         " FROM webhook_deliveries, generate_series(1, 8000)",
     )
-    change(store, "ANALYZE webhook_deliveries")
-    made = [plan for plan in plans(store, lambda store: finish(store, parcel)) if "due_at <=" in plan]
+    change(database, "ANALYZE webhook_deliveries")
+    made = [plan for plan in plans(database, lambda database: finish(database, job)) if "due_at <=" in plan]
     assert made
     for plan in made:
         # It expects to stop at the first ten, so a sort of all is never the cheaper way.

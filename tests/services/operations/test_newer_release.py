@@ -16,9 +16,9 @@ from domain.values import ids
 from domain.values.errors import NotUnderstood
 from services.identity.keys import NewKey, authenticate, create_key, list_keys
 from services.identity.tokens import hash_of
-from services.kernel.connection_pool import DatabaseAway, open_engine
+from services.kernel.connection_pool import DatabaseUnavailable, open_engine
 from services.kernel.pagination import Page
-from services.kernel.unit_of_work import Store
+from services.kernel.unit_of_work import Database
 from services.log.audit import EventFilter, list_events
 from services.manifests.definitions import _remembered
 from services.operations.health import backlog
@@ -29,7 +29,7 @@ from services.reviews.decisions import decide_pause
 from services.reviews.held_steps import ReviewFilter, pending_reviews
 from services.reviews.inbox import InboxFilter, inbox
 from services.sagas.engine import advance
-from services.sagas.lifecycle import Start, start_saga
+from services.sagas.lifecycle import StartRequest, start_saga
 from services.sagas.queries import SagaFilter, get_saga, get_step, list_sagas, list_steps
 from services.sagas.recovery import Retry, retry_step
 from tests.services.reviewers import voter
@@ -76,203 +76,206 @@ STRANGE: dict[str, tuple[str, object]] = {
 }
 
 
-def write(store: Store, watch_id: str, column: str, value: object) -> None:
+def write(database: Database, watch_id: str, column: str, value: object) -> None:
     statement = f"UPDATE pauses SET {column} = :value WHERE id = :id"
-    assert change(store, statement, value=json.dumps(value), id=uuid_of(watch_id)) == 1
+    assert change(database, statement, value=json.dumps(value), id=uuid_of(watch_id)) == 1
 
 
 @contextmanager
-def unchecked(store: Store, table: str, name: str) -> Iterator[None]:
+def unchecked(database: Database, table: str, name: str) -> Iterator[None]:
     """As if a newer release had widened this constraint."""
     query = "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE conname = :name"
-    was = one(store, query, name=name)
-    change(store, f"ALTER TABLE {table} DROP CONSTRAINT {name}")
+    was = one(database, query, name=name)
+    change(database, f"ALTER TABLE {table} DROP CONSTRAINT {name}")
     try:
         yield
     finally:
-        change(store, f"DELETE FROM {table}")
-        change(store, f"ALTER TABLE {table} ADD CONSTRAINT {name} {was}")
+        change(database, f"DELETE FROM {table}")
+        change(database, f"ALTER TABLE {table} ADD CONSTRAINT {name} {was}")
 
 
 @pytest.mark.parametrize("place", STRANGE)
-def test_a_pause_is_shown_and_nothing_is_approved_by_unknown_rules(store: Store, place: str) -> None:
+def test_a_pause_is_shown_and_nothing_is_approved_by_unknown_rules(database: Database, place: str) -> None:
     """Lists show it beside the others, marked. It is not approved; it can be cancelled, and it expires in time."""
-    voter(store, "anne", channels=["json://a"])
-    watch_id, other, late = post(store), post(store), post(store)
+    voter(database, "anne", channels=["json://a"])
+    watch_id, other, late = post(database), post(database), post(database)
     for strange in (watch_id, late):
-        write(store, strange, *STRANGE[place])
-    shown = get_pause(store, ADMIN, watch_id)
+        write(database, strange, *STRANGE[place])
+    shown = get_pause(database, ADMIN, watch_id)
     assert shown.unreadable[:1] == (place,)
-    found = {pause.id: pause.unreadable for pause in list_pauses(store, ADMIN, Filter(), Page()).items}
+    found = {pause.id: pause.unreadable for pause in list_pauses(database, ADMIN, Filter(), Page()).items}
     assert (found[uuid_of(watch_id)], found[uuid_of(other)]) == (shown.unreadable, ())
-    queue = {item["watchId"]: item.get("unreadable") for item in inbox(store, REVIEWER, InboxFilter(), Page()).items}
+    queue = {item["watchId"]: item.get("unreadable") for item in inbox(database, REVIEWER, InboxFilter(), Page()).items}
     assert (queue[watch_id], queue[other]) == (list(shown.unreadable), None)
-    assert attend_due(store) == 3
+    assert attend_due(database) == 3
     with pytest.raises(NotUnderstood, match="newer release"):
-        decide_pause(store, REVIEWER, watch_id, approve())
-    assert decide_pause(store, AGENT, watch_id, cancel())["status"] == "cancelled"
+        decide_pause(database, REVIEWER, watch_id, approve())
+    assert decide_pause(database, AGENT, watch_id, cancel())["status"] == "cancelled"
     for each in (other, late):
-        expire(store, each)
-    assert expire_due(store) == 2
-    assert {one_status(store, each) for each in (other, late)} == {"expired"}
+        expire(database, each)
+    assert expire_due(database) == 2
+    assert {one_status(database, each) for each in (other, late)} == {"expired"}
     # What was not understood is still there.
     column = STRANGE[place][0]
-    assert one(store, f"SELECT {column} FROM pauses WHERE id = :id", id=uuid_of(late)) == STRANGE[place][1]
+    assert one(database, f"SELECT {column} FROM pauses WHERE id = :id", id=uuid_of(late)) == STRANGE[place][1]
 
 
-def one_status(store: Store, watch_id: str) -> str:
-    return str(one(store, "SELECT status FROM pauses WHERE id = :id", id=uuid_of(watch_id)))
+def one_status(database: Database, watch_id: str) -> str:
+    return str(one(database, "SELECT status FROM pauses WHERE id = :id", id=uuid_of(watch_id)))
 
 
-def test_it_may_be_rejected(store: Store) -> None:
-    watch_id = post(store)
-    write(store, watch_id, "review", NEXT_POLICY)
-    assert decide_pause(store, REVIEWER, watch_id, reject())["status"] == "rejected"
+def test_it_may_be_rejected(database: Database) -> None:
+    watch_id = post(database)
+    write(database, watch_id, "review", NEXT_POLICY)
+    assert decide_pause(database, REVIEWER, watch_id, reject())["status"] == "rejected"
 
 
-def test_a_vote_keeps_what_a_newer_release_wrote_with_it(store: Store) -> None:
+def test_a_vote_keeps_what_a_newer_release_wrote_with_it(database: Database) -> None:
     """Where the pause changes, its votes are written again."""
-    voter(store, "anne")
-    voter(store, "bob")
-    watch_id = post(store, review={"approvals": 2})
-    write(store, watch_id, *STRANGE["votes.weight"])
+    voter(database, "anne")
+    voter(database, "bob")
+    watch_id = post(database, review={"approvals": 2})
+    write(database, watch_id, *STRANGE["votes.weight"])
     with pytest.raises(NotUnderstood):
-        decide_pause(store, REVIEWER, watch_id, reject())
-    expire(store, watch_id)
-    assert expire_due(store) == 1
-    assert (one_status(store, watch_id), one(store, "SELECT votes -> 0 ->> 'weight' FROM pauses")) == ("expired", "2")
+        decide_pause(database, REVIEWER, watch_id, reject())
+    expire(database, watch_id)
+    assert expire_due(database) == 1
+    assert (one_status(database, watch_id), one(database, "SELECT votes -> 0 ->> 'weight' FROM pauses")) == (
+        "expired",
+        "2",
+    )
 
 
-def test_unknown_states_are_shown_as_they_are(store: Store) -> None:
+def test_unknown_states_are_shown_as_they_are(database: Database) -> None:
     """And left to those who know them."""
-    watch_id, other = post(store), post(store)
-    with unchecked(store, "pauses", "ck_pauses_on_timeout"):
-        change(store, "UPDATE pauses SET on_timeout = 'snooze' WHERE id = :id", id=uuid_of(watch_id))
+    watch_id, other = post(database), post(database)
+    with unchecked(database, "pauses", "ck_pauses_on_timeout"):
+        change(database, "UPDATE pauses SET on_timeout = 'snooze' WHERE id = :id", id=uuid_of(watch_id))
         for each in (watch_id, other):
-            expire(store, each)
-        assert expire_due(store) == 2
-        assert (one_status(store, watch_id), one_status(store, other)) == ("pending", "expired")
-        assert str(get_pause(store, ADMIN, watch_id).on_timeout) == "snooze"
-    assert get_namespace(store, ADMIN, "default")["review"] is not None
+            expire(database, each)
+        assert expire_due(database) == 2
+        assert (one_status(database, watch_id), one_status(database, other)) == ("pending", "expired")
+        assert str(get_pause(database, ADMIN, watch_id).on_timeout) == "snooze"
+    assert get_namespace(database, ADMIN, "default")["review"] is not None
 
 
-def test_what_cannot_be_swept_is_set_aside_and_told(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_cannot_be_swept_is_set_aside_and_told(database: Database, caplog: pytest.LogCaptureFixture) -> None:
     """However many there are: they are met once, then left alone for a while, and the others go on."""
-    bad = [post(store) for _ in range(3)]
-    change(store, "UPDATE pauses SET on_timeout = 'approve'")
-    good = post(store)
+    bad = [post(database) for _ in range(3)]
+    change(database, "UPDATE pauses SET on_timeout = 'approve'")
+    good = post(database)
     for each in bad:
-        write(store, each, "review", NEXT_POLICY)
-        expire(store, each)
-    expire(store, good)
+        write(database, each, "review", NEXT_POLICY)
+        expire(database, each)
+    expire(database, good)
     with caplog.at_level(logging.WARNING):
-        assert expire_due(store) == 4
-    assert [one_status(store, each) for each in (*bad, good)] == ["pending"] * 3 + ["expired"]
+        assert expire_due(database) == 4
+    assert [one_status(database, each) for each in (*bad, good)] == ["pending"] * 3 + ["expired"]
     told = [record for record in caplog.records if "set aside" in record.message]
     assert {getattr(record, "id", None) for record in told} == {uuid_of(each).hex for each in bad}
     assert "quiet_hours" in getattr(told[0], "reason", "")
-    assert (expire_due(store), backlog(store).set_aside) == (0, 3)
+    assert (expire_due(database), backlog(database).set_aside) == (0, 3)
     # Tried again later, and less often each time.
-    change(store, "UPDATE set_aside SET until = now() - interval '1 s'")
-    write(store, bad[0], "review", None)
-    assert expire_due(store) == 3
-    assert one_status(store, bad[0]) == "approved"
-    left = rows(store, "SELECT tries, until - failed_at AS wait FROM set_aside WHERE until > now()")
+    change(database, "UPDATE set_aside SET until = now() - interval '1 s'")
+    write(database, bad[0], "review", None)
+    assert expire_due(database) == 3
+    assert one_status(database, bad[0]) == "approved"
+    left = rows(database, "SELECT tries, until - failed_at AS wait FROM set_aside WHERE until > now()")
     assert left == [{"tries": 2, "wait": timedelta(seconds=120)}] * 2
 
 
-def test_a_row_that_somebody_has_locked_is_not_in_the_way(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_row_that_somebody_has_locked_is_not_in_the_way(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """Here the saga that it holds, for which its expiry has to wait."""
-    work(store, start(store, step("a", hitl=True)), tools())
-    held, other = ids.text(ids.WATCH, one(store, "SELECT id FROM pauses")), post(store)
+    work(database, start(database, step("a", hitl=True)), tools())
+    held, other = ids.text(ids.WATCH, one(database, "SELECT id FROM pauses")), post(database)
     for each in (held, other):
-        expire(store, each)
+        expire(database, each)
     monkeypatch.setattr("services.kernel.connection_pool.LOCK_TIMEOUT_MS", 100)
-    engine = open_engine(store.engine.url.render_as_string(False), 2, "sweep")
-    with store.transaction() as tx:
-        tx.conn.execute(text("SELECT id FROM sagas FOR UPDATE"))
-        assert expire_due(replace(store, engine=engine)) == 2
+    engine = open_engine(database.engine.url.render_as_string(False), 2, "sweep")
+    with database.transaction() as uow:
+        uow.conn.execute(text("SELECT id FROM sagas FOR UPDATE"))
+        assert expire_due(replace(database, engine=engine)) == 2
     engine.dispose()
-    assert (one_status(store, held), one_status(store, other)) == ("pending", "expired")
-    assert "lock" in one(store, "SELECT reason FROM set_aside")
+    assert (one_status(database, held), one_status(database, other)) == ("pending", "expired")
+    assert "lock" in one(database, "SELECT reason FROM set_aside")
 
 
-def test_a_database_that_is_away_is_nobodys_fault(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_database_that_is_away_is_nobodys_fault(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is set aside for it."""
-    expire(store, post(store))
+    expire(database, post(database))
 
     def gone(*_: object) -> None:
-        raise DatabaseAway("gone", "57P01")
+        raise DatabaseUnavailable("gone", "57P01")
 
     monkeypatch.setattr("services.pauses.lifecycle.apply", gone)
-    with pytest.raises(DatabaseAway):
-        expire_due(store)
-    assert backlog(store).set_aside == 0
+    with pytest.raises(DatabaseUnavailable):
+        expire_due(database)
+    assert backlog(database).set_aside == 0
 
 
-def newer(store: Store, kind: str, path: str) -> None:
+def newer(database: Database, kind: str, path: str) -> None:
     """The deployed manifest has a field that only the next release knows."""
     _remembered.clear()
     statement = f"UPDATE definitions SET content = jsonb_set(content::jsonb, '{path}', '\"3-5\"')::json"
-    assert change(store, f"{statement} WHERE kind = :kind", kind=kind) == 1
+    assert change(database, f"{statement} WHERE kind = :kind", kind=kind) == 1
 
 
 @pytest.mark.parametrize(
     ("kind", "path"), [("saga", "{budget}"), ("saga", "{steps,0,quiet_hours}"), ("worker", "{pool}")]
 )
-def test_a_manifest_is_shown_and_not_run(store: Store, kind: str, path: str) -> None:
+def test_a_manifest_is_shown_and_not_run(database: Database, kind: str, path: str) -> None:
     """Its fields may forbid what this version would do."""
-    trace_id = start(store, step("a"))
-    newer(store, kind, path)
+    trace_id = start(database, step("a"))
+    newer(database, kind, path)
     with pytest.raises(NotUnderstood, match="newer release"):
-        advance(store, trace_id)
-    assert get_saga(store, OPERATOR, trace_id)["steps"][0]["step_id"] == "a"
-    assert len(list_steps(store, OPERATOR, trace_id, None, set(), Page()).items) == 1
-    assert one(store, "SELECT attempt FROM saga_steps") == 0
+        advance(database, trace_id)
+    assert get_saga(database, OPERATOR, trace_id)["steps"][0]["step_id"] == "a"
+    assert len(list_steps(database, OPERATOR, trace_id, None, set(), Page()).items) == 1
+    assert one(database, "SELECT attempt FROM saga_steps") == 0
     if kind == "saga":
         with pytest.raises(NotUnderstood):
-            start_saga(store, AGENT, Start("default", "s", "1", {}))
+            start_saga(database, AGENT, StartRequest("default", "s", "1", {}))
 
 
-def test_held_steps_are_listed_beside_one_whose_manifest_is_unknown(store: Store) -> None:
+def test_held_steps_are_listed_beside_one_whose_manifest_is_unknown(database: Database) -> None:
     for _ in range(2):
-        work(store, start(store, step("a", hitl=True)), tools())
-    first = one(store, "SELECT min(id::text) FROM definitions WHERE kind = 'saga'")
-    assert change(store, 'UPDATE definitions SET content = \'{"kind": "flow"}\' WHERE id = :id', id=UUID(first)) == 1
+        work(database, start(database, step("a", hitl=True)), tools())
+    first = one(database, "SELECT min(id::text) FROM definitions WHERE kind = 'saga'")
+    assert change(database, 'UPDATE definitions SET content = \'{"kind": "flow"}\' WHERE id = :id', id=UUID(first)) == 1
     _remembered.clear()
-    found = pending_reviews(store, REVIEWER, ReviewFilter(), Page()).items
+    found = pending_reviews(database, REVIEWER, ReviewFilter(), Page()).items
     assert [(item["step_id"], item["step_kind"], item["worker"]) for item in found] == [("a", "commit", "w")] * 2
 
 
-def test_a_sagas_unknown_states_are_shown_and_left_alone(store: Store) -> None:
-    trace_id, other = start(store, step("a")), start(store, step("a"))
-    with unchecked(store, "saga_steps", "ck_saga_steps_status"):
-        change(store, "UPDATE saga_steps SET status = 'DELEGATED' WHERE saga_id = :id", id=trace_id)
-        assert get_saga(store, OPERATOR, trace_id)["steps"][0]["status"] == "DELEGATED"
-        span = get_saga(store, OPERATOR, trace_id)["steps"][0]["step_span_id"]
-        assert get_step(store, OPERATOR, trace_id, span, None)["status"] == "DELEGATED"
-        assert len(list_sagas(store, OPERATOR, SagaFilter(), Page()).items) == 2
+def test_a_sagas_unknown_states_are_shown_and_left_alone(database: Database) -> None:
+    trace_id, other = start(database, step("a")), start(database, step("a"))
+    with unchecked(database, "saga_steps", "ck_saga_steps_status"):
+        change(database, "UPDATE saga_steps SET status = 'DELEGATED' WHERE saga_id = :id", id=trace_id)
+        assert get_saga(database, OPERATOR, trace_id)["steps"][0]["status"] == "DELEGATED"
+        span = get_saga(database, OPERATOR, trace_id)["steps"][0]["step_span_id"]
+        assert get_step(database, OPERATOR, trace_id, span, None)["status"] == "DELEGATED"
+        assert len(list_sagas(database, OPERATOR, SagaFilter(), Page()).items) == 2
         with pytest.raises(NotUnderstood, match=r"steps\.a\.status"):
-            advance(store, trace_id)
+            advance(database, trace_id)
         with pytest.raises(NotUnderstood):
-            retry_step(store, OPERATOR, current_ref(store, trace_id), Retry())
-        assert advance(store, other) is not None
+            retry_step(database, OPERATOR, current_ref(database, trace_id), Retry())
+        assert advance(database, other) is not None
 
 
-def test_roles_that_are_unknown_may_do_nothing(store: Store) -> None:
+def test_roles_that_are_unknown_may_do_nothing(database: Database) -> None:
     """And do not hide the other keys."""
-    made, _ = create_key(store, ADMIN, NewKey("k", Role.AGENT, ("default",)), None)
-    create_key(store, ADMIN, NewKey("l", Role.AGENT, ("default",)), None)
-    with unchecked(store, "api_keys", "ck_api_keys_role"):
-        change(store, "UPDATE api_keys SET role = 'auditor' WHERE name = 'k'")
-        holder = authenticate(store, hash_of(made["key"]))
+    made, _ = create_key(database, ADMIN, NewKey("k", Role.AGENT, ("default",)), None)
+    create_key(database, ADMIN, NewKey("l", Role.AGENT, ("default",)), None)
+    with unchecked(database, "api_keys", "ck_api_keys_role"):
+        change(database, "UPDATE api_keys SET role = 'auditor' WHERE name = 'k'")
+        holder = authenticate(database, hash_of(made["key"]))
         assert holder is not None
         assert not any(holder.may(permission) for permission in Permission)
-        assert {key["role"] for key in list_keys(store, ADMIN, Page()).items} == {"auditor", "agent"}
+        assert {key["role"] for key in list_keys(database, ADMIN, Page()).items} == {"auditor", "agent"}
 
 
-def test_entries_of_the_log_may_have_more_fields(store: Store) -> None:
-    post(store)
-    change(store, "INSERT INTO audit_events (namespace, entry) VALUES ('default', '[\"next\"]')")
-    found = list_events(store, ADMIN, EventFilter(namespace="default"), Page()).items
+def test_entries_of_the_log_may_have_more_fields(database: Database) -> None:
+    post(database)
+    change(database, "INSERT INTO audit_events (namespace, entry) VALUES ('default', '[\"next\"]')")
+    found = list_events(database, ADMIN, EventFilter(namespace="default"), Page()).items
     assert [item["seq"] for item in found] == [2, 1]

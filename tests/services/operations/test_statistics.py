@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import event
 
 from domain.identity.access import Role
-from services.kernel.connection_pool import DatabaseAway
-from services.kernel.unit_of_work import Store
+from services.kernel.connection_pool import DatabaseUnavailable
+from services.kernel.unit_of_work import Database
 from services.operations import statistics
 from services.operations.statistics import DAYS, DecisionDay, WebhookDay
 from services.reviews.decisions import decide_pause
@@ -36,138 +36,138 @@ ELSEWHERE = someone(Role.AGENT, "elsewhere")
 REVIEWER_ELSEWHERE = someone(Role.REVIEWER, "elsewhere")
 
 
-def today(store: Store) -> date:
-    found: date = one(store, "SELECT (now() AT TIME ZONE 'UTC')::date")
+def today(database: Database) -> date:
+    found: date = one(database, "SELECT (now() AT TIME ZONE 'UTC')::date")
     return found
 
 
-def aged(store: Store, watch_id: str, age: str) -> None:
+def aged(database: Database, watch_id: str, age: str) -> None:
     """The pause was created that long ago."""
     moved = "UPDATE pauses SET created_at = created_at - cast(:age AS interval) WHERE id = :id"
-    assert change(store, moved, age=age, id=uuid_of(watch_id)) == 1
+    assert change(database, moved, age=age, id=uuid_of(watch_id)) == 1
 
 
-def resolved(store: Store, watch_id: str, seconds: float, days: int = 0) -> None:
+def resolved(database: Database, watch_id: str, seconds: float, days: int = 0) -> None:
     """It was resolved that many days ago, and that many seconds after it was created."""
     moved = (
         "UPDATE pauses SET resolved_at = resolved_at - :days * interval '1 day',"
         " created_at = resolved_at - :days * interval '1 day' - :seconds * interval '1 s' WHERE id = :id"
     )
-    assert change(store, moved, seconds=seconds, days=days, id=uuid_of(watch_id)) == 1
+    assert change(database, moved, seconds=seconds, days=days, id=uuid_of(watch_id)) == 1
 
 
 class TestWaiting:
-    def test_nothing_waits(self, store: Store) -> None:
-        assert statistics.waiting(store, ADMIN) == []
+    def test_nothing_waits(self, database: Database) -> None:
+        assert statistics.waiting(database, ADMIN) == []
 
-    def test_by_namespace_and_age(self, store: Store) -> None:
+    def test_by_namespace_and_age(self, database: Database) -> None:
         for age in ("0 s", "11 minutes", "61 minutes", "25 hours", "9 days"):
-            aged(store, post(store), age)
-        post(store, ELSEWHERE, namespace="elsewhere")
-        decide_pause(store, someone(Role.REVIEWER), post(store), approve())
-        found = statistics.waiting(store, ADMIN)
+            aged(database, post(database), age)
+        post(database, ELSEWHERE, namespace="elsewhere")
+        decide_pause(database, someone(Role.REVIEWER), post(database), approve())
+        found = statistics.waiting(database, ADMIN)
         assert [(each.namespace, each.counts) for each in found] == [
             ("default", (1, 1, 1, 2)),
             ("elsewhere", (1, 0, 0, 0)),
         ]
         assert (found[0].total, found[0].oldest) == (5, 2)
 
-    def test_of_the_namespaces_that_one_sees(self, store: Store) -> None:
-        post(store)
-        post(store, ELSEWHERE, namespace="elsewhere")
-        assert [each.namespace for each in statistics.waiting(store, OPERATOR)] == ["default"]
+    def test_of_the_namespaces_that_one_sees(self, database: Database) -> None:
+        post(database)
+        post(database, ELSEWHERE, namespace="elsewhere")
+        assert [each.namespace for each in statistics.waiting(database, OPERATOR)] == ["default"]
 
 
 class TestDecisions:
-    def test_nothing_was_decided(self, store: Store) -> None:
-        found = statistics.decisions(store, ADMIN)
-        assert found == [DecisionDay(today(store) - timedelta(days=DAYS - 1 - number)) for number in range(DAYS)]
+    def test_nothing_was_decided(self, database: Database) -> None:
+        found = statistics.decisions(database, ADMIN)
+        assert found == [DecisionDay(today(database) - timedelta(days=DAYS - 1 - number)) for number in range(DAYS)]
 
-    def test_by_day_and_outcome(self, store: Store) -> None:
+    def test_by_day_and_outcome(self, database: Database) -> None:
         by = someone(Role.REVIEWER)
         for seconds, days in ((10, 0), (20, 0), (40, 3)):
-            watch_id = post(store)
-            decide_pause(store, by, watch_id, approve())
-            resolved(store, watch_id, seconds, days)
-        watch_id = post(store)
-        decide_pause(store, by, watch_id, reject())
-        resolved(store, watch_id, 30)
-        decide_pause(store, AGENT, post(store), cancel())
-        *_, third, _, _, last = statistics.decisions(store, ADMIN)
-        assert last == DecisionDay(today(store), approved=2, rejected=1, cancelled=1, p50=20, p95=pytest.approx(29))
-        assert third == DecisionDay(today(store) - timedelta(days=3), approved=1, p50=40, p95=40)
+            watch_id = post(database)
+            decide_pause(database, by, watch_id, approve())
+            resolved(database, watch_id, seconds, days)
+        watch_id = post(database)
+        decide_pause(database, by, watch_id, reject())
+        resolved(database, watch_id, 30)
+        decide_pause(database, AGENT, post(database), cancel())
+        *_, third, _, _, last = statistics.decisions(database, ADMIN)
+        assert last == DecisionDay(today(database), approved=2, rejected=1, cancelled=1, p50=20, p95=pytest.approx(29))
+        assert third == DecisionDay(today(database) - timedelta(days=3), approved=1, p50=40, p95=40)
 
-    def test_a_timeout_is_nobodys_time(self, store: Store) -> None:
+    def test_a_timeout_is_nobodys_time(self, database: Database) -> None:
         """Approved, but by the clock: it counts as an outcome, not as how fast people are."""
-        watch_id = post(store)
-        decide_pause(store, someone(Role.REVIEWER), watch_id, approve())
-        change(store, "UPDATE pauses SET decided_by = 'system' WHERE id = :id", id=uuid_of(watch_id))
-        assert statistics.decisions(store, ADMIN)[-1] == DecisionDay(today(store), approved=1)
+        watch_id = post(database)
+        decide_pause(database, someone(Role.REVIEWER), watch_id, approve())
+        change(database, "UPDATE pauses SET decided_by = 'system' WHERE id = :id", id=uuid_of(watch_id))
+        assert statistics.decisions(database, ADMIN)[-1] == DecisionDay(today(database), approved=1)
 
-    def test_older_ones_are_left_out(self, store: Store) -> None:
-        watch_id = post(store)
-        decide_pause(store, someone(Role.REVIEWER), watch_id, approve())
-        resolved(store, watch_id, 10, DAYS)
-        assert sum(day.total for day in statistics.decisions(store, ADMIN)) == 0
+    def test_older_ones_are_left_out(self, database: Database) -> None:
+        watch_id = post(database)
+        decide_pause(database, someone(Role.REVIEWER), watch_id, approve())
+        resolved(database, watch_id, 10, DAYS)
+        assert sum(day.total for day in statistics.decisions(database, ADMIN)) == 0
 
-    def test_of_the_namespaces_that_one_sees(self, store: Store) -> None:
-        decide_pause(store, REVIEWER_ELSEWHERE, post(store, ELSEWHERE, namespace="elsewhere"), approve())
-        assert sum(day.total for day in statistics.decisions(store, OPERATOR)) == 0
-        assert sum(day.total for day in statistics.decisions(store, REVIEWER_ELSEWHERE)) == 1
+    def test_of_the_namespaces_that_one_sees(self, database: Database) -> None:
+        decide_pause(database, REVIEWER_ELSEWHERE, post(database, ELSEWHERE, namespace="elsewhere"), approve())
+        assert sum(day.total for day in statistics.decisions(database, OPERATOR)) == 0
+        assert sum(day.total for day in statistics.decisions(database, REVIEWER_ELSEWHERE)) == 1
 
 
 class TestWebhooks:
-    def test_nothing_was_sent(self, store: Store) -> None:
-        assert {day.total for day in statistics.webhooks(store, ADMIN)} == {0}
-        assert {day.p95 for day in statistics.webhooks(store, ADMIN)} == {None}
+    def test_nothing_was_sent(self, database: Database) -> None:
+        assert {day.total for day in statistics.webhooks(database, ADMIN)} == {0}
+        assert {day.p95 for day in statistics.webhooks(database, ADMIN)} == {None}
 
-    def test_what_became_of_them(self, store: Store) -> None:
+    def test_what_became_of_them(self, database: Database) -> None:
         for _ in range(3):
-            decide_pause(store, someone(Role.REVIEWER), post(store, callback_url=CALLBACK), approve())
-        first, second, _ = deliveries(store)
-        finish(store, claim(store, first))
-        finish(store, claim(store, second), 500, schedule=())
-        assert statistics.webhooks(store, ADMIN)[-1] == WebhookDay(today(store), 1, 1, 1, pytest.approx(0.005))
+            decide_pause(database, someone(Role.REVIEWER), post(database, callback_url=CALLBACK), approve())
+        first, second, _ = deliveries(database)
+        finish(database, claim(database, first))
+        finish(database, claim(database, second), 500, schedule=())
+        assert statistics.webhooks(database, ADMIN)[-1] == WebhookDay(today(database), 1, 1, 1, pytest.approx(0.005))
 
-    def test_of_the_namespaces_that_one_sees(self, store: Store) -> None:
-        watch_id = post(store, ELSEWHERE, namespace="elsewhere", callback_url=CALLBACK)
-        decide_pause(store, REVIEWER_ELSEWHERE, watch_id, approve())
-        finish(store, claim(store, deliveries(store)[0]))
-        assert statistics.webhooks(store, OPERATOR)[-1] == WebhookDay(today(store))
-        assert statistics.webhooks(store, REVIEWER_ELSEWHERE)[-1].delivered == 1
+    def test_of_the_namespaces_that_one_sees(self, database: Database) -> None:
+        watch_id = post(database, ELSEWHERE, namespace="elsewhere", callback_url=CALLBACK)
+        decide_pause(database, REVIEWER_ELSEWHERE, watch_id, approve())
+        finish(database, claim(database, deliveries(database)[0]))
+        assert statistics.webhooks(database, OPERATOR)[-1] == WebhookDay(today(database))
+        assert statistics.webhooks(database, REVIEWER_ELSEWHERE)[-1].delivered == 1
 
 
 class TestCost:
     @pytest.mark.parametrize("ask", [statistics.waiting, statistics.decisions, statistics.webhooks])
     @pytest.mark.parametrize("by", [ADMIN, OPERATOR], ids=["all", "one namespace"])
-    def test_few_of_many_rows_are_read_by_an_index(self, ask: Any, by: Any, store: Store) -> None:
+    def test_few_of_many_rows_are_read_by_an_index(self, ask: Any, by: Any, database: Database) -> None:
         """Old rows are not looked at: on a table of 90 days, a chart reads those of 14."""
-        _many_old(store)
-        plans = _plans(store, lambda: ask(store, by))
+        _many_old(database)
+        plans = _plans(database, lambda: ask(database, by))
         assert plans
         for plan in plans:
             assert "Seq Scan on pauses" not in plan, plan
             assert "Seq Scan on webhook_deliveries" not in plan, plan
             assert "Seq Scan on webhook_attempts" not in plan, plan
 
-    def test_what_takes_too_long_is_given_up(self, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_what_takes_too_long_is_given_up(self, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
         """Whoever decides must not wait for whoever looks at a chart."""
         monkeypatch.setattr(statistics, "STATEMENT_TIMEOUT", "50ms")
-        with store.transaction() as tx:
-            tx.conn.exec_driver_sql("LOCK TABLE pauses")
-            with pytest.raises(DatabaseAway, match="57014"):
-                statistics.waiting(store, ADMIN)
+        with database.transaction() as uow:
+            uow.conn.exec_driver_sql("LOCK TABLE pauses")
+            with pytest.raises(DatabaseUnavailable, match="57014"):
+                statistics.waiting(database, ADMIN)
 
 
-def _many_old(store: Store) -> None:
+def _many_old(database: Database) -> None:
     """Thousands of rows from before the window, and one of today."""
-    decide_pause(store, someone(Role.REVIEWER), post(store, callback_url=CALLBACK), approve())
-    finish(store, claim(store, deliveries(store)[0]))
+    decide_pause(database, someone(Role.REVIEWER), post(database, callback_url=CALLBACK), approve())
+    finish(database, claim(database, deliveries(database)[0]))
     names = {
         table: ", ".join(
             row["column_name"]
             for row in rows(
-                store,
+                database,
                 "SELECT column_name FROM information_schema.columns WHERE table_name = :table"
                 " AND is_identity = 'NO' ORDER BY ordinal_position",
                 table=table,
@@ -182,17 +182,17 @@ def _many_old(store: Store) -> None:
 
     old = "lpad(to_hex(n), 8, '0') || '-0000-7000-8000-000000000000'"
     moments = {name: f"{name} - interval '30 days'" for name in ("created_at", "resolved_at", "completed_at")}
-    change(store, copied("pauses", {"id": f"({old})::uuid", **moments}))
-    change(store, copied("webhook_deliveries", {"id": f"({old})::uuid", **moments}))
+    change(database, copied("pauses", {"id": f"({old})::uuid", **moments}))
+    change(database, copied("webhook_deliveries", {"id": f"({old})::uuid", **moments}))
     change(
-        store,
+        database,
         copied("webhook_attempts", {"delivery_id": f"({old})::uuid", "started_at": "started_at - interval '30 days'"}),
     )
-    with store.reading() as conn:
+    with database.reading() as conn:
         conn.exec_driver_sql("ANALYZE")
 
 
-def _plans(store: Store, call: Any) -> list[str]:
+def _plans(database: Database, call: Any) -> list[str]:
     """Of every query that the call sends."""
     sent: list[tuple[str, Any]] = []
 
@@ -200,12 +200,12 @@ def _plans(store: Store, call: Any) -> list[str]:
         if statement.lstrip().startswith("SELECT"):
             sent.append((statement, parameters))
 
-    event.listen(store.engine, "before_cursor_execute", note)
+    event.listen(database.engine, "before_cursor_execute", note)
     try:
         call()
     finally:
-        event.remove(store.engine, "before_cursor_execute", note)
-    with store.reading() as conn:
+        event.remove(database.engine, "before_cursor_execute", note)
+    with database.reading() as conn:
         return [
             "\n".join(row[0] for row in conn.exec_driver_sql(f"EXPLAIN {statement}", parameters))
             for statement, parameters in sent

@@ -12,7 +12,7 @@ from domain.pauses.pause import OnTimeout
 from domain.values.errors import AlreadyResolved
 from services.identity.bootstrap import first_sign_in_link
 from services.identity.groups import MAX_GROUPS, GroupExists, list_groups, put_group
-from services.kernel.unit_of_work import Store
+from services.kernel.unit_of_work import Database
 from services.pauses.lifecycle import EXPIRY_BATCH, expire_due, get_pause
 from services.pauses.namespaces import put_namespace
 from services.reviews.decisions import decide_pause
@@ -40,20 +40,22 @@ from tests.services.world import (
 
 
 @pytest.mark.parametrize("expired", [False, True])
-def test_fifty_contrary_decisions_a_cancel_and_a_timeout(store: Store, signals: Recorded, expired: bool) -> None:
+def test_fifty_contrary_decisions_a_cancel_and_a_timeout(
+    database: Database, publisher: Recorded, expired: bool
+) -> None:
     """Whoever wins is the only one; the losers are told the winner's outcome; the world hears of it once."""
-    an_endpoint(store, event_types=("pause.approved", "pause.rejected", "pause.cancelled", "pause.expired"))
-    watch_id = post(store, callback_url=CALLBACK)
+    an_endpoint(database, event_types=("pause.approved", "pause.rejected", "pause.cancelled", "pause.expired"))
+    watch_id = post(database, callback_url=CALLBACK)
     if expired:
-        expire(store, watch_id)
+        expire(database, watch_id)
     people = [someone(Role.REVIEWER, id_=f"key_{number}") for number in range(50)]
     commands = [
-        lambda by=by, number=number: decide_pause(store, by, watch_id, approve(by) if number % 2 else reject(by))
+        lambda by=by, number=number: decide_pause(database, by, watch_id, approve(by) if number % 2 else reject(by))
         for number, by in enumerate(people)
     ]
-    sweeps = [lambda: expire_due(store)] * 2
-    answers = at_once([*commands, lambda: decide_pause(store, AGENT, watch_id, cancel()), *sweeps])
-    pause = get_pause(store, REVIEWER, watch_id)
+    sweeps = [lambda: expire_due(database)] * 2
+    answers = at_once([*commands, lambda: decide_pause(database, AGENT, watch_id, cancel()), *sweeps])
+    pause = get_pause(database, REVIEWER, watch_id)
     outcomes = Counter(
         answer.current["status"] if isinstance(answer, AlreadyResolved) else answer["status"] for answer in answers[:51]
     )
@@ -64,20 +66,20 @@ def test_fifty_contrary_decisions_a_cancel_and_a_timeout(store: Store, signals: 
         assert not [answer for answer in answers[:51] if isinstance(answer, dict)]
     else:
         assert answers[51:] == [0, 0]
-    assert sorted(delivery["type"] for delivery in deliveries(store)) == [f"pause.{pause.status}"] * 2
-    assert len({delivery["message_id"] for delivery in deliveries(store)}) == 1
-    assert signals.wakes == [uuid_of(watch_id)]
+    assert sorted(delivery["type"] for delivery in deliveries(database)) == [f"pause.{pause.status}"] * 2
+    assert len({delivery["message_id"] for delivery in deliveries(database)}) == 1
+    assert publisher.wakes == [uuid_of(watch_id)]
 
 
-def test_two_sweeps_expire_each_row_once(store: Store, signals: Recorded) -> None:
+def test_two_sweeps_expire_each_row_once(database: Database, publisher: Recorded) -> None:
     """They share the work; together they take all, and tell of each once."""
-    made = {uuid_of(post(store)) for _ in range(30)}
-    post(store)
-    change(store, "UPDATE pauses SET expires_at = now() WHERE id = ANY(:ids)", ids=list(made))
-    counts = at_once([lambda: expire_due(store)] * 4)
+    made = {uuid_of(post(database)) for _ in range(30)}
+    post(database)
+    change(database, "UPDATE pauses SET expires_at = now() WHERE id = ANY(:ids)", ids=list(made))
+    counts = at_once([lambda: expire_due(database)] * 4)
     assert sum(counts) == 30  # type: ignore[arg-type]
-    assert sorted(signals.wakes) == sorted(made)
-    assert rows(store, "SELECT status, count(*) FROM pauses GROUP BY 1 ORDER BY 1") == [
+    assert sorted(publisher.wakes) == sorted(made)
+    assert rows(database, "SELECT status, count(*) FROM pauses GROUP BY 1 ORDER BY 1") == [
         {"status": "expired", "count": 30},
         {"status": "pending", "count": 1},
     ]
@@ -87,86 +89,92 @@ def test_two_sweeps_expire_each_row_once(store: Store, signals: Recorded) -> Non
     ("on_timeout", "status"),
     [(OnTimeout.EXPIRE, "expired"), (OnTimeout.REJECT, "rejected"), (OnTimeout.APPROVE, "approved")],
 )
-def test_on_timeout(store: Store, on_timeout: OnTimeout, status: str) -> None:
+def test_on_timeout(database: Database, on_timeout: OnTimeout, status: str) -> None:
     """The sweep does as the agent asked, signs as the system, and tells the callback."""
-    let_time_approve(store)
-    watch_id = post(store, on_timeout=on_timeout, callback_url=CALLBACK)
-    expire(store, watch_id)
-    assert expire_due(store) == 1
-    pause = get_pause(store, REVIEWER, watch_id)
+    let_time_approve(database)
+    watch_id = post(database, on_timeout=on_timeout, callback_url=CALLBACK)
+    expire(database, watch_id)
+    assert expire_due(database) == 1
+    pause = get_pause(database, REVIEWER, watch_id)
     assert pause.status == status
     assert pause.decision is not None
     assert pause.decision.by.id == "system"
-    assert [delivery["type"] for delivery in deliveries(store)] == [f"pause.{status}"]
-    assert expire_due(store) == 0
+    assert [delivery["type"] for delivery in deliveries(database)] == [f"pause.{status}"]
+    assert expire_due(database) == 0
 
 
-def test_a_sweep_takes_a_batch_and_the_oldest_first(store: Store) -> None:
+def test_a_sweep_takes_a_batch_and_the_oldest_first(database: Database) -> None:
     """So that one transaction stays short however much there is."""
     columns = "id, created_at, expires_at, revision, priority, stage, reminders, namespace, kind, status, on_timeout, "
     values = "gen_random_uuid(), now(), now() - n * interval '1 s', 1, 0, 0, 0, 'default', 'agent', 'pending', 'expire'"
     columns, values = f"{columns} created_by, action", f"{values}, 'k', 'a'"
-    change(store, f"INSERT INTO pauses ({columns}) SELECT {values} FROM generate_series(1, :n) n", n=EXPIRY_BATCH + 5)
-    assert expire_due(store) == EXPIRY_BATCH
-    assert one(store, "SELECT max(expires_at) - min(expires_at) < interval '6 s' FROM pauses WHERE status = 'pending'")
-    assert expire_due(store) == 5
+    change(
+        database, f"INSERT INTO pauses ({columns}) SELECT {values} FROM generate_series(1, :n) n", n=EXPIRY_BATCH + 5
+    )
+    assert expire_due(database) == EXPIRY_BATCH
+    assert one(
+        database, "SELECT max(expires_at) - min(expires_at) < interval '6 s' FROM pauses WHERE status = 'pending'"
+    )
+    assert expire_due(database) == 5
 
 
-def test_a_sweep_passes_over_a_row_that_is_being_decided(store: Store) -> None:
+def test_a_sweep_passes_over_a_row_that_is_being_decided(database: Database) -> None:
     """It does not wait behind a slow one; the next sweep finds it."""
-    busy, free = post(store), post(store)
-    expire(store, busy)
-    expire(store, free)
-    with store.transaction() as tx:
-        tx.conn.exec_driver_sql(f"SELECT 1 FROM pauses WHERE id = '{uuid_of(busy)}' FOR UPDATE")
-        assert expire_due(store) == 1
-    assert expire_due(store) == 1
+    busy, free = post(database), post(database)
+    expire(database, busy)
+    expire(database, free)
+    with database.transaction() as uow:
+        uow.conn.exec_driver_sql(f"SELECT 1 FROM pauses WHERE id = '{uuid_of(busy)}' FOR UPDATE")
+        assert expire_due(database) == 1
+    assert expire_due(database) == 1
 
 
-def test_one_group_is_made_once(store: Store) -> None:
+def test_one_group_is_made_once(database: Database) -> None:
     """However many make it at once: the log has one that made it, and whoever wants a new one is told."""
-    calls = [partial(put_group, store, ADMIN, "legal", f"wanted by {n}", None) for n in range(8)]
+    calls = [partial(put_group, database, ADMIN, "legal", f"wanted by {n}", None) for n in range(8)]
     assert all(isinstance(outcome, dict) for outcome in at_once(calls))
-    calls = [partial(put_group, store, ADMIN, "ops", f"wanted by {n}", None, new=True) for n in range(8)]
+    calls = [partial(put_group, database, ADMIN, "ops", f"wanted by {n}", None, new=True) for n in range(8)]
     outcomes = at_once(calls)
     (made,) = [outcome for outcome in outcomes if isinstance(outcome, dict)]
     assert sum(isinstance(outcome, GroupExists) for outcome in outcomes) == 7
-    assert made in [{name: group[name] for name in made} for group in list_groups(store)]
-    told = Counter((entry["subject"], entry["type"]) for entry in entries(store))
+    assert made in [{name: group[name] for name in made} for group in list_groups(database)]
+    told = Counter((entry["subject"], entry["type"]) for entry in entries(database))
     assert told == {
         ("group:legal", "group.created"): 1,
         ("group:legal", "group.changed"): 7,
         ("group:ops", "group.created"): 1,
     }
-    assert chained(store, "group:legal")
+    assert chained(database, "group:legal")
 
 
-def test_there_are_never_more_groups_than_may_be(store: Store) -> None:
+def test_there_are_never_more_groups_than_may_be(database: Database) -> None:
     some = "SELECT 'g' || n, '{}', now(), 'key_admin' FROM generate_series(2, :most) AS n"
-    change(store, f"INSERT INTO groups (name, channels, created_at, created_by) {some}", most=MAX_GROUPS)
-    outcomes = at_once([partial(put_group, store, ADMIN, f"last-{n}", None, None) for n in range(8)])
+    change(database, f"INSERT INTO groups (name, channels, created_at, created_by) {some}", most=MAX_GROUPS)
+    outcomes = at_once([partial(put_group, database, ADMIN, f"last-{n}", None, None) for n in range(8)])
     assert sum(isinstance(outcome, dict) for outcome in outcomes) == 1
 
 
-def test_each_change_of_a_namespace_follows_the_one_before(store: Store) -> None:
+def test_each_change_of_a_namespace_follows_the_one_before(database: Database) -> None:
     """Also of the first: what the log says was there before is what was."""
-    calls = [partial(put_namespace, store, ADMIN, "shop", {"approvals": 1}, {"min_expires_in": n}) for n in range(1, 9)]
+    calls = [
+        partial(put_namespace, database, ADMIN, "shop", {"approvals": 1}, {"min_expires_in": n}) for n in range(1, 9)
+    ]
     assert all(isinstance(outcome, dict) for outcome in at_once(calls))
-    assert chained(store, "shop")
+    assert chained(database, "shop")
 
 
-def test_one_owner_is_made_once(store: Store) -> None:
+def test_one_owner_is_made_once(database: Database) -> None:
     """Two machines that start on one empty database both get a link."""
-    outcomes = at_once([partial(first_sign_in_link, store)] * 8)
+    outcomes = at_once([partial(first_sign_in_link, database)] * 8)
     assert all(isinstance(outcome, str) for outcome in outcomes), outcomes
-    assert one(store, "SELECT count(*) FROM users") == 1
+    assert one(database, "SELECT count(*) FROM users") == 1
 
 
-def chained(store: Store, subject: str) -> bool:
+def chained(database: Database, subject: str) -> bool:
     """Whether each entry on it begins where the last one ended."""
-    found = [entry for entry in entries(store) if entry["subject"] == subject]
+    found = [entry for entry in entries(database) if entry["subject"] == subject]
     return len(found) == 8 and all(later["before"] == entry["after"] for entry, later in pairwise(found))
 
 
-def entries(store: Store) -> list[dict[str, Any]]:
-    return [row["entry"] for row in rows(store, "SELECT entry FROM audit_events ORDER BY namespace, seq")]
+def entries(database: Database) -> list[dict[str, Any]]:
+    return [row["entry"] for row in rows(database, "SELECT entry FROM audit_events ORDER BY namespace, seq")]

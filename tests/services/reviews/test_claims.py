@@ -7,134 +7,136 @@ import pytest
 
 from domain.identity.access import Principal, Role
 from domain.pauses.pause import Approve
-from domain.values.errors import AlreadyResolved, Claimed, NotFound, RevisionChanged, SelfDecision, Unsettled
-from services.kernel.connection_pool import DatabaseAway, open_engine
-from services.kernel.unit_of_work import Store
+from domain.values.errors import AlreadyResolved, Claimed, DecisionUnknown, NotFound, RevisionChanged, SelfDecision
+from services.kernel.connection_pool import DatabaseUnavailable, open_engine
+from services.kernel.unit_of_work import Database
 from services.pauses.lifecycle import get_pause, locked_pause
 from services.reviews.claims import claim, unclaim
-from services.reviews.decisions import Wish, decide_many, decide_pause
+from services.reviews.decisions import DecisionRequest, decide_many, decide_pause
 from tests.conftest import Recorded
 from tests.services.world import AGENT, REVIEWER, approve, at_once, change, one, post, reject, rows, someone, uuid_of
 
 ANNE, BEN = someone(Role.REVIEWER, id_="usr_anne"), someone(Role.REVIEWER, id_="usr_ben")
 
 
-def claims(store: Store) -> list[str]:
+def claims(database: Database) -> list[str]:
     query = "SELECT entry ->> 'type' AS type FROM audit_events WHERE entry ->> 'type' LIKE 'review.%' ORDER BY seq"
-    return [row["type"] for row in rows(store, query)]
+    return [row["type"] for row in rows(database, query)]
 
 
-def test_a_claim_keeps_others_from_working_on_it(store: Store, signals: Recorded) -> None:
+def test_a_claim_keeps_others_from_working_on_it(database: Database, publisher: Recorded) -> None:
     """It can be given back, or taken over by who says so; nothing is told to the outside."""
-    watch_id = post(store)
-    claimed = claim(store, ANNE, watch_id)["claim"]
+    watch_id = post(database)
+    claimed = claim(database, ANNE, watch_id)["claim"]
     assert (claimed["by"], claimed["byName"]) == (ANNE.id, ANNE.name)
-    assert signals.wakes == [uuid_of(watch_id)]
+    assert publisher.wakes == [uuid_of(watch_id)]
     with pytest.raises(Claimed) as caught:
-        claim(store, BEN, watch_id)
+        claim(database, BEN, watch_id)
     assert ANNE.name in caught.value.detail
-    assert unclaim(store, BEN, watch_id)["claim"]["by"] == ANNE.id
-    assert claim(store, BEN, watch_id, take_over=True)["claim"]["by"] == BEN.id
-    assert unclaim(store, BEN, watch_id)["claim"] is None
-    assert unclaim(store, BEN, watch_id)["claim"] is None
-    assert claims(store) == ["review.claimed", "review.claimed", "review.released"]
+    assert unclaim(database, BEN, watch_id)["claim"]["by"] == ANNE.id
+    assert claim(database, BEN, watch_id, take_over=True)["claim"]["by"] == BEN.id
+    assert unclaim(database, BEN, watch_id)["claim"] is None
+    assert unclaim(database, BEN, watch_id)["claim"] is None
+    assert claims(database) == ["review.claimed", "review.claimed", "review.released"]
 
 
-def test_a_claim_ends_by_itself(store: Store) -> None:
+def test_a_claim_ends_by_itself(database: Database) -> None:
     """Whoever was called away does not keep the others waiting."""
-    watch_id = post(store)
-    claim(store, ANNE, watch_id)
+    watch_id = post(database)
+    claim(database, ANNE, watch_id)
     old = "jsonb_set(claim::jsonb, '{at}', to_jsonb((now() - interval '15 min')::text))::json"
-    change(store, f"UPDATE pauses SET claim = {old}")
-    assert claim(store, BEN, watch_id)["claim"]["by"] == BEN.id
+    change(database, f"UPDATE pauses SET claim = {old}")
+    assert claim(database, BEN, watch_id)["claim"]["by"] == BEN.id
 
 
-def test_a_claim_is_no_lock(store: Store) -> None:
+def test_a_claim_is_no_lock(database: Database) -> None:
     """Whoever may decide still does; and what is decided can neither be claimed nor given back."""
-    watch_id = post(store)
-    claim(store, ANNE, watch_id)
-    assert decide_pause(store, BEN, watch_id, approve(BEN))["claim"] is None
+    watch_id = post(database)
+    claim(database, ANNE, watch_id)
+    assert decide_pause(database, BEN, watch_id, approve(BEN))["claim"] is None
     for use_case in (claim, unclaim):
         with pytest.raises(AlreadyResolved):
-            use_case(store, ANNE, watch_id)
+            use_case(database, ANNE, watch_id)
     with pytest.raises(NotFound):
-        claim(store, someone(Role.REVIEWER, "elsewhere"), post(store))
+        claim(database, someone(Role.REVIEWER, "elsewhere"), post(database))
 
 
-def test_ten_claim_at_once(store: Store) -> None:
+def test_ten_claim_at_once(database: Database) -> None:
     """One of them works on it."""
-    watch_id = post(store)
+    watch_id = post(database)
     people = [someone(Role.REVIEWER, id_=f"usr_{number}") for number in range(10)]
-    answers = at_once([lambda by=by: claim(store, by, watch_id) for by in people])
+    answers = at_once([lambda by=by: claim(database, by, watch_id) for by in people])
     assert Counter(type(answer) for answer in answers) == {dict: 1, Claimed: 9}
-    assert claims(store) == ["review.claimed"]
+    assert claims(database) == ["review.claimed"]
 
 
-def test_many_decisions_each_by_itself(store: Store) -> None:
+def test_many_decisions_each_by_itself(database: Database) -> None:
     """In their order; one that fails undoes no other."""
-    first, edited, resolved, last = (post(store, arguments={"n": 1}) for _ in range(4))
-    own = post(store, by=someone(Role.ADMIN, id_=REVIEWER.id))
-    decide_pause(store, ANNE, resolved, reject(ANNE))
+    first, edited, resolved, last = (post(database, arguments={"n": 1}) for _ in range(4))
+    own = post(database, by=someone(Role.ADMIN, id_=REVIEWER.id))
+    decide_pause(database, ANNE, resolved, reject(ANNE))
     outcomes = decide_many(
-        store,
+        database,
         REVIEWER,
         [
-            Wish(first, approve()),
-            Wish("wch_" + "0" * 32, approve()),
-            Wish(edited, approve(revision=7)),
-            Wish(resolved, approve()),
-            Wish(own, approve()),
-            Wish(last, reject(comment="no")),
-            Wish(first, approve()),
+            DecisionRequest(first, approve()),
+            DecisionRequest("wch_" + "0" * 32, approve()),
+            DecisionRequest(edited, approve(revision=7)),
+            DecisionRequest(resolved, approve()),
+            DecisionRequest(own, approve()),
+            DecisionRequest(last, reject(comment="no")),
+            DecisionRequest(first, approve()),
         ],
     )
     kinds = [outcome["status"] if isinstance(outcome, dict) else type(outcome) for outcome in outcomes]
     assert kinds == ["approved", NotFound, RevisionChanged, AlreadyResolved, SelfDecision, "rejected", "approved"]
-    assert get_pause(store, REVIEWER, last).status == "rejected"
-    assert one(store, "SELECT count(*) FROM pauses WHERE status = 'pending'") == 2
+    assert get_pause(database, REVIEWER, last).status == "rejected"
+    assert one(database, "SELECT count(*) FROM pauses WHERE status = 'pending'") == 2
 
 
-def test_one_of_many_that_somebody_else_holds(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_of_many_that_somebody_else_holds(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """The others are decided all the same, and of that one it is said that it is not known."""
-    ids = [post(store) for _ in range(3)]
+    ids = [post(database) for _ in range(3)]
     monkeypatch.setattr("services.kernel.connection_pool.LOCK_TIMEOUT_MS", 50)
-    impatient = replace(store, engine=open_engine(store.engine.url.render_as_string(hide_password=False), 2, "test"))
-    with store.transaction() as tx:
-        locked_pause(tx, REVIEWER, ids[1])
-        outcomes = decide_many(impatient, REVIEWER, [Wish(id_, approve()) for id_ in ids])
+    impatient = replace(
+        database, engine=open_engine(database.engine.url.render_as_string(hide_password=False), 2, "test")
+    )
+    with database.transaction() as uow:
+        locked_pause(uow, REVIEWER, ids[1])
+        outcomes = decide_many(impatient, REVIEWER, [DecisionRequest(id_, approve()) for id_ in ids])
     impatient.engine.dispose()
     assert [outcome["status"] for outcome in outcomes if isinstance(outcome, dict)] == ["approved"] * 2
-    assert isinstance(outcomes[1], Unsettled)
-    assert get_pause(store, REVIEWER, ids[1]).status == "pending"
+    assert isinstance(outcomes[1], DecisionUnknown)
+    assert get_pause(database, REVIEWER, ids[1]).status == "pending"
 
 
-def test_many_while_the_database_goes_away(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_many_while_the_database_goes_away(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """What was decided is told; what is left is not tried for ever. Where nothing was decided, nothing is told."""
-    ids = [post(store) for _ in range(6)]
+    ids = [post(database) for _ in range(6)]
     tried: list[str] = []
 
-    def decide(store: Store, by: Principal, watch_id: str, command: Approve) -> dict[str, object]:
+    def decide(database: Database, by: Principal, watch_id: str, command: Approve) -> dict[str, object]:
         tried.append(watch_id)
         if watch_id not in ids[:2]:
-            raise DatabaseAway("gone")
-        return decide_pause(store, by, watch_id, command)
+            raise DatabaseUnavailable("gone")
+        return decide_pause(database, by, watch_id, command)
 
     monkeypatch.setattr("services.reviews.decisions.decide_pause", decide)
-    outcomes = decide_many(store, REVIEWER, [Wish(id_, approve()) for id_ in ids])
-    assert [isinstance(outcome, Unsettled) for outcome in outcomes] == [False, False, True, True, True, True]
+    outcomes = decide_many(database, REVIEWER, [DecisionRequest(id_, approve()) for id_ in ids])
+    assert [isinstance(outcome, DecisionUnknown) for outcome in outcomes] == [False, False, True, True, True, True]
     assert tried == ids[:4]
-    with pytest.raises(DatabaseAway):
-        decide_many(store, REVIEWER, [Wish(id_, approve()) for id_ in ids[2:]])
+    with pytest.raises(DatabaseUnavailable):
+        decide_many(database, REVIEWER, [DecisionRequest(id_, approve()) for id_ in ids[2:]])
 
 
-def test_the_same_many_from_two_people_at_once(store: Store) -> None:
+def test_the_same_many_from_two_people_at_once(database: Database) -> None:
     """In contrary orders, even: nobody waits for the other's locks."""
-    held = [post(store) for _ in range(10)]
+    held = [post(database) for _ in range(10)]
     answers = at_once(
         [
-            lambda: decide_many(store, ANNE, [Wish(each, approve(ANNE)) for each in held]),
-            lambda: decide_many(store, BEN, [Wish(each, approve(BEN)) for each in reversed(held)]),
+            lambda: decide_many(database, ANNE, [DecisionRequest(each, approve(ANNE)) for each in held]),
+            lambda: decide_many(database, BEN, [DecisionRequest(each, approve(BEN)) for each in reversed(held)]),
         ]
     )
     assert all(outcome["status"] == "approved" for answer in answers for outcome in answer)  # type: ignore[union-attr]
-    assert get_pause(store, AGENT, held[0]).status == "approved"
+    assert get_pause(database, AGENT, held[0]).status == "approved"

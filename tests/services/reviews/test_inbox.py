@@ -12,7 +12,7 @@ from domain.identity.access import Principal, Role
 from domain.pauses.serialization import pause_document
 from domain.values import ids
 from services.kernel.pagination import Page
-from services.kernel.unit_of_work import Store
+from services.kernel.unit_of_work import Database
 from services.pauses.lifecycle import get_pause
 from services.pauses.namespaces import floor_of, get_namespace, put_namespace
 from services.reviews.decisions import decide_pause
@@ -23,126 +23,126 @@ from tests.services.world import ADMIN, AGENT, OPERATOR, REVIEWER, approve, chan
 PARKED = 100_000
 
 
-def ids_of(store: Store, by: Principal = REVIEWER, page: Page | None = None, **wanted: Any) -> list[str]:
-    return [item["watchId"] for item in inbox(store, by, InboxFilter(**wanted), page or Page()).items]
+def ids_of(database: Database, by: Principal = REVIEWER, page: Page | None = None, **wanted: Any) -> list[str]:
+    return [item["watchId"] for item in inbox(database, by, InboxFilter(**wanted), page or Page()).items]
 
 
-def test_the_most_urgent_first_then_the_oldest(store: Store) -> None:
+def test_the_most_urgent_first_then_the_oldest(database: Database) -> None:
     """Page by page nothing is left out or shown twice, also where a page's last was decided in between."""
-    usual, urgent, usual_too, more_urgent, urgent_too = (post(store, priority=n) for n in (0, 5, 0, 9, 5))
+    usual, urgent, usual_too, more_urgent, urgent_too = (post(database, priority=n) for n in (0, 5, 0, 9, 5))
     order = [more_urgent, urgent, urgent_too, usual, usual_too]
-    assert ids_of(store) == order
-    first = inbox(store, REVIEWER, InboxFilter(), Page(limit=2))
-    decide_pause(store, REVIEWER, urgent, approve())
+    assert ids_of(database) == order
+    first = inbox(database, REVIEWER, InboxFilter(), Page(limit=2))
+    decide_pause(database, REVIEWER, urgent, approve())
     assert first.next_after is not None
-    assert ids_of(store, page=Page(after=first.next_after)) == order[2:]
-    assert ids_of(store) == [more_urgent, *order[2:]]
+    assert ids_of(database, page=Page(after=first.next_after)) == order[2:]
+    assert ids_of(database) == [more_urgent, *order[2:]]
 
 
-def test_a_cursor_of_another_namespace_tells_nothing(store: Store) -> None:
+def test_a_cursor_of_another_namespace_tells_nothing(database: Database) -> None:
     """As one that leads nowhere: not that there is such a review, nor how urgent it is."""
-    urgent = uuid_of(post(store, by=someone(Role.AGENT, "other"), namespace="other", priority=5))
-    post(store)
+    urgent = uuid_of(post(database, by=someone(Role.AGENT, "other"), namespace="other", priority=5))
+    post(database)
     for after in (urgent, uuid4()):
-        assert ids_of(store, page=Page(after=after)) == []
-    assert len(ids_of(store, ADMIN, page=Page(after=urgent))) == 1
+        assert ids_of(database, page=Page(after=after)) == []
+    assert len(ids_of(database, ADMIN, page=Page(after=urgent))) == 1
 
 
-def test_filters(store: Store) -> None:
+def test_filters(database: Database) -> None:
     """Each alone; what another namespace has is not there."""
-    tagged = post(store, tags=("money",), action="Refund 40 €")
-    post(store)
-    elsewhere = post(store, by=someone(Role.AGENT, "other"), namespace="other")
-    assert ids_of(store, tag="money") == ids_of(store, text="refund") == [tagged]
-    assert ids_of(store, kind="step") == []
-    assert elsewhere not in ids_of(store)
-    assert ids_of(store, ADMIN, namespace="other") == [elsewhere]
-    assert count_waiting(store, REVIEWER, InboxFilter()) == 2
-    assert count_waiting(store, ADMIN, InboxFilter(), limit=2) == 2
+    tagged = post(database, tags=("money",), action="Refund 40 €")
+    post(database)
+    elsewhere = post(database, by=someone(Role.AGENT, "other"), namespace="other")
+    assert ids_of(database, tag="money") == ids_of(database, text="refund") == [tagged]
+    assert ids_of(database, kind="step") == []
+    assert elsewhere not in ids_of(database)
+    assert ids_of(database, ADMIN, namespace="other") == [elsewhere]
+    assert count_waiting(database, REVIEWER, InboxFilter()) == 2
+    assert count_waiting(database, ADMIN, InboxFilter(), limit=2) == 2
 
 
-def test_mine(store: Store) -> None:
+def test_mine(database: Database) -> None:
     """What asks me, by name, by group, or as anybody; or somebody who has me vote for them."""
-    dan = voter(store, "dan", "sales")
-    anne = voter(store, "anne", "ops", away=True, delegate_id=ids.parse(ids.USER, dan.id))
-    reviewer = key(store, "robot")
-    anybody = post(store)
-    group = post(store, review={"groups": ["ops"]})
-    by_name = post(store, review={"assignees": ["dan@example.com"]})
-    by_key = post(store, review={"assignees": [reviewer.id]})
-    own = post(store, by=Principal(dan.id, "Dan", Role.ADMIN, ("default",)))
-    assert ids_of(store, anne, mine=True) == [anybody, group, own]
-    assert ids_of(store, dan, mine=True) == [anybody, group, by_name]
-    assert ids_of(store, reviewer, mine=True) == [anybody, by_key, own]
-    assert count_waiting(store, dan, InboxFilter(mine=True)) == 3
-    assert [member.id for member in stands_in_for(store, dan)] == [anne.id]
+    dan = voter(database, "dan", "sales")
+    anne = voter(database, "anne", "ops", away=True, delegate_id=ids.parse(ids.USER, dan.id))
+    reviewer = key(database, "robot")
+    anybody = post(database)
+    group = post(database, review={"groups": ["ops"]})
+    by_name = post(database, review={"assignees": ["dan@example.com"]})
+    by_key = post(database, review={"assignees": [reviewer.id]})
+    own = post(database, by=Principal(dan.id, "Dan", Role.ADMIN, ("default",)))
+    assert ids_of(database, anne, mine=True) == [anybody, group, own]
+    assert ids_of(database, dan, mine=True) == [anybody, group, by_name]
+    assert ids_of(database, reviewer, mine=True) == [anybody, by_key, own]
+    assert count_waiting(database, dan, InboxFilter(mine=True)) == 3
+    assert [member.id for member in stands_in_for(database, dan)] == [anne.id]
 
 
-def test_who_may_vote(store: Store) -> None:
+def test_who_may_vote(database: Database) -> None:
     """For the buttons: as the vote itself would be judged."""
-    dan = voter(store, "dan")
-    anne = voter(store, "anne", "ops", away=True, delegate_id=ids.parse(ids.USER, dan.id))
-    pause = get_pause(store, OPERATOR, post(store, review={"groups": ["ops"]}))
+    dan = voter(database, "dan")
+    anne = voter(database, "anne", "ops", away=True, delegate_id=ids.parse(ids.USER, dan.id))
+    pause = get_pause(database, OPERATOR, post(database, review={"groups": ["ops"]}))
     assert may_vote(pause, anne)
     assert not may_vote(pause, dan)
-    assert may_vote(pause, dan, stands_in_for(store, dan))
+    assert may_vote(pause, dan, stands_in_for(database, dan))
     assert not may_vote(pause, AGENT)
     assert not may_vote(pause, someone(Role.REVIEWER, "other"))
     own = replace(pause, created_by=anne.id)
     assert not may_vote(own, anne)
-    assert not may_vote(own, dan, stands_in_for(store, dan))
-    watch_id = post(store)
-    assert may_vote(get_pause(store, REVIEWER, watch_id), REVIEWER)
-    decide_pause(store, REVIEWER, watch_id, approve())
-    assert not may_vote(get_pause(store, REVIEWER, watch_id), REVIEWER)
+    assert not may_vote(own, dan, stands_in_for(database, dan))
+    watch_id = post(database)
+    assert may_vote(get_pause(database, REVIEWER, watch_id), REVIEWER)
+    decide_pause(database, REVIEWER, watch_id, approve())
+    assert not may_vote(get_pause(database, REVIEWER, watch_id), REVIEWER)
 
 
-def test_whose_vote_it_would_be(store: Store) -> None:
+def test_whose_vote_it_would_be(database: Database) -> None:
     """As the vote itself is recorded: one's own before that of somebody who is away."""
-    dan = voter(store, "dan", "sales")
-    anne = voter(store, "anne", "ops", away=True, delegate_id=ids.parse(ids.USER, dan.id))
+    dan = voter(database, "dan", "sales")
+    anne = voter(database, "anne", "ops", away=True, delegate_id=ids.parse(ids.USER, dan.id))
 
     def told(watch_id: str, by: Principal = dan) -> str | None:
-        found = votes_for(get_pause(store, OPERATOR, watch_id), by, stands_in_for(store, by))
+        found = votes_for(get_pause(database, OPERATOR, watch_id), by, stands_in_for(database, by))
         return found and found.name
 
-    hers = post(store, review={"groups": ["ops"], "approvals": 1})
+    hers = post(database, review={"groups": ["ops"], "approvals": 1})
     assert told(hers) == "Anne"
     assert told(hers, anne) is None
     assert told(hers, REVIEWER) is None
-    assert told(post(store, review={"groups": ["ops", "sales"], "approvals": 2})) is None
-    assert told(post(store)) is None
-    decide_pause(store, dan, hers, approve(dan))
-    document = pause_document(get_pause(store, OPERATOR, hers), store.public_url)
+    assert told(post(database, review={"groups": ["ops", "sales"], "approvals": 2})) is None
+    assert told(post(database)) is None
+    decide_pause(database, dan, hers, approve(dan))
+    document = pause_document(get_pause(database, OPERATOR, hers), database.public_url)
     assert [vote["onBehalfOf"]["name"] for vote in document["votes"]] == ["Anne"]
-    both = post(store, review={"groups": ["ops"], "assignees": [key(store, "robot").id], "approvals": 2})
-    decide_pause(store, dan, both, approve(dan))
+    both = post(database, review={"groups": ["ops"], "assignees": [key(database, "robot").id], "approvals": 2})
+    decide_pause(database, dan, both, approve(dan))
     assert told(both) is None
 
 
 @pytest.fixture
-def parked(store: Store) -> None:
+def parked(database: Database) -> None:
     """Loaded once: it takes some seconds."""
     values = """gen_random_uuid(), now(), NULL, 1, n % 3, 'default', 'agent', 'pending', 'expire', 'k', 'a', 0, 0,
                 CASE WHEN n % 2 = 0 THEN ARRAY['group:ops'] END"""
     columns = "id, created_at, expires_at, revision, priority, namespace, kind, status, on_timeout, created_by, action"
     insert = f"INSERT INTO pauses ({columns}, stage, reminders, asked) SELECT {values} FROM generate_series(1, :n) n"
-    change(store, insert, n=PARKED)
-    with store.reading() as conn:
+    change(database, insert, n=PARKED)
+    with database.reading() as conn:
         conn.exec_driver_sql("ANALYZE pauses")
 
 
-def rows_read(store: Store, ask: Callable[[], object]) -> int:
+def rows_read(database: Database, ask: Callable[[], object]) -> int:
     """By the scans of the statements that look at pauses."""
     seen: list[tuple[str, Any]] = []
 
     def note(_conn: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
         seen.append((statement, parameters))
 
-    event.listen(store.engine, "before_cursor_execute", note)
+    event.listen(database.engine, "before_cursor_execute", note)
     ask()
-    event.remove(store.engine, "before_cursor_execute", note)
-    with store.reading() as conn:
+    event.remove(database.engine, "before_cursor_execute", note)
+    with database.reading() as conn:
         plans = [
             conn.exec_driver_sql(f"EXPLAIN (ANALYZE, FORMAT JSON) {statement}", parameters).scalar_one()[0]["Plan"]
             for statement, parameters in seen
@@ -160,39 +160,39 @@ def nodes(plan: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.usefixtures("parked")
-def test_pages_and_the_count_read_few_of_many(store: Store) -> None:
+def test_pages_and_the_count_read_few_of_many(database: Database) -> None:
     """On the index of what waits, in its order, deep in the queue as well: few are read that are not shown."""
     query = "SELECT id FROM pauses ORDER BY priority DESC, id OFFSET :n LIMIT 1"
     for by in (REVIEWER, ADMIN, someone(Role.REVIEWER, "default", "other")):
         for mine in (False, True):
             wanted = InboxFilter(mine=mine)
             for deep in (None, 10, PARKED // 2, PARKED - 10):
-                after = None if deep is None else rows(store, query, n=deep)[0]["id"]
-                read = rows_read(store, lambda: inbox(store, by, wanted, Page(after=after)))  # noqa: B023
+                after = None if deep is None else rows(database, query, n=deep)[0]["id"]
+                read = rows_read(database, lambda: inbox(database, by, wanted, Page(after=after)))  # noqa: B023
                 assert read <= 1_000, (by, mine, deep)
-            assert rows_read(store, lambda: count_waiting(store, by, wanted)) <= 1_000  # noqa: B023
+            assert rows_read(database, lambda: count_waiting(database, by, wanted)) <= 1_000  # noqa: B023
 
 
-def test_a_namespace_has_a_policy(store: Store) -> None:
+def test_a_namespace_has_a_policy(database: Database) -> None:
     """For pauses that say none; who says a weaker one gets it all the same."""
-    anne = voter(store, "anne", "ops")
-    assert get_namespace(store, ADMIN, "default")["review"] == {"approvals": 1}
-    put = put_namespace(store, ADMIN, "default", {"groups": ["ops"]})
+    anne = voter(database, "anne", "ops")
+    assert get_namespace(database, ADMIN, "default")["review"] == {"approvals": 1}
+    put = put_namespace(database, ADMIN, "default", {"groups": ["ops"]})
     assert (put["review"], put["changed_by"]) == ({"approvals": 1, "groups": ["ops"]}, ADMIN.id)
-    assert get_pause(store, REVIEWER, post(store)).asked == ["group:ops"]
-    assert get_pause(store, REVIEWER, post(store, review={"approvals": 1})).asked == ["group:ops"]
-    assert may_vote(get_pause(store, REVIEWER, post(store)), anne)
-    (entry,) = rows(store, "SELECT entry FROM audit_events WHERE entry ->> 'type' = 'namespace.changed'")
+    assert get_pause(database, REVIEWER, post(database)).asked == ["group:ops"]
+    assert get_pause(database, REVIEWER, post(database, review={"approvals": 1})).asked == ["group:ops"]
+    assert may_vote(get_pause(database, REVIEWER, post(database)), anne)
+    (entry,) = rows(database, "SELECT entry FROM audit_events WHERE entry ->> 'type' = 'namespace.changed'")
     assert entry["entry"]["details"] == {"review": {"approvals": 1, "groups": ["ops"]}}
-    put_namespace(store, ADMIN, "default", None)
-    assert get_pause(store, REVIEWER, post(store)).asked is None
+    put_namespace(database, ADMIN, "default", None)
+    assert get_pause(database, REVIEWER, post(database)).asked is None
 
 
-def test_a_namespace_is_looked_up_once_in_a_while(store: Store) -> None:
+def test_a_namespace_is_looked_up_once_in_a_while(database: Database) -> None:
     """Not for each pause."""
     seen: list[str] = []
-    event.listen(store.engine, "before_cursor_execute", lambda _c, _k, statement, *_: seen.append(statement))
-    with store.transaction() as tx:
-        floor_of(store, tx, "default")
-        floor_of(store, tx, "default")
+    event.listen(database.engine, "before_cursor_execute", lambda _c, _k, statement, *_: seen.append(statement))
+    with database.transaction() as uow:
+        floor_of(database, uow, "default")
+        floor_of(database, uow, "default")
     assert sum("namespace_settings" in statement for statement in seen) == 1

@@ -4,10 +4,10 @@ from uuid import UUID
 
 import pytest
 
-from domain.values.errors import AlreadyResolved, Refusal, RevisionChanged, RevisionRequired, WrongState
-from services.kernel.unit_of_work import Store
+from domain.values.errors import AlreadyResolved, DomainError, RevisionChanged, RevisionRequired, WrongState
+from services.kernel.unit_of_work import Database
 from services.pauses.lifecycle import get_pause
-from services.reviews.decisions import Wish, decide_many, decide_pause
+from services.reviews.decisions import DecisionRequest, decide_many, decide_pause
 from services.reviews.step_decisions import decide_step, rerun_step
 from services.sagas.lifecycle import cancel_saga
 from services.sagas.queries import StepRef
@@ -19,30 +19,32 @@ ROUNDS = 12
 
 
 @pytest.fixture
-def rerun(store: Store) -> UUID:
+def rerun(database: Database) -> UUID:
     """A step that is held for the second time."""
-    trace_id = start(store, step("a", hitl=True))
-    work(store, trace_id, tools())
-    rerun_step(store, REVIEWER, current_ref(store, trace_id), None, None)
-    work(store, trace_id, tools())
+    trace_id = start(database, step("a", hitl=True))
+    work(database, trace_id, tools())
+    rerun_step(database, REVIEWER, current_ref(database, trace_id), None, None)
+    work(database, trace_id, tools())
     return trace_id
 
 
 @pytest.mark.parametrize("door", ["step", "pause", "bulk"])
 @pytest.mark.parametrize("decision", [approve, reject])
-def test_after_a_rerun_a_decision_says_what_it_has_read(store: Store, rerun: UUID, door: str, decision: type) -> None:
+def test_after_a_rerun_a_decision_says_what_it_has_read(
+    database: Database, rerun: UUID, door: str, decision: type
+) -> None:
     """Through every door; the refusal has what is there now, and nothing has changed."""
-    watch_id, which = watch_of(store, rerun), current_ref(store, rerun)
-    before = get_pause(store, REVIEWER, watch_id)
+    watch_id, which = watch_of(database, rerun), current_ref(database, rerun)
+    before = get_pause(database, REVIEWER, watch_id)
 
     def decide(**more: object) -> object:
         command = decision(**more)
         if door == "step":
-            return decide_step(store, REVIEWER, which, command)
+            return decide_step(database, REVIEWER, which, command)
         if door == "pause":
-            return decide_pause(store, REVIEWER, watch_id, command)
-        (outcome,) = decide_many(store, REVIEWER, [Wish(watch_id, command)])
-        if isinstance(outcome, Refusal):
+            return decide_pause(database, REVIEWER, watch_id, command)
+        (outcome,) = decide_many(database, REVIEWER, [DecisionRequest(watch_id, command)])
+        if isinstance(outcome, DomainError):
             raise outcome
         return outcome
 
@@ -56,65 +58,67 @@ def test_after_a_rerun_a_decision_says_what_it_has_read(store: Store, rerun: UUI
         "revision": 2,
         "argumentsDigest": before.arguments_digest.hex(),
     }
-    assert get_pause(store, REVIEWER, watch_id) == before
+    assert get_pause(database, REVIEWER, watch_id) == before
     decide(revision=2)
-    assert get_pause(store, REVIEWER, watch_id).status != "pending"
+    assert get_pause(database, REVIEWER, watch_id).status != "pending"
 
 
-def test_after_an_edit_a_vote_says_what_it_has_read(store: Store) -> None:
+def test_after_an_edit_a_vote_says_what_it_has_read(database: Database) -> None:
     """Others' arguments are not what it was meant for."""
-    anne, ben = voter(store, "anne"), voter(store, "ben")
-    watch_id = post(store, arguments={"n": 1}, review={"approvals": 2})
-    decide_pause(store, anne, watch_id, approve(anne, arguments={"n": 1000}))
+    anne, ben = voter(database, "anne"), voter(database, "ben")
+    watch_id = post(database, arguments={"n": 1}, review={"approvals": 2})
+    decide_pause(database, anne, watch_id, approve(anne, arguments={"n": 1000}))
     with pytest.raises(RevisionRequired):
-        decide_pause(store, ben, watch_id, approve(ben))
-    assert get_pause(store, REVIEWER, watch_id).status == "pending"
+        decide_pause(database, ben, watch_id, approve(ben))
+    assert get_pause(database, REVIEWER, watch_id).status == "pending"
     # One's own vote, said again, is no other.
-    assert decide_pause(store, anne, watch_id, approve(anne))["revision"] == 2
-    assert decide_pause(store, ben, watch_id, approve(ben, revision=2))["status"] == "approved"
+    assert decide_pause(database, anne, watch_id, approve(anne))["revision"] == 2
+    assert decide_pause(database, ben, watch_id, approve(ben, revision=2))["status"] == "approved"
 
 
-def test_a_rerun_may_say_what_it_is_about(store: Store, rerun: UUID) -> None:
+def test_a_rerun_may_say_what_it_is_about(database: Database, rerun: UUID) -> None:
     """It approves nothing, so it need not."""
-    which, watch_id = current_ref(store, rerun), watch_of(store, rerun)
+    which, watch_id = current_ref(database, rerun), watch_of(database, rerun)
     with pytest.raises(RevisionChanged) as refused:
-        rerun_step(store, REVIEWER, which, None, None, 1)
+        rerun_step(database, REVIEWER, which, None, None, 1)
     assert refused.value.current is not None
     assert refused.value.current["revision"] == 2
-    assert watch_of(store, rerun) == watch_id
-    assert not rerun_step(store, REVIEWER, which, None, None, 2).repeated
+    assert watch_of(database, rerun) == watch_id
+    assert not rerun_step(database, REVIEWER, which, None, None, 2).repeated
 
 
-def test_approvals_reruns_and_a_cancel_at_once(store: Store) -> None:
+def test_approvals_reruns_and_a_cancel_at_once(database: Database) -> None:
     """Whoever comes first: no approval that was sent at the first hold is one of the second."""
     for number in range(ROUNDS):
-        trace_id = start(store, step("a", hitl=True))
+        trace_id = start(database, step("a", hitl=True))
         used = tools()
-        work(store, trace_id, used)
-        which = current_ref(store, trace_id)
+        work(database, trace_id, used)
+        which = current_ref(database, trace_id)
         calls = [
-            lambda which=which: _insisting(store, which),
-            lambda which=which: rerun_step(store, REVIEWER, which, "again", None),
-            lambda trace_id=trace_id, used=used: [work(store, trace_id, used) for _ in range(5)],
+            lambda which=which: _insisting(database, which),
+            lambda which=which: rerun_step(database, REVIEWER, which, "again", None),
+            lambda trace_id=trace_id, used=used: [work(database, trace_id, used) for _ in range(5)],
         ]
         if number % 3 == 0:
-            calls.append(lambda trace_id=trace_id: cancel_saga(store, OPERATOR, trace_id, "stop"))
+            calls.append(lambda trace_id=trace_id: cancel_saga(database, OPERATOR, trace_id, "stop"))
         at_once(calls)
-        work(store, trace_id, used)
-        holds = rows(store, "SELECT status, revision FROM pauses WHERE context ->> 'trace_id' = :id", id=trace_id.hex)
+        work(database, trace_id, used)
+        holds = rows(
+            database, "SELECT status, revision FROM pauses WHERE context ->> 'trace_id' = :id", id=trace_id.hex
+        )
         later = [each for each in holds if each["revision"] > 1]
         assert [each for each in later if each["status"] == "approved"] == []
         # Also what was approved is not called once the saga is cancelled.
         assert used.names in ([], ["do_a"] if "approved" in {each["status"] for each in holds} else [])
 
 
-def _insisting(store: Store, which: StepRef) -> object:
+def _insisting(database: Database, which: StepRef) -> object:
     """A program that sends its approval until the step takes it, as one does that met a step on its way."""
     for _ in range(200):
         try:
-            return decide_step(store, REVIEWER, which, approve())
+            return decide_step(database, REVIEWER, which, approve())
         except WrongState:
-            if saga_of(store, which.trace_id).ended_at is not None:
+            if saga_of(database, which.trace_id).ended_at is not None:
                 return None
         except (AlreadyResolved, RevisionRequired) as refused:
             if isinstance(refused, RevisionRequired):

@@ -6,7 +6,7 @@ from domain.sagas.outcome import CALLS_AGAIN, Failed, Lost, NotSent, Outcome, Ti
 from domain.sagas.step import OUTCOME_UNKNOWN, Error
 from domain.values.errors import WrongState
 from services.kernel.leases import DECISION, SAGA
-from services.kernel.unit_of_work import Hint, Store
+from services.kernel.unit_of_work import Database, WakeUp
 from services.sagas.engine import advance, record, sweep_sagas
 from services.sagas.lifecycle import cancel_saga
 from tests.conftest import Recorded
@@ -39,46 +39,46 @@ TOO_LONG = TimedOut(Error("STEP_TIMED_OUT", "60 s"))
 BROKE_OFF = Lost("the connection broke off", False)
 
 
-def told(store: Store) -> list[str]:
-    return [delivery["type"] for delivery in deliveries(store)]
+def told(database: Database) -> list[str]:
+    return [delivery["type"] for delivery in deliveries(database)]
 
 
-def test_straight_through(store: Store) -> None:
+def test_straight_through(database: Database) -> None:
     """In order, each with its own key; what one gave, the next may use; the end is told once."""
-    an_endpoint(store, event_types=EVENTS)
+    an_endpoint(database, event_types=EVENTS)
     of_a = {"with": {"id": {"from": "$.steps.a.output.data.of"}}}
-    trace_id = start(store, step("a"), step("b", **of_a))
+    trace_id = start(database, step("a"), step("b", **of_a))
     used = tools()
-    work(store, trace_id, used)
-    assert statuses(store, trace_id) == ("COMPLETED", "COMPLETED", "COMPLETED")
+    work(database, trace_id, used)
+    assert statuses(database, trace_id) == ("COMPLETED", "COMPLETED", "COMPLETED")
     assert [(call.tool, call.arguments) for call in used.calls] == [("do_a", {"n": 1}), ("do_b", {"id": "do_a"})]
-    spans = [f"{each.span_id:016x}" for each in saga_of(store, trace_id).steps]
+    spans = [f"{each.span_id:016x}" for each in saga_of(database, trace_id).steps]
     assert [call.idempotency_key for call in used.calls] == [f"fwd-{trace_id.hex}-{span}" for span in spans]
-    assert step_of(store, trace_id, "b").output == {"of": "do_b"}
-    assert told(store) == ["saga.completed"]
-    assert not is_due(store, trace_id)
+    assert step_of(database, trace_id, "b").output == {"of": "do_b"}
+    assert told(database) == ["saga.completed"]
+    assert not is_due(database, trace_id)
 
 
-def test_a_null_is_an_output_like_any_other(store: Store) -> None:
+def test_a_null_is_an_output_like_any_other(database: Database) -> None:
     """What a column gives back is what was put in."""
-    trace_id = start(store, step("a", **{"with": {"n": {"from": "$.input.none"}, "e": {"value": None}}}))
+    trace_id = start(database, step("a", **{"with": {"n": {"from": "$.input.none"}, "e": {"value": None}}}))
     used = tools()
-    work(store, trace_id, used)
+    work(database, trace_id, used)
     assert used.calls[0].arguments == {"n": None, "e": None}
-    assert step_of(store, trace_id, "a").arguments == {"n": None, "e": None}
+    assert step_of(database, trace_id, "a").arguments == {"n": None, "e": None}
 
 
-def test_a_when_that_says_no(store: Store) -> None:
+def test_a_when_that_says_no(database: Database) -> None:
     """Skipped, also as the first and the last; a binding to it gives null."""
     off = {"when": {"cel": "input.n > 1"}}
-    trace_id = start(store, step("a", **off), step("b", **{"with": {"x": {"from": "$.steps.a.output.data"}}}))
+    trace_id = start(database, step("a", **off), step("b", **{"with": {"x": {"from": "$.steps.a.output.data"}}}))
     used = tools()
-    work(store, trace_id, used)
-    assert statuses(store, trace_id) == ("COMPLETED", "SKIPPED", "COMPLETED")
+    work(database, trace_id, used)
+    assert statuses(database, trace_id) == ("COMPLETED", "SKIPPED", "COMPLETED")
     assert [call.arguments for call in used.calls] == [{"x": None}]
-    nothing = start(store, step("a", **off))
-    work(store, nothing, used)
-    assert statuses(store, nothing) == ("COMPLETED", "SKIPPED")
+    nothing = start(database, step("a", **off))
+    work(database, nothing, used)
+    assert statuses(database, nothing) == ("COMPLETED", "SKIPPED")
 
 
 @pytest.mark.parametrize(
@@ -90,28 +90,28 @@ def test_a_when_that_says_no(store: Store) -> None:
     ],
 )
 @pytest.mark.parametrize("hitl", [False, True])
-def test_a_gate_that_is_shut(store: Store, gate: dict[str, object], code: str, hitl: bool) -> None:
+def test_a_gate_that_is_shut(database: Database, gate: dict[str, object], code: str, hitl: bool) -> None:
     """Nothing is called and nobody is asked: a refusal is never held for a person to wave it through."""
-    an_endpoint(store, event_types=EVENTS)
-    trace_id = start(store, step("a", undo=True), step("b", hitl=True if hitl else None, **gate), step("c"))
+    an_endpoint(database, event_types=EVENTS)
+    trace_id = start(database, step("a", undo=True), step("b", hitl=True if hitl else None, **gate), step("c"))
     used = tools()
-    work(store, trace_id, used)
-    assert statuses(store, trace_id) == ("COMPENSATED", "COMPENSATED", "FAILED", "SKIPPED", "COMPLETED")
-    assert error_of(store, trace_id, "b") == code
+    work(database, trace_id, used)
+    assert statuses(database, trace_id) == ("COMPENSATED", "COMPENSATED", "FAILED", "SKIPPED", "COMPLETED")
+    assert error_of(database, trace_id, "b") == code
     assert used.names == ["do_a", "undo_a"]
-    assert one(store, "SELECT count(*) FROM pauses") == 0
-    assert told(store) == ["step.failed", "saga.compensated"]
+    assert one(database, "SELECT count(*) FROM pauses") == 0
+    assert told(database) == ["step.failed", "saga.compensated"]
 
 
-def test_a_clean_failure_undoes_the_others(store: Store) -> None:
+def test_a_clean_failure_undoes_the_others(database: Database) -> None:
     """The last first, each told what it undoes; the step that failed did nothing."""
-    trace_id = start(store, step("a", undo=True), step("b"), step("c", undo=True), step("d", undo=True), step("e"))
+    trace_id = start(database, step("a", undo=True), step("b"), step("c", undo=True), step("d", undo=True), step("e"))
     used = tools(do_d=REFUSED)
-    work(store, trace_id, used)
+    work(database, trace_id, used)
     assert used.names == ["do_a", "do_b", "do_c", "do_d", "undo_c", "undo_a"]
     expected = ("COMPENSATED", "COMPENSATED", "COMPLETED", "COMPENSATED", "FAILED", "SKIPPED", "COMPLETED", "COMPLETED")
-    assert statuses(store, trace_id) == expected
-    undo, forward = undo_of(store, trace_id, "c"), step_of(store, trace_id, "c")
+    assert statuses(database, trace_id) == expected
+    undo, forward = undo_of(database, trace_id, "c"), step_of(database, trace_id, "c")
     call = used.calls[-2]
     assert call.idempotency_key == f"comp-{trace_id.hex}-{undo.span_id:016x}"
     assert call.arguments == {
@@ -125,94 +125,94 @@ def test_a_clean_failure_undoes_the_others(store: Store) -> None:
             "forward_span_id": f"{forward.span_id:016x}",
         },
     }
-    assert saga_of(store, trace_id).error == REFUSED.error
+    assert saga_of(database, trace_id).error == REFUSED.error
 
 
 @pytest.mark.parametrize(("outcome", "blind"), [(TOO_LONG, True), (ACTED, False)])
-def test_what_may_have_acted_is_undone_too(store: Store, outcome: Outcome, blind: bool) -> None:
+def test_what_may_have_acted_is_undone_too(database: Database, outcome: Outcome, blind: bool) -> None:
     """And its failure is told, although its undo begins at once."""
-    an_endpoint(store, event_types=EVENTS)
-    trace_id = start(store, step("a", undo=True), step("b", undo=True))
-    call = claimed(store, trace_id)
-    second = record(store, call, tools().make(call), {}, 0.5)
+    an_endpoint(database, event_types=EVENTS)
+    trace_id = start(database, step("a", undo=True), step("b", undo=True))
+    call = claimed(database, trace_id)
+    second = record(database, call, tools().make(call), {}, 0.5)
     assert second is not None
-    undo = record(store, second, outcome, {}, 0.5)
+    undo = record(database, second, outcome, {}, 0.5)
     assert undo is not None
     assert undo.tool == "undo_b"
     facts = undo.arguments["facts"]
     assert (facts["dirty_failure"], facts["blind_cleanup"]) == (True, blind)
     assert undo.arguments["done"] is None
-    assert told(store) == ["step.failed"]
+    assert told(database) == ["step.failed"]
     used = tools()
-    last = record(store, undo, used.make(undo), {}, 0.5)
+    last = record(database, undo, used.make(undo), {}, 0.5)
     assert last is not None
-    assert record(store, last, used.make(last), {}, 0.5) is None
-    assert statuses(store, trace_id) == ("COMPENSATED", "COMPENSATED", "COMPENSATED", "COMPLETED", "COMPLETED")
-    assert told(store) == ["step.failed", "saga.compensated"]
+    assert record(database, last, used.make(last), {}, 0.5) is None
+    assert statuses(database, trace_id) == ("COMPENSATED", "COMPENSATED", "COMPENSATED", "COMPLETED", "COMPLETED")
+    assert told(database) == ["step.failed", "saga.compensated"]
 
 
-def test_without_an_undo_an_unknown_effect_is_not_compensated(store: Store) -> None:
-    trace_id = start(store, step("a", undo=True), step("b"))
-    work(store, trace_id, tools(do_b=TOO_LONG))
-    assert statuses(store, trace_id) == ("FAILED", "COMPENSATED", "TIMED_OUT", "COMPLETED")
+def test_without_an_undo_an_unknown_effect_is_not_compensated(database: Database) -> None:
+    trace_id = start(database, step("a", undo=True), step("b"))
+    work(database, trace_id, tools(do_b=TOO_LONG))
+    assert statuses(database, trace_id) == ("FAILED", "COMPENSATED", "TIMED_OUT", "COMPLETED")
 
 
-def test_nothing_to_undo(store: Store) -> None:
-    an_endpoint(store, event_types=EVENTS)
-    trace_id = start(store, step("a"), step("b"))
-    work(store, trace_id, tools(do_b=REFUSED))
-    assert statuses(store, trace_id) == ("FAILED", "COMPLETED", "FAILED")
-    assert told(store) == ["step.failed", "saga.failed"]
+def test_nothing_to_undo(database: Database) -> None:
+    an_endpoint(database, event_types=EVENTS)
+    trace_id = start(database, step("a"), step("b"))
+    work(database, trace_id, tools(do_b=REFUSED))
+    assert statuses(database, trace_id) == ("FAILED", "COMPLETED", "FAILED")
+    assert told(database) == ["step.failed", "saga.failed"]
 
 
-def test_an_undo_that_fails_is_a_hard_stop(store: Store) -> None:
+def test_an_undo_that_fails_is_a_hard_stop(database: Database) -> None:
     """And somebody has to see to it: what was done before it is not undone."""
-    an_endpoint(store, event_types=EVENTS)
-    trace_id = start(store, step("a", undo=True), step("b", undo=True), step("c"))
+    an_endpoint(database, event_types=EVENTS)
+    trace_id = start(database, step("a", undo=True), step("b", undo=True), step("c"))
     used = tools(do_c=REFUSED, undo_b=REFUSED)
-    work(store, trace_id, used)
+    work(database, trace_id, used)
     assert used.names[-1] == "undo_b"
-    assert statuses(store, trace_id) == ("FAILED", "COMPLETED", "COMPENSATING", "FAILED", "FAILED", "PENDING")
-    assert told(store) == ["step.failed", "step.failed", "saga.needs_operator", "saga.failed"]
-    assert saga_of(store, trace_id).needs_operator
+    assert statuses(database, trace_id) == ("FAILED", "COMPLETED", "COMPENSATING", "FAILED", "FAILED", "PENDING")
+    assert told(database) == ["step.failed", "step.failed", "saga.needs_operator", "saga.failed"]
+    assert saga_of(database, trace_id).needs_operator
 
 
-def test_an_undo_that_nobody_knows_of_waits_for_an_operator(store: Store) -> None:
-    an_endpoint(store, event_types=EVENTS)
-    trace_id = start(store, step("a", undo=True), step("b"))
-    work(store, trace_id, tools(do_b=REFUSED, undo_a=BROKE_OFF))
-    assert statuses(store, trace_id) == ("COMPENSATING", "COMPENSATING", "FAILED", "IN_PROGRESS")
-    assert saga_of(store, trace_id).needs_operator
-    assert told(store) == ["step.failed", "saga.needs_operator"]
+def test_an_undo_that_nobody_knows_of_waits_for_an_operator(database: Database) -> None:
+    an_endpoint(database, event_types=EVENTS)
+    trace_id = start(database, step("a", undo=True), step("b"))
+    work(database, trace_id, tools(do_b=REFUSED, undo_a=BROKE_OFF))
+    assert statuses(database, trace_id) == ("COMPENSATING", "COMPENSATING", "FAILED", "IN_PROGRESS")
+    assert saga_of(database, trace_id).needs_operator
+    assert told(database) == ["step.failed", "saga.needs_operator"]
 
 
-def test_a_tool_server_that_is_away_for_a_while(store: Store) -> None:
+def test_a_tool_server_that_is_away_for_a_while(database: Database) -> None:
     """Waited for, with nobody at it in the meantime; the idempotency key stays."""
-    trace_id = start(store, step("a"))
+    trace_id = start(database, step("a"))
     used = tools(do_a=[AWAY, AWAY])
-    work(store, trace_id, used)
-    assert advance(store, trace_id) is None, "it is not due yet"
-    wait(store, trace_id)
-    work(store, trace_id, used)
-    wait(store, trace_id)
-    work(store, trace_id, used)
-    assert statuses(store, trace_id) == ("COMPLETED", "COMPLETED")
-    assert step_of(store, trace_id, "a").attempt == 3
+    work(database, trace_id, used)
+    assert advance(database, trace_id) is None, "it is not due yet"
+    wait(database, trace_id)
+    work(database, trace_id, used)
+    wait(database, trace_id)
+    work(database, trace_id, used)
+    assert statuses(database, trace_id) == ("COMPLETED", "COMPLETED")
+    assert step_of(database, trace_id, "a").attempt == 3
     assert len({call.idempotency_key for call in used.calls}) == 1
 
 
-def test_a_tool_server_that_stays_away(store: Store) -> None:
+def test_a_tool_server_that_stays_away(database: Database) -> None:
     """In the end it is a clean failure: certainly nothing was sent."""
-    trace_id = start(store, step("a", undo=True), step("b", undo=True))
+    trace_id = start(database, step("a", undo=True), step("b", undo=True))
     used = tools(do_b=[AWAY] * 9)
-    work(store, trace_id, used)
-    assert error_of(store, trace_id, "b") == "MCP_UNAVAILABLE", "the reason is seen while it is tried again"
-    while is_due(store, trace_id):
-        wait(store, trace_id)
-        work(store, trace_id, used)
-    assert statuses(store, trace_id) == ("COMPENSATED", "COMPENSATED", "FAILED", "COMPLETED")
+    work(database, trace_id, used)
+    assert error_of(database, trace_id, "b") == "MCP_UNAVAILABLE", "the reason is seen while it is tried again"
+    while is_due(database, trace_id):
+        wait(database, trace_id)
+        work(database, trace_id, used)
+    assert statuses(database, trace_id) == ("COMPENSATED", "COMPENSATED", "FAILED", "COMPLETED")
     assert used.names.count("do_b") == 5
-    assert error_of(store, trace_id, "b") == "MCP_UNAVAILABLE"
+    assert error_of(database, trace_id, "b") == "MCP_UNAVAILABLE"
 
 
 @pytest.mark.parametrize(
@@ -220,222 +220,222 @@ def test_a_tool_server_that_stays_away(store: Store) -> None:
     [(True, False, True), (False, True, False), (None, True, True), (None, False, False)],
 )
 def test_a_worker_that_dies_during_a_call(
-    store: Store, signals: Recorded, idempotent: bool | None, hint: bool, repeated: bool
+    database: Database, publisher: Recorded, idempotent: bool | None, wakeup: bool, repeated: bool
 ) -> None:
     """Asked again with the same key, if the manifest or else the tool says that this is safe; otherwise a person is."""
-    an_endpoint(store, event_types=EVENTS)
-    trace_id = start(store, step("a", **({} if idempotent is None else {"idempotent": idempotent})))
-    used = tools(*(["do_a"] if hint else []))
-    first = claimed(store, trace_id)
-    assert advance(store, trace_id) is None, "a worker is at it"
-    die(store, trace_id)
-    change(store, "UPDATE sagas SET hint_at = now() WHERE id = :id", id=trace_id)
-    assert sweep_sagas(store) == 1
-    assert Hint(SAGA, trace_id) in signals.hints
-    work(store, trace_id, used)
+    an_endpoint(database, event_types=EVENTS)
+    trace_id = start(database, step("a", **({} if idempotent is None else {"idempotent": idempotent})))
+    used = tools(*(["do_a"] if wakeup else []))
+    first = claimed(database, trace_id)
+    assert advance(database, trace_id) is None, "a worker is at it"
+    die(database, trace_id)
+    change(database, "UPDATE sagas SET hint_at = now() WHERE id = :id", id=trace_id)
+    assert sweep_sagas(database) == 1
+    assert WakeUp(SAGA, trace_id) in publisher.wakeups
+    work(database, trace_id, used)
     if repeated:
-        assert statuses(store, trace_id) == ("COMPLETED", "COMPLETED")
+        assert statuses(database, trace_id) == ("COMPLETED", "COMPLETED")
         assert [call.idempotency_key for call in used.calls] == [first.idempotency_key]
-        assert told(store) == ["saga.completed"]
+        assert told(database) == ["saga.completed"]
     else:
-        assert statuses(store, trace_id) == ("RUNNING", "IN_PROGRESS")
-        assert error_of(store, trace_id, "a") == OUTCOME_UNKNOWN
-        assert (used.calls, is_due(store, trace_id)) == ([], False)
-        assert told(store) == ["saga.needs_operator"]
+        assert statuses(database, trace_id) == ("RUNNING", "IN_PROGRESS")
+        assert error_of(database, trace_id, "a") == OUTCOME_UNKNOWN
+        assert (used.calls, is_due(database, trace_id)) == ([], False)
+        assert told(database) == ["saga.needs_operator"]
 
 
-def test_a_call_that_kills_every_worker(store: Store) -> None:
+def test_a_call_that_kills_every_worker(database: Database) -> None:
     """Not repeated for ever, however idempotent."""
-    trace_id = start(store, step("a", idempotent=True))
+    trace_id = start(database, step("a", idempotent=True))
     for _ in range(CALLS_AGAIN):
-        claimed(store, trace_id)
-        die(store, trace_id)
-    assert advance(store, trace_id) is None
-    assert error_of(store, trace_id, "a") == OUTCOME_UNKNOWN
+        claimed(database, trace_id)
+        die(database, trace_id)
+    assert advance(database, trace_id) is None
+    assert error_of(database, trace_id, "a") == OUTCOME_UNKNOWN
 
 
-def test_an_answer_that_got_lost(store: Store) -> None:
+def test_an_answer_that_got_lost(database: Database) -> None:
     """Of an idempotent tool it is asked for again; if that fails too, the first call may still have acted."""
-    trace_id = start(store, step("a", undo=True, idempotent=True))
+    trace_id = start(database, step("a", undo=True, idempotent=True))
     used = tools(do_a=[Lost("broke off", True), REFUSED])
-    work(store, trace_id, used)
-    assert statuses(store, trace_id) == ("RUNNING", "IN_PROGRESS")
-    wait(store, trace_id)
-    work(store, trace_id, used)
+    work(database, trace_id, used)
+    assert statuses(database, trace_id) == ("RUNNING", "IN_PROGRESS")
+    wait(database, trace_id)
+    work(database, trace_id, used)
     assert used.names == ["do_a", "do_a", "undo_a"]
-    assert statuses(store, trace_id) == ("COMPENSATED", "COMPENSATED", "COMPLETED")
+    assert statuses(database, trace_id) == ("COMPENSATED", "COMPENSATED", "COMPLETED")
 
 
-def test_a_server_that_is_still_away_when_an_idempotent_call_is_repeated(store: Store) -> None:
+def test_a_server_that_is_still_away_when_an_idempotent_call_is_repeated(database: Database) -> None:
     """Waited for like at the first time; and the doubt about the first call is not forgotten meanwhile."""
-    trace_id = start(store, step("a", undo=True, idempotent=True))
+    trace_id = start(database, step("a", undo=True, idempotent=True))
     used = tools(do_a=[Lost("broke off", True), AWAY, REFUSED])
-    work(store, trace_id, used)
-    waiting = step_of(store, trace_id, "a")
+    work(database, trace_id, used)
+    waiting = step_of(database, trace_id, "a")
     assert waiting.error == Error("MCP_UNAVAILABLE", "broke off")
     assert not waiting.outcome_unknown
-    wait(store, trace_id)
-    work(store, trace_id, used)
-    assert statuses(store, trace_id) == ("RUNNING", "IN_PROGRESS")
-    assert step_of(store, trace_id, "a").call_began, "of the first call nobody knows"
-    wait(store, trace_id)
-    work(store, trace_id, used)
+    wait(database, trace_id)
+    work(database, trace_id, used)
+    assert statuses(database, trace_id) == ("RUNNING", "IN_PROGRESS")
+    assert step_of(database, trace_id, "a").call_began, "of the first call nobody knows"
+    wait(database, trace_id)
+    work(database, trace_id, used)
     assert used.names == ["do_a", "do_a", "do_a", "undo_a"]
-    assert statuses(store, trace_id) == ("COMPENSATED", "COMPENSATED", "COMPLETED")
+    assert statuses(database, trace_id) == ("COMPENSATED", "COMPENSATED", "COMPLETED")
 
 
-def test_a_server_that_stays_away_after_a_lost_answer(store: Store) -> None:
+def test_a_server_that_stays_away_after_a_lost_answer(database: Database) -> None:
     """Certainly nothing was sent now, but of the first call nobody knows: a person is told, and it is no failure."""
-    trace_id = start(store, step("a", idempotent=True))
+    trace_id = start(database, step("a", idempotent=True))
     used = tools(do_a=[Lost("broke off", True), *[AWAY] * 9])
-    work(store, trace_id, used)
-    while is_due(store, trace_id):
-        wait(store, trace_id)
-        work(store, trace_id, used)
-    assert statuses(store, trace_id) == ("RUNNING", "IN_PROGRESS")
-    assert saga_of(store, trace_id).needs_operator
+    work(database, trace_id, used)
+    while is_due(database, trace_id):
+        wait(database, trace_id)
+        work(database, trace_id, used)
+    assert statuses(database, trace_id) == ("RUNNING", "IN_PROGRESS")
+    assert saga_of(database, trace_id).needs_operator
 
 
-def test_a_late_result_is_dropped(store: Store) -> None:
+def test_a_late_result_is_dropped(database: Database) -> None:
     """Another worker has the saga now: what the first one has to say changes nothing."""
-    trace_id = start(store, step("a", idempotent=True))
-    late = claimed(store, trace_id)
-    die(store, trace_id)
-    second = claimed(store, trace_id)
-    assert record(store, late, REFUSED, {}, 0.5) is None
-    assert statuses(store, trace_id) == ("RUNNING", "IN_PROGRESS")
-    record(store, second, tools().make(second), {}, 0.5)
-    assert statuses(store, trace_id) == ("COMPLETED", "COMPLETED")
-    assert record(store, second, REFUSED, {}, 0.5) is None
-    assert statuses(store, trace_id) == ("COMPLETED", "COMPLETED")
+    trace_id = start(database, step("a", idempotent=True))
+    late = claimed(database, trace_id)
+    die(database, trace_id)
+    second = claimed(database, trace_id)
+    assert record(database, late, REFUSED, {}, 0.5) is None
+    assert statuses(database, trace_id) == ("RUNNING", "IN_PROGRESS")
+    record(database, second, tools().make(second), {}, 0.5)
+    assert statuses(database, trace_id) == ("COMPLETED", "COMPLETED")
+    assert record(database, second, REFUSED, {}, 0.5) is None
+    assert statuses(database, trace_id) == ("COMPLETED", "COMPLETED")
 
 
-def test_many_hints_at_once(store: Store) -> None:
+def test_many_hints_at_once(database: Database) -> None:
     """One worker gets it."""
-    trace_id = start(store, step("a"))
-    calls = at_once([lambda: advance(store, trace_id)] * 8)
+    trace_id = start(database, step("a"))
+    calls = at_once([lambda: advance(database, trace_id)] * 8)
     assert sum(call is not None for call in calls) == 1
-    assert step_of(store, trace_id, "a").attempt == 1
+    assert step_of(database, trace_id, "a").attempt == 1
 
 
-def test_arguments_changed_in_the_database(store: Store) -> None:
+def test_arguments_changed_in_the_database(database: Database) -> None:
     """Between the hold and the call: nothing is called."""
-    trace_id = start(store, step("a", hitl=True))
+    trace_id = start(database, step("a", hitl=True))
     used = tools()
-    work(store, trace_id, used)
-    approve_held(store, trace_id)
-    change(store, """UPDATE pauses SET arguments = '{"n": 1000}'""")
-    work(store, trace_id, used)
-    assert statuses(store, trace_id) == ("FAILED", "FAILED")
-    assert error_of(store, trace_id, "a") == "ARGUMENTS_CHANGED"
+    work(database, trace_id, used)
+    approve_held(database, trace_id)
+    change(database, """UPDATE pauses SET arguments = '{"n": 1000}'""")
+    work(database, trace_id, used)
+    assert statuses(database, trace_id) == ("FAILED", "FAILED")
+    assert error_of(database, trace_id, "a") == "ARGUMENTS_CHANGED"
     assert used.calls == []
 
 
-def test_arguments_changed_before_a_repeat(store: Store) -> None:
+def test_arguments_changed_before_a_repeat(database: Database) -> None:
     """Nothing is called; of the first call nobody knows."""
-    trace_id = start(store, step("a", idempotent=True), step("b"))
-    claimed(store, trace_id)
-    change(store, """UPDATE saga_steps SET arguments = '{"n": 1000}' WHERE step_id = 'a'""")
-    die(store, trace_id)
-    assert advance(store, trace_id) is None
-    assert error_of(store, trace_id, "a") == OUTCOME_UNKNOWN
+    trace_id = start(database, step("a", idempotent=True), step("b"))
+    claimed(database, trace_id)
+    change(database, """UPDATE saga_steps SET arguments = '{"n": 1000}' WHERE step_id = 'a'""")
+    die(database, trace_id)
+    assert advance(database, trace_id) is None
+    assert error_of(database, trace_id, "a") == OUTCOME_UNKNOWN
 
 
-def test_cancelled_before_it_began(store: Store) -> None:
-    an_endpoint(store, event_types=EVENTS)
-    trace_id = start(store, step("a"), step("b"))
-    assert cancel_saga(store, OPERATOR, trace_id, "not needed") == "PENDING"
+def test_cancelled_before_it_began(database: Database) -> None:
+    an_endpoint(database, event_types=EVENTS)
+    trace_id = start(database, step("a"), step("b"))
+    assert cancel_saga(database, OPERATOR, trace_id, "not needed") == "PENDING"
     used = tools()
-    work(store, trace_id, used)
-    assert statuses(store, trace_id) == ("FAILED", "SKIPPED", "SKIPPED")
-    assert saga_of(store, trace_id).error == Error("CANCELLED", "not needed")
-    assert (used.calls, told(store)) == ([], ["saga.failed"])
+    work(database, trace_id, used)
+    assert statuses(database, trace_id) == ("FAILED", "SKIPPED", "SKIPPED")
+    assert saga_of(database, trace_id).error == Error("CANCELLED", "not needed")
+    assert (used.calls, told(database)) == ([], ["saga.failed"])
 
 
-def test_cancelled_during_a_call(store: Store) -> None:
+def test_cancelled_during_a_call(database: Database) -> None:
     """The call is waited for, and undone with the others; nothing new begins."""
-    trace_id = start(store, step("a", undo=True), step("b", undo=True), step("c", hitl=True))
-    first = claimed(store, trace_id)
+    trace_id = start(database, step("a", undo=True), step("b", undo=True), step("c", hitl=True))
+    first = claimed(database, trace_id)
     used = tools()
-    second = record(store, first, used.make(first), {}, 0.5)
+    second = record(database, first, used.make(first), {}, 0.5)
     assert second is not None
-    assert cancel_saga(store, OPERATOR, trace_id, None) == "RUNNING"
-    assert advance(store, trace_id) is None
-    undo = record(store, second, used.make(second), {}, 0.5)
+    assert cancel_saga(database, OPERATOR, trace_id, None) == "RUNNING"
+    assert advance(database, trace_id) is None
+    undo = record(database, second, used.make(second), {}, 0.5)
     while undo is not None:
-        undo = record(store, undo, used.make(undo), {}, 0.5)
+        undo = record(database, undo, used.make(undo), {}, 0.5)
     assert used.names == ["do_a", "do_b", "undo_b", "undo_a"]
-    assert statuses(store, trace_id)[0] == "COMPENSATED"
-    assert one(store, "SELECT count(*) FROM pauses") == 0
+    assert statuses(database, trace_id)[0] == "COMPENSATED"
+    assert one(database, "SELECT count(*) FROM pauses") == 0
 
 
-def test_cancelled_while_it_waits_for_a_tool_server(store: Store) -> None:
+def test_cancelled_while_it_waits_for_a_tool_server(database: Database) -> None:
     """It was not sent, and now it never is."""
-    trace_id = start(store, step("a"))
+    trace_id = start(database, step("a"))
     used = tools(do_a=AWAY)
-    work(store, trace_id, used)
-    cancel_saga(store, OPERATOR, trace_id, None)
-    work(store, trace_id, used)
+    work(database, trace_id, used)
+    cancel_saga(database, OPERATOR, trace_id, None)
+    work(database, trace_id, used)
     assert used.names == ["do_a"]
-    assert statuses(store, trace_id) == ("FAILED", "FAILED")
-    assert error_of(store, trace_id, "a") == "CANCELLED"
+    assert statuses(database, trace_id) == ("FAILED", "FAILED")
+    assert error_of(database, trace_id, "a") == "CANCELLED"
 
 
-def test_cancelled_while_nobody_knows(store: Store) -> None:
+def test_cancelled_while_nobody_knows(database: Database) -> None:
     """Undone, as it may have been done."""
-    trace_id = start(store, step("a", undo=True))
+    trace_id = start(database, step("a", undo=True))
     used = tools(do_a=BROKE_OFF)
-    work(store, trace_id, used)
-    cancel_saga(store, OPERATOR, trace_id, None)
-    work(store, trace_id, used)
+    work(database, trace_id, used)
+    cancel_saga(database, OPERATOR, trace_id, None)
+    work(database, trace_id, used)
     assert used.names == ["do_a", "undo_a"]
-    assert statuses(store, trace_id) == ("COMPENSATED", "COMPENSATED", "COMPLETED")
+    assert statuses(database, trace_id) == ("COMPENSATED", "COMPENSATED", "COMPLETED")
 
 
-def test_cancelled_while_it_is_held(store: Store, signals: Recorded) -> None:
+def test_cancelled_while_it_is_held(database: Database, publisher: Recorded) -> None:
     """The review is taken back with it: nobody is asked for what will never run."""
-    trace_id = start(store, step("a", undo=True), step("b", hitl=True))
+    trace_id = start(database, step("a", undo=True), step("b", hitl=True))
     used = tools()
-    work(store, trace_id, used)
-    assert cancel_saga(store, OPERATOR, trace_id, None) == "AWAITING_HUMAN"
-    assert pending_pauses(store) == 0
-    work(store, trace_id, used)
-    assert statuses(store, trace_id) == ("COMPENSATED", "COMPENSATED", "FAILED", "COMPLETED")
-    assert Hint(DECISION, trace_id) in signals.hints
+    work(database, trace_id, used)
+    assert cancel_saga(database, OPERATOR, trace_id, None) == "AWAITING_HUMAN"
+    assert pending_pauses(database) == 0
+    work(database, trace_id, used)
+    assert statuses(database, trace_id) == ("COMPENSATED", "COMPENSATED", "FAILED", "COMPLETED")
+    assert WakeUp(DECISION, trace_id) in publisher.wakeups
 
 
 @pytest.mark.parametrize("outcome", [None, REFUSED, "undoing"])
-def test_what_has_ended_is_not_cancelled(store: Store, outcome: Outcome | str | None) -> None:
-    trace_id = start(store, step("a", undo=True), step("b"))
+def test_what_has_ended_is_not_cancelled(database: Database, outcome: Outcome | str | None) -> None:
+    trace_id = start(database, step("a", undo=True), step("b"))
     script = {"do_b": REFUSED, "undo_a": BROKE_OFF} if outcome == "undoing" else {"do_a": outcome} if outcome else {}
-    work(store, trace_id, tools(**script))  # type: ignore[arg-type]
-    before = saga_of(store, trace_id)
+    work(database, trace_id, tools(**script))  # type: ignore[arg-type]
+    before = saga_of(database, trace_id)
     with pytest.raises(WrongState) as refused:
-        cancel_saga(store, OPERATOR, trace_id, None)
+        cancel_saga(database, OPERATOR, trace_id, None)
     assert refused.value.code == f"SAGA_{before.status}"
-    assert saga_of(store, trace_id) == before
+    assert saga_of(database, trace_id) == before
 
 
-def test_held_in_the_moment_of_the_cancel(store: Store) -> None:
+def test_held_in_the_moment_of_the_cancel(database: Database) -> None:
     """Whoever comes first: in the end no review is left that decides nothing."""
     for _ in range(10):
-        trace_id = start(store, step("a", hitl=True))
+        trace_id = start(database, step("a", hitl=True))
         at_once(
             [
-                lambda id_=trace_id: work(store, id_, tools()),
-                lambda id_=trace_id: cancel_saga(store, OPERATOR, id_, None),
+                lambda id_=trace_id: work(database, id_, tools()),
+                lambda id_=trace_id: cancel_saga(database, OPERATOR, id_, None),
             ]
         )
-        work(store, trace_id, tools())
-        assert statuses(store, trace_id)[0] == "FAILED"
-    assert pending_pauses(store) == 0
+        work(database, trace_id, tools())
+        assert statuses(database, trace_id)[0] == "FAILED"
+    assert pending_pauses(database) == 0
 
 
-def test_rejected_and_nothing_runs(store: Store) -> None:
-    trace_id = start(store, step("a", undo=True), step("b", hitl=True))
+def test_rejected_and_nothing_runs(database: Database) -> None:
+    trace_id = start(database, step("a", undo=True), step("b", hitl=True))
     used = Tools()
-    work(store, trace_id, used)
-    reject_held(store, trace_id, comment="too much")
-    work(store, trace_id, used)
+    work(database, trace_id, used)
+    reject_held(database, trace_id, comment="too much")
+    work(database, trace_id, used)
     assert used.names == ["do_a", "undo_a"]
-    assert step_of(store, trace_id, "b").error == Error("HUMAN_REJECTED", "too much")
+    assert step_of(database, trace_id, "b").error == Error("HUMAN_REJECTED", "too much")

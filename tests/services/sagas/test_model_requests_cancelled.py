@@ -4,9 +4,10 @@ import pytest
 
 from domain.sagas.outcome import Failed, NotSent
 from domain.sagas.step import Error
-from services.kernel.unit_of_work import Store
+from services.kernel.unit_of_work import Database
 from services.sagas.engine import advance, given_up
 from services.sagas.lifecycle import cancel_saga
+from tests.services.model_world import answer, asked, go_on, model, reason, result
 from tests.services.saga_world import (
     die,
     error_of,
@@ -16,88 +17,87 @@ from tests.services.saga_world import (
     step,
     step_of,
 )
-from tests.services.thought_world import answer, asked, go_on, model, reason, thought
 from tests.services.world import OPERATOR, at_once, one
 
 TOOLS = {"tools": {"allow": ["look", "book"]}}
 
 
-def test_cancelled_while_a_model_thinks(store: Store) -> None:
+def test_cancelled_while_a_model_thinks(database: Database) -> None:
     """The worker is told; that the model was stopped ends the step."""
-    trace_id = start(store, step("a", undo=True), reason("b"))
-    ask = asked(store, trace_id)
-    assert given_up(store, [ask.lease]) == set()
-    cancel_saga(store, OPERATOR, trace_id, "not needed")
-    assert given_up(store, [ask.lease]) == {ask.lease.token}
-    assert advance(store, trace_id) is None, "its worker is still at it"
-    answer(store, ask, thought(Failed(Error("CANCELLED", "stopped"))))
-    assert go_on(store, trace_id, model()).names == ["undo_a"]
-    assert statuses(store, trace_id) == ("COMPENSATED", "COMPENSATED", "FAILED", "COMPLETED")
+    trace_id = start(database, step("a", undo=True), reason("b"))
+    ask = asked(database, trace_id)
+    assert given_up(database, [ask.lease]) == set()
+    cancel_saga(database, OPERATOR, trace_id, "not needed")
+    assert given_up(database, [ask.lease]) == {ask.lease.token}
+    assert advance(database, trace_id) is None, "its worker is still at it"
+    answer(database, ask, result(Failed(Error("CANCELLED", "stopped"))))
+    assert go_on(database, trace_id, model()).names == ["undo_a"]
+    assert statuses(database, trace_id) == ("COMPENSATED", "COMPENSATED", "FAILED", "COMPLETED")
 
 
 @pytest.mark.parametrize("acted", [False, True])
-def test_an_answer_that_comes_after_the_cancel(store: Store, acted: bool) -> None:
+def test_an_answer_that_comes_after_the_cancel(database: Database, acted: bool) -> None:
     """It was done, and is undone; nobody is asked to review it, also not for a moment."""
-    trace_id = start(store, reason("a", undo=True))
-    ask = asked(store, trace_id)
-    cancel_saga(store, OPERATOR, trace_id, None)
-    answer(store, ask, thought(1))
-    used = go_on(store, trace_id, model())
+    trace_id = start(database, reason("a", undo=True))
+    ask = asked(database, trace_id)
+    cancel_saga(database, OPERATOR, trace_id, None)
+    answer(database, ask, result(1))
+    used = go_on(database, trace_id, model())
     assert used.calls[0].arguments["done"] == {"n": 1}
-    assert statuses(store, trace_id) == ("COMPENSATED", "COMPENSATED", "COMPLETED")
-    held = start(store, reason("a", undo=True, hitl=True, **TOOLS))
-    ask = asked(store, held)
-    cancel_saga(store, OPERATOR, held, "not needed")
-    answer(store, ask, thought(1, acted=acted))
-    assert go_on(store, held, model()).names == (["undo_a"] if acted else [])
-    assert one(store, "SELECT count(*) FROM pauses") == 0
-    assert step_of(store, held, "a").error == Error("CANCELLED", "not needed")
+    assert statuses(database, trace_id) == ("COMPENSATED", "COMPENSATED", "COMPLETED")
+    held = start(database, reason("a", undo=True, hitl=True, **TOOLS))
+    ask = asked(database, held)
+    cancel_saga(database, OPERATOR, held, "not needed")
+    answer(database, ask, result(1, acted=acted))
+    assert go_on(database, held, model()).names == (["undo_a"] if acted else [])
+    assert one(database, "SELECT count(*) FROM pauses") == 0
+    assert step_of(database, held, "a").error == Error("CANCELLED", "not needed")
 
 
 @pytest.mark.parametrize("with_tools", [False, True])
-def test_cancelled_after_its_worker_died(store: Store, with_tools: bool) -> None:
+def test_cancelled_after_its_worker_died(database: Database, with_tools: bool) -> None:
     """The model is not asked again for what nobody wants; what its tools did is undone."""
-    trace_id = start(store, step("a", undo=True), reason("b", undo=True, **(TOOLS if with_tools else {})))
-    asked(store, trace_id)
-    cancel_saga(store, OPERATOR, trace_id, None)
-    die(store, trace_id)
+    trace_id = start(database, step("a", undo=True), reason("b", undo=True, **(TOOLS if with_tools else {})))
+    asked(database, trace_id)
+    cancel_saga(database, OPERATOR, trace_id, None)
+    die(database, trace_id)
     models = model()
-    used = go_on(store, trace_id, models)
-    assert (models.asked, error_of(store, trace_id, "b")) == ([], "CANCELLED")
+    used = go_on(database, trace_id, models)
+    assert (models.asked, error_of(database, trace_id, "b")) == ([], "CANCELLED")
     assert used.names == (["undo_b", "undo_a"] if with_tools else ["undo_a"])
-    assert statuses(store, trace_id)[0] == "COMPENSATED"
+    assert statuses(database, trace_id)[0] == "COMPENSATED"
 
 
-def test_cancelled_while_it_waits_for_a_tool_server(store: Store) -> None:
-    trace_id = start(store, reason("a", undo=True, **TOOLS))
+def test_cancelled_while_it_waits_for_a_tool_server(database: Database) -> None:
+    trace_id = start(database, reason("a", undo=True, **TOOLS))
     models = model(a=NotSent(Error("MCP_UNAVAILABLE", "away")))
-    go_on(store, trace_id, models)
-    cancel_saga(store, OPERATOR, trace_id, None)
-    assert go_on(store, trace_id, models).names == []
-    assert (len(models.asked), statuses(store, trace_id)) == (1, ("FAILED", "FAILED"))
+    go_on(database, trace_id, models)
+    cancel_saga(database, OPERATOR, trace_id, None)
+    assert go_on(database, trace_id, models).names == []
+    assert (len(models.asked), statuses(database, trace_id)) == (1, ("FAILED", "FAILED"))
 
 
-def test_cancelled_while_it_is_held(store: Store) -> None:
+def test_cancelled_while_it_is_held(database: Database) -> None:
     """The review is taken back with it."""
-    trace_id = start(store, step("a", undo=True), reason("b", hitl=True))
-    go_on(store, trace_id, model())
-    assert cancel_saga(store, OPERATOR, trace_id, None) == "AWAITING_HUMAN"
-    assert pending_pauses(store) == 0
-    assert go_on(store, trace_id, model()).names == ["undo_a"]
-    assert error_of(store, trace_id, "b") == "CANCELLED"
+    trace_id = start(database, step("a", undo=True), reason("b", hitl=True))
+    go_on(database, trace_id, model())
+    assert cancel_saga(database, OPERATOR, trace_id, None) == "AWAITING_HUMAN"
+    assert pending_pauses(database) == 0
+    assert go_on(database, trace_id, model()).names == ["undo_a"]
+    assert error_of(database, trace_id, "b") == "CANCELLED"
 
 
-def test_answered_in_the_moment_of_the_cancel(store: Store) -> None:
+def test_answered_in_the_moment_of_the_cancel(database: Database) -> None:
     """Whoever comes first: in the end no review is left that decides nothing."""
     for _ in range(10):
-        trace_id = start(store, reason("a", hitl=True))
-        ask = asked(store, trace_id)
+        trace_id = start(database, reason("a", hitl=True))
+        ask = asked(database, trace_id)
         at_once(
             [
-                lambda ask=ask: answer(store, ask, thought(1)),  # type: ignore[misc]
-                lambda id_=trace_id: cancel_saga(store, OPERATOR, id_, None),  # type: ignore[misc]
+                lambda ask=ask: answer(database, ask, result(1)),  # type: ignore[misc]
+                lambda id_=trace_id: cancel_saga(database, OPERATOR, id_, None),  # type: ignore[misc]
             ]
         )
-        go_on(store, trace_id, model())
-        assert statuses(store, trace_id) == ("FAILED", "FAILED")
-    assert pending_pauses(store) == 0
+        go_on(database, trace_id, model())
+        assert statuses(database, trace_id) == ("FAILED", "FAILED")
+    assert pending_pauses(database) == 0

@@ -12,7 +12,7 @@ from domain.sagas.step import STUCK
 from domain.values import ids
 from services.kernel.leases import NOTIFICATION, SAGA, WEBHOOK
 from services.kernel.pagination import Page
-from services.kernel.unit_of_work import Store
+from services.kernel.unit_of_work import Database
 from services.manifests.definitions import _remembered
 from services.notifications.worker import claim_notification
 from services.operations.giving_up import WAITS, failed
@@ -31,150 +31,150 @@ TRIES = len(WAITS) + 1
 EVERY = someone(Role.OPERATOR, "*")
 
 
-def without_worker(store: Store, *steps: dict[str, Any]) -> UUID:
+def without_worker(database: Database, *steps: dict[str, Any]) -> UUID:
     """A saga whose worker's definition is gone."""
-    trace_id = start(store, *steps)
-    assert change(store, "DELETE FROM definitions WHERE kind = 'worker'") == 1
+    trace_id = start(database, *steps)
+    assert change(database, "DELETE FROM definitions WHERE kind = 'worker'") == 1
     _remembered.clear()
     return trace_id
 
 
-def try_it(store: Store, trace_id: UUID) -> None:
+def try_it(database: Database, trace_id: UUID) -> None:
     """As a worker's task does."""
     try:
-        advance(store, trace_id)
+        advance(database, trace_id)
     except DefinitionGone as error:
-        failed(store, SAGA, trace_id, error)
+        failed(database, SAGA, trace_id, error)
 
 
-def until_stuck(store: Store, trace_id: UUID) -> None:
+def until_stuck(database: Database, trace_id: UUID) -> None:
     for number in range(TRIES):
-        assert not saga_of(store, trace_id).needs_operator, f"after {number} tries"
-        wait(store, trace_id)
-        try_it(store, trace_id)
+        assert not saga_of(database, trace_id).needs_operator, f"after {number} tries"
+        wait(database, trace_id)
+        try_it(database, trace_id)
 
 
-def told(store: Store) -> list[str]:
-    return [row["type"] for row in deliveries(store)]
+def told(database: Database) -> list[str]:
+    return [row["type"] for row in deliveries(database)]
 
 
-def test_a_saga_that_no_worker_can_run_needs_an_operator(store: Store) -> None:
+def test_a_saga_that_no_worker_can_run_needs_an_operator(database: Database) -> None:
     """Not at once, and not for ever; with the reason, where one looks for it."""
-    an_endpoint(store, event_types=EVENTS)
-    person(store, "olga", "json://o", role="operator")
-    trace_id = without_worker(store, step("a"))
-    until_stuck(store, trace_id)
-    (message,) = notifications(store)
+    an_endpoint(database, event_types=EVENTS)
+    person(database, "olga", "json://o", role="operator")
+    trace_id = without_worker(database, step("a"))
+    until_stuck(database, trace_id)
+    (message,) = notifications(database)
     assert (message["reason"], message["recipient"]) == ("stuck", "olga@example.com")
-    errand = claim_notification(store, message["id"])
-    assert errand is not None
-    assert "there is no definition" in compose(errand.letter).text
-    found = get_saga(store, OPERATOR, trace_id)
+    job = claim_notification(database, message["id"])
+    assert job is not None
+    assert "there is no definition" in compose(job.content).text
+    found = get_saga(database, OPERATOR, trace_id)
     assert (found["status"], found["needs_operator"], found["error_details"]["code"]) == ("PENDING", True, STUCK)
     assert "there is no definition" in found["error_details"]["message"]
-    assert told(store) == ["saga.needs_operator"]
-    assert "there is no definition" in deliveries(store)[0]["body"]
+    assert told(database) == ["saga.needs_operator"]
+    assert "there is no definition" in deliveries(database)[0]["body"]
     assert [
-        item["trace_id"] for item in list_sagas(store, OPERATOR, SagaFilter(needs_operator=True), Page()).items
+        item["trace_id"] for item in list_sagas(database, OPERATOR, SagaFilter(needs_operator=True), Page()).items
     ] == [trace_id.hex]
-    assert backlog(store).sagas_needing_operator == 1
+    assert backlog(database).sagas_needing_operator == 1
     # It rests.
-    assert one(store, "SELECT due_at FROM sagas") is None
-    assert advance(store, trace_id) is None
+    assert one(database, "SELECT due_at FROM sagas") is None
+    assert advance(database, trace_id) is None
 
 
-def test_it_is_tried_later_each_time(store: Store) -> None:
-    trace_id = without_worker(store, step("a"))
+def test_it_is_tried_later_each_time(database: Database) -> None:
+    trace_id = without_worker(database, step("a"))
     waits = []
     for _ in WAITS:
-        wait(store, trace_id)
-        try_it(store, trace_id)
-        waits.append(one(store, "SELECT s.due_at - a.failed_at FROM sagas s JOIN set_aside a ON a.id = s.id"))
+        wait(database, trace_id)
+        try_it(database, trace_id)
+        waits.append(one(database, "SELECT s.due_at - a.failed_at FROM sagas s JOIN set_aside a ON a.id = s.id"))
     assert tuple(waits) == WAITS
 
 
-def test_retried_when_the_cause_is_mended(store: Store) -> None:
+def test_retried_when_the_cause_is_mended(database: Database) -> None:
     """From where it stands: what was called is not called again."""
-    an_endpoint(store, event_types=EVENTS)
-    trace_id = start(store, step("a"), step("b"))
-    call = advance(store, trace_id)
+    an_endpoint(database, event_types=EVENTS)
+    trace_id = start(database, step("a"), step("b"))
+    call = advance(database, trace_id)
     assert call is not None
-    change(store, "UPDATE sagas SET workers = '{}', leased_until = now() - interval '1 s'")
-    until_stuck(store, trace_id)
-    worker = one(store, "SELECT id FROM definitions WHERE kind = 'worker'")
-    change(store, "UPDATE sagas SET workers = json_build_object('w@1', :id ::text)", id=worker.hex)
-    span = get_saga(store, OPERATOR, trace_id)["steps"][0]["step_span_id"]
-    assert retry_step(store, OPERATOR, StepRef(trace_id, span), Retry())["status"] == "requeued"
-    found = get_saga(store, OPERATOR, trace_id)
+    change(database, "UPDATE sagas SET workers = '{}', leased_until = now() - interval '1 s'")
+    until_stuck(database, trace_id)
+    worker = one(database, "SELECT id FROM definitions WHERE kind = 'worker'")
+    change(database, "UPDATE sagas SET workers = json_build_object('w@1', :id ::text)", id=worker.hex)
+    span = get_saga(database, OPERATOR, trace_id)["steps"][0]["step_span_id"]
+    assert retry_step(database, OPERATOR, StepRef(trace_id, span), Retry())["status"] == "requeued"
+    found = get_saga(database, OPERATOR, trace_id)
     assert (found["needs_operator"], found["error_details"]) == (False, None)
     # The first call's outcome is unknown: that is the next thing to be told, and not made up for.
     made = tools()
-    work(store, trace_id, made)
+    work(database, trace_id, made)
     assert made.calls == []
-    assert get_saga(store, OPERATOR, trace_id)["steps"][0]["error_details"]["code"] == "OUTCOME_UNKNOWN"
-    assert told(store) == ["saga.needs_operator"] * 2
+    assert get_saga(database, OPERATOR, trace_id)["steps"][0]["error_details"]["code"] == "OUTCOME_UNKNOWN"
+    assert told(database) == ["saga.needs_operator"] * 2
 
 
-def test_it_may_be_cancelled(store: Store) -> None:
-    trace_id = without_worker(store, step("a"))
-    until_stuck(store, trace_id)
-    cancel_saga(store, OPERATOR, trace_id, "enough")
-    assert not one(store, "SELECT needs_operator FROM sagas")
-    work(store, trace_id, tools())
-    assert statuses(store, trace_id) == ("FAILED", "SKIPPED")
+def test_it_may_be_cancelled(database: Database) -> None:
+    trace_id = without_worker(database, step("a"))
+    until_stuck(database, trace_id)
+    cancel_saga(database, OPERATOR, trace_id, "enough")
+    assert not one(database, "SELECT needs_operator FROM sagas")
+    work(database, trace_id, tools())
+    assert statuses(database, trace_id) == ("FAILED", "SKIPPED")
 
 
-def test_a_saga_that_a_worker_is_at_is_left_alone(store: Store) -> None:
+def test_a_saga_that_a_worker_is_at_is_left_alone(database: Database) -> None:
     """Its call may be under way."""
-    trace_id = start(store, step("a"))
-    call = advance(store, trace_id)
+    trace_id = start(database, step("a"))
+    call = advance(database, trace_id)
     assert call is not None
-    failed(store, SAGA, trace_id, ValueError("x"))
-    assert one(store, "SELECT lease_token FROM sagas") == call.lease.token
-    assert one(store, "SELECT count(*) FROM set_aside") == 0
+    failed(database, SAGA, trace_id, ValueError("x"))
+    assert one(database, "SELECT lease_token FROM sagas") == call.lease.token
+    assert one(database, "SELECT count(*) FROM set_aside") == 0
 
 
-def test_a_delivery_is_given_up(store: Store) -> None:
+def test_a_delivery_is_given_up(database: Database) -> None:
     """And may be sent again. Its reason quotes nothing that nobody has foreseen."""
-    an_endpoint(store, event_types=("pause.created",))
-    post(store)
-    id_ = deliveries(store)[0]["id"]
+    an_endpoint(database, event_types=("pause.created",))
+    post(database)
+    id_ = deliveries(database)[0]["id"]
     for _ in range(TRIES):
-        change(store, "UPDATE webhook_deliveries SET due_at = now()")
-        parcel = claim_delivery(store, id_)
-        assert parcel is not None
-        failed(store, WEBHOOK, id_, ValueError("hunter2"), parcel.lease.token)
-    shown = get_delivery(store, EVERY, ids.text(ids.DELIVERY, id_))
+        change(database, "UPDATE webhook_deliveries SET due_at = now()")
+        job = claim_delivery(database, id_)
+        assert job is not None
+        failed(database, WEBHOOK, id_, ValueError("hunter2"), job.lease.token)
+    shown = get_delivery(database, EVERY, ids.text(ids.DELIVERY, id_))
     assert (shown["status"], "ValueError" in shown["last_error"], "hunter2" in shown["last_error"]) == (
         "exhausted",
         True,
         False,
     )
-    assert redeliver(store, EVERY, shown["id"])["status"] == "pending"
+    assert redeliver(database, EVERY, shown["id"])["status"] == "pending"
 
 
-def test_a_delivery_that_is_anothers_by_now_is_left_alone(store: Store) -> None:
-    an_endpoint(store, event_types=("pause.created",))
-    post(store)
-    id_ = deliveries(store)[0]["id"]
-    parcel = claim_delivery(store, id_)
-    assert parcel is not None
-    failed(store, WEBHOOK, id_, ValueError(), uuid4())
-    assert deliveries(store)[0]["lease_token"] == parcel.lease.token
+def test_a_delivery_that_is_anothers_by_now_is_left_alone(database: Database) -> None:
+    an_endpoint(database, event_types=("pause.created",))
+    post(database)
+    id_ = deliveries(database)[0]["id"]
+    job = claim_delivery(database, id_)
+    assert job is not None
+    failed(database, WEBHOOK, id_, ValueError(), uuid4())
+    assert deliveries(database)[0]["lease_token"] == job.lease.token
 
 
-def test_a_notification_is_given_up(store: Store) -> None:
-    person(store, "anne", "json://a")
-    tell(store, post(store))
-    (row,) = notifications(store)
+def test_a_notification_is_given_up(database: Database) -> None:
+    person(database, "anne", "json://a")
+    tell(database, post(database))
+    (row,) = notifications(database)
     for _ in range(TRIES):
-        failed(store, NOTIFICATION, row["id"], ValueError("x"))
-    (row,) = notifications(store)
+        failed(database, NOTIFICATION, row["id"], ValueError("x"))
+    (row,) = notifications(database)
     assert (row["status"], "ValueError" in row["last_error"]) == ("failed", True)
-    assert backlog(store).failed_notifications == 1
+    assert backlog(database).failed_notifications == 1
 
 
 @pytest.mark.parametrize("kind", [SAGA, WEBHOOK, NOTIFICATION])
-def test_what_is_gone_is_forgotten(store: Store, kind: str) -> None:
-    failed(store, kind, uuid4(), ValueError("x"))
-    assert backlog(store).set_aside == 0
+def test_what_is_gone_is_forgotten(database: Database, kind: str) -> None:
+    failed(database, kind, uuid4(), ValueError("x"))
+    assert backlog(database).set_aside == 0

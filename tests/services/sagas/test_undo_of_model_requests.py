@@ -7,11 +7,12 @@ import pytest
 from domain.sagas.outcome import Done, Failed, Lost, TimedOut
 from domain.sagas.step import Error
 from domain.values.errors import InvalidManifest
-from services.kernel.unit_of_work import Store
+from services.kernel.unit_of_work import Database
 from services.manifests.definitions import deploy
 from services.sagas.engine import given_up
 from services.sagas.lifecycle import cancel_saga
 from services.sagas.recovery import Retry, resolve, retry_compensation
+from tests.services.model_world import asked, go_on, model, result
 from tests.services.saga_world import (
     OF_WORKER,
     WORKER,
@@ -23,7 +24,6 @@ from tests.services.saga_world import (
     tools,
     undo_of,
 )
-from tests.services.thought_world import asked, go_on, model, thought
 from tests.services.world import ADMIN, OPERATOR
 
 REFUSED = Failed(Error("TOOL_INVOKE_FAILED", "no"))
@@ -36,64 +36,64 @@ def paid(**more: Any) -> dict[str, Any]:
     return step("pay") | {"compensation": undo}
 
 
-def test_what_the_model_is_asked(store: Store) -> None:
-    saga = start(store, paid(max_turns=3), step("ship"), n=7)
-    used, mind = tools(do_ship=REFUSED), model(pay=thought(Done(UNDONE)))
-    go_on(store, saga, mind, used)
+def test_what_the_model_is_asked(database: Database) -> None:
+    saga = start(database, paid(max_turns=3), step("ship"), n=7)
+    used, mind = tools(do_ship=REFUSED), model(pay=result(Done(UNDONE)))
+    go_on(database, saga, mind, used)
     (ask,) = mind.asked
     assert ask.undoes
-    assert (ask.thinking.tools, ask.thinking.max_turns) == (("look", "take_back"), 3)
+    assert (ask.reasoning.tools, ask.reasoning.max_turns) == (("look", "take_back"), 3)
     assert (ask.arguments["n"], ask.arguments["_compensation"]["has_forward_output"]) == (7, True)
     assert ask.idempotency_key.startswith(f"comp-{saga.hex}-")
-    assert statuses(store, saga) == ("COMPENSATED", "COMPENSATED", "FAILED", "COMPLETED")
-    assert undo_of(store, saga, "pay").output == UNDONE
+    assert statuses(database, saga) == ("COMPENSATED", "COMPENSATED", "FAILED", "COMPLETED")
+    assert undo_of(database, saga, "pay").output == UNDONE
 
 
-def test_what_is_not_undone_stops_the_undoing(store: Store) -> None:
-    saga = start(store, step("first", undo=True), paid(), step("ship"))
+def test_what_is_not_undone_stops_the_undoing(database: Database) -> None:
+    saga = start(database, step("first", undo=True), paid(), step("ship"))
     used = tools(do_ship=REFUSED)
-    go_on(store, saga, model(pay=thought(Done(NOT_UNDONE))), used)
-    failed = undo_of(store, saga, "pay")
+    go_on(database, saga, model(pay=result(Done(NOT_UNDONE))), used)
+    failed = undo_of(database, saga, "pay")
     assert failed.error == Error("UNDO_NOT_DONE", "it is sealed")
-    assert statuses(store, saga)[0] == "FAILED"
+    assert statuses(database, saga)[0] == "FAILED"
     assert "undo_first" not in used.names
-    retry_compensation(store, OPERATOR, ref(saga, failed), Retry())
-    go_on(store, saga, model(pay=thought(Done(UNDONE))), used)
-    assert statuses(store, saga)[0] == "COMPENSATED"
+    retry_compensation(database, OPERATOR, ref(saga, failed), Retry())
+    go_on(database, saga, model(pay=result(Done(UNDONE))), used)
+    assert statuses(database, saga)[0] == "COMPENSATED"
     assert used.names[-1] == "undo_first"
 
 
-def test_what_nobody_knows_is_asked(store: Store) -> None:
-    saga = start(store, paid(), step("ship"))
-    go_on(store, saga, model(pay=thought(Lost("the worker ended", False))), tools(do_ship=REFUSED))
-    undo = undo_of(store, saga, "pay")
+def test_what_nobody_knows_is_asked(database: Database) -> None:
+    saga = start(database, paid(), step("ship"))
+    go_on(database, saga, model(pay=result(Lost("the worker ended", False))), tools(do_ship=REFUSED))
+    undo = undo_of(database, saga, "pay")
     assert undo.outcome_unknown
-    resolve(store, OPERATOR, ref(saga, undo), done=True, output=UNDONE, evidence="seen in the ledger")
-    go_on(store, saga, model())
-    assert statuses(store, saga)[0] == "COMPENSATED"
+    resolve(database, OPERATOR, ref(saga, undo), done=True, output=UNDONE, evidence="seen in the ledger")
+    go_on(database, saga, model())
+    assert statuses(database, saga)[0] == "COMPENSATED"
 
 
-def test_too_late_is_not_undone(store: Store) -> None:
-    saga = start(store, paid(), step("ship"))
+def test_too_late_is_not_undone(database: Database) -> None:
+    saga = start(database, paid(), step("ship"))
     late = TimedOut(Error("STEP_TIMED_OUT", "no answer"), acted=False)
-    go_on(store, saga, model(pay=thought(late)), tools(do_ship=REFUSED))
-    assert (statuses(store, saga)[0], undo_of(store, saga, "pay").status) == ("FAILED", "TIMED_OUT")
+    go_on(database, saga, model(pay=result(late)), tools(do_ship=REFUSED))
+    assert (statuses(database, saga)[0], undo_of(database, saga, "pay").status) == ("FAILED", "TIMED_OUT")
 
 
-def test_a_cancelled_sagas_undo_is_wanted(store: Store) -> None:
+def test_a_cancelled_sagas_undo_is_wanted(database: Database) -> None:
     """Other than a model that was asked before somebody cancelled."""
-    saga = start(store, paid(), step("ship", hitl=True))
-    go_on(store, saga, model())
-    cancel_saga(store, OPERATOR, saga, "enough")
-    ask = asked(store, saga)
+    saga = start(database, paid(), step("ship", hitl=True))
+    go_on(database, saga, model())
+    cancel_saga(database, OPERATOR, saga, "enough")
+    ask = asked(database, saga)
     assert ask.undoes
-    assert given_up(store, [ask.lease]) == set()
-    assert error_of(store, saga, "ship") == "CANCELLED"
+    assert given_up(database, [ask.lease]) == set()
+    assert error_of(database, saga, "ship") == "CANCELLED"
 
 
-def test_its_worker_needs_a_model(store: Store) -> None:
-    deploy(store, ADMIN, {name: value for name, value in WORKER.items() if name != "provider"}, replace=False)
+def test_its_worker_needs_a_model(database: Database) -> None:
+    deploy(database, ADMIN, {name: value for name, value in WORKER.items() if name != "provider"}, replace=False)
     saga = {"kind": "saga", "name": "s", "version": "1", "steps": [paid()]}
     with pytest.raises(InvalidManifest) as caught:
-        deploy(store, ADMIN, saga, replace=False)
-    assert [fault.path for fault in caught.value.faults] == ["steps[0].compensation.worker"]
+        deploy(database, ADMIN, saga, replace=False)
+    assert [field_error.path for field_error in caught.value.field_errors] == ["steps[0].compensation.worker"]

@@ -60,8 +60,8 @@ def filled(changes: dict[str, str], value: Any = None, schema: dict[str, Any] = 
     given_texts = {field.name: field.text for field in fields.values()} | {
         fields[path].name: text for path, text in changes.items()
     }
-    found, faults = read(fields_of(schema, value, "it", "f"), given_texts, value)
-    return found, [f"{fault.path} {fault.message}" for fault in faults]
+    found, field_errors = read(fields_of(schema, value, "it", "f"), given_texts, value)
+    return found, [f"{field_error.path} {field_error.message}" for field_error in field_errors]
 
 
 def test_each_simple_type_has_its_field_and_the_rest_is_json() -> None:
@@ -159,8 +159,8 @@ def test_a_text_that_an_input_would_hide_or_change_is_edited_as_json(text: str) 
     ],
 )
 def test_what_is_typed_becomes_a_value_of_its_type(path: str, text: str, value: object) -> None:
-    found, faults = filled({f"it.{path}": text}, VALUE)
-    assert faults == []
+    found, field_errors = filled({f"it.{path}": text}, VALUE)
+    assert field_errors == []
     assert found == {**VALUE, path: value}
     assert type(found[path]) is type(value)
 
@@ -183,18 +183,18 @@ def test_what_is_typed_becomes_a_value_of_its_type(path: str, text: str, value: 
         ("address.city", "", "it.address.city is required"),
     ],
 )
-def test_what_cannot_be_read_is_told_at_its_field(path: str, text: str, fault: str) -> None:
-    assert filled({f"it.{path}": text}, VALUE)[1] == [fault]
+def test_what_cannot_be_read_is_told_at_its_field(path: str, text: str, field_error: str) -> None:
+    assert filled({f"it.{path}": text}, VALUE)[1] == [field_error]
 
 
 def test_what_is_emptied_is_taken_out() -> None:
-    found, faults = filled({"it.address.zip": ""}, VALUE)
-    assert (found["address"], faults) == ({"city": "Bern"}, [])
+    found, field_errors = filled({"it.address.zip": ""}, VALUE)
+    assert (found["address"], field_errors) == ({"city": "Bern"}, [])
 
 
 def test_an_optional_group_that_stays_empty_is_not_there() -> None:
-    found, faults = filled({"it.to": "x", "it.amount": "1", "it.urgent": "false"}, {})
-    assert (found, faults) == ({"to": "x", "amount": 1, "urgent": False}, [])
+    found, field_errors = filled({"it.to": "x", "it.amount": "1", "it.urgent": "false"}, {})
+    assert (found, field_errors) == ({"to": "x", "amount": 1, "urgent": False}, [])
     assert filled({"it.address.zip": "3000"}, VALUE | {"address": {}})[1] == ["it.address.city is required"]
 
 
@@ -242,14 +242,14 @@ def test_what_the_controls_send_is_one_text() -> None:
     [(None, "\x00", None), (None, "\x00typed", "typed"), ("old", "\x00old", None), ("old", "", ...)],
 )
 def test_null_is_an_answer(value: Any, text: str, found: Any) -> None:
-    given, faults = filled({"it.note": text}, {**VALUE, "note": value})
-    assert (given.get("note", ...), faults) == (found, [])
+    given, field_errors = filled({"it.note": text}, {**VALUE, "note": value})
+    assert (given.get("note", ...), field_errors) == (found, [])
 
 
 def test_an_answer_that_may_be_null_is_chosen_all_the_same() -> None:
     for schema in ({"type": ["string", "null"]}, {"enum": ["a", None]}, {"type": "string", "nullable": True}):
         (field,) = fields_of(schema, None, "it", "f")
-        assert [fault.message for fault in read((field,), {}, None)[1]] == ["is required"]
+        assert [field_error.message for field_error in read((field,), {}, None)[1]] == ["is required"]
         text = "null" if field.kind is Kind.CHOICE else "\x00"
         assert read((field,), {field.name: text}, None) == (None, [])
 

@@ -5,8 +5,8 @@ from uuid import UUID
 
 import pytest
 
-from app.dashboard.sagas.saga_picture import Row, picture
-from domain.manifests.definition import Policy, SagaDefinition, StepDefinition, StepKind, Undo
+from app.dashboard.sagas.saga_picture import StepRow, picture
+from domain.manifests.definition import Compensation, Policy, SagaDefinition, StepDefinition, StepKind
 from domain.pauses.pause import OnTimeout
 from domain.sagas.saga import Saga, SagaStatus
 from domain.sagas.step import Error, Step, StepStatus
@@ -16,7 +16,7 @@ WATCH = UUID(int=7)
 
 
 def declared(id_: str, kind: StepKind = StepKind.COMMIT, **more: Any) -> StepDefinition:
-    undo = Undo("worker", "2", {}, (f"undo_{id_}",), 5, tool=f"undo_{id_}")
+    undo = Compensation("worker", "2", {}, (f"undo_{id_}",), 5, tool=f"undo_{id_}")
     given: dict[str, Any] = {
         "id": id_,
         "name": id_.title(),
@@ -39,7 +39,7 @@ def declared(id_: str, kind: StepKind = StepKind.COMMIT, **more: Any) -> StepDef
     return StepDefinition(**given | more)
 
 
-def drawn(*steps: Step, undos: tuple[Step, ...] = (), **more: Any) -> tuple[Row, ...]:
+def drawn(*steps: Step, undos: tuple[Step, ...] = (), **more: Any) -> tuple[StepRow, ...]:
     definition = SagaDefinition("saga", "default", "1", "", tuple(declared(step.id, **more) for step in steps))
     saga = Saga(UUID(int=1), "default", SagaStatus.AWAITING_HUMAN, {}, steps, undos)
     return picture(saga, definition, WATCH)

@@ -1,0 +1,197 @@
+"""Signals after a commit: sent on a thread of their own, dropped when Redis does not keep up, nobody's problem."""
+
+import logging
+import threading
+from collections.abc import Iterator, Sequence
+from uuid import UUID, uuid4
+
+import fakeredis
+import pytest
+
+from adapters.redis import publisher, pubsub
+from adapters.redis.publisher import WARN_EVERY, PublisherThread
+from domain.values.ids import INBOX
+
+SECONDS = 20.0
+
+
+class World:
+    """Where signals go, which may be slow or broken."""
+
+    def __init__(self) -> None:
+        self.sent: list[object] = []
+        self.fails = False
+        self.stuck = threading.Event()
+        self.go_on = threading.Event()
+        self.go_on.set()
+        self.done = threading.Semaphore(0)
+
+    def wakeups(self, wakeups: Sequence[str]) -> None:
+        self._take(wakeups[0] if len(wakeups) == 1 else list(wakeups))
+
+    def wake(self, ids: Sequence[UUID]) -> None:
+        self._take(tuple(ids))
+
+    def _take(self, what: object) -> None:
+        self.stuck.set()
+        assert self.go_on.wait(SECONDS)
+        try:
+            if self.fails:
+                raise ConnectionError("Redis is away")
+            self.sent.append(what)
+        finally:
+            self.done.release()
+
+    def wait_for(self, count: int) -> None:
+        for _ in range(count):
+            assert self.done.acquire(timeout=SECONDS)
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+@pytest.fixture
+def thread(world: World) -> Iterator[PublisherThread[str]]:
+    made = PublisherThread(world.wakeups, world.wake)
+    yield made
+    world.go_on.set()
+    made.close()
+
+
+def test_the_waiting_agent_first(world: World, thread: PublisherThread[str]) -> None:
+    """Then the hints, in their order."""
+    id_ = uuid4()
+    thread.publish(["one", "two"], [id_])
+    world.wait_for(2)
+    thread.publish(["three"], [])
+    world.wait_for(1)
+    assert world.sent == [(id_,), ["one", "two"], "three"]
+
+
+def test_what_comes_meanwhile_goes_out_together(world: World, thread: PublisherThread[str]) -> None:
+    """Up to so many commits' signals."""
+    world.go_on.clear()
+    thread.publish(["stuck"], [])
+    assert world.stuck.wait(SECONDS)
+    ids = [uuid4() for _ in range(publisher.AT_ONCE + 1)]
+    for id_ in ids:
+        thread.publish([id_.hex[:4]], [id_])
+    world.go_on.set()
+    world.wait_for(1 + 2 + 2)
+    first, last = ids[: publisher.AT_ONCE], ids[-1]
+    assert world.sent == ["stuck", tuple(first), [id_.hex[:4] for id_ in first], (last,), last.hex[:4]]
+
+
+def test_publish_never_blocks_nor_raises(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With Redis stuck and the queue full the rest is dropped, and said once in so many."""
+    monkeypatch.setattr(publisher, "CAPACITY", 3)
+    thread = PublisherThread(world.wakeups, world.wake)
+    world.go_on.clear()
+    thread.publish(["stuck"], [])
+    assert world.stuck.wait(SECONDS)
+    with caplog.at_level(logging.WARNING):
+        for number in range(3 + WARN_EVERY + 1):
+            thread.publish([f"{number}"], [])
+    assert len(caplog.records) == 2
+    assert "the queue of signals is full" in caplog.text
+    world.go_on.set()
+    world.wait_for(2)
+    thread.close()
+    assert world.sent == ["stuck", ["0", "1", "2"]]
+
+
+def test_a_failure_is_logged_and_the_next_is_sent(
+    world: World, thread: PublisherThread[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not each of them: while Redis is away there is one for every commit."""
+    world.fails = True
+    with caplog.at_level(logging.WARNING):
+        for _ in range(WARN_EVERY):
+            thread.publish(["lost"], [])
+            world.wait_for(1)
+        world.fails = False
+        thread.publish(["found"], [])
+        world.wait_for(1)
+    assert world.sent == ["found"]
+    assert [record.getMessage() for record in caplog.records] == [
+        "signals not sent, sweeps will find the work: ConnectionError: Redis is away"
+    ]
+
+
+def test_many_changes_of_the_inbox_are_few_wake_ups(
+    world: World, thread: PublisherThread[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first at once; what changes while that is sent is one more, after it."""
+    monkeypatch.setattr(publisher, "INBOX_EVERY", 0.0)
+    world.go_on.clear()
+    thread.publish([], [INBOX])
+    assert world.stuck.wait(SECONDS)
+    for _ in range(1000):
+        thread.publish([], [INBOX])
+    world.go_on.set()
+    world.wait_for(2)
+    thread.publish(["hint"], [])
+    world.wait_for(1)
+    assert world.sent == [(INBOX,), (INBOX,), "hint"]
+
+
+def test_close_sends_what_is_left(world: World) -> None:
+    """Within its time."""
+    world.go_on.clear()
+    thread = PublisherThread(world.wakeups, world.wake)
+    thread.publish(["stuck"], [])
+    assert world.stuck.wait(SECONDS)
+    for number in range(50):
+        thread.publish([str(number)], [])
+    world.go_on.set()
+    thread.close()
+    assert world.sent == ["stuck", [str(number) for number in range(50)]]
+
+
+def test_close_does_not_wait_for_a_redis_that_is_stuck(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither with room in the queue nor without."""
+    monkeypatch.setattr(publisher, "CAPACITY", 1)
+    monkeypatch.setattr(publisher, "CLOSE_WITHIN", 0.05)
+    world.go_on.clear()
+    thread = PublisherThread(world.wakeups, world.wake)
+    thread.publish(["stuck"], [])
+    assert world.stuck.wait(SECONDS)
+    thread.close()
+    thread.publish(["no room"], [])
+    thread.close()
+    world.go_on.set()
+
+
+def test_wake_ups_through_redis_and_its_outage(caplog: pytest.LogCaptureFixture) -> None:
+    """What is published while Redis is away is lost; afterwards it goes on, without being started again."""
+    server = fakeredis.FakeServer()
+    redis = fakeredis.FakeRedis(server=server)
+    tried = threading.Semaphore(0)
+
+    def send(ids: Sequence[UUID]) -> None:
+        try:
+            pubsub.send(redis, ids)
+        finally:
+            tried.release()
+
+    heard = fakeredis.FakeRedis(server=server).pubsub(ignore_subscribe_messages=True)
+    heard.subscribe(pubsub.CHANNEL)
+    heard.get_message(timeout=SECONDS)
+    thread: PublisherThread[str] = PublisherThread(lambda wakeups: None, send)
+    lost, found = uuid4(), uuid4()
+    server.connected = False
+    with caplog.at_level(logging.WARNING):
+        thread.publish([], [lost])
+        assert tried.acquire(timeout=SECONDS)
+        server.connected = True
+        thread.publish([], [found])
+        assert tried.acquire(timeout=SECONDS)
+        thread.close()
+    message = heard.get_message(timeout=SECONDS)
+    assert message is not None
+    assert message["data"] == found.hex.encode()
+    assert len(caplog.records) == 1

@@ -1,0 +1,86 @@
+"""Hints as messages: what a worker takes from the broker is what Celery itself would have sent."""
+
+import json
+from typing import Any
+from uuid import UUID, uuid4
+
+import pytest
+from celery import current_app
+from redis import Redis
+from redis.exceptions import RedisError
+
+from services.kernel.leases import DECISION, SAGA, WEBHOOK
+from services.kernel.unit_of_work import Database, WakeUp
+from tasks.wakeups import MOST_WAITING, TASKS, send_wakeups
+
+pytestmark = pytest.mark.usefixtures("worker")
+# Each message's own.
+IDS = ("id", "root_id", "correlation_id", "delivery_tag")
+
+
+def sent(redis: Redis, queue: str) -> list[dict[str, Any]]:
+    """The oldest first."""
+    found = redis.lrange(queue, 0, -1)
+    assert isinstance(found, list)
+    return [json.loads(message) for message in reversed(found)]
+
+
+def rows_in(messages: list[dict[str, Any]]) -> list[UUID]:
+    return [UUID(hex=message["headers"]["argsrepr"][2:-3]) for message in messages]
+
+
+def _taken(message: dict[str, Any], *names: str) -> list[str]:
+    """Out of it."""
+    parts = (message["headers"], message["properties"])
+    return [part.pop(name) for part in parts for name in names if name in part]
+
+
+@pytest.mark.parametrize("kind", TASKS)
+def test_the_same_as_celery_would_send(redis: Redis, worker: Database, kind: str) -> None:
+    """But for the ids of the message, of which each has its own."""
+    row = uuid4()
+    send_wakeups(redis, [WakeUp(kind, row)])
+    ((queue,),) = [redis.keys("*")]
+    current_app.send_task(TASKS[kind], args=(row.hex,))
+    ours, celerys = sent(redis, queue.decode())
+    assert len({UUID(id_) for id_ in _taken(ours, *IDS)}) == 1
+    _taken(celerys, *IDS)
+    # Of the thread that has it written, for answers that nobody gives here.
+    _taken(ours, "reply_to"), _taken(celerys, "reply_to")
+    assert ours == celerys
+
+
+def test_many_at_once_in_their_order(redis: Redis) -> None:
+    """The first is taken first; each kind in its queue, and no two messages have an id in common."""
+    sagas, others = [uuid4() for _ in range(20)], [uuid4() for _ in range(3)]
+    wakeups = [WakeUp(SAGA, id_) for id_ in sagas]
+    wakeups[7:7] = [WakeUp(DECISION, others[0]), WakeUp(WEBHOOK, others[1]), WakeUp(DECISION, others[2])]
+    send_wakeups(redis, wakeups)
+    assert rows_in(sent(redis, "sagas")) == sagas
+    assert rows_in(sent(redis, "decisions")) == [others[0], others[2]]
+    assert rows_in(sent(redis, "webhooks")) == [others[1]]
+    assert len({message["headers"]["id"] for message in sent(redis, "sagas")}) == 20
+
+
+def test_a_broker_that_is_away_is_the_senders_to_know() -> None:
+    with pytest.raises(RedisError):
+        send_wakeups(Redis.from_url("redis://127.0.0.1:1"), [WakeUp(SAGA, uuid4())])
+
+
+def test_those_that_were_chosen_go_first(redis: Redis) -> None:
+    """Before all that only came first, and among themselves in their order."""
+    came, chosen = [uuid4() for _ in range(3)], [uuid4() for _ in range(3)]
+    send_wakeups(redis, [WakeUp(SAGA, id_) for id_ in came])
+    send_wakeups(redis, [WakeUp(SAGA, id_, chosen=True) for id_ in chosen])
+    assert rows_in(sent(redis, "sagas")) == chosen + came
+
+
+def test_a_queue_that_nobody_reads_does_not_grow(redis: Redis) -> None:
+    """Those that came last are dropped; those that were chosen take the place of others."""
+    came, chosen = [uuid4() for _ in range(MOST_WAITING + 20)], [uuid4() for _ in range(5)]
+    for id_ in came[:30]:
+        send_wakeups(redis, [WakeUp(SAGA, id_)])
+    send_wakeups(redis, [WakeUp(SAGA, id_) for id_ in came[30:]])
+    assert rows_in(sent(redis, "sagas")) == came[:MOST_WAITING]
+    send_wakeups(redis, [WakeUp(SAGA, id_, chosen=True) for id_ in chosen])
+    assert rows_in(sent(redis, "sagas")) == chosen + came[: MOST_WAITING - 5]
