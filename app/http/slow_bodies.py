@@ -1,7 +1,7 @@
 """A deadline for the bodies of requests, and a bound on how many that do not come may be waited for.
 
 The server (granian) waits for ever for a body that stops coming, and a thread waits with it. It cannot be told to stop
-(docs/adr/0022): here such a request is answered from another thread, and its connection is ended.
+(docs/adr/0025): here such a request is answered from another thread, and its connection is ended.
 """
 
 import json
