@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from celery import Celery
-from celery.publisher import celeryd_after_setup, setup_logging, worker_ready, worker_shutdown
+from celery.signals import celeryd_after_setup, setup_logging, worker_ready, worker_shutdown
 
 import settings
 from adapters.process.logs import log_as_json

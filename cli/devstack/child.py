@@ -41,11 +41,11 @@ class Program:
 
 
 class Reaper:
-    """Our end of the pipe to the process that ends the others should we be killed (keeper.py)."""
+    """Our end of the pipe to the process that ends the others should we be killed (reaper.py)."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-ISEu", str(Path(__file__).with_name("keeper.py"))],
+            [sys.executable, "-ISEu", str(Path(__file__).with_name("reaper.py"))],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -18,7 +18,7 @@ REDIS_SOCKET = "redis.sock"
 LONGEST_SOCKET_PATH = 100
 # Any other character means something to one of those that read the URLs (a comma, to libpq: a second host).
 PLAIN_PATH = re.compile(r"[A-Za-z0-9/._+-]+")
-# After a kill -9 of the supervisor its keeper needs keeper.GRACE_SECONDS and some to end what was left.
+# After a kill -9 of the supervisor its keeper needs reaper.GRACE_SECONDS and some to end what was left.
 LEFTOVERS_SECONDS = 12
 
 

@@ -7,7 +7,7 @@ from dataclasses import fields
 from typing import Any, cast
 
 import pytest
-from flask import Flask, Response, publisher, request
+from flask import Flask, Response, request, signals
 
 from app import create_app
 from app.dashboard.framework.cookies import SESSION
@@ -24,7 +24,7 @@ PAGE, PAGE_FAILS = "/sign-in", f"/r/{SECRET}"
 def app() -> Flask:
     none = cast(Any, None)
     alone: dict[str, Any] = dict.fromkeys(field.name for field in fields(Deps))
-    alone |= {"store": Database(none, none, "http://127.0.0.1"), "proxies": 0}
+    alone |= {"database": Database(none, none, "http://127.0.0.1"), "proxies": 0}
     return create_app(Deps(**alone))
 
 
@@ -47,7 +47,7 @@ def seen(app: Flask) -> Iterator[list[str]]:
     app.teardown_appcontext(note("teardown context"))
     with ExitStack() as stack:
         for name in ("request_started", "request_finished", "got_request_exception", "request_tearing_down"):
-            stack.enter_context(getattr(publisher, name).connected_to(note(name), app))
+            stack.enter_context(getattr(signals, name).connected_to(note(name), app))
         yield seen
 
 
