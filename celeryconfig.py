@@ -14,7 +14,7 @@ BROKER_TIMEOUT = 2
 # A sweep older than this is dropped unrun, so that an hour without workers is not followed by 3,600 sweeps at once.
 # Not shorter: the worker compares beat's clock with its own, and clocks of two machines may be seconds apart.
 SWEEP_EXPIRES = 10
-PRUNE_EXPIRES = 600
+PRUNE_EXPIRES = 60
 
 
 def _broker_url(url: str) -> str:
@@ -108,5 +108,5 @@ beat_schedule = {
         "schedule": 1.0,
         "options": {"expires": SWEEP_EXPIRES},
     },
-    "prune": {"task": "tasks.maintenance.prune", "schedule": 3600.0, "options": {"expires": PRUNE_EXPIRES}},
+    "prune": {"task": "tasks.maintenance.prune", "schedule": 60.0, "options": {"expires": PRUNE_EXPIRES}},
 }

@@ -1,6 +1,9 @@
-"""Forget what has been kept long enough: ended sagas, resolved pauses, messages, idempotency keys, silent workers."""
+"""Delete what is past its retention: ended sagas, resolved pauses, webhook messages, idempotency keys, old sessions."""
 
 import logging
+import threading
+import time
+from collections import Counter, deque
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -19,31 +22,33 @@ from services.identity.sessions import IDLE
 from services.kernel.connection_pool import DatabaseUnavailable
 from services.kernel.unit_of_work import Database, UnitOfWork
 
-# Twice the 24 h that repeats are promised to be recognised: a slow prune must never break the promise.
+# Twice the promised 24 h, so that a slow prune never breaks the promise.
 IDEMPOTENCY_KEPT = timedelta(hours=48)
-# After what a request made has ended.
+# Counted from the end of the pause or saga that the request made.
 IDEMPOTENCY_KEPT_AFTER = timedelta(hours=24)
 WORKERS_KEPT = timedelta(hours=1)
-# Longer than between two attempts: nothing waits for that receiver any more.
+# Longer than the longest wait between two attempts: by then no delivery waits for that receiver.
 FAILURES_KEPT = timedelta(days=1)
-# Longer than any of them is left alone.
+# Longer than the longest time that a row is set aside.
 SET_ASIDE_KEPT = timedelta(days=1)
-# Whoever opens an old message is still told which review it was about.
+# A link in an old message still leads to a page that names the review.
 LINKS_KEPT = timedelta(days=30)
-# Rows that one transaction looks at: it holds its locks for well under a second. Fewer where that takes too long.
+# Rows that one transaction reads. It then holds its locks for well under a second; a batch that takes too long shrinks.
 BATCH = 1_000
+# Seconds from the start of one pass to the start of the next.
+PASS_EVERY = 3_600.0
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """What goes from one table.
+    """Which rows of one table to delete.
 
     Attributes:
-        age: indexed; what is older than `before` is looked at, the oldest first. None: all rows are few.
-        unless: what stays however old it is.
-        condition: where there is no age.
+        age: an indexed column. Rows older than `before` are read, the oldest first. None for a small table.
+        unless: rows to keep, however old they are.
+        condition: rows to delete, for a table without `age`.
     """
 
     table: Table
@@ -53,30 +58,107 @@ class _Rule:
     condition: ColumnElement[bool] | None = None
 
 
-def prune(database: Database, retention: timedelta) -> dict[str, int]:
-    """Delete everything past its time, in batches; returns how many rows of each table went.
+@dataclass(slots=True)
+class _Scan:
+    """One rule's place in a pass: `last_seen` is the age and key of the last row that a batch has read."""
 
-    A rule that fails is not in the way of the others. Raises what the last of them has raised.
+    rule: _Rule
+    size: int
+    last_seen: tuple[Any, ...] | None = None
+    finished: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PruneReport:
+    """The rows that one call deleted, by table, and the tables that the pass has not finished."""
+
+    deleted: dict[str, int]
+    unfinished: list[str]
+
+
+class Pruner:
+    """Deletes old rows in passes. A pass visits every rule, in as many calls as that takes.
+
+    The place in each table is kept between calls, so a pass reads a row that stays only once. It is kept in memory:
+    each process makes its own passes, and a restarted one begins again.
     """
-    with database.transaction() as uow:
-        rules = _rules(uow.now, uow.now - retention)
-    gone: dict[str, int] = {}
-    failed: Exception | None = None
-    for rule in rules:
+
+    def __init__(self, database: Database, retention: timedelta) -> None:
+        self._database = database
+        self._retention = retention
+        self._running = threading.Lock()
+        self._scans: deque[_Scan] = deque()
+        self._next_pass = float("-inf")
+
+    def run(self, seconds: float) -> PruneReport:
+        """Delete until the pass is finished or `seconds` are over. The last batch may outlast them by its timeouts.
+
+        Do nothing while another thread runs, or until the next pass is due.
+        A rule that fails is tried again in the next pass; its error is raised once the other rules had their turns.
+        """
+        if not self._running.acquire(blocking=False):
+            return PruneReport({}, [])
         try:
-            gone[rule.table.name] = _few(database, rule) if rule.age is None else _by_age(database, rule)
-        except Exception as error:
-            if isinstance(error, DatabaseUnavailable) and not error.may_be_a_rows:
-                raise
-            log.error("old rows could not be deleted, the next prune tries again: %s", error, extra=_of(rule))
-            failed = error
-    if failed is not None:
-        raise failed
-    return gone
+            return self._run(time.monotonic() + seconds)
+        finally:
+            self._running.release()
 
+    def _run(self, until: float) -> PruneReport:
+        if not self._scans and time.monotonic() >= self._next_pass:
+            self._begin_pass()
+        deleted = Counter({scan.rule.table.name: 0 for scan in self._scans})
+        failed: Exception | None = None
+        while self._scans:
+            scan = self._scans[0]
+            try:
+                deleted[scan.rule.table.name] += self._delete_batch(scan)
+            except Exception as error:
+                if not self._shrink(scan, error):
+                    extra = {"table": scan.rule.table.name}
+                    log.error("old rows could not be deleted, the next pass tries again: %s", error, extra=extra)
+                    scan.finished, failed = True, error
+            # One batch of each table in turn: a long table does not delay the others.
+            self._scans.popleft()
+            if not scan.finished:
+                self._scans.append(scan)
+            if time.monotonic() >= until:
+                break
+        if failed is not None:
+            raise failed
+        return PruneReport(dict(deleted), [scan.rule.table.name for scan in self._scans])
 
-def _of(rule: _Rule) -> dict[str, str]:
-    return {"table": rule.table.name}
+    def _begin_pass(self) -> None:
+        with self._database.transaction() as uow:
+            rules = _rules(uow.now, uow.now - self._retention)
+        self._scans.extend(_Scan(rule, BATCH) for rule in rules)
+        self._next_pass = time.monotonic() + PASS_EVERY
+
+    def _delete_batch(self, scan: _Scan) -> int:
+        with self._database.transaction() as uow:
+            if scan.rule.age is None:
+                deleted = _delete_matching(uow, scan.rule, scan.size)
+                found = deleted
+                last_seen = None
+            else:
+                batch = uow.conn.execute(oldest(scan.rule, scan.last_seen, scan.size)).all()
+                deleted = _delete(uow, scan.rule, [tuple(row)[1:] for row in batch])
+                found = len(batch)
+                last_seen = tuple(batch[-1]) if batch else None
+        # Only after the commit: a batch that was rolled back is read again.
+        scan.last_seen, scan.finished = last_seen, found < scan.size
+        return deleted
+
+    @staticmethod
+    def _shrink(scan: _Scan, error: Exception) -> bool:
+        """Return whether a smaller batch may succeed. Raise `error` again when the database is away for all."""
+        if not isinstance(error, DatabaseUnavailable):
+            return False
+        if not error.may_be_a_rows:
+            raise error
+        if scan.size == 1:
+            return False
+        scan.size = max(1, scan.size // 10)
+        return True
 
 
 def _rules(now: datetime, old: datetime) -> list[_Rule]:
@@ -86,11 +168,11 @@ def _rules(now: datetime, old: datetime) -> list[_Rule]:
     )
     held = exists().where(saga_steps.c.watch_id == pauses.c.id)
     return [
-        # Its steps go with a saga; the pauses that held them stay as long as it does. One whose undo failed stays until
-        # somebody has seen to it.
+        # A saga's steps go with it, and their pauses stay as long as it does. A saga whose compensation failed stays
+        # until an operator has resolved it.
         _Rule(sagas, sagas.c.ended_at, old, unless=sagas.c.needs_operator),
         _Rule(pauses, pauses.c.resolved_at, old, unless=held),
-        # Its deliveries and their attempts go with a message.
+        # The deliveries of a message and their attempts go with it.
         _Rule(webhook_messages, webhook_messages.c.created_at, old, unless=waiting),
         _Rule(webhook_secrets, condition=webhook_secrets.c.retires_at < now),
         _Rule(idempotency_keys, idempotency_keys.c.created_at, now - IDEMPOTENCY_KEPT, unless=_guards(now)),
@@ -104,59 +186,35 @@ def _rules(now: datetime, old: datetime) -> list[_Rule]:
 
 
 def _guards(now: datetime) -> ColumnElement[bool]:
-    """Of an idempotency key: what it made waits, or has until a moment ago. Repeated, it must not be made again."""
+    """The key's pause or saga is open, or ended only lately: repeating the request must not make a second one."""
     columns, lately = idempotency_keys.c, now - IDEMPOTENCY_KEPT_AFTER
     paused = (pauses.c.id == columns.pause_id) & (pauses.c.resolved_at.is_(None) | (pauses.c.resolved_at > lately))
     runs = (sagas.c.id == columns.saga_id) & (sagas.c.ended_at.is_(None) | (sagas.c.ended_at > lately))
     return exists().where(paused) | exists().where(runs)
 
 
-def _few(database: Database, rule: _Rule) -> int:
-    assert rule.condition is not None, "without an age there is a condition"
+def _delete_matching(uow: UnitOfWork, rule: _Rule, size: int) -> int:
+    assert rule.condition is not None, "a rule has an age or a condition"
     key = list(rule.table.primary_key.columns)
-    chosen = select(*key).where(rule.condition).limit(BATCH).with_for_update(skip_locked=True)
-    total, deleted = 0, BATCH
-    while deleted == BATCH:
-        with database.transaction() as uow:
-            deleted = uow.conn.execute(delete(rule.table).where(tuple_(*key).in_(chosen))).rowcount
-        total += deleted
-    return total
+    chosen = select(*key).where(rule.condition).limit(size).with_for_update(skip_locked=True)
+    return uow.conn.execute(delete(rule.table).where(tuple_(*key).in_(chosen))).rowcount
 
 
-def _by_age(database: Database, rule: _Rule) -> int:
-    """The oldest first, by the index. What stays is passed over once, not looked at again with each batch."""
-    total, size = 0, BATCH
-    seen: tuple[Any, ...] | None = None
-    while True:
-        try:
-            with database.transaction() as uow:
-                batch = uow.conn.execute(oldest(rule, seen, size)).all()
-                total += _delete(uow, rule, [tuple(row)[1:] for row in batch])
-        except DatabaseUnavailable as error:
-            if size == 1 or not error.may_be_a_rows:
-                raise
-            size = max(1, size // 10)
-            continue
-        if len(batch) < size:
-            return total
-        seen = tuple(batch[-1])
-
-
-def oldest(rule: _Rule, seen: tuple[Any, ...] | None, size: int) -> Select[Any]:
-    """The age and the key of the next ones."""
-    assert rule.age is not None, "its index is the way to them"
+def oldest(rule: _Rule, last_seen: tuple[Any, ...] | None, size: int) -> Select[Any]:
+    """Select the age and the key of the oldest rows after `last_seen`."""
+    assert rule.age is not None, "only a rule with an age is read in order"
     order = (rule.age, *rule.table.primary_key.columns)
     found = select(*order).where(rule.age < rule.before).order_by(*order).limit(size)
-    # The first condition is what the index can be entered with.
-    return found if seen is None else found.where(rule.age >= seen[0], tuple_(*order) > tuple_(*seen))
+    # The first condition is the one that enters the index.
+    return found if last_seen is None else found.where(rule.age >= last_seen[0], tuple_(*order) > tuple_(*last_seen))
 
 
 def _delete(uow: UnitOfWork, rule: _Rule, keys: list[tuple[Any, ...]]) -> int:
     if not keys:
         return 0
-    assert rule.age is not None, "by which these were found"
+    assert rule.age is not None, "only a rule with an age is read in order"
     key = list(rule.table.primary_key.columns)
-    # Looked at again: a failed saga that an operator goes on with has not ended any more.
+    # The age is checked again: an operator may have resumed a failed saga in the meantime.
     chosen = select(*key).where(tuple_(*key).in_(keys), rule.age < rule.before)
     if rule.unless is not None:
         chosen = chosen.where(~rule.unless)

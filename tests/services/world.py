@@ -18,6 +18,7 @@ from domain.pauses.pause import Actor, Approve, Cancel, OnTimeout, Reject
 from domain.values import ids
 from services.kernel.idempotency import IdempotentRequest
 from services.kernel.unit_of_work import Database
+from services.operations.retention import Pruner
 from services.pauses.lifecycle import CreateRequest, create_pauses
 from services.pauses.namespaces import put_namespace
 from services.webhooks.endpoints import EndpointChange, create_endpoint
@@ -105,6 +106,11 @@ def change(database: Database, statement: str, **values: object) -> int:
     """How time passes in these tests: timestamps are moved, the database's clock is left alone."""
     with database.transaction() as uow:
         return uow.conn.execute(text(statement), values).rowcount
+
+
+def prune(database: Database, retention: timedelta) -> dict[str, int]:
+    """Make one whole pass; return how many rows of each table it deleted."""
+    return Pruner(database, retention).run(float("inf")).deleted
 
 
 def expire(database: Database, watch_id: str) -> None:

@@ -11,6 +11,8 @@ from redis import Redis
 
 from services.kernel.leases import BEAT, LEASE
 from services.kernel.unit_of_work import Database
+from services.operations import retention
+from services.operations.retention import Pruner
 from services.pauses.lifecycle import EXPIRY_BATCH
 from services.pauses.reminders import ATTEND_BATCH
 from services.reviews.decisions import decide_pause
@@ -134,8 +136,9 @@ def test_reviews_are_attended_to_batch_after_batch(database: Database, monkeypat
     assert one(database, left) == 0
 
 
-def test_prune_keeps_for_as_long_as_the_setting_says(database: Database) -> None:
-    """90 days, when nothing else is said."""
+def test_prune_keeps_for_as_long_as_the_setting_says(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The default is 90 days."""
+    monkeypatch.setattr(retention, "PASS_EVERY", 0.0)
     for days in (89, 91):
         watch_id = post(database)
         decide_pause(database, REVIEWER, watch_id, approve())
@@ -143,6 +146,34 @@ def test_prune_keeps_for_as_long_as_the_setting_says(database: Database) -> None
         change(database, moved, days=days, id=uuid_of(watch_id))
     maintenance.prune()
     assert one(database, "SELECT count(*) FROM pauses") == 1
+
+
+def test_prune_ends_in_time_and_goes_on_where_it_was(
+    database: Database, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A call without time deletes one batch; the next calls pass the rows that stay, reach the last, and say so."""
+    caplog.set_level("INFO")
+    monkeypatch.setattr(maintenance, "PRUNE_SECONDS", 0.0)
+    monkeypatch.setattr(maintenance, "_pruner", Lazy(lambda: Pruner(database, timedelta(days=90))))
+    monkeypatch.setattr(retention, "BATCH", 2)
+    message = "INSERT INTO webhook_messages SELECT gen_random_uuid(), 'default', 't', 'b', now() - g * interval '1 day'"
+    change(database, f"{message} - interval '100 days' FROM generate_series(1, 9) g")
+    # The oldest five wait.
+    columns = "id, message_id, namespace, url, lane, status, attempts, retry, created_at, due_at, hint_at"
+    change(
+        database,
+        f"INSERT INTO webhook_deliveries ({columns}) SELECT gen_random_uuid(), id, 'default', 'u', 'l', 'pending', 0,"
+        " 0, now(), now(), now() FROM (SELECT id FROM webhook_messages ORDER BY created_at LIMIT 5) waiting",
+    )
+    count = "SELECT count(*) FROM webhook_messages"
+    calls = 0
+    while one(database, count) > 5:
+        maintenance.prune()
+        calls += 1
+        assert calls < 100, "the rows that stay are never passed"
+    assert calls > 5
+    unfinished = [getattr(record, "unfinished", []) for record in caplog.records if "prune" in record.message]
+    assert "webhook_messages" in unfinished[0]
 
 
 def test_leases_are_kept_while_the_work_goes_on(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:

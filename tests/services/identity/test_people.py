@@ -24,8 +24,7 @@ from services.identity.sessions import SignInOrigin, find_session
 from services.identity.sign_in_links import LinkExpired, use_link
 from services.kernel.pagination import Page
 from services.kernel.unit_of_work import Database
-from services.operations.retention import prune
-from tests.services.world import ADMIN, at_once, change, one, rows, someone
+from tests.services.world import ADMIN, at_once, change, one, prune, rows, someone
 
 ANN = PersonChange(email="ann@example.com", name="Ann", role=Role.REVIEWER, namespaces=("default",))
 HERE = SignInOrigin("192.0.2.1", "a browser")

@@ -8,7 +8,7 @@ from domain.identity.access import Role
 from domain.values.errors import IdempotencyKeyReused, Invalid
 from services.kernel.idempotency import IdempotentRequest, RepeatedRequest
 from services.kernel.unit_of_work import Database
-from services.operations.retention import IDEMPOTENCY_KEPT, prune
+from services.operations.retention import IDEMPOTENCY_KEPT
 from services.reviews.decisions import decide_pause
 from services.reviews.step_decisions import rerun_step
 from services.sagas.lifecycle import StartRequest, cancel_saga, start_saga
@@ -30,6 +30,7 @@ from tests.services.world import (
     once,
     one,
     post,
+    prune,
     someone,
 )
 

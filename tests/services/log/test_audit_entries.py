@@ -16,7 +16,6 @@ from services.kernel.idempotency import IdempotentRequest, RepeatedRequest
 from services.kernel.unit_of_work import Database
 from services.log.audit import record_export, verify
 from services.manifests.definitions import deploy
-from services.operations.retention import prune
 from services.reviews.step_decisions import rerun_step
 from services.sagas.lifecycle import StartRequest, cancel_saga, start_saga
 from services.sagas.recovery import CLAIM_ACTIVE, Retry, resolve, retry_compensation, retry_step
@@ -55,6 +54,7 @@ from tests.services.world import (
     deliveries,
     finish,
     one,
+    prune,
     rows,
     someone,
 )

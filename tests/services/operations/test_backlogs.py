@@ -21,7 +21,6 @@ from services.kernel.unit_of_work import Database
 from services.notifications.worker import sweep_notifications
 from services.operations import retention
 from services.operations.health import backlog
-from services.operations.retention import prune
 from services.reviews.decisions import decide_pause
 from services.webhooks import endpoints
 from services.webhooks.deliveries import get_delivery, recover, redeliver
@@ -41,6 +40,7 @@ from tests.services.world import (
     finish,
     one,
     post,
+    prune,
     rows,
 )
 

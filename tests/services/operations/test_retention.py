@@ -12,7 +12,7 @@ from services.identity.sign_in_links import use_link
 from services.kernel.idempotency import IdempotentRequest
 from services.kernel.leases import stamp_worker
 from services.kernel.unit_of_work import Database
-from services.operations.retention import BATCH, prune
+from services.operations.retention import BATCH
 from services.reviews.decisions import decide_pause
 from services.sagas.recovery import resolve
 from services.webhooks.signing import namespace_secret, rotate_namespace_secret
@@ -30,6 +30,7 @@ from tests.services.world import (
     finish,
     one,
     post,
+    prune,
     rows,
 )
 

@@ -8,7 +8,6 @@ import pytest
 from domain.identity.access import Role
 from services.kernel.unit_of_work import Database
 from services.operations.health import backlog
-from services.operations.retention import prune
 from services.reviews.decisions import decide_pause
 from services.webhooks.endpoints import EndpointChange, change_endpoint, delete_endpoint
 from services.webhooks.failing_receivers import list_failing
@@ -25,6 +24,7 @@ from tests.services.world import (
     due_now,
     finish,
     post,
+    prune,
     someone,
 )
 
