@@ -13,12 +13,12 @@ PROGRAM = """
 import logging, os
 from multiprocessing import util
 from adapters.notify.channel import Messenger
-from adapters.redis.publisher import SignalThread
+from adapters.redis.publisher import PublisherThread
 
 def broken(self):
     raise BrokenPipeError("the queue is gone")
 
-SignalThread.close = broken
+PublisherThread.close = broken
 closed = Messenger.close
 Messenger.close = lambda self: (closed(self), logging.getLogger("end").info("messages are closed"))
 import wsgi
