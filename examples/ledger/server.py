@@ -1,10 +1,10 @@
-"""A small MCP server that really changes something: an SQLite file in which every call leaves a row.
+"""A small MCP server that changes an SQLite file: every call adds a row.
 
-    LEDGER_DB=ledger.db python server.py               speaks MCP over stdin and stdout
-    LEDGER_DB=ledger.db python server.py --http 8900   over streamable HTTP, at http://127.0.0.1:8900/mcp
+    LEDGER_DB=ledger.db python server.py               serves MCP over stdin and stdout
+    LEDGER_DB=ledger.db python server.py --http 8900   serves streamable HTTP at http://127.0.0.1:8900/mcp
 
-All tools but `charge_once` are idempotent: a call with an `idempotency_key` that was used before with that tool adds no
-row and gives the first answer again. `charge_once` ignores keys and says so, as many real systems do.
+All tools except `charge_once` are idempotent. A call that repeats a tool's `idempotency_key` adds no row and returns the
+first result. `charge_once` has no key and declares that, like many real systems.
 """
 
 import argparse
@@ -32,7 +32,7 @@ CREATE TABLE IF NOT EXISTS entries (
   UNIQUE (tool, idempotency_key)
 )
 """
-# What an entry of the tool does to its customer's balance.
+# The sign with which a tool's entry changes its customer's balance.
 SIGN = {"charge": -1, "charge_once": -1, "refund": 1, "reverse_refund": -1}
 
 server = MCPServer("ledger")
@@ -42,7 +42,7 @@ undoes = ToolAnnotations(idempotent_hint=True, destructive_hint=True)
 
 @contextmanager
 def ledger() -> Iterator[sqlite3.Connection]:
-    """A connection of its own for each call, as several servers may share the file; one transaction."""
+    """Open a connection and a transaction for one call, because several servers may share the file."""
     connection = sqlite3.connect(os.environ["LEDGER_DB"], timeout=30, isolation_level=None)
     try:
         connection.execute("BEGIN IMMEDIATE")
@@ -53,7 +53,7 @@ def ledger() -> Iterator[sqlite3.Connection]:
 
 
 def write(tool: str, arguments: dict[str, Any], key: str | None) -> dict[str, Any]:
-    """Add the entry, or find the one that the key has made before."""
+    """Add the entry, or return the earlier one with the same key."""
     with ledger() as connection:
         row = (key, tool, json.dumps(arguments, sort_keys=True), datetime.now(UTC).isoformat())
         added = connection.execute(
@@ -95,7 +95,7 @@ def reverse_refund(customer: str, amount: float, idempotency_key: str | None = N
 
 @server.tool(annotations=acts)
 def send_email(to: str, subject: str, body: str = "", idempotency_key: str | None = None) -> dict[str, Any]:
-    """Send an e-mail (here: note that it was sent)."""
+    """Send an e-mail. (This server only records it.)"""
     return write("send_email", {"to": to, "subject": subject, "body": body}, idempotency_key)
 
 
@@ -119,7 +119,7 @@ def rollback(service: str, version: str, idempotency_key: str | None = None) -> 
 
 @server.tool(annotations=ToolAnnotations(read_only_hint=True, idempotent_hint=True, destructive_hint=False))
 def balance(customer: str) -> dict[str, Any]:
-    """What the entries of a customer add up to. Leaves no entry itself."""
+    """Return the sum of a customer's entries. Adds no entry."""
     with ledger() as connection:
         entries = connection.execute("SELECT tool, arguments FROM entries ORDER BY id").fetchall()
     read = [(tool, json.loads(arguments)) for tool, arguments in entries]
