@@ -3,8 +3,8 @@
     LEDGER_DB=ledger.db python server.py               serves MCP over stdin and stdout
     LEDGER_DB=ledger.db python server.py --http 8900   serves streamable HTTP at http://127.0.0.1:8900/mcp
 
-All tools except `charge_once` are idempotent. A call that repeats a tool's `idempotency_key` adds no row and returns the
-first result. `charge_once` has no key and declares that, like many real systems.
+All tools except `charge_once` are idempotent. A call that repeats a tool's `idempotency_key` adds no row and returns
+the first result. `charge_once` has no key and declares that, like many real systems.
 """
 
 import argparse
