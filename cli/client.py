@@ -1,4 +1,4 @@
-"""A Sagahold server as commands see it: where it is, which key fits, and how it says no."""
+"""HTTP client of the commands: find the server, choose the key, and report its errors."""
 
 import ipaddress
 import json
@@ -22,21 +22,21 @@ CREDENTIALS = "credentials.json"
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 30.0
 KEY = re.compile(r"hitl_[A-Za-z0-9_-]+")
-NOWHERE = "no server given: `sagahold up` starts one here, SAGAHOLD_URL or --url names another"
+NO_SERVER = "no server given: start one here with `sagahold up`, or name one with SAGAHOLD_URL or --url"
 
 
 class Failure(click.ClickException):
-    """What went wrong in one line, for the person at the terminal."""
+    """An error in one line, for the person at the terminal."""
 
 
 class ServerUnreachable(Failure):
-    """There is no Sagahold server where one was looked for, or it was not said where."""
+    """No Sagahold server answers at the URL, or no URL was given."""
 
     exit_code = 2
 
 
 class ServerRefused(Failure):
-    """The server said no. `body` is its problem document, letter for letter, `problem` the same to read."""
+    """An error response. `body` is the problem document exactly as received, `problem` the same document parsed."""
 
     def __init__(self, status: int, body: str, problem: Mapping[str, Any], why: str) -> None:
         super().__init__(clean(f"{problem['code']}: {why}"))
@@ -47,7 +47,7 @@ class ServerRefused(Failure):
 
 @dataclass(frozen=True, slots=True)
 class ServerResponse:
-    """`text` is what the server sent, letter for letter."""
+    """A successful response. `text` is the body exactly as received."""
 
     status: int
     text: str
@@ -60,11 +60,13 @@ class ServerResponse:
 
 
 class Server:
-    """Ask it with `ask`. Raises `ServerUnreachable` (also for what is no Sagahold server) and `ServerRefused`.
+    """A client of one server. Its methods raise `ServerUnreachable` and `ServerRefused`.
+
+    `ServerUnreachable` also covers a server that is not Sagahold.
 
     Args:
-        keys: role → key; a missing one is not sent.
-        keys_from: where they came from, in words.
+        keys: role → key; without a key for the role, the request carries none.
+        keys_from: the source of the keys, in words.
     """
 
     def __init__(self, url: str, keys: Mapping[str, str], keys_from: str) -> None:
@@ -72,10 +74,10 @@ class Server:
         self._keys = keys
         self._keys_from = keys_from
         timeout = httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS)
-        # No proxy of the environment stands between a machine and itself.
+        # Requests to this machine bypass a proxy that the environment names.
         self._http = httpx.Client(timeout=timeout, trust_env=not _is_loopback(urlsplit(url).hostname))
 
-    def ask(
+    def request(
         self,
         role: Role,
         method: str,
@@ -86,47 +88,49 @@ class Server:
         headers: Mapping[str, str] = MappingProxyType({}),
         held: float = 0,
     ) -> ServerResponse:
-        """`query` may have None for what is not asked, and several values for one name.
+        """Send one request and return its response.
 
-        `held`: seconds that the server may keep the answer back.
+        In `query`, None omits a parameter and a list repeats it.
+        `held`: extra seconds that the server may take to respond (long poll).
         """
         sent = {**headers, **self._authorization(role)}
         if body is not None:
             sent["Content-Type"] = "application/json"
-        with self._telling_absence():
+        with self._reporting_unreachable():
             response = self._http.request(
                 method,
                 self._target(path, query),
-                # Escapes what is no text in any encoding, so that the server can name its place.
+                # Escapes lone surrogates, so that the server can point to them.
                 content=None if body is None else json.dumps(body),
                 headers=sent,
                 timeout=httpx.Timeout(ANSWER_SECONDS + held, connect=CONNECT_SECONDS),
             )
-        self._judge(response, role)
+        self._raise_for_error(response, role)
         return ServerResponse(response.status_code, response.text, response.headers)
 
     def download(self, role: Role, path: str, query: Mapping[str, Any]) -> Iterator[bytes]:
-        """A long answer, piece by piece as it comes."""
-        asked = "GET", self._target(path, query)
-        with self._telling_absence(), self._http.stream(*asked, headers=self._authorization(role)) as response:
+        """Yield a long response in chunks as they arrive."""
+        target = self._target(path, query)
+        headers = self._authorization(role)
+        with self._reporting_unreachable(), self._http.stream("GET", target, headers=headers) as response:
             if not response.is_success:
                 response.read()
-            self._judge(response, role)
+            self._raise_for_error(response, role)
             yield from response.iter_bytes()
 
     def close(self) -> None:
         self._http.close()
 
     def _target(self, path: str, query: Mapping[str, Any]) -> str:
-        wanted = {name: value for name, value in query.items() if value is not None}
-        asked = urlencode(wanted, doseq=True, errors="replace")
-        return f"{self.url}{path}" + (f"?{asked}" if asked else "")
+        given = {name: value for name, value in query.items() if value is not None}
+        encoded = urlencode(given, doseq=True, errors="replace")
+        return f"{self.url}{path}" + (f"?{encoded}" if encoded else "")
 
     def _authorization(self, role: Role) -> dict[str, str]:
         return {"Authorization": f"Bearer {self._keys[role]}"} if role in self._keys else {}
 
     @contextmanager
-    def _telling_absence(self) -> Iterator[None]:
+    def _reporting_unreachable(self) -> Iterator[None]:
         try:
             yield
         except httpx.HTTPError as error:
@@ -135,12 +139,12 @@ class Server:
                 f"cannot reach {self.url} ({why}): is it running? `sagahold up` starts one"
             ) from None
 
-    def _judge(self, response: httpx.Response, role: Role) -> None:
+    def _raise_for_error(self, response: httpx.Response, role: Role) -> None:
         if response.is_success:
             return
         try:
             problem = response.json()
-            # The places say it all; without any, the detail does.
+            # Field errors repeat the detail, so the detail serves only without them.
             places = [
                 f"{field_error['path'] or 'body'}: {field_error['message']}"
                 for field_error in problem.get("errors", ())
@@ -158,29 +162,32 @@ class Server:
 
     def _key_hint(self, role: Role) -> str:
         if role in self._keys:
-            return f"the key is the one of {self._keys_from}"
-        return f"set SAGAHOLD_API_KEY to a key of the role {role}{self._keys_from}"
+            return f"the key comes from {self._keys_from}"
+        return f"set SAGAHOLD_API_KEY to a key with the role {role}{self._keys_from}"
 
 
 def part(text: str) -> str:
-    """What a person typed, as one part of a path."""
+    """Quote typed text as one segment of a path."""
     return quote(text, safe="", errors="replace")
 
 
 @contextmanager
 def open_server(url: str | None, data_dir: Path) -> Iterator[Server]:
-    """`url` or what `sagahold up` wrote; with SAGAHOLD_API_KEY or, for that very server, the keys of its file."""
+    """Open the server at `url`, or the one that `sagahold up` recorded in `data_dir`.
+
+    SAGAHOLD_API_KEY takes precedence. The recorded keys are sent only to the recorded server.
+    """
     file = data_dir / CREDENTIALS
     credentials = read_credentials(file)
     own_url = credentials.get("url", "").rstrip("/")
     url = (url or own_url).rstrip("/")
     if not url:
-        raise ServerUnreachable(NOWHERE)
+        raise ServerUnreachable(NO_SERVER)
     if not _is_http(url):
-        raise ServerUnreachable(f"{url!r} is not the URL of a server: give it as http://HOST:PORT")
+        raise ServerUnreachable(f"{url!r} is not the URL of a server: write it as http://HOST:PORT")
     given = os.environ.get("SAGAHOLD_API_KEY", "").strip()
     if given and not KEY.fullmatch(given):
-        raise ServerUnreachable("SAGAHOLD_API_KEY is not a key: one begins with hitl_")
+        raise ServerUnreachable("SAGAHOLD_API_KEY is not a key: a key begins with hitl_")
     if given:
         server = Server(url, dict.fromkeys(Role, given), "SAGAHOLD_API_KEY")
     elif url == own_url:
@@ -188,7 +195,7 @@ def open_server(url: str | None, data_dir: Path) -> Iterator[Server]:
             url, {role: credentials[f"{role}_key"] for role in Role if f"{role}_key" in credentials}, str(file)
         )
     else:
-        # A key goes only to the server that it is for.
+        # A recorded key never goes to another server.
         server = Server(url, {}, f" (the keys in {file} are for {own_url})" if own_url else "")
     try:
         yield server
@@ -197,7 +204,7 @@ def open_server(url: str | None, data_dir: Path) -> Iterator[Server]:
 
 
 def read_credentials(file: Path) -> dict[str, str]:
-    """Empty when there is no such file. Raises `ServerUnreachable` when it cannot be read."""
+    """Return the file's entries, empty without a file. Raises `ServerUnreachable` if it cannot be read."""
     try:
         found = json.loads(file.read_text())
         return {str(name): value for name, value in found.items() if isinstance(value, str)}
@@ -207,7 +214,7 @@ def read_credentials(file: Path) -> dict[str, str]:
         raise ServerUnreachable(f"cannot read {file}: {error.strerror}") from None
     except (ValueError, AttributeError):
         raise ServerUnreachable(
-            f"{file} cannot be understood: remove it, the next `sagahold up` writes it anew"
+            f"{file} is not valid JSON: remove it, and the next `sagahold up` writes a new one"
         ) from None
 
 

@@ -1,4 +1,4 @@
-"""The command `sagahold`. Commands are imported when they are used: asking a server needs no database driver."""
+"""The command `sagahold`. Each command is imported on use, so a client command loads no database driver."""
 
 import sys
 from importlib import import_module
@@ -29,14 +29,14 @@ COMMANDS = {
     "notifications": "cli.commands.notifications",
     "audit": "cli.commands.audit",
 }
-# Options of every command that asks a server; people write them first, as other tools want it.
-OF_COMMANDS = ("--url", "--data-dir", "--json")
-# What a shell reports for a command that Ctrl-C ended.
+# Options of commands, not of `sagahold` itself; people put them first because other tools expect that.
+COMMAND_OPTIONS = ("--url", "--data-dir", "--json")
+# The status that a shell reports for a command ended by Ctrl-C.
 INTERRUPTED = 130
 
 
 class _Sagahold(click.Group):
-    """Imports a command when it is asked for."""
+    """The command group that imports a command on use."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -53,15 +53,18 @@ class _Sagahold(click.Group):
 def sagahold() -> None:
     """Hold an agent's risky action until a human has decided on it.
 
-    The server is found by --url (behind the command), SAGAHOLD_URL or what `sagahold up` wrote in
-    .sagahold/credentials.json; the key is SAGAHOLD_API_KEY, or the fitting one of that file.
+    Commands find the server by --url (after the command), by SAGAHOLD_URL or in .sagahold/credentials.json. `sagahold
+    up` writes that file. The key is SAGAHOLD_API_KEY, or the file's key for the command's role.
     """
 
 
 def main() -> NoReturn:
-    """Exit status 0: done; 1: refused or failed; 2: wrong use, or no server there. Errors are one line on stderr."""
+    """Run the command line. An error is one line on stderr.
+
+    Exit status 0 means done, 1 refused or failed, 2 wrong usage or no server.
+    """
     for stream in (sys.stdout, sys.stderr):
-        # A terminal that cannot show a character shows a question mark, not a traceback.
+        # A terminal without a character shows a question mark instead of a traceback.
         if isinstance(stream, TextIOWrapper):
             stream.reconfigure(errors="replace")
     try:
@@ -73,7 +76,7 @@ def main() -> NoReturn:
         click.echo(f"sagahold: {_one_line(error)}", err=True)
         sys.exit(error.exit_code)
     except OSError as error:
-        # Of what is written to a full disk, for instance. Nothing is left to be written once more at the end.
+        # For example a full disk. Without stdout, the interpreter does not write the rest again on exit.
         sys.stdout = None
         click.echo(f"sagahold: {error.filename or 'cannot write'}: {error.strerror or error}", err=True)
         sys.exit(1)
@@ -84,9 +87,9 @@ def main() -> NoReturn:
 
 def _one_line(error: click.ClickException) -> str:
     message = " ".join(error.format_message().split())
-    if isinstance(error, click.NoSuchOption) and error.option_name in OF_COMMANDS and error.ctx is not None:
+    if isinstance(error, click.NoSuchOption) and error.option_name in COMMAND_OPTIONS and error.ctx is not None:
         path = error.ctx.command_path
-        return f"{error.option_name} stands behind the command: `{path} COMMAND {error.option_name} …`"
+        return f"{error.option_name} goes after the command: `{path} COMMAND {error.option_name} …`"
     if isinstance(error, click.UsageError) and error.ctx is not None:
         return f"{message.rstrip('.')} (see `{error.ctx.command_path} --help`)"
     return message

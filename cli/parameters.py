@@ -1,4 +1,4 @@
-"""Values on the command line that are more than a word: JSON (also from a file), a span of time, a header."""
+"""Types of command-line values: JSON (inline or from a file), a duration, a header, an idempotency key."""
 
 import json
 import re
@@ -14,7 +14,7 @@ _IDEMPOTENCY_KEY = re.compile(r"[\x21-\x7e]{8,128}")
 
 
 class JsonType(click.ParamType[Any]):
-    """JSON, or `@file` with JSON in it (`@-`: standard input). What it may say is for the server to judge."""
+    """JSON, or `@file` to read JSON from a file (`@-`: standard input). The server validates the content."""
 
     name = "JSON|@file"
 
@@ -38,15 +38,15 @@ class JsonType(click.ParamType[Any]):
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """The server refuses a name that stands twice, for readers disagree on which one counts; so do we."""
+    """Reject a duplicate name, as the server does, because parsers disagree on which value counts."""
     found = dict(pairs)
     if len(found) != len(pairs):
-        raise ValueError("a name stands twice in one object")
+        raise ValueError("a name occurs twice in one object")
     return found
 
 
 class SpanType(click.ParamType[int | str]):
-    """`90`, `90s`, `15m`, `2h`, `7d` in whole seconds; `never` stays the word."""
+    """A duration such as `90`, `90s`, `15m`, `2h` or `7d`, as whole seconds. `never` remains a string."""
 
     name = "TIME"
 
@@ -58,13 +58,13 @@ class SpanType(click.ParamType[int | str]):
             return NEVER
         found = _SPAN.fullmatch(value)
         if found is None:
-            words = "neither seconds (3600) nor like 90s, 15m, 2h, 7d" + (", never" if self._never else "")
-            self.fail(f"{value!r} is {words}", param, ctx)
+            never = " or never" if self._never else ""
+            self.fail(f"{value!r} is not a duration: write seconds (3600) or 90s, 15m, 2h, 7d{never}", param, ctx)
         return int(found[1]) * _UNITS[found[2]]
 
 
 class HeaderType(click.ParamType[tuple[str, str]]):
-    """`Name: value`."""
+    """An HTTP header, `Name: value`."""
 
     name = "'NAME: VALUE'"
 
@@ -73,7 +73,7 @@ class HeaderType(click.ParamType[tuple[str, str]]):
             return value
         name, colon, content = value.partition(":")
         if not colon:
-            self.fail(f"{value!r} has no colon: write it as 'Name: value'", param, ctx)
+            self.fail(f"{value!r} has no colon: write NAME:VALUE", param, ctx)
         return name.strip(), content.strip()
 
 
@@ -82,7 +82,7 @@ class IdempotencyKeyType(click.ParamType[str]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         if not _IDEMPOTENCY_KEY.fullmatch(value):
-            self.fail("must have 8 to 128 printable ASCII characters, without blanks", param, ctx)
+            self.fail("must have 8 to 128 printable ASCII characters and no spaces", param, ctx)
         return str(value)
 
 
@@ -91,4 +91,4 @@ SPAN = SpanType()
 SPAN_OR_NEVER = SpanType(never=True)
 HEADER = HeaderType()
 IDEMPOTENCY_KEY = IdempotencyKeyType()
-REVISION = click.option("--revision", type=int, help="The one that you have read; refused if there is a newer one.")
+REVISION = click.option("--revision", type=int, help="Decide only if this is the latest revision.")

@@ -1,4 +1,4 @@
-"""Waiting for a decision over HTTP: held requests one after the other, through restarts of the server."""
+"""Wait for a decision by long polls, one after the other, across restarts of the server."""
 
 import math
 import time
@@ -7,24 +7,24 @@ from cli.client import ServerRefused, ServerResponse, ServerUnreachable, part
 from cli.session import CommandContext
 from domain.pauses.pause import Status
 
-# The longest that the server holds one request. Seconds.
+# The longest poll that the server allows. Seconds.
 HELD_SECONDS = 60
-# Between two looks when the server holds no more requests, or is away. Seconds.
+# Between two requests when the server accepts no more long polls or is unreachable. Seconds.
 RETRY_SECONDS = 2.0
-# A server that restarts, or whose database does, is back within this. Seconds.
+# The longest restart of a server or its database that a wait survives. Seconds.
 AWAY_SECONDS = 60.0
 SERVICE_UNAVAILABLE = 503
 
 
 def wait_for(session: CommandContext, watch_id: str, timeout: int | None) -> ServerResponse:
-    """The pause once it is resolved, or as it is after `timeout` seconds (None: no end)."""
+    """Return the pause once it is resolved, or as it is after `timeout` seconds (None: no limit)."""
     deadline = None if timeout is None else time.monotonic() + timeout
-    # A server that is not there at the first try is a wrong URL; one that has answered comes back.
+    # A server that never answered means a wrong URL; one that did answer will come back.
     away_until = 0.0
     while True:
         left = HELD_SECONDS if deadline is None else max(0.0, deadline - time.monotonic())
         try:
-            answer = _look(session, watch_id, min(HELD_SECONDS, math.ceil(left)))
+            answer = _poll(session, watch_id, min(HELD_SECONDS, math.ceil(left)))
         except (ServerUnreachable, ServerRefused) as error:
             passing = isinstance(error, ServerUnreachable) or error.status == SERVICE_UNAVAILABLE
             if not passing or time.monotonic() > away_until or left <= 0:
@@ -38,5 +38,5 @@ def wait_for(session: CommandContext, watch_id: str, timeout: int | None) -> Ser
             time.sleep(min(RETRY_SECONDS, left))
 
 
-def _look(session: CommandContext, watch_id: str, held: int) -> ServerResponse:
-    return session.ask("GET", f"/api/pause/{part(watch_id)}", query={"wait": held}, held=held)
+def _poll(session: CommandContext, watch_id: str, held: int) -> ServerResponse:
+    return session.request("GET", f"/api/pause/{part(watch_id)}", query={"wait": held}, held=held)

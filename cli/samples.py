@@ -1,4 +1,4 @@
-"""What a new installation shows its first visitor: one pause and one held saga step, both marked as samples."""
+"""Samples in a new installation for its first visitor: one pause and one held step."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,25 +11,25 @@ from domain.identity.access import Role
 PAUSE: dict[str, Any] = {
     "action": "Sample: refund order 1042",
     "context": {
-        "note": "Decide as you like: nothing comes of it, no agent waits.",
+        "note": "Decide as you like. No agent waits, and nothing is executed.",
         "customer": {"name": "Ada", "email": "ada@example.com", "orders": 7},
-        "reason": "the parcel came a week late",
+        "reason": "the order arrived a week late",
     },
     "arguments": {"order": 1042, "amount_cents": 12900},
     "tags": ["sample"],
     "expiresIn": None,
 }
 SAGA, GIVEN = "Sample", {"customer": "ada@example.com", "amount": 250}
-# What there is once anybody has done anything.
-TRACES = ("/api/pause", "/v1/definitions/sagas", "/v1/definitions/workers", "/v1/sagas")
+# Any item in these lists shows that the installation is in use.
+USED = ("/api/pause", "/v1/definitions/sagas", "/v1/definitions/workers", "/v1/sagas")
 
 
 def seed(url: str, credentials: Mapping[str, str], data_dir: Path) -> bool:
-    """Nothing where there is anything already. Raises `Failure`."""
+    """Create the samples and return True; do nothing if the installation is in use. Raises `Failure`."""
     server = Server(url, {role: credentials[f"{role}_key"] for role in Role}, "this stack")
-    if any(server.ask(Role.ADMIN, "GET", path, query={"limit": 1}).document["items"] for path in TRACES):
+    if any(server.request(Role.ADMIN, "GET", path, query={"limit": 1}).document["items"] for path in USED):
         return False
-    server.ask(Role.AGENT, "POST", "/api/pause", body=PAUSE)
+    server.request(Role.AGENT, "POST", "/api/pause", body=PAUSE)
     sagas = Sagas(url, credentials, data_dir / "sample-ledger.db")
     sagas.deploy("sample")
     sagas.start(SAGA, GIVEN)

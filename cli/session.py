@@ -1,4 +1,4 @@
-"""What every command that talks to a server has in common: its options, its server, its output."""
+"""Shared parts of every command that talks to a server: options, connection and output."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,18 +19,18 @@ Command = Callable[..., None]
 
 @dataclass(frozen=True, slots=True)
 class CommandContext:
-    """A server, the role in which it is asked, and how answers are shown."""
+    """The server of one command, the role it acts in, and the output format."""
 
     server: Server
     role: Role
     as_json: bool
 
-    def ask(self, method: str, path: str, **request: Any) -> ServerResponse:
-        """As `Server.ask`."""
-        return self.server.ask(self.role, method, path, **request)
+    def request(self, method: str, path: str, **request: Any) -> ServerResponse:
+        """Call `Server.request` with the command's role."""
+        return self.server.request(self.role, method, path, **request)
 
     def show(self, answer: ServerResponse, view: Callable[[Console, dict[str, Any]], None]) -> None:
-        """The server's own JSON for programs, a view of it for people."""
+        """Print the server's JSON for programs, or a view of it for people."""
         if self.as_json:
             click.echo(answer.text)
         else:
@@ -38,7 +38,7 @@ class CommandContext:
 
 
 def command(group: click.Group | None, name: str, role: Role) -> Callable[[Command], click.Command]:
-    """A command (of `group`) that gets a `CommandContext` first, with the key of `role`."""
+    """Make a function a command of `group`. Its first argument is a `CommandContext` with the key of `role`."""
     make = group.command if group else click.command
 
     def decorate(function: Command) -> click.Command:
@@ -60,39 +60,39 @@ def command(group: click.Group | None, name: str, role: Role) -> Callable[[Comma
 
 
 def server_options() -> list[click.Parameter]:
-    """--url, --data-dir and --json."""
+    """Return --url, --data-dir and --json."""
     return [
-        click.Option(["--url"], envvar=["SAGAHOLD_URL", "ENGINE_URL"], help="The server; else the one of --data-dir."),
+        click.Option(["--url"], envvar=["SAGAHOLD_URL", "ENGINE_URL"], help="Use the server at this URL."),
         click.Option(
             ["--data-dir"],
             envvar="SAGAHOLD_DATA_DIR",
             default=DATA_DIR,
             show_default=True,
             type=click.Path(path_type=Path),
-            help="Where `sagahold up` keeps its URL and keys.",
+            help="Read the URL and keys that `sagahold up` wrote in this directory.",
         ),
-        click.Option(["--json", "as_json"], is_flag=True, help="For programs: JSON, just as the server answers."),
+        click.Option(["--json", "as_json"], is_flag=True, help="Print the server's JSON response."),
     ]
 
 
 def page_options(function: Command) -> Command:
-    """--limit and --cursor of a list."""
-    cursor = click.option("--cursor", help="Go on where the page before ended.")
-    return click.option("--limit", type=int, help="At most this many, 1 to 100; default 50.")(cursor(function))
+    """Add --limit and --cursor of a list."""
+    cursor = click.option("--cursor", help="Continue after the previous page.")
+    return click.option("--limit", type=int, help="List at most this many, 1 to 100 (default 50).")(cursor(function))
 
 
 def reach_option(function: Command) -> Command:
-    """--namespace of whom or what an admin makes; as `namespaces`."""
+    """Add --namespace, the namespaces that a new key or person may access; passed as `namespaces`."""
     return click.option(
         "--namespace",
         "namespaces",
         multiple=True,
         default=(DEFAULT_NAMESPACE,),
         show_default=True,
-        help="May be given several times; * is all of them.",
+        help="Give access to this namespace, * for all (repeatable).",
     )(function)
 
 
 def given(**options: Any) -> dict[str, Any]:
-    """The options that were given."""
+    """Return the options that were given."""
     return {name: value for name, value in options.items() if value is not None}

@@ -1,4 +1,4 @@
-"""Looking again and again until something has ended: redrawn in a terminal, said again when it changes elsewhere."""
+"""Poll until something has ended. A terminal is redrawn; elsewhere each change is printed."""
 
 import time
 from collections.abc import Callable
@@ -17,8 +17,8 @@ from domain.sagas.saga import SagaStatus
 
 Seen = TypeVar("Seen")
 
-# Between two looks: often enough for a person, and no load. Seconds.
-LOOK_SECONDS = 1.0
+# Between two polls: often enough for a person, and no load. Seconds.
+POLL_SECONDS = 1.0
 
 
 def follow(
@@ -28,11 +28,14 @@ def follow(
     draw: Callable[[Seen], RenderableType],
     text: Callable[[Seen], str],
 ) -> Seen:
-    """What was seen last. `text`: the server's own JSON; for programs it is printed at each change."""
+    """Poll with `look` until `ended`, and return the last result.
+
+    `text` returns the server's JSON, which is printed at each change for programs.
+    """
     screen = console()
     if screen.is_terminal and not session.as_json:
         with Live(console=screen, auto_refresh=False) as live:
-            return _look_again(look, ended, lambda seen: live.update(draw(seen), refresh=True))
+            return _poll(look, ended, lambda seen: live.update(draw(seen), refresh=True))
     last = ""
 
     def show(seen: Seen) -> None:
@@ -41,15 +44,15 @@ def follow(
             last = text(seen)
             click.echo(last) if session.as_json else screen.print(draw(seen))
 
-    return _look_again(look, ended, show)
+    return _poll(look, ended, show)
 
 
 def watch_steps(session: CommandContext, trace_id: str, look_at_steps: Callable[[], ServerResponse]) -> None:
-    """Until the saga has ended. Raises `Failure` when it did not complete."""
+    """Show the steps until the saga has ended. Raises `Failure` if it did not complete."""
 
     def look() -> tuple[ServerResponse, dict[str, Any]]:
-        # The saga first: once that has ended, so have its steps. Where there is none, the steps' answer says so.
-        found = session.ask("GET", "/v1/sagas", query={"trace_id": trace_id}).document["items"]
+        # The saga first: once it has ended, so have its steps. An unknown saga makes the request for steps fail.
+        found = session.request("GET", "/v1/sagas", query={"trace_id": trace_id}).document["items"]
         steps = look_at_steps()
         return steps, found[0]
 
@@ -61,8 +64,8 @@ def watch_steps(session: CommandContext, trace_id: str, look_at_steps: Callable[
         raise Failure(f"{trace_id} did not complete: {saga['status']}")
 
 
-def _look_again(look: Callable[[], Seen], ended: Callable[[Seen], bool], show: Callable[[Seen], None]) -> Seen:
-    # A server that is not there at the first look is a wrong URL; one that has answered comes back.
+def _poll(look: Callable[[], Seen], ended: Callable[[Seen], bool], show: Callable[[Seen], None]) -> Seen:
+    # A server that never answered means a wrong URL; one that did answer will come back.
     away_until = 0.0
     while True:
         try:
@@ -76,4 +79,4 @@ def _look_again(look: Callable[[], Seen], ended: Callable[[Seen], bool], show: C
             show(seen)
             if ended(seen):
                 return seen
-        time.sleep(LOOK_SECONDS)
+        time.sleep(POLL_SECONDS)

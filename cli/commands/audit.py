@@ -1,4 +1,4 @@
-"""`sagahold audit …`: who changed what, and whether the log of it is whole: the server's, or an export of it."""
+"""`sagahold audit …`: list, verify and export the audit log."""
 
 import json
 import sys
@@ -16,46 +16,50 @@ from domain.identity.access import Role
 from domain.log.audit_chain import ChainError, ChainHeads, ChainRow, read_line
 from domain.log.audit_chain import verify as verdict_on
 
-# A long log takes the server a while: some 10,000 rows a second.
+# The server verifies some 10,000 rows a second.
 VERIFY_SECONDS = 600.0
-_WORDS = {ChainError.CHANGED: "was changed", ChainError.MISSING: "is missing", ChainError.INSERTED: "was put in"}
+_WORDS = {ChainError.CHANGED: "was changed", ChainError.MISSING: "is missing", ChainError.INSERTED: "was inserted"}
 
 
 @click.group()
 def audit() -> None:
-    """Who changed what: append-only, chained by hashes."""
+    """List, verify and export the audit log.
+
+    The log is append-only, and hashes chain its rows.
+    """
 
 
 @command(audit, "list", Role.OPERATOR)
-@click.option("--namespace", help="Whose chain; * is the one of what belongs to several.")
-@click.option("--subject", metavar="ID", help="What was changed.")
-@click.option("--type", metavar="TYPE", help="What was done: pause.approved.")
-@click.option("--by", metavar="ID", help="The key or person; or system.")
-@click.option("--since", metavar="TIME", help="As 2026-12-31T00:00:00Z.")
-@click.option("--until", metavar="TIME")
+@click.option("--namespace", help="List only this namespace's chain, * for entries that span namespaces.")
+@click.option("--subject", metavar="ID", help="List only changes of this object.")
+@click.option("--type", metavar="TYPE", help="List only this type of change, such as pause.approved.")
+@click.option("--by", metavar="ID", help="List only changes by this key or person, or by system.")
+@click.option("--since", metavar="TIME", help="List only changes since this time, such as 2026-12-31T00:00:00Z.")
+@click.option("--until", metavar="TIME", help="List only changes until this time.")
 @page_options
 def list_(session: CommandContext, **query: Any) -> None:
-    """List what was changed, the newest first."""
-    session.show(session.ask("GET", "/v1/audit-events", query=query), _list)
+    """List changes, newest first."""
+    session.show(session.request("GET", "/v1/audit-events", query=query), _list)
 
 
 @audit.command("verify")
 @click.argument("file", type=click.File("rb"), required=False)
-@click.option("--namespace", help="One chain; default: all that the key may see.")
-@click.option("--rows", is_flag=True, help="Compare pauses, sagas and steps with what the log says of them, too.")
+@click.option("--namespace", help="Verify only this namespace's chain (default: all that the key may read).")
+@click.option("--rows", is_flag=True, help="Also compare pauses, sagas and steps with the log.")
 def verify(
     file: BinaryIO | None, namespace: str | None, rows: bool, url: str | None, data_dir: Path, as_json: bool
 ) -> None:
-    """Look for rows that were changed, removed or put in: in the server's log, or in FILE, an export, without a server.
+    """Find rows of the audit log that were changed, removed or inserted.
 
-    Exit status 1 names the first such row; with --rows, each field that does not fit.
+    Verify the server's log, or the export FILE without a server. Exit with status 1 and name the first such row; with
+    --rows, name each field that differs.
     """
     if file is None:
         with open_server(url, data_dir) as server:
             query = {"namespace": namespace, "rows": "true" if rows else None}
-            found = server.ask(Role.OPERATOR, "GET", "/v1/audit/verify", query=query, held=VERIFY_SECONDS).document
+            found = server.request(Role.OPERATOR, "GET", "/v1/audit/verify", query=query, held=VERIFY_SECONDS).document
     elif namespace is not None or rows:
-        raise click.UsageError("--namespace and --rows are for the server's log: a FILE is verified as a whole")
+        raise click.UsageError("--namespace and --rows apply only to the server's log, not to a FILE")
     else:
         found = verdict_on(_exported(file)).document()
     if as_json:
@@ -65,74 +69,88 @@ def verify(
     if rows and found["rows"]["differences"]:
         _fail_for(found["rows"], as_json)
     if not as_json:
-        console().print(f"{found['checked']} rows: the audit log is whole")
+        console().print(f"{found['checked']} rows: the audit log is intact")
         if rows:
             console().print(_unchanged(found["rows"]))
 
 
 def _fail_for(rows: dict[str, Any], as_json: bool) -> NoReturn:
-    """Name the first in the error, and each of several on a line of its own."""
-    told = [clean(_difference(bad)) for bad in rows["bad"]]
+    """Raise `Failure` that names the first difference; print each of several on a line of its own."""
+    lines = [clean(_difference(bad)) for bad in rows["bad"]]
     more = rows["differences"] - 1
     if more and not as_json:
-        for line in told:
+        for line in lines:
             console().print(line, soft_wrap=True)
-        if left := rows["differences"] - len(told):
+        if left := rows["differences"] - len(lines):
             console().print(f"and {left} more")
-    raise Failure(f"{told[0]}{f'; {more} more fields do not fit' if more else ''}")
+    raise Failure(f"{lines[0]}{f'; {more} more fields differ' if more else ''}")
 
 
 def _difference(bad: dict[str, Any]) -> str:
-    # Whole: somebody searches the log for it.
+    # The whole id: a reader searches the log for it.
     which = f"step {bad['span']} of the saga {bad['id']}" if bad["span"] else f"{bad['kind']} {bad['id']}"
-    said = "no entry of the log tells of it" if bad["seq"] is None else f"the log says {bad['logged']!r}"
+    said = "the log has no entry for it" if bad["seq"] is None else f"the log says {bad['logged']!r}"
     place = "" if bad["seq"] is None else f" (row {bad['seq']})"
-    return f"the {which} of {bad['namespace']!r} was changed: its {bad['field']} is {bad['found']!r}, but {said}{place}"
+    return (
+        f"the {which} in namespace {bad['namespace']!r} was changed: "
+        f"its {bad['field']} is {bad['found']!r}, but {said}{place}"
+    )
 
 
 def _unchanged(rows: dict[str, Any]) -> str:
-    partly = f"; of {rows['partly']} of them older entries tell less" if rows["partly"] else ""
-    return f"{rows['pauses']} pauses, {rows['sagas']} sagas and {rows['steps']} steps are as the log says{partly}"
+    partly = f"; {rows['partly']} of them have older entries with less detail" if rows["partly"] else ""
+    return f"{rows['pauses']} pauses, {rows['sagas']} sagas and {rows['steps']} steps match the log{partly}"
 
 
 verify.params.extend(server_options())
 
 
 @command(audit, "export", Role.ADMIN)
-@click.option("--namespace", help="One chain; default: all that the key may see.")
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Default: standard output.")
+@click.option("--namespace", help="Export only this namespace's chain (default: all that the key may read).")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write to this file (default: standard output).",
+)
 def export(session: CommandContext, namespace: str | None, output: Path | None) -> None:
-    """Write the whole log as JSON Lines, for keeping where nobody can change it."""
-    pieces = _complete(session.server.download(session.role, "/v1/audit/export", {"namespace": namespace}))
+    """Export the audit log as JSON Lines.
+
+    Keep the export where it cannot be changed.
+    """
+    chunks = _complete(session.server.download(session.role, "/v1/audit/export", {"namespace": namespace}))
     try:
         if output is None:
-            sys.stdout.buffer.writelines(pieces)
+            sys.stdout.buffer.writelines(chunks)
         else:
-            _keep(pieces, output)
+            _write(chunks, output)
     except OSError as error:
         raise Failure(f"cannot write {output or 'to standard output'}: {error.strerror}") from None
 
 
-def _complete(pieces: Iterable[bytes]) -> Iterator[bytes]:
-    """A server that fails halfway ends its answer as if it were done: without the last line."""
+def _complete(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield the chunks, and raise `Failure` if the last line is missing.
+
+    A server that fails midway ends its response like a complete one, but without that line.
+    """
     last = b""
-    for piece in pieces:
-        yield piece
-        last = b"\n".join((last + piece).rsplit(b"\n", 2)[-2:])
+    for chunk in chunks:
+        yield chunk
+        last = b"\n".join((last + chunk).rsplit(b"\n", 2)[-2:])
     try:
         is_complete = isinstance(read_line(last.decode()), ChainHeads)
     except ValueError:
         is_complete = False
     if not is_complete:
-        raise Failure("the server broke the export off: its log says why; try again")
+        raise Failure("the server ended the export early: read its log, and try again")
 
 
-def _keep(pieces: Iterator[bytes], output: Path) -> None:
-    """Under its name only when it is complete: an export that broke off does not take the place of the last one."""
+def _write(chunks: Iterator[bytes], output: Path) -> None:
+    """Write the file under its name only when it is complete, so that a partial export never replaces the last one."""
     part = output.with_name(f"{output.name}.part")
     try:
         with part.open("wb") as file:
-            file.writelines(pieces)
+            file.writelines(chunks)
         part.replace(output)
     finally:
         part.unlink(missing_ok=True)
@@ -155,4 +173,4 @@ def _list(screen: Console, document: dict[str, Any]) -> None:
         )
         for event in document["items"]
     ]
-    page(screen, document, table(("SEQ", "WHAT, TO WHAT", "BY, AT"), rows), "no entries")
+    page(screen, document, table(("SEQ", "TYPE, SUBJECT", "BY, AT"), rows), "no entries")

@@ -1,4 +1,4 @@
-"""`sagahold deploy`: a manifest and the files that it refers to are sent together."""
+"""`sagahold deploy`: send manifests together with the files that they refer to."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,21 +30,21 @@ class _Manifest:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     required=True,
     multiple=True,
-    help="YAML or JSON, also several documents in one file; may be given several times.",
+    help="Deploy the YAML or JSON documents in this file (repeatable).",
 )
-@click.option("--replace", is_flag=True, help="Also where the version is deployed with other content.")
+@click.option("--replace", is_flag=True, help="Replace a deployed version that has other content.")
 def deploy(session: CommandContext, files: tuple[Path, ...], replace: bool) -> None:
-    """Deploy manifests with the files they refer to.
+    """Deploy manifests and the files that they refer to.
 
-    Workers go first. A path in a manifest is looked for beside the manifest, then in the folders above it up to this
-    one; what is not there is left to the server's own folders.
+    Workers are deployed before sagas. A path in a manifest is resolved beside the manifest, then in each parent
+    folder up to the current one. The server resolves the remaining paths in its own folders.
     """
     manifests = [found for file in files for found in _read(file)]
     refused = 0
-    for manifest in sorted(manifests, key=_turn):
+    for manifest in sorted(manifests, key=_deploy_order):
         refused += not _send(session, manifest, replace)
     if refused:
-        raise Failure(f"{refused} of {len(manifests)} were not deployed")
+        raise Failure(f"{refused} of {len(manifests)} manifests were not deployed")
 
 
 def _read(file: Path) -> Iterator[_Manifest]:
@@ -54,28 +54,28 @@ def _read(file: Path) -> Iterator[_Manifest]:
     except OSError as error:
         raise Failure(f"cannot read {file.absolute()}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise Failure(f"{file}: is not text in UTF-8") from None
+        raise Failure(f"{file} is not UTF-8 text") from None
     except ValueError as error:
         raise Failure(f"{file}: {error}") from None
     if not documents:
-        raise Failure(f"{file}: has no manifest in it")
+        raise Failure(f"{file} has no manifest")
     yield from (_Manifest(file, document) for document in documents)
 
 
-def _turn(manifest: _Manifest) -> bool:
-    """Sagas need their workers."""
+def _deploy_order(manifest: _Manifest) -> bool:
+    """Sort workers first, because sagas need them."""
     return not (isinstance(manifest.document, dict) and manifest.document.get("kind") == "worker")
 
 
 def _send(session: CommandContext, manifest: _Manifest, replace: bool) -> bool:
-    """Whether it was deployed; what is wrong with it is printed, a line for each fault."""
+    """Return whether it was deployed; print each field error on a line."""
     body = {"manifest": manifest.document, "artifacts": dict(_artifacts(manifest))}
     try:
-        answer = session.ask("POST", "/v1/manifests", query={"replace": "true" if replace else None}, body=body)
+        answer = session.request("POST", "/v1/manifests", query={"replace": "true" if replace else None}, body=body)
     except ServerRefused as refused:
         field_errors = refused.problem.get("errors")
         if refused.problem.get("code") == "VERSION_EXISTS":
-            why = f"{manifest.file}: this version is deployed with other content: give it a new version, or --replace"
+            why = f"{manifest.file}: this version is deployed with other content; change the version or use --replace"
             raise ServerRefused(refused.status, refused.body, refused.problem, why) from None
         if not field_errors:
             raise
@@ -96,7 +96,7 @@ def _send(session: CommandContext, manifest: _Manifest, replace: bool) -> bool:
 def _artifacts(manifest: _Manifest) -> Iterator[tuple[str, str]]:
     folders = _folders(manifest.file)
     for _, path in referenced(manifest.document):
-        # The server tells what is wrong with such a path; it must not make us read a file from elsewhere.
+        # The server reports such a path. Reading it here could send a file from elsewhere.
         if path_error(path) is not None:
             continue
         for folder in folders:
@@ -106,7 +106,7 @@ def _artifacts(manifest: _Manifest) -> Iterator[tuple[str, str]]:
 
 
 def _folders(file: Path) -> list[Path]:
-    """Not above the working directory: what lies there is no part of what is deployed."""
+    """Return the folders to search, none above the working directory."""
     first, *above = file.resolve().parents
     return [first, *(folder for folder in above if folder.is_relative_to(Path.cwd()))]
 
@@ -117,4 +117,4 @@ def _text(file: Path) -> str:
     except OSError as error:
         raise Failure(f"cannot read {file}: {error.strerror}") from None
     except UnicodeDecodeError:
-        raise Failure(f"{file} is not text in UTF-8") from None
+        raise Failure(f"{file} is not UTF-8 text") from None

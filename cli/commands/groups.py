@@ -1,4 +1,4 @@
-"""`sagahold groups …`: whom review policies ask by a name."""
+"""`sagahold groups …`: groups of people that approval policies name."""
 
 from typing import Any
 
@@ -13,21 +13,24 @@ from domain.identity.access import Role
 PATH = "/v1/groups"
 EXISTS = "GROUP_EXISTS"
 NAME = click.argument("name")
-DESCRIPTION = click.option("--description", help="For people.")
+DESCRIPTION = click.option("--description", help="Describe the group for people.")
 CHANNELS = click.option(
-    "--channel", "channels", multiple=True, help="A URL by which the group hears of reviews, as Apprise writes it."
+    "--channel", "channels", multiple=True, help="Notify the group at this Apprise URL (repeatable)."
 )
 
 
 @click.group()
 def groups() -> None:
-    """Make, change and delete groups; `sagahold people change` puts people into them."""
+    """Create, change and delete groups.
+
+    Add people to a group with `sagahold people change`.
+    """
 
 
 @command(groups, "list", Role.ADMIN)
 def list_(session: CommandContext) -> None:
-    """List all groups, by name."""
-    session.show(session.ask("GET", PATH), _list)
+    """List all groups by name."""
+    session.show(session.request("GET", PATH), _list)
 
 
 @command(groups, "create", Role.ADMIN)
@@ -35,51 +38,51 @@ def list_(session: CommandContext) -> None:
 @DESCRIPTION
 @CHANNELS
 def create(session: CommandContext, name: str, **options: Any) -> None:
-    """Make the group NAME."""
+    """Create the group NAME."""
     try:
-        made = session.ask("PUT", f"{PATH}/{part(name)}", query={"new": "true"}, body=_body(**options))
+        made = session.request("PUT", f"{PATH}/{part(name)}", query={"new": "true"}, body=_body(**options))
     except ServerRefused as refused:
         if refused.problem.get("code") != EXISTS:
             raise
-        raise Failure(f"there is a group {clean(name)} already: sagahold groups change {clean(name)}") from None
-    session.show(made, _told("is made"))
+        raise Failure(f"the group {clean(name)} exists: use `sagahold groups change {clean(name)}`") from None
+    session.show(made, _done("is created"))
 
 
 @command(groups, "change", Role.ADMIN)
 @NAME
 @DESCRIPTION
 @CHANNELS
-@click.option("--no-channels", is_flag=True, help="It hears of nothing any more.")
+@click.option("--no-channels", is_flag=True, help="Remove all of its channels.")
 def change(session: CommandContext, name: str, no_channels: bool, **options: Any) -> None:
     """Change the group NAME.
 
-    What is not given stays as it is; --channel replaces all of its channels.
+    Omitted options leave their values unchanged; --channel replaces all channels.
     """
     body = _body(**options) | ({"channels": []} if no_channels else {})
     if not body:
-        raise click.UsageError("nothing to change was given", click.get_current_context())
+        raise click.UsageError("nothing to change: give at least one option", click.get_current_context())
     found = _find(session, name)
     if found is None:
-        raise Failure(f"there is no group {clean(name)}: sagahold groups create {clean(name)}")
-    # The server takes a description that is not named as none.
+        raise Failure(f"there is no group {clean(name)}: use `sagahold groups create {clean(name)}`")
+    # The server removes a description that the request omits.
     whole = {"description": found["description"], **body}
-    session.show(session.ask("PUT", f"{PATH}/{part(name)}", body=whole), _told("is changed"))
+    session.show(session.request("PUT", f"{PATH}/{part(name)}", body=whole), _done("is changed"))
 
 
 @command(groups, "delete", Role.ADMIN)
 @NAME
 def delete(session: CommandContext, name: str) -> None:
-    """Delete the group NAME; its people are in it no more.
+    """Delete the group NAME.
 
-    Reviews that ask only this group wait for their time to run out.
+    Its people lose their membership. A pause that only this group may decide waits until it times out.
     """
-    session.ask("DELETE", f"{PATH}/{part(name)}")
+    session.request("DELETE", f"{PATH}/{part(name)}")
     if not session.as_json:
         click.echo(f"{name} is deleted")
 
 
 def _find(session: CommandContext, name: str) -> dict[str, Any] | None:
-    found: list[dict[str, Any]] = session.ask("GET", PATH).document["items"]
+    found: list[dict[str, Any]] = session.request("GET", PATH).document["items"]
     return next((group for group in found if group["name"] == name), None)
 
 
@@ -87,7 +90,7 @@ def _body(description: str | None, channels: tuple[str, ...]) -> dict[str, Any]:
     return given(description=description, channels=list(channels) or None)
 
 
-def _told(what: str) -> Any:
+def _done(what: str) -> Any:
     def show(screen: Console, group: dict[str, Any]) -> None:
         screen.print(f"{clean(group['name'])} {what}", soft_wrap=True)
 

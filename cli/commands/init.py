@@ -1,4 +1,4 @@
-"""`sagahold init`: the first admin, keys and a link that signs in, on the database that DATABASE_URL names."""
+"""`sagahold init`: create the first admin, keys and a sign-in link in the database at DATABASE_URL."""
 
 import os
 from pathlib import Path
@@ -20,21 +20,22 @@ from services.kernel.connection_pool import DatabaseUnavailable
     type=click.Path(file_okay=False, path_type=Path),
     default=".sagahold",
     show_default=True,
-    help="Where credentials.json is kept, which the other commands read.",
+    help="Write credentials.json, which other commands read, in this directory.",
 )
-@click.option("--new-keys", is_flag=True, help="Make keys although there are some, whose file is elsewhere or lost.")
+@click.option("--new-keys", is_flag=True, help="Create keys even if some exist whose file is elsewhere or lost.")
 def init(data_dir: Path, new_keys: bool) -> None:
-    """Make the first admin, a key for each role, and a link that signs in: after `release`, on your own database.
+    """Create the first admin, keys and a sign-in link.
 
-    Repeated, it makes nothing but a new link, and keys in place of those of the file that are no longer good.
+    Use it on your own database, after the Procfile's `release`. It creates one key for each role. A second run creates
+    only a new link, and replaces keys in the file that are no longer valid.
     """
     loaded = settings.load_or_exit({"REDIS_URL": "redis://not-needed", **os.environ})
     try:
         _init(loaded, DataDir(data_dir), new_keys)
     except DatabaseUnavailable:
-        raise Failure("the database does not answer: look at DATABASE_URL") from None
+        raise Failure("the database does not answer: start it, or correct DATABASE_URL") from None
     except ProgrammingError:
-        raise Failure("the database is not migrated: run the Procfile's release first") from None
+        raise Failure("the database is not migrated: run the Procfile's `release` first") from None
     except OSError as error:
         raise Failure(f"cannot write {error.filename or data_dir}: {error.strerror}") from None
 
@@ -48,7 +49,7 @@ def _init(loaded: settings.Settings, data: DataDir, new_keys: bool) -> None:
         data.write_credentials({"url": loaded.public_url, **{f"{role}_key": key for role, key in keys.items()}})
         click.echo(f"Keys:    {data.credentials_file}")
     else:
-        click.echo("Keys:    there are some already, in no file here; --new-keys makes others")
+        click.echo("Keys:    keys exist, but no file here has them; --new-keys creates more")
     link = sign_in_link(loaded, loaded.public_url)
-    without = "there are people, but no admin of all namespaces: an admin's key makes links"
-    click.echo(f"Sign in: {link or without}")
+    no_admin = "no person is an admin of all namespaces; create a link with an admin key"
+    click.echo(f"Sign in: {link or no_admin}")

@@ -1,4 +1,4 @@
-"""`sagahold keys …`: an admin makes, lists, rotates and revokes API keys."""
+"""`sagahold keys …`: API keys (admin)."""
 
 from typing import Any
 
@@ -17,42 +17,57 @@ PATH = "/v1/keys"
 
 @click.group()
 def keys() -> None:
-    """Make, list, rotate and revoke API keys."""
+    """Create, list, rotate and revoke API keys."""
 
 
 @command(keys, "create", Role.ADMIN)
 @click.argument("name")
-@click.option("--role", type=click.Choice([str(role) for role in Role]), required=True)
+@click.option("--role", type=click.Choice([str(role) for role in Role]), required=True, help="Give the key this role.")
 @reach_option
-@click.option("--expires-at", metavar="TIME", help="As 2026-12-31T00:00:00Z. Default: never.")
+@click.option(
+    "--expires-at",
+    metavar="TIME",
+    help="Let the key expire at this time, such as 2026-12-31T00:00:00Z (default: never).",
+)
 def create(session: CommandContext, namespaces: tuple[str, ...], **options: Any) -> None:
-    """Make a key, NAME says whose; it is shown this once."""
-    session.show(session.ask("POST", PATH, body={"namespaces": list(namespaces), **given(**options)}), _new)
+    """Create a key for NAME.
+
+    The secret is shown only once.
+    """
+    session.show(session.request("POST", PATH, body={"namespaces": list(namespaces), **given(**options)}), _new)
 
 
 @command(keys, "list", Role.ADMIN)
 @page_options
 def list_(session: CommandContext, **query: Any) -> None:
-    """List keys, the newest first."""
-    session.show(session.ask("GET", PATH, query=query), _list)
+    """List keys, newest first."""
+    session.show(session.request("GET", PATH, query=query), _list)
 
 
 @command(keys, "rotate", Role.ADMIN)
 @click.argument("key_id", metavar="ID")
-@click.option("--overlap", type=SPAN_OR_NEVER, metavar="3600|2h|never", help="The old one works so long; default 24h.")
-@click.option("--idempotency-key", type=IDEMPOTENCY_KEY, help="Said again, the key is not rotated a second time.")
+@click.option(
+    "--overlap", type=SPAN_OR_NEVER, metavar="3600|2h|never", help="Accept the old secret for this long (default 24h)."
+)
+@click.option("--idempotency-key", type=IDEMPOTENCY_KEY, help="Rotate once even if the request repeats.")
 def rotate(session: CommandContext, key_id: str, overlap: int | str | None, idempotency_key: str | None) -> None:
-    """Give a key a new secret; it is shown this once, and the old one works for a day more."""
+    """Give a key a new secret.
+
+    The new secret is shown only once. The old one stays valid for --overlap.
+    """
     body = given(overlap_seconds=0 if overlap == NEVER else overlap)
     headers = given(**{"Idempotency-Key": idempotency_key})
-    session.show(session.ask("POST", f"{PATH}/{part(key_id)}/rotate", body=body, headers=headers), _rotated)
+    session.show(session.request("POST", f"{PATH}/{part(key_id)}/rotate", body=body, headers=headers), _rotated)
 
 
 @command(keys, "revoke", Role.ADMIN)
 @click.argument("key_id", metavar="ID")
 def revoke(session: CommandContext, key_id: str) -> None:
-    """Revoke a key: within 5 s nothing takes it any more."""
-    session.show(session.ask("POST", f"{PATH}/{part(key_id)}/revoke"), _revoked)
+    """Revoke a key.
+
+    Every server rejects it within 5 s.
+    """
+    session.show(session.request("POST", f"{PATH}/{part(key_id)}/revoke"), _revoked)
 
 
 def _new(screen: Console, key: dict[str, Any]) -> None:
@@ -65,12 +80,12 @@ def _new(screen: Console, key: dict[str, Any]) -> None:
             ("expires", when(key["expires_at"])),
         ],
     )
-    screen.print("Keep the key now: it is not shown again.", style="dim")
+    screen.print("Copy the key now: it is not shown again.", style="dim")
 
 
 def _rotated(screen: Console, key: dict[str, Any]) -> None:
     if key["key"] is None:
-        screen.print(f"{clean(key['id'])} was rotated by this request before; its secret is not shown again")
+        screen.print(f"{clean(key['id'])} was already rotated by this request; its secret is not shown again")
         return
     _new(screen, key)
     screen.print(f"The old secret works until {clean(key['previous_valid_until'])}.", style="dim", soft_wrap=True)

@@ -1,4 +1,4 @@
-"""`sagahold list …`: what there is, the newest first."""
+"""`sagahold list …`: definitions, sagas and steps."""
 
 from typing import Any
 
@@ -17,35 +17,42 @@ from domain.sagas.saga import SagaStatus
 
 @click.group("list")
 def list() -> None:
-    """List what there is."""
+    """List definitions, sagas and steps."""
 
 
 @command(list, "definitions", Role.OPERATOR)
-@click.option("--kind", type=click.Choice(KINDS), default="saga", show_default=True)
-@click.option("--namespace")
-@click.option("--name")
-@click.option("--all", "everything", is_flag=True, help="Also those that were replaced.")
+@click.option(
+    "--kind", type=click.Choice(KINDS), default="saga", show_default=True, help="List definitions of this kind."
+)
+@click.option("--namespace", help="List only definitions in this namespace.")
+@click.option("--name", help="List only definitions with this name.")
+@click.option("--all", "everything", is_flag=True, help="Include replaced definitions.")
 @page_options
 def definitions(session: CommandContext, kind: str, everything: bool, **query: Any) -> None:
-    """List what is deployed, the newest first."""
+    """List deployed definitions, newest first."""
     query |= {"is_active": None if everything else "true"}
-    session.show(session.ask("GET", f"/v1/definitions/{kind}s", query=query), _definitions)
+    session.show(session.request("GET", f"/v1/definitions/{kind}s", query=query), _definitions)
 
 
 @command(list, "sagas", Role.REVIEWER)
-@click.option("--status", type=click.Choice([str(word) for word in SagaStatus]), multiple=True, help="Several times.")
-@click.option("--in-flight", is_flag=True, help="Those that have not ended.")
-@click.option("--failed", is_flag=True)
-@click.option("--needs-operator", is_flag=True, help="Those where nobody knows what came of a call.")
-@click.option("--namespace")
-@click.option("--watch", is_flag=True, help="Look again until all of them have ended.")
+@click.option(
+    "--status",
+    type=click.Choice([str(word) for word in SagaStatus]),
+    multiple=True,
+    help="List only sagas with this status (repeatable).",
+)
+@click.option("--in-flight", is_flag=True, help="List only sagas that have not ended.")
+@click.option("--failed", is_flag=True, help="List only sagas that failed.")
+@click.option("--needs-operator", is_flag=True, help="List only sagas that need an operator.")
+@click.option("--namespace", help="List only sagas in this namespace.")
+@click.option("--watch", is_flag=True, help="Refresh until all of them have ended.")
 @page_options
 def sagas(session: CommandContext, watch: bool, **options: Any) -> None:
-    """List sagas, the newest first."""
+    """List sagas, newest first."""
     query = {name: "true" if value is True else value or None for name, value in options.items()}
 
     def look() -> ServerResponse:
-        return session.ask("GET", "/v1/sagas", query=query)
+        return session.request("GET", "/v1/sagas", query=query)
 
     if not watch:
         session.show(look(), view.sagas)
@@ -61,14 +68,16 @@ def sagas(session: CommandContext, watch: bool, **options: Any) -> None:
 
 @command(list, "steps", Role.REVIEWER)
 @click.argument("trace_id", metavar="TRACE")
-@click.option("--errors", is_flag=True, help="Only what went wrong, in full.")
-@click.option("--watch", is_flag=True, help="Look again until the saga has ended. Exit status 0: COMPLETED; else 1.")
+@click.option("--errors", is_flag=True, help="Show only errors, in full.")
+@click.option(
+    "--watch", is_flag=True, help="Refresh until the saga has ended; exit with status 0 only if it is COMPLETED."
+)
 @page_options
 def steps(session: CommandContext, trace_id: str, errors: bool, watch: bool, **query: Any) -> None:
-    """List a saga's steps in their order, then the undos."""
+    """List a saga's steps in order, then its compensations."""
 
     def look() -> ServerResponse:
-        return session.ask("GET", "/v1/sagas/steps", query={**query, "trace_id": trace_id})
+        return session.request("GET", "/v1/sagas/steps", query={**query, "trace_id": trace_id})
 
     if watch:
         watch_steps(session, trace_id, look)
@@ -86,4 +95,4 @@ def _definitions(screen: Console, document: dict[str, Any]) -> None:
         )
         for item in document["items"]
     ]
-    page(screen, document, table(("ID", "NAME", "NAMESPACE", "DEPLOYED"), rows), "nothing is deployed")
+    page(screen, document, table(("ID", "NAME", "NAMESPACE", "DEPLOYED"), rows), "no definitions")

@@ -1,4 +1,4 @@
-"""`sagahold namespace …`: what every review in a namespace asks for at least."""
+"""`sagahold namespace …`: the minimum rules for every pause in a namespace."""
 
 from typing import Any
 
@@ -17,40 +17,45 @@ PATH = "/v1/namespaces"
 
 @click.group()
 def namespace() -> None:
-    """Show and set what every review in a namespace asks for at least."""
+    """Show and set the minimum rules for reviews in a namespace."""
 
 
 @command(namespace, "show", Role.ADMIN)
 @click.argument("name")
 def show(session: CommandContext, name: str) -> None:
-    """Show the review policy of the namespace NAME."""
-    session.show(session.ask("GET", f"{PATH}/{part(name)}"), _shown)
+    """Show the rules of the namespace NAME."""
+    session.show(session.request("GET", f"{PATH}/{part(name)}"), _shown)
 
 
 @command(namespace, "set", Role.ADMIN)
 @click.argument("name")
-@click.option("--review", type=JSON, help='An object: the review policy, as {"approvals": 2}. {} is one approval.')
+@click.option("--review", type=JSON, help='Require this approval policy, such as {"approvals": 2}; {} is one approval.')
 @click.option(
     "--allow-on-timeout",
     "allowed",
     multiple=True,
     type=click.Choice([str(word) for word in OnTimeout]),
-    help="What may be asked for when time runs out. May be given several times.",
+    help="Let pauses request this outcome when time runs out (repeatable).",
 )
-@click.option("--min-expires-in", type=SPAN_OR_NEVER, metavar="3600|2h|never", help="Reviewers have at least so long.")
+@click.option(
+    "--min-expires-in", type=SPAN_OR_NEVER, metavar="3600|2h|never", help="Give reviewers at least this long."
+)
 def set_(
     session: CommandContext, name: str, review: Any, allowed: tuple[str, ...], min_expires_in: int | str | None
 ) -> None:
-    """Set the review policy of the namespace NAME; what is not given stays as it is."""
+    """Set the rules of the namespace NAME.
+
+    Omitted options leave their values unchanged.
+    """
     where = f"{PATH}/{part(name)}"
     body: dict[str, Any] = {"review": review}
     if review is None:
-        body["review"] = session.ask("GET", where).document["review"]
+        body["review"] = session.request("GET", where).document["review"]
     if allowed:
         body["allowed_on_timeout"] = list(allowed)
     if min_expires_in is not None:
         body["min_expires_in"] = None if min_expires_in == NEVER else min_expires_in
-    session.show(session.ask("PUT", where, body=body), _shown)
+    session.show(session.request("PUT", where, body=body), _shown)
 
 
 def _shown(screen: Console, document: dict[str, Any]) -> None:
@@ -60,7 +65,7 @@ def _shown(screen: Console, document: dict[str, Any]) -> None:
         [
             ("namespace", document["namespace"]),
             ("on timeout", ", ".join(document["allowed_on_timeout"])),
-            ("expires in", "no least" if least is None else f"at least {least} s"),
+            ("expires in", "no minimum" if least is None else f"at least {least} s"),
             ("changed", when(document["changed_at"]) if document["changed_at"] else "never"),
         ],
     )

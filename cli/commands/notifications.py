@@ -1,4 +1,4 @@
-"""`sagahold notifications …`: who was told that a review or a saga waits, and who was not (operator)."""
+"""`sagahold notifications …`: messages to people about waiting reviews and sagas (operator)."""
 
 from typing import Any
 
@@ -16,30 +16,34 @@ PATH = "/v1/notifications"
 
 @click.group()
 def notifications() -> None:
-    """Messages to people that a review or a saga waits for them."""
+    """List and resend notifications to people."""
 
 
 @command(notifications, "list", Role.OPERATOR)
-@click.option("--status", type=click.Choice([str(word) for word in NotificationStatus]))
-@click.option("--namespace")
-@click.option("--pause", "watch_id", metavar="WATCH_ID", help="Only those about this pause.")
-@click.option("--saga", "trace_id", metavar="TRACE", help="Only those about this saga.")
-@click.option("--recipient", help="A person's mail address, or the name of a group.")
+@click.option(
+    "--status",
+    type=click.Choice([str(word) for word in NotificationStatus]),
+    help="List only notifications with this status.",
+)
+@click.option("--namespace", help="List only notifications in this namespace.")
+@click.option("--pause", "watch_id", metavar="WATCH_ID", help="List only notifications about this pause.")
+@click.option("--saga", "trace_id", metavar="TRACE", help="List only notifications about this saga.")
+@click.option("--recipient", help="List only notifications to this e-mail address or group.")
 @page_options
 def show_list(session: CommandContext, **query: Any) -> None:
-    """List notifications, the newest first."""
-    session.show(session.ask("GET", PATH, query=query), _page)
+    """List notifications, newest first."""
+    session.show(session.request("GET", PATH, query=query), _page)
 
 
 @command(notifications, "retry", Role.OPERATOR)
 @click.argument("notification_id", metavar="ID")
 def retry(session: CommandContext, notification_id: str) -> None:
-    """Send one that failed again, now."""
+    """Send a failed notification again now."""
 
-    def again(screen: Console, document: dict[str, Any]) -> None:
-        screen.print(f"{document['id']} is sent again", soft_wrap=True)
+    def resent(screen: Console, document: dict[str, Any]) -> None:
+        screen.print(f"{document['id']} will be sent again", soft_wrap=True)
 
-    session.show(session.ask("POST", f"{PATH}/{part(notification_id)}/retry"), again)
+    session.show(session.request("POST", f"{PATH}/{part(notification_id)}/retry"), resent)
 
 
 def _page(screen: Console, document: dict[str, Any]) -> None:
@@ -51,4 +55,4 @@ def _page(screen: Console, document: dict[str, Any]) -> None:
         )
         for item in document["items"]
     ]
-    page(screen, document, table(("ID, WHAT WAITS", "STATUS", "TO WHOM, ERROR"), rows), "no such notifications")
+    page(screen, document, table(("ID, ABOUT", "STATUS", "RECIPIENT, ERROR"), rows), "no notifications")

@@ -1,4 +1,4 @@
-"""`sagahold people …`: who may sign in to the dashboard."""
+"""`sagahold people …`: people who may sign in to the dashboard (admin)."""
 
 from typing import Any
 
@@ -16,48 +16,57 @@ PATH = "/v1/people"
 
 @click.group()
 def people() -> None:
-    """Add and change people, make their sign-in links, disable them."""
+    """Manage people and their sign-in links."""
 
 
 @command(people, "add", Role.ADMIN)
 @click.argument("email")
 @click.argument("name")
-@click.option("--role", type=click.Choice([str(role) for role in ROLES]), default=str(Role.REVIEWER), show_default=True)
+@click.option(
+    "--role",
+    type=click.Choice([str(role) for role in ROLES]),
+    default=str(Role.REVIEWER),
+    show_default=True,
+    help="Give the person this role.",
+)
 @reach_option
-@click.option("--group", "groups", multiple=True, help="May be given several times.")
-@click.option("--channel", "channels", multiple=True, help="A URL by which they hear of reviews, as Apprise writes it.")
+@click.option("--group", "groups", multiple=True, help="Add the person to this group (repeatable).")
+@click.option("--channel", "channels", multiple=True, help="Notify the person at this Apprise URL (repeatable).")
 def add(session: CommandContext, **options: Any) -> None:
-    """Add a person; `sagahold people link EMAIL` then lets them in."""
+    """Add a person.
+
+    Then create a sign-in link with `sagahold people link EMAIL`.
+    """
     body = given(**{name: list(value) if isinstance(value, tuple) else value for name, value in options.items()})
-    session.show(session.ask("POST", PATH, body=body), _told("is added"))
+    session.show(session.request("POST", PATH, body=body), _done("is added"))
 
 
 @command(people, "list", Role.ADMIN)
 @page_options
 def list_(session: CommandContext, **query: Any) -> None:
-    """List people, the newest first."""
-    session.show(session.ask("GET", PATH, query=query), _list)
+    """List people, newest first."""
+    session.show(session.request("GET", PATH, query=query), _list)
 
 
 @command(people, "link", Role.ADMIN)
 @click.argument("email")
 def link(session: CommandContext, email: str) -> None:
-    """Make a link that signs EMAIL in, once."""
-    session.show(session.ask("POST", f"{PATH}/{part(_id(session, email))}/link"), _link)
+    """Create a link that signs EMAIL in once."""
+    session.show(session.request("POST", f"{PATH}/{part(_id(session, email))}/link"), _link)
 
 
 @command(people, "change", Role.ADMIN)
 @click.argument("email")
-@click.option("--name")
-@click.option("--to", "new_email", metavar="EMAIL", help="Another e-mail from now on.")
-@click.option("--role", type=click.Choice([str(role) for role in ROLES]))
-@click.option("--namespace", "namespaces", multiple=True, help="All that they see; several times, * is all of them.")
-@click.option("--group", "groups", multiple=True, help="All that they are in; several times.")
-@click.option("--no-groups", is_flag=True, help="They are in none.")
-@click.option("--channel", "channels", multiple=True, help="All by which they hear of reviews; several times.")
-@click.option("--no-channels", is_flag=True, help="They hear of nothing.")
-@click.option("--enable/--disable", "enabled", default=None)
-@click.option("--remove-password", is_flag=True, default=None, help="For one that was forgotten.")
+@click.option("--name", help="Change the name.")
+@click.option("--to", "new_email", metavar="EMAIL", help="Change the e-mail address.")
+@click.option("--role", type=click.Choice([str(role) for role in ROLES]), help="Change the role.")
+@click.option("--namespace", "namespaces", multiple=True, help="Replace their namespaces, * for all (repeatable).")
+@click.option("--group", "groups", multiple=True, help="Replace their groups (repeatable).")
+@click.option("--no-groups", is_flag=True, help="Remove the person from all groups.")
+@click.option("--channel", "channels", multiple=True, help="Replace their notification channels (repeatable).")
+@click.option("--no-channels", is_flag=True, help="Remove all of their notification channels.")
+@click.option("--enable/--disable", "enabled", default=None, help="Allow or block signing in.")
+@click.option("--remove-password", is_flag=True, default=None, help="Remove a forgotten password.")
 def change(
     session: CommandContext,
     email: str,
@@ -67,45 +76,45 @@ def change(
     enabled: bool | None,
     **options: Any,
 ) -> None:
-    """Change the person with this EMAIL.
+    """Change the person EMAIL.
 
-    What is not given stays as it is.
+    Omitted options leave their values unchanged.
     """
     emptied: dict[str, Any] = ({"groups": []} if no_groups else {}) | ({"channels": []} if no_channels else {})
-    told = {name: list(value) or None if isinstance(value, tuple) else value for name, value in options.items()}
+    listed = {name: list(value) or None if isinstance(value, tuple) else value for name, value in options.items()}
     disabled = None if enabled is None else not enabled
-    body = given(email=new_email, disabled=disabled, **told) | emptied
+    body = given(email=new_email, disabled=disabled, **listed) | emptied
     if not body:
-        raise click.UsageError("nothing to change was given", click.get_current_context())
-    found = session.ask("PATCH", f"{PATH}/{part(_id(session, email))}", body=body)
-    session.show(found, _told(f"is changed: {', '.join(sorted(body))}"))
+        raise click.UsageError("nothing to change: give at least one option", click.get_current_context())
+    found = session.request("PATCH", f"{PATH}/{part(_id(session, email))}", body=body)
+    session.show(found, _done(f"is changed: {', '.join(sorted(body))}"))
 
 
 @command(people, "enable", Role.ADMIN)
 @click.argument("email")
 def enable(session: CommandContext, email: str) -> None:
-    """Let EMAIL in again."""
-    found = session.ask("PATCH", f"{PATH}/{part(_id(session, email))}", body={"disabled": False})
-    session.show(found, _told("is enabled"))
+    """Allow EMAIL to sign in again."""
+    found = session.request("PATCH", f"{PATH}/{part(_id(session, email))}", body={"disabled": False})
+    session.show(found, _done("is enabled"))
 
 
 @command(people, "disable", Role.ADMIN)
 @click.argument("email")
 def disable(session: CommandContext, email: str) -> None:
-    """Sign EMAIL out everywhere, and let them in no more."""
-    found = session.ask("PATCH", f"{PATH}/{part(_id(session, email))}", body={"disabled": True})
-    session.show(found, _told("is disabled"))
+    """Sign EMAIL out everywhere and block signing in."""
+    found = session.request("PATCH", f"{PATH}/{part(_id(session, email))}", body={"disabled": True})
+    session.show(found, _done("is disabled"))
 
 
 def _id(session: CommandContext, email: str) -> str:
-    """Of the person with this e-mail. Raises `Failure`."""
-    found = session.ask("GET", PATH, query={"email": email}).document["items"]
+    """Return the id of the person with this e-mail address. Raises `Failure` if there is none."""
+    found = session.request("GET", PATH, query={"email": email}).document["items"]
     if not found:
-        raise Failure(f"there is no person with the e-mail {clean(email)} whom this key may manage")
+        raise Failure(f"this key can manage no person with the e-mail address {clean(email)}")
     return str(found[0]["id"])
 
 
-def _told(what: str) -> Any:
+def _done(what: str) -> Any:
     def show(screen: Console, person: dict[str, Any]) -> None:
         screen.print(f"{clean(person['id'])} ({clean(person['email'])}) {what}", soft_wrap=True)
 
@@ -113,9 +122,9 @@ def _told(what: str) -> Any:
 
 
 def _link(screen: Console, made: dict[str, Any]) -> None:
-    # Whole, however narrow the terminal: half a link opens nothing.
+    # Never cut: a partial link does not work.
     screen.print(made["url"], style="bold", soft_wrap=True)
-    screen.print(f"It signs in once; it expires {when(made['expires_at'])}.", style="dim")
+    screen.print(f"The link works once and expires {when(made['expires_at'])}.", style="dim")
 
 
 def _list(screen: Console, document: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""`sagahold ping`: is the server there, which version, how fast."""
+"""`sagahold ping`: whether the server answers, its version and its response time."""
 
 import json
 import time
@@ -13,10 +13,10 @@ from domain.identity.access import Role
 
 @command(None, "ping", Role.AGENT)
 def ping(session: CommandContext) -> None:
-    """Ask the server whether it is there, and how long that takes."""
+    """Check that the server answers, and show how fast."""
     version = version_of(session)
     started = time.perf_counter()
-    session.ask("GET", "/v1/health")
+    session.request("GET", "/v1/health")
     took = (time.perf_counter() - started) * 1_000
     if session.as_json:
         click.echo(json.dumps({"url": session.server.url, "version": version, "ms": round(took, 1)}))
@@ -25,9 +25,9 @@ def ping(session: CommandContext) -> None:
 
 
 def version_of(session: CommandContext) -> str:
-    """Raises `ServerUnreachable` when something else answers there."""
+    """Return the server's version. Raises `ServerUnreachable` if it is not Sagahold."""
     try:
-        info = session.ask("GET", "/openapi.json").document["info"]
+        info = session.request("GET", "/openapi.json").document["info"]
         if info["title"] != "Sagahold":
             raise KeyError
         return str(info["version"])

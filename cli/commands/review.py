@@ -1,4 +1,4 @@
-"""`sagahold review …`: the steps that wait for a person, and the decision on each."""
+"""`sagahold review …`: list held steps and decide on them."""
 
 import json
 from typing import Any
@@ -13,42 +13,42 @@ from cli.views import review as review_view
 from cli.views import saga as view
 from cli.views.changes import PREVIEW, show_edit
 from cli.views.output import clean, console
-from cli.views.pause import too_late
+from cli.views.pause import reporting_late_decision
 from domain.identity.access import Role
 from domain.manifests.definition import StepKind
 
 QUEUE = "/v1/sagas/pending-review"
 TRACE = click.argument("trace_id", metavar="TRACE")
-# A saga has at most one step at a time that waits.
+# A saga has at most one held step at a time.
 SPAN = click.argument("span_id", metavar="[SPAN]", required=False)
-COMMENT = click.option("--comment", help="Why; it is kept.")
+COMMENT = click.option("--comment", help="Record why.")
 
 
 @click.group()
 def review() -> None:
-    """Decide on steps that are held."""
+    """List held steps and decide on them."""
 
 
 @command(review, "list", Role.REVIEWER)
-@click.option("--trace-id", metavar="TRACE")
-@click.option("--namespace")
-@click.option("--kind", type=click.Choice([str(kind) for kind in StepKind]))
+@click.option("--trace-id", metavar="TRACE", help="List only steps of this saga.")
+@click.option("--namespace", help="List only steps in this namespace.")
+@click.option("--kind", type=click.Choice([str(kind) for kind in StepKind]), help="List only steps of this kind.")
 @page_options
 def list_(session: CommandContext, **query: Any) -> None:
-    """List what waits for a person, the longest waiting first."""
-    session.show(session.ask("GET", QUEUE, query=query), review_view.queue)
+    """List held steps, longest waiting first."""
+    session.show(session.request("GET", QUEUE, query=query), review_view.queue)
 
 
 @command(review, "show", Role.REVIEWER)
 @TRACE
 @SPAN
 def show(session: CommandContext, trace_id: str, span_id: str | None) -> None:
-    """Show what will be executed when the step is approved."""
-    item = _waiting(session, trace_id, span_id)
+    """Show what an approval will execute or pass on."""
+    item = _held(session, trace_id, span_id)
     if session.as_json:
         click.echo(json.dumps(item, ensure_ascii=False))
         return
-    pause = session.ask("GET", f"/api/pause/{part(item['watch_id'])}").document
+    pause = session.request("GET", f"/api/pause/{part(item['watch_id'])}").document
     review_view.describe(console(), item, pause)
 
 
@@ -56,13 +56,16 @@ def show(session: CommandContext, trace_id: str, span_id: str | None) -> None:
 @TRACE
 @SPAN
 @COMMENT
-@click.option("--output", type=JSON, help="An object, of a reason step: instead of what it has found.")
+@click.option("--output", type=JSON, help="Replace the output of a reason step with this object.")
 @REVISION
 @PREVIEW
 def approve(session: CommandContext, trace_id: str, span_id: str | None, preview: bool, **body: Any) -> None:
-    """Let the step go ahead. An edit of its output is shown place by place."""
+    """Approve the step.
+
+    Each change that --output makes is shown.
+    """
     if preview and body["output"] is None:
-        raise click.UsageError("--preview shows what --output changes: give both")
+        raise click.UsageError("--preview needs --output")
     if body["output"] is not None and (preview or not session.as_json):
         _show_edit(session, trace_id, span_id, body["output"], preview)
     if preview:
@@ -71,61 +74,61 @@ def approve(session: CommandContext, trace_id: str, span_id: str | None, preview
 
 
 def _show_edit(session: CommandContext, trace_id: str, span_id: str | None, output: Any, preview: bool) -> None:
-    """Where the step is held no more the server says what there is instead."""
-    items = session.ask("GET", QUEUE, query={"trace_id": trace_id}).document["items"]
+    """Show the changes. If the step is no longer held, the server's response to the decision says so."""
+    items = session.request("GET", QUEUE, query={"trace_id": trace_id}).document["items"]
     held = [item for item in items if span_id in (None, item["step_span_id"])]
     if held and held[0]["review_subject"] == "output":
         found = held[0]["review_payload"]
         wrapped = isinstance(output, dict) and output.keys() == {"data"} and "data" not in found
         show_edit(session, found, output["data"] if wrapped else output, "output", preview=preview)
     elif preview:
-        raise Failure("no output of a reason step is held there: nothing can be edited")
+        raise Failure("the saga holds no output of a reason step: there is nothing to edit")
 
 
 @command(review, "reject", Role.REVIEWER)
 @TRACE
 @SPAN
 @COMMENT
-@click.option("--error-details", type=JSON, help="An object or a string, for the step's error.")
+@click.option("--error-details", type=JSON, help="Store this object or string as the step's error.")
 @REVISION
 def reject(session: CommandContext, trace_id: str, span_id: str | None, **body: Any) -> None:
-    """Say no: what was done before is undone."""
+    """Reject the step, and compensate the completed steps."""
     _decide(session, trace_id, span_id, "reject", body)
 
 
 @command(review, "retry", Role.REVIEWER)
 @TRACE
 @SPAN
-@click.option("--guidance", help="What to do better.")
-@click.option("--retry-token", help="Yours: said again, it counts once.")
+@click.option("--guidance", help="Say what to do better.")
+@click.option("--retry-token", help="Count one retry even if the request repeats.")
 @REVISION
 def retry(session: CommandContext, trace_id: str, span_id: str | None, **body: Any) -> None:
-    """Have the step run and held again."""
+    """Request another run of the step, which is held again."""
     _decide(session, trace_id, span_id, "retry", body)
 
 
-# By whom: others may still have to.
-_DONE = {"approve": "approved by you", "reject": "rejected by you", "retry": "to be run again"}
+# `by you`, because the policy may require more votes.
+_DONE = {"approve": "approved by you", "reject": "rejected by you", "retry": "will run again"}
 
 
 def _decide(session: CommandContext, trace_id: str, span_id: str | None, verb: str, body: dict[str, Any]) -> None:
-    span_id = span_id or _waiting(session, trace_id, None)["step_span_id"]
+    span_id = span_id or _held(session, trace_id, None)["step_span_id"]
 
-    def told(screen: Console, document: dict[str, Any]) -> None:
-        before = " (already before)" if document["status"] == "already_queued" else ""
+    def decided(screen: Console, document: dict[str, Any]) -> None:
+        before = " (already recorded)" if document["status"] == "already_queued" else ""
         screen.print(f"{clean(span_id)} {_DONE[verb]}{before}", soft_wrap=True)
         view.next_command(screen, f"list steps {trace_id} --watch")
 
-    with too_late():
-        answer = session.ask("POST", f"/v1/sagas/{part(trace_id)}/steps/{part(span_id)}/{verb}", body=given(**body))
-    session.show(answer, told)
+    with reporting_late_decision():
+        answer = session.request("POST", f"/v1/sagas/{part(trace_id)}/steps/{part(span_id)}/{verb}", body=given(**body))
+    session.show(answer, decided)
 
 
-def _waiting(session: CommandContext, trace_id: str, span_id: str | None) -> dict[str, Any]:
-    """What of the saga waits for a person. Raises `Failure` when nothing does."""
-    items = session.ask("GET", QUEUE, query={"trace_id": trace_id}).document["items"]
+def _held(session: CommandContext, trace_id: str, span_id: str | None) -> dict[str, Any]:
+    """Return the saga's held step. Raises `Failure` if there is none."""
+    items = session.request("GET", QUEUE, query={"trace_id": trace_id}).document["items"]
     found: list[dict[str, Any]] = [item for item in items if span_id in (None, item["step_span_id"])]
     if not found:
-        saga = session.ask("GET", f"/v1/sagas/{part(trace_id)}").document
-        raise Failure(f"nothing there waits for a review: the saga is {saga['status']}")
+        saga = session.request("GET", f"/v1/sagas/{part(trace_id)}").document
+        raise Failure(f"no such step is held: the saga is {saga['status']}")
     return found[0]

@@ -1,4 +1,4 @@
-"""`sagahold saga …`: an operator's means where a saga does not go on by itself."""
+"""`sagahold saga …`: recovery and cancellation of sagas (operator)."""
 
 from typing import Any
 
@@ -15,11 +15,11 @@ from domain.identity.access import Role
 
 TRACE = click.argument("trace_id", metavar="TRACE")
 SPAN = click.argument("span_id", metavar="SPAN")
-_SAID = {
-    "requeued": "runs again",
-    "scheduled": "is tried again",
-    "claim_active": "is being worked on: nothing was done; --force takes it from that worker",
-    "resolved": "is settled",
+_RESULTS = {
+    "requeued": "will run again",
+    "scheduled": "will be tried again",
+    "claim_active": "is running on a worker, so nothing was changed; --force takes it over",
+    "resolved": "is resolved",
 }
 
 
@@ -30,10 +30,14 @@ def saga() -> None:
 
 def _recovery_options(function: Command) -> Command:
     for option in (
-        click.option("--reason", help="Why; it goes into the log."),
-        click.option("--recovery-token", help="Yours: said again, it is not carried out again."),
-        click.option("--allow-destructive", is_flag=True, help="Also where it may be carried out a second time."),
-        click.option("--force", is_flag=True, help="Also while a worker is at it; its result is dropped."),
+        click.option("--reason", help="Record why in the audit log."),
+        click.option("--recovery-token", help="Recover once even if the request repeats."),
+        click.option("--allow-destructive", is_flag=True, help="Proceed even if the call may run twice."),
+        click.option(
+            "--force",
+            is_flag=True,
+            help="Take over from the running worker. Its result is discarded; its side effects are not.",
+        ),
     ):
         function = option(function)
     return function
@@ -44,26 +48,26 @@ def _recovery_options(function: Command) -> Command:
 @SPAN
 @_recovery_options
 def retry_step(session: CommandContext, trace_id: str, span_id: str, **request: Any) -> None:
-    """Repeat a step whose outcome nobody knows."""
+    """Repeat a step with an unknown outcome."""
     _post(session, trace_id, span_id, "retry-step", given(**request))
 
 
 @command(saga, "retry-compensation", Role.OPERATOR)
 @TRACE
 @SPAN
-@click.option("--arguments", type=JSON, help="All that it is tried with, instead of what it had; it must have failed.")
+@click.option("--arguments", type=JSON, help="Replace all arguments of a failed compensation with this object.")
 @PREVIEW
 @_recovery_options
 def retry_compensation(session: CommandContext, trace_id: str, span_id: str, preview: bool, **request: Any) -> None:
-    """Try an undo again that failed, or whose outcome nobody knows. Other arguments are shown place by place.
+    """Repeat a compensation (failed or unknown outcome).
 
-    SPAN is that of the undo.
+    SPAN is the span of the compensation. Each change that --arguments makes is shown.
     """
     edit = request["arguments"]
     if preview and edit is None:
-        raise click.UsageError("--preview shows what --arguments changes: give both")
+        raise click.UsageError("--preview needs --arguments")
     if edit is not None and (preview or not session.as_json):
-        undo = session.ask("GET", f"/v1/sagas/{part(trace_id)}/steps/{part(span_id)}").document
+        undo = session.request("GET", f"/v1/sagas/{part(trace_id)}/steps/{part(span_id)}").document
         show_edit(session, undo["resolved_arguments"], edit, "arguments", preview=preview)
     if preview:
         return
@@ -73,36 +77,39 @@ def retry_compensation(session: CommandContext, trace_id: str, span_id: str, pre
 @command(saga, "resolve", Role.OPERATOR)
 @TRACE
 @SPAN
-@click.option("--outcome", type=click.Choice(["done", "not_done"]), required=True)
-@click.option("--evidence", required=True, help="How you know; it is kept.")
-@click.option("--output", type=JSON, help="What the call has answered, where it was done.")
-def resolve(session: CommandContext, trace_id: str, span_id: str, **said: Any) -> None:
-    """Say what came of a call whose outcome nobody knows, or of an undo that failed.
+@click.option(
+    "--outcome", type=click.Choice(["done", "not_done"]), required=True, help="Say whether the call was carried out."
+)
+@click.option("--evidence", required=True, help="Record how you know.")
+@click.option("--output", type=JSON, help="Store this output of a call that was carried out.")
+def resolve(session: CommandContext, trace_id: str, span_id: str, **outcome: Any) -> None:
+    """Resolve an unknown outcome or a failed compensation.
 
-    Of a failed undo, done: it was undone by hand, and the undoing goes on; not_done: nobody will undo it.
+    For a failed compensation, `done` means that it was undone by hand, and the remaining compensations go on.
+    `not_done` means that it will not be undone.
     """
-    _post(session, trace_id, span_id, "resolve", given(**said))
+    _post(session, trace_id, span_id, "resolve", given(**outcome))
 
 
 @command(saga, "cancel", Role.OPERATOR)
 @TRACE
-@click.option("--reason")
+@click.option("--reason", help="Record why.")
 def cancel(session: CommandContext, trace_id: str, **body: Any) -> None:
-    """Give a saga up, and undo what was done."""
+    """Cancel a saga, and compensate its completed steps."""
 
     def cancelled(screen: Console, document: dict[str, Any]) -> None:
-        screen.print(f"{clean(document['trace_id'])} is given up; what was done will be undone", soft_wrap=True)
+        screen.print(f"{clean(document['trace_id'])} is cancelled; completed steps will be undone", soft_wrap=True)
         view.next_command(screen, f"list steps {trace_id} --watch")
 
-    session.show(session.ask("POST", f"/v1/sagas/{part(trace_id)}/cancel", body=given(**body)), cancelled)
+    session.show(session.request("POST", f"/v1/sagas/{part(trace_id)}/cancel", body=given(**body)), cancelled)
 
 
 def _post(session: CommandContext, trace_id: str, span_id: str, verb: str, body: dict[str, Any]) -> None:
-    def told(screen: Console, document: dict[str, Any]) -> None:
+    def posted(screen: Console, document: dict[str, Any]) -> None:
         status = document["status"]
-        screen.print(f"{clean(span_id)} {_SAID.get(status, clean(status))}", soft_wrap=True)
+        screen.print(f"{clean(span_id)} {_RESULTS.get(status, clean(status))}", soft_wrap=True)
         if status != "claim_active":
             view.next_command(screen, f"list steps {trace_id} --watch")
 
     path = f"/v1/sagas/{part(trace_id)}/steps/{part(span_id)}/{verb}"
-    session.show(session.ask("POST", path, body=body), told)
+    session.show(session.request("POST", path, body=body), posted)

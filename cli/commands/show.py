@@ -1,4 +1,4 @@
-"""`sagahold show …`: one saga, or one of its steps."""
+"""`sagahold show …`: one saga or one step."""
 
 import click
 
@@ -10,19 +10,19 @@ from domain.identity.access import Role
 
 @click.group()
 def show() -> None:
-    """Show one saga, or one step of it."""
+    """Show one saga or one step."""
 
 
 @command(show, "saga", Role.REVIEWER)
 @click.argument("trace_id", metavar="TRACE")
 def saga(session: CommandContext, trace_id: str) -> None:
-    """Show a saga: how it stands, its steps, and what can be done next."""
-    session.show(session.ask("GET", f"/v1/sagas/{part(trace_id)}"), view.saga)
+    """Show a saga: its status, its steps and possible next commands."""
+    session.show(session.request("GET", f"/v1/sagas/{part(trace_id)}"), view.saga)
 
 
 @command(show, "step", Role.REVIEWER)
 @click.argument("trace_id", metavar="TRACE")
 @click.argument("span_id", metavar="SPAN")
 def step(session: CommandContext, trace_id: str, span_id: str) -> None:
-    """Show a step: its arguments, its output, its error."""
-    session.show(session.ask("GET", f"/v1/sagas/{part(trace_id)}/steps/{part(span_id)}"), view.step)
+    """Show a step: its arguments, its output and its error."""
+    session.show(session.request("GET", f"/v1/sagas/{part(trace_id)}/steps/{part(span_id)}"), view.step)

@@ -1,4 +1,4 @@
-"""`sagahold start …`: set something going."""
+"""`sagahold start …`: start a saga."""
 
 from typing import Any
 
@@ -16,12 +16,12 @@ def start() -> None:
 
 
 @command(start, "saga", Role.AGENT)
-@click.option("-n", "--name", required=True)
-@click.option("-v", "--version", required=True)
-@click.option("--input", type=JSON, help="An object: what the saga sees as `input`.")
-@click.option("--namespace", help="Default: the key's own.")
-@click.option("--idempotency-key", help="Said again, it is the same saga.")
-@click.option("--trace-id", help="Your own: 32 lowercase hexadecimal digits.")
+@click.option("-n", "--name", required=True, help="Start the saga with this name.")
+@click.option("-v", "--version", required=True, help="Start this version.")
+@click.option("--input", type=JSON, help="Pass this object to the saga as `input`.")
+@click.option("--namespace", help="Start it in this namespace (default: the key's).")
+@click.option("--idempotency-key", help="Start one saga even if the request repeats.")
+@click.option("--trace-id", help="Use your own trace id, 32 lowercase hexadecimal digits.")
 def saga(session: CommandContext, **body: Any) -> None:
     """Start a deployed saga."""
-    session.show(session.ask("POST", "/v1/sagas/start", body=given(**body)), view.started)
+    session.show(session.request("POST", "/v1/sagas/start", body=given(**body)), view.started)

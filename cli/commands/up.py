@@ -13,11 +13,11 @@ from cli.client import Failure
 from cli.devstack import CancelledError, NotReadyError, Stack, StackError
 from cli.samples import seed
 
-LOOK_SECONDS = 0.1
+POLL_SECONDS = 0.1
 
 
 class _StopRequest:
-    """Ctrl-C and SIGTERM set a flag and nothing else, so that no step of start or stop is cut in half."""
+    """A flag that Ctrl-C and SIGTERM set. They do nothing else, so no step of start or stop is interrupted."""
 
     def __init__(self) -> None:
         self.made = False
@@ -29,15 +29,20 @@ class _StopRequest:
 
 
 @click.command()
-@click.option("--host", help="Address to listen on; default SAGAHOLD_HOST, else 127.0.0.1.")
-@click.option("--port", type=click.IntRange(1, 65_535), help="Default SAGAHOLD_PORT, else 8000.")
-@click.option("--data-dir", default=".sagahold", show_default=True, help="Where data, logs and first keys are kept.")
-@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Worker processes.")
-@click.option("--sample/--no-sample", default=True, help="Whether an empty database gets two samples to decide on.")
+@click.option("--host", help="Listen on this address (default: SAGAHOLD_HOST or 127.0.0.1).")
+@click.option("--port", type=click.IntRange(1, 65_535), help="Listen on this port (default: SAGAHOLD_PORT or 8000).")
+@click.option(
+    "--data-dir", default=".sagahold", show_default=True, help="Keep data, logs and first keys in this directory."
+)
+@click.option(
+    "--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Run this many worker processes."
+)
+@click.option("--sample/--no-sample", default=True, help="Add two samples to an empty database (default), or none.")
 def up(host: str | None, port: int | None, data_dir: str, workers: int, sample: bool) -> None:
-    """Run everything on this machine: PostgreSQL, Redis, web, workers and beat.
+    """Run the whole stack on this machine.
 
-    Where DATABASE_URL or REDIS_URL is set, that server is used instead of starting one.
+    The stack is PostgreSQL, Redis, web, workers and beat. If DATABASE_URL or REDIS_URL is set, use that server instead
+    of starting one.
     """
     console = Console(soft_wrap=True, highlight=False, markup=False)
     stop = _StopRequest()
@@ -46,7 +51,7 @@ def up(host: str | None, port: int | None, data_dir: str, workers: int, sample: 
         port=port,
         workers=workers,
         environ={"SAGAHOLD_HOST": host} if host else None,
-        say=lambda line: _news(console, line),
+        say=lambda line: _report(console, line),
         cancelled=lambda: stop.made,
     )
     try:
@@ -61,32 +66,32 @@ def up(host: str | None, port: int | None, data_dir: str, workers: int, sample: 
             console.print(f"Logs:  {stack.data.logs}")
             console.print("Ctrl-C stops everything.")
             while not stop.made:
-                time.sleep(LOOK_SECONDS)
+                time.sleep(POLL_SECONDS)
             console.print("Stopping …")
     except CancelledError:
         return
     except NotReadyError as error:
-        raise SystemExit(_told(error, *error.details, code=1)) from None
+        raise SystemExit(_fail(error, *error.details, code=1)) from None
     except StackError as error:
-        raise SystemExit(_told(error, code=2)) from None
+        raise SystemExit(_fail(error, code=2)) from None
 
 
 def _seed(console: Console, stack: Stack) -> None:
     try:
         if seed(stack.url, stack.credentials, stack.data.path):
-            _news(console, "Samples: one pause and one held saga, for a first look (--no-sample: none)")
+            _report(console, "Samples: one pause and one held saga to try (--no-sample omits them)")
     except Failure as failure:
-        # The stack is good without them.
-        _news(console, f"no samples: {failure.message}")
+        # The stack works without samples.
+        _report(console, f"no samples: {failure.message}")
 
 
-def _news(console: Console, line: str) -> None:
-    # Whoever read our output may be gone (`sagahold up | head`): the stack goes on.
+def _report(console: Console, line: str) -> None:
+    # The reader of our output may have exited (`sagahold up | head`); the stack continues.
     with suppress(OSError, SystemExit):
         console.print(line)
 
 
-def _told(error: StackError, *details: str, code: int) -> int:
+def _fail(error: StackError, *details: str, code: int) -> int:
     errors = Console(stderr=True, soft_wrap=True, highlight=False, markup=False)
     errors.print(f"sagahold: {error}")
     for line in details:

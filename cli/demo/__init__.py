@@ -1,4 +1,4 @@
-"""`sagahold demo`: the main job once, on a stack of its own that leaves nothing behind."""
+"""`sagahold demo`: the main features once, on a temporary stack."""
 
 import os
 import signal
@@ -14,23 +14,23 @@ from rich.console import Console
 
 from cli.client import Failure
 from cli.demo.deviation import Deviation
+from cli.demo.narrator import Narrator
 from cli.demo.outreach import OutreachStory
 from cli.demo.receiver import Receiver
 from cli.demo.refund import RefundStory
 from cli.demo.sagas import Sagas
 from cli.demo.story import Story
-from cli.demo.telling import Narrator
 from cli.devstack import NotReadyError, Stack, StackError
 from cli.views.output import console
 
 
 @click.command()
 def demo() -> None:
-    """Show the main job once; leaves nothing running.
+    """Show the main features once on a temporary stack.
 
-    An agent asks, people decide, webhooks tell of it, on a stack of its own.
+    An agent asks, people decide, and webhooks report the decisions. Nothing is left running.
     """
-    # However it is asked to end, it clears away first, and a second Ctrl-C does not cut that short.
+    # Both ways to stop clean up first, and a second Ctrl-C does not interrupt the cleanup.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _interrupt)
     screen = console()
@@ -46,14 +46,14 @@ def demo() -> None:
     if left := [pid for pid in pids if _lives(pid)]:
         raise Failure(f"processes were left running: {', '.join(map(str, left))}")
     screen.print()
-    screen.print(f"Stopped, nothing is left of it. {time.perf_counter() - started:.0f} s in all.")
-    screen.print("Next: `make up` runs a stack that stays, and prints a link to its dashboard;")
-    screen.print("two samples wait there for your decision. One of your own, in another terminal:")
+    screen.print(f"Stopped and cleaned up after {time.perf_counter() - started:.0f} s.")
+    screen.print("Next: `make up` runs a stack that stays and prints a link to its dashboard.")
+    screen.print("Two samples wait there for your decision. To add a pause, use another terminal:")
     screen.print("  .venv/bin/sagahold pause create 'Deploy to production' --wait", style="bold")
 
 
 def _show(screen: Console) -> list[int]:
-    """Returns the processes that it had."""
+    """Run the demo and return the pids of its processes."""
     with ExitStack() as undo:
         folder = undo.enter_context(tempfile.TemporaryDirectory(prefix="sagahold-demo-"))
         receiver = undo.enter_context(Receiver())
@@ -64,18 +64,18 @@ def _show(screen: Console) -> list[int]:
         pids = [pid for pid in map(stack.pid, stack.names()) if pid is not None]
         took = time.perf_counter() - started
         screen.print(f"{', '.join(stack.names())}: up in {took:.1f} s at {stack.url}")
-        telling = Narrator(screen)
-        Story(telling, stack.url, stack.credentials, receiver).tell()
+        narrator = Narrator(screen)
+        Story(narrator, stack.url, stack.credentials, receiver).run()
         sagas = Sagas(stack.url, stack.credentials, Path(folder) / "ledger.db")
-        RefundStory(telling, sagas).tell()
-        OutreachStory(telling, sagas).tell()
+        RefundStory(narrator, sagas).run()
+        OutreachStory(narrator, sagas).run()
     return pids
 
 
 def _environ() -> dict[str, str]:
-    """No server and no setting of the environment: the demo writes into nobody's database."""
+    """Clear the environment's servers and settings, so that the demo never writes to an existing database."""
     ours = [name for name in os.environ if name.startswith("SAGAHOLD_")]
-    # Its receiver listens on loopback, where webhooks go only when an operator allows it.
+    # The demo's receiver listens on loopback, which webhooks reach only if the operator allows it.
     return {**dict.fromkeys((*ours, "DATABASE_URL", "REDIS_URL"), ""), "SAGAHOLD_EGRESS_ALLOW": "127.0.0.0/8"}
 
 

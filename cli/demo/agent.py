@@ -1,4 +1,4 @@
-"""The demo's agent: it knows a URL and its own key, and goes on only when it is told so."""
+"""The demo's agent, which knows a URL and its key, and continues only after an approval."""
 
 import threading
 import time
@@ -10,19 +10,19 @@ from cli.client import Server
 from domain.identity.access import Role
 from domain.pauses.pause import Status
 
-# The longest that one request is held, as in the README. Seconds.
+# The length of one long poll, as in the README. Seconds.
 HELD_SECONDS = 60
 
 
 @dataclass(frozen=True, slots=True)
 class AgentOutcome:
-    """What the agent learnt, and when (`time.perf_counter`)."""
+    """The status that the agent received, and when (`time.perf_counter`)."""
 
     status: str
     at: float
 
     @property
-    def goes_on(self) -> bool:
+    def continues(self) -> bool:
         return self.status == Status.APPROVED
 
 
@@ -31,28 +31,30 @@ class Agent:
         self._server = Server(url, {Role.AGENT: key}, "the demo's stack")
 
     def pause(self, **draft: Any) -> dict[str, Any]:
-        """Post the action; returns the pause."""
-        return self._server.ask(Role.AGENT, "POST", "/api/pause", body=draft).document
+        """Post the action and return the pause."""
+        return self._server.request(Role.AGENT, "POST", "/api/pause", body=draft).document
 
     def wait(self, watch_id: str) -> "Future[AgentOutcome]":
-        """Wait for the decision in a thread of its own; it ends with the process if no decision ever comes."""
-        told: Future[AgentOutcome] = Future()
-        threading.Thread(target=self._wait, args=(watch_id, told), daemon=True).start()
-        return told
+        """Wait for the decision in a daemon thread, which ends with the process if no decision comes."""
+        outcome: Future[AgentOutcome] = Future()
+        threading.Thread(target=self._wait, args=(watch_id, outcome), daemon=True).start()
+        return outcome
 
     def signing_secret(self) -> str:
-        found = self._server.ask(Role.AGENT, "GET", "/v1/webhooks/signing-secret").document
+        found = self._server.request(Role.AGENT, "GET", "/v1/webhooks/signing-secret").document
         return str(found["secret"])
 
-    def _wait(self, watch_id: str, told: "Future[AgentOutcome]") -> None:
+    def _wait(self, watch_id: str, outcome: "Future[AgentOutcome]") -> None:
         try:
             while True:
                 query = {"wait": HELD_SECONDS}
-                answer = self._server.ask(Role.AGENT, "GET", f"/api/pause/{watch_id}", query=query, held=HELD_SECONDS)
+                answer = self._server.request(
+                    Role.AGENT, "GET", f"/api/pause/{watch_id}", query=query, held=HELD_SECONDS
+                )
                 at = time.perf_counter()
                 status = answer.document["status"]
                 if status != Status.PENDING:
-                    told.set_result(AgentOutcome(status, at))
+                    outcome.set_result(AgentOutcome(status, at))
                     return
         except Exception as error:
-            told.set_exception(error)
+            outcome.set_exception(error)

@@ -1,12 +1,12 @@
-"""The demo tells only what happened; when that is not what should have, it ends."""
+"""Expectations of the demo, which ends as soon as a result differs from the expected one."""
 
 from typing import Any
 
 
 class Deviation(Exception):
-    """Something went otherwise than it must. The message is one line."""
+    """A result that differs from the expected one. The message is one line."""
 
 
 def expect(what: str, found: Any, wanted: Any) -> None:
     if found != wanted:
-        raise Deviation(f"{what} is {found!r}, it should be {wanted!r}")
+        raise Deviation(f"{what} is {found!r}, expected {wanted!r}")

@@ -1,10 +1,10 @@
-"""The third act: a model drafts an e-mail, and a person has the last word on it. The model is the mock, and says so."""
+"""Third part of the demo: a model drafts an e-mail, and a person edits it. The model is a mock and is marked so."""
 
 from rich.text import Text
 
 from cli.demo.deviation import expect
+from cli.demo.narrator import Narrator
 from cli.demo.sagas import Sagas
-from cli.demo.telling import Narrator
 from cli.views.output import status
 
 WANTED = {"name": "Ada", "to": "ada@example.com", "reason": "opens a small hotel next month"}
@@ -12,13 +12,13 @@ GUIDANCE = "Less about us, more about her guests."
 
 
 class OutreachStory:
-    def __init__(self, telling: Narrator, sagas: Sagas) -> None:
-        self._telling, self._sagas = telling, sagas
+    def __init__(self, narrator: Narrator, sagas: Sagas) -> None:
+        self._narrator, self._sagas = narrator, sagas
 
-    def tell(self) -> None:
-        """Raises `Deviation`, or `Failure` of an answer, as soon as something goes otherwise than it must."""
-        line = self._telling.line
-        self._telling.chapter("A model drafts, a person edits")
+    def run(self) -> None:
+        """Run this part. Raises `Deviation` at an unexpected result, or `Failure` at an error response."""
+        line = self._narrator.line
+        self._narrator.chapter("A model drafts, a person edits")
         for message in self._sagas.deploy("outreach"):
             line("admin", message)
         before = len(self._sagas.entries())
@@ -26,12 +26,12 @@ class OutreachStory:
         line("agent", f"starts saga outreach: an e-mail to {WANTED['name']}")
         held = self._sagas.held(trace)
         drafted = held["review_payload"]
-        line("mock" if held["mock"] else "model", f"answers with the subject “{drafted['subject']}”")
+        line("mock" if held["mock"] else "model", f"drafts the subject “{drafted['subject']}”")
         line("", Text("").append(status("AWAITING_HUMAN")).append(f" at step {held['step_id']!r}"))
         expect("the answer", self._sagas.decide(held, "retry", {"guidance": GUIDANCE}), "queued")
-        line("reviewer", f"has it written anew: “{GUIDANCE}”")
+        line("reviewer", f"requests another draft: “{GUIDANCE}”")
         again = self._sagas.held(trace, unlike=held["watch_id"])
-        line("", Text("").append(status("AWAITING_HUMAN")).append(" again, under a review of its own"))
+        line("", Text("").append(status("AWAITING_HUMAN")).append(" again, with a new pause"))
         edited = again["review_payload"] | {"subject": "Breakfast for your first guests"}
         expect("the answer", self._sagas.decide(again, "approve", {"output": edited}), "queued")
         line("reviewer", f"approves with another subject: “{edited['subject']}”")

@@ -1,4 +1,4 @@
-"""The demo's webhook receiver: a small server on loopback that believes nothing without a good signature."""
+"""The demo's webhook receiver, a small server on loopback that accepts only valid signatures."""
 
 import json
 import threading
@@ -12,13 +12,13 @@ from standardwebhooks import Webhook, WebhookVerificationError
 
 from cli.demo.deviation import Deviation
 
-# Well beyond what a delivery takes, well below what a person waits. Seconds.
+# Much longer than a delivery takes, and short enough for a person to wait. Seconds.
 ARRIVAL_SECONDS = 15.0
 
 
 @dataclass(frozen=True, slots=True)
 class ReceivedMessage:
-    """One request as it came, at `time.perf_counter()`."""
+    """One request as received at `at` (`time.perf_counter`)."""
 
     headers: dict[str, str]
     body: bytes
@@ -35,7 +35,7 @@ class ReceivedMessage:
 
 
 class Receiver:
-    """`verified` and `refused` are all messages so far. The `secret` may be set later."""
+    """A webhook receiver. `verified` and `refused` hold all messages so far; `secret` may be set later."""
 
     def __init__(self) -> None:
         self.secret = ""
@@ -49,23 +49,23 @@ class Receiver:
         self.url = f"http://127.0.0.1:{self._server.server_address[1]}/hooks"
 
     def wait_for(self, event_type: str, watch_id: str) -> ReceivedMessage:
-        """The verified message that tells this of the pause. Raises `Deviation` when it does not come."""
+        """Return the verified message of this type about the pause. Raises `Deviation` if none arrives."""
 
         def found() -> ReceivedMessage | None:
-            told = (message for message in self.verified if message.event["type"] == event_type)
-            return next((message for message in told if message.event["data"]["watchId"] == watch_id), None)
+            typed = (message for message in self.verified if message.event["type"] == event_type)
+            return next((message for message in typed if message.event["data"]["watchId"] == watch_id), None)
 
         with self._changed:
             message = self._changed.wait_for(found, ARRIVAL_SECONDS)
         if message is None:
             raise Deviation(
-                f"no verified webhook {event_type} of {watch_id} came within {ARRIVAL_SECONDS:.0f} s"
+                f"no verified webhook {event_type} for {watch_id} arrived within {ARRIVAL_SECONDS:.0f} s"
                 f" ({len(self.refused)} were refused)"
             )
         return message
 
     def take(self, message: ReceivedMessage) -> int:
-        """Check the signature; the status to answer with."""
+        """Check the signature and return the HTTP status of the response."""
         try:
             Webhook(self.secret).verify(message.body, message.headers)
         except (WebhookVerificationError, ValueError):
@@ -97,6 +97,6 @@ class Receiver:
                 self.end_headers()
 
             def log_message(self, *_: object) -> None:
-                """The story is told elsewhere."""
+                """Log nothing: the demo reports what arrives."""
 
         return Handler

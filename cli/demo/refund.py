@@ -1,4 +1,4 @@
-"""The second act: a refund over the limit, as a saga on a tool server that really writes into a ledger."""
+"""Second part of the demo: a refund over the limit, as a saga on a tool server that writes to a ledger."""
 
 import json
 import time
@@ -6,27 +6,27 @@ import time
 from rich.text import Text
 
 from cli.demo.deviation import expect
+from cli.demo.narrator import Narrator
 from cli.demo.sagas import Sagas
-from cli.demo.telling import Narrator
 from cli.views.output import status
 
 
 class RefundStory:
-    def __init__(self, telling: Narrator, sagas: Sagas) -> None:
-        self._telling, self._sagas = telling, sagas
+    def __init__(self, narrator: Narrator, sagas: Sagas) -> None:
+        self._narrator, self._sagas = narrator, sagas
 
-    def tell(self) -> None:
-        """Raises `Deviation`, or `Failure` of an answer, as soon as something goes otherwise than it must."""
-        self._telling.chapter("A saga is deployed")
+    def run(self) -> None:
+        """Run this part. Raises `Deviation` at an unexpected result, or `Failure` at an error response."""
+        self._narrator.chapter("A saga is deployed")
         for message in self._sagas.deploy("refund"):
-            self._telling.line("admin", message)
-        self._telling.chapter("A refund over the limit, approved")
+            self._narrator.line("admin", message)
+        self._narrator.chapter("A refund over the limit, approved")
         self._run(250, "approve", "COMPLETED", ["send_email", "refund"])
-        self._telling.chapter("Another one, rejected")
+        self._narrator.chapter("Another refund, rejected")
         self._run(900, "reject", "COMPENSATED", ["send_email", "withdraw_email"])
 
     def _run(self, amount: int, verb: str, outcome: str, tools: list[str]) -> None:
-        line = self._telling.line
+        line = self._narrator.line
         before = len(self._sagas.entries())
         customer = f"customer-{amount}@example.com"
         trace = self._sagas.start("refund", {"customer": customer, "amount": amount})
@@ -42,7 +42,7 @@ class RefundStory:
         expect("the saga's status", saga["status"], outcome)
         line("saga", Text("").append(status(outcome)).append(f" {took} after the decision"))
         entries = self._sagas.entries()[before:]
-        expect("what the ledger says", [tool for tool, _ in entries], tools)
+        expect("the ledger", [tool for tool, _ in entries], tools)
         for tool, given in entries:
             about = [str(given[name]) for name in ("amount", "subject") if name in given]
             line("ledger", f"{tool}: {', '.join(about)}")

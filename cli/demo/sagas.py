@@ -1,4 +1,4 @@
-"""What the stories of sagas do alike: deploy an example, start it, wait until it is held or has ended."""
+"""Shared steps of the demo's sagas: deploy an example, start it, and wait until it is held or has ended."""
 
 import json
 import sqlite3
@@ -14,21 +14,21 @@ from cli.devstack.waiting import wait_until
 from domain.identity.access import Role
 from domain.manifests.bundle import referenced
 
-# A saga of a few calls takes well under a second, but for the first one, which starts the tool server; and the first
-# model takes its library.
+# A saga of a few calls takes well under a second. The first one also starts the tool server, and the first model
+# request loads its library.
 SAGA_SECONDS = 30.0
 EXAMPLES = PROCFILE.parent / "examples"
 
 
 class Sagas:
-    """`ledger`: where the examples' tool server is to keep its SQLite file."""
+    """Sagas of the examples. `ledger` is the SQLite file of the examples' tool server."""
 
     def __init__(self, url: str, credentials: Mapping[str, str], ledger: Path) -> None:
         self._ledger = ledger
         self._server = Server(url, {role: credentials[f"{role}_key"] for role in Role}, "the demo's stack")
 
     def deploy(self, example: str) -> list[str]:
-        """What the server says of each manifest."""
+        """Deploy the example and return the server's message for each manifest."""
         folder = EXAMPLES / example
         (worker,) = read_documents((folder / "worker.yaml").read_text())
         worker["tool_sources"][0]["env"]["LEDGER_DB"] = str(self._ledger)
@@ -37,14 +37,14 @@ class Sagas:
 
     def start(self, name: str, given: Mapping[str, Any]) -> str:
         wanted = {"name": name, "version": "1", "input": given}
-        return str(self._server.ask(Role.AGENT, "POST", "/v1/sagas/start", body=wanted).document["trace_id"])
+        return str(self._server.request(Role.AGENT, "POST", "/v1/sagas/start", body=wanted).document["trace_id"])
 
     def held(self, trace: str, unlike: str | None = None) -> dict[str, Any]:
-        """The step that waits for a person; `unlike`: under another pause than this."""
+        """Wait for the held step and return it, unless its pause is `unlike`."""
 
         def pending() -> list[dict[str, Any]]:
             query = {"trace_id": trace}
-            found = self._server.ask(Role.REVIEWER, "GET", "/v1/sagas/pending-review", query=query)
+            found = self._server.request(Role.REVIEWER, "GET", "/v1/sagas/pending-review", query=query)
             return [item for item in found.document["items"] if item["watch_id"] != unlike]
 
         return dict(_until(pending, f"saga {trace} is not held")[0])
@@ -52,17 +52,17 @@ class Sagas:
     def decide(self, held: Mapping[str, Any], verb: str, body: Mapping[str, Any]) -> Any:
         path = f"/v1/sagas/{held['saga_trace_id']}/steps/{held['step_span_id']}/{verb}"
         seen = {**body, "revision": held["revision"]}
-        return self._server.ask(Role.REVIEWER, "POST", path, body=seen).document["status"]
+        return self._server.request(Role.REVIEWER, "POST", path, body=seen).document["status"]
 
     def ended(self, trace: str) -> dict[str, Any]:
         def ended() -> dict[str, Any] | None:
-            found = self._server.ask(Role.AGENT, "GET", f"/v1/sagas/{trace}").document
+            found = self._server.request(Role.AGENT, "GET", f"/v1/sagas/{trace}").document
             return dict(found) if found["ended_at"] is not None else None
 
         return dict(_until(ended, f"saga {trace} does not end"))
 
     def entries(self) -> list[tuple[str, dict[str, Any]]]:
-        """Of the ledger, in their order: the tool, and what it was called with."""
+        """Return the ledger's entries in order: the tool and its arguments."""
         if not self._ledger.exists():
             return []
         connection = sqlite3.connect(self._ledger)
@@ -77,7 +77,7 @@ class Sagas:
             "manifest": manifest,
             "artifacts": {path: (folder / path).read_text() for _, path in referenced(manifest)},
         }
-        return str(self._server.ask(Role.ADMIN, "POST", "/v1/manifests", body=bundle).document["message"])
+        return str(self._server.request(Role.ADMIN, "POST", "/v1/manifests", body=bundle).document["message"])
 
 
 def _until(look: Callable[[], Any], otherwise: str) -> Any:

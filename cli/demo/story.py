@@ -1,4 +1,4 @@
-"""The main job once, told line by line from what really came back."""
+"""First part of the demo: pauses that are approved, rejected and expired, reported from the actual responses."""
 
 import time
 from collections.abc import Mapping
@@ -13,13 +13,13 @@ from rich.text import Text
 from cli.client import Server
 from cli.demo.agent import Agent, AgentOutcome
 from cli.demo.deviation import Deviation, expect
+from cli.demo.narrator import Narrator
 from cli.demo.receiver import ReceivedMessage, Receiver
-from cli.demo.telling import Narrator
 from cli.devstack.waiting import wait_until
 from cli.views.output import span, status
 from domain.identity.access import Role
 
-# Anything here is a matter of milliseconds; the expiry, of its second and a sweep or two.
+# Each step takes milliseconds; the expiry takes its second and a sweep or two.
 STEP_SECONDS = 15.0
 EXPIRES_IN = 1
 DEPLOY = {
@@ -32,96 +32,94 @@ MAIL = {"action": "Send the outage mail to 20,310 customers", "context": {"sent_
 
 
 class Story:
-    """`credentials`: a key for each role, as `sagahold up` writes them."""
+    """Pauses on the demo's stack. `credentials` holds a key for each role, as `sagahold up` writes them."""
 
-    def __init__(self, telling: Narrator, url: str, credentials: Mapping[str, str], receiver: Receiver) -> None:
-        self._telling = telling
+    def __init__(self, narrator: Narrator, url: str, credentials: Mapping[str, str], receiver: Receiver) -> None:
+        self._narrator = narrator
         self._receiver = receiver
         self._agent = Agent(url, credentials["agent_key"])
         people = {str(role): credentials[f"{role}_key"] for role in (Role.REVIEWER, Role.OPERATOR)}
         self._people = Server(url, people, "the demo's stack")
 
-    def tell(self) -> None:
-        """Raises `Deviation`, or `Failure` of an answer, as soon as something goes otherwise than it must."""
+    def run(self) -> None:
+        """Run this part. Raises `Deviation` at an unexpected result, or `Failure` at an error response."""
         self._receiver.secret = self._agent.signing_secret()
-        self._telling.chapter("A person approves")
+        self._narrator.chapter("A person approves")
         self._decided(DEPLOY, "approve", "approved", "Tests are green")
-        self._telling.chapter("A person rejects")
+        self._narrator.chapter("A person rejects")
         rejected = self._decided(CLEAN_UP, "reject", "rejected", "Take a backup first")
-        self._telling.chapter("Nobody answers")
+        self._narrator.chapter("No one decides")
         self._unanswered()
-        self._telling.chapter("Somebody forges")
+        self._narrator.chapter("An attacker forges a webhook")
         self._forged(rejected)
         expect("the number of webhooks", len({message.id for message in self._receiver.verified}), 3)
 
     def _decided(self, draft: Mapping[str, Any], verb: str, outcome: str, comment: str) -> ReceivedMessage:
         pause = self._posted(draft, expiresIn=600)
-        told = self._agent.wait(pause["watchId"])
-        self._await_held()
-        self._telling.line("", f"GET {_route(pause)}?wait=60 is held by the server")
-        found = self._people.ask(Role.REVIEWER, "GET", "/api/pause", query={"status": "pending"}).document["items"]
-        expect("what the reviewer finds", [item["watchId"] for item in found], [pause["watchId"]])
+        waiting = self._agent.wait(pause["watchId"])
+        self._await_long_poll()
+        self._narrator.line("", f"GET {_route(pause)}?wait=60 waits for the decision")
+        found = self._people.request(Role.REVIEWER, "GET", "/api/pause", query={"status": "pending"}).document["items"]
+        expect("the reviewer's list", [item["watchId"] for item in found], [pause["watchId"]])
         read = ", ".join(f"{name} {value}" for name, value in found[0]["agentContext"]["context"].items())
-        self._telling.line("reviewer", f"reads: {read}")
+        self._narrator.line("reviewer", f"reads: {read}")
         sent = time.perf_counter()
         path = f"/api/pause/{pause['watchId']}/{verb}"
-        decided = self._people.ask(Role.REVIEWER, "POST", path, body={"comment": comment}).document
+        decided = self._people.request(Role.REVIEWER, "POST", path, body={"comment": comment}).document
         expect("the status after the decision", decided["status"], outcome)
-        self._telling.line("", f"POST {_route(pause)}/{verb}: “{decided['decision']['comment']}”")
-        self._learnt(told, outcome, sent, "the decision was sent")
+        self._narrator.line("", f"POST {_route(pause)}/{verb}: “{decided['decision']['comment']}”")
+        self._expect_outcome(waiting, outcome, sent, "the decision was sent")
         return self._delivered(outcome, pause["watchId"], sent)
 
     def _unanswered(self) -> None:
         pause = self._posted(MAIL, expiresIn=EXPIRES_IN)
         sent = time.perf_counter()
-        self._learnt(self._agent.wait(pause["watchId"]), "expired", sent, "asking")
+        self._expect_outcome(self._agent.wait(pause["watchId"]), "expired", sent, "the request")
         self._delivered("expired", pause["watchId"], sent)
 
     def _forged(self, rejected: ReceivedMessage) -> None:
-        """Somebody who caught the rejection turns it into an approval."""
+        """Send a captured rejection again, changed into an approval."""
         body = rejected.body.replace(b"rejected", b"approved")
         expect("the forged message's type", httpx.Response(200, content=body).json()["type"], "pause.approved")
         before = len(self._receiver.refused)
         answer = httpx.post(self._receiver.url, content=body, headers=_signature(rejected), trust_env=False)
         expect("the receiver's answer to a forged webhook", answer.status_code, 400)
         expect("the number of refused webhooks", len(self._receiver.refused), before + 1)
-        self._telling.line("somebody", "sends the second webhook again, saying “approved”")
-        self._telling.line("webhook", f"{answer.status_code}, the signature does not fit the body")
+        self._narrator.line("attacker", "sends the second webhook again, changed to “approved”")
+        self._narrator.line("webhook", f"{answer.status_code}, the signature does not match the body")
 
     def _posted(self, draft: Mapping[str, Any], **more: Any) -> dict[str, Any]:
-        self._telling.line("agent", f"POST /api/pause “{draft['action']}”")
+        self._narrator.line("agent", f"POST /api/pause “{draft['action']}”")
         pause = self._agent.pause(**draft, **more, callbackUrl=self._receiver.url)
         expect("the status of a new pause", pause["status"], "pending")
-        self._telling.line(
+        self._narrator.line(
             "", Text(f"{pause['watchId']} ").append(status("pending")).append(f", {span(more['expiresIn'])} to go")
         )
         return pause
 
-    def _await_held(self) -> None:
-        if not wait_until(lambda: self._held_requests() >= 1, STEP_SECONDS):
-            raise Deviation("the agent's request is not held by the server")
+    def _await_long_poll(self) -> None:
+        if not wait_until(lambda: self._long_polls() >= 1, STEP_SECONDS):
+            raise Deviation("the server does not hold the agent's long poll")
 
-    def _held_requests(self) -> float:
-        text = self._people.ask(Role.OPERATOR, "GET", "/metrics").text
+    def _long_polls(self) -> float:
+        text = self._people.request(Role.OPERATOR, "GET", "/metrics").text
         samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
         return next(sample.value for sample in samples if sample.name == "sagahold_held_requests")
 
-    def _learnt(self, waiting: "Future[AgentOutcome]", outcome: str, since: float, what: str) -> None:
+    def _expect_outcome(self, waiting: "Future[AgentOutcome]", outcome: str, since: float, what: str) -> None:
         try:
-            told = waiting.result(STEP_SECONDS)
+            found = waiting.result(STEP_SECONDS)
         except FutureTimeoutError:
-            raise Deviation(f"the waiting agent was not told within {STEP_SECONDS:.0f} s") from None
-        expect("what the waiting agent was told", told.status, outcome)
-        then = "goes on" if told.goes_on else "does not do it"
-        self._telling.line(
-            "agent",
-            status(told.status).append(f", {then}: told {_took(told.at - since)} after {what}", style="default"),
-        )
+            raise Deviation(f"the waiting agent received no decision within {STEP_SECONDS:.0f} s") from None
+        expect("the status that the waiting agent received", found.status, outcome)
+        then = "continues" if found.continues else "stops"
+        took = f"{_took(found.at - since)} after {what}"
+        self._narrator.line("agent", status(found.status).append(f" received {took}; {then}", style="default"))
 
     def _delivered(self, outcome: str, watch_id: str, since: float) -> ReceivedMessage:
         message = self._receiver.wait_for(f"pause.{outcome}", watch_id)
-        self._telling.line("webhook", f"{message.event['type']} after {_took(message.at - since)}, signature verified")
-        self._telling.line("", Text(message.id, style="dim"))
+        self._narrator.line("webhook", f"{message.event['type']} after {_took(message.at - since)}, signature verified")
+        self._narrator.line("", Text(message.id, style="dim"))
         return message
 
 

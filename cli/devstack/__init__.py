@@ -1,4 +1,4 @@
-"""The stack on one machine with no server installed: real PostgreSQL, real Redis, and the Procfile's processes."""
+"""The whole stack on one machine: PostgreSQL, Redis and the Procfile's processes, without installed servers."""
 
 from cli.devstack.errors import CancelledError, NotReadyError, StackError
 from cli.devstack.stack import Stack

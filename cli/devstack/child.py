@@ -1,4 +1,4 @@
-"""One program of the stack and the process that runs it now."""
+"""A program of the stack and its current process."""
 
 import os
 import signal
@@ -12,14 +12,14 @@ from pathlib import Path
 
 from cli.devstack.errors import StackError
 
-# A log this long is set aside when its program is started; so a program keeps two files of bounded size per restart.
+# A longer log is renamed when its program starts, so a program keeps at most two files.
 LOG_BYTES = 5_000_000
 LAST_LINES = 8
 
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """What to run. `stop_signals` are sent one after the other until it ends; SIGKILL comes after the last."""
+    """A command to run. `stop_signals` are sent in turn until the process ends; SIGKILL follows the last."""
 
     name: str
     kind: str
@@ -30,7 +30,7 @@ class Program:
     stop_signals: tuple[signal.Signals, ...] = (signal.SIGTERM,)
 
     def last_lines(self, count: int = LAST_LINES) -> list[str]:
-        """The end of its log, without empty lines."""
+        """Return the last lines of its log, without empty ones."""
         try:
             with self.log.open("rb") as file:
                 file.seek(max(0, self.log.stat().st_size - 20_000))
@@ -41,7 +41,7 @@ class Program:
 
 
 class Reaper:
-    """Our end of the pipe to the process that ends the others should we be killed (reaper.py)."""
+    """Our end of the pipe to the process that ends all others if we are killed (reaper.py)."""
 
     def __init__(self) -> None:
         self._process = subprocess.Popen(
@@ -53,10 +53,10 @@ class Reaper:
         )
 
     def watch(self, group: int, stop_signal: signal.Signals) -> None:
-        self._tell(f"+ {group} {int(stop_signal)}\n")
+        self._send(f"+ {group} {int(stop_signal)}\n")
 
     def forget(self, group: int) -> None:
-        self._tell(f"- {group}\n")
+        self._send(f"- {group}\n")
 
     def close(self) -> None:
         assert self._process.stdin is not None
@@ -64,24 +64,24 @@ class Reaper:
             self._process.stdin.close()
         self._process.wait()
 
-    def _tell(self, line: str) -> None:
+    def _send(self, line: str) -> None:
         assert self._process.stdin is not None
-        # Without its keeper the stack runs on as well; only a kill -9 of ourselves would leave processes behind then.
+        # The stack also runs without its reaper; only a kill -9 of this process would then leave processes behind.
         with suppress(BrokenPipeError):
             self._process.stdin.write(line.encode())
             self._process.stdin.flush()
 
 
 class Child:
-    """The process of one program, in a process group (and session) of its own."""
+    """The process of one program, in its own process group and session."""
 
-    def __init__(self, program: Program, keeper: Reaper, lock_fd: int) -> None:
+    def __init__(self, program: Program, reaper: Reaper, lock_fd: int) -> None:
         self.program = program
         self.wanted = True
         self.failures = 0
         self.restart_at = 0.0
         self.started_at = 0.0
-        self._keeper = keeper
+        self._reaper = reaper
         self._lock_fd = lock_fd
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -90,7 +90,7 @@ class Child:
         return self._process.pid if self._process else None
 
     def spawn(self) -> None:
-        """Start the process. Raises `StackError` when the program cannot be run at all."""
+        """Start the process. Raises `StackError` if the program cannot run."""
         program = self.program
         try:
             if program.log.exists() and program.log.stat().st_size > LOG_BYTES:
@@ -108,21 +108,21 @@ class Child:
                 )
         except OSError as error:
             raise StackError(f"cannot start {program.name} ({program.command[0]}): {error.strerror}") from None
-        self._keeper.watch(self._process.pid, program.stop_signals[0])
+        self._reaper.watch(self._process.pid, program.stop_signals[0])
         self.started_at = time.monotonic()
 
     def ended(self) -> bool:
-        """Whether it has no process now."""
+        """Return whether it has no process now."""
         return self._process is None or self._process.poll() is not None
 
-    def bury(self) -> int | None:
-        """Kill what is left of it and of its process group. Its exit status, None when there was no process."""
+    def reap(self) -> int | None:
+        """Kill the rest of its process group and return its exit status, or None if there was no process."""
         if self._process is None:
             return None
         process, self._process = self._process, None
         with suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
-        self._keeper.forget(process.pid)
+        self._reaper.forget(process.pid)
         return process.wait()
 
     def send(self, number: signal.Signals) -> None:

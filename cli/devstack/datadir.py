@@ -1,4 +1,4 @@
-"""The directory that holds all of an embedded stack: data, sockets, logs and the first keys."""
+"""The directory of an embedded stack: data, sockets, logs and the first keys."""
 
 import fcntl
 import json
@@ -14,11 +14,11 @@ from cli.devstack.waiting import wait_until
 LOCK = "sagahold.lock"
 POSTGRES_SOCKET = ".s.PGSQL.5432"
 REDIS_SOCKET = "redis.sock"
-# A socket's path must fit into 108 bytes on Linux and 104 on macOS, with the closing NUL.
+# A socket's path has at most 108 bytes on Linux and 104 on macOS, with its closing NUL.
 LONGEST_SOCKET_PATH = 100
-# Any other character means something to one of those that read the URLs (a comma, to libpq: a second host).
+# Other characters have a meaning to a reader of the URLs; libpq reads a comma as a second host.
 PLAIN_PATH = re.compile(r"[A-Za-z0-9/._+-]+")
-# After a kill -9 of the supervisor its keeper needs reaper.GRACE_SECONDS and some to end what was left.
+# After a kill -9 of the supervisor, the reaper takes reaper.GRACE_SECONDS and a little more to end the rest.
 LEFTOVERS_SECONDS = 12
 
 
@@ -33,7 +33,7 @@ class DataDir:
         self.lock_fd = -1
 
     def open(self) -> None:
-        """Make the directory, private to its owner, and lock it. Raises `StackError` when it cannot be ours alone."""
+        """Create the directory, private to its owner, and lock it. Raises `StackError` if that fails."""
         try:
             self._make()
             self.lock_fd = self._lock()
@@ -43,10 +43,10 @@ class DataDir:
         except OSError as error:
             self.close()
             where = error.filename or self.path
-            raise StackError(f"data directory: {error.strerror} ({where}); give another --data-dir") from None
+            raise StackError(f"data directory: {error.strerror} ({where}); choose another --data-dir") from None
 
     def close(self) -> None:
-        """Remove the sockets' directory and give the lock back; without the lock nothing here is ours."""
+        """Remove the sockets' directory and release the lock. Without the lock, do nothing: the files are not ours."""
         if self.lock_fd < 0:
             return
         self._remove_socket_dir()
@@ -54,7 +54,7 @@ class DataDir:
         self.lock_fd = -1
 
     def read_credentials(self) -> dict[str, str]:
-        """What an earlier run wrote; empty when there is none or it cannot be read."""
+        """Return the credentials of an earlier run, empty if there are none or they are not valid JSON."""
         try:
             found = json.loads(self.credentials_file.read_text())
         except (FileNotFoundError, ValueError):
@@ -62,7 +62,7 @@ class DataDir:
         return {str(name): value for name, value in found.items() if isinstance(value, str)}
 
     def write_credentials(self, credentials: dict[str, str]) -> None:
-        """A reader sees the old file or the new one, never a part, and never one that others may read."""
+        """Replace the file atomically. The new file is private to its owner from the start."""
         fresh = self.credentials_file.with_suffix(".new")
         fresh.unlink(missing_ok=True)
         with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
@@ -73,27 +73,27 @@ class DataDir:
 
     def _make(self) -> None:
         if self.path.exists() and not self.path.is_dir():
-            raise StackError(f"data directory {self.path} is a file: give another --data-dir")
+            raise StackError(f"data directory {self.path} is a file: choose another --data-dir")
         self.path.mkdir(parents=True, exist_ok=True)
-        # Its permissions are about to be changed: that must not happen to somebody's home or /tmp.
+        # The next line changes permissions, which must not happen to a home directory or /tmp.
         if not (self.path / LOCK).exists() and any(self.path.iterdir()):
-            raise StackError(f"{self.path} is neither empty nor a Sagahold data directory: give another --data-dir")
+            raise StackError(f"{self.path} is neither empty nor a Sagahold data directory: choose another --data-dir")
         self.path.chmod(0o700)
 
     def _lock(self) -> int:
-        """All that the stack starts inherits the lock's descriptor, so it is free only when all of that is gone."""
+        """Take the lock. All processes of the stack inherit its descriptor, so it is free only when they have ended."""
         lock = os.open(self.path / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             if not _try_lock(lock):
                 owner = _living_owner(lock)
                 if owner:
                     raise StackError(
-                        f"another `sagahold up` (pid {owner}) runs on {self.path}: stop it or give --data-dir"
+                        f"another `sagahold up` (pid {owner}) uses {self.path}: stop it, or choose another --data-dir"
                     )
                 if not wait_until(lambda: _try_lock(lock), LEFTOVERS_SECONDS):
                     raise StackError(
                         f"processes of an earlier run still use {self.path} (`fuser {self.path / LOCK}` lists them): "
-                        "end them or give --data-dir"
+                        "end them, or choose another --data-dir"
                     )
             os.ftruncate(lock, 0)
             os.pwrite(lock, b"%d\n" % os.getpid(), 0)
@@ -103,7 +103,7 @@ class DataDir:
         return lock
 
     def _make_socket_dir(self) -> None:
-        """`run`, or where that is too long or odd for a socket a private directory elsewhere that `run` points to."""
+        """Create `run`. If its path is too long or has special characters, link it to a private directory in /tmp."""
         run = self.path / "run"
         self.sockets = run.resolve()
         self._remove_socket_dir()
@@ -130,7 +130,7 @@ def _try_lock(lock: int) -> bool:
 
 
 def _living_owner(lock: int) -> int | None:
-    """The pid that stands in the lock file, if such a process lives."""
+    """Return the pid in the lock file if that process is alive."""
     text = os.pread(lock, 32, 0).strip()
     if not text.isdigit():
         return None

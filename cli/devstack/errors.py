@@ -1,12 +1,12 @@
-"""What can keep the stack from running, in words for the person at the terminal."""
+"""Errors that keep the stack from running, worded for the person at the terminal."""
 
 
 class StackError(Exception):
-    """The stack cannot be started as asked. The message is one line: what, where, what to do."""
+    """The stack cannot start. The message is one line that says what is wrong, where, and what to do."""
 
 
 class NotReadyError(StackError):
-    """Something was started and did not come up. `details` are the last lines of its log."""
+    """A program started but did not become ready. `details` holds the last lines of its log."""
 
     def __init__(self, message: str, details: list[str]) -> None:
         super().__init__(message)
@@ -14,4 +14,4 @@ class NotReadyError(StackError):
 
 
 class CancelledError(Exception):
-    """The person asked to stop while the stack was still starting."""
+    """The user stopped the stack while it was starting."""

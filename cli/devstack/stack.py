@@ -39,14 +39,13 @@ ROLES = ("agent", "reviewer", "operator", "admin")
 
 
 class Stack:
-    """`with Stack(folder) as stack:` is ready inside the block and leaves nothing running after it.
+    """A stack that is ready inside `with Stack(folder) as stack:` and leaves nothing running after it.
 
-    `environ` is laid over this process's environment; a `DATABASE_URL` or `REDIS_URL` in either is used in place of a
-    server of our own. `port` 0 takes a free one, None what the environment says. With `processes=False` only the
-    servers run, for work on the database itself. `say` gets one-line news; `cancelled` is asked during every wait of
-    the start.
+    `environ` overrides this process's environment. A `DATABASE_URL` or `REDIS_URL` in either replaces our own server.
+    `port` 0 takes a free port, None the environment's. With `processes=False` only the servers run. `say` receives
+    one-line messages. Every wait of the start calls `cancelled`.
 
-    Raises `StackError` when it cannot start as asked, `NotReadyError` when something started does not come up.
+    Raises `StackError` if it cannot start, `NotReadyError` if a started program does not become ready.
     """
 
     def __init__(
@@ -95,7 +94,7 @@ class Stack:
 
     @property
     def url(self) -> str:
-        """Where the web process is reached from this machine."""
+        """Return the URL of the web process on this machine."""
         host = reached(self.settings.host)
         return f"http://{f'[{host}]' if ':' in host else host}:{self.settings.port}"
 
@@ -108,15 +107,15 @@ class Stack:
         return self.environ["REDIS_URL"]
 
     def sign_in_link(self) -> str | None:
-        """A new link that signs the owner in, once; None where no admin is left whom it could."""
+        """Return a new link that signs the owner in once, or None if no admin is left."""
         return sign_in_link(self.settings, self.environ["SAGAHOLD_PUBLIC_URL"])
 
     def names(self, kind: str | None = None) -> list[str]:
-        """What runs now: `postgres`, `redis`, `web`, `worker`, `worker-2`, `beat` …"""
+        """Return the running programs: `postgres`, `redis`, `web`, `worker`, `worker-2`, `beat` …"""
         return self._supervisor.names(kind)
 
     def pid(self, name: str) -> int | None:
-        """None between a death and the restart."""
+        """Return the program's pid, or None between its death and its restart."""
         return self._supervisor.pid(name)
 
     def pids(self, kind: str) -> list[int]:
@@ -126,11 +125,11 @@ class Stack:
         return self._programs[name].log
 
     def kill(self, name: str, number: signal.Signals = signal.SIGKILL) -> None:
-        """A death that the supervisor notices and mends."""
+        """Send a signal to the process. If it dies, the supervisor restarts it."""
         self._supervisor.kill(name, number)
 
     def add(self, kind: str) -> str:
-        """One more process of this kind; its name."""
+        """Start one more process of this kind and return its name."""
         taken = [program.name for program in self._programs.values() if program.kind == kind]
         name = f"{kind}-{len(taken) + 1}" if taken else kind
         self._programs[name] = self._program(name, kind)
@@ -138,17 +137,17 @@ class Stack:
         return name
 
     def stop_process(self, name: str, within: float = WORKER_STOP_SECONDS) -> None:
-        """Stop it and leave it so until `start_process`; killed after `within` seconds (0: at once)."""
+        """Stop the process until `start_process`; kill it after `within` seconds (0: at once)."""
         self._supervisor.stop([name], within)
 
     def start_process(self, name: str) -> None:
-        """A server answers when this returns."""
+        """Start the process. A server answers when this returns."""
         self._supervisor.start(self._programs[name])
         if name in self._servers:
             self._await_server(name)
 
     def _prepare(self) -> None:
-        """All that can be wrong with what was asked for is found here, before anything runs."""
+        """Check the settings, servers and port before anything starts."""
         environ = self.environ
         environ["PATH"] = os.pathsep.join((str(Path(sys.executable).parent), environ.get("PATH", os.defpath)))
         if self._port is not None:
@@ -167,7 +166,7 @@ class Stack:
             self.settings = settings.load(environ)
         except settings.SettingsError as error:
             raise StackError(str(error)) from None
-        # Links in documents must lead somewhere, also where the server listens on every address.
+        # Links must have a reachable host, even if the server listens on every address.
         environ["SAGAHOLD_RUN_DIR"] = environ.get("SAGAHOLD_RUN_DIR") or str(self.data.path / "run")
         environ["SAGAHOLD_PUBLIC_URL"] = environ.get("SAGAHOLD_PUBLIC_URL") or self.url
         if self._processes:
@@ -237,7 +236,7 @@ class Stack:
         )
 
     def _stop(self) -> None:
-        """First what takes work in, then what does it, then what stores it."""
+        """Stop the programs that accept work, then the workers, then the servers."""
         supervisor = self._supervisor
         servers = [name for name in supervisor.names() if name in self._servers]
         workers = supervisor.names(WORKER)

@@ -1,4 +1,4 @@
-"""Keeps programs running: starts them, restarts those that die, stops them in the order that is asked for."""
+"""Supervision of programs: start them, restart those that die, and stop them in the requested order."""
 
 import signal
 import threading
@@ -10,15 +10,15 @@ from cli.devstack.errors import NotReadyError, StackError
 from cli.devstack.waiting import wait_until
 
 WATCH_SECONDS = 0.1
-# A first death is answered at once (somebody waits for its work), a program that cannot run does not eat the machine.
+# The first restart is quick, because work waits. Later ones back off, so a broken program does not load the machine.
 FIRST_DELAY_SECONDS = 0.25
 LONGEST_DELAY_SECONDS = 30.0
-# Whoever lived this long was well; the next death counts as a first one.
+# After this lifetime, the next death counts as the first.
 STEADY_SECONDS = 10.0
 
 
 class Supervisor:
-    """`say` is told, one line each, what a person at the console should know. Use from any thread."""
+    """A supervisor, usable from any thread. `say` receives one-line messages for the console."""
 
     def __init__(self, lock_fd: int, say: Callable[[str], None]) -> None:
         self._say = say
@@ -26,27 +26,27 @@ class Supervisor:
         self._lock = threading.RLock()
         self._children: dict[str, Child] = {}
         self._closing = threading.Event()
-        self._keeper = Reaper()
+        self._reaper = Reaper()
         self._watcher = threading.Thread(target=self._watch, name="supervisor", daemon=True)
         self._watcher.start()
 
     def start(self, program: Program) -> None:
-        """Start the program and keep it running. Raises `StackError` when it cannot be run at all."""
+        """Start the program and keep it running. Raises `StackError` if it cannot run."""
         with self._lock:
             if program.name in self._children and self._children[program.name].wanted:
-                raise StackError(f"{program.name} is running already")
-            child = Child(program, self._keeper, self._lock_fd)
+                raise StackError(f"{program.name} is already running")
+            child = Child(program, self._reaper, self._lock_fd)
             child.spawn()
             self._children[program.name] = child
 
     def run(self, program: Program, within: float, cancelled: Callable[[], bool]) -> None:
-        """Run to the end, once. Raises `NotReadyError` when it fails or takes longer than `within` seconds."""
-        child = Child(program, self._keeper, self._lock_fd)
+        """Run the program once to its end. Raises `NotReadyError` if it fails or exceeds `within` seconds."""
+        child = Child(program, self._reaper, self._lock_fd)
         child.spawn()
         try:
             finished = wait_until(child.ended, within, cancelled)
         finally:
-            status = child.bury()
+            status = child.reap()
         if not finished:
             what = f"did not end within {within:.0f} s"
         elif status:
@@ -56,7 +56,7 @@ class Supervisor:
         raise NotReadyError(f"{program.name} {what}; its log is {program.log}", program.last_lines())
 
     def stop(self, names: Iterable[str], within: float) -> None:
-        """Ask them to end, all at once; after `within` seconds (0: now) kill what is left, with its process group."""
+        """Stop the programs together; after `within` seconds (0: now), kill the process groups that remain."""
         with self._lock:
             children = [self._children.pop(name) for name in names]
             for child in children:
@@ -71,10 +71,10 @@ class Supervisor:
         for child in children:
             if within and not child.ended():
                 self._say(f"{child.program.name} did not end in time and was killed")
-            child.bury()
+            child.reap()
 
     def kill(self, name: str, number: signal.Signals) -> None:
-        """Send a signal and let come what may: it is restarted when it dies of it."""
+        """Send a signal to the program's process. If it dies, it is restarted."""
         with self._lock:
             self._children[name].send(number)
 
@@ -92,7 +92,7 @@ class Supervisor:
         """After everything was stopped: end the watching."""
         self._closing.set()
         self._watcher.join()
-        self._keeper.close()
+        self._reaper.close()
 
     def _watch(self) -> None:
         while not self._closing.wait(WATCH_SECONDS):
@@ -102,7 +102,7 @@ class Supervisor:
                         self._revive(child)
 
     def _revive(self, child: Child) -> None:
-        status = child.bury()
+        status = child.reap()
         if status is not None:
             self._plan_restart(child, _ending(status))
         elif time.monotonic() >= child.restart_at:
@@ -117,8 +117,8 @@ class Supervisor:
         delay = min(LONGEST_DELAY_SECONDS, FIRST_DELAY_SECONDS * 2 ** (child.failures - 1))
         child.restart_at = time.monotonic() + delay
         last = child.program.last_lines(1) if lived < STEADY_SECONDS else []
-        said = f"; it said: {last[0]}" if last else ""
-        self._say(f"{child.program.name} ended ({why}), restarting in {delay:g} s{said}")
+        log = f"; its last log line: {last[0]}" if last else ""
+        self._say(f"{child.program.name} ended ({why}), restarting in {delay:g} s{log}")
 
 
 def _ending(status: int) -> str:

@@ -1,11 +1,11 @@
-"""Waiting for something that another process does, with a deadline and a way out."""
+"""Waiting for another process, with a deadline and cancellation."""
 
 import time
 from collections.abc import Callable
 
 from cli.devstack.errors import CancelledError
 
-# Short beside a server's start (about a second), long beside what one look costs (well under a millisecond).
+# Short beside a server's start (about a second), long beside one check (well under a millisecond).
 PAUSE_SECONDS = 0.05
 
 
@@ -15,7 +15,7 @@ def wait_until(
     cancelled: Callable[[], bool] = lambda: False,
     pause: float = PAUSE_SECONDS,
 ) -> bool:
-    """True as soon as `condition` holds, False after `within` seconds. Raises `CancelledError` when asked to stop."""
+    """Return True once `condition` holds, False after `within` seconds. Raises `CancelledError` if `cancelled`."""
     deadline = time.monotonic() + within
     while not condition():
         if cancelled():

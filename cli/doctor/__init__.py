@@ -1,4 +1,4 @@
-"""`sagahold doctor`: what is wrong here, and what to do about it."""
+"""`sagahold doctor`: checks of the installation, with a fix for each failure."""
 
 import json
 import os
@@ -22,9 +22,9 @@ MARKS = {True: ("✔", "green"), False: ("✘", "red"), None: ("–", "dim")}
 
 @click.command(params=server_options())
 def doctor(url: str | None, data_dir: Path, as_json: bool) -> None:
-    """Say what is wrong here and what to do.
+    """Check the installation and say how to fix each problem.
 
-    With DATABASE_URL and REDIS_URL set it looks at those servers too. Exit status 1: something is wrong.
+    If DATABASE_URL and REDIS_URL are set, check those servers too. Exit with status 1 if a check fails.
     """
     found = _shown(chain(checks_here(os.environ, data_dir), checks_of_server(url, data_dir)), as_json)
     wrong = sum(check.good is False for check in found)
@@ -33,7 +33,7 @@ def doctor(url: str | None, data_dir: Path, as_json: bool) -> None:
 
 
 def _shown(found: Iterator[Check], as_json: bool) -> list[Check]:
-    """Each one as soon as it is known; some take seconds."""
+    """Print each check as soon as it is done, because some take seconds."""
     if as_json:
         listed = list(found)
         click.echo(json.dumps([asdict(check) for check in listed], ensure_ascii=False))

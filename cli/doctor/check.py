@@ -1,11 +1,11 @@
-"""One thing that was looked at."""
+"""The result of one check."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """`good`: None for what could not be looked at and need not be wrong. `said`: what it is, and what to do."""
+    """The result of one check. `good` is None if it could not run; `said` is the finding and the fix."""
 
     name: str
     good: bool | None

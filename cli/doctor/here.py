@@ -1,4 +1,4 @@
-"""What can be looked at without a Sagahold server: settings, the servers they name, programs, the file of keys."""
+"""The checks that need no Sagahold server: settings, the servers they name, programs and the file of keys."""
 
 import os
 import stat
@@ -27,16 +27,16 @@ from services.kernel.unit_of_work import Database
 from services.operations.health import readiness
 from settings import Settings
 
-# More than this between the database's clock, which decides, and ours makes expiries look wrong and signatures stale.
+# The database's clock decides. With more skew, expiries look wrong here and signatures look stale.
 SKEW_SECONDS = 5.0
-# What `settings.load` must be given where `sagahold up` starts a server of its own.
+# Values for `settings.load` in place of servers that `sagahold up` starts.
 STAND_INS = {"DATABASE_URL": "postgresql://embedded", "REDIS_URL": "unix://embedded"}
 
 
-class _NobodyListens:
-    """Looking is no news to anyone."""
+class _NoPublisher:
+    """A publisher that drops everything, because checks change nothing."""
 
-    def publish(self, hints: object, wakes: object) -> None:
+    def publish(self, wakeups: object, wakes: object) -> None:
         pass
 
 
@@ -68,20 +68,22 @@ def _database(loaded: Settings) -> Iterator[Check]:
     else:
         yield Check("database", True, f"PostgreSQL {version} answers")
         head = ScriptDirectory(str(Path(migrations.__file__).parent)).get_current_head() or ""
-        migrated = readiness(Database(engine, _NobodyListens(), loaded.public_url), head).migrated
+        migrated = readiness(Database(engine, _NoPublisher(), loaded.public_url), head).migrated
         todo = "not migrated: run `alembic -c migrations/alembic.ini upgrade head` (the Procfile's `release`)"
         yield Check("migrations", migrated, f"current ({head})" if migrated else todo)
         off = f"{abs(skew):.1f} s {'ahead of' if skew > 0 else 'behind'} this machine's"
         good = abs(skew) <= SKEW_SECONDS
         yield Check(
-            "clock", good, "the database's and this machine's agree" if good else f"the database's is {off}: run NTP"
+            "clock",
+            good,
+            "the database's clock agrees with ours" if good else f"the database's clock is {off}: run NTP",
         )
     finally:
         engine.dispose()
 
 
 def _clock(engine: Engine) -> tuple[str, float]:
-    """The server's version, and by how many seconds its clock is ahead of ours."""
+    """Return the server's version and how many seconds its clock is ahead of ours."""
     with engine.connect() as conn:
         before = datetime.now(UTC)
         there = conn.execute(select(func.clock_timestamp())).scalar_one()
@@ -93,25 +95,25 @@ def _clock(engine: Engine) -> tuple[str, float]:
 def _redis(loaded: Settings) -> Check:
     try:
         with pubsub.connect(loaded.redis_url) as client:
-            # A write: a replica answers too.
+            # A write, because a read-only replica also answers reads.
             client.set("sagahold:ready", "", ex=60)
             version = client.info("server").get("redis_version", "")
             policy = client.info("memory").get("maxmemory_policy", "noeviction")
     except (RedisError, ValueError) as error:
         return Check("redis", False, f"{why_absent(error)}: start it, or correct REDIS_URL")
     if policy != "noeviction":
-        return Check("redis", False, f"evicts what it holds (maxmemory-policy {policy}): set it to noeviction")
+        return Check("redis", False, f"evicts keys (maxmemory-policy {policy}): set it to noeviction")
     return Check("redis", True, f"Redis {version} answers")
 
 
 def _programs(data_dir: Path) -> Check:
-    """Those that `sagahold up` starts; the environment decides which it needs."""
+    """Check the programs that `sagahold up` starts."""
     try:
         server = PostgresServer(DataDir(data_dir), os.environ)
         redis = find_redis_server()
     except StackError as error:
         return Check("programs", False, str(error))
-    return Check("programs", True, f"PostgreSQL {server.major} and {redis.name} for `sagahold up` are here")
+    return Check("programs", True, f"found PostgreSQL {server.major} and {redis.name} for `sagahold up`")
 
 
 def _keys(environ: Mapping[str, str], file: Path) -> Check:
@@ -120,14 +122,14 @@ def _keys(environ: Mapping[str, str], file: Path) -> Check:
     try:
         found = read_credentials(file)
         if not found:
-            return Check("keys", False, f"no {file}: `sagahold up` writes it; or set SAGAHOLD_API_KEY")
+            return Check("keys", False, f"no {file}: run `sagahold up`, which writes it, or set SAGAHOLD_API_KEY")
         mode = stat.S_IMODE(file.stat().st_mode)
     except (ServerUnreachable, OSError) as error:
         return Check("keys", False, str(error))
     if mode & 0o077:
         return Check(
-            "keys", False, f"others may read {file} ({mode:04o}): chmod 600 it, and revoke its keys if they did"
+            "keys", False, f"other users may read {file} ({mode:04o}): chmod 600 it, and rotate its keys if they did"
         )
     if missing := [role for role in Role if f"{role}_key" not in found]:
-        return Check("keys", False, f"{file} has no key for {', '.join(missing)}: `sagahold up` adds it")
-    return Check("keys", True, f"{file} has one for each role, for its owner alone")
+        return Check("keys", False, f"{file} has no key for {', '.join(missing)}: run `sagahold up`, which adds it")
+    return Check("keys", True, f"{file} has a key for each role and is private to its owner")

@@ -1,4 +1,4 @@
-"""What a running Sagahold server says of itself."""
+"""The checks of a running Sagahold server, through its own endpoints."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,16 +12,16 @@ from cli.doctor.check import Check
 from cli.session import CommandContext
 from domain.identity.access import Role
 
-# What has been due for longer finds too few workers, or none.
+# Work that is overdue for longer means too few workers, or none.
 OVERDUE_SECONDS = 60.0
 UNAUTHORIZED = 401
 BEHIND = {
     "database": "its PostgreSQL does not answer",
-    "writable": "its PostgreSQL takes no changes: it is a standby or set to read-only (look at its fail-over)",
+    "writable": "its PostgreSQL is read-only or a standby (check its failover)",
     "migrations": "its database is not migrated (run the Procfile's `release`)",
-    "broker": "its Redis does not answer, or takes no writes (its /readyz says why)",
+    "broker": "its Redis does not answer or accepts no writes (its /readyz says why)",
     "workers": "no worker was seen within 15 s (start one, or read its log)",
-    "beat": "no sweep was asked for within 15 s (start beat, or read its log; some worker must serve `maintenance`)",
+    "beat": "no sweep ran within 15 s (start beat, or read its log; a worker must serve the queue `maintenance`)",
 }
 
 
@@ -38,19 +38,19 @@ def checks_of_server(url: str | None, data_dir: Path) -> Iterator[Check]:
 
 def _behind(server: Server) -> Check:
     try:
-        workers = server.ask(Role.AGENT, "GET", "/readyz").document["checks"]["workers"]
+        workers = server.request(Role.AGENT, "GET", "/readyz").document["checks"]["workers"]
     except ServerRefused as refused:
         failed = [name for name, good in refused.problem.get("checks", {}).items() if not good]
         return Check("ready", False, "; ".join(BEHIND.get(name, name) for name in failed) or refused.message)
-    return Check("ready", True, f"database, migrations, broker and beat are there, workers seen: {workers}")
+    return Check("ready", True, f"database, migrations, broker and beat work; workers seen: {workers}")
 
 
 def _work(server: Server) -> Iterator[Check]:
     try:
-        text = server.ask(Role.OPERATOR, "GET", "/metrics").text
+        text = server.request(Role.OPERATOR, "GET", "/metrics").text
     except ServerRefused as refused:
         bad_key = refused.status == UNAUTHORIZED
-        yield Check("work", False if bad_key else None, f"needs an operator's key ({refused.message})")
+        yield Check("work", False if bad_key else None, f"needs an operator key ({refused.message})")
         return
     samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
     gauge = {sample.name: sample.value for sample in samples if not sample.labels}
@@ -60,19 +60,19 @@ def _work(server: Server) -> Iterator[Check]:
     if overdue > OVERDUE_SECONDS:
         yield Check("work", False, held + late)
     else:
-        yield Check("work", True, f"{held}, {waiting} webhook deliveries are on their way")
+        yield Check("work", True, f"{held}, {waiting} webhook deliveries are pending")
     yield from (_counted(each, int(gauge[each.gauge])) for each in _COUNTS)
 
 
 @dataclass(frozen=True, slots=True)
 class _Count:
-    """A number of things that are wrong. `wrong`, `todo`: what is said of some, `well`: of none."""
+    """A metric that counts problems: the `problem` and its `fix` if the count is positive, else `none`."""
 
     name: str
     gauge: str
-    wrong: str
-    todo: str
-    well: str
+    problem: str
+    fix: str
+    none: str
 
 
 _COUNTS = (
@@ -80,40 +80,40 @@ _COUNTS = (
         "sagas",
         "sagahold_sagas_needing_operator",
         "need an operator",
-        "`sagahold list sagas --needs-operator`, then `sagahold show saga TRACE` says what to do",
+        "run `sagahold list sagas --needs-operator`, then `sagahold show saga TRACE`",
         "none needs an operator",
     ),
     _Count(
         "endpoints",
         "sagahold_disabled_endpoints",
         "disabled because they failed",
-        "`sagahold webhooks endpoints`, then `change ID --enable` and `recover ID --since …`",
+        "run `sagahold webhooks endpoints`, then `change ID --enable` and `recover ID --since …`",
         "none is disabled for failing",
     ),
     _Count(
         "receivers",
         "sagahold_failing_receivers",
-        "took nothing of the last three attempts or more",
-        "/webhooks names them, since when and why; mend them, what waits is sent again by itself",
-        "none fails attempt after attempt",
+        "failed the last three attempts or more",
+        "fix those that /webhooks lists, with since when and why; pending deliveries then follow automatically",
+        "none fails repeatedly",
     ),
     _Count(
         "deliveries",
         "sagahold_exhausted_deliveries",
-        "given up",
-        "`sagahold webhooks deliveries --status exhausted`, then `redeliver ID`",
-        "none was given up",
+        "exhausted",
+        "run `sagahold webhooks deliveries --status exhausted`, then `redeliver ID`",
+        "none is exhausted",
     ),
     _Count(
         "rows",
         "sagahold_set_aside",
-        "cannot be worked on and are left alone for a while",
-        "the workers' log says which and why; upgrade workers to the newest release",
-        "none had to be set aside",
+        "set aside because processing them fails",
+        "read the workers' log for which and why, and upgrade workers to the newest release",
+        "none is set aside",
     ),
 )
 
 
 def _counted(what: _Count, count: int) -> Check:
-    said = f"{count} {what.wrong}: {what.todo}" if count else what.well
-    return Check(what.name, not count, said)
+    message = f"{count} {what.problem}: {what.fix}" if count else what.none
+    return Check(what.name, not count, message)

@@ -1,1 +1,1 @@
-"""How answers look in a terminal."""
+"""Views of responses for a terminal."""

@@ -1,4 +1,4 @@
-"""What an edit changes, place by place, as the dashboard's page shows it."""
+"""The changes of an edit, one by one, as the dashboard shows them."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -16,14 +16,14 @@ from domain.values.json_diff import Change, ChangeKind, differences
 from domain.values.text_diff import Surroundings, places
 
 INDENT = 2
-# Places of one edit.
+# Changes shown of one edit.
 MAX_CHANGES = 200
 
-PREVIEW = click.option("--preview", is_flag=True, help="Show what would change, and decide nothing.")
+PREVIEW = click.option("--preview", is_flag=True, help="Show the changes without sending them.")
 
 
 def print_changes(screen: Console, title: str, old: Any, new: Any, subject: str) -> bool:
-    """`subject`: what the value is called. False where nothing changes; then nothing is printed."""
+    """Print the changes and return True, or return False if there are none. `subject` is the value's name."""
     changes = list(differences(old, new, subject))
     if not changes:
         return False
@@ -31,25 +31,28 @@ def print_changes(screen: Console, title: str, old: Any, new: Any, subject: str)
     for change in changes[:MAX_CHANGES]:
         _print(screen, change)
     if (left := len(changes) - MAX_CHANGES) > 0:
-        screen.print(f"{left} more places are not shown: read all of it", style="yellow")
+        screen.print(f"{left} more changes are not shown; read the whole value", style="yellow")
     return True
 
 
 def print_edited(screen: Console, pause: dict[str, Any], subject: str) -> None:
-    """What reviewers have changed so far."""
+    """Print the changes that reviewers have made so far."""
     if "postedArguments" in pause:
         posted = pause["postedArguments"]
         print_changes(screen, "\nEdited by reviewers", posted, pause["agentContext"]["arguments"], subject)
 
 
 def show_edit(session: CommandContext, old: Any, new: Any, subject: str, *, preview: bool) -> None:
-    """Before it is sent, or instead. For programs only instead: their output is the answer."""
+    """Print the changes before they are sent, or only the changes with `preview`.
+
+    With --json, print them only with `preview`, because the output is the server's response.
+    """
     if session.as_json:
         if preview:
             found = [_document(change) for change in differences(old, new, subject)]
             click.echo(json.dumps({"changes": found}, ensure_ascii=False))
     elif not print_changes(console(), "Changes", old, new, subject) and preview:
-        console().print(f"{subject}: nothing changes")
+        console().print(f"{subject}: no changes")
 
 
 def _document(change: Change) -> dict[str, Any]:
@@ -63,7 +66,9 @@ def _print(screen: Console, change: Change) -> None:
         _place(screen, Text(clean(change.path)).append(f", line {place.line}", style="dim"))
         _sides(screen, [("-", _passage(place.old, "red", "[-", "-]")), ("+", _passage(place.new, "green", "{+", "+}"))])
     if found.left_out:
-        _place(screen, Text(f"{found.left_out} more changes in {clean(change.path)} are not shown: read all of it"))
+        _place(
+            screen, Text(f"{found.left_out} more changes in {clean(change.path)} are not shown; read the whole value")
+        )
     if not found.shown:
         _place(screen, _where(change))
         _sides(screen, list(_values(change)))
@@ -84,14 +89,14 @@ def _values(change: Change) -> Iterator[tuple[str, Text]]:
 
 
 def _value(value: Any, style: str) -> Text:
-    """As JSON: its quotes tell a text from a number."""
+    """Return the value as JSON, whose quotes distinguish a string from a number."""
     shown = pretty_json(value)
     shown.stylize(style)
     return shown
 
 
 def _passage(side: Surroundings, style: str, opens: str, closes: str) -> Text:
-    """With the signs of `git diff --word-diff`: a pipe has no colours, nor has every eye."""
+    """Mark a change as `git diff --word-diff` does, for pipes and readers without colours."""
     shown = Text("…" if side.leads else "").append(clean(side.before, lines=True), style="dim")
     shown.append(f"{opens}{clean(side.text, lines=True)}{closes}", style=f"bold {style}")
     return shown.append(clean(side.after, lines=True), style="dim").append("…" if side.trails else "")

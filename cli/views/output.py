@@ -1,7 +1,7 @@
-"""How answers look to people: tables and trees in a terminal, plain text in a pipe.
+"""Output for people: tables and trees in a terminal, plain text in a pipe.
 
-What agents and receivers wrote is shown with its control characters visible: an escape sequence in an action must not
-rewrite what the reviewer reads.
+Text from agents and receivers is shown with visible control characters, so that an escape sequence cannot rewrite what
+the reviewer reads.
 """
 
 import json
@@ -30,7 +30,7 @@ STYLES = {
     "timed_out": "red",
     "expired": "magenta",
     "cancelled": "dim",
-    # Of sagas and their steps.
+    # Sagas and steps
     "RUNNING": "cyan",
     "IN_PROGRESS": "cyan",
     "AWAITING_HUMAN": "yellow",
@@ -41,7 +41,7 @@ STYLES = {
     "COMPENSATED": "magenta",
     "SKIPPED": "dim",
 }
-# In a pipe nothing is cut: grep and awk see whole lines.
+# A pipe gets whole lines, for grep and awk.
 PIPE_WIDTH = 10_000
 _DURATIONS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 
@@ -52,7 +52,7 @@ def console(*, stderr: bool = False) -> Console:
 
 
 def clean(text: object, *, lines: bool = False) -> str:
-    """The text with characters that hide or act made visible (`\\x1b`); line ends too unless `lines` are wanted."""
+    """Return the text with control and hidden characters visible (`\\x1b`), and line ends too unless `lines`."""
     shown = "".join(marked(str(text), _escaped)).replace("\t", "\\t")
     return shown if lines else shown.replace("\n", "\\n")
 
@@ -66,7 +66,7 @@ def status(word: str) -> Text:
 
 
 def short(text: object) -> Text:
-    """In one line, cut where the column ends."""
+    """Return the text as one line, cut at the end of its column."""
     return Text(clean(text), no_wrap=True, overflow="ellipsis")
 
 
@@ -75,7 +75,7 @@ def two_lines(first: Text, second: Text) -> Text:
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[RenderableType]]) -> Table:
-    """The first column is an id, never cut nor wrapped; nor is any text but those made by `short`."""
+    """Return a table. Only texts made by `short` are cut; the first column, an id, never wraps either."""
     made = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     for number, heading in enumerate(headings):
         made.add_column(heading, no_wrap=number == 0)
@@ -85,7 +85,7 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[RenderableType]]) -> 
 
 
 def page(screen: Console, document: dict[str, Any], listed: Table, nothing: str) -> None:
-    """A list, and how to see more of it."""
+    """Print a list and the option for its next page; print `nothing` if it is empty."""
     if not document["items"]:
         screen.print(nothing)
         return
@@ -95,7 +95,7 @@ def page(screen: Console, document: dict[str, Any], listed: Table, nothing: str)
 
 
 def facts(screen: Console, rows: Iterable[tuple[str, RenderableType | None]]) -> None:
-    """Names and values below each other; a None is left out."""
+    """Print names and values below each other, without those that are None."""
     made = Table.grid(padding=(0, 2, 0, 0))
     made.add_column(style="dim", no_wrap=True)
     made.add_column(overflow="fold")
@@ -123,12 +123,12 @@ def _grow(branch: Tree, value: Any) -> None:
 
 
 def pretty_json(value: Any) -> Text:
-    """Exactly this value."""
+    """Return the exact value as indented JSON."""
     return Text(escaped(json.dumps(value, ensure_ascii=False, indent=2)))
 
 
 def span(seconds: float) -> str:
-    """`5 s`, `3 min`, `23 h 59 min`, `2 d 4 h`."""
+    """Return a duration in words: `5 s`, `3 min`, `23 h 59 min`, `2 d 4 h`."""
     left = max(0, round(seconds))
     words: list[str] = []
     for size, unit in _DURATIONS:
@@ -143,7 +143,7 @@ def span(seconds: float) -> str:
 
 
 def when(instant: str | None, *, nothing: str = "never") -> str:
-    """`in 2 h`, `5 min ago`."""
+    """Return a time relative to now: `in 2 h`, `5 min ago`."""
     if instant is None:
         return nothing
     seconds = (datetime.fromisoformat(instant) - datetime.now(UTC)).total_seconds()

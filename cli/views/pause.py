@@ -1,4 +1,4 @@
-"""How a pause looks to the person who decides it."""
+"""Views of pauses for reviewers."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ from cli.views.changes import print_edited
 from cli.views.output import clean, facts, page, pretty_json, short, status, table, tree, when
 
 INDENT = 2
-# What `onTimeout` makes of the pause, as a word for people.
+# The effect of `onTimeout` in words.
 BECOMES = {
     "expire": "expires",
     "reject": "is rejected",
@@ -23,30 +23,30 @@ BECOMES = {
 
 
 def one_line(screen: Console, pause: dict[str, Any]) -> None:
-    """`wch_… approved by ann, 5 s ago: looks fine`"""
+    """Print `wch_… approved by ann, 5 s ago: looks fine`."""
     screen.print(_line(pause), soft_wrap=True)
 
 
 def outcome(pause: dict[str, Any]) -> str:
-    """The same without colours, for one line of an error."""
+    """Return the same line without colours, for an error message."""
     return _line(pause).plain
 
 
-_READ = "look at it, then decide with --revision"
+_READ = "read it, then decide with --revision"
 
 
 @contextmanager
-def too_late() -> Iterator[None]:
-    """Who decided, and when, is what a reviewer who came too late wants to know."""
+def reporting_late_decision() -> Iterator[None]:
+    """Add to a refused decision who decided before and when, or the current revision."""
     try:
         yield
     except ServerRefused as refused:
         current = refused.problem.get("current")
         if current and current["status"] == "pending":
-            why = f"{refused.problem['detail'].split(':')[0]}; it is at revision {current['revision']} now: {_READ}"
+            why = f"{refused.problem['detail'].split(':')[0]}; the current revision is {current['revision']}: {_READ}"
             raise ServerRefused(refused.status, refused.body, refused.problem, why) from None
         if current:
-            why = f"{outcome(current)} (that stands)"
+            why = f"{outcome(current)} (this decision is final)"
             raise ServerRefused(refused.status, refused.body, refused.problem, why) from None
         raise
 
@@ -70,7 +70,7 @@ def list_view(screen: Console, document: dict[str, Any]) -> None:
         )
         for item in document["items"]
     ]
-    page(screen, document, table(("WATCH ID", "STATUS", "CREATED", "ACTION"), rows), "no such pauses")
+    page(screen, document, table(("WATCH ID", "STATUS", "CREATED", "ACTION"), rows), "no pauses")
 
 
 def decided_view(screen: Console, document: dict[str, Any]) -> None:
@@ -83,26 +83,26 @@ def decided_view(screen: Console, document: dict[str, Any]) -> None:
         )
         for item in document["items"]
     ]
-    page(screen, document, table(("WATCH ID", "STATUS", "DECIDED", "ACTION"), rows), "nothing decided is like that")
+    page(screen, document, table(("WATCH ID", "STATUS", "DECIDED", "ACTION"), rows), "no decided pauses")
 
 
 def describe(screen: Console, pause: dict[str, Any]) -> None:
-    """All that a reviewer needs."""
-    asked = pause["agentContext"]
-    screen.print(Text(clean(asked["action"]), style="bold"))
+    """Print everything that a reviewer needs."""
+    agent = pause["agentContext"]
+    screen.print(Text(clean(agent["action"]), style="bold"))
     screen.print()
     facts(screen, _facts(pause))
-    if asked["context"]:
+    if agent["context"]:
         screen.print()
-        screen.print(tree("Context", asked["context"]))
-    if asked["arguments"] is not None:
+        screen.print(tree("Context", agent["context"]))
+    if agent["arguments"] is not None:
         screen.print()
-        screen.print("Arguments, exactly what will be executed", style="bold")
-        screen.print(Padding.indent(pretty_json(asked["arguments"]), INDENT))
+        screen.print("Arguments, exactly as they will be executed", style="bold")
+        screen.print(Padding.indent(pretty_json(agent["arguments"]), INDENT))
     print_edited(screen, pause, "arguments")
     if pause["responseSchema"] is not None:
         screen.print()
-        screen.print("The approver must answer (--response) as this JSON Schema says", style="bold")
+        screen.print("An approval needs a --response that matches this JSON Schema", style="bold")
         screen.print(Padding.indent(pretty_json(pause["responseSchema"]), INDENT))
     if pause["decision"] is None:
         screen.print()
@@ -135,7 +135,7 @@ def _facts(pause: dict[str, Any]) -> list[tuple[str, Any]]:
 
 
 def review_facts(pause: dict[str, Any]) -> list[tuple[str, str | None]]:
-    """Who has voted, and what is missing; nothing where anybody's one vote decides."""
+    """Return the votes and the missing approvals, or nothing where a single vote decides."""
     several = pause["review"] != {"approvals": 1}
     claim = pause["claim"]
     votes = [f"{vote['outcome']} by {_voter(vote)}, {when(vote['at'])}{_counts(vote)}" for vote in pause["votes"]]
@@ -148,12 +148,12 @@ def review_facts(pause: dict[str, Any]) -> list[tuple[str, str | None]]:
 
 
 def waits_for(pause: dict[str, Any]) -> str:
-    """`1 of 2 approvals, from ops (stage 2 of 3: money)`"""
+    """Return `1 of 2 approvals, from ops (stage 2 of 3: money)`."""
     needed = pause["waitingFor"]
-    whom = ", ".join((*needed["groups"], *needed["assignees"]))
+    voters = ", ".join((*needed["groups"], *needed["assignees"]))
     name = f": {needed['name']}" if needed["name"] else ""
     stage = f" (stage {needed['stage'] + 1} of {needed['stages']}{name})" if needed["stages"] > 1 else ""
-    text = f"{needed['approved']} of {needed['approvals']} approvals{f', from {whom}' if whom else ''}{stage}"
+    text = f"{needed['approved']} of {needed['approvals']} approvals{f', from {voters}' if voters else ''}{stage}"
     return clean(text)
 
 
@@ -163,11 +163,11 @@ def _voter(vote: dict[str, Any]) -> str:
 
 
 def _counts(vote: dict[str, Any]) -> str:
-    return "" if vote["counts"] else " (counts no more)"
+    return "" if vote["counts"] else " (no longer counts)"
 
 
 def deadline(pause: dict[str, Any]) -> str:
-    """`is approved in 2 h`"""
+    """Return `is approved in 2 h`."""
     if pause["expiresAt"] is None:
         return "never expires"
     becomes = BECOMES.get(pause["onTimeout"], pause["onTimeout"])

@@ -1,4 +1,4 @@
-"""How a held step looks to the person who decides it."""
+"""Views of held steps for reviewers."""
 
 from typing import Any
 
@@ -26,14 +26,14 @@ def queue(screen: Console, document: dict[str, Any]) -> None:
         screen,
         document,
         table(("TRACE ID, SPAN ID", "STEP, NAMESPACE", "HELD, EXPIRES", "VOTES"), rows),
-        "nothing waits",
+        "no held steps",
     )
     if document["items"]:
         next_command(screen, f"review show {document['items'][0]['saga_trace_id']}")
 
 
 def describe(screen: Console, item: dict[str, Any], pause: dict[str, Any]) -> None:
-    """All that a reviewer needs. `pause`: the one that holds the step."""
+    """Print everything that a reviewer needs. `pause` is the held step's pause."""
     context = pause["agentContext"]["context"]
     screen.print(Text(clean(pause["agentContext"]["action"]), style="bold"))
     screen.print()
@@ -56,12 +56,13 @@ def describe(screen: Console, item: dict[str, Any], pause: dict[str, Any]) -> No
     )
     is_output = item["review_subject"] == "output"
     screen.print()
-    screen.print("What the step has found" if is_output else "Arguments, exactly what will be executed", style="bold")
+    title = "Output of the step" if is_output else "Arguments, exactly as they will be executed"
+    screen.print(title, style="bold")
     screen.print(Padding.indent(pretty_json(item["review_payload"]), INDENT))
     print_edited(screen, pause, item["review_subject"])
     if context.get("facts"):
         screen.print()
-        screen.print("Facts, from the tools' own answers", style="bold")
+        screen.print("Facts from the tools' own responses", style="bold")
         screen.print(Padding.indent(pretty_json(context["facts"]), INDENT))
     screen.print()
     which = f"{item['saga_trace_id']} {item['step_span_id']}"

@@ -1,4 +1,4 @@
-"""How sagas and their steps look to people, and what they may want to do next."""
+"""Views of sagas and steps, with possible next commands."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -20,13 +20,13 @@ def next_command(screen: Console, *commands: str) -> None:
 
 
 def started(screen: Console, document: dict[str, Any]) -> None:
-    said = "is started" if document["created"] else "was started before"
-    screen.print(f"{clean(document['trace_id'])} {said}", soft_wrap=True)
+    result = "is started" if document["created"] else "was already started"
+    screen.print(f"{clean(document['trace_id'])} {result}", soft_wrap=True)
     next_command(screen, f"list steps {document['trace_id']} --watch")
 
 
 def sagas(screen: Console, document: dict[str, Any]) -> None:
-    page(screen, document, saga_table(document["items"]), "no such sagas")
+    page(screen, document, saga_table(document["items"]), "no sagas")
 
 
 def saga_table(items: Sequence[dict[str, Any]]) -> Table:
@@ -65,10 +65,10 @@ def step_table(items: Sequence[dict[str, Any]]) -> Table:
 
 
 def _retries(items: Sequence[dict[str, Any]]) -> list[Text]:
-    """Why a step that has not ended is tried again: its tool server is away, for instance."""
+    """Return why each unfinished step is retried, for example because its tool server is unreachable."""
     waiting = [item for item in items if item["status"] in ("PENDING", "IN_PROGRESS") and item["error_details"]]
     lines = [
-        f"{item['step_id']} is tried again by itself: {item['error_details']['message']}"
+        f"{item['step_id']} is retried automatically: {item['error_details']['message']}"
         for item in waiting
         if item["error_details"]["code"] != OUTCOME_UNKNOWN
     ]
@@ -90,17 +90,17 @@ def _note(item: dict[str, Any]) -> str:
 
 
 def watched(saga: dict[str, Any], items: Sequence[dict[str, Any]]) -> RenderableType:
-    """The same with how the saga stands, and what it waits for."""
+    """Return the steps with the saga's status and the commands that it waits for."""
     title = Text(clean(f"{saga['name']} {saga['version']} ")).append(status(saga["status"]))
     waits = [f"sagahold {command}" for command in next_steps(saga, items) if "--watch" not in command]
     return Group(title, step_table(items), *_retries(items), *(Text(clean(line), style="dim") for line in waits))
 
 
 def errors(screen: Console, document: dict[str, Any]) -> None:
-    """What went wrong, in full."""
+    """Print all errors in full."""
     broken = [item for item in document["items"] if item["error_details"] is not None]
     if not broken:
-        screen.print("no step has an error")
+        screen.print("no errors")
     for item in broken:
         undo = "undo of " if item["compensates_span_id"] else ""
         title = Text(f"{clean(item['step_span_id'])} {undo}{clean(item['step_id'])} ").append(status(item["status"]))
@@ -110,7 +110,7 @@ def errors(screen: Console, document: dict[str, Any]) -> None:
 
 def _error(error: dict[str, Any]) -> Text:
     said = Text(clean(f"{error['code']}: {error['message']}", lines=True))
-    # A reviewer may have given more than a code and a message.
+    # A reviewer may add fields to the code and message.
     rest = {name: value for name, value in error.items() if name not in ("code", "message")}
     rest = rest["details"] if rest.keys() == {"details"} else rest
     return said.append("\n").append(pretty_json(rest)) if rest else said
@@ -146,12 +146,12 @@ def saga(screen: Console, document: dict[str, Any]) -> None:
 
 
 def next_steps(saga: dict[str, Any], steps: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """What somebody has to do, or can."""
+    """Yield the commands that a person must or can run next."""
     trace_id = saga["trace_id"]
     if saga["status"] == "AWAITING_HUMAN":
         yield f"review show {trace_id}"
     if saga["needs_operator"] and (saga["error_details"] or {}).get("code") == STUCK:
-        yield f"saga retry-step {trace_id} {steps[0]['step_span_id']}  # once its cause is mended"
+        yield f"saga retry-step {trace_id} {steps[0]['step_span_id']}  # once its cause is fixed"
         return
     for step in steps:
         which = f"{trace_id} {step['step_span_id']}"
@@ -161,7 +161,7 @@ def next_steps(saga: dict[str, Any], steps: Sequence[dict[str, Any]]) -> Iterato
             again = "retry-compensation" if undo else "retry-step"
             yield f"saga resolve {which} --outcome done --evidence 'how you know'"
             yield f"saga resolve {which} --outcome not_done --evidence 'how you know'"
-            yield f"saga {again} {which} --allow-destructive  # only where a second call does no harm"
+            yield f"saga {again} {which} --allow-destructive  # only if a second call does no harm"
         elif saga["status"] == "FAILED" and undo and step["status"] in BROKEN:
             yield f"saga retry-compensation {which}"
             if saga["needs_operator"]:
@@ -225,7 +225,7 @@ def _contents(screen: Console, document: dict[str, Any]) -> None:
         held = document["status"] == "AWAITING_HUMAN"
         _block(screen, "Output, held for review" if held else "Output", document["output_payload"])
     if document["facts"]:
-        _block(screen, "Facts, from the tools' own answers", document["facts"])
+        _block(screen, "Facts from the tools' own responses", document["facts"])
     if document["tool_calls"]:
         _block(screen, "Tool calls of the model", document["tool_calls"])
     if document["transcript"] is not None:
@@ -233,15 +233,15 @@ def _contents(screen: Console, document: dict[str, Any]) -> None:
 
 
 def model(document: Mapping[str, Any]) -> Text | None:
-    """Where an output comes from; a mock's must not pass for a model's."""
+    """Return the model of an output, marked so that a mock's output never passes for a model's."""
     if document.get("mock"):
-        return Text("mock: no model was asked", style="bold yellow")
+        return Text("mock, no model was called", style="bold yellow")
     provider = document.get("provider")
     return None if provider is None else Text(clean(f"{provider} {document.get('model') or ''}".strip()))
 
 
 def _times(timing: Mapping[str, float]) -> str | None:
-    """The parts that took any time, the longest first."""
+    """Return the parts of at least 1 ms, longest first."""
     parts = sorted(((ms, name.removesuffix("_ms")) for name, ms in timing.items() if ms >= 1), reverse=True)
     return ", ".join(f"{name} {ms:,.0f} ms" for ms, name in parts) or None
 

@@ -1,4 +1,4 @@
-"""How endpoints and deliveries look to people."""
+"""Views of endpoints and deliveries."""
 
 from typing import Any
 
@@ -17,7 +17,7 @@ def endpoints(screen: Console, document: dict[str, Any]) -> None:
         )
         for item in document["items"]
     ]
-    page(screen, document, table(("ID", "STATE, NAMESPACES", "URL, WHAT FOR"), rows), "no endpoints")
+    page(screen, document, table(("ID", "STATE, NAMESPACES", "URL, DESCRIPTION"), rows), "no endpoints")
 
 
 def endpoint(screen: Console, item: dict[str, Any]) -> None:
@@ -28,17 +28,17 @@ def endpoint(screen: Console, item: dict[str, Any]) -> None:
             ("id", item["id"]),
             ("url", item["url"]),
             ("state", _state(item)),
-            ("why", item["disabled_reason"]),
+            ("reason", item["disabled_reason"]),
             ("failing", f"since {when(item['failing_since'])}" if item["failing_since"] else None),
             ("events", _events(item)),
             ("namespaces", ", ".join(item["namespaces"])),
-            ("for", item["description"] or None),
+            ("description", item["description"] or None),
             ("headers", "\n".join(f"{name}: {value}" for name, value in item["headers"].items()) or None),
             ("secret", Text(secret, style="bold", no_wrap=True) if secret else None),
         ],
     )
     if secret:
-        screen.print("Keep the secret now: it is not shown again.", style="dim")
+        screen.print("Copy the secret now: it is not shown again.", style="dim")
 
 
 def deliveries(screen: Console, document: dict[str, Any]) -> None:
@@ -50,7 +50,7 @@ def deliveries(screen: Console, document: dict[str, Any]) -> None:
         )
         for item in document["items"]
     ]
-    page(screen, document, table(("ID, WATCH ID", "STATUS", "EVENT, ERROR OR URL"), rows), "no such deliveries")
+    page(screen, document, table(("ID, WATCH ID", "STATUS", "EVENT, ERROR OR URL"), rows), "no deliveries")
 
 
 def delivery(screen: Console, item: dict[str, Any]) -> None:
@@ -65,7 +65,7 @@ def delivery(screen: Console, item: dict[str, Any]) -> None:
             ("watch id", item["watch_id"]),
             ("endpoint", item["endpoint_id"]),
             ("created", when(item["created_at"])),
-            ("next try", when(item["next_attempt_at"]) if item["next_attempt_at"] else None),
+            ("next attempt", when(item["next_attempt_at"]) if item["next_attempt_at"] else None),
             ("attempts", str(item["attempts"])),
             ("error", item["last_error"]),
         ],
@@ -73,7 +73,7 @@ def delivery(screen: Console, item: dict[str, Any]) -> None:
     attempts = item.get("attempts_made")
     if attempts:
         screen.print()
-        screen.print(table(("#", "WHEN", "OUTCOME", "HTTP", "MS", "WHAT WAS SAID"), map(_attempt, attempts)))
+        screen.print(table(("#", "WHEN", "OUTCOME", "HTTP", "MS", "RESPONSE"), map(_attempt, attempts)))
 
 
 def secret(screen: Console, document: dict[str, Any]) -> None:

@@ -34,7 +34,7 @@ class TestServerAndKeys:
         monkeypatch.setenv("SAGAHOLD_DATA_DIR", str(tmp_path))
         ran = call("pause", "list")
         assert ran.code == WRONG
-        assert ran.error == "no server given: `sagahold up` starts one here, SAGAHOLD_URL or --url names another"
+        assert ran.error == "no server given: start one here with `sagahold up`, or name one with SAGAHOLD_URL or --url"
 
     def test_a_server_that_is_not_there(self, closed_port: int) -> None:
         ran = finish(start("pause", "list", SAGAHOLD_URL=f"http://127.0.0.1:{closed_port}"))
@@ -58,7 +58,7 @@ class TestServerAndKeys:
     def test_an_option_of_commands_before_the_command(self, words: tuple[str, ...]) -> None:
         ran = finish(start(*words))
         assert ran.code == WRONG
-        assert re.fullmatch(r"(--url|--json) stands behind the command: `sagahold( pause)? COMMAND \1 …`", ran.error)
+        assert re.fullmatch(r"(--url|--json) goes after the command: `sagahold( pause)? COMMAND \1 …`", ran.error)
 
     def test_a_disk_without_room_for_the_answer(self, stack: Stack) -> None:
         with Path("/dev/full").open("w") as full:
@@ -91,7 +91,7 @@ class TestServerAndKeys:
             (tmp_path / "credentials.json").write_text(text, "latin-1")
             ran = call("pause", "list")
             assert ran.code == WRONG
-            assert "credentials.json cannot be understood" in ran.error
+            assert "credentials.json is not valid JSON" in ran.error
 
 
 class TestWrongUse:
@@ -102,16 +102,16 @@ class TestWrongUse:
             (["pause", "frob"], "see `sagahold pause --help`"),
             (["pause", "create"], "Missing argument 'ACTION'"),
             (["pause", "create", "x", "--context", "{nope"], "'{nope' is not JSON"),
-            (["pause", "create", "x", "--context", '{"a": 1, "a": 2}'], "a name stands twice"),
+            (["pause", "create", "x", "--context", '{"a": 1, "a": 2}'], "a name occurs twice"),
             (["pause", "create", "x", "--context", "[" * 100_000], "is nested too deeply"),
             (["pause", "create", "x", "--context", "@/no/such/file"], "cannot read '/no/such/file'"),
             (["pause", "create", "x", "--context", "@/"], "cannot read '/'"),
-            (["pause", "create", "x", "--expires-in", "soon"], "'soon' is neither seconds"),
+            (["pause", "create", "x", "--expires-in", "soon"], "'soon' is not a duration"),
             (["pause", "create", "x", "--on-timeout", "explode"], "'explode' is not one of"),
             (["pause", "create", "x", "--idempotency-key", "short"], "8 to 128 printable ASCII"),
-            (["pause", "wait", PAUSE_ID, "--timeout", "never"], "'never' is neither seconds"),
+            (["pause", "wait", PAUSE_ID, "--timeout", "never"], "'never' is not a duration"),
             (["keys", "create", "x", "--role", "boss"], "'boss' is not one of"),
-            (["webhooks", "change", "ep_1"], "nothing to change was given"),
+            (["webhooks", "change", "ep_1"], "nothing to change"),
             (["webhooks", "add", "https://example.com", "--header", "nope"], "'nope' has no colon"),
         ],
     )

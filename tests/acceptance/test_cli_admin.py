@@ -64,7 +64,7 @@ class TestPeople:
         email, group = f"{uuid4().hex[:8]}@example.com", f"g-{uuid4().hex[:8]}"
         call("people", "add", email, "Ann", "--namespace", namespace)
         made = call("groups", "create", group, "--description", "reads contracts", "--channel", "json://127.0.0.1:9/x")
-        assert made.out == f"{group} is made\n"
+        assert made.out == f"{group} is created\n"
         several = ("--role", "operator", "--namespace", namespace, "--namespace", "default", "--group", group)
         changed = call("people", "change", email, *several, "--json").document
         assert (changed["role"], changed["groups"], changed["name"]) == ("operator", [group], "Ann")

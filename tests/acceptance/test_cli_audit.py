@@ -58,7 +58,7 @@ def test_a_pause_that_was_changed_in_the_database_is_named(
     watch_id = paused()
     call("pause", "approve", watch_id)
     verify = ("audit", "verify", "--rows", "--namespace", namespace)
-    assert call(*verify).out.endswith("\n1 pauses, 0 sagas and 0 steps are as the log says\n")
+    assert call(*verify).out.endswith("\n1 pauses, 0 sagas and 0 steps match the log\n")
     execute(stack.database_url, f"UPDATE pauses SET decided_by_name = 'Mallory' WHERE namespace = '{namespace}'")
     ran = call(*verify)
     assert ran.code == REFUSED
@@ -77,7 +77,7 @@ def test_a_pause_that_was_changed_in_the_database_is_named(
 
 def test_the_server_verifies_its_log(call: Call, paused: Paused, namespace: str) -> None:
     paused()
-    assert call("audit", "verify", "--namespace", namespace).out == "1 rows: the audit log is whole\n"
+    assert call("audit", "verify", "--namespace", namespace).out == "1 rows: the audit log is intact\n"
     assert call("audit", "verify", "--json").document["ok"]
 
 
@@ -127,7 +127,7 @@ def test_an_export_that_broke_off_leaves_the_last_one(call: Call, exported: Path
 
 def test_an_export_is_verified_without_a_server(call: Call, alone: Path) -> None:
     assert call("audit", "list").code == WRONG
-    assert call("audit", "verify", str(alone)).out == "2 rows: the audit log is whole\n"
+    assert call("audit", "verify", str(alone)).out == "2 rows: the audit log is intact\n"
     assert call("audit", "verify", str(alone), "--json").document == {"ok": True, "checked": 2, "first_bad": None}
 
 
@@ -138,8 +138,8 @@ def test_an_export_is_verified_without_a_server(call: Call, alone: Path) -> None
         (lambda first, second, heads: [second, heads], 1, "is missing"),
         (lambda first, second, heads: [first, heads], 2, "is missing"),
         (lambda first, second, heads: [first, second], 3, "is missing"),
-        (lambda first, second, heads: [first, first, second, heads], 1, "was put in"),
-        (lambda first, second, heads: [first, second, heads, second], 2, "was put in"),
+        (lambda first, second, heads: [first, first, second, heads], 1, "was inserted"),
+        (lambda first, second, heads: [first, second, heads, second], 2, "was inserted"),
     ],
 )
 def test_a_tampered_export_is_found(

@@ -74,7 +74,7 @@ def test_the_files_go_along_and_workers_go_first(call: Call, project: Path, name
     assert "replaced" in listed
     assert max(map(len, listed.splitlines())) <= 80
     assert "thinker" in call("list", "definitions", "--namespace", namespace, "--kind", "worker").out
-    assert call("list", "definitions", "--namespace", f"{namespace}-x").out == "nothing is deployed\n"
+    assert call("list", "definitions", "--namespace", f"{namespace}-x").out == "no definitions\n"
 
 
 def test_every_fault_is_a_line_with_its_file_and_place(call: Call, project: Path) -> None:
@@ -101,7 +101,7 @@ def test_no_file_is_taken_from_outside_of_the_project(
     assert "policies/short.cel was not sent along" in ran.err
 
 
-@pytest.mark.parametrize(("text", "message"), [("a: [", "broken.yaml: line "), ("", "has no manifest in it")])
+@pytest.mark.parametrize(("text", "message"), [("a: [", "broken.yaml: line "), ("", "has no manifest")])
 def test_what_is_no_yaml(call: Call, tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "broken.yaml").write_text(text)
     ran = call("deploy", "-f", str(tmp_path / "broken.yaml"))

@@ -66,7 +66,7 @@ def test_a_receiver_that_takes_nothing(look: Look, stack_database: Database) -> 
         with stack_database.transaction() as uow:
             uow.conn.execute(delete(webhook_failures).where(webhook_failures.c.lane == row["lane"]))
     assert good is False
-    assert "/webhooks names them, since when and why" in said
+    assert "/webhooks lists, with since when and why" in said
 
 
 def test_people_see_a_line_for_each_with_a_mark(call: Call, stack: Stack) -> None:
@@ -114,7 +114,7 @@ def test_a_redis_that_forgets(look: Look, evicting: str, monkeypatch: pytest.Mon
     monkeypatch.setenv("REDIS_URL", evicting)
     assert look()["redis"] == (
         False,
-        "evicts what it holds (maxmemory-policy allkeys-lru): set it to noeviction",
+        "evicts keys (maxmemory-policy allkeys-lru): set it to noeviction",
     )
 
 

@@ -90,7 +90,7 @@ class TestPause:
         assert call("pause", "reject", watch_id).code == DONE
         late = call("pause", "approve", watch_id)
         assert late.code == REFUSED
-        said = rf"ALREADY_RESOLVED: {watch_id} rejected by first reviewer, .*: not today \(that stands\)"
+        said = rf"ALREADY_RESOLVED: {watch_id} rejected by first reviewer, .*: not today \(this decision is final\)"
         assert re.fullmatch(said, late.error)
         assert call("pause", "approve", watch_id, "--json").document["current"]["status"] == "rejected"
 

@@ -72,7 +72,9 @@ class TestDrive:
         assert call("review", "approve", trace_id).error == "nothing there waits for a review: the saga is COMPENSATED"
         late = call("review", "approve", trace_id, span(ended, "two"))
         assert late.code == REFUSED
-        assert re.match(r"ALREADY_RESOLVED: wch_\w+ rejected by first reviewer, .* \(that stands\)", late.error)
+        assert re.match(
+            r"ALREADY_RESOLVED: wch_\w+ rejected by first reviewer, .* \(this decision is final\)", late.error
+        )
 
     def test_run_again(self, call: Call, sagas: Sagas, started: Callable[..., str]) -> None:
         trace_id = started("held")
@@ -109,7 +111,7 @@ class TestDrive:
     def test_cancelled(self, call: Call, sagas: Sagas, started: Callable[..., str]) -> None:
         trace_id = started("held")
         sagas.when(trace_id, "AWAITING_HUMAN")
-        assert "is given up" in call("saga", "cancel", trace_id, "--reason", "not needed").out
+        assert "is cancelled" in call("saga", "cancel", trace_id, "--reason", "not needed").out
         watched = call("list", "steps", trace_id, "--watch")
         assert (watched.code, watched.error) == (REFUSED, f"{trace_id} did not complete: COMPENSATED")
         assert call("saga", "cancel", trace_id).error.startswith("SAGA_COMPENSATED: ")
@@ -171,7 +173,7 @@ class TestRecovery:
         assert call("saga", "retry-step", trace_id, two).error.startswith("MAY_RUN_TWICE: ")
         assert call("saga", "resolve", trace_id, two, "--outcome", "done").code == WRONG
         told = call("saga", "resolve", trace_id, two, "--outcome", "done", "--evidence", "seen", "--output", '{"a": 1}')
-        assert told.out.startswith(f"{two} is settled\n")
+        assert told.out.startswith(f"{two} is resolved\n")
         assert call("list", "steps", trace_id, "--watch").code == DONE
         assert "first operator: seen" in call("show", "step", trace_id, two).out
 
@@ -195,7 +197,7 @@ class TestRecovery:
         assert re.search("^corrected +its arguments, by first operator .*: a typo *$", shown, re.MULTILINE), shown
         assert preview.removeprefix("Changes\n") in shown.split("\nCorrected\n")[1]
         told = call("saga", "resolve", trace_id, undo, "--outcome", "done", "--evidence", "paid back at the counter")
-        assert told.out.startswith(f"{undo} is settled\n")
+        assert told.out.startswith(f"{undo} is resolved\n")
         sagas.when(trace_id, "COMPENSATED")
 
 

@@ -16,9 +16,9 @@ import pytest
 from rich.console import Console
 
 from cli.demo.deviation import Deviation
+from cli.demo.narrator import Narrator
 from cli.demo.receiver import ReceivedMessage, Receiver
 from cli.demo.story import Story
-from cli.demo.telling import Narrator
 from cli.devstack import Stack
 from cli.devstack.waiting import wait_until
 
@@ -80,10 +80,10 @@ def test_it_tells_the_whole_story_and_leaves_nothing(demo: Demo) -> None:
     code, out, err = demo.end()
     assert (code, err) == (0, ""), out
     demo.check_left()
-    assert re.findall(r"agent +(\w+), (goes on|does not do it): told [\d.]+ m?s after", out) == [
-        ("approved", "goes on"),
-        ("rejected", "does not do it"),
-        ("expired", "does not do it"),
+    assert re.findall(r"agent +(\w+) received [\d.]+ m?s after .*; (continues|stops)", out) == [
+        ("approved", "continues"),
+        ("rejected", "stops"),
+        ("expired", "stops"),
     ]
     assert re.findall(r"webhook +(pause\.\w+) after [\d.]+ m?s, signature verified", out) == [
         "pause.approved",
@@ -92,14 +92,14 @@ def test_it_tells_the_whole_story_and_leaves_nothing(demo: Demo) -> None:
     ]
     assert len(set(re.findall(r"wch_[0-9a-f]{32}", out))) == 3
     assert len(set(re.findall(r"msg_[0-9a-f]{32}", out))) == 3
-    assert "400, the signature does not fit the body" in out
+    assert "400, the signature does not match the body" in out
     assert re.findall(r"saga +(\w+) \d+ ms after the decision", out) == ["COMPLETED", "COMPENSATED"]
     assert re.findall(r"ledger +(\w+):", out) == [
         *("send_email", "refund"),
         *("send_email", "withdraw_email"),
         "send_email",
     ]
-    assert "`make up` runs a stack that stays, and prints a link to its dashboard" in out
+    assert "`make up` runs a stack that stays and prints a link to its dashboard" in out
     assert max(map(len, out.splitlines())) <= 80
 
 
@@ -117,9 +117,9 @@ def test_it_does_not_tell_of_a_decision_that_nobody_made(stack: Stack, client_fo
     clients = {"agent": agent, "reviewer": client_for("agent"), "operator": client_for("operator")}
     keys = {f"{role}_key": client.headers["Authorization"].split()[1] for role, client in clients.items()}
     told = StringIO()
-    with Receiver() as receiver, pytest.raises(Deviation, match=r"what the reviewer finds is \[\]"):
-        Story(Narrator(Console(file=told, width=80)), stack.url, keys, receiver).tell()
-    assert "is held by the server" in told.getvalue()
+    with Receiver() as receiver, pytest.raises(Deviation, match=r"the reviewer's list is \[\]"):
+        Story(Narrator(Console(file=told, width=80)), stack.url, keys, receiver).run()
+    assert "waits for the decision" in told.getvalue()
     assert "approved" not in told.getvalue()
     # Its agent would wait for as long as this process lives.
     for pause in agent.get("/api/pause", params={"status": "pending"}).json()["items"]:
@@ -144,5 +144,5 @@ def test_it_does_not_tell_of_a_webhook_that_did_not_verify(
     }
     told = StringIO()
     with Refusing() as receiver, pytest.raises(Deviation, match=r"no verified webhook pause.approved .*1 were refused"):
-        Story(Narrator(Console(file=told, width=80)), stack.url, keys, receiver).tell()
+        Story(Narrator(Console(file=told, width=80)), stack.url, keys, receiver).run()
     assert "signature verified" not in told.getvalue()

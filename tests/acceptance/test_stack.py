@@ -215,7 +215,7 @@ def test_what_is_not_ready_is_named_with_the_end_of_its_log(tmp_path: Path, monk
     )
     stack = Stack(tmp_path / "data", environ=EMBEDDED, procfile=tmp_path / "Procfile")
     with pytest.raises(
-        NotReadyError, match=r"not ready after 3 s: .*/readyz misses workers; the log of worker"
+        NotReadyError, match=r"not ready after 3 s: .*/readyz reports failed checks: workers; the log of worker"
     ) as caught:
         stack.__enter__()
     assert caught.value.details == ["no module named tasks"]
@@ -280,7 +280,7 @@ class TestSupervisor:
         supervisor.start(self.program(tmp_path, "sys.exit('no such table')"))
         eventually(lambda: len(news) >= 3)
         assert [re.search(r"restarting in (\S+) s", line)[1] for line in news[:3]] == ["0.25", "0.5", "1"]
-        assert all(line.endswith("it said: no such table") for line in news)
+        assert all(line.endswith("its last log line: no such table") for line in news)
 
     def test_who_does_not_stop_is_killed_with_its_children(
         self, supervisor: Supervisor, tmp_path: Path, news: list[str]

@@ -177,7 +177,8 @@ def test_a_second_one_on_the_same_directory_is_refused(up: Up) -> None:
     second = run(up.data_dir, free_port())
     assert second.returncode == 2
     assert second.stderr.splitlines() == [
-        f"sagahold: another `sagahold up` (pid {up.process.pid}) runs on {up.data_dir}: stop it or give --data-dir"
+        f"sagahold: another `sagahold up` (pid {up.process.pid}) uses {up.data_dir}: "
+        "stop it, or choose another --data-dir"
     ]
 
 

@@ -1,4 +1,4 @@
-"""How the demo's stories look."""
+"""The output of the demo."""
 
 from rich.console import Console
 from rich.text import Text
@@ -13,5 +13,5 @@ class Narrator:
         self._screen.print(title, style="bold")
 
     def line(self, who: str, what: str | Text) -> None:
-        """`who`: empty where it is the same as in the line before."""
+        """Print one line. `who` is empty if the previous line names the same actor."""
         self._screen.print(Text.assemble("  ", (f"{who:<10}", "cyan"), what))
