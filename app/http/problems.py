@@ -128,7 +128,7 @@ def _told(error: DomainError) -> tuple[tuple[int, str, str], dict[str, Any]]:
     field_errors = error.field_errors if isinstance(error, Invalid) else ()
     current = error.current if isinstance(error, AlreadyResolved | RevisionChanged) else None
     more = {} if current is None else {"current": current}
-    return (status_of(type(error)), error.code, error.detail), {"faults": field_errors, **more}
+    return (status_of(type(error)), error.code, error.detail), {"field_errors": field_errors, **more}
 
 
 def refused_by_flask(error: HTTPException) -> Response:
