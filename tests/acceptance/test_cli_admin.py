@@ -81,7 +81,7 @@ class TestPeople:
         name = f"g-{uuid4().hex[:8]}"
         assert call("groups", "change", name, "--description", "x").code == REFUSED
         call("groups", "create", name, "--description", "reads contracts", "--channel", "json://127.0.0.1:9/x")
-        assert "already" in call("groups", "create", name).error
+        assert "exists" in call("groups", "create", name).error
         assert "reads contracts" in call("groups", "list").out
         changed = call("groups", "change", name, "--no-channels", "--json").document
         assert (changed["description"], changed["channels"]) == ("reads contracts", [])
@@ -141,7 +141,7 @@ class TestWebhooks:
             receiver.script = reply()
             call("webhooks", "change", endpoint_id, "--enable")
             ran = call("webhooks", "recover", endpoint_id, "--since", "2020-01-01T00:00:00Z")
-            assert ran.out == "1 deliveries are sent again\n"
+            assert ran.out == "1 deliveries will be sent again\n"
             receiver.wait_for(2)
         call("webhooks", "remove", endpoint_id)
 

@@ -62,13 +62,15 @@ def test_a_pause_that_was_changed_in_the_database_is_named(
     execute(stack.database_url, f"UPDATE pauses SET decided_by_name = 'Mallory' WHERE namespace = '{namespace}'")
     ran = call(*verify)
     assert ran.code == REFUSED
-    assert ran.error.startswith(f"the pause {watch_id} of {namespace!r} was changed: its decided_by_name is 'Mallory'")
+    assert ran.error.startswith(
+        f"the pause {watch_id} in namespace {namespace!r} was changed: its decided_by_name is 'Mallory'"
+    )
     execute(stack.database_url, f"UPDATE pauses SET action = 'another' WHERE namespace = '{namespace}'")
     ran = call(*verify)
     assert ran.error.endswith("; 1 more fields do not fit")
     lines = ran.out.splitlines()
     assert [line.split(" was changed: its ")[1].split()[0] for line in lines] == ["decided_by_name", "action"]
-    assert {line.split(" was changed")[0] for line in lines} == {f"the pause {watch_id} of {namespace!r}"}
+    assert {line.split(" was changed")[0] for line in lines} == {f"the pause {watch_id} in namespace {namespace!r}"}
     found = call(*verify, "--json")
     assert [bad["field"] for bad in json.loads(found.out)["rows"]["bad"]] == ["decided_by_name", "action"]
     assert call("audit", "verify", "--namespace", namespace).code == DONE
@@ -121,7 +123,7 @@ def test_an_export_that_broke_off_leaves_the_last_one(call: Call, exported: Path
         ran = call("audit", "export", "-o", str(exported), "--url", f"http://127.0.0.1:{server.server_port}")
         server.shutdown()
         serving.join()
-    assert ran.error == "the server broke the export off: its log says why; try again"
+    assert ran.error == "the server ended the export early: read its log, and try again"
     assert exported.read_text() == before
 
 

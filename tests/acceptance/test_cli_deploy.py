@@ -63,7 +63,7 @@ def test_the_files_go_along_and_workers_go_first(call: Call, project: Path, name
     (project / "sagas/prompts/greet.j2").write_text("Hello {{ name }}")
     ran = call("deploy", "-f", "sagas/greet.yaml")
     assert ran.error == (
-        "VERSION_EXISTS: sagas/greet.yaml: this version is deployed with other content: give it a new version, or"
+        "VERSION_EXISTS: sagas/greet.yaml: this version is deployed with other content; change the version or use"
         " --replace"
     )
     assert "replaced" in call("deploy", "-f", "sagas/greet.yaml", "--replace").out
@@ -83,7 +83,7 @@ def test_every_fault_is_a_line_with_its_file_and_place(call: Call, project: Path
     ran = call("deploy", "-f", "sagas/greet.yaml")
     assert ran.code == REFUSED
     *field_errors, summary = ran.err.splitlines()
-    assert summary == "sagahold: 1 of 2 were not deployed"
+    assert summary == "sagahold: 1 of 2 manifests were not deployed"
     assert [field_error.split(": ")[:2] for field_error in field_errors] == [
         ["sagas/greet.yaml", "steps[0].prompt.inline"],
         ["sagas/greet.yaml", "steps[1].policy"],

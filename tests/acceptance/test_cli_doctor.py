@@ -72,7 +72,7 @@ def test_a_receiver_that_takes_nothing(look: Look, stack_database: Database) -> 
 def test_people_see_a_line_for_each_with_a_mark(call: Call, stack: Stack) -> None:
     shown = call("doctor").out.splitlines()
     assert f"✔ server      {stack.url} answers (Sagahold {version('sagahold')})" in shown
-    assert any(line.startswith("✔ programs    PostgreSQL ") for line in shown)
+    assert any(line.startswith("✔ programs    found PostgreSQL ") for line in shown)
     assert all(line[0] in "✔✘–" for line in shown)
 
 
@@ -142,14 +142,14 @@ class TestKeys:
         os.unlink(file)
         found = look()
         assert (found["keys"][0], found["server"][0]) == (False, False)
-        assert found["keys"][1] == f"no {file}: `sagahold up` writes it; or set SAGAHOLD_API_KEY"
+        assert found["keys"][1] == f"no {file}: run `sagahold up`, which writes it, or set SAGAHOLD_API_KEY"
 
     def test_that_lack_a_role(self, file: Path, look: Look) -> None:
         credentials = json.loads(file.read_text())
         del credentials["operator_key"]
         file.write_text(json.dumps(credentials))
         found = look()
-        assert found["keys"] == (False, f"{file} has no key for operator: `sagahold up` adds it")
+        assert found["keys"] == (False, f"{file} has no key for operator: run `sagahold up`, which adds it")
         assert found["work"][0] is False
 
     def test_that_may_not_look_are_not_wrong(self, look: Look, stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:

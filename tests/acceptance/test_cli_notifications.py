@@ -20,6 +20,6 @@ def test_what_failed_is_seen_and_sent_again(
     assert "secret" not in listed
     assert max(map(len, listed.splitlines())) <= 80
     (item,) = call("notifications", "list", "--pause", watch_id, "--json").document["items"]
-    assert call("notifications", "retry", item["id"]).out == f"{item['id']} is sent again\n"
+    assert call("notifications", "retry", item["id"]).out == f"{item['id']} will be sent again\n"
     call("pause", "approve", watch_id)
     assert call("notifications", "retry", item["id"]).error.startswith("NOTIFICATION_ENDED: ")

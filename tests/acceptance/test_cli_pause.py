@@ -211,7 +211,7 @@ class TestEdit:
         watch_id = paused("Ship it", "--arguments", '{"n": 1}')
         assert "Edited" not in call("pause", "get", watch_id).out
         same = ("pause", "approve", watch_id, "--arguments", '{"n": 1.0}')
-        assert call(*same, "--preview").out == "arguments: nothing changes\n"
+        assert call(*same, "--preview").out == "arguments: no changes\n"
         assert call("pause", "approve", watch_id, "--preview").code == WRONG
         assert call(*same).out.startswith(f"{watch_id} approved")
 

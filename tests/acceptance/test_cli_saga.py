@@ -56,7 +56,7 @@ class TestDrive:
         watched = call("list", "steps", trace_id, "--watch")
         assert (watched.code, watched.err) == (DONE, "")
         assert re.search(rf"^{two} +two +COMPLETED", watched.out, re.MULTILINE)
-        assert call("review", "approve", trace_id, two).out.startswith(f"{two} approved by you (already before)")
+        assert call("review", "approve", trace_id, two).out.startswith(f"{two} approved by you (already recorded)")
         shown = call("show", "step", trace_id, two).out
         assert shown.count('"value": "gold"') == 2
         assert "COMPLETED" in call("show", "saga", trace_id).out
@@ -69,7 +69,7 @@ class TestDrive:
         wanted = {"code": "HUMAN_REJECTED", "message": "dear", "reason": "dear"}
         assert ended["error_details"] == wanted
         assert '"reason": "dear"' in call("list", "steps", trace_id, "--errors").out
-        assert call("review", "approve", trace_id).error == "nothing there waits for a review: the saga is COMPENSATED"
+        assert call("review", "approve", trace_id).error == "no such step is held: the saga is COMPENSATED"
         late = call("review", "approve", trace_id, span(ended, "two"))
         assert late.code == REFUSED
         assert re.match(
@@ -79,7 +79,7 @@ class TestDrive:
     def test_run_again(self, call: Call, sagas: Sagas, started: Callable[..., str]) -> None:
         trace_id = started("held")
         two = span(sagas.when(trace_id, "AWAITING_HUMAN"), "two")
-        assert "to be run again" in call("review", "retry", trace_id, "--guidance", "more care").out
+        assert "will run again" in call("review", "retry", trace_id, "--guidance", "more care").out
         shown = wait_until(lambda: "AWAITING_HUMAN" in call("show", "step", trace_id, two).out, END_SECONDS)
         assert shown
         assert re.search("^guidance +more care *$", call("show", "step", trace_id, two).out, re.MULTILINE)
@@ -137,7 +137,7 @@ class TestDrive:
         shown = call("review", "show", trace_id).out
         assert re.search(r"^model +mock", shown, re.MULTILINE), shown
         assert '"summary": "Dear all"' in shown
-        assert "to be run again" in call("review", "retry", trace_id, "--guidance", "Name her").out
+        assert "will run again" in call("review", "retry", trace_id, "--guidance", "Name her").out
         assert wait_until(lambda: row(sagas.read(trace_id), "draft")["attempt"] == 2, END_SECONDS)
         sagas.when(trace_id, "AWAITING_HUMAN")
         said = json.dumps(call("show", "step", trace_id, held, "--json").document["transcript"])
@@ -166,7 +166,7 @@ class TestRecovery:
         assert trace_id in call("list", "sagas", "--needs-operator").out
         assert f"idempotency key  fwd-{trace_id}-{two}" in call("show", "step", trace_id, two).out
         assert re.search(
-            r"^✘ sagas       \d+ need an operator: `sagahold list sagas --needs-operator`",
+            r"^✘ sagas       \d+ need an operator: run `sagahold list sagas --needs-operator`",
             call("doctor").out,
             re.MULTILINE,
         )
@@ -191,7 +191,7 @@ class TestRecovery:
         preview = call(*retry, "--preview").out
         assert '+ "never"' in preview
         assert sagas.read(trace_id)["status"] == "FAILED"
-        assert call(*retry).out.startswith(f"{preview}{undo} is tried again\n")
+        assert call(*retry).out.startswith(f"{preview}{undo} will be tried again\n")
         sagas.when(trace_id, "FAILED", needs_operator=True)
         shown = call("show", "step", trace_id, undo).out
         assert re.search("^corrected +its arguments, by first operator .*: a typo *$", shown, re.MULTILINE), shown
