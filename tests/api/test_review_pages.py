@@ -156,7 +156,7 @@ def test_an_edit_is_shown_as_a_difference_before_it_is_approved(rita: Visitor, t
 
 
 @pytest.mark.parametrize(
-    ("text", "fault"),
+    ("text", "field_error"),
     [
         ('{"a": 1', "arguments is not JSON: Expecting ',' delimiter (line 1, column 8)"),
         ('{\n"a": nope}', "arguments is not JSON: Expecting value (line 2, column 6)"),

@@ -71,7 +71,7 @@ def broken() -> Any:
 @pytest.fixture
 def recorded(monkeypatch: pytest.MonkeyPatch) -> SimpleQueue[ModelResult]:
     found: SimpleQueue[ModelResult] = SimpleQueue()
-    monkeypatch.setattr(model_requests, "record_thought", lambda _, ask, result, report, jitter: found.put(result))
+    monkeypatch.setattr(model_requests, "record_model_result", lambda _, ask, result, report, jitter: found.put(result))
     return found
 
 

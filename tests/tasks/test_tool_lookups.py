@@ -25,7 +25,10 @@ def test_looked_up(database: Database, tmp_path: Path) -> None:
         missing = look_up(replace(work, tool="nothing"))
         assert isinstance(missing, Failed)
         assert missing.error.code == "TOOL_NOT_FOUND"
-        away = look_up(replace(work, sources=(replace(odd.source, command="/nowhere"), odd.source)))
+        absent = look_up(replace(work, sources=(replace(odd.source, command="/nowhere"), odd.source)))
+        assert isinstance(absent, Failed)
+        assert absent.error.code == "MCP_UNAVAILABLE"
+        away = look_up(replace(work, sources=(replace(odd.source, command="/bin/false"), odd.source)))
         assert isinstance(away, NotSent)
         assert away.error.code == "MCP_UNAVAILABLE"
         unset = look_up(replace(work, sources=(replace(odd.source, command="${ENV:SAGAHOLD_NOT_SET}"),)))

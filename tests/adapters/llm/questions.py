@@ -1,4 +1,4 @@
-"""Questions for a `Thinker`, short enough for tests."""
+"""Questions for a `ModelRunner`, short enough for tests."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

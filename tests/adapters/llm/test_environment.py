@@ -15,12 +15,12 @@ ROOT = Path(__file__).parents[3]
 # In a process of its own: the libraries read their environment once, when they are imported.
 ASK = """
 import json, sys
-from adapters.llm import Thinker
+from adapters.llm import ModelRunner
 from adapters.mcp import ToolClient
 from tests.adapters.llm.questions import question, settings
 client = ToolClient()
-thinker = Thinker(client, settings(**json.loads(sys.argv[1])))
-made = thinker.think(question(provider=sys.argv[2], model="m")).result(60)
+runner = ModelRunner(client, settings(**json.loads(sys.argv[1])))
+made = runner.ask_model(question(provider=sys.argv[2], model="m")).result(60)
 print(json.dumps(made.outcome.data))
 client.close()
 """

@@ -207,7 +207,7 @@ INITIALIZED = {"capabilities": {"tools": {}}, "serverInfo": {"name": "by hand", 
 
 
 @pytest.mark.parametrize(
-    "refusal",
+    "domain_error",
     [
         says({"protocolVersion": "2026-07-28", **INITIALIZED}),
         rpc(error={"code": -32601, "message": "no initialize"}),

@@ -230,7 +230,7 @@ from tasks.app import app
 app.Worker()
 app.connection_for_write().transport
 from tasks import runtime
-runtime.tracer(), runtime.thoughts(), runtime.tool_client()
+runtime.tracer(), runtime.requests(), runtime.tool_client()
 import adapters.llm.agent_run, adapters.llm.models
 """
 

@@ -21,7 +21,7 @@ WORKER: dict[str, Any] = {
     "model_name": "small",
     "temperature": 0.5,
     "system_prompt": "Be kind.",
-    "compensation_prompt": "Compensation it.",
+    "compensation_prompt": "Undo it.",
     "tool_sources": [
         {"name": "web", "transport": "streamable_http", "url": "https://${ENV:HOST}/mcp", "headers": {"X-A": "b"}},
         {"name": "old", "transport": "sse", "url": "${ENV:URL}"},
@@ -485,7 +485,7 @@ def test_an_answer_whose_schema_begins_with_a_reference(schema: dict[str, Any]) 
 
 
 @pytest.mark.parametrize(
-    ("schema", "fault"),
+    ("schema", "field_error"),
     [
         ({"type": "object"}, None),
         ({}, None),

@@ -110,7 +110,7 @@ def test_something_may_be_there(path: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("path", "fault"),
+    ("path", "field_error"),
     [
         ("$.steps.last.output.id", True),
         ("$.steps.last.output.data.id", False),
@@ -133,7 +133,7 @@ def test_what_is_meant_is_said() -> None:
 
 
 @pytest.mark.parametrize(
-    ("schema", "path", "fault"),
+    ("schema", "path", "field_error"),
     [
         ({"type": "object"}, "$.input.order", False),
         ({"type": "object", "properties": {"order": {}}, "additionalProperties": False}, "$.input.order", False),
@@ -246,7 +246,7 @@ def test_a_programs_own_variables_stay() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "fault"),
+    ("text", "field_error"),
     [
         ("steps.charge.output.data.id == 'x'", None),
         ("has(steps.think.facts.group) && steps.think.facts.group.total > 0", None),

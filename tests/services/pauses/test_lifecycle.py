@@ -114,7 +114,7 @@ def test_repeat_is_fine_contrary_is_a_conflict(database: Database) -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "refusal"),
+    ("command", "domain_error"),
     [
         (approve(arguments={"n": 2}), Invalid),
         (approve(response=1), Invalid),

@@ -216,7 +216,7 @@ def test_a_tool_server_that_stays_away(database: Database) -> None:
 
 
 @pytest.mark.parametrize(
-    ("idempotent", "hint", "repeated"),
+    ("idempotent", "wakeup", "repeated"),
     [(True, False, True), (False, True, False), (None, True, True), (None, False, False)],
 )
 def test_a_worker_that_dies_during_a_call(

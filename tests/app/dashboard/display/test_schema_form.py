@@ -166,7 +166,7 @@ def test_what_is_typed_becomes_a_value_of_its_type(path: str, text: str, value: 
 
 
 @pytest.mark.parametrize(
-    ("path", "text", "fault"),
+    ("path", "text", "field_error"),
     [
         ("amount", "a lot", "it.amount is not a number: write it like 1500 or 0.5"),
         ("amount", "1,500", "it.amount is not a number: write it like 1500 or 0.5"),
