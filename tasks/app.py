@@ -11,7 +11,7 @@ from celery.signals import celeryd_after_setup, setup_logging, worker_ready, wor
 import settings
 from adapters.process.logs import log_as_json
 from adapters.process.own_environment import hide_environment
-from tasks.log_filters import calm
+from tasks.log_filters import install_log_filters
 
 app = Celery("sagahold")
 app.config_from_object("celeryconfig")
@@ -20,26 +20,26 @@ app.conf.imports = ("tasks.webhooks", "tasks.sagas", "tasks.notifications", "tas
 
 @setup_logging.connect  # type: ignore[untyped-decorator]
 def _json_logs(**_: Any) -> None:
-    """Connecting here stops Celery from setting up logging of its own. A worker and a beat call it first of all."""
+    """Set up JSON logs. This receiver keeps Celery from configuring logging; worker and beat call it first."""
     hide_environment()
     log_as_json(settings.load_or_exit().log_level)
-    # A line for every hint received and done would be most of the log; warnings and errors stay.
+    # Lines for each wake-up received and done would fill the log; warnings and errors remain.
     for name in ("celery.worker.strategy", "celery.app.trace", "celery.beat"):
         logging.getLogger(name).setLevel(logging.WARNING)
-    calm()
+    install_log_filters()
 
 
 @celeryd_after_setup.connect  # type: ignore[untyped-decorator]
 def _set_up(sender: str, instance: Any, conf: Any, **_: Any) -> None:
-    """`sender`: the worker's name. `--concurrency` changes the worker, not the settings that `tasks.runtime` shares the
-    threads out by."""
+    """Name the worker and add its heartbeat queue. `sender` is the worker's name."""
+    # `--concurrency` changes the worker, not the settings by which `tasks.runtime` divides the threads.
     conf.worker_concurrency = instance.concurrency
-    # Here, as beat, which needs the application too, does without what this imports.
+    # Imported here because beat also imports this module and needs none of these.
     from tasks.heartbeat import QUEUE
     from tasks.runtime import own_names
     from tasks.worker_name import WorkerName
 
-    # Of each installation on this machine another one.
+    # Installations on one machine get different names.
     loaded = settings.load_or_exit()
     own_names.append(WorkerName(f"{sender} {loaded.database_url}", loaded.run_dir))
     instance.app.amqp.queues.select_add(QUEUE)
@@ -47,8 +47,11 @@ def _set_up(sender: str, instance: Any, conf: Any, **_: Any) -> None:
 
 @worker_ready.connect  # type: ignore[untyped-decorator]
 def _begin(**_: Any) -> None:
-    """Out of garbage collection: it lives as long as the process, and to go through it took a sixth of a second now and
-    then, in which no thread did anything."""
+    """Release the leases of a predecessor and start the heartbeat.
+
+    Then exclude all loaded objects from garbage collection. They live as long as the process, and a full collection of
+    them stopped every thread for a sixth of a second now and then.
+    """
     from adapters.redis import pubsub
     from services.kernel.leases import free
     from tasks.heartbeat import Heartbeat
@@ -61,9 +64,11 @@ def _begin(**_: Any) -> None:
 
 
 @worker_shutdown.connect  # type: ignore[untyped-decorator]
-def _finish_thoughts(**_: Any) -> None:
-    """Not at the interpreter's exit: by then no thread can be started, so no name be looked up, and a model that has a
-    turn to go could not be reached."""
+def _drain_model_requests(**_: Any) -> None:
+    """Finish the model requests.
+
+    At the interpreter's exit it is too late: no thread can start, so no name resolves and no model is reachable.
+    """
     from tasks.runtime import requests
 
     requests().drain()

@@ -1,7 +1,7 @@
-"""Celery's consumer, but patient: whatever Redis refuses, the worker waits and tries again.
+"""A Celery consumer that waits and retries on every error of Redis.
 
-Celery's own ends the process when Redis is read-only or has no memory left; where it goes on, it tries again at once,
-for as long as that lasts.
+Celery's consumer ends the process when Redis is read-only or out of memory. After other errors it retries without a
+pause for as long as they last.
 """
 
 import logging
@@ -14,7 +14,7 @@ from adapters.process.logs import LogThrottle
 
 log = logging.getLogger(__name__)
 
-# Seconds; doubled with each failure, until one connection was good for as long as the longest wait.
+# Seconds. The wait doubles with each failure; it starts over after a while without one.
 FIRST_WAIT = 0.5
 LONGEST_WAIT = 5.0
 WARN_EVERY = 10.0
@@ -26,25 +26,25 @@ class PatientConsumer(Consumer):  # type: ignore[misc]
     _warning = LogThrottle(WARN_EVERY)
 
     def on_connection_error_before_connected(self, exc: Exception) -> None:
-        self._be_patient(exc)
+        self._wait_and_retry(exc)
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
         try:
             self.connection.collect()
-        except Exception as error:  # whatever is left of it: a new one is opened
+        except Exception as error:  # the consumer opens a new connection in any case
             log.debug("the connection to Redis did not close: %s", error)
-        self._be_patient(exc)
+        self._wait_and_retry(exc)
 
-    def _be_patient(self, error: Exception) -> None:
+    def _wait_and_retry(self, error: Exception) -> None:
         now = time.monotonic()
         if now - self._failed_at > 2 * LONGEST_WAIT:
             self._wait = FIRST_WAIT
         self._failed_at = now
         if self._warning.now():
-            log.warning("no hints are taken until Redis lets them be: %s", error)
+            log.warning("the worker receives no wake-ups until Redis accepts requests again: %s", error)
         until = now + self._wait
         self._wait = min(LONGEST_WAIT, 2 * self._wait)
         while time.monotonic() < until:
-            # Raises when the worker was told to end.
+            # Raises if the worker is shutting down.
             state.maybe_shutdown()
             time.sleep(0.1)

@@ -1,4 +1,4 @@
-"""Work that raises each time is not tried for ever: after a few tries an operator is told."""
+"""Counting of failed attempts: after a few, work is set aside and an operator is notified."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,9 +12,10 @@ from services.operations.giving_up import failed
 
 @contextmanager
 def giving_up(database: Database, kind: str, id_: UUID) -> Iterator[Callable[[Lease], None]]:
-    """What the block raises counts as a try of this row. It is told of the lease, once the row is claimed.
+    """Count an exception of the block as a failed attempt at this row, then raise it again.
 
-    A claimed saga is not: its call may be under way, and what came of it is settled when the lease has run out.
+    Yields a function for the block to report its lease once the row is claimed. A claimed saga reports none: its call
+    may be running, and its outcome is decided when the lease has run out.
     """
     leases: list[Lease] = []
     try:

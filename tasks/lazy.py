@@ -1,4 +1,4 @@
-"""A value made at its first use, once in a process, however many threads come first at the same time."""
+"""A value created on first use, once per process, even if several threads ask for it at the same time."""
 
 import threading
 from collections.abc import Callable
@@ -8,7 +8,7 @@ T = TypeVar("T")
 
 
 class Lazy(Generic[T]):
-    """A decorator for a function without arguments. When the function raises, the next call tries again."""
+    """A decorator for a function without arguments. If the function raises, the next call tries again."""
 
     def __init__(self, make: Callable[[], T]) -> None:
         self._make = make
@@ -16,7 +16,7 @@ class Lazy(Generic[T]):
         self._made: list[T] = []
 
     def __call__(self) -> T:
-        # `functools.cache` would let each of the first threads make one: two pools, two signal threads.
+        # `functools.cache` would let each of the first threads create one: two pools, two publisher threads.
         with self._lock:
             if not self._made:
                 self._made.append(self._make())

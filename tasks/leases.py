@@ -1,4 +1,4 @@
-"""The heartbeat of one worker process: keeps the leases alive of everything that it works on."""
+"""Lease renewal of one worker process, for everything that it works on."""
 
 import logging
 import threading
@@ -18,8 +18,8 @@ log = logging.getLogger(__name__)
 
 # Two heartbeats may fail before a lease runs out.
 BEAT_SECONDS = LEASE.total_seconds() / 3
-# After one that failed: the leases must be alive again before anybody sees that they ran out.
-AGAIN_SECONDS = 0.25
+# After a failed heartbeat: the leases must be renewed before another worker sees them run out.
+RETRY_SECONDS = 0.25
 WARN_EVERY = 10.0
 
 
@@ -28,10 +28,10 @@ class LeaseKeeper:
         self._database = database
         self._lock = threading.Lock()
         self._warning = LogThrottle(WARN_EVERY)
-        # Until when nobody else can have it, by our own clock.
+        # When each lease runs out, by this process's monotonic clock.
         self._held: dict[Lease, float] = {}
-        # What their calls have said last of how far they are, since the last heartbeat. By their tokens.
-        self._news: dict[UUID, dict[str, Any]] = {}
+        # The latest progress of each call since the last heartbeat, by token of its lease.
+        self._progress: dict[UUID, dict[str, Any]] = {}
         threading.Thread(target=self._run, name="leases", daemon=True).start()
 
     @contextmanager
@@ -43,44 +43,47 @@ class LeaseKeeper:
             self.drop(lease)
 
     def keep(self, lease: Lease) -> None:
-        """Until `drop`."""
+        """Renew the lease until `drop`."""
         with self._lock:
             self._held[lease] = lease.since + LEASE.total_seconds()
 
     def drop(self, lease: Lease) -> None:
         with self._lock:
             self._held.pop(lease, None)
-            self._news.pop(lease.token, None)
+            self._progress.pop(lease.token, None)
 
-    def tell(self, lease: Lease, progress: dict[str, Any]) -> None:
-        """Written with the next heartbeat: however often a tool tells, that is as often as it is stored."""
+    def report_progress(self, lease: Lease, progress: dict[str, Any]) -> None:
+        """Store the progress with the next heartbeat, so that frequent reports cost no further writes."""
         with self._lock:
             if lease in self._held:
-                self._news[lease.token] = progress
+                self._progress[lease.token] = progress
 
     def teller(self, lease: Lease, span_id: int, attempt: int) -> Callable[[float, float | None, str | None], None]:
-        """`tell`, of one execution of a step."""
+        """Return a function that reports the progress of one execution of a step."""
 
-        def tell(done: float, total: float | None, message: str | None) -> None:
+        def report(done: float, total: float | None, message: str | None) -> None:
             if (progress := progress_document(span_text(span_id), attempt, done, total, message)) is not None:
-                self.tell(lease, progress)
+                self.report_progress(lease, progress)
 
-        return tell
+        return report
 
     def holds(self, lease: Lease) -> bool:
-        """It is certainly still ours: not so where this process, or its way to the database, stood still for long."""
+        """Return whether the lease is certainly still ours.
+
+        It is not if this process, or its connection to the database, was frozen for too long.
+        """
         with self._lock:
             return time.monotonic() < self._held.get(lease, 0.0)
 
     def beat(self) -> bool:
-        """False: it failed."""
+        """Renew all leases, and return whether that succeeded."""
         with self._lock:
             held = list(self._held)
-            news, self._news = self._news, {}
+            progress, self._progress = self._progress, {}
         until = time.monotonic() + LEASE.total_seconds()
         try:
-            kept = renew(self._database, held, news)
-        except Exception as error:  # the database may be away: the next beat may find it
+            kept = renew(self._database, held, progress)
+        except Exception as error:  # the database may be unreachable; the next beat tries again
             if self._warning.now():
                 log.warning("leases not renewed: %s", type(error).__name__)
             return False
@@ -91,4 +94,4 @@ class LeaseKeeper:
     def _run(self) -> None:
         pause, wait = threading.Event(), BEAT_SECONDS
         while not pause.wait(wait):
-            wait = BEAT_SECONDS if self.beat() else min(AGAIN_SECONDS, BEAT_SECONDS)
+            wait = BEAT_SECONDS if self.beat() else min(RETRY_SECONDS, BEAT_SECONDS)

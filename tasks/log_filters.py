@@ -1,7 +1,7 @@
-"""What Celery and kombu say while Redis is away, in an operator's proportions: it is down, for now; nothing is lost.
+"""Log filters for Celery and kombu while Redis is unreachable, which is no loss of data.
 
-Their own words are a traceback for each sweep that beat cannot send, and "unable to restore", "emergency dump" for
-hints that a worker had taken and not begun, which the next sweep sends again.
+Unfiltered, beat logs a traceback for each sweep that it cannot send. Its library kombu logs "unable to restore" and
+"emergency dump" for wake-ups that a worker received but did not start. The next sweep sends them again.
 """
 
 import logging
@@ -11,17 +11,17 @@ from adapters.process.logs import LogThrottle
 WARN_EVERY_SECONDS = 10
 
 
-def calm() -> None:
-    """Call once the logs are set up."""
+def install_log_filters() -> None:
+    """Install the filters. Call it after the logs are set up."""
     logging.getLogger("celery.beat").addFilter(_Unsent())
     logging.getLogger("celery.worker.consumer.consumer").addFilter(_without_traceback)
     for name in ("kombu.transport.virtual.base", "kombu.utils.div"):
-        logging.getLogger(name).addFilter(_not_about_hints)
+        logging.getLogger(name).addFilter(_not_about_wakeups)
     logging.getLogger("py.warnings").addFilter(_not_about_late_acks)
 
 
 class _Unsent(logging.Filter):
-    """Beat's report of a sweep that it could not send becomes a warning, now and then."""
+    """A filter that turns beat's errors about unsent sweeps into an occasional warning."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class _Unsent(logging.Filter):
         if not str(record.msg).startswith("Message Error") or not record.exc_info:
             return True
         record.levelno, record.levelname = logging.WARNING, "WARNING"
-        record.msg, record.args = "no sweeps while Redis is away: %s", (record.exc_info[1],)
+        record.msg, record.args = "beat cannot send sweeps because Redis is unreachable: %s", (record.exc_info[1],)
         record.exc_info = None
         return self._warning.now()
 
@@ -41,10 +41,10 @@ def _without_traceback(record: logging.LogRecord) -> bool:
     return True
 
 
-def _not_about_hints(record: logging.LogRecord) -> bool:
+def _not_about_wakeups(record: logging.LogRecord) -> bool:
     return not str(record.msg).startswith(("UNABLE TO RESTORE", "EMERGENCY DUMP", "Restoring"))
 
 
 def _not_about_late_acks(record: logging.LogRecord) -> bool:
-    """At each lost connection Celery advises a setting for late acks, which are not used here."""
+    """Drop Celery's advice on late acks at each lost connection; late acks are not used here."""
     return "CPendingDeprecationWarning" not in record.getMessage()

@@ -1,4 +1,4 @@
-"""What beat asks for: hint again at work that was missed, let time run out, tell people, forget what is old."""
+"""Periodic tasks that beat sends: repeat lost wake-ups, expire pauses, send reminders and delete old rows."""
 
 import logging
 import time
@@ -29,7 +29,7 @@ PRUNE_SECONDS = 20.0
 
 @task("tasks.maintenance.alive")
 def alive(_: str) -> None:
-    """What a worker sends to itself (`tasks.heartbeat`)."""
+    """Stamp the worker's row; the worker sends this task to itself (`tasks.heartbeat`)."""
     with database().transaction() as uow:
         stamp_worker(uow, worker_name())
 
@@ -39,12 +39,12 @@ def sweep_due() -> None:
     with database().transaction() as uow:
         stamp_worker(uow, BEAT)
     for sweep in _sweeps():
-        sweep.ask()
+        sweep.request()
 
 
 @Lazy
 def _sweeps() -> Sequence[OwnThread]:
-    """A slow one holds up no other."""
+    """Return the sweeps, each on its own thread, so that a slow one delays no other."""
     return (
         OwnThread("sweep of deliveries", lambda: sweep_deliveries(database(), spare_leased=_spare()), note_away),
         OwnThread("sweep of sagas", lambda: sweep_sagas(database(), spare_leased=_spare()), note_away),
@@ -54,7 +54,7 @@ def _sweeps() -> Sequence[OwnThread]:
 
 
 def _spare() -> bool:
-    """Whoever has a lease can renew it by then."""
+    """Return whether the database was unreachable so recently that holders may not have renewed their leases."""
     return away_within(LEASE.total_seconds())
 
 

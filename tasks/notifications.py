@@ -1,4 +1,4 @@
-"""Tell one person or group of a review: claim the row, send the message, record what came of it."""
+"""Notify one person or group: claim the row, send the message and record the result."""
 
 import logging
 import random
@@ -30,11 +30,11 @@ def send(notification_id: str) -> None:
             about = {"sagahold.notification.id": ids.text(ids.NOTIFICATION, job.lease.id)}
             with running(begin(tracer(), "send notification", "client", about)) as span:
                 sending = _send(job)
-                # Why, in the service's words, stands with the notification.
+                # The notification's row has the service's error text.
                 if sending.error is not None:
                     fail(span, "NOT_SENT")
             jitter = random.random()  # noqa: S311  (no secret)
-            # Raises `DatabaseAway`: then another worker sends the message again.
+            # May raise `DatabaseUnavailable`: another worker then sends the message again.
             insist(lambda: record_sending(database(), job.lease, sending, jitter))
 
 
@@ -42,6 +42,6 @@ def _send(job: NotificationJob) -> SendResult:
     try:
         return messenger().send(job.channel, job.recipient, compose(job.content))
     except Exception:
-        # Without a record it would be repeated with every sweep, for ever, and nobody would hear of it.
-        log.exception("sending a notification broke off", extra={"notification_id": job.lease.id.hex})
+        # Without a recorded result, each sweep would repeat it without an error that anyone sees.
+        log.exception("sending a notification failed", extra={"notification_id": job.lease.id.hex})
         return SendResult("internal error, see the log")

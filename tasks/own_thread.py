@@ -1,4 +1,4 @@
-"""A job on a thread of its own: when it is slow, only itself is late, and no thread of Celery's pool waits for it."""
+"""A job on its own thread, so that a slow job delays no other and occupies no thread of Celery's pool."""
 
 import logging
 import threading
@@ -12,28 +12,28 @@ WARN_EVERY = 10.0
 
 
 class OwnThread:
-    """Asked for while the job is being done, it is done once more afterwards, however often it was asked for.
+    """A job that runs on request. Requests during a run cause one more run.
 
-    `away` is told when the database did not do what was asked of it.
+    `away` is called if the database is unavailable.
     """
 
     def __init__(self, name: str, work: Callable[[], object], away: Callable[[], None]) -> None:
         self._name, self._work, self._away = name, work, away
-        self._asked = threading.Event()
+        self._requested = threading.Event()
         self._warning = LogThrottle(WARN_EVERY)
         threading.Thread(target=self._run, name=name, daemon=True).start()
 
-    def ask(self) -> None:
-        self._asked.set()
+    def request(self) -> None:
+        self._requested.set()
 
     def _run(self) -> None:
-        while self._asked.wait():
-            self._asked.clear()
+        while self._requested.wait():
+            self._requested.clear()
             try:
                 self._work()
             except DatabaseUnavailable as error:
                 self._away()
                 if self._warning.now():
-                    log.warning("the database did not do what %s asked of it: %s", self._name, error)
+                    log.warning("%s failed because the database is unavailable: %s", self._name, error)
             except Exception:
                 log.exception("%s failed", self._name)

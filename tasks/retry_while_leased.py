@@ -1,4 +1,4 @@
-"""Recording what was done outside: it has happened, so it is worth waiting for a database that fails over."""
+"""Recording the result of an external call. The call has happened, so the record waits for a database failover."""
 
 import logging
 import time
@@ -10,27 +10,27 @@ from services.kernel.connection_pool import DatabaseUnavailable
 log = logging.getLogger(__name__)
 
 # A restart of PostgreSQL takes a second or two.
-AGAIN_SECONDS = 0.5
-# A fail-over takes up to two minutes where a cloud does it. Longer than a lease: while the database takes no changes,
-# nobody else can claim the row, and whoever has claimed it afterwards is asked for by the record itself.
-PATIENCE_SECONDS = 300.0
+RETRY_SECONDS = 0.5
+# A cloud's failover takes up to two minutes. This may exceed a lease: no one can claim the row while the database
+# accepts no changes, and the record itself checks the lease afterwards.
+MAX_SECONDS = 300.0
 
 Recorded = TypeVar("Recorded")
 
 
 def insist(record: Callable[[], Recorded]) -> Recorded:
-    """Again until the database takes it. `record` is guarded by the lease.
+    """Call `record`, which checks the lease, until the database accepts it.
 
-    Raises `DatabaseUnavailable` when the time is up: another worker takes over.
+    Raises `DatabaseUnavailable` when the time is up; another worker then takes over.
     """
-    until, told = time.monotonic() + PATIENCE_SECONDS, False
+    until, logged = time.monotonic() + MAX_SECONDS, False
     while True:
         try:
             return record()
         except DatabaseUnavailable as error:
             if time.monotonic() >= until:
                 raise
-            if not told:
-                log.warning("a result cannot be recorded yet, it is kept and tried again: %s", error)
-                told = True
-            time.sleep(AGAIN_SECONDS)
+            if not logged:
+                log.warning("a result cannot be recorded yet; it is kept and retried: %s", error)
+                logged = True
+            time.sleep(RETRY_SECONDS)

@@ -1,4 +1,4 @@
-"""What a span says of a step's execution."""
+"""Spans of step executions."""
 
 from typing import TYPE_CHECKING
 
@@ -14,8 +14,11 @@ if TYPE_CHECKING:
 
 
 def execution_span(tracer: "Tracer | None", work: Work, kind: tracing.Kind, more: tracing.Attributes) -> Span:
-    """In the trace that has the saga's own id, whatever worker is at it. The first execution of a step has the step's
-    span id, which stands in the saga's document; of two spans with one id only one would be seen."""
+    """Begin a span in the trace whose id is the saga's, on any worker.
+
+    Only the first execution of a step uses the step's own span id, because a viewer shows one of two spans with the
+    same id.
+    """
     if tracer is None:
         return INVALID_SPAN
     execution = work.execution
@@ -34,7 +37,7 @@ def execution_span(tracer: "Tracer | None", work: Work, kind: tracing.Kind, more
 
 
 def tell_outcome(span: Span, outcome: Outcome) -> None:
-    """The code only: messages repeat what tools and models said."""
+    """Record only the outcome's code, because messages repeat texts of tools and models."""
     if isinstance(outcome, Done):
         code = "OK"
     else:

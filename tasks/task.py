@@ -1,5 +1,8 @@
-"""How a task is made here. While the database is away every task fails, and none of them needs to: a sweep finds what
-they left. So they say it in one line now and then, with the reason, not in a traceback each."""
+"""The decorator of every Celery task.
+
+While the database is unavailable, every task fails, and a later sweep repeats its work. An occasional line in the log
+with the reason replaces a traceback for each failure.
+"""
 
 import logging
 import time
@@ -17,9 +20,9 @@ log = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 
-# Seconds; two sweeps a second and every hint fail meanwhile.
+# Seconds. Two sweeps a second and every wake-up fail during an outage.
 _warning = LogThrottle(10)
-# When the database was away last; each worker looks every few seconds (`tasks.heartbeat`).
+# The time of the last outage of the database; `tasks.heartbeat` probes it every few seconds.
 _away_at: deque[float] = deque(maxlen=1)
 
 
@@ -32,7 +35,7 @@ def note_away() -> None:
 
 
 def task(name: str) -> Callable[[Callable[P, None]], Callable[P, None]]:
-    """A Celery task of this name. The database's absence ends it, quietly; any other exception is Celery's to log."""
+    """Make a function the Celery task `name`. It ends quietly without a database; Celery logs other exceptions."""
 
     def decorate(work: Callable[P, None]) -> Callable[P, None]:
         @shared_task(name=name)  # type: ignore[untyped-decorator]
@@ -43,7 +46,7 @@ def task(name: str) -> Callable[[Callable[P, None]], Callable[P, None]]:
             except DatabaseUnavailable as error:
                 note_away()
                 if _warning.now():
-                    log.warning("the database did not do what %s asked of it, a sweep tries again: %s", name, error)
+                    log.warning("%s failed because the database is unavailable; a sweep retries it: %s", name, error)
 
         return run  # type: ignore[no-any-return]
 

@@ -1,4 +1,4 @@
-"""Deliver one webhook: claim the row, post the message signed, record what came of it."""
+"""Deliver one webhook: claim the row, post the signed message and record the attempt."""
 
 import logging
 import random
@@ -36,7 +36,7 @@ def deliver(delivery_id: str) -> None:
         with leases().keeping(job.lease):
             with tracing.running(_span(job)) as span:
                 attempt = _attempt(job, settings().webhook_timeout, tracing.traceparent(span))
-                _tell(span, attempt)
+                _record_on(span, attempt)
             _record(job, attempt)
 
 
@@ -52,8 +52,8 @@ def _attempt(job: DeliveryJob, timeout: float, parent: str | None = None) -> Att
     except EgressFailed as error:
         return _failure(AttemptOutcome.FAILED, started, str(error))
     except Exception:
-        # Without a record it would be repeated with every sweep, for ever, and nobody would hear of it.
-        log.exception("an attempt to deliver broke off", extra={"delivery_id": str(job.lease.id)})
+        # Without a recorded attempt, each sweep would repeat it without an error that anyone sees.
+        log.exception("a delivery attempt failed", extra={"delivery_id": str(job.lease.id)})
         return _failure(AttemptOutcome.FAILED, started, "internal error, see the log")
     good = 200 <= answer.status < 300
     return Attempt(
@@ -62,21 +62,21 @@ def _attempt(job: DeliveryJob, timeout: float, parent: str | None = None) -> Att
         answer.duration_ms,
         answer.status,
         None if good else f"the receiver answered {answer.status}",
-        # The receiver's bytes: what is no text, or no text that PostgreSQL stores, is replaced.
+        # Replace bytes that are not UTF-8 and NUL, which PostgreSQL does not store.
         answer.excerpt.decode("utf-8", "replace").replace("\x00", "\ufffd"),
         answer.retry_after,
     )
 
 
 def _span(job: DeliveryJob) -> Span:
-    """Of the URL its host and port only: the rest of it may be a secret."""
+    """Begin a span with only the host and port of the URL, because the rest may be secret."""
     if tracer() is None:
         return INVALID_SPAN
     attributes: dict[str, str | int] = {
         "http.request.method": "POST",
         "sagahold.webhook.id": ids.text(ids.MESSAGE, job.message_id),
     }
-    # What cannot be taken apart is not sent either, but told as an attempt.
+    # An invalid URL is not requested either, and is recorded as a failed attempt.
     with suppress(ValueError):
         url = urlsplit(job.url)
         attributes["server.address"] = url.hostname or ""
@@ -84,7 +84,7 @@ def _span(job: DeliveryJob) -> Span:
     return tracing.begin(tracer(), "POST webhook", "client", attributes)
 
 
-def _tell(span: Span, attempt: Attempt) -> None:
+def _record_on(span: Span, attempt: Attempt) -> None:
     span.set_attribute("sagahold.outcome", str(attempt.outcome))
     if attempt.status_code is not None:
         span.set_attribute("http.response.status_code", attempt.status_code)
@@ -93,7 +93,7 @@ def _tell(span: Span, attempt: Attempt) -> None:
 
 
 def _record(job: DeliveryJob, attempt: Attempt) -> None:
-    """Raises `DatabaseAway`: then another worker sends the message again."""
+    """Record the attempt. Raises `DatabaseUnavailable`; another worker then sends the message again."""
     jitter = random.random()  # noqa: S311  (no secret)
     insist(lambda: record_attempt(database(), job.lease, attempt, settings().webhook_retry_seconds, jitter))
 

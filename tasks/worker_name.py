@@ -1,9 +1,9 @@
-"""Whose leases are a dead worker's: a worker that starts under the name of one that died goes on with its work at once.
+"""Names of workers: a worker that starts under a dead worker's name continues its work at once.
 
-The file of a name is locked by the process that bears it, for as long as it lives, and holds what its leases begin
-with. Whoever gets the lock knows that the one before is gone: the kernel lets go of it with the process, not earlier. A
-second worker of the same name gets no lock, nor does it know anybody's leases; on another machine, or in another
-container, it has another file.
+Each name has a file that its process keeps locked and that holds the prefix of the process's lease tokens. The kernel
+releases the lock only when the process ends, so a worker that gets the lock knows that its predecessor is gone.
+
+A second worker of the same name gets no lock and learns no prefix. Other machines and containers have other files.
 """
 
 import fcntl
@@ -21,14 +21,15 @@ from services.kernel.leases import HOLDER_BYTES
 
 log = logging.getLogger(__name__)
 
-AGAIN_SECONDS = 1.0
+RETRY_SECONDS = 1.0
 
 
 class WorkerName:
-    """
+    """The lock on a worker's name.
+
     Attributes:
-        mine: what this process's leases begin with.
-        earlier: what those of its predecessors began with, as far as nobody has freed them yet.
+        mine: the prefix of this process's lease tokens.
+        earlier: the prefixes of its predecessors whose leases are not released yet.
     """
 
     def __init__(self, name: str, folder: Path) -> None:
@@ -43,10 +44,10 @@ class WorkerName:
                 self.earlier = [found[end - HOLDER_BYTES : end] for end in ends]
                 self._write(*self.earlier, self.mine)
         except OSError as error:
-            log.warning("a worker's work waits for its lease when it dies: %s", error)
+            log.warning("the worker has no name file; if it dies, its work waits for its leases to run out: %s", error)
 
     def free_earlier(self, free: Callable[[Sequence[bytes]], int]) -> None:
-        """On a thread of its own, as the database may be away."""
+        """Release the predecessors' leases on a separate thread, because the database may be unavailable."""
         if self.earlier:
             threading.Thread(target=self._free, args=(free,), name="own-name", daemon=True).start()
 
@@ -62,9 +63,9 @@ class WorkerName:
                 freed = free(self.earlier)
                 break
             except DatabaseUnavailable:
-                pause.wait(AGAIN_SECONDS)
+                pause.wait(RETRY_SECONDS)
         if freed:
-            log.warning("work of this worker's predecessor, which died, goes on", extra={"rows": freed})
+            log.warning("this worker continues the work of its predecessor, which died", extra={"rows": freed})
         self._write(self.mine)
 
     def _write(self, *holders: bytes) -> None:
@@ -74,7 +75,7 @@ class WorkerName:
 
 
 def _locked(folder: Path, name: str) -> int | None:
-    """None: a process that lives has it."""
+    """Open and lock the file, or return None if a running process holds the lock."""
     folder.mkdir(mode=0o700, exist_ok=True)
     found = folder.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o022:

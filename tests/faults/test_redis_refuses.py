@@ -52,8 +52,8 @@ def test_it_is_waited_for(scene: Scene, field_error: str) -> None:
             # Everybody has to connect anew, which writes.
             admin.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
             # Now and then only: of an earlier fault, too.
-            until("the worker says so", lambda: "no hints are taken" in logs["worker"].read_text())
-            until("beat says so", lambda: "no sweeps" in logs["beat"].read_text())
+            until("the worker says so", lambda: "the worker receives no wake-ups" in logs["worker"].read_text())
+            until("beat says so", lambda: "beat cannot send sweeps" in logs["beat"].read_text())
             answer = ready(scene)
             assert answer.status_code == 503
             assert not answer.json()["checks"]["broker"]

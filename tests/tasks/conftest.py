@@ -17,7 +17,7 @@ from tests.services.conftest import database_url, shared_database_url  # noqa: F
 
 @pytest.fixture(scope="session")
 def worker(shared_database_url: str, servers: Stack) -> Iterator[Database]:  # noqa: F811
-    """What a worker process has: settings from its environment, and what `tasks.runtime` makes of them."""
+    """The state of a worker process: its settings from the environment, and the objects of `tasks.runtime`."""
     with pytest.MonkeyPatch.context() as environ:
         environ.setenv("DATABASE_URL", shared_database_url)
         environ.setenv("REDIS_URL", servers.redis_url)
@@ -42,7 +42,7 @@ def database(worker: Database, database_url: str) -> Database:  # noqa: F811
 
 @pytest.fixture
 def redis(servers: Stack, worker: Database) -> Iterator[Redis]:
-    """The broker, emptied. What the tests before have set off is on its way to it by a thread, in order."""
+    """The emptied broker. A thread may still send wake-ups of earlier tests, in order."""
     client = connect(servers.redis_url)
     last = WakeUp(WEBHOOK, uuid4())
     worker.publisher.publish([last], [])

@@ -1,4 +1,4 @@
-"""One delivery from its hint to its record, against a receiver that answers rightly, wrongly or not at all."""
+"""One delivery from its wake-up to its record, with a receiver that answers well, badly or not at all."""
 
 import base64
 import json
@@ -87,7 +87,7 @@ def test_a_callback_is_signed_with_its_namespaces_secret(database: Database) -> 
 
 @pytest.mark.parametrize("status", [199, 300, 302, 400, 404, 429, 500, 503])
 def test_anything_but_2xx_is_a_failure(database: Database, status: int) -> None:
-    """It is told, and tried again."""
+    """The attempt is recorded and retried."""
     script = reply(status, b"no", location="http://127.0.0.1:9/") if status >= 200 else _not_http
     with Receiver(script) as receiver:
         shown = send(database, receiver)

@@ -1,4 +1,4 @@
-"""What beat asks for, and what a worker process makes once."""
+"""The tasks that beat sends, and the objects that a worker process creates once."""
 
 import json
 import threading
@@ -45,7 +45,7 @@ def _until(condition: Callable[[], bool]) -> None:
 
 
 def test_a_sweep_stamps_beat_and_hints(database: Database, redis: Redis) -> None:
-    """The stamp proves that beat asks; the hints are in the queue of webhooks."""
+    """The stamp proves that beat works, and the wake-ups are in the queue of webhooks."""
     an_endpoint(database)
     post(database)
     _until(lambda: redis.llen("webhooks") == 1)
@@ -238,7 +238,7 @@ def test_a_failure_is_not_remembered() -> None:
 
 
 def test_a_worker_has_one_of_each(database: Database) -> None:
-    """One pool, one signal thread, one heartbeat."""
+    """One pool, one publisher thread, one heartbeat."""
     for make in (runtime.settings, runtime.database, runtime.egress, runtime.leases, runtime.worker_name):
         assert len({id(each) for each in at_once([make] * 16)}) == 1
     assert runtime.database() is database

@@ -95,12 +95,12 @@ def test_the_step_fails(prompt: str, code: str, worker: Database, recorded: Simp
 def test_a_worker_made_to_end_says_nothing_of_its_thoughts(
     worker: Database, recorded: SimpleQueue[ModelResult]
 ) -> None:
-    """Its loop is stopped under them. Nobody gave them up: another worker goes on with them."""
+    """Its loop stops while they run. They are not cancelled, so another worker continues them."""
     model = Model()
     made = ModelRequests(worker, LeaseKeeper(worker), lambda: model)
     made.begin(ask())
     model.future.cancel()
-    # What was there before is recorded before.
+    # An earlier result is recorded earlier.
     made.begin(ask("{{ 1 // 0 }}"))
     outcome = recorded.get(timeout=20).outcome
     assert isinstance(outcome, Failed)

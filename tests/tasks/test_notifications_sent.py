@@ -1,4 +1,4 @@
-"""One notification from its hint to its record, to a real mail server and a real web service."""
+"""One notification from its wake-up to its record, to a real mail server and a real web service."""
 
 from uuid import uuid4
 

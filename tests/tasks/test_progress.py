@@ -1,4 +1,4 @@
-"""What a tool says of how far its call is: written with the heartbeat, and nothing depends on it."""
+"""Progress that a tool reports: it is written with the heartbeat, and nothing depends on it."""
 
 from pathlib import Path
 from typing import Any

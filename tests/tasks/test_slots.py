@@ -19,7 +19,7 @@ def test_one_alone_leaves_a_third(total: int, alone: int) -> None:
 
 
 def test_whoever_comes_later_finds_a_place() -> None:
-    """Also where several flood, one after the other."""
+    """This also holds if several namespaces flood, one after the other."""
     places = Slots(24, lambda _: None)
     assert [fill(places, namespace) for namespace in "abc"] == [16, 6, 2]
     places.give_back("a")
@@ -68,7 +68,7 @@ def test_no_more_rows_are_remembered_than_a_process_has_room_for() -> None:
 
 
 def test_a_seat_is_given_back_once() -> None:
-    """With its block, or by whom it was handed on to; one that was not taken by nobody."""
+    """It ends with its block or in its new owner; a slot that was never taken is not released."""
     places = Slots(1, lambda _: None)
     with Slot(places, uuid4()) as slot:
         assert slot.take("a")

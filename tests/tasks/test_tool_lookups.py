@@ -14,7 +14,7 @@ from tests.adapters.odd_server import odd_servers
 
 
 def test_looked_up(database: Database, tmp_path: Path) -> None:
-    """What is not there is not there; a server that is away may come back."""
+    """A missing tool is final; an unreachable server may come back."""
     with odd_servers("stdio", tmp_path) as odd:
         execution = Execution("any", "1", "default", "one", False, 1)
         lease = Lease(SAGA, uuid4(), uuid4(), time.monotonic())

@@ -1,4 +1,4 @@
-"""Hints as messages: what a worker takes from the broker is what Celery itself would have sent."""
+"""Wake-ups as messages: they equal the messages that Celery itself would send."""
 
 import json
 from typing import Any
@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 
 from services.kernel.leases import DECISION, SAGA, WEBHOOK
 from services.kernel.unit_of_work import Database, WakeUp
-from tasks.wakeups import MOST_WAITING, TASKS, send_wakeups
+from tasks.wakeups import MAX_QUEUED, TASKS, send_wakeups
 
 pytestmark = pytest.mark.usefixtures("worker")
 # Each message's own.
@@ -45,7 +45,7 @@ def test_the_same_as_celery_would_send(redis: Redis, worker: Database, kind: str
     ours, celerys = sent(redis, queue.decode())
     assert len({UUID(id_) for id_ in _taken(ours, *IDS)}) == 1
     _taken(celerys, *IDS)
-    # Of the thread that has it written, for answers that nobody gives here.
+    # `reply_to` depends on the sending thread, and no reply is ever sent.
     _taken(ours, "reply_to"), _taken(celerys, "reply_to")
     assert ours == celerys
 
@@ -77,10 +77,10 @@ def test_those_that_were_chosen_go_first(redis: Redis) -> None:
 
 def test_a_queue_that_nobody_reads_does_not_grow(redis: Redis) -> None:
     """Those that came last are dropped; those that were chosen take the place of others."""
-    came, chosen = [uuid4() for _ in range(MOST_WAITING + 20)], [uuid4() for _ in range(5)]
+    came, chosen = [uuid4() for _ in range(MAX_QUEUED + 20)], [uuid4() for _ in range(5)]
     for id_ in came[:30]:
         send_wakeups(redis, [WakeUp(SAGA, id_)])
     send_wakeups(redis, [WakeUp(SAGA, id_) for id_ in came[30:]])
-    assert rows_in(sent(redis, "sagas")) == came[:MOST_WAITING]
+    assert rows_in(sent(redis, "sagas")) == came[:MAX_QUEUED]
     send_wakeups(redis, [WakeUp(SAGA, id_, chosen=True) for id_ in chosen])
-    assert rows_in(sent(redis, "sagas")) == chosen + came[: MOST_WAITING - 5]
+    assert rows_in(sent(redis, "sagas")) == chosen + came[: MAX_QUEUED - 5]

@@ -12,7 +12,7 @@ from tests.faults.scene import until
 
 
 def freed(name: WorkerName) -> list[bytes]:
-    """What it would free; returns when it has."""
+    """Wait until the worker has released leases, and return their prefixes."""
     found: list[bytes] = []
     done = threading.Event()
 
@@ -41,7 +41,7 @@ def test_a_successor_knows_its_predecessor(tmp_path: Path) -> None:
 
 
 def test_nobody_knows_who_lives(tmp_path: Path) -> None:
-    """Of two that live under one name the second takes nothing from the first; nor does it hide it from a third."""
+    """The second of two running workers with one name takes nothing from the first, nor hides it from a third."""
     first = WorkerName("worker@here", tmp_path)
     second = WorkerName("worker@here", tmp_path)
     assert not second.earlier
@@ -62,7 +62,7 @@ def test_names_are_apart(tmp_path: Path) -> None:
 
 def test_a_predecessor_waits_for_the_database(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One that dies before it could free its own predecessor leaves both to the next."""
-    monkeypatch.setattr("tasks.worker_name.AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr("tasks.worker_name.RETRY_SECONDS", 0.01)
     first = WorkerName("worker@here", tmp_path)
     first.close()
     second = WorkerName("worker@here", tmp_path)
@@ -85,7 +85,7 @@ def test_a_predecessor_waits_for_the_database(tmp_path: Path, monkeypatch: pytes
 
 
 def test_a_folder_that_others_may_write_to_is_not_trusted(tmp_path: Path) -> None:
-    """Whoever could write there could have this worker end others' leases."""
+    """A user who can write there could make this worker release other workers' leases."""
     tmp_path.chmod(0o777)
     WorkerName("worker@here", tmp_path).close()
     assert list(tmp_path.iterdir()) == []
