@@ -1,8 +1,8 @@
-"""All outbound HTTP. One POST goes to an address that was checked, and ends by one wall clock.
+"""Outbound HTTP: one POST to a checked address, with one deadline for the whole request.
 
-The name is resolved once and every answer is checked; the connection is made to a checked address, so a name that
-changes its mind in between (DNS rebinding) leads nowhere else. Redirects, proxies and compression are not followed,
-not used and not undone.
+The name is resolved once, every address is checked, and the connection goes to a checked address. A name that resolves
+differently later (DNS rebinding) therefore leads nowhere else. Redirects are not followed, proxies are not used, and
+compressed bodies are not decompressed.
 """
 
 import contextlib
@@ -27,16 +27,16 @@ log = logging.getLogger(__name__)
 
 MAX_BODY_BYTES = 64 * 1024
 EXCERPT_BYTES = 1024
-# Everything that may come in: the header section (100 KiB and one read, by h11) and 64 KiB of body even where each
-# byte is a chunk of its own (6 bytes on the wire). Without it an endless row of `100 Continue` would keep us busy.
+# The limit for all received bytes. The headers take 100 KiB and one read (by h11). 64 KiB of body take six times as
+# much if each byte is a chunk (6 bytes on the wire). It stops an endless sequence of `100 Continue` responses.
 _MAX_WIRE_BYTES = 640 * 1024
-# A thread is bound for as long as the system's resolver likes to wait (10–40 s) even after its request was given up.
+# The system's resolver occupies a thread for its whole timeout (10–40 s), even after the request has ended.
 _MAX_LOOKUPS = 64
-# More addresses than this are checked but not tried: each gets its share of the time, and it should be a useful one.
+# Further addresses are checked but not tried, so that each tried one gets a useful share of the time.
 _MAX_TRIES = 4
 # `Retry-After` holds a number or a date of 29 characters.
 _MAX_RETRY_AFTER = 64
-# What frames the message or says where it goes is ours.
+# Headers that frame or route the message are set only here.
 _OUR_HEADERS = frozenset(
     ("accept-encoding", "connection", "content-length", "expect", "host", "te", "transfer-encoding", "upgrade")
 )
@@ -45,33 +45,33 @@ Resolve = Callable[[str], Sequence[Address]]
 
 
 class EgressBlocked(Exception):
-    """The URL leads, or its name resolves, to an address that we may not reach; nothing was sent."""
+    """The URL leads to an address that requests may not reach. Nothing was sent."""
 
 
 class EgressTimeout(Exception):
-    """No complete answer came before the deadline."""
+    """No complete response arrived before the deadline."""
 
 
 class EgressFailed(Exception):
-    """The request could not be made or its answer could not be read."""
+    """The request could not be sent, or its response could not be read."""
 
 
 @dataclass(frozen=True, slots=True)
 class Response:
     status: int
-    excerpt: bytes  # the first 1 KiB of the body, as it came
+    excerpt: bytes  # the first 1 KiB of the body, as received
     duration_ms: int
-    retry_after: str | None  # the header as it came, unchecked
+    retry_after: str | None  # the header as received, unchecked
 
 
 def resolve_by_system(host: str) -> list[Address]:
-    """What the machine's resolver says, in the order it prefers. Blocks as long as that likes. Raises `gaierror`."""
+    """Return the system resolver's addresses, in its order. Blocks for the resolver's timeout. Raises `gaierror`."""
     found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     return list(dict.fromkeys(ip_address(entry[4][0]) for entry in found))
 
 
 class Egress:
-    """Safe to share between threads. `allow` names networks that may be reached though they are not public."""
+    """A client for outbound POSTs, safe to share between threads. `allow` names reachable non-public networks."""
 
     def __init__(self, allow: Sequence[Network], resolve: Resolve = resolve_by_system) -> None:
         self._allow = tuple(allow)
@@ -79,10 +79,10 @@ class Egress:
         self._lookups = threading.BoundedSemaphore(_MAX_LOOKUPS)
 
     def post(self, url: str, body: bytes, headers: Mapping[str, str], deadline_seconds: float) -> Response:
-        """POST once and return the answer, whatever its status.
+        """POST once and return the response, whatever its status.
 
-        Raises `EgressBlocked`, `EgressTimeout` or `EgressFailed`; their texts may be stored and shown. They hold no
-        secret, no header value and no address that a name resolved to.
+        Raises `EgressBlocked`, `EgressTimeout` or `EgressFailed`. Their texts may be stored and shown: they contain no
+        secret, no header value and no resolved address.
         """
         started = time.monotonic()
         deadline = _Deadline(started + deadline_seconds)
@@ -102,7 +102,7 @@ class Egress:
         return Response(status, excerpt, round((time.monotonic() - started) * 1000), retry_after)
 
     def _checked(self, url: str) -> Url:
-        # Checked when it was stored too, but the allowed networks may have changed since.
+        # The allowed networks may have changed since the URL was checked and stored.
         try:
             return read_url(url, self._allow)
         except ValueError as error:
@@ -119,7 +119,7 @@ class Egress:
             raise EgressFailed(f"the name {target.host} does not resolve")
         refused = [str(address) for address in addresses if not is_allowed(address, self._allow)]
         if refused:
-            # The address goes to the log only: told to the one who chose the URL, it would map the inner network.
+            # Only the log has the address; in the error it would reveal the internal network to the URL's author.
             log.warning("egress blocked", extra={"host": target.host, "addresses": refused})
             raise EgressBlocked(
                 f"the name {target.host} resolves to an address that is not public: use another, "
@@ -128,7 +128,7 @@ class Egress:
         return addresses
 
     def _look_up(self, host: str, deadline: "_Deadline") -> Sequence[Address]:
-        """Resolve in a thread of its own, as a lookup cannot be interrupted. Raises `TimeoutError` at the deadline."""
+        """Resolve on a separate thread, because a lookup cannot be interrupted. Raises `TimeoutError`."""
         if not self._lookups.acquire(timeout=deadline.left()):
             raise TimeoutError
         answer: Future[Sequence[Address]] = Future()
@@ -136,7 +136,7 @@ class Egress:
         def look_up() -> None:
             try:
                 answer.set_result(self._resolve(host))
-            except Exception as error:  # whatever it is, it belongs to the one who waits
+            except Exception as error:  # the waiting caller handles every error
                 answer.set_exception(error)
             finally:
                 self._lookups.release()
@@ -157,21 +157,21 @@ class Egress:
 
     @cached_property
     def _tls(self) -> ssl.SSLContext:
-        # This one trusts the system's store, where operators keep their own authorities (or SSL_CERT_FILE names them),
-        # and certifi's, as slim images have no store. Reading them takes tens of milliseconds: once, when first needed.
+        # It trusts the system's certificates (or SSL_CERT_FILE), where operators add their own authorities, and
+        # certifi's, because slim images have none. Reading them takes tens of milliseconds, so it happens once, on use.
         context = httpcore.default_ssl_context()
         context.set_alpn_protocols(["http/1.1"])
         return context
 
 
 class _Deadline:
-    """One instant of the monotonic clock that every wait of a request is measured against."""
+    """The end of a request on the monotonic clock; every wait of the request is measured against it."""
 
     def __init__(self, at: float) -> None:
         self._at = at
 
     def left(self) -> float:
-        """Seconds, more than none. Raises `TimeoutError` when there are none."""
+        """Return the seconds left, more than zero. Raises `TimeoutError` if none are left."""
         left = self._at - time.monotonic()
         if left <= 0:
             raise TimeoutError
@@ -179,7 +179,7 @@ class _Deadline:
 
 
 class _Stream(httpcore.NetworkStream):
-    """A connected socket that stops at the deadline. httpcore's own timeouts start anew with each read and write."""
+    """A connected socket that stops at the deadline. httpcore's own timeouts restart with each read and write."""
 
     def __init__(self, sock: socket.socket, deadline: _Deadline) -> None:
         self._sock = sock
@@ -201,8 +201,7 @@ class _Stream(httpcore.NetworkStream):
             try:
                 rest = rest[self._sock.send(rest) :]
             except OSError as error:
-                # httpcore then looks for an answer that came before all was sent (a 413, say); after a timeout there
-                # is no time left to look.
+                # httpcore then looks for an early response, such as a 413. After a timeout, no time is left for that.
                 raise httpcore.WriteError from error
 
     def close(self) -> None:
@@ -210,7 +209,7 @@ class _Stream(httpcore.NetworkStream):
 
 
 def _connect(addresses: Sequence[Address], port: int, deadline: _Deadline) -> socket.socket:
-    """Try one after the other; each gets its share of the time that is left. Raises the last one's `OSError`."""
+    """Try the addresses in turn, each with its share of the time left. Raises the last address's `OSError`."""
     *others, last = addresses
     for number, address in enumerate(others):
         with contextlib.suppress(OSError):
@@ -223,7 +222,7 @@ def _connect_to(address: Address, port: int, seconds: float) -> socket.socket:
     try:
         sock.settimeout(seconds)
         sock.connect((str(address), port))
-        # Headers and body leave in two writes: the second must not wait for the first to be acknowledged.
+        # Headers and body are two writes, and the second must not wait for the first to be acknowledged.
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     except BaseException:
         sock.close()
@@ -240,7 +239,7 @@ def _header_lines(target: Url, headers: Mapping[str, str]) -> list[tuple[bytes, 
         "user-agent": "Sagahold",
         "accept": "*/*",
         "accept-encoding": "identity",
-        # No reuse: receivers are many and calls to each are rare, and a kept connection would outlive its check.
+        # No reuse: receivers are many and calls to each are rare, and a reused connection would outlive its check.
         "connection": "close",
         **custom,
     }
@@ -253,7 +252,7 @@ def _header_lines(target: Url, headers: Mapping[str, str]) -> list[tuple[bytes, 
 def _exchange(
     stream: _Stream, target: Url, lines: list[tuple[bytes, bytes]], body: bytes
 ) -> tuple[int, bytes, str | None]:
-    """Send and read. The status stands though the body is longer than we care to read."""
+    """Send the request and read the response. The status counts even if the body exceeds the limit."""
     url = httpcore.URL(scheme=target.scheme, host=target.host, port=target.port, target=target.target)
     connection = httpcore.HTTP11Connection(origin=url.origin, stream=stream)
     try:
@@ -266,7 +265,7 @@ def _exchange(
                     break
             return response.status, excerpt, _retry_after(response.headers)
     except httpcore.LocalProtocolError:
-        # h11's own text would show the value.
+        # h11's message would show the value.
         raise EgressFailed("a custom header has a name or value that HTTP does not allow: correct it") from None
 
 
@@ -278,7 +277,7 @@ def _retry_after(headers: Sequence[tuple[bytes, bytes]]) -> str | None:
 
 
 def _reason(error: Exception, stream: _Stream | None) -> str:
-    """A short text from our own or the system's words, never from the receiver's."""
+    """Return a short reason in our or the system's words, never in the receiver's."""
     match error:
         case ssl.SSLCertVerificationError():
             return f"the TLS certificate is not trusted: {error.verify_message}"

@@ -1,8 +1,8 @@
-"""Signing in by an identity provider: OpenID Connect's authorization code flow, with PKCE, state and nonce.
+"""Sign-in through an identity provider: OpenID Connect's authorization code flow with PKCE, state and nonce.
 
-Its requests are not `adapters.egress`: that keeps URLs which anyone may give us away from the inner network, and only
-POSTs. The issuer is the operator's own setting and often lives in the inner network; what its metadata names is https
-(or loopback) too, is asked within a time limit, and redirects are not followed.
+Its requests do not use `adapters.egress`, which only POSTs and keeps untrusted URLs out of the internal network. The
+issuer is an operator's setting and is often in the internal network. Endpoints in its metadata must use https (or
+loopback). Requests have a time limit and follow no redirects.
 """
 
 import hmac
@@ -25,28 +25,28 @@ from joserfc.jwk import KeySet
 from domain.identity.person import Identity
 
 TIMEOUT_SECONDS = 10.0
-# Providers move their endpoints about never; a flood of sign-ins asks for them once.
+# Endpoints almost never change, and many sign-ins at once should fetch them only once.
 METADATA_KEPT_SECONDS = 600.0
-# Of the provider's clock from ours.
+# Tolerated difference between the provider's clock and ours.
 LEEWAY_SECONDS = 60
-# Signatures by the provider's private key only: the client's secret signs nothing.
+# Only signatures by the provider's private key, none by the client's secret.
 ALGORITHMS = ("RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA")
 # RFC 6749, 4.1.2.1 and 5.2; OpenID Connect Core, 3.1.2.6.
 _CANCELLED = frozenset({"access_denied", "interaction_required", "login_required", "consent_required"})
-_OUR_FAULTS = frozenset({"invalid_client", "unauthorized_client"})
+_CLIENT_ERRORS = frozenset({"invalid_client", "unauthorized_client"})
 _ENDPOINTS = ("authorization_endpoint", "token_endpoint", "jwks_uri")
 
 
 class ProviderAway(Exception):
-    """The provider does not answer, or not as OpenID Connect says."""
+    """The provider does not answer, or its response violates OpenID Connect."""
 
 
 class ProviderRefused(Exception):
-    """What came back is not the answer to what this browser asked for, or is a refusal.
+    """The provider's response rejects the sign-in or does not belong to it.
 
     Attributes:
-        why: `begun` elsewhere or too long ago, `cancelled` at the provider, `error` of the provider's, `client` for our
-            own credentials that it refuses, `token` that cannot be trusted.
+        why: `begun` (elsewhere or too long ago), `cancelled` (at the provider), `error` (of the provider), `client`
+            (our credentials are rejected) or `token` (not trusted).
     """
 
     def __init__(self, why: str, reason: str) -> None:
@@ -55,11 +55,11 @@ class ProviderRefused(Exception):
 
 
 class Provider:
-    """Safe to share between threads. A `secret` is what one browser keeps during one sign-in, and nobody else has.
+    """An identity provider, safe to share between threads. A `secret` is known only to the browser of one sign-in.
 
     Args:
-        trust_email: an address counts as verified unless the provider says that it is not.
-        groups_claim: where the names of a person's groups stand in the claims.
+        trust_email: treat an address as verified unless the provider denies it.
+        groups_claim: the claim with the names of a person's groups.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Provider:
         self._metadata: tuple[float, dict[str, Any]] | None = None
 
     def begin(self, secret: str) -> str:
-        """Where to send the browser. Raises `ProviderAway`."""
+        """Return the URL to send the browser to. Raises `ProviderAway`."""
         with self._client() as client:
             url, _ = client.create_authorization_url(
                 self._endpoints(client)["authorization_endpoint"],
@@ -89,12 +89,12 @@ class Provider:
         return str(url)
 
     def finish(self, secret: str, given: Mapping[str, str]) -> Identity:
-        """Who came back with these parameters. Raises `ProviderAway`, `ProviderRefused`."""
+        """Return the identity for the parameters of the return URL. Raises `ProviderAway` or `ProviderRefused`."""
         if not hmac.compare_digest(given.get("state", "").encode(), _derived(secret, "state").encode()):
             raise ProviderRefused("begun", "state")
         if (error := given.get("error", "")) and not given.get("code"):
-            told = f"{error}: {given.get('error_description', '')}"[:200]
-            raise ProviderRefused("cancelled" if error in _CANCELLED else _kind(error), told)
+            reason = f"{error}: {given.get('error_description', '')}"[:200]
+            raise ProviderRefused("cancelled" if error in _CANCELLED else _kind(error), reason)
         if given.get("iss", self.issuer) != self.issuer or not given.get("code"):
             raise ProviderRefused("token", "code")
         with self._client() as client:
@@ -119,9 +119,9 @@ class Provider:
         return Identity(subject, address, self._is_verified(claims), self._groups(claims))
 
     def _is_verified(self, claims: Mapping[str, Any]) -> bool:
-        said = claims.get("email_verified")
-        # Some never say it, and some say it as a text.
-        return said is True or (self._trust_email and (said is None or str(said).lower() == "true"))
+        verified = claims.get("email_verified")
+        # Some providers omit it, and some send a string.
+        return verified is True or (self._trust_email and (verified is None or str(verified).lower() == "true"))
 
     def _groups(self, claims: Mapping[str, Any]) -> tuple[str, ...] | None:
         if self._groups_claim is None:
@@ -136,7 +136,7 @@ class Provider:
         return tuple(name for name in found if isinstance(name, str)) if isinstance(found, list) else None
 
     def _claims(self, client: Any, endpoints: Mapping[str, Any], id_token: str, nonce: str) -> dict[str, Any]:
-        """Of the ID token, when its signature, issuer, audience, time and nonce are right."""
+        """Return the claims of the ID token, after checks of its signature, issuer, audience, time and nonce."""
         keys = _json(client, endpoints["jwks_uri"])
         rules = {
             "iss": {"essential": True, "value": self.issuer},
@@ -154,7 +154,7 @@ class Provider:
     def _user_info(self, client: Any, url: str, subject: str) -> dict[str, Any]:
         found = _json(client, url, withhold_token=False)
         if found.get("sub") != subject:
-            raise ProviderRefused("token", "userinfo is of another subject")
+            raise ProviderRefused("token", "userinfo has another subject")
         return {name: found.get(name) for name in ("email", "email_verified")}
 
     def _endpoints(self, client: Any) -> dict[str, Any]:
@@ -186,17 +186,17 @@ class Provider:
 def _authenticate(
     auth: Any, method: str, uri: str, headers: dict[str, str], body: str
 ) -> tuple[str, dict[str, str], str]:
-    """Basic credentials, each form-encoded first (RFC 6749, 2.3.1): a secret may have a colon or a blank."""
+    """Add Basic credentials, each form-encoded first (RFC 6749, 2.3.1), because a secret may have a colon or space."""
     pair = ":".join(quote_plus(part) for part in (auth.client_id, auth.client_secret))
     return uri, headers | {"Authorization": f"Basic {b64encode(pair.encode()).decode()}"}, body
 
 
 def _kind(error: str | None) -> str:
-    return "client" if error in _OUR_FAULTS else "error"
+    return "client" if error in _CLIENT_ERRORS else "error"
 
 
 def is_safe(url: str) -> bool:
-    """https, or this machine itself."""
+    """Return whether the URL uses https or leads to this machine."""
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""
@@ -215,7 +215,7 @@ def _json(client: Any, url: str, withhold_token: bool = True) -> dict[str, Any]:
         answer = client.request("GET", url, withhold_token=withhold_token)
         answer.raise_for_status()
         found = answer.json()
-    except Exception as error:  # the client's own, its HTTP library's, JSON's: what matters is that it is no answer
+    except Exception as error:  # the client, its HTTP library or JSON may raise it; each means that there is no answer
         raise ProviderAway(f"{type(error).__name__}: {error}"[:200]) from None
     if not isinstance(found, dict):
         raise ProviderAway("not an object")

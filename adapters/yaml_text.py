@@ -1,7 +1,7 @@
-"""YAML as JSON with less punctuation: what is no JSON value, or would surprise, is refused with its line.
+"""YAML as another notation for JSON: values that JSON lacks or that surprise are rejected with their line.
 
-Only YAML 1.2's core words are understood: `no` and `on` are texts, `12:30` is one, `010` is ten. Anchors, aliases and
-tags are refused: a few lines of aliases make a document of any size.
+Only YAML 1.2's core schema applies: `no`, `on` and `12:30` are strings, and `010` is ten. Anchors, aliases and tags are
+rejected, because a few lines of aliases can produce a document of any size.
 """
 
 import math
@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 MAX_DEPTH = 64
-# Characters. Reading takes some seconds a MiB.
+# Characters. Parsing takes a few seconds per MiB.
 MAX_LENGTH = 512 * 1024
 _INTEGER = re.compile(r"[-+]?[0-9]+")
 _FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
@@ -20,12 +20,12 @@ _NOT_FINITE = re.compile(r"([-+]?\.(inf|Inf|INF))|\.(nan|NaN|NAN)")
 _DATE = re.compile(r"[0-9]{4}-[0-9]{1,2}-[0-9]{1,2}([Tt ].*)?")
 _WORDS = {"true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False}
 _NULLS = ("", "~", "null", "Null", "NULL")
-# Digits beyond which an integer is not worth reading: no double holds more than 309.
+# The longest integer that is parsed; a double holds at most 309 digits.
 MAX_DIGITS = 400
 
 
 def read_yaml(text: str) -> Any:
-    """The value of the only document in the text. Raises `ValueError` with the line of what is wrong."""
+    """Return the value of the only document in the text. Raises `ValueError` with the line of the problem."""
     found = list(read_documents(text))
     if len(found) != 1:
         raise ValueError(f"has {len(found)} documents (separated by ---), not one")
@@ -33,11 +33,11 @@ def read_yaml(text: str) -> Any:
 
 
 def read_documents(text: str) -> Iterator[Any]:
-    """The values of all documents that are not empty. Raises `ValueError` with the line of what is wrong."""
+    """Yield the values of all documents that are not empty. Raises `ValueError` with the line of the problem."""
     if len(text) > MAX_LENGTH:
         raise ValueError(f"is longer than {MAX_LENGTH // 1024} thousand characters")
     try:
-        # Untyped by its authors.
+        # The library has no types.
         loader: Any = yaml.SafeLoader(text)
         try:
             yield from _documents(loader)
@@ -67,9 +67,9 @@ def _value(loader: Any, depth: int) -> Any:
     event = loader.get_event()
     line = event.start_mark.line + 1
     if isinstance(event, yaml.AliasEvent) or event.anchor is not None:
-        raise ValueError(f"line {line}: anchors and aliases (& and *) are not read: write it out")
+        raise ValueError(f"line {line}: anchors and aliases (& and *) are not supported; repeat the value")
     if event.tag not in (None, "!"):
-        raise ValueError(f"line {line}: tags like {event.tag} are not read: only JSON's values are")
+        raise ValueError(f"line {line}: tags like {event.tag} are not supported; use a JSON value")
     if depth > MAX_DEPTH:
         raise ValueError(f"line {line}: nested deeper than {MAX_DEPTH} levels")
     if isinstance(event, yaml.ScalarEvent):
@@ -89,9 +89,9 @@ def _object(loader: Any, depth: int) -> dict[str, Any]:
         line = loader.peek_event().start_mark.line + 1
         key = _value(loader, depth + 1)
         if not isinstance(key, str):
-            raise ValueError(f"line {line}: a key that is not a text: put it in quotes")
+            raise ValueError(f"line {line}: a key is not a string; put it in quotes")
         if key in found:
-            raise ValueError(f"line {line}: {key[:100]!r} stands twice in one object")
+            raise ValueError(f"line {line}: {key[:100]!r} occurs twice in one object")
         found[key] = _value(loader, depth + 1)
     loader.get_event()
     return found
@@ -105,7 +105,7 @@ def _scalar(text: str, line: int) -> Any:
     if _NOT_FINITE.fullmatch(text):
         raise ValueError(f"line {line}: {text} is a number that JSON cannot hold")
     if _DATE.fullmatch(text):
-        raise ValueError(f"line {line}: {text[:40]} is a date, which JSON has not: put it in quotes")
+        raise ValueError(f"line {line}: {text[:40]} is a date, which JSON does not have; put it in quotes")
     if _INTEGER.fullmatch(text) and len(text) <= MAX_DIGITS:
         return int(text)
     if _FLOAT.fullmatch(text):

@@ -1,1 +1,1 @@
-"""How fast, how big: the figures of docs/benchmarks.md, measured on the embedded stack. `python -m bench`."""
+"""The benchmark `python -m bench`: the figures of docs/benchmarks.md, measured on the embedded stack."""

@@ -1,4 +1,4 @@
-"""`python -m bench [--quick] [--results DIR]`: measure everything, print the tables, keep them as JSON lines."""
+"""`python -m bench [--quick] [--results DIR]`: measure everything, print the tables and write them as JSON lines."""
 
 import argparse
 import platform
@@ -21,16 +21,16 @@ from bench.wire import BenchError
 from cli.devstack import Stack, StackError
 
 RESULTS = Path(__file__).parent / "results"
-# Servers of its own, whatever the environment names: the bench empties the tables it measures.
+# The bench always starts its own servers, because it empties the tables that it measures.
 ENVIRON = {"DATABASE_URL": "", "REDIS_URL": "", "SAGAHOLD_EGRESS_ALLOW": "127.0.0.0/8"}
-# So many columns fit the tables wherever they are shown.
+# The width of the tables, in columns.
 WIDTH = 100
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure Sagahold on the embedded stack.")
-    parser.add_argument("--quick", action="store_true", help="every figure, but too short to mean anything")
-    parser.add_argument("--results", type=Path, default=RESULTS, help="where the JSON lines go")
+    parser.add_argument("--quick", action="store_true", help="measure every figure, but too briefly to be meaningful")
+    parser.add_argument("--results", type=Path, default=RESULTS, help="write the JSON lines to this directory")
     given = parser.parse_args()
     console, news = Console(width=WIDTH), Console(stderr=True)
     began = datetime.now(UTC)

@@ -1,4 +1,4 @@
-"""How many webhooks the worker delivers in a second, with nothing else to do."""
+"""Webhooks that an otherwise idle worker delivers per second."""
 
 import time
 
@@ -6,16 +6,16 @@ from bench.load import drive
 from bench.receiver import Receiver
 from bench.subject import Subject
 
-# One receiver is sent to ten at a time at most: two keep all threads of a worker busy.
+# A worker sends at most ten messages at once to a receiver; two receivers keep all of its threads busy.
 RECEIVERS = 2
 CLIENTS = 16
 SLOWEST = 60.0
-# Ends with the decisions, not with a time.
+# The load ends with the decisions, not after a time.
 UNBOUNDED = 60.0
 
 
 def drained(subject: Subject, number: int) -> float:
-    """Decide so many at once; the rate counts from the last decision to the last webhook."""
+    """Decide this many pauses at once, and measure the rate from the last decision to the last webhook."""
     with Receiver() as one, Receiver() as other:
         receivers = (one, other)
         decided = [watch_id for receiver in receivers for watch_id in subject.park(number // RECEIVERS, receiver.url)]

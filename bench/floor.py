@@ -1,4 +1,4 @@
-"""The floor: what the machine gives to anyone, measured in the same minutes as ours."""
+"""The floor: the most that the machine can do, measured in the same minutes as our figures."""
 
 import multiprocessing
 import os
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import psycopg2
 
-from bench.inserter import insert_when_told
+from bench.inserter import insert_on_request
 from bench.load import Load
 from bench.subject import CONTEXT
 from bench.wire import BenchError, Connection, Server
@@ -20,7 +20,7 @@ from cli.devstack.procfile import PROCFILE, read_procfile, shell_command
 from cli.devstack.waiting import wait_until
 
 START_SECONDS = 20.0
-# Interpreters that share the raw INSERTs' clients: one alone would be busy with itself, and the floor too low.
+# Processes that share the clients of the raw INSERTs. A single one would be the bottleneck, and the floor too low.
 INSERTERS = 2
 
 
@@ -32,7 +32,7 @@ class EmptyRoute:
 
 @contextmanager
 def empty_route(stack: Stack) -> Iterator[EmptyRoute]:
-    """The web line of the Procfile, with another application at its end."""
+    """The Procfile's web command with another application."""
     command = read_procfile(PROCFILE)["web"].replace("wsgi:app", "bench.floor_app:app")
     port = free_port("127.0.0.1")
     environ = {**stack.environ, "SAGAHOLD_PORT": str(port)}
@@ -60,7 +60,7 @@ def _answers(server: Server) -> bool:
 
 
 class RawInserts:
-    """One row and its commit with psycopg2 alone: a table with a key and our context, and nothing else."""
+    """Inserts of one row and its commit with only psycopg2, into a table with a key and our context."""
 
     def __init__(self, database_url: str) -> None:
         self._url = database_url
@@ -70,7 +70,7 @@ class RawInserts:
         self._pipes = []
         for _ in range(INSERTERS):
             ours, theirs = spawn.Pipe()
-            spawn.Process(target=insert_when_told, args=(theirs, database_url, CONTEXT), daemon=True).start()
+            spawn.Process(target=insert_on_request, args=(theirs, database_url, CONTEXT), daemon=True).start()
             theirs.close()
             self._pipes.append(ours)
 
@@ -85,7 +85,7 @@ class RawInserts:
         return Load.of([latency for pipe in self._pipes for latency in pipe.recv()], seconds)
 
     def row_bytes(self) -> float:
-        """Of the table and its index, for one row."""
+        """Return the bytes of the table and its index for one row."""
         with closing(psycopg2.connect(self._url)) as connection, connection.cursor() as cursor:
             cursor.execute("SELECT pg_total_relation_size('bench_floor')::float / count(*) FROM bench_floor")
             return float(cursor.fetchone()[0])

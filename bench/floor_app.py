@@ -1,4 +1,4 @@
-"""The least that a Flask route can be, to hold ours against: it runs on the same server with the same options."""
+"""The smallest Flask route, as the floor of ours. It runs on the same server with the same options."""
 
 from flask import Flask, Response, jsonify
 

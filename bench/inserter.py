@@ -1,4 +1,4 @@
-"""One process of the raw INSERTs: threads with psycopg2 alone. It imports nothing of ours: it is to be lean."""
+"""One process of the raw INSERTs: threads with only psycopg2. It imports none of our modules, to stay small."""
 
 import contextlib
 import threading
@@ -9,11 +9,12 @@ from uuid import uuid4
 import psycopg2
 
 
-def insert_when_told(pipe: Connection, url: str, context: str) -> None:
-    """Takes a number of clients, says so when they are connected, takes from when till when they shall insert, and
-    gives the latencies (seconds) of what was committed in between; and again, until the pipe is closed.
+def insert_on_request(pipe: Connection, url: str, context: str) -> None:
+    """Insert rows on request until the pipe is closed.
 
-    Instants are of `time.monotonic`, which all processes of a machine share.
+    For each request, receive the number of clients and answer when they are connected. Then receive the start and end
+    of the inserts, and send the latencies (seconds) of the commits between them. Times are of `time.monotonic`, which
+    all processes of a machine share.
     """
     with contextlib.suppress(EOFError):
         while True:

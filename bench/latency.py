@@ -1,4 +1,4 @@
-"""From a decision to those who wait for it, on an unloaded stack: one at a time. In seconds."""
+"""Latency from a decision to its waiters on an unloaded stack, one at a time. Seconds."""
 
 import threading
 import time
@@ -8,14 +8,14 @@ from bench.receiver import Receiver
 from bench.subject import Subject
 from bench.wire import BenchError, Connection
 
-# Longer than anything unloaded takes. Seconds.
+# Longer than anything takes without load. Seconds.
 LOST_AFTER = 30.0
-# A request needs a few milliseconds until it is held; a decision before that would be measured too short. Seconds.
+# A long poll needs a few milliseconds until it waits; an earlier decision would give too short a latency. Seconds.
 UNTIL_HELD = 0.02
 
 
 def to_waiter(subject: Subject, samples: int) -> list[float]:
-    """Decision sent → the held `?wait` request is answered."""
+    """Measure from sending the decision to the response of the `?wait` long poll."""
     latencies = []
     with closing(Connection(subject.server)) as reviewer, closing(Connection(subject.server)) as agent:
         for watch_id in subject.park(samples):
@@ -28,20 +28,20 @@ def to_waiter(subject: Subject, samples: int) -> list[float]:
 
 
 def to_webhook(subject: Subject, samples: int) -> list[float]:
-    """Decision sent → the whole webhook has arrived."""
+    """Measure from sending the decision to the arrival of the whole webhook."""
     latencies = []
     with Receiver() as receiver, closing(Connection(subject.server)) as reviewer:
         for watch_id in subject.park(samples, receiver.url):
             sent = time.perf_counter()
             reviewer.call(subject.approval(watch_id))
             latencies.append(receiver.wait_for(watch_id, LOST_AFTER) - sent)
-            # The worker records the delivery after it was received: that is not to meet the next decision.
+            # The worker records a delivery after its arrival; that must not overlap the next decision.
             time.sleep(UNTIL_HELD)
     return latencies
 
 
 class _Waiter:
-    """An agent's held request, on a thread that notes when it was answered."""
+    """An agent's long poll, on a thread that notes the time of its response."""
 
     def __init__(self, connection: Connection, request: bytes) -> None:
         self._at = 0.0

@@ -1,6 +1,6 @@
-"""A closed loop: each of so many clients sends its next request as soon as it has the answer to the one before.
+"""A closed loop: each client sends its next request as soon as the previous one is answered.
 
-All clients are one thread that waits for all their sockets: threads would cost the machine more than the requests do.
+One thread serves the sockets of all clients, because a thread per client would cost more than the requests.
 """
 
 import selectors
@@ -24,12 +24,12 @@ class Load:
 
     @classmethod
     def of(cls, latencies: list[float], seconds: float) -> Self:
-        """`latencies` in seconds, all within `seconds`."""
+        """Return the load of `latencies` (seconds) that were measured within `seconds`."""
         return cls(len(latencies) / seconds, quantile(latencies, 0.5), quantile(latencies, 0.99))
 
 
 def quantile(seconds: list[float], part: float) -> float:
-    """Milliseconds that this part of the latencies does not exceed."""
+    """Return the milliseconds that this share of the latencies does not exceed."""
     if not seconds:
         raise BenchError("nothing was answered while it was measured")
     ordered = sorted(seconds)
@@ -45,7 +45,7 @@ def middle(loads: list[Load]) -> Load:
 
 
 def drive(server: Server, clients: int, requests: Iterator[bytes], seconds: float, warm_up: float) -> Load:
-    """Send `requests`, until the time is up or there are no more of them. Raises `BenchError` at the first bad one."""
+    """Send `requests` until the time is up or none are left. Raises `BenchError` at the first failed one."""
     loop = _Loop(requests, time.perf_counter() + warm_up, warm_up + seconds)
     try:
         for _ in range(clients):

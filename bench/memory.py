@@ -1,4 +1,4 @@
-"""What each process and its children take of the machine's memory."""
+"""Memory of each process and its children."""
 
 import psutil
 
@@ -8,13 +8,13 @@ MIB = 1024 * 1024
 
 
 def of_tree(pid: int) -> float:
-    """MiB: the share of pages that is the processes' own (PSS); where the system does not tell, what is resident."""
+    """Return the processes' memory in MiB: their proportional share (PSS), or resident memory if that is unknown."""
     root = psutil.Process(pid)
     return sum(_of(process) for process in (root, *root.children(recursive=True))) / MIB
 
 
 def of_stack(stack: Stack) -> dict[str, float]:
-    """By name: web, worker, beat, postgres, redis."""
+    """Return the memory by name: web, worker, beat, postgres and redis."""
     found = {name: stack.pid(name) for name in stack.names()}
     return {name: of_tree(pid) for name, pid in found.items() if pid is not None}
 
@@ -29,5 +29,5 @@ def _of(process: psutil.Process) -> int:
         full = process.memory_full_info()
         return int(getattr(full, "pss", full.rss))
     except psutil.NoSuchProcess:
-        # A database connection's process may end between being listed and being looked at.
+        # The process of a database connection may end between being listed and being read.
         return 0

@@ -1,4 +1,4 @@
-"""The same work with more and more pauses parked."""
+"""The same work with more and more pending pauses in the database."""
 
 from dataclasses import dataclass
 from statistics import median
@@ -6,19 +6,20 @@ from statistics import median
 from bench.load import Load, drive, middle
 from bench.subject import Subject
 
-# One client: what is asked is how long one request takes, not how many fit on the machine.
+# One client, because the figure is the time of one request, not the machine's capacity.
 CLIENTS = 1
-# More than one client decides in a second anywhere we know.
+# More than one client ever decides per second.
 DECISIONS_PER_SECOND = 1_500
 
 
 @dataclass(frozen=True)
 class Parked:
-    """
+    """The figures with parked pauses.
+
     Attributes:
-        loads: by name of the work, then by the number parked.
-        slowdown: p50 with the most parked ÷ p50 with none in the same round, by name of the work.
-        bytes_each: of the table and its indexes, for one parked pause.
+        loads: by name of the work, then by the number of parked pauses.
+        slowdown: p50 with the most parked pauses ÷ p50 with none in the same round, by name of the work.
+        bytes_each: bytes of the table and its indexes for one parked pause.
     """
 
     loads: dict[str, dict[int, Load]]
@@ -27,7 +28,7 @@ class Parked:
 
 
 def parked(subject: Subject, levels: tuple[int, ...], seconds: float, warm_up: float, rounds: int) -> Parked:
-    """Every level in every round, so that a machine that changes its pace does not decide."""
+    """Measure every level in every round, so that a change of the machine's speed does not distort the result."""
     measured: dict[tuple[str, int], list[Load]] = {}
     sizes = []
     for _ in range(rounds):
@@ -45,7 +46,7 @@ def parked(subject: Subject, levels: tuple[int, ...], seconds: float, warm_up: f
 
 
 def _fill(subject: Subject, number: int) -> int:
-    """Exactly so many parked; returns the bytes that they take."""
+    """Park exactly this many pauses, and return the bytes that they take."""
     subject.forget_pauses()
     empty = subject.pauses_bytes()
     subject.park(number)
@@ -54,7 +55,7 @@ def _fill(subject: Subject, number: int) -> int:
 
 
 def _work(subject: Subject, seconds: float, warm_up: float) -> dict[str, Load]:
-    # Decisions last: the pauses that they need would count among the parked.
+    # Decisions come last, because the pauses that they need would count as parked.
     done = {
         "list": drive(subject.server, CLIENTS, subject.lists(), seconds / 2, warm_up),
         "create": drive(subject.server, CLIENTS, subject.creations(), seconds, warm_up),

@@ -1,4 +1,4 @@
-"""The run: what is measured after what. Things that are compared are measured within seconds of each other."""
+"""The order of the measurements. Compared figures are measured within seconds of each other."""
 
 from collections import defaultdict
 from collections.abc import Callable
@@ -17,12 +17,12 @@ from bench.scale import CLIENTS, TARGET_CLIENTS, Scale
 from bench.subject import Subject
 from bench.waiting import held
 
-# Pauses made ready for a closed loop of decisions; when they are used up, the loop ends early and the rate still holds.
+# Pauses for a closed loop of decisions. If they run out, the loop ends early and the rate is still valid.
 DECISIONS_PER_SECOND = 2_000
 
 
 class Bench:
-    """`run` fills `figures` and `targets`."""
+    """The measurements of pauses; `run` fills `figures` and `targets`."""
 
     def __init__(
         self, scale: Scale, subject: Subject, floor: EmptyRoute, inserts: RawInserts, say: Callable[[str], None]

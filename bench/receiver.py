@@ -1,4 +1,4 @@
-"""A webhook receiver that notes when each pause's message arrived, and does nothing else."""
+"""A webhook receiver that only notes when the message of each pause arrives."""
 
 import contextlib
 import re
@@ -16,7 +16,7 @@ _ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
 
 
 class Receiver:
-    """`with Receiver() as receiver: … receiver.url …`"""
+    """A receiver that runs inside its `with` block, at `url`."""
 
     def __init__(self) -> None:
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=512)
@@ -40,7 +40,7 @@ class Receiver:
             return list(self._arrived.values())
 
     def wait_for(self, watch_id: str, seconds: float) -> float:
-        """When its message had arrived (`time.perf_counter`)."""
+        """Return when the pause's message arrived (`time.perf_counter`)."""
         with self._changed:
             if not self._changed.wait_for(lambda: watch_id in self._arrived, seconds):
                 raise BenchError(f"no webhook about {watch_id} within {seconds} s")

@@ -1,4 +1,4 @@
-"""Figures: collected, held against the floor, printed, and kept as JSON lines."""
+"""Figures: collected, compared with the floor, printed and written as JSON lines."""
 
 import json
 from dataclasses import asdict, dataclass, field
@@ -14,12 +14,12 @@ from bench.load import Load
 
 @dataclass(frozen=True)
 class Figure:
-    """One measured thing.
+    """One measured figure.
 
     Attributes:
-        at: under which circumstances: clients, parked, process …
-        p50, p99: milliseconds, for what has latencies.
-        vs_empty_route, vs_insert: ratios to the floor under the same circumstances: of rates, of latencies or of sizes.
+        at: the conditions by name, such as `clients` or `parked`.
+        p50, p99: latencies in milliseconds, if any.
+        vs_empty_route, vs_insert: ratios of rates, latencies or sizes to the floor under the same conditions.
     """
 
     name: str
@@ -34,7 +34,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Target:
-    """A row of the table of targets: `must` holds today, `aim` is where to go."""
+    """A row of the table of targets. `must` is required today, `aim` is the goal."""
 
     name: str
     found: float
@@ -63,7 +63,7 @@ def _ratio(load: Load, floor: Load | None, name: str) -> float | None:
 
 
 def write(path: Path, run: dict[str, Any], figures: list[Figure], targets: list[Target]) -> None:
-    """First what was run and where, then a line a figure, then a line a target."""
+    """Write the run and its machine first, then one line per figure and one per target."""
     lines = [{"run": run}, *({"figure": asdict(figure)} for figure in figures)]
     lines += [{"target": asdict(target)} for target in targets]
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The run of the sagas' figures, after those of the pauses."""
+"""The measurements of sagas, which follow those of pauses."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -10,16 +10,19 @@ from bench.sagas import MODEL_REQUESTS, SHAPES, Sagas
 from bench.scale import Scale
 from bench.subject import Subject
 
-# What the target says.
+# The value of the target.
 IN_FLIGHT = 16
 TARGET_SHAPE = "three steps, one held"
-# Models that one worker waits for.
+# Models that one worker waits for at once.
 MANY_THOUGHTS = 64
 ONE_WORKER = "1 worker process"
 
 
 class SagaBench:
-    """`run` returns figures and targets. `empty` and `insert`: the floors, at one client and at 16."""
+    """The measurements of sagas; `run` returns figures and targets.
+
+    `empty` and `insert` are the floors at one client and at 16.
+    """
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Sagas of commit steps on a tool that does nothing: what the engine costs, alone and under load."""
+"""The engine's cost, alone and under load: sagas of commit steps on a tool that does nothing."""
 
 import json
 import socket
@@ -19,20 +19,20 @@ from models.sagas import saga_steps, sagas
 
 # Longer than any saga here takes. Seconds.
 LOST_AFTER = 60.0
-# Between two looks at the database: short beside what is measured, and not so short that looking is the load. Seconds.
+# Between two queries of the database: short beside the figures, and long enough to add no load. Seconds.
 LOOK_EVERY = 0.002
-# Sagas started between two looks: those that have ended meanwhile are to be seen.
+# Sagas started between two queries, so that ended ones are noticed in time.
 AT_ONCE = 8
 WORKER = "bench"
-# By the name of the saga: its steps, and whether each is held.
+# The steps of each saga by its name, and whether each is held.
 SHAPES = {"one held step": (True,), "three steps, one held": (False, True, False)}
-# The same of one reason step of the mock provider: how long its model takes. Seconds.
+# The same with one reason step of the mock provider: the duration of its model. Seconds.
 MODEL_REQUESTS = {"one reason step": 0.0, "one reason step of 200 ms": 0.2}
 
 
 @dataclass
 class Latencies:
-    """Seconds, one saga at a time."""
+    """Latencies of one saga at a time, in seconds."""
 
     held: list[float] = field(default_factory=list)
     next_call: list[float] = field(default_factory=list)
@@ -40,7 +40,7 @@ class Latencies:
 
 
 class Sagas:
-    """The measured sagas, deployed; the tool tells its calls to `calls`."""
+    """The measured sagas, deployed. The tool reports its calls to `calls`."""
 
     def __init__(self, subject: Subject) -> None:
         self._subject = subject
@@ -62,7 +62,7 @@ class Sagas:
         self.calls.close()
 
     def unloaded(self, samples: int) -> Latencies:
-        """Start → held, decision → the next tool call, decision → completed; of the one with three steps."""
+        """Measure the saga of three steps: start to held, decision to the next tool call, decision to completed."""
         found = Latencies()
         for _ in range(samples):
             began = time.monotonic()
@@ -78,7 +78,7 @@ class Sagas:
         return found
 
     def requests(self, samples: int) -> list[float]:
-        """Start → completed of one reason step, one at a time: what the engine adds to a model that takes no time."""
+        """Measure one reason step from start to completed: the engine's share, because the model takes no time."""
         found = []
         for _ in range(samples):
             began = time.monotonic()
@@ -88,7 +88,7 @@ class Sagas:
         return found
 
     def rate(self, shape: str, in_flight: int, seconds: float, warm_up: float) -> float:
-        """Sagas a second, from start to end; each hold is decided as soon as it is seen."""
+        """Measure sagas per second from start to end. Each held step is decided as soon as it appears."""
         begins = time.monotonic() + warm_up
         ends = begins + seconds
         running: set[str] = set()
@@ -106,7 +106,7 @@ class Sagas:
         return finished / seconds
 
     def park(self, number: int) -> int:
-        """So many copies of one held saga, by few statements; returns the bytes that they take."""
+        """Create this many copies of one held saga with few statements, and return the bytes that they take."""
         trace, _ = self._start("three steps, one held")
         self._await_hold(trace)
         empty = self._bytes()
@@ -161,7 +161,7 @@ class Sagas:
         return self._subject.server.request("POST", path, self._subject.reviewer, {})
 
     def _look(self, running: set[str]) -> tuple[set[str], dict[int, str]]:
-        """Those that have ended, and the held steps of the others with their sagas. Not of others: they are parked."""
+        """Return which of these sagas have ended, and the held steps of the rest; parked sagas do not count."""
         query = (
             "SELECT id, sagas.ended_at, span_id FROM sagas"
             " LEFT JOIN saga_steps s ON saga_id = id AND s.status = 'AWAITING_HUMAN' WHERE id = ANY(%s::uuid[])"

@@ -1,24 +1,27 @@
-"""How long and how often each thing is measured."""
+"""Duration and repetition of each measurement."""
 
 from dataclasses import dataclass
 
 CLIENTS = (1, 8, 16, 32)
-# What the targets compare.
+# The number of clients in the targets.
 TARGET_CLIENTS = 16
 
 
 @dataclass(frozen=True)
 class Scale:
-    """
+    """The size of a run.
+
     Attributes:
-        rounds: each figure is the median of so many; what is compared is measured next to each other in each round.
-        seconds, warm_up: one point of a closed loop; what is answered during the warm-up does not count.
-        samples: unloaded latencies, one at a time, in each round.
-        parked: pauses that wait while others are made and decided.
-        parked_seconds: one point with so many parked.
-        deliveries: webhooks that the workers drain.
-        waiters: requests held at once.
-        saga_samples: sagas one at a time. saga_seconds: one point of sagas a second. parked_sagas: held meanwhile.
+        rounds: each figure is the median of this many rounds. Compared figures are adjacent in each round.
+        seconds, warm_up: one point of a closed loop; responses during the warm-up do not count.
+        samples: latencies without load, one at a time, in each round.
+        parked: pauses that wait while others are created and decided.
+        parked_seconds: one point with that many parked pauses.
+        deliveries: webhooks that the workers deliver.
+        waiters: long polls at the same time.
+        saga_samples: sagas, one at a time.
+        saga_seconds: one point of sagas per second.
+        parked_sagas: held sagas during that.
     """
 
     rounds: int
@@ -47,7 +50,7 @@ FULL = Scale(
     saga_seconds=6.0,
     parked_sagas=10_000,
 )
-# The same code and the same figures, too short to mean anything: for the test that the bench works.
+# The same code and figures, too brief to be meaningful, for the test of the bench.
 QUICK = Scale(
     rounds=1,
     seconds=0.3,

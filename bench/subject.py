@@ -1,4 +1,4 @@
-"""What is measured: the stack with an agent and a reviewer, and their requests."""
+"""The measured stack, with an agent, a reviewer and their requests."""
 
 import json
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ from models.pauses import pauses, values
 
 NAMESPACE = "bench"
 ACTION = "Deploy build 4711 of the billing service to production"
-# About 300 bytes as JSON, such as an agent sends.
+# About 300 bytes as JSON, like a typical agent's.
 CONTEXT_DOCUMENT = {
     "service": "billing",
     "build": 4711,
@@ -38,7 +38,7 @@ _APPROVAL = {"comment": "looks good"}
 
 
 class Subject:
-    """Keys of one namespace, as users have them: the first keys of an installation see every namespace."""
+    """Keys of one namespace, like a user's, because the first keys of an installation reach every namespace."""
 
     def __init__(self, stack: Stack) -> None:
         self.stack = stack
@@ -58,14 +58,14 @@ class Subject:
         return self.server.request("POST", f"/api/pause/{watch_id}/approve", self.reviewer, _APPROVAL)
 
     def approvals(self, watch_ids: list[str]) -> Iterator[bytes]:
-        """Built beforehand: that is no part of what is measured."""
+        """Build the requests in advance, outside the measurement."""
         return iter([self.approval(watch_id) for watch_id in watch_ids])
 
     def reading(self, watch_id: str, wait: int) -> bytes:
         return self.server.request("GET", f"/api/pause/{watch_id}?wait={wait}", self.agent)
 
     def lists(self) -> Iterator[bytes]:
-        """The review queue's first page."""
+        """Build requests for the first page of the review queue."""
         return repeat(self.server.request("GET", "/api/pause?status=pending&limit=50", self.reviewer))
 
     def metric(self, name: str) -> float:
@@ -73,7 +73,7 @@ class Subject:
         return next(float(line.split()[-1]) for line in found.splitlines() if line.startswith(f"{name} "))
 
     def park(self, number: int, callback_url: str | None = None) -> list[str]:
-        """So many new pending pauses, as creating them leaves them, but by one statement."""
+        """Create this many pending pauses with one statement, in the same state as by the API."""
         with self.engine.begin() as conn:
             return [ids.text(ids.WATCH, id_) for id_ in _park(conn, number, self._pattern(callback_url))]
 
@@ -82,7 +82,7 @@ class Subject:
             conn.execute(text("TRUNCATE pauses, saga_steps, saga_transcripts, notifications, sign_in_links"))
 
     def settle(self) -> None:
-        """What autovacuum and the checkpointer would do some time after a bulk load, and then not while measured."""
+        """Vacuum and checkpoint after a bulk load, so that the database does not during a measurement."""
         with self.engine.connect().execution_options(isolation_level="AUTOCOMMIT") as conn:
             conn.execute(text("VACUUM ANALYZE pauses"))
             conn.execute(text("CHECKPOINT"))
@@ -92,7 +92,7 @@ class Subject:
             return int(conn.execute(select(func.pg_total_relation_size("pauses"))).scalar_one())
 
     def web_connections(self) -> tuple[int, int]:
-        """Connections that the web process has open, and how many of them do something just now."""
+        """Return how many database connections the web process has, and how many are active now."""
         query = "SELECT count(*), count(*) FILTER (WHERE state <> 'idle') FROM pg_stat_activity"
         with self.engine.begin() as conn:
             there, active = conn.execute(text(f"{query} WHERE application_name = 'sagahold web'")).one()
@@ -104,7 +104,7 @@ class Subject:
         return made["key"], made["id"]
 
     def _ask(self, *request: Any) -> bytes:
-        # A connection of its own: the server closes one that is idle for long.
+        # A separate connection, because the server closes one that is idle for long.
         with closing(Connection(self.server)) as connection:
             return connection.call(self.server.request(*request))
 
@@ -127,7 +127,7 @@ _MILLISECOND = literal(timedelta(milliseconds=1))
 
 
 def _park(conn: DbConnection, number: int, pattern: Pause) -> list[UUID]:
-    """Copies of one row that went through the models, a millisecond apart, with ids that sort by time as ours do."""
+    """Return copies of a row from the real code, a millisecond apart, with ids that sort by time."""
     if number == 0:
         return []
     conn.execute(insert(pauses).values(values(pattern)))
@@ -135,7 +135,7 @@ def _park(conn: DbConnection, number: int, pattern: Pause) -> list[UUID]:
     first = int(pattern.created_at.timestamp() * 1000) - number
     at = func.lpad(func.to_hex(first + series.c.number), 12, "0")
     random = func.md5(func.concat(next(_batches), "/", series.c.number))
-    # A UUID of version 7, as in `domain.values.ids`.
+    # A version 7 UUID, as in `domain.values.ids`.
     uuid = func.concat(at, "7", func.substr(random, 1, 3), "8", func.substr(random, 4, 15))
     later = (series.c.number - number) * _MILLISECOND
     replaced = {

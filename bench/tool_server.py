@@ -1,7 +1,7 @@
-"""The tool that the measured sagas call: it does nothing but tell the bench when it was called.
+"""The tool of the measured sagas, which only reports the time of each call to the bench.
 
-MCP by hand, a JSON-RPC message a line: with the SDK's server a call costs more than the engine's part of it, and what
-is measured is the engine.
+It implements MCP by hand, with one JSON-RPC message per line. A call through the SDK's server would cost more than the
+engine, which is what the bench measures.
 """
 
 import json

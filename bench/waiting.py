@@ -1,4 +1,4 @@
-"""Many agents wait on one web process at once: what that costs, and how long until all have heard."""
+"""Many agents that wait on one web process: the cost, and the time until all are answered."""
 
 import asyncio
 import threading
@@ -12,15 +12,16 @@ from bench.subject import Subject
 from bench.wire import BenchError, check, missing
 from cli.devstack.waiting import wait_until
 
-# All are answered within this, or it is a fault. Seconds; the requests' own limit is 60.
+# All must be answered within this. Seconds; the limit of the requests themselves is 60.
 WAIT = 60
-# Clients that decide on what is waited for.
+# Clients that decide the pauses.
 DECIDERS = 8
 
 
 @dataclass(frozen=True)
 class Held:
-    """
+    """The figures of one web process with many long polls.
+
     Attributes:
         others: other requests (creating pauses, one client) while all wait.
         all_answered: seconds from the first decision to the last agent's answer.
@@ -52,7 +53,7 @@ def held(subject: Subject, number: int, seconds: float) -> Held:
 
 
 class _Agents:
-    """Held requests, all on one thread's event loop."""
+    """Long polls on the event loop of one thread."""
 
     def __init__(self, subject: Subject, watch_ids: list[str]) -> None:
         self._address = subject.server.address
@@ -67,7 +68,7 @@ class _Agents:
         return self._error is not None
 
     def answered(self) -> list[float]:
-        """When each one heard. Raises the first fault."""
+        """Return when each long poll was answered. Raises the first error."""
         self._thread.join(WAIT * 2)
         if self._error is not None:
             raise self._error

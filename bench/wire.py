@@ -1,4 +1,4 @@
-"""HTTP/1.1 with next to nothing around it: the load generator shares the machine with what it measures."""
+"""A minimal HTTP/1.1 client, because the load generator shares the machine with the measured stack."""
 
 import json
 import re
@@ -8,17 +8,17 @@ from typing import Any
 from urllib.parse import urlsplit
 
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
-# An answer that takes longer is a fault, not a figure. Seconds.
+# A slower response is an error, not a figure. Seconds.
 PATIENCE = 90.0
 
 
 class BenchError(Exception):
-    """A request failed, so that the figure would be worth nothing."""
+    """A failed request, which makes the figure worthless."""
 
 
 @dataclass(frozen=True)
 class Server:
-    """Where to send requests."""
+    """The address for requests."""
 
     url: str
 
@@ -46,7 +46,7 @@ class Server:
 
 
 def missing(answer: bytes) -> int:
-    """Bytes that are still to come: 0 when the answer is whole. It has a Content-Length."""
+    """Return the missing bytes of a response with a Content-Length, 0 if it is complete."""
     end = answer.find(b"\r\n\r\n")
     if end < 0:
         return 1
@@ -62,13 +62,13 @@ def check(answer: bytes) -> None:
 
 
 class Connection:
-    """One kept-alive connection, one request after the other."""
+    """One keep-alive connection with one request at a time."""
 
     def __init__(self, server: Server) -> None:
         self._sock = server.connect()
 
     def call(self, request: bytes) -> bytes:
-        """The body of the answer. Raises `BenchError` unless its status is 2xx."""
+        """Return the response's body. Raises `BenchError` unless its status is 2xx."""
         self._sock.sendall(request)
         answer = b""
         while missing(answer):

@@ -1,7 +1,7 @@
-"""Messages to people, by e-mail and chat: one message to one channel, which is a URL of the library apprise.
+"""Messages to people by e-mail and chat. A channel is a URL of the library apprise.
 
-The library runs in processes of its own (`adapters.notify.sender`): such a one is ended where a message is not taken by
-its deadline, which closes its connections, whatever the code for that service is waiting for.
+The library runs in separate processes (`adapters.notify.sender`). A process that does not deliver a message by its
+deadline is killed. That closes its connections, whatever the code for that service waits for.
 """
 
 import contextlib
@@ -22,13 +22,13 @@ from domain.delivery.notification import EMAIL, RenderedMessage, SendResult
 from domain.identity.person import MAX_CHANNEL
 from domain.values.network import Network
 
-# Longer than a slow mail server takes for its checks of who connects; and what a message may cost at the most.
+# Longer than a slow mail server takes to check its client, and the longest time that a message may take.
 DEADLINE_SECONDS = 20.0
-# Messages that one worker sends at once: one that hangs holds a thread which others want, and a process of 60 MB.
+# Messages that one worker sends at once. A stuck one occupies a thread that others need, and a process of 60 MB.
 MOST_AT_ONCE = 4
-# They end by themselves a little later.
+# Idle processes end by themselves a little later.
 _REUSED_WITHIN = 50.0
-# Parameters of a channel that name files, or call a failure a success, or try again by themselves.
+# Parameters of a channel that read files, report a failure as success, or retry.
 _REFUSED = frozenset(
     {"attach", "optional", "pgp", "pgpprv", "pgppub", "redirect", "retry", "store", "template", "wait", "wkd"}
 )
@@ -37,7 +37,7 @@ _ROOT = Path(__file__).parents[2]
 
 
 class Messenger:
-    """Safe to share between threads. `mail_url`: the operator's mail server, for channels that only say "email"."""
+    """A sender of messages, safe to share between threads. `mail_url` is the mail server for the channel `email`."""
 
     def __init__(self, allow: Sequence[Network], mail_url: str | None = None) -> None:
         self._networks = [str(network) for network in allow]
@@ -48,22 +48,22 @@ class Messenger:
     def send(
         self, channel: str, recipient: str, message: RenderedMessage, deadline: float = DEADLINE_SECONDS
     ) -> SendResult:
-        """Never raises; the error that comes back may be stored and shown: it holds nothing of the channel."""
+        """Send the message. Never raises; the returned error may be stored and shown, because it hides the channel."""
         to = None
         if channel == EMAIL:
             if self._mail_url is None:
-                return SendResult("SAGAHOLD_MAIL_URL is not set, so nothing is sent by mail", final=True)
+                return SendResult("SAGAHOLD_MAIL_URL is not set, so no e-mail is sent", final=True)
             channel, to = self._mail_url, recipient
-        elif field_error := _fault_of_text(channel):
+        elif field_error := _syntax_error(channel):
             return SendResult(field_error, final=True)
         request = {"channel": channel, "subject": message.subject, "text": message.text, "html": message.html, "to": to}
-        return self._ask(request, deadline)
+        return self._run(request, deadline)
 
     def channel_error(self, channel: str) -> str | None:
-        """What is wrong with a channel that a person wants to be told by; None when it can be tried."""
+        """Return what is wrong with a person's channel, or None if it can be tried."""
         if channel == EMAIL:
-            return None if self._mail_url else "no mail server is set up here (SAGAHOLD_MAIL_URL): give a mailto:// URL"
-        return _fault_of_text(channel) or self._ask({"channel": channel}, DEADLINE_SECONDS).error
+            return None if self._mail_url else "no mail server is set up (SAGAHOLD_MAIL_URL): give a mailto:// URL"
+        return _syntax_error(channel) or self._run({"channel": channel}, DEADLINE_SECONDS).error
 
     def close(self) -> None:
         with self._lock:
@@ -71,17 +71,17 @@ class Messenger:
         for process in idle:
             process.end()
 
-    def _ask(self, request: dict[str, Any], deadline: float) -> SendResult:
+    def _run(self, request: dict[str, Any], deadline: float) -> SendResult:
         until = time.monotonic() + deadline
         process = self._take()
         try:
-            answer = process.ask(request, until)
+            answer = process.run(request, until)
         except TimeoutError:
             process.end()
-            return SendResult(f"the service did not take the message within {deadline:g} s")
+            return SendResult(f"the service did not accept the message within {deadline:g} s")
         except (OSError, ValueError):
             process.end()
-            return SendResult("the process that sends broke off")
+            return SendResult("the sending process ended unexpectedly")
         except BaseException:
             process.end()
             raise
@@ -93,7 +93,7 @@ class Messenger:
         with self._lock:
             while self._idle:
                 process = self._idle.pop()
-                if process.good():
+                if process.is_reusable():
                     return process
                 process.end()
         return _Process(self._networks)
@@ -104,24 +104,24 @@ class _Process:
         self._popen = subprocess.Popen(
             [sys.executable, "-B", "-m", "adapters.notify.sender", *networks],
             cwd=_ROOT,
-            # None of our secrets, no proxy, nobody's .netrc.
+            # No secrets, no proxy and no .netrc.
             env={"HOME": os.devnull, "PATH": os.defpath, "LANG": "C.UTF-8", **_certificates()},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            # Ctrl-C is for those who started it: they end it.
+            # Ctrl-C goes only to the parent, which ends this process.
             start_new_session=True,
         )
         self._stdin, self._stdout = cast(IO[bytes], self._popen.stdin), cast(IO[bytes], self._popen.stdout)
         self._used = time.monotonic()
 
-    def good(self) -> bool:
-        """It lives, and will not end by itself at this very moment."""
+    def is_reusable(self) -> bool:
+        """Return whether it is alive and not about to end by itself."""
         return self._popen.poll() is None and time.monotonic() - self._used < _REUSED_WITHIN
 
-    def ask(self, request: dict[str, Any], until: float) -> dict[str, Any]:
-        """Raises `TimeoutError`; `OSError` or `ValueError` when it has died."""
-        # It never writes before it has read all, and a wish is far smaller than a pipe: this does not block.
+    def run(self, request: dict[str, Any], until: float) -> dict[str, Any]:
+        """Send one request and return its answer. Raises `TimeoutError`, or `OSError` or `ValueError` if it died."""
+        # This does not block: the process reads a whole request before it writes, and a request fits into the pipe.
         self._stdin.write(json.dumps(request).encode() + b"\n")
         self._stdin.flush()
         readable = select.poll()
@@ -150,12 +150,12 @@ def _certificates() -> dict[str, str]:
     return {name: os.environ[name] for name in names if name in os.environ}
 
 
-def _fault_of_text(channel: str) -> str | None:
+def _syntax_error(channel: str) -> str | None:
     if len(channel) > MAX_CHANNEL:
         return f"a channel has at most {MAX_CHANNEL} characters"
     if not channel.isprintable() or "://" not in channel:
         return "a channel is a URL like mailto://user:password@mail.example.com, or the word email"
-    # The library ends a parameter at a semicolon, too, and lets them follow a fragment.
+    # The library also ends a parameter at a semicolon, and accepts parameters after a fragment.
     parameters = {unquote_plus(each.partition("=")[0]).strip().lower() for each in _PARAMETER.split(channel)[1:]}
     if refused := sorted(parameters & _REFUSED):
         return f"the parameter {refused[0]} cannot be used here"

@@ -1,7 +1,7 @@
-"""What a process that sends notifications may do to the world: talk over TCP to public addresses, and little else.
+"""A sandbox for the process that sends notifications: TCP to public addresses, and little else.
 
-For a process of its own (`adapters.notify.sender`), as it holds for all of it and cannot be undone. It stands in
-Python's audit hooks, below every library: whatever opens the connection, the address that it is opened to is checked.
+It uses Python's audit hooks, below every library, so it checks the address of every connection. A hook applies to the
+whole process and cannot be removed, so the sender is a separate process (`adapters.notify.sender`).
 """
 
 import os
@@ -17,7 +17,7 @@ from domain.values.network import Network, is_allowed, unmapped
 
 _NEVER = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork", "os.forkpty", "os.startfile")
 _DATAGRAMS = ("socket.bind", "socket.sendto", "socket.sendmsg")
-# What libraries read by themselves: Python and its packages, certificates, time zones, kinds of files.
+# Files that libraries read: Python and its packages, certificates, time zones and MIME types.
 _READABLE = tuple(
     os.path.realpath(folder)
     for folder in (
@@ -30,11 +30,11 @@ _WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
 class NetworkBlocked(OSError):
-    """A kind of error that libraries expect of a network."""
+    """A blocked access, as an `OSError`, which libraries expect from a network."""
 
 
 class Guard:
-    """`blocked`: why something was refused since `fresh`; after a refusal nothing more is let through."""
+    """The audit hook. `blocked` is the reason of the first block since `fresh`; it also blocks everything after."""
 
     def __init__(self, allow: Sequence[Network]) -> None:
         self._allow = tuple(allow)
@@ -62,7 +62,7 @@ class Guard:
         if sock.family not in (socket.AF_INET, socket.AF_INET6) or sock.type != socket.SOCK_STREAM:
             self._refuse("the channel's service does not speak TCP")
         try:
-            # Of a link-local one the zone is no part of the address.
+            # The zone of a link-local address is not part of the address.
             target = unmapped(ip_address(address[0].partition("%")[0]))
         except ValueError:
             self._refuse("the channel's service connects by name")
@@ -80,7 +80,7 @@ class Guard:
             return
         readable = any(found == root or found.startswith(root + os.sep) for root in _READABLE)
         if flags & _WRITING or not readable:
-            self._refuse("the channel's service wants a file of this machine")
+            self._refuse("the channel's service wants to access a file of this machine")
 
     def _refuse(self, why: str) -> Any:
         self.blocked = why

@@ -1,7 +1,8 @@
-"""What the library does not tell: why a message was not taken. It returns False, and writes the rest to a log that may
-hold addresses and tokens. So the answers of servers are looked at where they arrive, and only their numbers are kept.
+"""The reason why a service did not accept a message.
 
-For a process of its own, as it changes libraries for all of it.
+The library only returns False, and logs the reason together with addresses and tokens. This module therefore reads
+servers' responses where they arrive, and keeps only their status codes. It patches libraries for the whole process, so
+it runs only in a separate one.
 """
 
 import os
@@ -12,12 +13,12 @@ from typing import Any
 
 import requests
 
-# Answers that the same request may get otherwise later; every other 4xx stays as it is.
-_PASSING = frozenset({408, 409, 423, 425, 429})
+# Statuses after which the same request may succeed later; every other 4xx is final.
+_TEMPORARY = frozenset({408, 409, 423, 425, 429})
 
 
 class Observer:
-    """`error`: of the last thing that went wrong since `fresh`. `final`: trying again is of no use."""
+    """The last `error` since `fresh`, and whether it is `final`, so that a retry cannot help."""
 
     def __init__(self) -> None:
         self.fresh()
@@ -38,14 +39,14 @@ class Observer:
         send = requests.Session.send
 
         def seen(session: requests.Session, request: Any, **kwargs: Any) -> requests.Response:
-            # A redirect would take what the message says, and its token, to a place that nobody has chosen.
+            # A redirect would send the message and its token to an unknown place.
             answer = send(session, request, **(kwargs | {"allow_redirects": False}))
             status = answer.status_code
             if not 200 <= status < 300:
-                refused = 400 <= status < 500 and status not in _PASSING
+                refused = 400 <= status < 500 and status not in _TEMPORARY
                 self._note(f"the service answered {status}", final=refused)
             if 300 <= status < 400:
-                # Some services' code takes everything below 400 for a success.
+                # Some services' code treats every status below 400 as success.
                 answer.status_code = 502
             return answer
 
@@ -58,12 +59,12 @@ class Observer:
             try:
                 code, text = getreply(server)
             except smtplib.SMTPServerDisconnected:
-                # Often right after saying why.
+                # The server often gives the reason just before; keep it.
                 self._note(self.error or "the mail server closed the connection", final=self.final)
                 raise
             if code >= 400:
                 about = " (user name or password)" if code in (530, 534, 535) else ""
-                # 502 and the like answer EHLO or AUTH of a kind that the server does not know: others are tried then.
+                # Codes like 502 reject an unknown kind of EHLO or AUTH; the client then tries another kind.
                 self._note(f"the mail server answered {code}{about}", final=530 <= code < 560)
             return code, text
 

@@ -1,8 +1,9 @@
-"""`python -m adapters.notify.sender [network …]`: sends notifications by apprise, one after the other, as its standard
-input asks for them. See `adapters.notify.channel`, which starts it and ends it when it takes too long.
+"""`python -m adapters.notify.sender [network …]`: send the notifications on standard input with apprise, one by one.
 
-A process of its own, because the library speaks to over a hundred services through code that knows no deadline, reads
-answers of any length, sleeps between requests, and may open files: here all of that has an end, and a guard.
+`adapters.notify.channel` starts it, and kills it if it takes too long.
+
+It is a separate process because the library contains code for over a hundred services. That code knows no deadline,
+reads responses of any length, sleeps between requests and may open files. A separate process can be killed and guarded.
 """
 
 import ipaddress
@@ -24,11 +25,11 @@ from apprise.plugins.email import NotifyEmail
 from adapters.notify.guard import Guard
 from adapters.notify.observer import Observer
 
-# Notifications come in bursts; between them nothing is kept loaded.
+# Notifications arrive in bursts. After this idle time, the process ends to free its memory.
 IDLE_SECONDS = 60
-# It takes about 60 MB; an answer without end must not take the machine's.
+# The process takes about 60 MB. An endless response must not exhaust the machine's memory.
 MEMORY_BYTES = 512 << 20
-# Services of this machine, not of the network; and one that only passes messages on to channels of its own.
+# Services of this machine instead of the network, and one that only forwards messages to its own channels.
 LOCAL = frozenset(
     {"blink1", "dbus", "gio", "glib", "gnome", "growl", "kde", "macosx", "qt", "rsyslog", "syslog", "windows"}
 )
@@ -56,17 +57,17 @@ class _Sender:
         sent = self._send(plugin, request)
         if sent and self._guard.blocked is None:
             return {"error": None, "final": False}
-        why = self._guard.blocked or self._observer.error or "the service did not take the message"
+        why = self._guard.blocked or self._observer.error or "the service did not accept the message"
         return {"error": why, "final": self._guard.blocked is not None or self._observer.final}
 
     def _plugin(self, channel: str) -> NotifyBase | str:
-        """What sends to this channel, or why nothing does."""
+        """Return the plugin for this channel, or the reason why there is none."""
         schema = channel.partition("://")[0].lower()
         if schema in LOCAL:
-            return f"{schema}:// is a service of one machine: a channel has to reach its person anywhere"
+            return f"{schema}:// works only on one machine: use a service that reaches the person anywhere"
         plugin = Apprise.instantiate(channel, asset=self._asset, suppress_exceptions=True)
         if not isinstance(plugin, NotifyBase):
-            return "this is no URL of a service that is known here: see https://appriseit.com for how to write one"
+            return "this is not the URL of a known service: see https://appriseit.com for the format"
         if not plugin.enabled or plugin.category != "native":
             return f"{schema}:// is not available here"
         plugin.optional, plugin.service_retry, plugin.redirects = False, 0, False
@@ -79,21 +80,21 @@ class _Sender:
         everyone.add(plugin)
         try:
             return bool(everyone.notify(body=body, title=request["subject"], body_format=body_format))
-        except Exception as error:  # code for a hundred services: what it raises is its own
+        except Exception as error:  # the code of a hundred services may raise anything
             self._observer.error = self._observer.error or f"internal error ({type(error).__name__})"
             return False
 
 
 def main() -> None:
     answers = _private_output()
-    threading.Thread(target=_end_with_who_asks, daemon=True).start()
-    # The library names channels in its log, with their secrets.
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    # The library logs channels with their secrets.
     logging.disable(logging.CRITICAL)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     guard, observer = Guard([ipaddress.ip_network(text) for text in sys.argv[1:]]), Observer()
     sender = _Sender(guard, observer)
-    _log_in_by_utf8()
-    # Loads the code for every service, before the guard stands between it and its files.
+    _log_in_with_utf8()
+    # Load the code of every service before the guard blocks its files.
     Apprise.instantiate("json://localhost")
     observer.install()
     guard.install()
@@ -106,19 +107,19 @@ def main() -> None:
 
 
 class _Utf8(str):
-    """A text of which the standard library's mail client wants ASCII; the protocol wants UTF-8 (RFC 4616)."""
+    """A string that always encodes as UTF-8, as RFC 4616 requires; the standard library's mail client uses ASCII."""
 
     def encode(self, encoding: str = "utf-8", errors: str = "strict") -> bytes:
         return str.encode(self, "utf-8", errors)
 
 
-def _log_in_by_utf8() -> None:
-    """A password with an umlaut is one like others."""
+def _log_in_with_utf8() -> None:
+    """Make passwords with characters outside ASCII work."""
     log_in: Any = smtplib.SMTP.auth
 
     def auth(client: Any, mechanism: str, answer: Callable[..., str | None], **more: Any) -> Any:
         def encodable(*challenge: bytes) -> str | None:
-            # What is made of the password itself is made of its bytes, too.
+            # Some mechanisms derive values from the password itself.
             client.password = _Utf8(client.password)
             found = answer(*challenge)
             return None if found is None else _Utf8(found)
@@ -129,8 +130,8 @@ def _log_in_by_utf8() -> None:
     patched.auth = auth
 
 
-def _end_with_who_asks() -> None:
-    """Also in the middle of a message: a killed worker's is sent by another one."""
+def _end_with_parent() -> None:
+    """End when the parent ends, even during a message, which another worker then sends."""
     gone = select.poll()
     gone.register(sys.stdin, 0)
     gone.poll()
@@ -138,7 +139,7 @@ def _end_with_who_asks() -> None:
 
 
 def _private_output() -> TextIO:
-    """What libraries print goes nowhere."""
+    """Return the real output, and discard everything that libraries print."""
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
     nowhere = os.open(os.devnull, os.O_RDWR)
     os.dup2(nowhere, 1)

@@ -1,4 +1,4 @@
-"""The SDK, set up in our own way: ids, sampling, sending and logging. Imported only where spans are wanted."""
+"""The OpenTelemetry SDK with our own ids, sampling, sending and logging. It is imported only if spans are enabled."""
 
 import logging
 import random
@@ -24,16 +24,16 @@ from opentelemetry.sdk.trace.sampling import Sampler, SamplingResult
 from adapters.otel.tracing import Attributes, Kind, log
 from adapters.process.logs import LogThrottle
 
-# How long a process that ends may take to send what it still has: web is killed after three. Seconds.
+# The time that an ending process may take to send its last spans; web is killed after three. Seconds.
 CLOSE_WITHIN = 1.5
-# While a collector is away each batch is lost. Seconds.
+# Each batch is lost while the collector is unreachable. Seconds.
 WARN_EVERY = 60.0
-# Of a collector's answer nothing matters but its status: so much is taken in, for the connection to be kept.
-_MAX_ANSWER = 4096
+# Only the status of a collector's response matters; this much of the body is read so that the connection can be reused.
+_MAX_RESPONSE = 4096
 _LOW = (1 << 64) - 1
 
 Warn = Callable[[str], None]
-# Of the next span that is begun here: its trace, where it has no parent, and its own. None: random.
+# The ids of the next span: its trace, if it has no parent, and its own. None means random.
 _ids: ContextVar[tuple[int | None, int | None]] = ContextVar("ids", default=(None, None))
 _KINDS: dict[Kind, trace.SpanKind] = {
     "server": trace.SpanKind.SERVER,
@@ -43,16 +43,16 @@ _KINDS: dict[Kind, trace.SpanKind] = {
 
 
 class Tracer:
-    """Safe to share between the threads of a process; not across a fork. Raises `ValueError` for bad variables.
+    """A tracer, safe to share between threads but not across a fork. Raises `ValueError` for invalid variables.
 
-    Neither is its provider made the global one, nor does a span get into the SDK's context: libraries look there.
+    Its provider is not the global one, and its spans never enter the SDK's context, because libraries look there.
     """
 
     def __init__(self, service_name: str) -> None:
         self._provider = _provider(service_name, _Warning())
         self._tracer = self._provider.get_tracer("sagahold")
         self._closing = threading.Event()
-        # Begun now, as no thread can be at the end of an interpreter. The SDK would wait there for half a minute.
+        # Started now, because no thread can start at the interpreter's end, where the SDK would wait half a minute.
         self._last = threading.Thread(target=self._end, name="spans-end", daemon=True)
         self._last.start()
 
@@ -72,7 +72,7 @@ class Tracer:
         return self.start(name, kind, attributes, trace.set_span_in_context(parent, Context()))
 
     def over(self, name: str, attributes: Attributes, trace_id: UUID, began: datetime, ended: datetime) -> None:
-        """A span of what is over, by the database's clock."""
+        """Record a span of something that has ended, by the database's clock."""
         span = self.start(name, "internal", attributes, Context(), (trace_id.int, None), _nanoseconds(began))
         span.end(_nanoseconds(ended))
 
@@ -101,8 +101,10 @@ class Tracer:
         attributes: Attributes,
         set_off: str | None = None,
     ) -> None:
-        """A request's span, whole, as its answer begins. `sent`: the caller's `traceparent`, if it is a good one.
-        `set_off`: that of the span of what the request has set going."""
+        """Record the span of a request when its response begins.
+
+        `sent` is the caller's valid `traceparent`; `set_off` is that of the work that the request started.
+        """
         began = time.time_ns() - int(seconds * 1e9)
         ids = int(trace_id, 16), None
         span = self.start(name, "server", attributes, _caller(sent), ids, began, _links(set_off))
@@ -111,7 +113,7 @@ class Tracer:
         span.end()
 
     def close(self) -> None:
-        """Send what is left, as far as there is time."""
+        """Send the remaining spans, within the time limit."""
         self._closing.set()
         self._last.join(CLOSE_WITHIN)
 
@@ -140,31 +142,31 @@ def _nanoseconds(at: datetime) -> int:
 
 
 def _provider(service_name: str, warn: Warn) -> TracerProvider:
-    """Raises `ValueError` where a variable of the environment cannot be used."""
-    tamed = _Tamed(warn)
+    """Return the SDK's provider. Raises `ValueError` if an environment variable is invalid."""
+    tamed = _SdkLog(warn)
     sdk = logging.getLogger("opentelemetry")
     sdk.propagate = False
     sdk.handlers[:] = [tamed]
     given = OTELResourceDetector().detect().attributes
     ours = {SERVICE_NAME: service_name, SERVICE_VERSION: version("sagahold")}
-    # What the environment says of the service stands.
+    # The environment's values take precedence.
     resource = Resource.create({name: value for name, value in ours.items() if not given.get(name)})
     provider = TracerProvider(resource=resource, id_generator=_Ids(), shutdown_on_exit=False)
-    provider.sampler = _Fair(provider.sampler)
+    provider.sampler = _UuidSampler(provider.sampler)
     provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter(session=_Session(warn))))
     tamed.set_up = True
     return provider
 
 
 class _Warning:
-    """Once in a while, however often spans are lost."""
+    """An occasional warning, however often spans are lost."""
 
     def __init__(self) -> None:
-        self._seldom = LogThrottle(WARN_EVERY)
+        self._throttle = LogThrottle(WARN_EVERY)
 
-    def __call__(self, field_error: str) -> None:
-        if self._seldom.now():
-            log.warning("spans do not reach the collector: %s", field_error)
+    def __call__(self, reason: str) -> None:
+        if self._throttle.now():
+            log.warning("spans do not reach the collector: %s", reason)
 
 
 class _Ids(IdGenerator):
@@ -175,11 +177,12 @@ class _Ids(IdGenerator):
         return _ids.get()[1] or random.getrandbits(64) or 1
 
 
-class _Fair(Sampler):
-    """The one that the environment names, for ids of which not all bits are random.
+class _UuidSampler(Sampler):
+    """The configured sampler, corrected for trace ids that are UUIDs.
 
-    Those by ratio look at the lower 64 bits of a trace id. In a UUID, as a saga has, the first two of these are always
-    10: of a ratio of a half nothing would be left, of three quarters all. Without the two they are random from the top.
+    Samplers by ratio compare the lower 64 bits of a trace id. In a UUID, such as a saga's id, the first two of these
+    bits are always 10. A ratio of a half would therefore drop every trace, and one of three quarters would keep all.
+    Without the two bits, the rest is random.
     """
 
     def __init__(self, sampler: Sampler) -> None:
@@ -196,9 +199,9 @@ class _Fair(Sampler):
 
 
 class _Session(requests.Session):
-    """Says when a request fails, and reads no answer that does not end.
+    """A session that reports failed requests, and limits how much of a response it reads.
 
-    It says so by the status, or the kind of failure: a collector's words, the address and the headers may hold keys.
+    It reports only the status or the type of the error, because a response, the address and headers may contain keys.
     """
 
     def __init__(self, warn: Warn) -> None:
@@ -208,7 +211,7 @@ class _Session(requests.Session):
     def request(self, *args: Any, **more: Any) -> requests.Response:
         try:
             response = super().request(*args, **more | {"stream": True})
-            # The exporter takes a redirect, which it does not follow, for a success.
+            # The exporter does not follow a redirect, and treats it as success.
             if not 200 <= response.status_code < 300:
                 self._warn(f"HTTP {response.status_code}")
             self._end(response)
@@ -219,12 +222,12 @@ class _Session(requests.Session):
 
     @staticmethod
     def _end(response: requests.Response) -> None:
-        if len(response.raw.read(_MAX_ANSWER)) == _MAX_ANSWER:
+        if len(response.raw.read(_MAX_RESPONSE)) == _MAX_RESPONSE:
             response.close()
 
 
-class _Tamed(logging.Handler):
-    """What the SDK logs: of its variables, at the start, each line once; later only that spans are lost, and seldom."""
+class _SdkLog(logging.Handler):
+    """A handler of the SDK's log. It passes on the lines of the start, and later only an occasional loss of spans."""
 
     def __init__(self, warn: Warn) -> None:
         super().__init__(logging.WARNING)
@@ -234,9 +237,9 @@ class _Tamed(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if self.set_up:
             if str(record.msg).startswith("Queue full"):
-                self._warn("there are more of them than it takes")
+                self._warn("the queue is full")
         elif record.name == "opentelemetry.util.re":
-            # Its line repeats the headers, with whatever keys they hold.
-            log.warning("OTEL_EXPORTER_OTLP_HEADERS: a header is left out, as it is not name=value")
+            # The original line repeats the headers, which may contain keys.
+            log.warning("OTEL_EXPORTER_OTLP_HEADERS: a header is ignored, because it is not name=value")
         else:
             log.warning("OpenTelemetry: %s", record.getMessage())

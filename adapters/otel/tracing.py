@@ -1,9 +1,9 @@
-"""Spans for a collector, where one is set.
+"""Spans for a collector, if one is configured.
 
-Without a collector nobody opens a tracer: the SDK's tracing is not imported, and each span is the API's invalid one.
-With one, spans go out in batches on a thread of the SDK's, and whatever happens to them there, work goes on.
+Without a collector, no tracer is opened: the SDK is not imported, and each span is the API's invalid one. With one, the
+SDK's thread sends spans in batches, and a failure there never stops work.
 
-What goes into a span stands where it is begun: names, ids, codes and times, never what somebody sent or was told.
+Spans contain names, ids, codes and times, never the content of requests or responses.
 """
 
 import logging
@@ -27,8 +27,8 @@ Kind = Literal["server", "client", "internal"]
 Attributes = Mapping[str, str | int]
 
 
-# What this thread or coroutine is at. Not the API's own context: there the MCP SDK looks, whose tasks outlive the call
-# that they were begun in, and would tell a later call's tool of an earlier span.
+# The span of this thread or coroutine. The API's own context is unsuitable, because the MCP SDK reads it. The SDK's
+# tasks outlive the call that started them, so a later call would send an earlier span to its tool.
 _current: ContextVar["tuple[Tracer, Span] | None"] = ContextVar("span", default=None)
 
 
@@ -41,12 +41,12 @@ def begin(
     span_id: int | None = None,
     cause: str | None = None,
 ) -> Span:
-    """A span without a parent, under these ids or random ones. `cause`: `traceparent` of a span that it links to."""
+    """Begin a span without a parent, with the given or random ids. `cause` is the `traceparent` of a linked span."""
     return INVALID_SPAN if tracer is None else tracer.begin(name, kind, attributes, trace_id, span_id, cause)
 
 
 def child(name: str, kind: Kind, attributes: Attributes) -> Span:
-    """A part of the current span; none where there is none."""
+    """Begin a child of the current span, or return the invalid span if there is none."""
     found = _current.get()
     if found is None:
         return INVALID_SPAN
@@ -56,7 +56,7 @@ def child(name: str, kind: Kind, attributes: Attributes) -> Span:
 
 @contextmanager
 def current(tracer: "Tracer | None", span: Span) -> Iterator[None]:
-    """What is begun in the block is a part of the span, also later on, by what was set going there on an event loop."""
+    """Make the span the parent of all spans that the block begins, or that its tasks on an event loop begin later."""
     outer = _current.set(None if tracer is None else (tracer, span))
     try:
         yield
@@ -66,7 +66,7 @@ def current(tracer: "Tracer | None", span: Span) -> Iterator[None]:
 
 @contextmanager
 def running(span: Span) -> Iterator[Span]:
-    """End the span with the block. An exception is told by its class: its message may repeat a secret."""
+    """End the span with the block. Record only the class of an exception, because its message may contain a secret."""
     try:
         yield span
     except BaseException as error:
@@ -77,13 +77,13 @@ def running(span: Span) -> Iterator[Span]:
 
 
 def fail(span: Span, code: str) -> None:
-    """It did not come to what it should. `code`: one of a few words, never a message."""
+    """Mark the span as failed. `code` is one of a few words, never a message."""
     span.set_status(StatusCode.ERROR)
     span.set_attribute("error.type", code)
 
 
 def traceparent(span: Span) -> str | None:
-    """For whom the work is handed to, as W3C Trace Context has it; None where no spans are wanted."""
+    """Return the span's W3C Trace Context header for the next service, or None if spans are disabled."""
     context = span.get_span_context()
     if not context.is_valid:
         return None
@@ -91,16 +91,16 @@ def traceparent(span: Span) -> str | None:
 
 
 def tell_hold(tracer: "Tracer", pause: Pause) -> None:
-    """A span of a hold that has ended: in its saga's trace, or in one that has the pause's own id. Never raises."""
+    """Record the span of a resolved pause, in its saga's trace or in a trace with the pause's own id. Never raises."""
     try:
         name, trace_id, attributes = _of_step(pause) if pause.kind == STEP else ("hold", pause.id, {})
-        told = {"sagahold.namespace": pause.namespace, "sagahold.watch_id": text(WATCH, pause.id)}
-        assert pause.decision is not None, "it has ended"
+        common = {"sagahold.namespace": pause.namespace, "sagahold.watch_id": text(WATCH, pause.id)}
+        assert pause.decision is not None, "the pause is resolved"
         outcome = {"sagahold.outcome": str(pause.status)}
-        tracer.over(name, attributes | told | outcome, trace_id, pause.created_at, pause.decision.at)
+        tracer.over(name, attributes | common | outcome, trace_id, pause.created_at, pause.decision.at)
     except Exception as error:
-        # A span is never worth what it tells of.
-        log.warning("no span tells of a hold: %s", type(error).__name__)
+        # A span never stops the work that it describes.
+        log.warning("the span of a pause was not recorded: %s", type(error).__name__)
 
 
 def _of_step(pause: Pause) -> tuple[str, UUID, dict[str, str | int]]:
@@ -114,7 +114,7 @@ def _of_step(pause: Pause) -> tuple[str, UUID, dict[str, str | int]]:
 
 
 def open_tracer(service_name: str) -> "Tracer | None":
-    """None, with a line in the log, where the SDK cannot use what the environment says: no work fails for that."""
+    """Return a tracer, or log an error and return None if the environment is invalid, so that work goes on."""
     try:
         from adapters.otel.sdk import Tracer
 
@@ -122,6 +122,6 @@ def open_tracer(service_name: str) -> "Tracer | None":
     except ValueError as error:
         log.error("no spans are sent: %s", error)
     except Exception as error:
-        # Whatever it is, it may repeat a variable that holds a key.
+        # Its message may repeat a variable that contains a key.
         log.error("no spans are sent: %s", type(error).__name__)
     return None

@@ -1,6 +1,6 @@
-"""Ends connections of a server that does not say which socket a request came by.
+"""Closing of connections of a server that does not reveal the socket of a request.
 
-An answer of a size that hardly any other has is given on them first; the sockets that then have sent so much are these.
+Each connection first gets a response of an unusual size. The sockets that then have sent that many bytes are closed.
 """
 
 import os
@@ -9,20 +9,20 @@ import struct
 import time
 from collections.abc import Callable, Mapping
 
-# Bytes of such an answer's body, and at most of the headers that the server puts before it.
+# Bytes of such a response's body, and the most that the server's headers take.
 BODY_BYTES, _HEADER_BYTES = 4_099, 1_000
-# Linux' `struct tcp_info`: how many bytes wait to be sent, were sent, and were sent again.
+# Linux's `struct tcp_info`: bytes that wait, were sent, and were retransmitted.
 _TCP_INFO = struct.Struct("=144xI52xQQ")
 _LOOK_EVERY, _LOOKS = 0.02, 250
 
 
 def end_connections(port: int, answers: Mapping[Callable[[], None], str], is_done: Callable[[], bool]) -> None:
-    """Give these answers and shut down the connections on which they leave.
+    """Send these responses, and shut down the connections that carry them.
 
     Args:
-        port: of this machine, at which the connections were accepted.
-        answers: each puts `BODY_BYTES` and headers on its connection, which is one from the address that it maps to.
-        is_done: whether nobody waits for these connections any more.
+        port: the local port of the connections.
+        answers: each sends headers and `BODY_BYTES` on its connection; its value is the connection's remote address.
+        is_done: returns whether the connections no longer need closing.
     """
     addresses = set(answers.values())
     before = {socket_: sent for socket_ in _sockets() if (sent := _bytes_sent(socket_, port, addresses)) is not None}
@@ -42,7 +42,7 @@ def end_connections(port: int, answers: Mapping[Callable[[], None], str], is_don
 
 
 def _sockets() -> list[tuple[int, int]]:
-    """Descriptor and inode of each: a number may soon be another socket's."""
+    """Return the descriptor and inode of each open file, because a descriptor may soon be reused."""
     found = []
     for name in os.listdir("/proc/self/fd"):
         try:
@@ -53,7 +53,7 @@ def _sockets() -> list[tuple[int, int]]:
 
 
 def _bytes_sent(which: tuple[int, int], port: int, addresses: set[str]) -> int | None:
-    """None where this is no connection from such an address at this port."""
+    """Return the bytes sent, or None if this is no connection of the port from such an address."""
     try:
         if os.stat(which[0]).st_ino != which[1]:
             return None
@@ -80,6 +80,6 @@ def _shut_down(descriptor: int) -> None:
     try:
         connection.shutdown(socket.SHUT_RDWR)
     except OSError:
-        pass  # the other end was faster
+        pass  # the other end closed it first
     finally:
         connection.detach()

@@ -1,4 +1,4 @@
-"""One event loop in one thread: what waits for the network waits here, however much of it there is."""
+"""One event loop on one thread, for any amount of work that waits for the network."""
 
 import asyncio
 import concurrent.futures
@@ -6,18 +6,18 @@ import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-# For the loop to tell what came of some work at its deadline, before the caller's thread goes without.
+# The time for the loop to report a result at the deadline, before the caller stops waiting.
 GRACE_SECONDS = 2.0
 
 T = TypeVar("T")
 
 
 class Stopped(Exception):
-    """The loop takes no more work: the process is shutting down."""
+    """The loop accepts no more work, because the process is shutting down."""
 
 
 class EventLoopThread:
-    """Safe to share between the threads of a process; not across a fork. The loop starts with the first work."""
+    """An event loop, safe to share between threads but not across a fork. It starts with the first work."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -27,12 +27,14 @@ class EventLoopThread:
         self._stopped = False
 
     def submit(self, work: Coroutine[Any, Any, T]) -> "concurrent.futures.Future[T]":
-        """Cancelling the future cancels the work. Raises `Stopped`."""
+        """Start the work and return its future. Cancelling the future cancels the work. Raises `Stopped`."""
         return asyncio.run_coroutine_threadsafe(work, self._running(work))
 
     def run(self, work: Coroutine[Any, Any, T], seconds: float) -> T:
-        """Wait for the work. Raises `TimeoutError`, at the latest `GRACE_SECONDS` after the deadline, however busy the
-        loop is; and `Stopped`."""
+        """Run the work and return its result. Raises `TimeoutError` or `Stopped`.
+
+        `TimeoutError` comes at most `GRACE_SECONDS` after the deadline, however busy the loop is.
+        """
 
         async def bounded() -> T:
             async with asyncio.timeout_at(deadline):
@@ -49,7 +51,7 @@ class EventLoopThread:
             running.cancel()
 
     def stop(self, last: Coroutine[Any, Any, None], seconds: float) -> None:
-        """End what still runs, after `last` has had its chance."""
+        """Run `last`, then cancel all remaining work."""
         with self._lock:
             self._stopped = True
             loop, thread = self._loop, self._thread

@@ -1,4 +1,4 @@
-"""Which users' programs on this machine are connected to a port of it, by the kernel's own list."""
+"""The users whose programs on this machine are connected to a local port, by the kernel's table."""
 
 import ipaddress
 from collections.abc import Iterator, Sequence
@@ -9,7 +9,7 @@ _TABLES = (Path("/proc/net/tcp"), Path("/proc/net/tcp6"))
 
 
 def users_connected_to(port: int, tables: Sequence[Path] = _TABLES) -> set[int]:
-    """From loopback; empty where the kernel has no such list."""
+    """Return the user ids of connections from loopback, empty if the kernel has no such table."""
     return {user for table in tables for user in _users(table, port)}
 
 
@@ -26,7 +26,7 @@ def _users(table: Path, port: int) -> Iterator[int]:
 
 
 def _is_loopback(written: str) -> bool:
-    """Words of four bytes, each in the machine's order."""
+    """Return whether the address is loopback. The kernel writes words of four bytes in the machine's byte order."""
     raw = b"".join(bytes.fromhex(written[at : at + 8])[::-1] for at in range(0, len(written), 8))
     address = ipaddress.ip_address(raw)
     mapped = getattr(address, "ipv4_mapped", None)

@@ -1,4 +1,4 @@
-"""Logs as JSON lines on stderr: one object a line, with the trace id of the request or task where there is one."""
+"""Logs as JSON lines on stderr, one object per line, with the trace id of the request or task if there is one."""
 
 import logging
 import sys
@@ -11,10 +11,10 @@ from queue import Queue
 
 import orjson
 
-# Set by the edge for the time of one request or task.
+# Set for the duration of one request or task.
 trace_id: ContextVar[str | None] = ContextVar("trace_id", default=None)
 
-# What a record has beside what its caller added.
+# The standard attributes of a record; any others come from the caller.
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 
 
@@ -28,7 +28,7 @@ def log_as_json(level: str) -> None:
 
 
 class _Queued(QueueHandler):
-    """Formats a record where it is logged: only there is the trace id known. A thread writes the lines."""
+    """A handler that formats a record in the logging thread, which knows the trace id. Another thread writes it."""
 
     queue: "Queue[logging.LogRecord]"
 
@@ -55,7 +55,7 @@ class JsonFormatter(logging.Formatter):
 
 
 class LogThrottle:
-    """For a warning that every failure of an outage would repeat: `now()` is true, then not again for so long."""
+    """A limit for a warning that every failure of an outage would repeat: `now()` is true once per `seconds`."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds

@@ -1,7 +1,7 @@
-"""Wake-ups between processes over Redis pub/sub: "something about this pause has changed, look again".
+"""Wake-ups between processes over Redis pub/sub: a pause has changed, so read it again.
 
-Best effort in both directions. A wake-up that is lost only delays: the listener asks the database anyway, in one query
-for everything that is waited for here, every few seconds.
+Delivery is best effort. A lost wake-up only delays, because the subscriber also queries the database every few seconds
+for everything that its long polls wait for.
 """
 
 import logging
@@ -19,26 +19,26 @@ from domain.values.ids import INBOX
 log = logging.getLogger(__name__)
 
 CHANNEL = "sagahold:wake"
-# Between two looks into the database for what the channel may have lost. Seconds.
+# Between two queries for changes whose wake-ups were lost. Seconds.
 RECHECK_EVERY = 3.0
-# After Redis refused: long enough not to spin, short enough that wake-ups are soon back. Seconds.
+# After an error of Redis: long enough not to spin, short enough to resume soon. Seconds.
 RECONNECT_AFTER = 1.0
-# Between two warnings while Redis is away. Seconds.
+# Between two warnings while Redis is unreachable. Seconds.
 WARN_EVERY = 10.0
 
 
 def connect(url: str) -> Redis:
-    """A client whose calls give up soon: nobody's request waits for Redis."""
+    """Return a client with short timeouts, so that no request waits for Redis."""
     return Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2, health_check_interval=5)
 
 
 class ChangeSubscriber:
-    """One per web process: one subscription, and the held requests that it wakes.
+    """The subscription of one web process, and the long polls that it wakes.
 
     Args:
-        redis: used by this object's thread alone.
-        recheck: given the ids that are waited for, returns those that have changed. Of `INBOX` it cannot know, and
-            says so always: whoever watches all reviews looks again each time.
+        redis: used only by this object's thread.
+        recheck: returns which of the given ids have changed. It always returns `INBOX`, because it cannot know, so
+            readers of the inbox check again each time.
     """
 
     def __init__(self, redis: Redis, recheck: Callable[[Sequence[UUID]], Sequence[UUID]]) -> None:
@@ -51,7 +51,7 @@ class ChangeSubscriber:
         self._stopped = threading.Event()
         self._threads = [
             threading.Thread(target=self._listen, name="wake-listen", daemon=True),
-            threading.Thread(target=self._look, name="wake-recheck", daemon=True),
+            threading.Thread(target=self._recheck_all, name="wake-recheck", daemon=True),
         ]
 
     def start(self) -> None:
@@ -59,7 +59,7 @@ class ChangeSubscriber:
             thread.start()
 
     def stop(self) -> None:
-        """Wake everyone, so that held requests end at once."""
+        """Wake all long polls, so that they end at once."""
         self._stopped.set()
         with self._lock:
             ids = list(self._waiting)
@@ -71,18 +71,20 @@ class ChangeSubscriber:
 
     @property
     def waiting(self) -> int:
-        """How many requests are held."""
+        """Return how many long polls wait."""
         return self._held
 
     def waiting_of(self, owner: str) -> int:
-        """How many of them are this key's or person's."""
+        """Return how many of them belong to this key or person."""
         with self._lock:
             return self._owners[owner]
 
     @contextmanager
     def listening(self, *ids: UUID, owner: str | None = None) -> Iterator[threading.Event]:
-        """The event is set at each change of one of them. Look at the state after entering, or a change just before is
-        missed."""
+        """Yield an event that is set at each change of one of the ids.
+
+        Read the state after entering, because a change before is missed.
+        """
         event, wanted = threading.Event(), set(ids)
         with self._lock:
             self._held += 1
@@ -104,7 +106,7 @@ class ChangeSubscriber:
                         del self._waiting[id_]
 
     def _wake(self, ids: Sequence[UUID]) -> None:
-        """Whatever changed, it concerns those who watch all reviews."""
+        """Wake the long polls for these ids, and all readers of the inbox."""
         with self._lock:
             events = [event for id_ in {*ids, INBOX} for event in self._waiting.get(id_, ())]
         for event in events:
@@ -119,12 +121,12 @@ class ChangeSubscriber:
                     while not self._stopped.is_set():
                         if message := pubsub.get_message(timeout=1.0):
                             self._wake(_parse(message["data"]))
-            except Exception as error:  # a client's own errors too: nobody would start this thread again
+            except Exception as error:  # also the client's own errors, because this thread is never restarted
                 if warning.now():
-                    log.warning("no wake-ups from Redis, held requests see changes later: %s", error)
+                    log.warning("no wake-ups from Redis, so long polls see changes later: %s", error)
                 self._stopped.wait(RECONNECT_AFTER)
 
-    def _look(self) -> None:
+    def _recheck_all(self) -> None:
         while not self._stopped.wait(RECHECK_EVERY):
             with self._lock:
                 ids = list(self._waiting)
@@ -132,19 +134,19 @@ class ChangeSubscriber:
                 continue
             try:
                 self._wake(self._recheck(ids))
-            except Exception as error:  # the database may be away, for any of its reasons; the next look may find it
-                log.warning("could not look for changes: %s", type(error).__name__)
+            except Exception as error:  # the database may be unavailable; the next query may succeed
+                log.warning("could not query the database for changes: %s", type(error).__name__)
 
 
 def send(redis: Redis, ids: Sequence[UUID]) -> None:
-    """Raises RedisError when Redis does not answer within its short timeout."""
+    """Publish the ids. Raises `RedisError` if Redis does not answer within its short timeout."""
     redis.publish(CHANNEL, ",".join(id_.hex for id_ in ids))
 
 
 def _parse(data: bytes) -> list[UUID]:
-    """Nothing, when the text is none of ours: whoever can write to our Redis must not be able to stop the listener."""
+    """Return the ids, or none for an invalid message, which must not stop the listener."""
     try:
         return [UUID(hex=part) for part in data.decode("ascii").split(",")]
     except ValueError:
-        log.warning("a wake-up that is no list of ids was ignored")
+        log.warning("a wake-up that is not a list of ids was ignored")
         return []

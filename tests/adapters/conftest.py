@@ -1,4 +1,4 @@
-"""What tests of thoughts share: tools that are started once, and providers that answer by a script."""
+"""Shared fixtures for tests of model requests: tools that start once, and providers with scripted answers."""
 
 import contextlib
 from collections.abc import Callable, Iterator
@@ -20,7 +20,7 @@ def tools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tools]:
 
 @pytest.fixture
 def desk_for(tools: Tools) -> Iterator[Callable[..., Desk]]:
-    """`desk_for(reply, reply, …)`: a thinker whose provider answers so. Nothing has been called yet."""
+    """Return `desk_for(reply, reply, …)`, a runner whose provider gives these replies. Nothing has been called yet."""
     with contextlib.ExitStack() as stack:
 
         def make(*script: Reply, by: Any = None, **changes: Any) -> Desk:

@@ -33,10 +33,10 @@ def test_what_is_inside_is_read(files: ArtifactFiles) -> None:
         ("prompt", "none.j2", "is not in the server's folder"),
         ("prompt", "deep", "is not in the server's folder"),
         ("prompt", "loop.j2", "is not in the server's folder"),
-        ("prompt", "out.j2", "leads out of its folder"),
-        ("prompt", "../secret", "leads out of its folder"),
+        ("prompt", "out.j2", "is outside its folder"),
+        ("prompt", "../secret", "is outside its folder"),
         ("prompt", "large.j2", "is larger than 256 KiB"),
-        ("prompt", "binary.j2", "is not text in UTF-8"),
+        ("prompt", "binary.j2", "is not UTF-8 text"),
         ("prompt", "a\x00b", "is not in the server's folder"),
     ],
 )
@@ -47,5 +47,5 @@ def test_the_rest_is_refused(files: ArtifactFiles, name: str, path: str, message
 
 
 def test_an_absolute_path_leads_out(files: ArtifactFiles, tmp_path: Path) -> None:
-    with pytest.raises(LookupError, match="leads out of its folder"):
+    with pytest.raises(LookupError, match="is outside its folder"):
         files.text("prompt", str(tmp_path / "secret"))

@@ -36,7 +36,7 @@ def post(url: str, names: Names | None = None, **headers: str) -> Response:
     return egress.post(url, b"{}", headers, PLENTY)
 
 
-# What is sent
+# The request
 
 
 def test_sends_what_it_was_given_and_nothing_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,7 +133,7 @@ def test_loopback_is_blocked_by_default(host: str) -> None:
 
 
 def test_mapped_literal_goes_to_the_ipv4_address() -> None:
-    """What was judged is what is connected to."""
+    """The connection goes to the checked address."""
     with Receiver() as receiver:
         assert post(receiver.url_as("[::ffff:127.0.0.1]")).status == 200
 
@@ -149,7 +149,7 @@ def test_mapped_literal_goes_to_the_ipv4_address() -> None:
     ],
 )
 def test_name_with_a_private_address(answers: list[str], caplog: pytest.LogCaptureFixture) -> None:
-    """One bad answer among good ones is enough. The address is told to the operator's log, not to the caller."""
+    """One forbidden address among allowed ones is enough. Only the operator's log names it, not the error."""
     with (
         Receiver() as receiver,
         caplog.at_level(logging.WARNING),
@@ -163,7 +163,7 @@ def test_name_with_a_private_address(answers: list[str], caplog: pytest.LogCaptu
 
 
 def test_no_address_is_tried_before_all_are_checked() -> None:
-    """The receiver stands at the first, good address; the last of many is bad."""
+    """The receiver is at the first, allowed address; the last of many is forbidden."""
     names = Names(["127.0.0.1"] * 9 + ["10.0.0.1"])
     with Receiver() as receiver, pytest.raises(EgressBlocked):
         post(receiver.url_as("hooks.test"), names)
@@ -191,7 +191,7 @@ def test_redirect_is_only_an_answer(status: int) -> None:
 
 
 def test_next_address_when_one_refuses() -> None:
-    """Nobody listens at the first address."""
+    """No server listens at the first address."""
     with Receiver(host="127.0.0.1") as receiver:
         assert post(receiver.url_as("hooks.test"), Names(["::1", "127.0.0.1"])).status == 200
 
@@ -258,7 +258,7 @@ def test_trusted_certificate(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("certificate", ["self-signed.pem", "hooks.test.pem"])
 def test_untrusted_certificate(certificate: str) -> None:
-    """Self-signed, or by an authority that nobody added: nothing is sent."""
+    """A self-signed certificate or an unknown authority: nothing is sent."""
     with (
         Receiver(tls=server_tls(certificate)) as receiver,
         pytest.raises(EgressFailed, match="certificate is not trusted"),

@@ -88,7 +88,7 @@ def test_resolver_that_hangs() -> None:
 
 
 def test_one_gigabyte_with_200() -> None:
-    """The status stands; the body is not waited for."""
+    """The status counts, and the rest of the body is not read."""
     sent, ended = [0], threading.Event()
 
     def script(exchange: Exchange) -> None:
@@ -180,6 +180,6 @@ def test_broken_answer(answer: bytes, reason: str) -> None:
 
 
 def test_retry_after_is_bounded() -> None:
-    """Whatever stands there, a short text is kept."""
+    """Only a short text of any value is kept."""
     with Receiver(reply(503, retry_after="9" * 10_000)) as receiver:
         assert post(receiver.url).retry_after == "9" * 64

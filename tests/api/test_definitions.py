@@ -121,7 +121,7 @@ def test_every_fault_at_once(admin: httpx.Client, namespace: str) -> None:
         "steps[1].prompt",
     }
     assert places["steps[0].with.b.from"].startswith("is not a JSONPath")
-    assert "prompts/none.j2 was not sent along" in places["steps[1].prompt"]
+    assert "prompts/none.j2 was not sent with the manifest" in places["steps[1].prompt"]
 
 
 def test_a_saga_needs_its_workers(client_for: Clients, namespace: str) -> None:

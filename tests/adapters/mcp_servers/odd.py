@@ -1,7 +1,7 @@
 """A real MCP server whose tools misbehave in every way that a client must survive.
 
-Arguments: `stdio`, or `http PORT` or `sse PORT` on loopback. Writes its process id as a line to the file STARTED names,
-and each tool's name to the file CALLED names before it does anything, so that tests know who started what when.
+Arguments: `stdio`, or `http PORT` or `sse PORT` on loopback. It appends its process id to the file in STARTED. It
+appends each tool's name to the file in CALLED before the tool does anything. Tests read both.
 """
 
 import asyncio
@@ -32,7 +32,7 @@ def echo(value: Any) -> dict[str, Any]:
 
 @server.tool()
 async def meta(context: Context, idempotency_key: str = "", warden_idempotency_key: str = "") -> dict[str, Any]:
-    """What came along with the call."""
+    """Return the metadata of the call."""
     came = dict(context.request_context.meta or {})
     return {"meta": came, "argument": idempotency_key, "other": warden_idempotency_key}
 

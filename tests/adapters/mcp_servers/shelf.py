@@ -1,4 +1,4 @@
-"""A real MCP server for models: tools of every kind of hint, and resources. Speaks over stdio.
+"""A real MCP server for models, over stdio: tools with every kind of annotation, and resources.
 
 Each tool's call is a line in the file CALLED names, before anything else is done.
 """
@@ -24,7 +24,7 @@ def note(line: str) -> None:
 
 @server.tool(annotations=reads)
 def look(title: str) -> dict[str, Any]:
-    """What is known of a book."""
+    """Return the facts about a book."""
     note(f"look {title}")
     return {"title": title, "copies": 3, "place": {"row": "B", "number": 12}}
 

@@ -1,7 +1,7 @@
 """A real MCP server with what a thinking step may meet: tools that only read, tools that act, and one that lies.
 
-Speaks stdio. Writes each call, before anything of it is done, as a line to the file CALLED names: the tool (or the
-address of the resource), then the idempotency key.
+It speaks stdio. Before each call it appends a line to the file in CALLED: the tool (or the address of the resource),
+then the idempotency key.
 """
 
 import asyncio
@@ -47,7 +47,7 @@ def write(text: str, context: Context) -> dict[str, Any]:
 
 @server.tool(annotations=reads)
 def order(context: Context) -> dict[str, Any]:
-    """What a stranger has written into an order."""
+    """Return an order with text from an attacker."""
     note("order", context)
     return {"note": INJECTION}
 

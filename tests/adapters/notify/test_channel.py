@@ -30,7 +30,7 @@ def messenger() -> Iterator[Messenger]:
 
 @pytest.fixture(scope="module")
 def strict() -> Iterator[Messenger]:
-    """Of an installation that names no network of its own."""
+    """The messenger of an installation without its own networks."""
     made = Messenger(())
     yield made
     made.close()
@@ -57,7 +57,7 @@ def test_a_mail_has_text_and_html(messenger: Messenger) -> None:
 
 
 def test_the_operators_mail_server_takes_it_to_the_persons_address() -> None:
-    """A channel that only says `email`; nobody else gets it."""
+    """The channel is only `email`, and no other address receives it."""
     with MailServer(password=True) as server:
         messenger = Messenger(LOOPBACK, server.url(user="me", password=PASSWORD.replace(" ", "%20")))
         assert messenger.channel_error("email") is None
@@ -112,7 +112,7 @@ def test_nobody_there(messenger: Messenger) -> None:
 
 
 def test_a_deadline_ends_a_service_that_drips(messenger: Messenger) -> None:
-    """Its library's timeout starts anew with every byte. The connection is closed; the next message gets through."""
+    """The library's timeout restarts with every byte. The connection is closed, and the next message succeeds."""
     closed = []
 
     def drip(exchange: Exchange) -> None:
@@ -126,7 +126,7 @@ def test_a_deadline_ends_a_service_that_drips(messenger: Messenger) -> None:
 
     with Receiver(drip) as receiver:
         sent = messenger.send(web(receiver), "x", MESSAGE, deadline=2)
-        assert sent == SendResult("the service did not take the message within 2 s")
+        assert sent == SendResult("the service did not accept the message within 2 s")
         receiver.script = reply()
         assert messenger.send(web(receiver), "x", MESSAGE) == SendResult()
     assert closed
@@ -149,7 +149,7 @@ def test_a_deadline_ends_a_mail_server_that_stalls(messenger: Messenger) -> None
     with MailServer() as server:
         server.stalls.set()
         sent = messenger.send(server.url("a@example.com"), "x", MESSAGE, deadline=3)
-        assert sent.error == "the service did not take the message within 3 s"
+        assert sent.error == "the service did not accept the message within 3 s"
         assert server.stalled.is_set()
 
 
@@ -218,7 +218,7 @@ def test_inner_networks_and_metadata_are_blocked(strict: Messenger, host: str) -
     ],
 )
 def test_what_is_no_channel(messenger: Messenger, channel: str) -> None:
-    """What is of this machine only, reads its files, or calls a failure a success. Refused where it is said, too."""
+    """Channels that are local, read files or report a failure as success are also refused when they are set."""
     field_error = messenger.channel_error(channel)
     assert field_error is not None
     assert messenger.send(channel, "x", MESSAGE) == SendResult(field_error, final=True)

@@ -1,4 +1,4 @@
-"""Spans as a collector gets them, and what becomes of work when it does not."""
+"""Spans as a collector receives them, and work that goes on without the collector."""
 
 import os
 import subprocess
@@ -184,16 +184,14 @@ class TestLost:
     def test_one_that_never_answers_holds_nobody(
         self, collector: Collector, open_for: Open, caplog: pytest.LogCaptureFixture
     ) -> None:
-        """Neither who begins more spans than wait for it, which is told, nor who ends the process."""
+        """Neither the code that begins more spans than fit, which is logged, nor the end of the process."""
         collector.script = holds
         tracer = open_for(collector, OTEL_EXPORTER_OTLP_TIMEOUT="600", OTEL_BSP_MAX_QUEUE_SIZE="600")
         begin(tracer, "any", "client", {}).end()
         collector.wait_for(1)
         for _ in range(2000):
             begin(tracer, "any", "client", {}).end()
-        assert [line.getMessage() for line in caplog.records] == [
-            "spans do not reach the collector: there are more of them than it takes"
-        ]
+        assert [line.getMessage() for line in caplog.records] == ["spans do not reach the collector: the queue is full"]
         tracer.close()
         assert not collector.closing.is_set()
 
@@ -219,7 +217,7 @@ class TestVariables:
         open_for(collector, OTEL_TRACES_SAMPLER="sometimes", OTEL_EXPORTER_OTLP_HEADERS=SECRET)
         assert {line.getMessage() for line in caplog.records} == {
             "OpenTelemetry: Couldn't recognize sampler sometimes.",
-            "OTEL_EXPORTER_OTLP_HEADERS: a header is left out, as it is not name=value",
+            "OTEL_EXPORTER_OTLP_HEADERS: a header is ignored, because it is not name=value",
         }
 
 

@@ -1,4 +1,4 @@
-"""Signals after a commit: sent on a thread of their own, dropped when Redis does not keep up, nobody's problem."""
+"""Wake-ups after a commit: sent on a separate thread, and dropped without an error if Redis cannot keep up."""
 
 import logging
 import threading
@@ -16,7 +16,7 @@ SECONDS = 20.0
 
 
 class World:
-    """Where signals go, which may be slow or broken."""
+    """A destination of wake-ups that may be slow or broken."""
 
     def __init__(self) -> None:
         self.sent: list[object] = []
@@ -61,7 +61,7 @@ def thread(world: World) -> Iterator[PublisherThread[str]]:
 
 
 def test_the_waiting_agent_first(world: World, thread: PublisherThread[str]) -> None:
-    """Then the hints, in their order."""
+    """Then the wake-ups for workers, in order."""
     id_ = uuid4()
     thread.publish(["one", "two"], [id_])
     world.wait_for(2)
@@ -71,7 +71,7 @@ def test_the_waiting_agent_first(world: World, thread: PublisherThread[str]) -> 
 
 
 def test_what_comes_meanwhile_goes_out_together(world: World, thread: PublisherThread[str]) -> None:
-    """Up to so many commits' signals."""
+    """One message has the wake-ups of up to that many commits."""
     world.go_on.clear()
     thread.publish(["stuck"], [])
     assert world.stuck.wait(SECONDS)
@@ -97,7 +97,7 @@ def test_publish_never_blocks_nor_raises(
         for number in range(3 + WARN_EVERY + 1):
             thread.publish([f"{number}"], [])
     assert len(caplog.records) == 2
-    assert "the queue of signals is full" in caplog.text
+    assert "the queue of wake-ups is full" in caplog.text
     world.go_on.set()
     world.wait_for(2)
     thread.close()
@@ -118,7 +118,7 @@ def test_a_failure_is_logged_and_the_next_is_sent(
         world.wait_for(1)
     assert world.sent == ["found"]
     assert [record.getMessage() for record in caplog.records] == [
-        "signals not sent, sweeps will find the work: ConnectionError: Redis is away"
+        "wake-ups were not sent, sweeps will find the work: ConnectionError: Redis is away"
     ]
 
 
@@ -167,7 +167,7 @@ def test_close_does_not_wait_for_a_redis_that_is_stuck(world: World, monkeypatch
 
 
 def test_wake_ups_through_redis_and_its_outage(caplog: pytest.LogCaptureFixture) -> None:
-    """What is published while Redis is away is lost; afterwards it goes on, without being started again."""
+    """Wake-ups during an outage of Redis are lost. Afterwards the same thread continues."""
     server = fakeredis.FakeServer()
     redis = fakeredis.FakeRedis(server=server)
     tried = threading.Semaphore(0)

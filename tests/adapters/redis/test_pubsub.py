@@ -78,7 +78,7 @@ def started(subscriber: ChangeSubscriber, redis: Redis) -> None:
 
 
 def test_any_change_wakes_those_who_watch_the_inbox(subscriber: ChangeSubscriber, redis: Redis) -> None:
-    """Of whichever review."""
+    """A change of any pause wakes them."""
     started(subscriber, redis)
     with subscriber.listening(INBOX) as all_of_them, subscriber.listening(uuid4()) as one:
         send(redis, [uuid4()])
@@ -87,7 +87,7 @@ def test_any_change_wakes_those_who_watch_the_inbox(subscriber: ChangeSubscriber
 
 
 def test_a_wake_up_reaches_those_who_wait_for_it(subscriber: ChangeSubscriber, redis: Redis) -> None:
-    """All of them, and nobody else."""
+    """It wakes all of them and no others."""
     started(subscriber, redis)
     id_, other, third = uuid4(), uuid4(), uuid4()
     with subscriber.listening(id_) as one, subscriber.listening(id_) as two, subscriber.listening(other) as stranger:
@@ -171,7 +171,7 @@ def test_garbage_on_the_channel_is_ignored(
         redis.publish(CHANNEL, garbage)
         send(redis, [id_])
         assert event.wait(SECONDS)
-    assert [record.getMessage() for record in caplog.records] == ["a wake-up that is no list of ids was ignored"]
+    assert [record.getMessage() for record in caplog.records] == ["a wake-up that is not a list of ids was ignored"]
 
 
 def test_redis_away_at_the_start_and_again_later(
@@ -193,7 +193,7 @@ def test_redis_away_at_the_start_and_again_later(
 
 
 def test_the_listening_thread_outlives_any_error(changed: Changed, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not only Redis' own: nobody would start it again."""
+    """This covers more than Redis' own errors, because the thread is never restarted."""
     monkeypatch.setattr(pubsub, "RECONNECT_AFTER", 0.02)
 
     class Odd(fakeredis.FakeRedis):
@@ -212,7 +212,7 @@ def test_the_listening_thread_outlives_any_error(changed: Changed, monkeypatch: 
 
 
 def test_stop_wakes_everyone(subscriber: ChangeSubscriber, redis: Redis) -> None:
-    """So that held requests end at once when the process is told to go."""
+    """Long polls end at once when the process stops."""
     started(subscriber, redis)
     with subscriber.listening(uuid4()) as event:
         assert not subscriber.stopped
@@ -247,7 +247,7 @@ def test_over_a_real_redis(servers: Stack, changed: Changed, monkeypatch: pytest
 
 
 def test_a_client_gives_up_soon() -> None:
-    """One try, and an answer in seconds at most: nobody's request waits for Redis."""
+    """The client tries once and gives up within seconds, so no request waits for Redis."""
     client = connect("redis://127.0.0.1:1/0")
     options = client.connection_pool.connection_kwargs
     assert (options["socket_timeout"], options["socket_connect_timeout"]) == (2, 2)
