@@ -1,4 +1,4 @@
-"""`sagahold` as tests run it: as a process where the process matters, else as a call in this one."""
+"""Ways for tests to run `sagahold`: as a process if that matters, else as a call in this process."""
 
 import json
 import os
@@ -13,7 +13,7 @@ END_SECONDS = 60.0
 
 
 class Ran:
-    """What came of a command."""
+    """The result of a command."""
 
     def __init__(self, code: int, out: str, err: str) -> None:
         self.code, self.out, self.err = code, out, err
@@ -24,7 +24,7 @@ class Ran:
 
     @property
     def error(self) -> str:
-        """The one line that every failure is."""
+        """Return the single line of a failure."""
         assert self.code != DONE, self.out
         lines = self.err.splitlines()
         assert len(lines) == 1, self.err

@@ -47,7 +47,7 @@ class Example:
         return found
 
     def held(self, trace: str) -> dict[str, Any]:
-        """What waits for the reviewer, once something does."""
+        """Wait for a held step and return its item in the review queue."""
         self.await_status(trace, "AWAITING_HUMAN")
         item: dict[str, Any]
         (item,) = self.reviewer.get("/v1/sagas/pending-review", params={"trace_id": trace}).json()["items"]

@@ -1,4 +1,4 @@
-"""The bench runs and yields every figure that docs/benchmarks.md explains. What the figures are is no matter here."""
+"""The bench runs and yields every figure that docs/benchmarks.md explains. Their values do not matter here."""
 
 import json
 import os

@@ -60,7 +60,7 @@ class TestPeople:
         assert call("people", "link", "nobody@example.com").code == REFUSED
 
     def test_a_person_is_changed(self, call: Call, namespace: str) -> None:
-        """What is not given stays; lists are replaced, and emptied only when that is said."""
+        """Omitted options change nothing. Lists are replaced, and emptied only by an explicit option."""
         email, group = f"{uuid4().hex[:8]}@example.com", f"g-{uuid4().hex[:8]}"
         call("people", "add", email, "Ann", "--namespace", namespace)
         made = call("groups", "create", group, "--description", "reads contracts", "--channel", "json://127.0.0.1:9/x")
@@ -156,7 +156,7 @@ class TestWebhooks:
 
 
 def test_the_floor_of_a_namespace(call: Call, namespace: str) -> None:
-    """What is not given stays as it is."""
+    """Omitted options leave their values unchanged."""
     assert "expire, reject, escalate" in call("namespace", "show", namespace).out
     allowed = ("--allow-on-timeout", "approve", "--allow-on-timeout", "expire")
     assert call("namespace", "set", namespace, "--review", '{"allow_self": true}', *allowed).code == DONE

@@ -18,7 +18,7 @@ Paused = Callable[..., str]
 
 @pytest.fixture
 def exported(call: Call, paused: Paused, namespace: str, tmp_path: Path) -> Path:
-    """Of a namespace in which a pause was made and approved: rows 1 and 2, and the heads."""
+    """Export a namespace with one created and approved pause: rows 1 and 2, and the heads."""
     watch_id = paused("přenést\u2028🐎")
     call("pause", "approve", watch_id, "--comment", "é")
     file = tmp_path / "audit.jsonl"

@@ -89,7 +89,7 @@ def test_every_fault_is_a_line_with_its_file_and_place(call: Call, project: Path
         ["sagas/greet.yaml", "steps[1].policy"],
     ]
     assert "{{ nobody }}, which `with` does not give" in field_errors[0]
-    assert "policies/short.cel was not sent along" in field_errors[1]
+    assert "policies/short.cel was not sent with the manifest" in field_errors[1]
 
 
 def test_no_file_is_taken_from_outside_of_the_project(
@@ -97,8 +97,8 @@ def test_no_file_is_taken_from_outside_of_the_project(
 ) -> None:
     monkeypatch.chdir(project / "sagas")
     ran = call("deploy", "-f", "greet.yaml")
-    assert "schemas/greeting.json was not sent along" in ran.err
-    assert "policies/short.cel was not sent along" in ran.err
+    assert "schemas/greeting.json was not sent with the manifest" in ran.err
+    assert "policies/short.cel was not sent with the manifest" in ran.err
 
 
 @pytest.mark.parametrize(("text", "message"), [("a: [", "broken.yaml: line "), ("", "has no manifest")])

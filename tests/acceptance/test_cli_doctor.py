@@ -23,7 +23,7 @@ Call = Callable[..., Ran]
 
 @pytest.fixture
 def look(call: Call) -> Callable[[], dict[str, tuple[bool | None, str]]]:
-    """What each check found."""
+    """Return a function that runs `doctor` and returns the result of each check."""
 
     def run() -> dict[str, tuple[bool | None, str]]:
         ran = call("doctor", "--json")
@@ -48,7 +48,7 @@ def servers_named(environ: None, stack: Stack, monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.usefixtures("servers_named")
 def test_all_is_well(look: Look) -> None:
     found = look()
-    # What webhooks came to is the business of the other tests on this stack.
+    # Other tests on this stack change the checks of webhooks.
     for name in ("settings", "database", "migrations", "clock", "redis", "keys", "server", "ready", "work"):
         assert found[name][0] is True, found
     assert {"endpoints", "deliveries"} < set(found)
@@ -56,7 +56,7 @@ def test_all_is_well(look: Look) -> None:
 
 @pytest.mark.usefixtures("servers_named")
 def test_a_receiver_that_takes_nothing(look: Look, stack_database: Database) -> None:
-    """Long before anything is given up."""
+    """The check fails long before a delivery is exhausted."""
     row = {"lane": f"http://{uuid4().hex}.example.com default", "namespace": "default", "failures": FAILING_AFTER}
     with stack_database.transaction() as uow:
         uow.conn.execute(insert(webhook_failures).values(**row, since=uow.now, failed_at=uow.now, error="timed out"))

@@ -1,4 +1,4 @@
-"""`sagahold init`: how somebody who runs the Procfile on servers of their own gets in the first time."""
+"""`sagahold init`: first access for an operator who runs the Procfile on existing servers."""
 
 import json
 import re

@@ -171,7 +171,7 @@ class TestEdit:
         assert lines[zip_ + 1 : zip_ + 3] == ['- "01067"', "+ 1067"]
         count = lines.index("arguments.count, type changes: number → text")
         assert lines[count + 1 : count + 3] == ["- 3", '+ "3"']
-        # Of a long text only what is another word, with some words around it.
+        # A long text shows only the changed word and some words around it.
         note = lines.index("arguments.note, line 30")
         assert "line 30 [-of-] a long text" in preview.out
         assert "line 30 {+i\\u202en+} a long text" in preview.out

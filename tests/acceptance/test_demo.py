@@ -1,4 +1,4 @@
-"""`sagahold demo` as a person runs it: it tells what happened, and leaves nothing behind."""
+"""`sagahold demo` as a person runs it: it reports what happens and leaves nothing behind."""
 
 import os
 import re
@@ -29,11 +29,11 @@ INTERRUPTED = 130
 
 
 class Demo:
-    """The command, with a folder of its own for temporary files: what is left of it is found by that name."""
+    """The command with its own folder for temporary files, whose name identifies leftovers."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        # A server and settings of the environment are none of its business.
+        # The demo must ignore the environment's server and settings.
         other = {"DATABASE_URL": "postgresql://127.0.0.1:1/other", "SAGAHOLD_LOG_LEVEL": "loud", "COLUMNS": "80"}
         self.process = subprocess.Popen(
             [SAGAHOLD, "demo"],
@@ -54,7 +54,7 @@ class Demo:
         return [process for process in psutil.process_iter() if _mentions(process, str(self.folder))]
 
     def check_left(self) -> None:
-        """Nothing. What its processes had started notices a moment later that they are gone."""
+        """Check that nothing is left. Programs that its processes started notice their end a moment later."""
         assert wait_until(lambda: self.processes() == [], LAST_SECONDS), self.processes()
         assert list(self.folder.iterdir()) == []
 
@@ -74,8 +74,8 @@ def demo(tmp_path: Path) -> Iterator[Demo]:
 
 
 def test_it_tells_the_whole_story_and_leaves_nothing(demo: Demo) -> None:
-    """One pause approved, one rejected, one expired; three signatures verified, a forged one refused; one saga approved
-    and done, one rejected and undone, as the tool server's ledger says; exit 0."""
+    """One pause is approved, one rejected and one expired. Three signatures are verified and a forged one is refused.
+    One saga completes and one is undone, as the tool server's ledger shows. The exit status is 0."""
     assert wait_until(lambda: len(demo.processes()) > 5, END_SECONDS), "the search below would find nothing"
     code, out, err = demo.end()
     assert (code, err) == (0, ""), out
@@ -112,7 +112,7 @@ def test_interrupted_it_leaves_nothing_either(demo: Demo) -> None:
 
 
 def test_it_does_not_tell_of_a_decision_that_nobody_made(stack: Stack, client_for: Callable[..., httpx.Client]) -> None:
-    """The reviewer's key is another agent's here: the story ends where that shows, before anything is approved."""
+    """The reviewer's key here is another agent's, so the demo ends before anything is approved."""
     agent = client_for("agent")
     clients = {"agent": agent, "reviewer": client_for("agent"), "operator": client_for("operator")}
     keys = {f"{role}_key": client.headers["Authorization"].split()[1] for role, client in clients.items()}
@@ -121,7 +121,7 @@ def test_it_does_not_tell_of_a_decision_that_nobody_made(stack: Stack, client_fo
         Story(Narrator(Console(file=told, width=80)), stack.url, keys, receiver).run()
     assert "waits for the decision" in told.getvalue()
     assert "approved" not in told.getvalue()
-    # Its agent would wait for as long as this process lives.
+    # The demo's agent would wait until this process ends.
     for pause in agent.get("/api/pause", params={"status": "pending"}).json()["items"]:
         agent.post(f"/api/pause/{pause['watchId']}/cancel").raise_for_status()
 
@@ -135,7 +135,7 @@ class Refusing(Receiver):
 def test_it_does_not_tell_of_a_webhook_that_did_not_verify(
     stack: Stack, client_for: Callable[..., httpx.Client], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The receiver knows another secret here. It is waited for until that one has come."""
+    """The receiver here has another secret. The test waits until the refused webhook has arrived."""
     monkeypatch.setattr("cli.demo.receiver.ARRIVAL_SECONDS", 0.0)
     monkeypatch.setattr("cli.demo.agent.Agent.signing_secret", lambda _: "whsec_" + "A" * 43 + "=")
     keys = {

@@ -1,4 +1,4 @@
-"""The examples do what they say: undone where somebody says no, written anew where somebody asks for it."""
+"""The examples work as described: a rejection undoes the steps, and a retry runs the model again."""
 
 import json
 import shutil
@@ -40,7 +40,7 @@ def test_a_refund_over_the_limit(example: Make, verb: str, ends: str, did: list[
 
 
 def test_a_refund_that_no_policy_allows(example: Make) -> None:
-    """Is not held: the step fails, and the customer is told so."""
+    """The refund is not held: the step fails, and the customer gets a message."""
     refund = example("refund")
     saga = refund.await_status(refund.start(customer="ada@example.com", amount=20_000), "COMPENSATED", "AWAITING_HUMAN")
     assert saga["error_details"]["code"] == "POLICY_COMMIT_DENIED"
@@ -76,7 +76,7 @@ def test_an_edited_mail_is_what_is_sent(example: Make) -> None:
 
 
 def test_a_mail_written_anew(example: Make) -> None:
-    """What the reviewer said stands in the model's message, with its answer before."""
+    """The model's next request contains the reviewer's guidance and its own previous answer."""
     outreach = example("outreach")
     trace = outreach.start(**ADA)
     before = outreach.held(trace)
@@ -102,7 +102,7 @@ def test_a_mail_that_nobody_wants(example: Make) -> None:
 
 
 def test_a_mail_that_promises_too_much(example: Make) -> None:
-    """What the reviewer writes is judged by the same policy as what the model wrote."""
+    """The same policy applies to the reviewer's text as to the model's."""
     outreach = example("outreach")
     trace = outreach.start(**ADA)
     too_much = {"subject": "Bread", "body": "All of it free of charge!"}

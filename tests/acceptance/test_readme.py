@@ -93,7 +93,7 @@ def without_what_differs(document: dict[str, Any]) -> dict[str, Any]:
 
 
 def test_the_decided_pause_of_the_guide_is_a_real_one(stack: Stack, reviewer: httpx.Client) -> None:
-    """What docs/agents.md prints of an answer is what the server gives."""
+    """The response in docs/agents.md is the one that the server gives."""
     printed = json.loads(sample(AGENTS, "json", '{\n  "watchId"'))
     key = stack.credentials["agent_key"]
     agent = httpx.Client(base_url=stack.url, headers={"Authorization": f"Bearer {key}"})

@@ -16,10 +16,10 @@ import pytest
 from cli.devstack import Stack
 
 SAMPLE = Path(__file__).with_name("seed_sample.mjs")
-# Of the sample's lines as they were published.
+# The hash of the sample's lines as published.
 PUBLISHED = "996f2adf78bd34058754991999a348e936a987e7f88a7c059f27e06aadd2f70e"
 HOST, KEY = "https://hitl.ambedo.dev", "hitl_your_api_key"
-# What the sample leaves to its reader. `sleep` tells that the agent has looked and found nothing decided.
+# The parts that the sample leaves to its reader. `sleep` shows that the agent found no decision yet.
 OURS = """
 const sleep = ms => { console.log(`sleeps ${ms}`); return new Promise(done => setTimeout(done, 20)); };
 const continueWithDeploy = () => console.log("continues");

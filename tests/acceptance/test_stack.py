@@ -96,7 +96,7 @@ class TestServers:
 
 
 def test_what_web_did_last_stands_in_its_log(tmp_path: Path) -> None:
-    """Lines wait for one another; what waits when the process is told to stop is written too."""
+    """Log lines are queued; those still in the queue when the process stops are written too."""
     with Stack(tmp_path / "data", environ=EMBEDDED) as stack:
         httpx.get(f"{stack.url}/asked-for-last")
         stack.stop_process("web")
@@ -104,7 +104,7 @@ def test_what_web_did_last_stands_in_its_log(tmp_path: Path) -> None:
 
 
 def test_a_kill_of_everything_leaves_a_directory_that_starts_again(tmp_path: Path) -> None:
-    """Also where some process has the number that the dead server's pid file names, as in a restarted container."""
+    """It also starts if another process has the pid in the dead server's pid file, as in a restarted container."""
     with Stack(tmp_path / "data", processes=False, environ=EMBEDDED) as stack:
         query(stack, "CREATE TABLE kept AS SELECT 7 AS seven")
         pid_file = stack.data.postgres / "postmaster.pid"
@@ -129,7 +129,7 @@ def test_a_kill_of_everything_leaves_a_directory_that_starts_again(tmp_path: Pat
 def test_no_directory_is_opened_for_the_server_and_it_is_not_root(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Which matters when root starts the stack: the server then runs as somebody whom a 0700 parent keeps out."""
+    """This matters if root starts the stack, because a 0700 parent then excludes the server's user."""
     outer = tmp_path / "closed"
     outer.mkdir(mode=0o700)
     # The binaries too are below it, as those of an environment below /root are.
@@ -304,7 +304,7 @@ class TestSupervisor:
         return subprocess.Popen([sys.executable, "-c", OWNER, str(tmp_path), *program.command])
 
     def test_a_killed_supervisor_takes_the_rest_with_it(self, tmp_path: Path) -> None:
-        """Its children, theirs, and what ignores a polite signal; then the directory is free."""
+        """All descendants end, even a process that ignores SIGTERM; then the directory is free."""
         program = self.program(tmp_path, self.STUBBORN)
         with self.owner(tmp_path, program) as owner:
             parent, child = self.pids(program, 2)

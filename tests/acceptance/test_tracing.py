@@ -1,4 +1,4 @@
-"""A whole stack that is told of a collector: what it gets of requests, sagas, models, webhooks and messages."""
+"""A whole stack with a collector: spans of requests, sagas, models, webhooks and notifications."""
 
 import json
 import tempfile
@@ -39,7 +39,7 @@ def stack(collector: Collector) -> Iterator[Stack]:
 
 @dataclass(frozen=True)
 class Story:
-    """What has happened, and the spans that came of it."""
+    """The work that was done and its spans."""
 
     team: Team
     done: dict[str, Any]
@@ -96,7 +96,7 @@ def _repeated(team: Team, sagas: Sagas) -> dict[str, Any]:  # noqa: F811
 
 
 def _pauses(team: Team) -> dict[str, str]:  # noqa: F811
-    """One of each end, of no saga: its watchId by what became of it."""
+    """Resolve one pause outside a saga in each way, and return its watchId by status."""
     new = {"action": SECRET, "arguments": {"value": SECRET}, "context": {"step_id": SECRET, "saga": {"name": SECRET}}}
     ended = {status: team.pause(**new)["watchId"] for status in ("approved", "rejected", "cancelled")}
     ended["expired"] = team.pause(**new, expiresIn=1)["watchId"]

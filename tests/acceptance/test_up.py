@@ -26,7 +26,7 @@ ENVIRON = {
     if name not in ("DATABASE_URL", "REDIS_URL") and not name.startswith("SAGAHOLD_")
 }
 START_SECONDS = 90.0
-# What `up` promises: this long after Ctrl-C or SIGTERM nothing of it runs.
+# `up` promises that nothing runs this long after Ctrl-C or SIGTERM. Seconds.
 STOP_SECONDS = 15.0
 RESTART_SECONDS = 30.0
 

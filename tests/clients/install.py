@@ -1,4 +1,4 @@
-"""What the tests of generated clients need beside our own packages: the generators and two linters.
+"""Installation of the programs for tests of generated clients: the generators and two linters.
 
 They are other programs' dependencies, so they get folders of their own: `node_modules`, and `.venv` for the Python one.
 The tests get what is missing when they begin; where that cannot be had they are skipped, but fail where `CI` is set.
@@ -29,7 +29,7 @@ def main() -> None:
 
 
 def get(folder: Path) -> str | None:
-    """What is missing in the end, and how to get it."""
+    """Install the missing programs, and return what is still missing and how to get it."""
     lock, command = PARTS[folder]
     if missing(folder) and shutil.which("npm" if folder == NODE else sys.executable):
         if folder == PYTHON:

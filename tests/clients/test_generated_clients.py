@@ -1,4 +1,4 @@
-"""Clients that nobody here wrote: made from the contract, compiled, and used to hold an action until it is approved."""
+"""Clients generated from the API document, compiled, and used to hold an action until it is approved."""
 
 import json
 import re
@@ -12,10 +12,10 @@ from cli.devstack import Stack
 from tests.clients.install import NODE
 
 Run = Callable[..., str]
-# What generates and checks may have to be installed first.
+# The generators and linters may have to be installed first.
 pytestmark = pytest.mark.timeout(600)
 
-# What a generator cannot read at all: bodies that are no JSON.
+# Media types that generators cannot read, because they are not JSON.
 UNREAD = {"application/yaml", "application/x-yaml", "text/yaml", "application/x-ndjson"}
 
 AGENT_IN_PYTHON = """
