@@ -1,6 +1,7 @@
-"""A worker's side of webhook deliveries: claim one that is due, and record what came of the attempt."""
+"""The worker's side of webhook deliveries: claim one that is due, and record the result of the attempt."""
 
 import logging
+import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -49,14 +50,18 @@ from services.webhooks.signing import current
 
 log = logging.getLogger(__name__)
 
-# Deliveries of one namespace under way to one receiver at once, over all workers: a slow one must not take every
-# thread there is.
+# Deliveries of one namespace that may be under way to one receiver at once, over all workers. Without a limit a slow
+# receiver would take every thread.
 LANE_WIDTH = 10
+# Claims of one process at once. Each holds a connection while it waits for its lane's lock. Without a limit a flood to
+# one receiver would take the whole connection pool.
+CLAIMS_AT_ONCE = 4
+_claims = threading.BoundedSemaphore(CLAIMS_AT_ONCE)
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryJob:
-    """What to post, and under which lease. `secrets`: every one of them signs."""
+    """A claimed delivery: what to post, and its lease. Each of the `secrets` signs the message."""
 
     lease: leases.Lease
     message_id: UUID
@@ -69,13 +74,13 @@ class DeliveryJob:
 def claim_delivery(
     database: Database, id_: UUID, may_take: Callable[[str], bool] = lambda _: True
 ) -> DeliveryJob | None:
-    """None when there is nothing to do: not due, done, under way, behind an earlier one, or its lane is full.
+    """Claim a delivery. Return None if it is not due, done, leased, or behind an earlier one, or if its lane is full.
 
-    `may_take`: whether this worker has room for one of that namespace.
+    `may_take`: whether this worker has room for a delivery of that namespace.
     """
     columns = webhook_deliveries.c
     turn = select(func.pg_advisory_xact_lock(func.hashtextextended(columns.lane, 0)), columns.namespace)
-    with database.transaction() as uow:
+    with _claims, database.transaction() as uow:
         # Claims in one lane go one after another: simultaneous ones would each see room for themselves.
         free = turn.where(columns.id == id_, leases.claimable(webhook_deliveries), *_unobstructed())
         found = uow.conn.execute(free).one_or_none()
@@ -87,7 +92,7 @@ def claim_delivery(
             return None
         row = _addressed(uow, id_)
         if is_endpoints_lane(row.lane) and not row.enabled:
-            # A worker that was killed had it when the endpoint was switched off, or it was sent again just then.
+            # A killed worker held it when the endpoint was disabled, or it was sent again at that moment.
             reason = DELETED if row.endpoint_id is None or row.deleted_at is not None else DISABLED
             uow.conn.execute(update(webhook_deliveries).where(columns.id == id_).values(exhausted(uow, reason)))
             return None
@@ -99,7 +104,7 @@ def claim_delivery(
 def record_attempt(
     database: Database, lease: leases.Lease, attempt: Attempt, schedule: Sequence[int], uniform: float
 ) -> bool:
-    """False when another worker has taken over in the meantime: then this result is dropped.
+    """Record an attempt. Return False, and drop its result, if another worker has taken over in the meantime.
 
     `schedule`: seconds to wait before each retry. `uniform`: a random number from 0 to 1, for the jitter.
     """
@@ -109,8 +114,8 @@ def record_attempt(
         addressee = select(columns.endpoint_id).where(*held).scalar_subquery()
         endpoint = _endpoint(uow, addressee)
         if endpoint is not None and health_after(health_of(endpoint), attempt, uow.now) != health_of(endpoint):
-            # Only now: nearly all attempts change nothing, and those to one endpoint must not wait for each other. And
-            # before the delivery, as when one is changed or deleted: two orders would be a deadlock.
+            # Lock the endpoint only for a change of its health: most attempts change nothing and must not wait for each
+            # other. The endpoint is locked before the delivery everywhere, so that no deadlock is possible.
             endpoint = _endpoint(uow, addressee, lock=True)
         row = uow.conn.execute(select(webhook_deliveries).where(*held).with_for_update()).mappings().one_or_none()
         if row is None:
@@ -129,14 +134,14 @@ def record_attempt(
 
 
 def sweep_deliveries(database: Database, *, spare_leased: bool = False) -> int:
-    """Hint again at deliveries that were missed; returns how many.
+    """Wake deliveries that were overlooked; return how many.
 
-    In each lane at no more than can be under way: more would only keep the workers busy with saying no.
+    In each lane it wakes no more than may be under way: further claims would fail.
     """
     this = webhook_deliveries
     with database.transaction() as uow:
         missed = leases.overlooked(uow, this, spare_leased)
-        # The first lane of each namespace, then the second of each: one that floods is not in the others' way.
+        # The first lane of each namespace, then the second of each, so that a long backlog does not delay the others.
         longest = func.min(this.c.hint_at)
         turn = func.row_number().over(partition_by=this.c.namespace, order_by=longest).label("turn")
         waiting = select(this.c.lane, longest.label("since"), turn).where(missed)
@@ -153,7 +158,7 @@ def sweep_deliveries(database: Database, *, spare_leased: bool = False) -> int:
         return len(leases.wake_again(uow, WEBHOOK, uow.conn.execute(fairly).scalars().all()))
 
 
-# Made once: each new alias of a table makes all its columns anew, which took a third of a worker's time.
+# Made once: a new alias copies all columns of its table, which took a third of a worker's time.
 _EARLIER = webhook_deliveries.alias("earlier")
 _LEASED = webhook_deliveries.alias("leased")
 
@@ -164,10 +169,10 @@ def _unobstructed() -> tuple[ColumnElement[bool], ...]:
 
 
 def _in_turn() -> ColumnElement[bool]:
-    """No earlier message about the same pause still waits in the lane."""
+    """Return a condition: no earlier message about the same pause waits in the lane."""
     this, earlier = webhook_deliveries, _EARLIER
-    # Not as EXISTS, which would become a join with the whole lane; and the lane not as a bare column: in a table
-    # without statistics yet PostgreSQL would go through all of it for each row, and not through the pause's few.
+    # PostgreSQL would turn EXISTS into a join with the whole lane. The lane is compared as an expression: for a bare
+    # column, without statistics, PostgreSQL would read the whole lane for each row.
     waits = (
         select(true())
         .where(earlier.c.pause_id == this.c.pause_id, earlier.c.lane.concat("") == this.c.lane)
@@ -175,8 +180,8 @@ def _in_turn() -> ColumnElement[bool]:
         .limit(1)
         .scalar_subquery()
     )
-    # Not "IS NULL", which PostgreSQL takes for one row in 200: it would look at the whole lane and sort it, for each
-    # attempt that is recorded, where the first ten by the index are enough.
+    # PostgreSQL estimates that "IS NULL" holds for one row in 200. It would then read and sort the whole lane for each
+    # recorded attempt, although the first ten rows of the index are enough.
     return not_(func.coalesce(waits, false()))
 
 
@@ -194,7 +199,7 @@ def _under_way(lane: ColumnElement[str]) -> ScalarSelect[int]:
 
 
 def _addressed(uow: UnitOfWork, id_: UUID) -> Row[Any]:
-    """The delivery, with its message and what is left of its endpoint."""
+    """Read the delivery with its message, and with its endpoint if that still exists."""
     deliveries, messages, endpoints = webhook_deliveries.c, webhook_messages.c, webhook_endpoints.c
     joined = webhook_deliveries.join(webhook_messages, messages.id == deliveries.message_id).outerjoin(
         webhook_endpoints, endpoints.id == deliveries.endpoint_id
@@ -203,7 +208,7 @@ def _addressed(uow: UnitOfWork, id_: UUID) -> Row[Any]:
     query = (
         select(deliveries.url, deliveries.endpoint_id, deliveries.namespace, deliveries.lane, messages.id)
         .add_columns(messages.body, endpoints.headers, endpoints.enabled, endpoints.deleted_at)
-        # Where the endpoint is now; what was made for a namespace that it serves no more is not led there.
+        # The endpoint's present URL, unless the endpoint no longer serves the delivery's namespace.
         .add_columns(case((serves, endpoints.url)).label("moved_to"))
         .select_from(joined)
         .where(deliveries.id == id_)
@@ -217,7 +222,7 @@ def _job(uow: UnitOfWork, lease: leases.Lease, row: Row[Any]) -> DeliveryJob:
 
 
 def _endpoint(uow: UnitOfWork, id_: ScalarSelect[UUID | None], *, lock: bool = False) -> RowMapping | None:
-    """Locked, the failures of simultaneous attempts count one after another; new deliveries do not wait."""
+    """Read the endpoint. The lock makes failures of simultaneous attempts count one by one; inserts do not wait."""
     query = select(webhook_endpoints).where(webhook_endpoints.c.id == id_)
     return uow.conn.execute(query.with_for_update(key_share=True) if lock else query).mappings().one_or_none()
 
@@ -225,7 +230,7 @@ def _endpoint(uow: UnitOfWork, id_: ScalarSelect[UUID | None], *, lock: bool = F
 def _health(endpoint: RowMapping | None, lane: str) -> Health:
     if endpoint is not None:
         return health_of(endpoint)
-    # Nobody counts the failures of a callback. To an endpoint that was deleted meanwhile this attempt was the last.
+    # A callback has no health. A delivery to an endpoint that was deleted in the meantime gets no further attempt.
     return Health(enabled=not is_endpoints_lane(lane))
 
 
@@ -245,17 +250,17 @@ def _record_health(uow: UnitOfWork, endpoint: RowMapping, before: Health, after:
 
 
 def _wake_next(uow: UnitOfWork, done: RowMapping) -> None:
-    """What this attempt's end lets go: the next message about the same pause, and others for the same receiver.
+    """Wake the next message about the same pause, and others for the same receiver.
 
-    As many as the lane has room for, not one: of attempts that end at the same moment, each would name the same one.
+    Wake as many as the lane has room for. If each attempt woke only one, those that end together would wake the same.
     """
     columns = webhook_deliveries.c
     same_lane = columns.lane == done["lane"], *_unobstructed()
     if done["pause_id"] is not None:
         leases.wake_first(uow, WEBHOOK, 1, columns.pause_id == done["pause_id"], *same_lane)
     room = 0
-    # An attempt that ends at the same moment may have named a row between the count and the look. Then its own place
-    # is free too, which only another count shows.
+    # An attempt that ends at the same moment may wake a row between the count and the query. Then its place is free
+    # too, which only another count shows.
     while (counted := _room(uow, done["lane"])) > room:
         room = counted
         if not leases.wake_first(uow, WEBHOOK, room, *same_lane):

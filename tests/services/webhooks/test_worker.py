@@ -1,16 +1,20 @@
 """Claims and results of deliveries: leases, order, lanes, sweeps, the retry schedule and what becomes of endpoints."""
 
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
+from cli.devstack.waiting import wait_until
 from domain.delivery.webhook import AttemptOutcome
+from services.kernel.connection_pool import open_engine
 from services.kernel.leases import LEASE, WAKE_AGAIN_AFTER, renew
 from services.kernel.unit_of_work import Database, WakeUp
 from services.reviews.decisions import decide_pause
 from services.webhooks.deliveries import get_delivery
-from services.webhooks.worker import LANE_WIDTH, claim_delivery, record_attempt, sweep_deliveries
+from services.webhooks.worker import CLAIMS_AT_ONCE, LANE_WIDTH, claim_delivery, record_attempt, sweep_deliveries
 from tests.conftest import Recorded
 from tests.services.world import (
     ADMIN,
@@ -26,6 +30,7 @@ from tests.services.world import (
     deliveries,
     due_now,
     finish,
+    one,
     post,
 )
 
@@ -250,6 +255,27 @@ def test_claims_at_the_same_time_do_not_overfill_a_lane(database: Database) -> N
     found = at_once([lambda row=row: claim_delivery(database, row["id"]) for row in deliveries(database)])
     assert not [job for job in found if isinstance(job, Exception)]
     assert len([job for job in found if job is not None]) == LANE_WIDTH
+
+
+def test_a_flood_to_one_receiver_leaves_connections_free(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Claims that wait for their lane's lock do not take the whole pool: other use cases still get a connection."""
+    monkeypatch.setattr("services.kernel.connection_pool.POOL_TIMEOUT_SECONDS", 1)
+    an_endpoint(database)
+    for _ in range(LANE_WIDTH * 2):
+        post(database)
+    found = deliveries(database)
+    engine = open_engine(database.engine.url.render_as_string(False), CLAIMS_AT_ONCE + 2, "flood")
+    busy = replace(database, engine=engine)
+    with ThreadPoolExecutor(len(found)) as threads:
+        with database.transaction() as uow:
+            uow.wait_for_turn(found[0]["lane"])
+            claims = [threads.submit(claim_delivery, busy, row["id"]) for row in found]
+            waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+            assert wait_until(lambda: one(database, waiting) >= CLAIMS_AT_ONCE, within=5)
+            post(busy)
+        jobs = [each.result() for each in claims]
+    engine.dispose()
+    assert len([job for job in jobs if job is not None]) == LANE_WIDTH
 
 
 def test_a_busy_lane_stays_filled(database: Database, publisher: Recorded) -> None:
