@@ -36,12 +36,12 @@ from services.kernel.connection_pool import open_engine
 from services.kernel.group_commit import GroupCommit
 from services.kernel.unit_of_work import Database
 from services.pauses.lifecycle import create_pauses, resolved_among
-from tasks.app import app as _celery  # noqa: F401  (hints go through the current Celery app)
+from tasks.app import app as _celery  # noqa: F401  (wake-ups go through the current Celery app)
 from tasks.wakeups import send_wakeups
 
 log = logging.getLogger(__name__)
 
-# The connections of four thousand agents, and as many files beside them. Where the system allows fewer, all of those.
+# Enough for 4,000 agents and as many other files. If the hard limit is lower, that is used.
 OPEN_FILES = 8192
 LOOK_SECONDS = 0.5
 ORPHAN_SECONDS = 3.0
@@ -54,15 +54,15 @@ def build() -> Flask:
     log_as_json(settings.log_level)
     if settings.anonymous_role is not None:
         log.warning(
-            "SAGAHOLD_ALLOW_ANONYMOUS: no program of this user needs a key, nor does anybody whom a proxy or a tunnel"
-            " lets reach %s:%s",
+            "SAGAHOLD_ALLOW_ANONYMOUS: programs on this machine need no key, nor do clients that reach %s:%s by a proxy"
+            " or a tunnel",
             settings.host,
             settings.port,
             extra={"role": settings.anonymous_role},
         )
     if environment.links_stay_here(settings):
         log.warning(
-            "SAGAHOLD_HOST lets others in, but the links that they get begin with %s: set SAGAHOLD_PUBLIC_URL to how"
+            "SAGAHOLD_HOST accepts other machines, but links begin with %s: set SAGAHOLD_PUBLIC_URL to the URL by which"
             " they reach this server",
             settings.public_url,
         )
@@ -75,15 +75,15 @@ def build() -> Flask:
     subscriber = pubsub.ChangeSubscriber(pubsub.connect(settings.redis_url), lambda ids: resolved_among(database, ids))
     subscriber.start()
     messenger = Messenger(settings.egress_allow, settings.mail_url)
-    # A process of granian's is one of multiprocessing's, which knows no atexit. Hints first: there is little time.
+    # Granian workers are multiprocessing children, which skip atexit. The publisher comes first: time is short.
     ends = [part.close for part in (publisher, messenger, tracer) if part is not None]
-    Finalize(None, _all_of, ([*ends, logging.shutdown],), exitpriority=0)
+    Finalize(None, _call_all, ([*ends, logging.shutdown],), exitpriority=0)
     _when_told_to_stop(subscriber.stop)
     end_with_parent()
 
-    def broker_fault() -> str | None:
+    def broker_error() -> str | None:
         try:
-            # A write: a replica, or a Redis without memory, answers each PING.
+            # A write, because a replica and a Redis without memory answer PING as well.
             prober.set("sagahold:ready", "", ex=60)
         except RedisError as error:
             return str(error) or type(error).__name__
@@ -100,7 +100,7 @@ def build() -> Flask:
             max_waiters=settings.max_waiters,
             revision=head_revision(),
             artifact_files=ArtifactFiles(settings.artifact_roots),
-            broker_fault=broker_fault,
+            broker_fault=broker_error,
             channel_error=messenger.channel_error,
             provider=_provider(settings),
             proxies=settings.proxies,
@@ -125,15 +125,15 @@ def _provider(settings: environment.Settings) -> Provider | None:
 
 
 def _room_for_connections() -> None:
-    """A shell's usual 1,024 open files are fewer than agents wait here."""
+    """Raise the limit of open files. The usual 1,024 are fewer than the agents that may wait here."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = OPEN_FILES if hard == resource.RLIM_INFINITY else min(OPEN_FILES, hard)
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
-def _all_of(calls: Sequence[Callable[[], None]]) -> None:
-    """One that fails is logged, and keeps no other from its turn: the last one writes the log."""
+def _call_all(calls: Sequence[Callable[[], None]]) -> None:
+    """Make all the calls, and log those that fail. The last one flushes the log."""
     for call in calls:
         try:
             call()
@@ -142,14 +142,14 @@ def _all_of(calls: Sequence[Callable[[], None]]) -> None:
 
 
 def _when_told_to_stop(call: Callable[[], None]) -> None:
-    """Held requests are answered at once when the process is told to stop, instead of keeping it for a minute.
+    """Call `call` on SIGTERM or SIGINT, which ends long polls at once instead of after up to a minute.
 
-    granian sets its own signal handlers after this module is loaded; Python writes the number of each signal to this
-    socket beside them.
+    Granian sets its own signal handlers after this module is loaded. Python also writes the number of each process signal
+    to this socket.
     """
     reader, writer = socket.socketpair()
     writer.setblocking(False)
-    # Detached: the descriptor must outlive this function.
+    # Detached, because the descriptor must outlive this function.
     signal.set_wakeup_fd(writer.detach())
 
     def listen() -> None:
@@ -161,8 +161,10 @@ def _when_told_to_stop(call: Callable[[], None]) -> None:
 
 
 def end_with_parent() -> None:
-    """A process of granian's whose main process was killed ends: it would go on serving the port beside its successor,
-    with the code of before an upgrade."""
+    """End this process when granian's main process was killed.
+
+    It would otherwise serve the port beside its successor, possibly with the code from before an upgrade.
+    """
     parent = multiprocessing.parent_process()
     if parent is None:
         return
@@ -170,9 +172,9 @@ def end_with_parent() -> None:
     def watch() -> None:
         while os.getppid() == parent.pid:
             time.sleep(LOOK_SECONDS)
-        logging.getLogger(__name__).error("the web server's main process is gone: this one ends")
+        logging.getLogger(__name__).error("the main process of the web server has ended, so this process ends too")
         os.kill(os.getpid(), signal.SIGTERM)
-        # Requests under way have as long as granian itself gives them.
+        # The time that granian itself gives to requests under way.
         time.sleep(ORPHAN_SECONDS)
         os._exit(1)
 
@@ -180,14 +182,14 @@ def end_with_parent() -> None:
 
 
 def head_revision() -> str:
-    """The newest migration that is in this code."""
+    """Return the newest migration of this code."""
     head = ScriptDirectory.from_config(Config("migrations/alembic.ini")).get_current_head()
     assert head is not None, "there is at least one migration"
     return head
 
 
 app = BodyWatch().guard(build())
-# Out of garbage collection: it lives as long as the process, and to go through it took an eighth of a second now and
-# then, in which no request was answered.
+# Exclude these objects from garbage collection. They live as long as the process, and each full collection took an
+# eighth of a second, in which no request was answered.
 gc.collect()
 gc.freeze()

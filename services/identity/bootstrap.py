@@ -1,4 +1,4 @@
-"""The owner of a new installation, and the link that lets them in."""
+"""The first admin of a new installation, and the sign-in link for them."""
 
 from sqlalchemy import insert, select
 
@@ -14,9 +14,9 @@ OWNER = "owner@localhost"
 
 
 def first_sign_in_link(database: Database) -> str | None:
-    """A one-time link for whoever runs the stack: as its oldest admin of everything, who is made where nobody is.
+    """Return a one-time sign-in link of the oldest admin of all namespaces. Create that admin if there are no people.
 
-    None where there are people, but no such admin: then an admin's key makes links.
+    Return None if there are people but no such admin. An admin's key can then create links.
     """
     with database.transaction() as uow:
         uow.wait_for_turn("first person")

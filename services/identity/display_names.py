@@ -1,4 +1,4 @@
-"""What keys and people are called, for whoever knows their ids."""
+"""The display names of API keys and people, by id."""
 
 from collections.abc import Collection
 
@@ -11,13 +11,13 @@ from services.kernel.unit_of_work import Database
 
 
 def names_of(database: Database, wanted: Collection[str]) -> dict[str, str]:
-    """By id. What is neither a key nor a person, or not there any more, is called by its id."""
+    """Return names by id. An unknown or deleted key or person is named by its id."""
     with database.reading() as conn:
         return names_in(conn, wanted)
 
 
 def names_in(conn: Connection, wanted: Collection[str]) -> dict[str, str]:
-    """The same, within somebody's transaction."""
+    """Return names as `names_of` does, within a transaction."""
     found = {id_: id_ for id_ in wanted}
     for kind, table in ((ids.KEY, api_keys), (ids.USER, users)):
         known = {parsed: text for text in found if (parsed := ids.parse(kind, text)) is not None}

@@ -1,4 +1,4 @@
-"""Groups of people that reviews ask. One is for all namespaces, so only an admin of all changes them."""
+"""Groups of people who vote on pauses. Groups are global, so only an admin of all namespaces changes them."""
 
 from typing import Any
 
@@ -16,17 +16,17 @@ from services.kernel.unit_of_work import Database
 
 
 class GroupExists(Conflict):
-    """There is a group of this name already: change it, or choose another name."""
+    """A group of this name exists already: change it, or choose another name."""
 
     code = "GROUP_EXISTS"
 
 
-# More are no list that a person reads, nor one that is chosen from.
+# The dashboard shows all groups in one list.
 MAX_GROUPS = 500
 
 
 def list_groups(database: Database) -> list[dict[str, Any]]:
-    """By name, with how many active people each has."""
+    """List groups by name, each with its number of active people."""
     within = groups.c.name == any_(users.c.groups), users.c.disabled_at.is_(None)
     people = select(func.count()).select_from(users).where(*within).scalar_subquery()
     query = select(groups, people.label("people")).order_by(groups.c.name)
@@ -43,12 +43,12 @@ def put_group(
     *,
     new: bool = False,
 ) -> dict[str, Any]:
-    """Make it or change it. `channels` None leaves them as they are. `new`: raises `GroupExists`."""
+    """Create or change a group. `channels`: None leaves them as they are. `new`: raise `GroupExists` if it exists."""
     _check(by)
     if found := [*group_name_errors("name", name), *channel_errors(channels or (), personal=False)]:
         raise Invalid(found)
     with database.transaction() as uow:
-        # All of them, as they are counted.
+        # One lock for all groups, because they are counted.
         uow.wait_for_turn("groups")
         columns = {"description": description} | ({} if channels is None else {"channels": list(channels)})
         row = {"name": name, "created_at": uow.now, "created_by": by.id, "channels": [], **columns}
@@ -68,7 +68,7 @@ def put_group(
 
 
 def delete_group(database: Database, by: Principal, name: str) -> None:
-    """Its people are in it no more. A review that asks it goes on asking, and nobody is left to answer for it."""
+    """Delete a group and remove its people from it. A policy that names it stays, but has no voters there."""
     _check(by)
     with database.transaction() as uow:
         gone = uow.conn.execute(delete(groups).where(groups.c.name == name).returning(*groups.c)).mappings()

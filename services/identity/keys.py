@@ -1,6 +1,6 @@
-"""API keys: made, listed, rotated, revoked, and recognised. A key is shown once and stored as a hash.
+"""API keys: create, list, rotate, revoke, authenticate. A key is shown once and stored as a hash.
 
-The key is the identity; what it made belongs to it, whatever secret it has. Two of them may work at a time.
+The key's id is the identity, which a rotation does not change. Two secrets of a key may be valid at once.
 """
 
 from collections.abc import Mapping, Sequence
@@ -23,11 +23,11 @@ from services.kernel.tenancy import manages
 from services.kernel.unit_of_work import Database, UnitOfWork
 
 PREFIX = "hitl_"
-# Shown in lists: enough to tell keys apart, far too little to guess the rest.
+# The prefix that lists show. It tells keys apart and does not help to guess the rest.
 SHOWN = len(PREFIX) + 6
 # `last_used_at` is written at most this often for one key.
 USE_RESOLUTION = timedelta(seconds=60)
-# For so long a rotated key's old secret works beside the new one, unless the caller says otherwise.
+# How long the old secret of a rotated key stays valid, unless the caller says otherwise.
 OVERLAP = timedelta(days=1)
 MAX_OVERLAP = timedelta(days=30)
 
@@ -49,7 +49,7 @@ class NewKey:
 def create_key(
     database: Database, by: Principal, new: NewKey, once: IdempotentRequest | None
 ) -> tuple[dict[str, Any], bool]:
-    """The key's document with the key itself, this once; a repeated request gets it without (`key: null`)."""
+    """Return the key's document with the key itself. A repeated request gets `key: null`."""
     _check_namespaces(by, new.namespaces)
     try:
         with database.transaction() as uow:
@@ -71,7 +71,7 @@ def list_keys(database: Database, by: Principal, page: Page) -> Slice[dict[str, 
 def rotate_key(
     database: Database, by: Principal, key_id: str, overlap: timedelta, once: IdempotentRequest | None
 ) -> tuple[dict[str, Any], bool]:
-    """A new secret for the same key, shown this once; the old one works for `overlap` more. Raises `KeyNotUsable`."""
+    """Give the key a new secret, shown only now. The old one stays valid for `overlap`. Raise `KeyNotUsable`."""
     id_ = ids.parse(ids.KEY, key_id)
     try:
         with database.transaction() as uow:
@@ -87,8 +87,8 @@ def rotate_key(
             changes |= {"previous_hash": _old_secret(row, uow.now), "previous_until": uow.now + overlap}
             rotated = update(api_keys).where(api_keys.c.id == id_).values(changes).returning(*api_keys.c)
             document = _document(uow.conn.execute(rotated).mappings().one())
-            told = {"before": _document(row), "after": document, "previous_until": document["previous_valid_until"]}
-            uow.record(by, chain_of(row["namespaces"]), "key.rotated", document["id"], **told)
+            details = {"before": _document(row), "after": document, "previous_until": document["previous_valid_until"]}
+            uow.record(by, chain_of(row["namespaces"]), "key.rotated", document["id"], **details)
             store_response(uow, by.own_namespace, once, document | {"key": None})
     except RepeatedRequest as repeated:
         return repeated.answer, True
@@ -96,13 +96,13 @@ def rotate_key(
 
 
 def _old_secret(row: RowMapping, now: datetime) -> bytes:
-    """Which of them goes on working: the one that is in use, where the last rotation's was never taken up."""
+    """Return the hash of the secret to keep valid. If the last rotation's was never used, that is the one before."""
     works = row["previous_until"] is not None and row["previous_until"] > now
     return bytes(row["previous_hash"] if works and row["taken_up_at"] is None else row["hash"])
 
 
 def revoke_key(database: Database, by: Principal, key_id: str) -> dict[str, Any]:
-    """Effective everywhere as soon as processes forget what they remember of the key (within 5 s)."""
+    """Revoke a key. Processes cache keys, so this takes effect within 5 s."""
     id_ = ids.parse(ids.KEY, key_id)
     with database.transaction() as uow:
         revoked = (
@@ -116,14 +116,14 @@ def revoke_key(database: Database, by: Principal, key_id: str) -> dict[str, Any]
             raise NotFound(f"there is no key {key_id[:64]!r} that this key may see")
         document = _document(row)
         if row["revoked_at"] == uow.now:
-            # Just now, and not by an earlier request.
+            # This request revoked it, and no earlier one.
             before = document | {"revoked_at": None}
             uow.record(by, chain_of(row["namespaces"]), "key.revoked", document["id"], before=before, after=document)
         return document
 
 
 def authenticate(database: Database, hash_: bytes) -> Principal | None:
-    """Who holds the key with this hash, if it is good now. Stamps `last_used_at`, at most once a minute."""
+    """Return the principal of a valid key, or None. Write `last_used_at` at most once a minute."""
     columns = api_keys.c
     now = func.clock_timestamp()
     new = and_(columns.hash == hash_, columns.rotated_at.is_not(None), columns.taken_up_at.is_(None)).label("new")
@@ -145,7 +145,7 @@ def authenticate(database: Database, hash_: bytes) -> Principal | None:
 
 
 def admin_key_exists(database: Database) -> bool:
-    """One of all namespaces that is still good."""
+    """Return whether there is a valid admin key for all namespaces."""
     columns = api_keys.c
     good = (
         columns.revoked_at.is_(None),
@@ -157,7 +157,7 @@ def admin_key_exists(database: Database) -> bool:
 
 
 def ensure_first_keys(database: Database, known: Mapping[str, str]) -> dict[str, str]:
-    """A key for every role, for a new installation: those of `known` that are still good, and new ones for the rest."""
+    """Return one key for each role of a new installation: valid ones of `known`, new ones for the other roles."""
     keys: dict[str, str] = {}
     for role in Role:
         key = known.get(role, "")
@@ -170,7 +170,7 @@ def ensure_first_keys(database: Database, known: Mapping[str, str]) -> dict[str,
 
 
 def _insert(uow: UnitOfWork, new: NewKey, by: Principal | None) -> tuple[str, dict[str, Any]]:
-    """`by`: None is `sagahold up`."""
+    """Insert a key. `by`: None means `sagahold up`."""
     key = PREFIX + new_token()
     row = {
         "id": uow.new_id(),

@@ -1,7 +1,6 @@
-"""How often a sign-in may fail, and other things that tell too much when they are tried too often. Counted in the
-database, as any number of web processes answer.
+"""Limits on failed sign-ins, and on other attempts that reveal something. The database counts for all web processes.
 
-An attempt counts before it is judged, so that a hundred at the same moment are not a hundred guesses.
+An attempt is counted before it is checked, so that simultaneous attempts are limited too.
 """
 
 import hashlib
@@ -16,30 +15,30 @@ from domain.values.network import unmapped
 from models.people import sign_in_failures
 from services.kernel.unit_of_work import Database, UnitOfWork
 
-# Ten guesses in a quarter of an hour are about a thousand a day: hopeless for a password of twelve characters, and
-# enough for someone who tries every password that they know. Who is locked out gets in by a link meanwhile.
+# Ten guesses in 15 minutes are about a thousand a day. That finds no password of twelve characters, and lets a person
+# try each password they know. A person who is locked out can sign in by a link.
 WINDOW = timedelta(minutes=15)
 EMAIL_LIMIT = 10
-# The longest window of all that is counted here.
+# The longest window of all counts in this table.
 LONGEST_WINDOW = timedelta(hours=1)
 # An office behind one address has many people, each with a slip now and then.
 ADDRESS_LIMIT = 50
 
 
 class TooManyAttempts(Exception):
-    """`retry_after`: seconds to wait."""
+    """Too many attempts. `retry_after`: seconds to wait."""
 
     def __init__(self, retry_after: int) -> None:
-        super().__init__(f"again in {retry_after} s")
+        super().__init__(f"too many attempts: try again in {retry_after} s")
         self.retry_after = retry_after
 
 
 def count_attempt(database: Database, email: str, address: str | None) -> None:
-    """Raises `TooManyAttempts`."""
+    """Count an attempt to sign in. Raise `TooManyAttempts`."""
     limits = {_email(email): EMAIL_LIMIT} | ({_address(address): ADDRESS_LIMIT} if address else {})
     waits = []
     with database.transaction() as uow:
-        # Always the e-mail first: two attempts never wait for each other.
+        # The e-mail address always comes first, so that two attempts cannot deadlock.
         for subject, limit in limits.items():
             failures, over_in = count(uow, subject, limit, WINDOW)
             if failures > limit:
@@ -49,9 +48,9 @@ def count_attempt(database: Database, email: str, address: str | None) -> None:
 
 
 def count(uow: UnitOfWork, subject: str, limit: int, window: timedelta, more: int = 1) -> tuple[int, int]:
-    """How many there are within the window with these `more`, and the seconds until it is over.
+    """Add `more` to the subject's count. Return the count within the window, and the seconds until the window ends.
 
-    Whoever counts the same subject waits until the transaction ends.
+    Another transaction that counts the same subject waits until this one ends.
     """
     columns = sign_in_failures.c
     over = columns.since <= uow.now - window
@@ -68,7 +67,7 @@ def count(uow: UnitOfWork, subject: str, limit: int, window: timedelta, more: in
 
 
 def forget_attempts(uow: UnitOfWork, email: str, address: str | None) -> None:
-    """It was the right password: the e-mail's count is over, and this attempt was none of the address's failures."""
+    """Reset the count of the e-mail address, and take one from that of the IP address, after a correct password."""
     columns = sign_in_failures.c
     uow.conn.execute(delete(sign_in_failures).where(columns.subject == _email(email)))
     if address:
@@ -82,7 +81,7 @@ def _email(email: str) -> str:
 
 
 def _address(address: str) -> str:
-    """Of IPv6 the network: whoever has one address there has 2^64 of them."""
+    """Return the subject of an IP address. For IPv6 it is the /64 network, which one client usually has to itself."""
     try:
         ip = unmapped(ip_address(address))
     except ValueError:

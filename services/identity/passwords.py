@@ -1,4 +1,4 @@
-"""Passwords: hashed by argon2id with the library's own parameters, anew when those have changed."""
+"""Passwords: hashed by argon2id with the library's parameters, and hashed again after those change."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,11 +11,11 @@ from argon2.exceptions import InvalidHashError, VerifyMismatchError
 from domain.values.errors import FieldError, Invalid
 from services.identity.login_throttle import TooManyAttempts
 
-# Length is what counts (NIST SP 800-63B): no rules about kinds of characters.
+# NIST SP 800-63B: require length, not kinds of characters.
 MIN_LENGTH, MAX_LENGTH = 12, 128
-# Each takes 64 MiB and a core for some 50 ms: a flood of sign-ins waits here instead of taking the machine.
+# Each hash takes 64 MiB and about 50 ms of one core. This limit keeps a flood of sign-ins from taking the machine.
 HASHES_AT_ONCE = 2
-# Whoever would wait for longer is told to come back.
+# A sign-in that would wait longer is refused with `TooManyAttempts`.
 WAIT_SECONDS = 10.0
 
 _hasher = PasswordHasher()
@@ -23,7 +23,7 @@ _turns = BoundedSemaphore(HASHES_AT_ONCE)
 
 
 def hash_password(password: str, path: str = "password") -> str:
-    """Raises `Invalid` for one that is too short or too long."""
+    """Hash a password. Raise `Invalid` if it is too short or too long."""
     if not MIN_LENGTH <= len(password) <= MAX_LENGTH:
         raise Invalid([FieldError(path, f"must have {MIN_LENGTH} to {MAX_LENGTH} characters")])
     with _turn():
@@ -31,12 +31,12 @@ def hash_password(password: str, path: str = "password") -> str:
 
 
 def is_password(password: str, stored: str | None) -> bool:
-    """Takes as long where nothing is stored: that would tell who has an account."""
+    """Return whether the password is right. Without a stored hash it takes as long, to hide who has an account."""
     if len(password) > MAX_LENGTH:
         password = ""
     with _turn():
         try:
-            return _hasher.verify(stored or _nobodys(), _bytes(password)) and stored is not None
+            return _hasher.verify(stored or _dummy_hash(), _bytes(password)) and stored is not None
         except (VerifyMismatchError, InvalidHashError):
             return False
 
@@ -46,8 +46,8 @@ def is_outdated(stored: str) -> bool:
 
 
 @cache
-def _nobodys() -> str:
-    return _hasher.hash(b"nobody has this one")
+def _dummy_hash() -> str:
+    return _hasher.hash(b"no account has this password")
 
 
 def _bytes(password: str) -> bytes:

@@ -1,4 +1,4 @@
-"""People: made, changed, disabled by admins. One of some namespaces manages those who reach no further than they do."""
+"""People: created, changed and disabled by admins. An admin manages people whose namespaces are all their own."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
@@ -26,13 +26,13 @@ from services.kernel.unit_of_work import Database, UnitOfWork
 
 
 class EmailTaken(Conflict):
-    """There is a person with this e-mail address already."""
+    """A person with this e-mail address exists already."""
 
     code = "EMAIL_TAKEN"
 
 
 class PersonNotManaged(Conflict):
-    """This person cannot be made or changed so by an admin of some namespaces: ask an admin of all of them."""
+    """Only an admin of all namespaces can create this person or make this change: ask one."""
 
     code = "PERSON_NOT_YOURS"
 
@@ -44,17 +44,17 @@ class TooManyAddresses(TooMany):
 
 
 class NotOneself(Conflict):
-    """Nobody disables themselves or changes their own role or namespaces: another admin does."""
+    """You cannot disable yourself or change your own role or namespaces: ask another admin."""
 
     code = "NOT_ONESELF"
 
 
 @dataclass(frozen=True, slots=True)
 class PersonChange:
-    """What to set; None leaves it as it is. A new person needs `email`, `name`, `role` and `namespaces`.
+    """The fields to set; None leaves one as it is. A new person needs `email`, `name`, `role` and `namespaces`.
 
     Attributes:
-        remove_password: for one that was forgotten; only the person sets another.
+        remove_password: remove a forgotten password. Only the person can set another one.
     """
 
     email: str | None = None
@@ -67,15 +67,15 @@ class PersonChange:
     remove_password: bool | None = None
 
 
-# A few are slips; at this pace a list of a thousand addresses takes a week.
-REFUSALS, WITHIN = 5, timedelta(hours=1)
+# Allows for typing errors. At this pace it takes a week to try a thousand addresses.
+REFUSED_ADDRESSES, WITHIN = 5, timedelta(hours=1)
 _NO_COLUMNS = frozenset({"disabled", "remove_password"})
 
 
 def create_person(
     database: Database, by: Principal, new: PersonChange, once: IdempotentRequest | None = None
 ) -> tuple[dict[str, Any], bool]:
-    """The person's document, and whether it is a repeated request's."""
+    """Create a person. Return their document, and whether the request was a repeated one."""
     _check_reach(by, new)
     try:
         _check_address(database, by, new, once)
@@ -106,7 +106,10 @@ def get_person(database: Database, by: Principal, person_id: str) -> dict[str, A
 
 
 def change_person(database: Database, by: Principal, person_id: str, change: PersonChange) -> dict[str, Any]:
-    """Whom it disables is signed out everywhere at once, and no link lets them in; nor one that went elsewhere."""
+    """Change a person. Disabling one ends all their sessions and removes their links.
+
+    A change of the address or of a channel removes their links as well.
+    """
     _check_reach(by, change)
     _check_address(database, by, change)
     with database.transaction() as uow:
@@ -132,13 +135,13 @@ def change_person(database: Database, by: Principal, person_id: str, change: Per
         if row["disabled_at"]:
             end_all_sessions(uow, by, row["id"])
         if row["disabled_at"] or "email" in changed or set(before["channels"]) - set(row["channels"]):
-            # Those that went where the person is not, or is no more.
+            # These links were sent to a place that is no longer the person's.
             remove_links(uow, row["id"], reviews=True)
         return documents[1]
 
 
 def make_sign_in_link(database: Database, by: Principal, person_id: str) -> dict[str, Any]:
-    """A link that signs this person in, once. There is no other way to set a lost password anew."""
+    """Create a link that signs this person in, once. It is the only way to replace a lost password."""
     with database.transaction() as uow:
         row = _locked(uow, by, person_id)
         if row["disabled_at"]:
@@ -177,17 +180,17 @@ def person_document(row: RowMapping) -> dict[str, Any]:
 def _check_reach(by: Principal, change: PersonChange) -> None:
     for namespace in change.namespaces or ():
         if not by.sees(namespace):
-            raise Forbidden(f"you have no access to the namespace {namespace!r}, and cannot give it")
+            raise Forbidden(f"you have no access to the namespace {namespace!r}, so you cannot grant it")
 
 
 def _check_address(
     database: Database, by: Principal, change: PersonChange, once: IdempotentRequest | None = None
 ) -> None:
-    """Refuse an address that a person elsewhere has, which tells that it is in use.
+    """Reject an address of a person whom the caller does not manage.
 
-    So each refusal is recorded. After a few, free addresses are refused too: only then a refusal tells nothing. The
-    count is by namespace, as an admin can make further keys and admins. Raises `PersonNotManaged`, `TooManyAddresses`,
-    `RepeatedRequest`.
+    The rejection reveals that the address is in use, so each one is recorded and counted. After a few, free addresses
+    are rejected too. The count is per namespace, because an admin can create further keys and admins.
+    Raise `PersonNotManaged`, `TooManyAddresses`, `RepeatedRequest`.
     """
     email = normal_email(change.email or "")
     if by.sees_all or email is None:
@@ -198,10 +201,10 @@ def _check_address(
         if held is not None and held.known:
             return
         refused = 0 if held is None else 1
-        # In one order: two admins of several namespaces would wait for each other.
+        # Sorted, so that two admins of several namespaces cannot deadlock.
         for namespace in sorted(set(by.namespaces)):
-            domain_errors, over_in = count(uow, f"addresses:{namespace}", REFUSALS, WITHIN, more=refused)
-            if domain_errors - refused >= REFUSALS:
+            total, over_in = count(uow, f"addresses:{namespace}", REFUSED_ADDRESSES, WITHIN, more=refused)
+            if total - refused >= REFUSED_ADDRESSES:
                 raise TooManyAddresses(retry_after=over_in)
         if held is None:
             return
@@ -210,13 +213,13 @@ def _check_address(
 
 
 def _holder(uow: UnitOfWork, by: Principal, email: str) -> Any:
-    """Who has this address, and whether the caller knows of them."""
+    """Return the person with this address, and whether the caller manages them."""
     query = select(users.c.id, manages(by, users).label("known")).where(users.c.email == email)
     return uow.conn.execute(query).one_or_none()
 
 
 def _columns(uow: UnitOfWork, change: PersonChange) -> dict[str, Any]:
-    """Raises `Invalid`."""
+    """Return the columns to write. Raise `Invalid`."""
     if found := list(_field_errors(uow, change)):
         raise Invalid(found)
     given = {field.name: getattr(change, field.name) for field in fields(change) if field.name not in _NO_COLUMNS}
@@ -237,20 +240,20 @@ def _field_errors(uow: UnitOfWork, change: PersonChange) -> Iterator[FieldError]
     if change.name is not None:
         yield from name_errors(change.name)
     if change.role is not None and change.role not in ROLES:
-        yield FieldError("role", f"must be one of {', '.join(ROLES)}: an agent is a program, and has a key")
+        yield FieldError("role", f"must be one of {', '.join(ROLES)}. An agent is a program and uses an API key")
     if change.namespaces is not None and not change.namespaces:
-        yield FieldError("namespaces", "at least one, or * for all")
+        yield FieldError("namespaces", "needs at least one namespace, or * for all")
     if change.channels is not None:
         yield from channel_errors(change.channels)
     if change.groups:
         known = set(uow.conn.execute(select(groups.c.name).where(groups.c.name.in_(change.groups))).scalars())
         for name in change.groups[:MAX_GROUPS]:
             if name not in known:
-                yield FieldError("groups", f"there is no group {name[:64]!r}: make it first")
+                yield FieldError("groups", f"there is no group {name[:64]!r}: create it first")
 
 
 def _written(uow: UnitOfWork, by: Principal, change: PersonChange, statement: Any) -> RowMapping:
-    """Raises `EmailTaken`, or `PersonNotManaged` where the caller may not know of the one who has the address."""
+    """Execute the statement. Raise `EmailTaken`, or `PersonNotManaged` if its owner is not the caller's to manage."""
     held = None if change.email is None else _holder(uow, by, normal_email(change.email) or "")
     if held is not None and not held.known:
         raise PersonNotManaged

@@ -1,4 +1,4 @@
-"""Signed-in browsers: the token is in the person's cookie, its hash here."""
+"""Sessions of signed-in browsers. The cookie has the token, and the table its hash."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -16,7 +16,7 @@ from models.people import person_of, sessions, users
 from services.identity.tokens import hash_of, new_token
 from services.kernel.unit_of_work import Database, UnitOfWork
 
-# Someone who leaves the desk for the night signs in again the next morning; after two weeks everybody does.
+# A session ends overnight without use, and after two weeks in any case.
 IDLE = timedelta(hours=12)
 ABSOLUTE = timedelta(days=14)
 # `seen_at` is written at most this often for one session.
@@ -25,9 +25,10 @@ SEEN_RESOLUTION = timedelta(seconds=60)
 
 @dataclass(frozen=True, slots=True)
 class BrowserSession:
-    """
+    """A signed-in person.
+
     Attributes:
-        pause_id: came by the link of this review, and may see no other page.
+        pause_id: set for a session by a review link, which may see only this review.
     """
 
     token: str
@@ -38,16 +39,16 @@ class BrowserSession:
 
 @dataclass(frozen=True, slots=True)
 class SignInOrigin:
-    """Where a sign-in comes from, for the person's own list of sessions."""
+    """The origin of a sign-in, shown in the person's list of sessions."""
 
     address: str | None
     browser: str | None
 
 
 def open_session(uow: UnitOfWork, person: Principal, user_id: UUID, place: SignInOrigin, way: str) -> str:
-    """A new token: never one that the browser brought along, which somebody else may have planted there.
+    """Start a session and return its token. It is always a new one, which prevents session fixation.
 
-    `way`: how the person proved who they are, for the audit log.
+    `way`: how the person authenticated, for the audit log.
     """
     token = new_token()
     row = {
@@ -65,9 +66,9 @@ def open_session(uow: UnitOfWork, person: Principal, user_id: UUID, place: SignI
 
 
 def find_session(database: Database, token: str, *, active: bool = True) -> BrowserSession | None:
-    """Who is signed in by this token now. Stamps `seen_at`, at most once a minute.
+    """Return the session of this token, or None. Write `seen_at` at most once a minute.
 
-    Not where it is not `active`: a page that asks by itself for what is new says nothing of whether somebody is there.
+    `active`: False for a page that polls by itself, which does not count as use.
     """
     now = func.clock_timestamp()
     stale = (sessions.c.seen_at < now - SEEN_RESOLUTION).label("stale")
@@ -87,7 +88,7 @@ def find_session(database: Database, token: str, *, active: bool = True) -> Brow
 
 
 def list_sessions(database: Database, user_id: UUID, token: str) -> list[dict[str, Any]]:
-    """The person's own, the latest used first; the one with this token is marked."""
+    """List the person's sessions, the latest used first. Mark the one with this token."""
     query = select(sessions).where(sessions.c.user_id == user_id, *_alive(func.clock_timestamp()))
     with database.reading() as conn:
         rows = conn.execute(query.order_by(sessions.c.seen_at.desc())).mappings().all()
@@ -105,14 +106,14 @@ def list_sessions(database: Database, user_id: UUID, token: str) -> list[dict[st
 
 
 def end_session(database: Database, session: BrowserSession) -> None:
-    """Sign out here."""
+    """End this session."""
     with database.transaction() as uow:
         if uow.conn.execute(delete(sessions).where(sessions.c.hash == hash_of(session.token))).rowcount:
             uow.record(session.person, EVERYWHERE, "session.ended", session.person.id, sessions=1)
 
 
 def end_own_session(database: Database, by: Principal, session_id: str) -> None:
-    """One of the person's list. Raises `NotFound` for what is not theirs."""
+    """End a session of the caller's list. Raise `NotFound` if it is not theirs."""
     try:
         hash_ = bytes.fromhex(session_id)
     except ValueError:
@@ -125,7 +126,7 @@ def end_own_session(database: Database, by: Principal, session_id: str) -> None:
 
 
 def end_all_sessions(uow: UnitOfWork, by: Principal, user_id: UUID, keep: str | None = None) -> int:
-    """How many ended. `keep`: the token of the one that goes on."""
+    """End the person's sessions; return how many. `keep`: the token of one to keep."""
     wanted = delete(sessions).where(sessions.c.user_id == user_id)
     if keep is not None:
         wanted = wanted.where(sessions.c.hash != hash_of(keep))

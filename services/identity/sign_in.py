@@ -1,4 +1,4 @@
-"""Signing in by password, or as the identity provider says; and what a person changes of themselves."""
+"""Sign in by password or by the identity provider, and change one's own password and absence."""
 
 from dataclasses import replace
 from datetime import datetime
@@ -21,10 +21,10 @@ from services.kernel.unit_of_work import Database, UnitOfWork
 
 
 class SignInRefused(Exception):
-    """Whoever it is, they do not get in; why is not told, as it would tell who has an account.
+    """A sign-in failed. A wrong password and an unknown person look the same, to hide who has an account.
 
     Attributes:
-        why: for whom the provider has identified: `unknown` here, or with an `unverified` address.
+        why: for a sign-in by the provider, `unknown` person or `unverified` address.
     """
 
     def __init__(self, why: str = "unknown") -> None:
@@ -33,19 +33,19 @@ class SignInRefused(Exception):
 
 
 def sign_in(database: Database, email: str, password: str, place: SignInOrigin) -> tuple[str, Principal]:
-    """A new session's token and whose it is. Raises `SignInRefused`, `TooManyAttempts`."""
+    """Sign in. Return the session's token and the person. Raise `SignInRefused`, `TooManyAttempts`."""
     wanted = normal_email(email)
     count_attempt(database, wanted or email, place.address)
     with database.reading() as conn:
         row = conn.execute(select(users).where(users.c.email == (wanted or ""))).mappings().one_or_none()
-    # No connection is held while a hash is made.
+    # Hashing takes long, so it holds no connection.
     stored = None if row is None or row["disabled_at"] else row["password_hash"]
     if not is_password(password, stored) or row is None:
         _record_failure(database, row, place, "password")
         raise SignInRefused
     fresh = hash_password(password) if is_outdated(row["password_hash"]) else row["password_hash"]
     with database.transaction() as uow:
-        # Disabled, or given another password, since it was read: then it was the wrong one.
+        # The person may have been disabled, or their password changed, since the row was read.
         same = users.c.id == row["id"], users.c.disabled_at.is_(None), users.c.password_hash == row["password_hash"]
         now = uow.conn.execute(update(users).where(*same).values(password_hash=fresh).returning(*users.c))
         person = now.mappings().one_or_none()
@@ -57,8 +57,9 @@ def sign_in(database: Database, email: str, password: str, place: SignInOrigin) 
 
 
 def sign_in_as(database: Database, identity: Identity, place: SignInOrigin) -> tuple[str, Principal]:
-    """As the identity provider says: someone whom an admin has made, known by their verified e-mail the first time
-    and from then on by the provider's own id. Raises `SignInRefused`.
+    """Sign in a person whom the identity provider has identified and an admin has created. Raise `SignInRefused`.
+
+    The first time the verified e-mail address identifies them, and later the provider's own id.
     """
     with database.transaction() as uow:
         row = _person_of(uow, identity)
@@ -72,7 +73,7 @@ def sign_in_as(database: Database, identity: Identity, place: SignInOrigin) -> t
 
 
 def _with_groups(uow: UnitOfWork, person: Principal, user_id: UUID, told: tuple[str, ...] | None) -> Principal:
-    """Of the groups that there are here, those that the provider names, and no others; None leaves them."""
+    """Replace the person's groups by those that the provider names and that exist. `told`: None leaves them."""
     if told is None:
         return person
     known = select(groups.c.name).where(groups.c.name.in_(told)).order_by(groups.c.name)
@@ -85,12 +86,12 @@ def _with_groups(uow: UnitOfWork, person: Principal, user_id: UUID, told: tuple[
 
 
 def set_password(database: Database, by: Principal, token: str, current: str, new: str) -> None:
-    """One's own. Other browsers are signed out: whoever knew the old one may sit there."""
+    """Set the caller's own password, and end their other sessions."""
     user_id = _own_id(by)
     with database.reading() as conn:
         stored = conn.execute(select(users.c.password_hash).where(users.c.id == user_id)).scalar_one()
     if stored is not None:
-        # A stolen session is no way to guess the password, either.
+        # A stolen session must not help to guess the password.
         count_attempt(database, by.email or by.id, by.where)
         if not is_password(current, stored):
             raise Invalid([FieldError("current", "is not your password")])
@@ -108,7 +109,7 @@ def set_password(database: Database, by: Principal, token: str, current: str, ne
 
 
 def sign_out_others(database: Database, by: Principal, token: str | None) -> None:
-    """One's own sessions, but not the one with this token; and the links: who knows in which browsers they are open."""
+    """End the caller's sessions except the one with this token, and remove their links, which may be open elsewhere."""
     with database.transaction() as uow:
         end_all_sessions(uow, by, _own_id(by), keep=token)
         remove_links(uow, _own_id(by), reviews=True)
@@ -127,7 +128,7 @@ def own_absence(database: Database, by: Principal) -> dict[str, Any]:
 
 
 def set_absence(database: Database, by: Principal, until: datetime | None, delegate: str) -> None:
-    """While away, the delegate may vote in one's place; recorded as such. `until` None: back."""
+    """Set the caller's absence. Until then their delegate may vote for them. `until`: None ends the absence."""
     with database.transaction() as uow:
         if until is not None and until <= uow.now:
             raise Invalid([FieldError("until", "is not in the future")])
@@ -150,7 +151,7 @@ def set_absence(database: Database, by: Principal, until: datetime | None, deleg
 
 
 def _meets(by: Principal) -> ColumnElement[bool]:
-    """Who sees a namespace that `by` sees, too. Of others nobody learns here that they exist."""
+    """Return a condition: the person shares a namespace with the caller. Others must not be revealed."""
     return true() if by.sees_all else users.c.namespaces.overlap([*by.namespaces, ALL_NAMESPACES])
 
 
@@ -162,13 +163,13 @@ def _person_of(uow: UnitOfWork, identity: Identity) -> RowMapping | None:
     email = normal_email(identity.email or "")
     if email is None or not identity.email_verified:
         return None
-    # Who is bound to another account of the provider is not found by an address that was given to somebody new.
+    # An address may have been given to another account of the provider, so a bound person is not found by it.
     unbound = active.where(users.c.email == email, users.c.oidc_subject.is_(None))
     return uow.conn.execute(unbound).mappings().one_or_none()
 
 
 def _record_failure(database: Database, row: RowMapping | None, place: SignInOrigin, way: str) -> None:
-    """Who was meant, where that is known: what else was typed may be a password."""
+    """Record a failed sign-in. An unknown e-mail is left out, because people type passwords into that field."""
     subject = "unknown" if row is None else ids.text(ids.USER, row["id"])
     with database.transaction() as uow:
         uow.record(None, EVERYWHERE, "sign_in.failed", subject, way=way, address=place.address)

@@ -1,4 +1,4 @@
-"""Links that let a person in: one that signs in, once; or one that opens a single review."""
+"""Links for a person: one that signs in, once, or one that opens a single review."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -15,9 +15,9 @@ from services.identity.sessions import BrowserSession, SignInOrigin, open_sessio
 from services.identity.tokens import hash_of, new_token
 from services.kernel.unit_of_work import Database, UnitOfWork
 
-# Long enough to open a mail or a terminal's output, short enough for one that is lost.
+# Long enough to open a mail; short enough to limit the harm of a leaked link.
 LINK_LASTS = timedelta(minutes=30)
-# Whoever decided by a review's link still sees what came of it.
+# A review link still shows the outcome for this long.
 OUTCOME_SHOWN = timedelta(hours=24)
 
 
@@ -28,7 +28,7 @@ class LinkExpired(NotFound):
 
 
 def make_link(uow: UnitOfWork, user_id: UUID, expires_at: datetime, pause_id: UUID | None = None) -> str:
-    """The token of a new link."""
+    """Create a link and return its token."""
     token = new_token()
     row = {
         "hash": hash_of(token),
@@ -43,17 +43,19 @@ def make_link(uow: UnitOfWork, user_id: UUID, expires_at: datetime, pause_id: UU
 
 
 def link_is_good(database: Database, token: str) -> bool:
-    """Whether the link would sign in now: for the page that asks before it is used."""
+    """Return whether the link would sign in now. The confirmation page asks before the link is used."""
     query = select(sign_in_links.c.hash).where(*_usable(token, func.clock_timestamp()))
     with database.reading() as conn:
         return conn.execute(query).first() is not None
 
 
 def use_link(database: Database, token: str, place: SignInOrigin) -> tuple[str, Principal]:
-    """A new session's token and whose it is. Raises `LinkExpired`; of two at once, one gets in."""
+    """Use up a link. Return the token of a new session and the person. Raise `LinkExpired`.
+
+    Only one of two simultaneous uses succeeds.
+    """
     with database.transaction() as uow:
-        # The person is locked first, as where they are disabled: then no session is left over, and neither waits for
-        # the other.
+        # The person is locked first, as in `change_person`: no session survives disabling, and no deadlock is possible.
         owner = select(sign_in_links.c.user_id).where(*_usable(token, uow.now)).scalar_subquery()
         wanted = select(users).where(users.c.id == owner, users.c.disabled_at.is_(None)).with_for_update()
         row = uow.conn.execute(wanted).mappings().one_or_none()
@@ -65,7 +67,7 @@ def use_link(database: Database, token: str, place: SignInOrigin) -> tuple[str, 
 
 
 def find_review_link(database: Database, tokens: Sequence[str], pause_id: UUID) -> BrowserSession | None:
-    """Who came by a link to this review that is good: the first one. Changes nothing: mail scanners follow links."""
+    """Return the session of the first valid link to this review. It stays valid, because mail scanners follow links."""
     now = func.clock_timestamp()
     by_hash = {hash_of(token): token for token in tokens}
     query = (
@@ -87,14 +89,14 @@ def find_review_link(database: Database, tokens: Sequence[str], pause_id: UUID) 
 
 
 def review_of_link(database: Database, token: str) -> UUID | None:
-    """Which review the link was made for, also when it has expired."""
+    """Return the pause of a review link, even if the link has expired."""
     query = select(sign_in_links.c.pause_id).where(sign_in_links.c.hash == hash_of(token))
     with database.reading() as conn:
         return conn.execute(query).scalar_one_or_none()
 
 
 def remove_links(uow: UnitOfWork, user_id: UUID, *, reviews: bool) -> None:
-    """Those that sign in; with `reviews` also those that open a review."""
+    """Remove the person's sign-in links and, with `reviews`, their review links."""
     wanted = delete(sign_in_links).where(sign_in_links.c.user_id == user_id)
     uow.conn.execute(wanted if reviews else wanted.where(sign_in_links.c.pause_id.is_(None)))
 

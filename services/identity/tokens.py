@@ -1,4 +1,4 @@
-"""Keys, sessions and links are tokens of 256 random bits. Only hashes are stored: a stolen backup opens nothing."""
+"""Tokens of keys, sessions and links: 256 random bits. Only hashes are stored, so a stolen backup gives no access."""
 
 import hashlib
 import secrets
@@ -9,5 +9,5 @@ def new_token() -> str:
 
 
 def hash_of(token: str) -> bytes:
-    """Fast: there is nothing to guess, and a slow hash would only slow us."""
+    """Hash a token. A fast hash is enough, because a random token cannot be guessed."""
     return hashlib.sha256(token.encode("utf-8", "replace")).digest()

@@ -1,1 +1,1 @@
-"""What every use case builds on: units of work, leases, group commit, pages."""
+"""The base of every use case: units of work, leases, group commit, pagination."""

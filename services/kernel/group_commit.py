@@ -1,7 +1,7 @@
-"""Concurrent callers share one transaction: who comes first carries out, for all that wait, what all of them want.
+"""Group commit: concurrent callers share one transaction. The first caller becomes the leader and executes the batch.
 
-A commit costs the same for one row as for twenty, and each statement hands the interpreter over to another thread and
-back. So under load a batch is several times faster than so many transactions; and one caller alone waits for nobody.
+A commit costs the same for one row as for twenty, and each statement hands the interpreter to another thread and back.
+Under load a batch is several times faster than one transaction per caller. A caller that is alone does not wait.
 """
 
 import threading
@@ -15,91 +15,94 @@ from services.kernel.connection_pool import DatabaseUnavailable
 WantedT = TypeVar("WantedT")
 DoneT = TypeVar("DoneT")
 
-# Callers in one transaction: beyond this a commit is a small part of the cost, and the last one's wait is not.
+# Callers in one transaction. In a larger batch the commit is a small part of the cost, and the last caller waits long.
 LIMIT = 50
 
 
 class Aside(Exception):
-    """Instead of an outcome: nothing was done of this one. It waits, or fails, alone, with its own thread."""
+    """An outcome that means: nothing was done for this caller. Its own thread then executes its request alone."""
 
 
 class _Caller(Generic[WantedT, DoneT]):
-    __slots__ = ("after", "called", "outcome", "wanted")
+    __slots__ = ("next", "outcome", "wanted", "woken")
 
     def __init__(self, wanted: WantedT) -> None:
         self.wanted = wanted
         self.outcome: DoneT | Exception | None = None
-        # Whom to call when called: all at once they would fight for the interpreter, and lose more than they wait.
-        self.after: _Caller[WantedT, DoneT] | None = None
-        # Held until there is an outcome, or until it is this caller's turn to carry out.
-        self.called = threading.Lock()
-        self.called.acquire()
+        # The caller to wake next. Woken all at once, they would compete for the interpreter, which costs more time.
+        self.next: _Caller[WantedT, DoneT] | None = None
+        # Locked until there is an outcome, or until this caller has to lead.
+        self.woken = threading.Lock()
+        self.woken.acquire()
 
 
 class GroupCommit(Generic[WantedT, DoneT]):
-    """Args:
-    carry_out: does in one transaction what several callers want, and says for each what came of it or why not. It asks
-        for what they want when the transaction is open: who came while it was being opened is in it too.
-        When it raises, nothing of it was done; each is then tried alone, in its own thread, so that nobody suffers for
-        another's. So is one for which it says `Aside`.
+    """Batches concurrent calls of `do`.
+
+    Args:
+        execute: executes the requests of several callers in one transaction. It returns one outcome for each: a result
+            or an exception. It fetches the requests, by the function that it is given, once its transaction is open:
+            callers that arrive in the meantime join the batch.
+            If `execute` raises, its transaction was rolled back, and each caller's own thread executes its request
+            alone. So one bad request fails only its caller. The same happens to a request whose outcome is `Aside`.
     """
 
-    def __init__(self, carry_out: Callable[[Callable[[], Sequence[WantedT]]], Sequence[DoneT | Exception]]) -> None:
-        self._carry_out = carry_out
+    def __init__(self, execute: Callable[[Callable[[], Sequence[WantedT]]], Sequence[DoneT | Exception]]) -> None:
+        self._execute = execute
         self._lock = threading.Lock()
         self._waiting: deque[_Caller[WantedT, DoneT]] = deque()
         self._busy = False
 
     def do(self, wanted: WantedT) -> DoneT:
-        """Raises what `carry_out` says or raises for this caller."""
-        slot: _Caller[WantedT, DoneT] = _Caller(wanted)
+        """Return the result of this request. Raise the exception that `execute` returned or raised for it."""
+        caller: _Caller[WantedT, DoneT] = _Caller(wanted)
         with self._lock:
-            self._waiting.append(slot)
-            first, self._busy = not self._busy, True
-        if not first:
-            slot.called.acquire()
-            if slot.after is not None:
-                slot.after.called.release()
-        if slot.outcome is None:
+            self._waiting.append(caller)
+            is_leader, self._busy = not self._busy, True
+        if not is_leader:
+            caller.woken.acquire()
+            if caller.next is not None:
+                caller.next.woken.release()
+        if caller.outcome is None:
             self._lead()
-        if isinstance(slot.outcome, Aside):
-            (slot.outcome,) = self._carry_out(lambda: [wanted])
-        if isinstance(slot.outcome, Exception):
-            raise slot.outcome
-        assert slot.outcome is not None, "whoever leads gives everyone in the batch an outcome"
-        return slot.outcome
+        if isinstance(caller.outcome, Aside):
+            (caller.outcome,) = self._execute(lambda: [wanted])
+        if isinstance(caller.outcome, Exception):
+            raise caller.outcome
+        assert caller.outcome is not None, "the leader gives each caller of its batch an outcome"
+        return caller.outcome
 
     def _lead(self) -> None:
         batch: list[_Caller[WantedT, DoneT]] = []
         try:
-            self._settle(batch)
+            self._execute_batch(batch)
         finally:
             with self._lock:
-                following = self._waiting[0] if self._waiting else None
-                self._busy = following is not None
-            if following is not None:
-                following.called.release()
-            # The first is the one who leads.
-            for slot, after in pairwise(batch[1:]):
-                slot.after = after
+                next_leader = self._waiting[0] if self._waiting else None
+                self._busy = next_leader is not None
+            if next_leader is not None:
+                next_leader.woken.release()
+            # The first caller of the batch is the leader itself.
+            for caller, following in pairwise(batch[1:]):
+                caller.next = following
             if len(batch) > 1:
-                batch[1].called.release()
+                batch[1].woken.release()
 
-    def _settle(self, batch: list[_Caller[WantedT, DoneT]]) -> None:
-        """Gives everyone in the batch an outcome; in an empty one, those who have come when they are asked for."""
+    def _execute_batch(self, batch: list[_Caller[WantedT, DoneT]]) -> None:
+        """Fill the empty `batch` when `execute` fetches the requests, and give each caller in it an outcome."""
 
         def wanted() -> list[WantedT]:
             if not batch:
                 with self._lock:
                     batch.extend(self._waiting.popleft() for _ in range(min(LIMIT, len(self._waiting))))
-            return [slot.wanted for slot in batch]
+            return [caller.wanted for caller in batch]
 
         try:
-            outcomes = self._carry_out(wanted)
+            outcomes = self._execute(wanted)
         except Exception as error:
-            # Where the database went away, perhaps in the commit: tried again, it might be done twice.
+            # If the database went away, perhaps during the commit, a retry might execute the requests twice.
             away = isinstance(error, DatabaseUnavailable) and not error.may_be_a_rows
             several = len(wanted()) > 1
             outcomes = [Aside() if several and not away else error] * len(batch)
-        for slot, outcome in zip(batch, outcomes, strict=True):
-            slot.outcome = outcome
+        for caller, outcome in zip(batch, outcomes, strict=True):
+            caller.outcome = outcome

@@ -1,6 +1,6 @@
-"""A request with an Idempotency-Key is carried out once; repeats get the stored answer. Scope: the namespace.
+"""Idempotency keys, per namespace: a request is carried out once, and a repeated one gets the stored response.
 
-The answer is stored in the transaction of the change: either both are there or neither is.
+The response is stored in the transaction of the change, so either both are committed or neither is.
 """
 
 from dataclasses import dataclass
@@ -17,14 +17,14 @@ from services.kernel.unit_of_work import UnitOfWork
 
 @dataclass(frozen=True, slots=True)
 class IdempotentRequest:
-    """The caller's key, and the SHA-256 of the request that it belongs to."""
+    """The caller's key and the SHA-256 of the request."""
 
     key: str
     fingerprint: bytes
 
 
 class RepeatedRequest(Exception):
-    """The request was carried out before; rolls the transaction back and carries the stored answer out of it."""
+    """The request was carried out before. Raising this rolls the transaction back; `answer` is the stored response."""
 
     def __init__(self, answer: dict[str, Any]) -> None:
         self.answer = answer
@@ -51,10 +51,10 @@ def store_response(
     pause_id: UUID | None = None,
     saga_id: UUID | None = None,
 ) -> None:
-    """Store the answer. Of two requests at the same time the second waits here, and then gets the first one's.
+    """Store the response. The second of two simultaneous requests waits here, then gets the first one's.
 
     Args:
-        pause_id, saga_id: what it made or moved. The key is kept as long as that waits, and a day longer.
+        pause_id, saga_id: what the request created or changed. The key is kept until a day after that has ended.
     """
     if once is None:
         return

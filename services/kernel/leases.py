@@ -1,7 +1,7 @@
-"""Due rows, whatever their kind: lease the one that a hint names, keep leases alive, hint again at what was missed.
+"""Leases on due rows of any kind: claim the row that a wake-up names, renew leases, find rows that were overlooked.
 
-A claim is one UPDATE guarded by "still due, not leased"; a result counts only under the claim's token. So a hint that
-is lost, late, doubled or out of order changes nothing, and a killed worker's row is free again when its lease runs out.
+A claim is one UPDATE guarded by "still due, not leased". A result counts only under the claim's token. So a wake-up may
+be lost, late, doubled or out of order. A killed worker's row is free again when its lease expires.
 """
 
 import os
@@ -24,25 +24,25 @@ from models.sagas import saga_steps, sagas
 from models.webhooks import webhook_deliveries
 from services.kernel.unit_of_work import Database, UnitOfWork, WakeUp
 
-# A killed worker's work starts again after at most this, plus a sweep. Shorter would take a database that stands still
-# for some seconds, or a machine that does, for a death.
+# A killed worker's work starts again after at most this, plus a sweep. With a shorter lease, a worker would lose its
+# work whenever the database or the machine stalls for some seconds.
 LEASE = timedelta(seconds=10)
-# Of a lease's token: what all those of one process begin with (`Database.holder`).
+# The length of the prefix that the lease tokens of one process share (`Database.holder`).
 HOLDER_BYTES = 8
-# Long enough for the hint that was sent at the commit to arrive, short enough that a lost one costs about a second.
+# Long enough for the wake-up of the commit to arrive; short enough that a lost one costs only about a second.
 WAKEUP_GRACE = timedelta(seconds=1)
-# A hinted row is hinted again after this: a hint that waits longer in its queue has another one behind it.
+# A row is woken again after this. A wake-up that waits longer in its queue gets a duplicate, which is harmless.
 WAKE_AGAIN_AFTER = timedelta(seconds=5)
-# A hint that led to no claim within this was lost, or came when something was in the way.
+# A wake-up without a claim within this time was lost, or something prevented the claim.
 WAKEUP_ARRIVES = timedelta(seconds=2)
-# Rows of one kind hinted by one sweep: at one sweep a second more than the workers of one machine get done. Where more
-# wait, as their tools or receivers are slow, more hints would only keep the workers busy with saying no.
+# Rows of one kind that one sweep wakes. With one sweep a second, that is more than the workers of one machine process.
+# When tools or receivers are slow, more wake-ups would only cost failed claims.
 SWEEP_LIMIT = 200
 
-# The kinds of work, as hints name them.
+# The kinds of work, as wake-ups name them.
 WEBHOOK = "webhook"
 SAGA = "saga"
-# A saga that goes on because a person has decided: nobody waits behind machines' work.
+# A saga that continues after a person's decision. Its own queue keeps it ahead of other sagas.
 DECISION = "decision"
 NOTIFICATION = "notification"
 
@@ -62,23 +62,24 @@ class Lease:
     kind: str
     id: UUID
     token: UUID
-    # When it was asked for, by this process's own clock (`time.monotonic`): it runs no earlier than from then on.
+    # When it was requested, by this process's `time.monotonic`. The lease expires no earlier than `LEASE` after this.
     since: float = field(default_factory=time.monotonic, compare=False)
 
 
 def claimable(table: Table) -> ColumnElement[bool]:
+    """Return a condition: the row is open, due, and not leased."""
     now = func.clock_timestamp()
     free = or_(table.c.leased_until.is_(None), table.c.leased_until < now)
     return and_(*_open(table), table.c.due_at <= now, free)
 
 
 def _open(table: Table) -> tuple[ColumnElement[bool], ...]:
-    """What has ended is not due: a saga says so by having no `due_at`, the others by their status."""
+    """Return the conditions for a row that has not ended. A saga that has ended has no `due_at`."""
     return () if table is sagas else (table.c.status == "pending",)
 
 
 def claim(uow: UnitOfWork, kind: str, id_: UUID, *conditions: ColumnElement[bool]) -> Lease | None:
-    """Lease the row, or None: not due, done, leased by another, being claimed right now, or a condition not met."""
+    """Lease the row. Return None if it is not due, done, leased, being claimed, or a condition is not met."""
     found = claim_row(uow, kind, id_, *conditions)
     return None if found is None else found[0]
 
@@ -86,7 +87,7 @@ def claim(uow: UnitOfWork, kind: str, id_: UUID, *conditions: ColumnElement[bool
 def claim_row(
     uow: UnitOfWork, kind: str, id_: UUID, *conditions: ColumnElement[bool]
 ) -> tuple[Lease, RowMapping] | None:
-    """With the row as it is after the claim."""
+    """Lease the row as `claim` does, and return it as it is after the claim."""
     lease = Lease(kind, id_, UUID(bytes=uow.holder + os.urandom(16 - len(uow.holder))))
     wanted = {"claimed_id": id_, "claim_token": lease.token}
     row = uow.conn.execute(_claiming(kind, conditions), wanted).mappings().one_or_none()
@@ -102,26 +103,26 @@ def _claiming(kind: str, conditions: tuple[ColumnElement[bool], ...]) -> Returni
     until = func.clock_timestamp() + LEASE
     token = bindparam("claim_token", type_=table.c.lease_token.type)
     claimed = update(table).where(table.c.id == free.scalar_subquery())
-    # The hint's time stays: it is indexed, and without a change there the row's next version costs no index an entry.
+    # `hint_at` stays as it is. It is indexed, and an update of unindexed columns writes no index entry (HOT).
     return claimed.values(lease_token=token, leased_until=until).returning(*table.c)
 
 
 class DueNow(TypedDict):
-    """The columns of a row that shall be worked on at once."""
+    """The columns of a row that is due at once."""
 
     due_at: datetime
     hint_at: datetime
 
 
 def due_now(uow: UnitOfWork) -> DueNow:
-    """The first hint goes out with the commit."""
+    """Return the columns of a row that is due now. The commit publishes its first wake-up."""
     return {"due_at": uow.now, "hint_at": uow.now + WAKEUP_GRACE}
 
 
 def renew(database: Database, leases: Iterable[Lease], progress: Mapping[UUID, dict[str, Any]] = NO_NEWS) -> set[Lease]:
-    """The heartbeat: one UPDATE a kind for everything that this process works on. Returns those that it still has.
+    """Extend these leases (the heartbeat), by one UPDATE for each kind of work. Return those that still hold.
 
-    `progress`: news of sagas' calls, by the tokens of their leases.
+    `progress`: the latest progress of tool calls, by the token of the saga's lease.
     """
     by_kind: dict[str, list[Lease]] = {}
     for lease in leases:
@@ -141,7 +142,7 @@ def renew(database: Database, leases: Iterable[Lease], progress: Mapping[UUID, d
 
 
 def free(database: Database, holders: Sequence[bytes]) -> int:
-    """End the leases of these processes, which must have ended; returns how many, and hints at their rows."""
+    """Release the leases of processes that have ended, and wake their rows. Return how many there were."""
     with database.transaction() as uow:
         for kind, table in TABLES.items():
             for holder in holders:
@@ -155,7 +156,7 @@ def free(database: Database, holders: Sequence[bytes]) -> int:
 
 
 def wake_again(uow: UnitOfWork, kind: str, overlooked_ids: Sequence[UUID]) -> Sequence[UUID]:
-    """Hint, in this order, at those that are still overlooked; the others another sweep has seen in the meantime."""
+    """Wake the rows that are still overlooked, in this order. Another sweep has woken the others in the meantime."""
     table = TABLES[kind]
     still = table.c.id.in_(overlooked_ids), overlooked(uow, table)
     free = select(table.c.id).where(*still).with_for_update(skip_locked=True)
@@ -164,10 +165,13 @@ def wake_again(uow: UnitOfWork, kind: str, overlooked_ids: Sequence[UUID]) -> Se
 
 
 def overlooked_ids(uow: UnitOfWork, kind: str, *, spare_leased: bool, limit: int = SWEEP_LIMIT) -> Sequence[UUID]:
-    """The first of each namespace, then the second of each, and so on: one that floods is not in the others' way."""
+    """Return the first overlooked row of each namespace, then the second of each, and so on.
+
+    So a namespace with a long backlog does not delay the others.
+    """
     table = TABLES[kind]
     there = _namespaces_of(table)
-    # Of each namespace no more than are wanted in all: however many wait, they are not all looked at.
+    # At most `limit` rows of each namespace are read, however long its backlog is.
     missed = select(table.c.id, table.c.hint_at).where(table.c.namespace == there.c.namespace)
     some = missed.where(overlooked(uow, table, spare_leased)).order_by(table.c.hint_at).limit(limit).lateral()
     turn = func.row_number().over(partition_by=there.c.namespace, order_by=some.c.hint_at).label("turn")
@@ -177,7 +181,7 @@ def overlooked_ids(uow: UnitOfWork, kind: str, *, spare_leased: bool, limit: int
 
 
 def _namespaces_of(table: Table) -> CTE:
-    """Those that have open rows: from one to the next by the index, not by reading all rows."""
+    """Select the namespaces that have open rows, by jumping through the index instead of reading all rows."""
     due = table.c.due_at.is_not(None) if table is sagas else and_(*_open(table))
     first = select(func.min(table.c.namespace).label("namespace")).where(due)
     found = first.cte("found", recursive=True)
@@ -186,25 +190,25 @@ def _namespaces_of(table: Table) -> CTE:
 
 
 def overlooked(uow: UnitOfWork, table: Table, spare_leased: bool = False) -> ColumnElement[bool]:
-    """Due, and no hint at it seems to be on its way.
+    """Return a condition: the row is due, and no wake-up for it seems to be on its way.
 
-    `spare_leased`: not those whose lease has run out. While the database was away nobody could renew them, and whoever
-    has them may be about to record what came of the work.
+    `spare_leased`: leave out rows whose lease has expired. While the database was away no lease could be renewed, and
+    the holders may be about to record their results.
     """
     spared = [table.c.lease_token.is_(None)] if spare_leased else []
     return and_(table.c.hint_at <= uow.now, claimable(table), *spared)
 
 
 def wakeup_came_to_nothing(uow: UnitOfWork, kind: str, id_: UUID) -> None:
-    """Something was in the row's way: whoever clears it, or the next sweep, shall hint at it again."""
+    """Record that a wake-up led to no claim, so that the next sweep may wake the row again."""
     table = TABLES[kind]
-    # The hint of the commit needs no such note: `hint_at` is near enough as it is.
-    told = table.c.id == id_, table.c.hint_at > uow.now + WAKEUP_GRACE, claimable(table)
-    uow.conn.execute(update(table).where(*told).values(hint_at=uow.now))
+    # After the wake-up of the commit `hint_at` is soon enough as it is.
+    woken = table.c.id == id_, table.c.hint_at > uow.now + WAKEUP_GRACE, claimable(table)
+    uow.conn.execute(update(table).where(*woken).values(hint_at=uow.now))
 
 
 def wake_first(uow: UnitOfWork, kind: str, limit: int, *conditions: ColumnElement[bool]) -> bool:
-    """Hint at those of the first `limit` due rows that no hint is on its way to; return whether it passed one over."""
+    """Wake the first `limit` due rows, except those with a wake-up on its way. Return whether there were such."""
     table = TABLES[kind]
     first = (
         select(table.c.id, table.c.hint_at)
@@ -229,9 +233,9 @@ def _wake(uow: UnitOfWork, kind: str, which: ColumnElement[bool], place: Mapping
 
 
 def make_due(uow: UnitOfWork, watch_id: UUID) -> None:
-    """The saga whose step this pause held: what was decided is applied by a worker.
+    """Make the saga whose step this pause holds due: a worker then applies the decision.
 
-    The pause is locked before its saga, always: two orders would be a deadlock.
+    A pause is always locked before its saga, so that no deadlock is possible.
     """
     woken = uow.conn.execute(_MAKE_DUE, {"held_by": watch_id, **due_now(uow)}).scalars()
     uow.wakeups.extend(WakeUp(DECISION, id_) for id_ in woken)
@@ -247,11 +251,11 @@ _MAKE_DUE = (
 )
 
 
-# In the table of workers: that beat, which is seen by the sweeps that it asks for, was seen.
+# The row of `worker_heartbeats` that each sweep stamps, which shows that beat runs.
 BEAT = "beat"
 
 
 def stamp_worker(uow: UnitOfWork, worker: str) -> None:
-    """A hint was consumed by this worker (or `BEAT` has asked for a sweep): what /readyz calls seen."""
+    """Record that this worker consumed a message, or that `BEAT` asked for a sweep. `/readyz` reads it."""
     row = insert(worker_heartbeats).values(worker=worker, seen_at=uow.now)
     uow.conn.execute(row.on_conflict_do_update(index_elements=["worker"], set_={"seen_at": uow.now}))

@@ -15,7 +15,7 @@ Row = TypeVar("Row")
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """`after`: the id of the last item that was seen."""
+    """Which items to return. `after`: the id of the last item on the page before."""
 
     limit: int = 50
     offset: int = 0
@@ -24,7 +24,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Slice(Generic[Item]):
-    """`next_after` is None on the last page."""
+    """One page of items. `next_after` is None on the last page."""
 
     items: list[Item]
     page: Page
@@ -34,7 +34,7 @@ class Slice(Generic[Item]):
 def newest_first(
     database: Database, query: Select[Any], id_: Column[UUID], page: Page, item: Callable[[RowMapping], Item]
 ) -> Slice[Item]:
-    """The page of what `query` finds; `id_` is the column of ids, which sort by time."""
+    """Return one page of the query's rows. `id_` is the column of ids, which sort by time."""
     if page.after is not None:
         query = query.where(id_ < page.after)
     query = query.order_by(id_.desc()).limit(page.limit + 1).offset(page.offset)
@@ -46,7 +46,7 @@ def newest_first(
 def slice_of(
     found: Sequence[Row], page: Page, item: Callable[[Row], Item], id_of: Callable[[Row], UUID]
 ) -> Slice[Item]:
-    """`found`: one more than the page's limit, where there are more; that one is only a sign of it."""
+    """Cut `found` to the page's limit. `found` has one row more than that if another page follows."""
     shown = found[: page.limit]
     next_after = id_of(shown[-1]) if len(found) > page.limit else None
     return Slice([item(row) for row in shown], page, next_after)

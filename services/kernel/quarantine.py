@@ -23,42 +23,43 @@ log = logging.getLogger(__name__)
 
 # The kinds of sweeps.
 EXPIRY, REMINDER = "expiry", "reminder"
-# What a sweep meets: the first time, and at most.
+# How long a sweep leaves a row alone: after its first failure, and at most.
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 60, 3_600
-# Tries are counted anew after so long without one.
+# The count of tries starts again after this long without a failure.
 FORGOTTEN_AFTER = timedelta(hours=3)
-# Beyond it they are not counted.
+# The count stops here; it is stored in a smallint.
 MOST_TRIES = 100
 
 
 def postpone(database: Database, kind: str, id_: UUID, error: Exception) -> None:
-    """A sweep cannot do what it has to do with this row: it leaves it alone for a while."""
+    """Make sweeps leave a row alone for a while after its work raised `error`."""
     reason = reason_of(error)
     with database.transaction() as uow:
         tries = count_failure(uow, kind, id_, reason, _doubled)
     extra = {"kind": kind, "id": id_.hex, "reason": reason, "tries": tries}
     if isinstance(error, DatabaseUnavailable):
-        log.warning("a row is set aside for now", extra=extra)
+        log.warning("a row is set aside for a while", extra=extra)
     else:
         log.error("a row is set aside: an operator must look at it", exc_info=error, extra=extra)
 
 
 def is_left_alone(uow: UnitOfWork, kind: str, id_: ColumnElement[UUID]) -> ColumnElement[bool]:
+    """Return a condition: the row is set aside now."""
     return exists().where(set_aside.c.kind == kind, set_aside.c.id == id_, set_aside.c.until > uow.now)
 
 
 def forget(uow: UnitOfWork, kind: str, id_: UUID) -> None:
-    """Its tries are counted anew."""
+    """Reset the row's count of tries."""
     uow.conn.execute(delete(set_aside).where(set_aside.c.kind == kind, set_aside.c.id == id_))
 
 
 def left_alone() -> Select[Any]:
-    """How many rows are left alone now."""
+    """Count the rows that are set aside now."""
     return select(func.count()).select_from(set_aside).where(set_aside.c.until > func.clock_timestamp())
 
 
 def reason_of(error: Exception) -> str:
-    """For operators. An error that nobody has foreseen may quote what somebody sent: its text stays in the log."""
+    """Return the reason that operators see. An unexpected error may quote user data: only the log has its text."""
     if isinstance(error, DomainError | DefinitionGone | DatabaseUnavailable):
         return str(error)
     return f"internal error, see the worker's log: {type(error).__name__}"
@@ -67,7 +68,7 @@ def reason_of(error: Exception) -> str:
 def count_failure(
     uow: UnitOfWork, kind: str, id_: UUID, reason: str, wait: Callable[[ColumnElement[int]], ColumnElement[timedelta]]
 ) -> int:
-    """How many times it has failed lately."""
+    """Count one more failure of the row; return how many there were lately."""
     columns = set_aside.c
     lately = columns.failed_at > uow.now - FORGOTTEN_AFTER
     tries: ColumnElement[int] = case((lately, func.least(columns.tries + 1, MOST_TRIES)), else_=1)

@@ -1,6 +1,6 @@
-"""One batch of a sweep that decodes rows: all in one transaction; where that fails, each row in one of its own.
+"""One batch of a sweep over pauses: all rows in one transaction or, if that fails, each row in its own.
 
-So a row that cannot be read, or that somebody has locked for long, is set aside, and the others are done.
+A row that cannot be decoded, or that stays locked, is set aside; the others are processed.
 """
 
 import logging
@@ -25,11 +25,9 @@ def sweep_pauses(
     limit: int,
     work: Callable[[UnitOfWork, RowMapping], object],
 ) -> int:
-    """Return how many rows were met, at most `limit`, without those that another sweep has locked.
+    """Call `work` for at most `limit` due pauses, and return how many were found. Skip rows that are locked.
 
-    Raises `DatabaseUnavailable`.
-
-    `chosen`: the pauses that are due, the longest due first.
+    `chosen`: selects the due pauses, the longest due first. Raises `DatabaseUnavailable`.
     """
     found: list[UUID] = []
 
@@ -47,7 +45,11 @@ def sweep_pauses(
     except Exception as error:
         if not found or _is_away(error):
             raise
-        log.warning("a sweep does its rows one by one: %s", type(error).__name__, extra={"kind": kind})
+        log.warning(
+            "a batch of a sweep failed; it processes the rows one by one: %s",
+            type(error).__name__,
+            extra={"kind": kind},
+        )
     for id_ in found:
         try:
             with database.transaction() as uow:
@@ -61,5 +63,5 @@ def sweep_pauses(
 
 
 def _is_away(error: Exception) -> bool:
-    """The database is, for all; not one row of it, which somebody has locked."""
+    """Return whether the whole database is unavailable, rather than one locked row."""
     return isinstance(error, DatabaseUnavailable) and not error.may_be_a_rows

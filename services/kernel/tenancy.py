@@ -1,4 +1,4 @@
-"""Whose rows a caller sees, and whose it manages: the conditions that keep namespaces apart."""
+"""The conditions that keep namespaces apart: which rows a caller sees, and which it manages."""
 
 from sqlalchemy import ColumnElement, Table, true
 
@@ -6,10 +6,10 @@ from domain.identity.access import Principal
 
 
 def sees(by: Principal, table: Table) -> ColumnElement[bool]:
-    """`table`: with a column `namespace`, which says whose a row is."""
+    """Return a condition: the row's `namespace` is one that the caller has access to."""
     return true() if by.sees_all else table.c.namespace.in_(by.namespaces)
 
 
 def manages(by: Principal, table: Table) -> ColumnElement[bool]:
-    """What reaches no further than the caller. `table`: with a column `namespaces`: how far a row reaches."""
+    """Return a condition: the caller has access to all of the row's `namespaces`."""
     return true() if by.sees_all else table.c.namespaces.contained_by(list(by.namespaces))

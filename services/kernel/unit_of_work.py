@@ -1,6 +1,6 @@
-"""The only place that commits. A use case changes rows inside `Database.transaction`; what others must hear of it
-(hints to workers, wake-ups of waiting agents) leaves only after the commit, and is only ever a hint: when it is lost,
-the rows are still there and a sweep finds them.
+"""Units of work: the only place that commits. A use case changes rows inside `Database.transaction`.
+
+Wake-ups for workers and for waiting agents are published after the commit. They may be lost: a sweep finds the rows.
 """
 
 import logging
@@ -30,10 +30,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class WakeUp:
-    """ "Row `id` of this kind of work may be due".
+    """A message to workers: row `id` of this kind of work may be due.
 
     Attributes:
-        chosen: among all that are due, with an eye to fairness: it goes before those that only came first.
+        chosen: a sweep chose this row fairly among namespaces. It goes before wake-ups that were published on a commit.
     """
 
     kind: str
@@ -42,18 +42,22 @@ class WakeUp:
 
 
 class Publisher(Protocol):
-    """Best effort, after the commit; must not block and must not raise."""
+    """Publishes wake-ups after a commit, without a guarantee. Must not block or raise."""
 
     def publish(self, wakeups: Sequence[WakeUp], wakes: Sequence[UUID]) -> None: ...
 
 
 @dataclass(slots=True)
 class UnitOfWork:
-    """One open transaction. `now` is the database's clock: the only one that decides anything.
+    """One open transaction.
 
     Attributes:
-        began: not after `now`, by this process's own clock (`time.monotonic`).
-        ended_holds: pauses that are decided, or over without a decision.
+        now: the database's time at BEGIN. Rules use no other clock.
+        began: no later than `now`, by this process's `time.monotonic`.
+        wakeups: for workers, published after the commit.
+        wakes: pauses whose long polls are woken after the commit.
+        entries: for the audit log, written with the commit.
+        ended_holds: pauses that were decided, or ended without a decision.
         holder: as in `Database`.
     """
 
@@ -77,7 +81,10 @@ class UnitOfWork:
         after: Any = None,
         **details: Any,
     ) -> None:
-        """Write to the audit log, with the commit. `before`, `after`: documents; `by`: None is the system itself."""
+        """Add an entry to the audit log, with the commit.
+
+        `by`: None means the system itself. `before`, `after`: documents, of which the log keeps digests.
+        """
         digests = [None if document is None else audit.digest(document) for document in (before, after)]
         entry = audit.AuditEntry(
             namespace, type_, subject, before=digests[0], after=digests[1], details=details or None
@@ -85,19 +92,25 @@ class UnitOfWork:
         self.entries.append(entry if by is None else replace(entry, by=by.id, by_name=by.name, where=by.where))
 
     def waits_at_most(self, milliseconds: int) -> None:
-        """For a lock, from now on: then `DatabaseAway`, of a kind that may be a row's."""
+        """Set the lock timeout for the rest of the transaction.
+
+        A statement that exceeds it raises `DatabaseUnavailable` with `may_be_a_rows`.
+        """
         self.conn.exec_driver_sql(f"SET LOCAL lock_timeout = {milliseconds}")
 
     def wait_for_turn(self, what: str) -> None:
-        """Those who say the same words go one after the other, each until its transaction ends.
+        """Take the advisory lock of this name, until the transaction ends.
 
-        For a row that may not be there yet, and cannot be locked.
+        It serialises changes of a row that may not exist yet, and so cannot be locked itself.
         """
         self.conn.execute(_TURN, {"what": what})
 
     @contextmanager
     def attempt(self) -> Iterator[None]:
-        """What the block raises undoes only what it did in the database. It must not record or hint."""
+        """Run the block in a savepoint: an error rolls back only its statements.
+
+        The block must not add audit entries or wake-ups, which would stay.
+        """
         self.conn.exec_driver_sql("SAVEPOINT attempt")
         try:
             yield
@@ -107,16 +120,19 @@ class UnitOfWork:
         self.conn.exec_driver_sql("RELEASE SAVEPOINT attempt")
 
     def new_id(self) -> UUID:
-        # By the database's clock too: lists are in the order of ids, and machines' clocks differ.
+        # By the database's clock, because lists are sorted by id and machines' clocks differ.
         return ids.uuid7(self.now, random.getrandbits(62))
 
 
 class ChangeWhileReading(Exception):
-    """A fault of ours: changes and locks belong into a transaction."""
+    """A bug: a statement that changes or locks rows ran outside a transaction."""
 
 
 class _ReadOnlyCursor(psycopg2.extensions.cursor):  # type: ignore[misc]
-    """Its statements may change nothing. In the same message, which is one transaction: that costs no round trip."""
+    """A cursor whose statements may change nothing.
+
+    SET TRANSACTION goes in the same message, which is one transaction, so it costs no round trip.
+    """
 
     def execute(self, query: str, vars: Any = None) -> None:
         super().execute(f"SET TRANSACTION READ ONLY; {query}", vars)
@@ -124,13 +140,13 @@ class _ReadOnlyCursor(psycopg2.extensions.cursor):  # type: ignore[misc]
 
 @dataclass(frozen=True, slots=True)
 class Database:
-    """Where use cases work: the database, who hears of changes, and the few settings that rules need.
+    """The entry point of use cases: the database, the publisher, and the few settings that rules need.
 
     Attributes:
-        public_url: how the outside reaches this server; links in documents begin with it.
-        egress_allow: networks that outbound HTTP may reach although they are not public.
-        held: is told of each pause that has ended, after the commit. Must not raise.
-        holder: what the tokens of this process's leases begin with; empty where nobody takes them over by it.
+        public_url: the base of links in documents.
+        egress_allow: private networks that outbound HTTP may reach.
+        held: called after the commit with each pause that has ended. Must not raise.
+        holder: the prefix of this process's lease tokens, by which `leases.free` finds them. Empty in web processes.
     """
 
     engine: Engine
@@ -142,16 +158,16 @@ class Database:
 
     @contextmanager
     def transaction(self) -> Iterator[UnitOfWork]:
-        """Commits when the block ends, rolls back when it raises. Raises `DatabaseAway`.
+        """Commit when the block ends; roll back when it raises. Raise `DatabaseUnavailable`.
 
-        When that is raised by the commit itself, nobody knows whether it was carried out.
+        If the commit itself raises it, it is unknown whether the changes were committed.
         """
         with reporting_unavailability(), self._autocommitting() as conn:
-            # The driver's cursor: SQLAlchemy's way around these two takes as long as the server does.
+            # The driver's cursor: SQLAlchemy's overhead for these two statements is as long as the server takes.
             driver: Any = conn.connection.driver_connection
             try:
                 with driver.cursor() as cursor:
-                    # Both in one round trip; the driver's own way takes one for BEGIN alone.
+                    # One round trip for both. The driver's own BEGIN would take one more.
                     began = time.monotonic()
                     cursor.execute("BEGIN; SELECT clock_timestamp()")
                     uow = UnitOfWork(conn, cursor.fetchone()[0], began, holder=self.holder)
@@ -168,9 +184,9 @@ class Database:
 
     @contextmanager
     def reading(self) -> Iterator[Connection]:
-        """A connection for single statements that change nothing: no BEGIN, no COMMIT, so two round trips less.
+        """Yield a connection for single reading statements. Without BEGIN and COMMIT it saves two round trips.
 
-        Raises `DatabaseAway`; `ChangeWhileReading` where a statement changes or locks something after all.
+        Raise `DatabaseUnavailable`, and `ChangeWhileReading` if a statement changes or locks rows.
         """
         with reporting_unavailability(), self._autocommitting() as conn:
             driver: Any = conn.connection.driver_connection
@@ -186,10 +202,7 @@ class Database:
 
     @contextmanager
     def snapshot(self) -> Iterator[Connection]:
-        """A connection on which all statements see the database at one moment. They change nothing.
-
-        Raises `DatabaseAway`.
-        """
+        """Yield a read-only connection on which all statements see one snapshot. Raise `DatabaseUnavailable`."""
         with reporting_unavailability(), self._autocommitting() as conn:
             conn.exec_driver_sql("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
             try:
@@ -199,10 +212,10 @@ class Database:
 
     @contextmanager
     def _autocommitting(self) -> Iterator[Connection]:
-        """A connection that begins and commits nothing by itself."""
+        """Yield a connection that neither begins nor commits transactions by itself."""
         with self.engine.connect() as conn:
-            # The driver's own flag, which sends nothing. SQLAlchemy's isolation_level sends a SET on the way back into
-            # the pool, and where that fails, as the server died, the pool is one connection smaller for good.
+            # The driver's own flag sends nothing. SQLAlchemy's isolation_level sends a SET when the connection returns
+            # to the pool. If the server died, that fails, and the pool loses a connection for good.
             driver: Any = conn.connection.driver_connection
             driver.autocommit = True
             try:
@@ -220,10 +233,10 @@ _TURN = select(func.pg_advisory_xact_lock(func.hashtextextended(bindparam("what"
 
 
 def _ending(uow: UnitOfWork) -> tuple[Any, ...]:
-    """COMMIT; with the audit log's entries, in the same round trip.
+    """Return the COMMIT, with the audit log's entries in the same round trip.
 
-    So the heads of their chains are locked for no longer than a commit takes, and nothing is waited for under that
-    lock. In the order of namespaces: two transactions that write to the same two chains would wait for each other.
+    The insert locks the heads of the chains, and nothing else may wait under that lock. The entries are sorted by
+    namespace, because two transactions that write to the same two chains would otherwise deadlock.
     """
     if not uow.entries:
         return ("COMMIT",)
@@ -240,7 +253,7 @@ _RECORD_AND_COMMIT = (
 
 
 def _roll_back(conn: Connection) -> None:
-    """Or, where that fails, give the connection up: what it has begun must not go back into the pool."""
+    """Roll back or, if that fails, discard the connection: an open transaction must not return to the pool."""
     if conn.invalidated:
         return
     try:

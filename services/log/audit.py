@@ -1,6 +1,6 @@
-"""Reading the audit log: a page of a chain, whether it is whole, and all of it for keeping elsewhere.
+"""Read the audit log: list a page of a chain, verify chains, export them.
 
-Entries are written by `Tx.record`; nothing here changes one.
+`UnitOfWork.record` writes entries; nothing here changes one.
 """
 
 from collections.abc import Generator, Iterator
@@ -21,15 +21,15 @@ from models.audit import audit_events, audit_heads
 from services.kernel.pagination import Page, Slice, slice_of
 from services.kernel.unit_of_work import Database
 
-# Rows that are in memory at once; no transaction and no connection is held from one batch to the next.
+# Rows in memory at once. No transaction and no connection is held between two batches.
 BATCH = 1_000
-# Below any row, also one that does not belong there.
+# Below the sequence number of any row, even of a forged one.
 _LOWEST = -(2**62)
 
 
 @dataclass(frozen=True, slots=True)
 class EventFilter:
-    """`namespace`: whose chain; None is the caller's own. `until` is not included."""
+    """Which entries to list. `namespace`: whose chain; None is the caller's own. `until` is exclusive."""
 
     namespace: str | None = None
     subject: str | None = None
@@ -40,13 +40,13 @@ class EventFilter:
 
 
 def list_events(database: Database, by: Principal, wanted: EventFilter, page: Page) -> Slice[dict[str, Any]]:
-    """The newest first. A cursor holds the place in the chain. Raises `Forbidden`."""
+    """List entries, the newest first. A cursor holds the place in the chain. Raise `Forbidden`."""
     columns, entry = audit_events.c, audit_events.c.entry
     query = select(audit_events).where(columns.namespace == _allowed(by, wanted.namespace or by.own_namespace))
     for name in ("subject", "type", "by"):
         if (value := getattr(wanted, name)) is not None:
             query = query.where(entry[name].as_string() == value)
-    # As text, which has the order of time; whatever the database's language is.
+    # Timestamps as text sort by time under the C collation, whatever the database's locale is.
     at = entry["at"].as_string().collate("C")
     if wanted.since is not None:
         query = query.where(at >= instant(wanted.since))
@@ -61,17 +61,20 @@ def list_events(database: Database, by: Principal, wanted: EventFilter, page: Pa
 
 
 def verify(database: Database, by: Principal, namespace: str | None = None) -> dict[str, Any]:
-    """`{ok, checked, first_bad}`, of every chain that the caller sees or of this one. Raises `Forbidden`."""
+    """Verify this chain, or all that the caller sees. Return `{ok, checked, first_bad}`. Raise `Forbidden`."""
     return verdict_on(_log(database, visible_chains(database, by, namespace))).document()
 
 
 def export(database: Database, by: Principal, namespace: str | None = None) -> Iterator[str]:
-    """The lines of an export of every chain that the caller sees, or of this one. Raises `Forbidden` at once."""
+    """Yield the lines of an export of this chain, or of all that the caller sees. Raise `Forbidden` at once."""
     return (export_line(item) + "\n" for item in _log(database, visible_chains(database, by, namespace)))
 
 
 def record_export(database: Database, by: Principal, namespace: str | None = None) -> None:
-    """Before it begins, in the chain of all: those that leave stay as they leave. Raises `Forbidden`."""
+    """Record an export before it begins. The entry goes into the installation's chain. Raise `Forbidden`.
+
+    So it does not change the chains of namespaces that are being exported.
+    """
     chosen = [EVERYWHERE] if namespace is None and by.sees_all else visible_chains(database, by, namespace)
     with database.transaction() as uow:
         uow.record(by, EVERYWHERE, "audit.exported", EVERYWHERE, namespaces=chosen)
@@ -84,13 +87,13 @@ def _allowed(by: Principal, namespace: str) -> str:
 
 
 def visible_chains(database: Database, by: Principal, namespace: str | None) -> list[str]:
-    """Whose chains the caller sees, or this one's. Raises `Forbidden`."""
+    """Return the namespaces of the chains to read: this one, or all that the caller sees. Raise `Forbidden`."""
     if namespace is not None:
         return [_allowed(by, namespace)]
     if not by.sees_all:
         return sorted(by.namespaces)
     with database.reading() as conn:
-        # Of both: one of them may have been tampered with.
+        # Both tables are read, because one of them may have been tampered with.
         known = union(select(audit_heads.c.namespace), select(audit_events.c.namespace))
         return sorted(conn.execute(known).scalars())
 
@@ -105,7 +108,7 @@ def _log(database: Database, namespaces: list[str]) -> Iterator[ChainRow | Chain
 
 
 def _chain(database: Database, namespace: str) -> Generator[ChainRow, None, ChainEnd | None]:
-    """Returns where the chain has to end by its head; None where there is no head."""
+    """Yield the rows of a chain. Return where it has to end according to its head, or None if it has no head."""
     after, previous = _LOWEST, ORIGIN
     while True:
         with database.reading() as conn:
@@ -119,7 +122,7 @@ def _chain(database: Database, namespace: str) -> Generator[ChainRow, None, Chai
             return None if head.head_seq is None else ChainEnd(head.head_seq, bytes(head.head_hash))
 
 
-# A batch, and the head as it was with the batch: one statement sees one moment, so a last batch ends at its head.
+# A batch and the head in one statement, and so in one snapshot: the last batch ends at the head.
 _NEXT = text("""
 SELECT head.seq AS head_seq, head.hash AS head_hash, event.seq, event.hash, event.entry
 FROM (SELECT) AS one
@@ -133,6 +136,6 @@ ORDER BY event.seq
 
 
 def _document(row: RowMapping) -> dict[str, Any]:
-    # An entry may be anything: whoever changed the table without us shall not hide the others.
+    # A forged entry may be any JSON value. It must not prevent the others from being shown.
     entry = row["entry"] if isinstance(row["entry"], dict) else {"entry": row["entry"]}
     return {"seq": row["seq"], "hash": bytes(row["hash"]).hex(), **entry}

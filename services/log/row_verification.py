@@ -1,5 +1,7 @@
-"""Whether rows say what the log says of them: pauses with their votes, sagas and their steps. A row that was changed in
-the database since does not fit any more."""
+"""Compare rows with the audit log: pauses with their votes, sagas and their steps.
+
+A row that was changed directly in the database differs from its log entries.
+"""
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
@@ -20,20 +22,23 @@ from models.sagas import saga_steps, sagas
 from services.kernel.unit_of_work import Database
 from services.log.audit import visible_chains
 
-# Rows, and entries, that are in memory at once. A row has up to a megabyte.
+# Rows and entries in memory at once. A row has up to a megabyte.
 ROWS, ENTRIES = 50, 1_000
-# Differences that are told; all are counted.
-TOLD = 100
+# Differences that a verdict lists. It counts all of them.
+LISTED = 100
 
 
 @dataclass
 class RowVerdict:
-    """What was compared, and what does not fit.
+    """The result of a comparison.
 
     Attributes:
-        pauses, sagas, steps: that were compared.
-        partly: of them, whose entries an older release wrote: they tell less.
-        differences: how many there are. bad: the first of them, as documents.
+        pauses: how many were compared.
+        sagas: likewise.
+        steps: likewise.
+        partly: how many of them have entries of an older release, which say less.
+        differences: how many were found.
+        bad: the first `LISTED` differences, as documents.
     """
 
     pauses: int = 0
@@ -46,7 +51,7 @@ class RowVerdict:
     def add(self, found: Iterator[Difference], **row: str | None) -> None:
         for each in found:
             self.differences += 1
-            if len(self.bad) < TOLD:
+            if len(self.bad) < LISTED:
                 said = {"field": each.field, "logged": each.logged, "found": each.found, "seq": each.seq}
                 self.bad.append({**row, **said})
 
@@ -63,26 +68,26 @@ class RowVerdict:
         return {name: getattr(self, name) for name in counts}
 
 
-# The row that the last batch ended with.
+# The last row of the batch before.
 _Cursor = Mapping[str, Any]
 _START: _Cursor = {"created_at": datetime(1, 1, 1, tzinfo=UTC), "id": UUID(int=0), "seq": 0}
 
 
 def verify_rows(database: Database, by: Principal, namespace: str | None = None) -> RowVerdict:
-    """Of every namespace that the caller sees, or of this one. Raises `Forbidden`."""
+    """Compare the rows of this namespace, or of all that the caller sees. Raise `Forbidden`."""
     verdict = RowVerdict()
     for chain in visible_chains(database, by, namespace):
         for batch in (_pauses, _sagas, _gone):
             after: _Cursor | None = _START
             while after is not None:
-                # One moment for rows and entries: a change is in both, or in neither.
+                # One snapshot for rows and entries, so that a change is in both or in neither.
                 with database.snapshot() as conn:
                     after = batch(conn, chain, after, verdict)
     return verdict
 
 
 def _pauses(conn: Connection, chain: str, after: _Cursor, verdict: RowVerdict) -> _Cursor | None:
-    """Compare a batch. Returns its last row; None where no more come."""
+    """Compare a batch of pauses. Return its last row, or None after the last batch."""
     rows = _rows(conn, _PAUSES, {"namespace": chain, **_place(after)})
     logged = _logged(conn, chain, [ids.text(ids.WATCH, row["id"]) for row in rows], LoggedPause)
     for row in rows:
@@ -110,7 +115,7 @@ def _sagas(conn: Connection, chain: str, after: _Cursor, verdict: RowVerdict) ->
 
 
 def _gone(conn: Connection, chain: str, after: _Cursor, verdict: RowVerdict) -> _Cursor | None:
-    """What has begun, has no end in the log, and is no row any more. What has ended may have been pruned."""
+    """Find pauses and sagas that the log says are open but that have no row. Ended ones may have been pruned."""
     entries = _rows(conn, _BEGUN, {"namespace": chain, "seq": after["seq"], "batch": ENTRIES})
     for kind, type_, table, prefix, made in _BEGINNINGS:
         begun = {entry["subject"]: entry["seq"] for entry in entries if entry["type"] == type_}

@@ -1,4 +1,4 @@
-"""Use cases of definitions: a manifest is deployed, listed, read, and loaded by those who run it."""
+"""Use cases of definitions: deploy, list and read manifests, and load them to run."""
 
 import threading
 from collections import OrderedDict
@@ -31,8 +31,8 @@ from services.kernel.unit_of_work import Database, UnitOfWork
 from services.pauses.namespaces import read_floor
 from services.pauses.voters import members_of
 
-# Parsed definitions that a process remembers. Their content never changes; one takes some kilobytes, at most a few MiB.
-REMEMBERED = 256
+# Parsed definitions that a process caches. They never change. One takes some kilobytes, at most a few MiB.
+CACHED = 256
 # All columns but `content`, which may be large.
 _HEAD = [column for column in definitions.c if column.name not in ("content", "digest", "scoped")]
 
@@ -47,10 +47,12 @@ class DefinitionFilter:
 def deploy(
     database: Database, by: Principal, document: dict[str, Any], replace: bool, rules: HostRules | None = None
 ) -> tuple[str, str]:
-    """The definition's id, and what was done in words. `document` is frozen; `rules` say what its tools may use.
+    """Deploy a frozen manifest. Return the definition's id and a sentence that says what was done.
 
-    Raises `InvalidManifest`, `Forbidden` for a namespace, `VersionExists` where other content stands and `replace` is
-    not wanted. Sagas that run keep what they started with.
+    `rules`: what its tools may use on this host.
+
+    Raise `InvalidManifest`, `Forbidden` for the namespace, or `VersionExists` if the version has other content and
+    `replace` is False. Running sagas keep the definition that they started with.
     """
     definition = manifest.parse(document)
     if not by.sees(definition.namespace):
@@ -64,9 +66,9 @@ def deploy(
         _wait_for_turn(uow, kind, definition)
         known = _active(uow.conn, kind, definition.namespace, definition.name, definition.version)
         same = known is not None and bytes(known["digest"]) == digest
-        # The same by somebody who may let it do more is another one: what runs keeps what it may do.
+        # The same content from an admin of all namespaces is a new definition if the old one was restricted.
         if known is not None and same and not (by.sees_all and _is_scoped(uow.conn, known)):
-            return ids.text(ids.DEFINITION, known["id"]), f"{what} is deployed already, with the same content"
+            return ids.text(ids.DEFINITION, known["id"]), f"{what} is already deployed with the same content"
         if known is not None and not same and not replace:
             raise VersionExists
         if isinstance(definition, SagaDefinition) and (found := list(_field_errors(uow, definition))):
@@ -84,14 +86,14 @@ def deploy(
         about = {"kind": kind, "name": definition.name, "version": definition.version}
         subject = ids.text(ids.DEFINITION, id_)
         uow.record(by, definition.namespace, type_, subject, before=replaced, after=document, **about)
-    done = "replaced; sagas that run keep what they started with" if known is not None else "deployed"
+    done = "replaced; running sagas keep the version that they started with" if known is not None else "deployed"
     return ids.text(ids.DEFINITION, id_), f"{what} is {done}"
 
 
 def list_definitions(
     database: Database, by: Principal, kind: str, wanted: DefinitionFilter, page: Page
 ) -> Slice[dict[str, Any]]:
-    """The newest first, those that were replaced too."""
+    """List definitions, the newest first, including replaced ones."""
     columns = definitions.c
     query = select(*_HEAD).where(columns.kind == kind, sees(by, definitions))
     for name in ("namespace", "name", "is_active"):
@@ -101,7 +103,7 @@ def list_definitions(
 
 
 def get_definition(database: Database, by: Principal, definition_id: str, kind: str | None = None) -> dict[str, Any]:
-    """With its frozen content. `kind`: None is either."""
+    """Return a definition with its frozen content. `kind`: None accepts both."""
     id_ = ids.parse(ids.DEFINITION, definition_id)
     with database.reading() as conn:
         query = select(*_HEAD, definitions.c.content).where(definitions.c.id == id_, sees(by, definitions))
@@ -114,7 +116,7 @@ def get_definition(database: Database, by: Principal, definition_id: str, kind: 
 
 
 def active_worker(conn: Connection, namespace: str, name: str, version: str) -> UUID | None:
-    """The id of the worker that a saga started now would use."""
+    """Return the id of the worker that a saga started now would use."""
     row = _active(conn, "worker", namespace, name, version)
     return None if row is None else row["id"]
 
@@ -125,21 +127,21 @@ def active_saga(conn: Connection, namespace: str, name: str, version: str) -> UU
 
 
 def load_saga(conn: Connection, definition_id: UUID) -> SagaDefinition:
-    """To act by it. Raises `NotUnderstood` where a newer release has deployed more than this one understands."""
+    """Load a saga to run it. Raise `NotUnderstood` if a newer release deployed it with unknown fields."""
     return _understood(shown_saga(conn, definition_id))
 
 
 def shown_saga(conn: Connection, definition_id: UUID) -> SagaDefinition:
-    """To be looked at, as far as this version understands it."""
+    """Load a saga to show it, as far as this version understands it."""
     found = _load(conn, definition_id)
     assert isinstance(found, SagaDefinition), f"{definition_id} is a worker"
     return found
 
 
 def load_sagas(conn: Connection, ids_: Set[UUID]) -> dict[UUID, SagaDefinition]:
-    """To be looked at: all by one query, where not each is remembered already. What cannot be shown is left out."""
+    """Load sagas to show them, by one query for those that are not cached. Leave out any that cannot be shown."""
     with _lock:
-        known = {id_: _remembered[id_] for id_ in ids_ if id_ in _remembered}
+        known = {id_: _cache[id_] for id_ in ids_ if id_ in _cache}
     query = select(*_LOADED).where(definitions.c.id.in_(ids_ - known.keys()))
     for row in conn.execute(query).mappings().all() if known.keys() != ids_ else ():
         with suppress(NotUnderstood):
@@ -166,16 +168,16 @@ def _understood(found: _Definition) -> _Definition:
 
 
 _LOADED = [definitions.c[name] for name in ("id", "content", "scoped", "created_by")]
-_remembered: OrderedDict[UUID, SagaDefinition | WorkerDefinition] = OrderedDict()
+_cache: OrderedDict[UUID, SagaDefinition | WorkerDefinition] = OrderedDict()
 _lock = threading.Lock()
 
 
 def _load(conn: Connection, id_: UUID) -> SagaDefinition | WorkerDefinition:
-    """Raises `DefinitionGone`: who has an id got it from a row that refers to one."""
+    """Load a definition. Raise `DefinitionGone` if it was deleted, which no row with its id should allow."""
     with _lock:
-        if id_ in _remembered:
-            _remembered.move_to_end(id_)
-            return _remembered[id_]
+        if id_ in _cache:
+            _cache.move_to_end(id_)
+            return _cache[id_]
     row = conn.execute(select(*_LOADED).where(definitions.c.id == id_)).mappings().one_or_none()
     if row is None:
         raise DefinitionGone(f"there is no definition {ids.text(ids.DEFINITION, id_)} any more")
@@ -187,17 +189,17 @@ def _parsed(conn: Connection, row: RowMapping) -> SagaDefinition | WorkerDefinit
     if isinstance(found, WorkerDefinition) and found.tool_sources and _is_scoped(conn, row):
         found = _as_scoped(found)
     with _lock:
-        _remembered[id_] = found
-        if len(_remembered) > REMEMBERED:
-            _remembered.popitem(last=False)
+        _cache[id_] = found
+        if len(_cache) > CACHED:
+            _cache.popitem(last=False)
     return found
 
 
 def _is_scoped(conn: Connection, row: RowMapping) -> bool:
-    """Whether an admin of some namespaces only deployed it."""
+    """Return whether an admin of only some namespaces deployed it."""
     if row["scoped"] is not None:
         return bool(row["scoped"])
-    # Of before this was noted: whoever made it tells. `anonymous` is of one's own machine and sees all.
+    # An older release did not store this, so its creator decides. `anonymous` is local and sees all namespaces.
     by: str = row["created_by"]
     if (id_ := ids.parse(ids.KEY, by)) is not None:
         query = select(api_keys.c.namespaces).where(api_keys.c.id == id_)
@@ -223,7 +225,7 @@ def _host_errors(
 
 
 def _wait_for_turn(uow: UnitOfWork, kind: str, definition: SagaDefinition | WorkerDefinition) -> None:
-    """Deployments of one version go one after the other, until the transaction ends."""
+    """Serialise deployments of one version until the transaction ends."""
     what = f"{kind} {definition.namespace} {definition.name} {definition.version}"
     uow.wait_for_turn(what)
 
@@ -241,7 +243,7 @@ _ACTIVE = select(definitions.c.id, definitions.c.digest, definitions.c.scoped, d
 
 
 def _field_errors(uow: UnitOfWork, saga: SagaDefinition) -> Iterator[FieldError]:
-    """What only the database knows."""
+    """Yield the errors that only the database can show."""
     yield from _worker_errors(uow.conn, saga)
     floor = read_floor(uow, saga.namespace)
     policies: dict[int, ApprovalPolicy] = {}
@@ -261,7 +263,7 @@ def _field_errors(uow: UnitOfWork, saga: SagaDefinition) -> Iterator[FieldError]
 def _floor_errors(
     floor: PolicyFloor, step: StepDefinition, own: ApprovalPolicy | None, now: datetime, place: str
 ) -> Iterator[FieldError]:
-    """A hold may ask for more than its namespace does, not for less."""
+    """Yield errors of a held step that requires less than its namespace does."""
     yield from review_errors(floor, own, f"{place}.review")
     yield from on_timeout_errors(floor, step.hitl_on_timeout, f"{place}.hitl_on_timeout")
     seconds = step.hitl_timeout_seconds
@@ -270,7 +272,7 @@ def _floor_errors(
 
 
 def _worker_errors(conn: Connection, saga: SagaDefinition) -> Iterator[FieldError]:
-    """A worker that is not there, or that could not do what the step asks of it."""
+    """Yield errors of steps whose worker is missing or cannot run them."""
     for index, step in enumerate(saga.steps):
         place = f"steps[{index}]"
         worker = _named_worker(conn, saga.namespace, step.worker, step.worker_version)
@@ -291,7 +293,7 @@ def _unfit(place: str, namespace: str, worker: WorkerDefinition | None, step: St
 def _model_errors(place: str, worker: WorkerDefinition | None, reasoning: Reasoning | None) -> Iterator[FieldError]:
     if reasoning is not None and worker is not None and worker.provider is None:
         yield FieldError(
-            f"{place}.worker", "has no provider, but reason steps, and undos with several tools, need a model"
+            f"{place}.worker", "has no provider, but reason steps and compensations with several tools need a model"
         )
 
 

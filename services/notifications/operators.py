@@ -1,4 +1,4 @@
-"""Tell operators that a saga waits for them: by their own channels, and by those of their groups."""
+"""Notify operators of a saga that waits for them, by their own channels and those of their groups."""
 
 from typing import Any
 
@@ -15,16 +15,16 @@ from services.notifications.recipients import NotificationEvent, Recipient, add_
 
 
 def notify_operators(uow: UnitOfWork, before: Saga, after: Saga) -> None:
-    """Where the saga needs an operator now, and did not before; once for each execution that came to that."""
+    """Notify operators if the saga needs one now and did not before, once for each execution of a step."""
     if after.current is None or not after.needs_operator or _waits_for(before) == _waits_for(after):
         return
-    occasion = NotificationEvent("saga_id", after.trace_id, after.namespace, _reason(after), _waits_for(after)[1:])
+    event = NotificationEvent("saga_id", after.trace_id, after.namespace, _reason(after), _waits_for(after)[1:])
     people = people_with_channels(uow, lambda columns: may_recover(columns, after.namespace))
-    add_notifications(uow, [*people, *_groups(uow, after.namespace)], occasion)
+    add_notifications(uow, [*people, *_groups(uow, after.namespace)], event)
 
 
 def may_recover(columns: Any, namespace: str) -> tuple[ColumnElement[bool], ...]:
-    """The person of these columns may settle what a saga of the namespace waits for."""
+    """Return conditions: the person of these columns may recover a saga of the namespace."""
     return (
         columns.disabled_at.is_(None),
         columns.role.in_([str(role) for role in GRANTS[Permission.SAGA_RECOVER]]),
@@ -33,7 +33,10 @@ def may_recover(columns: Any, namespace: str) -> tuple[ColumnElement[bool], ...]
 
 
 def operator_content(database: Database, row: RowMapping, saga: Saga, name: str) -> OperatorNotificationContent | None:
-    """None when the saga needs nobody any more. `row`: the notification's; `name`: of the saga, with its version."""
+    """Return the content of a notification, or None if the saga needs no operator any more.
+
+    `row` is the notification's, and `name` the saga's name with its version.
+    """
     step = saga.current
     if step is None or not saga.needs_operator:
         return None
@@ -65,7 +68,7 @@ def _waits_for(saga: Saga) -> tuple[object, ...]:
 
 
 def _groups(uow: UnitOfWork, namespace: str) -> list[Recipient]:
-    """Whose members all may: their room is the operators' room. Another group's may be read by anyone."""
+    """Return the channels of groups whose members all may recover sagas. Others could read another group's messages."""
     able = may_recover(users.c, namespace)
     member = groups.c.name == any_(users.c.groups), users.c.disabled_at.is_(None)
     others = or_(*(~condition for condition in able))

@@ -1,4 +1,4 @@
-"""Use cases of an operator over notifications: look, send again."""
+"""An operator's use cases for notifications: list, send again."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -31,25 +31,25 @@ class NotificationFilter:
 
 
 class NotificationEnded(Conflict):
-    """Only a notification that failed is sent again, and only while its review or saga still waits."""
+    """Only a failed or waiting notification can be sent again, and only while its review or saga waits."""
 
     code = "NOTIFICATION_ENDED"
 
 
-# Of a notification with what it is about: somebody has to come yet.
+# A condition on a notification joined with its pause and saga: one of them still waits for a person.
 STILL_WAITS = func.coalesce(pauses.c.status == str(Status.PENDING), sagas.c.needs_operator)
 
 
 def list_notifications(
     database: Database, by: Principal, wanted: NotificationFilter, page: Page
 ) -> Slice[dict[str, Any]]:
-    """Newest first."""
+    """List notifications, the newest first."""
     query = select(notifications).where(sees(by, notifications), *_conditions(wanted))
     return newest_first(database, query, notifications.c.id, page, _document)
 
 
 def retry_notification(database: Database, by: Principal, notification_id: str) -> dict[str, Any]:
-    """Send one that failed, or waits for its next try, now; with the whole retry schedule before it."""
+    """Send a failed or waiting notification now, with the whole retry schedule."""
     id_ = ids.parse(ids.NOTIFICATION, notification_id)
     query = (
         select(notifications, STILL_WAITS.label("waits"))

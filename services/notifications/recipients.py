@@ -1,4 +1,4 @@
-"""Whom a review tells that it waits for them: one due row for each of their channels, made with the change itself."""
+"""The recipients of notifications: each of their channels gets one due row, in the transaction of the change."""
 
 import hashlib
 import logging
@@ -23,18 +23,18 @@ from services.kernel.unit_of_work import Database, UnitOfWork, WakeUp
 
 log = logging.getLogger(__name__)
 
-# Messages on one occasion. Whom a policy leaves open to hundreds of people nobody feels asked; and each is a row.
-MAX_TOLD = 200
-# How long a process goes by what it last saw of whether anyone has a channel: most installations begin without, and
-# then a pause costs nothing here. The first channel of all counts after at most this. Seconds.
+# Notifications of one event. Each is a row, and among hundreds of recipients no one feels responsible.
+MAX_RECIPIENTS = 200
+# Seconds for which a process caches whether any channel exists. Most installations start without one, and then a pause
+# costs nothing here. The first channel takes effect after at most this time.
 LISTENS_FOR = 2.0
-# Whoever may look does after this, so that it is known meanwhile to those who may not.
-LOOKS_AFTER = LISTENS_FOR / 2
+# Callers that may query refresh the cache after this, so that it stays valid for those that may not.
+REFRESH_AFTER = LISTENS_FOR / 2
 
 
 @dataclass(frozen=True, slots=True)
 class Recipient:
-    """`name`: a mail address; of a group its name, with no `user_id`."""
+    """One channel of a person or group. `name`: a mail address, or a group's name (then `user_id` is None)."""
 
     name: str
     channel: str
@@ -45,9 +45,9 @@ _listening: WeakKeyDictionary[Engine, tuple[float, bool]] = WeakKeyDictionary()
 
 
 def anyone_listens(database: Database) -> bool:
-    """Whether any person or group has a channel at all. Not to be asked inside of a transaction."""
+    """Return whether any person or group has a channel. Do not call this inside a transaction."""
     looked, answer = _listening.get(database.engine, (float("-inf"), False))
-    if time.monotonic() < looked + LOOKS_AFTER:
+    if time.monotonic() < looked + REFRESH_AFTER:
         return answer
     person = exists().where(users.c.disabled_at.is_(None), func.cardinality(users.c.channels) > 0)
     group = exists().where(func.cardinality(groups.c.channels) > 0)
@@ -58,14 +58,16 @@ def anyone_listens(database: Database) -> bool:
 
 
 def may_listen(database: Database) -> bool:
-    """As this process last saw it, or true where it has not looked lately. Asks nobody, so also fit for the middle of
-    a transaction; the sweeps of `services.pauses.reminders` look each second."""
+    """Return the cached answer of `anyone_listens`, or True if it is too old. This sends no query.
+
+    So it may be called inside a transaction. The sweep of `services.pauses.reminders` refreshes the cache each second.
+    """
     looked, answer = _listening.get(database.engine, (float("-inf"), True))
     return answer or time.monotonic() >= looked + LISTENS_FOR
 
 
 class Asking(Protocol):
-    """What is needed of a pause: whose it is, and whom it asks at which point of its review."""
+    """The attributes of a pause that determine its recipients."""
 
     @property
     def id(self) -> UUID: ...
@@ -86,20 +88,22 @@ class Asking(Protocol):
 
 
 def notify(uow: UnitOfWork, pause: Asking, reason: Reason) -> None:
-    """Tell those whom the pause asks now. Asked for again on the same occasion, nobody is told again."""
-    people = people_with_channels(uow, lambda columns: _able(columns, pause), _is_asked(pause))
-    occasion = NotificationEvent(
+    """Notify the eligible voters of the pause. A repeated call for the same event notifies no one again."""
+    people = people_with_channels(uow, lambda columns: _able(columns, pause), _is_eligible(pause))
+    event = NotificationEvent(
         "pause_id", pause.id, pause.namespace, reason, (pause.stage, pause.revision, pause.reminders)
     )
-    add_notifications(uow, [*people, *_groups(uow, pause)], occasion)
+    add_notifications(uow, [*people, *_groups(uow, pause)], event)
 
 
 @dataclass(frozen=True, slots=True)
 class NotificationEvent:
-    """What there is to tell. On the same occasion no channel is told twice.
+    """An event to notify of. Each channel gets at most one notification of it.
 
     Attributes:
-        column, id: of what waits. place: what tells one occasion from the next, for the same reason.
+        column: which id of a notification refers to the pause or saga.
+        id: of that pause or saga.
+        place: distinguishes this event from others with the same reason.
     """
 
     column: str
@@ -109,15 +113,17 @@ class NotificationEvent:
     place: tuple[object, ...]
 
 
-def add_notifications(uow: UnitOfWork, recipients: Sequence[Recipient], occasion: NotificationEvent) -> None:
-    told = list(dict.fromkeys(recipients))
-    if len(told) > MAX_TOLD:
-        extra = {occasion.column: occasion.id.hex, "reason": occasion.reason}
-        log.warning("more than %d channels are to hear of one occasion: the others are not told", MAX_TOLD, extra=extra)
-        del told[MAX_TOLD:]
-    if not told:
+def add_notifications(uow: UnitOfWork, recipients: Sequence[Recipient], event: NotificationEvent) -> None:
+    chosen = list(dict.fromkeys(recipients))
+    if len(chosen) > MAX_RECIPIENTS:
+        extra = {event.column: event.id.hex, "reason": event.reason}
+        log.warning(
+            "more than %d channels would be notified of one event: the others are left out", MAX_RECIPIENTS, extra=extra
+        )
+        del chosen[MAX_RECIPIENTS:]
+    if not chosen:
         return
-    new = insert(notifications).values([_row(uow, occasion, one) for one in told]).on_conflict_do_nothing()
+    new = insert(notifications).values([_row(uow, event, one) for one in chosen]).on_conflict_do_nothing()
     uow.wakeups.extend(
         WakeUp(NOTIFICATION, id_) for id_ in uow.conn.execute(new.returning(notifications.c.id)).scalars()
     )
@@ -126,7 +132,7 @@ def add_notifications(uow: UnitOfWork, recipients: Sequence[Recipient], occasion
 def people_with_channels(
     uow: UnitOfWork, able: Callable[[Any], tuple[ColumnElement[bool], ...]], *asked: ColumnElement[bool]
 ) -> Iterator[Recipient]:
-    """Who is asked and able, and instead of who is away the delegate, where that one is able too."""
+    """Yield the channels of people who are `asked` and `able`. An able delegate replaces a person who is away."""
     delegate = users.alias("delegate")
     stands_in = and_(
         users.c.away_until > uow.now,
@@ -139,7 +145,7 @@ def people_with_channels(
         .select_from(users.outerjoin(delegate, stands_in))
         .where(*able(users.c), *asked, func.cardinality(hears["channels"]) > 0)
         .order_by(users.c.id)
-        .limit(MAX_TOLD + 1)
+        .limit(MAX_RECIPIENTS + 1)
     )
     for row in uow.conn.execute(query).mappings():
         for channel in row["channels"]:
@@ -157,7 +163,7 @@ def _groups(uow: UnitOfWork, pause: Asking) -> Iterator[Recipient]:
 
 
 def _able(columns: Any, pause: Asking) -> tuple[ColumnElement[bool], ...]:
-    """May decide this pause: everyone who has an account, but nobody what they asked for themselves."""
+    """Return conditions: the person may decide this pause, which its creator may not."""
     creator = ids.parse(ids.USER, pause.created_by)
     return (
         columns.disabled_at.is_(None),
@@ -166,8 +172,8 @@ def _able(columns: Any, pause: Asking) -> tuple[ColumnElement[bool], ...]:
     )
 
 
-def _is_asked(pause: Asking) -> ColumnElement[bool]:
-    """And has not voted yet."""
+def _is_eligible(pause: Asking) -> ColumnElement[bool]:
+    """Return a condition: the person is an eligible voter and has not voted yet."""
     voted = [id_ for vote in pause.votes if vote.counts and (id_ := ids.parse(ids.USER, vote.owner)) is not None]
     waited_for = users.c.id.not_in(voted)
     if pause.asked is None:
@@ -177,25 +183,25 @@ def _is_asked(pause: Asking) -> ColumnElement[bool]:
 
 
 def _asked(pause: Asking) -> tuple[list[str], list[str]]:
-    """Names of groups, and addresses of people."""
+    """Return the groups and the e-mail addresses of `asked`."""
     asked = [who.partition(":") for who in pause.asked or ()]
     return [name for kind, _, name in asked if kind == "group"], [name for kind, _, name in asked if kind == "person"]
 
 
-def _row(uow: UnitOfWork, occasion: NotificationEvent, told: Recipient) -> dict[str, Any]:
-    which = ":".join(str(part) for part in (occasion.reason, *occasion.place))
-    once = hashlib.sha256("\n".join((which, told.name, told.channel)).encode()).digest()
+def _row(uow: UnitOfWork, event: NotificationEvent, recipient: Recipient) -> dict[str, Any]:
+    which = ":".join(str(part) for part in (event.reason, *event.place))
+    once = hashlib.sha256("\n".join((which, recipient.name, recipient.channel)).encode()).digest()
     return {
         "id": uow.new_id(),
         "pause_id": None,
         "saga_id": None,
-        occasion.column: occasion.id,
+        event.column: event.id,
         "once": UUID(bytes=once[:16]),
-        "user_id": told.user_id,
-        "namespace": occasion.namespace,
-        "recipient": told.name,
-        "channel": told.channel,
-        "reason": str(occasion.reason),
+        "user_id": recipient.user_id,
+        "namespace": event.namespace,
+        "recipient": recipient.name,
+        "channel": recipient.channel,
+        "reason": str(event.reason),
         "status": "pending",
         "attempts": 0,
         "last_error": None,

@@ -1,4 +1,4 @@
-"""A worker's side of notifications: claim one that is due, and record what came of sending it."""
+"""The worker's side of notifications: claim one that is due, and record the result of sending it."""
 
 import logging
 from collections.abc import Callable
@@ -35,15 +35,15 @@ from services.notifications.operators import may_recover, operator_content
 
 log = logging.getLogger(__name__)
 
-# A review that never expires: its link in a mailbox does.
+# How long a review link works if the review itself does not expire.
 LINK_LASTS = timedelta(days=14)
-# A message that ended makes room for so many others that found none.
+# How many others a finished notification wakes. They may have found no free place before.
 _NEXT = 2
 
 
 @dataclass(frozen=True, slots=True)
 class NotificationJob:
-    """What to tell whom, and under which lease. `recipient`: a person's mail address, or the name of a group."""
+    """A claimed notification. `recipient`: a person's mail address, or the name of a group."""
 
     lease: leases.Lease
     recipient: str
@@ -54,9 +54,9 @@ class NotificationJob:
 def claim_notification(
     database: Database, id_: UUID, may_take: Callable[[str], bool] = lambda _: True
 ) -> NotificationJob | None:
-    """None when there is nothing to do: not due, done, under way; or of no use any more, which is recorded.
+    """Claim a notification. Return None if it is not due, done, leased or obsolete; the latter is recorded.
 
-    `may_take`: whether this worker has room for one of that namespace.
+    `may_take`: whether this worker has room for a notification of that namespace.
     """
     with database.transaction() as uow:
         waits = select(notifications.c.namespace).where(notifications.c.id == id_, leases.claimable(notifications))
@@ -73,7 +73,7 @@ def claim_notification(
 
 
 def record_sending(database: Database, lease: leases.Lease, sending: SendResult, uniform: float) -> bool:
-    """False when another worker has taken over in the meantime: then this result is dropped.
+    """Record the result. Return False, and drop it, if another worker has taken over in the meantime.
 
     `uniform`: a random number from 0 to 1, for the jitter.
     """
@@ -99,20 +99,20 @@ def record_sending(database: Database, lease: leases.Lease, sending: SendResult,
 
 
 def sweep_notifications(database: Database, *, spare_leased: bool = False) -> int:
-    """Hint again at notifications that were missed; returns how many."""
+    """Wake notifications that were overlooked; return how many."""
     with database.transaction() as uow:
         found = leases.overlooked_ids(uow, NOTIFICATION, spare_leased=spare_leased)
         return len(leases.wake_again(uow, NOTIFICATION, found)) if found else 0
 
 
-# Why nobody needs a message any more.
+# Why a notification is obsolete.
 _REVIEW_OVER = "the review was over before this was sent"
-_SEEN_TO = "an operator had seen to it before this was sent"
+_NOT_NEEDED = "the saga needed no operator any more before this was sent"
 _GONE = "the channel or its owner was removed before this was sent"
 
 
 def _about_a_review(database: Database, uow: UnitOfWork, row: RowMapping) -> NotificationContent | str:
-    """Or why nobody needs it any more."""
+    """Return the content, or why the notification is obsolete."""
     pause = uow.conn.execute(select(pauses).where(pauses.c.id == row["pause_id"])).mappings().one()
     if pause["status"] != Status.PENDING or (pause["expires_at"] is not None and pause["expires_at"] <= uow.now):
         return _REVIEW_OVER
@@ -120,20 +120,20 @@ def _about_a_review(database: Database, uow: UnitOfWork, row: RowMapping) -> Not
 
 
 def _about_a_saga(database: Database, uow: UnitOfWork, row: RowMapping) -> OperatorNotificationContent | str:
-    """Or why nobody needs it any more."""
+    """Return the content, or why the notification is obsolete."""
     found = uow.conn.execute(select(sagas).where(sagas.c.id == row["saga_id"])).mappings().one()
     steps = select(saga_steps).where(saga_steps.c.saga_id == found["id"]).order_by(saga_steps.c.place)
     saga = saga_of(found, uow.conn.execute(steps).mappings().all())
-    # Not its manifest: perhaps it is just that which cannot be read.
+    # The manifest is not read, because it may be what cannot be decoded.
     named = select(definitions.c.name, definitions.c.version).where(definitions.c.id == found["definition_id"])
     content = operator_content(database, row, saga, " ".join(uow.conn.execute(named).one()))
     if content is None:
-        return _SEEN_TO
+        return _NOT_NEEDED
     return content if _listens(uow, row, *may_recover(users.c, row["namespace"])) else _GONE
 
 
 def _listens(uow: UnitOfWork, row: RowMapping, *able: ColumnElement[bool]) -> bool:
-    """`able`: what its recipient, if that is a person, must be beside there."""
+    """Return whether the recipient still has the channel. `able`: further conditions on a person."""
     if row["user_id"] is None:
         listens = select(groups.c.name).where(groups.c.name == row["recipient"], _has(groups, row))
     else:
@@ -142,7 +142,10 @@ def _listens(uow: UnitOfWork, row: RowMapping, *able: ColumnElement[bool]) -> bo
 
 
 def _still_told(row: RowMapping) -> list[ColumnElement[bool]]:
-    """There, seeing the namespace, and where mail goes to, still at this address: the link in it is their vote."""
+    """Return conditions: the person is active and sees the namespace. Mail also requires the same address.
+
+    A mail has a link by which one can vote.
+    """
     sees = users.c.namespaces.overlap([row["namespace"], ALL_NAMESPACES])
     found = [users.c.id == row["user_id"], users.c.disabled_at.is_(None), sees]
     return [*found, users.c.email == row["recipient"]] if row["channel"] == EMAIL else found
@@ -157,7 +160,7 @@ def _content(database: Database, uow: UnitOfWork, row: RowMapping, pause: RowMap
         path = f"review/{ids.text(ids.WATCH, row['pause_id'])}"
     else:
         until = uow.now + LINK_LASTS
-        # What is escalated when its time runs out stays open.
+        # A pause that escalates at its expiry stays open.
         ends_at = None if pause["on_timeout"] == OnTimeout.ESCALATE else pause["expires_at"]
         expires_at = until if ends_at is None else min(until, ends_at)
         path = f"r/{make_link(uow, row['user_id'], expires_at, row['pause_id'])}"

@@ -30,14 +30,14 @@ from services.webhooks.outbox import WebhookEvent, tell
 
 log = logging.getLogger(__name__)
 
-# Of a due row, after each try but the last. While a new release is rolled out, its processes may have to come first.
+# The waits after each try but the last. During a rolling upgrade, only the new release may be able to read a row.
 WAITS = (timedelta(seconds=5), timedelta(seconds=15), timedelta(seconds=45))
 
 
 def failed(database: Database, kind: str, id_: UUID, error: Exception, token: UUID | None = None) -> None:
-    """The work on a due row raised. `token`: of the lease, where it was claimed before that.
+    """Count a failure of the work on a due row: postpone the row or, after the last try, give it up.
 
-    A row that is another's by now is left alone.
+    `token`: of the lease, if the row was claimed. A row that another worker has claimed is left alone.
     """
     table, reason = TABLES[kind], reason_of(error)
     with database.transaction() as uow:
@@ -72,7 +72,7 @@ def _give_up_notification(uow: UnitOfWork, id_: UUID, reason: str) -> None:
 
 
 def _stop_saga(uow: UnitOfWork, id_: UUID, reason: str) -> None:
-    """Without its steps or its manifest: perhaps it is just these that cannot be read."""
+    """Stop a saga without reading its steps or manifest, which may be what fails."""
     error = Error(STUCK, reason).document()
     _change(uow, sagas, id_, stuck=error, needs_operator=True, due_at=None, hint_at=None)
     forget(uow, SAGA, id_)

@@ -1,4 +1,4 @@
-"""What an operator asks first: is the database there and migrated, are workers seen, what is waiting."""
+"""Health: whether the database is available and migrated, whether workers run, and how much work waits."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -20,13 +20,13 @@ from services.kernel.unit_of_work import Database
 from services.notifications.queries import STILL_WAITS
 from services.webhooks.failing_receivers import count_failing
 
-# Every worker is seen each few seconds, and beat each second; this is a stall, not a hiccup.
+# A worker is stamped every few seconds and beat every second, so this is several intervals.
 WORKER_SEEN_WITHIN = timedelta(seconds=15)
-# SQLSTATE: nothing was ever migrated here.
+# The SQLSTATE of a database that was never migrated.
 NO_SUCH_TABLE = "42P01"
 
 
-# Of a standby the second is on as well. The default, as this transaction itself is read-only.
+# The default is read, because this transaction itself is read-only. On a standby the default may be on as well.
 _MODE = text(
     "SELECT CASE WHEN pg_is_in_recovery() THEN 'standby' ELSE current_setting('default_transaction_read_only') END"
 )
@@ -39,8 +39,12 @@ _READ_ONLY = {
 
 @dataclass(frozen=True, slots=True)
 class Readiness:
-    """`beat`: a sweep was asked for lately, and taken. `read_only`: why the database takes no changes; None where it
-    does."""
+    """The readiness of the installation.
+
+    Attributes:
+        beat: whether a worker recently ran a sweep that beat asked for.
+        read_only: why the database takes no changes, or None.
+    """
 
     database: bool
     migrated: bool
@@ -51,8 +55,13 @@ class Readiness:
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """`overdue_seconds`: how long what has been due longest, of whatever kind, has been waiting. `due_sagas`: those a
-    worker is to go on with, or is at. `set_aside`: rows whose work raised, and that are left alone for a while."""
+    """The work that waits.
+
+    Attributes:
+        overdue_seconds: how long the row that has been due longest has waited, of any kind.
+        due_sagas: sagas that a worker has to continue, or is executing.
+        set_aside: rows whose work raised, and that sweeps leave alone for a while.
+    """
 
     pending_pauses: int
     pending_deliveries: int
@@ -69,7 +78,7 @@ class Backlog:
 
 
 def readiness(database: Database, revision: str) -> Readiness:
-    """`revision`: the migration that this code was written for; they are numbered, and a later one serves it too."""
+    """Check the database and the workers. `revision`: the newest migration of this code; a later one is compatible."""
     try:
         with database.reading() as conn:
             read_only = _READ_ONLY[conn.execute(_MODE).scalar_one()]
@@ -87,20 +96,20 @@ def readiness(database: Database, revision: str) -> Readiness:
 
 
 def anybody_works(database: Database) -> bool:
-    """Whether what is due is taken up: a worker was seen."""
+    """Return whether a worker was seen lately."""
     with database.reading() as conn:
         return conn.execute(_workers()).scalar_one() > 0
 
 
 def backlog(database: Database, by: Principal | None = None) -> Backlog:
-    """Of what this caller may see; None sees all."""
+    """Count the work that the caller sees; None sees all."""
     deliveries = webhook_deliveries.c
     seen = {table: true() if by is None else sees(by, table) for table in (pauses, webhook_deliveries, notifications)}
     pending = and_(deliveries.status == "pending", seen[webhook_deliveries])
     own_sagas = true() if by is None else sees(by, sagas)
     own_endpoints = true() if by is None else manages(by, webhook_endpoints)
     due, waiting = and_(sagas.c.due_at.is_not(None), own_sagas), sagas.c.lease_token.is_(None)
-    untold = and_(notifications.c.status == "pending", seen[notifications])
+    unsent = and_(notifications.c.status == "pending", seen[notifications])
     disabled = and_(webhook_endpoints.c.disabled_reason.is_not(None), own_endpoints)
     exhausted = and_(deliveries.status == "exhausted", seen[webhook_deliveries])
     undecided = and_(pauses.c.status == "pending", seen[pauses])
@@ -111,14 +120,14 @@ def backlog(database: Database, by: Principal | None = None) -> Backlog:
             max(
                 _overdue(conn, deliveries.due_at, pending),
                 _overdue(conn, sagas.c.due_at, due, waiting),
-                _overdue(conn, notifications.c.due_at, untold),
+                _overdue(conn, notifications.c.due_at, unsent),
                 *(_overdue(conn, at, undecided) for at in (pauses.c.expires_at, pauses.c.attend_at)),
             ),
             conn.execute(select(func.count()).where(exhausted)).scalar_one(),
             conn.execute(select(func.count()).where(disabled)).scalar_one(),
             conn.execute(select(func.count()).where(due)).scalar_one(),
             conn.execute(select(func.count()).where(sagas.c.needs_operator, own_sagas)).scalar_one(),
-            conn.execute(select(func.count()).where(untold)).scalar_one(),
+            conn.execute(select(func.count()).where(unsent)).scalar_one(),
             conn.execute(_failed_notifications().where(seen[notifications])).scalar_one(),
             conn.execute(_workers()).scalar_one(),
             conn.execute(left_alone()).scalar_one(),
@@ -132,7 +141,7 @@ def _overdue(conn: Connection, due_at: ColumnElement[datetime], *conditions: Col
 
 
 def _failed_notifications() -> Select[int]:
-    """Of what still waits: later nobody can make up for them."""
+    """Select failed notifications about pauses and sagas that still wait. The others no longer matter."""
     about = notifications.outerjoin(pauses, pauses.c.id == notifications.c.pause_id)
     about = about.outerjoin(sagas, sagas.c.id == notifications.c.saga_id)
     return select(func.count()).select_from(about).where(notifications.c.status == "failed", STILL_WAITS)

@@ -1,7 +1,6 @@
-"""The numbers behind the charts: what waits, how reviews were decided and how fast, how webhooks fare.
+"""Statistics for the charts: waiting pauses, decisions and their speed, webhook deliveries.
 
-Each is one statement over a window of days, by an index, and gives up after seconds: nobody who looks at a chart may
-slow down those who decide.
+Each is one statement over a window of days that uses an index. A short timeout keeps charts from delaying decisions.
 """
 
 from collections.abc import Iterator, Sequence
@@ -21,16 +20,16 @@ from services.kernel.tenancy import sees
 from services.kernel.unit_of_work import Database, UnitOfWork
 
 DAYS = 14
-# Of what waits: how long at least, for each group of a namespace's bar.
+# The lower bounds of the age groups in the bar of a namespace.
 AGES = (timedelta(0), timedelta(minutes=10), timedelta(hours=1), timedelta(hours=24))
-# Those with most to decide; a bar for each of a hundred would show nothing.
+# Namespaces with the longest queues. A chart with a hundred bars would be unreadable.
 MAX_NAMESPACES = 12
 STATEMENT_TIMEOUT = "3s"
 
 
 @dataclass(frozen=True, slots=True)
 class QueueStatistics:
-    """`counts`: how many pauses wait, by `AGES`."""
+    """The queue of a namespace. `counts`: how many pauses wait, by `AGES`."""
 
     namespace: str
     counts: tuple[int, ...]
@@ -41,13 +40,13 @@ class QueueStatistics:
 
     @property
     def oldest(self) -> int:
-        """How many wait for longer than the last of `AGES`."""
+        """The number of pauses that have waited longer than the last of `AGES`."""
         return self.counts[-1]
 
 
 @dataclass(frozen=True, slots=True)
 class DecisionDay:
-    """What was resolved on a day (UTC). `p50`, `p95`: seconds until a person decided; None where none did."""
+    """The pauses resolved on a day (UTC). `p50` and `p95` are seconds until a person decided, or None."""
 
     day: date
     approved: int = 0
@@ -64,7 +63,7 @@ class DecisionDay:
 
 @dataclass(frozen=True, slots=True)
 class WebhookDay:
-    """Deliveries made on a day (UTC). `p95`: seconds that the attempts of that day took; None where there was none."""
+    """Deliveries created on a day (UTC). `p95`: the duration of that day's attempts in seconds, or None."""
 
     day: date
     delivered: int = 0
@@ -98,7 +97,7 @@ def waiting(database: Database, by: Principal) -> list[QueueStatistics]:
 
 
 def decisions(database: Database, by: Principal) -> list[DecisionDay]:
-    """The last days, the oldest first; those without any decision too."""
+    """Return the decisions of the last days, the oldest first. Days without a decision are included."""
     columns = pauses.c
     seconds = extract("epoch", columns.resolved_at - columns.created_at)
     by_person = columns.status.in_([Status.APPROVED, Status.REJECTED]) & (columns.decided_by != SYSTEM)
@@ -121,12 +120,12 @@ def decisions(database: Database, by: Principal) -> list[DecisionDay]:
 
 
 def webhooks(database: Database, by: Principal) -> list[WebhookDay]:
-    """The last days, the oldest first; those without any delivery too."""
+    """Return the deliveries of the last days, the oldest first. Days without a delivery are included."""
     delivery, attempt = webhook_deliveries.c, webhook_attempts.c
     statuses = ("delivered", "exhausted", "pending")
     with _reading(database) as uow:
         since = _since(uow)
-        # Ids are in the order of time, and the primary keys are the only index that is.
+        # Ids sort by time, and the primary keys are the only indexes that do.
         first = ids.uuid7(since, 0)
         made, tried = _day(delivery.created_at), _day(attempt.started_at)
         seconds = attempt.duration_ms / 1000.0

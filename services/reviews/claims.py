@@ -1,4 +1,4 @@
-"""Claim a review: say that one works on it."""
+"""Claim a review, which shows others who works on it."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,7 +18,7 @@ from services.pauses.lifecycle import actor, locked_pause
 
 
 def claim(database: Database, by: Principal, watch_id: str, take_over: bool = False) -> dict[str, Any]:
-    """The pause's document, with the claim. Raises `Claimed` while it is somebody else's, `AlreadyResolved`."""
+    """Claim a review; return the pause's document. Raise `Claimed` if another person has it, `AlreadyResolved`."""
 
     def claimed(uow: UnitOfWork, pause: Pause) -> ReviewClaim:
         held = pause.claim
@@ -30,7 +30,7 @@ def claim(database: Database, by: Principal, watch_id: str, take_over: bool = Fa
 
 
 def unclaim(database: Database, by: Principal, watch_id: str) -> dict[str, Any]:
-    """Nothing changes where the claim is not the caller's."""
+    """Release the caller's claim. Another person's claim stays."""
 
     def released(_: UnitOfWork, pause: Pause) -> ReviewClaim | None:
         return pause.claim if pause.claim is not None and pause.claim.by.id != by.id else None

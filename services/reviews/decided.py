@@ -1,4 +1,4 @@
-"""What is decided: who said what and when, the latest first."""
+"""Resolved pauses, the latest first."""
 
 from typing import Any
 
@@ -12,12 +12,12 @@ from services.kernel.pagination import Page, Slice, slice_of
 from services.kernel.unit_of_work import Database
 from services.pauses.lifecycle import Filter, conditions, scope
 
-# In place of an id: whoever asks.
+# In place of the id of the caller.
 ME = "me"
 
 
 def list_decided(database: Database, by: Principal, wanted: Filter, page: Page) -> Slice[Pause]:
-    """Everything that waits no more: also what was cancelled, or what time decided."""
+    """List resolved pauses, including cancelled and expired ones."""
     columns = pauses.c
     found = [*scope(by), *conditions(wanted), columns.resolved_at.is_not(None)]
     if wanted.decided_by is not None:
@@ -33,7 +33,7 @@ def list_decided(database: Database, by: Principal, wanted: Filter, page: Page) 
 
 
 def _voted(who: str) -> ColumnElement[bool]:
-    """Whose vote decided it, or was one of several; by id, or by the whole name in any case."""
+    """Return a condition: this person decided or voted. `who`: an id, or a whole name in any case."""
     columns = pauses.c
     # Votes are kept only where a policy asks for several.
     several = cast(columns.votes, JSONB).contains([{"by": {"id": who}}])
@@ -43,7 +43,7 @@ def _voted(who: str) -> ColumnElement[bool]:
 def _cut(query: Select[Any], by: Principal, page: Page) -> Select[Any]:
     columns = pauses.c
     if page.after is not None:
-        # Many have one instant: what a sweep expires.
+        # A sweep resolves many pauses at the same instant, so the id is part of the order.
         last = select(columns.resolved_at).where(columns.id == page.after, *scope(by)).scalar_subquery()
         query = query.where(tuple_(columns.resolved_at, columns.id) < tuple_(last, literal(page.after)))
     order = columns.resolved_at.desc(), columns.id.desc()

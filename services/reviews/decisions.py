@@ -20,8 +20,8 @@ from services.sagas.repository import with_steps
 
 log = logging.getLogger(__name__)
 
-# Of many decisions, after so many that met no database the rest are not tried: each may wait for ten seconds. One may
-# be a review that somebody else holds.
+# After this many decisions that failed for lack of a database, the others are not tried: each may wait ten seconds. It
+# is not 1, because one failure may be a locked row.
 AWAY = 2
 
 
@@ -36,17 +36,17 @@ class DecisionRequest:
 def decide_pause(
     database: Database, by: Principal, watch_id: str, command: Approve | Reject | Cancel
 ) -> dict[str, Any]:
-    """The pause's document after the command. Raises `AlreadyResolved` when another outcome was there first."""
+    """Decide on a pause; return its document. Raise `AlreadyResolved` if it already has another outcome."""
     with database.transaction() as uow:
         pause, _ = decide_in(database, uow, by, watch_id, command)
-    # Only after the commit: an expiry that this request was the first to notice stands, although the request lost.
+    # Raise only after the commit: this request may have been the first to notice an expiry, which must be stored.
     return decided(database, pause, command)
 
 
 def decide_in(
     database: Database, uow: UnitOfWork, by: Principal, watch_id: str, command: Approve | Reject | Cancel
 ) -> tuple[Pause, bool]:
-    """The pause after the command, and whether this changed it. It is locked until the transaction ends."""
+    """Return the pause after the command, and whether it changed. It is locked until the transaction ends."""
     before, after = carry_out(database, uow, by, watch_id, command)
     _check_edit(database, uow, before, after)
     return after, after != before
@@ -62,23 +62,22 @@ def decided(database: Database, pause: Pause, command: Approve | Reject | Cancel
 def decide_many(
     database: Database, by: Principal, items: Sequence[DecisionRequest]
 ) -> list[dict[str, Any] | DomainError]:
-    """What became of each, in their order. Each is a transaction of its own: one that fails undoes no other.
+    """Return one result per decision, in order. Each decision has its own transaction, so a failure undoes no other.
 
-    Raises `DatabaseUnavailable` where nothing became of any. Otherwise those that it kept from being decided are
-    `DecisionUnknown`.
+    A decision that the database failed yields `DecisionUnknown`. Raise `DatabaseUnavailable` if it failed all of them.
     """
     outcomes: list[dict[str, Any] | DomainError] = []
     away: list[DatabaseUnavailable] = []
     for request in items:
         if len(away) == AWAY:
-            outcomes.append(DecisionUnknown("not tried, as the database was away: send it again"))
+            outcomes.append(DecisionUnknown("not tried, because the database was unavailable: send it again"))
             continue
         try:
             outcomes.append(decide_pause(database, by, request.watch_id, request.command))
         except DomainError as domain_error:
             outcomes.append(domain_error)
         except DatabaseUnavailable as error:
-            log.warning("one of many decisions: %s", error)
+            log.warning("the outcome of one of many decisions is unknown: %s", error)
             away.append(error)
             outcomes.append(DecisionUnknown())
     if away and all(isinstance(outcome, DecisionUnknown) for outcome in outcomes):
@@ -87,15 +86,15 @@ def decide_many(
 
 
 def _check_edit(database: Database, uow: UnitOfWork, before: Pause, after: Pause) -> None:
-    """Raises `Invalid`, which undoes it. `after`: the pause with the edit, which fits its schema."""
+    """Raise `Invalid`, which rolls the decision back, if the policy denies the edit. `after` fits its schema."""
     if after.kind != STEP or after.arguments_digest == before.arguments_digest:
         return
-    # Not locked: as long as the pause is, which holds the step, nothing that its policy sees can change.
+    # The saga needs no lock: while the pause is locked, nothing that the policy reads can change.
     query = select(sagas).join(saga_steps, saga_steps.c.saga_id == sagas.c.id)
     rows = uow.conn.execute(query.where(saga_steps.c.watch_id == after.id)).mappings().all()
     for record in with_steps(uow.conn, rows):
         step = next(step for step in record.saga.steps if step.watch_id == after.id)
         subject: dict[str, Any] = after.arguments or {}
-        refused = Plan(database, uow, record).edit_refused(record.saga, step, subject)
-        if refused is not None:
-            raise Invalid([FieldError("arguments", f"{refused.message}: nothing is decided, the step is still held")])
+        denied = Plan(database, uow, record).edit_refused(record.saga, step, subject)
+        if denied is not None:
+            raise Invalid([FieldError("arguments", f"{denied.message}: nothing is decided, the step is still held")])

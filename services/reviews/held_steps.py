@@ -1,4 +1,4 @@
-"""The steps that wait for a person, the longest waiting first."""
+"""Held steps, the longest waiting first."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -28,7 +28,7 @@ class ReviewFilter:
 
 
 def pending_reviews(database: Database, by: Principal, wanted: ReviewFilter, page: Page) -> Slice[dict[str, Any]]:
-    """A cursor holds the id of a hold's pause."""
+    """List held steps. A cursor holds the id of a step's pause."""
     with database.reading() as conn:
         rows = conn.execute(_query(by, wanted, page)).mappings().all()
         declared = load_sagas(conn, {row["definition_id"] for row in rows})
@@ -40,9 +40,9 @@ def pending_reviews(database: Database, by: Principal, wanted: ReviewFilter, pag
 
 
 def _query(by: Principal, wanted: ReviewFilter, page: Page) -> Select[Any]:
-    """The page is cut first, on the index of holds; only what stands on it is joined, however many were held before.
+    """Select the page of pauses first, by their index, and join only those with steps and sagas.
 
-    A step's pause is pending as long as the step is held, and no longer.
+    A step's pause is pending exactly as long as the step is held.
     """
     query = select(pauses).where(pauses.c.kind == STEP, pauses.c.status == Status.PENDING.value)
     query = query.where(*_conditions(by, wanted))
@@ -68,7 +68,7 @@ def _conditions(by: Principal, wanted: ReviewFilter) -> list[ColumnElement[bool]
     if wanted.trace_id is not None:
         conditions.append(pauses.c.id.in_(select(saga_steps.c.watch_id).where(saga_steps.c.saga_id == wanted.trace_id)))
     if wanted.kind is not None:
-        # As the engine wrote it when it held the step: the manifest is not in columns.
+        # The kind is in the context, which the engine wrote; a manifest has no columns.
         conditions.append(pauses.c.context["step_kind"].as_string() == str(wanted.kind))
     return conditions
 
@@ -77,7 +77,7 @@ def _document(row: RowMapping, definition: SagaDefinition | None, public_url: st
     pause = pause_of(row)
     steps = () if definition is None else definition.steps
     declared = next((step for step in steps if step.id == row["step_id"]), None)
-    # Where this version cannot read the manifest, as the engine wrote it when it held the step.
+    # The context, which the engine wrote, serves if this version cannot read the manifest.
     context = pause.context or {}
     worker, _, version = str(context.get("worker", "")).partition("@")
     kind = str(context.get("step_kind", "")) if declared is None else str(declared.kind)

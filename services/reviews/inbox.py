@@ -1,4 +1,4 @@
-"""The review queue: what waits for a decision, the most urgent first, then the longest waiting."""
+"""The review queue: pending pauses, the most urgent first, then the longest waiting."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -22,7 +22,7 @@ from services.kernel.unit_of_work import Database
 
 @dataclass(frozen=True, slots=True)
 class InboxFilter:
-    """`mine`: only what the caller may vote on now, also for somebody who is away."""
+    """Which pauses to list. `mine`: only those on which the caller may vote now, for themselves or as a delegate."""
 
     namespace: str | None = None
     kind: str | None = None
@@ -32,7 +32,7 @@ class InboxFilter:
 
 
 def inbox(database: Database, by: Principal, wanted: InboxFilter, page: Page) -> Slice[dict[str, Any]]:
-    """A page of pause documents."""
+    """List pending pauses, a page of documents."""
     query = select(pauses).where(*_conditions(database, by, wanted))
     with database.reading() as conn:
         rows = conn.execute(_cut(query, by, page)).mappings().all()
@@ -44,14 +44,14 @@ def inbox(database: Database, by: Principal, wanted: InboxFilter, page: Page) ->
 
 
 def count_waiting(database: Database, by: Principal, wanted: InboxFilter, limit: int = 100) -> int:
-    """At most `limit`: whoever has more waiting needs no number."""
+    """Count pending pauses, at most `limit`."""
     found = select(pauses.c.id).where(*_conditions(database, by, wanted)).limit(limit).subquery()
     with database.reading() as conn:
         return int(conn.execute(select(func.count()).select_from(found)).scalar_one())
 
 
 def stands_in_for(database: Database, by: Principal) -> tuple[Voter, ...]:
-    """Those who are away and have the caller vote for them."""
+    """Return the people who are away and whose delegate the caller is."""
     id_ = ids.parse(ids.USER, by.id)
     if id_ is None:
         return ()
@@ -67,7 +67,7 @@ def stands_in_for(database: Database, by: Principal) -> tuple[Voter, ...]:
 
 
 def may_vote(pause: Pause, by: Principal, stood_in_for: Sequence[Voter] = ()) -> bool:
-    """Whether a vote of the caller would be taken now: to show the buttons. The vote itself is checked again."""
+    """Return whether the caller may vote now, to show the buttons. The vote itself is checked again."""
     if pause.status is not Status.PENDING or not by.may(Permission.PAUSE_DECIDE) or not by.sees(pause.namespace):
         return False
     if pause.is_own(by.id):
@@ -77,7 +77,7 @@ def may_vote(pause: Pause, by: Principal, stood_in_for: Sequence[Voter] = ()) ->
 
 
 def votes_for(pause: Pause, by: Principal, stood_in_for: Sequence[Voter]) -> Actor | None:
-    """Who is away, and whose vote the caller's would be; None where it is their own, or only one vote is asked for."""
+    """Return the absent person for whom the caller would vote, or None for the caller's own vote."""
     if pause.review.plain or standing(pause.votes, by.id) is not None:
         return None
     voters = eligible_voters(pause, (_member(by), *stood_in_for))
@@ -87,7 +87,7 @@ def votes_for(pause: Pause, by: Principal, stood_in_for: Sequence[Voter]) -> Act
 
 def _conditions(database: Database, by: Principal, wanted: InboxFilter) -> list[ColumnElement[bool]]:
     columns = pauses.c
-    # As a literal: the index of what waits is a partial one, and a parameter might be anything.
+    # A literal, because the planner uses the partial index on pending pauses only for a known value.
     conditions: list[ColumnElement[bool]] = [columns.status == Status.PENDING.value, sees(by, pauses)]
     if wanted.namespace is not None:
         conditions.append(columns.namespace == wanted.namespace)
@@ -113,21 +113,21 @@ def _member(by: Principal) -> Voter:
 
 
 def _words(member: Voter) -> list[str]:
-    """How `asked` names the member."""
+    """Return the words by which `asked` names the member."""
     addresses = [member.id] if member.email is None else [member.id, member.email]
     return VoterSelection(member.groups, tuple(addresses)).words
 
 
 def _cut(query: Select[Any], by: Principal, page: Page) -> Select[Any]:
-    """The page, in the order of the queue, which is that of the index.
+    """Cut the page, in the order of the queue, which is that of the index.
 
-    What is behind the last one that was seen (also when that one has been decided since) is looked for twice, as
-    urgent and less urgent: one condition for both would read everything before it.
+    The rows after the cursor are selected in two parts: those of the same priority, and those of a lower one. A single
+    condition would read all rows before the cursor. The pause of the cursor may have been resolved since.
     """
     order = pauses.c.priority.desc(), pauses.c.id
     if page.after is None:
         return query.order_by(*order).limit(page.limit + 1).offset(page.offset)
-    # Of another namespace, what is behind it would tell that there is such a review, and how urgent it is.
+    # A cursor of another namespace must not reveal that its pause exists, or how urgent it is.
     last = select(pauses.c.priority).where(pauses.c.id == page.after, sees(by, pauses)).scalar_subquery()
     behind = (pauses.c.priority == last) & (pauses.c.id > page.after), pauses.c.priority < last
     most = page.limit + 1 + page.offset

@@ -1,4 +1,4 @@
-"""A reviewer's word on a held step: approve, reject, or run it again. Accepted at once, applied by a worker."""
+"""Decisions on held steps: approve, reject, or run again. They are accepted at once, and a worker applies them."""
 
 import hashlib
 from dataclasses import dataclass, replace
@@ -36,7 +36,7 @@ from services.sagas.repository import SagaRecord, Schedule, lock, save
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """`repeated`: the same was accepted before."""
+    """A decision was accepted. `repeated`: it had been accepted before."""
 
     repeated: bool
     key: str
@@ -52,7 +52,7 @@ class RetriesUsedUp(Conflict):
 
 
 def decide_step(database: Database, by: Principal, which: StepRef, command: Approve | Reject) -> Accepted:
-    """The same as deciding the pause that holds it. Raises `AlreadyResolved` after the contrary decision."""
+    """Decide on the pause that holds a step. Raise `AlreadyResolved` after a different decision."""
     with database.transaction() as uow:
         row = visible_step(uow.conn, by, which.trace_id, which.span, which.namespace)
         if row["watch_id"] is None:
@@ -72,16 +72,12 @@ def decide_step(database: Database, by: Principal, which: StepRef, command: Appr
 def _check_override(kind: StepKind) -> None:
     if kind is StepKind.COMMIT:
         raise Invalid(
-            [
-                FieldError(
-                    "output", "of a commit step there is none to change yet: approve or reject its arguments, or retry"
-                )
-            ]
+            [FieldError("output", "a commit step has no output yet: approve or reject its arguments, or retry it")]
         )
 
 
 def _output(declared: StepDefinition, given: dict[str, Any]) -> dict[str, Any]:
-    """What is merged: some send it as the context has it, below `data`."""
+    """Return the output to merge. Some clients send it below `data`, as it appears in the context."""
     inner = given.get("data")
     if declared.reasoning is None or given.keys() != {"data"} or not isinstance(inner, dict):
         return given
@@ -90,7 +86,7 @@ def _output(declared: StepDefinition, given: dict[str, Any]) -> dict[str, Any]:
 
 
 def _of_output(field_error: FieldError) -> FieldError:
-    """What a pause holds as its arguments is here the step's output."""
+    """Rename the path of an error: the arguments of the pause are the output of the step."""
     place = field_error.path.removeprefix("arguments")
     return FieldError(f"output{place}", field_error.message) if place != field_error.path else field_error
 
@@ -103,9 +99,10 @@ def rerun_step(
     token: str | None,
     revision: int | None = None,
 ) -> Accepted:
-    """Held again after it has been resolved, judged (and, of a reason step, thought through) again.
+    """Run a held step again: resolve its arguments, apply its policy, and ask the model of a reason step again.
 
-    `revision`: what the reviewer has read. It may be left out: nothing is approved by this. Raises `RevisionChanged`.
+    `revision`: the one that the reviewer has read. It may be None, because a rerun approves nothing. Raise
+    `RevisionChanged`.
     """
     try:
         return _rerun_once(database, by, which, steps.Rerun(guidance, token), revision)
@@ -116,17 +113,17 @@ def rerun_step(
 def _rerun_once(
     database: Database, by: Principal, which: StepRef, request: steps.Rerun, revision: int | None
 ) -> Accepted:
-    """Raises `RepeatedRequest`: the wish of this name was carried out, at this hold or at an earlier one."""
+    """Rerun a step. Raise `RepeatedRequest` if the request with this token was carried out before."""
     guidance, token = request.guidance, request.token
     with database.transaction() as uow:
         record, once = visible_saga(uow.conn, by, which.trace_id, which.namespace), _once(which, token)
         step = step_of_saga(record, which.span)
-        if _was_asked(step, token):
+        if _has_token(step, token):
             return Accepted(True, _rerun_key(step, step.retries))
         get_response(uow, record.saga.namespace, once)
         if step.watch_id is None or step.status is not StepStatus.AWAITING_HUMAN:
             raise _not_held(step.id, step.status)
-        # The pause before its saga, as everywhere.
+        # A pause is always locked before its saga.
         command = Cancel(actor(by), f"to be run again: {guidance}" if guidance else "to be run again")
         watch_id = ids.text(ids.WATCH, step.watch_id)
         _check_asked(database, uow, by, locked_pause(uow, by, watch_id), revision)
@@ -134,8 +131,8 @@ def _rerun_once(
         locked = lock(uow, which.trace_id)
         assert locked is not None, "it was just read, and sagas with a held step are not deleted"
         step = step_of_saga(locked, which.span)
-        if not changed and _was_asked(step, token):
-            # By another request, while this one waited for the pause.
+        if not changed and _has_token(step, token):
+            # Another request did it while this one waited for the lock.
             return Accepted(True, _rerun_key(step, step.retries))
         won = changed and is_satisfied_by(pause, command)
         if won:
@@ -144,16 +141,17 @@ def _rerun_once(
             store_response(uow, pause.namespace, once, answer, saga_id=which.trace_id)
             about = {"step": step.id, "span": which.span, "guidance": guidance}
             uow.record(by, pause.namespace, "step.rerun", which.trace_id.hex, **about)
-    # Only after the commit, as for every decision: an expiry that this request was the first to notice stands.
+    # Raise only after the commit: this request may have been the first to notice an expiry, which must be stored.
     if not won:
         raise AlreadyResolved(pause_document(pause, database.public_url))
     return Accepted(False, _rerun_key(step, step.retries + 1))
 
 
 def _check_asked(database: Database, uow: UnitOfWork, by: Principal, pause: Pause, revision: int | None) -> None:
-    """It ends all votes so far, and the guidance reaches the model: that is for those who may vote now.
+    """Raise `NotEligible` if the caller may not vote now, or `RevisionChanged`.
 
-    An operator also gets a step going that waits for nobody who is there. Raises `NotEligible`, `RevisionChanged`.
+    A rerun discards the votes so far, and its guidance reaches the model. An operator may rerun any step, because its
+    eligible voters may all be absent.
     """
     if revision not in (None, pause.revision) and pause.status is Status.PENDING:
         raise RevisionChanged(pause_document(pause, database.public_url))
@@ -165,13 +163,13 @@ def _check_asked(database: Database, uow: UnitOfWork, by: Principal, pause: Paus
 
 
 def _once(which: StepRef, token: str | None) -> IdempotentRequest | None:
-    """The step itself knows only the last token."""
-    # The blank keeps it apart from the keys that clients send.
+    """Return the idempotency key of a rerun. The step itself stores only the last token."""
+    # The spaces keep it apart from the keys of clients, which have none.
     key = f"rerun {which.span} {token}"
     return None if token is None else IdempotentRequest(key, hashlib.sha256(key.encode()).digest())
 
 
-def _was_asked(step: Step, token: str | None) -> bool:
+def _has_token(step: Step, token: str | None) -> bool:
     return token is not None and token == step.retry_token
 
 

@@ -1,4 +1,4 @@
-"""What the audit log tells of a saga: each step's end with the digest of what was called, and the saga's own end."""
+"""Audit log entries about a saga: the end of each step, with the digest of its arguments, and the saga's end."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Which webhooks a change of a saga sets off."""
+"""The webhook events of a change of a saga."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -10,7 +10,7 @@ from domain.sagas.serialization import saga_event, step_document
 from domain.sagas.step import BROKEN, Step, StepStatus
 from services.webhooks.outbox import WebhookEvent
 
-_TOLD = {
+_EVENT_TYPES = {
     SagaStatus.AWAITING_HUMAN: "saga.awaiting_human",
     SagaStatus.COMPLETED: "saga.completed",
     SagaStatus.FAILED: "saga.failed",
@@ -32,24 +32,27 @@ def _of_steps(before: Saga, after: Saga, definition: SagaDefinition, at: datetim
 
 
 def _has_failed(step: Step) -> bool:
-    """Also where its undo has begun in the same transaction. A step that was done, and is undone, has no error."""
+    """Return whether the step failed, even if its compensation began in the same transaction.
+
+    A step that succeeded and is compensated has no error.
+    """
     return step.status in BROKEN or (step.status in _UNDOING and step.error is not None)
 
 
 def _of_the_saga(before: Saga, after: Saga, definition: SagaDefinition, at: datetime) -> Iterator[WebhookEvent]:
     current = after.current
     span_id = None if current is None else current.span_id
-    # Told again where the question is another: an undo of unknown outcome that was not made has failed.
+    # Send the event again when the question changes: a compensation of unknown outcome turned out to have failed.
     if after.needs_operator and (not before.needs_operator or after.status is not before.status):
         type_ = "saga.needs_operator"
         yield WebhookEvent(type_, after.namespace, partial(_event, type_, at, after, definition, span_id))
     held = after.status is SagaStatus.AWAITING_HUMAN
-    # Held again, after a retry or at the next step, without having run in between.
-    new_hold = (
+    # Another pause holds the saga, after a retry or at the next step, and the status did not change in between.
+    has_new_pause = (
         held and before.current is not None and current is not None and before.current.watch_id != current.watch_id
     )
-    if after.status in _TOLD and (after.status is not before.status or new_hold):
-        type_ = _TOLD[after.status]
+    if after.status in _EVENT_TYPES and (after.status is not before.status or has_new_pause):
+        type_ = _EVENT_TYPES[after.status]
         yield WebhookEvent(
             type_, after.namespace, partial(_event, type_, at, after, definition, span_id if held else None)
         )

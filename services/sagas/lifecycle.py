@@ -1,4 +1,4 @@
-"""Use cases of sagas: start one, cancel one."""
+"""Use cases of sagas: start and cancel."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -30,7 +30,7 @@ from services.sagas.repository import add_steps, lock, new_span_id
 
 @dataclass(frozen=True, slots=True)
 class StartRequest:
-    """What a caller wants to start. `trace_id`: the caller's own; None has one made."""
+    """The saga to start. `trace_id`: chosen by the caller; None generates one."""
 
     namespace: str
     name: str
@@ -40,7 +40,7 @@ class StartRequest:
     trace_id: UUID | None = None
 
 
-# Trace ids that a start falls back on, one after the other.
+# How many derived trace ids a start tries when the requested one is taken.
 OTHER_TRACE_IDS = 8
 
 
@@ -53,7 +53,7 @@ class SagaStartedOtherwise(Conflict):
 def start_saga(
     database: Database, by: Principal, wanted: StartRequest, once: IdempotentRequest | None = None
 ) -> tuple[UUID, bool]:
-    """The saga's trace id, and whether this call created it. Raises `Repeated` with the stored answer."""
+    """Start a saga. Return its trace id, and whether this call created it. Raise `RepeatedRequest`."""
     if not by.sees(wanted.namespace):
         raise Forbidden(f"this key has no access to the namespace {wanted.namespace!r}")
     if canonical_json.size(wanted.input) > canonical_json.MAX_BYTES:
@@ -67,7 +67,7 @@ def start_saga(
         definition = load_saga(uow.conn, definition_id)
         trace_id = wanted.trace_id or uow.new_id()
         found = list(_input_errors(definition, wanted.input))
-        # What was started before is told as it is: its input was judged then.
+        # The input of a saga that exists already was checked when it started.
         if found and not _rows_before(uow, wanted):
             raise Invalid(found)
         is_new = not found and _insert(uow, by, wanted, trace_id, definition_id, definition)
@@ -82,12 +82,14 @@ def start_saga(
 
 
 def _with_own_trace_id(uow: UnitOfWork, by: Principal, wanted: StartRequest) -> StartRequest:
-    """Another one where a saga that the caller may not see has this trace id: nobody is told of it, nor kept from
-    starting. It follows from the one that was asked for, so that a repeated request finds its saga."""
+    """Replace the trace id if a saga that the caller may not see has it: the caller must not learn that it exists.
+
+    The new one is derived from the requested one, so that a repeated request finds its saga.
+    """
     if wanted.trace_id is None:
         return wanted
-    asked = f"{wanted.namespace} {wanted.trace_id.hex}"
-    others = [UUID(bytes=sha256(f"{asked} {n}".encode()).digest()[:16]) for n in range(OTHER_TRACE_IDS)]
+    requested = f"{wanted.namespace} {wanted.trace_id.hex}"
+    others = [UUID(bytes=sha256(f"{requested} {n}".encode()).digest()[:16]) for n in range(OTHER_TRACE_IDS)]
     candidates = [wanted.trace_id, *others]
     query = select(sagas.c.id, sagas.c.namespace).where(sagas.c.id.in_(candidates))
     taken = {row.id: row.namespace for row in uow.conn.execute(query)}
@@ -138,7 +140,7 @@ _START = insert(sagas).on_conflict_do_nothing()
 
 
 def _workers(uow: UnitOfWork, definition: SagaDefinition) -> dict[str, str]:
-    """Bound at the start: what is deployed later changes nothing."""
+    """Bind the workers of the saga at its start, so that a later deployment does not change it."""
     users = [user for step in definition.steps for user in (step, step.undo) if user is not None]
     found: dict[str, str] = {}
     for name, version in {(user.worker, user.worker_version) for user in users}:
@@ -152,7 +154,7 @@ def _workers(uow: UnitOfWork, definition: SagaDefinition) -> dict[str, str]:
 
 
 def _rows_before(uow: UnitOfWork, wanted: StartRequest) -> dict[UUID, RowMapping]:
-    """The sagas that have this key, or this trace id."""
+    """Return the sagas that have this idempotency key or this trace id."""
     same: list[ColumnElement[bool]] = []
     if wanted.trace_id is not None:
         same.append(sagas.c.id == wanted.trace_id)
@@ -170,17 +172,17 @@ def _started_before(uow: UnitOfWork, by: Principal, wanted: StartRequest) -> UUI
         raise SagaStartedOtherwise("the key and the trace id belong to two different sagas")
     id_: UUID
     ((id_, row),) = found.items()
-    # By name, not by the definition's id: the version may have been replaced since. Of another namespace, that there is
-    # one must not be told.
+    # Compare by name, because the definition may have been replaced since. A saga of another namespace must not be
+    # revealed.
     if (row["namespace"], row["name"], row["version"]) != (wanted.namespace, wanted.name, wanted.version):
         raise SagaStartedOtherwise
     return id_
 
 
 def cancel_saga(database: Database, by: Principal, trace_id: UUID, reason: str | None) -> str:
-    """Undoes what was done; what is under way is waited for. The saga's status when it was asked."""
+    """Cancel a saga: wait for the step under way, then compensate. Return the status before the cancellation."""
     status = None
-    # A worker may hold the next step while this waits for the saga: each time round the saga has gone on.
+    # While this waits for the lock, a worker may move the saga on to the next held step: then try again.
     while status is None:
         with database.transaction() as uow:
             status = _cancel(database, uow, by, trace_id, reason)
@@ -190,10 +192,10 @@ def cancel_saga(database: Database, by: Principal, trace_id: UUID, reason: str |
 def _cancel(
     database: Database, uow: UnitOfWork, by: Principal, trace_id: UUID, reason: str | None
 ) -> SagaStatus | None:
-    """None, and nothing is done, where the saga waits under another pause than a moment ago."""
+    """Cancel the saga, or return None if another pause holds it than when it was read."""
     held = _held_by(visible_saga(uow.conn, by, trace_id).saga)
     if held is not None:
-        # The pause before its saga, as everywhere.
+        # A pause is always locked before its saga.
         uow.conn.execute(select(pauses.c.id).where(pauses.c.id == held).with_for_update(key_share=True))
     record = lock(uow, trace_id)
     assert record is not None, "it was just read, and sagas that have not ended are not deleted"

@@ -1,4 +1,4 @@
-"""Looking at sagas and their steps."""
+"""Read sagas and their steps."""
 
 from collections.abc import Set
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ from services.sagas.repository import SagaRecord, span_of, understood, with_step
 
 @dataclass(frozen=True, slots=True)
 class StepRef:
-    """Which step; `namespace` None is whichever the saga has."""
+    """A reference to a step. `namespace`: None accepts any that the caller sees."""
 
     trace_id: UUID
     span: str
@@ -58,12 +58,12 @@ class SagaFilter:
 
 
 def list_sagas(database: Database, by: Principal, wanted: SagaFilter, page: Page) -> Slice[dict[str, Any]]:
-    """Newest first: by the time of their start, for a trace id may be the caller's own."""
-    # An agent sees all of its namespaces' sagas: other than a pause, a saga is the namespace's.
+    """List sagas, the newest first by start time, because the caller may have chosen the trace id."""
+    # An agent sees all sagas of its namespaces. A saga, unlike a pause, belongs to the namespace.
     query = with_name().where(sees(by, sagas), *_conditions(wanted))
     place = tuple_(sagas.c.created_at, sagas.c.id)
     if page.after is not None:
-        # Of another namespace, where it stands would tell that there is such a saga, and since when.
+        # A cursor of another namespace must not reveal that its saga exists, or since when.
         seen = select(sagas.c.created_at, sagas.c.id).where(sagas.c.id == page.after, sees(by, sagas))
         query = query.where(place < seen.scalar_subquery())
     query = query.order_by(sagas.c.created_at.desc(), sagas.c.id.desc())
@@ -78,7 +78,7 @@ def count_needing_operator(database: Database, by: Principal) -> int:
 
 
 def get_saga(database: Database, by: Principal, trace_id: UUID) -> dict[str, Any]:
-    """With its context and steps."""
+    """Return the saga with its context and steps."""
     with database.reading() as conn:
         row, record, definition = _one(conn, by, trace_id)
     saga = record.saga
@@ -87,7 +87,7 @@ def get_saga(database: Database, by: Principal, trace_id: UUID) -> dict[str, Any
 
 
 def read_saga(database: Database, by: Principal, trace_id: UUID) -> tuple[dict[str, Any], Saga, SagaDefinition]:
-    """For who shows it whole: its document without steps, the saga with them, and what it runs."""
+    """Return the saga's document without steps, the saga itself, and its definition."""
     with database.reading() as conn:
         row, record, definition = _one(conn, by, trace_id)
     more = {"cancel_reason": record.saga.cancelled, "progress": row["progress"]}
@@ -97,7 +97,7 @@ def read_saga(database: Database, by: Principal, trace_id: UUID) -> tuple[dict[s
 def list_steps(
     database: Database, by: Principal, trace_id: UUID, namespace: str | None, statuses: Set[StepStatus], page: Page
 ) -> Slice[dict[str, Any]]:
-    """In the order in which they run, then the undos. A cursor holds the place in it. `statuses`: empty is any."""
+    """List steps in the order in which they run, then compensations. `statuses`: empty means any."""
     with database.reading() as conn:
         _, record, definition = _one(conn, by, trace_id, namespace)
     seen = -1 if page.after is None else page.after.int
@@ -108,7 +108,10 @@ def list_steps(
 
 
 def get_step(database: Database, by: Principal, trace_id: UUID, span: str, namespace: str | None) -> dict[str, Any]:
-    """`output_payload`: what was merged, or what waits to be; `transcript`: None where none was kept."""
+    """Return a step. `output_payload` is the output, or the proposal that waits for review.
+
+    `transcript` is None if none was kept.
+    """
     with database.reading() as conn:
         _, record, definition = _one(conn, by, trace_id, namespace)
         step = step_of_saga(record, span)
@@ -140,15 +143,17 @@ def step_of_saga(record: SagaRecord, span: str) -> Step:
 def visible_saga(
     conn: Connection, by: Principal, trace_id: UUID, namespace: str | None = None, *, lock: bool = False
 ) -> SagaRecord:
-    """Raises `NotFound`, also for a saga of a namespace that is not this key's or not the one named; to be changed
-    (`lock`) also `NotUnderstood`."""
+    """Return a saga that the caller sees, in `namespace` if one is named. Raise `NotFound`.
+
+    `lock`: lock it for a change. This raises `NotUnderstood` if a newer release wrote it.
+    """
     row = _visible_row(conn, _VISIBLE_LOCKED if lock else _VISIBLE, by, trace_id, namespace)
     (record,) = with_steps(conn, [row])
     return understood(record) if lock else record
 
 
 def visible_step(conn: Connection, by: Principal, trace_id: UUID, span: str, namespace: str | None) -> RowMapping:
-    """What a decision on a step has to know of it. Raises `NotFound`, as `visible_saga` and `step_of_saga` do."""
+    """Return the columns of a step that a decision needs. Raise `NotFound` as `visible_saga` and `step_of_saga` do."""
     wanted = {**_scope_of(by, namespace), "trace_id": trace_id, "span_id": span_of(span)}
     row = conn.execute(_STEP, wanted).mappings().one_or_none()
     if row is None:
@@ -166,7 +171,7 @@ def _one(
 
 
 def with_name() -> Select[Any]:
-    """Sagas with the name and version of what they run: a list of them needs neither their steps nor manifests."""
+    """Select sagas with the name and version of their definition. A list needs neither steps nor manifests."""
     joined = sagas.join(definitions, definitions.c.id == sagas.c.definition_id)
     return select(sagas, definitions.c.name, definitions.c.version).select_from(joined)
 
@@ -184,7 +189,7 @@ def _scope_of(by: Principal, namespace: str | None) -> dict[str, Any]:
     return {"sees_all": by.sees_all, "namespaces": list(by.namespaces), "named": namespace}
 
 
-# Built once: they are on the way of every decision.
+# Built once, because every decision uses them.
 _IS_VISIBLE = (
     sagas.c.id == bindparam("trace_id", type_=Uuid),
     or_(bindparam("sees_all", type_=Boolean), sagas.c.namespace == any_(bindparam("namespaces", type_=ARRAY(Text)))),

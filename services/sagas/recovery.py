@@ -1,13 +1,11 @@
-"""An operator's means where the engine does not know what happened, or an undo failed.
+"""Recovery by an operator, when an outcome is unknown or a compensation failed.
 
-| what stands                                    | retry-step | retry-compensation | resolve |
-| ---------------------------------------------- | ---------- | ------------------ | ------- |
-| step IN_PROGRESS, its outcome unknown          | yes        |                    | yes     |
-| undo IN_PROGRESS, its outcome unknown          |            | yes                | yes     |
-| undo FAILED or TIMED_OUT                       |            | yes                | yes     |
-| no worker can go on (`stuck`)                  | yes        | yes                |         |
+- `retry-step` runs a step again that is IN_PROGRESS with an unknown outcome.
+- `retry-compensation` runs a compensation again that failed, timed out, or has an unknown outcome.
+- `resolve` records the outcome in each of these cases, as the operator found it.
+- Both retries let a stuck saga continue.
 
-What may carry something out twice takes `allow_destructive`; a worker that is at it is left alone, but for `force`.
+A retry that may run a call twice needs `allow_destructive`. Taking over from a running worker needs `force`.
 """
 
 import hashlib
@@ -40,18 +38,19 @@ from services.sagas.repository import SagaRecord, Schedule, new_span_id, save
 
 log = logging.getLogger(__name__)
 
-# A worker is at it, and nothing was done.
+# The status of a request that did nothing, because a worker holds the lease.
 CLAIM_ACTIVE = "claim_active"
 
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """
+    """The parameters of a retry.
+
     Attributes:
-        force: also while a worker's lease runs; its result is dropped then.
-        allow_destructive: also when it may carry something out a second time.
-        token: the caller's own name for this wish: repeated, it gets the same answer, and nothing happens.
-        arguments: of an undo that failed: it is tried with these, instead of what the manifest's bindings give.
+        force: take over from the running worker. Its result is discarded; its side effects are not.
+        allow_destructive: proceed even if the call may run twice.
+        token: the caller's key for this request. A repeated request gets the same response and does nothing.
+        arguments: for a failed compensation, in place of those that the manifest's bindings give.
     """
 
     force: bool = False
@@ -61,7 +60,7 @@ class Retry:
     arguments: dict[str, Any] | None = None
 
     def fingerprint(self) -> dict[str, Any]:
-        """What makes it another wish: not the words of its reason."""
+        """Return the parameters that distinguish requests. The reason is not one of them."""
         return {
             "force": self.force,
             "allow_destructive": self.allow_destructive,
@@ -74,7 +73,7 @@ _Act = Callable[[UnitOfWork, Principal, SagaRecord, Step, Retry], str]
 
 
 class MayRunTwice(Conflict):
-    """The first call may have been carried out, and the tool is not known to bear a second one."""
+    """The first call may have been carried out, and the tool is not declared idempotent."""
 
     code = "MAY_RUN_TWICE"
 
@@ -91,14 +90,14 @@ def retry_step(database: Database, by: Principal, which: StepRef, request: Retry
 
 
 def retry_compensation(database: Database, by: Principal, which: StepRef, request: Retry) -> dict[str, Any]:
-    """Try an undo again that failed, or whose outcome is unknown."""
+    """Run a compensation again that failed, or whose outcome is unknown."""
     return _once(database, by, which, request, "retry-compensation", _retry_compensation)
 
 
 def resolve(
     database: Database, by: Principal, which: StepRef, *, done: bool, output: Any, evidence: str
 ) -> dict[str, Any]:
-    """Say what came of a call whose outcome is unknown; or of a failed undo, whether somebody has seen to it.
+    """Record the outcome of a call whose outcome is unknown, or whether a failed compensation was done by hand.
 
     `evidence`: how the operator knows.
     """
@@ -108,8 +107,8 @@ def resolve(
         about = {"done": done, "evidence": evidence, "output_digest": audit.digest(output) if done else None}
         _record(uow, by, record, step, "step.resolved", **about)
         said = f"{by.name}: {evidence}"
-        # An undo that was not made is one that failed: what is to become of it, and of those before it, is the next
-        # question. Its error says how the operator knows.
+        # A compensation that was not carried out has failed: an operator has to decide on it again. Its error has the
+        # evidence.
         open_undo = step.outcome_unknown and step.compensates is not None and not done
         settled = replace(step, evidence=None if open_undo else said)
         if step.outcome_unknown:
@@ -118,20 +117,20 @@ def resolve(
         else:
             saga = seen_to(record.saga, settled, uow.now, done=done, output=output)
         _go_on(uow, record, saga)
-    log.warning("an operator settled an outcome", extra={"by": by.id, "saga": which.trace_id.hex, "done": done})
+    log.warning("an operator recorded an outcome", extra={"by": by.id, "saga": which.trace_id.hex, "done": done})
     return {"status": "resolved", "idempotency_key": f"resolve-{which.span}"}
 
 
 def _check_open(uow: UnitOfWork, record: SagaRecord, step: Step) -> None:
-    """Raises `WrongState` where nothing is left to be said of the step."""
+    """Raise `WrongState` if the step has no outcome to record."""
     if _reasons(uow, record, step):
-        what = f"{step.id!r} is a reason step, whose output nobody can know: use retry-step, or cancel the saga"
+        what = f"{step.id!r} is a reason step, whose output cannot be known: use retry-step, or cancel the saga"
         raise WrongState("STEP", step.status, what)
     if step.status is StepStatus.IN_PROGRESS and not step.outcome_unknown:
-        told = f"the step {step.id!r} is still running: wait for its result, or take it over with retry-step"
-        raise WrongState("STEP", step.status, told)
+        detail = f"the step {step.id!r} is still running: wait for its result, or take it over with retry-step"
+        raise WrongState("STEP", step.status, detail)
     if not step.outcome_unknown and not step.undo_failed:
-        raise WrongState("STEP", step.status, f"the step {step.id!r} is {step.status}: there is nothing to settle")
+        raise WrongState("STEP", step.status, f"the step {step.id!r} is {step.status}: there is no outcome to record")
 
 
 def _retry_step(uow: UnitOfWork, _: Principal, record: SagaRecord, step: Step, request: Retry) -> str:
@@ -143,9 +142,11 @@ def _retry_step(uow: UnitOfWork, _: Principal, record: SagaRecord, step: Step, r
     if saga.status is not SagaStatus.RUNNING:
         raise WrongState("SAGA", saga.status, f"the saga is {saga.status}: only a RUNNING saga's step is retried")
     if saga.cancelled is not None:
-        raise WrongState("SAGA", "CANCELLED", "the saga was cancelled: what is under way is waited for, then undone")
+        raise WrongState(
+            "SAGA", "CANCELLED", "the saga was cancelled: it waits for the step under way, then compensates"
+        )
     if step.status is not StepStatus.IN_PROGRESS:
-        raise WrongState("STEP", step.status, f"the step {step.id!r} is {step.status}: only a stuck one is retried")
+        raise WrongState("STEP", step.status, f"the step {step.id!r} is {step.status}: only a stuck step is retried")
     return _requeue(uow, record, step, request)
 
 
@@ -183,7 +184,7 @@ def _corrected(uow: UnitOfWork, by: Principal, step: Step, request: Retry, argum
 
 
 def _go_on_again(uow: UnitOfWork, record: SagaRecord) -> str:
-    """A worker goes on where the last one could not, by the same rules: nothing is called that has been called."""
+    """Let a worker continue a stuck saga. It repeats no call that has begun."""
     forget(uow, SAGA, record.saga.trace_id)
     _go_on(uow, record, record.saga)
     return "requeued"
@@ -203,25 +204,28 @@ def _refuse_a_second_time(uow: UnitOfWork, record: SagaRecord, step: Step, reque
         return
     if _reasons(uow, record, step):
         raise MayRunTwice(
-            "the model may have called tools that change something:"
-            " look, then cancel the saga, or use allow_destructive: true"
+            "the model may have called tools with side effects:"
+            " check them, then cancel the saga, or use allow_destructive: true"
         )
     if step.compensates is not None or not load_saga(uow.conn, record.definition_id).step(step.id).idempotent:
         raise MayRunTwice(
-            "the first call may have been carried out, and the manifest does not say that the tool is idempotent:"
-            " look, then use resolve, or allow_destructive: true"
+            "the first call may have been carried out, and the manifest does not declare the tool idempotent."
+            " Check what it did, then use resolve, or allow_destructive: true"
         )
 
 
 def _reasons(uow: UnitOfWork, record: SagaRecord, step: Step) -> bool:
-    """It is a reason step: no undo, which may think too, but is settled by whoever sees what it has done."""
+    """Return whether the step is a reason step.
+
+    A compensation may use a model too, but an operator can see what it did and resolve it.
+    """
     return step.compensates is None and load_saga(uow.conn, record.definition_id).step(step.id).reasoning is not None
 
 
 def _once(database: Database, by: Principal, which: StepRef, request: Retry, verb: str, act: _Act) -> dict[str, Any]:
-    """With a token: carried out once, and the same answer for every repetition."""
+    """Run the request. With a token it runs once, and each repetition gets the same response."""
     said = json.dumps([verb, which.trace_id.hex, which.span, request.fingerprint()], sort_keys=True)
-    # The blank keeps it apart from the keys that clients send.
+    # The spaces keep it apart from the keys of clients, which have none.
     key = f"recovery {which.span} {request.token}"
     once = None if request.token is None else IdempotentRequest(key, hashlib.sha256(said.encode()).digest())
     try:
@@ -233,7 +237,7 @@ def _once(database: Database, by: Principal, which: StepRef, request: Retry, ver
                 "idempotency_key": f"{verb}-{which.span}-{step.attempt}",
             }
             if answer["status"] != CLAIM_ACTIVE:
-                # Of that nothing came: the same wish may be said again until it is carried out.
+                # After CLAIM_ACTIVE the same token may be used again until the request is carried out.
                 store_response(uow, record.saga.namespace, once, answer, saga_id=record.saga.trace_id)
                 about = {name: getattr(request, name) for name in ("force", "allow_destructive", "reason")}
                 if request.arguments is not None:
@@ -244,7 +248,7 @@ def _once(database: Database, by: Principal, which: StepRef, request: Retry, ver
     except IdempotencyKeyReused:
         raise RecoveryTokenReused from None
     about = {"verb": verb, "by": by.id, "saga": which.trace_id.hex, **request.fingerprint(), "reason": request.reason}
-    log.warning("an operator's recovery", extra=about)
+    log.warning("an operator retried a step", extra=about)
     return answer
 
 
@@ -260,11 +264,11 @@ def _record(uow: UnitOfWork, by: Principal, record: SagaRecord, step: Step, type
 
 
 def _go_on(uow: UnitOfWork, record: SagaRecord, saga: Saga) -> None:
-    """A worker takes it from here; who held the lease has lost it."""
+    """Save the saga and make it due for a worker. A lease on it is superseded."""
     definition = load_saga(uow.conn, record.definition_id)
     settled = settle(saga, definition.undoable, new_span_id, uow.now)
     ended = settled.ended_at is not None
-    told = notices(record.saga, settled, definition, uow.now)
-    save(uow, record.saga, settled, Schedule() if ended else Schedule(**due_now(uow)), told)
+    events = notices(record.saga, settled, definition, uow.now)
+    save(uow, record.saga, settled, Schedule() if ended else Schedule(**due_now(uow)), events)
     if not ended:
         uow.wakeups.append(WakeUp(SAGA, saga.trace_id))

@@ -1,4 +1,4 @@
-"""A saga with its steps, out of its rows and back: only what changed is written."""
+"""Load sagas with their steps, and save them. Saving writes only the columns that changed."""
 
 import secrets
 from collections.abc import Mapping, Sequence
@@ -33,17 +33,17 @@ from services.notifications.operators import notify_operators
 from services.sagas.audit_entries import record_changes
 from services.webhooks.outbox import WebhookEvent, announcing, tell
 
-# Steps that are written by one statement with their saga: one that ends, and the next that begins.
+# Changed steps that are saved in the same statement as their saga: usually one that ends and the next that begins.
 ALONG = 2
 
 
 @dataclass(frozen=True, slots=True)
 class SagaRecord:
-    """A saga as it was read, and what of its row no rule looks at.
+    """A saga as it was read, with the columns of its row that no rule needs.
 
     Attributes:
         due_at, hint_at: as in `models.leases`.
-        workers: from `name@version` to the id of the definition that the saga started with.
+        workers: from `name@version` to the id of the worker's definition when the saga started.
     """
 
     saga: Saga
@@ -55,19 +55,19 @@ class SagaRecord:
 
 
 def new_span_id() -> int:
-    """63 random bits, never 0: 16 hex digits, as W3C Trace Context wants."""
+    """Return 63 random bits, never 0. As 16 hex digits they are a span id of W3C Trace Context."""
     return secrets.randbits(63) or 1
 
 
 def span_of(text: str) -> int | None:
-    """None where the text is no span id."""
+    """Parse a span id. Return None if `text` is none."""
     if len(text) != 16 or not set(text) <= set("0123456789abcdef"):
         return None
     return int(text, 16)
 
 
 def with_steps(conn: Connection, rows: Sequence[RowMapping]) -> list[SagaRecord]:
-    """`rows`: of `sagas`."""
+    """Load the steps of these rows of `sagas`, by one query."""
     of_each: dict[UUID, list[Any]] = {row["id"]: [] for row in rows}
     if rows:
         for step in conn.execute(_STEPS, {"saga_ids": list(of_each)}).mappings():
@@ -82,7 +82,7 @@ def with_steps(conn: Connection, rows: Sequence[RowMapping]) -> list[SagaRecord]
 
 
 def understood(record: SagaRecord) -> SagaRecord:
-    """To change it. Raises `NotUnderstood` where a newer release has written what this version does not know."""
+    """Return the record for a change. Raise `NotUnderstood` if a newer release wrote values unknown here."""
     if places := record.saga.unreadable:
         raise NotUnderstood(
             f"this version does not understand {', '.join(places)[:500]} of the saga, which a newer release has written"
@@ -91,20 +91,20 @@ def understood(record: SagaRecord) -> SagaRecord:
 
 
 def lock(uow: UnitOfWork, trace_id: UUID) -> SagaRecord | None:
-    """With the saga's row locked: its steps change only under this lock."""
+    """Lock the saga's row and return the saga. Its steps change only under this lock."""
     found = with_steps(uow.conn, uow.conn.execute(_LOCKED, {"trace_id": trace_id}).mappings().all())
     return understood(found[0]) if found else None
 
 
 def lock_leased(uow: UnitOfWork, trace_id: UUID, token: UUID) -> SagaRecord | None:
-    """None when the lease is another's by now."""
+    """Lock the saga as `lock` does. Return None if the lease `token` has been superseded."""
     wanted = {"trace_id": trace_id, "token": token}
     found = with_steps(uow.conn, uow.conn.execute(_LEASED, wanted).mappings().all())
     return understood(found[0]) if found else None
 
 
 def keep_transcript(uow: UnitOfWork, trace_id: UUID, step: Step, messages: Sequence[Any]) -> None:
-    """Of the step's last execution: what an earlier one left is not there any more."""
+    """Store the transcript of the step's last execution, in place of that of an earlier one."""
     if not messages:
         uow.conn.execute(_FORGET, {"trace_id": trace_id, "place": step.order})
         return
@@ -120,7 +120,7 @@ def add_steps(uow: UnitOfWork, saga: Saga) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """What is due when, and who is at it; by default nothing, and nobody."""
+    """The columns of a saga's schedule and lease. By default it is neither due nor leased."""
 
     due_at: datetime | None = None
     hint_at: datetime | None = None
@@ -128,12 +128,15 @@ class Schedule:
     leased_until: datetime | None = None
 
     def values(self) -> dict[str, Any]:
-        # Not `asdict`: it copies each value.
+        # `asdict` would copy each value.
         return {name: getattr(self, name) for name in self.__slots__}
 
 
 def save(uow: UnitOfWork, before: Saga, after: Saga, when: Schedule, notices: Sequence[WebhookEvent] = ()) -> None:
-    """One statement for the saga and the steps that usually change with it, also with who is to be told."""
+    """Save the changes of a saga and its steps, with its webhooks, log entries and notifications.
+
+    One statement writes the saga and up to `ALONG` steps, and also selects the webhook endpoints.
+    """
     record_changes(uow, before, after)
     notify_operators(uow, before, after)
     known = {step.span_id: step for step in before.all_steps}
@@ -155,7 +158,7 @@ def save(uow: UnitOfWork, before: Saga, after: Saga, when: Schedule, notices: Se
 
 
 def _changes(before: Step, after: Step) -> dict[str, Any]:
-    """The new values of the columns that change."""
+    """Return the new values of the columns that change."""
     old = step_values(None, before)
     return {name: value for name, value in step_values(None, after).items() if value != old[name]}
 
@@ -165,23 +168,24 @@ def _parameters(prefix: str, trace_id: UUID, step: Step, columns: Mapping[str, A
     return values | {f"{prefix}_of": trace_id, f"{prefix}_place": step.order}
 
 
-# Parameters one by one: joined with records, PostgreSQL plans for a hundred steps, and may read the whole table.
+# Each value is a parameter of its own. For a join with records PostgreSQL would plan for a hundred rows, and might read
+# the whole table.
 @cache
 def _update_step(prefix: str, names: tuple[str, ...]) -> Update:
-    """Steps change in a few ways only: there are some tens of these."""
+    """Return the UPDATE of these columns. Steps change in few ways, so the cache stays at some tens of statements."""
     steps = saga_steps.c
     which = (
         steps.saga_id == bindparam(f"{prefix}_of", type_=Uuid),
         steps.place == bindparam(f"{prefix}_place", type_=SmallInteger),
     )
-    # Where nothing changes that is stored, the place does not either.
+    # An UPDATE needs a column: without changes, `place` is set to itself.
     new = {name: bindparam(f"{prefix}_{name}", type_=steps[name].type) for name in names or ("place",)}
     return update(saga_steps).where(*which).values(new)
 
 
 @cache
 def _save(names: tuple[tuple[str, ...], ...]) -> Update:
-    """`names`: of each step that changes along, its columns."""
+    """Return the UPDATE of a saga and its changed steps. `names`: the columns of each step."""
     found = _SAVE
     for place, columns in enumerate(names):
         found = found.add_cte(_update_step(f"step{place}", columns).cte(f"step{place}"))

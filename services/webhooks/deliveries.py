@@ -1,4 +1,4 @@
-"""Use cases of an operator over webhook deliveries: look, send again, recover an endpoint after an outage."""
+"""An operator's use cases for webhook deliveries: list, send again, recover an endpoint after an outage."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -19,9 +19,9 @@ from services.kernel.tenancy import manages, sees
 from services.kernel.unit_of_work import Database, UnitOfWork, WakeUp
 from services.webhooks.outbox import is_endpoints_lane
 
-# Deliveries that one recover brings back; it answers how many, and is called again for more.
+# Deliveries that one recovery restarts. It returns how many, and the caller repeats it for more.
 RECOVER_LIMIT = 10_000
-# Hints at once; the sweep hints at the others.
+# Wake-ups on the commit; the sweep wakes the others.
 WOKEN = 500
 _NOBODY = "the webhook endpoint was deleted: there is no one to deliver to"
 
@@ -42,7 +42,7 @@ def list_deliveries(database: Database, by: Principal, wanted: DeliveryFilter, p
 
 
 def get_delivery(database: Database, by: Principal, delivery_id: str) -> dict[str, Any]:
-    """With every attempt that was made, the first one first."""
+    """Return the delivery with all its attempts, the earliest first."""
     id_ = ids.parse(ids.DELIVERY, delivery_id)
     attempts = select(webhook_attempts).where(webhook_attempts.c.delivery_id == id_)
     query = _deliveries().where(webhook_deliveries.c.id == id_, sees(by, webhook_deliveries))
@@ -55,7 +55,7 @@ def get_delivery(database: Database, by: Principal, delivery_id: str) -> dict[st
 
 
 def redeliver(database: Database, by: Principal, delivery_id: str) -> dict[str, Any]:
-    """Send it again, now, under the same webhook-id, with the whole retry schedule before it."""
+    """Send the delivery again now, with the same webhook-id and the whole retry schedule."""
     id_ = ids.parse(ids.DELIVERY, delivery_id)
     with database.transaction() as uow:
         wanted = webhook_deliveries.c.id == id_, sees(by, webhook_deliveries)
@@ -80,7 +80,7 @@ def redeliver(database: Database, by: Principal, delivery_id: str) -> dict[str, 
 
 
 def recover(database: Database, by: Principal, endpoint_id: str, since: datetime) -> int:
-    """Send an endpoint everything since then that it did not get; returns how many deliveries that is."""
+    """Send an endpoint all exhausted deliveries since then; return how many there are."""
     id_ = ids.parse(ids.ENDPOINT, endpoint_id)
     columns = webhook_deliveries.c
     with database.transaction() as uow:
@@ -93,14 +93,14 @@ def recover(database: Database, by: Principal, endpoint_id: str, since: datetime
         lost = (
             select(columns.id)
             .where(columns.endpoint_id == id_, columns.status == DeliveryStatus.EXHAUSTED, columns.created_at >= since)
-            # The endpoint may have served others before.
+            # The endpoint may have served namespaces that the caller does not see.
             .where(sees(by, webhook_deliveries))
             .order_by(columns.seq)
             .limit(RECOVER_LIMIT)
             .with_for_update(skip_locked=True)
         )
         found = uow.conn.execute(lost).scalars().all()
-        # All by one statement: the endpoint is locked for no longer.
+        # One statement for all, so that the endpoint is locked only briefly.
         again = {name: value for name, value in delivery_values(restart(uow.now, 0)).items() if name != "attempts"}
         restarted = update(webhook_deliveries).where(columns.id.in_(found))
         uow.conn.execute(restarted.values({**again, "url": url, "hint_at": uow.now + WAKEUP_GRACE}))
@@ -117,7 +117,7 @@ def _url_if_enabled(endpoint: RowMapping) -> str:
 
 
 def _restart(uow: UnitOfWork, row: RowMapping, url: str) -> None:
-    """`url`: where the receiver is now; what it missed was often sent to where it no longer is."""
+    """Make the delivery due. `url`: the receiver's present URL, which may differ from the one that failed."""
     again = delivery_values(restart(uow.now, row["attempts"])) | {"url": url, "hint_at": uow.now + WAKEUP_GRACE}
     uow.conn.execute(update(webhook_deliveries).where(webhook_deliveries.c.id == row["id"]).values(again))
     uow.wakeups.append(WakeUp(WEBHOOK, row["id"]))

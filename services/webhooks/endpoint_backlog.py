@@ -1,4 +1,4 @@
-"""What is left of long backlogs after an endpoint was switched off or deleted: ended in steps, so that nobody waits."""
+"""Long backlogs of endpoints that were disabled or deleted: a sweep ends them in batches, so that no request waits."""
 
 from uuid import UUID
 
@@ -6,20 +6,20 @@ from sqlalchemy import delete, func, or_, select
 
 from models.webhooks import webhook_deliveries, webhook_endpoints
 from services.kernel.unit_of_work import Database, UnitOfWork
-from services.webhooks.endpoints import DELETED, DISABLED, exhaust_waiting, let_go
+from services.webhooks.endpoints import DELETED, DISABLED, detach, exhaust_waiting
 
-# Endpoints that one sweep looks at.
+# Endpoints that one sweep processes.
 LIMIT = 20
 
 
 def sweep_endpoints(database: Database) -> int:
-    """One batch for each endpoint that has something left; returns how many have more."""
+    """End one batch for each endpoint with a backlog; return how many have more."""
     with database.reading() as conn:
         found = conn.execute(_LEFT).scalars().all()
     more = 0
     for endpoint_id in found:
         with database.transaction() as uow:
-            # Locked, so that it is not switched on meanwhile; new deliveries do not wait.
+            # The lock keeps the endpoint from being enabled in the meantime; new deliveries do not wait for it.
             query = select(webhook_endpoints).where(webhook_endpoints.c.id == endpoint_id, ~webhook_endpoints.c.enabled)
             row = uow.conn.execute(query.with_for_update(key_share=True, skip_locked=True)).mappings().one_or_none()
             if row is not None:
@@ -32,12 +32,15 @@ def sweep_endpoints(database: Database) -> int:
 
 
 def _finish(uow: UnitOfWork, endpoint_id: UUID) -> bool:
-    """False: there is more to let go of. What is under way is waited for: its end, or its lease's, is not far."""
+    """Delete the endpoint once no delivery refers to it. Return False if another batch is left to detach.
+
+    Deliveries under way are left to a later sweep: they end, or their leases expire, within seconds.
+    """
     this = webhook_deliveries.c
     pending = select(this.id).where(this.endpoint_id == endpoint_id, this.status == "pending").limit(1)
     if uow.conn.execute(pending).first() is not None:
         return True
-    if not let_go(uow, endpoint_id):
+    if not detach(uow, endpoint_id):
         return False
     uow.conn.execute(delete(webhook_endpoints).where(webhook_endpoints.c.id == endpoint_id))
     return True

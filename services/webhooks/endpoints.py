@@ -27,7 +27,7 @@ from services.webhooks.signing import current, rotate
 
 @dataclass(frozen=True, slots=True)
 class EndpointChange:
-    """What to set; None leaves it as it is. A new endpoint needs `url` and `namespaces`."""
+    """The fields to set; None leaves one as it is. A new endpoint needs `url` and `namespaces`."""
 
     url: str | None = None
     event_types: tuple[str, ...] | None = None
@@ -37,7 +37,7 @@ class EndpointChange:
     enabled: bool | None = None
 
 
-# Deliveries that one transaction ends, moves or lets go of: it holds its locks for well under a second.
+# Deliveries that one transaction ends, moves or detaches. It holds its locks for well under a second.
 BATCH = 1_000
 DELETED, DISABLED = "the endpoint was deleted", "the endpoint is disabled"
 # In place of the value of a header.
@@ -48,7 +48,7 @@ _NEW = {"event_types": [], "description": "", "headers": {}, "enabled": True}
 def create_endpoint(
     database: Database, by: Principal, new: EndpointChange, once: IdempotentRequest | None
 ) -> tuple[dict[str, Any], bool]:
-    """The endpoint's document with its secret, this once; a repeated request gets it without (`secret: null`)."""
+    """Return the endpoint's document with its secret; a repeated request gets `secret: null`."""
     _check(database, by, new)
     try:
         with database.transaction() as uow:
@@ -75,9 +75,10 @@ def get_endpoint(database: Database, by: Principal, endpoint_id: str) -> dict[st
 
 
 def change_endpoint(database: Database, by: Principal, endpoint_id: str, change: EndpointChange) -> dict[str, Any]:
-    """Enabling forgets why it was disabled; disabling ends the deliveries that wait (recover sends them later).
+    """Change an endpoint. Enabling it clears the reason why it was disabled.
 
-    Where many wait, a sweep does the rest (`services.webhooks.endpoint_backlog`): nobody waits for it.
+    Disabling ends the deliveries that wait; `recover` sends them later. A sweep ends the rest of a long backlog
+    (`services.webhooks.endpoint_backlog`), so that the request does not wait for it.
     """
     _check(database, by, change)
     with database.transaction() as uow:
@@ -89,8 +90,8 @@ def change_endpoint(database: Database, by: Principal, endpoint_id: str, change:
         if change.enabled is False:
             exhaust_waiting(uow, row["id"], DISABLED)
         if change.url is not None:
-            # What was made when it served others too, whoever manages it now does not lead elsewhere. The others of a
-            # long backlog are led there when they are claimed.
+            # Deliveries of namespaces that the caller does not see keep their URL. The rest of a long backlog gets the
+            # new URL when it is claimed.
             columns_ = webhook_deliveries.c
             waiting = columns_.endpoint_id == row["id"], columns_.status == "pending", columns_.url != change.url
             some = select(columns_.id).where(*waiting, sees(by, webhook_deliveries)).limit(BATCH)
@@ -103,12 +104,12 @@ def change_endpoint(database: Database, by: Principal, endpoint_id: str, change:
 
 
 def delete_endpoint(database: Database, by: Principal, endpoint_id: str) -> None:
-    """Its deliveries stay readable; those that wait are ended."""
+    """Delete an endpoint. Its deliveries stay readable; those that wait are ended."""
     with database.transaction() as uow:
         row = _locked(uow, by, endpoint_id)
         all_ended = exhaust_waiting(uow, row["id"], DELETED)
         this = webhook_endpoints.c.id == row["id"]
-        if all_ended and let_go(uow, row["id"]):
+        if all_ended and detach(uow, row["id"]):
             uow.conn.execute(delete(webhook_endpoints).where(this))
         else:
             gone = {"enabled": False, "disabled_reason": None, "deleted_at": uow.now}
@@ -126,7 +127,7 @@ def rotate_endpoint_secret(database: Database, by: Principal, endpoint_id: str) 
 
 
 def test_endpoint(database: Database, by: Principal, endpoint_id: str) -> dict[str, Any]:
-    """Send it a `webhook.test`; returns the delivery's id, which tells how it went."""
+    """Send the endpoint a `webhook.test`; return the id of the delivery."""
     with database.transaction() as uow:
         row = _locked(uow, by, endpoint_id)
         if not row["enabled"]:
@@ -140,12 +141,12 @@ def test_endpoint(database: Database, by: Principal, endpoint_id: str) -> dict[s
 
 
 def exhaust_waiting(uow: UnitOfWork, endpoint_id: UUID, reason: str) -> bool:
-    """End deliveries that wait for this endpoint, a batch; one that is under way records its own end.
+    """End one batch of the deliveries that wait for this endpoint. Return whether none is left.
 
-    Whether no more are left.
+    A delivery under way is left out: its worker records its end.
     """
     columns = webhook_deliveries.c
-    # A lease that ran out was a killed worker's: nobody else will end that one.
+    # An expired lease belonged to a killed worker, so the delivery is ended here.
     free = or_(columns.lease_token.is_(None), columns.leased_until < uow.now)
     waiting = columns.endpoint_id == endpoint_id, columns.status == "pending", free
     some = select(columns.id).where(*waiting).order_by(columns.seq).limit(BATCH).with_for_update(skip_locked=True)
@@ -153,10 +154,10 @@ def exhaust_waiting(uow: UnitOfWork, endpoint_id: UUID, reason: str) -> bool:
     return uow.conn.execute(ended).rowcount < BATCH
 
 
-def let_go(uow: UnitOfWork, endpoint_id: UUID) -> bool:
-    """Of an endpoint that goes, a batch of deliveries; those that are under way keep it a while. Whether none is left.
+def detach(uow: UnitOfWork, endpoint_id: UUID) -> bool:
+    """Detach one batch of deliveries from an endpoint that is being deleted. Return whether none is left.
 
-    The database would do it with the endpoint, but all in one statement.
+    The foreign key (ON DELETE SET NULL) would do the same, but for all of them in one statement.
     """
     columns = webhook_deliveries.c
     of_it = columns.endpoint_id == endpoint_id
@@ -166,7 +167,7 @@ def let_go(uow: UnitOfWork, endpoint_id: UUID) -> bool:
 
 
 def exhausted(uow: UnitOfWork, reason: str) -> dict[str, Any]:
-    """The columns of a delivery that is ended without an attempt."""
+    """Return the columns of a delivery that ends without an attempt."""
     ended = {"status": str(DeliveryStatus.EXHAUSTED), "completed_at": uow.now, "last_error": reason}
     return ended | {"lease_token": None, "leased_until": None}
 
@@ -179,8 +180,10 @@ def _record(
     after: dict[str, Any] | None,
     **details: Any,
 ) -> None:
-    """For all whom it served or serves. Of URLs only in digests: there are secrets in them. Of headers not even that:
-    a password there may be one that is found by trying.
+    """Record a change in the log of each namespace that the endpoint served or serves.
+
+    URLs may contain secrets, so they enter only the digests. Headers are left out entirely, because a weak
+    password could be found from a digest by trying.
     """
     known = [document for document in (before, after) if document is not None]
     namespaces = sorted({name for document in known for name in document["namespaces"]})
@@ -232,7 +235,7 @@ def _found(result: Result[Any], endpoint_id: str) -> RowMapping:
 
 
 def _shown(by: Principal, row: RowMapping) -> dict[str, Any]:
-    """A receiver's password is often a header: who may not change it does not read it."""
+    """Hide header values from a caller who may not manage endpoints: they often hold the receiver's password."""
     document = _document(row)
     if by.may(Permission.ENDPOINT_MANAGE):
         return document
@@ -240,7 +243,7 @@ def _shown(by: Principal, row: RowMapping) -> dict[str, Any]:
 
 
 def _home(namespaces: Sequence[str]) -> str:
-    """The namespace that a test message counts under."""
+    """Return the namespace of a test message."""
     return DEFAULT_NAMESPACE if ALL_NAMESPACES in namespaces else namespaces[0]
 
 

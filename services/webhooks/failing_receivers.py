@@ -1,7 +1,7 @@
-"""Receivers that do not take what is sent to them: how many attempts failed since the last that did not.
+"""Failing receivers: how many attempts failed since the last success.
 
-A row for each lane of an endpoint, or of an origin of callbacks, whose last attempt failed; the first success takes it
-away. So there are few, however many deliveries wait.
+There is one row for each lane whose last attempt failed, and the first success deletes it. So the table stays small,
+however many deliveries wait.
 """
 
 from typing import Any
@@ -18,12 +18,12 @@ from services.kernel.tenancy import sees
 from services.kernel.unit_of_work import Database, UnitOfWork
 from services.webhooks.outbox import is_endpoints_lane
 
-# A page names the ones that fail longest.
+# A page lists the receivers that have failed longest.
 LIMIT = 20
 
 
 def count_attempt(uow: UnitOfWork, delivery: RowMapping, attempt: Attempt) -> None:
-    """The last thing in its transaction: attempts that end at once wait for each other here."""
+    """Count an attempt. Call this last in a transaction: attempts that end together wait for each other here."""
     columns = webhook_failures.c
     endpoint_id, lane = delivery["endpoint_id"], delivery["lane"]
     if attempt.outcome is AttemptOutcome.SUCCEEDED:
@@ -43,17 +43,17 @@ def forget(uow: UnitOfWork, endpoint_id: UUID) -> None:
 
 
 def count_failing(by: Principal | None) -> Select[int]:
-    """Of what this caller sees; None sees all."""
+    """Count the failing receivers that the caller sees; None sees all."""
     return select(func.count()).select_from(_failing(by).subquery())
 
 
 def list_failing(database: Database, by: Principal) -> list[dict[str, Any]]:
-    """Those that fail longest first."""
+    """Return failing receivers, those that have failed longest first."""
     with database.reading() as conn:
         found = conn.execute(_failing(by).order_by(func.min(webhook_failures.c.since)).limit(LIMIT)).mappings()
         return [
             {
-                # Of callbacks it begins with the origin.
+                # The lane of a callback begins with the origin.
                 "url": row["url"] or row["lane"].partition(" ")[0],
                 "namespaces": row["namespaces"],
                 "failures": row["failures"],
@@ -65,7 +65,7 @@ def list_failing(database: Database, by: Principal) -> list[dict[str, Any]]:
 
 
 def _failing(by: Principal | None) -> Select[Any]:
-    """An endpoint's failures count together, whosever messages they were. One that is disabled is sent nothing."""
+    """Select failing receivers. An endpoint's failures count together over all namespaces. Leave out disabled ones."""
     columns, endpoints = webhook_failures.c, webhook_endpoints.c
     own: ColumnElement[bool] = true() if by is None else sees(by, webhook_failures)
     receiver = func.coalesce(cast(columns.endpoint_id, Text), columns.lane)

@@ -1,6 +1,6 @@
-"""Webhook signing secrets (`whsec_…`) of endpoints and namespaces: made on first use, rotated with a day's overlap.
+"""Webhook signing secrets (`whsec_…`) of endpoints and namespaces: created on first use, rotated with a day's overlap.
 
-They are stored readable, because signing needs them; who may read them is in `domain.identity.access`.
+They are stored in plain text, because signing needs them. `domain.identity.access` says who may read them.
 """
 
 import base64
@@ -22,14 +22,14 @@ SECRET_BYTES = 32
 
 
 def namespace_secret(database: Database, by: Principal, namespace: str) -> str:
-    """The secret that signs the callbacks of this namespace's pauses."""
+    """Return the secret that signs the callbacks of this namespace's pauses."""
     _check_access(by, namespace)
     with database.transaction() as uow:
         return current(uow, namespace=namespace)[0]
 
 
 def read_namespace_secret(database: Database, by: Principal, namespace: str) -> str:
-    """The same, for somebody who takes it along."""
+    """Return the namespace's secret to a caller, and record that in the audit log."""
     secret = namespace_secret(database, by, namespace)
     with database.transaction() as uow:
         uow.record(by, namespace, "signing_secret.read", namespace)
@@ -45,7 +45,7 @@ def rotate_namespace_secret(database: Database, by: Principal, namespace: str) -
 
 
 def current(uow: UnitOfWork, *, namespace: str | None = None, endpoint_id: UUID | None = None) -> Sequence[str]:
-    """Every secret that signs now, the newest first; a new one where there is none yet."""
+    """Return all secrets that sign now, the newest first. Create one if there is none yet."""
     columns = webhook_secrets.c
     query = (
         select(columns.secret)
@@ -54,15 +54,15 @@ def current(uow: UnitOfWork, *, namespace: str | None = None, endpoint_id: UUID 
     )
     if found := uow.conn.execute(query).scalars().all():
         return found
-    # Two at the same time: the unique index lets one in, and the other reads it.
+    # The unique index admits one of two simultaneous inserts, and both transactions read it.
     uow.conn.execute(insert(webhook_secrets).values(_row(namespace, endpoint_id)).on_conflict_do_nothing())
     return uow.conn.execute(query).scalars().all()
 
 
 def rotate(uow: UnitOfWork, *, namespace: str | None = None, endpoint_id: UUID | None = None) -> str:
-    """A new secret, which it returns; the one before signs beside it for `SECRET_OVERLAP`."""
+    """Create and return a new secret. The one before also signs for `SECRET_OVERLAP`."""
     columns = webhook_secrets.c
-    # Whoever rotates at the same time waits for this lock, and then retires the secret made here.
+    # A simultaneous rotation waits for this lock, and then retires the secret made here.
     uow.conn.execute(select(func.pg_advisory_xact_lock(func.hashtext(namespace or str(endpoint_id)))))
     uow.conn.execute(
         update(webhook_secrets)

@@ -84,7 +84,7 @@ def test_a_bundle_is_frozen_and_listed(admin: httpx.Client, namespace: str) -> N
 def test_the_same_again_changes_nothing_and_other_content_needs_a_word(admin: httpx.Client, namespace: str) -> None:
     first = _deploy(admin, namespace).json()["id"]
     again = _deploy(admin, namespace).json()
-    assert again == {"id": first, "message": "saga refund 1 is deployed already, with the same content"}
+    assert again == {"id": first, "message": "saga refund 1 is already deployed with the same content"}
     other = {"policies/limit.cel": "arguments.amount < 50"}
     refused(_deploy(admin, namespace, **other), 409, "VERSION_EXISTS")
     second = _deploy(admin, namespace, "?replace=true", **other)

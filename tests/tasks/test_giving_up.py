@@ -5,7 +5,7 @@ from sqlalchemy.exc import IntegrityError
 
 from domain.manifests.definition import DefinitionGone
 from services.kernel.unit_of_work import Database
-from services.manifests.definitions import _remembered
+from services.manifests.definitions import _cache
 from services.operations.giving_up import WAITS
 from tasks import notifications, sagas, webhooks
 from tests.adapters.receiver import Receiver, reply
@@ -21,7 +21,7 @@ TRIES = len(WAITS) + 1
 def test_a_saga_whose_worker_is_gone(database: Database) -> None:
     trace_id = start(database, step("a"))
     change(database, "DELETE FROM definitions WHERE kind = 'worker'")
-    _remembered.clear()
+    _cache.clear()
     for _ in range(TRIES):
         wait(database, trace_id)
         with pytest.raises(DefinitionGone):

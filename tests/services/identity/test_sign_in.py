@@ -44,7 +44,7 @@ SUBJECT = "https://id.example|4711"
 def quick_hashes(monkeypatch: pytest.MonkeyPatch) -> None:
     """With the library's own parameters these tests would mostly wait for hashes."""
     monkeypatch.setattr(passwords, "_hasher", PasswordHasher(time_cost=1, memory_cost=1024))
-    passwords._nobodys.cache_clear()
+    passwords._dummy_hash.cache_clear()
 
 
 @pytest.fixture

@@ -19,9 +19,9 @@ from services.identity.keys import NewKey, create_key
 from services.kernel.pagination import Page
 from services.kernel.unit_of_work import Database
 from services.manifests.definitions import (
-    REMEMBERED,
+    CACHED,
     DefinitionFilter,
-    _remembered,
+    _cache,
     active_saga,
     active_worker,
     deploy,
@@ -139,7 +139,7 @@ def test_what_is_loaded_is_remembered(database: Database) -> None:
         assert active_saga(conn, "default", "s", "2") is None
         with pytest.raises(LookupError):
             load_saga(conn, UUID(int=1))
-    made = [_deployed(database, WORKER | {"version": f"v{n}"}) for n in range(REMEMBERED)]
+    made = [_deployed(database, WORKER | {"version": f"v{n}"}) for n in range(CACHED)]
     with database.reading() as conn:
         for worker in made:
             load_worker(conn, worker)
@@ -190,6 +190,6 @@ def test_who_deployed_a_worker_tells_what_its_tools_may_use(database: Database) 
     with database.transaction() as uow:
         assert [load_worker(uow.conn, id_).tool_sources[0].scoped for id_ in (first, second)] == [True, False]
         for by, expected in ((made[0], False), (made[1], True), ("key_gone", True), ("anonymous", False)):
-            _remembered.clear()
+            _cache.clear()
             uow.conn.execute(update(definitions).values(scoped=None, created_by=by))
             assert load_worker(uow.conn, first).tool_sources[0].scoped is expected, by

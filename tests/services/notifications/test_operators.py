@@ -149,7 +149,7 @@ def test_of_no_use_any_more(database: Database, otto: UUID, end: str) -> None:
     assert claim_notification(database, row["id"]) is None
     (row,) = notifications(database)
     assert (row["status"], row["attempts"]) == ("obsolete", 0)
-    seen_to = row["last_error"] == "an operator had seen to it before this was sent"
+    seen_to = row["last_error"] == "the saga needed no operator any more before this was sent"
     assert seen_to == (end == "settled")
 
 

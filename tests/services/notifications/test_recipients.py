@@ -9,7 +9,7 @@ from domain.pauses.votes import Actor, Vote
 from domain.values import ids
 from services.kernel.leases import NOTIFICATION
 from services.kernel.unit_of_work import Database
-from services.notifications.recipients import MAX_TOLD, anyone_listens
+from services.notifications.recipients import MAX_RECIPIENTS, anyone_listens
 from tests.conftest import Recorded
 from tests.services.people import group, notifications, person, tell, told
 from tests.services.world import post
@@ -115,10 +115,10 @@ def test_once_for_each_occasion(database: Database) -> None:
 def test_not_more_than_so_many(database: Database, caplog: pytest.LogCaptureFixture) -> None:
     """A policy open to everyone in a large company is no reason to write to them all; it is logged."""
     watch_id = post(database)
-    for number in range(MAX_TOLD // 10 + 1):
+    for number in range(MAX_RECIPIENTS // 10 + 1):
         person(database, f"p{number}", *(f"json://{number}/{channel}" for channel in range(10)))
     with caplog.at_level(logging.WARNING):
-        assert len(tell(database, watch_id)) == MAX_TOLD
+        assert len(tell(database, watch_id)) == MAX_RECIPIENTS
     assert "more than 200 channels" in caplog.text
 
 
@@ -127,7 +127,7 @@ def test_whether_anyone_listens(database: Database, monkeypatch: pytest.MonkeyPa
     assert not anyone_listens(database)
     person(database, "anne", "json://a")
     assert not anyone_listens(database)
-    monkeypatch.setattr("services.notifications.recipients.LOOKS_AFTER", 0.0)
+    monkeypatch.setattr("services.notifications.recipients.REFRESH_AFTER", 0.0)
     other = Database(database.engine.execution_options(), database.publisher, database.public_url)
     assert anyone_listens(other)
 

@@ -20,7 +20,7 @@ from services.kernel.connection_pool import DatabaseUnavailable, open_engine
 from services.kernel.pagination import Page
 from services.kernel.unit_of_work import Database
 from services.log.audit import EventFilter, list_events
-from services.manifests.definitions import _remembered
+from services.manifests.definitions import _cache
 from services.operations.health import backlog
 from services.pauses.lifecycle import Filter, expire_due, get_pause, list_pauses
 from services.pauses.namespaces import get_namespace
@@ -215,7 +215,7 @@ def test_a_database_that_is_away_is_nobodys_fault(database: Database, monkeypatc
 
 def newer(database: Database, kind: str, path: str) -> None:
     """The deployed manifest has a field that only the next release knows."""
-    _remembered.clear()
+    _cache.clear()
     statement = f"UPDATE definitions SET content = jsonb_set(content::jsonb, '{path}', '\"3-5\"')::json"
     assert change(database, f"{statement} WHERE kind = :kind", kind=kind) == 1
 
@@ -242,7 +242,7 @@ def test_held_steps_are_listed_beside_one_whose_manifest_is_unknown(database: Da
         work(database, start(database, step("a", hitl=True)), tools())
     first = one(database, "SELECT min(id::text) FROM definitions WHERE kind = 'saga'")
     assert change(database, 'UPDATE definitions SET content = \'{"kind": "flow"}\' WHERE id = :id', id=UUID(first)) == 1
-    _remembered.clear()
+    _cache.clear()
     found = pending_reviews(database, REVIEWER, ReviewFilter(), Page()).items
     assert [(item["step_id"], item["step_kind"], item["worker"]) for item in found] == [("a", "commit", "w")] * 2
 

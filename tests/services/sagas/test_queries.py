@@ -78,7 +78,7 @@ class TestQueries:
         self, database: Database, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         made = [id_.hex for id_ in held(database, 5)]
-        monkeypatch.setattr(definitions, "_remembered", type(definitions._remembered)())
+        monkeypatch.setattr(definitions, "_cache", type(definitions._cache)())
         for expected in (2, 1):
             with statements(database) as sent:
                 assert waiting(database) == made

@@ -13,7 +13,7 @@ from domain.values import ids
 from services.kernel.leases import NOTIFICATION, SAGA, WEBHOOK
 from services.kernel.pagination import Page
 from services.kernel.unit_of_work import Database
-from services.manifests.definitions import _remembered
+from services.manifests.definitions import _cache
 from services.notifications.worker import claim_notification
 from services.operations.giving_up import WAITS, failed
 from services.operations.health import backlog
@@ -35,7 +35,7 @@ def without_worker(database: Database, *steps: dict[str, Any]) -> UUID:
     """A saga whose worker's definition is gone."""
     trace_id = start(database, *steps)
     assert change(database, "DELETE FROM definitions WHERE kind = 'worker'") == 1
-    _remembered.clear()
+    _cache.clear()
     return trace_id
 
 
