@@ -79,9 +79,10 @@ task_routes = {
     "tasks.maintenance.*": {"queue": "maintenance"},
 }
 
-# Worker. Threads, because tasks wait for receivers and PostgreSQL. One process with 44 MB delivered 201 webhooks/s.
-# prefork-4 delivered 69 with 133 MB, and prefork-8 126 with 234 MB, at twice the CPU per webhook. One process handles
-# about 1,000 wake-ups a second, so more cores need more workers. Threads have no time limits: a task bounds its I/O.
+# Worker. Threads, because tasks wait for receivers and PostgreSQL. One process with 44 MB delivered 201 webhooks a
+# second. Prefork-4 delivered 69 with 133 MB, and prefork-8 126 with 234 MB, at twice the CPU per webhook. One process
+# handles about 1,000 wake-ups a second, so more cores need more workers. Threads have no time limits: a task bounds its
+# I/O.
 worker_pool = "threads"
 # 24 for tool calls, 24 for webhooks, 4 for notifications, and 8 that wait for nothing outside (`tasks/slots.py`). Most
 # of them wait for I/O. More than about 32 active ones would wait for the GIL.

@@ -1,7 +1,7 @@
-"""Environment → one frozen `Settings`, parsed and checked once, before anything listens.
+"""Settings from the environment: parsed and checked once, before anything listens.
 
-A bad value stops the process with one line that names the variable. Only entry points import this
-module (`wsgi`, `celeryconfig`, `tasks.runtime`, `cli`, `migrations/env`); everything else is handed values.
+A bad value stops the process with one line that names the variable. Only entry points import this module (`wsgi`,
+`celeryconfig`, `tasks.runtime`, `cli`, `migrations/env`). They pass values on to everything else.
 """
 
 import ipaddress
@@ -22,10 +22,10 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 T = TypeVar("T")
 
 DAY = 86_400
-# Standard Webhooks' recommended schedule: seconds from one attempt to the next.
+# The schedule that Standard Webhooks recommends: seconds from one attempt to the next.
 WEBHOOK_RETRY_SECONDS = (5, 300, 1_800, 7_200, 18_000, 36_000, 36_000)
 
-# Folders of files that manifests refer to: the manifest's field, and how its variable is called.
+# Folders of files that manifests refer to: from the manifest's field to the part of the variable's name.
 ARTIFACT_ROOTS = {
     "prompt": "PROMPTS",
     "policy": "POLICIES",
@@ -35,7 +35,7 @@ ARTIFACT_ROOTS = {
 
 
 class SettingsError(Exception):
-    """A variable of the environment has a value that cannot be used."""
+    """An environment variable is missing or has an invalid value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Settings:
     webhook_timeout: int
     mail_url: str | None
     artifact_roots: Mapping[str, Path]
-    # Where a worker keeps the file of its name.
+    # The folder for the file with a worker's name.
     run_dir: Path
     llm_retry_enabled: bool
     llm_retry_max_attempts: int
@@ -78,16 +78,16 @@ class Settings:
 
 
 def load(environ: Mapping[str, str] = os.environ) -> Settings:
-    """Read every setting. Raises `SettingsError` with a one-line message naming the variable."""
+    """Read all settings. Raise `SettingsError` with one line that names the variable."""
     get = _Reader(environ)
     host = get("SAGAHOLD_HOST", _host, "127.0.0.1")
     port = get("SAGAHOLD_PORT", _whole(1, 65_535), "8000")
     public_url = get("SAGAHOLD_PUBLIC_URL", _public_url, f"http://{_bracketed(reached(host))}:{port}")
-    # In front of `web`: so many of X-Forwarded-For's addresses, from its end, are not the client's own words.
+    # The number of proxies in front of `web`. As many addresses at the end of X-Forwarded-For are trusted.
     proxies = get("SAGAHOLD_PROXIES", _whole(0, 10), "0")
-    # The Procfile gives it to granian.
+    # The Procfile passes it to granian.
     get("SAGAHOLD_WEB_PROCESSES", _whole(1, 1_000), "1")
-    # Workers read it when a step runs, with the providers' keys.
+    # Only checked here: workers read it when a step runs, with the providers' keys.
     get("SAGAHOLD_LOCAL_LLM_URL", _model_url, "")
     return Settings(
         database_url=get("DATABASE_URL", _database_url),
@@ -100,9 +100,9 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         oidc=_oidc(get),
         egress_allow=get("SAGAHOLD_EGRESS_ALLOW", _networks, ""),
         log_level=get("SAGAHOLD_LOG_LEVEL", _one_of("DEBUG", "INFO", "WARNING", "ERROR"), "INFO"),
-        # Connections a process may open: a request holds one for about a millisecond, so a few serve many threads.
+        # Connections per process. A request holds one for about a millisecond, so a few serve many threads.
         db_pool_size=get("SAGAHOLD_DB_POOL_SIZE", _whole(1, 200), "16"),
-        # Held requests per web process; the Procfile gives the server that many threads and some to spare.
+        # Long polls per web process. The Procfile starts the server with 100 threads more than this.
         max_waiters=get("SAGAHOLD_MAX_WAITERS", _whole(1, 20_000), "1000"),
         pause_expires_in=get("SAGAHOLD_PAUSE_EXPIRES_IN", _whole(1, 3_650 * DAY), str(DAY)),
         retention_days=get("SAGAHOLD_RETENTION_DAYS", _whole(1, 36_500), "90"),
@@ -127,7 +127,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
 
 
 def _oidc(get: "_Reader") -> Oidc | None:
-    """All three, or none."""
+    """Read the identity provider's settings: all three of them, or none."""
     trust = get("SAGAHOLD_OIDC_TRUST_EMAIL", _yes, "false")
     names = [f"SAGAHOLD_OIDC_{name}" for name in ("ISSUER", "CLIENT_ID", "CLIENT_SECRET")]
     found = [get(names[0], _issuer, ""), *(get(name, str, "") for name in names[1:])]
@@ -142,7 +142,7 @@ def _oidc(get: "_Reader") -> Oidc | None:
 
 
 def _tracing(get: "_Reader") -> bool:
-    """Whether spans are sent. Where to, and all else of it, OpenTelemetry's SDK reads from the environment itself."""
+    """Return whether spans are sent. OpenTelemetry's SDK reads the rest from the environment itself."""
     endpoints = [get(f"OTEL_EXPORTER_OTLP_{part}ENDPOINT", _collector, "") for part in ("TRACES_", "")]
     sent_by = get("OTEL_TRACES_EXPORTER", _one_of("OTLP", "NONE"), "otlp")
     if not any(endpoints) or sent_by == "NONE" or get("OTEL_SDK_DISABLED", str.lower, "") == "true":
@@ -163,7 +163,7 @@ def _host_rules(get: "_Reader") -> HostRules:
 
 
 def load_or_exit(environ: Mapping[str, str] = os.environ) -> Settings:
-    """For entry points: print the one line and end the process with status 2."""
+    """Load the settings for an entry point. On an error print its line and end the process with status 2."""
     try:
         return load(environ)
     except SettingsError as error:
@@ -182,7 +182,7 @@ class _Reader:
     def __call__(self, name: str, parse: Callable[[str], T], default: str | None = None) -> T:
         text = self._environ.get(name, "")
         if not text:
-            # Under their first name these are read where the newer one is not set.
+            # The older names of these settings still work.
             older = name.replace("SAGAHOLD_LLM_RETRY_", "WARDEN_LLM_RETRY_")
             if text := self._environ.get(older, ""):
                 name = older
@@ -217,7 +217,7 @@ def _delay(text: str) -> float:
         seconds = float(text)
     except ValueError:
         seconds = -1
-    # Also no NaN.
+    # This comparison rejects NaN as well.
     if not 0 <= seconds <= 3_600:
         raise ValueError(f"{text!r} is not a number of seconds from 0 to 3600")
     return seconds
@@ -233,7 +233,7 @@ def _one_of(*words: str) -> Callable[[str], str]:
 
 
 def _database_url(text: str) -> str:
-    """SQLAlchemy takes a bare `postgresql://` for another driver than the one that is installed here."""
+    """Return the URL with its driver named. SQLAlchemy would take plain `postgresql://` for psycopg 3."""
     scheme, separator, rest = text.partition("://")
     if not separator or scheme not in ("postgres", "postgresql", "postgresql+psycopg2"):
         raise ValueError("must begin with postgresql://")
@@ -243,7 +243,7 @@ def _database_url(text: str) -> str:
     return f"postgresql+psycopg2://{rest}"
 
 
-# As SQLAlchemy takes it apart: a password may hold what would end a URL's host elsewhere.
+# SQLAlchemy's own syntax, in which a password may have characters that end the host in other URLs.
 _DATABASE = re.compile(
     r"(?:[^:/]*(?::[^@]*)?@)?(?:\[[^/?]+\]|[^/:?]+)?(?::(?P<port>[^/?]*))?(?:/[^?]*)?(?:\?.*)?", re.DOTALL
 )
@@ -254,21 +254,21 @@ def _is_port(text: str) -> bool:
 
 
 def _redis_url(text: str) -> str:
-    """It may hold a password: never shown."""
+    """Check the URL. Errors never show it, because it may have a password."""
     parts = _parts(text)
     if parts is None:
         raise ValueError("is not like redis://:password@host:port/number")
     if parts.scheme not in ("redis", "rediss", "unix"):
         raise ValueError("must begin with redis://, rediss:// or unix://")
     if "," in parts.netloc:
-        raise ValueError("names several hosts: Redis Cluster cannot be a Celery broker, give one Redis server")
+        raise ValueError("names several hosts: Celery cannot use Redis Cluster, give one Redis server")
     if parts.scheme != "unix" and not re.fullmatch(r"/?[0-9]*", parts.path):
-        raise ValueError("ends in no number of a database, as redis://host:port/0 does")
+        raise ValueError("must end in the number of a database, like redis://host:port/0")
     return text
 
 
 def _parts(text: str) -> SplitResult | None:
-    """None where it is no URL, or its port is none."""
+    """Split the URL, or return None if it or its port is invalid."""
     try:
         parts = urlsplit(text)
         good = "," in parts.netloc or parts.port != 0
@@ -284,31 +284,31 @@ def _is_http(text: str) -> bool:
 
 
 def _public_url(text: str) -> str:
-    """Everybody reads it in links."""
+    """Check the base of links, which everyone can read."""
     parts = _parts(text)
     if parts is not None and parts.username is not None:
-        raise ValueError("is an http(s) URL with a user: give it without user and password")
+        raise ValueError("has a user name: give an http(s) URL without user name and password")
     if parts is None or not _is_http(text) or parts.query or parts.fragment:
         raise ValueError(f"{text!r} is not an http(s) URL without query or fragment")
     return text.rstrip("/")
 
 
 def _model_url(text: str) -> str:
-    """It may hold a key: never shown."""
+    """Check the URL. Errors never show it, because it may have a key."""
     if text and not _is_http(text):
         raise ValueError("is not an http(s) URL like http://localhost:8080/v1")
     return text
 
 
 def _collector(text: str) -> str:
-    """It may hold a key: never shown."""
+    """Check the URL. Errors never show it, because it may have a key."""
     if text and (not _is_http(text) or "#" in text):
         raise ValueError("is not an http(s) URL like http://collector:4318")
     return text
 
 
 def _issuer(text: str) -> str:
-    """As the provider itself writes it, to the last slash."""
+    """Check the issuer, which must equal the provider's own spelling, including a final slash."""
     parts = urlsplit(text) if _is_http(text) else None
     if text and (parts is None or (parts.scheme == "http" and not _is_loopback(parts.hostname or ""))):
         raise ValueError(f"{text!r} is not an https URL")
@@ -316,7 +316,7 @@ def _issuer(text: str) -> str:
 
 
 def _mail_url(text: str) -> str | None:
-    """apprise's spelling of a mail server; whom a mail goes to is said for each. It holds a password: never shown."""
+    """Check the mail server's URL in apprise's syntax, without recipients. Errors never show it: it has a password."""
     if not text:
         return None
     try:
@@ -326,7 +326,7 @@ def _mail_url(text: str) -> str | None:
     except ValueError:
         good, named = None, set()
     if not good or named:
-        raise ValueError("is not mailtos://user:password@mail.example.com[?from=…], with no one that it is to")
+        raise ValueError("is not like mailtos://user:password@mail.example.com[?from=…] without a recipient")
     return text
 
 
@@ -339,10 +339,10 @@ def _folder(text: str) -> Path | None:
 
 
 def _run_dir(text: str) -> Path:
-    """It is made where it is missing."""
+    """Check the folder. A worker creates it if it is missing."""
     found = Path(text)
     if not found.is_absolute():
-        raise ValueError(f"{text!r} is not a whole path from /")
+        raise ValueError(f"{text!r} is not an absolute path")
     if found.exists() and not found.is_dir():
         raise ValueError(f"{text!r} is not a folder")
     return found
@@ -361,11 +361,11 @@ def _anonymous(text: str, host: str, public_url: str, proxies: int) -> str | Non
         return None
     role = _one_of("AGENT", "REVIEWER", "OPERATOR", "ADMIN")(text).lower()
     if not _is_loopback(host):
-        raise ValueError(f"only for a server bound to loopback, but SAGAHOLD_HOST is {host}")
+        raise ValueError(f"allowed only for a server bound to loopback, but SAGAHOLD_HOST is {host}")
     if proxies or not _is_loopback(urlsplit(public_url).hostname or ""):
         raise ValueError(
-            "only for a server that nobody reaches through a proxy, but SAGAHOLD_PUBLIC_URL or SAGAHOLD_PROXIES tells"
-            " of one: through it strangers would need no key either"
+            "allowed only without a proxy, but SAGAHOLD_PUBLIC_URL or SAGAHOLD_PROXIES names one."
+            " Anyone who reaches the proxy would need no key either"
         )
     return role
 
@@ -376,12 +376,12 @@ def _host(text: str) -> str:
         ipaddress.ip_address(host)
     except ValueError:
         if not re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9_.-]*[A-Za-z0-9])?\.?", host):
-            raise ValueError(f"{text!r} is neither an IP address nor the name of a host") from None
+            raise ValueError(f"{text!r} is neither an IP address nor a host name") from None
     return host
 
 
 def links_stay_here(settings: Settings) -> bool:
-    """Others reach the server, and the links that it gives them lead to their own machines."""
+    """Return whether other machines reach the server but its links lead to loopback, and so to themselves."""
     return not _is_loopback(settings.host) and _is_loopback(urlsplit(settings.public_url).hostname or "")
 
 

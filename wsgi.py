@@ -144,8 +144,8 @@ def _call_all(calls: Sequence[Callable[[], None]]) -> None:
 def _when_told_to_stop(call: Callable[[], None]) -> None:
     """Call `call` on SIGTERM or SIGINT, which ends long polls at once instead of after up to a minute.
 
-    Granian sets its own signal handlers after this module is loaded. Python also writes the number of each process signal
-    to this socket.
+    Granian sets its own signal handlers after this module is loaded. Beside any handler, Python writes the number of
+    the signal to this socket.
     """
     reader, writer = socket.socketpair()
     writer.setblocking(False)

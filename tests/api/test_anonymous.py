@@ -164,7 +164,7 @@ def test_what_is_no_role(role: str) -> None:
     "changes", [{"SAGAHOLD_PROXIES": "1"}, {"SAGAHOLD_PUBLIC_URL": "https://hold.example.com"}], ids=["proxies", "url"]
 )
 def test_not_where_the_settings_tell_of_a_proxy(changes: dict[str, str]) -> None:
-    with pytest.raises(settings.SettingsError, match="SAGAHOLD_ALLOW_ANONYMOUS: only for a server that nobody reaches"):
+    with pytest.raises(settings.SettingsError, match="SAGAHOLD_ALLOW_ANONYMOUS: allowed only without a proxy"):
         settings.load(ENVIRON | changes)
 
 
