@@ -380,7 +380,7 @@ def _host(text: str) -> str:
     return host
 
 
-def links_stay_here(settings: Settings) -> bool:
+def links_lead_to_loopback(settings: Settings) -> bool:
     """Return whether other machines reach the server but its links lead to loopback, and so to themselves."""
     return not _is_loopback(settings.host) and _is_loopback(urlsplit(settings.public_url).hostname or "")
 

@@ -60,7 +60,7 @@ def build() -> Flask:
             settings.port,
             extra={"role": settings.anonymous_role},
         )
-    if environment.links_stay_here(settings):
+    if environment.links_lead_to_loopback(settings):
         log.warning(
             "SAGAHOLD_HOST accepts other machines, but links begin with %s: set SAGAHOLD_PUBLIC_URL to the URL by which"
             " they reach this server",

@@ -19,7 +19,7 @@ def first_sign_in_link(database: Database) -> str | None:
     Return None if there are people but no such admin. An admin's key can then create links.
     """
     with database.transaction() as uow:
-        uow.wait_for_turn("first person")
+        uow.take_advisory_lock("first person")
         if uow.conn.execute(select(users.c.id).limit(1)).first() is None:
             _make_owner(uow)
         admins = (

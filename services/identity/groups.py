@@ -49,7 +49,7 @@ def put_group(
         raise Invalid(found)
     with database.transaction() as uow:
         # One lock for all groups, because they are counted.
-        uow.wait_for_turn("groups")
+        uow.take_advisory_lock("groups")
         columns = {"description": description} | ({} if channels is None else {"channels": list(channels)})
         row = {"name": name, "created_at": uow.now, "created_by": by.id, "channels": [], **columns}
         before = (

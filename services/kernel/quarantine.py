@@ -43,7 +43,7 @@ def postpone(database: Database, kind: str, id_: UUID, error: Exception) -> None
         log.error("a row is set aside: an operator must look at it", exc_info=error, extra=extra)
 
 
-def is_left_alone(uow: UnitOfWork, kind: str, id_: ColumnElement[UUID]) -> ColumnElement[bool]:
+def is_set_aside(uow: UnitOfWork, kind: str, id_: ColumnElement[UUID]) -> ColumnElement[bool]:
     """Return a condition: the row is set aside now."""
     return exists().where(set_aside.c.kind == kind, set_aside.c.id == id_, set_aside.c.until > uow.now)
 
@@ -53,7 +53,7 @@ def forget(uow: UnitOfWork, kind: str, id_: UUID) -> None:
     uow.conn.execute(delete(set_aside).where(set_aside.c.kind == kind, set_aside.c.id == id_))
 
 
-def left_alone() -> Select[Any]:
+def count_set_aside() -> Select[Any]:
     """Count the rows that are set aside now."""
     return select(func.count()).select_from(set_aside).where(set_aside.c.until > func.clock_timestamp())
 

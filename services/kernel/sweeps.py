@@ -12,7 +12,7 @@ from sqlalchemy import RowMapping, Select
 
 from models.pauses import pauses
 from services.kernel.connection_pool import DatabaseUnavailable
-from services.kernel.quarantine import is_left_alone, postpone
+from services.kernel.quarantine import is_set_aside, postpone
 from services.kernel.unit_of_work import Database, UnitOfWork
 
 log = logging.getLogger(__name__)
@@ -32,7 +32,7 @@ def sweep_pauses(
     found: list[UUID] = []
 
     def query(uow: UnitOfWork) -> Select[Any]:
-        due = chosen(uow).where(~is_left_alone(uow, kind, pauses.c.id))
+        due = chosen(uow).where(~is_set_aside(uow, kind, pauses.c.id))
         return due.with_for_update(of=pauses, skip_locked=True, key_share=True)
 
     try:

@@ -57,7 +57,7 @@ class UnitOfWork:
         wakeups: for workers, published after the commit.
         wakes: pauses whose long polls are woken after the commit.
         entries: for the audit log, written with the commit.
-        ended_holds: pauses that were decided, or ended without a decision.
+        ended_pauses: pauses that were decided, or ended without a decision.
         holder: as in `Database`.
     """
 
@@ -67,7 +67,7 @@ class UnitOfWork:
     wakeups: list[WakeUp] = field(default_factory=list)
     wakes: list[UUID] = field(default_factory=list)
     entries: list[audit.AuditEntry] = field(default_factory=list)
-    ended_holds: list[Pause] = field(default_factory=list)
+    ended_pauses: list[Pause] = field(default_factory=list)
     holder: bytes = b""
 
     def record(
@@ -91,19 +91,19 @@ class UnitOfWork:
         )
         self.entries.append(entry if by is None else replace(entry, by=by.id, by_name=by.name, where=by.where))
 
-    def waits_at_most(self, milliseconds: int) -> None:
+    def set_lock_timeout(self, milliseconds: int) -> None:
         """Set the lock timeout for the rest of the transaction.
 
         A statement that exceeds it raises `DatabaseUnavailable` with `may_be_a_rows`.
         """
         self.conn.exec_driver_sql(f"SET LOCAL lock_timeout = {milliseconds}")
 
-    def wait_for_turn(self, what: str) -> None:
+    def take_advisory_lock(self, what: str) -> None:
         """Take the advisory lock of this name, until the transaction ends.
 
         It serialises changes of a row that may not exist yet, and so cannot be locked itself.
         """
-        self.conn.execute(_TURN, {"what": what})
+        self.conn.execute(_ADVISORY_LOCK, {"what": what})
 
     @contextmanager
     def attempt(self) -> Iterator[None]:
@@ -179,7 +179,7 @@ class Database:
         if uow.wakeups or uow.wakes:
             self.publisher.publish(uow.wakeups, uow.wakes)
         if self.held is not None:
-            for pause in uow.ended_holds:
+            for pause in uow.ended_pauses:
                 self.held(pause)
 
     @contextmanager
@@ -229,7 +229,7 @@ class Database:
                     driver.autocommit = False
 
 
-_TURN = select(func.pg_advisory_xact_lock(func.hashtextextended(bindparam("what"), 0)))
+_ADVISORY_LOCK = select(func.pg_advisory_xact_lock(func.hashtextextended(bindparam("what"), 0)))
 
 
 def _ending(uow: UnitOfWork) -> tuple[Any, ...]:

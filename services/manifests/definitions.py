@@ -63,7 +63,7 @@ def deploy(
     digest = canonical_json.digest(document)
     what = f"{kind} {definition.name} {definition.version}"
     with database.transaction() as uow:
-        _wait_for_turn(uow, kind, definition)
+        _lock_version(uow, kind, definition)
         known = _active(uow.conn, kind, definition.namespace, definition.name, definition.version)
         same = known is not None and bytes(known["digest"]) == digest
         # The same content from an admin of all namespaces is a new definition if the old one was restricted.
@@ -224,10 +224,10 @@ def _host_errors(
             )
 
 
-def _wait_for_turn(uow: UnitOfWork, kind: str, definition: SagaDefinition | WorkerDefinition) -> None:
+def _lock_version(uow: UnitOfWork, kind: str, definition: SagaDefinition | WorkerDefinition) -> None:
     """Serialise deployments of one version until the transaction ends."""
     what = f"{kind} {definition.namespace} {definition.name} {definition.version}"
-    uow.wait_for_turn(what)
+    uow.take_advisory_lock(what)
 
 
 def _active(conn: Connection, kind: str, namespace: str, name: str, version: str) -> RowMapping | None:

@@ -66,7 +66,7 @@ def may_listen(database: Database) -> bool:
     return answer or time.monotonic() >= looked + LISTENS_FOR
 
 
-class Asking(Protocol):
+class PauseUnderReview(Protocol):
     """The attributes of a pause that determine its recipients."""
 
     @property
@@ -87,7 +87,7 @@ class Asking(Protocol):
     def votes(self) -> Sequence[Vote]: ...
 
 
-def notify(uow: UnitOfWork, pause: Asking, reason: Reason) -> None:
+def notify(uow: UnitOfWork, pause: PauseUnderReview, reason: Reason) -> None:
     """Notify the eligible voters of the pause. A repeated call for the same event notifies no one again."""
     people = people_with_channels(uow, lambda columns: _able(columns, pause), _is_eligible(pause))
     event = NotificationEvent(
@@ -152,7 +152,7 @@ def people_with_channels(
             yield Recipient(row["email"], channel, row["id"])
 
 
-def _groups(uow: UnitOfWork, pause: Asking) -> Iterator[Recipient]:
+def _groups(uow: UnitOfWork, pause: PauseUnderReview) -> Iterator[Recipient]:
     if pause.asked is None:
         return
     names, _ = _asked(pause)
@@ -162,7 +162,7 @@ def _groups(uow: UnitOfWork, pause: Asking) -> Iterator[Recipient]:
             yield Recipient(row["name"], channel, None)
 
 
-def _able(columns: Any, pause: Asking) -> tuple[ColumnElement[bool], ...]:
+def _able(columns: Any, pause: PauseUnderReview) -> tuple[ColumnElement[bool], ...]:
     """Return conditions: the person may decide this pause, which its creator may not."""
     creator = ids.parse(ids.USER, pause.created_by)
     return (
@@ -172,7 +172,7 @@ def _able(columns: Any, pause: Asking) -> tuple[ColumnElement[bool], ...]:
     )
 
 
-def _is_eligible(pause: Asking) -> ColumnElement[bool]:
+def _is_eligible(pause: PauseUnderReview) -> ColumnElement[bool]:
     """Return a condition: the person is an eligible voter and has not voted yet."""
     voted = [id_ for vote in pause.votes if vote.counts and (id_ := ids.parse(ids.USER, vote.owner)) is not None]
     waited_for = users.c.id.not_in(voted)
@@ -182,7 +182,7 @@ def _is_eligible(pause: Asking) -> ColumnElement[bool]:
     return and_(waited_for, or_(users.c.groups.overlap(names), users.c.email.in_(emails)))
 
 
-def _asked(pause: Asking) -> tuple[list[str], list[str]]:
+def _asked(pause: PauseUnderReview) -> tuple[list[str], list[str]]:
     """Return the groups and the e-mail addresses of `asked`."""
     asked = [who.partition(":") for who in pause.asked or ()]
     return [name for kind, _, name in asked if kind == "group"], [name for kind, _, name in asked if kind == "person"]

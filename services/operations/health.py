@@ -14,7 +14,7 @@ from models.sagas import sagas
 from models.webhooks import webhook_deliveries, webhook_endpoints
 from services.kernel.connection_pool import DatabaseUnavailable
 from services.kernel.leases import BEAT
-from services.kernel.quarantine import left_alone
+from services.kernel.quarantine import count_set_aside
 from services.kernel.tenancy import manages, sees
 from services.kernel.unit_of_work import Database
 from services.notifications.queries import STILL_WAITS
@@ -130,7 +130,7 @@ def backlog(database: Database, by: Principal | None = None) -> Backlog:
             conn.execute(select(func.count()).where(unsent)).scalar_one(),
             conn.execute(_failed_notifications().where(seen[notifications])).scalar_one(),
             conn.execute(_workers()).scalar_one(),
-            conn.execute(left_alone()).scalar_one(),
+            conn.execute(count_set_aside()).scalar_one(),
             conn.execute(count_failing(by)).scalar_one(),
         )
 

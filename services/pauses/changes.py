@@ -84,7 +84,7 @@ def change(
     if changed.status is not Status.PENDING:
         if changed.kind == STEP:
             make_due(uow, changed.id)
-        uow.ended_holds.append(changed)
+        uow.ended_pauses.append(changed)
     return changed
 
 

@@ -114,7 +114,7 @@ def create_pauses(database: Database, wanted: Callable[[], Sequence[CreateReques
     with database.transaction() as uow:
         requests = wanted()
         if len(requests) > 1:
-            uow.waits_at_most(SHARED_WAIT)
+            uow.set_lock_timeout(SHARED_WAIT)
         for place, request in enumerate(requests):
             try:
                 new[place] = _new_pause(database, uow, request, heard)
@@ -173,7 +173,7 @@ def _remember(
     try:
         with nullcontext() if alone else uow.attempt():
             if not alone:
-                uow.waits_at_most(KEY_WAIT)
+                uow.set_lock_timeout(KEY_WAIT)
             for place, request, once in keyed:
                 try:
                     pause = new[place]
@@ -184,7 +184,7 @@ def _remember(
                 except DomainError as domain_error:
                     found[place] = domain_error
             if not alone:
-                uow.waits_at_most(SHARED_WAIT)
+                uow.set_lock_timeout(SHARED_WAIT)
     except DBAPIError as error:
         if alone or state_of(error) != LOCK_NOT_AVAILABLE:
             raise

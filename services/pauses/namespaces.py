@@ -71,7 +71,7 @@ def put_namespace(
     with database.transaction() as uow:
         if not wanted.plain and (field_errors := unmet(EligibleVoters(wanted, members_of(uow, namespace)), "review")):
             raise PolicyUnsatisfiable(field_errors)
-        uow.wait_for_turn(f"namespace {namespace}")
+        uow.take_advisory_lock(f"namespace {namespace}")
         before = _document(namespace, uow.conn.execute(_query(namespace).with_for_update()).mappings().one_or_none())
         changes: dict[str, Any] = {
             **(limits or {}),

@@ -28,7 +28,7 @@ def shared_database_url(servers: Stack) -> Iterator[str]:
 
 @pytest.fixture(autouse=True)
 def _postponed_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is postponed a second is due again in the middle of a test, where that is slow; tests say when (`wait`)."""
+    """Postpone rows by minutes instead of seconds, so that a slow test does not see them due. Tests use `wait`."""
     monkeypatch.setattr(outcome, "_POSTPONED_FOR", tuple(60 * seconds for seconds in outcome._POSTPONED_FOR))
     monkeypatch.setattr(saga_engine, "_CALL_AGAIN", 60 * saga_engine._CALL_AGAIN)
     monkeypatch.setattr(saga_engine, "_ROOM_AGAIN", 60 * saga_engine._ROOM_AGAIN)

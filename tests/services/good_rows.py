@@ -145,7 +145,7 @@ GOOD: dict[str, dict[str, Any]] = {
         "due_at": NOW,
         "hint_at": NOW,
     },
-    # The database itself counts and hashes, whatever stands here.
+    # The database sets these numbers and hashes itself.
     "audit_events": {"namespace": "default", "seq": 7, "hash": bytes(32), "entry": {"type": "pause.created"}},
     "audit_heads": {"namespace": "default", "seq": 0, "hash": bytes(32)},
 }

@@ -27,7 +27,7 @@ def reason(id_: str, *, undo: bool = False, **more: Any) -> dict[str, Any]:
 
 
 def result(outcome: Outcome | int, facts: dict[str, Any] | None = None, **report: Any) -> ModelResult:
-    """`outcome`: a number n is the answer {"n": n}."""
+    """Return a model result. `outcome`: a number n means the answer `{"n": n}`."""
     came = Done({"n": outcome}) if isinstance(outcome, int) else outcome
     return ModelResult(came, RunReport(**{"provider": "mock", "model": None, "mock": True} | report), facts or {})
 
@@ -37,7 +37,7 @@ class Model:
     """Plays every model.
 
     Attributes:
-        answers: what comes of the next question of a step, by the step's id; {"n": 1} when nothing is left here.
+        answers: the next results of a step, by its id. When none is left, the result is `{"n": 1}`.
         asked: in the order of the questions.
     """
 
@@ -59,7 +59,7 @@ def model(**answers: ModelResult | Outcome | int | list[ModelResult | Outcome | 
 
 
 def go_on(database: Database, trace_id: UUID, model: Model, used: Tools | None = None) -> Tools:
-    """What workers do with hints, until nothing is due that is not postponed; the tools that they used."""
+    """Do what workers do on wake-ups, until no row is due. Return the tools that they used."""
     used = used or tools()
     while (ask := _next_question(database, trace_id, used)) is not None:
         step = saga_of(database, trace_id).find(ask.span_id)

@@ -1,4 +1,4 @@
-"""People and groups with channels, and what they are told."""
+"""People and groups with channels, and their notifications."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -68,7 +68,7 @@ def tell(database: Database, watch_id: str, reason: str = "waiting", **asks: Any
 
 
 def untold(database: Database, watch_id: str, name: str, namespace: str) -> None:
-    """`name` could not be told of the review, and nobody tells them now: they do not see its namespace."""
+    """Store a failed notification to `name`, who does not see the namespace of the review."""
     user_id = person(database, name, "json://u:secret@127.0.0.1:1/secret", namespaces=["elsewhere"])
     with database.transaction() as uow:
         row = {

@@ -50,7 +50,7 @@ def step(id_: str, *, undo: bool = False, **more: Any) -> dict[str, Any]:
 
 
 def undone(id_: str) -> dict[str, Any]:
-    """What has a step of this id undone by `undo_<id>`."""
+    """Return the manifest of a step's compensation by `undo_<id>`."""
     bindings = {"done": {"from": f"$.steps.{id_}.output.data"}, "facts": {"from": "$._compensation"}}
     return {"compensation": {**OF_WORKER, "with": bindings, "tools": [f"undo_{id_}"]}}
 
@@ -67,8 +67,8 @@ class Tools:
     """Plays every tool.
 
     Attributes:
-        answers: what a tool answers next, by its name; {"of": its name} when nothing is left here.
-        idempotent: names of those whose own hint says that they may be asked twice.
+        answers: the next results of a tool, by its name. When none is left, the result is `{"of": name}`.
+        idempotent: names of tools that declare themselves idempotent (`idempotentHint`).
         calls: that reached a tool.
         schemas: what a tool wants to be called with, by its name; anything where nothing is here. Or that it is away.
     """
@@ -104,14 +104,14 @@ def tools(*idempotent: str, **answers: Outcome | list[Outcome]) -> Tools:
 
 
 def work(database: Database, trace_id: UUID, tools: Tools) -> None:
-    """What a worker does with a hint."""
+    """Do what a worker does on a wake-up."""
     call = looked_up(database, advance(database, trace_id), tools)
     while call is not None:
         call = looked_up(database, record(database, call, tools.make(call), {}, 0.5), tools)
 
 
 def looked_up(database: Database, work: Work | None, tools: Tools | None = None) -> Any:
-    """What is next once the tools are looked up whose calls are to be held."""
+    """Return the next action, after looking up tools whose calls are to be held."""
     while isinstance(work, ToolLookup):
         work = record_look_up(database, work, (tools or Tools()).look_up(work), 0.5)
     return work
@@ -172,7 +172,7 @@ def current_ref(database: Database, trace_id: UUID) -> StepRef:
 
 
 def watch_of(database: Database, trace_id: UUID) -> str:
-    """Of the step that is held."""
+    """Return a reference to the held step."""
     current = saga_of(database, trace_id).current
     assert current is not None
     assert current.watch_id is not None

@@ -64,7 +64,7 @@ def post(database: Database, by: Principal = AGENT, once: IdempotentRequest | No
 
 
 def let_time_approve(database: Database) -> None:
-    """In the default namespace, silence is consent where somebody asks for that."""
+    """Allow pauses of the default namespace to be approved at their expiry."""
     put_namespace(database, ADMIN, "default", None, {"allowed_on_timeout": list(OnTimeout)})
 
 

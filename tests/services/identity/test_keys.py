@@ -60,7 +60,7 @@ def test_recognised(database: Database) -> None:
 
 
 def test_expired(database: Database) -> None:
-    """To the instant of the database's clock; and nobody makes one that is expired already."""
+    """A key expires by the database's clock, and no key can be created that has expired already."""
     with database.transaction() as uow:
         now = uow.now
     key, _ = a_key(database, NewKey("x", Role.AGENT, ("default",), now + timedelta(hours=1)))
@@ -73,7 +73,7 @@ def test_expired(database: Database) -> None:
 
 
 def test_revoked(database: Database) -> None:
-    """For good, and the first time is what is told."""
+    """A revocation is final, and its first time is shown."""
     key, id_ = a_key(database)
     first = revoke_key(database, ADMIN, id_)
     assert first["revoked_at"] is not None
@@ -126,7 +126,7 @@ def test_pages(database: Database) -> None:
 
 
 def test_first_keys(database: Database) -> None:
-    """One for every role; those that are still good are kept, the rest is made anew."""
+    """There is one key for every role. Valid ones are kept, and the others are created."""
     keys = ensure_first_keys(database, {})
     assert set(keys) == set(Role)
     for role, key in keys.items():
@@ -154,7 +154,7 @@ def rotated(database: Database, id_: str, overlap: timedelta = OVERLAP) -> str:
 
 
 def test_a_rotated_key_is_the_same_key(database: Database) -> None:
-    """What it made is its own with either secret; the log tells of it, and of no secret."""
+    """Everything that a key made belongs to it with either secret. The log records the rotation, but no secret."""
     old, id_ = a_key(database)
     before = authenticate(database, hash_of(old))
     assert before is not None
@@ -188,7 +188,7 @@ def test_the_old_secret_works_for_a_while(database: Database) -> None:
 
 
 def test_rotated_twice(database: Database) -> None:
-    """Two secrets work at most. One whose answer was lost, so that nobody has used it, is the one that goes."""
+    """At most two secrets are valid. One that was never used, because its response was lost, goes first."""
     first, id_ = a_key(database)
     lost, second = rotated(database, id_), rotated(database, id_)
     good = [authenticate(database, hash_of(key)) is not None for key in (first, lost, second)]

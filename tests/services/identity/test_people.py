@@ -1,4 +1,4 @@
-"""People and groups: who may manage whom, and what becomes of those who are disabled."""
+"""People and groups: who may manage whom, and what disabling a person does."""
 
 from datetime import timedelta
 
@@ -76,7 +76,7 @@ def test_an_address_that_somebody_elsewhere_has_tells_nothing_of_them(database: 
 
 
 def test_probing_for_addresses_is_recorded_and_slow(database: Database) -> None:
-    """Each refusal is in the log; after five the namespace's admins wait, whichever address they ask for."""
+    """The log has each rejection. After five, the namespace's admins wait, whichever address they try."""
     for name in ("boss", "chief"):
         made(database, changed(email=f"{name}@example.com", namespaces=("elsewhere",)))
     admins = [someone(Role.ADMIN, "default", id_=f"key_{n}") for n in range(20)]
@@ -144,7 +144,7 @@ def test_what_cannot_be_said_of_a_person(database: Database, wrong: dict[str, ob
 
 
 def test_an_admin_of_some_namespaces_manages_the_people_within(database: Database) -> None:
-    """Whoever reaches further is not there for them; and they give nothing that they have not."""
+    """An admin does not see people with further namespaces, and grants none that they do not have."""
     narrow = someone(Role.ADMIN, "default")
     mine = made(database, ANN, narrow)
     wider = made(database, changed(email="wide@example.com", namespaces=("default", "other")))
@@ -181,7 +181,7 @@ def test_who_is_disabled_is_out_at_once(database: Database) -> None:
 
 
 def test_a_link_used_while_its_person_is_disabled_leaves_no_session(database: Database) -> None:
-    """Whichever is first, afterwards nobody is signed in."""
+    """Whichever comes first, no session is left afterwards."""
     for _ in range(10):
         id_ = made(database, changed(email=f"p{one(database, 'SELECT count(*) FROM users')}@example.com"))
         token = make_sign_in_link(database, ADMIN, id_)["url"].rpartition("/")[2]
@@ -194,7 +194,7 @@ def test_a_link_used_while_its_person_is_disabled_leaves_no_session(database: Da
 
 
 def test_nobody_disables_or_demotes_themselves(database: Database) -> None:
-    """So somebody is always left who may undo it. The rest of oneself one may change."""
+    """So an admin is always left who may undo it. Other fields of oneself may be changed."""
     id_ = made(database, changed(role=Role.ADMIN, namespaces=("*",)))
     oneself = Principal(id_, "Ann", Role.ADMIN, ("*",))
     for wanted in (

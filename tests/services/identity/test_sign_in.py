@@ -145,7 +145,7 @@ def test_who_has_no_password_or_is_disabled_has_none_that_is_right(database: Dat
 def test_an_unknown_address_costs_a_hash_too(
     database: Database, ann: Principal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By the time that an answer takes nobody learns who has an account."""
+    """The time of a response does not reveal who has an account."""
     with_password(database, ann)
     verified: list[str] = []
     hasher = passwords._hasher
@@ -223,7 +223,7 @@ def test_too_many_guesses_of_one_persons_password(database: Database, ann: Princ
 
 
 def test_too_many_guesses_from_one_address(database: Database, ann: Principal) -> None:
-    """Of many people's; another address is not held up by it."""
+    """The limit counts the failures of many people; another address is not affected."""
     with_password(database, ann)
     change(database, "INSERT INTO sign_in_failures VALUES ('address:192.0.2.1', :limit, now())", limit=ADDRESS_LIMIT)
     with pytest.raises(TooManyAttempts):
@@ -266,7 +266,7 @@ def test_the_right_password_forgets_the_slips_before(database: Database, ann: Pr
 
 
 def test_an_identity_is_bound_at_its_first_sign_in(database: Database, ann: Principal) -> None:
-    """From then on the provider's own id counts: the same address, given to somebody else, opens nothing."""
+    """From then on the provider's own id counts: the same address of another person gives no access."""
     _, person = sign_in_as(database, Identity(SUBJECT, "Ann@example.com", True), HERE)
     assert person.id == ann.id
     _, again = sign_in_as(database, Identity(SUBJECT, "renamed@example.com", False), HERE)
@@ -299,7 +299,7 @@ def test_who_is_disabled_is_refused_though_the_provider_knows_them(database: Dat
 
 
 def test_ones_own_sessions(database: Database, ann: Principal) -> None:
-    """Listed, ended one by one or all; nobody ends another's."""
+    """Sessions are listed, and ended one by one or all; a person ends only their own."""
     first, second, third = enter(database, ann), enter(database, ann), enter(database, ann)
     found = find_session(database, first)
     assert found is not None
@@ -335,7 +335,7 @@ def test_away(database: Database, ann: Principal) -> None:
         (tomorrow - timedelta(days=2), "bob@example.com"),
         (tomorrow, EMAIL),
         (tomorrow, "nobody@example.com"),
-        # Nor is told that there is such a person.
+        # The response does not reveal that there is such a person.
         (tomorrow, "far@example.com"),
     ):
         with pytest.raises(Invalid):
@@ -347,7 +347,7 @@ def test_away(database: Database, ann: Principal) -> None:
 
 
 def test_a_reviews_link_opens_that_review_as_often_as_one_likes(database: Database, ann: Principal) -> None:
-    """It signs nobody in, and ends with its time, a day after the decision, or with the person."""
+    """It does not sign in. It ends at its expiry, a day after the decision, or when the person is disabled."""
     watch_id = post(database)
     user_id = uuid_of(ann.id.replace("usr_", "wch_"))
     with database.transaction() as uow:
@@ -406,7 +406,7 @@ def test_of_two_links_to_one_review_the_last_one_opened_counts(database: Databas
 
 
 def test_signed_out_everywhere_no_link_lets_in(database: Database, ann: Principal) -> None:
-    """Whoever holds the lost phone may have opened them."""
+    """They may have been opened on the lost phone."""
     watch_id = post(database)
     user_id = uuid_of(ann.id.replace("usr_", "wch_"))
     for sign_out in (

@@ -1,4 +1,4 @@
-"""Callers that share a transaction: each gets its own outcome, and nobody suffers for another's."""
+"""Callers that share a transaction: each gets its own outcome, and no caller fails for another."""
 
 import threading
 from collections.abc import Callable, Sequence
@@ -12,9 +12,9 @@ from tests.services.world import at_once
 
 
 class Ledger:
-    """Doubles numbers, and remembers in which batches; waits in the first transaction until it is told to go on.
+    """Double numbers and record the batches. The first transaction waits until the test lets it continue.
 
-    `opened` is called where a transaction is opened, before anybody is asked what he wants.
+    `opened` is called when a transaction is open, before the requests are fetched.
     """
 
     def __init__(self, opened: Callable[[], object] = lambda: None) -> None:
@@ -137,7 +137,7 @@ def test_a_spoiled_batch_is_tried_one_by_one() -> None:
 
 
 def test_what_may_have_been_done_is_not_tried_again() -> None:
-    """A commit whose outcome nobody knows is everyone's, and is not repeated."""
+    """A commit of unknown outcome concerns all callers, and is not repeated."""
     ledger = Ledger()
     outcomes = gathered(ledger, [1, -2, 3])
     assert all(isinstance(outcome, DatabaseUnavailable) for outcome in outcomes)

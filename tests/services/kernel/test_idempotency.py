@@ -94,7 +94,7 @@ def test_a_replay_after_the_deadline_of_its_own_body(database: Database) -> None
 
 
 def test_a_replay_tells_nobody_again(database: Database, publisher: Recorded) -> None:
-    """One event, one message, one hint."""
+    """One event makes one message and one wake-up."""
     an_endpoint(database)
     for _ in range(3):
         create_pause(database, AGENT, draft(), once("key-0001"))
@@ -127,7 +127,7 @@ def test_contrary_bodies_at_the_same_time(database: Database) -> None:
 
 
 def test_keys_are_kept_for_a_day_at_least(database: Database) -> None:
-    """And not for ever."""
+    """The key is not kept longer than that."""
     once_ = IdempotentRequest("key-0001", bytes(32))
     made, _ = create_pause(database, ADMIN, draft(), once_)
     decide_pause(database, REVIEWER, made["watchId"], approve())
@@ -162,7 +162,7 @@ def test_a_key_lives_as_long_as_its_pause_waits_and_a_day_longer(database: Datab
 
 
 def test_a_key_lives_as_long_as_its_saga_runs_and_a_day_longer(database: Database) -> None:
-    """Of a start, and of a re-run that somebody asked for."""
+    """The key of a start, and that of a rerun, are kept."""
     trace_id = start(database, step("a", hitl=True))
     wanted = StartRequest("default", "s", "1", {"n": 1})
     trace_id, _ = start_saga(database, AGENT, wanted, once("start-01"))

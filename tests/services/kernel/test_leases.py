@@ -27,7 +27,7 @@ def leased_to(database: Database, holder: bytes, count: int = 1) -> list[object]
 
 
 def test_a_dead_processs_leases_are_ended(database: Database, publisher: Recorded) -> None:
-    """Its deliveries and sagas are hinted at; nobody else's."""
+    """Its deliveries and sagas are woken, and no others."""
     an_endpoint(database)
     dead, alive, nameless = (leased_to(database, holder) for holder in (DEAD, ALIVE, b""))
     saga = start(database, step("a"))
@@ -50,7 +50,7 @@ def test_a_tokens_rest_is_its_own(database: Database) -> None:
 
 @pytest.mark.parametrize("spare", [True, False])
 def test_spared_after_the_database_was_away(database: Database, publisher: Recorded, spare: bool) -> None:
-    """Nobody could renew them; what nobody is at is not kept waiting."""
+    """Their holders could not renew them; rows without a lease do not wait."""
     an_endpoint(database)
     (held,) = leased_to(database, DEAD)
     post(database)

@@ -95,7 +95,7 @@ def test_pages_by_offset_and_by_cursor_tell_the_same(database: Database, limit: 
 
 
 def test_a_cursor_is_steady_while_rows_are_added(database: Database) -> None:
-    """What comes in meanwhile stands before the first page: nothing is told twice, nothing left out."""
+    """New pauses come before the first page: no pause is listed twice or left out."""
     made = [post(database) for _ in range(6)][::-1]
     seen: list[Pause] = []
     page: Page | None = Page(2)

@@ -56,7 +56,7 @@ def _answers(sockets: Path) -> bool:
 
 @pytest.fixture
 def moving(servers: Stack, database: Database, standby: Path, tmp_path: Path) -> Iterator[tuple[Database, Path]]:
-    """A store whose address, a link, leads to the standby."""
+    """A database whose address, a link, leads to the standby."""
     link = tmp_path / "db"
     link.symlink_to(standby)
     url = database.engine.url.set(query={"host": str(link), "port": str(PORT)}).render_as_string(False)
@@ -86,7 +86,7 @@ def test_connections_to_a_standby_are_given_up(
 def test_a_refused_change_gives_up_all_connections(
     servers: Stack, database: Database, moving: tuple[Database, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also where the server does not say what it is: PostgreSQL before 14, or a pooler in between."""
+    """This works even if the server does not report its role: PostgreSQL before 14, or a pooler in between."""
     monkeypatch.setattr(connection_pool, "_IN_RECOVERY", "no_such_parameter")
     there, link = moving
     with there.reading(), there.reading(), there.reading():

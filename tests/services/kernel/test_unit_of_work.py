@@ -26,7 +26,7 @@ def seen(database: Database) -> list[str]:
 
 
 def states(database: Database) -> list[str]:
-    """Of the store's other connections."""
+    """Return the states of the database's other connections."""
     query = "SELECT state FROM pg_stat_activity WHERE application_name = 'sagahold test' AND pid <> pg_backend_pid()"
     with database.reading() as conn:
         return list(conn.execute(text(query)).scalars())
@@ -54,7 +54,7 @@ def test_until_then_nobody_else_sees_it(database: Database) -> None:
     ],
 )
 def test_who_reads_changes_and_locks_nothing(database: Database, statement: str) -> None:
-    """It is a fault of ours, not of the database; and the connection is as it was."""
+    """It is a bug of ours, not an error of the database; and the connection stays usable."""
     with database.transaction() as uow:
         stamp_worker(uow, "one")
     with pytest.raises(ChangeWhileReading), database.reading() as conn:
@@ -66,7 +66,7 @@ def test_who_reads_changes_and_locks_nothing(database: Database, statement: str)
 
 @pytest.mark.parametrize("kind", [ValueError, _Stop])
 def test_a_block_that_raises_leaves_nothing(database: Database, publisher: Recorded, kind: type[BaseException]) -> None:
-    """Neither rows nor signals nor an open transaction; and the same connection serves the next one."""
+    """It leaves no rows, no wake-ups and no open transaction; and the same connection serves the next one."""
     with pytest.raises(kind), database.transaction() as uow:  # noqa: PT012
         stamp_worker(uow, "one")
         uow.wakeups.append(WakeUp("webhook", uow.new_id()))

@@ -40,7 +40,7 @@ def tamper(database_url: str, *statements: str) -> None:
 
 
 def verdict(database: Database) -> dict[str, Any]:
-    """Of all chains; an export of them is judged alike."""
+    """Verify all chains, and check that their export gives the same verdict."""
     found = verify(database, ALL)
     exported = verdict_on(read_line(line) for line in export(database, ALL)).document()
     assert exported["ok"] == found["ok"]
@@ -49,7 +49,7 @@ def verdict(database: Database) -> dict[str, Any]:
 
 class TestChain:
     def test_the_database_and_python_compute_the_same(self, database: Database) -> None:
-        """Also where a character takes several bytes, and where JSON escapes it."""
+        """This holds for characters of several bytes, and for those that JSON escapes."""
         write(database)
         write(database, said='žluťoučký 🐎 \u2028 \\ " \n \x1f')
         write(database, before={"ž": 1}, after={"ž": [1.0, None]})
@@ -128,7 +128,7 @@ class TestChain:
         assert verdict_on(map(read_line, lines)).document() == WHOLE | {"checked": 9}
 
 
-# What is done to a chain of five, and what is found then.
+# Changes to a chain of five entries, and the result of the verification.
 AT_3 = "WHERE namespace = 'shop' AND seq = 3"
 FORGED = "replace(entry::text, 'changed', 'deleted')"
 TAMPERED: dict[str, tuple[tuple[str, ...], int, str]] = {
@@ -141,7 +141,7 @@ TAMPERED: dict[str, tuple[tuple[str, ...], int, str]] = {
             "SELECT hash FROM audit_events WHERE namespace = 'shop' AND seq = 2"
             f") || convert_to('3:' || {FORGED}, 'UTF8')) {AT_3}",
         ),
-        # Which of the two it was cannot be told from the rows: the chain breaks after it.
+        # The rows do not show which of the two was changed: the chain breaks after it.
         4,
         "changed",
     ),
@@ -208,7 +208,7 @@ class TestTampering:
         assert verify(database, ALL, "bank") == WHOLE | {"checked": 5}
 
     def test_a_row_behind_the_head(self, database: Database, database_url: str) -> None:
-        """Linked as it should be, but nobody's head knows it."""
+        """It is linked correctly, but no head covers it."""
         write(database, "shop")
         forged = '{"namespace":"shop"}'
         tamper(

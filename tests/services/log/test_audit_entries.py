@@ -79,7 +79,7 @@ class Log:
         return [tuple(entry[name] for name in ("namespace", "type", "subject", "by")) for entry in self.entries]
 
     def details(self) -> dict[str, Any]:
-        """Of the only new entry."""
+        """Return the details of the only new entry."""
         (entry,) = self.entries
         return entry["details"] or {}
 
@@ -88,7 +88,7 @@ class Log:
         return entry["before"], entry["after"]
 
     def secrets(self) -> list[str]:
-        """Entries in which something stands that nobody may read."""
+        """Return entries that contain a secret."""
         said = "SELECT entry::text FROM audit_events WHERE entry::text ~ 'hitl_|whsec_|hunter2|http://'"
         return [row["entry"] for row in rows(self.database, said)]
 
@@ -238,7 +238,7 @@ def test_a_held_step_that_is_run_again(database: Database, log: Log) -> None:
 
 
 def test_recoveries(database: Database, log: Log) -> None:
-    """With what the operator said; a wish that came to nothing is none."""
+    """The entry has what the operator said; a request that did nothing has no entry."""
     trace_id = start(database, step("a", undo=True), step("b"))
     work(database, trace_id, tools(do_a=BROKE_OFF))
     which = ref(trace_id, step_of(database, trace_id, "a"))
@@ -294,7 +294,7 @@ def test_what_is_pruned_stays_in_the_log(database: Database) -> None:
 
 
 def test_exports(database: Database, log: Log) -> None:
-    """What leaves has no word of it, so that it is the same when it leaves again."""
+    """The exported chains have no entry of it, so a second export is the same."""
     record_export(database, someone(Role.ADMIN, "shop", id_="key_scoped"))
     assert log.new() == [("*", "audit.exported", "*", "key_scoped")]
     assert log.details() == {"namespaces": ["shop"]}

@@ -45,7 +45,7 @@ FULL = {
 def changed(
     database: Database, database_url: str, table: str, assignment: str, where: str = "true"
 ) -> list[dict[str, Any]]:
-    """What is found where rows are changed so; then they are again as they were."""
+    """Return the verdict while rows are changed in this way, and restore them."""
     tamper(database_url, f"CREATE TABLE kept AS SELECT * FROM {table}")
     try:
         tamper(database_url, f"UPDATE {table} SET {assignment} WHERE {where}")
@@ -80,7 +80,7 @@ def compensated(database: Database) -> UUID:
 
 
 def test_what_the_service_did_fits(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where a batch is smaller than what there is."""
+    """This works when a batch is smaller than the number of rows."""
     monkeypatch.setattr(row_verification, "ENTRIES", 2)
     short = post(database, expires=timedelta(seconds=1))
     decide_pause(database, REVIEWER, post(database, **FULL), approve(comment="fine", response={"ok": True}))
@@ -99,7 +99,7 @@ def test_what_the_service_did_fits(database: Database, monkeypatch: pytest.Monke
 
 
 def test_what_went_on_after_its_end_fits(database: Database) -> None:
-    """A step held again, an undo tried again, and one that nobody tries any more."""
+    """A step held again, a compensation tried again, and one that is given up."""
     trace_id = start(database, step("a", undo=True), step("b", hitl=True), step("c"))
     made = tools(do_c=Failed(Error("TOOL_ERROR", "no")), undo_a=[Failed(Error("TOOL_ERROR", "no"))] * 2)
     work(database, trace_id, made)
@@ -233,7 +233,7 @@ def test_a_pause_that_was_put_in_is_named(database: Database, database_url: str)
 def test_what_was_taken_away_before_its_end_is_named(
     database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What has ended may be gone: retention leaves no entry."""
+    """An ended pause or saga may be gone: retention leaves no entry."""
     monkeypatch.setattr(row_verification, "ENTRIES", 2)
     ended, pending, trace_id = post(database), post(database), start(database, step("a"))
     decide_pause(database, REVIEWER, ended, reject())

@@ -74,7 +74,7 @@ def test_other_content_takes_the_place_of_the_old_only_when_asked(database: Data
         assert load_worker(conn, second).description == "other"
     found = list_definitions(database, ADMIN, "worker", DefinitionFilter(is_active=False), Page()).items
     assert [item["id"] for item in found] == [ids.text(ids.DEFINITION, first)]
-    # What was replaced may come back, as a new row.
+    # Replaced content may come back, as a new row.
     assert _deployed(database, WORKER, replace=True) not in (first, second)
 
 
@@ -174,7 +174,7 @@ def test_what_tool_sources_use_of_the_machine_is_for_who_may_have_it(database: D
 
 
 def test_who_deployed_a_worker_tells_what_its_tools_may_use(database: Database) -> None:
-    """Also of one that was deployed before this was noted, and of the same content that somebody else deploys again."""
+    """This includes a worker that an older release deployed, and the same content deployed again by another admin."""
     listed = HostRules(commands=(("x",),))
     scoped = someone(Role.ADMIN, "default", id_="key_scoped")
     first = ids.parse(ids.DEFINITION, deploy(database, scoped, WORKER, False, listed)[0])

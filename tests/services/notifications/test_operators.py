@@ -1,4 +1,4 @@
-"""Operators are told of a saga that waits for them: who, when, what, and until when it is of use."""
+"""Operators are notified of a saga that waits for them: who, when, of what, and until when."""
 
 from uuid import UUID
 
@@ -30,7 +30,7 @@ def otto(database: Database) -> UUID:
 
 
 def unknown(database: Database) -> UUID:
-    """A saga of whose first call nobody knows what came of it."""
+    """A saga whose first call has an unknown outcome."""
     trace_id = start(database, step("a"))
     work(database, trace_id, tools(do_a=NOBODY_KNOWS))
     return trace_id
@@ -45,7 +45,7 @@ def hard_stop(database: Database) -> UUID:
 
 
 def test_who_may_settle_it_and_has_a_channel(database: Database, publisher: Recorded) -> None:
-    """Operators and admins who see the namespace; rooms where nobody else is."""
+    """Operators and admins who see the namespace, and groups without other members, are notified."""
     person(database, "otto", "json://o", "json://o2", role="operator", groups=["night", "mixed"])
     person(database, "ada", "json://a", role="admin", namespaces=["*"], groups=["night"])
     person(database, "rita", "json://r", groups=["mixed"])
@@ -77,7 +77,7 @@ def test_instead_of_who_is_away_an_operator_who_stands_in(database: Database) ->
 
 
 def test_what_is_told(database: Database, otto: UUID) -> None:
-    """What happened, the key to search for at the tool, and where it is settled; the link lets nobody in by itself."""
+    """The content has the event, the key to search for at the tool, and a link. The link does not sign in."""
     trace_id = unknown(database)
     found = job(database)
     key = idempotency_key(saga_of(database, trace_id), step_of(database, trace_id, "a"))
@@ -113,7 +113,7 @@ def test_a_tools_words_call_nobody(database: Database, otto: UUID) -> None:
 
 
 def test_once_for_each_execution_that_came_to_it(database: Database, otto: UUID) -> None:
-    """A worker that looks again tells nobody again; a retry that fails again does."""
+    """A worker that continues the saga notifies no one again; a retry that fails again does."""
     trace_id = hard_stop(database)
     work(database, trace_id, tools())
     assert len(notifications(database)) == 1

@@ -1,4 +1,4 @@
-"""Whom a review tells that it waits."""
+"""The recipients of notifications about a review."""
 
 import logging
 from datetime import UTC, datetime
@@ -58,7 +58,7 @@ def test_who_asked_is_not_told_and_neither_is_who_has_left(database: Database) -
 
 
 def test_who_has_voted_is_not_asked_again(database: Database) -> None:
-    """Unless an edit has voided the vote; and a vote in somebody's name is theirs."""
+    """An edit voids votes. A delegate's vote counts as the absent person's."""
     watch_id = post(database)
     anne, otto, ida = (person(database, name, f"json://{name}") for name in ("anne", "otto", "ida"))
     actors = [Actor(ids.text(ids.USER, id_), "") for id_ in (anne, otto, ida)]
@@ -88,7 +88,7 @@ def test_the_delegate_of_someone_without_channels_hears(database: Database) -> N
 
 @pytest.mark.parametrize("why", ["back", "delegate elsewhere", "delegate asked", "no delegate"])
 def test_else_they_hear_themselves(database: Database, why: str) -> None:
-    """Nobody is told nothing because somebody cannot stand in."""
+    """A person whose delegate may not vote is notified themselves."""
     watch_id = post(database)
     namespaces = ["other"] if why == "delegate elsewhere" else ["default"]
     otto = person(database, "otto", "json://o", namespaces=namespaces)
@@ -100,7 +100,7 @@ def test_else_they_hear_themselves(database: Database, why: str) -> None:
 
 
 def test_once_for_each_occasion(database: Database) -> None:
-    """A sweep that repeats itself tells nobody twice; a reminder, the next stage or an edit is another occasion."""
+    """A repeated sweep notifies no one twice. A reminder, the next stage and an edit are events of their own."""
     watch_id = post(database)
     person(database, "anne", "json://a")
     for _ in range(2):
@@ -138,7 +138,7 @@ def test_a_groups_channel_counts_as_well(database: Database) -> None:
 
 
 def test_a_channel_too_long_for_an_index_is_told_too(database: Database) -> None:
-    """What is unique is a digest."""
+    """The unique column is a digest, which has room for any channel."""
     watch_id = post(database)
     channel = "json://" + "".join(chr(33 + number * 7 % 90) for number in range(4000))
     person(database, "anne", channel)

@@ -42,7 +42,7 @@ NEVER = SendResult("the mail server answered 535", final=True)
 
 @pytest.fixture
 def watch_id(database: Database) -> str:
-    """Anne is to be told of it."""
+    """A pause of which Anne is to be notified."""
     made = post(database)
     person(database, "anne", "json://a")
     tell(database, made)
@@ -87,7 +87,7 @@ def test_the_link_to_a_review_that_never_expires_does(database: Database) -> Non
 
 
 def test_the_link_to_a_review_that_is_escalated_lasts_on(database: Database) -> None:
-    """Where others were added before, nobody is told when time runs out: the links that they have are all there are."""
+    """After an escalation no one is notified at the expiry: the links that people have stay the only ones."""
     review = {"groups": ["ops"], "escalate": {"after": 60, "to": {"groups": ["leads"]}}}
     person(database, "anne", "json://a", groups=["ops"])
     made = post(database, review=review, on_timeout=OnTimeout.ESCALATE)
@@ -103,7 +103,7 @@ def test_the_link_to_a_review_that_is_escalated_lasts_on(database: Database) -> 
 
 
 def test_a_groups_link_lets_nobody_in(database: Database) -> None:
-    """Whoever reads a room is not one person: the page asks who they are."""
+    """A group's channel has many readers, so the page asks them to sign in."""
     made = post(database)
     group(database, "finance", "json://f")
     tell(database, made, asked=["group:finance"])
@@ -196,7 +196,7 @@ def test_one_that_ends_hints_at_those_that_found_no_room(
 
 
 def test_an_operator_retries_what_failed(database: Database, watch_id: str, publisher: Recorded) -> None:
-    """With the whole schedule before it; it stands in the audit log."""
+    """It gets the whole schedule again, and the audit log records the retry."""
     record_sending(database, job(database).lease, NEVER, 0.5)
     (row,) = notifications(database)
     publisher.wakeups.clear()

@@ -88,7 +88,7 @@ def test_switched_off_at_once_and_ended_in_steps(database: Database, small: int)
     assert claim_delivery(database, left["id"]) is None
     assert sweep(database) == 2
     assert (pending(database), ended(database)) == (0, {"the endpoint is disabled"})
-    # What was ended may be had again.
+    # Ended deliveries can be recovered.
     change_endpoint(database, ADMIN, made["id"], EndpointChange(enabled=True))
     assert recover(database, ADMIN, made["id"], LONG_AGO) == 12
     assert sweep(database) == 1
@@ -163,7 +163,7 @@ def test_recovered_by_one_statement(database: Database) -> None:
 
 @pytest.mark.parametrize("status", [200, 500])
 def test_attempts_do_not_wait_for_their_endpoint(database: Database, status: int) -> None:
-    """Somebody has its row locked: only what changes its health has to wait."""
+    """While the endpoint's row is locked, only an attempt that changes its health waits."""
     backlogged(database, 3)
     first, second, third = deliveries(database)
     if status == 500:

@@ -1,4 +1,4 @@
-"""Readiness and backlog: what an operator is told of an empty, an old, a broken and a working database."""
+"""Readiness and backlog of an empty, an old, a broken and a working database."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -111,14 +111,14 @@ def test_a_pool_that_is_used_up(database: Database, monkeypatch: pytest.MonkeyPa
 
 
 def test_an_error_for_the_log_quotes_no_values(database: Database) -> None:
-    """Of a statement there may be secrets among them."""
+    """The parameters of a statement may be secrets."""
     with pytest.raises(DBAPIError) as caught, database.reading() as conn:
         conn.execute(text("SELECT 1 / (length(:secret) - 7)"), {"secret": "hunter2"})
     assert "hunter2" not in str(caught.value)
 
 
 def test_statements_have_limits(database: Database) -> None:
-    """So that one slow statement, lock or forgotten transaction holds up nobody for long; times are UTC."""
+    """So one slow statement, lock or idle transaction does not delay others for long. Times are UTC."""
     names = ("statement_timeout", "lock_timeout", "idle_in_transaction_session_timeout", "TimeZone")
     query = "SELECT name, setting FROM pg_settings WHERE name = ANY(:names)"
     found = {row["name"]: row["setting"] for row in rows(database, query, names=list(names))}
@@ -131,7 +131,7 @@ def test_statements_have_limits(database: Database) -> None:
 
 
 def test_backlog(database: Database) -> None:
-    """What waits, for how long, and what needs an operator."""
+    """The backlog shows how much waits, for how long, and what needs an operator."""
     assert backlog(database) == Backlog(0, 0, 0.0, 0, 0, 0, 0, 0, 0, 0)
     an_endpoint(database, event_types=("pause.created",))
     post(database)
@@ -146,7 +146,7 @@ def test_backlog(database: Database) -> None:
 
 @pytest.mark.parametrize("column", ["expires_at", "attend_at"])
 def test_backlog_of_time(database: Database, column: str) -> None:
-    """An expiry or a reminder that nobody sees to is overdue too, until the pause is decided."""
+    """An expiry or a reminder that no sweep processes is overdue too, until the pause is decided."""
     watch_id = post(database, review={"remind_after": [3600]})
     change(database, "UPDATE pauses SET attend_at = now() + interval '1 h'")
     assert backlog(database).overdue_seconds == 0.0
@@ -159,7 +159,7 @@ def test_backlog_of_time(database: Database, column: str) -> None:
 
 
 def test_backlog_of_notifications(database: Database) -> None:
-    """One that waits, and one given up; of a review that is decided nobody needs to hear."""
+    """One notification waits, and one is given up. Those of a decided review do not count."""
     told = post(database)
     person(database, "anne", "json://a")
     tell(database, told)
@@ -175,7 +175,7 @@ def test_backlog_of_notifications(database: Database) -> None:
 
 
 def test_backlog_of_sagas(database: Database) -> None:
-    """One that waits for a worker, and one whose call's outcome nobody knows."""
+    """One saga waits for a worker, and one has a call of unknown outcome."""
     start(database, step("a"))
     change(database, "UPDATE sagas SET due_at = due_at - interval '1 min'")
     found = backlog(database)

@@ -52,7 +52,7 @@ from tests.services.world import (
 )
 
 NEXT_POLICY = {"approvals": 1, "quiet_hours": "22-06"}
-# What is stored, and how it is named.
+# Stored values, and their names.
 STRANGE: dict[str, tuple[str, object]] = {
     "review.quiet_hours": ("review", NEXT_POLICY),
     "review.stages[1].weight": ("review", {"stages": [{"name": "a"}, {"name": "b", "weight": 2}]}),
@@ -115,7 +115,7 @@ def test_a_pause_is_shown_and_nothing_is_approved_by_unknown_rules(database: Dat
         expire(database, each)
     assert expire_due(database) == 2
     assert {one_status(database, each) for each in (other, late)} == {"expired"}
-    # What was not understood is still there.
+    # The unknown value is still there.
     column = STRANGE[place][0]
     assert one(database, f"SELECT {column} FROM pauses WHERE id = :id", id=uuid_of(late)) == STRANGE[place][1]
 

@@ -1,4 +1,4 @@
-"""What is pruned is old and finished; nothing else."""
+"""Pruning deletes old, finished rows and nothing else."""
 
 from datetime import timedelta
 
@@ -78,7 +78,7 @@ def test_messages_with_what_belongs_to_them_but_not_those_that_wait(database: Da
 
 
 def test_retired_secrets_and_silent_workers(database: Database) -> None:
-    """As soon as nobody can need them."""
+    """They go as soon as they cannot be needed."""
     namespace_secret(database, AGENT, "default")
     newest = rotate_namespace_secret(database, ADMIN, "default")
     with database.transaction() as uow:
@@ -119,7 +119,7 @@ def test_sagas_with_what_belongs_to_them(database: Database) -> None:
 
 
 def test_no_saga_that_an_operator_has_not_seen_to(database: Database) -> None:
-    """Its undo failed, and nobody has said yet what is to become of it."""
+    """Its compensation failed, and no operator has resolved it yet."""
     trace_id = start(database, step("a", undo=True), step("b"))
     refused = Failed(Error("TOOL_INVOKE_FAILED", "no"))
     work(database, trace_id, tools(do_b=refused, undo_a=refused))

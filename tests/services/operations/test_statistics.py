@@ -1,5 +1,4 @@
-"""The numbers behind the charts: each pause, decision and delivery on its day and under its name, and only those that
-the person sees; by indexes however many there are."""
+"""Statistics: each pause, decision and delivery counts on its day, and only for callers that see it."""
 
 from datetime import date, timedelta
 from typing import Any
@@ -151,7 +150,7 @@ class TestCost:
             assert "Seq Scan on webhook_attempts" not in plan, plan
 
     def test_what_takes_too_long_is_given_up(self, database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-        """Whoever decides must not wait for whoever looks at a chart."""
+        """A decision must not wait for a chart."""
         monkeypatch.setattr(statistics, "STATEMENT_TIMEOUT", "50ms")
         with database.transaction() as uow:
             uow.conn.exec_driver_sql("LOCK TABLE pauses")
@@ -193,7 +192,7 @@ def _many_old(database: Database) -> None:
 
 
 def _plans(database: Database, call: Any) -> list[str]:
-    """Of every query that the call sends."""
+    """Return the plan of every query that the call sends."""
     sent: list[tuple[str, Any]] = []
 
     def note(_conn: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:

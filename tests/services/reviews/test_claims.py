@@ -25,7 +25,7 @@ def claims(database: Database) -> list[str]:
 
 
 def test_a_claim_keeps_others_from_working_on_it(database: Database, publisher: Recorded) -> None:
-    """It can be given back, or taken over by who says so; nothing is told to the outside."""
+    """A claim can be released, or taken over explicitly; no webhook is sent."""
     watch_id = post(database)
     claimed = claim(database, ANNE, watch_id)["claim"]
     assert (claimed["by"], claimed["byName"]) == (ANNE.id, ANNE.name)
@@ -41,7 +41,7 @@ def test_a_claim_keeps_others_from_working_on_it(database: Database, publisher: 
 
 
 def test_a_claim_ends_by_itself(database: Database) -> None:
-    """Whoever was called away does not keep the others waiting."""
+    """A claim expires, so an absent person does not keep the others waiting."""
     watch_id = post(database)
     claim(database, ANNE, watch_id)
     old = "jsonb_set(claim::jsonb, '{at}', to_jsonb((now() - interval '15 min')::text))::json"
@@ -50,7 +50,7 @@ def test_a_claim_ends_by_itself(database: Database) -> None:
 
 
 def test_a_claim_is_no_lock(database: Database) -> None:
-    """Whoever may decide still does; and what is decided can neither be claimed nor given back."""
+    """A claim does not keep others from deciding. A decided review can be neither claimed nor released."""
     watch_id = post(database)
     claim(database, ANNE, watch_id)
     assert decide_pause(database, BEN, watch_id, approve(BEN))["claim"] is None
@@ -111,7 +111,7 @@ def test_one_of_many_that_somebody_else_holds(database: Database, monkeypatch: p
 
 
 def test_many_while_the_database_goes_away(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What was decided is told; what is left is not tried for ever. Where nothing was decided, nothing is told."""
+    """The decisions made are reported, and the others are not tried without end. Without any, there is no report."""
     ids = [post(database) for _ in range(6)]
     tried: list[str] = []
 
@@ -130,7 +130,7 @@ def test_many_while_the_database_goes_away(database: Database, monkeypatch: pyte
 
 
 def test_the_same_many_from_two_people_at_once(database: Database) -> None:
-    """In contrary orders, even: nobody waits for the other's locks."""
+    """Even in opposite orders, no request waits for the other's locks."""
     held = [post(database) for _ in range(10)]
     answers = at_once(
         [

@@ -61,7 +61,7 @@ def test_only_those_asked_decide_a_step(database: Database) -> None:
 
 
 def test_only_those_asked_have_a_step_run_again(database: Database) -> None:
-    """It ends their votes, and the guidance reaches the model. An operator may: perhaps nobody is left who is asked."""
+    """It discards the votes, and its guidance reaches the model. An operator may rerun, as all voters may be absent."""
     anne, ben = voter(database, "anne", "ops"), voter(database, "ben", away=True)
     stands_in = voter(database, "carl")
     change(
@@ -132,8 +132,7 @@ def test_a_step_whose_time_runs_out_is_escalated(database: Database) -> None:
 
 
 def test_a_decision_on_what_was_held_before_a_rerun(database: Database) -> None:
-    """It comes late, and nobody has read what is held now: by its revision it does not fit. Also where the old one had
-    been edited."""
+    """A late decision names an old revision, so it does not fit the step as it is held now, edited before or not."""
     anne, ben = voter(database, "anne"), voter(database, "ben")
     trace_id = start(database, reason("a", hitl=True, review={"approvals": 2}))
     go_on(database, trace_id, model(a=1))
@@ -150,7 +149,7 @@ def test_a_decision_on_what_was_held_before_a_rerun(database: Database) -> None:
 
 
 def test_a_floor_that_was_raised_after_the_deployment(database: Database) -> None:
-    """A hold obeys what the namespace asks now; what the manifest asks beyond that stays."""
+    """A held step obeys the namespace's present policy, and the manifest's further requirements."""
     voter(database, "anne", "ops"), voter(database, "ben", "ops")
     put_namespace(database, ADMIN, "default", {"allow_self": True}, {"allowed_on_timeout": list(OnTimeout)})
     weak = {"hitl_on_timeout": "approve", "hitl_timeout_seconds": 5, "review": {"groups": ["ops"], "allow_self": True}}

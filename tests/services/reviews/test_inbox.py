@@ -62,7 +62,7 @@ def test_filters(database: Database) -> None:
 
 
 def test_mine(database: Database) -> None:
-    """What asks me, by name, by group, or as anybody; or somebody who has me vote for them."""
+    """Pauses on which I may vote: by name, by group, as anyone, or as a delegate."""
     dan = voter(database, "dan", "sales")
     anne = voter(database, "anne", "ops", away=True, delegate_id=ids.parse(ids.USER, dan.id))
     reviewer = key(database, "robot")
@@ -98,7 +98,7 @@ def test_who_may_vote(database: Database) -> None:
 
 
 def test_whose_vote_it_would_be(database: Database) -> None:
-    """As the vote itself is recorded: one's own before that of somebody who is away."""
+    """This matches the recorded vote: one's own comes before that of an absent person."""
     dan = voter(database, "dan", "sales")
     anne = voter(database, "anne", "ops", away=True, delegate_id=ids.parse(ids.USER, dan.id))
 

@@ -33,7 +33,7 @@ def rerun(database: Database) -> UUID:
 def test_after_a_rerun_a_decision_says_what_it_has_read(
     database: Database, rerun: UUID, door: str, decision: type
 ) -> None:
-    """Through every door; the refusal has what is there now, and nothing has changed."""
+    """This holds for every endpoint. The error shows the present state, and nothing has changed."""
     watch_id, which = watch_of(database, rerun), current_ref(database, rerun)
     before = get_pause(database, REVIEWER, watch_id)
 
@@ -88,7 +88,7 @@ def test_a_rerun_may_say_what_it_is_about(database: Database, rerun: UUID) -> No
 
 
 def test_approvals_reruns_and_a_cancel_at_once(database: Database) -> None:
-    """Whoever comes first: no approval that was sent at the first hold is one of the second."""
+    """Whichever comes first, an approval sent for the first pause never approves the second."""
     for number in range(ROUNDS):
         trace_id = start(database, step("a", hitl=True))
         used = tools()

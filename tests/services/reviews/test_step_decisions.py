@@ -101,7 +101,7 @@ def decided_key(database: Database, trace_id: UUID) -> str:
 
 
 def test_approved_with_other_arguments(database: Database, held: UUID) -> None:
-    """What runs is what the reviewer made of it."""
+    """The call runs with the reviewer's edit."""
     approve_held(database, held, arguments={"n": 2, "note": "less"})
     used = tools()
     work(database, held, used)
@@ -135,7 +135,7 @@ def test_the_step_door_changes_no_arguments(database: Database, held: UUID) -> N
 
 
 def test_rejected(database: Database, held: UUID) -> None:
-    """Never called; the reason stands in the step's error; what was done is undone."""
+    """The step is never called, its error has the reason, and earlier steps are compensated."""
     which = current_ref(database, held)
     decide_step(database, REVIEWER, which, reject(comment="too much", response={"code": "LIMIT"}))
     used = tools()
@@ -184,7 +184,7 @@ def test_who_started_it_does_not_decide(database: Database, held: UUID) -> None:
 
 
 def test_run_again(database: Database, publisher: Recorded, held: UUID) -> None:
-    """Held anew under another pause, with the guidance kept; the old pause is closed; the new hold is told."""
+    """Another pause holds the step, with the guidance. The old pause is closed, and a webhook announces the new one."""
     an_endpoint(database, event_types=EVENTS)
     which, first = current_ref(database, held), watch_of(database, held)
     assert rerun_step(database, REVIEWER, which, "cheaper", None) == Accepted(False, f"retry-{which.span}-1")
@@ -204,7 +204,7 @@ def test_run_again(database: Database, publisher: Recorded, held: UUID) -> None:
 
 
 def test_as_often_as_the_manifest_allows(database: Database, held: UUID) -> None:
-    """Then it is to be approved or rejected: the hold stays as it is."""
+    """Then it has to be approved or rejected: the pause stays as it is."""
     for _ in range(2):
         rerun_step(database, REVIEWER, current_ref(database, held), None, None)
         work(database, held, tools())

@@ -1,5 +1,4 @@
-"""What a person decides on can be carried out: a call that cannot be made fails before anybody is asked, and an edit
-that could not be carried out is refused, and the step still held."""
+"""Edits of held steps: a call that cannot be made fails before a review, and an edit is checked at once."""
 
 from typing import Any
 from uuid import UUID
@@ -48,7 +47,7 @@ def held(database: Database, schema: dict[str, Any] = SCHEMA, n: object = 1, **m
 
 
 def field_errors(database: Database, trace_id: UUID, arguments: dict[str, Any], door: str = "pause") -> dict[str, str]:
-    """Of an approval with these, by place; the step is held as before."""
+    """Return the errors of an approval with these arguments, by place; the step stays held."""
     watch_id = watch_of(database, trace_id)
     before = get_pause(database, REVIEWER, watch_id)
     command = approve(arguments=arguments, revision=before.revision)
@@ -64,7 +63,7 @@ def field_errors(database: Database, trace_id: UUID, arguments: dict[str, Any], 
 
 @pytest.mark.parametrize("door", ["pause", "bulk"])
 def test_an_edit_that_the_tool_would_not_take(database: Database, door: str) -> None:
-    """Each place is named; what fits is called, as it was edited. The engine's own argument is nobody's to give."""
+    """Each place is named. A valid edit is called as it is. The engine's own argument cannot be set."""
     trace_id = held(database)
     schema = get_pause(database, REVIEWER, watch_of(database, trace_id)).arguments_schema
     assert schema == SCHEMA | {"required": ["n"]}
@@ -79,7 +78,7 @@ def test_an_edit_that_the_tool_would_not_take(database: Database, door: str) -> 
 
 @pytest.mark.parametrize("door", ["pause", "bulk"])
 def test_an_edit_that_the_policy_says_no_to(database: Database, door: str) -> None:
-    """Also where it cannot be judged."""
+    """This includes an edit that cannot be evaluated."""
     trace_id = held(database, {}, policy={"name": "limit", "cel": "arguments.n <= input.n + 1"})
     assert field_errors(database, trace_id, {"n": 3}, door) == {
         "arguments": "policy 'limit' says no: nothing is decided, the step is still held"
@@ -122,7 +121,7 @@ def test_every_hold_has_the_schema_of_its_time(database: Database) -> None:
     ],
 )
 def test_a_schema_that_cannot_be_used(database: Database, schema: dict[str, Any]) -> None:
-    """It is nobody's fault here: the step is held, and the reviewer reads that an edit is not checked."""
+    """No one made a mistake: the step is held, and the reviewer reads that an edit is not checked."""
     trace_id = held(database, schema)
     pause = get_pause(database, REVIEWER, watch_of(database, trace_id))
     assert pause.context is not None

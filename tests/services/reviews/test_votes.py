@@ -45,7 +45,7 @@ def entries(database: Database, watch_id: str) -> list[dict[str, Any]]:
 
 
 def test_twenty_at_once_on_a_quorum_of_three(database: Database, publisher: Recorded) -> None:
-    """Three votes count, one outcome is told, and who came too late is told it too."""
+    """Three votes count, one outcome is announced, and a late voter gets it too."""
     an_endpoint(database)
     people = [voter(database, f"p{number}") for number in range(20)]
     watch_id = post(database, review={"approvals": 3}, callback_url=CALLBACK)
@@ -65,7 +65,7 @@ def test_twenty_at_once_on_a_quorum_of_three(database: Database, publisher: Reco
 
 
 def test_votes_against_each_other_a_cancel_and_the_clock(database: Database) -> None:
-    """One outcome, whichever it is; nobody is told another."""
+    """There is one outcome, whichever it is, and no one gets another."""
     people = [voter(database, f"p{number}") for number in range(12)]
     watch_id = post(database, review={"approvals": 3, "reject_on": "majority"}, callback_url=CALLBACK)
     votes = [
@@ -254,7 +254,7 @@ def test_an_edit_of_who_is_asked_later_is_repeated(database: Database, revision:
 
 
 def test_decided_before_the_sweep_that_escalates(database: Database) -> None:
-    """Also where one vote is enough, what is stored is what was answered, told and recorded: it was in time."""
+    """Even if one vote is enough, the stored outcome is the one in the response, the webhook and the log."""
     an_endpoint(database, event_types=("pause.escalated", "pause.approved"))
     review = {"escalate": {"to": {"groups": ["leads"]}}}
     watch_id = post(database, review=review, on_timeout=OnTimeout.ESCALATE)

@@ -1,4 +1,4 @@
-"""Reason steps of sagas that nobody wants any more: no model is asked, and no person."""
+"""Reason steps of cancelled sagas: neither a model nor a person is asked."""
 
 import pytest
 
@@ -23,7 +23,7 @@ TOOLS = {"tools": {"allow": ["look", "book"]}}
 
 
 def test_cancelled_while_a_model_thinks(database: Database) -> None:
-    """The worker is told; that the model was stopped ends the step."""
+    """The worker learns of it, and the step ends when its model request has stopped."""
     trace_id = start(database, step("a", undo=True), reason("b"))
     ask = asked(database, trace_id)
     assert given_up(database, [ask.lease]) == set()
@@ -37,7 +37,7 @@ def test_cancelled_while_a_model_thinks(database: Database) -> None:
 
 @pytest.mark.parametrize("acted", [False, True])
 def test_an_answer_that_comes_after_the_cancel(database: Database, acted: bool) -> None:
-    """It was done, and is undone; nobody is asked to review it, also not for a moment."""
+    """It was done and is compensated, without a review even for a moment."""
     trace_id = start(database, reason("a", undo=True))
     ask = asked(database, trace_id)
     cancel_saga(database, OPERATOR, trace_id, None)
@@ -56,7 +56,7 @@ def test_an_answer_that_comes_after_the_cancel(database: Database, acted: bool) 
 
 @pytest.mark.parametrize("with_tools", [False, True])
 def test_cancelled_after_its_worker_died(database: Database, with_tools: bool) -> None:
-    """The model is not asked again for what nobody wants; what its tools did is undone."""
+    """The model is not asked again after a cancellation, and what its tools did is compensated."""
     trace_id = start(database, step("a", undo=True), reason("b", undo=True, **(TOOLS if with_tools else {})))
     asked(database, trace_id)
     cancel_saga(database, OPERATOR, trace_id, None)
@@ -88,7 +88,7 @@ def test_cancelled_while_it_is_held(database: Database) -> None:
 
 
 def test_answered_in_the_moment_of_the_cancel(database: Database) -> None:
-    """Whoever comes first: in the end no review is left that decides nothing."""
+    """Whichever comes first, no pending review is left in the end."""
     for _ in range(10):
         trace_id = start(database, reason("a", hitl=True))
         ask = asked(database, trace_id)

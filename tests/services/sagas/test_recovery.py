@@ -1,4 +1,4 @@
-"""What an operator can do where nobody knows what happened, or an undo failed: and what is refused."""
+"""Recovery by an operator after an unknown outcome or a failed compensation, and its errors."""
 
 from dataclasses import replace
 from uuid import UUID
@@ -57,7 +57,7 @@ def of_undo(database: Database, trace_id: UUID, id_: str) -> StepRef:
 
 @pytest.fixture
 def unknown(database: Database) -> UUID:
-    """Of the call of b, the answer was lost."""
+    """A saga in which the response of b was lost."""
     trace_id = start(database, step("a", undo=True), step("b", undo=True), step("c"))
     work(database, trace_id, tools(do_b=BROKE_OFF))
     assert error_of(database, trace_id, "b") == OUTCOME_UNKNOWN
@@ -110,7 +110,7 @@ def test_the_last_step_resolved(database: Database) -> None:
 
 @pytest.mark.parametrize(("done", "saga"), [(True, "COMPENSATED"), (False, "FAILED")])
 def test_an_undo_resolved(database: Database, done: bool, saga: str) -> None:
-    """Not done is a failed undo, that can be tried again without being called destructive: somebody has looked."""
+    """Resolved as not done, it is a failed compensation, which may be retried without allow_destructive."""
     trace_id = start(database, step("a", undo=True), step("b"))
     work(database, trace_id, tools(do_b=REFUSED, undo_a=BROKE_OFF))
     resolve(database, OPERATOR, of_undo(database, trace_id, "a"), done=done, output=None, evidence="x")
@@ -125,7 +125,7 @@ def test_an_undo_resolved(database: Database, done: bool, saga: str) -> None:
 
 
 def test_an_undo_that_was_not_made_leaves_the_rest_to_an_operator(database: Database) -> None:
-    """It is told, and what is left to undo goes on with a retry, or by hand."""
+    """A webhook announces it, and compensation continues after a retry or a resolution."""
     for by_hand in (False, True):
         change(database, "DELETE FROM webhook_messages")
         change(database, "DELETE FROM webhook_endpoints")
@@ -168,7 +168,7 @@ def test_retried_only_with_the_word_that_it_may_run_twice(database: Database, un
 
 
 def test_retried_and_refused_is_still_in_doubt(database: Database, unknown: UUID) -> None:
-    """The second call failed cleanly; of the first nobody knows: it is undone."""
+    """The second call failed cleanly, but the outcome of the first is unknown, so it is compensated."""
     retry_step(database, OPERATOR, of_step(database, unknown, "b"), FORCED)
     used = tools(do_b=REFUSED)
     work(database, unknown, used)
@@ -188,7 +188,7 @@ def test_a_forced_retry_waits_for_a_server_that_is_away(database: Database, unkn
 
 
 def test_cancelled_before_a_worker_came_to_the_retry(database: Database, unknown: UUID) -> None:
-    """The call is not made once more; of the first one still nobody knows: it is undone."""
+    """The call is not repeated. The outcome of the first is still unknown, so it is compensated."""
     retry_step(database, OPERATOR, of_step(database, unknown, "b"), FORCED)
     cancel_saga(database, OPERATOR, unknown, "not wanted any more")
     used = tools()
@@ -200,7 +200,7 @@ def test_cancelled_before_a_worker_came_to_the_retry(database: Database, unknown
 
 
 def test_what_was_cancelled_is_not_retried(database: Database) -> None:
-    """What is under way is waited for, and not begun anew."""
+    """A call under way is waited for, and not started again."""
     trace_id = start(database, step("a", undo=True, idempotent=True))
     call, which = claimed(database, trace_id), of_step(database, trace_id, "a")
     cancel_saga(database, OPERATOR, trace_id, None)
@@ -338,8 +338,7 @@ def test_an_undo_that_failed_before_its_call_undone_by_hand(database: Database) 
 
 
 def test_an_undo_that_nobody_will_make(database: Database, stuck_undo: UUID) -> None:
-    """Somebody has looked: the saga stays failed and waits for nobody; it may be tried again all the same, and is asked
-    about again when that fails."""
+    """The saga stays failed and waits for no one. A retry is possible, and asks an operator again if it fails."""
     an_endpoint(database, event_types=EVENTS)
     which = of_undo(database, stuck_undo, "b")
     before = statuses(database, stuck_undo)
@@ -412,7 +411,7 @@ PAID = {"with": {"id": {"from": "$.steps.b.output.data.id", "required": True}}}
 
 @pytest.fixture
 def undo_without_id(database: Database) -> UUID:
-    """What b answered has no id, so its undo has nothing to be called with."""
+    """The output of b has no id, so its compensation has no arguments."""
     undo = {"compensation": {**OF_WORKER, "tools": ["undo_b"], **PAID}}
     trace_id = start(database, step("a", undo=True), step("b", **undo), step("c"))
     used = tools(do_c=REFUSED)

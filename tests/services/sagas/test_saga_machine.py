@@ -60,7 +60,7 @@ class OnPostgres:
         return is_due(self._database, self._id)
 
     def pauses(self) -> dict[UUID, Pause]:
-        """Of this saga: others are in the same database."""
+        """Return this saga's pauses: other sagas share the database."""
         with self._database.reading() as conn:
             found = [pause_of(row) for row in conn.execute(select(pauses)).mappings()]
         return {each.id: each for each in found if each.context and each.context["trace_id"] == self._id.hex}

@@ -1,4 +1,4 @@
-"""Work that raises each time: tried a few times, then an operator is told why, and may have it tried again."""
+"""Work that raises each time: after a few tries an operator learns why, and may have it tried again."""
 
 from typing import Any
 from uuid import UUID, uuid4
@@ -59,7 +59,7 @@ def told(database: Database) -> list[str]:
 
 
 def test_a_saga_that_no_worker_can_run_needs_an_operator(database: Database) -> None:
-    """Not at once, and not for ever; with the reason, where one looks for it."""
+    """It is tried again later, a limited number of times, and the reason is shown."""
     an_endpoint(database, event_types=EVENTS)
     person(database, "olga", "json://o", role="operator")
     trace_id = without_worker(database, step("a"))
@@ -94,7 +94,7 @@ def test_it_is_tried_later_each_time(database: Database) -> None:
 
 
 def test_retried_when_the_cause_is_mended(database: Database) -> None:
-    """From where it stands: what was called is not called again."""
+    """The saga continues where it was, without repeating a call."""
     an_endpoint(database, event_types=EVENTS)
     trace_id = start(database, step("a"), step("b"))
     call = advance(database, trace_id)
@@ -107,7 +107,7 @@ def test_retried_when_the_cause_is_mended(database: Database) -> None:
     assert retry_step(database, OPERATOR, StepRef(trace_id, span), Retry())["status"] == "requeued"
     found = get_saga(database, OPERATOR, trace_id)
     assert (found["needs_operator"], found["error_details"]) == (False, None)
-    # The first call's outcome is unknown: that is the next thing to be told, and not made up for.
+    # The outcome of the first call is unknown, and reported next.
     made = tools()
     work(database, trace_id, made)
     assert made.calls == []
@@ -135,7 +135,7 @@ def test_a_saga_that_a_worker_is_at_is_left_alone(database: Database) -> None:
 
 
 def test_a_delivery_is_given_up(database: Database) -> None:
-    """And may be sent again. Its reason quotes nothing that nobody has foreseen."""
+    """It may be sent again. Its reason does not quote an unexpected error."""
     an_endpoint(database, event_types=("pause.created",))
     post(database)
     id_ = deliveries(database)[0]["id"]

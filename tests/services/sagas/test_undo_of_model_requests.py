@@ -81,7 +81,7 @@ def test_too_late_is_not_undone(database: Database) -> None:
 
 
 def test_a_cancelled_sagas_undo_is_wanted(database: Database) -> None:
-    """Other than a model that was asked before somebody cancelled."""
+    """This differs from a model that was asked before a cancellation."""
     saga = start(database, paid(), step("ship", hitl=True))
     go_on(database, saga, model())
     cancel_saga(database, OPERATOR, saga, "enough")

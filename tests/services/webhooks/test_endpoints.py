@@ -223,7 +223,7 @@ def test_what_was_made_for_another_namespace_goes_nowhere_else(database: Databas
 
 
 def test_switched_off_ends_what_waits_and_what_is_under_way_ends_itself(database: Database) -> None:
-    """A killed worker's, whose lease ran out, waits too: nobody else would end it."""
+    """A killed worker's delivery, whose lease has expired, counts as waiting."""
     made = an_endpoint(database)
     for _ in range(3):
         post(database)
@@ -324,7 +324,7 @@ def test_redeliver(database: Database, publisher: Recorded) -> None:
 
 
 def test_redeliver_does_not_disturb_what_is_under_way(database: Database, publisher: Recorded) -> None:
-    """The attempt's own result counts, and its place in the schedule; nobody else is sent to it."""
+    """The attempt's own result counts, and its place in the schedule; nothing else is sent to it."""
     an_endpoint(database)
     post(database)
     (row,) = deliveries(database)
@@ -389,7 +389,7 @@ def test_delivery_filters_and_pages(database: Database) -> None:
 
 
 def test_an_operator_reads_endpoints_without_what_opens_the_receiver(database: Database) -> None:
-    """Of their namespaces only; an admin reads the values of headers too."""
+    """An operator sees endpoints of their namespaces; an admin also reads the values of headers."""
     made = an_endpoint(database, headers={"Authorization": "Basic c2VjcmV0"}, namespaces=("default",))
     for other in (("*",), ("default", "other")):
         an_endpoint(database, namespaces=other)

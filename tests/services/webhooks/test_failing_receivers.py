@@ -102,7 +102,7 @@ def test_origins_apart(database: Database) -> None:
 
 
 def test_an_endpoint_of_several_namespaces_is_one_receiver(database: Database) -> None:
-    """Whoever sees one of them hears of it, and of that one; a success for one is one for all."""
+    """A caller who sees one of the namespaces sees the receiver. A success for one counts for all."""
     an_endpoint(database, namespaces=("default", "other"), event_types=("pause.approved",))
     told(database, 2)
     told(database, 2, namespace="other")
@@ -123,7 +123,7 @@ def test_an_endpoint_of_several_namespaces_is_one_receiver(database: Database) -
 
 @pytest.mark.parametrize("ended", ["disabled", "deleted", "enabled", "gone"])
 def test_one_that_is_sent_nothing_is_not_among_them(database: Database, ended: str) -> None:
-    """And one that an admin enables again begins anew."""
+    """The count of an endpoint that an admin enables starts at zero."""
     made = an_endpoint(database, event_types=("pause.approved",))
     told(database, 4)
     answer(database, 503, 503, 503)

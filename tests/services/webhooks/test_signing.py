@@ -28,7 +28,7 @@ from tests.services.world import (
 
 
 def signing_now(database: Database) -> list[str]:
-    """What signs the newest delivery, the newest secret first."""
+    """Return the secrets that sign the newest delivery, the newest first."""
     row = deliveries(database)[-1]
     change(database, "UPDATE webhook_deliveries SET lease_token = NULL, leased_until = NULL")
     return list(claim(database, row).secrets)
@@ -82,13 +82,13 @@ def test_an_endpoints_rotation(database: Database) -> None:
 
 
 def test_a_rotation_before_the_first_use(database: Database) -> None:
-    """There was none to read, so nobody has to know two."""
+    """There was no earlier secret, so the new one is the only one."""
     new = rotate_namespace_secret(database, ADMIN, "default")
     assert namespace_secret(database, ADMIN, "default") == new
 
 
 def test_first_uses_at_the_same_time_are_one_secret(database: Database) -> None:
-    """Whoever was told a secret can verify with it."""
+    """A secret that was returned verifies signatures."""
     told = at_once([lambda: namespace_secret(database, AGENT, "default")] * 16)
     assert len(set(told)) == 1
     assert one(database, "SELECT count(*) FROM webhook_secrets") == 1

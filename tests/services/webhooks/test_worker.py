@@ -1,4 +1,4 @@
-"""Claims and results of deliveries: leases, order, lanes, sweeps, the retry schedule and what becomes of endpoints."""
+"""Claims and results of deliveries: leases, order, lanes, sweeps, the retry schedule and endpoint health."""
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -57,7 +57,7 @@ def lose_lease(database: Database) -> None:
 
 
 def test_fifty_hints_one_claim(database: Database, delivery: dict[str, Any]) -> None:
-    """A doubled hint changes nothing."""
+    """A duplicate wake-up changes nothing."""
     found = at_once([lambda: claim_delivery(database, delivery["id"])] * 20)
     assert len([job for job in found if job is not None]) == 1
     assert claim_delivery(database, delivery["id"]) is None
@@ -137,7 +137,7 @@ def test_renewing_keeps_a_lease(database: Database, delivery: dict[str, Any]) ->
 def test_a_sweep_hints_at_what_was_missed_and_not_again_at_once(
     database: Database, publisher: Recorded, delivery: dict[str, Any]
 ) -> None:
-    """Not in the grace of the first hint, not twice within HINT_AGAIN, not while leased, not when done."""
+    """Not within WAKEUP_GRACE, not twice within WAKE_AGAIN_AFTER, not while leased, not when done."""
     publisher.wakeups.clear()
     assert sweep_deliveries(database) == 0
     due_now(database)
@@ -169,7 +169,7 @@ def test_two_sweeps_at_once_hint_once(database: Database, publisher: Recorded) -
 
 
 def test_not_due_yet_is_neither_claimed_nor_hinted(database: Database, delivery: dict[str, Any]) -> None:
-    """A hint that comes too early is nothing."""
+    """A wake-up that comes too early does nothing."""
     change(database, "UPDATE webhook_deliveries SET due_at = now() + interval '1 min', hint_at = now()")
     assert claim_delivery(database, delivery["id"]) is None
     assert sweep_deliveries(database) == 0
@@ -214,7 +214,7 @@ def test_the_second_is_let_go_when_the_first_is_exhausted(
 
 
 def test_order_binds_neither_other_pauses_nor_other_receivers(database: Database) -> None:
-    """What waits for a receiver that is down holds up nobody else."""
+    """Deliveries to a receiver that is down do not delay others."""
     an_endpoint(database)
     an_endpoint(database)
     decide_pause(database, REVIEWER, post(database), approve())
@@ -248,7 +248,7 @@ def test_a_lane_has_room_for_ten(database: Database, publisher: Recorded) -> Non
 
 
 def test_claims_at_the_same_time_do_not_overfill_a_lane(database: Database) -> None:
-    """A burst of hints, as many threads: still no more than ten under way."""
+    """A burst of wake-ups in as many threads leaves at most ten deliveries under way."""
     an_endpoint(database)
     for _ in range(LANE_WIDTH * 2):
         post(database)
@@ -268,7 +268,7 @@ def test_a_flood_to_one_receiver_leaves_connections_free(database: Database, mon
     busy = replace(database, engine=engine)
     with ThreadPoolExecutor(len(found)) as threads:
         with database.transaction() as uow:
-            uow.wait_for_turn(found[0]["lane"])
+            uow.take_advisory_lock(found[0]["lane"])
             claims = [threads.submit(claim_delivery, busy, row["id"]) for row in found]
             waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
             assert wait_until(lambda: one(database, waiting) >= CLAIMS_AT_ONCE, within=5)
@@ -291,7 +291,7 @@ def test_a_busy_lane_stays_filled(database: Database, publisher: Recorded) -> No
 
 
 def test_outcomes_are_recorded_as_they_were(database: Database, delivery: dict[str, Any]) -> None:
-    """Blocked and timed out are told apart from refused."""
+    """Blocked and timed-out attempts are distinct from refused ones."""
     with database.transaction() as uow:
         now = uow.now
     for outcome in (AttemptOutcome.BLOCKED, AttemptOutcome.TIMED_OUT):
