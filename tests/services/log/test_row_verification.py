@@ -320,7 +320,7 @@ def test_what_an_older_release_logged_is_compared_as_far_as_it_goes(database: Da
 def test_all_differences_are_counted_and_the_first_are_told(
     database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(row_verification, "TOLD", 3)
+    monkeypatch.setattr(row_verification, "LISTED", 3)
     for _ in range(5):
         post(database)
     tamper(database_url, "UPDATE pauses SET action = 'another'")
