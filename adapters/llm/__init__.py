@@ -1,7 +1,7 @@
-"""Questions to models, which may use tools before they answer. `ModelRunner` is the door.
+"""Requests to models, which may use tools before they answer, through a `ModelRunner`.
 
-What this package imports at once is light; the library under it (half a second to seconds, tens of megabytes) is
-imported with the first question, so that a worker that never asks any does not carry it.
+Importing this package is cheap. The library under it costs half a second to seconds, and tens of megabytes. It is
+imported with the first request, so that a worker without any does not carry it.
 """
 
 from adapters.llm.runner import ModelRunner

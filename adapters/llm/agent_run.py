@@ -1,4 +1,4 @@
-"""One thought, from its question to what came of it."""
+"""One model request, up to its result."""
 
 import asyncio
 import time
@@ -24,7 +24,7 @@ from domain.sagas.reasoning import ModelInput, ModelResult
 from domain.sagas.step import Error
 from domain.values import json_schema as schema
 
-# What they warn about is what models, tools and prompts say; what matters of it is in the thought's outcome.
+# They warn about the words of models, tools and prompts. The model result has all that matters.
 warnings.filterwarnings("ignore", module=r"pydantic_ai\b.*")
 pydantic_ai.BANNER_ENABLED = False
 
@@ -32,7 +32,7 @@ _ABOUT_SUBMIT = "Give your answer by this, once, when it is complete: nothing el
 
 
 async def ask_model(question: ModelInput, client: ToolClient, models: Models) -> ModelResult:
-    """Raises nothing but `CancelledError`."""
+    """Run the model request. It raises nothing but `CancelledError`."""
     progress = Progress(question)
     taken: Mapping[str, Any] = {}
     limit = asyncio.timeout(question.timeout)
@@ -55,7 +55,7 @@ async def ask_model(question: ModelInput, client: ToolClient, models: Models) ->
 
 
 async def _answer(question: ModelInput, client: ToolClient, models: Models, progress: Progress) -> Any:
-    """What was submitted and fits the schema. Raises `Ended`, and what the library raises."""
+    """Return the submitted answer, which fits the schema. Raises `RunEnded`, and the library's errors."""
     began = time.perf_counter()
     try:
         tools = await find(client, question, progress)
@@ -90,9 +90,11 @@ async def _answer(question: ModelInput, client: ToolClient, models: Models, prog
 
 
 def _agent(question: ModelInput, model: InstrumentedModel, tools: AllowedTools) -> "Agent[None, dict[str, Any]]":
-    """`early`: as soon as a valid answer is submitted nothing else runs, also not what the same turn asked for before
-    it; where the answer is of no use, the turn's other calls run, one after the other."""
-    # Providers want the type at the top, also where the schema has it below a reference or an allOf.
+    """Make the agent. Its strategy `early` runs nothing else once a valid answer is submitted.
+
+    That includes earlier calls of the same turn. After a useless answer the turn's other calls run, one by one.
+    """
+    # Providers want the type at the top, even if the schema has it below a reference or an allOf.
     shown = StructuredDict({"type": "object", **schema.inlined(dict(question.reasoning.output_schema))})
     output = ToolOutput(shown, name=SUBMIT, description=_ABOUT_SUBMIT)
     return Agent(

@@ -1,4 +1,4 @@
-"""What it means for a step that its model could not be asked, or gave no answer."""
+"""The outcomes of model requests that failed."""
 
 import logging
 import traceback
@@ -22,7 +22,7 @@ from domain.sagas.step import Error
 
 log = logging.getLogger(__name__)
 
-# Of a provider's own words in an error.
+# Characters of a provider's own text in an error.
 _MAX_WORDS = 500
 
 
@@ -46,12 +46,12 @@ def outcome(error: Exception, question: ModelInput, progress: Progress, secrets:
             return _broken_off(error, provider)
         case ModelAPIError() | UnexpectedModelBehavior():
             return _failed("STRUCTURED_OUTPUT_FAILED", f"{provider} answered what is no answer of a model")
-    log.error("a thought broke off: %s", place(error), extra={"idempotency_key": question.key})
+    log.error("a model request broke off: %s", place(error), extra={"idempotency_key": question.key})
     return _failed("INTERNAL", f"internal error, see the worker's log: {type(error).__name__}")
 
 
 def place(error: BaseException) -> str:
-    """Which error, and where: its text may hold what a model or a tool said."""
+    """Return the error's type and place. Its text may hold the words of a model or a tool."""
     frame = traceback.extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__} at {frame.filename.rpartition('site-packages/')[2]}:{frame.lineno}"
 
@@ -94,7 +94,7 @@ def _asked(error: ModelHTTPError) -> str:
 
 
 def _words(body: object, secrets: tuple[str, ...]) -> str:
-    """What the provider says, without what it repeats of our credentials."""
+    """Return the provider's text, without our credentials if it repeats them."""
     inner: Any = body.get("error", body) if isinstance(body, dict) else body
     text = inner.get("message") if isinstance(inner, dict) else inner
     text = clean(str(text)) if text else "it does not say why"

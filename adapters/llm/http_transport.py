@@ -1,7 +1,7 @@
-"""How requests reach a model's provider: bounded answers, and a request again where nothing was answered.
+"""HTTP requests to a model's provider, with bounded answers, and retries where no answer arrived.
 
-A retry here repeats a question, never a tool call: those are between the requests. The library's own way of retrying
-wants a package more, and would not know of the step's deadline.
+A retry repeats a request to the model, never a tool call: those are between the requests. The library's own retries
+need another package, and do not know the step's deadline.
 """
 
 import asyncio
@@ -18,19 +18,19 @@ import httpx2
 
 from adapters.llm.settings import LlmSettings
 
-# They log prompts and addresses, where the environment asks for it (OPENAI_LOG, ANTHROPIC_LOG) by setting levels when
-# they are imported: so not by their level, but by having nowhere to go.
+# With OPENAI_LOG or ANTHROPIC_LOG in the environment, they log prompts and addresses. Both set levels on import.
+# So the loggers lose their handlers instead.
 for _name in ("openai", "anthropic", "httpx2", "httpcore2", "pydantic_ai"):
     logging.getLogger(_name).addHandler(logging.NullHandler())
     logging.getLogger(_name).propagate = False
 
-# Of the step that asks, by the loop's clock.
+# The deadline of the step, by the loop's clock.
 DEADLINE: ContextVar[float] = ContextVar("deadline")
 MAX_BODY_BYTES = 8 * 1024 * 1024
-# Too many requests, three of proxies, and 529 by which Anthropic says that it is overloaded.
+# Too many requests, three statuses of proxies, and 529, by which Anthropic says that it is overloaded.
 _TRANSIENT = frozenset((429, 502, 503, 504, 529))
-# Without a byte. A model that thinks for long sends nothing until it is done; whoever says nothing for this long has
-# gone. The step's deadline ends most requests before. Seconds.
+# Seconds without a byte. A slow model sends nothing until it is done, but a provider that is silent for this long is
+# gone. The step's deadline ends most requests before.
 _READ_SECONDS = 300.0
 _CONNECT_SECONDS = 10.0
 _WRITE_SECONDS = 60.0
@@ -38,32 +38,35 @@ _LIMITS = httpx2.Limits(max_connections=512, max_keepalive_connections=64, keepa
 
 
 class ResponseTooLarge(httpx2.TransportError):
-    """The answer does not end."""
+    """The answer is over the limit."""
 
 
 class Compressed(httpx2.TransportError):
-    """The answer is, though that was not asked for: nobody knows how much it would be."""
+    """The answer is compressed, unasked: its full size is unknown."""
 
 
 class Redirected(httpx2.TransportError):
-    """The provider is elsewhere; prompts and keys go only where they were meant to."""
+    """The provider redirects. Prompts and keys go only to the configured address."""
 
 
 def http_client(settings: LlmSettings) -> httpx2.AsyncClient:
-    """Of one provider: connections are used again. No proxies or credentials of the environment, no redirects."""
+    """Make the client of one provider, which reuses connections.
+
+    It uses no proxies or credentials from the environment, and follows no redirects.
+    """
     return httpx2.AsyncClient(
         transport=_Transport(settings), timeout=timeout(), trust_env=False, follow_redirects=False, headers={}
     )
 
 
 def timeout() -> httpx2.Timeout:
-    # The pool has no deadline of its own: who waits there waits for the provider, too.
+    # The pool has no deadline of its own: a request that waits there waits for the provider, too.
     return httpx2.Timeout(None, connect=_CONNECT_SECONDS, read=_READ_SECONDS, write=_WRITE_SECONDS)
 
 
 class _Transport(httpx2.AsyncBaseTransport):
     def __init__(self, settings: LlmSettings) -> None:
-        # A peer that vanished without a word is found out by the kernel.
+        # The kernel detects a peer that vanished.
         self._inner = httpx2.AsyncHTTPTransport(
             limits=_LIMITS, trust_env=False, socket_options=[(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
         )
@@ -96,12 +99,12 @@ class _Transport(httpx2.AsyncBaseTransport):
             attempt += 1
 
     def _pause(self, attempt: int) -> float:
-        """Full jitter: those who failed together do not come again together. Seconds."""
+        """Return the seconds to wait, with full jitter: requests that failed together do not return together."""
         longest = min(self._settings.retry_max_delay, self._settings.retry_base_delay * 2 ** (attempt - 1))
         return random.uniform(0, longest)  # noqa: S311  (no secret)
 
     async def _whole(self, request: httpx2.Request) -> httpx2.Response:
-        """Read here, so that an answer which breaks off is asked for again like one that never came."""
+        """Read the whole answer, so that an answer which breaks off is retried like a missing one."""
         response = await self._inner.handle_async_request(request)
         try:
             if response.is_redirect:
@@ -126,7 +129,7 @@ async def _bounded(stream: AsyncIterator[bytes] | httpx2.AsyncByteStream) -> byt
 
 
 def _retry_after(response: httpx2.Response) -> float:
-    """Seconds, or 0 where it does not say or makes no sense."""
+    """Return the seconds of `Retry-After`, or 0 if it is missing or makes no sense."""
     text = response.headers.get("retry-after", "").strip()
     if re.fullmatch(r"[0-9]+(\.[0-9]+)?", text):
         return float(text)

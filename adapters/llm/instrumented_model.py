@@ -1,4 +1,4 @@
-"""A model whose requests are measured, and whose answers are looked at before anything of them is acted on."""
+"""A model that measures its requests, and checks each answer before any tool is called."""
 
 import logging
 import time
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 class InstrumentedModel(WrapperModel):
     """
     Attributes:
-        last: the model's last turn, also where it ended the thought.
+        last: the model's last turn, even if it ended the request.
     """
 
     def __init__(self, wrapped: Model, progress: Progress, provider: str) -> None:
@@ -47,7 +47,7 @@ class InstrumentedModel(WrapperModel):
                 if response.model_name:
                     span.set_attribute("gen_ai.response.model", response.model_name)
         except (TypeError, ValueError, LookupError, AttributeError, AssertionError) as error:
-            # The library takes the form of an answer for granted.
+            # The library does not check the form of an answer.
             log.warning("a model's answer could not be read: %s", failures.place(error))
             raise UnexpectedModelBehavior("the answer could not be read") from None
         finally:
@@ -56,13 +56,13 @@ class InstrumentedModel(WrapperModel):
         self._progress.requests += 1
         self._progress.input_tokens += response.usage.input_tokens
         self._progress.output_tokens += response.usage.output_tokens
-        self._look(response, model_request_parameters)
+        self._check(response, model_request_parameters)
         return response
 
-    def _look(self, response: ModelResponse, shown: ModelRequestParameters) -> None:
-        """Raises `Ended` when anything in the turn is forbidden: then nothing of the turn is called.
+    def _check(self, response: ModelResponse, shown: ModelRequestParameters) -> None:
+        """Check the turn. Raises `RunEnded` if any of it is forbidden, so that none of it is called.
 
-        The library would tell the model instead, after it called the turn's other tools.
+        The library would call the turn's other tools, and then report the error to the model.
         """
         calls = [part for part in response.parts if isinstance(part, ToolCallPart)]
         for call in calls:
@@ -72,7 +72,7 @@ class InstrumentedModel(WrapperModel):
         self._progress.silent = not calls and not any(text.strip() for text in texts)
         if any(call.tool_name == SUBMIT and not _readable(call) for call in calls):
             code = "STRUCTURED_OUTPUT_FAILED" if self._progress.simple else "OUTPUT_SCHEMA_VALIDATION_FAILED"
-            self._progress.refused = Error(code, "what the model submitted is no JSON object")
+            self._progress.refused = Error(code, "the model submitted something else than a JSON object")
 
 
 def _readable(call: ToolCallPart) -> bool:

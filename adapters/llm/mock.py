@@ -1,4 +1,4 @@
-"""Models that are none: one plays the manifest's script, one makes up an example of the schema."""
+"""Mock models: one plays the manifest's script, one makes up an example of the schema."""
 
 import asyncio
 

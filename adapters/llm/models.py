@@ -1,4 +1,4 @@
-"""Which model a worker means. Providers' clients are made once, at their first use, and shared."""
+"""The models of workers. A provider's client is made once, at its first use, and shared."""
 
 from typing import Any
 
@@ -12,15 +12,15 @@ from adapters.llm.settings import LlmSettings
 from domain.manifests.definition import WorkerDefinition
 from domain.sagas.reasoning import ModelInput
 
-# Anthropic wants to be told how long an answer may be at most: the longest that its client asks for without a stream,
-# rounded down. Models that cannot write as much get their own limit from the library.
+# Anthropic requires a limit. This is the longest answer that its client asks for without a stream, rounded down.
+# The library lowers it for models that cannot write as much.
 _MAX_TOKENS = 16_384
-# What servers that want no key are sent as one: the client insists on something.
+# Sent to servers that need no key: the client requires one.
 _NO_KEY = "none"
 
 
 class Models:
-    """Belongs to one event loop."""
+    """The models of a process, which belong to one event loop."""
 
     def __init__(self, settings: LlmSettings) -> None:
         self._settings = settings
@@ -28,12 +28,12 @@ class Models:
 
     @property
     def secrets(self) -> tuple[str, ...]:
-        """What no error text may hold."""
+        """The values that no error text may hold."""
         names = ("OPENAI_API_KEY", "ANTHROPIC_API_KEY", "SAGAHOLD_LOCAL_LLM_KEY")
         return tuple(value for name in names if (value := self._settings.environ.get(name)))
 
     def model(self, question: ModelInput) -> Model:
-        """Raises `Ended` where the worker cannot be used in this environment."""
+        """Return the worker's model. Raises `RunEnded` if it cannot be used in this environment."""
         worker = question.worker
         if worker.provider == "mock":
             return mock_model(question.reasoning)
@@ -82,7 +82,7 @@ class Models:
             max_retries=0,
             http_client=http_client(self._settings),
         )
-        # Taken from variables of the environment that say nothing of the server which is asked here.
+        # The library takes these from environment variables that concern another server.
         client.organization = client.project = None
         client._custom_headers = {}
         return OpenAIProvider(openai_client=client)
@@ -113,7 +113,7 @@ class Models:
 
 
 def _profile(worker: WorkerDefinition) -> Any:
-    """Other servers than OpenAI's understand its protocol, but not each of its newer words."""
+    """Return the profile for servers that understand OpenAI's protocol, but not all of its newer features."""
     if worker.provider != "local":
         return None
     from pydantic_ai.profiles.openai import OpenAIModelProfile

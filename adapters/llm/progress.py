@@ -1,4 +1,4 @@
-"""What a thought has come to so far: so that its report is whole, however it ends."""
+"""The progress of a model request, so that its report is complete at any end."""
 
 import hashlib
 import time
@@ -14,12 +14,12 @@ from domain.sagas.reasoning import ModelInput, RunReport, ToolUse
 from domain.sagas.step import Error
 from domain.values import canonical_json
 
-# Of a tool's name that a model made up, what a row and a page can bear.
+# Characters of a tool's name, which a model may have made up, in a row or on a page.
 _MAX_NAME = 200
 
 
 class RunEnded(Exception):
-    """The thought is over, whatever the model wants."""
+    """The model request is over, whatever the model wants."""
 
     def __init__(self, outcome: Outcome) -> None:
         self.outcome = outcome
@@ -31,7 +31,7 @@ def failed(code: str, message: str) -> RunEnded:
 
 @dataclass(slots=True)
 class ToolCallInProgress:
-    """A tool call under way: until its answer is here, it is lost. `traceparent`: its own, where spans are wanted."""
+    """A tool call in flight. Until it is answered, its outcome is `lost`. `traceparent`: its own, with tracing on."""
 
     outcome: str = "lost"
     traceparent: str | None = None
@@ -42,10 +42,10 @@ class Progress:
     Attributes:
         simple: the model has one turn.
         acted: a tool that does not say that it only reads may have changed something.
-        harmless: none of its tools may, as far as they were found.
-        answers: of each tool the last, as it came: facts are taken from these.
-        refused: why the model's last submission was of no use.
-        silent: its last answer had nothing in it at all.
+        harmless: none of the tools that were found may change anything.
+        answers: the last of each tool, as it arrived. Facts are taken from these.
+        refused: why the model's last submission was useless.
+        silent: its last answer was empty.
     """
 
     def __init__(self, question: ModelInput) -> None:
@@ -82,7 +82,7 @@ class Progress:
             self.uses.append(ToolUse(_name(tool), _digest(arguments), ms, use.outcome))
 
     def forbid(self, tool: str, arguments: Any) -> RunEnded:
-        """Note that the model wanted it, and say how the thought ends for it."""
+        """Note the forbidden call, and return the error that ends the model request."""
         self.uses.append(ToolUse(_name(tool), _digest(arguments), 0.0, "not_allowed"))
         return failed(
             "TOOL_NOT_ALLOWED", f"the model asked for the tool {_name(tool)!r}, which the step does not allow it"
@@ -108,12 +108,12 @@ class Progress:
 
 
 def milliseconds_since(began: float) -> float:
-    """Since that time of `time.perf_counter`."""
+    """Return the milliseconds since that time of `time.perf_counter`."""
     return (time.perf_counter() - began) * 1000
 
 
 def clean(text: str) -> str:
-    """Fit for a row, whatever a model wrote."""
+    """Return a model's text, fit for a row."""
     return text.encode("utf-8", "replace").decode().replace("\x00", "\ufffd")
 
 
@@ -124,5 +124,5 @@ def _name(tool: str) -> str:
 def _digest(arguments: Mapping[str, Any] | str | None) -> str:
     if not isinstance(arguments, str) and next(canonical_json.field_errors(arguments, ""), None) is None:
         return canonical_json.digest(arguments).hex()
-    # What is no JSON that everybody reads alike has no canonical form; it was not sent either.
+    # JSON that readers understand differently has no canonical form, and was not sent either.
     return hashlib.sha256(repr(arguments).encode("utf-8", "replace")).hexdigest()

@@ -1,4 +1,4 @@
-"""The door for threads. Thoughts run on the loop of the tool client, where also their tool calls are awaited."""
+"""The entry for threads. Model requests and their tool calls run on the loop of the tool client."""
 
 import concurrent.futures
 import threading
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 
 class ModelRunner:
-    """Safe to share between the threads of a process; not across a fork. Its thoughts end with the tool client."""
+    """A runner that the threads of a process may share. A forked child needs its own.
+
+    Its model requests end with the tool client.
+    """
 
     def __init__(self, tool_client: ToolClient, settings: LlmSettings) -> None:
         self._tool_client = tool_client
@@ -26,8 +29,10 @@ class ModelRunner:
         self._models: Models | None = None
 
     def ask_model(self, question: ModelInput) -> "concurrent.futures.Future[ModelResult]":
-        """Whatever comes of it, the result is a `ModelResult`. Cancelling the future ends the model's request at
-        once, and a tool call that is in flight too: what that has done nobody knows then."""
+        """Begin the model request. Every end of it is a `ModelResult`.
+
+        Cancelling the future ends the request at once, with a tool call in flight. Its outcome is then unknown.
+        """
         from adapters.llm.agent_run import ask_model
 
         try:

@@ -1,4 +1,4 @@
-"""What a worker's environment says about model providers."""
+"""The settings of model providers, from a worker's environment."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Whether what a model submitted is an answer: sloppily written JSON is read where its meaning is plain."""
+"""The check of a submitted answer. Malformed JSON is read if it has only one meaning."""
 
 import asyncio
 from collections.abc import Mapping
@@ -8,11 +8,11 @@ from domain.sagas.step import Error
 from domain.values import canonical_json, json_coercion
 from domain.values.json_schema import places, value_errors
 
-# Of what is wrong with an answer, in a row and in a message to the model.
+# Characters of an answer's errors, in a row and in a message to the model.
 _MAX_TEXT = 2000
-# Places of the schema times bytes of the answer that are checked on the loop. Each two bytes may be a value, also
-# within quotes, and a value cost 30 µs for a place: so all others wait 150 ms at the very worst, and mostly for less
-# than what a thread would cost.
+# Places of the schema times bytes of the answer, at most, for a check on the loop. Two bytes may be a value, even
+# in quotes. A value costs 30 µs for each place, so other requests wait 150 ms at worst. Mostly they wait for less than
+# a thread costs.
 _AT_ONCE = 10_000
 
 
@@ -22,14 +22,14 @@ class SubmissionRefused(Exception):
 
 
 async def read_aside(schema: Mapping[str, Any], value: Any) -> Any:
-    """`read`, in a thread where it may take long: the loop serves all other thoughts and tool calls meanwhile."""
+    """Run `read`, in a thread if it may take long, so that the loop serves other requests and tool calls."""
     if places(dict(schema)) * canonical_json.size(value) <= _AT_ONCE:
         return read(schema, value)
     return await asyncio.to_thread(read, schema, value)
 
 
 def read(schema: Mapping[str, Any], value: Any) -> Any:
-    """The value as the schema means it. Raises `SubmissionRefused`."""
+    """Return the value as the schema means it. Raises `SubmissionRefused`."""
     if not value and schema.get("required"):
         raise SubmissionRefused(
             "EMPTY_STRUCTURED_RESULT", f"the answer is empty, but needs {', '.join(schema['required'])}"

@@ -1,4 +1,4 @@
-"""What tools are called before a model: MCP has names with dots and slashes, and longer ones than providers take."""
+"""The names of tools that a model sees. MCP allows dots, slashes and longer names than providers accept."""
 
 import hashlib
 import re
@@ -6,16 +6,16 @@ from collections.abc import Iterable
 
 from domain.manifests.reasoning_parser import READ_RESOURCE, SUBMIT
 
-# OpenAI and Anthropic refuse the whole request for a name that is none of these.
+# OpenAI and Anthropic refuse the whole request for any other name.
 _LONGEST = 64
 _USABLE = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 _REFUSED = re.compile(r"[^a-zA-Z0-9_-]")
-# Of a digest, in hex: tells apart what was cut, or has become the same.
+# Hex digits of a digest, which keeps shortened and equal names apart.
 _DIGITS = 8
 
 
 def shown_names(names: Iterable[str]) -> dict[str, str]:
-    """Each tool's own name, by the one that a model is shown for it: the same of the same set, in any order."""
+    """Return each tool's own name, by the name that a model sees. The order of `names` does not matter."""
     own = sorted(set(names))
     found = {name: name for name in own if _USABLE.fullmatch(name)}
     for name in own:

@@ -1,7 +1,7 @@
-"""The tools a model may use: those its step allows and no other, both in what it is shown and in what is called."""
+"""The tools that a model may use. It sees only those that its step allows, and no other is called."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic_ai import RunContext, ToolDefinition
@@ -9,26 +9,29 @@ from pydantic_ai.exceptions import ToolFailed
 from pydantic_ai.toolsets import AbstractToolset, ToolsetTool
 from pydantic_core import SchemaValidator, core_schema
 
-from adapters import mcp
 from adapters.llm.progress import Progress, RunEnded, clean, failed
 from adapters.llm.tool_names import shown_names
+from adapters.mcp import CallError, ToolClient, ToolInfo
+from adapters.mcp.outcome import TOOL_INVOKE_FAILED, TOOL_NOT_FOUND, tool_not_found
 from domain.manifests import resources
 from domain.manifests.definition import ToolSource
 from domain.manifests.reasoning_parser import READ_RESOURCE, SUBMIT
-from domain.sagas.outcome import Lost, NotSent
+from domain.sagas.outcome import LEASE_LOST, Done, Failed, Lost, NotSent, Outcome, TimedOut, of_repeat
 from domain.sagas.reasoning import ModelInput
 from domain.sagas.step import Error
 from domain.values import canonical_json
 
-# Calls and reads of one thought. A model that wants more goes in circles.
+# Calls and reads of one model request. A model that wants more goes in circles.
 MAX_CALLS = 100
-# Mistakes that the library bears with: never reached, as turns and calls are what is limited.
+# Mistakes that the library tolerates. It is never reached, as turns and calls have their own limits.
 MAX_MISTAKES = 1_000_000
-# Of one answer, to the model: what many of these add up to must still fit what models read.
+# Bytes of one answer to the model. Many of these must still fit a model's context.
 _MAX_ANSWER_BYTES = 64 * 1024
-_AGAIN = "it was asked before, and nobody knows what that did"
+_AGAIN = "it was asked before, with an unknown outcome"
+# By these a source says that it does not have the resource.
+_HAS_NOT = frozenset((TOOL_NOT_FOUND, TOOL_INVOKE_FAILED))
 _NOT_OURS = "the worker stood still, or had no database, for so long that another may have taken the step over"
-# The server checks what it is given, and says what is wrong with it.
+# The server checks the arguments, and reports errors in them.
 _ANY_OBJECT = SchemaValidator(core_schema.dict_schema(core_schema.str_schema(), core_schema.any_schema()))
 _RESOURCE_SCHEMA = {"type": "object", "properties": {"uri": {"type": "string"}}, "required": ["uri"]}
 
@@ -36,11 +39,11 @@ _RESOURCE_SCHEMA = {"type": "object", "properties": {"uri": {"type": "string"}},
 @dataclass(frozen=True, slots=True)
 class Tool:
     source: ToolSource
-    info: mcp.ToolInfo
+    info: ToolInfo
 
     @property
     def changes(self) -> bool:
-        """Something, perhaps."""
+        """Whether it may change something."""
         return self.info.read_only is not True
 
     @property
@@ -48,9 +51,11 @@ class Tool:
         return not self.changes or bool(self.info.idempotent)
 
 
-async def find(client: mcp.ToolClient, question: ModelInput, progress: Progress) -> dict[str, Tool]:
-    """Each allowed tool in the first source that has it. Raises `RunEnded`, also when a source before that one is away:
-    another's tool of the same name is not what the step allows."""
+async def find(client: ToolClient, question: ModelInput, progress: Progress) -> dict[str, Tool]:
+    """Find each allowed tool in the first source that has it.
+
+    Raises `RunEnded`, also when a source before that one is away: a tool of the same name elsewhere is another tool.
+    """
     wanted = question.reasoning.tools
     for name in (SUBMIT, *((READ_RESOURCE,) if question.resources else ())):
         if name in wanted:
@@ -60,14 +65,14 @@ async def find(client: mcp.ToolClient, question: ModelInput, progress: Progress)
         for source in question.sources:
             if len(found) == len(wanted):
                 break
-            for info in await client.atools(source):
+            for info in await client.tools(source):
                 if info.name in wanted:
                     found.setdefault(info.name, Tool(source, info))
         missing = [name for name in wanted if name not in found]
         if missing:
-            raise mcp.ToolNotFound(client.missing(question.sources, missing[0]))
-    except mcp.NotSent as error:
-        raise RunEnded(mcp.not_sent(error, f"{_AGAIN}, and it" if question.again else None)) from None
+            raise tool_not_found(client.missing(question.sources, missing[0]))
+    except CallError as error:
+        raise RunEnded(of_repeat(error.outcome, f"{_AGAIN}, and it") if question.again else error.outcome) from None
     progress.harmless = not any(tool.changes for tool in found.values())
     if question.again:
         progress.acted = not progress.harmless
@@ -77,15 +82,13 @@ async def find(client: mcp.ToolClient, question: ModelInput, progress: Progress)
 
 
 class AllowedTools(AbstractToolset[None]):
-    """Of one thought.
+    """The tools of one model request.
 
     Attributes:
-        names: the tools' own, by those that the model is shown and calls them by.
+        names: the tools' own names, by those that the model sees and uses.
     """
 
-    def __init__(
-        self, client: mcp.ToolClient, question: ModelInput, tools: Mapping[str, Tool], progress: Progress
-    ) -> None:
+    def __init__(self, client: ToolClient, question: ModelInput, tools: Mapping[str, Tool], progress: Progress) -> None:
         self._client = client
         self._question = question
         self._tools = tools
@@ -110,7 +113,7 @@ class AllowedTools(AbstractToolset[None]):
     async def call_tool(
         self, name: str, tool_args: dict[str, Any], ctx: RunContext[None], tool: ToolsetTool[None]
     ) -> str:
-        """What the model is told. Raises `ToolFailed` for what it may adapt to, `RunEnded` for what it may not."""
+        """Return the answer to the model. Raises `ToolFailed` if the model can adapt to the error, else `RunEnded`."""
         self._calls += 1
         if self._calls > MAX_CALLS:
             raise ToolFailed(f"not called: {MAX_CALLS} calls have been made, and no more are possible. Submit now.")
@@ -126,78 +129,77 @@ class AllowedTools(AbstractToolset[None]):
             raise ToolFailed(f"not called: {field_error.path} {field_error.message}")
         data = await self._call(self._tools[own], tool_args)
         self._progress.answers[own] = data
-        return _told(data)
+        return _answer(data)
 
     async def _call(self, tool: Tool, arguments: Mapping[str, Any]) -> Any:
         progress, acted = self._progress, self._progress.acted
         progress.acted = acted or tool.changes
         with progress.using(tool.info.name, arguments) as use:
             meta = dict(self._question.meta) | ({} if use.traceparent is None else {"traceparent": use.traceparent})
-            try:
-                result = await self._client.acall(
-                    tool.source,
-                    tool.info.name,
-                    arguments,
-                    meta=meta,
-                    idempotency_key=f"{self._question.key}-{self._calls}",
-                    ours=self._question.ours if tool.changes else None,
-                    progress=self._question.heard,
-                )
-            except mcp.LeaseLost:
-                use.outcome, progress.acted = "unavailable", acted
-                lost = Lost(_NOT_OURS, idempotent=False) if acted else NotSent(Error("MCP_UNAVAILABLE", _NOT_OURS))
-                raise RunEnded(lost) from None
-            except mcp.NotSent as error:
-                use.outcome, progress.acted = "unavailable", acted
-                raise ToolFailed(f"not called: {error}") from None
-            except mcp.ToolFailed as error:
-                use.outcome, progress.acted = "failed", acted
-                raise ToolFailed(str(error)) from None
-            except mcp.BadOutput as error:
-                use.outcome = "failed"
-                raise ToolFailed(str(error)) from None
-            except mcp.Unknown as error:
-                if not tool.repeatable:
-                    raise RunEnded(Lost(str(error), idempotent=False, answer=error.answer)) from None
-                raise ToolFailed(f"{error}. Whether it was done is not known; it may be called again.") from None
-            use.outcome = "ok"
-            return result.data
+            outcome = await self._client.acall(
+                tool.source,
+                tool.info.name,
+                arguments,
+                meta=meta,
+                idempotency_key=f"{self._question.key}-{self._calls}",
+                ours=self._question.ours if tool.changes else None,
+                progress=self._question.heard,
+            )
+            match outcome:
+                case Done(data):
+                    use.outcome = "ok"
+                    return data
+                case NotSent(Error(code=code)) if code == LEASE_LOST:
+                    use.outcome, progress.acted = "unavailable", acted
+                    raise RunEnded(
+                        Lost(_NOT_OURS, idempotent=False) if acted else NotSent(Error("MCP_UNAVAILABLE", _NOT_OURS))
+                    )
+                case NotSent(error) | Failed(error, answered=False):
+                    use.outcome, progress.acted = "unavailable", acted
+                    raise ToolFailed(f"not called: {error.message}")
+                case Failed(error):
+                    use.outcome, progress.acted = "failed", progress.acted if outcome.acted else acted
+                    raise ToolFailed(error.message)
+                case Lost(text):
+                    if not tool.repeatable:
+                        raise RunEnded(replace(outcome, idempotent=False))
+                    raise ToolFailed(f"{text}. Whether it was done is not known; it may be called again.")
+            raise AssertionError("a call on the loop has no deadline of its own")
 
     async def _read(self, uri: Any) -> str:
         if not isinstance(uri, str) or not resources.allows(self._question.resources, uri):
             raise self._forbidden(uri)
         with self._progress.using(READ_RESOURCE, {"uri": uri}) as use:
-            try:
-                text = await self._first_that_has(uri)
-            except mcp.NotSent as error:
-                use.outcome = "unavailable"
-                raise ToolFailed(str(error)) from None
-            except mcp.Answered as error:
-                use.outcome = "failed"
-                raise ToolFailed(str(error)) from None
-            except mcp.Unknown as error:
-                raise ToolFailed(f"{error}. It may be read again.") from None
-            use.outcome = "ok"
-            return _cut(text)
+            match await self._first_that_has(uri):
+                case Done(text):
+                    use.outcome = "ok"
+                    return _cut(text)
+                case Lost(text):
+                    raise ToolFailed(f"{text}. It may be read again.")
+                case Failed(error, answered=True):
+                    use.outcome = "failed"
+                    raise ToolFailed(error.message)
+                case Failed(error) | NotSent(error) | TimedOut(error):
+                    use.outcome = "unavailable"
+                    raise ToolFailed(error.message)
 
     def _forbidden(self, uri: Any) -> RunEnded:
         self._progress.forbid(READ_RESOURCE, {"uri": uri})
         shown = clean(str(uri)[:200])
         return failed("TOOL_NOT_ALLOWED", f"the model asked for the resource {shown!r}, which the step does not allow")
 
-    async def _first_that_has(self, uri: str) -> str:
-        """What another source would say is not asked for where one is away, as with tools."""
-        refused: Exception = mcp.ToolNotFound("the worker has no tool source to read from")
+    async def _first_that_has(self, uri: str) -> Outcome:
+        """Read the resource in the first source that has it. As with tools, a source that is away ends the search."""
+        outcome: Outcome = tool_not_found("the worker has no tool source to read from").outcome
         for source in self._question.sources:
-            try:
-                return await self._client.aread_resource(source, uri)
-            except (mcp.ToolNotFound, mcp.ToolFailed) as error:
-                refused = error
-        raise refused
+            outcome = await self._client.read_resource(source, uri)
+            if not (isinstance(outcome, Failed) and outcome.error.code in _HAS_NOT):
+                break
+        return outcome
 
 
-def _named(name: str, info: mcp.ToolInfo) -> ToolDefinition:
-    """Prompts know the tool by its own name."""
+def _named(name: str, info: ToolInfo) -> ToolDefinition:
+    """Describe the tool, with its own name, as prompts use that."""
     about = info.description if name == info.name else f"{info.name}: {info.description}"
     return _shown(name, dict(info.input_schema), about)
 
@@ -206,7 +208,7 @@ def _shown(name: str, schema: dict[str, Any], description: str) -> ToolDefinitio
     return ToolDefinition(name=name, parameters_json_schema=schema, description=description, sequential=True)
 
 
-def _told(data: Any) -> str:
+def _answer(data: Any) -> str:
     match data:
         case {"text": str(text), "content": [*blocks]} if all(_is_text(block) for block in blocks):
             return _cut(text)

@@ -1,4 +1,4 @@
-"""What was said between the engine and a model, for the person who reviews its answer."""
+"""The transcript of a model request, for the person who reviews its answer."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
@@ -18,21 +18,22 @@ from pydantic_ai.messages import (
 from adapters.llm.progress import clean
 from domain.values import canonical_json
 
-# Of all of it: as much as a pause's context may have.
+# Bytes in all: as much as a pause's context may have.
 MAX_BYTES = 256 * 1024
-# Of a last turn by which the thought ended: it is what the reviewer looks for, however long the rest is.
+# Bytes of a last turn that ended the request. The reviewer needs it, however long the rest is.
 _MAX_LAST = MAX_BYTES // 2
-# Of one text in it, so that a single long answer does not push out the rest.
+# Characters of one text, so that one long answer leaves room for the rest.
 _MAX_TEXT = 64 * 1024
 
 
 def of(messages: Sequence[ModelMessage], last: ModelResponse | None, names: Mapping[str, str]) -> tuple[Any, ...]:
-    """`{role, text}` of system, user, model and engine; `{role: model, call, arguments}`; `{role: tool, tool, answer}`.
-    What is over the limit is left out, and an entry says so.
+    """Return `{role, text}`, `{role: model, call, arguments}` and `{role: tool, tool, answer}` entries.
+
+    Roles of texts are system, user, model and engine. Entries over the limit are left out, and the last one says so.
 
     Args:
-        last: the model's last turn, which is not among the messages where the thought ended by it.
-        names: the tools' own, by those that the messages have.
+        last: the model's last turn. It is not among the messages if it ended the request.
+        names: the tools' own names, by those in the messages.
     """
     ending: list[Any] = []
     if last is not None and not any(message is last for message in messages):

@@ -1,37 +1,6 @@
-"""Calls to the tools of MCP servers, from many threads at once. `ToolClient` is the door."""
+"""Calls of MCP servers' tools, from many threads at once, through a `ToolClient`."""
 
 from adapters.mcp.client import ToolClient
-from adapters.mcp.outcome import (
-    Answered,
-    BadOutput,
-    CallResult,
-    LeaseLost,
-    Lost,
-    NotConfigured,
-    NotSent,
-    TimedOut,
-    ToolFailed,
-    ToolInfo,
-    ToolNotFound,
-    Unavailable,
-    Unknown,
-    not_sent,
-)
+from adapters.mcp.outcome import CallError, ToolInfo
 
-__all__ = [
-    "Answered",
-    "BadOutput",
-    "CallResult",
-    "LeaseLost",
-    "Lost",
-    "NotConfigured",
-    "NotSent",
-    "TimedOut",
-    "ToolClient",
-    "ToolFailed",
-    "ToolInfo",
-    "ToolNotFound",
-    "Unavailable",
-    "Unknown",
-    "not_sent",
-]
+__all__ = ["CallError", "ToolClient", "ToolInfo"]

@@ -1,20 +1,22 @@
-"""The door for threads: calls run on one event loop, in a thread of its own, over sessions that are shared."""
+"""Calls of tools from many threads. They run on one event loop, in its own thread, over shared sessions."""
 
 import asyncio
 import json
 import logging
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any, TypeVar
 
+from adapters.mcp.call import Call
 from adapters.mcp.framing import Exchange
 from adapters.mcp.http import SessionGone
-from adapters.mcp.outcome import CallResult, Lost, NotSent, TimedOut, ToolInfo, Unavailable
+from adapters.mcp.outcome import CallError, ToolInfo, tool_not_found, unavailable
 from adapters.mcp.session import McpSession, Progress
 from adapters.mcp.source import resolved
 from adapters.process.event_loop_thread import EventLoopThread, Stopped
 from domain.manifests.definition import ToolSource
 from domain.manifests.host_access import HostRules
+from domain.sagas.outcome import Done, Failed, NotSent, Outcome, ToolFound
 
 log = logging.getLogger(__name__)
 
@@ -22,17 +24,17 @@ log = logging.getLogger(__name__)
 MAX_SESSIONS = 32
 IDLE_SECONDS = 300.0
 _LOOK_EVERY = 10.0
-# Longer than a stdio server is given to leave.
+# Longer than a stdio server has for its exit.
 _CLOSE_SECONDS = 10.0
 
 T = TypeVar("T")
 
 
 class ToolClient:
-    """Safe to share between the threads of a process; not across a fork.
+    """A client that the threads of a process may share. A forked child needs its own.
 
     Attributes:
-        loop: starts with the first call. Others who wait for the network may use it too, until `close`.
+        loop: starts with the first call. Other network work may run on it too, until `close`.
     """
 
     def __init__(
@@ -43,64 +45,62 @@ class ToolClient:
         self._max_sessions = max_sessions
         self.loop = EventLoopThread("network")
         self._watching: asyncio.Task[None] | None = None
-        # The loop's own. In the order of their last use.
+        # Both belong to the loop. The first is in the order of last use.
         self._sessions: dict[str, McpSession] = {}
-        self._alive: set[McpSession] = set()  # with those that take no more calls, but are not gone
+        self._alive: set[McpSession] = set()  # includes sessions that take no more calls, but still run
 
     def call(
         self,
-        source: ToolSource,
+        sources: Sequence[ToolSource],
         tool: str,
         arguments: Mapping[str, Any],
         *,
         meta: Mapping[str, Any],
         idempotency_key: str,
         timeout: float,
+        idempotent: bool | None = None,
+        again: bool = False,
+        may_be_null: Collection[str] | None = None,
         ours: Callable[[], bool] | None = None,
         progress: Progress | None = None,
-    ) -> CallResult:
-        """Call the tool once, opening a session first if there is none.
+    ) -> Outcome:
+        """Call the tool once, in the first source that has it. Sessions are opened as needed.
 
-        The key goes along in `_meta` as `sagahold/idempotency-key`, and as the argument `idempotency_key` when the
-        tool's schema has one and `arguments` does not give it. `meta` goes along as it is (`traceparent`, …).
+        `_meta` carries the key as `sagahold/idempotency-key`. If the tool's schema has an argument `idempotency_key`
+        that `arguments` does not give, it carries the key too. `meta` is sent as it is (`traceparent`, …).
 
         Args:
-            timeout: seconds for everything: to open the session, to list its tools and to call.
-            ours: asked immediately before the call is written, each time that it is; False: it is not. In any thread.
-            progress: told how far the call has come, on the loop.
+            timeout: seconds to open the session, to list its tools and to call, in all.
 
-        Raises `NotSent` (`NotConfigured`, `Unavailable`, `ToolNotFound`), `Answered` (`ToolFailed`, `BadOutput`) or
-        `Unknown` (`TimedOut`, `Lost`). Their texts may be stored and shown to operators.
+        The others are those of `Call`.
         """
-        ready = resolved(source, self._rules)
-        calls: list[Exchange] = []
-
-        async def call(session: McpSession) -> CallResult:
-            calls.append(Exchange(call=True, ours=ours))
-            return await session.call(tool, arguments, meta, idempotency_key, calls[-1], progress)
-
+        call = Call(tool, arguments, meta, idempotency_key, idempotent, again, may_be_null, ours, progress)
         try:
-            return self._run(self._with_session(ready, call), timeout)
+            return self._run(self._call(sources, call), timeout)
+        except CallError as error:
+            return call.error(error)
         except TimeoutError:
-            sent = [exchange.give_up() for exchange in calls]
-            if any(sent):
-                raise TimedOut(f"the tool {tool!r} gave no answer within {timeout:g} s") from None
-            raise Unavailable(f"tool source {source.name!r} was not ready within {timeout:g} s") from None
+            return call.timed_out(timeout)
+        except Exception as error:
+            log.exception("a tool call broke off", extra={"idempotency_key": idempotency_key})
+            return call.broke_off(error)
 
-    def tools(self, source: ToolSource, timeout: float) -> tuple[ToolInfo, ...]:
-        """The server's tools, from the session's memory if it has them. Raises `NotSent`."""
-        ready = resolved(source, self._rules)
-        # Without a way to the loop and back, which costs a third of a call.
-        session = self._sessions.get(_key(ready))
-        if session is not None and not session.over and session.known_tools is not None:
-            return session.known_tools
+    def look_up(self, sources: Sequence[ToolSource], tool: str, timeout: float) -> ToolFound | Failed | NotSent:
+        """Look up the tool in the first source that has it. A missing tool, or a source that is not configured, fails
+        for good; a server that is away may return. Nothing is called."""
         try:
-            return self._run(self._with_session(ready, McpSession.tools), timeout)
+            return self._run(self._look_up(sources, tool), timeout)
+        except CallError as error:
+            # A request for the list of tools calls nothing, so its outcome is never unknown.
+            return error.outcome if isinstance(error.outcome, Failed | NotSent) else unavailable(str(error))
         except TimeoutError:
-            raise Unavailable(f"tool source {source.name!r} did not list its tools within {timeout:g} s") from None
+            return unavailable(f"the tool {tool!r} was not found within {timeout:g} s: a tool source did not answer")
+        except Exception as error:
+            log.exception("a tool could not be looked up", extra={"tool": tool})
+            return unavailable(f"internal error, see the worker's log: {type(error).__name__}")
 
-    async def atools(self, source: ToolSource) -> tuple[ToolInfo, ...]:
-        """The same, on the loop."""
+    async def tools(self, source: ToolSource) -> tuple[ToolInfo, ...]:
+        """Return the server's tools, on the loop. The session remembers them. Raises `CallError`."""
         return await self._with_session(resolved(source, self._rules), McpSession.tools)
 
     async def acall(
@@ -113,63 +113,91 @@ class ToolClient:
         idempotency_key: str,
         ours: Callable[[], bool] | None = None,
         progress: Progress | None = None,
-    ) -> CallResult:
-        """`call`, on the loop and without a deadline: cancelling ends it, and then nobody knows what it did."""
+    ) -> Outcome:
+        """Make a `call` on the loop, without a deadline. After a cancellation its outcome is unknown."""
+        call = Call(tool, arguments, meta, idempotency_key, ours=ours, progress=progress)
+        return await self._call((source,), call)
 
-        async def call(session: McpSession) -> CallResult:
-            exchange = Exchange(call=True, ours=ours)
-            return await session.call(tool, arguments, meta, idempotency_key, exchange, progress)
-
-        return await self._with_session(resolved(source, self._rules), call)
+    async def read_resource(self, source: ToolSource, uri: str) -> Outcome:
+        """Read the resource's text, on the loop."""
+        try:
+            ready = resolved(source, self._rules)
+            return Done(await self._with_session(ready, lambda session: session.read_resource(uri, Exchange())))
+        except CallError as error:
+            return error.outcome
 
     def missing(self, sources: Sequence[ToolSource], tool: str) -> str:
-        """Why none of these sources has the tool, as far as is known after their tools were listed."""
+        """Say why none of these sources has the tool, as far as is known after their tools were listed."""
         text = f"none of {', '.join(source.name for source in sources) or 'no tool source'} has a tool {tool!r}"
         for source in sources:
             session = self._sessions.get(_key(resolved(source, self._rules)))
             if session is not None and (why := session.why_missing(tool)) is not None:
-                text += f": {source.name} lists it, but it cannot be used: {why}"
+                text += f"; {source.name} lists it, but it cannot be used: {why}"
         return text
 
-    async def aread_resource(self, source: ToolSource, uri: str) -> str:
-        """The resource's text, on the loop. Raises `NotSent`, `Answered` or `Unknown`, as `call` does."""
-        return await self._with_session(
-            resolved(source, self._rules), lambda session: session.read_resource(uri, Exchange())
-        )
-
     def close(self) -> None:
-        """End all sessions and their processes; calls in flight are lost. No call can be made after."""
+        """End all sessions and their processes; the outcomes of calls in flight are lost. It ends the client."""
         self.loop.stop(self._close_all(), _CLOSE_SECONDS)
 
     def _run(self, work: Coroutine[Any, Any, T], seconds: float) -> T:
-        """Raises `TimeoutError`."""
+        """Run the work on the loop. Raises `TimeoutError`."""
         try:
             return self.loop.run(work, seconds)
         except Stopped:
-            raise Unavailable("the worker is shutting down") from None
+            raise CallError(unavailable("the worker is shutting down")) from None
+
+    async def _call(self, sources: Sequence[ToolSource], call: Call) -> Outcome:
+        try:
+            return await self._use_tool(sources, call.tool, call.make)
+        except CallError as error:
+            return call.error(error)
+
+    async def _look_up(self, sources: Sequence[ToolSource], tool: str) -> ToolFound:
+        async def describe(_: McpSession, info: ToolInfo) -> ToolFound:
+            return ToolFound(dict(info.input_schema))
+
+        return await self._use_tool(sources, tool, describe)
+
+    async def _use_tool(
+        self, sources: Sequence[ToolSource], tool: str, use: Callable[[McpSession, ToolInfo], Awaitable[T]]
+    ) -> T:
+        """Use the tool in the first source that has it. Raises `CallError`, also when a source before that one is
+        away: a tool of the same name in a later source is not the approved one."""
+
+        async def find_and_use(session: McpSession) -> T | None:
+            info = await session.find(tool)
+            return None if info is None else await use(session, info)
+
+        for source in sources:
+            found = await self._with_session(resolved(source, self._rules), find_and_use)
+            if found is not None:
+                return found
+        raise tool_not_found(self.missing(sources, tool))
 
     async def _with_session(self, source: ToolSource, use: Callable[[McpSession], Awaitable[T]]) -> T:
-        lost: SessionGone | None = None  # a call that was sent in it
+        lost: SessionGone | None = None  # in it, a call was sent
         again = True
         while True:
             try:
                 return await use(self._session(source))
             except SessionGone as gone:
                 if lost is None and (gone.sent or again):
-                    # Not looked at by the server, most likely as it was restarted: once more, in a new session.
+                    # Most likely the server was restarted, and did not look at it. Repeat it in a new session.
                     again = again and gone.sent
                     lost = gone if gone.sent else None
                     continue
-                failed: NotSent = gone
-            except NotSent as error:
+                failed: CallError = gone
+            except CallError as error:
+                if not error.not_sent:
+                    raise
                 failed = error
             if lost is None:
                 raise failed
-            # It is repeated once in all: what says twice that it was not looked at is not believed any more.
-            raise Lost(f"{lost}; once more, in a new one: {failed}")
+            # It is repeated once in all. A server that says twice that it did not look at it is not believed.
+            raise CallError.lost(f"{lost}; once more, in a new one: {failed}")
 
     def _session(self, source: ToolSource) -> McpSession:
-        """The open one, or a new one that is being opened. Nothing is awaited, so that many ask and one is made."""
+        """Return the open session, or begin to open one. It awaits nothing, so that many callers share one session."""
         if self._watching is None:
             self._watching = asyncio.create_task(self._watch())
         key = _key(source)
@@ -183,7 +211,7 @@ class ToolClient:
         return session
 
     def _drop(self, which: Callable[[McpSession], bool], keep: int = 0) -> None:
-        """Close such sessions, the longest unused first, until `keep` are left."""
+        """Close the sessions that `which` selects, the longest unused first, until `keep` are left."""
         for key, session in list(self._sessions.items()):
             if len(self._sessions) > keep and which(session):
                 del self._sessions[key]

@@ -1,9 +1,9 @@
-"""Keeps a tool server from looking into other processes of its user: the worker's memory and environment hold secrets.
+"""The confinement of a tool server: it cannot look into its user's other processes.
 
-By Landlock (Linux 5.19 and newer, for every user). A process in a domain of its own may not trace, nor read `/proc` of,
-processes outside of it. Nothing else is taken from the server but what Landlock cannot leave: setuid programs, and the
-abstract sockets of others (Linux 6.12 and newer) or mounting (before). Where workers run as root, which nothing
-confines, servers lose the capabilities that would undo this.
+The worker's memory and environment hold secrets. Landlock (Linux 5.19 and newer, for every user) puts the server into
+its own domain. A process in it may not trace outside processes, nor read their `/proc`. Landlock also takes away setuid
+programs, and other processes' abstract sockets (Linux 6.12 and newer) or mounting (before). Nothing else changes.
+Landlock does not confine root. Where workers run as root, servers lose the capabilities that would undo it.
 """
 
 import ctypes
@@ -16,8 +16,8 @@ _PATH_BENEATH = 1
 _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS = 24, 38
 # SYS_PTRACE, SYS_ADMIN, PERFMON: each lets root read other processes' memory, whatever Landlock says.
 _CAPABILITIES = (19, 21, 38)
-# A domain must refuse something. Of a newer kernel that is the sockets; of an older one moving files between folders,
-# which is then allowed everywhere.
+# A domain must refuse something. On a newer kernel that is the sockets. On an older one it is moving files between
+# folders, which is then allowed everywhere.
 _SCOPE_ABSTRACT_SOCKETS = 1 << 0
 _REFER = 1 << 13
 _SCOPED_SINCE, _REFER_SINCE = 6, 2
@@ -34,7 +34,7 @@ class _PathBeneath(ctypes.Structure):
 
 
 def confinement(newest: int = _SCOPED_SINCE) -> Callable[[], None] | None:
-    """What a new process is to call before it becomes the server, or None where the kernel has no such thing.
+    """Return a function for a new process to call before it becomes the server; None: the kernel has no Landlock.
 
     Args:
         newest: the version of Landlock to use at most.
@@ -48,7 +48,7 @@ def confinement(newest: int = _SCOPED_SINCE) -> Callable[[], None] | None:
         return None
 
     def enter() -> None:
-        # Between fork and exec: nothing here takes a lock, and nothing raises.
+        # This runs between fork and exec, so it takes no lock and raises nothing.
         for capability in _CAPABILITIES:
             libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)
         libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)

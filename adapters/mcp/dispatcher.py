@@ -1,4 +1,4 @@
-"""The SDK's dispatch of messages, with what it keeps to itself: the end of the connection, and answers as they came."""
+"""The SDK's dispatch of messages, which also reports the end of the connection and the results as they arrived."""
 
 import asyncio
 import logging
@@ -24,7 +24,7 @@ class Dispatcher(JSONRPCDispatcher):
     Attributes:
         ended: done when the connection has ended.
         version: of the protocol, once it is agreed on.
-        odd_tools: what is wrong with those that were listed and cannot be used, by their names.
+        odd_tools: the errors of listed tools that cannot be used, by their names.
     """
 
     def __init__(self, source: str, *streams: Any) -> None:
@@ -50,7 +50,7 @@ class Dispatcher(JSONRPCDispatcher):
         return result
 
     def _sifted(self, page: dict[str, Any]) -> dict[str, Any]:
-        """One odd tool must not take the others of its list away."""
+        """Leave unusable tools out, so that one does not cost the whole list."""
         tools = page.get("tools")
         if not isinstance(tools, list) or self._field_error(page, []) is not None:
             return page
@@ -63,7 +63,7 @@ class Dispatcher(JSONRPCDispatcher):
             name = tool.get("name") if isinstance(tool, dict) else None
             name = name if isinstance(name, str) else f"number {place + 1} of the list"
             self.odd_tools[name] = field_error
-            log.warning("a tool is left out: %s: %s", words(name), field_error, extra={"tool_source": self._source})
+            log.warning("left out the tool %s: %s", words(name), field_error, extra={"tool_source": self._source})
         return {**page, "tools": good}
 
     def _field_error(self, page: Mapping[str, Any], tools: list[Any]) -> str | None:

@@ -1,4 +1,4 @@
-"""An event stream as the SDK reads it: lines of bounded length, answers made readable, and noise left out."""
+"""An event stream as the SDK reads it: lines of bounded length, readable answers, and no noise."""
 
 import logging
 from collections.abc import AsyncIterator, Iterator
@@ -7,7 +7,7 @@ import httpx2
 
 from adapters.mcp import rpc
 from adapters.mcp.framing import MAX_MESSAGE_BYTES, Exchange, LineSplitter, UnreadableMessage
-from adapters.mcp.outcome import Lost
+from adapters.mcp.outcome import CallError
 from adapters.mcp.result import excerpt
 
 log = logging.getLogger(__name__)
@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 
 class Events(httpx2.AsyncByteStream):
     def __init__(self, response: httpx2.Response, exchange: Exchange | None, request_id: int | None) -> None:
-        """`exchange`, `request_id`: of the request that the stream answers; None for what the server says unasked."""
+        """`exchange`, `request_id`: of the request that the stream answers; None for the server's own messages."""
         self._response = response
         self._exchange, self._request_id = exchange, request_id
         self._event: list[bytes] = []
@@ -34,7 +34,7 @@ class Events(httpx2.AsyncByteStream):
         await self._response.aclose()
 
     def _take(self, line: bytes) -> Iterator[bytes]:
-        """The event that ends with this line. Raises `UnreadableMessage`."""
+        """Yield the event that ends with this line. Raises `UnreadableMessage`."""
         self._event.append(line)
         self._size += len(line)
         if self._size > 2 * MAX_MESSAGE_BYTES:
@@ -51,7 +51,7 @@ class Events(httpx2.AsyncByteStream):
         try:
             message = rpc.tidied(data, self._request_id)
         except rpc.ResponseMismatch:
-            self._fail(Lost("the server's answer is no answer to the request", excerpt(data)))
+            self._fail(CallError.lost("the server's answer is no answer to the request", excerpt(data)))
             message = None
         if message is data:
             return b"".join(event)

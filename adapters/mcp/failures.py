@@ -1,4 +1,4 @@
-"""What it means for a call, or for a session, that something went wrong."""
+"""The meaning of an error for a call or a session."""
 
 from typing import NoReturn
 
@@ -9,13 +9,14 @@ from pydantic import ValidationError
 
 from adapters.mcp.framing import MAX_MESSAGE_BYTES, OVERSIZED, Exchange
 from adapters.mcp.http import PERMANENT, SessionGone
-from adapters.mcp.outcome import BadOutput, Lost, NotSent, ToolFailed, ToolNotFound, Unavailable, Unknown, words
+from adapters.mcp.outcome import CallError, bad_output, tool_failed, tool_not_found, words
 from adapters.mcp.result import BAD_OUTPUT, UNKNOWN_TOOL, excerpt
 from adapters.mcp.rpc import FROM_SERVER
 from adapters.mcp.starting import LASTING, why_not_started
 from domain.manifests.definition import ToolSource, Transport
+from domain.sagas.outcome import Failed
 
-# By these a server says that it did not carry the call out. Others come from what stands before it, or after the act.
+# With these a server says that it did not carry out the call. Others come from a proxy, or follow the execution.
 _NOT_DONE = frozenset(
     (
         mcp_types.PARSE_ERROR,
@@ -28,61 +29,57 @@ _NOT_DONE = frozenset(
         mcp_types.URL_ELICITATION_REQUIRED,
     )
 )
-# The Python SDK's servers say so of any validation that fails in a tool, also of what the tool got from elsewhere.
+# The Python SDK's servers report any failed validation in a tool by this, even of data that the tool fetched itself.
 _ANY_VALIDATION = "Invalid request parameters"
 
 
 def raise_outcome(error: Exception, source: ToolSource, what: str, exchange: Exchange) -> NoReturn:
-    """Say what came of a request, by what the transport noted or the SDK raised."""
+    """Raise the `CallError` of a request, from the note of the transport or the error of the SDK."""
     where = f"tool source {source.name!r}"
     match error:
         case SessionGone():
             raise error
-        case Unavailable():
-            raise Unavailable(f"{where}: {error}", permanent=error.permanent) from None
-        case NotSent():
-            raise type(error)(f"{where}: {error}") from None
-        case Unknown():
-            raise type(error)(f"{where}: {error}", error.answer) from None
+        case CallError():
+            raise error.prefixed(where) from None
         case MCPError(code=code) if code == OVERSIZED:
             text = f"{what} was executed, but its answer is over the limit of {MAX_MESSAGE_BYTES} bytes"
-            raise BadOutput(text) from None
+            raise bad_output(text) from None
         case MCPError() if from_server(error):
             _raise_answered(error, where, what, acts=exchange.call)
         case MCPError() if not exchange.sent:
             raise SessionGone(f"{where}: the connection is closed") from None
         case ValidationError():
-            raise Lost(f"{where}: the answer to {what} is not as MCP says") from None
-    raise Lost(f"{where} was lost while {what} ran: {reason(error, source)}", exchange.unread) from error
+            raise CallError.lost(f"{where}: the answer to {what} is not as MCP says") from None
+    raise CallError.lost(f"{where} was lost while {what} ran: {reason(error, source)}", exchange.unread) from error
 
 
 def from_server(error: Exception) -> bool:
-    """It is an error that the server answered: the SDK makes up some of its own."""
+    """Whether the server answered this error: the SDK makes up some of its own."""
     return isinstance(error, MCPError) and isinstance(error.data, dict) and FROM_SERVER in error.data
 
 
 def _raise_answered(error: MCPError, where: str, what: str, *, acts: bool) -> NoReturn:
-    """`acts`: what was asked may have changed something."""
+    """`acts`: the request may have changed something."""
     text = words(error.message)
     if BAD_OUTPUT.match(text):
-        raise BadOutput(f"{what} was executed: {text}") from None
+        raise bad_output(f"{what} was executed: {text}") from None
     if acts and (error.code not in _NOT_DONE or text == _ANY_VALIDATION):
         more = {name: value for name, value in (error.data or {}).items() if name != FROM_SERVER}
         told = {"code": error.code, "message": error.message, **({"data": more} if more else {})}
-        text = f"{where}: {what} came to an error ({error.code}) that does not say whether it was carried out: {text}"
-        raise Lost(words(text), excerpt(told)) from None
+        text = f"{where}: {what} ended with error {error.code} ({text}), which does not say whether it was carried out"
+        raise CallError.lost(words(text), excerpt(told)) from None
     if error.code == mcp_types.METHOD_NOT_FOUND:
-        raise ToolNotFound(f"{where} does not have {what}: {text}") from None
-    raise (ToolNotFound if UNKNOWN_TOOL.match(text) else ToolFailed)(text) from None
+        raise tool_not_found(f"{where} does not have {what}: {text}") from None
+    raise (tool_not_found if UNKNOWN_TOOL.match(text) else tool_failed)(text) from None
 
 
 def is_permanent(error: BaseException) -> bool:
-    """It would be the same a little later."""
+    """Whether a later try finds the same."""
     match error:
         case BaseExceptionGroup(exceptions=(first, *_)):
             return is_permanent(first)
-        case Unavailable():
-            return error.permanent
+        case CallError():
+            return isinstance(error.outcome, Failed)
         case httpx2.HTTPStatusError():
             return error.response.status_code in PERMANENT
         case OSError():
@@ -91,11 +88,11 @@ def is_permanent(error: BaseException) -> bool:
 
 
 def reason(error: BaseException, source: ToolSource) -> str:
-    """A short text with no address or header in it: those may hold secrets from the environment."""
+    """Return a short text without addresses and headers, which may hold secrets from the environment."""
     match error:
         case BaseExceptionGroup(exceptions=(first, *_)):
             return reason(first, source)
-        case NotSent() | Unknown():
+        case CallError():
             return str(error)
         case MCPError(code=mcp_types.CONNECTION_CLOSED) if not from_server(error):
             told = "; what it wrote to stderr is in the worker's log" if source.transport is Transport.STDIO else ""

@@ -1,8 +1,8 @@
-"""What the transports have in common: a note of how far a request got, and messages of bounded size.
+"""The common part of the transports: a record of how far a request got, and messages of bounded size.
 
-The SDK tells a caller of a failed request too little: a refused connection, a proxy's 502 and a tool's own error look
-alike. So each request carries an `Exchange` (by a context variable, which the SDK hands on to the task that sends), in
-which the transport notes what it sees.
+The SDK does not tell a refused connection from a proxy's 502 or a tool's own error. So each request carries an
+`Exchange`, in which the transport notes what it sees. It is a context variable, which the SDK copies to the task that
+sends.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ import anyio
 from mcp.shared.message import SessionMessage
 from mcp_types import JSONRPCRequest
 
-from adapters.mcp.outcome import LeaseLost
+from adapters.mcp.outcome import lease_lost
 
 if TYPE_CHECKING:
     from mcp.client._transport import WriteStream
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 MAX_MESSAGE_BYTES = 1024 * 1024 - 4096
 # The error code that an answer over the limit is replaced by, before it reaches the SDK.
 OVERSIZED = -32091
-# Where an answer says whose it is: servers write `result` first or last.
+# These parts of an answer hold its id: servers write `result` first or last.
 _HEAD_BYTES = 256
 _TAIL_BYTES = 128
 _HEAD = re.compile(rb'\s*\{\s*(?:"jsonrpc"\s*:\s*"2\.0"\s*,\s*)?"id"\s*:\s*(\d+)\s*,[^{}]*"result"\s*:')
@@ -36,19 +36,19 @@ T = TypeVar("T")
 
 
 class UnreadableMessage(Exception):
-    """Too much came, and it does not say which request it answers."""
+    """A message over the limit that does not say which request it answers."""
 
 
 class Exchange:
     """One request on its way.
 
     Attributes:
-        call: it calls a tool: it may have been carried out as soon as something of it has left us.
-        sent: something of it may have left us.
-        redirects: how often it was sent on within the server.
+        call: it calls a tool, which may have run as soon as a byte of the request was sent.
+        sent: some of it may have been sent.
+        redirects: the number of redirects within the server.
         refused: the HTTP status by which the server refused it, or 0.
-        result: what came as its result, as the server wrote it.
-        unread: what came instead of an answer and could not be read.
+        result: its result as the server wrote it.
+        unread: the unreadable text that arrived instead of an answer.
     """
 
     def __init__(self, *, call: bool = False, ours: Callable[[], bool] | None = None) -> None:
@@ -65,25 +65,25 @@ class Exchange:
         self._failure: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def depart(self) -> None:
-        """Called immediately before bytes of it are written. Raises `LeaseLost`: then they must not be."""
+        """Permit the writing of its bytes, immediately before. Raises `CallError` to forbid it."""
         with self._departing:
             if self._over or (self._ours is not None and not self._ours()):
-                raise LeaseLost("the worker lost the saga before it could call the tool")
+                raise lease_lost("the worker lost the saga before it could call the tool")
             self.sent = True
 
     def give_up(self) -> bool:
-        """Nothing of it leaves us from now on. Returns whether something has."""
+        """Send nothing of it from now on. Return whether some of it was sent."""
         with self._departing:
             self._over = True
             return self.sent
 
     def fail(self, error: Exception) -> None:
-        """The transport knows better than the SDK what came of it. The first to say so is right."""
+        """Note its failure. The transport knows better than the SDK, and the first note counts."""
         if not self._failure.done():
             self._failure.set_exception(error)
 
     async def outcome(self, answer: Awaitable[T]) -> T:
-        """The answer, or what the transport has noted, which wins over the SDK's error."""
+        """Return the answer. A failure noted by the transport wins over the SDK's error."""
         task = asyncio.ensure_future(answer)
         try:
             waited: set[asyncio.Future[Any]] = {task, self._failure}
@@ -95,7 +95,7 @@ class Exchange:
             self.give_up()
             if not task.done():
                 task.cancel()
-            # Its unwinding tells the server that nobody waits any more.
+            # Its unwinding cancels the request at the server.
             await asyncio.gather(task, return_exceptions=True)
             self._failure.cancel()
 
@@ -104,7 +104,7 @@ EXCHANGE: ContextVar[Exchange | None] = ContextVar("exchange", default=None)
 
 
 class NotingWriteStream:
-    """The write stream of a transport that writes in the caller's task: notes that the request leaves."""
+    """A write stream that notes the sending of a request, for a transport that writes in the caller's task."""
 
     def __init__(self, inner: "WriteStream[SessionMessage]") -> None:
         self._inner = inner
@@ -115,7 +115,7 @@ class NotingWriteStream:
         exchange.depart()
         try:
             await self._inner.send(item)
-        except anyio.ClosedResourceError:  # it was closed before; what breaks while it is sent is another error
+        except anyio.ClosedResourceError:  # closed before: a break while it is sent is another error
             exchange.sent = False
             raise
 
@@ -130,19 +130,19 @@ class NotingWriteStream:
 
 
 class LineSplitter:
-    """Cuts a stream into lines (their ends included) and replaces an answer over the limit by a short error.
+    """A splitter of a stream into lines, their ends included, which replaces an answer over the limit by a short error.
 
-    A line over the limit that is no answer raises `UnreadableMessage`, or is cut to its head and tail if `noise` is
-    expected.
+    A line over the limit that is no answer raises `UnreadableMessage`. If `noise` is expected, it is cut to its head
+    and tail instead.
     """
 
     def __init__(self, *, noise: bool = False) -> None:
         self._noise = noise
         self._rest = bytearray()
-        self._skipped = 0  # bytes of a too long line that were let go; its head and tail stay in `_rest`
+        self._skipped = 0  # bytes dropped from a line over the limit; its head and tail stay in `_rest`
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
-        """Raises `UnreadableMessage`."""
+        """Yield the lines that end in this chunk. Raises `UnreadableMessage`."""
         start = 0
         while (end := chunk.find(b"\n", start)) >= 0:
             self._add(chunk[start : end + 1])
@@ -151,7 +151,7 @@ class LineSplitter:
         self._add(chunk[start:])
 
     def last(self) -> bytes:
-        """What came after the last end of line, at the stream's end. Raises `UnreadableMessage`."""
+        """Return the rest after the last end of line, at the end of the stream. Raises `UnreadableMessage`."""
         return self._take()
 
     def _add(self, part: bytes) -> None:
@@ -176,11 +176,11 @@ class LineSplitter:
 
 
 def oversized(cut: bytes, request_id: int | None = None) -> bytes:
-    """The short error instead of a long answer.
+    """Return the short error that replaces a long answer.
 
     Args:
         cut: the answer, or its head and tail.
-        request_id: when only an answer to that request can come here.
+        request_id: given where only an answer to that request can arrive.
 
     Raises `UnreadableMessage` when `cut` shows no answer.
     """

@@ -1,4 +1,4 @@
-"""What is asked of a server before its tools are called: which protocol, and which tools there are."""
+"""The requests to a server before its tools are called: the protocol version, and the list of tools."""
 
 import mcp_types
 from mcp.client.session import ClientSession
@@ -7,9 +7,9 @@ from mcp_types.version import KNOWN_PROTOCOL_VERSIONS
 from pydantic import ValidationError
 
 from adapters.mcp.framing import EXCHANGE, Exchange
-from adapters.mcp.outcome import ToolInfo, Unavailable, tool_info, words
+from adapters.mcp.outcome import CallError, ToolInfo, tool_info, unavailable, words
 
-# A server that speaks only the newer protocol, which has no `initialize`, may refuse it by any of these.
+# A server of the newer protocol, which has no `initialize`, may refuse it by any of these.
 _NO_HANDSHAKE = frozenset(
     (
         mcp_types.METHOD_NOT_FOUND,
@@ -24,11 +24,11 @@ _MAX_PAGES = 50
 
 
 async def shake_hands(session: ClientSession) -> None:
-    """`initialize`, which almost every server speaks; the newer protocol where there is no such thing."""
+    """Send `initialize`, which almost every server supports; where it is missing, use the newer protocol."""
     exchange = Exchange()
     EXCHANGE.set(exchange)
-    domain_error = await exchange.outcome(_initialize(session))
-    if domain_error is None:
+    refusal = await exchange.outcome(_initialize(session))
+    if refusal is None:
         return
     exchange = Exchange()
     EXCHANGE.set(exchange)
@@ -38,12 +38,12 @@ async def shake_hands(session: ClientSession) -> None:
         if not isinstance(error, MCPError | RuntimeError | ValidationError) and not 400 <= exchange.refused < 500:
             raise
         known = ", ".join(KNOWN_PROTOCOL_VERSIONS)
-        text = f"it speaks no protocol version of these: {known}. It says: {words(domain_error)}"
-        raise Unavailable(text, permanent=True) from None
+        text = f"it speaks no protocol version of these: {known}. It says: {words(refusal)}"
+        raise CallError(unavailable(text, permanent=True)) from None
 
 
 async def _initialize(session: ClientSession) -> str | None:
-    """Why there is no such handshake, where there is none."""
+    """Return why the server has no such handshake; None: it has one."""
     try:
         await session.initialize()
     except MCPError as error:
@@ -64,4 +64,4 @@ async def all_tools(session: ClientSession) -> dict[str, ToolInfo]:
         cursor = page.next_cursor
         if not cursor:
             return tools
-    raise Unavailable(f"the server's list of tools has more than {_MAX_PAGES} pages")
+    raise CallError(unavailable(f"the server's list of tools has more than {_MAX_PAGES} pages"))

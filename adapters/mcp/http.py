@@ -1,7 +1,8 @@
-"""What the SDK's HTTP transports send through: answers of bounded size, and an exact note of what became of a request.
+"""The HTTP layer under the SDK's transports: it bounds answers, and notes exactly how far a request got.
 
-No redirects to elsewhere, no proxies or credentials from the environment, no compression. Tool sources are deployed by
-admins and commonly private, so they are not subject to the rule of public addresses (`adapters.egress`).
+It follows no redirects to other servers, uses no proxies or credentials from the environment, and allows no
+compression. Admins deploy tool sources, which are commonly private. So the rule of public addresses (`adapters.egress`)
+does not apply.
 """
 
 import asyncio
@@ -21,55 +22,55 @@ from mcp.client.streamable_http import streamable_http_client
 from adapters.mcp import rpc
 from adapters.mcp.events import Events
 from adapters.mcp.framing import EXCHANGE, MAX_MESSAGE_BYTES, Exchange, UnreadableMessage, oversized
-from adapters.mcp.outcome import LeaseLost, Lost, Unavailable
+from adapters.mcp.outcome import CallError, unavailable
 from adapters.mcp.result import excerpt
 from domain.manifests.definition import ToolSource, Transport
 
 if TYPE_CHECKING:
     from mcp.client._transport import TransportStreams
 
-# It logs each request with its URL and session, which are as good as credentials.
+# It logs each request with its URL and session, which may serve as credentials.
 logging.getLogger("httpx2").setLevel(logging.WARNING)
-# Its errors quote what the server sent, or tell that an answer came when its session was closed. What matters of them
-# is said by the calls that fail.
+# Its errors quote the server, or report an answer that arrived after its session was closed. The failing calls report
+# all that matters.
 logging.getLogger("mcp").setLevel(logging.CRITICAL)
 
-# A request's own deadline comes from outside; these bound what nobody waits for. Seconds.
+# The caller sets the deadline of a request. These bound the rest, in seconds.
 _CONNECT_SECONDS = 30.0
 _NOTICE_SECONDS = 5.0
 _MAX_REDIRECTS = 3
-# An error page is read for a JSON-RPC error only.
+# An error page is read only for a JSON-RPC error.
 _MAX_ERROR_BYTES = 64 * 1024
-# Statuses by which a server says that it would refuse the same again.
+# Statuses of a server that would refuse the same request again.
 PERMANENT = frozenset((401, 402, 403, 405, 406, 410, 411, 414, 415, 426, 451))
-# Not 303: that one follows an execution.
+# Without 303, which follows an execution.
 _REDIRECTS = frozenset((301, 302, 307, 308))
 _KEPT_REDIRECTS = frozenset((307, 308))
 _NO_SESSION = re.compile(r"bad request: .*(session|initializ)", re.I | re.S)
-# JSON-RPC errors by which a server says that it did not look at a call, by the statuses they come with.
+# JSON-RPC errors of a server that did not look at the call, by HTTP status.
 _NOT_LOOKED_AT = {
     400: frozenset((-32700, -32600, -32601, -32602, -32020, -32021, -32022)),
     404: frozenset((-32601, -32602)),
 }
-# What is traced immediately before the bytes of a request are written, its connection being open.
+# The trace events immediately before the bytes of a request are written, when its connection is open.
 _DEPARTURES = ("http11.send_request_headers.started", "http11.send_request_body.started")
 
 
-class SessionGone(Unavailable):
-    """The server no longer knows the session: the call may be made in a new one.
+class SessionGone(CallError):
+    """The server no longer knows the session, and the call may be made in a new one.
 
     Attributes:
-        sent: the call was sent in the old one. By the protocol it was not looked at, and so may be sent once more.
+        sent: the call was sent in the old one. By the protocol the server did not look at it, so it may be repeated.
     """
 
     def __init__(self, text: str, *, sent: bool = False, permanent: bool = False) -> None:
-        super().__init__(text, permanent=permanent)
+        super().__init__(unavailable(text, permanent=permanent))
         self.sent = sent
 
 
 @asynccontextmanager
 async def http_streams(source: ToolSource) -> "AsyncIterator[TransportStreams]":
-    """By streamable HTTP or SSE. Raises what `httpx2` raises when the server cannot be reached."""
+    """Open the streams of streamable HTTP or SSE. Raises the errors of `httpx2` for a server out of reach."""
     url = source.url or ""
     if source.transport is Transport.SSE:
 
@@ -97,15 +98,18 @@ def _client(source: ToolSource) -> httpx2.AsyncClient:
 
 
 class _Transport(httpx2.AsyncBaseTransport):
-    """One request's failure is noted in its exchange and ends that request only: the SDK would end the session."""
+    """A transport that notes a failure in the request's exchange, and ends that request only.
+
+    The SDK would end the session.
+    """
 
     def __init__(self, transport: Transport) -> None:
-        # A peer that vanished without a word is found out by the kernel.
+        # The kernel detects a peer that vanished.
         self._inner = httpx2.AsyncHTTPTransport(
             limits=httpx2.Limits(max_connections=256, max_keepalive_connections=32),
             socket_options=[(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)],
         )
-        # Where the answer comes in the response to its request, and not on a stream apart.
+        # Whether the answer is in the response to its request, and not on a separate stream.
         self._answers_here = transport is Transport.STREAMABLE_HTTP
 
     async def aclose(self) -> None:
@@ -118,20 +122,20 @@ class _Transport(httpx2.AsyncBaseTransport):
         exchange = EXCHANGE.get()
         if request.method != "POST" or exchange is None or (request_id := _request_id(await request.aread())) is None:
             return await self._notice(request)
-        # Asked when the connection is open: to open one may take long.
+        # Checked when the connection is open, as opening may take long.
         request.extensions["trace"] = _departing(exchange)
         try:
             return await self._exchange(request, request_id, exchange)
-        except LeaseLost as error:
+        except CallError as error:
             exchange.fail(error)
         except (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.UnsupportedProtocol) as error:
-            exchange.fail(Unavailable(f"no connection: {str(error) or type(error).__name__}"))
+            exchange.fail(CallError(unavailable(f"no connection: {str(error) or type(error).__name__}")))
         except (httpx2.RequestError, UnreadableMessage) as error:
-            exchange.fail(Lost(f"the connection was lost: {str(error) or type(error).__name__}"))
+            exchange.fail(CallError.lost(f"the connection was lost: {str(error) or type(error).__name__}"))
         return httpx2.Response(202)
 
     async def _notice(self, request: httpx2.Request) -> httpx2.Response:
-        """What needs no answer. It must not hold up the requests that the SDK sends after it."""
+        """Send a message that needs no answer. It must not delay the requests that the SDK sends after it."""
         with contextlib.suppress(TimeoutError, httpx2.RequestError):
             async with asyncio.timeout(_NOTICE_SECONDS):
                 await _emptied(await self._inner.handle_async_request(request))
@@ -146,7 +150,7 @@ class _Transport(httpx2.AsyncBaseTransport):
         if not self._answers_here:
             return await _emptied(response)
         if response.headers.get("content-encoding", "identity") != "identity":
-            exchange.fail(Lost("the answer is compressed, though that was not asked for"))
+            exchange.fail(CallError.lost("the answer is compressed, though that was not asked for"))
             return await _emptied(response)
         if _is(response, "text/event-stream"):
             return _streamed(response, exchange, request_id)
@@ -155,7 +159,7 @@ class _Transport(httpx2.AsyncBaseTransport):
     async def _refused(
         self, request: httpx2.Request, request_id: int, response: httpx2.Response, exchange: Exchange
     ) -> httpx2.Response:
-        """Its status alone does not say whether a call was carried out: handlers and proxies refuse after that."""
+        """Note why the server refused. The status does not say whether a call was carried out."""
         status = response.status_code
         exchange.refused = status
         body = await _read_error(response)
@@ -168,14 +172,14 @@ class _Transport(httpx2.AsyncBaseTransport):
         elif exchange.call:
             if self._answers_here and code in _NOT_LOOKED_AT.get(status, ()):
                 return _passed_on(request_id, body)
-            exchange.fail(Lost(text, excerpt(body) or None))
+            exchange.fail(CallError.lost(text, excerpt(body) or None))
         elif status in PERMANENT:
             hint = ": look at the credentials in its `headers`" if status in (401, 403) else ""
-            exchange.fail(Unavailable(f"{text}{hint}", permanent=True))
+            exchange.fail(CallError(unavailable(f"{text}{hint}", permanent=True)))
         elif self._answers_here and status < 500 and error is not None:
             return _passed_on(request_id, body)
         else:
-            exchange.fail(Unavailable(text))
+            exchange.fail(CallError(unavailable(text)))
         return httpx2.Response(202)
 
 
@@ -191,18 +195,18 @@ def _answered(request_id: int, response: httpx2.Response, body: bytes, exchange:
     try:
         message = rpc.tidied(body, request_id)
     except rpc.ResponseMismatch:
-        exchange.fail(Lost("the server's answer is no answer to the request", excerpt(body)))
+        exchange.fail(CallError.lost("the server's answer is no answer to the request", excerpt(body)))
         return httpx2.Response(202)
     if message is None or "method" in (rpc.parsed(message) or {}):
-        # Nothing else can come here, so nobody should go on waiting.
-        exchange.fail(Lost(f"HTTP {response.status_code} with no MCP answer in it", excerpt(body)))
+        # No other answer can arrive here, so the wait ends.
+        exchange.fail(CallError.lost(f"HTTP {response.status_code} with no MCP answer in it", excerpt(body)))
         return httpx2.Response(202)
     headers = [(name, value) for name, value in _without_framing(response) if name.lower() != "content-type"]
     return httpx2.Response(200, headers=[*headers, ("content-type", "application/json")], content=message)
 
 
 async def _redirected(request: httpx2.Request, response: httpx2.Response, exchange: Exchange) -> httpx2.Response:
-    """Within the server the SDK follows, so long as the message stays whole."""
+    """Let the SDK follow a redirect within the server that keeps the message whole. Refuse any other."""
     exchange.redirects += 1
     target = request.url.join(response.headers.get("location", ""))
     here = (request.url.scheme, request.url.host, request.url.port)
@@ -216,27 +220,27 @@ async def _redirected(request: httpx2.Request, response: httpx2.Response, exchan
         return httpx2.Response(response.status_code, headers={"location": response.headers["location"]})
     exchange.refused = response.status_code
     text = "the server redirects to elsewhere: put the address of the MCP endpoint itself in `url`"
-    # Some gateways redirect after the act, all the same: another try would be another act, and would find the same.
-    exchange.fail(Unavailable(text, permanent=True))
+    # Some gateways redirect after the call was carried out. Another try would carry it out again, to the same end.
+    exchange.fail(CallError(unavailable(text, permanent=True)))
     return await _emptied(response)
 
 
 def _forgot_session(status: int, error: Mapping[str, Any] | None) -> bool:
-    """The SDKs' servers say it by 404, or by 400 and such a text."""
+    """Whether the server lost the session. The SDKs' servers send 404, or 400 with such a text."""
     if status == 404:
         return error is None or error["code"] not in _NOT_LOOKED_AT[404]
     return status == 400 and error is not None and _NO_SESSION.match(error["message"]) is not None
 
 
 def _passed_on(request_id: int, body: bytes) -> httpx2.Response:
-    """The server's error as an answer, whosever it says it is: it is the only one to come."""
+    """Pass on the server's error as the answer. Its id does not matter: no other answer arrives."""
     message = {**rpc.parsed(body), "id": request_id}
     content = rpc.tidied(json.dumps(message).encode(), request_id)
     return httpx2.Response(200, headers={"content-type": "application/json"}, content=content)
 
 
 async def _read(response: httpx2.Response, limit: int, request_id: int | None = None) -> bytes:
-    """The body; an answer over the limit is replaced by a short error. Raises `UnreadableMessage`."""
+    """Return the body. A short error replaces an answer over the limit. Raises `UnreadableMessage`."""
     body = bytearray()
     try:
         async for chunk in response.aiter_raw():
@@ -256,7 +260,7 @@ async def _read_error(response: httpx2.Response) -> bytes:
 
 
 async def _emptied(response: httpx2.Response) -> httpx2.Response:
-    """The response with the little of its body that there should be left out."""
+    """Return the response without its body, which should be short."""
     await _read_error(response)
     return httpx2.Response(response.status_code, headers=_without_framing(response))
 

@@ -1,94 +1,83 @@
-"""What can come of a tool call. Money depends on telling the three kinds of failure apart.
+"""How a request to a tool server ends, as the domain's outcome, and what a server says of its tools.
 
-`NotSent`: certainly nothing was done. `Answered`: the server had the call and answered it. `Unknown`: it may or may not
-have been done. Whatever is in doubt is `Unknown`.
+Money depends on the difference between not sent, failed, unknown and done. Any doubt makes the outcome unknown.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import mcp_types
 
-from domain.sagas import outcome
-from domain.sagas.step import Error
+from domain.sagas.outcome import LEASE_LOST, Failed, Lost, NotSent, TimedOut
+from domain.sagas.step import TOOL_OUTPUT_ERROR, Error
 
-# Of a server's own words in an error: enough to understand it, little enough for a row and a log line.
+# Characters of a server's own text in an error: enough to understand it, few enough for a row and a log line.
 MAX_WORDS = 2000
+TOOL_NOT_FOUND = "TOOL_NOT_FOUND"
+TOOL_INVOKE_FAILED = "TOOL_INVOKE_FAILED"
 
 
-class NotSent(Exception):
-    """Certainly nothing was done."""
+class CallError(Exception):
+    """A request that yields no result. Its text may be stored and shown to operators."""
+
+    def __init__(self, outcome: Failed | NotSent | TimedOut | Lost) -> None:
+        super().__init__(outcome.message if isinstance(outcome, Lost) else outcome.error.message)
+        self.outcome = outcome
+
+    @property
+    def not_sent(self) -> bool:
+        """Whether certainly nothing was carried out, and the tool itself has said nothing."""
+        return isinstance(self.outcome, NotSent) or (isinstance(self.outcome, Failed) and not self.outcome.answered)
+
+    def prefixed(self, where: str) -> "CallError":
+        """Return the same error with `where` before its text."""
+        text, outcome = f"{where}: {self}", self.outcome
+        if isinstance(outcome, Lost):
+            return CallError(replace(outcome, message=text))
+        return CallError(replace(outcome, error=replace(outcome.error, message=text)))
+
+    @classmethod
+    def failed(cls, code: str, text: str) -> Self:
+        """Make the error of a request that was not sent, and that a later try would not send either."""
+        return cls(Failed(Error(code, text)))
+
+    @classmethod
+    def lost(cls, text: str, answer: str | None = None) -> Self:
+        """Make the error of a request with an unknown outcome. `answer`: the server's unreadable text."""
+        return cls(Lost(text, idempotent=False, answer=answer))
 
 
-class NotConfigured(NotSent):
-    """The tool source cannot be used as it is configured in this worker."""
+def not_configured(text: str) -> CallError:
+    """The worker cannot use the tool source as it is configured."""
+    return CallError.failed("WORKER_CONFIG_LOAD_FAILED", text)
 
 
-class Unavailable(NotSent):
-    """The server could not be started, reached or spoken to.
-
-    Attributes:
-        permanent: it would be the same a little later: somebody has to change something first.
-    """
-
-    def __init__(self, text: str, *, permanent: bool = False) -> None:
-        super().__init__(text)
-        self.permanent = permanent
-
-
-class LeaseLost(NotSent):
-    """The step may be another worker's by now: the call was not written."""
-
-
-class ToolNotFound(NotSent):
+def tool_not_found(text: str) -> CallError:
     """The server has no such tool."""
+    return CallError.failed(TOOL_NOT_FOUND, text)
 
 
-class Answered(Exception):
-    """The server had the call and answered it.
-
-    Attributes:
-        answer: what it answered, where that cannot be used; cut to `MAX_WORDS` characters.
-    """
-
-    def __init__(self, text: str, answer: str | None = None) -> None:
-        super().__init__(text)
-        self.answer = answer
+def unavailable(text: str, *, permanent: bool = False) -> Failed | NotSent:
+    """The server cannot be started, reached or spoken to. `permanent`: a person has to change something first."""
+    error = Error("MCP_UNAVAILABLE", text)
+    return Failed(error) if permanent else NotSent(error)
 
 
-class ToolFailed(Answered):
-    """The tool says that it failed; the text is the tool's own, cut to `MAX_WORDS` characters."""
+def lease_lost(text: str) -> CallError:
+    """The step may belong to another worker by now, so nothing was written."""
+    return CallError(NotSent(Error(LEASE_LOST, text)))
 
 
-class BadOutput(Answered):
-    """The tool has done its work, but what it answered cannot be used."""
+def tool_failed(text: str) -> CallError:
+    """The tool says that it failed, in its own words."""
+    return CallError(Failed(Error(TOOL_INVOKE_FAILED, text), answered=True))
 
 
-class Unknown(Exception):
-    """The call may or may not have been done. `answer`: as in `Answered`."""
-
-    def __init__(self, text: str, answer: str | None = None) -> None:
-        super().__init__(text)
-        self.answer = answer
-
-
-class TimedOut(Unknown):
-    """The call was sent; no answer came before the deadline."""
-
-
-class Lost(Unknown):
-    """The call was sent; the server, its connection or the sense of its answer was lost."""
-
-
-@dataclass(frozen=True, slots=True)
-class CallResult:
-    """
-    Attributes:
-        data: JSON that every reader understands alike (`domain.values.canonical_json`), at most 1 MiB in all.
-    """
-
-    data: Any
+def bad_output(text: str, answer: str | None = None) -> CallError:
+    """The tool has done its work, but its answer is unusable."""
+    details = None if answer is None else {"answer": answer}
+    return CallError(Failed(Error(TOOL_OUTPUT_ERROR, text, details), acted=True, answered=True))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +85,8 @@ class ToolInfo:
     """
     Attributes:
         idempotent: the tool's own hint that a repeated call has no further effect; None when it does not say.
-        destructive: its hint that it may destroy something; None when it does not say.
-        read_only: its hint that it changes nothing; None when it does not say.
+        destructive: whether the tool says that it may destroy something; None when it does not say.
+        read_only: whether the tool says that it changes nothing; None when it does not say.
     """
 
     name: str
@@ -116,31 +105,13 @@ def words(text: str) -> str:
 
 
 def tool_info(tool: mcp_types.Tool) -> ToolInfo:
-    wakeups = tool.annotations
+    hints = tool.annotations
     return ToolInfo(
         tool.name,
         tool.description or "",
         tool.input_schema,
         tool.output_schema,
-        wakeups.idempotent_hint if wakeups else None,
-        wakeups.destructive_hint if wakeups else None,
-        wakeups.read_only_hint if wakeups else None,
+        hints.idempotent_hint if hints else None,
+        hints.destructive_hint if hints else None,
+        hints.read_only_hint if hints else None,
     )
-
-
-def not_sent(error: NotSent, before: str | None) -> outcome.Outcome:
-    """What it means for a step. `before`: what is known of an earlier attempt that may have been carried out, and of
-    which this says nothing; None where there was none."""
-    permanent = isinstance(error, ToolNotFound | NotConfigured) or (isinstance(error, Unavailable) and error.permanent)
-    if not permanent:
-        return outcome.NotSent(Error("MCP_UNAVAILABLE", str(error)))
-    if before is not None:
-        return outcome.Lost(f"{before} cannot be asked again: {error}", idempotent=False)
-    match error:
-        case ToolNotFound():
-            code = "TOOL_NOT_FOUND"
-        case NotConfigured():
-            code = "WORKER_CONFIG_LOAD_FAILED"
-        case _:
-            code = "MCP_UNAVAILABLE"
-    return outcome.Failed(Error(code, str(error)))

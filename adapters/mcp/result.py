@@ -1,7 +1,7 @@
-"""What a tool's result says: whether the tool did its work, and what came of it.
+"""The reading of a tool's result: whether the tool did its work, and its data.
 
-Read leniently: whatever the form, a result that does not say `isError` tells of work that was done. Where it cannot be
-known whether it does, the outcome is unknown.
+The reading is lenient: in any form, a result without `isError` means that the work was done. Where the result does not
+tell, the outcome is unknown.
 """
 
 import asyncio
@@ -16,7 +16,7 @@ from typing import Any
 
 import jsonschema_rs
 
-from adapters.mcp.outcome import MAX_WORDS, BadOutput, CallResult, Lost, ToolFailed, words
+from adapters.mcp.outcome import MAX_WORDS, CallError, bad_output, tool_failed, words
 from adapters.mcp.rpc import BARE
 from domain.values import json_schema
 from domain.values.canonical_json import encode, field_errors
@@ -24,29 +24,29 @@ from domain.values.errors import FieldError
 
 log = logging.getLogger(__name__)
 
-# Places of a schema times values of an answer that are checked on the loop: 30 µs each at the very worst.
+# Places of a schema times values of an answer, at most, for a check on the loop. Each costs 30 µs at worst.
 _AT_ONCE = 5_000
 _SAYS = frozenset(("content", "structuredContent", "isError"))
-# Also in a result that has nothing to say.
+# Members of a result that may have no content.
 _ABOUT = frozenset(("_meta", "resultType", "ttlMs", "cacheScope"))
-# The SDKs' servers say so after the tool has run.
+# Errors that the SDKs' servers report after the tool has run.
 BAD_OUTPUT = re.compile(r"(mcp error -?\d+: )?(output validation error|tool \S+ has an output schema but)", re.I)
 
 UNKNOWN_TOOL = re.compile(r"(mcp error -?\d+: )?(unknown tool|tool \S+ (not found|is disabled|disabled))", re.I)
 
 
-def read_result(tool: str, raw: Mapping[str, Any]) -> CallResult:
-    """`structuredContent`, else the one text parsed as JSON, else `{"text": …, "content": […]}`.
+def read_result(tool: str, raw: Mapping[str, Any]) -> Any:
+    """Return `structuredContent`, else the only text parsed as JSON, else `{"text": …, "content": […]}`.
 
-    Raises `ToolFailed`, `BadOutput` or `Lost`.
+    Raises `CallError`.
     """
     if BARE in raw:
-        return CallResult(_usable(tool, raw[BARE]))
+        return _usable(tool, raw[BARE])
     kind, is_error = raw.get("resultType"), raw.get("isError")
     if kind not in (None, "complete"):
-        raise Lost(f"the tool {tool!r} wants more input, which it cannot be given here", excerpt(raw))
+        raise CallError.lost(f"the tool {tool!r} wants more input, which it cannot be given here", excerpt(raw))
     if not (is_error is None or isinstance(is_error, bool)) or not (_SAYS & raw.keys() or raw.keys() <= _ABOUT):
-        raise Lost(f"the answer of the tool {tool!r} does not say whether it did its work", excerpt(raw))
+        raise CallError.lost(f"the answer of the tool {tool!r} does not say whether it did its work", excerpt(raw))
     content = raw.get("content")
     blocks = [] if content is None else content if isinstance(content, list) else [content]
     blocks = [{"type": "text", "text": block} if isinstance(block, str) else block for block in blocks]
@@ -55,14 +55,14 @@ def read_result(tool: str, raw: Mapping[str, Any]) -> CallResult:
     if is_error:
         _raise_failed(tool, text, blocks, structured)
     if structured is not None or ("structuredContent" in raw and not blocks):
-        return CallResult(_usable(tool, structured))
+        return _usable(tool, structured)
     if len(blocks) == 1 and text and (data := _json(text)) is not None:
-        return CallResult(data[0])
-    return CallResult(_usable(tool, {"text": text, "content": [_kept(block) for block in blocks]}))
+        return data[0]
+    return _usable(tool, {"text": text, "content": [_kept(block) for block in blocks]})
 
 
 async def check_structured(tool: str, schema: Mapping[str, Any] | None, raw: Mapping[str, Any]) -> None:
-    """By the tool's `outputSchema`, as far as that can be checked. Raises `BadOutput`."""
+    """Check the data by the tool's `outputSchema`, if the schema can be used. Raises `CallError`."""
     value = raw.get("structuredContent")
     if schema is None or value is None:
         return
@@ -79,16 +79,16 @@ async def check_structured(tool: str, schema: Mapping[str, Any] | None, raw: Map
         return
     if found is not None:
         text = f"the tool {tool!r} was executed, but its answer does not fit its outputSchema: {found}"
-        raise BadOutput(words(text), excerpt(value))
+        raise bad_output(words(text), excerpt(value))
 
 
-def _first(faults_of: Callable[..., Iterator[FieldError]], *about: Any) -> str | None:
-    field_error = next(faults_of(*about), None)
+def _first(errors_of: Callable[..., Iterator[FieldError]], *about: Any) -> str | None:
+    field_error = next(errors_of(*about), None)
     return None if field_error is None else f"{field_error.path} {field_error.message}"
 
 
 def excerpt(raw: object) -> str:
-    """Of what a server sent, for the person who has to make sense of it."""
+    """Return the beginning of a server's text, for the person who has to interpret it."""
     text = raw.decode("utf-8", "replace") if isinstance(raw, bytes) else encode(raw)
     return words(text)
 
@@ -109,8 +109,8 @@ def _raise_failed(tool: str, text: str, blocks: list[Any], structured: Any) -> N
     if not text.strip() and blocks:
         text = encode([_kept(block) for block in blocks])
     if BAD_OUTPUT.match(text):
-        raise BadOutput(f"the tool {tool!r} was executed: {words(text)}")
-    raise ToolFailed(words(text) or f"the tool {tool!r} failed without a word")
+        raise bad_output(f"the tool {tool!r} was executed: {words(text)}")
+    raise tool_failed(words(text) or f"the tool {tool!r} failed without a word")
 
 
 def _is_text(value: Any) -> bool:
@@ -118,7 +118,7 @@ def _is_text(value: Any) -> bool:
 
 
 def _json(text: str) -> tuple[Any] | None:
-    """The value in a tuple: `null` is one."""
+    """Return the value in a tuple, as `null` is a value; None: the text is not JSON."""
     try:
         data = json.loads(text)
     except (ValueError, RecursionError):
@@ -128,7 +128,7 @@ def _json(text: str) -> tuple[Any] | None:
 
 
 def _kept(block: Any) -> Any:
-    """As it came, but for what is binary: that is told by its digest and size."""
+    """Return the block as it is, but with the digest and the size instead of binary data."""
     match block:
         case {"type": "image" | "audio", "data": str(data)}:
             return {**{name: value for name, value in block.items() if name != "data"}, **_binary(data)}
@@ -149,5 +149,5 @@ def _usable(tool: str, data: Any) -> Any:
     field_error = next(field_errors(data, "output"), None)
     if field_error is not None:
         answer = encode(data).encode("utf-8", "replace").decode()[:MAX_WORDS]
-        raise BadOutput(f"the tool {tool!r} was executed, but {field_error.path} {field_error.message}", words(answer))
+        raise bad_output(f"the tool {tool!r} was executed, but {field_error.path} {field_error.message}", words(answer))
     return data

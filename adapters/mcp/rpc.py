@@ -1,7 +1,7 @@
-"""JSON-RPC as servers write it, made what the SDK reads: what is odd but means one thing only is taken for that.
+"""JSON-RPC as servers write it, rewritten for the SDK: an odd message with only one meaning is read as that.
 
-The SDK drops an answer that is not exactly as MCP says, or reports it as an error of its own. Both would tell of a tool
-that has done its work that it has not.
+The SDK drops an answer that does not follow MCP exactly, or reports an error of its own. Either would say that a tool
+has not done its work when it has.
 """
 
 import json
@@ -10,23 +10,23 @@ from typing import Any
 
 from adapters.mcp.outcome import words
 
-# In an error's `data`: the server sent it. The SDK makes up errors with the same codes.
+# In an error's `data`, this marks an error that the server sent. The SDK makes up errors with the same codes.
 FROM_SERVER = "sagahold/from-server"
-# Instead of a result that is no object: what it is.
+# This member holds a result that is not an object.
 BARE = "sagahold/bare"
-# Of no meaning: what an error has whose code cannot be read.
+# The code of an error whose own code cannot be read. It has no meaning.
 _NO_CODE = 0
 
 
 class ResponseMismatch(Exception):
-    """It answers another request than the one that it came for."""
+    """An answer that belongs to another request."""
 
 
 def tidied(raw: bytes, request_id: int | None = None) -> bytes | None:
-    """The message as the SDK reads it, or None where it is none; `raw` itself unless something is odd.
+    """Return the message as the SDK reads it; `raw` itself if nothing is odd; None for anything else than a message.
 
     Args:
-        request_id: when only an answer to that request can come here. Raises `ResponseMismatch` for any other.
+        request_id: given where only an answer to that request can arrive. Raises `ResponseMismatch` for any other.
     """
     message = parsed(raw)
     if request_id is not None and isinstance(message, list):
@@ -50,7 +50,7 @@ def tidied(raw: bytes, request_id: int | None = None) -> bytes | None:
 
 
 def parsed(raw: bytes) -> Any:
-    """None where it is no JSON."""
+    """Return the JSON value; None: it is not JSON."""
     try:
         return json.loads(raw)
     except (ValueError, RecursionError):
@@ -58,7 +58,7 @@ def parsed(raw: bytes) -> Any:
 
 
 def error_of(raw: bytes) -> Mapping[str, Any] | None:
-    """The error in an answer, if there is one."""
+    """Return the error in an answer, if it has one."""
     message = parsed(raw)
     if not isinstance(message, dict) or message.get("jsonrpc") != "2.0" or "method" in message:
         return None
@@ -67,7 +67,7 @@ def error_of(raw: bytes) -> Mapping[str, Any] | None:
 
 
 def _read_answer(message: Mapping[str, Any], request_id: int | None) -> dict[str, Any]:
-    """`id` and `result` or `error`."""
+    """Return `id`, and `result` or `error`."""
     id_ = _id(message.get("id"))
     error = message.get("error")
     if request_id is not None and not (id_ is None and error is not None) and id_ != request_id:
@@ -82,7 +82,7 @@ def _read_answer(message: Mapping[str, Any], request_id: int | None) -> dict[str
 
 
 def _id(value: Any) -> Any:
-    """Servers answer `"7"` or `7.0` for `7`."""
+    """Return the id as a number: some servers answer `"7"` or `7.0` for `7`."""
     if isinstance(value, str) and value.isdecimal() and len(value) < 16:
         return int(value)
     return int(value) if isinstance(value, float) and value.is_integer() else value

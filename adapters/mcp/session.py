@@ -1,4 +1,4 @@
-"""One open MCP session: a task of its own opens it, keeps it and closes it; any task may call through it."""
+"""An MCP session: its own task opens, keeps and closes it, and any task may call through it."""
 
 import asyncio
 import contextlib
@@ -18,7 +18,7 @@ from adapters.mcp.failures import from_server, is_permanent, raise_outcome, reas
 from adapters.mcp.framing import EXCHANGE, Exchange, NotingWriteStream
 from adapters.mcp.handshake import all_tools, shake_hands
 from adapters.mcp.http import SessionGone, http_streams
-from adapters.mcp.outcome import CallResult, Lost, ToolInfo, ToolNotFound, Unavailable, words
+from adapters.mcp.outcome import CallError, ToolInfo, unavailable, words
 from adapters.mcp.result import check_structured, read_result
 from adapters.mcp.stdio import stdio_streams
 from domain.manifests.definition import ToolSource, Transport
@@ -27,19 +27,19 @@ from domain.sagas.tool_arguments import KEY_ARGUMENTS
 log = logging.getLogger(__name__)
 
 IDEMPOTENCY_META = "sagahold/idempotency-key"
-# For a server to say that it still knows a session.
+# The time for a server to say that it still knows a session.
 _PING_SECONDS = 5.0
-# A process that has not been ready for so long when a caller gives up is ended, and the next one is started.
+# If a process is not ready after this time and a caller gives up, it is ended. The next call starts another.
 _START_SECONDS = 60.0
 _RESOURCE: TypeAdapter[mcp_types.ReadResourceResult] = TypeAdapter(mcp_types.ReadResourceResult)
 
-# How far a call has come, as its server says: so much, of how much, and in words.
+# The progress of a call, as its server reports it: the progress, the total, and a message.
 Progress = Callable[[float, float | None, str | None], None]
 R = TypeVar("R")
 
 
 class McpSession:
-    """Belongs to one event loop.
+    """A session, which belongs to one event loop.
 
     Attributes:
         busy: calls in flight.
@@ -48,7 +48,7 @@ class McpSession:
     def __init__(self, source: ToolSource, gone: Callable[["McpSession"], None]) -> None:
         self._source = source
         self._opened: asyncio.Future[ClientSession] = asyncio.get_running_loop().create_future()
-        # Looked at here, so that a failure nobody waits for any more is no noise.
+        # Retrieved here, so that asyncio does not log a failure without a waiter.
         self._opened.add_done_callback(lambda opened: opened.exception())
         self._leaving = False
         self._changed = asyncio.Event()
@@ -62,78 +62,66 @@ class McpSession:
 
     @property
     def over(self) -> bool:
-        """It takes no more calls."""
+        """Whether it takes no more calls."""
         return self._leaving or self._task.done()
 
     @property
     def idle_seconds(self) -> float:
-        """Since the last call ended."""
+        """Seconds since the last call ended."""
         return time.monotonic() - self._used_at
 
-    @property
-    def known_tools(self) -> tuple[ToolInfo, ...] | None:
-        """What was listed before, and is so still by what the server says."""
-        return None if self._tools is None else tuple(self._tools.values())
-
     def why_missing(self, tool: str) -> str | None:
-        """What is wrong with a tool that was listed, and is left out for it."""
+        """Return what is wrong with a listed tool that was left out."""
         return None if self._dispatcher is None else self._dispatcher.odd_tools.get(tool)
 
     def retire(self) -> None:
-        """No more calls; those in flight may end."""
+        """Take no more calls. Those in flight may end."""
         self._leaving = True
         self._changed.set()
         self._drop_opening()
 
     async def close(self) -> None:
-        """At once; calls in flight are lost."""
+        """End the session at once. The outcomes of calls in flight are lost."""
         self.retire()
         self._task.cancel()
         await asyncio.wait({self._task})
 
     async def call(
         self,
-        tool: str,
+        tool: ToolInfo,
         arguments: Mapping[str, Any],
         meta: Mapping[str, Any],
         idempotency_key: str,
         exchange: Exchange,
         progress: Progress | None = None,
-    ) -> CallResult:
-        """Raises what `ToolClient.call` raises, and `SessionGone` when the call may be made in a new session."""
+    ) -> Any:
+        """Return the result as JSON. Raises `CallError`, and `SessionGone` when the call may be made in a new
+        session."""
         async with self._in_use() as session:
-            tools = await self._list(session)
-            if tool not in tools:
-                # A server behind HTTP may have been replaced by a newer one since.
-                tools = await self._list(session, anew=True)
-            if tool not in tools:
-                why = self.why_missing(tool)
-                lists = f"lists the tool {tool!r}, but it cannot be used: {why}" if why else f"has no tool {tool!r}"
-                raise ToolNotFound(f"tool source {self._source.name!r} {lists}")
-            wanted = tools[tool].input_schema.get("properties") or {}
+            wanted = tool.input_schema.get("properties") or {}
             given = dict(arguments)
             for name in KEY_ARGUMENTS:
                 if name in wanted:
                     given.setdefault(name, idempotency_key)
             request = mcp_types.CallToolRequest(
                 params=mcp_types.CallToolRequestParams.model_validate(
-                    {"name": tool, "arguments": given, "_meta": {**meta, IDEMPOTENCY_META: idempotency_key}},
+                    {"name": tool.name, "arguments": given, "_meta": {**meta, IDEMPOTENCY_META: idempotency_key}},
                 )
             )
-            answer = _as_it_came(session, request, exchange, progress)
+            answer = _raw_result(session, request, exchange, progress)
             try:
-                result = await self._answer(answer, f"the tool {tool!r}", exchange)
+                result = await self._answer(answer, f"the tool {tool.name!r}", exchange)
             except SessionGone as gone:
                 if gone.sent and await self._knows_us(session):
                     text = f"tool source {self._source.name!r} answered HTTP 404 or 400, and it still knows the session"
-                    raise Lost(text) from None
+                    raise CallError.lost(text) from None
                 raise
-            read = read_result(tool, result)
-            await check_structured(tool, tools[tool].output_schema, result)
+            read = read_result(tool.name, result)
+            await check_structured(tool.name, tool.output_schema, result)
             return read
 
     async def read_resource(self, uri: str, exchange: Exchange) -> str:
-        """Its texts; what is not text is left out. Raises as `call` does."""
+        """Return the resource's texts, without anything else. Raises as `call` does."""
         async with self._in_use() as session:
             request = mcp_types.ReadResourceRequest(params=mcp_types.ReadResourceRequestParams(uri=uri))
             answer = session.send_request(request, _RESOURCE)
@@ -145,18 +133,18 @@ class McpSession:
         try:
             return await exchange.outcome(answer)
         except asyncio.CancelledError:
-            # At the deadline. A server that did not answer in time is not trusted with the next call.
+            # The deadline has passed. The next call does not use a server that did not answer in time.
             if exchange.sent:
                 self.retire()
             raise
         except Exception as error:
-            # What refuses a call, or garbles its answer, may do so to all others of this session.
+            # A server that refuses a call, or garbles its answer, may do the same to the session's other calls.
             if exchange.refused or not from_server(error):
                 self.retire()
             raise_outcome(error, self._source, what, exchange)
 
     async def _knows_us(self, session: ClientSession) -> bool:
-        """Whether the server certainly still knows the session: then it is not for want of one that it refused."""
+        """Whether the server certainly still knows the session, so that it refused for another reason."""
         exchange = Exchange()
         EXCHANGE.set(exchange)
         try:
@@ -167,9 +155,14 @@ class McpSession:
         return True
 
     async def tools(self) -> tuple[ToolInfo, ...]:
-        """Raises `Unavailable`."""
+        """Return the server's tools. Raises `CallError`."""
         async with self._in_use() as session:
             return tuple((await self._list(session)).values())
+
+    async def find(self, tool: str) -> ToolInfo | None:
+        """Return the tool; None: the server does not list it. Raises `CallError`."""
+        async with self._in_use() as session:
+            return (await self._list(session)).get(tool)
 
     @asynccontextmanager
     async def _in_use(self) -> AsyncIterator[ClientSession]:
@@ -178,7 +171,7 @@ class McpSession:
             try:
                 opened = await asyncio.shield(self._opened)
             except asyncio.CancelledError:
-                # It took longer than this caller has. A process that starts is left to start for the next one.
+                # Opening took longer than this caller has. A process continues to start, for the next caller.
                 slow = self._source.transport is Transport.STDIO and time.monotonic() - self._made_at < _START_SECONDS
                 if not slow:
                     self.retire()
@@ -191,13 +184,13 @@ class McpSession:
             self._drop_opening()
 
     def _drop_opening(self) -> None:
-        """However long it takes to open, somebody has to wait for it."""
+        """Stop opening a session that has no caller left."""
         if self._leaving and not self._opened.done() and not self.busy:
             self._task.cancel()
 
-    async def _list(self, session: ClientSession, anew: bool = False) -> dict[str, ToolInfo]:
+    async def _list(self, session: ClientSession) -> dict[str, ToolInfo]:
         async with self._listing:
-            if self._tools is None or anew:
+            if self._tools is None:
                 exchange = Exchange()
                 EXCHANGE.set(exchange)
                 try:
@@ -222,11 +215,11 @@ class McpSession:
                 log.info("an MCP session ended: %s", why, extra={"tool_source": self._source.name})
             else:
                 text = f"tool source {self._source.name!r} cannot be used: {reason(error, self._source)}"
-                self._opened.set_exception(Unavailable(text, permanent=is_permanent(error)))
+                self._opened.set_exception(CallError(unavailable(text, permanent=is_permanent(error))))
         finally:
             self.retire()
             if not self._opened.done():
-                self._opened.set_exception(Unavailable("the worker is shutting down"))
+                self._opened.set_exception(CallError(unavailable("the worker is shutting down")))
 
     @asynccontextmanager
     async def _connected(self) -> AsyncIterator[tuple[ClientSession, "asyncio.Future[None]"]]:
@@ -239,7 +232,7 @@ class McpSession:
             session = await stack.enter_async_context(
                 ClientSession(
                     dispatcher=dispatcher,
-                    message_handler=self._heard,
+                    message_handler=self._on_message,
                     client_info=mcp_types.Implementation(name="sagahold", version=version("sagahold")),
                 )
             )
@@ -248,23 +241,23 @@ class McpSession:
             self._dispatcher = dispatcher
             yield session, dispatcher.ended
 
-    async def _heard(self, message: IncomingMessage) -> None:
+    async def _on_message(self, message: IncomingMessage) -> None:
         if isinstance(message, mcp_types.ToolListChangedNotification):
             self._tools = None
 
 
-async def _as_it_came(
-    session: ClientSession, request: mcp_types.CallToolRequest, exchange: Exchange, told: Progress | None
+async def _raw_result(
+    session: ClientSession, request: mcp_types.CallToolRequest, exchange: Exchange, on_progress: Progress | None
 ) -> Mapping[str, Any]:
-    """The result, also where the SDK finds that it is not as MCP says: by then the tool has run."""
+    """Return the result, even if the SDK finds that it violates MCP: by then the tool has run."""
 
-    async def heard(progress: float, total: float | None, message: str | None) -> None:
-        if told is not None:
-            told(progress, total, message)
+    async def report(progress: float, total: float | None, message: str | None) -> None:
+        if on_progress is not None:
+            on_progress(progress, total, message)
 
     try:
-        # Progress is always asked for: what stands between here and the server may cut a silent call off.
-        await session.send_request(request, mcp_types.Result, progress_callback=heard)
+        # Progress is always requested, as a proxy on the way may cut off a silent call.
+        await session.send_request(request, mcp_types.Result, progress_callback=report)
     except ValidationError:
         if exchange.result is None:
             raise

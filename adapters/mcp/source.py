@@ -1,24 +1,24 @@
-"""What a tool source means on this machine: its `${ENV:NAME}` and its program, as far as it may use them."""
+"""Tool sources on this machine: their `${ENV:NAME}` references and programs, as far as the rules allow them."""
 
 import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 
-from adapters.mcp.outcome import NotConfigured
+from adapters.mcp.outcome import not_configured
 from domain.manifests.definition import ToolSource
 from domain.manifests.host_access import REFERENCE, HostRules
 
 
 def resolved(source: ToolSource, rules: HostRules) -> ToolSource:
-    """With every reference replaced, `env_inherit` moved into `env`, a listed command as the file that it is.
+    """Return the source with its references replaced, `env_inherit` in `env`, and the file of a listed command.
 
-    Raises `NotConfigured` naming an unset variable, or what the source may not use: it may have been deployed before
-    the rules were as they are.
+    Raises `CallError`, which names an unset variable, or a value that the source may not use. The rules may be newer
+    than its deployment.
     """
     for field_error in rules.field_errors(source):
-        raise NotConfigured(
-            f"tool source {source.name!r} may not be used as it is: {field_error.path}: {field_error.message}"
+        raise not_configured(
+            f"tool source {source.name!r} may not be used as it is. {field_error.path}: {field_error.message}"
         )
 
     def text(value: str) -> str:
@@ -41,7 +41,7 @@ def resolved(source: ToolSource, rules: HostRules) -> ToolSource:
 
 
 def _program(command: str, *, listed: bool) -> str:
-    """Where a listed program is: by its bare name it would be looked for on the PATH that the source gives it."""
+    """Return the path of a listed program: a bare name would be searched on the PATH that the source sets."""
     return (shutil.which(command) or command) if listed else command
 
 
@@ -49,6 +49,6 @@ def _variable(source: ToolSource, name: str) -> str:
     try:
         return os.environ[name]
     except KeyError:
-        raise NotConfigured(
+        raise not_configured(
             f"the environment variable {name}, which tool source {source.name!r} needs, is not set in the worker"
         ) from None

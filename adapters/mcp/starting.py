@@ -1,4 +1,4 @@
-"""Why a program of a tool source cannot be started, for whoever can mend it: which file, and relative to what."""
+"""Why the program of a tool source cannot be started: which file is wrong, and relative to which folder."""
 
 import errno
 import os
@@ -6,8 +6,8 @@ from pathlib import Path
 
 from domain.manifests.definition import ToolSource
 
-# A later try finds the same: no program is installed in the half minute for which a call is tried again, and the other
-# workers' machines are set up alike. A lack of memory or processes may pass.
+# A later try finds the same. Tries go on for half a minute, and other workers' machines have the same programs.
+# A lack of memory or processes may pass.
 LASTING = frozenset(
     {
         errno.ENOENT,
@@ -26,7 +26,7 @@ LASTING = frozenset(
 
 def why_not_started(error: OSError, source: ToolSource) -> str:
     words = (error.strerror or type(error).__name__).lower()
-    # The system names the folder where it is that which cannot be entered.
+    # The system names the folder if that is what cannot be entered.
     if source.cwd is not None and error.filename == source.cwd and not _enterable(source.cwd):
         if isinstance(error, FileNotFoundError):
             return f"there is no folder {source.cwd!r} (its `cwd`) where the worker runs"
@@ -34,7 +34,7 @@ def why_not_started(error: OSError, source: ToolSource) -> str:
     if not isinstance(error, FileNotFoundError):
         return f"{words} (its `command` is {source.command!r}{_looked_for(source)})"
     if "/" in (source.command or "") and Path(source.cwd or "", source.command or "").exists():
-        # The system says the same of both.
+        # The system reports the same error for a missing program.
         return f"{source.command!r}{_looked_for(source)} is there, but not the interpreter that its first line names"
     return f"there is no program {source.command!r}{_looked_for(source)}"
 

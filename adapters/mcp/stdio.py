@@ -1,7 +1,7 @@
-"""An MCP server as a process of ours, spoken to over its stdin and stdout.
+"""An MCP server as a child process, with messages over its stdin and stdout.
 
-The SDK's own client reads a line of any length, and in quadratic time; it leaves a server's children behind when the
-server itself ends in time.
+The SDK's own client reads lines of any length, in quadratic time. When a server exits in time, it leaves the server's
+children behind.
 """
 
 import asyncio
@@ -32,22 +32,22 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _CHUNK_BYTES = 64 * 1024
-# For a server to end by itself after its stdin was closed.
+# The time for a server to exit by itself after its stdin was closed.
 _EXIT_SECONDS = 2.0
-# For what an ended server has left in its pipes to be read.
-_LAST_WORDS_SECONDS = 0.5
+# The time to read the pipes of a server that has exited.
+_DRAIN_SECONDS = 0.5
 _SAYS = "an MCP server says: %s"
-# Of what a server writes that is no message, in our log.
+# Limits of our log for a server's output other than messages.
 _LOG_LINE_BYTES = 1000
 _LOG_LINES_PER_MINUTE = 200
 
-# Made once: it holds a descriptor.
+# Made once, as it holds a descriptor.
 _confinement = functools.cache(confinement)
 
 
 @asynccontextmanager
 async def stdio_streams(source: ToolSource) -> "AsyncIterator[TransportStreams]":
-    """Raises `OSError` when the command cannot be started. The process and its group are gone at the end."""
+    """Start the server and yield its streams. Its process group is gone at the end. Raises `OSError`."""
     # The worker's other variables hold its secrets.
     environment = {name: os.environ[name] for name in PLAIN if name in os.environ}
     process = await asyncio.create_subprocess_exec(
@@ -79,7 +79,7 @@ async def stdio_streams(source: ToolSource) -> "AsyncIterator[TransportStreams]"
 
 
 class _Stdin:
-    """The write stream. Messages go whole, one after the other."""
+    """The write stream, which sends whole messages, one after the other."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdin is not None
@@ -87,10 +87,10 @@ class _Stdin:
         self._pipe = process.stdin
 
     async def send(self, item: SessionMessage, /) -> None:
-        # Asked of the kernel, as the loop may not have heard yet: what is written to a dead server was never sent.
+        # The kernel knows of an exit before the loop does. A message to a server that has exited was never sent.
         if self._pipe.is_closing() or _has_ended(self._pid):
             raise anyio.ClosedResourceError
-        # One synchronous write: nothing comes in between, and a caller that is cancelled leaves no half message.
+        # One synchronous write stays whole, even if its caller is cancelled.
         self._pipe.write(item.message.model_dump_json(by_alias=True, exclude_unset=True).encode() + b"\n")
         try:
             await self._pipe.drain()
@@ -115,7 +115,7 @@ def _has_ended(pid: int) -> bool:
 
 
 class _Reading:
-    """From the server's stdout to the session. Closing the stream tells the session that the server is gone."""
+    """The reader of the server's stdout for the session. It closes the stream when the server is gone."""
 
     def __init__(
         self,
@@ -144,7 +144,7 @@ class _Reading:
     async def _deliver(self, line: bytes) -> None:
         if not line.strip():
             return
-        # What a program printed without an end of line stands before the message.
+        # A program's output without an end of line may precede the message.
         found = max(0, line.find(b'{"jsonrpc"'))
         tidied = tidied_message(line[found:])
         try:
@@ -152,14 +152,14 @@ class _Reading:
                 raise ValueError
             message = mcp_types.jsonrpc_message_adapter.validate_json(tidied, by_name=False)
         except ValueError:
-            # Its logs, most likely. An answer may be among what cannot be read; the call's deadline ends it then.
+            # Most likely it is the server's log. If it was an answer, the call ends at its deadline.
             self._noise.log("an MCP server must log to stderr, not to stdout: %s", line)
             return
         await self._incoming.send(SessionMessage(message))
 
 
 class _ServerLog:
-    """A server's words in our log: a line cut, a flood thinned."""
+    """A server's output in our log, limited in the length and the number of lines."""
 
     def __init__(self, name: str) -> None:
         self._name = name
@@ -175,7 +175,7 @@ class _ServerLog:
 
 
 async def _log_stderr(name: str, process: asyncio.subprocess.Process) -> None:
-    """The pipe is always emptied."""
+    """Log the server's stderr. The pipe is always emptied, so that the server does not block."""
     assert process.stderr is not None
     said, rest = _ServerLog(name), b""
     try:
@@ -189,9 +189,9 @@ async def _log_stderr(name: str, process: asyncio.subprocess.Process) -> None:
 
 
 async def _stop(process: asyncio.subprocess.Process, readers: Sequence[asyncio.Task[None]]) -> None:
-    """End of stdin is the server's sign to leave; then its whole group is killed, whether it left or not.
+    """Close stdin, which asks the server to exit; then kill its whole process group in any case.
 
-    Being cancelled shortens the wait, not the killing. `readers`: of its pipes, which hold its last words.
+    A cancellation shortens only the wait. `readers`: of its pipes, which may still hold output.
     """
     assert process.stdin is not None
     process.stdin.close()
@@ -200,18 +200,18 @@ async def _stop(process: asyncio.subprocess.Process, readers: Sequence[asyncio.T
             async with asyncio.timeout(_EXIT_SECONDS):
                 await _ended(process)
     finally:
-        # The group has the server's id; it is still ours even after the server ended, as long as a child is in it.
+        # The group has the server's id, and keeps it after the server's exit as long as it has a child.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(process.pid, signal.SIGKILL)
         try:
             await _ended(process)
-            await asyncio.wait(readers, timeout=_LAST_WORDS_SECONDS)
+            await asyncio.wait(readers, timeout=_DRAIN_SECONDS)
         finally:
             # A pipe that a daemonised child holds open would never end.
             process._transport.close()  # type: ignore[attr-defined]
 
 
 async def _ended(process: asyncio.subprocess.Process) -> None:
-    """Not `wait()`: that also waits for the pipes, which children may keep open."""
+    """Wait for the exit. `wait()` also waits for the pipes, which children may keep open."""
     while process.returncode is None:
         await asyncio.sleep(0.01)

@@ -1,4 +1,4 @@
-"""What can come of a tool call. Where money depends on it: done, certainly not done, or nobody knows."""
+"""The outcomes of a tool call. Money depends on the difference between done, certainly not done, and unknown."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -7,46 +7,55 @@ from typing import Any
 
 from domain.sagas.step import Error
 
-# Executions of one call whose outcome was lost each time: beyond this it may be the call that kills the worker.
+# Executions of one call whose outcome was lost each time. One more might be the call that kills the worker.
 CALLS_AGAIN = 5
-# Waits before a call is tried again that could not even be sent: a tool server restarts within these. Seconds.
+# Seconds to wait before a call that was not sent is tried again. A tool server restarts within these.
 _POSTPONED_FOR = (1.0, 3.0, 8.0, 20.0)
+# The code of a call that was not sent, as another worker may have taken over the step.
+LEASE_LOST = "LEASE_LOST"
 
 
 @dataclass(frozen=True, slots=True)
 class Done:
+    """
+    Attributes:
+        data: JSON that every reader understands alike (`domain.values.canonical_json`), at most 1 MiB in all.
+    """
+
     data: Any
 
 
 @dataclass(frozen=True, slots=True)
 class ToolFound:
-    """Of a tool that was looked up. `schema`: what its server says it wants to be called with."""
+    """The result of a tool look-up. `schema`: the arguments that the tool takes, as its server describes them."""
 
     schema: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """The tool, or its server, said so; or nothing was sent and never will be.
+    """The tool or its server reported a failure; or nothing was sent, and a later try finds the same.
 
     Attributes:
-        acted: it has done its work all the same: only its answer is of no use.
+        acted: the tool has done its work, but its answer cannot be used.
+        answered: the tool itself answered. Otherwise this says nothing about an earlier call.
     """
 
     error: Error
     acted: bool = False
+    answered: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class NotSent:
-    """Nothing reached the tool this time; a little later it might."""
+    """Nothing reached the tool this time; a later try may succeed."""
 
     error: Error
 
 
 @dataclass(frozen=True, slots=True)
 class TimedOut:
-    """The deadline passed before the answer came.
+    """The deadline passed before the answer arrived.
 
     Attributes:
         acted: something may have been done.
@@ -61,8 +70,8 @@ class Lost:
     """The connection, the tool's server or the worker broke off after the call was sent.
 
     Attributes:
-        idempotent: the tool may be asked again with the same key.
-        answer: what came instead of an answer that can be read, for the person who has to find out.
+        idempotent: the call may be repeated with the same key.
+        answer: what the server sent instead of a readable answer, for the operator who has to find out.
     """
 
     message: str
@@ -73,8 +82,18 @@ class Lost:
 Outcome = Done | Failed | NotSent | TimedOut | Lost
 
 
+def of_repeat(outcome: Outcome, before: str) -> Outcome:
+    """The outcome of a repeated call: a call that cannot be sent says nothing about the earlier one.
+
+    `before`: what is known of the earlier call, as the subject of a sentence.
+    """
+    if isinstance(outcome, Failed) and not outcome.answered:
+        return Lost(f"{before} cannot be asked again: {outcome.error.message}", idempotent=False)
+    return outcome
+
+
 def postponement(attempt: int, uniform: float) -> timedelta | None:
-    """How long to wait after so many executions, ±20 % by `uniform` (0 to 1); None: it is not tried again."""
+    """Return the wait after so many executions, ±20 % by `uniform` (0 to 1); None: there is no further try."""
     if attempt > len(_POSTPONED_FOR):
         return None
     return timedelta(seconds=_POSTPONED_FOR[attempt - 1] * (0.8 + 0.4 * uniform))

@@ -9,12 +9,16 @@ from domain.sagas.outcome import Failed, NotSent, ToolFound
 from services.kernel.leases import SAGA, Lease
 from services.kernel.unit_of_work import Database
 from services.sagas.work import Execution, ToolLookup
-from tasks.tool_lookups import look_up
+from tasks.runtime import tool_client
 from tests.adapters.odd_server import odd_servers
 
 
 def test_looked_up(database: Database, tmp_path: Path) -> None:
     """A missing tool is final; an unreachable server may come back."""
+
+    def look_up(work: ToolLookup) -> ToolFound | Failed | NotSent:
+        return tool_client().look_up(work.sources, work.tool, work.timeout)
+
     with odd_servers("stdio", tmp_path) as odd:
         execution = Execution("any", "1", "default", "one", False, 1)
         lease = Lease(SAGA, uuid4(), uuid4(), time.monotonic())

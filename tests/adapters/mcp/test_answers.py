@@ -6,9 +6,11 @@ from typing import Any
 
 import pytest
 
-from adapters.mcp import BadOutput, Lost, ToolClient, ToolFailed, ToolNotFound, Unavailable
+from adapters.mcp import ToolClient
 from domain.manifests.definition import ToolSource, Transport
+from domain.sagas.outcome import Failed, NotSent
 from tests.adapters.by_hand import PAY, Answer, ByHand, paid, raw, result, status
+from tests.adapters.outcomes import BAD_OUTPUT, LOST, TOOL_FAILED, TOOL_NOT_FOUND, UNAVAILABLE, data_of, ends
 from tests.adapters.receiver import Exchange
 
 SUM = {"type": "object", "properties": {"sum": {"type": "integer"}}, "required": ["sum"]}
@@ -30,7 +32,7 @@ def client() -> Iterator[ToolClient]:
 
 
 def call(client: ToolClient, server: ByHand, tool: str = "pay") -> Any:
-    return client.call(server.source, tool, {}, meta={}, idempotency_key="k", timeout=30).data
+    return data_of(client.call((server.source,), tool, {}, meta={}, idempotency_key="k", timeout=30))
 
 
 def says(value: Any) -> Answer:
@@ -139,9 +141,9 @@ def test_an_answer_is_known_by_its_id_however_it_is_written(client: ToolClient, 
 )
 def test_an_answer_that_is_not_clear_is_unknown_and_kept(client: ToolClient, server: ByHand, answer: Answer):
     server.answers = [answer]
-    with pytest.raises(Lost) as raised:
+    with ends(LOST) as raised:
         call(client, server)
-    assert raised.value.answer
+    assert raised.value.outcome.answer
 
 
 @pytest.mark.parametrize(
@@ -157,7 +159,7 @@ def test_an_answer_that_is_not_clear_is_unknown_and_kept(client: ToolClient, ser
 )
 def test_the_reason_of_a_failure(client: ToolClient, server: ByHand, value: Any, words: str):
     server.answers = [says({**value, "isError": True})]
-    with pytest.raises(ToolFailed) as raised:
+    with ends(TOOL_FAILED) as raised:
         call(client, server)
     assert words in str(raised.value)
 
@@ -171,11 +173,11 @@ def test_structured_content_is_held_to_the_tools_schema(client: ToolClient, serv
     ]
     assert call(client, server, "add") == {"sum": 3}
     # It has done its work all the same.
-    with pytest.raises(BadOutput, match=r"was executed, .* does not fit its outputSchema: structuredContent\.sum"):
+    with ends(BAD_OUTPUT, match=r"was executed, .* does not fit its outputSchema: structuredContent\.sum"):
         call(client, server, "add")
-    with pytest.raises(ToolFailed):
+    with ends(TOOL_FAILED):
         call(client, server, "add")
-    with pytest.raises(BadOutput, match="was executed: Output validation error"):
+    with ends(BAD_OUTPUT, match="was executed: Output validation error"):
         call(client, server, "add")
 
 
@@ -184,9 +186,9 @@ def test_an_odd_tool_is_left_out_of_its_list_and_named(client: ToolClient):
     server = ByHand(odd, "nothing", {"inputSchema": {"type": "object"}}, PAY)
     server.answers = [paid]
     try:
-        assert [tool.name for tool in client.tools(server.source, 30)] == ["pay"]
+        assert [tool.name for tool in client.loop.run(client.tools(server.source), 30)] == ["pay"]
         assert call(client, server) == {"paid": True}
-        with pytest.raises(ToolNotFound, match=r"lists the tool 'odd', but it cannot be used: inputSchema: "):
+        with ends(TOOL_NOT_FOUND, match=r"by hand lists it, but it cannot be used: inputSchema: "):
             call(client, server, "odd")
         assert "by hand lists it, but it cannot be used: inputSchema: " in client.missing([server.source], "odd")
         assert client.missing([server.source], "other") == "none of by hand has a tool 'other'"
@@ -214,9 +216,9 @@ INITIALIZED = {"capabilities": {"tools": {}}, "serverInfo": {"name": "by hand", 
         status(400, b'{"jsonrpc": "2.0", "id": null, "error": {"code": -32022, "message": "too old"}}'),
     ],
 )
-def test_a_server_of_the_newer_protocol_only(client: ToolClient, server: ByHand, domain_error: Answer):
+def test_a_server_of_the_newer_protocol_only(client: ToolClient, server: ByHand, refusal: Answer):
     modern(server)
-    server.others["initialize"] = domain_error
+    server.others["initialize"] = refusal
     assert call(client, server)["text"] == "paid"
     assert server.request_of("tools/call").headers["mcp-protocol-version"] == "2026-07-28"
 
@@ -233,25 +235,25 @@ def test_a_server_of_the_newer_protocol_only(client: ToolClient, server: ByHand,
 def test_a_refusal_that_lasts_says_so(client: ToolClient, server: ByHand, method: str, answer: Answer, why: str):
     server.others[method] = answer
     server.others["server/discover"] = status(404)
-    with pytest.raises(Unavailable) as raised:
+    with ends(UNAVAILABLE) as raised:
         call(client, server)
-    assert raised.value.permanent
+    assert isinstance(raised.value.outcome, Failed)
     assert why in str(raised.value)
 
 
 @pytest.mark.parametrize("answer", [status(503), status(404), raw(b"")])
 def test_a_refusal_that_may_pass(client: ToolClient, server: ByHand, answer: Answer):
     server.others["initialize"] = answer
-    with pytest.raises(Unavailable) as raised:
+    with ends(UNAVAILABLE) as raised:
         call(client, server)
-    assert not raised.value.permanent
+    assert isinstance(raised.value.outcome, NotSent)
 
 
 def test_a_server_that_dies_behind_http_has_no_stderr(client: ToolClient, server: ByHand):
     server.answers = [raw(EVENTS)]
-    with pytest.raises(Lost) as raised:
+    with ends(LOST) as raised:
         call(client, server)
     assert "stderr" not in str(raised.value)
     mute = ToolSource("mute", Transport.STDIO, command="true")
-    with pytest.raises(Unavailable, match="stderr"):
-        client.call(mute, "pay", {}, meta={}, idempotency_key="k", timeout=30)
+    with ends(UNAVAILABLE, match="stderr"):
+        data_of(client.call((mute,), "pay", {}, meta={}, idempotency_key="k", timeout=30))

@@ -9,19 +9,21 @@ from typing import Any
 import psutil
 import pytest
 
-from adapters.mcp import (
-    BadOutput,
-    CallResult,
-    Lost,
-    NotConfigured,
-    TimedOut,
-    ToolClient,
-    ToolFailed,
-    ToolNotFound,
-    Unavailable,
-)
+from adapters.mcp import CallError, ToolClient
 from domain.manifests.definition import ToolSource, Transport
+from domain.sagas.outcome import Failed, NotSent
 from tests.adapters.odd_server import Odd, eventually, odd_servers
+from tests.adapters.outcomes import (
+    BAD_OUTPUT,
+    LOST,
+    NOT_CONFIGURED,
+    TIMED_OUT,
+    TOOL_FAILED,
+    TOOL_NOT_FOUND,
+    UNAVAILABLE,
+    data_of,
+    ends,
+)
 
 TRANSPORTS = ["stdio", "http", "http-json", "sse"]
 
@@ -40,9 +42,7 @@ def client():
 
 
 def call(client: ToolClient, source: ToolSource, tool: str, timeout: float = 30, **arguments: Any) -> Any:
-    result = client.call(source, tool, arguments, meta={}, idempotency_key="key-1", timeout=timeout)
-    assert isinstance(result, CallResult)
-    return result.data
+    return data_of(client.call((source,), tool, arguments, meta={}, idempotency_key="key-1", timeout=timeout))
 
 
 on_all = pytest.mark.parametrize("odd", TRANSPORTS, indirect=True)
@@ -62,7 +62,7 @@ def test_answers(client: ToolClient, odd: Odd):
 
 @on_all
 def test_tools_with_their_hints(client: ToolClient, odd: Odd):
-    tools = {tool.name: tool for tool in client.tools(odd.source, 30)}
+    tools = {tool.name: tool for tool in client.loop.run(client.tools(odd.source), 30)}
     assert (tools["echo"].idempotent, tools["echo"].destructive) == (True, False)
     assert (tools["meta"].idempotent, tools["meta"].destructive) == (None, None)
     assert "value" in tools["echo"].input_schema["properties"]
@@ -71,30 +71,31 @@ def test_tools_with_their_hints(client: ToolClient, odd: Odd):
 @on_all
 def test_the_key_and_meta_go_along(client: ToolClient, odd: Odd):
     meta = {"traceparent": "00-1-2-01", "sagahold/trace-id": "t1"}
-    seen = client.call(odd.source, "meta", {}, meta=meta, idempotency_key="fwd-1", timeout=30).data
+    seen = data_of(client.call((odd.source,), "meta", {}, meta=meta, idempotency_key="fwd-1", timeout=30))
     assert meta.items() <= seen["meta"].items()
     assert seen["meta"]["sagahold/idempotency-key"] == "fwd-1"
     assert seen["argument"] == "fwd-1"
     assert seen["other"] == "fwd-1"
     given = {"idempotency_key": "mine"}
-    assert client.call(odd.source, "meta", given, meta=meta, idempotency_key="k", timeout=30).data["argument"] == "mine"
+    seen = data_of(client.call((odd.source,), "meta", given, meta=meta, idempotency_key="k", timeout=30))
+    assert seen["argument"] == "mine"
 
 
 @on_all
 def test_what_the_server_answers_is_told_apart(client: ToolClient, odd: Odd):
-    with pytest.raises(ToolFailed, match="no money"):
+    with ends(TOOL_FAILED, match="no money"):
         call(client, odd.source, "fail", message="no money")
-    with pytest.raises(ToolFailed, match="bad amount"):
+    with ends(TOOL_FAILED, match="bad amount"):
         call(client, odd.source, "refuse", code=-32602, message="bad amount")
-    with pytest.raises(Lost, match="broke"):
+    with ends(LOST, match="broke"):
         call(client, odd.source, "refuse", code=-32603, message="broke")
-    with pytest.raises(ToolNotFound, match="'nothing'"):
+    with ends(TOOL_NOT_FOUND, match="'nothing'"):
         call(client, odd.source, "nothing")
-    with pytest.raises(ToolNotFound, match="Unknown tool"):
+    with ends(TOOL_NOT_FOUND, match="Unknown tool"):
         call(client, odd.source, "refuse", code=-32602, message="Unknown tool: refuse")
-    with pytest.raises(BadOutput, match=r"was executed, but output\.value is an integer beyond"):
+    with ends(BAD_OUTPUT, match=r"was executed, but output\.value is an integer beyond"):
         call(client, odd.source, "structured", value=2**60)
-    with pytest.raises(BadOutput, match="NUL"):
+    with ends(BAD_OUTPUT, match="NUL"):
         call(client, odd.source, "text", value="\x00")
 
 
@@ -133,7 +134,7 @@ def test_50_mb_are_not_kept(client: ToolClient, odd: Odd):
     watcher = threading.Thread(target=watch)
     watcher.start()
     try:
-        with pytest.raises(BadOutput, match="was executed, but its answer is over the limit"):
+        with ends(BAD_OUTPUT, match="was executed, but its answer is over the limit"):
             call(client, odd.source, "flood", timeout=60, megabytes=50)
     finally:
         stop.set()
@@ -145,7 +146,7 @@ def test_50_mb_are_not_kept(client: ToolClient, odd: Odd):
 
 @on_all
 def test_the_server_dies_in_the_call(client: ToolClient, odd: Odd):
-    with pytest.raises(Lost, match="odd"):
+    with ends(LOST, match="odd"):
         call(client, odd.source, "crash")
     odd.restart()
     assert call(client, odd.source, "echo", value=1) == {"value": 1}
@@ -164,7 +165,7 @@ def test_restarted_between_calls(client: ToolClient, odd: Odd):
 @on_all
 def test_a_hanging_tool_is_given_up_and_cancelled(client: ToolClient, odd: Odd):
     call(client, odd.source, "echo", value=1)
-    with pytest.raises(TimedOut, match=r"within 0\.5 s"):
+    with ends(TIMED_OUT, match=r"within 0\.5 s"):
         call(client, odd.source, "hang", timeout=0.5)
     eventually(lambda: odd.called() == ["hang", "hang cancelled"])
     assert call(client, odd.source, "echo", value=2) == {"value": 2}
@@ -176,8 +177,10 @@ def test_a_frozen_server_holds_nobody_past_the_deadline(client: ToolClient, odd:
     with ThreadPoolExecutor(4) as threads:
         stuck = [threads.submit(call, client, odd.source, "block", 1) for _ in range(4)]
         errors = [future.exception(30) for future in stuck]
-    assert {type(error) for error in errors} <= {TimedOut, Unavailable}
-    assert TimedOut in {type(error) for error in errors}
+    outcomes = [error.outcome for error in errors if isinstance(error, CallError)]
+    assert len(outcomes) == 4
+    assert all(TIMED_OUT.fits(outcome) or UNAVAILABLE.fits(outcome) for outcome in outcomes)
+    assert any(TIMED_OUT.fits(outcome) for outcome in outcomes)
     odd.kill()
     odd.restart()
     assert call(client, odd.source, "echo", value=2) == {"value": 2}
@@ -196,7 +199,7 @@ NOISE = [
 @on_stdio
 def test_noise_instead_of_an_answer_ends_nothing_but_the_deadline_does(client: ToolClient, odd: Odd):
     call(client, odd.source, "echo", value=1)
-    with pytest.raises(TimedOut):
+    with ends(TIMED_OUT):
         call(client, odd.source, "garbage", text="\n".join(NOISE), timeout=1)
     assert call(client, odd.source, "echo", value=2) == {"value": 2}
 
@@ -224,7 +227,7 @@ def test_a_server_gets_no_secrets_of_the_worker(client: ToolClient, odd: Odd, mo
 
 @on_all
 def test_an_unset_variable_is_named(client: ToolClient, odd: Odd):
-    with pytest.raises(NotConfigured) as raised:
+    with ends(NOT_CONFIGURED) as raised:
         call(client, odd.with_(args=("${ENV:TEST_UNSET}",)), "echo", value=1)
     expected = "the environment variable TEST_UNSET, which tool source 'odd' needs, is not set in the worker"
     assert str(raised.value) == expected
@@ -234,9 +237,9 @@ def test_what_cannot_be_started_or_reached(client: ToolClient, tmp_path: Path):
     """A program that is not there, or may not run, is not there a moment later either."""
 
     def unavailable(source: ToolSource, permanent: bool = False) -> str:
-        with pytest.raises(Unavailable) as raised:
+        with ends(UNAVAILABLE) as raised:
             call(client, source, "echo", value=1)
-        assert raised.value.permanent is permanent
+        assert isinstance(raised.value.outcome, Failed if permanent else NotSent)
         return str(raised.value)
 
     plain, script = tmp_path / "plain", tmp_path / "script"
@@ -269,5 +272,5 @@ def test_what_cannot_be_started_or_reached(client: ToolClient, tmp_path: Path):
         text = unavailable(ToolSource("odd", transport, url=nowhere))
         assert "no connection" in text
         assert "secret" not in text
-    with pytest.raises(Unavailable, match=r"not ready within 0\.3 s"):
+    with ends(UNAVAILABLE, match=r"not ready within 0\.3 s"):
         call(client, ToolSource("odd", Transport.STDIO, command="sleep", args=("60",)), "echo", timeout=0.3, value=1)

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from adapters.mcp import NotConfigured, ToolClient, Unavailable
+from adapters.mcp import ToolClient
 from adapters.mcp.confined import confinement
 from domain.manifests.definition import ToolSource, Transport
 from domain.manifests.host_access import HostRules
 from tests.adapters.odd_server import Odd, odd_servers
+from tests.adapters.outcomes import NOT_CONFIGURED, UNAVAILABLE, data_of, ends
 
 HIDING = """
 import os, subprocess
@@ -34,17 +35,17 @@ def odd(tmp_path: Path) -> Iterator[Odd]:
 def call(source: ToolSource, tool: str = "echo", rules: HostRules | None = None, **arguments: object) -> object:
     client = ToolClient(rules=rules)
     try:
-        return client.call(source, tool, arguments, meta={}, idempotency_key="k", timeout=30).data
+        return data_of(client.call((source,), tool, arguments, meta={}, idempotency_key="k", timeout=30))
     finally:
         client.close()
 
 
 def test_a_source_deployed_before_the_rules_is_refused_when_it_runs(odd: Odd) -> None:
-    with pytest.raises(NotConfigured, match=r"command: .*SAGAHOLD_STDIO_COMMANDS"):
+    with ends(NOT_CONFIGURED, match=r"command: .*SAGAHOLD_STDIO_COMMANDS"):
         call(odd.with_(scoped=True), value=1)
-    with pytest.raises(NotConfigured, match=r"env\.A: .*DATABASE_URL belongs to the service"):
+    with ends(NOT_CONFIGURED, match=r"env\.A: .*DATABASE_URL belongs to the service"):
         call(odd.with_(env={"A": "${ENV:DATABASE_URL}"}), value=1)
-    with pytest.raises(NotConfigured, match=r"env_inherit\[0\]: .*DATABASE_URL belongs to the service"):
+    with ends(NOT_CONFIGURED, match=r"env_inherit\[0\]: .*DATABASE_URL belongs to the service"):
         call(odd.with_(env_inherit=("DATABASE_URL",)), value=1)
     assert odd.started() == 0
     rules = HostRules(commands=((sys.executable, odd.source.args[0]),))
@@ -57,10 +58,10 @@ def test_a_listed_program_is_not_looked_for_where_the_source_says(tmp_path: Path
     other.write_text(f"#!/bin/sh\n: > {tmp_path}/ran\n")
     other.chmod(0o755)
     source = ToolSource("t", Transport.STDIO, command="true", env={"PATH": str(tmp_path)})
-    with pytest.raises(Unavailable, match="the server closed"):
+    with ends(UNAVAILABLE, match="the server closed"):
         call(source, rules=HostRules(commands=(("true",),)))
     assert not (tmp_path / "ran").exists()
-    with pytest.raises(Unavailable, match="the server closed"):
+    with ends(UNAVAILABLE, match="the server closed"):
         call(source)
     assert (tmp_path / "ran").exists()
 
@@ -70,7 +71,7 @@ def test_a_server_reads_nothing_of_the_worker(tmp_path: Path) -> None:
     copies = " ".join(f"cat > {tmp_path}/{name} /proc/$PPID/{name};" for name in ("environ", "maps"))
     script = f"{copies} ls -l /proc/self/fd"
     source = ToolSource("t", Transport.STDIO, command="sh", args=("-c", f"{{ {script}; }} > {tmp_path}/fds 2>&1"))
-    with pytest.raises(Unavailable):
+    with ends(UNAVAILABLE):
         call(source)
     assert (tmp_path / "environ").read_bytes() == (tmp_path / "maps").read_bytes() == b""
     opened = {line.rpartition(" -> ")[2] for line in (tmp_path / "fds").read_text().splitlines() if " -> " in line}

@@ -6,20 +6,22 @@ from typing import Any
 
 import pytest
 
-from adapters.mcp import (
-    BadOutput,
-    LeaseLost,
-    Lost,
-    NotSent,
-    TimedOut,
-    ToolClient,
-    ToolFailed,
-    ToolNotFound,
-    Unavailable,
-)
+from adapters.mcp import ToolClient
 from domain.manifests.definition import ToolSource, Transport
+from domain.sagas.outcome import Failed
 from tests.adapters.by_hand import Answer, ByHand, SseByHand, error, paid, raw, result, status
 from tests.adapters.odd_server import odd_servers
+from tests.adapters.outcomes import (
+    BAD_OUTPUT,
+    LEASE_LOST,
+    LOST,
+    TIMED_OUT,
+    TOOL_FAILED,
+    TOOL_NOT_FOUND,
+    UNAVAILABLE,
+    data_of,
+    ends,
+)
 from tests.adapters.receiver import Exchange
 
 
@@ -38,7 +40,7 @@ def client() -> Iterator[ToolClient]:
 
 
 def pay(client: ToolClient, server: ByHand, timeout: float = 30) -> Any:
-    return client.call(server.source, "pay", {}, meta={}, idempotency_key="k", timeout=timeout).data
+    return data_of(client.call((server.source,), "pay", {}, meta={}, idempotency_key="k", timeout=timeout))
 
 
 JSON = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
@@ -77,7 +79,7 @@ EVENTS = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: clo
 )
 def test_it_may_have_been_done(client: ToolClient, server: ByHand, answer: Answer):
     server.answers = [answer, paid]
-    with pytest.raises(Lost):
+    with ends(LOST):
         pay(client, server)
     assert len(server.calls) == 1
     assert pay(client, server) == {"paid": True}
@@ -94,9 +96,9 @@ def test_it_may_have_been_done(client: ToolClient, server: ByHand, answer: Answe
 )
 def test_it_was_certainly_not_done(client: ToolClient, server: ByHand, answer: Answer):
     server.answers = [answer, paid]
-    with pytest.raises(NotSent) as raised:
+    with ends(UNAVAILABLE) as raised:
         pay(client, server)
-    assert isinstance(raised.value, Unavailable)
+    assert isinstance(raised.value.outcome, Failed)
     assert len(server.calls) == 1
     assert pay(client, server) == {"paid": True}
 
@@ -104,17 +106,17 @@ def test_it_was_certainly_not_done(client: ToolClient, server: ByHand, answer: A
 def test_what_was_answered_instead_is_kept(client: ToolClient, server: ByHand):
     server.answers = [status(422, b"refused by the gateway"), status(200, b"<html>" + b"x" * 10_000)]
     for beginning in ("refused by the gateway", "<html>xxx"):
-        with pytest.raises(Lost) as raised:
+        with ends(LOST) as raised:
             pay(client, server)
-        assert raised.value.answer is not None
-        assert raised.value.answer.startswith(beginning)
-        assert len(raised.value.answer) <= 2001
+        assert raised.value.outcome.answer is not None
+        assert raised.value.outcome.answer.startswith(beginning)
+        assert len(raised.value.outcome.answer) <= 2001
 
 
 @pytest.mark.parametrize("code", [400, 401, 403, 422, 429, 500, 503])
 def test_a_refusal_ends_the_session(client: ToolClient, server: ByHand, code: int):
     server.answers = [status(code), paid, paid]
-    with pytest.raises(Lost):
+    with ends(LOST):
         pay(client, server)
     assert pay(client, server) == {"paid": True}
     assert pay(client, server) == {"paid": True}
@@ -134,7 +136,7 @@ def test_a_forgotten_session_is_opened_anew_once(client: ToolClient, server: ByH
     assert pay(client, server) == {"paid": True}
     assert server.sessions == 2
     server.answers = [answer, answer, paid]
-    with pytest.raises(Lost):
+    with ends(LOST):
         pay(client, server)
     assert len(server.answers) == 1
 
@@ -144,7 +146,7 @@ def test_a_session_that_is_still_known_was_not_forgotten(client: ToolClient, ser
     """The tool acts, and something after it answers 404."""
     server.others["ping"] = lambda exchange, message: result(exchange, message, {})
     server.answers = [answer, paid]
-    with pytest.raises(Lost, match="still knows the session"):
+    with ends(LOST, match="still knows the session"):
         pay(client, server)
     assert len(server.calls) == 1
 
@@ -153,7 +155,7 @@ def test_a_forgotten_session_that_cannot_be_opened_anew(client: ToolClient, serv
     server.answers = [paid, status(404)]
     pay(client, server)
     server.others["initialize"] = status(503)
-    with pytest.raises(Lost, match="503"):
+    with ends(LOST, match="503"):
         pay(client, server)
 
 
@@ -176,10 +178,10 @@ def test_a_session_that_was_forgotten_before_the_call_is_not_its_repeat(client: 
 @pytest.mark.parametrize("code", [200, 400])
 def test_an_error_that_the_server_answers(client: ToolClient, server: ByHand, code: int):
     server.answers = [status(code, error(-32602, "amount is missing"), content_type="application/json")]
-    with pytest.raises(ToolFailed, match="amount is missing"):
+    with ends(TOOL_FAILED, match="amount is missing"):
         pay(client, server)
     server.answers = [status(code, error(-32601, "no such method"), content_type="application/json")]
-    with pytest.raises(ToolNotFound, match="no such method"):
+    with ends(TOOL_NOT_FOUND, match="no such method"):
         pay(client, server)
 
 
@@ -187,7 +189,7 @@ def test_an_error_that_follows_the_act(client: ToolClient, server: ByHand):
     """The TypeScript SDK's servers look at a tool's answer after it has run."""
     text = "MCP error -32602: Tool pay has an output schema but no structured content was provided"
     server.answers = [status(200, error(-32602, text), content_type="application/json")]
-    with pytest.raises(BadOutput, match="was executed"):
+    with ends(BAD_OUTPUT, match="was executed"):
         pay(client, server)
 
 
@@ -202,8 +204,8 @@ def test_the_lease_is_asked_right_before_each_time_the_call_is_written(client: T
         asked.append(server.sessions)
         return server.sessions == 1
 
-    with pytest.raises(Lost, match="lost the saga"):
-        client.call(server.source, "pay", {}, meta={}, idempotency_key="k", timeout=30, ours=ours)
+    with ends(LOST, match="lost the saga"):
+        data_of(client.call((server.source,), "pay", {}, meta={}, idempotency_key="k", timeout=30, ours=ours))
     assert asked[-1] == 2
     assert len(server.calls) == 2
 
@@ -217,11 +219,11 @@ def test_no_call_is_written_without_the_lease(client: ToolClient, transport: str
             sessions_when_asked.append(odd.started())
             return False
 
-        with pytest.raises(LeaseLost):
-            client.call(odd.source, "crash", {}, meta={}, idempotency_key="k", timeout=30, ours=ours)
+        with ends(LEASE_LOST):
+            data_of(client.call((odd.source,), "crash", {}, meta={}, idempotency_key="k", timeout=30, ours=ours))
         # Not before the session was open: to open one may take long.
         assert sessions_when_asked == [1]
-        assert client.call(odd.source, "echo", {"value": 1}, meta={}, idempotency_key="k", timeout=30).data
+        assert data_of(client.call((odd.source,), "echo", {"value": 1}, meta={}, idempotency_key="k", timeout=30))
         assert odd.called() == []
 
 
@@ -240,7 +242,7 @@ def test_a_refusal_over_sse(client: ToolClient):
     server.answers = [*domain_errors, answered]
     try:
         for _ in domain_errors:
-            with pytest.raises(Lost, match="HTTP 4"):
+            with ends(LOST, match="HTTP 4"):
                 pay(client, server)
         assert pay(client, server) == [1]
     finally:
@@ -251,13 +253,13 @@ def test_a_redirect_within_the_server_is_followed(client: ToolClient, server: By
     server.answers = [status(307, location="/mcp/"), paid]
     assert pay(client, server) == {"paid": True}
     server.answers = [status(307, location="/mcp/")] * 10
-    with pytest.raises(Unavailable, match="redirects"):
+    with ends(UNAVAILABLE, match="redirects"):
         pay(client, server)
 
 
 def test_an_answer_that_drips_ends_at_the_deadline(client: ToolClient, server: ByHand):
     server.answers = [lambda exchange, message: (exchange.send(EVENTS), exchange.drip(b": \n" * 1000))]
-    with pytest.raises(TimedOut):
+    with ends(TIMED_OUT):
         pay(client, server, timeout=1)
 
 
@@ -268,7 +270,7 @@ def test_headers_from_the_environment(client: ToolClient, server: ByHand, monkey
     source = ToolSource(
         "by hand", Transport.STREAMABLE_HTTP, server.source.url, headers={"Authorization": "Bearer ${ENV:LEDGER_TOKEN}"}
     )
-    client.call(source, "pay", {}, meta={}, idempotency_key="k", timeout=30)
+    data_of(client.call((source,), "pay", {}, meta={}, idempotency_key="k", timeout=30))
     seen = server.request_of("tools/call").headers
     assert seen["authorization"] == "Bearer t-1"
     assert seen["accept-encoding"] == "identity"

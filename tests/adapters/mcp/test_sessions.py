@@ -12,9 +12,11 @@ from pathlib import Path
 import psutil
 import pytest
 
-from adapters.mcp import Lost, TimedOut, ToolClient, Unavailable
+from adapters.mcp import ToolClient
 from domain.manifests.definition import ToolSource, Transport
+from domain.sagas.outcome import Outcome
 from tests.adapters.odd_server import SERVER, Odd, alive, eventually, lines, odd_servers
+from tests.adapters.outcomes import LOST, TIMED_OUT, UNAVAILABLE, data_of, ends
 
 CALLER = f"""
 import sys, threading
@@ -22,7 +24,7 @@ from adapters.mcp import ToolClient
 from domain.manifests.definition import ToolSource, Transport
 source = ToolSource("odd", Transport.STDIO, command=sys.executable, args=({str(SERVER)!r}, "stdio"),
                     env={{"STARTED": sys.argv[1]}})
-ToolClient().call(source, "echo", {{"value": 1}}, meta={{}}, idempotency_key="k", timeout=30)
+ToolClient().call((source,), "echo", {{"value": 1}}, meta={{}}, idempotency_key="k", timeout=30)
 open(sys.argv[2], "w").write("called\\n")
 if sys.argv[3:] != ["leave"]:
     threading.Event().wait()
@@ -55,25 +57,26 @@ def odd(tmp_path: Path) -> Iterator[Odd]:
 
 
 def echo(client: ToolClient, source: ToolSource, timeout: float = 30) -> None:
-    assert client.call(source, "echo", {"value": 1}, meta={}, idempotency_key="k", timeout=timeout).data == {"value": 1}
+    data = data_of(client.call((source,), "echo", {"value": 1}, meta={}, idempotency_key="k", timeout=timeout))
+    assert data == {"value": 1}
 
 
 def test_close_ends_the_server_and_its_children(odd: Odd):
     client = ToolClient()
-    child = client.call(odd.source, "child", {}, meta={}, idempotency_key="k", timeout=30).data["pid"]
+    child = data_of(client.call((odd.source,), "child", {}, meta={}, idempotency_key="k", timeout=30))["pid"]
     assert alive(child)
     client.close()
     assert not alive(odd.pids()[0])
     eventually(lambda: not alive(child))
-    with pytest.raises(Unavailable, match="shutting down"):
+    with ends(UNAVAILABLE, match="shutting down"):
         echo(client, odd.source)
 
 
 def test_close_ends_a_frozen_server_that_was_already_being_left(odd: Odd):
     client = ToolClient()
     echo(client, odd.source)  # it runs: a start may take longer than the call has
-    with pytest.raises(TimedOut):
-        client.call(odd.source, "block", {}, meta={}, idempotency_key="k", timeout=3)
+    with ends(TIMED_OUT):
+        data_of(client.call((odd.source,), "block", {}, meta={}, idempotency_key="k", timeout=3))
     client.close()
     eventually(lambda: not alive(odd.pids()[0]))
 
@@ -81,20 +84,17 @@ def test_close_ends_a_frozen_server_that_was_already_being_left(odd: Odd):
 def test_close_ends_calls_in_flight(odd: Odd):
     client = ToolClient()
     echo(client, odd.source)
-    caught: list[BaseException] = []
+    caught: list[Outcome] = []
 
     def hang() -> None:
-        try:
-            client.call(odd.source, "hang", {}, meta={}, idempotency_key="k", timeout=60)
-        except Lost as error:
-            caught.append(error)
+        caught.append(client.call((odd.source,), "hang", {}, meta={}, idempotency_key="k", timeout=60))
 
     thread = threading.Thread(target=hang)
     thread.start()
     eventually(lambda: odd.called() == ["hang"])
     client.close()
     thread.join(10)
-    assert len(caught) == 1
+    assert [LOST.fits(outcome) for outcome in caught] == [True]
 
 
 @pytest.mark.parametrize("ending", ["killed", "leave"])
@@ -116,7 +116,7 @@ def test_a_server_does_not_outlive_us(tmp_path: Path, ending: str):
 def test_a_server_that_is_slow_to_start_is_there_for_the_next_call(odd: Odd):
     client = ToolClient()
     try:
-        with pytest.raises(Unavailable, match="was not ready within"):
+        with ends(UNAVAILABLE, match="was not ready within"):
             echo(client, odd.source, timeout=0.01)
         echo(client, odd.source)
         assert odd.started() == 1
@@ -177,7 +177,7 @@ def test_the_last_words_of_a_server_are_logged(script: str, said: str, caplog: p
     """Also without an end of line, as of a program that ends in the middle of it."""
     source = ToolSource("mute", Transport.STDIO, command="sh", args=("-c", script))
     client = ToolClient()
-    with caplog.at_level(logging.INFO), pytest.raises(Unavailable):
+    with caplog.at_level(logging.INFO), ends(UNAVAILABLE):
         echo(client, source)
     client.close()
     assert said in caplog.messages
@@ -195,7 +195,7 @@ def test_a_child_that_keeps_stderr_open_does_not_keep_the_session(tmp_path: Path
     """A daemon of the server's holds the pipe: what the server said is logged all the same, and nobody waits for it."""
     script = f"setsid sleep 60 & echo $! > {tmp_path}/child; printf 'gone' >&2"
     client = ToolClient()
-    with pytest.raises(Unavailable):
+    with ends(UNAVAILABLE):
         echo(client, ToolSource("parent", Transport.STDIO, command="sh", args=("-c", script)))
     client.close()
     child = int((tmp_path / "child").read_text())
