@@ -1,7 +1,7 @@
-"""The questions to models that this process is at: asked on one event loop, recorded by a few threads of their own.
+"""The model requests of this process: they run on one event loop, and a few threads record their results.
 
-A model may take minutes. While it does, no thread of Celery's pool waits for it: sixty-four thoughts cost as many
-sockets. Once a second the database is asked whether anybody still wants the answers.
+A model may take minutes, and no thread of Celery's pool waits for it. Sixty-four model requests cost as many sockets.
+Once a second a query finds the requests that were cancelled or taken over.
 """
 
 import hashlib
@@ -42,21 +42,21 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# Of one process; one namespace alone comes to 64. Each is a socket and some hundred kilobytes of messages.
+# The limit of one process; one namespace alone gets 64. Each is a socket and some hundred kilobytes of messages.
 MOST = 96
 # Recording is a transaction of a few milliseconds.
 _RECORDERS = 4
-# How long a model goes on after somebody has cancelled its saga. Seconds.
-_LOOK_EVERY = 1.0
+# Seconds that a model request may run after its saga was cancelled.
+_WATCH_SECONDS = 1.0
 
 
 class RequestRunner(Protocol):
-    def ask_model(self, question: ModelInput) -> "Future[ModelResult]": ...
+    def ask_model(self, model_input: ModelInput) -> "Future[ModelResult]": ...
 
 
 @dataclass(slots=True)
 class _Running:
-    ask: ModelRequest
+    request: ModelRequest
     began: float
     prompt_digest: str | None = None
     future: "Future[ModelResult] | None" = None
@@ -66,10 +66,12 @@ class _Running:
 
 
 class ModelRequests:
-    """`thinker` is called at the first question: a process that asks none does without its library.
+    """The model requests of a process.
+
+    `runner` is called at the first request, so that a process without any does not load the model library.
 
     Attributes:
-        places: for those that are under way.
+        places: the slots of requests in flight.
     """
 
     def __init__(
@@ -82,107 +84,107 @@ class ModelRequests:
         self._database, self._leases, self._runner, self._tracer = database, leases, runner, tracer
         self.places = Slots(MOST, lambda row: database.publisher.publish([WakeUp(SAGA, row, chosen=True)], []))
         # By the token of their lease.
-        self._asked: dict[UUID, _Running] = {}
+        self._running: dict[UUID, _Running] = {}
         self._changed = threading.Condition()
-        self._answered: queue.SimpleQueue[tuple[_Running, ModelResult]] = queue.SimpleQueue()
+        self._results: queue.SimpleQueue[tuple[_Running, ModelResult]] = queue.SimpleQueue()
         for number in range(_RECORDERS):
-            threading.Thread(target=self._record_all, name=f"thoughts-{number}", daemon=True).start()
-        threading.Thread(target=self._look, name="thoughts-wanted", daemon=True).start()
+            threading.Thread(target=self._record_all, name=f"model-results-{number}", daemon=True).start()
+        threading.Thread(target=self._watch, name="model-requests-watch", daemon=True).start()
 
-    def begin(self, ask: ModelRequest, slot: Slot | None = None) -> None:
-        """Returns when the model has been asked. `slot`: its place, given back when the answer is recorded."""
-        asked = _Running(ask, time.perf_counter(), slot=slot)
-        self._leases.keep(ask.lease)
+    def begin(self, request: ModelRequest, slot: Slot | None = None) -> None:
+        """Begin the request, and return at once. `slot`: given back when the result is recorded."""
+        running = _Running(request, time.perf_counter(), slot=slot)
+        self._leases.keep(request.lease)
         with self._changed:
-            self._asked[ask.lease.token] = asked
+            self._running[request.lease.token] = running
             self._changed.notify_all()
         try:
-            asked.span = execution_span(self._tracer, ask, "internal", _about(ask))
-            question = _question(ask, self._leases, tracing.traceparent(asked.span))
-            asked.prompt_digest = hashlib.sha256(question.message.encode()).hexdigest()
-            with tracing.current(self._tracer, asked.span):
-                asked.future = self._runner().ask_model(question)
+            running.span = execution_span(self._tracer, request, "internal", _about(request))
+            model_input = _model_input(request, self._leases, tracing.traceparent(running.span))
+            running.prompt_digest = hashlib.sha256(model_input.message.encode()).hexdigest()
+            with tracing.current(self._tracer, running.span):
+                running.future = self._runner().ask_model(model_input)
         except (PromptFailed, resources.NotBound) as error:
-            self._answered.put((asked, _without_model(ask, Error("PROMPT_FAILED", str(error)))))
+            self._results.put((running, _without_model(request, Error("PROMPT_FAILED", str(error)))))
         except Exception as error:
-            # Left as it is, its lease would be kept for as long as this process lives.
-            log.exception("a question could not be asked", extra={"idempotency_key": ask.idempotency_key})
+            # Without a result, this process would renew its lease for good.
+            log.exception("a model request could not begin", extra={"idempotency_key": request.idempotency_key})
             text = f"internal error, see the worker's log: {type(error).__name__}"
-            self._answered.put((asked, _without_model(ask, Error("INTERNAL", text))))
+            self._results.put((running, _without_model(request, Error("INTERNAL", text))))
         else:
-            asked.future.add_done_callback(lambda future: self._came(asked, future))
+            running.future.add_done_callback(lambda future: self._ended(running, future))
 
     def drain(self) -> None:
-        """Wait until what was begun is recorded, as a worker that ends does for its tool calls."""
+        """Wait until all requests are recorded, as a worker that ends does for its tool calls."""
         with self._changed:
-            self._changed.wait_for(lambda: not self._asked)
+            self._changed.wait_for(lambda: not self._running)
 
-    def _came(self, asked: _Running, future: "Future[ModelResult]") -> None:
-        if future.cancelled() and not asked.given_up:
-            # The worker ends by force, or a library cancelled the task. The question is still wanted: once its lease
-            # runs out, a worker goes on with it.
-            tracing.fail(asked.span, "WORKER_ENDED")
-            asked.span.end()
-            self._let_go(asked)
+    def _ended(self, running: _Running, future: "Future[ModelResult]") -> None:
+        if future.cancelled() and not running.given_up:
+            # The worker ends by force, or a library cancelled the task. The request is still wanted. Once its lease
+            # expires, another worker continues it.
+            tracing.fail(running.span, "WORKER_ENDED")
+            running.span.end()
+            self._let_go(running)
             return
-        self._answered.put((asked, _result(asked.ask, future)))
+        self._results.put((running, _result(running.request, future)))
 
-    def _let_go(self, asked: _Running) -> None:
-        """The place and the lease are free, whatever came of the question."""
-        self._leases.drop(asked.ask.lease)
+    def _let_go(self, running: _Running) -> None:
+        """Free the slot and the lease after any end of the request."""
+        self._leases.drop(running.request.lease)
         try:
-            if asked.slot is not None:
-                asked.slot.give_back()
+            if running.slot is not None:
+                running.slot.give_back()
         finally:
             with self._changed:
-                del self._asked[asked.ask.lease.token]
+                del self._running[running.request.lease.token]
                 self._changed.notify_all()
 
     def _record_all(self) -> None:
         while True:
-            asked, result = self._answered.get()
-            logged_trace.set(asked.ask.lease.id.hex)
+            running, result = self._results.get()
+            logged_trace.set(running.request.lease.id.hex)
             try:
-                _end_span(asked.span, result)
-                self._record(asked, result)
+                _end_span(running.span, result)
+                self._record(running, result)
             except DatabaseUnavailable as error:
-                log.warning("a model's answer is lost, as the database is away: %s", error)
+                log.warning("a model result is lost, as the database is away: %s", error)
             except Exception:
-                log.exception("a model's answer could not be recorded")
+                log.exception("a model result could not be recorded")
             finally:
                 logged_trace.set(None)
-                self._let_go(asked)
+                self._let_go(running)
 
-    def _record(self, asked: _Running, result: ModelResult) -> None:
-        ask, report = asked.ask, result.report
-        took = (time.perf_counter() - asked.began) * 1000
+    def _record(self, running: _Running, result: ModelResult) -> None:
+        request, report = running.request, result.report
+        took = (time.perf_counter() - running.began) * 1000
         schedule_ms = max(0.0, took - report.setup_ms - report.llm_ms - report.tool_ms)
-        about = {"prompt_ref": ask.reasoning.prompt_ref, "prompt_digest": asked.prompt_digest}
-        document = report_document(report, schedule_ms, ask.queue_ms) | about
+        about = {"prompt_ref": request.reasoning.prompt_ref, "prompt_digest": running.prompt_digest}
+        document = report_document(report, schedule_ms, request.queue_ms) | about
         jitter = random.random()  # noqa: S311  (no secret)
-        insist(lambda: record_model_result(self._database, ask, result, document, jitter))
+        insist(lambda: record_model_result(self._database, request, result, document, jitter))
 
-    def _look(self) -> None:
+    def _watch(self) -> None:
         pause = threading.Event()
         while True:
             with self._changed:
-                self._changed.wait_for(lambda: self._asked)
-                asked = list(self._asked.values())
-            pause.wait(_LOOK_EVERY)
+                self._changed.wait_for(lambda: self._running)
+                running = list(self._running.values())
+            pause.wait(_WATCH_SECONDS)
             try:
-                unwanted = given_up(self._database, [each.ask.lease for each in asked])
-            except Exception as error:  # the database may be away: the next look may find it
-                log.warning("not seen whether answers are still wanted: %s", type(error).__name__)
+                unwanted = given_up(self._database, [each.request.lease for each in running])
+            except Exception as error:  # the database may be away; the next query may succeed
+                log.warning("could not query for cancelled model requests: %s", type(error).__name__)
                 continue
-            for each in asked:
-                if each.ask.lease.token in unwanted and each.future is not None:
+            for each in running:
+                if each.request.lease.token in unwanted and each.future is not None:
                     each.given_up = True
                     each.future.cancel()
 
 
-def _about(ask: ModelRequest) -> dict[str, str | int]:
-    """By the names that OpenTelemetry has for agents."""
-    worker = ask.worker
+def _about(request: ModelRequest) -> dict[str, str | int]:
+    """Return the attributes that OpenTelemetry defines for agents."""
+    worker = request.worker
     named = {"gen_ai.agent.name": worker.name, "gen_ai.provider.name": worker.provider or "none"}
     return {"gen_ai.operation.name": "invoke_agent", "gen_ai.request.model": worker.model_name or "mock", **named}
 
@@ -197,42 +199,45 @@ def _end_span(span: Span, result: ModelResult) -> None:
     span.end()
 
 
-def _question(ask: ModelRequest, leases: LeaseKeeper, parent: str | None) -> ModelInput:
-    """`parent`: what tools are told to be a part of; by default the step. Raises `PromptFailed` or `NotBound`."""
-    reasoning = ask.reasoning
-    if ask.undoes:
-        rendered = undo_message(ask.arguments)
+def _model_input(request: ModelRequest, leases: LeaseKeeper, parent: str | None) -> ModelInput:
+    """Return the model's input. `parent`: the trace context for tools; by default that of the step.
+
+    Raises `PromptFailed` or `NotBound`.
+    """
+    reasoning = request.reasoning
+    if request.undoes:
+        rendered = undo_message(request.arguments)
     else:
-        rendered = prompts.render(reasoning.prompt, ask.arguments, ask.guidance)
+        rendered = prompts.render(reasoning.prompt, request.arguments, request.guidance)
     return ModelInput(
-        worker=ask.worker,
+        worker=request.worker,
         reasoning=reasoning,
-        message=prompts.message(rendered, ask.previous, ask.guidance),
-        system=ask.system,
-        resources=resources.bind(reasoning.resources, ask.arguments),
-        key=ask.idempotency_key,
-        meta={"traceparent": parent or traceparent(ask.lease.id, ask.span_id)},
-        timeout=ask.timeout,
-        again=ask.again,
-        ours=lambda: leases.holds(ask.lease),
-        heard=leases.teller(ask.lease, ask.span_id, ask.execution.attempt),
+        message=prompts.message(rendered, request.previous, request.guidance),
+        system=request.system,
+        resources=resources.bind(reasoning.resources, request.arguments),
+        key=request.idempotency_key,
+        meta={"traceparent": parent or traceparent(request.lease.id, request.span_id)},
+        timeout=request.timeout,
+        again=request.again,
+        ours=lambda: leases.holds(request.lease),
+        heard=leases.teller(request.lease, request.span_id, request.execution.attempt),
     )
 
 
-def _result(ask: ModelRequest, future: "Future[ModelResult]") -> ModelResult:
+def _result(request: ModelRequest, future: "Future[ModelResult]") -> ModelResult:
     try:
         return future.result()
     except CancelledError:
-        # What its tools had done by then nobody knows.
+        # The outcome of its tool calls is unknown.
         stopped = Error("CANCELLED", "the model was stopped: its answer was not wanted any more")
-        return _without_model(ask, stopped, acted=bool(ask.reasoning.tools))
+        return _without_model(request, stopped, acted=bool(request.reasoning.tools))
     except Exception as error:
-        log.exception("a question broke off", extra={"idempotency_key": ask.idempotency_key})
+        log.exception("a model request broke off", extra={"idempotency_key": request.idempotency_key})
         broken = Error("INTERNAL", f"internal error, see the worker's log: {type(error).__name__}")
-        return _without_model(ask, broken, acted=bool(ask.reasoning.tools))
+        return _without_model(request, broken, acted=bool(request.reasoning.tools))
 
 
-def _without_model(ask: ModelRequest, error: Error, *, acted: bool = False) -> ModelResult:
-    worker = ask.worker
+def _without_model(request: ModelRequest, error: Error, *, acted: bool = False) -> ModelResult:
+    worker = request.worker
     report = RunReport(worker.provider or "", worker.model_name, mock=worker.provider == "mock", acted=acted)
     return ModelResult(Failed(error, acted), report)

@@ -1,4 +1,4 @@
-"""What tasks work with, made once in each worker process at its first use (a forked child makes its own)."""
+"""The resources of tasks, made once in each worker process at their first use (a forked child makes its own)."""
 
 import atexit
 import os
@@ -45,13 +45,13 @@ def database() -> Database:
     return Database(engine, publisher, settings().public_url, settings().egress_allow, held, holder)
 
 
-# That of this process, once it has one (`tasks.app`).
+# The name of this process, once it has one (`tasks.app`).
 own_names: list[WorkerName] = []
 
 
 @Lazy
 def tracer() -> "Tracer | None":
-    """None where no spans are wanted."""
+    """Return the tracer; None: tracing is off."""
     made = open_tracer("sagahold-worker") if settings().tracing else None
     if made is not None:
         atexit.register(made.close)
@@ -75,8 +75,10 @@ def _places(total: int, kind: str) -> Slots:
 
 
 def _share() -> int:
-    """Of the threads that messages leave, three sevenths for calls, as many for deliveries: the rest is for what waits
-    for nobody. Celery's app tells how many threads there are, whatever the command line said."""
+    """Return the share of calls, and of deliveries: three sevenths of the threads without those for messages.
+
+    The rest is for work that waits for no other system. Celery's app knows the number of threads, from any source.
+    """
     threads: int = current_app.conf.worker_concurrency
     return max(1, (threads - MOST_AT_ONCE) * 3 // 7)
 
@@ -110,7 +112,7 @@ def requests() -> ModelRequests:
 
 @Lazy
 def _runner() -> RequestRunner:
-    # Its library takes seconds and 60 MB, and many workers never ask.
+    # Its library takes seconds and 60 MB, and many workers never need it.
     from adapters.llm import LlmSettings, ModelRunner
 
     found = settings()

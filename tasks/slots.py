@@ -1,9 +1,9 @@
-"""Places for work that waits for the outside: tool calls, models, webhooks, messages.
+"""Slots for work that waits for other systems: tool calls, models, webhooks, messages.
 
-Each of these waits as long as its other side pleases, so that only so many of each kind are under way in a process, and
-some of its threads are always free for sweeps, expiries and decisions. Nor may one namespace take all places of a kind:
-it gets another one while it has less than twice as many as are free. Alone it comes to two thirds; two get two fifths
-each; some are left for whoever comes next.
+Other systems may take any time. So a process runs a limited number of each kind, and keeps some threads free for
+sweeps, expiries and decisions. Nor may one namespace take all slots of a kind. It gets another one while it has less
+than twice as many as are free. Alone it gets two thirds. Two namespaces get two fifths each. Some are left for the
+next.
 """
 
 import threading
@@ -12,14 +12,14 @@ from types import TracebackType
 from typing import Self
 from uuid import UUID
 
-# So much of the places is not for decisions either of a namespace that has its share: an eighth.
+# An eighth of the slots is closed even to decisions of a namespace that has its share.
 FOR_OTHERS = 8
-# Rows of one namespace that are remembered: what is more, the sweep finds.
+# Waiting rows of one namespace that are remembered. The sweep finds the others.
 MOST_WAITING = 200
 
 
 class Slots:
-    """`hint` is told a row that found no place before, and may find one now."""
+    """The slots of one kind of work. `wakeup` gets a row that found no slot before, and may find one now."""
 
     def __init__(self, total: int, wakeup: Callable[[UUID], None]) -> None:
         self._total = total
@@ -30,9 +30,9 @@ class Slots:
         self._waiting: dict[str, dict[UUID, None]] = {}
 
     def take(self, namespace: str, row: UUID, *, decided: bool = False) -> bool:
-        """False: there is none for it now, and the row is remembered.
+        """Take a slot. False: none is free for it now, and the row is remembered.
 
-        `decided`: a person has just decided on it, and waits behind no machine's work of the namespace.
+        `decided`: a person has just decided on it, and does not wait behind machines' work of the namespace.
         """
         with self._lock:
             free = self._total - sum(self._taken.values())
@@ -49,7 +49,7 @@ class Slots:
             self._taken[namespace] -= 1
             if not self._taken[namespace]:
                 del self._taken[namespace]
-            # Not one: its hint may be lost, or another worker have done it, and the place would stay empty.
+            # Two rows, as a wake-up may be lost or another worker may have done the work. The slot would stay empty.
             rows = [row for row in (self._next(), self._next()) if row is not None]
         for row in rows:
             self._wake(row)
@@ -58,7 +58,7 @@ class Slots:
         return self._taken.get(namespace, 0) < 2 * (self._total - sum(self._taken.values()))
 
     def _next(self) -> UUID | None:
-        """The first row of the namespace that has the fewest places, among those that may take one."""
+        """Return the first row of the namespace with the fewest slots, among those that may take one."""
         waiting = [namespace for namespace in self._waiting if self._has_room(namespace)]
         if not waiting:
             return None
@@ -72,14 +72,14 @@ class Slots:
 
 
 class Slot:
-    """One task's place, taken once its row's namespace is known; given back with the block."""
+    """The slot of one task. It is taken once the row's namespace is known, and given back with the block."""
 
     def __init__(self, places: Slots, row: UUID, *, decided: bool = False) -> None:
         self._places, self._row, self._decided = places, row, decided
         self._namespace: str | None = None
 
     def take(self, namespace: str) -> bool:
-        """True also where it is taken already."""
+        """Take the slot, if it is not taken already."""
         if self._namespace is None and self._places.take(namespace, self._row, decided=self._decided):
             self._namespace = namespace
         return self._namespace is not None
@@ -90,7 +90,7 @@ class Slot:
             self._places.give_back(namespace)
 
     def handed_on(self) -> "Slot":
-        """This seat for another owner, who gives it back."""
+        """Return this slot for another owner, which gives it back."""
         other = Slot(self._places, self._row, decided=self._decided)
         other._namespace, self._namespace = self._namespace, None
         return other

@@ -1,4 +1,4 @@
-"""What a model is asked, and what came of it."""
+"""The input of a model request, and its result."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -13,14 +13,14 @@ class ModelInput:
     """
     Attributes:
         message: the rendered prompt; on a re-run with the previous answer and what the reviewer said of it.
-        system: what stands above it, None for nothing.
+        system: the system prompt, or None.
         resources: URIs and URI patterns that may be read, with the step's arguments put in.
-        key: the idempotency key of the step; that of its tool calls is this with their number.
-        meta: goes along with each tool call (`traceparent`, …).
-        timeout: seconds, for all of it.
-        again: it was asked before, and nobody knows which tools that called.
-        heard: told how far a tool call has come, of how much, and in words.
-        ours: False once another worker may have taken the step over: then nothing that changes something is called.
+        key: the idempotency key of the step. Each tool call adds its number to it.
+        meta: sent with each tool call (`traceparent`, …).
+        timeout: seconds in all.
+        again: an earlier request may have called tools, with an unknown outcome.
+        heard: receives the progress of a tool call, its total, and a message.
+        ours: False once another worker may have taken over the step. Tools that may act are then not called.
     """
 
     worker: WorkerDefinition
@@ -37,7 +37,7 @@ class ModelInput:
 
     @property
     def sources(self) -> tuple[ToolSource, ...]:
-        """Where tools and resources may be found, in their order."""
+        """The tool sources to search for tools and resources, in this order."""
         return self.worker.tool_sources
 
 
@@ -47,7 +47,7 @@ class ToolUse:
 
     Attributes:
         arguments_digest: SHA-256 of their canonical form, in hex.
-        outcome: ok, failed (the tool says so, or its answer is of no use), unavailable (not sent), lost (nobody knows),
+        outcome: ok, failed (the tool says so, or its answer is of no use), unavailable (not sent), lost (unknown),
             not_allowed.
     """
 
@@ -59,13 +59,13 @@ class ToolUse:
 
 @dataclass(frozen=True, slots=True)
 class RunReport:
-    """How an answer came about, also where none did.
+    """The course of a model request, with or without an answer.
 
     Attributes:
-        mock: no model was asked: a script, or an example of the schema.
-        acted: a tool that does not say of itself that it only reads was called: it may have changed something.
-        harmless: every tool it may call says that it only reads, so that no execution can have changed anything. False
-            also where the tools were not found.
+        mock: the answer is a script's, or an example of the schema.
+        acted: a tool was called that may have changed something, as it does not say that it only reads.
+        harmless: every allowed tool says that it only reads, so no execution can have changed anything. False if the
+            tools were not found.
         setup_ms: to find the tools. llm_ms: waiting for the model, with retries and their pauses. tool_ms: in tools.
         requests: to the model that were answered.
         transcript: every message, as JSON values that the reviewer may read; empty unless the manifest wants it kept.
@@ -90,9 +90,9 @@ class RunReport:
 class ModelResult:
     """
     Attributes:
-        outcome: `Done` has the answer, checked by the schema; `Failed`, `TimedOut` and `Lost` say with `acted`, or by
-            being `Lost`, whether a tool may have changed something.
-        facts: taken out of the tools' own answers; empty unless done.
+        outcome: `Done` has the answer, which fits the schema. `acted` of `Failed` and `TimedOut` says whether a tool
+            may have changed something. `Lost` means that it may.
+        facts: from the tools' own answers; empty unless done.
     """
 
     outcome: Outcome

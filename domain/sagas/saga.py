@@ -1,4 +1,4 @@
-"""A saga: its states, which step's turn it is, and what the end of a step means for the whole."""
+"""A saga: its states, its current step, and the effect of a step's end on the whole."""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
@@ -16,11 +16,14 @@ from domain.values.errors import WrongState
 
 
 class SagaStatus(StrEnum):
-    """What each means, and who ends it.
+    """The status of a saga, with the one who ends it.
 
-    PENDING: accepted; a worker. RUNNING: a step runs or is due; a worker. AWAITING_HUMAN: a step is held; a reviewer.
-    COMPENSATING: what was done is being undone; a worker, or an operator where an undo's outcome is unknown.
-    COMPLETED, COMPENSATED: for good. FAILED: for good, unless an undo failed: then an operator goes on, or lets it be.
+    PENDING: accepted. A worker ends it.
+    RUNNING: a step runs or is due. A worker ends it.
+    AWAITING_HUMAN: a step is held. A reviewer ends it.
+    COMPENSATING: its steps are being undone. A worker ends it, or an operator if an undo's outcome is unknown.
+    COMPLETED, COMPENSATED: final.
+    FAILED: final, unless an undo failed. Then an operator continues, or leaves it.
     """
 
     PENDING = "PENDING"
@@ -33,14 +36,14 @@ class SagaStatus(StrEnum):
 
 
 _S = SagaStatus
-# Every transition there is. What is not here cannot happen.
+# All transitions. No other is possible.
 TRANSITIONS: Mapping[SagaStatus, frozenset[SagaStatus]] = MappingProxyType(
     {
         _S.PENDING: frozenset({_S.RUNNING, _S.AWAITING_HUMAN, _S.COMPLETED, _S.COMPENSATING, _S.FAILED}),
         _S.RUNNING: frozenset({_S.AWAITING_HUMAN, _S.COMPLETED, _S.COMPENSATING, _S.FAILED}),
         _S.AWAITING_HUMAN: frozenset({_S.RUNNING, _S.COMPLETED, _S.COMPENSATING, _S.FAILED}),
         _S.COMPENSATING: frozenset({_S.COMPENSATED, _S.FAILED}),
-        # After an undo failed: retry-compensation, or resolve where somebody undid it by hand.
+        # After an undo failed: retry-compensation, or resolve if a person undid it by hand.
         _S.FAILED: frozenset({_S.COMPENSATING}),
         _S.COMPLETED: frozenset(),
         _S.COMPENSATED: frozenset(),
@@ -55,10 +58,11 @@ _PASSED = frozenset({StepStatus.COMPLETED, StepStatus.SKIPPED})
 class Saga:
     """
     Attributes:
-        steps: in the order in which they run. undos: in the order in which they were planned, the last step's first.
-        cancelled: why it is to end, once somebody wants it to.
-        stuck: why no worker can go on with it, after some tries.
-        unreadable: places of its rows that this version does not understand.
+        steps: in the order in which they run.
+        undos: in the order in which they were planned, the last step's first.
+        cancelled: the reason of its cancellation.
+        stuck: why no worker can continue it, after some tries.
+        unreadable: the fields of its rows that this version does not understand.
     """
 
     trace_id: UUID
@@ -75,15 +79,17 @@ class Saga:
 
     @property
     def current(self) -> Step | None:
-        """The step or undo whose turn it is; None when nothing is left to do."""
+        """The step or undo whose turn it is; None: nothing is left to do."""
         if self.status in FORWARD:
             return next((step for step in self.steps if step.status not in _PASSED), None)
         return next((undo for undo in self.undos if undo.status is not StepStatus.COMPLETED), None)
 
     @property
     def needs_operator(self) -> bool:
-        """Nobody knows what came of a call; or an undo failed, and nobody has said yet what is to become of it; or no
-        worker can go on."""
+        """Whether an operator has to act.
+
+        A call has an unknown outcome, or an undo failed and waits for a decision, or no worker can continue.
+        """
         if self.stuck is not None:
             return True
         current = self.current
@@ -95,7 +101,7 @@ class Saga:
 
     @property
     def all_steps(self) -> tuple[Step, ...]:
-        """In the order of their rows: the steps, then the undos."""
+        """The steps, then the undos, in the order of their rows."""
         return (*self.steps, *self.undos)
 
     def undone_by(self, undo: Step) -> Step:
@@ -106,8 +112,10 @@ class Saga:
 
 
 def context(saga: Saga) -> dict[str, Any]:
-    """What bindings and expressions see. Every step is there from the start, empty until it is done; undoing it takes
-    nothing away."""
+    """Return the context of bindings and expressions.
+
+    It has every step from the start, empty until the step is done. An undo removes nothing.
+    """
     return {
         "input": saga.input,
         "steps": {step.id: {"output": {"data": step.output}, "facts": _facts(step)} for step in saga.steps},
@@ -115,12 +123,12 @@ def context(saga: Saga) -> dict[str, Any]:
 
 
 def _facts(step: Step) -> dict[str, Any]:
-    """Merged together with the output."""
+    """Return the facts of a step, which are merged together with its output."""
     return {} if step.output is None else step.facts or {}
 
 
 def with_step(saga: Saga, step: Step) -> Saga:
-    """The saga with the new state of one of its steps or undos."""
+    """Return the saga with the new state of one of its steps or undos."""
     return replace(
         saga,
         steps=tuple(step if old.span_id == step.span_id else old for old in saga.steps),
@@ -129,7 +137,7 @@ def with_step(saga: Saga, step: Step) -> Saga:
 
 
 def change_step(saga: Saga, step: Step, command: steps.Command, now: datetime) -> Saga:
-    """The saga after the command to one of its steps or undos, and what an undo's move means for what it undoes."""
+    """Return the saga after the command to a step or undo. A move of an undo also moves the step that it undoes."""
     saga = with_step(saga, moved(step, command, now))
     if step.compensates is None:
         return saga
@@ -142,11 +150,11 @@ def change_step(saga: Saga, step: Step, command: steps.Command, now: datetime) -
 
 
 def settle(saga: Saga, undoable: Collection[str], new_span_id: Callable[[], int], now: datetime) -> Saga:
-    """What the states of the steps mean for the saga: goes on, waits, begins to undo, or ends.
+    """Return the saga after the changes of its steps: it continues, waits, begins to compensate, or ends.
 
     `undoable`: ids of the steps that have a compensation.
     """
-    # Whoever gets here went on with it.
+    # A worker that gets here has continued it.
     saga = saga if saga.stuck is None else replace(saga, stuck=None)
     if saga.status in FORWARD:
         return _settle_forward(saga, undoable, new_span_id, now)
@@ -161,7 +169,7 @@ def _settle_forward(saga: Saga, undoable: Collection[str], new_span_id: Callable
         saga = with_step(saga, _cancelled(current, saga.cancelled, now))
         current = saga.current
     if saga.cancelled is not None and (current is None or current.status is StepStatus.PENDING):
-        # Between two steps, or after the last: nothing failed, and what was done is undone.
+        # Between two steps, or after the last, nothing failed. The completed steps are undone.
         return _give_up(saga, None, undoable, new_span_id, now)
     if current is None:
         return _to(saga, SagaStatus.COMPLETED, now)
@@ -174,8 +182,11 @@ def _settle_forward(saga: Saga, undoable: Collection[str], new_span_id: Callable
 
 
 def _may_be_cancelled(step: Step) -> bool:
-    """A call that is under way is waited for; one that was postponed, or is wanted once more, is not made any more, and
-    what nobody knows about may be given up. What is to run again, and may have acted before, was not skipped."""
+    """Whether a cancellation can end the step now.
+
+    The saga waits for a call in flight. A postponed or repeated call is not made any more, and an unknown outcome may
+    be given up. A step that is to run again, and may have acted before, does not count as skipped.
+    """
     postponed = step.status is StepStatus.IN_PROGRESS and not step.call_began
     acted_before = step.status is StepStatus.PENDING and step.unsure
     unsettled = step.outcome_unknown or step.may_repeat
@@ -192,7 +203,7 @@ def _cancelled(step: Step, reason: str, now: datetime) -> Step:
 def _give_up(
     saga: Saga, failed: Step | None, undoable: Collection[str], new_span_id: Callable[[], int], now: datetime
 ) -> Saga:
-    """Skip what has not run, and plan the undo of what has."""
+    """Skip the steps that have not run, and plan the undo of the others."""
     skipped = tuple(
         moved(step, steps.Skip(), now) if step.status is StepStatus.PENDING else step for step in saga.steps
     )
@@ -210,20 +221,20 @@ def _settle_undoing(saga: Saga, now: datetime) -> Saga:
         return _to(saga, SagaStatus.FAILED, now)
     if any(undo.status is not StepStatus.COMPLETED for undo in saga.undos):
         return saga
-    # A call whose outcome nobody knows, and that has no undo, was perhaps carried out: that is not "compensated".
+    # A call with an unknown outcome and without an undo may have been carried out. That is not "compensated".
     known = not any(step.call_began and step.status in BROKEN for step in saga.steps)
     return _to(saga, SagaStatus.COMPENSATED if known else SagaStatus.FAILED, now)
 
 
 def resume_undoing(saga: Saga, now: datetime) -> Saga:
-    """An operator wants a failed undo tried again."""
+    """Return the saga with its failed undo to be tried again."""
     return _to(saga, SagaStatus.COMPENSATING, now)
 
 
 def seen_to(saga: Saga, undo: Step, now: datetime, *, done: bool, output: Any) -> Saga:
-    """What an operator says of an undo that failed, as its `evidence` has it.
+    """Return the saga after an operator's statement about a failed undo, which is in its `evidence`.
 
-    `done`: it was undone by hand, and the undoing goes on with what is left. Otherwise nobody is to try it any more.
+    `done`: it was undone by hand, and the compensation continues. Otherwise it is not tried again.
     """
     if not done:
         return with_step(saga, undo)

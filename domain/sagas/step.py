@@ -1,6 +1,6 @@
-"""One step of a saga: its states, and what can be done with it.
+"""A step of a saga: its states, and the commands for it.
 
-An undo is a step too: a row of its own, which names the step that it undoes.
+An undo is a step too. It has its own row, which names the step that it undoes.
 """
 
 from collections.abc import Mapping
@@ -12,16 +12,16 @@ from uuid import UUID
 
 
 class StepStatus(StrEnum):
-    """What each means, and who ends it.
+    """The status of a step, with the one who ends it.
 
-    PENDING: its turn has not come; a worker.
-    IN_PROGRESS: a worker runs it, or (with `OUTCOME_UNKNOWN` in its error) an operator has to say what came of it.
-    AWAITING_HUMAN: held for review; a reviewer, or the hold's deadline.
-    COMPLETED: done; undone when a later step fails.
-    FAILED, TIMED_OUT: not done, or nobody knows whether; undone where that is unknown.
-    SKIPPED: never ran. For good.
-    COMPENSATING: its undo runs; the undo's end.
-    COMPENSATED: undone. For good.
+    PENDING: its turn has not come. A worker ends it.
+    IN_PROGRESS: a worker runs it and ends it. With `OUTCOME_UNKNOWN` in its error, an operator decides its outcome.
+    AWAITING_HUMAN: held for review. A reviewer ends it, or the pause's deadline.
+    COMPLETED: done. It is undone when a later step fails.
+    FAILED, TIMED_OUT: not done, or unknown. It is undone if it is unknown.
+    SKIPPED: never ran. This is final.
+    COMPENSATING: its undo runs, and ends it.
+    COMPENSATED: undone. This is final.
     """
 
     PENDING = "PENDING"
@@ -37,7 +37,7 @@ class StepStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Error:
-    """Why a step failed. `code` is stable (docs/sagas.md), but for a reviewer's own; `more`: what else they gave."""
+    """The error of a step. `code` is stable (docs/sagas.md), except a reviewer's own. `more`: its other fields."""
 
     code: str
     message: str
@@ -50,16 +50,18 @@ class Error:
 
 
 def error_of(document: Mapping[str, Any]) -> Error:
-    """The error that has this document."""
+    """Return the error that has this document."""
     more = {name: value for name, value in document.items() if name not in _OF_ERROR}
-    # What a newer release has written may lack either.
+    # A newer release may have written either in another way.
     code, message = document.get("code", "UNKNOWN"), document.get("message", "(not understood)")
     return Error(code, message, document.get("details"), more or None)
 
 
 def rejection(given: Any, comment: str | None, by: str) -> Error:
-    """Of a step that a reviewer has rejected: what they gave as its error is its error. Only a missing code and message
-    are filled in; what cannot be one of these stands under `details`."""
+    """Return the error of a rejected step, as the reviewer gave it. Only a missing code and message are filled in.
+
+    A value that cannot be a code or a message is kept under `details`.
+    """
     if not isinstance(given, Mapping):
         said = given if isinstance(given, str) and given.strip() else None
         return Error(HUMAN_REJECTED, said or comment or f"rejected by {by}", given if said is None else None)
@@ -83,22 +85,23 @@ _OF_ERROR = frozenset({"code", "message", "details"})
 class Step:
     """
     Attributes:
-        id: as the manifest calls it; an undo has that of the step it undoes.
+        id: its name in the manifest. An undo has that of the step that it undoes.
         compensates: span id of the step that this one undoes.
         attempt: executions begun.
-        arguments: as resolved from the context, or as a reviewer changed them.
-        arguments_digest: SHA-256 of what was approved, or of what was resolved where nobody has to approve.
-        proposal: what a model answered, as long as it is not merged; on a re-run the model is shown it.
-        facts: taken from the tools' own answers to a model.
-        report: how the execution went: times, and what a model used. As the outside is told it.
-        call_began: a call may have reached the tool, and no answer is known; or a model has called tools that may act.
-        unsure: such a call was repeated: even where the last one failed, an earlier one may have been carried out.
-        may_repeat: an operator wants the call repeated, whatever the earlier one has done.
-        retries: re-runs that reviewers asked for.
-        guidance: of the last such request. retry_token: its name, so that it is not counted twice.
-        revision: of what is held next: a decision on what was held before must not fit it.
-        evidence: what an operator says who settled an unknown outcome, or saw to a failed undo.
-        correction: of an undo whose arguments an operator has replaced: by whom, when, why, and what they were.
+        arguments: as resolved from the context, or as a reviewer edited them.
+        arguments_digest: SHA-256 of the approved arguments, or of the resolved ones if no approval is needed.
+        proposal: a model's answer before it is merged. A re-run shows it to the model.
+        facts: from the tools' own answers to a model.
+        report: the public report of the execution, with times and a model's usage.
+        call_began: a call may have reached the tool, without a known answer; or a model has called tools that may act.
+        unsure: such a call was repeated. Even if the last one failed, an earlier one may have been carried out.
+        may_repeat: an operator wants the call repeated, even if it may run twice.
+        retries: the re-runs that reviewers requested.
+        guidance: that of the last such request.
+        retry_token: the name of that request, so that it is not counted twice.
+        revision: that of the next pause. A decision on an earlier pause must not fit it.
+        evidence: the statement of the operator who decided an unknown outcome, or handled a failed undo.
+        correction: the operator's replacement of an undo's arguments, with its author, time, reason and old values.
     """
 
     span_id: int
@@ -129,18 +132,20 @@ class Step:
 
     @property
     def outcome_unknown(self) -> bool:
-        """An operator has to settle it."""
+        """Whether an operator has to decide its outcome."""
         return self.status is StepStatus.IN_PROGRESS and self.error is not None and self.error.code == OUTCOME_UNKNOWN
 
     @property
     def undo_failed(self) -> bool:
-        """An operator has to see to it, as far as nobody has."""
+        """Whether it is an undo that failed, which an operator has to handle."""
         return self.compensates is not None and self.status in BROKEN
 
 
 def known_as(step: Step) -> frozenset[StepStatus]:
-    """Its status, and the one that others give it: for them the undo is what is COMPENSATED, and the undone step stays
-    as it was before."""
+    """Return its status, and the one that other systems give it.
+
+    There the undo is COMPENSATED, and the undone step keeps its earlier status.
+    """
     if step.compensates is not None:
         return frozenset({step.status, _OF_UNDO.get(step.status, step.status)})
     if step.status in (StepStatus.COMPENSATING, StepStatus.COMPENSATED) and step.error is None:
@@ -153,23 +158,23 @@ _OF_UNDO = {
     StepStatus.IN_PROGRESS: StepStatus.COMPENSATING,
     StepStatus.COMPLETED: StepStatus.COMPENSATED,
 }
-# It did not do what it should; an undo that came to this stops the undoing.
+# It did not do its work. An undo in such a status stops the compensation.
 BROKEN = frozenset({StepStatus.FAILED, StepStatus.TIMED_OUT})
 OUTCOME_UNKNOWN = "OUTCOME_UNKNOWN"
-# Of a saga: no worker can go on with it.
+# The error code of a saga that no worker can continue.
 STUCK = "STUCK"
-# The tool has done its work, and its answer is of no use.
+# The tool has done its work, but its answer cannot be used.
 TOOL_OUTPUT_ERROR = "TOOL_OUTPUT_ERROR"
 
 
 @dataclass(frozen=True, slots=True)
 class Skip:
-    """It is not to run: its `when` says no, or its saga has ended."""
+    """Do not run it: its `when` is false, or its saga has ended."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hold:
-    """A person has to look at it first, under this pause."""
+    """Hold the step: a person reviews it first, in this pause."""
 
     watch_id: UUID
     arguments: dict[str, Any]
@@ -178,7 +183,7 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class HoldAnswer:
-    """A person has to look at the model's answer first, under this pause.
+    """Hold the model's answer: a person reviews it first, in this pause.
 
     Attributes:
         acted: a tool that the model called may have changed something.
@@ -190,10 +195,10 @@ class HoldAnswer:
 
 @dataclass(frozen=True, slots=True)
 class Begin:
-    """The tool is about to be called, or the model to be asked.
+    """Begin the tool call or the model request.
 
     Attributes:
-        acts: something may be changed by it: only of a model without tools that is certainly not so.
+        acts: it may change something. Only a model without tools certainly does not.
     """
 
     arguments: dict[str, Any]
@@ -203,19 +208,21 @@ class Begin:
 
 @dataclass(frozen=True, slots=True)
 class Repeat:
-    """The tool is about to be called again, with the same arguments and the same idempotency key; or the model to be
-    asked again. `acts`: as in `Begin`."""
+    """Repeat the tool call, with the same arguments and idempotency key; or repeat the model request.
+
+    `acts`: as in `Begin`.
+    """
 
     acts: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Postpone:
-    """Certainly nothing was sent; it is tried again later.
+    """Try it again later, as certainly nothing was sent.
 
     Attributes:
-        again: this time; of an earlier call nobody knows.
-        error: why, for whoever looks meanwhile.
+        again: nothing was sent this time, but the outcome of an earlier call is unknown.
+        error: the reason, for a person who looks at the step meanwhile.
     """
 
     again: bool = False
@@ -224,10 +231,10 @@ class Postpone:
 
 @dataclass(frozen=True, slots=True)
 class Defer:
-    """Its tool's server is away, and without it the step cannot be held; it is looked up again later.
+    """Look up its tool again later. The tool's server is away, and without it the step cannot be held.
 
     Attributes:
-        error: why. Its `details` count the tries.
+        error: the reason. Its `details` count the tries.
     """
 
     error: Error
@@ -240,11 +247,11 @@ class Succeed:
 
 @dataclass(frozen=True, slots=True)
 class Fail:
-    """It did nothing, or the tool itself said that it failed.
+    """End the step: it did nothing, or the tool itself said that it failed.
 
     Attributes:
-        certain: also nothing of an earlier call whose answer was lost: somebody has looked.
-        acted: it has done its work all the same: only its answer is of no use.
+        certain: a person has checked that an earlier call with a lost answer did nothing either.
+        acted: it has done its work, but its answer cannot be used.
     """
 
     error: Error
@@ -254,10 +261,10 @@ class Fail:
 
 @dataclass(frozen=True, slots=True)
 class Expire:
-    """Its deadline passed.
+    """End the step at its deadline.
 
     Attributes:
-        acted: during a call: nobody knows what the tool has done.
+        acted: the deadline passed during a call, so its outcome is unknown.
     """
 
     error: Error
@@ -266,10 +273,10 @@ class Expire:
 
 @dataclass(frozen=True, slots=True)
 class MarkOutcomeUnknown:
-    """The answer to a call was lost, and the tool may not be asked twice: an operator has to say what happened.
+    """Ask an operator for the outcome: the answer of a call was lost, and the call may not be repeated.
 
     Attributes:
-        answer: what came instead of an answer that can be read.
+        answer: the unreadable text that arrived instead of an answer.
     """
 
     message: str
@@ -278,11 +285,11 @@ class MarkOutcomeUnknown:
 
 @dataclass(frozen=True, slots=True)
 class Rerun:
-    """A reviewer wants it run and reviewed again.
+    """Run and review it again, as a reviewer requested.
 
     Attributes:
-        token: the caller's own name for this wish.
-        revision: of what was held until now.
+        token: the caller's name for this request.
+        revision: that of the pause until now.
     """
 
     guidance: str | None
@@ -292,17 +299,17 @@ class Rerun:
 
 @dataclass(frozen=True, slots=True)
 class Requeue:
-    """An operator wants a stuck execution repeated, or an undo tried again."""
+    """Repeat a stuck execution, or a failed undo, as an operator requested."""
 
 
 @dataclass(frozen=True, slots=True)
 class BeginUndo:
-    """Its undo runs."""
+    """Note that its undo runs."""
 
 
 @dataclass(frozen=True, slots=True)
 class Compensated:
-    """Its undo is done."""
+    """Note that its undo is done."""
 
 
 Command = (

@@ -1,4 +1,4 @@
-"""What moves a step from one state to another, and what each command leaves behind."""
+"""The transitions of a step, and the effects of each command."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -30,7 +30,7 @@ from domain.sagas.step import (
 from domain.values.errors import WrongState
 
 _S = StepStatus
-# Every transition there is. What is not here cannot happen.
+# All transitions. No other is possible.
 TRANSITIONS: Mapping[tuple[StepStatus, type], StepStatus] = MappingProxyType(
     {
         (_S.PENDING, Skip): _S.SKIPPED,
@@ -55,7 +55,7 @@ TRANSITIONS: Mapping[tuple[StepStatus, type], StepStatus] = MappingProxyType(
         (_S.FAILED, BeginUndo): _S.COMPENSATING,
         (_S.TIMED_OUT, BeginUndo): _S.COMPENSATING,
         (_S.COMPENSATING, Compensated): _S.COMPENSATED,
-        # Of an undo: tried again after it failed.
+        # An undo is tried again after it failed.
         (_S.FAILED, Requeue): _S.PENDING,
         (_S.TIMED_OUT, Requeue): _S.PENDING,
     }
@@ -64,7 +64,7 @@ ENDED = frozenset({_S.COMPLETED, _S.FAILED, _S.TIMED_OUT, _S.SKIPPED, _S.COMPENS
 
 
 def change(step: Step, command: Command, now: datetime) -> Step:
-    """The step after the command. Raises `WrongState` where there is no such transition."""
+    """Return the step after the command. Raises `WrongState` if there is no such transition."""
     target = TRANSITIONS.get((step.status, type(command)))
     if target is None:
         raise WrongState("STEP", step.status, f"the step {step.id!r} is {step.status}")

@@ -1,8 +1,8 @@
-"""A worker's side of sagas: claim one that is due, do what needs no waiting, and say what work is next.
+"""The worker's side of sagas: claim a due saga, do what needs no waiting, and return the next work.
 
-One transaction claims and plans, up to work, a hold or the end; the tool is called, or the model asked, with none open;
-the next records what came of it, guarded by the lease, and plans on. A result that comes after the lease was lost is
-dropped.
+One transaction claims and plans, up to work, a held step or the end. The tool is called, or the model requested,
+without an open transaction. The next one records the outcome, guarded by the lease, and plans further. A result that
+arrives after the lease was lost is dropped.
 """
 
 import logging
@@ -39,16 +39,16 @@ from services.sagas.work import ROOM_FOR_ALL, Capacity, ModelRequest, ToolCall, 
 
 log = logging.getLogger(__name__)
 
-# A worker without room leaves a saga for half as long as it has been due, between these two: others may be free, and
-# what has been waiting for long waits behind many.
+# A worker without room leaves a saga for half as long as it has been due, between these two. Others may be free, and
+# a saga that has been waiting for long waits behind many.
 _ROOM_AGAIN = timedelta(seconds=2)
 _ROOM_AT_LAST = timedelta(seconds=10)
-# A tool that bears it is called again so long after its answer was lost: its server may be starting again.
+# An idempotent call is repeated so long after its answer was lost, as its server may be restarting.
 _CALL_AGAIN = timedelta(seconds=1)
 
 
 def advance(database: Database, trace_id: UUID, room: Capacity = ROOM_FOR_ALL) -> Work | None:
-    """Claim the saga and go on with it as far as needs no waiting. None: nothing is left for this worker to do."""
+    """Claim the saga and advance it until it has to wait. None: this worker has nothing left to do."""
     with database.transaction() as uow:
         claimed = leases.claim_row(uow, SAGA, trace_id)
         if claimed is None:
@@ -66,44 +66,44 @@ def record(
     uniform: float,
     room: Capacity = ROOM_FOR_ALL,
 ) -> Work | None:
-    """What came of the call, and what comes next. None also when another worker has taken over: then this is dropped.
+    """Record the outcome of the call, and return the next work. None also if another worker has taken over.
 
     Args:
-        report: how it went, as the outside is told it.
+        report: the public report of the execution.
         uniform: a random number from 0 to 1, for the jitter of a postponement.
     """
     with database.transaction() as uow:
-        turn = _resumed(database, uow, call)
-        if turn is None:
+        execution = _resumed(database, uow, call)
+        if execution is None:
             return None
-        step = turn.step(call.span_id)
+        step = execution.step(call.span_id)
         if step.status is not StepStatus.IN_PROGRESS:
-            return turn.recorded_before()
+            return execution.recorded_before()
         if isinstance(outcome, Done):
-            turn.change(replace(step, report=report), steps.Succeed(outcome.data))
-        elif not turn.broke_off(replace(step, report=report), outcome, call.again, uniform):
+            execution.change(replace(step, report=report), steps.Succeed(outcome.data))
+        elif not execution.broke_off(replace(step, report=report), outcome, call.again, uniform):
             return None
-        return turn.go_on(room)
+        return execution.go_on(room)
 
 
 def record_model_result(
     database: Database, ask: ModelRequest, result: ModelResult, report: dict[str, Any], uniform: float
 ) -> None:
-    """What came of the question; the saga goes on in a task of its own. `report`, `uniform`: as for a call."""
+    """Record the model result. The saga continues in another task. `report`, `uniform`: as in `record`."""
     with database.transaction() as uow:
-        turn = _resumed(database, uow, ask)
-        if turn is None:
+        execution = _resumed(database, uow, ask)
+        if execution is None:
             return
-        step = replace(turn.step(ask.span_id), report=report)
+        step = replace(execution.step(ask.span_id), report=report)
         if result.report.harmless:
             step = replace(step, call_began=False, unsure=False)
         if ask.reasoning.keep_transcript:
             keep_transcript(uow, ask.lease.id, step, result.report.transcript)
         if isinstance(result.outcome, Done):
-            turn.answered(step, result)
-        elif not turn.broke_off(step, result.outcome, ask.again, uniform):
+            execution.answered(step, result)
+        elif not execution.broke_off(step, result.outcome, ask.again, uniform):
             return
-        turn.hand_on()
+        execution.hand_on()
 
 
 def record_look_up(
@@ -113,30 +113,30 @@ def record_look_up(
     uniform: float,
     room: Capacity = ROOM_FOR_ALL,
 ) -> Work | None:
-    """Hold the step whose tool was looked up, unless it cannot be called as it would be. As `record`."""
+    """Record a tool look-up, as `record` does. The step is held, unless its call would be invalid."""
     with database.transaction() as uow:
-        turn = _resumed(database, uow, work)
-        if turn is None:
+        execution = _resumed(database, uow, work)
+        if execution is None:
             return None
-        step = turn.step(work.span_id)
+        step = execution.step(work.span_id)
         if step.status is not StepStatus.PENDING:
-            return turn.recorded_before()
+            return execution.recorded_before()
         if isinstance(found, ToolFound):
-            turn.plan.looked_up(step, found.schema)
-        elif turn.saga.cancelled is None:
-            if isinstance(found, NotSent) and turn.deferred(step, found.error, uniform):
+            execution.plan.looked_up(step, found.schema)
+        elif execution.saga.cancelled is None:
+            if isinstance(found, NotSent) and execution.deferred(step, found.error, uniform):
                 return None
-            turn.change(step, steps.Fail(found.error))
-        return turn.go_on(room)
+            execution.change(step, steps.Fail(found.error))
+        return execution.go_on(room)
 
 
 def given_up(database: Database, leases: Collection[Lease]) -> set[UUID]:
-    """Tokens of those leases whose saga somebody cancelled, or another worker (or this one, anew) has taken over."""
+    """Return the tokens of leases whose saga was cancelled, or has been claimed again by any worker."""
     ids = {lease.id for lease in leases}
     query = select(sagas.c.id, sagas.c.lease_token, sagas.c.status, sagas.c.cancelled).where(sagas.c.id.in_(ids))
     with database.reading() as conn:
         rows = conn.execute(query).all()
-    # What is undone because of a cancel goes on.
+    # The compensation after a cancellation continues.
     cancelled = {row.id for row in rows if row.cancelled is not None and row.status in FORWARD}
     holders = {row.id: row.lease_token for row in rows}
     return {each.token for each in leases if each.id in cancelled or each.token != holders.get(each.id, each.token)}
@@ -151,13 +151,13 @@ def _resumed(database: Database, uow: UnitOfWork, work: Work) -> "_SagaExecution
 
 
 def sweep_sagas(database: Database, *, spare_leased: bool = False) -> int:
-    """Hint again at sagas that were missed, and at those whose worker died (`spare_leased`: not these)."""
+    """Wake up missed sagas again, and those whose worker died (`spare_leased`: not these)."""
     with database.transaction() as uow:
         return len(leases.wake_again(uow, SAGA, leases.overlooked_ids(uow, SAGA, spare_leased=spare_leased)))
 
 
 class _SagaExecution:
-    """One transaction's work on one saga."""
+    """The work on one saga in one transaction."""
 
     def __init__(
         self, database: Database, uow: UnitOfWork, lease: Lease, record: SagaRecord, waited: timedelta = timedelta(0)
@@ -182,7 +182,7 @@ class _SagaExecution:
         self.change(step, self.plan.answered(self.saga, step, answer, acted=result.report.acted))
 
     def broke_off(self, step: Step, outcome: Outcome, again: bool, uniform: float) -> bool:
-        """False: the saga rests until the work is due once more."""
+        """Apply an outcome other than `Done`. False: the saga rests until the work is due again."""
         match outcome:
             case Failed(error, acted):
                 self.change(step, steps.Fail(error, acted=acted))
@@ -204,7 +204,7 @@ class _SagaExecution:
         return True
 
     def deferred(self, step: Step, error: Error, uniform: float) -> bool:
-        """False: it was looked up often enough."""
+        """Plan another look-up. False: there is no further try."""
         tries = 1 if step.error is None or step.error.details is None else int(step.error.details["tries"]) + 1
         wait = postponement(tries, uniform)
         if wait is None:
@@ -214,14 +214,16 @@ class _SagaExecution:
         return True
 
     def recorded_before(self) -> Work:
-        """By a commit whose answer was lost. The lease has been ours since: nobody has done the work that it was left
-        for."""
+        """Return the next work after an earlier commit of the result, whose confirmation was lost.
+
+        The lease is still ours, so no other worker has done that work.
+        """
         current = self.saga.current
         assert current is not None, "the lease is given back where no work is next"
         return self._work(current, again=False)
 
     def go_on(self, room: Capacity) -> Work | None:
-        """As far as needs no waiting."""
+        """Advance the saga until it has to wait. Return the next work for this worker."""
         while True:
             self._settle()
             current = self.saga.current
@@ -237,7 +239,7 @@ class _SagaExecution:
                 return self._leave_to_look_up(current)
             self.change(current, command)
             if isinstance(command, steps.Hold):
-                # Nobody can have decided on it before the commit.
+                # No person can decide on it before the commit.
                 self._settle()
                 self._park(due_at=None)
                 return None
@@ -245,7 +247,7 @@ class _SagaExecution:
                 return self._leave_for_work(current, again=current.call_began and not current.may_repeat)
 
     def hand_on(self) -> None:
-        """To whichever worker is free."""
+        """Leave the saga to any free worker."""
         self._settle()
         if self._rests(self.saga.current) or self.saga.status is SagaStatus.AWAITING_HUMAN:
             self._park(due_at=None)
@@ -271,14 +273,14 @@ class _SagaExecution:
         # A saga that has begun is RUNNING, also while its first call is under way.
         self._settle()
         self.lease = replace(self.lease, since=self.uow.began)
-        # What is indexed stays as it is, as in a claim.
+        # Indexed columns stay as they are, as in a claim.
         self._save(Schedule(self.record.due_at, self.record.hint_at, self.lease.token, self.uow.now + leases.LEASE))
 
     def _work(self, step: Step, *, again: bool) -> Work:
         return self.plan.work(self.saga, step, self.lease, again=again, queue_ms=self._queue_ms)
 
     def _leave(self) -> None:
-        """Without room for it. It stays due: what is overdue is counted from then."""
+        """Leave the saga for lack of room. It stays due, so that the overdue time counts on."""
         due_at = self.record.due_at or self.uow.now
         wait = min(max((self.uow.now - due_at) / 2, _ROOM_AGAIN), max(_ROOM_AGAIN, _ROOM_AT_LAST))
         self._save(Schedule(due_at, self.uow.now + wait))

@@ -1,4 +1,4 @@
-"""Holding a step: the pause that a person decides, and what the decision means for the step."""
+"""Held steps: the pause for a person's decision, and the effect of the decision on the step."""
 
 from dataclasses import dataclass
 from datetime import timedelta
@@ -18,7 +18,7 @@ from services.pauses.namespaces import floor_of
 from services.pauses.repository import find_pause, store_pause
 from services.sagas.repository import SagaRecord
 
-# Of an action's text, as of every pause's.
+# Characters of an action, as in every pause.
 MAX_ACTION = 500
 CHANGED = Error("ARGUMENTS_CHANGED", "the arguments are no longer those that were approved; nothing was called")
 
@@ -27,7 +27,8 @@ CHANGED = Error("ARGUMENTS_CHANGED", "the arguments are no longer those that wer
 class Approved:
     """
     Attributes:
-        subject: what may be called, or merged. edited: other than what was held.
+        subject: the arguments to call with, or the answer to merge.
+        edited: the subject differs from the held one.
     """
 
     subject: dict[str, Any]
@@ -45,8 +46,12 @@ def hold(
     subject: dict[str, Any],
     form: tuple[dict[str, Any] | None, str | None],
 ) -> UUID:
-    """`subject`: the arguments of the call to be made, or the model's answer. `form`: the schema that edits have to
-    fit; or None, and why they are not checked."""
+    """Hold the step and return the id of its pause.
+
+    Args:
+        subject: the arguments of the call, or the model's answer.
+        form: the schema that edits have to fit; or None, and why edits are not checked.
+    """
     declared = definition.step(step.id)
     schema, unchecked = form
     floor = floor_of(database, uow, saga.namespace)
@@ -74,7 +79,7 @@ def hold(
         arguments_digest=canonical_json.digest(subject),
         revision=step.revision,
         arguments_schema=schema,
-        # Of a manifest what the floor allows now: it may have been raised since.
+        # The policy floor may have been raised since the deployment of the manifest.
         on_timeout=floor.allowed_on_timeout(declared.hitl_on_timeout),
         review=combined(floor.review, own),
     )
@@ -83,7 +88,7 @@ def hold(
 
 
 def decision(uow: UnitOfWork, step: Step, held: bytes | None) -> Approved | Error | None:
-    """None: somebody has to decide first. `held`: the digest of what the step itself says was held."""
+    """Return the decision; None: there is none yet. `held`: the digest of the subject that the step records as held."""
     assert step.watch_id is not None, "the table says so"
     pause = find_pause(uow, step.watch_id)
     if pause.decision is None:
@@ -98,7 +103,7 @@ def decision(uow: UnitOfWork, step: Step, held: bytes | None) -> Approved | Erro
 
 
 def _about(declared: StepDefinition, step: Step) -> dict[str, Any]:
-    """What the reviewer has to know of where the subject comes from."""
+    """Return the facts about the subject's origin, for the reviewer."""
     if declared.reasoning is None:
         return {"tool": declared.tool}
     report = step.report or {}
@@ -112,7 +117,7 @@ def _not_approved(pause: Pause) -> Error:
     given = pause.decision.response
     match pause.status:
         case Status.EXPIRED:
-            return Error("HITL_EXPIRED", "nobody decided in time")
+            return Error("HITL_EXPIRED", "no decision was made before the deadline")
         case Status.CANCELLED:
             return Error("CANCELLED", comment or f"taken back by {by}")
     return rejection(given, comment, by)

@@ -1,4 +1,4 @@
-"""What the turn of a step means, by its manifest: skip it, refuse it, hold it, call its tool, or ask its model."""
+"""The next command of a step by its manifest: skip it, refuse it, hold it, call its tool, or request its model."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -29,16 +29,16 @@ from services.sagas.holds import CHANGED, decision, hold
 from services.sagas.repository import SagaRecord
 from services.sagas.work import Execution, ModelRequest, ToolCall, ToolLookup, Work
 
-# Of a model's words in an error: as much as of a tool's.
+# Characters of a model's text in an error, as of a tool's.
 MAX_SUMMARY = 2_000
-# Bytes of arguments that an error tells of.
+# Bytes of arguments in an error.
 MAX_TOLD = 16 * 1024
-# For a server to list its tools. Seconds.
+# Seconds for a server to list its tools.
 MAX_LOOK_UP = 60.0
 
 
 class ToolLookupNeeded:
-    """The step is to be held: its tool has to be looked up first (`Plan.looked_up`)."""
+    """The tool of a step that is to be held has to be looked up first (`Plan.looked_up`)."""
 
 
 class Plan:
@@ -47,11 +47,11 @@ class Plan:
     def __init__(self, database: Database, uow: UnitOfWork, record: SagaRecord) -> None:
         self._database, self._uow, self._stored = database, uow, record
         self.definition: SagaDefinition = load_saga(uow.conn, record.definition_id)
-        # By span: what the tools that have been looked up want to be called with.
+        # The argument schemas of tools that were looked up, by span.
         self._tools: dict[int, Mapping[str, Any]] = {}
 
     def next_command(self, saga: Saga, step: Step) -> steps.Command | ToolLookupNeeded | None:
-        """What happens to the step whose turn it is; None: somebody has to decide first."""
+        """Return the next command of the current step; None: it waits for a decision."""
         if step.status is StepStatus.IN_PROGRESS:
             return self._go_on_after_a_break(saga, step)
         if step.compensates is not None:
@@ -76,14 +76,14 @@ class Plan:
                 arguments=arguments,
                 previous=None if undoes else step.proposal,
                 guidance=step.guidance,
-                # Of each execution its own: what a model calls as its n-th is another call the next time.
+                # Each execution has its own key, as a model's n-th call differs from one execution to the next.
                 idempotency_key=f"{key}-{step.attempt}",
                 timeout=timeout,
                 again=again,
                 queue_ms=queue_ms,
                 execution=execution,
             )
-        assert user.tool is not None, "who asks no model calls a tool"
+        assert user.tool is not None, "a step without a model calls a tool"
         return ToolCall(
             lease=lease,
             span_id=step.span_id,
@@ -107,11 +107,11 @@ class Plan:
         return ToolLookup(lease, step.span_id, sources, declared.tool, timeout, queue_ms, self._execution(saga, step))
 
     def looked_up(self, step: Step, schema: Mapping[str, Any]) -> None:
-        """The schema of the arguments of the step's tool; `next_command` holds it with that."""
+        """Note the schema of the tool's arguments. `next_command` then holds the step with it."""
         self._tools[step.span_id] = schema
 
     def edit_refused(self, saga: Saga, step: Step, subject: dict[str, Any]) -> Error | None:
-        """What the step's policy has against it that a reviewer wants this called, or merged."""
+        """Return the objection of the step's policy to a reviewer's edit."""
         reasons = self.definition.step(step.id).kind is StepKind.REASON
         return self._refused(saga, step, *((step.arguments or {}, subject) if reasons else (subject, None)))
 
@@ -120,7 +120,7 @@ class Plan:
         return Execution(of.name, of.version, saga.namespace, step.id, step.compensates is not None, step.attempt)
 
     def answered(self, saga: Saga, step: Step, answer: dict[str, Any], *, acted: bool) -> steps.Command:
-        """What the model's answer, which fits its schema, means for the step."""
+        """Return the command for the model's answer, which fits its schema."""
         if step.compensates is not None:
             failed = Error("UNDO_NOT_DONE", str(answer["summary"])[:MAX_SUMMARY])
             return steps.Succeed(answer) if answer["undone"] else steps.Fail(failed, acted=acted)
@@ -130,7 +130,7 @@ class Plan:
         if not self.definition.step(step.id).hitl:
             return steps.Succeed(answer)
         if saga.cancelled is not None:
-            # Nobody is asked for what is not wanted any more.
+            # A cancelled saga needs no review.
             return steps.Fail(Error("CANCELLED", saga.cancelled), acted=acted)
         reasoning = self.definition.step(step.id).reasoning
         assert reasoning is not None, "only a model answers"
@@ -140,7 +140,7 @@ class Plan:
         return self._user(step).reasoning is not None
 
     def tries(self, step: Step) -> int:
-        """Executions begun that nobody asked for: of a reason step, each re-run has one of its own."""
+        """Return the number of executions, without the one of each requested re-run of a reason step."""
         return step.attempt - step.retries if self.reasons(step) else step.attempt
 
     def _schedule(self, saga: Saga, step: Step) -> steps.Command | ToolLookupNeeded:
@@ -161,7 +161,7 @@ class Plan:
         return steps.Begin(arguments, canonical_json.digest(arguments), self._acts(step))
 
     def _held_call(self, saga: Saga, step: Step, arguments: dict[str, Any]) -> steps.Command | ToolLookupNeeded:
-        """Nobody is asked about a call that cannot be made."""
+        """Hold the call, unless it cannot be made: an impossible call needs no review."""
         schema, declared = self._tools.get(step.span_id), self.definition.step(step.id)
         if schema is None:
             return ToolLookupNeeded()
@@ -177,7 +177,10 @@ class Plan:
     def _refused(
         self, saga: Saga, step: Step, arguments: dict[str, Any], answer: dict[str, Any] | None = None
     ) -> Error | None:
-        """A policy that says no, or cannot say, fails the step: it never becomes a hold. `answer`: of a model."""
+        """Return the policy's error. A policy that denies, or cannot decide, fails the step, which is never held.
+
+        `answer`: that of a model.
+        """
         declared = self.definition.step(step.id)
         if declared.policy is None:
             return None
@@ -209,8 +212,8 @@ class Plan:
         if isinstance(approved, Error):
             return steps.Fail(approved)
         if approved.edited:
-            # A reviewer may change what is called or merged, not what may be. The edit was judged when it was made,
-            # unless an earlier release accepted it.
+            # An edit must satisfy the policy too. It was checked when it was made, unless an earlier release accepted
+            # it.
             refused = self.edit_refused(saga, step, approved.subject)
             if refused is not None:
                 return steps.Fail(refused)
@@ -222,7 +225,7 @@ class Plan:
         facts = undo_facts(*spans, forward, idempotency_key(saga, step))
         seen = {**context(saga), "_compensation": facts}
         undo = self._undo(step)
-        # What an operator has corrected stands as it is.
+        # An operator's correction is used as it is.
         given = step.arguments if step.correction is not None else None
         arguments = bindings.resolve(undo.bindings, seen) if given is None else given
         error = _unfit(undo.bindings if given is None else {}, arguments)
@@ -233,9 +236,9 @@ class Plan:
         return steps.Begin(arguments, canonical_json.digest(arguments))
 
     def _go_on_after_a_break(self, saga: Saga, step: Step) -> steps.Command:
-        """A worker ended in the middle of it, or it was postponed."""
+        """Return the command for an execution that was postponed, or whose worker ended during it."""
         if step.compensates is None and self.reasons(step) and saga.cancelled is not None:
-            # A model is not asked again for an answer that nobody wants.
+            # A cancelled saga needs no answer from a model.
             return steps.Fail(Error("CANCELLED", saga.cancelled), acted=self._acts(step))
         if canonical_json.digest(step.arguments or {}) != step.arguments_digest:
             return steps.MarkOutcomeUnknown(CHANGED.message) if step.call_began else steps.Fail(CHANGED)
@@ -252,7 +255,7 @@ class Plan:
         return reasoning is None or bool(reasoning.tools)
 
     def _idempotent(self, step: Step) -> bool | None:
-        """Of an undo only the tool itself can say."""
+        """Whether the manifest allows a repeated call. For an undo, only the tool itself can say."""
         return self.definition.step(step.id).idempotent if step.compensates is None else None
 
     def _seen(self, saga: Saga, step: Step) -> dict[str, Any]:
@@ -292,10 +295,10 @@ class Plan:
 
 
 def _unfit(declared: Mapping[str, Binding], arguments: Mapping[str, Any]) -> Error | None:
-    """Why nothing can be done with these arguments."""
+    """Return the error of arguments that cannot be used."""
     missing = bindings.missing(declared, arguments)
     if missing is not None:
-        # What was found, for who has to correct it.
+        # The resolved arguments, for the person who corrects them.
         found = {"arguments": dict(arguments)} if canonical_json.size(arguments) <= MAX_TOLD else None
         return Error("ARGUMENT_MISSING", f"{missing.path} {missing.message}: nothing was called", found)
     return _too_large(arguments)
@@ -308,5 +311,5 @@ def _too_large(arguments: Mapping[str, Any]) -> Error | None:
 
 
 def _may_be_null(bindings_: Mapping[str, Binding]) -> frozenset[str]:
-    """Arguments whose null the manifest wants."""
+    """Return the arguments that may be null by the manifest."""
     return frozenset(name for name, of in bindings_.items() if of.path is None or of.required is False)

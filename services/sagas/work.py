@@ -1,5 +1,4 @@
-"""What a worker does outside of transactions for a step: one tool call, one question to a model, or a look at a tool
-that is to be called."""
+"""The work of a worker outside of transactions: a tool call, a model request, or a tool look-up."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from services.kernel.leases import Lease
 
 @dataclass(frozen=True, slots=True)
 class Execution:
-    """Which one a worker is at, for whoever watches. `attempt`: 1 for the first; each is begun once."""
+    """The execution of a step, as traces and logs name it. `attempt`: 1 for the first; each is begun once."""
 
     saga: str
     version: str
@@ -26,12 +25,12 @@ class ToolCall:
     """One tool call to make.
 
     Attributes:
-        sources: where the tool may be found, in their order.
-        may_be_null: arguments whose null the manifest wants: the tool is called with them.
-        idempotent: whether the manifest says that it may be repeated; None leaves it to the tool's own hint.
-        again: an earlier call may have reached the tool: only if it is idempotent may this one be made.
+        sources: the tool sources to search, in this order.
+        may_be_null: required arguments that the manifest allows to be null.
+        idempotent: whether the manifest allows a repeated call; None leaves that to the tool's own hint.
+        again: an earlier call may have reached the tool. This one is made only if it is idempotent.
         timeout: seconds.
-        queue_ms: from when the saga was due until a worker took it; 0 where the worker was at it already.
+        queue_ms: from the saga's due time until a worker claimed it; 0 if the worker had it already.
     """
 
     lease: Lease
@@ -50,13 +49,16 @@ class ToolCall:
 
 @dataclass(frozen=True, slots=True)
 class ModelRequest:
-    """One question to a model.
+    """One request to a model.
 
     Attributes:
-        system: stands above the question. undoes: what is asked is to undo a step.
-        previous: its answer before, where a reviewer wants another one. guidance: what the reviewer said of it.
-        again: it was asked before, and nobody knows which tools that called.
-        timeout: seconds. queue_ms: as in `ToolCall`.
+        system: the system prompt.
+        undoes: the request is to undo a step.
+        previous: the model's earlier answer, if a reviewer wants another one.
+        guidance: the reviewer's comment on that answer.
+        again: an earlier request may have called tools, with an unknown outcome.
+        timeout: seconds.
+        queue_ms: as in `ToolCall`.
     """
 
     lease: Lease
@@ -77,7 +79,7 @@ class ModelRequest:
 
 @dataclass(frozen=True, slots=True)
 class ToolLookup:
-    """Look up what a tool wants to be called with, before its call is held. Nothing is called."""
+    """One look-up of a tool's arguments, before its call is held. Nothing is called."""
 
     lease: Lease
     span_id: int
@@ -89,19 +91,19 @@ class ToolLookup:
 
     @property
     def idempotency_key(self) -> str:
-        """For the log alone."""
+        """The name of the work in the log."""
         return f"look-up-{self.lease.id.hex}"
 
 
 Work = ToolCall | ModelRequest | ToolLookup
 
-# By its namespace: whether a worker has room for one more.
+# Whether a worker has room for one more, by namespace.
 MayTake = Callable[[str], bool]
 
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """Asked when a saga comes to such work. Without room for it the saga is left to others, or to later."""
+    """The room of a worker for the next work of a saga. Without room, the saga is left for later or for others."""
 
     for_call: MayTake = lambda _: True
     for_thought: MayTake = lambda _: True
