@@ -1,4 +1,4 @@
-"""`python -m migrations.drift`: the migrations, run on an empty real database, make exactly the tables of `models`."""
+"""`python -m migrations.drift`: check that the migrations, on an empty database, make the tables of `models`."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Migrations run one at a time (an advisory lock), and give up rather than hold up a running system."""
+"""The environment of migrations. They run one at a time (an advisory lock), and give up before they block a system."""
 
 import os
 
@@ -17,7 +17,7 @@ import models.webhooks  # noqa: F401  (importing a module registers its tables)
 import settings
 from models.tables import metadata
 
-# A migration that cannot get its lock in this time is run again later; meanwhile nothing queues behind it.
+# A migration that cannot get its lock in this time fails and is run again later, so that no query queues behind it.
 LOCK_TIMEOUT = "5s"
 STATEMENT_TIMEOUT = "5min"
 # Any number, the same for every release process.

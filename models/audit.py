@@ -1,7 +1,7 @@
-"""The audit log: what was changed, by whom and from where; chained by hashes, one chain a namespace.
+"""The audit log: each change with its author and client address, in one hash chain per namespace.
 
-The database makes the links (migration 0005): an INSERT gets the next `seq` of its namespace and the hash
-`SHA-256(previous hash ‖ seq as text ‖ ":" ‖ entry)`, and an UPDATE or DELETE of an entry is refused.
+Triggers of the database make the chain (migration 0006). An INSERT gets the next `seq` of its namespace and the hash
+`SHA-256(previous hash ‖ seq as text ‖ ":" ‖ entry)`. An UPDATE or DELETE of an entry is refused.
 """
 
 from sqlalchemy import BigInteger, Column, Index, LargeBinary, PrimaryKeyConstraint, Table, Text, text
@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import JSON
 
 from models.tables import metadata
 
-# json keeps the text as it was written: the hash is of that text.
+# The type json keeps the text as it was written, and the hash covers that text.
 audit_events = Table(
     "audit_events",
     metadata,
@@ -21,7 +21,7 @@ audit_events = Table(
     Index("ix_audit_events_subject", text("(entry ->> 'subject')"), "seq"),
 )
 
-# The last link of each chain. Its row is locked while a link is added: entries have the order of their commits.
+# The last link of each chain. An INSERT locks its row, so entries have the order of their commits.
 audit_heads = Table(
     "audit_heads",
     metadata,

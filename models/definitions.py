@@ -1,4 +1,4 @@
-"""Deployed manifests, frozen: a row's content never changes, so a process may remember what it means."""
+"""Deployed manifests. A row's content never changes, so a process may cache the parsed definition."""
 
 from sqlalchemy import Boolean, CheckConstraint, Column, DateTime, Index, LargeBinary, Table, Text, Uuid, text
 from sqlalchemy.dialects.postgresql import JSON
@@ -19,7 +19,7 @@ definitions = Table(
     Column("created_at", DateTime(timezone=True), nullable=False),
     Column("updated_at", DateTime(timezone=True), nullable=False),
     Column("created_by", Text, nullable=False),
-    # Deployed by an admin of some namespaces only. NULL: by a version that did not note it.
+    # True if an admin of only some namespaces deployed it. NULL in rows of older releases.
     Column("scoped", Boolean),
     CheckConstraint("kind IN ('worker', 'saga')", name="kind"),
     CheckConstraint("octet_length(digest) = 32", name="digest"),

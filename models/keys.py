@@ -1,4 +1,4 @@
-"""API keys, stored only as a hash, and the answers kept for repeated requests."""
+"""API keys, of which only hashes are stored, and the stored responses of idempotency keys."""
 
 from sqlalchemy import (
     CheckConstraint,
@@ -33,7 +33,7 @@ api_keys = Table(
     Column("expires_at", DateTime(timezone=True)),
     Column("revoked_at", DateTime(timezone=True)),
     Column("last_used_at", DateTime(timezone=True)),
-    # Of a rotated key: the secret before this one, until when it works, and when this one was used first.
+    # Only for a rotated key. `previous_hash` works until `previous_until`; `taken_up_at` is the first use of `hash`.
     Column("rotated_at", DateTime(timezone=True)),
     Column("previous_hash", LargeBinary, unique=True),
     Column("previous_until", DateTime(timezone=True)),
@@ -51,7 +51,7 @@ idempotency_keys = Table(
     Column("fingerprint", LargeBinary, nullable=False),
     Column("answer", JSON, nullable=False),
     Column("created_at", DateTime(timezone=True), nullable=False),
-    # What it made, as far as that waits for somebody: the key is kept as long.
+    # The pause or saga that the request created. The key is kept at least as long as that is open.
     Column("pause_id", Uuid),
     Column("saga_id", Uuid),
     PrimaryKeyConstraint("namespace", "key"),

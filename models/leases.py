@@ -1,7 +1,7 @@
-"""The columns of a due row: work that is recorded in the database, and only hinted at through the queue.
+"""The columns of a due row: work that the database records, and about which the queue only carries wake-ups.
 
-`due_at`: not to be started before. `hint_at`: when the sweep shall hint at it (again). While someone works on the row
-it is leased: `lease_token` says by whom, `leased_until` how long that counts without a heartbeat.
+`due_at` is the earliest start, `hint_at` the time of the sweep's next wake-up. A worker leases the row: `lease_token`
+identifies the worker, and `leased_until` is the end of the lease without a heartbeat.
 """
 
 from typing import Any
@@ -12,7 +12,7 @@ from models.tables import metadata
 
 
 def due_columns(*, may_rest: bool = False) -> tuple[Column[Any], ...]:
-    """`may_rest`: both times are NULL while there is nothing to do."""
+    """Return the columns. `may_rest`: both times are NULL while there is nothing to do."""
     return (
         Column("due_at", DateTime(timezone=True), nullable=may_rest),
         Column("hint_at", DateTime(timezone=True), nullable=may_rest),
@@ -25,8 +25,8 @@ def due_constraints() -> tuple[CheckConstraint, ...]:
     return (CheckConstraint("(lease_token IS NULL) = (leased_until IS NULL)", name="lease"),)
 
 
-# When each worker last consumed a hint from a queue of its own: proof that it works, not only that it lives. The row
-# `beat` is of the last sweep that beat has asked for.
+# The time at which each worker last consumed a wake-up from its own queue, which proves that it works. The row `beat`
+# has the time of beat's last sweep.
 worker_heartbeats = Table(
     "worker_heartbeats",
     metadata,
@@ -34,8 +34,8 @@ worker_heartbeats = Table(
     Column("seen_at", DateTime(timezone=True), nullable=False),
 )
 
-# Rows whose work raises: how often it did lately, why, and until when they are left alone. `kind`: of work, as hints
-# name it, or the sweep that met it.
+# Rows whose work raised errors: how often, why, and until when workers skip them. `kind` is the kind of work as in
+# wake-ups, or the name of the sweep.
 set_aside = Table(
     "set_aside",
     metadata,

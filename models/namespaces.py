@@ -1,11 +1,11 @@
-"""What holds for a whole namespace. A namespace without a row has the defaults."""
+"""The settings of a namespace. A namespace without a row has the defaults."""
 
 from sqlalchemy import Column, DateTime, Integer, Table, Text
 from sqlalchemy.dialects.postgresql import ARRAY, JSON
 
 from models.tables import metadata
 
-# `review`: the policy that no pause falls below. `allowed_on_timeout`: NULL is all but to approve. `min_expires_in`:
+# `review` is the policy floor of each pause. NULL in `allowed_on_timeout` means all but approve. `min_expires_in` is in
 # seconds.
 namespace_settings = Table(
     "namespace_settings",

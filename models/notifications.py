@@ -1,4 +1,4 @@
-"""Messages to people that a review, or a saga, waits for them: due rows, one for each person (or group) and channel."""
+"""Notifications that a review or a saga waits for people: due rows, one for each person (or group) and channel."""
 
 from sqlalchemy import (
     CheckConstraint,
@@ -17,15 +17,15 @@ from sqlalchemy import (
 from models.leases import due_columns, due_constraints
 from models.tables import metadata
 
-# `recipient` is for people to read: an e-mail address or a group's name. `channel`: a URL that may hold secrets.
+# `recipient` is for people to read: an e-mail address or a group's name. `channel` is a URL that may contain secrets.
 notifications = Table(
     "notifications",
     metadata,
     Column("id", Uuid, primary_key=True),
-    # What waits: a review, or a saga that needs an operator.
+    # The review that waits, or the saga that needs an operator.
     Column("pause_id", Uuid, ForeignKey("pauses.id", ondelete="CASCADE")),
     Column("saga_id", Uuid, ForeignKey("sagas.id", ondelete="CASCADE")),
-    # A digest of the occasion, the recipient and the channel: on one occasion nobody is told twice.
+    # A digest of the occasion, the recipient and the channel, so that each occasion notifies a recipient once.
     Column("once", Uuid, nullable=False),
     Column("user_id", Uuid, ForeignKey("users.id", ondelete="CASCADE"), index=True),
     Column("namespace", Text, nullable=False),
@@ -43,7 +43,7 @@ notifications = Table(
     CheckConstraint(
         "reason IN ('waiting', 'reminder', 'escalated', 'outcome_unknown', 'undo_failed', 'stuck')", name="reason"
     ),
-    # obsolete: nothing waited any more when the message was to go out.
+    # obsolete: nothing waited any more when the notification was due.
     CheckConstraint("status IN ('pending', 'sent', 'failed', 'obsolete')", name="status"),
     CheckConstraint("(status = 'pending') = (completed_at IS NULL)", name="completed"),
     UniqueConstraint("pause_id", "once"),

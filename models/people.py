@@ -1,4 +1,4 @@
-"""People, the groups that reviews ask, and how people get in: sessions and links, of which only hashes are stored."""
+"""People, groups, sessions and sign-in links. Only hashes of the sessions' and links' tokens are stored."""
 
 from sqlalchemy import (
     CheckConstraint,
@@ -21,9 +21,9 @@ from domain.values import ids
 from models.tables import metadata
 from models.words import word
 
-# `email` is stored in lower case. `channels`: URLs by which the person hears of reviews; they hold secrets.
-# A `password_hash` of NULL: the person gets in by a link or by the identity provider. `oidc_subject`: issuer and
-# subject, bound at the first sign-in, so that a reused address does not become the same person.
+# `email` is stored in lower case. `channels` are URLs that notify the person; they contain secrets. If `password_hash`
+# is NULL, the person signs in by a link or the identity provider. `oidc_subject` is the issuer and subject of the first
+# sign-in, so that a reused address does not become the same person.
 users = Table(
     "users",
     metadata,
@@ -47,7 +47,7 @@ users = Table(
     CheckConstraint("delegate_id <> id", name="no_delegate_to_oneself"),
 )
 
-# A group is one for all namespaces: who of it may see a review is said by the namespaces of its people.
+# A group spans all namespaces. The namespaces of its members decide who may see a review.
 groups = Table(
     "groups",
     metadata,
@@ -58,7 +58,7 @@ groups = Table(
     Column("created_by", Text, nullable=False),
 )
 
-# Whoever has the token, of which `hash` is the SHA-256, is this person until `expires_at`, if not idle for too long.
+# `hash` is the SHA-256 of the token. The session ends at `expires_at`, or earlier if it is idle for too long.
 sessions = Table(
     "sessions",
     metadata,
@@ -72,7 +72,7 @@ sessions = Table(
     CheckConstraint("octet_length(hash) = 32", name="hash"),
 )
 
-# With a pause: opens that one review for that person, until it expires or is resolved. Without: signs in, once.
+# A link with a pause opens that review for the person until it expires or is resolved. One without signs in once.
 sign_in_links = Table(
     "sign_in_links",
     metadata,
@@ -86,7 +86,7 @@ sign_in_links = Table(
     Index("ix_sign_in_links_pause_id", "pause_id", postgresql_where=text("pause_id IS NOT NULL")),
 )
 
-# Failed sign-ins, by what was tried ("email:…", "address:…"): too many, and the next ones wait.
+# Failed sign-ins by e-mail or client address ("email:…", "address:…"). Too many of them delay the next ones.
 sign_in_failures = Table(
     "sign_in_failures",
     metadata,
@@ -97,7 +97,7 @@ sign_in_failures = Table(
 
 
 def person_of(row: RowMapping, where: str | None = None) -> Principal:
-    """Who is signed in, as the rules see them."""
+    """Return the caller for a person's row."""
     return Principal(
         ids.text(ids.USER, row["id"]),
         row["name"],

@@ -1,4 +1,4 @@
-"""Many new rows as one parameter of one statement: written once, however many rows there are, and one round trip."""
+"""Many new rows as one parameter of one INSERT: the same statement for any number of rows, in one round trip."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import JSON
 
 
 def insert_records(table: Table) -> Insert:
-    """INSERT of all columns from the parameter `records`, as `as_records` makes it."""
+    """Return an INSERT of all columns from the parameter `records`, which `as_records` makes."""
     names = [column.name for column in table.columns]
     row = text(f"NULL::{table.name}")
     records = func.json_populate_recordset(row, cast(bindparam("records", type_=Text), JSON))
@@ -23,4 +23,4 @@ def as_records(rows: Iterable[Mapping[str, Any]]) -> str:
 def _plain(value: object) -> str:
     if isinstance(value, bytes):
         return f"\\x{value.hex()}"
-    raise TypeError(f"no column holds a {type(value).__name__}")
+    raise TypeError(f"no column has values of the type {type(value).__name__}")

@@ -1,4 +1,4 @@
-"""Sagas and their steps, and their mapping to `domain.sagas`. A saga is leased as one row, for one thing at a time."""
+"""Sagas and their steps, and their mapping to `domain.sagas`. A lease covers a whole saga, for one call at a time."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -30,7 +30,7 @@ from models.leases import due_columns, due_constraints
 from models.tables import metadata
 from models.words import word
 
-# `due_at` is NULL while there is nothing to do: held for review, waiting for an operator, or ended.
+# `due_at` is NULL while the saga is held for review, waits for an operator, or has ended.
 sagas = Table(
     "sagas",
     metadata,
@@ -47,9 +47,9 @@ sagas = Table(
     Column("error", JSON(none_as_null=True)),
     Column("cancelled", Text),
     Column("needs_operator", Boolean, nullable=False),
-    # What the tool of the call under way has said last of how far it is: for the eye, no rule looks at it.
+    # The running call's last progress according to its tool. It is only for display.
     Column("progress", JSON(none_as_null=True)),
-    # Why no worker can go on with it, after some tries; NULL: one can.
+    # The reason why no worker can continue the saga after several attempts, or NULL.
     Column("stuck", JSON(none_as_null=True)),
     *due_columns(may_rest=True),
     *due_constraints(),
@@ -60,7 +60,7 @@ sagas = Table(
     CheckConstraint("(status IN ('COMPLETED', 'COMPENSATED', 'FAILED')) = (ended_at IS NOT NULL)", name="ended"),
     CheckConstraint("ended_at IS NULL OR due_at IS NULL", name="nothing_due_after_the_end"),
     CheckConstraint("(due_at IS NULL) = (hint_at IS NULL)", name="hint"),
-    # Lists are newest first, also within a namespace. Ids tell nothing of time: they may be the callers' own.
+    # Lists are newest first, also within a namespace. Ids do not sort by time, because callers may choose them.
     Index("ix_sagas_created_at", "created_at", "id"),
     Index("ix_sagas_namespace_created_at", "namespace", "created_at", "id"),
     Index("ix_sagas_missed", "namespace", "hint_at", postgresql_where=text("due_at IS NOT NULL")),
@@ -73,14 +73,14 @@ sagas = Table(
         unique=True,
         postgresql_where=text("start_idempotency_key IS NOT NULL"),
     ),
-    # Changed many times in its life: half of a page is left for the next versions, so that they need no index entries.
+    # Each row changes many times. Half of a page stays free for its next versions, which then need no index entries.
     postgresql_with={"fillfactor": 50},
 )
 
-# A release that does not know the column yet writes rows without it.
+# An older release writes rows without this column.
 _FIRST = "1"
 
-# In the order of `place`: the steps of the manifest, then the undos.
+# By `place`, the steps of the manifest come first, then the undos.
 saga_steps = Table(
     "saga_steps",
     metadata,
@@ -120,15 +120,15 @@ saga_steps = Table(
     CheckConstraint("status NOT IN ('PENDING', 'SKIPPED') OR NOT call_began", name="no_call_before_its_turn"),
     CheckConstraint("compensates IS NULL OR status NOT IN ('COMPENSATING', 'COMPENSATED')", name="no_undo_of_an_undo"),
     CheckConstraint("(arguments IS NULL) = (arguments_digest IS NULL)", name="digest"),
-    # One undo for a step, whatever happens.
+    # A step has at most one undo.
     Index("uq_saga_steps_compensates", "compensates", unique=True, postgresql_where=text("compensates IS NOT NULL")),
     Index("uq_saga_steps_watch_id", "watch_id", unique=True, postgresql_where=text("watch_id IS NOT NULL")),
     postgresql_with={"fillfactor": 70},
 )
 
 
-# What was said between a step and its model, where the manifest wants that kept. Apart from the steps, which every turn
-# of a saga reads: it may be many times as long.
+# The messages between a step and its model, if the manifest keeps them. They may be much longer than the steps, which
+# are read at each turn of a saga, so they have their own table.
 saga_transcripts = Table(
     "saga_transcripts",
     metadata,
@@ -141,7 +141,10 @@ saga_transcripts = Table(
 
 
 def saga_of(row: RowMapping, step_rows: Iterable[RowMapping]) -> Saga:
-    """`step_rows` in the order of `place`. What a newer release has written is named, and shown as it is."""
+    """Return the saga of its row and its `step_rows`, in the order of `place`.
+
+    Values of a newer release are named in `unreadable`, and shown as they are.
+    """
     unreadable: list[str] = []
     all_steps = [step_of(step, unreadable) for step in step_rows]
     return Saga(
@@ -160,7 +163,7 @@ def saga_of(row: RowMapping, step_rows: Iterable[RowMapping]) -> Saga:
 
 
 def saga_values(saga: Saga) -> dict[str, Any]:
-    """The columns that a change of the saga changes, but for what is due when."""
+    """Return the columns that a change of the saga sets, except its due times."""
     return {
         "status": str(saga.status),
         "ended_at": saga.ended_at,
@@ -173,7 +176,7 @@ def saga_values(saga: Saga) -> dict[str, Any]:
 
 def step_of(row: RowMapping, unreadable: list[str]) -> Step:
     place = f"steps.{row['step_id']}"
-    # Wrapped, so that a tool's null is told from no output.
+    # The output is wrapped, to distinguish a tool's null from no output.
     output = row["output"]
     if output is not None and "data" not in output:
         unreadable.append(f"{place}.output")
@@ -207,7 +210,7 @@ def step_of(row: RowMapping, unreadable: list[str]) -> Step:
 
 
 def step_values(saga_id: Any, step: Step) -> dict[str, Any]:
-    """Every column of the row that holds `step`."""
+    """Return all columns of the step's row."""
     return {
         "saga_id": saga_id,
         "place": step.order,

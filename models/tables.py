@@ -1,4 +1,4 @@
-"""What all tables share: the metadata, and how constraints are named (so that migrations can name them too)."""
+"""The metadata of all tables, and the naming rules for constraints, so that migrations can name them too."""
 
 from sqlalchemy import MetaData
 

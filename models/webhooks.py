@@ -1,4 +1,4 @@
-"""Webhooks: endpoints, signing secrets, messages, their deliveries (due rows), and each attempt made."""
+"""Webhooks: endpoints, signing secrets, messages, deliveries (due rows) and attempts."""
 
 from typing import Any
 
@@ -40,13 +40,13 @@ webhook_endpoints = Table(
     Column("failing_since", DateTime(timezone=True)),
     Column("created_at", DateTime(timezone=True), nullable=False),
     Column("updated_at", DateTime(timezone=True), nullable=False),
-    # It serves nobody any more, and goes when its last delivery has let go of it.
+    # The endpoint is out of use. Its row is deleted after its deliveries no longer refer to it.
     Column("deleted_at", DateTime(timezone=True)),
     CheckConstraint("cardinality(namespaces) > 0", name="namespaces"),
     CheckConstraint("disabled_reason IS NULL OR NOT enabled", name="disabled_reason"),
 )
 
-# A secret belongs to an endpoint or to a namespace (which signs its pauses' callbacks); the newest is the one shown.
+# A secret belongs to an endpoint, or to a namespace for the callbacks of its pauses. Only the newest one is shown.
 webhook_secrets = Table(
     "webhook_secrets",
     metadata,
@@ -70,8 +70,8 @@ webhook_messages = Table(
     Column("created_at", DateTime(timezone=True), nullable=False, index=True),
 )
 
-# `lane` is the receiver, the endpoint's id or the origin of a callback URL, and the namespace. In one lane the messages
-# about one pause go in the order of `seq`, and only so many are under way at once.
+# `lane` is the receiver (an endpoint's id or a callback URL's origin) and the namespace. Within a lane, messages about
+# one pause keep the order of `seq`, and the number of concurrent attempts is limited.
 webhook_deliveries = Table(
     "webhook_deliveries",
     metadata,
@@ -94,7 +94,7 @@ webhook_deliveries = Table(
     CheckConstraint("status IN ('pending', 'delivered', 'exhausted')", name="status"),
     CheckConstraint("(status = 'pending') = (completed_at IS NULL)", name="completed"),
     Index("ix_webhook_deliveries_namespace_seq", "namespace", "seq"),
-    # Of one endpoint, what waits or was given up: found in steps, among however many that were delivered.
+    # Finds an endpoint's pending or exhausted deliveries in batches, however many others are delivered.
     Index("ix_webhook_deliveries_endpoint_status", "endpoint_id", "status", "seq"),
     Index("ix_webhook_deliveries_hint_at_pending", "hint_at", postgresql_where=text("status = 'pending'")),
     Index("ix_webhook_deliveries_order", "pause_id", "lane", "seq", postgresql_where=text("status = 'pending'")),
@@ -117,8 +117,8 @@ webhook_attempts = Table(
     CheckConstraint("outcome IN ('succeeded', 'failed', 'timed_out', 'blocked')", name="outcome"),
 )
 
-# Of each lane whose last attempt failed: how many in a row. No reference to the endpoint, which would be locked for it
-# behind the delivery: whoever deletes one locks them the other way round.
+# The failures in a row of each lane whose last attempt failed. A foreign key to the endpoint would lock it after the
+# delivery, but a deletion of an endpoint locks them in the opposite order.
 webhook_failures = Table(
     "webhook_failures",
     metadata,
@@ -144,7 +144,7 @@ def delivery_of(row: RowMapping) -> Delivery:
 
 
 def delivery_values(delivery: Delivery) -> dict[str, Any]:
-    """The columns that an attempt or a restart changes."""
+    """Return the columns that an attempt or a restart changes."""
     return {
         "status": str(delivery.status),
         "attempts": delivery.attempts,

@@ -1,9 +1,9 @@
-"""A message to a person or group that a review or a saga waits: what it says, and what becomes of it.
+"""A notification that a review or a saga waits for a person or group: its content and its states.
 
-    pending ── sent ──▶ sent     pending ── not taken, again and again, or refused for good ──▶ failed
-    pending ── nothing waits any more, or whom it was for is gone ──▶ obsolete
+    pending ── sent ──▶ sent      pending ── attempts used up, or rejected for good ──▶ failed
+    pending ── nothing waits any more, or the recipient is gone ──▶ obsolete
 
-An operator may set one that failed to pending again.
+An operator may set a failed notification to pending again.
 """
 
 import html
@@ -16,21 +16,21 @@ from urllib.parse import urlsplit
 from domain.values.backoff import delay
 from domain.values.confusables import marked
 
-# Seconds before each further try: most of what fails is a restart or a moment's overload; after the last, nearly three
-# hours in, the review has waited so long that a person has to look at the channel.
+# Seconds before each further attempt. Most failures are a restart or a brief overload. After the last attempt, nearly
+# three hours later, a person has to check the channel.
 RETRY_SECONDS = (10, 60, 300, 1_800, 7_200)
-# Of what an agent or a tool wrote: a message is read at a glance, the page shows all.
+# Characters of an agent's or a tool's text in a message. The page shows the whole text.
 MAX_ACTION = 300
 MAX_SUBJECT = 100
-# A channel that means: by mail to the person's own address, by the operator's mail server.
+# The channel for mail to the person's own address, through the operator's mail server.
 EMAIL = "email"
 
-# Services whose URL has a real host in its place for one; elsewhere a token may stand there.
+# Services whose URL has a real host. In other URLs, the host may be a token.
 _HOSTED = frozenset({"mailto", "mailtos", "json", "jsons", "xml", "xmls", "form", "forms", "ntfy", "ntfys"})
-# What chat services take for "tell everyone in the room", or one person, or for a link that reads as another one.
+# Chat services read these as a mention of a person or a whole room, or as a link with a different text.
 _MARKUP = re.compile(r"(?<!\w)@(?=\w)|<(?=[!@#&]|[a-z][a-z0-9+.-]*:)|\](?=\()", re.IGNORECASE)
-# What mail programs and chats make a link of by themselves: a scheme, a name with a dot before what may be a top-level
-# domain, an address of numbers. A character without a shape in it would not do: some follow the link without it.
+# Mail programs and chats turn these into links: a scheme, a name with a possible top-level domain, a numeric address.
+# An invisible character inside does not prevent that, because some programs ignore it.
 _LINKED = re.compile(
     r"(?<=[a-z0-9]):(?=//)|(?<=\bmailto):|(?<=\btel):|(?<=[^\W_])[.\u3002\uff0e\uff61](?=(?!\d)[\w-]{2})", re.IGNORECASE
 )
@@ -40,7 +40,7 @@ _WORD_JOINER = "\u2060"
 
 
 class Reason(StrEnum):
-    """Why people are told: a review waits for them, still does, or now does too; or a saga waits for an operator."""
+    """The reason for a notification: a review waits, still waits or was escalated, or a saga waits for an operator."""
 
     WAITING = "waiting"
     REMINDER = "reminder"
@@ -51,7 +51,7 @@ class Reason(StrEnum):
 
 
 class NotificationStatus(StrEnum):
-    """`pending` is left once it was sent, given up, or is of no use any more."""
+    """The state of a notification. It leaves `pending` when it is sent, given up or no longer needed."""
 
     PENDING = "pending"
     SENT = "sent"
@@ -61,7 +61,7 @@ class NotificationStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SendResult:
-    """What came of one try. `error`: None when the service took the message; `final`: trying again is of no use."""
+    """The result of one attempt. `error` is None if the service accepted the message. `final`: a retry is useless."""
 
     error: str | None = None
     final: bool = False
@@ -69,7 +69,7 @@ class SendResult:
 
 @dataclass(frozen=True, slots=True)
 class NotificationContent:
-    """What is told. `link` opens a page; nothing is decided by opening it."""
+    """The content of a notification to voters. Opening `link` decides nothing."""
 
     reason: Reason
     action: str
@@ -82,11 +82,11 @@ class NotificationContent:
 
 @dataclass(frozen=True, slots=True)
 class OperatorNotificationContent:
-    """What operators are told of a saga that waits for them.
+    """The content of a notification that a saga waits for an operator.
 
     Attributes:
-        happened: the step's own error, or why no worker can go on.
-        idempotency_key: of the call, to search for at the tool.
+        happened: the step's own error, or why no worker can continue.
+        idempotency_key: the key of the call, to search for at the tool.
     """
 
     reason: Reason
@@ -106,12 +106,12 @@ class RenderedMessage:
 
 
 def retry_at(attempts: int, sending: SendResult, uniform: float) -> float | None:
-    """Seconds until the next try, after so many; None: there is none."""
+    """Return the seconds until the next attempt after `attempts` of them, or None if there is none."""
     return None if sending.final else delay(RETRY_SECONDS, attempts - 1, uniform)
 
 
 def compose(content: NotificationContent | OperatorNotificationContent) -> RenderedMessage:
-    """The same in plain text and in HTML. What others wrote is cut, and shows the characters that hide or deceive."""
+    """Render the content as plain text and HTML. Texts of others are shortened, and their hidden characters shown."""
     return _to_operators(content) if isinstance(content, OperatorNotificationContent) else _to_voters(content)
 
 
@@ -119,26 +119,26 @@ def _to_voters(content: NotificationContent) -> RenderedMessage:
     opening = {
         Reason.WAITING: "A review waits for you.",
         Reason.REMINDER: "A review still waits for you.",
-        Reason.ESCALATED: "A review waited too long for others and now waits for you too.",
+        Reason.ESCALATED: "A review was escalated to you because it has waited too long.",
     }[content.reason]
     expires = "never" if content.expires_at is None else f"{content.expires_at:%Y-%m-%d %H:%M} UTC"
     facts = {
         "Action": visible(content.action, MAX_ACTION),
         "Namespace": content.namespace,
-        "Asked by": visible(content.asked_by, MAX_SUBJECT),
+        "Requested by": visible(content.asked_by, MAX_SUBJECT),
         "Expires": expires,
     }
-    closing = "Opening the link decides nothing; you decide on the page."
+    closing = "Opening the link decides nothing. You decide on the page."
     if content.personal:
-        closing += " It is yours alone: whoever has it can decide in your name."
+        closing += " Do not share the link: anyone who has it can decide in your name."
     return _message(f"Review: {visible(content.action, MAX_SUBJECT)}", opening, facts, content.link, closing)
 
 
 def _to_operators(content: OperatorNotificationContent) -> RenderedMessage:
     opening = {
-        Reason.OUTCOME_UNKNOWN: "A saga needs an operator: nobody knows what came of a call.",
-        Reason.STUCK: "A saga needs an operator: no worker can go on with it.",
-    }.get(content.reason, "A saga needs an operator: an undo has failed.")
+        Reason.OUTCOME_UNKNOWN: "A saga needs an operator: the outcome of a call is unknown.",
+        Reason.STUCK: "A saga needs an operator: no worker can continue it.",
+    }.get(content.reason, "A saga needs an operator: an undo failed.")
     facts = {
         "Saga": visible(content.saga, MAX_SUBJECT),
         "Step": visible(content.step, MAX_SUBJECT),
@@ -146,34 +146,34 @@ def _to_operators(content: OperatorNotificationContent) -> RenderedMessage:
         "What happened": visible(content.happened, MAX_ACTION),
         "Idempotency key": content.idempotency_key,
     }
-    closing = "Search for the key at the tool to see what was done, then settle it on the page."
+    closing = "Search for the key at the tool to see if the call was carried out, then record the outcome on the page."
     if content.reason is Reason.STUCK:
-        closing = "Mend the cause, then have it tried again on the page: it goes on from where it stands."
+        closing = "Fix the cause, then retry on the page. The saga continues from its current step."
     return _message(f"Needs an operator: {facts['Saga']}", opening, facts, content.link, closing)
 
 
 def _message(subject: str, opening: str, facts: dict[str, str], url: str, closing: str) -> RenderedMessage:
     lines = [opening, "", *(f"{name}: {value}" for name, value in facts.items()), "", url, "", closing]
-    told = "<br>".join(f"{name}: <b>{html.escape(value)}</b>" for name, value in facts.items())
+    rows = "<br>".join(f"{name}: <b>{html.escape(value)}</b>" for name, value in facts.items())
     link = html.escape(url)
-    page = f"<p>{opening}</p><p>{told}</p><p><a href='{link}'>{link}</a></p><p>{closing}</p>"
+    page = f"<p>{opening}</p><p>{rows}</p><p><a href='{link}'>{link}</a></p><p>{closing}</p>"
     return RenderedMessage(subject, "\n".join(lines), page)
 
 
 def visible(text: str, limit: int) -> str:
-    """One line of at most `limit` characters; those that hide or act stand there as `<U+202E>`.
+    """Shorten the text to one line of at most `limit` characters, and show hidden characters as `<U+202E>`.
 
-    A mention calls nobody, and only the review's own link can be pressed: `https[:]//evil[.]test`.
+    Mentions and links in it do not work: `https[:]//evil[.]test`. Only the review's own link does.
     """
-    cut = text if len(text) <= limit else text[: limit - 1] + "…"
-    seen = "".join(marked(_BLANK.sub(" ", cut), lambda char: f"<U+{ord(char):04X}>"))
-    apart = _MARKUP.sub(lambda found: found.group() + _WORD_JOINER, seen)
-    numbers = _ADDRESS.sub(lambda found: found.group().replace(".", "[.]"), apart)
-    return _LINKED.sub(lambda found: f"[{found.group()}]", numbers)
+    short = text if len(text) <= limit else text[: limit - 1] + "…"
+    shown = "".join(marked(_BLANK.sub(" ", short), lambda char: f"<U+{ord(char):04X}>"))
+    without_markup = _MARKUP.sub(lambda found: found.group() + _WORD_JOINER, shown)
+    without_addresses = _ADDRESS.sub(lambda found: found.group().replace(".", "[.]"), without_markup)
+    return _LINKED.sub(lambda found: f"[{found.group()}]", without_addresses)
 
 
 def masked(channel: str) -> str:
-    """What may be shown of a channel: which service, and at which host where the URL has one; the rest are secrets."""
+    """Return the public part of a channel: the service, and the host if the URL has one. The rest is secret."""
     scheme, separator, _ = channel.partition("://")
     if not separator:
         return channel if channel == EMAIL else "…"

@@ -1,9 +1,9 @@
-"""A webhook delivery: one message on its way to one receiver, and what an attempt makes of it.
+"""A webhook delivery: one message to one receiver, and the effect of each attempt.
 
     pending ── 2xx ──▶ delivered      pending ── schedule used up, 410, endpoint disabled ──▶ exhausted
     exhausted | delivered ── redeliver (a person) ──▶ pending
 
-And an endpoint's health: failing since when, and whether that is reason enough to disable it.
+The module also tracks an endpoint's health: since when it fails, and whether that disables it.
 """
 
 import re
@@ -30,20 +30,20 @@ EVENT_TYPES = (
     "step.failed",
     "webhook.test",
 )
-# What a pause's own callbackUrl hears of: the agent knows that it created the pause, it waits for the outcome.
+# The events of a pause's own callbackUrl. The agent created the pause itself, and waits for the outcome.
 CALLBACK_TYPES = frozenset({"pause.approved", "pause.rejected", "pause.expired", "pause.cancelled"})
 
 GONE = 410
-# An endpoint that has failed at every attempt for this long is disabled, and an operator told.
+# An endpoint whose every attempt fails for this long is disabled, and operators are notified.
 FAILING_LIMIT = timedelta(days=5)
-# After as many failures in a row people are told of a receiver: fewer may be a restart of it.
+# After this many failures in a row, people are notified. Fewer may be a restart of the receiver.
 FAILING_AFTER = 3
-# Both secrets sign for this long after a rotation.
+# Old and new secret both sign for this long after a rotation.
 SECRET_OVERLAP = timedelta(hours=24)
 MAX_HEADERS = 20
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,64}")
 _HEADER_VALUE = re.compile(r"[\x20-\x7e]{0,1024}")
-# Ours, or the client's: a custom header must not change how the request is framed, routed or verified.
+# A custom header must not change how the request is framed, routed or verified.
 _RESERVED_HEADERS = re.compile(
     r"host|content-.*|transfer-encoding|connection|keep-alive|te|trailer|upgrade|expect|accept-encoding"
     r"|proxy-.*|webhook-.*|user-agent",
@@ -52,7 +52,7 @@ _RESERVED_HEADERS = re.compile(
 
 
 class DeliveryStatus(StrEnum):
-    """`pending` is left by an attempt or a disabled endpoint; the others only by a person who redelivers."""
+    """The state of a delivery. An attempt or a disabled endpoint ends `pending`; only a redelivery returns to it."""
 
     PENDING = "pending"
     DELIVERED = "delivered"
@@ -68,7 +68,7 @@ class AttemptOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What one try to deliver came to. `retry_after` is the receiver's header as it came."""
+    """The result of one attempt. `retry_after` is the receiver's header, unparsed."""
 
     outcome: AttemptOutcome
     started_at: datetime
@@ -81,7 +81,7 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """`attempts` counts all that were made, `retry` the place in the schedule since the last (re)start."""
+    """A delivery. `attempts` counts all attempts; `retry` is the position in the schedule since the last (re)start."""
 
     status: DeliveryStatus
     attempts: int
@@ -93,7 +93,7 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """Of an endpoint. `disabled_reason` is set when it was disabled by us, not by an admin."""
+    """The health of an endpoint. `disabled_reason` is set if Sagahold disabled it, not if an admin did."""
 
     enabled: bool = True
     failing_since: datetime | None = None
@@ -103,7 +103,7 @@ class Health:
 def after_attempt(
     delivery: Delivery, attempt: Attempt, health: Health, schedule: Sequence[int], now: datetime, uniform: float
 ) -> tuple[Delivery, Health]:
-    """What the delivery and its endpoint are after the attempt. `uniform`: a random number from 0 to 1."""
+    """Return the delivery and its endpoint's health after the attempt. `uniform` is a random number from 0 to 1."""
     counted = replace(delivery, attempts=delivery.attempts + 1)
     if attempt.outcome is AttemptOutcome.SUCCEEDED:
         done = replace(counted, status=DeliveryStatus.DELIVERED, completed_at=now, last_error=None)
@@ -132,12 +132,12 @@ def health_after(health: Health, attempt: Attempt, now: datetime) -> Health:
 
 
 def restart(now: datetime, attempts: int) -> Delivery:
-    """A person asks for the delivery again: due now, with the whole schedule before it."""
+    """Redeliver: the delivery is due now, at the start of its schedule."""
     return Delivery(DeliveryStatus.PENDING, attempts, 0, now)
 
 
 def subscribes(event_types: Sequence[str], event_type: str) -> bool:
-    """An endpoint without event types hears of everything."""
+    """Return whether an endpoint receives this event. An endpoint without event types receives all events."""
     return not event_types or event_type in event_types
 
 
@@ -147,7 +147,7 @@ def header_errors(headers: Mapping[str, str]) -> Iterator[FieldError]:
     for name, value in headers.items():
         path = f"headers.{name[:64]}"
         if not _HEADER_NAME.fullmatch(name):
-            yield FieldError(path, "is no name that an HTTP header may have")
+            yield FieldError(path, "is not a valid HTTP header name: use up to 64 letters, digits and hyphens")
         elif _RESERVED_HEADERS.fullmatch(name):
             yield FieldError(path, "is set by Sagahold and cannot be replaced")
         elif not _HEADER_VALUE.fullmatch(value):

@@ -1,4 +1,4 @@
-"""Who may do what: roles, permissions and the namespaces a caller sees."""
+"""Roles, their permissions, and the namespaces that a caller may access."""
 
 import re
 from collections.abc import Mapping
@@ -9,7 +9,7 @@ from types import MappingProxyType
 NAMESPACE_PATTERN = r"^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"
 DEFAULT_NAMESPACE = "default"
 ALL_NAMESPACES = "*"
-# The id of everybody who asks without a key, where that is allowed: they cannot be told apart.
+# The id of every caller without a key, where that is allowed: such callers cannot be distinguished.
 ANONYMOUS = "anonymous"
 _NAMESPACE = re.compile(NAMESPACE_PATTERN + r"(?!\n)")
 
@@ -50,7 +50,7 @@ _REVIEWERS = frozenset({Role.REVIEWER, Role.OPERATOR, Role.ADMIN})
 _OPERATORS = frozenset({Role.OPERATOR, Role.ADMIN})
 _ADMINS = frozenset({Role.ADMIN})
 
-# An agent never decides: the one rule that everything else here stands on.
+# An agent never decides. Every other rule here depends on this one.
 GRANTS: Mapping[Permission, frozenset[Role]] = MappingProxyType(
     {
         Permission.PAUSE_CREATE: _AGENTS,
@@ -80,11 +80,12 @@ GRANTS: Mapping[Permission, frozenset[Role]] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Who is asking: a key, a person, or (on a laptop) nobody with a role.
+    """The caller of a request: a key, a person, or an anonymous caller in development.
 
     Attributes:
-        email, groups: of a person.
-        where: the address that the request came from, for the audit log.
+        email: set only for a person.
+        groups: set only for a person.
+        where: the client's address, for the audit log.
     """
 
     id: str
@@ -107,14 +108,14 @@ class Principal:
 
     @property
     def own_namespace(self) -> str:
-        """Where a request that names no namespace goes: the key's only one, else `default`."""
+        """The namespace of a request that names none: the key's only one, else `default`."""
         if len(self.namespaces) == 1 and not self.sees_all:
             return self.namespaces[0]
         return DEFAULT_NAMESPACE
 
 
 def who_may(permission: Permission) -> str:
-    """`operator or admin`."""
+    """Name the roles that have the permission, like `operator or admin`."""
     return " or ".join(str(role) for role in Role if role in GRANTS[permission])
 
 

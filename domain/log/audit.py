@@ -1,4 +1,4 @@
-"""The audit log: what an entry says, and how entries are chained: a change shows."""
+"""The audit log: the content of an entry, and the hash chain that makes any later change visible."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -10,9 +10,9 @@ from domain.pauses.pause import SYSTEM
 from domain.pauses.serialization import instant
 from domain.values.canonical_json import encode_sorted
 
-# Before the first entry of a chain.
+# The hash before the first entry of a chain.
 ORIGIN = bytes(32)
-# The chain of what belongs to no single namespace: people, groups, keys and endpoints of several namespaces.
+# The chain of resources without a single namespace: people, groups, keys and endpoints of several namespaces.
 EVERYWHERE = "*"
 
 
@@ -21,13 +21,14 @@ class AuditEntry:
     """One change.
 
     Attributes:
-        namespace: whose chain it is written to.
-        type: what was done: `pause.approved`.
-        subject: the id of what it was done to.
+        namespace: the namespace of its chain.
+        type: the kind of change, like `pause.approved`.
+        subject: the id of the changed resource.
         by, by_name: the key or person, or `system`.
-        where: the address that the request came from.
-        before, after: digests (`digest`) of the thing; None where there was none, or is none any more.
-        details: what a reader needs beside that.
+        where: the client's address.
+        before: the digest of the resource, None before its creation.
+        after: the same, None after its deletion.
+        details: further facts for a reader.
     """
 
     namespace: str
@@ -42,22 +43,22 @@ class AuditEntry:
 
 
 def text(entry: AuditEntry, at: datetime) -> str:
-    """The entry as it is stored, and as it is hashed."""
-    said = {name: getattr(entry, name) for name in AuditEntry.__slots__}
-    return encode_sorted({**said, "at": instant(at)})
+    """Return the entry as the text that is stored and hashed."""
+    fields = {name: getattr(entry, name) for name in AuditEntry.__slots__}
+    return encode_sorted({**fields, "at": instant(at)})
 
 
 def chain_of(namespaces: Sequence[str]) -> str:
-    """Whose chain tells of a thing that these namespaces share."""
+    """Return the chain of a resource that these namespaces share."""
     return namespaces[0] if len(set(namespaces)) == 1 else EVERYWHERE
 
 
 def link(previous: bytes, seq: int, entry_text: str) -> bytes:
-    """The hash of an entry; the database computes the same (migration 0006)."""
-    # What is no text is never stored; it may stand in an export that somebody forged.
+    """Return the hash of an entry. The database computes the same one (migration 0006)."""
+    # Lone surrogates are never stored, but a forged export may contain them.
     return hashlib.sha256(previous + f"{seq}:{entry_text}".encode("utf-8", "surrogatepass")).digest()
 
 
 def digest(document: object) -> str:
-    """SHA-256 of a document as sorted, compact JSON; 64 hex digits."""
+    """Return the SHA-256 of a document as sorted, compact JSON, in 64 hex digits."""
     return hashlib.sha256(encode_sorted(document).encode("utf-8", "replace")).hexdigest()

@@ -1,8 +1,8 @@
-"""Is the audit log whole? The server asks it of its rows, `sagahold audit verify FILE` of an export.
+"""Verification of the audit log, of the server's rows or of an export (`sagahold audit verify FILE`).
 
-An export is JSON Lines: one for each row, each chain in its order, and a last line with the heads of all chains, by
-which a tail that was cut off is found. A row is only as well named as the chain allows: where somebody also computed
-the hash of a changed row anew, it is the next one that no longer fits.
+An export is JSON Lines: one line for each row, with each chain in its order. The last line has the heads of all chains,
+which reveal a missing tail. The verdict names the first row that does not fit. If a forger also recomputed the hash of
+a changed row, that is the next row.
 """
 
 import json
@@ -23,7 +23,7 @@ class ChainError(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ChainRow:
-    """A stored entry. `previous`: the hash of the row before it."""
+    """A stored entry. `previous` is the hash of the row before it."""
 
     namespace: str
     seq: int
@@ -34,7 +34,7 @@ class ChainRow:
 
 @dataclass(frozen=True, slots=True)
 class ChainEnd:
-    """Where a chain ends."""
+    """The last entry of a chain."""
 
     seq: int = 0
     hash: bytes = audit.ORIGIN
@@ -42,7 +42,7 @@ class ChainEnd:
 
 @dataclass(frozen=True, slots=True)
 class ChainHeads:
-    """Where each chain has to end, by its namespace; what comes after the rows."""
+    """The expected end of each chain, by its namespace. It follows the rows."""
 
     ends: Mapping[str, ChainEnd]
 
@@ -56,7 +56,7 @@ class Bad:
 
 @dataclass(frozen=True, slots=True)
 class ChainVerdict:
-    """`checked`: rows that were looked at, the bad one included."""
+    """The result of a verification. `checked` counts the rows, including the bad one."""
 
     checked: int
     first_bad: Bad | None
@@ -68,7 +68,7 @@ class ChainVerdict:
 
 
 def verify(log: Iterable[ChainRow | ChainHeads]) -> ChainVerdict:
-    """Stops at the first row that is wrong."""
+    """Verify the rows, up to the first one that is wrong."""
     ends: dict[str, ChainEnd] = {}
     heads: ChainHeads | None = None
     latest, checked = audit.EVERYWHERE, 0
@@ -97,13 +97,13 @@ def _misfit(row: ChainRow, end: ChainEnd) -> Bad | None:
     if audit.link(row.previous, row.seq, row.text) != row.hash or not _is_of(row.namespace, row.text):
         return Bad(row.namespace, row.seq, ChainError.CHANGED)
     if row.previous != end.hash:
-        # It is linked to another row than the one that stands before it.
+        # Its link names a different row than the one before it.
         return Bad(row.namespace, max(end.seq, 1), ChainError.CHANGED)
     return None
 
 
 def _is_of(namespace: str, text: str) -> bool:
-    """The hash does not hold the chain's name, but the entry does: one chain cannot stand in for another."""
+    """Return whether the entry names this chain. The hash does not cover that, so a chain could replace another."""
     entry = json.loads(text)
     return isinstance(entry, dict) and entry.get("namespace") == namespace
 
@@ -120,16 +120,16 @@ def _wrong_end(ends: Mapping[str, ChainEnd], heads: Mapping[str, ChainEnd]) -> B
     return None
 
 
-# Before the last thing that stands in the line of a row.
+# It precedes the entry, the last field in the line of a row.
 _ENTRY = ',"entry":'
 
 
 def export_line(item: ChainRow | ChainHeads) -> str:
     if isinstance(item, ChainHeads):
         return encode({"heads": [_place(namespace, end) for namespace, end in item.ends.items()]})
-    said = _place(item.namespace, ChainEnd(item.seq, item.hash)) | {"previous_hash": item.previous.hex()}
-    # The entry as it is stored, letter for letter.
-    return encode(said)[:-1] + _ENTRY + item.text + "}"
+    fields = _place(item.namespace, ChainEnd(item.seq, item.hash)) | {"previous_hash": item.previous.hex()}
+    # The entry stays exactly as it is stored, because its text is hashed.
+    return encode(fields)[:-1] + _ENTRY + item.text + "}"
 
 
 def _place(namespace: str, end: ChainEnd) -> dict[str, Any]:
@@ -137,7 +137,7 @@ def _place(namespace: str, end: ChainEnd) -> dict[str, Any]:
 
 
 def read_line(line: str) -> ChainRow | ChainHeads:
-    """A line of an export. Raises `ValueError` for anything else."""
+    """Read a line of an export. Raises `ValueError` for anything else."""
     try:
         before, is_row, text = line.strip().partition(_ENTRY)
         if not is_row:
@@ -145,7 +145,7 @@ def read_line(line: str) -> ChainRow | ChainHeads:
         place = _loads(before + "}")
         previous = bytes.fromhex(place.pop("previous_hash"))
         namespace, end = _end(place)
-        # As it stands there: it is hashed as text. That it is JSON, and nothing comes after it, is all that is asked.
+        # The text is kept as it is, because it is hashed. It only has to be JSON with nothing after it.
         text = text.removesuffix("}")
         _loads(text)
         return ChainRow(namespace, end.seq, end.hash, previous, text)
@@ -161,7 +161,7 @@ def _read_heads(found: dict[str, Any]) -> ChainHeads:
 
 
 def _end(place: dict[str, Any]) -> tuple[str, ChainEnd]:
-    """What else stands there is in no hash: it is refused."""
+    """Read the end of a chain. No hash covers further fields, so they are refused."""
     match place:
         case {"namespace": str(namespace), "seq": int(seq), "hash": str(hash_)} if len(place) == 3:
             return namespace, ChainEnd(seq, bytes.fromhex(hash_))
@@ -169,11 +169,11 @@ def _end(place: dict[str, Any]) -> tuple[str, ChainEnd]:
 
 
 def _loads(text: str) -> Any:
-    return json.loads(text, object_pairs_hook=_once_each)
+    return json.loads(text, object_pairs_hook=_unique_keys)
 
 
-def _once_each(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A name that stands twice shows a reader one value, and the verification another."""
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Refuse duplicate keys: a reader could see one value, and the verification another."""
     found = dict(pairs)
     if len(found) != len(pairs):
         raise ValueError

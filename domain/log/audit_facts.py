@@ -1,6 +1,6 @@
-"""What the audit log holds of a row beside its document's digest: short values as they are, all else as a digest.
+"""The facts of a row in the audit log, beside its document's digest: short values as they are, others as a digest.
 
-A row is a mapping of its columns, to be stored or as stored. A fact that is None stands in no entry.
+A row is a mapping of its columns, before or after it is stored. Entries omit facts that are None.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,7 +24,7 @@ def _as_is(value: Any) -> Any:
     return value
 
 
-# Times are those of the documents: in milliseconds.
+# Times have milliseconds, as in the documents.
 _OF_PAUSE = _columns(
     {
         _as_is: ("kind", "created_by", "priority", "on_timeout", "stage", "revision"),
@@ -56,7 +56,7 @@ _OF_STEP = _columns(
     }
 )
 PAUSE_FACTS, STEP_FACTS = frozenset(_OF_PAUSE), frozenset(_OF_STEP)
-# What an entry of a release that wrote no facts leaves unknown: all that its change may have changed.
+# Columns that a change may set. An entry of a release that wrote no facts leaves them unknown.
 CHANGING = frozenset(
     {"on_timeout", "expires_at", "escalated_at", "stage", "response", "votes", "asked", "posted_arguments"}
 )
@@ -71,7 +71,7 @@ def step_facts(row: Mapping[str, Any]) -> Facts:
 
 
 def changed_facts(before: Mapping[str, Any], after: Mapping[str, Any]) -> Facts:
-    """Of a pause: those that may change, with the new value; None where there is none any more."""
+    """Return the changed facts of a pause with their new values, None for a value that was removed."""
     changing = {name: kind for name, kind in _OF_PAUSE.items() if name in CHANGING and before[name] != after[name]}
     return dict.fromkeys(changing) | _facts(changing, after)
 

@@ -1,7 +1,7 @@
-"""What a row has to be by the entries of the audit log, and where it is something else.
+"""Comparison of rows with the entries of the audit log.
 
-An entry is read as it is stored: older releases wrote less, and a table may have been tampered with. What no entry
-tells is not compared.
+An entry is read as it is stored: older releases wrote less, and a table may have been tampered with. Columns that no
+entry mentions are not compared.
 """
 
 from collections.abc import Iterator, Mapping
@@ -25,7 +25,7 @@ _VOTED = ("pause.voted", "pause.edited")
 _CLAIMS = ("review.claimed", "review.released")
 _STEP_ENDS = {f"step.{status.lower()}": str(status) for status in ENDED}
 _SAGA_ENDS = {f"saga.{status.lower()}": str(status) for status in TERMINAL}
-# After one of these a step, an undo or a saga may go on that has ended.
+# After one of these, a step, an undo or a saga that has ended may continue.
 _REOPENS = ("step.retried", "step.resolved")
 
 
@@ -37,7 +37,7 @@ class RowKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """`seq`: of the entry that says so; None: no entry tells of the row at all."""
+    """A column whose value is not the logged one. `seq` is the entry's, or None if no entry mentions the row."""
 
     field: str
     logged: Any
@@ -47,13 +47,13 @@ class Difference:
 
 @dataclass
 class Logged:
-    """What the entries so far say.
+    """The row according to the entries read so far.
 
     Attributes:
-        fields: of the row, with the place of the entry that says so.
-        votes: places and entries, in the order of the votes.
-        entries: how many there are.
-        partly: an older release wrote one of them: it does not say all.
+        fields: logged values, each with the `seq` of its entry.
+        votes: the `seq` and the entry of each vote, in their order.
+        entries: the number of entries.
+        partly: an older release wrote one of the entries, so facts are missing.
     """
 
     fields: dict[str, tuple[Any, int]] = field(default_factory=dict)
@@ -61,11 +61,11 @@ class Logged:
     entries: int = 0
     partly: bool = False
 
-    def say(self, seq: int, values: Mapping[str, Any]) -> None:
+    def record(self, seq: int, values: Mapping[str, Any]) -> None:
         self.fields |= {name: (value, seq) for name, value in values.items()}
 
     def forget(self, names: frozenset[str]) -> None:
-        self.fields = {name: said for name, said in self.fields.items() if name not in names}
+        self.fields = {name: logged for name, logged in self.fields.items() if name not in names}
 
     def differences(self, found: Mapping[str, Any]) -> Iterator[Difference]:
         for name, value in found.items():
@@ -83,34 +83,34 @@ class LoggedPause(Logged):
         facts = details.get("row")
         self.entries += 1
         if type_ in _CLAIMS:
-            self._say_facts(seq, facts, frozenset({"claim"}))
+            self._record_facts(seq, facts, frozenset({"claim"}))
             return
         if type_ == "pause.created":
             undecided = dict.fromkeys(("decided_by", "decided_by_name", "comment", "resolved_at", "claim"))
-            self.say(seq, {"status": "pending", **undecided})
+            self.record(seq, {"status": "pending", **undecided})
             if isinstance(facts, dict):
-                self.say(seq, dict.fromkeys(PAUSE_FACTS))
+                self.record(seq, dict.fromkeys(PAUSE_FACTS))
         else:
-            said = {name: details[name] for name in ("revision",) if name in details}
-            self.say(seq, said | {"arguments_digest": details.get("arguments_digest")})
-        self._say_facts(seq, facts, CHANGING)
+            revision = {name: details[name] for name in ("revision",) if name in details}
+            self.record(seq, revision | {"arguments_digest": details.get("arguments_digest")})
+        self._record_facts(seq, facts, CHANGING)
         if type_ in _DECIDED:
-            self._say_decision(seq, entry, str(type_), details)
+            self._record_decision(seq, entry, str(type_), details)
         if type_ in _VOTED or (type_ in _DECIDED[:2] and entry.get("by") != SYSTEM):
             self.votes.append((seq, entry))
 
-    def _say_facts(self, seq: int, facts: Any, otherwise: frozenset[str]) -> None:
+    def _record_facts(self, seq: int, facts: Any, otherwise: frozenset[str]) -> None:
         if isinstance(facts, dict):
-            self.say(seq, facts)
+            self.record(seq, facts)
         else:
             self.partly = True
             self.forget(otherwise)
 
-    def _say_decision(self, seq: int, entry: Mapping[str, Any], type_: str, details: Mapping[str, Any]) -> None:
+    def _record_decision(self, seq: int, entry: Mapping[str, Any], type_: str, details: Mapping[str, Any]) -> None:
         decision = {"decided_by": entry.get("by"), "decided_by_name": entry.get("by_name")}
         if "comment" in details:
             decision["comment"] = details["comment"]
-        self.say(seq, {"status": type_.removeprefix("pause."), "resolved_at": entry.get("at"), **decision})
+        self.record(seq, {"status": type_.removeprefix("pause."), "resolved_at": entry.get("at"), **decision})
 
     def against(self, row: "PauseRow") -> Iterator[Difference]:
         if not self.entries:
@@ -127,20 +127,20 @@ class LoggedPause(Logged):
     def _votes_against(self, found: list[Any]) -> Iterator[Difference]:
         logged = self.votes
         if not found and all(entry.get("type") not in _VOTED for _, entry in logged):
-            # The only vote of a policy that asks for one is not kept beside the decision.
+            # A policy that requires one vote stores only the decision, not the vote.
             return
         if len(logged) != len(found):
             yield Difference("votes", len(logged), len(found), logged[-1][0] if logged else None)
         for place, ((seq, entry), vote) in enumerate(zip(logged, found, strict=False)):
-            said, is_ = _vote_logged(entry), _vote_found(vote)
-            for name, value in said.items():
-                if value != is_[name]:
-                    yield Difference(f"votes[{place}].{name}", value, is_[name], seq)
+            found_vote = _vote_found(vote)
+            for name, value in _vote_logged(entry).items():
+                if value != found_vote[name]:
+                    yield Difference(f"votes[{place}].{name}", value, found_vote[name], seq)
 
 
 @dataclass(frozen=True, slots=True)
 class PauseRow:
-    """What is compared of a row. `own_digest`, `digest`: of its arguments, as it says and as they are."""
+    """The compared part of a row. `own_digest` is the stored digest of its arguments, `digest` the computed one."""
 
     found: Facts
     votes: list[Any]
@@ -155,15 +155,15 @@ def pause_row(row: Mapping[str, Any]) -> PauseRow:
     found["resolved_at"] = instant_or_none(row["resolved_at"])
     found["claim"] = None if claim is None else digest(claim)
     votes = row["votes"] if isinstance(row["votes"], list) else []
-    own = None if arguments is None else canonical_json.digest(arguments).hex()
-    return PauseRow(found, votes, facts["arguments_digest"], own)
+    computed = None if arguments is None else canonical_json.digest(arguments).hex()
+    return PauseRow(found, votes, facts["arguments_digest"], computed)
 
 
 def _vote_logged(entry: Mapping[str, Any]) -> Facts:
     details = _mapping(entry.get("details"))
-    said = {"by": entry.get("by"), "by_name": entry.get("by_name"), "at": entry.get("at")}
-    known = {name: details[name] for name in ("outcome", "comment", "revision") if name in details}
-    return said | known | {"on_behalf_of": details.get("on_behalf_of")}
+    always = {"by": entry.get("by"), "by_name": entry.get("by_name"), "at": entry.get("at")}
+    optional = {name: details[name] for name in ("outcome", "comment", "revision") if name in details}
+    return always | optional | {"on_behalf_of": details.get("on_behalf_of")}
 
 
 def _vote_found(vote: Any) -> Facts:
@@ -192,7 +192,7 @@ def _mapping(value: Any) -> Mapping[str, Any]:
 
 
 class LoggedStep(Logged):
-    """`ended`: the type of its last end. `reopened`: an operator had it go on after that."""
+    """A step in the log. `ended` is the type of its last end entry; `reopened`: an operator continued it afterwards."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -202,23 +202,23 @@ class LoggedStep(Logged):
     def read(self, seq: int, entry: Mapping[str, Any]) -> None:
         details, type_ = _mapping(entry.get("details")), entry.get("type")
         self.entries += 1
-        self.say(seq, {name: details.get(name) for name in ("step", "compensates")})
+        self.record(seq, {name: details.get(name) for name in ("step", "compensates")})
         if type_ in _STEP_ENDS:
             self.ended, self.reopened = str(type_), False
-            self._say_end(seq, entry, details)
+            self._record_end(seq, entry, details)
         elif type_ == "step.resolved" and self.ended is not None and details.get("done") is False:
-            # Of an undo that failed: nothing changes but what is known of it.
-            self.say(seq, {"evidence": digest(f"{entry.get('by_name')}: {details.get('evidence')}")})
+            # The undo stays failed; only its evidence changes.
+            self.record(seq, {"evidence": digest(f"{entry.get('by_name')}: {details.get('evidence')}")})
         elif type_ in _REOPENS:
             self.reopened = True
 
-    def _say_end(self, seq: int, entry: Mapping[str, Any], details: Mapping[str, Any]) -> None:
-        self.say(seq, {"status": _STEP_ENDS[str(entry["type"])], "ended_at": entry.get("at")})
-        self.say(seq, {"call_began": details.get("called"), "arguments_digest": details.get("arguments_digest")})
-        self.say(seq, {"error_code": details.get("error")})
+    def _record_end(self, seq: int, entry: Mapping[str, Any], details: Mapping[str, Any]) -> None:
+        self.record(seq, {"status": _STEP_ENDS[str(entry["type"])], "ended_at": entry.get("at")})
+        self.record(seq, {"call_began": details.get("called"), "arguments_digest": details.get("arguments_digest")})
+        self.record(seq, {"error_code": details.get("error")})
         facts = details.get("row")
         if isinstance(facts, dict):
-            self.say(seq, dict.fromkeys(STEP_FACTS) | facts)
+            self.record(seq, dict.fromkeys(STEP_FACTS) | facts)
         else:
             self.partly = True
             self.forget(STEP_FACTS)
@@ -253,7 +253,7 @@ _MAY_BE_UNDONE = frozenset({str(StepStatus.COMPLETED), *map(str, BROKEN)})
 
 @dataclass(frozen=True, slots=True)
 class StepRow:
-    """As `PauseRow`."""
+    """The compared part of a step's row, as in `PauseRow`."""
 
     span: str
     found: Facts
@@ -279,7 +279,7 @@ def step_row(row: Mapping[str, Any]) -> StepRow:
 
 
 class LoggedSaga(Logged):
-    """With its steps, by their spans. `reopened`: as of a step."""
+    """A saga in the log, with its steps by their spans. `reopened` is as in `LoggedStep`."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -290,12 +290,12 @@ class LoggedSaga(Logged):
         details, type_ = _mapping(entry.get("details")), entry.get("type")
         self.entries += 1
         if type_ == "saga.started":
-            self.say(seq, {"input": details.get("input_digest"), "cancelled": None, "ended_at": None})
-            self.say(seq, {"definition": f"{details.get('name')} {details.get('version')}"})
+            self.record(seq, {"input": details.get("input_digest"), "cancelled": None, "ended_at": None})
+            self.record(seq, {"definition": f"{details.get('name')} {details.get('version')}"})
         elif type_ == "saga.cancelled":
-            self.say(seq, {"cancelled": details.get("reason") or f"cancelled by {entry.get('by_name')}"})
+            self.record(seq, {"cancelled": details.get("reason") or f"cancelled by {entry.get('by_name')}"})
         elif type_ in _SAGA_ENDS:
-            self.say(seq, {"status": _SAGA_ENDS[str(type_)], "ended_at": entry.get("at")})
+            self.record(seq, {"status": _SAGA_ENDS[str(type_)], "ended_at": entry.get("at")})
             self.reopened = False
         elif isinstance(span := details.get("span"), str):
             self.steps.setdefault(span, LoggedStep()).read(seq, entry)
@@ -306,12 +306,12 @@ class LoggedSaga(Logged):
         return "status" in self.fields
 
     def against(self, row: Mapping[str, Any]) -> Iterator[Difference]:
-        """`row`: with `definition`, its name and version."""
+        """Yield the differences. The column `definition` of `row` is the definition's name and version."""
         found = {"definition": row["definition"], "input": digest(row["input"]), "cancelled": row["cancelled"]}
         if not self.entries:
             yield Difference("status", None, row["status"], None)
         elif row["status"] not in TERMINAL and ("status" not in self.fields or self.reopened):
-            # It is under way; where that is, is told by nothing but its row.
+            # It is running, and only its row has its current state.
             pass
         elif "status" not in self.fields:
             yield Difference("status", "not ended", row["status"], None)

@@ -1,7 +1,7 @@
-"""Where the arguments of a step come from: JSONPath (RFC 9535) over the saga's context.
+"""Bindings: the arguments of a step, as JSONPath (RFC 9535) over the saga's context.
 
-A path may name places, not compute: what it may ask for is limited so that its work is at most the size of the
-context, whatever an agent has put there.
+A path may name places but not compute. The limits on paths bound their work by the size of the context, whatever an
+agent has put there.
 """
 
 from collections.abc import Mapping
@@ -16,16 +16,16 @@ from jsonpath.selectors import Filter, NameSelector
 from domain.manifests.definition import Binding
 from domain.values.errors import FieldError
 
-# A path names a place: those that people write have some tens of characters.
+# Far beyond the paths that people write, which have some tens of characters.
 MAX_LENGTH = 500
-# Compiled paths that a process remembers: about a kilobyte each.
-REMEMBERED = 2_048
-# Without the library's extensions of the standard: a manifest means the same wherever it is read.
+# Compiled paths in a process's cache, about a kilobyte each.
+CACHE_SIZE = 2_048
+# Strict, without the library's extensions of the standard, so that a manifest means the same to every reader.
 _environment = JSONPathEnvironment(strict=True)
 
 
 def resolve(bindings: Mapping[str, Binding], context: Mapping[str, Any]) -> dict[str, Any]:
-    """The arguments. A path to one place gives its value, null where there is none; any other path gives a list."""
+    """Return the arguments. A path to one place gives its value, or null if there is none; other paths give a list."""
     return {
         name: binding.value if binding.path is None else _at(binding.path, context)
         for name, binding in bindings.items()
@@ -33,18 +33,18 @@ def resolve(bindings: Mapping[str, Binding], context: Mapping[str, Any]) -> dict
 
 
 def path_error(path: str) -> str | None:
-    """Why this path cannot be used, or None."""
+    """Return why this path is unusable, or None."""
     if len(path) > MAX_LENGTH:
-        return f"is a JSONPath of more than {MAX_LENGTH} characters"
+        return f"is a JSONPath of more than {MAX_LENGTH} characters: shorten it"
     try:
         compiled = _compiled(path)
     except (JSONPathError, RecursionError, ValueError) as error:
         return f"is not a JSONPath (RFC 9535), like $.input.name: {_first_line(error)}"
-    return _too_much(compiled)
+    return _unsupported(compiled)
 
 
 def names_of(path: str) -> tuple[str, ...]:
-    """The names that a usable path begins with: `$.steps.pay.output[0]` gives steps, pay, output."""
+    """Return the names at the start of a usable path: `$.steps.pay.output[0]` gives steps, pay, output."""
     found: list[str] = []
     for segment in _compiled(path).segments:
         (selector, *more) = segment.selectors
@@ -55,17 +55,17 @@ def names_of(path: str) -> tuple[str, ...]:
 
 
 def segments_of(path: str) -> tuple[JSONPathSegment, ...]:
-    """The parts of a usable path, for who follows it where there is no value yet. Each has one selector."""
+    """Return the segments of a usable path, each with one selector, to follow it before there is a value."""
     return tuple(_compiled(path).segments)
 
 
 def find(path: str, value: Any) -> Any:
-    """What a usable path leads to in the value: one thing, or the list of them where it could be several.
+    """Return the value at a usable path, or a list if the path could match several places.
 
-    Raises `LookupError` where a path to one place finds nothing.
+    Raises `LookupError` if a path to one place finds nothing.
     """
     compiled = _compiled(path)
-    # The library would read a text as JSON; inside of one there is nothing to be found.
+    # A text has no parts, but the library would parse it as JSON.
     found = [value] if not compiled.segments else [] if isinstance(value, str) else compiled.findall(value)
     if not compiled.singular_query():
         return found
@@ -75,7 +75,7 @@ def find(path: str, value: Any) -> Any:
 
 
 def missing(bindings: Mapping[str, Binding], arguments: Mapping[str, Any]) -> FieldError | None:
-    """The first required binding that found nothing, or null."""
+    """Return an error for the first required binding that found nothing or null."""
     for name, binding in bindings.items():
         if binding.required and arguments.get(name) is None:
             return FieldError(f"with.{name}", f"is required, and there is nothing at {binding.path}")
@@ -89,33 +89,33 @@ def _at(path: str, context: Mapping[str, Any]) -> Any:
         return None
 
 
-@lru_cache(REMEMBERED)
+@lru_cache(CACHE_SIZE)
 def _compiled(path: str) -> JSONPath:
     found = _environment.compile(path)
-    # Without extensions there is nothing that would join paths.
+    # Only the library's extensions can join paths to something else.
     assert isinstance(found, JSONPath)
     return found
 
 
-def _too_much(compiled: JSONPath) -> str | None:
+def _unsupported(compiled: JSONPath) -> str | None:
     segments = compiled.segments
     filters = [s for segment in segments for s in segment.selectors if isinstance(s, Filter)]
     if any(len(tuple(segment.selectors)) > 1 for segment in segments):
-        return "asks for several things in one pair of brackets: use a binding for each"
+        return "selects several places in one pair of brackets: use a binding for each"
     if sum(isinstance(segment, JSONPathRecursiveDescentSegment) for segment in segments) > 1:
         return "has more than one .. : name the places in between"
     if len(filters) > 1:
         return "has more than one filter: join their conditions with &&"
     for part in (part for found in filters for part in walk(found.expression)):
         if isinstance(part, FunctionExtension):
-            return "calls a function, which bindings do not do: compute it in a step"
+            return "calls a function, which bindings do not support: compute it in a step"
         if isinstance(part, RootFilterQuery):
-            return "looks at $ inside of a filter: only @ may stand there"
+            return "uses $ inside a filter: use @ instead"
         if isinstance(part, RelativeFilterQuery) and not part.path.singular_query():
-            return "has a filter that looks at more than one place: name it, like @.price"
+            return "has a filter that reads more than one place: name one, like @.price"
     return None
 
 
 def _first_line(error: Exception) -> str:
-    # Not str(error): where it tells the place, it fails on an empty path.
+    # str(error) fails on an empty path.
     return str(error.args[0] if error.args else type(error).__name__).strip().split("\n")[0][:200]

@@ -1,4 +1,4 @@
-"""Freezing a manifest: what it refers to by path is put into it, so that every machine runs the same for ever."""
+"""Freezing a manifest: the files that it refers to become part of it, so that every machine always runs the same."""
 
 from collections.abc import Iterator
 from copy import deepcopy
@@ -9,29 +9,29 @@ from domain.manifests import deploy_checks
 from domain.manifests.manifest import MAX_STEPS, read
 from domain.values.errors import FieldError, InvalidManifest
 
-# Bytes of one path; what file systems take at most for a name.
+# Bytes of one path. File systems allow names up to this length.
 MAX_PATH = 255
 
 
 class Artifacts(Protocol):
-    """The files that a manifest refers to, those that were sent with it and those of the server."""
+    """The files that a manifest refers to: those sent with it and those on the server."""
 
     def text(self, field: str, path: str) -> str:
-        """The file's text. Raises `LookupError` with a message when it is not there or cannot be read."""
+        """Return the file's text. Raises `LookupError` with a message if the file is missing or unreadable."""
 
     def value(self, field: str, path: str) -> Any:
-        """The file read as YAML or JSON. Raises as `text` does, `ValueError` where it is neither."""
+        """Parse the file as YAML or JSON. Raises as `text` does, and `ValueError` if the file is neither."""
 
 
 def freeze(document: object, artifacts: Artifacts) -> dict[str, Any]:
-    """The manifest with everything that it refers to. Raises `InvalidManifest` with every fault, also of the rest."""
+    """Return the manifest with everything that it refers to. Raises `InvalidManifest` with all errors."""
     frozen = deepcopy(document)
     missing = list(_freeze(frozen, artifacts))
     paths = tuple(field_error.path for field_error in missing)
     definition, field_errors = read(frozen)
     if definition is not None:
         field_errors += deploy_checks.field_errors(definition)
-    # A field that could not be filled has one fault, not two.
+    # A field that could not be filled has one error, not two.
     if found := missing + [field_error for field_error in field_errors if not field_error.path.startswith(paths)]:
         raise InvalidManifest(sorted(found, key=lambda field_error: field_error.path))
     assert isinstance(frozen, dict)
@@ -39,20 +39,20 @@ def freeze(document: object, artifacts: Artifacts) -> dict[str, Any]:
 
 
 def path_error(path: str) -> str | None:
-    """Why this is not the path of an artifact, or None."""
+    """Return why this is not the path of an artifact, or None."""
     if not path or len(path.encode("utf-8", "replace")) > MAX_PATH or "\x00" in path:
-        return f"is not a path of 1 to {MAX_PATH} bytes"
+        return f"must be a path of 1 to {MAX_PATH} bytes, without NUL"
     if "\\" in path:
-        return "has a backslash: write it with /"
+        return "has a backslash: use / instead"
     if path.startswith("/") or path[1:2] == ":" or path.startswith("~"):
-        return "is not relative: a path begins inside its root"
+        return "is not relative: begin the path inside its root"
     if ".." in PurePosixPath(path).parts:
-        return "leaves its root: .. is not allowed"
+        return "leaves its root: remove .. from it"
     return None
 
 
 def referenced(document: object) -> Iterator[tuple[str, str]]:
-    """(field, path) of everything that the manifest may refer to; of a policy also a second way to write it."""
+    """Yield (field, path) of everything that the manifest may refer to. A policy may have two paths."""
     for _, field, _, path in _references(document):
         yield field, path
         if field == "policy" and "." not in PurePosixPath(path).name:
@@ -60,7 +60,7 @@ def referenced(document: object) -> Iterator[tuple[str, str]]:
 
 
 def _references(document: object) -> Iterator[tuple[str, str, dict[str, Any], str]]:
-    """(place, field, where it stands, path) of each."""
+    """Yield (place, field, the object that contains the field, path) of each reference."""
     if not isinstance(document, dict) or document.get("kind") != "saga":
         return
     if isinstance(path := document.get("input_schema"), str):
@@ -91,7 +91,7 @@ def _frozen_prompt(artifacts: Artifacts, path: str) -> Any:
 
 
 def _frozen_policy(artifacts: Artifacts, path: str) -> Any:
-    """A file of CEL; or of YAML, `{name, cel}`, which may also be named without its ending."""
+    """Freeze a file of CEL, or a YAML file `{name, cel}`, whose extension the reference may omit."""
     file = PurePosixPath(path)
     try:
         text = artifacts.text("policy", path)

@@ -1,4 +1,4 @@
-"""What a deployed manifest says, once it is parsed and checked: frozen, so that a running saga's rules never change."""
+"""The content of a deployed manifest, parsed and checked. It is frozen, so that a running saga's rules never change."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from domain.pauses.pause import OnTimeout
 
 
 class StepKind(StrEnum):
-    """reason: a model thinks. commit: one tool call acts."""
+    """The kind of a step: a reason step runs a model, a commit step makes one tool call."""
 
     REASON = "reason"
     COMMIT = "commit"
@@ -23,11 +23,11 @@ class Transport(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ToolSource:
-    """An MCP server. `${ENV:NAME}` in its texts is replaced in the worker, when a step runs.
+    """An MCP server. The worker replaces `${ENV:NAME}` in its texts when a step runs.
 
     Attributes:
-        env_inherit: names of the worker's environment variables that a stdio server gets too.
-        scoped: deployed by an admin of some namespaces only, who may use of the machine what the operator names.
+        env_inherit: names of the worker's environment variables that a stdio server also gets.
+        scoped: an admin of only some namespaces deployed it, so the operator's lists limit its use of the machine.
     """
 
     name: str
@@ -54,17 +54,17 @@ class WorkerDefinition:
     system_prompt: str | None
     compensation_prompt: str | None
     tool_sources: tuple[ToolSource, ...]
-    # Places of a stored manifest that this version does not understand: it is shown, but not run.
+    # Places of a stored manifest that this version does not understand. Such a manifest is shown but not run.
     unreadable: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Binding:
-    """A value, or where in the saga's context it is taken from when the step is scheduled.
+    """A value, or its place in the saga's context when the step is scheduled.
 
     Attributes:
-        path: a JSONPath; None when `value` is meant.
-        required: null there fails the step before it acts; None leaves it to what the tool's schema requires.
+        path: a JSONPath, or None for a fixed `value`.
+        required: null fails the step before it acts. None means that the tool's schema decides.
     """
 
     path: str | None = None
@@ -81,7 +81,7 @@ class Policy:
 
 
 class Adapter(StrEnum):
-    """react: a loop of tool calls that ends with its submission. simple: one structured answer, no tools."""
+    """The way a model runs: react calls tools in a loop until it submits; simple gives one answer without tools."""
 
     REACT = "react"
     SIMPLE = "simple"
@@ -89,10 +89,10 @@ class Adapter(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """Taken by a JSONPath out of what the tool answered last, not out of what the model says about it.
+    """A value from the tool's last answer at a JSONPath, not from the model's account of it.
 
     Attributes:
-        group: the name that several facts of one tool stand under. They are left out where the tool was not called.
+        group: the common name of several facts of one tool. They are omitted if the tool was not called.
     """
 
     name: str
@@ -103,10 +103,10 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class MockTurn:
-    """What the mock answers once: a call of `tool` with the arguments, or (no tool) these as its submission.
+    """One answer of the mock: a call of `tool` with the arguments, or without a tool, these as its submission.
 
     Attributes:
-        after: it takes so long. Seconds.
+        after: seconds before the answer.
     """
 
     tool: str | None
@@ -116,11 +116,11 @@ class MockTurn:
 
 @dataclass(frozen=True, slots=True)
 class Reasoning:
-    """What only a reason step has.
+    """The fields of a reason step only.
 
     Attributes:
-        output_schema: of an object.
-        script: what the mock provider answers, turn by turn; empty has it make an example of the schema up.
+        output_schema: the schema of the submitted object.
+        script: the mock provider's answers, turn by turn. If empty, the mock generates an example of the schema.
     """
 
     prompt: str
@@ -138,11 +138,12 @@ class Reasoning:
 
 @dataclass(frozen=True, slots=True)
 class Compensation:
-    """How a step is undone: by a call of its one tool, or by a model that may call several.
+    """The undo of a step: a call of its one tool, or a model that may call several.
 
     Attributes:
-        timeout_seconds: of one execution.
-        tool: the one. thinking: of the model.
+        timeout_seconds: the limit for one execution.
+        tool: the one tool, or None for a model.
+        reasoning: the model's fields, or None for one tool.
     """
 
     worker: str
@@ -158,14 +159,14 @@ class Compensation:
 class StepDefinition:
     """
     Attributes:
-        when: CEL; false skips the step.
-        hitl_max_retries: how often a reviewer may ask for a re-run; None is without limit.
-        review: the review policy of its hold, as in a pause.
-        hitl_timeout_seconds: after which the hold expires; None is never.
-        timeout_seconds: of one execution.
-        tool: of a commit step.
-        idempotent: whether a call may be repeated when its outcome is unknown; None leaves it to the tool's own hint.
-        thinking: of a reason step.
+        when: a CEL expression; false skips the step.
+        hitl_max_retries: the number of runs that reviewers may request again; None means no limit.
+        review: the approval policy of the held step, as in a pause.
+        hitl_timeout_seconds: the time until the held step expires; None means never.
+        timeout_seconds: the limit for one execution.
+        tool: the tool of a commit step.
+        idempotent: a call may be repeated when its outcome is unknown; None means that the tool's annotation decides.
+        reasoning: the fields of a reason step.
     """
 
     id: str
@@ -193,7 +194,7 @@ class StepDefinition:
 class SagaDefinition:
     """
     Attributes:
-        input_schema: what the input must fit at the start; None takes any object.
+        input_schema: the schema of the saga's input; None allows any object.
     """
 
     name: str
@@ -209,9 +210,9 @@ class SagaDefinition:
 
     @property
     def undoable(self) -> frozenset[str]:
-        """Ids of the steps that have a compensation."""
+        """The ids of the steps that have a compensation."""
         return frozenset(step.id for step in self.steps if step.undo is not None)
 
 
 class DefinitionGone(LookupError):
-    """There is no such definition any more. Its words are for operators."""
+    """The definition no longer exists. Operators read the message."""

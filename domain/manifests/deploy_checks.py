@@ -1,5 +1,7 @@
-"""What is refused when a definition is deployed, though one that is there already may go on: it can be read, but some
-of it could never do what it says."""
+"""The checks that run only at deployment: the definition is readable, but some part of it can never work.
+
+Definitions that are already deployed stay valid.
+"""
 
 from collections.abc import Iterator
 
@@ -9,7 +11,7 @@ from domain.values.errors import FieldError
 
 
 def field_errors(definition: WorkerDefinition | SagaDefinition) -> list[FieldError]:
-    """Each with its place, also of a definition that has other faults."""
+    """Return the errors with their places. The definition may have other errors too."""
     if isinstance(definition, WorkerDefinition):
         return list(_worker_errors(definition))
     return [
@@ -29,5 +31,5 @@ def _certain_errors(saga: SagaDefinition) -> Iterator[FieldError]:
 
 def _worker_errors(worker: WorkerDefinition) -> Iterator[FieldError]:
     for index, source in enumerate(worker.tool_sources):
-        for field_error in variable_syntax.faults_of(source):
+        for field_error in variable_syntax.field_errors(source):
             yield FieldError(f"tool_sources[{index}].{field_error.path}", field_error.message)

@@ -1,7 +1,7 @@
-"""What tool sources may use of the machines that workers run on: programs, and variables of the environment.
+"""The programs and environment variables of a worker's machine that tool sources may use.
 
-An admin of all namespaces may do what the operator of these machines may, but for the service's own variables. An admin
-of some namespaces (`ToolSource.scoped`) may do what the operator has named.
+An admin of all namespaces may do what the operator of the machine may, except read the service's own variables. An
+admin of some namespaces (`ToolSource.scoped`) may use only what the operator has listed.
 """
 
 import re
@@ -13,13 +13,13 @@ from domain.manifests.definition import ToolSource, Transport
 from domain.values.errors import FieldError
 
 REFERENCE = re.compile(r"\$\{ENV:([A-Za-z_][A-Za-z0-9_]*)\}")
-# What programs need to run at all, and hold no secrets.
+# Programs need these to run, and they contain no secrets.
 PLAIN = ("HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "SHELL", "TERM", "TMPDIR", "TZ", "USER")
-# The service's own: whoever reads them reads and decides everything.
+# The service's own variables: a program that reads them can read and decide everything.
 _OWN = re.compile(r"DATABASE_URL|REDIS_URL|(SAGAHOLD|WARDEN|OTEL|CELERY|GRANIAN)_.*|PG[A-Z]+")
-# Workers' own keys to models: for a tool only where the operator names them in full.
+# The workers' own model keys. A tool may read one only if the operator lists its full name.
 _MODELS = re.compile(r"(OPENAI|ANTHROPIC)_.*")
-# By these a variable becomes a program: they have a loader, an interpreter or a shell run something else.
+# These variables make a loader, an interpreter or a shell run another program.
 _LOADING = re.compile(
     r"PATH|HOME|SHELL|IFS|ENV|BASH.*|SHELLOPTS|PROMPT_COMMAND|PS4|ZDOTDIR|EDITOR|VISUAL|PAGER|BROWSER|CLASSPATH|GOFLAGS"
     r"|(PYTHON|PERL|RUBY|PHP|LESS|GLIBC).*|(LD|DYLD|PIP|UV|NODE|NPM|DENO|BUN|GEM|BUNDLE|LUA|JAVA|JDK_JAVA|_JAVA|DOTNET"
@@ -32,8 +32,8 @@ _LOADING = re.compile(
 class HostRules:
     """
     Attributes:
-        commands: each the first words of a command line that may be started; none leaves it to admins of all.
-        names, prefixes: of variables that tool sources may read; neither leaves it to admins of all.
+        commands: the first words of each allowed command line. If empty, only admins of all namespaces may add one.
+        names, prefixes: the variables that tool sources may read. If both are empty, only such admins may add one.
     """
 
     commands: tuple[tuple[str, ...], ...] = ()
@@ -41,7 +41,7 @@ class HostRules:
     prefixes: tuple[str, ...] = ()
 
     def field_errors(self, source: ToolSource) -> Iterator[FieldError]:
-        """Everything that this source may not use, with its place in the source."""
+        """Yield an error for everything that this source may not use, with its place in the source."""
         if source.transport is Transport.STDIO:
             yield from self._program_errors(source)
         for place, text in texts_of(source):
@@ -53,7 +53,7 @@ class HostRules:
                 yield FieldError(f"env_inherit[{index}]", message)
 
     def listed(self, source: ToolSource) -> tuple[str, ...] | None:
-        """The entry of the list of commands by which this source may be started."""
+        """Return the entry of `commands` that allows this source to start, or None."""
         line = (source.command or "", *source.args)
         return next((entry for entry in self.commands if line[: len(entry)] == entry), None)
 
@@ -62,24 +62,24 @@ class HostRules:
         if self.commands and entry is None:
             yield FieldError(
                 "command",
-                f"{source.command!r} with these args is not in SAGAHOLD_STDIO_COMMANDS, the list of programs that the"
-                " operator of this server lets tool sources start",
+                f"{source.command!r} with these args is not in SAGAHOLD_STDIO_COMMANDS: use a listed program, or ask"
+                " the operator of this server to add it",
             )
         elif entry is None and source.scoped:
             yield FieldError(
                 "command",
-                "starts a program on the server's machines, which only an admin of all namespaces may: have one deploy"
-                " this worker, or have the operator list the program in SAGAHOLD_STDIO_COMMANDS",
+                "starts a program, which needs an admin of all namespaces: ask one to deploy this worker, or ask the"
+                " operator to list it in SAGAHOLD_STDIO_COMMANDS",
             )
         if not source.scoped:
             return
         if entry is not None and len(entry) > 1 and source.cwd is not None:
             yield FieldError(
-                "cwd", "would change which files the listed command means: only admins of all namespaces may"
+                "cwd", "would change the files of the listed command: only admins of all namespaces may set it"
             )
         for name in source.env:
             if _LOADING.fullmatch(name):
-                message = "can make the listed program run another one: only admins of all namespaces may set it"
+                message = "could make the listed program run another one: only admins of all namespaces may set it"
                 yield FieldError(f"env.{name}", message)
 
     def _name_error(self, name: str, *, scoped: bool) -> str | None:
@@ -88,46 +88,46 @@ class HostRules:
         if is_own(name):
             return f"the variable {name} belongs to the service itself: no tool source may read it"
         if _MODELS.fullmatch(name):
-            return f"the variable {name} is a worker's own: the operator must name it in SAGAHOLD_TOOL_ENV, in full"
+            return f"the variable {name} is a worker's own: ask the operator to list its full name in SAGAHOLD_TOOL_ENV"
         if name.startswith(self.prefixes):
             return None
         if self.names or self.prefixes:
-            return f"the variable {name} is not one of SAGAHOLD_TOOL_ENV, which tool sources may read"
+            return f"the variable {name} is not in SAGAHOLD_TOOL_ENV: ask the operator to add it"
         if scoped:
             return (
-                f"the variable {name} may be read only by tool sources that an admin of all namespaces deploys, until"
-                " the operator names it in SAGAHOLD_TOOL_ENV"
+                f"the variable {name} needs an admin of all namespaces: ask one to deploy this worker, or ask the"
+                " operator to list it in SAGAHOLD_TOOL_ENV"
             )
         return None
 
 
 def commands_of(text: str) -> tuple[tuple[str, ...], ...]:
-    """As the operator lists them, with commas. Raises `ValueError`."""
+    """Parse the operator's comma-separated list of commands. Raises `ValueError`."""
     found = tuple(tuple(shlex.split(part)) for part in text.split(",") if part.strip())
     for first, *_ in found:
         if "/" in first and not first.startswith("/"):
-            raise ValueError(f"{first!r} is neither a name on PATH nor a whole path from /")
+            raise ValueError(f"{first!r} is neither a name on PATH nor an absolute path")
     return found
 
 
 def names_of(text: str) -> tuple[str, ...]:
-    """Names of variables and beginnings of names, likewise. Raises `ValueError`."""
+    """Parse the operator's comma-separated list of variable names and prefixes. Raises `ValueError`."""
     names = tuple(part.strip() for part in text.split(",") if part.strip())
     for name in names:
         if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*\*?", name):
-            raise ValueError(f"{name!r} is neither the name of a variable nor the beginning of names, like TOOL_*")
+            raise ValueError(f"{name!r} is neither the name of a variable nor a prefix, like TOOL_*")
         if is_own(name):
-            raise ValueError(f"{name} belongs to the service itself, and no tool may read it")
+            raise ValueError(f"{name} belongs to the service itself, and no tool may read it: remove it")
     return names
 
 
 def is_own(name: str) -> bool:
-    """Whether this variable of the environment is the service's own."""
+    """Return whether this environment variable is the service's own."""
     return _OWN.fullmatch(name) is not None
 
 
 def texts_of(source: ToolSource) -> Iterator[tuple[str, str]]:
-    """The texts of a source in which `${ENV:NAME}` is replaced, each with its place."""
+    """Yield the texts of a source in which `${ENV:NAME}` is replaced, each with its place."""
     for place in ("url", "command", "cwd"):
         yield place, getattr(source, place) or ""
     yield from ((f"args[{index}]", text) for index, text in enumerate(source.args))

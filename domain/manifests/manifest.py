@@ -1,7 +1,7 @@
-"""What may stand in a manifest, and what it means. Every fault is told at once, each with its place.
+"""The parser of manifests. It reports all errors at once, each with its place.
 
-The same parser reads a manifest when it is deployed and the frozen one from the database when a saga runs; there it
-notes what a newer release has written, instead of refusing the whole.
+The same parser reads a manifest at deployment, and the frozen one from the database when a saga runs. There it notes
+what a newer release has written, and does not refuse the whole manifest.
 """
 
 import re
@@ -20,19 +20,19 @@ from domain.values.field_reader import FieldErrors, FieldReader
 
 PROVIDERS = ("openai", "anthropic", "local", "mock")
 KINDS = ("worker", "saga")
-# What others call their own runtime of agents. Here there is one, so the field says nothing.
+# Other systems name their agent runtime this way. Sagahold has only one, so the field has no effect.
 RUNTIME = "langchain"
 MAX_STEPS = 100
 MAX_TOOL_SOURCES = 20
-# Of a prompt in a worker.
+# Characters of a prompt in a worker.
 MAX_PROMPT = 65_536
-# Of a frozen definition, with everything that it refers to. Every process that runs it holds it.
+# Bytes of a frozen definition with everything that it refers to. Each process that runs it keeps it in memory.
 MAX_BYTES = 1024 * 1024
 _HTTP_URL = re.compile(r"(https?://|\$\{ENV:)\S+")
 
 
 def parse(document: object) -> WorkerDefinition | SagaDefinition:
-    """The definition of a frozen manifest of either kind. Raises `InvalidManifest` with every fault."""
+    """Parse a frozen manifest of either kind. Raises `InvalidManifest` with all errors."""
     definition, field_errors = read(document)
     if field_errors or definition is None:
         raise InvalidManifest(field_errors)
@@ -40,40 +40,42 @@ def parse(document: object) -> WorkerDefinition | SagaDefinition:
 
 
 def parse_worker(document: object) -> WorkerDefinition:
-    """Raises `InvalidManifest`, also for a saga."""
+    """Parse a worker's manifest. Raises `InvalidManifest`, also for a saga's manifest."""
     found = parse(document)
     if not isinstance(found, WorkerDefinition):
-        raise InvalidManifest([FieldError("kind", "is not worker")])
+        raise InvalidManifest([FieldError("kind", "must be worker")])
     return found
 
 
 def parse_saga(document: object) -> SagaDefinition:
-    """Raises `InvalidManifest`, also for a worker."""
+    """Parse a saga's manifest. Raises `InvalidManifest`, also for a worker's manifest."""
     found = parse(document)
     if not isinstance(found, SagaDefinition):
-        raise InvalidManifest([FieldError("kind", "is not saga")])
+        raise InvalidManifest([FieldError("kind", "must be saga")])
     return found
 
 
 def stored(document: object) -> WorkerDefinition | SagaDefinition:
-    """A frozen manifest out of the database, as far as this version understands it: a newer release may have deployed
-    it. Raises `NotUnderstood` where it cannot even be shown."""
+    """Parse a stored manifest as far as this version understands it, because a newer release may have deployed it.
+
+    Raises `NotUnderstood` if the manifest cannot even be shown.
+    """
     field_errors = FieldErrors(stored=True)
     definition = _definition(field_errors, document) if isinstance(document, dict) else None
     if definition is None:
-        raise NotUnderstood("this manifest is of a kind that this version does not know: ask the newer release")
+        raise NotUnderstood("a newer release deployed this manifest, whose kind this release does not know: upgrade it")
     places = (*(field_error.path for field_error in field_errors.found), *(field_errors.unknown or ()))
     return replace(definition, unreadable=places) if places else definition
 
 
 def read(document: object) -> tuple[WorkerDefinition | SagaDefinition | None, list[FieldError]]:
-    """The definition and every fault; where there are faults it is not to be used."""
+    """Return the definition and all errors. A definition with errors is not usable."""
     if not isinstance(document, dict):
-        return None, [FieldError("", "is not an object with kind: worker or kind: saga")]
+        return None, [FieldError("", "is not an object of the kind worker or saga")]
     if found := list(canonical_json.field_errors(document, "")):
         return None, found
     if canonical_json.size(document) > MAX_BYTES:
-        return None, [FieldError("", f"is larger than {MAX_BYTES // 1024} KiB with everything that it refers to")]
+        return None, [FieldError("", f"must be at most {MAX_BYTES // 1024} KiB with everything that it refers to")]
     field_errors = FieldErrors()
     return _definition(field_errors, document), field_errors.found
 
@@ -84,7 +86,7 @@ def _definition(field_errors: FieldErrors, document: dict[str, Any]) -> WorkerDe
         return _worker(FieldReader(field_errors, "", document))
     if kind == "saga":
         return _saga(FieldReader(field_errors, "", document))
-    field_errors.add("kind", f"is none of {', '.join(KINDS)}")
+    field_errors.add("kind", f"is not one of {', '.join(KINDS)}")
     return None
 
 
@@ -93,11 +95,11 @@ def _worker(fields: FieldReader) -> WorkerDefinition:
         provider = fields.text("provider")
         model_name = fields.text("model_name", most=200)
         if provider is not None and provider not in PROVIDERS:
-            fields.field_error("provider", f"is none of {', '.join(PROVIDERS)}")
+            fields.field_error("provider", f"is not one of {', '.join(PROVIDERS)}")
         if provider not in (None, "mock") and model_name is None:
-            fields.field_error("model_name", f"is missing: the provider {provider} has many models")
+            fields.field_error("model_name", f"is missing: name one of the models of the provider {provider}")
         if (fields.text("adapter") or RUNTIME) != RUNTIME:
-            fields.field_error("adapter", f"is not {RUNTIME}, the one name that manifests of others give: leave it out")
+            fields.field_error("adapter", f"is not {RUNTIME}, the only value allowed: leave it out")
         sources = tuple(_tool_source(source) for source in fields.objects("tool_sources"))
         if len(sources) > MAX_TOOL_SOURCES:
             fields.field_error("tool_sources", f"has more than {MAX_TOOL_SOURCES} items")
@@ -117,19 +119,19 @@ def _worker(fields: FieldReader) -> WorkerDefinition:
 def _saga(fields: FieldReader) -> SagaDefinition:
     with fields:
         head = _head(fields)
-        given = [item.get("id") for item in fields.items("steps", required=True) if isinstance(item, dict)]
-        known = tuple(name for name in given if isinstance(name, str))
+        ids = [item.get("id") for item in fields.items("steps", required=True) if isinstance(item, dict)]
+        known = tuple(name for name in ids if isinstance(name, str))
         steps: list[StepDefinition] = []
         for step in fields.objects("steps"):
             steps.append(read_step(step, VisibleSteps(known, tuple(before.id for before in steps))))
         if not 1 <= len(steps) <= MAX_STEPS and fields.has("steps"):
-            fields.field_error("steps", f"has not 1 to {MAX_STEPS} steps")
+            fields.field_error("steps", f"must have 1 to {MAX_STEPS} steps")
         _tell_repeated(fields, "steps", "id", [step.id for step in steps])
         return SagaDefinition(**head, steps=_with_answers(steps), input_schema=_input_schema(fields))
 
 
 def _with_answers(steps: list[StepDefinition]) -> tuple[StepDefinition, ...]:
-    """A step with tools whose `output_schema` is left out answers with what later steps read of it."""
+    """Complete omitted output schemas: a step with tools answers with the fields that later steps read."""
     users = [user for step in steps for user in (step, step.undo) if user is not None]
     paths = [binding.path for user in users for binding in user.bindings.values() if binding.path is not None]
     read: list[tuple[str | int, ...]] = [bindings.names_of(path) for path in paths]
@@ -153,23 +155,24 @@ def _input_schema(fields: FieldReader) -> Mapping[str, Any] | None:
     if value is None:
         return None
     if not isinstance(value, dict):
-        fields.field_error("input_schema", "is not a JSON Schema: an object is one")
+        fields.field_error("input_schema", "is not a JSON Schema: give an object")
         return None
     found = list(json_schema.schema_errors(value, "input_schema"))
     for field_error in found:
         fields.field_error(field_error.path, field_error.message)
     types = value.get("type", "object")
     if not found and "object" not in (types if isinstance(types, list) else [types]):
-        fields.field_error("input_schema", "has a type that is not object, and an input is always an object")
+        fields.field_error("input_schema", "must have the type object, because an input is always an object")
     return value
 
 
 def _head(fields: FieldReader) -> dict[str, Any]:
-    """What both kinds have."""
+    """Read the fields that both kinds have."""
     fields.raw("kind")
     namespace = fields.text("namespace")
     if namespace is not None and not is_namespace(namespace):
-        fields.field_error("namespace", "is not 1 to 63 lowercase letters, digits and hyphens, no hyphen at the ends")
+        message = "must be 1 to 63 lowercase letters, digits and hyphens, without a hyphen at the ends"
+        fields.field_error("namespace", message)
     return {
         "name": fields.name("name"),
         "namespace": namespace or DEFAULT_NAMESPACE,
@@ -184,12 +187,13 @@ def _tool_source(fields: FieldReader) -> ToolSource:
         if fields.raw("transport") is None:
             transport = Transport.SSE
             if fields.has("command"):
-                fields.field_error("transport", "is missing: stdio starts a command; without it, sse is meant")
+                fields.field_error("transport", "is missing: write stdio to start a command; the default is sse")
         stdio = transport is Transport.STDIO
         if stdio:
-            fields.refuse(("url", "headers"), "has no meaning for stdio, which starts a command")
+            fields.refuse(("url", "headers"), "is not valid for stdio, which starts a command: remove it")
         elif transport is not None:
-            fields.refuse(("command", "args", "cwd", "env", "env_inherit"), f"has no meaning for {transport}: only url")
+            message = f"is not valid for {transport}, which connects to a url: remove it"
+            fields.refuse(("command", "args", "cwd", "env", "env_inherit"), message)
         of_command = stdio or transport is None
         of_url = not stdio
         source = ToolSource(
@@ -209,10 +213,10 @@ def _tool_source(fields: FieldReader) -> ToolSource:
 
 def _check_source(fields: FieldReader, source: ToolSource) -> None:
     if source.url is not None and not _HTTP_URL.fullmatch(source.url):
-        fields.field_error("url", "is not an http(s) URL, nor does it begin with ${ENV:NAME}")
+        fields.field_error("url", "must be an http(s) URL or begin with ${ENV:NAME}")
 
 
 def _tell_repeated(fields: FieldReader, name: str, key: str, values: list[str]) -> None:
     for index, value in enumerate(values):
         if value and value in values[:index]:
-            fields.field_error(f"{name}[{index}].{key}", f"{value!r} stands there twice")
+            fields.field_error(f"{name}[{index}].{key}", f"{value!r} is a duplicate: use another {key}")

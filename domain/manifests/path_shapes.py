@@ -1,7 +1,7 @@
-"""What a path can find in a saga's context, by the shapes that are known when the saga is deployed.
+"""The values that a path can find in a saga's context, according to the schemas known at deployment.
 
-A path that can find nothing gives null whenever its step runs; an undo would then be called with null, long after it
-could be mended. What a schema leaves open counts as found: nothing is refused that may have a value.
+A path that can find nothing always gives null, and an undo would be called with null, long after the mistake could be
+corrected. Parts that a schema leaves open count as found, so a path that may have a value is never refused.
 """
 
 import re
@@ -18,13 +18,13 @@ from domain.manifests.definition import Binding, SagaDefinition, StepDefinition
 from domain.values import json_schema
 from domain.values.errors import FieldError
 
-# Subschemas inside each other, as `allOf`, `anyOf` and `$ref` nest them: beyond these a schema counts as open.
+# Nesting of subschemas by `allOf`, `anyOf` and `$ref`. Deeper schemas count as open.
 _MAX_DEPTH = 40
-# Places below a `..`: with more, the path counts as one that finds something.
+# Places below a `..`. With more, the path counts as one that finds something.
 _MAX_PLACES = 2_000
 # Names that a message lists.
 _MAX_NAMES = 12
-# What a compensation finds below `_compensation`, as `domain.sagas.compensation` makes it.
+# The fields of `_compensation`, which `domain.sagas.compensation` makes.
 UNDO_FACTS = (
     *("blind_cleanup", "dirty_failure", "has_forward_output"),
     *("idempotency_key", "undo_span_id", "forward_span_id"),
@@ -33,33 +33,33 @@ UNDO_FACTS = (
 
 @dataclass(frozen=True, slots=True)
 class _Schema:
-    """A value that a JSON Schema describes; `root` is where its references begin."""
+    """A value that a JSON Schema describes. References in it start at `root`."""
 
     schema: Any
     root: Any
 
 
-# What a place holds: fixed fields, or whatever its schema allows.
+# A place has fixed fields, or any value that its schema allows.
 _Place = Mapping[str, Any] | _Schema
 _OPEN = _Schema(True, {})
 _SCALAR = _Schema({"type": ["string", "boolean"]}, {})
-# Stands for every name and index.
+# Every name and index.
 _ANY = object()
 _PLAIN = re.compile(r"^(\.\.)?\['([A-Za-z_][A-Za-z0-9_-]*)'\]$")
 
 
 def binding_errors(saga: SagaDefinition) -> Iterator[FieldError]:
-    """A fault for each path that can only give null, or an empty list."""
+    """Yield an error for each path that can only give null or an empty list."""
     for index, step in enumerate(saga.steps):
         before = saga.steps[:index]
         yield from _field_errors(f"steps[{index}].with", step.bindings, _context(saga, before))
         if step.undo is not None:
-            seen = _context(saga, (*before, step)) | {"_compensation": dict.fromkeys(UNDO_FACTS, _SCALAR)}
-            yield from _field_errors(f"steps[{index}].compensation.with", step.undo.bindings, seen)
+            context = _context(saga, (*before, step)) | {"_compensation": dict.fromkeys(UNDO_FACTS, _SCALAR)}
+            yield from _field_errors(f"steps[{index}].compensation.with", step.undo.bindings, context)
 
 
 def expression_errors(saga: SagaDefinition) -> Iterator[FieldError]:
-    """A fault for each `when` that reads a place of the context at which there can be nothing."""
+    """Yield an error for each `when` that reads a place of the context that can never have a value."""
     for index, step in enumerate(saga.steps):
         context = _context(saga, saga.steps[:index])
         for keys in () if step.when is None else cel.reads(step.when, context):
@@ -73,24 +73,24 @@ def _never_there(keys: Sequence[str | int], context: Mapping[str, Any]) -> str |
     for index, key in enumerate(keys):
         after = [child for place in found for child in _children(place, key)]
         if not after:
-            head, rest = _read(keys[:index]), _read(keys[index:])
-            told = _missing(found, key, head, rest if isinstance(key, int) else f".{rest}")
-            return f"reads what can never be there: {told}"[:400]
+            head, rest = _dotted(keys[:index]), _dotted(keys[index:])
+            reason = _missing(found, key, head, rest if isinstance(key, int) else f".{rest}")
+            return f"reads a value that cannot exist: {reason}"[:400]
         found = after
     return None
 
 
-def _read(keys: Sequence[str | int]) -> str:
+def _dotted(keys: Sequence[str | int]) -> str:
     return "".join(f"[{key}]" if isinstance(key, int) else f".{key}" for key in keys).removeprefix(".")
 
 
 def _context(saga: SagaDefinition, steps: Sequence[StepDefinition]) -> dict[str, Any]:
-    given = _OPEN if saga.input_schema is None else _Schema(dict(saga.input_schema), dict(saga.input_schema))
-    return {"input": given, "steps": {step.id: _left_by(step) for step in steps}}
+    input_ = _OPEN if saga.input_schema is None else _Schema(dict(saga.input_schema), dict(saga.input_schema))
+    return {"input": input_, "steps": {step.id: _result_of(step) for step in steps}}
 
 
-def _left_by(step: StepDefinition) -> dict[str, Any]:
-    """What a step leaves in the context: a tool's answer may be anything, a model's is what its schema says."""
+def _result_of(step: StepDefinition) -> dict[str, Any]:
+    """Return what a step adds to the context: a tool's answer is open, a model's answer has its schema."""
     if step.reasoning is None:
         return {"output": {"data": _OPEN}, "facts": {}}
     schema = dict(step.reasoning.output_schema)
@@ -110,7 +110,7 @@ def _field_errors(place: str, bindings: Mapping[str, Binding], context: Mapping[
 
 
 def _nothing_at(path: str, context: Mapping[str, Any]) -> str | None:
-    """Why the path can find nothing in the context, or None."""
+    """Return why the path can find nothing in the context, or None."""
     found: list[_Place] = [context]
     segments = segments_of(path)
     for index, segment in enumerate(segments):
@@ -122,33 +122,33 @@ def _nothing_at(path: str, context: Mapping[str, Any]) -> str | None:
         key = _key(segment)
         after = [child for place in found for child in _children(place, key)]
         if not after:
-            head, rest = (_written(part) for part in (segments[:index], segments[index:]))
+            head, rest = (_path_text(part) for part in (segments[:index], segments[index:]))
             return f"can only be null: {_missing(found, key, f'${head}', rest)}"[:400]
         found = after
     if all(isinstance(place, _Schema) and _only_null(place.schema, place.root) for place in found):
-        return "can only be null: its schema allows nothing else there"
+        return "can only be null: its schema allows no other value there"
     return None
 
 
 def _key(segment: JSONPathSegment) -> Any:
-    # One selector: a path with several is refused before.
+    # `bindings.path_error` refuses a path with several selectors in one segment.
     (selector,) = segment.selectors
     if isinstance(selector, NameSelector):
         return selector.name
     return selector.index if isinstance(selector, IndexSelector) else _ANY
 
 
-def _written(segments: Sequence[JSONPathSegment]) -> str:
-    """As people write a path: `.name` where it can be."""
+def _path_text(segments: Sequence[JSONPathSegment]) -> str:
+    """Return the path as people write it, with `.name` where possible."""
     return "".join(_PLAIN.sub(lambda found: f"{found[1] or '.'}{found[2]}", str(segment)) for segment in segments)
 
 
 def _missing(found: list[_Place], key: Any, head: str, rest: str) -> str:
     names = sorted({name for place in found for name in _names(place)})
-    known = f"there is {', '.join(names[:_MAX_NAMES])}" if names else "no name is known there"
-    what = key if isinstance(key, str) else f"[{key}]" if isinstance(key, int) else f"such place as {rest}"
-    hint = f"; what a step has answered is below {head}.data, perhaps {head}.data{rest}" if names == ["data"] else ""
-    return f"{head} has no {what} ({known}){hint}"
+    known = f"it has {', '.join(names[:_MAX_NAMES])}" if names else "it has no known names"
+    missing = key if isinstance(key, str) else f"[{key}]" if isinstance(key, int) else f"place {rest}"
+    advice = f"; a step's answer is below {head}.data: try {head}.data{rest}" if names == ["data"] else ""
+    return f"{head} has no {missing} ({known}){advice}"
 
 
 def _names(place: _Place) -> Sequence[str]:
@@ -157,12 +157,12 @@ def _names(place: _Place) -> Sequence[str]:
     schema = place.schema
     if isinstance(schema, dict) and isinstance(reference := schema.get("$ref"), str):
         schema = _target(place.root, reference)
-    named = schema.get("properties") if isinstance(schema, dict) else None
-    return tuple(named) if isinstance(named, dict) else ()
+    properties = schema.get("properties") if isinstance(schema, dict) else None
+    return tuple(properties) if isinstance(properties, dict) else ()
 
 
 def _below(found: list[_Place]) -> list[_Place] | None:
-    """All places at and below these; None where there may be more than can be listed."""
+    """Return all places at and below these, or None if there may be too many to list."""
     places: list[_Place] = []
     waiting = list(found)
     while waiting:
@@ -175,7 +175,7 @@ def _below(found: list[_Place]) -> list[_Place] | None:
 
 
 def _is_closed(schema: Any) -> bool:
-    """Not simply open: what an open schema has below it is without end."""
+    """Return whether the schema says anything about its values. Below an open schema, the places are endless."""
     return isinstance(schema, dict) and bool(schema.keys() - {"title", "description", "$schema", "default", "examples"})
 
 
@@ -188,7 +188,7 @@ def _children(place: _Place, key: Any) -> list[_Place]:
 
 
 def _child(schema: Any, root: Any, key: Any, depth: int) -> Any:
-    """The schema of what is below this name or index; None where there can be nothing."""
+    """Return the schema of the value at this name or index, or None if there can be no value."""
     if schema is False:
         return None
     if not isinstance(schema, dict) or depth > _MAX_DEPTH:
@@ -196,44 +196,44 @@ def _child(schema: Any, root: Any, key: Any, depth: int) -> Any:
     parts = []
     if isinstance(reference := schema.get("$ref"), str):
         parts.append(_child(_target(root, reference), root, key, depth + 1))
-    # Before 2019-09, nothing beside a $ref has a meaning.
+    # Drafts before 2019-09 ignore the keywords beside a $ref.
     if not parts or not _is_old(root):
         parts.append(_own(schema, root, key))
         parts += [_child(part, root, key, depth + 1) for part in _listed(schema, "allOf")]
         for word in ("anyOf", "oneOf"):
-            if ways := _listed(schema, word):
-                found = [child for way in ways if (child := _child(way, root, key, depth + 1)) is not None]
+            if branches := _listed(schema, word):
+                found = [child for branch in branches if (child := _child(branch, root, key, depth + 1)) is not None]
                 parts.append({"anyOf": found} if found else None)
     if any(part is None for part in parts):
         return None
-    told = [part for part in parts if part is not True]
-    return True if not told else told[0] if len(told) == 1 else {"allOf": told}
+    limits = [part for part in parts if part is not True]
+    return True if not limits else limits[0] if len(limits) == 1 else {"allOf": limits}
 
 
 def _own(schema: dict[str, Any], root: Any, key: Any) -> Any:
-    """By the keywords of this schema alone."""
-    ways = [way for way in (_of_object(schema, root, key), _of_array(schema, key)) if way is not None]
+    """Return the child's schema according to the keywords of this schema alone."""
+    options = [child for child in (_property(schema, root, key), _item(schema, key)) if child is not None]
     if (values := _values(schema)) is not None:
         inside = [value for whole in values for value in _inside(whole, key)]
-        ways = [{"enum": inside}] if inside and ways else []
-    if not ways:
+        options = [{"enum": inside}] if inside and options else []
+    if not options:
         return None
-    return True if any(way is True for way in ways) else ways[0] if len(ways) == 1 else {"anyOf": ways}
+    return True if any(each is True for each in options) else options[0] if len(options) == 1 else {"anyOf": options}
 
 
-def _of_object(schema: dict[str, Any], root: Any, key: Any) -> Any:
+def _property(schema: dict[str, Any], root: Any, key: Any) -> Any:
     if isinstance(key, int) or not _may_be(schema, "object"):
         return None
-    named = schema.get("properties")
-    named = named if isinstance(named, dict) else {}
+    properties = schema.get("properties")
+    properties = properties if isinstance(properties, dict) else {}
     patterns = schema.get("patternProperties")
     patterns = patterns if isinstance(patterns, dict) else {}
     rest = schema.get("additionalProperties", True)
     if key is _ANY:
-        ways = [way for way in (*named.values(), *patterns.values(), rest) if way is not False]
-        return {"anyOf": ways} if ways else None
-    if key in named:
-        return None if named[key] is False else named[key]
+        options = [each for each in (*properties.values(), *patterns.values(), rest) if each is not False]
+        return {"anyOf": options} if options else None
+    if key in properties:
+        return None if properties[key] is False else properties[key]
     if any(_matches(pattern, key) for pattern in patterns):
         return True
     if schema.get("unevaluatedProperties") is False and not _mentions(schema, root, key, 0):
@@ -241,7 +241,7 @@ def _of_object(schema: dict[str, Any], root: Any, key: Any) -> Any:
     return None if rest is False else rest
 
 
-def _of_array(schema: dict[str, Any], key: Any) -> Any:
+def _item(schema: dict[str, Any], key: Any) -> Any:
     if isinstance(key, str) or not _may_be(schema, "array"):
         return None
     items = schema.get("items", True)
@@ -252,8 +252,8 @@ def _of_array(schema: dict[str, Any], key: Any) -> Any:
     if most == 0:
         return None
     if key is _ANY or key < 0:
-        ways = [way for way in (*first, rest) if way is not False]
-        return {"anyOf": ways} if ways else None
+        options = [each for each in (*first, rest) if each is not False]
+        return {"anyOf": options} if options else None
     if isinstance(most, int | float) and key >= most:
         return None
     found = first[key] if key < len(first) else rest
@@ -281,7 +281,7 @@ def _inside(value: Any, key: Any) -> list[Any]:
 
 
 def _mentions(schema: Any, root: Any, key: str, depth: int) -> bool:
-    """Whether a schema that is applied to the same object knows the name."""
+    """Return whether a schema for the same object names the key."""
     if not isinstance(schema, dict) or depth > _MAX_DEPTH:
         return depth > _MAX_DEPTH
     if depth and ("additionalProperties" in schema or "unevaluatedProperties" in schema):
@@ -308,15 +308,15 @@ def _only_null(schema: Any, root: Any, depth: int = 0) -> bool:
         return True
     if any(_only_null(part, root, depth + 1) for part in _listed(schema, "allOf")):
         return True
-    ways = (_listed(schema, word) for word in ("anyOf", "oneOf"))
-    return any(some and all(_only_null(way, root, depth + 1) for way in some) for some in ways)
+    unions = (_listed(schema, word) for word in ("anyOf", "oneOf"))
+    return any(branches and all(_only_null(each, root, depth + 1) for each in branches) for branches in unions)
 
 
 def _target(root: Any, reference: str) -> Any:
     try:
         return json_schema.resolve(root, reference)
     except ValueError:
-        # The schema has a fault of its own, which is told.
+        # The check of the schema itself reports this error.
         return True
 
 
@@ -334,5 +334,5 @@ def _matches(pattern: str, name: str) -> bool:
     try:
         return re.search(pattern, name) is not None
     except re.error:
-        # Another dialect: it may match.
+        # The pattern is of another dialect, so it may match.
         return True

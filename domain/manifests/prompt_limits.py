@@ -1,26 +1,28 @@
-"""What rendering a prompt may do and make, counted before it is done: a template of some hundred characters, whose
-values hold each other several times, would otherwise become gigabytes of text, or hours of comparing."""
+"""The limits on rendering a prompt, counted before each operation.
+
+Without them, a template of some hundred characters could make gigabytes of text, or compare for hours, if its values
+contain each other several times.
+"""
 
 from collections.abc import Sequence, Sized
 from typing import Any
 
-# Characters of a rendered prompt, and of any text on the way to it: what a step's values may have in all, and some
-# hundred pages.
+# Characters of a rendered prompt and of any intermediate text: the limit of a step's values, or some hundred pages.
 MAX_OUTPUT = 256 * 1024
-# Of all texts that are made on the way: with the widest characters, 64 MiB.
+# Characters of all intermediate texts: 64 MiB with the widest characters.
 MAX_TEXTS = 16 * 1024 * 1024
-# Values that loops and filters look at, and hundreds of characters of texts: about a second.
+# Values that loops and filters visit, and hundreds of characters of texts: about a second.
 MAX_WORK = 1_000_000
 TEXT_UNIT = 100
 _LARGE = (str, list, tuple, dict)
 
 
 class PromptFailed(ValueError):
-    """The prompt could not be made of these values; the message says why."""
+    """The prompt could not be rendered with these values. The message has the reason."""
 
 
 class RenderingBudget:
-    """What one rendering did so far. Each method raises `PromptFailed` once that is too much."""
+    """The work of one rendering so far. Each method raises `PromptFailed` when it exceeds a limit."""
 
     def __init__(self) -> None:
         self._units = 0
@@ -29,27 +31,27 @@ class RenderingBudget:
     def spend(self, units: int) -> None:
         self._units += units
         if self._units > MAX_WORK:
-            raise PromptFailed("it has too much to do with these values: loop over less")
+            raise PromptFailed("it does too much work with these values: loop over fewer of them")
 
     def look(self, value: Any) -> None:
-        """At a value, not into it."""
+        """Count a visit to a value, but not to its parts."""
         self.spend(units(value))
 
     def copy(self, value: Any) -> None:
-        """Of a text or a list. A list's items are only referred to."""
+        """Count the copy of a text or a list. The items of a list are not copied."""
         self.look(value)
         if isinstance(value, str):
             self.hold(len(value))
 
     def make(self, characters: int) -> None:
-        """Before a text is made that may be far longer than what it is made of."""
+        """Count a text before it is made, because it may be far longer than its sources."""
         if characters > MAX_OUTPUT:
-            raise PromptFailed(f"it makes a text longer than {MAX_OUTPUT // 1024} Ki characters of these values")
+            raise PromptFailed(f"it makes a text of more than {MAX_OUTPUT // 1024} Ki characters: use shorter values")
         self.spend(1 + characters // TEXT_UNIT)
         self.hold(characters)
 
     def go_through(self, value: Any) -> None:
-        """All that is in the value, as often as it is there."""
+        """Count everything in the value, each part as often as it occurs."""
         waiting = [value]
         while waiting:
             item = waiting.pop()
@@ -57,7 +59,7 @@ class RenderingBudget:
             waiting.extend(_large(_parts(item)))
 
     def write(self, value: Any, indent: int = 0) -> None:
-        """The value as JSON."""
+        """Count the text of the value as JSON."""
         characters, waiting = 0, [(value, 1)]
         while waiting and characters <= MAX_OUTPUT:
             item, depth = waiting.pop()
@@ -66,16 +68,16 @@ class RenderingBudget:
                 continue
             parts = _parts(item)
             self.spend(1 + len(parts))
-            # Of each at least: a character, a comma, and the new line that it stands on.
+            # Each part takes at least a character, a comma, and its line break with indentation.
             characters += 2 + len(parts) * (2 + indent * depth)
             waiting.extend((part, depth + 1) for part in _large(parts))
         self.make(characters)
 
     def hold(self, characters: int) -> None:
-        """So many more in texts that are made on the way."""
+        """Count further characters of intermediate texts."""
         self._characters += characters
         if self._characters > MAX_TEXTS:
-            raise PromptFailed("it has too much to do with these values: it makes too many long texts of them")
+            raise PromptFailed("it makes too many long texts of these values: use fewer or shorter ones")
 
 
 def _parts(value: Any) -> Sequence[Any]:
@@ -85,7 +87,7 @@ def _parts(value: Any) -> Sequence[Any]:
 
 
 def _large(parts: Sequence[Any]) -> list[Any]:
-    """Those that are more than one value, or than some characters."""
+    """Return the parts that may count as more than one value or some characters."""
     return [part for part in parts if isinstance(part, _LARGE)]
 
 

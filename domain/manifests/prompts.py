@@ -1,7 +1,7 @@
 """Prompts: Jinja templates of admins, filled with values that come from agents, tools and models.
 
-A template may choose and repeat, not call: there are no methods, macros or inclusions, and after a dot stands a field
-of the value, never an attribute of the object that holds it. Its work and its output are counted.
+A template may branch and loop, but not call: it has no methods, macros or inclusions. A dot reads a field of the value,
+never an attribute of the Python object. Its work and its output are limited.
 """
 
 import json
@@ -18,15 +18,16 @@ from jinja2.visitor import NodeTransformer
 from domain.manifests.prompt_limits import MAX_OUTPUT, TEXT_UNIT, PromptFailed, RenderingBudget, units
 from domain.values import canonical_json
 
+# One call of a filter takes as long as a visit to this many values.
 CALL_UNITS = 4
-# Of round(…): more digits than a number has take a number of that many digits to find.
+# The limit of round(…), because Python computes a number with as many digits as the precision.
 MAX_PRECISION = 20
-# Of tojson(indent=…): with the depth of a value it says how much longer that becomes.
+# The limit of tojson(indent=…), because the text grows with the indent times the depth of the value.
 MAX_INDENT = 8
-# Compiled templates that a process remembers: some tens of kilobytes each.
-REMEMBERED = 256
+# Compiled templates in a process's cache, some tens of kilobytes each.
+CACHE_SIZE = 256
 GUIDANCE = "guidance"
-# No name of a template has a blank.
+# The blank keeps it apart from every name in a template.
 _SPENT = "work spent"
 _FILTERS = (
     *("abs", "capitalize", "count", "d", "default", "dictsort", "first", "float", "groupby", "int", "items", "last"),
@@ -46,7 +47,7 @@ _FILTERS = (
     ),
     *("title", "trim", "truncate", "unique", "upper", "wordcount"),
 )
-# Filters that compare whole values; that make of a text another one as long; that go through what they are given.
+# Filters that compare whole values; filters that turn a text into one of equal length; filters that visit every item.
 _COMPARING = frozenset({"dictsort", "groupby", "max", "min", "sort", "unique"})
 _TEXTUAL = frozenset(
     {"capitalize", "float", "int", "lower", "reverse", "title", "trim", "truncate", "upper", "wordcount"}
@@ -56,7 +57,7 @@ _STATEMENTS = (nodes.Output, nodes.If, nodes.For, nodes.Assign, nodes.With)
 
 
 def render(template: str, values: Mapping[str, Any], guidance: str | None) -> str:
-    """The prompt. Texts stand in it as they are, other values as JSON. Raises `PromptFailed`."""
+    """Render the prompt. Texts appear in it as they are, other values as JSON. Raises `PromptFailed`."""
     names = {**values, GUIDANCE: guidance or "", _SPENT: RenderingBudget()}
     parts: list[str] = []
     size = 0
@@ -64,50 +65,50 @@ def render(template: str, values: Mapping[str, Any], guidance: str | None) -> st
         for part in _compiled(template).generate(names):
             size += len(part)
             if size > MAX_OUTPUT:
-                raise PromptFailed(f"it becomes longer than {MAX_OUTPUT // 1024} Ki characters with these values")
+                raise PromptFailed(f"it is longer than {MAX_OUTPUT // 1024} Ki characters: use shorter values")
             parts.append(part)
     except PromptFailed:
         raise
     except Exception as error:
-        # Whatever a template can make of values that do not suit it: of the wrong type, missing, nested too deeply.
-        raise PromptFailed(f"it does not suit these values: {_first_line(error)}") from None
+        # A template may raise anything for values of the wrong type, missing ones or ones that are nested too deeply.
+        raise PromptFailed(f"it does not work with these values: {_first_line(error)}") from None
     return "".join(parts)
 
 
 def message(rendered: str, previous: Mapping[str, Any] | None, guidance: str | None) -> str:
-    """What the model is sent: on a re-run with its previous answer and what the reviewer said, as the last word."""
+    """Return the message to the model. On a rerun, its previous answer and the guidance follow the prompt."""
     parts = [rendered]
     if previous is not None:
         parts.append(f"# Your previous answer, which was not accepted\n\n{canonical_json.encode(previous)}")
     if guidance:
-        parts.append(f"# What the reviewer says: answer anew, and follow this\n\n{guidance}")
+        parts.append(f"# The reviewer's guidance: answer again and follow it\n\n{guidance}")
     return "\n\n".join(parts)
 
 
-def prompt_error(text: str, given: Collection[str]) -> str | None:
-    """Why this template cannot be used with these names, or None."""
+def prompt_error(text: str, available: Collection[str]) -> str | None:
+    """Return why this template is unusable with these names, or None."""
     try:
         parsed = _environment.parse(text)
         if (refused := _refused(parsed)) is not None:
             return refused
         _compiled(text)
-        missing = meta.find_undeclared_variables(parsed) - set(given) - {GUIDANCE}
+        missing = meta.find_undeclared_variables(parsed) - set(available) - {GUIDANCE}
     except (TemplateError, RecursionError, ValueError) as error:
         return f"is not a Jinja template: {_first_line(error)}"
     if missing:
         names = ", ".join(f"{{{{ {name} }}}}" for name in sorted(missing))
-        return f"uses {names[:500]}, which `with` does not give"
+        return f"uses {names[:500]}, which is not in `with`: add it there"
     return None
 
 
 def _refused(parsed: nodes.Template) -> str | None:
     if any(meta.find_referenced_templates(parsed)):
-        return "includes another template: write it out"
+        return "includes another template: copy its text here"
     for statement in parsed.find_all(nodes.Stmt):
         if not isinstance(statement, _STATEMENTS) or getattr(statement, "recursive", False):
-            return f"has a {type(statement).__name__}: prompts have only if, for (not recursive), set x = … and with"
+            return f"has a {type(statement).__name__}: use only if, for (not recursive), set x = … and with"
     if any(not _may_call(call.node) for call in parsed.find_all(nodes.Call)):
-        return "calls something: prompts call only range(…) and loop.cycle(…), and use filters for the rest"
+        return "calls a function or method: call only range(…) and loop.cycle(…), and use filters for the rest"
     if any(parsed.find_all(nodes.Pow)):
         return "has a **: compute it in a step"
     return None
@@ -120,7 +121,7 @@ def _may_call(called: nodes.Expr) -> bool:
 
 
 class _Counting(NodeTransformer):
-    """Has whatever is looped over, compared or cut out counted, and joins by ~ what an output would show."""
+    """A rewrite that counts each value in a loop, comparison or slice, and that joins with ~ as an output does."""
 
     def visit_For(self, node: nodes.For) -> nodes.For:
         self.generic_visit(node)
@@ -167,7 +168,7 @@ class _Environment(ImmutableSandboxedEnvironment):
         return Template.from_code(self, self.compile(parsed), self.make_globals(None))
 
     def getattr(self, obj: Any, attribute: str) -> Any:
-        """`order.items` is the field, not the method."""
+        """Read a field: `order.items` is the field of the value, not the method."""
         return super().getattr(obj, attribute) if isinstance(obj, LoopContext) else self.getitem(obj, attribute)
 
     def getitem(self, obj: Any, argument: Any) -> Any:
@@ -183,10 +184,10 @@ class _Environment(ImmutableSandboxedEnvironment):
         elif operator == "+":
             _work(context).spend(units(left) + units(right))
         elif not isinstance(left, int | float) or not isinstance(right, int | float):
-            raise PromptFailed(f"it uses {operator} on what is no number")
+            raise PromptFailed(f"it uses {operator} on a value that is not a number")
         found = super().call_binop(context, operator, left, right)
         if isinstance(found, int) and abs(found) > canonical_json.MAX_INTEGER:
-            raise PromptFailed("it computes a number beyond 2^53")
+            raise PromptFailed("it computes an integer beyond ±(2^53-1)")
         return found
 
 
@@ -196,34 +197,33 @@ def _work(context: Context) -> RenderingBudget:
 
 
 def _counting(name: str, filter_: Callable[..., Any]) -> Callable[..., Any]:
-    """The filter, which first counts what it is given: also where `map` and the like call it."""
+    """Wrap a filter to count its input first, also when `map` and similar filters call it."""
     passes = _PassArg.from_obj(filter_)
 
     @pass_context
     @wraps(filter_)
     def counted(context: Context, value: Any, *args: Any, **named: Any) -> Any:
         work = _work(context)
-        # The call itself takes as long as looking at so many values.
         work.spend(CALL_UNITS)
-        # What a filter gives bit by bit was counted when it went into the filter.
+        # The items of an iterator were counted as the input of the filter that yields them.
         if not isinstance(value, Undefined):
             count = work.go_through if name in _COMPARING else work.copy if name in _TEXTUAL else work.look
             count(value)
             if name in _GOING_THROUGH and isinstance(value, str):
-                # Of each character something as large as a text.
+                # Each character becomes an object as large as a text.
                 work.make(len(value))
                 work.spend(len(value))
             elif name in _COMPARING:
                 work.spend(CALL_UNITS * units(value))
         for argument in (*args, *named.values()):
             work.go_through(argument)
-        return filter_(*_before(passes, context), value, *args, **named)
+        return filter_(*_leading_arguments(passes, context), value, *args, **named)
 
     return counted
 
 
-def _before(passes: _PassArg | None, context: Context) -> tuple[Any, ...]:
-    """What the filter is given before its value."""
+def _leading_arguments(passes: _PassArg | None, context: Context) -> tuple[Any, ...]:
+    """Return the arguments of a filter before its value."""
     if passes is None:
         return ()
     return ({_PassArg.context: context, _PassArg.environment: context.environment}.get(passes, context.eval_ctx),)
@@ -252,15 +252,15 @@ def _copied(context: Context, value: Any) -> Any:
 
 @pass_context
 def _text(context: Context, value: Any) -> str:
-    """A text as it is, anything else as JSON."""
+    """Return a text as it is, anything else as JSON."""
     if isinstance(value, str):
         _work(context).look(value)
         return value
     if isinstance(value, Undefined):
-        # Says which name is missing.
+        # Raises an error that names the missing variable.
         return str(value)
     if isinstance(value, Iterator):
-        raise PromptFailed("it shows what a filter goes through: put | list or | join behind it")
+        raise PromptFailed("it outputs the iterator of a filter: add | list or | join after it")
     if isinstance(value, list | tuple | dict):
         _work(context).write(value)
     else:
@@ -290,18 +290,18 @@ def _replace(context: Context, text: str, old: str, new: str) -> str:
 @pass_context
 def _to_json(context: Context, value: Any, indent: int | None = None) -> str:
     if indent is not None and not 0 <= indent <= MAX_INDENT:
-        raise PromptFailed(f"its tojson has an indent that is not 0 to {MAX_INDENT}")
+        raise PromptFailed(f"the indent of its tojson must be 0 to {MAX_INDENT}")
     _work(context).write(value, indent or 0)
     return canonical_json.encode(value) if indent is None else json.dumps(value, ensure_ascii=False, indent=indent)
 
 
 def _round(number: Any, precision: int | None = None) -> Any:
     if precision is not None and abs(precision) > MAX_PRECISION:
-        raise PromptFailed(f"its round has a precision that is not -{MAX_PRECISION} to {MAX_PRECISION}")
+        raise PromptFailed(f"the precision of its round must be -{MAX_PRECISION} to {MAX_PRECISION}")
     return round(number, precision)
 
 
-@lru_cache(REMEMBERED)
+@lru_cache(CACHE_SIZE)
 def _compiled(template: str) -> Template:
     return _environment.compile_counting(template)
 

@@ -1,4 +1,4 @@
-"""What only a reason step of a manifest has: its prompt, its tools and the shape of its answer."""
+"""The fields that only a reason step of a manifest has: its prompt, its tools and the schema of its answer."""
 
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
@@ -12,11 +12,11 @@ from domain.values.field_reader import NAME, NAME_RULE, FieldReader, named
 
 MAX_PROMPT = 65_536
 MAX_FACTS = 100
-# Steps that a person would still wait for.
+# A person would still wait for a step with this many turns.
 MAX_TURNS = 200
 DEFAULT_TURNS = 10
 MAX_TOKENS = 100_000_000
-# How long the mock may take for one answer; what it stands for takes seconds. Seconds.
+# Seconds that the mock may take for one answer. A real model takes seconds.
 MAX_WAIT = 600
 DEFAULT_SCHEMA: Mapping[str, Any] = {
     "type": "object",
@@ -24,28 +24,28 @@ DEFAULT_SCHEMA: Mapping[str, Any] = {
     "required": ["summary"],
     "additionalProperties": False,
 }
-# What a model says that undoes a step.
+# The answer of a model that undoes a step.
 UNDO_SCHEMA: Mapping[str, Any] = {
     "type": "object",
     "properties": {
-        "undone": {"type": "boolean", "description": "true also where there was nothing to undo"},
-        "summary": {"type": "string", "description": "what you have found and done"},
+        "undone": {"type": "boolean", "description": "true also if there was nothing to undo"},
+        "summary": {"type": "string", "description": "what you found and did"},
     },
     "required": ["undone", "summary"],
     "additionalProperties": False,
 }
-# What a model is given beside the tools of its step.
+# Tools that every model has beside those of its step.
 READ_RESOURCE, SUBMIT = "read_resource", "_submit"
-_OF_REACT = ("resources", "facts", "max_turns")
+_REACT_ONLY = ("resources", "facts", "max_turns")
 
 
-def read_reasoning(fields: FieldReader, tools: tuple[str, ...], given: Collection[str]) -> Reasoning:
+def read_reasoning(fields: FieldReader, tools: tuple[str, ...], arguments: Collection[str]) -> Reasoning:
     adapter = fields.one_of("agent-adapter", Adapter) or Adapter.REACT
-    if GUIDANCE in given:
-        fields.field_error(f"with.{GUIDANCE}", "is the name of what the reviewer says: use another")
-    prompt, reference = _prompt(fields, given)
+    if GUIDANCE in arguments:
+        fields.field_error(f"with.{GUIDANCE}", "is reserved for the reviewer's guidance: use another name")
+    prompt, reference = _prompt(fields, arguments)
     _check_tools(fields, adapter, tools)
-    resources = _resources(fields, given)
+    resources = _resources(fields, arguments)
     callable_ = (*tools, READ_RESOURCE) if resources else tools
     return Reasoning(
         prompt=prompt,
@@ -61,7 +61,7 @@ def read_reasoning(fields: FieldReader, tools: tuple[str, ...], given: Collectio
 
 
 def read_undo_reasoning(fields: FieldReader, tools: tuple[str, ...]) -> Reasoning:
-    """Its prompt is the worker's `compensation_prompt`, above what is known of the step."""
+    """Read the fields of an undo by a model. The worker's `compensation_prompt` is its prompt."""
     return Reasoning(
         prompt="",
         prompt_ref="compensation_prompt",
@@ -86,40 +86,40 @@ def _limits(fields: FieldReader) -> dict[str, Any]:
 def _check_tools(fields: FieldReader, adapter: Adapter, tools: tuple[str, ...]) -> None:
     for index, tool in enumerate(tools):
         if tool in (READ_RESOURCE, SUBMIT):
-            fields.field_error(f"tools.allow[{index}]", "is a name that a model knows another tool by: rename it")
+            fields.field_error(f"tools.allow[{index}]", "is the name of a tool that every model has: rename it")
     if adapter is Adapter.REACT:
         return
     if tools:
-        fields.field_error("tools.allow", "has a meaning only for the react adapter: simple uses no tools")
-    for name in _OF_REACT:
+        fields.field_error("tools.allow", "is valid only for the react adapter: simple calls no tools")
+    for name in _REACT_ONLY:
         if fields.has(name):
-            fields.field_error(name, "has a meaning only for the react adapter: simple answers once, and calls nothing")
+            fields.field_error(name, "is valid only for the react adapter: simple answers once and calls no tools")
 
 
-def _prompt(fields: FieldReader, given: Collection[str]) -> tuple[str, str]:
+def _prompt(fields: FieldReader, arguments: Collection[str]) -> tuple[str, str]:
     inner = fields.inner("prompt", required=True)
     if inner is None:
         return "", ""
     with inner:
         text = inner.text("inline", required=True, most=MAX_PROMPT)
-        inner.checked("inline", text, lambda template: prompt_error(template, given))
+        inner.checked("inline", text, lambda template: prompt_error(template, arguments))
         return text or "", inner.text("ref", most=500) or "inline"
 
 
-def _resources(fields: FieldReader, given: Collection[str]) -> tuple[str, ...]:
+def _resources(fields: FieldReader, arguments: Collection[str]) -> tuple[str, ...]:
     inner = fields.inner("resources")
     if inner is None:
         return ()
     with inner:
         patterns = named(inner, "allow", "uri")
         for index, pattern in enumerate(patterns):
-            if (message := pattern_error(pattern, given)) is not None:
+            if (message := pattern_error(pattern, arguments)) is not None:
                 inner.field_error(f"allow[{index}]", message)
         return patterns
 
 
 def _facts(fields: FieldReader, tools: tuple[str, ...]) -> tuple[Fact, ...]:
-    """`{name, tool, from}` is one fact; `{tool, into, fields: {name: path}}` is a group of one tool's facts."""
+    """Read facts, each `{name, tool, from}` or a group of one tool's facts, `{tool, into, fields: {name: path}}`."""
     found: list[Fact] = []
     names: list[str] = []
     for fact in fields.objects("facts"):
@@ -128,13 +128,13 @@ def _facts(fields: FieldReader, tools: tuple[str, ...]) -> tuple[Fact, ...]:
             key = "into" if grouped else "name"
             name = fact.name(key)
             if name and name in names:
-                fact.field_error(key, f"{name!r} stands there twice")
+                fact.field_error(key, f"{name!r} is a duplicate: use another name")
             names.append(name)
             tool = fact.text("tool", required=True)
             if tool is not None and tool not in tools:
-                fact.field_error("tool", "is not in tools.allow, so it has no answer")
+                fact.field_error("tool", "is not in tools.allow, so it is never called: add it there")
             if grouped:
-                fact.refuse(("name", "from"), "does not stand beside into: a group has its paths in fields")
+                fact.refuse(("name", "from"), "is not valid beside into: a group has its paths in fields")
                 found += _group(fact, name, tool or "")
             else:
                 path = fact.checked("from", fact.text("from", required=True), bindings.path_error)
@@ -147,18 +147,18 @@ def _facts(fields: FieldReader, tools: tuple[str, ...]) -> tuple[Fact, ...]:
 def _group(fields: FieldReader, into: str, tool: str) -> Iterator[Fact]:
     paths = fields.mapping("fields")
     if not paths and fields.is_object:
-        fields.field_error("fields", "names no field: {name: a JSONPath into the tool's answer}")
+        fields.field_error("fields", "is empty: write {name: a JSONPath into the tool's answer}")
     for name, path in paths.items():
         message = bindings.path_error(path) if isinstance(path, str) else "is not a JSONPath"
         if message is None and not NAME.fullmatch(name):
-            message = f"is not below a name: {NAME_RULE}"
+            message = f"does not have a valid name: {NAME_RULE}"
         if message is not None:
             fields.field_error(f"fields.{name}", message)
         yield Fact(name, tool, path if isinstance(path, str) else "", into)
 
 
 def schema_for(wanted: Collection[str]) -> Mapping[str, Any]:
-    """Of an answer whose schema was left out, and of which later steps read these fields."""
+    """Return the schema of an answer whose own schema is omitted, if later steps read these fields."""
     return {"type": "object", "properties": {name: {} for name in sorted(wanted)}, "required": sorted(wanted)}
 
 
@@ -167,13 +167,13 @@ def _output_schema(fields: FieldReader) -> Mapping[str, Any]:
     if value is None:
         return DEFAULT_SCHEMA
     if not isinstance(value, dict):
-        fields.field_error("output_schema", "is not a JSON Schema: an object is one")
+        fields.field_error("output_schema", "is not a JSON Schema: give an object")
         return DEFAULT_SCHEMA
     found = list(json_schema.schema_errors(value, "output_schema"))
     for field_error in found:
         fields.field_error(field_error.path, field_error.message)
     if not found and not json_schema.is_of_object(value):
-        fields.field_error("output_schema", "has not type: object at its top, and models answer in objects")
+        fields.field_error("output_schema", "must have type: object at its top, because models answer with objects")
     return value
 
 
@@ -186,11 +186,11 @@ def _turn(fields: FieldReader, tools: tuple[str, ...], *, is_last: bool) -> Mock
     with fields:
         wait = fields.number("after_seconds", 0, MAX_WAIT) or 0.0
         if fields.has("submit"):
-            fields.refuse(("call", "arguments"), "does not stand beside submit: a turn is one of both")
+            fields.refuse(("call", "arguments"), "is not valid beside submit: a turn is one or the other")
             if not is_last:
-                fields.field_error("submit", "is not the last turn, and ends the step")
+                fields.field_error("submit", "ends the step, so it must be the last turn")
             return MockTurn(None, fields.mapping("submit"), wait)
         tool = fields.text("call", required=True)
         if tool is not None and tool not in tools:
-            fields.field_error("call", f"is none of the tools of this step: {', '.join(tools) or 'there are none'}")
+            fields.field_error("call", f"is not one of the step's tools: {', '.join(tools) or 'it has none'}")
         return MockTurn(tool or "", fields.mapping("arguments"), wait)

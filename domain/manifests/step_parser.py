@@ -1,4 +1,4 @@
-"""One step of a saga's manifest, and the undo of one."""
+"""The parser of one step of a saga's manifest, and of its compensation."""
 
 import re
 from collections.abc import Mapping
@@ -13,31 +13,31 @@ from domain.pauses.pause import OnTimeout
 from domain.values.errors import Invalid
 from domain.values.field_reader import FieldReader, named
 
-# A week: longer than any one execution, and within what a timer keeps.
+# A week: longer than any execution, and short enough for a timer.
 MAX_TIMEOUT = 604_800
 # Ten years, as for a pause.
-MAX_HOLD = 315_360_000
+MAX_HITL_TIMEOUT = 315_360_000
 DEFAULT_TIMEOUT = 600.0
 DEFAULT_TURNS = 10
 MAX_TURNS = 200
 MAX_RETRIES = 1_000
 MAX_GUIDANCE = 4_096
-# What begins a path: the context's own names.
+# The names of the context, with which a path begins.
 _ROOTS = ("input", "steps")
-_HOLD = ("hitl_max_retries", "hitl_retry_guidance", "review", "hitl_timeout_seconds", "hitl_on_timeout")
-_OF_REASON = (
+_HITL_ONLY = ("hitl_max_retries", "hitl_retry_guidance", "review", "hitl_timeout_seconds", "hitl_on_timeout")
+_REASON_ONLY = (
     *("prompt", "agent-adapter", "resources", "facts", "output_schema"),
     *("max_turns", "max_step_tokens", "keep_transcript", "mock"),
 )
-# Of an undo.
-_OF_MODEL = ("max_step_tokens", "keep_transcript", "mock")
-_TOOL_SCHEMA = "is not checked: what counts is the schema that the tool server gives; say more in a policy"
+# Fields of an undo by a model.
+_MODEL_ONLY = ("max_step_tokens", "keep_transcript", "mock")
+_TOOL_SCHEMA = "is not used: the tool server's own schema applies, so remove it and use a policy for further rules"
 _STEP_ID = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,63}")
 
 
 @dataclass(frozen=True, slots=True)
 class VisibleSteps:
-    """Ids of steps that a path may name: `known` are all of the saga, `before` those that have run by then."""
+    """The ids of steps for paths: `known` are all steps of the saga, `before` are those that have run by then."""
 
     known: tuple[str, ...]
     before: tuple[str, ...]
@@ -49,19 +49,17 @@ def read_step(fields: FieldReader, places: VisibleSteps) -> StepDefinition:
         id_ = fields.text("id", required=True) or ""
         if id_ and not _STEP_ID.fullmatch(id_):
             fields.field_error(
-                "id", "is not 1 to 64 letters, digits, hyphens and underscores that begin with a letter or _"
+                "id", "must be 1 to 64 letters, digits, hyphens and underscores, and begin with a letter or _"
             )
         with_ = _bindings(fields, places, _ROOTS)
         tools = _tools(fields)
         timeout = fields.number("timeout_seconds", 0.001, MAX_TIMEOUT)
         if kind is StepKind.REASON:
-            fields.refuse(("idempotent",), "has a meaning only for a commit step")
+            fields.refuse(("idempotent",), "is valid only for a commit step: remove it")
         else:
-            fields.refuse(_OF_REASON, "has a meaning only for a reason step")
+            fields.refuse(_REASON_ONLY, "is valid only for a reason step: remove it")
         if kind is StepKind.COMMIT and len(tools) != 1:
-            fields.field_error(
-                "tools.allow", f"names {len(tools)} tools: a commit step makes one call, of exactly one tool"
-            )
+            fields.field_error("tools.allow", f"names {len(tools)} tools: name exactly one for a commit step")
         return StepDefinition(
             id=id_,
             name=fields.text("name", most=200) or id_,
@@ -85,11 +83,11 @@ def _bindings(fields: FieldReader, places: VisibleSteps, roots: tuple[str, ...])
     for name, value in fields.mapping("with").items():
         place = f"with.{name}"
         if not isinstance(value, dict) or ("from" in value) is ("value" in value):
-            fields.field_error(place, 'is neither {from: "$.input…"} nor {value: …}')
+            fields.field_error(place, 'must be {from: "$.input…"} or {value: …}')
             continue
         with fields.within(place, value) as inner:
             if "value" in value:
-                inner.refuse(("required",), "has a meaning only beside from: a value is what it is")
+                inner.refuse(("required",), "is valid only beside from, because a value is never missing: remove it")
                 found[name] = Binding(value=inner.raw("value"))
                 continue
             path, required = inner.raw("from"), inner.yes("required")
@@ -103,16 +101,16 @@ def _bindings(fields: FieldReader, places: VisibleSteps, roots: tuple[str, ...])
 
 
 def _place_error(path: str, places: VisibleSteps, roots: tuple[str, ...]) -> str | None:
-    """A path to nowhere would give null, and nobody would know."""
+    """Return why the path leads nowhere, or None. Such a path would silently give null."""
     names = bindings.names_of(path)
     if not names:
         return None
     if names[0] not in roots:
-        return f"begins with none of {', '.join(f'$.{root}' for root in roots)}"
+        return f"must begin with one of {', '.join(f'$.{root}' for root in roots)}"
     if names[0] != "steps" or len(names) == 1 or names[1] in places.before:
         return None
     return f"names the step {names[1]!r}, which " + (
-        "has not run by then" if names[1] in places.known else "is not there"
+        "has not run by then" if names[1] in places.known else "does not exist"
     )
 
 
@@ -146,19 +144,19 @@ def _policy(fields: FieldReader) -> Policy | None:
 def _hold(fields: FieldReader) -> dict[str, Any]:
     hitl = fields.yes("hitl")
     if not fields.has("hitl"):
-        for name in _HOLD:
+        for name in _HITL_ONLY:
             if fields.has(name):
-                fields.field_error(name, "tells how the step is held, but hitl: true is missing")
+                fields.field_error(name, "applies only to a held step: set hitl to true")
     on_timeout = fields.one_of("hitl_on_timeout", OnTimeout)
     policy = _review(fields)
     if on_timeout is OnTimeout.ESCALATE and not (policy or {}).get("escalate"):
-        fields.field_error("hitl_on_timeout", "escalates to nobody: the review has no escalate.to")
+        fields.field_error("hitl_on_timeout", "needs someone to escalate to: add escalate.to to the review")
     return {
         "hitl": bool(hitl),
         "hitl_max_retries": fields.whole("hitl_max_retries", 0, MAX_RETRIES),
         "hitl_retry_guidance": fields.text("hitl_retry_guidance", most=MAX_GUIDANCE),
         "review": policy,
-        "hitl_timeout_seconds": fields.number("hitl_timeout_seconds", 1, MAX_HOLD),
+        "hitl_timeout_seconds": fields.number("hitl_timeout_seconds", 1, MAX_HITL_TIMEOUT),
         "hitl_on_timeout": on_timeout or OnTimeout.EXPIRE,
     }
 
@@ -187,27 +185,27 @@ def read_undo(fields: FieldReader, places: VisibleSteps) -> Compensation:
     with fields:
         tools = _undo_tools(fields)
         timeout = fields.number("timeout_seconds", 0.001, MAX_TIMEOUT)
-        alone = len(tools) == 1
-        if alone:
-            # Without a meaning, but part of every undo file that others write.
+        one_call = len(tools) == 1
+        if one_call:
+            # The field has no effect here, but the undo files of other systems always have it.
             fields.whole("max_turns", 1, MAX_TURNS)
-            fields.refuse(_OF_MODEL, "has a meaning only where a model undoes, with several tools")
+            fields.refuse(_MODEL_ONLY, "is valid only for an undo by a model, which has several tools: remove it")
         return Compensation(
             worker=fields.name("worker"),
             worker_version=fields.name("worker_version"),
             bindings=_bindings(fields, places, (*_ROOTS, "_compensation")),
             tools=tools,
             timeout_seconds=DEFAULT_TIMEOUT if timeout is None else timeout,
-            tool=tools[0] if alone else None,
-            reasoning=None if alone else read_undo_reasoning(fields, tools),
+            tool=tools[0] if one_call else None,
+            reasoning=None if one_call else read_undo_reasoning(fields, tools),
         )
 
 
 def _undo_tools(fields: FieldReader) -> tuple[str, ...]:
-    """As in a step, `tools: {allow: [cancel]}`, or shorter, `tools: [cancel]`."""
+    """Read the tools, as in a step (`tools: {allow: [cancel]}`) or as a list (`tools: [cancel]`)."""
     as_list = isinstance(fields.raw("tools"), list)
     refused = ("strict_schema", "output_schema")
     tools = named(fields, "tools", "name", refused, _TOOL_SCHEMA) if as_list else _tools(fields)
     if not tools and fields.is_object:
-        fields.field_error("tools", "names no tool: an undo calls one, or gives a model several")
+        fields.field_error("tools", "names no tool: name one for the undo to call, or several for a model")
     return tools

@@ -1,4 +1,4 @@
-"""The review policy of a pause: who has to agree, in which order, before it is approved; and who is told how often."""
+"""The approval policy of a pause: the votes that it requires, in which order, and its reminders and escalation."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from domain.values import canonical_json, ids
 from domain.values.errors import Invalid
 from domain.values.field_reader import FieldErrors, FieldReader
 
-# Votes are counted, and matched to people, on every one: a policy is for people, who do not come in hundreds.
+# Each vote counts all votes again and matches them to people. People who vote do not come in hundreds.
 MAX_APPROVALS = 20
 MAX_STAGES = 10
 MAX_REMINDERS = 10
@@ -19,7 +19,7 @@ MAX_NAME = 254
 
 
 class RejectOn(StrEnum):
-    """How many rejections reject."""
+    """The number of rejections that reject the pause."""
 
     ANY = "any"
     MAJORITY = "majority"
@@ -27,7 +27,7 @@ class RejectOn(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class VoterSelection:
-    """Whom: of groups of people, and by e-mail address or key id. Nobody named is everybody who may decide."""
+    """The voters that a policy names, by group, e-mail address or key id. If it names none, all who may decide vote."""
 
     groups: tuple[str, ...] = ()
     assignees: tuple[str, ...] = ()
@@ -45,7 +45,7 @@ class VoterSelection:
 
     @property
     def words(self) -> list[str]:
-        """As the inbox looks for them."""
+        """The selection in the words of the inbox's search."""
         return [f"group:{name}" for name in self.groups] + [f"person:{name}" for name in self.assignees]
 
 
@@ -60,9 +60,9 @@ class Stage:
     name: str | None = None
 
     def document(self) -> dict[str, Any]:
-        said: dict[str, Any] = {} if self.name is None else {"name": self.name}
-        said |= {"approvals": self.approvals} | self.asked.document()
-        return said if self.reject_on is RejectOn.ANY else said | {"reject_on": str(self.reject_on)}
+        fields: dict[str, Any] = {} if self.name is None else {"name": self.name}
+        fields |= {"approvals": self.approvals} | self.asked.document()
+        return fields if self.reject_on is RejectOn.ANY else fields | {"reject_on": str(self.reject_on)}
 
 
 _ONE_STAGE = (Stage(),)
@@ -70,7 +70,7 @@ _ONE_STAGE = (Stage(),)
 
 @dataclass(frozen=True, slots=True)
 class Escalation:
-    """`after`: seconds since the creation; None is only when time runs out (`onTimeout: escalate`)."""
+    """The voters to add after `after` seconds since the creation, or at the timeout if None (`onTimeout: escalate`)."""
 
     to: VoterSelection
     after: int | None = None
@@ -85,7 +85,7 @@ class ApprovalPolicy:
     """
     Attributes:
         remind_after: seconds since the creation, ascending.
-        plain: anybody's one vote decides, so nobody's vote has to be kept or counted.
+        plain: any one vote decides, so votes are neither stored nor counted.
     """
 
     stages: tuple[Stage, ...] = _ONE_STAGE
@@ -98,25 +98,25 @@ class ApprovalPolicy:
         object.__setattr__(self, "plain", self.stages == _ONE_STAGE)
 
     def document(self) -> dict[str, Any]:
-        """What `parse` reads back as the same. Keys that say nothing are left out."""
+        """Return the policy as `parse` reads it, without keys that have their default."""
         if len(self.stages) == 1 and self.stages[0].name is None:
-            said = self.stages[0].document()
+            fields = self.stages[0].document()
         else:
-            said = {"stages": [stage.document() for stage in self.stages]}
+            fields = {"stages": [stage.document() for stage in self.stages]}
         if self.allow_self:
-            said["allow_self"] = True
+            fields["allow_self"] = True
         if self.remind_after:
-            said["remind_after"] = list(self.remind_after)
+            fields["remind_after"] = list(self.remind_after)
         if self.escalate is not None:
-            said["escalate"] = self.escalate.document()
-        return said
+            fields["escalate"] = self.escalate.document()
+        return fields
 
 
 ONE_APPROVAL = ApprovalPolicy()
 
 
 def parse(value: Mapping[str, Any] | None, path: str = "review") -> ApprovalPolicy:
-    """Raises `Invalid` with every fault, each with its place."""
+    """Parse a policy. Raises `Invalid` with all errors, each with its place."""
     if value is None:
         return ONE_APPROVAL
     field_errors = FieldErrors()
@@ -127,10 +127,9 @@ def parse(value: Mapping[str, Any] | None, path: str = "review") -> ApprovalPoli
 
 
 def stored(value: object) -> tuple[ApprovalPolicy, tuple[str, ...]]:
-    """A policy out of the database as far as this version understands it, and the places that it does not.
+    """Parse a stored policy as far as this version understands it, and return the places that it does not understand.
 
-    A newer release may have written it. What is not understood may ask for more than what is: nothing may be approved
-    by it.
+    A newer release may have written it. Such places may require more approvals, so the policy may approve nothing.
     """
     if value is None:
         return ONE_APPROVAL, ()
@@ -153,10 +152,10 @@ def _stages(fields: FieldReader) -> tuple[Stage, ...]:
     if not fields.raw("stages"):
         fields.items("stages")
         return (_stage(fields),)
-    fields.refuse(("approvals", "groups", "assignees", "reject_on"), "stands in each of the stages instead")
+    fields.refuse(("approvals", "groups", "assignees", "reject_on"), "is not valid beside stages: move it into them")
     found = list(fields.objects("stages"))
     if len(found) > MAX_STAGES:
-        fields.field_error("stages", f"are more than {MAX_STAGES}")
+        fields.field_error("stages", f"must be at most {MAX_STAGES}")
         return _ONE_STAGE
     stages = []
     for inner in found:
@@ -186,15 +185,15 @@ def _asked(fields: FieldReader) -> VoterSelection:
 def _list(fields: FieldReader, name: str) -> tuple[str, ...]:
     found = fields.unique_texts(name)
     if any(len(text) > MAX_NAME for text in found):
-        fields.field_error(name, f"has a name of more than {MAX_NAME} characters")
+        fields.field_error(name, f"must have names of at most {MAX_NAME} characters")
     return found
 
 
 def _remind_after(fields: FieldReader) -> tuple[int, ...]:
-    given = fields.items("remind_after")
-    found = [seconds for each in given if (seconds := canonical_json.whole(each)) and 1 <= seconds <= MAX_SECONDS]
-    if len(given) > MAX_REMINDERS or len(found) < len(given):
-        fields.field_error("remind_after", f"is not a list of at most {MAX_REMINDERS} numbers of seconds")
+    items = fields.items("remind_after")
+    found = [seconds for each in items if (seconds := canonical_json.whole(each)) and 1 <= seconds <= MAX_SECONDS]
+    if len(items) > MAX_REMINDERS or len(found) < len(items):
+        fields.field_error("remind_after", f"must be a list of at most {MAX_REMINDERS} whole numbers of seconds")
         return ()
     return tuple(sorted(set(found)))
 
@@ -211,5 +210,5 @@ def _escalation(fields: FieldReader) -> Escalation | None:
         with to:
             asked = _asked(to)
             if asked.anybody and to.is_object:
-                inner.field_error("to", "names nobody: give groups or assignees")
+                inner.field_error("to", "is empty: give groups or assignees")
         return Escalation(asked, after)

@@ -1,7 +1,7 @@
-"""What a namespace asks of every review in it: an agent's or a manifest's own policy may be stricter, never weaker.
+"""The policy floor of a namespace: an agent's or a manifest's own policy may be stricter, never weaker.
 
-A weaker number or a missing group is raised to the floor. What cannot be combined with it is refused where somebody
-can mend it, and left out where a step is held: the floor may have changed since its manifest was deployed.
+A weaker number or a missing group is raised to the floor. Parts that cannot be combined with it are refused in a
+request. In a held step they are omitted, because the floor may have changed since its manifest was deployed.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ from domain.pauses.approval_policy import (
 from domain.pauses.pause import OnTimeout
 from domain.values.errors import FieldError
 
-# Silence is no consent, unless an admin says so.
+# A timeout must not approve, unless an admin allows it.
 ON_TIMEOUT = (OnTimeout.EXPIRE, OnTimeout.REJECT, OnTimeout.ESCALATE)
 
 
@@ -28,8 +28,9 @@ ON_TIMEOUT = (OnTimeout.EXPIRE, OnTimeout.REJECT, OnTimeout.ESCALATE)
 class PolicyFloor:
     """
     Attributes:
-        namespace: whose it is.
-        on_timeout: what may be asked for when time runs out. min_expires_in: seconds that reviewers have at least.
+        namespace: the namespace of the floor.
+        on_timeout: the values that a pause may have.
+        min_expires_in: the minimum seconds until a pause expires.
     """
 
     namespace: str
@@ -39,7 +40,7 @@ class PolicyFloor:
 
     @property
     def path(self) -> str:
-        """Where an admin changes it."""
+        """The request by which an admin changes the floor."""
         return f"PUT /v1/namespaces/{self.namespace}"
 
     def default_on_timeout(self) -> OnTimeout:
@@ -53,7 +54,7 @@ class PolicyFloor:
 
 
 def combined(floor: ApprovalPolicy, own: ApprovalPolicy | None) -> ApprovalPolicy:
-    """What both ask for."""
+    """Return a policy that is at least as strict as both."""
     if own is None:
         return floor
     escalates = own.escalate is not None and _may_escalate(floor, own.escalate)
@@ -66,28 +67,27 @@ def combined(floor: ApprovalPolicy, own: ApprovalPolicy | None) -> ApprovalPolic
 
 
 def review_errors(floor: PolicyFloor, own: ApprovalPolicy | None, place: str) -> Iterator[FieldError]:
-    """What in the policy would weaken the namespace's, and cannot be raised to it."""
+    """Yield the parts of the policy that would weaken the floor and cannot be raised to it."""
     if own is None:
         return
     if own.allow_self and not floor.review.allow_self:
         yield FieldError(
-            f"{place}.allow_self", f"is not allowed here: an admin allows it by review.allow_self ({floor.path})"
+            f"{place}.allow_self", f"is not allowed here: ask an admin to set review.allow_self ({floor.path})"
         )
     if own.escalate is not None and not _may_escalate(floor.review, own.escalate):
-        message = f"adds people whom the namespace's policy does not ask, or adds them sooner ({floor.path})"
+        message = f"adds voters that the namespace's policy does not name, or adds them sooner ({floor.path})"
         yield FieldError(f"{place}.escalate", message)
     if len(_stages(floor.review.stages, own.stages)) > MAX_STAGES:
         yield FieldError(
-            f"{place}.stages", f"are more than {MAX_STAGES}, together with those of the namespace's policy"
+            f"{place}.stages", f"must be at most {MAX_STAGES} together with those of the namespace's policy"
         )
 
 
 def on_timeout_errors(floor: PolicyFloor, wanted: OnTimeout, place: str) -> Iterator[FieldError]:
     if wanted not in floor.on_timeout:
         allowed = ", ".join(floor.on_timeout)
-        why = "nobody would have approved it; " if wanted is OnTimeout.APPROVE else ""
-        message = f"{wanted} is not allowed in the namespace {floor.namespace!r}: {why}allowed are {allowed}"
-        yield FieldError(place, f"{message}; an admin changes that by allowed_on_timeout ({floor.path})")
+        message = f"{wanted} is not allowed in the namespace {floor.namespace!r}: use one of {allowed}"
+        yield FieldError(place, f"{message}, or ask an admin to change allowed_on_timeout ({floor.path})")
 
 
 def expiry_errors(
@@ -96,12 +96,12 @@ def expiry_errors(
     if expires is None or floor.min_expires_in is None:
         return
     if (expires - now if isinstance(expires, datetime) else expires) < timedelta(seconds=floor.min_expires_in):
-        message = f"leaves reviewers less than the {floor.min_expires_in} s that the namespace {floor.namespace!r} asks"
-        yield FieldError(place, f"{message} for (min_expires_in, {floor.path})")
+        message = f"must be at least {floor.min_expires_in} s in the namespace {floor.namespace!r}"
+        yield FieldError(place, f"{message} (min_expires_in, {floor.path})")
 
 
 def _stages(floor: Sequence[Stage], own: Sequence[Stage]) -> tuple[Stage, ...]:
-    """Stages in which whoever satisfies them has satisfied both."""
+    """Return stages that are complete only if both policies' stages would be."""
     if tuple(floor) == ONE_APPROVAL.stages or _covers(own, floor):
         return tuple(own)
     if tuple(own) == ONE_APPROVAL.stages:
@@ -112,25 +112,25 @@ def _stages(floor: Sequence[Stage], own: Sequence[Stage]) -> tuple[Stage, ...]:
         if len(found) == len(both):
             return found
     if len(own) == 1 and own[0].asked.anybody:
-        # Nobody votes in two stages, so those who approve in the floor's are as many people.
+        # A person votes in one stage only, so the floor's stages already need that many people.
         left = own[0].approvals - sum(stage.approvals for stage in floor)
         return (*floor, replace(own[0], approvals=left)) if left > 0 else tuple(floor)
     return (*floor, *own)
 
 
 def _covers(own: Sequence[Stage], floor: Sequence[Stage]) -> bool:
-    """Whether each of the floor's stages has one in its order that asks for as much."""
+    """Return whether each of the floor's stages has, in order, one that is at least as strict."""
     left = iter(own)
-    return all(any(_asks_as_much(stage, wanted) for stage in left) for wanted in floor)
+    return all(any(_at_least_as_strict(stage, wanted) for stage in left) for wanted in floor)
 
 
-def _asks_as_much(stage: Stage, wanted: Stage) -> bool:
+def _at_least_as_strict(stage: Stage, wanted: Stage) -> bool:
     strict = stage.reject_on is RejectOn.ANY or wanted.reject_on is RejectOn.MAJORITY
     return strict and stage.approvals >= wanted.approvals and _within(stage.asked, wanted.asked)
 
 
 def _stricter(floor: Stage, own: Stage) -> Stage | None:
-    """One stage for both; None where they ask different people."""
+    """Return one stage for both, or None if they name different voters."""
     if _within(own.asked, floor.asked):
         asked = own.asked
     elif _within(floor.asked, own.asked):
@@ -142,14 +142,17 @@ def _stricter(floor: Stage, own: Stage) -> Stage | None:
 
 
 def _within(asked: VoterSelection, others: VoterSelection) -> bool:
-    """Whether the others are asked whoever is."""
+    """Return whether `others` includes every voter of `asked`."""
     if others.anybody or asked.anybody:
         return others.anybody
     return {*asked.groups} <= {*others.groups} and {*asked.assignees} <= {*others.assignees}
 
 
 def _may_escalate(floor: ApprovalPolicy, wanted: Escalation) -> bool:
-    """Who is added votes in every stage: they must be those whom the floor names there, or adds, and no sooner."""
+    """Return whether the floor allows the escalation.
+
+    Added voters vote in every stage. So the floor must name them in each stage, or add them itself, and no later.
+    """
     if all(_within(wanted.to, stage.asked) for stage in floor.stages):
         return True
     added = floor.escalate

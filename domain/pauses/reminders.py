@@ -1,6 +1,6 @@
-"""When the people of a review are to be told of it (again), and others to be added: its reminders and its escalation.
+"""Reminders and escalation of a pause: the times at which voters are notified again, and others are added.
 
-All counted from the creation of the pause, so that nothing about the votes moves them.
+All times count from the creation of the pause, so votes do not move them.
 """
 
 from dataclasses import replace
@@ -11,8 +11,8 @@ from domain.delivery.notification import Reason
 from domain.pauses.pause import Event, Pause, escalate
 
 
-class Attended(NamedTuple):
-    """`reason`: why its people are told."""
+class Reminded(NamedTuple):
+    """The pause after a reminder or escalation, and the reason of the notification."""
 
     pause: Pause
     reason: Reason
@@ -20,7 +20,7 @@ class Attended(NamedTuple):
 
 
 def next_at(pause: Pause) -> datetime | None:
-    """The next reminder or escalation that has not been yet."""
+    """Return the time of the next reminder or escalation, or None."""
     review = pause.review
     after = list(review.remind_after[pause.reminders :])
     if review.escalate is not None and review.escalate.after is not None and pause.escalated_at is None:
@@ -28,13 +28,13 @@ def next_at(pause: Pause) -> datetime | None:
     return pause.created_at + timedelta(seconds=min(after)) if after else None
 
 
-def attend(pause: Pause, now: datetime) -> Attended:
-    """Of a pause whose `attend_at` has come. What was missed is told once, not one after the other."""
+def remind(pause: Pause, now: datetime) -> Reminded:
+    """Remind or escalate a pause whose `attend_at` is past. Several missed reminders become one notification."""
     age = now - pause.created_at
     sent = sum(timedelta(seconds=seconds) <= age for seconds in pause.review.remind_after)
-    wanted = pause.review.escalate
-    late = wanted is not None and wanted.after is not None and timedelta(seconds=wanted.after) <= age
+    escalation = pause.review.escalate
+    late = escalation is not None and escalation.after is not None and timedelta(seconds=escalation.after) <= age
     reminded = replace(pause, reminders=sent)
     changed, events = escalate(reminded, now) if late else (reminded, ())
     reason = Reason.ESCALATED if events else Reason.REMINDER if sent > pause.reminders else Reason.WAITING
-    return Attended(replace(changed, attend_at=next_at(changed)), reason, events)
+    return Reminded(replace(changed, attend_at=next_at(changed)), reason, events)

@@ -1,17 +1,17 @@
-"""A claim: somebody works on a review."""
+"""A claim: the notice that a person works on a review."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from domain.pauses.votes import Actor
 
-# A claim that nobody gave back ends by itself: whoever made it was called away, and others should not wait longer.
+# A claim ends by itself, so that others do not wait long for a person who was called away.
 CLAIM_LASTS = timedelta(minutes=15)
 
 
 @dataclass(frozen=True, slots=True)
 class ReviewClaim:
-    """Somebody works on the review. Advice to others, no lock: whoever may vote still may."""
+    """A person's claim of a review. It informs the other voters but is not a lock: they may still vote."""
 
     by: Actor
     at: datetime

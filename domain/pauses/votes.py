@@ -1,7 +1,6 @@
-"""Votes on a pause: who may cast one, what it counts for, and what all of them come to.
+"""Votes on a pause: who may cast one, in which stage it counts, and the result of all votes.
 
-What they come to is never stored beside them: it follows from those that count, so a vote that is replaced or voided
-takes all it has brought about with it.
+The result is never stored. It follows from the votes that count, so a replaced or voided vote loses all its effect.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,7 +14,7 @@ from domain.values.errors import FieldError, NeededLater, NotEligible
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who acted: `id` is what counts, `name` is for people to read."""
+    """A person or key that acted. `id` identifies it; `name` is for people to read."""
 
     id: str
     name: str
@@ -23,11 +22,12 @@ class Actor:
 
 @dataclass(frozen=True, slots=True)
 class Voter:
-    """Somebody who may decide in the namespace: an active person, or a usable key.
+    """An active person or a usable key that may decide in the namespace.
 
     Attributes:
-        email, groups: of a person.
-        delegate: the id of who votes for them now, while they are away.
+        email: set only for a person.
+        groups: set only for a person.
+        delegate: the id of the person's delegate, who votes for them while they are away.
     """
 
     id: str
@@ -45,10 +45,10 @@ class Voter:
 class Vote:
     """
     Attributes:
-        on_behalf_of: who was asked, when `by` voted for them.
-        revision: of the pause, that was voted on.
-        counts: false once it was replaced by the same voter's other vote, or voided by an edit.
-        more: what a newer release has written with it; kept as it is.
+        on_behalf_of: the eligible voter, if `by` voted as their delegate.
+        revision: the pause's revision at the vote.
+        counts: false after the voter's next vote replaced it, or an edit voided it.
+        more: further fields of a newer release, kept as they are.
     """
 
     by: Actor
@@ -64,17 +64,17 @@ class Vote:
 
     @property
     def owner(self) -> str:
-        """Whose vote it is: nobody has two."""
+        """The id of the eligible voter, who has at most one vote that counts."""
         return (self.on_behalf_of or self.by).id
 
 
 @dataclass(frozen=True, slots=True)
 class EligibleVoters:
-    """Who may vote on one pause.
+    """The eligible voters of one pause.
 
     Attributes:
-        members: of the namespace, without those who may not decide this pause.
-        escalated_to: asked beside those whom each stage names.
+        members: the voters of the namespace, without those who may not decide this pause.
+        escalated_to: voters that the escalation adds to every stage.
     """
 
     review: ApprovalPolicy
@@ -90,21 +90,24 @@ class EligibleVoters:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """`stage`: the first that is not complete; the last one when all are. `approved`: None while it is open."""
+    """The result of the votes. `approved` is None while the pause is open.
+
+    `stage` is the first stage that is not complete, or the last one if all are.
+    """
 
     stage: int
     approved: bool | None
 
 
 def names(asked: VoterSelection, member: Voter) -> bool:
-    """Whether the member is named; where nobody is, none is."""
+    """Return whether the selection names the member. An empty selection names no member."""
     if member.email in asked.assignees or member.id in asked.assignees:
         return True
     return any(group in asked.groups for group in member.groups)
 
 
 def is_asked(voters: EligibleVoters, stage: int, by: str) -> bool:
-    """At that stage, also instead of somebody who is away; whether they have voted or not."""
+    """Return whether `by` may vote in that stage, for themselves or as a delegate, even if they have voted."""
     return whose(voters, voters.review.stages[stage], (), by) is not None
 
 
@@ -113,20 +116,20 @@ def approvals(votes: Sequence[Vote], stage: int) -> int:
 
 
 def standing(votes: Sequence[Vote], by: str) -> Vote | None:
-    """The vote that this one would replace: one's own, by whoever's hand, or the one cast for another."""
+    """Return the vote that a new one would replace: the one that `by` cast last, or their own that a delegate cast."""
     counting = [vote for vote in votes if vote.counts]
     own = (vote for vote in counting if vote.owner == by)
     return next((vote for vote in counting if vote.by.id == by), next(own, None))
 
 
 def only_edited(voters: EligibleVoters, votes: Sequence[Vote], stage: int, revision: int, by: str) -> Vote | None:
-    """The vote that does not count of one who made this revision, as long as they have none to cast."""
-    made = (vote for vote in votes if vote.by.id == by and vote.approves and vote.revision == revision)
-    return None if is_asked(voters, stage, by) else next(made, None)
+    """Return the vote of the editor who made this revision, if it does not count because they may not vote."""
+    edits = (vote for vote in votes if vote.by.id == by and vote.approves and vote.revision == revision)
+    return None if is_asked(voters, stage, by) else next(edits, None)
 
 
 def cast(voters: EligibleVoters, votes: tuple[Vote, ...], vote: Vote) -> tuple[Vote, ...]:
-    """With the vote, where its voter is asked. Raises `NotEligible`, `NeededLater`."""
+    """Return the votes with the new one. Raises `NotEligible`, `NeededLater`."""
     before = standing(votes, vote.by.id)
     if before is not None:
         vote = _instead_of(voters, before, vote)
@@ -144,10 +147,10 @@ def cast(voters: EligibleVoters, votes: tuple[Vote, ...], vote: Vote) -> tuple[V
 
 
 def edit(voters: EligibleVoters, votes: tuple[Vote, ...], vote: Vote) -> tuple[Vote, ...]:
-    """The vote of one who has changed what is voted on: the others were on something else and count no more.
+    """Return the votes after an edit of the pause by `vote.by`. The other votes were on the old content and are voided.
 
-    Whoever is asked now, or has voted, may change it. Their own vote counts in the first stage, where they are asked
-    there; otherwise it is kept as one that does not. Raises `NotEligible`.
+    Eligible voters of this stage and people who have voted may edit. The editor's own vote counts in the first stage if
+    they are eligible there. Otherwise it is stored but does not count. Raises `NotEligible`.
     """
     first = voters.review.stages[0]
     if not is_asked(voters, vote.stage, vote.by.id) and standing(votes, vote.by.id) is None:
@@ -164,7 +167,7 @@ def edit(voters: EligibleVoters, votes: tuple[Vote, ...], vote: Vote) -> tuple[V
 
 
 def _instead_of(voters: EligibleVoters, before: Vote, vote: Vote) -> Vote:
-    """In the same stage, for the same person: as long as the voter is still asked there."""
+    """Return the new vote in the stage and for the person of the old one. Raises `NotEligible` if that has changed."""
     stage = voters.review.stages[before.stage]
     for_another = before.by.id == vote.by.id and before.on_behalf_of is not None
     owner = before.owner if for_another else vote.by.id
@@ -175,7 +178,7 @@ def _instead_of(voters: EligibleVoters, before: Vote, vote: Vote) -> Vote:
 
 
 def whose(voters: EligibleVoters, stage: Stage, votes: Sequence[Vote], by: str) -> Voter | None:
-    """Whose vote `by` casts: their own, or else that of somebody who is away and has not voted."""
+    """Return the voter whose vote `by` may cast: themselves, or a delegating voter who has not voted."""
     voted = {vote.owner for vote in votes if vote.counts}
     asked = [member for member in voters.of(stage) if member.id not in voted]
     own = (member for member in asked if member.id == by)
@@ -202,21 +205,21 @@ def _rejected(voters: EligibleVoters, votes: Sequence[Vote], number: int, stage:
 
 
 def satisfiable(voters: EligibleVoters, votes: Sequence[Vote] = ()) -> bool:
-    """Whether the stages can still be completed, each vote by another of the members who have none yet."""
+    """Return whether the remaining members can still complete the stages, each with one vote."""
     voted = {vote.owner for vote in votes if vote.counts}
     missing = [max(0, stage.approvals - approvals(votes, n)) for n, stage in enumerate(voters.review.stages)]
     total = sum(missing)
-    seats: list[list[str]] = []
+    candidates: list[list[str]] = []
     for stage, needed in zip(voters.review.stages, missing, strict=True):
         free = [member.id for member in voters.of(stage) if member.id not in voted]
-        # A stage with as many as there are votes missing in all finds one whatever the others take.
-        seats += [free[:total]] * needed
-    taken: dict[str, int] = {}
-    return all(_seated(seats, number, taken, set()) for number in range(len(seats)))
+        # A stage with `total` candidates always finds one, whichever the other stages take.
+        candidates += [free[:total]] * needed
+    assigned: dict[str, int] = {}
+    return all(_assign(candidates, number, assigned, set()) for number in range(len(candidates)))
 
 
 def unmet(voters: EligibleVoters, place: str) -> tuple[FieldError, ...]:
-    """What can never be met in the policy that stands there, of a review without votes; nothing: all of it can."""
+    """Return the errors of a policy that can never be satisfied, at `place`, or none if it can."""
     if satisfiable(voters):
         return ()
     stages = voters.review.stages
@@ -225,30 +228,30 @@ def unmet(voters: EligibleVoters, place: str) -> tuple[FieldError, ...]:
         if (there := sum(1 for _ in voters.of(stage))) < stage.approvals:
             where = place if len(stages) == 1 else f"{place}.stages[{number}]"
             named = ", ".join((*stage.asked.groups, *stage.asked.assignees))
-            who = f"those it names ({named})" if named else "the namespace's reviewers"
+            who = f"the named voters ({named})" if named else "the namespace's reviewers"
             field_errors.append(
-                FieldError(where, f"asks for {stage.approvals} approvals, and of {who} {there} may vote")
+                FieldError(where, f"requires {stage.approvals} approvals, but only {there} of {who} may vote")
             )
-    # Each vote is another one's, so stages that have enough people each may still have too few together.
+    # A person votes in one stage only, so each stage may have enough voters and all stages together too few.
     return tuple(field_errors) or (
-        FieldError(f"{place}.stages", "nobody votes in two stages, and there are too few for all"),
+        FieldError(f"{place}.stages", "need more voters in total, because a person votes in one stage only"),
     )
 
 
-def _seated(seats: Sequence[Sequence[str]], number: int, taken: dict[str, int], tried: set[str]) -> bool:
-    """Find somebody for the seat; who sits elsewhere already is asked over, if another can be found for there."""
-    for member in seats[number]:
+def _assign(candidates: Sequence[Sequence[str]], number: int, assigned: dict[str, int], tried: set[str]) -> bool:
+    """Assign a member to the missing vote `number`. Reassign another vote's member if that vote has an alternative."""
+    for member in candidates[number]:
         if member in tried:
             continue
         tried.add(member)
-        if member not in taken or _seated(seats, taken[member], taken, tried):
-            taken[member] = number
+        if member not in assigned or _assign(candidates, assigned[member], assigned, tried):
+            assigned[member] = number
             return True
     return False
 
 
 def _strands(voters: EligibleVoters, before: Sequence[Vote], after: Sequence[Vote]) -> bool:
-    """Whether the vote takes from a later stage the last one who could complete it."""
+    """Return whether the vote uses up the last voter who could complete a later stage."""
     if len(voters.review.stages) == 1 or result(voters, after).approved is not None:
         return False
     return not satisfiable(voters, after) and satisfiable(voters, before)

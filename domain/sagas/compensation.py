@@ -1,4 +1,4 @@
-"""Which steps are undone, and in which order."""
+"""The steps to undo, in their order, and the inputs of an undo."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
@@ -8,15 +8,15 @@ from domain.values.canonical_json import encode
 
 
 def to_undo(steps: Sequence[Step], undoable: Collection[str]) -> tuple[Step, ...]:
-    """The last one first: every step that was done, and one whose call may have been carried out.
+    """Return, last one first, every completed step and each step whose call may have been carried out.
 
-    `steps`: in the order in which they ran. `undoable`: ids of those that have a compensation.
+    `steps` are in the order in which they ran. `undoable` has the ids of the steps with a compensation.
     """
     return tuple(step for step in reversed(steps) if step.id in undoable and _may_have_acted(step))
 
 
 def undone_if_rejected(steps: Sequence[Step], held: Step, undoable: Collection[str]) -> tuple[Step, ...]:
-    """What a reviewer who rejects the held step has undone, the last one first. `steps`: as in `to_undo`."""
+    """Return the steps that a rejection of the held step undoes, last one first. `steps` are as in `to_undo`."""
     after = [replace(step, status=StepStatus.FAILED) if step is held else step for step in steps]
     return to_undo(after, undoable)
 
@@ -28,9 +28,9 @@ def _may_have_acted(step: Step) -> bool:
 
 
 def undo_facts(undo_span: str, forward_span: str, forward: Step, key: str) -> dict[str, object]:
-    """What an undo's bindings see as `_compensation`.
+    """Return `_compensation` for an undo's bindings.
 
-    dirty_failure: the step failed, and may have done something. blind_cleanup: and nobody knows whether it did.
+    `dirty_failure` means that the step's call began. `blind_cleanup` means that its outcome is also unknown.
     """
     return {
         "blind_cleanup": forward.call_began and not _acted_for_sure(forward),
@@ -43,12 +43,12 @@ def undo_facts(undo_span: str, forward_span: str, forward: Step, key: str) -> di
 
 
 def undo_message(arguments: Mapping[str, object]) -> str:
-    """What a model is told that undoes a step."""
+    """Return the message to a model that undoes a step."""
     return (
-        "A step of a longer piece of work is to be undone. Undo it with the tools that you have, and nothing else; then"
-        " submit whether it is undone. Where `_compensation.blind_cleanup` is true nobody knows whether the step was"
-        " carried out: look first. Where there was nothing to undo, it counts as undone.\n\n"
-        f"What is known of the step, as JSON:\n\n{encode(arguments)}"
+        "Undo a step of a longer task. Use only the tools that you have, then submit whether the step is undone."
+        " If `_compensation.blind_cleanup` is true, it is unknown whether the step was carried out: check first."
+        " If there is nothing to undo, the step counts as undone.\n\n"
+        f"The step, as JSON:\n\n{encode(arguments)}"
     )
 
 

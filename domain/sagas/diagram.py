@@ -1,4 +1,4 @@
-"""docs/states.md, drawn from the transition tables themselves: `python -m domain.sagas.diagram > docs/states.md`."""
+"""The generator of docs/states.md from the transition tables: `python -m domain.sagas.diagram > docs/states.md`."""
 
 import sys
 from collections.abc import Iterator
@@ -10,18 +10,18 @@ from domain.sagas.step import StepStatus
 _INTRO = """\
 # States
 
-Drawn from the tables in `domain/sagas/saga.py`, `domain/sagas/step_transitions.py` and `domain/pauses/pause.py`: what
-is not here cannot happen. `python -m domain.sagas.diagram > docs/states.md` writes this page: do not edit it. A test
-compares the two.
+The diagrams show the tables in `domain/sagas/saga.py`, `domain/sagas/step_transitions.py` and `domain/pauses/pause.py`.
+No other transition is possible. `python -m domain.sagas.diagram > docs/states.md` writes this page, so do not edit it.
+A test compares the two.
 """
 _STEP_NOTE = """\
-An undo is a step too, a row of its own that names the step it undoes. Only an undo goes from `FAILED` or `TIMED_OUT`
-back to `PENDING` (`retry-compensation`); only a step that is undone goes through `COMPENSATING`."""
+An undo is also a step, with its own row that names the step it undoes. Only an undo goes from `FAILED` or `TIMED_OUT`
+back to `PENDING` (`retry-compensation`). Only a step that is being undone goes through `COMPENSATING`."""
 _SAGA_NOTE = """\
-`FAILED` is left only after an undo failed: by `retry-compensation`, or by `resolve` where somebody undid it by hand.
-Such a saga is marked `needs_operator` until somebody has seen to it; so is one whose step's or undo's outcome nobody
-knows, and which stays `RUNNING` or `COMPENSATING`."""
-_PAUSE_NOTE = "A timeout ends a pause as its `onTimeout` says. A decision that comes after `expiresAt` is too late."
+A saga leaves `FAILED` only after an undo failed: by `retry-compensation`, or by `resolve` after a manual undo. Such a
+saga has `needs_operator` until an operator acts on it. So does a saga with a call whose outcome is unknown; it stays
+`RUNNING` or `COMPENSATING`."""
+_PAUSE_NOTE = "A timeout ends a pause by its `onTimeout`. A decision after `expiresAt` is too late."
 
 
 def page() -> str:
@@ -47,7 +47,7 @@ def _saga() -> Iterator[str]:
 
 
 def _step() -> Iterator[str]:
-    """One arrow between two states, with all the commands that go along it."""
+    """Yield one arrow between two states, with all its commands."""
     arrows: dict[str, list[str]] = {}
     for (before, command), after in step_transitions.TRANSITIONS.items():
         arrows.setdefault(f"{before} --> {after}", []).append(command.__name__)

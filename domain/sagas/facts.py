@@ -1,4 +1,4 @@
-"""What is kept of a reason step beside its answer: taken out of what the tools said, not out of the model's words."""
+"""The facts of a reason step: values from the answers of its tools, not from the model's answer."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -11,13 +11,13 @@ from domain.values import canonical_json
 
 
 class FactMissing(ValueError):
-    """A fact could not be taken; the message says which, and why."""
+    """A fact is missing. The message names it and the reason."""
 
 
 def take(facts: Iterable[Fact], answers: Mapping[str, Any]) -> dict[str, Any]:
-    """Each fact by its name, a group's below the group's. Raises `FactMissing`.
+    """Return each fact by its name, those of a group below the group's name. Raises `FactMissing`.
 
-    `answers` has what each tool answered last, without what failed.
+    `answers` has the last successful answer of each tool.
     """
     found: dict[str, Any] = {}
     for fact in facts:
@@ -32,7 +32,7 @@ def take(facts: Iterable[Fact], answers: Mapping[str, Any]) -> dict[str, Any]:
 
 def _taken(fact: Fact, answers: Mapping[str, Any]) -> Any:
     if fact.tool not in answers:
-        raise FactMissing(f"{fact.name}: the model did not call {fact.tool} with success")
+        raise FactMissing(f"{fact.name}: the model made no successful call of {fact.tool}")
     try:
         found = bindings.find(fact.path, answers[fact.tool])
     except LookupError:
@@ -40,5 +40,5 @@ def _taken(fact: Fact, answers: Mapping[str, Any]) -> Any:
     except (JSONPathError, RecursionError) as error:
         raise FactMissing(f"{fact.name}: {fact.path} cannot be followed: {type(error).__name__}") from None
     if (field_error := next(canonical_json.field_errors(found, fact.name), None)) is not None:
-        raise FactMissing(f"{field_error.path}: what {fact.tool} answered {field_error.message}")
+        raise FactMissing(f"{field_error.path}: the answer of {fact.tool} {field_error.message}")
     return found

@@ -1,16 +1,16 @@
-"""What a tool says of how far its call has come: shown to people, and nothing depends on it."""
+"""The progress of a call according to its tool. Pages show it, and no rule depends on it."""
 
 import math
 from typing import Any
 
-# Of its words.
+# Characters of the tool's message.
 MAX_MESSAGE = 200
 
 
 def progress_document(
     span: str, attempt: int, done: float, total: float | None, message: str | None
 ) -> dict[str, Any] | None:
-    """Of which execution it is, and how far that has come. None where it is of no use."""
+    """Return the execution and its progress, or None if the tool's figure is not a finite number."""
     if not math.isfinite(done):
         return None
     usable = total is not None and math.isfinite(total) and total > 0

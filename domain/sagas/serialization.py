@@ -1,4 +1,4 @@
-"""How sagas and steps are told to the outside: snake_case, ISO 8601 in UTC with milliseconds."""
+"""Sagas and steps as JSON documents, in snake_case and with ISO 8601 times in UTC with milliseconds."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -14,23 +14,23 @@ from domain.values import ids
 
 
 def span_text(span_id: int) -> str:
-    """16 lowercase hex digits."""
+    """Return the span id as 16 lowercase hex digits."""
     return f"{span_id:016x}"
 
 
 def traceparent(trace_id: UUID, span_id: int) -> str:
-    """As W3C Trace Context has it."""
+    """Return the `traceparent` header of W3C Trace Context."""
     return f"00-{trace_id.hex}-{span_text(span_id)}-01"
 
 
 def idempotency_key(saga: Saga, step: Step) -> str:
-    """What every call for this step carries, however often it is made; an undo has its own."""
+    """Return the key of every call for this step, including repeated calls. An undo has its own key."""
     kind = "fwd" if step.compensates is None else "comp"
     return f"{kind}-{saga.trace_id.hex}-{span_text(step.span_id)}"
 
 
 def saga_document(row: Mapping[Any, Any]) -> dict[str, Any]:
-    """`row`: a saga's, with the name and version of its definition."""
+    """Return the document of a saga's row, which includes the name and version of its definition."""
     return {
         "trace_id": row["id"].hex,
         "namespace": row["namespace"],
@@ -74,8 +74,10 @@ def step_document(saga: Saga, definition: SagaDefinition, step: Step) -> dict[st
 
 
 def report_document(report: RunReport, schedule_ms: float, queue_ms: float) -> dict[str, Any]:
-    """How a reason step's execution went. `schedule_ms`: what of it was neither the model, nor tools, nor finding them.
-    `queue_ms`: until a worker took it."""
+    """Return the report of a reason step's execution.
+
+    `schedule_ms` is its time without the model, the tools and their discovery. `queue_ms` is the wait for a worker.
+    """
     times = {"queue_ms": queue_ms, "schedule_ms": schedule_ms}
     times |= {"setup_ms": report.setup_ms, "llm_ms": report.llm_ms, "tool_ms": report.tool_ms}
     return {
@@ -102,5 +104,5 @@ def _worker(declared: StepDefinition, step: Step) -> tuple[str, str]:
 
 
 def saga_event(type_: str, at: datetime, data: dict[str, Any]) -> dict[str, Any]:
-    """The body of a Standard Webhook."""
+    """Return the body of a Standard Webhook."""
     return {"type": type_, "timestamp": instant(at), "data": data}

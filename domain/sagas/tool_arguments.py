@@ -1,4 +1,4 @@
-"""What a tool's own schema says of the arguments that it is about to be called with."""
+"""The check of a call's arguments for values that the tool's own schema requires."""
 
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any
@@ -7,27 +7,27 @@ import jsonschema_rs
 
 from domain.values import json_schema
 
-# Arguments that are filled with the call's own key where a tool's schema has them.
+# Arguments that receive the call's own key if a tool's schema has them.
 KEY_ARGUMENTS = ("idempotency_key", "warden_idempotency_key")
 
 
 def unfilled(schema: Mapping[str, Any], arguments: Mapping[str, Any], may_be_null: Collection[str]) -> str | None:
-    """Which argument the tool requires, and would get as null or not at all; None where there is none.
+    """Return which required argument the tool would get as null or not at all, or None.
 
-    `may_be_null`: those whose null is meant. A schema that cannot be read requires nothing.
+    `may_be_null` has the arguments whose null is intended. An unreadable schema requires nothing.
     """
     for name in _required(dict(schema)):
         if name in KEY_ARGUMENTS:
             continue
         if name not in arguments:
-            return f"requires {name!r}, which is not given"
+            return f"requires {name!r}, which is missing"
         if arguments[name] is None and name not in may_be_null and not _takes_null(dict(schema), name):
             return f"requires {name!r}, which is null"
     return None
 
 
 def _required(schema: dict[str, Any]) -> Iterator[str]:
-    """Of the schema itself, and of what it refers to or joins."""
+    """Yield the required names of the schema, its references and its `allOf`."""
     waiting: list[Any] = [schema]
     for _ in range(json_schema.MAX_REFERENCES):
         part = waiting.pop(0) if waiting else None
@@ -35,8 +35,8 @@ def _required(schema: dict[str, Any]) -> Iterator[str]:
             continue
         names = part.get("required")
         yield from (name for name in (names if isinstance(names, list) else ()) if isinstance(name, str))
-        joined = part.get("allOf")
-        waiting += joined if isinstance(joined, list) else []
+        parts = part.get("allOf")
+        waiting += parts if isinstance(parts, list) else []
         if isinstance(reference := part.get("$ref"), str):
             try:
                 waiting.append(json_schema.resolve(schema, reference))

@@ -1,7 +1,7 @@
-"""JSON values that mean the same to every reader: what is refused at the edge, and the one canonical form.
+"""JSON values that mean the same to every reader: the checks on input, and the canonical form.
 
-PostgreSQL's jsonb refuses NUL and lone surrogates, JavaScript changes integers beyond 2**53: a value that some
-later reader would refuse or alter is refused here, because what was approved must be exactly what runs.
+PostgreSQL's jsonb rejects NUL and lone surrogates. JavaScript changes integers beyond 2**53. A value that any later
+reader would reject or alter is rejected here, because exactly what was approved must run.
 """
 
 import hashlib
@@ -17,18 +17,21 @@ from domain.values.errors import FieldError
 
 MAX_DEPTH = 64
 MAX_BYTES = 256 * 1024
-# Of the place of a fault, that is told: enough to find it, however long the keys are.
+# Characters of the path in a field error: enough to find the place, however long the keys are.
 MAX_PATH = 200
 # The integers that a double, and so every JSON reader, keeps exactly (RFC 7493, I-JSON).
 MAX_INTEGER = 2**53 - 1
-# One each for all: `json.dumps` makes a new one each time.
+# Shared, because `json.dumps` creates an encoder on each call.
 _encode_anything = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 _encode_anything_sorted = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=True).encode
 
 
 def encode(value: object) -> str:
-    """Compact. By a library several times as fast as the standard one, which takes what that cannot: integers beyond
-    64 bits, lone surrogates."""
+    """Encode as compact JSON.
+
+    orjson is several times as fast as the standard library, which encodes what orjson rejects: integers beyond 64 bits
+    and lone surrogates.
+    """
     try:
         return orjson.dumps(value).decode()
     except TypeError:
@@ -36,7 +39,7 @@ def encode(value: object) -> str:
 
 
 def encode_sorted(value: object) -> str:
-    """Compact, with sorted keys: whoever has the same values gets the same text."""
+    """Encode as compact JSON with sorted keys: equal values give the same text."""
     try:
         return orjson.dumps(value, option=orjson.OPT_SORT_KEYS).decode()
     except TypeError:
@@ -44,7 +47,7 @@ def encode_sorted(value: object) -> str:
 
 
 def field_errors(value: object, path: str) -> Iterator[FieldError]:
-    """Everything wrong with `value`, each with its path (`context.items[2].price`)."""
+    """Yield everything that is wrong with `value`, each error with its path (`context.items[2].price`)."""
     for place, message in _field_errors(value, 1):
         yield FieldError(_printable(path + place if path else place.removeprefix(".")), message)
 
@@ -54,7 +57,7 @@ def text_errors(value: str, path: str) -> Iterator[FieldError]:
         yield FieldError(_printable(path), message)
 
 
-# Places are put together only on the way out of a fault: building one for every value would copy long keys at each.
+# Paths are joined only for errors, because joining one for every value would copy long keys at each level.
 def _field_errors(value: object, depth: int) -> Iterator[tuple[str, str]]:
     if isinstance(value, str):
         if (message := _text_error(value)) is not None:
@@ -73,7 +76,7 @@ def _field_errors(value: object, depth: int) -> Iterator[tuple[str, str]]:
 
 def _container_errors(value: "dict[str, object] | list[object]", depth: int) -> Iterator[tuple[str, str]]:
     if depth > MAX_DEPTH:
-        yield "", f"is nested deeper than {MAX_DEPTH} levels"
+        yield "", f"is nested deeper than {MAX_DEPTH} levels: flatten it"
     elif isinstance(value, list):
         for index, item in enumerate(value):
             for place, message in _field_errors(item, depth + 1):
@@ -88,9 +91,9 @@ def _container_errors(value: "dict[str, object] | list[object]", depth: int) -> 
 
 def _text_error(value: str) -> str | None:
     if "\x00" in value:
-        return "contains a NUL character"
+        return "contains a NUL character: remove it"
     if not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value):
-        return "contains a lone surrogate, which is no character"
+        return "contains a lone surrogate, which is not a character: remove it"
     return None
 
 
@@ -99,19 +102,19 @@ def _printable(path: str) -> str:
 
 
 def whole(value: Any) -> int | None:
-    """None for what is no integer. `216.0` is one, as JSON Schema has it; `true` is not."""
+    """Return the value as an integer, or None if it is not one. As in JSON Schema, `216.0` is one and `true` is not."""
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1:
         return None
     return int(value)
 
 
 def size(value: object) -> int:
-    """Bytes of the value as compact JSON in UTF-8."""
+    """Return the size of the value in bytes, as compact JSON in UTF-8."""
     return len(encode(value).encode("utf-8", "replace"))
 
 
 def digest(value: Any) -> bytes:
-    """SHA-256 of the canonical JSON (RFC 8785) of what will be executed."""
+    """Return the SHA-256 of the value's canonical JSON (RFC 8785)."""
     try:
         canonical = rfc8785.dumps(value)
     except rfc8785.IntegerDomainError:
@@ -120,7 +123,7 @@ def digest(value: Any) -> bytes:
 
 
 def _with_floats(value: Any) -> Any:
-    """PostgreSQL gives 1e22 back as 10000000000000000000000: the same number, but an integer to Python."""
+    """Turn large integers back into floats: PostgreSQL returns 1e22 as 10000000000000000000000."""
     if isinstance(value, dict):
         return {key: _with_floats(item) for key, item in value.items()}
     if isinstance(value, list):

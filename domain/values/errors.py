@@ -1,6 +1,6 @@
-"""Every way a request can be refused, one class each. The docstring is the message when no better detail is given.
+"""The reasons to refuse a request, one class each. The docstring is the message when no detail is given.
 
-`code` is stable: programs branch on it. The edge (`app/http/problems.py`) maps the five kinds to HTTP statuses.
+`code` is stable, because programs branch on it. `app/http/problems.py` maps the five kinds to HTTP statuses.
 """
 
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 @dataclass(frozen=True, slots=True)
 class FieldError:
-    """One thing wrong with the input: where (`arguments.items[2].price`) and what."""
+    """One error in the input: where it is (`arguments.items[2].price`) and what is wrong."""
 
     path: str
     message: str
@@ -27,13 +27,13 @@ class DomainError(Exception):
 
 
 class DecisionUnknown(DomainError):
-    """The database was away, or somebody held this one for too long: whether it was decided is not known, ask again."""
+    """The database was unavailable or this pause was locked for too long. It may have been decided: read it again."""
 
     code = "DATABASE_UNAVAILABLE"
 
 
 class TooMany(DomainError):
-    """This was asked for too often: wait as many seconds as `Retry-After` says."""
+    """Too many requests of this kind: wait for the seconds in `Retry-After`, then try again."""
 
     code = "TOO_MANY_REQUESTS"
 
@@ -43,47 +43,47 @@ class TooMany(DomainError):
 
 
 class Forbidden(DomainError):
-    """This key may not do that."""
+    """This key has no permission for this request: use a key whose role allows it."""
 
     code = "FORBIDDEN"
 
 
 class SelfDecision(Forbidden):
-    """Nobody decides a pause that they themselves created: ask a reviewer with another key."""
+    """You created this pause, so you may not decide it: ask a reviewer with another key."""
 
     code = "SELF_DECISION"
 
 
 class NotEligible(Forbidden):
-    """This review asks other people: its policy names who may vote."""
+    """You are not an eligible voter: the approval policy of this pause names who may vote."""
 
     code = "NOT_ASKED"
 
 
 class NotFound(DomainError):
-    """There is nothing with this id that this key may see."""
+    """This id does not exist, or this key has no access to it: check the id and the key's namespaces."""
 
     code = "NOT_FOUND"
 
 
 class Conflict(DomainError):
-    """The thing is not in a state that allows this."""
+    """The current state does not allow this request: read the resource again."""
 
     code = "CONFLICT"
 
 
 class WrongState(Conflict):
-    """The saga or step is in a state that does not allow this; `code` says in which: STEP_COMPLETED, SAGA_FAILED."""
+    """The state of the saga or step does not allow this request. `code` names the state, like STEP_COMPLETED."""
 
     code = "WRONG_STATE"
 
-    def __init__(self, what: str = "WRONG", status: str = "STATE", detail: str | None = None) -> None:
+    def __init__(self, subject: str = "WRONG", status: str = "STATE", detail: str | None = None) -> None:
         super().__init__(detail)
-        self.code = f"{what}_{status}"  # type: ignore[misc]
+        self.code = f"{subject}_{status}"  # type: ignore[misc]
 
 
 class AlreadyResolved(Conflict):
-    """The pause was resolved before: the stored outcome stands, and is in `current`."""
+    """The pause is already resolved. Its outcome does not change; `current` contains it."""
 
     code = "ALREADY_RESOLVED"
 
@@ -93,7 +93,7 @@ class AlreadyResolved(Conflict):
 
 
 class RevisionChanged(Conflict):
-    """What is under review was changed since you read it: decide on what `current` says, with its revision."""
+    """The pause changed after you read it: decide on the content of `current`, and send its revision."""
 
     code = "REVISION_CHANGED"
 
@@ -103,31 +103,31 @@ class RevisionChanged(Conflict):
 
 
 class RevisionRequired(RevisionChanged):
-    """What is under review was edited or run again: name the `revision` that you have read, as in `current`."""
+    """The pause was edited or its step ran again: send the `revision` that you have read, as in `current`."""
 
     code = "REVISION_REQUIRED"
 
 
 class NotUnderstood(Conflict):
-    """A newer release has written this, and this one does not understand all of it."""
+    """A newer release wrote this, and this release does not understand all of it: upgrade this server."""
 
     code = "NOT_UNDERSTOOD"
 
 
 class NeededLater(Conflict):
-    """A later stage of this review cannot be completed without your vote: leave this stage to somebody else."""
+    """A later stage of this review cannot be completed without your vote: leave this stage to another voter."""
 
     code = "NEEDED_LATER"
 
 
 class Claimed(Conflict):
-    """Somebody else works on this review: ask them, or take it over (`takeOver: true`)."""
+    """Another person works on this review: ask them, or take it over (`takeOver: true`)."""
 
     code = "CLAIMED"
 
 
 class EndpointDisabled(Conflict):
-    """The webhook endpoint is disabled: enable it (PATCH enabled: true) before sending to it."""
+    """The webhook endpoint is disabled: enable it (PATCH `enabled`) before you send to it."""
 
     code = "ENDPOINT_DISABLED"
 
@@ -139,7 +139,7 @@ class VersionExists(Conflict):
 
 
 class Invalid(DomainError):
-    """The request was understood, but something in it has no usable meaning; `errors` names each place."""
+    """The request has invalid fields; `errors` names each one."""
 
     code = "VALIDATION_FAILED"
 
@@ -149,18 +149,18 @@ class Invalid(DomainError):
 
 
 class InvalidManifest(Invalid):
-    """The manifest cannot be deployed; `errors` names each place."""
+    """The manifest cannot be deployed; `errors` names each invalid field."""
 
     code = "INVALID_MANIFEST"
 
 
 class PolicyUnsatisfiable(Invalid):
-    """The review policy can never be met: fewer people may vote than it asks for; `errors` names each place."""
+    """The approval policy requires more votes than there are eligible voters; `errors` names each field."""
 
     code = "POLICY_UNSATISFIABLE"
 
 
 class IdempotencyKeyReused(Invalid):
-    """This Idempotency-Key was used in the namespace before, with another request: use a new one for a new request."""
+    """A different request in this namespace already used this Idempotency-Key: use a new key for a new request."""
 
     code = "IDEMPOTENCY_KEY_REUSED"

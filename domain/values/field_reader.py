@@ -1,4 +1,4 @@
-"""Reading an object of a manifest field by field: every fault is noted with its place, and reading goes on."""
+"""A reader of a manifest's objects, field by field. It records each error with its place and reads on."""
 
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -10,7 +10,7 @@ from domain.values.errors import FieldError
 
 E = TypeVar("E", bound=Enum)
 
-# Of a fault: who has more of them finds the rest after mending these.
+# The author of more errors finds the rest after correcting these.
 MAX_FIELD_ERRORS = 100
 MAX_TEXT = 10_000
 MAX_ITEMS = 200
@@ -19,11 +19,11 @@ NAME_RULE = "1 to 100 letters, digits, dots, hyphens and underscores, the first 
 
 
 class FieldErrors:
-    """What was found wrong so far.
+    """The errors found so far.
 
     Attributes:
-        unknown: places of fields that are no fields here, where that is no fault: what is `stored` may have been
-            written by a newer release, and has to be readable all the same.
+        unknown: places of unknown fields in a stored object, where they are not errors. A newer release may have
+            written them, and the object must stay readable.
     """
 
     def __init__(self, *, stored: bool = False) -> None:
@@ -36,16 +36,17 @@ class FieldErrors:
 
 
 class FieldReader:
-    """The fields of one object. What cannot be used is noted and read as the default, or as an empty value.
+    """The fields of one object. An unusable field is recorded, and read as the default or as an empty value.
 
-    Use it as a context manager: at the end the fields that nobody asked for are faults.
+    Use it as a context manager: on exit, each field that was not read is an error.
     """
 
     def __init__(self, field_errors: FieldErrors, path: str, value: object) -> None:
         self._field_errors = field_errors
         self.path = path
         self._value: Mapping[str, Any] = value if isinstance(value, dict) else {}
-        self._asked: dict[str, str | None] = {}
+        # Each known field, with the reason why it is refused here.
+        self._known: dict[str, str | None] = {}
         self.is_object = isinstance(value, dict)
         if not self.is_object:
             field_errors.add(path, "is not an object")
@@ -57,12 +58,12 @@ class FieldReader:
         if kind is not None:
             return
         for name in self._value:
-            if name not in self._asked and self._field_errors.unknown is not None:
+            if name not in self._known and self._field_errors.unknown is not None:
                 self._field_errors.unknown.append(self.at(name))
-            elif name not in self._asked:
-                known = ", ".join(sorted(name for name, why in self._asked.items() if why is None))
-                self._field_errors.add(self.at(name), f"is not a field here; there are: {known}")
-            elif (why := self._asked[name]) is not None:
+            elif name not in self._known:
+                known = ", ".join(sorted(name for name, why in self._known.items() if why is None))
+                self._field_errors.add(self.at(name), f"is not a field here; use one of: {known}")
+            elif (why := self._known[name]) is not None:
                 self._field_errors.add(self.at(name), why)
 
     def at(self, name: str) -> str:
@@ -75,12 +76,12 @@ class FieldReader:
         return name in self._value
 
     def refuse(self, names: Collection[str], why: str) -> None:
-        """Fields that have a meaning elsewhere."""
-        self._asked |= dict.fromkeys(names, why)
+        """Refuse fields that are valid only elsewhere."""
+        self._known |= dict.fromkeys(names, why)
 
     def raw(self, name: str, *, required: bool = False) -> Any:
-        """As it stands there; None where it is missing."""
-        self._asked[name] = None
+        """Return the field's value as it is, or None when it is missing."""
+        self._known[name] = None
         if required and name not in self._value and self.is_object:
             self.field_error(name, "is missing")
         return self._value.get(name)
@@ -90,7 +91,7 @@ class FieldReader:
         return None if value is None else FieldReader(self._field_errors, self.at(name), value)
 
     def within(self, place: str, value: object) -> "FieldReader":
-        """What stands at this place of the field that was asked for."""
+        """Return a reader of the object at this place inside a field that was read."""
         return FieldReader(self._field_errors, self.at(place), value)
 
     def objects(self, name: str, *, required: bool = False) -> Iterator["FieldReader"]:
@@ -107,21 +108,21 @@ class FieldReader:
         return value
 
     def text(self, name: str, *, required: bool = False, most: int = MAX_TEXT) -> str | None:
-        """Not blank."""
+        """Return the text of the field, which is not blank."""
         value = self.raw(name, required=required)
         if value is None:
             return None
         if not isinstance(value, str):
-            hint = ": put it in quotes" if isinstance(value, int | float) else ""
-            self.field_error(name, f"is not a text{hint}")
+            advice = ": put it in quotes" if isinstance(value, int | float) else ""
+            self.field_error(name, f"is not a text{advice}")
             return None
         if not value.strip() or len(value) > most:
-            self.field_error(name, f"has not 1 to {most} characters")
+            self.field_error(name, f"must have 1 to {most} characters")
             return None
         return value
 
     def name(self, name: str, *, required: bool = True) -> str:
-        """An identifier. Empty when it cannot be used."""
+        """Return an identifier, empty if the field is not one."""
         value = self.text(name, required=required, most=100)
         if value is not None and not NAME.fullmatch(value):
             self.field_error(name, f"is not a name: {NAME_RULE}")
@@ -139,7 +140,7 @@ class FieldReader:
         found = self.texts(name)
         for index, item in enumerate(found):
             if item in found[:index]:
-                self._field_errors.add(f"{self.at(name)}[{index}]", "stands there twice")
+                self._field_errors.add(f"{self.at(name)}[{index}]", "is a duplicate: remove it")
         return found
 
     def mapping(self, name: str) -> Mapping[str, Any]:
@@ -152,7 +153,7 @@ class FieldReader:
         return value
 
     def label(self, name: str) -> None:
-        """A text or a number that says something to people only."""
+        """Check a text or a number that is only for people to read."""
         value = self.raw(name)
         if value is not None and (isinstance(value, bool) or not isinstance(value, str | int | float)):
             self.field_error(name, "is neither a text nor a number")
@@ -195,19 +196,19 @@ class FieldReader:
         if value is None:
             return None
         if not isinstance(value, str) or value not in {str(word.value) for word in words}:
-            self.field_error(name, f"is none of {', '.join(str(word.value) for word in words)}")
+            self.field_error(name, f"is not one of {', '.join(str(word.value) for word in words)}")
             return None
         return words(value)
 
-    def checked(self, name: str, value: str | None, fault_of: Callable[[str], str | None]) -> str | None:
-        """The text, noted as a fault where `fault_of` finds one."""
-        if value is not None and (message := fault_of(value)) is not None:
+    def checked(self, name: str, value: str | None, error_of: Callable[[str], str | None]) -> str | None:
+        """Return the text. Record the message that `error_of` returns for it, if any."""
+        if value is not None and (message := error_of(value)) is not None:
             self.field_error(name, message)
         return value
 
 
 def named(fields: FieldReader, name: str, key: str, refused: Collection[str] = (), why: str = "") -> tuple[str, ...]:
-    """Texts that differ, each alone or as `{key: …, description: …}`. `refused`: what such an item may not have."""
+    """Read distinct texts, each alone or as `{key: …, description: …}`. `refused`: fields that are invalid there."""
     found: list[str] = []
     for index, item in enumerate(fields.items(name)):
         place = f"{name}[{index}]"
@@ -221,6 +222,6 @@ def named(fields: FieldReader, name: str, key: str, refused: Collection[str] = (
             fields.field_error(place, f"is neither a text of 1 to {MAX_TEXT} characters nor {{{key}: …}}")
         if isinstance(text, str):
             if text in found:
-                fields.field_error(place, "stands there twice")
+                fields.field_error(place, "is a duplicate: remove it")
             found.append(text)
     return tuple(found)

@@ -1,4 +1,4 @@
-"""Ids: a prefix that says what it names, and 32 lowercase hex digits that sort by time (UUID version 7, RFC 9562)."""
+"""Ids: a prefix for the kind of resource, and 32 lowercase hex digits that sort by time (UUID version 7, RFC 9562)."""
 
 import re
 from datetime import UTC, datetime, timedelta
@@ -13,7 +13,7 @@ DEFINITION = "def_"
 USER = "usr_"
 NOTIFICATION = "ntf_"
 
-# The id of nothing: whoever watches all reviews, not one, waits for wake-ups under it.
+# No resource has this id: a page that shows all reviews waits for wake-ups under it.
 INBOX = UUID(int=0)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -21,9 +21,10 @@ _HEX = re.compile(r"[0-9a-f]{32}")
 
 
 def uuid7(at: datetime, random_bits: int) -> UUID:
-    """To the microsecond in time order: the 12 bits after the milliseconds hold their fraction (RFC 9562, 6.2).
+    """Make an id that sorts by time to the microsecond.
 
-    `at` knows its zone; `random_bits`, of 62 bits, tells apart what was made at the same microsecond.
+    The 12 bits after the milliseconds hold their fraction (RFC 9562, 6.2). The 62 `random_bits` distinguish ids of the
+    same microsecond. `at` is aware of its time zone.
     """
     milliseconds, rest = divmod((at - _EPOCH) // timedelta(microseconds=1), 1000)
     value = (milliseconds & (1 << 48) - 1) << 80
@@ -39,7 +40,7 @@ def text(prefix: str, id_: UUID) -> str:
 
 
 def parse(prefix: str, value: str) -> UUID | None:
-    """The id behind the text, or None when the text cannot be one."""
+    """Return the UUID in the text, or None if the text is not an id with this prefix."""
     if value.startswith(prefix) and _HEX.fullmatch(value[len(prefix) :]):
         return UUID(hex=value[len(prefix) :])
     return None

@@ -1,7 +1,7 @@
-"""A model's JSON, read as it was meant: numbers, truth and whole values that it put in quotes.
+"""Coercion of a model's JSON to its schema: numbers, booleans and whole values that the model put in quotes.
 
-Only what the schema cannot mean otherwise is changed: the text "12" is the number 12 where a number may stand and a
-text may not. Everything else stays as it is, for the schema to judge.
+A value changes only where the schema allows one reading. The text "12" becomes the number 12 where a number is allowed
+and a text is not. Everything else stays as it is, and the schema judges it.
 """
 
 import json
@@ -15,45 +15,45 @@ import jsonschema_rs
 from domain.values import canonical_json, json_schema
 from domain.values.schema_dialects import modern
 
-# Steps of reading and of checking what was read: some tenths of a second at the most.
+# Steps of reading and of checking the readings: some tenths of a second at most.
 MAX_WORK = 200_000
-# As JSON writes them: a whole number, and one that is not written as such. No more digits than a double keeps.
-_WHOLE = re.compile(r"-?(0|[1-9][0-9]{0,15})")
-_BROKEN = re.compile(r"-?(0|[1-9][0-9]{0,14})(\.[0-9]{1,30}([eE][+-]?[0-9]{1,3})?|[eE][+-]?[0-9]{1,3})")
+# The spelling of JSON, with no more digits than a double keeps.
+_INTEGER = re.compile(r"-?(0|[1-9][0-9]{0,15})")
+_FRACTION = re.compile(r"-?(0|[1-9][0-9]{0,14})(\.[0-9]{1,30}([eE][+-]?[0-9]{1,3})?|[eE][+-]?[0-9]{1,3})")
 _TYPES = frozenset({"null", "boolean", "object", "array", "number", "integer", "string"})
-# A number may be whole.
-_ALSO = {"number": frozenset({"number", "integer"})}
+# A number may be an integer.
+_INCLUDES = {"number": frozenset({"number", "integer"})}
 _UNIONS = ("anyOf", "oneOf")
 _ROOT = "urn:schema"
 _Schema = dict[str, Any] | bool
 
 
 class _LimitExceeded(Exception):
-    """More work than an answer is worth."""
+    """The reading takes more than `MAX_WORK` steps."""
 
 
 def read(schema: Mapping[str, Any], value: Any) -> Any:
-    """The value with what was meant by it, or as it is. `schema` is a usable one. Never raises."""
+    """Return the value coerced to a usable schema, or unchanged. Never raises."""
     try:
         root = modern(dict(schema))
         if any(canonical_json.field_errors(value, "")) or not any(json_schema.value_errors(root, value, "")):
             return value
-        # Quotes inside of quotes may hide more levels than a value may have.
+        # Nested quotes may hide more levels than a value may have.
         return _kept(_Reader(root).read(root, "", value), value)
     except (_LimitExceeded, RecursionError, ValueError):
         return value
 
 
 class _Reader:
-    """One reading. A place in the schema is passed with its pointer, `/properties/a`, by which it can be checked."""
+    """One reading. Each part of the schema comes with its pointer (`/properties/a`), its name for the validator."""
 
     def __init__(self, root: dict[str, Any]) -> None:
         self._root = root
-        # A name of its own may be half a URI, which a registry does not take; references in it lead inside anyway.
-        nameless = {key: root[key] for key in root if key != "$id"}
-        self._registry = jsonschema_rs.Registry([(_ROOT, nameless)])
+        # The registry rejects an `$id` that is a relative URI. All references lead inside the schema anyway.
+        without_id = {key: root[key] for key in root if key != "$id"}
+        self._registry = jsonschema_rs.Registry([(_ROOT, without_id)])
         self._validators: dict[str, jsonschema_rs.Validator] = {}
-        # Before 2019-09 nothing counts beside a $ref.
+        # Drafts before 2019-09 ignore the keywords beside a $ref.
         self._reference_alone = re.search(r"draft-0[67]", str(root.get("$schema"))) is not None
         self._places = json_schema.places(root)
         self._work = 0
@@ -82,9 +82,9 @@ class _Reader:
             return text
         if "boolean" in types and text in ("true", "false"):
             return text == "true"
-        if "integer" in types and _WHOLE.fullmatch(text):
+        if "integer" in types and _INTEGER.fullmatch(text):
             return _kept(int(text), text)
-        if "number" in types and _BROKEN.fullmatch(text):
+        if "number" in types and _FRACTION.fullmatch(text):
             return _kept(float(text), text)
         if text.lstrip()[:1] in ("{", "["):
             self._spend(len(text) // json_schema.TEXT_UNIT)
@@ -115,7 +115,7 @@ class _Reader:
         ]
 
     def _union(self, branches: list[_Schema], pointer: str, value: Any) -> Any:
-        """Read as the one branch wants it: that of which the reading fits, where those that fit agree."""
+        """Return the reading that fits its branch, if all readings that fit are equal; else the value unchanged."""
         places = [(branch, f"{pointer}/{index}") for index, branch in enumerate(branches)]
         readings = [(place, self.read(branch, place, value)) for branch, place in places]
         plain = canonical_json.encode(value)
@@ -126,7 +126,7 @@ class _Reader:
         return value if others else found
 
     def _types(self, schema: _Schema) -> frozenset[str]:
-        """What may stand here at most: keywords that are not looked at could only take from it."""
+        """Return the types that may be allowed here. Keywords that are not read could only exclude some of them."""
         self._spend(1)
         if not isinstance(schema, dict):
             return _TYPES if schema else frozenset()
@@ -140,7 +140,7 @@ class _Reader:
     def _limits(self, schema: dict[str, Any]) -> Iterator[frozenset[str]]:
         if "type" in schema:
             names = [schema["type"]] if isinstance(schema["type"], str) else schema["type"]
-            yield frozenset().union(*(_ALSO.get(name, {name}) for name in names))
+            yield frozenset().union(*(_INCLUDES.get(name, {name}) for name in names))
         if "enum" in schema:
             yield frozenset().union(*(_types_of(value) for value in schema["enum"]))
         if "const" in schema:
@@ -154,7 +154,7 @@ class _Reader:
         if pointer not in self._validators:
             dialect = {"$schema": self._root["$schema"]} if "$schema" in self._root else {}
             self._validators[pointer] = json_schema.validator(dialect | {"$ref": f"{_ROOT}#{pointer}"}, self._registry)
-        # Never more places than the whole has.
+        # A part never has more places than the whole schema.
         self._spend(self._places * json_schema.weight(value))
         return self._validators[pointer].is_valid(value)
 
@@ -166,32 +166,32 @@ class _Reader:
 
 def _types_of(value: Any) -> frozenset[str]:
     if isinstance(value, float):
-        return _ALSO["number"]
+        return _INCLUDES["number"]
     names = {bool: "boolean", int: "integer", str: "string", list: "array", dict: "object"}
     return frozenset({names.get(type(value), "null")})
 
 
 def _kept(found: Any, value: Any) -> Any:
-    """What was found, or the value where JSON readers would not agree on it."""
+    """Return what was found, or the value if JSON readers would not agree on what was found."""
     return value if any(canonical_json.field_errors(found, "")) else found
 
 
 def _parsed(text: str) -> Any:
     try:
-        return json.loads(text, object_pairs_hook=_once, parse_constant=_refuse)
+        return json.loads(text, object_pairs_hook=_unique_keys, parse_constant=_refuse)
     except (ValueError, RecursionError):
         return None
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) < len(pairs):
-        raise ValueError("a key stands there twice")
+        raise ValueError("the object has a duplicate key")
     return found
 
 
 def _refuse(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no JSON")
+    raise ValueError(f"{name} is not JSON")
 
 
 def _escaped(name: str) -> str:

@@ -1,4 +1,4 @@
-"""What an edit changes, place by place."""
+"""The changes that an edit makes to a JSON value, place by place."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ class ChangeKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """`old`, `new`: None where there was none, or is none any more; `kind` tells that from null."""
+    """One change. `old` is None for an added value, `new` for a removed one; `kind` distinguishes that from null."""
 
     path: str
     kind: ChangeKind
@@ -25,7 +25,7 @@ class Change:
 
     @property
     def retyped(self) -> tuple[str, str] | None:
-        """The types, where the value has another one now: "3" and 3 look alike."""
+        """The old and the new type, if they differ: "3" and 3 look alike."""
         if self.kind is not ChangeKind.CHANGED:
             return None
         types = _type(self.old), _type(self.new)
@@ -38,24 +38,24 @@ def _type(value: Any) -> str:
 
 
 def differences(old: Any, new: Any, path: str) -> Iterator[Change]:
-    """Nothing for values of one digest: what would be executed is the same. `path`: what the value is called."""
+    """Yield the changes, none for values with the same digest, which execute alike. `path`: the name of the value."""
     if isinstance(old, dict) and isinstance(new, dict):
-        yield from _of_objects(old, new, path)
+        yield from _object_changes(old, new, path)
     elif isinstance(old, list) and isinstance(new, list):
         for place in range(max(len(old), len(new))):
-            yield from _of_entry(old[place : place + 1], new[place : place + 1], f"{path}[{place}]")
+            yield from _entry_changes(old[place : place + 1], new[place : place + 1], f"{path}[{place}]")
     elif canonical_json.digest(old) != canonical_json.digest(new):
         yield Change(path, ChangeKind.CHANGED, old, new)
 
 
-def _of_objects(old: dict[str, Any], new: dict[str, Any], path: str) -> Iterator[Change]:
+def _object_changes(old: dict[str, Any], new: dict[str, Any], path: str) -> Iterator[Change]:
     for key in (*old, *(key for key in new if key not in old)):
         before = [old[key]] if key in old else []
         after = [new[key]] if key in new else []
-        yield from _of_entry(before, after, f"{path}.{key}")
+        yield from _entry_changes(before, after, f"{path}.{key}")
 
 
-def _of_entry(before: list[Any], after: list[Any], path: str) -> Iterator[Change]:
+def _entry_changes(before: list[Any], after: list[Any], path: str) -> Iterator[Change]:
     if not before:
         yield Change(path, ChangeKind.ADDED, new=after[0])
     elif not after:

@@ -1,8 +1,7 @@
-"""The JSON Schema of what somebody must answer, a reviewer or a model: checked when it is posted or deployed, and when
-the answer comes.
+"""The JSON Schema of a reviewer's or a model's answer: the check of the schema itself, and of answers by it.
 
-Neither can be trusted, and checking an answer must not keep anyone waiting: a few lines of references that name each
-other twice would mean work without end. So what a schema may ask for is counted before it is used.
+Neither schemas nor answers can be trusted, and a check must not block the process. A few references that name each
+other twice would mean endless work. So the size of a schema is counted before its use.
 """
 
 import re
@@ -18,35 +17,35 @@ from domain.values import canonical_json
 from domain.values.errors import FieldError
 from domain.values.schema_dialects import BY_NAME, VALUES, modern
 
-# Values in a schema, each $ref counted as a copy of what it names: ten times a long form.
+# Values in a schema, each $ref counted as a copy of its target: ten times a long form.
 MAX_PLACES = 2_000
-# References inside of references. What a form is drawn from nests a few.
+# References inside references. The schema of a form nests a few.
 MAX_REFERENCES = 32
-# Places of the schema times values of the answer. A place costs up to 30 µs for a value where nothing fits, so this
-# bounds a check to some seconds at the very worst; a form of 100 places may have answers of 2,000 values.
+# Places of the schema times values of the answer. A place costs up to 30 µs for a value where nothing fits, so a check
+# takes some seconds at worst. A form of 100 places may have answers of 2,000 values.
 MAX_WORK = 200_000
-# Characters of a text that are as much work as one value: patterns are run over each.
+# Characters of a text that are as much work as one value, because patterns run over each character.
 TEXT_UNIT = 100
-# Bytes of one compiled pattern: `^\S{1,64}$` has an eighth of it.
+# Bytes of one compiled pattern. `^\S{1,64}$` takes an eighth of it.
 MAX_PATTERN = 1_000_000
-# Of all that differ in one schema (the same one is compiled once). A megabyte takes some 20 ms, in which no other
-# thread of the process runs: two thousand patterns, which anyone may post, stopped it for six seconds.
+# Bytes of all distinct compiled patterns of one schema. A megabyte takes some 20 ms, in which no other thread of the
+# process runs. Any caller may post a schema, and two thousand patterns blocked the process for six seconds.
 MAX_PATTERNS = 10_000_000
 MAX_FIELD_ERRORS = 20
 
-# Keywords that lead elsewhere by a name. Counting would have to resolve them exactly as the validator does.
-_NAMED = ("$dynamicRef", "$recursiveRef")
+# References by name, which are not supported: counting would have to resolve them exactly as the validator does.
+_DYNAMIC = ("$dynamicRef", "$recursiveRef")
 _DEFINITIONS = ("$defs", "definitions")
-# Keywords that say something to people only, or of where the schema is from.
-_SAID = (*_DEFINITIONS, "$schema", "$id", "$comment", "title", "description", "examples", "default")
-# Keywords that lead into a part of the value, each part by a name; and into parts that are not known by name.
+# Keywords that do not affect validation.
+_ANNOTATIONS = (*_DEFINITIONS, "$schema", "$id", "$comment", "title", "description", "examples", "default")
+# Keywords that lead into named parts of the value; and those that lead into parts without a known name.
 _INTO = {"properties": None, "patternProperties": "*", "$defs": None, "definitions": None, "dependentSchemas": None}
 _INTO_ANY = {
     **dict.fromkeys(("additionalProperties", "unevaluatedProperties", "propertyNames"), "{}"),
     **dict.fromkeys(("items", "prefixItems", "additionalItems", "unevaluatedItems", "contains"), "[]"),
     **dict.fromkeys(VALUES, "="),
 }
-# Formats that came with later drafts, asserted in older ones too.
+# Formats of later drafts, which are asserted in older drafts too.
 _FORMATS = (
     *("date", "date-time", "time", "duration", "email", "idn-email", "hostname", "idn-hostname", "ipv4", "ipv6", "uri"),
     *(
@@ -60,7 +59,7 @@ _FORMATS = (
         "regex",
     ),
 )
-# Characters of what a value may be, in a fault: a page.
+# Characters of the listed choices in a field error: about a page.
 MAX_CHOICES = 4_000
 
 
@@ -71,19 +70,19 @@ def schema_errors(schema: dict[str, Any], place: str) -> Iterator[FieldError]:
         count = len(_patterns(schema))
         validator(schema, largest_pattern=_share(count))
     except (jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError, ValueError) as error:
-        field_error = f"is not a JSON Schema that can be used: {_first_line(error)}"
+        message = f"is not a usable JSON Schema: {_first_line(error)}"
         if _share(count) < MAX_PATTERN:
-            field_error += f" (it has {count} different patterns: the more there are, the shorter each has to be)"
-        yield FieldError(place, field_error)
+            message += f" (it has {count} different patterns, which limits the size of each: use fewer or shorter ones)"
+        yield FieldError(place, message)
 
 
 def value_errors(schema: dict[str, Any], value: object, place: str) -> Iterator[FieldError]:
-    """What is wrong with the value by a usable schema; `place` is what the value is called."""
+    """Yield what is wrong with the value by a usable schema. `place` is the name of the value."""
     if found := list(islice(canonical_json.field_errors(value, place), MAX_FIELD_ERRORS)):
         yield from found
         return
     if places(schema) * weight(value) > MAX_WORK:
-        yield FieldError(place, "is too large for what its schema asks: send fewer or shorter values")
+        yield FieldError(place, "is too large to check by its schema: send fewer or shorter values")
         return
     for error in islice(validator(schema).iter_errors(value), MAX_FIELD_ERRORS):
         path = "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in error.instance_path)
@@ -91,39 +90,39 @@ def value_errors(schema: dict[str, Any], value: object, place: str) -> Iterator[
 
 
 def _message(error: jsonschema_rs.ValidationError) -> str:
-    """The library names two of the values that may stand there, and none of a choice that is written as `oneOf`."""
+    """Name the allowed values. The library names two of an enum, and none of a choice that is written as `oneOf`."""
     values = _choices(error.kind)
     if not values:
         return error.message[:500]
-    said, room = [], MAX_CHOICES
+    listed, room = [], MAX_CHOICES
     for text in map(canonical_json.encode, values):
         room -= len(text) + 2
         if room < 0:
             break
-        said.append(text)
-    more = f", or {len(values) - len(said)} others" if len(said) < len(values) else ""
-    return f"is none of the values that it may have: {', '.join(said)}{more}"
+        listed.append(text)
+    more = f", or {len(values) - len(listed)} others" if len(listed) < len(values) else ""
+    return f"is not one of the allowed values: {', '.join(listed)}{more}"
 
 
 def _choices(kind: Any) -> list[Any]:
-    named = type(kind).__name__
-    if named.endswith("Enum"):
+    kind_name = type(kind).__name__
+    if kind_name.endswith("Enum"):
         return list(kind.options)
-    if named.endswith("Constant"):
+    if kind_name.endswith("Constant"):
         return [kind.expected_value]
-    if named.endswith(("AnyOf", "OneOfNotValid")):
-        ways = [[_choices(error.kind) for error in errors] for errors in kind.context]
-        # Only where each way is a choice of values, and nothing else.
-        if all(len(way) == 1 and way[0] for way in ways):
-            return [value for way in ways for value in way[0]]
+    if kind_name.endswith(("AnyOf", "OneOfNotValid")):
+        branches = [[_choices(error.kind) for error in errors] for errors in kind.context]
+        # Only if each branch is a choice of values, and nothing else.
+        if all(len(branch) == 1 and branch[0] for branch in branches):
+            return [value for branch in branches for value in branch[0]]
     return []
 
 
 def places(schema: dict[str, Any]) -> int:
-    """How large the schema is once every reference is a copy. Raises `ValueError` for what is endless or unknown.
+    """Return the size of the schema with every reference copied. Raises `ValueError` if it is endless or unknown.
 
-    A reference that leads back to itself is no further copy: it is for another part of the value, which is counted with
-    the value. Each part has to be led to in one way only: two would mean twice the work with each level.
+    A reference that leads back to itself is not copied again. It applies to another part of the value, and the value is
+    counted separately. Only one way may lead to each part, because two double the work with each level.
     """
     schema = modern(schema)
     count = 0
@@ -132,7 +131,7 @@ def places(schema: dict[str, Any]) -> int:
         node, path, inside = waiting.pop()
         count += 1
         if count > MAX_PLACES:
-            raise ValueError(f"it has more than {MAX_PLACES} places, each $ref counted as a copy of what it names")
+            raise ValueError(f"it has more than {MAX_PLACES} places, each $ref counted as a copy: use a smaller schema")
         if isinstance(node, list):
             waiting.extend(_SchemaPlace(item, path, inside) for item in node)
         elif isinstance(node, dict):
@@ -150,8 +149,10 @@ def places(schema: dict[str, Any]) -> int:
 
 
 class _SchemaPlace(NamedTuple):
-    """`path`: which part of the value it is for. `inside`: the references that led there, each with the length that the
-    path had, and the paths by which it was come back to."""
+    """A part of the schema, for the part of the value at `path`.
+
+    `inside` holds the references that led there, each with the length of its path and the paths that return to it.
+    """
 
     node: Any
     path: tuple[str, ...]
@@ -160,7 +161,7 @@ class _SchemaPlace(NamedTuple):
 
 def _parts(name: str, part: Any, path: tuple[str, ...], inside: Any) -> Iterator[_SchemaPlace]:
     if name in _INTO and isinstance(part, dict):
-        # The object that holds the parts is a place too.
+        # The object that contains the parts is a place too.
         yield _SchemaPlace(None, path, inside)
         for key, item in part.items():
             yield _SchemaPlace(item, (*path, _INTO[name] or (key if name == "properties" else f"{name}/{key}")), inside)
@@ -182,7 +183,7 @@ def _check_recursion(reference: str, path: tuple[str, ...], start: int, back: li
 
 
 def _patterns(schema: dict[str, Any]) -> set[str]:
-    """Those that differ; also what only looks like one, in an example, say."""
+    """Return the distinct patterns, including texts in an example that only look like one."""
     found: set[str] = set()
     waiting: list[Any] = [schema]
     while waiting:
@@ -192,25 +193,25 @@ def _patterns(schema: dict[str, Any]) -> set[str]:
         elif isinstance(node, dict):
             waiting.extend(node.values())
             found |= {text for text in (node.get("pattern"),) if isinstance(text, str)}
-            named = node.get("patternProperties")
-            found.update(named if isinstance(named, dict) else ())
+            properties = node.get("patternProperties")
+            found.update(properties if isinstance(properties, dict) else ())
     return found
 
 
 def _share(count: int) -> int:
-    """Bytes that each of so many patterns may have once it is compiled."""
+    """Return the bytes that each of `count` compiled patterns may take."""
     return min(MAX_PATTERN, MAX_PATTERNS // max(count, 1))
 
 
 def _reference(node: dict[str, Any], *, is_root: bool) -> str | None:
-    if any(name in node for name in _NAMED) or (isinstance(node.get("$id"), str) and not is_root):
+    if any(name in node for name in _DYNAMIC) or (isinstance(node.get("$id"), str) and not is_root):
         raise ValueError("$dynamicRef, $recursiveRef and $id inside are not supported: use $ref with #/$defs/…")
     reference = node.get("$ref")
     return reference if isinstance(reference, str) else None
 
 
 def resolve(schema: dict[str, Any], reference: str) -> Any:
-    """The place in the schema that a `$ref` names. Raises `ValueError`."""
+    """Return the part of the schema that a `$ref` names. Raises `ValueError`."""
     if reference != "#" and not reference.startswith("#/"):
         raise ValueError(f"{reference[:200]} does not lead to a place in this schema (#/…), and nothing is fetched")
     found: Any = schema
@@ -224,7 +225,7 @@ def resolve(schema: dict[str, Any], reference: str) -> Any:
 
 
 def names(schema: dict[str, Any]) -> frozenset[str]:
-    """The fields that a usable schema of an object speaks of, also where it refers to another or joins several."""
+    """Return the fields that a usable schema of an object names, including those in references and combinations."""
     found: set[str] = set()
     waiting: list[Any] = [schema]
     for _ in range(MAX_REFERENCES):
@@ -240,7 +241,7 @@ def names(schema: dict[str, Any]) -> frozenset[str]:
 
 
 def is_of_object(schema: dict[str, Any]) -> bool:
-    """Whether a usable schema takes objects alone, by its own `type` or that of what its top refers to."""
+    """Return whether a usable schema allows only objects, by its own `type` or that of a top-level reference."""
     waiting: list[Any] = [schema]
     for _ in range(MAX_REFERENCES):
         node = waiting.pop(0) if waiting else None
@@ -248,16 +249,18 @@ def is_of_object(schema: dict[str, Any]) -> bool:
             continue
         if node.get("type") == "object":
             return True
-        joined = node.get("allOf")
-        waiting += joined if isinstance(joined, list) else []
+        parts = node.get("allOf")
+        waiting += parts if isinstance(parts, list) else []
         if isinstance(reference := node.get("$ref"), str):
             waiting.append(resolve(schema, reference))
     return False
 
 
 def inlined(schema: dict[str, Any]) -> dict[str, Any]:
-    """A usable schema without references, to be shown to a model or as a form: not every provider and library follows
-    them. What leads back to itself may be anything there."""
+    """Return a usable schema without references, for a model or a form: some providers and libraries ignore references.
+
+    A reference that leads back to itself becomes a schema that allows any value.
+    """
     root = modern(schema)
     found = _inlined(root, root, frozenset({"#"}))
     assert isinstance(found, dict)
@@ -278,25 +281,25 @@ def _inlined(node: Any, root: dict[str, Any], inside: frozenset[str]) -> Any:
         elif name != "$ref":
             found[name] = value if name in VALUES else _inlined(value, root, inside)
     if isinstance(reference := node.get("$ref"), str):
-        again = reference in inside
-        target = {} if again else _inlined(resolve(root, reference), root, inside | {reference})
+        recursive = reference in inside
+        target = {} if recursive else _inlined(resolve(root, reference), root, inside | {reference})
         return _joined(target, found)
     return found
 
 
 def _joined(target: Any, beside: dict[str, Any]) -> Any:
-    """One schema of what a `$ref` names and what stands beside it: that may only say more, or the same."""
+    """Merge a `$ref`'s target and the keywords beside it, or join them by `allOf` if they contradict each other."""
     if not beside:
         return target
     if isinstance(target, dict) and all(
-        name in _SAID or target.get(name, value) == value for name, value in beside.items()
+        name in _ANNOTATIONS or target.get(name, value) == value for name, value in beside.items()
     ):
         return {**target, **beside}
     return beside | {"allOf": [target, *beside.get("allOf", ())]}
 
 
 def weight(value: object) -> int:
-    """How much work the value is for one place of a schema."""
+    """Return the work to check the value against one place of a schema."""
     units, waiting = 0, [value]
     while waiting:
         value = waiting.pop()
@@ -314,7 +317,7 @@ def weight(value: object) -> int:
 def validator(
     schema: dict[str, Any], registry: jsonschema_rs.Registry | None = None, *, largest_pattern: int = MAX_PATTERN
 ) -> jsonschema_rs.Validator:
-    # References are never fetched, and patterns run on an engine without backtracking.
+    # References are never fetched. Patterns run on an engine without backtracking.
     patterns = jsonschema_rs.RegexOptions(size_limit=largest_pattern)
     return jsonschema_rs.validator_for(
         modern(schema),
@@ -332,7 +335,7 @@ def _knows_all_formats(schema: dict[str, Any]) -> bool:
 
 @cache
 def _formats() -> dict[str, Callable[[str], bool]]:
-    """As the newest draft has them."""
+    """Return the checks of the newest draft."""
     return {
         name: jsonschema_rs.validator_for({"type": "string", "format": name}, validate_formats=True).is_valid
         for name in _FORMATS

@@ -1,8 +1,8 @@
-"""Which addresses our outbound requests may reach.
+"""The addresses that outbound requests may reach.
 
-The list is our own because `ipaddress.is_global` says True for several networks that lead inside (NAT64,
-IPv4-compatible, site-local, multicast, …) and changes its mind between Python releases. Only `in` is asked of
-`ipaddress` here, so every release answers alike.
+`ipaddress.is_global` is True for several networks that lead inside: NAT64, IPv4-compatible, site-local, multicast and
+others. Its result also differs between Python releases. This module has its own list and uses only `in` of
+`ipaddress`, so every release gives the same result.
 """
 
 from collections.abc import Sequence
@@ -33,10 +33,10 @@ _NOT_PUBLIC_V4 = tuple(
     )
 )
 
-# All public IPv6 addresses given out so far begin with 001. What lies outside is loopback, IPv4-compatible, NAT64
-# (64:ff9b::/96 and 64:ff9b:1::/48), discard, segment routing (5f00::/16), private (fc00::/7), link-local, site-local
-# (fec0::/10), multicast or not given out.
-_GIVEN_OUT_V6 = IPv6Network("2000::/3")
+# All allocated public IPv6 addresses begin with 001. The rest is loopback, IPv4-compatible, NAT64 (64:ff9b::/96 and
+# 64:ff9b:1::/48), discard, segment routing (5f00::/16), private (fc00::/7), link-local, site-local (fec0::/10),
+# multicast or not allocated.
+_ALLOCATED_V6 = IPv6Network("2000::/3")
 _NOT_PUBLIC_V6 = tuple(
     IPv6Network(network)
     for network in (
@@ -49,28 +49,28 @@ _NOT_PUBLIC_V6 = tuple(
 
 
 def unmapped(address: Address) -> Address:
-    """The IPv4 address inside an IPv4-mapped one (`::ffff:10.0.0.1`), because that is where a connection would go."""
+    """Return the IPv4 address inside an IPv4-mapped one (`::ffff:10.0.0.1`), where a connection would go."""
     if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
         return address.ipv4_mapped
     return address
 
 
 def is_public(address: Address) -> bool:
-    """Is this an ordinary address of the Internet? An IPv4-mapped one is judged as its IPv4 address."""
+    """Return whether this is an ordinary Internet address. An IPv4-mapped one counts as its IPv4 address."""
     address = unmapped(address)
     if isinstance(address, IPv4Address):
         return not any(address in network for network in _NOT_PUBLIC_V4)
-    return address in _GIVEN_OUT_V6 and not any(address in network for network in _NOT_PUBLIC_V6)
+    return address in _ALLOCATED_V6 and not any(address in network for network in _NOT_PUBLIC_V6)
 
 
 def is_allowed(address: Address, allow: Sequence[Network]) -> bool:
-    """May we connect there: public, or inside a network that the operator named."""
+    """Return whether a request may connect there: the address is public, or inside a network in `allow`."""
     address = unmapped(address)
     return is_public(address) or any(address in network for network in allow)
 
 
 def reached(host: str) -> str:
-    """Where a client on this machine finds a server that listens there: nobody connects to "all addresses"."""
+    """Return the host by which a local client reaches a server that listens there, loopback for "all addresses"."""
     try:
         address = ip_address(host)
     except ValueError:

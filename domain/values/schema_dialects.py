@@ -1,9 +1,9 @@
-"""Older and neighbouring ways to write a JSON Schema, read as what they mean: draft 4, and OpenAPI's `nullable`."""
+"""Conversion of draft 4 and of OpenAPI's `nullable` to a later draft of JSON Schema."""
 
 from typing import Any
 
 _LIMITS = (("exclusiveMinimum", "minimum"), ("exclusiveMaximum", "maximum"))
-# Keywords that hold schemas by names of the author's, and values, in which nothing is a keyword.
+# Keywords whose keys are the author's names; and keywords whose content is a plain value, not a schema.
 BY_NAME = ("$defs", "definitions", "properties", "patternProperties", "dependentSchemas")
 VALUES = ("const", "enum", "default", "examples", "example")
 _UNIONS = ("anyOf", "oneOf", "allOf", "$ref")
@@ -11,7 +11,7 @@ _DRAFT_7 = "http://json-schema.org/draft-07/schema#"
 
 
 def modern(schema: dict[str, Any]) -> dict[str, Any]:
-    """The same schema in a later draft. Raises `ValueError` for what may mean two things."""
+    """Return the same schema in a later draft. Raises `ValueError` if it is ambiguous."""
     old = "draft-04" in str(schema.get("$schema"))
     try:
         found = _modern(schema, old=old, root=True)
@@ -44,23 +44,23 @@ def _modern(node: Any, *, old: bool, root: bool = False) -> Any:
 def _exclude(schema: dict[str, Any], exclusive: str, limit: str) -> None:
     if schema.pop(exclusive):
         if limit not in schema:
-            raise ValueError(f"{exclusive} is true, and no {limit} is beside it: write {exclusive} as a number")
+            raise ValueError(f"{exclusive} is true without a {limit} beside it: write {exclusive} as a number")
         schema[exclusive] = schema.pop(limit)
 
 
 def _nullable(schema: dict[str, Any]) -> dict[str, Any]:
     del schema["nullable"]
-    named = schema.get("type")
-    if isinstance(named, str | list):
-        kinds = [named] if isinstance(named, str) else named
-        schema["type"] = kinds if "null" in kinds else [*kinds, "null"]
+    type_ = schema.get("type")
+    if isinstance(type_, str | list):
+        types = [type_] if isinstance(type_, str) else type_
+        schema["type"] = types if "null" in types else [*types, "null"]
     if isinstance(schema.get("enum"), list) and None not in schema["enum"]:
         schema["enum"] = [*schema["enum"], None]
     if "const" in schema or any(word in schema for word in _UNIONS):
-        told: dict[str, Any] = {
+        annotations: dict[str, Any] = {
             name: schema.pop(name)
             for name in ("$schema", "$defs", "definitions", "title", "description", "default")
             if name in schema
         }
-        return {**told, "anyOf": [schema, {"type": "null"}]}
+        return {**annotations, "anyOf": [schema, {"type": "null"}]}
     return schema

@@ -1,4 +1,4 @@
-"""Where two long texts differ: each such place with some words around it, so that nobody has to look for it."""
+"""The differences between two long texts, each with some words around it, so that a reader finds it at once."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -7,12 +7,12 @@ from difflib import SequenceMatcher
 from itertools import accumulate
 from typing import Any
 
-# Characters that are shown around a place, and how far off the edge of a word may be to begin or end there.
+# Characters shown around a change; and the longest distance to the edge of a word at which the change may begin or end.
 CONTEXT, WORD = 80, 40
-# More lines than these, without what both texts begin and end with, are one place: to compare all with all takes time.
+# Beyond this many lines between the common start and end, all of them are one change: comparing each pair is slow.
 MAX_LINES = 2_000
 
-# Characters and lines of a text of which an edit is shown in its places only; places of one text.
+# Texts beyond these characters or lines show only the changed passages, at most MAX_PASSAGES of them.
 SHORT, LINES = 400, 12
 MAX_PASSAGES = 20
 
@@ -21,7 +21,7 @@ _LINE = re.compile(r"[^\n]*\n|[^\n]+")
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """`leads`, `trails`: the text has more than that before and after."""
+    """A passage and the text around it. `leads`, `trails`: there is more text before and after."""
 
     before: str
     text: str
@@ -32,7 +32,7 @@ class Surroundings:
 
 @dataclass(frozen=True, slots=True)
 class ChangedPassage:
-    """`line`: of the old text, from 1."""
+    """One change. `line` counts from 1 in the old text."""
 
     line: int
     old: Surroundings
@@ -41,14 +41,14 @@ class ChangedPassage:
 
 @dataclass(frozen=True, slots=True)
 class Differences:
-    """`shown`: none where the two values are best shown side by side. `left_out`: how many more there are."""
+    """The passages to show, none if the values are best shown side by side. `left_out` counts further passages."""
 
     shown: tuple[ChangedPassage, ...] = ()
     left_out: int = 0
 
 
 def places(old: Any, new: Any) -> Differences:
-    """Of a long text that is another now: both begin alike, mostly, and nobody finds the word that is changed."""
+    """Return the changed passages of a long text: both texts mostly begin alike, which hides the changed word."""
     if not (isinstance(old, str) and isinstance(new, str)) or not (_long(old) or _long(new)):
         return Differences()
     found = tuple(passages(old, new))
@@ -60,14 +60,14 @@ def _long(text: str) -> bool:
 
 
 def passages(old: str, new: str) -> Iterator[ChangedPassage]:
-    """In order; none for texts that are the same."""
+    """Yield the changed passages in order, none for equal texts."""
     lines, others = _LINE.findall(old), _LINE.findall(new)
     starts, other_starts = _starts(lines), _starts(others)
     for i1, i2, j1, j2 in _runs(lines, others):
-        was, becomes = old[starts[i1] : starts[i2]], new[other_starts[j1] : other_starts[j2]]
-        head, tail = _ends(was, becomes)
+        before, after = old[starts[i1] : starts[i2]], new[other_starts[j1] : other_starts[j2]]
+        head, tail = _ends(before, after)
         yield ChangedPassage(
-            i1 + 1 + was.count("\n", 0, head),
+            i1 + 1 + before.count("\n", 0, head),
             _side(old, starts[i1] + head, starts[i2] - tail),
             _side(new, other_starts[j1] + head, other_starts[j2] - tail),
         )
@@ -78,7 +78,7 @@ def _starts(lines: Sequence[str]) -> list[int]:
 
 
 def _runs(a: list[str], b: list[str]) -> Iterator[tuple[int, int, int, int]]:
-    """Runs of lines that are others: from where to where in each of the two."""
+    """Yield the runs of lines that differ: start and end in each of the two lists."""
     head, tail = _common(a, b)
     a, b = a[head : len(a) - tail], b[head : len(b) - tail]
     if max(len(a), len(b)) > MAX_LINES:
@@ -90,25 +90,25 @@ def _runs(a: list[str], b: list[str]) -> Iterator[tuple[int, int, int, int]]:
 
 
 def _common(a: Sequence[str], b: Sequence[str]) -> tuple[int, int]:
-    """How many both begin with, and how many of the rest both end with."""
+    """Return how many items both begin with, and how many of the rest both end with."""
     most = min(len(a), len(b))
     head = next((place for place in range(most) if a[place] != b[place]), most)
     tail = next((place for place in range(most - head) if a[-1 - place] != b[-1 - place]), most - head)
     return head, tail
 
 
-def _ends(was: str, becomes: str) -> tuple[int, int]:
-    """The same of characters; a word that is changed is shown whole."""
-    head, tail = _common(was, becomes)
-    begin = _to_blank(was[max(0, head - WORD) : head][::-1])
-    end = _to_blank(was[len(was) - tail : len(was) - tail + WORD])
+def _ends(before: str, after: str) -> tuple[int, int]:
+    """Return how many characters both begin and end with, less those of a changed word, which is shown whole."""
+    head, tail = _common(before, after)
+    begin = _to_blank(before[max(0, head - WORD) : head][::-1])
+    end = _to_blank(before[len(before) - tail : len(before) - tail + WORD])
     return head - begin, tail - end
 
 
 def _to_blank(text: str) -> int:
-    """How many characters stand before the first blank, or the end of a short text; 0 where that is too far."""
-    there = next((place for place, char in enumerate(text) if char.isspace()), len(text))
-    return 0 if there == WORD else there
+    """Return the number of characters before the first blank or the end of the text, or 0 if they are too many."""
+    distance = next((place for place, char in enumerate(text) if char.isspace()), len(text))
+    return 0 if distance == WORD else distance
 
 
 def _side(text: str, start: int, end: int) -> Surroundings:

@@ -1,8 +1,8 @@
-"""What we accept as the address of a receiver: a plain http(s) URL that means the same to every program that reads it.
+"""The URL of a receiver: a plain http(s) URL that means the same to every program that reads it.
 
-Parsers differ on odd spellings (`0177.0.0.1`, `http://a\\@b`, `http://a b`), and each difference is a way round a
-check. So an odd spelling is refused, not interpreted. Names are not looked up here: who connects checks what they
-resolve to.
+Parsers differ on odd spellings (`0177.0.0.1`, `http://a\\@b`, `http://a b`), and each difference is a way around a
+check. So an odd spelling is rejected, not interpreted. Host names are not resolved here: the client that connects
+checks their addresses.
 """
 
 import re
@@ -12,7 +12,7 @@ from ipaddress import AddressValueError, IPv4Address, IPv6Address
 
 from domain.values.network import Address, Network, is_allowed
 
-# Long enough for every real receiver, and what older browsers and proxies carry.
+# Long enough for every real receiver, and the limit of older browsers and proxies.
 MAX_URL_LENGTH = 2048
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -20,23 +20,23 @@ _LOOPBACK: tuple[Address, ...] = (IPv4Address("127.0.0.1"), IPv6Address("::1"))
 
 _PARTS = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://([^/?]*)([/?].*)?")
 _AUTHORITY = re.compile(r"(\[[^\]]*\]|[^:\[\]]*)(?::(.*))?")
-# The printable ASCII of RFC 3986. The others have to be percent-encoded, as clients disagree on what they mean.
+# Anything but the printable ASCII of RFC 3986, which must be percent-encoded because clients read it differently.
 _FORBIDDEN = re.compile(r"""[^!#-;=?-\[\]_a-z~]""")
-# Underscores are not for host names, but names inside of a cluster have them and every resolver takes them.
+# Host names have no underscores by the standard, but names inside a cluster do, and every resolver accepts them.
 _LABEL = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?")
-# A name whose last label is a number is read as an IPv4 address by many parsers.
+# Many parsers read a name whose last label is a number as an IPv4 address.
 _NUMBER = re.compile(r"[0-9]+|0x[0-9a-f]*")
 
 
 @dataclass(frozen=True, slots=True)
 class Url:
-    """A URL that passed: scheme and host in lower case, no user, no fragment, no default port."""
+    """A checked URL: scheme and host in lower case, without user, fragment or default port."""
 
     scheme: str
     host: str  # without brackets and without trailing dot
     port: int
-    target: str  # path and query as they stand in the request line
-    addresses: tuple[Address, ...]  # those that the host itself tells (a literal, localhost), all allowed; else empty
+    target: str  # path and query as in the request line
+    addresses: tuple[Address, ...]  # allowed addresses of a literal or of localhost; empty for any other name
 
     @property
     def authority(self) -> str:
@@ -49,12 +49,12 @@ class Url:
 
 
 def check_url(text: str, allow: Sequence[Network]) -> str:
-    """The URL to store. Raises `ValueError` saying what is wrong with it and what to do."""
+    """Return the URL to store. Raises `ValueError` with what is wrong and what to do."""
     return str(read_url(text, allow))
 
 
 def read_url(text: str, allow: Sequence[Network]) -> Url:
-    """Take a URL apart. `allow`: networks that may be reached though not public. Raises `ValueError` as above."""
+    """Parse a URL. `allow`: networks that may be reached although they are not public. Raises as `check_url` does."""
     if len(text) > MAX_URL_LENGTH:
         raise ValueError(f"the URL has {len(text)} characters: at most {MAX_URL_LENGTH} are allowed")
     if bad := _FORBIDDEN.search(text):
@@ -99,7 +99,7 @@ def _split(authority: str, scheme: str) -> tuple[str, int]:
 def _literal_v6(host: str, allow: Sequence[Network]) -> tuple[str, tuple[Address, ...]]:
     text = host[1:-1]
     if "%" in text:
-        raise ValueError(f"{host} has a zone id, which means nothing outside of one machine: leave it out")
+        raise ValueError(f"{host} has a zone id, which has no meaning outside one machine: leave it out")
     try:
         address = IPv6Address(text)
     except AddressValueError:
@@ -121,7 +121,7 @@ def _name_or_v4(host: str, allow: Sequence[Network]) -> tuple[str, tuple[Address
             ) from None
         return name, (_allowed(address, allow),)
     if labels[-1] == "localhost":
-        # Loopback by definition (RFC 6761), so no resolver is asked and only what is allowed of it is tried.
+        # RFC 6761 defines it as loopback, so no resolver is used and only allowed addresses are tried.
         addresses = tuple(address for address in _LOOPBACK if is_allowed(address, allow))
         if not addresses:
             raise ValueError(_not_allowed(name))
@@ -137,6 +137,6 @@ def _allowed(address: Address, allow: Sequence[Network]) -> Address:
 
 def _not_allowed(host: str) -> str:
     return (
-        f"{host} is not a public address: use one that is, "
-        "or have the operator name its network in SAGAHOLD_EGRESS_ALLOW"
+        f"{host} is not a public address: use a public one, "
+        "or ask the operator to add its network to SAGAHOLD_EGRESS_ALLOW"
     )

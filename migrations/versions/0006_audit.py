@@ -9,7 +9,7 @@ down_revision = "0005"
 branch_labels = None
 depends_on = None
 
-# The lock on the head lasts until the commit, so the order of a chain is that of the commits.
+# The lock on the head lasts until the commit, so a chain has the order of the commits.
 _LINK = """
 CREATE FUNCTION audit_link() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

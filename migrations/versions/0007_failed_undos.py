@@ -7,7 +7,7 @@ down_revision = "0006"
 branch_labels = None
 depends_on = None
 
-# Nobody has said yet of any of them what is to become of it: that could not be said.
+# No operator has recorded an outcome for any of them, because that was not possible before.
 _MARK = """
 UPDATE sagas SET needs_operator = true WHERE status = 'FAILED' AND EXISTS (
     SELECT FROM saga_steps WHERE saga_id = sagas.id AND compensates IS NOT NULL

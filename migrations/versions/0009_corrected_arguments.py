@@ -1,4 +1,4 @@
-"""arguments of an undo that an operator has corrected"""
+"""arguments of an undo after an operator's correction"""
 
 import sqlalchemy as sa
 from alembic import op

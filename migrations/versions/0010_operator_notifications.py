@@ -1,4 +1,4 @@
-"""messages to operators that a saga waits for them"""
+"""notifications to operators that a saga waits for them"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -15,7 +15,7 @@ _ABOUT_ONE = "ck_notifications_about_one"
 def upgrade() -> None:
     op.add_column("notifications", sa.Column("saga_id", sa.Uuid(), nullable=True))
     op.alter_column("notifications", "pause_id", existing_type=sa.Uuid(), nullable=True)
-    # Of a column that is NULL everywhere: nothing is looked up, and the index is empty.
+    # The column is NULL in every row, so no row is checked and the index is empty.
     op.create_foreign_key(
         op.f("fk_notifications_saga_id"), "notifications", "sagas", ["saga_id"], ["id"], ondelete="CASCADE"
     )

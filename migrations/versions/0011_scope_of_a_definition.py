@@ -1,4 +1,4 @@
-"""whether an admin of some namespaces only deployed a definition"""
+"""mark of a definition that an admin of only some namespaces deployed"""
 
 import sqlalchemy as sa
 from alembic import op

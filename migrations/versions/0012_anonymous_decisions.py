@@ -1,4 +1,4 @@
-"""who has no key may decide what was made without one"""
+"""anonymous callers may decide anonymous pauses"""
 
 from alembic import op
 
@@ -19,7 +19,7 @@ def downgrade() -> None:
 
 
 def _replace(condition: str) -> None:
-    """Rows are looked at only after the lock is given back: while it is held, nobody reads the table."""
+    """Replace the constraint. It checks rows only after its lock is released, because the lock blocks all readers."""
     op.execute("ALTER TABLE pauses DROP CONSTRAINT ck_pauses_no_self_decision")
     op.execute(f"ALTER TABLE pauses ADD CONSTRAINT ck_pauses_no_self_decision CHECK ({condition}) NOT VALID")
     with op.get_context().autocommit_block():

@@ -1,4 +1,4 @@
-"""what a namespace's reviews ask for at least"""
+"""policy floors of namespaces"""
 
 import sqlalchemy as sa
 from alembic import op

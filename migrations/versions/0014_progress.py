@@ -1,4 +1,4 @@
-"""what a call's tool says of how far it is"""
+"""progress of a call according to its tool"""
 
 import sqlalchemy as sa
 from alembic import op

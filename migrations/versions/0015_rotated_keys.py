@@ -1,4 +1,4 @@
-"""keys that have a second secret for a while"""
+"""keys with a previous secret after a rotation"""
 
 import sqlalchemy as sa
 from alembic import op

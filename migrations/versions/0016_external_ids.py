@@ -1,4 +1,4 @@
-"""agents' own names for pauses, and what an idempotency key guards"""
+"""agents' own names for pauses, and the pause or saga of an idempotency key"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -16,7 +16,7 @@ def upgrade() -> None:
     op.add_column("idempotency_keys", sa.Column("saga_id", sa.Uuid(), nullable=True))
     op.add_column("pauses", sa.Column("external_id", sa.Text(), nullable=True))
     with op.get_context().autocommit_block():
-        # One that a broken off migration has left is of no use.
+        # An index that an interrupted migration left is invalid.
         op.drop_index(INDEX, "pauses", if_exists=True, postgresql_concurrently=True)
         op.create_index(
             INDEX,

@@ -1,4 +1,4 @@
-"""rows whose work raises, and sagas with which no worker can go on"""
+"""rows whose work raises errors, and sagas that no worker can continue"""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""endpoints that are deleted in steps, and indexes for long backlogs"""
+"""deletion of endpoints in batches, and indexes for long backlogs"""
 
 import sqlalchemy as sa
 from alembic import op
@@ -9,7 +9,7 @@ branch_labels = None
 depends_on = None
 
 _PENDING, _DUE = "status = 'pending'", "due_at IS NOT NULL"
-# By table and name: their columns, and of which rows.
+# By table and name: the columns of each index, and its condition.
 _NEW: tuple[tuple[str, str, list[str], str | None], ...] = (
     ("webhook_deliveries", "ix_webhook_deliveries_endpoint_status", ["endpoint_id", "status", "seq"], None),
     ("webhook_messages", "ix_webhook_messages_created_at", ["created_at"], None),
@@ -27,10 +27,10 @@ _OLD: tuple[tuple[str, str, list[str], str | None], ...] = (
 def upgrade() -> None:
     op.add_column("webhook_endpoints", sa.Column("deleted_at", sa.DateTime(timezone=True), nullable=True))
     with op.get_context().autocommit_block():
-        # Concurrently: it waits for transactions that run, a backup's too, and nothing waits for it.
+        # A concurrent build waits for running transactions, including a backup's, and blocks none of them.
         op.execute("SET lock_timeout = 0")
         for table, name, columns, which in _NEW:
-            # What an earlier run left, that was broken off.
+            # Removes what an interrupted run left.
             op.drop_index(name, table, if_exists=True, postgresql_concurrently=True)
             where = None if which is None else sa.text(which)
             op.create_index(name, table, columns, postgresql_where=where, postgresql_concurrently=True)

@@ -1,4 +1,4 @@
-"""receivers whose last attempts failed"""
+"""failures in a row of each receiver"""
 
 import sqlalchemy as sa
 from alembic import op

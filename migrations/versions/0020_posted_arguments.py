@@ -1,4 +1,4 @@
-"""the arguments as they were posted, of a pause that was edited"""
+"""original arguments of an edited pause"""
 
 import sqlalchemy as sa
 from alembic import op

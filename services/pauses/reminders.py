@@ -27,22 +27,21 @@ def attend_due(database: Database) -> int:
         # A value, not clock_timestamp(): with a volatile function PostgreSQL would not use the index.
         return due.where(pauses.c.attend_at <= uow.now)
 
-    def attend(uow: UnitOfWork, row: RowMapping) -> None:
-        _attend(database, uow, pause_of(row))
+    def remind(uow: UnitOfWork, row: RowMapping) -> None:
+        _remind(database, uow, pause_of(row))
 
-    return sweep_pauses(database, REMINDER, chosen, ATTEND_BATCH, attend)
+    return sweep_pauses(database, REMINDER, chosen, ATTEND_BATCH, remind)
 
 
-def _attend(database: Database, uow: UnitOfWork, pause: Pause) -> None:
+def _remind(database: Database, uow: UnitOfWork, pause: Pause) -> None:
     if pause.expires_at is not None and pause.expires_at <= uow.now:
         pause = apply(database, uow, None, pause, Timeout())
         if pause.status is not Status.PENDING:
             return
-    attended = reminders.attend(pause, uow.now)
-    if attended.events:
-        # Which tells them.
-        change(database, uow, None, pause, attended.pause, attended.events)
+    reminded = reminders.remind(pause, uow.now)
+    if reminded.events:
+        change(database, uow, None, pause, reminded.pause, reminded.events)
         return
-    notify(uow, attended.pause, attended.reason)
-    columns = {"attend_at": attended.pause.attend_at, "reminders": attended.pause.reminders}
+    notify(uow, reminded.pause, reminded.reason)
+    columns = {"attend_at": reminded.pause.attend_at, "reminders": reminded.pause.reminders}
     uow.conn.execute(update(pauses).where(pauses.c.id == pause.id).values(columns))

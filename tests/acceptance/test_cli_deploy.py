@@ -88,7 +88,7 @@ def test_every_fault_is_a_line_with_its_file_and_place(call: Call, project: Path
         ["sagas/greet.yaml", "steps[0].prompt.inline"],
         ["sagas/greet.yaml", "steps[1].policy"],
     ]
-    assert "{{ nobody }}, which `with` does not give" in field_errors[0]
+    assert "{{ nobody }}, which is not in `with`" in field_errors[0]
     assert "policies/short.cel was not sent with the manifest" in field_errors[1]
 
 

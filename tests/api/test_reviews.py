@@ -78,14 +78,14 @@ def test_a_later_stage_keeps_its_last_one(team: Team) -> None:
 @pytest.mark.parametrize(
     ("review", "path", "message"),
     [
-        ({"approvals": 20}, "review", r"asks for 20 approvals, and of the namespace's reviewers \d+ may vote"),
-        ({"groups": ["nobody-is-in-it"]}, "review", r".* those it names \(nobody-is-in-it\) 0 may vote"),
+        ({"approvals": 20}, "review", r"requires 20 approvals, but only \d+ of the namespace's reviewers may vote"),
+        ({"groups": ["nobody-is-in-it"]}, "review", r".* only 0 of the named voters \(nobody-is-in-it\) may vote"),
         (
             {"stages": [{}, {"assignees": ["nobody@example.com"]}]},
             "review.stages[1]",
             r".*\) 0 may vote",
         ),
-        ({"stages": [{"approvals": 1}] * 10}, "review.stages", "nobody votes in two stages, .*"),
+        ({"stages": [{"approvals": 1}] * 10}, "review.stages", "a person votes in one stage only, .*"),
     ],
 )
 def test_a_policy_that_cannot_be_met_says_where(review: dict[str, Any], path: str, message: str, team: Team) -> None:

@@ -30,22 +30,22 @@ def test_what_is_told() -> None:
         "",
         "Action: deploy",
         "Namespace: default",
-        "Asked by: agent",
+        "Requested by: agent",
         "Expires: 2026-03-30 21:05 UTC",
         "",
         "https://x/r/t",
         "",
-        "Opening the link decides nothing; you decide on the page. "
-        "It is yours alone: whoever has it can decide in your name.",
+        "Opening the link decides nothing. You decide on the page. "
+        "Do not share the link: anyone who has it can decide in your name.",
     ]
 
 
 def test_a_groups_link_is_nobodys() -> None:
-    assert "yours alone" not in compose(replace(LETTER, personal=False)).text
+    assert "Do not share the link" not in compose(replace(LETTER, personal=False)).text
 
 
 @pytest.mark.parametrize(
-    ("reason", "said"), [(Reason.REMINDER, "still waits"), (Reason.ESCALATED, "too long for others")]
+    ("reason", "said"), [(Reason.REMINDER, "still waits"), (Reason.ESCALATED, "was escalated to you")]
 )
 def test_why(reason: Reason, said: str) -> None:
     assert said in compose(replace(LETTER, reason=reason)).text

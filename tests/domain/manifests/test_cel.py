@@ -254,18 +254,18 @@ def test_what_has_a_meaning_can_be_deployed(expression: str) -> None:
         ("size(input)", "can only fail: it gives a int, not true or false"),
         ("'yes'", "can only fail: it gives a string, not true or false"),
         ("input.ok ? 1 : 2", "can only fail"),
-        ("input.name.matches('(')", "can only fail: matches('(')"),
-        ("timestamp(input.at) > timestamp('tomorrow')", "can only fail: timestamp('tomorrow')"),
-        ("duration('1 h') < duration(input.d)", "can only fail: duration('1 h')"),
-        ("int('x') == input.n", "can only fail: int('x')"),
-        ("timestamp(input.at).getHours('Mars/Base') > 1", "can only fail: getHours('Mars/Base')"),
+        ("input.name.matches('(')", "can only fail in matches('(')"),
+        ("timestamp(input.at) > timestamp('tomorrow')", "can only fail in timestamp('tomorrow')"),
+        ("duration('1 h') < duration(input.d)", "can only fail in duration('1 h')"),
+        ("int('x') == input.n", "can only fail in int('x')"),
+        ("timestamp(input.at).getHours('Mars/Base') > 1", "can only fail in getHours('Mars/Base')"),
         ("1 / 0 == 1", "can only fail: divide by zero"),
         ("[1][5] == 1", "can only fail"),
         ("tool == 'a' || tool.name == 'b'", "uses tool both as a text and as tool.name"),
-        ("inputs.x == 1", "names 'inputs', which is not among arguments, input"),
-        ("input.all(y, y.z) && z", "names 'z'"),
-        ("true ? input : b", "names 'b'"),
-        ("steps.a == 1", "names 'steps'"),
+        ("inputs.x == 1", "uses 'inputs', which is not one of arguments, input"),
+        ("input.all(y, y.z) && z", "uses 'z'"),
+        ("true ? input : b", "uses 'b'"),
+        ("steps.a == 1", "uses 'steps'"),
         ("'a'\n" * MAX_LENGTH, "is longer than"),
         ("(" * 1_900 + "1" + ")" * 1_900, "is not CEL"),
     ],
@@ -278,7 +278,7 @@ def test_what_cannot_be_deployed(expression: str, message: str) -> None:
 
 def test_when_sees_other_names() -> None:
     assert compile_error("steps.pay.output.data.ok", WHEN_NAMES) is None
-    assert "names 'arguments'" in (compile_error("arguments.x", WHEN_NAMES) or "")
+    assert "uses 'arguments'" in (compile_error("arguments.x", WHEN_NAMES) or "")
 
 
 @pytest.mark.parametrize("answer", ["1", "'true'", "null", "[true]", "{'a': true}"])

@@ -458,7 +458,7 @@ def test_too_many_of_everything() -> None:
     step = {name: COMMIT[name] for name in ("kind", "worker", "worker_version", "tools")}
     assert list(_field_errors(SAGA | {"steps": [step | {"id": f"s{n}"} for n in range(101)]})) == ["steps"]
     assert list(_field_errors(SAGA | {"description": "x" * 10_001})) == ["description"]
-    assert "larger than" in _field_errors(SAGA | {"x": "x" * 1_100_000})[""]
+    assert "must be at most 1024 KiB" in _field_errors(SAGA | {"x": "x" * 1_100_000})[""]
     assert len(_field_errors(SAGA | {f"f{n}": 1 for n in range(300)})) == 100
 
 
@@ -489,8 +489,8 @@ def test_an_answer_whose_schema_begins_with_a_reference(schema: dict[str, Any]) 
     [
         ({"type": "object"}, None),
         ({}, None),
-        ({"type": "array"}, "has a type that is not object"),
-        ({"type": 5}, "is not a JSON Schema"),
+        ({"type": "array"}, "must have the type object"),
+        ({"type": 5}, "is not a usable JSON Schema"),
         ([], "is not a JSON Schema"),
     ],
 )

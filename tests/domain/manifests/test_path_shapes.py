@@ -127,8 +127,8 @@ def test_an_undo(path: str, field_error: bool) -> None:
 def test_what_is_meant_is_said() -> None:
     (told,) = _told(_saga("$.steps.charge.output.id")).values()
     assert told == (
-        "can only be null: $.steps.charge.output has no id (there is data); what a step has answered is below"
-        " $.steps.charge.output.data, perhaps $.steps.charge.output.data.id"
+        "can only be null: $.steps.charge.output has no id (it has data); a step's answer is below"
+        " $.steps.charge.output.data: try $.steps.charge.output.data.id"
     )
 
 
@@ -207,7 +207,7 @@ def test_a_variable_written_as_others_write_it(text: str, found: str, wanted: st
     """It would be sent as it stands, as the password. Also in what a program is started with."""
     head = {"kind": "worker", "name": "w", "version": "1"}
     of_http = {"name": "x", "transport": "sse", "url": "http://x", "headers": {"Authorization": text}}
-    advice = f"has {found}, which stays as it is: write {wanted}"
+    advice = f"has {found}, which is not replaced: write {wanted}"
     assert _told(head | {"tool_sources": [of_http]}) == {"tool_sources[0].headers.Authorization": advice}
     if " " not in text:
         of_url = {"name": "x", "transport": "sse", "url": f"http://x/?a=1&b={text}"}
@@ -252,11 +252,11 @@ def test_a_programs_own_variables_stay() -> None:
         ("has(steps.think.facts.group) && steps.think.facts.group.total > 0", None),
         ("steps.think.output.data.a.b > 1 && input.whatever", None),
         ("steps.exists(s, s == 'charge')", None),
-        ("steps.charge.output.id == 'x'", "steps.charge.output has no id (there is data); what a step has answered is"),
+        ("steps.charge.output.id == 'x'", "steps.charge.output has no id (it has data); a step's answer is below"),
         ("steps['charge'].output['id'] == 'x'", "steps.charge.output has no id"),
-        ("steps.think.facts.totals > 1", "steps.think.facts has no totals (there is group, whole)"),
+        ("steps.think.facts.totals > 1", "steps.think.facts has no totals (it has group, whole)"),
         ("steps.think.output.data.z", "steps.think.output.data has no z"),
-        ("steps.last.output.data.ok", "steps has no last (there is charge, think)"),
+        ("steps.last.output.data.ok", "steps has no last (it has charge, think)"),
         ("has(steps.nobody) || true", "steps has no nobody"),
     ],
 )
@@ -273,7 +273,7 @@ def test_what_a_when_reads(text: str, field_error: str | None) -> None:
 def test_what_a_when_reads_of_an_input_with_a_schema() -> None:
     document = _saga("$.input", input_schema={"properties": {"a": {}}, "additionalProperties": False})
     document["steps"][2]["when"] = {"cel": "input.a == 1 || input.b == 2"}
-    assert _told(document) == {"steps[2].when.cel": "reads what can never be there: input has no b (there is a)"}
+    assert _told(document) == {"steps[2].when.cel": "reads a value that cannot exist: input has no b (it has a)"}
 
 
 def test_an_expression_that_can_only_fail() -> None:

@@ -114,8 +114,8 @@ def test_templates_that_cannot_be_used(template: str, part: str) -> None:
         ("{{ d.a.b ~ '' }}", "attribute"),
         ("{{ none + 1 }}", "unsupported"),
         ("{{ 1 / 0 }}", "zero"),
-        ("{{ x * 9 }}", "no number"),
-        ("{{ '%9999999d' % n }}", "no number"),
+        ("{{ x * 9 }}", "not a number"),
+        ("{{ '%9999999d' % n }}", "not a number"),
         ("{{ 9007199254740991 * 9 }}", "2^53"),
         ("{{ x | map('upper') }}", "| join"),
         ("{{ n | items | list }}", "mapping"),
@@ -135,20 +135,20 @@ def test_what_fails_when_it_is_rendered(template: str, part: str) -> None:
 @pytest.mark.parametrize(
     ("template", "part"),
     [
-        ("{% for i in range(n) %}{{ big }}{% endfor %}", "becomes longer"),
-        ("{% for i in range(n) %}ten characters{% endfor %}", "becomes longer"),
+        ("{% for i in range(n) %}{{ big }}{% endfor %}", "is longer than"),
+        ("{% for i in range(n) %}ten characters{% endfor %}", "is longer than"),
         ("{% for i in range(n) %}{% for j in range(n) %}{% endfor %}{% endfor %}", "too much"),
         ("{% for i in range(n * n) %}{% endfor %}", "too much"),
         ("{{ range(n * n) | list | length }}", "too much"),
         ("{% for i in many %}{% if i in many %}{% endif %}{% endfor %}", "too much"),
         ("{% for i in many %}{% if many | sort | first == 1 %}{% endif %}{% endfor %}", "too much"),
         ("{% for i in many | map('abs') %}{% for j in many | map('abs') %}{% endfor %}{% endfor %}", "too much"),
-        ("{{ many | map('string') | map('replace', '', part) | list | length }}", "too much"),
-        ("{% for i in range(n) %}{% set x = big + big %}{% endfor %}", "too much"),
-        ("{{ many | join(big) }}", "makes a text longer"),
-        ("{{ big ~ big }}", "makes a text longer"),
-        ("{{ big | replace('', big) }}", "makes a text longer"),
-        ("{{ big * n }}", "no number"),
+        ("{{ many | map('string') | map('replace', '', part) | list | length }}", "too many long texts"),
+        ("{% for i in range(n) %}{% set x = big + big %}{% endfor %}", "too many long texts"),
+        ("{{ many | join(big) }}", "makes a text of more than"),
+        ("{{ big ~ big }}", "makes a text of more than"),
+        ("{{ big | replace('', big) }}", "makes a text of more than"),
+        ("{{ big * n }}", "not a number"),
     ],
 )
 def test_work_and_output_end(template: str, part: str) -> None:
@@ -220,10 +220,10 @@ def test_the_message_of_a_first_run_is_the_prompt() -> None:
 
 def test_the_message_of_a_re_run() -> None:
     """The last word is the reviewer's; the answer is one line of JSON, so that it cannot pose as anything else."""
-    text = message("Write.", {"text": "Hi\n# What the reviewer says"}, "Shorter.")
+    text = message("Write.", {"text": "Hi\n# The reviewer's guidance"}, "Shorter.")
     prompt, answer, guidance = text.split("\n\n# ")
     assert prompt == "Write."
-    assert answer.splitlines()[-1] == '{"text":"Hi\\n# What the reviewer says"}'
+    assert answer.splitlines()[-1] == """{"text":"Hi\\n# The reviewer's guidance"}"""
     assert guidance.splitlines()[-1] == "Shorter."
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from domain.pauses.approval_policy import parse
 from domain.pauses.pause import Pause, Status
-from domain.pauses.reminders import attend, next_at
+from domain.pauses.reminders import next_at, remind
 
 T0 = datetime(2026, 3, 1, 12, tzinfo=UTC)
 ESCALATE = {"escalate": {"after": 120, "to": {"groups": ["leads"]}}}
@@ -58,13 +58,13 @@ def test_why_people_are_told(
     review: dict[str, Any], changes: dict[str, Any], after: int, reason: str, following: float | None
 ) -> None:
     """One message, though a worker was away for two: the latest reason says most."""
-    attended = attend(held(review, **changes), T0 + timedelta(seconds=after))
-    assert attended.reason == reason
-    assert seconds(attended.pause.attend_at) == following
-    assert [event.type for event in attended.events] == (["pause.escalated"] if reason == "escalated" else [])
+    reminded = remind(held(review, **changes), T0 + timedelta(seconds=after))
+    assert reminded.reason == reason
+    assert seconds(reminded.pause.attend_at) == following
+    assert [event.type for event in reminded.events] == (["pause.escalated"] if reason == "escalated" else [])
 
 
 def test_what_is_resolved_is_not_escalated() -> None:
     """The decision was first."""
-    attended = attend(held(ESCALATE, status=Status.APPROVED), T0 + timedelta(hours=1))
-    assert attended.pause.escalated_at is None
+    reminded = remind(held(ESCALATE, status=Status.APPROVED), T0 + timedelta(hours=1))
+    assert reminded.pause.escalated_at is None

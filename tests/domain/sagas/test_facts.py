@@ -33,7 +33,7 @@ def test_a_group_of_a_tool_that_was_not_called_is_left_out() -> None:
 @pytest.mark.parametrize(
     ("path", "answers", "part"),
     [
-        ("$.items[0].id", {}, "did not call search"),
+        ("$.items[0].id", {}, "made no successful call of search"),
         ("$.items[2].id", {"search": ANSWER}, "nothing at $.items[2].id"),
         ("$.id", {"search": [1]}, "nothing at"),
         ("$.a", {"search": '{"a": 1}'}, "nothing at"),

@@ -19,7 +19,7 @@ PLAIN: dict[str, Any] = {
         (PLAIN, {"id": "x"}, None),
         (PLAIN, {"id": "x", "note": None}, None),
         (PLAIN, {"id": None}, "requires 'id', which is null"),
-        (PLAIN, {}, "requires 'id', which is not given"),
+        (PLAIN, {}, "requires 'id', which is missing"),
         (PLAIN | {"required": ["any"]}, {"any": None}, None),
         ({"properties": {"id": {"type": ["string", "null"]}}, "required": ["id"]}, {"id": None}, None),
         (
@@ -28,7 +28,7 @@ PLAIN: dict[str, Any] = {
             None,
         ),
         ({"$ref": "#/$defs/A", "$defs": {"A": PLAIN}}, {"id": None}, "requires 'id', which is null"),
-        ({"allOf": [PLAIN, {"required": ["note"]}]}, {"id": "x"}, "requires 'note', which is not given"),
+        ({"allOf": [PLAIN, {"required": ["note"]}]}, {"id": "x"}, "requires 'note', which is missing"),
         # Filled with the call's own key.
         ({"required": ["idempotency_key", "warden_idempotency_key"]}, {}, None),
         # Not one that anybody could read: the tool itself has to say what is wrong.

@@ -33,5 +33,5 @@ def test_details() -> None:
     assert NotFound("no such thing").detail == "no such thing"
     assert Invalid([FieldError("a", "b")], "both").field_errors == (FieldError("a", "b"),)
     assert AlreadyResolved({"status": "approved"}).current == {"status": "approved"}
-    assert AlreadyResolved({}).detail.startswith("The pause was resolved before")
+    assert AlreadyResolved({}).detail.startswith("The pause is already resolved")
     assert issubclass(errors.SelfDecision, errors.Forbidden)

@@ -84,7 +84,7 @@ def test_what_is_told(database: Database, otto: UUID) -> None:
     message = compose(found.content)
     assert found.content.reason is Reason.OUTCOME_UNKNOWN
     assert message.subject == "Needs an operator: s 1"
-    assert "nobody knows what came of a call" in message.text
+    assert "the outcome of a call is unknown" in message.text
     assert "What happened: OUTCOME_UNKNOWN: the server broke off" in message.text
     assert key in message.text
     assert f"http://sagahold.test/sagas/{trace_id.hex}\n" in message.text
