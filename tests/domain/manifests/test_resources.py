@@ -246,7 +246,8 @@ def _read_by_the_laxest(uri: str) -> str:
     return posixpath.normpath(f"/{path.lstrip('/')}")
 
 
-@settings(max_examples=500, deadline=None)
+# 250 examples take about 1 s, and still join each hostile piece to each pattern many times.
+@settings(max_examples=250, deadline=None, database=None)
 @given(_hostile, _hostile, st.sampled_from(["docs://root/{v}/*", "docs://root/{v}/**", "docs://root/{v}"]))
 def test_no_way_out_of_a_prefix(value: str, asked: str, pattern: str) -> None:
     """Whatever an agent puts in and a model asks for: it lies in the folder that is written out."""
@@ -263,7 +264,7 @@ def test_no_way_out_of_a_prefix(value: str, asked: str, pattern: str) -> None:
             assert f"{_read_by_the_laxest(uri)}/".startswith(f"{below}/")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None, database=None)
 @given(_hostile)
 def test_hostile_uris_are_refused_not_raised(uri: str) -> None:
     assert allows(("docs://**",), uri) in (True, False)

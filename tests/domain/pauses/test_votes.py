@@ -427,5 +427,6 @@ class VotesMachine(RuleBasedStateMachine):
             assert self.pause.status is Status.REJECTED
 
 
-VotesMachine.TestCase.settings = settings(max_examples=200, stateful_step_count=15, deadline=None, database=None)
+# 100 runs of 15 votes and edits take about 2 s of one core.
+VotesMachine.TestCase.settings = settings(max_examples=100, stateful_step_count=15, deadline=None, database=None)
 TestVotesMachine = VotesMachine.TestCase
