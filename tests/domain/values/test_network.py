@@ -4,7 +4,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from domain.values.network import is_allowed, is_public, unmapped
+from domain.values.network import is_allowed, is_public, reached, unmapped
 
 INSIDE = [
     "0.0.0.0",
@@ -143,3 +143,17 @@ def test_allowing_one_network_opens_no_other() -> None:
     assert is_allowed(ip_address("fd00:1::5"), allow)
     assert not is_allowed(ip_address("::1"), allow)
     assert not is_allowed(ip_address("fd00:2::5"), allow)
+
+
+@pytest.mark.parametrize(
+    ("host", "client"),
+    [
+        ("0.0.0.0", "127.0.0.1"),
+        ("::", "::1"),
+        ("127.0.0.2", "127.0.0.2"),
+        ("hold.test", "hold.test"),
+    ],
+)
+def test_where_a_client_reaches_a_server(host: str, client: str) -> None:
+    """Nothing connects to "all addresses"."""
+    assert reached(host) == client
