@@ -53,11 +53,11 @@ def _begin(**_: Any) -> None:
     them stopped every thread for a sixth of a second now and then.
     """
     from adapters.redis import pubsub
-    from services.kernel.leases import free
+    from services.kernel.leases import release
     from tasks.heartbeat import Heartbeat
     from tasks.runtime import database, own_names
 
-    own_names[0].free_earlier(partial(free, database()))
+    own_names[0].free_earlier(partial(release, database()))
     Heartbeat(pubsub.connect(settings.load_or_exit().redis_url))
     gc.collect()
     gc.freeze()

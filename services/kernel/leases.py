@@ -49,8 +49,8 @@ NOTIFICATION = "notification"
 TABLES: dict[str, Table] = {WEBHOOK: webhook_deliveries, SAGA: sagas, NOTIFICATION: notifications}
 
 
-NO_NEWS: Mapping[UUID, dict[str, Any]] = MappingProxyType({})
-_NEWS = (
+NO_PROGRESS: Mapping[UUID, dict[str, Any]] = MappingProxyType({})
+_SET_PROGRESS = (
     update(sagas)
     .where(sagas.c.lease_token == bindparam("token", type_=Uuid))
     .values(progress=bindparam("said", type_=sagas.c.progress.type))
@@ -119,7 +119,9 @@ def due_now(uow: UnitOfWork) -> DueNow:
     return {"due_at": uow.now, "hint_at": uow.now + WAKEUP_GRACE}
 
 
-def renew(database: Database, leases: Iterable[Lease], progress: Mapping[UUID, dict[str, Any]] = NO_NEWS) -> set[Lease]:
+def renew(
+    database: Database, leases: Iterable[Lease], progress: Mapping[UUID, dict[str, Any]] = NO_PROGRESS
+) -> set[Lease]:
     """Extend these leases (the heartbeat), by one UPDATE for each kind of work. Return those that still hold.
 
     `progress`: the latest progress of tool calls, by the token of the saga's lease.
@@ -136,12 +138,12 @@ def renew(database: Database, leases: Iterable[Lease], progress: Mapping[UUID, d
             ours = update(table).where(table.c.lease_token.in_([lease.token for lease in held]))
             renewed = ours.values(leased_until=uow.now + LEASE).returning(table.c.lease_token)
             kept.update(uow.conn.execute(renewed).scalars())
-        if news := [{"token": token, "said": said} for token, said in progress.items() if token in kept]:
-            uow.conn.execute(_NEWS, news)
+        if rows := [{"token": token, "said": said} for token, said in progress.items() if token in kept]:
+            uow.conn.execute(_SET_PROGRESS, rows)
     return {lease for held in by_kind.values() for lease in held if lease.token in kept}
 
 
-def free(database: Database, holders: Sequence[bytes]) -> int:
+def release(database: Database, holders: Sequence[bytes]) -> int:
     """Release the leases of processes that have ended, and wake their rows. Return how many there were."""
     with database.transaction() as uow:
         for kind, table in TABLES.items():
@@ -199,7 +201,7 @@ def overlooked(uow: UnitOfWork, table: Table, spare_leased: bool = False) -> Col
     return and_(table.c.hint_at <= uow.now, claimable(table), *spared)
 
 
-def wakeup_came_to_nothing(uow: UnitOfWork, kind: str, id_: UUID) -> None:
+def note_failed_wakeup(uow: UnitOfWork, kind: str, id_: UUID) -> None:
     """Record that a wake-up led to no claim, so that the next sweep may wake the row again."""
     table = TABLES[kind]
     # After the wake-up of the commit `hint_at` is soon enough as it is.
@@ -232,7 +234,7 @@ def _wake(uow: UnitOfWork, kind: str, which: ColumnElement[bool], place: Mapping
     return found
 
 
-def make_due(uow: UnitOfWork, watch_id: UUID) -> None:
+def make_saga_due(uow: UnitOfWork, watch_id: UUID) -> None:
     """Make the saga whose step this pause holds due: a worker then applies the decision.
 
     A pause is always locked before its saga, so that no deadlock is possible.

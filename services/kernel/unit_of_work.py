@@ -146,7 +146,7 @@ class Database:
         public_url: the base of links in documents.
         egress_allow: private networks that outbound HTTP may reach.
         held: called after the commit with each pause that has ended. Must not raise.
-        holder: the prefix of this process's lease tokens, by which `leases.free` finds them. Empty in web processes.
+        holder: the prefix of this process's lease tokens, by which `leases.release` finds them. Empty in web processes.
     """
 
     engine: Engine

@@ -41,28 +41,28 @@ class Recipient:
     user_id: UUID | None
 
 
-_listening: WeakKeyDictionary[Engine, tuple[float, bool]] = WeakKeyDictionary()
+_channel_seen: WeakKeyDictionary[Engine, tuple[float, bool]] = WeakKeyDictionary()
 
 
-def anyone_listens(database: Database) -> bool:
+def any_channel_exists(database: Database) -> bool:
     """Return whether any person or group has a channel. Do not call this inside a transaction."""
-    looked, answer = _listening.get(database.engine, (float("-inf"), False))
+    looked, answer = _channel_seen.get(database.engine, (float("-inf"), False))
     if time.monotonic() < looked + REFRESH_AFTER:
         return answer
     person = exists().where(users.c.disabled_at.is_(None), func.cardinality(users.c.channels) > 0)
     group = exists().where(func.cardinality(groups.c.channels) > 0)
     with database.reading() as conn:
         answer = conn.execute(select(or_(person, group))).scalar_one()
-    _listening[database.engine] = time.monotonic(), answer
+    _channel_seen[database.engine] = time.monotonic(), answer
     return answer
 
 
-def may_listen(database: Database) -> bool:
-    """Return the cached answer of `anyone_listens`, or True if it is too old. This sends no query.
+def a_channel_may_exist(database: Database) -> bool:
+    """Return the cached answer of `any_channel_exists`, or True if it is too old. This sends no query.
 
     So it may be called inside a transaction. The sweep of `services.pauses.reminders` refreshes the cache each second.
     """
-    looked, answer = _listening.get(database.engine, (float("-inf"), True))
+    looked, answer = _channel_seen.get(database.engine, (float("-inf"), True))
     return answer or time.monotonic() >= looked + LISTENS_FOR
 
 

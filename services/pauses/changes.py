@@ -13,7 +13,7 @@ from domain.pauses.pause import STEP, SYSTEM, Approve, Command, Event, Pause, Re
 from domain.pauses.serialization import pause_document
 from domain.values.errors import RevisionChanged
 from models.pauses import pauses, values
-from services.kernel.leases import make_due
+from services.kernel.leases import make_saga_due
 from services.kernel.unit_of_work import Database, UnitOfWork
 from services.notifications.recipients import notify
 from services.pauses.voters import members_of
@@ -83,7 +83,7 @@ def change(
         notify(uow, changed, Reason.ESCALATED)
     if changed.status is not Status.PENDING:
         if changed.kind == STEP:
-            make_due(uow, changed.id)
+            make_saga_due(uow, changed.id)
         uow.ended_pauses.append(changed)
     return changed
 

@@ -29,7 +29,7 @@ from services.kernel.quarantine import EXPIRY
 from services.kernel.sweeps import sweep_pauses
 from services.kernel.tenancy import sees
 from services.kernel.unit_of_work import Database, UnitOfWork
-from services.notifications.recipients import anyone_listens
+from services.notifications.recipients import any_channel_exists
 from services.pauses.changes import apply
 from services.pauses.namespaces import floor_of
 from services.pauses.repository import INSERT, recorded
@@ -110,7 +110,7 @@ def create_pauses(database: Database, wanted: Callable[[], Sequence[CreateReques
     """
     outcomes: dict[int, Created | Exception] = {}
     new: dict[int, Pause] = {}
-    heard = anyone_listens(database)
+    heard = any_channel_exists(database)
     with database.transaction() as uow:
         requests = wanted()
         if len(requests) > 1:

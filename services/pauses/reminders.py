@@ -10,7 +10,7 @@ from models.pauses import pause_of, pauses
 from services.kernel.quarantine import REMINDER
 from services.kernel.sweeps import sweep_pauses
 from services.kernel.unit_of_work import Database, UnitOfWork
-from services.notifications.recipients import anyone_listens, notify
+from services.notifications.recipients import any_channel_exists, notify
 from services.pauses.changes import apply, change
 
 # Reviews of one transaction: each tells many people, and all its locks are held until the last is told.
@@ -20,7 +20,7 @@ ATTEND_BATCH = 50
 def attend_due(database: Database) -> int:
     """One batch; returns how many. Other sweeps' rows are skipped."""
     # Remembered by the process, for the steps that it holds meanwhile.
-    anyone_listens(database)
+    any_channel_exists(database)
     due = select(pauses).where(pauses.c.status == Status.PENDING.value).order_by(pauses.c.attend_at)
 
     def chosen(uow: UnitOfWork) -> Select[Any]:

@@ -14,13 +14,13 @@ from domain.pauses.serialization import pause_document
 from models.pauses import pause_of, pauses, values
 from models.records import as_records, insert_records
 from services.kernel.unit_of_work import Database, UnitOfWork
-from services.notifications.recipients import may_listen
+from services.notifications.recipients import a_channel_may_exist
 from services.webhooks.outbox import announce, announcing
 
 
 def store_pause(database: Database, uow: UnitOfWork, pause: Pause) -> None:
     """A new one, of a step: its saga's transaction makes it."""
-    pause = replace(pause, attend_at=uow.now if may_listen(database) else next_at(pause))
+    pause = replace(pause, attend_at=uow.now if a_channel_may_exist(database) else next_at(pause))
     recorded(database, uow, None, pause)
     announce(database, uow, [created(pause)], INSERT, {"records": as_records([values(pause)])})
 

@@ -23,7 +23,7 @@ from services.webhooks.outbox import is_endpoints_lane
 RECOVER_LIMIT = 10_000
 # Wake-ups on the commit; the sweep wakes the others.
 WOKEN = 500
-_NOBODY = "the webhook endpoint was deleted: there is no one to deliver to"
+_ENDPOINT_DELETED = "the webhook endpoint was deleted: there is no receiver any more"
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +67,10 @@ def redeliver(database: Database, by: Principal, delivery_id: str) -> dict[str, 
             found = select(webhook_endpoints).where(webhook_endpoints.c.id == row["endpoint_id"])
             endpoint = uow.conn.execute(found).mappings().one()
             if endpoint["deleted_at"] is not None:
-                raise EndpointDisabled(_NOBODY)
+                raise EndpointDisabled(_ENDPOINT_DELETED)
             url = _url_if_enabled(endpoint)
         elif is_endpoints_lane(row["lane"]):
-            raise EndpointDisabled(_NOBODY)
+            raise EndpointDisabled(_ENDPOINT_DELETED)
         else:
             url = row["url"]
         if row["lease_token"] is None:

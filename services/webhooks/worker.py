@@ -88,7 +88,7 @@ def claim_delivery(
             return None
         lease = None if found is None else leases.claim(uow, WEBHOOK, id_, *_unobstructed())
         if lease is None:
-            leases.wakeup_came_to_nothing(uow, WEBHOOK, id_)
+            leases.note_failed_wakeup(uow, WEBHOOK, id_)
             return None
         row = _addressed(uow, id_)
         if is_endpoints_lane(row.lane) and not row.enabled:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from services.kernel.leases import HOLDER_BYTES, SAGA, WEBHOOK, free
+from services.kernel.leases import HOLDER_BYTES, SAGA, WEBHOOK, release
 from services.kernel.unit_of_work import Database, WakeUp
 from services.notifications.worker import sweep_notifications
 from services.sagas.engine import advance, sweep_sagas
@@ -33,7 +33,7 @@ def test_a_dead_processs_leases_are_ended(database: Database, publisher: Recorde
     saga = start(database, step("a"))
     assert advance(replace(database, holder=DEAD), saga) is not None
     publisher.wakeups.clear()
-    assert free(database, [DEAD, b"\x02" * HOLDER_BYTES]) == 2
+    assert release(database, [DEAD, b"\x02" * HOLDER_BYTES]) == 2
     assert {(wakeup.kind, wakeup.id) for wakeup in publisher.wakeups} == {(WEBHOOK, dead[0]), (SAGA, saga)}
     assert claim_delivery(database, dead[0]) is not None  # type: ignore[arg-type]
     for id_ in (*alive, *nameless):
