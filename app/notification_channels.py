@@ -1,4 +1,4 @@
-"""Whether messages could be sent by the channels that a person or group is given: asked before they are stored."""
+"""The check of a person's or group's notification channels before they are stored."""
 
 from collections.abc import Sequence
 
@@ -8,14 +8,14 @@ from domain.values.errors import FieldError, Invalid
 
 
 def check_channels(channels: Sequence[str] | None) -> None:
-    """Raises `Invalid`. Not within a transaction: names are looked up."""
+    """Raise `Invalid` for a channel that cannot be used. Call it outside a transaction: it resolves host names."""
     if channels is None:
         return
     field_errors = list(channel_errors(channels))
     if not field_errors:
-        told = [(number, deps().channel_error(channel)) for number, channel in enumerate(channels)]
+        messages = [deps().channel_error(channel) for channel in channels]
         field_errors = [
-            FieldError(f"channels[{number}]", field_error) for number, field_error in told if field_error is not None
+            FieldError(f"channels[{number}]", message) for number, message in enumerate(messages) if message is not None
         ]
     if field_errors:
         raise Invalid(field_errors)

@@ -21,7 +21,8 @@ RULES: dict[str, Any] = tomllib.loads((ROOT / "lint" / "prose.toml").read_text()
 CODE = "CODE"  # the place of an identifier, a path or a value
 # Texts in these folders are input and expectations of tests; their docstrings and comments are prose.
 DATA_FOLDERS = {"tests", "bench", "migrations", "lint"}
-SENTENCE_END = re.compile(r"(?<=[.!?…])[\"')\]”’*_]*\s+(?=[\"'(\[“‘*_]*[A-Z0-9])")
+# A middle dot separates the facts in a line of a page.
+SENTENCE_END = re.compile(r"(?<=[.!?…])[\"')\]”’*_]*\s+(?=[\"'(\[“‘*_]*[A-Z0-9])|\s+·\s+")
 COMMENT_MARKS = {".toml": "#", ".yml": "#", ".yaml": "#", ".sh": "#", ".js": "//", ".mjs": "//", "": "#"}
 PROSE_ATTRIBUTES = {"title", "alt", "aria-label", "placeholder", "data-confirm"}
 INLINE_TAGS = {"a", "b", "strong", "em", "i", "span", "small", "abbr", "time", "mark", "q"}

@@ -1,4 +1,4 @@
-"""Every page there is: importing a module of pages registers them."""
+"""All pages: importing a module of pages registers its routes."""
 
 from app.dashboard.admin import audit, endpoints, groups, keys, people
 from app.dashboard.display import highlighting, value_text, value_tree

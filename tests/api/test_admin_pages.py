@@ -151,7 +151,7 @@ def test_a_rotated_key_is_shown_once(
     page = boss.post(rotate)
     new = shown(page)
     assert "<img" not in page.text
-    assert "The one before works until" in page.text
+    assert "The previous secret works until" in page.text
     assert new != old
     assert new not in boss.browser.get("/keys").text
     assert (status(old), status(new)) == (200, 200)

@@ -15,7 +15,7 @@ from tests.browser.people import add_person
 from tests.services.saga_world import start, step
 from tests.services.world import change, one, post
 
-NOTHING_GOES_ON = "Nothing is being sent or carried out now"
+NOTHING_GOES_ON = "Nothing is being sent or carried out."
 PAGES = ("/inbox", "/sagas", "/sagas/{trace_id}", "/webhooks", "/notifications", "/review/{watch_id}")
 
 

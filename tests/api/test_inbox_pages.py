@@ -81,9 +81,9 @@ def test_a_row_says_what_is_asked_by_whom_and_until_when(
     client_for("admin").put(f"/v1/namespaces/{namespace}", json=allowed).raise_for_status()
     post("Pay", arguments={"cents": 12900}, onTimeout="approve", tags=["money"], review={"approvals": 2})
     html = unescape(inbox(browser("reviewer"), text="pay"))
-    assert "<b>test agent</b> asked <time" in html
+    assert "requested by <b>test agent</b> <time" in html
     assert re.search(r"is approved by itself <time datetime=\"[^\"]+\">\d{4}-\d\d-\d\d \d\d:\d\d UTC</time>", html)
-    assert 'If approved, the agent goes on with <code>{"cents": 12900}</code>' in html
+    assert 'If approved, the agent goes ahead with <code>{"cents": 12900}</code>' in html
     assert '<span class="pill">money</span>' in html
     assert "0 of 2 approvals" in html
 
@@ -101,7 +101,7 @@ def test_filters(browser: Callable[..., httpx.Client], post: Callable[..., str],
     assert shown(inbox(anyone, mine="1")) == ["Deploy the shop"]
     assert shown(inbox(finance, mine="1")) == both
     assert shown(inbox(anyone, kind="nonsense", cursor="nonsense", mine="nonsense", more="x")) == both
-    assert "Nothing that waits is like that" in inbox(anyone, text=HOSTILE)
+    assert "No waiting review matches the filter" in inbox(anyone, text=HOSTILE)
 
 
 def test_pages(browser: Callable[..., httpx.Client], post: Callable[..., str]) -> None:
@@ -191,10 +191,10 @@ def test_several_at_once(
     html = client.get("/inbox/decide", params={"decision": "approve", "pick": [*picks, f"{one}.7"]}).text
     assert re.findall(r'name="pick" value="(\w+)\.1"', html) == [one, two, contested]
     for why in (
-        "asks for an answer",
+        "needs a response",
         "is rejected already",
-        "was edited since you selected it",
-        "vote is not asked for",
+        "was edited after you selected it",
+        "you are not an eligible voter",
     ):
         assert why in html
     assert [status(each) for each in (one, two, contested)] == ["pending"] * 3

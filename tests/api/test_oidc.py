@@ -181,7 +181,7 @@ def test_what_the_provider_refuses_is_said(browser: FlaskClient, database: Datab
     answer = browser.get("/sign-in/oidc/return", query_string={"error": error, "state": state})
     refused(answer, database)
     assert said in answer.text
-    assert "not known here" not in answer.text
+    assert "no account here" not in answer.text
     assert "<b>" not in answer.text
 
 
@@ -209,7 +209,7 @@ def test_an_address_of_which_the_provider_says_nothing(
 
 def test_an_unknown_account_is_said_to_be_one(browser: FlaskClient, provider: IdentityProvider) -> None:
     provider.claims |= {"email": "nobody@example.com"}
-    assert "not known here" in enter(browser).text
+    assert "no account here" in enter(browser).text
 
 
 @pytest.mark.parametrize(

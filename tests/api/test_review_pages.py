@@ -90,10 +90,10 @@ def test_it_says_what_each_answer_brings_about(rita: Visitor, team: Team) -> Non
     team.lower_floor()
     made = team.pause(action="Pay it", arguments={"amount": 12.5}, context={"why": "late"}, onTimeout="approve")
     text = words(rita.see(made["watchId"]))
-    assert "asked by test agent" in text
-    assert "if nobody decides, it is approved by itself" in text
-    assert "If you approve test agent is told to go ahead with exactly these arguments." in text
-    assert "If you reject test agent is told no, with your comment." in text
+    assert "requested by test agent" in text
+    assert "without a decision, it is approved automatically" in text
+    assert "If you approve test agent may go ahead with exactly these arguments." in text
+    assert "If you reject test agent may not go ahead, and receives your comment." in text
     assert "amount 12.5" in text
     assert "why late" in text
 
@@ -198,7 +198,7 @@ def test_what_is_changed_in_a_long_text_is_shown_where_it_is(rita: Visitor, team
     watch_id = team.pause(arguments={"body": "\n".join(lines)})["watchId"]
     lines[40] = "line 41: something else"
     page = rita.send(watch_id, "change", 200, json=pretty({"body": "\n".join(lines)}))
-    places = words(page).split("What you change")[1].split("All of it")[0]
+    places = words(page).split("Changes</h2>")[1].split("Result with your changes")[0]
     assert "arguments.body line 41 …" in places
     assert 'class="value">as it was</strong>' in page
     assert 'class="value">something else</strong>' in page
@@ -209,7 +209,7 @@ def test_what_is_changed_in_a_long_text_is_shown_where_it_is(rita: Visitor, team
 def test_an_edit_that_changes_nothing_says_so(rita: Visitor, team: Team) -> None:
     watch_id = team.pause(arguments={"a": 1, "b": [2]})["watchId"]
     page = rita.send(watch_id, "change", 200, json='{"b": [2.0], "a": 1}')
-    assert "You have changed nothing" in words(page)
+    assert "Your edit changes nothing" in words(page)
 
 
 def test_who_has_read_an_older_revision_decides_nothing_and_sees_what_changed(visitor: Any, team: Team) -> None:
@@ -233,7 +233,7 @@ def test_who_comes_too_late_sees_who_was_first(visitor: Any, team: Team) -> None
     rita, tom = visitor(name="Rita"), visitor(name="Tom")
     tom.send(watch_id, "reject", comment="No budget")
     page = words(rita.send(watch_id, "approve", 409))
-    assert "Too late: this was decided before your answer came" in page
+    assert "This review was decided before you sent your decision" in page
     assert "rejected by Tom" in page
     assert "No budget" in page
     rita.send(watch_id, "change", 409, json='{"amount": 6}')
@@ -301,16 +301,16 @@ def test_votes_are_counted_and_shown(visitor: Any, team: Team) -> None:
 def test_who_answers_for_somebody_away_reads_it_before(visitor: Any, team: Team) -> None:
     tom, anne = visitor(name="Tom"), visitor(name="Anne", groups=["finance"])
     watch_id = team.pause(review={"groups": ["finance"]})["watchId"]
-    assert "You answer for" not in words(anne.see(watch_id))
+    assert "You vote for" not in words(anne.see(watch_id))
     away = {"until": (datetime.now(UTC) + timedelta(days=2)).date().isoformat(), "delegate": tom.person.email}
     form = {"csrf_token": form_token(anne.http.get("/account").text), **away}
     assert anne.http.post("/account/absence", data=form).status_code == 303
-    assert "You answer for Anne, who is away: your vote is recorded as yours, on their behalf." in words(
+    assert "You vote for Anne, who is away: your vote is recorded as yours, on their behalf." in words(
         tom.see(watch_id)
     )
-    assert "You answer for" not in words(tom.see(team.pause()["watchId"]))
+    assert "You vote for" not in words(tom.see(team.pause()["watchId"]))
     tom.send(watch_id, "approve")
-    assert "You answer for" not in words(tom.see(watch_id))
+    assert "You vote for" not in words(tom.see(watch_id))
     assert stored(team, watch_id)["decision"]["votes"][0]["onBehalfOf"]["name"] == "Anne"
 
 
@@ -429,15 +429,15 @@ def test_a_step_says_which_tool_is_called_and_what_a_reject_undoes(payout: Sagas
     nowhere_as_html(page)
     text = words(page)
     assert "echo will be called with value" in text
-    assert "echo is called at once, with exactly these arguments, in the name of worker odd@1." in text
-    assert "Next: Thank, which calls echo; nobody is asked about it." in text
+    assert "echo is called at once, with exactly these arguments, on behalf of worker odd@1." in text
+    assert "Next: Thank, which calls echo. It runs without a review." in text
     assert "2 steps are undone: Ship (by echo), then Reserve (by echo)." in text
-    assert "Done already, and stays so: Note. Nothing undoes it." in text
+    assert "Already done, without an undo: Note. This stays done." in text
     rita.send(watch_id, "reject")
     done = payout.when(trace_id, "COMPENSATED")
     undone = [each["step_id"] for each in done["steps"] if each["compensates_span_id"] is not None]
     assert undone == ["ship", "reserve"]
-    until(lambda: "What was done before is undone." in words(rita.see(watch_id)))
+    until(lambda: "The completed steps are undone." in words(rita.see(watch_id)))
 
 
 def test_an_approved_steps_page_follows_the_saga(payout: Sagas, rita: Visitor) -> None:
@@ -445,7 +445,7 @@ def test_an_approved_steps_page_follows_the_saga(payout: Sagas, rita: Visitor) -
     rita.send(watch_id, "approve")
     payout.when(trace_id, "COMPLETED")
     text = words(rita.http.get(f"/review/{watch_id}/progress").text)
-    assert "The saga went on and is done." in text
+    assert "The saga completed." in text
 
 
 def test_retry_with_guidance(payout: Sagas, rita: Visitor) -> None:
@@ -456,8 +456,8 @@ def test_retry_with_guidance(payout: Sagas, rita: Visitor) -> None:
     assert f'href="/review/{new}"' in rita.see(watch_id)
     page = rita.see(new)
     assert "Look again" in page
-    assert "It was run again as often as its manifest allows" in words(page)
-    assert "approve or reject it" in words(rita.send(new, "retry", 409))
+    assert "The manifest allows no more runs" in words(page)
+    assert "Approve or reject it" in words(rita.send(new, "retry", 409))
     rita.send(new, "reject")
 
 

@@ -181,7 +181,7 @@ def test_by_password(ann: Person) -> None:
     ann.set_password()
     wrong = ann.sign_in("a wrong one!!")
     assert (wrong.status_code, SESSION in wrong.headers.get("Set-Cookie", "")) == (401, False)
-    assert "E-mail or password is wrong" in wrong.text
+    assert "The e-mail or password is wrong" in wrong.text
     browser = httpx.Client(base_url=ann.stack.url)
     entered = ann.sign_in(PASSWORD, browser, next="/sagas?status=RUNNING")
     assert (entered.status_code, entered.headers["Location"]) == (303, "/sagas?status=RUNNING")
@@ -312,7 +312,7 @@ def test_secrets_in_addresses_stay_out_of_the_log(ann: Person) -> None:
 
 
 def test_a_wrong_link_says_what_to_do(stack: Stack) -> None:
-    for path, words in (("/sign-in/link/wrong", "ask for a new one"), ("/r/wrong", "sign in and look")):
+    for path, words in (("/sign-in/link/wrong", "ask for a new one"), ("/r/wrong", "Sign in to see it")):
         answer = httpx.get(stack.url + path)
         assert answer.status_code == 404
         assert words in answer.text
@@ -394,7 +394,7 @@ def test_a_reviews_link_that_has_ended(told: Person, team: Team) -> None:
     assert told.browser.get(review.path).status_code == 303
     ended = told.browser.get(f"/r/{review.token}")
     assert ended.status_code == 410
-    assert "sign in and look" in ended.text
+    assert "Sign in to see it" in ended.text
     told.enter()
     assert told.browser.get(f"/r/{review.token}").headers["Location"] == review.path
 

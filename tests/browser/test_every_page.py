@@ -43,7 +43,7 @@ PAGES = {
     "/review/{step_id}": "held: Two",
     "/sagas": "held",
     "/sagas/{trace_id}": "held",
-    "/webhooks": "Receivers that take nothing now",
+    "/webhooks": "Failing receivers",
     "/webhooks/{delivery_id}": "pause.rejected",
 }
 # What is no page, or has tests of its own: signing in, links, what scripts fetch, files.

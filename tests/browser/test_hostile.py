@@ -77,7 +77,7 @@ def test_an_agent_s_words(
 def test_what_arrives_live(signed_in: Callable[..., Page], client_for: Callable[..., httpx.Client]) -> None:
     page = signed_in()
     page.goto("/inbox")
-    expect(page.get_by_text("Nothing waits for you")).to_be_visible()
+    expect(page.get_by_text("No reviews are waiting")).to_be_visible()
     Agent(client_for("agent")).post(ALL[:400], tags=TAGS)
     expect(page.locator("#reviews > li")).to_have_count(1)
     unharmed(page)
@@ -87,9 +87,9 @@ def test_an_edit_with_markup_is_shown_as_it_is(signed_in: Callable[..., Page], c
     watch_id = Agent(client_for("agent")).post("Deploy", arguments={"a": ALL})
     page = signed_in()
     page.goto(f"/review/{watch_id}")
-    page.get_by_text("Change the arguments first").click()
-    page.get_by_label("Arguments, as JSON").fill('{"<b>k</b>": "<img src=y onerror=alert(9)>"}')
-    page.get_by_role("button", name="See what that changes").click()
+    page.get_by_text("Edit the arguments").click()
+    page.get_by_label("Arguments as JSON").fill('{"<b>k</b>": "<img src=y onerror=alert(9)>"}')
+    page.get_by_role("button", name="Preview changes").click()
     expect(page.get_by_role("row", name="<img src=y")).to_be_visible()
     unharmed(page)
 
@@ -102,7 +102,7 @@ def test_a_person_s_name(
     mallory = signed_in(who=person(name=f"Mallory {ATTACKS[1]}"))
     mallory.goto(f"/review/{watch_id}")
     unharmed(mallory)
-    mallory.get_by_role("button", name="Claim: I work on this").click()
+    mallory.get_by_role("button", name="Claim review").click()
     mallory.get_by_role("button", name="Approve", exact=True).click()
     expect(mallory.locator("#progress .votes li")).to_have_count(1)
     for path in (f"/review/{watch_id}", "/inbox", "/account"):

@@ -28,7 +28,7 @@ def test_a_saga_goes_on_while_one_looks(
     trace_id, held = sagas.held()
     page = signed_in("operator")
     page.goto(f"/sagas/{trace_id}")
-    expect(page.get_by_role("link", name="Review it")).to_be_visible()
+    expect(page.get_by_role("link", name="Review this step")).to_be_visible()
     page.evaluate("globalThis.loaded = 'once'")
     client_for("reviewer").post(f"/v1/sagas/{trace_id}/steps/{held}/approve", json={}).raise_for_status()
     expect(page.locator("#saga header .pill")).to_have_text("completed")
@@ -46,7 +46,7 @@ def test_what_one_types_stays_while_the_saga_goes_on(
     page.get_by_label("How do you know?").fill("I asked the bank")
     request = {"outcome": "not_done", "evidence": "the ledger is empty"}
     client_for("operator").post(f"/v1/sagas/{trace_id}/steps/{stuck}/resolve", json=request).raise_for_status()
-    expect(page.get_by_text("This saga has gone on since")).to_be_visible()
+    expect(page.get_by_text("This saga has changed since you opened the page")).to_be_visible()
     expect(page.get_by_label("How do you know?")).to_have_value("I asked the bank")
 
 
@@ -58,8 +58,8 @@ def test_it_is_settled_without_scripts(signed_in: Callable[..., Page], sagas: Sa
     page.locator(f'a[href="/sagas/{trace_id}"]').click()
     page.get_by_label("It was done.").check()
     page.get_by_label("How do you know?").fill("the ledger has it")
-    page.get_by_role("button", name="Settle it").click()
-    expect(page.get_by_role("status").first).to_have_text("Your answer is recorded.")
+    page.get_by_role("button", name="Save outcome").click()
+    expect(page.get_by_role("status").first).to_have_text("The outcome is recorded.")
     sagas.when(trace_id, "COMPLETED")
 
 

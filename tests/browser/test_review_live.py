@@ -21,7 +21,7 @@ def test_what_others_do_shows_and_nothing_moves_under_a_thumb(
     page.goto(path)
     page.get_by_role("button", name="Approve").click()
     expect(open_page.locator(".votes")).to_contain_text("Tom Two")
-    expect(open_page.get_by_text("This review has changed while you were reading")).to_be_visible()
+    expect(open_page.get_by_text("This review has changed since you opened it")).to_be_visible()
     expect(open_page.locator("body")).to_have_attribute("data-still", "the same page")
     page.goto(path)
     page.get_by_role("button", name="Reject").click()

@@ -21,6 +21,7 @@ from tests.browser.test_mail_scanner import links, told
 from tests.browser.troubles import Troubles
 
 REFUND = {"order": 1042, "amount_cents": 12900}
+LATE = "This review was decided before you sent your decision"
 
 
 @pytest.fixture
@@ -50,7 +51,7 @@ def test_a_pause_arrives_live_is_edited_and_approved_and_the_agent_goes_on(
     page, other = signed_in(), signed_in()
     for each in (page, other):
         each.goto("/inbox")
-        expect(each.get_by_text("Nothing waits for you")).to_be_visible()
+        expect(each.get_by_text("No reviews are waiting")).to_be_visible()
         each.evaluate("globalThis.loaded = 'once'")
     watch_id = agent.post("Refund order 1042", arguments=REFUND, context={"customer": "Ada"})
     posted = time.monotonic()
@@ -61,9 +62,9 @@ def test_a_pause_arrives_live_is_edited_and_approved_and_the_agent_goes_on(
     expect(page).to_have_title("(1) Inbox – Sagahold")
     assert page.evaluate("globalThis.loaded") == "once"
     link.click()
-    page.get_by_text("Change the arguments first").click()
-    page.get_by_label("Arguments, as JSON").fill('{"order": 1042, "amount_cents": 9900}')
-    press(page, "See what that changes")
+    page.get_by_text("Edit the arguments").click()
+    page.get_by_label("Arguments as JSON").fill('{"order": 1042, "amount_cents": 9900}')
+    press(page, "Preview changes")
     change = page.get_by_role("row", name="amount_cents")
     expect(change).to_contain_text("12900")
     expect(change).to_contain_text("9900")
@@ -75,7 +76,7 @@ def test_a_pause_arrives_live_is_edited_and_approved_and_the_agent_goes_on(
     assert told.document["status"] == "approved"
     assert told.document["decision"]["arguments"] == {"order": 1042, "amount_cents": 9900}
     assert told.document["decision"]["comment"] == "the shipping was not late"
-    expect(other.get_by_text("Nothing waits for you")).to_be_visible()
+    expect(other.get_by_text("No reviews are waiting")).to_be_visible()
     expect(other).to_have_title("Inbox – Sagahold")
     assert other.evaluate("globalThis.loaded") == "once"
 
@@ -123,11 +124,11 @@ def test_a_broken_edit_is_told_and_nothing_typed_is_lost(
     watch_id = agent.post("Refund order 1042", arguments=REFUND)
     page = signed_in()
     page.goto(f"/review/{watch_id}")
-    page.get_by_text("Change the arguments first").click()
-    page.get_by_label("Arguments, as JSON").fill('{"order": 1042,')
-    press(page, "See what that changes")
+    page.get_by_text("Edit the arguments").click()
+    page.get_by_label("Arguments as JSON").fill('{"order": 1042,')
+    press(page, "Preview changes")
     expect(page.get_by_role("alert")).to_be_visible()
-    expect(page.get_by_label("Arguments, as JSON")).to_have_value('{"order": 1042,')
+    expect(page.get_by_label("Arguments as JSON")).to_have_value('{"order": 1042,')
     assert agent.read(watch_id)["status"] == "pending"
 
 
@@ -177,7 +178,7 @@ def test_each_shape_has_its_control_and_comes_back_as_the_right_json(
     page.get_by_label("on", exact=True).fill("2026-01-31")
     page.get_by_label("at", exact=True).fill("2026-01-31T08:30")
     page.get_by_label("Time zone of at").fill("+02:00")
-    page.get_by_label("null: no value").check()
+    page.get_by_label("null (no value)").check()
     page.get_by_label("many").select_option(label="77")
     page.get_by_label("text").fill("two\nlines")
     press(page, "Approve")
@@ -202,7 +203,7 @@ def test_an_agents_arguments_are_edited_in_a_form_and_a_change_of_type_is_told(
     watch_id = agent.post("Send", arguments={"zip": "01067", "amount": 3}, argumentsSchema=schema)
     page = signed_in()
     page.goto(f"/review/{watch_id}")
-    page.get_by_text("Change the arguments first").click()
+    page.get_by_text("Edit the arguments").click()
     page.get_by_label("zip").fill("1067")
     page.get_by_label("amount").fill("4")
     # In an edit Enter leads to what it changes.
@@ -223,14 +224,14 @@ def test_retry_with_guidance(
     before = outreach.held(trace)
     page = signed_in("operator")
     page.goto(f"/review/{before['watch_id']}")
-    page.get_by_text("Have it done again").click()
+    page.locator("summary", has_text="Request another run").click()
     page.get_by_label("Guidance").fill("Say that we bake on Sundays")
-    press(page, "Run it again")
-    page.get_by_role("link", name="open that review").click()
+    press(page, "Request another run")
+    page.get_by_role("link", name="open the next review").click()
     page.wait_for_url(lambda url: before["watch_id"] not in url)
     press(page, "Approve")
     expect(outcome(page)).to_have_text("approved")
-    expect(page.get_by_text("is done")).to_be_visible()
+    expect(page.get_by_text("The saga completed.")).to_be_visible()
     assert outreach.await_status(trace, "COMPLETED")
     assert len(outreach.entries()) == 1
 
@@ -244,7 +245,7 @@ def test_a_rejected_step_has_what_was_done_before_undone(
     page.goto(f"/review/{refund.held(trace)['watch_id']}")
     expect(page.locator("#reject")).to_contain_text("Tell the customer that the refund is on its way")
     press(page, "Reject")
-    expect(page.get_by_text("What was done before is undone.")).to_be_visible()
+    expect(page.get_by_text("The completed steps are undone.")).to_be_visible()
     assert refund.ledger() == ["send_email", "withdraw_email"]
 
 
@@ -271,8 +272,8 @@ def test_of_two_who_press_at_once_one_decides_and_the_other_is_told(
             expect(outcome(page)).to_be_visible()
         decided = agent.read(watch_id)["status"]
         winner, late = pages if decided == "approved" else pages[::-1]
-        expect(late.get_by_text("Too late")).to_be_visible()
-        expect(winner.get_by_text("Too late")).to_have_count(0)
+        expect(late.get_by_text(LATE)).to_be_visible()
+        expect(winner.get_by_text(LATE)).to_have_count(0)
         for page in pages:
             expect(outcome(page)).to_have_text(decided)
             page.close()
@@ -289,7 +290,7 @@ def test_two_have_to_approve(signed_in: Callable[..., Page], person: Callable[..
     expect(anne.locator("#approve")).to_contain_text("nothing happens yet")
     press(anne, "Approve")
     expect(anne.locator("#votes + p")).to_contain_text("1 of 2 approvals")
-    expect(anne.get_by_text("You have approved this already")).to_be_visible()
+    expect(anne.get_by_text("You already voted: approved.")).to_be_visible()
     assert agent.read(watch_id)["status"] == "pending"
     expect(otto.locator("#votes ~ .votes")).to_contain_text("Anne Archer")
     press(otto, "Approve")

@@ -130,7 +130,7 @@ def test_an_expired_link_opens_nothing(
     page = visit().new_page()
     for path in (link(person(), watch_id, timedelta(seconds=-1)), "/r/nonsense"):
         page.goto(path)
-        expect(page.get_by_role("heading", level=1)).to_have_text("This link opens nothing any more")
+        expect(page.get_by_role("heading", level=1)).to_have_text("This link no longer works")
         assert "Secret plan" not in page.content()
     page.goto(f"/review/{watch_id}")
     page.wait_for_url("**/sign-in?**")

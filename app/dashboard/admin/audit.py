@@ -1,4 +1,4 @@
-"""/audit: what was changed, by whom, and whether the log of it is whole."""
+"""/audit: the audit log, its verification and its export."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ READ = Permission.AUDIT_READ
 
 @page("GET", "/audit", permission=READ)
 def audit_log() -> Any:
-    """One chain, the newest first"""
+    """List the entries of one chain, newest first."""
     wanted = EventFilter(
         namespace=text_filter("namespace") or _home(person()),
         subject=text_filter("subject"),
@@ -39,19 +39,19 @@ def audit_log() -> Any:
 
 @page("GET", "/audit/verify", permission=READ)
 def audit_verify() -> Any:
-    """Whether a row was changed, removed or put in"""
+    """Check whether an entry was changed, removed or inserted."""
     namespace = text_filter("namespace")
     return render("audit_verify.html", verdict=audit.verify(deps().database, person(), namespace), namespace=namespace)
 
 
 @page("GET", "/audit/export", permission=Permission.AUDIT_EXPORT)
 def audit_export() -> Any:
-    """All of it as JSON Lines"""
+    """Export the log as JSON Lines."""
     lines = audit.export(deps().database, person(), text_filter("namespace"))
     name = {"Content-Disposition": 'attachment; filename="audit.jsonl"'}
     return Response(lines, content_type="application/x-ndjson", headers=name)
 
 
 def _home(by: Principal) -> str:
-    """The chain that is shown first."""
+    """Return the chain that the page shows by default."""
     return by.own_namespace if by.sees(by.own_namespace) else by.namespaces[0]

@@ -20,23 +20,22 @@ MAX_URL, MAX_DESCRIPTION = 2048, 500
 
 @page("GET", "/endpoints", permission=Permission.ENDPOINT_READ)
 def endpoints() -> Any:
-    """For operators to read"""
+    """List the endpoints; operators may only read."""
     return _show()
 
 
 @page("POST", "/endpoints", permission=MANAGE)
 def add_endpoint() -> Any:
-    """The answer shows the secret, this once."""
+    """Create an endpoint; only this response shows its secret."""
     new = EndpointChange(
         url=text("url", MAX_URL),
         namespaces=namespaces(),
         event_types=words("event_types"),
         description=text("description", MAX_DESCRIPTION),
     )
-    if field_errors := [
-        FieldError("event_types", f"{name[:64]!r} is none") for name in new.event_types or () if name not in EVENT_TYPES
-    ]:
-        raise Invalid(field_errors)
+    unknown = [name for name in new.event_types or () if name not in EVENT_TYPES]
+    if unknown:
+        raise Invalid([FieldError("event_types", f"{name[:64]!r} is not an event type") for name in unknown])
     made, _ = use_cases.create_endpoint(deps().database, person(), new, None)
     return _show(secret=made)
 
@@ -60,7 +59,7 @@ def disable_endpoint(endpoint_id: str) -> Any:
 
 @page("POST", "/endpoints/<endpoint_id>/test", permission=MANAGE)
 def try_endpoint(endpoint_id: str) -> Any:
-    """To the deliveries, where what came of it appears."""
+    """Send a test webhook, and show the deliveries, where its result appears."""
     use_cases.test_endpoint(deps().database, person(), endpoint_id)
     return redirect("/webhooks", 303)
 

@@ -1,4 +1,4 @@
-"""/groups: the groups of people that reviews ask."""
+"""/groups: the groups of people that approval policies name."""
 
 from typing import Any
 
@@ -21,7 +21,7 @@ def groups() -> Any:
 
 @page("POST", "/groups", permission=MANAGE)
 def save_group() -> Any:
-    """A new one, or one that there is: its name says which."""
+    """Create the group with this name, or change it."""
     channels = () if ticked("no_channels") else lines("channels") or None
     check_channels(channels)
     put_group(deps().database, person(), text("name"), text("description") or None, channels)

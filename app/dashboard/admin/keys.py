@@ -23,7 +23,7 @@ def keys() -> Any:
 
 @page("POST", "/keys", permission=MANAGE)
 def add_key() -> Any:
-    """The answer shows the key, this once."""
+    """Create a key; only this response shows it."""
     new = NewKey(text("name", MAX_NAME), role(), namespaces(), day("expires"))
     if not new.name:
         raise Invalid([FieldError("name", "is missing")])
@@ -32,7 +32,7 @@ def add_key() -> Any:
 
 @page("POST", "/keys/<key_id>/rotate", permission=MANAGE)
 def renew_key(key_id: str) -> Any:
-    """The answer shows the new secret, this once."""
+    """Rotate a key; only this response shows the new secret."""
     return _show(rotate_key(deps().database, person(), key_id, OVERLAP, None)[0], rotated=True)
 
 

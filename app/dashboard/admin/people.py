@@ -1,4 +1,4 @@
-"""/people: who may sign in, and as what."""
+"""/people: the people who may sign in, with their roles."""
 
 from typing import Any
 
@@ -33,7 +33,7 @@ def people() -> Any:
 
 @page("POST", "/people", permission=MANAGE)
 def add_person() -> Any:
-    """And show the link by which the new person gets in."""
+    """Add a person and show their sign-in link."""
     new = PersonChange(
         email=text("email"),
         name=text("name"),
@@ -54,7 +54,7 @@ def one_person(person_id: str) -> Any:
 
 @page("POST", "/people/<person_id>", permission=MANAGE)
 def edit_person(person_id: str) -> Any:
-    """Fields of oneself that one may not change are not in the form."""
+    """Change a person; admins cannot change their own role and namespaces."""
     own = person_id == person().id
     channels = () if ticked("no_channels") else lines("channels") or None
     check_channels(channels)

@@ -1,7 +1,7 @@
-// A part of a page that follows what it shows: asked for anew, and put in the place of the old one.
-import { tell } from "./times.js";
+// Keeps a part of a page current: fetches it again and replaces the old part.
+import { showRelative } from "./times.js";
 
-// What waits for a person may do so for days.
+// A part that waits for a person may stay the same for days.
 const EVERY_MS = 2000, RESTING_MS = 5000;
 
 export async function follow(id, refresh) {
@@ -11,19 +11,19 @@ export async function follow(id, refresh) {
   setTimeout(follow, "rests" in part.dataset ? RESTING_MS : EVERY_MS, id, refresh);
 }
 
-export async function partOf(answer, id) {
-  return new DOMParser().parseFromString(await answer.text(), "text/html").getElementById(id);
+export async function partOf(response, id) {
+  return new DOMParser().parseFromString(await response.text(), "text/html").getElementById(id);
 }
 
 export function replace(part, fresh) {
-  // Only where the parts are the same ones: else what opens would be something else.
+  // Restore open details only if both parts have the same number of them; otherwise another one would open.
   const [before, after] = [part, fresh].map((each) => [...each.querySelectorAll("details")]);
   if (before.length === after.length) after.forEach((each, place) => (each.open = before[place].open));
   part.replaceWith(fresh);
-  tell(fresh);
+  showRelative(fresh);
 }
 
-// Whether somebody has typed, ticked or chosen something that was not sent yet.
+// Whether the part has input that was not sent yet.
 export function typed(root) {
   return [...root.querySelectorAll("input:not([type=hidden]), textarea, select")].some((field) => {
     if (field.matches("select")) {

@@ -1,7 +1,7 @@
-// The inbox as it changes: rows come and go without a reload, and what somebody has selected or stands on stays.
-// Without this file, or with the stream away, the page is as it was when it was loaded.
+// Updates the inbox without a reload and keeps the selection and the focus.
+// Without this script or the stream, the page stays as it was loaded.
 
-import { tell } from "./times.js";
+import { showRelative } from "./times.js";
 
 const list = document.getElementById("reviews");
 const bulk = document.getElementById("bulk");
@@ -22,15 +22,15 @@ function showPicked() {
 
 function rowOf(html) {
   const holder = document.createElement("template");
-  holder.innerHTML = html; // made by the server, where everything in it was escaped
+  holder.innerHTML = html; // the server escaped all values in it
   const row = holder.content.querySelector("li");
-  tell(row);
+  showRelative(row);
   return row;
 }
 
 function replace(old, row) {
   const [was, is] = [old, row].map((each) => each.querySelector("input[name=pick]"));
-  // Another revision is another thing: who selected the old one has not seen it.
+  // A person who selected the old revision has not read the new one.
   is.checked = was.checked && was.value === is.value;
   const focused = old.contains(document.activeElement) && document.activeElement.matches("a") ? "a" : "input";
   const had = old.contains(document.activeElement);
@@ -67,10 +67,10 @@ function arrange(order, rows) {
 }
 
 function announce({ added, removed }, count) {
-  const said = [];
-  if (added) said.push(added === 1 ? "One new review." : `${added} new reviews.`);
-  if (removed) said.push(removed === 1 ? "One review was decided." : `${removed} reviews were decided.`);
-  if (said.length) news.textContent = `${said.join(" ")} ${count} waiting.`;
+  const changes = [];
+  if (added) changes.push(added === 1 ? "One new review." : `${added} new reviews.`);
+  if (removed) changes.push(removed === 1 ? "One review was decided." : `${removed} reviews were decided.`);
+  if (changes.length) news.textContent = `${changes.join(" ")} ${count} waiting.`;
 }
 
 function show({ count, order, rows, cursor }) {
@@ -88,9 +88,9 @@ function show({ count, order, rows, cursor }) {
   showPicked();
 }
 
-// A browser opens six connections to one server, for all its tabs together: one that nobody sees gives its own back,
-// and asks now and then. The first event tells everything, so asking is to follow until then.
-const ASK_EVERY = 20_000;
+// A browser allows six connections to a server across all tabs, so a hidden tab closes its stream.
+// It reconnects at this interval and closes again after the first event, which carries the full list.
+const HIDDEN_REFRESH = 20_000;
 let stream = null;
 
 function follow() {
@@ -108,10 +108,10 @@ function follow() {
 
 function live() {
   follow();
-  setInterval(() => document.hidden && follow(), ASK_EVERY);
+  setInterval(() => document.hidden && follow(), HIDDEN_REFRESH);
   document.addEventListener("visibilitychange", () => (document.hidden ? stream.close() : follow()));
   addEventListener("pagehide", () => stream.close());
-  // A page that the browser kept is older than what the stream tells next: it is told everything anew.
+  // A page restored from the browser's cache is out of date, and needs the full list.
   addEventListener("pageshow", (event) => event.persisted && follow());
 }
 

@@ -1,6 +1,6 @@
-// Single keys. A list is [data-keys-list] of [data-keys-item], each with a link [data-keys-open]; where an item says
-// data-key-a="/address", `a` goes there. Elsewhere `a` goes to the element with data-key="a" on the page.
-// Whoever drives the page by voice, or has other keys of their own, can switch them off in the help dialog.
+// Single-key shortcuts. A list is [data-keys-list] of [data-keys-item], each with a link [data-keys-open].
+// In a list, `a` opens the address in the current item's data-key-a. Elsewhere it focuses the element with data-key="a".
+// The help dialog can switch shortcuts off, for example for people who control the page by voice.
 
 const SWITCH = "sagahold.keys";
 const dialog = document.getElementById("keys");
@@ -22,7 +22,7 @@ function move(step) {
 
 function go(key) {
   if (items().length) {
-    // Without a current one nothing happens: not even a page is opened for a review that nobody looked at.
+    // Without a current item a key does nothing: it must not open a review that the person has not chosen.
     const address = current()?.getAttribute(`data-key-${key}`);
     if (address) location.assign(address);
     return;
@@ -62,11 +62,11 @@ document.addEventListener("keydown", (event) => {
   act();
 });
 
-// `a` in a list led here: on to what it asked for. The browser itself takes the focus away when it scrolls to the
-// fragment, which it does with the first frame after loading.
-const ASKED = { "#approve": "a", "#reject": "r", "#edit": "e" };
-const arrive = () => requestAnimationFrame(() => setTimeout(go, 0, ASKED[location.hash]));
-if (location.hash in ASKED) document.readyState === "complete" ? arrive() : addEventListener("load", arrive);
+// The address of a list's `a` ends in a fragment; focus its target. The browser scrolls to the fragment with the first
+// frame after loading, and moves the focus away, so this waits until after that frame.
+const TARGETS = { "#approve": "a", "#reject": "r", "#edit": "e" };
+const arrive = () => requestAnimationFrame(() => setTimeout(go, 0, TARGETS[location.hash]));
+if (location.hash in TARGETS) document.readyState === "complete" ? arrive() : addEventListener("load", arrive);
 
 for (const opener of document.querySelectorAll("[data-keys-help]")) {
   opener.hidden = false;

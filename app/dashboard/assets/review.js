@@ -1,14 +1,14 @@
-// Shows what becomes of a review while its page is open: votes, the outcome, how the saga goes on. Forms stay as they
-// are: where what they are about has changed, only a notice says so.
+// Updates the votes, the outcome and the saga of an open review. Forms are not replaced: if the review has changed,
+// a notice says so.
 import { follow, partOf, replace, typed } from "./follow.js";
 
 const review = document.querySelector("[data-progress]");
 const seen = document.getElementById("progress").dataset.state;
 let etag = null;
 
-// While it can still be decided, the page never loads itself anew: a thumb on its way to a button would press it under
-// something that nobody has read. False where it does.
-function tellOfChange(now) {
+// Shows the notice, or reloads the page and returns false. A pending review never reloads: a person about to press a
+// button would decide on something that they have not read.
+function noticeChange(now) {
   const notice = review.querySelector(".moved");
   const open = now.startsWith("pending ");
   if (notice && (open || typed(review))) {
@@ -20,12 +20,12 @@ function tellOfChange(now) {
 }
 
 async function refresh(part) {
-  const answer = await fetch(review.dataset.progress, { redirect: "error", headers: etag ? { "If-None-Match": etag } : {} });
-  if (answer.status !== 200) return;
-  etag = answer.headers.get("ETag");
-  const fresh = await partOf(answer, "progress");
+  const response = await fetch(review.dataset.progress, { redirect: "error", headers: etag ? { "If-None-Match": etag } : {} });
+  if (response.status !== 200) return;
+  etag = response.headers.get("ETag");
+  const fresh = await partOf(response, "progress");
   if (!fresh) return;
-  if (fresh.dataset.state !== seen && !tellOfChange(fresh.dataset.state)) return;
+  if (fresh.dataset.state !== seen && !noticeChange(fresh.dataset.state)) return;
   replace(part, fresh);
 }
 

@@ -1,5 +1,5 @@
-// Instants are printed by the server in UTC. Here they become "3 min ago", with the full local time on hover.
-// <time datetime="…">: one that lies ahead reads "in 2 h". A page that adds rows calls `tell(root)` for them.
+// The server prints instants in UTC. This script turns each <time datetime="…"> into "3 minutes ago" or "in 2 hours",
+// with the full local time on hover. A script that adds rows calls `showRelative(root)` for them.
 
 const UNITS = [["day", 86400], ["hour", 3600], ["minute", 60]];
 const format = new Intl.RelativeTimeFormat("en", { numeric: "always", style: "long" });
@@ -12,7 +12,7 @@ export function relative(then, now = Date.now()) {
   return seconds < 0 ? "just now" : "in under a minute";
 }
 
-export function tell(root = document) {
+export function showRelative(root = document) {
   for (const element of root.querySelectorAll("time[datetime]:not([data-absolute])")) {
     const then = Date.parse(element.dateTime);
     if (Number.isNaN(then)) continue;
@@ -22,6 +22,6 @@ export function tell(root = document) {
   }
 }
 
-tell();
-setInterval(tell, 30_000, document);
-document.addEventListener("visibilitychange", () => document.hidden || tell());
+showRelative();
+setInterval(showRelative, 30_000, document);
+document.addEventListener("visibilitychange", () => document.hidden || showRelative());

@@ -1,5 +1,5 @@
-// How much of what is decided on nobody can have seen yet: what is folded away, and what is further down in a window.
-// The button that carries it out says so. Without this file it says what was so when the page was loaded.
+// Counts the reviewed lines that the person cannot have seen yet: in folded parts, and further down in scrolling boxes.
+// The approve button shows the count. Without this script it shows the count from when the page was loaded.
 const places = [...document.querySelectorAll("[data-substance]")];
 const marks = [...document.querySelectorAll("[data-unseen]")];
 const reached = new WeakMap();
@@ -7,7 +7,7 @@ const reached = new WeakMap();
 const all = (selector) => places.flatMap((place) => [...place.querySelectorAll(selector)]);
 const folded = (element) => element.parentElement.closest("details:not([open])") !== null;
 
-// The part of a window's text that has been in it: down to where somebody has scrolled.
+// The fraction of a box's text that has been visible, from the top to the lowest scroll position.
 function read(window) {
   const text = window.querySelector("pre");
   if (folded(window) || !text.clientHeight) return reached.get(window) ?? 0;
@@ -25,7 +25,7 @@ function count() {
   return unseen;
 }
 
-function tell() {
+function update() {
   const unseen = count();
   for (const mark of marks) {
     const text = unseen ? ` (${unseen} of ${mark.dataset.total} not shown)` : "";
@@ -42,15 +42,15 @@ function showAll(event) {
   event.preventDefault();
   for (const place of places) place.classList.add("whole");
   for (const fold of all("details[data-lines]")) fold.open = true;
-  tell();
+  update();
   places[0].setAttribute("tabindex", "-1");
   places[0].focus({ preventScroll: true });
 }
 
 for (const control of document.querySelectorAll("[data-show-all]")) control.addEventListener("click", showAll);
 for (const place of places) {
-  place.addEventListener("toggle", tell, true);
-  place.addEventListener("scroll", tell, { capture: true, passive: true });
+  place.addEventListener("toggle", update, true);
+  place.addEventListener("scroll", update, { capture: true, passive: true });
 }
-addEventListener("resize", tell);
-tell();
+addEventListener("resize", update);
+update();

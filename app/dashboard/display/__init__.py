@@ -1,1 +1,1 @@
-"""How values, texts and schemas are shown and edited."""
+"""The display and editing of values, texts and schemas."""

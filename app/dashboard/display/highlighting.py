@@ -1,6 +1,6 @@
-"""Texts that are diffs, SQL or JSON, in colours: what is added, what is taken away, what a statement does.
+"""Syntax highlighting of diffs, SQL and JSON.
 
-Small and linear in the text, whoever wrote it. A colour that is missing or wrong changes nothing of what is read.
+The time is linear in the text, even for a hostile one. A missing or wrong colour changes no text.
 """
 
 import re
@@ -11,9 +11,9 @@ from markupsafe import Markup
 from app.dashboard.display.value_text import visible
 from app.dashboard.framework.page_decorator import dashboard
 
-# Characters; what is longer is shown without.
+# Characters; a longer text is shown without colours.
 MAX_COLOURED = 64_000
-# Characters that say what a text is.
+# Characters at the start of a text that determine its language.
 _BEGINNING = 4_000
 _DIFF = re.compile(r"^(?:diff --git |Index: |@@ -\d|--- [^\n]*\n\+\+\+ )", re.MULTILINE)
 _SQL = re.compile(
@@ -30,7 +30,7 @@ def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
 
 
-# Words that take something away, or let somebody in; and the others.
+# Keywords that destroy data or grant access.
 _GRAVE = _words("ALTER DELETE DROP GRANT REVOKE TRUNCATE")
 _WORDS = _GRAVE | _words(
     "ADD ALL AND ANY AS ASC BEGIN BETWEEN BY CALL CASCADE CASE CHECK COLUMN COMMIT CONSTRAINT COPY CREATE"
@@ -70,7 +70,7 @@ def _pieces(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _is_sql(text: str) -> bool:
-    """A statement's word first, and another of its words or its end behind it: "Update the customer" is none."""
+    """Recognise a statement by its first word and a further keyword or semicolon; "Update the customer" is none."""
     words = [found[0].upper() for found in _SQL.finditer(text) if found.lastgroup == "word"]
     if not words or words[0] not in _STATEMENTS:
         return False

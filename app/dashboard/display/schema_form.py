@@ -1,7 +1,7 @@
-"""A JSON Schema as a form: the fields that a person fills in, and the value that comes back.
+"""A form for a JSON Schema: the fields that a person fills in, and the value that they send.
 
-A field that comes back as it was shown leaves its part of the value alone: what a form cannot hold exactly (1.0, the
-end of a line, an absent name) is changed by nobody who did not mean to. What has no simple field is edited as JSON.
+An unchanged field leaves its part of the value as it is. A form therefore never alters by accident what it cannot hold
+exactly, such as 1.0, a line end or an absent name. A value without a simple field is edited as JSON.
 """
 
 import json
@@ -18,9 +18,9 @@ from domain.values import json_schema
 from domain.values.confusables import hides
 from domain.values.errors import FieldError, Invalid
 
-# More than that is a document, not a form.
+# An object with more fields is edited as JSON.
 MAX_FIELDS = 100
-# A text that may be longer gets several lines.
+# A text that may be longer gets a text area.
 ONE_LINE = 80
 Choices = tuple[tuple[str, str], ...]
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?([eE][+-]?[0-9]+)?", re.ASCII)
@@ -42,18 +42,24 @@ class Kind(StrEnum):
     GROUP = "group"
 
 
-# By `format`, with the texts that their controls show.
+# The control for each `format`, with the texts that it can show.
 _INSTANTS = {"date": (Kind.DATE, DATE), "time": (Kind.TIME, TIME), "date-time": (Kind.INSTANT, DATE_TIME)}
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """
+    """A field of a form.
+
     Attributes:
-        name: of the input. path: as faults call the place (`response.address.city`). keys: where it is in the value.
-        text: what stands in it. required: its place may not stay empty.
-        hint: what the schema says of it. choices: as JSON, and as they are shown.
-        fields: of a group.
+        name: the name of the input.
+        path: the path in field errors, like `response.address.city`.
+        keys: the path to the value.
+        text: the contents.
+        required: the value must be present.
+        help_text: the schema's description and limits.
+        choices: the allowed values, each as JSON and as displayed.
+        fields: the fields of a group.
+        entry: the type of the entries of a list with one entry per line.
     """
 
     name: str
@@ -64,10 +70,9 @@ class Field:
     text: str = ""
     required: bool = False
     nullable: bool = False
-    hint: str = ""
+    help_text: str = ""
     choices: Choices = ()
     fields: tuple["Field", ...] = ()
-    # Of the entries, where there is one in each line.
     entry: str = "string"
 
     @property
@@ -76,12 +81,18 @@ class Field:
 
 
 _ABSENT = object()
-# Levels of objects whose defaults a form begins with.
+# Levels of nested objects whose defaults fill a new form.
 _DEFAULTS = 8
 
 
 def fields_of(schema: Mapping[str, Any], value: Any, place: str, prefix: str) -> tuple[Field, ...]:
-    """`place`: what the value is called; `prefix`: of the inputs' names. `value` fills them; None is nothing yet."""
+    """Return the fields of a form for the schema.
+
+    Args:
+        value: the contents of the fields; None leaves them empty.
+        place: the value's name in the paths of errors.
+        prefix: the prefix of the inputs' names.
+    """
     root = _plain(json_schema.inlined(dict(schema)))
     if _is_object(root) and len(root["properties"]) <= MAX_FIELDS and isinstance(value, dict | None):
         return tuple(_properties(root, value or {}, place, prefix, (), 0))
@@ -89,7 +100,7 @@ def fields_of(schema: Mapping[str, Any], value: Any, place: str, prefix: str) ->
 
 
 def defaults(schema: Mapping[str, Any]) -> Any:
-    """The value that a new form begins with; None: nothing."""
+    """Return the schema's default value for a new form; None without one."""
     found = _default(_plain(json_schema.inlined(dict(schema))), 0)
     return None if found is _ABSENT else found
 
@@ -100,9 +111,9 @@ def _default(schema: dict[str, Any], level: int) -> Any:
     own = schema.get("default")
     inner = {name: _default(_plain(part), level + 1) for name, part in schema["properties"].items()}
     found = {name: part for name, part in inner.items() if part is not _ABSENT} | (own if isinstance(own, dict) else {})
-    # A part that may stay away is not begun where it would be incomplete.
-    whole = all(name in found for name in schema.get("required", ()))
-    return found if level == 0 or (found and whole) else _ABSENT
+    # An optional part stays absent if its defaults would leave it incomplete.
+    complete = all(name in found for name in schema.get("required", ()))
+    return found if level == 0 or (found and complete) else _ABSENT
 
 
 def _is_object(schema: Mapping[str, Any]) -> bool:
@@ -110,7 +121,7 @@ def _is_object(schema: Mapping[str, Any]) -> bool:
 
 
 def _plain(schema: Any) -> dict[str, Any]:
-    """Without the wrapping that generators of schemas put around a reference or an optional type."""
+    """Remove the wrapping that schema generators put around a reference or an optional type."""
     if not isinstance(schema, dict):
         return {}
     for word in ("allOf", "anyOf", "oneOf"):
@@ -149,18 +160,18 @@ def _field(
     *,
     required: bool,
 ) -> Field:
-    label = str(schema.get("title") or key or "Answer")
+    label = str(schema.get("title") or key or "Response")
     kind, choices = _kind(schema, value, level)
     if kind is Kind.GROUP:
         inner = {} if value is _ABSENT else value
         fields = tuple(_properties(schema, inner, path, name, keys, level + 1))
-        return Field(name, path, label, kind, keys, required=required, hint=_wake(schema), fields=fields)
+        return Field(name, path, label, kind, keys, required=required, help_text=_help_text(schema), fields=fields)
     nullable = bool(schema.get("nullable")) and kind is not Kind.JSON
     if nullable and kind is Kind.CHOICE and "null" not in dict(choices):
         choices = (*choices, ("null", "null"))
     text = _text(value, kind, choices)
     entry = str(_plain(schema.get("items")).get("type", "string"))
-    return Field(name, path, label, kind, keys, text, required, nullable, _wake(schema), choices, entry=entry)
+    return Field(name, path, label, kind, keys, text, required, nullable, _help_text(schema), choices, entry=entry)
 
 
 def _kind(schema: dict[str, Any], value: Any, level: int) -> tuple[Kind, Choices]:
@@ -185,7 +196,7 @@ def _is_null(schema: dict[str, Any], value: Any) -> bool:
 def _text_kind(schema: dict[str, Any], value: Any) -> Kind:
     text = value if isinstance(value, str) else ""
     if hides(text):
-        # An input would hide it, or send it back as something else.
+        # An input would hide the characters or send them back changed.
         return Kind.JSON
     kind = _INSTANTS.get(str(schema.get("format")))
     if kind is not None and (not text or kind[1].fullmatch(text)):
@@ -196,7 +207,7 @@ def _text_kind(schema: dict[str, Any], value: Any) -> Kind:
 
 
 def _list_kind(schema: dict[str, Any], value: Any) -> tuple[Kind, Choices]:
-    """Of a list of simple entries. Whatever a field for them would not give back is edited as JSON."""
+    """Return the kind of field for a list; JSON if a simple field would not return the same list."""
     entry = _plain(schema.get("items"))
     given = [] if value is _ABSENT else value
     if not isinstance(given, list) or "prefixItems" in schema or entry.get("nullable"):
@@ -218,16 +229,16 @@ def _is_a(value: Any, named: str) -> bool:
     return isinstance(value, _SIMPLE[named]) and not (isinstance(value, bool) and named != "boolean")
 
 
-def _wake(schema: dict[str, Any]) -> str:
-    said = [str(schema["description"])] if schema.get("description") else []
+def _help_text(schema: dict[str, Any]) -> str:
+    parts = [str(schema["description"])] if schema.get("description") else []
     low, high = schema.get("minimum"), schema.get("maximum")
     if low is not None or high is not None:
-        said.append(f"from {low}" if high is None else f"up to {high}" if low is None else f"{low} to {high}")
+        parts.append(f"from {low}" if high is None else f"up to {high}" if low is None else f"{low} to {high}")
     if "maxLength" in schema:
-        said.append(f"at most {schema['maxLength']} characters")
+        parts.append(f"at most {schema['maxLength']} characters")
     if "format" in schema:
-        said.append(f"format: {schema['format']}")
-    return " · ".join(said)
+        parts.append(f"format: {schema['format']}")
+    return " · ".join(parts)
 
 
 def _text(value: Any, kind: Kind, choices: Choices) -> str:
@@ -247,7 +258,7 @@ def _text(value: Any, kind: Kind, choices: Choices) -> str:
 
 
 def read(fields: tuple[Field, ...], given: Mapping[str, str], value: Any) -> tuple[Any, list[FieldError]]:
-    """The value as the form has it, and what in the form cannot be read. `value`: the one that filled the fields."""
+    """Return the form's value and the errors in it. `value` is the value that filled the fields."""
     if len(fields) == 1 and not fields[0].keys:
         return _read_whole(fields[0], given, value)
     field_errors: list[FieldError] = []
@@ -310,18 +321,18 @@ def _unchanged(field: Field, given: str) -> bool:
 
 
 def _moment(text: str) -> str:
-    """However a browser writes the seconds."""
+    """Normalise a time, because browsers write seconds differently."""
     return re.sub(r"(:00)?(\.0*)?(?=Z|[+-]\d{2}:\d{2}$)", "", text.strip().upper().replace(" ", "T"))
 
 
 def _lines(text: str) -> str:
-    """A browser sends every line with CR LF, whatever it was given."""
+    """Normalise line ends, because browsers send CR LF."""
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _parsed(field: Field, text: str) -> Any:
     if text.startswith(NULL):
-        # Whoever types into a field that was null means what they typed.
+        # Text typed into a field that was null replaces the null.
         text = text[1:] if field.text == NULL else ""
         if not text.strip():
             return None
@@ -347,7 +358,7 @@ def _parsed(field: Field, text: str) -> Any:
 
 
 def _nothing(field: Field) -> Any:
-    """What an empty field means."""
+    """Return the value of an empty field."""
     if field.kind in (Kind.CHOICES, Kind.LINES) and (field.required or field.text):
         return []
     return None if field.nullable and field.required and field.kind is not Kind.CHOICE else _ABSENT
@@ -355,17 +366,17 @@ def _nothing(field: Field) -> Any:
 
 def _choice(field: Field, text: str) -> Any:
     if text not in dict(field.choices):
-        allowed = ", ".join(said for _, said in field.choices)
+        allowed = ", ".join(shown for _, shown in field.choices)
         if len(allowed) > json_schema.MAX_CHOICES:
             allowed = f"{allowed[: json_schema.MAX_CHOICES]}…"
-        raise Invalid([FieldError(field.path, f"is none of the choices: {allowed}")])
+        raise Invalid([FieldError(field.path, f"is not one of the choices: {allowed}")])
     return read_text(text, field.path)
 
 
 def _number(field: Field, text: str) -> int | float:
     if len(text) > MAX_DIGITS or not _NUMBER.fullmatch(text):
         raise Invalid([FieldError(field.path, "is not a number: write it like 1500 or 0.5")])
-    whole = field.kind is Kind.INTEGER or field.entry == "integer"
-    if whole and not text.lstrip("-").isdigit():
+    integer = field.kind is Kind.INTEGER or field.entry == "integer"
+    if integer and not text.lstrip("-").isdigit():
         raise Invalid([FieldError(field.path, "is not a whole number")])
     return int(text) if text.lstrip("-").isdigit() else float(text)

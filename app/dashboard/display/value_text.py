@@ -1,7 +1,7 @@
-"""How a value of an agent's or a model's is shown: whole, with its types, and with nothing in it that cannot be seen.
+"""The display of values from agents and models, with invisible characters made visible.
 
-Whoever writes such a value may want the reviewer to read something else than what runs: a character that turns the
-order of letters around, or that has no width, is shown by its number.
+An attacker may want the reviewer to read something else than what runs. A character that reverses the order of letters
+or has no width is therefore shown by its number.
 """
 
 import json
@@ -16,25 +16,27 @@ from domain.values.confusables import escaped, marked
 from domain.values.json_diff import Change
 from domain.values.text_diff import Differences, places
 
-# In JSON; the last one may be cut off.
+# A string in JSON; the last one may be cut off.
 _TEXT = re.compile(r'"(?:[^"\\]|\\.)*"?')
 
 
 @dashboard.app_template_filter("visible")
 def visible(text: object) -> Markup:
-    """The text as HTML: what a browser would not show, or obey, stands there by its number."""
+    """Return the text as HTML, with invisible and control characters shown by their numbers."""
     return Markup("").join(marked(str(text), _mark))
 
 
 def _mark(char: str) -> Markup:
-    name = unicodedata.name(char, "a character that is not seen")
+    name = unicodedata.name(char, "an invisible character")
     return Markup('<span class="unseen" title="{}">U+{}</span>').format(name.lower(), f"{ord(char):04X}")
 
 
 @dashboard.app_template_filter("one_line")
 def one_line(text: str) -> Markup:
-    """JSON in one line, maybe cut off. Each of its texts has a direction of its own: behind letters that are read from
-    the right, the numbers that follow would be shown in the other order."""
+    """Return JSON in one line, which may be cut off, as HTML.
+
+    Each string has its own text direction. Otherwise right-to-left letters would reverse the numbers behind them.
+    """
     if text.isascii():
         return visible(text)
     shown, end = Markup(""), 0
@@ -46,7 +48,7 @@ def one_line(text: str) -> Markup:
 
 @dashboard.app_template_filter("pretty")
 def pretty(value: Any) -> str:
-    """Indented JSON, whole. What is not seen is escaped, as JSON may: it reads back as the same value."""
+    """Return the value as indented JSON with invisible characters escaped; it parses back to the same value."""
     return escaped(json.dumps(value, ensure_ascii=False, indent=2))
 
 

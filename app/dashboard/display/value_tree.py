@@ -1,4 +1,4 @@
-"""A value as a tree. Up to a generous size it is shown whole; what is not is counted, and said where one decides."""
+"""A value as a tree. A large value is folded, and the approve button shows the number of hidden lines."""
 
 import json
 from dataclasses import dataclass, field
@@ -6,28 +6,31 @@ from typing import Any
 
 from app.dashboard.framework.page_decorator import dashboard
 
-# Lines of a tree that is shown whole; of a larger one so many are, and the others are folded away.
+# A tree of at most WHOLE lines is shown in full; a larger tree shows FEW lines and folds the others.
 WHOLE, FEW = 400, 60
-# A text of more lines than these is read in a window of its own, which shows so many at once.
+# A text of more than TEXT lines gets a scrolling box that shows WINDOW lines at once.
 TEXT, WINDOW = 100, 20
-# Characters that count as a line where a text has longer ones.
+# Characters that count as one line of a long line.
 LINE = 200
-# What an object or list shows at the least, however little room is left.
+# The minimum number of lines that an object or list shows.
 _LEAST = 3
-# Values of one tree, and levels; the JSON beside it is always whole.
+# Limits of values and levels in a tree; the JSON beside it is always complete.
 MAX_NODES, MAX_LEVELS = 4_000, 16
 
 
 @dataclass(slots=True)
 class Node:
-    """
+    """A value in the tree.
+
     Attributes:
         kind: object, array, string, number, boolean or null.
-        text: of what is neither object nor array.
-        entries: of an object or array, with their names or places. folded: those that are shown when asked for.
-        left_out: how many more there are, which only the JSON shows. missing: the same, with those inside.
-        lines: that it takes, without those that are left out.
-        window: it is a text that is read in a window.
+        text: the text of a value that is neither an object nor an array.
+        entries: the entries of an object or array, with their names or positions.
+        folded: the entries that appear on request.
+        left_out: the number of further entries, which only the JSON shows.
+        missing: `left_out` of this value and of the values inside it.
+        lines: the height in lines, without entries that are left out.
+        window: the text is shown in a scrolling box.
     """
 
     kind: str
@@ -61,7 +64,7 @@ class Node:
 
     @property
     def unseen(self) -> int:
-        """Lines that are not before the eyes at first."""
+        """The number of lines that are not visible at first."""
         return self._unseen() + self.missing
 
     def _unseen(self) -> int:
@@ -72,7 +75,12 @@ class Node:
 
 @dashboard.app_template_filter("tree")
 def tree(value: Any, everything: bool = False, whole: int = WHOLE) -> Node:
-    """`everything`: nothing is folded, and no text is in a window. `whole`: lines that may be shown at once."""
+    """Return the value as a tree.
+
+    Args:
+        everything: fold nothing and use no scrolling boxes.
+        whole: the number of lines up to which a tree is not folded.
+    """
     node = _node(value, 1, [MAX_NODES], everything)
     if node.lines > whole and not everything:
         _fold(node, min(FEW, whole))
@@ -80,7 +88,7 @@ def tree(value: Any, everything: bool = False, whole: int = WHOLE) -> Node:
 
 
 def _node(value: Any, level: int, room: list[int], everything: bool) -> Node:
-    """`room`: how many values may still be shown, in the whole tree."""
+    """Build a node. `room` counts the values that the whole tree may still hold."""
     room[0] -= 1
     if isinstance(value, str):
         lines = sum(max(1, -(-len(line) // LINE)) for line in value.split("\n"))
@@ -102,7 +110,7 @@ def _node(value: Any, level: int, room: list[int], everything: bool) -> Node:
 
 
 def _fold(node: Node, room: int) -> int:
-    """Folds away what there is no room for; returns how many lines are left."""
+    """Fold the entries that exceed the room; return the number of visible lines."""
     if node.kind not in ("object", "array"):
         return min(node.lines, WINDOW) if node.window else node.lines
     used = 0
@@ -112,6 +120,6 @@ def _fold(node: Node, room: int) -> int:
             node.entries, node.folded = node.entries[:place], node.entries[place:]
             break
         last = place == len(node.entries) - 1
-        # One large entry does not take the room of those behind it.
+        # A large entry leaves room for the entries after it.
         used += _fold(child, max(_LEAST, left if last else left // 2))
     return used

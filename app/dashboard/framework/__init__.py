@@ -1,1 +1,1 @@
-"""What every page is made with."""
+"""The shared parts of all pages."""

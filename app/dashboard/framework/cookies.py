@@ -1,4 +1,4 @@
-"""Our cookies: none is for scripts, none is sent along with requests that other sites start, except plain links."""
+"""The dashboard's cookies: hidden from scripts, and not sent with requests from other sites except plain links."""
 
 from datetime import timedelta
 
@@ -8,11 +8,11 @@ from werkzeug.wrappers import Response
 from app.deps import deps
 
 SESSION = "sagahold_session"
-# The tokens of links that open a single review each, the last one first.
+# The tokens of links that each open a single review, latest first.
 LINK = "sagahold_link"
-# Of a browser that is not signed in yet: what its sign-in form's token follows from.
+# The secret of the sign-in form, for a browser that is not signed in yet.
 PRE = "sagahold_pre"
-# Of a sign-in by the identity provider that is under way.
+# The state of a sign-in at the identity provider.
 OIDC = "sagahold_oidc"
 
 
@@ -29,13 +29,13 @@ def drop_cookie(response: Response, name: str) -> None:
 
 
 def drop_sign_in(response: Response) -> None:
-    """Whoever sits down at this browser next is nobody: reviews' links let in, too."""
+    """Remove all access from this browser, including the links to reviews."""
     drop_cookie(response, SESSION)
     drop_cookie(response, LINK)
 
 
 def _full(name: str) -> str:
-    """With `__Host-` a browser takes the cookie only from this very host, by https: no neighbour can plant one."""
+    """Return the cookie's name with `__Host-` over https, so that no neighbouring host can set it."""
     return f"__Host-{name}" if _is_https() else name
 
 

@@ -1,4 +1,4 @@
-"""The guard against forged forms: a token that follows from a cookie which other sites cannot read."""
+"""The guard against forged forms: a token derived from a cookie that other sites cannot read."""
 
 import hmac
 from hashlib import sha256
@@ -17,4 +17,4 @@ def csrf_token(secret: str) -> str:
 def check_csrf(secret: str) -> None:
     given = request.form.get(FIELD, "")
     if not hmac.compare_digest(given.encode(), csrf_token(secret).encode()):
-        raise Forbidden("this form has expired: go back, load the page anew and send it again")
+        raise Forbidden("this form has expired: go back, reload the page and send the form again")

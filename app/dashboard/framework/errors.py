@@ -1,4 +1,4 @@
-"""How a refusal looks to a person: a page with its message."""
+"""Error pages for people."""
 
 import logging
 from typing import Any
@@ -15,19 +15,19 @@ from services.kernel.connection_pool import DatabaseUnavailable
 log = logging.getLogger(__name__)
 
 _TITLES = {
-    400: "This request cannot be read",
+    400: "The request cannot be read",
     403: "You may not do this",
-    404: "There is nothing here that you may see",
-    408: "This took too long",
-    409: "This cannot be done now",
-    413: "This is too large",
-    422: "Something in the form cannot be used",
+    404: "Not found",
+    408: "The request took too long",
+    409: "The request conflicts with the current state",
+    413: "The request is too large",
+    422: "The form has errors",
     429: "Too many attempts",
-    503: "This is not available now",
+    503: "Temporarily unavailable",
 }
 
-# Where no page ever is.
-_OF_PROGRAMS = ("/api", "/v1")
+# Paths without pages.
+_API_PATHS = ("/api", "/v1")
 
 
 def error_page(status: int, detail: str, field_errors: Any = (), headers: dict[str, str] | None = None) -> Response:
@@ -54,28 +54,28 @@ def _http(error: HTTPException) -> Response:
 
 @dashboard.app_errorhandler(404)
 def _nowhere(error: HTTPException) -> Response:
-    """No route at all. A person who follows half a link reads a page, a program its problem."""
-    answers = (problems.MEDIA_TYPE, "application/json", "text/html")
-    program = request.accept_mimetypes.best_match(answers, problems.MEDIA_TYPE) != "text/html"
-    if program or request.path.startswith(_OF_PROGRAMS):
+    """Answer a path without a route: a page for a browser, a problem document for a program."""
+    media_types = (problems.MEDIA_TYPE, "application/json", "text/html")
+    program = request.accept_mimetypes.best_match(media_types, problems.MEDIA_TYPE) != "text/html"
+    if program or request.path.startswith(_API_PATHS):
         return problems.refused_by_flask(error)
-    return error_page(404, "There is no page at this address: it may have been cut off, or mistyped.")
+    return error_page(404, "There is no page at this address. It may be incomplete or mistyped.")
 
 
 def _too_many(error: TooManyAttempts) -> Response:
-    detail = f"Wait {error.retry_after} seconds, or ask an admin for a link that signs you in."
+    detail = f"Wait {error.retry_after} seconds, or ask an admin for a sign-in link."
     return error_page(429, detail, headers={"Retry-After": str(error.retry_after)})
 
 
 def _database(error: DatabaseUnavailable) -> Response:
     log.warning("database unavailable: %s", error)
-    detail = "The database cannot be reached, or takes no changes now. Nothing is lost: try again in a moment."
+    detail = "The database is unreachable or accepts no changes. Nothing is lost; try again in a moment."
     return error_page(503, detail, headers={"Retry-After": problems.RETRY_AFTER})
 
 
 def _unexpected(error: HTTPException) -> Response:
     problems.log_unexpected(error)
-    return error_page(500, "The fault is ours; the server's log has the details.")
+    return error_page(500, "This is a bug in Sagahold. The server's log has the details.")
 
 
 def _sentence(text: str) -> str:

@@ -1,4 +1,4 @@
-"""What a form's fields say: a text, a list in one field, a role, a day. Each raises `Invalid`."""
+"""Readers of form fields: a text, a list in one field, a role, a day. Each raises `Invalid`."""
 
 import re
 from datetime import UTC, datetime
@@ -9,16 +9,16 @@ from domain.identity.access import ALL_NAMESPACES, Role, is_namespace
 from domain.values.canonical_json import text_errors
 from domain.values.errors import FieldError, Invalid
 
-# Far more than any form needs, and no work for whoever sends a megabyte.
+# More than any form needs; it bounds the work for a huge field.
 MAX_ITEMS = 100
-# As the API's: comments, reasons, evidence.
+# The API's limit for comments, reasons and evidence.
 MAX_TEXT = 10_000
-# As many channels as one may have, each as long as it may be, and room to say that there are too many.
+# The longest valid list of channels, with room to report that there are too many.
 MAX_LINES = 30_000
 
 
 def words(name: str) -> tuple[str, ...]:
-    """`a, b c` as three words."""
+    """Split `a, b c` into three words."""
     return tuple(re.findall(r"[^\s,]+", text(name))[:MAX_ITEMS])
 
 
@@ -29,19 +29,19 @@ def lines(name: str) -> tuple[str, ...]:
 def namespaces() -> tuple[str, ...]:
     found = words("namespaces")
     field_errors = [
-        FieldError("namespaces", f"{name[:64]!r} is not a namespace, nor * for all")
+        FieldError("namespaces", f"{name[:64]!r} is neither a namespace nor * (all namespaces)")
         for name in found
         if name != ALL_NAMESPACES and not is_namespace(name)
     ]
     if not found:
-        field_errors.append(FieldError("namespaces", "at least one, or * for all"))
+        field_errors.append(FieldError("namespaces", "is empty: enter at least one namespace, or * for all"))
     if field_errors:
         raise Invalid(field_errors)
     return found
 
 
 def text(name: str, longest: int = MAX_TEXT) -> str:
-    """Without the blanks around it; a browser sends every line with CR LF."""
+    """Return the field without surrounding blanks and with LF line ends; browsers send CR LF."""
     found = request.form.get(name, "").replace("\r\n", "\n").strip()
     field_errors = list(text_errors(found, name))
     if len(found) > longest:
@@ -59,14 +59,14 @@ def role(name: str = "role") -> Role:
     try:
         return Role(text(name))
     except ValueError:
-        raise Invalid([FieldError(name, "is none of the roles")]) from None
+        raise Invalid([FieldError(name, "is not a role")]) from None
 
 
 def day(name: str) -> datetime | None:
-    """The beginning of that day, UTC; None where the field is empty."""
+    """Return the beginning of that day in UTC; None if the field is empty."""
     if not text(name):
         return None
     try:
         return datetime.strptime(text(name), "%Y-%m-%d").replace(tzinfo=UTC)
     except ValueError:
-        raise Invalid([FieldError(name, "is not a day like 2026-12-31")]) from None
+        raise Invalid([FieldError(name, "is not a date like 2026-12-31")]) from None

@@ -1,4 +1,4 @@
-"""What the pages with lists share: which part of the list the address asks for, and the address of the next part."""
+"""Filters and paging of the pages with lists."""
 
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
@@ -15,24 +15,24 @@ Choice = TypeVar("Choice", bound=StrEnum)
 
 
 def wanted_page() -> Page:
-    """A cursor that is none begins the list anew."""
+    """Return the page that the address selects; an invalid cursor selects the first page."""
     return Page(PAGE_SIZE, after=ids.parse("", request.args.get("cursor", "")))
 
 
 def next_link(found: Slice[Any]) -> str | None:
-    """With the filters that the address has now; None on the last page."""
+    """Return the address of the next page with the same filters; None on the last page."""
     if found.next_after is None:
         return None
     return f"{request.path}?{urlencode({**request.args, 'cursor': found.next_after.hex})}"
 
 
 def text_filter(name: str) -> str | None:
-    # PostgreSQL takes no NUL, and nothing has one in its name.
+    # PostgreSQL accepts no NUL, and no name contains one.
     return request.args.get(name, "").replace("\0", "").strip() or None
 
 
 def id_filter(name: str, prefix: str, wrong: list[str]) -> str | None:
-    """None, and its name among the `wrong` ones, where what was given cannot be such an id."""
+    """Return the id; if it is malformed, add the filter's name to `wrong` and return None."""
     given = (text_filter(name) or "").lower()
     if given and ids.parse(prefix, given) is None:
         wrong.append(name)
@@ -41,13 +41,13 @@ def id_filter(name: str, prefix: str, wrong: list[str]) -> str | None:
 
 
 def choice_filter(name: str, kind: type[Choice]) -> Choice | None:
-    """None also for what is no such choice: the form then shows that all are listed."""
+    """Return the choice; None for an unknown one, and the form then shows "all"."""
     given = request.args.get(name)
     return next((choice for choice in kind if choice == given), None)
 
 
 def midnight(day: str, days: int = 0) -> datetime | None:
-    """None for what is no day: the form then shows none."""
+    """Return the beginning of the day in UTC; None for an invalid one, and the form then shows none."""
     try:
         return datetime.combine(date.fromisoformat(day) + timedelta(days=days), time(), UTC)
     except (ValueError, OverflowError):

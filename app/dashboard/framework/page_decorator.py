@@ -1,4 +1,4 @@
-"""What every page has: who is signed in, the guard against forged forms, and the security headers."""
+"""The frame of every page: the signed-in person, the guard against forged forms, and the security headers."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -27,21 +27,21 @@ dashboard = Blueprint(
     "dashboard", "app.dashboard", template_folder="templates", static_folder="assets", static_url_path="/assets"
 )
 
-# Nothing from elsewhere, nothing inline: what slips into a page as text stays text.
+# Nothing from other sites and nothing inline, so that injected text cannot run.
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; form-action 'self';"
     " base-uri 'none'; frame-ancestors 'none'"
 )
 
 
-# Enter in a field presses the first submit button of its form: this one, which sends nothing, with scripts and without
-# (a form outside of a dialog has no dialog to close). A disabled one is passed over from a checkbox or a date, and one
-# that is not rendered in some browsers.
+# Enter in a field presses the first submit button of its form. This button is first and sends nothing, with scripts and
+# without: a form outside a dialog has no dialog to close. Browsers skip a disabled button in some fields, and some
+# browsers skip one that is not rendered.
 NO_DEFAULT = Markup(
     '<button class="no-default" formmethod="dialog" formnovalidate tabindex="-1" aria-hidden="true"></button>'
 )
 
-# Someone opens the links of several messages in as many tabs.
+# A person may open the links of several messages in as many tabs.
 MAX_LINKS = 5
 
 
@@ -51,9 +51,9 @@ def page(
     """Register a page for signed-in people.
 
     Args:
-        permission: None: everyone who is signed in may.
-        link_ok: whoever came by the link of the review that the path names (`watch_id`) may too.
-        by_itself: a script asks, again and again, without anybody doing anything: it keeps no idle session alive.
+        permission: the required permission; None admits every signed-in person.
+        link_ok: also admit a browser that opened the link to the review in the path (`watch_id`).
+        by_itself: a script polls the page, so a request does not keep an idle session alive.
     """
 
     def decorate(view: Callable[..., Any]) -> Callable[..., Any]:
@@ -62,9 +62,9 @@ def page(
             session = signed_in(active=not by_itself) or (came_by_link(parts["watch_id"]) if link_ok else None)
             if session is None:
                 return to_sign_in()
-            _remember(session)
+            _set_principal(session)
             if permission is not None and not session.person.may(permission):
-                raise Forbidden(f"your role, {session.person.role}, may not do this: it takes {who_may(permission)}")
+                raise Forbidden(f"your role, {session.person.role}, may not do this; it needs {who_may(permission)}")
             if method != "GET":
                 csrf.check_csrf(session.token)
             return view(**parts)
@@ -83,19 +83,19 @@ def signed_in(*, active: bool = True) -> BrowserSession | None:
 
 
 def came_by_link(watch_id: str) -> BrowserSession | None:
-    """Whom a link, which was opened before, lets see this one review."""
+    """Return the session of a browser that opened a link to this review."""
     tokens, pause_id = link_tokens(), ids.parse(ids.WATCH, watch_id)
     return find_review_link(deps().database, tokens, pause_id) if tokens and pause_id else None
 
 
 def link_tokens() -> list[str]:
-    """Of the reviews' links that were opened in this browser lately."""
-    held = cookies.cookie(cookies.LINK)
-    return held.split(".")[:MAX_LINKS] if held else []
+    """Return the tokens of the links that this browser opened lately."""
+    tokens = cookies.cookie(cookies.LINK)
+    return tokens.split(".")[:MAX_LINKS] if tokens else []
 
 
-def _remember(session: BrowserSession) -> None:
-    """For the view, the template, the audit log and the request's line in the log."""
+def _set_principal(session: BrowserSession) -> None:
+    """Store the person for the view, the template, the audit log and the request log."""
     g.session = session
     g.principal = replace(session.person, where=request.remote_addr)
     g.csrf_secret = session.token
@@ -116,32 +116,32 @@ def to_sign_in() -> Any:
 
 
 def render(template: str, status: int = 200, **values: Any) -> Response:
-    """`by_link` tells the template that this person sees one review only, and no other page."""
+    """Render a page. `by_link` tells the template that this person may see only one review."""
     secret: str | None = g.get("csrf_secret")
     session: BrowserSession | None = g.get("session")
     token = "" if secret is None else csrf.csrf_token(secret)
     field = Markup('<input type="hidden" name="{}" value="{}">').format(csrf.FIELD, token)
 
     def csrf_field(*, enter: bool = False) -> Markup:
-        """The first thing in each form that is posted. `enter`: Enter in a field may send it, by its first button."""
+        """Return the first element of each POST form. `enter`: Enter in a field may press the form's first button."""
         return field if enter else field + NO_DEFAULT
 
-    known = {
-        "sagas_waiting": lambda: _if_there(lambda: count_needing_operator(deps().database, person()), 0),
-        "anybody_works": lambda: _if_there(lambda: anybody_works(deps().database), True),
+    common = {
+        "sagas_waiting": lambda: _or_default(lambda: count_needing_operator(deps().database, person()), 0),
+        "anybody_works": lambda: _or_default(lambda: anybody_works(deps().database), True),
         "person": g.get("principal"),
         "by_link": session is not None and session.pause_id is not None,
         "csrf_field": csrf_field,
         "Permission": Permission,
     }
-    html = render_template(template, **known, **values)
+    html = render_template(template, **common, **values)
     headers = {"Content-Security-Policy": POLICY}
     return Response(html, status, headers, content_type="text/html; charset=utf-8")
 
 
-def _if_there(look: Callable[[], T], otherwise: T) -> T:
-    """The page which says that the database is away has a frame too."""
+def _or_default(query: Callable[[], T], default: T) -> T:
+    """Return the query's result, or the default without a database: the error page uses this frame too."""
     try:
-        return look()
+        return query()
     except DatabaseUnavailable:
-        return otherwise
+        return default

@@ -1,4 +1,4 @@
-"""Charts as SVG pictures, by pygal: nothing from elsewhere, no script, and their colours follow light and dark."""
+"""SVG charts by pygal: self-contained, without scripts, in colours that follow the light or dark scheme."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -9,10 +9,10 @@ import pygal
 from flask import Response
 from pygal.style import Style
 
-# An SVG's own styles stand in it. The picture has no scripts, and may load nothing.
+# An SVG contains its own styles. The picture has no scripts and may load nothing.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; sandbox"
 
-# In the light scheme, and in the dark one; assets/operator.css has the same for the legends.
+# Each colour in the light and in the dark scheme; assets/operator.css has the same colours for the legends.
 GOOD, BAD, WARN, PLAIN, SOFT = (
     ("#146c3b", "#63d394"),
     ("#b4231c", "#ff938a"),
@@ -22,7 +22,7 @@ GOOD, BAD, WARN, PLAIN, SOFT = (
 )
 Colour = tuple[str, str]
 
-# Between two lines of the scale: what people count in. At most five of them.
+# The possible distances between two lines of a scale, which has at most five of them.
 COUNTS = tuple(figure * 10**zeros for zeros in range(9) for figure in (1, 2, 5))
 _MINUTE, _HOUR, _DAY = 60, 3600, 86400
 SECONDS = (
@@ -43,21 +43,21 @@ class Series:
 
 
 def rows(names: Sequence[str], series: Sequence[Series], narrow: bool) -> pygal.HorizontalStackedBar:
-    """A bar for each name, across, the first on top: names may be long, and there may be only one."""
-    chart = pygal.HorizontalStackedBar(**_look(series, narrow) | {"height": 60 + 44 * len(names)})
+    """Draw a horizontal bar for each name, the first on top; long names and a single name fit."""
+    chart = pygal.HorizontalStackedBar(**_config(series, narrow) | {"height": 60 + 44 * len(names)})
     chart.truncate_label = 12 if narrow else 30
     upward = [replace(each, values=each.values[::-1]) for each in series]
     return _filled(chart, names[::-1], upward, COUNTS, "{:.0f}".format)
 
 
 def columns(names: Sequence[str], series: Sequence[Series], narrow: bool) -> pygal.StackedBar:
-    chart = pygal.StackedBar(**_look(series, narrow))
+    chart = pygal.StackedBar(**_config(series, narrow))
     return _filled(chart, _sparse(names, narrow), series, COUNTS, "{:.0f}".format)
 
 
 def lines(names: Sequence[str], series: Sequence[Series], written: Callable[[float], str], narrow: bool) -> pygal.Line:
-    """Of seconds, which `written` tells to people."""
-    chart = pygal.Line(**_look(series, narrow), dots_size=4, allow_interruptions=True, stroke_style={"width": 2})
+    """Draw lines of seconds, which `written` formats."""
+    chart = pygal.Line(**_config(series, narrow), dots_size=4, allow_interruptions=True, stroke_style={"width": 2})
     return _filled(chart, _sparse(names, narrow), series, SECONDS, written)
 
 
@@ -67,7 +67,7 @@ def svg(chart: Any) -> Response:
 
 
 def _without_scripts(root: Any) -> Any:
-    """pygal writes its configuration as one, for tooltips that we do not have."""
+    """Remove pygal's script, which holds the configuration of unused tooltips."""
     for parent in list(root.iter()):
         for child in [child for child in parent if child.tag == "script"]:
             parent.remove(child)
@@ -90,12 +90,12 @@ def _filled(
 
 
 def _sparse(names: Sequence[str], narrow: bool) -> list[str]:
-    """Where there is room for few, counted from the newest: that is the day that is looked for."""
+    """Keep every second or fourth name, counted from the newest, so that names fit."""
     every = 4 if narrow else 2
     return [name if (len(names) - place) % every == 0 else "" for place, name in enumerate(names, 1)]
 
 
-def _look(series: Sequence[Series], narrow: bool) -> dict[str, Any]:
+def _config(series: Sequence[Series], narrow: bool) -> dict[str, Any]:
     colours = [each.colour for each in series]
     style = Style(
         background="transparent",
@@ -114,11 +114,11 @@ def _look(series: Sequence[Series], narrow: bool) -> dict[str, Any]:
         "style": style,
         "css": ("file://style.css", "file://graph.css", f"inline:{_dark(colours)}"),
         "js": (),
-        # Beside the picture, as text.
+        # The page shows the legend as text.
         "show_legend": False,
         "no_prefix": True,
         "explicit_size": True,
-        # About as wide as it is shown: what is written in it is as large as what is written beside it.
+        # About the displayed width, so that text in the picture is as large as text on the page.
         "width": 340 if narrow else 860,
         "height": 220 if narrow else 280,
         "margin": 6,

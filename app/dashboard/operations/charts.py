@@ -1,4 +1,4 @@
-"""/charts: what waits, how fast and how it is decided, and how webhooks fare: as pictures, and as tables."""
+"""/charts: waiting reviews, decisions and webhooks over time, as pictures and tables."""
 
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
@@ -21,7 +21,7 @@ AGES = ("under 10 min", "10 min to 1 h", "1 h to 24 h", "over 24 h")
 
 @page("GET", "/charts", permission=READ)
 def charts() -> Any:
-    """The numbers, each with its picture"""
+    """Show the statistics, each with its picture."""
     return render(
         "charts.html",
         waiting=_in_time(numbers.waiting),
@@ -35,7 +35,7 @@ def charts() -> Any:
 
 @page("GET", "/charts/<name>.svg", permission=READ)
 def chart(name: str) -> Any:
-    """One picture; with `?narrow` for a phone"""
+    """Return one picture; `?narrow` makes it fit a phone."""
     draw = _PICTURES.get(name)
     if draw is None:
         raise NotFound("there is no such chart")
@@ -43,7 +43,7 @@ def chart(name: str) -> Any:
 
 
 def duration(seconds: float) -> str:
-    """In the unit that fits: a day's p95 may be milliseconds or days."""
+    """Format a duration in the unit that fits, from milliseconds to days."""
     if seconds == 0:
         return "0"
     for size, unit in ((86400, "d"), (3600, "h"), (60, "min"), (1, "s")):
@@ -52,10 +52,10 @@ def duration(seconds: float) -> str:
     return f"{seconds * 1000:.1f}".removesuffix(".0") + " ms"
 
 
-def _in_time(ask: Callable[[Database, Principal], Found]) -> Found | None:
-    """None where the database took too long: then that part of the page says so, and the others are there."""
+def _in_time(query: Callable[[Database, Principal], Found]) -> Found | None:
+    """Return the query's result; None if it took too long, and only that part of the page then says so."""
     try:
-        return ask(deps().database, person())
+        return query(deps().database, person())
     except DatabaseUnavailable:
         return None
 
@@ -71,7 +71,7 @@ def _waiting(narrow: bool) -> Any:
 
 def _time_to_decision(narrow: bool) -> Any:
     found = numbers.decisions(deps().database, person())
-    parts = (("half within", PLAIN, "p50"), ("95 of 100 within", WARN, "p95"))
+    parts = (("median", PLAIN, "p50"), ("95th percentile", WARN, "p95"))
     return lines(_names(found), _series(found, parts), duration, narrow)
 
 
@@ -83,18 +83,18 @@ def _outcomes(narrow: bool) -> Any:
 
 def _deliveries(narrow: bool) -> Any:
     found = numbers.webhooks(deps().database, person())
-    parts = (("delivered", GOOD, "delivered"), ("given up", BAD, "exhausted"), ("on the way", SOFT, "pending"))
+    parts = (("delivered", GOOD, "delivered"), ("given up", BAD, "exhausted"), ("pending", SOFT, "pending"))
     return columns(_names(found), _series(found, parts), narrow)
 
 
 def _attempts(narrow: bool) -> Any:
     found = numbers.webhooks(deps().database, person())
-    parts = (("95 of 100 attempts within", PLAIN, "p95"),)
+    parts = (("95th percentile of attempts", PLAIN, "p95"),)
     return lines(_names(found), _series(found, parts), duration, narrow)
 
 
 def _series(days: Sequence[Any], parts: Iterable[tuple[str, Colour, str]]) -> list[Series]:
-    """Of each part: its name, its colour, and what a day calls it."""
+    """Return a series per part; a part is a name, a colour and an attribute of a day."""
     return [Series(name, colour, [getattr(day, part) for day in days]) for name, colour, part in parts]
 
 

@@ -1,4 +1,4 @@
-"""/notifications: who was told that a review or a saga waits for them, and who was not."""
+"""/notifications: the messages about reviews and sagas that wait for a person."""
 
 from dataclasses import replace
 from typing import Any
@@ -14,12 +14,12 @@ from domain.identity.access import Permission
 from domain.values import ids
 from services.notifications.queries import NotificationFilter, list_notifications, retry_notification
 
-SAID = {"retried": "It is sent again now."}
+NOTICES = {"retried": "The notification is being sent again."}
 
 
 @page("GET", "/notifications", permission=Permission.NOTIFICATION_READ)
 def notifications() -> Any:
-    """The newest first"""
+    """List notifications, newest first."""
     wrong: list[str] = []
     wanted = NotificationFilter(
         status=choice_filter("status", NotificationStatus),
@@ -32,7 +32,7 @@ def notifications() -> Any:
     found = list_notifications(deps().database, person(), wanted, wanted_page())
     return render(
         "notifications.html",
-        notice=SAID.get(request.args.get("said", "")),
+        notice=NOTICES.get(request.args.get("said", "")),
         notifications=found.items,
         next_link=next_link(found),
         filters=request.args,
@@ -44,6 +44,6 @@ def notifications() -> Any:
 
 @page("POST", "/notifications/<notification_id>/retry", permission=Permission.DELIVERY_MANAGE)
 def notification_retry(notification_id: str) -> Any:
-    """Send one that failed again"""
+    """Send a failed notification again."""
     retry_notification(deps().database, person(), notification_id)
     return redirect("/notifications?said=retried", 303)

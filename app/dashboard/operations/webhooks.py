@@ -1,4 +1,4 @@
-"""/webhooks: what was sent where, how it went, and what an operator does about it."""
+"""/webhooks: deliveries and their attempts, and an operator's actions on them."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -18,18 +18,18 @@ from services.webhooks import deliveries, endpoints, failing_receivers
 from services.webhooks.deliveries import DeliveryFilter
 
 MANAGE = Permission.DELIVERY_MANAGE
-# How far back one may ask for what an endpoint did not get. Hours.
+# The periods for which missed deliveries can be sent again, in hours.
 SINCE = {"1": "the last hour", "24": "the last 24 hours", "120": "the last 5 days", "720": "the last 30 days"}
-SAID = {
-    "sent": "It is on its way again, under the same webhook-id.",
-    "moved": "Nothing was done: it has been attempted since this page was loaded. Look again.",
-    "tested": "A webhook.test is on its way to the endpoint.",
+NOTICES = {
+    "sent": "The delivery is being sent again, under the same webhook-id.",
+    "moved": "Nothing was sent, because an attempt was made after you loaded the page. Check its result below.",
+    "tested": "A webhook.test event is being sent to the endpoint.",
 }
 
 
 @page("GET", "/webhooks", permission=MANAGE)
 def webhooks() -> Any:
-    """Deliveries, the newest first, and how the endpoints fare"""
+    """List deliveries, newest first, and the state of the endpoints."""
     wrong: list[str] = []
     wanted = DeliveryFilter(
         status=choice_filter("status", DeliveryStatus),
@@ -60,14 +60,14 @@ def webhooks() -> Any:
 
 @page("GET", "/webhooks/<delivery_id>", permission=MANAGE)
 def webhook_delivery(delivery_id: str) -> Any:
-    """One delivery with its attempts"""
+    """Show one delivery with its attempts."""
     found = deliveries.get_delivery(deps().database, person(), delivery_id)
-    return render("webhook.html", delivery=found, notice=SAID.get(request.args.get("said", "")))
+    return render("webhook.html", delivery=found, notice=NOTICES.get(request.args.get("said", "")))
 
 
 @page("POST", "/webhooks/<delivery_id>/redeliver", permission=MANAGE)
 def webhook_redeliver(delivery_id: str) -> Any:
-    """Send it again; not where it was attempted since the person looked: that may have been this form's first copy"""
+    """Send a delivery again, unless it was attempted since the page was loaded: the form may have been sent twice."""
     found = deliveries.get_delivery(deps().database, person(), delivery_id)
     if request.form.get("attempts") != str(found["attempts"]):
         return redirect(f"/webhooks/{delivery_id}?said=moved", 303)
@@ -77,17 +77,17 @@ def webhook_redeliver(delivery_id: str) -> Any:
 
 @page("POST", "/webhooks/endpoints/<endpoint_id>/test", permission=MANAGE)
 def webhook_test(endpoint_id: str) -> Any:
-    """Send the endpoint a message that means nothing"""
+    """Send a test event to the endpoint."""
     sent = endpoints.test_endpoint(deps().database, person(), endpoint_id)
     return redirect(f"/webhooks/{sent['delivery_id']}?said=tested", 303)
 
 
 @page("POST", "/webhooks/endpoints/<endpoint_id>/recover", permission=MANAGE)
 def webhook_recover(endpoint_id: str) -> Any:
-    """Send the endpoint what it did not get"""
+    """Send the endpoint its missed deliveries again."""
     hours = request.form.get("since")
     if hours not in SINCE:
-        raise Invalid([FieldError("since", "say from when on")])
+        raise Invalid([FieldError("since", "is not one of the periods in the form")])
     since = datetime.now(UTC) - timedelta(hours=int(hours))
     number = deliveries.recover(deps().database, person(), endpoint_id, since)
     return redirect(f"/webhooks?recovered={number}", 303)
@@ -97,5 +97,5 @@ def _recovered(number: str) -> str | None:
     if not number.isdecimal():
         return None
     if number == "0":
-        return "It missed nothing in that time: nothing was sent."
-    return f"On their way again: {number[:6]}."
+        return "The endpoint missed no delivery in that period, so nothing was sent."
+    return f"Deliveries being sent again: {number[:6]}."

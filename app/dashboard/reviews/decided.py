@@ -1,4 +1,4 @@
-"""/inbox/decided: who decided what, and when, the latest first."""
+"""/inbox/decided: the decided reviews, latest decision first."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""/inbox: what waits for a decision, the most urgent first, then the oldest."""
+"""/inbox: the reviews that wait for a decision, most urgent first, then oldest first."""
 
 from dataclasses import asdict
 from typing import Any
@@ -13,7 +13,7 @@ from domain.identity.access import ALL_NAMESPACES, Permission
 from domain.pauses.pause import AGENT, STEP
 from services.reviews.inbox import InboxFilter, count_waiting, inbox
 
-# Beyond this the number says nothing more.
+# A larger count is shown as `100+`.
 MANY = 100
 KINDS = {AGENT: "agents", STEP: "saga steps"}
 
@@ -48,13 +48,13 @@ def wanted_filter() -> InboxFilter:
 
 
 def counted(wanted: InboxFilter) -> str:
-    """`3`, or `100+`."""
+    """Return the number of waiting reviews as `3` or `100+`."""
     count = count_waiting(deps().database, person(), wanted, limit=MANY)
     return f"{MANY}+" if count >= MANY else str(count)
 
 
 def _example() -> str:
-    """How an agent posts a review that this person would see."""
+    """Return a command by which an agent requests a review that this person can see."""
     namespace = "" if ALL_NAMESPACES in person().namespaces else f', "namespace": "{person().own_namespace}"'
     return (
         f"curl {deps().database.public_url}/api/pause \\\n"

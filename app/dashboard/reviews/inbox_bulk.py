@@ -1,5 +1,7 @@
-"""/inbox/decide: several reviews at once. First a page that shows what would happen to each; its form decides, and
-what came of each stands on the page after it."""
+"""/inbox/decide: decide several reviews at once.
+
+The first page shows the consequences for each review. Its form decides, and the next page lists the results.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -24,15 +26,15 @@ from services.reviews.decisions import DecisionRequest, decide_many
 from services.reviews.inbox import may_vote, stands_in_for
 
 APPROVE, REJECT = "approve", "reject"
-# What fits on a page of the inbox, several times over.
+# Several times as many as fit on a page of the inbox.
 MAX_PICKS = 100
-# Lines of one of them that are shown whole.
-WHOLE = 60
+# A value of at most this many lines is shown in full.
+FULL_LINES = 60
 
 
 @dataclass(frozen=True, slots=True)
 class SelectedReview:
-    """A review, at the revision that its row showed."""
+    """A review at the revision that its row showed."""
 
     watch_id: str
     revision: int
@@ -44,7 +46,7 @@ class SelectedReview:
 
 @dataclass(frozen=True, slots=True)
 class SkippedReview:
-    """One that cannot be decided with the others, and why."""
+    """A review that cannot be decided with the others, and the reason."""
 
     watch_id: str
     action: str
@@ -53,7 +55,7 @@ class SkippedReview:
 
 @dataclass(frozen=True, slots=True)
 class BulkResult:
-    """What came of one."""
+    """The result for one review."""
 
     watch_id: str
     action: str
@@ -65,14 +67,14 @@ class BulkResult:
 def confirm_page() -> Any:
     decision = _decision(request.args.get("decision", ""))
     picks = list(_picks(request.args.getlist("pick")))
-    documents, left = _looked_at(picks, decision)
+    documents, skipped = _load(picks, decision)
     everything = "all" in request.args
     again = urlencode([("decision", decision), *(("pick", pick.value) for pick in picks), ("all", "1")])
     return render(
         "inbox_decide.html",
         decision=decision,
         rows=[(row, _substance(row.pause, everything)) for row in rows_of(documents)],
-        left=left,
+        skipped=skipped,
         max_comment=MAX_TEXT,
         everything=everything,
         all_of_it=f"/inbox/decide?{again}",
@@ -89,15 +91,15 @@ def decide_page() -> Any:
         DecisionRequest(pick.watch_id, command(actor(person()), comment, revision=pick.revision)) for pick in picks
     ]
     outcomes = decide_many(deps().database, person(), requests)
-    verdicts = [_verdict(pick, outcome, decision) for pick, outcome in zip(picks, outcomes, strict=True)]
-    return render("inbox_results.html", decision=decision, verdicts=verdicts)
+    results = [_result(pick, outcome) for pick, outcome in zip(picks, outcomes, strict=True)]
+    return render("inbox_results.html", decision=decision, results=results)
 
 
 def _substance(pause: dict[str, Any], everything: bool) -> list[tuple[Any, Node]]:
-    """What is decided on, beside its action: what will be executed, and what an agent says of it."""
-    told = pause["agentContext"]
-    parts = [told["arguments"], told["context"] if pause["kind"] != STEP else None]
-    return [(part, tree(part, everything, WHOLE)) for part in parts if part]
+    """Return the reviewed values besides the action: the arguments, and the context that an agent gave."""
+    request = pause["agentContext"]
+    parts = [request["arguments"], request["context"] if pause["kind"] != STEP else None]
+    return [(part, tree(part, everything, FULL_LINES)) for part in parts if part]
 
 
 def _decision(given: str) -> str:
@@ -112,57 +114,57 @@ def _picks(values: Sequence[str]) -> Iterator[SelectedReview]:
     for value in dict.fromkeys(values):
         watch_id, _, revision = value.partition(".")
         if not revision.isascii() or not revision.isdecimal() or len(revision) > 9:
-            raise Invalid([FieldError("pick", "is not the id of a review with its revision")])
+            raise Invalid([FieldError("pick", "is not a review's id and revision, like wch_….1")])
         yield SelectedReview(watch_id, int(revision))
 
 
-def _looked_at(picks: Sequence[SelectedReview], decision: str) -> tuple[list[dict[str, Any]], list[SkippedReview]]:
+def _load(picks: Sequence[SelectedReview], decision: str) -> tuple[list[dict[str, Any]], list[SkippedReview]]:
     documents: list[dict[str, Any]] = []
-    left: list[SkippedReview] = []
+    skipped: list[SkippedReview] = []
     away = stands_in_for(deps().database, person())
     for pick in picks:
         try:
             pause = get_pause(deps().database, person(), pick.watch_id)
-        except NotFound as domain_error:
-            left.append(SkippedReview(pick.watch_id, pick.watch_id[:64], domain_error.detail))
+        except NotFound as error:
+            skipped.append(SkippedReview(pick.watch_id, pick.watch_id[:64], error.detail))
             continue
         why = _why_not(pause, pick, decision, away)
         if why is None:
             documents.append(pause_document(pause, deps().database.public_url))
         else:
-            left.append(SkippedReview(pick.watch_id, pause.action, why))
-    return documents, left
+            skipped.append(SkippedReview(pick.watch_id, pause.action, why))
+    return documents, skipped
 
 
 def _why_not(pause: Pause, pick: SelectedReview, decision: str, away: Sequence[Voter]) -> str | None:
     if pause.status is not Status.PENDING:
-        return f"it is {pause.status} already"
+        return f"it is already {pause.status}"
     if pause.revision != pick.revision:
-        return "it was edited since you selected it: look at what it says now"
+        return "it was edited after you selected it; open it to read the new version"
     if not may_vote(pause, person(), away):
-        return "your vote is not asked for: you asked for it yourself, or other people have to decide"
+        return "you are not an eligible voter: you requested it yourself, or other people must decide"
     if decision == APPROVE and pause.response_schema is not None:
-        return "it asks for an answer: open it and fill in the form"
+        return "it needs a response; open it and fill in the form"
     return None
 
 
-def _verdict(pick: SelectedReview, outcome: dict[str, Any] | DomainError, decision: str) -> BulkResult:
+def _result(pick: SelectedReview, outcome: dict[str, Any] | DomainError) -> BulkResult:
     if isinstance(outcome, DomainError):
-        return BulkResult(pick.watch_id, _action(pick.watch_id), False, _refused(outcome))
+        return BulkResult(pick.watch_id, _action(pick.watch_id), False, _error_text(outcome))
     action = outcome["agentContext"]["action"]
     if outcome["status"] != "pending":
         return BulkResult(pick.watch_id, action, True, f"{outcome['status']}")
     waits = outcome["waitingFor"]
-    told = f"your vote is counted: {waits['approved']} of {waits['approvals']} approvals, it still waits for others"
-    return BulkResult(pick.watch_id, action, True, told)
+    text = f"your vote is recorded; {waits['approved']} of {waits['approvals']} approvals, so it waits for other votes"
+    return BulkResult(pick.watch_id, action, True, text)
 
 
-def _refused(domain_error: DomainError) -> str:
-    if isinstance(domain_error, AlreadyResolved):
-        decision = domain_error.current["decision"]
-        return f"it was {domain_error.current['status']} before, by {decision['decidedByName']}"
-    field_errors = domain_error.field_errors if isinstance(domain_error, Invalid) else ()
-    return "; ".join(f"{field_error.path} {field_error.message}" for field_error in field_errors) or domain_error.detail
+def _error_text(error: DomainError) -> str:
+    if isinstance(error, AlreadyResolved):
+        decision = error.current["decision"]
+        return f"it was already {error.current['status']} by {decision['decidedByName']}"
+    field_errors = error.field_errors if isinstance(error, Invalid) else ()
+    return "; ".join(f"{each.path} {each.message}" for each in field_errors) or error.detail
 
 
 def _action(watch_id: str) -> str:

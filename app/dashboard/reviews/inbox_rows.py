@@ -1,4 +1,4 @@
-"""One review as a line of the inbox: what it is, and what will happen when somebody says yes, or says nothing."""
+"""A row of the inbox: the review, and the consequences of an approval."""
 
 import json
 from collections.abc import Sequence
@@ -10,23 +10,25 @@ from app.deps import deps
 from domain.pauses.pause import STEP
 from services.identity.display_names import names_of
 
-# From here on the time that is left is shown as a warning.
+# A shorter remaining time is shown as a warning.
 SOON = timedelta(minutes=60)
-# Characters of the arguments: enough to recognise them; the review's own page shows them all.
+# Characters of the arguments in a row: enough to recognise them; the review's page shows all.
 SUBJECT = 240
 
 
 @dataclass(frozen=True, slots=True)
 class InboxRow:
-    """
+    """A row of the inbox.
+
     Attributes:
-        asker: the name of the key or person that asks.
-        approving: what happens on approval, up to the subject.
-        subject: what will be executed or used, as JSON. cut: that is only its beginning.
+        requester: the name of the key or person that created the review.
+        approving: the consequence of an approval, up to the subject.
+        subject: the arguments or output as JSON.
+        cut: `subject` is only the beginning of the JSON.
     """
 
     pause: dict[str, Any]
-    asker: str
+    requester: str
     approving: str
     subject: str | None
     cut: bool
@@ -38,13 +40,13 @@ def rows_of(pauses: Sequence[dict[str, Any]]) -> list[InboxRow]:
     return [_row(pause, names.get(pause["createdBy"], pause["createdBy"])) for pause in pauses]
 
 
-def _row(pause: dict[str, Any], asker: str) -> InboxRow:
+def _row(pause: dict[str, Any], requester: str) -> InboxRow:
     arguments, expires_at = pause["agentContext"]["arguments"], pause["expiresAt"]
     subject = None if arguments is None else json.dumps(arguments, ensure_ascii=False)
     cut = subject is not None and len(subject) > SUBJECT
     return InboxRow(
         pause,
-        asker,
+        requester,
         approving=_approving(pause),
         subject=f"{subject[:SUBJECT]}…" if subject is not None and cut else subject,
         cut=cut,
@@ -55,8 +57,8 @@ def _row(pause: dict[str, Any], asker: str) -> InboxRow:
 def _approving(pause: dict[str, Any]) -> str:
     context = pause["agentContext"]["context"]
     if pause["kind"] != STEP:
-        answer = " with your answer" if pause["responseSchema"] is not None else ""
-        given = " with" if pause["agentContext"]["arguments"] is not None else ""
-        return f"the agent goes on{answer}{' and' if answer and given else ''}{given}"
+        response = " with your response" if pause["responseSchema"] is not None else ""
+        arguments = " with" if pause["agentContext"]["arguments"] is not None else ""
+        return f"the agent goes ahead{response}{' and' if response and arguments else ''}{arguments}"
     tool = context.get("tool")
-    return f"the saga calls {tool} with" if tool else "the saga goes on with this answer"
+    return f"the saga calls {tool} with" if tool else "the saga continues with this output"

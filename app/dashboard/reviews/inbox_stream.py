@@ -1,7 +1,7 @@
-"""GET /inbox/events: the inbox's first page as it changes, as Server-Sent Events.
+"""GET /inbox/events: changes of the inbox's first page, as Server-Sent Events.
 
-Each event `reviews` tells the whole order, and the HTML of those rows that are new or look otherwise. So an event that
-was missed costs nothing: a client that comes back is told all of it again.
+Each `reviews` event carries the whole order and the HTML of each row that is new or changed. A missed event does no
+harm: a client that reconnects receives the full page.
 """
 
 import time
@@ -22,10 +22,10 @@ from services.identity.sessions import find_session
 from services.kernel.pagination import Page
 from services.reviews.inbox import InboxFilter, inbox
 
-# A comment in between tells proxies that the stream lives, and us when nobody reads it any more. Seconds.
+# Seconds between comments, which keep proxies from closing the stream and reveal a client that has gone.
 KEEP_ALIVE = 5.0
-# Between two looks at the database: many changes at once are one for whoever reads. Seconds.
-LOOK_EVERY = 0.3
+# Seconds between two reads of the database; changes within them reach the client as one event.
+MIN_INTERVAL = 0.3
 
 
 @page("GET", "/inbox/events", permission=Permission.PAUSE_READ, by_itself=True)
@@ -35,7 +35,7 @@ def inbox_events() -> Response:
 
 def _stream(wanted: InboxFilter) -> Iterator[str]:
     shown: dict[str, str] | None = None
-    began = spoke = time.monotonic()
+    began = sent_at = time.monotonic()
     with deps().subscriber.listening(INBOX, owner=g.principal.id) as changed:
         while True:
             changed.clear()
@@ -45,18 +45,18 @@ def _stream(wanted: InboxFilter) -> Iterator[str]:
             now, next_after = _rows(wanted)
             if now != shown:
                 yield _event(shown or {}, now, counted(wanted), next_after)
-                shown, spoke = now, time.monotonic()
-            elif time.monotonic() - spoke > KEEP_ALIVE:
+                shown, sent_at = now, time.monotonic()
+            elif time.monotonic() - sent_at > KEEP_ALIVE:
                 yield ": nothing new\n\n"
-                spoke = time.monotonic()
+                sent_at = time.monotonic()
             if is_over(began):
                 return
-            time.sleep(LOOK_EVERY)
+            time.sleep(MIN_INTERVAL)
             changed.wait(KEEP_ALIVE)
 
 
 def _still_signed_in() -> bool:
-    """The person as they are now, for what follows: their namespaces or role may have changed."""
+    """Reload the person, because their namespaces or role may have changed; return whether they may still read."""
     session = find_session(deps().database, own_session().token, active=False)
     if session is None or not session.person.may(Permission.PAUSE_READ):
         return False
@@ -65,7 +65,7 @@ def _still_signed_in() -> bool:
 
 
 def _rows(wanted: InboxFilter) -> tuple[dict[str, str], UUID | None]:
-    """The HTML of each row by its id, in their order; and where the next page begins."""
+    """Return the HTML of each row by id, in order, and the start of the next page."""
     found = inbox(deps().database, person(), wanted, Page(PAGE_SIZE))
     rows = {row.pause["watchId"]: render_template("inbox_row.html", row=row) for row in rows_of(found.items)}
     return rows, found.next_after

@@ -1,4 +1,4 @@
-"""/review/<watch_id>: one review. What is asked, what each answer will bring about, and the answers."""
+"""/review/<watch_id>: one review, the consequences of each decision, and the forms that decide."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,7 +8,7 @@ from flask import Response, redirect, request
 from app.dashboard.framework.page_decorator import page, person, render
 from app.dashboard.reviews import review_form
 from app.dashboard.reviews.review_form import FormState
-from app.dashboard.reviews.review_view import ReviewView, history, look, transcript
+from app.dashboard.reviews.review_view import ReviewView, history, load_review, transcript
 from app.deps import deps
 from app.http.problems import status_of
 from domain.identity.access import Permission
@@ -25,29 +25,29 @@ DECIDE = Permission.PAUSE_DECIDE
 
 @page("GET", "/review/<watch_id>", permission=Permission.PAUSE_READ, link_ok=True)
 def review(watch_id: str) -> Any:
-    return _page(look(person(), watch_id))
+    return _page(load_review(person(), watch_id))
 
 
 @page("GET", "/review/<watch_id>/progress", permission=Permission.PAUSE_READ, link_ok=True, by_itself=True)
 def review_progress(watch_id: str) -> Any:
-    """The part that changes by itself, for a page that is open."""
-    seen = look(person(), watch_id)
-    response = render("review_progress.html", look=seen, pause=seen.document)
+    """Return the part of the page that updates itself, for the page's script."""
+    view = load_review(person(), watch_id)
+    response = render("review_progress.html", view=view, pause=view.document)
     response.add_etag()
     return response.make_conditional(request)
 
 
 @page("POST", "/review/<watch_id>/change", permission=DECIDE, link_ok=True)
 def review_change(watch_id: str) -> Any:
-    """Shows what an edit would change. Nothing is decided yet."""
+    """Preview an edit without deciding."""
 
     def show() -> Any:
-        seen = look(person(), watch_id)
-        review_form.check_seen(seen)
-        arguments = review_form.edited(seen)
-        if not list(differences(seen.pause.arguments, arguments, seen.subject)):
-            return _page(seen, notice="You have changed nothing: approve it as it is, or edit it again.")
-        return _confirm(seen, arguments)
+        view = load_review(person(), watch_id)
+        review_form.check_current(view)
+        arguments = review_form.edited(view)
+        if not list(differences(view.pause.arguments, arguments, view.subject)):
+            return _page(view, problem="Your edit changes nothing. Approve the review as it is, or edit it again.")
+        return _confirm(view, arguments)
 
     return _with_errors(watch_id, show)
 
@@ -55,12 +55,12 @@ def review_change(watch_id: str) -> Any:
 @page("POST", "/review/<watch_id>/approve", permission=DECIDE, link_ok=True)
 def review_approve(watch_id: str) -> Any:
     def approve() -> Any:
-        seen = look(person(), watch_id)
+        view = load_review(person(), watch_id)
         command = Approve(
             actor(person()),
             comment=review_form.comment(),
-            arguments=review_form.carried(),
-            response=review_form.response(seen),
+            arguments=review_form.confirmed(),
+            response=review_form.response(view),
             revision=review_form.revision(),
         )
         return _decide(watch_id, command)
@@ -79,10 +79,10 @@ def review_reject(watch_id: str) -> Any:
 @page("POST", "/review/<watch_id>/retry", permission=Permission.STEP_DECIDE, link_ok=True)
 def review_retry(watch_id: str) -> Any:
     def rerun() -> Any:
-        seen = look(person(), watch_id)
-        review_form.check_seen(seen)
-        which, guidance = review_form.step_of(seen), review_form.guidance()
-        rerun_step(deps().database, person(), which, guidance, None, review_form.revision())
+        view = load_review(person(), watch_id)
+        review_form.check_current(view)
+        step, guidance = review_form.step_of(view), review_form.guidance()
+        rerun_step(deps().database, person(), step, guidance, None, review_form.revision())
         return _back(watch_id)
 
     return _with_errors(watch_id, rerun)
@@ -116,56 +116,56 @@ def _back(watch_id: str) -> Any:
 
 
 def _with_errors(watch_id: str, act: Callable[[], Any]) -> Any:
-    """What the act answers; or the review as it is now, saying why not, with everything that was typed."""
+    """Return the action's response, or the current review with the error and the person's input."""
     try:
         return act()
     except Invalid as invalid:
-        seen = look(person(), watch_id)
-        arguments = review_form.carried_or_none(seen)
+        view = load_review(person(), watch_id)
+        arguments = review_form.confirmed_or_none(view)
         if arguments is not None:
-            return _confirm(seen, arguments, invalid.field_errors)
-        return _page(seen, 422, field_errors=invalid.field_errors)
+            return _confirm(view, arguments, invalid.field_errors)
+        return _page(view, 422, field_errors=invalid.field_errors)
     except (AlreadyResolved, RevisionChanged) as late:
-        return _too_late(look(person(), watch_id), late)
+        return _too_late(load_review(person(), watch_id), late)
     except Conflict as conflict:
-        return _page(look(person(), watch_id), status_of(type(conflict)), notice=conflict.detail)
+        return _page(load_review(person(), watch_id), status_of(type(conflict)), problem=conflict.detail)
 
 
-def _too_late(seen: ReviewView, late: DomainError) -> Response:
-    before = review_form.seen_arguments()
-    changes = [] if before is None else list(differences(before, seen.pause.arguments, seen.subject))
-    if seen.pending:
-        notice = f"The {seen.subject} were changed while you read. Nothing was decided by you: read what it says now."
+def _too_late(view: ReviewView, late: DomainError) -> Response:
+    before = review_form.shown_arguments()
+    changes = [] if before is None else list(differences(before, view.pause.arguments, view.subject))
+    if view.pending:
+        problem = f"The {view.subject} changed while you read, so your decision was not recorded. Read the new version."
     else:
-        notice = "Too late: this was decided before your answer came, so yours does not count."
-    return _page(seen, 409, notice=notice, changed_since=changes)
+        problem = "This review was decided before you sent your decision, so yours does not count."
+    return _page(view, 409, problem=problem, changed_since=changes)
 
 
 def _page(
-    seen: ReviewView, status: int = 200, *, notice: str = "", field_errors: Any = (), changed_since: Any = ()
+    view: ReviewView, status: int = 200, *, problem: str = "", field_errors: Any = (), changed_since: Any = ()
 ) -> Response:
-    watch_id = seen.document["watchId"]
+    watch_id = view.document["watchId"]
     return render(
         "review.html",
         status,
-        look=seen,
-        pause=seen.document,
-        typed=FormState(seen, field_errors),
-        refused=notice,
+        view=view,
+        pause=view.document,
+        typed=FormState(view, field_errors),
+        problem=problem,
         changed_since=changed_since,
-        transcript=transcript(person(), seen),
-        history=history(person(), seen.pause, watch_id),
+        transcript=transcript(person(), view),
+        history=history(person(), view.pause, watch_id),
     )
 
 
-def _confirm(seen: ReviewView, arguments: dict[str, Any], field_errors: tuple[FieldError, ...] = ()) -> Response:
-    changes = list(differences(seen.pause.arguments, arguments, seen.subject))
+def _confirm(view: ReviewView, arguments: dict[str, Any], field_errors: tuple[FieldError, ...] = ()) -> Response:
+    changes = list(differences(view.pause.arguments, arguments, view.subject))
     return render(
         "review_change.html",
         422 if field_errors else 200,
-        look=seen,
-        pause=seen.document,
-        typed=FormState(seen, field_errors),
+        view=view,
+        pause=view.document,
+        typed=FormState(view, field_errors),
         arguments=arguments,
         changes=changes,
     )

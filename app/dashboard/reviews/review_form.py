@@ -1,4 +1,4 @@
-"""What the forms of a review send, and what stands in them when they are shown again."""
+"""The forms of a review: reading what they send, and filling them when they are shown again."""
 
 import json
 from collections.abc import Sequence
@@ -16,10 +16,10 @@ from domain.values import json_schema
 from domain.values.errors import AlreadyResolved, FieldError, Invalid, RevisionChanged
 from services.sagas.queries import StepRef
 
-# As the API's.
+# The API's limit.
 MAX_GUIDANCE = 4_096
-# Of what was shown, that comes back with a vote to show what has changed since. Characters.
-MAX_SEEN = 20_000
+# Characters of the shown arguments that a form sends back, to show what has changed since.
+MAX_SHOWN = 20_000
 
 
 def comment() -> str | None:
@@ -31,69 +31,70 @@ def guidance() -> str | None:
 
 
 def revision() -> int:
-    """The one that the person has seen: nobody decides here on what they have not read."""
+    """Return the revision that the person has read; a decision applies to no other."""
     given = request.form.get("revision", "")
     if not (given.isascii() and given.isdigit() and len(given) < 10):
-        raise Invalid([FieldError("revision", "is missing: load the page anew")])
+        raise Invalid([FieldError("revision", "is missing: reload the page")])
     return int(given)
 
 
-def check_seen(seen: ReviewView) -> None:
-    if not seen.pending:
-        raise AlreadyResolved(seen.document)
-    if revision() != seen.pause.revision:
+def check_current(view: ReviewView) -> None:
+    """Raise unless the review is pending at the revision that the person has read."""
+    if not view.pending:
+        raise AlreadyResolved(view.document)
+    if revision() != view.pause.revision:
         raise RevisionChanged
 
 
-def step_of(seen: ReviewView) -> StepRef:
-    if seen.saga_context is None or seen.pause.context is None:
-        raise Invalid([FieldError("", "only a step of a saga can be run again")])
-    return StepRef(UUID(hex=seen.pause.context["trace_id"]), seen.pause.context["step_span_id"])
+def step_of(view: ReviewView) -> StepRef:
+    if view.saga_context is None or view.pause.context is None:
+        raise Invalid([FieldError("", "only a saga step can run again")])
+    return StepRef(UUID(hex=view.pause.context["trace_id"]), view.pause.context["step_span_id"])
 
 
-def edited(seen: ReviewView) -> dict[str, Any]:
-    """What the edit form says, checked as it will be when it is approved. Raises `Invalid`."""
-    if seen.pause.arguments is None:
-        raise Invalid([FieldError(seen.subject, "cannot be edited: there are none")])
+def edited(view: ReviewView) -> dict[str, Any]:
+    """Return the arguments from the edit form, validated as an approval validates them. Raises `Invalid`."""
+    if view.pause.arguments is None:
+        raise Invalid([FieldError(view.subject, "cannot be edited: the review has none")])
     field_errors: list[FieldError] = []
     if "json" in request.form:
-        value = read_text(request.form["json"], seen.subject)
+        value = read_text(request.form["json"], view.subject)
     else:
-        value, field_errors = read(edit_fields(seen), sent(request.form), seen.pause.arguments)
+        value, field_errors = read(edit_fields(view), sent(request.form), view.pause.arguments)
     if not isinstance(value, dict):
-        raise Invalid([FieldError(seen.subject, "is not an object: it begins with { and ends with }")])
-    schema = seen.pause.arguments_schema
+        raise Invalid([FieldError(view.subject, "is not a JSON object: it must begin with { and end with }")])
+    schema = view.pause.arguments_schema
     if not field_errors and schema is not None:
-        field_errors = list(json_schema.value_errors(schema, value, seen.subject))
+        field_errors = list(json_schema.value_errors(schema, value, view.subject))
     if field_errors:
         raise Invalid(field_errors)
     return value
 
 
-def carried() -> dict[str, Any] | None:
-    """The edit that was confirmed; None: as it is."""
+def confirmed() -> dict[str, Any] | None:
+    """Return the arguments that the person previewed and confirmed; None without an edit."""
     if "arguments" not in request.form:
         return None
     value = read_text(request.form["arguments"], "arguments")
     if not isinstance(value, dict):
-        raise Invalid([FieldError("arguments", "is not an object")])
+        raise Invalid([FieldError("arguments", "is not a JSON object")])
     return value
 
 
-def carried_or_none(seen: ReviewView) -> dict[str, Any] | None:
-    """To be shown again: it was read before, unless somebody made the form by hand."""
+def confirmed_or_none(view: ReviewView) -> dict[str, Any] | None:
+    """Return the confirmed arguments to show them again; None if they cannot be read."""
     try:
-        return carried() if seen.pending else None
+        return confirmed() if view.pending else None
     except Invalid:
         return None
 
 
-def response(seen: ReviewView) -> Any:
-    """The answer that the review asks for. Raises `Invalid`."""
-    schema = seen.pause.response_schema
+def response(view: ReviewView) -> Any:
+    """Return the response that the review requires. Raises `Invalid`."""
+    schema = view.pause.response_schema
     if schema is None:
         return None
-    value, field_errors = read(response_fields(seen), sent(request.form), defaults(schema))
+    value, field_errors = read(response_fields(view), sent(request.form), defaults(schema))
     if not field_errors:
         field_errors = list(json_schema.value_errors(schema, value, "response"))
     if field_errors:
@@ -101,40 +102,40 @@ def response(seen: ReviewView) -> Any:
     return value
 
 
-def seen_arguments() -> Any:
-    """What the person had before their eyes; None where the form did not say."""
+def shown_arguments() -> Any:
+    """Return the arguments that the page showed; None if the form does not include them."""
     try:
         return read_text(request.form.get("seen", ""), "seen")
     except Invalid:
         return None
 
 
-def edit_fields(seen: ReviewView) -> tuple[Field, ...]:
-    schema = seen.pause.arguments_schema
-    if schema is None or seen.pause.arguments is None:
+def edit_fields(view: ReviewView) -> tuple[Field, ...]:
+    schema = view.pause.arguments_schema
+    if schema is None or view.pause.arguments is None:
         return ()
-    return fields_of(schema, seen.pause.arguments, seen.subject, "edit")
+    return fields_of(schema, view.pause.arguments, view.subject, "edit")
 
 
-def response_fields(seen: ReviewView) -> tuple[Field, ...]:
-    schema = seen.pause.response_schema
+def response_fields(view: ReviewView) -> tuple[Field, ...]:
+    schema = view.pause.response_schema
     return () if schema is None else fields_of(schema, defaults(schema), "response", "answer")
 
 
 class FormState:
-    """For the templates: the fields, what stands in them, and what is wrong with it."""
+    """The fields for the templates, with their contents and errors."""
 
-    def __init__(self, seen: ReviewView, field_errors: Sequence[FieldError]) -> None:
-        self.edit = edit_fields(seen)
-        self.response = response_fields(seen)
+    def __init__(self, view: ReviewView, field_errors: Sequence[FieldError]) -> None:
+        self.edit = edit_fields(view)
+        self.response = response_fields(view)
         self.field_errors = tuple(field_errors)
         self._given = sent(request.form) if request.method == "POST" else {}
-        arguments = seen.pause.arguments
-        seen_text = json.dumps(arguments) if arguments is not None and not seen.pause.review.plain else ""
-        self.seen = seen_text if len(seen_text) <= MAX_SEEN else ""
+        arguments = view.pause.arguments
+        shown = json.dumps(arguments) if arguments is not None and not view.pause.review.plain else ""
+        self.shown = shown if len(shown) <= MAX_SHOWN else ""
 
     def text(self, field: Field) -> str:
-        """What stands in the field, without what is said of null."""
+        """Return the field's text without the marker for null."""
         return self._given.get(field.name, field.text).removeprefix(NULL)
 
     def null(self, field: Field) -> bool:
@@ -144,35 +145,31 @@ class FormState:
         return self.text(field).split("\n")
 
     def instant(self, field: Field) -> tuple[str, str]:
-        """What stands in the control of an instant, and in that of its zone."""
+        """Return the text of an instant's control and the text of its time zone's control."""
         return split_zone(self.text(field))
 
-    def given(self, name: str, otherwise: str = "") -> str:
-        return self._given.get(name, otherwise)
+    def given(self, name: str, default: str = "") -> str:
+        return self._given.get(name, default)
 
     def wrong(self, path: str) -> list[str]:
-        """What is wrong at the place, or inside of what one field holds."""
-        return [field_error.message for field_error in self.field_errors if field_error.path == path]
+        """Return the messages of the errors at this path."""
+        return [each.message for each in self.field_errors if each.path == path]
 
     def wrong_in(self, field: Field) -> list[str]:
-        """Inside of a field that holds more than one value, the place is told too."""
-        inside = (
-            field_error
-            for field_error in self.field_errors
-            if field_error.path.startswith((f"{field.path}.", f"{field.path}["))
-        )
-        return [*self.wrong(field.path), *(f"{field_error.path} {field_error.message}" for field_error in inside)]
+        """Return the messages of the field's errors; an error inside its value names its path."""
+        inside = (each for each in self.field_errors if each.path.startswith((f"{field.path}.", f"{field.path}[")))
+        return [*self.wrong(field.path), *(f"{each.path} {each.message}" for each in inside)]
 
     @property
     def elsewhere(self) -> list[FieldError]:
-        """Faults that no field shows."""
-        places = [field.path for field in _leaves((*self.edit, *self.response))]
+        """The errors that no field shows."""
+        paths = [field.path for field in _leaves((*self.edit, *self.response))]
         own = ("comment", "guidance")
         return [
-            field_error
-            for field_error in self.field_errors
-            if field_error.path not in (*places, *own)
-            and not field_error.path.startswith(tuple(f"{place}{sign}" for place in places for sign in ".["))
+            each
+            for each in self.field_errors
+            if each.path not in (*paths, *own)
+            and not each.path.startswith(tuple(f"{path}{sign}" for path in paths for sign in ".["))
         ]
 
 

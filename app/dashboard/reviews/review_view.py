@@ -1,5 +1,4 @@
-"""What a person has to know before they decide on a review: what each answer will bring about, and whether it is theirs
-to give."""
+"""The facts that a person needs to decide a review: the consequences, and whether this person may vote."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ from services.pauses.lifecycle import get_pause
 from services.reviews.inbox import may_vote, stands_in_for, votes_for
 from services.sagas.queries import get_step, read_saga
 
-# Entries of the review's history that one page shows.
+# The number of history entries on the page.
 HISTORY = 50
 
 
@@ -29,9 +28,11 @@ class SagaContext:
     """The saga that waits for this review.
 
     Attributes:
-        held: the step under this review; None once it has been run again, under another one.
-        following: the step after it. undone: on reject, in that order. kept: done, and nothing undoes them.
-        next_review: the watch id under which the same saga waits now, if that is another one.
+        held: the step under this review; None after a rerun, which opens a new review.
+        following: the step after it.
+        undone: the steps that a rejection undoes, in that order.
+        kept: the completed steps without an undo.
+        next_review: the `watchId` of another review for which the same saga waits now.
     """
 
     document: dict[str, Any]
@@ -45,19 +46,19 @@ class SagaContext:
 
 @dataclass(frozen=True, slots=True)
 class ReviewView:
-    """The review as it is now.
+    """The current state of a review, for one person.
 
     Attributes:
-        asker: the name of who created it.
-        why_not: why this person cannot decide it, if so.
-        completes: an approval by this person would be the last one that is needed.
-        own_vote: the outcome of this person's vote, where it counts and others are waited for.
-        votes_for: the name of who is away, and whose vote this person's would be.
+        requester: the name of the key or person that created the review.
+        why_not: the reason why this person cannot vote; None if they can.
+        completes: an approval by this person would be the last one needed.
+        own_vote: the outcome of this person's vote, while it counts.
+        votes_for: the name of the absent person for whom this person votes.
     """
 
     pause: Pause
     document: dict[str, Any]
-    asker: str
+    requester: str
     saga_context: SagaContext | None
     why_not: str | None
     completes: bool
@@ -70,29 +71,29 @@ class ReviewView:
 
     @property
     def subject(self) -> str:
-        """What a reviewer may change, in a word."""
+        """The word for the value that a reviewer may edit."""
         reasons = self.pause.kind == STEP and (self.pause.context or {}).get("step_kind") == StepKind.REASON
         return "output" if reasons else "arguments"
 
 
-def look(by: Principal, watch_id: str) -> ReviewView:
-    """Raises `NotFound`."""
+def load_review(by: Principal, watch_id: str) -> ReviewView:
+    """Load the review as this person sees it. Raises `NotFound`."""
     database = deps().database
     pause = get_pause(database, by, watch_id)
     document = pause_document(pause, database.public_url)
-    asker = names_of(database, [pause.created_by])[pause.created_by]
+    requester = names_of(database, [pause.created_by])[pause.created_by]
     own = next((vote["outcome"] for vote in document["votes"] if vote["counts"] and vote["by"] == by.id), None)
-    # Whose approval counts already completes nothing by giving it once more.
+    # Repeating an approval that already counts completes nothing.
     completes = _completes(document) and own != Status.APPROVED
     stood_in_for = stands_in_for(database, by) if pause.status is Status.PENDING else ()
     why_not = _why_not(pause, document, by, stood_in_for)
     away = None if why_not is not None else votes_for(pause, by, stood_in_for)
     away_name = None if away is None else away.name
-    return ReviewView(pause, document, asker, _saga_context(by, pause), why_not, completes, own, away_name)
+    return ReviewView(pause, document, requester, _saga_context(by, pause), why_not, completes, own, away_name)
 
 
 def _saga_context(by: Principal, pause: Pause) -> SagaContext | None:
-    # Only the engine makes a pause of this kind: an agent's context may say what it likes.
+    # Only the engine creates pauses of this kind, so their context is trusted.
     if pause.kind != STEP or pause.context is None or not by.may(Permission.SAGA_READ):
         return None
     document, saga, definition = read_saga(deps().database, by, UUID(hex=pause.context["trace_id"]))
@@ -110,16 +111,16 @@ def _why_not(pause: Pause, document: dict[str, Any], by: Principal, stood_in_for
     if pause.status is not Status.PENDING:
         return None
     if not by.may(Permission.PAUSE_DECIDE):
-        return f"Your role, {by.role}, does not decide reviews."
+        return f"Your role, {by.role}, may not decide reviews."
     if pause.is_own(by.id):
-        return "You have asked for this yourself: nobody decides their own request."
+        return "You created this request, and a person may not decide their own request."
     if may_vote(pause, by, stood_in_for):
         return None
     waiting = document["waitingFor"]
-    asked = [*(f"the group {name}" for name in waiting["groups"]), *waiting["assignees"]]
-    if not asked:
-        return "This review does not wait for you now."
-    return f"This review asks {' or '.join(asked)}; you are signed in as {by.email or by.name}."
+    eligible = [*(f"the group {name}" for name in waiting["groups"]), *waiting["assignees"]]
+    if not eligible:
+        return "This review does not wait for your vote."
+    return f"This review waits for {' or '.join(eligible)}; you are signed in as {by.email or by.name}."
 
 
 def _completes(document: dict[str, Any]) -> bool:
@@ -130,16 +131,16 @@ def _completes(document: dict[str, Any]) -> bool:
     return bool(last and waiting["approvals"] - waiting["approved"] <= 1)
 
 
-def transcript(by: Principal, seen: ReviewView) -> Any:
-    """What was said between the model and its tools; None where that was not kept."""
-    if seen.saga_context is None or seen.saga_context.held is None or seen.saga_context.held.kind != StepKind.REASON:
+def transcript(by: Principal, view: ReviewView) -> Any:
+    """Return the messages between the model and its tools; None if they were not stored."""
+    if view.saga_context is None or view.saga_context.held is None or view.saga_context.held.kind != StepKind.REASON:
         return None
-    trace_id = UUID(hex=seen.saga_context.document["trace_id"])
-    return get_step(deps().database, by, trace_id, seen.saga_context.held.span, None)["transcript"]
+    trace_id = UUID(hex=view.saga_context.document["trace_id"])
+    return get_step(deps().database, by, trace_id, view.saga_context.held.span, None)["transcript"]
 
 
 def history(by: Principal, pause: Pause, watch_id: str) -> list[dict[str, Any]] | None:
-    """What the audit log tells of the review, the oldest first; None for who may not read it."""
+    """Return the review's audit entries, oldest first; None if the person may not read the audit log."""
     if not by.may(Permission.AUDIT_READ):
         return None
     wanted = EventFilter(namespace=pause.namespace, subject=watch_id)

@@ -1,4 +1,4 @@
-"""/sagas: all of them, those that need an operator on top."""
+"""/sagas: the list of sagas, with those that need an operator on top."""
 
 from typing import Any
 from uuid import UUID
@@ -13,14 +13,14 @@ from domain.sagas.saga import SagaStatus
 from services.kernel.pagination import Page
 from services.sagas.queries import SagaFilter, list_sagas
 
-# What an operator has to settle comes before everything; more than this is another kind of day.
+# Sagas that need an operator come first; the filter lists more of them than this.
 MAX_ON_TOP = 20
 ONLY = {"in_flight": "in flight", "failed": "failed", "needs_operator": "needing an operator"}
 
 
 @page("GET", "/sagas", permission=Permission.SAGA_READ)
 def sagas() -> Any:
-    """The sagas, the newest first"""
+    """List sagas, newest first."""
     wrong: list[str] = []
     wanted, part = _filter(wrong), wanted_page()
     on_top = [] if part.after or wanted != SagaFilter() else _needing_operator()

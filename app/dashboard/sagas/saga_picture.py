@@ -1,4 +1,4 @@
-"""A saga as a picture: one row a step, with where it stands, what judged it, and what would be undone."""
+"""A saga as a picture: one row per step, with its state, its policy verdict and its undo."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from domain.sagas.step import Step, StepStatus
 from domain.values import ids
 
 _S = StepStatus
-# How a state is coloured.
+# The colour of each state.
 TONES: Mapping[StepStatus, str] = {
     _S.PENDING: "quiet",
     _S.IN_PROGRESS: "busy",
@@ -30,18 +30,20 @@ TONES: Mapping[StepStatus, str] = {
 
 @dataclass(frozen=True, slots=True)
 class StepRow:
-    """
+    """A step in the picture.
+
     Attributes:
-        held: it waits for a person; `here`: under the review that the picture is drawn for.
-        tools: what it may call; of a commit step the one that it calls.
-        verdict: of its policy: None where it has none, or was not judged.
-        undo_by: the tools of its undo; None where nothing undoes it.
-        undone_as: its place, from 1, among what is undone once the held step is rejected; None: it is not.
-        undo: the undo itself, once there is one.
-        retries_left: how often a reviewer may still have it run again; None is without limit.
-        conditional: it runs only if its `when` says so.
-        idempotency_key: of its calls; of a model's, what each begins with. None where there was none.
-        report: how a model's answer came about; empty without.
+        held: the step waits for a person.
+        here: the picture belongs to the step's review.
+        tools: the tools that the step may call; a commit step calls one.
+        verdict: the verdict of the step's policy; None without a policy or before its evaluation.
+        undo_by: the tools of the step's undo; None without an undo.
+        undone_as: the step's place, from 1, among the steps undone after a rejection; None if it is not undone.
+        undo: the undo's own row, once it exists.
+        retries_left: the further runs that a reviewer may request; None without a limit.
+        conditional: the step has a `when` condition.
+        idempotency_key: the key of the step's call, or the prefix of a model's keys; None before the first call.
+        report: the report of a model's run; empty without one.
     """
 
     span: str
@@ -80,20 +82,29 @@ class StepRow:
     idempotency_key: str | None
 
 
-def picture(saga: Saga, definition: SagaDefinition, watch: UUID | None = None) -> tuple[StepRow, ...]:
-    """In the order in which they run; an undo stands in the row of its step. `watch`: of the review that looks."""
+def picture(saga: Saga, definition: SagaDefinition, review_id: UUID | None = None) -> tuple[StepRow, ...]:
+    """Return a row per step in the order of execution, each with its undo.
+
+    Args:
+        review_id: the review that shows the picture; its step is marked `here`.
+    """
     held = next((step for step in saga.steps if step.status is _S.AWAITING_HUMAN), None)
     undone = () if held is None else undone_if_rejected(saga.steps, held, definition.undoable)
     places = {step.span_id: place for place, step in enumerate(undone, 1)}
-    undos = {undo.compensates: _row(saga, undo, definition.step(undo.id), watch, None, None) for undo in saga.undos}
+    undos = {undo.compensates: _row(saga, undo, definition.step(undo.id), review_id, None, None) for undo in saga.undos}
     return tuple(
-        _row(saga, step, definition.step(step.id), watch, places.get(step.span_id), undos.get(step.span_id))
+        _row(saga, step, definition.step(step.id), review_id, places.get(step.span_id), undos.get(step.span_id))
         for step in saga.steps
     )
 
 
 def _row(
-    saga: Saga, step: Step, declared: StepDefinition, watch: UUID | None, undone_as: int | None, undo: StepRow | None
+    saga: Saga,
+    step: Step,
+    declared: StepDefinition,
+    review_id: UUID | None,
+    undone_as: int | None,
+    undo: StepRow | None,
 ) -> StepRow:
     is_undo = step.compensates is not None
     return StepRow(
@@ -107,7 +118,7 @@ def _row(
         ended_at=instant_or_none(step.ended_at),
         attempt=step.attempt,
         held=step.status is _S.AWAITING_HUMAN,
-        here=watch is not None and step.watch_id == watch,
+        here=review_id is not None and step.watch_id == review_id,
         hitl=declared.hitl and not is_undo,
         worker=_worker(declared, is_undo),
         tools=(declared.undo.tools if declared.undo else ()) if is_undo else tools_of(declared),
@@ -147,14 +158,17 @@ def _worker(declared: StepDefinition, is_undo: bool) -> str:
 
 
 def verdict(step: Step, declared: StepDefinition) -> str | None:
-    """What the step's policy said. It is judged before a hold and before a call, of a model after it has answered."""
+    """Return the verdict of the step's policy.
+
+    The policy is evaluated before a review and before a call; for a reason step, after the model's result.
+    """
     if declared.policy is None or step.status in (_S.PENDING, _S.SKIPPED):
         return None
     code = "" if step.error is None else step.error.code
     if code.startswith("POLICY_"):
         return "no answer" if code == "POLICY_EVALUATION_FAILED" else "denied"
     reasons = declared.kind is StepKind.REASON
-    judged = step.status in (_S.AWAITING_HUMAN, _S.COMPLETED, _S.COMPENSATING, _S.COMPENSATED)
-    # It was held, whatever became of the hold: a step that runs again has no review until it is held again.
-    judged = judged or step.watch_id is not None
-    return "allowed" if judged or (not reasons and step.attempt > 0) else None
+    evaluated = step.status in (_S.AWAITING_HUMAN, _S.COMPLETED, _S.COMPENSATING, _S.COMPENSATED)
+    # A step with a review passed its policy; a step that runs again has no review until it is held again.
+    evaluated = evaluated or step.watch_id is not None
+    return "allowed" if evaluated or (not reasons and step.attempt > 0) else None

@@ -1,1 +1,1 @@
-"""Pages to sign in, and a person's own page."""
+"""The sign-in pages and a person's account page."""

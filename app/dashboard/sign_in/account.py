@@ -1,4 +1,4 @@
-"""The person's own page: who they are, their password, their absence, and the browsers they are signed in with."""
+"""/account: the person's own password, absence and signed-in browsers."""
 
 from typing import Any
 
@@ -20,10 +20,10 @@ def account() -> Any:
 
 @page("POST", "/account/password", permission=None)
 def change_password() -> Any:
-    """Passwords are taken as they were typed, blanks and all."""
+    """Set a password exactly as typed, including blanks."""
     current, new = request.form.get("current", ""), request.form.get("new", "")
     set_password(deps().database, person(), own_session().token, current, new)
-    return _show("Your password is set. Other browsers are signed out.")
+    return _show("Your password is set. Your other browsers are signed out.")
 
 
 @page("POST", "/account/absence", permission=None)
@@ -40,7 +40,7 @@ def end_session(session_id: str) -> Any:
 
 @page("POST", "/account/sign-out-everywhere", permission=None)
 def sign_out_everywhere() -> Any:
-    """Here too."""
+    """End all sessions of the person, including this one."""
     sign_out_others(deps().database, person(), None)
     response = redirect("/sign-in", 303)
     cookies.drop_sign_in(response)

@@ -1,4 +1,4 @@
-"""Signing in by the operator's identity provider."""
+"""Sign-in at the identity provider."""
 
 import logging
 import secrets
@@ -18,27 +18,27 @@ from services.identity.sign_in import SignInRefused, sign_in_as
 
 log = logging.getLogger(__name__)
 
-# As long as a person takes at the provider.
+# The time that a person has for the provider's sign-in.
 LASTS = timedelta(minutes=15)
 _REFUSED = {
-    "begun": "This sign-in was begun in another browser, or too long ago: start again from the sign-in page.",
-    "cancelled": "You cancelled the sign-in at your identity provider, or it does not let you in here. To try again, "
+    "begun": "This sign-in started in another browser or too long ago. Start again from the sign-in page.",
+    "cancelled": "You cancelled the sign-in at your identity provider, or it does not admit you here. To try again, "
     "start from the sign-in page.",
-    "error": "Your identity provider refused the sign-in: the server's log says what it answered. Try again later, or "
-    "ask whoever operates this server.",
-    "client": "Your identity provider does not accept this server: whoever operates it mends SAGAHOLD_OIDC_CLIENT_ID "
-    "or SAGAHOLD_OIDC_CLIENT_SECRET, or registers the server at the provider.",
-    "token": "What your identity provider answered cannot be trusted: the server's log says why. Ask whoever operates "
+    "error": "Your identity provider refused the sign-in. The server's log has its response. Try again later, or ask "
+    "the operator of this server.",
+    "client": "Your identity provider does not accept this server. Its operator must correct SAGAHOLD_OIDC_CLIENT_ID "
+    "or SAGAHOLD_OIDC_CLIENT_SECRET, or register the server at the provider.",
+    "token": "The response of your identity provider cannot be trusted. The server's log says why. Ask the operator of "
     "this server.",
-    "unverified": "Your identity provider does not say that your e-mail address is verified. Have it verified there, "
-    "or ask whoever operates this server to trust the provider's addresses (SAGAHOLD_OIDC_TRUST_EMAIL).",
-    "unknown": "Your identity provider's account is not known here: an admin adds you with the same e-mail address.",
+    "unverified": "Your identity provider does not confirm that your e-mail address is verified. Verify it there, or "
+    "ask the operator of this server to trust the provider's addresses (SAGAHOLD_OIDC_TRUST_EMAIL).",
+    "unknown": "There is no account here for your e-mail address. Ask an admin to add you with the same address.",
 }
 
 
 @dashboard.get("/sign-in/oidc")
 def begin_oidc() -> Any:
-    """A link, not a form: the page's policy lets no form lead to another site."""
+    """Redirect to the provider. This is a link, because the page's policy forbids forms that lead to another site."""
     secret = secrets.token_urlsafe(32)
     try:
         response = redirect(_provider().begin(secret), 303)
@@ -51,7 +51,7 @@ def begin_oidc() -> Any:
 
 @dashboard.get("/sign-in/oidc/return")
 def finish_oidc() -> Any:
-    """Only the browser that began has the cookie, so nobody can be signed in by a link that another prepared."""
+    """Finish the sign-in in the browser that started it: only that browser has the cookie."""
     provider = _provider()
     secret, _, wanted = (cookies.cookie(cookies.OIDC) or "").partition(".")
     try:
@@ -79,4 +79,4 @@ def _provider() -> Provider:
 
 def _away(error: ProviderAway) -> Any:
     log.warning("identity provider", extra={"reason": str(error)})
-    return error_page(503, "Your identity provider does not answer as it should. Try again, or sign in another way.")
+    return error_page(503, "Your identity provider does not respond correctly. Try again, or sign in another way.")

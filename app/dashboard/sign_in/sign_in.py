@@ -1,4 +1,4 @@
-"""Signing in and out: by password, by a link, by the review's link in a message."""
+"""Sign-in by password, by a sign-in link or by the link to a review, and sign-out."""
 
 import secrets
 from datetime import timedelta
@@ -24,9 +24,9 @@ from services.identity.sign_in import SignInRefused, sign_in
 from services.identity.sign_in_links import LinkExpired, find_review_link, link_is_good, review_of_link, use_link
 
 HOME = "/inbox"
-# A sign-in form that was left open for longer is loaded anew.
+# A sign-in form that was open for longer has expired.
 FORM_LASTS = timedelta(hours=12)
-# Until the link itself ends; the browser need not know when.
+# Longer than a link to a review lasts; the server knows when the link expires.
 LINK_COOKIE_LASTS = timedelta(days=30)
 MAX_BROWSER = 300
 
@@ -51,14 +51,14 @@ def sign_in_by_password() -> Any:
     try:
         session, _ = sign_in(deps().database, email, request.form.get("password", ""), place())
     except SignInRefused:
-        field_error = "E-mail or password is wrong."
+        field_error = "The e-mail or password is wrong."
         return _form(wanted, field_error, email[:MAX_EMAIL], 401)
     return let_in(session, wanted)
 
 
 @dashboard.get("/sign-in/link/<token>")
 def sign_in_link_page(token: str) -> Response:
-    """Asks for a click: mail scanners open links, and must not use this one up."""
+    """Ask for a click: mail scanners open links, and must not use up this one."""
     if not link_is_good(deps().database, token):
         raise LinkExpired
     return with_form_cookie("sign_in_link.html")
@@ -73,7 +73,7 @@ def use_sign_in_link(token: str) -> Any:
 
 @dashboard.get("/r/<token>")
 def open_review_link(token: str) -> Any:
-    """From a message to its review. Changes nothing there: whoever opens it is only let in to look, and to press."""
+    """Redirect from a message to its review. Opening the link changes nothing; it only admits the browser."""
     database = deps().database
     pause_id = review_of_link(database, token)
     if pause_id is not None and signed_in() is not None:
@@ -81,8 +81,8 @@ def open_review_link(token: str) -> Any:
     if pause_id is None or find_review_link(database, [token], pause_id) is None:
         return render("link_ended.html", 404 if pause_id is None else 410)
     response = redirect(review_path(ids.text(ids.WATCH, pause_id)), 303)
-    held = [token, *(other for other in link_tokens() if other != token)][:MAX_LINKS]
-    cookies.set_cookie(response, cookies.LINK, ".".join(held), LINK_COOKIE_LASTS)
+    tokens = [token, *(other for other in link_tokens() if other != token)][:MAX_LINKS]
+    cookies.set_cookie(response, cookies.LINK, ".".join(tokens), LINK_COOKIE_LASTS)
     return response
 
 
@@ -110,7 +110,7 @@ def place() -> SignInOrigin:
 
 
 def let_in(token: str, path: str) -> Any:
-    """Answer with the new session's cookie; what the browser had before ends."""
+    """Set the new session's cookie and end the browser's previous session."""
     before = signed_in()
     if before is not None:
         end_session(deps().database, before)
@@ -121,7 +121,7 @@ def let_in(token: str, path: str) -> Any:
 
 
 def with_form_cookie(template: str, status: int = 200, **values: Any) -> Response:
-    """A page with a form for browsers that are not signed in: nobody signs them in from elsewhere as somebody else."""
+    """Render a form for browsers that are not signed in, guarded against sign-in from another site."""
     secret = cookies.cookie(cookies.PRE) or secrets.token_urlsafe(32)
     g.csrf_secret = secret
     response = render(template, status, **values)
@@ -130,12 +130,12 @@ def with_form_cookie(template: str, status: int = 200, **values: Any) -> Respons
 
 
 def check_form() -> None:
-    """Without the cookie there is no token that would be right."""
+    """Check the form's token; without the cookie no token is valid."""
     csrf.check_csrf(cookies.cookie(cookies.PRE) or secrets.token_urlsafe(32))
 
 
 def local_path(text: str | None) -> str:
-    """Where to go afterwards: a path of ours, or the inbox. Browsers read `//host` and `/\\host` as another site."""
+    """Return a local path, or the inbox. Browsers read `//host` and `/\\host` as another site."""
     if not text or not text.startswith("/") or text.startswith("//") or "\\" in text or not text.isprintable():
         return HOME
     return text

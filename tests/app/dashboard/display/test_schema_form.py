@@ -87,7 +87,7 @@ def test_each_simple_type_has_its_field_and_the_rest_is_json() -> None:
         "address.zip": "text",
         "address.geo": "json",
     }
-    assert (form()["it.to"].label, form()["it.amount"].hint) == ("Recipient", "1 to 500")
+    assert (form()["it.to"].label, form()["it.amount"].help_text) == ("Recipient", "1 to 500")
     assert [path for path, field in form().items() if field.required and "." not in path[3:]] == [
         "it.urgent",
         "it.amount",
