@@ -100,7 +100,7 @@ def build() -> Flask:
             max_waiters=settings.max_waiters,
             revision=head_revision(),
             artifact_files=ArtifactFiles(settings.artifact_roots),
-            broker_fault=broker_error,
+            broker_error=broker_error,
             channel_error=messenger.channel_error,
             provider=_provider(settings),
             proxies=settings.proxies,

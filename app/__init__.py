@@ -1,4 +1,4 @@
-"""The HTTP edge. `create_app` is the only way in."""
+"""The HTTP server. `create_app` is the only entry point."""
 
 from typing import Any
 
@@ -9,13 +9,13 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 from app.deps import Deps
 from app.http import problems
 from app.http.json_body import MAX_BODY_BYTES
-from app.http.middleware import every_answer
+from app.http.middleware import with_request_log
 from app.http.url_converters import TraceIdPart, WatchIdPart
 
 
 class _Sagahold(Flask):
     def log_exception(self, *_: Any, **__: Any) -> None:
-        """Left to `app.http.problems`: Flask's own line has the path, which may hold the secret of a link."""
+        """Log nothing, because Flask's line may contain a link's secret; `app.http.problems` logs errors."""
 
 
 def create_app(deps: Deps) -> Flask:
@@ -37,22 +37,22 @@ def create_app(deps: Deps) -> Flask:
     app = _Sagahold("sagahold", static_folder=None)
     app.extensions["sagahold"] = deps
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
-    # A reviewer may edit arguments as large as an agent may post.
+    # A reviewer may edit arguments as large as those that an agent may post.
     app.config["MAX_FORM_MEMORY_SIZE"] = MAX_BODY_BYTES
-    # A slash more or less is another path: a redirect would lose a POST's body or its key.
+    # A path with an extra slash is another path: a redirect would lose a POST's body or its key.
     app.url_map.strict_slashes = True
     app.url_map.merge_slashes = False
     app.url_map.converters |= {"trace": TraceIdPart, "watch": WatchIdPart}
-    # A name that a page forgot to pass is a fault of ours, not an empty place.
+    # A value that a page does not pass is a bug, not an empty text.
     app.jinja_env.undefined = StrictUndefined
-    app.wsgi_app = every_answer(app.wsgi_app, deps.tracer)  # type: ignore[assignment, method-assign]
+    app.wsgi_app = with_request_log(app.wsgi_app, deps.tracer)  # type: ignore[assignment, method-assign]
     if deps.proxies:
-        # The address only: of scheme and host the public URL tells.
+        # Only the address: scheme and host come from the public URL.
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=deps.proxies, x_proto=0, x_host=0)  # type: ignore[method-assign]
     problems.install(app)
     api = build_api(app)
-    whose = (people, keys, audit, operations)
-    for blueprint in (pauses, sagas, steps, definitions, webhooks, notifications, namespaces, *whose):
+    resources = (pauses, sagas, steps, definitions, webhooks, notifications, namespaces)
+    for blueprint in (*resources, people, keys, audit, operations):
         api.register_blueprint(blueprint)
     app.register_blueprint(pages)
     app.register_blueprint(dashboard)

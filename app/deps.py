@@ -1,4 +1,4 @@
-"""What views work with. `create_app` is given it; nothing here is global."""
+"""The dependencies of views, passed to `create_app`; none is global."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,20 +21,21 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Deps:
-    """
+    """The dependencies of views.
+
     Attributes:
-        creations: creates pauses, those of concurrent requests in one transaction.
-        anonymous_role: requests without a key act with it (loopback only); None refuses them.
-        pause_expires_in: seconds after which a pause expires that does not say when.
-        max_waiters: requests that this process holds at once.
-        revision: the migration that this code was written for.
+        creations: the group commit that creates the pauses of concurrent requests in one transaction.
+        anonymous_role: the role of requests without a key (loopback only); None refuses them.
+        pause_expires_in: the default time limit of a pause, in seconds.
+        max_waiters: the number of long polls that this process holds at once.
+        revision: the migration that this code needs.
         artifact_files: the server's own files that manifests may refer to.
-        broker_fault: why the queue's broker takes no hints now; None: it does.
-        channel_fault: what is wrong with a channel that a person or group is to be told by; takes a second.
-        provider: of identities, when one is configured.
-        proxies: in front of this server, each of which adds to `X-Forwarded-For` whom it was asked by.
-        tracer: where spans are wanted.
-        host_rules: what tool sources may use of the machines that workers run on.
+        broker_error: return why the broker accepts no wake-ups; None if it does.
+        channel_error: return what is wrong with a notification channel, or None; may take a second.
+        provider: the identity provider, if one is configured.
+        proxies: the number of proxies in front of this server that add to `X-Forwarded-For`.
+        tracer: the tracer, if tracing is enabled.
+        host_rules: the resources of worker machines that tool sources may use.
     """
 
     database: Database
@@ -46,7 +47,7 @@ class Deps:
     max_waiters: int
     revision: str
     artifact_files: ArtifactFiles
-    broker_fault: Callable[[], str | None]
+    broker_error: Callable[[], str | None]
     channel_error: Callable[[str], str | None]
     provider: Provider | None = None
     proxies: int = 0

@@ -1,4 +1,4 @@
-"""/v1/audit-events and /v1/audit/…: who changed what, whether the log is whole, and all of it to keep elsewhere."""
+"""/v1/audit-events and /v1/audit/…: the audit log, its verification and its export."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from services.log import audit as use_cases
 from services.log.audit import EventFilter
 from services.log.row_verification import verify_rows
 
-audit = Blueprint("audit", __name__, url_prefix="/v1", description="The audit log: append-only, chained by hashes")
+audit = Blueprint("audit", __name__, url_prefix="/v1", description="The append-only audit log, chained by hashes")
 JSON_LINES = "application/x-ndjson"
 
 
@@ -28,9 +28,9 @@ JSON_LINES = "application/x-ndjson"
     answers={200: AuditPageSchema},
 )
 def list_audit_events(query: dict[str, Any]) -> Response:
-    """List what was changed in one namespace, the newest first
+    """List the audit events of a namespace, newest first
 
-    Each with digests of the thing before and after, and who did it from where.
+    Each event has digests of the object before and after the change, the actor and the caller's address.
     """
     wanted = page(query)
     found = use_cases.list_events(deps().database, g.principal, EventFilter(**query), wanted)
@@ -46,10 +46,11 @@ def list_audit_events(query: dict[str, Any]) -> Response:
     answers={200: VerdictSchema},
 )
 def verify_audit_log(query: dict[str, Any]) -> Response:
-    """Look for rows that were changed, removed or put in; names the first one
+    """Verify the audit log
 
-    Every row's hash covers the row before it: one that was changed, removed or put in breaks the chain. With
-    `rows=true` the pauses, sagas and steps are compared with the log, and each field that does not fit is named.
+    Each entry's hash covers the entry before it, so a changed, removed or inserted entry breaks the chain. The response
+    names the first such entry. With `rows=true`, pauses, sagas and steps are compared with the log, and the response
+    names each differing field.
     """
     namespace = query.get("namespace")
     found = use_cases.verify(deps().database, g.principal, namespace)
@@ -68,9 +69,10 @@ def verify_audit_log(query: dict[str, Any]) -> Response:
     answers={200: JSON_LINES},
 )
 def export_audit_log(query: dict[str, Any]) -> Response:
-    """The whole log as JSON Lines, for keeping elsewhere; `sagahold audit verify FILE` checks it
+    """Export the audit log as JSON Lines
 
-    The last line has the heads of the chains: an export without it broke off.
+    `sagahold audit verify FILE` checks an export. The last line has the heads of the chains; an export without it is
+    incomplete.
     """
     use_cases.record_export(deps().database, g.principal, query.get("namespace"))
     lines = use_cases.export(deps().database, g.principal, query.get("namespace"))

@@ -1,4 +1,4 @@
-"""/v1/manifests deploys (admin); /v1/definitions shows what is deployed."""
+"""/v1/manifests deploys manifests (admins); /v1/definitions lists the deployed definitions."""
 
 from typing import Any
 
@@ -23,19 +23,19 @@ from services.manifests import definitions as use_cases
 from services.manifests.definitions import DefinitionFilter
 
 definitions = Blueprint(
-    "definitions", __name__, url_prefix="/v1", description="Manifests of workers and sagas, frozen when deployed"
+    "definitions", __name__, url_prefix="/v1", description="Manifests of workers and sagas, bundled at deployment"
 )
 READ, DEPLOY = Permission.DEFINITION_READ, Permission.DEFINITION_DEPLOY
-_MANIFEST = {"type": "object", "description": "a manifest of `kind: worker` or `kind: saga`"}
+_MANIFEST = {"type": "object", "description": "A manifest of `kind: worker` or `kind: saga`."}
 _BUNDLE = {
     "type": "object",
     "required": ["manifest"],
     "properties": {
-        "manifest": {"oneOf": [_MANIFEST, {"type": "string", "description": "the manifest as YAML"}]},
+        "manifest": {"oneOf": [_MANIFEST, {"type": "string", "description": "The manifest as YAML."}]},
         "artifacts": {
             "type": "object",
             "additionalProperties": {"type": "string"},
-            "description": "the files that the manifest refers to, by the paths in it",
+            "description": "The files that the manifest refers to, by their paths.",
         },
     },
 }
@@ -60,10 +60,10 @@ _BODY = {
 )
 @definitions.doc(requestBody=_BODY)  # type: ignore[untyped-decorator]
 def deploy_manifest(query: dict[str, Any]) -> Response:
-    """Deploy a manifest with the files that it refers to; the same again changes nothing
+    """Deploy a manifest with the files that it refers to
 
-    As JSON with the files it refers to, or as YAML alone. Everything is checked and frozen now; sagas that run keep
-    what they started with. Workers go first.
+    Send JSON with the files, or only the manifest as YAML. The content is validated and bundled now; running sagas keep
+    their version. Deploy workers before the sagas that use them. Repeating a deployment changes nothing.
     """
     bundle = read_bundle(request, deps().artifact_files)
     frozen = freeze(bundle.manifest, bundle)
@@ -80,9 +80,9 @@ def deploy_manifest(query: dict[str, Any]) -> Response:
     answers={200: DefinitionPageSchema},
 )
 def list_saga_definitions(query: dict[str, Any]) -> Response:
-    """List sagas that were deployed, the newest first
+    """List deployed sagas, newest first
 
-    Without `is_active` those that were replaced are listed too.
+    Without `is_active`, the list includes replaced definitions.
     """
     return _listed("saga", query)
 
@@ -96,9 +96,9 @@ def list_saga_definitions(query: dict[str, Any]) -> Response:
     answers={200: DefinitionPageSchema},
 )
 def list_worker_definitions(query: dict[str, Any]) -> Response:
-    """List workers that were deployed, the newest first
+    """List deployed workers, newest first
 
-    Without `is_active` those that were replaced are listed too.
+    Without `is_active`, the list includes replaced definitions.
     """
     return _listed("worker", query)
 
@@ -112,9 +112,9 @@ def list_worker_definitions(query: dict[str, Any]) -> Response:
     refuses=(404,),
 )
 def get_saga_definition(definition_id: str) -> Response:
-    """Read a saga's definition with its frozen content
+    """Read a saga's definition with its content
 
-    404 for an id of the other kind.
+    The id of a worker's definition gives 404.
     """
     return json_response(use_cases.get_definition(deps().database, g.principal, definition_id, "saga"))
 
@@ -128,9 +128,9 @@ def get_saga_definition(definition_id: str) -> Response:
     refuses=(404,),
 )
 def get_worker_definition(definition_id: str) -> Response:
-    """Read a worker's definition with its frozen content
+    """Read a worker's definition with its content
 
-    404 for an id of the other kind.
+    The id of a saga's definition gives 404.
     """
     return json_response(use_cases.get_definition(deps().database, g.principal, definition_id, "worker"))
 
@@ -144,9 +144,9 @@ def get_worker_definition(definition_id: str) -> Response:
     refuses=(404,),
 )
 def get_definition(definition_id: str) -> Response:
-    """Read a definition with its frozen content
+    """Read a definition with its content
 
-    `content` is the manifest with everything that it refers to, as sagas run it.
+    `content` is the manifest with all files that it refers to, as sagas run it.
     """
     return json_response(use_cases.get_definition(deps().database, g.principal, definition_id))
 

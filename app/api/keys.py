@@ -1,4 +1,4 @@
-"""/v1/keys: an admin makes, lists, rotates and revokes API keys."""
+"""/v1/keys: admins create, list, rotate and revoke API keys."""
 
 from datetime import timedelta
 from typing import Any
@@ -30,9 +30,10 @@ keys = Blueprint("keys", __name__, url_prefix="/v1/keys", description="API keys,
     creates=True,
 )
 def create_key(body: dict[str, Any]) -> Response:
-    """Make a key; it is shown this once
+    """Create a key
 
-    A program sends it as `Authorization: Bearer hitl_…`. An admin makes keys that reach no further than their own.
+    A program sends it as `Authorization: Bearer hitl_…`. Only this response shows the key. Its namespaces must be among
+    the admin's own.
     """
     new = NewKey(body["name"], body["role"], tuple(body["namespaces"]), body["expires_at"])
     return created(*use_cases.create_key(deps().database, g.principal, new, once()))
@@ -40,9 +41,9 @@ def create_key(body: dict[str, Any]) -> Response:
 
 @operation(keys, "GET", "", permission=Permission.KEY_MANAGE, query=PageQuery, answers={200: KeyPageSchema})
 def list_keys(query: dict[str, Any]) -> Response:
-    """List keys, the newest first
+    """List keys, newest first
 
-    Without the keys themselves, of which only hashes are stored.
+    The response does not show the keys themselves; Sagahold stores only their hashes.
     """
     return json_response(list_document(use_cases.list_keys(deps().database, g.principal, page(query)), lambda key: key))
 
@@ -59,11 +60,11 @@ def list_keys(query: dict[str, Any]) -> Response:
     creates=True,
 )
 def rotate_key(body: dict[str, Any], key_id: str) -> Response:
-    """Give a key a new secret, shown this once
+    """Rotate a key
 
-    It is the same key: its pauses, votes and sagas stay its own. The secret before works for a day more, or as long as
-    `overlap_seconds` says. Two work at most: a rotation before that has passed ends the older one, or the newer one
-    where that was never used.
+    Only this response shows the new secret. The key keeps its id, pauses, votes and sagas. The previous secret stays
+    valid for one day, or for `overlap_seconds`. At most two secrets are valid: an earlier rotation ends the older one,
+    or the newer one if it was never used.
     """
     overlap = timedelta(seconds=body["overlap_seconds"])
     return created(*use_cases.rotate_key(deps().database, g.principal, key_id, overlap, once()))
@@ -78,8 +79,8 @@ def rotate_key(body: dict[str, Any], key_id: str) -> Response:
     refuses=(404,),
 )
 def revoke_key(key_id: str) -> Response:
-    """Revoke a key: effective everywhere within 5 s
+    """Revoke a key
 
-    It cannot be taken back: make a new one.
+    The revocation takes effect everywhere within 5 s. It is final; create a new key instead.
     """
     return json_response(use_cases.revoke_key(deps().database, g.principal, key_id))

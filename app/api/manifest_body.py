@@ -1,4 +1,4 @@
-"""What is posted to be deployed: a manifest as JSON or YAML, alone or with the files that it refers to."""
+"""The body of a deployment: a manifest as JSON or YAML, alone or with the files that it refers to."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ _BUNDLE = frozenset({"manifest", "artifacts"})
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """A manifest that may refer to files, and where those are: `sent` with it, or else in folders of the server."""
+    """A manifest and the files that it may refer to: `sent` with it, or otherwise in folders of the server."""
 
     manifest: Any
     files: ArtifactFiles
@@ -28,26 +28,26 @@ class Bundle:
         return self.sent[path] if path in self.sent else self.files.text(name, path)
 
     def value(self, name: str, path: str) -> Any:
-        """JSON is YAML too."""
+        """Read a JSON or YAML file; JSON is a subset of YAML."""
         return read_yaml(self.text(name, path))
 
 
 def read_bundle(request: Request, files: ArtifactFiles) -> Bundle:
-    """Raises `HTTPProblem`, `Invalid` as any body does, `InvalidManifest` for text that is no YAML."""
+    """Read a deployment's body. Raises `InvalidManifest` for bad YAML, else `HTTPProblem` or `Invalid`."""
     if request.mimetype in YAML_TYPES:
         return Bundle(_yaml(_text(request)), files)
     if request.mimetype != "application/json":
-        wanted = "send the manifest as application/json or application/yaml"
-        raise HTTPProblem(415, "UNSUPPORTED_MEDIA_TYPE", wanted)
+        detail = "send the manifest as application/json or application/yaml"
+        raise HTTPProblem(415, "UNSUPPORTED_MEDIA_TYPE", detail)
     body = read_json(request, required=True)
     if not isinstance(body, dict) or "manifest" not in body:
         return Bundle(body, files)
     sent = body.get("artifacts", {})
     if not isinstance(sent, dict) or not all(isinstance(text, str) for text in sent.values()):
-        raise InvalidManifest([FieldError("artifacts", "is not an object of paths and the texts of their files")])
+        raise InvalidManifest([FieldError("artifacts", "must be an object that maps paths to the texts of files")])
     if unknown := sorted(body.keys() - _BUNDLE):
         raise InvalidManifest(
-            [FieldError(name, "is not a field here; there are: artifacts, manifest") for name in unknown]
+            [FieldError(name, "is unknown; the fields are artifacts and manifest") for name in unknown]
         )
     manifest = body["manifest"]
     return Bundle(_yaml(manifest) if isinstance(manifest, str) else manifest, files, sent)

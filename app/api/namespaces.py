@@ -1,4 +1,4 @@
-"""/v1/namespaces: what holds for a whole namespace."""
+"""/v1/namespaces: the settings of a namespace."""
 
 from typing import Any, cast
 
@@ -24,9 +24,9 @@ namespaces = Blueprint("namespaces", __name__, url_prefix="/v1/namespaces", desc
     refuses=(404,),
 )
 def read_namespace(namespace: str) -> Response:
-    """Read the review policy of a namespace
+    """Read the approval policy of a namespace
 
-    It holds for pauses and steps that say none of their own.
+    It applies to pauses and steps without a policy of their own.
     """
     return json_response(get_namespace(deps().database, g.principal, namespace))
 
@@ -42,9 +42,9 @@ def read_namespace(namespace: str) -> Response:
     refuses=(404,),
 )
 def change_namespace(body: dict[str, Any], namespace: str) -> Response:
-    """Set what every review in the namespace asks for at least
+    """Set the minimum approval policy of a namespace
 
-    `null` takes the policy away: then one approval of anybody decides.
+    `null` removes the policy; one approval by any reviewer then decides.
     """
     review, limits = body.pop("review"), cast(Limits, body)
     return json_response(put_namespace(deps().database, g.principal, namespace, review, limits))

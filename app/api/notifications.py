@@ -1,4 +1,4 @@
-"""/v1/notifications: who was told of which review or saga by which channel, and what became of it (operator)."""
+"""/v1/notifications: messages about reviews and sagas, and their delivery (operators)."""
 
 from typing import Any
 from uuid import UUID
@@ -19,7 +19,7 @@ notifications = Blueprint(
     "notifications",
     __name__,
     url_prefix="/v1/notifications",
-    description="Messages that tell people of reviews and sagas that wait for them",
+    description="Messages to people about reviews and sagas that wait for them",
 )
 
 
@@ -32,9 +32,9 @@ notifications = Blueprint(
     answers={200: NotificationPageSchema},
 )
 def list_notifications(query: dict[str, Any]) -> Response:
-    """List notifications, the newest first
+    """List notifications, newest first
 
-    One for each person or group and channel that was told of a review or saga. Channels are shown without their
+    There is one notification per review or saga, recipient and channel. The response shows channels without their
     secrets.
     """
     wanted = page(query)
@@ -53,8 +53,8 @@ def list_notifications(query: dict[str, Any]) -> Response:
     refuses=(404, 409),
 )
 def retry_notification(notification_id: str) -> Response:
-    """Send one that failed, or waits for its next try, now
+    """Send a failed or waiting notification now
 
-    By the same channel, with the whole retry schedule before it; only while the review or saga still waits.
+    It uses the same channel and restarts the full retry schedule. The review or saga must still wait.
     """
     return json_response(use_cases.retry_notification(deps().database, g.principal, notification_id), 202)

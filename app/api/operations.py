@@ -1,4 +1,4 @@
-"""/healthz, /readyz, /metrics and /v1/health: for those who run it."""
+"""/healthz, /readyz, /metrics and /v1/health: for operators and monitoring."""
 
 from typing import Any
 
@@ -14,7 +14,7 @@ from app.openapi.operation import operation
 from domain.identity.access import Permission
 from services.operations.health import readiness
 
-operations = Blueprint("operations", __name__, description="Is it alive, is it ready, what is it doing")
+operations = Blueprint("operations", __name__, description="Liveness, readiness and metrics")
 
 
 class HealthSchema(Schema):
@@ -27,56 +27,57 @@ class ReadySchema(HealthSchema):
 
 @operation(operations, "GET", "/healthz", permission=None, answers={200: HealthSchema})
 def check_liveness() -> Response:
-    """This process lives
+    """Check liveness
 
-    Looks at nothing else: restart the process when it does not answer.
+    Checks only this process. Restart the process if it does not respond.
     """
     return json_response({"status": "ok"})
 
 
 @operation(operations, "GET", "/v1/health", permission=None, answers={200: HealthSchema})
 def check_api() -> Response:
-    """The API answers
+    """Check the API
 
-    For clients that look under `/v1`.
+    The same as `/healthz`, for clients that look under `/v1`.
     """
     return json_response({"status": "ok"})
 
 
 @operation(operations, "GET", "/readyz", permission=None, answers={200: ReadySchema})
 def check_readiness() -> Response:
-    """Database, migrations, broker, workers and beat are there; 503 says what is not
+    """Check readiness
 
-    A load balancer sends requests where this answers 200.
+    Checks the database, migrations, broker, workers and beat; 503 names what is missing. A load balancer should send
+    requests only to a server that responds with 200.
     """
     found = readiness(deps().database, deps().revision)
-    field_error = deps().broker_fault()
+    broker_error = deps().broker_error()
     checks: dict[str, Any] = {
         "database": found.database,
         "migrations": found.migrated,
-        "broker": field_error is None,
+        "broker": broker_error is None,
         "workers": found.workers,
     }
     if found.workers:
-        # Without workers nobody can tell.
+        # Only workers can tell.
         checks["beat"] = found.beat
     if found.read_only is not None:
         checks["writable"] = False
     missing = [name for name, good in checks.items() if not good]
     if missing:
-        said = [f"broker ({field_error})" if name == "broker" else name for name in missing]
-        why = "" if found.read_only is None else f"; the database takes no changes: {found.read_only}"
+        names = [f"broker ({broker_error})" if name == "broker" else name for name in missing]
+        why = "" if found.read_only is None else f"; the database accepts no changes: {found.read_only}"
         return problem(
-            503, "NOT_READY", f"not ready: {', '.join(said)}{why}", headers={"Retry-After": "2"}, checks=checks
+            503, "NOT_READY", f"not ready: {', '.join(names)}{why}", headers={"Retry-After": "2"}, checks=checks
         )
     return json_response({"status": "ok", "checks": checks})
 
 
 @operation(operations, "GET", "/metrics", permission=Permission.METRICS_READ, answers={200: "text/plain"})
 def read_metrics() -> Response:
-    """Prometheus metrics (key of an operator)
+    """Read Prometheus metrics
 
-    Counters and times of this process; gauges from the database, of what the caller sees.
+    Counters and times of this process, and gauges of the namespaces that the caller may see.
     """
     body, content_type = exposition(deps(), g.principal)
     return Response(body, 200, content_type=content_type)

@@ -1,4 +1,4 @@
-"""Between a list's query and its answer."""
+"""Paging of list operations."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -10,7 +10,7 @@ Item = TypeVar("Item")
 
 
 def page(query: dict[str, Any]) -> Page:
-    """Takes its part out of the query; what is left are the filters."""
+    """Remove the paging parameters from the query, leaving the filters, and return the page."""
     cursor = query.pop("cursor", None)
     return Page(query.pop("limit"), query.pop("offset"), UUID(hex=cursor) if cursor else None)
 

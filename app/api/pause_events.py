@@ -1,5 +1,7 @@
-"""A pause as Server-Sent Events: `pause.created`, perhaps `pause.escalated`, then its outcome. The ids count from 1: a
-client that comes back with `Last-Event-ID` gets what it has not seen."""
+"""The events of a pause as Server-Sent Events: `pause.created`, perhaps `pause.escalated`, then the outcome.
+
+The ids count from 1. A client that reconnects with `Last-Event-ID` receives the later events.
+"""
 
 import time
 from collections.abc import Iterator
@@ -17,7 +19,7 @@ from domain.pauses.serialization import event_document
 from domain.values.errors import Forbidden
 from services.pauses.lifecycle import get_pause
 
-# A comment in between tells proxies that the stream lives. Seconds.
+# Seconds between comments, which keep proxies from closing the stream.
 KEEP_ALIVE = 15.0
 
 
@@ -32,9 +34,9 @@ def _stream(watch_id: str, pause: Pause, seen: int) -> Iterator[str]:
     with deps().subscriber.listening(pause.id, owner=g.principal.id) as changed:
         while True:
             pause = get_pause(deps().database, g.principal, watch_id)
-            for number, happened in enumerate(_events(pause), 1):
+            for number, each in enumerate(_events(pause), 1):
                 if number > seen:
-                    yield event(happened.type, event_document(happened, deps().database.public_url), number)
+                    yield event(each.type, event_document(each, deps().database.public_url), number)
                     seen = number
             if pause.status is not Status.PENDING or is_over(began):
                 return

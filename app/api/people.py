@@ -1,4 +1,4 @@
-"""/v1/people and /v1/groups: who may sign in, and whom reviews ask."""
+"""/v1/people and /v1/groups: the people who may sign in, and the groups that approval policies name."""
 
 from typing import Any
 
@@ -29,7 +29,7 @@ from services.identity import groups as group_cases
 from services.identity import people as use_cases
 from services.identity.people import PersonChange
 
-people = Blueprint("people", __name__, url_prefix="/v1", description="People, who sign in to the dashboard, and groups")
+people = Blueprint("people", __name__, url_prefix="/v1", description="People who sign in to the dashboard, and groups")
 MANAGE = Permission.PEOPLE_MANAGE
 
 
@@ -45,9 +45,10 @@ MANAGE = Permission.PEOPLE_MANAGE
     refuses=(409, 429),
 )
 def create_person(body: dict[str, Any]) -> Response:
-    """Add a person; they get in by a link, or by the identity provider with the same e-mail
+    """Create a person
 
-    Their role and namespaces say what they may; their groups and e-mail address are what policies ask by.
+    The person signs in by a link, or at the identity provider with the same e-mail address. The role and namespaces
+    determine permissions. Approval policies name people by groups and e-mail address.
     """
     check_channels(body.get("channels"))
     return created(*use_cases.create_person(deps().database, g.principal, _change(body), once()))
@@ -55,9 +56,9 @@ def create_person(body: dict[str, Any]) -> Response:
 
 @operation(people, "GET", "/people", permission=MANAGE, query=PeopleQuery, answers={200: PersonPageSchema})
 def list_people(query: dict[str, Any]) -> Response:
-    """List people, the newest first
+    """List people, newest first
 
-    With `email` the one who has it.
+    With `email`, the list contains only the person with that address.
     """
     part = page(query)
     found = use_cases.list_people(deps().database, g.principal, part, **query)
@@ -68,7 +69,7 @@ def list_people(query: dict[str, Any]) -> Response:
 def get_person(person_id: str) -> Response:
     """Read a person
 
-    Channels are shown without their secrets.
+    The response shows channels without their secrets.
     """
     return json_response(use_cases.get_person(deps().database, g.principal, person_id))
 
@@ -86,7 +87,7 @@ def get_person(person_id: str) -> Response:
 def change_person(body: dict[str, Any], person_id: str) -> Response:
     """Change, disable or enable a person
 
-    What is not named stays. Who is disabled is signed out everywhere, and asked no more.
+    Omitted fields stay. Disabling a person ends their sessions and removes them from the eligible voters.
     """
     check_channels(body.get("channels"))
     return json_response(use_cases.change_person(deps().database, g.principal, person_id, _change(body)))
@@ -96,9 +97,9 @@ def change_person(body: dict[str, Any], person_id: str) -> Response:
     people, "POST", "/people/<person_id>/link", permission=MANAGE, answers={200: SignInLinkSchema}, refuses=(404, 409)
 )
 def make_sign_in_link(person_id: str) -> Response:
-    """Make a link that signs the person in, once; it is shown this once
+    """Create a sign-in link
 
-    Links made before end.
+    The link signs the person in once, and only this response shows it. Earlier links expire.
     """
     return json_response(use_cases.make_sign_in_link(deps().database, g.principal, person_id))
 
@@ -109,16 +110,16 @@ def make_sign_in_link(person_id: str) -> Response:
 def sign_out_person(person_id: str) -> Response:
     """End all sessions of a person
 
-    Also those in other browsers.
+    This signs the person out in all browsers.
     """
     return json_response(use_cases.sign_out_everywhere(deps().database, g.principal, person_id))
 
 
 @operation(people, "GET", "/groups", permission=MANAGE, answers={200: GroupsSchema})
 def list_groups() -> Response:
-    """List all groups, by name
+    """List all groups by name
 
-    With how many people are in each.
+    Each group has the number of its people.
     """
     return json_response({"items": group_cases.list_groups(deps().database)})
 
@@ -135,13 +136,13 @@ def list_groups() -> Response:
     refuses=(404, 409),
 )
 def put_group(query: dict[str, Any], body: dict[str, Any], group_name: str) -> Response:
-    """Make or change a group; people are put into it one by one
+    """Create or change a group
 
-    Policies ask a group by its name. Its own channels hear of what it is asked, without a link that lets anybody
-    in. With `new=true` it is made, and no other is changed.
+    Approval policies refer to groups by name. Add people by changing each person. The group's channels receive messages
+    about its reviews, without a link that signs anyone in. With `new=true`, an existing group gives 409.
     """
     if not is_namespace(group_name):
-        raise NotFound("a group is called by 1 to 63 lowercase letters, digits and hyphens")
+        raise NotFound("a group's name has 1 to 63 lowercase letters, digits and hyphens")
     channels = None if "channels" not in body else tuple(body["channels"])
     check_channels(channels)
     document = group_cases.put_group(
@@ -152,9 +153,9 @@ def put_group(query: dict[str, Any], body: dict[str, Any], group_name: str) -> R
 
 @operation(people, "DELETE", "/groups/<group_name>", permission=MANAGE, answers={204: None}, refuses=(404,))
 def delete_group(group_name: str) -> Response:
-    """Remove a group; its people are in it no more
+    """Delete a group
 
-    Reviews that ask only this group wait for their time to run out.
+    Its people leave the group. Reviews that only this group may decide wait until their time limit.
     """
     group_cases.delete_group(deps().database, g.principal, group_name)
     return Response(status=204)

@@ -1,4 +1,4 @@
-"""/v1/sagas/…/steps: look at steps, decide on held ones (reviewers), recover stuck ones (operators)."""
+"""/v1/sagas/…/steps: read steps, decide held steps (reviewers) and recover steps (operators)."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -42,7 +42,7 @@ from services.sagas import recovery
 from services.sagas.queries import StepRef
 from services.sagas.recovery import Retry
 
-steps = Blueprint("steps", __name__, url_prefix="/v1/sagas", description="Steps of sagas: held ones, stuck ones")
+steps = Blueprint("steps", __name__, url_prefix="/v1/sagas", description="Steps of sagas: reviews and recovery")
 READ, DECIDE, RECOVER = Permission.SAGA_READ, Permission.STEP_DECIDE, Permission.SAGA_RECOVER
 _STEP = "/<trace_id>/steps/<step_span_id>"
 
@@ -54,7 +54,7 @@ def _command(
     accepted: type[Schema] = QueuedSchema,
     example: Mapping[str, Any] | None = None,
 ) -> Callable[[View], View]:
-    """POST …/{verb}: what a worker is to do with a step."""
+    """Register `POST …/{verb}`, a command that a worker carries out."""
     return operation(
         steps,
         "POST",
@@ -70,21 +70,21 @@ def _command(
 
 @operation(steps, "GET", "/steps", permission=READ, query=StepListQuery, answers={200: StepPageSchema}, refuses=(404,))
 def list_steps(query: dict[str, Any]) -> Response:
-    """List a saga's steps in their order, then the undos
+    """List a saga's steps in order, then the undos
 
-    The undos have `compensates_span_id`.
+    An undo has a `compensates_span_id`.
     """
     wanted = page(query)
-    which = UUID(hex=query["trace_id"]), query.get("namespace"), frozenset(query.get("status", ()))
-    found = saga_queries.list_steps(deps().database, g.principal, *which, wanted)
+    filters = UUID(hex=query["trace_id"]), query.get("namespace"), frozenset(query.get("status", ()))
+    found = saga_queries.list_steps(deps().database, g.principal, *filters, wanted)
     return json_response(list_document(found, lambda step: step))
 
 
 @operation(steps, "GET", "/pending-review", permission=READ, query=ReviewListQuery, answers={200: ReviewPageSchema})
 def list_pending_reviews(query: dict[str, Any]) -> Response:
-    """List the steps that wait for a person, the longest waiting first
+    """List held steps, longest waiting first
 
-    `review_payload` is exactly what will be executed, or what the model has found.
+    `review_payload` has the exact arguments to execute, or the model's output.
     """
     wanted = page(query)
     trace_id = query.pop("trace_id", None)
@@ -97,7 +97,7 @@ def list_pending_reviews(query: dict[str, Any]) -> Response:
 def get_step(query: dict[str, Any], trace_id: str, step_span_id: str) -> Response:
     """Read a step with its arguments and output
 
-    With what only this step has: arguments, output, facts, and how a model came to it.
+    The response also has the step's facts and the report of the model's run.
     """
     namespace = query.get("namespace")
     return json_response(saga_queries.get_step(deps().database, g.principal, trace(trace_id), step_span_id, namespace))
@@ -105,61 +105,62 @@ def get_step(query: dict[str, Any], trace_id: str, step_span_id: str) -> Respons
 
 @_command("decision", DECIDE, DecisionOnStepSchema, example={"decision": "APPROVE", "output": {}})
 def decide_step(query: dict[str, Any], body: dict[str, Any], trace_id: str, step_span_id: str) -> Response:
-    """Approve or reject a held step; a worker carries it out
+    """Approve or reject a held step
 
-    `APPROVE` may carry an `output` that replaces the model's; `REJECT` may carry `error_details`.
+    `APPROVE` may have an `output`, which replaces the model's; `REJECT` may have `error_details`. A worker then
+    continues the saga.
     """
     command = _approval(body) if body["decision"] == "APPROVE" else _rejection(body)
-    return _decided(query, trace_id, step_span_id, command)
+    return _decide(query, trace_id, step_span_id, command)
 
 
 @_command("approve", DECIDE, ApproveStepSchema)
 def approve_step(query: dict[str, Any], body: dict[str, Any], trace_id: str, step_span_id: str) -> Response:
     """Approve a held step
 
-    With `output`, the saga goes on with that instead of what the model has found.
+    With `output`, the saga continues with that instead of the model's output.
     """
-    return _decided(query, trace_id, step_span_id, _approval(body))
+    return _decide(query, trace_id, step_span_id, _approval(body))
 
 
 @_command("reject", DECIDE, RejectStepSchema)
 def reject_step(query: dict[str, Any], body: dict[str, Any], trace_id: str, step_span_id: str) -> Response:
-    """Reject a held step; what was done before it is undone
+    """Reject a held step
 
-    `error_details` become the step's own.
+    Sagahold undoes the completed steps before it. `error_details` become the step's error.
     """
-    return _decided(query, trace_id, step_span_id, _rejection(body))
+    return _decide(query, trace_id, step_span_id, _rejection(body))
 
 
 @_command("retry", DECIDE, RerunSchema, example={"guidance": "Clarify the summary before proceeding."})
 def retry_held_step(query: dict[str, Any], body: dict[str, Any], trace_id: str, step_span_id: str) -> Response:
-    """Have a held step run and held again
+    """Request another run of a held step
 
-    The model is asked again, with `guidance`; a commit step is held again. What was held is void. With a
-    `retry_token` it counts once.
+    A reason step runs its model again with `guidance`; a commit step is only held again. The current review ends.
+    Repeated requests with the same `retry_token` count once.
     """
-    which = _which(query, trace_id, step_span_id)
-    said = (body.get(name) for name in ("guidance", "retry_token", "revision"))
-    return accepted(step_decisions.rerun_step(deps().database, g.principal, which, *said).document())
+    step = _step(query, trace_id, step_span_id)
+    arguments = (body.get(name) for name in ("guidance", "retry_token", "revision"))
+    return accepted(step_decisions.rerun_step(deps().database, g.principal, step, *arguments).document())
 
 
 @_command("retry-step", RECOVER, RecoveryWishSchema, RecoveryAnswerSchema)
 def retry_step(query: dict[str, Any], body: dict[str, Any], trace_id: str, step_span_id: str) -> Response:
-    """Repeat a stuck step of a RUNNING saga
+    """Retry a step of a running saga
 
-    For a step whose outcome nobody knows. Where a second call may do harm, `allow_destructive` has to say so; a
-    worker that is at it is left alone but for `force`.
+    For a step whose outcome is unknown or that is stuck. `allow_destructive` permits a call that may run twice.
+    `force` takes the step over from a running worker.
     """
-    return _recovered(recovery.retry_step, query, body, trace_id, step_span_id)
+    return _recover(recovery.retry_step, query, body, trace_id, step_span_id)
 
 
 @_command("retry-compensation", RECOVER, UndoRecoveryWishSchema, RecoveryAnswerSchema)
 def retry_compensation(query: dict[str, Any], body: dict[str, Any], trace_id: str, step_span_id: str) -> Response:
-    """Try an undo again that failed or is stuck
+    """Retry an undo that failed or is stuck
 
-    With `arguments`, one that failed is tried with exactly these. Who corrected them, when and why is kept.
+    `arguments` replace those of a failed undo. The undo records who corrected them, when and why.
     """
-    return _recovered(recovery.retry_compensation, query, body, trace_id, step_span_id)
+    return _recover(recovery.retry_compensation, query, body, trace_id, step_span_id)
 
 
 @_command(
@@ -170,38 +171,39 @@ def retry_compensation(query: dict[str, Any], body: dict[str, Any], trace_id: st
     example={"outcome": "done", "output": {"refund": "R-7"}, "evidence": "the ledger has R-7"},
 )
 def resolve_step(query: dict[str, Any], body: dict[str, Any], trace_id: str, step_span_id: str) -> Response:
-    """Say what came of a call whose outcome is unknown, or of a failed undo
+    """Record the outcome of a call or of a failed undo
 
-    Of an undo that failed, `done` says that it was undone by hand: the undoing goes on with what was done before.
-    `not_done` says that nobody will undo it: the saga stays `FAILED` and no longer needs an operator.
+    For a call whose outcome is unknown, `outcome` says whether it was carried out. For a failed undo, `done` means that
+    it was undone by hand, and earlier steps are undone next. `not_done` means that it stays: the saga remains `FAILED`
+    and no longer needs an operator.
     """
-    which = _which(query, trace_id, step_span_id)
-    said = {"done": body["outcome"] == DONE, "output": body.get("output"), "evidence": body["evidence"]}
-    return accepted(recovery.resolve(deps().database, g.principal, which, **said))
+    step = _step(query, trace_id, step_span_id)
+    outcome = {"done": body["outcome"] == DONE, "output": body.get("output"), "evidence": body["evidence"]}
+    return accepted(recovery.resolve(deps().database, g.principal, step, **outcome))
 
 
 def _approval(body: dict[str, Any]) -> Approve:
-    # An empty output is what clients send who want to change nothing.
-    said = {name: body.get(name) for name in ("comment", "revision")}
-    return Approve(actor(g.principal), arguments=body.get("output") or None, **said)
+    # Clients send an empty output to change nothing.
+    common = {name: body.get(name) for name in ("comment", "revision")}
+    return Approve(actor(g.principal), arguments=body.get("output") or None, **common)
 
 
 def _rejection(body: dict[str, Any]) -> Reject:
-    said = {name: body.get(name) for name in ("comment", "revision")}
-    return Reject(actor(g.principal), response=body.get("error_details") or None, **said)
+    common = {name: body.get(name) for name in ("comment", "revision")}
+    return Reject(actor(g.principal), response=body.get("error_details") or None, **common)
 
 
-def _decided(query: dict[str, Any], trace_id: str, span: str, command: Approve | Reject) -> Response:
-    which = _which(query, trace_id, span)
-    return accepted(step_decisions.decide_step(deps().database, g.principal, which, command).document())
+def _decide(query: dict[str, Any], trace_id: str, span: str, command: Approve | Reject) -> Response:
+    step = _step(query, trace_id, span)
+    return accepted(step_decisions.decide_step(deps().database, g.principal, step, command).document())
 
 
-def _recovered(
+def _recover(
     act: Callable[..., dict[str, Any]], query: dict[str, Any], body: dict[str, Any], trace_id: str, span: str
 ) -> Response:
     token = body.pop("recovery_token", None)
-    return accepted(act(deps().database, g.principal, _which(query, trace_id, span), Retry(token=token, **body)))
+    return accepted(act(deps().database, g.principal, _step(query, trace_id, span), Retry(token=token, **body)))
 
 
-def _which(query: dict[str, Any], trace_id: str, span: str) -> StepRef:
+def _step(query: dict[str, Any], trace_id: str, span: str) -> StepRef:
     return StepRef(trace(trace_id), span, query.get("namespace"))

@@ -1,4 +1,4 @@
-"""/v1/sagas: start one, look at them, cancel one."""
+"""/v1/sagas: start, read and cancel sagas."""
 
 from typing import Any
 from uuid import UUID
@@ -31,7 +31,7 @@ from services.sagas import queries as saga_queries
 from services.sagas.lifecycle import StartRequest
 from services.sagas.queries import SagaFilter
 
-sagas = Blueprint("sagas", __name__, url_prefix="/v1/sagas", description="Steps in a row, undone in reverse")
+sagas = Blueprint("sagas", __name__, url_prefix="/v1/sagas", description="Sequences of steps, undone in reverse order")
 
 
 @operation(
@@ -48,8 +48,8 @@ sagas = Blueprint("sagas", __name__, url_prefix="/v1/sagas", description="Steps 
 def start_saga(body: dict[str, Any]) -> Response:
     """Start a saga
 
-    The manifest's steps run one after the other; what was done is undone in reverse when one fails or is rejected.
-    With an `idempotency_key` a namespace starts one saga, for good.
+    The manifest's steps run in order. If one fails or is rejected, the completed steps are undone in reverse order.
+    A namespace starts only one saga per `idempotency_key`, without a time limit.
     """
     trace_id = body.get("trace_id")
     wanted = StartRequest(
@@ -70,24 +70,24 @@ def start_saga(body: dict[str, Any]) -> Response:
 
 
 def _trace_start(wanted: StartRequest, trace_id: UUID) -> None:
-    """The saga's trace begins with a span that links to its caller's, and the request's span links to that."""
-    about = {"sagahold.saga": wanted.name, "sagahold.saga.version": wanted.version}
-    about["sagahold.namespace"] = wanted.namespace
+    """Begin the saga's trace with a span that links to the caller's; the request's span links to the new one."""
+    attributes = {"sagahold.saga": wanted.name, "sagahold.saga.version": wanted.version}
+    attributes["sagahold.namespace"] = wanted.namespace
     caller = request.environ[CALLER]
-    with running(begin(deps().tracer, f"start {wanted.name}", "internal", about, trace_id, cause=caller)) as span:
+    with running(begin(deps().tracer, f"start {wanted.name}", "internal", attributes, trace_id, cause=caller)) as span:
         request.environ[SET_OFF] = traceparent(span)
 
 
 @operation(sagas, "GET", "", permission=Permission.SAGA_READ, query=SagaListQuery, answers={200: SagaPageSchema})
 def list_sagas(query: dict[str, Any]) -> Response:
-    """List sagas, the newest first
+    """List sagas, newest first
 
-    `in_flight` cannot go together with `status`.
+    `in_flight` and `status` exclude each other.
     """
     wanted = page(query)
     statuses = tuple(query.pop("status", ()))
     if statuses and query["in_flight"]:
-        raise HTTPProblem(400, "CONFLICTING_FILTERS", "in_flight already says which statuses: give it or status")
+        raise HTTPProblem(400, "CONFLICTING_FILTERS", "in_flight and status exclude each other: send only one of them")
     trace_id = query.pop("trace_id", None)
     filters = SagaFilter(trace_id=None if trace_id is None else UUID(hex=trace_id), statuses=statuses, **query)
     found = saga_queries.list_sagas(deps().database, g.principal, filters, wanted)
@@ -105,7 +105,7 @@ def list_sagas(query: dict[str, Any]) -> Response:
 def get_saga(trace_id: str) -> Response:
     """Read a saga with its context and steps
 
-    `context` is what bindings and expressions see; the undos follow the steps.
+    `context` is the data that bindings and expressions can use. The undos follow the steps.
     """
     return json_response(saga_queries.get_saga(deps().database, g.principal, trace(trace_id)))
 
@@ -120,17 +120,16 @@ def get_saga(trace_id: str) -> Response:
     refuses=(404, 409),
 )
 def cancel_saga(body: dict[str, Any], trace_id: str) -> Response:
-    """Give a saga up, and undo what was done
+    """Cancel a saga and undo its completed steps
 
-    A call that is under way is waited for. From then on nothing new is begun, and what was done is undone, the last
-    first.
+    A running call finishes first. No further step starts, and the completed steps are undone, last step first.
     """
     status = use_cases.cancel_saga(deps().database, g.principal, trace(trace_id), body.get("reason"))
     return accepted({"status": "queued", "trace_id": trace_id, "saga_status": status})
 
 
 def trace(text: str) -> UUID:
-    """Of a path. Raises `NotFound` for what cannot be a trace id."""
+    """Parse the trace id in a path. Raises `NotFound` if it is malformed."""
     found = ids.parse("", text)
     if found is None:
         raise NotFound(f"{text[:64]!r} is not the trace id of a saga")

@@ -1,4 +1,4 @@
-"""/v1/webhooks: endpoints (admin; operators read them), deliveries (operator), and the secret that signs callbacks."""
+"""/v1/webhooks: endpoints (admins; operators may read them), deliveries (operators) and the callbacks' secret."""
 
 from typing import Any
 
@@ -32,7 +32,7 @@ from services.webhooks.deliveries import DeliveryFilter
 from services.webhooks.endpoints import EndpointChange
 
 webhooks = Blueprint(
-    "webhooks", __name__, url_prefix="/v1/webhooks", description="Signed messages to your servers (Standard Webhooks)"
+    "webhooks", __name__, url_prefix="/v1/webhooks", description="Signed events for your servers (Standard Webhooks)"
 )
 READ, MANAGE = Permission.ENDPOINT_READ, Permission.ENDPOINT_MANAGE
 DELIVERIES, SECRET = Permission.DELIVERY_MANAGE, Permission.SIGNING_SECRET_READ
@@ -49,19 +49,20 @@ DELIVERIES, SECRET = Permission.DELIVERY_MANAGE, Permission.SIGNING_SECRET_READ
     creates=True,
 )
 def create_endpoint(body: dict[str, Any]) -> Response:
-    """Add an endpoint; its secret is shown this once
+    """Create an endpoint
 
-    Events of its namespaces are sent to the URL, signed with the endpoint's own secret.
+    Sagahold sends the events of its namespaces to the URL, signed with the endpoint's own secret. Only this response
+    shows the secret.
     """
     return created(*endpoints.create_endpoint(deps().database, g.principal, _change(body), once()))
 
 
 @operation(webhooks, "GET", "/endpoints", permission=READ, query=PageQuery, answers={200: EndpointPageSchema})
 def list_endpoints(query: dict[str, Any]) -> Response:
-    """List endpoints, the newest first
+    """List endpoints, newest first
 
-    Those that reach no further than the caller's namespaces. No secret is shown, and header values only to
-    admins.
+    The list contains the endpoints whose namespaces the caller may all see. It shows no secrets, and header values only
+    to admins.
     """
     found = endpoints.list_endpoints(deps().database, g.principal, page(query))
     return json_response(list_document(found, lambda endpoint: endpoint))
@@ -71,7 +72,7 @@ def list_endpoints(query: dict[str, Any]) -> Response:
 def get_endpoint(endpoint_id: str) -> Response:
     """Read an endpoint
 
-    No secret is shown: `rotate-secret` makes a new one. Header values are shown only to admins, else as `***`.
+    The response shows no secret; `rotate-secret` creates a new one. Only admins see header values, others `***`.
     """
     return json_response(endpoints.get_endpoint(deps().database, g.principal, endpoint_id))
 
@@ -87,19 +88,18 @@ def get_endpoint(endpoint_id: str) -> Response:
     refuses=(404,),
 )
 def change_endpoint(body: dict[str, Any], endpoint_id: str) -> Response:
-    """Change an endpoint, disable or enable it
+    """Change, disable or enable an endpoint
 
-    What is not named stays. Enabling one that Sagahold disabled begins with new events; `recover` sends what it
-    missed.
+    Omitted fields stay. An enabled endpoint receives new events; `recover` sends those that it missed.
     """
     return json_response(endpoints.change_endpoint(deps().database, g.principal, endpoint_id, _change(body)))
 
 
 @operation(webhooks, "DELETE", "/endpoints/<endpoint_id>", permission=MANAGE, answers={204: None}, refuses=(404,))
 def delete_endpoint(endpoint_id: str) -> Response:
-    """Remove an endpoint; its deliveries stay readable
+    """Delete an endpoint
 
-    What still waits for it is given up.
+    Its deliveries stay readable. Sagahold gives up those that wait.
     """
     endpoints.delete_endpoint(deps().database, g.principal, endpoint_id)
     return Response(status=204)
@@ -114,9 +114,9 @@ def delete_endpoint(endpoint_id: str) -> Response:
     refuses=(404,),
 )
 def rotate_endpoint_secret(endpoint_id: str) -> Response:
-    """Make a new secret; for 24 hours both sign
+    """Rotate the secret of an endpoint
 
-    The new secret is shown this once.
+    Both secrets sign for 24 hours. Only this response shows the new secret.
     """
     return json_response(endpoints.rotate_endpoint_secret(deps().database, g.principal, endpoint_id))
 
@@ -130,9 +130,9 @@ def rotate_endpoint_secret(endpoint_id: str) -> Response:
     refuses=(404, 409),
 )
 def test_endpoint(endpoint_id: str) -> Response:
-    """Send a `webhook.test`; the delivery tells how it went
+    """Send a `webhook.test` event to an endpoint
 
-    It means nothing, and is signed like all others.
+    It is signed like all events and has no further meaning. The delivery shows the result.
     """
     return json_response(endpoints.test_endpoint(deps().database, g.principal, endpoint_id), 202)
 
@@ -148,9 +148,9 @@ def test_endpoint(endpoint_id: str) -> Response:
     refuses=(404, 409),
 )
 def recover_endpoint(body: dict[str, Any], endpoint_id: str) -> Response:
-    """Send again everything since then that the endpoint did not get
+    """Send missed deliveries to an endpoint again
 
-    Only what was given up; under the same `webhook-id` as before.
+    Sends the deliveries that were given up since the time, under the same `webhook-id`.
     """
     recovered = deliveries.recover(deps().database, g.principal, endpoint_id, body["since"])
     return json_response({"recovered": recovered}, 202)
@@ -165,9 +165,9 @@ def recover_endpoint(body: dict[str, Any], endpoint_id: str) -> Response:
     answers={200: DeliveryPageSchema},
 )
 def list_deliveries(query: dict[str, Any]) -> Response:
-    """List deliveries, the newest first
+    """List deliveries, newest first
 
-    One for each message and receiver.
+    There is one delivery per event and receiver.
     """
     wanted = page(query)
     found = deliveries.list_deliveries(deps().database, g.principal, DeliveryFilter(**query), wanted)
@@ -183,9 +183,9 @@ def list_deliveries(query: dict[str, Any]) -> Response:
     refuses=(404,),
 )
 def get_delivery(delivery_id: str) -> Response:
-    """Read a delivery with every attempt
+    """Read a delivery with its attempts
 
-    Each attempt with its time, its status and the first 1 KiB of the answer.
+    Each attempt has its time, its status and the first 1 KiB of the receiver's response.
     """
     return json_response(deliveries.get_delivery(deps().database, g.principal, delivery_id))
 
@@ -199,18 +199,18 @@ def get_delivery(delivery_id: str) -> Response:
     refuses=(404, 409),
 )
 def redeliver_delivery(delivery_id: str) -> Response:
-    """Send it again now, under the same webhook-id
+    """Send a delivery again now
 
-    With the whole retry schedule before it. The receiver knows a repeat by its `webhook-id`.
+    This restarts the full retry schedule. The receiver recognises a repeat by its `webhook-id`.
     """
     return json_response(deliveries.redeliver(deps().database, g.principal, delivery_id), 202)
 
 
 @operation(webhooks, "GET", "/signing-secret", permission=SECRET, query=NamespaceQuery, answers={200: SecretSchema})
 def get_signing_secret(query: dict[str, Any]) -> Response:
-    """The secret that signs the callbacks of a namespace's pauses
+    """Read the secret that signs a namespace's callbacks
 
-    `callbackUrl`s are signed with it, as endpoints are with their own.
+    Webhooks to a `callbackUrl` are signed with this secret; endpoints have their own.
     """
     namespace = query.get("namespace", g.principal.own_namespace)
     return json_response({"secret": signing.read_namespace_secret(deps().database, g.principal, namespace)})
@@ -225,9 +225,9 @@ def get_signing_secret(query: dict[str, Any]) -> Response:
     answers={200: SecretSchema},
 )
 def rotate_signing_secret(query: dict[str, Any]) -> Response:
-    """Make a new secret for a namespace's callbacks; for 24 hours both sign
+    """Rotate the secret that signs a namespace's callbacks
 
-    The new secret is shown this once to who may not read it.
+    Both secrets sign for 24 hours. Only this response shows the new secret to callers who may not read it.
     """
     namespace = query.get("namespace", g.principal.own_namespace)
     return json_response({"secret": signing.rotate_namespace_secret(deps().database, g.principal, namespace)})

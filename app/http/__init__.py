@@ -1,1 +1,1 @@
-"""HTTP for every route: authentication, bodies, problems, long polls, streams."""
+"""The HTTP parts that all routes share: authentication, bodies, problems, long polls and streams."""

@@ -1,4 +1,4 @@
-"""How flask-smorest reads a request's query and body: strictly, with each fault named by its place."""
+"""The strict parser of queries and bodies for flask-smorest; errors name the path of each field."""
 
 from typing import Any, NoReturn
 
@@ -12,14 +12,14 @@ from app.http.json_body import read_json
 from domain.values import canonical_json
 from domain.values.errors import FieldError, Invalid
 
-# Faults that one answer tells: who sent more has to start over anyway.
-_MAX_FAULTS = 20
-# What marshmallow calls by Python's names.
+# The maximum number of field errors in a response.
+_MAX_FIELD_ERRORS = 20
+# Replacements for messages in which marshmallow names Python types.
 _IN_JSON = dict.fromkeys(("Not a valid mapping type.", "Invalid input type."), "Not an object, like {}.")
 
 
 class StrictParser(FlaskParser):
-    """A field that nobody reads is refused: a misspelt one must not pass silently."""
+    """A parser that rejects unknown fields, so that a misspelt one does not pass silently."""
 
     DEFAULT_UNKNOWN_BY_LOCATION = {"json": RAISE, "query": RAISE}  # noqa: RUF012  (webargs declares it so)
 
@@ -34,15 +34,15 @@ class StrictParser(FlaskParser):
             for field_error in canonical_json.text_errors(value, name)
         ]
         twice = [name for name, values in given.lists() if len(values) > 1 and not _is_list(schema, name)]
-        found += [FieldError(name[:200], "is given twice") for name in twice]
+        found += [FieldError(name[:200], "occurs twice") for name in twice]
         if found:
             raise Invalid(found)
         return super().load_querystring(req, schema)
 
     def handle_error(self, error: ValidationError, *_: Any, **__: Any) -> NoReturn:
-        # webargs puts the tree of messages under the name of the place that was read.
+        # webargs puts the tree of messages under the location: json or query.
         (messages,) = error.messages_dict.values()
-        raise Invalid(_field_errors("", messages)[:_MAX_FAULTS]) from None
+        raise Invalid(_field_errors("", messages)[:_MAX_FIELD_ERRORS]) from None
 
 
 class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc]
@@ -54,12 +54,12 @@ def has_required(schema: Schema) -> bool:
 
 
 def _is_list(schema: Schema, name: str) -> bool:
-    """A parameter that may be given more than once."""
+    """Tell whether the parameter may occur more than once."""
     return any((field.data_key or own) == name and isinstance(field, List) for own, field in schema.fields.items())
 
 
 def _field_errors(path: str, messages: Any) -> list[FieldError]:
-    """From marshmallow's tree of messages to a flat list with paths."""
+    """Convert marshmallow's tree of messages to a flat list with paths."""
     if isinstance(messages, dict):
         return [field_error for key, part in messages.items() for field_error in _field_errors(_join(path, key), part)]
     texts = messages if isinstance(messages, list) else [messages]

@@ -1,4 +1,4 @@
-"""Who is asking, and whether they may: a Bearer key, a key as HTTP Basic user name, or (on a laptop) nobody."""
+"""Authentication and authorization by a Bearer key, a key as HTTP Basic user name, or (on a laptop) without a key."""
 
 import base64
 import binascii
@@ -18,10 +18,10 @@ from domain.identity.access import ALL_NAMESPACES, ANONYMOUS, Permission, Princi
 from domain.values.errors import Forbidden
 
 _KEY = re.compile(r"hitl_[A-Za-z0-9_-]{20,128}")
-# Names under which clients are known to put keys into URLs.
+# Names of query parameters under which clients send keys.
 _KEY_PARAMETERS = frozenset({"api_key", "apikey", "api-key", "key", "access_token", "token", "authorization"})
 
-# What proxies and tunnels add to a request: the beginnings of the names.
+# Prefixes of the headers that proxies and tunnels add.
 _FORWARDING = (
     *("forwarded", "via", "x-forwarded", "x-real-", "x-original-", "x-client-ip", "x-cluster-", "x-envoy-", "x-proxy"),
     *("cf-", "cdn-loop", "true-client-ip", "fastly-", "ngrok-", "tailscale-", "x-amz", "x-azure", "x-appengine"),
@@ -29,13 +29,13 @@ _FORWARDING = (
 
 
 def authorize(request: Request, permission: Permission) -> Principal:
-    """The caller, also as `g.principal`. Raises `HTTPProblem` 400 or 401, `Forbidden`."""
+    """Return the caller and store it as `g.principal`. Raises `HTTPProblem` 400 or 401, or `Forbidden`."""
     _refuse_key_in_url(request)
     principal = replace(_identify(request), where=request.remote_addr)
     g.principal = principal
     request.environ[KEY_ID] = principal.id
     if not principal.may(permission):
-        raise Forbidden(f"a key with the role {principal.role} may not do this: it takes {who_may(permission)}")
+        raise Forbidden(f"a key with the role {principal.role} may not do this; it needs {who_may(permission)}")
     return principal
 
 
@@ -73,31 +73,30 @@ def _refuse_key_in_url(request: Request) -> None:
         return
     for name, value in request.args.items(multi=True):
         if name.lower() in _KEY_PARAMETERS or _KEY.search(value):
-            detail = "a key in a URL ends up in logs: send it as Authorization: Bearer hitl_…, and revoke this one"
+            detail = "a key in a URL ends up in logs; revoke it, and send a new one as Authorization: Bearer hitl_…"
             raise HTTPProblem(400, "KEY_IN_URL", detail)
 
 
 def _anonymous(request: Request) -> Principal:
-    """Nobody's role, for a laptop: only straight from this machine, and not from a page of somebody else's site.
+    """Return the principal of a request without a key: direct, local, and not from another site's page.
 
-    The name in `Host` guards against DNS rebinding, `Origin` against forms and scripts of other sites. A proxy in front
-    makes every caller look local: it is known by its headers, by the old protocol that many speak to servers behind
-    them, or by running as another user than this server.
+    The name in `Host` guards against DNS rebinding, and `Origin` against forms and scripts of other sites. Behind a
+    proxy every caller looks local. A proxy is recognised by its headers, by HTTP/1.0, or by running as another user.
     """
     role = deps().anonymous_role
     if role is None:
         raise _unauthenticated("send Authorization: Bearer hitl_…")
     forwarded = any(name.lower().startswith(_FORWARDING) for name in request.headers.keys())  # noqa: SIM118
     # granian says "HTTP/1" where others say "HTTP/1.0".
-    other = request.environ.get("SERVER_PROTOCOL") != "HTTP/1.1"
-    if forwarded or other or not _is_loopback(request.remote_addr) or not _is_local_name(request.host):
-        raise _unauthenticated("requests without a key are answered only on this machine, under a loopback name")
+    old_protocol = request.environ.get("SERVER_PROTOCOL") != "HTTP/1.1"
+    if forwarded or old_protocol or not _is_loopback(request.remote_addr) or not _is_local_name(request.host):
+        raise _unauthenticated("requests without a key are accepted only from this machine, under a loopback name")
     origin = request.headers.get("Origin")
     if origin is not None and origin != f"{request.scheme}://{request.host}":
-        raise _unauthenticated("requests without a key are not answered for pages of other sites")
+        raise _unauthenticated("requests without a key are not accepted from pages of other sites")
     if users_connected_to(int(request.environ.get("SERVER_PORT", 0))) - {os.getuid()}:
         raise _unauthenticated(
-            "requests without a key are answered only while no program of another user, like a proxy, is connected"
+            "requests without a key are accepted only while no program of another user, like a proxy, is connected"
         )
     return Principal(ANONYMOUS, ANONYMOUS, Role(role), (ALL_NAMESPACES,))
 

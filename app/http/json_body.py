@@ -1,4 +1,4 @@
-"""Reading JSON strictly: what another reader would see differently, or not at all, is refused with its place."""
+"""A strict JSON reader that rejects values which other readers would read differently, with their paths."""
 
 import json
 import math
@@ -13,9 +13,9 @@ from domain.values import canonical_json
 from domain.values.errors import FieldError, Invalid
 
 MAX_BODY_BYTES = 1024 * 1024
-# Digits beyond which a number is not worth reading: Python refuses at 4300, and no double holds more than 309.
+# The maximum digits of a number. Python refuses 4300, and no double has more than 309.
 MAX_DIGITS = 400
-# Faults that one answer tells: who sent more has to start over anyway.
+# The maximum number of field errors in a response.
 MAX_FIELD_ERRORS = 20
 
 
@@ -24,9 +24,9 @@ class _DuplicateKey(ValueError):
 
 
 def read_json(request: Request, *, required: bool) -> Any:
-    """The body as a value. An empty body is an empty object where none is required.
+    """Read the body. An empty body is an empty object if no body is required.
 
-    Raises `HTTPProblem` for what is not JSON (400, 413, 415), `Invalid` for JSON that must not be used.
+    Raises `HTTPProblem` for a body that is not JSON (400, 413, 415), and `Invalid` for unusable JSON.
     """
     raw = _raw(request)
     if not raw and not required:
@@ -42,18 +42,18 @@ def read_json(request: Request, *, required: bool) -> Any:
 
 def _raw(request: Request) -> bytes:
     raw = request.get_data()
-    # A body without a length is cut off at the limit in silence.
+    # The server truncates a body without a length at the limit, without an error.
     if request.content_length is None and len(raw) >= MAX_BODY_BYTES:
-        # Some more of it: with what was sent and never read, the connection would be reset, and the answer lost.
+        # Unread data would reset the connection and lose the response, so read some more.
         request.environ["wsgi.input"].read(MAX_BODY_BYTES)
         raise RequestEntityTooLarge
     return raw
 
 
 def read_text(text: str, place: str) -> Any:
-    """JSON that a person typed into a form, under the same rules. `place`: what it is called.
+    """Read JSON from a form field under the same rules. `place` is its name in errors.
 
-    Raises `Invalid`, also for what is no JSON, with the line and column of the fault.
+    Raises `Invalid`; for a syntax error, with the line and column.
     """
     reader = _Reader()
     try:
@@ -73,13 +73,13 @@ def read_text(text: str, place: str) -> Any:
 
 
 class _Reader:
-    """Parses, and notes on the way whether `json_value.faults` may find any: looking takes as long as parsing."""
+    """A parser that notes whether `canonical_json.field_errors` can find errors; that check is as slow as parsing."""
 
     def __init__(self) -> None:
         self.suspicious = False
 
     def read(self, raw: bytes) -> Any:
-        # An escape is the only way to write a NUL or a lone surrogate.
+        # Only an escape can produce a NUL or a lone surrogate.
         self.suspicious = b"\\u" in raw or raw.count(b"{") + raw.count(b"[") > canonical_json.MAX_DEPTH
         try:
             return json.loads(
@@ -94,7 +94,9 @@ class _Reader:
         except json.JSONDecodeError as error:
             _malformed(f"the body is not JSON: {error.msg} (line {error.lineno}, column {error.colno})")
         except _DuplicateKey as error:
-            field_error = FieldError(str(error), "stands twice in one object: readers disagree on which one counts")
+            field_error = FieldError(
+                str(error), "occurs twice in one object; JSON readers disagree on which one counts"
+            )
             raise Invalid([field_error]) from None
         except RecursionError:
             raise Invalid([FieldError("", f"is nested deeper than {canonical_json.MAX_DEPTH} levels")]) from None

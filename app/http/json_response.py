@@ -1,4 +1,4 @@
-"""JSON that answers a request."""
+"""JSON responses."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -13,12 +13,12 @@ def json_response(document: Any, status: int = 200, headers: Mapping[str, str] |
 
 
 def accepted(document: Any, replayed: bool = False) -> Response:
-    """202, also for the stored answer to a repeated request: what was accepted may still not be done."""
+    """Return 202, also for a replayed response, because the work may not be done yet."""
     return json_response(document, 202, _replayed(replayed))
 
 
 def created(document: Any, replayed: bool, location: str | None = None) -> Response:
-    """201, or 200 for the stored answer to a repeated request."""
+    """Return 201, or 200 for a replayed response."""
     headers = _replayed(replayed)
     if location is not None:
         headers["Location"] = location

@@ -1,4 +1,4 @@
-"""Remembers for a few seconds who holds a key, so that not every request asks the database."""
+"""A cache of the principals of keys, for a few seconds, so that most requests need no database query."""
 
 import time
 from collections.abc import Callable
@@ -6,14 +6,14 @@ from collections.abc import Callable
 from domain.identity.access import Principal
 from services.identity.tokens import hash_of
 
-# A revoked key must stop working everywhere within 5 s: this, and the request that was under way.
+# A revoked key must stop working everywhere within 5 s, including the request in progress.
 TTL_SECONDS = 4.0
-# Keys remembered at once; a flood of keys empties the memory, it does not fill it.
+# The maximum number of cached keys; beyond it, the cache is cleared.
 CAPACITY = 10_000
 
 
 class KeyCache:
-    """`look_up`: from a key's hash to who holds it, or None. Only good keys are remembered."""
+    """A cache of valid keys. `look_up` returns the principal of a key's hash, or None."""
 
     def __init__(self, look_up: Callable[[bytes], Principal | None]) -> None:
         self._look_up = look_up

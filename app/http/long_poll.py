@@ -1,5 +1,7 @@
-"""Held requests: answered when the pause is resolved, or when the time is up. A held request has a thread, no database
-connection and no timer; the process's one subscription wakes it."""
+"""Long polls: requests that wait until a pause is resolved or their time is over.
+
+A long poll holds a thread, but no database connection and no timer; the process's one subscription wakes it.
+"""
 
 import time
 from collections.abc import Sequence
@@ -15,7 +17,7 @@ from services.pauses.lifecycle import get_pause, get_pauses
 
 
 def hold(watch_id: str, seconds: float) -> tuple[Pause, bool]:
-    """The pause as it is when the wait is over; False when there was no room to wait."""
+    """Wait and return the pause; False if the process had no room to wait."""
     id_ = ids.parse(ids.WATCH, watch_id)
     if seconds == 0 or id_ is None:
         return get_pause(deps().database, g.principal, watch_id), True
@@ -23,7 +25,7 @@ def hold(watch_id: str, seconds: float) -> tuple[Pause, bool]:
         return get_pause(deps().database, g.principal, watch_id), False
     until = time.monotonic() + seconds
     with deps().subscriber.listening(id_, owner=g.principal.id) as changed:
-        # Read only after listening began: a change in between is not missed.
+        # Read after listening starts, so that no change is missed in between.
         pause = get_pause(deps().database, g.principal, watch_id)
         while (
             pause.status is Status.PENDING and not deps().subscriber.stopped and (left := until - time.monotonic()) > 0
@@ -31,13 +33,13 @@ def hold(watch_id: str, seconds: float) -> tuple[Pause, bool]:
             if changed.wait(left):
                 changed.clear()
                 pause = get_pause(deps().database, g.principal, watch_id)
-    # A key that was revoked in the meantime hears nothing any more.
+    # The key may have been revoked during the wait.
     authorize(request, Permission.PAUSE_READ)
     return pause, True
 
 
 def hold_any(watch_ids: Sequence[str], seconds: float) -> tuple[list[Pause], bool]:
-    """Those of the pauses that the caller sees, once one of them is resolved; otherwise as `hold`. It is one waiter."""
+    """Wait until one of the pauses is resolved; return those that the caller may see. This counts as one long poll."""
     wanted = [id_ for id_ in (ids.parse(ids.WATCH, watch_id) for watch_id in watch_ids) if id_ is not None]
     if seconds == 0 or not has_room():
         return get_pauses(deps().database, g.principal, wanted), seconds == 0
@@ -56,13 +58,12 @@ def _all_wait(found: Sequence[Pause]) -> bool:
     return bool(found) and all(pause.status is Status.PENDING for pause in found)
 
 
-# Requests that are held beyond `max_waiters`, in all and of one key or person: whoever holds all others does not keep
-# the rest out.
+# Extra long polls beyond `max_waiters`, in all and per key or person, so that one client cannot exclude the others.
 EXTRA, EXTRA_EACH = 40, 8
 
 
 def has_room(counted: int = 0) -> bool:
-    """`counted`: 1 where the asking request is among those that are held."""
+    """Tell whether another long poll may wait. `counted` is 1 if the caller's own request is already counted."""
     subscriber, most = deps().subscriber, deps().max_waiters
     held = subscriber.waiting - counted
     extra = min(EXTRA, most // 10)

@@ -1,7 +1,6 @@
-"""What every answer gets, whatever made it: default headers, a trace id, a line in the log, a place in the metrics and
-a span.
+"""WSGI middleware for every response: default headers, a trace id, a log line, metrics and a span.
 
-WSGI middleware, not Flask's hooks: it also sees what Flask itself refuses, and takes a third of the time.
+Unlike Flask's hooks, it also sees the requests that Flask refuses, and takes a third of the time.
 """
 
 import logging
@@ -19,14 +18,14 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("sagahold.request")
 
-# W3C Trace Context: version, trace id, parent id, flags. An id of zeros is none.
+# W3C Trace Context: version, trace id, parent id, flags. An id of zeros is invalid.
 _TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
-# A key that somebody put into the path: it must not get into the log.
+# A key in the path, which must not get into the log.
 _KEY = re.compile(r"hitl_[A-Za-z0-9_-]{8,}")
-# Links that let a person in: what follows is their secret.
+# Links that sign a person in; the rest of the path is their secret.
 _LINK = re.compile(r"^(/r/|/sign-in/link/).+", re.DOTALL)
 
-# An answer that needs another value sets its own.
+# Defaults; a response may set its own values.
 _HEADERS = [
     ("X-Content-Type-Options", "nosniff"),
     ("Cache-Control", "no-store"),
@@ -34,32 +33,34 @@ _HEADERS = [
     ("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'"),
 ]
 
-# Under these names in the environment of a request: the id of the key that it came with, its caller's `traceparent`,
-# and that of the span of what it has set going.
+# Keys in a request's WSGI environment: the id of the key or person, the caller's `traceparent`,
+# and that of the started saga's span.
 KEY_ID, CALLER, SET_OFF = "sagahold.key_id", "sagahold.caller", "sagahold.set_off"
 
 Environ = dict[str, Any]
 
 
-# Asked every few seconds, by machines: no span tells anything of it.
+# Machines poll these every few seconds, so spans would add only noise.
 _NO_SPAN = frozenset({"/healthz", "/readyz", "/metrics"})
-# A part of a route that a request fills in, as Flask writes it.
+# A variable part of a route in Flask's notation.
 _PART = re.compile(r"<(?:[^<>:]+:)?([^<>]+)>")
 
 Application = Callable[[Environ, Any], Iterable[bytes]]
 
 
-def every_answer(application: Application, tracer: "Tracer | None") -> Application:
-    def answering(environ: Environ, start_response: Any) -> Iterable[bytes]:
+def with_request_log(application: Application, tracer: "Tracer | None") -> Application:
+    """Wrap the application so that each response gets headers, a log line, metrics and a span."""
+
+    def wrapped(environ: Environ, start_response: Any) -> Iterable[bytes]:
         began = time.perf_counter()
         sent = environ.get("HTTP_TRACEPARENT")
-        given = _TRACEPARENT.fullmatch(sent) if sent else None
-        # Not a secret: no need to ask the system for randomness.
-        trace = given[1] if given else f"{random.getrandbits(128):032x}"
+        parent = _TRACEPARENT.fullmatch(sent) if sent else None
+        # A trace id is no secret, so it needs no secure randomness.
+        trace = parent[1] if parent else f"{random.getrandbits(128):032x}"
         trace_id.set(trace)
-        environ[CALLER] = given and given[0]
+        environ[CALLER] = parent and parent[0]
         if "CONTENT_LENGTH" in environ:
-            # By its length a body is read once; by its end, twice, and each time the interpreter is handed over.
+            # A body with a length needs one read; without, two, and each releases the interpreter lock.
             environ.pop("wsgi.input_terminated", None)
 
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
@@ -67,40 +68,42 @@ def every_answer(application: Application, tracer: "Tracer | None") -> Applicati
             headers += [header for header in _HEADERS if header[0] not in has]
             headers.append(("Trace-Id", trace))
             seconds = time.perf_counter() - began
-            path = _tell(environ, int(status[:3]), seconds)
+            path = _log_and_count(environ, int(status[:3]), seconds)
             if tracer is not None:
-                _trace(tracer, environ, int(status[:3]), seconds, path, trace, given and given[0])
+                _trace(tracer, environ, int(status[:3]), seconds, path, trace, parent and parent[0])
             return start_response(status, headers, exc_info) if exc_info else start_response(status, headers)
 
         return application(environ, start)
 
-    return answering
+    return wrapped
 
 
-def _tell(environ: Environ, status: int, seconds: float) -> str:
-    """The line has the path without the query: whatever a client puts there stays out of the log. Returns that path."""
+def _log_and_count(environ: Environ, status: int, seconds: float) -> str:
+    """Log and count the request; return the path as logged, without secrets and without the query."""
     method = environ["REQUEST_METHOD"]
-    # Flask's request, which it leaves here. The route, not the path: ids would make a time series of every pause.
+    # Flask stores its request here. The metrics have the route, because each path with an id would add a time series.
     rule = getattr(environ.get("werkzeug.request"), "url_rule", None)
     count(method, "none" if rule is None else rule.rule, status, seconds)
     path = environ["PATH_INFO"].encode("latin-1").decode("utf-8", "replace")
     path = _LINK.sub(r"\1…", _KEY.sub("hitl_…", path))
-    found = {
+    fields = {
         "method": method,
         "path": path,
         "status": status,
         "ms": round(seconds * 1000, 1),
         "key": environ.get(KEY_ID),
     }
-    log.info("request", extra=found)
+    log.info("request", extra=fields)
     return path
 
 
 def _trace(
     tracer: "Tracer", environ: Environ, status: int, seconds: float, path: str, trace: str, sent: str | None
 ) -> None:
-    """One span, from the request's arrival to the beginning of its answer, as the log line and the metrics have it: of
-    a held request the wait, of a stream what came before its first event."""
+    """Record a span from the request's arrival to the start of its response, like the log line and the metrics.
+
+    The span of a long poll includes the wait; the span of a stream ends before its first event.
+    """
     if path in _NO_SPAN:
         return
     rule = getattr(environ.get("werkzeug.request"), "url_rule", None)

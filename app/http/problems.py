@@ -1,4 +1,4 @@
-"""Every refusal leaves through here, as `application/problem+json` (RFC 9457) with a stable `code`."""
+"""Error responses as `application/problem+json` (RFC 9457) with a stable `code`."""
 
 import json
 import logging
@@ -27,16 +27,15 @@ KINDS: dict[type[DomainError], int] = {
     errors.InvalidManifest: 400,
     errors.Invalid: 422,
 }
-# Long enough for a database that restarts, short enough that nobody waits for nothing. Seconds.
+# Seconds: enough for a database to restart, without a needless wait.
 RETRY_AFTER = "2"
 UNAVAILABLE = (
-    "The database cannot be reached, takes no changes or is too busy: try again; with an Idempotency-Key nothing"
-    " happens twice"
+    "The database is unreachable, read-only or too busy: try again; with an Idempotency-Key nothing happens twice"
 )
 
 
 class HTTPProblem(Exception):
-    """Refused before any rule was asked."""
+    """An error of the HTTP layer, before any domain rule applies."""
 
     def __init__(self, status: int, code: str, detail: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(detail)
@@ -44,8 +43,8 @@ class HTTPProblem(Exception):
 
 
 def codes(status: int) -> list[str]:
-    """Every code that a problem with this status may carry."""
-    edge = {
+    """Return all codes that a problem with this status may have."""
+    http = {
         400: ["BAD_REQUEST", "MALFORMED_JSON", "KEY_IN_URL", "MALFORMED_IDEMPOTENCY_KEY", "CONFLICTING_FILTERS"],
         401: ["UNAUTHENTICATED"],
         404: ["NO_SUCH_ROUTE"],
@@ -57,9 +56,9 @@ def codes(status: int) -> list[str]:
         500: ["INTERNAL_ERROR"],
         503: ["DATABASE_UNAVAILABLE", "NOT_READY"],
     }.get(status, [])
-    # A wrong state never has the code of its class: it names the state.
-    ours = [kind.code for kind in _descendants(DomainError) if status_of(kind) == status and kind is not WrongState]
-    return list(dict.fromkeys(edge + ours))
+    # The code of a wrong state names the state, not the class.
+    domain = [kind.code for kind in _descendants(DomainError) if status_of(kind) == status and kind is not WrongState]
+    return list(dict.fromkeys(http + domain))
 
 
 def install(app: Flask) -> None:
@@ -86,7 +85,7 @@ def problem(
 def problem_document(
     status: int, code: str, detail: str, field_errors: Sequence[FieldError] = (), **more: Any
 ) -> dict[str, Any]:
-    """Where there are faults, `detail` names the first: some clients show nothing else."""
+    """Return a problem's body. `detail` names the first field error, because some clients show nothing else."""
     body: dict[str, Any] = {
         "type": f"urn:sagahold:problem:{code.lower().replace('_', '-')}",
         "title": HTTPStatus(status).phrase,
@@ -94,13 +93,13 @@ def problem_document(
         "detail": _first_of(field_errors) if field_errors else detail,
         "code": code,
     }
-    if found := [{"path": field_error.path, "message": field_error.message} for field_error in field_errors]:
-        body["errors"] = found
+    if field_errors:
+        body["errors"] = [{"path": each.path, "message": each.message} for each in field_errors]
     return body | more
 
 
 def _first_of(field_errors: Sequence[FieldError]) -> str:
-    """`limit: must be 1 to 100 (and 2 more)`."""
+    """Return a summary like `limit: must be 1 to 100 (and 2 more)`."""
     first, *others = field_errors
     message = first.message.rstrip(".")
     if message[1:2].islower():
@@ -110,7 +109,7 @@ def _first_of(field_errors: Sequence[FieldError]) -> str:
 
 
 def domain_error(error: DomainError) -> Response:
-    (status, code, detail), more = _told(error)
+    (status, code, detail), more = _parts(error)
     return problem(status, code, detail, headers=headers_of(error), **more)
 
 
@@ -119,12 +118,12 @@ def headers_of(error: DomainError) -> dict[str, str]:
 
 
 def refusal_document(error: DomainError) -> dict[str, Any]:
-    """Of one of several things that a request asked for."""
-    (status, code, detail), more = _told(error)
+    """Return the problem of one of several items in a request."""
+    (status, code, detail), more = _parts(error)
     return problem_document(status, code, detail, **more)
 
 
-def _told(error: DomainError) -> tuple[tuple[int, str, str], dict[str, Any]]:
+def _parts(error: DomainError) -> tuple[tuple[int, str, str], dict[str, Any]]:
     field_errors = error.field_errors if isinstance(error, Invalid) else ()
     current = error.current if isinstance(error, AlreadyResolved | RevisionChanged) else None
     more = {} if current is None else {"current": current}
@@ -132,14 +131,14 @@ def _told(error: DomainError) -> tuple[tuple[int, str, str], dict[str, Any]]:
 
 
 def refused_by_flask(error: HTTPException) -> Response:
-    """What Flask and werkzeug refuse by themselves."""
+    """Return the response to an error that Flask or Werkzeug raised."""
     status = error.code or 500
     code = {404: "NO_SUCH_ROUTE", 405: "METHOD_NOT_ALLOWED", 408: "REQUEST_TIMEOUT", 413: "BODY_TOO_LARGE"}.get(
         status, "BAD_REQUEST"
     )
     detail = {
-        404: f"there is no route {request.path[:200]}: /docs lists them",
-        405: f"{request.method} is not a method of this route",
+        404: f"there is no route {request.path[:200]}; /docs lists the routes",
+        405: f"this route does not support the method {request.method}",
         413: "the body is larger than 1 MiB",
     }.get(status, error.description or error.name)
     if status >= 500:
@@ -154,14 +153,13 @@ def _database(error: DatabaseUnavailable) -> Response:
 
 
 def log_unexpected(error: HTTPException) -> None:
-    """What no handler took: Flask puts it into a 500. Its text may quote what a client sent or a row holds, so it goes
-    to the log, never to the client."""
+    """Log an unhandled error. Its text may quote a request or a row, so only the log gets it, never the client."""
     log.error("unexpected error", exc_info=getattr(error, "original_exception", None) or error)
 
 
 def _unexpected(error: HTTPException) -> Response:
     log_unexpected(error)
-    return problem(500, "INTERNAL_ERROR", "Something went wrong on our side; the log has the details")
+    return problem(500, "INTERNAL_ERROR", "this is a bug in Sagahold; the server's log has the details")
 
 
 def status_of(kind: type[DomainError]) -> int:

@@ -1,7 +1,8 @@
-"""A deadline for the bodies of requests, and a bound on how many that do not come may be waited for.
+"""A deadline for request bodies, and a limit on the number of stalled ones.
 
-The server (granian) waits for ever for a body that stops coming, and a thread waits with it. It cannot be told to stop
-(docs/adr/0025): here such a request is answered from another thread, and its connection is ended.
+The server (granian) waits for a stalled body without a limit, and so does a thread; no setting changes this
+([ADR 22](docs/adr/0025-late-request-bodies.md)). Another thread therefore responds to such a request and closes its
+connection.
 """
 
 import json
@@ -24,20 +25,20 @@ log = logging.getLogger(__name__)
 
 # Seconds for a whole body: 1 MiB at half a megabit.
 DEADLINE = 20.0
-# One that is waited for so long is not just on its way. Seconds.
+# Seconds after which an incomplete body counts as stalled.
 STALLED = 1.0
-# Bodies that are waited for so long at once: for one key, person, or all who are neither; and in all.
+# The maximum number of stalled bodies: per key or person (all anonymous callers count as one), and in all.
 MAX_STALLED, MAX_STALLED_IN_ALL = 16, 64
-_LOOK_EVERY = 0.25
+_CHECK_INTERVAL = 0.25
 
-TOO_SLOW = "the body of this request did not arrive in time: send it again"
+TOO_SLOW = "the body of this request did not arrive in time; send it again"
 
 Environ = dict[str, Any]
 Application = Callable[[Environ, Any], Iterable[bytes]]
 
 
 class BodyWatch:
-    """Belongs to one process."""
+    """The deadline and the limit for the bodies of one process."""
 
     def __init__(self, deadline: float = DEADLINE) -> None:
         self._deadline = deadline
@@ -45,7 +46,7 @@ class BodyWatch:
         self._lock = threading.Lock()
 
     def guard(self, application: Application) -> Application:
-        """The server's own call comes here: what is around this one can no longer be answered for."""
+        """Wrap the outermost application, which the server itself calls: the caller's frame holds the connection."""
         threading.Thread(target=self._watch, name="bodies", daemon=True).start()
 
         def guarded(environ: Environ, start_response: Any) -> Iterable[bytes]:
@@ -71,13 +72,13 @@ class BodyWatch:
 
     def _watch(self) -> None:
         while True:
-            time.sleep(_LOOK_EVERY)
+            time.sleep(_CHECK_INTERVAL)
             try:
-                self._look(time.monotonic())
+                self._check(time.monotonic())
             except Exception:
-                log.exception("bodies that do not come cannot be ended")
+                log.exception("stalled request bodies cannot be ended")
 
-    def _look(self, now: float) -> None:
+    def _check(self, now: float) -> None:
         with self._lock:
             stalled = sorted((body for body in self._read if now - body.began > STALLED), key=lambda body: body.began)
         by_port: dict[int, dict[Callable[[], None], str]] = defaultdict(dict)
@@ -86,11 +87,11 @@ class BodyWatch:
             body.cut = True
             by_port[body.port][body.answer] = body.address
         for port, answers in by_port.items():
-            log.warning("bodies of requests did not arrive in time", extra={"connections": len(answers)})
+            log.warning("request bodies did not arrive in time", extra={"connections": len(answers)})
             end_connections(port, answers, lambda: late.isdisjoint(self._read))
 
     def _too_many(self, stalled: list["_Body"], now: float) -> Iterator["_Body"]:
-        """Those that are late, and the longest waited for of those beyond the bounds. `stalled`: the oldest first."""
+        """Yield the late bodies, and the oldest of those beyond the limits. `stalled` is sorted, oldest first."""
         of_owner: dict[str | None, int] = defaultdict(int)
         kept = 0
         for body in reversed(stalled):
@@ -117,7 +118,7 @@ class _Body:
 
     @property
     def owner(self) -> str | None:
-        """The key or person, as soon as it is known who asks."""
+        """The id of the key or person, once the caller is authenticated."""
         return self._environ.get(KEY_ID)
 
     def read(self, size: int | None = -1) -> bytes:
@@ -130,9 +131,9 @@ class _Body:
             found: bytes = self._stream.readline(*_limit(size))
         return found
 
-    def readlines(self, wakeup: int | None = -1) -> list[bytes]:
+    def readlines(self, size: int | None = -1) -> list[bytes]:
         with self._watch.reading(self):
-            found: list[bytes] = self._stream.readlines(*_limit(wakeup))
+            found: list[bytes] = self._stream.readlines(*_limit(size))
         return found
 
     def __iter__(self) -> Iterator[bytes]:
@@ -140,12 +141,12 @@ class _Body:
             yield line
 
     def answer(self) -> None:
-        """For whoever still listens; that the request's own thread answers too has no effect any more."""
+        """Send the error response; a later response from the request's own thread has no effect."""
         text = json.dumps(problem_document(408, "REQUEST_TIMEOUT", TOO_SLOW)).encode().ljust(BODY_BYTES)
         headers = [("content-type", MEDIA_TYPE), ("cache-control", "no-store"), ("connection", "close")]
         self._protocol.response_bytes(408, headers, text)
 
 
 def _limit(size: int | None) -> tuple[int, ...]:
-    """The server's stream knows no other word for all of it than none."""
+    """Return the arguments for a read: the server's stream reads everything only without an argument."""
     return () if size is None or size < 0 else (size,)

@@ -1,4 +1,4 @@
-"""Server-Sent Events: how a stream begins, what an event looks like, and when a stream ends."""
+"""Server-Sent Events: the response, the format of an event, and the end of a stream."""
 
 import time
 from collections.abc import Iterator
@@ -10,12 +10,12 @@ from app.deps import deps
 from app.http.long_poll import has_room
 from domain.values.canonical_json import encode
 
-# A stream ends after this; EventSource comes back by itself. Seconds.
+# Seconds after which a stream ends; EventSource reconnects automatically.
 STREAM_FOR = 300.0
 
 
 def stream_of(events: Iterator[str]) -> Response:
-    """The events are made within the request's context."""
+    """Return a response that streams the events, which run within the request's context."""
     return Response(
         stream_with_context(_from_the_start(events)),
         content_type="text/event-stream",
@@ -24,13 +24,16 @@ def stream_of(events: Iterator[str]) -> Response:
 
 
 def event(type_: str, data: Any, number: int | None = None) -> str:
-    """`number`: what a client that comes back sends as `Last-Event-ID`."""
+    """Format an event. A client that reconnects sends its last `number` as `Last-Event-ID`."""
     id_ = "" if number is None else f"id: {number}\n"
     return f"{id_}event: {type_}\ndata: {encode(data)}\n\n"
 
 
 def is_over(began: float) -> bool:
-    """`began`: by `time.monotonic`. Also with no room to wait: the client comes back in 3 s, which is polling."""
+    """Tell whether a stream must end. `began` is from `time.monotonic`.
+
+    A stream also ends when the process has no room for it; the client then polls every 3 s.
+    """
     return time.monotonic() - began > STREAM_FOR or deps().subscriber.stopped or not has_room(counted=1)
 
 

@@ -1,17 +1,17 @@
-"""Parts of a path that leave their neighbour alone: with another method that is 405, and not a thing called so."""
+"""Path parts that exclude the name of a neighbouring route, so that another method on that route gives 405."""
 
 from werkzeug.routing import BaseConverter
 
 
 class TraceIdPart(BaseConverter):
-    """Anything but `start`, which is a route of its own."""
+    """Any text but `start`, which has its own route."""
 
     regex = r"(?!start\Z)[^/]+"
     part_isolating = True
 
 
 class WatchIdPart(BaseConverter):
-    """Anything but `decisions`, which is a route of its own."""
+    """Any text but `decisions`, which has its own route."""
 
     regex = r"(?!decisions\Z)[^/]+"
     part_isolating = True

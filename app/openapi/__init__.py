@@ -1,1 +1,1 @@
-"""The OpenAPI document, and the decorator that it follows from."""
+"""The OpenAPI document, and the decorator of operations that it is generated from."""

@@ -1,6 +1,6 @@
-"""Complete the OpenAPI document beyond what routes and schemas say: meanings, examples, webhooks, server.
+"""The parts of the OpenAPI document that routes and schemas lack: descriptions, examples, webhooks and the server.
 
-Clients are generated from it: nothing in it may depend on how one generator reads it.
+Clients are generated from the document, so it must not depend on how one generator reads it.
 """
 
 from collections.abc import Iterator
@@ -12,49 +12,52 @@ from domain.sagas.saga import SagaStatus
 
 _JSON = "application/json"
 _REF = "#/components/schemas/"
-# Made by flask-smorest for every document; nothing here refers to them.
+# flask-smorest adds these to each document; nothing refers to them.
 _UNUSED = ("Error", "PaginationMetadata")
 _METHODS = frozenset({"get", "put", "post", "patch", "delete"})
 _HEADERS = {
-    "webhook-id": ("string", "the same on every attempt: keep it to recognise repeats"),
-    "webhook-timestamp": ("string", "seconds since 1970, when the attempt was made"),
+    "webhook-id": ("string", "The id of the message, the same in each attempt. Store it to recognise repeats."),
+    "webhook-timestamp": ("string", "The time of the attempt, in seconds since 1970."),
     "webhook-signature": (
         "string",
-        "`v1,…`: HMAC-SHA256 of id, timestamp and body with dots between; two after a rotation",
+        "`v1,…`: the HMAC-SHA256 of the id, the timestamp and the body, joined by dots. After a rotation, two of them.",
     ),
 }
-_ANSWERS = {
-    "200": "taken; any 2xx is. Answer first, work later",
-    "410": "this endpoint wants nothing any more: it is disabled",
-    "4XX": "tried again later, as is every failure",
+_RESPONSES = {
+    "200": "Accepted, like any 2xx status. Respond first, then process the event.",
+    "410": "The endpoint wants no more events. Sagahold disables it.",
+    "4XX": "A failure. Sagahold tries again later.",
 }
-_SENT = "Sent to the endpoints that subscribe, signed as Standard Webhooks says; perhaps twice, with one `webhook-id`."
+_DELIVERY = (
+    "Sagahold sends this event to the endpoints that subscribe to it, signed according to Standard Webhooks."
+    " It may arrive twice with the same `webhook-id`."
+)
 _SUMMARIES = {
     "pause.created": "An action waits for a decision",
     "pause.approved": "A pause was approved: execute `decision.arguments`",
     "pause.rejected": "A pause was rejected",
-    "pause.expired": "Nobody decided in time",
-    "pause.cancelled": "The agent took its request back",
-    "pause.escalated": "A pause waited too long, and others are asked beside",
+    "pause.expired": "A pause reached its time limit without a decision",
+    "pause.cancelled": "The agent cancelled its request",
+    "pause.escalated": "A pause was escalated to more people",
     "saga.awaiting_human": "A step of a saga is held for a decision",
-    "saga.completed": "All steps of a saga are done",
-    "saga.failed": "A saga has failed, and not everything was undone",
-    "saga.compensated": "A saga was given up, and what it did is undone",
-    "saga.needs_operator": "Nobody knows what came of a call, or an undo failed",
-    "step.failed": "A step, or an undo, has failed",
-    "webhook.test": "Somebody tries whether messages arrive",
+    "saga.completed": "All steps of a saga completed",
+    "saga.failed": "A saga failed, and some steps are not undone",
+    "saga.compensated": "A saga stopped, and its completed steps are undone",
+    "saga.needs_operator": "The outcome of a call is unknown, or an undo failed",
+    "step.failed": "A step or an undo failed",
+    "webhook.test": "A person tests the endpoint",
 }
 
 
 def complete(document: dict[str, Any], public_url: str) -> dict[str, Any]:
-    """The document, changed in place."""
+    """Complete the document in place and return it."""
     schemas = document["components"]["schemas"]
     for name in _UNUSED:
         schemas.pop(name, None)
     schemas |= _event_schemas()
-    document["servers"] = [{"url": public_url, "description": "this installation"}]
+    document["servers"] = [{"url": public_url, "description": "This installation."}]
     document["info"] |= {
-        "contact": {"name": "whoever runs this installation", "url": public_url},
+        "contact": {"name": "The operator of this installation", "url": public_url},
         "license": {"name": "All rights reserved", "url": f"{public_url}/docs"},
     }
     document["webhooks"] = {type_: {"post": _webhook(type_)} for type_ in EVENT_TYPES}
@@ -77,12 +80,12 @@ def _operations(document: dict[str, Any]) -> Iterator[dict[str, Any]]:
 def _describe_properties(owner: str, schema: dict[str, Any]) -> None:
     for name, property_ in schema.get("properties", {}).items():
         _describe(property_, owner, name)
-        # A field with a default may be left out; generators take it for one that is always there.
+        # Generators treat a field with a default as always present, but a client may omit it.
         if "default" in property_:
             default = property_.pop("default")
             if default not in (None, [], {}):
-                said = str(default).lower() if isinstance(default, bool) else default
-                property_["description"] += f"; default: {said}"
+                shown = str(default).lower() if isinstance(default, bool) else default
+                property_["description"] = f"{property_['description'].rstrip('.')}. Default: {shown}."
         _describe_properties(owner, property_.get("items", {}))
 
 
@@ -93,9 +96,9 @@ def _describe(described: dict[str, Any], owner: str, name: str) -> None:
 
 
 def _illustrate(operation: dict[str, Any], schemas: dict[str, Any]) -> None:
-    """Give each body an example that has none."""
+    """Add an example to each body without one."""
     bodies = [operation.get("requestBody", {})]
-    bodies += [answer for status, answer in operation["responses"].items() if status.startswith("2")]
+    bodies += [response for status, response in operation["responses"].items() if status.startswith("2")]
     for body in bodies:
         content = body.get("content", {}).get(_JSON)
         if content is not None and "schema" in content and not content.keys() & {"example", "examples"}:
@@ -148,7 +151,7 @@ def _may_be_null(schema: dict[str, Any]) -> bool:
 
 
 def _fits(example: Any, schema: dict[str, Any]) -> bool:
-    """A name may mean a list here and a text there."""
+    """Tell whether the example has the schema's type: a name may be a list in one schema and a text in another."""
     if example is None:
         return _may_be_null(schema)
     if "enum" in schema:
@@ -162,7 +165,8 @@ def _webhook(type_: str) -> dict[str, Any]:
         "operationId": "receive_" + type_.replace(".", "_"),
         "tags": ["webhooks"],
         "summary": _SUMMARIES[type_],
-        "description": _SENT + (" The pause's own `callbackUrl` gets it too." if type_ in CALLBACK_TYPES else ""),
+        "description": _DELIVERY
+        + (" The pause's own `callbackUrl` receives it too." if type_ in CALLBACK_TYPES else ""),
         "security": [],
         "parameters": [
             {"in": "header", "name": name, "required": True, "schema": {"type": kind}, "description": meaning}
@@ -172,7 +176,7 @@ def _webhook(type_: str) -> dict[str, Any]:
             "required": True,
             "content": {_JSON: {"schema": {"$ref": f"{_REF}{_event_name(type_)}"}}},
         },
-        "responses": {status: {"description": meaning} for status, meaning in _ANSWERS.items()},
+        "responses": {status: {"description": meaning} for status, meaning in _RESPONSES.items()},
     }
 
 
@@ -189,8 +193,8 @@ def _event_schema(type_: str) -> dict[str, Any]:
         "type": "object",
         "required": ["type", "timestamp", "data"],
         "properties": {
-            "type": {"type": "string", "enum": [type_], "description": "what happened"},
-            "timestamp": {"type": "string", "format": "date-time", "description": "when it happened"},
+            "type": {"type": "string", "enum": [type_], "description": "The type of the event."},
+            "timestamp": {"type": "string", "format": "date-time", "description": "The time of the event."},
             "data": _event_data(type_),
         },
     }
@@ -198,12 +202,12 @@ def _event_schema(type_: str) -> dict[str, Any]:
 
 def _event_data(type_: str) -> dict[str, Any]:
     if type_.startswith("pause."):
-        return {"description": "the pause as it is then", "$ref": f"{_REF}Pause"}
+        return {"description": "The pause at the time of the event.", "$ref": f"{_REF}Pause"}
     if type_ == "webhook.test":
-        endpoint = {"type": "string", "description": "id of the endpoint that is tried"}
+        endpoint = {"type": "string", "description": "The id of the tested endpoint."}
         return {
             "type": "object",
-            "description": "which endpoint is tried",
+            "description": "The tested endpoint.",
             "required": ["endpoint_id"],
             "properties": {"endpoint_id": endpoint},
         }
@@ -222,7 +226,7 @@ def _event_data(type_: str) -> dict[str, Any]:
         required.append("step")
     return {
         "type": "object",
-        "description": "the saga, and the step that it is about",
+        "description": "The saga and, in some events, a step.",
         "required": required,
         "properties": properties,
     }

@@ -1,4 +1,4 @@
-"""The parts of the OpenAPI document that no single route tells: problems, security, headers, ids, who the API is."""
+"""The parts of the OpenAPI document that routes share: problems, security, headers, ids and general information."""
 
 import json
 from collections.abc import Iterable
@@ -28,48 +28,48 @@ from domain.identity.access import NAMESPACE_PATTERN
 
 _PROBLEM_STATUSES = (400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 500, 503)
 _DESCRIPTIONS = {
-    400: "the request cannot be read",
-    401: "no key, or one that is not good",
-    403: "the key's role or namespaces do not allow it",
-    404: "nothing there that this key may see",
-    409: "not in a state that allows it; `code` names the state, `current` shows the stored outcome where there is one",
-    408: "the body did not arrive in time",
-    413: "larger than 1 MiB",
-    415: "not JSON",
-    422: "understood, but `errors` names what in it cannot be used",
-    429: "asked for too often; `Retry-After` says when to come back",
-    500: "our fault",
-    503: "something that we need is away; `Retry-After` says when to come back",
+    400: "The request cannot be read.",
+    401: "The key is missing or invalid.",
+    403: "The key's role or namespaces do not permit the operation.",
+    404: "The object does not exist, or the key may not see it.",
+    409: "The current state does not permit the operation. `code` names the state; `current` shows a stored outcome.",
+    408: "The body did not arrive in time.",
+    413: "The body is larger than 1 MiB.",
+    415: "The body is not JSON.",
+    422: "The request has invalid fields, which `errors` lists.",
+    429: "There were too many requests. `Retry-After` gives the time to wait.",
+    500: "A bug in Sagahold; the server's log has the details.",
+    503: "A required service is unavailable. `Retry-After` gives the time to wait.",
 }
 
-# Headers that requests may have; `app.openapi.operation` puts them to the routes that read them.
+# Request headers; `app.openapi.operation` adds them to the operations that read them.
 IDEMPOTENCY_KEY = {
     "in": "header",
     "name": "Idempotency-Key",
     "schema": {"type": "string", "minLength": 8, "maxLength": 128, "pattern": "^[!-~]{8,128}$"},
-    "description": "Send the same key with the same request again, and it is carried out only once: the stored answer "
-    "comes back with `Idempotent-Replayed: true`. Scope: the namespace. Kept for 24 hours at least.",
+    "description": "Makes a repeated request take effect only once: the repetition gets the stored response with "
+    "`Idempotent-Replayed: true`. A key is valid within its namespace and stored for at least 24 hours.",
 }
 IF_NONE_MATCH = {
     "in": "header",
     "name": "If-None-Match",
     "schema": {"type": "string"},
-    "description": "the `ETag` of an answer before: 304 as long as nothing has changed",
+    "description": "The `ETag` of an earlier response. The response is 304 if nothing has changed.",
 }
 LAST_EVENT_ID = {
     "in": "header",
     "name": "Last-Event-ID",
     "schema": {"type": "string"},
-    "description": "the id of the last event that was seen: only later ones follow",
+    "description": "The id of the last event that the client received. The stream continues after it.",
 }
-# Headers that answers have, by their place under components. `Trace-Id` is in every answer.
+# Response headers, by their names under components. Every response has `Trace-Id`.
 _HEADERS = {
-    "Trace-Id": ("string", "ties the answer to our log: name it when you ask for help"),
-    "Location": ("string", "where the new thing is read"),
-    "Idempotent-Replayed": ("string", "`true`: this is the stored answer to the same request before"),
-    "ETag": ("string", "changes when the pause does"),
-    "Retry-After": ("integer", "seconds to wait before trying again"),
-    "WWW-Authenticate": ("string", "how to send a key"),
+    "Trace-Id": ("string", "The trace id of the request in the server's log. Include it when you ask for help."),
+    "Location": ("string", "The URL of the new object."),
+    "Idempotent-Replayed": ("string", "`true` if this is the stored response to an earlier identical request."),
+    "ETag": ("string", "The version of the pause."),
+    "Retry-After": ("integer", "The seconds to wait before the next request."),
+    "WWW-Authenticate": ("string", "The authentication scheme."),
 }
 _PATH_IDS = {
     "watch_id": WATCH_ID,
@@ -94,7 +94,7 @@ def path_parameters(path: str) -> list[dict[str, Any]]:
     ]
 
 
-# One event of a stream. `data` is the body of the webhook of the same type.
+# An event of a stream. `data` is the body of the webhook of the same type.
 _EVENT = {
     "type": "object",
     "required": ["id", "event", "data"],
@@ -103,28 +103,28 @@ _EVENT = {
 TEXT_SCHEMAS = {
     "text/event-stream": _EVENT,
     "text/plain": {"type": "string"},
-    "application/x-ndjson": {"type": "string", "description": "one JSON document a line"},
+    "application/x-ndjson": {"type": "string", "description": "One JSON document per line."},
 }
 
 
 def headers(names: Iterable[str] = ()) -> dict[str, Any]:
-    """Those of an answer, for its documentation."""
+    """Return the documentation of a response's headers."""
     return {name: {"$ref": f"#/components/headers/{name}"} for name in ("Trace-Id", *names)}
 
 
 class SagaholdApi(Api):  # type: ignore[misc]
-    # Every status is documented by name; there is no "anything else".
+    # Each operation documents all its statuses, so there is no default response.
     DEFAULT_ERROR_RESPONSE_NAME = None
 
     def _register_error_handlers(self) -> None:
-        """`app.http.problems` has the one place that handles errors."""
+        """Register nothing: `app.http.problems` handles errors."""
 
     def _openapi_json(self) -> Response:
-        """Made once, when it is first asked for."""
-        return Response(self._whole, content_type="application/json")
+        """Return the document, which the first request generates."""
+        return Response(self._document, content_type="application/json")
 
     @cached_property
-    def _whole(self) -> str:
+    def _document(self) -> str:
         document = complete(deepcopy(self.spec.to_dict()), deps().database.public_url)
         return json.dumps(document, indent=2, ensure_ascii=False)
 
@@ -139,13 +139,15 @@ def build_api(app: Flask) -> SagaholdApi:
     }
     info = {
         "summary": "Holds an AI agent's risky action until a human has decided on it.",
-        "description": "Send a key as `Authorization: Bearer hitl_…`. Every refusal is `application/problem+json` with"
-        " a stable `code`. POSTs that create take an `Idempotency-Key`.",
+        "description": "Send a key as `Authorization: Bearer hitl_…`. Errors are `application/problem+json` with a"
+        " stable `code`. POST requests that create an object accept an `Idempotency-Key`.",
     }
     api = SagaholdApi(app, spec_kwargs={"info": info, "security": [{"bearer": []}, {"basic": []}]})
     components = api.spec.components
-    components.security_scheme("bearer", {"type": "http", "scheme": "bearer", "description": "hitl_…"})
-    components.security_scheme("basic", {"type": "http", "scheme": "basic", "description": "the key as user name"})
+    components.security_scheme("bearer", {"type": "http", "scheme": "bearer", "description": "An API key: `hitl_…`."})
+    components.security_scheme(
+        "basic", {"type": "http", "scheme": "basic", "description": "An API key as the user name."}
+    )
     for name, (kind, meaning) in _HEADERS.items():
         components.header(name, {"description": meaning, "schema": {"type": kind}})
     components.schema("Problem", {**_PROBLEM})
@@ -161,9 +163,9 @@ def _response(status: int) -> dict[str, Any]:
             {"properties": {"code": {"enum": problems.codes(status)}, "status": {"enum": [status]}}},
         ]
     }
-    sent = {401: ["WWW-Authenticate"], 429: ["Retry-After"], 503: ["Retry-After"]}.get(status, [])
+    names = {401: ["WWW-Authenticate"], 429: ["Retry-After"], 503: ["Retry-After"]}.get(status, [])
     content = {problems.MEDIA_TYPE: {"schema": schema}}
-    return {"description": _DESCRIPTIONS[status], "headers": headers(sent), "content": content}
+    return {"description": _DESCRIPTIONS[status], "headers": headers(names), "content": content}
 
 
 _PROBLEM: dict[str, Any] = {
@@ -174,7 +176,7 @@ _PROBLEM: dict[str, Any] = {
         "title": {"type": "string"},
         "status": {"type": "integer"},
         "detail": {"type": "string"},
-        "code": {"type": "string", "description": "stable: branch on this"},
+        "code": {"type": "string", "description": "A stable code for programs."},
         "errors": {
             "type": "array",
             "items": {
@@ -183,7 +185,7 @@ _PROBLEM: dict[str, Any] = {
                 "properties": {"path": {"type": "string"}, "message": {"type": "string"}},
             },
         },
-        "current": {"type": "object", "description": "with ALREADY_RESOLVED: the pause as it stands"},
-        "checks": {"type": "object", "description": "with NOT_READY: what is there and what is not"},
+        "current": {"type": "object", "description": "The current state of the pause, with ALREADY_RESOLVED."},
+        "checks": {"type": "object", "description": "The results of the checks, with NOT_READY."},
     },
 }

@@ -1,4 +1,4 @@
-"""One decorator for a route: who may, what it takes, what it answers; and the OpenAPI document from the same words."""
+"""The decorator of operations: permission, parameters and responses, for the route and for the OpenAPI document."""
 
 import hashlib
 import json
@@ -39,16 +39,17 @@ def operation(
     creates: bool = False,
     refuses: Iterable[int] = (),
 ) -> Callable[[View], View]:
-    """Register the view under `path`. It gets the query, then the body, then the path's parts by name.
+    """Register the view under `path`. The view receives the query, the body, and the path's parts by name.
 
     Args:
-        permission: None lets everyone in.
-        answers: statuses and schemas, or the media type of what is not JSON; the first is the usual one.
-        example: of the body.
+        permission: the required permission; None admits every caller.
+        answers: the schema of each successful status, or the media type of a response that is not JSON. The first
+            status is the usual one.
+        example: an example of the body.
         reads: request headers, as OpenAPI parameters.
-        sends: names of headers that successful answers have beside the usual ones.
-        creates: takes an Idempotency-Key.
-        refuses: statuses of refusals, beside those that every such route has.
+        sends: names of further headers in successful responses.
+        creates: accept an Idempotency-Key.
+        refuses: statuses of errors besides those that all such operations have.
     """
 
     def decorate(view: View) -> View:
@@ -65,7 +66,7 @@ def operation(
             documented = blueprint.arguments(query(), location="query")(documented)
         for status, schema in answers.items():
             documented = _answers(blueprint, status, schema, [*sends, *_REPLAYED] if creates else sends)(documented)
-        # Not by `alt_response`: each would be one more wrapper that every request goes through.
+        # Each `alt_response` would add a wrapper to every request.
         problems = {status: f"Problem{status}" for status in sorted(statuses)}
         more: dict[str, Any] = {"operationId": view.__name__, "x-permission": permission, "responses": problems}
         if permission is None:
@@ -85,34 +86,34 @@ def _answers(blueprint: Blueprint, status: int, schema: type[Schema] | str | Non
 
 
 def _add_parameters(view: Any, parameters: Iterable[Mapping[str, Any]]) -> None:
-    """Beside those of the query, in flask-smorest's place for what decorators document."""
+    """Add parameters to those of the query, in the place where flask-smorest's decorators put theirs."""
     documented = view._apidoc.setdefault("arguments", {}).setdefault("parameters", [])
     documented.extend(dict(parameter) for parameter in parameters)
 
 
 def once() -> IdempotentRequest | None:
-    """The caller's Idempotency-Key, bound to this very request."""
+    """Return the caller's Idempotency-Key, bound to a digest of this request."""
     key = request.headers.get("Idempotency-Key")
     if key is None:
         return None
     if not _IDEMPOTENCY_KEY.fullmatch(key):
-        detail = "an Idempotency-Key has 8 to 128 printable ASCII characters, without blanks"
+        detail = "an Idempotency-Key must have 8 to 128 printable ASCII characters without blanks"
         raise HTTPProblem(400, "MALFORMED_IDEMPOTENCY_KEY", detail)
-    # Parsed, sorted, and with each number in its one form: who writes the same JSON in other words repeats the request.
-    said_before = json.loads(request.get_data() or b"null", parse_float=_number)
-    body = json.dumps(said_before, sort_keys=True, separators=(",", ":"))
-    said = f"{request.method} {request.path}\n{body}"
-    return IdempotentRequest(key, hashlib.sha256(said.encode("utf-8", "replace")).digest())
+    # Sorted keys and one form for each number: the same JSON in another notation repeats the request.
+    value = json.loads(request.get_data() or b"null", parse_float=_number)
+    body = json.dumps(value, sort_keys=True, separators=(",", ":"))
+    text = f"{request.method} {request.path}\n{body}"
+    return IdempotentRequest(key, hashlib.sha256(text.encode("utf-8", "replace")).digest())
 
 
 def _number(text: str) -> int | float:
-    """As RFC 8785 has it: 1.0, 1e0 and 1 are one number, and so are 0 and -0.0."""
+    """Normalise a number as RFC 8785 does: 1.0, 1e0 and 1 are equal, and so are 0 and -0.0."""
     value = float(text)
     return int(value) if value.is_integer() and abs(value) <= canonical_json.MAX_INTEGER else value
 
 
 def _guard(view: View, permission: Permission | None) -> View:
-    """Before anything that was sent is looked at."""
+    """Check the permission before the request's query and body are read."""
 
     @wraps(view)
     def guarded(**parts: str) -> Response:

@@ -1,4 +1,4 @@
-"""The API's documentation, as a page."""
+"""The page with the API's documentation."""
 
 import importlib.util
 from pathlib import Path
@@ -19,13 +19,13 @@ _DOCS = """<!doctype html>
 </html>
 """
 _START = 'SwaggerUIBundle({url: "/openapi.json", dom_id: "#docs", deepLinking: true});\n'
-# Swagger UI sets style attributes; scripts come from here alone.
+# Swagger UI sets style attributes; scripts may come only from this server.
 _DOCS_POLICY = "default-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; frame-ancestors 'none'"
 _ASSETS = frozenset({"swagger-ui.css", "swagger-ui-bundle.js"})
 
 
 def _asset_folder() -> Path:
-    """Found without importing the package: importing it would load adapters to frameworks that are not here."""
+    """Find the folder without importing the package: an import needs frameworks that are not installed."""
     spec = importlib.util.find_spec("swagger_ui")
     if spec is None or spec.origin is None:
         raise RuntimeError("the package swagger-ui-py is not installed: run `make setup`")

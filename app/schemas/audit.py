@@ -1,4 +1,4 @@
-"""Shapes of the audit log."""
+"""Schemas of the audit log."""
 
 from marshmallow import Schema, fields, validate
 
@@ -11,50 +11,56 @@ _LONGEST = 200
 
 
 def _chain(meaning: str) -> fields.String:
-    pattern = matches(NAMESPACE_OR_ALL, "a namespace, or * for the chain of what belongs to several")
+    pattern = matches(NAMESPACE_OR_ALL, "Must be a namespace, or * for the chain of people, groups and shared objects.")
     return fields.String(validate=pattern, metadata={"description": meaning})
 
 
 class AuditListQuery(PageQuery):
-    namespace = _chain("whose chain, `*` for the one of what belongs to several; default: the key's own namespace")
-    subject = text(1, _LONGEST, metadata={"description": "the id of what was changed"})
-    type = text(1, _LONGEST, metadata={"description": "what was done: `pause.approved`"})
-    by = text(1, _LONGEST, metadata={"description": "the id of the key or person, or `system`"})
+    namespace = _chain(
+        "The namespace of the chain; `*` is the chain of shared objects. Default: the key's own namespace."
+    )
+    subject = text(1, _LONGEST, metadata={"description": "The id of the changed object."})
+    type = text(1, _LONGEST, metadata={"description": "The type of the event, like `pause.approved`."})
+    by = text(1, _LONGEST, metadata={"description": "The id of the key or person, or `system`."})
     since = Instant()
-    until = Instant(metadata={"description": "not included"})
+    until = Instant(metadata={"description": "The end of the period, exclusive."})
 
 
 class AuditChainQuery(Schema):
-    namespace = _chain("one chain, `*` for the one of what belongs to several; default: all that the key may see")
+    namespace = _chain(
+        "The namespace of the chain; `*` is the chain of shared objects. Default: all that the key may see."
+    )
 
 
 class AuditVerifyQuery(AuditChainQuery):
     rows = fields.Boolean(
         load_default=False,
-        metadata={"description": "whether pauses, sagas and steps are compared with what the log says, too"},
+        metadata={"description": "Whether to compare pauses, sagas and steps with the log."},
     )
 
 
 class AuditEventSchema(Schema):
     namespace = fields.String(required=True)
-    seq = fields.Integer(required=True, metadata={"description": "its place in the namespace's chain, from 1"})
+    seq = fields.Integer(required=True, metadata={"description": "The position in the namespace's chain, from 1."})
     hash = fields.String(
         required=True,
-        metadata={"description": "hex: SHA-256 of the hash before it, the seq as text, a colon, and the entry"},
+        metadata={"description": "The SHA-256 (hex) of the previous hash, `seq` as text, a colon, and the entry."},
     )
     at = fields.AwareDateTime(required=True)
     type = fields.String(required=True)
     subject = fields.String(required=True)
     by = fields.String(required=True)
     by_name = fields.String(required=True)
-    where = fields.String(
-        required=True, allow_none=True, metadata={"description": "the address that the request came from"}
-    )
+    where = fields.String(required=True, allow_none=True, metadata={"description": "The address of the caller."})
     before = fields.String(
-        required=True, allow_none=True, metadata={"description": "digest of the thing; null: there was none"}
+        required=True,
+        allow_none=True,
+        metadata={"description": "The digest of the object before the change; null if it did not exist."},
     )
     after = fields.String(
-        required=True, allow_none=True, metadata={"description": "digest of the thing; null: there is none any more"}
+        required=True,
+        allow_none=True,
+        metadata={"description": "The digest of the object after the change; null if it no longer exists."},
     )
     details = fields.Dict(required=True, allow_none=True)
 
@@ -71,17 +77,24 @@ class BadRowSchema(Schema):
 class BadFieldSchema(Schema):
     namespace = fields.String(required=True)
     kind = one_of(RowKind, required=True)
-    id = fields.String(required=True, metadata={"description": "of the pause, or the trace id of the saga"})
-    span = fields.String(required=True, allow_none=True, metadata={"description": "of the step; null: it is none"})
+    id = fields.String(required=True, metadata={"description": "The id of the pause, or the trace id of the saga."})
+    span = fields.String(
+        required=True, allow_none=True, metadata={"description": "The span id of the step; null for a pause or saga."}
+    )
     field = fields.String(
-        required=True, metadata={"description": "in which it does not fit: `decided_by_name`, `votes[0].comment`"}
+        required=True,
+        metadata={"description": "The path of the differing field, like `decided_by_name` or `votes[0].comment`."},
     )
     logged = fields.Raw(
-        required=True, allow_none=True, metadata={"description": "what the log says: the value, or its SHA-256"}
+        required=True, allow_none=True, metadata={"description": "The value in the log, or its SHA-256."}
     )
-    found = fields.Raw(required=True, allow_none=True, metadata={"description": "what the row says, likewise"})
+    found = fields.Raw(
+        required=True, allow_none=True, metadata={"description": "The value in the row, or its SHA-256."}
+    )
     seq = fields.Integer(
-        required=True, allow_none=True, metadata={"description": "of the entry that says so; null: none tells of it"}
+        required=True,
+        allow_none=True,
+        metadata={"description": "The position of the log entry; null if no entry mentions the row."},
     )
 
 
@@ -90,20 +103,22 @@ def _count(meaning: str) -> fields.Integer:
 
 
 class RowVerdictSchema(Schema):
-    checked = _count("rows that were compared")
-    pauses = _count("pauses among them")
-    sagas = _count("sagas among them")
-    steps = _count("steps and undos among them")
-    partly = _count("rows of which an older release logged less than is compared now")
-    differences = _count("fields that do not fit")
+    checked = _count("The number of compared rows.")
+    pauses = _count("The number of pauses among them.")
+    sagas = _count("The number of sagas among them.")
+    steps = _count("The number of steps and undos among them.")
+    partly = _count("The number of rows for which an older release logged fewer fields than are compared now.")
+    differences = _count("The number of differing fields.")
     bad = fields.List(
-        fields.Nested(BadFieldSchema), required=True, metadata={"description": "the first 100 of these fields"}
+        fields.Nested(BadFieldSchema), required=True, metadata={"description": "The first 100 differing fields."}
     )
     first_bad = fields.Nested(BadFieldSchema, required=True, allow_none=True)
 
 
 class VerdictSchema(Schema):
     ok = fields.Boolean(required=True)
-    checked = fields.Integer(required=True, validate=validate.Range(0), metadata={"description": "rows looked at"})
+    checked = fields.Integer(
+        required=True, validate=validate.Range(0), metadata={"description": "The number of checked entries."}
+    )
     first_bad = fields.Nested(BadRowSchema, required=True, allow_none=True)
-    rows = fields.Nested(RowVerdictSchema, metadata={"description": "with `rows=true`"})
+    rows = fields.Nested(RowVerdictSchema, metadata={"description": "The comparison with the rows, with `rows=true`."})

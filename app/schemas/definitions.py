@@ -1,4 +1,4 @@
-"""Shapes of definitions, and of what deploying answers."""
+"""Schemas of definitions and of the responses to a deployment."""
 
 from marshmallow import Schema, fields, validate
 
@@ -8,7 +8,8 @@ from domain.manifests.manifest import KINDS
 
 class DeployQuery(Schema):
     replace = TrueOrFalse(
-        load_default=False, metadata={"description": "also where this version is deployed with other content"}
+        load_default=False,
+        metadata={"description": "Whether to replace this version if it is deployed with other content."},
     )
 
 
@@ -29,14 +30,17 @@ class DefinitionSchema(Schema):
     namespace = fields.String(required=True)
     name = fields.String(required=True)
     version = fields.String(required=True)
-    is_active = fields.Boolean(required=True, metadata={"description": "false: replaced by a later deployment"})
+    is_active = fields.Boolean(
+        required=True,
+        metadata={"description": "Whether the definition is active; a later deployment may have replaced it."},
+    )
     created_at = fields.AwareDateTime(required=True)
     updated_at = fields.AwareDateTime(required=True)
 
 
 class DefinitionWithContentSchema(DefinitionSchema):
     created_by = fields.String(required=True)
-    content = fields.Dict(required=True, metadata={"description": "the manifest with everything that it refers to"})
+    content = fields.Dict(required=True, metadata={"description": "The manifest with all files that it refers to."})
 
 
 DefinitionPageSchema = page_of(DefinitionSchema, "DefinitionPageSchema")

@@ -1,4 +1,4 @@
-"""Fields and lists that every resource has in common."""
+"""Fields and lists that all resources share."""
 
 import re
 from datetime import UTC, datetime
@@ -10,7 +10,7 @@ from marshmallow import Schema, ValidationError, fields, validate, validates_sch
 from domain.identity.access import ALL_NAMESPACES, NAMESPACE_PATTERN
 from domain.values import canonical_json
 
-# Far beyond any list that a person pages through, and within what the database counts with.
+# Beyond any list that a person pages through, and within the range of the database's integers.
 MAX_OFFSET = 1_000_000
 WATCH_ID = "^wch_[0-9a-f]{32}$"
 ENDPOINT_ID = "^ep_[0-9a-f]{32}$"
@@ -27,10 +27,10 @@ _DIGITS = re.compile(r"-?[0-9]{1,18}")
 
 
 class Instant(fields.AwareDateTime):
-    """A time with its zone, read as UTC."""
+    """A time with a time zone, converted to UTC."""
 
     default_error_messages = dict.fromkeys(
-        ("invalid", "invalid_awareness", "format"), "Not a time with its zone, like 2026-03-30T21:00:00Z."
+        ("invalid", "invalid_awareness", "format"), "Not a time with a time zone, like 2026-03-30T21:00:00Z."
     )
 
     def __init__(self, **kwargs: Any) -> None:
@@ -41,11 +41,11 @@ class Instant(fields.AwareDateTime):
         try:
             return found.astimezone(UTC)
         except OverflowError:
-            raise ValidationError("Not a time that UTC can hold.") from None
+            raise ValidationError("Out of range in UTC.") from None
 
 
 class Count(fields.Integer):
-    """A whole number in a query: only digits, where Python would also read `1_0`, ` 10` and `１０`."""
+    """An integer in a query, in digits only: Python would also read `1_0`, ` 10` and `１０`."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> int:
         if not isinstance(value, str) or not _DIGITS.fullmatch(value):
@@ -54,7 +54,7 @@ class Count(fields.Integer):
 
 
 class Whole(fields.Integer):
-    """A whole number in a body: `216.0` is one, too, as JSON Schema has it; no text is, nor true."""
+    """An integer in a body, including `216.0` as in JSON Schema, but no text and no boolean."""
 
     default_error_messages = dict.fromkeys(("invalid",), "Not a whole number.")
 
@@ -66,7 +66,7 @@ class Whole(fields.Integer):
 
 
 class YesOrNo(fields.Boolean):
-    """true or false, where marshmallow would also take 1 and 0."""
+    """A boolean in a body: marshmallow would also accept 1 and 0."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> bool:
         if not isinstance(value, bool):
@@ -75,16 +75,16 @@ class YesOrNo(fields.Boolean):
 
 
 class TrueOrFalse(fields.Boolean):
-    """`true` or `false` in a query."""
+    """A boolean in a query: `true` or `false`."""
 
     def _deserialize(self, value: Any, attr: str | None, data: Any, **kwargs: Any) -> bool:
         if value not in ("true", "false"):
-            raise ValidationError("Neither true nor false.")
+            raise ValidationError("Must be true or false.")
         return bool(value == "true")
 
 
 class ShortList(fields.List[Any]):
-    """A list that is refused for its length before its items are looked at: a body holds 100,000 and more."""
+    """A list whose length is checked before its items: a body can hold 100,000 items and more."""
 
     def __init__(self, item: fields.Field[Any], low: int, high: int, **kwargs: Any) -> None:
         super().__init__(item, validate=validate.Length(low, high), **kwargs)
@@ -97,7 +97,7 @@ class ShortList(fields.List[Any]):
 
 
 class Matches(validate.Regexp):
-    """The whole text has to match: Python's `match` lets a newline follow, JSON Schema's `pattern` does not."""
+    """A pattern for the whole text: unlike JSON Schema's `pattern`, Python's `match` permits a final newline."""
 
     def __call__(self, value: Any) -> Any:
         if not self.regex.fullmatch(value):
@@ -124,17 +124,19 @@ def small(value: Any) -> None:
 
 def namespace(**kwargs: Any) -> fields.String:
     return fields.String(
-        validate=matches(NAMESPACE_PATTERN, "1 to 63 lowercase letters, digits and hyphens, no hyphen at the ends"),
+        validate=matches(
+            NAMESPACE_PATTERN, "Must be 1 to 63 lowercase letters, digits and hyphens, without a hyphen at either end."
+        ),
         **kwargs,
     )
 
 
 def trace_id(**kwargs: Any) -> fields.String:
-    return fields.String(validate=matches(TRACE_ID, "Not 32 lowercase hexadecimal digits."), **kwargs)
+    return fields.String(validate=matches(TRACE_ID, "Must be 32 lowercase hexadecimal digits."), **kwargs)
 
 
 def namespaces(**kwargs: Any) -> ShortList:
-    item = fields.String(validate=matches(NAMESPACE_OR_ALL, "a namespace, or * for all"))
+    item = fields.String(validate=matches(NAMESPACE_OR_ALL, "Must be a namespace, or * for all."))
     return ShortList(item, 1, 100, metadata={"example": ["*"]}, **kwargs)
 
 
@@ -146,8 +148,8 @@ class PageQuery(Schema):
     limit = Count(load_default=50, validate=between(1, 100))
     offset = Count(load_default=0, validate=between(0, MAX_OFFSET))
     cursor = fields.String(
-        validate=matches(_CURSOR, "Not a cursor from next_cursor."),
-        metadata={"description": "`next_cursor` of the page before"},
+        validate=matches(_CURSOR, "Not a cursor; use the value of next_cursor."),
+        metadata={"description": "The `next_cursor` of the previous page."},
     )
 
     @validates_schema
@@ -163,12 +165,12 @@ class PageSchema(Schema):
 
 
 def page_of(item: type[Schema], name: str) -> type[Schema]:
-    """The schema of a list of these."""
+    """Return the schema of a page of these items."""
     return type(name, (PageSchema,), {"items": fields.List(fields.Nested(item), required=True)})
 
 
 def revision() -> fields.Integer:
-    """Of a pause, in a decision on it."""
-    meaning = "the revision of the pause that you have read; another by now → 409. Required once it is above 1"
+    """Return the field for the revision that a decision applies to."""
+    meaning = "The revision that you have read. Another current revision gives 409. Required if it is above 1."
     limits = between(1, 2**31 - 1)
     return Whole(allow_none=True, validate=limits, metadata={"description": meaning})

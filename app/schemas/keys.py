@@ -1,4 +1,4 @@
-"""Shapes of API keys."""
+"""Schemas of API keys."""
 
 from datetime import timedelta
 
@@ -10,7 +10,7 @@ from services.identity.keys import MAX_OVERLAP, OVERLAP
 
 
 class NewKeySchema(Schema):
-    name = text(1, 100, required=True, metadata={"description": "for people: who uses it, and what for"})
+    name = text(1, 100, required=True, metadata={"description": "A name that says who uses the key, and why."})
     role = one_of(Role, required=True)
     namespaces = namespaces(required=True)
     expires_at = Instant(allow_none=True, load_default=None)
@@ -21,7 +21,7 @@ class RotationSchema(Schema):
         strict=True,
         load_default=int(OVERLAP / timedelta(seconds=1)),
         validate=validate.Range(0, int(MAX_OVERLAP / timedelta(seconds=1))),
-        metadata={"description": "for so long the old secret works, too; 0: no longer"},
+        metadata={"description": "The seconds for which the old secret stays valid; 0 ends it at once."},
     )
 
 
@@ -38,16 +38,22 @@ class KeySchema(Schema):
     last_used_at = fields.AwareDateTime(required=True, allow_none=True)
     rotated_at = fields.AwareDateTime(required=True, allow_none=True)
     taken_up_at = fields.AwareDateTime(
-        required=True, allow_none=True, metadata={"description": "when the secret of the last rotation was used first"}
+        required=True,
+        allow_none=True,
+        metadata={"description": "The time of the first use of the secret from the last rotation; null before it."},
     )
     previous_valid_until = fields.AwareDateTime(
-        required=True, allow_none=True, metadata={"description": "until then the secret before it works, too"}
+        required=True,
+        allow_none=True,
+        metadata={"description": "The time until which the previous secret is valid; null if there is none."},
     )
 
 
 class KeyWithSecretSchema(KeySchema):
     key = fields.String(
-        required=True, allow_none=True, metadata={"description": "shown this once; null in a replayed answer"}
+        required=True,
+        allow_none=True,
+        metadata={"description": "The key, shown only in this response; null in a replayed response."},
     )
 
 

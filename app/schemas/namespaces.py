@@ -1,4 +1,4 @@
-"""Shapes of what holds for a whole namespace."""
+"""Schemas of the settings of a namespace."""
 
 from datetime import timedelta
 
@@ -13,20 +13,25 @@ class NamespaceChangeSchema(Schema):
     review = fields.Dict(
         required=True,
         allow_none=True,
-        metadata={"description": "what every review there asks for at least; null: one approval by any reviewer"},
+        metadata={
+            "description": "The minimum approval policy of all reviews; null means one approval by any reviewer."
+        },
     )
     allowed_on_timeout = ShortList(
         fields.Enum(OnTimeout, by_value=fields.String()),
         1,
         4,
         allow_none=True,
-        metadata={"description": "null: all but approve; left out: as it was", "example": ["expire", "reject"]},
+        metadata={
+            "description": "The values that `onTimeout` may have; null means all but `approve`. If omitted, it stays.",
+            "example": ["expire", "reject"],
+        },
     )
     min_expires_in = fields.Integer(
         strict=True,
         allow_none=True,
         validate=validate.Range(1, int(MAX_EXPIRY / timedelta(seconds=1))),
-        metadata={"description": "seconds that reviewers have at least; null: no least; left out: as it was"},
+        metadata={"description": "The shortest time limit in seconds; null means none. If omitted, it stays."},
     )
 
 

@@ -1,4 +1,4 @@
-"""Shapes of notifications."""
+"""Schemas of notifications."""
 
 from marshmallow import Schema, fields, validate
 
@@ -16,16 +16,22 @@ class NotificationListQuery(PageQuery):
 
 class NotificationSchema(Schema):
     id = fields.String(required=True)
-    watch_id = fields.String(required=True, allow_none=True, metadata={"description": "of the review that waits"})
+    watch_id = fields.String(
+        required=True,
+        allow_none=True,
+        metadata={"description": "The id of the waiting review; null if it is about a saga."},
+    )
     trace_id = fields.String(
-        required=True, allow_none=True, metadata={"description": "of the saga that needs an operator"}
+        required=True,
+        allow_none=True,
+        metadata={"description": "The id of the saga that needs an operator; null if it is about a review."},
     )
     namespace = fields.String(required=True)
     recipient = fields.String(
-        required=True, metadata={"description": "the mail address of a person, or the name of a group"}
+        required=True, metadata={"description": "The e-mail address of a person, or the name of a group."}
     )
     channel = fields.String(
-        required=True, metadata={"description": "the service, and its host where the URL names one: the rest is secret"}
+        required=True, metadata={"description": "The service and, if the URL names one, its host; the rest is secret."}
     )
     reason = fields.String(required=True, validate=validate.OneOf([str(reason) for reason in Reason]))
     status = fields.String(required=True, validate=validate.OneOf([str(status) for status in NotificationStatus]))

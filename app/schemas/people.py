@@ -1,4 +1,4 @@
-"""Shapes of people and groups."""
+"""Schemas of people and groups."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from app.schemas.fields import PageQuery, ShortList, TrueOrFalse, YesOrNo, names
 from domain.identity.access import Role
 from domain.identity.person import MAX_CHANNEL, MAX_CHANNELS, MAX_EMAIL, MAX_GROUPS, MAX_NAME, ROLES
 
-_CHANNELS = {"description": "URLs as Apprise writes them; answers show only their kind, as they hold secrets"}
+_CHANNELS = {"description": "Apprise URLs. They contain secrets, so responses show only their kind."}
 
 
 def _role(**kwargs: Any) -> fields.Enum[Role]:
@@ -29,9 +29,13 @@ class PersonChangeSchema(Schema):
     namespaces = namespaces()
     groups = ShortList(fields.String(validate=validate.Length(1, 63)), 0, MAX_GROUPS)
     channels = _channels()
-    disabled = YesOrNo(metadata={"description": "signs the person out everywhere, at once"})
+    disabled = YesOrNo(
+        metadata={"description": "Whether the person is disabled; this ends all their sessions at once."}
+    )
 
-    remove_password = YesOrNo(metadata={"description": "for one that was forgotten; only the person sets another"})
+    remove_password = YesOrNo(
+        metadata={"description": "Whether to remove the password; only the person can set a new one."}
+    )
 
 
 class NewPersonSchema(PersonChangeSchema):
@@ -65,7 +69,7 @@ class PersonSchema(Schema):
 
 
 class SignInLinkSchema(Schema):
-    url = fields.String(required=True, metadata={"description": "signs the person in, once"})
+    url = fields.String(required=True, metadata={"description": "The link, which signs the person in once."})
     expires_at = fields.AwareDateTime(required=True)
 
 
@@ -80,7 +84,8 @@ class GroupChangeSchema(Schema):
 
 class GroupQuery(Schema):
     new = TrueOrFalse(
-        load_default=False, metadata={"description": "refuse to change a group of this name: 409, `GROUP_EXISTS`"}
+        load_default=False,
+        metadata={"description": "Whether the group must be new; an existing one gives 409, `GROUP_EXISTS`."},
     )
 
 
@@ -93,7 +98,7 @@ class GroupSchema(Schema):
 
 
 class GroupWithPeopleSchema(GroupSchema):
-    people = fields.Integer(required=True, metadata={"description": "active ones in it"})
+    people = fields.Integer(required=True, metadata={"description": "The number of active people in the group."})
 
 
 class GroupsSchema(Schema):

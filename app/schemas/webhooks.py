@@ -1,4 +1,4 @@
-"""Shapes of webhook endpoints, deliveries and secrets."""
+"""Schemas of webhook endpoints, deliveries and secrets."""
 
 from marshmallow import Schema, fields, validate
 
@@ -22,12 +22,17 @@ from domain.delivery.webhook import EVENT_TYPES, AttemptOutcome, DeliveryStatus
 class EndpointChangeSchema(Schema):
     url = text(1, 2048, metadata={"format": "uri"})
     event_types = ShortList(
-        fields.String(validate=validate.OneOf(EVENT_TYPES)), 0, 50, metadata={"description": "empty: all of them"}
+        fields.String(validate=validate.OneOf(EVENT_TYPES)),
+        0,
+        50,
+        metadata={"description": "The event types that the endpoint receives; empty means all."},
     )
     namespaces = namespaces()
     description = text(0, 500)
     headers = fields.Dict(
-        keys=fields.String(), values=fields.String(), metadata={"description": "sent with every request"}
+        keys=fields.String(),
+        values=fields.String(),
+        metadata={"description": "Headers that Sagahold adds to each request."},
     )
     enabled = YesOrNo()
 
@@ -46,7 +51,9 @@ class EndpointSchema(Schema):
     headers = fields.Dict(keys=fields.String(), values=fields.String(), required=True)
     enabled = fields.Boolean(required=True)
     disabled_reason = fields.String(
-        required=True, allow_none=True, metadata={"description": "why Sagahold disabled it; null when a person did"}
+        required=True,
+        allow_none=True,
+        metadata={"description": "The reason why Sagahold disabled the endpoint; null if a person did."},
     )
     failing_since = fields.AwareDateTime(required=True, allow_none=True)
     created_at = fields.AwareDateTime(required=True)
@@ -55,7 +62,9 @@ class EndpointSchema(Schema):
 
 class EndpointWithSecretSchema(EndpointSchema):
     secret = fields.String(
-        required=True, allow_none=True, metadata={"description": "shown this once; null in a replayed answer"}
+        required=True,
+        allow_none=True,
+        metadata={"description": "The secret, shown only in this response; null in a replayed response."},
     )
 
 
@@ -88,7 +97,9 @@ class DeliveryListQuery(PageQuery):
 
 class DeliverySchema(Schema):
     id = fields.String(required=True)
-    webhook_id = fields.String(required=True, metadata={"description": "the same on every attempt"})
+    webhook_id = fields.String(
+        required=True, metadata={"description": "The id of the message, the same in each attempt."}
+    )
     type = fields.String(required=True)
     namespace = fields.String(required=True)
     watch_id = fields.String(required=True, allow_none=True)
@@ -109,7 +120,9 @@ class AttemptSchema(Schema):
     outcome = fields.String(required=True, validate=validate.OneOf([str(outcome) for outcome in AttemptOutcome]))
     status_code = fields.Integer(required=True, allow_none=True)
     error = fields.String(required=True, allow_none=True)
-    excerpt = fields.String(required=True, allow_none=True, metadata={"description": "first 1 KiB of the answer"})
+    excerpt = fields.String(
+        required=True, allow_none=True, metadata={"description": "The first 1 KiB of the receiver's response."}
+    )
 
 
 class DeliveryWithAttemptsSchema(DeliverySchema):

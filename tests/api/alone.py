@@ -26,7 +26,7 @@ def app_alone(database: Database, keys: KeyCache, anonymous_role: str | None = N
             max_waiters=1,
             revision="",
             artifact_files=cast(Any, None),
-            broker_fault=lambda: None,
+            broker_error=lambda: None,
             channel_error=lambda channel: None,
             proxies=proxies,
         )

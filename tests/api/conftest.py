@@ -1,4 +1,4 @@
-"""What tests over HTTP share: one client for each role, in a namespace that belongs to the file."""
+"""Fixtures of the tests over HTTP: one client for each role, in a namespace of the test file."""
 
 import re
 import time
@@ -38,7 +38,7 @@ class Team:
 
 @pytest.fixture(scope="module")
 def team(stack: Stack) -> Iterator[Team]:
-    """One for each file of tests: making keys anew for each test would be most of the time."""
+    """Share one team per test file, because creating keys would take most of a test's time."""
     admin = {"Authorization": f"Bearer {stack.credentials['admin_key']}"}
     namespace = f"team-{uuid4().hex[:12]}"
     clients = {}
@@ -60,7 +60,7 @@ def sagas(team: Team) -> Sagas:
 
 
 def refused(answer: httpx.Response, status: int, code: str, path: str | None = None) -> dict[str, Any]:
-    """The problem document, which must be one; `path` is the first fault's."""
+    """Check and return the problem document; `path` is the path of its first field error."""
     assert answer.status_code == status, answer.text[:500]
     assert answer.headers["Content-Type"] == "application/problem+json"
     problem: dict[str, Any] = answer.json()
@@ -72,7 +72,7 @@ def refused(answer: httpx.Response, status: int, code: str, path: str | None = N
 
 
 def form_token(page: str) -> str:
-    """What every form of the page carries, against forged ones."""
+    """Return the token in the page's forms, which guards against forged forms."""
     found = re.search(r'name="csrf_token" value="([0-9a-f]{64})"', page)
     assert found is not None, page
     return found[1]
@@ -102,7 +102,7 @@ def until(happens: Callable[[], object], seconds: float = 30) -> None:
 
 
 def log_until_now(stack: Stack) -> str:
-    """Of the web process: a request's line is written a moment after its answer, in the order of the answers."""
+    """Wait for the web process's log: the line of a request follows its response, in the order of the responses."""
     last = f"/{uuid4().hex}"
     httpx.get(stack.url + last)
     until(lambda: last in stack.log("web").read_text())

@@ -69,7 +69,7 @@ def _definition() -> str:
 
 
 def _saga() -> str:
-    """Held as long as nobody decides."""
+    """Start a saga that is held until a decision."""
     _deployed()
     started = _made(_agent, "/v1/sagas/start", name="held", version="1", namespace=NAMESPACE)
     return started["trace_id"]
@@ -96,7 +96,7 @@ def before_call(context: Any, case: Any, kwargs: Any) -> None:
     for part in (case.path_parameters, case.query):
         for name, (pattern, make) in _REAL.items():
             if isinstance(part, dict) and re.fullmatch(pattern, str(part.get(name))):
-                # What only reads can read the same thing again; what changes it needs one of its own.
+                # Operations that read share an object; operations that change need their own.
                 part[name] = _to_read(case.operation.path, make) if case.method == "GET" else make()
     if isinstance(case.path_parameters, dict):
         _steer_span(case.path_parameters)
@@ -121,7 +121,7 @@ def _to_read(path: str, make: Callable[[], str]) -> str:
 
 def _steer_query(query: dict[str, Any]) -> None:
     _steer_namespace(query)
-    # The answer to a held request comes when the time is up: one second tells as much as sixty.
+    # A long poll responds when its time is over: a wait of one second tests as much as sixty.
     if str(query.get("wait")).isdigit() and 1 < int(query["wait"]) <= 60:
         query["wait"] = 1
 

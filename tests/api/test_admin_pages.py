@@ -18,7 +18,7 @@ NAME = "<img src=x onerror=alert(1)> & Söhne"
 
 
 class Admin:
-    """Of some namespaces, signed in."""
+    """A signed-in admin of some namespaces."""
 
     def __init__(self, browser: httpx.Client) -> None:
         self.browser = browser
@@ -50,7 +50,7 @@ def admin(stack: Stack, stack_database: Database) -> Iterator[Callable[..., Admi
 
 
 def test_a_person_from_first_to_last(admin: Callable[..., Admin], namespace: str) -> None:
-    """What others wrote is text on every page, never markup."""
+    """Text from other people is never markup on any page."""
     boss, email = admin(namespace), f"{uuid4().hex}@example.com"
     form = {"email": email, "name": NAME, "role": "reviewer", "namespaces": namespace}
     added = boss.post("/people", **form)

@@ -1,7 +1,7 @@
 """SAGAHOLD_ALLOW_ANONYMOUS: requests without a key, on a laptop and nowhere else.
 
-The app runs here without a server in front, because a test cannot come from another machine: the address that a
-request comes from is set in its environment instead.
+The app runs here without a server, because a test cannot come from another machine. The tests set the caller's address
+in the request's environment.
 """
 
 import os
@@ -22,7 +22,7 @@ from tests.api.alone import app_alone
 from tests.services.saga_world import WORKER, step, tools, work
 from tests.services.world import ADMIN
 
-# What a pause without a body is answered, once the caller is let in. Nothing is asked of a database until then.
+# The status of a request without a body, once the caller is admitted. No database is needed until then.
 LET_IN = 415
 REFUSED = 401
 
@@ -125,7 +125,7 @@ def test_without_keys_nobody_can_be_told_apart(verb: str, database: Database) ->
 
 @pytest.mark.parametrize("verb", ["approve", "reject", "decision"])
 def test_a_step_by_the_bare_lines(verb: str, database: Database) -> None:
-    """What was started without a key is listed, and decided without one."""
+    """A saga started without a key is listed and decided without one."""
     client, base = client_of("admin", database), {"Host": "localhost"}
     deploy(database, ADMIN, WORKER, replace=False)
     deploy(

@@ -73,7 +73,7 @@ def test_what_is_no_json_object(body: bytes, status: int, code: str, agent: http
     "content_type", [None, "text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "json"]
 )
 def test_another_content_type_or_none(content_type: str | None, agent: httpx.Client) -> None:
-    """A form of somebody else's page can send these without asking: so they are not taken for JSON."""
+    """A form of another site can send these types without a preflight, so they do not count as JSON."""
     headers = {} if content_type is None else {"Content-Type": content_type}
     answer = agent.post("/api/pause", content=b'{"action": "Deploy"}', headers=headers)
     refused(answer, 415, "UNSUPPORTED_MEDIA_TYPE")

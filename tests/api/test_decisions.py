@@ -1,4 +1,4 @@
-"""Decisions over HTTP: approved, rejected, taken back, edited, answered; the first one stands."""
+"""Decisions over HTTP: approve, reject, cancel, edit and respond; the first decision is final."""
 
 from typing import Any
 
@@ -65,7 +65,7 @@ def test_operators_and_admins_decide_too(by: str, team: Team) -> None:
 
 @pytest.mark.parametrize(("first", "contrary"), [("approve", "reject"), ("reject", "approve")])
 def test_the_first_decision_stands(first: str, contrary: str, team: Team) -> None:
-    """The same again changes nothing; the contrary is told what stands."""
+    """Repeating a decision changes nothing; the opposite one gets the stored decision."""
     watch_id = team.pause()["watchId"]
     decided = team.reviewer.post(f"/api/pause/{watch_id}/{first}", json={"comment": "first"}).json()
     again = team.operator.post(f"/api/pause/{watch_id}/{first}", json={"comment": "second"})
@@ -119,7 +119,7 @@ def test_a_decision_on_a_revision_that_is_not_there(verb: str, team: Team) -> No
 
 
 def test_the_answer_that_the_agent_asks_for(team: Team) -> None:
-    """Checked against its schema, each fault with its place; needed to approve, not to reject."""
+    """The response must match its schema, and errors name paths. An approval needs it, a rejection does not."""
     schema = {
         "type": "object",
         "required": ["amount"],

@@ -1,4 +1,4 @@
-"""Manifests over HTTP: JSON, YAML, bundles; every fault with its place; versions that do not change."""
+"""Manifests over HTTP: JSON, YAML and bundles, field errors with paths, and versions that do not change."""
 
 import json
 from collections.abc import Callable
@@ -93,7 +93,7 @@ def test_the_same_again_changes_nothing_and_other_content_needs_a_word(admin: ht
     assert by_activity == {first: False, second.json()["id"]: True}
     (active,) = admin.get("/v1/definitions/sagas?is_active=true&name=refund").json()["items"]
     assert active["id"] == second.json()["id"]
-    # What ran before stays readable as it was.
+    # The replaced definition stays readable.
     (step,) = admin.get(f"/v1/definitions/{first}").json()["content"]["steps"]
     assert step["policy"]["cel"] == "arguments.amount < 100"
 

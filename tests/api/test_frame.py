@@ -1,4 +1,4 @@
-"""What stands on every page of the dashboard, whatever it is about: that nothing is being carried out."""
+"""The notice on every page of the dashboard while no worker runs."""
 
 from collections.abc import Iterator
 
@@ -59,7 +59,11 @@ def test_a_database_that_goes_away_is_said_on_a_page(browser: FlaskClient, monke
     def away(*_: object, **__: object) -> object:
         raise DatabaseUnavailable("it is gone")
 
-    for name in ("inbox.inbox", "frame.anybody_works", "frame.count_needing_operator"):
+    for name in (
+        "reviews.inbox.inbox",
+        "framework.page_decorator.anybody_works",
+        "framework.page_decorator.count_needing_operator",
+    ):
         monkeypatch.setattr(f"app.dashboard.{name}", away)
     answer = browser.get("/inbox")
     assert (answer.status_code, answer.headers["Retry-After"]) == (503, "2")

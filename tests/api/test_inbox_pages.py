@@ -76,13 +76,13 @@ def test_a_row_says_what_is_asked_by_whom_and_until_when(
     client_for: Callable[..., httpx.Client],
     namespace: str,
 ) -> None:
-    """Also what happens when nobody decides; instants stand there in UTC, for who has no JavaScript."""
+    """A row also shows the action at the time limit, and instants in UTC for browsers without JavaScript."""
     allowed = {"review": None, "allowed_on_timeout": ["expire", "approve"]}
     client_for("admin").put(f"/v1/namespaces/{namespace}", json=allowed).raise_for_status()
     post("Pay", arguments={"cents": 12900}, onTimeout="approve", tags=["money"], review={"approvals": 2})
     html = unescape(inbox(browser("reviewer"), text="pay"))
     assert "requested by <b>test agent</b> <time" in html
-    assert re.search(r"is approved by itself <time datetime=\"[^\"]+\">\d{4}-\d\d-\d\d \d\d:\d\d UTC</time>", html)
+    assert re.search(r"is approved automatically <time datetime=\"[^\"]+\">\d{4}-\d\d-\d\d \d\d:\d\d UTC</time>", html)
     assert 'If approved, the agent goes ahead with <code>{"cents": 12900}</code>' in html
     assert '<span class="pill">money</span>' in html
     assert "0 of 2 approvals" in html
@@ -192,7 +192,7 @@ def test_several_at_once(
     assert re.findall(r'name="pick" value="(\w+)\.1"', html) == [one, two, contested]
     for why in (
         "needs a response",
-        "is rejected already",
+        "it is already rejected",
         "was edited after you selected it",
         "you are not an eligible voter",
     ):
@@ -206,8 +206,8 @@ def test_several_at_once(
     assert answer.status_code == 200
     told = dict(re.findall(r'/review/(\w+)">[^<]*</a>: (.*?)</span>', answer.text))
     assert told[one] == "approved"
-    assert told[two] == "your vote is counted: 1 of 2 approvals, it still waits for others"
-    assert told[contested] == "it was rejected before, by test reviewer"
+    assert told[two] == "your vote is recorded; 1 of 2 approvals, so it waits for other votes"
+    assert told[contested] == "it was already rejected by test reviewer"
     assert "required" in told[form]
     assert [status(each) for each in (one, two, contested, form)] == ["approved", "pending", "rejected", "pending"]
     assert reader.get(f"/api/pause/{one}").json()["decision"]["comment"] == "fine"
@@ -236,7 +236,7 @@ def test_a_decision_without_its_token_or_sense_is_refused(
 
 @contextmanager
 def events(client: httpx.Client, path: str = "/inbox/events") -> Iterator[Iterator[dict[str, Any]]]:
-    """What the stream tells; an event that is no change of reviews as {"event": …}."""
+    """Yield the stream's events; an event other than a change of reviews is {"event": …}."""
     with client.stream("GET", path) as answer:
         assert answer.status_code == 200
         assert answer.headers["Content-Type"].startswith("text/event-stream")
@@ -304,7 +304,7 @@ def test_an_open_page_keeps_no_session_alive(browser: Callable[..., httpx.Client
 def test_the_stream_ends_when_the_person_signs_out(
     browser: Callable[..., httpx.Client], held: Callable[[], float]
 ) -> None:
-    """While it lasts it takes one of the places for held requests."""
+    """An open stream takes one of the places for long polls."""
     client = browser()
     with events(client) as heard:
         next(heard)

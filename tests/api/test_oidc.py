@@ -36,7 +36,7 @@ def provider() -> Iterator[IdentityProvider]:
 
 @pytest.fixture
 def browser(database: Database, provider: IdentityProvider) -> FlaskClient:
-    """Of the one person there is."""
+    """A browser, with one person in the database."""
     create_person(database, ADMIN, PersonChange(email=EMAIL, name="Ann", role=Role.REVIEWER, namespaces=("default",)))
     return visitor(database, provider)
 
@@ -126,7 +126,7 @@ def test_a_token_that_the_provider_did_not_sign(
 def test_an_answer_that_this_browser_did_not_ask_for(
     browser: FlaskClient, provider: IdentityProvider, database: Database
 ) -> None:
-    """A link back to us that somebody else prepared signs nobody in as them; nor does one that was used."""
+    """A return link prepared in another browser signs no one in, and neither does a used one."""
     other = visitor(database, provider)
     prepared = at_the_provider(other.get("/sign-in/oidc"))
     refused(browser.get(prepared), database)
@@ -199,7 +199,7 @@ def test_what_the_provider_refuses_is_said(browser: FlaskClient, database: Datab
 def test_an_address_of_which_the_provider_says_nothing(
     browser: FlaskClient, provider: IdentityProvider, database: Database, verified: object, plain: int, trusting: int
 ) -> None:
-    """As Entra ID's: the operator may trust the issuer, and the refusal says so."""
+    """An unverified address, as from Entra ID: the operator may trust the issuer, and the error says so."""
     provider.claims |= {"email_verified": verified}
     answer = enter(browser)
     assert answer.status_code == plain

@@ -53,7 +53,7 @@ def test_every_operation_tells_what_it_is_who_may_and_how_it_refuses(operations:
 
 
 def test_every_code_is_listed_with_its_status(document: dict[str, Any]) -> None:
-    """A client branches on `code`: each stands in the document, under the status that it comes with."""
+    """Clients branch on `code`, so the document lists each code under its status."""
     listed = {
         code
         for response in document["components"]["responses"].values()
@@ -159,7 +159,7 @@ def test_no_field_of_a_request_has_a_default(document: dict[str, Any]) -> None:
     ]
     assert [value for value in properties if "default" in value] == []
     priority = document["components"]["schemas"]["PauseDraft"]["properties"]["priority"]
-    assert priority["description"].endswith("; default: 0")
+    assert priority["description"].endswith(" Default: 0.")
 
 
 def test_no_list_of_allowed_values_repeats_itself(document: dict[str, Any]) -> None:

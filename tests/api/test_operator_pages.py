@@ -1,5 +1,4 @@
-"""The operators' pages as a browser gets them: who may look and who may act, what acts once, and that nothing which a
-tool or a receiver wrote is ever read as HTML."""
+"""The operators' pages without scripts: permissions, forms that act once, and text that is never read as HTML."""
 
 import html
 import re
@@ -27,7 +26,7 @@ HOSTILE = "</pre><script>alert(1)</script><img src=x onerror=alert(2)>"
 
 @dataclass(frozen=True)
 class Browser:
-    """Somebody who is signed in, without scripts."""
+    """A signed-in person whose browser has no scripts."""
 
     client: httpx.Client
     token: str
@@ -94,14 +93,14 @@ def receiver() -> Iterator[Receiver]:
 
 
 def field(page: str, name: str) -> str:
-    """What the page's first input of this name holds."""
+    """Return the value of the page's first input of this name."""
     found = re.search(rf'name="{name}" value="([^"]*)"', page)
     assert found is not None, f"there is no {name}"
     return html.unescape(found[1])
 
 
 def text(page: str) -> str:
-    """What a person reads."""
+    """Return the text that a person reads."""
     return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", page)).split())
 
 
@@ -235,7 +234,7 @@ class TestRecovery:
         trace_id, span_id = stuck()
         path = f"/sagas/{trace_id}/steps/{span_id}/resolve"
         request = {"outcome": "done", "evidence": "the ledger has it", "output": '{"entry": 7}'}
-        assert "Nobody knows what came of a call" in crew.operator.see(f"/sagas/{trace_id}")
+        assert "The outcome of a call is unknown" in crew.operator.see(f"/sagas/{trace_id}")
         answer = crew.operator.send(path, **request)
         assert (answer.status_code, answer.headers["Location"]) == (303, f"/sagas/{trace_id}?said=resolved")
         done = sagas.when(trace_id, "COMPLETED")
@@ -369,7 +368,7 @@ class TestWebhooks:
         read = f"/v1/webhooks/deliveries/{delivery}"
         until(lambda: team.operator.get(read).json()["attempts"] == 2)
         again = crew.operator.send(path, attempts=seen)
-        assert "Nothing was done" in crew.operator.see(again.headers["Location"])
+        assert "Nothing was sent" in crew.operator.see(again.headers["Location"])
         assert team.operator.get(read).json()["status"] == "delivered"
         assert len({request.headers["webhook-id"] for request in receiver.requests}) == 1
 
@@ -397,9 +396,7 @@ class TestWebhooks:
             a_delivery(team, receiver)
         page = text(crew.operator.see("/webhooks"))
         origin = receiver.url.rpartition("/")[0]
-        assert (
-            f"Failing receivers {origin} {team.namespace} the last 3 attempts failed, since" in page
-        )
+        assert f"Failing receivers {origin} {team.namespace} the last 3 attempts failed, since" in page
         assert "Failing receivers" not in text(crew.stranger.see("/webhooks"))
         assert "sagahold_failing_receivers 1.0" in team.operator.get("/metrics").text
         receiver.script = reply(200)
@@ -449,7 +446,9 @@ class TestAudit:
 
     def test_the_chain_is_verified(self, crew: Crew, team: Team) -> None:
         team.pause()
-        assert re.search(r"Yes\. [1-9]\d* entries were checked", text(crew.operator.see("/audit/verify")))
+        assert re.search(
+            r"The audit log is intact\. [1-9]\d* entries were checked", text(crew.operator.see("/audit/verify"))
+        )
 
 
 class TestNotifications:
@@ -477,7 +476,7 @@ class TestNotifications:
 
 
 def test_decided_reviews(crew: Crew, team: Team) -> None:
-    """Over HTTP and as a page: who, when, what; my own; and nothing of other namespaces."""
+    """The API and the page list decisions, also only one's own, and nothing of other namespaces."""
     theirs, own = (team.pause(action=f"{name} {HOSTILE}")["watchId"] for name in ("theirs", "own"))
     team.reviewer.post(f"/api/pause/{theirs}/reject", json={"comment": HOSTILE}).raise_for_status()
     assert crew.operator.send(f"/review/{own}/approve", revision="1").status_code == 303

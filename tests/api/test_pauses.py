@@ -219,7 +219,7 @@ def test_a_wait_for_several_that_is_malformed(query: str, place: str, team: Team
 
 
 def events(lines: Iterator[str]) -> Iterator[dict[str, str]]:
-    """What an EventSource makes of the lines."""
+    """Parse the lines into events as an EventSource does."""
     event: dict[str, str] = {}
     for line in lines:
         name, _, value = line.partition(": ")

@@ -1,4 +1,4 @@
-"""What only reads is answered while somebody else changes the same rows: it takes no lock and changes nothing."""
+"""Reads take no lock and change nothing, so they succeed while another transaction changes the same rows."""
 
 import re
 from collections.abc import Iterator

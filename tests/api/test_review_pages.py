@@ -30,7 +30,7 @@ TURNED = "safe\u202etxt.exe"
 
 @dataclass(frozen=True)
 class Visitor:
-    """Somebody who is signed in, and sends what a form of the page would."""
+    """A signed-in person who sends what a form of the page sends."""
 
     person: Person
     http: httpx.Client
@@ -56,12 +56,12 @@ def revision(page: str) -> str:
 
 
 def words(page: str) -> str:
-    """What a person reads, in one line."""
+    """Return the text that a person reads, in one line."""
     return " ".join(unescape(re.sub("<[^>]*>", "", page)).split())
 
 
 def name_of(page: str, label: str) -> str:
-    """Of the input under this label."""
+    """Return the name of the input with this label."""
     found = re.search(f'<label for="([^"]+)">{re.escape(label)}', page)
     assert found is not None, label
     return found[1]
@@ -116,7 +116,7 @@ def test_reject(rita: Visitor, team: Team) -> None:
         "rejected",
         "Not today",
     )
-    assert "test agent was told not to." in words(rita.see(watch_id))
+    assert "test agent may not go ahead." in words(rita.see(watch_id))
 
 
 def test_looking_decides_nothing(rita: Visitor, team: Team) -> None:
@@ -160,8 +160,8 @@ def test_an_edit_is_shown_as_a_difference_before_it_is_approved(rita: Visitor, t
     [
         ('{"a": 1', "arguments is not JSON: Expecting ',' delimiter (line 1, column 8)"),
         ('{\n"a": nope}', "arguments is not JSON: Expecting value (line 2, column 6)"),
-        ('{"a": 1, "a": 2}', "arguments.a stands twice in one object"),
-        ("[1]", "arguments is not an object"),
+        ('{"a": 1, "a": 2}', "arguments.a occurs twice in one object"),
+        ("[1]", "arguments is not a JSON object"),
         ('{"a": 1e999}', "arguments.a is a number that JSON cannot hold"),
         ('{"a": 9007199254740993}', "arguments.a is an integer beyond"),
         ('{"a": "\\u0000"}', "arguments.a contains a NUL character"),
@@ -198,7 +198,7 @@ def test_what_is_changed_in_a_long_text_is_shown_where_it_is(rita: Visitor, team
     watch_id = team.pause(arguments={"body": "\n".join(lines)})["watchId"]
     lines[40] = "line 41: something else"
     page = rita.send(watch_id, "change", 200, json=pretty({"body": "\n".join(lines)}))
-    places = words(page).split("Changes</h2>")[1].split("Result with your changes")[0]
+    places = words(page).split("Nothing is decided yet. Changes")[1].split("Result with your changes")[0]
     assert "arguments.body line 41 …" in places
     assert 'class="value">as it was</strong>' in page
     assert 'class="value">something else</strong>' in page
@@ -219,7 +219,7 @@ def test_who_has_read_an_older_revision_decides_nothing_and_sees_what_changed(vi
     assert seen is not None
     tom.send(watch_id, "approve", arguments='{"amount": 500}')
     page = rita.send(watch_id, "approve", 409, revision="1", seen=unescape(seen[1]))
-    assert "arguments were changed while you read" in words(page)
+    assert "arguments changed while you read" in words(page)
     assert "arguments.amount 5 500" in words(page)
     assert stored(team, watch_id)["status"] == "pending"
     rita.send(watch_id, "change", 409, revision="1", json='{"amount": 7}')
@@ -285,11 +285,11 @@ def test_a_fault_in_the_answer_does_not_lose_the_edit(rita: Visitor, team: Team)
 def test_votes_are_counted_and_shown(visitor: Any, team: Team) -> None:
     rita, tom = visitor(name="Rita", groups=["finance"]), visitor(name="Tom", groups=["finance"])
     watch_id = team.pause(review={"approvals": 2, "groups": ["finance"]})["watchId"]
-    assert "nothing happens yet: there are 0 of 2 approvals." in words(rita.see(watch_id))
+    assert "nothing happens yet: the review has 0 of 2 approvals." in words(rita.see(watch_id))
     rita.send(watch_id, "approve", comment="Fine by me")
     again = words(rita.see(watch_id))
-    assert "You have approved this already" in again
-    assert "nothing happens yet: there are 1 of 2 approvals." in again
+    assert "You already voted: approved." in again
+    assert "nothing happens yet: the review has 1 of 2 approvals." in again
     seen = words(tom.see(watch_id))
     assert "approved Rita" in seen
     assert "Fine by me" in seen
@@ -305,7 +305,7 @@ def test_who_answers_for_somebody_away_reads_it_before(visitor: Any, team: Team)
     away = {"until": (datetime.now(UTC) + timedelta(days=2)).date().isoformat(), "delegate": tom.person.email}
     form = {"csrf_token": form_token(anne.http.get("/account").text), **away}
     assert anne.http.post("/account/absence", data=form).status_code == 303
-    assert "You vote for Anne, who is away: your vote is recorded as yours, on their behalf." in words(
+    assert "You vote for Anne, who is away. Your vote is recorded under your name, on their behalf." in words(
         tom.see(watch_id)
     )
     assert "You vote for" not in words(tom.see(team.pause()["watchId"]))
@@ -318,7 +318,7 @@ def test_who_is_not_asked_reads_why_and_finds_no_buttons(visitor: Any, team: Tea
     visitor(name="Fia", groups=["finance"])
     watch_id = team.pause(review={"groups": ["finance"]})["watchId"]
     page = visitor().see(watch_id)
-    assert "This review asks the group finance; you are signed in as" in words(page)
+    assert "This review waits for the group finance; you are signed in as" in words(page)
     assert f'action="/review/{watch_id}/approve"' not in page
     visitor().send(watch_id, "approve", 403)
 
@@ -337,7 +337,7 @@ def test_claim_release_and_take_over(visitor: Any, team: Team) -> None:
 
 @pytest.mark.parametrize("verb", ["approve", "reject", "change", "retry", "claim", "unclaim"])
 def test_a_forged_form_does_nothing(verb: str, rita: Visitor, team: Team, visitor: Any) -> None:
-    """Without the token, and with that of somebody else's session."""
+    """A form without the token, or with the token of another session, is refused."""
     watch_id = team.pause(arguments={"a": 1})["watchId"]
     other = form_token(visitor().see(watch_id))
     for forged in ({}, {"csrf_token": "x"}, {"csrf_token": other}):
@@ -363,7 +363,7 @@ def test_another_namespaces_review_is_not_there(rita: Visitor, visitor: Any, tea
 
 
 class Elements(HTMLParser):
-    """What a browser makes of a page."""
+    """The elements that a browser finds in a page."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -418,7 +418,7 @@ def payout(sagas: Sagas, team: Team) -> Sagas:
 
 
 def held(payout: Sagas) -> tuple[str, str]:
-    """The trace id of a new saga, and the watch id of its held step."""
+    """Return the trace id of a new saga and the `watchId` of its held step."""
     trace_id = payout.start("payout", input={"value": NASTY})
     return trace_id, row(payout.when(trace_id, "AWAITING_HUMAN"), "pay")["watch_id"]
 
@@ -505,10 +505,10 @@ def test_the_stages_of_a_policy_are_told(visitor: Any, team: Team) -> None:
     ops, law = visitor(name="Oda", groups=["ops"]), visitor(name="Lea", groups=["law"])
     stages = [{"name": "Works", "groups": ["ops"]}, {"name": "Legal", "groups": ["law"]}]
     watch_id = team.pause(review={"stages": stages})["watchId"]
-    assert "there are 0 of 1 approval in stage 1 of 2 (“Works”)." in words(ops.see(watch_id))
-    assert "This review asks the group ops" in words(law.see(watch_id))
+    assert "the review has 0 of 1 approval in stage 1 of 2 (“Works”)." in words(ops.see(watch_id))
+    assert "This review waits for the group ops" in words(law.see(watch_id))
     ops.send(watch_id, "approve")
-    assert "This review asks the group law" in words(ops.see(watch_id))
+    assert "This review waits for the group law" in words(ops.see(watch_id))
     assert "nothing happens yet" not in words(law.see(watch_id))
     law.send(watch_id, "approve")
     assert stored(team, watch_id)["status"] == "approved"
@@ -516,7 +516,7 @@ def test_the_stages_of_a_policy_are_told(visitor: Any, team: Team) -> None:
 
 def test_an_expired_review_says_so(rita: Visitor, team: Team) -> None:
     watch_id = team.pause(expiresIn=1)["watchId"]
-    until(lambda: "Nobody decided in time" in words(rita.see(watch_id)))
+    until(lambda: "no decision in time" in words(rita.see(watch_id)))
     assert "expired" in words(rita.see(watch_id))
 
 

@@ -45,7 +45,7 @@ def test_a_quorum(team: Team) -> None:
 
 
 def test_an_edit_voids_what_was_voted(team: Team) -> None:
-    """Whoever voted is asked again, on the new revision."""
+    """A person who voted must vote again on the new revision."""
     pause = team.pause(review={"approvals": 2}, arguments={"n": 1})
     team.reviewer.post(path(pause, "approve"), json={"revision": 1})
     edited = team.operator.post(path(pause, "approve"), json={"arguments": {"n": 2}, "revision": 1}).json()
@@ -240,12 +240,12 @@ def test_the_policy_of_a_namespace(team: Team, stranger: httpx.Client) -> None:
 
 
 def test_the_agent_does_not_choose_its_own_control(team: Team) -> None:
-    """What is weaker than the namespace's policy is raised to it, or refused with the reason."""
+    """A policy weaker than the namespace's is raised to it, or refused with the reason."""
     where = f"/v1/namespaces/{team.namespace}"
     limits = {"allowed_on_timeout": ["expire", "reject"], "min_expires_in": 60}
     put = team.admin.put(where, json={"review": {"approvals": 2}} | limits).json()
     assert {name: put[name] for name in limits} == limits
-    # What is left out is as it was.
+    # Omitted fields stay.
     assert team.admin.put(where, json={"review": {"approvals": 2}}).json()["min_expires_in"] == 60
     pause = team.pause(review={"approvals": 1})
     assert team.reviewer.post(path(pause, "approve")).json()["status"] == "pending"

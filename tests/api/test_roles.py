@@ -1,4 +1,4 @@
-"""Who may do what, over HTTP: every route with every role, with no key, and the rule that nobody decides their own."""
+"""Permissions over HTTP: each route with each role and without a key, and no decision on one's own request."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, fields
@@ -39,7 +39,7 @@ PUBLIC = {
     "/sign-in/oidc/return",
     "/r/<token>",
 }
-# What an open route answers when there is nothing at that place.
+# The status of an open route for an object that does not exist.
 ELSEWHERE = {
     "/": 303,
     "/sign-in/link/<token>": 404,
@@ -60,7 +60,7 @@ class Route:
 
     @property
     def url(self) -> str:
-        """Of something that is not there."""
+        """The URL of an object that does not exist."""
         url = self.path
         for name, nothing in NOTHING.items():
             url = url.replace(f"<{name}>", nothing)
@@ -141,7 +141,7 @@ def test_what_a_route_may_be_asked_for_is_known(route: Route) -> None:
 def test_a_route_lets_in_the_roles_that_have_its_permission_and_no_other(
     route: Route, stack: Stack, team: Team, people: People
 ) -> None:
-    """Whoever is let in gets further: there is no such thing (404), or the body is missing."""
+    """A permitted request gets further, to 404 or to a missing body."""
     assert route.permission is not None
     answers = {role: getattr(team, role).request(route.method, route.url) for role in Role}
     if route.path == "/v1/groups/<group_name>":
@@ -166,7 +166,7 @@ def test_a_route_lets_in_the_roles_that_have_its_permission_and_no_other(
 def test_a_page_lets_in_the_people_whose_role_has_its_permission_and_no_other(
     route: Route, stack: Stack, people: People, team: Team
 ) -> None:
-    """A key opens no page. Whoever is let in is told next that the form is not ours, or that there is no such thing."""
+    """A key opens no page. A permitted person gets further: to the error of an expired form, or to 404."""
     for nobody in (httpx.Client(base_url=stack.url), team.admin):
         answer = nobody.request(route.method, route.url, follow_redirects=False)
         assert answer.status_code == 303

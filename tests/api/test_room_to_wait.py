@@ -118,6 +118,6 @@ def test_one_key_with_all_the_places_keeps_nobody_out(server: Server, team: Team
     server.ask_and_wait("/inbox/events", person, ROOM + BEYOND, BEYOND - EXTRA_EACH)
     assert "event: reviews" in whole(server.ask("/inbox/events", person))
     assert server.held == ROOM + BEYOND
-    # What is held is still told.
+    # Long polls that already wait still get their response.
     assert team.reviewer.post(f"/api/pause/{other_id}/approve").status_code == 200
     until(lambda: server.held == ROOM + BEYOND - EXTRA_EACH)

@@ -1,4 +1,4 @@
-"""What an operator does where the engine does not know, or an undo failed; and what is refused in every other state."""
+"""An operator's recovery of unknown outcomes and failed undos, and the conflict (409) in all other states."""
 
 from typing import Any
 
@@ -66,7 +66,7 @@ class TestResolve:
 
     @pytest.mark.parametrize(("outcome", "status"), [("done", "COMPENSATED"), ("not_done", "FAILED")])
     def test_a_failed_undo_that_somebody_has_seen_to(self, outcome: str, status: str, sagas: Sagas, team: Team) -> None:
-        """Undone by hand, or left as it is; either way it waits for nobody any more."""
+        """After either outcome, the saga no longer needs an operator."""
         failed = _undo_failed(sagas)
         assert failed[0] in [
             saga["trace_id"] for saga in team.operator.get("/v1/sagas?needs_operator=true").json()["items"]

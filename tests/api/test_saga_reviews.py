@@ -89,7 +89,7 @@ def _post(
 class TestDecision:
     @pytest.mark.parametrize("verb", ["approve", "reject", "decision"])
     def test_of_what_was_read(self, verb: str, sagas: Sagas, team: Team) -> None:
-        """Not of what somebody has made of it since."""
+        """A decision on an outdated revision is refused."""
         held = sagas.held()
         body = {"decision": "APPROVE"} if verb == "decision" else {}
         refused(_post(team.reviewer, held, verb, body | {"revision": 2}), 409, "REVISION_CHANGED")
@@ -134,7 +134,7 @@ class TestDecision:
     def test_rejected_what_was_done_is_undone(
         self, verb: str, body: object, wanted: dict[str, Any], sagas: Sagas, team: Team
     ) -> None:
-        """What a reviewer gives as the error is the step's."""
+        """The reviewer's error becomes the step's error."""
         held = sagas.held()
         assert _post(team.reviewer, held, verb, body).json()["status"] == "queued"
         ended = sagas.when(held[0], "COMPENSATED")
@@ -274,7 +274,7 @@ class TestWhatTheToolTakes:
         assert done["context"]["steps"]["two"]["output"]["data"] == {"met": 0}
 
     def test_a_call_that_cannot_be_made(self, sagas: Sagas, team: Team) -> None:
-        """Nobody is asked."""
+        """The step opens no review."""
         one = step("two", "meet", hitl=True) | {"with": {"count": {"from": "$.input.nothing"}}}
         deploy(team.admin, saga(team.namespace, "meets-nobody", one), "?replace=true")
         trace_id = sagas.start("meets-nobody")

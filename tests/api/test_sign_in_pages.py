@@ -87,7 +87,7 @@ def ann(stack: Stack, namespace: str) -> Iterator[Person]:
 
 
 def test_a_link_is_looked_at_and_then_used_once(ann: Person) -> None:
-    """Whoever only opens it, as mail scanners do, changes nothing: by GET, by HEAD, however often."""
+    """Opening the link changes nothing, by GET or by HEAD and any number of times, as mail scanners do."""
     link = ann.link()
     for _ in range(3):
         scanner = httpx.Client()
@@ -281,7 +281,7 @@ def test_nobody_ends_anothers_session(ann: Person, stack: Stack, namespace: str)
 
 @pytest.mark.parametrize("column", ["seen_at", "expires_at"])
 def test_a_session_ends_by_itself(ann: Person, column: str) -> None:
-    """When nobody was seen for half a day, and after two weeks whatever was done."""
+    """A session ends after half a day without activity, and after two weeks in any case."""
     ann.enter()
     mine = hash_of(ann.browser.cookies[SESSION])
     execute(ann.stack, f"UPDATE sessions SET {column} = now() - interval '12 h 1 s' WHERE hash = %s", mine)
@@ -300,7 +300,7 @@ def test_a_session_is_no_key_and_a_key_is_no_session(ann: Person, team: Team) ->
 
 
 def test_secrets_in_addresses_stay_out_of_the_log(ann: Person) -> None:
-    """Also where the address is not quite right."""
+    """The log keeps no secret, even for a slightly wrong address."""
     link = ann.link()
     secret = link.rpartition("/")[2]
     for url in (link, link + "/", link.replace("/sign-in/link/", "/r/"), link.replace("/sign-in/link/", "/r/") + "/x"):
@@ -319,7 +319,7 @@ def test_a_wrong_link_says_what_to_do(stack: Stack) -> None:
 
 
 class Review:
-    """A pause, and somebody who was sent its link."""
+    """A pause, and a person who received its link."""
 
     def __init__(self, team: Team, person: Person) -> None:
         self.pause = team.pause()
@@ -363,7 +363,7 @@ def test_a_reviews_link_opens_that_review_and_nothing_else(told: Person, team: T
 
 
 def test_who_signs_out_leaves_no_reviews_link_behind(told: Person, team: Team) -> None:
-    """Whoever sits down at this browser next is nobody."""
+    """The next user of this browser has no access."""
     review = Review(team, told)
     for way in ("/sign-out", "/account/sign-out-everywhere"):
         told.browser.get(f"/r/{review.token}")
@@ -414,7 +414,7 @@ def test_the_link_of_somebody_else_does_not_change_who_one_is(told: Person, team
 
 @pytest.mark.parametrize(("proxies", "address"), [(0, "10.0.0.9"), (1, "203.0.113.7"), (2, "198.51.100.1")])
 def test_behind_proxies_guesses_count_for_who_made_them(database: Database, proxies: int, address: str) -> None:
-    """Else one stranger's would keep everybody out. What stands further left anyone may have written."""
+    """The limit counts each address behind the proxies. Entries further left in the header may be forged."""
     browser = app_alone(database, KeyCache(lambda hash_: None), proxies=proxies).test_client()
     own = form_token(browser.get("/sign-in").text)
     browser.post(

@@ -66,7 +66,7 @@ def test_a_key_as_the_user_name_of_basic(password: str, team: Team, stack: Stack
 
 @pytest.mark.parametrize("name", ["api_key", "key", "access_token", "token", "API_KEY", "q", "anything"])
 def test_a_key_in_the_query_is_refused_and_not_logged(name: str, team: Team, stack: Stack) -> None:
-    """Refused also beside a good header: it is in somebody's log by now, and its owner shall hear of it."""
+    """A key in the URL is refused even with a valid header, because it is now in a log."""
     key = team.admin.post("/v1/keys", json={"name": "lost", "role": "agent", "namespaces": [team.namespace]}).json()
     for client in (httpx.Client(base_url=stack.url), team.agent):
         refused(client.get("/api/pause", params={name: key["key"]}), 400, "KEY_IN_URL")
@@ -76,7 +76,7 @@ def test_a_key_in_the_query_is_refused_and_not_logged(name: str, team: Team, sta
 
 
 def test_a_revoked_key_ends_within_five_seconds(team: Team, stack: Stack, held: Callable[[], float]) -> None:
-    """Also where it was used a moment ago and is remembered, and for requests that it is waiting on."""
+    """A revoked key stops working although it is cached, and for requests that wait."""
     assert TTL_SECONDS < 5
     made = team.admin.post("/v1/keys", json={"name": "x", "role": "agent", "namespaces": [team.namespace]}).json()
     client = httpx.Client(base_url=stack.url, headers={"Authorization": f"Bearer {made['key']}"}, timeout=70)
@@ -127,7 +127,7 @@ def test_last_used_at_is_kept(team: Team, stack: Stack) -> None:
     [("GET", ""), ("GET", "/events"), ("POST", "/approve"), ("POST", "/reject"), ("POST", "/cancel")],
 )
 def test_another_namespaces_pause_is_not_there(method: str, suffix: str, stranger: httpx.Client, team: Team) -> None:
-    """404, not 403: whether there is such a pause is nobody else's business; the words are those of an unknown id."""
+    """A foreign pause gives 404 with the message of an unknown id, so that its existence stays hidden."""
     watch_id = team.pause()["watchId"]
     foreign = refused(stranger.request(method, f"/api/pause/{watch_id}{suffix}"), 404, "NOT_FOUND")
     unknown = refused(stranger.request(method, f"/api/pause/{NOWHERE}{suffix}"), 404, "NOT_FOUND")
@@ -144,7 +144,7 @@ def test_lists_show_nothing_of_other_namespaces(stranger: httpx.Client, team: Te
 
 @pytest.mark.parametrize("name", ["default", "no-such-namespace"])
 def test_a_namespace_without_access(name: str, team: Team) -> None:
-    """Where something would be made the client is told: there is nothing to find out, names are free to choose."""
+    """An operation that would create something gives 403, because names are free to choose and reveal nothing."""
     refused(team.agent.post("/api/pause", json={"action": "x", "namespace": name}), 403, "FORBIDDEN")
     refused(team.agent.get(f"/v1/webhooks/signing-secret?namespace={name}"), 403, "FORBIDDEN")
     refused(team.admin.post(f"/v1/webhooks/signing-secret/rotate?namespace={name}"), 403, "FORBIDDEN")

@@ -42,7 +42,7 @@ class Agent:
         return document
 
     def wait(self, watch_id: str) -> "Future[Told]":
-        """In one held request after the other, as agents do."""
+        """Wait in one long poll after another, as agents do."""
         told: Future[Told] = Future()
 
         def hold() -> None:

@@ -35,7 +35,7 @@ def needed(why: str | None) -> None:
         (pytest.fail if required() else pytest.skip)(why)
 
 
-# Of a module, not of the session: while it is open this thread counts as one that runs an asyncio loop.
+# Module scope, because an open browser makes this thread count as one that runs an asyncio loop.
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     needed(no_browser())
@@ -47,7 +47,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def troubles(stack: Stack) -> Iterator[Troubles]:
-    """What went wrong on the test's pages; a test that expects some of it says so by `troubles.expect`."""
+    """The errors on the test's pages; a test declares expected ones by `troubles.expect`."""
     seen = Troubles(stack.url)
     yield seen
     assert seen.unexpected() == []
@@ -72,7 +72,7 @@ def visit(browser: Browser, stack: Stack, troubles: Troubles) -> Iterator[Callab
 
 @pytest.fixture
 def person(stack_database: Database, namespace: str) -> Callable[..., Person]:
-    """`person("reviewer", groups=["finance"])`: somebody new of the test's namespace, with a session."""
+    """`person("reviewer", groups=["finance"])`: a new person in the test's namespace, with a session."""
 
     def make(role: str = "reviewer", **more: object) -> Person:
         return add_person(stack_database, role, **{"namespaces": [namespace], **more})  # type: ignore[arg-type]

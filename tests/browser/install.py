@@ -1,7 +1,7 @@
-"""What the browser tests need beside the Python packages: Debian's Chromium, and the accessibility engine from npm.
+"""The needs of the browser tests besides Python packages: Debian's Chromium, and the accessibility engine from npm.
 
-`python -m tests.browser.install` gets what is missing where it can; where it cannot it says how, in one line each, and
-ends well: the tests that need it are skipped then. Where `CI` or `BROWSER_TESTS=required` is set, they fail instead.
+`python -m tests.browser.install` installs them. If it cannot, it prints how, in one line each, and exits with status 0.
+The tests that need them are then skipped, or fail if `CI` or `BROWSER_TESTS=required` is set.
 """
 
 import json
@@ -26,7 +26,7 @@ def main() -> None:
 
 
 def no_browser() -> str | None:
-    """What is missing, and how to get it."""
+    """Say what is missing and how to install it."""
     return None if CHROMIUM.exists() else f"there is no {CHROMIUM}: apt-get install chromium, as root on Debian"
 
 

@@ -21,7 +21,7 @@ SCHEMA = {
         "on": {"type": "string", "format": "date"},
     },
 }
-# Of everything that can be typed into or chosen from; a text area takes Enter as a new line.
+# All inputs and selections; a text area takes Enter as a new line.
 FIELDS = "main form[method=post] :is(input:not([type=hidden]), select, textarea)"
 
 

@@ -46,7 +46,7 @@ PAGES = {
     "/webhooks": "Failing receivers",
     "/webhooks/{delivery_id}": "pause.rejected",
 }
-# What is no page, or has tests of its own: signing in, links, what scripts fetch, files.
+# Routes that are no pages, or that have their own tests: sign-in, links, parts for scripts, and files.
 APART = {
     "/",
     "/assets/<path:filename>",
@@ -83,7 +83,7 @@ class Scene:
 
 @pytest.fixture(scope="module")
 def scene(stack: Stack, stack_database: Database) -> Iterator[Scene]:
-    """Of all tests here: they only look."""
+    """Share one scene among all tests of this module, because they change nothing."""
     namespace = f"pages-{uuid4().hex[:12]}"
     with ExitStack() as undo:
         roles = ("agent", "reviewer", "admin")
@@ -113,7 +113,7 @@ def make_scene(namespace: str, clients: dict[str, httpx.Client], person: Person)
         priority=9,
         review={"approvals": 2},
     )
-    # Nobody listens there.
+    # No server listens there.
     decided_id = agent.post(f"Delete the old backups of {LONG}", callbackUrl="http://127.0.0.1:9/hook")
     clients["reviewer"].post(f"/api/pause/{decided_id}/reject", json={"comment": LONG}).raise_for_status()
     for manifest in manifests(namespace):
@@ -137,7 +137,7 @@ def test_no_page_is_left_out() -> None:
 def look(page: Page, scene: Scene, path: str) -> None:
     page.goto(scene.path(path))
     expect(page.locator("main")).to_contain_text(PAGES[path])
-    # What is folded away is a part of the page too.
+    # Folded parts belong to the page too.
     page.evaluate("document.querySelectorAll('details').forEach(each => { each.open = true })")
 
 
@@ -158,8 +158,7 @@ def test_nothing_scrolls_sideways_on_a_small_phone(signed_in: Callable[..., Page
     assert sideways(page) == []
 
 
-# What a browser presses for Enter in a field: the first submit button of its form. One for a dialog, where there is
-# none, sends nothing.
+# Enter in a field presses the first submit button of its form. A dialog's button outside a dialog sends nothing.
 BY_ENTER = """
 () => [...document.forms].filter(form => form.method === "post").flatMap(form => {
     const first = form.querySelector("button:not([type=button]), input[type=submit], input[type=image]");

@@ -1,4 +1,4 @@
-"""What agents and people write stays text, wherever it is shown: nothing of it runs, and no policy has to stop it."""
+"""Text from agents and people stays text on every page: none of it runs, even before a content policy stops it."""
 
 from collections.abc import Callable
 from pathlib import Path

@@ -45,8 +45,7 @@ def follow(found: set[str], host: str) -> list[str]:
 
 
 def told(agent: Agent, server: MailServer) -> tuple[str, EmailMessage]:
-    """A review that somebody was told of, and the mail. The first channel of all counts only after a moment, and the
-    mail may take one too: which review it is about only itself says."""
+    """Return a review with its mail. The first channel takes a moment to count, so only the mail names its review."""
     posted = {"Pay 5 €": agent.post("Pay 5 €")}
     if not server.came(1, 2 * LISTENS_FOR):
         posted["Pay 6 €"] = agent.post("Pay 6 €")
@@ -78,7 +77,7 @@ def test_a_scanner_follows_every_link_and_decides_nothing(
     scanner.goto(link)
     scanner.wait_for_load_state("load")
     expect(scanner.get_by_role("heading", level=1)).to_have_text(re.compile("Pay . €"))
-    # What would submit itself has done so when the page has drawn itself twice.
+    # A page that submits itself has done so after two frames.
     scanner.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
     assert untouched(agent.read(watch_id))
     person = visit().new_page()

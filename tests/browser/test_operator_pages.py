@@ -1,5 +1,7 @@
-"""Operators in a real browser: a saga that goes on while they look, a form that is not taken away while they type, and
-charts that are pictures indeed; each page readable by everyone, on a phone too."""
+"""Operators in a real browser: a saga that updates itself, a form that stays while they type, and charts.
+
+Each page is accessible and fits a phone.
+"""
 
 from collections.abc import Callable
 
@@ -38,7 +40,7 @@ def test_a_saga_goes_on_while_one_looks(
 def test_what_one_types_stays_while_the_saga_goes_on(
     signed_in: Callable[..., Page], sagas: Sagas, client_for: Callable[..., httpx.Client]
 ) -> None:
-    """Two operators at one step: the slower one is told, and keeps the words."""
+    """Two operators work on one step: the slower one gets a notice and keeps the input."""
     trace_id = sagas.start("crashes")
     stuck = span(sagas.when(trace_id, "RUNNING", needs_operator=True), "two")
     page = signed_in("operator")

@@ -11,7 +11,7 @@ from tests.browser.people import Person
 def test_what_others_do_shows_and_nothing_moves_under_a_thumb(
     signed_in: Callable[..., Page], person: Callable[..., Person], client_for: Callable[..., httpx.Client]
 ) -> None:
-    """While it can be decided, a change is told beside the buttons; the page is loaded anew only once it cannot."""
+    """While the review is pending, a notice reports a change; the page reloads only after the decision."""
     rita, tom = person(name="Rita Ray"), person(name="Tom Two")
     made = client_for("agent").post("/api/pause", json={"action": "Pay", "review": {"approvals": 2}}).json()
     path = f"/review/{made['watchId']}"

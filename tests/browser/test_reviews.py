@@ -34,7 +34,7 @@ def press(page: Page, name: str) -> None:
 
 
 def until(page: Page, happens: Callable[[], bool]) -> None:
-    """What the page's events tell comes in while one waits for the page."""
+    """Wait while the page's events arrive."""
     deadline = time.monotonic() + 60
     while not happens():
         assert time.monotonic() < deadline, "it did not come about in time"
@@ -218,7 +218,7 @@ def test_an_agents_arguments_are_edited_in_a_form_and_a_change_of_type_is_told(
 def test_retry_with_guidance(
     signed_in: Callable[..., Page], client_for: Callable[..., httpx.Client], namespace: str, tmp_path: Path
 ) -> None:
-    """The model writes anew; the new answer is a review of its own, which the old page leads to."""
+    """The model runs again; its new output has a new review, to which the old page links."""
     outreach = Example("outreach", tmp_path, namespace, client_for)
     trace = outreach.start(**ADA)
     before = outreach.held(trace)
@@ -329,7 +329,7 @@ def test_keys_alone(signed_in: Callable[..., Page], agent: Agent) -> None:
 
 
 def test_on_a_phone(signed_in: Callable[..., Page], agent: Agent) -> None:
-    """What approving does is on the screen beside its button, and the button is as large as a thumb."""
+    """The consequences of an approval are on the screen beside its button, which is as large as a thumb."""
     watch_id = agent.post("Refund order 1042", arguments=REFUND, context={"customer": "Ada", "note": "x" * 300})
     page = signed_in(**PHONE)
     page.goto("/inbox")

@@ -68,7 +68,7 @@ def test_another_namespace_s_pages_are_not_there(
 def test_a_decision_needs_the_form_s_token(
     person: Callable[..., Person], client_for: Callable[..., httpx.Client], stack: Stack
 ) -> None:
-    """Of this very session."""
+    """A form needs the token of its own session."""
     watch_id = Agent(client_for("agent")).post("Deploy")
     anne, other = person(), person()
     with httpx.Client(base_url=stack.url, cookies={SESSION: anne.token}) as forged:

@@ -1,4 +1,4 @@
-"""What will be executed is before the eyes of who approves it; what is not, the button says."""
+"""The approver sees everything that will be executed, and the button names the number of hidden lines."""
 
 import re
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What a page must not do: fail, be refused by its own policy, ask elsewhere, or run what somebody slipped into it."""
+"""Errors of a page: a failure, a violation of its policy, a request to another server, or injected code that runs."""
 
 import re
 import time
@@ -21,7 +21,7 @@ class Troubles:
         self._expected: list[str] = []
 
     def expect(self, pattern: str) -> None:
-        """A part of what is told, as a regular expression; for instance of an answer that the test provokes."""
+        """Expect an error that matches the regular expression, for instance a response that the test provokes."""
         self._expected.append(pattern)
 
     def unexpected(self) -> list[str]:

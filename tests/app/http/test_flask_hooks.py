@@ -30,7 +30,7 @@ def app() -> Flask:
 
 @pytest.fixture
 def seen(app: Flask) -> Iterator[list[str]]:
-    """What ran around the requests, in order."""
+    """The hooks that ran around the requests, in order."""
     seen: list[str] = []
 
     def note(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""What the middleware makes of a request, under an application that only says a status."""
+"""The middleware around an application that only returns a status."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from adapters.otel.tracing import open_tracer
-from app.http.middleware import every_answer
+from app.http.middleware import with_request_log
 from tests.collector import Collector
 
 TRACE, PARENT = "c" * 32, "d" * 16
@@ -39,7 +39,8 @@ def environ(method: str = "GET", path: str = "/any", traceparent: str | None = N
 def test_a_callers_trace_is_gone_on_with_where_it_is_one(sent: str, taken: bool) -> None:
     """As W3C Trace Context has it: an id of zeros is none, and so is anything of version ff."""
     found: dict[str, str] = {}
-    every_answer(says("200 OK"), None)(environ(traceparent=sent), lambda status, headers: found.update(dict(headers)))
+    application = with_request_log(says("200 OK"), None)
+    application(environ(traceparent=sent), lambda status, headers: found.update(dict(headers)))
     assert (found["Trace-Id"] == TRACE) is taken
     assert int(found["Trace-Id"], 16)
 
@@ -56,7 +57,7 @@ def test_what_spans_say_of_odd_requests(monkeypatch: pytest.MonkeyPatch) -> None
             ("500 No", environ()),
             ("404 No", environ("BREW")),
         ):
-            every_answer(says(status), tracer)(asked, lambda *_: None)
+            with_request_log(says(status), tracer)(asked, lambda *_: None)
         tracer.close()
         broken, odd = sorted(collector.spans(), key=lambda sent: sent.span.start_time_unix_nano)
     assert (broken.name, broken.failed, broken.attributes["error.type"]) == ("GET", True, "500")

@@ -1,4 +1,4 @@
-"""A JSON Schema as a form: what is asked, and that a form which nobody touched changes nothing."""
+"""Forms for JSON Schemas: their fields, and that an unchanged form changes nothing."""
 
 from typing import Any
 
@@ -55,7 +55,7 @@ def form(schema: dict[str, Any] = SCHEMA, value: Any = None) -> dict[str, Field]
 
 
 def filled(changes: dict[str, str], value: Any = None, schema: dict[str, Any] = SCHEMA) -> tuple[Any, list[str]]:
-    """The value, and the places of faults, when the form comes back with other texts in some fields."""
+    """Return the value and the field errors for a form with other texts in some fields."""
     fields = form(schema, value)
     given_texts = {field.name: field.text for field in fields.values()} | {
         fields[path].name: text for path, text in changes.items()
@@ -118,7 +118,7 @@ def test_a_form_that_nobody_touched_changes_nothing() -> None:
     )
 )
 def test_whatever_the_value_is_an_untouched_form_gives_it_back(value: dict[str, Any]) -> None:
-    """Also where a browser has sent every end of a line as CR LF."""
+    """An unchanged form stays unchanged although browsers send line ends as CR LF."""
     fields = fields_of(SCHEMA, value, "it", "f")
     sent = {field.name: field.text.replace("\n", "\r\n") for field in form(SCHEMA, value).values()}
     assert read(fields, sent, value) == (value, [])
@@ -176,9 +176,13 @@ def test_what_is_typed_becomes_a_value_of_its_type(path: str, text: str, value: 
         ("amount", "", "it.amount is required"),
         ("to", "", "it.to is required"),
         ("urgent", "", "it.urgent is required"),
-        ("urgent", "maybe", "it.urgent is none of the choices: Yes, No"),
+        ("urgent", "maybe", "it.urgent is not one of the choices: Yes, No"),
         ("items", '["a"', "it.items is not JSON: Expecting ',' delimiter (line 1, column 5)"),
-        ("items", '[{"a": 1, "a": 2}]', "it.items.a stands twice in one object: readers disagree on which one counts"),
+        (
+            "items",
+            '[{"a": 1, "a": 2}]',
+            "it.items.a occurs twice in one object; JSON readers disagree on which one counts",
+        ),
         ("items", '["\\u0000"]', "it.items[0] contains a NUL character"),
         ("address.city", "", "it.address.city is required"),
     ],
