@@ -17,9 +17,9 @@ class Figure:
     """One measured figure.
 
     Attributes:
-        at: the conditions by name, such as `clients` or `parked`.
-        p50, p99: latencies in milliseconds, if any.
-        vs_empty_route, vs_insert: ratios of rates, latencies or sizes to the floor under the same conditions.
+        at: conditions such as `clients` and `parked`, by name.
+        p50: latency in milliseconds, if any; `p99` likewise.
+        vs_empty_route: ratio of rates, latencies or sizes to this floor; `vs_insert` likewise.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""Fault tests break the stack that they run on: each module has one of its own, and leaves it whole after each test."""
+"""Fixtures of tests by fault injection, which break their stack. Each module has its own, repaired after each test."""
 
 import tempfile
 from collections.abc import Iterator

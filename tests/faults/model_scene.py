@@ -21,7 +21,7 @@ from tests.faults.scene import until
 STRANGER = Path(__file__).parents[1] / "adapters" / "mcp_servers" / "thinking.py"
 COUNTED = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
 FIRST = "$.input.first"
-# Longer than any of these tests: the model answers when it is told to. Seconds.
+# Longer than any of these tests, because the test decides when the model answers. Seconds.
 THINK_SECONDS = 300
 
 
@@ -47,8 +47,7 @@ class Mind:
         self.server = LlmServer(by=self._reply)
 
     def plan(self, customer: str, *turns: Reply, answer: Callable[[int], Reply] = counted) -> None:
-        """What it says to each question about that customer: so many turns, then `answer`, which is told how often it
-        was asked for."""
+        """Set the model's replies about that customer: these turns, then `answer`, which receives its call count."""
         self._turns[customer], self._answers[customer] = turns, answer
 
     def asked(self, customer: str, turn: int = 0) -> int:
@@ -73,7 +72,7 @@ def _customer(asked: Asked) -> str:
     return found[1]
 
 
-class ThoughtScene(SagaScene):
+class ModelScene(SagaScene):
     """Every saga has three steps: `one` charges the first customer and can be undone, `two` thinks about the other,
     `three` charges that one."""
 
@@ -109,15 +108,15 @@ class ThoughtScene(SagaScene):
         self.mind.server.wait_until(lambda: self.mind.requests(customer)[-1].left, seconds)
 
     def called(self) -> list[str]:
-        """What reached the stranger's tools."""
+        """Return the calls that reached the third-party tools."""
         return [line.split()[0] for line in lines(self._notes)]
 
     def merged(self, trace_id: str) -> Any:
-        """What stands in the context for the step that thinks; None while nothing does."""
+        """Return the reason step's output in the saga's context, or None until it has one."""
         return (self.saga(trace_id)["context"]["steps"]["two"]["output"] or {}).get("data")
 
     def check_done(self, trace_id: str, customer: str, *acted: str, n: int = 1) -> None:
-        """It thought, by calling such tools, and all that was to come of it came once."""
+        """Check that the model called these tools and that each effect happened once."""
         saga = self.saga(trace_id)
         assert saga["status"] == "COMPLETED", (customer, saga)
         assert saga["context"]["steps"]["two"]["output"]["data"] == {"n": n}, customer
@@ -125,7 +124,7 @@ class ThoughtScene(SagaScene):
         assert self.ledger.entries(first(customer)) == ["charge"], customer
 
     def check_undone(self, trace_id: str, customer: str, code: str, *acted: str, status: str = "FAILED") -> None:
-        """Nothing came of the thought, and what was done before it is undone."""
+        """Check that the model request had no effect, and that the steps before it are undone."""
         saga, two = self.saga(trace_id), self.step(trace_id, "two")
         error = two["error_details"] or {}
         assert (saga["status"], two["status"], error.get("code")) == ("COMPENSATED", status, code), saga
@@ -147,6 +146,6 @@ def thinking_stack() -> Iterator[tuple[Stack, Mind]]:
         yield stack, mind
 
 
-def ended(scene: ThoughtScene, *traces: str, within: float = 60) -> None:
+def ended(scene: ModelScene, *traces: str, within: float = 60) -> None:
     over = ("COMPLETED", "COMPENSATED", "FAILED")
     until("they end", lambda: all(scene.saga(trace_id)["status"] in over for trace_id in traces), within)

@@ -1,4 +1,4 @@
-"""A scene with sagas: a ledger that can stand still, people who decide, and the check of what came of each saga."""
+"""A scene with sagas: a ledger that can freeze, people who decide, and the check of each saga's outcome."""
 
 import signal
 import subprocess
@@ -19,7 +19,7 @@ from tests.faults.scene import Scene, until
 from tests.faults.slow_ledger import Ledger
 from tests.faults.truth import ENDPOINT, SETTLES_WITHIN
 
-# From the fault until each saga has ended, or stands where a person is told. A lost call's lease is 30 s of it.
+# From the failure until each saga has ended or waits for a person. The lease of a lost call takes 30 s of it.
 SAGAS_SETTLE_WITHIN = 90.0
 CALL_SECONDS = 120
 _FINAL = {"COMPLETED": "saga.completed", "COMPENSATED": "saga.compensated", "FAILED": "saga.failed"}
@@ -39,7 +39,7 @@ class SagaScene(Scene):
         self.ledger = Ledger(Path(self._stack.enter_context(tempfile.TemporaryDirectory())))
         self._servers = {name: self._stack.enter_context(self._serve(name)) for name in ("ledger", "late")}
         self._stack.callback(self.ledger.release)
-        self._fault_at = time.monotonic()
+        self._failure_at = time.monotonic()
 
     @contextmanager
     def _serve(self, name: str) -> Iterator[psutil.Popen]:
@@ -112,26 +112,28 @@ class SagaScene(Scene):
         assert answer.status_code == 200, answer.text
         return [(step["saga_trace_id"], step["step_span_id"]) for step in answer.json()["items"]]
 
-    def field_error(self) -> None:
+    def mark_failure(self) -> None:
         """From now on it is counted how long things take to settle."""
-        self._fault_at = time.monotonic()
+        self._failure_at = time.monotonic()
 
     def settle(self, what: str) -> None:
         """Wait until each saga has ended or waits for a person and its webhooks have come; then check these."""
         rest = self._until_none(self._restless)
         told = self._until_none(self._untold)
         rows = self.truth.rows("SELECT id, status, needs_operator FROM sagas WHERE namespace = %s")
-        print(f"{what}: {len(rows)} sagas, settled {rest:.1f} s after the fault, all webhooks about them {told:.1f} s")
+        print(
+            f"{what}: {len(rows)} sagas, settled {rest:.1f} s after the failure, all webhooks about them {told:.1f} s"
+        )
         for row in rows:
             self._check_told(row)
 
     def _until_none(self, left: Callable[[], dict[str, int]]) -> float:
-        """Seconds from the fault until nothing was left."""
+        """Return the seconds from the failure until no work was left."""
         while found := left():
-            waited = time.monotonic() - self._fault_at
-            assert waited < SAGAS_SETTLE_WITHIN, f"stuck {waited:.0f} s after the fault: {found}"
+            waited = time.monotonic() - self._failure_at
+            assert waited < SAGAS_SETTLE_WITHIN, f"stuck {waited:.0f} s after the failure: {found}"
             time.sleep(0.1)
-        return time.monotonic() - self._fault_at
+        return time.monotonic() - self._failure_at
 
     def _restless(self) -> dict[str, int]:
         resting = "ended_at IS NOT NULL OR needs_operator OR status = 'AWAITING_HUMAN'"
@@ -147,7 +149,7 @@ class SagaScene(Scene):
         return {"pending deliveries": count} if count else {}
 
     def _check_told(self, row: dict[str, Any]) -> None:
-        """Of where it stands, and once."""
+        """Check that each message about the saga's status was sent once."""
         trace_id, status = row["id"].replace("-", ""), row["status"]
         if row["needs_operator"]:
             assert self.told(trace_id, "saga.needs_operator"), row

@@ -1,8 +1,8 @@
-"""A ledger over streamable HTTP that can be told to stand still in the middle of a call, and outlives its callers.
+"""A ledger over streamable HTTP that can freeze in the middle of a call, and outlives its callers.
 
-`python -m tests.faults.slow_ledger FOLDER PORT`: each customer's entries are an SQLite file of its own in FOLDER, so
-that a call that stands still within its transaction is in nobody else's way. `journal` there has a line for each moment
-that a call comes to; it stays at it as long as the file `hold-<customer>-<tool>-<moment>` exists.
+Run `python -m tests.faults.slow_ledger FOLDER PORT`. FOLDER has one SQLite file per customer, so a call that freezes in
+its transaction blocks no other customer. `journal` there gets a line for each moment that a call reaches. The call
+waits at it as long as the file `hold-<customer>-<tool>-<moment>` exists.
 """
 
 import contextlib
@@ -88,7 +88,7 @@ def decline() -> dict[str, Any]:
 
 
 class Ledger:
-    """What a test sees and does from outside the server's process."""
+    """A test's view and control of the server from another process."""
 
     def __init__(self, place: Path) -> None:
         self.place = place

@@ -1,6 +1,6 @@
 """A Celery application with the product's settings, queues and beat schedule; its tasks only write a line.
 
-`python -m tests.faults.soak_app` is the publisher: a number N on a line of its input → N hints.
+`python -m tests.faults.soak_app` is the publisher: for each number N on its input, it publishes N wake-ups.
 """
 
 import itertools
@@ -14,7 +14,7 @@ from celery import Celery
 app = Celery("soak")
 app.config_from_object("celeryconfig")
 
-# Long enough that a burst fills every thread and leaves hints waiting behind them. Seconds.
+# Long enough that a burst fills every thread and leaves wake-ups waiting. Seconds.
 WORK = 0.5
 
 

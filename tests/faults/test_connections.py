@@ -21,7 +21,7 @@ def test_connections_that_die_while_in_use_leave_no_hole_in_the_pool(database: D
 
 
 def test_connections_that_die_between_answer_and_return(database: Database) -> None:
-    """Whoever has the answer keeps it, and the pool keeps its size."""
+    """A caller keeps the result that it received, and the pool keeps its size."""
     for _ in range(40):
         # One that was used before.
         with database.reading() as conn:

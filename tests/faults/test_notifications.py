@@ -18,7 +18,7 @@ def server() -> Iterator[MailServer]:
 
 @pytest.fixture
 def anne(scene: Scene) -> Callable[[str], None]:
-    """`anne(url)`: somebody who hears of the scene's reviews by this channel."""
+    """Return `anne(url)`, which adds a person who is notified of the scene's reviews on this channel."""
 
     def make(channel: str) -> None:
         email = f"anne@{scene.namespace}.example.com"
@@ -55,7 +55,7 @@ def test_a_killed_workers_mail_is_sent_by_another(
 
 
 def test_redis_forgets(scene: Scene, anne: Callable[[str], None], server: MailServer) -> None:
-    """Whoever is to be told is a row, not a message."""
+    """A notification is a row, so it survives the loss of a message."""
     anne(server.url("anne@example.com"))
     scene.stack.stop_process("redis", 0)
     watch_id = scene.pause()

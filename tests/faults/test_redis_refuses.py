@@ -9,8 +9,8 @@ import redis
 from cli.devstack import Stack
 from tests.faults.scene import ANSWER_WITHIN, Scene, until
 
-# How the fault is made and ended, and a word of what Redis says of it.
-FAULTS: dict[str, tuple[list[str], list[str], str]] = {
+# Commands that start and end each failure, and a part of the error of Redis.
+FAILURES: dict[str, tuple[list[str], list[str], str]] = {
     "a replica": (["REPLICAOF 127.0.0.1 9"], ["REPLICAOF NO ONE"], "read only"),
     "no memory": (["CONFIG SET maxmemory 1"], ["CONFIG SET maxmemory 0"], "maxmemory"),
     "another password": (["CONFIG SET requirepass other"], ["CONFIG SET requirepass "], "authenticat"),
@@ -34,10 +34,10 @@ def tell(client: redis.Redis, command: str) -> None:
     client.execute_command(*command.split(" "))
 
 
-@pytest.mark.parametrize("field_error", FAULTS)
-def test_it_is_waited_for(scene: Scene, field_error: str) -> None:
+@pytest.mark.parametrize("failure", FAILURES)
+def test_it_is_waited_for(scene: Scene, failure: str) -> None:
     """No process ends, what is missing is said, decisions are taken; and all goes on when it is over."""
-    begin, end, word = FAULTS[field_error]
+    begin, end, word = FAILURES[failure]
     pids = {name: scene.stack.pid(name) for name in NAMES}
     logs = {name: scene.stack.log(name) for name in NAMES}
     told_before = {name: log.stat().st_size for name, log in logs.items()}
@@ -49,9 +49,9 @@ def test_it_is_waited_for(scene: Scene, field_error: str) -> None:
         for command in begin:
             tell(admin, command)
         try:
-            # Everybody has to connect anew, which writes.
+            # All clients must reconnect, which writes.
             admin.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-            # Now and then only: of an earlier fault, too.
+            # The warnings are throttled, so they may belong to an earlier failure.
             until("the worker says so", lambda: "the worker receives no wake-ups" in logs["worker"].read_text())
             until("beat says so", lambda: "beat cannot send sweeps" in logs["beat"].read_text())
             answer = ready(scene)
@@ -71,5 +71,5 @@ def test_it_is_waited_for(scene: Scene, field_error: str) -> None:
     assert said("worker").count("\n") < LINES, said("worker")
 
 
-# Of a worker's log in a fault of some seconds.
+# The most lines of a worker's log in a failure of a few seconds.
 LINES = 30

@@ -1,4 +1,4 @@
-"""Too much of everything: more beats and workers than needed, hints many times over, everyone deciding at once."""
+"""Repetition: more beats and workers than needed, duplicate wake-ups, and simultaneous decisions."""
 
 import json
 import threading
@@ -67,7 +67,7 @@ def wakeups_waiting(scene: Scene) -> int:
 # From the middle of the decisions to the expiry: people are first, mostly people, only time.
 @pytest.mark.parametrize("late", [-0.2, 0.2, 0.4])
 def test_of_many_contrary_decisions_and_a_timeout_one_wins(scene: Scene, late: float) -> None:
-    """Whoever wins: everyone is told the same outcome, and the world hears of it once."""
+    """Any decision may win, but all callers get the same outcome, and one webhook is sent."""
     watch_id = scene.pause(expiresIn=2)
     expires = datetime.fromisoformat(scene.agent.get(f"/api/pause/{watch_id}").json()["expiresAt"])
     waiting = scene.start(scene.outcome, watch_id)

@@ -16,7 +16,7 @@ DONE, FAILED = Done({"of": "it"}), Failed(Error("TOOL_INVOKE_FAILED", "no"))
 def test_a_result_that_was_stored_before_leads_to_the_same_call(
     database: Database, second: Outcome, next_tool: str
 ) -> None:
-    """The next call has not been made: nobody may say that its outcome is unknown."""
+    """The next call has not been made, so its outcome must not be recorded as unknown."""
     trace_id = start(database, step("a", undo=True), step("b"), step("c"))
     call = record_twice(database, claimed(database, trace_id), DONE)
     call = record_twice(database, call, second)

@@ -1,4 +1,4 @@
-"""A hundred thoughts for one worker process: what they cost, what waits for room, and a Redis that forgets."""
+"""A hundred model requests for one worker process: their cost, the wait for room, and a Redis that loses its data."""
 
 import threading
 from collections.abc import Iterator
@@ -8,12 +8,12 @@ import psutil
 import pytest
 import redis
 
-from tests.faults.model_scene import ThoughtScene, after, ended, thinking_stack
+from tests.faults.model_scene import ModelScene, after, ended, thinking_stack
 from tests.faults.saga_scene import step
 from tests.faults.scene import until
 from tests.faults.test_saga_tools import peak
 
-# Of one process; those that were let in at the same moment come on top, at most one for each of its threads.
+# The limit of one process. Requests admitted at the same moment may exceed it, by at most one per thread.
 ROOM, THREADS = 64, 16
 # Beyond that; and for two workers.
 MORE, FOR_TWO = 36, 72
@@ -27,14 +27,14 @@ MAY_RUN = 60
 
 
 @pytest.fixture(scope="module")
-def scene() -> Iterator[ThoughtScene]:
-    with thinking_stack() as (stack, mind), ThoughtScene(stack, mind) as scene:
+def scene() -> Iterator[ModelScene]:
+    with thinking_stack() as (stack, mind), ModelScene(stack, mind) as scene:
         scene.deploy_reasoning("simple")
         scene.deploy_saga("other", step("one", "charge"))
         yield scene
 
 
-def started(scene: ThoughtScene, name: str, count: int, go_on: threading.Event) -> dict[str, str]:
+def started(scene: ModelScene, name: str, count: int, go_on: threading.Event) -> dict[str, str]:
     """Trace ids by customer."""
     customers = [f"{name}-{number}" for number in range(count)]
     for customer in customers:
@@ -44,11 +44,11 @@ def started(scene: ThoughtScene, name: str, count: int, go_on: threading.Event) 
     return dict(zip(customers, traces, strict=True))
 
 
-def thinks_about(scene: ThoughtScene, sagas: dict[str, str]) -> int:
+def thinks_about(scene: ModelScene, sagas: dict[str, str]) -> int:
     return sum(scene.mind.asked(customer) for customer in sagas)
 
 
-def test_a_full_worker_goes_on_with_other_work(scene: ThoughtScene) -> None:
+def test_a_full_worker_goes_on_with_other_work(scene: ModelScene) -> None:
     worker = psutil.Process(scene.stack.pid("worker"))
     go_on = threading.Event()
     sagas = started(scene, "full", ROOM + MORE, go_on)
@@ -58,7 +58,7 @@ def test_a_full_worker_goes_on_with_other_work(scene: ThoughtScene) -> None:
     assert [scene.saga(trace_id)["status"] for trace_id in others] == ["COMPLETED"] * OTHERS
     threads = worker.num_threads()
     assert ROOM <= thinks_about(scene, sagas) == scene.mind.server.at_once < ROOM + THREADS
-    scene.field_error()
+    scene.mark_failure()
     go_on.set()
     scene.settle("more thoughts than there is room for")
     print(f"{scene.mind.server.at_once} thoughts at once: {peak(worker) >> 20} MB at most, {threads} threads")
@@ -67,26 +67,26 @@ def test_a_full_worker_goes_on_with_other_work(scene: ThoughtScene) -> None:
     check(scene, sagas)
 
 
-def test_redis_killed_and_flushed_while_two_workers_think(scene: ThoughtScene) -> None:
+def test_redis_killed_and_flushed_while_two_workers_think(scene: ModelScene) -> None:
     go_on = threading.Event()
     other = scene.stack.add("worker")
     sagas = started(scene, "two", FOR_TWO, go_on)
     until("both are at them", lambda: thinks_about(scene, sagas) == len(sagas))
     scene.stack.stop_process("redis", 0)
     go_on.set()
-    # Nobody can be told that these sagas go on.
+    # No wake-up can be sent for these sagas.
     until("all answers are recorded", lambda: scene.truth.rows(THINKING)[0]["count"] == 0)
     scene.stack.start_process("redis")
     with redis.Redis.from_url(scene.stack.redis_url) as client:
         client.flushall()
-    scene.field_error()
+    scene.mark_failure()
     scene.settle("redis killed and flushed while models think")
     check(scene, sagas)
     scene.check_logs()
     scene.stack.stop_process(other)
 
 
-def check(scene: ThoughtScene, sagas: dict[str, str]) -> None:
+def check(scene: ModelScene, sagas: dict[str, str]) -> None:
     for customer, trace_id in sagas.items():
         scene.check_done(trace_id, customer)
         assert scene.mind.asked(customer) == 1, customer

@@ -15,7 +15,7 @@ from tests.faults.saga_scene import SagaScene, step, undo
 from tests.faults.scene import until
 from tests.faults.test_web import kill_web
 
-# Of these some have ended at the fault, and so many are in flight.
+# Sagas in all, some of which have ended at the failure, and those in flight.
 SAGAS, IN_FLIGHT = 240, 200
 CLIENTS = 8
 
@@ -32,9 +32,9 @@ def scene(fragile: Stack) -> Iterator[SagaScene]:
 
 
 class Crowd:
-    """Many sagas of one tool call, a hold, and another call, or the undo of the first one where the hold is rejected.
+    """Many sagas of one tool call, a held step and another call, or the undo of the first call after a rejection.
 
-    The first tool and its undo may not be repeated: no fault here kills a worker, so that none has to be.
+    The first tool and its undo may not be repeated. No failure here kills a worker, so none has to be.
     """
 
     def __init__(self, scene: SagaScene) -> None:
@@ -51,8 +51,10 @@ class Crowd:
 
     @contextmanager
     def deciding(self) -> Iterator[None]:
-        """Within the block people decide on each hold as it appears; after it, all are decided. Before it so few that
-        the others are in flight, however long the look at what has ended takes."""
+        """Decide each held step within the block as it appears; after the block, all are decided.
+
+        Before it, so few have ended that the others are still in flight, however long the query takes.
+        """
         person = self._scene.start(self._decide)
         until("some have ended", lambda: self.ended >= 5 or person.done())
         assert SAGAS - self.ended >= IN_FLIGHT
@@ -112,7 +114,7 @@ def test_redis_flushed_with_200_sagas_in_flight(scene: SagaScene) -> None:
         with redis.Redis.from_url(scene.stack.redis_url) as client:
             client.flushall()
         scene.stack.kill("redis", signal.SIGKILL)
-        scene.field_error()
+        scene.mark_failure()
     scene.settle("Redis flushed and killed")
     assert crowd.operate() == 0
     assert scene.truth.domain_errors == 0
@@ -125,7 +127,7 @@ def test_postgres_restarted_with_200_sagas_in_flight(scene: SagaScene) -> None:
     crowd.start()
     with crowd.deciding():
         scene.stack.kill("postgres", signal.SIGKILL)
-        scene.field_error()
+        scene.mark_failure()
     scene.settle("PostgreSQL killed")
     unknown = crowd.operate()
     print(f"unknown outcomes: {unknown}")
@@ -135,7 +137,7 @@ def test_postgres_restarted_with_200_sagas_in_flight(scene: SagaScene) -> None:
 
 
 def test_web_killed_right_after_it_accepted_a_decision(scene: SagaScene) -> None:
-    """No hint of it ever left, as Redis stands still: the sweep finds it."""
+    """Redis is frozen, so no wake-up was sent, and the sweep finds the row."""
     trace_id = scene.start_saga("buy", customer="c0")
     scene.reads_as(trace_id, "AWAITING_HUMAN")
     ((_, span),) = scene.for_review()
@@ -145,7 +147,7 @@ def test_web_killed_right_after_it_accepted_a_decision(scene: SagaScene) -> None
     try:
         assert scene.order("reviewer", trace_id, span, "approve")["status"] == "queued"
         kill_web(scene)
-        scene.field_error()
+        scene.mark_failure()
     finally:
         os.kill(pid, signal.SIGCONT)
     scene.reads_as(trace_id, "COMPLETED")

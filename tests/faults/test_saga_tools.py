@@ -17,7 +17,7 @@ from tests.faults.scene import until
 from tests.faults.slow_ledger import BEFORE
 
 FLOOD_MB = 50
-# What a worker may grow by while five such floods come in at once: two of them would not fit. Bytes.
+# A worker may grow by this much during five such floods at once; two of them would not fit. Bytes.
 MAY_GROW = 80 * 1024 * 1024
 # Sagas that have nothing to do with it.
 OTHERS = 20
@@ -25,11 +25,13 @@ OTHERS = 20
 
 @dataclass(frozen=True)
 class Mischief:
-    """What a tool does in a saga's second step, and what is to be said about it.
+    """A tool's behaviour in a saga's second step, and the expected result.
 
     Attributes:
-        kind: of tool server. undone: the step has an undo. code: of the step's error.
-        called: how often its server was asked; None where that is not noted.
+        kind: the kind of tool server.
+        undone: the step has an undo.
+        code: the code of the step's error.
+        called: how often its server was called; None if that is not recorded.
     """
 
     name: str
@@ -58,7 +60,7 @@ class Mischief:
 
 TIMED_OUT, FAILED, UNKNOWN = "STEP_TIMED_OUT", "TOOL_OUTPUT_ERROR", "OUTCOME_UNKNOWN"
 MISCHIEF = (
-    # Nobody knows what it did: without an undo of its own the saga cannot be called compensated.
+    # Its outcome is unknown, so without its own undo the saga is not compensated.
     Mischief("hangs", "hang", "TIMED_OUT", TIMED_OUT, "FAILED"),
     Mischief("hangs-undone", "hang", "COMPENSATED", TIMED_OUT, "COMPENSATED", undone=True),
     Mischief("hangs-http", "hang", "TIMED_OUT", TIMED_OUT, "FAILED", kind="http"),
@@ -66,7 +68,7 @@ MISCHIEF = (
     Mischief("crashes", "crash", "IN_PROGRESS", UNKNOWN, "RUNNING"),
     Mischief("crashes-undone", "crash", "IN_PROGRESS", UNKNOWN, "RUNNING", undone=True),
     Mischief("crashes-http", "crash", "IN_PROGRESS", UNKNOWN, "RUNNING", kind="http"),
-    # It may be repeated, but not for ever.
+    # It may be repeated, but not without end.
     Mischief("crashes-again", "crash", "IN_PROGRESS", UNKNOWN, "RUNNING", idempotent=True, called=5),
     # A line that is no message may be a log's: only the deadline ends the call.
     Mischief("garbage", "garbage", "TIMED_OUT", TIMED_OUT, "FAILED"),
@@ -94,7 +96,7 @@ def test_misbehaving_tool_servers(scene: SagaScene, tmp_path: Path) -> None:
         worker = psutil.Process(scene.stack.pid("worker"))
         pid, before = worker.pid, worker.memory_info().rss
         scene.ledger.hold("held", "charge", BEFORE)
-        scene.field_error()
+        scene.mark_failure()
         held = scene.start_saga("other", customer="held")
         sagas = {each: scene.start_saga(each.name, customer=each.name) for each in MISCHIEF}
         others = [scene.start_saga("other", customer=f"other-{number}") for number in range(OTHERS)]
@@ -126,7 +128,7 @@ def deploy(scene: SagaScene, mischief: Mischief, folder: Path, servers: ExitStac
 
 
 def warm_up(scene: SagaScene) -> None:
-    """What a worker needs once is not what a flood costs."""
+    """Load everything that a worker needs once, so that it does not count as the cost of a flood."""
     traces = [scene.start_saga("other", customer=f"early-{number}") for number in range(OTHERS)]
     until("they end", lambda: all(scene.saga(trace_id)["status"] == "COMPLETED" for trace_id in traces))
 

@@ -119,7 +119,7 @@ class Case:
 
 
 def test_worker_killed_before_during_and_after_calls(scene: SagaScene) -> None:
-    """Of steps and of undos, with tools that may be repeated and with such that may not."""
+    """The cases cover steps and undos, with tools that may be repeated and tools that may not."""
     moments = (BEFORE, MIDDLE, AFTER)
     cases = [
         Case(moment, undoes, repeats) for moment in moments for undoes in (False, True) for repeats in (True, False)
@@ -129,13 +129,13 @@ def test_worker_killed_before_during_and_after_calls(scene: SagaScene) -> None:
         for case, trace_id in sagas.items():
             until(f"{case} is there", lambda case=case, trace_id=trace_id: case.is_there(scene, trace_id))
         scene.stack.kill("worker", signal.SIGKILL)
-        scene.field_error()
+        scene.mark_failure()
     scene.ledger.release()
     scene.settle("worker killed before, during and after calls")
     unknown = {case: trace_id for case, trace_id in sagas.items() if not case.repeats}
     for case, trace_id in sagas.items():
         (case.check_repeated if case.repeats else case.check_unknown)(scene, trace_id)
-    scene.field_error()
+    scene.mark_failure()
     for case, trace_id in unknown.items():
         case.resolve(scene, trace_id)
     scene.settle("a person says what came of the calls")
@@ -166,14 +166,14 @@ def test_frozen_workers_call_is_not_made_once_a_person_has_settled_it(scene: Sag
             until(f"{case} is there", lambda case=case, trace_id=trace_id: case.is_there(scene, trace_id))
         freeze(pid)
     # From now on the server answers: to call is the first thing that the worker does when it wakes up.
-    scene.field_error()
+    scene.mark_failure()
     earlier, other = dropped(), scene.stack.add("worker")
     try:
         scene.settle("another worker takes over from a frozen one")
         for case, trace_id in sagas.items():
             case.check_unknown(scene, trace_id)
             case.resolve(scene, trace_id)
-        scene.field_error()
+        scene.mark_failure()
         scene.settle("a person says that the calls were not made")
         before = {trace_id: scene.saga(trace_id) for trace_id in sagas.values()}
     finally:
@@ -194,7 +194,7 @@ def test_frozen_workers_late_result_is_dropped(scene: SagaScene) -> None:
         until(f"{case} is there", lambda case=case, trace_id=trace_id: case.is_there(scene, trace_id))
     pid = scene.stack.pid("worker")
     freeze(pid)
-    scene.field_error()
+    scene.mark_failure()
     # The tools answer the frozen worker at once, so that it wakes up with results in its hands.
     scene.ledger.release()
     other = scene.stack.add("worker")
@@ -209,7 +209,7 @@ def test_frozen_workers_late_result_is_dropped(scene: SagaScene) -> None:
         (case.check_repeated if case.repeats else case.check_unknown)(scene, trace_id)
         if not case.repeats:
             case.resolve(scene, trace_id)
-    scene.field_error()
+    scene.mark_failure()
     scene.settle("a person says what came of the calls")
     for case, trace_id in sagas.items():
         if not case.repeats:

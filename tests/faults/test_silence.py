@@ -1,4 +1,4 @@
-"""Connections on which nothing comes: a peer that vanished, a browser's spare one, somebody who means ill."""
+"""Silent connections: from a peer that vanished, a browser that keeps a spare one, or an attacker."""
 
 import os
 import socket
@@ -38,7 +38,7 @@ app = BodyWatch(deadline=1.5).guard(served)
 
 @pytest.fixture
 def port(request: pytest.FixtureRequest) -> Iterator[int]:
-    """Of a web process by itself, started by its line in the Procfile. The parameter: milliseconds of silence."""
+    """Return the port of a web process that the Procfile's command starts. The parameter is milliseconds of silence."""
     port = free_port("127.0.0.1")
     environ = {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
@@ -78,7 +78,7 @@ def test_connections_that_are_kept_open_do_not_keep_others_out(port: int) -> Non
 @pytest.mark.parametrize("port", [30_000], indirect=True)
 @pytest.mark.parametrize("count", [32, THREADS + 1])
 def test_bodies_that_stop_coming_do_not_keep_others_out(port: int, count: int) -> None:
-    """Of forms that anybody may send, as those who sign in do."""
+    """Forms that need no session, such as sign-in."""
     with ExitStack() as held:
         strangers = [held.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(count)]
         for stranger in strangers:

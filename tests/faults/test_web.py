@@ -10,7 +10,7 @@ from tests.faults.scene import Scene, until
 
 
 def test_web_killed_between_the_commit_and_the_hint(scene: Scene) -> None:
-    """The decision is stored, no hint of it ever left: the sweep finds the row. A frozen Redis holds the hint back."""
+    """A frozen Redis holds the wake-up of a stored decision back, and the sweep finds the row."""
     watch_id = scene.pause()
     until("the first webhook came", lambda: len(scene.receiver.requests) == 1)
     redis = scene.stack.pid("redis")
@@ -26,7 +26,7 @@ def test_web_killed_between_the_commit_and_the_hint(scene: Scene) -> None:
 
 
 def test_web_killed_in_the_middle_of_load(scene: Scene) -> None:
-    """Each pause and decision that is stored stands in the audit log once, and its chain has no gap."""
+    """The audit log has each stored pause and decision once, and its chain has no gap."""
     enough = threading.Event()
     clients = [scene.start(scene.create_and_decide, enough) for _ in range(8)]
     until("work goes on", lambda: len(scene.receiver.requests) >= 40)
@@ -46,7 +46,7 @@ def kill_web(scene: Scene) -> None:
 
 
 def test_web_and_worker_ended_in_the_middle_of_load(scene: Scene) -> None:
-    """What was accepted is finished by those who come after; who was not answered asks again and gets one pause."""
+    """Later processes finish accepted work. A client without a response asks again and gets one pause."""
     enough = threading.Event()
     clients = [scene.start(scene.create_and_decide, enough) for _ in range(8)]
     for name in ("web", "worker", "web", "worker"):

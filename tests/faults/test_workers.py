@@ -1,4 +1,4 @@
-"""Workers and beat that die, freeze or are told to end, with work in their hands."""
+"""Workers and beat that die, freeze or stop during work."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ from tests.faults.scene import Scene, until
 
 
 def test_a_killed_workers_delivery_is_made_by_another(scene: Scene) -> None:
-    """Its lease runs out, a sweep hints again, and the receiver sees the same webhook-id once more."""
+    """Its lease runs out, a sweep sends another wake-up, and the receiver sees the same webhook-id again."""
     scene.hold_first()
     scene.decide(scene.pause())
     scene.until_held()
@@ -75,7 +75,7 @@ def sent_again(scene: Scene) -> set[tuple[str, str]]:
 
 
 def test_time_runs_out_while_beat_and_workers_are_away(scene: Scene) -> None:
-    """Nobody is there to expire the pauses: it is made up for when they are back."""
+    """No process expires the pauses, until worker and beat are back."""
     allowed = {"review": None, "allowed_on_timeout": ["expire", "reject", "approve"]}
     scene.admin.put(f"/v1/namespaces/{scene.namespace}", json=allowed).raise_for_status()
     for name in ("beat", "worker"):

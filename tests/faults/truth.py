@@ -1,4 +1,4 @@
-"""The oracle of the fault tests: what clients were told and receivers got, held against what is stored."""
+"""The oracle of these tests: responses to clients and messages to receivers, compared with the database."""
 
 import contextlib
 import json
@@ -16,7 +16,7 @@ from domain.log.audit import ORIGIN
 from domain.log.audit_chain import ChainEnd, ChainHeads, ChainRow, verify
 from tests.adapters.receiver import Receiver, Request
 
-# From the fault's end until nothing is left to do. Seconds.
+# From the end of the failure until no work is left. Seconds.
 SETTLES_WITHIN = 60.0
 # Paths of the receiver: of the pauses' own URLs, and of an endpoint that hears of everything in the namespace.
 CALLBACK, ENDPOINT = "/callback", "/endpoint"
@@ -24,7 +24,7 @@ OUTCOMES = {"approve": "approved", "reject": "rejected", "cancel": "cancelled"}
 
 
 class Truth:
-    """Of one namespace. `secrets`: by the path of the receiver's URL that they sign for."""
+    """The truth about one namespace. `secrets` maps the path of the receiver's URL to its signing secret."""
 
     def __init__(self, database_url: str, namespace: str, receiver: Receiver, secrets: dict[str, str]) -> None:
         self._database_url = database_url
@@ -43,7 +43,7 @@ class Truth:
         return str(document["watchId"])
 
     def answered(self, verb: str, answer: httpx.Response) -> None:
-        """A decision was answered: with the outcome that it asked for, or with the one that stands."""
+        """Record the response to a decision: the requested outcome, or the earlier one."""
         document = answer.json()
         if answer.status_code == 409:
             assert document["code"] == "ALREADY_RESOLVED", document
@@ -92,7 +92,7 @@ class Truth:
         )
 
     def _left(self) -> dict[str, int]:
-        """What is not done yet, and how many of it."""
+        """Return the unfinished work by kind, with counts."""
         found = {
             "pending pauses": self.count("pauses", "status = 'pending'"),
             "pending deliveries": self.count("webhook_deliveries", "status = 'pending'"),
