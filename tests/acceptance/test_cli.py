@@ -79,7 +79,7 @@ class TestServerAndKeys:
         assert call("pause", "approve", PAUSE_ID).error.startswith("FORBIDDEN: ")
         monkeypatch.setenv("SAGAHOLD_API_KEY", "hitl_" + "x" * 43)
         refused = call("pause", "list")
-        assert (refused.code, refused.error.endswith("the key is the one of SAGAHOLD_API_KEY")) == (REFUSED, True)
+        assert (refused.code, refused.error.endswith("the key comes from SAGAHOLD_API_KEY")) == (REFUSED, True)
         monkeypatch.setenv("SAGAHOLD_API_KEY", "ключ")
         assert call("pause", "list").code == WRONG
 

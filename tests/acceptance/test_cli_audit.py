@@ -67,7 +67,7 @@ def test_a_pause_that_was_changed_in_the_database_is_named(
     )
     execute(stack.database_url, f"UPDATE pauses SET action = 'another' WHERE namespace = '{namespace}'")
     ran = call(*verify)
-    assert ran.error.endswith("; 1 more fields do not fit")
+    assert ran.error.endswith("; 1 more fields differ")
     lines = ran.out.splitlines()
     assert [line.split(" was changed: its ")[1].split()[0] for line in lines] == ["decided_by_name", "action"]
     assert {line.split(" was changed")[0] for line in lines} == {f"the pause {watch_id} in namespace {namespace!r}"}

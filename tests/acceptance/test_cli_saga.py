@@ -88,7 +88,7 @@ class TestDrive:
         for given, code in ((("--revision", "1"), "REVISION_CHANGED"), ((), "REVISION_REQUIRED")):
             late = call("review", "approve", trace_id, two, *given)
             assert (late.code, late.error.split(":")[0]) == (REFUSED, code)
-            assert "it is at revision 2 now" in late.error
+            assert "the current revision is 2" in late.error
         assert call("review", "approve", trace_id, two, "--revision", "2").code == DONE
 
     def test_what_another_reviewer_has_edited(
