@@ -209,7 +209,7 @@ INITIALIZED = {"capabilities": {"tools": {}}, "serverInfo": {"name": "by hand", 
 
 
 @pytest.mark.parametrize(
-    "domain_error",
+    "refusal",
     [
         says({"protocolVersion": "2026-07-28", **INITIALIZED}),
         rpc(error={"code": -32601, "message": "no initialize"}),
