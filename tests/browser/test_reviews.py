@@ -367,6 +367,6 @@ def test_several_at_once_and_what_came_of_each(
         page.get_by_label(f"Select: Deploy {number}").check()
     page.get_by_role("button", name="Approve 3…").click()
     client_for("reviewer").post(f"/api/pause/{ids[1]}/reject").raise_for_status()
-    press(page, "Approve these 3")
+    press(page, "Approve these 3 reviews")
     expect(page.get_by_role("heading", level=1)).to_have_text("2 of 3 approved")
     assert [agent.read(each)["status"] for each in ids] == ["approved", "rejected", "approved"]
