@@ -22,15 +22,16 @@ ROOT = Path(__file__).parents[2]
 LEFT_OUT = "positive_data_acceptance"
 
 
-# An admin may do everything, so its key goes deepest; with the others the borders of the role are met.
+# An admin may do everything, so its key goes deepest. The other keys meet the borders of their roles: the role decides
+# before any field does, so three cases of each operation meet the border as surely as ten.
 @pytest.mark.timeout(600)  # 1,400 requests take half a minute, and some minutes where many tests run at once
 @pytest.mark.parametrize(
     ("role", "phases", "examples"),
     [
         ("admin", "examples,coverage,fuzzing", 10),
-        ("agent", "examples,fuzzing", 10),
-        ("reviewer", "examples,fuzzing", 10),
-        ("operator", "examples,fuzzing", 10),
+        ("agent", "examples,fuzzing", 3),
+        ("reviewer", "examples,fuzzing", 3),
+        ("operator", "examples,fuzzing", 3),
         (None, "examples,fuzzing", 3),
     ],
 )
