@@ -10,7 +10,7 @@ import httpx
 
 ODD_SERVER = Path(__file__).parent / "adapters" / "mcp_servers" / "odd.py"
 # Far more than a saga takes on a machine where many tests run at once.
-SETTLES_WITHIN = 60.0
+SETTLES_WITHIN = 120.0
 
 
 def worker(namespace: str) -> dict[str, Any]:

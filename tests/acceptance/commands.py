@@ -9,7 +9,7 @@ from typing import Any
 
 SAGAHOLD = Path(sys.executable).with_name("sagahold")
 DONE, REFUSED, WRONG = 0, 1, 2
-END_SECONDS = 60.0
+END_SECONDS = 120.0
 
 
 class Ran:

@@ -13,7 +13,7 @@ from cli.devstack.waiting import wait_until
 from tests.conftest import ROOT
 
 EXAMPLES = ROOT / "examples"
-SETTLES_WITHIN = 60.0
+SETTLES_WITHIN = 120.0
 ENTRIES = "SELECT tool, arguments FROM entries ORDER BY id"
 ADA = {"name": "Ada", "to": "ada@example.com", "reason": "opens a small hotel next month"}
 

@@ -125,7 +125,7 @@ class Receiver:
             self.requests.append(request)
             self._changed.notify_all()
 
-    def wait_for(self, count: int, seconds: float = 30) -> list[Request]:
+    def wait_for(self, count: int, seconds: float = 90) -> list[Request]:
         """The requests, once there are `count` of them. Raises `TimeoutError`."""
         with self._changed:
             if not self._changed.wait_for(lambda: len(self.requests) >= count, seconds):

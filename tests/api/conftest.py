@@ -93,7 +93,7 @@ def stranger(stack: Stack, elsewhere: str) -> httpx.Client:
     return httpx.Client(base_url=stack.url, headers={"Authorization": f"Bearer {key}"})
 
 
-def until(happens: Callable[[], object], seconds: float = 30) -> None:
+def until(happens: Callable[[], object], seconds: float = 90) -> None:
     """Wait for something that takes a moment: a worker, a log file, a clock."""
     deadline = time.monotonic() + seconds
     while not happens():
