@@ -155,7 +155,7 @@ def _find_binaries(cluster: Path) -> tuple[Path, int]:
     if others:
         found = ", ".join(map(str, sorted(others)))
         raise StackError(
-            f"{cluster} needs PostgreSQL {made_by}, but only {found} is installed: install {made_by} or move {cluster}"
+            f"{cluster} needs PostgreSQL {made_by}, but this machine has only {found}: install {made_by} or move it"
         )
     raise StackError(MISSING)
 

@@ -179,7 +179,7 @@ def test_a_cluster_of_another_version_is_not_touched(tmp_path: Path) -> None:
     data = DataDir(tmp_path)
     data.postgres.mkdir()
     (data.postgres / "PG_VERSION").write_text("9\n")
-    with pytest.raises(StackError, match="made by PostgreSQL 9, here is only"):
+    with pytest.raises(StackError, match="needs PostgreSQL 9, but this machine has only"):
         PostgresServer(data, {})
 
 
