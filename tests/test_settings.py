@@ -159,7 +159,7 @@ def test_accepted(name: str, text: str, field: str, value: Any) -> None:
         ("SAGAHOLD_EGRESS_ALLOW", "10.0.0.1/8", "host bits"),
         ("SAGAHOLD_EGRESS_ALLOW", "internal", "internal"),
         ("SAGAHOLD_LOG_LEVEL", "loud", "none of"),
-        ("SAGAHOLD_STDIO_COMMANDS", "bin/ledger", "whole path"),
+        ("SAGAHOLD_STDIO_COMMANDS", "bin/ledger", "absolute path"),
         ("SAGAHOLD_STDIO_COMMANDS", "ledger '", "SAGAHOLD_STDIO_COMMANDS"),
         ("SAGAHOLD_TOOL_ENV", "DATABASE_URL", "belongs to the service"),
         ("SAGAHOLD_TOOL_ENV", "SAGAHOLD_*", "belongs to the service"),

@@ -94,7 +94,7 @@ def test_what_is_told(database: Database, otto: UUID) -> None:
 def test_a_failed_undo_is_told_as_one(database: Database, otto: UUID) -> None:
     trace_id = hard_stop(database)
     message = compose(job(database).content)
-    assert "an undo has failed" in message.text
+    assert "an undo failed" in message.text
     assert "TOOL_INVOKE_FAILED: no such ticket" in message.text
     assert idempotency_key(saga_of(database, trace_id), undo_of(database, trace_id, "a")) in message.text
 

@@ -183,7 +183,7 @@ def test_what_is_typed_becomes_a_value_of_its_type(path: str, text: str, value: 
             '[{"a": 1, "a": 2}]',
             "it.items.a occurs twice in one object; JSON readers disagree on which one counts",
         ),
-        ("items", '["\\u0000"]', "it.items[0] contains a NUL character"),
+        ("items", '["\\u0000"]', "it.items[0] contains a NUL character: remove it"),
         ("address.city", "", "it.address.city is required"),
     ],
 )
