@@ -1,8 +1,9 @@
-"""The table of pauses, and the way between a row and a `domain.pauses.pause.Pause`."""
+"""The table of pauses, and the conversion between a row and a `domain.pauses.pause.Pause`."""
 
 from collections.abc import Callable
 from dataclasses import fields
 from datetime import datetime
+from operator import attrgetter
 from typing import Any, TypeVar
 
 from sqlalchemy import (
@@ -28,10 +29,10 @@ from domain.pauses.votes import Vote
 from models.tables import metadata
 from models.words import word
 
-# For processes of the version before, which write rows while a migration has run and they have not ended.
+# Processes of the previous version still insert rows without these columns after the migration.
 _NONE_YET = text("0")
 
-# json, not jsonb: it keeps what the agent sent, to the order of its keys, and nothing here looks inside.
+# json, not jsonb: it keeps the order of the agent's keys, and no query looks inside.
 # An empty object or list is stored as NULL: most rows have none, and a NULL costs one bit.
 pauses = Table(
     "pauses",
@@ -51,7 +52,7 @@ pauses = Table(
     Column("context", JSON(none_as_null=True)),
     Column("arguments", JSON(none_as_null=True)),
     Column("arguments_digest", LargeBinary),
-    # Where a reviewer has edited them: as they were before.
+    # The arguments before a reviewer edited them.
     Column("posted_arguments", JSON(none_as_null=True)),
     Column("arguments_schema", JSON(none_as_null=True)),
     Column("review", JSON(none_as_null=True)),
@@ -59,18 +60,18 @@ pauses = Table(
     Column("callback_url", Text),
     Column("tags", ARRAY(Text)),
     Column("metadata", JSON(none_as_null=True)),
-    # The agent's own name for it; it may have several of one name.
+    # The agent's name for the pause; several may share one.
     Column("external_id", Text),
     Column("decided_by", Text),
     Column("decided_by_name", Text),
     Column("comment", Text),
     Column("response", JSON(none_as_null=True)),
-    # Of the review: who has voted; which stage it is at; whom it asks now (`group:…`, `person:…`; NULL: any reviewer).
+    # `asked` has the eligible voters of the stage (`group:…`, `person:…`); NULL means any reviewer.
     Column("votes", JSON(none_as_null=True)),
     Column("stage", SmallInteger, nullable=False, server_default=_NONE_YET),
     Column("asked", ARRAY(Text)),
     Column("claim", JSON(none_as_null=True)),
-    # When its people are to be told (again), or others to be added; NULL: nothing to do.
+    # When the next reminder or escalation is due; NULL: none.
     Column("attend_at", DateTime(timezone=True)),
     Column("reminders", SmallInteger, nullable=False, server_default=_NONE_YET),
     Column("escalated_at", DateTime(timezone=True)),
@@ -94,7 +95,7 @@ pauses = Table(
         "id",
         postgresql_where=text("external_id IS NOT NULL"),
     ),
-    # Steps that wait for a person, the oldest first, for keys of all namespaces and of few.
+    # Held steps, the oldest first, for keys with one namespace or all.
     Index(
         "ix_pauses_steps_pending",
         "id",
@@ -109,33 +110,30 @@ pauses = Table(
 )
 
 
+# Columns that `values` and `pause_of` convert. The other columns with a field of the same name hold it as it is.
+_CONVERTED = frozenset(
+    {
+        *("status", "on_timeout", "context", "arguments_digest", "review", "tags", "metadata"),
+        *("votes", "stage", "claim"),
+    }
+)
+_SAME = tuple(field.name for field in fields(Pause) if field.name in pauses.c and field.name not in _CONVERTED)
+_read_same = attrgetter(*_SAME)
+
+
 def values(pause: Pause) -> dict[str, Any]:
-    """Every column of the row that holds `pause`."""
+    """Return every column of the row that holds `pause`."""
     decision = pause.decision
     return {
-        "id": pause.id,
-        "created_at": pause.created_at,
-        "expires_at": pause.expires_at,
-        "resolved_at": None if decision is None else decision.at,
-        "revision": pause.revision,
-        "priority": pause.priority,
-        "namespace": pause.namespace,
-        "kind": pause.kind,
+        **dict(zip(_SAME, _read_same(pause), strict=True)),
         "status": str(pause.status),
         "on_timeout": str(pause.on_timeout),
-        "created_by": pause.created_by,
-        "action": pause.action,
         "context": pause.context or None,
-        "arguments": pause.arguments,
         "arguments_digest": pause.arguments_digest,
-        "posted_arguments": pause.posted_arguments,
-        "arguments_schema": pause.arguments_schema,
         "review": None if pause.review == approval_policy.ONE_APPROVAL else pause.review.document(),
-        "response_schema": pause.response_schema,
-        "callback_url": pause.callback_url,
         "tags": list(pause.tags) or None,
         "metadata": pause.metadata or None,
-        "external_id": pause.external_id,
+        "resolved_at": None if decision is None else decision.at,
         "decided_by": None if decision is None else decision.by.id,
         "decided_by_name": None if decision is None else decision.by.name,
         "comment": None if decision is None else decision.comment,
@@ -144,49 +142,29 @@ def values(pause: Pause) -> dict[str, Any]:
         "stage": pause.stage,
         "asked": pause.asked,
         "claim": None if pause.claim is None else claim_record(pause.claim),
-        "attend_at": pause.attend_at,
-        "reminders": pause.reminders,
-        "escalated_at": pause.escalated_at,
     }
 
 
 def pause_of(row: RowMapping) -> Pause:
-    """Also of a row that a newer release has written: what is not understood is named, and stands in nobody's way."""
+    """Return the pause of the row. `unreadable` names what a newer release wrote and this one does not understand."""
     policy, places = approval_policy.stored(row["review"])
     unreadable = list(places)
     votes: tuple[Vote, ...] = _read("votes", unreadable, lambda: tuple(map(_vote_of, row["votes"] or ())), ())
     unreadable += [f"votes.{name}" for vote in votes for name in vote.more or ()]
     return Pause(
-        id=row["id"],
-        created_at=row["created_at"],
-        expires_at=row["expires_at"],
-        revision=row["revision"],
-        priority=row["priority"],
-        namespace=row["namespace"],
-        kind=row["kind"],
+        **{name: row[name] for name in _SAME},
         status=word(Status, row["status"], "status", unreadable),
         on_timeout=word(OnTimeout, row["on_timeout"], "onTimeout", unreadable),
-        created_by=row["created_by"],
-        action=row["action"],
         context=row["context"],
-        arguments=row["arguments"],
         arguments_digest=None if row["arguments_digest"] is None else bytes(row["arguments_digest"]),
-        posted_arguments=row["posted_arguments"],
-        arguments_schema=row["arguments_schema"],
         review=policy,
-        response_schema=row["response_schema"],
-        callback_url=row["callback_url"],
         tags=tuple(row["tags"] or ()),
         metadata=row["metadata"],
-        external_id=row["external_id"],
         decision=_decision_of(row),
         votes=votes,
         stage=min(row["stage"], len(policy.stages) - 1),
-        # Only a hint for people: without it nothing is decided otherwise.
+        # An unreadable claim is dropped: it only informs other reviewers.
         claim=None if row["claim"] is None else _read("claim", [], lambda: _claim_of(row["claim"]), None),
-        attend_at=row["attend_at"],
-        reminders=row["reminders"],
-        escalated_at=row["escalated_at"],
         unreadable=tuple(unreadable),
     )
 
@@ -235,12 +213,12 @@ def _vote_of(record: dict[str, Any]) -> Vote:
         "on_behalf_of": None if other is None else _actor_of(other),
         "at": datetime.fromisoformat(record["at"]),
     }
-    known = {name: value for name, value in record.items() if name in _OF_VOTE}
-    more = {name: value for name, value in record.items() if name not in _OF_VOTE}
+    known = {name: value for name, value in record.items() if name in _VOTE_FIELDS}
+    more = {name: value for name, value in record.items() if name not in _VOTE_FIELDS}
     return Vote(**{**known, **read}, more=more or None)
 
 
-_OF_VOTE = frozenset(field.name for field in fields(Vote)) - {"more"}
+_VOTE_FIELDS = frozenset(field.name for field in fields(Vote)) - {"more"}
 
 
 def claim_record(claim: ReviewClaim) -> dict[str, Any]:

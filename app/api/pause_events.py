@@ -6,6 +6,8 @@ The ids count from 1. A client that reconnects with `Last-Event-ID` receives the
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
+from uuid import UUID
 
 from flask import Response, g, request
 
@@ -15,7 +17,7 @@ from app.http.problems import HTTPProblem
 from app.http.sse import event, is_over, stream_of
 from domain.identity.access import Permission
 from domain.pauses.pause import Event, Pause, Status, created
-from domain.pauses.serialization import event_document
+from domain.pauses.serialization import event_document, pause_document
 from domain.values.errors import Forbidden
 from services.pauses.lifecycle import get_pause
 
@@ -23,20 +25,20 @@ from services.pauses.lifecycle import get_pause
 KEEP_ALIVE = 15.0
 
 
-def event_stream(watch_id: str, last_event_id: str | None) -> Response:
-    pause = get_pause(deps().database, g.principal, watch_id)
+def event_stream(id_: UUID, last_event_id: str | None) -> Response:
+    pause = get_pause(deps().database, g.principal, id_)
     seen = int(last_event_id) if last_event_id and last_event_id in ("1", "2", "3") else 0
-    return stream_of(_stream(watch_id, pause, seen))
+    return stream_of(_stream(id_, pause, seen))
 
 
-def _stream(watch_id: str, pause: Pause, seen: int) -> Iterator[str]:
+def _stream(id_: UUID, pause: Pause, seen: int) -> Iterator[str]:
     began = time.monotonic()
     with deps().subscriber.listening(pause.id, owner=g.principal.id) as changed:
         while True:
-            pause = get_pause(deps().database, g.principal, watch_id)
+            pause = get_pause(deps().database, g.principal, id_)
             for number, each in enumerate(_events(pause), 1):
                 if number > seen:
-                    yield event(each.type, event_document(each, deps().database.public_url), number)
+                    yield event(each.type, _body(each), number)
                     seen = number
             if pause.status is not Status.PENDING or is_over(began):
                 return
@@ -45,6 +47,10 @@ def _stream(watch_id: str, pause: Pause, seen: int) -> Iterator[str]:
             changed.clear()
             if not _still_authorized():
                 return
+
+
+def _body(happened: Event) -> dict[str, Any]:
+    return event_document(happened, pause_document(happened.pause, deps().database.public_url))
 
 
 def _still_authorized() -> bool:

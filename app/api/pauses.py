@@ -1,7 +1,8 @@
-"""/api/pause: an agent holds its action, a person decides it."""
+"""/api/pause: an agent holds its action, and a person decides."""
 
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 from flask import Response, g, request
 
@@ -9,6 +10,7 @@ from app.api.paging import list_document, page
 from app.api.pause_events import event_stream
 from app.deps import deps
 from app.http.arguments import Blueprint
+from app.http.bulk_decisions import decide_each
 from app.http.json_response import created, json_response
 from app.http.long_poll import hold, hold_any
 from app.http.problems import refusal_document
@@ -30,16 +32,18 @@ from app.schemas.pauses import (
     UnclaimSchema,
 )
 from domain.identity.access import Permission
+from domain.pauses.content import CONTENT_FIELDS
 from domain.pauses.creation import PauseRequest
 from domain.pauses.pause import Approve, Cancel, Pause, Reject
-from domain.pauses.serialization import pause_document
+from domain.pauses.serialization import pause_document, pause_id
+from domain.values import ids
 from domain.values.canonical_json import encode
 from domain.values.errors import DomainError, FieldError, Invalid
 from services.pauses import lifecycle as use_cases
 from services.pauses.lifecycle import CreateRequest, Filter, actor, check_creation
-from services.reviews import claims, decisions
+from services.reviews import claims
 from services.reviews.decided import list_decided
-from services.reviews.decisions import DecisionRequest
+from services.reviews.decisions import decide_pause
 
 pauses = Blueprint("pauses", __name__, url_prefix="/api", description="Hold an action until a person has decided")
 
@@ -58,34 +62,21 @@ pauses = Blueprint("pauses", __name__, url_prefix="/api", description="Hold an a
 def create_pause(body: dict[str, Any]) -> Response:
     """Hold an action for review
 
-    The action waits as one row until a person decides, it is cancelled, or its time runs out. Poll it, hold a
-    `GET`, follow its events, or give a `callbackUrl`.
+    The action waits until a person decides, its agent cancels it, or its time runs out. Poll it, make a long poll,
+    follow its events, or give a `callbackUrl`.
     """
-    draft = PauseRequest(
+    wanted = PauseRequest(
         namespace=body.get("namespace", g.principal.own_namespace),
         action=body["action"],
         expires=_expiry(body),
         expires_by_default="expires_in" not in body and "expires_at" not in body,
         on_timeout=body.get("on_timeout"),
-        priority=body["priority"],
-        tags=tuple(body["tags"]),
-        **{name: body.get(name) for name in _OPTIONAL},
+        review=body.get("review"),
+        **{name: body[name] for name in CONTENT_FIELDS if name in body},
     )
-    request = check_creation(deps().database, CreateRequest(g.principal, draft, once()))
+    request = check_creation(deps().database, CreateRequest(g.principal, wanted, once()))
     made = deps().creations.do(request)
     return created(made.document, made.repeated, made.document["statusUrl"])
-
-
-_OPTIONAL = (
-    "context",
-    "arguments",
-    "arguments_schema",
-    "callback_url",
-    "review",
-    "response_schema",
-    "metadata",
-    "external_id",
-)
 
 
 @operation(
@@ -99,26 +90,30 @@ _OPTIONAL = (
 def list_pauses(query: dict[str, Any]) -> Response:
     """List pauses, the newest first; or wait for several (`?ids=…,…&wait=60`)
 
-    An agent sees what its own identity created; people and operators see their namespaces. With `decided`, or a filter
-    that begins so, the list has what waits no more, the latest decision first. With `ids` the answer has
-    these, in that order, as soon as one of them is resolved; `missing` names those that the key does not see.
+    An agent sees the pauses that it created; people and operators see their namespaces. With a filter that begins with
+    `decided`, the list has resolved pauses, the latest decision first. With `ids` the response comes as soon as one of
+    these is resolved, and has them in that order. `missing` names those that the key cannot see.
     """
     if "ids" in query:
         return _named(query["ids"], query.get("wait", 0))
     wanted = page(query)
-    asked = Filter(**query)
-    listed = list_decided if asked.of_decided else use_cases.list_pauses
-    found = listed(deps().database, g.principal, asked, wanted)
+    filters = Filter(**query)
+    listed = list_decided if filters.of_decided else use_cases.list_pauses
+    found = listed(deps().database, g.principal, filters, wanted)
     return json_response(list_document(found, _document))
 
 
-def _named(wanted: list[str], seconds: float) -> Response:
+def _named(wanted: list[UUID], seconds: float) -> Response:
     found, held = hold_any(wanted, seconds)
-    documents = [_document(pause) for pause in found]
-    seen = {document["watchId"] for document in documents}
-    missing = [watch_id for watch_id in dict.fromkeys(wanted) if watch_id not in seen]
-    whole = {"items": documents, "limit": len(wanted), "offset": 0, "next_cursor": None, "missing": missing}
-    return json_response(whole, headers=None if held else {"Retry-After": "2"})
+    seen = {pause.id for pause in found}
+    page_document = {
+        "items": [_document(pause) for pause in found],
+        "limit": len(wanted),
+        "offset": 0,
+        "next_cursor": None,
+        "missing": [ids.text(ids.WATCH, id_) for id_ in dict.fromkeys(wanted) if id_ not in seen],
+    }
+    return json_response(page_document, headers=None if held else {"Retry-After": "2"})
 
 
 @operation(
@@ -135,13 +130,14 @@ def _named(wanted: list[str], seconds: float) -> Response:
 def get_pause(query: dict[str, Any], watch_id: str) -> Response:
     """Read a pause, or wait until it is resolved (`?wait=60`)
 
-    With `wait` the answer is held until the pause is resolved. With `If-None-Match` an unchanged pause answers 304.
+    With `wait` the response comes when the pause is resolved or the time is up. With `If-None-Match` an unchanged pause
+    yields 304.
     """
-    pause, held = hold(watch_id, query["wait"])
+    pause, held = hold(pause_id(watch_id), query["wait"])
     response = Response(encode(_document(pause)), content_type="application/json")
     response.set_etag(_version(pause))
     if not held:
-        # This process holds as many requests as it can: the client is told to poll instead.
+        # This process has no room for another long poll, so the client has to poll.
         response.headers["Retry-After"] = "2"
     response.make_conditional(request)
     return response
@@ -159,10 +155,10 @@ def get_pause(query: dict[str, Any], watch_id: str) -> Response:
 def stream_pause_events(watch_id: str) -> Response:
     """Follow a pause as Server-Sent Events, resumable with `Last-Event-ID`
 
-    `pause.created`, perhaps `pause.escalated`, then the outcome; each with the pause as its data. The stream ends
-    with the outcome.
+    The events are `pause.created`, `pause.escalated` if that happens, and the outcome. Each has the pause as its data.
+    The stream ends with the outcome.
     """
-    return event_stream(watch_id, request.headers.get("Last-Event-ID"))
+    return event_stream(pause_id(watch_id), request.headers.get("Last-Event-ID"))
 
 
 @operation(
@@ -178,8 +174,8 @@ def stream_pause_events(watch_id: str) -> Response:
 def approve_pause(body: dict[str, Any], watch_id: str) -> Response:
     """Approve (or, with `decision`, reject)
 
-    A vote where the policy asks for several. With `arguments` exactly these are executed instead. Give the
-    `revision` that you have read: another one by now is refused.
+    This is one vote if the policy needs several. With `arguments`, exactly these are executed instead of the posted
+    ones. Give the `revision` that you have read; the request fails if the pause has another one by now.
     """
     return _decide(watch_id, _command(body))
 
@@ -197,7 +193,7 @@ def approve_pause(body: dict[str, Any], watch_id: str) -> Response:
 def reject_pause(body: dict[str, Any], watch_id: str) -> Response:
     """Reject
 
-    A vote where the policy counts rejections. The agent is told, and does not act.
+    This is one vote if the policy counts rejections. A rejected action must not be executed.
     """
     return _decide(watch_id, Reject(actor(g.principal), **body))
 
@@ -214,7 +210,7 @@ def reject_pause(body: dict[str, Any], watch_id: str) -> Response:
 def cancel_pause(body: dict[str, Any], watch_id: str) -> Response:
     """Take the request back (its creator)
 
-    Only while nothing is decided. Nobody is asked any more.
+    This is possible only while the pause is pending. It leaves the inbox.
     """
     return _decide(watch_id, Cancel(actor(g.principal), **body))
 
@@ -231,9 +227,10 @@ def cancel_pause(body: dict[str, Any], watch_id: str) -> Response:
 def claim_pause(body: dict[str, Any], watch_id: str) -> Response:
     """Tell the others that you work on this review, for a quarter of an hour
 
-    The others see it in their inbox. It forbids nobody to decide; `takeOver` takes it from somebody else.
+    The other reviewers see the claim in their inbox. They may still decide. `takeOver` replaces another's
+    claim.
     """
-    return json_response(claims.claim(deps().database, g.principal, watch_id, **body))
+    return json_response(claims.claim(deps().database, g.principal, pause_id(watch_id), **body))
 
 
 @operation(
@@ -248,9 +245,9 @@ def claim_pause(body: dict[str, Any], watch_id: str) -> Response:
 def unclaim_pause(body: dict[str, Any], watch_id: str) -> Response:
     """Give a claim back
 
-    The others see that nobody works on it any more.
+    The other reviewers see that the review is free again.
     """
-    return json_response(claims.unclaim(deps().database, g.principal, watch_id))
+    return json_response(claims.unclaim(deps().database, g.principal, pause_id(watch_id)))
 
 
 @operation(
@@ -265,12 +262,11 @@ def unclaim_pause(body: dict[str, Any], watch_id: str) -> Response:
 def decide_pauses(body: dict[str, Any]) -> Response:
     """Decide on up to 100 reviews: each by itself, one that fails undoes no other
 
-    Each result stands in the place of its item, with the pause or the problem that the single decision would have
-    had.
+    The results are in the order of the items. Each has the pause, or the problem that the single decision would have
+    returned.
     """
-    requests = [DecisionRequest(item.pop("watch_id"), _command(item)) for item in body["items"]]
-    outcomes = decisions.decide_many(deps().database, g.principal, requests)
-    results = [_result(request.watch_id, outcome) for request, outcome in zip(requests, outcomes, strict=True)]
+    items = [(item.pop("watch_id"), _command(item)) for item in body["items"]]
+    results = [_result(watch_id, outcome) for (watch_id, _), outcome in zip(items, decide_each(items), strict=True)]
     return json_response({"results": results})
 
 
@@ -290,20 +286,20 @@ def _command(body: dict[str, Any]) -> Approve | Reject:
 
 
 def _version(pause: Pause) -> str:
-    """Of what a reader sees: other than that nothing of a pause changes."""
-    seen = [str(pause.revision), str(pause.status)]
+    """Return the ETag: everything in the document of a pause that can change."""
+    parts = [str(pause.revision), str(pause.status)]
     if pause.votes:
-        seen.append(f"v{len(pause.votes)}")
+        parts.append(f"v{len(pause.votes)}")
     if pause.claim is not None:
-        seen.append(f"c{pause.claim.at.timestamp()}")
+        parts.append(f"c{pause.claim.at.timestamp()}")
     if pause.escalated_at is not None:
-        # Later it may be given more time: then it does not escalate again.
-        seen.append(f"e{pause.escalated_at.timestamp()}-{pause.on_timeout}")
-    return "-".join(seen)
+        # The timeout may still extend an escalated pause, and it then changes `on_timeout`.
+        parts.append(f"e{pause.escalated_at.timestamp()}-{pause.on_timeout}")
+    return "-".join(parts)
 
 
 def _decide(watch_id: str, command: Approve | Reject | Cancel) -> Response:
-    return json_response(decisions.decide_pause(deps().database, g.principal, watch_id, command))
+    return json_response(decide_pause(deps().database, g.principal, pause_id(watch_id), command))
 
 
 def _document(pause: Pause) -> dict[str, Any]:

@@ -5,6 +5,7 @@ A long poll holds a thread, but no database connection and no timer; the process
 
 import time
 from collections.abc import Sequence
+from uuid import UUID
 
 from flask import g, request
 
@@ -12,35 +13,32 @@ from app.deps import deps
 from app.http.auth import authorize
 from domain.identity.access import Permission
 from domain.pauses.pause import Pause, Status
-from domain.values import ids
 from services.pauses.lifecycle import get_pause, get_pauses
 
 
-def hold(watch_id: str, seconds: float) -> tuple[Pause, bool]:
+def hold(id_: UUID, seconds: float) -> tuple[Pause, bool]:
     """Wait and return the pause; False if the process had no room to wait."""
-    id_ = ids.parse(ids.WATCH, watch_id)
-    if seconds == 0 or id_ is None:
-        return get_pause(deps().database, g.principal, watch_id), True
+    if seconds == 0:
+        return get_pause(deps().database, g.principal, id_), True
     if not has_room():
-        return get_pause(deps().database, g.principal, watch_id), False
+        return get_pause(deps().database, g.principal, id_), False
     until = time.monotonic() + seconds
     with deps().subscriber.listening(id_, owner=g.principal.id) as changed:
         # Read after listening starts, so that no change is missed in between.
-        pause = get_pause(deps().database, g.principal, watch_id)
+        pause = get_pause(deps().database, g.principal, id_)
         while (
             pause.status is Status.PENDING and not deps().subscriber.stopped and (left := until - time.monotonic()) > 0
         ):
             if changed.wait(left):
                 changed.clear()
-                pause = get_pause(deps().database, g.principal, watch_id)
+                pause = get_pause(deps().database, g.principal, id_)
     # The key may have been revoked during the wait.
     authorize(request, Permission.PAUSE_READ)
     return pause, True
 
 
-def hold_any(watch_ids: Sequence[str], seconds: float) -> tuple[list[Pause], bool]:
+def hold_any(wanted: Sequence[UUID], seconds: float) -> tuple[list[Pause], bool]:
     """Wait until one of the pauses is resolved; return those that the caller may see. This counts as one long poll."""
-    wanted = [id_ for id_ in (ids.parse(ids.WATCH, watch_id) for watch_id in watch_ids) if id_ is not None]
     if seconds == 0 or not has_room():
         return get_pauses(deps().database, g.principal, wanted), seconds == 0
     until = time.monotonic() + seconds

@@ -1,4 +1,4 @@
-"""Shapes of pauses: what comes in, and (as documentation that tests hold answers against) what goes out."""
+"""Schemas of pauses. Those of responses are documentation, and tests compare real responses with them."""
 
 from datetime import timedelta
 from typing import Any
@@ -81,6 +81,10 @@ class PauseDraftSchema(Schema):
         1, 200, data_key="externalId", allow_none=True, metadata={"description": "your own name for it, to find it by"}
     )
 
+    @post_load
+    def _immutable(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
+        return data | {"tags": tuple(data["tags"])}
+
     @validates_schema
     def _one_expiry(self, data: dict[str, Any], **_: Any) -> None:
         if "expires_in" in data and "expires_at" in data:
@@ -108,7 +112,7 @@ class CancelSchema(Schema):
 
 class ClaimSchema(Schema):
     take_over = YesOrNo(
-        data_key="takeOver", load_default=False, metadata={"description": "although somebody else works on it"}
+        data_key="takeOver", load_default=False, metadata={"description": "replace another reviewer's claim"}
     )
 
 
@@ -175,10 +179,11 @@ class PauseListQuery(PageQuery):
     @post_load
     def _ids(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
         if "ids" in data:
-            data["ids"] = [part for each in data["ids"] for part in each.split(",")]
-            if not 1 <= len(data["ids"]) <= MAX_IDS:
+            parts = [part for each in data["ids"] for part in each.split(",")]
+            if not 1 <= len(parts) <= MAX_IDS:
                 raise ValidationError(f"Between 1 and {MAX_IDS} ids.", "ids")
-            if not all(ids.parse(ids.WATCH, each) for each in data["ids"]):
+            data["ids"] = [ids.parse(ids.WATCH, part) for part in parts]
+            if None in data["ids"]:
                 raise ValidationError("Not the ids of pauses (wch_…), with commas between.", "ids")
             if not data.keys() <= {"ids", "wait", "limit", "offset", "decided"} or data["offset"] or data["decided"]:
                 raise ValidationError("These name the pauses: give no filter with them.", "ids")
@@ -202,7 +207,7 @@ class VoteSchema(Schema):
     revision = fields.Integer(required=True, metadata={"description": "what was voted on"})
     stage = fields.Integer(required=True, metadata={"description": "from 0"})
     onBehalfOf = fields.Nested(
-        ActorSchema, required=True, allow_none=True, metadata={"description": "who was asked, and is away"}
+        ActorSchema, required=True, allow_none=True, metadata={"description": "the voter who is away"}
     )
     counts = fields.Boolean(required=True, metadata={"description": "false: replaced, or voided by an edit"})
 

@@ -13,6 +13,7 @@ from cli.views.output import console
 from cli.views.pause import decided_view, describe, list_view, one_line, reporting_late_decision
 from domain.identity.access import Role
 from domain.pauses.pause import OnTimeout, Status
+from domain.pauses.serialization import camel_case
 
 PATH = "/api/pause"
 COMMENT = click.option("--comment", help="Tell the agent why.")
@@ -57,9 +58,7 @@ def create(session: CommandContext, idempotency_key: str | None, wait: bool, **o
 
 
 def _body(tags: tuple[str, ...], expires_in: int | str | None, **options: Any) -> dict[str, Any]:
-    names = {"arguments_schema": "argumentsSchema", "callback_url": "callbackUrl", "on_timeout": "onTimeout"}
-    names["external_id"] = "externalId"
-    body = {names.get(name, name): value for name, value in given(**options).items()}
+    body = {camel_case(name): value for name, value in given(**options).items()}
     if tags:
         body["tags"] = list(tags)
     if expires_in is not None:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from domain.log.audit import digest
+from domain.pauses.content import CONTENT_FIELDS
 from domain.pauses.serialization import instant
 
 Facts = dict[str, Any]
@@ -32,18 +33,9 @@ _OF_PAUSE = _columns(
         _hex: ("arguments_digest",),
         digest: (
             "action",
-            "context",
-            "arguments_schema",
-            "posted_arguments",
-            "review",
-            "response_schema",
-            "callback_url",
-            "tags",
-            "metadata",
-            "external_id",
-            "response",
-            "votes",
-            "asked",
+            # `arguments` have a digest of their own, and `priority` is short.
+            *(name for name in CONTENT_FIELDS if name not in ("arguments", "priority")),
+            *("posted_arguments", "review", "response", "votes", "asked"),
         ),
     }
 )

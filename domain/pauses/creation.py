@@ -1,4 +1,4 @@
-"""What an agent posts, and what it has to mean before it becomes a pause."""
+"""An agent's request for a pause, and the checks that it has to pass."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -9,6 +9,7 @@ from uuid import UUID
 from domain.pauses import approval_policy
 from domain.pauses import policy_floor as floors
 from domain.pauses.approval_policy import ApprovalPolicy
+from domain.pauses.content import CONTENT_FIELDS, PauseContent
 from domain.pauses.pause import OnTimeout, Pause
 from domain.pauses.policy_floor import PolicyFloor
 from domain.values import canonical_json, json_schema
@@ -16,45 +17,40 @@ from domain.values.errors import FieldError, Invalid
 from domain.values.network import Network
 from domain.values.url import check_url
 
-# Nobody waits longer for a decision; and dates stay far from the end of what the database can hold.
+# Longer than any decision takes, and far from the last date that the database can store.
 MAX_EXPIRY = timedelta(days=3_650)
 
 
 @dataclass(frozen=True, slots=True)
-class PauseRequest:
-    """What was posted.
+class PauseRequest(PauseContent):
+    """An agent's request for a pause.
 
     Attributes:
-        expires: after how long, or when; None means never. expires_by_default: nobody has said so.
-        on_timeout: None is what the namespace has.
+        expires: a duration or a time; None means never.
+        on_timeout: None means the namespace's default.
+        expires_by_default: `expires` is the server's default, not the agent's choice.
     """
 
     namespace: str
     action: str
-    context: dict[str, Any] | None
-    arguments: dict[str, Any] | None
-    callback_url: str | None
     expires: timedelta | datetime | None
-    on_timeout: OnTimeout | None
-    review: dict[str, Any] | None
-    response_schema: dict[str, Any] | None
-    priority: int
-    tags: tuple[str, ...]
-    metadata: dict[str, Any] | None
-    arguments_schema: dict[str, Any] | None = None
+    on_timeout: OnTimeout | None = None
+    review: dict[str, Any] | None = None
     expires_by_default: bool = False
-    external_id: str | None = None
 
 
-def check_request(draft: PauseRequest, now: datetime, egress_allow: Sequence[Network]) -> None:
-    """Raises `Invalid` with every fault in the draft. `now` may be off a little: what has only expired is not told."""
-    found = [*_field_errors(draft, now, egress_allow)]
+def check_request(request: PauseRequest, now: datetime, egress_allow: Sequence[Network]) -> None:
+    """Raise `Invalid` with every field error of the request.
+
+    `now` may be slightly off, so an expiry in the past alone is left to `pause_from`.
+    """
+    found = [*_field_errors(request, now, egress_allow)]
     if any(field_error.path != "expiresAt" for field_error in found):
         raise Invalid(found)
 
 
 def pause_from(
-    draft: PauseRequest,
+    request: PauseRequest,
     id_: UUID,
     created_by: str,
     now: datetime,
@@ -63,43 +59,37 @@ def pause_from(
     *,
     checked: bool = False,
 ) -> Pause:
-    """The pause that the draft asks for, by the namespace's floor. Raises `Invalid` with every fault in it.
+    """Return the pause that the request asks for. Raise `Invalid` with every field error.
 
-    `checked`: by `check_draft`; then only what needs the floor or the time is looked at.
+    Args:
+        floor: the minimum policy of the namespace.
+        checked: `check_request` has passed; check only what depends on the floor or the time.
     """
-    floor = floor or PolicyFloor(draft.namespace)
-    if draft.expires_by_default and isinstance(draft.expires, timedelta):
-        draft = replace(draft, expires=floor.lengthened(draft.expires))
-    on_timeout = draft.on_timeout or floor.default_on_timeout()
-    own_errors = _expiry_errors(draft.expires, now) if checked else _field_errors(draft, now, egress_allow)
-    found = [*own_errors, *_floor_errors(draft, floor, now)]
+    floor = floor or PolicyFloor(request.namespace)
+    if request.expires_by_default and isinstance(request.expires, timedelta):
+        request = replace(request, expires=floor.lengthened(request.expires))
+    on_timeout = request.on_timeout or floor.default_on_timeout()
+    own_errors = _expiry_errors(request.expires, now) if checked else _field_errors(request, now, egress_allow)
+    found = [*own_errors, *_floor_errors(request, floor, now)]
     own = None
-    if draft.review is not None and (own := _parsed(draft.review, found)) is not None:
+    if request.review is not None and (own := _parsed(request.review, found)) is not None:
         found += floors.review_errors(floor, own, "review")
     if found:
         raise Invalid(found)
     policy = floors.combined(floor.review, own)
     check_escalation(on_timeout, policy, "onTimeout")
-    expires_at = now + draft.expires if isinstance(draft.expires, timedelta) else draft.expires
+    expires_at = now + request.expires if isinstance(request.expires, timedelta) else request.expires
     return Pause(
         id=id_,
-        namespace=draft.namespace,
-        action=draft.action,
+        namespace=request.namespace,
+        action=request.action,
         created_by=created_by,
         created_at=now,
         expires_at=expires_at,
-        context=draft.context,
-        arguments=draft.arguments,
-        arguments_digest=None if draft.arguments is None else canonical_json.digest(draft.arguments),
-        arguments_schema=draft.arguments_schema,
+        arguments_digest=None if request.arguments is None else canonical_json.digest(request.arguments),
         on_timeout=on_timeout,
         review=policy,
-        response_schema=draft.response_schema,
-        callback_url=draft.callback_url,
-        priority=draft.priority,
-        tags=draft.tags,
-        metadata=draft.metadata,
-        external_id=draft.external_id,
+        **{name: getattr(request, name) for name in CONTENT_FIELDS},
     )
 
 
@@ -111,36 +101,36 @@ def _parsed(policy: dict[str, Any], found: list[FieldError]) -> ApprovalPolicy |
         return None
 
 
-def _floor_errors(draft: PauseRequest, floor: PolicyFloor, now: datetime) -> Iterator[FieldError]:
-    if draft.on_timeout is not None:
-        yield from floors.on_timeout_errors(floor, draft.on_timeout, "onTimeout")
-    place = "expiresAt" if isinstance(draft.expires, datetime) else "expiresIn"
-    yield from floors.expiry_errors(floor, draft.expires, now, place)
+def _floor_errors(request: PauseRequest, floor: PolicyFloor, now: datetime) -> Iterator[FieldError]:
+    if request.on_timeout is not None:
+        yield from floors.on_timeout_errors(floor, request.on_timeout, "onTimeout")
+    place = "expiresAt" if isinstance(request.expires, datetime) else "expiresIn"
+    yield from floors.expiry_errors(floor, request.expires, now, place)
 
 
-def _field_errors(draft: PauseRequest, now: datetime, egress_allow: Sequence[Network]) -> Iterator[FieldError]:
-    if not draft.action.strip():
+def _field_errors(request: PauseRequest, now: datetime, egress_allow: Sequence[Network]) -> Iterator[FieldError]:
+    if not request.action.strip():
         yield FieldError("action", "says nothing: tell the reviewer what the agent wants to do")
     for name, value in (
-        ("context", draft.context),
-        ("arguments", draft.arguments),
-        ("argumentsSchema", draft.arguments_schema),
-        ("responseSchema", draft.response_schema),
-        ("metadata", draft.metadata),
+        ("context", request.context),
+        ("arguments", request.arguments),
+        ("argumentsSchema", request.arguments_schema),
+        ("responseSchema", request.response_schema),
+        ("metadata", request.metadata),
     ):
         if value is not None and canonical_json.size(value) > canonical_json.MAX_BYTES:
             yield FieldError(name, f"is larger than {canonical_json.MAX_BYTES // 1024} KiB")
-    if draft.arguments_schema is not None:
-        yield from _arguments_errors(draft.arguments_schema, draft.arguments)
-    if draft.response_schema is not None:
-        yield from json_schema.schema_errors(draft.response_schema, "responseSchema")
-    yield from _expiry_errors(draft.expires, now)
-    if draft.callback_url is not None:
-        yield from url_errors("callbackUrl", draft.callback_url, egress_allow)
+    if request.arguments_schema is not None:
+        yield from _arguments_errors(request.arguments_schema, request.arguments)
+    if request.response_schema is not None:
+        yield from json_schema.schema_errors(request.response_schema, "responseSchema")
+    yield from _expiry_errors(request.expires, now)
+    if request.callback_url is not None:
+        yield from url_errors("callbackUrl", request.callback_url, egress_allow)
 
 
 def _arguments_errors(schema: dict[str, Any], arguments: dict[str, Any] | None) -> Iterator[FieldError]:
-    """Nobody is asked about arguments that cannot be used."""
+    """Yield the errors of the schema, or else those of the arguments under it."""
     if arguments is None:
         yield FieldError("argumentsSchema", "is for arguments, and none are given")
     elif unusable := list(json_schema.schema_errors(schema, "argumentsSchema")):
@@ -150,9 +140,9 @@ def _arguments_errors(schema: dict[str, Any], arguments: dict[str, Any] | None) 
 
 
 def check_escalation(on_timeout: OnTimeout, policy: ApprovalPolicy, path: str) -> None:
-    """Raises `Invalid`."""
+    """Raise `Invalid` if the pause escalates but its policy does not say to whom."""
     if on_timeout is OnTimeout.ESCALATE and policy.escalate is None:
-        raise Invalid([FieldError(path, "escalates to nobody: the review has no escalate.to")])
+        raise Invalid([FieldError(path, "needs someone to escalate to: add escalate.to to the review")])
 
 
 def _expiry_errors(expires: timedelta | datetime | None, now: datetime) -> Iterator[FieldError]:

@@ -1,10 +1,10 @@
 """A pause: an action that is held until a person decides, its time runs out, or its creator cancels it.
 
-    pending ── approve ──▶ approved      pending ── timeout ──▶ expired | rejected | approved (as `on_timeout` says)
+    pending ── approve ──▶ approved      pending ── timeout ──▶ expired | rejected | approved (set by `on_timeout`)
     pending ── reject ───▶ rejected      pending ── cancel ───▶ cancelled
 
-Everything but `pending` is final. `decide` is the only way out of it. Where the review policy asks for more than one
-vote, approve and reject are votes (`domain.pauses.votes`), and the one that completes them resolves the pause.
+Every status but `pending` is final, and only `decide` resolves a pause. If the approval policy needs several votes,
+approve and reject are votes (`domain.pauses.votes`). The vote that completes them resolves the pause.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,6 +18,7 @@ from uuid import UUID
 from domain.identity.access import ANONYMOUS
 from domain.pauses import votes
 from domain.pauses.approval_policy import ANYBODY, ONE_APPROVAL, ApprovalPolicy, VoterSelection
+from domain.pauses.content import PauseContent
 from domain.pauses.review_claim import ReviewClaim
 from domain.pauses.votes import Actor as Actor
 from domain.pauses.votes import EligibleVoters, Vote, Voter
@@ -25,16 +26,16 @@ from domain.values import canonical_json, json_schema
 from domain.values.errors import FieldError, Invalid, NotUnderstood, RevisionChanged, RevisionRequired, SelfDecision
 
 SYSTEM = "system"
-_NOT_ONES_OWN = (
-    "nobody decides a pause that they themselves created: ask a reviewer with another key; or an admin allows it for"
-    ' the pauses to come, PUT /v1/namespaces/{} with {{"review": {{"allow_self": true}}}}'
+_OWN_PAUSE = (
+    "you created this pause, so you cannot decide it: ask a reviewer with another key; or an admin allows it for"
+    ' later pauses, PUT /v1/namespaces/{} with {{"review": {{"allow_self": true}}}}'
 )
-# Kinds: what an agent holds by itself, and a saga's step.
+# Kinds of pause: an agent's own, and one that holds a saga's step.
 AGENT, STEP = "agent", "step"
 
 
 class Status(StrEnum):
-    """`pending` is left by the first decision, timeout or cancel; no one leaves the others."""
+    """The first decision, timeout or cancel ends `pending`. The other statuses are final."""
 
     PENDING = "pending"
     APPROVED = "approved"
@@ -60,13 +61,16 @@ class Decision:
 
 
 @dataclass(frozen=True, slots=True)
-class Pause:
-    """
+class Pause(PauseContent):
+    """A held action with its approval policy, its votes and its decision.
+
     Attributes:
-        posted_arguments: as they were before a reviewer edited them; None where nobody has.
-        attend_at: when its people are to be told (again), or others to be added. reminders: sent so far.
-        unreadable: places of what is stored that this version does not understand. It is shown, and may be rejected or
-            cancelled, and expires; nothing is approved by rules that are not known.
+        posted_arguments: the arguments before a reviewer edited them; None if they were not edited.
+        votes: empty if the first vote decides (`review.plain`).
+        attend_at: when the next reminder or escalation is due.
+        reminders: how many reminders were sent.
+        unreadable: the stored fields that this version does not understand. Such a pause is shown, may be rejected or
+            cancelled, and expires. It is not approved under rules that this version does not know.
     """
 
     id: UUID
@@ -77,23 +81,12 @@ class Pause:
     expires_at: datetime | None = None
     kind: str = AGENT
     status: Status = Status.PENDING
-    context: dict[str, Any] | None = None
-    arguments: dict[str, Any] | None = None
     arguments_digest: bytes | None = None
     posted_arguments: dict[str, Any] | None = None
-    # Of a step: what edited arguments must fit.
-    arguments_schema: dict[str, Any] | None = None
     revision: int = 1
     on_timeout: OnTimeout = OnTimeout.EXPIRE
     review: ApprovalPolicy = ONE_APPROVAL
-    response_schema: dict[str, Any] | None = None
-    callback_url: str | None = None
-    priority: int = 0
-    tags: tuple[str, ...] = ()
-    metadata: dict[str, Any] | None = None
-    external_id: str | None = None
     decision: Decision | None = None
-    # None are kept where the first one decides (`review.plain`).
     votes: tuple[Vote, ...] = ()
     stage: int = 0
     claim: ReviewClaim | None = None
@@ -104,23 +97,28 @@ class Pause:
 
     @property
     def escalated_to(self) -> VoterSelection:
-        """Whom the escalation has added, if there was one."""
+        """The voters that the escalation added; empty without one."""
         return ANYBODY if self.escalated_at is None or self.review.escalate is None else self.review.escalate.to
 
     @property
     def asked(self) -> list[str] | None:
-        """Whom the review asks now; None is every reviewer of the namespace."""
+        """The eligible voters of the current stage; None means every reviewer of the namespace."""
         stage = self.review.stages[self.stage].asked
         return None if stage.anybody else (stage | self.escalated_to).words
 
     def is_own(self, id_: str) -> bool:
-        """Whether they may not decide it, as they have made it."""
+        """Return whether this person or key may not decide the pause because they created it."""
         return id_ == self.created_by and id_ != ANONYMOUS and not self.review.allow_self
 
 
 @dataclass(frozen=True, slots=True)
 class Approve:
-    """`arguments`: what to execute instead. `revision`: the one that the approver has read."""
+    """An approval.
+
+    Attributes:
+        arguments: execute these instead of the posted ones.
+        revision: the revision that the approver read.
+    """
 
     by: Actor
     comment: str | None = None
@@ -150,7 +148,7 @@ class Timeout:
 
 Command = Approve | Reject | Cancel | Timeout
 
-# Every transition there is, by the state it starts from. Where a command is missing, the pause stays as it is.
+# Every transition, by its starting status. A command without an entry leaves the pause unchanged.
 TRANSITIONS: Mapping[tuple[Status, type], tuple[Status, ...]] = MappingProxyType(
     {
         (Status.PENDING, Approve): (Status.APPROVED,),
@@ -164,7 +162,7 @@ ON_TIMEOUT: Mapping[OnTimeout, Status] = MappingProxyType(
         OnTimeout.EXPIRE: Status.EXPIRED,
         OnTimeout.REJECT: Status.REJECTED,
         OnTimeout.APPROVE: Status.APPROVED,
-        # Once those whom it was escalated to have had as much time again.
+        # The added voters have had the same time again by then.
         OnTimeout.ESCALATE: Status.EXPIRED,
     }
 )
@@ -172,7 +170,7 @@ ON_TIMEOUT: Mapping[OnTimeout, Status] = MappingProxyType(
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A change that others are told of. `type` is the webhook's: `pause.approved`."""
+    """A change of a pause. `type` is the webhook's event type, such as `pause.approved`."""
 
     type: str
     pause: Pause
@@ -186,19 +184,26 @@ def created(pause: Pause) -> Event:
 def decide(
     pause: Pause, command: Command, now: datetime, members: Sequence[Voter] = ()
 ) -> tuple[Pause, tuple[Event, ...]]:
-    """Apply `command` to the pause at `now`; a pause that is already resolved comes back as it is.
+    """Apply `command` to the pause at `now`; return a resolved pause unchanged.
 
-    `members`: who may decide in the namespace; needed unless the review is plain.
-    After `expires_at` only the timeout counts, whoever asks. Ask `honours` whether the command got its way. Raises
-    `SelfDecision`, `NotAsked`, `NotUnderstood`, `NeededLater`, `RevisionChanged` or `Invalid` when it may not be
-    applied at all.
+    After `expires_at` only the timeout counts, whatever the command is. `is_satisfied_by` tells whether the result is
+    what the command asked for.
+
+    Args:
+        members: who may decide in the namespace; needed unless the policy is plain.
+
+    Raises:
+        SelfDecision: the caller created the pause.
+        NotEligible, NeededLater: the caller may not vote, or not at this stage.
+        NotUnderstood: this version cannot read all of the pause.
+        RevisionChanged, RevisionRequired, Invalid: the command does not fit the pause.
     """
     _check_self(pause, command)
     if (pause.status, type(command)) not in TRANSITIONS:
         return pause, ()
     if pause.expires_at is not None and pause.expires_at <= now:
         if pause.on_timeout is OnTimeout.ESCALATE and pause.review.escalate is not None:
-            # As if the sweep had come in time: whether it has must make no difference to who comes after.
+            # The result must not depend on whether the sweep ran in time.
             pause, events = _given_more_time(pause, now)
             pause, more = decide(pause, command, now, members)
             return pause, (*events, *more)
@@ -214,7 +219,7 @@ def decide(
 
 def _check_self(pause: Pause, command: Command) -> None:
     if isinstance(command, Approve | Reject) and pause.is_own(command.by.id):
-        raise SelfDecision(_NOT_ONES_OWN.format(pause.namespace))
+        raise SelfDecision(_OWN_PAUSE.format(pause.namespace))
 
 
 def _check_understood(pause: Pause, command: Command) -> None:
@@ -233,7 +238,7 @@ def _check_understood(pause: Pause, command: Command) -> None:
 
 
 def escalate(pause: Pause, now: datetime) -> tuple[Pause, tuple[Event, ...]]:
-    """Add the people of `review.escalate`, once."""
+    """Add the voters of `review.escalate`, once."""
     if pause.status is not Status.PENDING or pause.escalated_at is not None or pause.review.escalate is None:
         return pause, ()
     escalated = replace(pause, escalated_at=now)
@@ -241,8 +246,8 @@ def escalate(pause: Pause, now: datetime) -> tuple[Pause, tuple[Event, ...]]:
 
 
 def _given_more_time(pause: Pause, now: datetime) -> tuple[Pause, tuple[Event, ...]]:
-    """Escalated, and open for as long again as it was; when that is over, too, it expires."""
-    assert pause.expires_at is not None, "its time has run out"
+    """Escalate, and extend the pause once by its original duration; it then expires."""
+    assert pause.expires_at is not None, "the pause has run out of time"
     longer = now + (pause.expires_at - pause.created_at)
     pause = replace(pause, expires_at=longer, on_timeout=OnTimeout.EXPIRE)
     escalated, events = escalate(pause, now)
@@ -250,7 +255,7 @@ def _given_more_time(pause: Pause, now: datetime) -> tuple[Pause, tuple[Event, .
 
 
 def is_satisfied_by(pause: Pause, command: Command) -> bool:
-    """True when the stored outcome of the pause is what the command asked for."""
+    """Return whether the outcome of the pause is what the command asked for."""
     if isinstance(command, Timeout) or pause.decision is None:
         return True
     if pause.status not in TRANSITIONS[Status.PENDING, type(command)]:
@@ -259,7 +264,7 @@ def is_satisfied_by(pause: Pause, command: Command) -> bool:
         return canonical_json.digest(command.arguments) == pause.arguments_digest
     if isinstance(command, Approve | Reject) and command.response is not None:
         own = (vote.response for vote in pause.votes if vote.counts and vote.by.id == command.by.id)
-        # As JSON: for Python true is 1, for the one who answered it is not.
+        # Compare as JSON, because Python's True equals 1.
         return canonical_json.digest(command.response) == canonical_json.digest(next(own, pause.decision.response))
     return True
 
@@ -287,16 +292,16 @@ def _decided(pause: Pause, outcome: Status, command: Approve | Reject, now: date
 
 def _check_answer(pause: Pause, command: Approve | Reject) -> None:
     approves = isinstance(command, Approve)
-    # Why a step is rejected goes into its error_details.
-    unasked = pause.kind == STEP and not approves
-    check_answer(pause.response_schema, command.response, required=approves, unasked=unasked)
+    # The answer of a step's rejection goes into its error_details.
+    optional = pause.kind == STEP and not approves
+    check_answer(pause.response_schema, command.response, required=approves, always_allowed=optional)
 
 
 def _vote(
     pause: Pause, command: Approve | Reject, now: datetime, members: Sequence[Voter]
 ) -> tuple[Pause, tuple[Event, ...]]:
     voters = eligible_voters(pause, members)
-    if _has_said_so(pause, command, voters):
+    if _repeats_vote(pause, command, voters):
         return pause, ()
     check_revision(pause, command.revision)
     _check_answer(pause, command)
@@ -319,8 +324,8 @@ def _vote(
     return resolved, (Event(f"pause.{resolved.status}", resolved, now),)
 
 
-def _has_said_so(pause: Pause, command: Approve | Reject, voters: EligibleVoters) -> bool:
-    """The same vote on the same, again. An edit that is repeated names the revision before its own."""
+def _repeats_vote(pause: Pause, command: Approve | Reject, voters: EligibleVoters) -> bool:
+    """Return whether the command repeats this person's vote. A repeated edit names the revision before its own."""
     edit = command.arguments if isinstance(command, Approve) else None
     edited = (
         None if edit is None else votes.only_edited(voters, pause.votes, pause.stage, pause.revision, command.by.id)
@@ -338,21 +343,21 @@ def _has_said_so(pause: Pause, command: Approve | Reject, voters: EligibleVoters
 
 
 def eligible_voters(pause: Pause, members: Sequence[Voter]) -> EligibleVoters:
-    """Who of them may vote on this pause, at one stage or another."""
-    may = tuple(one for one in members if not pause.is_own(one.id))
-    return EligibleVoters(pause.review, may, pause.escalated_to)
+    """Return the members who may vote on this pause, at any of its stages."""
+    others = tuple(member for member in members if not pause.is_own(member.id))
+    return EligibleVoters(pause.review, others, pause.escalated_to)
 
 
 def _edited(pause: Pause, arguments: dict[str, Any] | None) -> Pause:
-    """With these arguments, and for them a new revision; as it is where they are none, or mean the same."""
+    """Return the pause with these arguments and a new revision; unchanged if there are none or they are equal."""
     if arguments is None:
         return pause
     if pause.arguments is None:
         raise Invalid([FieldError("arguments", "cannot be edited: the agent posted none")])
     if pause.arguments_schema is not None:
-        found = list(json_schema.value_errors(pause.arguments_schema, arguments, "arguments"))
-        if found:
-            raise Invalid(found)
+        field_errors = list(json_schema.value_errors(pause.arguments_schema, arguments, "arguments"))
+        if field_errors:
+            raise Invalid(field_errors)
     digest = canonical_json.digest(arguments)
     if digest == pause.arguments_digest:
         return pause
@@ -362,17 +367,26 @@ def _edited(pause: Pause, arguments: dict[str, Any] | None) -> Pause:
 
 
 def check_revision(pause: Pause, revision: int | None) -> None:
-    """A decision without a revision is on the first: a later one may be what its sender has never seen."""
+    """Raise `RevisionRequired` or `RevisionChanged`.
+
+    A decision without a revision means the first one: its sender may never have seen a later one.
+    """
     if revision is None and pause.revision > 1:
         raise RevisionRequired
     if revision is not None and revision != pause.revision:
         raise RevisionChanged
 
 
-def check_answer(schema: dict[str, Any] | None, response: object, *, required: bool, unasked: bool = False) -> None:
-    """`unasked`: an answer is fine although no schema asks for one."""
+def check_answer(
+    schema: dict[str, Any] | None, response: object, *, required: bool, always_allowed: bool = False
+) -> None:
+    """Raise `Invalid` unless the response matches the schema.
+
+    Args:
+        always_allowed: accept a response although no schema asks for one.
+    """
     if schema is None:
-        if response is not None and not unasked:
+        if response is not None and not always_allowed:
             raise Invalid([FieldError("response", "is not asked for: the pause has no responseSchema")])
     elif response is None and required and any(json_schema.value_errors(schema, None, "response")):
         raise Invalid([FieldError("response", "is required: the pause has a responseSchema")])

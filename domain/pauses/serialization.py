@@ -1,12 +1,15 @@
-"""How a pause is told to the outside, in API answers and in webhooks: camelCase, ISO 8601 in UTC with milliseconds."""
+"""Pauses as JSON documents, for API responses and webhooks: camelCase, times in ISO 8601, UTC, with milliseconds."""
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from domain.pauses.content import CONTENT_FIELDS
 from domain.pauses.pause import SYSTEM, Event, Pause, Status
 from domain.pauses.votes import Vote, approvals
 from domain.values import ids
+from domain.values.errors import NotFound
 
 
 def instant(at: datetime) -> str:
@@ -17,9 +20,33 @@ def instant_or_none(at: datetime | None) -> str | None:
     return None if at is None else instant(at)
 
 
+def pause_id(watch_id: str) -> UUID:
+    """Parse the id that a caller wrote. Raise `NotFound` for text that is not the id of any pause."""
+    id_ = ids.parse(ids.WATCH, watch_id)
+    if id_ is None:
+        raise NotFound(f"{watch_id[:64]!r} is not the id of a pause")
+    return id_
+
+
 def review_url(id_: UUID, public_url: str) -> str:
-    """Where a person reads how to decide the pause."""
+    """Return the address of the page on which a person decides the pause."""
     return f"{public_url}/review/{ids.text(ids.WATCH, id_)}"
+
+
+def camel_case(name: str) -> str:
+    first, *rest = name.split("_")
+    return first + "".join(map(str.capitalize, rest))
+
+
+# The document has each of these, with or without a value.
+_ALWAYS = frozenset(
+    {
+        *("context", "arguments", "arguments_schema", "response_schema", "callback_url"),
+        *("priority", "tags", "metadata"),
+    }
+)
+# It has the other fields only if they have a value: the log keeps digests of documents that were written without them.
+_OPTIONAL = {name: camel_case(name) for name in ("posted_arguments", *CONTENT_FIELDS) if name not in _ALWAYS}
 
 
 def pause_document(pause: Pause, public_url: str) -> dict[str, Any]:
@@ -49,9 +76,7 @@ def pause_document(pause: Pause, public_url: str) -> dict[str, Any]:
         "priority": pause.priority,
         "tags": list(pause.tags),
         "metadata": pause.metadata or {},
-        # Only where there is one: the digests of documents without it are in the log.
-        **({} if pause.posted_arguments is None else {"postedArguments": pause.posted_arguments}),
-        **({} if pause.external_id is None else {"externalId": pause.external_id}),
+        **{key: value for name, key in _OPTIONAL.items() if (value := getattr(pause, name)) is not None},
         "callbackUrl": pause.callback_url,
         "statusUrl": f"{public_url}/api/pause/{watch_id}",
         "reviewUrl": review_url(pause.id, public_url),
@@ -75,13 +100,17 @@ def _decision_document(pause: Pause) -> dict[str, Any] | None:
 
 
 def _votes(pause: Pause) -> list[dict[str, Any]]:
-    """In the order in which they were cast, with those that no longer count."""
-    votes, one = pause.votes, pause.decision
-    if not votes and one is not None and one.outcome in (Status.APPROVED, Status.REJECTED) and one.by.id != SYSTEM:
-        # The only one, which was not kept: the decision says it all.
-        approves = one.outcome is Status.APPROVED
-        votes = (Vote(one.by, approves, one.at, pause.revision, 0, one.comment, one.response),)
+    """Return the documents of all votes in their order, including those that no longer count."""
+    votes, decision = pause.votes, pause.decision
+    if not votes and decision is not None and decision.by.id != SYSTEM and decision.outcome in _BY_VOTE:
+        # The only vote is not stored: the decision has all of it.
+        approves = decision.outcome is Status.APPROVED
+        only = Vote(decision.by, approves, decision.at, pause.revision, 0, decision.comment, decision.response)
+        votes = (only,)
     return [_vote_document(vote) for vote in votes]
+
+
+_BY_VOTE = (Status.APPROVED, Status.REJECTED)
 
 
 def _vote_document(vote: Vote) -> dict[str, Any]:
@@ -101,7 +130,7 @@ def _vote_document(vote: Vote) -> dict[str, Any]:
 
 
 def waiting_for(pause: Pause) -> dict[str, Any] | None:
-    """Whose votes are missing now."""
+    """Return the voters and the number of approvals that the current stage still needs."""
     if pause.status is not Status.PENDING:
         return None
     stage = pause.review.stages[pause.stage]
@@ -125,6 +154,22 @@ def _claim_document(pause: Pause) -> dict[str, Any] | None:
     return {"by": claim.by.id, "byName": claim.by.name, "at": instant(claim.at), "until": until}
 
 
-def event_document(event: Event, public_url: str) -> dict[str, Any]:
-    """The body of a Standard Webhook."""
-    return {"type": event.type, "timestamp": instant(event.at), "data": pause_document(event.pause, public_url)}
+def event_document(event: Event, document: dict[str, Any]) -> dict[str, Any]:
+    """Return the body of the event's Standard Webhook; `document` is that of its pause."""
+    return {"type": event.type, "timestamp": instant(event.at), "data": document}
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedEvent:
+    """An event with its pause's document, rendered once for the response, the audit log and the webhooks."""
+
+    event: Event
+    document: dict[str, Any]
+
+    @property
+    def pause(self) -> Pause:
+        return self.event.pause
+
+
+def render_event(event: Event, public_url: str) -> RenderedEvent:
+    return RenderedEvent(event, pause_document(event.pause, public_url))

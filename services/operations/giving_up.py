@@ -26,7 +26,7 @@ from services.kernel.unit_of_work import Database, UnitOfWork
 from services.notifications.operators import notify_operators
 from services.sagas.repository import with_steps
 from services.webhooks.endpoints import exhausted
-from services.webhooks.outbox import WebhookEvent, tell
+from services.webhooks.outbox import WebhookEvent, enqueue
 
 log = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ def _stop_saga(uow: UnitOfWork, id_: UUID, reason: str) -> None:
     data = {name: found[name] for name in ("trace_id", "namespace", "name", "version", "status", "error_details")}
     (record,) = with_steps(uow.conn, [row])
     notify_operators(uow, replace(record.saga, stuck=None), record.saga)
-    tell(uow, [WebhookEvent(type_, row["namespace"], lambda: saga_event(type_, uow.now, data))])
+    enqueue(uow, [WebhookEvent(type_, row["namespace"], lambda: saga_event(type_, uow.now, data))])
 
 
 _GIVE_UP: dict[str, Callable[[UnitOfWork, UUID, str], None]] = {

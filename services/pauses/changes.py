@@ -1,7 +1,7 @@
-"""What a change of a pause brings with it, in its transaction: its row, the audit log, who is told, its step."""
+"""A change of a pause and all that its transaction writes: row, audit log, webhooks, reminders, saga step."""
 
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 from sqlalchemy import bindparam, update
 
@@ -10,7 +10,7 @@ from domain.delivery.webhook import EVENT_TYPES
 from domain.identity.access import Principal
 from domain.log.audit_facts import changed_facts
 from domain.pauses.pause import STEP, SYSTEM, Approve, Command, Event, Pause, Reject, Status, decide
-from domain.pauses.serialization import pause_document
+from domain.pauses.serialization import RenderedEvent, pause_document
 from domain.values.errors import RevisionChanged
 from models.pauses import pauses, values
 from services.kernel.leases import make_saga_due
@@ -44,40 +44,63 @@ _CHANGED_BY_VOTES = (
 )
 
 
-def apply(database: Database, uow: UnitOfWork, by: Principal | None, pause: Pause, command: Command) -> Pause:
-    """`by`: who asked; None is the clock. The pause is locked."""
+@dataclass(frozen=True, slots=True)
+class PauseChange:
+    """A pause after a command, with its document. `changed`: whether the command changed it."""
+
+    pause: Pause
+    document: dict[str, Any]
+    changed: bool
+
+
+class _Version(NamedTuple):
+    """A pause before or after an event, with its document and its row, each made once."""
+
+    pause: Pause
+    document: dict[str, Any]
+    row: dict[str, Any]
+
+
+def apply(database: Database, uow: UnitOfWork, by: Principal | None, pause: Pause, command: Command) -> PauseChange:
+    """Apply the command to the locked pause and store the result. `by`: None is the clock."""
     votes = isinstance(command, Approve | Reject) and pause.status is Status.PENDING
-    counted = votes and not pause.review.plain
-    members = members_of(uow, pause.namespace) if counted else ()
+    members = members_of(uow, pause.namespace) if votes and not pause.review.plain else ()
     try:
         changed, events = decide(pause, command, uow.now, members)
     except RevisionChanged as late:
         late.current = pause_document(pause, database.public_url)
         raise
-    return change(database, uow, by, pause, changed, events)
+    return store_change(database, uow, by, pause, changed, events)
 
 
-def change(
+def store_change(
     database: Database, uow: UnitOfWork, by: Principal | None, before: Pause, changed: Pause, events: tuple[Event, ...]
-) -> Pause:
-    """Store what has become of it, if anything has."""
+) -> PauseChange:
+    """Store `changed`, which is `before` after the events. Without events nothing is stored."""
     if not events:
-        return changed
+        return PauseChange(changed, pause_document(changed, database.public_url), False)
     if changed.status is Status.PENDING and (changed.stage, changed.revision) != (before.stage, before.revision):
-        # Others are asked now, or something else: they hear of it.
+        # Remind at once: the voters are new, or the arguments are.
         changed = replace(changed, attend_at=uow.now)
-    for earlier, event in zip((before, *(event.pause for event in events)), events, strict=False):
-        _record(database, uow, by, earlier, event)
-    # Where its time had run out into an escalation, the decision is not all that has changed.
+    versions = [
+        _Version(pause, pause_document(pause, database.public_url), values(pause))
+        for pause in (before, *(event.pause for event in events[:-1]), changed)
+    ]
+    for event, earlier, later in zip(events, versions, versions[1:], strict=False):
+        _record(uow, by, event.type, earlier, later)
+    # After an expiry that escalated, more columns have changed than a decision changes.
     plain = changed.review.plain and changed.status is not Status.PENDING and len(events) == 1
     names, statement = (_CHANGED_BY_DECISION, _RESOLVE) if plain else (_CHANGED_BY_VOTES, _CHANGE)
-    row = values(changed)
-    # A parameter may not have the name of the column that it is for.
-    columns = {f"new_{name}": row[name] for name in names}
-    told = [event for event in events if event.type in EVENT_TYPES]
-    announce(database, uow, told, statement, columns | {"pause_id": changed.id})
+    # A parameter may not have the name of its column.
+    columns = {f"new_{name}": versions[-1].row[name] for name in names}
+    public = [
+        RenderedEvent(event, version.document)
+        for event, version in zip(events, versions[1:], strict=True)
+        if event.type in EVENT_TYPES
+    ]
+    announce(uow, public, statement, columns | {"pause_id": changed.id})
     if changed.id not in uow.wakes:
-        # A vote is no news to the outside, but whoever looks at the pause sees it.
+        # A vote is no webhook event, but open pages and long polls show it.
         uow.wakes.append(changed.id)
     if any(event.type == "pause.escalated" for event in events) and changed.status is Status.PENDING:
         notify(uow, changed, Reason.ESCALATED)
@@ -85,11 +108,11 @@ def change(
         if changed.kind == STEP:
             make_saga_due(uow, changed.id)
         uow.ended_pauses.append(changed)
-    return changed
+    return PauseChange(changed, versions[-1].document, True)
 
 
-def _record(database: Database, uow: UnitOfWork, by: Principal | None, before: Pause, event: Event) -> None:
-    after = event.pause
+def _record(uow: UnitOfWork, by: Principal | None, type_: str, earlier: _Version, later: _Version) -> None:
+    before, after = earlier.pause, later.pause
     decision = after.decision
     details: dict[str, Any] = {"revision": after.revision}
     if after.arguments_digest is not None:
@@ -101,22 +124,21 @@ def _record(database: Database, uow: UnitOfWork, by: Principal | None, before: P
         details |= {"outcome": "approved" if vote.approves else "rejected", "comment": vote.comment}
     if after.votes != before.votes and after.votes[-1].on_behalf_of is not None:
         details["on_behalf_of"] = after.votes[-1].on_behalf_of.id
-    system = event.type in ("pause.escalated", "pause.extended") or (decision is not None and decision.by.id == SYSTEM)
-    documents = [pause_document(found, database.public_url) for found in (before, after)]
-    details["row"] = changed_facts(values(before), values(after))
+    system = type_ in ("pause.escalated", "pause.extended") or (decision is not None and decision.by.id == SYSTEM)
+    details["row"] = changed_facts(earlier.row, later.row)
     uow.record(
         None if system else by,
         after.namespace,
-        event.type,
-        documents[1]["watchId"],
-        before=documents[0],
-        after=documents[1],
+        type_,
+        later.document["watchId"],
+        before=earlier.document,
+        after=later.document,
         **details,
     )
 
 
 def _changing(names: tuple[str, ...]) -> Any:
-    """Built once: building a statement takes longer than running it."""
+    """Return the UPDATE of these columns. Built once: building a statement takes longer than running it."""
     return announcing(
         update(pauses)
         .where(pauses.c.id == bindparam("pause_id"), pauses.c.status == Status.PENDING.value)

@@ -1,4 +1,4 @@
-"""Use cases of pauses: create, read, list, decide, cancel, and let time run out."""
+"""Use cases of pauses: create, read, list, lock and expire them."""
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
@@ -14,9 +14,9 @@ from sqlalchemy.exc import DBAPIError
 from domain.identity.access import Principal, Role
 from domain.pauses import approval_policy
 from domain.pauses.creation import PauseRequest, check_request, pause_from
-from domain.pauses.pause import Actor, Approve, Cancel, Pause, Reject, Status, Timeout, created
+from domain.pauses.pause import Actor, Pause, Status, Timeout, created
 from domain.pauses.reminders import next_at
-from domain.pauses.serialization import pause_document
+from domain.pauses.serialization import RenderedEvent, pause_document, pause_id, render_event
 from domain.values import ids
 from domain.values.errors import DomainError, Forbidden, NotFound
 from models.pauses import pause_of, pauses, values
@@ -32,17 +32,17 @@ from services.kernel.unit_of_work import Database, UnitOfWork
 from services.notifications.recipients import any_channel_exists
 from services.pauses.changes import apply
 from services.pauses.namespaces import floor_of
-from services.pauses.repository import INSERT, recorded
+from services.pauses.repository import INSERT, record_created
 from services.pauses.voters import check_satisfiable
 from services.webhooks.outbox import announce
 
-# Pauses that one transaction expires: few enough to hold their locks for well under a second.
+# One transaction expires at most this many pauses, so that it holds their locks for well under a second.
 EXPIRY_BATCH = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """What begins with `decided` is for `services.reviews.decided`."""
+    """The filters of a list of pauses. `services.reviews.decided` applies those that begin with `decided`."""
 
     status: Status | None = None
     namespace: str | None = None
@@ -64,108 +64,112 @@ class Filter:
 
 @dataclass(frozen=True, slots=True)
 class CreateRequest:
-    """One caller's wish for a pause. `checked`: by `check_creation`."""
+    """One caller's request for a pause. `checked`: `check_creation` has passed."""
 
     by: Principal
-    draft: PauseRequest
+    pause: PauseRequest
     once: IdempotentRequest | None = None
     checked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """The new pause's document; or, repeated, the stored answer to the same request before."""
+    """The document of the new pause; for a repeated request, of the pause that the first one created."""
 
     document: dict[str, Any]
     repeated: bool = False
 
 
 def check_creation(database: Database, request: CreateRequest) -> CreateRequest:
-    """What takes long and needs no place in a transaction that others share. Raises what `create_pauses` would say."""
-    draft = request.draft
-    _check_seen(request)
-    check_request(draft, datetime.now(UTC), database.egress_allow)
-    if _asks_for_more(draft):
+    """Run the slow checks of `create_pauses` before the shared transaction. Raise the same errors."""
+    wanted = request.pause
+    _check_visible(request)
+    check_request(wanted, datetime.now(UTC), database.egress_allow)
+    if _needs_voters(wanted):
         with database.transaction() as uow:
-            floor = floor_of(database, uow, draft.namespace)
-            pause = pause_from(draft, uow.new_id(), request.by.id, uow.now, database.egress_allow, floor, checked=True)
+            floor = floor_of(database, uow, wanted.namespace)
+            pause = pause_from(wanted, uow.new_id(), request.by.id, uow.now, database.egress_allow, floor, checked=True)
             check_satisfiable(uow, pause)
     return replace(request, checked=True)
 
 
-def _asks_for_more(draft: PauseRequest) -> bool:
-    """Than one vote of anybody, by itself: whether that can be met takes a look at everybody."""
-    return draft.review is not None and not approval_policy.parse(draft.review).plain
+def _needs_voters(wanted: PauseRequest) -> bool:
+    """Return whether the request's own policy can only be checked against everyone who may vote."""
+    return wanted.review is not None and not approval_policy.parse(wanted.review).plain
 
 
-# Milliseconds that many wait for what one of them wants: a key that another process has not committed yet, and what
-# others hold for long. Who is in the way is put aside, and waits alone as long as one may.
+# Lock timeouts in milliseconds of a transaction that several callers share: for another process's uncommitted key, and
+# for any other lock. A request that runs into one is set `Aside` and waits alone.
 KEY_WAIT, SHARED_WAIT = 50, 1_000
 
 
 def create_pauses(database: Database, wanted: Callable[[], Sequence[CreateRequest]]) -> list[Created | Exception]:
-    """All that is wanted by when the transaction is open, in it.
+    """Create the pauses of all requests that are there once the transaction is open.
 
-    What became of each wish, in their order: who may not, or wants nonsense, gets none; who waits is put `Aside`.
+    Return one result per request, in order. A refused request yields its error, one that has to wait yields `Aside`.
     """
     outcomes: dict[int, Created | Exception] = {}
-    new: dict[int, Pause] = {}
-    heard = any_channel_exists(database)
+    new: dict[int, RenderedEvent] = {}
+    channel_exists = any_channel_exists(database)
     with database.transaction() as uow:
         requests = wanted()
         if len(requests) > 1:
             uow.set_lock_timeout(SHARED_WAIT)
         for place, request in enumerate(requests):
             try:
-                new[place] = _new_pause(database, uow, request, heard)
+                pause = _new_pause(database, uow, request, channel_exists)
+                new[place] = render_event(created(pause), database.public_url)
             except RepeatedRequest as repeated:
-                outcomes[place] = Created(_as_it_is(database, uow, requests[place].by, repeated.answer), repeated=True)
+                outcomes[place] = Created(_current(database, uow, request.by, repeated.answer), repeated=True)
             except DomainError as domain_error:
                 outcomes[place] = domain_error
-        outcomes |= _remember(database, uow, requests, new)
-        new = {place: pause for place, pause in new.items() if place not in outcomes}
-        for place, pause in new.items():
-            outcomes[place] = Created(recorded(database, uow, requests[place].by, pause))
+        outcomes |= _store_responses(database, uow, requests, new)
+        new = {place: event for place, event in new.items() if place not in outcomes}
+        rows = [values(event.pause) for event in new.values()]
+        for (place, event), row in zip(new.items(), rows, strict=True):
+            record_created(uow, requests[place].by, event, row)
+            outcomes[place] = Created(event.document)
         if new:
-            rows = as_records(values(pause) for pause in new.values())
-            announce(database, uow, [created(pause) for pause in new.values()], INSERT, {"records": rows})
+            announce(uow, list(new.values()), INSERT, {"records": as_records(rows)})
     return [outcomes[place] for place in range(len(requests))]
 
 
-def _as_it_is(database: Database, uow: UnitOfWork, by: Principal, stored: dict[str, Any]) -> dict[str, Any]:
-    """What a repeated request made, as it stands now; as it was then, where it is gone or another agent's."""
-    row = uow.conn.execute(_ONE, _visible(by, str(stored["watchId"]))).mappings().one_or_none()
-    return stored if row is None else pause_document(pause_of(row), database.public_url)
+def _current(database: Database, uow: UnitOfWork, by: Principal, stored: dict[str, Any]) -> dict[str, Any]:
+    """Return the current document of a repeated request's pause; the stored one if the caller cannot see the pause."""
+    found = uow.conn.execute(_ONE, _visible(by, pause_id(stored["watchId"]))).mappings().one_or_none()
+    return stored if found is None else pause_document(pause_of(found), database.public_url)
 
 
-def _new_pause(database: Database, uow: UnitOfWork, request: CreateRequest, heard: bool) -> Pause:
-    """Not yet stored. `heard`: somebody would be told."""
-    draft = request.draft
-    _check_seen(request)
-    get_response(uow, draft.namespace, request.once)
-    floor = floor_of(database, uow, draft.namespace)
+def _new_pause(database: Database, uow: UnitOfWork, request: CreateRequest, channel_exists: bool) -> Pause:
+    """Return the pause of the request, which is not stored yet."""
+    wanted = request.pause
+    _check_visible(request)
+    get_response(uow, wanted.namespace, request.once)
+    floor = floor_of(database, uow, wanted.namespace)
     pause = pause_from(
-        draft, uow.new_id(), request.by.id, uow.now, database.egress_allow, floor, checked=request.checked
+        wanted, uow.new_id(), request.by.id, uow.now, database.egress_allow, floor, checked=request.checked
     )
-    if not (request.checked and _asks_for_more(draft)):
+    if not (request.checked and _needs_voters(wanted)):
         check_satisfiable(uow, pause)
-    attend_at = uow.now if heard else next_at(pause)
+    attend_at = uow.now if channel_exists else next_at(pause)
     return pause if attend_at is None else replace(pause, attend_at=attend_at)
 
 
-def _check_seen(request: CreateRequest) -> None:
-    if not request.by.sees(request.draft.namespace):
-        raise Forbidden(f"this key has no access to the namespace {request.draft.namespace!r}")
+def _check_visible(request: CreateRequest) -> None:
+    if not request.by.sees(request.pause.namespace):
+        raise Forbidden(f"this key has no access to the namespace {request.pause.namespace!r}")
 
 
-def _remember(
-    database: Database, uow: UnitOfWork, requests: Sequence[CreateRequest], new: Mapping[int, Pause]
+def _store_responses(
+    database: Database, uow: UnitOfWork, requests: Sequence[CreateRequest], new: Mapping[int, RenderedEvent]
 ) -> dict[int, Created | Exception]:
-    """Store the answers of requests with an Idempotency-Key. Returns what became of those that make no pause: repeated
-    just now; or, where a key is another's who has not committed it yet, put aside."""
+    """Store the responses to requests with an Idempotency-Key.
+
+    Return the outcomes of those that create nothing: repeated just now, or set aside for another process's key.
+    """
     keyed = [(place, requests[place], once) for place in new if (once := requests[place].once) is not None]
-    # In the order of their keys: two processes that wait for each other's keys would wait for ever.
-    keyed.sort(key=lambda each: (each[1].draft.namespace, each[2].key))
+    # In the order of their keys, so that two processes cannot deadlock on each other's keys.
+    keyed.sort(key=lambda each: (each[1].pause.namespace, each[2].key))
     if not keyed:
         return {}
     found: dict[int, Created | Exception] = {}
@@ -176,11 +180,10 @@ def _remember(
                 uow.set_lock_timeout(KEY_WAIT)
             for place, request, once in keyed:
                 try:
-                    pause = new[place]
-                    answer = pause_document(pause, database.public_url)
-                    store_response(uow, request.draft.namespace, once, answer, pause_id=pause.id)
+                    event, namespace = new[place], request.pause.namespace
+                    store_response(uow, namespace, once, event.document, pause_id=event.pause.id)
                 except RepeatedRequest as repeated:
-                    found[place] = Created(_as_it_is(database, uow, request.by, repeated.answer), repeated=True)
+                    found[place] = Created(_current(database, uow, request.by, repeated.answer), repeated=True)
                 except DomainError as domain_error:
                     found[place] = domain_error
             if not alone:
@@ -192,16 +195,14 @@ def _remember(
     return found
 
 
-def get_pause(database: Database, by: Principal, watch_id: str) -> Pause:
+def get_pause(database: Database, by: Principal, id_: UUID) -> Pause:
+    """Return the pause. Raise `NotFound` if the caller cannot see it."""
     with database.reading() as conn:
-        row = conn.execute(_ONE, _visible(by, watch_id)).mappings().one_or_none()
-    if row is None:
-        raise NotFound(f"there is no pause {watch_id[:64]!r} that this key may see")
-    return pause_of(row)
+        return _found(conn.execute(_ONE, _visible(by, id_)).mappings().one_or_none(), id_)
 
 
 def get_pauses(database: Database, by: Principal, wanted: Sequence[UUID]) -> list[Pause]:
-    """In the order in which they are asked for; what this caller may not see is left out."""
+    """Return the pauses in the given order, without those that the caller cannot see."""
     query = select(pauses).where(*scope(by), pauses.c.id.in_(wanted))
     with database.reading() as conn:
         found = {row["id"]: pause_of(row) for row in conn.execute(query).mappings()}
@@ -209,25 +210,14 @@ def get_pauses(database: Database, by: Principal, wanted: Sequence[UUID]) -> lis
 
 
 def list_pauses(database: Database, by: Principal, wanted: Filter, page: Page) -> Slice[Pause]:
-    """Newest first."""
+    """Return a page of the pauses that the caller can see, newest first."""
     query = select(pauses).where(*scope(by), *conditions(wanted))
     return newest_first(database, query, pauses.c.id, page, pause_of)
 
 
-def carry_out(
-    database: Database, uow: UnitOfWork, by: Principal, watch_id: str, command: Approve | Reject | Cancel
-) -> tuple[Pause, Pause]:
-    """Return the pause before and after the command. It is locked until the transaction ends. Raises `NotFound`."""
-    before = locked_pause(uow, by, watch_id)
-    return before, apply(database, uow, by, before, command)
-
-
-def locked_pause(uow: UnitOfWork, by: Principal, watch_id: str) -> Pause:
-    """Until the transaction ends. Raises `NotFound`."""
-    row = uow.conn.execute(_ONE_LOCKED, _visible(by, watch_id)).mappings().one_or_none()
-    if row is None:
-        raise NotFound(f"there is no pause {watch_id[:64]!r} that this key may see")
-    return pause_of(row)
+def lock_pause(uow: UnitOfWork, by: Principal, id_: UUID) -> Pause:
+    """Return the pause, locked until the transaction ends. Raise `NotFound` if the caller cannot see it."""
+    return _found(uow.conn.execute(_ONE_LOCKED, _visible(by, id_)).mappings().one_or_none(), id_)
 
 
 def actor(principal: Principal) -> Actor:
@@ -235,11 +225,11 @@ def actor(principal: Principal) -> Actor:
 
 
 def expire_due(database: Database) -> int:
-    """Resolve pauses whose time has run out, one batch; returns how many. Other sweeps' rows are skipped."""
+    """Resolve one batch of expired pauses and return how many. Skip rows that another sweep has locked."""
     due = select(pauses).where(pauses.c.status == Status.PENDING).order_by(pauses.c.expires_at)
 
     def chosen(uow: UnitOfWork) -> Select[Any]:
-        # A value, not clock_timestamp(): with a volatile function PostgreSQL would not use the index.
+        # A value, because PostgreSQL does not use the index for a volatile function such as clock_timestamp().
         return due.where(pauses.c.expires_at <= uow.now)
 
     def expire(uow: UnitOfWork, row: RowMapping) -> None:
@@ -249,7 +239,7 @@ def expire_due(database: Database) -> int:
 
 
 def resolved_among(database: Database, waiting: Sequence[UUID]) -> list[UUID]:
-    """Which of these pauses are no longer pending (or gone): the re-check behind held requests."""
+    """Return those pauses that are no longer pending or no longer there, for long polls that wait for them."""
     query = select(pauses.c.id).where(pauses.c.id.in_(waiting), pauses.c.status == Status.PENDING)
     with database.reading() as conn:
         pending = set(conn.execute(query).scalars())
@@ -262,21 +252,24 @@ _ONE = select(pauses).where(
     or_(bindparam("sees_all", type_=Boolean), pauses.c.namespace == any_(bindparam("namespaces", type_=ARRAY(Text)))),
     or_(bindparam("only_by", type_=Text).is_(None), pauses.c.created_by == bindparam("only_by", type_=Text)),
 )
-# What only refers to a pause, like a message about it, need not wait for whoever decides it.
+# With `key_share`, rows that only refer to the pause can be inserted during a decision.
 _ONE_LOCKED = _ONE.with_for_update(key_share=True)
 
 
-def _visible(by: Principal, watch_id: str) -> dict[str, Any]:
-    """The values for `_ONE`, in which the conditions of `scope` stand as well."""
-    id_ = ids.parse(ids.WATCH, watch_id)
-    if id_ is None:
-        raise NotFound(f"{watch_id[:64]!r} is not the id of a pause")
+def _visible(by: Principal, id_: UUID) -> dict[str, Any]:
+    """Return the parameters of `_ONE`, which has the same conditions as `scope`."""
     only_by = by.id if by.role is Role.AGENT else None
     return {"pause_id": id_, "sees_all": by.sees_all, "namespaces": list(by.namespaces), "only_by": only_by}
 
 
+def _found(row: RowMapping | None, id_: UUID) -> Pause:
+    if row is None:
+        raise NotFound(f"there is no pause {ids.text(ids.WATCH, id_)!r} that this key may see")
+    return pause_of(row)
+
+
 def scope(by: Principal) -> list[Any]:
-    """What this caller may see: its namespaces, and an agent only its own."""
+    """Return the conditions for what the caller may see: its namespaces, and for an agent its own pauses only."""
     conditions: list[Any] = [sees(by, pauses)]
     if by.role is Role.AGENT:
         conditions.append(pauses.c.created_by == by.id)
@@ -284,15 +277,15 @@ def scope(by: Principal) -> list[Any]:
 
 
 def conditions(wanted: Filter) -> list[Any]:
-    """All but those of decisions."""
+    """Return the conditions of the filter, except those on decisions."""
     columns = pauses.c
-    asked = {
+    equal = {
         columns.status: wanted.status,
         columns.namespace: wanted.namespace,
         columns.kind: wanted.kind,
         columns.external_id: wanted.external_id,
     }
-    conditions: list[Any] = [column == value for column, value in asked.items() if value is not None]
+    conditions: list[Any] = [column == value for column, value in equal.items() if value is not None]
     if wanted.tag is not None:
         conditions.append(columns.tags.contains([wanted.tag]))
     if wanted.text is not None:

@@ -1,4 +1,4 @@
-"""What holds for a whole namespace: the review policy that no pause and no step in it falls below."""
+"""Settings of a namespace: the minimum approval policy for its pauses and steps."""
 
 import time
 from collections.abc import Sequence
@@ -20,23 +20,23 @@ from models.namespaces import namespace_settings
 from services.kernel.unit_of_work import Database, UnitOfWork
 from services.pauses.voters import members_of
 
-# A changed policy counts everywhere after at most this, and no pause is looked up a policy for. Seconds.
+# A changed policy takes effect everywhere within this many seconds; creating a pause needs no query for it.
 TTL_SECONDS = 3.0
-# Namespaces remembered at once.
+# Namespaces that a process caches.
 CAPACITY = 10_000
 
 _known: WeakKeyDictionary[Engine, dict[str, tuple[float, PolicyFloor]]] = WeakKeyDictionary()
 
 
 class Limits(TypedDict, total=False):
-    """What an admin sets besides the policy. What is left out is as it was; None is the default."""
+    """Limits that an admin sets besides the policy. A missing key keeps its value; None restores the default."""
 
     allowed_on_timeout: Sequence[OnTimeout] | None
     min_expires_in: int | None
 
 
 def floor_of(database: Database, uow: UnitOfWork, namespace: str) -> PolicyFloor:
-    """What every review there has to ask for, as this process knew it a few seconds ago."""
+    """Return the minimum policy of the namespace, at most `TTL_SECONDS` old."""
     known = _known.setdefault(database.engine, {})
     remembered = known.get(namespace)
     asked_at = time.monotonic()
@@ -50,7 +50,7 @@ def floor_of(database: Database, uow: UnitOfWork, namespace: str) -> PolicyFloor
 
 
 def read_floor(uow: UnitOfWork, namespace: str) -> PolicyFloor:
-    """As it is now. Raises `NotUnderstood`."""
+    """Return the current minimum policy of the namespace. Raise `NotUnderstood`."""
     row = uow.conn.execute(_query(namespace)).mappings().one_or_none()
     _check_understood(namespace, row)
     return _floor(namespace, row)
@@ -65,7 +65,10 @@ def get_namespace(database: Database, by: Principal, namespace: str) -> dict[str
 def put_namespace(
     database: Database, by: Principal, namespace: str, policy: dict[str, Any] | None, limits: Limits | None = None
 ) -> dict[str, Any]:
-    """`policy`: None is one approval by anybody. Raises `Invalid`, `PolicyUnsatisfiable`."""
+    """Set the policy and the limits. Raise `Invalid` or `PolicyUnsatisfiable`.
+
+    `policy`: None is one approval by anybody.
+    """
     _check_seen(by, namespace)
     wanted = approval_policy.parse(policy)
     with database.transaction() as uow:
@@ -100,13 +103,13 @@ def _floor(namespace: str, row: RowMapping | None) -> PolicyFloor:
     if row is None:
         return PolicyFloor(namespace)
     named = row["allowed_on_timeout"]
-    # What only a newer release knows is allowed to nobody here.
+    # This version does not offer values that only a newer release knows.
     allowed = ON_TIMEOUT if named is None else tuple(each for each in OnTimeout if each in named)
     return PolicyFloor(namespace, approval_policy.stored(row["review"])[0], allowed, row["min_expires_in"])
 
 
 def _check_understood(namespace: str, row: RowMapping | None) -> None:
-    """A pause by half a policy would be approved by fewer than the namespace asks for. Raises `NotUnderstood`."""
+    """Raise `NotUnderstood`: under half a policy fewer votes would approve a pause than the namespace requires."""
     if row is not None and (places := approval_policy.stored(row["review"])[1]):
         raise NotUnderstood(
             f"the review policy of the namespace {namespace!r} has what this version does not understand:"

@@ -1,4 +1,4 @@
-"""Reviews that want attention: their people are told, told again, or get others beside them."""
+"""Reminders: notify the voters of a pause, remind them, or add others by escalation."""
 
 from typing import Any
 
@@ -11,20 +11,20 @@ from services.kernel.quarantine import REMINDER
 from services.kernel.sweeps import sweep_pauses
 from services.kernel.unit_of_work import Database, UnitOfWork
 from services.notifications.recipients import any_channel_exists, notify
-from services.pauses.changes import apply, change
+from services.pauses.changes import apply, store_change
 
-# Reviews of one transaction: each tells many people, and all its locks are held until the last is told.
+# Pauses of one transaction: each may notify many people, and all locks are held until the last.
 ATTEND_BATCH = 50
 
 
 def attend_due(database: Database) -> int:
-    """One batch; returns how many. Other sweeps' rows are skipped."""
-    # Remembered by the process, for the steps that it holds meanwhile.
+    """Send one batch of due reminders and return how many. Skip rows that another sweep has locked."""
+    # Refresh what this process knows, for the steps that it holds in the meantime.
     any_channel_exists(database)
     due = select(pauses).where(pauses.c.status == Status.PENDING.value).order_by(pauses.c.attend_at)
 
     def chosen(uow: UnitOfWork) -> Select[Any]:
-        # A value, not clock_timestamp(): with a volatile function PostgreSQL would not use the index.
+        # A value, because PostgreSQL does not use the index for a volatile function such as clock_timestamp().
         return due.where(pauses.c.attend_at <= uow.now)
 
     def remind(uow: UnitOfWork, row: RowMapping) -> None:
@@ -35,12 +35,13 @@ def attend_due(database: Database) -> int:
 
 def _remind(database: Database, uow: UnitOfWork, pause: Pause) -> None:
     if pause.expires_at is not None and pause.expires_at <= uow.now:
-        pause = apply(database, uow, None, pause, Timeout())
+        pause = apply(database, uow, None, pause, Timeout()).pause
         if pause.status is not Status.PENDING:
             return
     reminded = reminders.remind(pause, uow.now)
     if reminded.events:
-        change(database, uow, None, pause, reminded.pause, reminded.events)
+        # This sends the notifications too.
+        store_change(database, uow, None, pause, reminded.pause, reminded.events)
         return
     notify(uow, reminded.pause, reminded.reason)
     columns = {"attend_at": reminded.pause.attend_at, "reminders": reminded.pause.reminders}

@@ -1,5 +1,6 @@
-"""Pauses as rows, for who makes or reads one inside another use case's transaction: its saga's."""
+"""Pauses as rows, inside the transaction of another use case."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 from uuid import UUID
@@ -10,7 +11,7 @@ from domain.identity.access import Principal
 from domain.log.audit_facts import pause_facts
 from domain.pauses.pause import Pause, created
 from domain.pauses.reminders import next_at
-from domain.pauses.serialization import pause_document
+from domain.pauses.serialization import RenderedEvent, render_event
 from models.pauses import pause_of, pauses, values
 from models.records import as_records, insert_records
 from services.kernel.unit_of_work import Database, UnitOfWork
@@ -19,18 +20,17 @@ from services.webhooks.outbox import announce, announcing
 
 
 def store_pause(database: Database, uow: UnitOfWork, pause: Pause) -> None:
-    """A new one, of a step: its saga's transaction makes it."""
+    """Store the new pause of a held step, in the transaction of its saga."""
     pause = replace(pause, attend_at=uow.now if a_channel_may_exist(database) else next_at(pause))
-    recorded(database, uow, None, pause)
-    announce(database, uow, [created(pause)], INSERT, {"records": as_records([values(pause)])})
+    event, row = render_event(created(pause), database.public_url), values(pause)
+    record_created(uow, None, event, row)
+    announce(uow, [event], INSERT, {"records": as_records([row])})
 
 
-def recorded(database: Database, uow: UnitOfWork, by: Principal | None, pause: Pause) -> dict[str, Any]:
-    """Its document, which the audit log has the digest of."""
-    document = pause_document(pause, database.public_url)
-    facts = pause_facts(values(pause))
-    uow.record(by, pause.namespace, "pause.created", document["watchId"], after=document, row=facts)
-    return document
+def record_created(uow: UnitOfWork, by: Principal | None, event: RenderedEvent, row: Mapping[str, Any]) -> None:
+    """Write the new pause to the audit log. `by`: None is the system itself."""
+    namespace, subject = event.pause.namespace, event.document["watchId"]
+    uow.record(by, namespace, event.event.type, subject, after=event.document, row=pause_facts(row))
 
 
 def find_pause(uow: UnitOfWork, id_: UUID) -> Pause:

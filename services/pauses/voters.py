@@ -1,5 +1,7 @@
-"""Who may decide in a namespace: its active people and its usable keys. Read once for each vote that has to be
-counted; where anybody's one vote decides, never."""
+"""The eligible voters of a namespace: its active people and its usable keys.
+
+They are read once for each vote that counts towards a policy, and never for a plain policy.
+"""
 
 from sqlalchemy import Text, and_, bindparam, case, cast, literal, null, or_, select, union_all
 from sqlalchemy.dialects.postgresql import ARRAY
@@ -15,7 +17,7 @@ from services.kernel.unit_of_work import UnitOfWork
 
 _DECIDING = sorted(str(role) for role in GRANTS[Permission.PAUSE_DECIDE])
 _wanted = bindparam("wanted_namespaces", type_=ARRAY(Text))
-_now = bindparam("electorate_now", type_=api_keys.c.created_at.type)
+_now = bindparam("voters_now", type_=api_keys.c.created_at.type)
 _away = and_(users.c.away_until > _now, users.c.delegate_id.is_not(None))
 _MEMBERS = union_all(
     select(
@@ -43,7 +45,7 @@ _MEMBERS = union_all(
 
 
 def members_of(uow: UnitOfWork, namespace: str) -> tuple[Voter, ...]:
-    found = uow.conn.execute(_MEMBERS, {"wanted_namespaces": [namespace, ALL_NAMESPACES], "electorate_now": uow.now})
+    found = uow.conn.execute(_MEMBERS, {"wanted_namespaces": [namespace, ALL_NAMESPACES], "voters_now": uow.now})
     return tuple(
         Voter(
             ids.text(ids.USER if row["person"] else ids.KEY, row["id"]),
@@ -57,7 +59,7 @@ def members_of(uow: UnitOfWork, namespace: str) -> tuple[Voter, ...]:
 
 
 def check_satisfiable(uow: UnitOfWork, pause: Pause) -> None:
-    """Raises `PolicyUnsatisfiable`. A plain review, which asks for one vote of anybody, is not looked into."""
+    """Raise `PolicyUnsatisfiable` if too few may vote. A plain policy, one vote of anybody, is not checked."""
     if not pause.review.plain and (
         field_errors := unmet(eligible_voters(pause, members_of(uow, pause.namespace)), "review")
     ):

@@ -4,17 +4,18 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from sqlalchemy import select
 
 from domain.identity.access import Principal
 from domain.pauses.pause import STEP, Approve, Cancel, Pause, Reject, is_satisfied_by
-from domain.pauses.serialization import pause_document
 from domain.values.errors import AlreadyResolved, DecisionUnknown, DomainError, FieldError, Invalid
 from models.sagas import saga_steps, sagas
 from services.kernel.connection_pool import DatabaseUnavailable
 from services.kernel.unit_of_work import Database, UnitOfWork
-from services.pauses.lifecycle import carry_out
+from services.pauses.changes import PauseChange, apply
+from services.pauses.lifecycle import lock_pause
 from services.sagas.plan import Plan
 from services.sagas.repository import with_steps
 
@@ -29,34 +30,33 @@ AWAY = 2
 class DecisionRequest:
     """One of many decisions."""
 
-    watch_id: str
+    id: UUID
     command: Approve | Reject
 
 
-def decide_pause(
-    database: Database, by: Principal, watch_id: str, command: Approve | Reject | Cancel
-) -> dict[str, Any]:
-    """Decide on a pause; return its document. Raise `AlreadyResolved` if it already has another outcome."""
+def decide_pause(database: Database, by: Principal, id_: UUID, command: Approve | Reject | Cancel) -> dict[str, Any]:
+    """Return the pause's document after the command. Raise `AlreadyResolved` if another outcome was first."""
     with database.transaction() as uow:
-        pause, _ = decide_in(database, uow, by, watch_id, command)
-    # Raise only after the commit: this request may have been the first to notice an expiry, which must be stored.
-    return decided(database, pause, command)
+        change = decide_in(database, uow, by, id_, command)
+    # After the commit: an expiry that this request was the first to notice stays, although the request fails.
+    check_satisfied(change, command)
+    return change.document
 
 
 def decide_in(
-    database: Database, uow: UnitOfWork, by: Principal, watch_id: str, command: Approve | Reject | Cancel
-) -> tuple[Pause, bool]:
-    """Return the pause after the command, and whether it changed. It is locked until the transaction ends."""
-    before, after = carry_out(database, uow, by, watch_id, command)
-    _check_edit(database, uow, before, after)
-    return after, after != before
+    database: Database, uow: UnitOfWork, by: Principal, id_: UUID, command: Approve | Reject | Cancel
+) -> PauseChange:
+    """Return the pause after the command, locked until the transaction ends."""
+    before = lock_pause(uow, by, id_)
+    change = apply(database, uow, by, before, command)
+    _check_edit(database, uow, before, change.pause)
+    return change
 
 
-def decided(database: Database, pause: Pause, command: Approve | Reject | Cancel) -> dict[str, Any]:
-    document = pause_document(pause, database.public_url)
-    if not is_satisfied_by(pause, command):
-        raise AlreadyResolved(document)
-    return document
+def check_satisfied(change: PauseChange, command: Approve | Reject | Cancel) -> None:
+    """Raise `AlreadyResolved` unless the outcome is what the command asked for."""
+    if not is_satisfied_by(change.pause, command):
+        raise AlreadyResolved(change.document)
 
 
 def decide_many(
@@ -73,7 +73,7 @@ def decide_many(
             outcomes.append(DecisionUnknown("not tried, because the database was unavailable: send it again"))
             continue
         try:
-            outcomes.append(decide_pause(database, by, request.watch_id, request.command))
+            outcomes.append(decide_pause(database, by, request.id, request.command))
         except DomainError as domain_error:
             outcomes.append(domain_error)
         except DatabaseUnavailable as error:

@@ -13,7 +13,7 @@ from domain.sagas import step as steps
 from domain.sagas.saga import change_step
 from domain.sagas.serialization import span_text
 from domain.sagas.step import Step, StepStatus
-from domain.values import ids, json_schema
+from domain.values import json_schema
 from domain.values.errors import (
     AlreadyResolved,
     Conflict,
@@ -27,9 +27,9 @@ from services.kernel.idempotency import IdempotentRequest, RepeatedRequest, get_
 from services.kernel.leases import due_now
 from services.kernel.unit_of_work import Database, UnitOfWork
 from services.manifests.definitions import load_saga
-from services.pauses.lifecycle import actor, locked_pause
+from services.pauses.lifecycle import actor, lock_pause
 from services.pauses.voters import members_of
-from services.reviews.decisions import decide_in, decided
+from services.reviews.decisions import check_satisfied, decide_in
 from services.sagas.queries import StepRef, step_of_saga, visible_saga, visible_step
 from services.sagas.repository import SagaRecord, Schedule, lock, save
 
@@ -62,11 +62,11 @@ def decide_step(database: Database, by: Principal, which: StepRef, command: Appr
             _check_override(declared.kind)
             command = replace(command, arguments=_output(declared, command.arguments))
         try:
-            pause, changed = decide_in(database, uow, by, ids.text(ids.WATCH, row["watch_id"]), command)
+            change = decide_in(database, uow, by, row["watch_id"], command)
         except Invalid as invalid:
             raise Invalid([_of_output(field_error) for field_error in invalid.field_errors]) from None
-    decided(database, pause, command)
-    return Accepted(not changed, f"decide-{pause.id.hex}")
+    check_satisfied(change, command)
+    return Accepted(not change.changed, f"decide-{change.pause.id.hex}")
 
 
 def _check_override(kind: StepKind) -> None:
@@ -125,16 +125,16 @@ def _rerun_once(
             raise _not_held(step.id, step.status)
         # A pause is always locked before its saga.
         command = Cancel(actor(by), f"to be run again: {guidance}" if guidance else "to be run again")
-        watch_id = ids.text(ids.WATCH, step.watch_id)
-        _check_asked(database, uow, by, locked_pause(uow, by, watch_id), revision)
-        pause, changed = decide_in(database, uow, by, watch_id, command)
+        _check_asked(database, uow, by, lock_pause(uow, by, step.watch_id), revision)
+        change = decide_in(database, uow, by, step.watch_id, command)
+        pause = change.pause
         locked = lock(uow, which.trace_id)
         assert locked is not None, "it was just read, and sagas with a held step are not deleted"
         step = step_of_saga(locked, which.span)
-        if not changed and _has_token(step, token):
+        if not change.changed and _has_token(step, token):
             # Another request did it while this one waited for the lock.
             return Accepted(True, _rerun_key(step, step.retries))
-        won = changed and is_satisfied_by(pause, command)
+        won = change.changed and is_satisfied_by(pause, command)
         if won:
             _rerun(uow, locked, step, replace(request, revision=pause.revision))
             answer = Accepted(False, _rerun_key(step, step.retries + 1)).document()
@@ -143,7 +143,7 @@ def _rerun_once(
             uow.record(by, pause.namespace, "step.rerun", which.trace_id.hex, **about)
     # Raise only after the commit: this request may have been the first to notice an expiry, which must be stored.
     if not won:
-        raise AlreadyResolved(pause_document(pause, database.public_url))
+        raise AlreadyResolved(change.document)
     return Accepted(False, _rerun_key(step, step.retries + 1))
 
 

@@ -15,7 +15,7 @@ from domain.manifests.definition import SagaDefinition
 from domain.pauses.pause import Cancel
 from domain.sagas.saga import TERMINAL, Saga, SagaStatus
 from domain.sagas.step import Step, StepStatus
-from domain.values import canonical_json, ids, json_schema
+from domain.values import canonical_json, json_schema
 from domain.values.errors import Conflict, FieldError, Forbidden, Invalid, NotFound, WrongState
 from models.pauses import pauses
 from models.sagas import sagas
@@ -23,7 +23,8 @@ from services.kernel.idempotency import IdempotentRequest, get_response, store_r
 from services.kernel.leases import SAGA, due_now
 from services.kernel.unit_of_work import Database, UnitOfWork, WakeUp
 from services.manifests.definitions import active_saga, active_worker, load_saga
-from services.pauses.lifecycle import actor, carry_out
+from services.pauses.changes import apply
+from services.pauses.lifecycle import actor, lock_pause
 from services.sagas.queries import visible_saga, with_name
 from services.sagas.repository import add_steps, lock, new_span_id
 
@@ -205,7 +206,7 @@ def _cancel(
     if _held_by(saga) != held:
         return None
     if held is not None:
-        carry_out(database, uow, by, ids.text(ids.WATCH, held), Cancel(actor(by), reason))
+        apply(database, uow, by, lock_pause(uow, by, held), Cancel(actor(by), reason))
     if saga.cancelled is None:
         uow.record(by, saga.namespace, "saga.cancelled", trace_id.hex, reason=reason)
     why = saga.cancelled or reason or f"cancelled by {by.name}"

@@ -31,7 +31,7 @@ from models.sagas import saga_of, saga_steps, saga_transcripts, saga_values, sag
 from services.kernel.unit_of_work import UnitOfWork
 from services.notifications.operators import notify_operators
 from services.sagas.audit_entries import record_changes
-from services.webhooks.outbox import WebhookEvent, announcing, tell
+from services.webhooks.outbox import WebhookEvent, announcing, enqueue
 
 # Changed steps that are saved in the same statement as their saga: usually one that ends and the next that begins.
 ALONG = 2
@@ -148,7 +148,7 @@ def save(uow: UnitOfWork, before: Saga, after: Saga, when: Schedule, notices: Se
         values |= _parameters(f"step{place}", after.trace_id, step, columns)
     names = tuple(tuple(columns) for columns in changes[:ALONG])
     if notices:
-        tell(uow, notices, _save_and_tell(names), values)
+        enqueue(uow, notices, _save_and_tell(names), values)
     else:
         uow.conn.execute(_save(names), values)
     for step, columns in zip(changed[ALONG:], changes[ALONG:], strict=True):

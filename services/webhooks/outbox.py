@@ -1,4 +1,4 @@
-"""Tells the world of an event, inside the transaction that made it: wake-ups, and webhook deliveries as due rows."""
+"""The webhook outbox: an event's message and its deliveries, stored in the transaction of the change."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,20 +14,19 @@ from sqlalchemy.types import Text
 
 from domain.delivery.webhook import CALLBACK_TYPES, DeliveryStatus, subscribes
 from domain.identity.access import ALL_NAMESPACES
-from domain.pauses.pause import Event
-from domain.pauses.serialization import event_document
+from domain.pauses.serialization import RenderedEvent, event_document
 from domain.values.canonical_json import encode
 from domain.values.ids import INBOX
 from models.webhooks import webhook_deliveries, webhook_endpoints, webhook_messages
 from services.kernel.leases import WEBHOOK, due_now
-from services.kernel.unit_of_work import Database, UnitOfWork, WakeUp
+from services.kernel.unit_of_work import UnitOfWork, WakeUp
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
 class WebhookMessage:
-    """What is sent, about what."""
+    """One webhook message: the body that every subscriber gets."""
 
     namespace: str
     type: str
@@ -37,15 +36,17 @@ class WebhookMessage:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryTarget:
-    """Where a message goes. An endpoint that we disabled still gets the row, so that it can be recovered later."""
+    """A receiver of a message. A disabled endpoint gets its delivery too, so that it can be recovered later."""
 
     url: str
     endpoint_id: UUID | None
     disabled: bool = False
 
     def lane(self, namespace: str) -> str:
-        """The receiver, an endpoint or the origin of a callback URL; and whose messages, so that none waits behind
-        another's."""
+        """Return the queue of the delivery: one per receiver and namespace, so that namespaces do not delay each other.
+
+        The receiver is an endpoint, or the origin of a callback URL.
+        """
         if self.endpoint_id is not None:
             return f"{self.endpoint_id.hex} {namespace}"
         parts = urlsplit(self.url)
@@ -53,18 +54,17 @@ class DeliveryTarget:
 
 
 def is_endpoints_lane(lane: str) -> bool:
-    """Also once the endpoint was deleted: the lane of a callback begins with an origin, and that of an endpoint with
-    an id."""
+    """Return whether the lane is an endpoint's, which may be deleted. A callback's lane begins with an origin."""
     return "://" not in lane.partition(" ")[0]
 
 
 @dataclass(frozen=True, slots=True)
 class WebhookEvent:
-    """Something that happened, for whoever subscribes to it.
+    """An event for its subscribers.
 
     Attributes:
-        document: makes the body; most of what happens nobody subscribes to.
-        callback_url: is told too, whatever the subscriptions.
+        document: returns the body; called only if the event has a receiver.
+        callback_url: a receiver besides the subscribers.
     """
 
     type: str
@@ -75,12 +75,12 @@ class WebhookEvent:
 
 
 _columns = webhook_endpoints.c
-# Endpoints that an admin switched off are left out. The others are locked against an admin's change until the commit: a
-# delivery to an endpoint that was deleted or disabled in between could not be stored, or would wait for nothing.
-_TOLD = (
+# Without endpoints that an admin has switched off. The lock keeps an admin from deleting or disabling one until the
+# commit: its delivery could not be stored, or would never be sent.
+_ENDPOINTS = (
     select(_columns.id, _columns.url, _columns.event_types, _columns.namespaces, _columns.enabled)
     .where(
-        _columns.namespaces.overlap(bindparam("told_namespaces", type_=ARRAY(Text))),
+        _columns.namespaces.overlap(bindparam("event_namespaces", type_=ARRAY(Text))),
         _columns.enabled | _columns.disabled_reason.is_not(None),
     )
     .with_for_update(key_share=True, read=True)
@@ -88,51 +88,52 @@ _TOLD = (
 
 
 def announcing(change: Insert | Update) -> Select[Any]:
-    """The change as one statement with the look at who is to be told: it takes one round trip instead of two.
+    """Return one statement that makes the change and reads the endpoints, in one round trip.
 
-    Made once, for `announce`.
+    Build it once, for `announce`.
     """
-    return _TOLD.add_cte(change.cte("change"))
+    return _ENDPOINTS.add_cte(change.cte("change"))
 
 
-def announce(
-    database: Database, uow: UnitOfWork, events: Sequence[Event], change: Select[Any], values: Mapping[str, Any]
+def announce(uow: UnitOfWork, events: Sequence[RenderedEvent], change: Select[Any], values: Mapping[str, Any]) -> None:
+    """Make the change (from `announcing`, with its values), store the events' deliveries, and wake up readers."""
+    enqueue(uow, [_webhook_event(event) for event in events], change, values)
+    # Only the inbox can wait for a pause that is new; it gets every later change as well.
+    uow.wakes.extend({INBOX if event.event.type == "pause.created" else event.pause.id for event in events})
+
+
+def enqueue(
+    uow: UnitOfWork,
+    events: Sequence[WebhookEvent],
+    change: Select[Any] = _ENDPOINTS,
+    values: Mapping[str, Any] = _NOTHING,
 ) -> None:
-    """Make the change (of `announcing`, with its values) and record who is to be told of the events."""
-    notices = [_notice(event, database.public_url) for event in events]
-    tell(uow, notices, change, values)
-    # Of a new pause nobody can be waiting but those who watch all; of any other change they hear with it.
-    uow.wakes.extend({INBOX if event.type == "pause.created" else event.pause.id for event in events})
-
-
-def tell(
-    uow: UnitOfWork, notices: Sequence[WebhookEvent], change: Select[Any] = _TOLD, values: Mapping[str, Any] = _NOTHING
-) -> None:
-    """Record who is to be told; with the change, if there is one."""
-    namespaces = sorted({notice.namespace for notice in notices} | {ALL_NAMESPACES})
-    endpoints = uow.conn.execute(change, {**values, "told_namespaces": namespaces}).mappings().all()
-    for notice in notices:
-        targets = [target_of(row) for row in endpoints if _hears(row, notice)]
-        if notice.callback_url is not None:
-            targets.append(DeliveryTarget(notice.callback_url, None))
+    """Store a delivery for each receiver of each event; make the change, if there is one."""
+    namespaces = sorted({event.namespace for event in events} | {ALL_NAMESPACES})
+    endpoints = uow.conn.execute(change, {**values, "event_namespaces": namespaces}).mappings().all()
+    for event in events:
+        targets = [target_of(row) for row in endpoints if _subscribes(row, event)]
+        if event.callback_url is not None:
+            targets.append(DeliveryTarget(event.callback_url, None))
         if targets:
-            body = encode(notice.document())
-            send(uow, WebhookMessage(notice.namespace, notice.type, body, notice.pause_id), targets)
+            body = encode(event.document())
+            send(uow, WebhookMessage(event.namespace, event.type, body, event.pause_id), targets)
 
 
-def _notice(event: Event, public_url: str) -> WebhookEvent:
-    pause = event.pause
-    callback = pause.callback_url if event.type in CALLBACK_TYPES else None
-    return WebhookEvent(event.type, pause.namespace, partial(event_document, event, public_url), pause.id, callback)
+def _webhook_event(event: RenderedEvent) -> WebhookEvent:
+    type_, pause = event.event.type, event.pause
+    callback = pause.callback_url if type_ in CALLBACK_TYPES else None
+    body = partial(event_document, event.event, event.document)
+    return WebhookEvent(type_, pause.namespace, body, pause.id, callback)
 
 
-def _hears(endpoint: RowMapping, notice: WebhookEvent) -> bool:
-    wide = ALL_NAMESPACES in endpoint["namespaces"] or notice.namespace in endpoint["namespaces"]
-    return wide and subscribes(endpoint["event_types"], notice.type)
+def _subscribes(endpoint: RowMapping, event: WebhookEvent) -> bool:
+    in_scope = ALL_NAMESPACES in endpoint["namespaces"] or event.namespace in endpoint["namespaces"]
+    return in_scope and subscribes(endpoint["event_types"], event.type)
 
 
 def send(uow: UnitOfWork, message: WebhookMessage, targets: list[DeliveryTarget]) -> list[UUID]:
-    """Record the message and one delivery a target; returns the deliveries' ids."""
+    """Store the message and one delivery per target; return the ids of the deliveries."""
     message_id = uow.new_id()
     uow.conn.execute(
         insert(webhook_messages).values(

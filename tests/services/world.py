@@ -36,9 +36,7 @@ REVIEWER = someone(Role.REVIEWER)
 OPERATOR = someone(Role.OPERATOR)
 ADMIN = someone(Role.ADMIN, "*")
 
-DRAFT = PauseRequest(
-    "default", "deploy", None, None, None, timedelta(hours=1), OnTimeout.EXPIRE, None, None, 0, (), None
-)
+DRAFT = PauseRequest("default", "deploy", timedelta(hours=1), OnTimeout.EXPIRE)
 CALLBACK = "http://127.0.0.1:9/hook"
 SCHEDULE = (5, 300)
 

@@ -12,12 +12,12 @@ from redis import Redis
 from standardwebhooks.webhooks import Webhook
 
 from services.kernel.unit_of_work import Database
-from services.reviews.decisions import decide_pause
 from services.webhooks.deliveries import get_delivery
 from services.webhooks.endpoints import EndpointChange, change_endpoint, rotate_endpoint_secret
 from services.webhooks.signing import namespace_secret
 from tasks import webhooks
 from tests.adapters.receiver import Exchange, Receiver, reply
+from tests.services.by_watch_id import decide_pause
 from tests.services.world import (
     ADMIN,
     AGENT,

@@ -15,12 +15,12 @@ from services.operations import retention
 from services.operations.retention import Pruner
 from services.pauses.lifecycle import EXPIRY_BATCH
 from services.pauses.reminders import ATTEND_BATCH
-from services.reviews.decisions import decide_pause
 from services.webhooks.worker import claim_delivery
 from tasks import leases, maintenance, runtime
 from tasks.heartbeat import KEPT_SECONDS, QUEUE, Heartbeat
 from tasks.lazy import Lazy
 from tasks.leases import LeaseKeeper
+from tests.services.by_watch_id import decide_pause
 from tests.services.saga_world import start, step
 from tests.services.world import (
     REVIEWER,

@@ -11,12 +11,12 @@ from services.kernel.pagination import Page
 from services.kernel.unit_of_work import Database
 from services.notifications.queries import NotificationFilter, list_notifications
 from services.notifications.worker import claim_notification
-from services.reviews.decisions import decide_pause
 from tasks import maintenance, notifications
 from tasks.runtime import messages
 from tests.adapters.notify.mail_server import PASSWORD, MailServer
 from tests.adapters.receiver import Receiver, reply
 from tests.faults.scene import until
+from tests.services.by_watch_id import decide_pause
 from tests.services.people import notifications as notification_rows
 from tests.services.people import notifications_due, person, tell
 from tests.services.saga_world import start, step, tools, work

@@ -15,14 +15,14 @@ from app.dashboard.framework.form_fields import MAX_TEXT, text
 from app.dashboard.framework.page_decorator import page, person, render
 from app.dashboard.reviews.inbox_rows import rows_of
 from app.deps import deps
+from app.http.bulk_decisions import decide_each
 from domain.identity.access import Permission
 from domain.pauses.pause import STEP, Approve, Pause, Reject, Status
-from domain.pauses.serialization import pause_document
+from domain.pauses.serialization import pause_document, pause_id
 from domain.pauses.votes import Voter
 from domain.values.errors import AlreadyResolved, DomainError, FieldError, Invalid, NotFound
 from services.kernel.connection_pool import DatabaseUnavailable
 from services.pauses.lifecycle import actor, get_pause
-from services.reviews.decisions import DecisionRequest, decide_many
 from services.reviews.inbox import may_vote, stands_in_for
 
 APPROVE, REJECT = "approve", "reject"
@@ -87,10 +87,9 @@ def decide_page() -> Any:
     picks = list(_picks(request.form.getlist("pick")))
     comment = text("comment") or None
     command = Approve if decision == APPROVE else Reject
-    requests = [
-        DecisionRequest(pick.watch_id, command(actor(person()), comment, revision=pick.revision)) for pick in picks
-    ]
-    outcomes = decide_many(deps().database, person(), requests)
+    outcomes = decide_each(
+        [(pick.watch_id, command(actor(person()), comment, revision=pick.revision)) for pick in picks]
+    )
     results = [_result(pick, outcome) for pick, outcome in zip(picks, outcomes, strict=True)]
     return render("inbox_results.html", decision=decision, results=results)
 
@@ -124,7 +123,7 @@ def _load(picks: Sequence[SelectedReview], decision: str) -> tuple[list[dict[str
     away = stands_in_for(deps().database, person())
     for pick in picks:
         try:
-            pause = get_pause(deps().database, person(), pick.watch_id)
+            pause = get_pause(deps().database, person(), pause_id(pick.watch_id))
         except NotFound as error:
             skipped.append(SkippedReview(pick.watch_id, pick.watch_id[:64], error.detail))
             continue
@@ -169,6 +168,6 @@ def _error_text(error: DomainError) -> str:
 
 def _action(watch_id: str) -> str:
     try:
-        return get_pause(deps().database, person(), watch_id).action
+        return get_pause(deps().database, person(), pause_id(watch_id)).action
     except (NotFound, DatabaseUnavailable):
         return watch_id[:64]

@@ -13,6 +13,7 @@ from app.deps import deps
 from app.http.problems import status_of
 from domain.identity.access import Permission
 from domain.pauses.pause import Approve, Reject
+from domain.pauses.serialization import pause_id
 from domain.values.errors import AlreadyResolved, Conflict, DomainError, FieldError, Invalid, RevisionChanged
 from domain.values.json_diff import differences
 from services.pauses.lifecycle import actor
@@ -91,7 +92,7 @@ def review_retry(watch_id: str) -> Any:
 @page("POST", "/review/<watch_id>/claim", permission=DECIDE, link_ok=True)
 def review_claim(watch_id: str) -> Any:
     def take() -> Any:
-        claim(deps().database, person(), watch_id, take_over="take_over" in request.form)
+        claim(deps().database, person(), pause_id(watch_id), take_over="take_over" in request.form)
         return _back(watch_id)
 
     return _with_errors(watch_id, take)
@@ -100,14 +101,14 @@ def review_claim(watch_id: str) -> Any:
 @page("POST", "/review/<watch_id>/unclaim", permission=DECIDE, link_ok=True)
 def review_unclaim(watch_id: str) -> Any:
     def release() -> Any:
-        unclaim(deps().database, person(), watch_id)
+        unclaim(deps().database, person(), pause_id(watch_id))
         return _back(watch_id)
 
     return _with_errors(watch_id, release)
 
 
 def _decide(watch_id: str, command: Approve | Reject) -> Any:
-    decide_pause(deps().database, person(), watch_id, command)
+    decide_pause(deps().database, person(), pause_id(watch_id), command)
     return _back(watch_id)
 
 

@@ -10,7 +10,7 @@ from app.deps import deps
 from domain.identity.access import Permission, Principal
 from domain.manifests.definition import StepKind
 from domain.pauses.pause import STEP, Pause, Status
-from domain.pauses.serialization import pause_document
+from domain.pauses.serialization import pause_document, pause_id
 from domain.pauses.votes import Voter
 from services.identity.display_names import names_of
 from services.kernel.pagination import Page
@@ -79,7 +79,7 @@ class ReviewView:
 def load_review(by: Principal, watch_id: str) -> ReviewView:
     """Load the review as this person sees it. Raises `NotFound`."""
     database = deps().database
-    pause = get_pause(database, by, watch_id)
+    pause = get_pause(database, by, pause_id(watch_id))
     document = pause_document(pause, database.public_url)
     requester = names_of(database, [pause.created_by])[pause.created_by]
     own = next((vote["outcome"] for vote in document["votes"] if vote["counts"] and vote["by"] == by.id), None)

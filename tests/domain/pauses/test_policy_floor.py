@@ -14,7 +14,7 @@ from domain.pauses.policy_floor import PolicyFloor, combined, review_errors
 from domain.values.errors import Invalid
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
-DRAFT = PauseRequest("bank", "pay", None, None, None, timedelta(hours=1), None, None, None, 0, (), None)
+DRAFT = PauseRequest("bank", "pay", timedelta(hours=1))
 FINANCE, OPS = {"groups": ["finance"]}, {"groups": ["ops"]}
 KEY = f"key_{'0' * 32}"
 

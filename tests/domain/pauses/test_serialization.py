@@ -111,7 +111,7 @@ def test_a_cancel_is_no_vote() -> None:
 
 def test_an_event() -> None:
     """A Standard Webhook: type, time, and the pause as it was then."""
-    assert event_document(created(PAUSE), "https://s.test") == {
+    assert event_document(created(PAUSE), pause_document(PAUSE, "https://s.test")) == {
         "type": "pause.created",
         "timestamp": "2026-03-01T12:00:00.123Z",
         "data": pause_document(PAUSE, "https://s.test"),

@@ -21,8 +21,7 @@ from services.identity.keys import (
 from services.identity.tokens import hash_of
 from services.kernel.pagination import Page
 from services.kernel.unit_of_work import Database
-from services.pauses.lifecycle import get_pause
-from services.reviews.decisions import decide_pause
+from tests.services.by_watch_id import decide_pause, get_pause
 from tests.services.world import ADMIN, cancel, change, once, one, post, rows, someone
 
 NEW = NewKey("deploy bot", Role.AGENT, ("default", "ops"))

@@ -32,7 +32,7 @@ from services.identity.sign_in import (
 )
 from services.identity.sign_in_links import LinkExpired, find_review_link, make_link, review_of_link, use_link
 from services.kernel.unit_of_work import Database
-from services.reviews.decisions import decide_pause
+from tests.services.by_watch_id import decide_pause
 from tests.services.world import ADMIN, REVIEWER, at_once, change, one, post, reject, rows, uuid_of
 
 EMAIL, PASSWORD = "ann@example.com", "correct horse battery"

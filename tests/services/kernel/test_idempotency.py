@@ -9,10 +9,10 @@ from domain.values.errors import IdempotencyKeyReused, Invalid
 from services.kernel.idempotency import IdempotentRequest, RepeatedRequest
 from services.kernel.unit_of_work import Database
 from services.operations.retention import IDEMPOTENCY_KEPT
-from services.reviews.decisions import decide_pause
 from services.reviews.step_decisions import rerun_step
 from services.sagas.lifecycle import StartRequest, cancel_saga, start_saga
 from tests.conftest import Recorded
+from tests.services.by_watch_id import decide_pause
 from tests.services.saga_world import current_ref, start, step, tools, work
 from tests.services.world import (
     ADMIN,

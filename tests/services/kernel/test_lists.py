@@ -9,9 +9,9 @@ from domain.identity.access import Role
 from domain.pauses.pause import Pause, Status
 from services.kernel.pagination import Page
 from services.kernel.unit_of_work import Database
-from services.pauses.lifecycle import Filter, expire_due, get_pause, list_pauses
+from services.pauses.lifecycle import Filter, expire_due, list_pauses
 from services.reviews.decided import ME, list_decided
-from services.reviews.decisions import decide_pause
+from tests.services.by_watch_id import decide_pause, get_pause
 from tests.services.reviewers import voter
 from tests.services.world import (
     ADMIN,

@@ -19,7 +19,7 @@ from services.kernel.pagination import Page
 from services.kernel.unit_of_work import Database
 from services.log import audit
 from services.log.audit import EventFilter, export, list_events, verify
-from services.reviews.decisions import decide_pause
+from tests.services.by_watch_id import decide_pause
 from tests.services.world import ADMIN, OPERATOR, REVIEWER, approve, at_once, change, one, post, rows, someone
 
 ALL = someone(Role.OPERATOR, "*")

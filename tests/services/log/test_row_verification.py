@@ -17,11 +17,10 @@ from services.log import row_verification
 from services.log.audit import verify
 from services.log.row_verification import RowVerdict, verify_rows
 from services.pauses.lifecycle import expire_due
-from services.reviews.claims import claim
-from services.reviews.decisions import decide_pause
 from services.reviews.step_decisions import rerun_step
 from services.sagas.queries import StepRef
 from services.sagas.recovery import Retry, resolve, retry_compensation
+from tests.services.by_watch_id import claim, decide_pause
 from tests.services.log.test_audit import tamper
 from tests.services.reviewers import voter
 from tests.services.saga_world import approve_held, current_ref, ref, start, step, tools, undo_of, work
@@ -89,7 +88,7 @@ def test_what_the_service_did_fits(database: Database, monkeypatch: pytest.Monke
     claim(database, REVIEWER, post(database, **FULL), take_over=False)
     voted(database)
     compensated(database)
-    wait_until(lambda: expire_due(database) == 1, 20, f"{short} does not expire")
+    assert wait_until(lambda: expire_due(database) == 1, 20), f"{short} does not expire"
     found = verify_rows(database, ALL)
     assert found.bad == []
     assert (found.pauses, found.sagas, found.steps, found.partly) == (7, 1, 4, 0)

@@ -17,9 +17,9 @@ from services.kernel.pagination import Page
 from services.kernel.unit_of_work import Database
 from services.notifications.queries import NotificationEnded, NotificationFilter, list_notifications, retry_notification
 from services.notifications.worker import claim_notification, record_sending, sweep_notifications
-from services.pauses.lifecycle import expire_due, get_pause, locked_pause
-from services.reviews.decisions import decide_pause
+from services.pauses.lifecycle import expire_due
 from tests.conftest import Recorded
+from tests.services.by_watch_id import decide_pause, get_pause, lock_pause
 from tests.services.people import group, job, notifications, notifications_due, person, tell
 from tests.services.world import (
     ADMIN,
@@ -61,7 +61,7 @@ def test_sent(database: Database, watch_id: str) -> None:
 def test_a_message_does_not_wait_for_whoever_is_deciding(database: Database, watch_id: str) -> None:
     """Its link refers to the pause, and a transaction that holds the pause may be waiting for others."""
     with database.transaction() as uow:
-        locked_pause(uow, REVIEWER, watch_id)
+        lock_pause(uow, REVIEWER, watch_id)
         assert job(database).content.link
 
 

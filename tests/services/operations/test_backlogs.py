@@ -21,12 +21,12 @@ from services.kernel.unit_of_work import Database
 from services.notifications.worker import sweep_notifications
 from services.operations import retention
 from services.operations.health import backlog
-from services.reviews.decisions import decide_pause
 from services.webhooks import endpoints
 from services.webhooks.deliveries import get_delivery, recover, redeliver
 from services.webhooks.endpoint_backlog import sweep_endpoints
 from services.webhooks.endpoints import EndpointChange, change_endpoint, delete_endpoint, get_endpoint, list_endpoints
 from services.webhooks.worker import claim_delivery
+from tests.services.by_watch_id import decide_pause
 from tests.services.people import person
 from tests.services.world import (
     ADMIN,

@@ -13,9 +13,9 @@ from services.kernel.idempotency import IdempotentRequest
 from services.kernel.leases import stamp_worker
 from services.kernel.unit_of_work import Database
 from services.operations.retention import BATCH
-from services.reviews.decisions import decide_pause
 from services.sagas.recovery import resolve
 from services.webhooks.signing import namespace_secret, rotate_namespace_secret
+from tests.services.by_watch_id import decide_pause
 from tests.services.saga_world import approve_held, ref, reject_held, start, step, tools, undo_of, work
 from tests.services.world import (
     ADMIN,

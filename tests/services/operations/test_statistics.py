@@ -11,7 +11,7 @@ from services.kernel.connection_pool import DatabaseUnavailable
 from services.kernel.unit_of_work import Database
 from services.operations import statistics
 from services.operations.statistics import DAYS, DecisionDay, WebhookDay
-from services.reviews.decisions import decide_pause
+from tests.services.by_watch_id import decide_pause
 from tests.services.world import (
     ADMIN,
     AGENT,

@@ -11,9 +11,9 @@ from domain.pauses.pause import OnTimeout, Pause, Status
 from domain.values import ids
 from domain.values.errors import AlreadyResolved, Forbidden, Invalid, NotFound, RevisionChanged, SelfDecision
 from services.kernel.unit_of_work import Database
-from services.pauses.lifecycle import actor, expire_due, get_pause, resolved_among
-from services.reviews.decisions import decide_pause
+from services.pauses.lifecycle import actor, expire_due, resolved_among
 from tests.conftest import Recorded
+from tests.services.by_watch_id import decide_pause, get_pause
 from tests.services.world import (
     ADMIN,
     AGENT,

@@ -13,10 +13,10 @@ from domain.values.errors import AlreadyResolved
 from services.identity.bootstrap import first_sign_in_link
 from services.identity.groups import MAX_GROUPS, GroupExists, list_groups, put_group
 from services.kernel.unit_of_work import Database
-from services.pauses.lifecycle import EXPIRY_BATCH, expire_due, get_pause
+from services.pauses.lifecycle import EXPIRY_BATCH, expire_due
 from services.pauses.namespaces import put_namespace
-from services.reviews.decisions import decide_pause
 from tests.conftest import Recorded
+from tests.services.by_watch_id import decide_pause, get_pause
 from tests.services.world import (
     ADMIN,
     AGENT,

@@ -4,9 +4,8 @@ from typing import Any
 
 from domain.pauses.pause import OnTimeout
 from services.kernel.unit_of_work import Database
-from services.pauses.lifecycle import get_pause
 from services.pauses.reminders import ATTEND_BATCH, attend_due
-from services.reviews.decisions import decide_pause
+from tests.services.by_watch_id import decide_pause, get_pause
 from tests.services.people import notifications
 from tests.services.reviewers import voter
 from tests.services.world import REVIEWER, an_endpoint, approve, at_once, change, deliveries, post, rows, uuid_of

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from dataclasses import replace
+from uuid import UUID
 
 import pytest
 
@@ -10,10 +11,10 @@ from domain.pauses.pause import Approve
 from domain.values.errors import AlreadyResolved, Claimed, DecisionUnknown, NotFound, RevisionChanged, SelfDecision
 from services.kernel.connection_pool import DatabaseUnavailable, open_engine
 from services.kernel.unit_of_work import Database
-from services.pauses.lifecycle import get_pause, locked_pause
-from services.reviews.claims import claim, unclaim
-from services.reviews.decisions import DecisionRequest, decide_many, decide_pause
+from services.reviews import decisions
+from services.reviews.decisions import decide_many
 from tests.conftest import Recorded
+from tests.services.by_watch_id import claim, decide_pause, decision_on, get_pause, lock_pause, unclaim
 from tests.services.world import AGENT, REVIEWER, approve, at_once, change, one, post, reject, rows, someone, uuid_of
 
 ANNE, BEN = someone(Role.REVIEWER, id_="usr_anne"), someone(Role.REVIEWER, id_="usr_ben")
@@ -79,13 +80,13 @@ def test_many_decisions_each_by_itself(database: Database) -> None:
         database,
         REVIEWER,
         [
-            DecisionRequest(first, approve()),
-            DecisionRequest("wch_" + "0" * 32, approve()),
-            DecisionRequest(edited, approve(revision=7)),
-            DecisionRequest(resolved, approve()),
-            DecisionRequest(own, approve()),
-            DecisionRequest(last, reject(comment="no")),
-            DecisionRequest(first, approve()),
+            decision_on(first, approve()),
+            decision_on("wch_" + "0" * 32, approve()),
+            decision_on(edited, approve(revision=7)),
+            decision_on(resolved, approve()),
+            decision_on(own, approve()),
+            decision_on(last, reject(comment="no")),
+            decision_on(first, approve()),
         ],
     )
     kinds = [outcome["status"] if isinstance(outcome, dict) else type(outcome) for outcome in outcomes]
@@ -102,8 +103,8 @@ def test_one_of_many_that_somebody_else_holds(database: Database, monkeypatch: p
         database, engine=open_engine(database.engine.url.render_as_string(hide_password=False), 2, "test")
     )
     with database.transaction() as uow:
-        locked_pause(uow, REVIEWER, ids[1])
-        outcomes = decide_many(impatient, REVIEWER, [DecisionRequest(id_, approve()) for id_ in ids])
+        lock_pause(uow, REVIEWER, ids[1])
+        outcomes = decide_many(impatient, REVIEWER, [decision_on(id_, approve()) for id_ in ids])
     impatient.engine.dispose()
     assert [outcome["status"] for outcome in outcomes if isinstance(outcome, dict)] == ["approved"] * 2
     assert isinstance(outcomes[1], DecisionUnknown)
@@ -113,20 +114,21 @@ def test_one_of_many_that_somebody_else_holds(database: Database, monkeypatch: p
 def test_many_while_the_database_goes_away(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """The decisions made are reported, and the others are not tried without end. Without any, there is no report."""
     ids = [post(database) for _ in range(6)]
-    tried: list[str] = []
+    tried: list[UUID] = []
+    original = decisions.decide_pause
 
-    def decide(database: Database, by: Principal, watch_id: str, command: Approve) -> dict[str, object]:
-        tried.append(watch_id)
-        if watch_id not in ids[:2]:
+    def decide(database: Database, by: Principal, id_: UUID, command: Approve) -> dict[str, object]:
+        tried.append(id_)
+        if id_ not in map(uuid_of, ids[:2]):
             raise DatabaseUnavailable("gone")
-        return decide_pause(database, by, watch_id, command)
+        return original(database, by, id_, command)
 
     monkeypatch.setattr("services.reviews.decisions.decide_pause", decide)
-    outcomes = decide_many(database, REVIEWER, [DecisionRequest(id_, approve()) for id_ in ids])
+    outcomes = decide_many(database, REVIEWER, [decision_on(id_, approve()) for id_ in ids])
     assert [isinstance(outcome, DecisionUnknown) for outcome in outcomes] == [False, False, True, True, True, True]
-    assert tried == ids[:4]
+    assert tried == [uuid_of(id_) for id_ in ids[:4]]
     with pytest.raises(DatabaseUnavailable):
-        decide_many(database, REVIEWER, [DecisionRequest(id_, approve()) for id_ in ids[2:]])
+        decide_many(database, REVIEWER, [decision_on(id_, approve()) for id_ in ids[2:]])
 
 
 def test_the_same_many_from_two_people_at_once(database: Database) -> None:
@@ -134,8 +136,8 @@ def test_the_same_many_from_two_people_at_once(database: Database) -> None:
     held = [post(database) for _ in range(10)]
     answers = at_once(
         [
-            lambda: decide_many(database, ANNE, [DecisionRequest(each, approve(ANNE)) for each in held]),
-            lambda: decide_many(database, BEN, [DecisionRequest(each, approve(BEN)) for each in reversed(held)]),
+            lambda: decide_many(database, ANNE, [decision_on(each, approve(ANNE)) for each in held]),
+            lambda: decide_many(database, BEN, [decision_on(each, approve(BEN)) for each in reversed(held)]),
         ]
     )
     assert all(outcome["status"] == "approved" for answer in answers for outcome in answer)  # type: ignore[union-attr]

@@ -9,10 +9,10 @@ from domain.pauses.pause import OnTimeout
 from domain.values import ids
 from domain.values.errors import InvalidManifest, NotEligible, RevisionChanged
 from services.kernel.unit_of_work import Database
-from services.pauses.lifecycle import expire_due, get_pause
+from services.pauses.lifecycle import expire_due
 from services.pauses.namespaces import Limits, put_namespace
-from services.reviews.decisions import decide_pause
 from services.reviews.step_decisions import decide_step, rerun_step
+from tests.services.by_watch_id import decide_pause, get_pause
 from tests.services.model_world import go_on, model, reason
 from tests.services.reviewers import key, voter
 from tests.services.saga_world import current_ref, is_due, start, statuses, step, tools, watch_of, work

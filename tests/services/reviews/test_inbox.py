@@ -13,10 +13,9 @@ from domain.pauses.serialization import pause_document
 from domain.values import ids
 from services.kernel.pagination import Page
 from services.kernel.unit_of_work import Database
-from services.pauses.lifecycle import get_pause
 from services.pauses.namespaces import floor_of, get_namespace, put_namespace
-from services.reviews.decisions import decide_pause
 from services.reviews.inbox import InboxFilter, count_waiting, inbox, may_vote, stands_in_for, votes_for
+from tests.services.by_watch_id import decide_pause, get_pause
 from tests.services.reviewers import key, voter
 from tests.services.world import ADMIN, AGENT, OPERATOR, REVIEWER, approve, change, post, rows, someone, uuid_of
 

@@ -6,11 +6,11 @@ import pytest
 
 from domain.values.errors import AlreadyResolved, DomainError, RevisionChanged, RevisionRequired, WrongState
 from services.kernel.unit_of_work import Database
-from services.pauses.lifecycle import get_pause
-from services.reviews.decisions import DecisionRequest, decide_many, decide_pause
+from services.reviews.decisions import decide_many
 from services.reviews.step_decisions import decide_step, rerun_step
 from services.sagas.lifecycle import cancel_saga
 from services.sagas.queries import StepRef
+from tests.services.by_watch_id import decide_pause, decision_on, get_pause
 from tests.services.reviewers import voter
 from tests.services.saga_world import current_ref, saga_of, start, step, tools, watch_of, work
 from tests.services.world import OPERATOR, REVIEWER, approve, at_once, post, reject, rows
@@ -43,7 +43,7 @@ def test_after_a_rerun_a_decision_says_what_it_has_read(
             return decide_step(database, REVIEWER, which, command)
         if door == "pause":
             return decide_pause(database, REVIEWER, watch_id, command)
-        (outcome,) = decide_many(database, REVIEWER, [DecisionRequest(watch_id, command)])
+        (outcome,) = decide_many(database, REVIEWER, [decision_on(watch_id, command)])
         if isinstance(outcome, DomainError):
             raise outcome
         return outcome

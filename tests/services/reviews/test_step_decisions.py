@@ -11,12 +11,12 @@ from domain.values import canonical_json
 from domain.values.errors import AlreadyResolved, Invalid, NotFound, SelfDecision, WrongState
 from services.kernel.leases import DECISION
 from services.kernel.unit_of_work import Database, WakeUp
-from services.pauses.lifecycle import expire_due, get_pause
-from services.reviews.decisions import decide_pause
+from services.pauses.lifecycle import expire_due
 from services.reviews.step_decisions import Accepted, RetriesUsedUp, decide_step, rerun_step
 from services.sagas.lifecycle import cancel_saga
 from services.sagas.queries import StepRef
 from tests.conftest import Recorded
+from tests.services.by_watch_id import decide_pause, get_pause
 from tests.services.saga_world import (
     EVENTS,
     approve_held,

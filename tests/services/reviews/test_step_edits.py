@@ -9,10 +9,10 @@ from domain.sagas.outcome import Failed, NotSent, ToolFound
 from domain.sagas.step import Error
 from domain.values.errors import Invalid
 from services.kernel.unit_of_work import Database
-from services.pauses.lifecycle import get_pause
-from services.reviews.decisions import DecisionRequest, decide_many, decide_pause
+from services.reviews.decisions import decide_many
 from services.reviews.step_decisions import rerun_step
 from services.sagas.lifecycle import cancel_saga
+from tests.services.by_watch_id import decide_pause, decision_on, get_pause
 from tests.services.saga_world import (
     approve_held,
     current_ref,
@@ -52,7 +52,7 @@ def field_errors(database: Database, trace_id: UUID, arguments: dict[str, Any], 
     before = get_pause(database, REVIEWER, watch_id)
     command = approve(arguments=arguments, revision=before.revision)
     if door == "bulk":
-        (outcome,) = decide_many(database, REVIEWER, [DecisionRequest(watch_id, command)])
+        (outcome,) = decide_many(database, REVIEWER, [decision_on(watch_id, command)])
     else:
         (outcome,) = at_once([lambda: decide_pause(database, REVIEWER, watch_id, command)])
     assert isinstance(outcome, Invalid)

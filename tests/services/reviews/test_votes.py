@@ -14,11 +14,11 @@ from domain.values.errors import AlreadyResolved, Invalid, NotEligible, PolicyUn
 from services.identity.keys import revoke_key
 from services.kernel.idempotency import IdempotentRequest
 from services.kernel.unit_of_work import Database
-from services.pauses.lifecycle import expire_due, get_pause
+from services.pauses.lifecycle import expire_due
 from services.pauses.namespaces import put_namespace
 from services.pauses.voters import members_of
-from services.reviews.decisions import decide_pause
 from tests.conftest import Recorded
+from tests.services.by_watch_id import decide_pause, get_pause
 from tests.services.reviewers import key, voter
 from tests.services.world import (
     ADMIN,

@@ -11,11 +11,11 @@ from domain.values import canonical_json
 from domain.values.errors import Invalid
 from services.kernel.pagination import Page
 from services.kernel.unit_of_work import Database
-from services.pauses.lifecycle import expire_due, get_pause
-from services.reviews.decisions import decide_pause
+from services.pauses.lifecycle import expire_due
 from services.reviews.held_steps import ReviewFilter, pending_reviews
 from services.reviews.step_decisions import RetriesUsedUp, decide_step, rerun_step
 from services.sagas.queries import get_step
+from tests.services.by_watch_id import decide_pause, get_pause
 from tests.services.model_world import go_on, model, reason, result
 from tests.services.saga_world import (
     EVENTS,

@@ -16,12 +16,12 @@ from domain.values.errors import NotFound
 from services.kernel.pagination import Page
 from services.kernel.unit_of_work import Database
 from services.manifests import definitions
-from services.reviews.decisions import decide_pause
 from services.reviews.held_steps import ReviewFilter, pending_reviews
 from services.sagas.engine import advance, record
 from services.sagas.lifecycle import StartRequest, cancel_saga, start_saga
 from services.sagas.queries import SagaFilter, list_sagas, list_steps
 from services.sagas.recovery import Retry, retry_step
+from tests.services.by_watch_id import decide_pause
 from tests.services.saga_world import (
     claimed,
     current_ref,

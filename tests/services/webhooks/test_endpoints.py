@@ -9,7 +9,6 @@ from domain.identity.access import Role
 from domain.values.errors import EndpointDisabled, Forbidden, Invalid, NotFound
 from services.kernel.pagination import Page
 from services.kernel.unit_of_work import Database, WakeUp
-from services.reviews.decisions import decide_pause
 from services.webhooks import endpoints
 from services.webhooks.deliveries import DeliveryFilter, get_delivery, list_deliveries, recover, redeliver
 from services.webhooks.endpoints import (
@@ -23,6 +22,7 @@ from services.webhooks.endpoints import (
 )
 from services.webhooks.worker import claim_delivery
 from tests.conftest import Recorded
+from tests.services.by_watch_id import decide_pause
 from tests.services.world import (
     ADMIN,
     AGENT,

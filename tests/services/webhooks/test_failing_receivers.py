@@ -8,9 +8,9 @@ import pytest
 from domain.identity.access import Role
 from services.kernel.unit_of_work import Database
 from services.operations.health import backlog
-from services.reviews.decisions import decide_pause
 from services.webhooks.endpoints import EndpointChange, change_endpoint, delete_endpoint
 from services.webhooks.failing_receivers import list_failing
+from tests.services.by_watch_id import decide_pause
 from tests.services.world import (
     ADMIN,
     CALLBACK,

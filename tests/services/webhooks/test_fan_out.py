@@ -9,10 +9,10 @@ from domain.identity.access import Role
 from services.kernel.leases import WAKEUP_GRACE
 from services.kernel.unit_of_work import Database, WakeUp
 from services.pauses.lifecycle import expire_due
-from services.reviews.decisions import decide_pause
 from services.webhooks import endpoints
 from services.webhooks.endpoints import EndpointChange, change_endpoint
 from tests.conftest import Recorded
+from tests.services.by_watch_id import decide_pause
 from tests.services.world import (
     ADMIN,
     AGENT,

@@ -7,9 +7,9 @@ import pytest
 from domain.identity.access import Role
 from domain.values.errors import Forbidden
 from services.kernel.unit_of_work import Database
-from services.reviews.decisions import decide_pause
 from services.webhooks.endpoints import rotate_endpoint_secret
 from services.webhooks.signing import SECRET_BYTES, namespace_secret, rotate_namespace_secret
+from tests.services.by_watch_id import decide_pause
 from tests.services.world import (
     ADMIN,
     AGENT,

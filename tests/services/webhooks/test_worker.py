@@ -12,10 +12,10 @@ from domain.delivery.webhook import AttemptOutcome
 from services.kernel.connection_pool import open_engine
 from services.kernel.leases import LEASE, WAKE_AGAIN_AFTER, renew
 from services.kernel.unit_of_work import Database, WakeUp
-from services.reviews.decisions import decide_pause
 from services.webhooks.deliveries import get_delivery
 from services.webhooks.worker import CLAIMS_AT_ONCE, LANE_WIDTH, claim_delivery, record_attempt, sweep_deliveries
 from tests.conftest import Recorded
+from tests.services.by_watch_id import decide_pause
 from tests.services.world import (
     ADMIN,
     CALLBACK,
