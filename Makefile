@@ -20,8 +20,8 @@ demo: setup
 up: setup
 	@$(BIN)/sagahold up
 
-# A file's tests stay together, on a stack of their own; in three processes, as most of the time is spent waiting. A test
-# whose time is up is a failure like others (by a signal); a process that dies is not replaced, as its test would be repeated.
+# The tests of a file share one stack. Three processes run them, because most of the time is spent waiting. A signal ends a
+# test that takes too long. A process that dies is not replaced, because xdist would repeat its test.
 test: setup
 	@$(BIN)/python -m tests.browser.install
 	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder --timeout-method signal --max-worker-restart 0 --cov --cov-report=
@@ -33,8 +33,10 @@ check: setup
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m migrations.drift
+	$(BIN)/codespell
+	$(BIN)/python lint/prose.py
 
-# The house style. Of some files only: make prose PATHS="README.md docs".
+# The house style in some files: make prose PATHS="README.md docs".
 PATHS ?=
 prose: setup
 	$(BIN)/codespell $(PATHS)
@@ -43,6 +45,6 @@ prose: setup
 bench: setup
 	$(BIN)/python -m bench
 
-# After a change of the dependencies in pyproject.toml: pins and hashes anew, with the newest that fit.
+# After a change of the dependencies in pyproject.toml: write new pins and hashes, with the newest versions that fit.
 lock: setup
 	$(BIN)/uv pip compile --quiet --custom-compile-command 'make lock' --universal --python-version 3.11 --generate-hashes --all-extras --upgrade --no-emit-index-url pyproject.toml -o requirements.lock

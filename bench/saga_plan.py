@@ -14,7 +14,7 @@ from bench.subject import Subject
 IN_FLIGHT = 16
 TARGET_SHAPE = "three steps, one held"
 # Models that one worker waits for at once.
-MANY_THOUGHTS = 64
+MANY_MODELS = 64
 ONE_WORKER = "1 worker process"
 
 
@@ -80,11 +80,11 @@ class SagaBench:
         load = one_at_a_time(sagas.requests(self._scale.saga_samples))
         at = {"": "mock, unloaded"}
         self._figures.append(latency("saga: one reason step", load, at, self._empty[1], self._insert[1]))
-        for shape, in_flight in zip(MODEL_REQUESTS, (IN_FLIGHT, MANY_THOUGHTS), strict=True):
+        for shape, in_flight in zip(MODEL_REQUESTS, (IN_FLIGHT, MANY_MODELS), strict=True):
             found = sagas.rate(shape, in_flight, self._scale.saga_seconds, self._scale.warm_up)
             self._figures.append(self._per_second(f"saga: {shape}", found, {"": f"mock, {in_flight} in flight"}))
         size = memory.of_stack(self._subject.stack)["worker"]
-        self._targets.append(Target(f"worker after {MANY_THOUGHTS} thoughts at once, memory", size, 600, 200, "MiB"))
+        self._targets.append(Target(f"worker after {MANY_MODELS} models at once, memory", size, 600, 200, "MiB"))
 
     def _parked(self, sagas: Sagas) -> None:
         number = self._scale.parked_sagas

@@ -159,7 +159,7 @@ def held(stack: Stack) -> Callable[[], float]:
 
     def count() -> float:
         found = re.search(
-            r"^sagahold_held_requests (\S+)$", httpx.get(f"{stack.url}/metrics", headers=headers).text, re.MULTILINE
+            r"^sagahold_long_polls (\S+)$", httpx.get(f"{stack.url}/metrics", headers=headers).text, re.MULTILINE
         )
         assert found is not None
         return float(found[1])

@@ -44,13 +44,20 @@ class _SystemGauges(Collector):
         yield _gauge("pending_notifications", meaning, found.pending_notifications)
         meaning = "Notifications given up whose review or saga still waits"
         yield _gauge("failed_notifications", meaning, found.failed_notifications)
-        yield _gauge("set_aside", "Rows postponed after an unexpected error", found.set_aside)
+        yield from _renamed("set_aside", "quarantined_rows", "Rows postponed after an unexpected error", found.set_aside)
         yield _gauge("workers_seen", "Workers seen within 15 s", found.workers)
-        yield _gauge("held_requests", "Long polls and streams open in this process", self._deps.subscriber.waiting)
+        waiting = self._deps.subscriber.waiting
+        yield from _renamed("held_requests", "long_polls", "Long polls and streams open in this process", waiting)
 
 
 def _gauge(name: str, meaning: str, value: float) -> GaugeMetricFamily:
     return GaugeMetricFamily(f"sagahold_{name}", meaning, value=value)
+
+
+def _renamed(old: str, new: str, meaning: str, value: float) -> Iterator[GaugeMetricFamily]:
+    """Yield the metric by its name, and by the name that dashboards of the last version still use."""
+    yield _gauge(new, meaning, value)
+    yield _gauge(old, f"Alias of sagahold_{new}, until the next version", value)
 
 
 def exposition(deps: Deps, by: Principal) -> tuple[bytes, str]:

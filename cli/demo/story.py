@@ -104,7 +104,7 @@ class Story:
     def _long_polls(self) -> float:
         text = self._people.request(Role.OPERATOR, "GET", "/metrics").text
         samples = [sample for family in text_string_to_metric_families(text) for sample in family.samples]
-        return next(sample.value for sample in samples if sample.name == "sagahold_held_requests")
+        return next(sample.value for sample in samples if sample.name == "sagahold_long_polls")
 
     def _expect_outcome(self, waiting: "Future[AgentOutcome]", outcome: str, since: float, what: str) -> None:
         try:

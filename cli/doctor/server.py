@@ -106,10 +106,10 @@ _COUNTS = (
     ),
     _Count(
         "rows",
-        "sagahold_set_aside",
-        "set aside because processing them fails",
+        "sagahold_quarantined_rows",
+        "in quarantine because processing them fails",
         "read the workers' log for which and why, and upgrade workers to the newest release",
-        "none is set aside",
+        "none is in quarantine",
     ),
 )
 

@@ -58,6 +58,6 @@ def test_a_quick_run_yields_every_figure_and_every_target(tmp_path: Path) -> Non
         "decision → saga's next tool call, unloaded p50",
         "decision → saga's next tool call, unloaded p99",
         "sagas of three steps, one held, 16 in flight",
-        "worker after 64 thoughts at once, memory",
+        "worker after 64 models at once, memory",
         "bytes per held saga",
     ]

@@ -45,7 +45,7 @@ class Server:
 
     @property
     def held(self) -> float:
-        found = re.search(r"^sagahold_held_requests (\S+)$", self.operator.get("/metrics").text, re.MULTILINE)
+        found = re.search(r"^sagahold_long_polls (\S+)$", self.operator.get("/metrics").text, re.MULTILINE)
         assert found is not None
         return float(found[1])
 

@@ -61,7 +61,7 @@ def test_a_full_worker_goes_on_with_other_work(scene: ModelScene) -> None:
     scene.mark_failure()
     go_on.set()
     scene.settle("more thoughts than there is room for")
-    print(f"{scene.mind.server.at_once} thoughts at once: {peak(worker) >> 20} MB at most, {threads} threads")
+    print(f"{scene.mind.server.at_once} model requests at once: {peak(worker) >> 20} MB at most, {threads} threads")
     assert peak(worker) < MAY_HAVE
     assert threads < MAY_RUN
     check(scene, sagas)
