@@ -58,7 +58,9 @@ class LeaseKeeper:
             if lease in self._held:
                 self._progress[lease.token] = progress
 
-    def teller(self, lease: Lease, span_id: int, attempt: int) -> Callable[[float, float | None, str | None], None]:
+    def progress_reporter(
+        self, lease: Lease, span_id: int, attempt: int
+    ) -> Callable[[float, float | None, str | None], None]:
         """Return a function that reports the progress of one execution of a step."""
 
         def report(done: float, total: float | None, message: str | None) -> None:

@@ -33,9 +33,9 @@ from services.kernel.unit_of_work import Database, WakeUp
 from services.sagas.engine import given_up, record_model_result
 from services.sagas.work import ModelRequest
 from tasks.leases import LeaseKeeper
-from tasks.retry_while_leased import insist
+from tasks.retry_while_leased import retry_while_leased
 from tasks.slots import Slot, Slots
-from tasks.spans import execution_span, tell_outcome
+from tasks.spans import execution_span, record_outcome
 
 if TYPE_CHECKING:
     from adapters.otel.sdk import Tracer
@@ -162,7 +162,7 @@ class ModelRequests:
         about = {"prompt_ref": request.reasoning.prompt_ref, "prompt_digest": running.prompt_digest}
         document = report_document(report, schedule_ms, request.queue_ms) | about
         jitter = random.random()  # noqa: S311  (no secret)
-        insist(lambda: record_model_result(self._database, request, result, document, jitter))
+        retry_while_leased(lambda: record_model_result(self._database, request, result, document, jitter))
 
     def _watch(self) -> None:
         pause = threading.Event()
@@ -195,7 +195,7 @@ def _end_span(span: Span, result: ModelResult) -> None:
     span.set_attribute("gen_ai.usage.output_tokens", report.output_tokens)
     if report.model:
         span.set_attribute("gen_ai.response.model", report.model)
-    tell_outcome(span, result.outcome)
+    record_outcome(span, result.outcome)
     span.end()
 
 
@@ -220,7 +220,7 @@ def _model_input(request: ModelRequest, leases: LeaseKeeper, parent: str | None)
         timeout=request.timeout,
         again=request.again,
         ours=lambda: leases.holds(request.lease),
-        heard=leases.teller(request.lease, request.span_id, request.execution.attempt),
+        heard=leases.progress_reporter(request.lease, request.span_id, request.execution.attempt),
     )
 
 

@@ -10,7 +10,7 @@ from domain.values import ids
 from services.kernel.leases import NOTIFICATION
 from services.notifications.worker import NotificationJob, claim_notification, record_sending
 from tasks.giving_up import giving_up
-from tasks.retry_while_leased import insist
+from tasks.retry_while_leased import retry_while_leased
 from tasks.runtime import database, leases, messages, messenger, tracer
 from tasks.slots import Slot
 from tasks.task import task
@@ -35,7 +35,7 @@ def send(notification_id: str) -> None:
                     fail(span, "NOT_SENT")
             jitter = random.random()  # noqa: S311  (no secret)
             # May raise `DatabaseUnavailable`: another worker then sends the message again.
-            insist(lambda: record_sending(database(), job.lease, sending, jitter))
+            retry_while_leased(lambda: record_sending(database(), job.lease, sending, jitter))
 
 
 def _send(job: NotificationJob) -> SendResult:

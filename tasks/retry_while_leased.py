@@ -18,7 +18,7 @@ MAX_SECONDS = 300.0
 Recorded = TypeVar("Recorded")
 
 
-def insist(record: Callable[[], Recorded]) -> Recorded:
+def retry_while_leased(record: Callable[[], Recorded]) -> Recorded:
     """Call `record`, which checks the lease, until the database accepts it.
 
     Raises `DatabaseUnavailable` when the time is up; another worker then takes over.

@@ -12,10 +12,10 @@ from services.kernel.leases import SAGA
 from services.sagas.engine import advance, record, record_look_up
 from services.sagas.work import Capacity, ToolCall, ToolLookup, Work
 from tasks.giving_up import giving_up
-from tasks.retry_while_leased import insist
+from tasks.retry_while_leased import retry_while_leased
 from tasks.runtime import calls, database, leases, requests, tool_client, tracer
 from tasks.slots import Slot
-from tasks.spans import execution_span, tell_outcome
+from tasks.spans import execution_span, record_outcome
 from tasks.task import task
 
 
@@ -61,11 +61,11 @@ def _make_and_record(call: ToolCall, room: Capacity) -> Work | None:
     about = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": call.tool}
     with tracing.running(execution_span(tracer(), call, "client", about)) as span:
         outcome = make(call, tracing.traceparent(span))
-        tell_outcome(span, outcome)
+        record_outcome(span, outcome)
     took = round((time.perf_counter() - began) * 1000, 1)
     report = {"timing": {"queue_ms": call.queue_ms, "tool_ms": took}}
     jitter = random.random()  # noqa: S311  (no secret)
-    return insist(lambda: record(database(), call, outcome, report, jitter, room))
+    return retry_while_leased(lambda: record(database(), call, outcome, report, jitter, room))
 
 
 def make(call: ToolCall, parent: str | None = None) -> Outcome:
@@ -81,11 +81,11 @@ def make(call: ToolCall, parent: str | None = None) -> Outcome:
         again=call.again,
         may_be_null=call.may_be_null,
         ours=lambda: leases().holds(call.lease),
-        progress=leases().teller(call.lease, call.span_id, call.execution.attempt),
+        progress=leases().progress_reporter(call.lease, call.span_id, call.execution.attempt),
     )
 
 
 def _look_up_and_record(work: ToolLookup, room: Capacity) -> Work | None:
     found = tool_client().look_up(work.sources, work.tool, work.timeout)
     jitter = random.random()  # noqa: S311  (no secret)
-    return insist(lambda: record_look_up(database(), work, found, jitter, room))
+    return retry_while_leased(lambda: record_look_up(database(), work, found, jitter, room))

@@ -36,7 +36,7 @@ def execution_span(tracer: "Tracer | None", work: Work, kind: tracing.Kind, more
     )
 
 
-def tell_outcome(span: Span, outcome: Outcome) -> None:
+def record_outcome(span: Span, outcome: Outcome) -> None:
     """Record only the outcome's code, because messages repeat texts of tools and models."""
     if isinstance(outcome, Done):
         code = "OK"

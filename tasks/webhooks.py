@@ -17,7 +17,7 @@ from domain.values import ids
 from services.kernel.leases import WEBHOOK
 from services.webhooks.worker import DeliveryJob, claim_delivery, record_attempt
 from tasks.giving_up import giving_up
-from tasks.retry_while_leased import insist
+from tasks.retry_while_leased import retry_while_leased
 from tasks.runtime import database, deliveries, egress, leases, settings, tracer
 from tasks.slots import Slot
 from tasks.task import task
@@ -95,7 +95,7 @@ def _record_on(span: Span, attempt: Attempt) -> None:
 def _record(job: DeliveryJob, attempt: Attempt) -> None:
     """Record the attempt. Raises `DatabaseUnavailable`; another worker then sends the message again."""
     jitter = random.random()  # noqa: S311  (no secret)
-    insist(lambda: record_attempt(database(), job.lease, attempt, settings().webhook_retry_seconds, jitter))
+    retry_while_leased(lambda: record_attempt(database(), job.lease, attempt, settings().webhook_retry_seconds, jitter))
 
 
 def _failure(outcome: AttemptOutcome, started: datetime, error: str) -> Attempt:

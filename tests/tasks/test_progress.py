@@ -52,7 +52,7 @@ def test_what_another_worker_has_is_not_written_over(database: Database, tmp_pat
     call = claimed(database, {"name": "odd", "transport": "streamable_http", "url": "http://127.0.0.1:9/mcp"})
     other = Lease(call.lease.kind, call.lease.id, call.lease.id)
     with leases().keeping(other):
-        leases().teller(other, call.span_id, 1)(1, None, None)
+        leases().progress_reporter(other, call.span_id, 1)(1, None, None)
         leases().beat()
     assert stored(database) is None
 
