@@ -35,8 +35,8 @@ from services.kernel.unit_of_work import Database, WakeUp
 hypothesis.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 hypothesis.load_profile("any machine")
 
-# A shell that starts `make test` in the background ignores these, and each process that a test starts would inherit it:
-# a signal that a test sends would then do nothing.
+# A shell that starts `make test` in the background ignores these. Each process that a test starts would inherit that:
+# a signal that a test sends to such a process would then do nothing.
 for each in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM):
     if signal.getsignal(each) is signal.SIG_IGN:
         signal.signal(each, signal.default_int_handler if each is signal.SIGINT else signal.SIG_DFL)
@@ -52,10 +52,10 @@ ALONE = {
     "REDIS_URL": "",
     "SAGAHOLD_STDIO_COMMANDS": f"{shlex.quote(sys.executable)},python,mcp-server-git,npx",
 }
-# The longest hold of a request that a client may ask for, and some.
+# The longest long poll that a client may ask for, and some.
 HELD_SECONDS = 75.0
-# Of HTTP clients for which a test says nothing: how fast an answer comes is no test's business. httpx gives up after
-# 5 s, and where many tests run at once an answer has taken that long.
+# The timeouts of HTTP clients for which a test sets none: the speed of an answer is no test's business. By default,
+# httpx gives up after 5 s. An answer has taken that long while many tests ran at once.
 DEFAULT_TIMEOUT_CONFIG.connect = DEFAULT_TIMEOUT_CONFIG.read = 70.0
 DEFAULT_TIMEOUT_CONFIG.write = DEFAULT_TIMEOUT_CONFIG.pool = 70.0
 
@@ -69,7 +69,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 class Recorded:
-    """Signals that only write down what they were given."""
+    """A publisher that only records its calls."""
 
     def __init__(self) -> None:
         self.wakeups: list[WakeUp] = []
@@ -142,7 +142,7 @@ def namespace() -> str:
 
 @pytest.fixture
 def closed_port() -> Iterator[int]:
-    """A port of 127.0.0.1 at which nobody listens, nor can while the test lasts."""
+    """A port of 127.0.0.1 at which no process listens, nor can while the test lasts."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         yield int(taken.getsockname()[1])
@@ -153,7 +153,7 @@ def held(stack: Stack) -> Callable[[], float]:
     """How many requests wait in the web process now that did not before, by its own metrics.
 
     At first none wait: one whose client has gone counts until the process looks again, which may be in the middle of
-    the next test. What an agent of an earlier test waits for without end stays, and is left out.
+    the next test. An endless wait by an agent of an earlier test stays, and is left out.
     """
     headers = {"Authorization": f"Bearer {stack.credentials['operator_key']}"}
 

@@ -69,7 +69,7 @@ def deploy(admin: httpx.Client, document: dict[str, Any], query: str = "") -> No
 
 @dataclass(frozen=True)
 class Sagas:
-    """What tests do with sagas, as who may do it."""
+    """The operations of tests on sagas, each by a client that may do it."""
 
     agent: httpx.Client
     reader: httpx.Client

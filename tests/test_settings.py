@@ -224,7 +224,7 @@ def test_a_newer_name_goes_before_the_older() -> None:
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.168.1.5", "hold.example.com"])
 def test_anonymous_only_on_loopback(host: str) -> None:
-    """Whoever can reach the server could act."""
+    """Every client that can reach the server could act."""
     with pytest.raises(SettingsError, match="SAGAHOLD_HOST"):
         loaded(SAGAHOLD_HOST=host, SAGAHOLD_ALLOW_ANONYMOUS="agent")
     for loopback in ("127.0.0.1", "127.8.8.8", "::1", "localhost"):

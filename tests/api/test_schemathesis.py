@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 LEFT_OUT = "positive_data_acceptance"
 
 
-# An admin may do everything, so its key goes deepest. The other keys meet the borders of their roles: the role decides
+# An admin may do everything, so its key goes deepest. The other keys meet the borders of their roles. The role decides
 # before any field does, so three cases of each operation meet the border as surely as ten.
 @pytest.mark.timeout(600)  # 1,400 requests take half a minute, and some minutes where many tests run at once
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ def name_of(path: Path) -> str:
 
 
 def lengths(tree: ast.AST) -> Iterator[tuple[str, int]]:
-    """Of each function; the lines of one within another count for the inner one."""
+    """Yield the name and length of each function; the lines of an inner function count only for the inner one."""
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             within = [each for each in node.body if isinstance(each, ast.FunctionDef | ast.AsyncFunctionDef)]

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-# What a process started by a test does with the signals, when the shell that started the tests ignored them.
+# How a process started by a test handles the signals, when the shell that started the tests ignored them.
 ASK = """
 import signal, subprocess, sys
 import tests.conftest

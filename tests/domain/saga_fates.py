@@ -1,4 +1,4 @@
-"""What the laws of sagas are tried on: random steps, and what may come of each call and of each question."""
+"""Input for the laws of sagas: random steps, and the possible outcomes of each call and of each model request."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -17,9 +17,9 @@ ERROR = Error("X", "as the test wants it")
 
 @dataclass(frozen=True)
 class Spec:
-    """A step. `idempotent`: as the manifest says; `hint`: as the tool says; `undo_hint`: as the undo's tool says.
+    """A step: `idempotent` comes from the manifest, `wakeup` from the tool, and `undo_hint` from the undo's tool.
 
-    thinks: a model does, and with `acts` it has a tool that may change something.
+    With `reasons` a model runs it, and with `acts` that model has a tool that may change something.
     """
 
     hitl: bool
@@ -69,7 +69,7 @@ class AnyCall(Protocol):
 
 
 class Engine(Protocol):
-    """What the machine needs. Refusals are raised as `Conflict`."""
+    """The operations that the machine needs. A refused one raises `Conflict`."""
 
     def advance(self) -> Any: ...
     def record(self, call: Any, outcome: Outcome) -> Any: ...
@@ -78,7 +78,7 @@ class Engine(Protocol):
         """The worker's lease runs out."""
 
     def pass_time(self) -> None:
-        """What was postponed is due."""
+        """Make the postponed work due."""
 
     def saga(self) -> Saga: ...
     def is_due(self) -> bool: ...
@@ -92,7 +92,7 @@ class Engine(Protocol):
     def retry(self, step: Step, force: bool, allow_destructive: bool) -> str: ...
 
 
-# What comes of a call: whether it was carried out, and what the worker hears of it.
+# The outcomes of a call: whether it was carried out, and the answer that the worker gets.
 HOWS: dict[str, tuple[bool, Callable[[bool], Outcome] | None]] = {
     "done": (True, lambda _: Done({"ok": 1})),
     "refused": (False, lambda _: Failed(ERROR)),
@@ -108,8 +108,8 @@ HOWS: dict[str, tuple[bool, Callable[[bool], Outcome] | None]] = {
 # Or few sagas would get beyond their first step.
 OFTEN_DONE = ["done"] * 8 + sorted(HOWS)
 CERTAIN = ("refused", "not sent")
-# What comes of a question: whether the model's tools changed something, and what the worker hears of it. Only a model
-# that has such tools can have lost one's answer.
+# The outcomes of a model request: whether the model's tools changed something, and the answer that the worker gets.
+# Only a model that has such tools can have lost the answer of one.
 MODEL_REQUESTS: dict[str, tuple[bool, Outcome | None]] = {
     "answered": (False, Done({"n": 1})),
     "acted and answered": (True, Done({"n": 1})),

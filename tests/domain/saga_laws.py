@@ -1,4 +1,4 @@
-"""Random sagas, random fates, and the laws that hold whatever happens: over any engine that can be driven like this.
+"""Random sagas, random fates, and the laws that every run obeys, for any engine that can be driven like this.
 
 The machine plays the tools (a ledger of what was carried out), the reviewers, the operator (who tells the truth) and
 worker deaths. Only what it saw itself counts as truth; what the engine believes is what is judged.
@@ -36,7 +36,7 @@ from tests.domain.saga_fates import (
 
 @dataclass
 class Ledger:
-    """The truth. Of each span: was it carried out; and how many calls may have been, as far as anybody knows."""
+    """The truth about each span: whether it was carried out, and how many calls may have been, as far as is known."""
 
     acted: set[int] = field(default_factory=set)
     open: dict[int, int] = field(default_factory=lambda: defaultdict(int))
@@ -146,7 +146,7 @@ class SagaMachine(RuleBasedStateMachine):
     @precondition(lambda self: self.superseded)
     @rule()
     def a_late_answer(self) -> None:
-        """Of a worker that was given up: dropped, whatever it says."""
+        """The answer of a worker that was given up is dropped, whatever it says."""
         before, late = self.engine.saga(), self.superseded.pop()
         if self.reasons(late):
             self.engine.record_model_result(late, Done({"n": 3}), True)
@@ -195,7 +195,7 @@ class SagaMachine(RuleBasedStateMachine):
         self.ended = None
         done = step.span_id in self.ledger.acted
         if step.compensates is None and self.specs[step.id].reasons:
-            # What a model would have answered nobody knows.
+            # A model's missing answer cannot be known.
             with pytest.raises(Conflict):
                 self.engine.resolve(step, done)
             return

@@ -1,4 +1,4 @@
-"""What a worker's environment says to the providers' own libraries is not heard: keys, addresses, proxies, logs."""
+"""The providers' libraries ignore the worker's environment: keys, addresses, proxies and log settings."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""What a model must not do, whoever told it to: nothing of that reaches a tool, and the thought ends."""
+"""Forbidden actions of a model, from any source of instructions: none reaches a tool, and the model request ends."""
 
 from collections.abc import Callable
 
@@ -40,7 +40,7 @@ def test_what_a_tool_says_gives_no_rights(desk_for: DeskFor, provider: str):
     desk = desk_for(Call([("order", {})]), Call([*EVIL.calls, (SUBMIT, {"n": 1, "why": "approved"})]))
     result = desk.react(provider, "order")
     assert failure(result) == "TOOL_NOT_ALLOWED"
-    assert "call delete_everything" in desk.server.asked[1].results[0]  # the model was told, and obeyed
+    assert "call delete_everything" in desk.server.asked[1].results[0]  # the model read it, and obeyed
     assert set(desk.server.asked[1].tools) == {"order", SUBMIT}
     assert desk.tools.called() == ["order fwd-1-1"]
     assert result.facts == {}

@@ -42,7 +42,7 @@ def test_both_sdks_read_the_same_script():
 
 
 def _ask(server: LlmServer) -> list[Any]:
-    """What each SDK made of it, or raised."""
+    """Return the answer or the error of each SDK."""
     system, user = {"role": "system", "content": "be short"}, {"role": "user", "content": "hello"}
     one = openai.OpenAI(base_url=f"{server.url}/v1", api_key="k", max_retries=0)
     other = anthropic.Anthropic(base_url=server.url, api_key="k", max_retries=0)

@@ -1,4 +1,4 @@
-"""What models may cost the worker: bounded memory for what they say, no thread for the wait."""
+"""Costs of models to the worker: bounded memory for their answers, and no thread for the wait."""
 
 from collections.abc import Callable
 from concurrent.futures import Future

@@ -1,4 +1,4 @@
-"""What comes of a thought, played by the mock provider: every way in which it can end without tools."""
+"""Model results from the mock provider: every way in which a model request can end without tools."""
 
 import threading
 from concurrent.futures import CancelledError, wait
@@ -62,7 +62,7 @@ def test_a_schema_that_begins_with_a_reference(runner: ModelRunner, top: dict[st
 
 
 def test_a_schema_with_references(runner: ModelRunner):
-    """Also where they stand in something that may be null, which the library would not follow."""
+    """A reference inside a nullable object works too, although the library does not follow it."""
     schema = {
         "type": "object",
         "properties": {"at": {"type": ["object", "null"], "properties": {"n": {"$ref": "#/$defs/n"}}}},

@@ -32,7 +32,7 @@ from tests.adapters.llm.world import (
 
 GOOD = submit({"n": 3})
 ROOT = Path(__file__).parents[3]
-# What `Retry-After` may hold by mistake, or by malice.
+# Values of `Retry-After` that a server sends by mistake, or out of malice.
 UNREADABLE = [
     Status(429, retry_after=text)
     for text in ("soon", "-1", "", "nan", "1.5.", "Mon, 01 Jan 99999999999999999999 00:00:00 GMT")
@@ -226,7 +226,7 @@ def test_a_slow_answer_in_time(desk_for: DeskFor, provider: str):
 
 
 class Heard(logging.Handler):
-    """What reaches the root logger, as a worker's log has it; pytest's own also hears loggers that were cut off."""
+    """Records that reach the root logger, as in a worker's log; pytest's own also gets those of loggers cut off."""
 
     def __init__(self) -> None:
         super().__init__()

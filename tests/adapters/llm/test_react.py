@@ -1,4 +1,4 @@
-"""Loops of models and tools over both protocols: what the model is told of its calls, and when it has to stop."""
+"""Loops of models and tools over both protocols: what the model reads about its calls, and when it has to stop."""
 
 import hashlib
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Models that use the tools of a real MCP server: what they may call, and what comes of each call."""
+"""Models that use the tools of a real MCP server: the calls they may make, and the result of each call."""
 
 import asyncio
 import sys

@@ -1,4 +1,4 @@
-"""What a scripted model can answer, and how OpenAI's chat completions and Anthropic's messages say it."""
+"""Answers of a scripted model, in the format of OpenAI's chat completions and of Anthropic's messages."""
 
 import json
 import threading
@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 SUBMIT = "_submit"
-# What every good answer says it has cost.
+# The cost that every good answer reports.
 INPUT_TOKENS = 11
 OUTPUT_TOKENS = 7
 
@@ -135,7 +135,7 @@ class Asked:
 
     @property
     def forced(self) -> str | None:
-        """What it must call: the name of a tool, "*" for any, None when it may also talk."""
+        """The tool that the model must call: its name, "*" for any, None when the model may also talk."""
         choice = self.body.get("tool_choice")
         if isinstance(choice, Mapping):
             return choice.get("name") or choice.get("function", {}).get("name") or {"any": "*"}.get(choice["type"])
@@ -150,13 +150,13 @@ class Asked:
 
     @cached_property
     def user(self) -> list[str]:
-        """What the user said, one text for each message."""
+        """The user's texts, one for each message."""
         said = [_text(message["content"]) for message in self.body["messages"] if message["role"] == "user"]
         return [text for text in said if text]
 
     @cached_property
     def results(self) -> list[str]:
-        """What the model was told its calls have come to, from the first on."""
+        """The results of its calls that the model receives, from the first on."""
         messages = self.body["messages"]
         if not self.anthropic:
             return [_text(message["content"]) for message in messages if message["role"] == "tool"]

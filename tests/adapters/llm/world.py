@@ -1,4 +1,4 @@
-"""Questions to models for the tests: a thinker on a scripted provider, and a tool server that notes what reaches it."""
+"""Model requests for the tests: a runner on a scripted provider, and a tool server that notes what reaches it."""
 
 import contextlib
 import json
@@ -76,7 +76,7 @@ class Tools:
         self.source = ToolSource("tools", Transport.STDIO, command=sys.executable, args=(str(SERVER),), env=notes)
 
     def called(self) -> list[str]:
-        """What reached a tool or a resource, with the keys."""
+        """The calls that reached a tool or a resource, with their keys."""
         return lines(self._called)
 
     def forget(self) -> None:
@@ -84,7 +84,7 @@ class Tools:
 
 
 class Desk:
-    """One thinker on one scripted server."""
+    """One model runner on one scripted server."""
 
     def __init__(self, server: LlmServer, tools: Tools, runner: ModelRunner) -> None:
         self.server = server
@@ -143,7 +143,7 @@ def done(result: ModelResult) -> Any:
 
 
 def failure(result: ModelResult) -> str:
-    """Its code. What it says is fit to be shown."""
+    """Return the failure's code. Its document is fit to be shown."""
     assert isinstance(result.outcome, Failed), result.outcome
     assert KEY not in json.dumps(result.outcome.error.document())
     return result.outcome.error.code

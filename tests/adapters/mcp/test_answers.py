@@ -1,4 +1,4 @@
-"""What a tool's answer means, however a server writes it: done, failed, or nobody knows."""
+"""The meaning of a tool's answer, however a server writes it: done, failed, or unknown."""
 
 import json
 from collections.abc import Iterator

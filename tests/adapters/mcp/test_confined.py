@@ -1,4 +1,4 @@
-"""What a tool server can see and use of the machine, by starting real ones."""
+"""The parts of the machine that a tool server can see and use; the tests start real servers."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""What becomes of a call when HTTP itself goes wrong: refused for certain, or unknown."""
+"""The outcome of a call when HTTP itself goes wrong: refused for certain, or unknown."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a message says, what is shown of a channel, and when it is tried again."""
+"""The words of a message, the parts of a channel that are shown, and the times of retries."""
 
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -71,12 +71,12 @@ def test_html_of_what_others_wrote() -> None:
         ("<https://evil.test|https://hold.test>", "<\u2060https[:]//evil[.]test|https[:]//hold[.]test>"),
         ("[https://hold.test](https://evil.test)", "[https[:]//hold[.]test]\u2060(https[:]//evil[.]test)"),
         ("<Mailto:a@b.test|x> [1] (2) a<b:c", "<\u2060Mailto[:]a@b[.]test|x> [1] (2) a<\u2060b:c"),
-        # What is made a link of without any markup.
+        # Text that becomes a link without any markup.
         ("see www.evil.co.uk/x?a=b, EVIL.COM or t.me/x", "see www[.]evil[.]co[.]uk/x?a=b, EVIL[.]COM or t[.]me/x"),
         ("http://localhost/ http://10.20.30.40/", "http[:]//localhost/ http[:]//10[.]20[.]30[.]40/"),
         ("tg://resolve?domain=x tel:+49", "tg[:]//resolve?domain=x tel[:]+49"),
         ("例え.テスト evil。com x.xn--p1ai", "例え[.]テスト evil[。]com x[.]xn--p1ai"),
-        # What is none stays as it is.
+        # Text that is no link stays as it is.
         ("v2.3.1 costs 1.50 e.g. at 12:00. Next: yes", "v2.3.1 costs 1.50 e.g. at 12:00. Next: yes"),
         ("می‌خواهم ❤️‍🔥", "می‌خواهم ❤️‍🔥"),
         ("a\u3164b\u2800c\u180fd\ufe0fe", "a<U+3164>b<U+2800>c<U+180F>d<U+FE0F>e"),
@@ -106,7 +106,7 @@ def test_cut() -> None:
     ],
 )
 def test_no_secret_of_a_channel_is_shown(channel: str, shown: str) -> None:
-    """In the URLs of many services a token stands where others have a host."""
+    """The URLs of many services have a token where others have a host."""
     assert masked(channel) == shown
 
 

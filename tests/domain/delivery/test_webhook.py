@@ -1,4 +1,4 @@
-"""What an attempt makes of a delivery and of its endpoint's health."""
+"""The effect of an attempt on a delivery and on its endpoint's health."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -85,7 +85,7 @@ def test_retry_after_is_the_least_that_is_waited(header: str, seconds: float) ->
 
 
 def test_retry_after_does_not_add_retries() -> None:
-    """A receiver cannot keep a message alive for ever."""
+    """A receiver cannot keep a message alive without end."""
     last = replace(WAITING, retry=len(SCHEDULE))
     after, _ = after_attempt(last, an_attempt(status=503, retry_after="1"), Health(), SCHEDULE, T0, 0.5)
     assert after.status is DeliveryStatus.EXHAUSTED
@@ -124,7 +124,7 @@ def test_a_success_forgets_the_failures() -> None:
 
 @pytest.mark.parametrize("status", [None, 410, 500])
 def test_a_failure_under_way_when_the_endpoint_was_disabled_is_the_last(status: int | None) -> None:
-    """No retries to a disabled endpoint, and the reason of the one who disabled it stands."""
+    """A disabled endpoint gets no retries, and keeps the reason of the person who disabled it."""
     disabled = Health(False, None, None)
     after, health = after_attempt(WAITING, an_attempt(status=status), disabled, SCHEDULE, T0, 0.5)
     assert after.status is DeliveryStatus.EXHAUSTED
@@ -169,7 +169,7 @@ def test_subscribes() -> None:
     ],
 )
 def test_headers_refused(headers: dict[str, str], part: str) -> None:
-    """What could change how the request is framed, routed or verified."""
+    """These headers could change how the request is framed, routed or verified."""
     (field_error,) = header_errors(headers)
     assert part in field_error.message
     assert field_error.path.startswith("headers.")

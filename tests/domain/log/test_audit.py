@@ -68,7 +68,7 @@ def test_a_whole_chain(length: int) -> None:
     assert found.document() == {"ok": True, "checked": length + 3, "first_bad": None}
 
 
-# What somebody may do to a chain of five, in which row 3 is the one they mind; and what is found.
+# Attacks on a chain of five, in which row 3 is the target: the change, and the row and error that are found.
 TAMPERED: dict[str, tuple[Callable[[list[ChainRow]], list[ChainRow]], int, ChainError]] = {
     "an entry": (lambda c: [*c[:2], lied(c[2]), *c[3:]], 3, CHANGED),
     "an entry, with its own hash": (lambda c: [*c[:2], rehashed(lied(c[2])), *c[3:]], 3, CHANGED),
@@ -98,7 +98,7 @@ def test_what_was_tampered_with_is_named(how: str) -> None:
 
 
 def test_without_the_hash_before_it_the_next_row_is_named() -> None:
-    """The server's rows do not hold it: a row whose hash was computed anew passes, and the next one does not fit."""
+    """The server's rows do not hold it. A row with a recomputed hash passes, and the next one does not fit."""
     rows = chain(5)
     forged = rehashed(lied(rows[2]))
     found = verify([*rows[:2], forged, replace(rows[3], previous=forged.hash), rows[4], heads(rows)])

@@ -1,4 +1,4 @@
-"""What a tool source may use of a worker's machine, by who deployed it and what the operator has named."""
+"""The parts of a worker's machine that a tool source may use, by its deployer's access and the operator's lists."""
 
 from dataclasses import replace
 from typing import Any

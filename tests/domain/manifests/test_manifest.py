@@ -1,4 +1,4 @@
-"""What may stand in a manifest: the whole of it once, and every fault with its place."""
+"""The content of a manifest: the whole of it once, and every field error with its place."""
 
 from copy import deepcopy
 from typing import Any
@@ -87,7 +87,7 @@ COMMIT: dict[str, Any] = {
         "max_turns": 2,
     },
 }
-# What takes away all that a simple step may not have.
+# Changes that remove every key that a simple step may not have.
 SIMPLE: dict[str, Any] = {"agent_adapter": "simple"} | dict.fromkeys(
     ("tools", "resources", "facts", "max_turns", "mock"), ...
 )
@@ -446,7 +446,7 @@ def test_a_step_with_a_fault(step: int, changes: dict[str, Any], path: str) -> N
 
 
 def test_a_hold_that_is_off_may_keep_its_words() -> None:
-    """hitl: false switches a hold off for a while; leaving hitl out with the rest of it there is a mistake."""
+    """`hitl: false` switches the review off for a while; the other keys without `hitl` are a mistake."""
     assert parse_saga(_changed(0, hitl=False)).steps[0].hitl is False
     assert _field_errors(_changed(0, hitl=...)).keys() == {
         *(f"steps[0].{name}" for name in ("hitl_max_retries", "hitl_retry_guidance", "review")),

@@ -1,4 +1,4 @@
-"""Paths that can only give null are told when a saga is deployed; whatever may have a value is not."""
+"""A deploy reports each path that can only give null, and no path that may have a value."""
 
 from typing import Any
 
@@ -204,7 +204,7 @@ def test_by_the_schema_of_the_input(schema: dict[str, Any], path: str, field_err
     ],
 )
 def test_a_variable_written_as_others_write_it(text: str, found: str, wanted: str) -> None:
-    """It would be sent as it stands, as the password. Also in what a program is started with."""
+    """It would be sent unchanged, as the password. The same is true of a program's arguments and environment."""
     head = {"kind": "worker", "name": "w", "version": "1"}
     of_http = {"name": "x", "transport": "sse", "url": "http://x", "headers": {"Authorization": text}}
     advice = f"has {found}, which is not replaced: write {wanted}"

@@ -9,7 +9,7 @@ from domain.manifests.prompts import MAX_OUTPUT, PromptFailed, message, prompt_e
 
 
 def made(template: str, **values: Any) -> str:
-    """What can be deployed, rendered."""
+    """Render a template that can be deployed."""
     assert prompt_error(template, values) is None
     return render(template, values, None)
 
@@ -124,7 +124,7 @@ def test_templates_that_cannot_be_used(template: str, part: str) -> None:
     ],
 )
 def test_what_fails_when_it_is_rendered(template: str, part: str) -> None:
-    """What only the values tell. Nothing leads from a value to the program that holds it."""
+    """Only the values show these errors. No path leads from a value to the program that holds it."""
     values = {"x": "text", "n": 5, "d": {"z": 1}}
     assert prompt_error(template, values) is None
     with pytest.raises(PromptFailed) as caught:

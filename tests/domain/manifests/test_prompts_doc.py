@@ -1,4 +1,4 @@
-"""What docs/prompts.md shows can be deployed and rendered as it stands there."""
+"""The examples in docs/prompts.md can be deployed and rendered unchanged."""
 
 import re
 from pathlib import Path

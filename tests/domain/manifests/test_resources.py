@@ -1,4 +1,4 @@
-"""What a reason step may read: what its patterns cover, and no way out of them."""
+"""Resources that a reason step may read: its patterns cover them, and no way leads out of the patterns."""
 
 import posixpath
 import unicodedata

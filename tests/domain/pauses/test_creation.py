@@ -1,4 +1,4 @@
-"""What an agent posts becomes a pause, or is refused with every fault at once."""
+"""An agent's request becomes a pause, or is refused with all its field errors at once."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta

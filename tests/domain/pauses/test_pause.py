@@ -76,7 +76,7 @@ def test_transitions_name_every_way_out_of_pending() -> None:
 @pytest.mark.parametrize("late", [False, True])
 @pytest.mark.parametrize(("status", "kind"), list(product(Status, COMMANDS)))
 def test_every_pair(status: Status, kind: type, late: bool) -> None:
-    """What is not in TRANSITIONS changes nothing; what is, goes where the table says."""
+    """A pair outside TRANSITIONS changes nothing; a pair in it leads where the table says."""
     before = a_pause() if status is Status.PENDING else resolved(status)
     now = T0 + timedelta(hours=2) if late else T0 + timedelta(minutes=5)
     after, events = decide(before, COMMANDS[kind], now)
@@ -220,7 +220,7 @@ def test_honours_the_same_outcome_only(status: Status, kind: type) -> None:
 
 
 def test_honours_looks_at_the_arguments_and_the_answer() -> None:
-    """An approval of something else is no repeat: it must not be told that it got its way."""
+    """An approval of something else is no repeat: it must not count as satisfied."""
     approved, _ = decide(with_arguments({"count": 1}), Approve(ANNE, arguments={"count": 2}), T0)
     assert is_satisfied_by(approved, Approve(BEN))
     assert is_satisfied_by(approved, Approve(BEN, arguments={"count": 2.0}))
@@ -294,7 +294,7 @@ class PauseMachine(RuleBasedStateMachine):
             self.final = self.pause
             assert self.pause.status in TRANSITIONS[Status.PENDING, Timeout if late else type(command)]
             assert late is (self.pause.decision is not None and self.pause.decision.by.id == SYSTEM)
-            # Whoever resolved it is honoured, but for one who came after the deadline and was not lucky.
+            # The command that resolved it is satisfied, unless it came after the deadline and lost.
             assert late or is_satisfied_by(self.pause, command)
 
     @invariant()

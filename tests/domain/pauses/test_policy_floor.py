@@ -68,7 +68,7 @@ def both(floor: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     ],
 )
 def test_combined(floor: dict[str, Any], own: dict[str, Any], effective: dict[str, Any]) -> None:
-    """Whoever satisfies what comes of it has satisfied both."""
+    """Votes that satisfy the result satisfy both policies."""
     assert both(floor, own) == effective
 
 
@@ -96,7 +96,7 @@ def test_what_cannot_be_combined(floor: dict[str, Any], own: dict[str, Any], pla
 
 
 def test_silence_is_no_consent_unless_the_namespace_says_so() -> None:
-    """The refusal says why, and who changes it."""
+    """The error says why, and names the request that changes it."""
     with pytest.raises(Invalid) as refused:
         pause_of(PolicyFloor("bank"), on_timeout=OnTimeout.APPROVE, expires=timedelta(seconds=1))
     (field_error,) = refused.value.field_errors
@@ -113,7 +113,7 @@ def test_silence_is_no_consent_unless_the_namespace_says_so() -> None:
 
 
 def test_reviewers_have_some_time() -> None:
-    """Who asks for less is refused; what nobody has said is lengthened."""
+    """A request for less time is refused; the default time is lengthened."""
     floor = PolicyFloor("bank", min_expires_in=7200)
     for changes, place in (
         ({"expires": timedelta(seconds=7199)}, "expiresIn"),

@@ -1,4 +1,4 @@
-"""When people are told again, and when others are added."""
+"""The times of reminders, and of escalation to other people."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""How a pause is told to the outside."""
+"""The public form of a pause."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
@@ -98,7 +98,7 @@ def test_an_edited_approval() -> None:
 
 @pytest.mark.parametrize("on_timeout", OnTimeout)
 def test_the_system_casts_no_vote(on_timeout: OnTimeout) -> None:
-    """Silence is not consent: that nobody said anything stays visible, also where it approves."""
+    """Silence is not consent: the lack of votes stays visible, even where the timeout approves."""
     decision = decided(replace(PAUSE, on_timeout=on_timeout), Timeout(), timedelta(hours=1))["decision"]
     assert (decision["decidedBy"], decision["votes"]) == ("system", [])
 

@@ -58,7 +58,7 @@ def no(who: Voter, **more: Any) -> Reject:
 
 
 def test_a_quorum() -> None:
-    """The vote that completes it is the decision; the ones before are told as votes."""
+    """The vote that completes it is the decision; the earlier ones are reported as votes."""
     pause, events = decide(held({"approvals": 2}), yes(ANNE, comment="fine"), T0, ALL)
     assert (pause.status, pause.decision, [event.type for event in events]) == (Status.PENDING, None, ["pause.voted"])
     assert is_satisfied_by(pause, yes(ANNE))
@@ -103,7 +103,7 @@ def test_a_majority_rejects() -> None:
 
 
 def test_rejected_once_the_approvals_are_out_of_reach() -> None:
-    """Nobody waits for what cannot come any more."""
+    """The pause does not wait for an approval that cannot come any more."""
     pause = votes(held({"approvals": 4, "reject_on": "majority"}), no(ANNE))
     assert pause.status is Status.PENDING
     assert votes(pause, no(BEN)).status is Status.REJECTED
@@ -153,7 +153,7 @@ def test_nobody_decides_their_own_unless_the_policy_says_so() -> None:
 
 
 def test_stages_follow_each_other() -> None:
-    """Each asks its own people, and other ones than the stages before."""
+    """Each stage has its own eligible voters, different from those of the stages before."""
     pause = held({"stages": [{"groups": ["ops"]}, {"groups": ["finance"]}]})
     assert pause.asked == ["group:ops"]
     with pytest.raises(NotEligible):
@@ -175,7 +175,7 @@ def test_the_same_person_does_not_complete_two_stages() -> None:
 
 
 def test_the_last_one_of_a_later_stage_is_kept_for_it() -> None:
-    """Otherwise the review could never be completed, and nobody would know."""
+    """Otherwise the review could never be completed, without any sign of that."""
     pause = held({"stages": [{"approvals": 1}, {"assignees": ["dan@example.com"]}]})
     with pytest.raises(NeededLater):
         votes(pause, yes(DAN))
@@ -184,7 +184,7 @@ def test_the_last_one_of_a_later_stage_is_kept_for_it() -> None:
 
 
 def test_a_change_of_mind_takes_the_stage_back() -> None:
-    """What was reached by the vote is not reached without it."""
+    """A stage that the vote reached is not reached without it."""
     stages = [{"approvals": 1, "groups": ["ops"], "reject_on": "majority"}, {"groups": ["finance"]}]
     pause = votes(held({"stages": stages}), yes(ANNE))
     assert pause.stage == 1
@@ -207,7 +207,7 @@ def test_an_edit_voids_the_votes_before() -> None:
 
 
 def test_an_edit_goes_back_to_the_first_stage() -> None:
-    """Its people have not seen what it is now. Whoever edits and is not one of them has not voted."""
+    """Its voters have not seen the new arguments. An editor from another stage has not voted in it."""
     pause = votes(held({"stages": [{"groups": ["ops"]}, {"groups": ["finance"]}]}), yes(BEN))
     pause, events = decide(pause, yes(CARA, arguments={"n": 1}), T0, ALL)
     assert (pause.stage, [event.type for event in events]) == (0, ["pause.edited"])
@@ -238,7 +238,7 @@ def test_who_is_away_votes_by_a_delegate() -> None:
 
 
 def test_a_delegate_has_one_vote() -> None:
-    """Their own, where they are asked themselves; never a second one for somebody else."""
+    """An eligible delegate casts their own vote, and never a second one for another person."""
     members = (replace(ANNE, delegate=BEN.id), BEN, replace(CARA, delegate=DAN.id), replace(DAN, groups=()))
     own = votes(held({"approvals": 2, "groups": ["ops"]}), yes(BEN), members=members)
     assert own.votes[0].on_behalf_of is None
@@ -292,7 +292,7 @@ def test_who_comes_before_the_sweep_finds_it_escalated() -> None:
 
 
 def test_escalated_before_it_still_gets_its_second_span() -> None:
-    """Nobody is told of an escalation a second time."""
+    """No second event reports an escalation."""
     at = T0 + timedelta(minutes=5)
     pause = held(ESCALATING, expires_at=T0 + timedelta(hours=1), on_timeout=OnTimeout.ESCALATE, escalated_at=at)
     longer, events = decide(pause, Timeout(), T0 + timedelta(hours=1), ALL)
@@ -322,7 +322,7 @@ def test_escalated_before_it_still_gets_its_second_span() -> None:
     ],
 )
 def test_whether_a_policy_can_be_met(review: dict[str, Any], possible: bool) -> None:
-    """Each vote by somebody else, found by matching and not by counting: three are in two groups."""
+    """Each vote needs a different person, found by matching and not by counting: three are in two groups."""
     assert satisfiable(eligible_voters(held(review), ALL)) is possible
 
 
@@ -401,7 +401,7 @@ class VotesMachine(RuleBasedStateMachine):
 
     @invariant()
     def nobody_counts_twice(self) -> None:
-        """Neither as the one who was asked, nor as the one who pressed."""
+        """A person counts at most once as the owner of a vote, and at most once as its caster."""
         assert len({vote.owner for vote in self.counting}) == len(self.counting)
         assert len({vote.by.id for vote in self.counting}) == len(self.counting)
 

@@ -1,4 +1,4 @@
-"""What is undone, in which order, and what an undo is told of it."""
+"""The steps that are undone, the order, and the facts that each undo receives."""
 
 from itertools import permutations, product
 

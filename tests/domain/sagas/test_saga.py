@@ -46,7 +46,7 @@ def span_ids() -> Callable[[], int]:
 
 
 def a_saga(*statuses: StepStatus, status: SagaStatus = G.RUNNING, **last: Any) -> Saga:
-    """Of steps a, b, c … in these states; `last` is of the last of them."""
+    """Return a saga of steps a, b, c … in these states; `last` changes the last of them."""
     made = [Step(n + 1, "abcdefgh"[n], n, status=each, watch_id=WATCH) for n, each in enumerate(statuses)]
     made[-1] = replace(made[-1], **last)
     return Saga(UUID(int=1), "default", status, {}, tuple(made))
@@ -73,7 +73,7 @@ def test_the_table() -> None:
     assert FORWARD | TERMINAL | {G.COMPENSATING} == set(G)
 
 
-# What leads from one state to another: for each way there is, a saga that takes it when it is settled.
+# The ways from one state to another: each has a saga that takes it when it is settled.
 WAYS: dict[tuple[SagaStatus, SagaStatus], Saga] = {
     **{
         (before, after): replace(saga, status=before)
@@ -143,7 +143,7 @@ def test_whose_undo_it_is() -> None:
 @pytest.mark.parametrize("broken", [S.FAILED, S.TIMED_OUT])
 @pytest.mark.parametrize("call_began", [False, True])
 def test_a_broken_step_ends_the_way_forward(broken: StepStatus, call_began: bool) -> None:
-    """What has not run never will; what was done is undone, the last first; so is the broken one, if in doubt."""
+    """The later steps never run. The completed ones are undone, the last first; so is the broken one, if in doubt."""
     saga = a_saga(S.COMPLETED, S.SKIPPED, S.COMPLETED, broken, error=LOST, call_began=call_began)
     saga = replace(saga, steps=(*saga.steps, Step(9, "e", 4)))
     after = settled(saga)

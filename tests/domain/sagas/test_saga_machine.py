@@ -296,5 +296,5 @@ class InMemoryMachine(SagaMachine):
 
 
 TestSagaMachine = InMemoryMachine.TestCase
-# A run has up to 50 commands, so 120 runs try some thousand, in about 4 s of one core; 500 took four times as long.
+# A run has up to 50 commands, so 120 runs try some thousand in about 4 s of one core. 500 took four times as long.
 TestSagaMachine.settings = settings(max_examples=120, stateful_step_count=50, deadline=None, database=None)

@@ -78,7 +78,7 @@ def test_every_command_is_tried() -> None:
 
 @pytest.mark.parametrize(("status", "kind"), list(product(StepStatus, COMMANDS)))
 def test_every_pair(status: StepStatus, kind: type) -> None:
-    """What is not in the table is refused, and says in which state the step is; what is, goes where it says."""
+    """A pair outside the table is refused with the step's state; a pair in it leads where the table says."""
     before = a_step(status)
     if (status, kind) not in EXPECTED:
         assert (status, kind) not in TRANSITIONS
@@ -116,7 +116,7 @@ def test_what_a_rerun_leaves() -> None:
 
 @pytest.mark.parametrize(("acted", "unsure"), [(False, False), (True, False), (False, True)])
 def test_an_answer_that_waits_for_a_person(acted: bool, unsure: bool) -> None:
-    """What the model's tools may have done by then is not forgotten: not by a rejection, and not by a re-run."""
+    """Neither a rejection nor a re-run forgets the possible effects of the model's tools."""
     held = change(running(unsure=unsure, proposal={"n": 1}), steps.HoldAnswer(WATCH, acted), LATER)
     assert (held.watch_id, held.call_began, held.arguments) == (WATCH, acted or unsure, {"n": 1})
     assert change(held, steps.Fail(ERROR), LATER).call_began is (acted or unsure)

@@ -1,4 +1,4 @@
-"""What a tool requires, by its own schema, and would not get."""
+"""Arguments that a tool requires, by its own schema, and would not get."""
 
 from typing import Any
 

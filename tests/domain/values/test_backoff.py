@@ -53,7 +53,7 @@ def test_delay_is_bounded(seconds: int, uniform: float, retry_after: float | Non
     ],
 )
 def test_parse_retry_after(header: str | None, seconds: float | None) -> None:
-    """What is no such header is as if it were not there."""
+    """An invalid header counts as a missing one."""
     assert parse_retry_after(header, NOW) == seconds
 
 

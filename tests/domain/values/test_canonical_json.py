@@ -122,7 +122,7 @@ def test_true_is_no_number() -> None:
 
 
 def test_a_place_can_always_be_told() -> None:
-    """Though the key on the way is none that UTF-8 can hold, or is endless; without a name the place stands alone."""
+    """A key on the way may be endless, or not fit into UTF-8. Without a name, the place is given alone."""
     found = [field_error.path for field_error in field_errors({"\ud800": {"\x00": 2**60, "k" * 1000: 2**60}}, "")]
     assert all(path.encode() and "\x00" not in path and len(path) <= MAX_PATH for path in found)
     assert "?.\ufffd" in found

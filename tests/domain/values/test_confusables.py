@@ -1,4 +1,4 @@
-"""What hides is found wherever it stands, and what a script or an emoji is written with is left alone."""
+"""Hidden characters are found anywhere, and the characters that a script or an emoji needs are left alone."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Refusals: stable codes, and a docstring that serves as the message."""
+"""Domain errors: stable codes, and a docstring that serves as the message."""
 
 from collections.abc import Iterator
 
@@ -29,7 +29,7 @@ def test_the_docstring_is_the_message(kind: type[DomainError]) -> None:
 
 
 def test_details() -> None:
-    """What each carries besides."""
+    """The additional data of each error."""
     assert NotFound("no such thing").detail == "no such thing"
     assert Invalid([FieldError("a", "b")], "both").field_errors == (FieldError("a", "b"),)
     assert AlreadyResolved({"status": "approved"}).current == {"status": "approved"}

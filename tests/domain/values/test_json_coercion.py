@@ -1,4 +1,4 @@
-"""What a model put in quotes: read where nothing else can be meant, and never else."""
+"""A value that a model puts in quotes is read where it has only one meaning, and nowhere else."""
 
 import json
 from typing import Any
@@ -200,7 +200,7 @@ _schemas = _leaves | _larger(_leaves | _larger(_leaves))
 @settings(max_examples=200, deadline=None)
 @given(_schemas, _schemas, _values, _values)
 def test_what_fits_is_never_changed(one: Any, other: Any, first: Any, second: Any) -> None:
-    """Not even where what stands beside it does not fit; and the same is read the same."""
+    """A valid value stays even beside an invalid one, and equal input gives equal output."""
     whole = {
         "type": "object",
         "properties": {"one": one, "other": other},

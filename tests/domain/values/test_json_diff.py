@@ -1,4 +1,4 @@
-"""What an edit changes."""
+"""The changes of an edit."""
 
 import pytest
 from hypothesis import given

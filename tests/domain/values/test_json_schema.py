@@ -86,7 +86,7 @@ def test_usable(schema: dict[str, Any]) -> None:
     ],
 )
 def test_unusable(schema: dict[str, Any], part: str) -> None:
-    """Refused when it is posted, with the reason in one line: nobody is to find out when a reviewer answers."""
+    """The post is refused, with the reason in one line, so that no reviewer's answer fails for it later."""
     (field_error,) = schema_errors(schema, "responseSchema")
     assert field_error.path == "responseSchema"
     assert part in field_error.message
@@ -122,7 +122,7 @@ def test_patterns_that_are_no_effort() -> None:
 
 
 def test_answers() -> None:
-    """Every fault with its place."""
+    """Every field error has its place."""
     schema = {"type": "object", "properties": {"a": {"items": {"type": "string"}}, "n": {"type": "integer"}}}
     assert not list(value_errors(schema, {"a": ["x"], "n": 3}, "response"))
     found = {field_error.path for field_error in value_errors(schema, {"a": ["x", 1], "n": "x"}, "response")}
@@ -131,7 +131,7 @@ def test_answers() -> None:
 
 
 def test_few_faults_of_bounded_length() -> None:
-    """A wrong answer is told, not echoed."""
+    """The error describes a wrong answer and does not echo it."""
     found = list(value_errors({"items": {"type": "string"}}, [0] * 100, "response"))
     assert len(found) == MAX_FIELD_ERRORS
     (field_error,) = value_errors({"type": "string"}, {"x": ["y" * 10] * 500}, "response")
@@ -140,7 +140,7 @@ def test_few_faults_of_bounded_length() -> None:
 
 @pytest.mark.parametrize("answer", ["x" * 300_000, ["x"] * 3_000, {str(n): n for n in range(2_000)}])
 def test_too_much_work_is_refused(answer: object) -> None:
-    """What is large against a large schema; against a small one it is fine."""
+    """A large answer is refused against a large schema; against a small one it is fine."""
     (field_error,) = value_errors({"enum": list(range(1_000))}, answer, "response")
     assert "too large" in field_error.message
     assert not list(value_errors({"maxLength": 400_000}, answer, "response"))

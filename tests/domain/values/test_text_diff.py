@@ -1,4 +1,4 @@
-"""Where two long texts differ: no place is missed, and each is shown with what stands around it."""
+"""Differences of two long texts: no place is missed, and each is shown with the text around it."""
 
 import pytest
 from hypothesis import given

@@ -1,4 +1,4 @@
-"""Which URLs may be stored as receivers, how they are normalised, and what the refusals say."""
+"""URLs that may be stored as receivers, their normal form, and the errors for the others."""
 
 from ipaddress import ip_address, ip_network
 
@@ -31,7 +31,7 @@ LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
     ],
 )
 def test_accepted(text: str, stored: str) -> None:
-    """What is stored is accepted again and stays as it is."""
+    """A stored URL is accepted again and stays as it is."""
     assert check_url(text, ()) == stored
     assert check_url(stored, ()) == stored
 
@@ -127,7 +127,7 @@ def test_accepted(text: str, stored: str) -> None:
     ],
 )
 def test_refused(text: str, part: str) -> None:
-    """Each refusal says what to do about it, and never shows a password."""
+    """Each error says what to do about it, and never shows a password."""
     with pytest.raises(ValueError, match=r"URL|host|port|address|zone") as caught:
         check_url(text, ())
     assert part in str(caught.value)

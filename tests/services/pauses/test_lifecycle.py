@@ -80,7 +80,7 @@ def test_create_wakes_nobody_and_decide_wakes_the_waiter(database: Database, pub
 
 
 def test_whoever_watches_the_inbox_hears_of_new_ones(database: Database, publisher: Recorded) -> None:
-    """Of other changes they hear with those who wait for that pause."""
+    """Other changes reach them together with the callers that wait for that pause."""
     watch_id = post(database)
     assert publisher.inbox_wakes == 1
     decide_pause(database, REVIEWER, watch_id, approve())
@@ -125,7 +125,7 @@ def test_repeat_is_fine_contrary_is_a_conflict(database: Database) -> None:
 def test_a_refused_command_leaves_no_trace(
     database: Database, publisher: Recorded, command: object, domain_error: type[Exception]
 ) -> None:
-    """Still pending, nobody told."""
+    """The pause is still pending, and nothing is published."""
     watch_id = post(database)
     with pytest.raises(domain_error):
         decide_pause(database, ADMIN, watch_id, command)  # type: ignore[arg-type]
@@ -134,7 +134,7 @@ def test_a_refused_command_leaves_no_trace(
 
 
 def test_after_expires_at_a_decision_loses_without_any_sweep(database: Database, publisher: Recorded) -> None:
-    """The one who came too late is told so, and the expiry that they were the first to notice stands."""
+    """The late caller gets an error that says so. The expiry, which that caller noticed first, is stored."""
     watch_id = post(database)
     expire(database, watch_id)
     with pytest.raises(AlreadyResolved) as caught:
@@ -180,7 +180,7 @@ def test_nobody_posts_into_a_namespace_that_they_do_not_see(database: Database) 
 
 
 def test_resolved_among(database: Database) -> None:
-    """What no longer waits, or is gone altogether: nobody should go on holding a request for it."""
+    """Return the pauses that no longer wait, or are gone, so that no long poll goes on for them."""
     waiting, decided, gone = uuid_of(post(database)), uuid_of(post(database)), uuid4()
     decide_pause(database, REVIEWER, f"wch_{decided.hex}", approve())
     assert resolved_among(database, [waiting, decided, gone]) == [decided, gone]

@@ -43,7 +43,7 @@ from tests.services.world import (
 def test_fifty_contrary_decisions_a_cancel_and_a_timeout(
     database: Database, publisher: Recorded, expired: bool
 ) -> None:
-    """Whoever wins is the only one; the losers are told the winner's outcome; the world hears of it once."""
+    """Exactly one call wins; the losers get the winner's outcome; the receivers hear of it once."""
     an_endpoint(database, event_types=("pause.approved", "pause.rejected", "pause.cancelled", "pause.expired"))
     watch_id = post(database, callback_url=CALLBACK)
     if expired:
@@ -130,7 +130,7 @@ def test_a_sweep_passes_over_a_row_that_is_being_decided(database: Database) -> 
 
 
 def test_one_group_is_made_once(database: Database) -> None:
-    """However many make it at once: the log has one that made it, and whoever wants a new one is told."""
+    """Many calls make it at once: the log has one creation, and each other call for a new one gets an error."""
     calls = [partial(put_group, database, ADMIN, "legal", f"wanted by {n}", None) for n in range(8)]
     assert all(isinstance(outcome, dict) for outcome in at_once(calls))
     calls = [partial(put_group, database, ADMIN, "ops", f"wanted by {n}", None, new=True) for n in range(8)]

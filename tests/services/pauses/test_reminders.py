@@ -1,4 +1,4 @@
-"""People are told that a review waits, told again, and others are added: each once, by however many sweeps."""
+"""Notification of a waiting review, reminder and escalation: each happens once, by however many sweeps."""
 
 from typing import Any
 
@@ -71,7 +71,7 @@ def test_escalated_by_two_sweeps_at_once(database: Database) -> None:
 
 
 def test_many_sweeps_and_decisions_at_once(database: Database) -> None:
-    """What is decided is not escalated any more, and nothing is told twice."""
+    """A decided pause is not escalated any more, and no event is sent twice."""
     an_endpoint(database, event_types=("pause.escalated", "pause.approved"))
     anne = voter(database, "anne", "ops", channels=["json://a"])
     review = {"groups": ["ops"], "escalate": {"after": 60, "to": {"groups": ["leads"]}}}

@@ -1,4 +1,4 @@
-"""Many creates in one transaction: what one of them waits for, or is refused for, is nobody else's business."""
+"""Many creates in one transaction: the wait or the error of one create does not affect the others."""
 
 import threading
 from functools import partial
@@ -22,7 +22,7 @@ def request(key: str | None = None, **changes: object) -> CreateRequest:
 
 @pytest.fixture
 def contested(database: Database, database_url: str):  # type: ignore[no-untyped-def]
-    """A key that somebody has inserted and not committed yet."""
+    """A key that another transaction has inserted and not committed yet."""
     connection = psycopg2.connect(database_url)
     connection.cursor().execute(
         "INSERT INTO idempotency_keys VALUES ('default', 'contested', decode(repeat('00', 32), 'hex'), '{}', now())"
@@ -70,7 +70,7 @@ def test_the_same_key_twice_in_one_batch(database: Database) -> None:
 
 
 def test_an_endpoint_that_somebody_changes_for_long(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever would be told waits; where nobody is told, nobody waits."""
+    """A create that notifies the endpoint waits; one without a receiver does not wait."""
     an_endpoint(database, namespaces=("theirs",))
     monkeypatch.setattr("services.pauses.lifecycle.SHARED_WAIT", 50)
     with database.transaction() as uow:

@@ -44,7 +44,7 @@ def told(database: Database) -> list[str]:
 
 
 def test_straight_through(database: Database) -> None:
-    """In order, each with its own key; what one gave, the next may use; the end is told once."""
+    """The steps run in order, each with its own key. A step may use earlier output, and one event reports the end."""
     an_endpoint(database, event_types=EVENTS)
     of_a = {"with": {"id": {"from": "$.steps.a.output.data.of"}}}
     trace_id = start(database, step("a"), step("b", **of_a))
@@ -60,7 +60,7 @@ def test_straight_through(database: Database) -> None:
 
 
 def test_a_null_is_an_output_like_any_other(database: Database) -> None:
-    """What a column gives back is what was put in."""
+    """A column gives back the value that was put in."""
     trace_id = start(database, step("a", **{"with": {"n": {"from": "$.input.none"}, "e": {"value": None}}}))
     used = tools()
     work(database, trace_id, used)
@@ -91,7 +91,7 @@ def test_a_when_that_says_no(database: Database) -> None:
 )
 @pytest.mark.parametrize("hitl", [False, True])
 def test_a_gate_that_is_shut(database: Database, gate: dict[str, object], code: str, hitl: bool) -> None:
-    """Nothing is called and nobody is asked: a refusal is never held for a person to wave it through."""
+    """Nothing is called and no reviewer is asked: a denied step is never held for a person to wave it through."""
     an_endpoint(database, event_types=EVENTS)
     trace_id = start(database, step("a", undo=True), step("b", hitl=True if hitl else None, **gate), step("c"))
     used = tools()
@@ -130,7 +130,7 @@ def test_a_clean_failure_undoes_the_others(database: Database) -> None:
 
 @pytest.mark.parametrize(("outcome", "blind"), [(TOO_LONG, True), (ACTED, False)])
 def test_what_may_have_acted_is_undone_too(database: Database, outcome: Outcome, blind: bool) -> None:
-    """And its failure is told, although its undo begins at once."""
+    """An event reports its failure, although its undo begins at once."""
     an_endpoint(database, event_types=EVENTS)
     trace_id = start(database, step("a", undo=True), step("b", undo=True))
     call = claimed(database, trace_id)
@@ -166,7 +166,7 @@ def test_nothing_to_undo(database: Database) -> None:
 
 
 def test_an_undo_that_fails_is_a_hard_stop(database: Database) -> None:
-    """And somebody has to see to it: what was done before it is not undone."""
+    """The saga needs an operator; the steps before it are not undone."""
     an_endpoint(database, event_types=EVENTS)
     trace_id = start(database, step("a", undo=True), step("b", undo=True), step("c"))
     used = tools(do_c=REFUSED, undo_b=REFUSED)
@@ -187,7 +187,7 @@ def test_an_undo_that_nobody_knows_of_waits_for_an_operator(database: Database) 
 
 
 def test_a_tool_server_that_is_away_for_a_while(database: Database) -> None:
-    """Waited for, with nobody at it in the meantime; the idempotency key stays."""
+    """The step waits, and occupies no worker in the meantime; the idempotency key stays."""
     trace_id = start(database, step("a"))
     used = tools(do_a=[AWAY, AWAY])
     work(database, trace_id, used)
@@ -245,7 +245,7 @@ def test_a_worker_that_dies_during_a_call(
 
 
 def test_a_call_that_kills_every_worker(database: Database) -> None:
-    """Not repeated for ever, however idempotent."""
+    """The call is not repeated without end, however idempotent it is."""
     trace_id = start(database, step("a", idempotent=True))
     for _ in range(CALLS_AGAIN):
         claimed(database, trace_id)
@@ -255,7 +255,7 @@ def test_a_call_that_kills_every_worker(database: Database) -> None:
 
 
 def test_an_answer_that_got_lost(database: Database) -> None:
-    """Of an idempotent tool it is asked for again; if that fails too, the first call may still have acted."""
+    """An idempotent tool is called again; if that fails too, the first call may still have acted."""
     trace_id = start(database, step("a", undo=True, idempotent=True))
     used = tools(do_a=[Lost("broke off", True), REFUSED])
     work(database, trace_id, used)
@@ -285,7 +285,7 @@ def test_a_server_that_is_still_away_when_an_idempotent_call_is_repeated(databas
 
 
 def test_a_server_that_stays_away_after_a_lost_answer(database: Database) -> None:
-    """Certainly nothing was sent now, but of the first call nobody knows: a person is told, and it is no failure."""
+    """The repeat was certainly not sent; the first outcome is unknown. A person has to look, and it is no failure."""
     trace_id = start(database, step("a", idempotent=True))
     used = tools(do_a=[Lost("broke off", True), *[AWAY] * 9])
     work(database, trace_id, used)
@@ -319,7 +319,7 @@ def test_many_hints_at_once(database: Database) -> None:
 
 
 def test_arguments_changed_in_the_database(database: Database) -> None:
-    """Between the hold and the call: nothing is called."""
+    """They change between the pause and the call: nothing is called."""
     trace_id = start(database, step("a", hitl=True))
     used = tools()
     work(database, trace_id, used)
@@ -332,7 +332,7 @@ def test_arguments_changed_in_the_database(database: Database) -> None:
 
 
 def test_arguments_changed_before_a_repeat(database: Database) -> None:
-    """Nothing is called; of the first call nobody knows."""
+    """Nothing is called; the outcome of the first call is unknown."""
     trace_id = start(database, step("a", idempotent=True), step("b"))
     claimed(database, trace_id)
     change(database, """UPDATE saga_steps SET arguments = '{"n": 1000}' WHERE step_id = 'a'""")
@@ -393,7 +393,7 @@ def test_cancelled_while_nobody_knows(database: Database) -> None:
 
 
 def test_cancelled_while_it_is_held(database: Database, publisher: Recorded) -> None:
-    """The review is taken back with it: nobody is asked for what will never run."""
+    """The cancel takes the review back too: no reviewer is asked about a step that never runs."""
     trace_id = start(database, step("a", undo=True), step("b", hitl=True))
     used = tools()
     work(database, trace_id, used)
@@ -417,7 +417,7 @@ def test_what_has_ended_is_not_cancelled(database: Database, outcome: Outcome | 
 
 
 def test_held_in_the_moment_of_the_cancel(database: Database) -> None:
-    """Whoever comes first: in the end no review is left that decides nothing."""
+    """In either order, no review is left in the end that decides nothing."""
     for _ in range(10):
         trace_id = start(database, step("a", hitl=True))
         at_once(

@@ -70,7 +70,7 @@ def later(id_: str) -> dict[str, Any]:
 
 
 def test_straight_through(database: Database) -> None:
-    """What it answered, and the facts, are what later steps see; each is asked for once."""
+    """Later steps see its answer and its facts; each model request is made once."""
     an_endpoint(database, event_types=EVENTS)
     seen = {"when": {"cel": "steps.a.output.data.n == 7 && steps.a.facts.id == 3"}, "with": later("a")}
     trace_id = start(database, reason("a"), step("b", **seen), reason("c", when={"cel": "steps.a.output.data.n < 7"}))
@@ -90,7 +90,7 @@ def test_straight_through(database: Database) -> None:
 )
 @pytest.mark.parametrize("hitl", [False, True])
 def test_a_policy_that_does_not_say_yes(database: Database, gate: dict[str, str], code: str, hitl: bool) -> None:
-    """A refusal is never held for a person to wave it through, and nobody sees the facts."""
+    """A denied answer is never held for a person to wave it through, and no person sees the facts."""
     more = {"hitl": True} if hitl else {}
     trace_id = start(database, step("a", undo=True), reason("b", undo=True, policy=gate, **more), step("c"))
     used = go_on(database, trace_id, model(b=result(1, {"id": 3})))
@@ -150,7 +150,7 @@ def test_approved(database: Database, held: UUID, door: str, edit: dict[str, Any
 
 @pytest.mark.parametrize("edit", [{"n": "9"}, {"n": 9, "more": 1}, {}])
 def test_an_edit_that_breaks_the_schema(database: Database, held: UUID, edit: dict[str, Any]) -> None:
-    """Refused at once at both doors, each by its own name; the hold stays as it is."""
+    """Both ways to decide refuse it at once, each with its own field name; the pause stays as it is."""
     with pytest.raises(Invalid) as by_step:
         decide_step(database, REVIEWER, current_ref(database, held), approve(arguments=edit))
     with pytest.raises(Invalid) as by_pause:
@@ -252,7 +252,7 @@ def test_asked_again_and_denied(database: Database, held: UUID) -> None:
 
 
 def test_changed_in_the_database_after_the_approval(database: Database, held: UUID) -> None:
-    """What is merged is what was approved, or nothing is."""
+    """Exactly the approved answer is merged, or nothing."""
     approve_held(database, held)
     change(database, """UPDATE pauses SET arguments = '{"n": 5}'""")
     go_on(database, held, model())

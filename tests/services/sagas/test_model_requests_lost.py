@@ -48,7 +48,7 @@ TOOLS = {"tools": {"allow": ["look", "book"]}}
 
 
 def undone(database: Database, outcome: Outcome, *, undo: bool, **report: bool) -> tuple[str, list[str]]:
-    """Of a, and b whose thought came to this: what became of the saga, and which undos were called."""
+    """Run a, and b with this model result; return the saga's status and the undos that were called."""
     trace_id = start(database, step("a", undo=True), reason("b", undo=undo, **TOOLS))
     used = go_on(database, trace_id, model(b=result(outcome, **report)))
     return statuses(database, trace_id)[0], used.names[1:]
@@ -69,7 +69,7 @@ def test_a_model_whose_tools_may_have_acted(database: Database, outcome: Outcome
 
 
 def test_tools_that_acted_before_a_policy_said_no(database: Database) -> None:
-    """What the model has done by then is not undone by denying its answer."""
+    """The denial of its answer does not undo the earlier effects of the model's tools."""
     denied = {"policy": {"name": "p", "cel": "output.n > 10"}}
     for acted, called in ((True, ["undo_b"]), (False, [])):
         trace_id = start(database, reason("b", undo=True, **TOOLS, **denied))
@@ -82,7 +82,7 @@ def test_tools_that_acted_before_a_policy_said_no(database: Database) -> None:
 
 
 def test_tools_that_acted_before_a_reviewer_said_no(database: Database) -> None:
-    """Also where the answer that is rejected is another one, which called nothing."""
+    """The undo runs even where the rejected answer is another one, which called nothing."""
     trace_id = start(database, reason("b", undo=True, hitl=True, **TOOLS))
     go_on(database, trace_id, model(b=result(1, acted=True)))
     rerun_step(database, REVIEWER, current_ref(database, trace_id), "again", None)
@@ -123,7 +123,7 @@ def test_a_tool_whose_answer_was_lost(database: Database) -> None:
 
 
 def test_a_tool_server_that_is_away(database: Database) -> None:
-    """Waited for, while nobody is at it; in the end a clean failure."""
+    """The step waits and occupies no worker; in the end it fails cleanly."""
     trace_id = start(database, step("a", undo=True), reason("b", undo=True, **TOOLS))
     models = model(b=[AWAY] * 9)
     go_on(database, trace_id, models)
@@ -153,8 +153,8 @@ def test_re_runs_do_not_use_up_its_patience(database: Database) -> None:
 
 @pytest.mark.parametrize("with_tools", [False, True])
 def test_a_worker_that_died_while_a_model_thought(database: Database, with_tools: bool) -> None:
-    """Asked again, and told so where there are tools; if that fails, the doubt about the first time remains only there,
-    and only where a tool may change something."""
+    """The model is asked again, and with tools the request says so. If that fails, the doubt about the first time
+    remains only with tools, and only where a tool may change something."""
     for harmless in (False, True):
         trace_id = start(database, step("a", undo=True), reason("b", **(TOOLS if with_tools else {})))
         asked(database, trace_id)
@@ -169,7 +169,7 @@ def test_a_worker_that_died_while_a_model_thought(database: Database, with_tools
 
 @pytest.mark.parametrize("with_tools", [False, True])
 def test_a_question_that_kills_every_worker(database: Database, with_tools: bool) -> None:
-    """Not asked for ever; an operator may have it asked once more, and cancel it."""
+    """The question is not asked without end; an operator may have it asked once more, and cancel it."""
     trace_id = start(database, step("a", undo=True), reason("b", **(TOOLS if with_tools else {})))
     asked(database, trace_id)
     for _ in range(CALLS_AGAIN - 1):

@@ -1,4 +1,4 @@
-"""What is kept of how a thought went, and what of it can be read."""
+"""The stored report of a model request, and the parts of it that can be read."""
 
 from typing import Any
 from uuid import UUID
@@ -72,7 +72,7 @@ def test_facts_of_what_was_not_merged_are_nowhere_but_at_the_step(database: Data
 
 @pytest.mark.parametrize("number", [1e22, -0.0, 1.5, 0.1 + 0.2])
 def test_numbers_on_their_way_through_the_database(database: Database, number: float) -> None:
-    """What a model answered is still what was held when it comes to be merged: it is not taken for an edit."""
+    """At the merge, a model's answer still equals the held one: it is not taken for an edit."""
     only_once = {"name": "p", "cel": "phase == 'after_reason'"}
     trace_id = start(database, reason("a", hitl=True, policy=only_once, output_schema={"type": "object"}))
     go_on(database, trace_id, model(a=result(Done({"x": number}))))

@@ -1,4 +1,4 @@
-"""Who is told of what: endpoints by type and namespace, callbacks, and what is stored for each."""
+"""The receivers of each event: endpoints by type and namespace, callbacks, and the rows stored for each."""
 
 import json
 from uuid import UUID
@@ -61,7 +61,7 @@ def test_by_type_and_namespace(database: Database) -> None:
 
 @pytest.mark.parametrize("outcome", ["approved", "rejected", "cancelled", "expired"])
 def test_a_callback_hears_of_the_outcome(database: Database, outcome: str) -> None:
-    """Of that alone: who posted a pause knows that it was posted."""
+    """It hears of nothing else: the agent that posted a pause knows that it was posted."""
     watch_id = post(database, callback_url=CALLBACK)
     assert deliveries(database) == []
     match outcome:
@@ -83,7 +83,7 @@ def test_a_callback_hears_of_the_outcome(database: Database, outcome: str) -> No
 
 
 def test_one_message_for_all_receivers(database: Database, publisher: Recorded) -> None:
-    """One webhook-id and one body, however many hear of it; a hint for each, and a sweep for those that get lost."""
+    """All deliveries share one webhook-id and one body. Each has a wake-up, and a sweep finds those that get lost."""
     an_endpoint(database)
     an_endpoint(database)
     decide_pause(database, REVIEWER, post(database, callback_url=CALLBACK, action="größer 😀"), approve())
@@ -112,7 +112,7 @@ def test_switched_off_by_an_admin_hears_nothing(database: Database, publisher: R
 
 
 def test_nothing_leaves_when_the_transaction_fails(database: Database, publisher: Recorded) -> None:
-    """No hint for a row that is not there."""
+    """No wake-up is sent for a row that is not there."""
     wakeup = WakeUp("webhook", UUID(int=1))
 
     def fail() -> None:
@@ -139,7 +139,7 @@ def test_a_test_message(database: Database, publisher: Recorded) -> None:
 
 
 def test_pauses_are_made_while_an_endpoint_is_deleted(database: Database) -> None:
-    """Whoever comes first, neither fails for the other."""
+    """In either order, neither fails for the other."""
     for _ in range(5):
         doomed = an_endpoint(database)
         creators = [lambda: post(database)] * 6
