@@ -20,7 +20,7 @@ demo: setup
 up: setup
 	@$(BIN)/sagahold up
 
-# The tests of a file share one stack. Three processes run them, because most of the time is spent waiting. A signal ends a
+# The tests of a file share one stack. Three processes run them, because most of the time is spent waiting. SIGALRM ends a
 # test that takes too long. A process that dies is not replaced, because xdist would repeat its test.
 test: setup
 	@$(BIN)/python -m tests.browser.install

@@ -17,7 +17,7 @@ ERROR = Error("X", "as the test wants it")
 
 @dataclass(frozen=True)
 class Spec:
-    """A step: `idempotent` comes from the manifest, `wakeup` from the tool, and `undo_hint` from the undo's tool.
+    """A step: `idempotent` comes from the manifest, `tool_hint` from the tool, and `undo_hint` from the undo's tool.
 
     With `reasons` a model runs it, and with `acts` that model has a tool that may change something.
     """
@@ -27,7 +27,7 @@ class Spec:
     runs: bool
     allowed: bool
     idempotent: bool | None
-    wakeup: bool
+    tool_hint: bool
     undo_hint: bool
     on_timeout: OnTimeout
     reasons: bool = False
@@ -37,8 +37,8 @@ class Spec:
         if undo:
             return self.undo_hint
         if self.reasons:
-            return self.wakeup or not self.acts
-        return self.wakeup if self.idempotent is None else self.idempotent
+            return self.tool_hint or not self.acts
+        return self.tool_hint if self.idempotent is None else self.idempotent
 
 
 # Mostly plain steps: sagas that end at the first one say little.
@@ -50,7 +50,7 @@ SPECS = st.builds(
     runs=_RARELY.map(lambda rare: not rare),
     allowed=_RARELY.map(lambda rare: not rare),
     idempotent=st.sampled_from([None, True, False]),
-    wakeup=st.booleans(),
+    tool_hint=st.booleans(),
     undo_hint=st.booleans(),
     # Not `escalate`: that takes a review policy (tests/services/reviews/test_held_step_reviews.py).
     on_timeout=st.sampled_from([OnTimeout.EXPIRE, OnTimeout.REJECT, OnTimeout.APPROVE]),

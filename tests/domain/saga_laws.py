@@ -97,13 +97,13 @@ class SagaMachine(RuleBasedStateMachine):
         step = self.step(ask)
         spec = self.specs[step.id]
         self.call = None
-        if ask.again and spec.acts and not spec.wakeup:
+        if ask.again and spec.acts and not spec.tool_hint:
             # As a worker does it: it looks at the tools first, and then does not ask.
             self.engine.record_model_result(ask, Lost("lost before", False), True)
             return
         acted, outcome = MODEL_REQUESTS[how]
         if spec.acts:
-            self.requested(step, spec.wakeup or how == "not asked")
+            self.requested(step, spec.tool_hint or how == "not asked")
             self.acted(step, acted, in_doubt=acted or outcome is None)
         elif isinstance(outcome, Lost):
             outcome = Failed(ERROR)
