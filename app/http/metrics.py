@@ -44,7 +44,7 @@ class _SystemGauges(Collector):
         yield _gauge("pending_notifications", meaning, found.pending_notifications)
         meaning = "Notifications given up whose review or saga still waits"
         yield _gauge("failed_notifications", meaning, found.failed_notifications)
-        yield from _renamed("set_aside", "quarantined_rows", "Rows postponed after an unexpected error", found.set_aside)
+        yield from _renamed("set_aside", "quarantined_rows", "Rows that failed unexpectedly and wait", found.set_aside)
         yield _gauge("workers_seen", "Workers seen within 15 s", found.workers)
         waiting = self._deps.subscriber.waiting
         yield from _renamed("held_requests", "long_polls", "Long polls and streams open in this process", waiting)
