@@ -59,7 +59,7 @@ def test_the_files_go_along_and_workers_go_first(call: Call, project: Path, name
     worker, saga = ran.out.splitlines()
     assert worker.startswith("worker thinker 1 is deployed (def_")
     assert saga.startswith("saga greet 1 is deployed (def_")
-    assert "deployed already" in call("deploy", "-f", "sagas/greet.yaml").out
+    assert "already deployed" in call("deploy", "-f", "sagas/greet.yaml").out
     (project / "sagas/prompts/greet.j2").write_text("Hello {{ name }}")
     ran = call("deploy", "-f", "sagas/greet.yaml")
     assert ran.error == (

@@ -152,14 +152,15 @@ def retry_undo(scene: SagaScene, case: Case, sagas: dict[Case, str]) -> None:
     assert scene.ledger.entries(case.customer) == [case.tool]
 
 
+def dropped(scene: SagaScene) -> int:
+    """Return how many results the first worker has dropped. The tests of this file share it."""
+    return scene.stack.log("worker").read_text().count("dropped the result of superseded work")
+
+
 def test_frozen_workers_call_is_not_made_once_a_person_has_settled_it(scene: SagaScene) -> None:
     """It stood still between its claim and the call: it waited for its tool server, and is woken up long after."""
-    log, pid = scene.stack.log("worker"), scene.stack.pid("worker")
+    pid = scene.stack.pid("worker")
     cases = [Case(BEFORE, undoes, False) for undoes in (False, True)]
-
-    def dropped() -> int:
-        return log.read_text().count("dropped the result of superseded work")
-
     with scene.frozen("late"):
         sagas = {case: case.start(scene) for case in cases}
         for case, trace_id in sagas.items():
@@ -167,7 +168,7 @@ def test_frozen_workers_call_is_not_made_once_a_person_has_settled_it(scene: Sag
         freeze(pid)
     # From now on the server answers: to call is the first thing that the worker does when it wakes up.
     scene.mark_failure()
-    earlier, other = dropped(), scene.stack.add("worker")
+    earlier, other = dropped(scene), scene.stack.add("worker")
     try:
         scene.settle("another worker takes over from a frozen one")
         for case, trace_id in sagas.items():
@@ -178,7 +179,7 @@ def test_frozen_workers_call_is_not_made_once_a_person_has_settled_it(scene: Sag
         before = {trace_id: scene.saga(trace_id) for trace_id in sagas.values()}
     finally:
         os.kill(pid or 0, signal.SIGCONT)
-    until("it gave its calls up", lambda: dropped() == earlier + len(cases))
+    until("it gave its calls up", lambda: dropped(scene) == earlier + len(cases))
     assert {trace_id: scene.saga(trace_id) for trace_id in sagas.values()} == before
     for case, trace_id in sagas.items():
         case.check_resolved(scene, trace_id)
@@ -187,7 +188,7 @@ def test_frozen_workers_call_is_not_made_once_a_person_has_settled_it(scene: Sag
 
 def test_frozen_workers_late_result_is_dropped(scene: SagaScene) -> None:
     """It wakes up after another has taken over: what it has to say by then must not count."""
-    log = scene.stack.log("worker")
+    earlier = dropped(scene)
     cases = [Case(AFTER, undoes, repeats) for undoes in (False, True) for repeats in (True, False)]
     sagas = {case: case.start(scene) for case in cases}
     for case, trace_id in sagas.items():
@@ -203,7 +204,7 @@ def test_frozen_workers_late_result_is_dropped(scene: SagaScene) -> None:
         before = {trace_id: scene.saga(trace_id) for trace_id in sagas.values()}
     finally:
         os.kill(pid or 0, signal.SIGCONT)
-    until("it dropped its results", lambda: log.read_text().count("dropped the result of superseded work") == 4)
+    until("it dropped its results", lambda: dropped(scene) == earlier + len(cases))
     assert {trace_id: scene.saga(trace_id) for trace_id in sagas.values()} == before
     for case, trace_id in sagas.items():
         (case.check_repeated if case.repeats else case.check_unknown)(scene, trace_id)

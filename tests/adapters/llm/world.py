@@ -36,7 +36,7 @@ QUESTION = ModelInput(
     resources=(),
     key="fwd-1",
     meta={},
-    timeout=30.0,
+    timeout=120.0,
     again=False,
 )
 # For the tests that are not about waiting: the wait between attempts is next to nothing.

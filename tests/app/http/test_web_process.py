@@ -47,4 +47,4 @@ def test_a_part_that_cannot_be_closed_keeps_no_other_from_it(said: str) -> None:
 
 
 def test_a_server_for_others_without_a_public_url_warns_of_its_links(said: str) -> None:
-    assert "the links that they get begin with http://127.0.0.1:8000: set SAGAHOLD_PUBLIC_URL" in said
+    assert "links begin with http://127.0.0.1:8000: set SAGAHOLD_PUBLIC_URL" in said
