@@ -59,11 +59,17 @@ def run_sample(stack: Stack, reviewer: httpx.Client, command: Sequence[str], fil
     assert "hitl_your_api_key" in text
     file.write_text(text.replace("hitl_your_api_key", key).replace("http://127.0.0.1:8000", stack.url))
     listed = {"status": "pending", "q": "Deploy to production (v2.4.1)"}
+
+    def pending() -> set[str]:
+        return {each["watchId"] for each in reviewer.get("/api/pause", params=listed).json()["items"]}
+
+    # Another test of the shared stack may have left the same action without a decision.
+    before = pending()
     with subprocess.Popen([*command, str(file)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as agent:
         try:
-            assert wait_until(lambda: bool(reviewer.get("/api/pause", params=listed).json()["items"]), END_SECONDS)
-            for pause in reviewer.get("/api/pause", params=listed).json()["items"]:
-                reviewer.post(f"/api/pause/{pause['watchId']}/{verdict}", json={}).raise_for_status()
+            assert wait_until(lambda: bool(pending() - before), END_SECONDS)
+            for watch_id in pending() - before:
+                reviewer.post(f"/api/pause/{watch_id}/{verdict}", json={}).raise_for_status()
             printed, _ = agent.communicate(timeout=END_SECONDS)
         finally:
             agent.kill()
