@@ -17,7 +17,7 @@ from services.webhooks.worker import sweep_deliveries
 from tasks.lazy import Lazy
 from tasks.own_thread import OwnThread
 from tasks.runtime import database, settings, worker_name
-from tasks.task import away_within, note_away, task
+from tasks.task import away_within, task
 
 log = logging.getLogger(__name__)
 
@@ -46,10 +46,10 @@ def sweep_due() -> None:
 def _sweeps() -> Sequence[OwnThread]:
     """Return the sweeps, each on its own thread, so that a slow one delays no other."""
     return (
-        OwnThread("sweep of deliveries", lambda: sweep_deliveries(database(), spare_leased=_spare()), note_away),
-        OwnThread("sweep of sagas", lambda: sweep_sagas(database(), spare_leased=_spare()), note_away),
-        OwnThread("sweep of notifications", lambda: sweep_notifications(database(), spare_leased=_spare()), note_away),
-        OwnThread("sweep of endpoints", lambda: _end_backlogs(database()), note_away),
+        OwnThread("sweep of deliveries", lambda: sweep_deliveries(database(), spare_leased=_spare())),
+        OwnThread("sweep of sagas", lambda: sweep_sagas(database(), spare_leased=_spare())),
+        OwnThread("sweep of notifications", lambda: sweep_notifications(database(), spare_leased=_spare())),
+        OwnThread("sweep of endpoints", lambda: _end_backlogs(database())),
     )
 
 

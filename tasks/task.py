@@ -7,7 +7,8 @@ with the reason replaces a traceback for each failure.
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import wraps
 from typing import ParamSpec
 
@@ -30,8 +31,15 @@ def away_within(seconds: float) -> bool:
     return any(time.monotonic() - at < seconds for at in _away_at)
 
 
-def note_away() -> None:
-    _away_at.append(time.monotonic())
+@contextmanager
+def tolerating_outage(name: str) -> Iterator[None]:
+    """End the block quietly when the database is unavailable, because a later sweep repeats its work."""
+    try:
+        yield
+    except DatabaseUnavailable as error:
+        _away_at.append(time.monotonic())
+        if _warning.now():
+            log.warning("%s failed because the database is unavailable; a sweep retries it: %s", name, error)
 
 
 def task(name: str) -> Callable[[Callable[P, None]], Callable[P, None]]:
@@ -41,12 +49,8 @@ def task(name: str) -> Callable[[Callable[P, None]], Callable[P, None]]:
         @shared_task(name=name)  # type: ignore[untyped-decorator]
         @wraps(work)
         def run(*args: P.args, **kwargs: P.kwargs) -> None:
-            try:
+            with tolerating_outage(name):
                 work(*args, **kwargs)
-            except DatabaseUnavailable as error:
-                note_away()
-                if _warning.now():
-                    log.warning("%s failed because the database is unavailable; a sweep retries it: %s", name, error)
 
         return run  # type: ignore[no-any-return]
 
