@@ -120,7 +120,7 @@ def _gone(conn: Connection, chain: str, after: _Cursor, verdict: RowVerdict) -> 
     for kind, type_, table, prefix, made in _BEGINNINGS:
         begun = {entry["subject"]: entry["seq"] for entry in entries if entry["type"] == type_}
         known = {subject: ids.parse(prefix, subject) for subject in begun}
-        there = conn.execute(select(table.c.id).where(table.c.id.in_(list(known.values())))).scalars().all()
+        there = set(conn.execute(select(table.c.id).where(table.c.id.in_(list(known.values())))).scalars())
         missing = [subject for subject, id_ in known.items() if id_ not in there]
         logged = _logged(conn, chain, missing, made) if missing else {}
         for subject in missing:
