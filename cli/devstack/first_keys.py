@@ -1,21 +1,13 @@
 """First access to a new stack: a key for each role and a sign-in link."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from uuid import UUID
 
 from services.identity.bootstrap import first_sign_in_link
 from services.identity.keys import admin_key_exists, ensure_first_keys
 from services.kernel.connection_pool import open_engine
-from services.kernel.unit_of_work import Database, WakeUp
+from services.kernel.unit_of_work import Database, NoPublisher
 from settings import Settings
-
-
-class _NoPublisher:
-    """A publisher that drops everything, because a new key wakes no worker and no waiting agent."""
-
-    def publish(self, wakeups: Sequence[WakeUp], wakes: Sequence[UUID]) -> None:
-        pass
 
 
 def first_keys(settings: Settings, known: dict[str, str]) -> dict[str, str]:
@@ -40,6 +32,6 @@ def sign_in_link(settings: Settings, public_url: str) -> str | None:
 def _database(settings: Settings, public_url: str) -> Iterator[Database]:
     engine = open_engine(settings.database_url, pool_size=1, name="up")
     try:
-        yield Database(engine, _NoPublisher(), public_url)
+        yield Database(engine, NoPublisher(), public_url)
     finally:
         engine.dispose()

@@ -23,7 +23,7 @@ from cli.devstack.redis import find_redis_server
 from cli.doctor.check import Check
 from domain.identity.access import Role
 from services.kernel.connection_pool import open_engine
-from services.kernel.unit_of_work import Database
+from services.kernel.unit_of_work import Database, NoPublisher
 from services.operations.health import readiness
 from settings import Settings
 
@@ -31,13 +31,6 @@ from settings import Settings
 SKEW_SECONDS = 5.0
 # Values for `settings.load` in place of servers that `sagahold up` starts.
 STAND_INS = {"DATABASE_URL": "postgresql://embedded", "REDIS_URL": "unix://embedded"}
-
-
-class _NoPublisher:
-    """A publisher that drops everything, because checks change nothing."""
-
-    def publish(self, wakeups: object, wakes: object) -> None:
-        pass
 
 
 def checks_here(environ: Mapping[str, str], data_dir: Path) -> Iterator[Check]:
@@ -68,7 +61,7 @@ def _database(loaded: Settings) -> Iterator[Check]:
     else:
         yield Check("database", True, f"PostgreSQL {version} answers")
         head = ScriptDirectory(str(Path(migrations.__file__).parent)).get_current_head() or ""
-        migrated = readiness(Database(engine, _NoPublisher(), loaded.public_url), head).migrated
+        migrated = readiness(Database(engine, NoPublisher(), loaded.public_url), head).migrated
         todo = "not migrated: run `alembic -c migrations/alembic.ini upgrade head` (the Procfile's `release`)"
         yield Check("migrations", migrated, f"current ({head})" if migrated else todo)
         off = f"{abs(skew):.1f} s {'ahead of' if skew > 0 else 'behind'} this machine's"

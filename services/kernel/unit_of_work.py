@@ -47,6 +47,13 @@ class Publisher(Protocol):
     def publish(self, wakeups: Sequence[WakeUp], wakes: Sequence[UUID]) -> None: ...
 
 
+class NoPublisher:
+    """A publisher that drops everything, for work that wakes no worker and no waiting agent."""
+
+    def publish(self, wakeups: Sequence[WakeUp], wakes: Sequence[UUID]) -> None:
+        pass
+
+
 @dataclass(slots=True)
 class UnitOfWork:
     """One open transaction.
