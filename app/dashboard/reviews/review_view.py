@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from app.dashboard.sagas.saga_picture import StepRow, picture
+from app.dashboard.sagas.saga_picture import PictureRow, picture
 from app.deps import deps
 from domain.identity.access import Permission, Principal
 from domain.manifests.definition import StepKind
@@ -36,11 +36,11 @@ class SagaContext:
     """
 
     document: dict[str, Any]
-    rows: tuple[StepRow, ...]
-    held: StepRow | None
-    following: StepRow | None
-    undone: tuple[StepRow, ...]
-    kept: tuple[StepRow, ...]
+    rows: tuple[PictureRow, ...]
+    held: PictureRow | None
+    following: PictureRow | None
+    undone: tuple[PictureRow, ...]
+    kept: tuple[PictureRow, ...]
     next_review: str | None
 
 

@@ -29,7 +29,7 @@ TONES: Mapping[StepStatus, str] = {
 
 
 @dataclass(frozen=True, slots=True)
-class StepRow:
+class PictureRow:
     """A step in the picture.
 
     Attributes:
@@ -64,7 +64,7 @@ class StepRow:
     verdict: str | None
     undo_by: tuple[str, ...] | None
     undone_as: int | None
-    undo: "StepRow | None"
+    undo: "PictureRow | None"
     arguments: Any
     output: Any
     facts: Mapping[str, Any]
@@ -82,7 +82,7 @@ class StepRow:
     idempotency_key: str | None
 
 
-def picture(saga: Saga, definition: SagaDefinition, review_id: UUID | None = None) -> tuple[StepRow, ...]:
+def picture(saga: Saga, definition: SagaDefinition, review_id: UUID | None = None) -> tuple[PictureRow, ...]:
     """Return a row per step in the order of execution, each with its undo.
 
     Args:
@@ -104,10 +104,10 @@ def _row(
     declared: StepDefinition,
     review_id: UUID | None,
     undone_as: int | None,
-    undo: StepRow | None,
-) -> StepRow:
+    undo: PictureRow | None,
+) -> PictureRow:
     is_undo = step.compensates is not None
-    return StepRow(
+    return PictureRow(
         span=span_text(step.span_id),
         id=step.id,
         name=declared.name,

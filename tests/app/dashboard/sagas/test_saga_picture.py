@@ -5,7 +5,7 @@ from uuid import UUID
 
 import pytest
 
-from app.dashboard.sagas.saga_picture import StepRow, picture
+from app.dashboard.sagas.saga_picture import PictureRow, picture
 from domain.manifests.definition import Compensation, Policy, SagaDefinition, StepDefinition, StepKind
 from domain.pauses.pause import OnTimeout
 from domain.sagas.saga import Saga, SagaStatus
@@ -39,7 +39,7 @@ def declared(id_: str, kind: StepKind = StepKind.COMMIT, **more: Any) -> StepDef
     return StepDefinition(**given | more)
 
 
-def drawn(*steps: Step, undos: tuple[Step, ...] = (), **more: Any) -> tuple[StepRow, ...]:
+def drawn(*steps: Step, undos: tuple[Step, ...] = (), **more: Any) -> tuple[PictureRow, ...]:
     definition = SagaDefinition("saga", "default", "1", "", tuple(declared(step.id, **more) for step in steps))
     saga = Saga(UUID(int=1), "default", SagaStatus.AWAITING_HUMAN, {}, steps, undos)
     return picture(saga, definition, WATCH)
