@@ -25,6 +25,7 @@ class Permission(StrEnum):
     PAUSE_CREATE = "pause.create"
     PAUSE_READ = "pause.read"
     PAUSE_CANCEL = "pause.cancel"
+    PAUSE_CONSUME = "pause.consume"
     PAUSE_DECIDE = "pause.decide"
     SIGNING_SECRET_READ = "signing-secret.read"  # noqa: S105
     DELIVERY_MANAGE = "delivery.manage"
@@ -56,6 +57,7 @@ GRANTS: Mapping[Permission, frozenset[Role]] = MappingProxyType(
         Permission.PAUSE_CREATE: _AGENTS,
         Permission.PAUSE_READ: _AGENTS | _REVIEWERS,
         Permission.PAUSE_CANCEL: _AGENTS,
+        Permission.PAUSE_CONSUME: _AGENTS,
         Permission.PAUSE_DECIDE: _REVIEWERS,
         Permission.SIGNING_SECRET_READ: _AGENTS,
         Permission.DELIVERY_MANAGE: _OPERATORS,

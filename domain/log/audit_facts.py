@@ -28,14 +28,15 @@ def _as_is(value: Any) -> Any:
 # Times have milliseconds, as in the documents.
 _OF_PAUSE = _columns(
     {
-        _as_is: ("kind", "created_by", "priority", "on_timeout", "stage", "revision"),
-        instant: ("created_at", "expires_at", "escalated_at"),
+        _as_is: ("kind", "created_by", "priority", "on_timeout", "stage", "revision", "outcome_status"),
+        instant: ("created_at", "expires_at", "escalated_at", "consumed_at", "outcome_at", "outcome_due_at"),
         _hex: ("arguments_digest",),
         digest: (
             "action",
             # `arguments` have a digest of their own, and `priority` is short.
             *(name for name in CONTENT_FIELDS if name not in ("arguments", "priority")),
             *("posted_arguments", "review", "response", "votes", "asked"),
+            *("consumed_with", "outcome_note", "outcome_result"),
         ),
     }
 )
@@ -50,7 +51,11 @@ _OF_STEP = _columns(
 PAUSE_FACTS, STEP_FACTS = frozenset(_OF_PAUSE), frozenset(_OF_STEP)
 # Columns that a change may set. An entry of a release that wrote no facts leaves them unknown.
 CHANGING = frozenset(
-    {"on_timeout", "expires_at", "escalated_at", "stage", "response", "votes", "asked", "posted_arguments"}
+    {
+        *("on_timeout", "expires_at", "escalated_at", "stage", "response", "votes", "asked", "posted_arguments"),
+        *("consumed_at", "consumed_with", "outcome_due_at"),
+        *("outcome_status", "outcome_at", "outcome_note", "outcome_result"),
+    }
 )
 
 

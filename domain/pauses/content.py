@@ -11,6 +11,8 @@ class PauseContent:
     Attributes:
         arguments_schema: the JSON Schema that edited arguments must match.
         external_id: the agent's name for the pause; several pauses may share one.
+        approval_valid_for: the seconds after the decision in which an approval may be used; None means no limit.
+        outcome_within: the seconds after the use until a missing outcome becomes an event; None means the default.
     """
 
     context: dict[str, Any] | None = None
@@ -22,6 +24,8 @@ class PauseContent:
     tags: tuple[str, ...] = ()
     metadata: dict[str, Any] | None = None
     external_id: str | None = None
+    approval_valid_for: int | None = None
+    outcome_within: int | None = None
 
 
 CONTENT_FIELDS = tuple(field.name for field in fields(PauseContent))

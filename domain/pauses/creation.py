@@ -89,7 +89,8 @@ def pause_from(
         arguments_digest=None if request.arguments is None else canonical_json.digest(request.arguments),
         on_timeout=on_timeout,
         review=policy,
-        **{name: getattr(request, name) for name in CONTENT_FIELDS},
+        **{name: getattr(request, name) for name in CONTENT_FIELDS if name != "approval_valid_for"},
+        approval_valid_for=floor.valid_for(request.approval_valid_for),
     )
 
 

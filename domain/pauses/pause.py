@@ -18,6 +18,7 @@ from uuid import UUID
 from domain.identity.access import ANONYMOUS
 from domain.pauses import votes
 from domain.pauses.approval_policy import ANYBODY, ONE_APPROVAL, ApprovalPolicy, VoterSelection
+from domain.pauses.consumption import Consumption
 from domain.pauses.content import PauseContent
 from domain.pauses.review_claim import ReviewClaim
 from domain.pauses.votes import Actor as Actor
@@ -87,6 +88,7 @@ class Pause(PauseContent):
     on_timeout: OnTimeout = OnTimeout.EXPIRE
     review: ApprovalPolicy = ONE_APPROVAL
     decision: Decision | None = None
+    consumption: Consumption | None = None
     votes: tuple[Vote, ...] = ()
     stage: int = 0
     claim: ReviewClaim | None = None

@@ -31,12 +31,14 @@ class PolicyFloor:
         namespace: the namespace of the floor.
         on_timeout: the values that a pause may have.
         min_expires_in: the minimum seconds until a pause expires.
+        approval_valid_for: the maximum seconds in which an approval may be used, and the default.
     """
 
     namespace: str
     review: ApprovalPolicy = ONE_APPROVAL
     on_timeout: tuple[OnTimeout, ...] = ON_TIMEOUT
     min_expires_in: int | None = None
+    approval_valid_for: int | None = None
 
     @property
     def path(self) -> str:
@@ -48,6 +50,11 @@ class PolicyFloor:
 
     def allowed_on_timeout(self, wanted: OnTimeout) -> OnTimeout:
         return wanted if wanted in self.on_timeout else self.default_on_timeout()
+
+    def valid_for(self, wanted: int | None) -> int | None:
+        """Return the validity in seconds of an approval for which the agent asks for `wanted`."""
+        limits = [each for each in (wanted, self.approval_valid_for) if each is not None]
+        return min(limits, default=None)
 
     def lengthened(self, expires: timedelta) -> timedelta:
         return max(expires, timedelta(seconds=self.min_expires_in or 0))

@@ -1,12 +1,14 @@
 """Pauses as JSON documents, for API responses and webhooks: camelCase, times in ISO 8601, UTC, with milliseconds."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from domain.pauses.consumption import OUTCOME_WITHIN
 from domain.pauses.content import CONTENT_FIELDS
 from domain.pauses.pause import SYSTEM, Event, Pause, Status
+from domain.pauses.validity import valid_until
 from domain.pauses.votes import Vote, approvals
 from domain.values import ids
 from domain.values.errors import NotFound
@@ -80,13 +82,34 @@ def pause_document(pause: Pause, public_url: str) -> dict[str, Any]:
         "callbackUrl": pause.callback_url,
         "statusUrl": f"{public_url}/api/pause/{watch_id}",
         "reviewUrl": review_url(pause.id, public_url),
+        **_consumption(pause),
     } | ({"unreadable": list(pause.unreadable)} if pause.unreadable else {})
+
+
+def _consumption(pause: Pause) -> dict[str, Any]:
+    """Return the field of a used approval."""
+    used = pause.consumption
+    if used is None:
+        return {}
+    report = used.report
+    within = timedelta(seconds=pause.outcome_within or OUTCOME_WITHIN)
+    document = {"consumedAt": instant(used.at), "outcomeDueAt": instant(used.at + within)}
+    if report is None:
+        return {"consumption": document}
+    outcome = {
+        "status": str(report.status),
+        "note": report.note,
+        "result": report.result,
+        "reportedAt": instant(report.at),
+    }
+    return {"consumption": {**document, "outcome": outcome}}
 
 
 def _decision_document(pause: Pause) -> dict[str, Any] | None:
     decision = pause.decision
     if decision is None:
         return None
+    until = valid_until(pause)
     return {
         "outcome": str(decision.outcome),
         "comment": decision.comment,
@@ -96,7 +119,7 @@ def _decision_document(pause: Pause) -> dict[str, Any] | None:
         "arguments": pause.arguments,
         "response": decision.response,
         "votes": [vote for vote in _votes(pause) if vote["counts"]],
-    }
+    } | ({} if until is None else {"validUntil": instant(until)})
 
 
 def _votes(pause: Pause) -> list[dict[str, Any]]:

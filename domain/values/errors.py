@@ -126,6 +126,50 @@ class Claimed(Conflict):
     code = "CLAIMED"
 
 
+class ExecutionConflict(Conflict):
+    """The state of the pause does not allow this request; `current` contains it."""
+
+    def __init__(self, detail: str | None = None, current: dict[str, Any] | None = None) -> None:
+        super().__init__(detail)
+        self.current = current
+
+
+class NotApproved(ExecutionConflict):
+    """The pause is not approved: do not execute the action."""
+
+    code = "NOT_APPROVED"
+
+
+class ApprovalExpired(ExecutionConflict):
+    """The approval is no longer valid: do not execute the action, and request a new approval."""
+
+    code = "APPROVAL_EXPIRED"
+
+
+class ArgumentsChanged(ExecutionConflict):
+    """The arguments are not the approved ones: execute `decision.arguments` of `current`."""
+
+    code = "ARGUMENTS_CHANGED"
+
+
+class AlreadyConsumed(ExecutionConflict):
+    """The approval was used with another Idempotency-Key: do not execute the action again."""
+
+    code = "ALREADY_CONSUMED"
+
+
+class NotConsumed(ExecutionConflict):
+    """The approval is not used yet: consume it before you report an outcome."""
+
+    code = "NOT_CONSUMED"
+
+
+class OutcomeConflict(ExecutionConflict):
+    """Another outcome was reported before. It does not change; `current` contains it."""
+
+    code = "OUTCOME_CONFLICT"
+
+
 class EndpointDisabled(Conflict):
     """The webhook endpoint is disabled: enable it (PATCH `enabled`) before you send to it."""
 

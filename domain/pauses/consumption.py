@@ -1,0 +1,45 @@
+"""The use of an approval, and the report of its outcome."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+# Seconds, with a year and a month as the upper limits.
+MAX_VALID_FOR = 31_536_000
+MIN_OUTCOME_WITHIN, MAX_OUTCOME_WITHIN, OUTCOME_WITHIN = 60, 2_592_000, 900
+# In a filter: the report of the outcome is overdue.
+MISSING = "missing"
+MAX_NOTE = 1_000
+MAX_RESULT_BYTES = 64 * 1024
+
+
+class ExecutionStatus(StrEnum):
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    UNKNOWN = "unknown"
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutionReport:
+    """The agent's report after the execution of the approved action. `result`: any JSON value."""
+
+    status: ExecutionStatus
+    at: datetime
+    note: str | None = None
+    result: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Consumption:
+    """The one use of an approval.
+
+    Attributes:
+        key: the Idempotency-Key of the request. Only its repetition gets the same answer.
+        outcome_due_at: when the missing report becomes an event; None after the report or the event.
+    """
+
+    at: datetime
+    key: str
+    outcome_due_at: datetime | None = None
+    report: ExecutionReport | None = None

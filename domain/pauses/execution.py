@@ -1,0 +1,122 @@
+"""Use of an approval: once, while it is valid, for what was approved; then the report of its outcome."""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+from domain.pauses.consumption import OUTCOME_WITHIN, Consumption, ExecutionReport, ExecutionStatus
+from domain.pauses.pause import Event, Pause, Status
+from domain.pauses.serialization import instant
+from domain.pauses.validity import valid_until
+from domain.values import canonical_json
+from domain.values.errors import (
+    AlreadyConsumed,
+    ApprovalExpired,
+    ArgumentsChanged,
+    NotApproved,
+    NotConsumed,
+    OutcomeConflict,
+)
+
+CONSUMED, OUTCOME, OUTCOME_MISSING = "pause.consumed", "pause.outcome", "pause.outcome_missing"
+_NOT_APPROVED = {
+    Status.PENDING: "the pause is pending: wait for the decision before you use its approval",
+    Status.REJECTED: "the pause was rejected: do not execute the action",
+    Status.EXPIRED: "the pause expired without an approval: do not execute the action, or request it again",
+    Status.CANCELLED: "the pause was cancelled: do not execute the action",
+}
+
+
+def consume(pause: Pause, key: str, digest: str | None, now: datetime) -> tuple[Pause, tuple[Event, ...]]:
+    """Use the approval at `now`; return the pause unchanged if this key has used it.
+
+    Args:
+        key: identifies the use.
+        digest: the digest of the arguments that the caller is about to execute; None skips the comparison.
+
+    Raises:
+        NotApproved, AlreadyConsumed, ApprovalExpired, ArgumentsChanged.
+    """
+    if pause.status is not Status.APPROVED:
+        raise NotApproved(_NOT_APPROVED.get(pause.status))
+    used, until = pause.consumption, valid_until(pause)
+    if used is not None and used.key != key:
+        raise AlreadyConsumed(
+            f"the approval was used at {instant(used.at)} with another Idempotency-Key: do not execute the action again"
+        )
+    if used is None and until is not None and until <= now:
+        raise ApprovalExpired(
+            f"the approval was valid until {instant(until)}: do not execute the action, and request a new approval"
+        )
+    _check_digest(pause, digest)
+    if used is not None:
+        return pause, ()
+    due_at = now + timedelta(seconds=pause.outcome_within or OUTCOME_WITHIN)
+    consumed = replace(pause, consumption=Consumption(now, key, due_at))
+    return consumed, (Event(CONSUMED, consumed, now),)
+
+
+def _check_digest(pause: Pause, digest: str | None) -> None:
+    if digest is None or (pause.arguments_digest is not None and digest == pause.arguments_digest.hex()):
+        return
+    if pause.arguments_digest is None:
+        raise ArgumentsChanged("the pause has no arguments: leave out argumentsDigest, and execute only the action")
+    raise ArgumentsChanged(
+        f"the approved arguments have the digest {pause.arguments_digest.hex()}:"
+        " execute `decision.arguments`, and send their digest"
+    )
+
+
+def report(pause: Pause, outcome: ExecutionReport, *, settles: bool = False) -> tuple[Pause, tuple[Event, ...]]:
+    """Record the outcome; return the pause unchanged if it has the same one. An unknown outcome needs a look too.
+
+    Args:
+        settles: an outcome that was reported as unknown may be replaced.
+
+    Raises:
+        NotConsumed, OutcomeConflict.
+    """
+    used = pause.consumption
+    if used is None:
+        raise NotConsumed(_not_consumed(pause))
+    first = used.report
+    if first is not None and _content(first) == _content(outcome):
+        return pause, ()
+    if first is not None and not (settles and first.status is ExecutionStatus.UNKNOWN):
+        raise OutcomeConflict(
+            f"the outcome {first.status} was reported at {instant(first.at)}, and does not change: read it in `current`"
+        )
+    reported = replace(pause, consumption=replace(used, report=outcome, outcome_due_at=None))
+    events = [Event(OUTCOME, reported, outcome.at)]
+    if outcome.status is ExecutionStatus.UNKNOWN:
+        events.append(Event(OUTCOME_MISSING, reported, outcome.at))
+    return reported, tuple(events)
+
+
+def _not_consumed(pause: Pause) -> str:
+    if pause.status is Status.APPROVED:
+        return "the approval is not used yet: consume it before you execute the action, then report the outcome"
+    return _NOT_APPROVED.get(pause.status) or "the pause is not approved: there is no outcome to report"
+
+
+def _content(outcome: ExecutionReport) -> tuple[str, str | None, bytes]:
+    # Compare as JSON, because Python's True equals 1.
+    return str(outcome.status), outcome.note, canonical_json.digest(outcome.result)
+
+
+def miss_outcome(pause: Pause, now: datetime) -> tuple[Pause, tuple[Event, ...]]:
+    """Record that the report is overdue, once."""
+    used = pause.consumption
+    if used is None or used.outcome_due_at is None or used.outcome_due_at > now:
+        return pause, ()
+    missed = replace(pause, consumption=replace(used, outcome_due_at=None))
+    return missed, (Event(OUTCOME_MISSING, missed, now),)
+
+
+def needs_look(pause: Pause, now: datetime) -> bool:
+    """Return whether the outcome is unknown, or its report is overdue."""
+    used = pause.consumption
+    if used is None:
+        return False
+    if used.report is not None:
+        return used.report.status is ExecutionStatus.UNKNOWN
+    return used.outcome_due_at is None or used.outcome_due_at <= now
