@@ -1,9 +1,10 @@
 """The table of pauses, and the conversion between a row and a `domain.pauses.pause.Pause`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from datetime import datetime
 from operator import attrgetter
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 from sqlalchemy import (
@@ -23,6 +24,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSON
 
 from domain.pauses import approval_policy
+from domain.pauses.consumption import Consumption, ExecutionReport, ExecutionStatus
 from domain.pauses.pause import Actor, Decision, OnTimeout, Pause, Status
 from domain.pauses.review_claim import ReviewClaim
 from domain.pauses.votes import Vote
@@ -75,6 +77,18 @@ pauses = Table(
     Column("attend_at", DateTime(timezone=True)),
     Column("reminders", SmallInteger, nullable=False, server_default=_NONE_YET),
     Column("escalated_at", DateTime(timezone=True)),
+    # Seconds: how long an approval may be used, and how long after the use its outcome is not missing.
+    Column("approval_valid_for", Integer),
+    Column("outcome_within", Integer),
+    # The one use of the approval, with its Idempotency-Key, and the report of its outcome.
+    Column("consumed_at", DateTime(timezone=True)),
+    Column("consumed_with", Text),
+    Column("outcome_status", Text),
+    Column("outcome_at", DateTime(timezone=True)),
+    Column("outcome_note", Text),
+    Column("outcome_result", JSON(none_as_null=True)),
+    # When the sweep tells of the missing outcome; NULL after the report, and after the sweep.
+    Column("outcome_due_at", DateTime(timezone=True)),
     CheckConstraint("status IN ('pending', 'approved', 'rejected', 'expired', 'cancelled')", name="status"),
     CheckConstraint("(status = 'pending') = (resolved_at IS NULL)", name="resolved"),
     CheckConstraint("(status = 'pending') = (decided_by IS NULL)", name="decided"),
@@ -85,6 +99,19 @@ pauses = Table(
         "decided_by <> created_by OR status = 'cancelled' OR coalesce((review ->> 'allow_self')::boolean, false)"
         " OR decided_by = 'anonymous'",
         name="no_self_decision",
+    ),
+    CheckConstraint(
+        "(consumed_at IS NULL) = (consumed_with IS NULL) AND (consumed_at IS NULL OR status = 'approved')",
+        name="consumed",
+    ),
+    CheckConstraint(
+        "(outcome_at IS NULL) = (outcome_status IS NULL) AND (outcome_at IS NULL OR consumed_at IS NOT NULL)",
+        name="outcome",
+    ),
+    CheckConstraint("outcome_status IN ('succeeded', 'failed', 'unknown')", name="outcome_status"),
+    CheckConstraint(
+        "outcome_due_at IS NULL OR (consumed_at IS NOT NULL AND outcome_at IS NULL)",
+        name="outcome_due",
     ),
     # Lists are newest first within a namespace; ids sort by time.
     Index("ix_pauses_namespace_id", "namespace", "id"),
@@ -106,6 +133,14 @@ pauses = Table(
     Index("ix_pauses_attend_at", "attend_at", postgresql_where=text("attend_at IS NOT NULL AND status = 'pending'")),
     # The inbox: the most urgent first, then the oldest.
     Index("ix_pauses_inbox", text("priority DESC"), "id", postgresql_where=text("status = 'pending'")),
+    Index("ix_pauses_outcome_due_at", "outcome_due_at", postgresql_where=text("outcome_due_at IS NOT NULL")),
+    # The approvals whose outcome is not known (yet), newest first.
+    Index(
+        "ix_pauses_needs_look",
+        "namespace",
+        "id",
+        postgresql_where=text("consumed_at IS NOT NULL AND (outcome_status IS NULL OR outcome_status = 'unknown')"),
+    ),
     Index("ix_pauses_resolved_at", "resolved_at", postgresql_where=text("resolved_at IS NOT NULL")),
 )
 
@@ -142,7 +177,27 @@ def values(pause: Pause) -> dict[str, Any]:
         "stage": pause.stage,
         "asked": pause.asked,
         "claim": None if pause.claim is None else claim_record(pause.claim),
+        **(_UNUSED if pause.consumption is None else _execution_columns(pause.consumption)),
     }
+
+
+_UNUSED: Mapping[str, Any] = MappingProxyType(
+    dict.fromkeys(
+        (
+            *("consumed_at", "consumed_with", "outcome_due_at"),
+            *("outcome_status", "outcome_at", "outcome_note", "outcome_result"),
+        )
+    )
+)
+EXECUTION_COLUMNS = tuple(_UNUSED)
+
+
+def _execution_columns(used: Consumption) -> dict[str, Any]:
+    found = {**_UNUSED, "consumed_at": used.at, "consumed_with": used.key, "outcome_due_at": used.outcome_due_at}
+    if (report := used.report) is not None:
+        found |= {"outcome_status": str(report.status), "outcome_at": report.at}
+        found |= {"outcome_note": report.note, "outcome_result": report.result}
+    return found
 
 
 def pause_of(row: RowMapping) -> Pause:
@@ -161,6 +216,7 @@ def pause_of(row: RowMapping) -> Pause:
         tags=tuple(row["tags"] or ()),
         metadata=row["metadata"],
         decision=_decision_of(row),
+        consumption=None if row["consumed_at"] is None else _consumption_of(row, unreadable),
         votes=votes,
         stage=min(row["stage"], len(policy.stages) - 1),
         # An unreadable claim is dropped: it only informs other reviewers.
@@ -190,6 +246,14 @@ def _decision_of(row: RowMapping) -> Decision | None:
         comment=row["comment"],
         response=row["response"],
     )
+
+
+def _consumption_of(row: RowMapping, unreadable: list[str]) -> Consumption:
+    report = None
+    if row["outcome_at"] is not None:
+        status = word(ExecutionStatus, row["outcome_status"], "consumption.outcome.status", unreadable)
+        report = ExecutionReport(status, row["outcome_at"], row["outcome_note"], row["outcome_result"])
+    return Consumption(row["consumed_at"], row["consumed_with"], row["outcome_due_at"], report)
 
 
 def _vote_record(vote: Vote) -> dict[str, Any]:

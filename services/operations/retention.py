@@ -171,7 +171,8 @@ def _rules(now: datetime, old: datetime) -> list[_Rule]:
         # A saga's steps go with it, and their pauses stay as long as it does. A saga whose compensation failed stays
         # until an operator has resolved it.
         _Rule(sagas, sagas.c.ended_at, old, unless=sagas.c.needs_operator),
-        _Rule(pauses, pauses.c.resolved_at, old, unless=held),
+        # A used approval stays until its outcome is reported, or its absence is.
+        _Rule(pauses, pauses.c.resolved_at, old, unless=held | pauses.c.outcome_due_at.is_not(None)),
         # The deliveries of a message and their attempts go with it.
         _Rule(webhook_messages, webhook_messages.c.created_at, old, unless=waiting),
         _Rule(webhook_secrets, condition=webhook_secrets.c.retires_at < now),

@@ -7,12 +7,13 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Boolean, RowMapping, Select, Text, any_, bindparam, or_, select
+from sqlalchemy import Boolean, RowMapping, Select, Text, any_, bindparam, func, or_, select
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.exc import DBAPIError
 
 from domain.identity.access import Principal, Role
 from domain.pauses import approval_policy
+from domain.pauses.consumption import MISSING
 from domain.pauses.creation import PauseRequest, check_request, pause_from
 from domain.pauses.pause import Actor, Pause, Status, Timeout, created
 from domain.pauses.reminders import next_at
@@ -56,6 +57,8 @@ class Filter:
     decided_by: str | None = None
     decided_after: datetime | None = None
     decided_before: datetime | None = None
+    consumed: bool | None = None
+    outcome: str | None = None
 
     @property
     def of_decided(self) -> bool:
@@ -294,4 +297,17 @@ def conditions(wanted: Filter) -> list[Any]:
         conditions.append(columns.created_at >= wanted.created_after)
     if wanted.created_before is not None:
         conditions.append(columns.created_at < wanted.created_before)
+    if wanted.consumed is not None:
+        conditions.append(columns.consumed_at.is_not(None) if wanted.consumed else columns.consumed_at.is_(None))
+    if wanted.outcome is not None:
+        conditions += _with_outcome(wanted.outcome)
     return conditions
+
+
+def _with_outcome(outcome: str) -> list[Any]:
+    columns = pauses.c
+    used = columns.consumed_at.is_not(None)
+    if outcome != MISSING:
+        return [used, columns.outcome_status == outcome]
+    overdue = or_(columns.outcome_due_at.is_(None), columns.outcome_due_at <= func.clock_timestamp())
+    return [used, columns.outcome_status.is_(None), overdue]

@@ -33,6 +33,7 @@ class Limits(TypedDict, total=False):
 
     allowed_on_timeout: Sequence[OnTimeout] | None
     min_expires_in: int | None
+    approval_valid_for: int | None
 
 
 def floor_of(database: Database, uow: UnitOfWork, namespace: str) -> PolicyFloor:
@@ -102,10 +103,10 @@ def _check_seen(by: Principal, namespace: str) -> None:
 def _floor(namespace: str, row: RowMapping | None) -> PolicyFloor:
     if row is None:
         return PolicyFloor(namespace)
-    named = row["allowed_on_timeout"]
+    named, policy = row["allowed_on_timeout"], approval_policy.stored(row["review"])[0]
     # This version does not offer values that only a newer release knows.
     allowed = ON_TIMEOUT if named is None else tuple(each for each in OnTimeout if each in named)
-    return PolicyFloor(namespace, approval_policy.stored(row["review"])[0], allowed, row["min_expires_in"])
+    return PolicyFloor(namespace, policy, allowed, row["min_expires_in"], row["approval_valid_for"])
 
 
 def _check_understood(namespace: str, row: RowMapping | None) -> None:
@@ -124,6 +125,7 @@ def _document(namespace: str, row: RowMapping | None) -> dict[str, Any]:
         "review": floor.review.document(),
         "allowed_on_timeout": [str(each) for each in floor.on_timeout],
         "min_expires_in": floor.min_expires_in,
+        "approval_valid_for": floor.approval_valid_for,
         "changed_at": instant_or_none(None if row is None else row["changed_at"]),
         "changed_by": None if row is None else row["changed_by"],
     }

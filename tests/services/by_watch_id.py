@@ -3,10 +3,11 @@
 from typing import Any
 
 from domain.identity.access import Principal
+from domain.pauses.consumption import ExecutionStatus
 from domain.pauses.pause import Approve, Cancel, Pause, Reject
 from domain.pauses.serialization import pause_id
 from services.kernel.unit_of_work import Database, UnitOfWork
-from services.pauses import lifecycle
+from services.pauses import execution, lifecycle
 from services.reviews import claims, decisions
 
 
@@ -34,3 +35,14 @@ def claim(database: Database, by: Principal, watch_id: str, take_over: bool = Fa
 
 def unclaim(database: Database, by: Principal, watch_id: str) -> dict[str, Any]:
     return claims.unclaim(database, by, pause_id(watch_id))
+
+
+def consume(
+    database: Database, by: Principal, watch_id: str, key: str = "run-0001", digest: str | None = None
+) -> execution.Execution:
+    return execution.consume_pause(database, by, pause_id(watch_id), key, digest)
+
+
+def report(database: Database, by: Principal, watch_id: str, status: str, **more: Any) -> execution.Execution:
+    outcome = execution.OutcomeReport(ExecutionStatus(status), **more)
+    return execution.report_outcome(database, by, pause_id(watch_id), outcome)

@@ -13,6 +13,7 @@ from tests.services.good_rows import GOOD, ID, NEEDS, NOW, OTHER_ID
 from tests.services.world import change, one, rows
 
 DECIDED = {"status": "approved", "resolved_at": NOW, "decided_by": "key_anne"}
+USED = DECIDED | {"consumed_at": NOW, "consumed_with": "run-0001"}
 BAD: list[tuple[str, str, dict[str, Any]]] = [
     ("ck_pauses_status", "pauses", DECIDED | {"status": "escalated"}),
     ("ck_pauses_resolved", "pauses", DECIDED | {"resolved_at": None}),
@@ -29,6 +30,20 @@ BAD: list[tuple[str, str, dict[str, Any]]] = [
         "ck_pauses_no_self_decision",
         "pauses",
         DECIDED | {"decided_by": "key_agent", "review": {"approvals": 1, "allow_self": False}},
+    ),
+    ("ck_pauses_consumed", "pauses", {"consumed_at": NOW, "consumed_with": "run-0001"}),
+    ("ck_pauses_consumed", "pauses", DECIDED | {"consumed_at": NOW}),
+    ("ck_pauses_consumed", "pauses", DECIDED | {"consumed_with": "run-0001"}),
+    ("ck_pauses_consumed", "pauses", USED | {"status": "rejected"}),
+    ("ck_pauses_outcome", "pauses", DECIDED | {"outcome_at": NOW, "outcome_status": "failed"}),
+    ("ck_pauses_outcome", "pauses", USED | {"outcome_at": NOW}),
+    ("ck_pauses_outcome", "pauses", USED | {"outcome_status": "failed"}),
+    ("ck_pauses_outcome_status", "pauses", USED | {"outcome_at": NOW, "outcome_status": "lost"}),
+    ("ck_pauses_outcome_due", "pauses", DECIDED | {"outcome_due_at": NOW}),
+    (
+        "ck_pauses_outcome_due",
+        "pauses",
+        USED | {"outcome_due_at": NOW, "outcome_at": NOW, "outcome_status": "failed"},
     ),
     ("ck_api_keys_role", "api_keys", {"role": "root"}),
     ("ck_api_keys_namespaces", "api_keys", {"namespaces": []}),
