@@ -9,6 +9,7 @@ from services.kernel.leases import BEAT, LEASE, stamp_worker
 from services.kernel.unit_of_work import Database
 from services.notifications.worker import sweep_notifications
 from services.operations.retention import Pruner
+from services.pauses.execution import MISSING_BATCH, sweep_missing_outcomes
 from services.pauses.lifecycle import EXPIRY_BATCH, expire_due
 from services.pauses.reminders import ATTEND_BATCH, attend_due
 from services.sagas.engine import sweep_sagas
@@ -50,6 +51,7 @@ def _sweeps() -> Sequence[OwnThread]:
         OwnThread("sweep of sagas", lambda: sweep_sagas(database(), spare_leased=_spare())),
         OwnThread("sweep of notifications", lambda: sweep_notifications(database(), spare_leased=_spare())),
         OwnThread("sweep of endpoints", lambda: _end_backlogs(database())),
+        OwnThread("sweep of outcomes", lambda: _report_missing(database())),
     )
 
 
@@ -61,6 +63,12 @@ def _spare() -> bool:
 def _end_backlogs(database: Database) -> None:
     until = time.monotonic() + BUDGET_SECONDS
     while sweep_endpoints(database) and time.monotonic() < until:
+        pass
+
+
+def _report_missing(database: Database) -> None:
+    until = time.monotonic() + BUDGET_SECONDS
+    while sweep_missing_outcomes(database) == MISSING_BATCH and time.monotonic() < until:
         pass
 
 

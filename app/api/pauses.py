@@ -11,11 +11,12 @@ from app.api.pause_events import event_stream
 from app.deps import deps
 from app.http.arguments import Blueprint
 from app.http.bulk_decisions import decide_each
-from app.http.json_response import created, json_response
+from app.http.json_response import created, json_response, replayable
 from app.http.long_poll import hold, hold_any
 from app.http.problems import refusal_document
-from app.openapi.document import IF_NONE_MATCH, LAST_EVENT_ID
-from app.openapi.operation import once, operation
+from app.openapi.document import CONSUMPTION_KEY, IF_NONE_MATCH, LAST_EVENT_ID
+from app.openapi.operation import once, operation, required_key
+from app.schemas.executions import ConsumeSchema, OutcomeSchema
 from app.schemas.pauses import (
     NOT_EXECUTED,
     ApproveSchema,
@@ -39,6 +40,7 @@ from domain.pauses.serialization import pause_document, pause_id
 from domain.values import ids
 from domain.values.canonical_json import encode
 from domain.values.errors import DomainError, FieldError, Invalid
+from services.pauses import execution
 from services.pauses import lifecycle as use_cases
 from services.pauses.lifecycle import CreateRequest, Filter, actor, check_creation
 from services.reviews import claims
@@ -218,6 +220,49 @@ def cancel_pause(body: dict[str, Any], watch_id: str) -> Response:
 @operation(
     pauses,
     "POST",
+    "/pause/<watch_id>/consume",
+    permission=Permission.PAUSE_CONSUME,
+    body=ConsumeSchema,
+    reads=[CONSUMPTION_KEY],
+    answers={200: PauseSchema},
+    sends=["Idempotent-Replayed"],
+    refuses=(404, 409),
+)
+def consume_pause(body: dict[str, Any], watch_id: str) -> Response:
+    """Use the approval, once (its creator)
+
+    Call this immediately before you execute the action, and execute it only after a 200. Exactly one key succeeds, and
+    a repetition of that key gets the same answer.
+    """
+    key = required_key("it identifies this use of the approval; choose one key for each action, and keep it")
+    used = execution.consume_pause(deps().database, g.principal, pause_id(watch_id), key, body.get("arguments_digest"))
+    return replayable(used.document, used.repeated)
+
+
+@operation(
+    pauses,
+    "POST",
+    "/pause/<watch_id>/outcome",
+    permission=Permission.PAUSE_CONSUME,
+    body=OutcomeSchema,
+    example={"status": "succeeded", "note": "refund R-7", "result": {"id": "R-7"}},
+    answers={200: PauseSchema},
+    sends=["Idempotent-Replayed"],
+    refuses=(404, 409),
+)
+def report_outcome(body: dict[str, Any], watch_id: str) -> Response:
+    """Report the outcome of the approved action (its creator)
+
+    The first report counts. The same report again gets the same answer, another one gets 409.
+    """
+    wanted = execution.OutcomeReport(**body)
+    reported = execution.report_outcome(deps().database, g.principal, pause_id(watch_id), wanted)
+    return replayable(reported.document, reported.repeated)
+
+
+@operation(
+    pauses,
+    "POST",
     "/pause/<watch_id>/claim",
     permission=Permission.PAUSE_DECIDE,
     body=ClaimSchema,
@@ -295,6 +340,8 @@ def _version(pause: Pause) -> str:
     if pause.escalated_at is not None:
         # The timeout may still extend an escalated pause, and it then changes `on_timeout`.
         parts.append(f"e{pause.escalated_at.timestamp()}-{pause.on_timeout}")
+    if pause.consumption is not None:
+        parts.append("used" if (report := pause.consumption.report) is None else f"used-{report.at.timestamp()}")
     return "-".join(parts)
 
 

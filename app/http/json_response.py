@@ -25,5 +25,10 @@ def created(document: Any, replayed: bool, location: str | None = None) -> Respo
     return json_response(document, 200 if replayed else 201, headers)
 
 
+def replayable(document: Any, replayed: bool) -> Response:
+    """Return 200 for a request that takes effect only once."""
+    return json_response(document, headers=_replayed(replayed))
+
+
 def _replayed(replayed: bool) -> dict[str, str]:
     return {"Idempotent-Replayed": "true"} if replayed else {}

@@ -12,7 +12,15 @@ from werkzeug.exceptions import HTTPException
 from domain.sagas.saga import SagaStatus
 from domain.sagas.step import StepStatus
 from domain.values import errors
-from domain.values.errors import AlreadyResolved, DomainError, FieldError, Invalid, RevisionChanged, WrongState
+from domain.values.errors import (
+    AlreadyResolved,
+    DomainError,
+    ExecutionConflict,
+    FieldError,
+    Invalid,
+    RevisionChanged,
+    WrongState,
+)
 from services.kernel.connection_pool import DatabaseUnavailable
 
 log = logging.getLogger(__name__)
@@ -125,7 +133,7 @@ def refusal_document(error: DomainError) -> dict[str, Any]:
 
 def _parts(error: DomainError) -> tuple[tuple[int, str, str], dict[str, Any]]:
     field_errors = error.field_errors if isinstance(error, Invalid) else ()
-    current = error.current if isinstance(error, AlreadyResolved | RevisionChanged) else None
+    current = error.current if isinstance(error, AlreadyResolved | RevisionChanged | ExecutionConflict) else None
     more = {} if current is None else {"current": current}
     return (status_of(type(error)), error.code, error.detail), {"field_errors": field_errors, **more}
 

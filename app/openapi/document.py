@@ -50,6 +50,12 @@ IDEMPOTENCY_KEY = {
     "description": "Makes a repeated request take effect only once: the repetition gets the stored response with "
     "`Idempotent-Replayed: true`. A key is valid within its namespace and stored for at least 24 hours.",
 }
+CONSUMPTION_KEY = {
+    **IDEMPOTENCY_KEY,
+    "required": True,
+    "description": "Identifies this use of the approval. The same key always gets the same answer, another key gets 409"
+    " `ALREADY_CONSUMED`. Derive it from the action, so that a restarted agent sends the same key.",
+}
 IF_NONE_MATCH = {
     "in": "header",
     "name": "If-None-Match",
@@ -185,7 +191,7 @@ _PROBLEM: dict[str, Any] = {
                 "properties": {"path": {"type": "string"}, "message": {"type": "string"}},
             },
         },
-        "current": {"type": "object", "description": "The current state of the pause, with ALREADY_RESOLVED."},
+        "current": {"type": "object", "description": "The current state of the pause, where it explains the conflict."},
         "checks": {"type": "object", "description": "The results of the checks, with NOT_READY."},
     },
 }

@@ -16,6 +16,7 @@ from app.http.problems import HTTPProblem
 from app.openapi.document import IDEMPOTENCY_KEY, TEXT_SCHEMAS, headers, path_parameters
 from domain.identity.access import Permission
 from domain.values import canonical_json
+from domain.values.errors import FieldError, Invalid
 from services.kernel.idempotency import IdempotentRequest
 
 _REPLAYED = ("Idempotent-Replayed",)
@@ -93,17 +94,30 @@ def _add_parameters(view: Any, parameters: Iterable[Mapping[str, Any]]) -> None:
 
 def once() -> IdempotentRequest | None:
     """Return the caller's Idempotency-Key, bound to a digest of this request."""
-    key = request.headers.get("Idempotency-Key")
+    key = _idempotency_key()
     if key is None:
         return None
-    if not _IDEMPOTENCY_KEY.fullmatch(key):
-        detail = "an Idempotency-Key must have 8 to 128 printable ASCII characters without blanks"
-        raise HTTPProblem(400, "MALFORMED_IDEMPOTENCY_KEY", detail)
     # Sorted keys and one form for each number: the same JSON in another notation repeats the request.
     value = json.loads(request.get_data() or b"null", parse_float=_number)
     body = json.dumps(value, sort_keys=True, separators=(",", ":"))
     text = f"{request.method} {request.path}\n{body}"
     return IdempotentRequest(key, hashlib.sha256(text.encode("utf-8", "replace")).digest())
+
+
+def required_key(why: str) -> str:
+    """Return the caller's Idempotency-Key. Raise `Invalid` without one; `why` ends its message."""
+    key = _idempotency_key()
+    if key is None:
+        raise Invalid([FieldError("Idempotency-Key", f"is a required header here: {why}")])
+    return key
+
+
+def _idempotency_key() -> str | None:
+    key = request.headers.get("Idempotency-Key")
+    if key is not None and not _IDEMPOTENCY_KEY.fullmatch(key):
+        detail = "an Idempotency-Key must have 8 to 128 printable ASCII characters without blanks"
+        raise HTTPProblem(400, "MALFORMED_IDEMPOTENCY_KEY", detail)
+    return key
 
 
 def _number(text: str) -> int | float:

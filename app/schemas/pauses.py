@@ -5,6 +5,7 @@ from typing import Any
 
 from marshmallow import Schema, ValidationError, fields, post_load, validate, validates_schema
 
+from app.schemas.executions import ConsumptionSchema
 from app.schemas.fields import (
     Count,
     Instant,
@@ -21,6 +22,14 @@ from app.schemas.fields import (
     revision,
     small,
     text,
+)
+from domain.pauses.consumption import (
+    MAX_OUTCOME_WITHIN,
+    MAX_VALID_FOR,
+    MIN_OUTCOME_WITHIN,
+    MISSING,
+    OUTCOME_WITHIN,
+    ExecutionStatus,
 )
 from domain.pauses.creation import MAX_EXPIRY
 from domain.pauses.pause import OnTimeout, Status
@@ -79,6 +88,26 @@ class PauseDraftSchema(Schema):
     metadata = fields.Dict(allow_none=True, metadata={"description": "yours; comes back as it is"})
     external_id = text(
         1, 200, data_key="externalId", allow_none=True, metadata={"description": "your own name for it, to find it by"}
+    )
+    approval_valid_for = Whole(
+        data_key="approvalValidFor",
+        allow_none=True,
+        validate=between(1, MAX_VALID_FOR),
+        metadata={
+            "description": "The seconds after the decision in which the approval may be used. Null means no limit."
+            " The namespace's value is the default and the upper limit.",
+            "example": 900,
+        },
+    )
+    outcome_within = Whole(
+        data_key="outcomeWithin",
+        allow_none=True,
+        validate=between(MIN_OUTCOME_WITHIN, MAX_OUTCOME_WITHIN),
+        metadata={
+            "description": "The seconds after the use until a missing outcome needs a look. Null means the default,"
+            f" {OUTCOME_WITHIN}.",
+            "example": OUTCOME_WITHIN,
+        },
     )
 
     @post_load
@@ -167,6 +196,16 @@ class PauseListQuery(PageQuery):
     decided_after = Instant()
     decided_before = Instant()
     external_id = fields.String(data_key="externalId", validate=validate.Length(1, 200))
+    consumed = TrueOrFalse(
+        metadata={
+            "description": "Only pauses whose approval is used (`true`) or not used (`false`)."
+            " With `status=approved`, `false` lists the approvals that you have not used yet."
+        }
+    )
+    outcome = fields.String(
+        validate=validate.OneOf([MISSING, *map(str, ExecutionStatus)]),
+        metadata={"description": "Only used approvals with this reported outcome; `missing`: the report is overdue."},
+    )
     ids = fields.List(
         fields.String(),
         metadata={"description": "only these, in this order: with commas between, or repeated; up to 100"},
@@ -221,6 +260,9 @@ class DecisionSchema(Schema):
     arguments = fields.Dict(required=True, allow_none=True, metadata={"description": "exactly what was approved"})
     response = fields.Raw(required=True, allow_none=True)
     votes = fields.List(fields.Nested(VoteSchema), required=True)
+    validUntil = fields.AwareDateTime(
+        metadata={"description": "Only for an approval with a limit: the time from which it can no longer be used."}
+    )
 
 
 class WaitingForSchema(Schema):
@@ -278,6 +320,11 @@ class PauseSchema(Schema):
     tags = fields.List(fields.String(), required=True)
     metadata = fields.Dict(required=True)
     externalId = fields.String(metadata={"description": "where it was given"})
+    approvalValidFor = fields.Integer()
+    outcomeWithin = fields.Integer()
+    consumption = fields.Nested(
+        ConsumptionSchema, metadata={"description": "The use of the approval; absent until it is used."}
+    )
     callbackUrl = fields.String(required=True, allow_none=True)
     statusUrl = fields.String(required=True)
     reviewUrl = fields.String(required=True)
