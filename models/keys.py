@@ -14,7 +14,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSON
 
-from domain.identity.access import Principal, Role
+from domain.identity.access import Authentication, Principal, Role
 from domain.values import ids
 from models.tables import metadata
 from models.words import word
@@ -61,5 +61,9 @@ idempotency_keys = Table(
 
 def principal_of(row: RowMapping) -> Principal:
     return Principal(
-        ids.text(ids.KEY, row["id"]), row["name"], word(Role, row["role"], "role", []), tuple(row["namespaces"])
+        ids.text(ids.KEY, row["id"]),
+        row["name"],
+        word(Role, row["role"], "role", []),
+        tuple(row["namespaces"]),
+        auth=Authentication.API_KEY,
     )

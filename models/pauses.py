@@ -66,6 +66,8 @@ pauses = Table(
     Column("external_id", Text),
     Column("decided_by", Text),
     Column("decided_by_name", Text),
+    # How they authenticated; NULL: unknown, or the system decided.
+    Column("decided_auth", Text),
     Column("comment", Text),
     Column("response", JSON(none_as_null=True)),
     # `asked` has the eligible voters of the stage (`group:…`, `person:…`); NULL means any reviewer.
@@ -171,6 +173,7 @@ def values(pause: Pause) -> dict[str, Any]:
         "resolved_at": None if decision is None else decision.at,
         "decided_by": None if decision is None else decision.by.id,
         "decided_by_name": None if decision is None else decision.by.name,
+        "decided_auth": None if decision is None else decision.by.auth,
         "comment": None if decision is None else decision.comment,
         "response": None if decision is None else decision.response,
         "votes": [_vote_record(vote) for vote in pause.votes] or None,
@@ -241,7 +244,7 @@ def _decision_of(row: RowMapping) -> Decision | None:
         return None
     return Decision(
         outcome=word(Status, row["status"], "", []),
-        by=Actor(row["decided_by"], row["decided_by_name"]),
+        by=Actor(row["decided_by"], row["decided_by_name"], row["decided_auth"]),
         at=row["resolved_at"],
         comment=row["comment"],
         response=row["response"],
@@ -258,7 +261,8 @@ def _consumption_of(row: RowMapping, unreadable: list[str]) -> Consumption:
 
 def _vote_record(vote: Vote) -> dict[str, Any]:
     return {
-        "by": _actor_record(vote.by),
+        # Inside `by`, where an older release ignores it: it does not approve a vote with unknown fields.
+        "by": _actor_record(vote.by) | ({} if vote.by.auth is None else {"auth": vote.by.auth}),
         "on_behalf_of": None if vote.on_behalf_of is None else _actor_record(vote.on_behalf_of),
         "approves": vote.approves,
         "at": vote.at.isoformat(),
@@ -294,7 +298,7 @@ def _claim_of(record: dict[str, Any]) -> ReviewClaim:
 
 
 def _actor_of(record: dict[str, Any]) -> Actor:
-    return Actor(record["id"], record["name"])
+    return Actor(record["id"], record["name"], record.get("auth"))
 
 
 def _actor_record(actor: Actor) -> dict[str, str]:

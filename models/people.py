@@ -58,7 +58,8 @@ groups = Table(
     Column("created_by", Text, nullable=False),
 )
 
-# `hash` is the SHA-256 of the token. The session ends at `expires_at`, or earlier if it is idle for too long.
+# `hash` is the SHA-256 of the token. `way` is how the person signed in; NULL in sessions of an earlier release. The
+# session ends at `expires_at`, or earlier if it is idle for too long.
 sessions = Table(
     "sessions",
     metadata,
@@ -69,6 +70,7 @@ sessions = Table(
     Column("expires_at", DateTime(timezone=True), nullable=False, index=True),
     Column("address", Text),
     Column("browser", Text),
+    Column("way", Text),
     CheckConstraint("octet_length(hash) = 32", name="hash"),
 )
 
@@ -96,7 +98,7 @@ sign_in_failures = Table(
 )
 
 
-def person_of(row: RowMapping, where: str | None = None) -> Principal:
+def person_of(row: RowMapping, where: str | None = None, auth: str | None = None) -> Principal:
     """Return the caller for a person's row."""
     return Principal(
         ids.text(ids.USER, row["id"]),
@@ -106,4 +108,5 @@ def person_of(row: RowMapping, where: str | None = None) -> Principal:
         email=row["email"],
         groups=tuple(row["groups"]),
         where=where,
+        auth=auth,
     )

@@ -14,7 +14,7 @@ from adapters.process.local_peers import users_connected_to
 from app.deps import deps
 from app.http.middleware import KEY_ID
 from app.http.problems import HTTPProblem
-from domain.identity.access import ALL_NAMESPACES, ANONYMOUS, Permission, Principal, Role, who_may
+from domain.identity.access import ALL_NAMESPACES, ANONYMOUS, Authentication, Permission, Principal, Role, who_may
 from domain.values.errors import Forbidden
 
 _KEY = re.compile(r"hitl_[A-Za-z0-9_-]{20,128}")
@@ -98,7 +98,7 @@ def _anonymous(request: Request) -> Principal:
         raise _unauthenticated(
             "requests without a key are accepted only while no program of another user, like a proxy, is connected"
         )
-    return Principal(ANONYMOUS, ANONYMOUS, Role(role), (ALL_NAMESPACES,))
+    return Principal(ANONYMOUS, ANONYMOUS, Role(role), (ALL_NAMESPACES,), auth=Authentication.ANONYMOUS)
 
 
 def _is_local_name(host_and_port: str) -> bool:

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from types import MappingProxyType
 
@@ -19,6 +19,17 @@ class Role(StrEnum):
     REVIEWER = "reviewer"
     OPERATOR = "operator"
     ADMIN = "admin"
+
+
+class Authentication(StrEnum):
+    """How a caller proved who they are. Receipts name it for each vote."""
+
+    API_KEY = "api_key"
+    PASSWORD = "password"  # noqa: S105
+    OIDC = "oidc"
+    SIGN_IN_LINK = "sign_in_link"
+    REVIEW_LINK = "review_link"
+    ANONYMOUS = "anonymous"
 
 
 class Permission(StrEnum):
@@ -44,6 +55,7 @@ class Permission(StrEnum):
     NOTIFICATION_READ = "notification.read"
     AUDIT_READ = "audit.read"
     AUDIT_EXPORT = "audit.export"
+    RECEIPT_KEY_MANAGE = "receipt-key.manage"
 
 
 _AGENTS = frozenset({Role.AGENT, Role.ADMIN})
@@ -76,6 +88,7 @@ GRANTS: Mapping[Permission, frozenset[Role]] = MappingProxyType(
         Permission.NOTIFICATION_READ: _OPERATORS,
         Permission.AUDIT_READ: _OPERATORS,
         Permission.AUDIT_EXPORT: _ADMINS,
+        Permission.RECEIPT_KEY_MANAGE: _ADMINS,
     }
 )
 
@@ -88,6 +101,7 @@ class Principal:
         email: set only for a person.
         groups: set only for a person.
         where: the client's address, for the audit log.
+        auth: an `Authentication`; None if it is unknown, as in a session of an earlier release.
     """
 
     id: str
@@ -97,6 +111,7 @@ class Principal:
     email: str | None = None
     groups: tuple[str, ...] = ()
     where: str | None = None
+    auth: str | None = field(default=None, compare=False)
 
     def may(self, permission: Permission) -> bool:
         return self.role in GRANTS[permission]

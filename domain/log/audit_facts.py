@@ -28,7 +28,7 @@ def _as_is(value: Any) -> Any:
 # Times have milliseconds, as in the documents.
 _OF_PAUSE = _columns(
     {
-        _as_is: ("kind", "created_by", "priority", "on_timeout", "stage", "revision", "outcome_status"),
+        _as_is: ("kind", "created_by", "priority", "on_timeout", "stage", "revision", "decided_auth", "outcome_status"),
         instant: ("created_at", "expires_at", "escalated_at", "consumed_at", "outcome_at", "outcome_due_at"),
         _hex: ("arguments_digest",),
         digest: (
@@ -53,7 +53,7 @@ PAUSE_FACTS, STEP_FACTS = frozenset(_OF_PAUSE), frozenset(_OF_STEP)
 CHANGING = frozenset(
     {
         *("on_timeout", "expires_at", "escalated_at", "stage", "response", "votes", "asked", "posted_arguments"),
-        *("consumed_at", "consumed_with", "outcome_due_at"),
+        *("decided_auth", "consumed_at", "consumed_with", "outcome_due_at"),
         *("outcome_status", "outcome_at", "outcome_note", "outcome_result"),
     }
 )

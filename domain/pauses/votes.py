@@ -14,10 +14,15 @@ from domain.values.errors import FieldError, NeededLater, NotEligible
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """A person or key that acted. `id` identifies it; `name` is for people to read."""
+    """A person or key that acted. `id` identifies it; `name` is for people to read.
+
+    Attributes:
+        auth: how they authenticated (`domain.identity.access.Authentication`); None if it is unknown.
+    """
 
     id: str
     name: str
+    auth: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import delete, func, insert, select, update
 
-from domain.identity.access import Principal
+from domain.identity.access import Authentication, Principal
 from domain.log.audit import EVERYWHERE
 from domain.pauses.serialization import instant
 from domain.values import ids
@@ -21,6 +21,12 @@ IDLE = timedelta(hours=12)
 ABSOLUTE = timedelta(days=14)
 # `seen_at` is written at most this often for one session.
 SEEN_RESOLUTION = timedelta(seconds=60)
+# By the ways to sign in that sessions and the audit log name.
+_AUTHENTICATIONS = {
+    "password": Authentication.PASSWORD,
+    "provider": Authentication.OIDC,
+    "link": Authentication.SIGN_IN_LINK,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +54,7 @@ class SignInOrigin:
 def open_session(uow: UnitOfWork, person: Principal, user_id: UUID, place: SignInOrigin, way: str) -> str:
     """Start a session and return its token. It is always a new one, which prevents session fixation.
 
-    `way`: how the person authenticated, for the audit log.
+    `way`: how the person authenticated (`_AUTHENTICATIONS`), for the audit log and for receipts of their votes.
     """
     token = new_token()
     row = {
@@ -59,6 +65,7 @@ def open_session(uow: UnitOfWork, person: Principal, user_id: UUID, place: SignI
         "expires_at": uow.now + ABSOLUTE,
         "address": place.address,
         "browser": place.browser,
+        "way": way,
     }
     uow.conn.execute(insert(sessions).values(row))
     uow.record(person, EVERYWHERE, "session.started", person.id, way=way)
@@ -73,7 +80,7 @@ def find_session(database: Database, token: str, *, active: bool = True) -> Brow
     now = func.clock_timestamp()
     stale = (sessions.c.seen_at < now - SEEN_RESOLUTION).label("stale")
     query = (
-        select(users, stale)
+        select(users, stale, sessions.c.way)
         .join(sessions, sessions.c.user_id == users.c.id)
         .where(sessions.c.hash == hash_of(token), *_alive(now), users.c.disabled_at.is_(None))
     )
@@ -84,7 +91,7 @@ def find_session(database: Database, token: str, *, active: bool = True) -> Brow
     if row["stale"] and active:
         with database.transaction() as uow:
             uow.conn.execute(update(sessions).where(sessions.c.hash == hash_of(token)).values(seen_at=uow.now))
-    return BrowserSession(token, person_of(row), row["id"])
+    return BrowserSession(token, person_of(row, auth=_AUTHENTICATIONS.get(row["way"])), row["id"])
 
 
 def list_sessions(database: Database, user_id: UUID, token: str) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from uuid import UUID
 
 from sqlalchemy import ColumnElement, delete, func, insert, or_, select, update
 
-from domain.identity.access import Principal
+from domain.identity.access import Authentication, Principal
 from domain.values.errors import NotFound
 from models.pauses import pauses
 from models.people import person_of, sign_in_links, users
@@ -85,7 +85,10 @@ def find_review_link(database: Database, tokens: Sequence[str], pause_id: UUID) 
     with database.reading() as conn:
         rows = {by_hash[bytes(row["hash"])]: row for row in conn.execute(query).mappings()}
     token = next((token for token in tokens if token in rows), None)
-    return None if token is None else BrowserSession(token, person_of(rows[token]), rows[token]["id"], pause_id)
+    if token is None:
+        return None
+    person = person_of(rows[token], auth=Authentication.REVIEW_LINK)
+    return BrowserSession(token, person, rows[token]["id"], pause_id)
 
 
 def review_of_link(database: Database, token: str) -> UUID | None:

@@ -28,6 +28,7 @@ _CHANGED_BY_DECISION = (
     "resolved_at",
     "decided_by",
     "decided_by_name",
+    "decided_auth",
     "comment",
     "response",
 )

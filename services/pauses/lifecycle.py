@@ -224,7 +224,7 @@ def lock_pause(uow: UnitOfWork, by: Principal, id_: UUID) -> Pause:
 
 
 def actor(principal: Principal) -> Actor:
-    return Actor(principal.id, principal.name)
+    return Actor(principal.id, principal.name, principal.auth)
 
 
 def expire_due(database: Database) -> int:
