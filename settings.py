@@ -66,6 +66,10 @@ class Settings:
     webhook_retry_seconds: tuple[int, ...]
     webhook_timeout: int
     mail_url: str | None
+    # Encrypts the keys that sign receipts; None stores them as they are.
+    encryption_key: str | None
+    # The folder for these keys; None is the database.
+    receipt_keys_dir: Path | None
     artifact_roots: Mapping[str, Path]
     # The folder for the file with a worker's name.
     run_dir: Path
@@ -111,6 +115,8 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         ),
         webhook_timeout=get("SAGAHOLD_WEBHOOK_TIMEOUT", _whole(1, 25), "15"),
         mail_url=get("SAGAHOLD_MAIL_URL", _mail_url, ""),
+        encryption_key=get("SAGAHOLD_ENCRYPTION_KEY", _encryption_key, ""),
+        receipt_keys_dir=get("SAGAHOLD_RECEIPT_KEYS_DIR", _folder, ""),
         run_dir=get("SAGAHOLD_RUN_DIR", _run_dir, str(Path(tempfile.gettempdir()) / f"sagahold-{os.getuid()}")),
         artifact_roots={
             name: root
@@ -327,6 +333,15 @@ def _mail_url(text: str) -> str | None:
         good, named = None, set()
     if not good or named:
         raise ValueError("is not like mailtos://user:password@mail.example.com[?from=…] without a recipient")
+    return text
+
+
+def _encryption_key(text: str) -> str | None:
+    """Check the key. Errors never show it."""
+    if not text:
+        return None
+    if not re.fullmatch(r"[\x21-\x7e]{32,1000}", text):
+        raise ValueError("is not 32 or more printable characters without blanks: `openssl rand -base64 32` makes one")
     return text
 
 

@@ -17,6 +17,7 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from flask import Flask
 from redis.exceptions import RedisError
+from sqlalchemy.exc import SQLAlchemyError
 
 import settings as environment
 from adapters.artifacts import ArtifactFiles
@@ -25,17 +26,20 @@ from adapters.oidc import Provider
 from adapters.otel.tracing import open_tracer, tell_hold
 from adapters.process.logs import log_as_json
 from adapters.process.own_environment import hide_environment
+from adapters.receipts.signing import ReceiptSigner
 from adapters.redis import pubsub
 from adapters.redis.publisher import PublisherThread
 from app import create_app
 from app.deps import Deps
 from app.http.key_cache import KeyCache
 from app.http.slow_bodies import BodyWatch
+from domain.values.errors import ReceiptKeyUnavailable
 from services.identity.keys import authenticate
-from services.kernel.connection_pool import open_engine
+from services.kernel.connection_pool import DatabaseUnavailable, open_engine
 from services.kernel.group_commit import GroupCommit
 from services.kernel.unit_of_work import Database
 from services.pauses.lifecycle import create_pauses, resolved_among
+from services.pauses.receipt_keys import current_key
 from tasks.app import app as _celery  # noqa: F401  (wake-ups go through the current Celery app)
 from tasks.wakeups import send_wakeups
 
@@ -80,6 +84,9 @@ def build() -> Flask:
     Finalize(None, _call_all, ([*ends, logging.shutdown],), exitpriority=0)
     _when_told_to_stop(subscriber.stop)
     end_with_parent()
+    signer = ReceiptSigner(settings.encryption_key, settings.receipt_keys_dir)
+    # Without a database the first use makes the key. The server starts all the same.
+    threading.Thread(target=_make_first_key, args=(database, signer), name="receipt key", daemon=True).start()
 
     def broker_error() -> str | None:
         try:
@@ -102,12 +109,20 @@ def build() -> Flask:
             artifact_files=ArtifactFiles(settings.artifact_roots),
             broker_error=broker_error,
             channel_error=messenger.channel_error,
+            signer=signer,
             provider=_provider(settings),
             proxies=settings.proxies,
             tracer=tracer,
             host_rules=settings.host_rules,
         )
     )
+
+
+def _make_first_key(database: Database, signer: ReceiptSigner) -> None:
+    try:
+        current_key(database, signer)
+    except (DatabaseUnavailable, SQLAlchemyError, ReceiptKeyUnavailable) as error:
+        log.warning("no key signs receipts yet; the first use tries again", extra={"reason": str(error)})
 
 
 def _provider(settings: environment.Settings) -> Provider | None:

@@ -27,6 +27,7 @@ def create_app(deps: Deps) -> Flask:
     from app.api.operations import operations
     from app.api.pauses import pauses
     from app.api.people import people
+    from app.api.receipts import receipts
     from app.api.saga_steps import steps
     from app.api.sagas import sagas
     from app.api.webhooks import webhooks
@@ -52,7 +53,7 @@ def create_app(deps: Deps) -> Flask:
     problems.install(app)
     api = build_api(app)
     resources = (pauses, sagas, steps, definitions, webhooks, notifications, namespaces)
-    for blueprint in (*resources, people, keys, audit, operations):
+    for blueprint in (*resources, receipts, people, keys, audit, operations):
         api.register_blueprint(blueprint)
     app.register_blueprint(pages)
     app.register_blueprint(dashboard)

@@ -14,6 +14,7 @@ from domain.manifests.host_access import HostRules
 from services.kernel.group_commit import GroupCommit
 from services.kernel.unit_of_work import Database
 from services.pauses.lifecycle import Created, CreateRequest
+from services.pauses.receipt_keys import Signer
 
 if TYPE_CHECKING:
     from adapters.otel.sdk import Tracer
@@ -31,6 +32,7 @@ class Deps:
         revision: the migration that this code needs.
         artifact_files: the server's own files that manifests may refer to.
         broker_error: return why the broker accepts no wake-ups; None if it does.
+        signer: makes and uses the keys that sign receipts.
         channel_error: return what is wrong with a notification channel, or None; may take a second.
         provider: the identity provider, if one is configured.
         proxies: the number of proxies in front of this server that add to `X-Forwarded-For`.
@@ -49,6 +51,7 @@ class Deps:
     artifact_files: ArtifactFiles
     broker_error: Callable[[], str | None]
     channel_error: Callable[[str], str | None]
+    signer: Signer
     provider: Provider | None = None
     proxies: int = 0
     tracer: "Tracer | None" = None

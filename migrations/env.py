@@ -12,6 +12,7 @@ import models.namespaces
 import models.notifications
 import models.pauses
 import models.people
+import models.receipts
 import models.sagas
 import models.webhooks  # noqa: F401  (importing a module registers its tables)
 import settings

@@ -40,6 +40,8 @@ def test_defaults() -> None:
         webhook_retry_seconds=(5, 300, 1_800, 7_200, 18_000, 36_000, 36_000),
         webhook_timeout=15,
         mail_url=None,
+        encryption_key=None,
+        receipt_keys_dir=None,
         oidc=None,
         artifact_roots={},
         run_dir=Path(tempfile.gettempdir()) / f"sagahold-{os.getuid()}",
@@ -50,6 +52,15 @@ def test_defaults() -> None:
         tracing=False,
         host_rules=HostRules(),
     )
+
+
+def test_the_keys_that_sign_receipts(tmp_path: Path) -> None:
+    found = loaded(SAGAHOLD_ENCRYPTION_KEY="k" * 32, SAGAHOLD_RECEIPT_KEYS_DIR=str(tmp_path))
+    assert (found.encryption_key, found.receipt_keys_dir) == ("k" * 32, tmp_path)
+    for bad in ("secret" * 5, "secret " * 9, "sécret" * 9, "secret" * 6 + "\n"):
+        with pytest.raises(SettingsError, match=r"^SAGAHOLD_ENCRYPTION_KEY: is not 32 or more .*openssl") as refused:
+            loaded(SAGAHOLD_ENCRYPTION_KEY=bad)
+        assert "cret" not in str(refused.value)
 
 
 def test_folders_of_what_manifests_refer_to(tmp_path: Path) -> None:

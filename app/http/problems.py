@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 MEDIA_TYPE = "application/problem+json"
 KINDS: dict[type[DomainError], int] = {
     errors.DecisionUnknown: 503,
+    errors.ReceiptKeyUnavailable: 503,
     errors.TooMany: 429,
     errors.Forbidden: 403,
     errors.NotFound: 404,

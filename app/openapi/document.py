@@ -109,6 +109,7 @@ _EVENT = {
 TEXT_SCHEMAS = {
     "text/event-stream": _EVENT,
     "text/plain": {"type": "string"},
+    "application/jose": {"type": "string", "description": "A compact JWS (RFC 7515)."},
     "application/x-ndjson": {"type": "string", "description": "One JSON document per line."},
 }
 

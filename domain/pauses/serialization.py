@@ -123,14 +123,18 @@ def _decision_document(pause: Pause) -> dict[str, Any] | None:
 
 
 def _votes(pause: Pause) -> list[dict[str, Any]]:
-    """Return the documents of all votes in their order, including those that no longer count."""
+    return [_vote_document(vote) for vote in all_votes(pause)]
+
+
+def all_votes(pause: Pause) -> tuple[Vote, ...]:
+    """Return all votes in their order, including those that no longer count."""
     votes, decision = pause.votes, pause.decision
     if not votes and decision is not None and decision.by.id != SYSTEM and decision.outcome in _BY_VOTE:
         # The only vote is not stored: the decision has all of it.
         approves = decision.outcome is Status.APPROVED
         only = Vote(decision.by, approves, decision.at, pause.revision, 0, decision.comment, decision.response)
-        votes = (only,)
-    return [_vote_document(vote) for vote in votes]
+        return (only,)
+    return votes
 
 
 _BY_VOTE = (Status.APPROVED, Status.REJECTED)

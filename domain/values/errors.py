@@ -120,6 +120,18 @@ class NeededLater(Conflict):
     code = "NEEDED_LATER"
 
 
+class NotResolved(Conflict):
+    """The pause is pending, and only a resolved pause has a receipt: wait for the decision."""
+
+    code = "NOT_RESOLVED"
+
+
+class ReceiptKeyUnavailable(DomainError):
+    """This server cannot read the key that signs receipts: `sagahold doctor` says why."""
+
+    code = "RECEIPT_KEY_UNAVAILABLE"
+
+
 class Claimed(Conflict):
     """Another person works on this review: ask them, or take it over (`takeOver: true`)."""
 

@@ -12,6 +12,7 @@ KEY = "key_"
 DEFINITION = "def_"
 USER = "usr_"
 NOTIFICATION = "ntf_"
+RECEIPT = "rct_"
 
 # No resource has this id: a page that shows all reviews waits for wake-ups under it.
 INBOX = UUID(int=0)

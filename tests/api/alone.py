@@ -5,6 +5,7 @@ from typing import Any, cast
 
 from flask import Flask
 
+from adapters.receipts.signing import ReceiptSigner
 from adapters.redis.pubsub import ChangeSubscriber
 from app import create_app
 from app.deps import Deps
@@ -28,6 +29,7 @@ def app_alone(database: Database, keys: KeyCache, anonymous_role: str | None = N
             artifact_files=cast(Any, None),
             broker_error=lambda: None,
             channel_error=lambda channel: None,
+            signer=ReceiptSigner(),
             proxies=proxies,
         )
     )

@@ -55,6 +55,7 @@ APART = {
     "/inbox/events",
     "/r/<token>",
     "/review/<watch_id>/progress",
+    "/review/<watch_id>/receipt",
     "/sagas/<trace_id>/progress",
     "/sign-in",
     "/sign-in/link/<token>",

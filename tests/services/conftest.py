@@ -9,13 +9,25 @@ import pytest
 
 from cli.devstack import Stack
 from domain.sagas import outcome
-from models import audit, definitions, keys, leases, namespaces, notifications, pauses, people, sagas, webhooks
+from models import (
+    audit,
+    definitions,
+    keys,
+    leases,
+    namespaces,
+    notifications,
+    pauses,
+    people,
+    receipts,
+    sagas,
+    webhooks,
+)
 from models.tables import metadata
 from services.sagas import engine as saga_engine
 from tests.conftest import execute
 
 # Whatever a test imports: a table that is not known is not emptied, and none that refers to it can be used.
-TABLES = (audit, definitions, leases, keys, namespaces, notifications, pauses, people, sagas, webhooks)
+TABLES = (audit, definitions, leases, keys, namespaces, notifications, pauses, people, receipts, sagas, webhooks)
 
 
 @pytest.fixture(scope="session")

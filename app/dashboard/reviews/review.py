@@ -17,6 +17,7 @@ from domain.pauses.serialization import pause_id
 from domain.values.errors import AlreadyResolved, Conflict, DomainError, FieldError, Invalid, RevisionChanged
 from domain.values.json_diff import differences
 from services.pauses.lifecycle import actor
+from services.pauses.receipts import issue_receipt
 from services.reviews.claims import claim, unclaim
 from services.reviews.decisions import decide_pause
 from services.reviews.step_decisions import rerun_step
@@ -36,6 +37,14 @@ def review_progress(watch_id: str) -> Any:
     response = render("review_progress.html", view=view, pause=view.document)
     response.add_etag()
     return response.make_conditional(request)
+
+
+@page("GET", "/review/<watch_id>/receipt", permission=Permission.PAUSE_READ, link_ok=True)
+def review_receipt(watch_id: str) -> Response:
+    """Return the receipt as a file. `sagahold receipt verify` reads it."""
+    receipt = issue_receipt(deps().database, deps().signer, person(), pause_id(watch_id))
+    name = f'attachment; filename="{watch_id}.jws"'
+    return Response(f"{receipt}\n", content_type="application/jose", headers={"Content-Disposition": name})
 
 
 @page("POST", "/review/<watch_id>/change", permission=DECIDE, link_ok=True)
