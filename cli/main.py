@@ -27,6 +27,7 @@ COMMANDS = {
     "groups": "cli.commands.groups",
     "webhooks": "cli.commands.webhooks",
     "notifications": "cli.commands.notifications",
+    "receipt": "cli.commands.receipt",
     "audit": "cli.commands.audit",
 }
 # Options of commands, not of `sagahold` itself; people put them first because other tools expect that.

@@ -14,7 +14,7 @@ from domain.identity.access import Role
 
 # Work that is overdue for longer means too few workers, or none.
 OVERDUE_SECONDS = 60.0
-UNAUTHORIZED = 401
+UNAUTHORIZED, FORBIDDEN = 401, 403
 BEHIND = {
     "database": "its PostgreSQL does not answer",
     "writable": "its PostgreSQL is read-only or a standby (check its failover)",
@@ -31,6 +31,7 @@ def checks_of_server(url: str | None, data_dir: Path) -> Iterator[Check]:
             version = version_of(CommandContext(server, Role.AGENT, as_json=True))
             yield Check("server", True, f"{server.url} answers (Sagahold {version})")
             yield _behind(server)
+            yield _receipts(server)
             yield from _work(server)
     except (ServerUnreachable, ServerRefused) as error:
         yield Check("server", False, error.message)
@@ -43,6 +44,22 @@ def _behind(server: Server) -> Check:
         failed = [name for name, good in refused.problem.get("checks", {}).items() if not good]
         return Check("ready", False, "; ".join(BEHIND.get(name, name) for name in failed) or refused.message)
     return Check("ready", True, f"database, migrations, broker and beat work; workers seen: {workers}")
+
+
+def _receipts(server: Server) -> Check:
+    """Check the key that signs receipts."""
+    try:
+        key = server.request(Role.ADMIN, "GET", "/v1/receipt-keys").document["items"][0]
+    except ServerRefused as refused:
+        if refused.status in (UNAUTHORIZED, FORBIDDEN):
+            return Check("receipts", None, f"needs a key of an admin of all namespaces ({refused.message})")
+        return Check("receipts", False, refused.message)
+    if key["problem"]:
+        return Check("receipts", False, f"the key that signs them cannot be used: {key['problem']}")
+    if key["encrypted"]:
+        return Check("receipts", True, f"the key that signs them is encrypted, in the {key['place']}")
+    todo = "to encrypt it, set SAGAHOLD_ENCRYPTION_KEY and run `sagahold receipt rotate-key`"
+    return Check("receipts", True, f"the key that signs them is not encrypted, in the {key['place']}; {todo}")
 
 
 def _work(server: Server) -> Iterator[Check]:

@@ -49,7 +49,7 @@ def servers_named(environ: None, stack: Stack, monkeypatch: pytest.MonkeyPatch) 
 def test_all_is_well(look: Look) -> None:
     found = look()
     # Other tests on this stack change the checks of webhooks.
-    for name in ("settings", "database", "migrations", "clock", "redis", "keys", "server", "ready", "work"):
+    for name in ("settings", "database", "migrations", "clock", "redis", "keys", "server", "ready", "receipts", "work"):
         assert found[name][0] is True, found
     assert {"endpoints", "deliveries"} < set(found)
 
