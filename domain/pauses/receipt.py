@@ -10,7 +10,8 @@ from typing import Any
 
 from domain.pauses.approval_policy import ApprovalPolicy
 from domain.pauses.pause import SYSTEM, Decision, Pause, Status
-from domain.pauses.serialization import all_votes, instant
+from domain.pauses.serialization import all_votes, instant, instant_or_none
+from domain.pauses.validity import valid_until
 from domain.pauses.votes import Vote
 from domain.values import canonical_json, ids
 from domain.values.errors import NotResolved, NotUnderstood
@@ -46,11 +47,27 @@ def claims(pause: Pause, issuer: str, receipt_id: str, now: datetime) -> dict[st
         "outcome": str(decision.outcome),
         "decided_at": instant(decision.at),
         "decided_by": decision.by.id,
-        "valid_until": None,
+        "valid_until": instant_or_none(valid_until(pause)),
         "votes": [_vote(vote) for vote in _deciding_votes(pause, decision)],
         "policy": _policy(pause),
         "requested_by": pause.created_by,
+        **_use(pause),
     }
+
+
+def _use(pause: Pause) -> dict[str, Any]:
+    """Return the use of the approval, and the outcome of the execution as the agent reported it."""
+    used = pause.consumption
+    if used is None:
+        return {}
+    report = used.report
+    found = {"consumed_at": instant(used.at)}
+    if report is None:
+        return found
+    execution = {"status": str(report.status), "at": instant(report.at)}
+    if report.result is not None:
+        execution["result_sha256"] = canonical_json.digest(report.result).hex()
+    return {**found, "execution": execution}
 
 
 def _deciding_votes(pause: Pause, decision: Decision) -> Iterator[Vote]:
@@ -102,6 +119,11 @@ def wrong_claims(found: Mapping[str, Any]) -> list[str]:
     policy = found.get("policy")
     if not isinstance(policy, dict) or not _is_whole(policy.get("approvals")) or not _are_texts(policy.get("groups")):
         wrong.append("policy")
+    if not isinstance(found.get("consumed_at", ""), str):
+        wrong.append("consumed_at")
+    execution = found.get("execution", {"status": "", "at": ""})
+    if not isinstance(execution, dict) or not _are_texts([execution.get("status"), execution.get("at")]):
+        wrong.append("execution")
     return list(dict.fromkeys(wrong))
 
 

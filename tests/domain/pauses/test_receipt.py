@@ -10,6 +10,8 @@ import pytest
 
 from domain.identity.access import Authentication
 from domain.pauses import approval_policy
+from domain.pauses.consumption import ExecutionReport, ExecutionStatus
+from domain.pauses.execution import consume, report
 from domain.pauses.pause import Actor, Approve, Cancel, OnTimeout, Pause, Reject, Timeout, decide
 from domain.pauses.receipt import action_digest, claims, wrong_claims
 from domain.pauses.receipt_key import SigningKey, thumbprint
@@ -134,6 +136,25 @@ def test_a_cancelled_pause_names_its_creator() -> None:
     assert (found["outcome"], found["decided_by"], found["votes"]) == ("cancelled", "key_agent", [])
 
 
+def test_a_limit_and_the_use_of_the_approval() -> None:
+    pause = decided(replace(PENDING, approval_valid_for=900), Approve(ANN))
+    assert receipt(pause)["valid_until"] == "2026-12-02T05:15:00.000Z"
+    assert not receipt(pause).keys() & {"consumed_at", "execution"}
+    used, _ = consume(pause, "key-0001", None, NOW + timedelta(seconds=12))
+    found = receipt(used)
+    assert (found["consumed_at"], "execution" in found) == ("2026-12-02T05:00:12.000Z", False)
+    at = NOW + timedelta(seconds=20)
+    reported, _ = report(used, ExecutionReport(ExecutionStatus.SUCCEEDED, at, "done", {"refund": 7}))
+    assert receipt(reported)["execution"] == {
+        "status": "succeeded",
+        "at": "2026-12-02T05:00:20.000Z",
+        "result_sha256": hashlib.sha256(b'{"refund":7}').hexdigest(),
+    }
+    failed, _ = report(used, ExecutionReport(ExecutionStatus.FAILED, at))
+    assert receipt(failed)["execution"] == {"status": "failed", "at": "2026-12-02T05:00:20.000Z"}
+    assert wrong_claims(receipt(reported)) == []
+
+
 def test_no_arguments() -> None:
     pause = replace(PENDING, arguments=None, arguments_digest=None)
     assert receipt(decided(pause, Approve(ANN)))["arguments_sha256"] is None
@@ -171,6 +192,9 @@ def test_a_receipt_of_our_own_lacks_no_claim() -> None:
         ("policy", []),
         ("policy", {"approvals": "2", "groups": []}),
         ("policy", {"approvals": 2, "groups": [1]}),
+        ("consumed_at", 5),
+        ("execution", "succeeded"),
+        ("execution", {"status": 1, "at": ""}),
     ],
 )
 def test_a_claim_of_another_type_is_named(name: str, value: Any) -> None:
