@@ -2,6 +2,9 @@
 
 import contextlib
 import json
+import os
+import re
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -12,10 +15,11 @@ import httpx
 import pytest
 
 from cli.devstack import Stack
-from tests.acceptance.commands import DONE, REFUSED, WRONG, Ran
+from tests.acceptance.commands import DONE, END_SECONDS, REFUSED, SAGAHOLD, WRONG, Ran
 
 Call = Callable[..., Ran]
 Paused = Callable[..., str]
+GUIDE = Path(__file__).parents[2] / "docs" / "receipts.md"
 ARGUMENTS = '{"order": 1042, "amount": 129.0}'
 
 
@@ -59,6 +63,29 @@ def test_a_receipt_says_who_decided_within_80_columns(call: Call, files: Callabl
     assert "first reviewer (key_" in text
     assert "with an API key" in text
     assert "policy 1 approval " in text
+
+
+def test_the_commands_of_the_guide(call: Call, paused: Paused, stack: Stack, tmp_path: Path) -> None:
+    """They run as printed in docs/receipts.md."""
+    watch_id = paused("Refund order 1042", "--arguments", ARGUMENTS)
+    call("pause", "approve", watch_id)
+    (tmp_path / "arguments.json").write_text(ARGUMENTS)
+    blocks = re.findall(r"^```sh\n(.*?)^```", GUIDE.read_text(), re.MULTILINE | re.DOTALL)
+    assert len(blocks) == 2
+    path = f"{SAGAHOLD.parent}:{os.environ['PATH']}"
+    more = {"PATH": path, "SAGAHOLD_URL": stack.url, "WATCH_ID": watch_id}
+    shell = subprocess.run(
+        ["sh", "-euc", "\n".join(blocks)],
+        cwd=tmp_path,
+        env={**os.environ, **more},
+        capture_output=True,
+        text=True,
+        timeout=END_SECONDS,
+        check=False,
+    )
+    assert shell.returncode == 0, shell.stderr
+    assert shell.stdout.count("✔ the receipt is genuine") == 2
+    assert shell.stdout.count("exactly these (") == 1
 
 
 def test_the_approved_arguments_and_action(call: Call, files: Callable[..., Files], tmp_path: Path) -> None:
