@@ -13,10 +13,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NoReturn, TypeVar
-from urllib.parse import SplitResult, parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
 from domain.manifests.host_access import HostRules, commands_of, names_of
-from domain.values.network import reached
+from domain.values import server_urls
+from domain.values.network import is_loopback, reached
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 T = TypeVar("T")
@@ -86,16 +87,16 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
     get = _Reader(environ)
     host = get("SAGAHOLD_HOST", _host, "127.0.0.1")
     port = get("SAGAHOLD_PORT", _whole(1, 65_535), "8000")
-    public_url = get("SAGAHOLD_PUBLIC_URL", _public_url, f"http://{_bracketed(reached(host))}:{port}")
+    public_url = get("SAGAHOLD_PUBLIC_URL", server_urls.public_url, f"http://{_bracketed(reached(host))}:{port}")
     # The number of proxies in front of `web`. As many addresses at the end of X-Forwarded-For are trusted.
     proxies = get("SAGAHOLD_PROXIES", _whole(0, 10), "0")
     # The Procfile passes it to granian.
     get("SAGAHOLD_WEB_PROCESSES", _whole(1, 1_000), "1")
     # Only checked here: workers read it when a step runs, with the providers' keys.
-    get("SAGAHOLD_LOCAL_LLM_URL", _model_url, "")
+    get("SAGAHOLD_LOCAL_LLM_URL", server_urls.model_url, "")
     return Settings(
-        database_url=get("DATABASE_URL", _database_url),
-        redis_url=get("REDIS_URL", _redis_url),
+        database_url=get("DATABASE_URL", server_urls.database_url),
+        redis_url=get("REDIS_URL", server_urls.redis_url),
         host=host,
         port=port,
         public_url=public_url,
@@ -114,7 +115,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
             "SAGAHOLD_WEBHOOK_RETRY_SECONDS", _seconds, ",".join(map(str, WEBHOOK_RETRY_SECONDS))
         ),
         webhook_timeout=get("SAGAHOLD_WEBHOOK_TIMEOUT", _whole(1, 25), "15"),
-        mail_url=get("SAGAHOLD_MAIL_URL", _mail_url, ""),
+        mail_url=get("SAGAHOLD_MAIL_URL", server_urls.mail_url, ""),
         encryption_key=get("SAGAHOLD_ENCRYPTION_KEY", _encryption_key, ""),
         receipt_keys_dir=get("SAGAHOLD_RECEIPT_KEYS_DIR", _folder, ""),
         run_dir=get("SAGAHOLD_RUN_DIR", _run_dir, str(Path(tempfile.gettempdir()) / f"sagahold-{os.getuid()}")),
@@ -136,7 +137,7 @@ def _oidc(get: "_Reader") -> Oidc | None:
     """Read the identity provider's settings: all three of them, or none."""
     trust = get("SAGAHOLD_OIDC_TRUST_EMAIL", _yes, "false")
     names = [f"SAGAHOLD_OIDC_{name}" for name in ("ISSUER", "CLIENT_ID", "CLIENT_SECRET")]
-    found = [get(names[0], _issuer, ""), *(get(name, str, "") for name in names[1:])]
+    found = [get(names[0], server_urls.issuer_url, ""), *(get(name, str, "") for name in names[1:])]
     if not any(found):
         return None
     for name, value in zip(names, found, strict=True):
@@ -149,7 +150,7 @@ def _oidc(get: "_Reader") -> Oidc | None:
 
 def _tracing(get: "_Reader") -> bool:
     """Return whether spans are sent. OpenTelemetry's SDK reads the rest from the environment itself."""
-    endpoints = [get(f"OTEL_EXPORTER_OTLP_{part}ENDPOINT", _collector, "") for part in ("TRACES_", "")]
+    endpoints = [get(f"OTEL_EXPORTER_OTLP_{part}ENDPOINT", server_urls.collector_url, "") for part in ("TRACES_", "")]
     sent_by = get("OTEL_TRACES_EXPORTER", _one_of("OTLP", "NONE"), "otlp")
     if not any(endpoints) or sent_by == "NONE" or get("OTEL_SDK_DISABLED", str.lower, "") == "true":
         return False
@@ -238,104 +239,6 @@ def _one_of(*words: str) -> Callable[[str], str]:
     return parse
 
 
-def _database_url(text: str) -> str:
-    """Return the URL with its driver named. SQLAlchemy would take plain `postgresql://` for psycopg 3."""
-    scheme, separator, rest = text.partition("://")
-    if not separator or scheme not in ("postgres", "postgresql", "postgresql+psycopg2"):
-        raise ValueError("must begin with postgresql://")
-    found = _DATABASE.fullmatch(rest)
-    if found is None or (found["port"] and not _is_port(found["port"])):
-        raise ValueError("is not like postgresql://user:password@host:port/database")
-    return f"postgresql+psycopg2://{rest}"
-
-
-# SQLAlchemy's own syntax, in which a password may have characters that end the host in other URLs.
-_DATABASE = re.compile(
-    r"(?:[^:/]*(?::[^@]*)?@)?(?:\[[^/?]+\]|[^/:?]+)?(?::(?P<port>[^/?]*))?(?:/[^?]*)?(?:\?.*)?", re.DOTALL
-)
-
-
-def _is_port(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) <= 5 and 0 < int(text) <= 65_535
-
-
-def _redis_url(text: str) -> str:
-    """Check the URL. Errors never show it, because it may have a password."""
-    parts = _parts(text)
-    if parts is None:
-        raise ValueError("is not like redis://:password@host:port/number")
-    if parts.scheme not in ("redis", "rediss", "unix"):
-        raise ValueError("must begin with redis://, rediss:// or unix://")
-    if "," in parts.netloc:
-        raise ValueError("names several hosts: Celery cannot use Redis Cluster, give one Redis server")
-    if parts.scheme != "unix" and not re.fullmatch(r"/?[0-9]*", parts.path):
-        raise ValueError("must end in the number of a database, like redis://host:port/0")
-    return text
-
-
-def _parts(text: str) -> SplitResult | None:
-    """Split the URL, or return None if it or its port is invalid."""
-    try:
-        parts = urlsplit(text)
-        good = "," in parts.netloc or parts.port != 0
-    except ValueError:
-        return None
-    return parts if good else None
-
-
-def _is_http(text: str) -> bool:
-    parts = _parts(text)
-    plain = text.isprintable() and not {*' <>"\\'} & {*text}
-    return plain and parts is not None and parts.scheme in ("http", "https") and bool(parts.hostname)
-
-
-def _public_url(text: str) -> str:
-    """Check the base of links, which everyone can read."""
-    parts = _parts(text)
-    if parts is not None and parts.username is not None:
-        raise ValueError("has a user name: give an http(s) URL without user name and password")
-    if parts is None or not _is_http(text) or parts.query or parts.fragment:
-        raise ValueError(f"{text!r} is not an http(s) URL without query or fragment")
-    return text.rstrip("/")
-
-
-def _model_url(text: str) -> str:
-    """Check the URL. Errors never show it, because it may have a key."""
-    if text and not _is_http(text):
-        raise ValueError("is not an http(s) URL like http://localhost:8080/v1")
-    return text
-
-
-def _collector(text: str) -> str:
-    """Check the URL. Errors never show it, because it may have a key."""
-    if text and (not _is_http(text) or "#" in text):
-        raise ValueError("is not an http(s) URL like http://collector:4318")
-    return text
-
-
-def _issuer(text: str) -> str:
-    """Check the issuer, which must equal the provider's own spelling, including a final slash."""
-    parts = urlsplit(text) if _is_http(text) else None
-    if text and (parts is None or (parts.scheme == "http" and not _is_loopback(parts.hostname or ""))):
-        raise ValueError(f"{text!r} is not an https URL")
-    return text
-
-
-def _mail_url(text: str) -> str | None:
-    """Check the mail server's URL in apprise's syntax, without recipients. Errors never show it: it has a password."""
-    if not text:
-        return None
-    try:
-        parts = urlsplit(text)
-        good = parts.scheme in ("mailto", "mailtos") and parts.hostname and parts.path in ("", "/")
-        named = {name.lower() for name, _ in parse_qsl(parts.query)} & {"to", "cc", "bcc"}
-    except ValueError:
-        good, named = None, set()
-    if not good or named:
-        raise ValueError("is not like mailtos://user:password@mail.example.com[?from=…] without a recipient")
-    return text
-
-
 def _encryption_key(text: str) -> str | None:
     """Check the key. Errors never show it."""
     if not text:
@@ -375,9 +278,9 @@ def _anonymous(text: str, host: str, public_url: str, proxies: int) -> str | Non
     if not text:
         return None
     role = _one_of("AGENT", "REVIEWER", "OPERATOR", "ADMIN")(text).lower()
-    if not _is_loopback(host):
+    if not is_loopback(host):
         raise ValueError(f"allowed only for a server bound to loopback, but SAGAHOLD_HOST is {host}")
-    if proxies or not _is_loopback(urlsplit(public_url).hostname or ""):
+    if proxies or not is_loopback(urlsplit(public_url).hostname or ""):
         raise ValueError(
             "allowed only without a proxy, but SAGAHOLD_PUBLIC_URL or SAGAHOLD_PROXIES names one."
             " Anyone who reaches the proxy would need no key either"
@@ -397,14 +300,7 @@ def _host(text: str) -> str:
 
 def links_lead_to_loopback(settings: Settings) -> bool:
     """Return whether other machines reach the server but its links lead to loopback, and so to themselves."""
-    return not _is_loopback(settings.host) and _is_loopback(urlsplit(settings.public_url).hostname or "")
-
-
-def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    return not is_loopback(settings.host) and is_loopback(urlsplit(settings.public_url).hostname or "")
 
 
 def _bracketed(host: str) -> str:

@@ -78,3 +78,11 @@ def reached(host: str) -> str:
     if not address.is_unspecified:
         return host
     return "127.0.0.1" if address.version == 4 else "::1"
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether the host is `localhost` or a loopback address."""
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
