@@ -4,8 +4,7 @@ import re
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -14,9 +13,8 @@ from cli.devstack import Stack
 from tests.adapters.llm.server import LlmServer
 from tests.adapters.llm.wire import After, Asked, Reply, submit
 from tests.adapters.odd_server import lines
-from tests.conftest import ALONE
 from tests.faults.saga_scene import SagaScene, step, undo
-from tests.faults.scene import until
+from tests.faults.scene import PATIENCE, until
 
 STRANGER = Path(__file__).parents[1] / "adapters" / "mcp_servers" / "thinking.py"
 COUNTED = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
@@ -101,7 +99,7 @@ class ModelScene(SagaScene):
         assert answer.status_code == 202, answer.text
 
     def until_asked(self, *customers: str, turn: int = 0) -> None:
-        self.mind.server.wait_until(lambda: all(self.mind.asked(customer, turn) for customer in customers), 60)
+        self.mind.server.wait_until(lambda: all(self.mind.asked(customer, turn) for customer in customers), PATIENCE)
 
     def until_left(self, customer: str, seconds: float) -> None:
         """The connection of its last request was closed from the other side."""
@@ -137,15 +135,6 @@ def first(customer: str) -> str:
     return f"first-{customer}"
 
 
-@contextmanager
-def thinking_stack() -> Iterator[tuple[Stack, Mind]]:
-    """With one worker. The provider is asked by a name, as every real one is."""
-    mind = Mind()
-    environ = {**ALONE, "SAGAHOLD_LOCAL_LLM_URL": f"http://localhost:{mind.server.port}/v1"}
-    with TemporaryDirectory() as folder, mind.server, Stack(Path(folder), environ=environ, say=print) as stack:
-        yield stack, mind
-
-
-def ended(scene: ModelScene, *traces: str, within: float = 60) -> None:
+def ended(scene: ModelScene, *traces: str, within: float = PATIENCE) -> None:
     over = ("COMPLETED", "COMPENSATED", "FAILED")
     until("they end", lambda: all(scene.saga(trace_id)["status"] in over for trace_id in traces), within)

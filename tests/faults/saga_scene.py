@@ -19,8 +19,8 @@ from tests.faults.scene import Scene, until
 from tests.faults.slow_ledger import Ledger
 from tests.faults.truth import ENDPOINT, SETTLES_WITHIN
 
-# From the failure until each saga has ended or waits for a person. The lease of a lost call takes 30 s of it.
-SAGAS_SETTLE_WITHIN = 90.0
+# From the failure until each saga has ended or waits for a person. Longer means an error, also on a busy machine.
+SAGAS_SETTLE_WITHIN = 150.0
 CALL_SECONDS = 120
 _FINAL = {"COMPLETED": "saga.completed", "COMPENSATED": "saga.compensated", "FAILED": "saga.failed"}
 

@@ -83,7 +83,7 @@ def test_sagas_on_a_tool_that_never_answers(fragile: Stack) -> None:
         assert under_way(flooding, "sagas"), "they are still at it"
         other.ledger.release()
         left = "ended_at IS NULL"
-        until("all of them have ended", lambda: not flooding.truth.count("sagas", left), 120)
+        until("all of them have ended", lambda: not flooding.truth.count("sagas", left))
         assert len(set(other.ledger.calls("slow", "charge"))) == FLOOD
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.adapters.notify.mail_server import MailServer
-from tests.faults.scene import Scene, until
+from tests.faults.scene import PATIENCE, Scene, until
 
 
 @pytest.fixture
@@ -46,11 +46,11 @@ def test_a_killed_workers_mail_is_sent_by_another(
     anne(server.url("anne@example.com"))
     server.stalls.set()
     watch_id = scene.pause()
-    assert server.stalled.wait(60), "no mail was begun"
+    assert server.stalled.wait(PATIENCE), "no mail was begun"
     scene.stack.kill("worker", signal.SIGKILL)
     until("the connection is gone", lambda: server.broken > 0)
     server.stalls.clear()
-    until("it was sent", sent(scene, watch_id), 90)
+    until("it was sent", sent(scene, watch_id))
     assert len(server.wait_for(1)) == 1
 
 
@@ -60,7 +60,7 @@ def test_redis_forgets(scene: Scene, anne: Callable[[str], None], server: MailSe
     scene.stack.stop_process("redis", 0)
     watch_id = scene.pause()
     scene.stack.start_process("redis")
-    until("it was sent", sent(scene, watch_id), 90)
+    until("it was sent", sent(scene, watch_id))
     assert len(server.wait_for(1)) == 1
 
 
@@ -73,7 +73,7 @@ def test_a_mail_server_that_is_down_at_first(scene: Scene, anne: Callable[[str],
     tried = notification(scene, watch_id)
     assert (tried["status"], tried["last_error"]) == ("pending", "the connection failed: connection refused")
     with MailServer(port=gone.port) as server:
-        until("it was sent", sent(scene, watch_id), 90)
+        until("it was sent", sent(scene, watch_id))
         assert len(server.wait_for(1)) == 1
 
 
@@ -88,4 +88,4 @@ def test_a_wrong_password_is_seen_and_can_be_made_good(scene: Scene, anne: Calla
         assert "sagahold_failed_notifications 1.0" in scene.admin.get("/metrics").text
         server.password = "wrong"
         scene.admin.post(f"/v1/notifications/{failed['id']}/retry").raise_for_status()
-        until("it was sent", sent(scene, watch_id), 90)
+        until("it was sent", sent(scene, watch_id))

@@ -94,7 +94,7 @@ def test_read_only_for_seconds(fragile: Stack) -> None:
                 assert answer.status_code == 503, answer.text
                 scene.truth.refused(answer)
             scene.ledger.release()
-            until("the answer came", lambda: "a result cannot be recorded yet" in fragile.log("worker").read_text())
+            until("the answer came", lambda: "a result cannot be recorded yet" in scene.log("worker"))
         saga = scene.reads_as(trace_id, "COMPLETED")
         assert (saga["needs_operator"], len(scene.ledger.entries("anna"))) == (False, 1)
         assert scene.decide(held).json()["status"] == "approved"

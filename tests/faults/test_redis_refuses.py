@@ -34,26 +34,26 @@ def tell(client: redis.Redis, command: str) -> None:
     client.execute_command(*command.split(" "))
 
 
+@pytest.fixture(scope="module")
+def first(fragile: Stack) -> Iterator[Scene]:
+    """A scene with the logs since the first failure: a throttled warning may belong to an earlier one."""
+    with Scene(fragile, endpoint=False) as scene:
+        yield scene
+
+
 @pytest.mark.parametrize("failure", FAILURES)
-def test_it_is_waited_for(scene: Scene, failure: str) -> None:
+def test_it_is_waited_for(first: Scene, scene: Scene, failure: str) -> None:
     """No process ends, what is missing is said, decisions are taken; and all goes on when it is over."""
     begin, end, word = FAILURES[failure]
     pids = {name: scene.stack.pid(name) for name in NAMES}
-    logs = {name: scene.stack.log(name) for name in NAMES}
-    told_before = {name: log.stat().st_size for name, log in logs.items()}
-
-    def said(name: str) -> str:
-        return logs[name].read_text()[told_before[name] :]
-
     with redis.Redis.from_url(scene.stack.redis_url) as admin:
         for command in begin:
             tell(admin, command)
         try:
             # All clients must reconnect, which writes.
             admin.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
-            # The warnings are throttled, so they may belong to an earlier failure.
-            until("the worker says so", lambda: "the worker receives no wake-ups" in logs["worker"].read_text())
-            until("beat says so", lambda: "beat cannot send sweeps" in logs["beat"].read_text())
+            until("the worker says so", lambda: "the worker receives no wake-ups" in first.log("worker"))
+            until("beat says so", lambda: "beat cannot send sweeps" in first.log("beat"))
             answer = ready(scene)
             assert answer.status_code == 503
             assert not answer.json()["checks"]["broker"]
@@ -67,8 +67,8 @@ def test_it_is_waited_for(scene: Scene, failure: str) -> None:
     until("ready again", lambda: ready(scene).status_code == 200)
     assert {name: scene.stack.pid(name) for name in NAMES} == pids
     for name in NAMES:
-        assert "Traceback" not in said(name), said(name)
-    assert said("worker").count("\n") < LINES, said("worker")
+        assert "Traceback" not in scene.log(name), scene.log(name)
+    assert scene.log("worker").count("\n") < LINES, scene.log("worker")
 
 
 # The most lines of a worker's log in a failure of a few seconds.

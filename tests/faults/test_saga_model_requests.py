@@ -9,22 +9,23 @@ from dataclasses import dataclass
 import psutil
 import pytest
 
+from cli.devstack import Stack
 from tests.adapters.llm.wire import After, Call, Cut, submit
-from tests.faults.model_scene import ModelScene, after, counted, thinking_stack
+from tests.faults.model_scene import Mind, ModelScene, after, counted
 from tests.faults.saga_scene import undo
-from tests.faults.scene import until
+from tests.faults.scene import DROPPED, until
 from tests.faults.test_workers import freeze
 
 # Far less than the model would take, and far more than it takes to see that its answer is not wanted. Seconds.
-SOON = 60.0
+SOON = 120.0
 DEADLINE_SECONDS = 2
 ENDS = ("ends-simple", "ends-acts", "ends-cut")
 
 
 @pytest.fixture(scope="module")
-def scene() -> Iterator[ModelScene]:
+def scene(fragile: Stack, mind: Mind) -> Iterator[ModelScene]:
     """One for all: what they do to each other is no more than what sagas do to each other."""
-    with thinking_stack() as (stack, mind), ModelScene(stack, mind) as scene:
+    with ModelScene(fragile, mind) as scene:
         scene.deploy_reasoning("simple")
         scene.deploy_reasoning("reads", "order")
         scene.deploy_reasoning("acts", "charge_once", **undo("reverse"))
@@ -175,7 +176,6 @@ def test_workers_frozen_and_killed(scene: ModelScene) -> None:
 
     Both happen in one test, because each costs the wait for a lease.
     """
-    log = scene.stack.log("worker")
     frozen_may, killed_may = threading.Event(), threading.Event()
     frozen = started(scene, frozen_may, "frozen")
     pid = scene.stack.pid("worker")
@@ -194,9 +194,7 @@ def test_workers_frozen_and_killed(scene: ModelScene) -> None:
         before = {trace_id: scene.saga(trace_id) for trace_id in sagas.values()}
     finally:
         os.kill(pid or 0, signal.SIGCONT)
-    until(
-        "it dropped its results", lambda: log.read_text().count("dropped the result of superseded work") == len(frozen)
-    )
+    until("it dropped its results", lambda: scene.log("worker").count(DROPPED) == len(frozen))
     assert {trace_id: scene.saga(trace_id) for trace_id in sagas.values()} == before
     for case, trace_id in sagas.items():
         case.check(scene, trace_id)

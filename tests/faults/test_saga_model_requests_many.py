@@ -8,14 +8,16 @@ import psutil
 import pytest
 import redis
 
-from tests.faults.model_scene import ModelScene, after, ended, thinking_stack
+from cli.devstack import Stack
+from tests.faults.model_scene import Mind, ModelScene, after, ended
 from tests.faults.saga_scene import step
 from tests.faults.scene import until
 from tests.faults.test_saga_tools import peak
+from tests.faults.test_who_is_missing import checks
 
 # The limit of one process. Requests admitted at the same moment may exceed it, by at most one per thread.
 ROOM, THREADS = 64, 16
-# Beyond that; and for two workers.
+# Beyond that; and for two workers: more than one of them takes.
 MORE, FOR_TWO = 36, 72
 OTHERS = 10
 THINKING = """
@@ -27,8 +29,11 @@ MAY_RUN = 60
 
 
 @pytest.fixture(scope="module")
-def scene() -> Iterator[ModelScene]:
-    with thinking_stack() as (stack, mind), ModelScene(stack, mind) as scene:
+def scene(fragile: Stack, mind: Mind) -> Iterator[ModelScene]:
+    # A new process: its peak of memory is then that of these tests.
+    fragile.stop_process("worker")
+    fragile.start_process("worker")
+    with ModelScene(fragile, mind) as scene:
         scene.deploy_reasoning("simple")
         scene.deploy_saga("other", step("one", "charge"))
         yield scene
@@ -68,10 +73,13 @@ def test_a_full_worker_goes_on_with_other_work(scene: ModelScene) -> None:
 
 
 def test_redis_killed_and_flushed_while_two_workers_think(scene: ModelScene) -> None:
-    go_on = threading.Event()
+    # The sagas come when both are there: a full worker that takes a wake-up leaves the saga for some seconds.
+    until("one is there", lambda: checks(scene.stack)["workers"] == 1)
     other = scene.stack.add("worker")
+    until("both are there", lambda: checks(scene.stack)["workers"] == 2)
+    go_on = threading.Event()
     sagas = started(scene, "two", FOR_TWO, go_on)
-    until("both are at them", lambda: thinks_about(scene, sagas) == len(sagas))
+    scene.until_asked(*sagas)
     scene.stack.stop_process("redis", 0)
     go_on.set()
     # No wake-up can be sent for these sagas.

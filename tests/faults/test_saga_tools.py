@@ -83,6 +83,9 @@ MISCHIEF = (
 
 @pytest.fixture
 def scene(fragile: Stack) -> Iterator[SagaScene]:
+    # A new process: its peak of memory is then that of this test.
+    fragile.stop_process("worker")
+    fragile.start_process("worker")
     with SagaScene(fragile) as scene:
         yield scene
 
@@ -152,6 +155,6 @@ def check(scene: SagaScene, mischief: Mischief, trace_id: str, folder: Path) -> 
 
 def check_log(scene: SagaScene) -> None:
     """No surprise of the worker's own; what the servers wrote to their stderr is there too."""
-    lines = scene.stack.log("worker").read_text().splitlines()
+    lines = scene.log("worker").splitlines()
     surprises = [line for line in lines if "Traceback" in line and "an MCP server says" not in line]
     assert not surprises, surprises

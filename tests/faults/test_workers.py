@@ -36,7 +36,6 @@ def test_a_worker_that_is_started_again_goes_on_at_once(scene: Scene) -> None:
 
 def test_a_frozen_workers_late_result_is_dropped(scene: Scene) -> None:
     """It wakes up after its lease was given to another: what it says then must not count."""
-    log = scene.stack.log("worker")
     scene.hold_first()
     scene.decide(scene.pause())
     scene.until_held()
@@ -48,7 +47,7 @@ def test_a_frozen_workers_late_result_is_dropped(scene: Scene) -> None:
         scene.truth.settle()
     finally:
         scene.stack.kill("worker", signal.SIGCONT)
-    until("it dropped its result", lambda: "superseded" in log.read_text())
+    until("it dropped its result", lambda: "superseded" in scene.log("worker"))
     assert sent_again(scene)
     scene.truth.settle()
     scene.stack.stop_process(other)
