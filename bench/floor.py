@@ -19,7 +19,7 @@ from cli.devstack.ports import free_port
 from cli.devstack.procfile import PROCFILE, read_procfile, shell_command
 from cli.devstack.waiting import wait_until
 
-START_SECONDS = 20.0
+START_SECONDS = 60.0
 # Processes that share the clients of the raw INSERTs. A single one would be the bottleneck, and the floor too low.
 INSERTERS = 2
 

@@ -9,7 +9,7 @@ from bench.subject import Subject
 from bench.wire import BenchError, Connection
 
 # Longer than anything takes without load. Seconds.
-LOST_AFTER = 30.0
+LOST_AFTER = 90.0
 # A long poll needs a few milliseconds until it waits; an earlier decision would give too short a latency. Seconds.
 UNTIL_HELD = 0.02
 

@@ -18,7 +18,7 @@ from models.pauses import pauses
 from models.sagas import saga_steps, sagas
 
 # Longer than any saga here takes. Seconds.
-LOST_AFTER = 60.0
+LOST_AFTER = 120.0
 # Between two queries of the database: short beside the figures, and long enough to add no load. Seconds.
 LOOK_EVERY = 0.002
 # Sagas started between two queries, so that ended ones are noticed in time.

@@ -16,7 +16,7 @@ from domain.manifests.bundle import referenced
 
 # A saga of a few calls takes well under a second. The first one also starts the tool server, and the first model
 # request loads its library.
-SAGA_SECONDS = 30.0
+SAGA_SECONDS = 90.0
 EXAMPLES = PROCFILE.parent / "examples"
 
 

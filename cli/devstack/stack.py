@@ -25,9 +25,9 @@ from cli.devstack.waiting import wait_until
 from domain.values.network import reached
 
 # initdb writes 40 MB with fsync; a crashed server first replays its log; migrations may meet much data.
-SERVER_SECONDS = 60.0
+SERVER_SECONDS = 120.0
 RELEASE_SECONDS = 600.0
-READY_SECONDS = 60.0
+READY_SECONDS = 120.0
 # Everything ends within 15 s: the parts below and a moment between them.
 FRONT_STOP_SECONDS = 4.0
 WORKER_STOP_SECONDS = 6.0
