@@ -67,7 +67,7 @@ class Collector(Receiver):
     def spans(self) -> list[Sent]:
         return [sent for request in list(self.requests) for sent in _read(request)]
 
-    def wait_for_spans(self, enough: Callable[[list[Sent]], bool], seconds: float = 30) -> list[Sent]:
+    def wait_for_spans(self, enough: Callable[[list[Sent]], bool], seconds: float = 90) -> list[Sent]:
         """All that have come, once they are enough. Raises `TimeoutError`."""
         with self._changed:
             if not self._changed.wait_for(lambda: enough(self.spans()), seconds):

@@ -23,8 +23,8 @@ from cli.devstack import Stack
 from cli.devstack.waiting import wait_until
 
 SAGAHOLD = Path(sys.executable).with_name("sagahold")
-END_SECONDS = 90.0
-LAST_SECONDS = 20.0
+END_SECONDS = 170.0
+LAST_SECONDS = 60.0
 INTERRUPTED = 130
 
 

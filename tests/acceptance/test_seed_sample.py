@@ -25,7 +25,7 @@ const sleep = ms => { console.log(`sleeps ${ms}`); return new Promise(done => se
 const continueWithDeploy = () => console.log("continues");
 const abortDeploy = () => console.log("aborts");
 """
-END_SECONDS = 30.0
+END_SECONDS = 120.0
 
 
 def test_the_sample_is_as_it_was_published() -> None:

@@ -55,20 +55,20 @@ class Odd:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
         if self._process is not None:
-            self._process.wait(30)
+            self._process.wait(90)
         else:
             eventually(lambda: not alive(pid))
 
     def restart(self) -> None:
         """After it has ended. A stdio server is started by the client."""
         if self._process is not None:
-            self._process.wait(30)
+            self._process.wait(90)
             self._start()
 
     def stop(self) -> None:
         if self._process is not None:
             self._process.kill()
-            self._process.wait(30)
+            self._process.wait(90)
 
     def _start(self) -> None:
         self._process = subprocess.Popen(self._command, env=self._environment)
@@ -84,7 +84,7 @@ def odd_servers(kind: str, folder: Path) -> Iterator[Odd]:
         server.stop()
 
 
-def eventually(condition: Callable[[], bool], seconds: float = 30) -> None:
+def eventually(condition: Callable[[], bool], seconds: float = 90) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it did not come to pass in time"

@@ -136,7 +136,7 @@ def test_a_request_line_and_headers_without_end(stack: Stack, team: Team) -> Non
     """The server itself turns these away, before anything of ours runs, and serves the next one."""
     address = urlsplit(stack.url)
     for lines in (b"GET /%s HTTP/1.1\r\nHost: x" % (b"x" * MIB), b"GET / HTTP/1.1\r\nHost: x\r\nX: %s" % (b"x" * MIB)):
-        with socket.create_connection((address.hostname, address.port), timeout=10) as sock, suppress(ConnectionError):
+        with socket.create_connection((address.hostname, address.port), timeout=90) as sock, suppress(ConnectionError):
             sock.sendall(lines + b"\r\n\r\n")
             assert sock.recv(65_536).split(b" ")[1:2] in ([], [b"400"], [b"414"], [b"431"])
     assert team.agent.get("/api/pause").status_code == 200
@@ -157,5 +157,5 @@ def test_bodies_that_one_key_does_not_send_end_by_themselves(team: Team, stack: 
         opened[-1].sendall(b'eploy to it now"}')
         assert opened[-1].recv(10_000).startswith(b"HTTP/1.1 201 ")
         for each in opened[:23]:
-            each.settimeout(30)
+            each.settimeout(90)
             assert b'"code": "REQUEST_TIMEOUT"' in b"".join(iter(lambda: each.recv(10_000), b""))  # noqa: B023

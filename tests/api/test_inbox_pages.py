@@ -30,7 +30,7 @@ def browser(stack: Stack, stack_database: Database, namespace: str) -> Iterator[
 
     def make(role: str = "reviewer", **more: Any) -> httpx.Client:
         who = add_person(stack_database, role, **{"namespaces": [namespace], **more})
-        opened.append(httpx.Client(base_url=stack.url, cookies={SESSION: who.token}, timeout=30))
+        opened.append(httpx.Client(base_url=stack.url, cookies={SESSION: who.token}, timeout=70))
         return opened[-1]
 
     yield make

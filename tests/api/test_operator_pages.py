@@ -63,7 +63,7 @@ def crew(stack_database: Database, stack: Stack, team: Team, elsewhere: str) -> 
         ("admin", elsewhere),
     ):
         who = add_person(stack_database, role, namespaces=[namespace], name=f"The {role}")
-        made.append(Browser(httpx.Client(base_url=stack.url, cookies={SESSION: who.token}, timeout=30), who.token))
+        made.append(Browser(httpx.Client(base_url=stack.url, cookies={SESSION: who.token}, timeout=70), who.token))
     yield Crew(*made)
     for browser in made:
         browser.client.close()

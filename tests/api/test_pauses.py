@@ -154,14 +154,14 @@ def test_a_waiting_agent_is_answered_by_the_decision(team: Team, held: Callable[
         waiting = pool.submit(team.agent.get, f"/api/pause/{watch_id}?wait=60")
         until(lambda: held() == 1)
         decided = team.reviewer.post(f"/api/pause/{watch_id}/approve").json()
-        assert waiting.result(timeout=30).json() == decided
+        assert waiting.result(timeout=90).json() == decided
 
 
 def test_waiting_for_what_is_resolved_is_answered_at_once(team: Team) -> None:
     """The client gives up after 30 s, the server would hold for 60."""
     watch_id = team.pause()["watchId"]
     team.reviewer.post(f"/api/pause/{watch_id}/reject")
-    assert team.agent.get(f"/api/pause/{watch_id}?wait=60", timeout=30).json()["status"] == "rejected"
+    assert team.agent.get(f"/api/pause/{watch_id}?wait=60", timeout=50).json()["status"] == "rejected"
 
 
 def test_a_wait_that_ends_without_a_decision(team: Team) -> None:
@@ -191,15 +191,15 @@ def test_one_wait_for_several(team: Team, held: Callable[[], float]) -> None:
         waiting = pool.submit(team.agent.get, "/api/pause", params=query)
         until(lambda: held() == 1)
         decided = team.reviewer.post(f"/api/pause/{ids[1]}/approve").json()
-        answer = waiting.result(timeout=30).json()
+        answer = waiting.result(timeout=90).json()
     assert [each["watchId"] for each in answer["items"]] == ids
     assert answer["items"][1] == decided
     assert (answer["missing"], answer["next_cursor"]) == ([unknown], None)
-    at_once = team.agent.get("/api/pause", params={"ids": ids, "wait": 60}, timeout=30)
+    at_once = team.agent.get("/api/pause", params={"ids": ids, "wait": 60}, timeout=50)
     assert at_once.json()["items"] == answer["items"]
     left = team.agent.get("/api/pause", params={"ids": ids[0], "wait": 1}).json()["items"]
     assert [each["status"] for each in left] == ["pending"]
-    nothing = team.agent.get("/api/pause", params={"ids": unknown, "wait": 60}, timeout=30).json()
+    nothing = team.agent.get("/api/pause", params={"ids": unknown, "wait": 60}, timeout=50).json()
     assert (nothing["items"], nothing["missing"]) == ([], [unknown])
 
 

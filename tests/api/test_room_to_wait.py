@@ -33,17 +33,17 @@ class Server:
     open_: ExitStack
 
     def ask(self, path: str, header: str) -> socket.socket:
-        client = self.open_.enter_context(socket.create_connection(("127.0.0.1", self.port), timeout=30))
+        client = self.open_.enter_context(socket.create_connection(("127.0.0.1", self.port), timeout=90))
         client.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{header}\r\n\r\n".encode())
         return client
 
     def ask_and_wait(self, path: str, header: str, total: int, count: int = 1) -> None:
         """So many more requests, all of which are held: then there are `total`."""
         # A stream that has just ended still counts for a moment, and would stand for one that is not open yet.
-        until(lambda: self.held == total - count, 60)
+        until(lambda: self.held == total - count, 90)
         for _ in range(count):
             self.ask(path, header)
-        until(lambda: self.held == total, 60)
+        until(lambda: self.held == total, 90)
 
     @property
     def held(self) -> float:
@@ -65,7 +65,7 @@ def serving(stack: Stack) -> Iterator[Server]:
             yield Server(port, operator, open_)
     finally:
         web.terminate()
-        web.wait(30)
+        web.wait(90)
 
 
 def answers(client: httpx.Client) -> bool:
@@ -99,7 +99,7 @@ def test_one_key_with_all_the_places_keeps_nobody_out(server: Server, team: Team
     server.ask_and_wait(f"/api/pause/{watch_id}/events", greedy, ROOM, ROOM)
     # Held beyond these, until its pause is decided.
     polls = [server.ask(f"/api/pause{path}wait=60", modest) for path in (f"/{brief_id}?", f"?ids={brief_id}&")]
-    until(lambda: server.held == ROOM + 2, 60)
+    until(lambda: server.held == ROOM + 2, 90)
     assert team.reviewer.post(f"/api/pause/{brief_id}/approve").status_code == 200
     for told in map(whole, polls):
         assert '"status":"approved"' in told.replace(": ", ":")

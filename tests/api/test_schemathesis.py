@@ -58,7 +58,7 @@ def test_every_answer_is_one_that_the_document_tells(
     command = [str(Path(sys.executable).parent / "schemathesis"), "run", f"{stack.url}/openapi.json", "--no-color"]
     command += ["--phases", phases, "--max-examples", str(examples)]
     command += ["--generation-deterministic", "--continue-on-failure"]
-    command += ["--checks", "all", "--exclude-checks", LEFT_OUT, "--request-timeout", "30"]
+    command += ["--checks", "all", "--exclude-checks", LEFT_OUT, "--request-timeout", "90"]
     if role is not None:
         command += ["--header", f"Authorization: Bearer {keys[role]}"]
     ran = subprocess.run(command, cwd=tmp_path, env=environ, capture_output=True, text=True, check=False)

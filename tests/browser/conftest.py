@@ -25,7 +25,7 @@ FLAGS = (
     *(["--no-sandbox"] if os.geteuid() == 0 else []),
 )
 # Not a measure of anything: the machine may have much else to do.
-PATIENCE_MS = 60_000
+PATIENCE_MS = 90_000
 expect.set_options(timeout=PATIENCE_MS)
 
 

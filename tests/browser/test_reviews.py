@@ -35,7 +35,7 @@ def press(page: Page, name: str) -> None:
 
 def until(page: Page, happens: Callable[[], bool]) -> None:
     """Wait while the page's events arrive."""
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 90
     while not happens():
         assert time.monotonic() < deadline, "it did not come about in time"
         page.wait_for_timeout(20)
@@ -71,7 +71,7 @@ def test_a_pause_arrives_live_is_edited_and_approved_and_the_agent_goes_on(
     page.get_by_label("Comment").fill("the shipping was not late")
     press(page, "Approve with these changes")
     expect(outcome(page)).to_have_text("approved")
-    told = resumed.result(60)
+    told = resumed.result(90)
     print(f"from the agent's request to the decision, by an untiring reviewer: {told.at - posted:.1f} s")
     assert told.document["status"] == "approved"
     assert told.document["decision"]["arguments"] == {"order": 1042, "amount_cents": 9900}
@@ -99,7 +99,7 @@ def test_from_the_mail_to_the_decision_on_a_phone(
     page = visit(**PHONE).new_page()
     page.goto(link)
     page.get_by_role("button", name="Approve", exact=True).tap()
-    answer = resumed.result(60)
+    answer = resumed.result(90)
     print(f"from the mail's arrival to the agent going on, a new browser included: {answer.at - arrived:.1f} s")
     assert answer.document["status"] == "approved"
     expect(outcome(page)).to_have_text("approved")
@@ -113,7 +113,7 @@ def test_rejected(signed_in: Callable[..., Page], agent: Agent) -> None:
     page.get_by_label("Comment").fill("not on a Friday")
     press(page, "Reject")
     expect(outcome(page)).to_have_text("rejected")
-    told = resumed.result(60).document
+    told = resumed.result(90).document
     assert (told["status"], told["decision"]["comment"]) == ("rejected", "not on a Friday")
 
 
@@ -296,7 +296,7 @@ def test_two_have_to_approve(signed_in: Callable[..., Page], person: Callable[..
     press(otto, "Approve")
     expect(outcome(otto)).to_have_text("approved")
     expect(outcome(anne)).to_have_text("approved")
-    assert resumed.result(60).document["status"] == "approved"
+    assert resumed.result(90).document["status"] == "approved"
 
 
 def test_keys_alone(signed_in: Callable[..., Page], agent: Agent) -> None:

@@ -11,7 +11,7 @@ addEventListener("securitypolicyviolation", event =>
     console.error(`policy violated: ${event.violatedDirective} ${event.blockedURI} ${event.sample}`));
 """
 
-SEEN_SECONDS, LOOK_MS = 20.0, 20
+SEEN_SECONDS, LOOK_MS = 90.0, 20
 
 
 class Troubles:

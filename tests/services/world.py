@@ -123,7 +123,7 @@ def at_once(calls: Sequence[Callable[[], T]]) -> list[T | Exception]:
     barrier = Barrier(len(calls))
 
     def run(call: Callable[[], T]) -> T | Exception:
-        barrier.wait(30)
+        barrier.wait(90)
         try:
             return call()
         except Exception as error:

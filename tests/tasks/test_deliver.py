@@ -206,7 +206,7 @@ def test_the_next_about_the_same_pause_is_hinted_at(database: Database, redis: R
 
 
 def _until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 90
     while not condition():
         assert time.monotonic() < deadline, "it did not come about in time"
         time.sleep(0.005)

@@ -84,9 +84,9 @@ def test_the_step_fails(prompt: str, code: str, worker: Database, recorded: Simp
     made.begin(asked)
     draining = threading.Thread(target=made.drain, daemon=True)
     draining.start()
-    draining.join(20)
+    draining.join(90)
     assert not draining.is_alive(), "it is kept for ever"
-    outcome = recorded.get(timeout=20).outcome
+    outcome = recorded.get(timeout=90).outcome
     assert isinstance(outcome, Failed)
     assert (outcome.error.code, outcome.acted) == (code, False)
     assert not leases.holds(asked.lease)
@@ -102,7 +102,7 @@ def test_a_worker_made_to_end_says_nothing_of_its_thoughts(
     model.future.cancel()
     # An earlier result is recorded earlier.
     made.begin(ask("{{ 1 // 0 }}"))
-    outcome = recorded.get(timeout=20).outcome
+    outcome = recorded.get(timeout=90).outcome
     assert isinstance(outcome, Failed)
     assert outcome.error.code == "PROMPT_FAILED"
 
@@ -122,6 +122,6 @@ def test_a_question_that_ends_without_an_answer_gives_up_its_place_and_its_lease
     until("it is let go of", lambda: not leases.holds(asked.lease))
     draining = threading.Thread(target=made.drain, daemon=True)
     draining.start()
-    draining.join(20)
+    draining.join(90)
     assert not draining.is_alive(), "it is kept for ever"
     assert fill(made.places, "default") == 64, "its place is lost"

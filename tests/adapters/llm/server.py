@@ -123,13 +123,13 @@ class LlmServer:
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def wait_until(self, condition: Callable[[], bool], seconds: float = 30) -> None:
+    def wait_until(self, condition: Callable[[], bool], seconds: float = 90) -> None:
         """Looks again whenever a request came, was answered or left. Raises `TimeoutError`."""
         with self._changed:
             if not self._changed.wait_for(condition, seconds):
                 raise TimeoutError(f"it did not come to pass within {seconds} s; {len(self.asked)} requests came")
 
-    def wait_for(self, count: int, seconds: float = 30) -> list[Asked]:
+    def wait_for(self, count: int, seconds: float = 90) -> list[Asked]:
         self.wait_until(lambda: len(self.asked) >= count, seconds)
         return list(self.asked)
 

@@ -20,7 +20,7 @@ from adapters.mcp import ToolClient
 from tests.adapters.llm.questions import question, settings
 client = ToolClient()
 runner = ModelRunner(client, settings(**json.loads(sys.argv[1])))
-made = runner.ask_model(question(provider=sys.argv[2], model="m")).result(60)
+made = runner.ask_model(question(provider=sys.argv[2], model="m")).result(120)
 print(json.dumps(made.outcome.data))
 client.close()
 """
@@ -53,7 +53,7 @@ def test_only_what_is_given_is_used(provider: str):
             "SAGAHOLD_LOCAL_LLM_URL": f"{server.url}/v1",
         }
         asking = [sys.executable, "-c", ASK, json.dumps(given), provider]
-        run = subprocess.run(asking, cwd=ROOT, env=os.environ | ELSEWHERE, capture_output=True, text=True, timeout=120)
+        run = subprocess.run(asking, cwd=ROOT, env=os.environ | ELSEWHERE, capture_output=True, text=True, timeout=170)
         assert json.loads(run.stdout) == {"n": 1}, run.stderr
         assert "SECRET" not in str(dict(server.asked[0].headers))
         assert run.stderr == ""

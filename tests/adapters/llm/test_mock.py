@@ -24,7 +24,7 @@ def runner():
 
 
 def result(runner: ModelRunner, asked: ModelInput) -> ModelResult:
-    return runner.ask_model(asked).result(60)
+    return runner.ask_model(asked).result(120)
 
 
 def code(result: ModelResult) -> str:
@@ -142,7 +142,7 @@ def test_a_thought_that_is_cancelled(runner: ModelRunner):
     future = runner.ask_model(question(submit(after=60, n=1)))
     assert future.cancel()
     with pytest.raises(CancelledError):
-        future.result(10)
+        future.result(90)
 
 
 def test_many_at_once_cost_no_threads(runner: ModelRunner):
@@ -203,7 +203,7 @@ def test_nothing_begins_after_the_end():
     client = ToolClient()
     runner = ModelRunner(client, settings())
     client.close()
-    assert isinstance(runner.ask_model(question()).result(1).outcome, NotSent)
+    assert isinstance(runner.ask_model(question()).result(90).outcome, NotSent)
 
 
 def test_an_answer_that_is_long_to_check_holds_nobody_up(runner: ModelRunner):
@@ -216,6 +216,6 @@ def test_an_answer_that_is_long_to_check_holds_nobody_up(runner: ModelRunner):
     turns = [submit(after=0.05, n="many")] * 5
     other = runner.ask_model(question(*turns, submit(n=1)))
     other.add_done_callback(lambda _: order.append("other"))
-    assert code(slow.result(60)) == "OUTPUT_SCHEMA_VALIDATION_FAILED"
-    assert other.result(60).outcome == Done({"n": 1})
+    assert code(slow.result(120)) == "OUTPUT_SCHEMA_VALIDATION_FAILED"
+    assert other.result(120).outcome == Done({"n": 1})
     assert order == ["other", "slow"]

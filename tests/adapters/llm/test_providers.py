@@ -68,7 +68,7 @@ def test_a_key_for_a_local_model_is_sent_and_none_of_openai(tools: Tools):
     with LlmServer(GOOD) as server:
         known = environ(server.url)
         for given, sent in (({}, None), ({"SAGAHOLD_LOCAL_LLM_KEY": "local-key"}, "local-key")):
-            done(runner(tools, known | given).ask_model(question(provider="local", model_name="m")).result(30))
+            done(runner(tools, known | given).ask_model(question(provider="local", model_name="m")).result(120))
             assert server.asked[-1].key != KEY
             if sent is not None:
                 assert server.asked[-1].key == sent
@@ -103,7 +103,7 @@ def test_proxies_and_keys_of_the_environment_are_not_used(
 def test_a_missing_variable_is_named(tools: Tools, provider: str, variable: str):
     with LlmServer(GOOD) as server:
         known = {name: value for name, value in environ(server.url).items() if name != variable}
-        result = runner(tools, known).ask_model(question(provider=provider, model_name="m")).result(30)
+        result = runner(tools, known).ask_model(question(provider=provider, model_name="m")).result(120)
         assert failure(result) == "WORKER_CONFIG_LOAD_FAILED"
         assert isinstance(result.outcome, Failed)
         assert variable in result.outcome.error.message
@@ -158,7 +158,7 @@ def test_nobody_listens(tools: Tools):
     known = environ(server.url)
     server.close()
     for provider in PROTOCOLS:
-        result = runner(tools, known).ask_model(question(provider=provider, model_name="m")).result(30)
+        result = runner(tools, known).ask_model(question(provider=provider, model_name="m")).result(120)
         assert failure(result) == "PROVIDER_UNAVAILABLE"
 
 
@@ -203,7 +203,7 @@ def test_cancelling_hangs_up(desk_for: DeskFor, provider: str, within_body: bool
     desk.server.wait_for(1)
     assert future.cancel()
     with pytest.raises(CancelledError):
-        future.result(30)
+        future.result(120)
     desk.server.wait_until(lambda: desk.server.asked[0].left)
     assert len(desk.server.asked) == 1
 
@@ -267,9 +267,9 @@ def test_the_server_by_itself_answers_what_fits(tools: Tools, provider: str):
     assert process.stdout is not None
     try:
         url = f"http://127.0.0.1:{int(process.stdout.readline())}"
-        result = runner(tools, environ(url)).ask_model(question(provider=provider, model_name="m")).result(30)
+        result = runner(tools, environ(url)).ask_model(question(provider=provider, model_name="m")).result(120)
         assert done(result) == {"n": 1}
     finally:
         process.kill()
-        process.wait(30)
+        process.wait(90)
         process.stdout.close()

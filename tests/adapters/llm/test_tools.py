@@ -39,7 +39,7 @@ class Shelf:
         return lines(self._called)
 
     def ask(self, *script: MockTurn, **options: object) -> ModelResult:
-        return self.runner.ask_model(self.question(*script, **options)).result(60)
+        return self.runner.ask_model(self.question(*script, **options)).result(120)
 
     def question(self, *script: MockTurn, **options: object) -> ModelInput:
         return question(*script, **{"tools": ALL, "sources": [self.source], **options})
@@ -111,7 +111,7 @@ def local(server: LlmServer, shelf: Shelf, **options: object) -> ModelResult:
     client = ToolClient()
     runner = ModelRunner(client, settings(SAGAHOLD_LOCAL_LLM_URL=f"{server.url}/v1"))
     try:
-        return runner.ask_model(shelf.question(provider="local", model="m", **options)).result(60)
+        return runner.ask_model(shelf.question(provider="local", model="m", **options)).result(120)
     finally:
         client.close()
 

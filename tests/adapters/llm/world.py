@@ -92,7 +92,7 @@ class Desk:
         self.runner = runner
 
     def ask_model(self, provider: str, **given: Any) -> ModelResult:
-        return self.runner.ask_model(self.question(provider, **given)).result(60)
+        return self.runner.ask_model(self.question(provider, **given)).result(120)
 
     def react(self, provider: str, *tools: str, **given: Any) -> ModelResult:
         return self.ask_model(provider, adapter=Adapter.REACT, tools=tools, **given)

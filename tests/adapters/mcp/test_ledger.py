@@ -31,7 +31,7 @@ def source(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ToolSourc
         yield ToolSource("ledger", Transport.STREAMABLE_HTTP, url=f"http://127.0.0.1:{port}/mcp")
     finally:
         process.kill()
-        process.wait(30)
+        process.wait(90)
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ def test_work_runs_on_one_thread(loop: EventLoopThread):
         return threading.current_thread().name
 
     assert not runs()
-    assert {loop.run(where(), 10), loop.submit(where()).result(10)} == {"test-loop"}
+    assert {loop.run(where(), 90), loop.submit(where()).result(90)} == {"test-loop"}
     assert runs()
 
 
@@ -46,7 +46,7 @@ def test_who_waits_too_long_is_told(loop: EventLoopThread):
 
     with pytest.raises(TimeoutError):
         loop.run(hang(), 0.1)
-    assert cancelled.wait(10)
+    assert cancelled.wait(90)
 
 
 def test_a_busy_loop_holds_nobody(loop: EventLoopThread):
@@ -59,7 +59,7 @@ def test_a_busy_loop_holds_nobody(loop: EventLoopThread):
     with pytest.raises(TimeoutError):
         loop.run(nothing(), 0.1)
     free.set()
-    blocked.result(10)
+    blocked.result(90)
 
 
 def test_cancelling_the_future_cancels_the_work(loop: EventLoopThread):
@@ -73,9 +73,9 @@ def test_cancelling_the_future_cancels_the_work(loop: EventLoopThread):
             ended.set()
 
     future = loop.submit(hang())
-    assert began.wait(10)
+    assert began.wait(90)
     assert future.cancel()
-    assert ended.wait(10)
+    assert ended.wait(90)
 
 
 def test_stopping_lets_the_last_work_run_and_ends_the_rest(loop: EventLoopThread):
@@ -92,7 +92,7 @@ def test_stopping_lets_the_last_work_run_and_ends_the_rest(loop: EventLoopThread
     assert done.is_set()
     eventually(lambda: not runs())
     with pytest.raises(CancelledError):
-        future.result(10)
+        future.result(90)
     for door in (lambda: loop.submit(nothing()), lambda: loop.run(nothing(), 1)):
         with pytest.raises(Stopped):
             door()

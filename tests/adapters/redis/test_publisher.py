@@ -12,7 +12,7 @@ from adapters.redis import publisher, pubsub
 from adapters.redis.publisher import WARN_EVERY, PublisherThread
 from domain.values.ids import INBOX
 
-SECONDS = 20.0
+SECONDS = 90.0
 
 
 class World:

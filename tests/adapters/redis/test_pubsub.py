@@ -16,7 +16,7 @@ from adapters.redis.pubsub import CHANNEL, ChangeSubscriber, connect, send
 from cli.devstack import Stack
 from domain.values.ids import INBOX
 
-SECONDS = 20.0
+SECONDS = 90.0
 
 
 def until(condition: Callable[[], bool]) -> None:

@@ -28,7 +28,7 @@ class Ledger:
         wanted = asked()
         self.batches.append(list(wanted))
         self.entered.set()
-        assert self.go_on.wait(30)
+        assert self.go_on.wait(90)
         if -1 in wanted and len(wanted) > 1:
             raise ValueError("the batch is spoiled")
         if -2 in wanted:
@@ -37,7 +37,7 @@ class Ledger:
             raise DatabaseUnavailable("a lock was held", "55P03")
         if -4 in wanted and len(wanted) == 1:
             self.stuck.set()
-            assert self.let_go.wait(30)
+            assert self.let_go.wait(90)
         if -4 in wanted:
             return [Aside() if number == -4 and len(wanted) > 1 else number * 2 for number in wanted]
         return [KeyError(number) if number < 0 else number * 2 for number in wanted]
@@ -48,7 +48,7 @@ def gathered(ledger: Ledger, numbers: Sequence[int]) -> list[int | Exception]:
     group_commit = GroupCommit(ledger.carry_out)
     first = threading.Thread(target=group_commit.do, args=(0,))
     first.start()
-    assert ledger.entered.wait(30)
+    assert ledger.entered.wait(90)
 
     def release() -> int:
         while len(group_commit._waiting) < len(numbers):
@@ -57,7 +57,7 @@ def gathered(ledger: Ledger, numbers: Sequence[int]) -> list[int | Exception]:
         return 0
 
     outcomes = at_once([*(lambda n=n: group_commit.do(n) for n in numbers), release])
-    first.join(30)
+    first.join(90)
     assert not first.is_alive()
     return outcomes[:-1]
 
@@ -88,14 +88,14 @@ def test_who_comes_while_the_transaction_is_opened_is_in_it() -> None:
 
     def open_slowly() -> None:
         opening.set()
-        assert opened.wait(30)
+        assert opened.wait(90)
 
     ledger = Ledger(open_slowly)
     ledger.go_on.set()
     group_commit = GroupCommit(ledger.carry_out)
 
     def release() -> int:
-        assert opening.wait(30)
+        assert opening.wait(90)
         while len(group_commit._waiting) < 3:
             threading.Event().wait(0.001)
         opened.set()
@@ -166,16 +166,16 @@ def test_who_is_put_aside_waits_alone() -> None:
     group_commit = GroupCommit(ledger.carry_out)
     first = threading.Thread(target=group_commit.do, args=(0,))
     first.start()
-    assert ledger.entered.wait(30)
+    assert ledger.entered.wait(90)
     with ThreadPoolExecutor(2) as pool:
         waits, other = pool.submit(group_commit.do, -4), pool.submit(group_commit.do, 1)
         while len(group_commit._waiting) < 2:
             threading.Event().wait(0.001)
         ledger.go_on.set()
-        assert other.result(30) == 2
-        assert ledger.stuck.wait(30)
+        assert other.result(90) == 2
+        assert ledger.stuck.wait(90)
         assert group_commit.do(5) == 10
         assert not waits.done()
         ledger.let_go.set()
-        assert waits.result(30) == -8
-    first.join(30)
+        assert waits.result(90) == -8
+    first.join(90)

@@ -39,11 +39,11 @@ def standby(servers: Stack, database: Database) -> Iterator[Path]:
         with (place / "log").open("w") as log:
             server = subprocess.Popen([*prefix, bin_ / "postgres", "-D", place / "pg", *options], stderr=log)
         try:
-            assert wait_until(lambda: _answers(place), 60), (place / "log").read_text()
+            assert wait_until(lambda: _answers(place), 120), (place / "log").read_text()
             yield place
         finally:
             server.send_signal(signal.SIGINT)
-            server.wait(60)
+            server.wait(90)
 
 
 def _answers(sockets: Path) -> bool:
@@ -76,7 +76,7 @@ def test_connections_to_a_standby_are_given_up(
     assert "standby" in str(found.read_only)
     link.unlink()
     link.symlink_to(servers.data.sockets)
-    assert wait_until(lambda: readiness(there, "0001").read_only is None, 30)
+    assert wait_until(lambda: readiness(there, "0001").read_only is None, 90)
     with there.transaction() as one_tx, there.transaction() as two, there.transaction() as three:
         for number, uow in enumerate((one_tx, two, three)):
             stamp_worker(uow, str(number))

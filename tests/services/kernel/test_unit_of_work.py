@@ -103,7 +103,7 @@ def test_of_two_that_wait_for_one_another_one_is_asked_to_come_again(database: D
     def stamp(*names: str) -> None:
         with database.transaction() as uow:
             stamp_worker(uow, names[0])
-            first.wait(30)
+            first.wait(90)
             stamp_worker(uow, names[1])
 
     outcomes = at_once([partial(stamp, "one", "two"), partial(stamp, "two", "one")])

@@ -88,7 +88,7 @@ def test_what_the_service_did_fits(database: Database, monkeypatch: pytest.Monke
     claim(database, REVIEWER, post(database, **FULL), take_over=False)
     voted(database)
     compensated(database)
-    assert wait_until(lambda: expire_due(database) == 1, 20), f"{short} does not expire"
+    assert wait_until(lambda: expire_due(database) == 1, 90), f"{short} does not expire"
     found = verify_rows(database, ALL)
     assert found.bad == []
     assert (found.pauses, found.sagas, found.steps, found.partly) == (7, 1, 4, 0)

@@ -55,7 +55,7 @@ def test_creates_go_on_beside_it(database: Database, contested: str, monkeypatch
             " AND application_name = '' AND datname = current_database()"
         )
     connection.close()
-    waits.join(30)
+    waits.join(90)
     assert one(database, "SELECT count(*) FROM pauses") == 6
 
 

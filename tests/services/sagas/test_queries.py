@@ -133,12 +133,12 @@ class TestAtTheSameMoment:
         def cancel_now(_conn: Any, _cursor: Any, statement: str, *_: Any) -> None:
             if "INSERT INTO pauses" in statement and not cancelled:
                 cancelled.append(pool.submit(cancel_saga, database, OPERATOR, trace_id, None))
-                assert wait_until(lambda: one(database, _WAITING) == 1, 30)
+                assert wait_until(lambda: one(database, _WAITING) == 1, 90)
 
         event.listen(database.engine, "before_cursor_execute", cancel_now)
         assert looked_up(database, advance(database, trace_id)) is None
         event.remove(database.engine, "before_cursor_execute", cancel_now)
-        assert cancelled[0].result(30) == "AWAITING_HUMAN"
+        assert cancelled[0].result(90) == "AWAITING_HUMAN"
         pool.shutdown()
         assert pending_pauses(database) == 0
         work(database, trace_id, tools())

@@ -271,7 +271,7 @@ def test_a_flood_to_one_receiver_leaves_connections_free(database: Database, mon
             uow.take_advisory_lock(found[0]["lane"])
             claims = [threads.submit(claim_delivery, busy, row["id"]) for row in found]
             waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
-            assert wait_until(lambda: one(database, waiting) >= CLAIMS_AT_ONCE, within=5)
+            assert wait_until(lambda: one(database, waiting) >= CLAIMS_AT_ONCE, within=90)
             post(busy)
         jobs = [each.result() for each in claims]
     engine.dispose()
