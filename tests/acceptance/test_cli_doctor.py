@@ -10,10 +10,11 @@ from uuid import uuid4
 
 import pytest
 import redis
-from sqlalchemy import delete, insert
+from sqlalchemy import delete, insert, select, update
 
 from cli.devstack import Stack
 from domain.delivery.webhook import FAILING_AFTER
+from models.receipts import receipt_keys
 from models.webhooks import webhook_failures
 from services.kernel.unit_of_work import Database
 from tests.acceptance.commands import DONE, REFUSED, Ran
@@ -67,6 +68,24 @@ def test_a_receiver_that_takes_nothing(look: Look, stack_database: Database) -> 
             uow.conn.execute(delete(webhook_failures).where(webhook_failures.c.lane == row["lane"]))
     assert good is False
     assert "/webhooks lists, with since when and why" in said
+
+
+@pytest.mark.usefixtures("servers_named")
+def test_a_lost_key_of_receipts(look: Look, stack_database: Database) -> None:
+    good, said = look()["receipts"]
+    assert good is True
+    assert said.startswith("the key that signs them is not encrypted, in the database; to encrypt it, set SAGAHOLD_ENC")
+    current = receipt_keys.c.retired_at.is_(None)
+    with stack_database.transaction() as uow:
+        private = uow.conn.execute(select(receipt_keys.c.private_key).where(current)).scalar_one()
+        uow.conn.execute(update(receipt_keys).where(current).values(private_key=None))
+    try:
+        good, said = look()["receipts"]
+    finally:
+        with stack_database.transaction() as uow:
+            uow.conn.execute(update(receipt_keys).where(current).values(private_key=private))
+    assert good is False
+    assert "set SAGAHOLD_RECEIPT_KEYS_DIR to it, or run `sagahold receipt rotate-key`" in said
 
 
 def test_people_see_a_line_for_each_with_a_mark(call: Call, stack: Stack) -> None:

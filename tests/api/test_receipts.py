@@ -162,3 +162,13 @@ def test_the_page_of_a_pending_review_has_no_receipt(client: FlaskClient, send: 
     watch_id = paused(send)
     headers = {"Cookie": signed_in(database, "oidc", watch_id)}
     assert client.get(f"/review/{watch_id}/receipt", headers=headers).status_code == 409
+
+
+def test_without_keys_the_voter_is_anonymous(database: Database) -> None:
+    client = app_alone(database, KeyCache(lambda hash_: None), "admin").test_client()
+    made = client.post("/api/pause", json={"action": "Deploy"}).json
+    assert made is not None
+    path = f"/api/pause/{made['watchId']}"
+    assert client.post(f"{path}/approve", json={}).status_code == 200
+    (vote,) = claims(client, client.get(f"{path}/receipt").text)["votes"]
+    assert (vote["person"], vote["auth"]) == ("anonymous", "anonymous")

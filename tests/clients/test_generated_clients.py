@@ -16,7 +16,7 @@ Run = Callable[..., str]
 pytestmark = pytest.mark.timeout(600)
 
 # Media types that generators cannot read, because they are not JSON.
-UNREAD = {"application/yaml", "application/x-yaml", "text/yaml", "application/x-ndjson"}
+UNREAD = {"application/jose", "application/yaml", "application/x-yaml", "text/yaml", "application/x-ndjson"}
 
 AGENT_IN_PYTHON = """
 import sys

@@ -48,3 +48,34 @@ def test_a_part_that_cannot_be_closed_keeps_no_other_from_it(said: str) -> None:
 
 def test_a_server_for_others_without_a_public_url_warns_of_its_links(said: str) -> None:
     assert "links begin with http://127.0.0.1:8000: set SAGAHOLD_PUBLIC_URL" in said
+
+
+# Two of them start at once, and end when the key of receipts is there.
+STARTS = """
+import os, threading
+import wsgi
+[each.join(90) for each in threading.enumerate() if each.name == "receipt key"]
+os._exit(0)
+"""
+
+
+def test_the_first_start_makes_one_key_of_receipts(database_url: str, tmp_path: Path) -> None:
+    secret = "passphrase-" * 4
+    environ = os.environ | {
+        "DATABASE_URL": database_url,
+        "REDIS_URL": "redis://127.0.0.1:1",
+        "SAGAHOLD_ENCRYPTION_KEY": secret,
+        "SAGAHOLD_RECEIPT_KEYS_DIR": str(tmp_path),
+    }
+    program = [sys.executable, "-c", STARTS]
+    running = [
+        subprocess.Popen(program, cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        for _ in range(2)
+    ]
+    for each in running:
+        out, err = each.communicate(timeout=120)
+        assert each.returncode == 0, err
+        assert secret not in out + err
+        assert "PRIVATE KEY" not in out + err
+    (file,) = tmp_path.iterdir()
+    assert file.read_text().startswith("-----BEGIN ENCRYPTED PRIVATE KEY-----")
