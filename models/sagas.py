@@ -24,6 +24,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import JSON
 
+from domain.sagas.call_state import CallState
 from domain.sagas.saga import Saga, SagaStatus
 from domain.sagas.step import Error, Step, StepStatus, error_of
 from models.leases import due_columns, due_constraints
@@ -140,6 +141,22 @@ saga_transcripts = Table(
 )
 
 
+# The columns of a call's state. They change together.
+CALL_COLUMNS = ("call_began", "unsure", "may_repeat")
+_CALLS = {
+    CallState.CLOSED: (False, False, False),
+    CallState.OPEN: (True, False, False),
+    CallState.OPEN_TWICE: (True, True, False),
+    CallState.OPEN_BEFORE: (False, True, False),
+    CallState.RETRY: (False, False, True),
+    CallState.REPEAT: (True, True, True),
+}
+# An earlier release also writes these two. In both, a call is open.
+_CALL_STATES = {columns: call for call, columns in _CALLS.items()} | dict.fromkeys(
+    ((True, False, True), (False, True, True)), CallState.REPEAT
+)
+
+
 def saga_of(row: RowMapping, step_rows: Iterable[RowMapping]) -> Saga:
     """Return the saga of its row and its `step_rows`, in the order of `place`.
 
@@ -196,9 +213,7 @@ def step_of(row: RowMapping, unreadable: list[str]) -> Step:
         facts=row["facts"],
         report=row["report"],
         error=_error_of(row["error"]),
-        call_began=row["call_began"],
-        unsure=row["unsure"],
-        may_repeat=row["may_repeat"],
+        call=_call_of(row),
         watch_id=row["watch_id"],
         retries=row["retries"],
         guidance=row["guidance"],
@@ -207,6 +222,12 @@ def step_of(row: RowMapping, unreadable: list[str]) -> Step:
         evidence=row["evidence"],
         correction=row["correction"],
     )
+
+
+def _call_of(row: RowMapping) -> CallState:
+    # An earlier release leaves `may_repeat` set when the step ends without a repeat.
+    wanted = row["may_repeat"] and row["status"] == StepStatus.IN_PROGRESS
+    return _CALL_STATES[row["call_began"], row["unsure"], wanted]
 
 
 def step_values(saga_id: Any, step: Step) -> dict[str, Any]:
@@ -220,9 +241,7 @@ def step_values(saga_id: Any, step: Step) -> dict[str, Any]:
         "compensates": step.compensates,
         "started_at": step.started_at,
         "ended_at": step.ended_at,
-        "call_began": step.call_began,
-        "unsure": step.unsure,
-        "may_repeat": step.may_repeat,
+        **dict(zip(CALL_COLUMNS, _CALLS[step.call], strict=True)),
         "watch_id": step.watch_id,
         "step_id": step.id,
         "status": str(step.status),

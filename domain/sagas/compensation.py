@@ -24,7 +24,7 @@ def undone_if_rejected(steps: Sequence[Step], held: Step, undoable: Collection[s
 def _may_have_acted(step: Step) -> bool:
     if step.status is StepStatus.COMPLETED:
         return True
-    return step.status in BROKEN and step.call_began
+    return step.status in BROKEN and step.call.may_have_acted
 
 
 def undo_facts(undo_span: str, forward_span: str, forward: Step, key: str) -> dict[str, object]:
@@ -33,8 +33,8 @@ def undo_facts(undo_span: str, forward_span: str, forward: Step, key: str) -> di
     `dirty_failure` means that the step's call began. `blind_cleanup` means that its outcome is also unknown.
     """
     return {
-        "blind_cleanup": forward.call_began and not _acted_for_sure(forward),
-        "dirty_failure": forward.call_began,
+        "blind_cleanup": forward.call.may_have_acted and not _acted_for_sure(forward),
+        "dirty_failure": forward.call.may_have_acted,
         "has_forward_output": forward.output is not None,
         "idempotency_key": key,
         "undo_span_id": undo_span,

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from domain.sagas import step as steps
+from domain.sagas.call_state import CallState
 from domain.sagas.compensation import to_undo
 from domain.sagas.step import BROKEN, Error, Step, StepStatus
 from domain.sagas.step_transitions import change as moved
@@ -187,16 +188,16 @@ def _may_be_cancelled(step: Step) -> bool:
     The saga waits for a call in flight. A postponed or repeated call is not made any more, and an unknown outcome may
     be given up. A step that is to run again, and may have acted before, does not count as skipped.
     """
-    postponed = step.status is StepStatus.IN_PROGRESS and not step.call_began
-    acted_before = step.status is StepStatus.PENDING and step.unsure
-    unsettled = step.outcome_unknown or step.may_repeat
-    return step.status is StepStatus.AWAITING_HUMAN or unsettled or postponed or acted_before
+    if step.status is StepStatus.IN_PROGRESS:
+        return step.outcome_unknown or not step.call.unanswered
+    acted_before = step.status is StepStatus.PENDING and step.call is CallState.OPEN_BEFORE
+    return step.status is StepStatus.AWAITING_HUMAN or acted_before
 
 
 def _cancelled(step: Step, reason: str, now: datetime) -> Step:
     error = Error("CANCELLED", reason)
-    if step.outcome_unknown or step.may_repeat:
-        return moved(step, steps.Expire(error, acted=step.call_began), now)
+    if step.outcome_unknown or step.call.requeued:
+        return moved(step, steps.Expire(error, acted=step.call.may_have_acted), now)
     return moved(step, steps.Fail(error), now)
 
 
@@ -222,7 +223,7 @@ def _settle_undoing(saga: Saga, now: datetime) -> Saga:
     if any(undo.status is not StepStatus.COMPLETED for undo in saga.undos):
         return saga
     # A call with an unknown outcome and without an undo may have been carried out. That is not "compensated".
-    known = not any(step.call_began and step.status in BROKEN for step in saga.steps)
+    known = not any(step.call.may_have_acted and step.status in BROKEN for step in saga.steps)
     return _to(saga, SagaStatus.COMPENSATED if known else SagaStatus.FAILED, now)
 
 

@@ -10,6 +10,8 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
+from domain.sagas.call_state import CallState
+
 
 class StepStatus(StrEnum):
     """The status of a step, with the one who ends it.
@@ -93,9 +95,7 @@ class Step:
         proposal: a model's answer before it is merged. A re-run shows it to the model.
         facts: from the tools' own answers to a model.
         report: the public report of the execution, with times and a model's usage.
-        call_began: a call may have reached the tool, without a known answer; or a model has called tools that may act.
-        unsure: such a call was repeated. Even if the last one failed, an earlier one may have been carried out.
-        may_repeat: an operator wants the call repeated, even if it may run twice.
+        call: the state of its calls, as far as it is known.
         retries: the re-runs that reviewers requested.
         guidance: that of the last such request.
         retry_token: the name of that request, so that it is not counted twice.
@@ -119,9 +119,7 @@ class Step:
     facts: dict[str, Any] | None = None
     report: dict[str, Any] | None = None
     error: Error | None = None
-    call_began: bool = False
-    unsure: bool = False
-    may_repeat: bool = False
+    call: CallState = CallState.CLOSED
     watch_id: UUID | None = None
     retries: int = 0
     guidance: str | None = None

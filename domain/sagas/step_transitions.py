@@ -5,6 +5,7 @@ from dataclasses import replace
 from datetime import datetime
 from types import MappingProxyType
 
+from domain.sagas.call_state import CallState
 from domain.sagas.step import (
     OUTCOME_UNKNOWN,
     Begin,
@@ -79,34 +80,33 @@ def change(step: Step, command: Command, now: datetime) -> Step:
             held = replace(moved, arguments=command.arguments, arguments_digest=command.digest, error=None)
             return replace(held, watch_id=command.watch_id, started_at=step.started_at or now)
         case HoldAnswer():
-            return replace(moved, watch_id=command.watch_id, call_began=command.acted or step.unsure)
+            return replace(moved, watch_id=command.watch_id, call=step.call.ended(command.acted))
         case Begin():
             begun = replace(moved, arguments=command.arguments, arguments_digest=command.digest, error=None)
-            return replace(begun, started_at=step.started_at or now, attempt=step.attempt + 1, call_began=command.acts)
+            return replace(
+                begun, started_at=step.started_at or now, attempt=step.attempt + 1, call=step.call.begun(command.acts)
+            )
         case Repeat():
-            again = replace(moved, attempt=step.attempt + 1, error=None, may_repeat=False)
-            return replace(again, call_began=command.acts, unsure=step.unsure or step.call_began)
+            return replace(moved, attempt=step.attempt + 1, error=None, call=step.call.begun(command.acts))
         case Postpone():
-            return replace(moved, call_began=command.again, error=command.error)
+            return replace(moved, call=step.call if command.again else step.call.not_sent(), error=command.error)
         case Succeed():
-            done = replace(moved, output=command.output, proposal=None, error=None)
-            return replace(done, call_began=False, unsure=False)
+            return replace(moved, output=command.output, proposal=None, error=None, call=CallState.CLOSED)
         case Fail():
-            unsure = step.unsure and not command.certain
-            acted = command.acted or (step.status is StepStatus.AWAITING_HUMAN and step.call_began)
-            return replace(moved, error=command.error, call_began=acted or unsure, unsure=unsure)
+            before = CallState.CLOSED if command.certain else step.call
+            acted = command.acted or (step.status is StepStatus.AWAITING_HUMAN and step.call.may_have_acted)
+            return replace(moved, error=command.error, call=before.ended(acted))
         case Expire():
-            return replace(moved, error=command.error, call_began=command.acted or step.unsure)
+            return replace(moved, error=command.error, call=step.call.ended(command.acted))
         case MarkOutcomeUnknown():
             details = None if command.answer is None else {"answer": command.answer}
             return replace(moved, error=Error(OUTCOME_UNKNOWN, command.message, details))
         case Rerun():
-            again = replace(moved, call_began=False, unsure=step.unsure or step.call_began)
-            return _asked_for(again, command)
+            return _asked_for(replace(moved, call=step.call.between()), command)
         case Requeue() if target is StepStatus.IN_PROGRESS:
-            return replace(moved, error=None, may_repeat=True)
+            return replace(moved, error=None, call=step.call.wanted())
         case Requeue():
-            return replace(moved, error=None, evidence=None, call_began=False, unsure=step.unsure or step.call_began)
+            return replace(moved, error=None, evidence=None, call=step.call.between())
     return moved
 
 

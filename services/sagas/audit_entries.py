@@ -27,7 +27,7 @@ def _about(step: Step) -> dict[str, Any]:
         "step": step.id,
         "span": span_text(step.span_id),
         "compensates": None if step.compensates is None else span_text(step.compensates),
-        "called": step.call_began,
+        "called": step.call.may_have_acted,
         "arguments_digest": None if step.arguments_digest is None else step.arguments_digest.hex(),
         "error": None if step.error is None else step.error.code,
         "row": step_facts(step_values(None, step)),

@@ -15,6 +15,7 @@ from uuid import UUID
 from sqlalchemy import select
 
 from domain.sagas import step as steps
+from domain.sagas.call_state import CallState
 from domain.sagas.outcome import CALLS_AGAIN, Done, Failed, Lost, NotSent, Outcome, TimedOut, ToolFound, postponement
 from domain.sagas.reasoning import ModelResult
 from domain.sagas.saga import FORWARD, TERMINAL, SagaStatus, change_step, settle
@@ -96,7 +97,7 @@ def record_model_result(
             return
         step = replace(execution.step(ask.span_id), report=report)
         if result.report.harmless:
-            step = replace(step, call_began=False, unsure=False)
+            step = replace(step, call=CallState.CLOSED)
         if ask.reasoning.keep_transcript:
             keep_transcript(uow, ask.lease.id, step, result.report.transcript)
         if isinstance(result.outcome, Done):
@@ -197,7 +198,7 @@ class _SagaExecution:
                 self.change(step, steps.MarkOutcomeUnknown(error.message) if again else steps.Fail(error))
             case Lost(message, idempotent, answer):
                 if idempotent and self.plan.tries(step) < CALLS_AGAIN:
-                    self.change(step, steps.Postpone(step.call_began, Error("MCP_UNAVAILABLE", message)))
+                    self.change(step, steps.Postpone(step.call.unanswered, Error("MCP_UNAVAILABLE", message)))
                     self._park(due_at=self.uow.now + _CALL_AGAIN)
                     return False
                 self.change(step, steps.MarkOutcomeUnknown(message, answer))
@@ -244,7 +245,7 @@ class _SagaExecution:
                 self._park(due_at=None)
                 return None
             if works:
-                return self._leave_for_work(current, again=current.call_began and not current.may_repeat)
+                return self._leave_for_work(current, again=current.call.unanswered)
 
     def hand_on(self) -> None:
         """Leave the saga to any free worker."""

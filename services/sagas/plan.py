@@ -241,9 +241,9 @@ class Plan:
             # A cancelled saga needs no answer from a model.
             return steps.Fail(Error("CANCELLED", saga.cancelled), acted=self._acts(step))
         if canonical_json.digest(step.arguments or {}) != step.arguments_digest:
-            return steps.MarkOutcomeUnknown(CHANGED.message) if step.call_began else steps.Fail(CHANGED)
+            return steps.MarkOutcomeUnknown(CHANGED.message) if step.call.may_have_acted else steps.Fail(CHANGED)
         again = steps.Repeat(self._acts(step))
-        if step.may_repeat or not (step.call_began or self.reasons(step)):
+        if step.call.requeued or not (step.call.unanswered or self.reasons(step)):
             return again
         if self._idempotent(step) is False or self.tries(step) >= CALLS_AGAIN:
             return steps.MarkOutcomeUnknown("the worker ended before the answer was recorded")

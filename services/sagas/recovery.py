@@ -200,7 +200,7 @@ def _requeue(uow: UnitOfWork, record: SagaRecord, step: Step, request: Retry) ->
 
 
 def _refuse_a_second_time(uow: UnitOfWork, record: SagaRecord, step: Step, request: Retry) -> None:
-    if not step.call_began or request.allow_destructive:
+    if not step.call.may_have_acted or request.allow_destructive:
         return
     if _reasons(uow, record, step):
         raise MayRunTwice(

@@ -27,7 +27,7 @@ from domain.sagas.saga import Saga
 from domain.sagas.step import Step
 from domain.values.errors import NotUnderstood
 from models.records import as_records, insert_records
-from models.sagas import saga_of, saga_steps, saga_transcripts, saga_values, sagas, step_values
+from models.sagas import CALL_COLUMNS, saga_of, saga_steps, saga_transcripts, saga_values, sagas, step_values
 from services.kernel.unit_of_work import UnitOfWork
 from services.notifications.operators import notify_operators
 from services.sagas.audit_entries import record_changes
@@ -160,7 +160,9 @@ def save(uow: UnitOfWork, before: Saga, after: Saga, when: Schedule, notices: Se
 def _changes(before: Step, after: Step) -> dict[str, Any]:
     """Return the new values of the columns that change."""
     old = step_values(None, before)
-    return {name: value for name, value in step_values(None, after).items() if value != old[name]}
+    # An earlier release may have written one of them in another way.
+    together = () if after.call is before.call else CALL_COLUMNS
+    return {name: value for name, value in step_values(None, after).items() if value != old[name] or name in together}
 
 
 def _parameters(prefix: str, trace_id: UUID, step: Step, columns: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,17 +4,18 @@ from itertools import permutations, product
 
 import pytest
 
+from domain.sagas.call_state import CallState
 from domain.sagas.compensation import to_undo, undo_facts, undone_if_rejected
 from domain.sagas.step import Step, StepStatus
 
-S = StepStatus
+S, C = StepStatus, CallState
 
 
-@pytest.mark.parametrize(("status", "call_began"), list(product(StepStatus, [False, True])))
-def test_what_may_have_acted_is_undone(status: StepStatus, call_began: bool) -> None:
+@pytest.mark.parametrize(("status", "call"), list(product(StepStatus, [C.CLOSED, C.OPEN])))
+def test_what_may_have_acted_is_undone(status: StepStatus, call: CallState) -> None:
     """Done, or broken with a call that may have been carried out; nothing else, whatever its state."""
-    step = Step(1, "pay", 0, status=status, call_began=call_began)
-    expected = status is S.COMPLETED or (status in (S.FAILED, S.TIMED_OUT) and call_began)
+    step = Step(1, "pay", 0, status=status, call=call)
+    expected = status is S.COMPLETED or (status in (S.FAILED, S.TIMED_OUT) and call is C.OPEN)
     assert to_undo([step], {"pay"}) == ((step,) if expected else ())
 
 
@@ -28,7 +29,7 @@ def test_the_last_first_and_only_where_there_is_an_undo(undoable: set[str]) -> N
 def test_what_a_rejection_would_undo(acted: bool) -> None:
     """The step that is held too, where its model has called tools that may have changed something."""
     done = [Step(place + 1, id_, place, status=S.COMPLETED) for place, id_ in enumerate("ab")]
-    held = Step(3, "c", 2, status=S.AWAITING_HUMAN, call_began=acted)
+    held = Step(3, "c", 2, status=S.AWAITING_HUMAN, call=C.OPEN if acted else C.CLOSED)
     later = Step(4, "d", 3)
     planned = undone_if_rejected([*done, held, later], held, {"a", "c", "d"})
     assert [step.id for step in planned] == (["c", "a"] if acted else ["a"])
@@ -47,7 +48,7 @@ def test_what_an_undo_sees_of_a_step_that_was_done() -> None:
 
 
 def test_what_an_undo_sees_of_a_step_that_nobody_knows_about() -> None:
-    lost = Step(1, "pay", 0, status=S.TIMED_OUT, call_began=True)
+    lost = Step(1, "pay", 0, status=S.TIMED_OUT, call=C.OPEN)
     facts = undo_facts("u", "f", lost, "key")
     assert facts["blind_cleanup"]
     assert facts["dirty_failure"]

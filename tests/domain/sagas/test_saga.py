@@ -10,6 +10,7 @@ from uuid import UUID
 import pytest
 
 from domain.sagas import step as steps
+from domain.sagas.call_state import CallState
 from domain.sagas.saga import (
     FORWARD,
     TERMINAL,
@@ -25,7 +26,7 @@ from domain.sagas.step import OUTCOME_UNKNOWN, Error, Step, StepStatus
 from domain.values.errors import WrongState
 
 T0 = datetime(2026, 3, 1, 12, tzinfo=UTC)
-G, S = SagaStatus, StepStatus
+C, G, S = CallState, SagaStatus, StepStatus
 WATCH = UUID(int=7)
 LOST = Error(OUTCOME_UNKNOWN, "lost")
 # Written out a second time, on purpose: a row that is lost from the table, or slips in, is a change of the product.
@@ -141,15 +142,15 @@ def test_whose_undo_it_is() -> None:
 
 
 @pytest.mark.parametrize("broken", [S.FAILED, S.TIMED_OUT])
-@pytest.mark.parametrize("call_began", [False, True])
-def test_a_broken_step_ends_the_way_forward(broken: StepStatus, call_began: bool) -> None:
+@pytest.mark.parametrize("call", [C.CLOSED, C.OPEN])
+def test_a_broken_step_ends_the_way_forward(broken: StepStatus, call: CallState) -> None:
     """The later steps never run. The completed ones are undone, the last first; so is the broken one, if in doubt."""
-    saga = a_saga(S.COMPLETED, S.SKIPPED, S.COMPLETED, broken, error=LOST, call_began=call_began)
+    saga = a_saga(S.COMPLETED, S.SKIPPED, S.COMPLETED, broken, error=LOST, call=call)
     saga = replace(saga, steps=(*saga.steps, Step(9, "e", 4)))
     after = settled(saga)
     assert after.status is G.COMPENSATING
     assert statuses(after) == [S.COMPLETED, S.SKIPPED, S.COMPLETED, broken, S.SKIPPED]
-    assert [undo.id for undo in after.undos] == (["d", "c", "a"] if call_began else ["c", "a"])
+    assert [undo.id for undo in after.undos] == (["d", "c", "a"] if call is C.OPEN else ["c", "a"])
     assert [undo.order for undo in after.undos] == list(range(5, 5 + len(after.undos)))
     assert {undo.status for undo in after.undos} == {S.PENDING}
     assert after.error == LOST
@@ -186,7 +187,7 @@ def test_an_undo_that_fails_stops_the_others() -> None:
 
 def test_compensated_is_never_said_of_what_nobody_knows() -> None:
     """The step that broke may have acted, and has no undo: the others are undone, and the saga is FAILED."""
-    saga = settled(a_saga(S.COMPLETED, S.TIMED_OUT, call_began=True), undoable="a")
+    saga = settled(a_saga(S.COMPLETED, S.TIMED_OUT, call=C.OPEN), undoable="a")
     begun = change_step(saga, saga.undos[0], steps.Begin({}, b"d"), T0)
     done = change_step(begun, begun.undos[0], steps.Succeed(None), T0)
     assert settled(done).status is G.FAILED
@@ -199,13 +200,13 @@ def test_compensated_is_never_said_of_what_nobody_knows() -> None:
         (a_saga(S.COMPLETED, S.PENDING), G.COMPENSATING, [S.COMPLETED, S.SKIPPED]),
         (a_saga(S.COMPLETED), G.COMPENSATING, [S.COMPLETED]),
         (a_saga(S.COMPLETED, S.AWAITING_HUMAN), G.COMPENSATING, [S.COMPLETED, S.FAILED]),
-        (a_saga(S.COMPLETED, S.IN_PROGRESS, call_began=True), G.RUNNING, [S.COMPLETED, S.IN_PROGRESS]),
-        (a_saga(S.COMPLETED, S.IN_PROGRESS, call_began=False), G.COMPENSATING, [S.COMPLETED, S.FAILED]),
-        (a_saga(S.IN_PROGRESS, call_began=False, unsure=True), G.COMPENSATING, [S.FAILED]),
-        (a_saga(S.IN_PROGRESS, call_began=True, error=LOST), G.COMPENSATING, [S.TIMED_OUT]),
-        (a_saga(S.IN_PROGRESS, call_began=False, error=LOST), G.FAILED, [S.TIMED_OUT]),
-        (a_saga(S.PENDING, unsure=True), G.COMPENSATING, [S.FAILED]),
-        (a_saga(S.IN_PROGRESS, call_began=True, may_repeat=True), G.COMPENSATING, [S.TIMED_OUT]),
+        (a_saga(S.COMPLETED, S.IN_PROGRESS, call=C.OPEN), G.RUNNING, [S.COMPLETED, S.IN_PROGRESS]),
+        (a_saga(S.COMPLETED, S.IN_PROGRESS, call=C.CLOSED), G.COMPENSATING, [S.COMPLETED, S.FAILED]),
+        (a_saga(S.IN_PROGRESS, call=C.OPEN_BEFORE), G.COMPENSATING, [S.FAILED]),
+        (a_saga(S.IN_PROGRESS, call=C.OPEN, error=LOST), G.COMPENSATING, [S.TIMED_OUT]),
+        (a_saga(S.IN_PROGRESS, call=C.CLOSED, error=LOST), G.FAILED, [S.TIMED_OUT]),
+        (a_saga(S.PENDING, call=C.OPEN_BEFORE), G.COMPENSATING, [S.FAILED]),
+        (a_saga(S.IN_PROGRESS, call=C.REPEAT), G.COMPENSATING, [S.TIMED_OUT]),
     ],
     ids=[
         "not begun",
@@ -230,7 +231,7 @@ def test_cancelled(saga: Saga, expected: SagaStatus, step_statuses: list[StepSta
 
 
 def test_who_needs_an_operator() -> None:
-    lost = {"error": LOST, "call_began": True}
+    lost = {"error": LOST, "call": C.OPEN}
     assert a_saga(S.IN_PROGRESS, **lost).needs_operator
     assert undoing(S.COMPLETED, S.IN_PROGRESS, **lost).needs_operator
     assert not a_saga(S.IN_PROGRESS).needs_operator

@@ -154,7 +154,7 @@ class InMemory:
                 self._leased = True
                 step = self._saga.find(current.span_id)
                 assert step is not None
-                again = current.call_began and not current.may_repeat
+                again = current.call.unanswered
                 return Call(step.span_id, step.arguments or {}, again, self._lease)
 
     def _command(self, step: Step) -> steps.Command | None:
@@ -183,8 +183,8 @@ class InMemory:
         if reasons and self._saga.cancelled is not None:
             return steps.Fail(Error("CANCELLED", "cancelled"), acted=acts)
         known = self._specs[step.id].idempotent if step.compensates is None and not reasons else None
-        began = reasons or step.call_began
-        if began and not step.may_repeat and (known is False or self._tries(step) >= CALLS_AGAIN):
+        began = reasons or step.call.may_have_acted
+        if began and not step.call.requeued and (known is False or self._tries(step) >= CALLS_AGAIN):
             return steps.MarkOutcomeUnknown("the worker ended")
         return steps.Repeat(acts)
 
@@ -276,7 +276,7 @@ class InMemory:
         if self._leased and not force:
             return "claim_active"
         safe = not undo and (self._specs[step.id].idempotent or False) and not self._reasons(step)
-        if step.call_began and not allow_destructive and not safe:
+        if step.call.may_have_acted and not allow_destructive and not safe:
             raise Conflict
         self._change(step, steps.Requeue())
         if self._saga.status is SagaStatus.FAILED:

@@ -9,13 +9,14 @@ from uuid import UUID
 import pytest
 
 from domain.sagas import step as steps
+from domain.sagas.call_state import CallState
 from domain.sagas.step import OUTCOME_UNKNOWN, Command, Error, Step, StepStatus
 from domain.sagas.step_transitions import ENDED, TRANSITIONS, change
 from domain.values.errors import WrongState
 
 T0 = datetime(2026, 3, 1, 12, tzinfo=UTC)
 LATER = T0 + timedelta(minutes=1)
-S = StepStatus
+S, C = StepStatus, CallState
 WATCH, OTHER_WATCH = UUID(int=7), UUID(int=8)
 ERROR = Error("TOOL_INVOKE_FAILED", "no")
 COMMANDS: dict[type, Command] = {
@@ -95,14 +96,14 @@ def test_every_pair(status: StepStatus, kind: type) -> None:
 def test_a_hold_keeps_what_is_to_be_approved() -> None:
     held = change(a_step(), COMMANDS[steps.Hold], T0)
     assert (held.watch_id, held.arguments, held.arguments_digest) == (WATCH, {"n": 1}, b"d")
-    assert (held.started_at, held.attempt, held.call_began) == (T0, 0, False)
+    assert (held.started_at, held.attempt, held.call) == (T0, 0, C.CLOSED)
 
 
 def test_it_runs_with_what_was_approved() -> None:
     """And not with what was held, if a reviewer changed it; it has started when it was held."""
     begun = change(change(a_step(), COMMANDS[steps.Hold], T0), steps.Begin({"n": 2}, b"e"), LATER)
     assert (begun.arguments, begun.arguments_digest, begun.started_at) == ({"n": 2}, b"e", T0)
-    assert (begun.attempt, begun.call_began, begun.unsure, begun.watch_id) == (1, True, False, WATCH)
+    assert (begun.attempt, begun.call, begun.watch_id) == (1, C.OPEN, WATCH)
 
 
 def test_what_a_rerun_leaves() -> None:
@@ -114,16 +115,19 @@ def test_what_a_rerun_leaves() -> None:
     assert (held.watch_id, held.arguments) == (OTHER_WATCH, {"n": 3})
 
 
-@pytest.mark.parametrize(("acted", "unsure"), [(False, False), (True, False), (False, True)])
-def test_an_answer_that_waits_for_a_person(acted: bool, unsure: bool) -> None:
+@pytest.mark.parametrize(
+    ("acted", "asked", "left"),
+    [(False, C.OPEN, C.CLOSED), (True, C.OPEN, C.OPEN), (False, C.OPEN_TWICE, C.OPEN_TWICE)],
+)
+def test_an_answer_that_waits_for_a_person(acted: bool, asked: CallState, left: CallState) -> None:
     """Neither a rejection nor a re-run forgets the possible effects of the model's tools."""
-    held = change(running(unsure=unsure, proposal={"n": 1}), steps.HoldAnswer(WATCH, acted), LATER)
-    assert (held.watch_id, held.call_began, held.arguments) == (WATCH, acted or unsure, {"n": 1})
-    assert change(held, steps.Fail(ERROR), LATER).call_began is (acted or unsure)
+    held = change(running(call=asked, proposal={"n": 1}), steps.HoldAnswer(WATCH, acted), LATER)
+    assert (held.watch_id, held.call, held.arguments) == (WATCH, left, {"n": 1})
+    assert change(held, steps.Fail(ERROR), LATER).call is left
     again = change(held, COMMANDS[steps.Rerun], LATER)
-    assert (again.call_began, again.unsure, again.proposal) == (False, acted or unsure, {"n": 1})
+    assert (again.call, again.proposal) == (C.CLOSED if left is C.CLOSED else C.OPEN_BEFORE, {"n": 1})
     merged = change(held, steps.Succeed({"n": 2}), LATER)
-    assert (merged.output, merged.proposal, merged.call_began) == ({"n": 2}, None, False)
+    assert (merged.output, merged.proposal, merged.call) == ({"n": 2}, None, C.CLOSED)
 
 
 def test_what_can_change_nothing_is_never_in_doubt() -> None:
@@ -131,13 +135,13 @@ def test_what_can_change_nothing_is_never_in_doubt() -> None:
     asked = change(a_step(), steps.Begin({"n": 1}, b"d", acts=False), T0)
     again = change(asked, steps.Repeat(acts=False), T0)
     lost = change(again, COMMANDS[steps.MarkOutcomeUnknown], T0)
-    assert [(step.call_began, step.unsure) for step in (asked, again, lost)] == [(False, False)] * 3
+    assert [step.call for step in (asked, again, lost)] == [C.CLOSED] * 3
     assert again.attempt == 2
 
 
 def test_success_is_certain() -> None:
-    done = change(running(unsure=True, error=Error(OUTCOME_UNKNOWN, "?")), steps.Succeed(None), LATER)
-    assert (done.output, done.error, done.call_began, done.unsure, done.ended_at) == (None, None, False, False, LATER)
+    done = change(running(call=C.OPEN_TWICE, error=Error(OUTCOME_UNKNOWN, "?")), steps.Succeed(None), LATER)
+    assert (done.output, done.error, done.call, done.ended_at) == (None, None, C.CLOSED, LATER)
 
 
 @pytest.mark.parametrize(
@@ -154,24 +158,24 @@ def test_success_is_certain() -> None:
     ids=["failed", "acted", "an earlier call", "an operator looked", "never sent", "sent before", "timed out"],
 )
 def test_whether_a_failed_call_may_have_acted(before: Step, command: Command, may_have_acted: bool) -> None:
-    """`call_began` after the end is what the undo goes by."""
+    """The state of its calls after the end is what the undo goes by."""
     ended = change(before, command, LATER)
-    assert ended.call_began is may_have_acted
+    assert ended.call.may_have_acted is may_have_acted
     assert ended.error == command.error  # type: ignore[union-attr]
 
 
 def test_what_an_operator_has_looked_at_is_not_in_doubt_later() -> None:
     """An undo that was settled as not done, and tried again, fails as cleanly as a first one."""
-    settled = change(running(unsure=True, compensates=9), steps.Fail(ERROR, certain=True), T0)
+    settled = change(running(call=C.OPEN_TWICE, compensates=9), steps.Fail(ERROR, certain=True), T0)
     again = change(change(settled, steps.Requeue(), T0), COMMANDS[steps.Begin], T0)
-    assert not change(again, steps.Fail(ERROR), T0).call_began
+    assert change(again, steps.Fail(ERROR), T0).call is C.CLOSED
 
 
 def test_an_unknown_outcome_waits_for_an_operator() -> None:
     lost = change(running(), COMMANDS[steps.MarkOutcomeUnknown], LATER)
     assert lost.outcome_unknown
     assert lost.error == Error(OUTCOME_UNKNOWN, "lost")
-    assert lost.call_began
+    assert lost.call is C.OPEN
     assert not running().outcome_unknown
     assert not replace(lost, status=S.TIMED_OUT).outcome_unknown
 
@@ -179,17 +183,17 @@ def test_an_unknown_outcome_waits_for_an_operator() -> None:
 def test_a_requeued_call_may_be_repeated_once() -> None:
     """The operator's word is for one call; and the first one is not forgotten."""
     wanted = change(change(running(), COMMANDS[steps.MarkOutcomeUnknown], T0), steps.Requeue(), T0)
-    assert (wanted.error, wanted.may_repeat, wanted.call_began) == (None, True, True)
+    assert (wanted.error, wanted.call) == (None, C.REPEAT)
     again = change(wanted, steps.Repeat(), T0)
-    assert (again.may_repeat, again.unsure, again.attempt) == (False, True, 2)
+    assert (again.call, again.attempt) == (C.OPEN_TWICE, 2)
 
 
 def test_an_undo_that_is_tried_again_remembers_its_doubts() -> None:
     """The earlier call may have been carried out: if the next one fails, that is still so."""
     timed_out = change(running(compensates=9), COMMANDS[steps.Expire], T0)
     waiting = change(timed_out, steps.Requeue(), T0)
-    assert (waiting.status, waiting.call_began, waiting.unsure, waiting.error) == (S.PENDING, False, True, None)
-    assert change(change(waiting, COMMANDS[steps.Begin], T0), steps.Fail(ERROR), T0).call_began
+    assert (waiting.status, waiting.call, waiting.error) == (S.PENDING, C.OPEN_BEFORE, None)
+    assert change(change(waiting, COMMANDS[steps.Begin], T0), steps.Fail(ERROR), T0).call is C.OPEN_TWICE
 
 
 def test_an_error_as_a_document() -> None:
