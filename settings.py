@@ -10,7 +10,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NoReturn, TypeVar
 from urllib.parse import urlsplit
@@ -68,7 +68,7 @@ class Settings:
     webhook_timeout: int
     mail_url: str | None
     # Encrypts the keys that sign receipts; None stores them as they are.
-    encryption_key: str | None
+    encryption_key: str | None = field(repr=False)
     # The folder for these keys; None is the database.
     receipt_keys_dir: Path | None
     artifact_roots: Mapping[str, Path]

@@ -6,7 +6,7 @@ A private key is PKCS #8 PEM. With a passphrase it is encrypted, in the row as w
 import contextlib
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,7 @@ class ReceiptSigner:
         folder: the folder for new private keys; None is the database.
     """
 
-    passphrase: str | None = None
+    passphrase: str | None = field(default=None, repr=False)
     folder: Path | None = None
 
     def new_key(self) -> SigningKey:

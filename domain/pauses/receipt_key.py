@@ -1,7 +1,7 @@
 """A key that signs receipts, and its name."""
 
 import base64
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from domain.values import canonical_json
 
@@ -18,7 +18,7 @@ class SigningKey:
 
     kid: str
     public: str
-    private: str | None = None
+    private: str | None = field(default=None, repr=False)
 
     @property
     def jwk(self) -> dict[str, str]:

@@ -113,7 +113,7 @@ STABLE = {
     "change_person", "make_sign_in_link", "sign_out_person", "list_groups", "put_group", "delete_group", "create_key",
     "list_keys", "revoke_key", "list_notifications", "retry_notification", "read_namespace", "change_namespace",
     "list_audit_events", "verify_audit_log", "export_audit_log", "check_liveness", "check_api", "check_readiness",
-    "read_metrics",
+    "read_metrics", "get_receipt", "get_key_set", "list_receipt_keys", "rotate_receipt_key",
 }  # fmt: skip
 
 

@@ -45,6 +45,8 @@ def test_a_passphrase_encrypts_the_row() -> None:
     assert key.private.startswith("-----BEGIN ENCRYPTED PRIVATE KEY-----")
     assert signer.sign(key, CLAIMS)
     assert signer.state(key).encrypted is True
+    assert SECRET not in repr(signer)
+    assert "PRIVATE" not in repr(key)
     for other, why in ((ReceiptSigner(), "set SAGAHOLD_ENCRYPTION_KEY"), (ReceiptSigner("q" * 40), "another")):
         with pytest.raises(ReceiptKeyUnavailable, match=why) as refused:
             other.sign(key, CLAIMS)
