@@ -141,6 +141,8 @@ class Claimed(Conflict):
 class ExecutionConflict(Conflict):
     """The state of the pause does not allow this request; `current` contains it."""
 
+    code = "EXECUTION_CONFLICT"
+
     def __init__(self, detail: str | None = None, current: dict[str, Any] | None = None) -> None:
         super().__init__(detail)
         self.current = current
