@@ -14,9 +14,10 @@ from domain.values.errors import AlreadyResolved, DecisionUnknown, DomainError, 
 from models.sagas import saga_steps, sagas
 from services.kernel.connection_pool import DatabaseUnavailable
 from services.kernel.unit_of_work import Database, UnitOfWork
+from services.manifests.definitions import load_saga
 from services.pauses.changes import PauseChange, apply
 from services.pauses.lifecycle import lock_pause
-from services.sagas.plan import Plan
+from services.sagas.plan import StepPlan
 from services.sagas.repository import with_steps
 
 log = logging.getLogger(__name__)
@@ -95,6 +96,7 @@ def _check_edit(database: Database, uow: UnitOfWork, before: Pause, after: Pause
     for record in with_steps(uow.conn, rows):
         step = next(step for step in record.saga.steps if step.watch_id == after.id)
         subject: dict[str, Any] = after.arguments or {}
-        denied = Plan(database, uow, record).edit_refused(record.saga, step, subject)
+        definition = load_saga(uow.conn, record.definition_id)
+        denied = StepPlan(database, uow, record, definition, record.saga, step).edit_refused(subject)
         if denied is not None:
             raise Invalid([FieldError("arguments", f"{denied.message}: nothing is decided, the step is still held")])

@@ -6,7 +6,7 @@ arrives after the lease was lost is dropped.
 """
 
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -24,8 +24,9 @@ from models.sagas import sagas
 from services.kernel import leases
 from services.kernel.leases import SAGA, Lease
 from services.kernel.unit_of_work import Database, UnitOfWork, WakeUp
+from services.manifests.definitions import load_saga
 from services.sagas.events import notices
-from services.sagas.plan import Plan, ToolLookupNeeded
+from services.sagas.plan import StepPlan, ToolLookupNeeded
 from services.sagas.repository import (
     SagaRecord,
     Schedule,
@@ -123,8 +124,8 @@ def record_look_up(
         if step.status is not StepStatus.PENDING:
             return execution.recorded_before()
         if isinstance(found, ToolFound):
-            execution.plan.looked_up(step, found.schema)
-        elif execution.saga.cancelled is None:
+            return execution.go_on(room, found.schema)
+        if execution.saga.cancelled is None:
             if isinstance(found, NotSent) and execution.deferred(step, found.error, uniform):
                 return None
             execution.change(step, steps.Fail(found.error))
@@ -163,10 +164,13 @@ class _SagaExecution:
     def __init__(
         self, database: Database, uow: UnitOfWork, lease: Lease, record: SagaRecord, waited: timedelta = timedelta(0)
     ) -> None:
-        self.uow, self.lease, self.record = uow, lease, record
+        self.database, self.uow, self.lease, self.record = database, uow, lease, record
         self.saga = replace(record.saga, stuck=None)
-        self.plan = Plan(database, uow, record)
+        self.definition = load_saga(uow.conn, record.definition_id)
         self._queue_ms = round(max(0.0, waited.total_seconds()) * 1000, 1)
+
+    def _plan(self, step: Step) -> StepPlan:
+        return StepPlan(self.database, self.uow, self.record, self.definition, self.saga, step)
 
     def step(self, span_id: int) -> Step:
         step = self.saga.find(span_id)
@@ -180,7 +184,7 @@ class _SagaExecution:
         assert isinstance(result.outcome, Done)
         answer = result.outcome.data
         step = replace(step, proposal=answer, facts=dict(result.facts) or None)
-        self.change(step, self.plan.answered(self.saga, step, answer, acted=result.report.acted))
+        self.change(step, self._plan(step).answered(answer, acted=result.report.acted))
 
     def broke_off(self, step: Step, outcome: Outcome, again: bool, uniform: float) -> bool:
         """Apply an outcome other than `Done`. False: the saga rests until the work is due again."""
@@ -190,14 +194,14 @@ class _SagaExecution:
             case TimedOut(error, acted):
                 self.change(step, steps.Expire(error, acted))
             case NotSent(error):
-                wait = postponement(self.plan.tries(step), uniform)
+                wait = postponement(self._plan(step).tries, uniform)
                 if wait is not None:
                     self.change(step, steps.Postpone(again, error))
                     self._park(due_at=self.uow.now + wait)
                     return False
                 self.change(step, steps.MarkOutcomeUnknown(error.message) if again else steps.Fail(error))
             case Lost(message, idempotent, answer):
-                if idempotent and self.plan.tries(step) < CALLS_AGAIN:
+                if idempotent and self._plan(step).tries < CALLS_AGAIN:
                     self.change(step, steps.Postpone(step.call.unanswered, Error("MCP_UNAVAILABLE", message)))
                     self._park(due_at=self.uow.now + _CALL_AGAIN)
                     return False
@@ -221,31 +225,38 @@ class _SagaExecution:
         """
         current = self.saga.current
         assert current is not None, "the lease is given back where no work is next"
-        return self._work(current, again=False)
+        return self._plan(current).work(current, self.lease, again=False, queue_ms=self._queue_ms)
 
-    def go_on(self, room: Capacity) -> Work | None:
-        """Advance the saga until it has to wait. Return the next work for this worker."""
+    def go_on(self, room: Capacity, schema: Mapping[str, Any] | None = None) -> Work | None:
+        """Advance the saga until it has to wait. Return the next work for this worker.
+
+        `schema`: that of the arguments of the current step's tool, if it was looked up.
+        """
         while True:
             self._settle()
             current = self.saga.current
-            command = None if self._rests(current) or current is None else self.plan.next_command(self.saga, current)
-            if current is None or command is None:
-                self._park(due_at=None)
-                return None
+            if current is None or self._rests(current):
+                break
+            plan = self._plan(current)
+            command, schema = plan.next_command(schema), None
+            if command is None:
+                break
             works = isinstance(command, steps.Begin | steps.Repeat | ToolLookupNeeded)
-            if works and not (room.for_thought if self.plan.reasons(current) else room.for_call)(self.saga.namespace):
+            if works and not (room.for_thought if plan.reasons else room.for_call)(self.saga.namespace):
                 self._leave()
                 return None
-            if isinstance(command, ToolLookupNeeded):
-                return self._leave_to_look_up(current)
-            self.change(current, command)
+            if not isinstance(command, ToolLookupNeeded):
+                self.change(current, command)
             if isinstance(command, steps.Hold):
                 # No person can decide on it before the commit.
                 self._settle()
-                self._park(due_at=None)
-                return None
+                break
             if works:
-                return self._leave_for_work(current, again=current.call.unanswered)
+                self._keep_lease()
+                step, again = self.step(current.span_id), current.call.unanswered
+                return plan.work(step, self.lease, again=again, queue_ms=self._queue_ms)
+        self._park(due_at=None)
+        return None
 
     def hand_on(self) -> None:
         """Leave the saga to any free worker."""
@@ -260,15 +271,7 @@ class _SagaExecution:
         return self.saga.status in TERMINAL or current is None or current.outcome_unknown
 
     def _settle(self) -> None:
-        self.saga = settle(self.saga, self.plan.definition.undoable, new_span_id, self.uow.now)
-
-    def _leave_for_work(self, before: Step, *, again: bool) -> Work:
-        self._keep_lease()
-        return self._work(self.step(before.span_id), again=again)
-
-    def _leave_to_look_up(self, before: Step) -> Work:
-        self._keep_lease()
-        return self.plan.look_up(self.saga, self.step(before.span_id), self.lease, self._queue_ms)
+        self.saga = settle(self.saga, self.definition.undoable, new_span_id, self.uow.now)
 
     def _keep_lease(self) -> None:
         # A saga that has begun is RUNNING, also while its first call is under way.
@@ -276,9 +279,6 @@ class _SagaExecution:
         self.lease = replace(self.lease, since=self.uow.began)
         # Indexed columns stay as they are, as in a claim.
         self._save(Schedule(self.record.due_at, self.record.hint_at, self.lease.token, self.uow.now + leases.LEASE))
-
-    def _work(self, step: Step, *, again: bool) -> Work:
-        return self.plan.work(self.saga, step, self.lease, again=again, queue_ms=self._queue_ms)
 
     def _leave(self) -> None:
         """Leave the saga for lack of room. It stays due, so that the overdue time counts on."""
@@ -290,5 +290,5 @@ class _SagaExecution:
         self._save(Schedule(due_at, due_at))
 
     def _save(self, when: Schedule) -> None:
-        told = notices(self.record.saga, self.saga, self.plan.definition, self.uow.now)
+        told = notices(self.record.saga, self.saga, self.definition, self.uow.now)
         save(self.uow, self.record.saga, self.saga, when, told)

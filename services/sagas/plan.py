@@ -11,7 +11,6 @@ from domain.manifests.definition import (
     DefinitionGone,
     SagaDefinition,
     StepDefinition,
-    StepKind,
     WorkerDefinition,
 )
 from domain.sagas import step as steps
@@ -24,7 +23,7 @@ from domain.sagas.step import Error, Step, StepStatus
 from domain.values import canonical_json
 from services.kernel.leases import Lease
 from services.kernel.unit_of_work import Database, UnitOfWork
-from services.manifests.definitions import load_saga, load_worker
+from services.manifests.definitions import load_worker
 from services.sagas.holds import CHANGED, decision, hold
 from services.sagas.repository import SagaRecord
 from services.sagas.work import Execution, ModelRequest, ToolCall, ToolLookup, Work
@@ -38,41 +37,66 @@ MAX_LOOK_UP = 60.0
 
 
 class ToolLookupNeeded:
-    """The tool of a step that is to be held has to be looked up first (`Plan.looked_up`)."""
+    """The tool of a step that is to be held has to be looked up first. Its schema is then given to `next_command`."""
 
 
-class Plan:
-    """The rules of one saga's manifest, within one transaction."""
+class StepPlan:
+    """The rules of the manifest for one step or undo in its present state, within one transaction.
 
-    def __init__(self, database: Database, uow: UnitOfWork, record: SagaRecord) -> None:
-        self._database, self._uow, self._stored = database, uow, record
-        self.definition: SagaDefinition = load_saga(uow.conn, record.definition_id)
-        # The argument schemas of tools that were looked up, by span.
-        self._tools: dict[int, Mapping[str, Any]] = {}
+    Attributes:
+        reasons: it requests a model.
+    """
 
-    def next_command(self, saga: Saga, step: Step) -> steps.Command | ToolLookupNeeded | None:
-        """Return the next command of the current step; None: it waits for a decision."""
-        if step.status is StepStatus.IN_PROGRESS:
-            return self._go_on_after_a_break(saga, step)
+    def __init__(
+        self,
+        database: Database,
+        uow: UnitOfWork,
+        record: SagaRecord,
+        definition: SagaDefinition,
+        saga: Saga,
+        step: Step,
+    ) -> None:
+        self._database, self._uow, self._record = database, uow, record
+        self._definition, self._saga, self._step = definition, saga, step
+        self._declared = definition.step(step.id)
+        self._runs: StepDefinition | Compensation = self._declared
         if step.compensates is not None:
-            return self._begin_undo(saga, step)
-        if step.status is StepStatus.AWAITING_HUMAN:
-            return self._decided(saga, step)
-        return self._schedule(saga, step)
+            assert self._declared.undo is not None, "an undo is planned only where one is declared"
+            self._runs = self._declared.undo
+        self.reasons = self._runs.reasoning is not None
 
-    def work(self, saga: Saga, step: Step, lease: Lease, *, again: bool, queue_ms: float) -> Work:
-        user = self._user(step)
-        worker, key = self._worker(user), idempotency_key(saga, step)
-        arguments, timeout, execution = step.arguments or {}, user.timeout_seconds, self._execution(saga, step)
-        if user.reasoning is not None:
-            undoes = step.compensates is not None
+    @property
+    def tries(self) -> int:
+        """The number of executions, without the one of each requested re-run of a reason step."""
+        return self._step.attempt - self._step.retries if self.reasons else self._step.attempt
+
+    def next_command(self, schema: Mapping[str, Any] | None) -> steps.Command | ToolLookupNeeded | None:
+        """Return the next command; None: the step waits for a decision.
+
+        `schema`: that of the tool's arguments, if the tool was looked up.
+        """
+        if self._step.status is StepStatus.IN_PROGRESS:
+            return self._go_on_after_a_break()
+        if self._step.compensates is not None:
+            return self._begin_undo()
+        if self._step.status is StepStatus.AWAITING_HUMAN:
+            return self._decided()
+        return self._schedule(schema)
+
+    def work(self, step: Step, lease: Lease, *, again: bool, queue_ms: float) -> Work:
+        """Return the work of `step`, which is this one after its command: before that, it is a tool look-up."""
+        runs, of, worker = self._runs, self._definition, self._worker()
+        undoes, timeout = step.compensates is not None, runs.timeout_seconds
+        execution = Execution(of.name, of.version, self._saga.namespace, step.id, undoes, step.attempt)
+        arguments, key = step.arguments or {}, idempotency_key(self._saga, step)
+        if runs.reasoning is not None:
             return ModelRequest(
                 lease=lease,
                 span_id=step.span_id,
                 worker=worker,
                 system=worker.compensation_prompt if undoes else worker.system_prompt,
                 undoes=undoes,
-                reasoning=user.reasoning,
+                reasoning=runs.reasoning,
                 arguments=arguments,
                 previous=None if undoes else step.proposal,
                 guidance=step.guidance,
@@ -83,130 +107,101 @@ class Plan:
                 queue_ms=queue_ms,
                 execution=execution,
             )
-        assert user.tool is not None, "a step without a model calls a tool"
+        assert runs.tool is not None, "a step without a model calls a tool"
+        if step.status is StepStatus.PENDING:
+            limit = min(timeout, MAX_LOOK_UP)
+            return ToolLookup(lease, step.span_id, worker.tool_sources, runs.tool, limit, queue_ms, execution)
         return ToolCall(
             lease=lease,
             span_id=step.span_id,
             sources=worker.tool_sources,
-            tool=user.tool,
+            tool=runs.tool,
             arguments=arguments,
-            may_be_null=_may_be_null(user.bindings),
+            may_be_null=_may_be_null(runs.bindings),
             idempotency_key=key,
             timeout=timeout,
-            idempotent=self._idempotent(step),
+            idempotent=self._idempotent,
             again=again,
             queue_ms=queue_ms,
             execution=execution,
         )
 
-    def look_up(self, saga: Saga, step: Step, lease: Lease, queue_ms: float) -> ToolLookup:
-        declared = self.definition.step(step.id)
-        assert declared.tool is not None, "a reason step is held with its output's schema"
-        sources = self._worker(declared).tool_sources
-        timeout = min(declared.timeout_seconds, MAX_LOOK_UP)
-        return ToolLookup(lease, step.span_id, sources, declared.tool, timeout, queue_ms, self._execution(saga, step))
-
-    def looked_up(self, step: Step, schema: Mapping[str, Any]) -> None:
-        """Note the schema of the tool's arguments. `next_command` then holds the step with it."""
-        self._tools[step.span_id] = schema
-
-    def edit_refused(self, saga: Saga, step: Step, subject: dict[str, Any]) -> Error | None:
+    def edit_refused(self, subject: dict[str, Any]) -> Error | None:
         """Return the objection of the step's policy to a reviewer's edit."""
-        reasons = self.definition.step(step.id).kind is StepKind.REASON
-        return self._refused(saga, step, *((step.arguments or {}, subject) if reasons else (subject, None)))
+        return self._refused(*((self._step.arguments or {}, subject) if self.reasons else (subject, None)))
 
-    def _execution(self, saga: Saga, step: Step) -> Execution:
-        of = self.definition
-        return Execution(of.name, of.version, saga.namespace, step.id, step.compensates is not None, step.attempt)
-
-    def answered(self, saga: Saga, step: Step, answer: dict[str, Any], *, acted: bool) -> steps.Command:
+    def answered(self, answer: dict[str, Any], *, acted: bool) -> steps.Command:
         """Return the command for the model's answer, which fits its schema."""
-        if step.compensates is not None:
+        if self._step.compensates is not None:
             failed = Error("UNDO_NOT_DONE", str(answer["summary"])[:MAX_SUMMARY])
             return steps.Succeed(answer) if answer["undone"] else steps.Fail(failed, acted=acted)
-        refused = self._refused(saga, step, step.arguments or {}, answer)
+        refused = self._refused(self._step.arguments or {}, answer)
         if refused is not None:
             return steps.Fail(refused, acted=acted)
-        if not self.definition.step(step.id).hitl:
+        if not self._declared.hitl:
             return steps.Succeed(answer)
-        if saga.cancelled is not None:
+        if self._saga.cancelled is not None:
             # A cancelled saga needs no review.
-            return steps.Fail(Error("CANCELLED", saga.cancelled), acted=acted)
-        reasoning = self.definition.step(step.id).reasoning
+            return steps.Fail(Error("CANCELLED", self._saga.cancelled), acted=acted)
+        reasoning = self._declared.reasoning
         assert reasoning is not None, "only a model answers"
-        return steps.HoldAnswer(self._hold(saga, step, answer, (dict(reasoning.output_schema), None)), acted)
+        return steps.HoldAnswer(self._hold(answer, (dict(reasoning.output_schema), None)), acted)
 
-    def reasons(self, step: Step) -> bool:
-        return self._user(step).reasoning is not None
-
-    def tries(self, step: Step) -> int:
-        """Return the number of executions, without the one of each requested re-run of a reason step."""
-        return step.attempt - step.retries if self.reasons(step) else step.attempt
-
-    def _schedule(self, saga: Saga, step: Step) -> steps.Command | ToolLookupNeeded:
-        declared = self.definition.step(step.id)
+    def _schedule(self, schema: Mapping[str, Any] | None) -> steps.Command | ToolLookupNeeded:
+        declared = self._declared
         if declared.when is not None:
             try:
-                if not cel.judge(declared.when, self._seen(saga, step)):
+                if not cel.judge(declared.when, self._seen()):
                     return steps.Skip()
             except cel.EvaluationFailed as error:
                 return steps.Fail(Error("WHEN_EVALUATION_FAILED", str(error)))
-        arguments = bindings.resolve(declared.bindings, context(saga))
-        reasons = declared.kind is StepKind.REASON
-        refused = _unfit(declared.bindings, arguments) or (None if reasons else self._refused(saga, step, arguments))
+        arguments = bindings.resolve(declared.bindings, context(self._saga))
+        refused = _unfit(declared.bindings, arguments) or (None if self.reasons else self._refused(arguments))
         if refused is not None:
             return steps.Fail(refused)
-        if declared.hitl and not reasons:
-            return self._held_call(saga, step, arguments)
-        return steps.Begin(arguments, canonical_json.digest(arguments), self._acts(step))
+        if declared.hitl and not self.reasons:
+            return ToolLookupNeeded() if schema is None else self._held_call(arguments, schema)
+        return steps.Begin(arguments, canonical_json.digest(arguments), self._acts)
 
-    def _held_call(self, saga: Saga, step: Step, arguments: dict[str, Any]) -> steps.Command | ToolLookupNeeded:
+    def _held_call(self, arguments: dict[str, Any], schema: Mapping[str, Any]) -> steps.Command:
         """Hold the call, unless it cannot be made: an impossible call needs no review."""
-        schema, declared = self._tools.get(step.span_id), self.definition.step(step.id)
-        if schema is None:
-            return ToolLookupNeeded()
         form, unchecked = tool_schema.usable(schema, arguments)
         if form is not None:
-            nulls = _may_be_null(declared.bindings)
-            refused = tool_schema.domain_error(str(declared.tool), form, arguments, nulls)
+            nulls = _may_be_null(self._declared.bindings)
+            refused = tool_schema.domain_error(str(self._declared.tool), form, arguments, nulls)
             if refused is not None:
                 return steps.Fail(refused)
-        held = self._hold(saga, step, arguments, (form, unchecked))
-        return steps.Hold(held, arguments, canonical_json.digest(arguments))
+        return steps.Hold(self._hold(arguments, (form, unchecked)), arguments, canonical_json.digest(arguments))
 
-    def _refused(
-        self, saga: Saga, step: Step, arguments: dict[str, Any], answer: dict[str, Any] | None = None
-    ) -> Error | None:
+    def _refused(self, arguments: dict[str, Any], answer: dict[str, Any] | None = None) -> Error | None:
         """Return the policy's error. A policy that denies, or cannot decide, fails the step, which is never held.
 
         `answer`: that of a model.
         """
-        declared = self.definition.step(step.id)
+        declared = self._declared
         if declared.policy is None:
             return None
-        reasons = declared.kind is StepKind.REASON
         more = {
-            "phase": "after_reason" if reasons else "before_commit",
+            "phase": "after_reason" if self.reasons else "before_commit",
             "arguments": arguments,
             "output": answer,
             "worker": {"name": declared.worker, "version": declared.worker_version},
             "tool": declared.tool,
         }
         try:
-            allowed = cel.judge(declared.policy.cel, {**self._seen(saga, step), **more})
+            allowed = cel.judge(declared.policy.cel, {**self._seen(), **more})
         except cel.EvaluationFailed as error:
             return Error("POLICY_EVALUATION_FAILED", f"policy {declared.policy.name!r}: {error}")
-        code = "POLICY_REASON_DENIED" if reasons else "POLICY_COMMIT_DENIED"
+        code = "POLICY_REASON_DENIED" if self.reasons else "POLICY_COMMIT_DENIED"
         return None if allowed else Error(code, f"policy {declared.policy.name!r} says no")
 
-    def _hold(
-        self, saga: Saga, step: Step, subject: dict[str, Any], form: tuple[dict[str, Any] | None, str | None]
-    ) -> UUID:
-        return hold(self._database, self._uow, self._stored, self.definition, saga, step, subject, form)
+    def _hold(self, subject: dict[str, Any], form: tuple[dict[str, Any] | None, str | None]) -> UUID:
+        return hold(self._database, self._uow, self._record, self._definition, self._saga, self._step, subject, form)
 
-    def _decided(self, saga: Saga, step: Step) -> steps.Command | None:
-        reasons = self.definition.step(step.id).kind is StepKind.REASON
-        approved = decision(self._uow, step, canonical_json.digest(step.proposal) if reasons else step.arguments_digest)
+    def _decided(self) -> steps.Command | None:
+        step = self._step
+        held = canonical_json.digest(step.proposal) if self.reasons else step.arguments_digest
+        approved = decision(self._uow, step, held)
         if approved is None:
             return None
         if isinstance(approved, Error):
@@ -214,81 +209,75 @@ class Plan:
         if approved.edited:
             # An edit must satisfy the policy too. It was checked when it was made, unless an earlier release accepted
             # it.
-            refused = self.edit_refused(saga, step, approved.subject)
+            refused = self.edit_refused(approved.subject)
             if refused is not None:
                 return steps.Fail(refused)
-        return steps.Succeed(approved.subject) if reasons else steps.Begin(approved.subject, approved.digest)
+        return steps.Succeed(approved.subject) if self.reasons else steps.Begin(approved.subject, approved.digest)
 
-    def _begin_undo(self, saga: Saga, step: Step) -> steps.Command:
+    def _begin_undo(self) -> steps.Command:
+        saga, step, undo = self._saga, self._step, self._runs
         forward = saga.undone_by(step)
         spans = span_text(step.span_id), span_text(forward.span_id)
         facts = undo_facts(*spans, forward, idempotency_key(saga, step))
         seen = {**context(saga), "_compensation": facts}
-        undo = self._undo(step)
         # An operator's correction is used as it is.
         given = step.arguments if step.correction is not None else None
         arguments = bindings.resolve(undo.bindings, seen) if given is None else given
         error = _unfit(undo.bindings if given is None else {}, arguments)
         if error is not None:
             return steps.Fail(error)
-        if undo.reasoning is not None:
+        if self.reasons:
             arguments = {**arguments, "_compensation": facts}
         return steps.Begin(arguments, canonical_json.digest(arguments))
 
-    def _go_on_after_a_break(self, saga: Saga, step: Step) -> steps.Command:
+    def _go_on_after_a_break(self) -> steps.Command:
         """Return the command for an execution that was postponed, or whose worker ended during it."""
-        if step.compensates is None and self.reasons(step) and saga.cancelled is not None:
+        saga, step = self._saga, self._step
+        if step.compensates is None and self.reasons and saga.cancelled is not None:
             # A cancelled saga needs no answer from a model.
-            return steps.Fail(Error("CANCELLED", saga.cancelled), acted=self._acts(step))
+            return steps.Fail(Error("CANCELLED", saga.cancelled), acted=self._acts)
         if canonical_json.digest(step.arguments or {}) != step.arguments_digest:
             return steps.MarkOutcomeUnknown(CHANGED.message) if step.call.may_have_acted else steps.Fail(CHANGED)
-        again = steps.Repeat(self._acts(step))
-        if step.call.requeued or not (step.call.unanswered or self.reasons(step)):
+        again = steps.Repeat(self._acts)
+        if step.call.requeued or not (step.call.unanswered or self.reasons):
             return again
-        if self._idempotent(step) is False or self.tries(step) >= CALLS_AGAIN:
+        if self._idempotent is False or self.tries >= CALLS_AGAIN:
             return steps.MarkOutcomeUnknown("the worker ended before the answer was recorded")
         return again
 
-    def _acts(self, step: Step) -> bool:
+    @property
+    def _acts(self) -> bool:
         """Whether the execution may change something: a model can only by tools."""
-        reasoning = self._user(step).reasoning
-        return reasoning is None or bool(reasoning.tools)
+        return self._runs.reasoning is None or bool(self._runs.reasoning.tools)
 
-    def _idempotent(self, step: Step) -> bool | None:
+    @property
+    def _idempotent(self) -> bool | None:
         """Whether the manifest allows a repeated call. For an undo, only the tool itself can say."""
-        return self.definition.step(step.id).idempotent if step.compensates is None else None
+        return self._declared.idempotent if self._step.compensates is None else None
 
-    def _seen(self, saga: Saga, step: Step) -> dict[str, Any]:
-        declared = self.definition.step(step.id)
+    def _seen(self) -> dict[str, Any]:
+        saga, step = self._saga, self._step
         return {
             **context(saga),
             "saga": {
                 "trace_id": saga.trace_id.hex,
                 "namespace": saga.namespace,
-                "name": self.definition.name,
-                "version": self.definition.version,
+                "name": self._definition.name,
+                "version": self._definition.version,
                 "status": str(saga.status),
             },
             "step": {
                 "id": step.id,
-                "name": declared.name,
-                "kind": str(declared.kind),
+                "name": self._declared.name,
+                "kind": str(self._declared.kind),
                 "order_index": step.order,
                 "attempt": step.attempt,
             },
         }
 
-    def _user(self, step: Step) -> StepDefinition | Compensation:
-        return self.definition.step(step.id) if step.compensates is None else self._undo(step)
-
-    def _undo(self, step: Step) -> Compensation:
-        undo = self.definition.step(step.id).undo
-        assert undo is not None, "an undo is planned only where one is declared"
-        return undo
-
-    def _worker(self, user: StepDefinition | Compensation) -> WorkerDefinition:
-        name = f"{user.worker}@{user.worker_version}"
-        id_ = self._stored.workers.get(name)
+    def _worker(self) -> WorkerDefinition:
+        name = f"{self._runs.worker}@{self._runs.worker_version}"
+        id_ = self._record.workers.get(name)
         if id_ is None:
             raise DefinitionGone(f"the saga has no worker {name}")
         return load_worker(self._uow.conn, UUID(hex=id_))

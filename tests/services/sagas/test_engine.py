@@ -2,13 +2,14 @@
 
 import pytest
 
-from domain.sagas.outcome import CALLS_AGAIN, Failed, Lost, NotSent, Outcome, TimedOut
+from domain.sagas.outcome import CALLS_AGAIN, Done, Failed, Lost, NotSent, Outcome, TimedOut
 from domain.sagas.step import OUTCOME_UNKNOWN, Error
 from domain.values.errors import WrongState
 from services.kernel.leases import DECISION, SAGA
 from services.kernel.unit_of_work import Database, WakeUp
-from services.sagas.engine import advance, record, sweep_sagas
+from services.sagas.engine import advance, record, record_look_up, sweep_sagas
 from services.sagas.lifecycle import cancel_saga
+from services.sagas.work import ToolLookup
 from tests.conftest import Recorded
 from tests.services.saga_world import (
     EVENTS,
@@ -439,3 +440,14 @@ def test_rejected_and_nothing_runs(database: Database) -> None:
     work(database, trace_id, used)
     assert used.names == ["do_a", "undo_a"]
     assert step_of(database, trace_id, "b").error == Error("HUMAN_REJECTED", "too much")
+
+
+def test_a_lost_confirmation_before_a_held_step(database: Database) -> None:
+    """The result was recorded, and the worker records it once more: the next call is held, and not made before."""
+    trace_id = start(database, step("a"), step("b", hitl=True))
+    call, used = claimed(database, trace_id), Tools()
+    assert isinstance(record(database, call, Done({}), {}, 0.5), ToolLookup)
+    again = record(database, call, Done({}), {}, 0.5)
+    assert isinstance(again, ToolLookup)
+    assert record_look_up(database, again, used.look_up(again), 0.5) is None
+    assert statuses(database, trace_id) == ("AWAITING_HUMAN", "COMPLETED", "AWAITING_HUMAN")
