@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed-from-$(shell (cat requirements.lock pyproject.toml Makefile; $(PYTHON) --version) 2>/dev/null | cksum | cut -d' ' -f1)
 
-.PHONY: setup demo up test check prose bench lock
+.PHONY: setup demo up test check prose bench dist lock
 
 setup: $(STAMP)
 
@@ -31,7 +31,8 @@ check: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/mypy --config-file sdk/python/pyproject.toml sdk/python/src
+	PYTHONPATH=sdk/python/src $(BIN)/lint-imports
 	$(BIN)/python -m migrations.drift
 	$(BIN)/codespell
 	$(BIN)/python lint/prose.py
@@ -44,6 +45,10 @@ prose: setup
 
 bench: setup
 	$(BIN)/python -m bench
+
+# The Python SDK as a wheel, which `pip install dist/sagahold-*.whl` installs.
+dist: setup
+	$(BIN)/uv build --quiet --no-build-isolation --python $(BIN)/python --out-dir dist sdk/python
 
 # After a change of the dependencies in pyproject.toml: write new pins and hashes, with the newest versions that fit.
 lock: setup

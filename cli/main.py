@@ -8,6 +8,8 @@ from typing import NoReturn
 import click
 from click.exceptions import NoArgsIsHelpError
 
+from domain.values.version import VERSION
+
 COMMANDS = {
     "up": "cli.commands.up",
     "init": "cli.commands.init",
@@ -50,7 +52,7 @@ class _Sagahold(click.Group):
 
 
 @click.group(cls=_Sagahold, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(package_name="sagahold", message="%(package)s %(version)s")
+@click.version_option(VERSION, message="sagahold %(version)s")
 def sagahold() -> None:
     """Hold an agent's risky action until a human has decided on it.
 

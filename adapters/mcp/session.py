@@ -6,7 +6,6 @@ import logging
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from importlib.metadata import version
 from typing import Any, TypeVar
 
 import mcp_types
@@ -23,6 +22,7 @@ from adapters.mcp.result import check_structured, read_result
 from adapters.mcp.stdio import stdio_streams
 from domain.manifests.definition import ToolSource, Transport
 from domain.sagas.tool_arguments import KEY_ARGUMENTS
+from domain.values.version import VERSION
 
 log = logging.getLogger(__name__)
 
@@ -233,7 +233,7 @@ class McpSession:
                 ClientSession(
                     dispatcher=dispatcher,
                     message_handler=self._on_message,
-                    client_info=mcp_types.Implementation(name="sagahold", version=version("sagahold")),
+                    client_info=mcp_types.Implementation(name="sagahold", version=VERSION),
                 )
             )
             await shake_hands(session)

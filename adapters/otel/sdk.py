@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from datetime import datetime
-from importlib.metadata import version
 from typing import Any
 from uuid import UUID
 
@@ -23,6 +22,7 @@ from opentelemetry.sdk.trace.sampling import Sampler, SamplingResult
 
 from adapters.otel.tracing import Attributes, Kind, log
 from adapters.process.logs import LogThrottle
+from domain.values.version import VERSION
 
 # The time that an ending process may take to send its last spans; web is killed after three. Seconds.
 CLOSE_WITHIN = 1.5
@@ -148,7 +148,7 @@ def _provider(service_name: str, warn: Warn) -> TracerProvider:
     sdk.propagate = False
     sdk.handlers[:] = [tamed]
     given = OTELResourceDetector().detect().attributes
-    ours = {SERVICE_NAME: service_name, SERVICE_VERSION: version("sagahold")}
+    ours = {SERVICE_NAME: service_name, SERVICE_VERSION: VERSION}
     # The environment's values take precedence.
     resource = Resource.create({name: value for name, value in ours.items() if not given.get(name)})
     provider = TracerProvider(resource=resource, id_generator=_Ids(), shutdown_on_exit=False)

@@ -4,7 +4,6 @@ import json
 from collections.abc import Iterable
 from copy import deepcopy
 from functools import cached_property
-from importlib.metadata import version
 from typing import Any
 
 from flask import Flask, Response
@@ -25,6 +24,7 @@ from app.schemas.fields import (
     WATCH_ID,
 )
 from domain.identity.access import NAMESPACE_PATTERN
+from domain.values.version import VERSION
 
 _PROBLEM_STATUSES = (400, 401, 403, 404, 408, 409, 413, 415, 422, 429, 500, 503)
 _DESCRIPTIONS = {
@@ -139,7 +139,7 @@ class SagaholdApi(Api):  # type: ignore[misc]
 def build_api(app: Flask) -> SagaholdApi:
     app.config |= {
         "API_TITLE": "Sagahold",
-        "API_VERSION": version("sagahold"),
+        "API_VERSION": VERSION,
         "OPENAPI_VERSION": "3.1.0",
         "OPENAPI_URL_PREFIX": "/",
         "OPENAPI_JSON_PATH": "openapi.json",

@@ -4,7 +4,6 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from importlib.metadata import version
 from pathlib import Path
 from uuid import uuid4
 
@@ -14,6 +13,7 @@ from sqlalchemy import delete, insert, select, update
 
 from cli.devstack import Stack
 from domain.delivery.webhook import FAILING_AFTER
+from domain.values.version import VERSION
 from models.receipts import receipt_keys
 from models.webhooks import webhook_failures
 from services.kernel.unit_of_work import Database
@@ -90,7 +90,7 @@ def test_a_lost_key_of_receipts(look: Look, stack_database: Database) -> None:
 
 def test_people_see_a_line_for_each_with_a_mark(call: Call, stack: Stack) -> None:
     shown = call("doctor").out.splitlines()
-    assert f"✔ server      {stack.url} answers (Sagahold {version('sagahold')})" in shown
+    assert f"✔ server      {stack.url} answers (Sagahold {VERSION})" in shown
     assert any(line.startswith("✔ programs    found PostgreSQL ") for line in shown)
     assert all(line[0] in "✔✘–" for line in shown)
 

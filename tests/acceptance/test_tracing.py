@@ -4,7 +4,6 @@ import json
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,6 +11,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from cli.devstack import Stack
+from domain.values.version import VERSION
 from tests.adapters.receiver import Receiver, Request
 from tests.api.conftest import Team, team, until  # noqa: F401
 from tests.collector import CLIENT, SERVER, Collector, Sent
@@ -160,7 +160,7 @@ def test_a_saga_is_one_trace_under_its_own_ids(story: Story) -> None:
         "gen_ai.operation.name": "execute_tool",
         "gen_ai.tool.name": "meta",
     }
-    assert look.version == version("sagahold")
+    assert look.version == VERSION
     told = story.done["context"]["steps"]["look"]["output"]["data"]["meta"]["traceparent"]
     assert told == f"00-{look.trace_id}-{look.span_id}-01"
     assert (draft.attributes["gen_ai.request.model"], draft.attributes["gen_ai.response.model"]) == ("m1", "m1")
