@@ -86,9 +86,20 @@ class Recorded:
 def servers() -> Iterator[Stack]:
     """PostgreSQL and Redis alone, with the template database."""
     with tempfile.TemporaryDirectory() as folder, Stack(Path(folder), processes=False) as running:
+        stop_fsync(running)
         execute(running.database_url, "CREATE DATABASE template_sagahold")
         migrate(running.database_url.replace("/sagahold?", "/template_sagahold?"))
         yield running
+
+
+def stop_fsync(stack: Stack) -> None:
+    """Make PostgreSQL leave its writes to the kernel, which keeps them when a test kills a process.
+
+    With fsync, a busy disk takes 1 to 3 s to create and drop a test's database, and 0.1 s without.
+    """
+    for statement in ("ALTER SYSTEM SET fsync = off", "ALTER SYSTEM SET full_page_writes = off"):
+        execute(stack.database_url, statement)
+    execute(stack.database_url, "SELECT pg_reload_conf()")
 
 
 def migrate(database_url: str) -> None:
@@ -131,6 +142,7 @@ def database(database_url: str, publisher: Recorded) -> Iterator[Database]:
 def stack() -> Iterator[Stack]:
     """Everything: PostgreSQL, Redis, web, worker, beat."""
     with tempfile.TemporaryDirectory() as folder, Stack(Path(folder), environ=ALONE) as running:
+        stop_fsync(running)
         yield running
 
 

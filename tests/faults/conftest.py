@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from cli.devstack import Stack
-from tests.conftest import ALONE
+from tests.conftest import ALONE, stop_fsync
 from tests.faults.model_scene import Mind
 from tests.faults.scene import Scene
 
@@ -32,6 +32,7 @@ def shared(mind: Mind) -> Iterator[Stack]:
     # The worker resolves a name, as it does for every real provider.
     environ = {**ALONE, "SAGAHOLD_LOCAL_LLM_URL": f"http://localhost:{mind.server.port}/v1"}
     with tempfile.TemporaryDirectory() as folder, Stack(Path(folder), environ=environ, say=print) as stack:
+        stop_fsync(stack)
         yield stack
 
 
