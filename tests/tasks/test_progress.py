@@ -16,6 +16,7 @@ from services.manifests.definitions import deploy
 from services.sagas.engine import advance
 from services.sagas.lifecycle import StartRequest, start_saga
 from services.sagas.work import Capacity, ToolCall
+from tasks.leases import LeaseKeeper
 from tasks.runtime import leases
 from tasks.sagas import make
 from tests.adapters.odd_server import odd_servers
@@ -37,13 +38,19 @@ def claimed(database: Database, source: dict[str, Any]) -> ToolCall:
     return work
 
 
-def test_however_often_a_tool_tells_it_is_written_with_the_heartbeat(database: Database, tmp_path: Path) -> None:
+def test_however_often_a_tool_tells_it_is_written_with_the_heartbeat(
+    database: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The only heartbeat is that of the test.
+    monkeypatch.setattr("tasks.leases.BEAT_SECONDS", 3600.0)
+    keeper = LeaseKeeper(database)
+    monkeypatch.setattr("tasks.sagas.leases", lambda: keeper)
     with odd_servers("http", tmp_path) as odd:
         call = claimed(database, {"name": "odd", "transport": "streamable_http", "url": odd.source.url})
-        with leases().keeping(call.lease):
+        with keeper.keeping(call.lease):
             assert make(call) == Done({"told": 200})
             assert stored(database) is None
-            leases().beat()
+            keeper.beat()
         said = {"span": span_text(call.span_id), "attempt": 1, "done": 200.0, "total": 200.0, "message": "page"}
         assert stored(database) == said
 
