@@ -40,8 +40,20 @@ def show(session: CommandContext, name: str) -> None:
 @click.option(
     "--min-expires-in", type=SPAN_OR_NEVER, metavar="3600|2h|never", help="Give reviewers at least this long."
 )
+@click.option(
+    "--approval-valid-for",
+    "valid_for",
+    type=SPAN_OR_NEVER,
+    metavar="900|15m|never",
+    help="Let agents use an approval for at most this long; never means no limit.",
+)
 def set_(
-    session: CommandContext, name: str, review: Any, allowed: tuple[str, ...], min_expires_in: int | str | None
+    session: CommandContext,
+    name: str,
+    review: Any,
+    allowed: tuple[str, ...],
+    min_expires_in: int | str | None,
+    valid_for: int | str | None,
 ) -> None:
     """Set the rules of the namespace NAME.
 
@@ -55,17 +67,20 @@ def set_(
         body["allowed_on_timeout"] = list(allowed)
     if min_expires_in is not None:
         body["min_expires_in"] = None if min_expires_in == NEVER else min_expires_in
+    if valid_for is not None:
+        body["approval_valid_for"] = None if valid_for == NEVER else valid_for
     session.show(session.request("PUT", where, body=body), _shown)
 
 
 def _shown(screen: Console, document: dict[str, Any]) -> None:
-    least = document["min_expires_in"]
+    least, most = document["min_expires_in"], document["approval_valid_for"]
     facts(
         screen,
         [
             ("namespace", document["namespace"]),
             ("on timeout", ", ".join(document["allowed_on_timeout"])),
             ("expires in", "no minimum" if least is None else f"at least {least} s"),
+            ("approval", "valid without a limit" if most is None else f"valid for at most {most} s"),
             ("changed", when(document["changed_at"]) if document["changed_at"] else "never"),
         ],
     )

@@ -10,12 +10,15 @@ from cli.pause_wait import wait_for
 from cli.session import CommandContext, command, given, page_options
 from cli.views.changes import PREVIEW, show_edit
 from cli.views.output import console
-from cli.views.pause import decided_view, describe, list_view, one_line, reporting_late_decision
+from cli.views.pause import decided_view, describe, list_view, one_line, reporting_late_decision, use_view
 from domain.identity.access import Role
+from domain.pauses.consumption import MISSING, ExecutionStatus
 from domain.pauses.pause import OnTimeout, Status
 from domain.pauses.serialization import camel_case
+from domain.values.canonical_json import digest
 
 PATH = "/api/pause"
+OUTCOMES = [MISSING, *(str(word) for word in ExecutionStatus)]
 COMMENT = click.option("--comment", help="Tell the agent why.")
 RESPONSE = click.option("--response", type=JSON, help="Give the answer that the pause's responseSchema requires.")
 
@@ -41,6 +44,8 @@ def pause() -> None:
 )
 @click.option("--review", type=JSON, help="Require this approval policy (default: the namespace's).")
 @click.option("--external-id", help="Store your own id to find the pause by.")
+@click.option("--approval-valid-for", type=SPAN, metavar="900|15m", help="Let the approval be used for this long.")
+@click.option("--outcome-within", type=SPAN, metavar="900|15m", help="Report the outcome within this time of the use.")
 @click.option("--tag", "tags", multiple=True, help="Add this tag (repeatable).")
 @click.option("--namespace", help="Create the pause in this namespace (default: the key's).")
 @click.option("--priority", type=int, help="Set the priority, 0 to 9.")
@@ -105,21 +110,36 @@ def _wait(session: CommandContext, watch_id: str, timeout: int | None) -> None:
     "--created-after", metavar="TIME", help="List only pauses created after this time, such as 2026-03-30T21:00:00Z."
 )
 @click.option("--created-before", metavar="TIME", help="List only pauses created before this time.")
+@click.option("--consumed/--not-consumed", default=None, help="List only used, or only unused approvals.")
+@click.option("--outcome", type=click.Choice(OUTCOMES), help="List only used approvals with this outcome.")
 @click.option("--decided", is_flag=True, help="List decided pauses with who decided and when, latest first.")
 @click.option("--decided-by", metavar="WHO", help="List only decisions by this id, full name, or me.")
 @click.option("--decided-after", metavar="TIME", help="List only decisions after this time.")
 @click.option("--decided-before", metavar="TIME", help="List only decisions before this time.")
 @page_options
-def list_(session: CommandContext, search: str | None, external_id: str | None, decided: bool, **filters: Any) -> None:
+def list_(
+    session: CommandContext,
+    search: str | None,
+    external_id: str | None,
+    decided: bool,
+    consumed: bool | None,
+    **filters: Any,
+) -> None:
     """List pauses, newest first.
 
     --decided-by, --decided-after and --decided-before imply --decided.
     """
     query = given(q=search, externalId=external_id, **filters)
+    if consumed is not None:
+        query["consumed"] = str(consumed).lower()
+    if consumed is False and "status" not in query:
+        query["status"] = str(Status.APPROVED)
     if decided:
         query["decided"] = "true"
+    by_use = query.keys() & {"consumed", "outcome"}
     by_decision = any(name.startswith("decided") for name in query)
-    session.show(session.request("GET", PATH, query=query), decided_view if by_decision else list_view)
+    view = use_view if by_use else decided_view if by_decision else list_view
+    session.show(session.request("GET", PATH, query=query), view)
 
 
 @command(pause, "approve", Role.REVIEWER)
@@ -171,6 +191,35 @@ def claim(session: CommandContext, watch_id: str, take_over: bool) -> None:
 def unclaim(session: CommandContext, watch_id: str) -> None:
     """Release your claim."""
     _decide(session, watch_id, "unclaim", {})
+
+
+@command(pause, "consume", Role.AGENT)
+@click.argument("watch_id", metavar="ID")
+@click.option(
+    "--idempotency-key", type=IDEMPOTENCY_KEY, required=True, help="Identify this use; the same key may repeat it."
+)
+@click.option("--arguments", type=JSON, help="Check that exactly this object was approved.")
+def consume(session: CommandContext, watch_id: str, idempotency_key: str, arguments: Any) -> None:
+    """Use the approval, once.
+
+    Run the action only if this exits with status 0. Only the creator of a pause may use its approval.
+    """
+    body = {} if arguments is None else {"argumentsDigest": digest(arguments).hex()}
+    headers = {"Idempotency-Key": idempotency_key}
+    session.show(session.request("POST", f"{PATH}/{part(watch_id)}/consume", body=body, headers=headers), one_line)
+
+
+@command(pause, "outcome", Role.AGENT)
+@click.argument("watch_id", metavar="ID")
+@click.argument("status", type=click.Choice([str(word) for word in ExecutionStatus]))
+@click.option("--note", help="Tell people more.")
+@click.option("--result", type=JSON, help="Report this result of the action, up to 64 KiB.")
+def outcome(session: CommandContext, watch_id: str, **report: Any) -> None:
+    """Report the outcome of the approved action.
+
+    The first report counts. Only the creator of a pause may report.
+    """
+    session.show(session.request("POST", f"{PATH}/{part(watch_id)}/outcome", body=given(**report)), one_line)
 
 
 @command(pause, "cancel", Role.AGENT)

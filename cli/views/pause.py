@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console
@@ -11,6 +12,7 @@ from rich.text import Text
 from cli.client import ServerRefused
 from cli.views.changes import print_edited
 from cli.views.output import clean, facts, page, pretty_json, short, status, table, tree, when
+from domain.pauses.use_summary import UseState, use_of
 
 INDENT = 2
 # The effect of `onTimeout` in words.
@@ -57,7 +59,10 @@ def _line(pause: dict[str, Any]) -> Text:
         needed = f", {waits_for(pause)}" if pause["votes"] else ""
         claimed = f", claimed by {clean(pause['claim']['byName'])}" if pause["claim"] else ""
         return line.append(f"{needed}{claimed}, {deadline(pause)}")
-    return line.append(_decided(pause["decision"]))
+    use = use_of(pause, datetime.now(UTC))
+    # An agent that reports no use would make each of its lines longer.
+    shown = "" if use is None or not use.state.used else f" ({use.words})"
+    return line.append(f"{_decided(pause['decision'])}{shown}")
 
 
 def list_view(screen: Console, document: dict[str, Any]) -> None:
@@ -84,6 +89,32 @@ def decided_view(screen: Console, document: dict[str, Any]) -> None:
         for item in document["items"]
     ]
     page(screen, document, table(("WATCH ID", "STATUS", "DECIDED", "ACTION"), rows), "no decided pauses")
+
+
+def use_view(screen: Console, document: dict[str, Any]) -> None:
+    rows = [
+        (
+            item["watchId"],
+            short(_use(item) or "-"),
+            short(item["agentContext"]["action"]),
+        )
+        for item in document["items"]
+    ]
+    page(screen, document, table(("WATCH ID", "USE", "ACTION"), rows), "no pauses")
+
+
+def _use(pause: dict[str, Any]) -> str | None:
+    """Return `not used yet, valid for 14 min` or `used 12 s later, succeeded`."""
+    use = use_of(pause, datetime.now(UTC))
+    if use is None:
+        return None
+    until = pause["decision"].get("validUntil")
+    if use.state is UseState.UNUSED and until is not None:
+        return f"{use.words}, valid until {until} ({when(until)})"
+    if use.state is UseState.LAPSED:
+        return f"{use.words}, it was valid until {until}"
+    note = (pause["consumption"].get("outcome") or {}).get("note") if use.state.used else None
+    return use.words if note is None else f"{use.words}: {note}"
 
 
 def describe(screen: Console, pause: dict[str, Any]) -> None:
@@ -119,6 +150,8 @@ def _facts(pause: dict[str, Any]) -> list[tuple[str, Any]]:
     return [
         ("status", state),
         ("deadline", deadline(pause) if decision is None else None),
+        ("use", _use(pause)),
+        ("result", _result(pause)),
         *review_facts(pause),
         ("answer", None if decision is None or decision["response"] is None else pretty_json(decision["response"])),
         ("watch id", pause["watchId"]),
@@ -132,6 +165,11 @@ def _facts(pause: dict[str, Any]) -> list[tuple[str, Any]]:
         ),
         ("callback", pause["callbackUrl"]),
     ]
+
+
+def _result(pause: dict[str, Any]) -> Text | None:
+    result = ((pause.get("consumption") or {}).get("outcome") or {}).get("result")
+    return None if result is None else pretty_json(result)
 
 
 def review_facts(pause: dict[str, Any]) -> list[tuple[str, str | None]]:

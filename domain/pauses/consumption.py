@@ -8,8 +8,8 @@ from typing import Any
 # Seconds, with a year and a month as the upper limits.
 MAX_VALID_FOR = 31_536_000
 MIN_OUTCOME_WITHIN, MAX_OUTCOME_WITHIN, OUTCOME_WITHIN = 60, 2_592_000, 900
-# In a filter: the report of the outcome is overdue.
-MISSING = "missing"
+# In a filter: the report of the outcome is overdue; it is, or the outcome is unknown.
+MISSING, NEEDS_LOOK = "missing", "look"
 MAX_NOTE = 1_000
 MAX_RESULT_BYTES = 64 * 1024
 

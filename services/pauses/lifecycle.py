@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from domain.identity.access import Principal, Role
 from domain.pauses import approval_policy
-from domain.pauses.consumption import MISSING
+from domain.pauses.consumption import MISSING, NEEDS_LOOK, ExecutionStatus
 from domain.pauses.creation import PauseRequest, check_request, pause_from
 from domain.pauses.pause import Actor, Pause, Status, Timeout, created
 from domain.pauses.reminders import next_at
@@ -307,7 +307,15 @@ def conditions(wanted: Filter) -> list[Any]:
 def _with_outcome(outcome: str) -> list[Any]:
     columns = pauses.c
     used = columns.consumed_at.is_not(None)
-    if outcome != MISSING:
+    if outcome not in (MISSING, NEEDS_LOOK):
         return [used, columns.outcome_status == outcome]
     overdue = or_(columns.outcome_due_at.is_(None), columns.outcome_due_at <= func.clock_timestamp())
-    return [used, columns.outcome_status.is_(None), overdue]
+    missing = columns.outcome_status.is_(None) & overdue
+    return [used, missing if outcome == MISSING else missing | (columns.outcome_status == ExecutionStatus.UNKNOWN)]
+
+
+def count_needing_look(database: Database, by: Principal) -> int:
+    """Return how many used approvals have a missing or unknown outcome."""
+    query = select(func.count()).select_from(pauses).where(*scope(by), *_with_outcome(NEEDS_LOOK))
+    with database.reading() as conn:
+        return conn.execute(query).scalar_one()

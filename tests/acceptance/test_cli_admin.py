@@ -158,6 +158,8 @@ class TestWebhooks:
 def test_the_floor_of_a_namespace(call: Call, namespace: str) -> None:
     """Omitted options leave their values unchanged."""
     assert "expire, reject, escalate" in call("namespace", "show", namespace).out
+    assert "valid for at most 900 s" in call("namespace", "set", namespace, "--approval-valid-for", "15m").out
+    assert "valid without a limit" in call("namespace", "set", namespace, "--approval-valid-for", "never").out
     allowed = ("--allow-on-timeout", "approve", "--allow-on-timeout", "expire")
     assert call("namespace", "set", namespace, "--review", '{"allow_self": true}', *allowed).code == DONE
     said = call("namespace", "set", namespace, "--min-expires-in", "2h", "--json").document

@@ -132,6 +132,41 @@ class TestPause:
         assert max(map(len, decided)) <= 80
         assert len(call("pause", "list", "--namespace", namespace, "--decided", "--json").document["items"]) == 1
 
+    def test_an_approval_is_used_and_its_outcome_is_reported(
+        self, call: Call, paused: Callable[..., str], namespace: str
+    ) -> None:
+        options = ("--approval-valid-for", "15m", "--outcome-within", "10m")
+        watch_id, other = paused("Pay", "--arguments", '{"n": 1}', *options), paused("Pay again")
+        assert call("pause", "consume", watch_id, "--idempotency-key", "pay-0001").error.startswith("NOT_APPROVED: ")
+        for each in (watch_id, other):
+            call("pause", "approve", each)
+        unused = call("pause", "list", "--namespace", namespace, "--not-consumed").out.splitlines()
+        assert [line[:36] for line in unused[1:]] == [other, watch_id]
+        assert "not used yet, valid" in unused[2]
+        assert max(map(len, unused)) <= 80
+        use = ("pause", "consume", watch_id, "--idempotency-key", "pay-0001")
+        assert call(*use, "--arguments", '{"n": 2}').error.startswith("ARGUMENTS_CHANGED: ")
+        assert "outcome not reported yet" in call(*use, "--arguments", '{"n": 1.0}').out
+        assert call(*use).code == DONE
+        late = call("pause", "consume", watch_id, "--idempotency-key", "pay-0002")
+        assert (late.code, late.error.split(":")[0]) == (REFUSED, "ALREADY_CONSUMED")
+        report = ("pause", "outcome", watch_id, "unknown", "--note", "the line broke", "--result", '{"id": 7}')
+        assert "outcome unknown: needs a look" in call(*report).out
+        assert call("pause", "outcome", watch_id, "failed").error.startswith("OUTCOME_CONFLICT: ")
+        shown = call("pause", "get", watch_id).out
+        assert re.search(r"used \d+ s later, outcome unknown: needs a look: the line broke", " ".join(shown.split()))
+        assert '"id": 7' in shown
+        for filters, ids in (
+            (["--outcome", "unknown"], [watch_id]),
+            (["--outcome", "missing"], []),
+            (["--consumed"], [watch_id]),
+        ):
+            found = call("pause", "list", "--namespace", namespace, "--json", *filters).document["items"]
+            assert [item["watchId"] for item in found] == ids
+        listed = call("pause", "list", "--namespace", namespace, "--consumed").out.splitlines()
+        assert max(map(len, listed)) <= 80
+        assert call("pause", "consume", other).code == WRONG
+
     def test_in_a_pipe_nothing_is_cut_or_coloured(self, paused: Callable[..., str], namespace: str) -> None:
         action = "a long action, " * 30
         paused(action)

@@ -533,3 +533,37 @@ def test_an_open_page_keeps_no_session_alive(visitor: Any, stack_database: Datab
     rita.see(watch_id)
     with stack_database.reading() as conn:
         assert conn.execute(select(sessions.c.seen_at).where(mine)).scalar_one() > left_at
+
+
+def test_the_use_of_an_approval_is_shown(rita: Visitor, team: Team) -> None:
+    """Unused, used, and used with an unknown outcome, which a person has to look at."""
+    watch_id = team.pause(action=f"Pay {NASTY}", approvalValidFor=3600)["watchId"]
+    rita.send(watch_id, "approve")
+    page = words(rita.see(watch_id))
+    assert "may go ahead." in page
+    assert "not used yet valid until" in page
+    headers = {"Idempotency-Key": "pay-0001"}
+    assert team.agent.post(f"/api/pause/{watch_id}/consume", headers=headers).status_code == 200
+    assert "later, outcome not reported yet" in words(rita.see(watch_id))
+    assert "/inbox/decided?use=look" not in rita.http.get("/inbox").text
+    outcome = {"status": "unknown", "note": NASTY, "result": {"id": "R-7"}}
+    assert team.agent.post(f"/api/pause/{watch_id}/outcome", json=outcome).status_code == 200
+    page = rita.see(watch_id)
+    assert "later, outcome unknown: needs a look" in words(page)
+    assert NASTY in words(page)
+    assert NASTY not in page
+    assert "R-7" in page
+    for path in ("/inbox", "/inbox/decided", "/sagas"):
+        assert "/inbox/decided?use=look" in rita.http.get(path).text, path
+    for use, there in (("look", True), ("unknown", True), ("missing", False), ("unused", False), ("succeeded", False)):
+        listed = rita.http.get("/inbox/decided", params={"use": use, "status": "all"}).text
+        assert (f"/review/{watch_id}" in listed) == there, use
+    assert "outcome unknown: needs a look" in words(rita.http.get("/inbox/decided?use=look").text)
+    assert rita.http.get("/inbox/decided?use=nonsense").status_code == 200
+
+
+def test_an_approval_that_is_not_used_in_time(rita: Visitor, team: Team) -> None:
+    watch_id = team.pause(approvalValidFor=1)["watchId"]
+    rita.send(watch_id, "approve")
+    until(lambda: "not used in time was valid until" in words(rita.see(watch_id)))
+    assert "may no longer go ahead" in words(rita.see(watch_id))

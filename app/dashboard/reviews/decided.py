@@ -1,5 +1,6 @@
 """/inbox/decided: the decided reviews, latest decision first."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 from flask import request
@@ -9,19 +10,31 @@ from app.dashboard.framework.page_decorator import page, person, render
 from app.dashboard.reviews.inbox import KINDS
 from app.deps import deps
 from domain.identity.access import Permission
-from domain.pauses.pause import Status
+from domain.pauses.consumption import MISSING, NEEDS_LOOK, ExecutionStatus
+from domain.pauses.pause import Pause, Status
 from domain.pauses.serialization import pause_document
-from services.pauses.lifecycle import Filter
+from domain.pauses.use_summary import use_of
+from services.pauses.lifecycle import Filter, count_needing_look
 from services.reviews.decided import ME, list_decided
 
+# The values of the filter by the use of the approval.
+USES = {
+    "unused": "not used yet",
+    MISSING: "outcome missing",
+    **{str(status): f"outcome {status}" for status in ExecutionStatus},
+    NEEDS_LOOK: "needs a look",
+}
 OUTCOMES = [status for status in Status if status is not Status.PENDING]
 
 
 @page("GET", "/inbox/decided", permission=Permission.PAUSE_READ)
 def decided_reviews() -> Any:
-    kind, status = text_filter("kind"), choice_filter("status", Status)
+    kind, status, use = text_filter("kind"), choice_filter("status", Status), request.args.get("use")
+    unused = use == "unused"
     wanted = Filter(
-        status=status if status in OUTCOMES else None,
+        status=Status.APPROVED if unused else status if status in OUTCOMES else None,
+        consumed=False if unused else None,
+        outcome=use if use in USES and not unused else None,
         namespace=text_filter("namespace"),
         kind=kind if kind in KINDS else None,
         tag=text_filter("tag"),
@@ -31,10 +44,13 @@ def decided_reviews() -> Any:
         decided_after=midnight(request.args.get("since", "")),
         decided_before=midnight(request.args.get("until", ""), days=1),
     )
+    now = datetime.now(UTC)
     found = list_decided(deps().database, person(), wanted, wanted_page())
     return render(
         "decided.html",
-        pauses=[pause_document(pause, deps().database.public_url) for pause in found.items],
+        pauses=[(document, use_of(document, now)) for document in map(_document, found.items)],
+        look=count_needing_look(deps().database, person()),
+        uses=USES,
         next_link=next_link(found),
         filters=request.args,
         filtered=wanted != Filter(decided=True),
@@ -42,3 +58,7 @@ def decided_reviews() -> Any:
         outcomes=OUTCOMES,
         kinds=KINDS,
     )
+
+
+def _document(pause: Pause) -> dict[str, Any]:
+    return pause_document(pause, deps().database.public_url)

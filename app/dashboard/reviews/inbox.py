@@ -11,6 +11,7 @@ from app.dashboard.reviews.inbox_rows import rows_of
 from app.deps import deps
 from domain.identity.access import ALL_NAMESPACES, Permission
 from domain.pauses.pause import AGENT, STEP
+from services.pauses.lifecycle import count_needing_look
 from services.reviews.inbox import InboxFilter, count_waiting, inbox
 
 # A larger count is shown as `100+`.
@@ -33,6 +34,7 @@ def inbox_page() -> Any:
         kinds=KINDS,
         namespaces=[] if person().sees_all else list(person().namespaces),
         example=_example(),
+        look=count_needing_look(deps().database, person()),
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
@@ -11,6 +12,7 @@ from domain.identity.access import Permission, Principal
 from domain.manifests.definition import StepKind
 from domain.pauses.pause import STEP, Pause, Status
 from domain.pauses.serialization import pause_document, pause_id
+from domain.pauses.use_summary import UseSummary, use_of
 from domain.pauses.votes import Voter
 from services.identity.display_names import names_of
 from services.kernel.pagination import Page
@@ -54,6 +56,7 @@ class ReviewView:
         completes: an approval by this person would be the last one needed.
         own_vote: the outcome of this person's vote, while it counts.
         votes_for: the name of the absent person for whom this person votes.
+        use: the use of the approval; None if there is no approval, or nothing to say.
     """
 
     pause: Pause
@@ -64,6 +67,7 @@ class ReviewView:
     completes: bool
     own_vote: str | None
     votes_for: str | None
+    use: UseSummary | None
 
     @property
     def pending(self) -> bool:
@@ -89,7 +93,8 @@ def load_review(by: Principal, watch_id: str) -> ReviewView:
     why_not = _why_not(pause, document, by, stood_in_for)
     away = None if why_not is not None else votes_for(pause, by, stood_in_for)
     away_name = None if away is None else away.name
-    return ReviewView(pause, document, requester, _saga_context(by, pause), why_not, completes, own, away_name)
+    use = use_of(document, datetime.now(UTC))
+    return ReviewView(pause, document, requester, _saga_context(by, pause), why_not, completes, own, away_name, use)
 
 
 def _saga_context(by: Principal, pause: Pause) -> SagaContext | None:

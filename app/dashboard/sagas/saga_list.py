@@ -11,6 +11,7 @@ from app.deps import deps
 from domain.identity.access import Permission
 from domain.sagas.saga import SagaStatus
 from services.kernel.pagination import Page
+from services.pauses.lifecycle import count_needing_look
 from services.sagas.queries import SagaFilter, list_sagas
 
 # Sagas that need an operator come first; the filter lists more of them than this.
@@ -28,6 +29,7 @@ def sagas() -> Any:
     return render(
         "sagas.html",
         on_top=on_top,
+        look=count_needing_look(deps().database, person()) if on_top or wanted == SagaFilter() else 0,
         sagas=[saga for saga in found.items if saga not in on_top],
         next_link=next_link(found),
         filters=request.args,

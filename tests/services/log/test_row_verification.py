@@ -20,7 +20,7 @@ from services.pauses.lifecycle import expire_due
 from services.reviews.step_decisions import rerun_step
 from services.sagas.queries import StepRef
 from services.sagas.recovery import Retry, resolve, retry_compensation
-from tests.services.by_watch_id import claim, decide_pause
+from tests.services.by_watch_id import claim, consume, decide_pause, report
 from tests.services.log.test_audit import tamper
 from tests.services.reviewers import voter
 from tests.services.saga_world import approve_held, current_ref, ref, start, step, tools, undo_of, work
@@ -200,6 +200,40 @@ def test_a_vote_that_was_changed_is_named(database: Database, database_url: str)
     for assignment, field in VOTES:
         found = changed(database, database_url, "pauses", assignment)
         assert [(bad["id"], bad["field"]) for bad in found] == [(watch_id, field)], assignment
+
+
+EXECUTIONS = [
+    ("consumed_at = consumed_at - interval '1 day'", "consumed_at"),
+    ("consumed_with = 'run-0002'", "consumed_with"),
+    ("outcome_status = 'failed'", "outcome_status"),
+    ("outcome_at = now() + interval '1 day'", "outcome_at"),
+    ("outcome_note = NULL", "outcome_note"),
+    ("outcome_result = '2'", "outcome_result"),
+    ("approval_valid_for = NULL", "approval_valid_for"),
+    ("outcome_within = 3600", "outcome_within"),
+]
+UNUSED = ("consumed_at", "consumed_with", "outcome_status", "outcome_at", "outcome_note", "outcome_result")
+
+
+def test_a_use_or_an_outcome_that_was_changed_is_named(database: Database, database_url: str) -> None:
+    watch_id = post(database, **FULL, approval_valid_for=900, outcome_within=600)
+    decide_pause(database, REVIEWER, watch_id, approve(response={"ok": True}))
+    consume(database, AGENT, watch_id)
+    report(database, AGENT, watch_id, "succeeded", note="done", result=1)
+    assert verify_rows(database, ALL).bad == []
+    for assignment, field in EXECUTIONS:
+        found = changed(database, database_url, "pauses", assignment)
+        assert [(bad["id"], bad["field"]) for bad in found] == [(watch_id, field)], assignment
+    unused = ", ".join(f"{name} = NULL" for name in UNUSED)
+    assert {bad["field"] for bad in changed(database, database_url, "pauses", unused)} == set(UNUSED)
+
+
+def test_a_missing_outcome_that_is_made_due_again_is_named(database: Database, database_url: str) -> None:
+    watch_id = post(database)
+    decide_pause(database, REVIEWER, watch_id, approve())
+    consume(database, AGENT, watch_id)
+    later = "outcome_due_at = outcome_due_at + interval '1 day'"
+    assert [bad["field"] for bad in changed(database, database_url, "pauses", later)] == ["outcome_due_at"]
 
 
 def test_a_decision_that_nobody_made_is_named(database: Database, database_url: str) -> None:
