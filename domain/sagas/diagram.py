@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterator
 
 from domain.pauses import pause
+from domain.pauses.consumption import ExecutionStatus
 from domain.sagas import saga, step_transitions
 from domain.sagas.step import StepStatus
 
@@ -21,6 +22,18 @@ _SAGA_NOTE = """\
 A saga leaves `FAILED` only after an undo failed: by `retry-compensation`, or by `resolve` after a manual undo. Such a
 saga has `needs_operator` until an operator acts on it. So does a saga with a call whose outcome is unknown; it stays
 `RUNNING` or `COMPENSATING`."""
+_USE_NOTE = """\
+An agent uses an approval at most once (`consume`), and only while it is valid. Then it reports the outcome. The outcome
+is missing if no report arrives in time; a late report ends that. An `unknown` outcome of a held step becomes
+`succeeded` or `failed` by `resolve`."""
+_USE = (
+    "approved --> used: consume",
+    "used --> missing: no report in time",
+    *(f"used --> {status}: outcome" for status in ExecutionStatus),
+    *(f"missing --> {status}: outcome" for status in ExecutionStatus),
+    "unknown --> succeeded: resolve",
+    "unknown --> failed: resolve",
+)
 _PAUSE_NOTE = "A timeout ends a pause by its `onTimeout`. A decision after `expiresAt` is too late."
 
 
@@ -30,6 +43,7 @@ def page() -> str:
         _section("Saga", _SAGA_NOTE, saga.SagaStatus.PENDING, [*saga.TERMINAL - {saga.SagaStatus.FAILED}], _saga()),
         _section("Step", _STEP_NOTE, StepStatus.PENDING, [*_ends_of_steps()], _step()),
         _section("Pause", _PAUSE_NOTE, pause.Status.PENDING, [*set(pause.Status) - {pause.Status.PENDING}], _pause()),
+        _section("Use of an approval", _USE_NOTE, "approved", ["failed", "succeeded"], iter(_USE)),
     ]
     return "\n".join(parts)
 

@@ -46,6 +46,28 @@ def test_curl_lines(stack: Stack, tmp_path: Path) -> None:
     assert '"comment":"the shipping was not late"' in shell.stdout
 
 
+def test_the_lines_that_use_an_approval(stack: Stack, reviewer: httpx.Client) -> None:
+    """Those of docs/agents.md, in a shell with the variables that they name."""
+    key = stack.credentials["agent_key"]
+    agent = httpx.Client(base_url=stack.url, headers={"Authorization": f"Bearer {key}"})
+    watch_id, unused = (
+        agent.post("/api/pause", json={"action": name}).json()["watchId"] for name in ("Refund", "Other")
+    )
+    for each in (watch_id, unused):
+        reviewer.post(f"/api/pause/{each}/approve", json={}).raise_for_status()
+    lines = sample(AGENTS.split("## Use the approval once")[1], "sh")
+    named = {"SAGAHOLD_URL": stack.url, "SAGAHOLD_API_KEY": key, "WATCH_ID": watch_id}
+    shell = subprocess.run(
+        ["sh", "-euc", lines], env=os.environ | named, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert shell.returncode == 0, shell.stderr
+    used = agent.get(f"/api/pause/{watch_id}").json()["consumption"]
+    assert (used["outcome"]["status"], used["outcome"]["result"]) == ("succeeded", {"id": "R-7"})
+    listed = shell.stdout[shell.stdout.rindex('{"items"') :]
+    assert unused in listed
+    assert watch_id not in listed
+
+
 @pytest.fixture
 def reviewer(stack: Stack) -> httpx.Client:
     headers = {"Authorization": f"Bearer {stack.credentials['reviewer_key']}"}

@@ -48,7 +48,7 @@ def test_durations_are_short(later: int, text: str) -> None:
 
 
 def test_only_approvals_are_used() -> None:
-    """A held step's use is told once the engine has used it."""
+    """A held step has a use only after the engine has used it."""
     documents = [
         pause_document(resolved(status), "http://x") for status in Status if status not in ("pending", "approved")
     ]
