@@ -1,7 +1,7 @@
 """A verified receipt in words."""
 
 from collections.abc import Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from rich.console import Console
@@ -36,7 +36,7 @@ def describe(screen: Console, receipt: Receipt, checked: Sequence[str] = ()) -> 
             ("pause", f"{claims['watch_id']}, revision {claims['revision']}"),
             ("requested by", claims["requested_by"]),
             ("policy", _policy(claims["policy"])),
-            ("valid until", None if claims["valid_until"] is None else _time(claims["valid_until"])),
+            ("valid until", _limit(claims["valid_until"])),
             ("used", None if "consumed_at" not in claims else _time(claims["consumed_at"])),
             ("execution", _execution(claims.get("execution"))),
             ("action", _digest(claims, "action", checked)),
@@ -76,6 +76,16 @@ def _digest(claims: Mapping[str, Any], name: str, checked: Sequence[str]) -> str
     if name in checked:
         return f"exactly {'these' if name == 'arguments' else 'this one'} ({digest[:16]}…)"
     return f"sha256 {digest}"
+
+
+def _limit(until: str | None) -> str | None:
+    if until is None:
+        return None
+    try:
+        is_past = datetime.fromisoformat(until) <= datetime.now(UTC)
+    except (ValueError, TypeError):
+        is_past = False
+    return f"{_time(until)}{' (past)' if is_past else ''}"
 
 
 def _time(text: str) -> str:

@@ -15,7 +15,9 @@ import httpx
 import pytest
 
 from cli.devstack import Stack
+from services.kernel.unit_of_work import Database
 from tests.acceptance.commands import DONE, END_SECONDS, REFUSED, SAGAHOLD, WRONG, Ran
+from tests.services.world import change, uuid_of
 
 Call = Callable[..., Ran]
 Paused = Callable[..., str]
@@ -106,6 +108,26 @@ def test_the_approved_arguments_and_action(call: Call, files: Callable[..., File
     ran = call(*verify, "--arguments", "{}", "--action", "Refund order 1042", "--json")
     assert (ran.code, ran.document["ok"]) == (REFUSED, False)
     assert (ran.document["arguments"], ran.document["action"]) == (False, True)
+
+
+def test_an_approval_that_was_used(
+    call: Call, paused: Paused, stack: Stack, stack_database: Database, tmp_path: Path
+) -> None:
+    watch_id = paused()
+    call("pause", "approve", watch_id)
+    agent = {"Authorization": f"Bearer {stack.credentials['agent_key']}"}
+    url = f"{stack.url}/api/pause/{watch_id}"
+    httpx.post(f"{url}/consume", headers=agent | {"Idempotency-Key": "run-0001"}, json={}).raise_for_status()
+    httpx.post(f"{url}/outcome", headers=agent, json={"status": "succeeded"}).raise_for_status()
+    change(stack_database, "UPDATE pauses SET approval_valid_for = 0 WHERE id = :id", id=uuid_of(watch_id))
+    call("receipt", "get", watch_id, "-o", str(tmp_path / "used.jws"))
+    # The log of the shared stack does not fit this row.
+    change(stack_database, "DELETE FROM pauses WHERE id = :id", id=uuid_of(watch_id))
+    ran = call("receipt", "verify", str(tmp_path / "used.jws"))
+    assert ran.code == DONE, ran.err
+    text = " ".join(ran.out.split())
+    assert " UTC (past) used 20" in text
+    assert " execution succeeded, reported 20" in text
 
 
 def test_a_rejection_approves_no_arguments(call: Call, files: Callable[..., Files]) -> None:
