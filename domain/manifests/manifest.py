@@ -188,6 +188,7 @@ def _tool_source(fields: FieldReader) -> ToolSource:
             transport = Transport.SSE
             if fields.has("command"):
                 fields.field_error("transport", "is missing: write stdio to start a command; the default is sse")
+                transport = Transport.STDIO
         stdio = transport is Transport.STDIO
         if stdio:
             fields.refuse(("url", "headers"), "is not valid for stdio, which starts a command: remove it")

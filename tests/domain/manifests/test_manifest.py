@@ -1,15 +1,16 @@
 """The content of a manifest: the whole of it once, and every field error with its place."""
 
 from copy import deepcopy
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from domain.manifests.definition import Adapter, Binding, Compensation, Fact, MockTurn, Policy, StepKind, Transport
-from domain.manifests.manifest import parse, parse_saga, parse_worker
+from domain.manifests.manifest import parse, parse_saga, parse_worker, stored
 from domain.pauses.pause import OnTimeout
 from domain.values import json_schema
-from domain.values.errors import InvalidManifest
+from domain.values.errors import InvalidManifest, NotUnderstood
 
 WORKER: dict[str, Any] = {
     "kind": "worker",
@@ -251,6 +252,10 @@ def test_a_required_binding_and_the_schema_of_the_input() -> None:
     }
 
 
+def test_a_binding_may_read_all_the_data() -> None:
+    assert parse_saga(_changed(1, with_={"all": {"from": "$"}})).steps[1].bindings == {"all": Binding("$")}
+
+
 def test_with_several_tools_a_model_undoes() -> None:
     undo = COMMIT["compensation"] | {"tools": ["look", "cancel"], "mock": [{"call": "look"}], "keep_transcript": True}
     parsed = parse_saga(_changed(1, compensation=undo)).steps[1].undo
@@ -312,6 +317,8 @@ def test_what_is_no_object(document: object) -> None:
         ),
         ({"tool_sources": [WORKER["tool_sources"][2]] * 2}, "tool_sources[1].name"),
         ({"tool_sources": [{"name": "a"}]}, "tool_sources[0].url"),
+        ({"tool_sources": [{"name": "a", "command": "x"}]}, "tool_sources[0].transport"),
+        ({"tool_sources": [WORKER["tool_sources"][0] | {"name": f"t{n}"} for n in range(21)]}, "tool_sources"),
         ({"adapter": "mine"}, "adapter"),
         ({"adapter": 1}, "adapter"),
         ({"x" * 5: float("nan")}, "xxxxx"),
@@ -346,6 +353,7 @@ def test_a_worker_with_a_fault(changes: dict[str, Any], path: str) -> None:
         (0, {"policy": {"name": "x", "cel": "1 +"}}, "steps[0].policy.cel"),
         (0, {"policy": {"name": "x"}}, "steps[0].policy.cel"),
         (0, {"policy": "x.cel"}, "steps[0].policy"),
+        (0, {"policy": {"cel": "true", "version": True}}, "steps[0].policy.version"),
         (0, {"hitl": "yes"}, "steps[0].hitl"),
         (1, {"review": {"approvals": 1}}, "steps[1].review"),
         (0, {"review": {"approvals": 0}}, "steps[0].review.approvals"),
@@ -389,6 +397,8 @@ def test_a_worker_with_a_fault(changes: dict[str, Any], path: str) -> None:
         ),
         (0, {"facts": [{"into": "a", "tool": "read"}]}, "steps[0].facts[0].fields"),
         (0, {"facts": [{"into": "a", "tool": "read", "fields": {"b": "c"}}]}, "steps[0].facts[0].fields.b"),
+        (0, {"facts": [{"into": "a", "tool": "read", "fields": {"b c": "$.c"}}]}, "steps[0].facts[0].fields.b c"),
+        (0, {"facts": [{"name": f"f{n}", "tool": "read", "from": "$.b"} for n in range(101)]}, "steps[0].facts"),
         (0, {"facts": [{"into": "a", "tool": "read", "fields": {"b": "$.c"}, "from": "$"}]}, "steps[0].facts[0].from"),
         (0, {"facts": [{"into": "a", "tool": "read", "fields": {"b": "$.c"}}] * 2}, "steps[0].facts[1].into"),
         (0, {"tools": {"allow": ["search", "read_resource"]}}, "steps[0].tools.allow[1]"),
@@ -506,3 +516,24 @@ def test_the_kind_that_was_asked_for() -> None:
         parse_saga(WORKER)
     with pytest.raises(InvalidManifest):
         parse_worker(SAGA)
+
+
+def test_a_stored_manifest_is_read_as_far_as_it_is_understood() -> None:
+    """A newer release may have deployed it. Its other parts stay usable."""
+    assert stored(SAGA) == parse_saga(SAGA)
+    newer = _changed(0, colour="red", timeout_seconds=-1) | {"owner": "ops"}
+    found = stored(newer)
+    assert set(found.unreadable) == {"steps[0].timeout_seconds", "steps[0].colour", "owner"}
+    assert replace(found, unreadable=()) == parse_saga(_changed(0, timeout_seconds=...))
+
+
+@pytest.mark.parametrize("document", [None, [], {"kind": "job"}])
+def test_a_stored_manifest_of_an_unknown_kind(document: object) -> None:
+    with pytest.raises(NotUnderstood, match="whose kind this release does not know"):
+        stored(document)
+
+
+def test_the_steps_of_a_saga() -> None:
+    saga = parse_saga(SAGA)
+    assert saga.step("pay") is saga.steps[1]
+    assert saga.undoable == {"pay"}
