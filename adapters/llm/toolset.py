@@ -62,7 +62,7 @@ async def find(client: ToolClient, question: ModelInput, progress: Progress) -> 
             raise failed("TOOL_NOT_FOUND", f"{name!r} is a name of the engine's own: no tool of that name can be used")
     found: dict[str, Tool] = {}
     try:
-        for source in question.sources:
+        for source in question.worker.tool_sources:
             if len(found) == len(wanted):
                 break
             for info in await client.tools(source):
@@ -70,7 +70,7 @@ async def find(client: ToolClient, question: ModelInput, progress: Progress) -> 
                     found.setdefault(info.name, Tool(source, info))
         missing = [name for name in wanted if name not in found]
         if missing:
-            raise tool_not_found(client.missing(question.sources, missing[0]))
+            raise tool_not_found(client.missing(question.worker.tool_sources, missing[0]))
     except CallError as error:
         raise RunEnded(of_repeat(error.outcome, f"{_AGAIN}, and it") if question.again else error.outcome) from None
     progress.harmless = not any(tool.changes for tool in found.values())
@@ -191,7 +191,7 @@ class AllowedTools(AbstractToolset[None]):
     async def _first_that_has(self, uri: str) -> Outcome:
         """Read the resource in the first source that has it. As with tools, a source that is away ends the search."""
         outcome: Outcome = tool_not_found("the worker has no tool source to read from").outcome
-        for source in self._question.sources:
+        for source in self._question.worker.tool_sources:
             outcome = await self._client.read_resource(source, uri)
             if not (isinstance(outcome, Failed) and outcome.error.code in _HAS_NOT):
                 break

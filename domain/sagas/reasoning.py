@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from domain.manifests.definition import Reasoning, ToolSource, WorkerDefinition
+from domain.manifests.definition import Reasoning, WorkerDefinition
 from domain.sagas.outcome import Outcome
 
 
@@ -12,6 +12,7 @@ from domain.sagas.outcome import Outcome
 class ModelInput:
     """
     Attributes:
+        worker: its tool sources are searched for tools and resources, in their order.
         message: the rendered prompt; on a re-run with the previous answer and what the reviewer said of it.
         system: the system prompt, or None.
         resources: URIs and URI patterns that may be read, with the step's arguments put in.
@@ -34,11 +35,6 @@ class ModelInput:
     again: bool
     ours: Callable[[], bool] = lambda: True
     heard: Callable[[float, float | None, str | None], None] = lambda done, total, message: None
-
-    @property
-    def sources(self) -> tuple[ToolSource, ...]:
-        """The tool sources to search for tools and resources, in this order."""
-        return self.worker.tool_sources
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,9 +54,7 @@ class FieldReader:
     def __enter__(self) -> "FieldReader":
         return self
 
-    def __exit__(self, kind: object, *_: object) -> None:
-        if kind is not None:
-            return
+    def __exit__(self, *_: object) -> None:
         for name in self._value:
             if name not in self._known and self._field_errors.unknown is not None:
                 self._field_errors.unknown.append(self.at(name))
