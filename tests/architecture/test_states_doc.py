@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from domain.sagas.diagram import page
+from lint.states_diagram import page
 
 ROOT = Path(__file__).parents[2]
-HOW = "docs/states.md is not what the transition tables say: python -m domain.sagas.diagram > docs/states.md"
+HOW = "docs/states.md is not what the transition tables say: python -m lint.states_diagram > docs/states.md"
 
 
 def test_the_page_is_current() -> None:

@@ -9,6 +9,7 @@ from domain.delivery.notification import (
     MAX_ACTION,
     RETRY_SECONDS,
     NotificationContent,
+    OperatorNotificationContent,
     Reason,
     SendResult,
     compose,
@@ -49,6 +50,24 @@ def test_a_groups_link_is_nobodys() -> None:
 )
 def test_why(reason: Reason, said: str) -> None:
     assert said in compose(replace(LETTER, reason=reason)).text
+
+
+@pytest.mark.parametrize(
+    ("reason", "opening", "closing"),
+    [
+        (Reason.OUTCOME_UNKNOWN, "the outcome of a call is unknown.", "Search for the key at the tool"),
+        (Reason.UNDO_FAILED, "an undo failed.", "Search for the key at the tool"),
+        (Reason.STUCK, "no worker can continue it.", "Fix the cause, then retry on the page."),
+    ],
+)
+def test_an_operator_reads_what_happened_and_what_to_do(reason: Reason, opening: str, closing: str) -> None:
+    content = OperatorNotificationContent(reason, "trip\n1", "pay", "shop", "gone\x00", "fwd-1", "https://x/sagas/1")
+    message = compose(content)
+    assert message.subject == "Needs an operator: trip 1"
+    assert message.text.startswith(
+        f"A saga needs an operator: {opening}\n\nSaga: trip 1\nStep: pay\nNamespace: shop\n"
+        f"What happened: gone<U+0000>\nIdempotency key: fwd-1\n\nhttps://x/sagas/1\n\n{closing}"
+    )
 
 
 def test_html_of_what_others_wrote() -> None:

@@ -138,6 +138,13 @@ def test_what_is_missing_is_one_fault_beside_the_others() -> None:
     }
 
 
+def test_a_missing_policy_is_an_error_at_its_reference() -> None:
+    """The extension `.yaml` may be omitted, but a wrong extension is not replaced."""
+    for path, missing in (("gate.cel", "gate.cel"), ("gate", "gate.yaml")):
+        saga = SAGA | {"steps": [SAGA["steps"][0] | {"policy": path}, SAGA["steps"][1]]}
+        assert _field_errors(saga, Files()) == {"steps[0].policy": f"{missing} is missing"}
+
+
 def test_what_a_file_says_has_its_own_faults() -> None:
     files = Files(**{"undo/act.yaml": {"worker": "w", "tools": []}})
     assert _field_errors(SAGA, files).keys() == {"steps[1].compensation.worker_version", "steps[1].compensation.tools"}

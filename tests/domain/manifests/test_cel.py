@@ -323,6 +323,12 @@ def test_an_expression_with_too_much_to_do_is_refused_before_it_begins(expressio
         judge(expression, {"input": list(range(50_000))})
 
 
+def test_the_evaluator_limits_its_iterations_too() -> None:
+    """The estimate admits these 150 × 150 iterations. The error is the same as the estimate's."""
+    with pytest.raises(EvaluationFailed, match="too much work with this many values: nest fewer macros"):
+        judge("input.all(x, input.all(y, x != -1))", {"input": list(range(150))})
+
+
 def test_one_macro_over_a_usual_list_is_well_within_the_bound() -> None:
     items = [{"price": n, "currency": "EUR"} for n in range(1_000)]
     expression = "input.items.all(i, i.price < arguments.limit && i.currency in ['EUR', 'USD'])"

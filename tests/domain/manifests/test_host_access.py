@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from domain.manifests.definition import ToolSource, Transport
-from domain.manifests.host_access import HostRules
+from domain.manifests.host_access import HostRules, commands_of, names_of
 
 PROGRAM = ToolSource("t", Transport.STDIO, command="/srv/ledger")
 WEB = ToolSource("t", Transport.STREAMABLE_HTTP, url="https://mail.test/mcp")
@@ -119,3 +119,25 @@ def test_other_variables_are_read_where_the_operator_names_them(
     reference = {"A": f"${{ENV:{name}}}"}
     assert (places(rules, WEB, headers=reference) == []) is by_all
     assert (places(rules, WEB, headers=reference, scoped=True) == []) is by_scoped
+
+
+def test_the_operators_list_of_commands() -> None:
+    assert commands_of(" python3 '/srv/my mail.py', /srv/ledger,, ") == (
+        ("python3", "/srv/my mail.py"),
+        ("/srv/ledger",),
+    )
+    assert commands_of("") == ()
+    for text, part in (("bin/ledger", "'bin/ledger' is neither a name on PATH"), ("a 'b", "No closing quotation")):
+        with pytest.raises(ValueError, match=part):
+            commands_of(text)
+
+
+def test_the_operators_list_of_variables() -> None:
+    assert names_of(" MAIL_TOKEN, TOOL_*,, OPENAI_API_KEY") == ("MAIL_TOKEN", "TOOL_*", "OPENAI_API_KEY")
+    assert names_of("") == ()
+    for name in ("A-B", "1A", "*", "A*B"):
+        with pytest.raises(ValueError, match="is neither the name of a variable nor a prefix"):
+            names_of(f"MAIL_TOKEN,{name}")
+    for name in ("DATABASE_URL", "SAGAHOLD_MAIL_URL"):
+        with pytest.raises(ValueError, match=f"{name} belongs to the service itself"):
+            names_of(name)

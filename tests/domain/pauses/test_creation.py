@@ -9,7 +9,7 @@ from uuid import UUID
 import pytest
 
 from domain.pauses.approval_policy import ONE_APPROVAL, ApprovalPolicy
-from domain.pauses.creation import MAX_EXPIRY, PauseRequest, pause_from
+from domain.pauses.creation import MAX_EXPIRY, PauseRequest, check_request, pause_from
 from domain.pauses.pause import OnTimeout, Pause, Status
 from domain.pauses.policy_floor import PolicyFloor
 from domain.values import canonical_json
@@ -161,3 +161,13 @@ def test_to_escalate_somebody_has_to_be_named() -> None:
     floor = PolicyFloor("payments", ApprovalPolicy(escalate=pause.review.escalate))
     draft = replace(DRAFT, on_timeout=OnTimeout.ESCALATE, review=None)
     assert pause_from(draft, ID, "key_agent", NOW, (), floor).review == floor.review
+
+
+def test_a_request_is_checked_before_the_time_is_known() -> None:
+    """The caller's clock may be off, so an expiry in the past is no error by itself."""
+    check_request(DRAFT, NOW, ())
+    past = replace(DRAFT, expires=NOW - timedelta(seconds=1))
+    check_request(past, NOW, ())
+    with pytest.raises(Invalid) as caught:
+        check_request(replace(past, callback_url="ftp://hooks.example.com"), NOW, ())
+    assert {field_error.path for field_error in caught.value.field_errors} == {"expiresAt", "callbackUrl"}

@@ -30,7 +30,7 @@ from domain.pauses.pause import (
     is_satisfied_by,
 )
 from domain.values import canonical_json
-from domain.values.errors import Invalid, RevisionChanged, RevisionRequired, SelfDecision
+from domain.values.errors import Invalid, NotUnderstood, RevisionChanged, RevisionRequired, SelfDecision
 
 T0 = datetime(2026, 3, 1, 12, tzinfo=UTC)
 MOMENT = timedelta(microseconds=1)
@@ -231,6 +231,46 @@ def test_honours_looks_at_the_arguments_and_the_answer() -> None:
     assert is_satisfied_by(answered, Reject(BEN, response={"x": 1}))
     assert not is_satisfied_by(answered, Reject(BEN, response={"x": 2}))
     assert not is_satisfied_by(answered, Reject(BEN, response={"x": True}))
+
+
+@pytest.mark.parametrize(
+    ("unreadable", "command", "harmless"),
+    [
+        ("review.quorum", Approve(ANNE), False),
+        ("review.quorum", Reject(ANNE), True),
+        ("review.quorum", Cancel(AGENT), True),
+        ("votes[0].weight", Reject(ANNE), False),
+        ("votes[0].weight", Cancel(AGENT), True),
+    ],
+)
+def test_what_a_newer_release_wrote_is_never_approved(unreadable: str, command: Command, harmless: bool) -> None:
+    """The unknown part may require more than this release checks."""
+    pause = a_pause(unreadable=(unreadable,))
+    if harmless:
+        assert decide(pause, command, T0)[0].status is ASKED[type(command)]
+        return
+    with pytest.raises(NotUnderstood) as caught:
+        decide(pause, command, T0)
+    assert unreadable in str(caught.value)
+
+
+@pytest.mark.parametrize("on_timeout", OnTimeout)
+def test_the_timeout_of_what_a_newer_release_wrote(on_timeout: OnTimeout) -> None:
+    pause, late = a_pause(unreadable=("review.quorum",), on_timeout=on_timeout), T0 + timedelta(hours=1)
+    if on_timeout in (OnTimeout.EXPIRE, OnTimeout.REJECT):
+        assert decide(pause, Timeout(), late)[0].status is ON_TIMEOUT[on_timeout]
+        return
+    with pytest.raises(NotUnderstood):
+        decide(pause, Timeout(), late)
+
+
+def test_edited_arguments_fit_their_schema() -> None:
+    schema = {"type": "object", "properties": {"count": {"maximum": 5}}}
+    pause = replace(with_arguments({"count": 1}), arguments_schema=schema)
+    assert decide(pause, Approve(ANNE, arguments={"count": 5}), T0)[0].arguments == {"count": 5}
+    with pytest.raises(Invalid) as caught:
+        decide(pause, Approve(ANNE, arguments={"count": 6}), T0)
+    assert [field_error.path for field_error in caught.value.field_errors] == ["arguments.count"]
 
 
 def test_created() -> None:

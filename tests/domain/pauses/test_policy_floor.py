@@ -125,3 +125,28 @@ def test_reviewers_have_some_time() -> None:
     assert pause_of(floor, expires_by_default=True).expires_at == NOW + timedelta(hours=2)
     assert pause_of(floor, expires=timedelta(hours=3)).expires_at == NOW + timedelta(hours=3)
     assert pause_of(floor, expires=None).expires_at is None
+
+
+def test_the_default_timeout_of_a_namespace() -> None:
+    """Its own first choice, and an approval only if nothing else is allowed."""
+    assert PolicyFloor("bank").default_on_timeout() is OnTimeout.EXPIRE
+    assert (
+        PolicyFloor("bank", on_timeout=(OnTimeout.APPROVE, OnTimeout.REJECT)).default_on_timeout() is OnTimeout.REJECT
+    )
+    only = PolicyFloor("bank", on_timeout=(OnTimeout.APPROVE,))
+    assert only.default_on_timeout() is OnTimeout.APPROVE
+    assert only.allowed_on_timeout(OnTimeout.REJECT) is OnTimeout.APPROVE
+    assert only.allowed_on_timeout(OnTimeout.APPROVE) is OnTimeout.APPROVE
+
+
+def test_a_held_step_waits_at_least_as_long_as_the_floor() -> None:
+    floor = PolicyFloor("bank", min_expires_in=60)
+    assert floor.lengthened(timedelta(seconds=59)) == timedelta(seconds=60)
+    assert floor.lengthened(timedelta(seconds=61)) == timedelta(seconds=61)
+    assert PolicyFloor("bank").lengthened(timedelta(seconds=1)) == timedelta(seconds=1)
+
+
+def test_a_policy_without_its_own_is_the_floor() -> None:
+    floor = parse({"approvals": 2})
+    assert combined(floor, None) is floor
+    assert list(review_errors(PolicyFloor("bank", floor), None, "review")) == []

@@ -8,8 +8,10 @@ from uuid import UUID
 import pytest
 
 from domain.pauses.pause import Actor, Approve, Cancel, Command, OnTimeout, Pause, Reject, Timeout, created, decide
-from domain.pauses.serialization import event_document, instant, instant_or_none, pause_document
+from domain.pauses.review_claim import CLAIM_LASTS, ReviewClaim
+from domain.pauses.serialization import event_document, instant, instant_or_none, pause_document, pause_id, render_event
 from domain.values import canonical_json, ids
+from domain.values.errors import NotFound
 
 T0 = datetime(2026, 3, 1, 12, 0, 0, 123_999, tzinfo=UTC)
 ID = UUID(int=255)
@@ -116,3 +118,26 @@ def test_an_event() -> None:
         "timestamp": "2026-03-01T12:00:00.123Z",
         "data": pause_document(PAUSE, "https://s.test"),
     }
+
+
+def test_a_rendered_event_keeps_the_pause_and_its_document() -> None:
+    rendered = render_event(created(PAUSE), "https://s.test")
+    assert rendered.pause is PAUSE
+    assert rendered.document == pause_document(PAUSE, "https://s.test")
+
+
+def test_a_claim_is_shown_while_the_pause_waits() -> None:
+    claimed = replace(PAUSE, claim=ReviewClaim(ANNE, T0))
+    assert pause_document(claimed, "https://s.test")["claim"] == {
+        "by": "key_anne",
+        "byName": "Anne",
+        "at": "2026-03-01T12:00:00.123Z",
+        "until": instant(T0 + CLAIM_LASTS),
+    }
+    assert decided(claimed, Reject(ANNE))["claim"] is None
+
+
+def test_the_id_of_a_pause_in_a_url() -> None:
+    assert pause_id(ids.text(ids.WATCH, ID)) == ID
+    with pytest.raises(NotFound, match="'wch_x' is not the id of a pause"):
+        pause_id("wch_x")

@@ -23,7 +23,7 @@ from domain.pauses.pause import (
     eligible_voters,
     is_satisfied_by,
 )
-from domain.pauses.votes import EligibleVoters, Vote, Voter, satisfiable
+from domain.pauses.votes import EligibleVoters, Vote, Voter, satisfiable, unmet
 from domain.values import canonical_json
 from domain.values.errors import NeededLater, NotEligible, RevisionChanged, SelfDecision
 
@@ -78,6 +78,14 @@ def test_one_voter_is_one_voter() -> None:
     again, events = decide(pause, yes(ANNE), T0, ALL)
     assert again is pause
     assert events == ()
+
+
+def test_a_vote_with_another_response_is_no_repeat() -> None:
+    """It replaces the first vote, because the response is part of it."""
+    pause = votes(held({"approvals": 2}, response_schema={}), yes(ANNE, response={"x": 1}))
+    assert votes(pause, yes(ANNE, response={"x": 1.0})) is pause
+    pause = votes(pause, yes(ANNE, response={"x": 2}))
+    assert [(vote.response, vote.counts) for vote in pause.votes] == [({"x": 1}, False), ({"x": 2}, True)]
 
 
 def test_one_rejection_rejects() -> None:
@@ -213,6 +221,15 @@ def test_an_edit_goes_back_to_the_first_stage() -> None:
     assert (pause.stage, [event.type for event in events]) == (0, ["pause.edited"])
     assert [vote.counts for vote in pause.votes] == [False, False]
     assert votes(pause, yes(BEN, revision=2), yes(CARA, revision=2)).status is Status.APPROVED
+
+
+def test_an_edit_leaves_its_editor_for_the_stage_that_needs_them() -> None:
+    """Anne may vote in both stages, and the second one has no other voter. Her edit therefore casts no vote."""
+    pause = held({"stages": [{"groups": ["ops"]}, {"assignees": ["anne@example.com"]}]})
+    pause = votes(pause, yes(ANNE, arguments={"n": 1}))
+    assert (pause.status, pause.stage, pause.arguments) == (Status.PENDING, 0, {"n": 1})
+    assert [(vote.by.id, vote.counts) for vote in pause.votes] == [(ANNE.id, False)]
+    assert votes(pause, yes(BEN, revision=2), yes(ANNE, revision=2)).status is Status.APPROVED
 
 
 def test_an_edit_that_is_repeated_changes_nothing() -> None:
@@ -430,3 +447,30 @@ class VotesMachine(RuleBasedStateMachine):
 # 100 runs of 15 votes and edits take about 2 s of one core.
 VotesMachine.TestCase.settings = settings(max_examples=100, stateful_step_count=15, deadline=None, database=None)
 TestVotesMachine = VotesMachine.TestCase
+
+
+@pytest.mark.parametrize(
+    ("review", "errors"),
+    [
+        ({"approvals": 3}, []),
+        (
+            {"approvals": 9},
+            [("review", "requires 9 approvals, but only 5 of the namespace's reviewers may vote")],
+        ),
+        (
+            {"approvals": 2, "groups": ["legal"], "assignees": ["dan@example.com"]},
+            [("review", "requires 2 approvals, but only 1 of the named voters (legal, dan@example.com) may vote")],
+        ),
+        (
+            {"stages": [{"groups": ["ops"]}, {"groups": ["legal"]}]},
+            [("review.stages[1]", "requires 1 approvals, but only 0 of the named voters (legal) may vote")],
+        ),
+        (
+            {"stages": [{"groups": ["ops"], "approvals": 2}, {"assignees": ["anne@example.com"]}]},
+            [("review.stages", "need more voters in total, because a person votes in one stage only")],
+        ),
+    ],
+)
+def test_a_policy_that_can_never_be_satisfied(review: dict[str, Any], errors: list[tuple[str, str]]) -> None:
+    voters = EligibleVoters(parse(review), ALL[1:])
+    assert [(field_error.path, field_error.message) for field_error in unmet(voters, "review")] == errors

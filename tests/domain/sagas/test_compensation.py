@@ -5,7 +5,7 @@ from itertools import permutations, product
 import pytest
 
 from domain.sagas.call_state import CallState
-from domain.sagas.compensation import to_undo, undo_facts, undone_if_rejected
+from domain.sagas.compensation import to_undo, undo_facts, undo_message, undone_if_rejected
 from domain.sagas.step import Step, StepStatus
 
 S, C = StepStatus, CallState
@@ -53,3 +53,9 @@ def test_what_an_undo_sees_of_a_step_that_nobody_knows_about() -> None:
     assert facts["blind_cleanup"]
     assert facts["dirty_failure"]
     assert not facts["has_forward_output"]
+
+
+def test_the_message_to_a_model_ends_with_the_step_as_json() -> None:
+    message = undo_message({"id": 7, "_compensation": {"blind_cleanup": True}})
+    assert message.startswith("Undo a step of a longer task.")
+    assert message.endswith('The step, as JSON:\n\n{"id":7,"_compensation":{"blind_cleanup":true}}')

@@ -20,6 +20,7 @@ from domain.sagas.saga import (
     change_step,
     context,
     resume_undoing,
+    seen_to,
     settle,
 )
 from domain.sagas.step import OUTCOME_UNKNOWN, Error, Step, StepStatus
@@ -247,3 +248,29 @@ def test_the_context_has_every_step_from_the_start() -> None:
     outputs = {id_: entry["output"]["data"] for id_, entry in context(saga)["steps"].items()}
     assert context(saga)["input"] == {"n": 1}
     assert outputs == {"a": {"of": "a"}, "b": {"of": "b"}, "c": None}
+
+
+def test_a_saga_that_no_worker_can_continue_needs_an_operator() -> None:
+    saga = a_saga(S.PENDING)
+    assert not saga.needs_operator
+    assert replace(saga, stuck=Error("DEFINITION_GONE", "gone")).needs_operator
+
+
+def test_an_undo_that_an_operator_gives_up_leaves_the_saga_failed() -> None:
+    saga = settled(undoing(S.COMPLETED, S.FAILED))
+    assert (saga.status, saga.needs_operator) == (G.FAILED, True)
+    given_up = seen_to(saga, replace(saga.undos[1], evidence="Anne: gone"), T0, done=False, output=None)
+    assert (given_up.status, given_up.needs_operator) == (G.FAILED, False)
+    assert [undo.evidence for undo in given_up.undos] == [None, "Anne: gone"]
+
+
+def test_an_undo_that_an_operator_did_by_hand_lets_the_compensation_continue() -> None:
+    saga = settled(undoing(S.FAILED, S.PENDING))
+    undo = replace(saga.undos[0], evidence="Anne: refunded")
+    continued = seen_to(saga, undo, T0, done=True, output={"id": 7})
+    assert (continued.status, continued.needs_operator) == (G.COMPENSATING, False)
+    assert [(undo.status, undo.evidence) for undo in continued.undos] == [
+        (S.COMPLETED, "Anne: refunded"),
+        (S.PENDING, None),
+    ]
+    assert continued.undos[0].output == {"id": 7}

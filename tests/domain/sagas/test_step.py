@@ -10,7 +10,7 @@ import pytest
 
 from domain.sagas import step as steps
 from domain.sagas.call_state import CallState
-from domain.sagas.step import OUTCOME_UNKNOWN, Command, Error, Step, StepStatus
+from domain.sagas.step import OUTCOME_UNKNOWN, Command, Error, Step, StepStatus, error_of, known_as, rejection
 from domain.sagas.step_transitions import ENDED, TRANSITIONS, change
 from domain.values.errors import WrongState
 
@@ -199,3 +199,46 @@ def test_an_undo_that_is_tried_again_remembers_its_doubts() -> None:
 def test_an_error_as_a_document() -> None:
     assert ERROR.document() == {"code": "TOOL_INVOKE_FAILED", "message": "no"}
     assert Error("X", "m", [1]).document() == {"code": "X", "message": "m", "details": [1]}
+
+
+def test_the_error_of_a_newer_release_is_read_as_far_as_it_is_understood() -> None:
+    document = {"code": "NO_FUNDS", "message": "no", "details": {"n": 1}, "retry_after": 5}
+    assert error_of(document) == Error("NO_FUNDS", "no", {"n": 1}, {"retry_after": 5})
+    assert error_of(document).document() == document
+    assert error_of({}) == Error("UNKNOWN", "(not understood)")
+
+
+@pytest.mark.parametrize(
+    ("given", "comment", "document"),
+    [
+        (None, None, {"code": "HUMAN_REJECTED", "message": "rejected by Anne"}),
+        (None, "too dear", {"code": "HUMAN_REJECTED", "message": "too dear"}),
+        ("too late", "too dear", {"code": "HUMAN_REJECTED", "message": "too late"}),
+        (" ", None, {"code": "HUMAN_REJECTED", "message": "rejected by Anne", "details": " "}),
+        ({"code": "NO", "message": "no", "x": 1}, "y", {"code": "NO", "message": "no", "x": 1}),
+        ({"reason": "why"}, None, {"code": "HUMAN_REJECTED", "message": "why", "reason": "why"}),
+        (
+            {"code": 5, "message": ""},
+            None,
+            {"code": "HUMAN_REJECTED", "message": "rejected by Anne", "details": {"code": 5, "message": ""}},
+        ),
+    ],
+)
+def test_the_error_of_a_rejected_step(given: object, comment: str | None, document: dict[str, Any]) -> None:
+    """Everything that the reviewer gave is kept."""
+    assert rejection(given, comment, "Anne").document() == document
+
+
+@pytest.mark.parametrize(
+    ("step", "statuses"),
+    [
+        (Step(1, "a", 0, status=S.COMPENSATING), {S.COMPENSATING, S.COMPLETED}),
+        (Step(1, "a", 0, status=S.COMPENSATED, error=ERROR), {S.COMPENSATED}),
+        (Step(1, "a", 0, status=S.FAILED), {S.FAILED}),
+        (Step(2, "a", 0, compensates=1, status=S.PENDING), {S.PENDING, S.COMPENSATING}),
+        (Step(2, "a", 0, compensates=1, status=S.COMPLETED), {S.COMPLETED, S.COMPENSATED}),
+        (Step(2, "a", 0, compensates=1, status=S.FAILED), {S.FAILED}),
+    ],
+)
+def test_a_step_is_found_by_the_status_of_other_systems_too(step: Step, statuses: set[StepStatus]) -> None:
+    assert known_as(step) == statuses

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.values.confusables import escaped, hidden, marked
+from domain.values.confusables import escaped, hidden, hides, marked
 
 # Nothing of these belongs between two Latin letters.
 HIDING = [
@@ -29,6 +29,7 @@ def test_what_hides_is_found(around: tuple[str, str]) -> None:
     before, after = around
     for char in HIDING:
         assert list(hidden(f"{before}{char}{after}")) == [len(before)], f"U+{ord(char):04X}"
+        assert hides(f"{before}{char}{after}")
 
 
 @pytest.mark.parametrize(
@@ -55,6 +56,7 @@ def test_what_hides_is_found(around: tuple[str, str]) -> None:
 )
 def test_what_a_script_is_written_with_is_left_alone(text: str) -> None:
     assert [f"{place}: U+{ord(text[place]):04X}" for place in hidden(text)] == []
+    assert not hides(text)
 
 
 @pytest.mark.parametrize(

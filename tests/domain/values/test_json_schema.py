@@ -29,6 +29,13 @@ def doubling(levels: int) -> dict[str, Any]:
     return {"$ref": "#/$defs/d0", "$defs": {**places, f"d{levels}": {"type": "object"}}}
 
 
+def nested(levels: int) -> dict[str, Any]:
+    schema: dict[str, Any] = {}
+    for _ in range(levels):
+        schema = {"items": schema}
+    return schema
+
+
 def chain(length: int) -> dict[str, Any]:
     places = {f"d{n}": {"$ref": f"#/$defs/d{n + 1}"} for n in range(length - 1)}
     return {"$ref": "#/$defs/d0", "$defs": {**places, f"d{length - 1}": {"type": "string"}}}
@@ -61,6 +68,7 @@ def test_usable(schema: dict[str, Any]) -> None:
     ("schema", "part"),
     [
         ({"type": "strin"}, "strin"),
+        (nested(3_000), "it is nested too deeply"),
         ({"pattern": "("}, "regex"),
         ({"pattern": "(?=look)"}, "regex"),
         ({"pattern": "(a{1000}){1000}"}, "regex"),

@@ -4,7 +4,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.values.text_diff import CONTEXT, MAX_LINES, WORD, ChangedPassage, Surroundings, passages
+from domain.values.text_diff import (
+    CONTEXT,
+    LINES,
+    MAX_LINES,
+    MAX_PASSAGES,
+    SHORT,
+    WORD,
+    ChangedPassage,
+    Differences,
+    Surroundings,
+    passages,
+    places,
+)
 
 TEXTS = st.text(st.sampled_from("ab \n"), max_size=60)
 
@@ -61,3 +73,25 @@ def test_a_text_without_blanks_and_one_of_too_many_lines() -> None:
     assert (passage.old.text, passage.new.text, passage.old.before) == ("a", "b", "x" * CONTEXT)
     (passage,) = passages("same\n" + "a\n" * (MAX_LINES + 1) + "end", "same\n" + "b\n" * (MAX_LINES + 1) + "end")
     assert (passage.line, passage.old.before, passage.old.after) == (2, "same\n", "\nend")
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("a" * SHORT, "b" * SHORT), ("a\n" * (LINES - 1), "b"), (1, "x" * (SHORT + 1)), ("x" * (SHORT + 1), None)],
+)
+def test_short_texts_and_other_values_are_shown_side_by_side(old: object, new: object) -> None:
+    assert places(old, new) == Differences()
+
+
+@pytest.mark.parametrize("old", ["a" * (SHORT + 1), "a\n" * LINES])
+def test_a_long_text_shows_its_changes(old: str) -> None:
+    assert places(old, f"{old}b") == Differences(tuple(passages(old, f"{old}b")))
+    assert places(f"{old}b", old).shown[0].old.text.endswith("b")
+
+
+def test_no_more_than_some_passages_are_shown() -> None:
+    old = [f"line {number}" for number in range(2 * MAX_PASSAGES + 6)]
+    new = [line if number % 2 else f"{line}!" for number, line in enumerate(old)]
+    found = places("\n".join(old), "\n".join(new))
+    assert [passage.line for passage in found.shown] == list(range(1, 2 * MAX_PASSAGES, 2))
+    assert found.left_out == 3
