@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 # Percent of lines. Raise a floor when the coverage has risen; lower none.
-FLOORS = {"domain": 98, "services": 97}
+FLOORS = {"domain": 100, "services": 97}
 
 
 def main() -> int:

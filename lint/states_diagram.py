@@ -1,4 +1,4 @@
-"""The generator of docs/states.md from the transition tables: `python -m domain.sagas.diagram > docs/states.md`."""
+"""The generator of docs/states.md from the transition tables: `python -m lint.states_diagram > docs/states.md`."""
 
 import sys
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ _INTRO = """\
 # States
 
 The diagrams show the tables in `domain/sagas/saga.py`, `domain/sagas/step_transitions.py` and `domain/pauses/pause.py`.
-No other transition is possible. `python -m domain.sagas.diagram > docs/states.md` writes this page, so do not edit it.
+No other transition is possible. `python -m lint.states_diagram > docs/states.md` writes this page, so do not edit it.
 A test compares the two.
 """
 _STEP_NOTE = """\
