@@ -228,6 +228,34 @@ def test_who_has_read_an_older_revision_decides_nothing_and_sees_what_changed(vi
     assert stored(team, watch_id)["decision"]["arguments"] == {"amount": 500}
 
 
+def test_an_edit_shows_what_the_agent_posted_and_the_editor(visitor: Any, team: Team) -> None:
+    watch_id = team.pause(arguments={"amount": 5, "to": "ada"}, review={"approvals": 3})["watchId"]
+    rita, tom, uma = visitor(name="Rita Ray"), visitor(name="Tom <b>"), visitor(name="Uma")
+    rita.send(watch_id, "approve")
+    assert "edited by" not in words(rita.see(watch_id)).lower()
+    tom.send(watch_id, "approve", arguments='{"amount": 500, "to": "ada"}')
+    uma.send(watch_id, "approve")
+    for visit in (rita, uma):
+        page = visit.see(watch_id)
+        assert "edited by Tom <b>" in words(page)
+        assert "Compared with what test agent posted. Tom <b> made the last edit." in words(page)
+        assert "arguments.amount 5 500" in words(page)
+        assert "arguments.to" not in words(page)
+        assert "<b>" not in page
+    rita.send(watch_id, "approve", arguments='{"amount": 5, "to": "ada"}')
+    page = words(tom.see(watch_id))
+    assert "edited by Rita Ray" in page
+    assert "The last edit restored the original arguments." in page
+
+
+def test_a_decided_review_keeps_showing_its_edit(rita: Visitor, team: Team) -> None:
+    watch_id = team.pause(arguments={"amount": 5})["watchId"]
+    rita.send(watch_id, "approve", arguments='{"amount": 4}')
+    page = words(rita.see(watch_id))
+    assert "edited by Rita Ray" in page
+    assert "arguments.amount 5 4" in page
+
+
 def test_who_comes_too_late_sees_who_was_first(visitor: Any, team: Team) -> None:
     watch_id = team.pause(arguments={"amount": 5})["watchId"]
     rita, tom = visitor(name="Rita"), visitor(name="Tom")
@@ -456,6 +484,7 @@ def test_retry_with_guidance(payout: Sagas, rita: Visitor) -> None:
     assert f'href="/review/{new}"' in rita.see(watch_id)
     page = rita.see(new)
     assert "Look again" in page
+    assert "edited by" not in page.lower()
     assert "The manifest allows no more runs" in words(page)
     assert "Approve or reject it" in words(rita.send(new, "retry", 409))
     rita.send(new, "reject")

@@ -14,6 +14,7 @@ from domain.pauses.pause import STEP, Pause, Status
 from domain.pauses.serialization import pause_document, pause_id
 from domain.pauses.use_summary import UseSummary, use_of
 from domain.pauses.votes import Voter
+from domain.values.json_diff import Change, differences
 from services.identity.display_names import names_of
 from services.kernel.pagination import Page
 from services.log.audit import EventFilter, list_events
@@ -78,6 +79,22 @@ class ReviewView:
         """The word for the value that a reviewer may edit."""
         reasons = self.pause.kind == STEP and (self.pause.context or {}).get("step_kind") == StepKind.REASON
         return "output" if reasons else "arguments"
+
+    @property
+    def edited(self) -> bool:
+        return self.pause.posted_arguments is not None
+
+    @property
+    def edits(self) -> list[Change]:
+        """All that reviewers have changed in the arguments or the output, since they were posted."""
+        posted, now = self.pause.posted_arguments, self.pause.arguments
+        return [] if posted is None else list(differences(posted, now, self.subject))
+
+    @property
+    def editor(self) -> str | None:
+        """The name of the last reviewer who edited. An edit casts the first vote on its revision."""
+        on_this = (vote for vote in self.document["votes"] if vote["revision"] == self.pause.revision)
+        return next((vote["byName"] for vote in on_this), None) if self.edited else None
 
 
 def load_review(by: Principal, watch_id: str) -> ReviewView:
