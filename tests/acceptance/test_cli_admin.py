@@ -113,7 +113,7 @@ class TestWebhooks:
         assert call("webhooks", "remove", endpoint_id).out == f"{endpoint_id} is removed\n"
         assert call("webhooks", "endpoint", endpoint_id).code == REFUSED
 
-    def test_a_delivery_is_looked_at_and_sent_again(self, call: Call, paused: Callable[..., str]) -> None:
+    def test_a_delivery_is_shown_and_sent_again(self, call: Call, paused: Callable[..., str]) -> None:
         with Receiver(reply(503, b"busy")) as receiver:
             watch_id = paused("x", "--callback-url", receiver.url)
             call("pause", "approve", watch_id)
@@ -145,7 +145,7 @@ class TestWebhooks:
             receiver.wait_for(2)
         call("webhooks", "remove", endpoint_id)
 
-    def test_the_secret_of_callbacks_changes_only_when_asked(self, call: Call, namespace: str) -> None:
+    def test_the_secret_of_callbacks_changes_only_on_request(self, call: Call, namespace: str) -> None:
         scope = ("--namespace", namespace)
         first = call("webhooks", "signing-secret", *scope).out
         assert re.fullmatch(r"whsec_\S+\n", first)

@@ -77,7 +77,7 @@ def test_the_files_go_along_and_workers_go_first(call: Call, project: Path, name
     assert call("list", "definitions", "--namespace", f"{namespace}-x").out == "no definitions\n"
 
 
-def test_every_fault_is_a_line_with_its_file_and_place(call: Call, project: Path) -> None:
+def test_every_error_is_a_line_with_its_file_and_place(call: Call, project: Path) -> None:
     (project / "sagas/prompts/greet.j2").write_text("Greet {{ nobody }}")
     (project / "policies/short.cel").unlink()
     ran = call("deploy", "-f", "sagas/greet.yaml")

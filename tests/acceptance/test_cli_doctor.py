@@ -171,6 +171,8 @@ class TestKeys:
         assert found["keys"] == (False, f"{file} has no key for operator: run `sagahold up`, which adds it")
         assert found["work"][0] is False
 
-    def test_that_may_not_look_are_not_wrong(self, look: Look, stack: Stack, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_checks_without_permission_are_no_failures(
+        self, look: Look, stack: Stack, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setenv("SAGAHOLD_API_KEY", stack.credentials["agent_key"])
         assert look()["work"][0] is None

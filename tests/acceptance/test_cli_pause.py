@@ -97,9 +97,7 @@ class TestPause:
     def test_a_decision_on_an_old_revision_is_refused(self, call: Call, paused: Callable[..., str]) -> None:
         assert call("pause", "approve", paused(), "--revision", "2").error.startswith("REVISION_CHANGED: ")
 
-    def test_an_answer_that_is_asked_for(
-        self, call: Call, client_for: Callable[..., httpx.Client], namespace: str
-    ) -> None:
+    def test_a_required_response(self, call: Call, client_for: Callable[..., httpx.Client], namespace: str) -> None:
         draft = {"action": "x", "responseSchema": {"type": "object", "required": ["ticket"]}}
         watch_id = client_for("agent").post("/api/pause", json=draft).json()["watchId"]
         assert '"required": [' in call("pause", "get", watch_id).out

@@ -59,7 +59,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 
 class TestServers:
-    def test_both_servers_answer_and_keep_what_they_are_told(self, stack: Stack) -> None:
+    def test_both_servers_answer_and_keep_their_data(self, stack: Stack) -> None:
         assert query(stack, "SHOW fsync") == "on"
         with redis.Redis.from_url(stack.redis_url) as client:
             assert client.config_get("append*") | client.config_get("maxmemory-policy") == {
@@ -69,7 +69,7 @@ class TestServers:
                 "maxmemory-policy": "noeviction",
             }
 
-    def test_nobody_else_may_look_in(self, stack: Stack) -> None:
+    def test_only_the_owner_may_read_the_state(self, stack: Stack) -> None:
         for folder in (stack.data.path, stack.data.sockets, stack.data.postgres, stack.data.redis):
             assert folder.stat().st_mode & 0o077 == 0
 

@@ -262,7 +262,7 @@ def test_a_request_is_a_part_of_its_callers_trace(story: Story) -> None:
     assert "GET /healthz" not in {sent.name for sent in story.spans}
 
 
-def test_a_webhooks_receiver_is_told_its_span(story: Story) -> None:
+def test_a_webhooks_receiver_gets_its_span(story: Story) -> None:
     (sent,) = [
         sent for sent in story.spans if sent.attributes.get("sagahold.webhook.id") == story.hook.headers["webhook-id"]
     ]

@@ -224,7 +224,7 @@ def test_system_resolver() -> None:
     assert len(found) == len(set(found))
 
 
-def test_lookups_are_given_back() -> None:
+def test_places_of_lookups_are_released() -> None:
     """More lookups than may run at once, failing and not, one after the other."""
     with Receiver() as receiver:
         egress = Egress(LOOPBACK, Names(*[["127.0.0.1"], []] * 40))

@@ -72,7 +72,7 @@ def test_a_person_from_first_to_last(admin: Callable[..., Admin], namespace: str
     assert boss.post(f"{path}/enable").status_code == 303
 
 
-def test_whoever_tries_addresses_has_to_wait(
+def test_a_client_that_tries_addresses_has_to_wait(
     admin: Callable[..., Admin], namespace: str, elsewhere: str, stranger: httpx.Client
 ) -> None:
     """On the page as by the API, and the pages count what programs did."""

@@ -115,7 +115,7 @@ def test_the_roles_rights_and_no_more(role: str, created: int, decided: int, key
 
 
 @pytest.mark.parametrize("verb", ["approve", "reject"])
-def test_without_keys_nobody_can_be_told_apart(verb: str, database: Database) -> None:
+def test_without_keys_all_callers_are_the_same(verb: str, database: Database) -> None:
     """Who made it and who decides it may be two; the row says so too."""
     client, base = client_of("admin", database), {"Host": "localhost"}
     made = client.post("/api/pause", json={"action": "Deploy"}, headers=base)

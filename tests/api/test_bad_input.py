@@ -132,7 +132,7 @@ def doubling(levels: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("body", "path"), [([], ""), ({"action": "x", "context": "text"}, "context")])
-def test_what_is_no_object_is_told_in_json_s_own_words(body: object, path: str, agent: httpx.Client) -> None:
+def test_a_value_that_is_no_object_is_named_in_words_of_json(body: object, path: str, agent: httpx.Client) -> None:
     errors = agent.post("/api/pause", json=body).json()["errors"]
     assert errors == [{"path": path, "message": "Not an object, like {}."}]
 
@@ -244,7 +244,7 @@ def test_a_decision_that_means_nothing(body: object, path: str, team: Team) -> N
         ("POST", "/v1/keys", {"name": "x", "role": "root", "namespaces": ["*"]}, "role: must be one of: agent"),
     ],
 )
-def test_the_detail_names_the_first_fault_and_its_place(
+def test_the_detail_names_the_first_error_and_its_place(
     team: Team, method: str, path: str, body: Any, said: str
 ) -> None:
     """Some clients show nothing else of a problem."""
@@ -258,7 +258,7 @@ def test_the_detail_names_the_first_fault_and_its_place(
         assert problem["detail"].endswith(f"(and {len(problem['errors']) - 1} more)")
 
 
-def test_a_decision_among_others_says_its_fault_too(team: Team) -> None:
+def test_a_decision_among_others_names_its_error_too(team: Team) -> None:
     wanted = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
     made = team.pause(responseSchema=wanted)
     item = {"watchId": made["watchId"], "decision": "approve", "response": {"n": "x"}}

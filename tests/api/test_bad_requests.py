@@ -118,7 +118,7 @@ PAGE = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8"
 
 
 @pytest.mark.parametrize("path", ["/inbox/", "/r/", "/review", "/nowhere", "/x" * 4_000])
-def test_whoever_follows_half_a_link_reads_a_page(path: str, stack: Stack) -> None:
+def test_half_a_link_leads_to_a_page(path: str, stack: Stack) -> None:
     answer = httpx.get(stack.url + path, headers={"Accept": PAGE})
     assert (answer.status_code, answer.headers["Content-Type"]) == (404, "text/html; charset=utf-8")
     assert "There is no page at this address" in answer.text

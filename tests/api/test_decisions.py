@@ -141,6 +141,6 @@ def test_the_answer_that_the_agent_asks_for(team: Team) -> None:
     assert rejected.json()["status"] == "rejected"
 
 
-def test_an_answer_that_nobody_asked_for(team: Team) -> None:
+def test_a_response_without_a_schema(team: Team) -> None:
     url = f"/api/pause/{team.pause()['watchId']}/approve"
     refused(team.reviewer.post(url, json={"response": {}}), 422, "VALIDATION_FAILED", "response")

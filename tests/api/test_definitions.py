@@ -98,7 +98,7 @@ def test_the_same_again_changes_nothing_and_other_content_needs_a_word(admin: ht
     assert step["policy"]["cel"] == "arguments.amount < 100"
 
 
-def test_every_fault_at_once(admin: httpx.Client, namespace: str) -> None:
+def test_every_error_at_once(admin: httpx.Client, namespace: str) -> None:
     broken: dict[str, Any] = {
         "kind": "saga",
         "name": "x",

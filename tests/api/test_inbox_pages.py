@@ -70,7 +70,7 @@ def test_the_most_urgent_first_then_the_oldest(browser: Callable[..., httpx.Clie
     assert "<title>(4) Inbox – Sagahold</title>" in html
 
 
-def test_a_row_says_what_is_asked_by_whom_and_until_when(
+def test_a_row_shows_the_action_the_requester_and_the_deadline(
     browser: Callable[..., httpx.Client],
     post: Callable[..., str],
     client_for: Callable[..., httpx.Client],

@@ -25,7 +25,7 @@ _values: st.SearchStrategy[Any] = st.recursive(
 @example(-(2**53), True)
 @example(math.inf, True)
 @example(json.loads("[" * 65 + "]" * 65), True)
-def test_what_is_not_looked_at_has_no_faults(value: Any, escaped: bool) -> None:
+def test_a_part_that_is_not_read_has_no_errors(value: Any, escaped: bool) -> None:
     """Whatever the value, and however it is written."""
     raw = json.dumps(value, ensure_ascii=escaped).encode("utf-8", "surrogatepass")
     try:

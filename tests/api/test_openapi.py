@@ -72,7 +72,7 @@ def test_every_code_is_listed_with_its_status(document: dict[str, Any]) -> None:
     assert {"UNAUTHENTICATED", "KEY_IN_URL", "NOT_READY", "MALFORMED_JSON"} <= in_code
 
 
-def test_what_is_checked_is_told(document: dict[str, Any], operations: dict[str, dict[str, Any]]) -> None:
+def test_every_check_is_documented(document: dict[str, Any], operations: dict[str, dict[str, Any]]) -> None:
     """Patterns, ranges and enums stand in the document, in words that any reader of JSON Schema knows."""
     draft = document["components"]["schemas"]["PauseDraft"]
     fields = draft["properties"]

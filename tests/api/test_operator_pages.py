@@ -110,7 +110,7 @@ class TestWhoMayWhat:
         crew.reviewer.see(path, 403)
         assert crew.operator.client.get(path).status_code == 200
 
-    def test_a_reviewer_looks_at_sagas_but_settles_nothing(
+    def test_a_reviewer_reads_sagas_but_settles_nothing(
         self, crew: Crew, sagas: Sagas, unsettled: tuple[str, str]
     ) -> None:
         trace_id, span_id = unsettled

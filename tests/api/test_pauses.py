@@ -104,7 +104,7 @@ def test_when_a_pause_expires(sent: dict[str, Any], after: timedelta | None, tea
     assert made["expiresAt"] is None if expected is None else datetime.fromisoformat(made["expiresAt"]) == expected
 
 
-def test_an_instant_is_told_in_utc(team: Team) -> None:
+def test_an_instant_is_in_utc(team: Team) -> None:
     assert team.pause(expiresAt="2030-01-01T02:00:00+02:00")["expiresAt"] == "2030-01-01T00:00:00.000Z"
 
 

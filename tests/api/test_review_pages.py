@@ -119,7 +119,7 @@ def test_reject(rita: Visitor, team: Team) -> None:
     assert "test agent may not go ahead." in words(rita.see(watch_id))
 
 
-def test_looking_decides_nothing(rita: Visitor, team: Team) -> None:
+def test_opening_the_page_decides_nothing(rita: Visitor, team: Team) -> None:
     watch_id = team.pause()["watchId"]
     for verb in ("approve", "reject", "change", "retry", "claim", "unclaim"):
         assert rita.http.get(f"/review/{watch_id}/{verb}").status_code in (404, 405)
@@ -170,7 +170,7 @@ def test_an_edit_is_shown_as_a_difference_before_it_is_approved(rita: Visitor, t
         ("[" * 100_000, "is nested deeper than 64 levels"),
     ],
 )
-def test_an_edit_that_cannot_be_used_is_told_with_its_place_and_kept(
+def test_an_unusable_edit_is_reported_with_its_place_and_kept(
     text: str, field_error: str, rita: Visitor, team: Team
 ) -> None:
     watch_id = team.pause(arguments={"a": 1})["watchId"]
@@ -278,7 +278,7 @@ RESPONSE = {
 }
 
 
-def test_an_answer_that_is_asked_for_is_a_form(rita: Visitor, team: Team) -> None:
+def test_a_required_response_is_a_form(rita: Visitor, team: Team) -> None:
     watch_id = team.pause(responseSchema=RESPONSE)["watchId"]
     page = rita.see(watch_id)
     method, amount, phone = (name_of(page, label) for label in ("How", "amount", "phone"))
@@ -287,7 +287,7 @@ def test_an_answer_that_is_asked_for_is_a_form(rita: Visitor, team: Team) -> Non
     assert response == {"method": "card", "amount": 12.5, "contact": {"phone": "0791234567"}}
 
 
-def test_faults_of_an_answer_stand_at_their_fields_and_what_was_typed_stays(rita: Visitor, team: Team) -> None:
+def test_errors_of_a_response_are_at_their_fields_and_the_input_stays(rita: Visitor, team: Team) -> None:
     watch_id = team.pause(responseSchema=RESPONSE)["watchId"]
     page = rita.see(watch_id)
     method, amount, phone = (name_of(page, label) for label in ("How", "amount", "phone"))
@@ -303,7 +303,7 @@ def test_faults_of_an_answer_stand_at_their_fields_and_what_was_typed_stays(rita
     rita.send(watch_id, "reject")
 
 
-def test_a_fault_in_the_answer_does_not_lose_the_edit(rita: Visitor, team: Team) -> None:
+def test_an_error_in_the_response_does_not_lose_the_edit(rita: Visitor, team: Team) -> None:
     watch_id = team.pause(arguments={"a": 1}, responseSchema=RESPONSE)["watchId"]
     page = rita.send(watch_id, "approve", 422, arguments='{"a": 2}')
     assert "arguments.a 1 2" in words(page)
@@ -342,7 +342,7 @@ def test_who_answers_for_somebody_away_reads_it_before(visitor: Any, team: Team)
     assert stored(team, watch_id)["decision"]["votes"][0]["onBehalfOf"]["name"] == "Anne"
 
 
-def test_who_is_not_asked_reads_why_and_finds_no_buttons(visitor: Any, team: Team) -> None:
+def test_an_ineligible_person_reads_why_and_finds_no_buttons(visitor: Any, team: Team) -> None:
     visitor(name="Fia", groups=["finance"])
     watch_id = team.pause(review={"groups": ["finance"]})["watchId"]
     page = visitor().see(watch_id)
@@ -530,7 +530,7 @@ def test_a_link_to_a_review_opens_that_review_and_no_other(
     assert "approved by Rita" in words(guest.see(watch_id))
 
 
-def test_the_stages_of_a_policy_are_told(visitor: Any, team: Team) -> None:
+def test_the_stages_of_a_policy_are_shown(visitor: Any, team: Team) -> None:
     ops, law = visitor(name="Oda", groups=["ops"]), visitor(name="Lea", groups=["law"])
     stages = [{"name": "Works", "groups": ["ops"]}, {"name": "Legal", "groups": ["law"]}]
     watch_id = team.pause(review={"stages": stages})["watchId"]

@@ -56,7 +56,7 @@ def test_an_edit_voids_what_was_voted(team: Team) -> None:
     assert (done["status"], done["decision"]["arguments"]) == ("approved", {"n": 2})
 
 
-def test_only_those_asked(team: Team) -> None:
+def test_only_eligible_voters_decide(team: Team) -> None:
     """A key may be asked by its id; an agent may never vote, whoever asks it."""
     asked = id_of(team.admin, "reviewer")
     pause = team.pause(review={"assignees": [asked]})

@@ -133,7 +133,7 @@ def test_only_these_routes_are_open_to_everyone() -> None:
 
 
 @pytest.mark.parametrize("route", ROUTES, ids=name_of)
-def test_what_a_route_may_be_asked_for_is_known(route: Route) -> None:
+def test_every_name_in_a_path_is_known(route: Route) -> None:
     """A new name in a path is added above, or the tests below would ask for something else."""
     assert "<" not in route.url
 

@@ -99,7 +99,7 @@ def test_an_empty_output_changes_nothing(held: tuple[str, str], drafts: Sagas, t
     assert done["context"]["steps"]["draft"]["output"]["data"] == {"title": "A draft"}
 
 
-def test_asked_again(held: tuple[str, str], drafts: Sagas, team: Team) -> None:
+def test_a_rerun(held: tuple[str, str], drafts: Sagas, team: Team) -> None:
     """With what the reviewer said in the model's message; then as often as the manifest allows."""
     path = f"/v1/sagas/{held[0]}/steps/{held[1]}"
     assert _post(team.reviewer, held, "retry", guidance="shorter, please").status_code == 202

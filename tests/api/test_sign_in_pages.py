@@ -86,7 +86,7 @@ def ann(stack: Stack, namespace: str) -> Iterator[Person]:
     person.admin.close()
 
 
-def test_a_link_is_looked_at_and_then_used_once(ann: Person) -> None:
+def test_a_link_is_opened_and_then_used_once(ann: Person) -> None:
     """Opening the link changes nothing, by GET or by HEAD and any number of times, as mail scanners do."""
     link = ann.link()
     for _ in range(3):
@@ -436,7 +436,7 @@ def test_anonymous_requests_sign_nobody_in(database: Database) -> None:
         assert browser.get(path, **local).status_code == 303
 
 
-def test_what_goes_wrong_looks_like_a_page(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_is_shown_as_a_page(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """And tells nothing of the inside."""
     new = PersonChange(email="ann@example.com", name="Ann", role=Role.ADMIN, namespaces=("*",))
     create_person(database, ADMIN, new)

@@ -46,7 +46,7 @@ def test_sizes_and_names(path: Path) -> None:
         assert ast.get_docstring(tree), "what is this file for?"
 
 
-def test_every_room_is_looked_at() -> None:
+def test_every_room_is_checked() -> None:
     """A new room is added above, and to the import contracts."""
     not_rooms = {"tests", "bench", "docs", "migrations", "examples", "build"}
     there = {path.parent.name for path in ROOT.glob("*/__init__.py")} - not_rooms

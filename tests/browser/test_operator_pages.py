@@ -24,7 +24,7 @@ def sagas(client_for: Callable[..., httpx.Client], namespace: str) -> Sagas:
     return Sagas(client_for("agent"), client_for("reviewer"))
 
 
-def test_a_saga_goes_on_while_one_looks(
+def test_an_open_page_follows_its_saga(
     signed_in: Callable[..., Page], sagas: Sagas, client_for: Callable[..., httpx.Client]
 ) -> None:
     trace_id, held = sagas.held()

@@ -117,7 +117,7 @@ def test_rejected(signed_in: Callable[..., Page], agent: Agent) -> None:
     assert (told["status"], told["decision"]["comment"]) == ("rejected", "not on a Friday")
 
 
-def test_a_broken_edit_is_told_and_nothing_typed_is_lost(
+def test_a_broken_edit_is_reported_and_no_input_is_lost(
     signed_in: Callable[..., Page], agent: Agent, troubles: Troubles
 ) -> None:
     troubles.expect("status of 422")
@@ -196,7 +196,7 @@ def test_each_shape_has_its_control_and_comes_back_as_the_right_json(
     }
 
 
-def test_an_agents_arguments_are_edited_in_a_form_and_a_change_of_type_is_told(
+def test_arguments_are_edited_in_a_form_that_shows_a_change_of_type(
     signed_in: Callable[..., Page], agent: Agent
 ) -> None:
     schema = {"properties": {"zip": {"type": ["string", "number"]}, "amount": {"type": "integer"}}}
@@ -249,7 +249,7 @@ def test_a_rejected_step_has_what_was_done_before_undone(
     assert refund.ledger() == ["send_email", "withdraw_email"]
 
 
-def test_of_two_who_press_at_once_one_decides_and_the_other_is_told(
+def test_two_approvals_at_once_make_one_decision_and_one_notice(
     signed_in: Callable[..., Page], person: Callable[..., Person], agent: Agent, troubles: Troubles
 ) -> None:
     troubles.expect("status of 409")

@@ -31,7 +31,7 @@ def test_two_beats_and_two_workers_do_each_thing_once(scene: Scene) -> None:
     assert len(scene.receiver.requests) == 3 * len(posted)
 
 
-def test_a_hint_that_comes_many_times_is_one_attempt(scene: Scene) -> None:
+def test_many_wake_ups_for_one_row_make_one_attempt(scene: Scene) -> None:
     """Before the row is claimed, while it is leased, and after it is done."""
     scene.stack.stop_process("worker")
     scene.hold_first()

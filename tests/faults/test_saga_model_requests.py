@@ -143,7 +143,7 @@ def test_what_a_tool_says_decides_nothing(scene: ModelScene) -> None:
     scene.check_undone(little, "claims-little", "HUMAN_REJECTED")
 
 
-def test_worker_told_to_end(scene: ModelScene) -> None:
+def test_worker_stopped_by_a_signal(scene: ModelScene) -> None:
     """The worker ends only after its model requests are recorded, though one needs a tool call and a new connection."""
     cut, go_on = threading.Event(), threading.Event()
     scene.mind.plan("ends-simple", answer=after(go_on))

@@ -9,7 +9,7 @@ import psutil
 from tests.faults.scene import Scene, until
 
 
-def test_web_killed_between_the_commit_and_the_hint(scene: Scene) -> None:
+def test_web_killed_between_the_commit_and_the_wake_up(scene: Scene) -> None:
     """A frozen Redis holds the wake-up of a stored decision back, and the sweep finds the row."""
     watch_id = scene.pause()
     until("the first webhook came", lambda: len(scene.receiver.requests) == 1)

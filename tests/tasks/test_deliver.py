@@ -171,7 +171,7 @@ def test_what_nobody_foresaw_is_a_failed_attempt(database: Database, caplog: pyt
     assert record.delivery_id == str(deliveries(database)[0]["id"])  # type: ignore[attr-defined]
 
 
-def test_fifty_hints_one_request(database: Database) -> None:
+def test_fifty_wake_ups_one_request(database: Database) -> None:
     """Also all at the same time."""
     with Receiver() as receiver:
         an_endpoint(database, url=receiver.url)
@@ -182,12 +182,12 @@ def test_fifty_hints_one_request(database: Database) -> None:
         assert len(receiver.requests) == 1
 
 
-def test_a_hint_for_nothing(database: Database) -> None:
+def test_a_wake_up_for_nothing(database: Database) -> None:
     """A row that is gone is no error."""
     webhooks.deliver("0" * 32)
 
 
-def test_the_next_about_the_same_pause_is_hinted_at(database: Database, redis: Redis) -> None:
+def test_the_next_delivery_of_the_same_pause_is_woken(database: Database, redis: Redis) -> None:
     """Over the broker, when the first is delivered."""
     with Receiver() as receiver:
         an_endpoint(database, url=receiver.url)

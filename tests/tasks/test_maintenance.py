@@ -44,7 +44,7 @@ def _until(condition: Callable[[], bool]) -> None:
         time.sleep(0.005)
 
 
-def test_a_sweep_stamps_beat_and_hints(database: Database, redis: Redis) -> None:
+def test_a_sweep_stamps_beat_and_wakes(database: Database, redis: Redis) -> None:
     """The stamp proves that beat works, and the wake-ups are in the queue of webhooks."""
     an_endpoint(database)
     post(database)

@@ -92,9 +92,7 @@ def test_the_step_fails(prompt: str, code: str, worker: Database, recorded: Simp
     assert not leases.holds(asked.lease)
 
 
-def test_a_worker_made_to_end_says_nothing_of_its_thoughts(
-    worker: Database, recorded: SimpleQueue[ModelResult]
-) -> None:
+def test_a_worker_made_to_end_records_no_model_results(worker: Database, recorded: SimpleQueue[ModelResult]) -> None:
     """Its loop stops while they run. They are not cancelled, so another worker continues them."""
     model = Model()
     made = ModelRequests(worker, LeaseKeeper(worker), lambda: model)

@@ -18,7 +18,7 @@ def test_one_alone_leaves_a_third(total: int, alone: int) -> None:
     assert fill(places, "a") == alone
 
 
-def test_whoever_comes_later_finds_a_place() -> None:
+def test_a_later_caller_finds_a_place() -> None:
     """This also holds if several namespaces flood, one after the other."""
     places = Slots(24, lambda _: None)
     assert [fill(places, namespace) for namespace in "abc"] == [16, 6, 2]
@@ -34,7 +34,7 @@ def test_what_a_person_has_decided_waits_behind_no_work_of_its_own_namespace() -
     assert places.take("b", uuid4())
 
 
-def test_a_row_without_a_place_is_hinted_at_when_there_is_one() -> None:
+def test_a_row_without_a_place_is_woken_when_there_is_one() -> None:
     """First those of the namespace that has the fewest; within one the row that came first."""
     woken: list[UUID] = []
     places = Slots(3, woken.append)
@@ -67,7 +67,7 @@ def test_no_more_rows_are_remembered_than_a_process_has_room_for() -> None:
     assert len(woken) == MOST_WAITING
 
 
-def test_a_seat_is_given_back_once() -> None:
+def test_a_place_is_released_once() -> None:
     """It ends with its block or in its new owner; a slot that was never taken is not released."""
     places = Slots(1, lambda _: None)
     with Slot(places, uuid4()) as slot:

@@ -21,7 +21,7 @@ def uses(result: ModelResult) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize("calls", [EVIL, Call([*EVIL.calls, *LOOK.calls]), Call([("no_such_tool", {})])])
-def test_a_forbidden_tool_ends_the_thought(desk_for: DeskFor, provider: str, calls: Call):
+def test_a_forbidden_tool_ends_the_model_request(desk_for: DeskFor, provider: str, calls: Call):
     desk = desk_for(calls, GOOD)
     result = desk.react(provider, "look")
     assert failure(result) == "TOOL_NOT_ALLOWED"
@@ -70,7 +70,7 @@ def test_a_resource(desk_for: DeskFor, provider: str):
         "",
     ],
 )
-def test_a_forbidden_resource_ends_the_thought(desk_for: DeskFor, provider: str, uri: str):
+def test_a_forbidden_resource_ends_the_model_request(desk_for: DeskFor, provider: str, uri: str):
     desk = desk_for(Call([("read_resource", {"uri": uri})]), GOOD)
     assert failure(desk.react(provider, resources=("orders://7",))) == "TOOL_NOT_ALLOWED"
     assert desk.tools.called() == []

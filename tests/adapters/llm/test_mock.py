@@ -138,7 +138,7 @@ def test_the_deadline(runner: ModelRunner):
     assert (made.outcome.error.code, made.outcome.acted) == ("STEP_TIMED_OUT", False)
 
 
-def test_a_thought_that_is_cancelled(runner: ModelRunner):
+def test_a_model_request_that_is_cancelled(runner: ModelRunner):
     future = runner.ask_model(question(submit(after=60, n=1)))
     assert future.cancel()
     with pytest.raises(CancelledError):

@@ -164,7 +164,7 @@ def test_nobody_listens(tools: Tools):
 
 @on_both
 @pytest.mark.parametrize("status", [400, 401, 403, 404, 413, 422])
-def test_a_refusal_is_final_and_says_why(desk_for: DeskFor, provider: str, status: int):
+def test_a_refused_request_is_final_and_says_why(desk_for: DeskFor, provider: str, status: int):
     desk = desk_for(Status(status, words=f"no such thing as m-1; your key {KEY} " + "x" * 100_000))
     result = desk.ask_model(provider)
     assert failure(result) == "PROVIDER_REJECTED"

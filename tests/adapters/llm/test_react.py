@@ -127,7 +127,7 @@ def test_too_many_tokens_over_the_turns(desk_for: DeskFor, provider: str):
     assert len(desk.server.asked) == 3
 
 
-def test_what_a_tool_refuses_is_told_to_the_model(desk_for: DeskFor, provider: str):
+def test_the_error_of_a_tool_reaches_the_model(desk_for: DeskFor, provider: str):
     desk = desk_for(Call([("fail", {"message": "no such customer"}), ("look", {"customer": 7})]), GOOD)
     result = desk.react(provider, "fail", "look")
     assert done(result) == {"n": 3}
@@ -191,7 +191,7 @@ def test_a_source_without_its_variable(desk_for: DeskFor, provider: str):
     assert desk.server.asked == []
 
 
-def test_a_lost_call_that_may_have_acted_ends_the_thought(desk_for: DeskFor, provider: str):
+def test_a_lost_call_that_may_have_acted_ends_the_model_request(desk_for: DeskFor, provider: str):
     desk = desk_for(Call([("crash", {})]), GOOD)
     result = desk.react(provider, "crash", "look")
     assert isinstance(result.outcome, Lost)
@@ -201,7 +201,7 @@ def test_a_lost_call_that_may_have_acted_ends_the_thought(desk_for: DeskFor, pro
     assert len(desk.server.asked) == 1
 
 
-def test_a_lost_call_that_only_read_is_told_to_the_model(desk_for: DeskFor, provider: str):
+def test_a_lost_call_that_only_read_is_reported_to_the_model(desk_for: DeskFor, provider: str):
     desk = desk_for(Call([("crash_reading", {})]), LOOK, GOOD)
     result = desk.react(provider, "crash_reading", "look")
     assert done(result) == {"n": 3}
@@ -246,7 +246,7 @@ def test_a_retried_request_repeats_no_call(desk_for: DeskFor, provider: str):
     assert desk.tools.called() == ["write x fwd-1-1"]
 
 
-def test_asked_again_with_tools_that_may_act(desk_for: DeskFor, provider: str):
+def test_a_repeated_request_with_tools_that_may_act(desk_for: DeskFor, provider: str):
     desk = desk_for(GOOD)
     outcome = desk.react(provider, "write", again=True).outcome
     assert isinstance(outcome, Lost)
@@ -254,7 +254,7 @@ def test_asked_again_with_tools_that_may_act(desk_for: DeskFor, provider: str):
     assert desk.server.asked == []
 
 
-def test_asked_again_with_tools_that_may_be_repeated(desk_for: DeskFor, provider: str):
+def test_a_repeated_request_with_tools_that_may_be_repeated(desk_for: DeskFor, provider: str):
     desk = desk_for(GOOD)
     assert done(desk.react(provider, "count", "look", again=True)) == {"n": 3}
 

@@ -148,7 +148,7 @@ def test_a_hundred_calls_and_no_more(shelf: Shelf):
     assert len(shelf.called()) == len(made.report.tool_uses) == 100
 
 
-def test_arguments_that_are_no_json_are_told(shelf: Shelf):
+def test_arguments_that_are_no_json_are_reported(shelf: Shelf):
     turns = [Call([("look", '{"title": ')]), Call([("look", '["a"]')]), Call([("look", {"titel": "a"})])]
     with LlmServer(*turns, Call([("_submit", {"n": 1})])) as server:
         made = local(server, shelf)
@@ -157,7 +157,7 @@ def test_arguments_that_are_no_json_are_told(shelf: Shelf):
     assert shelf.called() == []
 
 
-def test_a_tool_that_fails_is_told(shelf: Shelf):
+def test_a_tool_that_fails_is_reported(shelf: Shelf):
     made = shelf.ask(call("lend", title="locked"), submit(n=1), keep_transcript=True)
     assert made.outcome == Done({"n": 1})
     assert "that book is locked away" in told(made)[0]
@@ -174,7 +174,7 @@ def test_a_long_answer_is_cut(shelf: Shelf):
     assert "the first 65536 of" in read
 
 
-def test_a_lost_call_that_may_be_repeated_is_told(shelf: Shelf):
+def test_a_lost_call_that_may_be_repeated_is_reported(shelf: Shelf):
     made = shelf.ask(call("crash"), call("look", title="a"), submit(n=1), keep_transcript=True)
     assert made.outcome == Done({"n": 1})
     assert outcomes(made) == [("crash", "lost"), ("look", "ok")]
@@ -191,7 +191,7 @@ def test_a_lost_call_that_may_not_be_repeated_ends_it(shelf: Shelf):
 
 
 @pytest.mark.parametrize("code", [422, 429, 504])
-def test_a_refusal_after_the_act_ends_it(shelf: Shelf, code: int):
+def test_an_error_after_the_act_ends_the_model_request(shelf: Shelf, code: int):
     server = ByHand()
     server.answers = [status(code, error_body(-32603, "no"), content_type="application/json"), paid]
     try:
@@ -236,7 +236,7 @@ def test_cancelling_ends_a_call(shelf: Shelf):
     assert shelf.ask(call("look", title="a"), submit(n=1)).outcome == Done({"n": 1})
 
 
-def test_asked_again(shelf: Shelf):
+def test_a_repeated_model_request(shelf: Shelf):
     made = shelf.ask(submit(n=1), again=True)
     assert isinstance(made.outcome, Lost)
     assert made.report.requests == 0
@@ -331,7 +331,7 @@ def test_without_resources_nothing_is_read(shelf: Shelf):
     assert error(made) == "TOOL_NOT_ALLOWED"
 
 
-def test_a_resource_that_is_not_there_is_told(shelf: Shelf):
+def test_a_missing_resource_is_reported(shelf: Shelf):
     script = [call("read_resource", uri="book://missing/text"), submit(n=1)]
     made = shelf.ask(*script, resources=["book://missing/text"], keep_transcript=True)
     assert made.outcome == Done({"n": 1})

@@ -232,7 +232,7 @@ def test_a_server_of_the_newer_protocol_only(client: ToolClient, server: ByHand,
         ("tools/list", status(401), "HTTP 401"),
     ],
 )
-def test_a_refusal_that_lasts_says_so(client: ToolClient, server: ByHand, method: str, answer: Answer, why: str):
+def test_a_permanent_failure_says_so(client: ToolClient, server: ByHand, method: str, answer: Answer, why: str):
     server.others[method] = answer
     server.others["server/discover"] = status(404)
     with ends(UNAVAILABLE) as raised:
@@ -242,7 +242,7 @@ def test_a_refusal_that_lasts_says_so(client: ToolClient, server: ByHand, method
 
 
 @pytest.mark.parametrize("answer", [status(503), status(404), raw(b"")])
-def test_a_refusal_that_may_pass(client: ToolClient, server: ByHand, answer: Answer):
+def test_a_temporary_failure(client: ToolClient, server: ByHand, answer: Answer):
     server.others["initialize"] = answer
     with ends(UNAVAILABLE) as raised:
         call(client, server)

@@ -82,7 +82,7 @@ def test_the_key_and_meta_go_along(client: ToolClient, odd: Odd):
 
 
 @on_all
-def test_what_the_server_answers_is_told_apart(client: ToolClient, odd: Odd):
+def test_responses_of_the_server_are_distinguished(client: ToolClient, odd: Odd):
     with ends(TOOL_FAILED, match="no money"):
         call(client, odd.source, "fail", message="no money")
     with ends(TOOL_FAILED, match="bad amount"):

@@ -52,7 +52,7 @@ def test_a_source_deployed_before_the_rules_is_refused_when_it_runs(odd: Odd) ->
     assert call(odd.with_(scoped=True), rules=rules, value=1) == {"value": 1}
 
 
-def test_a_listed_program_is_not_looked_for_where_the_source_says(tmp_path: Path) -> None:
+def test_a_listed_program_is_not_searched_on_the_path_of_the_source(tmp_path: Path) -> None:
     """`PATH` in a source's `env` would otherwise decide which `true` is meant."""
     other = tmp_path / "true"
     other.write_text(f"#!/bin/sh\n: > {tmp_path}/ran\n")

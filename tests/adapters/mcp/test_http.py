@@ -114,7 +114,7 @@ def test_what_was_answered_instead_is_kept(client: ToolClient, server: ByHand):
 
 
 @pytest.mark.parametrize("code", [400, 401, 403, 422, 429, 500, 503])
-def test_a_refusal_ends_the_session(client: ToolClient, server: ByHand, code: int):
+def test_a_refused_request_ends_the_session(client: ToolClient, server: ByHand, code: int):
     server.answers = [status(code), paid, paid]
     with ends(LOST):
         pay(client, server)
@@ -193,7 +193,7 @@ def test_an_error_that_follows_the_act(client: ToolClient, server: ByHand):
         pay(client, server)
 
 
-def test_the_lease_is_asked_right_before_each_time_the_call_is_written(client: ToolClient, server: ByHand):
+def test_the_lease_is_checked_right_before_each_write_of_the_call(client: ToolClient, server: ByHand):
     server.answers = [paid]
     pay(client, server)
     # Its session is forgotten, and the step is another's by the time that there is a new one.
@@ -227,7 +227,7 @@ def test_no_call_is_written_without_the_lease(client: ToolClient, transport: str
         assert odd.called() == []
 
 
-def test_a_refusal_over_sse(client: ToolClient):
+def test_a_refused_request_over_sse(client: ToolClient):
     server = SseByHand()
 
     def answered(exchange: Exchange, message: Any) -> None:

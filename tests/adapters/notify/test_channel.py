@@ -75,7 +75,7 @@ def test_a_web_service_gets_the_text(messenger: Messenger) -> None:
 
 
 @pytest.mark.parametrize(("status", "final"), [(500, False), (429, False), (401, True), (404, True), (302, False)])
-def test_what_a_web_service_answers_is_told(messenger: Messenger, status: int, final: bool) -> None:
+def test_the_response_of_a_web_service_is_reported(messenger: Messenger, status: int, final: bool) -> None:
     with Receiver(reply(status, b"secret stack trace", location="/elsewhere")) as receiver:
         sent = messenger.send(web(receiver), "x", MESSAGE)
         assert receiver.connections == 1
@@ -90,13 +90,13 @@ def test_redirects_are_not_followed_though_the_channel_says_so(messenger: Messen
         assert receiver.connections == 2
 
 
-def test_what_a_mail_server_answers_is_told(messenger: Messenger) -> None:
+def test_the_response_of_a_mail_server_is_reported(messenger: Messenger) -> None:
     with MailServer(busy=1) as server:
         assert messenger.send(server.url("a@example.com"), "x", MESSAGE) == SendResult("the mail server answered 451")
         assert messenger.send(server.url("a@example.com"), "x", MESSAGE) == SendResult()
 
 
-def test_a_wrong_password_is_final_and_not_told(messenger: Messenger, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_wrong_password_is_final_and_not_shown(messenger: Messenger, caplog: pytest.LogCaptureFixture) -> None:
     """Neither in the error nor in the log."""
     with MailServer(password=True) as server, caplog.at_level(logging.DEBUG):
         sent = messenger.send(server.url("a@example.com", "me", "hunter2"), "x", MESSAGE)

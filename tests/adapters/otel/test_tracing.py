@@ -50,7 +50,7 @@ def one(collector: Collector) -> Sent:
 
 
 class TestSpans:
-    def test_under_the_ids_that_were_asked_for(self, collector: Collector, open_for: Open) -> None:
+    def test_a_span_has_the_requested_ids(self, collector: Collector, open_for: Open) -> None:
         trace_id = uuid4()
         with running(begin(open_for(collector), "step one", "client", {"a": 1}, trace_id, 0xABC)) as span:
             span.set_attribute("b", "two")
@@ -83,7 +83,7 @@ class TestSpans:
         assert span is INVALID_SPAN
         assert traceparent(span) is None
 
-    def test_an_exception_is_told_by_its_name_alone(self, collector: Collector, open_for: Open) -> None:
+    def test_an_exception_is_recorded_by_its_name_alone(self, collector: Collector, open_for: Open) -> None:
         with pytest.raises(LookupError), running(begin(open_for(collector), "breaks", "client", {})):
             raise LookupError(SECRET)
         sent = one(collector)
@@ -211,7 +211,7 @@ class TestVariables:
         assert open_tracer("sagahold-test") is None
         assert "no spans are sent: max_queue_size must be a positive integer" in caplog.text
 
-    def test_what_it_overlooks_is_told_without_keys(
+    def test_invalid_settings_are_reported_without_keys(
         self, collector: Collector, open_for: Open, caplog: pytest.LogCaptureFixture
     ) -> None:
         open_for(collector, OTEL_TRACES_SAMPLER="sometimes", OTEL_EXPORTER_OTLP_HEADERS=SECRET)

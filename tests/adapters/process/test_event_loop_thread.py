@@ -34,7 +34,7 @@ def test_work_runs_on_one_thread(loop: EventLoopThread):
     assert runs()
 
 
-def test_who_waits_too_long_is_told(loop: EventLoopThread):
+def test_a_wait_that_takes_too_long_raises(loop: EventLoopThread):
     cancelled = threading.Event()
 
     async def hang() -> None:

@@ -23,7 +23,7 @@ LETTER = NotificationContent(
 )
 
 
-def test_what_is_told() -> None:
+def test_the_content_of_a_message_to_voters() -> None:
     message = compose(LETTER)
     assert message.subject == "Review: deploy"
     assert message.text.split("\n") == [

@@ -73,7 +73,7 @@ def test_namespace_refused(text: str) -> None:
     assert not is_namespace(text)
 
 
-def test_a_refusal_can_say_which_roles_may() -> None:
+def test_an_error_can_name_the_roles_with_a_permission() -> None:
     assert who_may(Permission.KEY_MANAGE) == "admin"
     assert who_may(Permission.SAGA_RECOVER) == "operator or admin"
     assert who_may(Permission.PAUSE_CREATE) == "agent or admin"

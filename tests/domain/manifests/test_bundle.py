@@ -101,7 +101,7 @@ def test_a_policy_file(path: str, file: str, content: object, policy: tuple[str,
     assert ("policy", file) in referenced(saga)
 
 
-def test_a_policy_file_with_a_fault() -> None:
+def test_a_policy_file_with_an_error() -> None:
     saga = SAGA | {"steps": [SAGA["steps"][0] | {"policy": "gate.yaml"}, SAGA["steps"][1]]}
     assert _field_errors(saga, Files(**{"gate.yaml": {"name": "x", "rego": "y"}})).keys() == {
         "steps[0].policy.cel",
@@ -125,7 +125,7 @@ def test_what_is_frozen_freezes_to_itself() -> None:
     assert files.asked == []
 
 
-def test_what_is_missing_is_one_fault_beside_the_others() -> None:
+def test_a_missing_file_is_one_error_beside_the_others() -> None:
     files = Files()
     del files.files["prompts/x.j2"], files.files["undo/act.yaml"]
     files.files |= {"schemas/o.json": "broken", "policies/p.cel": "1 +"}
@@ -145,7 +145,7 @@ def test_a_missing_policy_is_an_error_at_its_reference() -> None:
         assert _field_errors(saga, Files()) == {"steps[0].policy": f"{missing} is missing"}
 
 
-def test_what_a_file_says_has_its_own_faults() -> None:
+def test_the_content_of_a_file_has_its_own_errors() -> None:
     files = Files(**{"undo/act.yaml": {"worker": "w", "tools": []}})
     assert _field_errors(SAGA, files).keys() == {"steps[1].compensation.worker_version", "steps[1].compensation.tools"}
 
@@ -154,7 +154,7 @@ def test_what_a_file_says_has_its_own_faults() -> None:
     "path",
     ["", "/etc/passwd", "../x", "a/../../x", "a/..", "..", "a\\b", "C:/x", "c:x", "~/x", "a\x00b", "x" * 256],
 )
-def test_a_path_that_leaves_its_folder_is_never_asked_for(path: str) -> None:
+def test_a_path_that_leaves_its_folder_is_never_read(path: str) -> None:
     assert path_error(path) is not None
     files = Files()
     document = SAGA | {"steps": [SAGA["steps"][0] | {"prompt": path}]}

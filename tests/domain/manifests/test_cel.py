@@ -298,7 +298,7 @@ def test_only_true_and_false_are_answers(answer: str) -> None:
         "a.b" + ".c" * 60_000,
     ],
 )
-def test_a_deep_expression_ends_in_an_answer_or_a_refusal(expression: str) -> None:
+def test_a_deep_expression_ends_in_a_result_or_an_error(expression: str) -> None:
     """Its evaluator recurses: without a limit of length the process would die."""
     compile_error(expression, {"a"})
     assert _answer(expression, {"a": {}}) in (True, False, ERROR)

@@ -268,7 +268,7 @@ def test_with_several_tools_a_model_undoes() -> None:
     assert parsed.reasoning.output_schema["required"] == ["undone", "summary"]
 
 
-def test_every_fault_at_once() -> None:
+def test_every_error_at_once() -> None:
     document = _changed(0, kind="dream", worker=..., with_={"a": {"from": "x"}}, colour="red")
     document["steps"][1] |= {"timeout_seconds": 0, "tools": {"allow": []}}
     document |= {"version": 2, "namespace": "Shop"}
@@ -325,7 +325,7 @@ def test_what_is_no_object(document: object) -> None:
         ({"description": "\x00"}, "description"),
     ],
 )
-def test_a_worker_with_a_fault(changes: dict[str, Any], path: str) -> None:
+def test_a_worker_with_an_error(changes: dict[str, Any], path: str) -> None:
     assert list(_field_errors(WORKER | changes)) == [path]
 
 
@@ -451,7 +451,7 @@ def test_a_worker_with_a_fault(changes: dict[str, Any], path: str) -> None:
         (1, {"compensation": COMMIT["compensation"] | {"id": "x"}}, "steps[1].compensation.id"),
     ],
 )
-def test_a_step_with_a_fault(step: int, changes: dict[str, Any], path: str) -> None:
+def test_a_step_with_an_error(step: int, changes: dict[str, Any], path: str) -> None:
     assert list(_field_errors(_changed(step, **changes))) == [path]
 
 
@@ -511,7 +511,7 @@ def test_the_schema_of_an_input(schema: object, field_error: str | None) -> None
         assert field_error in _field_errors(SAGA | {"input_schema": schema})["input_schema"]
 
 
-def test_the_kind_that_was_asked_for() -> None:
+def test_the_kind_that_was_requested() -> None:
     with pytest.raises(InvalidManifest):
         parse_saga(WORKER)
     with pytest.raises(InvalidManifest):

@@ -118,7 +118,7 @@ def test_refused(changes: dict[str, Any], path: str) -> None:
     assert [field_error.path for field_error in caught.value.field_errors] == [path]
 
 
-def test_every_fault_is_told_at_once() -> None:
+def test_every_error_is_reported_at_once() -> None:
     """An agent's author mends them all in one go."""
     with pytest.raises(Invalid) as caught:
         pause_of(action="", expires=NOW, callback_url="ftp://x/", response_schema={"$ref": "#"})

@@ -212,14 +212,14 @@ def test_an_answer_is_kept_and_a_rejection_needs_none() -> None:
 
 
 @pytest.mark.parametrize(("status", "kind"), list(product(Status, COMMANDS)))
-def test_honours_the_same_outcome_only(status: Status, kind: type) -> None:
+def test_only_the_same_outcome_satisfies_a_command(status: Status, kind: type) -> None:
     """A repeat of what was decided is fine, whoever repeats it; the contrary is not."""
     pause = a_pause() if status is Status.PENDING else resolved(status)
     expected = status is Status.PENDING or kind is Timeout or ASKED[kind] is status
     assert is_satisfied_by(pause, COMMANDS[kind]) is expected
 
 
-def test_honours_looks_at_the_arguments_and_the_answer() -> None:
+def test_a_repeat_has_the_same_arguments_and_response() -> None:
     """An approval of something else is no repeat: it must not count as satisfied."""
     approved, _ = decide(with_arguments({"count": 1}), Approve(ANNE, arguments={"count": 2}), T0)
     assert is_satisfied_by(approved, Approve(BEN))

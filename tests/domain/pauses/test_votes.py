@@ -127,7 +127,7 @@ def test_rejected_once_the_approvals_are_out_of_reach() -> None:
         ({"reject_on": "majority"}, [ANNE, BEN, CARA, DAN, KEY]),
     ],
 )
-def test_only_those_who_are_asked_may_vote(review: dict[str, Any], asked: list[Voter]) -> None:
+def test_only_eligible_voters_may_vote(review: dict[str, Any], asked: list[Voter]) -> None:
     """Neither way, and not by an edit."""
     for member in ALL[1:]:
         pause = held(review)

@@ -164,7 +164,7 @@ def test_whether_a_failed_call_may_have_acted(before: Step, command: Command, ma
     assert ended.error == command.error  # type: ignore[union-attr]
 
 
-def test_what_an_operator_has_looked_at_is_not_in_doubt_later() -> None:
+def test_an_outcome_that_an_operator_settled_stays_settled() -> None:
     """An undo that was settled as not done, and tried again, fails as cleanly as a first one."""
     settled = change(running(call=C.OPEN_TWICE, compensates=9), steps.Fail(ERROR, certain=True), T0)
     again = change(change(settled, steps.Requeue(), T0), COMMANDS[steps.Begin], T0)

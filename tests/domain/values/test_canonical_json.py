@@ -121,7 +121,7 @@ def test_true_is_no_number() -> None:
     assert digest(True) != digest(1)
 
 
-def test_a_place_can_always_be_told() -> None:
+def test_every_place_can_be_named() -> None:
     """A key on the way may be endless, or not fit into UTF-8. Without a name, the place is given alone."""
     found = [field_error.path for field_error in field_errors({"\ud800": {"\x00": 2**60, "k" * 1000: 2**60}}, "")]
     assert all(path.encode() and "\x00" not in path and len(path) <= MAX_PATH for path in found)

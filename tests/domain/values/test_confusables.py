@@ -77,7 +77,7 @@ def test_what_a_script_is_written_with_is_left_alone(text: str) -> None:
         ("\u2800\u2800", [0, 1]),
     ],
 )
-def test_what_only_looks_like_it_is_found(text: str, places: list[int]) -> None:
+def test_misused_characters_of_scripts_and_emoji_are_found(text: str, places: list[int]) -> None:
     assert list(hidden(text)) == places
 
 

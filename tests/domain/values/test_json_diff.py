@@ -19,7 +19,7 @@ JSON = st.recursive(
 
 
 @given(JSON, JSON)
-def test_something_is_told_exactly_when_the_digest_is_another(old: object, new: object) -> None:
+def test_a_change_is_found_exactly_when_the_digest_differs(old: object, new: object) -> None:
     assert bool(list(differences(old, new, "it"))) is (canonical_json.digest(old) != canonical_json.digest(new))
 
 
@@ -58,7 +58,7 @@ def test_each_place_that_is_not_the_same(old: object, new: object, changes: list
         ("a", "b", None),
     ],
 )
-def test_a_change_of_type_is_told(old: object, new: object, types: tuple[str, str] | None) -> None:
+def test_a_change_of_type_is_named(old: object, new: object, types: tuple[str, str] | None) -> None:
     (change,) = differences({"a": old}, {"a": new}, "it")
     assert change.retyped == types
 

@@ -138,7 +138,7 @@ def test_answers() -> None:
     assert [field_error.path for field_error in value_errors(schema, 5, "response")] == ["response"]
 
 
-def test_few_faults_of_bounded_length() -> None:
+def test_few_errors_of_bounded_length() -> None:
     """The error describes a wrong answer and does not echo it."""
     found = list(value_errors({"items": {"type": "string"}}, [0] * 100, "response"))
     assert len(found) == MAX_FIELD_ERRORS
@@ -262,7 +262,7 @@ def test_a_tree_is_not_endless_without_references() -> None:
         {"anyOf": [{"enum": list(range(30))}, {"enum": list(range(30, 60))}]},
     ],
 )
-def test_a_refusal_names_what_may_stand_there(schema: dict[str, Any]) -> None:
+def test_an_error_names_the_allowed_values(schema: dict[str, Any]) -> None:
     (field_error,) = value_errors(schema, "x", "answer")
     assert field_error.message == f"is not one of the allowed values: {', '.join(map(str, range(60)))}"
 

@@ -22,7 +22,7 @@ TEXTS = st.text(st.sampled_from("ab \n"), max_size=60)
 
 
 @given(TEXTS, TEXTS)
-def test_each_is_a_piece_of_its_text_and_none_is_told_where_nothing_is_changed(old: str, new: str) -> None:
+def test_each_passage_is_a_piece_of_its_text_and_equal_texts_have_none(old: str, new: str) -> None:
     found = list(passages(old, new))
     assert (found == []) == (old == new)
     for passage in found:

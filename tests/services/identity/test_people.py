@@ -213,7 +213,7 @@ def test_a_change_that_changes_nothing_is_no_event(database: Database) -> None:
     assert entries(database) == ["person.created"]
 
 
-def test_channels_hold_secrets_and_are_told_by_kind(database: Database) -> None:
+def test_channels_hold_secrets_and_are_shown_by_kind(database: Database) -> None:
     put_group(database, ADMIN, "legal", None, ("slack://secret-token",))
     id_ = made(database, changed(channels=("mailtos://u:secret-password@example.com",), groups=("legal",)))
     person = get_person(database, ADMIN, id_)

@@ -197,7 +197,7 @@ def test_an_identity_is_one_person_s(database: Database) -> None:
     assert caught.value.orig.diag.constraint_name == "uq_users_oidc_subject"  # type: ignore[union-attr]
 
 
-def test_operators_are_told_once_of_one_occasion(database: Database) -> None:
+def test_operators_are_notified_once_of_one_occasion(database: Database) -> None:
     for needed in ("users", "definitions", "sagas"):
         put(database, needed)
     of_saga = {"pause_id": None, "saga_id": ID}

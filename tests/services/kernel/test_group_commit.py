@@ -106,7 +106,7 @@ def test_who_comes_while_the_transaction_is_opened_is_in_it() -> None:
 
 
 @pytest.mark.parametrize("error", [DatabaseUnavailable("no connection"), OSError("no socket")])
-def test_a_transaction_that_cannot_be_opened_is_told_to_all_who_wait(error: Exception) -> None:
+def test_every_waiting_caller_gets_the_error_of_a_failed_transaction(error: Exception) -> None:
     """Once for all, where the database is away: each trying in turn would wait for it in turn."""
     ledger = Ledger(lambda: at_first.pop(0)() if at_first else fail())
     at_first: list[Callable[[], object]] = [lambda: None]
@@ -122,7 +122,7 @@ def test_a_transaction_that_cannot_be_opened_is_told_to_all_who_wait(error: Exce
     assert ledger.batches == [[0]]
 
 
-def test_a_refusal_is_only_for_the_one_refused() -> None:
+def test_a_domain_error_reaches_only_its_own_caller() -> None:
     outcomes = gathered(Ledger(), [1, -5, 3])
     assert outcomes[0] == 2
     assert isinstance(outcomes[1], KeyError)

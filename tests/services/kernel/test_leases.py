@@ -68,7 +68,7 @@ def test_spared_after_the_database_was_away(database: Database, publisher: Recor
     assert len(publisher.wakeups) == (2 if spare else 4)
 
 
-def test_a_lost_hint_costs_about_a_second(database: Database) -> None:
+def test_a_lost_wake_up_costs_about_a_second(database: Database) -> None:
     """After that the sweep of each second finds the row."""
     an_endpoint(database)
     post(database)

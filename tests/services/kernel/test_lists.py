@@ -143,7 +143,7 @@ def test_decided_ones_the_latest_decision_first(database: Database) -> None:
     assert decided(database, someone(Role.AGENT, "default", id_="key_third")) == []
 
 
-def test_whoever_gave_one_vote_of_several_has_decided_too(database: Database) -> None:
+def test_a_voter_of_several_has_decided_too(database: Database) -> None:
     anne, ben, third = (voter(database, name) for name in ("anne", "ben", "third"))
     watch_id = post(database, review={"approvals": 2})
     decide_pause(database, anne, watch_id, approve(anne))

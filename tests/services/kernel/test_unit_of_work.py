@@ -93,7 +93,7 @@ def test_a_connection_that_broke_in_the_block_is_given_up(database: Database) ->
     assert seen(database) == ["two"]
 
 
-def test_of_two_that_wait_for_one_another_one_is_asked_to_come_again(database: Database) -> None:
+def test_one_of_two_deadlocked_transactions_is_retryable(database: Database) -> None:
     """PostgreSQL ends one of them, with nothing stored; the same again will succeed."""
     for name in ("one", "two"):
         with database.transaction() as uow:

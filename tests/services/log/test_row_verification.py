@@ -350,7 +350,7 @@ def test_what_an_older_release_logged_is_compared_as_far_as_it_goes(database: Da
     assert fields(verify_rows(database, ALL)) == [(watch_id, "votes[1].comment"), (trace_id.hex, "status")]
 
 
-def test_all_differences_are_counted_and_the_first_are_told(
+def test_all_differences_are_counted_and_the_first_are_reported(
     database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(row_verification, "LISTED", 3)

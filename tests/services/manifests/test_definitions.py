@@ -62,7 +62,7 @@ def test_the_same_content_is_deployed_once(database: Database) -> None:
     assert len(list_definitions(database, ADMIN, "worker", DefinitionFilter(), Page()).items) == 1
 
 
-def test_other_content_takes_the_place_of_the_old_only_when_asked(database: Database) -> None:
+def test_other_content_replaces_the_old_only_on_request(database: Database) -> None:
     first = _deployed(database, WORKER)
     other = WORKER | {"description": "other"}
     with pytest.raises(VersionExists):

@@ -76,7 +76,7 @@ def test_instead_of_who_is_away_an_operator_who_stands_in(database: Database) ->
     assert told(database) == [("ida@example.com", "json://i"), ("omar@example.com", "json://m")]
 
 
-def test_what_is_told(database: Database, otto: UUID) -> None:
+def test_the_content_of_a_message_to_operators(database: Database, otto: UUID) -> None:
     """The content has the event, the key to search for at the tool, and a link. The link does not sign in."""
     trace_id = unknown(database)
     found = job(database)
@@ -91,7 +91,7 @@ def test_what_is_told(database: Database, otto: UUID) -> None:
     assert "/r/" not in message.text
 
 
-def test_a_failed_undo_is_told_as_one(database: Database, otto: UUID) -> None:
+def test_a_failed_undo_is_named_as_one(database: Database, otto: UUID) -> None:
     trace_id = hard_stop(database)
     message = compose(job(database).content)
     assert "an undo failed" in message.text
@@ -124,7 +124,7 @@ def test_once_for_each_execution_that_came_to_it(database: Database, otto: UUID)
     assert len(notifications(database)) == 2
 
 
-def test_a_lost_call_that_is_lost_again_is_told_again(database: Database, otto: UUID) -> None:
+def test_a_call_that_is_lost_again_is_notified_again(database: Database, otto: UUID) -> None:
     trace_id = unknown(database)
     retry_step(database, OPERATOR, ref(trace_id, step_of(database, trace_id, "a")), Retry(allow_destructive=True))
     work(database, trace_id, tools(do_a=NOBODY_KNOWS))

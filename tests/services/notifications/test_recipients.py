@@ -15,7 +15,7 @@ from tests.services.people import group, notifications, person, tell, told
 from tests.services.world import post
 
 
-def test_whoever_may_decide_and_has_a_channel(database: Database, publisher: Recorded) -> None:
+def test_every_reviewer_with_a_channel_is_notified(database: Database, publisher: Recorded) -> None:
     """By each of their channels; each a row that is due and hinted at."""
     watch_id = post(database)
     person(database, "anne", "json://a", "json://b")
@@ -32,7 +32,7 @@ def test_whoever_may_decide_and_has_a_channel(database: Database, publisher: Rec
     assert woken == {row["id"] for row in notifications(database)}
 
 
-def test_only_who_is_asked(database: Database) -> None:
+def test_only_eligible_voters_are_notified(database: Database) -> None:
     """People by name, and those of a group; the group's own channels too."""
     watch_id = post(database)
     person(database, "anne", "json://a", groups=["finance"])
@@ -48,7 +48,7 @@ def test_only_who_is_asked(database: Database) -> None:
     ]
 
 
-def test_who_asked_is_not_told_and_neither_is_who_has_left(database: Database) -> None:
+def test_neither_the_requester_nor_a_former_member_is_notified(database: Database) -> None:
     watch_id = post(database)
     anne = person(database, "anne", "json://a")
     gone = person(database, "gone", "json://g")
@@ -57,7 +57,7 @@ def test_who_asked_is_not_told_and_neither_is_who_has_left(database: Database) -
     assert tell(database, watch_id, created_by=ids.text(ids.USER, anne)) == []
 
 
-def test_who_has_voted_is_not_asked_again(database: Database) -> None:
+def test_people_who_have_voted_are_not_notified_again(database: Database) -> None:
     """An edit voids votes. A delegate's vote counts as the absent person's."""
     watch_id = post(database)
     anne, otto, ida = (person(database, name, f"json://{name}") for name in ("anne", "otto", "ida"))
@@ -137,7 +137,7 @@ def test_a_groups_channel_counts_as_well(database: Database) -> None:
     assert any_channel_exists(database)
 
 
-def test_a_channel_too_long_for_an_index_is_told_too(database: Database) -> None:
+def test_a_channel_too_long_for_an_index_is_notified_too(database: Database) -> None:
     """The unique column is a digest, which has room for any channel."""
     watch_id = post(database)
     channel = "json://" + "".join(chr(33 + number * 7 % 90) for number in range(4000))

@@ -58,7 +58,7 @@ def test_sent(database: Database, watch_id: str) -> None:
     assert claim_notification(database, row["id"]) is None
 
 
-def test_a_message_does_not_wait_for_whoever_is_deciding(database: Database, watch_id: str) -> None:
+def test_a_message_does_not_wait_for_a_decision(database: Database, watch_id: str) -> None:
     """Its link refers to the pause, and a transaction that holds the pause may be waiting for others."""
     with database.transaction() as uow:
         lock_pause(uow, REVIEWER, watch_id)
@@ -173,7 +173,7 @@ def test_of_two_workers_one_sends(database: Database, watch_id: str) -> None:
     assert len([claim for claim in claims if claim is not None]) == 1
 
 
-def test_a_lost_hint_is_made_up_for(database: Database, watch_id: str, publisher: Recorded) -> None:
+def test_a_sweep_replaces_a_lost_wake_up(database: Database, watch_id: str, publisher: Recorded) -> None:
     publisher.wakeups.clear()
     assert sweep_notifications(database) == 0
     change(database, "UPDATE notifications SET hint_at = now() - interval '1 s'")
@@ -181,9 +181,7 @@ def test_a_lost_hint_is_made_up_for(database: Database, watch_id: str, publisher
     assert [wakeup.kind for wakeup in publisher.wakeups] == [NOTIFICATION]
 
 
-def test_one_that_ends_hints_at_those_that_found_no_room(
-    database: Database, watch_id: str, publisher: Recorded
-) -> None:
+def test_one_that_ends_wakes_those_that_found_no_room(database: Database, watch_id: str, publisher: Recorded) -> None:
     person(database, "otto", "json://o")
     tell(database, watch_id, stage=1)
     first, *others = notifications(database)

@@ -307,7 +307,7 @@ def test_a_backlog_of_messages_is_not_read_whole(database: Database) -> None:
             assert "Sort Key: notifications.due_at" not in plan
 
 
-def test_an_attempt_is_recorded_without_looking_at_the_whole_lane(database: Database) -> None:
+def test_an_attempt_is_recorded_without_reading_the_whole_lane(database: Database) -> None:
     """However many wait for one receiver, whose turn is next is found by the index."""
     an_endpoint(database, event_types=("pause.created",))
     post(database)

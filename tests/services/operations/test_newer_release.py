@@ -159,7 +159,9 @@ def test_unknown_states_are_shown_as_they_are(database: Database) -> None:
     assert get_namespace(database, ADMIN, "default")["review"] is not None
 
 
-def test_what_cannot_be_swept_is_set_aside_and_told(database: Database, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_row_that_cannot_be_swept_is_set_aside_and_reported(
+    database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
     """However many there are: they are met once, then left alone for a while, and the others go on."""
     bad = [post(database) for _ in range(3)]
     change(database, "UPDATE pauses SET on_timeout = 'approve'")
@@ -200,7 +202,7 @@ def test_a_row_that_somebody_has_locked_is_not_in_the_way(database: Database, mo
     assert "lock" in one(database, "SELECT reason FROM set_aside")
 
 
-def test_a_database_that_is_away_is_nobodys_fault(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_outage_of_the_database_sets_nothing_aside(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is set aside for it."""
     expire(database, post(database))
 

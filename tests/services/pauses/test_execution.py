@@ -208,7 +208,7 @@ def test_a_failed_transaction_uses_nothing(database: Database) -> None:
     assert not consume(database, AGENT, watch_id, "run-0002").repeated
 
 
-def test_a_missing_outcome_is_told_once(database: Database, publisher: Recorded) -> None:
+def test_a_missing_outcome_is_reported_once(database: Database, publisher: Recorded) -> None:
     """A late report is still welcome."""
     an_endpoint(database, event_types=("pause.outcome_missing", "pause.outcome"))
     watch_id, young = used(database), used(database)
@@ -248,7 +248,7 @@ def test_a_row_that_cannot_be_read_delays_no_other(database: Database) -> None:
     assert one(database, "SELECT kind FROM set_aside") == OUTCOME
 
 
-def test_unknown_is_told_at_once(database: Database) -> None:
+def test_an_unknown_outcome_is_reported_at_once(database: Database) -> None:
     an_endpoint(database, event_types=("pause.outcome_missing", "pause.outcome"))
     watch_id = used(database)
     report(database, AGENT, watch_id, "unknown", note="the line broke")

@@ -79,7 +79,7 @@ def test_create_wakes_nobody_and_decide_wakes_the_waiter(database: Database, pub
     assert publisher.wakes == [uuid_of(watch_id)]
 
 
-def test_whoever_watches_the_inbox_hears_of_new_ones(database: Database, publisher: Recorded) -> None:
+def test_watchers_of_the_inbox_hear_of_new_pauses(database: Database, publisher: Recorded) -> None:
     """Other changes reach them together with the callers that wait for that pause."""
     watch_id = post(database)
     assert publisher.inbox_wakes == 1
@@ -202,7 +202,7 @@ def test_a_pause_without_deadline_is_kept_without(database: Database) -> None:
     assert decide_pause(database, REVIEWER, watch_id, approve())["status"] == "approved"
 
 
-def test_whoever_wants_to_hear_of_ends_hears_of_each(database: Database) -> None:
+def test_watchers_of_decisions_hear_of_each(database: Database) -> None:
     """Once, after the commit, and of nothing that is only a vote or a repeated word."""
     ended: list[Pause] = []
     told = replace(database, held=ended.append)

@@ -30,7 +30,7 @@ def attention(database: Database) -> dict[str, Any]:
     return row
 
 
-def test_told_at_once_and_reminded(database: Database) -> None:
+def test_notified_at_once_and_reminded(database: Database) -> None:
     """As often as the policy says."""
     voter(database, "anne", channels=["json://a"])
     post(database, review={"remind_after": [60, 120]})
@@ -100,7 +100,7 @@ def test_another_stage_tells_its_people(database: Database) -> None:
     assert told(database)[2:] == [("anne", "waiting")]
 
 
-def test_what_has_run_out_is_not_told_of(database: Database) -> None:
+def test_an_expired_pause_sends_no_notification(database: Database) -> None:
     """The sweep that comes first lets it expire, or escalates it."""
     voter(database, "anne", "ops", channels=["json://a"])
     ended = post(database)

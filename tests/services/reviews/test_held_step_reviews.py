@@ -49,7 +49,7 @@ def test_one_rejection_undoes(database: Database) -> None:
     assert statuses(database, trace_id)[0] == "COMPENSATED"
 
 
-def test_only_those_asked_decide_a_step(database: Database) -> None:
+def test_only_eligible_voters_decide_a_step(database: Database) -> None:
     anne = voter(database, "anne", "ops")
     trace_id = start(database, step("a", hitl=True, review={"groups": ["ops"]}))
     work(database, trace_id, tools())
@@ -60,7 +60,7 @@ def test_only_those_asked_decide_a_step(database: Database) -> None:
     assert is_due(database, trace_id)
 
 
-def test_only_those_asked_have_a_step_run_again(database: Database) -> None:
+def test_only_eligible_voters_rerun_a_step(database: Database) -> None:
     """It discards the votes, and its guidance reaches the model. An operator may rerun, as all voters may be absent."""
     anne, ben = voter(database, "anne", "ops"), voter(database, "ben", away=True)
     stands_in = voter(database, "carl")

@@ -187,7 +187,7 @@ def test_a_namespace_has_a_policy(database: Database) -> None:
     assert get_pause(database, REVIEWER, post(database)).asked is None
 
 
-def test_a_namespace_is_looked_up_once_in_a_while(database: Database) -> None:
+def test_a_namespace_is_read_once_in_a_while(database: Database) -> None:
     """Not for each pause."""
     seen: list[str] = []
     event.listen(database.engine, "before_cursor_execute", lambda _c, _k, statement, *_: seen.append(statement))

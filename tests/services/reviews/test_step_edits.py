@@ -90,7 +90,7 @@ def test_an_edit_that_the_policy_says_no_to(database: Database, door: str) -> No
     assert [call.arguments for call in used.calls] == [{"n": 2}]
 
 
-def test_a_call_that_cannot_be_made_is_asked_of_nobody(database: Database) -> None:
+def test_a_call_that_cannot_be_made_opens_no_review(database: Database) -> None:
     trace_id = held(database, n="one")
     assert statuses(database, trace_id) == ("FAILED", "FAILED")
     error = step_of(database, trace_id, "a").error
@@ -151,7 +151,7 @@ def test_a_server_that_is_away_is_waited_for(database: Database) -> None:
     ("found", "code"),
     [([AWAY] * 5, "MCP_UNAVAILABLE"), ([Failed(Error("TOOL_NOT_FOUND", "none has it"))], "TOOL_NOT_FOUND")],
 )
-def test_a_tool_that_is_not_there_is_asked_of_nobody(database: Database, found: list[Any], code: str) -> None:
+def test_a_missing_tool_opens_no_review(database: Database, found: list[Any], code: str) -> None:
     trace_id = start(database, step("a", hitl=True))
     used = tools()
     used.schemas["do_a"] = list(found)
@@ -164,7 +164,7 @@ def test_a_tool_that_is_not_there_is_asked_of_nobody(database: Database, found: 
     assert (error.code, statuses(database, trace_id), pending_pauses(database)) == (code, ("FAILED", "FAILED"), 0)
 
 
-def test_cancelled_while_its_tool_is_looked_for(database: Database) -> None:
+def test_cancelled_during_its_tool_look_up(database: Database) -> None:
     trace_id = start(database, step("a", hitl=True))
     used = tools()
     used.schemas["do_a"] = [AWAY]

@@ -81,7 +81,7 @@ def test_votes_against_each_other_a_cancel_and_the_clock(database: Database) -> 
     assert [delivery["type"] for delivery in deliveries(database)] == [f"pause.{final}"]
 
 
-def test_a_vote_wakes_who_looks_and_ends_no_wait(database: Database, publisher: Recorded) -> None:
+def test_a_vote_wakes_streams_and_ends_no_long_poll(database: Database, publisher: Recorded) -> None:
     """The page shows it; the agent waits for the outcome."""
     anne, ben = voter(database, "anne"), voter(database, "ben")
     watch_id = post(database, review={"approvals": 2})
@@ -238,7 +238,7 @@ def test_time_runs_out_into_an_escalation(database: Database) -> None:
 
 
 @pytest.mark.parametrize("revision", [None, 1])
-def test_an_edit_of_who_is_asked_later_is_repeated(database: Database, revision: int | None) -> None:
+def test_a_repeated_edit_by_a_voter_of_a_later_stage(database: Database, revision: int | None) -> None:
     """As its answer was lost: nothing changes. Once they are asked, the same is their vote."""
     anne, lead = voter(database, "anne", "ops"), voter(database, "lead", "leads")
     watch_id = post(database, arguments={"n": 1}, review={"stages": [{"groups": ["ops"]}, {"groups": ["leads"]}]})

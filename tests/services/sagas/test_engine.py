@@ -311,7 +311,7 @@ def test_a_late_result_is_dropped(database: Database) -> None:
     assert statuses(database, trace_id) == ("COMPLETED", "COMPLETED")
 
 
-def test_many_hints_at_once(database: Database) -> None:
+def test_many_wake_ups_at_once(database: Database) -> None:
     """One worker gets it."""
     trace_id = start(database, step("a"))
     calls = at_once([lambda: advance(database, trace_id)] * 8)

@@ -221,7 +221,7 @@ def test_nobody_decided_in_time(database: Database, on_timeout: str, code: str |
     assert statuses(database, trace_id)[0] == ("FAILED" if code else "COMPLETED")
 
 
-def test_asked_again_as_often_as_the_manifest_allows(database: Database, held: UUID) -> None:
+def test_a_model_request_is_rerun_as_often_as_the_manifest_allows(database: Database, held: UUID) -> None:
     """Each time with its last answer and what was said of that; the manifest speaks where the reviewer does not."""
     models = model(b=[2, 3, result(4, {"id": 4})])
     rerun(database, held, "shorter")
@@ -243,7 +243,7 @@ def test_asked_again_as_often_as_the_manifest_allows(database: Database, held: U
     assert ended == ["cancelled"] * 3 + ["approved"]
 
 
-def test_asked_again_and_denied(database: Database, held: UUID) -> None:
+def test_a_rerun_that_the_policy_denies(database: Database, held: UUID) -> None:
     """The policy is asked each time; what was held before does not come back."""
     rerun(database, held, "more")
     go_on(database, held, model(b=11))

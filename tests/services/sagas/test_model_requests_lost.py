@@ -92,7 +92,7 @@ def test_tools_that_acted_before_a_reviewer_said_no(database: Database) -> None:
     assert statuses(database, trace_id) == ("COMPENSATED", "COMPENSATED", "COMPLETED")
 
 
-def test_what_a_model_did_is_not_forgotten_while_it_is_to_be_asked_again(database: Database) -> None:
+def test_the_acts_of_a_model_are_kept_while_its_request_is_repeated(database: Database) -> None:
     """Cancelled before a worker came to it: that is not skipped."""
     for acted, expected in ((True, ("COMPENSATED", "COMPENSATED", "COMPLETED")), (False, ("FAILED", "SKIPPED"))):
         trace_id = start(database, reason("b", undo=True, hitl=True, **TOOLS))
@@ -152,7 +152,7 @@ def test_re_runs_do_not_use_up_its_patience(database: Database) -> None:
 
 
 @pytest.mark.parametrize("with_tools", [False, True])
-def test_a_worker_that_died_while_a_model_thought(database: Database, with_tools: bool) -> None:
+def test_a_worker_that_died_during_a_model_request(database: Database, with_tools: bool) -> None:
     """The model is asked again, and with tools the request says so. If that fails, the doubt about the first time
     remains only with tools, and only where a tool may change something."""
     for harmless in (False, True):

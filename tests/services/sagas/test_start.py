@@ -49,7 +49,7 @@ def test_an_input_that_does_not_fit_starts_nothing(database: Database, given: di
     assert start_saga(database, AGENT, GOOD)[1] is True
 
 
-def test_what_was_started_before_is_told_whatever_is_sent(database: Database) -> None:
+def test_a_repeated_start_returns_the_first_saga(database: Database) -> None:
     """As it was without a schema: the saga is the one of the key."""
     trace_id, _ = start_saga(database, AGENT, GOOD)
     assert start_saga(database, AGENT, replace(GOOD, input={})) == (trace_id, False)

@@ -36,7 +36,7 @@ def paid(**more: Any) -> dict[str, Any]:
     return step("pay") | {"compensation": undo}
 
 
-def test_what_the_model_is_asked(database: Database) -> None:
+def test_the_model_request_of_an_undo(database: Database) -> None:
     saga = start(database, paid(max_turns=3), step("ship"), n=7)
     used, mind = tools(do_ship=REFUSED), model(pay=result(Done(UNDONE)))
     go_on(database, saga, mind, used)
@@ -63,7 +63,7 @@ def test_what_is_not_undone_stops_the_undoing(database: Database) -> None:
     assert used.names[-1] == "undo_first"
 
 
-def test_what_nobody_knows_is_asked(database: Database) -> None:
+def test_an_operator_settles_an_undo_of_unknown_outcome(database: Database) -> None:
     saga = start(database, paid(), step("ship"))
     go_on(database, saga, model(pay=result(Lost("the worker ended", False))), tools(do_ship=REFUSED))
     undo = undo_of(database, saga, "pay")

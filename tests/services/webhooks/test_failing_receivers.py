@@ -51,7 +51,7 @@ def count(database: Database) -> int:
 
 
 @pytest.mark.parametrize("to", ["an endpoint", "a callback"])
-def test_the_third_failure_in_a_row_is_told(database: Database, to: str) -> None:
+def test_the_third_failure_in_a_row_is_reported(database: Database, to: str) -> None:
     if to == "an endpoint":
         an_endpoint(database, url="http://127.0.0.1:9/hook?key=1", event_types=("pause.approved",))
         told(database, 4)

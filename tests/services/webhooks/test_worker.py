@@ -56,14 +56,14 @@ def lose_lease(database: Database) -> None:
     )
 
 
-def test_fifty_hints_one_claim(database: Database, delivery: dict[str, Any]) -> None:
+def test_fifty_wake_ups_one_claim(database: Database, delivery: dict[str, Any]) -> None:
     """A duplicate wake-up changes nothing."""
     found = at_once([lambda: claim_delivery(database, delivery["id"])] * 20)
     assert len([job for job in found if job is not None]) == 1
     assert claim_delivery(database, delivery["id"]) is None
 
 
-def test_a_parcel_is_all_that_is_needed(database: Database) -> None:
+def test_a_delivery_job_has_all_that_an_attempt_needs(database: Database) -> None:
     """Where to, what, with which headers, signed by which secret."""
     made = an_endpoint(database, headers={"x-team": "ops"})
     post(database)
@@ -134,7 +134,7 @@ def test_renewing_keeps_a_lease(database: Database, delivery: dict[str, Any]) ->
     assert again(database)["lease_token"] is None
 
 
-def test_a_sweep_hints_at_what_was_missed_and_not_again_at_once(
+def test_a_sweep_wakes_missed_deliveries_once_in_a_while(
     database: Database, publisher: Recorded, delivery: dict[str, Any]
 ) -> None:
     """Not within WAKEUP_GRACE, not twice within WAKE_AGAIN_AFTER, not while leased, not when done."""
@@ -157,7 +157,7 @@ def test_a_sweep_hints_at_what_was_missed_and_not_again_at_once(
     assert sweep_deliveries(database) == 0
 
 
-def test_two_sweeps_at_once_hint_once(database: Database, publisher: Recorded) -> None:
+def test_two_sweeps_at_once_wake_once(database: Database, publisher: Recorded) -> None:
     """Any number of beats may run."""
     an_endpoint(database)
     for _ in range(10):
@@ -168,7 +168,7 @@ def test_two_sweeps_at_once_hint_once(database: Database, publisher: Recorded) -
     assert len({wakeup.id for wakeup in publisher.wakeups}) == len(publisher.wakeups) == 10
 
 
-def test_not_due_yet_is_neither_claimed_nor_hinted(database: Database, delivery: dict[str, Any]) -> None:
+def test_a_delivery_that_is_not_due_is_neither_claimed_nor_woken(database: Database, delivery: dict[str, Any]) -> None:
     """A wake-up that comes too early does nothing."""
     change(database, "UPDATE webhook_deliveries SET due_at = now() + interval '1 min', hint_at = now()")
     assert claim_delivery(database, delivery["id"]) is None

@@ -187,7 +187,7 @@ def test_what_is_typed_becomes_a_value_of_its_type(path: str, text: str, value: 
         ("address.city", "", "it.address.city is required"),
     ],
 )
-def test_what_cannot_be_read_is_told_at_its_field(path: str, text: str, field_error: str) -> None:
+def test_unreadable_input_is_reported_at_its_field(path: str, text: str, field_error: str) -> None:
     assert filled({f"it.{path}": text}, VALUE)[1] == [field_error]
 
 
