@@ -178,7 +178,7 @@ def values(pause: Pause) -> dict[str, Any]:
         "response": None if decision is None else decision.response,
         "votes": [_vote_record(vote) for vote in pause.votes] or None,
         "stage": pause.stage,
-        "asked": pause.asked,
+        "asked": pause.eligible,
         "claim": None if pause.claim is None else claim_record(pause.claim),
         **(_UNUSED if pause.consumption is None else _execution_columns(pause.consumption)),
     }

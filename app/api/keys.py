@@ -9,7 +9,7 @@ from app.api.paging import list_document, page
 from app.deps import deps
 from app.http.arguments import Blueprint
 from app.http.json_response import created, json_response
-from app.openapi.operation import once, operation
+from app.openapi.operation import idempotent_request, operation
 from app.schemas.fields import PageQuery
 from app.schemas.keys import KeyPageSchema, KeySchema, KeyWithSecretSchema, NewKeySchema, RotationSchema
 from domain.identity.access import Permission
@@ -36,7 +36,7 @@ def create_key(body: dict[str, Any]) -> Response:
     the admin's own.
     """
     new = NewKey(body["name"], body["role"], tuple(body["namespaces"]), body["expires_at"])
-    return created(*use_cases.create_key(deps().database, g.principal, new, once()))
+    return created(*use_cases.create_key(deps().database, g.principal, new, idempotent_request()))
 
 
 @operation(keys, "GET", "", permission=Permission.KEY_MANAGE, query=PageQuery, answers={200: KeyPageSchema})
@@ -67,7 +67,7 @@ def rotate_key(body: dict[str, Any], key_id: str) -> Response:
     or the newer one if it was never used.
     """
     overlap = timedelta(seconds=body["overlap_seconds"])
-    return created(*use_cases.rotate_key(deps().database, g.principal, key_id, overlap, once()))
+    return created(*use_cases.rotate_key(deps().database, g.principal, key_id, overlap, idempotent_request()))
 
 
 @operation(

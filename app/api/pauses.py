@@ -15,7 +15,7 @@ from app.http.json_response import created, json_response, replayable
 from app.http.long_poll import hold, hold_any
 from app.http.problems import refusal_document
 from app.openapi.document import CONSUMPTION_KEY, IF_NONE_MATCH, LAST_EVENT_ID
-from app.openapi.operation import once, operation, required_key
+from app.openapi.operation import idempotent_request, operation, required_key
 from app.schemas.executions import ConsumeSchema, OutcomeSchema
 from app.schemas.pauses import (
     NOT_EXECUTED,
@@ -76,7 +76,7 @@ def create_pause(body: dict[str, Any]) -> Response:
         review=body.get("review"),
         **{name: body[name] for name in CONTENT_FIELDS if name in body},
     )
-    request = check_creation(deps().database, CreateRequest(g.principal, wanted, once()))
+    request = check_creation(deps().database, CreateRequest(g.principal, wanted, idempotent_request()))
     made = deps().creations.do(request)
     return created(made.document, made.repeated, made.document["statusUrl"])
 

@@ -9,7 +9,7 @@ from app.deps import deps
 from app.http.arguments import Blueprint
 from app.http.json_response import created, json_response
 from app.notification_channels import check_channels
-from app.openapi.operation import once, operation
+from app.openapi.operation import idempotent_request, operation
 from app.schemas.people import (
     GroupChangeSchema,
     GroupQuery,
@@ -51,7 +51,7 @@ def create_person(body: dict[str, Any]) -> Response:
     determine permissions. Approval policies name people by groups and e-mail address.
     """
     check_channels(body.get("channels"))
-    return created(*use_cases.create_person(deps().database, g.principal, _change(body), once()))
+    return created(*use_cases.create_person(deps().database, g.principal, _change(body), idempotent_request()))
 
 
 @operation(people, "GET", "/people", permission=MANAGE, query=PeopleQuery, answers={200: PersonPageSchema})

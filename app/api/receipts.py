@@ -5,7 +5,7 @@ from flask import Response, g
 from app.deps import deps
 from app.http.arguments import Blueprint
 from app.http.json_response import created, json_response
-from app.openapi.operation import once, operation
+from app.openapi.operation import idempotent_request, operation
 from app.schemas.receipts import JwkSetSchema, ReceiptKeySchema, ReceiptKeysSchema
 from domain.identity.access import Permission
 from domain.pauses.serialization import pause_id
@@ -70,4 +70,4 @@ def rotate_receipt_key() -> Response:
 
     The old private key is deleted. Its public key stays published, so earlier receipts remain valid.
     """
-    return created(*rotate_key(deps().database, deps().signer, g.principal, once()))
+    return created(*rotate_key(deps().database, deps().signer, g.principal, idempotent_request()))

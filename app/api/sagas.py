@@ -12,7 +12,7 @@ from app.http.arguments import Blueprint
 from app.http.json_response import accepted, json_response
 from app.http.middleware import CALLER, SET_OFF
 from app.http.problems import HTTPProblem
-from app.openapi.operation import once, operation
+from app.openapi.operation import idempotent_request, operation
 from app.schemas.sagas import (
     CancellingSchema,
     CancelSagaSchema,
@@ -61,7 +61,7 @@ def start_saga(body: dict[str, Any]) -> Response:
         trace_id=None if trace_id is None else UUID(hex=trace_id),
     )
     try:
-        started, is_new = use_cases.start_saga(deps().database, g.principal, wanted, once())
+        started, is_new = use_cases.start_saga(deps().database, g.principal, wanted, idempotent_request())
     except RepeatedRequest as repeated:
         return accepted(repeated.answer, replayed=True)
     if is_new:

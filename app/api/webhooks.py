@@ -8,7 +8,7 @@ from app.api.paging import list_document, page
 from app.deps import deps
 from app.http.arguments import Blueprint
 from app.http.json_response import created, json_response
-from app.openapi.operation import once, operation
+from app.openapi.operation import idempotent_request, operation
 from app.schemas.fields import PageQuery
 from app.schemas.webhooks import (
     DeliveryListQuery,
@@ -54,7 +54,7 @@ def create_endpoint(body: dict[str, Any]) -> Response:
     Sagahold sends the events of its namespaces to the URL, signed with the endpoint's own secret. Only this response
     shows the secret.
     """
-    return created(*endpoints.create_endpoint(deps().database, g.principal, _change(body), once()))
+    return created(*endpoints.create_endpoint(deps().database, g.principal, _change(body), idempotent_request()))
 
 
 @operation(webhooks, "GET", "/endpoints", permission=READ, query=PageQuery, answers={200: EndpointPageSchema})

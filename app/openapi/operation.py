@@ -92,7 +92,7 @@ def _add_parameters(view: Any, parameters: Iterable[Mapping[str, Any]]) -> None:
     documented.extend(dict(parameter) for parameter in parameters)
 
 
-def once() -> IdempotentRequest | None:
+def idempotent_request() -> IdempotentRequest | None:
     """Return the caller's Idempotency-Key, bound to a digest of this request."""
     key = _idempotency_key()
     if key is None:

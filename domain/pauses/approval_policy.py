@@ -55,13 +55,13 @@ ANYBODY = VoterSelection()
 @dataclass(frozen=True, slots=True)
 class Stage:
     approvals: int = 1
-    asked: VoterSelection = ANYBODY
+    voters: VoterSelection = ANYBODY
     reject_on: RejectOn = RejectOn.ANY
     name: str | None = None
 
     def document(self) -> dict[str, Any]:
         fields: dict[str, Any] = {} if self.name is None else {"name": self.name}
-        fields |= {"approvals": self.approvals} | self.asked.document()
+        fields |= {"approvals": self.approvals} | self.voters.document()
         return fields if self.reject_on is RejectOn.ANY else fields | {"reject_on": str(self.reject_on)}
 
 
@@ -168,10 +168,10 @@ def _stage(fields: FieldReader, name: str | None = None) -> Stage:
     approvals = fields.whole("approvals", 1, MAX_APPROVALS)
     if approvals is None and fields.has("approvals") and fields.raw("approvals") is None:
         fields.field_error("approvals", f"is not a whole number from 1 to {MAX_APPROVALS}")
-    return Stage(approvals or 1, _asked(fields), fields.one_of("reject_on", RejectOn) or RejectOn.ANY, name)
+    return Stage(approvals or 1, _voters(fields), fields.one_of("reject_on", RejectOn) or RejectOn.ANY, name)
 
 
-def _asked(fields: FieldReader) -> VoterSelection:
+def _voters(fields: FieldReader) -> VoterSelection:
     groups, assignees = _list(fields, "groups"), _list(fields, "assignees")
     for assignee in assignees:
         if "@" not in assignee and ids.parse(ids.KEY, assignee) is None:
@@ -208,7 +208,7 @@ def _escalation(fields: FieldReader) -> Escalation | None:
         if to is None:
             return None
         with to:
-            asked = _asked(to)
-            if asked.anybody and to.is_object:
+            voters = _voters(to)
+            if voters.anybody and to.is_object:
                 inner.field_error("to", "is empty: give groups or assignees")
-        return Escalation(asked, after)
+        return Escalation(voters, after)

@@ -103,9 +103,9 @@ class Pause(PauseContent):
         return ANYBODY if self.escalated_at is None or self.review.escalate is None else self.review.escalate.to
 
     @property
-    def asked(self) -> list[str] | None:
-        """The eligible voters of the current stage; None means every reviewer of the namespace."""
-        stage = self.review.stages[self.stage].asked
+    def eligible(self) -> list[str] | None:
+        """The eligible voters of the current stage, as words; None means every reviewer of the namespace."""
+        stage = self.review.stages[self.stage].voters
         return None if stage.anybody else (stage | self.escalated_to).words
 
     def is_own(self, id_: str) -> bool:
@@ -332,7 +332,7 @@ def _repeats_vote(pause: Pause, command: Approve | Reject, voters: EligibleVoter
     edited = (
         None if edit is None else votes.only_edited(voters, pause.votes, pause.stage, pause.revision, command.by.id)
     )
-    before = votes.standing(pause.votes, command.by.id) or edited
+    before = votes.current_vote(pause.votes, command.by.id) or edited
     if before is None or before.approves is not isinstance(command, Approve):
         return False
     if command.response is not None and canonical_json.digest(command.response) != canonical_json.digest(

@@ -118,7 +118,7 @@ def _stages(floor: Sequence[Stage], own: Sequence[Stage]) -> tuple[Stage, ...]:
         found = tuple(stage for stage in both if stage is not None)
         if len(found) == len(both):
             return found
-    if len(own) == 1 and own[0].asked.anybody:
+    if len(own) == 1 and own[0].voters.anybody:
         # A person votes in one stage only, so the floor's stages already need that many people.
         left = own[0].approvals - sum(stage.approvals for stage in floor)
         return (*floor, replace(own[0], approvals=left)) if left > 0 else tuple(floor)
@@ -133,26 +133,26 @@ def _covers(own: Sequence[Stage], floor: Sequence[Stage]) -> bool:
 
 def _at_least_as_strict(stage: Stage, wanted: Stage) -> bool:
     strict = stage.reject_on is RejectOn.ANY or wanted.reject_on is RejectOn.MAJORITY
-    return strict and stage.approvals >= wanted.approvals and _within(stage.asked, wanted.asked)
+    return strict and stage.approvals >= wanted.approvals and _within(stage.voters, wanted.voters)
 
 
 def _stricter(floor: Stage, own: Stage) -> Stage | None:
     """Return one stage for both, or None if they name different voters."""
-    if _within(own.asked, floor.asked):
-        asked = own.asked
-    elif _within(floor.asked, own.asked):
-        asked = floor.asked
+    if _within(own.voters, floor.voters):
+        voters = own.voters
+    elif _within(floor.voters, own.voters):
+        voters = floor.voters
     else:
         return None
     strictest = RejectOn.ANY if RejectOn.ANY in (floor.reject_on, own.reject_on) else RejectOn.MAJORITY
-    return Stage(max(floor.approvals, own.approvals), asked, strictest, own.name or floor.name)
+    return Stage(max(floor.approvals, own.approvals), voters, strictest, own.name or floor.name)
 
 
-def _within(asked: VoterSelection, others: VoterSelection) -> bool:
-    """Return whether `others` includes every voter of `asked`."""
-    if others.anybody or asked.anybody:
+def _within(voters: VoterSelection, others: VoterSelection) -> bool:
+    """Return whether `others` includes every voter of `voters`."""
+    if others.anybody or voters.anybody:
         return others.anybody
-    return {*asked.groups} <= {*others.groups} and {*asked.assignees} <= {*others.assignees}
+    return {*voters.groups} <= {*others.groups} and {*voters.assignees} <= {*others.assignees}
 
 
 def _may_escalate(floor: ApprovalPolicy, wanted: Escalation) -> bool:
@@ -160,7 +160,7 @@ def _may_escalate(floor: ApprovalPolicy, wanted: Escalation) -> bool:
 
     Added voters vote in every stage. So the floor must name them in each stage, or add them itself, and no later.
     """
-    if all(_within(wanted.to, stage.asked) for stage in floor.stages):
+    if all(_within(wanted.to, stage.voters) for stage in floor.stages):
         return True
     added = floor.escalate
     if added is None or not _within(wanted.to, added.to):

@@ -92,7 +92,7 @@ def _vote(vote: Vote) -> dict[str, Any]:
 def _policy(pause: Pause) -> dict[str, Any]:
     """Return a summary of the policy, and the digest by which the pause's `review` is compared with it."""
     policy: ApprovalPolicy = pause.review
-    named = [name for stage in policy.stages for name in stage.asked.groups]
+    named = [name for stage in policy.stages for name in stage.voters.groups]
     document = policy.document()
     return {
         "approvals": sum(stage.approvals for stage in policy.stages),

@@ -161,15 +161,15 @@ def waiting_for(pause: Pause) -> dict[str, Any] | None:
     if pause.status is not Status.PENDING:
         return None
     stage = pause.review.stages[pause.stage]
-    asked = stage.asked if stage.asked.anybody else stage.asked | pause.escalated_to
+    voters = stage.voters if stage.voters.anybody else stage.voters | pause.escalated_to
     return {
         "stage": pause.stage,
         "stages": len(pause.review.stages),
         "name": stage.name,
         "approvals": stage.approvals,
         "approved": approvals(pause.votes, pause.stage),
-        "groups": list(asked.groups),
-        "assignees": list(asked.assignees),
+        "groups": list(voters.groups),
+        "assignees": list(voters.assignees),
     }
 
 

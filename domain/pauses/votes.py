@@ -87,10 +87,10 @@ class EligibleVoters:
     escalated_to: VoterSelection = ANYBODY
 
     def of(self, stage: Stage) -> Iterator[Voter]:
-        return (member for member in self.members if self.asks(stage, member))
+        return (member for member in self.members if self.includes(stage, member))
 
-    def asks(self, stage: Stage, member: Voter) -> bool:
-        return stage.asked.anybody or names(stage.asked, member) or names(self.escalated_to, member)
+    def includes(self, stage: Stage, member: Voter) -> bool:
+        return stage.voters.anybody or names(stage.voters, member) or names(self.escalated_to, member)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,23 +104,23 @@ class Result:
     approved: bool | None
 
 
-def names(asked: VoterSelection, member: Voter) -> bool:
+def names(selection: VoterSelection, member: Voter) -> bool:
     """Return whether the selection names the member. An empty selection names no member."""
-    if member.email in asked.assignees or member.id in asked.assignees:
+    if member.email in selection.assignees or member.id in selection.assignees:
         return True
-    return any(group in asked.groups for group in member.groups)
+    return any(group in selection.groups for group in member.groups)
 
 
-def is_asked(voters: EligibleVoters, stage: int, by: str) -> bool:
+def is_eligible(voters: EligibleVoters, stage: int, by: str) -> bool:
     """Return whether `by` may vote in that stage, for themselves or as a delegate, even if they have voted."""
-    return whose(voters, voters.review.stages[stage], (), by) is not None
+    return voter_for(voters, voters.review.stages[stage], (), by) is not None
 
 
 def approvals(votes: Sequence[Vote], stage: int) -> int:
     return sum(vote.counts and vote.approves and vote.stage == stage for vote in votes)
 
 
-def standing(votes: Sequence[Vote], by: str) -> Vote | None:
+def current_vote(votes: Sequence[Vote], by: str) -> Vote | None:
     """Return the vote that a new one would replace: the one that `by` cast last, or their own that a delegate cast."""
     counting = [vote for vote in votes if vote.counts]
     own = (vote for vote in counting if vote.owner == by)
@@ -130,17 +130,17 @@ def standing(votes: Sequence[Vote], by: str) -> Vote | None:
 def only_edited(voters: EligibleVoters, votes: Sequence[Vote], stage: int, revision: int, by: str) -> Vote | None:
     """Return the vote of the editor who made this revision, if it does not count because they may not vote."""
     edits = (vote for vote in votes if vote.by.id == by and vote.approves and vote.revision == revision)
-    return None if is_asked(voters, stage, by) else next(edits, None)
+    return None if is_eligible(voters, stage, by) else next(edits, None)
 
 
 def cast(voters: EligibleVoters, votes: tuple[Vote, ...], vote: Vote) -> tuple[Vote, ...]:
     """Return the votes with the new one. Raises `NotEligible`, `NeededLater`."""
-    before = standing(votes, vote.by.id)
+    before = current_vote(votes, vote.by.id)
     if before is not None:
         vote = _instead_of(voters, before, vote)
         return (*(replace(each, counts=False) if each is before else each for each in votes), vote)
     stage = voters.review.stages[vote.stage]
-    owner = whose(voters, stage, votes, vote.by.id)
+    owner = voter_for(voters, stage, votes, vote.by.id)
     if owner is None:
         raise NotEligible
     if owner.id != vote.by.id:
@@ -158,10 +158,10 @@ def edit(voters: EligibleVoters, votes: tuple[Vote, ...], vote: Vote) -> tuple[V
     they are eligible there. Otherwise it is stored but does not count. Raises `NotEligible`.
     """
     first = voters.review.stages[0]
-    if not is_asked(voters, vote.stage, vote.by.id) and standing(votes, vote.by.id) is None:
+    if not is_eligible(voters, vote.stage, vote.by.id) and current_vote(votes, vote.by.id) is None:
         raise NotEligible
     voided = tuple(replace(each, counts=False) for each in votes)
-    owner = whose(voters, first, voided, vote.by.id)
+    owner = voter_for(voters, first, voided, vote.by.id)
     if owner is None:
         return (*voided, replace(vote, counts=False))
     on_behalf_of = None if owner.id == vote.by.id else owner.actor
@@ -176,18 +176,18 @@ def _instead_of(voters: EligibleVoters, before: Vote, vote: Vote) -> Vote:
     stage = voters.review.stages[before.stage]
     for_another = before.by.id == vote.by.id and before.on_behalf_of is not None
     owner = before.owner if for_another else vote.by.id
-    asked = (member for member in voters.of(stage) if member.id == owner)
-    if not any(member.id == vote.by.id or member.delegate == vote.by.id for member in asked):
+    eligible = (member for member in voters.of(stage) if member.id == owner)
+    if not any(member.id == vote.by.id or member.delegate == vote.by.id for member in eligible):
         raise NotEligible
     return replace(vote, stage=before.stage, on_behalf_of=before.on_behalf_of if for_another else None)
 
 
-def whose(voters: EligibleVoters, stage: Stage, votes: Sequence[Vote], by: str) -> Voter | None:
+def voter_for(voters: EligibleVoters, stage: Stage, votes: Sequence[Vote], by: str) -> Voter | None:
     """Return the voter whose vote `by` may cast: themselves, or a delegating voter who has not voted."""
     voted = {vote.owner for vote in votes if vote.counts}
-    asked = [member for member in voters.of(stage) if member.id not in voted]
-    own = (member for member in asked if member.id == by)
-    return next(own, next((member for member in asked if member.delegate == by), None))
+    eligible = [member for member in voters.of(stage) if member.id not in voted]
+    own = (member for member in eligible if member.id == by)
+    return next(own, next((member for member in eligible if member.delegate == by), None))
 
 
 def result(voters: EligibleVoters, votes: Sequence[Vote]) -> Result:
@@ -203,10 +203,10 @@ def _rejected(voters: EligibleVoters, votes: Sequence[Vote], number: int, stage:
     against = sum(vote.counts and not vote.approves and vote.stage == number for vote in votes)
     if against == 0 or stage.reject_on is RejectOn.ANY:
         return against > 0
-    asked = list(voters.of(stage))
+    eligible = list(voters.of(stage))
     voted = {vote.owner for vote in votes if vote.counts}
-    left = sum(member.id not in voted for member in asked)
-    return against * 2 > len(asked) or approvals(votes, number) + left < stage.approvals
+    left = sum(member.id not in voted for member in eligible)
+    return against * 2 > len(eligible) or approvals(votes, number) + left < stage.approvals
 
 
 def satisfiable(voters: EligibleVoters, votes: Sequence[Vote] = ()) -> bool:
@@ -232,7 +232,7 @@ def unmet(voters: EligibleVoters, place: str) -> tuple[FieldError, ...]:
     for number, stage in enumerate(stages):
         if (there := sum(1 for _ in voters.of(stage))) < stage.approvals:
             where = place if len(stages) == 1 else f"{place}.stages[{number}]"
-            named = ", ".join((*stage.asked.groups, *stage.asked.assignees))
+            named = ", ".join((*stage.voters.groups, *stage.voters.assignees))
             who = f"the named voters ({named})" if named else "the namespace's reviewers"
             field_errors.append(
                 FieldError(where, f"requires {stage.approvals} approvals, but only {there} of {who} may vote")

@@ -47,17 +47,17 @@ class NewKey:
 
 
 def create_key(
-    database: Database, by: Principal, new: NewKey, once: IdempotentRequest | None
+    database: Database, by: Principal, new: NewKey, idempotency: IdempotentRequest | None
 ) -> tuple[dict[str, Any], bool]:
     """Return the key's document with the key itself. A repeated request gets `key: null`."""
     _check_namespaces(by, new.namespaces)
     try:
         with database.transaction() as uow:
-            get_response(uow, by.own_namespace, once)
+            get_response(uow, by.own_namespace, idempotency)
             if new.expires_at is not None and new.expires_at <= uow.now:
                 raise Invalid([FieldError("expires_at", "is not in the future")])
             key, document = _insert(uow, new, by)
-            store_response(uow, by.own_namespace, once, document | {"key": None})
+            store_response(uow, by.own_namespace, idempotency, document | {"key": None})
     except RepeatedRequest as repeated:
         return repeated.answer, True
     return document | {"key": key}, False
@@ -69,13 +69,13 @@ def list_keys(database: Database, by: Principal, page: Page) -> Slice[dict[str, 
 
 
 def rotate_key(
-    database: Database, by: Principal, key_id: str, overlap: timedelta, once: IdempotentRequest | None
+    database: Database, by: Principal, key_id: str, overlap: timedelta, idempotency: IdempotentRequest | None
 ) -> tuple[dict[str, Any], bool]:
     """Give the key a new secret, shown only now. The old one stays valid for `overlap`. Raise `KeyNotUsable`."""
     id_ = ids.parse(ids.KEY, key_id)
     try:
         with database.transaction() as uow:
-            get_response(uow, by.own_namespace, once)
+            get_response(uow, by.own_namespace, idempotency)
             query = select(api_keys).where(api_keys.c.id == id_, manages(by, api_keys)).with_for_update(key_share=True)
             row = uow.conn.execute(query).mappings().one_or_none()
             if row is None:
@@ -89,7 +89,7 @@ def rotate_key(
             document = _document(uow.conn.execute(rotated).mappings().one())
             details = {"before": _document(row), "after": document, "previous_until": document["previous_valid_until"]}
             uow.record(by, chain_of(row["namespaces"]), "key.rotated", document["id"], **details)
-            store_response(uow, by.own_namespace, once, document | {"key": None})
+            store_response(uow, by.own_namespace, idempotency, document | {"key": None})
     except RepeatedRequest as repeated:
         return repeated.answer, True
     return document | {"key": key}, False

@@ -73,19 +73,19 @@ _NO_COLUMNS = frozenset({"disabled", "remove_password"})
 
 
 def create_person(
-    database: Database, by: Principal, new: PersonChange, once: IdempotentRequest | None = None
+    database: Database, by: Principal, new: PersonChange, idempotency: IdempotentRequest | None = None
 ) -> tuple[dict[str, Any], bool]:
     """Create a person. Return their document, and whether the request was a repeated one."""
     _check_reach(by, new)
     try:
-        _check_address(database, by, new, once)
+        _check_address(database, by, new, idempotency)
         with database.transaction() as uow:
-            get_response(uow, by.own_namespace, once)
+            get_response(uow, by.own_namespace, idempotency)
             known = {"id": uow.new_id(), "created_at": uow.now, "created_by": by.id, "groups": [], "channels": []}
             made = _written(uow, by, new, insert(users).values(known | _columns(uow, new)).returning(*users.c))
             document = person_document(made)
             uow.record(by, EVERYWHERE, "person.created", document["id"], after=document)
-            store_response(uow, by.own_namespace, once, document)
+            store_response(uow, by.own_namespace, idempotency, document)
     except RepeatedRequest as repeated:
         return repeated.answer, True
     return document, False
@@ -184,7 +184,7 @@ def _check_reach(by: Principal, change: PersonChange) -> None:
 
 
 def _check_address(
-    database: Database, by: Principal, change: PersonChange, once: IdempotentRequest | None = None
+    database: Database, by: Principal, change: PersonChange, idempotency: IdempotentRequest | None = None
 ) -> None:
     """Reject an address of a person whom the caller does not manage.
 
@@ -196,7 +196,7 @@ def _check_address(
     if by.sees_all or email is None:
         return
     with database.transaction() as uow:
-        get_response(uow, by.own_namespace, once)
+        get_response(uow, by.own_namespace, idempotency)
         held = _holder(uow, by, email)
         if held is not None and held.known:
             return

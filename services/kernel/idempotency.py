@@ -30,14 +30,16 @@ class RepeatedRequest(Exception):
         self.answer = answer
 
 
-def get_response(uow: UnitOfWork, namespace: str, once: IdempotentRequest | None) -> None:
+def get_response(uow: UnitOfWork, namespace: str, idempotency: IdempotentRequest | None) -> None:
     """Raise `RepeatedRequest` if its response is stored, `IdempotencyKeyReused` if that answers another request."""
-    if once is None:
+    if idempotency is None:
         return
     columns = idempotency_keys.c
-    query = select(columns.fingerprint, columns.answer).where(columns.namespace == namespace, columns.key == once.key)
+    query = select(columns.fingerprint, columns.answer).where(
+        columns.namespace == namespace, columns.key == idempotency.key
+    )
     if stored := uow.conn.execute(query).one_or_none():
-        if bytes(stored.fingerprint) != once.fingerprint:
+        if bytes(stored.fingerprint) != idempotency.fingerprint:
             raise IdempotencyKeyReused
         raise RepeatedRequest(stored.answer)
 
@@ -45,7 +47,7 @@ def get_response(uow: UnitOfWork, namespace: str, once: IdempotentRequest | None
 def store_response(
     uow: UnitOfWork,
     namespace: str,
-    once: IdempotentRequest | None,
+    idempotency: IdempotentRequest | None,
     answer: dict[str, Any],
     *,
     pause_id: UUID | None = None,
@@ -56,16 +58,16 @@ def store_response(
     Args:
         pause_id, saga_id: what the request created or changed. The key is kept until a day after that has ended.
     """
-    if once is None:
+    if idempotency is None:
         return
     row = insert(idempotency_keys).values(
         namespace=namespace,
-        key=once.key,
-        fingerprint=once.fingerprint,
+        key=idempotency.key,
+        fingerprint=idempotency.fingerprint,
         answer=answer,
         created_at=uow.now,
         pause_id=pause_id,
         saga_id=saga_id,
     )
     if uow.conn.execute(row.on_conflict_do_nothing()).rowcount == 0:
-        get_response(uow, namespace, once)
+        get_response(uow, namespace, idempotency)

@@ -76,7 +76,7 @@ class PauseUnderReview(Protocol):
     @property
     def created_by(self) -> str: ...
     @property
-    def asked(self) -> Sequence[str] | None: ...
+    def eligible(self) -> Sequence[str] | None: ...
     @property
     def stage(self) -> int: ...
     @property
@@ -130,9 +130,9 @@ def add_notifications(uow: UnitOfWork, recipients: Sequence[Recipient], event: N
 
 
 def people_with_channels(
-    uow: UnitOfWork, able: Callable[[Any], tuple[ColumnElement[bool], ...]], *asked: ColumnElement[bool]
+    uow: UnitOfWork, able: Callable[[Any], tuple[ColumnElement[bool], ...]], *eligible: ColumnElement[bool]
 ) -> Iterator[Recipient]:
-    """Yield the channels of people who are `asked` and `able`. An able delegate replaces a person who is away."""
+    """Yield the channels of people who are `eligible` and `able`. An able delegate replaces a person who is away."""
     delegate = users.alias("delegate")
     stands_in = and_(
         users.c.away_until > uow.now,
@@ -143,7 +143,7 @@ def people_with_channels(
     query = (
         select(*(column.label(name) for name, column in hears.items()))
         .select_from(users.outerjoin(delegate, stands_in))
-        .where(*able(users.c), *asked, func.cardinality(hears["channels"]) > 0)
+        .where(*able(users.c), *eligible, func.cardinality(hears["channels"]) > 0)
         .order_by(users.c.id)
         .limit(MAX_RECIPIENTS + 1)
     )
@@ -153,9 +153,9 @@ def people_with_channels(
 
 
 def _groups(uow: UnitOfWork, pause: PauseUnderReview) -> Iterator[Recipient]:
-    if pause.asked is None:
+    if pause.eligible is None:
         return
-    names, _ = _asked(pause)
+    names, _ = _eligible(pause)
     query = select(groups.c.name, groups.c.channels).where(groups.c.name.in_(names)).order_by(groups.c.name)
     for row in uow.conn.execute(query).mappings():
         for channel in row["channels"]:
@@ -176,16 +176,18 @@ def _is_eligible(pause: PauseUnderReview) -> ColumnElement[bool]:
     """Return a condition: the person is an eligible voter and has not voted yet."""
     voted = [id_ for vote in pause.votes if vote.counts and (id_ := ids.parse(ids.USER, vote.owner)) is not None]
     waited_for = users.c.id.not_in(voted)
-    if pause.asked is None:
+    if pause.eligible is None:
         return waited_for
-    names, emails = _asked(pause)
+    names, emails = _eligible(pause)
     return and_(waited_for, or_(users.c.groups.overlap(names), users.c.email.in_(emails)))
 
 
-def _asked(pause: PauseUnderReview) -> tuple[list[str], list[str]]:
-    """Return the groups and the e-mail addresses of `asked`."""
-    asked = [who.partition(":") for who in pause.asked or ()]
-    return [name for kind, _, name in asked if kind == "group"], [name for kind, _, name in asked if kind == "person"]
+def _eligible(pause: PauseUnderReview) -> tuple[list[str], list[str]]:
+    """Return the groups and the e-mail addresses of `eligible`."""
+    eligible = [who.partition(":") for who in pause.eligible or ()]
+    return [name for kind, _, name in eligible if kind == "group"], [
+        name for kind, _, name in eligible if kind == "person"
+    ]
 
 
 def _row(uow: UnitOfWork, event: NotificationEvent, recipient: Recipient) -> dict[str, Any]:

@@ -71,7 +71,7 @@ class CreateRequest:
 
     by: Principal
     pause: PauseRequest
-    once: IdempotentRequest | None = None
+    idempotency: IdempotentRequest | None = None
     checked: bool = False
 
 
@@ -147,7 +147,7 @@ def _new_pause(database: Database, uow: UnitOfWork, request: CreateRequest, chan
     """Return the pause of the request, which is not stored yet."""
     wanted = request.pause
     _check_visible(request)
-    get_response(uow, wanted.namespace, request.once)
+    get_response(uow, wanted.namespace, request.idempotency)
     floor = floor_of(database, uow, wanted.namespace)
     pause = pause_from(
         wanted, uow.new_id(), request.by.id, uow.now, database.egress_allow, floor, checked=request.checked
@@ -170,7 +170,11 @@ def _store_responses(
 
     Return the outcomes of those that create nothing: repeated just now, or set aside for another process's key.
     """
-    keyed = [(place, requests[place], once) for place in new if (once := requests[place].once) is not None]
+    keyed = [
+        (place, requests[place], idempotency)
+        for place in new
+        if (idempotency := requests[place].idempotency) is not None
+    ]
     # In the order of their keys, so that two processes cannot deadlock on each other's keys.
     keyed.sort(key=lambda each: (each[1].pause.namespace, each[2].key))
     if not keyed:
@@ -181,10 +185,10 @@ def _store_responses(
         with nullcontext() if alone else uow.attempt():
             if not alone:
                 uow.set_lock_timeout(KEY_WAIT)
-            for place, request, once in keyed:
+            for place, request, idempotency in keyed:
                 try:
                     event, namespace = new[place], request.pause.namespace
-                    store_response(uow, namespace, once, event.document, pause_id=event.pause.id)
+                    store_response(uow, namespace, idempotency, event.document, pause_id=event.pause.id)
                 except RepeatedRequest as repeated:
                     found[place] = Created(_current(database, uow, request.by, repeated.answer), repeated=True)
                 except DomainError as domain_error:

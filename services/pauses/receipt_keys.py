@@ -55,21 +55,21 @@ def list_keys(database: Database, signer: Signer, by: Principal) -> list[dict[st
 
 
 def rotate_key(
-    database: Database, signer: Signer, by: Principal, once: IdempotentRequest | None
+    database: Database, signer: Signer, by: Principal, idempotency: IdempotentRequest | None
 ) -> tuple[dict[str, Any], bool]:
     """Sign with a new key from now on. Delete the old private key. Raise `Forbidden`, `ReceiptKeyUnavailable`."""
     _check(by)
     old = current_key(database, signer)
     try:
         with database.transaction() as uow:
-            get_response(uow, by.own_namespace, once)
+            get_response(uow, by.own_namespace, idempotency)
             uow.take_advisory_lock(_LOCK)
             old = signing_key_of(uow.conn.execute(_CURRENT).mappings().one())
             retired = {"retired_at": uow.now, "private_key": None}
             uow.conn.execute(update(receipt_keys).where(receipt_keys.c.kid == old.kid).values(retired))
             document = _document(_insert(uow, signer), signer)
             uow.record(by, EVERYWHERE, "receipt_key.rotated", document["kid"], after=document, replaces=old.kid)
-            store_response(uow, by.own_namespace, once, document)
+            store_response(uow, by.own_namespace, idempotency, document)
     except RepeatedRequest as repeated:
         return repeated.answer, True
     signer.forget(old)

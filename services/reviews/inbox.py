@@ -11,7 +11,7 @@ from domain.identity.access import Permission, Principal
 from domain.pauses.approval_policy import VoterSelection
 from domain.pauses.pause import Actor, Pause, Status, eligible_voters
 from domain.pauses.serialization import pause_document
-from domain.pauses.votes import Voter, standing, whose
+from domain.pauses.votes import Voter, current_vote, voter_for
 from domain.values import ids
 from models.pauses import pause_of, pauses
 from models.people import users
@@ -78,10 +78,10 @@ def may_vote(pause: Pause, by: Principal, stood_in_for: Sequence[Voter] = ()) ->
 
 def votes_for(pause: Pause, by: Principal, stood_in_for: Sequence[Voter]) -> Actor | None:
     """Return the absent person for whom the caller would vote, or None for the caller's own vote."""
-    if pause.review.plain or standing(pause.votes, by.id) is not None:
+    if pause.review.plain or current_vote(pause.votes, by.id) is not None:
         return None
     voters = eligible_voters(pause, (_member(by), *stood_in_for))
-    owner = whose(voters, pause.review.stages[pause.stage], pause.votes, by.id)
+    owner = voter_for(voters, pause.review.stages[pause.stage], pause.votes, by.id)
     return None if owner is None or owner.id == by.id else owner.actor
 
 

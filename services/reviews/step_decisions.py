@@ -8,7 +8,7 @@ from domain.identity.access import Permission, Principal
 from domain.manifests.definition import StepDefinition, StepKind
 from domain.pauses.pause import Approve, Cancel, Pause, Reject, Status, eligible_voters, is_satisfied_by
 from domain.pauses.serialization import pause_document
-from domain.pauses.votes import is_asked
+from domain.pauses.votes import is_eligible
 from domain.sagas import step as steps
 from domain.sagas.saga import change_step
 from domain.sagas.serialization import span_text
@@ -105,27 +105,27 @@ def rerun_step(
     `RevisionChanged`.
     """
     try:
-        return _rerun_once(database, by, which, steps.Rerun(guidance, token), revision)
+        return _rerun_idempotently(database, by, which, steps.Rerun(guidance, token), revision)
     except RepeatedRequest as repeated:
         return Accepted(True, repeated.answer["idempotency_key"])
 
 
-def _rerun_once(
+def _rerun_idempotently(
     database: Database, by: Principal, which: StepRef, request: steps.Rerun, revision: int | None
 ) -> Accepted:
     """Rerun a step. Raise `RepeatedRequest` if the request with this token was carried out before."""
     guidance, token = request.guidance, request.token
     with database.transaction() as uow:
-        record, once = visible_saga(uow.conn, by, which.trace_id, which.namespace), _once(which, token)
+        record, idempotency = visible_saga(uow.conn, by, which.trace_id, which.namespace), _idempotency(which, token)
         step = step_of_saga(record, which.span)
         if _has_token(step, token):
             return Accepted(True, _rerun_key(step, step.retries))
-        get_response(uow, record.saga.namespace, once)
+        get_response(uow, record.saga.namespace, idempotency)
         if step.watch_id is None or step.status is not StepStatus.AWAITING_HUMAN:
             raise _not_held(step.id, step.status)
         # A pause is always locked before its saga.
         command = Cancel(actor(by), f"to be run again: {guidance}" if guidance else "to be run again")
-        _check_asked(database, uow, by, lock_pause(uow, by, step.watch_id), revision)
+        _check_eligible(database, uow, by, lock_pause(uow, by, step.watch_id), revision)
         change = decide_in(database, uow, by, step.watch_id, command)
         pause = change.pause
         locked = lock(uow, which.trace_id)
@@ -138,7 +138,7 @@ def _rerun_once(
         if won:
             _rerun(uow, locked, step, replace(request, revision=pause.revision))
             answer = Accepted(False, _rerun_key(step, step.retries + 1)).document()
-            store_response(uow, pause.namespace, once, answer, saga_id=which.trace_id)
+            store_response(uow, pause.namespace, idempotency, answer, saga_id=which.trace_id)
             about = {"step": step.id, "span": which.span, "guidance": guidance}
             uow.record(by, pause.namespace, "step.rerun", which.trace_id.hex, **about)
     # Raise only after the commit: this request may have been the first to notice an expiry, which must be stored.
@@ -147,7 +147,7 @@ def _rerun_once(
     return Accepted(False, _rerun_key(step, step.retries + 1))
 
 
-def _check_asked(database: Database, uow: UnitOfWork, by: Principal, pause: Pause, revision: int | None) -> None:
+def _check_eligible(database: Database, uow: UnitOfWork, by: Principal, pause: Pause, revision: int | None) -> None:
     """Raise `NotEligible` if the caller may not vote now, or `RevisionChanged`.
 
     A rerun discards the votes so far, and its guidance reaches the model. An operator may rerun any step, because its
@@ -158,11 +158,11 @@ def _check_asked(database: Database, uow: UnitOfWork, by: Principal, pause: Paus
     if pause.review.plain or pause.status is not Status.PENDING or by.may(Permission.SAGA_RECOVER):
         return
     voters = eligible_voters(pause, members_of(uow, pause.namespace))
-    if not is_asked(voters, pause.stage, by.id):
+    if not is_eligible(voters, pause.stage, by.id):
         raise NotEligible
 
 
-def _once(which: StepRef, token: str | None) -> IdempotentRequest | None:
+def _idempotency(which: StepRef, token: str | None) -> IdempotentRequest | None:
     """Return the idempotency key of a rerun. The step itself stores only the last token."""
     # The spaces keep it apart from the keys of clients, which have none.
     key = f"rerun {which.span} {token}"

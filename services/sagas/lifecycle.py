@@ -52,7 +52,7 @@ class SagaStartedOtherwise(Conflict):
 
 
 def start_saga(
-    database: Database, by: Principal, wanted: StartRequest, once: IdempotentRequest | None = None
+    database: Database, by: Principal, wanted: StartRequest, idempotency: IdempotentRequest | None = None
 ) -> tuple[UUID, bool]:
     """Start a saga. Return its trace id, and whether this call created it. Raise `RepeatedRequest`."""
     if not by.sees(wanted.namespace):
@@ -60,7 +60,7 @@ def start_saga(
     if canonical_json.size(wanted.input) > canonical_json.MAX_BYTES:
         raise Invalid([FieldError("input", f"is larger than {canonical_json.MAX_BYTES // 1024} KiB")])
     with database.transaction() as uow:
-        get_response(uow, wanted.namespace, once)
+        get_response(uow, wanted.namespace, idempotency)
         wanted = _with_own_trace_id(uow, by, wanted)
         definition_id = active_saga(uow.conn, wanted.namespace, wanted.name, wanted.version)
         if definition_id is None:
@@ -78,7 +78,7 @@ def start_saga(
             uow.wakeups.append(WakeUp(SAGA, trace_id))
         else:
             trace_id = _started_before(uow, by, wanted)
-        store_response(uow, wanted.namespace, once, started_document(trace_id, is_new), saga_id=trace_id)
+        store_response(uow, wanted.namespace, idempotency, started_document(trace_id, is_new), saga_id=trace_id)
     return trace_id, is_new
 
 

@@ -86,12 +86,12 @@ class RecoveryTokenReused(Conflict):
 
 def retry_step(database: Database, by: Principal, which: StepRef, request: Retry) -> dict[str, Any]:
     """Run a stuck step of a RUNNING saga again."""
-    return _once(database, by, which, request, "retry-step", _retry_step)
+    return _idempotently(database, by, which, request, "retry-step", _retry_step)
 
 
 def retry_compensation(database: Database, by: Principal, which: StepRef, request: Retry) -> dict[str, Any]:
     """Run a compensation again that failed, or whose outcome is unknown."""
-    return _once(database, by, which, request, "retry-compensation", _retry_compensation)
+    return _idempotently(database, by, which, request, "retry-compensation", _retry_compensation)
 
 
 def resolve(
@@ -222,23 +222,25 @@ def _reasons(uow: UnitOfWork, record: SagaRecord, step: Step) -> bool:
     return step.compensates is None and load_saga(uow.conn, record.definition_id).step(step.id).reasoning is not None
 
 
-def _once(database: Database, by: Principal, which: StepRef, request: Retry, verb: str, act: _Act) -> dict[str, Any]:
+def _idempotently(
+    database: Database, by: Principal, which: StepRef, request: Retry, verb: str, act: _Act
+) -> dict[str, Any]:
     """Run the request. With a token it runs once, and each repetition gets the same response."""
     said = json.dumps([verb, which.trace_id.hex, which.span, request.fingerprint()], sort_keys=True)
     # The spaces keep it apart from the keys of clients, which have none.
     key = f"recovery {which.span} {request.token}"
-    once = None if request.token is None else IdempotentRequest(key, hashlib.sha256(said.encode()).digest())
+    idempotency = None if request.token is None else IdempotentRequest(key, hashlib.sha256(said.encode()).digest())
     try:
         with database.transaction() as uow:
             record, step = _locked(uow, by, which)
-            get_response(uow, record.saga.namespace, once)
+            get_response(uow, record.saga.namespace, idempotency)
             answer = {
                 "status": act(uow, by, record, step, request),
                 "idempotency_key": f"{verb}-{which.span}-{step.attempt}",
             }
             if answer["status"] != CLAIM_ACTIVE:
                 # After CLAIM_ACTIVE the same token may be used again until the request is carried out.
-                store_response(uow, record.saga.namespace, once, answer, saga_id=record.saga.trace_id)
+                store_response(uow, record.saga.namespace, idempotency, answer, saga_id=record.saga.trace_id)
                 about = {name: getattr(request, name) for name in ("force", "allow_destructive", "reason")}
                 if request.arguments is not None:
                     about |= {"before": step.arguments, "after": request.arguments}

@@ -46,19 +46,19 @@ _NEW = {"event_types": [], "description": "", "headers": {}, "enabled": True}
 
 
 def create_endpoint(
-    database: Database, by: Principal, new: EndpointChange, once: IdempotentRequest | None
+    database: Database, by: Principal, new: EndpointChange, idempotency: IdempotentRequest | None
 ) -> tuple[dict[str, Any], bool]:
     """Return the endpoint's document with its secret; a repeated request gets `secret: null`."""
     _check(database, by, new)
     try:
         with database.transaction() as uow:
-            get_response(uow, by.own_namespace, once)
+            get_response(uow, by.own_namespace, idempotency)
             row = {"id": uow.new_id(), "created_at": uow.now, "updated_at": uow.now, **_NEW, **_columns(new)}
             made = uow.conn.execute(insert(webhook_endpoints).values(row).returning(*webhook_endpoints.c))
             document = _document(made.mappings().one())
             secret = current(uow, endpoint_id=row["id"])[0]
             _record(uow, by, "endpoint.created", None, document)
-            store_response(uow, by.own_namespace, once, document | {"secret": None})
+            store_response(uow, by.own_namespace, idempotency, document | {"secret": None})
     except RepeatedRequest as repeated:
         return repeated.answer, True
     return document | {"secret": secret}, False

@@ -26,7 +26,7 @@ class Asks:
     id: UUID
     namespace: str = "default"
     created_by: str = "key_agent"
-    asked: Sequence[str] | None = None
+    eligible: Sequence[str] | None = None
     stage: int = 0
     revision: int = 1
     reminders: int = 0

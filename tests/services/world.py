@@ -46,18 +46,20 @@ def draft(**changes: Any) -> PauseRequest:
 
 
 def create_pause(
-    database: Database, by: Principal, draft: PauseRequest, once: IdempotentRequest | None
+    database: Database, by: Principal, draft: PauseRequest, idempotency: IdempotentRequest | None
 ) -> tuple[dict[str, Any], bool]:
     """Its document, and whether it was there before."""
-    (outcome,) = create_pauses(database, lambda: [CreateRequest(by, draft, once)])
+    (outcome,) = create_pauses(database, lambda: [CreateRequest(by, draft, idempotency)])
     if isinstance(outcome, Exception):
         raise outcome
     return outcome.document, outcome.repeated
 
 
-def post(database: Database, by: Principal = AGENT, once: IdempotentRequest | None = None, **changes: Any) -> str:
+def post(
+    database: Database, by: Principal = AGENT, idempotency: IdempotentRequest | None = None, **changes: Any
+) -> str:
     """A new pause's watchId."""
-    made, _ = create_pause(database, by, draft(**changes), once)
+    made, _ = create_pause(database, by, draft(**changes), idempotency)
     return str(made["watchId"])
 
 
@@ -66,7 +68,7 @@ def let_time_approve(database: Database) -> None:
     put_namespace(database, ADMIN, "default", None, {"allowed_on_timeout": list(OnTimeout)})
 
 
-def once(key: str, body: str = "body") -> IdempotentRequest:
+def idempotency(key: str, body: str = "body") -> IdempotentRequest:
     return IdempotentRequest(key, hashlib.sha256(body.encode()).digest())
 
 

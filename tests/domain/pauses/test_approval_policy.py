@@ -45,7 +45,7 @@ FULL = ApprovalPolicy(
         ({"approvals": 3}, ApprovalPolicy((Stage(3),))),
         ({"allow_self": True}, ApprovalPolicy(allow_self=True)),
         ({"reject_on": "majority"}, ApprovalPolicy((Stage(reject_on=RejectOn.MAJORITY),))),
-        ({"groups": ["ops"], "assignees": []}, ApprovalPolicy((Stage(asked=VoterSelection(("ops",))),))),
+        ({"groups": ["ops"], "assignees": []}, ApprovalPolicy((Stage(voters=VoterSelection(("ops",))),))),
         ({"stages": [{"approvals": 2}]}, ApprovalPolicy((Stage(2),))),
         ({"stages": [{"name": "first"}]}, ApprovalPolicy((Stage(name="first"),))),
         ({"escalate": {"to": {"assignees": [KEY]}}}, ApprovalPolicy(escalate=Escalation(VoterSelection((), (KEY,))))),
@@ -82,7 +82,7 @@ def test_the_document_says_only_what_differs() -> None:
 
 def test_addresses_are_compared_in_lower_case() -> None:
     """As they are stored of people."""
-    assert parse({"assignees": ["Anne@Example.com"]}).stages[0].asked == VoterSelection((), ("anne@example.com",))
+    assert parse({"assignees": ["Anne@Example.com"]}).stages[0].voters == VoterSelection((), ("anne@example.com",))
 
 
 def test_plain_is_what_needs_no_counting() -> None:

@@ -427,7 +427,7 @@ class VotesMachine(RuleBasedStateMachine):
         assert all(vote.revision == self.pause.revision for vote in self.counting)
 
     @invariant()
-    def approved_only_by_enough_who_were_asked(self) -> None:
+    def approved_only_by_enough_eligible_voters(self) -> None:
         if self.pause.status is not Status.APPROVED:
             return
         voters = EligibleVoters(self.pause.review, eligible_voters(self.pause, ALL).members)

@@ -22,7 +22,7 @@ from services.identity.tokens import hash_of
 from services.kernel.pagination import Page
 from services.kernel.unit_of_work import Database
 from tests.services.by_watch_id import decide_pause, get_pause
-from tests.services.world import ADMIN, cancel, change, once, one, post, rows, someone
+from tests.services.world import ADMIN, cancel, change, idempotency, one, post, rows, someone
 
 NEW = NewKey("deploy bot", Role.AGENT, ("default", "ops"))
 
@@ -35,7 +35,7 @@ def a_key(database: Database, new: NewKey = NEW, by: Principal = ADMIN) -> tuple
 
 def test_only_a_hash_is_stored(database: Database) -> None:
     """No column of any table holds more of it than its first letters."""
-    made, _ = create_key(database, ADMIN, NEW, once("key-0001"))
+    made, _ = create_key(database, ADMIN, NEW, idempotency("key-0001"))
     key = made["key"]
     assert key.startswith("hitl_")
     assert len(key) >= 48
@@ -46,7 +46,7 @@ def test_only_a_hash_is_stored(database: Database) -> None:
         assert key[SHOWN:] not in stored
     assert key.startswith(made["prefix"])
     assert len(made["prefix"]) == SHOWN
-    again, replayed = create_key(database, ADMIN, NEW, once("key-0001"))
+    again, replayed = create_key(database, ADMIN, NEW, idempotency("key-0001"))
     assert (again["key"], replayed) == (None, True)
 
 
@@ -158,14 +158,14 @@ def test_a_rotated_key_is_the_same_key(database: Database) -> None:
     before = authenticate(database, hash_of(old))
     assert before is not None
     watch_id, theirs = post(database, by=before), post(database, by=before)
-    made, replayed = rotate_key(database, ADMIN, id_, OVERLAP, once("rotation-1"))
+    made, replayed = rotate_key(database, ADMIN, id_, OVERLAP, idempotency("rotation-1"))
     new = made["key"]
     assert (made["id"], replayed, new.startswith(made["prefix"])) == (id_, False, True)
     assert authenticate(database, hash_of(new)) == authenticate(database, hash_of(old)) == before
     assert get_pause(database, before, watch_id).created_by == id_
     assert decide_pause(database, before, watch_id, cancel(before))["status"] == "cancelled"
     assert get_pause(database, before, theirs).status == "pending"
-    assert rotate_key(database, ADMIN, id_, OVERLAP, once("rotation-1")) == (made | {"key": None}, True)
+    assert rotate_key(database, ADMIN, id_, OVERLAP, idempotency("rotation-1")) == (made | {"key": None}, True)
     entry = one(database, "SELECT entry FROM audit_events WHERE entry ->> 'type' = 'key.rotated'")
     assert (entry["subject"], entry["by"]) == (id_, ADMIN.id)
     assert new not in str(rows(database, "SELECT t::text FROM audit_events t"))

@@ -27,7 +27,7 @@ from tests.services.world import (
     deliveries,
     draft,
     expire,
-    once,
+    idempotency,
     one,
     post,
     prune,
@@ -37,59 +37,59 @@ from tests.services.world import (
 
 def test_the_same_again_is_the_pause_as_it_is(database: Database) -> None:
     """Perhaps decided by now: an agent that only repeats its request goes on all the same."""
-    first, replayed = create_pause(database, AGENT, draft(), once("key-0001"))
+    first, replayed = create_pause(database, AGENT, draft(), idempotency("key-0001"))
     assert not replayed
-    assert create_pause(database, AGENT, draft(), once("key-0001")) == (first, True)
+    assert create_pause(database, AGENT, draft(), idempotency("key-0001")) == (first, True)
     decided = decide_pause(database, REVIEWER, first["watchId"], approve(comment="for you alone"))
-    assert create_pause(database, AGENT, draft(), once("key-0001")) == (decided, True)
+    assert create_pause(database, AGENT, draft(), idempotency("key-0001")) == (decided, True)
     # Another agent's own pauses are all that it sees.
     colleague = someone(Role.AGENT, id_="key_colleague")
-    assert create_pause(database, colleague, draft(), once("key-0001")) == (first, True)
+    assert create_pause(database, colleague, draft(), idempotency("key-0001")) == (first, True)
     change(database, "DELETE FROM pauses")
-    assert create_pause(database, AGENT, draft(), once("key-0001")) == (first, True)
+    assert create_pause(database, AGENT, draft(), idempotency("key-0001")) == (first, True)
     change(database, "UPDATE idempotency_keys SET pause_id = NULL")
-    assert create_pause(database, AGENT, draft(), once("key-0001")) == (first, True)
+    assert create_pause(database, AGENT, draft(), idempotency("key-0001")) == (first, True)
 
 
 def test_the_same_again_makes_nothing(database: Database) -> None:
-    first, _ = create_pause(database, AGENT, draft(), once("key-0001"))
+    first, _ = create_pause(database, AGENT, draft(), idempotency("key-0001"))
     decide_pause(database, REVIEWER, first["watchId"], approve())
-    create_pause(database, AGENT, draft(), once("key-0001"))
+    create_pause(database, AGENT, draft(), idempotency("key-0001"))
     assert one(database, "SELECT count(*) FROM pauses") == 1
 
 
 def test_another_request_under_the_same_key_is_refused(database: Database) -> None:
     """And leaves nothing."""
-    create_pause(database, AGENT, draft(), once("key-0001"))
+    create_pause(database, AGENT, draft(), idempotency("key-0001"))
     with pytest.raises(IdempotencyKeyReused):
-        create_pause(database, AGENT, draft(), once("key-0001", "another body"))
+        create_pause(database, AGENT, draft(), idempotency("key-0001", "another body"))
     assert one(database, "SELECT count(*) FROM pauses") == 1
 
 
 def test_the_scope_is_the_namespace(database: Database) -> None:
     """Two teams may use the same key; two agents of a team share it."""
-    made, _ = create_pause(database, AGENT, draft(), once("key-0001"))
+    made, _ = create_pause(database, AGENT, draft(), idempotency("key-0001"))
     other = someone(Role.AGENT, "other")
-    assert post(database, other, once("key-0001"), namespace="other") != made["watchId"]
+    assert post(database, other, idempotency("key-0001"), namespace="other") != made["watchId"]
     colleague = someone(Role.AGENT, id_="key_colleague")
-    assert create_pause(database, colleague, draft(), once("key-0001")) == (made, True)
+    assert create_pause(database, colleague, draft(), idempotency("key-0001")) == (made, True)
 
 
 def test_a_refused_request_keeps_no_key(database: Database) -> None:
     """So that the corrected one can be sent under it."""
     with pytest.raises(Invalid):
-        create_pause(database, AGENT, draft(action=" "), once("key-0001", "wrong"))
-    assert not create_pause(database, AGENT, draft(), once("key-0001", "right"))[1]
+        create_pause(database, AGENT, draft(action=" "), idempotency("key-0001", "wrong"))
+    assert not create_pause(database, AGENT, draft(), idempotency("key-0001", "right"))[1]
 
 
 def test_a_replay_after_the_deadline_of_its_own_body(database: Database) -> None:
     """An `expiresAt` that is past by now was fine when the request was carried out."""
     with database.transaction() as uow:
         soon = uow.now.replace(year=uow.now.year + 1)
-    first, _ = create_pause(database, AGENT, draft(expires=soon), once("key-0001"))
+    first, _ = create_pause(database, AGENT, draft(expires=soon), idempotency("key-0001"))
     expire(database, first["watchId"])
     past = draft(expires=soon.replace(year=2020))
-    again, replayed = create_pause(database, AGENT, past, once("key-0001"))
+    again, replayed = create_pause(database, AGENT, past, idempotency("key-0001"))
     assert (again["watchId"], replayed) == (first["watchId"], True)
 
 
@@ -97,7 +97,7 @@ def test_a_replay_tells_nobody_again(database: Database, publisher: Recorded) ->
     """One event makes one message and one wake-up."""
     an_endpoint(database)
     for _ in range(3):
-        create_pause(database, AGENT, draft(), once("key-0001"))
+        create_pause(database, AGENT, draft(), idempotency("key-0001"))
     assert [delivery["type"] for delivery in deliveries(database)] == ["pause.created"]
     assert len(publisher.wakeups) == 1
 
@@ -105,7 +105,7 @@ def test_a_replay_tells_nobody_again(database: Database, publisher: Recorded) ->
 def test_twenty_at_the_same_time_make_one(database: Database, publisher: Recorded) -> None:
     """All get the same answer, and one of them made it."""
     an_endpoint(database)
-    answers = at_once([lambda: create_pause(database, AGENT, draft(), once("key-0001"))] * 20)
+    answers = at_once([lambda: create_pause(database, AGENT, draft(), idempotency("key-0001"))] * 20)
     assert not [answer for answer in answers if isinstance(answer, Exception)]
     documents = [document for document, _ in answers]  # type: ignore[misc]
     assert all(document == documents[0] for document in documents)
@@ -119,7 +119,7 @@ def test_contrary_bodies_at_the_same_time(database: Database) -> None:
     """One is carried out; those that asked for the other thing are refused."""
     bodies = ["one", "other"] * 5
     answers = at_once(
-        [lambda body=body: create_pause(database, AGENT, draft(), once("key-0001", body)) for body in bodies]
+        [lambda body=body: create_pause(database, AGENT, draft(), idempotency("key-0001", body)) for body in bodies]
     )
     refused = [answer for answer in answers if isinstance(answer, IdempotencyKeyReused)]
     assert len(refused) == 5
@@ -149,29 +149,29 @@ def _forgotten(database: Database) -> int:
 
 def test_a_key_lives_as_long_as_its_pause_waits_and_a_day_longer(database: Database) -> None:
     """Asked again after a weekend, or a month, it is still the same pause."""
-    watch_id = post(database, once=once("key-0001"), expires=None)
+    watch_id = post(database, idempotency=idempotency("key-0001"), expires=None)
     assert _forgotten(database) == 0
-    assert post(database, once=once("key-0001"), expires=None) == watch_id
+    assert post(database, idempotency=idempotency("key-0001"), expires=None) == watch_id
     decide_pause(database, REVIEWER, watch_id, approve())
     change(database, "UPDATE pauses SET resolved_at = resolved_at - interval '23 h'")
     assert _forgotten(database) == 0
-    assert post(database, once=once("key-0001"), expires=None) == watch_id
+    assert post(database, idempotency=idempotency("key-0001"), expires=None) == watch_id
     change(database, "UPDATE pauses SET resolved_at = resolved_at - interval '2 h'")
     assert _forgotten(database) == 1
-    assert post(database, once=once("key-0001"), expires=None) != watch_id
+    assert post(database, idempotency=idempotency("key-0001"), expires=None) != watch_id
 
 
 def test_a_key_lives_as_long_as_its_saga_runs_and_a_day_longer(database: Database) -> None:
     """The key of a start, and that of a rerun, are kept."""
     trace_id = start(database, step("a", hitl=True))
     wanted = StartRequest("default", "s", "1", {"n": 1})
-    trace_id, _ = start_saga(database, AGENT, wanted, once("start-01"))
+    trace_id, _ = start_saga(database, AGENT, wanted, idempotency("start-01"))
     work(database, trace_id, tools())
     rerun_step(database, REVIEWER, current_ref(database, trace_id), None, "my-wish")
     work(database, trace_id, tools())
     assert _forgotten(database) == 0
     with pytest.raises(RepeatedRequest) as again:
-        start_saga(database, AGENT, wanted, once("start-01"))
+        start_saga(database, AGENT, wanted, idempotency("start-01"))
     assert again.value.answer["trace_id"] == trace_id.hex
     cancel_saga(database, OPERATOR, trace_id, None)
     work(database, trace_id, tools())

@@ -104,12 +104,12 @@ def refuses(call: Callable[[], object]) -> None:
 
 
 def test_keys(database: Database, log: Log) -> None:
-    once = IdempotentRequest("key-0001", bytes(32))
-    made, _ = create_key(database, ADMIN, NewKey("ci", Role.AGENT, ("shop",)), once)
+    idempotency = IdempotentRequest("key-0001", bytes(32))
+    made, _ = create_key(database, ADMIN, NewKey("ci", Role.AGENT, ("shop",)), idempotency)
     assert log.new() == [("shop", "key.created", made["id"], ADMIN.id)]
     assert log.details() == {"name": "ci", "role": "agent", "namespaces": ["shop"]}
     assert log.digests() == (None, digest({name: value for name, value in made.items() if name != "key"}))
-    assert create_key(database, ADMIN, NewKey("ci", Role.AGENT, ("shop",)), once)[1]
+    assert create_key(database, ADMIN, NewKey("ci", Role.AGENT, ("shop",)), idempotency)[1]
     assert log.new() == []
     revoked = revoke_key(database, ADMIN, made["id"])
     assert log.new() == [("shop", "key.revoked", made["id"], ADMIN.id)]

@@ -40,8 +40,8 @@ def test_only_eligible_voters_are_notified(database: Database) -> None:
     person(database, "other", "json://x", groups=["sales"])
     group(database, "finance", "json://f")
     group(database, "sales", "json://s")
-    asked = ["group:finance", "person:otto@example.com", "group:unheard-of"]
-    assert tell(database, watch_id, asked=asked) == [
+    eligible = ["group:finance", "person:otto@example.com", "group:unheard-of"]
+    assert tell(database, watch_id, eligible=eligible) == [
         ("anne@example.com", "json://a"),
         ("finance", "json://f"),
         ("otto@example.com", "json://o"),
@@ -76,14 +76,14 @@ def test_instead_of_who_is_away_the_delegate_hears(database: Database) -> None:
     watch_id = post(database)
     otto = person(database, "otto", "json://o", groups=["finance"])
     person(database, "anne", "json://a", groups=["finance"], delegate_id=otto, away=True)
-    assert tell(database, watch_id, asked=["group:finance"]) == [("otto@example.com", "json://o")]
+    assert tell(database, watch_id, eligible=["group:finance"]) == [("otto@example.com", "json://o")]
 
 
 def test_the_delegate_of_someone_without_channels_hears(database: Database) -> None:
     watch_id = post(database)
     otto = person(database, "otto", "json://o")
     person(database, "anne", delegate_id=otto, away=True)
-    assert tell(database, watch_id, asked=["person:anne@example.com"]) == [("otto@example.com", "json://o")]
+    assert tell(database, watch_id, eligible=["person:anne@example.com"]) == [("otto@example.com", "json://o")]
 
 
 @pytest.mark.parametrize("why", ["back", "delegate elsewhere", "delegate asked", "no delegate"])
@@ -95,7 +95,7 @@ def test_else_they_hear_themselves(database: Database, why: str) -> None:
     delegate = None if why == "no delegate" else otto
     person(database, "anne", "json://a", delegate_id=delegate, away=why != "back")
     creator = ids.text(ids.USER, otto) if why == "delegate asked" else "key_agent"
-    found = tell(database, watch_id, asked=["person:anne@example.com"], created_by=creator)
+    found = tell(database, watch_id, eligible=["person:anne@example.com"], created_by=creator)
     assert found == [("anne@example.com", "json://a")]
 
 

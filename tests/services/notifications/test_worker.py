@@ -91,7 +91,7 @@ def test_the_link_to_a_review_that_is_escalated_lasts_on(database: Database) -> 
     review = {"groups": ["ops"], "escalate": {"after": 60, "to": {"groups": ["leads"]}}}
     person(database, "anne", "json://a", groups=["ops"])
     made = post(database, review=review, on_timeout=OnTimeout.ESCALATE)
-    tell(database, made, asked=["group:ops"])
+    tell(database, made, eligible=["group:ops"])
     token = job(database).content.link.removeprefix("http://sagahold.test/r/")
     change(database, "UPDATE pauses SET escalated_at = created_at + interval '60 s'")
     change(database, "UPDATE pauses SET created_at = created_at - interval '1 h', expires_at = now() - interval '1 s'")
@@ -106,7 +106,7 @@ def test_a_groups_link_lets_nobody_in(database: Database) -> None:
     """A group's channel has many readers, so the page asks them to sign in."""
     made = post(database)
     group(database, "finance", "json://f")
-    tell(database, made, asked=["group:finance"])
+    tell(database, made, eligible=["group:finance"])
     content = job(database).content
     assert (content.link, content.personal) == (f"http://sagahold.test/review/{made}", False)
     assert rows(database, "SELECT 1 FROM sign_in_links") == []

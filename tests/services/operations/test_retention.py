@@ -40,7 +40,7 @@ RETENTION = timedelta(days=90)
 def test_nothing_that_is_young(database: Database) -> None:
     """Whatever state it is in."""
     an_endpoint(database)
-    decide_pause(database, REVIEWER, post(database, once=IdempotentRequest("key-0001", bytes(32))), approve())
+    decide_pause(database, REVIEWER, post(database, idempotency=IdempotentRequest("key-0001", bytes(32))), approve())
     finish(database, claim(database, deliveries(database)[0]))
     rotate_namespace_secret(database, ADMIN, "default")
     with database.transaction() as uow:

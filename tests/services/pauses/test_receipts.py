@@ -26,8 +26,8 @@ from tests.services.world import (
     cancel,
     change,
     expire,
+    idempotency,
     let_time_approve,
-    once,
     one,
     post,
     rows,
@@ -196,9 +196,9 @@ class TestKeys:
         assert one(database, "SELECT count(*) FROM receipt_keys WHERE retired_at IS NULL") == 1
 
     def test_a_repeated_rotation_rotates_once(self, database: Database) -> None:
-        first, replayed = rotate_key(database, SIGNER, ADMIN, once("rotate-1"))
+        first, replayed = rotate_key(database, SIGNER, ADMIN, idempotency("rotate-1"))
         assert not replayed
-        assert rotate_key(database, SIGNER, ADMIN, once("rotate-1")) == (first, True)
+        assert rotate_key(database, SIGNER, ADMIN, idempotency("rotate-1")) == (first, True)
         assert len(published_keys(database, SIGNER)) == 2
 
     def test_only_an_admin_of_all_namespaces_manages_them(self, database: Database) -> None:

@@ -11,13 +11,13 @@ from services.kernel.connection_pool import DatabaseUnavailable
 from services.kernel.group_commit import Aside, GroupCommit
 from services.kernel.unit_of_work import Database
 from services.pauses.lifecycle import Created, CreateRequest, check_creation, create_pauses
-from tests.services.world import ADMIN, AGENT, an_endpoint, draft, once, one
+from tests.services.world import ADMIN, AGENT, an_endpoint, draft, idempotency, one
 
 HEAVY = {"type": "object", "properties": {f"f{n}": {"type": "string", "pattern": "^[a-z]{1,9}$"} for n in range(5)}}
 
 
 def request(key: str | None = None, **changes: object) -> CreateRequest:
-    return CreateRequest(AGENT, draft(**changes), None if key is None else once(key))
+    return CreateRequest(AGENT, draft(**changes), None if key is None else idempotency(key))
 
 
 @pytest.fixture

@@ -178,13 +178,13 @@ def test_a_namespace_has_a_policy(database: Database) -> None:
     assert get_namespace(database, ADMIN, "default")["review"] == {"approvals": 1}
     put = put_namespace(database, ADMIN, "default", {"groups": ["ops"]})
     assert (put["review"], put["changed_by"]) == ({"approvals": 1, "groups": ["ops"]}, ADMIN.id)
-    assert get_pause(database, REVIEWER, post(database)).asked == ["group:ops"]
-    assert get_pause(database, REVIEWER, post(database, review={"approvals": 1})).asked == ["group:ops"]
+    assert get_pause(database, REVIEWER, post(database)).eligible == ["group:ops"]
+    assert get_pause(database, REVIEWER, post(database, review={"approvals": 1})).eligible == ["group:ops"]
     assert may_vote(get_pause(database, REVIEWER, post(database)), anne)
     (entry,) = rows(database, "SELECT entry FROM audit_events WHERE entry ->> 'type' = 'namespace.changed'")
     assert entry["entry"]["details"] == {"review": {"approvals": 1, "groups": ["ops"]}}
     put_namespace(database, ADMIN, "default", None)
-    assert get_pause(database, REVIEWER, post(database)).asked is None
+    assert get_pause(database, REVIEWER, post(database)).eligible is None
 
 
 def test_a_namespace_is_read_once_in_a_while(database: Database) -> None:

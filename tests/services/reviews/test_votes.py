@@ -154,12 +154,14 @@ def test_a_policy_that_nobody_can_meet_is_refused(database: Database) -> None:
 
 def test_an_unsatisfiable_one_is_not_remembered_under_its_idempotency_key(database: Database) -> None:
     """Tried again when there are more people, it is made."""
-    once = IdempotentRequest("key-of-mine", bytes(32))
+    idempotency = IdempotentRequest("key-of-mine", bytes(32))
     voter(database, "anne")
     with pytest.raises(PolicyUnsatisfiable):
-        post(database, once=once, review={"approvals": 2})
+        post(database, idempotency=idempotency, review={"approvals": 2})
     voter(database, "ben")
-    assert post(database, once=once, review={"approvals": 2}) == post(database, once=once, review={"approvals": 2})
+    assert post(database, idempotency=idempotency, review={"approvals": 2}) == post(
+        database, idempotency=idempotency, review={"approvals": 2}
+    )
 
 
 def test_who_was_disabled_in_the_meantime_has_no_vote(database: Database) -> None:
@@ -219,7 +221,7 @@ def test_time_runs_out_into_an_escalation(database: Database) -> None:
     run_out(database, watch_id)
     assert [expire_due(database), expire_due(database)] == [1, 0]
     pause = get_pause(database, REVIEWER, watch_id)
-    assert (pause.status, pause.on_timeout, pause.asked) == ("pending", "expire", ["group:ops", "group:leads"])
+    assert (pause.status, pause.on_timeout, pause.eligible) == ("pending", "expire", ["group:ops", "group:leads"])
     run_out(database, watch_id)
     assert expire_due(database) == 1
     with pytest.raises(AlreadyResolved):

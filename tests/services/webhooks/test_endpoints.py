@@ -37,7 +37,7 @@ from tests.services.world import (
     deliveries,
     due_now,
     finish,
-    once,
+    idempotency,
     one,
     post,
     someone,
@@ -64,8 +64,8 @@ def test_made_and_read(database: Database) -> None:
 def test_a_repeated_request_makes_one_and_shows_no_secret(database: Database) -> None:
     """The stored answer holds none: it would lie readable in another table."""
     new = EndpointChange(url=CALLBACK, namespaces=("default",))
-    made, _ = create_endpoint(database, ADMIN, new, once("key-0001"))
-    again, replayed = create_endpoint(database, ADMIN, new, once("key-0001"))
+    made, _ = create_endpoint(database, ADMIN, new, idempotency("key-0001"))
+    again, replayed = create_endpoint(database, ADMIN, new, idempotency("key-0001"))
     assert replayed
     assert again == made | {"secret": None}
     assert made["secret"] not in str(one(database, "SELECT answer::text FROM idempotency_keys"))
