@@ -154,6 +154,7 @@ def test_the_outcome_is_due_after_a_time() -> None:
 
 
 def test_an_unknown_outcome_needs_a_look_until_it_is_settled() -> None:
+    assert not needs_look(approved(), LATER)
     unknown, events = report(used(), told(ExecutionStatus.UNKNOWN, note="the line broke"))
     assert [event.type for event in events] == ["pause.outcome", "pause.outcome_missing"]
     assert needs_look(unknown, LATER)

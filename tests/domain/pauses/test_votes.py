@@ -163,11 +163,11 @@ def test_nobody_decides_their_own_unless_the_policy_says_so() -> None:
 def test_stages_follow_each_other() -> None:
     """Each stage has its own eligible voters, different from those of the stages before."""
     pause = held({"stages": [{"groups": ["ops"]}, {"groups": ["finance"]}]})
-    assert pause.asked == ["group:ops"]
+    assert pause.eligible == ["group:ops"]
     with pytest.raises(NotEligible):
         votes(pause, yes(CARA))
     pause = votes(pause, yes(BEN))
-    assert (pause.status, pause.stage, pause.asked) == (Status.PENDING, 1, ["group:finance"])
+    assert (pause.status, pause.stage, pause.eligible) == (Status.PENDING, 1, ["group:finance"])
     with pytest.raises(NotEligible):
         votes(pause, yes(DAN))
     pause = votes(pause, yes(CARA))
@@ -291,7 +291,7 @@ def test_time_that_runs_out_escalates_once() -> None:
     escalated, events = decide(pause, Timeout(), later, ALL)
     assert (escalated.status, [event.type for event in events]) == (Status.PENDING, ["pause.escalated"])
     assert (escalated.escalated_at, escalated.expires_at) == (later, later + timedelta(hours=1))
-    assert escalated.asked == ["group:ops", "person:dan@example.com"]
+    assert escalated.eligible == ["group:ops", "person:dan@example.com"]
     assert decide(escalated, Timeout(), later, ALL) == (escalated, ())
     assert votes(escalated, yes(DAN)).status is Status.APPROVED
     expired, events = decide(escalated, Timeout(), later + timedelta(hours=1), ALL)
