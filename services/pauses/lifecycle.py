@@ -15,7 +15,7 @@ from domain.identity.access import Principal, Role
 from domain.pauses import approval_policy
 from domain.pauses.consumption import MISSING, NEEDS_LOOK, ExecutionStatus
 from domain.pauses.creation import PauseRequest, check_request, pause_from
-from domain.pauses.pause import Actor, Pause, Status, Timeout, created
+from domain.pauses.pause import AGENT, Actor, Pause, Status, Timeout, created
 from domain.pauses.reminders import next_at
 from domain.pauses.serialization import RenderedEvent, pause_document, pause_id, render_event
 from domain.values import ids
@@ -315,7 +315,10 @@ def _with_outcome(outcome: str) -> list[Any]:
         return [used, columns.outcome_status == outcome]
     overdue = or_(columns.outcome_due_at.is_(None), columns.outcome_due_at <= func.clock_timestamp())
     missing = columns.outcome_status.is_(None) & overdue
-    return [used, missing if outcome == MISSING else missing | (columns.outcome_status == ExecutionStatus.UNKNOWN)]
+    if outcome == MISSING:
+        return [used, missing]
+    # The page of a saga itself asks for an operator.
+    return [used, columns.kind == AGENT, missing | (columns.outcome_status == ExecutionStatus.UNKNOWN)]
 
 
 def count_needing_look(database: Database, by: Principal) -> int:

@@ -128,6 +128,9 @@ def _rerun_idempotently(
         _check_eligible(database, uow, by, lock_pause(uow, by, step.watch_id), revision)
         change = decide_in(database, uow, by, step.watch_id, command)
         pause = change.pause
+        if pause.status is Status.APPROVED:
+            # The engine locks an approved pause after its saga.
+            raise AlreadyResolved(change.document)
         locked = lock(uow, which.trace_id)
         assert locked is not None, "it was just read, and sagas with a held step are not deleted"
         step = step_of_saga(locked, which.span)

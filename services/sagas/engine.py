@@ -25,6 +25,7 @@ from services.kernel import leases
 from services.kernel.leases import SAGA, Lease
 from services.kernel.unit_of_work import Database, UnitOfWork, WakeUp
 from services.manifests.definitions import load_saga
+from services.sagas.approvals import use_approvals
 from services.sagas.events import notices
 from services.sagas.plan import StepPlan, ToolLookupNeeded
 from services.sagas.repository import (
@@ -290,5 +291,6 @@ class _SagaExecution:
         self._save(Schedule(due_at, due_at))
 
     def _save(self, when: Schedule) -> None:
+        use_approvals(self.database, self.uow, self.record.saga, self.saga)
         told = notices(self.record.saga, self.saga, self.definition, self.uow.now)
         save(self.uow, self.record.saga, self.saga, when, told)

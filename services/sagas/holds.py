@@ -2,11 +2,13 @@
 
 from dataclasses import dataclass
 from datetime import timedelta
+from math import ceil
 from typing import Any
 from uuid import UUID
 
 from domain.manifests.definition import SagaDefinition, StepDefinition
 from domain.pauses import approval_policy
+from domain.pauses.consumption import MAX_OUTCOME_WITHIN, OUTCOME_WITHIN
 from domain.pauses.pause import STEP, Pause, Status
 from domain.pauses.policy_floor import combined
 from domain.sagas.saga import Saga
@@ -18,6 +20,8 @@ from services.pauses.namespaces import floor_of
 from services.pauses.repository import find_pause, store_pause
 from services.sagas.repository import SagaRecord
 
+# Seconds after a step's timeout for a worker to record its outcome.
+OUTCOME_MARGIN = 300
 # Characters of an action, as in every pause.
 MAX_ACTION = 500
 CHANGED = Error("ARGUMENTS_CHANGED", "the arguments are no longer those that were approved; nothing was called")
@@ -82,9 +86,16 @@ def hold(
         # The policy floor may have been raised since the deployment of the manifest.
         on_timeout=floor.allowed_on_timeout(declared.hitl_on_timeout),
         review=combined(floor.review, own),
+        outcome_within=_outcome_within(declared),
     )
     store_pause(database, uow, pause)
     return pause.id
+
+
+def _outcome_within(declared: StepDefinition) -> int | None:
+    """Return a time that the step's own timeout fits into; None if the default does."""
+    seconds = ceil(declared.timeout_seconds) + OUTCOME_MARGIN
+    return None if seconds <= OUTCOME_WITHIN else min(seconds, MAX_OUTCOME_WITHIN)
 
 
 def decision(uow: UnitOfWork, step: Step, held: bytes | None) -> Approved | Error | None:

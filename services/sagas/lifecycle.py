@@ -12,7 +12,7 @@ from sqlalchemy.dialects.postgresql import insert
 from domain.identity.access import Principal
 from domain.log import audit
 from domain.manifests.definition import SagaDefinition
-from domain.pauses.pause import Cancel
+from domain.pauses.pause import Cancel, Status
 from domain.sagas.saga import TERMINAL, Saga, SagaStatus
 from domain.sagas.step import Step, StepStatus
 from domain.values import canonical_json, json_schema
@@ -196,8 +196,9 @@ def _cancel(
     """Cancel the saga, or return None if another pause holds it than when it was read."""
     held = _held_by(visible_saga(uow.conn, by, trace_id).saga)
     if held is not None:
-        # A pause is always locked before its saga.
-        uow.conn.execute(select(pauses.c.id).where(pauses.c.id == held).with_for_update(key_share=True))
+        # A pending pause is always locked before its saga, and an approved one after it.
+        pending = select(pauses.c.id).where(pauses.c.id == held, pauses.c.status == Status.PENDING.value)
+        uow.conn.execute(pending.with_for_update(key_share=True))
     record = lock(uow, trace_id)
     assert record is not None, "it was just read, and sagas that have not ended are not deleted"
     saga = record.saga

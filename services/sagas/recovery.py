@@ -32,6 +32,7 @@ from services.kernel.leases import SAGA, due_now
 from services.kernel.quarantine import forget
 from services.kernel.unit_of_work import Database, UnitOfWork, WakeUp
 from services.manifests.definitions import load_saga
+from services.sagas.approvals import use_approvals
 from services.sagas.events import notices
 from services.sagas.queries import StepRef, step_of_saga, visible_saga
 from services.sagas.repository import SagaRecord, Schedule, new_span_id, save
@@ -116,6 +117,7 @@ def resolve(
             saga = change_step(record.saga, settled, command, uow.now)
         else:
             saga = seen_to(record.saga, settled, uow.now, done=done, output=output)
+        use_approvals(database, uow, record.saga, saga)
         _go_on(uow, record, saga)
     log.warning("an operator recorded an outcome", extra={"by": by.id, "saga": which.trace_id.hex, "done": done})
     return {"status": "resolved", "idempotency_key": f"resolve-{which.span}"}
