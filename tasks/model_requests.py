@@ -1,24 +1,21 @@
-"""The model requests of this process: they run on one event loop, and a few threads record their results.
+"""The model requests of this process.
 
 A model may take minutes, and no thread of Celery's pool waits for it. Sixty-four model requests cost as many sockets.
-Once a second a query finds the requests that were cancelled or taken over.
 """
 
 import hashlib
 import logging
-import queue
 import random
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
-from uuid import UUID
 
 from opentelemetry.trace import INVALID_SPAN, Span
 
 from adapters.otel import tracing
+from adapters.process.future_pool import FuturePool
 from adapters.process.logs import trace_id as logged_trace
 from domain.manifests import prompts, resources
 from domain.manifests.prompt_limits import PromptFailed
@@ -44,25 +41,10 @@ log = logging.getLogger(__name__)
 
 # The limit of one process; one namespace alone gets 64. Each is a socket and some hundred kilobytes of messages.
 MOST = 96
-# Recording is a transaction of a few milliseconds.
-_RECORDERS = 4
-# Seconds that a model request may run after its saga was cancelled.
-_WATCH_SECONDS = 1.0
 
 
 class RequestRunner(Protocol):
     def ask_model(self, model_input: ModelInput) -> "Future[ModelResult]": ...
-
-
-@dataclass(slots=True)
-class _Running:
-    request: ModelRequest
-    began: float
-    prompt_digest: str | None = None
-    future: "Future[ModelResult] | None" = None
-    given_up: bool = False
-    span: Span = INVALID_SPAN
-    slot: Slot | None = None
 
 
 class ModelRequests:
@@ -83,103 +65,78 @@ class ModelRequests:
     ) -> None:
         self._database, self._leases, self._runner, self._tracer = database, leases, runner, tracer
         self.places = Slots(MOST, lambda row: database.publisher.publish([WakeUp(SAGA, row, chosen=True)], []))
-        # By the token of their lease.
-        self._running: dict[UUID, _Running] = {}
-        self._changed = threading.Condition()
-        self._results: queue.SimpleQueue[tuple[_Running, ModelResult]] = queue.SimpleQueue()
-        for number in range(_RECORDERS):
-            threading.Thread(target=self._record_all, name=f"model-results-{number}", daemon=True).start()
-        threading.Thread(target=self._watch, name="model-requests-watch", daemon=True).start()
+        self._pool: FuturePool[_Job] = FuturePool("model-requests", self._given_up)
 
     def begin(self, request: ModelRequest, slot: Slot | None = None) -> None:
         """Begin the request, and return at once. `slot`: given back when the result is recorded."""
-        running = _Running(request, time.perf_counter(), slot=slot)
         self._leases.keep(request.lease)
-        with self._changed:
-            self._running[request.lease.token] = running
-            self._changed.notify_all()
-        try:
-            running.span = execution_span(self._tracer, request, "internal", _about(request))
-            model_input = _model_input(request, self._leases, tracing.traceparent(running.span))
-            running.prompt_digest = hashlib.sha256(model_input.message.encode()).hexdigest()
-            with tracing.current(self._tracer, running.span):
-                running.future = self._runner().ask_model(model_input)
-        except (PromptFailed, resources.NotBound) as error:
-            self._results.put((running, _without_model(request, Error("PROMPT_FAILED", str(error)))))
-        except Exception as error:
-            # Without a result, this process would renew its lease for good.
-            log.exception("a model request could not begin", extra={"idempotency_key": request.idempotency_key})
-            text = f"internal error, see the worker's log: {type(error).__name__}"
-            self._results.put((running, _without_model(request, Error("INTERNAL", text))))
-        else:
-            running.future.add_done_callback(lambda future: self._ended(running, future))
+        self._pool.begin(_Job(self._database, self._leases, self._runner, self._tracer, request, slot))
 
     def drain(self) -> None:
         """Wait until all requests are recorded, as a worker that ends does for its tool calls."""
-        with self._changed:
-            self._changed.wait_for(lambda: not self._running)
+        self._pool.drain()
 
-    def _ended(self, running: _Running, future: "Future[ModelResult]") -> None:
-        if future.cancelled() and not running.given_up:
-            # The worker ends by force, or a library cancelled the task. The request is still wanted. Once its lease
-            # expires, another worker continues it.
-            tracing.fail(running.span, "WORKER_ENDED")
-            running.span.end()
-            self._let_go(running)
-            return
-        self._results.put((running, _result(running.request, future)))
+    def _given_up(self, running: "list[_Job]") -> "list[_Job]":
+        tokens = given_up(self._database, [job.request.lease for job in running])
+        return [job for job in running if job.request.lease.token in tokens]
 
-    def _let_go(self, running: _Running) -> None:
-        """Free the slot and the lease after any end of the request."""
-        self._leases.drop(running.request.lease)
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    """One model request in flight."""
+
+    database: Database
+    leases: LeaseKeeper
+    runner: Callable[[], RequestRunner]
+    tracer: "Tracer | None"
+    request: ModelRequest
+    slot: Slot | None
+    began: float = field(default_factory=time.perf_counter)
+    prompt_digest: str | None = None
+    span: Span = INVALID_SPAN
+
+    def start(self) -> "Future[ModelResult]":
+        request = self.request
         try:
-            if running.slot is not None:
-                running.slot.give_back()
-        finally:
-            with self._changed:
-                del self._running[running.request.lease.token]
-                self._changed.notify_all()
+            self.span = execution_span(self.tracer, request, "internal", _about(request))
+            model_input = _model_input(request, self.leases, tracing.traceparent(self.span))
+            self.prompt_digest = hashlib.sha256(model_input.message.encode()).hexdigest()
+            with tracing.current(self.tracer, self.span):
+                return self.runner().ask_model(model_input)
+        except (PromptFailed, resources.NotBound) as error:
+            failed = Error("PROMPT_FAILED", str(error))
+        except Exception as error:
+            log.exception("a model request could not begin", extra={"idempotency_key": request.idempotency_key})
+            failed = Error("INTERNAL", f"internal error, see the worker's log: {type(error).__name__}")
+        future: Future[ModelResult] = Future()
+        future.set_result(_without_model(request, failed))
+        return future
 
-    def _record_all(self) -> None:
-        while True:
-            running, result = self._results.get()
-            logged_trace.set(running.request.lease.id.hex)
-            try:
-                _end_span(running.span, result)
-                self._record(running, result)
-            except DatabaseUnavailable as error:
-                log.warning("a model result is lost, as the database is away: %s", error)
-            except Exception:
-                log.exception("a model result could not be recorded")
-            finally:
-                logged_trace.set(None)
-                self._let_go(running)
-
-    def _record(self, running: _Running, result: ModelResult) -> None:
-        request, report = running.request, result.report
-        took = (time.perf_counter() - running.began) * 1000
+    def record(self, future: "Future[ModelResult]") -> None:
+        request = self.request
+        logged_trace.set(request.lease.id.hex)
+        result = _result(request, future)
+        report = result.report
+        _end_span(self.span, result)
+        took = (time.perf_counter() - self.began) * 1000
         schedule_ms = max(0.0, took - report.setup_ms - report.llm_ms - report.tool_ms)
-        about = {"prompt_ref": request.reasoning.prompt_ref, "prompt_digest": running.prompt_digest}
+        about = {"prompt_ref": request.reasoning.prompt_ref, "prompt_digest": self.prompt_digest}
         document = report_document(report, schedule_ms, request.queue_ms) | about
         jitter = random.random()  # noqa: S311  (no secret)
-        retry_while_leased(lambda: record_model_result(self._database, request, result, document, jitter))
+        try:
+            retry_while_leased(lambda: record_model_result(self.database, request, result, document, jitter))
+        except DatabaseUnavailable as error:
+            log.warning("a model result is lost, as the database is away: %s", error)
 
-    def _watch(self) -> None:
-        pause = threading.Event()
-        while True:
-            with self._changed:
-                self._changed.wait_for(lambda: self._running)
-                running = list(self._running.values())
-            pause.wait(_WATCH_SECONDS)
-            try:
-                unwanted = given_up(self._database, [each.request.lease for each in running])
-            except Exception as error:  # the database may be away; the next query may succeed
-                log.warning("could not query for cancelled model requests: %s", type(error).__name__)
-                continue
-            for each in running:
-                if each.request.lease.token in unwanted and each.future is not None:
-                    each.given_up = True
-                    each.future.cancel()
+    def abandon(self) -> None:
+        # Once the lease expires, another worker continues the request.
+        tracing.fail(self.span, "WORKER_ENDED")
+        self.span.end()
+
+    def release(self) -> None:
+        self.leases.drop(self.request.lease)
+        if self.slot is not None:
+            self.slot.give_back()
 
 
 def _about(request: ModelRequest) -> dict[str, str | int]:
