@@ -570,7 +570,7 @@ def test_the_use_of_an_approval_is_shown(rita: Visitor, team: Team) -> None:
     rita.send(watch_id, "approve")
     page = words(rita.see(watch_id))
     assert "may go ahead." in page
-    assert "not used yet valid until" in page
+    assert "not used yet validity ends" in page
     headers = {"Idempotency-Key": "pay-0001"}
     assert team.agent.post(f"/api/pause/{watch_id}/consume", headers=headers).status_code == 200
     assert "later, outcome not reported yet" in words(rita.see(watch_id))
@@ -594,5 +594,5 @@ def test_the_use_of_an_approval_is_shown(rita: Visitor, team: Team) -> None:
 def test_an_approval_that_is_not_used_in_time(rita: Visitor, team: Team) -> None:
     watch_id = team.pause(approvalValidFor=1)["watchId"]
     rita.send(watch_id, "approve")
-    until(lambda: "not used in time was valid until" in words(rita.see(watch_id)))
+    until(lambda: "not used in time validity ended" in words(rita.see(watch_id)))
     assert "may no longer go ahead" in words(rita.see(watch_id))
