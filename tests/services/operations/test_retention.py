@@ -143,7 +143,7 @@ def test_sessions_links_and_failures_that_count_no_more(database: Database) -> N
     one_session = "(SELECT hash FROM sessions ORDER BY hash {} LIMIT 1)"
     change(database, f"UPDATE sessions SET expires_at = now() WHERE hash = {one_session.format('ASC')}")
     change(database, f"UPDATE sessions SET seen_at = now() - interval '12 h' WHERE hash = {one_session.format('DESC')}")
-    one_link = "(SELECT min(hash) FROM sign_in_links)"
+    one_link = "(SELECT hash FROM sign_in_links ORDER BY hash LIMIT 1)"
     change(database, f"UPDATE sign_in_links SET expires_at = now() - interval '30 d' WHERE hash = {one_link}")
     change(database, "UPDATE sign_in_failures SET since = now() - interval '1 h' WHERE subject = 'address:192.0.2.1'")
     went = prune(database, RETENTION)
