@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import sagahold
 from sagahold import require_approval
+from sagahold.protocol import Answer
 from sagahold.testing import FakeApprover
 
 Call = Callable[..., Any]
@@ -211,6 +212,49 @@ def test_a_run_finds_its_first_and_second_call_again(
     assert len(approver.pauses) == 3
 
 
+@pytest.mark.parametrize("kind", ["function", "coroutine"])
+def test_a_call_that_got_no_answer_keeps_its_number(
+    approver: FakeApprover, ran: list[Any], monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """The request may have arrived. Another number would make a second pause, and a restart would run the first one."""
+    monkeypatch.setenv("SAGAHOLD_RUN_ID", f"job-{kind}")
+    held = require_approval(action="Refund {order}")
+    if kind == "function":
+
+        @held
+        def refund(order: str) -> None:
+            ran.append(order)
+
+    else:
+
+        async def later(order: str) -> None:
+            ran.append(order)
+
+        waits = held(later)
+
+        def refund(order: str) -> None:
+            asyncio.run(waits(order))  # type: ignore[arg-type]
+
+    def lose(call: Any) -> Any:
+        if call.method == "POST":
+            answer(call)
+        return Answer(0, b"the answer is lost")
+
+    answer = approver.answer
+    with monkeypatch.context() as lost:
+        lost.setattr(approver, "answer", lose)
+        with pytest.raises(sagahold.NotReachable):
+            refund("A-1")
+    refund("A-1")
+    refund("A-1")
+    assert len(approver.pauses) == 2
+    sagahold.approval._calls.clear()  # as a new process has it
+    for _ in range(2):
+        with pytest.raises(sagahold.AlreadyUsed):
+            refund("A-1")
+    assert ran == ["A-1", "A-1"]
+
+
 def test_a_key_counts_with_its_function_and_arguments(approver: FakeApprover) -> None:
     held = require_approval(action="Do it", key="nightly")
 
@@ -304,6 +348,20 @@ def test_what_runs_is_what_was_asked_not_what_it_became(ran: list[Any]) -> None:
     assert items != ["a"]
 
 
+def test_an_edit_keeps_the_type_of_an_integer(approver: FakeApprover, ran: list[Any]) -> None:
+    """JSON does not tell 200.0 from 200, and JSON Schema accepts both as an integer."""
+
+    @require_approval(action="Pay")
+    def pay(cents: int, rate: float, more: Any) -> None:
+        ran.append((cents, rate, more))
+
+    approver.edit(cents=200.0, rate=2.0, more=[3.0])
+    pay(1, 1.5, [])
+    assert ran == [(200, 2.0, [3.0])]
+    assert [type(value) for value in ran[0]] == [int, float, list]
+    assert type(ran[0][2][0]) is float
+
+
 @pytest.mark.parametrize("edit", [{"extra": 1}, {"cents": "many"}, {"more": {"cents": 2}}])
 def test_an_edit_that_does_not_fit_runs_nothing(approver: FakeApprover, ran: list[Any], edit: dict[str, Any]) -> None:
     """The server refuses the first two by the schema that the SDK sends; this reviewer has none."""
@@ -382,6 +440,8 @@ def test_what_cannot_be_held() -> None:
 
 
 def test_an_awaitable_of_a_plain_function_is_no_success(approver: FakeApprover) -> None:
+    """A task or a future may already act, so the outcome is not a failure either."""
+
     async def later() -> None: ...
 
     held = require_approval(action="x")(lambda: later())
@@ -389,7 +449,7 @@ def test_an_awaitable_of_a_plain_function_is_no_success(approver: FakeApprover) 
         held()
     outcome = approver.pauses[0].outcome
     assert outcome is not None
-    assert outcome.status == "failed"
+    assert outcome.status == "unknown"
 
 
 def test_the_options_reach_the_server(approver: FakeApprover) -> None:
@@ -413,6 +473,12 @@ def test_the_options_reach_the_server(approver: FakeApprover) -> None:
     assert (second.get("review"), second["approvalValidFor"], "expiresIn" in second) == (None, 900, False)
     assert do.__doc__ == "Do it."
     assert list(inspect.signature(do).parameters) == ["a"]
+
+
+def test_empty_arguments_are_what_was_posted(approver: FakeApprover) -> None:
+    approver.edit(force=True)
+    pause = sagahold.Client().request("Deploy", arguments={})
+    assert (pause.posted_arguments, pause.arguments) == ({}, {"force": True})
 
 
 def test_a_client_talks_to_the_fake_too(approver: FakeApprover) -> None:

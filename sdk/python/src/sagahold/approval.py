@@ -4,10 +4,11 @@ import functools
 import inspect
 import os
 import threading
-from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping
-from contextlib import nullcontext
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from itertools import count
 from types import EllipsisType
 from typing import Any, ParamSpec, TypeVar, cast
 from uuid import uuid4
@@ -25,8 +26,8 @@ MAX_ACTION = 500
 # The seconds for the report of an interrupted function.
 HURRY = 5.0
 _JSON_TYPES = {"str": "string", "int": "integer", "float": "number", "bool": "boolean"}
-# The number of equal calls so far in the run that SAGAHOLD_RUN_ID names.
-_calls: Counter[str] = Counter()
+# The numbers of equal calls in the run that SAGAHOLD_RUN_ID names, by the digest of the call.
+_calls: defaultdict[str, set[int]] = defaultdict(set)
 _calls_lock = threading.Lock()
 
 
@@ -76,12 +77,13 @@ def _blocking(target: "_Target", client: Client | None) -> Callable[..., Any]:
         if request is None:
             return target.function(*args, **kwargs)
         with Client() if client is None else nullcontext(client) as api:
-            approved = api.run(_approval(target, request, api.retry_for))
+            with _numbered(request):
+                approved = api.run(_approval(target, request, api.retry_for))
             try:
                 result = target.function(*approved.args, **approved.kwargs)
                 if inspect.isawaitable(result):
                     getattr(result, "close", lambda: None)()
-                    raise TypeError(f"{target.name} returned an awaitable: decorate the coroutine function itself")
+                    raise _NotAwaited(f"{target.name} returned an awaitable: decorate the coroutine function itself")
             except BaseException as error:
                 api.run(_report(approved, *target.failure(error, api.retry_for)))
                 raise
@@ -97,7 +99,8 @@ def _asynchronous(target: "_Target", client: AsyncClient | None) -> Callable[...
         if request is None:
             return await target.function(*args, **kwargs)
         async with AsyncClient() if client is None else nullcontext(client) as api:
-            approved = await api.run(_approval(target, request, api.retry_for))
+            with _numbered(request):
+                approved = await api.run(_approval(target, request, api.retry_for))
             try:
                 result = await target.function(*approved.args, **approved.kwargs)
             except GeneratorExit:
@@ -111,15 +114,26 @@ def _asynchronous(target: "_Target", client: AsyncClient | None) -> Callable[...
     return held
 
 
+class _NotAwaited(TypeError):
+    """The function returned before its action ended: a task may already run."""
+
+
 @dataclass(frozen=True)
 class _Request:
-    """One call that needs approval. `own` is the method's object; `found_by` is None if no restart can find it."""
+    """One call that needs approval.
+
+    Attributes:
+        own: the object of a method.
+        found_by: None if no restart can find it.
+        number: the digest of the call and its number in the run; None outside a run.
+    """
 
     own: tuple[Any, ...]
     arguments: dict[str, Any]
     body: dict[str, Any]
     key: str
     found_by: str | None
+    number: tuple[str, int] | None
 
 
 @dataclass(frozen=True)
@@ -173,15 +187,15 @@ class _Target:
         arguments = {name: canonical_json.snapshot(value, f"argument {name}") for name, value in given.items()}
         if self.when is not None and self.when(**canonical_json.snapshot(arguments, "")) is False:
             return None
-        key, found_by = self._key(arguments)
+        action = self._action(canonical_json.snapshot(arguments, ""))
+        key, found_by, number = self._key(arguments)
         fields = {
             "argumentsSchema": self._schema(arguments),
             "metadata": {"function": self.name},
             **({} if found_by is None else {"externalId": found_by}),
         }
-        action = self._action(canonical_json.snapshot(arguments, ""))
         body = protocol.draft(action, arguments, None, self.review, self.expires_in, self.valid_for, fields)
-        return _Request(own, arguments, body, key, found_by)
+        return _Request(own, arguments, body, key, found_by, number)
 
     def _action(self, arguments: dict[str, Any]) -> str:
         try:
@@ -190,13 +204,14 @@ class _Target:
             raise TypeError(f"the action of {self.name} names {error}, which is not in its arguments") from error
         return action if len(action) <= MAX_ACTION else action[: MAX_ACTION - 1] + "…"
 
-    def _key(self, arguments: dict[str, Any]) -> tuple[str, str | None]:
-        """Return the Idempotency-Key, and the same as the name to find the pause by after a restart.
+    def _key(self, arguments: dict[str, Any]) -> tuple[str, str | None, tuple[str, int] | None]:
+        """Return the Idempotency-Key, the same as the name to find the pause by after a restart, and the number.
 
         With neither a key nor a run the call is known to this process only, because two equal refunds may both be
         intended. In a run the first, the second, … equal call find the first, the second, … pause.
         """
         call: dict[str, Any] = {"function": self.name, "arguments": arguments}
+        number = None
         if self.key is not None:
             call["key"] = self.key if isinstance(self.key, str) else self.key(**canonical_json.snapshot(arguments, ""))
             if type(call["key"]) not in (str, int) or call["key"] == "":
@@ -204,18 +219,19 @@ class _Target:
         elif run := os.environ.get("SAGAHOLD_RUN_ID"):
             equal = canonical_json.digest({**call, "run": run})
             with _calls_lock:
-                call |= {"run": run, "call": _calls[equal]}
-                _calls[equal] += 1
+                number = equal, next(each for each in count() if each not in _calls[equal])
+                _calls[equal].add(number[1])
+            call |= {"run": run, "call": number[1]}
         else:
-            return f"once-{uuid4().hex}", None
+            return f"once-{uuid4().hex}", None, None
         name = f"call-{canonical_json.digest(call)}"
-        return name, name
+        return name, name, number
 
     def _schema(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """Return a JSON Schema that keeps an edit within the function's parameters."""
         properties: dict[str, Any] = {}
         for parameter in self.parameters:
-            annotation = getattr(parameter.annotation, "__name__", parameter.annotation)
+            annotation = _annotation(parameter)
             value = arguments[parameter.name]
             if parameter.kind is parameter.VAR_POSITIONAL:
                 properties[parameter.name] = {"type": "array"}
@@ -227,6 +243,14 @@ class _Target:
                 properties[parameter.name] = {}
         required = list(properties)
         return {"type": "object", "properties": properties, "required": required, "additionalProperties": False}
+
+    def typed(self, arguments: dict[str, Any]) -> dict[str, Any]:
+        """Return an integer for each `int`: JSON does not tell 200.0 from 200, and a reviewer may write either."""
+        whole = {each.name for each in self.parameters if _annotation(each) == "int"}
+        return {
+            name: int(value) if name in whole and isinstance(value, float) and value.is_integer() else value
+            for name, value in arguments.items()
+        }
 
     def bind(self, own: tuple[Any, ...], arguments: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
         """Return the positional and the keyword arguments of the call. Raise `TypeError` if they do not fit."""
@@ -251,7 +275,25 @@ class _Target:
         note = f"{type(error).__name__}: {error}"
         if not isinstance(error, Exception):
             return "unknown", note, min(retry_for, HURRY)
-        return "unknown" if isinstance(error, self.unknown_on) else "failed", note, retry_for
+        unknown = isinstance(error, (_NotAwaited, *self.unknown_on))
+        return "unknown" if unknown else "failed", note, retry_for
+
+
+def _annotation(parameter: inspect.Parameter) -> Any:
+    return getattr(parameter.annotation, "__name__", parameter.annotation)
+
+
+@contextmanager
+def _numbered(request: _Request) -> Iterator[None]:
+    """Give the call's number back if no decision is known, so that the next equal call finds the same pause."""
+    try:
+        yield
+    except BaseException as error:
+        if request.number is not None and getattr(error, "decision", None) is None:
+            call, number = request.number
+            with _calls_lock:
+                _calls[call].discard(number)
+        raise
 
 
 def _approval(target: _Target, request: _Request, retry_for: float) -> Flow[_Approved]:
@@ -277,7 +319,7 @@ def _used(target: _Target, request: _Request, pause: Pause) -> Flow[_Approved]:
     approved = pause.decision.arguments
     same = _equal(approved, request.arguments)
     try:
-        args, kwargs = target.bind(request.own, request.arguments if same else approved or {})
+        args, kwargs = target.bind(request.own, request.arguments if same else target.typed(approved or {}))
     except (TypeError, AttributeError) as error:
         message = f"the approved arguments do not fit {target.name}: {error}. Nothing runs. See {pause.review_url}"
         raise UnexpectedResponse(message, pause) from error

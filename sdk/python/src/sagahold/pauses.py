@@ -75,12 +75,13 @@ def read_pause(document: object, watch_id: str | None = None) -> Pause:
         raise UnexpectedResponse(f"the server does not understand {found['unreadable']} of this pause: upgrade it")
     context = _a(dict, found, "agentContext")
     consumption = _maybe(dict, found, "consumption")
+    posted = _maybe(dict, found, "postedArguments")
     pause = Pause(
         watch_id=_a(str, found, "watchId"),
         status=_choice(found, Status),
         action=_a(str, context, "action"),
         arguments=_maybe(dict, context, "arguments"),
-        posted_arguments=_maybe(dict, found, "postedArguments") or _maybe(dict, context, "arguments"),
+        posted_arguments=_maybe(dict, context, "arguments") if posted is None else posted,
         arguments_digest=_maybe(str, found, "argumentsDigest"),
         revision=_a(int, found, "revision"),
         review_url=_a(str, found, "reviewUrl"),
