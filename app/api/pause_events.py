@@ -62,7 +62,7 @@ def _still_authorized() -> bool:
 
 
 def _events(pause: Pause) -> Iterator[Event]:
-    before = replace(pause, status=Status.PENDING, decision=None)
+    before = replace(pause, status=Status.PENDING, decision=None, consumption=None)
     yield created(before)
     if pause.escalated_at is not None:
         yield Event("pause.escalated", before, pause.escalated_at)

@@ -1,5 +1,6 @@
 """/api/pause/{id}/consume and /outcome: an approval is used once, and its outcome is reported."""
 
+import json
 from typing import Any
 
 import httpx
@@ -182,3 +183,12 @@ def test_a_namespace_limits_the_validity(elsewhere: str, stranger: httpx.Client)
         refused(answer, 422, "VALIDATION_FAILED", "approval_valid_for")
     cleared = stranger.put(f"/v1/namespaces/{elsewhere}", json={"review": None, "approval_valid_for": None})
     assert cleared.json()["approval_valid_for"] is None
+
+
+def test_events_before_the_decision_do_not_tell_of_the_use(team: Team) -> None:
+    watch_id = approved(team)
+    assert consume(team.agent, watch_id).status_code == 200
+    lines = team.agent.get(f"/api/pause/{watch_id}/events").text.splitlines()
+    first, last = (json.loads(line.removeprefix("data: "))["data"] for line in lines if line.startswith("data: "))
+    assert (first["status"], first.get("consumption")) == ("pending", None)
+    assert (last["status"], last["consumption"].keys()) == ("approved", {"consumedAt", "outcomeDueAt"})
