@@ -50,9 +50,11 @@ def consume(pause: Pause, key: str, digest: str | None, now: datetime) -> tuple[
     _check_digest(pause, digest)
     if used is not None:
         return pause, ()
-    due_at = now + timedelta(seconds=pause.outcome_within or OUTCOME_WITHIN)
-    consumed = replace(pause, consumption=Consumption(now, key, due_at))
-    return consumed, (Event(CONSUMED, consumed, now),)
+    # A transaction that began before that of the decision, and waited for the row, has an earlier time.
+    at = now if pause.decision is None else max(now, pause.decision.at)
+    due_at = at + timedelta(seconds=pause.outcome_within or OUTCOME_WITHIN)
+    consumed = replace(pause, consumption=Consumption(at, key, due_at))
+    return consumed, (Event(CONSUMED, consumed, at),)
 
 
 def _check_digest(pause: Pause, digest: str | None) -> None:

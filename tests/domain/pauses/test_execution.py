@@ -139,6 +139,12 @@ def test_validity_ends_exactly_at_its_end() -> None:
     assert valid_until(approved()) is None
 
 
+def test_a_use_is_not_earlier_than_the_decision() -> None:
+    """Its transaction may have begun before that of the decision, and then waited for the row."""
+    after, _ = consume(approved(), KEY, DIGEST, DECIDED - SECOND)
+    assert after.consumption == Consumption(DECIDED, KEY, DECIDED + timedelta(seconds=OUTCOME_WITHIN))
+
+
 def test_the_outcome_is_due_after_a_time() -> None:
     first = used().consumption
     assert first == Consumption(LATER, KEY, LATER + timedelta(seconds=OUTCOME_WITHIN))
