@@ -232,7 +232,8 @@ def consume_pause(body: dict[str, Any], watch_id: str) -> Response:
     """Use the approval, once (its creator)
 
     Call this immediately before you execute the action, and execute it only after a 200. Exactly one key succeeds, and
-    a repetition of that key gets the same answer.
+    a repetition of that key gets the same answer, with `Idempotent-Replayed: true`. It does not tell whether the action
+    ran: find out, or report `unknown`.
     """
     key = required_key("it identifies this use of the approval; choose one key for each action, and keep it")
     used = execution.consume_pause(deps().database, g.principal, pause_id(watch_id), key, body.get("arguments_digest"))

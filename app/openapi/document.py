@@ -54,7 +54,8 @@ CONSUMPTION_KEY = {
     **IDEMPOTENCY_KEY,
     "required": True,
     "description": "Identifies this use of the approval. The same key always gets the same answer, another key gets 409"
-    " `ALREADY_CONSUMED`. Derive it from the action, so that a restarted agent sends the same key.",
+    " `ALREADY_CONSUMED`. Derive it from the action, so that a restarted agent sends the same key. A repeated answer"
+    " has `Idempotent-Replayed: true`: the action may have run.",
 }
 IF_NONE_MATCH = {
     "in": "header",

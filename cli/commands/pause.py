@@ -202,7 +202,8 @@ def unclaim(session: CommandContext, watch_id: str) -> None:
 def consume(session: CommandContext, watch_id: str, idempotency_key: str, arguments: Any) -> None:
     """Use the approval, once.
 
-    Run the action only if this exits with status 0. Only the creator of a pause may use its approval.
+    Run the action only if this exits with status 0. Only the creator of a pause may use its approval. The same key
+    exits with 0 again, although the action may have run: choose another key for each start of your script.
     """
     body = {} if arguments is None else {"argumentsDigest": digest(arguments).hex()}
     headers = {"Idempotency-Key": idempotency_key}
