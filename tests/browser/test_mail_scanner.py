@@ -83,6 +83,6 @@ def test_a_scanner_follows_every_link_and_decides_nothing(
     person = visit().new_page()
     person.goto(link)
     person.get_by_role("button", name="Approve", exact=True).click()
-    expect(person.locator("#progress .outcome .pill")).to_have_text("approved")
+    expect(person.locator("#progress #outcome .pill")).to_have_text("approved")
     decision = agent.read(watch_id)["decision"]
     assert (decision["outcome"], decision["decidedBy"][:4]) == ("approved", "usr_")

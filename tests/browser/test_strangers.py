@@ -114,7 +114,7 @@ def test_a_review_s_link_opens_that_review_alone(
         page.wait_for_url("**/sign-in?**")
     page.goto(path)
     page.get_by_role("button", name="Approve", exact=True).click()
-    expect(page.locator("#progress .outcome .pill")).to_have_text("approved")
+    expect(page.locator("#progress #outcome .pill")).to_have_text("approved")
     assert agent.read(watch_id)["decision"]["decidedBy"].startswith("usr_")
 
 

@@ -6,7 +6,7 @@ worker deaths. Only what it saw itself counts as truth; what the engine believes
 
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
@@ -286,8 +286,13 @@ class SagaMachine(RuleBasedStateMachine):
     def what_is_decided_stays_decided(self) -> None:
         pauses = self.engine.pauses()
         for watch_id, before in self.seen.items():
-            if before.status is not Status.PENDING:
-                assert pauses[watch_id] == before
+            if before.status is Status.PENDING:
+                continue
+            pause, used = pauses[watch_id], before.consumption
+            assert replace(pause, consumption=used) == before
+            if used is not None:
+                assert pause.consumption is not None
+                assert (pause.consumption.at, pause.consumption.key) == (used.at, used.key), "used twice"
         self.seen = pauses
 
     @invariant()
