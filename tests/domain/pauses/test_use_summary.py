@@ -33,6 +33,7 @@ def test_every_state_has_its_words(pause: Any, after: timedelta, state: UseState
     assert (found.state, found.words) == (state, text)
     assert found.state.needs_look == ("needs a look" in text)
     assert found.state.used == ("later" in text)
+    assert found.state.is_final == text.endswith(("in time", "succeeded", "failed"))
 
 
 @pytest.mark.parametrize(
