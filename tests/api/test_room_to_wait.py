@@ -85,6 +85,8 @@ def server(stack: Stack) -> Iterator[Server]:
         yield server
 
 
+# A hundred streams, one after the other, take minutes on a busy machine.
+@pytest.mark.timeout(600)
 def test_one_key_with_all_the_places_keeps_nobody_out(server: Server, team: Team, stack_database: Database) -> None:
     """A tenth more is for those who hold fewer than eight: another key, and a person with the inbox open."""
     watch_id = team.pause()["watchId"]
