@@ -1,12 +1,12 @@
 """Use of an approval: once, while it is valid, for what was approved; then the report of its outcome."""
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
-from domain.pauses.consumption import OUTCOME_WITHIN, Consumption, ExecutionReport, ExecutionStatus
+from domain.pauses.consumption import Consumption, ExecutionReport, ExecutionStatus
 from domain.pauses.pause import Event, Pause, Status
 from domain.pauses.serialization import instant
-from domain.pauses.validity import valid_until
+from domain.pauses.validity import outcome_due_at, valid_until
 from domain.values import canonical_json
 from domain.values.errors import (
     AlreadyConsumed,
@@ -52,8 +52,7 @@ def consume(pause: Pause, key: str, digest: str | None, now: datetime) -> tuple[
         return pause, ()
     # A transaction that began before that of the decision, and waited for the row, has an earlier time.
     at = now if pause.decision is None else max(now, pause.decision.at)
-    due_at = at + timedelta(seconds=pause.outcome_within or OUTCOME_WITHIN)
-    consumed = replace(pause, consumption=Consumption(at, key, due_at))
+    consumed = replace(pause, consumption=Consumption(at, key, outcome_due_at(pause, at)))
     return consumed, (Event(CONSUMED, consumed, at),)
 
 
@@ -112,13 +111,3 @@ def miss_outcome(pause: Pause, now: datetime) -> tuple[Pause, tuple[Event, ...]]
         return pause, ()
     missed = replace(pause, consumption=replace(used, outcome_due_at=None))
     return missed, (Event(OUTCOME_MISSING, missed, now),)
-
-
-def needs_look(pause: Pause, now: datetime) -> bool:
-    """Return whether the outcome is unknown, or its report is overdue."""
-    used = pause.consumption
-    if used is None:
-        return False
-    if used.report is not None:
-        return used.report.status is ExecutionStatus.UNKNOWN
-    return used.outcome_due_at is None or used.outcome_due_at <= now

@@ -1,14 +1,13 @@
 """Pauses as JSON documents, for API responses and webhooks: camelCase, times in ISO 8601, UTC, with milliseconds."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from domain.pauses.consumption import OUTCOME_WITHIN
 from domain.pauses.content import CONTENT_FIELDS
 from domain.pauses.pause import SYSTEM, Event, Pause, Status
-from domain.pauses.validity import valid_until
+from domain.pauses.validity import outcome_due_at, valid_until
 from domain.pauses.votes import Vote, approvals
 from domain.values import ids
 from domain.values.errors import NotFound
@@ -92,8 +91,7 @@ def _consumption(pause: Pause) -> dict[str, Any]:
     if used is None:
         return {}
     report = used.report
-    within = timedelta(seconds=pause.outcome_within or OUTCOME_WITHIN)
-    document = {"consumedAt": instant(used.at), "outcomeDueAt": instant(used.at + within)}
+    document = {"consumedAt": instant(used.at), "outcomeDueAt": instant(outcome_due_at(pause, used.at))}
     if report is None:
         return {"consumption": document}
     outcome = {

@@ -1,7 +1,8 @@
-"""How long an approval may be used."""
+"""How long an approval may be used, and when its outcome is due."""
 
 from datetime import datetime, timedelta
 
+from domain.pauses.consumption import OUTCOME_WITHIN
 from domain.pauses.pause import Pause, Status
 
 
@@ -10,3 +11,8 @@ def valid_until(pause: Pause) -> datetime | None:
     if pause.status is not Status.APPROVED or pause.decision is None or pause.approval_valid_for is None:
         return None
     return pause.decision.at + timedelta(seconds=pause.approval_valid_for)
+
+
+def outcome_due_at(pause: Pause, used_at: datetime) -> datetime:
+    """Return the time from which a missing outcome of the approval that was used at `used_at` needs a look."""
+    return used_at + timedelta(seconds=pause.outcome_within or OUTCOME_WITHIN)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import product
 from typing import Any
 
@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domain.pauses.consumption import OUTCOME_WITHIN, Consumption, ExecutionReport, ExecutionStatus
-from domain.pauses.execution import consume, miss_outcome, needs_look, report
+from domain.pauses.execution import consume, miss_outcome, report
 from domain.pauses.pause import Decision, Event, Pause, Status
 from domain.pauses.policy_floor import PolicyFloor
 from domain.pauses.serialization import pause_document
+from domain.pauses.use_summary import use_of
 from domain.pauses.validity import valid_until
 from domain.values import canonical_json
 from domain.values.errors import (
@@ -143,6 +144,12 @@ def test_a_use_is_not_earlier_than_the_decision() -> None:
     """Its transaction may have begun before that of the decision, and then waited for the row."""
     after, _ = consume(approved(), KEY, DIGEST, DECIDED - SECOND)
     assert after.consumption == Consumption(DECIDED, KEY, DECIDED + timedelta(seconds=OUTCOME_WITHIN))
+
+
+def needs_look(pause: Pause, now: datetime) -> bool:
+    use = use_of(pause_document(pause, "http://x"), now)
+    assert use is not None
+    return use.state.needs_look
 
 
 def test_the_outcome_is_due_after_a_time() -> None:
