@@ -6,7 +6,6 @@ loopback). Requests have a time limit and follow no redirects.
 """
 
 import hmac
-import ipaddress
 import time
 from base64 import b64encode
 from collections.abc import Mapping
@@ -23,6 +22,7 @@ from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
 from domain.identity.person import Identity
+from domain.values.network import is_loopback
 
 TIMEOUT_SECONDS = 10.0
 # Endpoints almost never change, and many sign-ins at once should fetch them only once.
@@ -204,10 +204,7 @@ def is_safe(url: str) -> bool:
         return False
     if parts.scheme == "https":
         return bool(host)
-    try:
-        return parts.scheme == "http" and (host == "localhost" or ipaddress.ip_address(host).is_loopback)
-    except ValueError:
-        return False
+    return parts.scheme == "http" and is_loopback(host)
 
 
 def _json(client: Any, url: str, withhold_token: bool = True) -> dict[str, Any]:

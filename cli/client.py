@@ -1,6 +1,5 @@
 """HTTP client of the commands: find the server, choose the key, and report its errors."""
 
-import ipaddress
 import json
 import os
 import re
@@ -17,6 +16,7 @@ import httpx
 
 from cli.views.output import clean
 from domain.identity.access import Role
+from domain.values.network import is_loopback
 
 CREDENTIALS = "credentials.json"
 CONNECT_SECONDS = 5.0
@@ -75,7 +75,7 @@ class Server:
         self._keys_from = keys_from
         timeout = httpx.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS)
         # Requests to this machine bypass a proxy that the environment names.
-        self._http = httpx.Client(timeout=timeout, trust_env=not _is_loopback(urlsplit(url).hostname))
+        self._http = httpx.Client(timeout=timeout, trust_env=not is_loopback(urlsplit(url).hostname or ""))
 
     def request(
         self,
@@ -224,10 +224,3 @@ def _is_http(url: str) -> bool:
         return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and not parts.query
     except ValueError:
         return False
-
-
-def _is_loopback(host: str | None) -> bool:
-    try:
-        return ipaddress.ip_address(host or "").is_loopback
-    except ValueError:
-        return host == "localhost"
