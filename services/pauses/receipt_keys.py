@@ -59,7 +59,7 @@ def rotate_key(
 ) -> tuple[dict[str, Any], bool]:
     """Sign with a new key from now on. Delete the old private key. Raise `Forbidden`, `ReceiptKeyUnavailable`."""
     _check(by)
-    old = current_key(database, signer)
+    current_key(database, signer)
     try:
         with database.transaction() as uow:
             get_response(uow, by.own_namespace, idempotency)

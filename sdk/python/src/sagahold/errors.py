@@ -77,8 +77,9 @@ def not_usable(pause: Pause) -> SagaholdError:
     name, where = f"“{pause.action}”", f"See {pause.review_url}"
     if pause.consumed_at is not None:
         return AlreadyUsed(f"{name} {_use(pause, pause.consumed_at)} {where}", pause)
-    by = "the deadline" if pause.decision is None or pause.decision.decided_by == "system" else _person(pause.decision)
-    why = f": {pause.decision.comment}" if pause.decision is not None and pause.decision.comment else ""
+    decision = pause.decision
+    by = "the deadline" if decision is None or decision.decided_by == "system" else decision.decided_by_name
+    why = f": {decision.comment}" if decision is not None and decision.comment else ""
     if pause.status == "rejected":
         return Rejected(f"{name} was rejected by {by}{why}. Do not run it. {where}", pause)
     if pause.status == "expired":
@@ -87,16 +88,12 @@ def not_usable(pause: Pause) -> SagaholdError:
         return Cancelled(f"{name} was cancelled{why}. To ask again, use another key. {where}", pause)
     if pause.status == "pending":
         return StillPending(f"{name} still waits for a decision. {where}", pause)
-    until = pause.decision.valid_until if pause.decision is not None else None
+    until = None if decision is None else decision.valid_until
     return ApprovalExpired(
         f"{name} was approved by {by}, but the approval was valid only until {until}. "
         f"To ask again, use another key; a larger valid_for leaves more time. {where}",
         pause,
     )
-
-
-def _person(decision: Decision) -> str:
-    return decision.decided_by_name
 
 
 def _use(pause: Pause, consumed_at: str) -> str:
