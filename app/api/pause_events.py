@@ -14,7 +14,7 @@ from flask import Response, g, request
 from app.deps import deps
 from app.http.auth import authorize
 from app.http.problems import HTTPProblem
-from app.http.sse import event, is_over, stream_of
+from app.http.sse import event, is_over, stream_of, wakeups
 from domain.identity.access import Permission
 from domain.pauses.pause import Event, Pause, Status, created
 from domain.pauses.serialization import event_document, pause_document
@@ -33,14 +33,14 @@ def event_stream(id_: UUID, last_event_id: str | None) -> Response:
 
 def _stream(id_: UUID, pause: Pause, seen: int) -> Iterator[str]:
     began = time.monotonic()
-    with deps().subscriber.listening(pause.id, owner=g.principal.id) as changed:
+    with wakeups(pause.id) as changed:
         while True:
             pause = get_pause(deps().database, g.principal, id_)
             for number, each in enumerate(_events(pause), 1):
                 if number > seen:
                     yield event(each.type, _body(each), number)
                     seen = number
-            if pause.status is not Status.PENDING or is_over(began):
+            if pause.status is not Status.PENDING or changed is None or is_over(began):
                 return
             if not changed.wait(KEEP_ALIVE):
                 yield ": still pending\n\n"

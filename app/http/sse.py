@@ -1,10 +1,13 @@
 """Server-Sent Events: the response, the format of an event, and the end of a stream."""
 
+import threading
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
+from uuid import UUID
 
-from flask import Response, stream_with_context
+from flask import Response, g, stream_with_context
 
 from app.deps import deps
 from app.http.long_poll import has_room
@@ -29,10 +32,23 @@ def event(type_: str, data: Any, number: int | None = None) -> str:
     return f"{id_}event: {type_}\ndata: {encode(data)}\n\n"
 
 
+@contextmanager
+def wakeups(id_: UUID) -> Iterator[threading.Event | None]:
+    """Yield an event that is set at each change, or None if the process has no room for another stream.
+
+    A stream without room does not count, even while it sends its first event. It would end an earlier one instead.
+    """
+    if not has_room():
+        yield None
+        return
+    with deps().subscriber.listening(id_, owner=g.principal.id) as changed:
+        yield changed
+
+
 def is_over(began: float) -> bool:
     """Tell whether a stream must end. `began` is from `time.monotonic`.
 
-    A stream also ends when the process has no room for it; the client then polls every 3 s.
+    A stream also ends when the process has no room for it any more; the client then polls every 3 s.
     """
     return time.monotonic() - began > STREAM_FOR or deps().subscriber.stopped or not has_room(counted=1)
 

@@ -15,7 +15,7 @@ from app.dashboard.framework.page_decorator import own_session, page, person
 from app.dashboard.reviews.inbox import counted, wanted_filter
 from app.dashboard.reviews.inbox_rows import rows_of
 from app.deps import deps
-from app.http.sse import event, is_over, stream_of
+from app.http.sse import event, is_over, stream_of, wakeups
 from domain.identity.access import Permission
 from domain.values.ids import INBOX
 from services.identity.sessions import find_session
@@ -36,9 +36,10 @@ def inbox_events() -> Response:
 def _stream(wanted: InboxFilter) -> Iterator[str]:
     shown: dict[str, str] | None = None
     began = sent_at = time.monotonic()
-    with deps().subscriber.listening(INBOX, owner=g.principal.id) as changed:
+    with wakeups(INBOX) as changed:
         while True:
-            changed.clear()
+            if changed is not None:
+                changed.clear()
             if not _still_signed_in():
                 yield event("signed-out", {})
                 return
@@ -49,7 +50,7 @@ def _stream(wanted: InboxFilter) -> Iterator[str]:
             elif time.monotonic() - sent_at > KEEP_ALIVE:
                 yield ": nothing new\n\n"
                 sent_at = time.monotonic()
-            if is_over(began):
+            if changed is None or is_over(began):
                 return
             time.sleep(MIN_INTERVAL)
             changed.wait(KEEP_ALIVE)
