@@ -3,7 +3,6 @@
 import re
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -46,25 +45,6 @@ class Server:
             self.ask(path, header)
         until(lambda: self.held == total, 90)
 
-    def whole(self, answer: socket.socket) -> str:
-        """Read to the end.
-
-        The server sometimes takes a request without a thread for it: it counts a thread as idle that has just become
-        busy. The next request of anybody starts one.
-        """
-        answer.settimeout(5)
-        received, deadline = b"", time.monotonic() + 90
-        while time.monotonic() < deadline:
-            try:
-                part = answer.recv(10_000)
-            except TimeoutError:
-                self.operator.get("/healthz")
-                continue
-            if not part:
-                return received.decode()
-            received += part
-        raise AssertionError(f"it has no end: {received.decode()}")
-
     @property
     def held(self) -> float:
         found = re.search(r"^sagahold_long_polls (\S+)$", self.operator.get("/metrics").text, re.MULTILINE)
@@ -95,6 +75,10 @@ def answers(client: httpx.Client) -> bool:
         return False
 
 
+def whole(answer: socket.socket) -> str:
+    return b"".join(iter(lambda: answer.recv(10_000), b"")).decode()
+
+
 @pytest.fixture(scope="module")
 def server(stack: Stack) -> Iterator[Server]:
     with serving(stack) as server:
@@ -117,24 +101,24 @@ def test_one_key_with_all_the_places_keeps_nobody_out(server: Server, team: Team
     polls = [server.ask(f"/api/pause{path}wait=60", modest) for path in (f"/{brief_id}?", f"?ids={brief_id}&")]
     until(lambda: server.held == ROOM + 2, 90)
     assert team.reviewer.post(f"/api/pause/{brief_id}/approve").status_code == 200
-    for told in map(server.whole, polls):
+    for told in map(whole, polls):
         assert '"status":"approved"' in told.replace(": ", ":")
         assert "retry-after" not in told.lower()
     until(lambda: server.held == ROOM)
     for path in (f"/api/pause/{watch_id}?wait=60", f"/api/pause?ids={watch_id}&wait=60"):
-        told = server.whole(server.ask(path, greedy))
+        told = whole(server.ask(path, greedy))
         assert told.startswith("HTTP/1.1 200 ")
         assert "retry-after: 2\r\n" in told.lower()
-    streamed = server.whole(server.ask(f"/api/pause/{watch_id}/events", greedy))
+    streamed = whole(server.ask(f"/api/pause/{watch_id}/events", greedy))
     assert "event: pause.created" in streamed
 
     path = f"/api/pause/{other_id}"
     server.ask_and_wait(f"{path}/events", modest, ROOM + EXTRA_EACH, EXTRA_EACH)
-    assert "retry-after: 2\r\n" in server.whole(server.ask(f"{path}?wait=60", modest)).lower()
-    assert "event: pause.created" in server.whole(server.ask(f"{path}/events", modest))
+    assert "retry-after: 2\r\n" in whole(server.ask(f"{path}?wait=60", modest)).lower()
+    assert "event: pause.created" in whole(server.ask(f"{path}/events", modest))
 
     server.ask_and_wait("/inbox/events", person, ROOM + BEYOND, BEYOND - EXTRA_EACH)
-    assert "event: reviews" in server.whole(server.ask("/inbox/events", person))
+    assert "event: reviews" in whole(server.ask("/inbox/events", person))
     assert server.held == ROOM + BEYOND
     # Long polls that already wait still get their response.
     assert team.reviewer.post(f"/api/pause/{other_id}/approve").status_code == 200
