@@ -1,4 +1,7 @@
-"""Logs as JSON lines on stderr, one object per line, with the trace id of the request or task if there is one."""
+"""Logs as JSON lines on stderr, one object per line, with the trace id of the request or task if there is one.
+
+An exception that nothing caught, or a warning, which Python itself would print, is a line too.
+"""
 
 import logging
 import sys
@@ -8,6 +11,7 @@ from contextvars import ContextVar
 from datetime import UTC, datetime
 from logging.handlers import QueueHandler, QueueListener
 from queue import Queue
+from types import TracebackType
 
 import orjson
 
@@ -17,6 +21,8 @@ trace_id: ContextVar[str | None] = ContextVar("trace_id", default=None)
 # The standard attributes of a record; any others come from the caller.
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 
+log = logging.getLogger(__name__)
+
 
 def log_as_json(level: str) -> None:
     handler = _Queued(Queue())
@@ -25,6 +31,16 @@ def log_as_json(level: str) -> None:
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
+    # Python would print these in pieces, between the lines of the thread that writes.
+    sys.excepthook = _uncaught
+    sys.unraisablehook = lambda found: _uncaught(found.exc_type, found.exc_value, found.exc_traceback)
+    threading.excepthook = lambda found: _uncaught(found.exc_type, found.exc_value, found.exc_traceback)
+    logging.captureWarnings(capture=True)
+
+
+def _uncaught(type_: type[BaseException], found: BaseException | None, traceback: TracebackType | None) -> None:
+    if not issubclass(type_, SystemExit):  # which ends a thread without a word
+        log.critical("nothing caught this exception", exc_info=(type_, found or type_(), traceback))
 
 
 class _Queued(QueueHandler):

@@ -4,6 +4,7 @@ import json
 import logging
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -26,12 +27,15 @@ def written(capsys: pytest.CaptureFixture[str]) -> list[dict[str, Any]]:
 def root_as_it_was() -> Iterator[None]:
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
+    hooks = sys.excepthook, sys.unraisablehook, threading.excepthook
     # A test in which a request was answered leaves its trace behind.
     token = trace_id.set(None)
     yield
     trace_id.reset(token)
     root.handlers[:] = handlers
     root.setLevel(level)
+    sys.excepthook, sys.unraisablehook, threading.excepthook = hooks
+    logging.captureWarnings(capture=False)
 
 
 def test_one_object_a_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -121,8 +125,45 @@ def test_no_line_is_lost_at_the_end_of_a_process(ending: str) -> None:
         [sys.executable, "-c", ENDS.replace("ENDING", ending)], cwd=ROOT, capture_output=True, text=True, timeout=60
     )
     assert done.returncode in (1, 3)
-    said = [json.loads(line)["message"] for line in done.stderr.splitlines() if line.startswith("{")]
+    said = [json.loads(line)["message"] for line in done.stderr.splitlines()]
+    if done.returncode == 1:
+        assert said.pop() == "nothing caught this exception"
     assert said[-1] == "last"
     for who in range(8):
         assert [line for line in said if line.startswith(f"{who} ")] == [f"{who} {number}" for number in range(500)]
     assert len(said) == 8 * 500 + 1
+
+
+RAISES = """
+import threading, warnings
+from adapters.process.logs import log_as_json
+
+log_as_json("INFO")
+
+class Ends:
+    def __del__(self):
+        raise ValueError("while it is deleted")
+
+def fails():
+    raise ValueError("in a thread")
+
+for target in (fails, exit):
+    thread = threading.Thread(target=target)
+    thread.start()
+    thread.join()
+Ends()
+warnings.warn("old")
+raise ValueError("at the end")
+"""
+
+
+def test_what_python_prints_is_a_line_too() -> None:
+    """An exception that nothing caught, wherever it was raised, and a warning."""
+    done = subprocess.run([sys.executable, "-c", RAISES], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (1, "")
+    thread, deleted, warning, last = map(json.loads, done.stderr.splitlines())
+    for line, said in ((thread, "in a thread"), (deleted, "while it is deleted"), (last, "at the end")):
+        assert (line["level"], line["logger"]) == ("CRITICAL", "adapters.process.logs")
+        assert line["exc_info"].endswith(f"ValueError: {said}")
+    assert (warning["level"], warning["logger"]) == ("WARNING", "py.warnings")
+    assert "UserWarning: old" in warning["message"]
