@@ -32,6 +32,7 @@ def create_app(deps: Deps) -> Flask:
     from app.api.sagas import sagas
     from app.api.webhooks import webhooks
     from app.dashboard.pages import dashboard
+    from app.doors import DOORS
     from app.openapi.document import build_api
     from app.openapi.page import pages
 
@@ -57,4 +58,6 @@ def create_app(deps: Deps) -> Flask:
         api.register_blueprint(blueprint)
     app.register_blueprint(pages)
     app.register_blueprint(dashboard)
+    for door in DOORS:
+        app.register_blueprint(door)
     return app

@@ -4,7 +4,7 @@ import json
 import logging
 from collections.abc import Sequence
 from http import HTTPStatus
-from typing import Any
+from typing import Any, get_args
 
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
@@ -51,6 +51,10 @@ class HTTPProblem(Exception):
         self.status, self.code, self.detail, self.headers = status, code, detail, headers or {}
 
 
+# Every error that becomes a response.
+RefusedError = DomainError | HTTPProblem | HTTPException | DatabaseUnavailable
+
+
 def codes(status: int) -> list[str]:
     """Return all codes that a problem with this status may have."""
     http = {
@@ -71,10 +75,20 @@ def codes(status: int) -> list[str]:
 
 
 def install(app: Flask) -> None:
-    app.register_error_handler(DomainError, domain_error)
-    app.register_error_handler(HTTPProblem, lambda e: problem(e.status, e.code, e.detail, headers=e.headers))
-    app.register_error_handler(HTTPException, refused_by_flask)
-    app.register_error_handler(DatabaseUnavailable, _database)
+    for kind in get_args(RefusedError):
+        app.register_error_handler(kind, response_to)
+
+
+def response_to(error: RefusedError) -> Response:
+    match error:
+        case DomainError():
+            return domain_error(error)
+        case HTTPProblem():
+            return problem(error.status, error.code, error.detail, headers=error.headers)
+        case HTTPException():
+            return refused_by_flask(error)
+        case DatabaseUnavailable():
+            return _database(error)
 
 
 def problem(

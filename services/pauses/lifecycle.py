@@ -216,6 +216,21 @@ def get_pauses(database: Database, by: Principal, wanted: Sequence[UUID]) -> lis
     return [found[id_] for id_ in dict.fromkeys(wanted) if id_ in found]
 
 
+def find_own_pause(database: Database, by: Principal, door: str, external_id: str) -> Pause | None:
+    """Return the caller's first pause with this id from this door, in a namespace that the caller can see."""
+    columns = pauses.c
+    query = (
+        select(pauses)
+        .where(sees(by, pauses), columns.created_by == by.id, columns.external_id == external_id)
+        .where(columns.metadata["door"].astext == door)
+        .order_by(columns.id)
+        .limit(1)
+    )
+    with database.reading() as conn:
+        row = conn.execute(query).mappings().one_or_none()
+    return None if row is None else pause_of(row)
+
+
 def list_pauses(database: Database, by: Principal, wanted: Filter, page: Page) -> Slice[Pause]:
     """Return a page of the pauses that the caller can see, newest first."""
     query = select(pauses).where(*scope(by), *conditions(wanted))

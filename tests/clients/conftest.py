@@ -12,7 +12,14 @@ import httpx
 import pytest
 
 from cli.devstack import Stack
+from tests.clients.desk import Desk
 from tests.clients.install import HERE, NODE, PYTHON, get, required
+
+
+@pytest.fixture
+def desk(stack: Stack, client_for: Callable[..., httpx.Client]) -> Desk:
+    agent_key = client_for("agent").headers["Authorization"].removeprefix("Bearer ")
+    return Desk(stack.url, agent_key, client_for("reviewer"))
 
 
 @pytest.fixture(scope="session")

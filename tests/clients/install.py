@@ -1,9 +1,11 @@
-"""Installation of the programs for tests of generated clients: the generators and two linters.
+"""Installation of the programs that tests run against the server: generators, linters, and clients of other projects.
 
-They are other programs' dependencies, so they get folders of their own: `node_modules`, and `.venv` for the Python one.
-The tests get what is missing when they begin; where that cannot be had they are skipped, but fail where `CI` is set.
+They are other programs' dependencies, so they get folders of their own. Each `package-lock.json` has a
+`node_modules` beside it, each `requirements.txt` a `.venv`. The tests get what is missing when they begin; where that
+cannot be had they are skipped, but fail where `CI` is set.
 """
 
+import fcntl
 import hashlib
 import os
 import shutil
@@ -15,47 +17,53 @@ HERE = Path(__file__).parent
 NODE = HERE / "node_modules"
 PYTHON = HERE / ".venv"
 QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "stdin": subprocess.DEVNULL}
-# Each folder, the file that says what is in it, and a command that fills it.
-PARTS = {
-    NODE: ("package-lock.json", ("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")),
-    PYTHON: ("requirements.txt", (str(PYTHON / "bin/pip"), "install", "--require-hashes", "-r", "requirements.txt")),
-}
+# The list of a folder's content, and the command that fills the folder.
+NPM = ("package-lock.json", ("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"))
+PIP = ("requirements.txt", (".venv/bin/python", "-m", "pip", "install", "--require-hashes", "-r", "requirements.txt"))
 
 
 def main() -> None:
-    for folder in PARTS:
+    for lock in sorted((*HERE.rglob(NPM[0]), *HERE.rglob(PIP[0]))):
+        if "node_modules" in lock.parts or ".venv" in lock.parts:
+            continue
+        folder = lock.parent / ("node_modules" if lock.name == NPM[0] else ".venv")
         if why := get(folder):
-            print(f"Tests of generated clients will {'fail' if required() else 'be skipped'}: {why}")
+            print(f"Tests that need it will {'fail' if required() else 'be skipped'}: {why}")
 
 
 def get(folder: Path) -> str | None:
     """Install the missing programs, and return what is still missing and how to get it."""
-    lock, command = PARTS[folder]
-    if missing(folder) and shutil.which("npm" if folder == NODE else sys.executable):
-        if folder == PYTHON:
-            _ran((sys.executable, "-m", "venv", "--clear", str(PYTHON)))
-        if _ran(command):
-            (folder / ".from").write_text(_digest(lock))
-    return missing(folder)
+    lock, command = NPM if folder.name == "node_modules" else PIP
+    folder.mkdir(exist_ok=True)
+    # Several test processes may need one folder.
+    with (folder.parent / f"{folder.name}.lock").open("w") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        if missing(folder) and shutil.which("npm" if folder.name == "node_modules" else sys.executable):
+            if folder.name == ".venv":
+                _ran((sys.executable, "-m", "venv", "--clear", str(folder)), folder.parent)
+            if _ran(command, folder.parent):
+                (folder / ".from").write_text(_digest(folder.parent / lock))
+        return missing(folder)
 
 
 def missing(folder: Path) -> str | None:
-    lock, command = PARTS[folder]
+    lock, command = NPM if folder.name == "node_modules" else PIP
     stamp = folder / ".from"
     there = stamp.read_text() if stamp.exists() else None
-    return None if there == _digest(lock) else f"{folder} is not there or old: {' '.join(command)}, in {HERE}"
+    wanted = _digest(folder.parent / lock)
+    return None if there == wanted else f"{folder} is not there or old: {' '.join(command)}, in {folder.parent}"
 
 
 def required() -> bool:
     return bool(os.environ.get("CI"))
 
 
-def _digest(lock: str) -> str:
-    return hashlib.sha256((HERE / lock).read_bytes()).hexdigest()
+def _digest(lock: Path) -> str:
+    return hashlib.sha256(lock.read_bytes()).hexdigest()
 
 
-def _ran(command: tuple[str, ...]) -> bool:
-    return subprocess.run(command, cwd=HERE, check=False, **QUIET).returncode == 0
+def _ran(command: tuple[str, ...], where: Path) -> bool:
+    return subprocess.run(command, cwd=where, check=False, **QUIET).returncode == 0
 
 
 if __name__ == "__main__":

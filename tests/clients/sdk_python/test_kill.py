@@ -7,13 +7,12 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import httpx
 import pytest
 import sagahold
 
 from cli.devstack import Stack
 from cli.devstack.waiting import wait_until
-from tests.clients.sdk_python.conftest import WITHIN, Desk
+from tests.clients.desk import WITHIN, Desk, restart_web
 
 AGENT = Path(__file__).with_name("refund_agent.py")
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -141,20 +140,3 @@ def test_the_agent_is_killed_while_the_server_is_away(stack: Stack, desk: Desk, 
     assert ended(again) == "done\n"
     assert noted(notes) == ["A-1 9900"]
     assert len(desk.all()) == 1
-
-
-def restart_web(stack: Stack, meanwhile: Callable[[], object]) -> None:
-    """Stop the web process, do something, and start it again."""
-    stack.stop_process("web", 0)
-    try:
-        meanwhile()
-    finally:
-        stack.start_process("web")
-
-    def answers() -> bool:
-        try:
-            return httpx.get(f"{stack.url}/readyz").status_code == 200
-        except httpx.TransportError:
-            return False
-
-    assert wait_until(answers, WITHIN)

@@ -13,7 +13,7 @@ import sagahold
 from sagahold import require_approval
 
 from cli.devstack.waiting import wait_until
-from tests.clients.sdk_python.conftest import WITHIN, Desk
+from tests.clients.desk import WITHIN, Desk
 
 Call = Callable[..., Any]
 pytestmark = pytest.mark.usefixtures("environ")

@@ -13,7 +13,7 @@ import pytest
 import sagahold
 
 from cli.devstack import Stack
-from tests.clients.sdk_python.conftest import WITHIN, Desk
+from tests.clients.desk import WITHIN, Desk
 
 ROOT = Path(__file__).parents[3]
 README = (ROOT / "sdk" / "python" / "README.md").read_text()

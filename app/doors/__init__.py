@@ -1,0 +1,5 @@
+"""Doors: the protocols of other clients. Each translates to the use cases of pauses, and has no rules of its own."""
+
+from app.doors.door import Door
+
+DOORS: tuple[Door, ...] = ()

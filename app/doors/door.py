@@ -1,0 +1,126 @@
+"""The common part of all doors: guarded routes, errors in the client's own shape, and one pause for each request."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import wraps
+from typing import Any, get_args
+
+from flask import Blueprint, Response, g, request
+
+from app.deps import deps
+from app.http import problems
+from app.http.auth import authorize
+from app.http.json_body import read_json
+from app.http.problems import RefusedError
+from domain.identity.access import Permission
+from domain.pauses.creation import PauseRequest
+from domain.pauses.pause import Pause
+from domain.pauses.serialization import pause_id
+from domain.values import canonical_json
+from domain.values.errors import Conflict, FieldError, Invalid, NotFound
+from services.kernel.idempotency import IdempotentRequest
+from services.pauses.lifecycle import CreateRequest, check_creation, find_own_pause, get_pause
+
+# Seconds in which an approval may be used: an agent that waits uses it at once, and one that died may be restarted.
+VALID_FOR = 900
+
+View = Callable[..., Response]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """An error as a door reports it. `detail` says what was wrong and what to do."""
+
+    status: int
+    code: str
+    detail: str
+
+
+class Door(Blueprint):
+    """The routes of one client's protocol.
+
+    Args:
+        name: the value of `metadata.door` in the pauses that come through this door.
+        url_prefix: the path that the client gets as a part of its base URL.
+        problem_document: make the body of an error in the client's own shape.
+    """
+
+    def __init__(self, name: str, url_prefix: str, problem_document: Callable[[Problem], Any]) -> None:
+        super().__init__(name.replace("-", "_"), __name__, url_prefix=url_prefix)
+        self.door = name
+        self._problem_document = problem_document
+        for kind in get_args(RefusedError):
+            self.register_error_handler(kind, self._refuse)
+
+    def operation(self, method: str, path: str, permission: Permission) -> Callable[[View], View]:
+        """Register the view for callers with the permission. The view receives the path's parts by name."""
+
+        def decorate(view: View) -> View:
+            @wraps(view)
+            def guarded(**parts: str) -> Response:
+                authorize(request, permission)
+                return view(**parts)
+
+            guarded.permission = permission  # type: ignore[attr-defined]
+            self.route(path, methods=[method])(guarded)
+            return view
+
+        return decorate
+
+    def hold(self, external_id: str, submission: dict[str, Any], **wanted: Any) -> tuple[Pause, bool]:
+        """Return the caller's pause for this request of its client, and whether it was there before.
+
+        Args:
+            external_id: the client's own id of the request, unique for this key and door.
+            submission: what the client sent, as the page shows it and as the door may echo it.
+            wanted: the fields of `PauseRequest`.
+
+        Raises:
+            Conflict: the key has used this id for another request.
+        """
+        earlier = self.find(external_id)
+        if earlier is not None:
+            if canonical_json.digest((earlier.metadata or {}).get("submission")) != canonical_json.digest(submission):
+                raise Conflict(f"the id {external_id!r} belongs to another request: use a new id for each request")
+            return earlier, True
+        wanted.setdefault("namespace", g.principal.own_namespace)
+        wanted.setdefault("approval_valid_for", VALID_FOR)
+        if "expires" not in wanted:
+            wanted |= {"expires": timedelta(seconds=deps().pause_expires_in), "expires_by_default": True}
+        metadata = {**wanted.pop("metadata", {}), "door": self.door, "submission": submission}
+        pause = PauseRequest(external_id=external_id, metadata=metadata, **wanted)
+        # The key closes the gap between two requests at once; later repetitions find the pause itself.
+        key = hashlib.sha256(f"{self.door}\n{g.principal.id}\n{external_id}".encode()).hexdigest()
+        once = IdempotentRequest(key, canonical_json.digest(submission))
+        made = deps().creations.do(check_creation(deps().database, CreateRequest(g.principal, pause, once)))
+        return get_pause(deps().database, g.principal, pause_id(made.document["watchId"])), made.repeated
+
+    def find(self, external_id: str) -> Pause | None:
+        """Return the pause that the caller created through this door under its own id."""
+        return find_own_pause(deps().database, g.principal, self.door, external_id)
+
+    def pause(self, external_id: str) -> Pause:
+        """Return the same pause. Raise `NotFound` if there is none."""
+        found = self.find(external_id)
+        if found is None:
+            raise NotFound(f"there is no request {external_id!r} that this key has made here")
+        return found
+
+    def _refuse(self, error: RefusedError) -> Response:
+        standard = problems.response_to(error)
+        found = json.loads(standard.get_data())
+        problem = Problem(standard.status_code, found["code"], found["detail"])
+        kept = {name: value for name, value in standard.headers if name in ("Retry-After", "WWW-Authenticate", "Allow")}
+        body = canonical_json.encode(self._problem_document(problem))
+        return Response(body, problem.status, kept, content_type="application/json")
+
+
+def read_object(*, required: bool = True) -> dict[str, Any]:
+    """Return the JSON object in the request's body. Raises `HTTPProblem`, or `Invalid` if it is no object."""
+    value = read_json(request, required=required)
+    if not isinstance(value, dict):
+        raise Invalid([FieldError("", "must be a JSON object")])
+    return value
