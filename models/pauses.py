@@ -25,6 +25,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSON
 
 from domain.pauses import approval_policy
 from domain.pauses.consumption import Consumption, ExecutionReport, ExecutionStatus
+from domain.pauses.door import door_of
 from domain.pauses.pause import Actor, Decision, OnTimeout, Pause, Status
 from domain.pauses.review_claim import ReviewClaim
 from domain.pauses.votes import Vote
@@ -64,6 +65,8 @@ pauses = Table(
     Column("metadata", JSON(none_as_null=True)),
     # The agent's name for the pause; several may share one.
     Column("external_id", Text),
+    # `metadata.door`, for filters; NULL also for pauses of processes that did not know this column.
+    Column("door", Text),
     Column("decided_by", Text),
     Column("decided_by_name", Text),
     # How they authenticated; NULL: unknown, or the system decided.
@@ -124,6 +127,15 @@ pauses = Table(
         "id",
         postgresql_where=text("external_id IS NOT NULL"),
     ),
+    # Lists of a door, the newest first, for keys with one namespace or all.
+    Index("ix_pauses_door", "door", "id", "namespace", postgresql_where=text("door IS NOT NULL")),
+    Index(
+        "ix_pauses_door_external_id",
+        "door",
+        "external_id",
+        "id",
+        postgresql_where=text("door IS NOT NULL AND external_id IS NOT NULL"),
+    ),
     # Held steps, the oldest first, for keys with one namespace or all.
     Index(
         "ix_pauses_steps_pending",
@@ -170,6 +182,7 @@ def values(pause: Pause) -> dict[str, Any]:
         "review": None if pause.review == approval_policy.ONE_APPROVAL else pause.review.document(),
         "tags": list(pause.tags) or None,
         "metadata": pause.metadata or None,
+        "door": door_of(pause.metadata),
         "resolved_at": None if decision is None else decision.at,
         "decided_by": None if decision is None else decision.by.id,
         "decided_by_name": None if decision is None else decision.by.name,

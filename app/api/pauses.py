@@ -9,6 +9,7 @@ from flask import Response, g, request
 from app.api.paging import list_document, page
 from app.api.pause_events import event_stream
 from app.deps import deps
+from app.http import creation
 from app.http.arguments import Blueprint
 from app.http.bulk_decisions import decide_each
 from app.http.json_response import created, json_response, replayable
@@ -42,7 +43,7 @@ from domain.values.canonical_json import encode
 from domain.values.errors import DomainError, FieldError, Invalid
 from services.pauses import execution
 from services.pauses import lifecycle as use_cases
-from services.pauses.lifecycle import CreateRequest, Filter, actor, check_creation
+from services.pauses.lifecycle import Filter, actor
 from services.reviews import claims
 from services.reviews.decided import list_decided
 from services.reviews.decisions import decide_pause
@@ -76,8 +77,7 @@ def create_pause(body: dict[str, Any]) -> Response:
         review=body.get("review"),
         **{name: body[name] for name in CONTENT_FIELDS if name in body},
     )
-    request = check_creation(deps().database, CreateRequest(g.principal, wanted, idempotent_request()))
-    made = deps().creations.do(request)
+    made = creation.create_pause(wanted, idempotent_request())
     return created(made.document, made.repeated, made.document["statusUrl"])
 
 

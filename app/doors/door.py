@@ -13,16 +13,18 @@ from flask import Blueprint, Response, g, request
 from app.deps import deps
 from app.http import problems
 from app.http.auth import authorize
+from app.http.creation import create_pause
 from app.http.json_body import read_json
 from app.http.problems import RefusedError
 from domain.identity.access import Permission
 from domain.pauses.creation import PauseRequest
+from domain.pauses.door import PATTERN, door_of
 from domain.pauses.pause import Pause
 from domain.pauses.serialization import pause_id
 from domain.values import canonical_json
 from domain.values.errors import Conflict, FieldError, Invalid, NotFound
 from services.kernel.idempotency import IdempotentRequest
-from services.pauses.lifecycle import CreateRequest, check_creation, find_own_pause, get_pause
+from services.pauses.lifecycle import find_own_pause, get_pause
 
 # Seconds in which an approval may be used: an agent that waits uses it at once, and one that died may be restarted.
 VALID_FOR = 900
@@ -49,6 +51,8 @@ class Door(Blueprint):
     """
 
     def __init__(self, name: str, url_prefix: str, problem_document: Callable[[Problem], Any]) -> None:
+        if door_of({"door": name}) is None:
+            raise ValueError(f"the door {name!r} needs a name that matches {PATTERN}")
         super().__init__(name.replace("-", "_"), __name__, url_prefix=url_prefix)
         self.door = name
         self._problem_document = problem_document
@@ -95,7 +99,7 @@ class Door(Blueprint):
         # The key closes the gap between two requests at once; later repetitions find the pause itself.
         key = hashlib.sha256(f"{self.door}\n{g.principal.id}\n{external_id}".encode()).hexdigest()
         once = IdempotentRequest(key, canonical_json.digest(submission))
-        made = deps().creations.do(check_creation(deps().database, CreateRequest(g.principal, pause, once)))
+        made = create_pause(pause, once)
         return get_pause(deps().database, g.principal, pause_id(made.document["watchId"])), made.repeated
 
     def find(self, external_id: str) -> Pause | None:

@@ -9,6 +9,7 @@ from prometheus_client.registry import Collector
 
 from app.deps import Deps
 from domain.identity.access import Principal
+from domain.pauses.door import NO_DOOR, OTHER_DOOR, TITLES, door_label
 from services.operations.health import Backlog, backlog
 
 # From a cached read to the longest long poll.
@@ -21,6 +22,10 @@ requests = Counter("sagahold_http_requests", "Responses sent", ["method", "route
 seconds = Histogram(
     "sagahold_http_request_seconds", "Time to the response", ["method", "route"], registry=registry, buckets=_BUCKETS
 )
+pauses = Counter("sagahold_pauses_created", "Pauses that requests to this process created", ["door"], registry=registry)
+for _door in (NO_DOOR, OTHER_DOOR, *TITLES):
+    # From the start, so that the first pause of a door is an increase.
+    pauses.labels(_door)
 
 
 class _SystemGauges(Collector):
@@ -76,6 +81,10 @@ def count(method: str, route: str, status: int, took: float) -> None:
         _series[method, route, status] = series
     series[0].inc()
     series[1].observe(took)
+
+
+def count_pause(door: str | None) -> None:
+    pauses.labels(door_label(door)).inc()
 
 
 # A cache, because looking up a series takes longer than counting.

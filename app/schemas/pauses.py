@@ -32,6 +32,7 @@ from domain.pauses.consumption import (
     ExecutionStatus,
 )
 from domain.pauses.creation import MAX_EXPIRY
+from domain.pauses.door import PATTERN as DOOR_PATTERN
 from domain.pauses.pause import OnTimeout, Status
 from domain.values import ids
 
@@ -196,6 +197,10 @@ class PauseListQuery(PageQuery):
     decided_after = Instant()
     decided_before = Instant()
     external_id = fields.String(data_key="externalId", validate=validate.Length(1, 200))
+    door = fields.String(
+        validate=matches(DOOR_PATTERN, "1 to 40 lowercase letters, digits and hyphens"),
+        metadata={"description": "Only pauses with this `metadata.door`, the client of the agent.", "example": "mcp"},
+    )
     consumed = TrueOrFalse(
         metadata={
             "description": "Only pauses whose approval is used (`true`) or not used (`false`)."

@@ -104,6 +104,7 @@ def _wait(session: CommandContext, watch_id: str, timeout: int | None) -> None:
 @click.option("--namespace", help="List only pauses in this namespace.")
 @click.option("--tag", help="List only pauses with this tag.")
 @click.option("--external-id", help="List only pauses with this external id.")
+@click.option("--door", help="List only pauses that came through this door, such as mcp or python-sdk.")
 @click.option("--search", metavar="TEXT", help="List only pauses whose action contains TEXT.")
 @click.option("--kind", type=click.Choice(["agent", "step"]), help="List only agents' pauses, or only held steps.")
 @click.option(

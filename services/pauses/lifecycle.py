@@ -51,6 +51,7 @@ class Filter:
     tag: str | None = None
     text: str | None = None
     external_id: str | None = None
+    door: str | None = None
     created_after: datetime | None = None
     created_before: datetime | None = None
     decided: bool = False
@@ -221,8 +222,8 @@ def find_own_pause(database: Database, by: Principal, door: str, external_id: st
     columns = pauses.c
     query = (
         select(pauses)
-        .where(sees(by, pauses), columns.created_by == by.id, columns.external_id == external_id)
-        .where(columns.metadata["door"].astext == door)
+        .where(sees(by, pauses), columns.created_by == by.id)
+        .where(columns.door == door, columns.external_id == external_id)
         .order_by(columns.id)
         .limit(1)
     )
@@ -306,6 +307,7 @@ def conditions(wanted: Filter) -> list[Any]:
         columns.namespace: wanted.namespace,
         columns.kind: wanted.kind,
         columns.external_id: wanted.external_id,
+        columns.door: wanted.door,
     }
     conditions: list[Any] = [column == value for column, value in equal.items() if value is not None]
     if wanted.tag is not None:

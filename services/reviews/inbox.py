@@ -28,6 +28,7 @@ class InboxFilter:
     kind: str | None = None
     tag: str | None = None
     text: str | None = None
+    door: str | None = None
     mine: bool = False
 
 
@@ -93,6 +94,8 @@ def _conditions(database: Database, by: Principal, wanted: InboxFilter) -> list[
         conditions.append(columns.namespace == wanted.namespace)
     if wanted.kind is not None:
         conditions.append(columns.kind == wanted.kind)
+    if wanted.door is not None:
+        conditions.append(columns.door == wanted.door)
     if wanted.tag is not None:
         conditions.append(columns.tags.contains([wanted.tag]))
     if wanted.text is not None:

@@ -130,6 +130,15 @@ class TestPause:
         assert max(map(len, decided)) <= 80
         assert len(call("pause", "list", "--namespace", namespace, "--decided", "--json").document["items"]) == 1
 
+    def test_a_list_of_a_door(self, call: Call, stack: Stack, paused: Callable[..., str], namespace: str) -> None:
+        paused("other")
+        body = {"action": "x", "namespace": namespace, "metadata": {"door": "mcp"}}
+        headers = {"Authorization": f"Bearer {stack.credentials['agent_key']}"}
+        made = httpx.post(f"{stack.url}/api/pause", json=body, headers=headers).json()["watchId"]
+        query = ("pause", "list", "--namespace", namespace, "--json", "--door")
+        assert [item["watchId"] for item in call(*query, "mcp").document["items"]] == [made]
+        assert call(*query, "MCP").code == REFUSED
+
     def test_an_approval_is_used_and_its_outcome_is_reported(
         self, call: Call, paused: Callable[..., str], namespace: str
     ) -> None:

@@ -91,13 +91,17 @@ def test_a_row_shows_the_action_the_requester_and_the_deadline(
 def test_filters(browser: Callable[..., httpx.Client], post: Callable[..., str], namespace: str) -> None:
     """Each of them, and what is no filter."""
     anyone, finance = browser(), browser(groups=["finance"])
-    post("Deploy the shop", tags=["deploy"])
+    post("Deploy the shop", tags=["deploy"], metadata={"door": "claude-hook"})
     post("Deploy 100 % of it", review={"groups": ["finance"]})
     both = ["Deploy the shop", "Deploy 100 % of it"]
     assert shown(inbox(anyone)) == shown(inbox(anyone, namespace=namespace, kind="agent")) == both
     assert shown(inbox(anyone, kind="step")) == shown(inbox(anyone, namespace="default")) == []
     assert shown(inbox(anyone, tag="deploy")) == ["Deploy the shop"]
     assert shown(inbox(anyone, text="100 %")) == ["Deploy 100 % of it"]
+    assert shown(inbox(anyone, door="claude-hook")) == ["Deploy the shop"]
+    assert "came through: Claude Code" in inbox(anyone, door="claude-hook")
+    assert '<option value="my-client" selected>' in inbox(anyone, door="my-client")
+    assert shown(inbox(anyone, door=HOSTILE)) == both
     assert shown(inbox(anyone, mine="1")) == ["Deploy the shop"]
     assert shown(inbox(finance, mine="1")) == both
     assert shown(inbox(anyone, kind="nonsense", cursor="nonsense", mine="nonsense", more="x")) == both

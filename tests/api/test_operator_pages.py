@@ -477,7 +477,10 @@ class TestNotifications:
 
 def test_decided_reviews(crew: Crew, team: Team) -> None:
     """The API and the page list decisions, also only one's own, and nothing of other namespaces."""
-    theirs, own = (team.pause(action=f"{name} {HOSTILE}")["watchId"] for name in ("theirs", "own"))
+    theirs, own = (
+        team.pause(action=f"{name} {HOSTILE}", metadata={"door": door})["watchId"]
+        for name, door in (("theirs", "mcp"), ("own", "my-client"))
+    )
     team.reviewer.post(f"/api/pause/{theirs}/reject", json={"comment": HOSTILE}).raise_for_status()
     assert crew.operator.send(f"/review/{own}/approve", revision="1").status_code == 303
 
@@ -500,6 +503,9 @@ def test_decided_reviews(crew: Crew, team: Team) -> None:
     rejected = crew.operator.see("/inbox/decided?status=rejected&since=nonsense")
     assert [link in rejected for link in links] == [False, True]
     assert not any(link in crew.stranger.see("/inbox/decided") for link in links)
+    for door, link in zip(("my-client", "mcp"), links, strict=True):
+        through = crew.operator.see(f"/inbox/decided?door={door}")
+        assert [each in through for each in links] == [each == link for each in links]
     assert "/inbox/decided" in crew.reviewer.see("/inbox")
 
 

@@ -10,6 +10,7 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from tests.api.conftest import Team, refused, until
 
@@ -180,6 +181,36 @@ def test_found_by_ones_own_name(team: Team) -> None:
     assert team.agent.get("/api/pause", params={"externalId": name[:-1]}).json()["items"] == []
     empty = team.agent.post("/api/pause", json={"action": "x", "externalId": ""})
     refused(empty, 422, "VALIDATION_FAILED", "externalId")
+
+
+def test_found_by_the_door(team: Team) -> None:
+    """The name in `metadata.door`; metrics count each door, and a name that is not ours as `other`."""
+
+    def counted() -> dict[str, float]:
+        families = text_string_to_metric_families(team.operator.get("/metrics").text)
+        (family,) = [family for family in families if family.name == "sagahold_pauses_created"]
+        return {sample.labels["door"]: sample.value for sample in family.samples if sample.name.endswith("_total")}
+
+    before = counted()
+    # `Team.pause` has a new key each time; a repetition is no new pause.
+    once = {"Idempotency-Key": uuid4().hex}
+    body = {"action": "x", "metadata": {"door": "mcp", "client": {"tool": "pay"}}}
+    for status in (201, 200):
+        answer = team.agent.post("/api/pause", json=body, headers=once)
+        assert answer.status_code == status
+    watch_id = answer.json()["watchId"]
+    own = team.pause(metadata={"door": "my-client"})["watchId"]
+    team.pause(metadata={"door": "No door"})
+    team.pause()
+    added = {door: count - before[door] for door, count in counted().items() if count != before[door]}
+    assert {door: added.get(door) for door in ("mcp", "other", "api")} == {"mcp": 1, "other": 1, "api": 2}
+    for client in (team.agent, team.reviewer):
+        for door, found in (("mcp", [watch_id]), ("my-client", [own]), ("aap", [])):
+            listed = client.get("/api/pause", params={"door": door}).json()["items"]
+            assert [each["watchId"] for each in listed] == found
+    assert team.reviewer.get("/api/pause", params={"door": "mcp", "decided": "true"}).json()["items"] == []
+    for wrong in ("", "MCP", "x" * 41, "a b"):
+        refused(team.agent.get("/api/pause", params={"door": wrong}), 422, "VALIDATION_FAILED", "door")
 
 
 def test_one_wait_for_several(team: Team, held: Callable[[], float]) -> None:

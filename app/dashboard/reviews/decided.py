@@ -5,12 +5,14 @@ from typing import Any
 
 from flask import request
 
+from app.dashboard.display.door import door_choices
 from app.dashboard.framework.lists import choice_filter, midnight, next_link, text_filter, wanted_page
 from app.dashboard.framework.page_decorator import page, person, render
 from app.dashboard.reviews.inbox import KINDS
 from app.deps import deps
 from domain.identity.access import Permission
 from domain.pauses.consumption import MISSING, NEEDS_LOOK, ExecutionStatus
+from domain.pauses.door import door_of
 from domain.pauses.pause import Pause, Status
 from domain.pauses.serialization import pause_document
 from domain.pauses.use_summary import use_of
@@ -39,6 +41,7 @@ def decided_reviews() -> Any:
         kind=kind if kind in KINDS else None,
         tag=text_filter("tag"),
         text=text_filter("text"),
+        door=door_of(request.args),
         decided=True,
         decided_by=ME if request.args.get("mine") == "1" else text_filter("by"),
         decided_after=midnight(request.args.get("since", "")),
@@ -57,6 +60,7 @@ def decided_reviews() -> Any:
         mine=wanted.decided_by == ME,
         outcomes=OUTCOMES,
         kinds=KINDS,
+        doors=door_choices(wanted.door),
     )
 
 

@@ -5,11 +5,13 @@ from typing import Any
 
 from flask import request
 
+from app.dashboard.display.door import door_choices
 from app.dashboard.framework.lists import next_link, text_filter, wanted_page
 from app.dashboard.framework.page_decorator import page, person, render
 from app.dashboard.reviews.inbox_rows import rows_of
 from app.deps import deps
 from domain.identity.access import ALL_NAMESPACES, Permission
+from domain.pauses.door import door_of
 from domain.pauses.pause import AGENT, STEP
 from services.pauses.lifecycle import count_needing_look
 from services.reviews.inbox import InboxFilter, count_waiting, inbox
@@ -32,6 +34,7 @@ def inbox_page() -> Any:
         wanted=wanted,
         filtered=any(asdict(wanted).values()),
         kinds=KINDS,
+        doors=door_choices(wanted.door),
         namespaces=[] if person().sees_all else list(person().namespaces),
         example=_example(),
         look=count_needing_look(deps().database, person()),
@@ -45,6 +48,7 @@ def wanted_filter() -> InboxFilter:
         kind=kind if kind in KINDS else None,
         tag=text_filter("tag"),
         text=text_filter("text"),
+        door=door_of(request.args),
         mine=request.args.get("mine") == "1",
     )
 

@@ -1,0 +1,34 @@
+"""doors of pauses"""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0024"
+down_revision = "0023"
+branch_labels = None
+depends_on = None
+
+# By name: the columns of each index, and its condition.
+_INDEXES = {
+    "ix_pauses_door": (["door", "id", "namespace"], "door IS NOT NULL"),
+    "ix_pauses_door_external_id": (["door", "external_id", "id"], "door IS NOT NULL AND external_id IS NOT NULL"),
+}
+
+
+def upgrade() -> None:
+    # Earlier pauses keep NULL: reading the metadata of all of them would take hours.
+    op.add_column("pauses", sa.Column("door", sa.Text(), nullable=True))
+    with op.get_context().autocommit_block():
+        # A concurrent build reads the whole table, and blocks neither readers nor writers.
+        op.execute("SET lock_timeout = 0")
+        for name, (columns, which) in _INDEXES.items():
+            # Removes what an interrupted run left.
+            op.drop_index(name, "pauses", if_exists=True, postgresql_concurrently=True)
+            op.create_index(name, "pauses", columns, postgresql_where=sa.text(which), postgresql_concurrently=True)
+        op.execute("SET lock_timeout = '5s'")
+
+
+def downgrade() -> None:
+    for name in _INDEXES:
+        op.drop_index(name, "pauses")
+    op.drop_column("pauses", "door")
