@@ -12,6 +12,7 @@ from rich.text import Text
 from cli.client import ServerRefused
 from cli.views.changes import print_edited
 from cli.views.output import clean, facts, page, pretty_json, short, status, table, tree, when
+from domain.pauses.client_words import client_words
 from domain.pauses.use_summary import UseState, use_of
 
 INDENT = 2
@@ -156,6 +157,7 @@ def _facts(pause: dict[str, Any]) -> list[tuple[str, Any]]:
         ("answer", None if decision is None or decision["response"] is None else pretty_json(decision["response"])),
         ("watch id", pause["watchId"]),
         ("created", f"{when(pause['createdAt'])}, by {pause['createdBy']}"),
+        *_client(pause),
         ("namespace", pause["namespace"]),
         ("priority", str(pause["priority"]) if pause["priority"] else None),
         ("tags", tags or None),
@@ -165,6 +167,13 @@ def _facts(pause: dict[str, Any]) -> list[tuple[str, Any]]:
         ),
         ("callback", pause["callbackUrl"]),
     ]
+
+
+def _client(pause: dict[str, Any]) -> list[tuple[str, str | None]]:
+    """Return what the client says about itself."""
+    client = client_words(pause["metadata"])
+    texts = "; ".join(f"{label}: {text}" for label, text in client.facts)
+    return [("came through", client.title), ("client", clean(texts) or None)]
 
 
 def _result(pause: dict[str, Any]) -> Text | None:

@@ -596,3 +596,38 @@ def test_an_approval_that_is_not_used_in_time(rita: Visitor, team: Team) -> None
     rita.send(watch_id, "approve")
     until(lambda: "not used in time validity ended" in words(rita.see(watch_id)))
     assert "may no longer go ahead" in words(rita.see(watch_id))
+
+
+def test_the_client_says_where_it_asks_from(rita: Visitor, team: Team) -> None:
+    """Its words are on the page once; what it sent to its door is folded away."""
+    client = {"tool": "Bash", "cwd": f"/srv/{NASTY}", TURNED: TURNED, "note": "n" * 400, "deep": {"a": 1}}
+    metadata = {"door": "claude-hook", "client": client, "submission": {"hook": "PreToolUse"}, "team": "ops-team"}
+    watch_id = team.pause(metadata=metadata)["watchId"]
+    page = rita.see(watch_id)
+    text = words(page)
+    assert "through Claude Code · in" in text
+    assert "Tool Bash" in text
+    assert f"/srv/{NASTY}" in text
+    assert NASTY not in page
+    assert "\u202e" not in page
+    assert "n" * 200 + "…" in page
+    assert "It is shortened here; the metadata has all of it." in text
+    assert "Request as the client sent it" in text
+    assert page.count("PreToolUse") == 2  # as a tree, and as JSON
+    assert "ops-team" in page
+    listed = rita.http.get("/inbox", params={"door": "claude-hook"}).text
+    assert f"/review/{watch_id}" in listed
+    assert "via Claude Code" in listed
+    rita.send(watch_id, "reject")
+    assert "via Claude Code" in rita.http.get("/inbox/decided").text
+
+
+def test_a_client_that_says_little_leaves_no_empty_parts(rita: Visitor, team: Team) -> None:
+    page = words(rita.see(team.pause(metadata={"door": "my-client", "client": {"tool": "pay"}})["watchId"]))
+    assert "through my-client" in page
+    assert "The agent says this about itself." in page
+    plain = words(rita.see(team.pause()["watchId"]))
+    for absent in ("Metadata", "Request as the client sent it"):
+        assert absent not in page
+    assert "through" not in plain
+    assert "says this about itself" not in plain

@@ -113,6 +113,7 @@ def make_scene(namespace: str, clients: dict[str, httpx.Client], person: Person)
         tags=["money", "x" * 64],
         priority=9,
         review={"approvals": 2},
+        metadata={"door": "x" * 40, "client": {"tool": "Bash", LONG: LONG, "cwd": "/" + LONG}, "submission": values},
     )
     # No server listens there.
     decided_id = agent.post(f"Delete the old backups of {LONG}", callbackUrl="http://127.0.0.1:9/hook")

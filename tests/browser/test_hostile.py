@@ -49,7 +49,7 @@ def hostile(client_for: Callable[..., httpx.Client]) -> str:
         context={**said, "html": ALL, TRICKS: TRICKS},
         arguments={**said, "link": "javascript:alert(5)"},
         tags=TAGS,
-        metadata=said,
+        metadata={"door": "my-client", "client": dict.fromkeys([*ATTACKS, TRICKS], ALL), "submission": said, **said},
         responseSchema={
             "type": "object",
             "title": ALL,

@@ -11,6 +11,7 @@ from app.dashboard.framework.page_decorator import page, person, render
 from app.dashboard.reviews.inbox import KINDS
 from app.deps import deps
 from domain.identity.access import Permission
+from domain.pauses.client_words import client_words
 from domain.pauses.consumption import MISSING, NEEDS_LOOK, ExecutionStatus
 from domain.pauses.door import door_of
 from domain.pauses.pause import Pause, Status
@@ -51,7 +52,10 @@ def decided_reviews() -> Any:
     found = list_decided(deps().database, person(), wanted, wanted_page())
     return render(
         "decided.html",
-        pauses=[(document, use_of(document, now)) for document in map(_document, found.items)],
+        pauses=[
+            (document, use_of(document, now), client_words(document["metadata"]).title)
+            for document in map(_document, found.items)
+        ],
         look=count_needing_look(deps().database, person()),
         uses=USES,
         next_link=next_link(found),

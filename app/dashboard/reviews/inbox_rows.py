@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from app.deps import deps
+from domain.pauses.client_words import client_words
 from domain.pauses.pause import STEP
 from services.identity.display_names import names_of
 
@@ -22,6 +23,7 @@ class InboxRow:
 
     Attributes:
         requester: the name of the key or person that created the review.
+        door: the door through which it came, as people call it, or None.
         approving: the consequence of an approval, up to the subject.
         subject: the arguments or output as JSON.
         cut: `subject` is only the beginning of the JSON.
@@ -29,6 +31,7 @@ class InboxRow:
 
     pause: dict[str, Any]
     requester: str
+    door: str | None
     approving: str
     subject: str | None
     cut: bool
@@ -47,6 +50,7 @@ def _row(pause: dict[str, Any], requester: str) -> InboxRow:
     return InboxRow(
         pause,
         requester,
+        client_words(pause["metadata"]).title,
         approving=_approving(pause),
         subject=f"{subject[:SUBJECT]}…" if subject is not None and cut else subject,
         cut=cut,

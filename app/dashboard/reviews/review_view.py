@@ -10,6 +10,7 @@ from app.dashboard.sagas.saga_picture import PictureRow, picture
 from app.deps import deps
 from domain.identity.access import Permission, Principal
 from domain.manifests.definition import StepKind
+from domain.pauses.client_words import ClientWords, client_words
 from domain.pauses.pause import STEP, Pause, Status
 from domain.pauses.serialization import pause_document, pause_id
 from domain.pauses.use_summary import UseSummary, use_of
@@ -79,6 +80,10 @@ class ReviewView:
         """The word for the value that a reviewer may edit."""
         reasons = self.pause.kind == STEP and (self.pause.context or {}).get("step_kind") == StepKind.REASON
         return "output" if reasons else "arguments"
+
+    @property
+    def client(self) -> ClientWords:
+        return client_words(self.pause.metadata)
 
     @property
     def edited(self) -> bool:

@@ -191,7 +191,7 @@ class _Target:
         key, found_by, number = self._key(arguments)
         fields = {
             "argumentsSchema": self._schema(arguments),
-            "metadata": {"function": self.name},
+            "metadata": {"client": {"function": self.name}},
             **({} if found_by is None else {"externalId": found_by}),
         }
         body = protocol.draft(action, arguments, None, self.review, self.expires_in, self.valid_for, fields)
