@@ -12,7 +12,7 @@ from sqlalchemy import (
     Text,
     Uuid,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSON
+from sqlalchemy.dialects.postgresql import ARRAY, JSON, JSONB
 
 from domain.identity.access import Authentication, Principal, Role
 from domain.values import ids
@@ -33,6 +33,8 @@ api_keys = Table(
     Column("expires_at", DateTime(timezone=True)),
     Column("revoked_at", DateTime(timezone=True)),
     Column("last_used_at", DateTime(timezone=True)),
+    # By door, the time of the last pause that the key requested through it. At most one entry for each door of ours.
+    Column("doors", JSONB(none_as_null=True)),
     # Only for a rotated key. `previous_hash` works until `previous_until`; `taken_up_at` is the first use of `hash`.
     Column("rotated_at", DateTime(timezone=True)),
     Column("previous_hash", LargeBinary, unique=True),

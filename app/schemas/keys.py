@@ -25,6 +25,19 @@ class RotationSchema(Schema):
     )
 
 
+class UsedDoorSchema(Schema):
+    door = fields.String(
+        required=True,
+        metadata={
+            "description": "`metadata.door`; `other` for a name that is not ours, `api` for none.",
+            "example": "mcp",
+        },
+    )
+    last_used_at = fields.AwareDateTime(
+        required=True, metadata={"description": "The time of the last pause through this door, to the minute."}
+    )
+
+
 class KeySchema(Schema):
     id = fields.String(required=True)
     prefix = fields.String(required=True)
@@ -36,6 +49,11 @@ class KeySchema(Schema):
     expires_at = fields.AwareDateTime(required=True, allow_none=True)
     revoked_at = fields.AwareDateTime(required=True, allow_none=True)
     last_used_at = fields.AwareDateTime(required=True, allow_none=True)
+    doors = fields.List(
+        fields.Nested(UsedDoorSchema),
+        required=True,
+        metadata={"description": "The doors through which the key requested pauses, the one used last first."},
+    )
     rotated_at = fields.AwareDateTime(required=True, allow_none=True)
     taken_up_at = fields.AwareDateTime(
         required=True,

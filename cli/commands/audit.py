@@ -11,7 +11,7 @@ from rich.console import Console
 
 from cli.client import Failure, open_server
 from cli.session import CommandContext, command, page_options, server_options
-from cli.views.output import clean, console, page, short, table, two_lines
+from cli.views.output import clean, console, lines, page, short, table
 from domain.identity.access import Role
 from domain.log.audit_chain import ChainError, ChainHeads, ChainRow, read_line
 from domain.log.audit_chain import verify as verdict_on
@@ -168,8 +168,8 @@ def _list(screen: Console, document: dict[str, Any]) -> None:
     rows = [
         (
             str(event["seq"]),
-            two_lines(short(event["type"]), short(event["subject"])),
-            two_lines(short(event["by_name"]), short(f"{event['at'][:19].replace('T', ' ')} UTC")),
+            lines(short(event["type"]), short(event["subject"])),
+            lines(short(event["by_name"]), short(f"{event['at'][:19].replace('T', ' ')} UTC")),
         )
         for event in document["items"]
     ]

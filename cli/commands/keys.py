@@ -9,8 +9,9 @@ from rich.text import Text
 from cli.client import part
 from cli.parameters import IDEMPOTENCY_KEY, NEVER, SPAN_OR_NEVER
 from cli.session import CommandContext, command, given, page_options, reach_option
-from cli.views.output import clean, facts, page, short, table, two_lines, when
+from cli.views.output import clean, facts, lines, page, short, table, when
 from domain.identity.access import Role
+from domain.pauses.door import title_of
 
 PATH = "/v1/keys"
 
@@ -96,11 +97,17 @@ def _list(screen: Console, document: dict[str, Any]) -> None:
         (
             f"{key['id']}\n{key['prefix']}…",
             f"{key['role']}\n{_state(key)}",
-            two_lines(short(key["name"]), short(", ".join(key["namespaces"]))),
+            lines(short(key["name"]), short(", ".join(key["namespaces"])), *_doors(key)),
         )
         for key in document["items"]
     ]
-    page(screen, document, table(("ID, PREFIX", "ROLE, STATE", "NAME, NAMESPACES"), rows), "no keys")
+    page(screen, document, table(("ID, PREFIX", "ROLE, STATE", "NAME, NAMESPACES, DOORS"), rows), "no keys")
+
+
+def _doors(key: dict[str, Any]) -> list[Text]:
+    """Return the doors that the key used, the last one first, as one line or none."""
+    used = [f"{title_of(each['door'])} {when(each['last_used_at'])}" for each in key["doors"]]
+    return [short(", ".join(used))] if used else []
 
 
 def _revoked(screen: Console, key: dict[str, Any]) -> None:

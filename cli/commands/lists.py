@@ -8,7 +8,7 @@ from rich.console import Console
 from cli.client import ServerResponse
 from cli.session import CommandContext, command, page_options
 from cli.views import saga as view
-from cli.views.output import page, short, status, table, two_lines, when
+from cli.views.output import lines, page, short, status, table, when
 from cli.watch import follow, watch_steps
 from domain.identity.access import Role
 from domain.manifests.manifest import KINDS
@@ -89,8 +89,8 @@ def _definitions(screen: Console, document: dict[str, Any]) -> None:
     rows = [
         (
             item["id"],
-            two_lines(short(item["name"]), short(f"version {item['version']}")),
-            two_lines(short(item["namespace"]), status("active" if item["is_active"] else "replaced")),
+            lines(short(item["name"]), short(f"version {item['version']}")),
+            lines(short(item["namespace"]), status("active" if item["is_active"] else "replaced")),
             short(when(item["created_at"])),
         )
         for item in document["items"]

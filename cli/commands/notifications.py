@@ -7,7 +7,7 @@ from rich.console import Console
 
 from cli.client import part
 from cli.session import CommandContext, command, page_options
-from cli.views.output import clean, page, short, status, table, two_lines, when
+from cli.views.output import clean, lines, page, short, status, table, when
 from domain.delivery.notification import NotificationStatus
 from domain.identity.access import Role
 
@@ -50,8 +50,8 @@ def _page(screen: Console, document: dict[str, Any]) -> None:
     rows = [
         (
             f"{item['id']}\n{clean(item['watch_id'] or item['trace_id'])}",
-            two_lines(status(item["status"]), short(when(item["created_at"]))),
-            two_lines(short(f"{item['recipient']}  {item['channel']}"), short(item["last_error"] or item["reason"])),
+            lines(status(item["status"]), short(when(item["created_at"]))),
+            lines(short(f"{item['recipient']}  {item['channel']}"), short(item["last_error"] or item["reason"])),
         )
         for item in document["items"]
     ]

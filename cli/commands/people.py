@@ -7,7 +7,7 @@ from rich.console import Console
 
 from cli.client import Failure, part
 from cli.session import CommandContext, command, given, page_options, reach_option
-from cli.views.output import clean, page, short, table, two_lines, when
+from cli.views.output import clean, lines, page, short, table, when
 from domain.identity.access import Role
 from domain.identity.person import ROLES
 
@@ -132,7 +132,7 @@ def _list(screen: Console, document: dict[str, Any]) -> None:
         (
             f"{short(person['email'])}\n{person['id']}",
             f"{person['role']}\n{'disabled' if person['disabled_at'] else 'active'}",
-            two_lines(short(person["name"]), short(", ".join([*person["namespaces"], *person["groups"]]))),
+            lines(short(person["name"]), short(", ".join([*person["namespaces"], *person["groups"]]))),
         )
         for person in document["items"]
     ]

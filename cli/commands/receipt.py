@@ -23,7 +23,7 @@ from adapters.receipts.verification import (
 from cli.client import Failure, open_server, part
 from cli.parameters import IDEMPOTENCY_KEY
 from cli.session import CommandContext, command, given, server_options
-from cli.views.output import clean, console, page, short, table, two_lines, when
+from cli.views.output import clean, console, lines, page, short, table, when
 from cli.views.receipt import describe
 from domain.identity.access import Role
 from domain.pauses.pause import Status
@@ -222,7 +222,7 @@ def rotate_key(session: CommandContext, idempotency_key: str | None) -> None:
 
 
 def _list(screen: Console, document: dict[str, Any]) -> None:
-    rows = [(short(key["kid"]), two_lines(*map(short, _state(key)))) for key in document["items"]]
+    rows = [(short(key["kid"]), lines(*map(short, _state(key)))) for key in document["items"]]
     page(screen, {**document, "next_cursor": None}, table(("KEY", "STATE"), rows), "no keys")
     if problem := document["items"][0]["problem"]:
         screen.print(f"This server cannot sign: {clean(problem)}.", style="red")

@@ -70,8 +70,9 @@ def short(text: object) -> Text:
     return Text(clean(text), no_wrap=True, overflow="ellipsis")
 
 
-def two_lines(first: Text, second: Text) -> Text:
-    return Text("\n", no_wrap=True, overflow="ellipsis").join([first, second])
+def lines(*texts: Text) -> Text:
+    """Return the texts below each other."""
+    return Text("\n", no_wrap=True, overflow="ellipsis").join(texts)
 
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[RenderableType]]) -> Table:

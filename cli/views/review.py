@@ -7,7 +7,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from cli.views.changes import print_edited
-from cli.views.output import clean, facts, page, pretty_json, short, table, two_lines, when
+from cli.views.output import clean, facts, lines, page, pretty_json, short, table, when
 from cli.views.pause import INDENT, deadline, review_facts
 from cli.views.saga import model, next_command
 
@@ -16,8 +16,8 @@ def queue(screen: Console, document: dict[str, Any]) -> None:
     rows = [
         (
             f"{clean(item['saga_trace_id'])}\n{clean(item['step_span_id'])}",
-            two_lines(short(item["step_name"]), short(item["namespace"])),
-            two_lines(short(when(item["started_at"])), short(when(item["expires_at"], nothing="never expires"))),
+            lines(short(item["step_name"]), short(item["namespace"])),
+            lines(short(when(item["started_at"])), short(when(item["expires_at"], nothing="never expires"))),
             f"{item['waiting_for']['approved']} of {item['waiting_for']['approvals']}",
         )
         for item in document["items"]

@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cli.views.changes import print_changes
-from cli.views.output import clean, facts, page, pretty_json, short, status, table, two_lines, when
+from cli.views.output import clean, facts, lines, page, pretty_json, short, status, table, when
 from cli.views.pause import INDENT
 from domain.sagas.step import BROKEN, OUTCOME_UNKNOWN, STUCK
 
@@ -33,8 +33,8 @@ def saga_table(items: Sequence[dict[str, Any]]) -> Table:
     rows = [
         (
             f"{clean(item['trace_id'])}\n",
-            two_lines(status(item["status"]), _trouble(item)),
-            two_lines(
+            lines(status(item["status"]), _trouble(item)),
+            lines(
                 short(f"{item['name']} {item['version']}"), short(f"{item['namespace']}, {when(item['started_at'])}")
             ),
         )

@@ -5,15 +5,15 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from cli.views.output import clean, facts, page, short, status, table, two_lines, when
+from cli.views.output import clean, facts, lines, page, short, status, table, when
 
 
 def endpoints(screen: Console, document: dict[str, Any]) -> None:
     rows = [
         (
             f"{item['id']}\n",
-            two_lines(_state(item), short(", ".join(item["namespaces"]))),
-            two_lines(short(item["url"]), short(item["description"] or _events(item))),
+            lines(_state(item), short(", ".join(item["namespaces"]))),
+            lines(short(item["url"]), short(item["description"] or _events(item))),
         )
         for item in document["items"]
     ]
@@ -45,8 +45,8 @@ def deliveries(screen: Console, document: dict[str, Any]) -> None:
     rows = [
         (
             f"{item['id']}\n{clean(item['watch_id'] or '')}",
-            two_lines(status(item["status"]), short(when(item["created_at"]))),
-            two_lines(short(item["type"]), short(item["last_error"] or item["url"])),
+            lines(status(item["status"]), short(when(item["created_at"]))),
+            lines(short(item["type"]), short(item["last_error"] or item["url"])),
         )
         for item in document["items"]
     ]

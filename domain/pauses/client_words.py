@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from domain.pauses.door import TITLES, door_of
+from domain.pauses.door import door_of, title_of
 
 # More or longer words are no summary. The metadata has all of them.
 MAX_FACTS, MAX_NAME, MAX_TEXT = 10, 40, 200
@@ -61,10 +61,6 @@ def client_words(metadata: Mapping[str, Any] | None) -> ClientWords:
     if facts and whole:
         del left["client"]
     return ClientWords(door, None if door is None else title_of(door), facts, whole, submission, left)
-
-
-def title_of(door: str) -> str:
-    return TITLES.get(door, door)
 
 
 def _facts(client: Any) -> tuple[tuple[tuple[str, str], ...], bool]:

@@ -29,12 +29,18 @@ TITLES: Mapping[str, str] = MappingProxyType(
     }
 )
 NO_DOOR, OTHER_DOOR = "api", "other"
+_LABEL_TITLES = {NO_DOOR: "API", OTHER_DOOR: "other client"}
 
 
 def door_of(metadata: Mapping[str, Any] | None) -> str | None:
     """Return the name of the door. A value that cannot be a name counts as none."""
     door = (metadata or {}).get("door")
     return door if isinstance(door, str) and _NAME.fullmatch(door) else None
+
+
+def title_of(door: str) -> str:
+    """Return the title of a door or of a label. A name that is not ours is its own title."""
+    return TITLES.get(door) or _LABEL_TITLES.get(door, door)
 
 
 def door_label(door: str | None) -> str:

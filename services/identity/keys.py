@@ -6,9 +6,11 @@ The key's id is the identity, which a rotation does not change. Two secrets of a
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import RowMapping, and_, func, insert, or_, select, update
+from sqlalchemy import DateTime, RowMapping, and_, cast, func, insert, or_, select, update
+from sqlalchemy.dialects.postgresql import JSONB
 
 from domain.identity.access import ALL_NAMESPACES, Principal, Role
 from domain.log.audit import chain_of
@@ -144,6 +146,19 @@ def authenticate(database: Database, hash_: bytes) -> Principal | None:
     return principal_of(row)
 
 
+def record_door(database: Database, by: Principal, door: str) -> None:
+    """Record that the key requests a pause through this door. Write at most once a minute for each key and door."""
+    id_ = ids.parse(ids.KEY, by.id)
+    if id_ is None:
+        return
+    doors = func.coalesce(api_keys.c.doors, cast({}, JSONB))
+    last = cast(doors[door].astext, DateTime(timezone=True))
+    with database.transaction() as uow:
+        used = doors.concat(func.jsonb_build_object(door, instant(uow.now)))
+        stale = or_(last.is_(None), last < uow.now - USE_RESOLUTION)
+        uow.conn.execute(update(api_keys).where(api_keys.c.id == id_, stale).values(doors=used))
+
+
 def admin_key_exists(database: Database) -> bool:
     """Return whether there is a valid admin key for all namespaces."""
     columns = api_keys.c
@@ -210,7 +225,13 @@ def _document(row: RowMapping) -> dict[str, Any]:
         "expires_at": instant_or_none(row["expires_at"]),
         "revoked_at": instant_or_none(row["revoked_at"]),
         "last_used_at": instant_or_none(row["last_used_at"]),
+        "doors": _doors(row["doors"] or {}),
         "rotated_at": instant_or_none(row["rotated_at"]),
         "taken_up_at": instant_or_none(row["taken_up_at"]),
         "previous_valid_until": instant_or_none(row["previous_until"]),
     }
+
+
+def _doors(used: Mapping[str, str]) -> list[dict[str, str]]:
+    """Return the doors, the one used last first."""
+    return [{"door": door, "last_used_at": at} for door, at in sorted(used.items(), key=itemgetter(1), reverse=True)]

@@ -7,6 +7,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
+from cli.devstack import Stack
 from cli.devstack.waiting import wait_until
 from tests.acceptance.commands import DONE, REFUSED, Ran
 from tests.adapters.receiver import Receiver, reply
@@ -18,7 +19,7 @@ EFFECT_SECONDS = 90.0
 
 class TestKeys:
     def test_a_key_is_shown_once_and_works_until_it_is_revoked(
-        self, call: Call, namespace: str, monkeypatch: pytest.MonkeyPatch
+        self, call: Call, stack: Stack, namespace: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         name = f"ci {uuid4().hex[:8]}"
         made = call("keys", "create", name, "--role", "agent", "--namespace", namespace)
@@ -32,6 +33,13 @@ class TestKeys:
             agent.setenv("SAGAHOLD_API_KEY", key)
             assert call("pause", "create", "x", "--json").document["namespace"] == namespace
             assert call("keys", "list").error.startswith("FORBIDDEN: ")
+            bearer, body = {"Authorization": f"Bearer {key}"}, {"action": "x", "metadata": {"door": "claude-hook"}}
+            httpx.post(f"{stack.url}/api/pause", json=body, headers=bearer).raise_for_status()
+        listed = call("keys", "list").out
+        assert re.search(r"Claude Code (just now|\d+ s ago)", listed)
+        assert max(map(len, listed.splitlines())) <= 80
+        shown = next(each for each in call("keys", "list", "--json").document["items"] if each["id"] == key_id)
+        assert [used["door"] for used in shown["doors"]] == ["claude-hook", "api"]
         assert call("keys", "revoke", key_id).out == f"{key_id} ({name}) is revoked\n"
         monkeypatch.setenv("SAGAHOLD_API_KEY", key)
         assert wait_until(lambda: call("pause", "list").code == REFUSED, EFFECT_SECONDS)

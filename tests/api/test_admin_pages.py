@@ -127,6 +127,10 @@ def test_a_key_is_shown_once(admin: Callable[..., Admin], namespace: str, stack:
     assert key not in listed
     assert key[:11] in listed
     assert httpx.get(stack.url + "/api/pause", headers={"Authorization": f"Bearer {key}"}).status_code == 200
+    assert "Claude Code" not in listed
+    body, headers = {"action": "x", "metadata": {"door": "claude-hook"}}, {"Authorization": f"Bearer {key}"}
+    httpx.post(stack.url + "/api/pause", json=body, headers=headers).raise_for_status()
+    assert '<span class="muted small">Claude Code <time' in boss.browser.get("/keys").text
     (revoke,) = re.findall(r'action="(/keys/key_[0-9a-f]{32}/revoke)"', listed)
     assert boss.post(revoke).status_code == 303
     assert "revoked" in boss.browser.get("/keys").text

@@ -1,8 +1,11 @@
-"""The door of a pause, in words."""
+"""Doors in words."""
 
 from collections.abc import Mapping
 
-from domain.pauses.door import TITLES
+from app.dashboard.framework.page_decorator import dashboard
+from domain.pauses.door import TITLES, title_of
+
+dashboard.add_app_template_filter(title_of, "door_title")
 
 
 def door_choices(chosen: str | None) -> Mapping[str, str]:

@@ -15,6 +15,7 @@ from services.identity.keys import (
     create_key,
     ensure_first_keys,
     list_keys,
+    record_door,
     revoke_key,
     rotate_key,
 )
@@ -22,7 +23,7 @@ from services.identity.tokens import hash_of
 from services.kernel.pagination import Page
 from services.kernel.unit_of_work import Database
 from tests.services.by_watch_id import decide_pause, get_pause
-from tests.services.world import ADMIN, cancel, change, idempotency, one, post, rows, someone
+from tests.services.world import ADMIN, at_once, cancel, change, idempotency, one, post, rows, someone
 
 NEW = NewKey("deploy bot", Role.AGENT, ("default", "ops"))
 
@@ -201,3 +202,34 @@ def test_only_ones_own_keys_are_rotated(database: Database) -> None:
     _, id_ = a_key(database)
     with pytest.raises(NotFound):
         rotate_key(database, someone(Role.ADMIN, "default"), id_, OVERLAP, None)
+
+
+def test_the_doors_of_a_key(database: Database) -> None:
+    """The one used last comes first; one write a minute for each, whichever process asks."""
+    key, id_ = a_key(database)
+    by, other = authenticate(database, hash_of(key)), a_key(database)[1]
+    assert by is not None
+
+    def doors(key_id: str = id_) -> dict[str, str]:
+        (found,) = [item for item in list_keys(database, ADMIN, Page()).items if item["id"] == key_id]
+        return {used["door"]: used["last_used_at"] for used in found["doors"]}
+
+    assert doors() == {}
+    record_door(database, by, "mcp")
+    record_door(database, by, "claude-hook")
+    first = doors()
+    assert list(first) == ["claude-hook", "mcp"]
+    assert at_once([lambda: record_door(database, by, "mcp")] * 4) == [None] * 4
+    assert doors() == first
+    change(database, "UPDATE api_keys SET doors = jsonb_set(doors, '{mcp}', '\"2020-01-01T00:00:00.000Z\"')")
+    at_once([lambda: record_door(database, by, "mcp"), lambda: record_door(database, by, "aap")] * 2)
+    later = doors()
+    assert set(later) == {"mcp", "claude-hook", "aap"}
+    assert later["mcp"] > first["mcp"]
+    assert later["claude-hook"] == first["claude-hook"]
+    assert doors(other) == {}
+
+
+def test_people_have_no_doors(database: Database) -> None:
+    record_door(database, Principal("usr_" + "0" * 32, "Ana", Role.ADMIN, ("*",)), "mcp")
+    assert one(database, "SELECT count(*) FROM api_keys WHERE doors IS NOT NULL") == 0
