@@ -20,7 +20,7 @@ from tests.faults.slow_ledger import Ledger
 from tests.faults.truth import ENDPOINT, SETTLES_WITHIN
 
 # From the failure until each saga has ended or waits for a person. Longer means an error, also on a busy machine.
-SAGAS_SETTLE_WITHIN = 150.0
+SAGAS_SETTLE_WITHIN = 400.0
 CALL_SECONDS = 120
 _FINAL = {"COMPLETED": "saga.completed", "COMPENSATED": "saga.compensated", "FAILED": "saga.failed"}
 

@@ -53,8 +53,8 @@ class Mischief:
         more: dict[str, Any] = {"with": {name: {"value": value} for name, value in given.items()}}
         more |= undo("reverse") if self.undone else {}
         more |= {} if self.idempotent is None else {"idempotent": self.idempotent}
-        # Long enough for a server's start on a busy machine.
-        more |= {"timeout_seconds": 6 if self.tool in ("hang", "block", "garbage") else 60}
+        # Long enough for a server's start, and for several floods at once, on a busy machine.
+        more |= {"timeout_seconds": 15 if self.tool in ("hang", "block", "garbage") else 240}
         return step("two", self.tool, source=self.name) | more
 
 

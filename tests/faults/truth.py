@@ -17,7 +17,7 @@ from domain.log.audit_chain import ChainEnd, ChainHeads, ChainRow, verify
 from tests.adapters.receiver import Receiver, Request
 
 # From the end of the failure until no work is left. Longer means an error, also on a busy machine. Seconds.
-SETTLES_WITHIN = 150.0
+SETTLES_WITHIN = 300.0
 # Paths of the receiver: of the pauses' own URLs, and of an endpoint that hears of everything in the namespace.
 CALLBACK, ENDPOINT = "/callback", "/endpoint"
 OUTCOMES = {"approve": "approved", "reject": "rejected", "cancel": "cancelled"}
