@@ -1,5 +1,6 @@
 """Doors: the protocols of other clients. Each translates to the use cases of pauses, and has no rules of its own."""
 
+from app.doors.aap.door import aap
 from app.doors.door import Door
 
-DOORS: tuple[Door, ...] = ()
+DOORS: tuple[Door, ...] = (aap,)

@@ -2,10 +2,11 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import wraps
+from types import MappingProxyType
 from typing import Any, get_args
 
 from flask import Blueprint, Response, g, request
@@ -48,14 +49,22 @@ class Door(Blueprint):
         name: the value of `metadata.door` in the pauses that come through this door.
         url_prefix: the path that the client gets as a part of its base URL.
         problem_document: make the body of an error in the client's own shape.
+        statuses: statuses of errors that the protocol does not have, with those that it has instead.
     """
 
-    def __init__(self, name: str, url_prefix: str, problem_document: Callable[[Problem], Any]) -> None:
+    def __init__(
+        self,
+        name: str,
+        url_prefix: str,
+        problem_document: Callable[[Problem], Any],
+        statuses: Mapping[int, int] = MappingProxyType({}),
+    ) -> None:
         if door_of({"door": name}) is None:
             raise ValueError(f"the door {name!r} needs a name that matches {PATTERN}")
         super().__init__(name.replace("-", "_"), __name__, url_prefix=url_prefix)
         self.door = name
         self._problem_document = problem_document
+        self._statuses = statuses
         for kind in get_args(RefusedError):
             self.register_error_handler(kind, self._refuse)
 
@@ -116,15 +125,19 @@ class Door(Blueprint):
     def _refuse(self, error: RefusedError) -> Response:
         standard = problems.response_to(error)
         found = json.loads(standard.get_data())
-        problem = Problem(standard.status_code, found["code"], found["detail"])
+        status = self._statuses.get(standard.status_code, standard.status_code)
+        problem = Problem(status, found["code"], found["detail"])
         kept = {name: value for name, value in standard.headers if name in ("Retry-After", "WWW-Authenticate", "Allow")}
         body = canonical_json.encode(self._problem_document(problem))
         return Response(body, problem.status, kept, content_type="application/json")
 
 
-def read_object(*, required: bool = True) -> dict[str, Any]:
-    """Return the JSON object in the request's body. Raises `HTTPProblem`, or `Invalid` if it is no object."""
-    value = read_json(request, required=required)
+def read_object(*, required: bool = True, exact: bool = False) -> dict[str, Any]:
+    """Return the JSON object in the request's body. Raises `HTTPProblem`, or `Invalid` if it is no object.
+
+    `exact`: return a number that no double holds as its text, instead of refusing or rounding it.
+    """
+    value = read_json(request, required=required, exact=exact)
     if not isinstance(value, dict):
         raise Invalid([FieldError("", "must be a JSON object")])
     return value

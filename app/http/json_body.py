@@ -2,6 +2,7 @@
 
 import json
 import math
+from decimal import Decimal, InvalidOperation
 from itertools import islice
 from typing import Any, NoReturn
 
@@ -23,8 +24,11 @@ class _DuplicateKey(ValueError):
     pass
 
 
-def read_json(request: Request, *, required: bool) -> Any:
+def read_json(request: Request, *, required: bool, exact: bool = False) -> Any:
     """Read the body. An empty body is an empty object if no body is required.
+
+    Args:
+        exact: return a number that no double holds as its text, instead of refusing or rounding it.
 
     Raises `HTTPProblem` for a body that is not JSON (400, 413, 415), and `Invalid` for unusable JSON.
     """
@@ -33,7 +37,7 @@ def read_json(request: Request, *, required: bool) -> Any:
         return {}
     if request.mimetype != "application/json":
         raise HTTPProblem(415, "UNSUPPORTED_MEDIA_TYPE", "send the body as JSON, with Content-Type: application/json")
-    reader = _Reader()
+    reader = _Reader(exact=exact)
     value = reader.read(raw)
     if reader.suspicious and (found := list(islice(canonical_json.field_errors(value, ""), MAX_FIELD_ERRORS))):
         raise Invalid(found)
@@ -75,8 +79,9 @@ def read_text(text: str, place: str) -> Any:
 class _Reader:
     """A parser that notes whether `canonical_json.field_errors` can find errors; that check is as slow as parsing."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, exact: bool = False) -> None:
         self.suspicious = False
+        self._exact = exact
 
     def read(self, raw: bytes) -> Any:
         # Only an escape can produce a NUL or a lone surrogate.
@@ -87,7 +92,7 @@ class _Reader:
                 object_pairs_hook=_object,
                 parse_int=self._integer,
                 parse_float=self._float,
-                parse_constant=self._float,
+                parse_constant=self._constant,
             )
         except UnicodeDecodeError as error:
             _malformed(f"the body is not UTF-8 (byte {error.start})")
@@ -101,15 +106,33 @@ class _Reader:
         except RecursionError:
             raise Invalid([FieldError("", f"is nested deeper than {canonical_json.MAX_DEPTH} levels")]) from None
 
-    def _integer(self, digits: str) -> int | float:
+    def _integer(self, digits: str) -> int | float | str:
         value = int(digits) if len(digits) <= MAX_DIGITS else float("inf")
-        self.suspicious |= abs(value) > canonical_json.MAX_INTEGER
+        safe = abs(value) <= canonical_json.MAX_INTEGER
+        if self._exact and not safe:
+            return digits
+        self.suspicious |= not safe
         return value
 
-    def _float(self, text: str) -> float:
+    def _float(self, text: str) -> float | str:
         value = float(text)
+        if self._exact and not _holds(value, text):
+            return text
         self.suspicious |= not math.isfinite(value)
         return value
+
+    def _constant(self, text: str) -> float:
+        self.suspicious = True
+        return float(text)
+
+
+def _holds(value: float, text: str) -> bool:
+    """Return whether the double, as JSON writers write it, is the number in the text."""
+    try:
+        return math.isfinite(value) and Decimal(repr(value)) == Decimal(text)
+    except InvalidOperation:
+        # An exponent beyond those of Decimal.
+        return False
 
 
 def _malformed(detail: str) -> NoReturn:

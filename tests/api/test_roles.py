@@ -91,6 +91,7 @@ NOTHING = {
     "name": "nothing",
     "session_id": "0" * 64,
     "token": "nothing",
+    "request_id": "nothing",
     "path:filename": "style.css",
 }
 
