@@ -2,5 +2,6 @@
 
 from app.doors.aap.door import aap
 from app.doors.door import Door
+from app.doors.mcp import mcp
 
-DOORS: tuple[Door, ...] = (aap,)
+DOORS: tuple[Door, ...] = (aap, mcp)

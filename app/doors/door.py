@@ -83,18 +83,18 @@ class Door(Blueprint):
 
         return decorate
 
-    def hold(self, external_id: str, submission: dict[str, Any], **wanted: Any) -> tuple[Pause, bool]:
+    def hold(self, external_id: str | None, submission: dict[str, Any], **wanted: Any) -> tuple[Pause, bool]:
         """Return the caller's pause for this request of its client, and whether it was there before.
 
         Args:
-            external_id: the client's own id of the request, unique for this key and door.
+            external_id: the client's own id of the request, unique for this key and door. None makes a new pause.
             submission: what the client sent, as the page shows it and as the door may echo it.
             wanted: the fields of `PauseRequest`.
 
         Raises:
             Conflict: the key has used this id for another request.
         """
-        earlier = self.find(external_id)
+        earlier = None if external_id is None else self.find(external_id)
         if earlier is not None:
             if canonical_json.digest((earlier.metadata or {}).get("submission")) != canonical_json.digest(submission):
                 raise Conflict(f"the id {external_id!r} belongs to another request: use a new id for each request")
@@ -105,9 +105,11 @@ class Door(Blueprint):
             wanted |= {"expires": timedelta(seconds=deps().pause_expires_in), "expires_by_default": True}
         metadata = {**wanted.pop("metadata", {}), "door": self.door, "submission": submission}
         pause = PauseRequest(external_id=external_id, metadata=metadata, **wanted)
-        # The key closes the gap between two requests at once; later repetitions find the pause itself.
-        key = hashlib.sha256(f"{self.door}\n{g.principal.id}\n{external_id}".encode()).hexdigest()
-        once = IdempotentRequest(key, canonical_json.digest(submission))
+        once = None
+        if external_id is not None:
+            # The key closes the gap between two requests at once; later repetitions find the pause itself.
+            key = hashlib.sha256(f"{self.door}\n{g.principal.id}\n{external_id}".encode()).hexdigest()
+            once = IdempotentRequest(key, canonical_json.digest(submission))
         made = create_pause(pause, once)
         return get_pause(deps().database, g.principal, pause_id(made.document["watchId"])), made.repeated
 
