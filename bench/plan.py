@@ -12,6 +12,8 @@ from bench.latency import to_waiter, to_webhook
 from bench.load import Load, drive, middle, one_at_a_time
 from bench.parked import parked
 from bench.report import Figure, Target
+from bench.round_trips import CLIENTS as CLIENTS_OF_DOORS
+from bench.round_trips import round_trips
 from bench.saga_plan import SagaBench
 from bench.scale import CLIENTS, TARGET_CLIENTS, Scale
 from bench.subject import Subject
@@ -39,6 +41,7 @@ class Bench:
         self._throughput()
         self._memory("after load")
         self._latencies()
+        self._round_trips()
         self._deliveries()
         self._parked()
         self._waiting()
@@ -93,6 +96,12 @@ class Bench:
             load = one_at_a_time(samples)
             self.figures.append(report.latency(name, load, {"": "unloaded"}, self._empty[1], self._insert[1]))
             self.targets.append(Target(f"{name}, unloaded p50", load.p50, must, aim, "ms"))
+
+    def _round_trips(self) -> None:
+        for name, module in CLIENTS_OF_DOORS.items():
+            self._say(f"round trips: {name}")
+            load = one_at_a_time(round_trips(self._subject, module, self._scale.round_trips))
+            self.figures.append(report.latency(name, load, {"": "unloaded"}, self._empty[1], self._insert[1]))
 
     def _deliveries(self) -> None:
         self._say("webhook deliveries")

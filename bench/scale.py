@@ -15,6 +15,7 @@ class Scale:
         rounds: each figure is the median of this many rounds. Compared figures are adjacent in each round.
         seconds, warm_up: one point of a closed loop; responses during the warm-up do not count.
         samples: latencies without load, one at a time, in each round.
+        round_trips: those of one client through its door, one at a time.
         parked: pauses that wait while others are created and decided.
         parked_seconds: one point with that many parked pauses.
         deliveries: webhooks that the workers deliver.
@@ -28,6 +29,7 @@ class Scale:
     seconds: float
     warm_up: float
     samples: int
+    round_trips: int
     parked: tuple[int, ...]
     parked_seconds: float
     deliveries: int
@@ -42,6 +44,7 @@ FULL = Scale(
     seconds=3.0,
     warm_up=0.5,
     samples=80,
+    round_trips=200,
     parked=(0, 10_000, 200_000),
     parked_seconds=2.0,
     deliveries=1_000,
@@ -56,6 +59,7 @@ QUICK = Scale(
     seconds=0.3,
     warm_up=0.1,
     samples=10,
+    round_trips=5,
     parked=(0, 100, 2_000),
     parked_seconds=0.3,
     deliveries=50,
