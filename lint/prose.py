@@ -23,7 +23,11 @@ CODE = "CODE"  # the place of an identifier, a path or a value
 DATA_FOLDERS = {"tests", "bench", "migrations", "lint"}
 # A middle dot separates the facts in a line of a page.
 SENTENCE_END = re.compile(r"(?<=[.!?…])[\"')\]”’*_]*\s+(?=[\"'(\[“‘*_]*[A-Z0-9])|\s+·\s+")
-COMMENT_MARKS = {".toml": "#", ".yml": "#", ".yaml": "#", ".sh": "#", ".js": "//", ".mjs": "//", "": "#"}
+COMMENT_MARKS = {
+    **dict.fromkeys((".toml", ".yml", ".yaml", ".sh", ""), "#"),
+    **dict.fromkeys((".js", ".mjs"), "//"),
+    ".ts": r"(?://|/?\*+)",  # also a documentation comment, whose lines begin with an asterisk
+}
 PROSE_ATTRIBUTES = {"title", "alt", "aria-label", "placeholder", "data-confirm"}
 INLINE_TAGS = {"a", "b", "strong", "em", "i", "span", "small", "abbr", "time", "mark", "q"}
 
@@ -172,7 +176,8 @@ def passages(path: Path) -> Iterator[Passage]:
     elif path.suffix in (".html", ".j2"):
         yield from template(text)
     elif mark := COMMENT_MARKS.get(path.suffix):
-        found = [(number, re.match(rf"(\s*){mark}+ (.*)", line)) for number, line in enumerate(text.split("\n"), 1)]
+        lines = [line.removesuffix("*/") for line in text.split("\n")]
+        found = [(number, re.match(rf"(\s*){mark}+ (.*)", line)) for number, line in enumerate(lines, 1)]
         yield from joined([(number, len(each[1]), each[2]) for number, each in found if each])
 
 
