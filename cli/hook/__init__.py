@@ -1,0 +1,27 @@
+"""`sagahold hook …`: hold the tool calls of Claude Code, or any command."""
+
+from importlib import import_module
+
+import click
+
+COMMANDS = {
+    "claude": "cli.hook.claude",
+}
+
+
+class _Hook(click.Group):
+    """The group that imports a command on use, because a hook runs for every tool call."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(COMMANDS[cmd_name]), cmd_name)
+        return command
+
+
+@click.group(cls=_Hook)
+def hook() -> None:
+    """Hold tool calls and commands until a person has decided."""

@@ -1,0 +1,52 @@
+"""Limit a process in time, so that nothing outlasts it: no name server that hangs, and no body that never ends."""
+
+import signal
+import threading
+from collections.abc import Callable
+from types import FrameType
+from typing import NoReturn, TypeVar
+
+T = TypeVar("T")
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+
+def end_after(seconds: float, end: Callable[[str], NoReturn]) -> None:
+    """Call `end` with the reason after the seconds, or when a signal asks the process to end.
+
+    The handler calls it, and raises nothing: an exception could reach code that is handling another one.
+    """
+
+    def handle(number: int, frame: FrameType | None) -> NoReturn:
+        for other in (signal.SIGALRM, *SIGNALS):
+            signal.signal(other, signal.SIG_IGN)
+        if number == signal.SIGALRM:
+            end(f"no answer within {seconds:.0f} s")
+        end(f"ended by {signal.Signals(number).name}")
+
+    for number in (signal.SIGALRM, *SIGNALS):
+        signal.signal(number, handle)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+
+
+def in_thread(work: Callable[[], T]) -> T:
+    """Return what the work returns, or raise what it raises.
+
+    The main thread waits meanwhile, because a handler would wait for a system call such as a name look-up.
+    """
+    done = threading.Event()
+    results: list[T] = []
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            results.append(work())
+        except BaseException as error:  # the main thread raises it
+            errors.append(error)
+        finally:
+            done.set()
+
+    threading.Thread(target=run, daemon=True).start()
+    done.wait()
+    if errors:
+        raise errors[0]
+    return results[0]
