@@ -61,6 +61,8 @@ pauses = Table(
     Column("review", JSON(none_as_null=True)),
     Column("response_schema", JSON(none_as_null=True)),
     Column("callback_url", Text),
+    # The name in `domain.pauses.callbacks`; NULL: a Standard Webhook.
+    Column("callback_format", Text),
     Column("tags", ARRAY(Text)),
     Column("metadata", JSON(none_as_null=True)),
     # The agent's name for the pause; several may share one.

@@ -83,6 +83,8 @@ webhook_deliveries = Table(
     Column("endpoint_id", Uuid, ForeignKey("webhook_endpoints.id", ondelete="SET NULL")),
     Column("url", Text, nullable=False),
     Column("lane", Text, nullable=False),
+    # The format of a callback, which gets another body than the message's; NULL: a Standard Webhook.
+    Column("format", Text),
     Column("status", Text, nullable=False),
     Column("attempts", Integer, nullable=False),
     Column("retry", SmallInteger, nullable=False),

@@ -14,7 +14,9 @@ from adapters.egress import EgressBlocked, EgressFailed, EgressTimeout
 from adapters.otel import tracing
 from domain.delivery.webhook import Attempt, AttemptOutcome
 from domain.values import ids
+from services.kernel.connection_pool import DatabaseUnavailable
 from services.kernel.leases import WEBHOOK
+from services.pauses.callbacks import CallbackNotMade, with_callback
 from services.webhooks.worker import DeliveryJob, claim_delivery, record_attempt
 from tasks.giving_up import giving_up
 from tasks.retry_while_leased import retry_while_leased
@@ -43,6 +45,7 @@ def deliver(delivery_id: str) -> None:
 def _attempt(job: DeliveryJob, timeout: float, parent: str | None = None) -> Attempt:
     started = datetime.now(UTC)
     try:
+        job = with_callback(database(), job)
         headers = _headers(job, started) | ({} if parent is None else {"traceparent": parent})
         answer = egress().post(job.url, job.body.encode(), headers, timeout)
     except EgressBlocked as error:
@@ -51,6 +54,10 @@ def _attempt(job: DeliveryJob, timeout: float, parent: str | None = None) -> Att
         return _failure(AttemptOutcome.TIMED_OUT, started, f"no complete answer within {timeout:g} s")
     except EgressFailed as error:
         return _failure(AttemptOutcome.FAILED, started, str(error))
+    except CallbackNotMade as error:
+        return _failure(AttemptOutcome.FAILED, started, str(error))
+    except DatabaseUnavailable:
+        raise
     except Exception:
         # Without a recorded attempt, each sweep would repeat it without an error that anyone sees.
         log.exception("a delivery attempt failed", extra={"delivery_id": str(job.lease.id)})

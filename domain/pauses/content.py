@@ -10,6 +10,7 @@ class PauseContent:
 
     Attributes:
         arguments_schema: the JSON Schema that edited arguments must match.
+        callback_format: the name of the format of the callback; None means a Standard Webhook. Only doors set it.
         external_id: the agent's name for the pause; several pauses may share one.
         approval_valid_for: the seconds after the decision in which an approval may be used; None means no limit.
         outcome_within: the seconds after the use until a missing outcome becomes an event; None means the default.
@@ -20,6 +21,7 @@ class PauseContent:
     arguments_schema: dict[str, Any] | None = None
     response_schema: dict[str, Any] | None = None
     callback_url: str | None = None
+    callback_format: str | None = None
     priority: int = 0
     tags: tuple[str, ...] = ()
     metadata: dict[str, Any] | None = None

@@ -46,8 +46,10 @@ _ALWAYS = frozenset(
         *("priority", "tags", "metadata"),
     }
 )
+# It never has this one: the door that sets it is in the metadata.
+_HIDDEN = frozenset({"callback_format"})
 # It has the other fields only if they have a value: the log keeps digests of documents that were written without them.
-_OPTIONAL = {name: camel_case(name) for name in ("posted_arguments", *CONTENT_FIELDS) if name not in _ALWAYS}
+_OPTIONAL = {name: camel_case(name) for name in ("posted_arguments", *CONTENT_FIELDS) if name not in _ALWAYS | _HIDDEN}
 
 
 def pause_document(pause: Pause, public_url: str) -> dict[str, Any]:

@@ -36,11 +36,15 @@ class WebhookMessage:
 
 @dataclass(frozen=True, slots=True)
 class DeliveryTarget:
-    """A receiver of a message. A disabled endpoint gets its delivery too, so that it can be recovered later."""
+    """A receiver of a message. A disabled endpoint gets its delivery too, so that it can be recovered later.
+
+    `format`: that of a callback whose body is made at each attempt; None means the message's body.
+    """
 
     url: str
     endpoint_id: UUID | None
     disabled: bool = False
+    format: str | None = None
 
     def lane(self, namespace: str) -> str:
         """Return the queue of the delivery: one per receiver and namespace, so that namespaces do not delay each other.
@@ -65,6 +69,7 @@ class WebhookEvent:
     Attributes:
         document: returns the body; called only if the event has a receiver.
         callback_url: a receiver besides the subscribers.
+        callback_format: the format in which that receiver gets another body.
     """
 
     type: str
@@ -72,6 +77,7 @@ class WebhookEvent:
     document: Callable[[], dict[str, Any]]
     pause_id: UUID | None = None
     callback_url: str | None = None
+    callback_format: str | None = None
 
 
 _columns = webhook_endpoints.c
@@ -114,7 +120,7 @@ def enqueue(
     for event in events:
         targets = [target_of(row) for row in endpoints if _subscribes(row, event)]
         if event.callback_url is not None:
-            targets.append(DeliveryTarget(event.callback_url, None))
+            targets.append(DeliveryTarget(event.callback_url, None, format=event.callback_format))
         if targets:
             body = encode(event.document())
             send(uow, WebhookMessage(event.namespace, event.type, body, event.pause_id), targets)
@@ -124,7 +130,7 @@ def _webhook_event(event: RenderedEvent) -> WebhookEvent:
     type_, pause = event.event.type, event.pause
     callback = pause.callback_url if type_ in CALLBACK_TYPES else None
     body = partial(event_document, event.event, event.document)
-    return WebhookEvent(type_, pause.namespace, body, pause.id, callback)
+    return WebhookEvent(type_, pause.namespace, body, pause.id, callback, pause.callback_format)
 
 
 def _subscribes(endpoint: RowMapping, event: WebhookEvent) -> bool:
@@ -160,6 +166,7 @@ def _delivery_row(uow: UnitOfWork, message: WebhookMessage, message_id: UUID, ta
         "endpoint_id": target.endpoint_id,
         "url": target.url,
         "lane": target.lane(message.namespace),
+        "format": target.format,
         "status": str(status),
         "attempts": 0,
         "retry": 0,

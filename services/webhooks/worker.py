@@ -61,7 +61,10 @@ _claims = threading.BoundedSemaphore(CLAIMS_AT_ONCE)
 
 @dataclass(frozen=True, slots=True)
 class DeliveryJob:
-    """A claimed delivery: what to post, and its lease. Each of the `secrets` signs the message."""
+    """A claimed delivery: what to post, and its lease. Each of the `secrets` signs the message.
+
+    `format`: that of a callback whose body and headers are made at each attempt (`services.pauses.callbacks`).
+    """
 
     lease: leases.Lease
     message_id: UUID
@@ -69,6 +72,8 @@ class DeliveryJob:
     body: str
     headers: dict[str, str]
     secrets: Sequence[str]
+    pause_id: UUID | None = None
+    format: str | None = None
 
 
 def claim_delivery(
@@ -207,7 +212,14 @@ def _addressed(uow: UnitOfWork, id_: UUID) -> Row[Any]:
     serves = or_(*(name == any_(endpoints.namespaces) for name in (deliveries.namespace, literal(ALL_NAMESPACES))))
     query = (
         select(deliveries.url, deliveries.endpoint_id, deliveries.namespace, deliveries.lane, messages.id)
-        .add_columns(messages.body, endpoints.headers, endpoints.enabled, endpoints.deleted_at)
+        .add_columns(
+            deliveries.pause_id,
+            deliveries.format,
+            messages.body,
+            endpoints.headers,
+            endpoints.enabled,
+            endpoints.deleted_at,
+        )
         # The endpoint's present URL, unless the endpoint no longer serves the delivery's namespace.
         .add_columns(case((serves, endpoints.url)).label("moved_to"))
         .select_from(joined)
@@ -218,7 +230,8 @@ def _addressed(uow: UnitOfWork, id_: UUID) -> Row[Any]:
 
 def _job(uow: UnitOfWork, lease: leases.Lease, row: Row[Any]) -> DeliveryJob:
     owner = {"namespace": row.namespace} if row.endpoint_id is None else {"endpoint_id": row.endpoint_id}
-    return DeliveryJob(lease, row.id, row.moved_to or row.url, row.body, row.headers or {}, current(uow, **owner))
+    secrets, url = current(uow, **owner), row.moved_to or row.url
+    return DeliveryJob(lease, row.id, url, row.body, row.headers or {}, secrets, row.pause_id, row.format)
 
 
 def _endpoint(uow: UnitOfWork, id_: ScalarSelect[UUID | None], *, lock: bool = False) -> RowMapping | None:

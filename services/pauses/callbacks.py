@@ -1,0 +1,65 @@
+"""Callbacks in the format of another product: made at each attempt, and they use the approval that they carry.
+
+Such a product has no request by which its client uses an approval, so the callback does this before it is sent. After
+the approval's validity an attempt says so instead, however long the receiver was away.
+"""
+
+from dataclasses import replace
+from uuid import UUID
+
+from sqlalchemy import select
+
+from domain.pauses.callbacks import FORMATS
+from domain.pauses.execution import consume
+from domain.pauses.pause import Pause, Status
+from domain.pauses.validity import valid_until
+from domain.values.canonical_json import encode
+from domain.values.errors import ExecutionConflict
+from models.pauses import pause_of, pauses
+from services.kernel.unit_of_work import Database, UnitOfWork
+from services.pauses.execution import store_execution
+from services.webhooks.worker import DeliveryJob
+
+
+class CallbackNotMade(Exception):
+    """This attempt has no body. The text is the reason, for an operator."""
+
+
+def use_key(door: str) -> str:
+    """Return the key by which a door and its callbacks use an approval, so that both get the same answer."""
+    return f"door-{door}"
+
+
+def with_callback(database: Database, job: DeliveryJob) -> DeliveryJob:
+    """Return the job with the body and headers of its format; unchanged without a format. Raise `CallbackNotMade`."""
+    if job.format is None:
+        return job
+    known = FORMATS.get(job.format)
+    if known is None:
+        raise CallbackNotMade(f"this release does not know the callback format {job.format!r}: upgrade it")
+    with database.transaction() as uow:
+        pause = _locked(uow, job.pause_id)
+        valid = pause.status is Status.APPROVED and _use(database, uow, pause, use_key(job.format))
+    body = encode(known.document(pause, database.public_url, valid))
+    return replace(job, body=body, headers=job.headers | known.headers(body, job.secrets))
+
+
+def _locked(uow: UnitOfWork, id_: UUID | None) -> Pause:
+    query = select(pauses).where(pauses.c.id == id_).with_for_update(key_share=True)
+    row = uow.conn.execute(query).mappings().one_or_none()
+    if row is None:
+        raise CallbackNotMade("the pause was deleted")
+    return pause_of(row)
+
+
+def _use(database: Database, uow: UnitOfWork, pause: Pause, key: str) -> bool:
+    """Use the approval, and return whether it is valid now and this key has used it."""
+    until = valid_until(pause)
+    if until is not None and until <= uow.now:
+        return False
+    try:
+        used, events = consume(pause, key, None, uow.now)
+    except ExecutionConflict:
+        return False
+    store_execution(database, uow, None, pause, used, events)
+    return True
