@@ -50,7 +50,7 @@ class OutcomeOfExecutionSchema(Schema):
 
 class ConsumptionSchema(Schema):
     consumedAt = fields.AwareDateTime(required=True)
-    outcomeDueAt = fields.AwareDateTime(required=True)
+    outcomeDueAt = fields.AwareDateTime(required=True, allow_none=True)
     outcome = fields.Nested(
         OutcomeOfExecutionSchema, metadata={"description": "The outcome; absent until it is reported."}
     )

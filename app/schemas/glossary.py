@@ -107,7 +107,10 @@ MEANINGS: Mapping[str, tuple[str, Any]] = MappingProxyType(
             _DIGEST,
         ),
         "consumedAt": ("The time at which the agent used the approval.", _AT),
-        "outcomeDueAt": ("The time from which a missing outcome needs a look.", "2026-03-30T21:15:00.000Z"),
+        "outcomeDueAt": (
+            "The time from which a missing outcome needs a look; null if the client cannot report one.",
+            "2026-03-30T21:15:00.000Z",
+        ),
         "reportedAt": ("The time of the report.", _AT),
         "validUntil": ("The time from which the approval can no longer be used.", "2026-03-30T21:15:00.000Z"),
         "approvalValidFor": (
@@ -115,7 +118,7 @@ MEANINGS: Mapping[str, tuple[str, Any]] = MappingProxyType(
             900,
         ),
         "outcomeWithin": (
-            "The seconds after the use until a missing outcome needs a look; absent if it is the default.",
+            "The seconds after the use until a missing outcome needs a look; absent if it is the default, 0 for never.",
             900,
         ),
         "OutcomeOfExecution.status": ("The outcome of the action.", "succeeded"),

@@ -8,6 +8,8 @@ from typing import Any
 # Seconds, with a year and a month as the upper limits.
 MAX_VALID_FOR = 31_536_000
 MIN_OUTCOME_WITHIN, MAX_OUTCOME_WITHIN, OUTCOME_WITHIN = 60, 2_592_000, 900
+# The `outcome_within` of a pause whose client cannot report an outcome: none is due, so none is ever missing.
+NO_OUTCOME = 0
 # In a filter: the report of the outcome is overdue; it is, or the outcome is unknown.
 MISSING, NEEDS_LOOK = "missing", "look"
 MAX_NOTE = 1_000
@@ -36,7 +38,7 @@ class Consumption:
 
     Attributes:
         key: the Idempotency-Key of the request. Only its repetition gets the same answer.
-        outcome_due_at: when the missing report becomes an event; None after the report or the event.
+        outcome_due_at: when the missing report becomes an event; None after the report or the event, or if none is due.
     """
 
     at: datetime

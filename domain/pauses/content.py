@@ -13,7 +13,8 @@ class PauseContent:
         callback_format: the name of the format of the callback; None means a Standard Webhook. Only doors set it.
         external_id: the agent's name for the pause; several pauses may share one.
         approval_valid_for: the seconds after the decision in which an approval may be used; None means no limit.
-        outcome_within: the seconds after the use until a missing outcome becomes an event; None means the default.
+        outcome_within: the seconds after the use until a missing outcome becomes an event; None means the default, and
+            `NO_OUTCOME` means never.
     """
 
     context: dict[str, Any] | None = None

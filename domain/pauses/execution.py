@@ -26,12 +26,15 @@ _NOT_APPROVED = {
 }
 
 
-def consume(pause: Pause, key: str, digest: str | None, now: datetime) -> tuple[Pause, tuple[Event, ...]]:
+def consume(
+    pause: Pause, key: str, digest: str | None, now: datetime, *, only_valid: bool = False
+) -> tuple[Pause, tuple[Event, ...]]:
     """Use the approval at `now`; return the pause unchanged if this key has used it.
 
     Args:
         key: identifies the use.
         digest: the digest of the arguments that the caller is about to execute; None skips the comparison.
+        only_valid: refuse a repetition after the validity too.
 
     Raises:
         NotApproved, AlreadyConsumed, ApprovalExpired, ArgumentsChanged.
@@ -43,7 +46,7 @@ def consume(pause: Pause, key: str, digest: str | None, now: datetime) -> tuple[
         raise AlreadyConsumed(
             f"the approval was used at {instant(used.at)} with another Idempotency-Key: do not execute the action again"
         )
-    if used is None and until is not None and until <= now:
+    if (used is None or only_valid) and until is not None and until <= now:
         raise ApprovalExpired(
             f"the approval was valid until {instant(until)}: do not execute the action, and request a new approval"
         )

@@ -93,7 +93,7 @@ def _consumption(pause: Pause) -> dict[str, Any]:
     if used is None:
         return {}
     report = used.report
-    document = {"consumedAt": instant(used.at), "outcomeDueAt": instant(outcome_due_at(pause, used.at))}
+    document = {"consumedAt": instant(used.at), "outcomeDueAt": instant_or_none(outcome_due_at(pause, used.at))}
     if report is None:
         return {"consumption": document}
     outcome = {

@@ -10,12 +10,17 @@ from domain.pauses.pause import AGENT, Status
 
 
 class UseState(StrEnum):
-    """The state of an approval. A lapsed one was not used in time, a running one has no outcome yet."""
+    """The state of an approval.
+
+    A lapsed one was not used in time. A running one has no outcome yet. An unreported one never gets an outcome,
+    because its client cannot report one.
+    """
 
     UNUSED = "unused"
     LAPSED = "lapsed"
     RUNNING = "running"
     MISSING = "missing"
+    UNREPORTED = "unreported"
     UNKNOWN = "unknown"
     FAILED = "failed"
     SUCCEEDED = "succeeded"
@@ -26,7 +31,7 @@ class UseState(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        return self in (UseState.LAPSED, UseState.FAILED, UseState.SUCCEEDED)
+        return self in (UseState.LAPSED, UseState.UNREPORTED, UseState.FAILED, UseState.SUCCEEDED)
 
     @property
     def needs_look(self) -> bool:
@@ -38,6 +43,7 @@ _WORDS = {
     UseState.LAPSED: "not used in time",
     UseState.RUNNING: "outcome not reported yet",
     UseState.MISSING: "outcome not reported: needs a look",
+    UseState.UNREPORTED: "its client reports no outcome",
     UseState.UNKNOWN: "outcome unknown: needs a look",
 }
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
@@ -68,7 +74,10 @@ def use_of(pause: Mapping[str, Any], now: datetime) -> UseSummary | None:
 def _state_of(used: Mapping[str, Any], now: datetime) -> UseState:
     outcome = used.get("outcome")
     if outcome is None:
-        return UseState.RUNNING if now < datetime.fromisoformat(used["outcomeDueAt"]) else UseState.MISSING
+        due = used["outcomeDueAt"]
+        if due is None:
+            return UseState.UNREPORTED
+        return UseState.RUNNING if now < datetime.fromisoformat(due) else UseState.MISSING
     # A newer release may know more outcomes.
     return UseState(outcome["status"]) if outcome["status"] in list(UseState) else UseState.UNKNOWN
 

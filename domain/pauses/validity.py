@@ -2,7 +2,7 @@
 
 from datetime import datetime, timedelta
 
-from domain.pauses.consumption import OUTCOME_WITHIN
+from domain.pauses.consumption import NO_OUTCOME, OUTCOME_WITHIN
 from domain.pauses.pause import Pause, Status
 
 
@@ -13,6 +13,11 @@ def valid_until(pause: Pause) -> datetime | None:
     return pause.decision.at + timedelta(seconds=pause.approval_valid_for)
 
 
-def outcome_due_at(pause: Pause, used_at: datetime) -> datetime:
-    """Return the time from which a missing outcome of the approval that was used at `used_at` needs a look."""
+def outcome_due_at(pause: Pause, used_at: datetime) -> datetime | None:
+    """Return the time from which a missing outcome of the approval that was used at `used_at` needs a look.
+
+    None: the client of the agent cannot report an outcome.
+    """
+    if pause.outcome_within == NO_OUTCOME:
+        return None
     return used_at + timedelta(seconds=pause.outcome_within or OUTCOME_WITHIN)

@@ -43,18 +43,21 @@ class OutcomeReport:
     result: Any = None
 
 
-def consume_pause(database: Database, by: Principal, id_: UUID, key: str, digest: str | None = None) -> Execution:
+def consume_pause(
+    database: Database, by: Principal, id_: UUID, key: str, digest: str | None = None, *, only_valid: bool = False
+) -> Execution:
     """Use the approval once.
 
     Args:
         key: identifies the use; its repetition gets the same answer.
         digest: the digest of the arguments that the caller is about to execute, in hex.
+        only_valid: refuse a repetition after the validity too.
 
     Raises:
         NotFound, Forbidden, NotApproved, AlreadyConsumed, ApprovalExpired, ArgumentsChanged.
     """
     with database.transaction() as uow, _own(database, uow, by, id_) as pause:
-        consumed, events = execution.consume(pause, key, digest, uow.now)
+        consumed, events = execution.consume(pause, key, digest, uow.now, only_valid=only_valid)
         return Execution(store_execution(database, uow, by, pause, consumed, events), repeated=not events)
 
 

@@ -13,7 +13,7 @@ from sqlalchemy.exc import DBAPIError
 
 from domain.identity.access import Principal, Role
 from domain.pauses import approval_policy
-from domain.pauses.consumption import MISSING, NEEDS_LOOK, ExecutionStatus
+from domain.pauses.consumption import MISSING, NEEDS_LOOK, NO_OUTCOME, ExecutionStatus
 from domain.pauses.creation import PauseRequest, check_request, pause_from
 from domain.pauses.pause import AGENT, Actor, Pause, Status, Timeout, created
 from domain.pauses.reminders import next_at
@@ -331,7 +331,7 @@ def _with_outcome(outcome: str) -> list[Any]:
     if outcome not in (MISSING, NEEDS_LOOK):
         return [used, columns.outcome_status == outcome]
     overdue = or_(columns.outcome_due_at.is_(None), columns.outcome_due_at <= func.clock_timestamp())
-    missing = columns.outcome_status.is_(None) & overdue
+    missing = columns.outcome_status.is_(None) & overdue & columns.outcome_within.is_distinct_from(NO_OUTCOME)
     if outcome == MISSING:
         return [used, missing]
     # The page of a saga itself asks for an operator.

@@ -127,6 +127,16 @@ def test_the_answers_tell_what_happened() -> None:
         report(reported(), told(ExecutionStatus.FAILED))
 
 
+def test_a_repetition_after_the_validity_may_be_refused() -> None:
+    """For a client that cannot tell a repetition from the first answer."""
+    pause = used(approval_valid_for=60)
+    end = DECIDED + timedelta(seconds=60)
+    assert consume(pause, KEY, None, end - MOMENT, only_valid=True) == (pause, ())
+    with pytest.raises(ApprovalExpired):
+        consume(pause, KEY, None, end, only_valid=True)
+    assert consume(pause, KEY, None, end) == (pause, ())
+
+
 def test_validity_ends_exactly_at_its_end() -> None:
     """A use at that moment is too late, one a moment before is not."""
     pause = approved(approval_valid_for=60)

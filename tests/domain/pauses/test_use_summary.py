@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from domain.pauses.consumption import ExecutionStatus
+from domain.pauses.consumption import NO_OUTCOME, ExecutionStatus
 from domain.pauses.execution import consume, report
 from domain.pauses.pause import STEP, Status
 from domain.pauses.serialization import pause_document
@@ -13,13 +13,14 @@ from domain.pauses.use_summary import UseState, use_of
 from tests.domain.pauses.test_execution import DECIDED, KEY, LATER, SECOND, approved, reported, told, used
 from tests.domain.pauses.test_pause import resolved
 
-MINUTE = timedelta(minutes=1)
+MINUTE, DAY = timedelta(minutes=1), timedelta(days=1)
 CASES: list[tuple[Any, timedelta, UseState, str]] = [
     (approved(), 60 * MINUTE, UseState.UNUSED, "not used yet"),
     (approved(approval_valid_for=60), MINUTE - SECOND, UseState.UNUSED, "not used yet"),
     (approved(approval_valid_for=60), MINUTE, UseState.LAPSED, "not used in time"),
     (used(), MINUTE, UseState.RUNNING, "used 12 s later, outcome not reported yet"),
     (used(), 16 * MINUTE, UseState.MISSING, "used 12 s later, outcome not reported: needs a look"),
+    (used(outcome_within=NO_OUTCOME), DAY, UseState.UNREPORTED, "used 12 s later, its client reports no outcome"),
     (reported(), MINUTE, UseState.SUCCEEDED, "used 12 s later, succeeded"),
     (reported(ExecutionStatus.FAILED), MINUTE, UseState.FAILED, "used 12 s later, failed"),
     (reported(ExecutionStatus.UNKNOWN), MINUTE, UseState.UNKNOWN, "used 12 s later, outcome unknown: needs a look"),
@@ -33,7 +34,7 @@ def test_every_state_has_its_words(pause: Any, after: timedelta, state: UseState
     assert (found.state, found.words) == (state, text)
     assert found.state.needs_look == ("needs a look" in text)
     assert found.state.used == ("later" in text)
-    assert found.state.is_final == text.endswith(("in time", "succeeded", "failed"))
+    assert found.state.is_final == text.endswith(("in time", "no outcome", "succeeded", "failed"))
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from domain.identity.access import Role
-from domain.pauses.consumption import MISSING
+from domain.pauses.consumption import MISSING, NEEDS_LOOK, NO_OUTCOME
 from domain.pauses.serialization import pause_document
 from domain.values import canonical_json
 from domain.values.errors import (
@@ -27,7 +27,7 @@ from services.kernel.pagination import Page
 from services.kernel.quarantine import OUTCOME
 from services.kernel.unit_of_work import Database
 from services.pauses.execution import MISSING_BATCH, sweep_missing_outcomes
-from services.pauses.lifecycle import Filter, list_pauses
+from services.pauses.lifecycle import Filter, count_needing_look, list_pauses
 from services.pauses.namespaces import put_namespace
 from tests.conftest import Recorded
 from tests.services.by_watch_id import consume, decide_pause, get_pause, report
@@ -223,6 +223,16 @@ def test_a_missing_outcome_is_reported_once(database: Database, publisher: Recor
     assert listed(database, outcome=MISSING) == []
     assert listed(database, outcome="failed") == [watch_id]
     assert listed(database, consumed=True) == [young, watch_id]
+
+
+def test_no_outcome_is_missing_where_none_is_due(database: Database) -> None:
+    """The client of a door may have no way to report. It may still report through the API."""
+    watch_id = used(database, outcome_within=NO_OUTCOME)
+    assert rows(database, "SELECT outcome_due_at FROM pauses") == [{"outcome_due_at": None}]
+    assert (listed(database, outcome=MISSING), listed(database, outcome=NEEDS_LOOK)) == ([], [])
+    assert count_needing_look(database, AGENT) == 0
+    report(database, AGENT, watch_id, "unknown")
+    assert listed(database, outcome=NEEDS_LOOK) == [watch_id]
 
 
 def test_a_sweep_takes_one_batch(database: Database) -> None:
