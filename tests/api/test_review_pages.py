@@ -287,6 +287,18 @@ def test_a_required_response_is_a_form(rita: Visitor, team: Team) -> None:
     assert response == {"method": "card", "amount": 12.5, "contact": {"phone": "0791234567"}}
 
 
+def test_an_optional_response_may_be_left_out(rita: Visitor, team: Team) -> None:
+    reason = {"type": "string", "title": "Reason", "oneOf": [{"const": "late", "title": "Too late"}]}
+    schema = {"type": ["object", "null"], "properties": {"option": reason}}
+    left, chosen = (team.pause(responseSchema=schema)["watchId"] for _ in range(2))
+    page = rita.see(left)
+    assert "Your response (optional)" in words(page)
+    rita.send(left, "approve")
+    rita.send(chosen, "reject", **{name_of(page, "Reason"): '"late"'})
+    assert stored(team, left)["status"] == "approved"
+    assert stored(team, chosen)["decision"]["response"] == {"option": "late"}
+
+
 def test_errors_of_a_response_are_at_their_fields_and_the_input_stays(rita: Visitor, team: Team) -> None:
     watch_id = team.pause(responseSchema=RESPONSE)["watchId"]
     page = rita.see(watch_id)

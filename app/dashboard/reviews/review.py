@@ -81,7 +81,8 @@ def review_approve(watch_id: str) -> Any:
 @page("POST", "/review/<watch_id>/reject", permission=DECIDE, link_ok=True)
 def review_reject(watch_id: str) -> Any:
     def reject() -> Any:
-        return _decide(watch_id, Reject(actor(person()), review_form.comment(), revision=review_form.revision()))
+        response = review_form.response_to_reject_with(load_review(person(), watch_id))
+        return _decide(watch_id, Reject(actor(person()), review_form.comment(), response, review_form.revision()))
 
     return _with_errors(watch_id, reject)
 

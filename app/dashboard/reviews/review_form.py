@@ -102,6 +102,18 @@ def response(view: ReviewView) -> Any:
     return value
 
 
+def response_to_reject_with(view: ReviewView) -> Any:
+    """Return the response that the person has filled in; None if it is untouched or not complete.
+
+    An incomplete response must not keep anyone from a rejection.
+    """
+    try:
+        value = response(view)
+    except Invalid:
+        return None
+    return None if value == defaults(view.pause.response_schema or {}) else value
+
+
 def shown_arguments() -> Any:
     """Return the arguments that the page showed; None if the form does not include them."""
     try:
@@ -128,6 +140,8 @@ class FormState:
     def __init__(self, view: ReviewView, field_errors: Sequence[FieldError]) -> None:
         self.edit = edit_fields(view)
         self.response = response_fields(view)
+        schema = view.pause.response_schema
+        self.response_required = schema is not None and any(json_schema.value_errors(schema, None, "response"))
         self.field_errors = tuple(field_errors)
         self._given = sent(request.form) if request.method == "POST" else {}
         arguments = view.pause.arguments
