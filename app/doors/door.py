@@ -25,10 +25,13 @@ from domain.pauses.serialization import pause_id
 from domain.values import canonical_json
 from domain.values.errors import Conflict, FieldError, Invalid, NotFound
 from services.kernel.idempotency import IdempotentRequest
+from services.pauses.execution import consume_pause
 from services.pauses.lifecycle import find_own_pause, get_pause
 
 # Seconds in which an approval may be used: an agent that waits uses it at once, and one that died may be restarted.
 VALID_FOR = 900
+# The characters of an id, as in the API.
+MAX_EXTERNAL_ID = 200
 
 View = Callable[..., Response]
 
@@ -115,6 +118,8 @@ class Door(Blueprint):
 
     def find(self, external_id: str) -> Pause | None:
         """Return the pause that the caller created through this door under its own id."""
+        if len(external_id) > MAX_EXTERNAL_ID or any(canonical_json.text_errors(external_id, "id")):
+            return None
         return find_own_pause(deps().database, g.principal, self.door, external_id)
 
     def pause(self, external_id: str) -> Pause:
@@ -123,6 +128,18 @@ class Door(Blueprint):
         if found is None:
             raise NotFound(f"there is no request {external_id!r} that this key has made here")
         return found
+
+    def use(self, pause: Pause, arguments: dict[str, Any] | None = None) -> None:
+        """Use the approval for a client that has no request for this. A repetition has the same result.
+
+        Args:
+            arguments: what the client is going to execute.
+
+        Raises:
+            ExecutionConflict: the client must not execute the action, or not any more.
+        """
+        digest = None if arguments is None else canonical_json.digest(arguments).hex()
+        consume_pause(deps().database, g.principal, pause.id, f"door-{self.door}", digest, only_valid=True)
 
     def _refuse(self, error: RefusedError) -> Response:
         standard = problems.response_to(error)

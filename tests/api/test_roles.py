@@ -89,6 +89,7 @@ NOTHING = {
     "namespace": "nothing",
     "group_name": "nothing",
     "name": "nothing",
+    "call_id": "nothing",
     "session_id": "0" * 64,
     "token": "nothing",
     "request_id": "nothing",
