@@ -3,13 +3,13 @@
 import { digest, equal, snapshotObject, type Json, type JsonObject } from "./canonical-json.js";
 import { Client, environment } from "./client.js";
 import { SagaholdError, UnexpectedResponse, notUsable } from "./errors.js";
+import { checkNoGenerator, runApproved } from "./execution.js";
 import * as protocol from "./protocol.js";
 import { Budget } from "./protocol.js";
-import type { ExecutionStatus, Pause } from "./pauses.js";
+import type { Pause } from "./pauses.js";
 
 const MAX_ACTION = 500;
 const VALID_FOR = 900;
-const GENERATORS = ["[object GeneratorFunction]", "[object AsyncGeneratorFunction]"];
 /** The numbers of equal calls in the run that SAGAHOLD_RUN_ID names, by the digest of the call. */
 export const calls = new Map<string, Set<number>>();
 
@@ -53,23 +53,12 @@ export function requireApproval<T, A extends unknown[], R>(
     if ((await options.when?.(...call.copy())) === false) return await fn.apply(this, call.copy());
     const client = options.client ?? new Client();
     const approved = await call.approval(client);
-    let result: Awaited<R>;
-    try {
-      result = await fn.apply(this, target.bind(approved.decision?.arguments ?? {}, args.length));
-      if (isIterator(result)) throw new Unfinished(`${target.name} returned an iterator: await its end inside`);
-    } catch (error) {
-      await report(client, approved, target.failure(error), describe(error));
-      throw error;
-    }
-    await report(client, approved, "succeeded");
-    return result;
+    const run = (): R => fn.apply(this, target.bind(approved.decision?.arguments ?? {}, args.length));
+    return runApproved(client, approved, target.name, run, options.unknownOn);
   };
   Object.defineProperty(held, "name", { value: target.name });
   return held;
 }
-
-/** The function returned before its action ended. */
-class Unfinished extends TypeError {}
 
 /** The held function and its options. */
 class Target<A extends unknown[]> {
@@ -81,9 +70,7 @@ class Target<A extends unknown[]> {
   ) {
     this.name = options.name || fn.name;
     if (this.name === "") throw new TypeError("the function has no name: pass the option name");
-    if (GENERATORS.includes(Object.prototype.toString.call(fn))) {
-      throw new TypeError(`${this.name} is a generator, which runs in pieces: hold a function that it calls`);
-    }
+    checkNoGenerator(fn, this.name);
     if (new Set(options.parameters).size !== (options.parameters?.length ?? 0)) {
       throw new TypeError(`the parameters of ${this.name} have a name twice`);
     }
@@ -114,17 +101,6 @@ class Target<A extends unknown[]> {
     if (unknown.length > 0) throw new TypeError(`there is no parameter ${unknown.join(", ")}`);
     const length = Math.max(given, ...names.map((name, index) => (name in copied ? index + 1 : 0)));
     return names.slice(0, length).map((name) => copied[name]) as unknown as A;
-  }
-
-  /** Return the status to report. An interrupted function may have acted or not. */
-  failure(error: unknown): ExecutionStatus {
-    const interrupted = error instanceof Error && ["AbortError", "TimeoutError"].includes(error.name);
-    if (interrupted || error instanceof Unfinished) return "unknown";
-    try {
-      return this.options.unknownOn?.(error) ? "unknown" : "failed";
-    } catch {
-      return "unknown";
-    }
   }
 }
 
@@ -283,26 +259,4 @@ function kindOf(value: Json): string {
   if (value === null) return "null";
   if (Array.isArray(value)) return "array";
   return typeof value;
-}
-
-/** Report the outcome. An error is only logged, because the function has run and its caller needs the result. */
-async function report(client: Client, pause: Pause, status: ExecutionStatus, note?: string): Promise<void> {
-  try {
-    await protocol.outcome(client, pause, status, note, undefined, new Budget(client.retryFor));
-  } catch (error) {
-    client.logger.error(`the outcome ${status} of ${pause.watchId} is not reported: ${describe(error)}`);
-  }
-}
-
-function describe(error: unknown): string {
-  try {
-    return error instanceof Error ? `${error.name}: ${error.message}` : String(error);
-  } catch {
-    return "an error that has no text";
-  }
-}
-
-function isIterator(value: unknown): boolean {
-  if (typeof value !== "object" || value === null || !("next" in value)) return false;
-  return typeof value.next === "function" && (Symbol.iterator in value || Symbol.asyncIterator in value);
 }
