@@ -5,8 +5,7 @@ from importlib import import_module
 import click
 
 COMMANDS = {
-    "claude": ("cli.hook.claude", "claude"),
-    "exec": ("cli.hook.execute", "exec_"),
+    "claude": "cli.hook.claude",
 }
 
 
@@ -19,8 +18,7 @@ class _Hook(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        module, name = COMMANDS[cmd_name]
-        command: click.Command = getattr(import_module(module), name)
+        command: click.Command = getattr(import_module(COMMANDS[cmd_name]), cmd_name)
         return command
 
 

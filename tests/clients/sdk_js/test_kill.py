@@ -9,7 +9,7 @@ import sagahold
 
 from cli.devstack import Stack
 from tests.clients.desk import Desk, restart_web
-from tests.clients.sdk_js.conftest import Agent
+from tests.clients.node_agent import Agent
 
 pytestmark = pytest.mark.timeout(600)
 Start = Callable[..., Agent]

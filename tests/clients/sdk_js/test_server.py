@@ -11,7 +11,7 @@ import pytest
 from cli.devstack.waiting import wait_until
 from tests.adapters.receiver import Receiver
 from tests.clients.desk import WITHIN, Desk
-from tests.clients.sdk_js.conftest import Agent, lines
+from tests.clients.node_agent import Agent, lines
 
 pytestmark = pytest.mark.timeout(600)
 Start = Callable[..., Agent]

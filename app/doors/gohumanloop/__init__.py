@@ -1,1 +1,0 @@
-"""GoHumanLoop: approvals, questions and conversations of its Python client."""
