@@ -17,6 +17,7 @@ ROOT = Path(__file__).parents[1]
 # By figure, the module of the client.
 CLIENTS = {
     "SDK: request → approval → use → outcome": "bench.sdk_agent",
+    "MCP: tool call → decision": "bench.mcp_agent",
 }
 # The first round trips open connections and load modules.
 WARM_UP = 3

@@ -52,8 +52,8 @@ class HeldAction:
     watch_id: str
     status: Status
     action: str
-    arguments: dict[str, Any]
-    posted: dict[str, Any]
+    arguments: dict[str, Any] | None
+    posted: dict[str, Any] | None
     review_url: str
     decided_by: str
     decided_at: str | None
@@ -62,6 +62,7 @@ class HeldAction:
     used: bool
     outcome: str | None
     client: Mapping[str, Any] = field(compare=False)
+    document: Mapping[str, Any] = field(compare=False, repr=False)
 
     @property
     def approved(self) -> bool:
@@ -84,7 +85,7 @@ class Request:
 
     key: str
     action: str
-    arguments: dict[str, Any]
+    arguments: dict[str, Any] | None
     door: str
     client: Mapping[str, str]
     external_id: str | None = None
@@ -92,14 +93,14 @@ class Request:
 
     @property
     def body(self) -> dict[str, Any]:
-        body = {
+        body: dict[str, Any] = {
             "action": shortened(self.action, MAX_ACTION),
-            "arguments": self.arguments,
             "approvalValidFor": VALID_FOR,
             "metadata": {"door": self.door, "client": {name: value for name, value in self.client.items() if value}},
             **self.fields,
         }
-        return body if self.external_id is None else {**body, "externalId": self.external_id}
+        optional = {"arguments": self.arguments, "externalId": self.external_id}
+        return body | {name: value for name, value in optional.items() if value is not None}
 
 
 class ActionDesk:
@@ -107,16 +108,17 @@ class ActionDesk:
 
     Args:
         until: the time of `time.monotonic` at which every operation ends.
-        patient: also wait for a server that does not answer the first request.
+        patience: the seconds for a server that does not answer the first request.
         warn: is called with a text when the server does not answer.
     """
 
     def __init__(
-        self, server: Server, until: float, *, patient: bool = False, warn: Callable[[str], object] = lambda _: None
+        self, server: Server, until: float, *, patience: float = 0, warn: Callable[[str], object] = lambda _: None
     ) -> None:
         self._server = server
         self._until = until
-        self._patient = patient
+        # A server that has answered once comes back; one that never did may be the wrong one.
+        self._retry_until = min(until, time.monotonic() + patience)
         self._warn = warn
 
     def find(self, external_id: str) -> list[HeldAction]:
@@ -139,7 +141,6 @@ class ActionDesk:
 
     def wait(self, held: HeldAction) -> HeldAction:
         """Wait for the decision, also while the server is away. Raise `StillPending` at the end of the time."""
-        self._patient = True
         while held.status is Status.PENDING:
             left = self._until - time.monotonic()
             if left <= 0:
@@ -156,8 +157,7 @@ class ActionDesk:
         if not held.approved:
             raise Failure(f"{held.watch_id} is {held.why}")
         headers = {"Idempotency-Key": f"use-{uuid4().hex}"}
-        body = {"argumentsDigest": canonical_json.digest(held.arguments).hex()}
-        self._patient = True
+        body = {} if held.arguments is None else {"argumentsDigest": canonical_json.digest(held.arguments).hex()}
         try:
             answer = self._retried(
                 lambda: self._send("POST", f"{PATH}/{part(held.watch_id)}/consume", body=body, headers=headers)
@@ -173,7 +173,6 @@ class ActionDesk:
 
     def report(self, watch_id: str, status: str, note: str | None = None) -> None:
         """Report the outcome. Only the first report of an action counts."""
-        self._patient = True
         body = {"status": status} | ({} if not note else {"note": shortened(note, MAX_NOTE)})
         self._retried(lambda: self._send("POST", f"{PATH}/{part(watch_id)}/outcome", body=body))
 
@@ -197,10 +196,12 @@ class ActionDesk:
     def _retried(self, send: Callable[[], ServerResponse]) -> ServerResponse:
         while True:
             try:
-                return send()
+                answer = send()
+                self._retry_until = self._until
+                return answer
             except (ServerUnreachable, ServerRefused) as error:
                 passing = isinstance(error, ServerUnreachable) or error.status in TRANSIENT
-                if not (passing and self._patient) or time.monotonic() + RETRY_SECONDS > self._until:
+                if not passing or time.monotonic() + RETRY_SECONDS > self._retry_until:
                     raise
                 self._warn(error.format_message())
                 time.sleep(RETRY_SECONDS)
@@ -217,9 +218,9 @@ def read(document: Any, watch_id: str | None = None) -> HeldAction:
     if status is Status.APPROVED:
         _check(decision["outcome"] == status, "the decision is not an approval")
         arguments = decision["arguments"]
-        digest = canonical_json.digest(arguments).hex()
+        digest = None if arguments is None else canonical_json.digest(arguments).hex()
         _check(digest == document["argumentsDigest"], "the approved arguments do not match argumentsDigest")
-    _check(isinstance(arguments, dict) and isinstance(posted, dict | None), "the arguments are no object")
+    _check(isinstance(arguments, dict | None) and isinstance(posted, dict | None), "the arguments are no object")
     consumption = document.get("consumption") or {}
     decision = decision or {}
     return HeldAction(
@@ -235,12 +236,13 @@ def read(document: Any, watch_id: str | None = None) -> HeldAction:
         valid_until=decision.get("validUntil"),
         used="consumedAt" in consumption,
         outcome=(consumption.get("outcome") or {}).get("status"),
+        document=document,
         client=(document.get("metadata") or {}).get("client") or {},
     )
 
 
-def same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
-    """Return whether the objects are one JSON value: `1` and `1.0` are the same."""
+def same(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> bool:
+    """Return whether the arguments are one JSON value: `1` and `1.0` are the same."""
     return canonical_json.digest(one) == canonical_json.digest(other)
 
 

@@ -31,6 +31,7 @@ COMMANDS = {
     "notifications": "cli.commands.notifications",
     "receipt": "cli.commands.receipt",
     "audit": "cli.commands.audit",
+    "ask": "cli.commands.ask",
     "hook": "cli.hook",
 }
 # Options of commands, not of `sagahold` itself; people put them first because other tools expect that.

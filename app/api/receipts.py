@@ -41,10 +41,11 @@ def get_receipt(watch_id: str) -> Response:
 def get_key_set() -> Response:
     """Get the public keys that verify receipts
 
-    A JSON Web Key Set (RFC 7517). Retired keys stay in it, so that older receipts can be verified.
+    A JSON Web Key Set (RFC 7517). Retired keys stay in it, so that older receipts can be verified. Pages of other
+    origins may read it too.
     """
     keys = published_keys(deps().database, deps().signer)
-    return json_response({"keys": keys}, headers={"Cache-Control": CACHED})
+    return json_response({"keys": keys}, headers={"Cache-Control": CACHED, "Access-Control-Allow-Origin": "*"})
 
 
 @operation(receipts, "GET", "/v1/receipt-keys", permission=MANAGE, answers={200: ReceiptKeysSchema})

@@ -25,7 +25,7 @@ from domain.pauses.serialization import pause_id
 from domain.values import canonical_json
 from domain.values.errors import Conflict, FieldError, Invalid, NotFound
 from services.kernel.idempotency import IdempotentRequest
-from services.pauses.execution import consume_pause
+from services.pauses.execution import consume_pause, door_key
 from services.pauses.lifecycle import find_own_pause, get_pause
 
 # Seconds in which an approval may be used: an agent that waits uses it at once, and one that died may be restarted.
@@ -139,7 +139,7 @@ class Door(Blueprint):
             ExecutionConflict: the client must not execute the action, or not any more.
         """
         digest = None if arguments is None else canonical_json.digest(arguments).hex()
-        consume_pause(deps().database, g.principal, pause.id, f"door-{self.door}", digest, only_valid=True)
+        consume_pause(deps().database, g.principal, pause.id, door_key(self.door), digest, only_valid=True)
 
     def _refuse(self, error: RefusedError) -> Response:
         standard = problems.response_to(error)

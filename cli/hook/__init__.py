@@ -5,7 +5,8 @@ from importlib import import_module
 import click
 
 COMMANDS = {
-    "claude": "cli.hook.claude",
+    "claude": ("cli.hook.claude", "claude"),
+    "exec": ("cli.hook.execute", "exec_"),
 }
 
 
@@ -18,7 +19,8 @@ class _Hook(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = getattr(import_module(COMMANDS[cmd_name]), cmd_name)
+        module, name = COMMANDS[cmd_name]
+        command: click.Command = getattr(import_module(module), name)
         return command
 
 

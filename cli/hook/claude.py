@@ -6,6 +6,7 @@ with status 2, before that timeout.
 
 import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any, NoReturn
 
 import click
 
-from cli.hook import guard
+from cli import guard
 from cli.hook.events import FAILED, MAX_EVENT, PERMISSION, POST, BadEvent, Event, denied, read_event
 from cli.hook.rules import FILE, BadRules, Do, Rule, Rules, load, strictest
 from cli.hook.state import State, default_folder
@@ -53,7 +54,12 @@ def claude(timeout: int, rules: Path | None, defer: bool, url: str | None, data_
     def block(reason: str) -> NoReturn:
         _block(events[0] if events else None, reason)
 
-    guard.end_after(timeout - MARGIN, block)
+    def end(number: int) -> NoReturn:
+        if number == signal.SIGALRM:
+            block(f"no answer within {timeout - MARGIN} s")
+        block(f"ended by {signal.Signals(number).name}")
+
+    guard.end_after(timeout - MARGIN, end)
     ends = time.monotonic() + timeout - MARGIN
     try:
         event = read_event(sys.stdin.buffer.read(MAX_EVENT))

@@ -147,8 +147,9 @@ def _refusal(held: HeldAction) -> str:
 
 
 def _changed(held: HeldAction) -> list[str]:
-    names = sorted(held.posted.keys() | held.arguments.keys())
-    return [name for name in names if not same({"": held.posted.get(name)}, {"": held.arguments.get(name)})]
+    before, after = held.posted or {}, held.arguments or {}
+    names = sorted(before.keys() | after.keys())
+    return [name for name in names if not same({"": before.get(name)}, {"": after.get(name)})]
 
 
 def is_only_call(event: Event) -> bool:

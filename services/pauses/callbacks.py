@@ -17,17 +17,12 @@ from domain.values.canonical_json import encode
 from domain.values.errors import ExecutionConflict
 from models.pauses import pause_of, pauses
 from services.kernel.unit_of_work import Database, UnitOfWork
-from services.pauses.execution import store_execution
+from services.pauses.execution import door_key, store_execution
 from services.webhooks.worker import DeliveryJob
 
 
 class CallbackNotMade(Exception):
     """This attempt has no body. The text is the reason, for an operator."""
-
-
-def use_key(door: str) -> str:
-    """Return the key by which a door and its callbacks use an approval, so that both get the same answer."""
-    return f"door-{door}"
 
 
 def with_callback(database: Database, job: DeliveryJob) -> DeliveryJob:
@@ -39,7 +34,7 @@ def with_callback(database: Database, job: DeliveryJob) -> DeliveryJob:
         raise CallbackNotMade(f"this release does not know the callback format {job.format!r}: upgrade it")
     with database.transaction() as uow:
         pause = _locked(uow, job.pause_id)
-        valid = pause.status is Status.APPROVED and _use(database, uow, pause, use_key(job.format))
+        valid = pause.status is Status.APPROVED and _use(database, uow, pause, door_key(job.format))
     body = encode(known.document(pause, database.public_url, valid))
     return replace(job, body=body, headers=job.headers | known.headers(body, job.secrets))
 

@@ -43,6 +43,11 @@ class OutcomeReport:
     result: Any = None
 
 
+def door_key(door: str) -> str:
+    """Return the key by which a door and its callbacks use an approval, so that both get the same answer."""
+    return f"door-{door}"
+
+
 def consume_pause(
     database: Database, by: Principal, id_: UUID, key: str, digest: str | None = None, *, only_valid: bool = False
 ) -> Execution:

@@ -32,7 +32,7 @@ def test_a_quick_run_yields_every_figure_and_every_target(tmp_path: Path) -> Non
     expected |= {(name, parked) for name in PARKED for parked in (0, 100, 2_000)}
     expected |= {("memory (PSS)", f"{process}, after load") for process in PROCESSES}
     expected |= {("decision → waiting agent", "unloaded"), ("decision → webhook received", "unloaded")}
-    expected |= {("SDK: request → approval → use → outcome", "unloaded")}
+    expected |= {("SDK: request → approval → use → outcome", "unloaded"), ("MCP: tool call → decision", "unloaded")}
     expected |= {("webhook deliveries", "one worker process"), ("bytes per parked pause",)}
     expected |= {("50 agents waiting", "create meanwhile, 1 client"), ("50 agents waiting", "memory (PSS) of web")}
     expected |= {(name, "unloaded") for name in SAGA_LATENCIES} | {("saga: bytes per held one",)}

@@ -94,6 +94,9 @@ def test_the_published_keys_need_no_key_and_may_be_cached(client: FlaskClient, s
     answer = client.get("/.well-known/jwks.json")
     assert (answer.status_code, answer.headers["Content-Type"]) == (200, "application/json")
     assert answer.headers["Cache-Control"] == "public, max-age=300"
+    # A verifier in a browser is a page of another origin.
+    assert answer.headers["Access-Control-Allow-Origin"] == "*"
+    assert "Access-Control-Allow-Origin" not in send("agent", "GET", f"/api/pause/{decided(send)}/receipt").headers
     assert "d" not in answer.json["keys"][0]  # type: ignore[index]
 
 

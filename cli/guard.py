@@ -10,8 +10,8 @@ T = TypeVar("T")
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 
-def end_after(seconds: float, end: Callable[[str], NoReturn]) -> None:
-    """Call `end` with the reason after the seconds, or when a signal asks the process to end.
+def end_after(seconds: float, end: Callable[[int], NoReturn]) -> None:
+    """Call `end` with SIGALRM after the seconds, or with the signal that asks the process to end.
 
     The handler calls it, and raises nothing: an exception could reach code that is handling another one.
     """
@@ -19,9 +19,7 @@ def end_after(seconds: float, end: Callable[[str], NoReturn]) -> None:
     def handle(number: int, frame: FrameType | None) -> NoReturn:
         for other in (signal.SIGALRM, *SIGNALS):
             signal.signal(other, signal.SIG_IGN)
-        if number == signal.SIGALRM:
-            end(f"no answer within {seconds:.0f} s")
-        end(f"ended by {signal.Signals(number).name}")
+        end(number)
 
     for number in (signal.SIGALRM, *SIGNALS):
         signal.signal(number, handle)
@@ -50,3 +48,10 @@ def in_thread(work: Callable[[], T]) -> T:
     if errors:
         raise errors[0]
     return results[0]
+
+
+def stop() -> None:
+    """Take the limit and the handlers back."""
+    signal.setitimer(signal.ITIMER_REAL, 0)
+    for number in (signal.SIGALRM, *SIGNALS):
+        signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)

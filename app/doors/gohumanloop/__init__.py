@@ -1,0 +1,1 @@
+"""GoHumanLoop: approvals, questions and conversations of its Python client."""
