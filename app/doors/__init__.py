@@ -3,7 +3,8 @@
 from app.doors.aap.door import aap
 from app.doors.door import Door
 from app.doors.gohumanloop.door import gohumanloop
+from app.doors.gotohuman.door import gotohuman
 from app.doors.humanlayer.door import humanlayer
 from app.doors.mcp import mcp
 
-DOORS: tuple[Door, ...] = (aap, gohumanloop, humanlayer, mcp)
+DOORS: tuple[Door, ...] = (aap, gohumanloop, gotohuman, humanlayer, mcp)

@@ -52,6 +52,7 @@ class Door(Blueprint):
         name: the value of `metadata.door` in the pauses that come through this door.
         url_prefix: the path that the client gets as a part of its base URL.
         problem_document: make the body of an error in the client's own shape.
+        key_header: the header in which the client sends its key; None means `Authorization`.
         statuses: statuses of errors that the protocol does not have, with those that it has instead.
     """
 
@@ -61,6 +62,7 @@ class Door(Blueprint):
         url_prefix: str,
         problem_document: Callable[[Problem], Any],
         statuses: Mapping[int, int] = MappingProxyType({}),
+        key_header: str | None = None,
     ) -> None:
         if door_of({"door": name}) is None:
             raise ValueError(f"the door {name!r} needs a name that matches {PATTERN}")
@@ -68,6 +70,7 @@ class Door(Blueprint):
         self.door = name
         self._problem_document = problem_document
         self._statuses = statuses
+        self._key_header = key_header
         for kind in get_args(RefusedError):
             self.register_error_handler(kind, self._refuse)
 
@@ -77,6 +80,9 @@ class Door(Blueprint):
         def decorate(view: View) -> View:
             @wraps(view)
             def guarded(**parts: str) -> Response:
+                if self._key_header is not None and (key := request.headers.get(self._key_header)) is not None:
+                    # Where each later check finds it too.
+                    request.environ["HTTP_AUTHORIZATION"] = f"Bearer {key}"
                 authorize(request, permission)
                 return view(**parts)
 

@@ -1,0 +1,1 @@
+"""gotoHuman: reviews whose result is sent to a webhook."""
