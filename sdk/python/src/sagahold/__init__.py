@@ -5,6 +5,7 @@ from sagahold.client import AsyncClient, Client
 from sagahold.errors import (
     AlreadyUsed,
     ApprovalExpired,
+    ArgumentsChanged,
     Cancelled,
     Expired,
     NotApproved,
@@ -22,6 +23,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AlreadyUsed",
     "ApprovalExpired",
+    "ArgumentsChanged",
     "AsyncClient",
     "Cancelled",
     "Client",

@@ -85,9 +85,9 @@ def _blocking(target: "_Target", client: Client | None) -> Callable[..., Any]:
                     getattr(result, "close", lambda: None)()
                     raise _NotAwaited(f"{target.name} returned an awaitable: decorate the coroutine function itself")
             except BaseException as error:
-                api.run(_report(approved, *target.failure(error, api.retry_for)))
+                api.run(protocol.report(approved.pause, *target.failure(error, api.retry_for)))
                 raise
-            api.run(_report(approved, "succeeded", None, api.retry_for))
+            api.run(protocol.report(approved.pause, "succeeded", None, Budget(api.retry_for)))
             return result
 
     return held
@@ -106,9 +106,9 @@ def _asynchronous(target: "_Target", client: AsyncClient | None) -> Callable[...
             except GeneratorExit:
                 raise  # the coroutine is thrown away, and may not await
             except BaseException as error:
-                await api.run(_report(approved, *target.failure(error, api.retry_for)))
+                await api.run(protocol.report(approved.pause, *target.failure(error, api.retry_for)))
                 raise
-            await api.run(_report(approved, "succeeded", None, api.retry_for))
+            await api.run(protocol.report(approved.pause, "succeeded", None, Budget(api.retry_for)))
             return result
 
     return held
@@ -270,13 +270,13 @@ class _Target:
         self.signature.bind(*args, **kwargs)
         return tuple(args), kwargs
 
-    def failure(self, error: BaseException, retry_for: float) -> tuple[ExecutionStatus, str, float]:
+    def failure(self, error: BaseException, retry_for: float) -> tuple[ExecutionStatus, str, Budget]:
         """Return the outcome to report. An interrupted function may have acted or not, and its caller is in a hurry."""
         note = f"{type(error).__name__}: {error}"
         if not isinstance(error, Exception):
-            return "unknown", note, min(retry_for, HURRY)
+            return "unknown", note, Budget(min(retry_for, HURRY))
         unknown = isinstance(error, (_NotAwaited, *self.unknown_on))
-        return "unknown" if unknown else "failed", note, retry_for
+        return "unknown" if unknown else "failed", note, Budget(retry_for)
 
 
 def _annotation(parameter: inspect.Parameter) -> Any:
@@ -338,11 +338,3 @@ def _asked(request: _Request, retry_for: float) -> Flow[Pause]:
 
 def _equal(one: dict[str, Any] | None, other: dict[str, Any]) -> bool:
     return one is not None and canonical_json.digest(one) == canonical_json.digest(other)
-
-
-def _report(approved: _Approved, status: ExecutionStatus, note: str | None, retry_for: float) -> Flow[None]:
-    """Report the outcome. An error is only logged, because the function has run and its caller needs the result."""
-    try:
-        yield from protocol.outcome(approved.pause, status, note, None, Budget(retry_for))
-    except SagaholdError as error:
-        log.error("the outcome %s of %s is not reported: %s", status, approved.pause.watch_id, error)

@@ -53,6 +53,10 @@ class AlreadyUsed(SagaholdError):
         return None if self.pause is None else self.pause.outcome
 
 
+class ArgumentsChanged(SagaholdError):
+    """The agent's saved state has another call than the one for which the approval was requested."""
+
+
 class NotReachable(SagaholdError):
     """The server gave no usable answer for too long."""
 

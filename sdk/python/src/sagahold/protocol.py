@@ -18,7 +18,7 @@ from urllib.parse import quote
 from uuid import uuid4
 
 from sagahold import canonical_json
-from sagahold.errors import NotReachable, RequestError, UnexpectedResponse, not_usable
+from sagahold.errors import NotReachable, RequestError, SagaholdError, UnexpectedResponse, not_usable
 from sagahold.pauses import ExecutionStatus, Pause, read_pause
 
 log = logging.getLogger("sagahold")
@@ -242,6 +242,14 @@ def outcome(pause: Pause | str, status: ExecutionStatus, note: str | None, resul
         body["result"] = canonical_json.snapshot(result, "result")
     answer = yield from exchange(post(path_of(pause, "outcome"), body), budget)
     return read_pause(read(answer), pause if isinstance(pause, str) else pause.watch_id)
+
+
+def report(pause: Pause, status: ExecutionStatus, note: str | None, budget: Budget) -> Flow[None]:
+    """Report the outcome. An error is only logged, because the action has run and its caller needs the result."""
+    try:
+        yield from outcome(pause, status, note, None, budget)
+    except SagaholdError as error:
+        log.error("the outcome %s of %s is not reported: %s", status, pause.watch_id, error)
 
 
 def clean(text: str) -> str:
