@@ -26,13 +26,13 @@ def doctor(url: str | None, data_dir: Path, as_json: bool) -> None:
 
     If DATABASE_URL and REDIS_URL are set, check those servers too. Exit with status 1 if a check fails.
     """
-    found = _shown(chain(checks_here(os.environ, data_dir), checks_of_server(url, data_dir)), as_json)
+    found = shown(chain(checks_here(os.environ, data_dir), checks_of_server(url, data_dir)), as_json)
     wrong = sum(check.good is False for check in found)
     if wrong:
         raise Failure(f"{wrong} of {len(found)} checks failed")
 
 
-def _shown(found: Iterator[Check], as_json: bool) -> list[Check]:
+def shown(found: Iterator[Check], as_json: bool) -> list[Check]:
     """Print each check as soon as it is done, because some take seconds."""
     if as_json:
         listed = list(found)

@@ -6,6 +6,8 @@ import click
 
 COMMANDS = {
     "claude": ("cli.hook.claude", "claude"),
+    "install": ("cli.hook.install", "install"),
+    "doctor": ("cli.hook.checks", "doctor"),
     "exec": ("cli.hook.execute", "exec_"),
 }
 
