@@ -90,6 +90,7 @@ NOTHING = {
     "group_name": "nothing",
     "name": "nothing",
     "call_id": "nothing",
+    "task_id": "nothing",
     "session_id": "0" * 64,
     "token": "nothing",
     "request_id": "nothing",

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from app.doors.fields import required_text, short
 from domain.values import canonical_json
 from domain.values.errors import Invalid
 from domain.values.field_reader import FieldErrors, FieldReader
@@ -36,7 +37,7 @@ def function_call(body: dict[str, Any]) -> Call:
     """Read a request to approve a function call. Raise `Invalid`."""
     errors = FieldErrors()
     spec, call_id, run_id = _call(errors, body)
-    name = _text(spec, "fn", most=MAX_ACTION - len("Call "))
+    name = required_text(spec, "fn", most=MAX_ACTION - len("Call "))
     arguments = spec.raw("kwargs")
     if not isinstance(arguments, dict | None):
         spec.field_error("kwargs", "is not an object: call the function with one object, or with keyword arguments")
@@ -59,13 +60,13 @@ def human_contact(body: dict[str, Any]) -> Call:
     """Read a question to a person. Raise `Invalid`."""
     errors = FieldErrors()
     spec, call_id, run_id = _call(errors, body)
-    message = _text(spec, "msg", most=canonical_json.MAX_BYTES)
+    message = required_text(spec, "msg", most=canonical_json.MAX_BYTES)
     subject = spec.text("subject", most=canonical_json.MAX_BYTES)
     channel, address = _channel(spec)
     options = _options(spec, "response_options")
     _raise(errors)
     wanted: dict[str, Any] = {
-        "action": _short(subject or message, MAX_ACTION),
+        "action": short(subject or message, MAX_ACTION),
         "context": {"question": message} | ({"subject": subject} if subject else {}),
         "response_schema": _answer(options),
         "metadata": {"client": _client("human_as_tool", run_id, channel)},
@@ -77,8 +78,8 @@ def human_contact(body: dict[str, Any]) -> Call:
 
 def _call(errors: FieldErrors, body: dict[str, Any]) -> tuple[FieldReader, str, str]:
     call = FieldReader(errors, "", body)
-    call_id = _text(call, "call_id", most=MAX_ID)
-    run_id = _text(call, "run_id", most=MAX_NAME)
+    call_id = required_text(call, "call_id", most=MAX_ID)
+    run_id = required_text(call, "run_id", most=MAX_NAME)
     status = call.raw("status")
     if isinstance(status, dict) and any(value is not None for value in status.values()):
         call.field_error("status", "must be null: only a reviewer decides")
@@ -87,14 +88,6 @@ def _call(errors: FieldErrors, body: dict[str, Any]) -> tuple[FieldReader, str, 
     if size > canonical_json.MAX_BYTES // 2:
         call.field_error("spec", f"is larger than {canonical_json.MAX_BYTES // 2 // 1024} KiB")
     return spec, call_id, run_id
-
-
-def _text(fields: FieldReader, name: str, most: int) -> str:
-    """Return the text of a field that must have one; empty after an error."""
-    text = fields.text(name, required=True, most=most)
-    if text is None and fields.has(name) and fields.raw(name) is None:
-        fields.field_error(name, "is null: it must be a text")
-    return text or ""
 
 
 def _raise(errors: FieldErrors) -> None:
@@ -120,7 +113,7 @@ def _channel(spec: FieldReader) -> tuple[str | None, str | None]:
                 )
     email = channel.inner("email")
     if email is not None:
-        address = _text(email, "address", most=254)
+        address = required_text(email, "address", most=254)
         words.append(f"email {address}")
     return ", ".join(words) or None, address
 
@@ -134,7 +127,7 @@ class Option:
 def _options(spec: FieldReader, field: str) -> tuple[Option, ...]:
     found: list[Option] = []
     for each in spec.objects(field):
-        name = _text(each, "name", most=MAX_NAME)
+        name = required_text(each, "name", most=MAX_NAME)
         title = each.text("title", most=MAX_NAME)
         described = each.text("description", most=1_000)
         if name in [option.name for option in found]:
@@ -170,7 +163,7 @@ def _answer(options: Sequence[Option]) -> dict[str, Any]:
 
 def _client(tool: str, run_id: str, channel: str | None) -> dict[str, Any]:
     words = {"tool": tool, "run": run_id, "channel": channel}
-    return {name: _short(text, MAX_NAME) for name, text in words.items() if text is not None}
+    return {name: short(text, MAX_NAME) for name, text in words.items() if text is not None}
 
 
 def _without_secrets(spec: dict[str, Any]) -> dict[str, Any]:
@@ -178,9 +171,3 @@ def _without_secrets(spec: dict[str, Any]) -> dict[str, Any]:
     if not slack or slack.get("bot_token") is None:
         return spec
     return {**spec, "channel": {**spec["channel"], "slack": {**slack, "bot_token": None}}}
-
-
-def _short(text: str, most: int) -> str:
-    """Return the text as one line of at most `most` characters."""
-    line = " ".join(text.split())
-    return line if len(line) <= most else f"{line[: most - 2]} …"

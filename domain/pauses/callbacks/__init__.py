@@ -7,7 +7,9 @@ to events get Standard Webhooks always.
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from domain.pauses.callbacks import gotohuman
+from domain.pauses.callbacks import awaithumans, gotohuman
 from domain.pauses.callbacks.callback_format import CallbackFormat
 
-FORMATS: Mapping[str, CallbackFormat] = MappingProxyType({"gotohuman": gotohuman.FORMAT})
+FORMATS: Mapping[str, CallbackFormat] = MappingProxyType(
+    {"awaithumans": awaithumans.FORMAT, "gotohuman": gotohuman.FORMAT}
+)

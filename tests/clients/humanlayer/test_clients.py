@@ -11,9 +11,9 @@ import pytest
 from cli.devstack import Stack
 from cli.devstack.waiting import wait_until
 from services.kernel.unit_of_work import Database
+from tests.clients.clock import expire
 from tests.clients.desk import WITHIN, Desk, restart_web
 from tests.clients.humanlayer.conftest import HERE
-from tests.clients.humanlayer.world import expire
 from tests.clients.programs import Start, ended
 
 # The client may have to be installed first.

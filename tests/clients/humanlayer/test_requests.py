@@ -9,8 +9,8 @@ import pytest
 
 from cli.devstack import Stack
 from services.kernel.unit_of_work import Database
+from tests.clients.clock import age
 from tests.clients.desk import Desk
-from tests.clients.humanlayer.world import age
 
 Clients = Callable[..., httpx.Client]
 CALL: dict[str, Any] = {
