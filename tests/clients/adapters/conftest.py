@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import sagahold
 
-from tests.clients.adapters.agents import Agent
+from tests.clients.adapters.processes import Agent
 from tests.clients.desk import Desk
 from tests.clients.install import get, required
 

@@ -14,7 +14,7 @@ from tests.clients.adapters.conftest import SDK
 pytestmark = pytest.mark.timeout(600)
 
 
-@pytest.mark.parametrize("cases", ["langgraph_cases.py", "pydantic_ai_cases.py"])
+@pytest.mark.parametrize("cases", ["langgraph_cases.py", "pydantic_ai_cases.py", "openai_agents_cases.py"])
 def test_cases(frameworks: Path, tmp_path: Path, cases: str) -> None:
     options = ["-q", "-c", os.devnull, "--noconftest", "-p", "no:cacheprovider"]
     command = [str(frameworks), "-m", "pytest", *options, str(Path(__file__).with_name(cases))]
@@ -25,7 +25,11 @@ def test_cases(frameworks: Path, tmp_path: Path, cases: str) -> None:
 
 @pytest.mark.parametrize(
     ("module", "framework", "extra"),
-    [("langgraph", "langgraph", "langgraph"), ("pydantic_ai", "pydantic_ai", "pydantic-ai")],
+    [
+        ("langgraph", "langgraph", "langgraph"),
+        ("pydantic_ai", "pydantic_ai", "pydantic-ai"),
+        ("openai_agents", "agents", "openai-agents"),
+    ],
 )
 def test_a_missing_framework(monkeypatch: pytest.MonkeyPatch, module: str, framework: str, extra: str) -> None:
     monkeypatch.delitem(sys.modules, f"sagahold.adapters.{module}", raising=False)

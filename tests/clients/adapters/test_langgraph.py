@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cli.devstack import Stack
-from tests.clients.adapters.agents import TWO, Agent, blocks, decide, edited, outcomes
+from tests.clients.adapters.processes import TWO, Agent, blocks, decide, edited, outcomes
 from tests.clients.desk import Desk, restart_web
 
 Make = Callable[..., Agent]
