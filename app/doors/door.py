@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from functools import wraps
 from types import MappingProxyType
@@ -23,7 +23,7 @@ from domain.pauses.door import PATTERN, door_of
 from domain.pauses.pause import Pause
 from domain.pauses.serialization import pause_id
 from domain.values import canonical_json
-from domain.values.errors import Conflict, FieldError, Invalid, NotFound
+from domain.values.errors import Conflict, FieldError, IdempotencyKeyReused, Invalid, NotFound
 from services.kernel.idempotency import IdempotentRequest
 from services.pauses.execution import consume_pause, door_key
 from services.pauses.lifecycle import find_own_pause, get_pause
@@ -33,6 +33,7 @@ VALID_FOR = 900
 # The characters of an id, as in the API.
 MAX_EXTERNAL_ID = 200
 
+_TAKEN = "the id {!r} belongs to another request: use a new id for each request"
 View = Callable[..., Response]
 
 
@@ -52,6 +53,7 @@ class Door(Blueprint):
         name: the value of `metadata.door` in the pauses that come through this door.
         url_prefix: the path that the client gets as a part of its base URL.
         problem_document: make the body of an error in the client's own shape.
+        names: the client's names of a pause's fields, for errors, such as `{"expiresIn": "timeout"}`.
         key_header: the header in which the client sends its key; None means `Authorization`.
         statuses: statuses of errors that the protocol does not have, with those that it has instead.
     """
@@ -63,6 +65,7 @@ class Door(Blueprint):
         problem_document: Callable[[Problem], Any],
         statuses: Mapping[int, int] = MappingProxyType({}),
         key_header: str | None = None,
+        names: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         if door_of({"door": name}) is None:
             raise ValueError(f"the door {name!r} needs a name that matches {PATTERN}")
@@ -71,6 +74,7 @@ class Door(Blueprint):
         self._problem_document = problem_document
         self._statuses = statuses
         self._key_header = key_header
+        self._names = names
         for kind in get_args(RefusedError):
             self.register_error_handler(kind, self._refuse)
 
@@ -106,7 +110,7 @@ class Door(Blueprint):
         earlier = None if external_id is None else self.find(external_id)
         if earlier is not None:
             if canonical_json.digest((earlier.metadata or {}).get("submission")) != canonical_json.digest(submission):
-                raise Conflict(f"the id {external_id!r} belongs to another request: use a new id for each request")
+                raise Conflict(_TAKEN.format(external_id))
             return earlier, True
         wanted.setdefault("namespace", g.principal.own_namespace)
         wanted.setdefault("approval_valid_for", VALID_FOR)
@@ -119,7 +123,10 @@ class Door(Blueprint):
             # The key closes the gap between two requests at once; later repetitions find the pause itself.
             key = hashlib.sha256(f"{self.door}\n{g.principal.id}\n{external_id}".encode()).hexdigest()
             once = IdempotentRequest(key, canonical_json.digest(submission))
-        made = create_pause(pause, once)
+        try:
+            made = create_pause(pause, once)
+        except IdempotencyKeyReused:
+            raise Conflict(_TAKEN.format(external_id)) from None
         return get_pause(deps().database, g.principal, pause_id(made.document["watchId"])), made.repeated
 
     def find(self, external_id: str) -> Pause | None:
@@ -148,6 +155,8 @@ class Door(Blueprint):
         consume_pause(deps().database, g.principal, pause.id, door_key(self.door), digest, only_valid=True)
 
     def _refuse(self, error: RefusedError) -> Response:
+        if isinstance(error, Invalid):
+            error.field_errors = tuple(replace(each, path=self._name_of(each.path)) for each in error.field_errors)
         standard = problems.response_to(error)
         found = json.loads(standard.get_data())
         status = self._statuses.get(standard.status_code, standard.status_code)
@@ -155,6 +164,13 @@ class Door(Blueprint):
         kept = {name: value for name, value in standard.headers if name in ("Retry-After", "WWW-Authenticate", "Allow")}
         body = canonical_json.encode(self._problem_document(problem))
         return Response(body, problem.status, kept, content_type="application/json")
+
+    def _name_of(self, path: str) -> str:
+        """Return the path with the client's name of its first part."""
+        for own, name in self._names.items():
+            if path == own or path.startswith((f"{own}.", f"{own}[")):
+                return name + path[len(own) :]
+        return path
 
 
 def read_object(*, required: bool = True, exact: bool = False) -> dict[str, Any]:

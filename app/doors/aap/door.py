@@ -37,7 +37,7 @@ def _problem_document(problem: Problem) -> dict[str, object]:
 
 
 # The protocol has no 422 for an invalid field.
-aap = Door("aap", "/aap", _problem_document, statuses={422: 400})
+aap = Door("aap", "/aap", _problem_document, statuses={422: 400}, names={"expiresIn": "timeout"})
 
 
 @aap.after_request

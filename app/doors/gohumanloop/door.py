@@ -29,7 +29,8 @@ def _problem_document(problem: Problem) -> dict[str, Any]:
     return {"success": False, "error": problem.detail}
 
 
-gohumanloop = Door("gohumanloop", "/compat/gohumanloop/v1/humanloop", _problem_document)
+_NAMES = {"expiresIn": "metadata.timeout", "arguments": "context.function"}
+gohumanloop = Door("gohumanloop", "/compat/gohumanloop/v1/humanloop", _problem_document, names=_NAMES)
 
 
 @gohumanloop.operation("POST", "/request", Permission.PAUSE_CREATE)

@@ -12,39 +12,32 @@ from domain.identity.access import Permission
 from domain.pauses.consumption import NO_OUTCOME
 from domain.pauses.serialization import review_url
 from domain.values import ids
-from domain.values.errors import FieldError, Invalid
 
-# Fields of a pause in errors, by the client's names.
-_NAMES = {"callbackUrl": "webhookUrl", "arguments": "fields", "action": "title"}
+_NAMES = {
+    "callbackUrl": "webhookUrl",
+    "arguments": "fields",
+    "action": "title",
+    "context": "meta",
+    "review.assignees": "assignTo",
+    "review.groups": "assignToGroups",
+}
 
 
 def _problem_document(problem: Problem) -> dict[str, Any]:
     return {"error": problem.detail, "code": problem.code}
 
 
-gotohuman = Door("gotohuman", "/compat/gotohuman", _problem_document, key_header="x-api-key")
+gotohuman = Door("gotohuman", "/compat/gotohuman", _problem_document, key_header="x-api-key", names=_NAMES)
 
 
 @gotohuman.operation("POST", "/requestReview", Permission.PAUSE_CREATE)
 def request_review() -> Response:
     """Hold the content for a review. The client has no id of its own, so each request is a new review."""
     review = read_review(read_object())
-    try:
-        pause, _ = gotohuman.hold(None, review.submission, outcome_within=NO_OUTCOME, **review.wanted)
-    except Invalid as invalid:
-        renamed = [FieldError(_renamed(each.path), each.message) for each in invalid.field_errors]
-        raise Invalid(renamed, None if renamed else invalid.detail) from None
+    pause, _ = gotohuman.hold(None, review.submission, outcome_within=NO_OUTCOME, **review.wanted)
     document = {
         "reviewId": ids.text(ids.WATCH, pause.id),
         "gthLink": review_url(pause.id, deps().database.public_url),
     }
     document |= {"sessionId": review.body["sessionId"]} if "sessionId" in review.body else {}
     return json_response(document | ({"warnings": review.warnings} if review.warnings else {}))
-
-
-def _renamed(path: str) -> str:
-    """Return the path with the client's name of its first field."""
-    for own, name in (*_NAMES.items(), ("review.assignees", "assignTo"), ("review.groups", "assignToGroups")):
-        if path == own or path.startswith((f"{own}.", f"{own}[")):
-            return name + path[len(own) :]
-    return path

@@ -1,5 +1,6 @@
 """The protocol itself, by plain HTTP: what each response contains, and what is refused."""
 
+import hashlib
 import json
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
@@ -203,6 +204,26 @@ def test_a_key_is_one_request(agent: httpx.Client, desk: Desk) -> None:
     assert "new key" in refused(other, 409, "idempotency_conflict")
     refused(agent.post("/v1/requests", json=CALL), 400, "missing_idempotency_key")
     assert len(desk.all()) == 1
+
+
+def test_a_key_that_another_request_takes_at_the_same_time(agent: httpx.Client, desk: Desk) -> None:
+    """The door finds no request yet, but the key of its creation is taken."""
+    create(agent)
+    (pause,) = desk.pending()
+    key = hashlib.sha256(f"aap\n{pause['createdBy']}\nk1".encode()).hexdigest()
+    headers = {"Authorization": f"Bearer {desk.agent_key}", "Idempotency-Key": key}
+    httpx.post(f"{desk.url}/api/pause", json={"action": "x"}, headers=headers).raise_for_status()
+    answer = agent.post("/v1/requests", json=CALL, headers={"Idempotency-Key": "k1"})
+    assert "new id" in refused(answer, 409, "idempotency_conflict")
+
+
+def test_a_time_that_the_namespace_does_not_allow(
+    agent: httpx.Client, client_for: Callable[..., httpx.Client], namespace: str
+) -> None:
+    limit = client_for("admin").put(f"/v1/namespaces/{namespace}", json={"review": None, "min_expires_in": 3600})
+    assert limit.status_code == 200, limit.text
+    answer = agent.post("/v1/requests", json=CALL, headers={"Idempotency-Key": "k1"})
+    assert refused(answer, 400, "invalid_request").startswith("timeout: must be at least 3600 s")
 
 
 @pytest.mark.parametrize(("call", "message"), CODES, ids=[message[:20] for _, message in CODES])
