@@ -145,7 +145,7 @@ class HeldCall<A extends unknown[]> {
     return protocol.draft(this.#action(), {
       arguments: this.#arguments,
       argumentsSchema: schema ?? schemaOf(this.#arguments),
-      metadata: { function: this.target.name },
+      metadata: { client: { function: this.target.name } },
       review,
       validFor,
       expiresIn,

@@ -43,7 +43,7 @@ def test_killed_before_the_decision(desk: Desk, refund: Start, notes: Path, step
 def test_killed_while_it_waits_and_decided_while_it_is_dead(desk: Desk, refund: Start, notes: Path) -> None:
     first = refund()
     (pause,) = desk.pending()
-    assert (pause["metadata"]["door"], pause["metadata"]["function"]) == ("js-sdk", "refund")
+    assert (pause["metadata"]["door"], pause["metadata"]["client"]) == ("js-sdk", {"function": "refund"})
     first.kill()
     desk.decide("approve", **EDIT)
     assert refund().ended() == "done\n"

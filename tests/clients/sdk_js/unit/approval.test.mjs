@@ -44,7 +44,7 @@ test("an approved call runs once and is reported", async () => {
   assert.deepEqual(pause.arguments, { order: "A-1", cents: 500, note: "late" });
   assert.equal(pause.outcome.status, "succeeded");
   assert.equal(pause.outcome.note, null);
-  assert.deepEqual(pause.document.metadata, { door: "js-sdk", function: "pay" });
+  assert.deepEqual(pause.document.metadata, { door: "js-sdk", client: { function: "pay" } });
   await assert.rejects(refund({ order: "A-1", cents: 500, note: "late" }), (error) => {
     assert.ok(error instanceof sagahold.AlreadyUsed);
     assert.match(error.message, /was run at .* and succeeded/);

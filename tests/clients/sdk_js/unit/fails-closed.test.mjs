@@ -83,6 +83,22 @@ for (const place of ["request", "consume"]) {
   }
 }
 
+const onlyAt = (place, change) => (call, answer) => (verbOf(call) === place ? change(answer) : answer);
+const onPosts = (change) => (call, answer) => (call.method === "POST" ? change(answer) : answer);
+for (const [name, change] of Object.entries({
+  "a use that is not confirmed": onlyAt("consume", altered({ consumption: null })),
+  "other posted arguments everywhere": onPosts(altered({ postedArguments: OTHER })),
+  "another action everywhere": onPosts(altered({ "agentContext.action": "x" })),
+})) {
+  test(`an answer that is a pause, but not the right one, runs nothing: ${name}`, async () => {
+    await withServer(change, async (url) => {
+      const { ran, refund } = agent(url);
+      await assert.rejects(refund(), sagahold.UnexpectedResponse);
+      assert.deepEqual(ran, []);
+    });
+  });
+}
+
 // These are pauses too, though not the one that was asked for; `fetch` finds the broken encoding.
 const OTHERS = ["another action", "other posted arguments", "neither arguments nor digest", "not gzip"];
 
