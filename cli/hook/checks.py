@@ -58,7 +58,7 @@ def _checks(event: Event, url: str | None, data_dir: Path) -> Iterator[Check]:
         with _closed_port() as port:
             yield run.blocks("server down", event, SAGAHOLD_URL=f"http://127.0.0.1:{port}")
         with _garbage() as port:
-            yield run.blocks("not Sagahold", event, SAGAHOLD_URL=f"http://127.0.0.1:{port}")
+            yield run.blocks("wrong", event, SAGAHOLD_URL=f"http://127.0.0.1:{port}")
         yield run.blocks("bad key", event, SAGAHOLD_API_KEY="hitl_wrong")
         yield run.blocks("bad event", None)
         yield run.blocks("no program", event, PATH="/nowhere", broken=True)

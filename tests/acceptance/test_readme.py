@@ -77,7 +77,7 @@ def reviewer(stack: Stack) -> httpx.Client:
 def run_sample(stack: Stack, reviewer: httpx.Client, command: Sequence[str], file: Path, verdict: str) -> str:
     """As printed but for the key and the port; what it prints once its pause has been decided."""
     key = stack.credentials["agent_key"]
-    text = sample(README, {".mjs": "js", ".py": "python"}[file.suffix])
+    text = sample(README, *{".mjs": ["js"], ".py": ["python", "import httpx"]}[file.suffix])
     assert "hitl_your_api_key" in text
     file.write_text(text.replace("hitl_your_api_key", key).replace("http://127.0.0.1:8000", stack.url))
     listed = {"status": "pending", "q": "Deploy to production (v2.4.1)"}
@@ -97,6 +97,46 @@ def run_sample(stack: Stack, reviewer: httpx.Client, command: Sequence[str], fil
             agent.kill()
     assert agent.returncode == 0, printed
     return printed
+
+
+def test_the_three_commonest_doors(stack: Stack, reviewer: httpx.Client, tmp_path: Path) -> None:
+    """The function runs after its approval, the hook is installed and blocks, and the MCP line is that of its page."""
+    (tmp_path / ".sagahold").symlink_to(stack.data.path)
+    section = README.split("## Connect your agent")[1].split("\n## ")[0]
+    names, mcp, hook = re.findall(r"^```sh\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+    (tmp_path / "deploy.py").write_text(sample(section, "python"))
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    home = {"HOME": str(tmp_path), "CLAUDE_CONFIG_DIR": str(tmp_path / "config"), "PATH": path}
+    # Another test installs the wheel.
+    home["PYTHONPATH"] = str(ROOT / "sdk" / "python" / "src")
+    with subprocess.Popen(
+        ["sh", "-euc", f"{names}{hook}{sys.executable} deploy.py"],
+        cwd=tmp_path, env={**os.environ, **home}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    ) as shell:  # fmt: skip
+        try:
+            approve(reviewer, "Deploy shop 2.4.1", shell)
+            printed, _ = shell.communicate(timeout=END_SECONDS)
+        finally:
+            shell.kill()
+    assert shell.returncode == 0, printed
+    assert printed.endswith("deploying shop 2.4.1\n")
+    assert "|| exit 2" in (tmp_path / ".claude" / "settings.json").read_text()
+    assert mcp in (ROOT / "docs" / "doors" / "mcp.md").read_text()
+
+
+def approve(reviewer: httpx.Client, action: str, process: "subprocess.Popen[str]") -> None:
+    """Approve the pause with this action as soon as it is there."""
+
+    def pending() -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = reviewer.get("/api/pause", params={"status": "pending", "q": action}).json()[
+            "items"
+        ]
+        return found
+
+    assert wait_until(lambda: bool(pending()) or process.poll() is not None, END_SECONDS)
+    assert process.poll() is None, process.stdout and process.stdout.read()
+    (pause,) = pending()
+    reviewer.post(f"/api/pause/{pause['watchId']}/approve", json={}).raise_for_status()
 
 
 @pytest.mark.parametrize(

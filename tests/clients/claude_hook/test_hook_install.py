@@ -113,7 +113,7 @@ def test_the_doctor_proves_that_the_hook_blocks_and_asks(desk: Desk, hook: Hook)
     ran = sagahold(hook, "hook", "doctor", "--json")
     checks = {check["name"]: check for check in json.loads(ran.out)}
     assert {name: check["good"] for name, check in checks.items()} == dict.fromkeys(
-        ["installed", "rules", "server down", "not Sagahold", "bad key", "bad event", "no program", "asks"], True
+        ["installed", "rules", "server down", "wrong", "bad key", "bad event", "no program", "asks"], True
     ), checks
     assert ran.code == 0
     assert "cannot reach http://127.0.0.1:" in checks["server down"]["said"]
