@@ -110,6 +110,23 @@ def test_a_tool_that_fails(desk: Desk, agent: Make) -> None:
     assert outcomes(desk) == {"A-1": "failed"}
 
 
+def test_a_tool_that_fails_beside_a_call_that_waits(desk: Desk, agent: Make) -> None:
+    """The failed node would run again with its old answer, so the whole turn ends, and the open request with it."""
+    refunds = agent(PROGRAM, "per_call", CALLS='[{"order": "A-1", "cents": -5}, {"order": "B-2", "cents": 500}]')
+    waiting = refunds.start()
+    desk.pending(2)
+    decide(desk, "A-1", "approve")
+    assert "the bank is closed" in refunds.ended(waiting, 1)
+    printed = refunds.run()
+    assert "and failed. It does not run again" in printed
+    assert "This call has no result" in printed
+    assert refunds.noted == ["A-1 -5"]
+    assert {pause["agentContext"]["arguments"]["order"]: pause["status"] for pause in desk.all()} == {
+        "A-1": "approved",
+        "B-2": "cancelled",
+    }
+
+
 def test_the_web_server_restarts_while_the_agent_waits(stack: Stack, desk: Desk, agent: Make) -> None:
     refunds = agent(PROGRAM, "batched")
     waiting = refunds.start()

@@ -51,7 +51,7 @@ from sagahold.pauses import Pause
 from sagahold.protocol import Budget, Flow
 
 DOOR = Door("langgraph", "langgraph")
-STOPPED = "This call has no result, because the process died in this turn. A call that needs an approval did not run."
+STOPPED = "This call has no result, because the run ended during this turn. A call that needs an approval did not run."
 
 
 def request_approvals(
@@ -205,7 +205,7 @@ def _settle(graph: Any, config: Mapping[str, Any], snapshot: Snapshot, retry_for
 
 def _withdraw(pause: Pause, retry_for: float) -> Flow[None]:
     try:
-        yield from protocol.cancel(pause, "The agent's process died during this turn.", Budget(retry_for))
+        yield from protocol.cancel(pause, "The agent's run ended during this turn.", Budget(retry_for))
     except RequestError as error:
         if error.code != "ALREADY_RESOLVED":
             raise

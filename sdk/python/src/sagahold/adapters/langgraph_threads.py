@@ -234,12 +234,11 @@ def _outcome(held: Held, call: ToolCall, snapshot: Snapshot | None, error: BaseE
     message = tool_message(state, call.call_id)
     if message is not None:
         return ("failed", message.text) if message.status == "error" else ("succeeded", None)
-    if call.call_id is None and held.kind == "plain":
-        mine = [task for task in state.tasks if task.id == held.task_id and task.result is None]
-        if not mine:
-            return "succeeded", None  # the node has ended
-    else:
-        mine = [task for task in state.tasks if task.result is None]
+    mine = [task for task in state.tasks if task.result is None]
+    if held.kind != "batched":  # the tools of a batch run in nodes of their own, after the one with the interrupt
+        mine = [task for task in mine if task.id == held.task_id]
+    if held.kind == "plain" and not mine:
+        return "succeeded", None  # the node has ended
     if mine and all(task.error for task in mine):
         return "failed", "; ".join(str(task.error) for task in mine)
     return None if error is None else ("unknown", raised)
