@@ -1,7 +1,7 @@
 """Agents as processes in an environment of their own, which have the SDK's sources on their path."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -24,10 +24,15 @@ def frameworks() -> Path:
 
 
 @pytest.fixture
-def agent(frameworks: Path, desk: Desk, tmp_path: Path) -> Callable[..., Agent]:
+def agent(frameworks: Path, desk: Desk, tmp_path: Path) -> Iterator[Callable[..., Agent]]:
+    made: list[Agent] = []
+
     def make(program: str, *arguments: str, **environ: str) -> Agent:
         inherited = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
         environ = {**inherited, **desk.environ, "PYTHONPATH": SDK, **environ}
-        return Agent([str(frameworks), str(HERE / program), str(tmp_path), *arguments], tmp_path, environ)
+        made.append(Agent([str(frameworks), str(HERE / program), str(tmp_path), *arguments], tmp_path, environ))
+        return made[-1]
 
-    return make
+    yield make
+    for each in made:
+        each.end()

@@ -18,9 +18,10 @@ class Agent:
 
     def __init__(self, command: list[str], folder: Path, environ: dict[str, str]) -> None:
         self.command, self.folder, self.environ = command, folder, environ
+        self.started: list[subprocess.Popen[str]] = []
 
     def start(self, **environ: str) -> "subprocess.Popen[str]":
-        return subprocess.Popen(
+        process = subprocess.Popen(
             self.command,
             cwd=self.folder,
             env={**self.environ, **environ},
@@ -28,6 +29,14 @@ class Agent:
             stderr=subprocess.PIPE,
             text=True,
         )
+        self.started.append(process)
+        return process
+
+    def end(self) -> None:
+        """Kill what a failed test has left."""
+        for process in self.started:
+            with process:
+                process.kill()
 
     def run(self, status: int = 0, **environ: str) -> str:
         """Run to the end with this exit status. Return what it printed, or its traceback."""
