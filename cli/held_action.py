@@ -116,7 +116,7 @@ class ActionDesk:
         self, server: Server, until: float, *, patience: float = 0, warn: Callable[[str], object] = lambda _: None
     ) -> None:
         self._server = server
-        self._until = until
+        self.until = until
         # A server that has answered once comes back; one that never did may be the wrong one.
         self._retry_until = min(until, time.monotonic() + patience)
         self._warn = warn
@@ -142,14 +142,14 @@ class ActionDesk:
     def wait(self, held: HeldAction) -> HeldAction:
         """Wait for the decision, also while the server is away. Raise `StillPending` at the end of the time."""
         while held.status is Status.PENDING:
-            left = self._until - time.monotonic()
+            left = self.until - time.monotonic()
             if left <= 0:
                 raise StillPending(f"{held.watch_id} still waits for a decision: {held.review_url}")
             began = time.monotonic()
             held = self._poll(held, int(min(LONG_POLL, left)))
             # A server that is stopping, or has no room for a long poll, answers at once.
             if held.status is Status.PENDING:
-                time.sleep(max(0.0, min(RETRY_SECONDS - (time.monotonic() - began), self._until - time.monotonic())))
+                time.sleep(max(0.0, min(RETRY_SECONDS - (time.monotonic() - began), self.until - time.monotonic())))
         return held
 
     def consume(self, held: HeldAction) -> HeldAction:
@@ -197,7 +197,7 @@ class ActionDesk:
         while True:
             try:
                 answer = send()
-                self._retry_until = self._until
+                self._retry_until = self.until
                 return answer
             except (ServerUnreachable, ServerRefused) as error:
                 passing = isinstance(error, ServerUnreachable) or error.status in TRANSIENT

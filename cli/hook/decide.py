@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,6 +18,9 @@ from domain.values import canonical_json
 
 DOOR = "claude-hook"
 MAX_TRANSCRIPT = 8 * 1024 * 1024
+# Claude Code writes its transcript beside its hooks: on a busy machine the call appears some seconds later.
+TRANSCRIPT_WITHIN = 10.0
+TRANSCRIPT_EVERY = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +42,7 @@ class Decider:
         external_id = external_id_of(event)
         earlier = [held for held in self.desk.find(external_id) if same(held.posted, event.arguments)]
         held = _of_same_call(event, earlier) or _open(earlier) or self._requested(event, rule, external_id, earlier)
-        if held.status is Status.PENDING and self.defer and is_only_call(event):
+        if held.status is Status.PENDING and self.defer and is_only_call(event, self.desk.until):
             return deferred(event)
         try:
             return self._answer(event, held)
@@ -152,24 +156,34 @@ def _changed(held: HeldAction) -> list[str]:
     return [name for name in names if not same({"": before.get(name)}, {"": after.get(name)})]
 
 
-def is_only_call(event: Event) -> bool:
-    """Return whether the transcript shows this call as the only open one.
+def is_only_call(event: Event, until: float) -> bool:
+    """Return whether the transcript shows this call as the only open one, once it shows the call.
 
     Claude Code may ignore `defer` beside other calls and ask its own permissions instead, which may let the call run.
     """
+    until = min(until, time.monotonic() + TRANSCRIPT_WITHIN)
+    while event.call not in (found := _open_calls(event)):
+        if not event.text("transcript_path") or time.monotonic() > until:
+            return False
+        time.sleep(TRANSCRIPT_EVERY)
+    return found == {event.call}
+
+
+def _open_calls(event: Event) -> set[str]:
+    """Return the calls without a result; none while the transcript cannot be read."""
+    found: set[str] = set()
     try:
         file = Path(event.text("transcript_path"))
-        if not event.text("transcript_path") or file.stat().st_size > MAX_TRANSCRIPT:
-            return False
-        open_calls: set[str] = set()
+        if not file.is_file() or file.stat().st_size > MAX_TRANSCRIPT:
+            return set()
         for part in _parts(file.read_text(encoding="utf-8")):
             if part.get("type") == "tool_use":
-                open_calls.add(str(part.get("id")))
+                found.add(str(part.get("id")))
             elif part.get("type") == "tool_result":
-                open_calls.discard(str(part.get("tool_use_id")))
-        return open_calls == {event.call}
+                found.discard(str(part.get("tool_use_id")))
     except (OSError, ValueError, TypeError, AttributeError):
-        return False
+        return set()
+    return found
 
 
 def _parts(transcript: str) -> Iterator[dict[str, Any]]:

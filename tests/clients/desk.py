@@ -10,7 +10,7 @@ from cli.devstack import Stack
 from cli.devstack.waiting import wait_until
 
 # A start of an interpreter, a long poll, and a busy machine.
-WITHIN = 120.0
+WITHIN = 240.0
 
 
 @dataclass(frozen=True)

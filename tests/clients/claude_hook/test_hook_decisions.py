@@ -189,3 +189,15 @@ def test_defer_ends_a_session_and_its_resumption_finds_the_decision(desk: Desk, 
     answer = hook.run(deferred, **headless).answer
     assert (answer["permissionDecision"], answer["updatedInput"]) == ("allow", EDIT)
     assert len(desk.all()) == 1
+
+
+def test_defer_waits_until_the_transcript_shows_the_call(desk: Desk, hook: Hook) -> None:
+    """Claude Code writes it at the same time."""
+    call = json.dumps({"message": {"content": [{"type": "tool_use", "id": "toolu_01"}]}})
+    transcript = hook.home / "transcript.jsonl"
+    transcript.write_text(call[:30])
+    deferred = event(transcript_path=str(transcript))
+    waiting = hook.start(deferred, "--defer", CLAUDE_CODE_ENTRYPOINT="sdk-cli")
+    desk.pending()
+    transcript.write_text(call)
+    assert finish(waiting).decision == "defer"
