@@ -62,9 +62,9 @@ def test_every_code_is_listed_with_its_status(document: dict[str, Any]) -> None:
     ours = {
         kind.code for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.DomainError)
     }
-    in_code = {
-        code for path in (ROOT / "app").rglob("*.py") for code in re.findall(r'\b\d{3}, "([A-Z_]+)"', path.read_text())
-    }
+    # A door answers with the codes of its client's protocol, which this document does not describe.
+    sources = set((ROOT / "app").rglob("*.py")) - set((ROOT / "app/doors").rglob("*.py"))
+    in_code = {code for path in sources for code in re.findall(r'\b\d{3}, "([A-Z_]+)"', path.read_text())}
     # The code of a wrong state names the state.
     assert ours - {"REFUSED", "WRONG_STATE"} <= listed
     assert {"SAGA_COMPLETED", "STEP_AWAITING_HUMAN", "RETRIES_USED_UP", "MAY_RUN_TWICE"} <= listed
