@@ -13,7 +13,7 @@ from app.doors.mcp.decisions import QUESTION, arguments_changed, decision_result
 from app.doors.mcp.messages import Call
 from app.doors.mcp.tool_schemas import DEFAULT_WAIT, TOOLS
 from app.http.problems import refusal_document
-from domain.pauses.consumption import ExecutionStatus
+from domain.pauses.consumption import NO_OUTCOME, ExecutionStatus
 from domain.pauses.pause import Cancel, OnTimeout, Pause, Status
 from domain.pauses.serialization import pause_id
 from domain.values import canonical_json, json_schema
@@ -92,7 +92,12 @@ def _ask_human(door: "Door", call: Call, arguments: Arguments) -> dict[str, Any]
     schema = arguments.get("schema", {"type": "string", "minLength": 1, "title": "Answer"})
     if "options" in arguments:
         schema = {"type": "string", "enum": arguments["options"], "title": "Answer"}
-    wanted = {"action": arguments["question"], "response_schema": schema, "approval_valid_for": None}
+    wanted = {
+        "action": arguments["question"],
+        "response_schema": schema,
+        "approval_valid_for": None,
+        "outcome_within": NO_OUTCOME,
+    }
     if "context" in arguments:
         wanted["context"] = arguments["context"]
     if "assignees" in arguments:
@@ -128,12 +133,9 @@ def _get_decision(_door: "Door", _call: Call, arguments: Arguments) -> dict[str,
 def decided_result(pause: Pause) -> dict[str, Any]:
     """Return the result of a wait. An answer is used by being handed out."""
     result = decision_result(pause)
-    if is_question(pause) and pause.status is Status.APPROVED and pause.created_by == g.principal.id:
-        if pause.consumption is None:
-            consume_pause(deps().database, g.principal, pause.id, QUESTION)
-        if pause.consumption is None or pause.consumption.report is None:
-            done = OutcomeReport(ExecutionStatus.SUCCEEDED, "the agent has received the answer")
-            report_outcome(deps().database, g.principal, pause.id, done)
+    own = pause.created_by == g.principal.id
+    if own and is_question(pause) and pause.status is Status.APPROVED and pause.consumption is None:
+        consume_pause(deps().database, g.principal, pause.id, QUESTION)
     return result
 
 
