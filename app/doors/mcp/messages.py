@@ -29,8 +29,9 @@ _CLIENT_KEY = "io.modelcontextprotocol/clientInfo"
 _CAPABILITIES_KEY = "io.modelcontextprotocol/clientCapabilities"
 TASKS = "io.modelcontextprotocol/tasks"
 SESSION_HEADER = "Mcp-Session-Id"
-# The parameter that the header `Mcp-Name` repeats.
+# The parameter that the header `Mcp-Name` repeats. The client of `mcp` 2.3 leaves the header out for tasks.
 _NAMED = {"tools/call": "name", "tasks/get": "taskId", "tasks/update": "taskId", "tasks/cancel": "taskId"}
+_MAY_LACK_NAME = frozenset({"tasks/get", "tasks/update", "tasks/cancel"})
 # Characters of a client's own name and version, which people read.
 MAX_WORD = 100
 
@@ -139,16 +140,18 @@ def _self_contained(id_: str | int, method: str, params: dict[str, Any], header:
     version, capabilities = meta[_VERSION_KEY], meta[_CAPABILITIES_KEY]
     _check_header("MCP-Protocol-Version", header, version)
     _check_header("Mcp-Method", request.headers.get("Mcp-Method"), method)
-    name = _NAMED.get(method)
-    if name is not None and isinstance(params.get(name), str):
-        _check_header("Mcp-Name", _decoded(request.headers.get("Mcp-Name")), params[name])
+    name, sent = _NAMED.get(method), request.headers.get("Mcp-Name")
+    if name is not None and isinstance(params.get(name), str) and not (sent is None and method in _MAY_LACK_NAME):
+        _check_header("Mcp-Name", _decoded(sent), params[name])
     if version != NEWEST:
         raise _unsupported(version)
     if not isinstance(capabilities, dict):
         raise RPCError(INVALID_PARAMS, f"params._meta: {_CAPABILITIES_KEY} must be an object")
     extensions = capabilities.get("extensions")
     tasks = isinstance(extensions, dict) and TASKS in extensions
-    return Call(id_, method, params, NEWEST, _client(meta.get(_CLIENT_KEY)), tasks=tasks)
+    # This version has no session. `sagahold mcp` sends an id all the same, so that it can cancel a wait.
+    session = request.headers.get(SESSION_HEADER)
+    return Call(id_, method, params, NEWEST, _client(meta.get(_CLIENT_KEY)), session, tasks)
 
 
 def _check_header(name: str, sent: str | None, in_body: Any) -> None:

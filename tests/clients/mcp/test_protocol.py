@@ -7,53 +7,11 @@ from typing import Any
 
 import httpx
 import pytest
+from mcp_types import methods
 
+from domain.values import json_schema
 from tests.clients.desk import Desk
-
-VERSIONS = ["2026-07-28", "2025-11-25", "2025-06-18"]
-META = {
-    "io.modelcontextprotocol/protocolVersion": "2026-07-28",
-    "io.modelcontextprotocol/clientCapabilities": {},
-    "io.modelcontextprotocol/clientInfo": {"name": "raw", "version": "1"},
-}
-Post = Callable[..., httpx.Response]
-
-
-@pytest.fixture
-def post(desk: Desk) -> Post:
-    """Post a message with the headers that its version needs; `headers` changes them, None removes one."""
-
-    def send(message: Any, version: str = "2026-07-28", headers: dict[str, str | None] | None = None) -> httpx.Response:
-        sent: dict[str, str | None] = {
-            "Authorization": f"Bearer {desk.agent_key}",
-            "Accept": "application/json, text/event-stream",
-            "Content-Type": "application/json",
-            "MCP-Protocol-Version": version,
-        }
-        if isinstance(message, dict):
-            sent["Mcp-Method"] = str(message.get("method"))
-            params = message.get("params")
-            name = params.get("name", params.get("taskId")) if isinstance(params, dict) else None
-            sent["Mcp-Name"] = name if isinstance(name, str) else None
-        sent |= headers or {}
-        kept = {key: value.encode() for key, value in sent.items() if value is not None}
-        body = message if isinstance(message, bytes) else json.dumps(message).encode()
-        return httpx.post(f"{desk.url}/mcp", content=body, headers=kept)
-
-    return send
-
-
-def rpc(method: str, version: str = "2026-07-28", **params: Any) -> dict[str, Any]:
-    meta = {"_meta": META} if version == "2026-07-28" else {}
-    return {"jsonrpc": "2.0", "id": 7, "method": method, "params": {**params, **meta}}
-
-
-def error(response: httpx.Response, status: int, code: int) -> dict[str, Any]:
-    assert response.status_code == status, response.text
-    document: dict[str, Any] = response.json()
-    assert document["jsonrpc"] == "2.0"
-    assert document["error"]["code"] == code, document
-    return document
+from tests.clients.mcp.wire import META, VERSIONS, Post, error, rpc
 
 
 @pytest.mark.parametrize(
@@ -254,3 +212,32 @@ def test_a_tool_that_does_not_exist(post: Post) -> None:
             error(post(rpc("tools/call", version, name=name), version), status, -32602)
     error(post(rpc("tools/call", name="ask_human", arguments=[1])), 400, -32602)
     error(post(rpc("x" * 5000)), 404, -32601)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_results_have_the_shape_of_their_version(post: Post, version: str) -> None:
+    """By the models of the package `mcp`."""
+    held = {"action": "Refund", "arguments": {"cents": 5}, "wait_seconds": 0}
+    first = (
+        ("server/discover", {})
+        if version == VERSIONS[0]
+        else ("initialize", {"protocolVersion": version, "capabilities": {}})
+    )
+    asked: list[tuple[str, dict[str, Any]]] = [
+        first,
+        ("tools/list", {}),
+        ("tools/call", {"name": "request_approval", "arguments": held}),
+        ("tools/call", {"name": "ask_human", "arguments": {"question": "Why?", "wait_seconds": 1}}),
+        ("tools/call", {"name": "get_decision", "arguments": {"watchId": "x"}}),
+    ]
+    schemas = {}
+    for method, params in asked:
+        response = post(rpc(method, version, **params), version)
+        assert response.status_code == 200, response.text
+        result = json.loads(response.text.rpartition("data: ")[2])["result"]
+        methods.validate_server_result(method, version, result)
+        assert ("resultType" in result) == (version == VERSIONS[0])
+        schemas |= {tool["name"]: tool["outputSchema"] for tool in result.get("tools", ())}
+        if "structuredContent" in result:
+            assert not list(json_schema.value_errors(schemas[params["name"]], result["structuredContent"], ""))
+            assert json.loads(result["content"][1]["text"]) == result["structuredContent"]
