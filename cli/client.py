@@ -118,6 +118,22 @@ class Server:
             self._raise_for_error(response, role)
             yield from response.iter_bytes()
 
+    @contextmanager
+    def open_stream(
+        self, role: Role, path: str, content: bytes, headers: Mapping[str, str], within: float
+    ) -> Iterator[httpx.Response]:
+        """Post the content and yield the response, whatever its status, before its body has arrived.
+
+        `within`: the seconds between two parts of the response.
+        """
+        sent = {**headers, **self._authorization(role)}
+        timeout = httpx.Timeout(ANSWER_SECONDS, read=within, connect=CONNECT_SECONDS)
+        with (
+            self._reporting_unreachable(),
+            self._http.stream("POST", f"{self.url}{path}", content=content, headers=sent, timeout=timeout) as response,
+        ):
+            yield response
+
     def close(self) -> None:
         self._http.close()
 

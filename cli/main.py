@@ -29,6 +29,7 @@ COMMANDS = {
     "groups": "cli.commands.groups",
     "webhooks": "cli.commands.webhooks",
     "notifications": "cli.commands.notifications",
+    "mcp": "cli.commands.mcp",
     "receipt": "cli.commands.receipt",
     "audit": "cli.commands.audit",
     "ask": "cli.commands.ask",
