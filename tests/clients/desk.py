@@ -45,9 +45,9 @@ class Desk:
         return str(pause["watchId"])
 
 
-def restart_web(stack: Stack, meanwhile: Callable[[], object]) -> None:
-    """Stop the web process, do something, and start it again."""
-    stack.stop_process("web", 0)
+def restart_web(stack: Stack, meanwhile: Callable[[], object], within: float = 0) -> None:
+    """Stop the web process, do something, and start it again. `within`: the seconds until it is killed."""
+    stack.stop_process("web", within)
     try:
         meanwhile()
     finally:

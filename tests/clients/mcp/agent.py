@@ -7,7 +7,7 @@ import subprocess
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from tests.clients.desk import WITHIN
 
@@ -33,17 +33,11 @@ class Agent:
         self.progress: list[dict[str, Any]] = []
         threading.Thread(target=self._read, daemon=True).start()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def end(self) -> None:
+        """Wait until the client has ended in an orderly way."""
         assert self._process.stdin is not None
-        assert self._process.stdout is not None
         self._process.stdin.close()
-        try:
-            self._process.wait(WITHIN)
-        finally:
-            self.kill()
+        assert self._process.wait(WITHIN) == 0
 
     def kill(self) -> None:
         """End the process as `kill -9` does."""

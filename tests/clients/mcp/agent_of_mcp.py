@@ -10,6 +10,7 @@ import httpx2
 from mcp import Client
 from mcp.client.stdio import StdioServerParameters
 from mcp.client.streamable_http import streamable_http_client
+from mcp.shared.exceptions import MCPError
 from mcp_types import Implementation
 
 transport, mode = sys.argv[1:]
@@ -40,7 +41,11 @@ async def main() -> None:
             if not wanted:
                 tell(tools=[tool.name for tool in (await client.list_tools()).tools])
                 continue
-            result = await client.call_tool(wanted["tool"], wanted["arguments"], progress_callback=progressed)
+            try:
+                result = await client.call_tool(wanted["tool"], wanted["arguments"], progress_callback=progressed)
+            except MCPError as error:
+                tell(isError=True, text=str(error), structured=None)
+                continue
             text = getattr(result.content[0], "text", None)
             tell(isError=result.is_error, text=text, structured=result.structured_content)
 
