@@ -19,6 +19,7 @@ class _Sagahold(Flask):
 
 
 def create_app(deps: Deps) -> Flask:
+    from app import doors
     from app.api.audit import audit
     from app.api.definitions import definitions
     from app.api.keys import keys
@@ -32,7 +33,6 @@ def create_app(deps: Deps) -> Flask:
     from app.api.sagas import sagas
     from app.api.webhooks import webhooks
     from app.dashboard.pages import dashboard
-    from app.doors import DOORS
     from app.openapi.document import build_api
     from app.openapi.page import pages
 
@@ -58,6 +58,5 @@ def create_app(deps: Deps) -> Flask:
         api.register_blueprint(blueprint)
     app.register_blueprint(pages)
     app.register_blueprint(dashboard)
-    for door in DOORS:
-        app.register_blueprint(door)
+    doors.install(app)
     return app

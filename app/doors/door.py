@@ -76,7 +76,7 @@ class Door(Blueprint):
         self._key_header = key_header
         self._names = names
         for kind in get_args(RefusedError):
-            self.register_error_handler(kind, self._refuse)
+            self.register_error_handler(kind, self.refuse)
 
     def operation(self, method: str, path: str, permission: Permission) -> Callable[[View], View]:
         """Register the view for callers with the permission. The view receives the path's parts by name."""
@@ -154,7 +154,8 @@ class Door(Blueprint):
         digest = None if arguments is None else canonical_json.digest(arguments).hex()
         consume_pause(deps().database, g.principal, pause.id, door_key(self.door), digest, only_valid=True)
 
-    def _refuse(self, error: RefusedError) -> Response:
+    def refuse(self, error: RefusedError) -> Response:
+        """Return the error in the client's own shape."""
         if isinstance(error, Invalid):
             error.field_errors = tuple(replace(each, path=self._name_of(each.path)) for each in error.field_errors)
         standard = problems.response_to(error)
