@@ -4,6 +4,7 @@ The client has no request for using an approval and none for its outcome. The do
 answers `approved`, and no outcome is due. The client runs the arguments that it has, so an edit is a rejection.
 """
 
+from contextlib import suppress
 from typing import Any
 
 from flask import Response, g, request
@@ -21,8 +22,8 @@ from services.kernel.pagination import Page
 from services.pauses.lifecycle import Filter, actor, list_pauses
 from services.reviews.decisions import decide_pause
 
-# Pauses that one request cancels. The client of a longer conversation may repeat it.
-MAX_CANCELLED = 100
+# Pauses that one query of a conversation reads.
+BATCH = 100
 
 
 def _problem_document(problem: Problem) -> dict[str, Any]:
@@ -69,25 +70,33 @@ def read_status() -> Response:
 @gohumanloop.operation("POST", "/cancel", Permission.PAUSE_CANCEL)
 def cancel_request() -> Response:
     try:
-        return _cancelled([_named(read_object())])
+        _cancel(_named(read_object()))
     except NotFound as missing:
         return json_response({"success": False, "error": missing.detail})
+    except AlreadyResolved as resolved:
+        return json_response({"success": False, "error": f"the request is {resolved.current['status']}"})
+    return json_response({"success": True, "error": None})
 
 
 @gohumanloop.operation("POST", "/cancel_conversation", Permission.PAUSE_CANCEL)
 def cancel_conversation() -> Response:
-    wanted = Filter(status=Status.PENDING, tag=conversation_tag(_text(read_object(), "conversation_id")))
-    found = list_pauses(deps().database, g.principal, wanted, Page(limit=MAX_CANCELLED)).items
-    return _cancelled([pause for pause in found if (pause.metadata or {}).get("door") == gohumanloop.door])
+    tag, after = conversation_tag(_text(read_object(), "conversation_id")), None
+    wanted = Filter(status=Status.PENDING, tag=tag, door=gohumanloop.door)
+    while True:
+        page = list_pauses(deps().database, g.principal, wanted, Page(limit=BATCH, after=after))
+        for pause in page.items:
+            # A key of an admin sees the pauses of other keys too.
+            if pause.created_by == g.principal.id:
+                # One that was decided meanwhile does not protect the others.
+                with suppress(AlreadyResolved):
+                    _cancel(pause)
+        after = page.next_after
+        if after is None:
+            return json_response({"success": True, "error": None})
 
 
-def _cancelled(found: list[Pause]) -> Response:
-    try:
-        for pause in found:
-            decide_pause(deps().database, g.principal, pause.id, Cancel(actor(g.principal)))
-    except AlreadyResolved as resolved:
-        return json_response({"success": False, "error": f"the request is {resolved.current['status']}"})
-    return json_response({"success": True, "error": None})
+def _cancel(pause: Pause) -> None:
+    decide_pause(deps().database, g.principal, pause.id, Cancel(actor(g.principal)))
 
 
 @gohumanloop.operation("POST", "/tasks/sync", Permission.PAUSE_CREATE)

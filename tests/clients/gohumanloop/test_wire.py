@@ -7,6 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
+from app.doors.gohumanloop.door import BATCH
 from cli.devstack.waiting import wait_until
 from tests.clients.desk import WITHIN, Desk
 
@@ -113,6 +114,21 @@ def test_cancelled(agent: httpx.Client, desk: Desk) -> None:
     assert post(agent, "/cancel", {**IDS, "conversation_id": "another"})["success"] is False
     assert post(agent, "/cancel", {**IDS, "request_id": "unknown"})["success"] is False
     assert post(agent, "/tasks/sync", {"task_id": "t", "conversations": []})["success"] is True
+
+
+def test_a_conversation_is_cancelled_as_a_whole(
+    agent: httpx.Client, desk: Desk, client_for: Callable[..., httpx.Client]
+) -> None:
+    """All of its requests, and none of another key, even if the caller may see it."""
+    post(agent, "/request", REQUEST)
+    admin = client_for("admin")
+    path = "/compat/gohumanloop/v1/humanloop"
+    for number in range(BATCH + 1):
+        admin.post(f"{path}/request", json={**REQUEST, "request_id": f"r{number}"}).raise_for_status()
+    answer = admin.post(f"{path}/cancel_conversation", json=IDS).raise_for_status().json()
+    assert answer == {"success": True, "error": None}
+    assert status(agent)["status"] == "pending"
+    assert len(desk.pending()) == 1
 
 
 @pytest.mark.parametrize(
