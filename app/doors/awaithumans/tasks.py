@@ -9,7 +9,7 @@ from app.doors.fields import required_text, short
 from domain.pauses.callbacks.awaithumans import TaskResult, form_schema
 from domain.pauses.pause import Pause
 from domain.pauses.serialization import instant, instant_or_none
-from domain.values import canonical_json, ids
+from domain.values import canonical_json, ids, json_schema
 from domain.values.errors import Invalid
 from domain.values.field_reader import FieldErrors, FieldReader
 
@@ -51,6 +51,8 @@ def read_task(body: dict[str, Any]) -> Task:
     title = required_text(task, "task", most=canonical_json.MAX_BYTES)
     key = required_text(task, "idempotency_key", most=MAX_EXTERNAL_ID)
     payload, schema = (_object(task, name) for name in ("payload", "response_schema"))
+    # The whole schema, because the form has only a part of it.
+    errors.found += json_schema.schema_errors(schema, "response_schema")
     timeout = task.whole("timeout_seconds", MIN_TIMEOUT, MAX_TIMEOUT)
     if timeout is None and body.get("timeout_seconds") is None:
         task.field_error("timeout_seconds", f"is missing: give {MIN_TIMEOUT} to {MAX_TIMEOUT} seconds")
@@ -116,10 +118,10 @@ def _review(task: FieldReader) -> dict[str, Any] | None:
 
 def task_document(pause: Pause, result: TaskResult) -> dict[str, Any]:
     metadata = pause.metadata or {}
-    submission, asked = metadata.get("submission", {}), metadata.get("request", {})
+    submission, asked = (_part(metadata, name) for name in ("submission", "request"))
     decided = pause.created_at if pause.decision is None else pause.decision.at
     completed = result.status == "completed"
-    assigned = submission.get("assign_to") or {}
+    assigned = _part(submission, "assign_to")
     return {
         "id": ids.text(ids.WATCH, pause.id),
         "idempotency_key": pause.external_id,
@@ -147,6 +149,12 @@ def task_document(pause: Pause, result: TaskResult) -> dict[str, Any]:
         "completed_by_display_name": pause.decision.by.name if completed and pause.decision else None,
         "completed_via_channel": "dashboard" if completed else None,
     }
+
+
+def _part(values: dict[str, Any], name: str) -> dict[str, Any]:
+    """Return the object. Metadata that the agent sent to the API itself may have anything there."""
+    found = values.get(name)
+    return found if isinstance(found, dict) else {}
 
 
 def poll_document(result: TaskResult) -> dict[str, Any]:

@@ -74,7 +74,8 @@ def result(pause: Pause, valid: bool) -> TaskResult:
 def _response(pause: Pause) -> dict[str, Any] | None:
     """Return the form's content; None if the decision does not fit into the form."""
     decision, approved = pause.decision, pause.status is Status.APPROVED
-    schema = (pause.metadata or {}).get("submission", {}).get("response_schema")
+    submission = (pause.metadata or {}).get("submission")
+    schema = submission.get("response_schema") if isinstance(submission, dict) else None
     if decision is None or not isinstance(schema, dict):
         return None
     field = decision_field(schema)
@@ -101,8 +102,8 @@ def _may_be(part: object, kind: str) -> bool:
     if not isinstance(part, dict):
         return False
     options = part["anyOf"] if isinstance(part.get("anyOf"), list) else [part]
-    kinds = [option.get("type") for option in options if isinstance(option, dict)]
-    return kind in kinds and set(kinds) <= {kind, "null"}
+    kinds = [option.get("type") if isinstance(option, dict) else None for option in options]
+    return kind in kinds and all(each in (kind, "null") for each in kinds)
 
 
 def _document(pause: Pause, _public_url: str, valid: bool) -> dict[str, Any]:

@@ -99,6 +99,8 @@ UNUSABLE: list[tuple[dict[str, Any], str]] = [
     ({"payload": []}, "payload"),
     ({"payload": {"x": "x" * 70_000}}, "payload"),
     ({"response_schema": {"type": "nothing"}}, "response_schema"),
+    ({"response_schema": {**TASK["response_schema"], "required": 5}}, "response_schema"),
+    ({"response_schema": {"properties": {"approved": {"anyOf": [{"type": "boolean"}, 7]}}}}, "response_schema"),
     ({"timeout_seconds": None}, "timeout_seconds"),
     ({"timeout_seconds": 59}, "timeout_seconds"),
     ({"assign_to": {"email": "stranger@example.org"}}, "assign_to"),
@@ -129,6 +131,17 @@ def test_an_unusable_request(agent: httpx.Client) -> None:
     for timeout in ("0", "31", "x", "-1", "%C2%B2"):
         assert error_of(agent.get(f"/tasks/{task_id}/poll?timeout={timeout}")) == (422, "VALIDATION_FAILED")
     assert error_of(httpx.get(f"{agent.base_url}tasks/{task_id}")) == (401, "UNAUTHENTICATED")
+
+
+def test_a_pause_that_only_names_the_door(agent: httpx.Client, desk: Desk) -> None:
+    """The agent may send any metadata to the API itself."""
+    metadata = {"door": "awaithumans", "submission": 7, "request": 8}
+    headers = {"Authorization": f"Bearer {desk.agent_key}"}
+    body = {"action": "x", "metadata": metadata}
+    made = httpx.post(f"{desk.url}/api/pause", json=body, headers=headers).raise_for_status().json()["watchId"]
+    desk.decide("approve")
+    found = agent.get(f"/tasks/{made}").raise_for_status().json()
+    assert (found["status"], found["response"]) == ("cancelled", None)
 
 
 def test_a_task_that_has_ended_is_not_cancelled(agent: httpx.Client, desk: Desk) -> None:

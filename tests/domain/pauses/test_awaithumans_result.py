@@ -30,6 +30,8 @@ def form(*required: str, **properties: Any) -> dict[str, Any]:
         (form("approved", approved={"anyOf": [BOOLEAN, TEXT]}), None),
         ({"type": "array"}, None),
         ({"properties": 3}, None),
+        (form(approved={"anyOf": [BOOLEAN, {"type": ["null"]}]}), None),
+        (form(approved={"anyOf": [BOOLEAN, 7]}), None),
     ],
 )
 def test_only_a_field_that_names_a_yes_is_decided_by_the_buttons(schema: dict[str, Any], field: str | None) -> None:
