@@ -20,19 +20,23 @@ _ENDED = {
 
 
 def document(call_id: str, pause: Pause, status: dict[str, Any]) -> dict[str, Any]:
-    client = (pause.metadata or {}).get("client") or {}
-    return {"run_id": client.get("run", ""), "call_id": call_id, "spec": spec_of(pause), "status": status}
+    client = (pause.metadata or {}).get("client")
+    run_id = client.get("run", "") if isinstance(client, dict) else ""
+    return {"run_id": run_id, "call_id": call_id, "spec": spec_of(pause), "status": status}
 
 
 def spec_of(pause: Pause) -> dict[str, Any]:
-    spec: dict[str, Any] = (pause.metadata or {}).get("submission") or {}
-    return spec
+    """Return the client's description; empty for a pause that the agent made through the API itself."""
+    spec = (pause.metadata or {}).get("submission")
+    return spec if isinstance(spec, dict) else {}
 
 
 def function_call_status(pause: Pause, refused: ExecutionConflict | None) -> dict[str, Any]:
     """Return the status of a function call. `refused`: why the client must not act on the approval."""
     option = chosen_option(pause)
-    approved = None if pause.decision is None else pause.status is Status.APPROVED and not (refused or option)
+    approved = (
+        None if pause.decision is None else pause.status is Status.APPROVED and refused is None and option is None
+    )
     return {
         **_times(pause),
         "approved": approved,

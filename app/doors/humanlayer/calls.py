@@ -1,5 +1,6 @@
 """The requests of HumanLayer's clients, as pauses."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +12,8 @@ from domain.values.field_reader import FieldErrors, FieldReader
 
 MAX_ID = 150
 MAX_ACTION, MAX_NAME = 500, 200
+# The client puts its id into the path as it is.
+_NO_PATH_CHARACTER = re.compile(r"[^/\\?#%\x00-\x1f\x7f]*")
 _POSITIONAL = (
     "The client sent no arguments. It does not send positional arguments, so the function may still have some."
 )
@@ -79,6 +82,10 @@ def human_contact(body: dict[str, Any]) -> Call:
 def _call(errors: FieldErrors, body: dict[str, Any]) -> tuple[FieldReader, str, str]:
     call = FieldReader(errors, "", body)
     call_id = required_text(call, "call_id", most=MAX_ID)
+    if call_id in (".", "..") or not _NO_PATH_CHARACTER.fullmatch(call_id):
+        call.field_error(
+            "call_id", "is a part of the path of later requests: leave out / \\ ? # % and control characters"
+        )
     run_id = required_text(call, "run_id", most=MAX_NAME)
     status = call.raw("status")
     if isinstance(status, dict) and any(value is not None for value in status.values()):

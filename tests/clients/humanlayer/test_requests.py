@@ -98,6 +98,9 @@ UNUSABLE: list[tuple[Any, str]] = [
     ([], ""),
     ({**CALL, "call_id": None}, "call_id"),
     ({**CALL, "call_id": "x" * 151}, "call_id"),
+    ({**CALL, "call_id": "order/1042"}, "call_id"),
+    ({**CALL, "call_id": "order?1042"}, "call_id"),
+    ({**CALL, "call_id": ".."}, "call_id"),
     ({**CALL, "spec": None}, "spec"),
     ({**CALL, "status": {"approved": True}}, "status"),
     ({**CALL, "run_id": 7}, "run_id"),
@@ -178,6 +181,20 @@ def test_an_approval_with_a_reason_to_reject(agent: httpx.Client, desk: Desk) ->
     ask(agent, {**with_spec(reject_options=options), "call_id": "call-2"})
     desk.decide("approve")
     assert status(agent, "call-2")["approved"] is True
+
+
+def test_a_pause_that_only_names_the_door(agent: httpx.Client, desk: Desk) -> None:
+    """The agent may send any metadata to the API itself. Arguments that it did not submit here are an edit."""
+    body = {
+        "action": "x",
+        "arguments": {"amount": 1},
+        "externalId": "function_call:call-1",
+        "metadata": {"door": "humanlayer", "submission": "text", "client": "text"},
+    }
+    headers = {"Authorization": f"Bearer {desk.agent_key}"}
+    httpx.post(f"{desk.url}/api/pause", json=body, headers=headers).raise_for_status()
+    desk.decide("approve")
+    assert status(agent)["approved"] is False
 
 
 def test_an_address_narrows_who_decides(
