@@ -25,7 +25,8 @@ from cli.hook.claude import BLOCK, MARGIN, WAIT_MARGIN
 from cli.hook.decide import external_id_of
 from cli.hook.events import Event, read_event
 from cli.hook.install import folder_of, program
-from cli.hook.rules import FILE, BadRules, load
+from cli.hook.own_files import FILE
+from cli.hook.rules import BadRules, load
 from cli.session import server_options
 from domain.pauses.pause import Status
 
@@ -48,7 +49,7 @@ def doctor(url: str | None, data_dir: Path, as_json: bool) -> None:
 
 
 def _checks(event: Event, url: str | None, data_dir: Path) -> Iterator[Check]:
-    command, check = _installed()
+    command, check = installed()
     yield check
     yield from _rules()
     with tempfile.TemporaryDirectory() as folder:
@@ -98,20 +99,22 @@ class _Run:
         return Check(name, False, f"exit status {ran.returncode} lets the tool run: run `sagahold hook install`")
 
 
-def _installed() -> tuple[str, Check]:
+def installed() -> tuple[str, Check]:
     """Return the hook's command, and whether the settings have it for every event."""
     default = f"{program()} hook claude || exit 2"
     events: dict[str, str] = {}
     files = []
-    for user in (False, True):
-        file = folder_of(user) / "settings.json"
+    for file in _settings_files():
         try:
             found = settings.read(file)
         except Failure as error:
             return default, Check("installed", False, error.format_message())
         if found.get("disableAllHooks"):
             return default, Check("installed", False, f"{file} has disableAllHooks: no hook runs. Remove that line")
-        for event, entry in settings.installed(found):
+        for event, entry, weakness in settings.installed(found):
+            if weakness:
+                said = f"{file} has it for {event} {weakness}: run `sagahold hook install`"
+                return default, Check("installed", False, said)
             events.setdefault(event, str(entry["command"]))
             files.append(str(file))
     missing = [event for event in settings.EVENTS if event not in events]
@@ -121,6 +124,11 @@ def _installed() -> tuple[str, Check]:
     if len(set(files)) > 1 and len(set(events.values())) > 1:
         return command, Check("installed", False, f"with different commands in {' and '.join(sorted(set(files)))}")
     return command, Check("installed", True, f"in {' and '.join(sorted(set(files)))}")
+
+
+def _settings_files() -> list[Path]:
+    project, user = folder_of(False), folder_of(True)
+    return [project / "settings.json", project / "settings.local.json", user / "settings.json"]
 
 
 def _rules() -> Iterator[Check]:

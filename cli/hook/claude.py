@@ -15,12 +15,12 @@ from typing import Any, NoReturn
 import click
 
 from cli import guard
-from cli.hook.events import FAILED, MAX_EVENT, PERMISSION, POST, BadEvent, Event, denied, read_event
-from cli.hook.rules import FILE, BadRules, Do, Rule, Rules, load, strictest
+from cli.hook.events import FAILED, MAX_EVENT, PERMISSION, POST, TIMEOUT, BadEvent, Event, denied, read_event
+from cli.hook.own_files import FILE, find_own_files
+from cli.hook.rules import BadRules, Do, Rule, Rules, load, strictest
 from cli.hook.state import State, default_folder
 
 BLOCK = 2
-TIMEOUT = 600
 # How long before the configured timeout the hook answers by itself, and before that a wait ends. Seconds.
 MARGIN = 20
 WAIT_MARGIN = 5
@@ -62,10 +62,11 @@ def claude(timeout: int, rules: Path | None, defer: bool, url: str | None, data_
     guard.end_after(timeout - MARGIN, end)
     ends = time.monotonic() + timeout - MARGIN
     try:
+        if sys.stdin is None:
+            raise BadEvent("standard input is closed")
         event = read_event(sys.stdin.buffer.read(MAX_EVENT))
         events.append(event)
-        rule = strictest(_rules(rules), event.tool, event.arguments, event.cwd)
-        answer = _answer(event, rule, ends, Server(url, data_dir or _project() / ".sagahold", defer))
+        answer = _answer(event, rules, ends, Server(url, data_dir or _project() / ".sagahold", defer))
         if answer is not None:
             sys.stdout.write(json.dumps(answer) + "\n")
             sys.stdout.flush()
@@ -102,10 +103,12 @@ class Server:
             ActionDesk(server, until).report(watch_id, status, note)
 
 
-def _answer(event: Event, rule: Rule, ends: float, server: Server) -> dict[str, Any] | None:
+def _answer(event: Event, rules: Path | None, ends: float, server: Server) -> dict[str, Any] | None:
     if event.name in (POST, FAILED):
         _report(event, ends, server)
         return None
+    own = find_own_files(_project(), _user(), rules, server.data_dir)
+    rule = strictest(_rules(rules), event.tool, event.arguments, event.cwd, own)
     if rule.do is Do.PASS:
         return None
     if rule.do is Do.REFUSE:
@@ -139,9 +142,12 @@ def _outcome(event: Event) -> tuple[str, str | None]:
 def _rules(only: Path | None) -> list[Rules]:
     if only is not None:
         return [load(only)]
-    user = Path(os.environ.get("CLAUDE_CONFIG_DIR") or Path.home() / ".claude")
-    found = {folder / FILE: None for folder in (user, _project() / ".claude")}
+    found = {folder / FILE: None for folder in (_user(), _project() / ".claude")}
     return [load(file) for file in found if os.path.lexists(file)]
+
+
+def _user() -> Path:
+    return Path(os.environ.get("CLAUDE_CONFIG_DIR") or Path.home() / ".claude")
 
 
 def _project() -> Path:
@@ -154,10 +160,12 @@ def _is_headless() -> bool:
 
 def _block(event: Event | None, reason: str) -> NoReturn:
     """End with status 2 at once, whatever threads still do. Claude Code shows the reason to the model."""
-    if event is not None and event.name == PERMISSION:
-        # For this event Claude Code ignores the status, and reads the answer.
-        os.write(1, json.dumps(denied(event, f"Sagahold: {reason}")).encode() + b"\n")
-    what = "the outcome is not reported" if event is not None and event.name in (POST, FAILED) else "blocked"
-    line = " ".join(f"sagahold: {what}: {reason}".split())
-    os.write(2, line.encode("utf-8", "replace") + b"\n")
-    os._exit(BLOCK)
+    try:
+        if event is not None and event.name == PERMISSION:
+            # For this event Claude Code ignores the status, and reads the answer.
+            os.write(1, json.dumps(denied(event, f"Sagahold: {reason}")).encode() + b"\n")
+        what = "the outcome is not reported" if event is not None and event.name in (POST, FAILED) else "blocked"
+        line = " ".join(f"sagahold: {what}: {reason}".split())
+        os.write(2, line.encode("utf-8", "replace") + b"\n")
+    finally:  # also if standard error is closed
+        os._exit(BLOCK)

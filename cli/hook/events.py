@@ -7,6 +7,8 @@ from typing import Any, NoReturn
 
 PRE, POST, FAILED, PERMISSION = "PreToolUse", "PostToolUse", "PostToolUseFailure", "PermissionRequest"
 EVENTS = (PRE, POST, FAILED, PERMISSION)
+# The timeout of a hook whose settings name none, in seconds.
+TIMEOUT = 600
 MAX_EVENT = 16 * 1024 * 1024
 # The one field that tells most about a call of the tool.
 TELLING = ("command", "file_path", "notebook_path", "url", "query", "pattern", "description", "prompt")

@@ -11,8 +11,9 @@ import click
 
 from cli.client import Failure
 from cli.hook import settings
-from cli.hook.claude import TIMEOUT
-from cli.hook.rules import FILE, STARTER
+from cli.hook.events import TIMEOUT
+from cli.hook.own_files import FILE
+from cli.hook.rules import STARTER
 
 
 @click.command()

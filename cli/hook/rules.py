@@ -4,23 +4,21 @@ A rules file is TOML. The first rule that names a call counts; a call that no ru
 """
 
 import fnmatch
-import os
 import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from pathlib import Path
 from typing import Any
 
-FILE = "sagahold.toml"
+from cli.hook.own_files import UNKNOWN_PLACES, OwnFiles, real
+
 # The fields of Claude Code's tools that name a file.
 PATH_FIELDS = ("file_path", "notebook_path", "path")
-# Parts of a shell command that run another command, or read and write files.
-SHELL_WORDS = re.compile(r"[;&|<>`\n\r]|\$\(|\$\{")
-# A pass rule cannot open the files that say what is held.
-OWN_FILES = ("settings.json", "settings.local.json", FILE)
-OWN_FOLDERS = (".sagahold", "sagahold-hook")
+# Parts of a shell command that run another command, or read and write files. zsh and PowerShell run what is in
+# parentheses, such as `ls =(id)`.
+SHELL_WORDS = re.compile(r"[;&|<>()`\n\r]|\$\{")
 STARTER = """\
 # Which tool calls Sagahold holds for a decision. The first rule that names a call counts.
 # do = "pass" leaves the call to the permissions of Claude Code, "hold" asks a person, "refuse" blocks it.
@@ -83,8 +81,8 @@ class Rule:
             if self.do is Do.PASS and not self.compound and SHELL_WORDS.search(command):
                 return False
         if self.path is not None:
-            found = files(arguments, cwd)
-            return bool(found) and all(self._matches(self.path, file) for file in found)
+            found = [self._matches(self.path, file) for file in files(arguments, cwd)]
+            return bool(found) and (all(found) if self.do is Do.PASS else any(found))
         return True
 
     def _matches(self, pattern: re.Pattern[str], text: str) -> bool:
@@ -99,22 +97,34 @@ class Rules:
     rules: tuple[Rule, ...] = ()
     default: Rule = field(default_factory=Rule)
 
-    def of(self, tool: str, arguments: Mapping[str, Any], cwd: str) -> Rule:
+    def of(self, tool: str, arguments: Mapping[str, Any], cwd: str, own: OwnFiles = UNKNOWN_PLACES) -> Rule:
         found = next((rule for rule in self.rules if rule.names(tool, arguments, cwd)), self.default)
-        if found.do is Do.PASS and any(map(_is_own, files(arguments, cwd))):
-            return Rule(reason="the file belongs to the hook or to its server")
-        return found
+        return Rule() if found.do is Do.PASS and own.named(tool, arguments, cwd) else found
 
 
-def strictest(found: list[Rules], tool: str, arguments: Mapping[str, Any], cwd: str) -> Rule:
-    """Return the strictest rule of several files, so that a project cannot loosen its user's rules."""
-    return max((rules.of(tool, arguments, cwd) for rules in found), key=lambda rule: rule.do, default=Rule())
+def strictest(
+    found: list[Rules], tool: str, arguments: Mapping[str, Any], cwd: str, own: OwnFiles = UNKNOWN_PLACES
+) -> Rule:
+    """Return the strictest rule of several files, so that a project cannot loosen its user's rules.
+
+    Equally strict rules count together. Where both have a setting, the first file's counts.
+    """
+    named = [rules.of(tool, arguments, cwd, own) for rules in found] or [Rule()]
+    do = max(rule.do for rule in named)
+    equal = [rule for rule in named if rule.do is do]
+    return replace(
+        equal[0],
+        reason=next((rule.reason for rule in equal if rule.reason is not None), None),
+        review=next((rule.review for rule in equal if rule.review is not None), None),
+        expires_in=min((rule.expires_in for rule in equal if rule.expires_in is not None), default=None),
+        defer=any(rule.defer for rule in equal),
+    )
 
 
 def files(arguments: Mapping[str, Any], cwd: str) -> list[str]:
     """Return the absolute paths, without links, of the files that the call names."""
     named = [arguments[name] for name in PATH_FIELDS if isinstance(arguments.get(name), str)]
-    return [os.path.realpath(os.path.join(cwd, os.path.expanduser(name))) for name in named]
+    return [real(name, cwd) for name in named]
 
 
 def load(file: Path) -> Rules:
@@ -132,7 +142,7 @@ def load(file: Path) -> Rules:
         return Rules(rules, Rule(do=Do[default.upper()]))
     except OSError as error:
         raise BadRules(f"cannot read the rules {file}: {error.strerror}") from None
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise BadRules(f"the rules {file} are not valid: {error}") from None
 
 
@@ -184,9 +194,3 @@ def _pattern(table: Mapping[str, Any], name: str, do: Do) -> re.Pattern[str] | N
         return re.compile(text, 0 if do is Do.PASS else re.DOTALL)
     except re.error as error:
         raise ValueError(f"{name} is not a regular expression: {error}") from None
-
-
-def _is_own(file: str) -> bool:
-    path = Path(file)
-    own = path.parent.name == ".claude" and path.name in OWN_FILES
-    return own or any(folder in path.parts for folder in OWN_FOLDERS)

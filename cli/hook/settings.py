@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from cli.client import Failure
-from cli.hook.events import FAILED, PERMISSION, POST, PRE
+from cli.hook.events import FAILED, PERMISSION, POST, PRE, TIMEOUT
 
 EVENTS = (PRE, POST, FAILED)
+ENTRY = frozenset({"type", "command", "timeout", "statusMessage"})
+OPTION = re.compile(r" --timeout (\d+)\b")
 OURS = re.compile(r"""sagahold['"]? hook claude\b""")
 
 
@@ -37,11 +39,13 @@ def read(file: Path) -> dict[str, Any]:
     return dict(found)
 
 
-def installed(settings: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield the events and entries of the hook."""
+def installed(settings: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], str]]:
+    """Yield the events and entries of the hook, each with what lets calls past it: a text, or empty."""
     for event, groups in settings.get("hooks", {}).items():
         for group in groups:
-            yield from ((event, entry) for entry in group["hooks"] if _is_ours(entry))
+            for entry in group["hooks"]:
+                if _is_ours(entry):
+                    yield event, entry, _weakness(group, entry)
 
 
 def with_hook(settings: dict[str, Any], command: str, timeout: int, *, permissions: bool) -> dict[str, Any]:
@@ -79,6 +83,20 @@ def write(file: Path, content: str) -> None:
         os.replace(made.name, file)
     except OSError as error:
         raise BadSettings(f"cannot write {file}: {error.strerror}") from None
+
+
+def _weakness(group: dict[str, Any], entry: dict[str, Any]) -> str:
+    """Return what was changed in the entry so that a call runs without its answer."""
+    if group.get("matcher", "*") not in ("", "*"):
+        return f"only for the tools {group['matcher']}"
+    if other := sorted((group.keys() - {"matcher", "hooks"}) | (entry.keys() - ENTRY)):
+        return f"with the setting {other[0]}, which may let a call pass"
+    within = OPTION.search(entry["command"])
+    allowed = entry.get("timeout")
+    # Claude Code ends a hook after the entry's timeout, and runs the tool.
+    if not isinstance(allowed, int) or allowed < (int(within[1]) if within else TIMEOUT):
+        return f"with the timeout {allowed}, which is shorter than that of its command"
+    return ""
 
 
 def _others(groups: list[dict[str, Any]]) -> list[dict[str, Any]]:

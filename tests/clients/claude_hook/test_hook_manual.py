@@ -13,6 +13,7 @@ from tests.clients.desk import Desk
 
 ROOT = Path(__file__).parents[3]
 MANUAL = (ROOT / "docs" / "doors" / "claude-code.md").read_text()
+CHECKS = ["installed", "rules", "server down", "wrong", "bad key", "bad event", "no program", "asks"]
 PLUGIN = ROOT / "integrations" / "claude-code-plugin"
 
 
@@ -33,7 +34,11 @@ def test_the_quick_start_runs_as_printed(desk: Desk, hook: Hook) -> None:
         check=False,
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
-    assert "held the call" in ran.stdout
+    checks = dict(re.findall(r"^✔ (.{12})(.*)$", ran.stdout, re.MULTILINE))
+    assert [name.strip() for name in checks] == CHECKS, ran.stdout
+    assert "cannot reach http://127.0.0.1:" in checks["server down "]
+    assert "UNAUTHENTICATED" in checks["bad key     "]
+    assert [pause["status"] for pause in desk.all()] == ["cancelled"]
     installed = json.loads((hook.project / ".claude" / "settings.json").read_text())
     assert json.loads((PLUGIN / "hooks" / "hooks.json").read_text())["hooks"] == installed["hooks"]
 

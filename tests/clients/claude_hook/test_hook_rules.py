@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from cli.hook.own_files import find_own_files
 from cli.hook.rules import STARTER, Do, Rule, Rules, load, strictest
 from tests.clients.claude_hook.driver import Hook, event
 
@@ -33,6 +34,15 @@ do = "pass"
 [[rule]]
 tool = "Write"
 path = '/home/ann/shop/docs/.*'
+do = "pass"
+
+[[rule]]
+tool = "Edit"
+path = '/secrets/'
+do = "refuse"
+
+[[rule]]
+tool = "Edit"
 do = "pass"
 
 [[rule]]
@@ -70,6 +80,8 @@ def rules(tmp_path: Path) -> Rules:
         ("Bash", {"command": "npm test < /etc/hosts"}, Do.HOLD),
         ("Bash", {"command": "npm test `curl x`"}, Do.HOLD),
         ("Bash", {"command": "npm test $(curl x)"}, Do.HOLD),
+        ("Bash", {"command": "npm test =(curl x)"}, Do.HOLD),
+        ("Bash", {"command": "npm test *(e'[curl x]')"}, Do.HOLD),
         ("Bash", {"command": "npm test\ncurl x"}, Do.HOLD),
         ("Bash", {"command": "curl x\nnpm test"}, Do.HOLD),
         ("Bash", {"command": "npm test\n"}, Do.HOLD),
@@ -86,6 +98,9 @@ def rules(tmp_path: Path) -> Rules:
         ("Write", {"file_path": "/home/ann/shop/docs/a.md", "path": "/etc/hosts"}, Do.HOLD),
         ("Write", {"file_path": 7}, Do.HOLD),
         ("Write", {}, Do.HOLD),
+        ("Edit", {"file_path": "/secrets/a"}, Do.REFUSE),
+        ("Edit", {"file_path": "/secrets/a", "path": "/tmp/a"}, Do.REFUSE),
+        ("Edit", {"file_path": "/tmp/a"}, Do.PASS),
     ],
 )
 def test_the_first_rule_that_names_a_call_counts(rules: Rules, tool: str, arguments: dict[str, Any], do: Do) -> None:
@@ -103,15 +118,43 @@ def test_a_link_does_not_lead_out_of_a_folder_that_passes(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    "file",
-    [".claude/sagahold.toml", ".claude/settings.json", ".claude/settings.local.json", ".sagahold/credentials.json"],
+    ("tool", "arguments"),
+    [
+        ("Edit", {"file_path": ".claude/sagahold.toml"}),
+        ("MultiEdit", {"file_path": "src/../.claude/settings.json", "edits": []}),
+        ("Write", {"file_path": ".claude/settings.local.json"}),
+        ("Write", {"file_path": ".Claude/Settings.json"}),
+        ("Read", {"file_path": ".sagahold/credentials.json"}),
+        ("NotebookEdit", {"notebook_path": "data/credentials.json"}),
+        # The names of links, and what they lead to.
+        ("Write", {"file_path": "link/settings.json"}),
+        ("Write", {"file_path": "user/settings.json"}),
+        ("Write", {"file_path": "dotfiles/claude.json"}),
+        ("Write", {"file_path": "rules.toml"}),
+        ("Write", {"file_path": "state/sagahold-hook/x.json"}),
+        ("mcp__files__move", {"source": "a", "destination": ".claude/settings.json"}),
+        ("mcp__files__read", {"files": [{"name": "data/credentials.json"}]}),
+        ("Grep", {"pattern": "hitl_"}),
+        ("Grep", {"pattern": "hitl_", "path": ".."}),
+        ("Grep", {"pattern": "hitl_", "path": "data", "glob": "*"}),
+    ],
 )
-def test_no_rule_passes_the_files_of_the_hook(tmp_path: Path, file: str) -> None:
-    (tmp_path / "rules.toml").write_text('[[rule]]\ntool = "*"\ndo = "pass"\n')
-    rules = load(tmp_path / "rules.toml")
-    assert rules.of("Edit", {"file_path": "src/main.py"}, str(tmp_path)).do is Do.PASS
-    assert rules.of("Edit", {"file_path": file}, str(tmp_path)).do is Do.HOLD
-    assert rules.of("Edit", {"file_path": f"src/../{file}"}, str(tmp_path)).do is Do.HOLD
+def test_no_rule_passes_the_files_of_the_hook(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tool: str, arguments: dict[str, Any]
+) -> None:
+    project = tmp_path / "project"
+    for folder in (".claude", "data", "dotfiles", "src", "user"):
+        (project / folder).mkdir(parents=True)
+    (project / "data" / "credentials.json").touch()
+    (project / "link").symlink_to(".claude")
+    (project / "user" / "settings.json").symlink_to("../dotfiles/claude.json")
+    (project / "rules.toml").write_text('[[rule]]\ntool = "*"\ndo = "pass"\n')
+    monkeypatch.setenv("XDG_STATE_HOME", str(project / "state"))
+    own = find_own_files(project, project / "user", project / "rules.toml", project / "data")
+    rules = [load(project / "rules.toml")]
+    assert strictest(rules, tool, arguments, str(project), own).do is Do.HOLD
+    for other in ({"path": "src", "content": "a\0b"}, {"path": "src/settings.json", "list": [1, None]}):
+        assert strictest(rules, tool, other, str(project), own).do is Do.PASS
 
 
 def test_the_stricter_file_counts() -> None:
@@ -120,6 +163,11 @@ def test_the_stricter_file_counts() -> None:
     assert strictest([passes], "Bash", {}, "/").do is Do.PASS
     assert strictest([passes, Rules()], "Bash", {}, "/").do is Do.HOLD
     assert strictest([Rules(), refuses, passes], "Bash", {}, "/").do is Do.REFUSE
+    # Equally strict files count together.
+    one, two = Rules((Rule(expires_in=60),)), Rules((Rule(review={"approvals": 2}, expires_in=90, defer=True),))
+    both = strictest([Rules(), one, two], "Bash", {}, "/")
+    assert (both.review, both.expires_in, both.defer) == ({"approvals": 2}, 60, True)
+    assert strictest([Rules((Rule(review={"approvals": 3}),)), two], "Bash", {}, "/").review == {"approvals": 3}
 
 
 def test_the_first_rules_of_a_project(tmp_path: Path) -> None:
@@ -148,3 +196,7 @@ def test_the_rules_of_the_user_and_an_option(offline: Hook, tmp_path: Path) -> N
     (tmp_path / ".claude" / "sagahold.toml").write_text('default = "refuse"')
     assert offline.run(event()).decision == "deny"
     assert offline.run(event(), "--rules", ".claude/sagahold.toml").out == ""
+    # No rule passes the settings of a user who has them elsewhere.
+    write = event(tool_name="Write", tool_input={"file_path": str(tmp_path / "config" / "settings.json")})
+    own = {"CLAUDE_CONFIG_DIR": str(tmp_path / "config")}
+    assert "cannot reach" in offline.run(write, "--rules", ".claude/sagahold.toml", **own).blocked
