@@ -49,13 +49,14 @@ def function_call_status(pause: Pause, refused: ExecutionConflict | None) -> dic
 def human_contact_status(pause: Pause, refused: ExecutionConflict | None) -> dict[str, Any]:
     """Return the status of a question. Its response also tells that there will be no answer."""
     option, text = chosen_option(pause), None
-    if pause.decision is not None and pause.status is Status.APPROVED and refused is None:
+    answered = pause.decision is not None and pause.status is Status.APPROVED and refused is None
+    if pause.decision is not None and answered:
         response = pause.decision.response
         own = response.get("text") if isinstance(response, dict) else response
         text = own or _filled(pause, "response_options", option) or _comment(pause) or "Approved without an answer."
     elif pause.decision is not None:
         text = f"There is no answer. {_reason(pause, refused, None)}"
-    return {**_times(pause), "response": text, "response_option_name": option if text is not None else None}
+    return {**_times(pause), "response": text, "response_option_name": option if answered else None}
 
 
 def chosen_option(pause: Pause) -> str | None:

@@ -235,3 +235,8 @@ def test_a_question_has_a_form(agent: httpx.Client, desk: Desk) -> None:
     desk.decide("approve", response={"option": "acme", "text": "But only once."})
     found = status(agent, table="contact_requests")
     assert (found["response"], found["response_option_name"]) == ("But only once.", "acme")
+    # A choice beside a rejection is no answer.
+    agent.post("/contact_requests", json={**asked, "call_id": "call-2"}).raise_for_status()
+    desk.decide("reject", comment="Ask later.", response={"option": "acme"})
+    found = status(agent, "call-2", "contact_requests")
+    assert (found["response"], found["response_option_name"]) == ("There is no answer. Ask later.", None)
