@@ -109,7 +109,9 @@ def run(used: HeldAction) -> tuple[int, str]:
     signal.signal(signal.SIGINT, signal.SIG_IGN if os.isatty(0) else forward)
     status = started.wait()
     if status < 0:
-        return SHELL_SIGNAL - status, f"ended by {signal.Signals(-status).name}"
+        # Python names no real-time numbers.
+        names = {number.value: number.name for number in signal.Signals}
+        return SHELL_SIGNAL - status, f"ended by {names.get(-status, f'signal {-status}')}"
     return status, f"exit status {status}"
 
 

@@ -104,6 +104,13 @@ def test_a_command_that_is_not_there(desk: Desk, start: Start) -> None:
     assert outcome(desk) == ("failed", "No such file or directory")
 
 
+def test_a_command_that_a_signal_without_a_name_ends(desk: Desk, start: Start) -> None:
+    running = start(*EXEC, "--", "sh", "-c", "kill -35 $$")
+    desk.decide("approve")
+    assert finish(running).code == 128 + 35
+    assert outcome(desk) == ("failed", "ended by signal 35")
+
+
 def test_killed_before_the_decision_and_started_again(desk: Desk, start: Start, notes: Path) -> None:
     killed = start(*EXEC, "--key", "publish-7", *NOTE)
     desk.pending()

@@ -83,6 +83,7 @@ def test_the_action_is_a_composite_one_whose_script_has_no_expression() -> None:
 
 
 def test_the_action_goes_on_after_an_approval(desk: Desk, script: Script) -> None:
+    (script.folder / "json.py").write_text("open('injected', 'w')")
     asking = script.action(action=HOSTILE, arguments='{"version": "2.4.1"}', accept_edits="true", review="{}")
     (pause,) = desk.pending()
     assert pause["agentContext"]["action"] == HOSTILE
@@ -99,12 +100,17 @@ def test_the_action_fails_after_a_rejection_or_a_failure(desk: Desk, script: Scr
     desk.decide("reject")
     assert finish(asking).code == 1
     assert finish(script.action(action="Deploy", api_key="hitl_unknown")).code == 3
+    # A file of the repository cannot name the server.
+    (script.folder / ".sagahold").mkdir()
+    (script.folder / ".sagahold" / "credentials.json").write_text('{"url": "http://127.0.0.1:1"}')
+    for name, said in (("url", "url is empty"), ("api_key", "api-key is empty")):
+        assert said in finish(script.action(action="Deploy", **{name: ""})).err
     assert not script.outputs.exists()
 
 
 def test_the_gitlab_template(desk: Desk, script: Script) -> None:
     (job,) = GITLAB.values()
-    (line,) = job["before_script"]
+    line = "\n".join(job["before_script"])
     asking = script.start(["sh", "-ec"], line, SAGAHOLD_ACTION=HOSTILE, **job["variables"])
     (pause,) = desk.pending()
     assert pause["agentContext"]["action"] == HOSTILE
