@@ -6,7 +6,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 from cli.held_action import VALID_FOR, ActionDesk, AlreadyUsed, HeldAction, Request, StillPending, same
@@ -163,7 +162,7 @@ def is_only_call(event: Event, until: float) -> bool:
     """
     until = min(until, time.monotonic() + TRANSCRIPT_WITHIN)
     while event.call not in (found := _open_calls(event)):
-        if not event.text("transcript_path") or time.monotonic() > until:
+        if event.transcript is None or time.monotonic() > until:
             return False
         time.sleep(TRANSCRIPT_EVERY)
     return found == {event.call}
@@ -173,8 +172,8 @@ def _open_calls(event: Event) -> set[str]:
     """Return the calls without a result; none while the transcript cannot be read."""
     found: set[str] = set()
     try:
-        file = Path(event.text("transcript_path"))
-        if not file.is_file() or file.stat().st_size > MAX_TRANSCRIPT:
+        file = event.transcript
+        if file is None or file.stat().st_size > MAX_TRANSCRIPT:
             return set()
         for part in _parts(file.read_text(encoding="utf-8")):
             if part.get("type") == "tool_use":

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NoReturn
 
 PRE, POST, FAILED, PERMISSION = "PreToolUse", "PostToolUse", "PostToolUseFailure", "PermissionRequest"
@@ -34,6 +35,12 @@ class Event:
         """Return a field of the event as a short text; empty if it is not there."""
         value = self.document.get(name)
         return value[:200] if isinstance(value, str) else ""
+
+    @property
+    def transcript(self) -> Path | None:
+        """Return the file of the session's messages, if the event names one."""
+        value = self.document.get("transcript_path")
+        return Path(value) if isinstance(value, str) and value else None
 
     @property
     def action(self) -> str:

@@ -192,9 +192,11 @@ def test_defer_ends_a_session_and_its_resumption_finds_the_decision(desk: Desk, 
 
 
 def test_defer_waits_until_the_transcript_shows_the_call(desk: Desk, hook: Hook) -> None:
-    """Claude Code writes it at the same time."""
+    """Claude Code writes it at the same time. Its path may be long."""
     call = json.dumps({"message": {"content": [{"type": "tool_use", "id": "toolu_01"}]}})
-    transcript = hook.home / "transcript.jsonl"
+    folder = hook.home / ("a" * 100) / ("b" * 100)
+    folder.mkdir(parents=True)
+    transcript = folder / "transcript.jsonl"
     transcript.write_text(call[:30])
     deferred = event(transcript_path=str(transcript))
     waiting = hook.start(deferred, "--defer", CLAUDE_CODE_ENTRYPOINT="sdk-cli")
