@@ -67,7 +67,7 @@ class Settings:
     webhook_retry_seconds: tuple[int, ...]
     webhook_timeout: int
     mail_url: str | None
-    # Encrypts the keys that sign receipts; None stores them as they are.
+    # Encrypts the keys that sign receipts, and the tokens of callbacks; None stores them as they are.
     encryption_key: str | None = field(repr=False)
     # The folder for these keys; None is the database.
     receipt_keys_dir: Path | None

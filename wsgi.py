@@ -29,6 +29,7 @@ from adapters.process.own_environment import hide_environment
 from adapters.receipts.signing import ReceiptSigner
 from adapters.redis import pubsub
 from adapters.redis.publisher import PublisherThread
+from adapters.text_cipher import TextCipher
 from app import create_app
 from app.deps import Deps
 from app.http.key_cache import KeyCache
@@ -110,6 +111,7 @@ def build() -> Flask:
             broker_error=broker_error,
             channel_error=messenger.channel_error,
             signer=signer,
+            cipher=TextCipher(settings.encryption_key),
             provider=_provider(settings),
             proxies=settings.proxies,
             tracer=tracer,

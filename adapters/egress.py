@@ -1,4 +1,4 @@
-"""Outbound HTTP: one POST to a checked address, with one deadline for the whole request.
+"""Outbound HTTP: one request to a checked address, with one deadline for the whole request.
 
 The name is resolved once, every address is checked, and the connection goes to a checked address. A name that resolves
 differently later (DNS rebinding) therefore leads nowhere else. Redirects are not followed, proxies are not used, and
@@ -71,15 +71,17 @@ def resolve_by_system(host: str) -> list[Address]:
 
 
 class Egress:
-    """A client for outbound POSTs, safe to share between threads. `allow` names reachable non-public networks."""
+    """A client for outbound requests, safe to share between threads. `allow` names reachable non-public networks."""
 
     def __init__(self, allow: Sequence[Network], resolve: Resolve = resolve_by_system) -> None:
         self._allow = tuple(allow)
         self._resolve = resolve
         self._lookups = threading.BoundedSemaphore(_MAX_LOOKUPS)
 
-    def post(self, url: str, body: bytes, headers: Mapping[str, str], deadline_seconds: float) -> Response:
-        """POST once and return the response, whatever its status.
+    def send(
+        self, url: str, body: bytes, headers: Mapping[str, str], deadline_seconds: float, method: str = "POST"
+    ) -> Response:
+        """Send the request once and return the response, whatever its status.
 
         Raises `EgressBlocked`, `EgressTimeout` or `EgressFailed`. Their texts may be stored and shown: they contain no
         secret, no header value and no resolved address.
@@ -91,7 +93,7 @@ class Egress:
             target = self._checked(url)
             lines = _header_lines(target, headers)
             stream = self._open(target, self._addresses(target, deadline), deadline)
-            status, excerpt, retry_after = _exchange(stream, target, lines, body)
+            status, excerpt, retry_after = _exchange(stream, method, target, lines, body)
         except TimeoutError:
             raise EgressTimeout(f"no complete answer within {deadline_seconds:g} s") from None
         except (httpcore.RemoteProtocolError, OSError) as error:
@@ -250,13 +252,13 @@ def _header_lines(target: Url, headers: Mapping[str, str]) -> list[tuple[bytes, 
 
 
 def _exchange(
-    stream: _Stream, target: Url, lines: list[tuple[bytes, bytes]], body: bytes
+    stream: _Stream, method: str, target: Url, lines: list[tuple[bytes, bytes]], body: bytes
 ) -> tuple[int, bytes, str | None]:
     """Send the request and read the response. The status counts even if the body exceeds the limit."""
     url = httpcore.URL(scheme=target.scheme, host=target.host, port=target.port, target=target.target)
     connection = httpcore.HTTP11Connection(origin=url.origin, stream=stream)
     try:
-        with connection.stream("POST", url, headers=lines, content=body) as response:
+        with connection.stream(method, url, headers=lines, content=body) as response:
             excerpt, length = b"", 0
             for chunk in response.iter_stream():
                 excerpt += chunk[: EXCERPT_BYTES - len(excerpt)]

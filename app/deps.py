@@ -9,6 +9,7 @@ from flask import current_app
 from adapters.artifacts import ArtifactFiles
 from adapters.oidc import Provider
 from adapters.redis.pubsub import ChangeSubscriber
+from adapters.text_cipher import TextCipher
 from app.http.key_cache import KeyCache
 from domain.manifests.host_access import HostRules
 from services.kernel.group_commit import GroupCommit
@@ -33,6 +34,7 @@ class Deps:
         artifact_files: the server's own files that manifests may refer to.
         broker_error: return why the broker accepts no wake-ups; None if it does.
         signer: makes and uses the keys that sign receipts.
+        cipher: encrypts the tokens of callbacks.
         channel_error: return what is wrong with a notification channel, or None; may take a second.
         provider: the identity provider, if one is configured.
         proxies: the number of proxies in front of this server that add to `X-Forwarded-For`.
@@ -52,6 +54,7 @@ class Deps:
     broker_error: Callable[[], str | None]
     channel_error: Callable[[str], str | None]
     signer: Signer
+    cipher: TextCipher
     provider: Provider | None = None
     proxies: int = 0
     tracer: "Tracer | None" = None

@@ -6,6 +6,7 @@ from alembic import context
 from sqlalchemy import create_engine, text
 
 import models.audit
+import models.callbacks
 import models.definitions
 import models.keys
 import models.namespaces

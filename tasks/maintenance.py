@@ -9,6 +9,7 @@ from services.kernel.leases import BEAT, LEASE, stamp_worker
 from services.kernel.unit_of_work import Database
 from services.notifications.worker import sweep_notifications
 from services.operations.retention import Pruner
+from services.pauses.callback_tokens import PROGRESS_BATCH, sweep_progress
 from services.pauses.execution import MISSING_BATCH, sweep_missing_outcomes
 from services.pauses.lifecycle import EXPIRY_BATCH, expire_due
 from services.pauses.reminders import ATTEND_BATCH, attend_due
@@ -52,6 +53,7 @@ def _sweeps() -> Sequence[OwnThread]:
         OwnThread("sweep of notifications", lambda: sweep_notifications(database(), spare_leased=_spare())),
         OwnThread("sweep of endpoints", lambda: _end_backlogs(database())),
         OwnThread("sweep of outcomes", lambda: _report_missing(database())),
+        OwnThread("sweep of progress", lambda: _report_progress(database())),
     )
 
 
@@ -69,6 +71,12 @@ def _end_backlogs(database: Database) -> None:
 def _report_missing(database: Database) -> None:
     until = time.monotonic() + BUDGET_SECONDS
     while sweep_missing_outcomes(database) == MISSING_BATCH and time.monotonic() < until:
+        pass
+
+
+def _report_progress(database: Database) -> None:
+    until = time.monotonic() + BUDGET_SECONDS
+    while sweep_progress(database) == PROGRESS_BATCH and time.monotonic() < until:
         pass
 
 

@@ -15,6 +15,7 @@ from adapters.notify.channel import MOST_AT_ONCE, Messenger
 from adapters.otel.tracing import open_tracer, tell_hold
 from adapters.redis import pubsub
 from adapters.redis.publisher import PublisherThread
+from adapters.text_cipher import TextCipher
 from services.kernel.connection_pool import open_engine
 from services.kernel.leases import NOTIFICATION, SAGA, WEBHOOK
 from services.kernel.unit_of_work import Database, WakeUp
@@ -61,6 +62,11 @@ def tracer() -> "Tracer | None":
 @Lazy
 def egress() -> Egress:
     return Egress(settings().egress_allow)
+
+
+@Lazy
+def cipher() -> TextCipher:
+    return TextCipher(settings().encryption_key)
 
 
 @Lazy

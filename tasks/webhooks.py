@@ -20,7 +20,7 @@ from services.pauses.callbacks import CallbackNotMade, with_callback
 from services.webhooks.worker import DeliveryJob, claim_delivery, record_attempt
 from tasks.giving_up import giving_up
 from tasks.retry_while_leased import retry_while_leased
-from tasks.runtime import database, deliveries, egress, leases, settings, tracer
+from tasks.runtime import cipher, database, deliveries, egress, leases, settings, tracer
 from tasks.slots import Slot
 from tasks.task import task
 
@@ -45,9 +45,9 @@ def deliver(delivery_id: str) -> None:
 def _attempt(job: DeliveryJob, timeout: float, parent: str | None = None) -> Attempt:
     started = datetime.now(UTC)
     try:
-        job = with_callback(database(), job)
+        job = with_callback(database(), job, cipher())
         headers = _headers(job, started) | ({} if parent is None else {"traceparent": parent})
-        answer = egress().post(job.url, job.body.encode(), headers, timeout)
+        answer = egress().send(job.url, job.body.encode(), headers, timeout, job.method)
     except EgressBlocked as error:
         return _failure(AttemptOutcome.BLOCKED, started, str(error))
     except EgressTimeout:
@@ -80,7 +80,7 @@ def _span(job: DeliveryJob) -> Span:
     if tracer() is None:
         return INVALID_SPAN
     attributes: dict[str, str | int] = {
-        "http.request.method": "POST",
+        "http.request.method": job.method,
         "sagahold.webhook.id": ids.text(ids.MESSAGE, job.message_id),
     }
     # An invalid URL is not requested either, and is recorded as a failed attempt.
@@ -88,7 +88,7 @@ def _span(job: DeliveryJob) -> Span:
         url = urlsplit(job.url)
         attributes["server.address"] = url.hostname or ""
         attributes["server.port"] = url.port or (443 if url.scheme == "https" else 80)
-    return tracing.begin(tracer(), "POST webhook", "client", attributes)
+    return tracing.begin(tracer(), f"{job.method} webhook", "client", attributes)
 
 
 def _record_on(span: Span, attempt: Attempt) -> None:
@@ -102,7 +102,8 @@ def _record_on(span: Span, attempt: Attempt) -> None:
 def _record(job: DeliveryJob, attempt: Attempt) -> None:
     """Record the attempt. Raises `DatabaseUnavailable`; another worker then sends the message again."""
     jitter = random.random()  # noqa: S311  (no secret)
-    retry_while_leased(lambda: record_attempt(database(), job.lease, attempt, settings().webhook_retry_seconds, jitter))
+    schedule = settings().webhook_retry_seconds if job.is_repeated else ()
+    retry_while_leased(lambda: record_attempt(database(), job.lease, attempt, schedule, jitter))
 
 
 def _failure(outcome: AttemptOutcome, started: datetime, error: str) -> Attempt:
@@ -112,10 +113,13 @@ def _failure(outcome: AttemptOutcome, started: datetime, error: str) -> Attempt:
 
 def _headers(job: DeliveryJob, at: datetime) -> dict[str, str]:
     message_id = ids.text(ids.MESSAGE, job.message_id)
-    return job.headers | {
-        "content-type": "application/json",
-        "user-agent": "Sagahold",
-        "webhook-id": message_id,
-        "webhook-timestamp": str(int(at.timestamp())),
-        "webhook-signature": " ".join(Webhook(secret).sign(message_id, at, job.body) for secret in job.secrets),
-    }
+    return (
+        {"content-type": "application/json"}
+        | job.headers
+        | {
+            "user-agent": "Sagahold",
+            "webhook-id": message_id,
+            "webhook-timestamp": str(int(at.timestamp())),
+            "webhook-signature": " ".join(Webhook(secret).sign(message_id, at, job.body) for secret in job.secrets),
+        }
+    )

@@ -26,6 +26,7 @@ _LABELS: Mapping[str, str] = MappingProxyType(
         "thread": "Thread",
         "run": "Run",
         "call": "Call",
+        "workspace": "Workspace",
     }
 )
 

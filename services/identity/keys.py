@@ -146,6 +146,18 @@ def authenticate(database: Database, hash_: bytes) -> Principal | None:
     return principal_of(row)
 
 
+def valid_hashes(database: Database, key_id: str) -> list[bytes]:
+    """Return the hashes of the secrets of a key, for a caller that proves it knows one. `authenticate` checks the key.
+
+    A rotated key has two while its old secret is valid.
+    """
+    columns = api_keys.c
+    query = select(columns.hash, columns.previous_hash).where(columns.id == ids.parse(ids.KEY, key_id))
+    with database.reading() as conn:
+        row = conn.execute(query).one_or_none()
+    return [] if row is None else [bytes(each) for each in row if each is not None]
+
+
 def record_door(database: Database, by: Principal, door: str) -> None:
     """Record that the key requests a pause through this door. Write at most once a minute for each key and door."""
     id_ = ids.parse(ids.KEY, by.id)

@@ -22,7 +22,7 @@ from services.kernel.unit_of_work import Database, UnitOfWork
 log = logging.getLogger(__name__)
 
 # The kinds of sweeps.
-EXPIRY, REMINDER, OUTCOME = "expiry", "reminder", "outcome"
+EXPIRY, REMINDER, OUTCOME, PROGRESS = "expiry", "reminder", "outcome", "progress"
 # How long a sweep leaves a row alone: after its first failure, and at most.
 FIRST_WAIT_SECONDS, LONGEST_WAIT_SECONDS = 60, 3_600
 # The count of tries starts again after this long without a failure.

@@ -5,6 +5,7 @@ the approval's validity an attempt says so instead, however long the receiver wa
 """
 
 from dataclasses import replace
+from typing import Protocol
 from uuid import UUID
 
 from sqlalchemy import select
@@ -15,6 +16,7 @@ from domain.pauses.pause import Pause, Status
 from domain.pauses.validity import valid_until
 from domain.values.canonical_json import encode
 from domain.values.errors import ExecutionConflict
+from models.callbacks import callback_tokens
 from models.pauses import pause_of, pauses
 from services.kernel.unit_of_work import Database, UnitOfWork
 from services.pauses.execution import door_key, store_execution
@@ -25,7 +27,13 @@ class CallbackNotMade(Exception):
     """This attempt has no body. The text is the reason, for an operator."""
 
 
-def with_callback(database: Database, job: DeliveryJob) -> DeliveryJob:
+class Decipher(Protocol):
+    """The reader of stored tokens (`adapters.text_cipher`)."""
+
+    def decrypt(self, stored: str) -> str: ...
+
+
+def with_callback(database: Database, job: DeliveryJob, cipher: Decipher) -> DeliveryJob:
     """Return the job with the body and headers of its format; unchanged without a format. Raise `CallbackNotMade`."""
     if job.format is None:
         return job
@@ -34,9 +42,13 @@ def with_callback(database: Database, job: DeliveryJob) -> DeliveryJob:
         raise CallbackNotMade(f"this release does not know the callback format {job.format!r}: upgrade it")
     with database.transaction() as uow:
         pause = _locked(uow, job.pause_id)
-        valid = pause.status is Status.APPROVED and _use(database, uow, pause, door_key(job.format))
+        headers = {"content-type": known.media_type}
+        if known.needs_token:
+            headers["authorization"] = f"Bearer {_token(uow, pause.id, cipher)}"
+        usable = known.is_result and pause.status is Status.APPROVED
+        valid = usable and _use(database, uow, pause, door_key(job.format))
     body = encode(known.document(pause, database.public_url, valid))
-    return replace(job, body=body, headers=job.headers | known.headers(body, job.secrets))
+    return replace(job, body=body, headers=job.headers | headers | known.headers(body, job.secrets))
 
 
 def _locked(uow: UnitOfWork, id_: UUID | None) -> Pause:
@@ -45,6 +57,16 @@ def _locked(uow: UnitOfWork, id_: UUID | None) -> Pause:
     if row is None:
         raise CallbackNotMade("the pause was deleted")
     return pause_of(row)
+
+
+def _token(uow: UnitOfWork, id_: UUID, cipher: Decipher) -> str:
+    stored = uow.conn.execute(select(callback_tokens.c.token).where(callback_tokens.c.pause_id == id_)).scalar()
+    if stored is None:
+        raise CallbackNotMade("the receiver's token is not stored yet: its next request brings it")
+    try:
+        return cipher.decrypt(stored)
+    except ValueError as error:
+        raise CallbackNotMade(str(error)) from None
 
 
 def _use(database: Database, uow: UnitOfWork, pause: Pause, key: str) -> bool:

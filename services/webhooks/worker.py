@@ -3,7 +3,7 @@
 import logging
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 from uuid import UUID
@@ -29,6 +29,7 @@ from sqlalchemy import (
 from domain.delivery.webhook import Attempt, DeliveryStatus, Health, after_attempt, health_after
 from domain.identity.access import ALL_NAMESPACES
 from domain.log.audit import chain_of
+from domain.pauses.callbacks import FORMATS
 from domain.values import ids
 from models.webhooks import (
     delivery_of,
@@ -70,10 +71,21 @@ class DeliveryJob:
     message_id: UUID
     url: str
     body: str
-    headers: dict[str, str]
-    secrets: Sequence[str]
+    headers: dict[str, str] = field(repr=False)
+    secrets: Sequence[str] = field(repr=False)
     pause_id: UUID | None = None
     format: str | None = None
+
+    @property
+    def method(self) -> str:
+        known = FORMATS.get(self.format or "")
+        return "POST" if known is None else known.method
+
+    @property
+    def is_repeated(self) -> bool:
+        """Whether a failed attempt is followed by others."""
+        known = FORMATS.get(self.format or "")
+        return known is None or known.is_result
 
 
 def claim_delivery(

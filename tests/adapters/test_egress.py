@@ -33,7 +33,7 @@ class Names:
 
 def post(url: str, names: Names | None = None, **headers: str) -> Response:
     egress = Egress(LOOPBACK, names) if names else Egress(LOOPBACK)
-    return egress.post(url, b"{}", headers, PLENTY)
+    return egress.send(url, b"{}", headers, PLENTY)
 
 
 # The request
@@ -46,7 +46,7 @@ def test_sends_what_it_was_given_and_nothing_of_the_environment(monkeypatch: pyt
     with Receiver(reply(201, b"thanks", retry_after="120")) as receiver:
         egress = Egress(LOOPBACK, Names(["127.0.0.1"]))
         body = b'{"n": 1}' * 50_000
-        answer = egress.post(receiver.url_as("hooks.test", "/a?b=c"), body, {"X-Token": "t", "Webhook-Id": "m"}, PLENTY)
+        answer = egress.send(receiver.url_as("hooks.test", "/a?b=c"), body, {"X-Token": "t", "Webhook-Id": "m"}, PLENTY)
     assert (answer.status, answer.excerpt, answer.retry_after) == (201, b"thanks", "120")
     assert answer.duration_ms >= 0
     [request] = receiver.requests
@@ -128,7 +128,7 @@ def test_newline_in_url() -> None:
 def test_loopback_is_blocked_by_default(host: str) -> None:
     """Without an allowed network nothing on this machine is reached, however it is written."""
     with Receiver() as receiver, pytest.raises(EgressBlocked):
-        Egress(()).post(receiver.url_as(host), b"", {}, PLENTY)
+        Egress(()).send(receiver.url_as(host), b"", {}, PLENTY)
     assert receiver.connections == 0
 
 
@@ -155,7 +155,7 @@ def test_name_with_a_private_address(answers: list[str], caplog: pytest.LogCaptu
         caplog.at_level(logging.WARNING),
         pytest.raises(EgressBlocked, match="not public") as caught,
     ):
-        Egress((), Names(answers)).post(receiver.url_as("hooks.test"), b"", {}, PLENTY)
+        Egress((), Names(answers)).send(receiver.url_as("hooks.test"), b"", {}, PLENTY)
     assert receiver.connections == 0
     assert "127.0.0.1" not in str(caught.value)
     [record] = caplog.records
@@ -177,7 +177,7 @@ def test_rebinding() -> None:
         assert post(receiver.url_as("hooks.test"), names).status == 200
         assert names.asked == ["hooks.test"]
         with pytest.raises(EgressBlocked):
-            Egress(LOOPBACK, names).post(receiver.url_as("hooks.test"), b"", {}, PLENTY)
+            Egress(LOOPBACK, names).send(receiver.url_as("hooks.test"), b"", {}, PLENTY)
     assert receiver.connections == 1
 
 
@@ -213,7 +213,7 @@ def test_name_that_does_not_resolve(error: Exception) -> None:
 
     for names in (fail, Names([])):
         with pytest.raises(EgressFailed, match=r"the name hooks\.test does not resolve"):
-            Egress((), names).post("http://hooks.test/", b"", {}, PLENTY)
+            Egress((), names).send("http://hooks.test/", b"", {}, PLENTY)
 
 
 def test_system_resolver() -> None:
@@ -229,9 +229,9 @@ def test_places_of_lookups_are_released() -> None:
     with Receiver() as receiver:
         egress = Egress(LOOPBACK, Names(*[["127.0.0.1"], []] * 40))
         for _ in range(40):
-            assert egress.post(receiver.url_as("hooks.test"), b"", {}, PLENTY).status == 200
+            assert egress.send(receiver.url_as("hooks.test"), b"", {}, PLENTY).status == 200
             with pytest.raises(EgressFailed):
-                egress.post(receiver.url_as("hooks.test"), b"", {}, PLENTY)
+                egress.send(receiver.url_as("hooks.test"), b"", {}, PLENTY)
 
 
 # TLS

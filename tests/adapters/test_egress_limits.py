@@ -18,7 +18,7 @@ GIB = 1024**3
 
 
 def post(url: str, deadline: float = PLENTY) -> Response:
-    return Egress(LOOPBACK).post(url, b"{}", {}, deadline)
+    return Egress(LOOPBACK).send(url, b"{}", {}, deadline)
 
 
 def _drips_headers(exchange: Exchange) -> None:
@@ -52,7 +52,7 @@ def test_slow_receiver(script: Script) -> None:
 def test_receiver_that_never_reads() -> None:
     """The body is more than the socket buffers hold."""
     with Receiver(Exchange.hold) as receiver, pytest.raises(EgressTimeout):
-        Egress(LOOPBACK).post(receiver.url, bytes(32 * 1024**2), {}, 0.5)
+        Egress(LOOPBACK).send(receiver.url, bytes(32 * 1024**2), {}, 0.5)
 
 
 def test_tls_handshake_that_never_comes() -> None:
@@ -69,7 +69,7 @@ def test_connection_that_is_never_accepted() -> None:
         socket.create_connection(server.getsockname()),
         pytest.raises(EgressTimeout),
     ):
-        egress.post(f"http://hooks.test:{server.getsockname()[1]}/", b"", {}, 0.5)
+        egress.send(f"http://hooks.test:{server.getsockname()[1]}/", b"", {}, 0.5)
 
 
 def test_resolver_that_hangs() -> None:
@@ -82,7 +82,7 @@ def test_resolver_that_hangs() -> None:
         return []
 
     with pytest.raises(EgressTimeout):
-        Egress(LOOPBACK, hang).post("http://hooks.test/", b"", {}, 0.5)
+        Egress(LOOPBACK, hang).send("http://hooks.test/", b"", {}, 0.5)
     assert asked.is_set()
     answer.set()
 
@@ -152,7 +152,7 @@ def test_early_answer_to_a_body_that_was_not_read() -> None:
         exchange.close()
 
     with Receiver(script) as receiver:
-        assert Egress(LOOPBACK).post(receiver.url, bytes(32 * 1024**2), {}, PLENTY).status == 413
+        assert Egress(LOOPBACK).send(receiver.url, bytes(32 * 1024**2), {}, PLENTY).status == 413
 
 
 @pytest.mark.parametrize(

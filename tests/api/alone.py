@@ -7,6 +7,7 @@ from flask import Flask
 
 from adapters.receipts.signing import ReceiptSigner
 from adapters.redis.pubsub import ChangeSubscriber
+from adapters.text_cipher import TextCipher
 from app import create_app
 from app.deps import Deps
 from app.http.key_cache import KeyCache
@@ -30,6 +31,7 @@ def app_alone(database: Database, keys: KeyCache, anonymous_role: str | None = N
             broker_error=lambda: None,
             channel_error=lambda channel: None,
             signer=ReceiptSigner(),
+            cipher=TextCipher(),
             proxies=proxies,
         )
     )

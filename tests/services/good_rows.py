@@ -128,6 +128,7 @@ GOOD: dict[str, dict[str, Any]] = {
     "groups": {"name": "finance", "channels": [], "created_at": NOW, "created_by": "key_admin"},
     "sessions": {"hash": bytes(32), "user_id": ID, "created_at": NOW, "seen_at": NOW, "expires_at": NOW},
     "sign_in_links": {"hash": bytes(32), "user_id": ID, "pause_id": ID, "created_at": NOW, "expires_at": NOW},
+    "callback_tokens": {"pause_id": ID, "token": "plain:x"},
     "receipt_keys": {"kid": "kid", "public_key": "x", "private_key": "pem", "created_at": NOW},
     "sign_in_failures": {"subject": "email:anne@example.com", "failures": 1, "since": NOW},
     "namespace_settings": {"namespace": "default", "changed_at": NOW, "changed_by": "key_admin"},
@@ -153,6 +154,7 @@ GOOD: dict[str, dict[str, Any]] = {
 NEEDS = {
     "webhook_deliveries": ["webhook_messages"],
     "webhook_attempts": ["webhook_messages", "webhook_deliveries"],
+    "callback_tokens": ["pauses"],
     "sagas": ["definitions"],
     "saga_steps": ["definitions", "pauses", "sagas"],
     "saga_transcripts": ["definitions", "pauses", "sagas", "saga_steps"],

@@ -14,6 +14,8 @@ from tests.conftest import LOOPBACK
 from tests.faults.scene import until
 from tests.services.conftest import database_url, shared_database_url  # noqa: F401
 
+ENCRYPTION_KEY = "an-encryption-key-of-the-tests-only"
+
 
 @pytest.fixture(scope="session")
 def worker(shared_database_url: str, servers: Stack) -> Iterator[Database]:  # noqa: F811
@@ -22,6 +24,7 @@ def worker(shared_database_url: str, servers: Stack) -> Iterator[Database]:  # n
         environ.setenv("DATABASE_URL", shared_database_url)
         environ.setenv("REDIS_URL", servers.redis_url)
         environ.setenv("SAGAHOLD_WEBHOOK_TIMEOUT", "1")
+        environ.setenv("SAGAHOLD_ENCRYPTION_KEY", ENCRYPTION_KEY)
         for name, value in LOOPBACK.items():
             environ.setenv(name, value)
         import tasks.app

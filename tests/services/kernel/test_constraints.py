@@ -62,6 +62,7 @@ BAD: list[tuple[str, str, dict[str, Any]]] = [
     ("fk_webhook_deliveries_endpoint_id", "webhook_deliveries", {"endpoint_id": OTHER_ID}),
     ("fk_webhook_secrets_endpoint_id", "webhook_secrets", {"namespace": None, "endpoint_id": OTHER_ID}),
     ("fk_webhook_attempts_delivery_id", "webhook_attempts", {"delivery_id": OTHER_ID}),
+    ("fk_callback_tokens_pause_id", "callback_tokens", {"pause_id": OTHER_ID}),
     ("ck_receipt_keys_retired", "receipt_keys", {"retired_at": NOW}),
     ("ck_definitions_kind", "definitions", {"kind": "other"}),
     ("ck_definitions_digest", "definitions", {"digest": bytes(31)}),
@@ -142,6 +143,7 @@ TWICE = [
     ("pk_namespace_settings", "namespace_settings", {}),
     ("pk_notifications", "notifications", {}),
     ("pk_audit_heads", "audit_heads", {}),
+    ("pk_callback_tokens", "callback_tokens", {}),
     ("pk_receipt_keys", "receipt_keys", {"retired_at": NOW, "private_key": None}),
     ("uq_receipt_keys_current", "receipt_keys", {"kid": "other"}),
 ]
