@@ -10,8 +10,9 @@ from app.doors.gohumanloop.door import gohumanloop
 from app.doors.gotohuman.door import gotohuman
 from app.doors.humanlayer.door import humanlayer
 from app.doors.mcp import mcp
+from app.doors.terraform.door import terraform
 
-DOORS: tuple[Door, ...] = (aap, awaithumans, gohumanloop, gotohuman, humanlayer, mcp)
+DOORS: tuple[Door, ...] = (aap, awaithumans, gohumanloop, gotohuman, humanlayer, mcp, terraform)
 
 
 def install(app: Flask) -> None:

@@ -9,7 +9,7 @@ from functools import wraps
 from types import MappingProxyType
 from typing import Any, get_args
 
-from flask import Blueprint, Response, g, request
+from flask import Blueprint, Request, Response, g, request
 
 from app.deps import deps
 from app.http import problems
@@ -17,7 +17,7 @@ from app.http.auth import authorize
 from app.http.creation import create_pause
 from app.http.json_body import read_json
 from app.http.problems import RefusedError
-from domain.identity.access import Permission
+from domain.identity.access import Permission, Principal
 from domain.pauses.creation import PauseRequest
 from domain.pauses.door import PATTERN, door_of
 from domain.pauses.pause import Pause
@@ -54,6 +54,7 @@ class Door(Blueprint):
         url_prefix: the path that the client gets as a part of its base URL.
         problem_document: make the body of an error in the client's own shape.
         names: the client's names of a pause's fields, for errors, such as `{"expiresIn": "timeout"}`.
+        identify: find the caller of a client that sends no key.
         key_header: the header in which the client sends its key; None means `Authorization`.
         statuses: statuses of errors that the protocol does not have, with those that it has instead.
     """
@@ -66,6 +67,7 @@ class Door(Blueprint):
         statuses: Mapping[int, int] = MappingProxyType({}),
         key_header: str | None = None,
         names: Mapping[str, str] = MappingProxyType({}),
+        identify: Callable[[Request], Principal] | None = None,
     ) -> None:
         if door_of({"door": name}) is None:
             raise ValueError(f"the door {name!r} needs a name that matches {PATTERN}")
@@ -75,6 +77,7 @@ class Door(Blueprint):
         self._statuses = statuses
         self._key_header = key_header
         self._names = names
+        self._identify = identify
         for kind in get_args(RefusedError):
             self.register_error_handler(kind, self.refuse)
 
@@ -87,7 +90,7 @@ class Door(Blueprint):
                 if self._key_header is not None and (key := request.headers.get(self._key_header)) is not None:
                     # Where each later check finds it too.
                     request.environ["HTTP_AUTHORIZATION"] = f"Bearer {key}"
-                authorize(request, permission)
+                authorize(request, permission, self._identify)
                 return view(**parts)
 
             guarded.permission = permission  # type: ignore[attr-defined]

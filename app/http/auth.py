@@ -5,6 +5,7 @@ import binascii
 import ipaddress
 import os
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from urllib.parse import urlsplit
 
@@ -28,10 +29,15 @@ _FORWARDING = (
 )
 
 
-def authorize(request: Request, permission: Permission) -> Principal:
-    """Return the caller and store it as `g.principal`. Raises `HTTPProblem` 400 or 401, or `Forbidden`."""
+def authorize(
+    request: Request, permission: Permission, identify: Callable[[Request], Principal] | None = None
+) -> Principal:
+    """Return the caller and store it as `g.principal`. Raises `HTTPProblem` 400 or 401, or `Forbidden`.
+
+    `identify`: finds the caller of a protocol that sends no key. Raises `HTTPProblem` 401.
+    """
     _refuse_key_in_url(request)
-    principal = replace(_identify(request), where=request.remote_addr)
+    principal = replace((identify or _identify)(request), where=request.remote_addr)
     g.principal = principal
     request.environ[KEY_ID] = principal.id
     if not principal.may(permission):

@@ -1,0 +1,1 @@
+"""HCP Terraform: a run task whose result is the decision."""
