@@ -94,6 +94,9 @@ pauses = Table(
     Column("outcome_at", DateTime(timezone=True)),
     Column("outcome_note", Text),
     Column("outcome_result", JSON(none_as_null=True)),
+    # The operator who settled the outcome; NULL: the agent reported it.
+    Column("outcome_by", Text),
+    Column("outcome_by_name", Text),
     # When the sweep tells of the missing outcome; NULL after the report, and after the sweep.
     Column("outcome_due_at", DateTime(timezone=True)),
     CheckConstraint("status IN ('pending', 'approved', 'rejected', 'expired', 'cancelled')", name="status"),
@@ -203,7 +206,7 @@ _UNUSED: Mapping[str, Any] = MappingProxyType(
     dict.fromkeys(
         (
             *("consumed_at", "consumed_with", "outcome_due_at"),
-            *("outcome_status", "outcome_at", "outcome_note", "outcome_result"),
+            *("outcome_status", "outcome_at", "outcome_note", "outcome_result", "outcome_by", "outcome_by_name"),
         )
     )
 )
@@ -215,6 +218,8 @@ def _execution_columns(used: Consumption) -> dict[str, Any]:
     if (report := used.report) is not None:
         found |= {"outcome_status": str(report.status), "outcome_at": report.at}
         found |= {"outcome_note": report.note, "outcome_result": report.result}
+        if report.by is not None:
+            found |= {"outcome_by": report.by.id, "outcome_by_name": report.by.name}
     return found
 
 
@@ -270,7 +275,8 @@ def _consumption_of(row: RowMapping, unreadable: list[str]) -> Consumption:
     report = None
     if row["outcome_at"] is not None:
         status = word(ExecutionStatus, row["outcome_status"], "consumption.outcome.status", unreadable)
-        report = ExecutionReport(status, row["outcome_at"], row["outcome_note"], row["outcome_result"])
+        by = None if row["outcome_by"] is None else Actor(row["outcome_by"], row["outcome_by_name"])
+        report = ExecutionReport(status, row["outcome_at"], row["outcome_note"], row["outcome_result"], by)
     return Consumption(row["consumed_at"], row["consumed_with"], row["outcome_due_at"], report)
 
 

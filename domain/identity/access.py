@@ -38,6 +38,7 @@ class Permission(StrEnum):
     PAUSE_CANCEL = "pause.cancel"
     PAUSE_CONSUME = "pause.consume"
     PAUSE_DECIDE = "pause.decide"
+    OUTCOME_SETTLE = "outcome.settle"
     SIGNING_SECRET_READ = "signing-secret.read"  # noqa: S105
     DELIVERY_MANAGE = "delivery.manage"
     ENDPOINT_READ = "endpoint.read"
@@ -71,6 +72,7 @@ GRANTS: Mapping[Permission, frozenset[Role]] = MappingProxyType(
         Permission.PAUSE_CANCEL: _AGENTS,
         Permission.PAUSE_CONSUME: _AGENTS,
         Permission.PAUSE_DECIDE: _REVIEWERS,
+        Permission.OUTCOME_SETTLE: _OPERATORS,
         Permission.SIGNING_SECRET_READ: _AGENTS,
         Permission.DELIVERY_MANAGE: _OPERATORS,
         Permission.ENDPOINT_READ: _OPERATORS,

@@ -28,7 +28,17 @@ def _as_is(value: Any) -> Any:
 # Times have milliseconds, as in the documents.
 _OF_PAUSE = _columns(
     {
-        _as_is: ("kind", "created_by", "priority", "on_timeout", "stage", "revision", "decided_auth", "outcome_status"),
+        _as_is: (
+            "kind",
+            "created_by",
+            "priority",
+            "on_timeout",
+            "stage",
+            "revision",
+            "decided_auth",
+            "outcome_status",
+            "outcome_by",
+        ),
         instant: ("created_at", "expires_at", "escalated_at", "consumed_at", "outcome_at", "outcome_due_at"),
         _hex: ("arguments_digest",),
         digest: (
@@ -36,7 +46,7 @@ _OF_PAUSE = _columns(
             # `arguments` have a digest of their own, and `priority` is short.
             *(name for name in CONTENT_FIELDS if name not in ("arguments", "priority")),
             *("posted_arguments", "review", "response", "votes", "asked"),
-            *("consumed_with", "outcome_note", "outcome_result"),
+            *("consumed_with", "outcome_note", "outcome_result", "outcome_by_name"),
         ),
     }
 )
@@ -54,7 +64,7 @@ CHANGING = frozenset(
     {
         *("on_timeout", "expires_at", "escalated_at", "stage", "response", "votes", "asked", "posted_arguments"),
         *("decided_auth", "consumed_at", "consumed_with", "outcome_due_at"),
-        *("outcome_status", "outcome_at", "outcome_note", "outcome_result"),
+        *("outcome_status", "outcome_at", "outcome_note", "outcome_result", "outcome_by", "outcome_by_name"),
     }
 )
 

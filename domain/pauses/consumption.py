@@ -5,6 +5,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from domain.pauses.votes import Actor
+
 # Seconds, with a year and a month as the upper limits.
 MAX_VALID_FOR = 31_536_000
 MIN_OUTCOME_WITHIN, MAX_OUTCOME_WITHIN, OUTCOME_WITHIN = 60, 2_592_000, 900
@@ -24,12 +26,18 @@ class ExecutionStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ExecutionReport:
-    """The agent's report after the execution of the approved action. `result`: any JSON value."""
+    """The outcome of the approved action.
+
+    Attributes:
+        result: any JSON value.
+        by: the operator who settled the outcome; None if the agent reported it.
+    """
 
     status: ExecutionStatus
     at: datetime
     note: str | None = None
     result: Any = None
+    by: Actor | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from datetime import datetime
 
-from domain.pauses.consumption import Consumption, ExecutionReport, ExecutionStatus
+from domain.pauses.consumption import NO_OUTCOME, Consumption, ExecutionReport, ExecutionStatus
 from domain.pauses.pause import Event, Pause, Status
 from domain.pauses.serialization import instant
 from domain.pauses.validity import outcome_due_at, valid_until
@@ -71,7 +71,7 @@ def _check_digest(pause: Pause, digest: str | None) -> None:
 
 
 def report(pause: Pause, outcome: ExecutionReport, *, settles: bool = False) -> tuple[Pause, tuple[Event, ...]]:
-    """Record the outcome; return the pause unchanged if it has the same one. An unknown outcome needs a look too.
+    """Record the outcome; return the pause unchanged if it was reported before. An unknown outcome needs a look too.
 
     Args:
         settles: an outcome that was reported as unknown may be replaced.
@@ -83,17 +83,46 @@ def report(pause: Pause, outcome: ExecutionReport, *, settles: bool = False) -> 
     if used is None:
         raise NotConsumed(_not_consumed(pause))
     first = used.report
-    if first is not None and _content(first) == _content(outcome):
+    if first is not None and first.by is None and _content(first) == _content(outcome):
         return pause, ()
     if first is not None and not (settles and first.status is ExecutionStatus.UNKNOWN):
-        raise OutcomeConflict(
-            f"the outcome {first.status} was reported at {instant(first.at)}, and does not change: read it in `current`"
-        )
+        raise OutcomeConflict(_final(first))
     reported = replace(pause, consumption=replace(used, report=outcome, outcome_due_at=None))
     events = [Event(OUTCOME, reported, outcome.at)]
     if outcome.status is ExecutionStatus.UNKNOWN:
         events.append(Event(OUTCOME_MISSING, reported, outcome.at))
     return reported, tuple(events)
+
+
+def settle(pause: Pause, outcome: ExecutionReport) -> tuple[Pause, tuple[Event, ...]]:
+    """Record what an operator found out about an unknown or missing outcome. The agent's own result stays.
+
+    Return the pause unchanged if an operator has recorded the same.
+
+    Raises:
+        NotConsumed, OutcomeConflict.
+    """
+    used = pause.consumption
+    if used is None:
+        raise NotConsumed(_not_consumed(pause))
+    first, due = used.report, used.outcome_due_at
+    if first is None:
+        if pause.outcome_within == NO_OUTCOME:
+            raise OutcomeConflict("the agent's client cannot report an outcome, so none is missing: do not settle it")
+        if due is not None and due > outcome.at:
+            raise OutcomeConflict(f"the agent may still report the outcome until {instant(due)}: settle it after that")
+    elif first.by is not None and (first.status, first.note) == (outcome.status, outcome.note):
+        return pause, ()
+    elif first.status is not ExecutionStatus.UNKNOWN:
+        raise OutcomeConflict(_final(first))
+    settled = replace(outcome, result=None if first is None else first.result)
+    changed = replace(pause, consumption=replace(used, report=settled, outcome_due_at=None))
+    return changed, (Event(OUTCOME, changed, outcome.at),)
+
+
+def _final(first: ExecutionReport) -> str:
+    how = "reported" if first.by is None else "settled by an operator"
+    return f"the outcome {first.status} was {how} at {instant(first.at)}, and does not change: read it in `current`"
 
 
 def _not_consumed(pause: Pause) -> str:

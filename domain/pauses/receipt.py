@@ -56,7 +56,7 @@ def claims(pause: Pause, issuer: str, receipt_id: str, now: datetime) -> dict[st
 
 
 def _use(pause: Pause) -> dict[str, Any]:
-    """Return the use of the approval, and the outcome of the execution as the agent reported it."""
+    """Return the use of the approval, and the outcome that the agent reported or an operator settled."""
     used = pause.consumption
     if used is None:
         return {}
@@ -67,6 +67,8 @@ def _use(pause: Pause) -> dict[str, Any]:
     execution = {"status": str(report.status), "at": instant(report.at)}
     if report.result is not None:
         execution["result_sha256"] = canonical_json.digest(report.result).hex()
+    if report.by is not None:
+        execution["settled_by"] = report.by.id
     return {**found, "execution": execution}
 
 
@@ -123,6 +125,8 @@ def wrong_claims(found: Mapping[str, Any]) -> list[str]:
         wrong.append("consumed_at")
     execution = found.get("execution", {"status": "", "at": ""})
     if not isinstance(execution, dict) or not _are_texts([execution.get("status"), execution.get("at")]):
+        wrong.append("execution")
+    elif not isinstance(execution.get("settled_by", ""), str):
         wrong.append("execution")
     return list(dict.fromkeys(wrong))
 

@@ -101,6 +101,7 @@ def _consumption(pause: Pause) -> dict[str, Any]:
         "note": report.note,
         "result": report.result,
         "reportedAt": instant(report.at),
+        **({} if report.by is None else {"settledBy": report.by.id, "settledByName": report.by.name}),
     }
     return {"consumption": {**document, "outcome": outcome}}
 

@@ -68,7 +68,9 @@ def use_of(pause: Mapping[str, Any], now: datetime) -> UseSummary | None:
         return UseSummary(state, _WORDS[state])
     state = _state_of(used, now)
     later = datetime.fromisoformat(used["consumedAt"]) - datetime.fromisoformat(decision["decidedAt"])
-    return UseSummary(state, f"used {_short(later)} later, {_WORDS.get(state, state)}")
+    who = (used.get("outcome") or {}).get("settledByName")
+    settled = "" if who is None else f", settled by {who}"
+    return UseSummary(state, f"used {_short(later)} later, {_WORDS.get(state, state)}{settled}")
 
 
 def _state_of(used: Mapping[str, Any], now: datetime) -> UseState:

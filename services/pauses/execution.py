@@ -19,7 +19,7 @@ from models.pauses import EXECUTION_COLUMNS, pause_of, pauses, values
 from services.kernel.quarantine import OUTCOME
 from services.kernel.sweeps import sweep_pauses
 from services.kernel.unit_of_work import Database, UnitOfWork
-from services.pauses.lifecycle import lock_pause
+from services.pauses.lifecycle import actor, lock_pause
 from services.webhooks.outbox import announce, announcing
 
 # One transaction reports at most this many missing outcomes, so that it holds their locks for well under a second.
@@ -74,6 +74,21 @@ def report_outcome(database: Database, by: Principal, id_: UUID, outcome: Outcom
         return Execution(store_execution(database, uow, by, pause, reported, events), repeated=not events)
 
 
+def settle_outcome(database: Database, by: Principal, id_: UUID, status: ExecutionStatus, note: str) -> Execution:
+    """Record what an operator found out about a missing or unknown outcome.
+
+    Raises:
+        NotFound, Forbidden, NotConsumed, OutcomeConflict.
+    """
+    with database.transaction() as uow:
+        pause = lock_pause(uow, by, id_)
+        if pause.kind == STEP:
+            raise Forbidden("this pause holds a step of a saga: `resolve` the step, or use the page of the saga")
+        with _telling_state(database, pause):
+            settled, events = execution.settle(pause, ExecutionReport(status, uow.now, note, by=actor(by)))
+        return Execution(store_execution(database, uow, by, pause, settled, events), repeated=not events)
+
+
 def sweep_missing_outcomes(database: Database) -> int:
     """Report one batch of missing outcomes and return how many. Skip rows that another sweep has locked."""
     due = select(pauses).order_by(pauses.c.outcome_due_at)
@@ -113,14 +128,21 @@ def store_execution(
 
 @contextmanager
 def _own(database: Database, uow: UnitOfWork, by: Principal, id_: UUID) -> Iterator[Pause]:
-    """Yield the caller's own pause, locked. A conflict in the block gets its document."""
+    """Yield the caller's own pause, locked."""
     pause = lock_pause(uow, by, id_)
     if pause.kind == STEP:
         raise Forbidden("this pause holds a step of a saga, and the saga itself uses the approval")
     if pause.created_by != by.id:
         raise Forbidden("only the key that created the pause may use its approval and report the outcome")
-    try:
+    with _telling_state(database, pause):
         yield pause
+
+
+@contextmanager
+def _telling_state(database: Database, pause: Pause) -> Iterator[None]:
+    """Add the document of the pause to a conflict in the block."""
+    try:
+        yield
     except ExecutionConflict as conflict:
         conflict.current = pause_document(pause, database.public_url)
         raise

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from domain.pauses.consumption import OUTCOME_WITHIN, Consumption, ExecutionReport, ExecutionStatus
-from domain.pauses.execution import consume, miss_outcome, report
-from domain.pauses.pause import Decision, Event, Pause, Status
+from domain.pauses.consumption import NO_OUTCOME, OUTCOME_WITHIN, Consumption, ExecutionReport, ExecutionStatus
+from domain.pauses.execution import consume, miss_outcome, report, settle
+from domain.pauses.pause import Actor, Decision, Event, Pause, Status
 from domain.pauses.policy_floor import PolicyFloor
 from domain.pauses.serialization import pause_document
 from domain.pauses.use_summary import use_of
@@ -94,6 +94,61 @@ STATES: dict[str, tuple[Pause, tuple[Any, ...]]] = {
         (REPEATED, AlreadyConsumed, ArgumentsChanged, OutcomeConflict, OutcomeConflict, None, REPEATED),
     ),
 }
+
+
+ANA = Actor("usr_ana", "Ana")
+FOUND = ExecutionReport(ExecutionStatus.SUCCEEDED, LATER + timedelta(days=1), "in the ledger", by=ANA)
+
+
+@pytest.mark.parametrize("state", STATES)
+def test_an_operator_settles_what_needs_a_look(state: str) -> None:
+    """An unknown or missing outcome, and no other."""
+    before, _ = STATES[state]
+    if before.consumption is None:
+        with pytest.raises(NotConsumed):
+            settle(before, FOUND)
+    elif state == "succeeded":
+        with pytest.raises(OutcomeConflict, match="does not change"):
+            settle(before, FOUND)
+    else:
+        after, events = settle(before, FOUND)
+        assert after.consumption is not None
+        assert after.consumption.report == FOUND
+        assert (after.consumption.outcome_due_at, [event.type for event in events]) == (None, ["pause.outcome"])
+        assert settle(after, FOUND) == (after, ())
+        for other in (replace(FOUND, status=ExecutionStatus.FAILED), replace(FOUND, note="guessed")):
+            with pytest.raises(OutcomeConflict, match="does not change"):
+                settle(after, other)
+        # A late report, even of the same.
+        for late in (told(ExecutionStatus.FAILED), told(ExecutionStatus.UNKNOWN), replace(FOUND, by=None)):
+            with pytest.raises(OutcomeConflict, match="settled by an operator at"):
+                report(after, late)
+
+
+def test_an_operator_waits_until_the_report_is_overdue() -> None:
+    pause = used()
+    assert pause.consumption is not None
+    due = pause.consumption.outcome_due_at
+    assert due is not None
+    with pytest.raises(OutcomeConflict, match="the agent may still report"):
+        settle(pause, replace(FOUND, at=due - MOMENT))
+    assert settle(pause, replace(FOUND, at=due))[1]
+
+
+def test_an_outcome_that_no_client_can_report_is_not_missing() -> None:
+    """An operator settles it only if it was reported as unknown after all."""
+    pause = used(outcome_within=NO_OUTCOME)
+    with pytest.raises(OutcomeConflict, match="cannot report an outcome"):
+        settle(pause, FOUND)
+    unknown, _ = report(pause, told(ExecutionStatus.UNKNOWN))
+    assert settle(unknown, FOUND)[1]
+
+
+def test_the_agents_result_stays() -> None:
+    pause, _ = report(used(), ExecutionReport(ExecutionStatus.UNKNOWN, LATER, "the line broke", {"id": "R-7"}))
+    settled, _ = settle(pause, FOUND)
+    assert settled.consumption is not None
+    assert settled.consumption.report == replace(FOUND, result={"id": "R-7"})
 
 
 @pytest.mark.parametrize(("state", "command"), list(product(STATES, COMMANDS)))

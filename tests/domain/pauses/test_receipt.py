@@ -11,7 +11,7 @@ import pytest
 from domain.identity.access import Authentication
 from domain.pauses import approval_policy
 from domain.pauses.consumption import ExecutionReport, ExecutionStatus
-from domain.pauses.execution import consume, report
+from domain.pauses.execution import consume, report, settle
 from domain.pauses.pause import Actor, Approve, Cancel, OnTimeout, Pause, Reject, Timeout, decide
 from domain.pauses.receipt import action_digest, claims, wrong_claims
 from domain.pauses.receipt_key import SigningKey, thumbprint
@@ -152,7 +152,10 @@ def test_a_limit_and_the_use_of_the_approval() -> None:
     }
     failed, _ = report(used, ExecutionReport(ExecutionStatus.FAILED, at))
     assert receipt(failed)["execution"] == {"status": "failed", "at": "2026-12-02T05:00:20.000Z"}
-    assert wrong_claims(receipt(reported)) == []
+    unknown, _ = report(used, ExecutionReport(ExecutionStatus.UNKNOWN, at))
+    settled, _ = settle(unknown, ExecutionReport(ExecutionStatus.FAILED, at, "no trace of it", by=ANN))
+    assert receipt(settled)["execution"] == {**receipt(failed)["execution"], "settled_by": ANN.id}
+    assert (wrong_claims(receipt(reported)), wrong_claims(receipt(settled))) == ([], [])
 
 
 def test_no_arguments() -> None:
@@ -195,6 +198,7 @@ def test_a_receipt_of_our_own_lacks_no_claim() -> None:
         ("consumed_at", 5),
         ("execution", "succeeded"),
         ("execution", {"status": 1, "at": ""}),
+        ("execution", {"status": "failed", "at": "", "settled_by": None}),
     ],
 )
 def test_a_claim_of_another_type_is_named(name: str, value: Any) -> None:

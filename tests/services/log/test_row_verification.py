@@ -8,6 +8,7 @@ import pytest
 
 from cli.devstack.waiting import wait_until
 from domain.identity.access import Role
+from domain.pauses.consumption import ExecutionStatus
 from domain.pauses.pause import OnTimeout
 from domain.sagas.outcome import Failed
 from domain.sagas.step import Error
@@ -16,6 +17,7 @@ from services.kernel.unit_of_work import Database
 from services.log import row_verification
 from services.log.audit import verify
 from services.log.row_verification import RowVerdict, verify_rows
+from services.pauses.execution import settle_outcome
 from services.pauses.lifecycle import expire_due
 from services.reviews.step_decisions import rerun_step
 from services.sagas.queries import StepRef
@@ -24,7 +26,7 @@ from tests.services.by_watch_id import claim, consume, decide_pause, report
 from tests.services.log.test_audit import tamper
 from tests.services.reviewers import voter
 from tests.services.saga_world import approve_held, current_ref, ref, start, step, tools, undo_of, work
-from tests.services.world import ADMIN, AGENT, REVIEWER, approve, cancel, one, post, reject, someone
+from tests.services.world import ADMIN, AGENT, OPERATOR, REVIEWER, approve, cancel, one, post, reject, someone, uuid_of
 
 ALL = someone(Role.OPERATOR, "*")
 FULL = {
@@ -211,6 +213,8 @@ EXECUTIONS = [
     ("outcome_at = now() + interval '1 day'", "outcome_at"),
     ("outcome_note = NULL", "outcome_note"),
     ("outcome_result = '2'", "outcome_result"),
+    ("outcome_by = 'usr_ana'", "outcome_by"),
+    ("outcome_by_name = 'Ana'", "outcome_by_name"),
     ("approval_valid_for = NULL", "approval_valid_for"),
     ("outcome_within = 3600", "outcome_within"),
 ]
@@ -228,6 +232,18 @@ def test_a_use_or_an_outcome_that_was_changed_is_named(database: Database, datab
         assert [(bad["id"], bad["field"]) for bad in found] == [(watch_id, field)], assignment
     unused = ", ".join(f"{name} = NULL" for name in UNUSED)
     assert {bad["field"] for bad in changed(database, database_url, "pauses", unused)} == set(UNUSED)
+
+
+def test_an_operator_who_was_removed_from_an_outcome_is_named(database: Database, database_url: str) -> None:
+    watch_id = post(database)
+    decide_pause(database, REVIEWER, watch_id, approve())
+    consume(database, AGENT, watch_id)
+    report(database, AGENT, watch_id, "unknown")
+    settle_outcome(database, OPERATOR, uuid_of(watch_id), ExecutionStatus.FAILED, "no trace of it")
+    assert verify_rows(database, ALL).bad == []
+    found = changed(database, database_url, "pauses", "outcome_by = NULL, outcome_by_name = NULL")
+    assert [(bad["id"], bad["field"]) for bad in found] == [(watch_id, "outcome_by"), (watch_id, "outcome_by_name")]
+    assert found[0]["logged"] == OPERATOR.id
 
 
 def test_a_missing_outcome_that_is_made_due_again_is_named(database: Database, database_url: str) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from domain.identity.access import Role
-from domain.pauses.consumption import MISSING, NEEDS_LOOK, NO_OUTCOME
+from domain.pauses.consumption import MISSING, NEEDS_LOOK, NO_OUTCOME, ExecutionStatus
 from domain.pauses.serialization import pause_document
 from domain.values import canonical_json
 from domain.values.errors import (
@@ -26,7 +26,8 @@ from domain.values.errors import (
 from services.kernel.pagination import Page
 from services.kernel.quarantine import OUTCOME
 from services.kernel.unit_of_work import Database
-from services.pauses.execution import MISSING_BATCH, sweep_missing_outcomes
+from services.log.row_verification import verify_rows
+from services.pauses.execution import MISSING_BATCH, settle_outcome, sweep_missing_outcomes
 from services.pauses.lifecycle import Filter, count_needing_look, list_pauses
 from services.pauses.namespaces import put_namespace
 from tests.conftest import Recorded
@@ -35,6 +36,7 @@ from tests.services.world import (
     ADMIN,
     AGENT,
     CALLBACK,
+    OPERATOR,
     REVIEWER,
     an_endpoint,
     approve,
@@ -328,3 +330,48 @@ def test_every_conflict_has_the_present_state(database: Database) -> None:
     with pytest.raises(OutcomeConflict) as refused:
         report(database, AGENT, watch_id, "failed")
     assert refused.value.current == one_document(database, watch_id)
+
+
+def test_an_operator_settles_an_unknown_outcome(database: Database) -> None:
+    """It needs no look any more, receivers learn it, the log names the operator, and the rows fit the log."""
+    an_endpoint(database, event_types=("pause.outcome",))
+    watch_id = used(database)
+    report(database, AGENT, watch_id, "unknown", note="the line broke", result=1)
+    assert listed(database, outcome=NEEDS_LOOK) == [watch_id]
+    succeeded, id_ = ExecutionStatus.SUCCEEDED, uuid_of(watch_id)
+    settled = settle_outcome(database, OPERATOR, id_, succeeded, "in the ledger")
+    assert not settled.repeated
+    outcome = settled.document["consumption"]["outcome"]
+    assert outcome.pop("reportedAt")
+    assert outcome == {
+        "status": "succeeded",
+        "note": "in the ledger",
+        "result": 1,
+        "settledBy": OPERATOR.id,
+        "settledByName": OPERATOR.name,
+    }
+    assert settle_outcome(database, OPERATOR, id_, succeeded, "in the ledger").repeated
+    assert (listed(database, outcome=NEEDS_LOOK), count_needing_look(database, AGENT)) == ([], 0)
+    assert [delivery["type"] for delivery in deliveries(database)] == ["pause.outcome"] * 2
+    query = "SELECT entry ->> 'by' AS by, entry -> 'details' ->> 'note' AS note FROM audit_events"
+    found = rows(database, f"{query} WHERE entry ->> 'type' = 'pause.outcome'")
+    assert {row["by"]: row["note"] for row in found} == {AGENT.id: "the line broke", OPERATOR.id: "in the ledger"}
+    assert verify_rows(database, someone(Role.OPERATOR, "*")).bad == []
+    with pytest.raises(OutcomeConflict) as refused:
+        settle_outcome(database, OPERATOR, id_, ExecutionStatus.FAILED, "it is not there")
+    assert refused.value.current == one_document(database, watch_id)
+
+
+def test_a_missing_outcome_is_settled_once_it_is_overdue(database: Database) -> None:
+    watch_id = used(database)
+    failed, id_ = ExecutionStatus.FAILED, uuid_of(watch_id)
+    with pytest.raises(OutcomeConflict, match="may still report"):
+        settle_outcome(database, OPERATOR, id_, failed, "no trace of it")
+    overdue(database, watch_id)
+    answers = at_once([partial(settle_outcome, database, OPERATOR, id_, failed, note) for note in ("one", "two")])
+    assert sorted(type(answer).__name__ for answer in answers) == ["Execution", "OutcomeConflict"]
+    assert sweep_missing_outcomes(database) == 0
+    with pytest.raises(OutcomeConflict):
+        report(database, AGENT, watch_id, "succeeded")
+    with pytest.raises(NotFound):
+        settle_outcome(database, someone(Role.OPERATOR, "elsewhere"), id_, failed, "x")
