@@ -17,7 +17,7 @@ from app.http.long_poll import hold, hold_any
 from app.http.problems import refusal_document
 from app.openapi.document import CONSUMPTION_KEY, IF_NONE_MATCH, LAST_EVENT_ID
 from app.openapi.operation import idempotent_request, operation, required_key
-from app.schemas.executions import ConsumeSchema, OutcomeSchema
+from app.schemas.executions import ConsumeSchema, OutcomeSchema, SettleSchema
 from app.schemas.pauses import (
     NOT_EXECUTED,
     ApproveSchema,
@@ -34,6 +34,7 @@ from app.schemas.pauses import (
     UnclaimSchema,
 )
 from domain.identity.access import Permission
+from domain.pauses.consumption import ExecutionStatus
 from domain.pauses.content import CONTENT_FIELDS
 from domain.pauses.creation import PauseRequest
 from domain.pauses.pause import Approve, Cancel, Pause, Reject
@@ -259,6 +260,28 @@ def report_outcome(body: dict[str, Any], watch_id: str) -> Response:
     wanted = execution.OutcomeReport(**body)
     reported = execution.report_outcome(deps().database, g.principal, pause_id(watch_id), wanted)
     return replayable(reported.document, reported.repeated)
+
+
+@operation(
+    pauses,
+    "POST",
+    "/pause/<watch_id>/settle",
+    permission=Permission.OUTCOME_SETTLE,
+    body=SettleSchema,
+    example={"status": "succeeded", "note": "the ledger has refund R-7"},
+    answers={200: PauseSchema},
+    sends=["Idempotent-Replayed"],
+    refuses=(404, 409),
+)
+def settle_outcome(body: dict[str, Any], watch_id: str) -> Response:
+    """Settle an unknown or missing outcome (operators)
+
+    Find out whether the action took effect, then record it here. An outcome that the agent knows does not change, and
+    while its report is not due, only the agent may report.
+    """
+    status = ExecutionStatus(body["status"])
+    settled = execution.settle_outcome(deps().database, g.principal, pause_id(watch_id), status, body["note"])
+    return replayable(settled.document, settled.repeated)
 
 
 @operation(

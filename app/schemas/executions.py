@@ -41,11 +41,29 @@ class OutcomeSchema(Schema):
     )
 
 
+class SettleSchema(Schema):
+    status = fields.String(
+        required=True,
+        validate=validate.OneOf([str(ExecutionStatus.SUCCEEDED), str(ExecutionStatus.FAILED)]),
+        metadata={"description": "Whether the action took effect."},
+    )
+    note = text(
+        1, MAX_NOTE, required=True, metadata={"description": "How you know.", "example": "the ledger has refund R-7"}
+    )
+
+
 class OutcomeOfExecutionSchema(Schema):
     status = fields.String(required=True, validate=validate.OneOf(list(map(str, ExecutionStatus))))
     note = fields.String(required=True, allow_none=True)
     result = fields.Raw(required=True, allow_none=True)
     reportedAt = fields.AwareDateTime(required=True)
+    settledBy = fields.String(
+        metadata={
+            "description": "Only for an outcome that an operator settled: who did.",
+            "example": "usr_01994f3b7c2e7d41a0b5c6d7e8f90125",
+        }
+    )
+    settledByName = fields.String(metadata={"description": "Their name.", "example": "Ana"})
 
 
 class ConsumptionSchema(Schema):

@@ -1,5 +1,6 @@
 """/api/pause/{id}/consume and /outcome: an approval is used once, and its outcome is reported."""
 
+import base64
 import json
 from typing import Any
 
@@ -192,3 +193,32 @@ def test_events_before_the_decision_do_not_tell_of_the_use(team: Team) -> None:
     first, last = (json.loads(line.removeprefix("data: "))["data"] for line in lines if line.startswith("data: "))
     assert (first["status"], first.get("consumption")) == ("pending", None)
     assert (last["status"], last["consumption"].keys()) == ("approved", {"consumedAt", "outcomeDueAt"})
+
+
+def test_an_operator_settles_the_outcome(team: Team) -> None:
+    """A reviewer and the agent may not; the note is required; the page and the receipt name the operator."""
+    watch_id = approved(team)
+    path = f"/api/pause/{watch_id}/settle"
+    found = {"status": "succeeded", "note": "in the ledger"}
+    refused(team.operator.post(path, json=found), 409, "NOT_CONSUMED")
+    consume(team.agent, watch_id)
+    problem = refused(team.operator.post(path, json=found), 409, "OUTCOME_CONFLICT")
+    assert "may still report" in problem["detail"]
+    report(team.agent, watch_id, status="unknown", note="the line broke")
+    for client in (team.agent, team.reviewer):
+        refused(client.post(path, json=found), 403, "FORBIDDEN")
+    refused(team.operator.post(path, json={"status": "unknown", "note": "x"}), 422, "VALIDATION_FAILED", "status")
+    for note in (None, ""):
+        refused(team.operator.post(path, json={**found, "note": note}), 422, "VALIDATION_FAILED", "note")
+    before = team.reviewer.get(f"/api/pause/{watch_id}").headers["ETag"]
+    settled = team.operator.post(path, json=found)
+    assert settled.status_code == 200, settled.text
+    outcome = settled.json()["consumption"]["outcome"]
+    assert (outcome["status"], outcome["note"], outcome["settledByName"]) == ("succeeded", "in the ledger", "operator")
+    again = team.operator.post(path, json=found)
+    assert (again.json(), again.headers["Idempotent-Replayed"]) == (settled.json(), "true")
+    assert team.reviewer.get(f"/api/pause/{watch_id}").headers["ETag"] != before
+    refused(team.operator.post(path, json={**found, "status": "failed"}), 409, "OUTCOME_CONFLICT")
+    payload = team.agent.get(f"/api/pause/{watch_id}/receipt").text.split(".")[1]
+    claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
+    assert claims["execution"]["settled_by"] == outcome["settledBy"]
