@@ -224,6 +224,19 @@ def outcome(session: CommandContext, watch_id: str, **report: Any) -> None:
     session.show(session.request("POST", f"{PATH}/{part(watch_id)}/outcome", body=given(**report)), one_line)
 
 
+@command(pause, "settle", Role.OPERATOR)
+@click.argument("watch_id", metavar="ID")
+@click.argument("status", type=click.Choice([ExecutionStatus.SUCCEEDED, ExecutionStatus.FAILED]))
+@click.option("--note", required=True, help="Say how you know.")
+def settle(session: CommandContext, watch_id: str, status: str, note: str) -> None:
+    """Settle an unknown or missing outcome.
+
+    First find out whether the action took effect.
+    """
+    body = {"status": status, "note": note}
+    session.show(session.request("POST", f"{PATH}/{part(watch_id)}/settle", body=body), one_line)
+
+
 @command(pause, "cancel", Role.AGENT)
 @click.argument("watch_id", metavar="ID")
 @COMMENT

@@ -62,7 +62,7 @@ def _line(pause: dict[str, Any]) -> Text:
         return line.append(f"{needed}{claimed}, {deadline(pause)}")
     use = use_of(pause, datetime.now(UTC))
     # An agent that reports no use would make each of its lines longer.
-    shown = "" if use is None or not use.state.used else f" ({use.words})"
+    shown = "" if use is None or not use.state.used else f" ({clean(use.words)})"
     return line.append(f"{_decided(pause['decision'])}{shown}")
 
 

@@ -66,7 +66,10 @@ def _policy(policy: Mapping[str, Any]) -> str:
 
 
 def _execution(execution: Mapping[str, Any] | None) -> str | None:
-    return None if execution is None else f"{execution['status']}, reported {_time(execution['at'])}"
+    if execution is None:
+        return None
+    settled = f", settled by {execution['settled_by']}" if "settled_by" in execution else ", reported"
+    return f"{execution['status']}{settled} {_time(execution['at'])}"
 
 
 def _digest(claims: Mapping[str, Any], name: str, checked: Sequence[str]) -> str:

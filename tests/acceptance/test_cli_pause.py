@@ -130,6 +130,16 @@ class TestPause:
         assert max(map(len, decided)) <= 80
         assert len(call("pause", "list", "--namespace", namespace, "--decided", "--json").document["items"]) == 1
 
+    def test_an_operator_settles_an_outcome(self, call: Call, paused: Callable[..., str]) -> None:
+        watch_id = paused("Pay")
+        call("pause", "approve", watch_id)
+        call("pause", "consume", watch_id, "--idempotency-key", "pay-0001")
+        call("pause", "outcome", watch_id, "unknown")
+        assert call("pause", "settle", watch_id, "succeeded").code == WRONG
+        settled = call("pause", "settle", watch_id, "succeeded", "--note", "in the ledger")
+        assert "succeeded, settled by first operator" in settled.out
+        assert call("pause", "settle", watch_id, "failed", "--note", "x").error.startswith("OUTCOME_CONFLICT: ")
+
     def test_a_list_of_a_door(self, call: Call, stack: Stack, paused: Callable[..., str], namespace: str) -> None:
         paused("other")
         body = {"action": "x", "namespace": namespace, "metadata": {"door": "mcp"}}
