@@ -601,6 +601,7 @@ def test_the_use_of_an_approval_is_shown(rita: Visitor, team: Team) -> None:
         assert (f"/review/{watch_id}" in listed) == there, use
     assert "outcome unknown: needs a look" in words(rita.http.get("/inbox/decided?use=look").text)
     assert rita.http.get("/inbox/decided?use=nonsense").status_code == 200
+    assert "Settle the outcome" not in page
 
 
 def test_an_approval_that_is_not_used_in_time(rita: Visitor, team: Team) -> None:
@@ -643,3 +644,24 @@ def test_a_client_that_says_little_leaves_no_empty_parts(rita: Visitor, team: Te
         assert absent not in page
     assert "through" not in plain
     assert "says this about itself" not in plain
+
+
+def test_an_operator_settles_an_unknown_outcome(visitor: Any, team: Team) -> None:
+    """With a note; then it needs no look any more, and the page names the operator."""
+    watch_id = team.pause(action="Pay")["watchId"]
+    olga = visitor("operator", name=f"Olga {NASTY}")
+    olga.send(watch_id, "approve")
+    team.agent.post(f"/api/pause/{watch_id}/consume", headers={"Idempotency-Key": "pay-0001"}).raise_for_status()
+    assert "Settle the outcome" not in olga.see(watch_id)
+    team.agent.post(f"/api/pause/{watch_id}/outcome", json={"status": "unknown"}).raise_for_status()
+    assert "Settle the outcome" in words(olga.see(watch_id))
+    assert "say how you know" in words(olga.send(watch_id, "settle", 422, status="succeeded", note=" "))
+    assert "choose whether" in words(olga.send(watch_id, "settle", 422, status="unknown", note="in the ledger"))
+    assert visitor("reviewer").send(watch_id, "settle", 403, status="failed", note="x")
+    olga.send(watch_id, "settle", status="succeeded", note=f"in the ledger {NASTY}")
+    page = olga.see(watch_id)
+    assert f"later, succeeded, settled by Olga {NASTY}" in words(page)
+    assert f"in the ledger {NASTY}" in words(page)
+    assert NASTY not in page
+    assert "Settle the outcome" not in page
+    assert f"/review/{watch_id}" not in olga.http.get("/inbox/decided?use=look").text

@@ -16,6 +16,7 @@ from domain.pauses.pause import Approve, Reject
 from domain.pauses.serialization import pause_id
 from domain.values.errors import AlreadyResolved, Conflict, DomainError, FieldError, Invalid, RevisionChanged
 from domain.values.json_diff import differences
+from services.pauses.execution import settle_outcome
 from services.pauses.lifecycle import actor
 from services.pauses.receipts import issue_receipt
 from services.reviews.claims import claim, unclaim
@@ -97,6 +98,18 @@ def review_retry(watch_id: str) -> Any:
         return _back(watch_id)
 
     return _with_errors(watch_id, rerun)
+
+
+@page("POST", "/review/<watch_id>/settle", permission=Permission.OUTCOME_SETTLE)
+def review_settle(watch_id: str) -> Any:
+    """Record what an operator found out about a missing or unknown outcome."""
+
+    def settle() -> Any:
+        status, note = review_form.settled()
+        settle_outcome(deps().database, person(), pause_id(watch_id), status, note)
+        return _back(watch_id)
+
+    return _with_errors(watch_id, settle)
 
 
 @page("POST", "/review/<watch_id>/claim", permission=DECIDE, link_ok=True)
