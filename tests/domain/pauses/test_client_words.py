@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domain.pauses.client_words import MAX_FACTS, MAX_NAME, MAX_TEXT, client_words
@@ -58,6 +58,7 @@ def test_too_much_is_shortened_and_stays_in_the_metadata(client: dict[str, Any],
     assert (words.facts, words.whole, words.rest) == (facts, False, {"client": client})
 
 
+@settings(max_examples=40)
 @given(st.dictionaries(st.sampled_from(["door", "client", "submission", "x"]) | st.text(max_size=5), JSON))
 def test_nothing_is_lost_and_nothing_is_long(metadata: dict[str, Any]) -> None:
     words = client_words(metadata)
