@@ -24,15 +24,17 @@ saga has `needs_operator` until an operator acts on it. So does a saga with a ca
 `RUNNING` or `COMPENSATING`."""
 _USE_NOTE = """\
 An agent uses an approval at most once (`consume`), and only while it is valid. Then it reports the outcome. The outcome
-is missing if no report arrives in time; a late report ends that. An `unknown` outcome of a held step becomes
-`succeeded` or `failed` by `resolve`."""
+is missing if no report arrives in time; a late report ends that, and so does an operator (`settle`). An `unknown`
+outcome becomes `succeeded` or `failed` by `settle`, or that of a held step by `resolve`."""
 _USE = (
     "approved --> used: consume",
     "used --> missing: no report in time",
     *(f"used --> {status}: outcome" for status in ExecutionStatus),
     *(f"missing --> {status}: outcome" for status in ExecutionStatus),
-    "unknown --> succeeded: resolve",
-    "unknown --> failed: resolve",
+    "unknown --> succeeded: settle, resolve",
+    "unknown --> failed: settle, resolve",
+    "missing --> succeeded: settle",
+    "missing --> failed: settle",
 )
 _PAUSE_NOTE = "A timeout ends a pause by its `onTimeout`. A decision after `expiresAt` is too late."
 

@@ -5,7 +5,7 @@ from typing import Any
 from marshmallow import Schema, ValidationError, fields, validate
 
 from app.schemas.fields import matches, one_of, text
-from domain.pauses.consumption import MAX_NOTE, MAX_RESULT_BYTES, ExecutionStatus
+from domain.pauses.consumption import MAX_NOTE, MAX_RESULT_BYTES, SETTLED, ExecutionStatus
 from domain.values import canonical_json
 
 
@@ -44,7 +44,7 @@ class OutcomeSchema(Schema):
 class SettleSchema(Schema):
     status = fields.String(
         required=True,
-        validate=validate.OneOf([str(ExecutionStatus.SUCCEEDED), str(ExecutionStatus.FAILED)]),
+        validate=validate.OneOf(list(map(str, SETTLED))),
         metadata={"description": "Whether the action took effect."},
     )
     note = text(

@@ -12,7 +12,7 @@ from cli.views.changes import PREVIEW, show_edit
 from cli.views.output import console
 from cli.views.pause import decided_view, describe, list_view, one_line, reporting_late_decision, use_view
 from domain.identity.access import Role
-from domain.pauses.consumption import MISSING, ExecutionStatus
+from domain.pauses.consumption import MISSING, SETTLED, ExecutionStatus
 from domain.pauses.pause import OnTimeout, Status
 from domain.pauses.serialization import camel_case
 from domain.values.canonical_json import digest
@@ -226,7 +226,7 @@ def outcome(session: CommandContext, watch_id: str, **report: Any) -> None:
 
 @command(pause, "settle", Role.OPERATOR)
 @click.argument("watch_id", metavar="ID")
-@click.argument("status", type=click.Choice([ExecutionStatus.SUCCEEDED, ExecutionStatus.FAILED]))
+@click.argument("status", type=click.Choice([str(word) for word in SETTLED]))
 @click.option("--note", required=True, help="Say how you know.")
 def settle(session: CommandContext, watch_id: str, status: str, note: str) -> None:
     """Settle an unknown or missing outcome.

@@ -24,6 +24,10 @@ class ExecutionStatus(StrEnum):
     UNKNOWN = "unknown"
 
 
+# What an operator may record.
+SETTLED = (ExecutionStatus.SUCCEEDED, ExecutionStatus.FAILED)
+
+
 @dataclass(frozen=True, slots=True)
 class ExecutionReport:
     """The outcome of the approved action.

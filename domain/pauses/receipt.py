@@ -124,9 +124,9 @@ def wrong_claims(found: Mapping[str, Any]) -> list[str]:
     if not isinstance(found.get("consumed_at", ""), str):
         wrong.append("consumed_at")
     execution = found.get("execution", {"status": "", "at": ""})
-    if not isinstance(execution, dict) or not _are_texts([execution.get("status"), execution.get("at")]):
-        wrong.append("execution")
-    elif not isinstance(execution.get("settled_by", ""), str):
+    if not isinstance(execution, dict) or not _are_texts(
+        [execution.get("status"), execution.get("at"), execution.get("settled_by", "")]
+    ):
         wrong.append("execution")
     return list(dict.fromkeys(wrong))
 

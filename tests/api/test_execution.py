@@ -214,7 +214,8 @@ def test_an_operator_settles_the_outcome(team: Team) -> None:
     settled = team.operator.post(path, json=found)
     assert settled.status_code == 200, settled.text
     outcome = settled.json()["consumption"]["outcome"]
-    assert (outcome["status"], outcome["note"], outcome["settledByName"]) == ("succeeded", "in the ledger", "operator")
+    told = (outcome["status"], outcome["note"], outcome["settledByName"])
+    assert told == ("succeeded", "in the ledger", "test operator")
     again = team.operator.post(path, json=found)
     assert (again.json(), again.headers["Idempotent-Replayed"]) == (settled.json(), "true")
     assert team.reviewer.get(f"/api/pause/{watch_id}").headers["ETag"] != before

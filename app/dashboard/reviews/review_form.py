@@ -12,7 +12,7 @@ from app.dashboard.display.schema_form import Field, defaults, fields_of, read
 from app.dashboard.framework.form_fields import text
 from app.dashboard.reviews.review_view import ReviewView
 from app.http.json_body import read_text
-from domain.pauses.consumption import MAX_NOTE, ExecutionStatus
+from domain.pauses.consumption import MAX_NOTE, SETTLED, ExecutionStatus
 from domain.values import json_schema
 from domain.values.errors import AlreadyResolved, FieldError, Invalid, RevisionChanged
 from services.sagas.queries import StepRef
@@ -33,9 +33,9 @@ def guidance() -> str | None:
 
 def settled() -> tuple[ExecutionStatus, str]:
     """Return the outcome that an operator records, and how they know. Raises `Invalid`."""
-    status, note = request.form.get("status"), text("note", MAX_NOTE)
-    if status not in (ExecutionStatus.SUCCEEDED, ExecutionStatus.FAILED):
-        raise Invalid([FieldError("status", "is missing: choose whether the action took effect")])
+    status, note = request.form.get("outcome"), text("note", MAX_NOTE)
+    if status not in SETTLED:
+        raise Invalid([FieldError("outcome", "is missing: choose whether the action took effect")])
     if not note:
         raise Invalid([FieldError("note", "is missing: say how you know")])
     return ExecutionStatus(status), note
