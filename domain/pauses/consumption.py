@@ -24,7 +24,7 @@ class ExecutionStatus(StrEnum):
     UNKNOWN = "unknown"
 
 
-# What an operator may record.
+# An operator may record one of these.
 SETTLED = (ExecutionStatus.SUCCEEDED, ExecutionStatus.FAILED)
 
 
