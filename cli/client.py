@@ -188,22 +188,28 @@ def part(text: str) -> str:
 
 
 @contextmanager
-def open_server(url: str | None, data_dir: Path) -> Iterator[Server]:
+def open_server(url: str | None, data_dir: Path, *, decides: bool = False) -> Iterator[Server]:
     """Open the server at `url`, or the one that `sagahold up` recorded in `data_dir`.
 
-    SAGAHOLD_API_KEY takes precedence. The recorded keys are sent only to the recorded server.
+    SAGAHOLD_API_KEY takes precedence. The recorded keys are sent only to the recorded server. A checkout can contain a
+    recorded server of its author, so such a server on another machine gets no SAGAHOLD_API_KEY.
+
+    Args:
+        decides: an answer of the server lets an action run, so a recorded server must be on this machine.
     """
     file = data_dir / CREDENTIALS
     credentials = read_credentials(file)
     own_url = credentials.get("url", "").rstrip("/")
+    recorded = not url
     url = (url or own_url).rstrip("/")
     if not url:
         raise ServerUnreachable(NO_SERVER)
-    if not _is_http(url):
-        raise ServerUnreachable(f"{url!r} is not the URL of a server: write it as http://HOST:PORT")
+    host = _host(url)
     given = os.environ.get("SAGAHOLD_API_KEY", "").strip()
     if given and not KEY.fullmatch(given):
         raise ServerUnreachable("SAGAHOLD_API_KEY is not a key: a key begins with hitl_")
+    if recorded and (given or decides) and not is_loopback(host):
+        raise ServerUnreachable(f"{file} names {url}, another machine: set SAGAHOLD_URL to the server that you trust")
     if given:
         server = Server(url, dict.fromkeys(Role, given), "SAGAHOLD_API_KEY")
     elif url == own_url:
@@ -234,9 +240,14 @@ def read_credentials(file: Path) -> dict[str, str]:
         ) from None
 
 
-def _is_http(url: str) -> bool:
+def _host(url: str) -> str:
+    """Return the host of a server's URL. Raises `ServerUnreachable`, without a password that the URL contains."""
     try:
         parts = urlsplit(url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0 and not parts.query
+        if "@" in parts.netloc:
+            raise ServerUnreachable("the URL of the server contains a user name or password: write http://HOST:PORT")
+        if parts.scheme in ("http", "https") and parts.hostname and parts.port != 0 and not parts.query:
+            return parts.hostname
     except ValueError:
-        return False
+        pass
+    raise ServerUnreachable(f"{url!r} is not the URL of a server: write it as http://HOST:PORT")

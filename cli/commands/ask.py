@@ -80,7 +80,7 @@ def ask(
         optional = {"context": context, "review": review, "namespace": namespace}
         fields = {"expiresIn": wait, "outcomeWithin": OUTCOME_WITHIN}
         fields |= {field: value for field, value in optional.items() if value is not None}
-        with open_server(url, data_dir) as server:
+        with open_server(url, data_dir, decides=True) as server:
             request = Request(name or uuid4().hex, action, arguments, DOOR, client(os.environ), name, fields)
             used = approval(server, request, wait, check, keep=keep, failed=FAILED)
         if as_json:

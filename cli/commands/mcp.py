@@ -36,7 +36,7 @@ _NAMED = ("name", "taskId")
 @click.command("mcp")
 def mcp(url: str | None, data_dir: Path) -> None:
     """Serve agents over MCP on stdin and stdout (set SAGAHOLD_URL and SAGAHOLD_API_KEY)."""
-    with open_server(url, data_dir) as server:
+    with open_server(url, data_dir, decides=True) as server:
         Proxy(server, sys.stdout.buffer).run(sys.stdin.buffer)
 
 

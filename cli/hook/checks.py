@@ -147,7 +147,7 @@ def _asks(run: _Run, event: Event, url: str | None, data_dir: Path) -> Check:
         if ran.returncode == BLOCK:
             return Check("asks", False, _last_line(ran.stderr).removeprefix("sagahold: blocked: "))
         decision = json.loads(ran.stdout)["hookSpecificOutput"]["permissionDecision"]
-        with open_server(url, data_dir) as server:
+        with open_server(url, data_dir, decides=True) as server:
             desk = ActionDesk(server, time.monotonic() + RUN_SECONDS)
             held = desk.find(external_id_of(event))
             for pause in held:

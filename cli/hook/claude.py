@@ -91,7 +91,7 @@ class Server:
         from cli.held_action import ActionDesk
         from cli.hook.decide import Decider
 
-        with open_server(self.url, self.data_dir) as server:
+        with open_server(self.url, self.data_dir, decides=True) as server:
             defer = (self.defer or rule.defer) and _is_headless()
             return Decider(ActionDesk(server, until), State(default_folder()), defer).decide(event, rule)
 
@@ -99,7 +99,7 @@ class Server:
         from cli.client import open_server
         from cli.held_action import ActionDesk
 
-        with open_server(self.url, self.data_dir) as server:
+        with open_server(self.url, self.data_dir, decides=True) as server:
             ActionDesk(server, until).report(watch_id, status, note)
 
 

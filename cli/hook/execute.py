@@ -53,7 +53,7 @@ def exec_(
     command, or with 125 if it did not run.
     """
     try:
-        with open_server(url, data_dir) as server:
+        with open_server(url, data_dir, decides=True) as server:
             request = _request(argv, action, review, wait, key)
             used = approval(server, request, wait, check, keep=keep, failed=NOT_RUN)
             status, note = run(used)

@@ -14,7 +14,7 @@ import pytest
 from sagahold.protocol import Answer, Call
 from sagahold.testing import FakeApprover
 
-from cli.client import Failure, open_server
+from cli.client import Failure, ServerUnreachable, open_server
 from cli.devstack.waiting import wait_until
 from cli.held_action import ActionDesk
 from cli.hook.decide import Decider
@@ -174,10 +174,26 @@ def test_an_approval_that_cannot_be_used(asked: Callable[[Change], str], code: s
         ("http://sagahold.invalid", "cannot reach"),
         ("http://[", "is not the URL of a server"),
         ("", "no server given"),
+        ("http://me:s3cret@sagahold.invalid", "contains a user name or password"),
     ],
 )
 def test_no_server(hook: Hook, url: str, reason: str) -> None:
-    assert reason in hook.run(event(), SAGAHOLD_URL=url).blocked
+    blocked = hook.run(event(), SAGAHOLD_URL=url).blocked
+    assert reason in blocked
+    assert "s3cret" not in blocked
+
+
+@pytest.mark.parametrize("key", ["hitl_mine", ""])
+def test_a_checkout_does_not_choose_the_server(hook: Hook, key: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It may contain the credentials of a server of its author."""
+    data = hook.project / ".sagahold"
+    data.mkdir()
+    (data / "credentials.json").write_text('{"url": "http://sagahold.invalid", "agent_key": "hitl_theirs"}')
+    blocked = hook.run(event(), SAGAHOLD_URL="", SAGAHOLD_API_KEY=key).blocked
+    assert "names http://sagahold.invalid, another machine: set SAGAHOLD_URL" in blocked
+    monkeypatch.setenv("SAGAHOLD_API_KEY", "hitl_mine")
+    with pytest.raises(ServerUnreachable, match="another machine"), open_server(None, data):
+        pass
 
 
 def test_a_bad_key(hook: Hook) -> None:
