@@ -26,6 +26,8 @@ from tests.clients.mcp.conftest import FASTMCP, LANGCHAIN
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "doors" / "mcp.md").read_text()
 TOOLS = 7
+# The first installation of the clients takes minutes.
+pytestmark = pytest.mark.timeout(600)
 
 
 def blocks(language: str) -> list[str]:

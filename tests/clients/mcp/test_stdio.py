@@ -18,6 +18,8 @@ from tests.clients.mcp.agent import Agent
 from tests.clients.mcp.wire import VERSIONS, rpc
 
 SAGAHOLD = Path(sys.executable).parent / "sagahold"
+# More than WITHIN, which has to end first.
+pytestmark = pytest.mark.timeout(600)
 
 
 class Proxy(Agent):

@@ -23,6 +23,8 @@ from tests.clients.mcp.wire import META, VERSIONS, Post, error, rpc
 TASKS = "io.modelcontextprotocol/tasks"
 DECLARED = {**META, "io.modelcontextprotocol/clientCapabilities": {"extensions": {TASKS: {}}}}
 Send = Callable[..., httpx.Response]
+# More than WITHIN, which has to end first.
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture
