@@ -72,9 +72,8 @@ class Proxy:
         except (ValueError, RecursionError):
             self._write(_error(None, PARSE_ERROR, "a line must be one JSON-RPC message"))
             return
-        id_ = message.get("id") if isinstance(message, dict) else None
-        # True is an integer in Python, and no id.
-        if not isinstance(id_, str | int) or isinstance(id_, bool):
+        id_ = _id_of(message)
+        if id_ is None:
             self._notify(message, line)
             return
         thread = threading.Thread(target=self._answer, args=(id_, message, line), daemon=True)
@@ -109,7 +108,7 @@ class Proxy:
 
         threading.Thread(target=send, daemon=True).start()
 
-    def _answer(self, id_: Any, message: dict[str, Any], line: bytes) -> None:
+    def _answer(self, id_: str | int, message: dict[str, Any], line: bytes) -> None:
         own = threading.current_thread()
         try:
             for answer in self._exchange(message, line):
@@ -132,7 +131,7 @@ class Proxy:
                 if "id" in answer:
                     answered = True
                     # The server does not know the id of a request that it refuses before it reads it.
-                    answer["id"] = message.get("id") if isinstance(message, dict) else None
+                    answer["id"] = _id_of(message)
                 yield answer
         if not answered:
             raise ServerUnreachable(f"{self._server.url} ended the call without an answer ({response.status_code})")
@@ -168,6 +167,12 @@ class Proxy:
         with self._lock, suppress(BrokenPipeError):
             self._output.write(line)
             self._output.flush()
+
+
+def _id_of(message: Any) -> str | int | None:
+    id_ = message.get("id") if isinstance(message, dict) else None
+    # True is an integer in Python, and no id.
+    return id_ if isinstance(id_, str | int) and not isinstance(id_, bool) else None
 
 
 def _messages(response: httpx.Response) -> Iterator[dict[str, Any]]:

@@ -68,7 +68,8 @@ def test_lines_that_are_no_request(proxy: Callable[..., Proxy]) -> None:
     assert program.ask("[" * 100_000)["error"]["code"] == -32700
     assert program.ask([rpc("ping")])["error"]["code"] == -32600
     for id_ in (None, True, 1.5, [1]):
-        assert program.ask({"jsonrpc": "2.0", "id": id_, "method": "ping"})["error"]["code"] == -32600
+        refused = program.ask({"jsonrpc": "2.0", "id": id_, "method": "ping"})
+        assert (refused["id"], refused["error"]["code"]) == (None, -32600)
     program.send("\n")
     program.send({"jsonrpc": "2.0", "method": "notifications/unknown"})
     big = program.ask(call(VERSIONS[1], "a", context={"x": "x" * 1_100_000}))
