@@ -5,6 +5,7 @@ apart by namespaces: take `namespace` and make clients with `client_for`.
 """
 
 import contextlib
+import functools
 import os
 import re
 import shlex
@@ -21,6 +22,7 @@ import httpx
 import psycopg2
 import pytest
 from httpx._config import DEFAULT_TIMEOUT_CONFIG
+from httpx._transports import default as transports
 from hypothesis import HealthCheck
 from hypothesis import settings as hypothesis
 
@@ -58,6 +60,8 @@ HELD_SECONDS = 75.0
 # httpx gives up after 5 s. An answer has taken that long while many tests ran at once.
 DEFAULT_TIMEOUT_CONFIG.connect = DEFAULT_TIMEOUT_CONFIG.read = 70.0
 DEFAULT_TIMEOUT_CONFIG.write = DEFAULT_TIMEOUT_CONFIG.pool = 70.0
+# Each client loads the certificate authorities, which takes 40 ms of CPU. All clients of the tests share them.
+transports.create_ssl_context = functools.cache(transports.create_ssl_context)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
