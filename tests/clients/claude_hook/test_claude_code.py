@@ -18,6 +18,7 @@ from tests.clients.install import get, required
 
 HERE = Path(__file__).parent / "cli"
 CLAUDE = HERE / "node_modules" / "@anthropic-ai" / "claude-code-linux-x64" / "claude"
+PLUGIN = Path(__file__).parents[3] / "integrations" / "claude-code-plugin"
 EDIT = {"arguments": {"command": "echo edited > made"}, "revision": 1}
 Claude = Callable[..., "subprocess.Popen[str]"]
 pytestmark = pytest.mark.timeout(600)
@@ -104,5 +105,14 @@ def test_a_deferred_call_survives_the_end_of_the_process(desk: Desk, hook: Hook,
     assert (ended["stop_reason"], ended["deferred_tool_use"]["id"]) == ("tool_deferred", "toolu_01")
     desk.decide("approve", **EDIT)
     assert result(claude("-p", "--resume", ended["session_id"]))["result"] == "done"
+    assert (hook.project / "made").read_text() == "edited\n"
+    assert outcomes(desk) == ["succeeded"]
+
+
+def test_the_plugin_holds_calls(desk: Desk, hook: Hook, claude: Claude) -> None:
+    subprocess.run([SAGAHOLD, "hook", "install", "--remove"], cwd=hook.project, env=hook.environ, check=True)
+    running = claude("--plugin-dir", str(PLUGIN), "-p", "do it", PATH=f"{SAGAHOLD.parent}:{hook.environ['PATH']}")
+    desk.decide("approve", **EDIT)
+    assert result(running)["result"] == "done"
     assert (hook.project / "made").read_text() == "edited\n"
     assert outcomes(desk) == ["succeeded"]
