@@ -128,20 +128,24 @@ def test_nothing_was_requested(approver: FakeApprover) -> None:
     assert ran == []
 
 
-def test_arguments_that_are_no_json(approver: FakeApprover) -> None:
-    graph = started(call(cents=2**60))
-    with pytest.raises(TypeError, match=r"arguments of refund\.cents is an integer beyond"):
+@pytest.mark.parametrize(("cents", "problem"), [(2**60, "an integer beyond"), (float("inf"), "inf")])
+def test_arguments_that_are_no_json(approver: FakeApprover, cents: Any, problem: str) -> None:
+    graph = started(call(cents=cents))
+    with pytest.raises(TypeError, match=rf"arguments of refund\.cents is {problem}"):
         request_approvals(graph, CONFIG)
 
 
 @pytest.mark.parametrize("mode", ["batched", "per_call"])
-def test_changed_messages_run_nothing(approver: FakeApprover, tmp_path: Path, mode: str) -> None:
+@pytest.mark.parametrize(("cents", "other"), [(5, 999_999), (1, True), (0, False)])
+def test_changed_messages_run_nothing(
+    approver: FakeApprover, tmp_path: Path, mode: str, cents: int, other: int
+) -> None:
     """The framework runs the call in the messages, not the one in the interrupt."""
     with SqliteSaver.from_conn_string(str(tmp_path / "state.db")) as saver:
-        graph = started(call(), mode=mode, saver=saver)
+        graph = started(call(cents=cents), mode=mode, saver=saver)
         request_approvals(graph, CONFIG)
         saved: Any = saver.get_tuple(CONFIG)
-        saved.checkpoint["channel_values"]["messages"][-1].tool_calls[0]["args"]["cents"] = 999_999
+        saved.checkpoint["channel_values"]["messages"][-1].tool_calls[0]["args"]["cents"] = other
         saver.put(saved.parent_config, saved.checkpoint, saved.metadata, {})
         with pytest.raises(sagahold.ArgumentsChanged, match="its state was changed"):
             resume(graph, CONFIG)

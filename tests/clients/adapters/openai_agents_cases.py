@@ -117,20 +117,19 @@ def test_a_tool_that_raises(approver: FakeApprover) -> None:
     assert len(ran) == 1
 
 
-OTHER = json.dumps({"order": "A-1", "cents": 999})
-
-
+@pytest.mark.parametrize(("cents", "other"), [(5, 999), (1, True)])
 @pytest.mark.parametrize(
     "places", [("current_step", "last_processed_response"), ("current_step",), ("last_processed_response",)]
 )
-def test_a_changed_state_runs_nothing(approver: FakeApprover, places: tuple[str, ...]) -> None:
-    agent, text = saved(call())
+def test_a_changed_state_runs_nothing(approver: FakeApprover, places: tuple[str, ...], cents: int, other: int) -> None:
+    changed = json.dumps({"order": "A-1", "cents": other})
+    agent, text = saved(call(cents))
     request_approvals(loaded(agent, text), thread="7")
     document = json.loads(text)
     if "current_step" in places:
-        document["current_step"]["data"]["interruptions"][0]["raw_item"]["arguments"] = OTHER
+        document["current_step"]["data"]["interruptions"][0]["raw_item"]["arguments"] = changed
     if "last_processed_response" in places:
-        document["last_processed_response"]["functions"][0]["tool_call"]["arguments"] = OTHER
+        document["last_processed_response"]["functions"][0]["tool_call"]["arguments"] = changed
     with pytest.raises(sagahold.ArgumentsChanged, match="Nothing runs"):
         resume(agent, loaded(agent, json.dumps(document)), thread="7")
     assert ran == []

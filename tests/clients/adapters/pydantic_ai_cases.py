@@ -116,11 +116,17 @@ def test_a_tool_that_raises(approver: FakeApprover) -> None:
 
 
 @pytest.mark.parametrize(
-    "changed", [{"args": {"order": "A-1", "cents": 999}}, {"tool_name": "refund_all"}, {"tool_call_id": "call-2"}]
+    "changed",
+    [
+        {"args": {"order": "A-1", "cents": 999}},
+        {"args": {"order": "A-1", "cents": True}},
+        {"tool_name": "refund_all"},
+        {"tool_call_id": "call-2"},
+    ],
 )
 @pytest.mark.parametrize("where", ["messages", "requests", "both"])
 def test_a_changed_state_runs_nothing(approver: FakeApprover, changed: dict[str, Any], where: str) -> None:
-    agent, messages, requests = asked(call())
+    agent, messages, requests = asked(call(1))
     other = replace(requests.approvals[0], **changed)
     if where != "requests":
         messages[-1] = replace(messages[-1], parts=[other])

@@ -307,7 +307,7 @@ def _approval(target: _Target, request: _Request, retry_for: float) -> Flow[_App
 
 
 def _used(target: _Target, request: _Request, pause: Pause) -> Flow[_Approved]:
-    if pause.action != request.body["action"] or not _equal(pause.posted_arguments, request.arguments):
+    if pause.action != request.body["action"] or not canonical_json.equal(pause.posted_arguments, request.arguments):
         message = f"the pause of this key asks for something else, “{pause.action}”: give the call another key"
         raise UnexpectedResponse(message)
     if pause.status == "pending":
@@ -317,7 +317,7 @@ def _used(target: _Target, request: _Request, pause: Pause) -> Flow[_Approved]:
         raise not_usable(pause)
     # Without an edit, the copy keeps what JSON does not tell apart, such as 1.0 and 1.
     approved = pause.decision.arguments
-    same = _equal(approved, request.arguments)
+    same = canonical_json.equal(approved, request.arguments)
     try:
         args, kwargs = target.bind(request.own, request.arguments if same else target.typed(approved or {}))
     except (TypeError, AttributeError) as error:
@@ -334,7 +334,3 @@ def _asked(request: _Request, retry_for: float) -> Flow[Pause]:
         if found:
             return found[0]
     return (yield from protocol.request(request.body, request.key, Budget(retry_for)))
-
-
-def _equal(one: dict[str, Any] | None, other: dict[str, Any]) -> bool:
-    return one is not None and canonical_json.digest(one) == canonical_json.digest(other)

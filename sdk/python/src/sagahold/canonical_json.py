@@ -27,6 +27,14 @@ def digest(value: Any) -> str:
     return hashlib.sha256(dumps(value).encode()).hexdigest()
 
 
+def equal(one: Any, other: Any) -> bool:
+    """Return whether both are the same JSON. Python's `==` takes true for 1. Other values equal nothing."""
+    try:
+        return digest(one) == digest(other)
+    except (TypeError, ValueError, AttributeError, OverflowError, RecursionError):
+        return False
+
+
 def dumps(value: Any) -> str:
     """Encode as canonical JSON (RFC 8785)."""
     if isinstance(value, dict):

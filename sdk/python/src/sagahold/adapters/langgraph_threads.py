@@ -9,6 +9,7 @@ from typing import Any
 from langchain_core.messages import AIMessage, ToolMessage
 from langgraph.types import Interrupt
 
+from sagahold import canonical_json
 from sagahold.adapters.tool_calls import Outcome, ToolCall, Verdict
 from sagahold.errors import ArgumentsChanged
 from sagahold.pauses import Pause
@@ -122,7 +123,7 @@ def _held(thread: str, state: Any, task: Any, interrupt: Any) -> Held:
         allowed, ids = [_allowed(interrupt.response_schema)], [value["tool_call_id"]]
         made = {call["id"]: call for messages in messages_of(state) for call in last_calls(messages)}
         call = made.get(ids[0])
-        if call is not None and (call["name"], call["args"]) != (value["name"], value["args"]):
+        if call is not None and not _same(call, value):
             raise _changed(thread, value["name"])
     else:
         allowed, ids = [("approve", "edit", "reject")], [None]
@@ -183,18 +184,24 @@ def _call_ids(thread: str, state: Any, task: Any, requests: Sequence[Any]) -> li
     for messages in messages_of(state):
         calls, ids = last_calls(messages), list[str | None]()
         for request in requests:
-            found = next(
-                (call for call in calls if (call["name"], call["args"]) == (request["name"], request["args"])), None
-            )
-            if found is None:
+            index = next((index for index, call in enumerate(calls) if _same(call, request)), None)
+            if index is None:
                 break
-            calls = calls[calls.index(found) + 1 :]
-            ids.append(found["id"])
+            ids.append(calls[index]["id"])
+            calls = calls[index + 1 :]
         else:
             return ids
     if task.name.endswith(".after_model") or task.state is not None:
         raise _changed(thread, requests[0]["name"])
     return [None] * len(requests)  # an agent that a node calls, whose messages cannot be seen
+
+
+def _same(call: Any, request: Any) -> bool:
+    """Return whether a call of the messages is the one of the interrupt."""
+    made, held = call["args"], request["args"]
+    # Arguments that are not JSON are refused when someone is asked for them.
+    same = canonical_json.equal(made, held) or (made == held and not canonical_json.equal(held, held))
+    return bool(call["name"] == request["name"] and same)
 
 
 def _changed(thread: str, tool: str) -> ArgumentsChanged:

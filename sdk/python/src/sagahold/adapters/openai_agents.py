@@ -149,7 +149,8 @@ def _check(state: RunState, calls: Sequence[ToolCall]) -> None:
     made = [each.get("tool_call") or {} for each in response.get("functions") or ()]
     for call in calls:
         for found in (each for each in made if each.get("call_id") == call.call_id):
-            if found["name"] != call.tool.rpartition(".")[2] or _read(call.tool, found["arguments"]) != call.arguments:
+            arguments = _read(call.tool, found["arguments"])
+            if found["name"] != call.tool.rpartition(".")[2] or not canonical_json.equal(arguments, call.arguments):
                 raise ArgumentsChanged(
                     f"the saved state of thread {call.thread} has another call of {call.tool} than the one that waits: "
                     "it was changed. Nothing runs. Start a new run."

@@ -14,6 +14,7 @@ try:
 except ImportError as error:
     raise ImportError('this adapter needs Pydantic AI: pip install "sagahold[pydantic-ai]"') from error
 
+from sagahold import canonical_json
 from sagahold.adapters.tool_calls import (
     DEFAULTS,
     HURRY,
@@ -153,7 +154,7 @@ def _check(messages: Sequence[Any], calls: Sequence[ToolCall]) -> None:
     made = {part.tool_call_id: part for part in last.tool_calls} if last is not None else {}
     for call in calls:
         part = made.get(call.place)
-        if part is None or part.tool_name != call.tool or _arguments(part) != call.arguments:
+        if part is None or part.tool_name != call.tool or not canonical_json.equal(_arguments(part), call.arguments):
             raise ArgumentsChanged(
                 f"the messages of thread {call.thread} have another call of {call.tool} than the requests: "
                 "pass the messages and the requests of one run. Nothing runs."

@@ -74,7 +74,7 @@ class Verdict:
 
     @property
     def edited(self) -> bool:
-        return not _equal(self.arguments, self.pause.posted_arguments)
+        return not canonical_json.equal(self.arguments, self.pause.posted_arguments)
 
 
 @dataclass(frozen=True)
@@ -135,14 +135,10 @@ def _short(text: str) -> str:
     return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"
 
 
-def _equal(one: Any, other: Any) -> bool:
-    return canonical_json.digest(one) == canonical_json.digest(other)
-
-
 def _checked(pause: Pause, call: ToolCall) -> Pause:
     """Return the pause if it was requested for this tool and these arguments."""
     tool = client_facts(pause).get("tool")
-    if tool != _short(call.tool) or not _equal(pause.posted_arguments, call.arguments):
+    if tool != _short(call.tool) or not canonical_json.equal(pause.posted_arguments, call.arguments):
         raise ArgumentsChanged(
             f"the saved state of thread {call.thread} has another call than the one that was requested, "
             f"{tool} of {pause.review_url}: the state was changed. Nothing runs. Start a new thread.",
@@ -206,7 +202,7 @@ def use(pauses: Sequence[Pause], editable: Sequence[bool]) -> Flow[list[Verdict]
 def _edit(pause: Pause) -> str | None:
     """Return the message for the model if the reviewer has changed the arguments."""
     approved = pause.decision.arguments if pause.decision else None
-    if _equal(approved, pause.posted_arguments):
+    if canonical_json.equal(approved, pause.posted_arguments):
         return None
     return (
         f"“{pause.action}” did not run, because the reviewer has approved other arguments: "
