@@ -134,6 +134,7 @@ export class Client implements Transport {
   }
 
   async *#stream(reader: EventReader, call: Call): AsyncGenerator<PauseEvent, Answer, undefined> {
+    call.signal?.throwIfAborted();
     const fake = activeFakes.at(-1);
     if (fake !== undefined) {
       const answer = await fake.answer(call);
@@ -223,6 +224,7 @@ class Timer {
     this.#caller = call.signal;
     this.#caller?.addEventListener("abort", this.#stop, { once: true });
     this.restart();
+    if (this.#caller?.aborted) this.#stop();
   }
 
   get signal(): AbortSignal {

@@ -178,6 +178,23 @@ test("an answer that is late counts as none, and a caller may abort", async () =
   assert.deepEqual(logger.written, []);
 });
 
+test("a caller who has aborted already sends nothing", async () => {
+  const sent = [];
+  const signal = AbortSignal.abort(new Error("enough"));
+  const fetch = async (url) => (sent.push(url), new Response("", { status: 404 }));
+  const { client } = agent("http://127.0.0.1:1", { fetch });
+  const approver = new FakeApprover();
+  approver.answer = async (call) => (sent.push(call), fixed(404)());
+  const each = async () => {
+    await assert.rejects(client.events("wch_1", { signal }).next(), /enough/);
+    await assert.rejects(client.wait("wch_1", { signal }), /enough/);
+    assert.deepEqual(sent, []);
+  };
+  await each();
+  approver.start();
+  await each().finally(() => approver.stop());
+});
+
 test("a caller may abort between two attempts", async () => {
   const controller = new AbortController();
   const warn = () => queueMicrotask(() => controller.abort(new Error("enough")));
