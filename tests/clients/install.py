@@ -1,8 +1,9 @@
 """Installation of the programs that tests run against the server: generators, linters, and clients of other projects.
 
 They are other programs' dependencies, so they get folders of their own. Each `package-lock.json` has a
-`node_modules` beside it, each `requirements.txt` a `.venv`. The tests get what is missing when they begin; where that
-cannot be had they are skipped, but fail where `CI` is set.
+`node_modules` beside it, each `requirements.txt` a `.venv`, and each `sdist.txt` an `sdist` with the archives of source
+distributions. The tests get what is missing when they begin; where that cannot be had they are skipped, but fail where
+`CI` is set.
 """
 
 import fcntl
@@ -20,20 +21,22 @@ QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "stdin": su
 # The list of a folder's content, and the command that fills the folder.
 NPM = ("package-lock.json", ("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"))
 PIP = ("requirements.txt", (".venv/bin/python", "-m", "pip", "install", "--require-hashes", "-r", "requirements.txt"))
+# Only the archive; pip builds its metadata with what the `.venv` beside it has.
+EXACT = ("--no-deps", "--no-binary=:all:", "--no-build-isolation", "--require-hashes", "-r", "sdist.txt")
+SDIST = ("sdist.txt", (".venv/bin/python", "-m", "pip", "download", *EXACT, "-d", "sdist"))
+KINDS = {"node_modules": NPM, ".venv": PIP, "sdist": SDIST}
 
 
 def main() -> None:
-    for lock in sorted((*HERE.rglob(NPM[0]), *HERE.rglob(PIP[0]))):
-        if "node_modules" in lock.parts or ".venv" in lock.parts:
-            continue
-        folder = lock.parent / ("node_modules" if lock.name == NPM[0] else ".venv")
-        if why := get(folder):
-            print(f"Tests that need it will {'fail' if required() else 'be skipped'}: {why}")
+    for name, (list_name, _) in KINDS.items():
+        for lock in sorted(HERE.rglob(list_name)):
+            if not KINDS.keys() & set(lock.parts) and (why := get(lock.parent / name)):
+                print(f"Tests that need it will {'fail' if required() else 'be skipped'}: {why}")
 
 
 def get(folder: Path) -> str | None:
     """Install the missing programs, and return what is still missing and how to get it."""
-    lock, command = NPM if folder.name == "node_modules" else PIP
+    lock, command = KINDS[folder.name]
     folder.mkdir(exist_ok=True)
     # Several test processes may need one folder.
     with (folder.parent / f"{folder.name}.lock").open("w") as turn:
@@ -47,7 +50,7 @@ def get(folder: Path) -> str | None:
 
 
 def missing(folder: Path) -> str | None:
-    lock, command = NPM if folder.name == "node_modules" else PIP
+    lock, command = KINDS[folder.name]
     stamp = folder / ".from"
     there = stamp.read_text() if stamp.exists() else None
     wanted = _digest(folder.parent / lock)
