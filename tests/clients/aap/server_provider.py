@@ -56,7 +56,7 @@ class Stored:
 
 
 class ServerProvider(testing.FakeProvider):
-    """What the tests control, with this server behind it: the inherited methods only build clients and sign."""
+    """The tests' controls, with this server behind them. The inherited methods only build clients and sign."""
 
     def __init__(
         self, auto: str | None = "approved", validity: timedelta | None = None, intercept: Intercept | None = None
