@@ -193,12 +193,10 @@ def cancel_saga(database: Database, by: Principal, trace_id: UUID, reason: str |
 def _cancel(
     database: Database, uow: UnitOfWork, by: Principal, trace_id: UUID, reason: str | None
 ) -> SagaStatus | None:
-    """Cancel the saga, or return None if another pause holds it than when it was read."""
+    """Cancel the saga, or return None if it, or the pause that holds it, has changed since it was read."""
     held = _held_by(visible_saga(uow.conn, by, trace_id).saga)
-    if held is not None:
-        # A pending pause is always locked before its saga, and an approved one after it.
-        pending = select(pauses.c.id).where(pauses.c.id == held, pauses.c.status == Status.PENDING.value)
-        uow.conn.execute(pending.with_for_update(key_share=True))
+    if held is not None and not _lock_before_saga(uow, held):
+        return None
     record = lock(uow, trace_id)
     assert record is not None, "it was just read, and sagas that have not ended are not deleted"
     saga = record.saga
@@ -215,6 +213,18 @@ def _cancel(
     uow.conn.execute(update(sagas).where(sagas.c.id == trace_id).values(cancelled=why, **free, **due_now(uow)))
     uow.wakeups.append(WakeUp(SAGA, trace_id))
     return saga.status
+
+
+def _lock_before_saga(uow: UnitOfWork, held: UUID) -> bool:
+    """Lock a pause that is not approved. Return False if it was approved while this waited for its lock.
+
+    The engine locks an approved pause after its saga, and everything else locks a pause before its saga. PostgreSQL
+    keeps a lock that it waited for, even if the row no longer fits the query. Only a new transaction is free of it.
+    """
+    this = select(pauses.c.id).where(pauses.c.id == held, pauses.c.status != Status.APPROVED.value)
+    if uow.conn.execute(this).first() is None:
+        return True
+    return uow.conn.execute(this.with_for_update(key_share=True)).first() is not None
 
 
 def _held_by(saga: Saga) -> UUID | None:
