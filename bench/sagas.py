@@ -125,7 +125,7 @@ class Sagas:
 
     def forget(self) -> None:
         with self._database.cursor() as cursor:
-            cursor.execute("TRUNCATE sagas, saga_steps, saga_transcripts, pauses, notifications, sign_in_links")
+            cursor.execute("TRUNCATE sagas, pauses CASCADE")
 
     def pending_review(self, seconds: float, warm_up: float) -> Load:
         request = self._subject.server.request("GET", "/v1/sagas/pending-review?limit=50", self._subject.reviewer)

@@ -79,7 +79,7 @@ class Subject:
 
     def forget_pauses(self) -> None:
         with self.engine.begin() as conn:
-            conn.execute(text("TRUNCATE pauses, saga_steps, saga_transcripts, notifications, sign_in_links"))
+            conn.execute(text("TRUNCATE pauses CASCADE"))
 
     def settle(self) -> None:
         """Vacuum and checkpoint after a bulk load, so that the database does not during a measurement."""
