@@ -38,6 +38,12 @@ def door_of(metadata: Mapping[str, Any] | None) -> str | None:
     return door if isinstance(door, str) and _NAME.fullmatch(door) else None
 
 
+def object_in(values: Mapping[str, Any] | None, name: str) -> dict[str, Any]:
+    """Return an object of a pause's metadata, empty if it has none. Its agent may have put anything there."""
+    found = (values or {}).get(name)
+    return found if isinstance(found, dict) else {}
+
+
 def title_of(door: str) -> str:
     """Return the title of a door or of a label. A name that is not ours is its own title."""
     return TITLES.get(door) or _LABEL_TITLES.get(door, door)

@@ -11,6 +11,7 @@ from typing import Any
 
 from app.doors.aap.submission import window
 from domain.pauses.consumption import ExecutionStatus
+from domain.pauses.door import object_in
 from domain.pauses.pause import Pause, Status
 from domain.pauses.serialization import instant
 from domain.pauses.validity import valid_until
@@ -116,5 +117,4 @@ class ApprovalRequest:
 
 def submitted_digest(pause: Pause) -> str | None:
     """Return the digest of the submission; None if this door did not create the pause."""
-    submission = (pause.metadata or {}).get("submission")
-    return submission.get("digest") if isinstance(submission, dict) else None
+    return object_in(pause.metadata, "submission").get("digest")

@@ -7,6 +7,7 @@ from typing import Any
 from app.doors.door import MAX_EXTERNAL_ID
 from app.doors.fields import required_text, short
 from domain.pauses.callbacks.awaithumans import TaskResult, form_schema
+from domain.pauses.door import object_in
 from domain.pauses.pause import Pause
 from domain.pauses.serialization import instant, instant_or_none
 from domain.values import canonical_json, ids, json_schema
@@ -117,11 +118,10 @@ def _review(task: FieldReader) -> dict[str, Any] | None:
 
 
 def task_document(pause: Pause, result: TaskResult) -> dict[str, Any]:
-    metadata = pause.metadata or {}
-    submission, asked = (_part(metadata, name) for name in ("submission", "request"))
+    submission, asked = (object_in(pause.metadata, name) for name in ("submission", "request"))
     decided = pause.created_at if pause.decision is None else pause.decision.at
     completed = result.status == "completed"
-    assigned = _part(submission, "assign_to")
+    assigned = object_in(submission, "assign_to")
     return {
         "id": ids.text(ids.WATCH, pause.id),
         "idempotency_key": pause.external_id,
@@ -149,12 +149,6 @@ def task_document(pause: Pause, result: TaskResult) -> dict[str, Any]:
         "completed_by_display_name": pause.decision.by.name if completed and pause.decision else None,
         "completed_via_channel": "dashboard" if completed else None,
     }
-
-
-def _part(values: dict[str, Any], name: str) -> dict[str, Any]:
-    """Return the object. Metadata that the agent sent to the API itself may have anything there."""
-    found = values.get(name)
-    return found if isinstance(found, dict) else {}
 
 
 def poll_document(result: TaskResult) -> dict[str, Any]:

@@ -6,6 +6,7 @@ gives the comment or the response to its model. `approved: false` without a comm
 
 from typing import Any
 
+from domain.pauses.door import object_in
 from domain.pauses.pause import SYSTEM, Pause, Status
 from domain.pauses.serialization import instant, instant_or_none
 from domain.pauses.validity import valid_until
@@ -20,15 +21,13 @@ _ENDED = {
 
 
 def document(call_id: str, pause: Pause, status: dict[str, Any]) -> dict[str, Any]:
-    client = (pause.metadata or {}).get("client")
-    run_id = client.get("run", "") if isinstance(client, dict) else ""
+    run_id = object_in(pause.metadata, "client").get("run", "")
     return {"run_id": run_id, "call_id": call_id, "spec": spec_of(pause), "status": status}
 
 
 def spec_of(pause: Pause) -> dict[str, Any]:
     """Return the client's description; empty for a pause that the agent made through the API itself."""
-    spec = (pause.metadata or {}).get("submission")
-    return spec if isinstance(spec, dict) else {}
+    return object_in(pause.metadata, "submission")
 
 
 def function_call_status(pause: Pause, refused: ExecutionConflict | None) -> dict[str, Any]:

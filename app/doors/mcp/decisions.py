@@ -9,6 +9,7 @@ from typing import Any
 
 from app.deps import deps
 from domain.pauses.consumption import ExecutionStatus
+from domain.pauses.door import object_in
 from domain.pauses.pause import Pause, Status
 from domain.pauses.serialization import instant, pause_document
 from domain.pauses.validity import valid_until
@@ -19,8 +20,7 @@ _NOT_AGAIN = "Do not execute the action, and no variant of it that avoids this d
 
 
 def is_question(pause: Pause) -> bool:
-    client = (pause.metadata or {}).get("client")
-    return isinstance(client, dict) and client.get("tool") == QUESTION
+    return bool(object_in(pause.metadata, "client").get("tool") == QUESTION)
 
 
 def decision_result(pause: Pause, *, just_used: bool = False, blocked: str | None = None) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from datetime import datetime
 from typing import Any
 
 from domain.pauses.callbacks.callback_format import CallbackFormat
+from domain.pauses.door import object_in
 from domain.pauses.pause import SYSTEM, Pause, Status
 from domain.pauses.serialization import instant_or_none
 from domain.pauses.validity import valid_until
@@ -74,8 +75,7 @@ def result(pause: Pause, valid: bool) -> TaskResult:
 def _response(pause: Pause) -> dict[str, Any] | None:
     """Return the form's content; None if the decision does not fit into the form."""
     decision, approved = pause.decision, pause.status is Status.APPROVED
-    submission = (pause.metadata or {}).get("submission")
-    schema = submission.get("response_schema") if isinstance(submission, dict) else None
+    schema = object_in(pause.metadata, "submission").get("response_schema")
     if decision is None or not isinstance(schema, dict):
         return None
     field = decision_field(schema)

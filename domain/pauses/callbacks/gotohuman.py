@@ -6,6 +6,7 @@ Two shapes of it are in use, and their fields do not clash, so the body has both
 from typing import Any
 
 from domain.pauses.callbacks.callback_format import CallbackFormat
+from domain.pauses.door import object_in
 from domain.pauses.pause import Pause, Status
 from domain.pauses.serialization import instant, review_url
 from domain.values import canonical_json, ids
@@ -15,7 +16,7 @@ _TOO_LATE = "the approval expired before it reached the agent: request a new rev
 
 
 def _document(pause: Pause, public_url: str, valid: bool) -> dict[str, Any]:
-    decision, submission = pause.decision, (pause.metadata or {}).get("submission", {})
+    decision, submission = pause.decision, object_in(pause.metadata, "submission")
     assert decision is not None, "only a resolved pause has a callback"
     too_late = pause.status is Status.APPROVED and not valid
     response = APPROVED if pause.status is Status.APPROVED and valid else REJECTED

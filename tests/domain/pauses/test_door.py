@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from domain.pauses.door import TITLES, door_label, door_of
+from domain.pauses.door import TITLES, door_label, door_of, object_in
 
 
 @pytest.mark.parametrize("name", [*TITLES, "a", "x" * 40, "my-client-2"])
@@ -25,3 +25,11 @@ def test_no_metadata_has_no_door() -> None:
 
 def test_labels_are_bounded() -> None:
     assert [door_label(door) for door in (None, "mcp", "my-client")] == ["api", "mcp", "other"]
+
+
+@pytest.mark.parametrize(
+    ("metadata", "found"),
+    [({"client": {"tool": "x"}}, {"tool": "x"}), ({"client": ["x"]}, {}), ({"client": None}, {}), ({}, {}), (None, {})],
+)
+def test_an_object_of_the_metadata(metadata: dict[str, Any] | None, found: dict[str, Any]) -> None:
+    assert object_in(metadata, "client") == found
