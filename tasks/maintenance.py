@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 
 from services.kernel.leases import BEAT, LEASE, stamp_worker
@@ -51,9 +51,10 @@ def _sweeps() -> Sequence[OwnThread]:
         OwnThread("sweep of deliveries", lambda: sweep_deliveries(database(), spare_leased=_spare())),
         OwnThread("sweep of sagas", lambda: sweep_sagas(database(), spare_leased=_spare())),
         OwnThread("sweep of notifications", lambda: sweep_notifications(database(), spare_leased=_spare())),
-        OwnThread("sweep of endpoints", lambda: _end_backlogs(database())),
-        OwnThread("sweep of outcomes", lambda: _report_missing(database())),
-        OwnThread("sweep of progress", lambda: _report_progress(database())),
+        # This sweep returns how many endpoints have more to end.
+        OwnThread("sweep of endpoints", lambda: _in_batches(sweep_endpoints, 1)),
+        OwnThread("sweep of outcomes", lambda: _in_batches(sweep_missing_outcomes, MISSING_BATCH)),
+        OwnThread("sweep of progress", lambda: _in_batches(sweep_progress, PROGRESS_BATCH)),
     )
 
 
@@ -62,36 +63,21 @@ def _spare() -> bool:
     return away_within(LEASE.total_seconds())
 
 
-def _end_backlogs(database: Database) -> None:
+def _in_batches(sweep: Callable[[Database], int], full: int) -> None:
+    """Repeat the sweep while it does at least `full`, within the budget."""
     until = time.monotonic() + BUDGET_SECONDS
-    while sweep_endpoints(database) and time.monotonic() < until:
-        pass
-
-
-def _report_missing(database: Database) -> None:
-    until = time.monotonic() + BUDGET_SECONDS
-    while sweep_missing_outcomes(database) == MISSING_BATCH and time.monotonic() < until:
-        pass
-
-
-def _report_progress(database: Database) -> None:
-    until = time.monotonic() + BUDGET_SECONDS
-    while sweep_progress(database) == PROGRESS_BATCH and time.monotonic() < until:
+    while sweep(database()) >= full and time.monotonic() < until:
         pass
 
 
 @task("tasks.maintenance.expire_pauses")
 def expire_pauses() -> None:
-    until = time.monotonic() + BUDGET_SECONDS
-    while expire_due(database()) == EXPIRY_BATCH and time.monotonic() < until:
-        pass
+    _in_batches(expire_due, EXPIRY_BATCH)
 
 
 @task("tasks.maintenance.attend_reviews")
 def attend_reviews() -> None:
-    until = time.monotonic() + BUDGET_SECONDS
-    while attend_due(database()) == ATTEND_BATCH and time.monotonic() < until:
-        pass
+    _in_batches(attend_due, ATTEND_BATCH)
 
 
 @task("tasks.maintenance.prune")
