@@ -16,7 +16,7 @@ import click
 
 from cli import guard
 from cli.hook.events import FAILED, MAX_EVENT, PERMISSION, POST, TIMEOUT, BadEvent, Event, denied, read_event
-from cli.hook.own_files import FILE, find_own_files
+from cli.hook.own_files import FILE, find_own_files, user_folder
 from cli.hook.rules import BadRules, Do, Rule, Rules, load, strictest
 from cli.hook.state import State, default_folder
 
@@ -107,7 +107,7 @@ def _answer(event: Event, rules: Path | None, ends: float, server: Server) -> di
     if event.name in (POST, FAILED):
         _report(event, ends, server)
         return None
-    own = find_own_files(_project(), _user(), rules, server.data_dir)
+    own = find_own_files(_project(), user_folder(), rules, server.data_dir)
     rule = strictest(_rules(rules), event.tool, event.arguments, event.cwd, own)
     if rule.do is Do.PASS:
         return None
@@ -142,12 +142,8 @@ def _outcome(event: Event) -> tuple[str, str | None]:
 def _rules(only: Path | None) -> list[Rules]:
     if only is not None:
         return [load(only)]
-    found = {folder / FILE: None for folder in (_user(), _project() / ".claude")}
+    found = {folder / FILE: None for folder in (user_folder(), _project() / ".claude")}
     return [load(file) for file in found if os.path.lexists(file)]
-
-
-def _user() -> Path:
-    return Path(os.environ.get("CLAUDE_CONFIG_DIR") or Path.home() / ".claude")
 
 
 def _project() -> Path:

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from cli.held_action import VALID_FOR, ActionDesk, AlreadyUsed, HeldAction, Request, StillPending, same
@@ -161,20 +162,19 @@ def is_only_call(event: Event, until: float) -> bool:
     Claude Code may ignore `defer` beside other calls and ask its own permissions instead, which may let the call run.
     """
     until = min(until, time.monotonic() + TRANSCRIPT_WITHIN)
-    while event.call not in (found := _open_calls(event)):
-        if event.transcript is None or time.monotonic() > until:
+    while (found := _open_calls(event.transcript)) is not None and event.call not in found:
+        if time.monotonic() > until:
             return False
         time.sleep(TRANSCRIPT_EVERY)
     return found == {event.call}
 
 
-def _open_calls(event: Event) -> set[str]:
-    """Return the calls without a result; none while the transcript cannot be read."""
+def _open_calls(file: Path | None) -> set[str] | None:
+    """Return the calls without a result: none while the transcript cannot be read, None if it is not read at all."""
     found: set[str] = set()
     try:
-        file = event.transcript
         if file is None or file.stat().st_size > MAX_TRANSCRIPT:
-            return set()
+            return None
         for part in _parts(file.read_text(encoding="utf-8")):
             if part.get("type") == "tool_use":
                 found.add(str(part.get("id")))

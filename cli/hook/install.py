@@ -12,7 +12,7 @@ import click
 from cli.client import Failure
 from cli.hook import settings
 from cli.hook.events import TIMEOUT
-from cli.hook.own_files import FILE
+from cli.hook.own_files import FILE, user_folder
 from cli.hook.rules import STARTER
 
 
@@ -52,9 +52,7 @@ def install(user: bool, timeout: int, permission_requests: bool, defer: bool, re
 
 
 def folder_of(user: bool) -> Path:
-    if not user:
-        return Path.cwd() / ".claude"
-    return Path(os.environ.get("CLAUDE_CONFIG_DIR") or Path.home() / ".claude")
+    return user_folder() if user else Path.cwd() / ".claude"
 
 
 def program() -> str:

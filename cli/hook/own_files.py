@@ -11,6 +11,7 @@ from cli.hook.state import default_folder
 FILE = "sagahold.toml"
 NAMES = ("settings.json", "settings.local.json", FILE)
 FOLDERS = (".sagahold", "sagahold-hook")
+# As in `cli.client`, which a call that needs no server does not import.
 CREDENTIALS = "credentials.json"
 # This tool of Claude Code reads all files of a folder.
 SEARCH = "Grep"
@@ -57,6 +58,11 @@ def find_own_files(project: Path, user: Path, rules: Path | None, data_dir: Path
     files = [folder / name for folder in folders for name in NAMES] + ([] if rules is None else [rules])
     places = [*files, default_folder(), data_dir]
     return OwnFiles(tuple(os.path.realpath(place) for place in places), os.path.realpath(data_dir))
+
+
+def user_folder() -> Path:
+    """Return the folder in which Claude Code keeps this user's settings."""
+    return Path(os.environ.get("CLAUDE_CONFIG_DIR") or Path.home() / ".claude")
 
 
 def absolute(name: str, cwd: str) -> str:
