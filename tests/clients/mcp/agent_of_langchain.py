@@ -3,18 +3,11 @@
 import asyncio
 import json
 import os
-import sys
+from typing import Any
 
-from langchain_mcp_adapters.callbacks import CallbackContext, Callbacks
+from langchain_mcp_adapters.callbacks import Callbacks
 from langchain_mcp_adapters.client import MultiServerMCPClient
-
-
-def tell(**found: object) -> None:
-    print(json.dumps(found), flush=True)
-
-
-async def progressed(progress: float, total: float | None, message: str | None, context: CallbackContext) -> None:
-    tell(progress=progress, total=total, message=message)
+from lines import answer, progressed
 
 
 async def main() -> None:
@@ -25,23 +18,21 @@ async def main() -> None:
     }
     client = MultiServerMCPClient({"sagahold": server}, callbacks=Callbacks(on_progress=progressed))
     tools = {tool.name: tool for tool in await client.get_tools()}
-    while line := await asyncio.to_thread(sys.stdin.readline):
-        wanted = json.loads(line)
-        if not wanted:
-            tell(tools=list(tools))
-            continue
+
+    async def names() -> list[str]:
+        return list(tools)
+
+    async def call(tool: str, arguments: dict[str, Any]) -> dict[str, Any]:
         # As an agent calls it: with the id of a model's call.
-        call = {"name": wanted["tool"], "args": wanted["arguments"], "id": "call-1", "type": "tool_call"}
-        try:
-            message = await tools[wanted["tool"]].ainvoke(call)
-        except Exception as error:
-            # This client asks for the list of tools after each call, which fails while the server restarts.
-            tell(isError=True, text=str(error), structured=None)
-            continue
+        wanted = {"name": tool, "args": arguments, "id": "call-1", "type": "tool_call"}
+        message = await tools[tool].ainvoke(wanted)
         refused = message.status == "error"
         texts = [message.content] if isinstance(message.content, str) else [part["text"] for part in message.content]
         # A model of this client reads only the texts.
-        tell(isError=refused, text=texts[0], structured=None if refused else json.loads(texts[1]))
+        return {"isError": refused, "text": texts[0], "structured": None if refused else json.loads(texts[1])}
+
+    # This client asks for the list of tools after each call, which fails while the server restarts.
+    await answer(names, call, Exception)
 
 
 asyncio.run(main())
