@@ -11,6 +11,7 @@ from cli.devstack import Stack
 from domain.sagas import outcome
 from models import (
     audit,
+    callbacks,
     definitions,
     keys,
     leases,
@@ -27,7 +28,10 @@ from services.sagas import engine as saga_engine
 from tests.conftest import execute
 
 # Whatever a test imports: a table that is not known is not emptied, and none that refers to it can be used.
-TABLES = (audit, definitions, leases, keys, namespaces, notifications, pauses, people, receipts, sagas, webhooks)
+TABLES = (
+    *(audit, callbacks, definitions, leases, keys, namespaces),
+    *(notifications, pauses, people, receipts, sagas, webhooks),
+)
 
 
 @pytest.fixture(scope="session")
