@@ -42,6 +42,7 @@ from services.kernel.unit_of_work import Database
 from services.pauses.lifecycle import create_pauses, resolved_among
 from services.pauses.receipt_keys import current_key
 from tasks.app import app as _celery  # noqa: F401  (wake-ups go through the current Celery app)
+from tasks.sequencer import SequencerThread
 from tasks.wakeups import send_wakeups
 
 log = logging.getLogger(__name__)
@@ -79,6 +80,7 @@ def build() -> Flask:
     database = Database(engine, publisher, settings.public_url, settings.egress_allow, held)
     subscriber = pubsub.ChangeSubscriber(pubsub.connect(settings.redis_url), lambda ids: resolved_among(database, ids))
     subscriber.start()
+    SequencerThread(database)
     messenger = Messenger(settings.egress_allow, settings.mail_url)
     # Granian workers are multiprocessing children, which skip atexit. The publisher comes first: time is short.
     ends = [part.close for part in (publisher, messenger, tracer) if part is not None]

@@ -1,15 +1,29 @@
 """The audit log: each change with its author and client address, in one hash chain per namespace.
 
-Triggers of the database make the chain (migration 0006). An INSERT gets the next `seq` of its namespace and the hash
-`SHA-256(previous hash ‖ seq as text ‖ ":" ‖ entry)`. An UPDATE or DELETE of an entry is refused.
+A transaction adds the entries of its changes to `audit_unlinked`, and waits for no other one. After the commit,
+`audit_link_entries` moves them into the chains: each gets the next `seq` of its namespace and the hash
+`SHA-256(previous hash ‖ seq as text ‖ ":" ‖ entry)`. Triggers refuse every other change of an entry (migrations 0006
+and 0029).
 """
 
-from sqlalchemy import BigInteger, Column, Index, LargeBinary, PrimaryKeyConstraint, Table, Text, text
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    DateTime,
+    Identity,
+    Index,
+    LargeBinary,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    text,
+)
 from sqlalchemy.dialects.postgresql import JSON
 
 from models.tables import metadata
 
 # The type json keeps the text as it was written, and the hash covers that text.
+# `entry_id` is the entry's id in `audit_unlinked`, null for an entry that an earlier release wrote.
 audit_events = Table(
     "audit_events",
     metadata,
@@ -17,11 +31,22 @@ audit_events = Table(
     Column("seq", BigInteger, nullable=False),
     Column("hash", LargeBinary, nullable=False),
     Column("entry", JSON, nullable=False),
+    Column("entry_id", BigInteger),
     PrimaryKeyConstraint("namespace", "seq"),
     Index("ix_audit_events_subject", text("(entry ->> 'subject')"), "seq"),
 )
 
-# The last link of each chain. An INSERT locks its row, so entries have the order of their commits.
+# Entries that are not linked yet. The order of ids is not that of commits: a row may appear below one already linked.
+audit_unlinked = Table(
+    "audit_unlinked",
+    metadata,
+    Column("id", BigInteger, Identity(always=True), primary_key=True),
+    Column("namespace", Text, nullable=False),
+    Column("entry", JSON, nullable=False),
+    Column("added_at", DateTime(timezone=True), nullable=False, server_default=text("clock_timestamp()")),
+)
+
+# The last link of each chain. Linking locks its row.
 audit_heads = Table(
     "audit_heads",
     metadata,

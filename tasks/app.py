@@ -47,7 +47,7 @@ def _set_up(sender: str, instance: Any, conf: Any, **_: Any) -> None:
 
 @worker_ready.connect  # type: ignore[untyped-decorator]
 def _begin(**_: Any) -> None:
-    """Release the leases of a predecessor and start the heartbeat.
+    """Release the leases of a predecessor and start the heartbeat and the audit log's sequencer.
 
     Then exclude all loaded objects from garbage collection. They live as long as the process, and a full collection of
     them stopped every thread for a sixth of a second now and then.
@@ -56,9 +56,11 @@ def _begin(**_: Any) -> None:
     from services.kernel.leases import release
     from tasks.heartbeat import Heartbeat
     from tasks.runtime import database, own_names
+    from tasks.sequencer import SequencerThread
 
     own_names[0].free_earlier(partial(release, database()))
     Heartbeat(pubsub.connect(settings.load_or_exit().redis_url))
+    SequencerThread(database())
     gc.collect()
     gc.freeze()
 

@@ -30,7 +30,8 @@ JSON_LINES = "application/x-ndjson"
 def list_audit_events(query: dict[str, Any]) -> Response:
     """List the audit events of a namespace, newest first
 
-    Each event has digests of the object before and after the change, the actor and the caller's address.
+    Each event has digests of the object before and after the change, the actor and the caller's address. Events that
+    are not linked into the chain yet come first, without `seq` and `hash`.
     """
     wanted = page(query)
     found = use_cases.list_events(deps().database, g.principal, EventFilter(**query), wanted)
@@ -50,7 +51,8 @@ def verify_audit_log(query: dict[str, Any]) -> Response:
 
     Each entry's hash covers the entry before it, so a changed, removed or inserted entry breaks the chain. The response
     names the first such entry. With `rows=true`, pauses, sagas and steps are compared with the log, and the response
-    names each differing field.
+    names each differing field. An entry is linked into the chain within a second or two after the change. `ok` is false
+    if one has waited much longer.
     """
     namespace = query.get("namespace")
     found = use_cases.verify(deps().database, g.principal, namespace)

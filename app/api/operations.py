@@ -47,8 +47,8 @@ def check_api() -> Response:
 def check_readiness() -> Response:
     """Check readiness
 
-    Checks the database, migrations, broker, workers and beat; 503 names what is missing. A load balancer should send
-    requests only to a server that responds with 200.
+    Checks the database, migrations, broker, workers and beat, and that the audit log is linked; 503 names what is
+    missing. A load balancer should send requests only to a server that responds with 200.
     """
     found = readiness(deps().database, deps().revision)
     broker_error = deps().broker_error()
@@ -63,10 +63,13 @@ def check_readiness() -> Response:
         checks["beat"] = found.beat
     if found.read_only is not None:
         checks["writable"] = False
+    if not found.linked:
+        checks["audit_log"] = False
     missing = [name for name, good in checks.items() if not good]
     if missing:
         names = [f"broker ({broker_error})" if name == "broker" else name for name in missing]
         why = "" if found.read_only is None else f"; the database accepts no changes: {found.read_only}"
+        why += "" if found.linked else "; entries of the audit log wait to be linked: read the logs of web and worker"
         return problem(
             503, "NOT_READY", f"not ready: {', '.join(names)}{why}", headers={"Retry-After": "2"}, checks=checks
         )

@@ -50,6 +50,8 @@ class _SystemGauges(Collector):
         meaning = "Notifications given up whose review or saga still waits"
         yield _gauge("failed_notifications", meaning, found.failed_notifications)
         yield from _renamed("set_aside", "quarantined_rows", "Rows that failed unexpectedly and wait", found.set_aside)
+        meaning = "Age of the oldest audit entry that is not linked yet"
+        yield _gauge("audit_unlinked_seconds", meaning, found.unlinked_seconds)
         yield _gauge("workers_seen", "Workers seen within 15 s", found.workers)
         waiting = self._deps.subscriber.waiting
         yield from _renamed("held_requests", "long_polls", "Long polls and streams open in this process", waiting)

@@ -3,7 +3,7 @@
 from marshmallow import Schema, fields, validate
 
 from app.schemas.fields import NAMESPACE_OR_ALL, Instant, PageQuery, matches, one_of, page_of, text
-from domain.log.audit_chain import ChainError
+from domain.log.audit_chain import OVERDUE, ChainError
 from domain.log.audit_rows import RowKind
 
 # Longer than any type, id or name that is ever stored.
@@ -41,10 +41,21 @@ class AuditVerifyQuery(AuditChainQuery):
 
 class AuditEventSchema(Schema):
     namespace = fields.String(required=True)
-    seq = fields.Integer(required=True, metadata={"description": "The position in the namespace's chain, from 1."})
+    seq = fields.Integer(
+        required=True,
+        allow_none=True,
+        metadata={
+            "description": "The position in the namespace's chain, from 1; null for a second or so after the change, "
+            "until the entry is linked."
+        },
+    )
     hash = fields.String(
         required=True,
-        metadata={"description": "The SHA-256 (hex) of the previous hash, `seq` as text, a colon, and the entry."},
+        allow_none=True,
+        metadata={
+            "description": "The SHA-256 (hex) of the previous hash, `seq` as text, a colon, and the entry; null as "
+            "long as `seq` is."
+        },
     )
     at = fields.AwareDateTime(required=True)
     type = fields.String(required=True)
@@ -120,5 +131,7 @@ class VerdictSchema(Schema):
     checked = fields.Integer(
         required=True, validate=validate.Range(0), metadata={"description": "The number of checked entries."}
     )
+    unlinked = _count("The number of newer entries that are not linked yet. A change of them is not found.")
+    overdue = _count(f"The number of entries among them that are {OVERDUE} s old or older; `ok` is then false.")
     first_bad = fields.Nested(BadRowSchema, required=True, allow_none=True)
     rows = fields.Nested(RowVerdictSchema, metadata={"description": "The comparison with the rows, with `rows=true`."})

@@ -13,7 +13,7 @@ from cli.client import Failure, open_server
 from cli.session import CommandContext, command, page_options, server_options
 from cli.views.output import clean, console, lines, page, short, table
 from domain.identity.access import Role
-from domain.log.audit_chain import ChainError, ChainHeads, ChainRow, read_line
+from domain.log.audit_chain import OVERDUE, ChainError, ChainHeads, LogItem, read_line
 from domain.log.audit_chain import verify as verdict_on
 
 # The server verifies some 10,000 rows a second.
@@ -68,8 +68,15 @@ def verify(
         raise Failure(clean(f"row {bad['seq']} of the audit log of {bad['namespace']!r} {_WORDS[bad['what']]}"))
     if rows and found["rows"]["differences"]:
         _fail_for(found["rows"], as_json)
+    # A server of the release before has no unlinked entries.
+    if overdue := found.get("overdue", 0):
+        raise Failure(
+            f"{overdue} entries of the audit log have waited for {OVERDUE} s or more to be linked. A change of them is "
+            "not found. Read the logs of web and worker, which link entries"
+        )
     if not as_json:
-        console().print(f"{found['checked']} rows: the audit log is intact")
+        newer = f", and {found['unlinked']} newer entries are not linked yet" if found.get("unlinked") else ""
+        console().print(f"{found['checked']} rows: the audit log is intact{newer}")
         if rows:
             console().print(_unchanged(found["rows"]))
 
@@ -156,7 +163,7 @@ def _write(chunks: Iterator[bytes], output: Path) -> None:
         part.unlink(missing_ok=True)
 
 
-def _exported(file: BinaryIO) -> Iterator[ChainRow | ChainHeads]:
+def _exported(file: BinaryIO) -> Iterator[LogItem]:
     for number, line in enumerate(file, 1):
         try:
             yield read_line(line.decode())
@@ -167,7 +174,8 @@ def _exported(file: BinaryIO) -> Iterator[ChainRow | ChainHeads]:
 def _list(screen: Console, document: dict[str, Any]) -> None:
     rows = [
         (
-            str(event["seq"]),
+            # A new entry has no place in the chain yet.
+            "-" if event["seq"] is None else str(event["seq"]),
             lines(short(event["type"]), short(event["subject"])),
             lines(short(event["by_name"]), short(f"{event['at'][:19].replace('T', ' ')} UTC")),
         )

@@ -1,8 +1,8 @@
 """Verification of the audit log, of the server's rows or of an export (`sagahold audit verify FILE`).
 
-An export is JSON Lines: one line for each row, with each chain in its order. The last line has the heads of all chains,
-which reveal a missing tail. The verdict names the first row that does not fit. If a forger also recomputed the hash of
-a changed row, that is the next row.
+An export is JSON Lines: one line for each row, with each chain in its order. Entries that are not linked yet follow
+their chain. The last line has the heads of all chains, which reveal a missing tail. The verdict names the first row
+that does not fit. If a forger also recomputed the hash of a changed row, that is the next row.
 """
 
 import json
@@ -13,6 +13,9 @@ from typing import Any
 
 from domain.log import audit
 from domain.values.canonical_json import encode
+
+# Seconds. An entry is linked within a second or two. If it waits longer, no process links entries.
+OVERDUE = 15
 
 
 class ChainError(StrEnum):
@@ -33,6 +36,15 @@ class ChainRow:
 
 
 @dataclass(frozen=True, slots=True)
+class Unlinked:
+    """A stored entry that is not linked yet, `age` seconds after it was written. Nothing reveals a change of it."""
+
+    namespace: str
+    age: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class ChainEnd:
     """The last entry of a chain."""
 
@@ -47,6 +59,9 @@ class ChainHeads:
     ends: Mapping[str, ChainEnd]
 
 
+LogItem = ChainRow | Unlinked | ChainHeads
+
+
 @dataclass(frozen=True, slots=True)
 class Bad:
     namespace: str
@@ -56,25 +71,40 @@ class Bad:
 
 @dataclass(frozen=True, slots=True)
 class ChainVerdict:
-    """The result of a verification. `checked` counts the rows, including the bad one."""
+    """The result of a verification.
+
+    Attributes:
+        checked: counts the rows, including the bad one.
+        unlinked: counts the entries that are not linked yet.
+        overdue: counts those among them that should be.
+    """
 
     checked: int
     first_bad: Bad | None
+    unlinked: int = 0
+    overdue: int = 0
 
     def document(self) -> dict[str, Any]:
         bad = self.first_bad
         found = None if bad is None else {"namespace": bad.namespace, "seq": bad.seq, "what": str(bad.what)}
-        return {"ok": bad is None, "checked": self.checked, "first_bad": found}
+        waiting = {"unlinked": self.unlinked, "overdue": self.overdue}
+        return {"ok": bad is None and not self.overdue, "checked": self.checked, **waiting, "first_bad": found}
 
 
-def verify(log: Iterable[ChainRow | ChainHeads]) -> ChainVerdict:
+def verify(log: Iterable[LogItem]) -> ChainVerdict:
     """Verify the rows, up to the first one that is wrong."""
     ends: dict[str, ChainEnd] = {}
     heads: ChainHeads | None = None
-    latest, checked = audit.EVERYWHERE, 0
+    latest, checked, ages = audit.EVERYWHERE, 0, list[int]()
     for item in log:
         if isinstance(item, ChainHeads):
             heads = item
+            continue
+        if isinstance(item, Unlinked):
+            if heads is not None:
+                following = ends.get(item.namespace, ChainEnd()).seq + 1
+                return ChainVerdict(checked, Bad(item.namespace, following, ChainError.INSERTED))
+            ages.append(item.age)
             continue
         checked += 1
         if heads is not None:
@@ -85,7 +115,7 @@ def verify(log: Iterable[ChainRow | ChainHeads]) -> ChainVerdict:
         latest = item.namespace
     if heads is None:
         return ChainVerdict(checked, Bad(latest, ends.get(latest, ChainEnd()).seq + 1, ChainError.MISSING))
-    return ChainVerdict(checked, _wrong_end(ends, heads.ends))
+    return ChainVerdict(checked, _wrong_end(ends, heads.ends), len(ages), sum(age >= OVERDUE for age in ages))
 
 
 def _misfit(row: ChainRow, end: ChainEnd) -> Bad | None:
@@ -124,10 +154,13 @@ def _wrong_end(ends: Mapping[str, ChainEnd], heads: Mapping[str, ChainEnd]) -> B
 _ENTRY = ',"entry":'
 
 
-def export_line(item: ChainRow | ChainHeads) -> str:
+def export_line(item: LogItem) -> str:
     if isinstance(item, ChainHeads):
         return encode({"heads": [_place(namespace, end) for namespace, end in item.ends.items()]})
-    fields = _place(item.namespace, ChainEnd(item.seq, item.hash)) | {"previous_hash": item.previous.hex()}
+    if isinstance(item, Unlinked):
+        fields: dict[str, Any] = {"namespace": item.namespace, "unlinked_for": item.age}
+    else:
+        fields = _place(item.namespace, ChainEnd(item.seq, item.hash)) | {"previous_hash": item.previous.hex()}
     # The entry stays exactly as it is stored, because its text is hashed.
     return encode(fields)[:-1] + _ENTRY + item.text + "}"
 
@@ -136,18 +169,21 @@ def _place(namespace: str, end: ChainEnd) -> dict[str, Any]:
     return {"namespace": namespace, "seq": end.seq, "hash": end.hash.hex()}
 
 
-def read_line(line: str) -> ChainRow | ChainHeads:
+def read_line(line: str) -> LogItem:
     """Read a line of an export. Raises `ValueError` for anything else."""
     try:
         before, is_row, text = line.strip().partition(_ENTRY)
         if not is_row:
             return _read_heads(_loads(before))
         place = _loads(before + "}")
-        previous = bytes.fromhex(place.pop("previous_hash"))
-        namespace, end = _end(place)
         # The text is kept as it is, because it is hashed. It only has to be JSON with nothing after it.
         text = text.removesuffix("}")
         _loads(text)
+        match place:
+            case {"namespace": str(namespace), "unlinked_for": int(age)} if len(place) == 2:
+                return Unlinked(namespace, age, text)
+        previous = bytes.fromhex(place.pop("previous_hash"))
+        namespace, end = _end(place)
         return ChainRow(namespace, end.seq, end.hash, previous, text)
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise ValueError("is not a line of an audit export") from None

@@ -6,7 +6,7 @@ Wake-ups for workers and for waiting agents are published after the commit. They
 import logging
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -15,7 +15,7 @@ from uuid import UUID
 
 import psycopg2
 import psycopg2.extensions
-from sqlalchemy import Connection, Engine, bindparam, func, select
+from sqlalchemy import Connection, Engine, Executable, Row, bindparam, func, select
 from sqlalchemy.exc import DBAPIError
 
 from domain.identity.access import Principal
@@ -207,6 +207,15 @@ class Database:
             finally:
                 driver.cursor_factory = None
 
+    def execute_alone(self, statement: Executable, values: Mapping[str, Any]) -> Row[Any]:
+        """Execute one statement that is a transaction of its own, and return its only row.
+
+        Its locks last as long as the statement and its commit: no round trip, and no wait of this process.
+        Raise `DatabaseUnavailable`.
+        """
+        with reporting_unavailability(), self._autocommitting() as conn:
+            return conn.execute(statement, values).one()
+
     @contextmanager
     def snapshot(self) -> Iterator[Connection]:
         """Yield a read-only connection on which all statements see one snapshot. Raise `DatabaseUnavailable`."""
@@ -242,20 +251,18 @@ _ADVISORY_LOCK = select(func.pg_advisory_xact_lock(func.hashtextextended(bindpar
 def _ending(uow: UnitOfWork) -> tuple[Any, ...]:
     """Return the COMMIT, with the audit log's entries in the same round trip.
 
-    The insert locks the heads of the chains, and nothing else may wait under that lock. The entries are sorted by
-    namespace, because two transactions that write to the same two chains would otherwise deadlock.
+    They are linked into their chains later (`services.log.sequencer`), so no transaction waits for another one.
     """
     if not uow.entries:
         return ("COMMIT",)
-    entries = sorted(uow.entries, key=lambda entry: entry.namespace)
     return _RECORD_AND_COMMIT, (
-        [entry.namespace for entry in entries],
-        [audit.text(entry, uow.now) for entry in entries],
+        [entry.namespace for entry in uow.entries],
+        [audit.text(entry, uow.now) for entry in uow.entries],
     )
 
 
 _RECORD_AND_COMMIT = (
-    "INSERT INTO audit_events (namespace, entry) SELECT * FROM unnest(%s::text[], %s::text[]::json[]); COMMIT"
+    "INSERT INTO audit_unlinked (namespace, entry) SELECT * FROM unnest(%s::text[], %s::text[]::json[]); COMMIT"
 )
 
 

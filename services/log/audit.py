@@ -1,23 +1,40 @@
 """Read the audit log: list a page of a chain, verify chains, export them.
 
-`UnitOfWork.record` writes entries; nothing here changes one.
+`UnitOfWork.record` writes entries, `services.log.sequencer` links them, and nothing here changes one. An entry that is
+not linked yet has no place in its chain. It comes after all that are linked.
 """
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import RowMapping, select, text, union
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    LargeBinary,
+    Row,
+    RowMapping,
+    Select,
+    Table,
+    cast,
+    null,
+    or_,
+    select,
+    text,
+    union,
+    union_all,
+)
 
 from domain.identity.access import Principal
 from domain.log.audit import EVERYWHERE, ORIGIN
-from domain.log.audit_chain import ChainEnd, ChainHeads, ChainRow, export_line
+from domain.log.audit_chain import ChainEnd, ChainHeads, ChainRow, LogItem, Unlinked, export_line
 from domain.log.audit_chain import verify as verdict_on
 from domain.pauses.serialization import instant
 from domain.values.errors import Forbidden
-from models.audit import audit_events, audit_heads
+from models.audit import audit_events, audit_heads, audit_unlinked
 from services.kernel.pagination import Page, Slice, slice_of
 from services.kernel.unit_of_work import Database
 
@@ -25,6 +42,9 @@ from services.kernel.unit_of_work import Database
 BATCH = 1_000
 # Below the sequence number of any row, even of a forged one.
 _LOWEST = -(2**62)
+_HIGHEST = 2**63 - 1
+# In a cursor: the rest is the id of an unlinked entry, not a place in the chain.
+_OF_UNLINKED = 1 << 127
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,28 +60,58 @@ class EventFilter:
 
 
 def list_events(database: Database, by: Principal, wanted: EventFilter, page: Page) -> Slice[dict[str, Any]]:
-    """List entries, the newest first. A cursor holds the place in the chain. Raise `Forbidden`."""
-    columns, entry = audit_events.c, audit_events.c.entry
-    query = select(audit_events).where(columns.namespace == _allowed(by, wanted.namespace or by.own_namespace))
+    """List entries, the newest first. A cursor holds the place in the chain. Raise `Forbidden`.
+
+    Entries that are not linked yet come first, by their ids. A cursor that names one holds its id, by which the next
+    page finds the same place after the entry was linked.
+    """
+    namespace, after = _allowed(by, wanted.namespace or by.own_namespace), page.after.int if page.after else None
+    linked, unlinked = (_matching(table, namespace, wanted) for table in (audit_events, audit_unlinked))
+    parts = [linked, unlinked]
+    if after is not None and after & _OF_UNLINKED:
+        id_, entry_id = min(after ^ _OF_UNLINKED, _HIGHEST), audit_events.c.entry_id
+        parts = [linked.where(or_(entry_id < id_, entry_id.is_(None))), unlinked.where(audit_unlinked.c.id < id_)]
+    elif after is not None:
+        parts = [linked.where(audit_events.c.seq < min(after, _HIGHEST))]
+    # Unlinked entries have no `seq`, and PostgreSQL sorts those first.
+    keys = audit_events.c.seq, audit_unlinked.c.id
+    first = [
+        part.order_by(key.desc()).limit(page.offset + page.limit + 1) for part, key in zip(parts, keys, strict=False)
+    ]
+    both = union_all(*first).subquery()
+    query = select(both).order_by(both.c.seq.desc(), both.c.entry_id.desc()).limit(page.limit + 1).offset(page.offset)
+    with database.reading() as conn:
+        rows = conn.execute(query).mappings().all()
+    return slice_of(rows, page, _document, _place)
+
+
+def _matching(table: Table, namespace: str, wanted: EventFilter) -> Select[Any]:
+    """Select the entries of a table that match the filter, with the same columns for both tables."""
+    columns, entry = table.c, table.c.entry
+    if table is audit_events:
+        shown = [*columns["seq", "hash", "entry_id"], entry]
+    else:
+        absent = cast(null(), BigInteger).label("seq"), cast(null(), LargeBinary).label("hash")
+        shown = [*absent, columns.id.label("entry_id"), entry]
+    conditions: list[ColumnElement[bool]] = [columns.namespace == namespace]
     for name in ("subject", "type", "by"):
         if (value := getattr(wanted, name)) is not None:
-            query = query.where(entry[name].as_string() == value)
+            conditions.append(entry[name].as_string() == value)
     # Timestamps as text sort by time under the C collation, whatever the database's locale is.
     at = entry["at"].as_string().collate("C")
     if wanted.since is not None:
-        query = query.where(at >= instant(wanted.since))
+        conditions.append(at >= instant(wanted.since))
     if wanted.until is not None:
-        query = query.where(at < instant(wanted.until))
-    if page.after is not None:
-        query = query.where(columns.seq < page.after.int)
-    query = query.order_by(columns.seq.desc()).limit(page.limit + 1).offset(page.offset)
-    with database.reading() as conn:
-        rows = conn.execute(query).mappings().all()
-    return slice_of(rows, page, _document, lambda row: UUID(int=row["seq"]))
+        conditions.append(at < instant(wanted.until))
+    return select(*shown).where(*conditions)
+
+
+def _place(row: RowMapping) -> UUID:
+    return UUID(int=row["seq"] if row["seq"] is not None else row["entry_id"] | _OF_UNLINKED)
 
 
 def verify(database: Database, by: Principal, namespace: str | None = None) -> dict[str, Any]:
-    """Verify this chain, or all that the caller sees. Return `{ok, checked, first_bad}`. Raise `Forbidden`."""
+    """Verify this chain, or all that the caller sees. Return the verdict's document. Raise `Forbidden`."""
     return verdict_on(_log(database, visible_chains(database, by, namespace))).document()
 
 
@@ -93,12 +143,13 @@ def visible_chains(database: Database, by: Principal, namespace: str | None) -> 
     if not by.sees_all:
         return sorted(by.namespaces)
     with database.reading() as conn:
-        # Both tables are read, because one of them may have been tampered with.
-        known = union(select(audit_heads.c.namespace), select(audit_events.c.namespace))
+        # All tables are read, because one of them may have been tampered with.
+        tables = (audit_heads, audit_events, audit_unlinked)
+        known = union(*(select(table.c.namespace) for table in tables))
         return sorted(conn.execute(known).scalars())
 
 
-def _log(database: Database, namespaces: list[str]) -> Iterator[ChainRow | ChainHeads]:
+def _log(database: Database, namespaces: list[str]) -> Iterator[LogItem]:
     ends: dict[str, ChainEnd] = {}
     for namespace in namespaces:
         end = yield from _chain(database, namespace)
@@ -107,22 +158,40 @@ def _log(database: Database, namespaces: list[str]) -> Iterator[ChainRow | Chain
     yield ChainHeads(ends)
 
 
-def _chain(database: Database, namespace: str) -> Generator[ChainRow, None, ChainEnd | None]:
-    """Yield the rows of a chain. Return where it has to end according to its head, or None if it has no head."""
+def _chain(database: Database, namespace: str) -> Generator[LogItem, None, ChainEnd | None]:
+    """Yield a chain's rows, then its unlinked entries.
+
+    Return where it has to end according to its head, or None if it has no head.
+    """
     after, previous = _LOWEST, ORIGIN
     while True:
-        with database.reading() as conn:
+        # The last batch ends at the head, and the entries that are not in it are unlinked: one snapshot has all three.
+        with database.snapshot() as conn:
             found = conn.execute(_NEXT, {"namespace": namespace, "after": after, "batch": BATCH}).all()
-        head = found[0]
+            head = found[0]
+            is_last = head.seq is None or len(found) < BATCH
+            unlinked = _unlinked(conn, namespace, 0) if is_last else []
         if head.seq is not None:
             for row in found:
                 yield ChainRow(namespace, row.seq, bytes(row.hash), previous, row.entry)
                 after, previous = row.seq, bytes(row.hash)
-        if head.seq is None or len(found) < BATCH:
-            return None if head.head_seq is None else ChainEnd(head.head_seq, bytes(head.head_hash))
+        if is_last:
+            break
+    while unlinked:
+        for row in unlinked:
+            yield Unlinked(namespace, row.age, row.entry)
+        if len(unlinked) < BATCH:
+            break
+        # Entries that have been linked since then are behind the head, and so belong to a later export.
+        with database.reading() as conn:
+            unlinked = _unlinked(conn, namespace, unlinked[-1].id)
+    return None if head.head_seq is None else ChainEnd(head.head_seq, bytes(head.head_hash))
 
 
-# A batch and the head in one statement, and so in one snapshot: the last batch ends at the head.
+def _unlinked(conn: Connection, namespace: str, after: int) -> Sequence[Row[Any]]:
+    return conn.execute(_UNLINKED, {"namespace": namespace, "after": after, "batch": BATCH}).all()
+
+
 _NEXT = text("""
 SELECT head.seq AS head_seq, head.hash AS head_hash, event.seq, event.hash, event.entry
 FROM (SELECT) AS one
@@ -133,9 +202,14 @@ LEFT JOIN LATERAL (
 ) AS event ON true
 ORDER BY event.seq
 """)
+_UNLINKED = text("""
+SELECT id, entry::text AS entry, floor(extract(epoch FROM clock_timestamp() - added_at))::integer AS age
+FROM audit_unlinked WHERE namespace = :namespace AND id > :after ORDER BY id LIMIT :batch
+""")
 
 
 def _document(row: RowMapping) -> dict[str, Any]:
     # A forged entry may be any JSON value. It must not prevent the others from being shown.
     entry = row["entry"] if isinstance(row["entry"], dict) else {"entry": row["entry"]}
-    return {"seq": row["seq"], "hash": bytes(row["hash"]).hex(), **entry}
+    hash_ = None if row["hash"] is None else bytes(row["hash"]).hex()
+    return {"seq": row["seq"], "hash": hash_, **entry}

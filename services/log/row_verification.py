@@ -200,14 +200,36 @@ _STEPS = (
     .order_by(saga_steps.c.saga_id, saga_steps.c.place)
     .limit(ROWS)
 )
+# `waiting`: entries that are not linked yet, with the places that they get if no other entry comes before.
 _BEGUN = text("""
-SELECT seq, entry ->> 'subject' AS subject, entry ->> 'type' AS type
-FROM audit_events WHERE namespace = :namespace AND seq > :seq ORDER BY seq LIMIT :batch
+WITH waiting AS (
+    SELECT entry ->> 'subject' AS subject, entry, row_number() OVER (ORDER BY id)
+        + coalesce((SELECT seq FROM audit_heads WHERE namespace = :namespace), 0) AS seq
+    FROM audit_unlinked WHERE namespace = :namespace
+)
+(
+    SELECT seq, entry ->> 'subject' AS subject, entry ->> 'type' AS type
+    FROM audit_events WHERE namespace = :namespace AND seq > :seq ORDER BY seq LIMIT :batch
+)
+UNION ALL SELECT seq, subject, entry ->> 'type' FROM waiting WHERE seq > :seq
+ORDER BY seq LIMIT :batch
 """)
 _ENTRIES = text("""
-SELECT entry ->> 'subject' AS subject, seq, entry
-FROM audit_events
-WHERE namespace = :namespace AND entry ->> 'subject' = ANY(:subjects) AND (entry ->> 'subject', seq) > (:subject, :seq)
-ORDER BY entry ->> 'subject', seq
+WITH waiting AS (
+    SELECT entry ->> 'subject' AS subject, entry, row_number() OVER (ORDER BY id)
+        + coalesce((SELECT seq FROM audit_heads WHERE namespace = :namespace), 0) AS seq
+    FROM audit_unlinked WHERE namespace = :namespace
+)
+(
+    SELECT entry ->> 'subject' AS subject, seq, entry
+    FROM audit_events
+    WHERE namespace = :namespace AND entry ->> 'subject' = ANY(:subjects)
+        AND (entry ->> 'subject', seq) > (:subject, :seq)
+    ORDER BY entry ->> 'subject', seq
+    LIMIT :batch
+)
+UNION ALL
+SELECT subject, seq, entry FROM waiting WHERE subject = ANY(:subjects) AND (subject, seq) > (:subject, :seq)
+ORDER BY subject, seq
 LIMIT :batch
 """)

@@ -7,6 +7,7 @@ from sqlalchemy import ColumnElement, Connection, Select, and_, func, select, te
 from sqlalchemy.exc import ProgrammingError
 
 from domain.identity.access import Principal
+from domain.log.audit_chain import OVERDUE
 from models.leases import worker_heartbeats
 from models.notifications import notifications
 from models.pauses import pauses
@@ -37,6 +38,14 @@ _READ_ONLY = {
 }
 
 
+# The entries of all chains. The lowest id is the oldest entry, give or take the length of a commit.
+_UNLINKED_SECONDS = text("""
+SELECT coalesce(extract(epoch FROM clock_timestamp() - (
+    SELECT added_at FROM audit_unlinked ORDER BY id LIMIT 1
+)), 0)
+""")
+
+
 @dataclass(frozen=True, slots=True)
 class Readiness:
     """The readiness of the installation.
@@ -44,6 +53,7 @@ class Readiness:
     Attributes:
         beat: whether a worker recently ran a sweep that beat asked for.
         read_only: why the database takes no changes, or None.
+        linked: whether no entry of the audit log has waited too long to be linked.
     """
 
     database: bool
@@ -51,6 +61,7 @@ class Readiness:
     workers: int
     beat: bool
     read_only: str | None = None
+    linked: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +72,7 @@ class Backlog:
         overdue_seconds: how long the row that has been due longest has waited, of any kind.
         due_sagas: sagas that a worker has to continue, or is executing.
         set_aside: rows whose work raised, and that sweeps leave alone for a while.
+        unlinked_seconds: the age of the oldest entry of the audit log that is not linked into its chain, or 0.
     """
 
     pending_pauses: int
@@ -75,6 +87,7 @@ class Backlog:
     workers: int
     set_aside: int = 0
     failing_receivers: int = 0
+    unlinked_seconds: float = 0.0
 
 
 def readiness(database: Database, revision: str) -> Readiness:
@@ -86,7 +99,8 @@ def readiness(database: Database, revision: str) -> Readiness:
             if not applied or max(applied) < revision:
                 return Readiness(True, False, 0, False, read_only)
             seen = set(conn.execute(select(worker_heartbeats.c.worker).where(_seen())).scalars())
-            return Readiness(True, True, len(seen - {BEAT}), BEAT in seen, read_only)
+            linked = conn.execute(_UNLINKED_SECONDS).scalar_one() < OVERDUE
+            return Readiness(True, True, len(seen - {BEAT}), BEAT in seen, read_only, linked)
     except DatabaseUnavailable:
         return Readiness(False, False, 0, False)
     except ProgrammingError as error:
@@ -132,6 +146,7 @@ def backlog(database: Database, by: Principal | None = None) -> Backlog:
             conn.execute(_workers()).scalar_one(),
             conn.execute(count_set_aside()).scalar_one(),
             conn.execute(count_failing(by)).scalar_one(),
+            float(conn.execute(_UNLINKED_SECONDS).scalar_one()),
         )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from cli.devstack import Stack
+from cli.devstack.waiting import wait_until
 from tests.acceptance.commands import DONE, REFUSED, WRONG, Ran
 from tests.conftest import execute
 
@@ -16,11 +17,18 @@ Call = Callable[..., Ran]
 Paused = Callable[..., str]
 
 
+def until_linked(call: Call, namespace: str) -> None:
+    """Wait until the stack's processes have linked the entries, which they do every second."""
+    listed = ("audit", "list", "--namespace", namespace, "--json")
+    assert wait_until(lambda: all(event["seq"] for event in call(*listed).document["items"]), 240)
+
+
 @pytest.fixture
 def exported(call: Call, paused: Paused, namespace: str, tmp_path: Path) -> Path:
     """Export a namespace with one created and approved pause: rows 1 and 2, and the heads."""
     watch_id = paused("přenést\u2028🐎")
     call("pause", "approve", watch_id, "--comment", "é")
+    until_linked(call, namespace)
     file = tmp_path / "audit.jsonl"
     ran = call("audit", "export", "--namespace", namespace, "-o", str(file))
     assert (ran.code, ran.out, ran.err) == (DONE, "", "")
@@ -43,6 +51,7 @@ def test_what_was_changed_is_listed_within_80_columns(call: Call, paused: Paused
     assert max(map(len, listed.splitlines())) <= 80
     assert listed.index("pause.rejected") < listed.index("pause.created")
     assert listed.count(watch_id) == 2
+    until_linked(call, namespace)
     scope = ("--namespace", namespace, "--type", "pause.created", "--subject", watch_id)
     (event,) = call("audit", "list", *scope, "--json").document["items"]
     assert (event["type"], event["seq"]) == ("pause.created", 1)
@@ -79,6 +88,7 @@ def test_a_pause_that_was_changed_in_the_database_is_named(
 
 def test_the_server_verifies_its_log(call: Call, paused: Paused, namespace: str) -> None:
     paused()
+    until_linked(call, namespace)
     assert call("audit", "verify", "--namespace", namespace).out == "1 rows: the audit log is intact\n"
     assert call("audit", "verify", "--json").document["ok"]
 
@@ -130,7 +140,8 @@ def test_an_export_that_broke_off_leaves_the_last_one(call: Call, exported: Path
 def test_an_export_is_verified_without_a_server(call: Call, alone: Path) -> None:
     assert call("audit", "list").code == WRONG
     assert call("audit", "verify", str(alone)).out == "2 rows: the audit log is intact\n"
-    assert call("audit", "verify", str(alone), "--json").document == {"ok": True, "checked": 2, "first_bad": None}
+    found = call("audit", "verify", str(alone), "--json").document
+    assert found == {"ok": True, "checked": 2, "unlinked": 0, "overdue": 0, "first_bad": None}
 
 
 @pytest.mark.parametrize(
@@ -163,3 +174,13 @@ def test_what_is_no_export(call: Call, alone: Path) -> None:
     assert call("audit", "verify", str(alone)).code == REFUSED
     assert call("audit", "verify", "nowhere.jsonl").code == WRONG
     assert call("audit", "verify", str(alone), "--namespace", "x").code == WRONG
+
+
+def test_entries_that_are_not_linked_are_said(call: Call, alone: Path) -> None:
+    """New ones are accepted; old ones are refused."""
+    *rows, heads = alone.read_bytes().splitlines()
+    for age, code, said in ((1, DONE, "and 1 newer entries are not linked yet"), (60, REFUSED, "waited for 15 s")):
+        new = b'{"namespace":"shop","unlinked_for":%d,"entry":{"type":"pause.created"}}' % age
+        alone.write_bytes(b"\n".join((*rows, new, heads)))
+        ran = call("audit", "verify", str(alone))
+        assert (ran.code, said in ran.out + ran.err) == (code, True), ran

@@ -21,7 +21,7 @@ from services.identity.tokens import hash_of
 from services.kernel.unit_of_work import Database
 from tests.api.alone import app_alone
 from tests.api.conftest import Team, form_token, log_until_now
-from tests.services.world import ADMIN, one
+from tests.services.world import ADMIN, linked, one
 
 PASSWORD = "correct horse battery"
 SESSION = "sagahold_session"
@@ -424,7 +424,7 @@ def test_behind_proxies_guesses_count_for_who_made_them(database: Database, prox
         environ_base={"REMOTE_ADDR": "10.0.0.9"},
     )
     assert one(database, "SELECT subject FROM sign_in_failures WHERE subject LIKE 'address:%'") == f"address:{address}"
-    assert one(database, "SELECT entry -> 'details' ->> 'address' FROM audit_events") == address
+    assert one(linked(database), "SELECT entry -> 'details' ->> 'address' FROM audit_events") == address
 
 
 def test_anonymous_requests_sign_nobody_in(database: Database) -> None:

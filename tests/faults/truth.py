@@ -97,6 +97,7 @@ class Truth:
             "pending pauses": self.count("pauses", "status = 'pending'"),
             "pending deliveries": self.count("webhook_deliveries", "status = 'pending'"),
             "leases": self.count("webhook_deliveries", "lease_token IS NOT NULL"),
+            "unlinked entries": self.count("audit_unlinked", "true"),
         }
         return {name: count for name, count in found.items() if count}
 

@@ -149,6 +149,7 @@ GOOD: dict[str, dict[str, Any]] = {
     },
     # The database sets these numbers and hashes itself.
     "audit_events": {"namespace": "default", "seq": 7, "hash": bytes(32), "entry": {"type": "pause.created"}},
+    "audit_unlinked": {"namespace": "default", "entry": {"type": "pause.created"}},
     "audit_heads": {"namespace": "default", "seq": 0, "hash": bytes(32)},
 }
 NEEDS = {

@@ -18,6 +18,7 @@ from domain.pauses.pause import Actor, Approve, Cancel, OnTimeout, Reject
 from domain.values import ids
 from services.kernel.idempotency import IdempotentRequest
 from services.kernel.unit_of_work import Database
+from services.log.sequencer import link_entries
 from services.operations.retention import Pruner
 from services.pauses.lifecycle import CreateRequest, create_pauses
 from services.pauses.namespaces import put_namespace
@@ -93,6 +94,12 @@ def uuid_of(watch_id: str) -> UUID:
 def rows(database: Database, query: str, **values: object) -> list[dict[str, Any]]:
     with database.reading() as conn:
         return [dict(row) for row in conn.execute(text(query), values).mappings()]
+
+
+def linked(database: Database) -> Database:
+    """The same database, once the entries of the audit log are in their chains."""
+    link_entries(database)
+    return database
 
 
 def one(database: Database, query: str, **values: object) -> Any:

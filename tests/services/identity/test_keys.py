@@ -23,7 +23,7 @@ from services.identity.tokens import hash_of
 from services.kernel.pagination import Page
 from services.kernel.unit_of_work import Database
 from tests.services.by_watch_id import decide_pause, get_pause
-from tests.services.world import ADMIN, at_once, cancel, change, idempotency, one, post, rows, someone
+from tests.services.world import ADMIN, at_once, cancel, change, idempotency, linked, one, post, rows, someone
 
 NEW = NewKey("deploy bot", Role.AGENT, ("default", "ops"))
 
@@ -167,9 +167,9 @@ def test_a_rotated_key_is_the_same_key(database: Database) -> None:
     assert decide_pause(database, before, watch_id, cancel(before))["status"] == "cancelled"
     assert get_pause(database, before, theirs).status == "pending"
     assert rotate_key(database, ADMIN, id_, OVERLAP, idempotency("rotation-1")) == (made | {"key": None}, True)
-    entry = one(database, "SELECT entry FROM audit_events WHERE entry ->> 'type' = 'key.rotated'")
+    entry = one(linked(database), "SELECT entry FROM audit_events WHERE entry ->> 'type' = 'key.rotated'")
     assert (entry["subject"], entry["by"]) == (id_, ADMIN.id)
-    assert new not in str(rows(database, "SELECT t::text FROM audit_events t"))
+    assert new not in str(rows(linked(database), "SELECT t::text FROM audit_events t"))
     revoke_key(database, ADMIN, id_)
     assert [authenticate(database, hash_of(key)) for key in (old, new)] == [None, None]
     with pytest.raises(KeyNotUsable):

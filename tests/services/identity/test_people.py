@@ -24,7 +24,7 @@ from services.identity.sessions import SignInOrigin, find_session
 from services.identity.sign_in_links import LinkExpired, use_link
 from services.kernel.pagination import Page
 from services.kernel.unit_of_work import Database
-from tests.services.world import ADMIN, at_once, change, one, prune, rows, someone
+from tests.services.world import ADMIN, at_once, change, linked, one, prune, rows, someone
 
 ANN = PersonChange(email="ann@example.com", name="Ann", role=Role.REVIEWER, namespaces=("default",))
 HERE = SignInOrigin("192.0.2.1", "a browser")
@@ -46,7 +46,9 @@ def signed_in(database: Database, person_id: str) -> str:
 
 
 def entries(database: Database) -> list[str]:
-    return [row["type"] for row in rows(database, "SELECT entry ->> 'type' AS type FROM audit_events ORDER BY seq")]
+    return [
+        row["type"] for row in rows(linked(database), "SELECT entry ->> 'type' AS type FROM audit_events ORDER BY seq")
+    ]
 
 
 def test_an_address_is_one_person_however_it_is_written(database: Database) -> None:
@@ -102,7 +104,7 @@ def test_probing_for_addresses_is_recorded_and_slow(database: Database) -> None:
     (told,) = {
         (row["namespace"], row["subject"], row["of"])
         for row in rows(
-            database,
+            linked(database),
             "SELECT namespace, entry ->> 'subject' AS subject, entry #>> '{details,namespaces}' AS of"
             " FROM audit_events WHERE entry ->> 'type' = 'person.refused'",
         )
@@ -219,7 +221,7 @@ def test_channels_hold_secrets_and_are_shown_by_kind(database: Database) -> None
     person = get_person(database, ADMIN, id_)
     assert person["channels"] == ["mailtos://example.com"]
     assert list_groups(database)[0]["channels"] == ["slack://…"]
-    log = " ".join(row["entry"] for row in rows(database, "SELECT entry::text FROM audit_events"))
+    log = " ".join(row["entry"] for row in rows(linked(database), "SELECT entry::text FROM audit_events"))
     assert "secret" not in log
 
 

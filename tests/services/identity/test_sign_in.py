@@ -33,7 +33,7 @@ from services.identity.sign_in import (
 from services.identity.sign_in_links import LinkExpired, find_review_link, make_link, review_of_link, use_link
 from services.kernel.unit_of_work import Database
 from tests.services.by_watch_id import decide_pause
-from tests.services.world import ADMIN, REVIEWER, at_once, change, one, post, reject, rows, uuid_of
+from tests.services.world import ADMIN, REVIEWER, at_once, change, linked, one, post, reject, rows, uuid_of
 
 EMAIL, PASSWORD = "ann@example.com", "correct horse battery"
 HERE = SignInOrigin("192.0.2.1", "a browser")
@@ -91,7 +91,7 @@ def test_only_hashes_of_tokens_are_stored(database: Database, ann: Principal) ->
     stored = " ".join(
         str(row)
         for table in ("sessions", "sign_in_links", "audit_events")
-        for row in rows(database, f"SELECT * FROM {table}")
+        for row in rows(linked(database), f"SELECT * FROM {table}")
     )
     assert link not in stored
     assert session not in stored
@@ -126,7 +126,7 @@ def test_sign_in_by_password(database: Database, ann: Principal) -> None:
     ):
         with pytest.raises(SignInRefused):
             sign_in(database, email, password, HERE)
-    log = " ".join(row["entry"] for row in rows(database, "SELECT entry::text FROM audit_events"))
+    log = " ".join(row["entry"] for row in rows(linked(database), "SELECT entry::text FROM audit_events"))
     assert PASSWORD not in log
     assert "bob@example.com" not in log
     assert "sign_in.failed" in log
@@ -432,7 +432,9 @@ def test_the_owner_of_a_new_installation(database: Database) -> None:
     assert rows(database, "SELECT email, role, namespaces FROM users") == [
         {"email": OWNER, "role": "admin", "namespaces": ["*"]}
     ]
-    recorded = rows(database, "SELECT entry ->> 'type' AS type, entry ->> 'by' AS by FROM audit_events ORDER BY seq")
+    recorded = rows(
+        linked(database), "SELECT entry ->> 'type' AS type, entry ->> 'by' AS by FROM audit_events ORDER BY seq"
+    )
     assert recorded == [{"type": f"{what}.created", "by": "system"} for what in ("person", "link", "link")]
     _, person = use_link(database, first.rpartition("/")[2], HERE)
     assert person.email == OWNER

@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from models.tables import metadata
 from services.kernel.unit_of_work import Database
 from tests.services.good_rows import GOOD, ID, NEEDS, NOW, OTHER_ID
-from tests.services.world import change, one, rows
+from tests.services.world import change, linked, one, rows
 
 DECIDED = {"status": "approved", "resolved_at": NOW, "decided_by": "key_anne"}
 USED = DECIDED | {"consumed_at": NOW, "consumed_with": "run-0001"}
@@ -224,7 +224,7 @@ def test_the_audit_log_counts_and_chains_by_itself(database: Database) -> None:
     """Whatever the writer says; each namespace for itself."""
     for namespace in ("default", "default", "other"):
         put(database, "audit_events", {"namespace": namespace})
-    found = rows(database, "SELECT namespace, seq, hash, entry::text FROM audit_events ORDER BY namespace, seq")
+    found = rows(linked(database), "SELECT namespace, seq, hash, entry::text FROM audit_events ORDER BY namespace, seq")
     assert [(row["namespace"], row["seq"]) for row in found] == [("default", 1), ("default", 2), ("other", 1)]
     first = sha256(bytes(32) + b"1:" + found[0]["entry"].encode()).digest()
     second = sha256(first + b"2:" + found[1]["entry"].encode()).digest()
@@ -237,9 +237,11 @@ def test_the_audit_log_counts_and_chains_by_itself(database: Database) -> None:
 )
 def test_the_audit_log_is_only_added_to(database: Database, statement: str) -> None:
     put(database, "audit_events")
-    with pytest.raises(DBAPIError, match="append-only"):
-        change(database, statement)
-    assert one(database, "SELECT count(*) FROM audit_events") == 1
+    put(database, "audit_unlinked")
+    for table in ("audit_events", "audit_unlinked"):
+        with pytest.raises(DBAPIError, match="append-only"):
+            change(database, statement.replace("audit_events", table))
+    assert one(linked(database), "SELECT count(*) FROM audit_events") == 2
 
 
 def test_a_chain_wound_back_does_not_fork(database: Database) -> None:
@@ -259,7 +261,14 @@ def test_every_constraint_of_the_database_is_tested_here(database: Database) -> 
     """
     there = {row["name"] for row in rows(database, query)}
     # Keys that the database itself counts, and tables that are written in one statement only.
-    apart = {"pk_webhook_secrets", "pk_worker_heartbeats", "pk_set_aside", "pk_webhook_failures", "alembic_version_pkc"}
+    apart = {
+        "pk_webhook_secrets",
+        "pk_audit_unlinked",
+        "pk_worker_heartbeats",
+        "pk_set_aside",
+        "pk_webhook_failures",
+        "alembic_version_pkc",
+    }
     alone = {"uq_webhook_secrets_endpoint", "uq_users_oidc_subject", "pk_audit_events", "uq_notifications_saga_id_once"}
     tested = {name for name, *_ in BAD} | {name for name, *_ in TWICE} | alone
     assert there == tested | apart

@@ -19,11 +19,12 @@ from services.kernel.pagination import Page
 from services.kernel.unit_of_work import Database
 from services.log import audit
 from services.log.audit import EventFilter, export, list_events, verify
+from services.log.sequencer import link_entries
 from tests.services.by_watch_id import decide_pause
-from tests.services.world import ADMIN, OPERATOR, REVIEWER, approve, at_once, change, one, post, rows, someone
+from tests.services.world import ADMIN, OPERATOR, REVIEWER, approve, at_once, change, linked, one, post, rows, someone
 
 ALL = someone(Role.OPERATOR, "*")
-WHOLE = {"ok": True, "first_bad": None}
+WHOLE = {"ok": True, "unlinked": 0, "overdue": 0, "first_bad": None}
 
 
 def write(database: Database, namespace: str = "default", type_: str = "thing.changed", **details: Any) -> None:
@@ -41,7 +42,7 @@ def tamper(database_url: str, *statements: str) -> None:
 
 def verdict(database: Database) -> dict[str, Any]:
     """Verify all chains, and check that their export gives the same verdict."""
-    found = verify(database, ALL)
+    found = verify(linked(database), ALL)
     exported = verdict_on(read_line(line) for line in export(database, ALL)).document()
     assert exported["ok"] == found["ok"]
     return found
@@ -54,7 +55,7 @@ class TestChain:
         write(database, said='žluťoučký 🐎 \u2028 \\ " \n \x1f')
         write(database, before={"ž": 1}, after={"ž": [1.0, None]})
         previous = ORIGIN
-        for row in rows(database, "SELECT seq, hash, entry::text AS entry FROM audit_events ORDER BY seq"):
+        for row in rows(linked(database), "SELECT seq, hash, entry::text AS entry FROM audit_events ORDER BY seq"):
             assert bytes(row["hash"]) == link(previous, row["seq"], row["entry"])
             previous = bytes(row["hash"])
         assert bytes(one(database, "SELECT hash FROM audit_heads")) == previous
@@ -65,7 +66,7 @@ class TestChain:
         with database.transaction() as uow:
             uow.record(by, "shop", "thing.changed", "thing_1", before={"a": 1}, after=None, why="so")
             uow.record(None, "shop", "thing.expired", "thing_2")
-        by_system, by_key = list_events(database, by, EventFilter(), Page()).items
+        by_system, by_key = list_events(linked(database), by, EventFilter(), Page()).items
         digest = hashlib.sha256(b'{"a":1}').hexdigest()
         wanted = {"by": "key_1", "by_name": "admin", "before": digest, "after": None, "details": {"why": "so"}}
         assert {name: by_key[name] for name in wanted} == wanted
@@ -83,17 +84,19 @@ class TestChain:
         """No change without its entry."""
         with pytest.raises(DBAPIError), database.transaction() as uow:  # noqa: PT012
             uow.conn.exec_driver_sql("INSERT INTO worker_heartbeats VALUES ('w', now())")
-            uow.conn.exec_driver_sql("INSERT INTO audit_events (namespace, entry) VALUES ('default', NULL)")
+            uow.conn.exec_driver_sql("INSERT INTO audit_unlinked (namespace, entry) VALUES ('default', NULL)")
         assert one(database, "SELECT count(*) FROM worker_heartbeats") == 0
         assert verdict(database) == WHOLE | {"checked": 0}
 
     @pytest.mark.parametrize("statement", ["UPDATE audit_events SET entry = '{}'", "DELETE FROM audit_events"])
     def test_nothing_is_changed_or_removed(self, database: Database, statement: str) -> None:
+        write(linked(database))
         write(database)
-        for refused in (statement, "TRUNCATE audit_events"):
+        either = [statement, "TRUNCATE audit_events"]
+        for refused in (*either, *(each.replace("events", "unlinked") for each in either)):
             with pytest.raises(DBAPIError, match="append-only"):
                 change(database, refused)
-        assert verdict(database) == WHOLE | {"checked": 1}
+        assert verdict(database) == WHOLE | {"checked": 2}
 
     def test_writers_at_the_same_time_make_one_unbroken_chain_each(self, database: Database) -> None:
         """In one namespace and in several: the two that write to the same two chains do not wait for each other."""
@@ -121,9 +124,10 @@ class TestChain:
         for _ in range(4):
             write(database)
         lines = []
-        for line in export(database, ALL):
+        for line in export(linked(database), ALL):
             if len(lines) < 5:
                 write(database)
+                link_entries(database)
             lines.append(line)
         assert verdict_on(map(read_line, lines)).document() == WHOLE | {"checked": 9}
 
@@ -200,6 +204,7 @@ class TestTampering:
             for number in range(5):
                 write(database, namespace, number=number)
         statements, seq, what = TAMPERED[how]
+        link_entries(database)
         tamper(database_url, *statements)
         found = verdict(database)
         assert (found["ok"], found["first_bad"]["seq"], found["first_bad"]["what"]) == (False, seq, what)
@@ -210,6 +215,7 @@ class TestTampering:
     def test_a_row_behind_the_head(self, database: Database, database_url: str) -> None:
         """It is linked correctly, but no head covers it."""
         write(database, "shop")
+        link_entries(database)
         forged = '{"namespace":"shop"}'
         tamper(
             database_url,
@@ -223,19 +229,19 @@ class TestTampering:
     ) -> None:
         """The chain alone cannot tell: it is whole again."""
         write(database, "shop", number=1)
-        kept = list(export(database, ALL))
+        kept = list(export(linked(database), ALL))
         tamper(database_url, "DELETE FROM audit_events", "DELETE FROM audit_heads")
         write(database, "shop", number=2)
         assert verdict(database) == WHOLE | {"checked": 1}
         (head,) = json.loads(kept[-1])["heads"]
-        assert all(head["hash"] not in line for line in export(database, ALL))
+        assert all(head["hash"] not in line for line in export(linked(database), ALL))
 
 
 class TestReading:
     def test_newest_first_in_pages(self, database: Database) -> None:
         for _ in range(5):
             write(database)
-        first = list_events(database, OPERATOR, EventFilter(), Page(2))
+        first = list_events(linked(database), OPERATOR, EventFilter(), Page(2))
         rest = list_events(database, OPERATOR, EventFilter(), Page(50, after=first.next_after))
         assert [event["seq"] for event in (*first.items, *rest.items)] == [5, 4, 3, 2, 1]
         assert rest.next_after is None
@@ -254,7 +260,7 @@ class TestReading:
         before, after = (one(database, f"SELECT clock_timestamp() {sign} interval '1 min'") for sign in "-+")
         assert len(said(since=before, until=after)) == 3
         assert said(since=after) == said(until=before) == []
-        at = one(database, "SELECT (entry ->> 'at')::timestamptz FROM audit_events WHERE seq = 2")
+        at = one(linked(database), "SELECT (entry ->> 'at')::timestamptz FROM audit_events WHERE seq = 2")
         assert said(since=at) == said()[:2]
         assert said(until=at) == said()[2:]
 
@@ -282,7 +288,7 @@ class TestReading:
                     read(namespace)
             with pytest.raises(Forbidden):
                 export(database, shop, namespace)
-        assert [verify(database, by)["checked"] for by in (shop, both, ALL)] == [1, 2, 3]
+        assert [verify(linked(database), by)["checked"] for by in (shop, both, ALL)] == [1, 2, 3]
         seen = lambda *args: {json.loads(line).get("namespace") for line in export(database, *args)} - {None}  # noqa: E731
         assert (seen(shop), seen(both), seen(ALL, "shop")) == ({"shop"}, {"shop", "default"}, {"shop"})
         assert seen(ALL) == {"default", "shop", EVERYWHERE}

@@ -53,6 +53,7 @@ from tests.services.world import (
     claim,
     deliveries,
     finish,
+    linked,
     one,
     prune,
     rows,
@@ -73,7 +74,7 @@ class Log:
 
     def new(self) -> list[tuple[str, str, str, str]]:
         query = "SELECT namespace, seq, entry FROM audit_events ORDER BY namespace, seq"
-        found = [row for row in rows(self.database, query) if row["seq"] > self.seen.get(row["namespace"], 0)]
+        found = [row for row in rows(linked(self.database), query) if row["seq"] > self.seen.get(row["namespace"], 0)]
         self.seen |= {row["namespace"]: row["seq"] for row in found}
         self.entries = [row["entry"] for row in found]
         return [tuple(entry[name] for name in ("namespace", "type", "subject", "by")) for entry in self.entries]
@@ -90,7 +91,7 @@ class Log:
     def secrets(self) -> list[str]:
         """Return entries that contain a secret."""
         said = "SELECT entry::text FROM audit_events WHERE entry::text ~ 'hitl_|whsec_|hunter2|http://'"
-        return [row["entry"] for row in rows(self.database, said)]
+        return [row["entry"] for row in rows(linked(self.database), said)]
 
 
 @pytest.fixture
@@ -286,11 +287,12 @@ def test_what_is_pruned_stays_in_the_log(database: Database) -> None:
     work(database, trace_id, tools())
     change(database, "UPDATE sagas SET ended_at = ended_at - interval '91 days'")
     change(database, "UPDATE pauses SET resolved_at = resolved_at - interval '91 days'")
-    told = one(database, "SELECT count(*) FROM audit_events")
+    told = one(linked(database), "SELECT count(*) FROM audit_events")
     pruned = prune(database, timedelta(days=90))
     assert (pruned["sagas"], pruned["pauses"], "audit_events" in pruned) == (1, 1, False)
-    assert verify(database, OPERATOR) == {"ok": True, "checked": told, "first_bad": None}
-    assert one(database, "SELECT count(*) FROM audit_events WHERE entry ->> 'type' = 'pause.approved'") == 1
+    assert verify(database, OPERATOR)["checked"] == told
+    assert verify(database, OPERATOR)["ok"]
+    assert one(linked(database), "SELECT count(*) FROM audit_events WHERE entry ->> 'type' = 'pause.approved'") == 1
 
 
 def test_exports(database: Database, log: Log) -> None:

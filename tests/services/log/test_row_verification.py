@@ -17,6 +17,7 @@ from services.kernel.unit_of_work import Database
 from services.log import row_verification
 from services.log.audit import verify
 from services.log.row_verification import RowVerdict, verify_rows
+from services.log.sequencer import link_entries
 from services.pauses.execution import settle_outcome
 from services.pauses.lifecycle import expire_due
 from services.reviews.step_decisions import rerun_step
@@ -26,7 +27,20 @@ from tests.services.by_watch_id import claim, consume, decide_pause, report
 from tests.services.log.test_audit import tamper
 from tests.services.reviewers import voter
 from tests.services.saga_world import approve_held, current_ref, ref, start, step, tools, undo_of, work
-from tests.services.world import ADMIN, AGENT, OPERATOR, REVIEWER, approve, cancel, one, post, reject, someone, uuid_of
+from tests.services.world import (
+    ADMIN,
+    AGENT,
+    OPERATOR,
+    REVIEWER,
+    approve,
+    cancel,
+    linked,
+    one,
+    post,
+    reject,
+    someone,
+    uuid_of,
+)
 
 ALL = someone(Role.OPERATOR, "*")
 FULL = {
@@ -262,7 +276,7 @@ def test_a_decision_that_nobody_made_is_named(database: Database, database_url: 
     which = {"namespace": "default", "kind": "pause", "id": watch_id, "span": None}
     assert found.first_bad == {**which, "field": "status", "logged": "pending", "found": "approved", "seq": 1}
     assert [bad["field"] for bad in found.bad] == ["status", "decided_by", "decided_by_name", "resolved_at"]
-    assert one(database, "SELECT count(*) FROM audit_events") == 1
+    assert one(linked(database), "SELECT count(*) FROM audit_events") == 1
 
 
 def test_a_decision_that_was_taken_back_is_named(database: Database, database_url: str) -> None:
@@ -359,6 +373,7 @@ def test_what_an_older_release_logged_is_compared_as_far_as_it_goes(database: Da
     watch_id, trace_id = voted(database), compensated(database)
     # The chain no longer fits: that is another question.
     older = "UPDATE audit_events SET entry = (entry::jsonb #- '{details,row}')::json"
+    link_entries(database)
     tamper(database_url, older, "UPDATE pauses SET context = '{\"x\": 1}'")
     found = verify_rows(database, ALL)
     assert (found.bad, found.partly) == ([], 6)

@@ -29,6 +29,7 @@ from tests.services.world import (
     at_once,
     change,
     expire,
+    linked,
     one,
     post,
     rows,
@@ -201,7 +202,7 @@ def test_an_operator_retries_what_failed(database: Database, watch_id: str, publ
     shown = retry_notification(database, OPERATOR, ids.text(ids.NOTIFICATION, row["id"]))
     assert (shown["status"], shown["attempts"], shown["last_error"]) == ("pending", 0, "the mail server answered 535")
     assert [wakeup.id for wakeup in publisher.wakeups] == [row["id"]]
-    entry = one(database, "SELECT entry FROM audit_events WHERE entry ->> 'type' = 'notification.retried'")
+    entry = one(linked(database), "SELECT entry FROM audit_events WHERE entry ->> 'type' = 'notification.retried'")
     assert (entry["subject"], entry["by"]) == (shown["id"], OPERATOR.id)
     record_sending(database, job(database).lease, SendResult(), 0.5)
     with pytest.raises(NotificationEnded):

@@ -43,6 +43,7 @@ from tests.services.world import (
     at_once,
     change,
     deliveries,
+    linked,
     one,
     post,
     prune,
@@ -199,14 +200,14 @@ def test_a_failed_transaction_uses_nothing(database: Database) -> None:
     """The row, the log and the deliveries are committed together or not at all."""
     an_endpoint(database)
     watch_id = approved(database)
-    before = (one(database, "SELECT count(*) FROM audit_events"), len(deliveries(database)))
-    change(database, "ALTER TABLE audit_events ADD CONSTRAINT full_disk CHECK (false) NOT VALID")
+    before = (one(linked(database), "SELECT count(*) FROM audit_events"), len(deliveries(database)))
+    change(database, "ALTER TABLE audit_unlinked ADD CONSTRAINT full_disk CHECK (false) NOT VALID")
     try:
         with pytest.raises(Exception, match="full_disk"):
             consume(database, AGENT, watch_id)
     finally:
-        change(database, "ALTER TABLE audit_events DROP CONSTRAINT full_disk")
-    assert (one(database, "SELECT count(*) FROM audit_events"), len(deliveries(database))) == before
+        change(database, "ALTER TABLE audit_unlinked DROP CONSTRAINT full_disk")
+    assert (one(linked(database), "SELECT count(*) FROM audit_events"), len(deliveries(database))) == before
     assert not consume(database, AGENT, watch_id, "run-0002").repeated
 
 
@@ -300,7 +301,7 @@ def test_the_log_has_every_use_and_every_outcome(database: Database) -> None:
     overdue(database, missing)
     sweep_missing_outcomes(database)
     query = "SELECT entry ->> 'type' AS type, entry ->> 'by' AS by, entry -> 'details' AS details FROM audit_events"
-    found = {row["type"]: row for row in rows(database, f"{query} WHERE entry ->> 'type' ~ 'consumed|outcome'")}
+    found = {row["type"]: row for row in rows(linked(database), f"{query} WHERE entry ->> 'type' ~ 'consumed|outcome'")}
     assert {type_: row["by"] for type_, row in found.items()} == {
         "pause.consumed": AGENT.id,
         "pause.outcome": AGENT.id,

@@ -30,6 +30,7 @@ from tests.services.world import (
     deliveries,
     expire,
     let_time_approve,
+    linked,
     one,
     post,
     reject,
@@ -177,4 +178,4 @@ def chained(database: Database, subject: str) -> bool:
 
 
 def entries(database: Database) -> list[dict[str, Any]]:
-    return [row["entry"] for row in rows(database, "SELECT entry FROM audit_events ORDER BY namespace, seq")]
+    return [row["entry"] for row in rows(linked(database), "SELECT entry FROM audit_events ORDER BY namespace, seq")]

@@ -28,6 +28,7 @@ from tests.services.world import (
     expire,
     idempotency,
     let_time_approve,
+    linked,
     one,
     post,
     rows,
@@ -122,7 +123,7 @@ class TestKeys:
         (jwk,) = published_keys(database, SIGNER)
         assert jwk["kid"] == current_key(database, SIGNER).kid
         assert jwk.keys() == {"kty", "crv", "x", "kid", "use", "alg"}
-        assert one(database, "SELECT entry ->> 'type' FROM audit_events") == "receipt_key.created"
+        assert one(linked(database), "SELECT entry ->> 'type' FROM audit_events") == "receipt_key.created"
 
     @pytest.mark.parametrize("in_files", [False, True])
     def test_processes_that_start_at_once_make_one(self, in_files: bool, database: Database, tmp_path: Path) -> None:
@@ -209,7 +210,7 @@ class TestKeys:
     def test_the_log_has_each_rotation_and_no_key(self, database: Database) -> None:
         current_key(database, SIGNER)
         rotate_key(database, SIGNER, ADMIN, None)
-        entries = [row["entry"] for row in rows(database, "SELECT entry FROM audit_events ORDER BY seq")]
+        entries = [row["entry"] for row in rows(linked(database), "SELECT entry FROM audit_events ORDER BY seq")]
         assert [entry["type"] for entry in entries] == ["receipt_key.created", "receipt_key.rotated"]
         assert "PRIVATE" not in json.dumps(entries)
 

@@ -15,14 +15,27 @@ from services.reviews import decisions
 from services.reviews.decisions import decide_many
 from tests.conftest import Recorded
 from tests.services.by_watch_id import claim, decide_pause, decision_on, get_pause, lock_pause, unclaim
-from tests.services.world import AGENT, REVIEWER, approve, at_once, change, one, post, reject, rows, someone, uuid_of
+from tests.services.world import (
+    AGENT,
+    REVIEWER,
+    approve,
+    at_once,
+    change,
+    linked,
+    one,
+    post,
+    reject,
+    rows,
+    someone,
+    uuid_of,
+)
 
 ANNE, BEN = someone(Role.REVIEWER, id_="usr_anne"), someone(Role.REVIEWER, id_="usr_ben")
 
 
 def claims(database: Database) -> list[str]:
     query = "SELECT entry ->> 'type' AS type FROM audit_events WHERE entry ->> 'type' LIKE 'review.%' ORDER BY seq"
-    return [row["type"] for row in rows(database, query)]
+    return [row["type"] for row in rows(linked(database), query)]
 
 
 def test_a_claim_keeps_others_from_working_on_it(database: Database, publisher: Recorded) -> None:

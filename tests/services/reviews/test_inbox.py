@@ -17,7 +17,7 @@ from services.pauses.namespaces import floor_of, get_namespace, put_namespace
 from services.reviews.inbox import InboxFilter, count_waiting, inbox, may_vote, stands_in_for, votes_for
 from tests.services.by_watch_id import decide_pause, get_pause
 from tests.services.reviewers import key, voter
-from tests.services.world import ADMIN, AGENT, OPERATOR, REVIEWER, approve, change, post, rows, someone, uuid_of
+from tests.services.world import ADMIN, AGENT, OPERATOR, REVIEWER, approve, change, linked, post, rows, someone, uuid_of
 
 PARKED = 100_000
 
@@ -181,7 +181,7 @@ def test_a_namespace_has_a_policy(database: Database) -> None:
     assert get_pause(database, REVIEWER, post(database)).eligible == ["group:ops"]
     assert get_pause(database, REVIEWER, post(database, review={"approvals": 1})).eligible == ["group:ops"]
     assert may_vote(get_pause(database, REVIEWER, post(database)), anne)
-    (entry,) = rows(database, "SELECT entry FROM audit_events WHERE entry ->> 'type' = 'namespace.changed'")
+    (entry,) = rows(linked(database), "SELECT entry FROM audit_events WHERE entry ->> 'type' = 'namespace.changed'")
     assert entry["entry"]["details"] == {"review": {"approvals": 1, "groups": ["ops"]}}
     put_namespace(database, ADMIN, "default", None)
     assert get_pause(database, REVIEWER, post(database)).eligible is None

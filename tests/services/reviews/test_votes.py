@@ -31,6 +31,7 @@ from tests.services.world import (
     cancel,
     change,
     deliveries,
+    linked,
     one,
     post,
     reject,
@@ -41,7 +42,7 @@ from tests.services.world import (
 
 def entries(database: Database, watch_id: str) -> list[dict[str, Any]]:
     query = "SELECT entry FROM audit_events WHERE entry ->> 'subject' = :subject ORDER BY seq"
-    return [row["entry"] for row in rows(database, query, subject=watch_id)]
+    return [row["entry"] for row in rows(linked(database), query, subject=watch_id)]
 
 
 def test_twenty_at_once_on_a_quorum_of_three(database: Database, publisher: Recorded) -> None:
