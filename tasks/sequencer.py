@@ -15,14 +15,18 @@ EVERY_SECONDS = 1.0
 WARN_EVERY = 60.0
 
 
-class SequencerThread:
-    def __init__(self, database: Database) -> None:
-        self._sequencer = Sequencer(database)
-        threading.Thread(target=self._run, name="sequencer", daemon=True).start()
+class SequencerThread(threading.Thread):
+    """Starts itself, and ends with the process or once it is `stopped`."""
 
-    def _run(self) -> None:
-        warning, pause = LogThrottle(WARN_EVERY), threading.Event()
-        while not pause.wait(EVERY_SECONDS):
+    def __init__(self, database: Database) -> None:
+        super().__init__(name="sequencer", daemon=True)
+        self.stopped = threading.Event()
+        self._sequencer = Sequencer(database)
+        self.start()
+
+    def run(self) -> None:
+        warning = LogThrottle(WARN_EVERY)
+        while not self.stopped.wait(EVERY_SECONDS):
             try:
                 with tolerating_outage("the linking of the audit log"):
                     self._sequencer.run()
