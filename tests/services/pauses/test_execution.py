@@ -355,7 +355,7 @@ def test_an_operator_settles_an_unknown_outcome(database: Database) -> None:
     assert (listed(database, outcome=NEEDS_LOOK), count_needing_look(database, AGENT)) == ([], 0)
     assert [delivery["type"] for delivery in deliveries(database)] == ["pause.outcome"] * 2
     query = "SELECT entry ->> 'by' AS by, entry -> 'details' ->> 'note' AS note FROM audit_events"
-    found = rows(database, f"{query} WHERE entry ->> 'type' = 'pause.outcome'")
+    found = rows(linked(database), f"{query} WHERE entry ->> 'type' = 'pause.outcome'")
     assert {row["by"]: row["note"] for row in found} == {AGENT.id: "the line broke", OPERATOR.id: "in the ledger"}
     assert verify_rows(database, someone(Role.OPERATOR, "*")).bad == []
     with pytest.raises(OutcomeConflict) as refused:
