@@ -41,6 +41,7 @@ from services.kernel.group_commit import GroupCommit
 from services.kernel.unit_of_work import Database
 from services.pauses.lifecycle import create_pauses, resolved_among
 from services.pauses.receipt_keys import current_key
+from services.reviews.shared_decisions import decide_pauses
 from tasks.app import app as _celery  # noqa: F401  (wake-ups go through the current Celery app)
 from tasks.sequencer import SequencerThread
 from tasks.wakeups import send_wakeups
@@ -103,6 +104,7 @@ def build() -> Flask:
         Deps(
             database=database,
             creations=GroupCommit(partial(create_pauses, database)),
+            decisions=GroupCommit(partial(decide_pauses, database)),
             subscriber=subscriber,
             keys=KeyCache(lambda hash_: authenticate(database, hash_)),
             anonymous_role=settings.anonymous_role,

@@ -14,8 +14,10 @@ from app.http.key_cache import KeyCache
 from domain.manifests.host_access import HostRules
 from services.kernel.group_commit import GroupCommit
 from services.kernel.unit_of_work import Database
+from services.pauses.changes import PauseChange
 from services.pauses.lifecycle import Created, CreateRequest
 from services.pauses.receipt_keys import Signer
+from services.reviews.shared_decisions import DecisionCall
 
 if TYPE_CHECKING:
     from adapters.otel.sdk import Tracer
@@ -27,6 +29,7 @@ class Deps:
 
     Attributes:
         creations: the group commit that creates the pauses of concurrent requests in one transaction.
+        decisions: likewise for decisions on pauses and on held steps.
         anonymous_role: the role of requests without a key (loopback only); None refuses them.
         pause_expires_in: the default time limit of a pause, in seconds.
         max_waiters: the number of long polls that this process holds at once.
@@ -44,6 +47,7 @@ class Deps:
 
     database: Database
     creations: GroupCommit[CreateRequest, Created]
+    decisions: GroupCommit[DecisionCall, PauseChange]
     subscriber: ChangeSubscriber
     keys: KeyCache
     anonymous_role: str | None

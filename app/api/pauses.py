@@ -11,7 +11,7 @@ from app.api.pause_events import event_stream
 from app.deps import deps
 from app.http import creation
 from app.http.arguments import Blueprint
-from app.http.bulk_decisions import decide_each
+from app.http.decisions import decide_each, decide_pause
 from app.http.json_response import created, json_response, replayable
 from app.http.long_poll import hold, hold_any
 from app.http.problems import refusal_document
@@ -47,7 +47,6 @@ from services.pauses import lifecycle as use_cases
 from services.pauses.lifecycle import Filter, actor
 from services.reviews import claims
 from services.reviews.decided import list_decided
-from services.reviews.decisions import decide_pause
 
 pauses = Blueprint("pauses", __name__, url_prefix="/api", description="Hold an action until a person has decided")
 
@@ -370,7 +369,7 @@ def _version(pause: Pause) -> str:
 
 
 def _decide(watch_id: str, command: Approve | Reject | Cancel) -> Response:
-    return json_response(decide_pause(deps().database, g.principal, pause_id(watch_id), command))
+    return json_response(decide_pause(g.principal, pause_id(watch_id), command))
 
 
 def _document(pause: Pause) -> dict[str, Any]:

@@ -37,6 +37,7 @@ from domain.pauses.pause import Approve, Reject
 from services.pauses.lifecycle import actor
 from services.reviews import held_steps, step_decisions
 from services.reviews.held_steps import ReviewFilter
+from services.reviews.shared_decisions import DecisionCall
 from services.sagas import queries as saga_queries
 from services.sagas import recovery
 from services.sagas.queries import StepRef
@@ -194,8 +195,8 @@ def _rejection(body: dict[str, Any]) -> Reject:
 
 
 def _decide(query: dict[str, Any], trace_id: str, span: str, command: Approve | Reject) -> Response:
-    step = _step(query, trace_id, span)
-    return accepted(step_decisions.decide_step(deps().database, g.principal, step, command).document())
+    change = deps().decisions.do(DecisionCall(g.principal, _step(query, trace_id, span), command))
+    return accepted(step_decisions.accepted(change).document())
 
 
 def _recover(

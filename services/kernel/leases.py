@@ -14,8 +14,22 @@ from types import MappingProxyType
 from typing import Any, TypedDict
 from uuid import UUID
 
-from sqlalchemy import CTE, ColumnElement, RowMapping, Table, Uuid, and_, bindparam, func, or_, select, true, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import (
+    CTE,
+    ColumnElement,
+    RowMapping,
+    Table,
+    Uuid,
+    and_,
+    any_,
+    bindparam,
+    func,
+    or_,
+    select,
+    true,
+    update,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.sql.dml import ReturningUpdate
 
 from models.leases import worker_heartbeats
@@ -250,6 +264,31 @@ _MAKE_DUE = (
     .where(sagas.c.id == _HELD.scalar_subquery(), sagas.c.ended_at.is_(None))
     .values(due_at=bindparam("due_at"), hint_at=bindparam("hint_at"))
     .returning(sagas.c.id)
+)
+
+
+def make_sagas_due(uow: UnitOfWork, watch_ids: Sequence[UUID]) -> set[UUID]:
+    """Make the sagas due whose steps these pauses hold. Return the pauses whose sagas were neither locked nor ended.
+
+    It waits for no lock, so the caller may hold those of many pauses.
+    """
+    rows = uow.conn.execute(_MAKE_ALL_DUE, {"all_held_by": list(watch_ids), **due_now(uow)}).all() if watch_ids else ()
+    uow.wakeups.extend(WakeUp(DECISION, row.id) for row in rows)
+    return {row.watch_id for row in rows}
+
+
+_FREE = (
+    select(sagas.c.id, saga_steps.c.watch_id)
+    .join_from(saga_steps, sagas, sagas.c.id == saga_steps.c.saga_id)
+    .where(saga_steps.c.watch_id == any_(bindparam("all_held_by", type_=ARRAY(Uuid))), sagas.c.ended_at.is_(None))
+    .with_for_update(key_share=True, skip_locked=True, of=sagas)
+    .cte("free")
+)
+_MAKE_ALL_DUE = (
+    update(sagas)
+    .where(sagas.c.id == _FREE.c.id)
+    .values(due_at=bindparam("due_at"), hint_at=bindparam("hint_at"))
+    .returning(sagas.c.id, _FREE.c.watch_id)
 )
 
 

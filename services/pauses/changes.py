@@ -1,6 +1,8 @@
 """A change of a pause and all that its transaction writes: row, audit log, webhooks, reminders, saga step."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import bindparam, update
@@ -11,26 +13,31 @@ from domain.identity.access import Principal
 from domain.log.audit_facts import changed_facts
 from domain.pauses.pause import STEP, SYSTEM, Approve, Command, Event, Pause, Reject, Status, decide
 from domain.pauses.serialization import RenderedEvent, pause_document
+from domain.pauses.votes import Voter
 from domain.values.errors import RevisionChanged
 from models.pauses import pauses, values
+from models.records import as_records, update_records
 from services.kernel.leases import make_saga_due
 from services.kernel.unit_of_work import Database, UnitOfWork
 from services.notifications.recipients import notify
 from services.pauses.voters import members_of
 from services.webhooks.outbox import announce, announcing
 
-_CHANGED_BY_DECISION = (
+_CHANGED_BY_RESOLUTION = (
     "status",
-    "revision",
-    "arguments",
-    "arguments_digest",
-    "posted_arguments",
     "resolved_at",
     "decided_by",
     "decided_by_name",
     "decided_auth",
     "comment",
     "response",
+)
+_CHANGED_BY_DECISION = (
+    *_CHANGED_BY_RESOLUTION,
+    "revision",
+    "arguments",
+    "arguments_digest",
+    "posted_arguments",
 )
 _CHANGED_BY_VOTES = (
     *_CHANGED_BY_DECISION,
@@ -66,12 +73,19 @@ def apply(database: Database, uow: UnitOfWork, by: Principal | None, pause: Paus
     """Apply the command to the locked pause and store the result. `by`: None is the clock."""
     votes = isinstance(command, Approve | Reject) and pause.status is Status.PENDING
     members = members_of(uow, pause.namespace) if votes and not pause.review.plain else ()
+    changed, events = decide_by(database, pause, command, uow.now, members)
+    return store_change(database, uow, by, pause, changed, events)
+
+
+def decide_by(
+    database: Database, pause: Pause, command: Command, now: datetime, members: Sequence[Voter] = ()
+) -> tuple[Pause, tuple[Event, ...]]:
+    """Return what `decide` does. `RevisionChanged` gets the pause's document."""
     try:
-        changed, events = decide(pause, command, uow.now, members)
+        return decide(pause, command, now, members)
     except RevisionChanged as late:
         late.current = pause_document(pause, database.public_url)
         raise
-    return store_change(database, uow, by, pause, changed, events)
 
 
 def store_change(
@@ -112,6 +126,33 @@ def store_change(
     return PauseChange(changed, versions[-1].document, True)
 
 
+class Resolution(NamedTuple):
+    """A locked pause that one plain decision has resolved: before, and by the event after it."""
+
+    by: Principal
+    before: Pause
+    event: Event
+
+
+def store_resolutions(database: Database, uow: UnitOfWork, resolved: Sequence[Resolution]) -> list[PauseChange]:
+    """Store the resolutions of several pauses by one statement. The caller makes their sagas due."""
+    events: list[RenderedEvent] = []
+    rows: list[dict[str, Any]] = []
+    for by, before, event in resolved:
+        earlier, later = (
+            _Version(pause, pause_document(pause, database.public_url), values(pause))
+            for pause in (before, event.pause)
+        )
+        _record(uow, by, event.type, earlier, later)
+        events.append(RenderedEvent(event, later.document))
+        rows.append({name: later.row[name] for name in ("id", *_CHANGED_BY_RESOLUTION)})
+    if events:
+        ids = [event.pause.id for event in events]
+        announce(uow, events, _RESOLVE_MANY, {"records": as_records(rows), "ids": ids})
+        uow.ended_pauses += [event.pause for event in events]
+    return [PauseChange(event.pause, event.document, True) for event in events]
+
+
 def _record(uow: UnitOfWork, by: Principal | None, type_: str, earlier: _Version, later: _Version) -> None:
     before, after = earlier.pause, later.pause
     decision = after.decision
@@ -147,5 +188,8 @@ def _changing(names: tuple[str, ...]) -> Any:
     )
 
 
+_RESOLVE_MANY = announcing(
+    update_records(pauses, _CHANGED_BY_RESOLUTION).where(pauses.c.status == Status.PENDING.value)
+)
 _RESOLVE = _changing(_CHANGED_BY_DECISION)
 _CHANGE = _changing(_CHANGED_BY_VOTES)

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Boolean, RowMapping, Select, Text, any_, bindparam, func, or_, select
+from sqlalchemy import Boolean, RowMapping, Select, Text, Uuid, any_, bindparam, func, or_, select
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.exc import DBAPIError
 
@@ -243,6 +243,19 @@ def lock_pause(uow: UnitOfWork, by: Principal, id_: UUID) -> Pause:
     return _found(uow.conn.execute(_ONE_LOCKED, _visible(by, id_)).mappings().one_or_none(), id_)
 
 
+def lock_free_pauses(uow: UnitOfWork, wanted: Sequence[UUID]) -> list[RowMapping]:
+    """Return the rows of these pauses, locked until the transaction ends, without those that others have locked.
+
+    It waits for no lock, so its caller may hold locks of other rows.
+    """
+    return list(uow.conn.execute(_FREE_LOCKED, {"pause_ids": list(wanted)}).mappings())
+
+
+def may_see(by: Principal, pause: Pause) -> bool:
+    """Return whether the caller can see the pause: the same condition as `scope`."""
+    return by.sees(pause.namespace) and (by.role is not Role.AGENT or pause.created_by == by.id)
+
+
 def actor(principal: Principal) -> Actor:
     return Actor(principal.id, principal.name, principal.auth)
 
@@ -277,6 +290,13 @@ _ONE = select(pauses).where(
 )
 # With `key_share`, rows that only refer to the pause can be inserted during a decision.
 _ONE_LOCKED = _ONE.with_for_update(key_share=True)
+
+_FREE_LOCKED = (
+    select(pauses)
+    .where(pauses.c.id == any_(bindparam("pause_ids", type_=ARRAY(Uuid))))
+    .order_by(pauses.c.id)
+    .with_for_update(key_share=True, skip_locked=True)
+)
 
 
 def _visible(by: Principal, id_: UUID) -> dict[str, Any]:

@@ -27,6 +27,7 @@ from services.kernel.idempotency import IdempotentRequest, RepeatedRequest, get_
 from services.kernel.leases import due_now
 from services.kernel.unit_of_work import Database, UnitOfWork
 from services.manifests.definitions import load_saga
+from services.pauses.changes import PauseChange
 from services.pauses.lifecycle import actor, lock_pause
 from services.pauses.voters import members_of
 from services.reviews.decisions import check_satisfied, decide_in
@@ -54,18 +55,29 @@ class RetriesUsedUp(Conflict):
 def decide_step(database: Database, by: Principal, which: StepRef, command: Approve | Reject) -> Accepted:
     """Decide on the pause that holds a step. Raise `AlreadyResolved` after a different decision."""
     with database.transaction() as uow:
-        row = visible_step(uow.conn, by, which.trace_id, which.span, which.namespace)
-        if row["watch_id"] is None:
-            raise _not_held(row["step_id"], row["status"])
-        if isinstance(command, Approve) and command.arguments is not None:
-            declared = load_saga(uow.conn, row["definition_id"]).step(row["step_id"])
-            _check_override(declared.kind)
-            command = replace(command, arguments=_output(declared, command.arguments))
-        try:
-            change = decide_in(database, uow, by, row["watch_id"], command)
-        except Invalid as invalid:
-            raise Invalid([_of_output(field_error) for field_error in invalid.field_errors]) from None
+        change, command = decide_step_in(database, uow, by, which, command)
     check_satisfied(change, command)
+    return accepted(change)
+
+
+def decide_step_in(
+    database: Database, uow: UnitOfWork, by: Principal, which: StepRef, command: Approve | Reject
+) -> tuple[PauseChange, Approve | Reject]:
+    """Return the step's pause after the command, and the command with the arguments of the pause."""
+    row = visible_step(uow.conn, by, which.trace_id, which.span, which.namespace)
+    if row["watch_id"] is None:
+        raise _not_held(row["step_id"], row["status"])
+    if isinstance(command, Approve) and command.arguments is not None:
+        declared = load_saga(uow.conn, row["definition_id"]).step(row["step_id"])
+        _check_override(declared.kind)
+        command = replace(command, arguments=_output(declared, command.arguments))
+    try:
+        return decide_in(database, uow, by, row["watch_id"], command), command
+    except Invalid as invalid:
+        raise Invalid([_of_output(field_error) for field_error in invalid.field_errors]) from None
+
+
+def accepted(change: PauseChange) -> Accepted:
     return Accepted(not change.changed, f"decide-{change.pause.id.hex}")
 
 

@@ -1,6 +1,6 @@
 """Read sagas and their steps."""
 
-from collections.abc import Set
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -162,6 +162,19 @@ def visible_step(conn: Connection, by: Principal, trace_id: UUID, span: str, nam
     return row
 
 
+def held_pauses(conn: Connection, wanted: Sequence[tuple[Principal, StepRef]]) -> list[UUID | None]:
+    """Return the pause of each step; None for a step without one, or that its caller cannot see."""
+    refs = [ref for _, ref in wanted]
+    places = {"traces": [ref.trace_id for ref in refs], "spans": [span_of(ref.span) for ref in refs]}
+    rows = {(row.saga_id, row.span_id): row for row in conn.execute(_HELD_BY, places)} if wanted else {}
+    found: list[UUID | None] = []
+    for by, ref in wanted:
+        row = rows.get((ref.trace_id, span_of(ref.span)))
+        visible = row is not None and by.sees(row.namespace) and ref.namespace in (None, row.namespace)
+        found.append(row.watch_id if row is not None and visible else None)
+    return found
+
+
 def _one(
     conn: Connection, by: Principal, trace_id: UUID, namespace: str | None = None
 ) -> tuple[RowMapping, SagaRecord, SagaDefinition]:
@@ -202,6 +215,11 @@ _STEP = (
     select(saga_steps.c.step_id, saga_steps.c.status, saga_steps.c.watch_id, sagas.c.definition_id)
     .join_from(saga_steps, sagas, sagas.c.id == saga_steps.c.saga_id)
     .where(*_IS_VISIBLE, saga_steps.c.span_id == bindparam("span_id", type_=BigInteger))
+)
+_HELD_BY = select(saga_steps.c.saga_id, saga_steps.c.span_id, saga_steps.c.watch_id, sagas.c.namespace).where(
+    saga_steps.c.saga_id == any_(bindparam("traces", type_=ARRAY(Uuid))),
+    saga_steps.c.span_id == any_(bindparam("spans", type_=ARRAY(BigInteger))),
+    sagas.c.id == saga_steps.c.saga_id,
 )
 _VISIBLE = select(sagas).where(*_IS_VISIBLE)
 _VISIBLE_LOCKED = _VISIBLE.with_for_update(key_share=True)

@@ -117,13 +117,15 @@ def enqueue(
     """Store a delivery for each receiver of each event; make the change, if there is one."""
     namespaces = sorted({event.namespace for event in events} | {ALL_NAMESPACES})
     endpoints = uow.conn.execute(change, {**values, "event_namespaces": namespaces}).mappings().all()
+    sent: list[tuple[WebhookMessage, list[DeliveryTarget]]] = []
     for event in events:
         targets = [target_of(row) for row in endpoints if _subscribes(row, event)]
         if event.callback_url is not None:
             targets.append(DeliveryTarget(event.callback_url, None, format=event.callback_format))
         if targets:
             body = encode(event.document())
-            send(uow, WebhookMessage(event.namespace, event.type, body, event.pause_id), targets)
+            sent.append((WebhookMessage(event.namespace, event.type, body, event.pause_id), targets))
+    _send(uow, sent)
 
 
 def _webhook_event(event: RenderedEvent) -> WebhookEvent:
@@ -140,14 +142,19 @@ def _subscribes(endpoint: RowMapping, event: WebhookEvent) -> bool:
 
 def send(uow: UnitOfWork, message: WebhookMessage, targets: list[DeliveryTarget]) -> list[UUID]:
     """Store the message and one delivery per target; return the ids of the deliveries."""
-    message_id = uow.new_id()
-    uow.conn.execute(
-        insert(webhook_messages).values(
-            id=message_id, namespace=message.namespace, type=message.type, body=message.body, created_at=uow.now
-        )
-    )
-    rows = [_delivery_row(uow, message, message_id, target) for target in targets]
-    uow.conn.execute(insert(webhook_deliveries), rows)
+    return _send(uow, [(message, targets)])
+
+
+def _send(uow: UnitOfWork, sent: Sequence[tuple[WebhookMessage, list[DeliveryTarget]]]) -> list[UUID]:
+    messages: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
+    for message, targets in sent:
+        row = {name: getattr(message, name) for name in ("namespace", "type", "body")}
+        messages.append({"id": uow.new_id(), "created_at": uow.now, **row})
+        rows += [_delivery_row(uow, message, messages[-1]["id"], target) for target in targets]
+    if messages:
+        uow.conn.execute(insert(webhook_messages), messages)
+        uow.conn.execute(insert(webhook_deliveries), rows)
     uow.wakeups.extend(WakeUp(WEBHOOK, row["id"]) for row in rows if row["status"] == DeliveryStatus.PENDING)
     return [row["id"] for row in rows]
 

@@ -14,6 +14,7 @@ from app.http.key_cache import KeyCache
 from services.kernel.group_commit import GroupCommit
 from services.kernel.unit_of_work import Database
 from services.pauses.lifecycle import create_pauses
+from services.reviews.shared_decisions import decide_pauses
 
 
 def app_alone(database: Database, keys: KeyCache, anonymous_role: str | None = None, proxies: int = 0) -> Flask:
@@ -21,6 +22,7 @@ def app_alone(database: Database, keys: KeyCache, anonymous_role: str | None = N
         Deps(
             database=database,
             creations=GroupCommit(partial(create_pauses, database)),
+            decisions=GroupCommit(partial(decide_pauses, database)),
             subscriber=ChangeSubscriber(cast(Any, None), lambda ids: []),
             keys=keys,
             anonymous_role=anonymous_role,

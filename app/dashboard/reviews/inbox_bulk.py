@@ -15,7 +15,7 @@ from app.dashboard.framework.form_fields import MAX_TEXT, text
 from app.dashboard.framework.page_decorator import page, person, render
 from app.dashboard.reviews.inbox_rows import rows_of
 from app.deps import deps
-from app.http.bulk_decisions import decide_each
+from app.http.decisions import decide_each
 from domain.identity.access import Permission
 from domain.pauses.pause import STEP, Approve, Pause, Reject, Status
 from domain.pauses.serialization import pause_document, pause_id

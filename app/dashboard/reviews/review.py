@@ -10,6 +10,7 @@ from app.dashboard.reviews import review_form
 from app.dashboard.reviews.review_form import FormState
 from app.dashboard.reviews.review_view import ReviewView, history, load_review, transcript
 from app.deps import deps
+from app.http.decisions import decide_pause
 from app.http.problems import status_of
 from domain.identity.access import Permission
 from domain.pauses.pause import Approve, Reject
@@ -20,7 +21,6 @@ from services.pauses.execution import settle_outcome
 from services.pauses.lifecycle import actor
 from services.pauses.receipts import issue_receipt
 from services.reviews.claims import claim, unclaim
-from services.reviews.decisions import decide_pause
 from services.reviews.step_decisions import rerun_step
 
 DECIDE = Permission.PAUSE_DECIDE
@@ -131,7 +131,7 @@ def review_unclaim(watch_id: str) -> Any:
 
 
 def _decide(watch_id: str, command: Approve | Reject) -> Any:
-    decide_pause(deps().database, person(), pause_id(watch_id), command)
+    decide_pause(person(), pause_id(watch_id), command)
     return _back(watch_id)
 
 

@@ -13,6 +13,7 @@ from app.doors.aap.submission import read_duration, read_submission, window
 from app.doors.aap.wire import APPROVED, CANCELLED, PENDING, ApprovalRequest, submitted_digest
 from app.doors.door import Door, Problem, read_object
 from app.http import long_poll
+from app.http.decisions import decide_pause
 from app.http.problems import HTTPProblem
 from domain.identity.access import Permission
 from domain.pauses.consumption import MAX_NOTE, ExecutionStatus
@@ -21,7 +22,6 @@ from domain.values import canonical_json
 from domain.values.errors import AlreadyResolved, Conflict, FieldError, Invalid, NotApproved, NotFound
 from services.pauses import execution
 from services.pauses.lifecycle import actor, get_pause
-from services.reviews.decisions import decide_pause
 
 MAX_WAIT = timedelta(seconds=30)
 _NOT_FOUND = "there is no request with this id that this credential has made"
@@ -97,7 +97,7 @@ def cancel_request(request_id: str) -> Response:
     if found.status == PENDING:
         # If a decision was first, the status below tells which.
         with suppress(AlreadyResolved):
-            decide_pause(deps().database, g.principal, found.pause.id, Cancel(actor(g.principal)))
+            decide_pause(g.principal, found.pause.id, Cancel(actor(g.principal)))
         found = _own(request_id)
     if found.status != CANCELLED:
         raise HTTPProblem(409, "ALREADY_TERMINAL", f"the request is {found.status}, which does not change")

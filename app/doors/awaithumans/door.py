@@ -12,6 +12,7 @@ from flask import Response, g, request
 from app.deps import deps
 from app.doors.awaithumans.tasks import poll_document, read_task, task_document
 from app.doors.door import Door, Problem, read_object
+from app.http.decisions import decide_pause
 from app.http.json_response import json_response
 from app.http.long_poll import hold
 from domain.identity.access import Permission
@@ -22,7 +23,6 @@ from domain.pauses.pause import Cancel, Pause, Status
 from domain.pauses.serialization import pause_id
 from domain.values.errors import ExecutionConflict, FieldError, Forbidden, Invalid, NotFound
 from services.pauses.lifecycle import actor, get_pause
-from services.reviews.decisions import decide_pause
 
 # Seconds of a long poll.
 DEFAULT_WAIT, MAX_WAIT = 25, 30
@@ -83,7 +83,7 @@ def poll_task(task_id: str) -> Response:
 
 @awaithumans.operation("POST", "/tasks/<task_id>/cancel", Permission.PAUSE_CANCEL)
 def cancel_task(task_id: str) -> Response:
-    decide_pause(deps().database, g.principal, _own(task_id).id, Cancel(actor(g.principal)))
+    decide_pause(g.principal, _own(task_id).id, Cancel(actor(g.principal)))
     pause = _own(task_id)
     return json_response(task_document(pause, _result(pause)))
 

@@ -13,6 +13,7 @@ from app.deps import deps
 from app.doors.door import Door, Problem, read_object
 from app.doors.gohumanloop.answers import error_document, loop_type_of, status_document
 from app.doors.gohumanloop.loops import APPROVAL, CONVERSATION, Loop, conversation_tag, external_id, read_loop
+from app.http.decisions import decide_pause
 from app.http.json_response import json_response
 from domain.identity.access import Permission
 from domain.pauses.consumption import NO_OUTCOME
@@ -20,7 +21,6 @@ from domain.pauses.pause import Cancel, Pause, Status
 from domain.values.errors import AlreadyResolved, ExecutionConflict, FieldError, Invalid, NotFound
 from services.kernel.pagination import Page
 from services.pauses.lifecycle import Filter, actor, list_pauses
-from services.reviews.decisions import decide_pause
 
 # Pauses that one query of a conversation reads.
 BATCH = 100
@@ -96,7 +96,7 @@ def cancel_conversation() -> Response:
 
 
 def _cancel(pause: Pause) -> None:
-    decide_pause(deps().database, g.principal, pause.id, Cancel(actor(g.principal)))
+    decide_pause(g.principal, pause.id, Cancel(actor(g.principal)))
 
 
 @gohumanloop.operation("POST", "/tasks/sync", Permission.PAUSE_CREATE)

@@ -8,12 +8,12 @@ from flask import g
 from app.deps import deps
 from app.doors.mcp.messages import INVALID_PARAMS, METHOD_NOT_FOUND, MISSING_CAPABILITY, TASKS, Call, RPCError
 from app.doors.mcp.tool_calls import decided_result
+from app.http.decisions import decide_pause
 from domain.pauses.pause import Cancel, Pause, Status
 from domain.pauses.serialization import instant, pause_id, review_url
 from domain.values import ids
 from domain.values.errors import AlreadyResolved, NotFound
 from services.pauses.lifecycle import actor, get_pause
-from services.reviews.decisions import decide_pause
 
 # How often clients ask; people take longer.
 POLL_INTERVAL_MS = 3_000
@@ -36,7 +36,7 @@ def run_task_method(call: Call) -> dict[str, Any]:
     if call.method == "tasks/cancel" and pause.status is Status.PENDING:
         # A decision that was faster counts.
         with contextlib.suppress(AlreadyResolved):
-            decide_pause(deps().database, g.principal, pause.id, Cancel(actor(g.principal)))
+            decide_pause(g.principal, pause.id, Cancel(actor(g.principal)))
     # An update carries answers of the agent's own side. None is asked for, and none decides.
     return _task(pause) if call.method == "tasks/get" else {}
 

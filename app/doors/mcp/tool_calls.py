@@ -12,6 +12,7 @@ from app.deps import deps
 from app.doors.mcp.decisions import QUESTION, arguments_changed, decision_result, is_question
 from app.doors.mcp.messages import Call
 from app.doors.mcp.tool_schemas import DEFAULT_WAIT, TOOLS
+from app.http.decisions import decide_pause
 from app.http.problems import refusal_document
 from domain.pauses.consumption import NO_OUTCOME, ExecutionStatus
 from domain.pauses.pause import Cancel, OnTimeout, Pause, Status
@@ -28,7 +29,6 @@ from domain.values.errors import (
 )
 from services.pauses.execution import OutcomeReport, consume_pause, report_outcome
 from services.pauses.lifecycle import actor, get_pause
-from services.reviews.decisions import decide_pause
 
 if TYPE_CHECKING:
     from app.doors.door import Door
@@ -166,7 +166,7 @@ def _record_outcome(_door: "Door", _call: Call, arguments: Arguments) -> dict[st
 
 def _cancel_request(_door: "Door", _call: Call, arguments: Arguments) -> dict[str, Any]:
     pause = _pause(arguments)
-    decide_pause(deps().database, g.principal, pause.id, Cancel(actor(g.principal), arguments.get("reason")))
+    decide_pause(g.principal, pause.id, Cancel(actor(g.principal), arguments.get("reason")))
     return decision_result(get_pause(deps().database, g.principal, pause.id))
 
 

@@ -1,4 +1,4 @@
-"""Several decisions at once, on pauses whose ids a caller wrote."""
+"""Decisions on pauses, which the API, the dashboard and all doors share."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,10 +7,17 @@ from uuid import UUID
 from flask import g
 
 from app.deps import deps
-from domain.pauses.pause import Approve, Reject
+from domain.identity.access import Principal
+from domain.pauses.pause import Approve, Cancel, Reject
 from domain.pauses.serialization import pause_id
 from domain.values.errors import DomainError, NotFound
 from services.reviews.decisions import DecisionRequest, decide_many
+from services.reviews.shared_decisions import DecisionCall
+
+
+def decide_pause(by: Principal, id_: UUID, command: Approve | Reject | Cancel) -> dict[str, Any]:
+    """Return the pause's document after the command. Raise `AlreadyResolved` if another outcome was first."""
+    return deps().decisions.do(DecisionCall(by, id_, command)).document
 
 
 def decide_each(items: Sequence[tuple[str, Approve | Reject]]) -> list[dict[str, Any] | DomainError]:
