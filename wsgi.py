@@ -42,6 +42,7 @@ from services.kernel.unit_of_work import Database
 from services.pauses.lifecycle import create_pauses, resolved_among
 from services.pauses.receipt_keys import current_key
 from services.reviews.shared_decisions import decide_pauses
+from services.sagas.shared_starts import start_sagas
 from tasks.app import app as _celery  # noqa: F401  (wake-ups go through the current Celery app)
 from tasks.sequencer import SequencerThread
 from tasks.wakeups import send_wakeups
@@ -105,6 +106,7 @@ def build() -> Flask:
             database=database,
             creations=GroupCommit(partial(create_pauses, database)),
             decisions=GroupCommit(partial(decide_pauses, database)),
+            starts=GroupCommit(partial(start_sagas, database)),
             subscriber=subscriber,
             keys=KeyCache(lambda hash_: authenticate(database, hash_)),
             anonymous_role=settings.anonymous_role,

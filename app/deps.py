@@ -18,6 +18,7 @@ from services.pauses.changes import PauseChange
 from services.pauses.lifecycle import Created, CreateRequest
 from services.pauses.receipt_keys import Signer
 from services.reviews.shared_decisions import DecisionCall
+from services.sagas.shared_starts import StartCall, Started
 
 if TYPE_CHECKING:
     from adapters.otel.sdk import Tracer
@@ -29,7 +30,8 @@ class Deps:
 
     Attributes:
         creations: the group commit that creates the pauses of concurrent requests in one transaction.
-        decisions: likewise for decisions on pauses and on held steps.
+        decisions: likewise for decisions on pauses and held steps.
+        starts: likewise for starts of sagas.
         anonymous_role: the role of requests without a key (loopback only); None refuses them.
         pause_expires_in: the default time limit of a pause, in seconds.
         max_waiters: the number of long polls that this process holds at once.
@@ -48,6 +50,7 @@ class Deps:
     database: Database
     creations: GroupCommit[CreateRequest, Created]
     decisions: GroupCommit[DecisionCall, PauseChange]
+    starts: GroupCommit[StartCall, Started]
     subscriber: ChangeSubscriber
     keys: KeyCache
     anonymous_role: str | None

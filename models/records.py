@@ -5,7 +5,6 @@ from typing import Any
 
 import orjson
 from sqlalchemy import (
-    Insert,
     Table,
     TableValuedAlias,
     Text,
@@ -15,12 +14,11 @@ from sqlalchemy import (
     bindparam,
     cast,
     func,
-    insert,
     select,
     text,
     update,
 )
-from sqlalchemy.dialects.postgresql import ARRAY, JSON
+from sqlalchemy.dialects.postgresql import ARRAY, JSON, Insert, insert
 
 
 def insert_records(table: Table) -> Insert:

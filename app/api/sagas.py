@@ -30,6 +30,7 @@ from services.sagas import lifecycle as use_cases
 from services.sagas import queries as saga_queries
 from services.sagas.lifecycle import StartRequest
 from services.sagas.queries import SagaFilter
+from services.sagas.shared_starts import StartCall, checked
 
 sagas = Blueprint("sagas", __name__, url_prefix="/v1/sagas", description="Sequences of steps, undone in reverse order")
 
@@ -61,12 +62,12 @@ def start_saga(body: dict[str, Any]) -> Response:
         trace_id=None if trace_id is None else UUID(hex=trace_id),
     )
     try:
-        started, is_new = use_cases.start_saga(deps().database, g.principal, wanted, idempotent_request())
+        started = deps().starts.do(checked(StartCall(g.principal, wanted, idempotent_request())))
     except RepeatedRequest as repeated:
         return accepted(repeated.answer, replayed=True)
-    if is_new:
-        _trace_start(wanted, started)
-    return accepted(use_cases.started_document(started, is_new))
+    if started.is_new:
+        _trace_start(wanted, started.trace_id)
+    return accepted(use_cases.started_document(started.trace_id, started.is_new))
 
 
 def _trace_start(wanted: StartRequest, trace_id: UUID) -> None:

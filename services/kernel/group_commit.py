@@ -4,6 +4,7 @@ A commit costs the same for one row as for twenty, and each statement hands the 
 Under load a batch is several times faster than one transaction per caller. A caller that is alone does not wait.
 """
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -11,6 +12,8 @@ from itertools import pairwise
 from typing import Generic, TypeVar
 
 from services.kernel.connection_pool import DatabaseUnavailable
+
+log = logging.getLogger(__name__)
 
 WantedT = TypeVar("WantedT")
 DoneT = TypeVar("DoneT")
@@ -103,6 +106,8 @@ class GroupCommit(Generic[WantedT, DoneT]):
             # If the database went away, perhaps during the commit, a retry might execute the requests twice.
             away = isinstance(error, DatabaseUnavailable) and not error.may_be_a_rows
             several = len(wanted()) > 1
+            if several and not isinstance(error, Aside):
+                log.warning("a transaction of %d callers failed: %s", len(batch), type(error).__name__)
             outcomes = [Aside() if several and not away else error] * len(batch)
         for caller, outcome in zip(batch, outcomes, strict=True):
             caller.outcome = outcome

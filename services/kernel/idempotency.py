@@ -3,6 +3,7 @@
 The response is stored in the transaction of the change, so either both are committed or neither is.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
@@ -12,6 +13,8 @@ from sqlalchemy.dialects.postgresql import insert
 
 from domain.values.errors import IdempotencyKeyReused
 from models.keys import idempotency_keys
+from models.records import as_records, insert_records
+from services.kernel.group_commit import Aside
 from services.kernel.unit_of_work import UnitOfWork
 
 
@@ -44,6 +47,14 @@ def get_response(uow: UnitOfWork, namespace: str, idempotency: IdempotentRequest
         raise RepeatedRequest(stored.answer)
 
 
+def used_keys(uow: UnitOfWork, wanted: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Return those of these namespaces with keys for which a response is stored."""
+    columns = idempotency_keys.c
+    namespaces, keys = ({pair[place] for pair in wanted} for place in (0, 1))
+    query = select(columns.namespace, columns.key).where(columns.namespace.in_(namespaces), columns.key.in_(keys))
+    return {(row.namespace, row.key) for row in uow.conn.execute(query)} if wanted else set()
+
+
 def store_response(
     uow: UnitOfWork,
     namespace: str,
@@ -60,14 +71,31 @@ def store_response(
     """
     if idempotency is None:
         return
-    row = insert(idempotency_keys).values(
-        namespace=namespace,
-        key=idempotency.key,
-        fingerprint=idempotency.fingerprint,
-        answer=answer,
-        created_at=uow.now,
-        pause_id=pause_id,
-        saga_id=saga_id,
-    )
-    if uow.conn.execute(row.on_conflict_do_nothing()).rowcount == 0:
+    row = _row(uow, namespace, idempotency, answer, pause_id=pause_id, saga_id=saga_id)
+    if uow.conn.execute(_STORE, row).rowcount == 0:
         get_response(uow, namespace, idempotency)
+
+
+def store_responses(uow: UnitOfWork, responses: Sequence[tuple[str, IdempotentRequest, dict[str, Any], UUID]]) -> None:
+    """Store the responses to requests that created sagas, whose ids come last. Raise `Aside` if one is there already.
+
+    In the order of their keys, so that two processes cannot deadlock.
+    """
+    rows = [
+        _row(uow, namespace, idempotency, answer, pause_id=None, saga_id=saga_id)
+        for namespace, idempotency, answer, saga_id in responses
+    ]
+    rows.sort(key=lambda row: (row["namespace"], row["key"]))
+    if rows and uow.conn.execute(_STORE_ALL, {"records": as_records(rows)}).rowcount < len(rows):
+        raise Aside
+
+
+def _row(
+    uow: UnitOfWork, namespace: str, idempotency: IdempotentRequest, answer: dict[str, Any], **of: UUID | None
+) -> dict[str, Any]:
+    row = {"namespace": namespace, "key": idempotency.key, "fingerprint": idempotency.fingerprint}
+    return {**row, "answer": answer, "created_at": uow.now, **of}
+
+
+_STORE = insert(idempotency_keys).on_conflict_do_nothing()
+_STORE_ALL = insert_records(idempotency_keys).on_conflict_do_nothing()

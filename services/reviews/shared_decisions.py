@@ -6,7 +6,6 @@ so it is part of no deadlock.
 """
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -63,7 +62,8 @@ def _decide_together(
     database: Database, uow: UnitOfWork, calls: Sequence[DecisionCall]
 ) -> list[PauseChange | Exception]:
     ids = _pause_ids(uow, calls)
-    pauses = _locked(uow, ids)
+    rows = lock_free_pauses(uow, sorted({id_ for id_ in ids if id_ is not None}))
+    pauses = {row["id"]: pause_of(row) for row in rows}
     resolved: dict[UUID, Resolution] = {}
     # A caller's own error, or whether its decision changed the pause.
     decided: list[Exception | bool] = []
@@ -100,15 +100,6 @@ def _pause_ids(uow: UnitOfWork, calls: Sequence[DecisionCall]) -> list[UUID | No
     steps = [(call.by, call.which) for call in calls if isinstance(call.which, StepRef)]
     held = iter(held_pauses(uow.conn, steps))
     return [next(held) if isinstance(call.which, StepRef) else call.which for call in calls]
-
-
-def _locked(uow: UnitOfWork, ids: Sequence[UUID | None]) -> dict[UUID, Pause]:
-    """Return the pauses that are free. One that cannot be read is left out: its caller alone gets the error."""
-    found: dict[UUID, Pause] = {}
-    for row in lock_free_pauses(uow, sorted({id_ for id_ in ids if id_ is not None})):
-        with suppress(Exception):
-            found[row["id"]] = pause_of(row)
-    return found
 
 
 def _decide(database: Database, uow: UnitOfWork, call: DecisionCall, pause: Pause | None) -> Resolution | None:

@@ -1,6 +1,6 @@
 """Use cases of sagas: start and cancel."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
@@ -55,31 +55,52 @@ def start_saga(
     database: Database, by: Principal, wanted: StartRequest, idempotency: IdempotentRequest | None = None
 ) -> tuple[UUID, bool]:
     """Start a saga. Return its trace id, and whether this call created it. Raise `RepeatedRequest`."""
+    check_start(by, wanted)
+    with database.transaction() as uow:
+        return start_in(uow, by, wanted, idempotency)
+
+
+def start_in(
+    uow: UnitOfWork, by: Principal, wanted: StartRequest, idempotency: IdempotentRequest | None
+) -> tuple[UUID, bool]:
+    """Start a saga in this transaction, as `start_saga` does."""
+    get_response(uow, wanted.namespace, idempotency)
+    wanted = _with_own_trace_id(uow, by, wanted)
+    definition_id, definition = deployed_saga(uow, wanted)
+    trace_id = wanted.trace_id or uow.new_id()
+    found = list(input_errors(definition, wanted.input))
+    # The input of a saga that exists already was checked when it started.
+    if found and not _rows_before(uow, wanted):
+        raise Invalid(found)
+    is_new = not found and _insert(uow, by, wanted, trace_id, definition_id, definition)
+    if is_new:
+        record_started(uow, by, wanted, trace_id)
+    else:
+        trace_id = _started_before(uow, by, wanted)
+    store_response(uow, wanted.namespace, idempotency, started_document(trace_id, is_new), saga_id=trace_id)
+    return trace_id, is_new
+
+
+def check_start(by: Principal, wanted: StartRequest) -> None:
+    """Check what needs no database."""
     if not by.sees(wanted.namespace):
         raise Forbidden(f"this key has no access to the namespace {wanted.namespace!r}")
     if canonical_json.size(wanted.input) > canonical_json.MAX_BYTES:
         raise Invalid([FieldError("input", f"is larger than {canonical_json.MAX_BYTES // 1024} KiB")])
-    with database.transaction() as uow:
-        get_response(uow, wanted.namespace, idempotency)
-        wanted = _with_own_trace_id(uow, by, wanted)
-        definition_id = active_saga(uow.conn, wanted.namespace, wanted.name, wanted.version)
-        if definition_id is None:
-            raise NotFound(f"no saga {wanted.name!r} {wanted.version!r} is deployed in namespace {wanted.namespace!r}")
-        definition = load_saga(uow.conn, definition_id)
-        trace_id = wanted.trace_id or uow.new_id()
-        found = list(_input_errors(definition, wanted.input))
-        # The input of a saga that exists already was checked when it started.
-        if found and not _rows_before(uow, wanted):
-            raise Invalid(found)
-        is_new = not found and _insert(uow, by, wanted, trace_id, definition_id, definition)
-        if is_new:
-            about = {"name": wanted.name, "version": wanted.version, "input_digest": audit.digest(wanted.input)}
-            uow.record(by, wanted.namespace, "saga.started", trace_id.hex, **about)
-            uow.wakeups.append(WakeUp(SAGA, trace_id))
-        else:
-            trace_id = _started_before(uow, by, wanted)
-        store_response(uow, wanted.namespace, idempotency, started_document(trace_id, is_new), saga_id=trace_id)
-    return trace_id, is_new
+
+
+def deployed_saga(uow: UnitOfWork, wanted: StartRequest) -> tuple[UUID, SagaDefinition]:
+    definition_id = active_saga(uow.conn, wanted.namespace, wanted.name, wanted.version)
+    if definition_id is None:
+        raise NotFound(f"no saga {wanted.name!r} {wanted.version!r} is deployed in namespace {wanted.namespace!r}")
+    return definition_id, load_saga(uow.conn, definition_id)
+
+
+def record_started(uow: UnitOfWork, by: Principal, wanted: StartRequest, trace_id: UUID) -> None:
+    """Write the new saga to the audit log, and wake a worker."""
+    about = {"name": wanted.name, "version": wanted.version, "input_digest": audit.digest(wanted.input)}
+    uow.record(by, wanted.namespace, "saga.started", trace_id.hex, **about)
+    uow.wakeups.append(WakeUp(SAGA, trace_id))
 
 
 def _with_own_trace_id(uow: UnitOfWork, by: Principal, wanted: StartRequest) -> StartRequest:
@@ -89,9 +110,7 @@ def _with_own_trace_id(uow: UnitOfWork, by: Principal, wanted: StartRequest) -> 
     """
     if wanted.trace_id is None:
         return wanted
-    requested = f"{wanted.namespace} {wanted.trace_id.hex}"
-    others = [UUID(bytes=sha256(f"{requested} {n}".encode()).digest()[:16]) for n in range(OTHER_TRACE_IDS)]
-    candidates = [wanted.trace_id, *others]
+    candidates = candidate_trace_ids(wanted.namespace, wanted.trace_id)
     query = select(sagas.c.id, sagas.c.namespace).where(sagas.c.id.in_(candidates))
     taken = {row.id: row.namespace for row in uow.conn.execute(query)}
     ours = [id_ for id_ in candidates if taken.get(id_) == wanted.namespace]
@@ -99,7 +118,12 @@ def _with_own_trace_id(uow: UnitOfWork, by: Principal, wanted: StartRequest) -> 
     return replace(wanted, trace_id=[*ours, *free, wanted.trace_id][0])
 
 
-def _input_errors(definition: SagaDefinition, input_: dict[str, Any]) -> Iterator[FieldError]:
+def candidate_trace_ids(namespace: str, requested: UUID) -> list[UUID]:
+    others = (sha256(f"{namespace} {requested.hex} {n}".encode()).digest()[:16] for n in range(OTHER_TRACE_IDS))
+    return [requested, *(UUID(bytes=other) for other in others)]
+
+
+def input_errors(definition: SagaDefinition, input_: dict[str, Any]) -> Iterator[FieldError]:
     if definition.input_schema is not None:
         yield from json_schema.value_errors(dict(definition.input_schema), input_, "input")
 
@@ -116,7 +140,22 @@ def _insert(
     definition_id: UUID,
     definition: SagaDefinition,
 ) -> bool:
-    row = {
+    row = started_row(uow, by, wanted, trace_id, definition_id, bound_workers(uow, definition))
+    if uow.conn.execute(_START, row).rowcount == 0:
+        return False
+    add_steps(uow, [first_state(wanted, trace_id, definition)])
+    return True
+
+
+def started_row(
+    uow: UnitOfWork,
+    by: Principal,
+    wanted: StartRequest,
+    trace_id: UUID,
+    definition_id: UUID,
+    workers: Mapping[str, str],
+) -> dict[str, Any]:
+    return {
         "id": trace_id,
         "created_at": uow.now,
         "definition_id": definition_id,
@@ -124,23 +163,23 @@ def _insert(
         "status": str(SagaStatus.PENDING),
         "created_by": by.id,
         "start_idempotency_key": wanted.idempotency_key,
-        "workers": _workers(uow, definition),
+        "workers": workers,
         "input": wanted.input,
         "needs_operator": False,
         **due_now(uow),
     }
-    if uow.conn.execute(_START, row).rowcount == 0:
-        return False
+
+
+def first_state(wanted: StartRequest, trace_id: UUID, definition: SagaDefinition) -> Saga:
     steps = tuple(Step(new_span_id(), step.id, place) for place, step in enumerate(definition.steps))
-    add_steps(uow, Saga(trace_id, wanted.namespace, SagaStatus.PENDING, wanted.input, steps))
-    return True
+    return Saga(trace_id, wanted.namespace, SagaStatus.PENDING, wanted.input, steps)
 
 
 # Built once: building a statement takes longer than running it.
 _START = insert(sagas).on_conflict_do_nothing()
 
 
-def _workers(uow: UnitOfWork, definition: SagaDefinition) -> dict[str, str]:
+def bound_workers(uow: UnitOfWork, definition: SagaDefinition) -> dict[str, str]:
     """Bind the workers of the saga at its start, so that a later deployment does not change it."""
     users = [user for step in definition.steps for user in (step, step.undo) if user is not None]
     found: dict[str, str] = {}

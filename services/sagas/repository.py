@@ -113,8 +113,8 @@ def keep_transcript(uow: UnitOfWork, trace_id: UUID, step: Step, messages: Seque
     uow.conn.execute(row.on_conflict_do_update(constraint=key, set_=new))
 
 
-def add_steps(uow: UnitOfWork, saga: Saga) -> None:
-    rows = [step_values(saga.trace_id, step) for step in saga.all_steps]
+def add_steps(uow: UnitOfWork, sagas_: Sequence[Saga]) -> None:
+    rows = [step_values(saga.trace_id, step) for saga in sagas_ for step in saga.all_steps]
     uow.conn.execute(_INSERT_STEPS, {"records": as_records(rows)})
 
 

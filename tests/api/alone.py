@@ -15,6 +15,7 @@ from services.kernel.group_commit import GroupCommit
 from services.kernel.unit_of_work import Database
 from services.pauses.lifecycle import create_pauses
 from services.reviews.shared_decisions import decide_pauses
+from services.sagas.shared_starts import start_sagas
 
 
 def app_alone(database: Database, keys: KeyCache, anonymous_role: str | None = None, proxies: int = 0) -> Flask:
@@ -23,6 +24,7 @@ def app_alone(database: Database, keys: KeyCache, anonymous_role: str | None = N
             database=database,
             creations=GroupCommit(partial(create_pauses, database)),
             decisions=GroupCommit(partial(decide_pauses, database)),
+            starts=GroupCommit(partial(start_sagas, database)),
             subscriber=ChangeSubscriber(cast(Any, None), lambda ids: []),
             keys=keys,
             anonymous_role=anonymous_role,

@@ -1,15 +1,13 @@
 """Many decisions in one transaction: each has its own outcome, and the same one as alone."""
 
-import contextlib
 from collections import Counter
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 from uuid import UUID
 
-import psycopg2
 import pytest
-from sqlalchemy import event, text
+from sqlalchemy import text
 
 from domain.identity.access import Principal, Role
 from domain.pauses.pause import Approve, Cancel, Reject
@@ -33,6 +31,7 @@ from services.reviews.step_decisions import rerun_step
 from services.sagas.lifecycle import cancel_saga
 from services.sagas.queries import StepRef
 from tests.conftest import Recorded
+from tests.services.breaking import ending_after, losing_answers
 from tests.services.saga_world import current_ref, is_due, pending_pauses, start, step, tools, watch_of, work
 from tests.services.world import (
     AGENT,
@@ -244,24 +243,6 @@ def test_a_process_that_ends_within_a_batch_has_decided_nothing(database: Databa
     assert (pending_pauses(database), is_due(database, trace_id), len(deliveries(database))) == (0, True, 2)
 
 
-@contextlib.contextmanager
-def ending_after(database: Database, statement: str):  # type: ignore[no-untyped-def]
-    """End the connection once the server has executed a statement with this text, as when its process is killed."""
-    ended: list[str] = []
-
-    def end(conn: Any, cursor: Any, sent: str, *_: Any) -> None:
-        if statement in sent and not ended:
-            ended.append(sent)
-            pid = cursor.connection.info.backend_pid
-            with database.reading() as other:
-                other.execute(text("SELECT pg_terminate_backend(:pid, 10000)"), {"pid": pid})
-
-    event.listen(database.engine, "after_cursor_execute", end)
-    yield
-    event.remove(database.engine, "after_cursor_execute", end)
-    assert ended, f"no statement has {statement!r}"
-
-
 def test_a_commit_whose_answer_is_lost_is_not_repeated(database: Database) -> None:
     """Every caller hears that the outcome is unknown. The same decision again is answered, a contrary one refused."""
     made = [post(database, callback_url=CALLBACK) for _ in range(3)]
@@ -274,27 +255,6 @@ def test_a_commit_whose_answer_is_lost_is_not_repeated(database: Database) -> No
     assert kinds(again) == [PauseChange] * 3 + [AlreadyResolved]
     assert not any(outcome.changed for outcome in again if isinstance(outcome, PauseChange))
     assert len(deliveries(database)) == 3
-
-
-class _LosesAnswers(psycopg2.extensions.cursor):  # type: ignore[misc]
-    """Breaks the connection between a COMMIT and its answer."""
-
-    def execute(self, query: str, vars: Any = None) -> None:
-        super().execute(query, vars)
-        if str(query).endswith("COMMIT"):
-            self.connection.close()
-            raise psycopg2.OperationalError("server closed the connection unexpectedly")
-
-
-@contextlib.contextmanager
-def losing_answers(database: Database):  # type: ignore[no-untyped-def]
-    def use(driver: Any, *_: Any) -> None:
-        driver.cursor_factory = _LosesAnswers
-
-    event.listen(database.engine, "checkout", use)
-    yield
-    event.remove(database.engine, "checkout", use)
-    database.engine.dispose()
 
 
 ROUNDS = 2
