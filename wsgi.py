@@ -16,6 +16,7 @@ from multiprocessing.util import Finalize
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from flask import Flask
+from redis import Redis
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -60,20 +61,7 @@ def build() -> Flask:
     _room_for_connections()
     settings = environment.load_or_exit()
     log_as_json(settings.log_level)
-    if settings.anonymous_role is not None:
-        log.warning(
-            "SAGAHOLD_ALLOW_ANONYMOUS: programs on this machine need no key, nor do clients that reach %s:%s by a proxy"
-            " or a tunnel",
-            settings.host,
-            settings.port,
-            extra={"role": settings.anonymous_role},
-        )
-    if environment.links_lead_to_loopback(settings):
-        log.warning(
-            "SAGAHOLD_HOST accepts other machines, but links begin with %s: set SAGAHOLD_PUBLIC_URL to the URL by which"
-            " they reach this server",
-            settings.public_url,
-        )
+    _warn_of_risks(settings)
     redis_client, prober = pubsub.connect(settings.redis_url), pubsub.connect(settings.redis_url)
     publisher = PublisherThread(partial(send_wakeups, redis_client), partial(pubsub.send, redis_client))
     engine = open_engine(settings.database_url, settings.db_pool_size, "web")
@@ -93,14 +81,6 @@ def build() -> Flask:
     # Without a database the first use makes the key. The server starts all the same.
     threading.Thread(target=_make_first_key, args=(database, signer), name="receipt key", daemon=True).start()
 
-    def broker_error() -> str | None:
-        try:
-            # A write, because a replica and a Redis without memory answer PING as well.
-            prober.set("sagahold:ready", "", ex=60)
-        except RedisError as error:
-            return str(error) or type(error).__name__
-        return None
-
     return create_app(
         Deps(
             database=database,
@@ -114,7 +94,7 @@ def build() -> Flask:
             max_waiters=settings.max_waiters,
             revision=head_revision(),
             artifact_files=ArtifactFiles(settings.artifact_roots),
-            broker_error=broker_error,
+            broker_error=partial(_broker_error, prober),
             channel_error=messenger.channel_error,
             signer=signer,
             cipher=TextCipher(settings.encryption_key),
@@ -124,6 +104,32 @@ def build() -> Flask:
             host_rules=settings.host_rules,
         )
     )
+
+
+def _warn_of_risks(settings: environment.Settings) -> None:
+    if settings.anonymous_role is not None:
+        log.warning(
+            "SAGAHOLD_ALLOW_ANONYMOUS: programs on this machine need no key, nor do clients that reach %s:%s by a proxy"
+            " or a tunnel",
+            settings.host,
+            settings.port,
+            extra={"role": settings.anonymous_role},
+        )
+    if environment.links_lead_to_loopback(settings):
+        log.warning(
+            "SAGAHOLD_HOST accepts other machines, but links begin with %s: set SAGAHOLD_PUBLIC_URL to the URL by which"
+            " they reach this server",
+            settings.public_url,
+        )
+
+
+def _broker_error(prober: Redis) -> str | None:
+    try:
+        # A write, because a replica and a Redis without memory answer PING as well.
+        prober.set("sagahold:ready", "", ex=60)
+    except RedisError as error:
+        return str(error) or type(error).__name__
+    return None
 
 
 def _make_first_key(database: Database, signer: ReceiptSigner) -> None:
