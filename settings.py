@@ -61,6 +61,7 @@ class Settings:
     egress_allow: tuple[Network, ...]
     log_level: str
     db_pool_size: int
+    prepared_statements: bool
     max_waiters: int
     pause_expires_in: int
     retention_days: int
@@ -107,6 +108,8 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         log_level=get("SAGAHOLD_LOG_LEVEL", _one_of("DEBUG", "INFO", "WARNING", "ERROR"), "INFO"),
         # Connections per process. A request holds one for about a millisecond, so a few serve many threads.
         db_pool_size=get("SAGAHOLD_DB_POOL_SIZE", _whole(1, 200), "16"),
+        # Off for a pooler that gives a connection's session to other clients between two transactions.
+        prepared_statements=get("SAGAHOLD_PREPARED_STATEMENTS", _yes, "true"),
         # Long polls per web process. The Procfile starts the server with 100 threads more than this.
         max_waiters=get("SAGAHOLD_MAX_WAITERS", _whole(1, 20_000), "1000"),
         pause_expires_in=get("SAGAHOLD_PAUSE_EXPIRES_IN", _whole(1, 3_650 * DAY), str(DAY)),

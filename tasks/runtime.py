@@ -39,7 +39,9 @@ def settings() -> environment.Settings:
 def database() -> Database:
     redis = pubsub.connect(settings().redis_url)
     publisher = PublisherThread(partial(send_wakeups, redis), partial(pubsub.send, redis))
-    engine = open_engine(settings().database_url, settings().db_pool_size, "worker")
+    engine = open_engine(
+        settings().database_url, settings().db_pool_size, "worker", prepared=settings().prepared_statements
+    )
     spans = tracer()
     held = None if spans is None else partial(tell_hold, spans)
     holder = own_names[0].mine if own_names else b""

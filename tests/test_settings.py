@@ -95,6 +95,7 @@ def test_frozen() -> None:
         ("SAGAHOLD_EGRESS_ALLOW", "10.1.0.0/16, ::1", "egress_allow", (ip_network("10.1.0.0/16"), ip_network("::1"))),
         ("SAGAHOLD_LOG_LEVEL", "debug", "log_level", "DEBUG"),
         ("SAGAHOLD_DB_POOL_SIZE", "1", "db_pool_size", 1),
+        ("SAGAHOLD_PREPARED_STATEMENTS", "false", "prepared_statements", False),
         ("SAGAHOLD_RUN_DIR", "/run/sagahold", "run_dir", Path("/run/sagahold")),
         ("SAGAHOLD_MAX_WAITERS", "20000", "max_waiters", 20_000),
         ("SAGAHOLD_PROXIES", "2", "proxies", 2),

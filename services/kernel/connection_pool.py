@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from domain.values.canonical_json import encode
+from services.kernel.prepared import prepare_statements
 
 # Milliseconds. A statement, a lock wait or an idle transaction that exceeds these is cancelled.
 STATEMENT_TIMEOUT_MS = 10_000
@@ -95,8 +96,11 @@ def state_of(error: BaseException) -> str | None:
     return None if state is None else str(state)
 
 
-def open_engine(url: str, pool_size: int, name: str) -> Engine:
-    """Return an engine, which connects at its first query. `name` shows in pg_stat_activity."""
+def open_engine(url: str, pool_size: int, name: str, *, prepared: bool = True) -> Engine:
+    """Return an engine, which connects at its first query. `name` shows in pg_stat_activity.
+
+    `prepared`: as in `services.kernel.prepared`, for a database without a pooler that gives sessions to other clients.
+    """
     timeouts = (
         f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={LOCK_TIMEOUT_MS}"
         f" -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_TIMEOUT_MS} -c timezone=UTC"
@@ -124,6 +128,8 @@ def open_engine(url: str, pool_size: int, name: str) -> Engine:
     )
     event.listen(engine, "connect", _opened)
     event.listen(engine, "checkout", lambda driver, record, _: _give_up_standby(engine, driver, record))
+    if prepared:
+        prepare_statements(engine)
     return engine
 
 

@@ -24,6 +24,7 @@ from domain.pauses.pause import Pause
 from domain.values import ids
 from domain.values.network import Network
 from services.kernel.connection_pool import READ_ONLY, found_read_only, reporting_unavailability, state_of
+from services.kernel.prepared import driver_statement, execute_by_driver
 
 log = logging.getLogger(__name__)
 
@@ -179,7 +180,7 @@ class Database:
                     cursor.execute("BEGIN; SELECT clock_timestamp()")
                     uow = UnitOfWork(conn, cursor.fetchone()[0], began, holder=self.holder)
                     yield uow
-                    cursor.execute(*_ending(uow))
+                    _commit(uow, cursor)
             except BaseException:
                 _roll_back(conn)
                 raise
@@ -248,21 +249,23 @@ class Database:
 _ADVISORY_LOCK = select(func.pg_advisory_xact_lock(func.hashtextextended(bindparam("what"), 0)))
 
 
-def _ending(uow: UnitOfWork) -> tuple[Any, ...]:
-    """Return the COMMIT, with the audit log's entries in the same round trip.
+def _commit(uow: UnitOfWork, cursor: Any) -> None:
+    """Commit, with the audit log's entries in the same round trip.
 
     They are linked into their chains later (`services.log.sequencer`), so no transaction waits for another one.
     """
     if not uow.entries:
-        return ("COMMIT",)
-    return _RECORD_AND_COMMIT, (
-        [entry.namespace for entry in uow.entries],
-        [audit.text(entry, uow.now) for entry in uow.entries],
-    )
+        cursor.execute("COMMIT")
+        return
+    namespaces = [entry.namespace for entry in uow.entries]
+    entries = [audit.text(entry, uow.now) for entry in uow.entries]
+    execute_by_driver(uow.conn, cursor, _RECORD, (namespaces, entries), then="; COMMIT")
 
 
-_RECORD_AND_COMMIT = (
-    "INSERT INTO audit_unlinked (namespace, entry) SELECT * FROM unnest(%s::text[], %s::text[]::json[]); COMMIT"
+_RECORD = driver_statement(
+    "INSERT INTO audit_unlinked (namespace, entry) SELECT * FROM unnest(%s::text[], %s::text[]::json[])",
+    "text[]",
+    "text[]",
 )
 
 
