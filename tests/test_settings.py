@@ -34,6 +34,7 @@ def test_defaults() -> None:
         egress_allow=(),
         log_level="INFO",
         db_pool_size=16,
+        prepared_statements=True,
         max_waiters=1_000,
         pause_expires_in=86_400,
         retention_days=90,

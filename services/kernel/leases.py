@@ -118,7 +118,8 @@ def _claiming(kind: str, conditions: tuple[ColumnElement[bool], ...]) -> Returni
     token = bindparam("claim_token", type_=table.c.lease_token.type)
     claimed = update(table).where(table.c.id == free.scalar_subquery())
     # `hint_at` stays as it is. It is indexed, and an update of unindexed columns writes no index entry (HOT).
-    return claimed.values(lease_token=token, leased_until=until).returning(*table.c)
+    made = claimed.values(lease_token=token, leased_until=until).returning(*table.c)
+    return made.execution_options(prepared=True)
 
 
 class DueNow(TypedDict):
@@ -264,6 +265,7 @@ _MAKE_DUE = (
     .where(sagas.c.id == _HELD.scalar_subquery(), sagas.c.ended_at.is_(None))
     .values(due_at=bindparam("due_at"), hint_at=bindparam("hint_at"))
     .returning(sagas.c.id)
+    .execution_options(prepared=True)
 )
 
 

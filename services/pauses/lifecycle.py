@@ -283,10 +283,16 @@ def resolved_among(database: Database, waiting: Sequence[UUID]) -> list[UUID]:
 
 
 # Built once: building a statement takes longer than running it.
-_ONE = select(pauses).where(
-    pauses.c.id == bindparam("pause_id"),
-    or_(bindparam("sees_all", type_=Boolean), pauses.c.namespace == any_(bindparam("namespaces", type_=ARRAY(Text)))),
-    or_(bindparam("only_by", type_=Text).is_(None), pauses.c.created_by == bindparam("only_by", type_=Text)),
+_ONE = (
+    select(pauses)
+    .where(
+        pauses.c.id == bindparam("pause_id"),
+        or_(
+            bindparam("sees_all", type_=Boolean), pauses.c.namespace == any_(bindparam("namespaces", type_=ARRAY(Text)))
+        ),
+        or_(bindparam("only_by", type_=Text).is_(None), pauses.c.created_by == bindparam("only_by", type_=Text)),
+    )
+    .execution_options(prepared=True)
 )
 # With `key_share`, rows that only refer to the pause can be inserted during a decision.
 _ONE_LOCKED = _ONE.with_for_update(key_share=True)

@@ -39,4 +39,4 @@ def find_pause(uow: UnitOfWork, id_: UUID) -> Pause:
 
 # Built once: building a statement takes longer than running it.
 INSERT = announcing(insert_records(pauses))
-_BY_ID = select(pauses).where(pauses.c.id == bindparam("pause_id"))
+_BY_ID = select(pauses).where(pauses.c.id == bindparam("pause_id")).execution_options(prepared=True)

@@ -182,7 +182,7 @@ def _update_step(prefix: str, names: tuple[str, ...]) -> Update:
     )
     # An UPDATE needs a column: without changes, `place` is set to itself.
     new = {name: bindparam(f"{prefix}_{name}", type_=steps[name].type) for name in names or ("place",)}
-    return update(saga_steps).where(*which).values(new)
+    return update(saga_steps).where(*which).values(new).execution_options(prepared=True)
 
 
 @cache
@@ -200,14 +200,20 @@ def _save_and_tell(names: tuple[tuple[str, ...], ...]) -> Select[Any]:
 
 
 # Built once: building a statement takes longer than running it.
-_LOCKED = select(sagas).where(sagas.c.id == bindparam("trace_id", type_=Uuid)).with_for_update(key_share=True)
+_LOCKED = (
+    select(sagas)
+    .where(sagas.c.id == bindparam("trace_id", type_=Uuid))
+    .with_for_update(key_share=True)
+    .execution_options(prepared=True)
+)
 _LEASED = _LOCKED.where(sagas.c.lease_token == bindparam("token", type_=Uuid))
 _STEPS = (
     select(saga_steps)
     .where(saga_steps.c.saga_id == any_(bindparam("saga_ids", type_=ARRAY(Uuid))))
     .order_by(saga_steps.c.place)
+    .execution_options(prepared=True)
 )
-_INSERT_STEPS = insert_records(saga_steps)
+_INSERT_STEPS = insert_records(saga_steps).execution_options(prepared=True)
 _FORGET = delete(saga_transcripts).where(
     saga_transcripts.c.saga_id == bindparam("trace_id", type_=Uuid),
     saga_transcripts.c.place == bindparam("place", type_=SmallInteger),
@@ -228,4 +234,5 @@ _SAVE = (
     update(sagas)
     .where(sagas.c.id == bindparam("trace_id", type_=Uuid))
     .values({name: bindparam(f"new_{name}", type_=sagas.c[name].type) for name in _CHANGING})
+    .execution_options(prepared=True)
 )

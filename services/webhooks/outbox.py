@@ -90,6 +90,7 @@ _ENDPOINTS = (
         _columns.enabled | _columns.disabled_reason.is_not(None),
     )
     .with_for_update(key_share=True, read=True)
+    .execution_options(prepared=True)
 )
 
 
