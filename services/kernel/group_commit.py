@@ -58,20 +58,33 @@ class GroupCommit(Generic[WantedT, DoneT]):
 
     def do(self, wanted: WantedT) -> DoneT:
         """Return the result of this request. Raise the exception that `execute` returned or raised for it."""
-        caller: _Caller[WantedT, DoneT] = _Caller(wanted)
+        (outcome,) = self.do_all([wanted])
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    def do_all(self, wanted: Sequence[WantedT]) -> list[DoneT | Exception]:
+        """Return the result of each request, or the exception that `execute` returned or raised for it."""
+        callers: list[_Caller[WantedT, DoneT]] = [_Caller(each) for each in wanted]
         with self._lock:
-            self._waiting.append(caller)
+            self._waiting.extend(callers)
             is_leader, self._busy = not self._busy, True
-        if not is_leader:
-            caller.woken.acquire()
-            if caller.next is not None:
-                caller.next.woken.release()
-        if caller.outcome is None:
-            self._lead()
+        # All of them before the first that was set aside, because one of them may have to lead.
+        for caller in callers:
+            if not is_leader or caller is not callers[0]:
+                caller.woken.acquire()
+                if caller.next is not None:
+                    caller.next.woken.release()
+            if caller.outcome is None:
+                self._lead()
+        return [self._final(caller) for caller in callers]
+
+    def _final(self, caller: "_Caller[WantedT, DoneT]") -> DoneT | Exception:
         if isinstance(caller.outcome, Aside):
-            (caller.outcome,) = self._execute(lambda: [wanted])
-        if isinstance(caller.outcome, Exception):
-            raise caller.outcome
+            try:
+                (caller.outcome,) = self._execute(lambda: [caller.wanted])
+            except Exception as error:
+                return error
         assert caller.outcome is not None, "the leader gives each caller of its batch an outcome"
         return caller.outcome
 

@@ -102,10 +102,14 @@ def claim_row(
     uow: UnitOfWork, kind: str, id_: UUID, *conditions: ColumnElement[bool]
 ) -> tuple[Lease, RowMapping] | None:
     """Lease the row as `claim` does, and return it as it is after the claim."""
-    lease = Lease(kind, id_, UUID(bytes=uow.holder + os.urandom(16 - len(uow.holder))))
+    lease = new_lease(uow, kind, id_)
     wanted = {"claimed_id": id_, "claim_token": lease.token}
     row = uow.conn.execute(_claiming(kind, conditions), wanted).mappings().one_or_none()
     return None if row is None else (lease, row)
+
+
+def new_lease(uow: UnitOfWork, kind: str, id_: UUID) -> Lease:
+    return Lease(kind, id_, UUID(bytes=uow.holder + os.urandom(16 - len(uow.holder))), since=uow.began)
 
 
 @cache
@@ -254,7 +258,7 @@ def make_saga_due(uow: UnitOfWork, watch_id: UUID) -> None:
 
     A pause is always locked before its saga, so that no deadlock is possible.
     """
-    woken = uow.conn.execute(_MAKE_DUE, {"held_by": watch_id, **due_now(uow)}).scalars()
+    woken = uow.lookups.execute(_MAKE_DUE, {"held_by": watch_id, **due_now(uow)}).scalars()
     uow.wakeups.extend(WakeUp(DECISION, id_) for id_ in woken)
 
 

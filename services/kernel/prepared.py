@@ -42,13 +42,18 @@ class PreparedStatement:
 
     Attributes:
         name: a digest of the text and the types. It means the same in every session, even if a pooler mixes them up.
-        prepare, execute: the two statements, with the driver's placeholders.
+        prepare: as the server gets it.
+        execute: with the driver's placeholders.
     """
 
     plain: str
     name: str
     prepare: str
     execute: str
+
+
+# A statement with the values of its parameters.
+Filled = tuple[PreparedStatement, Any]
 
 
 class _Registry:
@@ -81,25 +86,35 @@ class _Session:
     def takes(self, statement: PreparedStatement) -> bool:
         return self._registry.is_on and (statement.name in self._names or len(self._names) < LIMIT)
 
-    def execute(self, cursor: Any, statement: PreparedStatement, parameters: Any, then: str = "") -> None:
-        """Execute the statement, and `then` in the same message. Raise `StatementLost`, or an error of the driver."""
-        start = ""
+    def execute(self, cursor: Any, statements: Sequence[Filled], then: str | None = None) -> None:
+        """Execute the statements and `then` in one message. Raise `StatementLost`, or an error of the driver."""
+        message: list[bytes] = []
         if self._unsure or self._generation != self._registry.generation:
             # Unlike DEALLOCATE of a name, it cannot fail.
-            start = "DEALLOCATE ALL; "
+            message.append(b"DEALLOCATE ALL")
             self._names.clear()
             self._generation = self._registry.generation
-        is_known = statement.name in self._names
-        if not is_known:
-            start += f"{statement.prepare}; "
-            self._unsure = True
+        known, new = False, set[str]()
+        for statement, parameters in statements:
+            if not self._registry.is_on or len(self._names) + len(new) >= LIMIT:
+                message.append(cursor.mogrify(statement.plain, parameters))
+                continue
+            if statement.name in self._names:
+                known = True
+            elif statement.name not in new:
+                new.add(statement.name)
+                message.append(statement.prepare.encode())
+            message.append(cursor.mogrify(statement.execute, parameters))
+        if then is not None:
+            message.append(then.encode())
+        self._unsure = bool(new)
         try:
-            cursor.execute(f"{start}{statement.execute}{then}", parameters)
+            cursor.execute(b"; ".join(message))
         except psycopg2.Error as error:
-            if error.pgcode in _LOST or (is_known and error.pgcode == _STALE):
+            if error.pgcode in _LOST or (known and error.pgcode == _STALE):
                 self._give_up(error)
             raise
-        self._names.add(statement.name)
+        self._names |= new
         self._unsure = False
 
     def _give_up(self, error: psycopg2.Error) -> None:
@@ -132,24 +147,27 @@ def prepare_statements(engine: Engine) -> None:
             return False
         statement = registry.of_compiled.get(compiled)
         if statement is None:
-            statement = registry.of_compiled[compiled] = _of_compiled(compiled)
+            statement = registry.of_compiled[compiled] = of_compiled(compiled)
         session: _Session = context.root_connection.info[_SESSION]
         if not session.takes(statement):
             return False
-        session.execute(cursor, statement, parameters)
+        session.execute(cursor, [(statement, parameters)])
         return True
 
     event.listen(engine, "connect", connected)
     event.listen(engine, "do_execute", execute)
 
 
-def execute_by_driver(conn: Connection, cursor: Any, statement: PreparedStatement, values: Any, then: str) -> None:
-    """Execute a statement and `then` by the driver's cursor, in one message."""
+def execute_by_driver(conn: Connection, cursor: Any, statements: Sequence[Filled], then: str | None = None) -> None:
+    """Execute the statements and `then` by the driver's cursor, in one message."""
     session: _Session | None = conn.info.get(_SESSION)
-    if session is None or not session.takes(statement):
-        cursor.execute(f"{statement.plain}{then}", values)
-    else:
-        session.execute(cursor, statement, values, then)
+    if session is not None:
+        session.execute(cursor, statements, then)
+        return
+    message = [cursor.mogrify(statement.plain, values) for statement, values in statements]
+    if then is not None:
+        message.append(then.encode())
+    cursor.execute(b"; ".join(message))
 
 
 def driver_statement(plain: str, *types: str) -> PreparedStatement:
@@ -163,7 +181,7 @@ def driver_statement(plain: str, *types: str) -> PreparedStatement:
 _PLACEHOLDER = re.compile(r"%%|%\((.+?)\)s")
 
 
-def _of_compiled(compiled: Any) -> PreparedStatement:
+def of_compiled(compiled: Any) -> PreparedStatement:
     escaped, types = compiled.escaped_bind_names, compiled.dialect.type_compiler_instance
     binds = {escaped.get(name, name): bind for name, bind in compiled.binds.items()}
     names: list[str] = []
@@ -187,4 +205,5 @@ def _named(plain: str, numbered: str, types: Sequence[str], values: Sequence[str
     declared = f" ({', '.join(types)})" if types else ""
     name = f"sagahold_{sha256(f'{declared} {numbered}'.encode()).hexdigest()[:24]}"
     given = f" ({', '.join(values)})" if values else ""
-    return PreparedStatement(plain, name, f"PREPARE {name}{declared} AS {numbered}", f"EXECUTE {name}{given}")
+    prepare = f"PREPARE {name}{declared} AS {numbered}".replace("%%", "%")
+    return PreparedStatement(plain, name, prepare, f"EXECUTE {name}{given}")

@@ -23,8 +23,9 @@ from domain.log import audit
 from domain.pauses.pause import Pause
 from domain.values import ids
 from domain.values.network import Network
+from services.kernel.compiled_writes import Write, compiled
 from services.kernel.connection_pool import READ_ONLY, found_read_only, reporting_unavailability, state_of
-from services.kernel.prepared import driver_statement, execute_by_driver
+from services.kernel.prepared import Filled, driver_statement, execute_by_driver
 
 log = logging.getLogger(__name__)
 
@@ -55,6 +56,10 @@ class NoPublisher:
         pass
 
 
+# How much a unit of work has of each kind of what it does at its end.
+Mark = tuple[int, ...]
+
+
 @dataclass(slots=True)
 class UnitOfWork:
     """One open transaction.
@@ -67,9 +72,11 @@ class UnitOfWork:
         entries: for the audit log, written with the commit.
         ended_pauses: pauses that were decided, or ended without a decision.
         holder: as in `Database`.
+        lookups: the connection, for reads of what this transaction does not write.
+        found: what was looked up once for the whole transaction.
     """
 
-    conn: Connection
+    lookups: Connection
     now: datetime
     began: float
     wakeups: list[WakeUp] = field(default_factory=list)
@@ -77,6 +84,62 @@ class UnitOfWork:
     entries: list[audit.AuditEntry] = field(default_factory=list)
     ended_pauses: list[Pause] = field(default_factory=list)
     holder: bytes = b""
+    found: dict[Any, Any] = field(default_factory=dict)
+    _writes: list[tuple[Write, Mapping[str, Any]]] = field(default_factory=list)
+    _sent: int = 0
+
+    @property
+    def conn(self) -> Connection:
+        """The connection. Earlier writes are sent first, so that its statements see them."""
+        self.send_writes()
+        return self.lookups
+
+    def write(self, statement: Write, values: Mapping[str, Any]) -> None:
+        """Execute the statement, which returns nothing, before the next one on `conn` or with the commit.
+
+        Together the writes cost one round trip. `statement`: built once, because it is compiled at its first use.
+        """
+        self._writes.append((statement, values))
+
+    def send_writes(self) -> None:
+        if self._writes:
+            self._execute(self._take_writes())
+
+    def end(self) -> None:
+        """Commit, with the writes and the audit log's entries in the same round trip.
+
+        Entries are linked into their chains later (`services.log.sequencer`), so no transaction waits for another one.
+        """
+        writes = self._take_writes()
+        if self.entries:
+            texts = [audit.text(entry, self.now) for entry in self.entries]
+            writes.append((_RECORD, ([entry.namespace for entry in self.entries], texts)))
+        self._execute(writes, then="COMMIT")
+
+    def mark(self) -> Mark:
+        """Return the place from which `forget_since` forgets."""
+        return self._sent, *(len(each) for each in self._parts())
+
+    def forget_since(self, mark: Mark) -> bool:
+        """Forget what was added since the mark. Return False if a part of it has been sent already."""
+        if self._sent != mark[0]:
+            return False
+        for part, length in zip(self._parts(), mark[1:], strict=True):
+            del part[length:]
+        return True
+
+    def _parts(self) -> tuple[list[Any], ...]:
+        return self._writes, self.wakeups, self.wakes, self.entries, self.ended_pauses
+
+    def _take_writes(self) -> list[Filled]:
+        taken, self._writes = self._writes, []
+        self._sent += len(taken)
+        return [compiled(statement, self.lookups.dialect).fill(values) for statement, values in taken]
+
+    def _execute(self, statements: Sequence[Filled], then: str | None = None) -> None:
+        driver: Any = self.lookups.connection.driver_connection
+        with driver.cursor() as cursor:
+            execute_by_driver(self.lookups, cursor, statements, then)
 
     def record(
         self,
@@ -122,7 +185,9 @@ class UnitOfWork:
         self.conn.exec_driver_sql("SAVEPOINT attempt")
         try:
             yield
+            self.send_writes()
         except Exception:
+            self._writes.clear()
             self.conn.exec_driver_sql("ROLLBACK TO SAVEPOINT attempt")
             raise
         self.conn.exec_driver_sql("RELEASE SAVEPOINT attempt")
@@ -142,8 +207,9 @@ class _ReadOnlyCursor(psycopg2.extensions.cursor):  # type: ignore[misc]
     SET TRANSACTION goes in the same message, which is one transaction, so it costs no round trip.
     """
 
-    def execute(self, query: str, vars: Any = None) -> None:
-        super().execute(f"SET TRANSACTION READ ONLY; {query}", vars)
+    def execute(self, query: str | bytes, vars: Any = None) -> None:
+        first = "SET TRANSACTION READ ONLY; "
+        super().execute(first + query if isinstance(query, str) else first.encode() + query, vars)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,13 +240,14 @@ class Database:
             # The driver's cursor: SQLAlchemy's overhead for these two statements is as long as the server takes.
             driver: Any = conn.connection.driver_connection
             try:
+                began = time.monotonic()
                 with driver.cursor() as cursor:
                     # One round trip for both. The driver's own BEGIN would take one more.
-                    began = time.monotonic()
                     cursor.execute("BEGIN; SELECT clock_timestamp()")
-                    uow = UnitOfWork(conn, cursor.fetchone()[0], began, holder=self.holder)
-                    yield uow
-                    _commit(uow, cursor)
+                    now = cursor.fetchone()[0]
+                uow = UnitOfWork(conn, now, began, holder=self.holder)
+                yield uow
+                uow.end()
             except BaseException:
                 _roll_back(conn)
                 raise
@@ -247,19 +314,6 @@ class Database:
 
 
 _ADVISORY_LOCK = select(func.pg_advisory_xact_lock(func.hashtextextended(bindparam("what"), 0)))
-
-
-def _commit(uow: UnitOfWork, cursor: Any) -> None:
-    """Commit, with the audit log's entries in the same round trip.
-
-    They are linked into their chains later (`services.log.sequencer`), so no transaction waits for another one.
-    """
-    if not uow.entries:
-        cursor.execute("COMMIT")
-        return
-    namespaces = [entry.namespace for entry in uow.entries]
-    entries = [audit.text(entry, uow.now) for entry in uow.entries]
-    execute_by_driver(uow.conn, cursor, _RECORD, (namespaces, entries), then="; COMMIT")
 
 
 _RECORD = driver_statement(

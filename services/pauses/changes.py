@@ -21,7 +21,7 @@ from services.kernel.leases import make_saga_due
 from services.kernel.unit_of_work import Database, UnitOfWork
 from services.notifications.recipients import notify
 from services.pauses.voters import members_of
-from services.webhooks.outbox import announce, announcing
+from services.webhooks.outbox import announce
 
 _CHANGED_BY_RESOLUTION = (
     "status",
@@ -181,15 +181,13 @@ def _record(uow: UnitOfWork, by: Principal | None, type_: str, earlier: _Version
 
 def _changing(names: tuple[str, ...]) -> Any:
     """Return the UPDATE of these columns. Built once: building a statement takes longer than running it."""
-    return announcing(
+    return (
         update(pauses)
         .where(pauses.c.id == bindparam("pause_id"), pauses.c.status == Status.PENDING.value)
         .values({name: bindparam(f"new_{name}", type_=pauses.c[name].type) for name in names})
     )
 
 
-_RESOLVE_MANY = announcing(
-    update_records(pauses, _CHANGED_BY_RESOLUTION).where(pauses.c.status == Status.PENDING.value)
-)
+_RESOLVE_MANY = update_records(pauses, _CHANGED_BY_RESOLUTION).where(pauses.c.status == Status.PENDING.value)
 _RESOLVE = _changing(_CHANGED_BY_DECISION)
 _CHANGE = _changing(_CHANGED_BY_VOTES)

@@ -20,7 +20,7 @@ from services.kernel.quarantine import OUTCOME
 from services.kernel.sweeps import sweep_pauses
 from services.kernel.unit_of_work import Database, UnitOfWork
 from services.pauses.lifecycle import actor, lock_pause
-from services.webhooks.outbox import announce, announcing
+from services.webhooks.outbox import announce
 
 # One transaction reports at most this many missing outcomes, so that it holds their locks for well under a second.
 MISSING_BATCH = 100
@@ -149,7 +149,7 @@ def _telling_state(database: Database, pause: Pause) -> Iterator[None]:
 
 
 # Built once: building a statement takes longer than running it.
-_CHANGE = announcing(
+_CHANGE = (
     update(pauses)
     .where(pauses.c.id == bindparam("pause_id"), pauses.c.status == Status.APPROVED.value)
     .values({name: bindparam(f"new_{name}", type_=pauses.c[name].type) for name in EXECUTION_COLUMNS})

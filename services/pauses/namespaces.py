@@ -52,7 +52,7 @@ def floor_of(database: Database, uow: UnitOfWork, namespace: str) -> PolicyFloor
 
 def read_floor(uow: UnitOfWork, namespace: str) -> PolicyFloor:
     """Return the current minimum policy of the namespace. Raise `NotUnderstood`."""
-    row = uow.conn.execute(_query(namespace)).mappings().one_or_none()
+    row = uow.lookups.execute(_query(namespace)).mappings().one_or_none()
     _check_understood(namespace, row)
     return _floor(namespace, row)
 

@@ -7,18 +7,15 @@ pauses only. Other requests lock a pause before its saga, but only a pending one
 from contextlib import suppress
 from uuid import UUID
 
-from sqlalchemy import Uuid, bindparam, select
-
 from domain.pauses.consumption import MAX_NOTE, ExecutionReport, ExecutionStatus
 from domain.pauses.execution import consume, report
-from domain.pauses.pause import Status
 from domain.sagas.saga import Saga
 from domain.sagas.serialization import idempotency_key
 from domain.sagas.step import TOOL_OUTPUT_ERROR, Step, StepStatus
 from domain.values.errors import ExecutionConflict
-from models.pauses import pause_of, pauses
 from services.kernel.unit_of_work import Database, UnitOfWork
 from services.pauses.execution import store_execution
+from services.pauses.repository import approved_pause
 
 # In any other state after its review, the step did not use its approval.
 _USED = frozenset({StepStatus.IN_PROGRESS, StepStatus.COMPLETED, StepStatus.COMPENSATING, StepStatus.COMPENSATED})
@@ -38,11 +35,10 @@ def _record(database: Database, uow: UnitOfWork, saga: Saga, earlier: Step, step
     status = _outcome(step) if uses or earlier.status is StepStatus.IN_PROGRESS else None
     if not uses and (status is None or earlier.outcome_unknown is step.outcome_unknown is True):
         return
-    row = uow.conn.execute(_LOCKED if uses else _LOCKED_USED, {"held": watch_id}).mappings().one_or_none()
+    pause = approved_pause(uow, watch_id)
     # A step that began under an older release has not used its approval.
-    if row is None:
+    if pause is None or not (uses or pause.consumption):
         return
-    pause = pause_of(row)
     # The use of an approval must never stop a saga.
     with suppress(ExecutionConflict):
         if uses:
@@ -69,12 +65,3 @@ def _note(step: Step) -> str | None:
     if step.error is None:
         return step.evidence and step.evidence[:MAX_NOTE]
     return f"{step.error.code}: {step.error.message}"[:MAX_NOTE]
-
-
-# Built once: building a statement takes longer than running it.
-_LOCKED = (
-    select(pauses)
-    .where(pauses.c.id == bindparam("held", type_=Uuid), pauses.c.status == Status.APPROVED.value)
-    .with_for_update(key_share=True)
-)
-_LOCKED_USED = _LOCKED.where(pauses.c.consumed_at.is_not(None))

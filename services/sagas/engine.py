@@ -6,9 +6,8 @@ arrives after the lease was lost is dropped.
 """
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import replace
-from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
@@ -16,69 +15,40 @@ from sqlalchemy import select
 
 from domain.sagas import step as steps
 from domain.sagas.call_state import CallState
-from domain.sagas.outcome import CALLS_AGAIN, Done, Failed, Lost, NotSent, Outcome, TimedOut, ToolFound, postponement
+from domain.sagas.outcome import Done, Failed, NotSent, Outcome, ToolFound
 from domain.sagas.reasoning import ModelResult
-from domain.sagas.saga import FORWARD, TERMINAL, SagaStatus, change_step, settle
-from domain.sagas.step import Error, Step, StepStatus
+from domain.sagas.saga import FORWARD
+from domain.sagas.step import StepStatus
 from models.sagas import sagas
 from services.kernel import leases
 from services.kernel.leases import SAGA, Lease
-from services.kernel.unit_of_work import Database, UnitOfWork, WakeUp
-from services.manifests.definitions import load_saga
-from services.sagas.approvals import use_approvals
-from services.sagas.events import notices
-from services.sagas.plan import StepPlan, ToolLookupNeeded
+from services.kernel.unit_of_work import Database
+from services.sagas.execution import SagaExecution
 from services.sagas.repository import (
-    SagaRecord,
-    Schedule,
     keep_transcript,
-    lock_leased,
-    new_span_id,
-    save,
-    understood,
-    with_steps,
 )
+from services.sagas.turns import Turn
 from services.sagas.work import ROOM_FOR_ALL, Capacity, ModelRequest, ToolCall, ToolLookup, Work
 
 log = logging.getLogger(__name__)
 
-# A worker without room leaves a saga for half as long as it has been due, between these two. Others may be free, and
-# a saga that has been waiting for long waits behind many.
-_ROOM_AGAIN = timedelta(seconds=2)
-_ROOM_AT_LAST = timedelta(seconds=10)
-# An idempotent call is repeated so long after its answer was lost, as its server may be restarting.
-_CALL_AGAIN = timedelta(seconds=1)
 
-
-def advance(database: Database, trace_id: UUID, room: Capacity = ROOM_FOR_ALL) -> Work | None:
-    """Claim the saga and advance it until it has to wait. None: this worker has nothing left to do."""
-    with database.transaction() as uow:
-        claimed = leases.claim_row(uow, SAGA, trace_id)
-        if claimed is None:
-            return None
-        lease, row = claimed
-        (record,) = with_steps(uow.conn, [row])
-        return _SagaExecution(database, uow, lease, understood(record), uow.now - row["due_at"]).go_on(room)
+def advance(trace_id: UUID, room: Capacity = ROOM_FOR_ALL) -> Turn:
+    """Claim the saga and advance it until it has to wait."""
+    return Turn(trace_id, None, lambda execution: execution.go_on(room))
 
 
 def record(
-    database: Database,
-    call: ToolCall,
-    outcome: Outcome,
-    report: dict[str, Any],
-    uniform: float,
-    room: Capacity = ROOM_FOR_ALL,
-) -> Work | None:
-    """Record the outcome of the call, and return the next work. None also if another worker has taken over.
+    call: ToolCall, outcome: Outcome, report: dict[str, Any], uniform: float, room: Capacity = ROOM_FOR_ALL
+) -> Turn:
+    """Record the outcome of the call, and go on. Nothing happens if another worker has taken over.
 
     Args:
         report: the public report of the execution.
         uniform: a random number from 0 to 1, for the jitter of a postponement.
     """
-    with database.transaction() as uow:
-        execution = _resumed(database, uow, call)
-        if execution is None:
-            return None
+
+    def act(execution: SagaExecution) -> Work | None:
         step = execution.step(call.span_id)
         if step.status is not StepStatus.IN_PROGRESS:
             return execution.recorded_before()
@@ -88,39 +58,33 @@ def record(
             return None
         return execution.go_on(room)
 
+    return Turn(call.lease.id, call.lease, act, call.idempotency_key)
 
-def record_model_result(
-    database: Database, ask: ModelRequest, result: ModelResult, report: dict[str, Any], uniform: float
-) -> None:
+
+def record_model_result(ask: ModelRequest, result: ModelResult, report: dict[str, Any], uniform: float) -> Turn:
     """Record the model result. The saga continues in another task. `report`, `uniform`: as in `record`."""
-    with database.transaction() as uow:
-        execution = _resumed(database, uow, ask)
-        if execution is None:
-            return
+
+    def act(execution: SagaExecution) -> None:
         step = replace(execution.step(ask.span_id), report=report)
         if result.report.harmless:
             step = replace(step, call=CallState.CLOSED)
         if ask.reasoning.keep_transcript:
-            keep_transcript(uow, ask.lease.id, step, result.report.transcript)
+            keep_transcript(execution.uow, ask.lease.id, step, result.report.transcript)
         if isinstance(result.outcome, Done):
             execution.answered(step, result)
         elif not execution.broke_off(step, result.outcome, ask.again, uniform):
             return
         execution.hand_on()
 
+    return Turn(ask.lease.id, ask.lease, act, ask.idempotency_key)
+
 
 def record_look_up(
-    database: Database,
-    work: ToolLookup,
-    found: ToolFound | Failed | NotSent,
-    uniform: float,
-    room: Capacity = ROOM_FOR_ALL,
-) -> Work | None:
+    work: ToolLookup, found: ToolFound | Failed | NotSent, uniform: float, room: Capacity = ROOM_FOR_ALL
+) -> Turn:
     """Record a tool look-up, as `record` does. The step is held, unless its call would be invalid."""
-    with database.transaction() as uow:
-        execution = _resumed(database, uow, work)
-        if execution is None:
-            return None
+
+    def act(execution: SagaExecution) -> Work | None:
         step = execution.step(work.span_id)
         if step.status is not StepStatus.PENDING:
             return execution.recorded_before()
@@ -131,6 +95,8 @@ def record_look_up(
                 return None
             execution.change(step, steps.Fail(found.error))
         return execution.go_on(room)
+
+    return Turn(work.lease.id, work.lease, act, work.idempotency_key)
 
 
 def given_up(database: Database, leases: Collection[Lease]) -> set[UUID]:
@@ -145,152 +111,7 @@ def given_up(database: Database, leases: Collection[Lease]) -> set[UUID]:
     return {each.token for each in leases if each.id in cancelled or each.token != holders.get(each.id, each.token)}
 
 
-def _resumed(database: Database, uow: UnitOfWork, work: Work) -> "_SagaExecution | None":
-    record = lock_leased(uow, work.lease.id, work.lease.token)
-    if record is None:
-        log.warning("dropped the result of superseded work", extra={"idempotency_key": work.idempotency_key})
-        return None
-    return _SagaExecution(database, uow, work.lease, record)
-
-
 def sweep_sagas(database: Database, *, spare_leased: bool = False) -> int:
     """Wake up missed sagas again, and those whose worker died (`spare_leased`: not these)."""
     with database.transaction() as uow:
         return len(leases.wake_again(uow, SAGA, leases.overlooked_ids(uow, SAGA, spare_leased=spare_leased)))
-
-
-class _SagaExecution:
-    """The work on one saga in one transaction."""
-
-    def __init__(
-        self, database: Database, uow: UnitOfWork, lease: Lease, record: SagaRecord, waited: timedelta = timedelta(0)
-    ) -> None:
-        self.database, self.uow, self.lease, self.record = database, uow, lease, record
-        self.saga = replace(record.saga, stuck=None)
-        self.definition = load_saga(uow.conn, record.definition_id)
-        self._queue_ms = round(max(0.0, waited.total_seconds()) * 1000, 1)
-
-    def _plan(self, step: Step) -> StepPlan:
-        return StepPlan(self.database, self.uow, self.record, self.definition, self.saga, step)
-
-    def step(self, span_id: int) -> Step:
-        step = self.saga.find(span_id)
-        assert step is not None, "steps are never deleted"
-        return step
-
-    def change(self, step: Step, command: steps.Command) -> None:
-        self.saga = change_step(self.saga, step, command, self.uow.now)
-
-    def answered(self, step: Step, result: ModelResult) -> None:
-        assert isinstance(result.outcome, Done)
-        answer = result.outcome.data
-        step = replace(step, proposal=answer, facts=dict(result.facts) or None)
-        self.change(step, self._plan(step).answered(answer, acted=result.report.acted))
-
-    def broke_off(self, step: Step, outcome: Outcome, again: bool, uniform: float) -> bool:
-        """Apply an outcome other than `Done`. False: the saga rests until the work is due again."""
-        match outcome:
-            case Failed(error, acted):
-                self.change(step, steps.Fail(error, acted=acted))
-            case TimedOut(error, acted):
-                self.change(step, steps.Expire(error, acted))
-            case NotSent(error):
-                wait = postponement(self._plan(step).tries, uniform)
-                if wait is not None:
-                    self.change(step, steps.Postpone(again, error))
-                    self._park(due_at=self.uow.now + wait)
-                    return False
-                self.change(step, steps.MarkOutcomeUnknown(error.message) if again else steps.Fail(error))
-            case Lost(message, idempotent, answer):
-                if idempotent and self._plan(step).tries < CALLS_AGAIN:
-                    self.change(step, steps.Postpone(step.call.unanswered, Error("MCP_UNAVAILABLE", message)))
-                    self._park(due_at=self.uow.now + _CALL_AGAIN)
-                    return False
-                self.change(step, steps.MarkOutcomeUnknown(message, answer))
-        return True
-
-    def deferred(self, step: Step, error: Error, uniform: float) -> bool:
-        """Plan another look-up. False: there is no further try."""
-        tries = 1 if step.error is None or step.error.details is None else int(step.error.details["tries"]) + 1
-        wait = postponement(tries, uniform)
-        if wait is None:
-            return False
-        self.change(step, steps.Defer(replace(error, details={"tries": tries})))
-        self._park(due_at=self.uow.now + wait)
-        return True
-
-    def recorded_before(self) -> Work:
-        """Return the next work after an earlier commit of the result, whose confirmation was lost.
-
-        The lease is still ours, so no other worker has done that work.
-        """
-        current = self.saga.current
-        assert current is not None, "the lease is given back where no work is next"
-        return self._plan(current).work(current, self.lease, again=False, queue_ms=self._queue_ms)
-
-    def go_on(self, room: Capacity, schema: Mapping[str, Any] | None = None) -> Work | None:
-        """Advance the saga until it has to wait. Return the next work for this worker.
-
-        `schema`: that of the arguments of the current step's tool, if it was looked up.
-        """
-        while True:
-            self._settle()
-            current = self.saga.current
-            if current is None or self._rests(current):
-                break
-            plan = self._plan(current)
-            command, schema = plan.next_command(schema), None
-            if command is None:
-                break
-            works = isinstance(command, steps.Begin | steps.Repeat | ToolLookupNeeded)
-            if works and not (room.for_thought if plan.reasons else room.for_call)(self.saga.namespace):
-                self._leave()
-                return None
-            if not isinstance(command, ToolLookupNeeded):
-                self.change(current, command)
-            if isinstance(command, steps.Hold):
-                # No person can decide on it before the commit.
-                self._settle()
-                break
-            if works:
-                self._keep_lease()
-                step, again = self.step(current.span_id), current.call.unanswered
-                return plan.work(step, self.lease, again=again, queue_ms=self._queue_ms)
-        self._park(due_at=None)
-        return None
-
-    def hand_on(self) -> None:
-        """Leave the saga to any free worker."""
-        self._settle()
-        if self._rests(self.saga.current) or self.saga.status is SagaStatus.AWAITING_HUMAN:
-            self._park(due_at=None)
-        else:
-            self._save(Schedule(**leases.due_now(self.uow)))
-            self.uow.wakeups.append(WakeUp(SAGA, self.saga.trace_id))
-
-    def _rests(self, current: Step | None) -> bool:
-        return self.saga.status in TERMINAL or current is None or current.outcome_unknown
-
-    def _settle(self) -> None:
-        self.saga = settle(self.saga, self.definition.undoable, new_span_id, self.uow.now)
-
-    def _keep_lease(self) -> None:
-        # A saga that has begun is RUNNING, also while its first call is under way.
-        self._settle()
-        self.lease = replace(self.lease, since=self.uow.began)
-        # Indexed columns stay as they are, as in a claim.
-        self._save(Schedule(self.record.due_at, self.record.hint_at, self.lease.token, self.uow.now + leases.LEASE))
-
-    def _leave(self) -> None:
-        """Leave the saga for lack of room. It stays due, so that the overdue time counts on."""
-        due_at = self.record.due_at or self.uow.now
-        wait = min(max((self.uow.now - due_at) / 2, _ROOM_AGAIN), max(_ROOM_AGAIN, _ROOM_AT_LAST))
-        self._save(Schedule(due_at, self.uow.now + wait))
-
-    def _park(self, due_at: datetime | None) -> None:
-        self._save(Schedule(due_at, due_at))
-
-    def _save(self, when: Schedule) -> None:
-        use_approvals(self.database, self.uow, self.record.saga, self.saga)
-        told = notices(self.record.saga, self.saga, self.definition, self.uow.now)
-        save(self.uow, self.record.saga, self.saga, when, told)

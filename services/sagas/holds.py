@@ -17,7 +17,7 @@ from domain.sagas.step import Error, Step, rejection
 from domain.values import canonical_json
 from services.kernel.unit_of_work import Database, UnitOfWork
 from services.pauses.namespaces import floor_of
-from services.pauses.repository import find_pause, store_pause
+from services.pauses.repository import approved_pause, find_pause, store_pause
 from services.sagas.repository import SagaRecord
 
 # Seconds after a step's timeout for a worker to record its outcome.
@@ -101,7 +101,7 @@ def _outcome_within(declared: StepDefinition) -> int | None:
 def decision(uow: UnitOfWork, step: Step, held: bytes | None) -> Approved | Error | None:
     """Return the decision; None: there is none yet. `held`: the digest of the subject that the step records as held."""
     assert step.watch_id is not None, "the table says so"
-    pause = find_pause(uow, step.watch_id)
+    pause = approved_pause(uow, step.watch_id) or find_pause(uow, step.watch_id)
     if pause.decision is None:
         return None
     if pause.status is not Status.APPROVED:

@@ -1,5 +1,6 @@
 """The next command of a step by its manifest: skip it, refuse it, hold it, call its tool, or request its model."""
 
+import shlex
 from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
@@ -69,6 +70,13 @@ class StepPlan:
     def tries(self) -> int:
         """The number of executions, without the one of each requested re-run of a reason step."""
         return self._step.attempt - self._step.retries if self.reasons else self._step.attempt
+
+    @property
+    def tool_servers(self) -> str:
+        """The servers that the step's tool is searched on, as one name."""
+        return " ".join(
+            source.url or shlex.join((source.command or "", *source.args)) for source in self._worker().tool_sources
+        )
 
     def next_command(self, schema: Mapping[str, Any] | None) -> steps.Command | ToolLookupNeeded | None:
         """Return the next command; None: the step waits for a decision.
@@ -280,7 +288,7 @@ class StepPlan:
         id_ = self._record.workers.get(name)
         if id_ is None:
             raise DefinitionGone(f"the saga has no worker {name}")
-        return load_worker(self._uow.conn, UUID(hex=id_))
+        return load_worker(self._uow.lookups, UUID(hex=id_))
 
 
 def _unfit(declared: Mapping[str, Binding], arguments: Mapping[str, Any]) -> Error | None:

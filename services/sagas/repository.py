@@ -1,7 +1,7 @@
 """Load sagas with their steps, and save them. Saving writes only the columns that changed."""
 
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
@@ -11,7 +11,6 @@ from uuid import UUID
 from sqlalchemy import (
     Connection,
     RowMapping,
-    Select,
     SmallInteger,
     Update,
     Uuid,
@@ -28,10 +27,11 @@ from domain.sagas.step import Step
 from domain.values.errors import NotUnderstood
 from models.records import as_records, insert_records
 from models.sagas import CALL_COLUMNS, saga_of, saga_steps, saga_transcripts, saga_values, sagas, step_values
+from services.kernel.leases import claimable
 from services.kernel.unit_of_work import UnitOfWork
 from services.notifications.operators import notify_operators
 from services.sagas.audit_entries import record_changes
-from services.webhooks.outbox import WebhookEvent, announcing, enqueue
+from services.webhooks.outbox import WebhookEvent, enqueue
 
 # Changed steps that are saved in the same statement as their saga: usually one that ends and the next that begins.
 ALONG = 2
@@ -96,13 +96,6 @@ def lock(uow: UnitOfWork, trace_id: UUID) -> SagaRecord | None:
     return understood(found[0]) if found else None
 
 
-def lock_leased(uow: UnitOfWork, trace_id: UUID, token: UUID) -> SagaRecord | None:
-    """Lock the saga as `lock` does. Return None if the lease `token` has been superseded."""
-    wanted = {"trace_id": trace_id, "token": token}
-    found = with_steps(uow.conn, uow.conn.execute(_LEASED, wanted).mappings().all())
-    return understood(found[0]) if found else None
-
-
 def keep_transcript(uow: UnitOfWork, trace_id: UUID, step: Step, messages: Sequence[Any]) -> None:
     """Store the transcript of the step's last execution, in place of that of an earlier one."""
     if not messages:
@@ -135,10 +128,9 @@ class Schedule:
 def save(uow: UnitOfWork, before: Saga, after: Saga, when: Schedule, notices: Sequence[WebhookEvent] = ()) -> None:
     """Save the changes of a saga and its steps, with its webhooks, log entries and notifications.
 
-    One statement writes the saga and up to `ALONG` steps, and also selects the webhook endpoints.
+    One statement writes the saga and up to `ALONG` steps.
     """
     record_changes(uow, before, after)
-    notify_operators(uow, before, after)
     known = {step.span_id: step for step in before.all_steps}
     changed = [step for step in after.all_steps if step.span_id in known and step != known[step.span_id]]
     changes = [_changes(known[step.span_id], step) for step in changed]
@@ -147,14 +139,13 @@ def save(uow: UnitOfWork, before: Saga, after: Saga, when: Schedule, notices: Se
     for place, (step, columns) in enumerate(zip(changed[:ALONG], changes, strict=False)):
         values |= _parameters(f"step{place}", after.trace_id, step, columns)
     names = tuple(tuple(columns) for columns in changes[:ALONG])
-    if notices:
-        enqueue(uow, notices, _save_and_tell(names), values)
-    else:
-        uow.conn.execute(_save(names), values)
+    uow.write(_save(names), values)
     for step, columns in zip(changed[ALONG:], changes[ALONG:], strict=True):
-        uow.conn.execute(_update_step("step", tuple(columns)), _parameters("step", after.trace_id, step, columns))
+        uow.write(_update_step("step", tuple(columns)), _parameters("step", after.trace_id, step, columns))
     if new := [step_values(after.trace_id, step) for step in after.all_steps if step.span_id not in known]:
-        uow.conn.execute(_INSERT_STEPS, {"records": as_records(new)})
+        uow.write(_INSERT_STEPS, {"records": as_records(new)})
+    notify_operators(uow, before, after)
+    enqueue(uow, notices)
 
 
 def _changes(before: Step, after: Step) -> dict[str, Any]:
@@ -194,19 +185,34 @@ def _save(names: tuple[tuple[str, ...], ...]) -> Update:
     return found
 
 
-@cache
-def _save_and_tell(names: tuple[tuple[str, ...], ...]) -> Select[Any]:
-    return announcing(_save(names))
+def lock_rows(uow: UnitOfWork, wanted: Collection[UUID], *, wait: bool) -> dict[UUID, RowMapping]:
+    """Lock the rows of these sagas. `wait`: otherwise those that others have locked are left out."""
+    rows = uow.lookups.execute(_ALL if wait else _FREE, {"trace_ids": list(wanted)}).mappings() if wanted else ()
+    return {row["id"]: row for row in rows}
+
+
+def lock_claimable(uow: UnitOfWork, wanted: Collection[UUID]) -> dict[UUID, RowMapping]:
+    """Lock the rows of those sagas that a worker may claim. It waits for nothing."""
+    rows = uow.lookups.execute(_CLAIMABLE, {"trace_ids": list(wanted)}).mappings() if wanted else ()
+    return {row["id"]: row for row in rows}
 
 
 # Built once: building a statement takes longer than running it.
+_ALL = (
+    select(sagas)
+    .where(sagas.c.id == any_(bindparam("trace_ids", type_=ARRAY(Uuid))))
+    .order_by(sagas.c.id)
+    .with_for_update(key_share=True)
+    .execution_options(prepared=True)
+)
+_FREE = _ALL.with_for_update(key_share=True, skip_locked=True)
+_CLAIMABLE = _FREE.where(claimable(sagas))
 _LOCKED = (
     select(sagas)
     .where(sagas.c.id == bindparam("trace_id", type_=Uuid))
     .with_for_update(key_share=True)
     .execution_options(prepared=True)
 )
-_LEASED = _LOCKED.where(sagas.c.lease_token == bindparam("token", type_=Uuid))
 _STEPS = (
     select(saga_steps)
     .where(saga_steps.c.saga_id == any_(bindparam("saga_ids", type_=ARRAY(Uuid))))

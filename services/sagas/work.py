@@ -97,16 +97,18 @@ class ToolLookup:
 
 Work = ToolCall | ModelRequest | ToolLookup
 
-# Whether a worker has room for one more, by namespace.
-MayTake = Callable[[str], bool]
-
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """The room of a worker for the next work of a saga. Without room, the saga is left for later or for others."""
+    """The room of a worker for the next work of a saga. Without room, the saga is left for later or for others.
 
-    for_call: MayTake = lambda _: True
-    for_thought: MayTake = lambda _: True
+    Attributes:
+        for_call: whether it has room for one more call, of this namespace and of these tool servers.
+        for_thought: whether it has room for one more model request of this namespace.
+    """
+
+    for_call: Callable[[str, str], bool] = lambda *_: True
+    for_thought: Callable[[str], bool] = lambda _: True
 
 
 ROOM_FOR_ALL = Capacity()

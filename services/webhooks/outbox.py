@@ -3,12 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID
 
-from sqlalchemy import Insert, RowMapping, Select, Update, bindparam, insert, select
+from sqlalchemy import RowMapping, bindparam, insert, select
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import Text
 
@@ -18,10 +17,9 @@ from domain.pauses.serialization import RenderedEvent, event_document
 from domain.values.canonical_json import encode
 from domain.values.ids import INBOX
 from models.webhooks import webhook_deliveries, webhook_endpoints, webhook_messages
+from services.kernel.compiled_writes import Write
 from services.kernel.leases import WEBHOOK, due_now
 from services.kernel.unit_of_work import UnitOfWork, WakeUp
-
-_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,30 +92,17 @@ _ENDPOINTS = (
 )
 
 
-def announcing(change: Insert | Update) -> Select[Any]:
-    """Return one statement that makes the change and reads the endpoints, in one round trip.
-
-    Build it once, for `announce`.
-    """
-    return _ENDPOINTS.add_cte(change.cte("change"))
-
-
-def announce(uow: UnitOfWork, events: Sequence[RenderedEvent], change: Select[Any], values: Mapping[str, Any]) -> None:
-    """Make the change (from `announcing`, with its values), store the events' deliveries, and wake up readers."""
-    enqueue(uow, [_webhook_event(event) for event in events], change, values)
+def announce(uow: UnitOfWork, events: Sequence[RenderedEvent], change: Write, values: Mapping[str, Any]) -> None:
+    """Write the change with its values, store the events' deliveries, and wake up readers."""
+    uow.write(change, values)
+    enqueue(uow, [_webhook_event(event) for event in events])
     # Only the inbox can wait for a pause that is new; it gets every later change as well.
     uow.wakes.extend({INBOX if event.event.type == "pause.created" else event.pause.id for event in events})
 
 
-def enqueue(
-    uow: UnitOfWork,
-    events: Sequence[WebhookEvent],
-    change: Select[Any] = _ENDPOINTS,
-    values: Mapping[str, Any] = _NOTHING,
-) -> None:
-    """Store a delivery for each receiver of each event; make the change, if there is one."""
-    namespaces = sorted({event.namespace for event in events} | {ALL_NAMESPACES})
-    endpoints = uow.conn.execute(change, {**values, "event_namespaces": namespaces}).mappings().all()
+def enqueue(uow: UnitOfWork, events: Sequence[WebhookEvent]) -> None:
+    """Store a delivery for each receiver of each event."""
+    endpoints = _endpoints(uow, (*sorted({event.namespace for event in events}), ALL_NAMESPACES)) if events else ()
     sent: list[tuple[WebhookMessage, list[DeliveryTarget]]] = []
     for event in events:
         targets = [target_of(row) for row in endpoints if _subscribes(row, event)]
@@ -127,6 +112,15 @@ def enqueue(
             body = encode(event.document())
             sent.append((WebhookMessage(event.namespace, event.type, body, event.pause_id), targets))
     _send(uow, sent)
+
+
+def _endpoints(uow: UnitOfWork, namespaces: tuple[str, ...]) -> Sequence[RowMapping]:
+    """Return the endpoints of these namespaces, which are read once in a transaction."""
+    key = _ENDPOINTS, namespaces
+    if key not in uow.found:
+        found = uow.lookups.execute(_ENDPOINTS, {"event_namespaces": list(namespaces)})
+        uow.found[key] = found.mappings().all()
+    return uow.found[key]  # type: ignore[no-any-return]
 
 
 def _webhook_event(event: RenderedEvent) -> WebhookEvent:

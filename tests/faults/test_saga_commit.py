@@ -5,8 +5,8 @@ import pytest
 from domain.sagas.outcome import Done, Failed, Outcome
 from domain.sagas.step import Error
 from services.kernel.unit_of_work import Database
-from services.sagas.engine import record
 from services.sagas.work import ToolCall
+from tests.services.saga_turns import record
 from tests.services.saga_world import claimed, saga_of, start, step
 
 DONE, FAILED = Done({"of": "it"}), Failed(Error("TOOL_INVOKE_FAILED", "no"))

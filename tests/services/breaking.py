@@ -31,9 +31,9 @@ def ending_after(database: Database, statement: str) -> Iterator[None]:
 class _LosesAnswers(psycopg2.extensions.cursor):  # type: ignore[misc]
     """Breaks the connection between a COMMIT and its answer."""
 
-    def execute(self, query: str, vars: Any = None) -> None:
+    def execute(self, query: str | bytes, vars: Any = None) -> None:
         super().execute(query, vars)
-        if str(query).endswith("COMMIT"):
+        if query.endswith("COMMIT" if isinstance(query, str) else b"COMMIT"):
             self.connection.close()
             raise psycopg2.OperationalError("server closed the connection unexpectedly")
 

@@ -24,7 +24,7 @@ from models import (
     webhooks,
 )
 from models.tables import metadata
-from services.sagas import engine as saga_engine
+from services.sagas import execution
 from tests.conftest import execute
 
 # Whatever a test imports: a table that is not known is not emptied, and none that refers to it can be used.
@@ -46,8 +46,8 @@ def shared_database_url(servers: Stack) -> Iterator[str]:
 def _postponed_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
     """Postpone rows by minutes instead of seconds, so that a slow test does not see them due. Tests use `wait`."""
     monkeypatch.setattr(outcome, "_POSTPONED_FOR", tuple(60 * seconds for seconds in outcome._POSTPONED_FOR))
-    monkeypatch.setattr(saga_engine, "_CALL_AGAIN", 60 * saga_engine._CALL_AGAIN)
-    monkeypatch.setattr(saga_engine, "_ROOM_AGAIN", 60 * saga_engine._ROOM_AGAIN)
+    monkeypatch.setattr(execution, "_CALL_AGAIN", 60 * execution._CALL_AGAIN)
+    monkeypatch.setattr(execution, "_ROOM_AGAIN", 60 * execution._ROOM_AGAIN)
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from domain.sagas.outcome import Done, Outcome
 from domain.sagas.reasoning import ModelResult, RunReport
 from domain.sagas.serialization import report_document
 from services.kernel.unit_of_work import Database
-from services.sagas.engine import advance, record, record_model_result
 from services.sagas.work import ModelRequest, ToolCall
+from tests.services.saga_turns import advance, record, record_model_result
 from tests.services.saga_world import OF_WORKER, Tools, looked_up, saga_of, tools, undone
 
 SCHEMA = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"], "additionalProperties": False}

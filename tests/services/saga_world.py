@@ -15,12 +15,12 @@ from domain.values import ids
 from models.sagas import sagas
 from services.kernel.unit_of_work import Database
 from services.manifests.definitions import deploy
-from services.sagas.engine import advance, record, record_look_up
 from services.sagas.lifecycle import StartRequest, start_saga
 from services.sagas.queries import StepRef
 from services.sagas.repository import with_steps
 from services.sagas.work import ToolCall, ToolLookup, Work
 from tests.services.by_watch_id import decide_pause, get_pause
+from tests.services.saga_turns import advance, record, record_look_up
 from tests.services.world import ADMIN, AGENT, REVIEWER, approve, change, one, reject
 
 WORKER = {

@@ -9,12 +9,13 @@ import pytest
 from services.kernel.leases import SWEEP_LIMIT
 from services.kernel.unit_of_work import Database
 from services.notifications.worker import claim_notification, sweep_notifications
-from services.sagas import engine as saga_engine
-from services.sagas.engine import advance, record, sweep_sagas
+from services.sagas import execution
+from services.sagas.engine import sweep_sagas
 from services.sagas.work import Capacity, ToolCall
 from services.webhooks.worker import LANE_WIDTH, claim_delivery, sweep_deliveries
 from tests.conftest import Recorded
 from tests.services.people import notifications, person, tell
+from tests.services.saga_turns import advance, record
 from tests.services.saga_world import reject_held, start, statuses, step, tools, work
 from tests.services.world import (
     AGENT,
@@ -31,7 +32,7 @@ from tests.services.world import (
 
 FLOOD = SWEEP_LIMIT + 50
 OTHER = someone(AGENT.role, "other", id_="key_other")
-NO_CALL = Capacity(for_call=lambda _: False)
+NO_CALL = Capacity(for_call=lambda *_: False)
 
 
 def copies(database: Database, table: str, count: int, **changed: str) -> None:
@@ -139,7 +140,7 @@ def test_a_message_without_room_stays_as_it_is(database: Database) -> None:
 
 def test_a_saga_without_room_for_its_call(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """It comes as far as it needs no call; then it stays due, and is hinted at the later the longer it has been."""
-    monkeypatch.setattr(saga_engine, "_ROOM_AGAIN", timedelta(seconds=2))
+    monkeypatch.setattr(execution, "_ROOM_AGAIN", timedelta(seconds=2))
     trace_id = start(database, step("a"))
     assert advance(database, trace_id, NO_CALL) is None
     assert statuses(database, trace_id) == ("PENDING", "PENDING")

@@ -7,9 +7,10 @@ import pytest
 from services.kernel.leases import HOLDER_BYTES, SAGA, WEBHOOK, release
 from services.kernel.unit_of_work import Database, WakeUp
 from services.notifications.worker import sweep_notifications
-from services.sagas.engine import advance, sweep_sagas
+from services.sagas.engine import sweep_sagas
 from services.webhooks.worker import claim_delivery, sweep_deliveries
 from tests.conftest import Recorded
+from tests.services.saga_turns import advance
 from tests.services.saga_world import start, step
 from tests.services.world import an_endpoint, change, deliveries, one, post
 

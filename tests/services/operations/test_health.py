@@ -16,10 +16,10 @@ from services.kernel.connection_pool import open_engine
 from services.kernel.leases import BEAT, stamp_worker
 from services.kernel.unit_of_work import Database
 from services.operations.health import Backlog, Readiness, backlog, readiness
-from services.sagas.engine import advance, record
 from tests.conftest import Recorded, execute
 from tests.services.by_watch_id import decide_pause
 from tests.services.people import person, tell
+from tests.services.saga_turns import advance, record
 from tests.services.saga_world import start, step
 from tests.services.world import (
     REVIEWER,

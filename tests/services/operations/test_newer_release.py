@@ -27,12 +27,12 @@ from services.pauses.namespaces import get_namespace
 from services.pauses.reminders import attend_due
 from services.reviews.held_steps import ReviewFilter, pending_reviews
 from services.reviews.inbox import InboxFilter, inbox
-from services.sagas.engine import advance
 from services.sagas.lifecycle import StartRequest, start_saga
 from services.sagas.queries import SagaFilter, get_saga, get_step, list_sagas, list_steps
 from services.sagas.recovery import Retry, retry_step
 from tests.services.by_watch_id import decide_pause, get_pause
 from tests.services.reviewers import voter
+from tests.services.saga_turns import advance
 from tests.services.saga_world import current_ref, start, step, tools, work
 from tests.services.world import (
     ADMIN,

@@ -224,7 +224,6 @@ STATEMENTS = (
     "saga_steps.watch_id, sagas",
     "FOR NO KEY UPDATE SKIP LOCKED",
     "UPDATE sagas",
-    "UPDATE pauses",
     "webhook_messages",
 )
 

@@ -15,10 +15,10 @@ from services.log.row_verification import verify_rows
 from services.pauses.execution import sweep_missing_outcomes
 from services.pauses.lifecycle import count_needing_look
 from services.reviews.step_decisions import rerun_step
-from services.sagas.engine import advance
 from services.sagas.lifecycle import cancel_saga
 from services.sagas.recovery import resolve
 from tests.services.by_watch_id import consume
+from tests.services.saga_turns import advance
 from tests.services.saga_world import (
     approve_held,
     claimed,

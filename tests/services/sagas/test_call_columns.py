@@ -9,8 +9,8 @@ from domain.sagas.call_state import CallState
 from domain.sagas.outcome import NotSent
 from domain.sagas.step import Error
 from services.kernel.unit_of_work import Database
-from services.sagas.engine import advance, record
 from services.sagas.recovery import Retry, retry_step
+from tests.services.saga_turns import advance, record
 from tests.services.saga_world import claimed, current_ref, die, saga_of, start, step
 from tests.services.world import OPERATOR, change, rows
 

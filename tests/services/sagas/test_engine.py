@@ -7,10 +7,11 @@ from domain.sagas.step import OUTCOME_UNKNOWN, Error
 from domain.values.errors import WrongState
 from services.kernel.leases import DECISION, SAGA
 from services.kernel.unit_of_work import Database, WakeUp
-from services.sagas.engine import advance, record, record_look_up, sweep_sagas
+from services.sagas.engine import sweep_sagas
 from services.sagas.lifecycle import cancel_saga
 from services.sagas.work import ToolLookup
 from tests.conftest import Recorded
+from tests.services.saga_turns import advance, record, record_look_up
 from tests.services.saga_world import (
     EVENTS,
     Tools,

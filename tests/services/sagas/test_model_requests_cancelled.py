@@ -5,9 +5,10 @@ import pytest
 from domain.sagas.outcome import Failed, NotSent
 from domain.sagas.step import Error
 from services.kernel.unit_of_work import Database
-from services.sagas.engine import advance, given_up
+from services.sagas.engine import given_up
 from services.sagas.lifecycle import cancel_saga
 from tests.services.model_world import answer, asked, go_on, model, reason, result
+from tests.services.saga_turns import advance
 from tests.services.saga_world import (
     die,
     error_of,

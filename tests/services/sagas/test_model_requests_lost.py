@@ -7,12 +7,13 @@ from domain.sagas.step import OUTCOME_UNKNOWN, Error
 from domain.values.errors import WrongState
 from services.kernel.unit_of_work import Database
 from services.reviews.step_decisions import rerun_step
-from services.sagas import engine as saga_engine
-from services.sagas.engine import advance, given_up, record, sweep_sagas
+from services.sagas import execution
+from services.sagas.engine import given_up, sweep_sagas
 from services.sagas.lifecycle import cancel_saga
 from services.sagas.recovery import MayRunTwice, Retry, resolve, retry_step
 from services.sagas.work import Capacity
 from tests.services.model_world import answer, asked, go_on, model, reason, result
+from tests.services.saga_turns import advance, record
 from tests.services.saga_world import (
     EVENTS,
     approve_held,
@@ -240,7 +241,7 @@ def test_a_worker_without_room(database: Database) -> None:
     before = step_of(database, trace_id, "b")
     assert (before.status, before.attempt) == ("PENDING", 0)
     woken_in = "SELECT extract(epoch FROM hint_at - now()) FROM sagas"
-    assert 0 < float(one(database, woken_in)) <= saga_engine._ROOM_AGAIN.total_seconds()
+    assert 0 < float(one(database, woken_in)) <= execution._ROOM_AGAIN.total_seconds()
     assert one(database, "SELECT lease_token IS NULL AND due_at < now() FROM sagas")
     assert advance(database, trace_id, full) is None
     assert step_of(database, trace_id, "b") == before

@@ -17,11 +17,11 @@ from services.kernel.pagination import Page
 from services.kernel.unit_of_work import Database
 from services.manifests import definitions
 from services.reviews.held_steps import ReviewFilter, pending_reviews
-from services.sagas.engine import advance, record
 from services.sagas.lifecycle import StartRequest, cancel_saga, start_saga
 from services.sagas.queries import SagaFilter, list_sagas, list_steps
 from services.sagas.recovery import Retry, retry_step
 from tests.services.by_watch_id import decide_pause
+from tests.services.saga_turns import advance, record
 from tests.services.saga_world import (
     claimed,
     current_ref,
@@ -131,12 +131,14 @@ class TestAtTheSameMoment:
         pool = ThreadPoolExecutor(1)
 
         def cancel_now(_conn: Any, _cursor: Any, statement: str, *_: Any) -> None:
-            if "INSERT INTO pauses" in statement and not cancelled:
+            # The turn has locked the saga, and has not held its step yet.
+            if "FROM saga_steps" in statement and not cancelled:
                 cancelled.append(pool.submit(cancel_saga, database, OPERATOR, trace_id, None))
                 assert wait_until(lambda: one(database, _WAITING) == 1, 90)
 
+        look_up = advance(database, trace_id)
         event.listen(database.engine, "before_cursor_execute", cancel_now)
-        assert looked_up(database, advance(database, trace_id)) is None
+        assert looked_up(database, look_up) is None
         event.remove(database.engine, "before_cursor_execute", cancel_now)
         assert cancelled[0].result(90) == "AWAITING_HUMAN"
         pool.shutdown()

@@ -12,10 +12,10 @@ from domain.values.errors import NotFound, WrongState
 from services.kernel.pagination import Page
 from services.kernel.unit_of_work import Database
 from services.log.audit import EventFilter, list_events
-from services.sagas.engine import advance, record
 from services.sagas.lifecycle import cancel_saga
 from services.sagas.queries import StepRef, get_step
 from services.sagas.recovery import MayRunTwice, RecoveryTokenReused, Retry, resolve, retry_compensation, retry_step
+from tests.services.saga_turns import advance, record
 from tests.services.saga_world import (
     EVENTS,
     OF_WORKER,

@@ -18,7 +18,6 @@ from models.pauses import pause_of, pauses
 from services.kernel.unit_of_work import Database
 from services.pauses.lifecycle import expire_due
 from services.reviews.step_decisions import rerun_step
-from services.sagas.engine import advance, record, record_model_result
 from services.sagas.lifecycle import cancel_saga
 from services.sagas.recovery import Retry, resolve, retry_compensation, retry_step
 from services.sagas.work import ModelRequest, ToolCall, Work
@@ -26,6 +25,7 @@ from tests.domain.saga_fates import Spec
 from tests.domain.saga_laws import SagaMachine
 from tests.services.by_watch_id import decide_pause
 from tests.services.model_world import reason
+from tests.services.saga_turns import advance, record, record_model_result
 from tests.services.saga_world import die, is_due, looked_up, ref, saga_of, start, step
 from tests.services.world import OPERATOR, REVIEWER, approve, change, let_time_approve, reject
 

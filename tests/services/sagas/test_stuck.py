@@ -17,13 +17,13 @@ from services.manifests.definitions import _cache
 from services.notifications.worker import claim_notification
 from services.operations.giving_up import WAITS, failed
 from services.operations.health import backlog
-from services.sagas.engine import advance
 from services.sagas.lifecycle import cancel_saga
 from services.sagas.queries import SagaFilter, StepRef, get_saga, list_sagas
 from services.sagas.recovery import Retry, retry_step
 from services.webhooks.deliveries import get_delivery, redeliver
 from services.webhooks.worker import claim_delivery
 from tests.services.people import notifications, person, tell
+from tests.services.saga_turns import advance
 from tests.services.saga_world import EVENTS, saga_of, start, statuses, step, tools, wait, work
 from tests.services.world import OPERATOR, an_endpoint, change, deliveries, one, post, someone
 
