@@ -84,8 +84,8 @@ task_routes = {
 # handles about 1,000 wake-ups a second, so more cores need more workers. Threads have no time limits: a task bounds its
 # I/O.
 worker_pool = "threads"
-# 24 for tool calls, 24 for webhooks, 4 for notifications, and 8 that wait for nothing outside (`tasks/slots.py`). Most
-# of them wait for I/O. More than about 32 active ones would wait for the GIL.
+# 24 for webhooks, 4 for notifications (`tasks/slots.py`), and the rest for work that waits for nothing outside. Sagas
+# whose wake-ups wait in as many threads share a transaction. More than about 32 active ones would wait for the GIL.
 worker_concurrency = 60
 # The minimum. A wake-up that finds no free slot ends at once, and the next one is received.
 worker_prefetch_multiplier = 1

@@ -66,11 +66,12 @@ def _begin(**_: Any) -> None:
 
 
 @worker_shutdown.connect  # type: ignore[untyped-decorator]
-def _drain_model_requests(**_: Any) -> None:
-    """Finish the model requests.
+def _drain(**_: Any) -> None:
+    """Finish the tool calls and the model requests.
 
     At the interpreter's exit it is too late: no thread can start, so no name resolves and no model is reachable.
     """
-    from tasks.runtime import requests
+    from tasks.runtime import requests, tool_calls
 
+    tool_calls().drain()
     requests().drain()

@@ -16,7 +16,7 @@ from opentelemetry.trace import INVALID_SPAN, Span
 
 from adapters.otel import tracing
 from adapters.process.future_pool import FuturePool
-from adapters.process.logs import trace_id as logged_trace
+from adapters.process.logs import logging_trace
 from domain.manifests import prompts, resources
 from domain.manifests.prompt_limits import PromptFailed
 from domain.sagas.compensation import undo_message
@@ -25,9 +25,11 @@ from domain.sagas.reasoning import ModelInput, ModelResult, RunReport
 from domain.sagas.serialization import report_document, traceparent
 from domain.sagas.step import Error
 from services.kernel.connection_pool import DatabaseUnavailable
+from services.kernel.group_commit import GroupCommit
 from services.kernel.leases import SAGA
 from services.kernel.unit_of_work import Database, WakeUp
 from services.sagas.engine import given_up, record_model_result
+from services.sagas.turns import Taken, Turn
 from services.sagas.work import ModelRequest
 from tasks.leases import LeaseKeeper
 from tasks.retry_while_leased import retry_while_leased
@@ -41,6 +43,8 @@ log = logging.getLogger(__name__)
 
 # The limit of one process; one namespace alone gets 64. Each is a socket and some hundred kilobytes of messages.
 MOST = 96
+# Threads that record results. Recording is a transaction of a few milliseconds.
+RECORDERS = 4
 
 
 class RequestRunner(Protocol):
@@ -59,18 +63,19 @@ class ModelRequests:
     def __init__(
         self,
         database: Database,
+        turns: GroupCommit[Turn, Taken],
         leases: LeaseKeeper,
         runner: Callable[[], RequestRunner],
         tracer: "Tracer | None" = None,
     ) -> None:
-        self._database, self._leases, self._runner, self._tracer = database, leases, runner, tracer
+        self._database, self._turns, self._leases, self._runner, self._tracer = database, turns, leases, runner, tracer
         self.places = Slots(MOST, lambda row: database.publisher.publish([WakeUp(SAGA, row, chosen=True)], []))
-        self._pool: FuturePool[_Job] = FuturePool("model-requests", self._given_up)
+        self._pool: FuturePool[_Job] = FuturePool("model-requests", RECORDERS, self._given_up)
 
     def begin(self, request: ModelRequest, slot: Slot | None = None) -> None:
         """Begin the request, and return at once. `slot`: given back when the result is recorded."""
         self._leases.keep(request.lease)
-        self._pool.begin(_Job(self._database, self._leases, self._runner, self._tracer, request, slot))
+        self._pool.begin(_Job(self._turns, self._leases, self._runner, self._tracer, request, slot))
 
     def drain(self) -> None:
         """Wait until all requests are recorded, as a worker that ends does for its tool calls."""
@@ -85,7 +90,7 @@ class ModelRequests:
 class _Job:
     """One model request in flight."""
 
-    database: Database
+    turns: GroupCommit[Turn, Taken]
     leases: LeaseKeeper
     runner: Callable[[], RequestRunner]
     tracer: "Tracer | None"
@@ -113,10 +118,11 @@ class _Job:
         return future
 
     def record(self, future: "Future[ModelResult]") -> None:
-        request = self.request
-        logged_trace.set(request.lease.id.hex)
-        result = _result(request, future)
-        report = result.report
+        with logging_trace(self.request.lease.id):
+            self._record(_result(self.request, future))
+
+    def _record(self, result: ModelResult) -> None:
+        request, report = self.request, result.report
         _end_span(self.span, result)
         took = (time.perf_counter() - self.began) * 1000
         schedule_ms = max(0.0, took - report.setup_ms - report.llm_ms - report.tool_ms)
@@ -124,7 +130,7 @@ class _Job:
         document = report_document(report, schedule_ms, request.queue_ms) | about
         jitter = random.random()  # noqa: S311  (no secret)
         try:
-            retry_while_leased(lambda: record_model_result(self.database, request, result, document, jitter))
+            retry_while_leased(lambda: self.turns.do(record_model_result(request, result, document, jitter)))
         except DatabaseUnavailable as error:
             log.warning("a model result is lost, as the database is away: %s", error)
 

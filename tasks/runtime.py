@@ -5,6 +5,7 @@ import os
 import socket
 from functools import partial
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from celery import current_app
 
@@ -13,21 +14,31 @@ from adapters.egress import Egress
 from adapters.mcp import ToolClient
 from adapters.notify.channel import MOST_AT_ONCE, Messenger
 from adapters.otel.tracing import open_tracer, tell_hold
+from adapters.process.future_pool import FuturePool, Job
 from adapters.redis import pubsub
 from adapters.redis.publisher import PublisherThread
 from adapters.text_cipher import TextCipher
 from services.kernel.connection_pool import open_engine
+from services.kernel.group_commit import GroupCommit
 from services.kernel.leases import NOTIFICATION, SAGA, WEBHOOK
 from services.kernel.unit_of_work import Database, WakeUp
+from services.sagas.turns import Taken, Turn, take_turns
 from tasks.lazy import Lazy
 from tasks.leases import LeaseKeeper
 from tasks.model_requests import ModelRequests, RequestRunner
-from tasks.slots import Slots
+from tasks.slots import Slots, SlotsByServer
 from tasks.wakeups import send_wakeups
 from tasks.worker_name import WorkerName
 
 if TYPE_CHECKING:
     from adapters.otel.sdk import Tracer
+
+
+# Calls in flight to one tool server; one namespace alone gets 64. An HTTP server answers so many at a time, and one
+# on standard input reads them one after the other.
+CALLS_OF_A_SERVER = 96
+# Threads that record outcomes of tool calls. Those that come together share a transaction.
+RECORDERS = 16
 
 
 @Lazy
@@ -82,23 +93,31 @@ def _places(total: int, kind: str) -> Slots:
     return Slots(total, lambda row: database().publisher.publish([WakeUp(kind, row, chosen=True)], []))
 
 
-def _share() -> int:
-    """Return the share of calls, and of deliveries: three sevenths of the threads without those for messages.
-
-    The rest is for work that waits for no other system. Celery's app knows the number of threads, from any source.
-    """
-    threads: int = current_app.conf.worker_concurrency
-    return max(1, (threads - MOST_AT_ONCE) * 3 // 7)
+def _wake_saga(id_: UUID) -> None:
+    database().publisher.publish([WakeUp(SAGA, id_, chosen=True)], [])
 
 
 @Lazy
-def calls() -> Slots:
-    return _places(_share(), SAGA)
+def tool_slots() -> SlotsByServer:
+    return SlotsByServer(CALLS_OF_A_SERVER, _wake_saga)
+
+
+@Lazy
+def tool_calls() -> "FuturePool[Job]":
+    return FuturePool("tool-calls", RECORDERS)
+
+
+@Lazy
+def turns() -> GroupCommit[Turn, Taken]:
+    return GroupCommit(partial(take_turns, database()))
 
 
 @Lazy
 def deliveries() -> Slots:
-    return _places(_share(), WEBHOOK)
+    # Three sevenths of the threads without those for messages. The rest is for work that waits for no other system.
+    # Celery's app knows the number of threads, from any source.
+    threads: int = current_app.conf.worker_concurrency
+    return _places(max(1, (threads - MOST_AT_ONCE) * 3 // 7), WEBHOOK)
 
 
 @Lazy
@@ -115,7 +134,7 @@ def tool_client() -> ToolClient:
 
 @Lazy
 def requests() -> ModelRequests:
-    return ModelRequests(database(), leases(), _runner, tracer())
+    return ModelRequests(database(), turns(), leases(), _runner, tracer())
 
 
 @Lazy

@@ -16,6 +16,8 @@ from uuid import UUID
 FOR_OTHERS = 8
 # Waiting rows of one namespace that are remembered. The sweep finds the others.
 MOST_WAITING = 200
+# Tool servers whose slots are remembered after their last call.
+MOST_SERVERS = 1_000
 
 
 class Slots:
@@ -28,6 +30,10 @@ class Slots:
         # By namespace.
         self._taken: dict[str, int] = {}
         self._waiting: dict[str, dict[UUID, None]] = {}
+
+    @property
+    def in_use(self) -> bool:
+        return bool(self._taken or self._waiting)
 
     def take(self, namespace: str, row: UUID, *, decided: bool = False) -> bool:
         """Take a slot. False: none is free for it now, and the row is remembered.
@@ -71,27 +77,52 @@ class Slots:
         return row
 
 
+class SlotsByServer:
+    """Slots for each tool server, so that a slow one holds up no calls of others.
+
+    Args:
+        each: the slots of one server.
+    """
+
+    def __init__(self, each: int, wakeup: Callable[[UUID], None]) -> None:
+        self._each, self._wake = each, wakeup
+        self._lock = threading.Lock()
+        self._slots: dict[str, Slots] = {}
+
+    def of(self, servers: str) -> Slots:
+        with self._lock:
+            if servers not in self._slots:
+                if len(self._slots) >= MOST_SERVERS:
+                    self._slots = {name: slots for name, slots in self._slots.items() if slots.in_use}
+                self._slots[servers] = Slots(self._each, self._wake)
+            return self._slots[servers]
+
+
 class Slot:
-    """The slot of one task. It is taken once the row's namespace is known, and given back with the block."""
+    """The slot of one task. It is taken once the row's namespace is known, and given back with the block.
+
+    Attributes:
+        places: the slots that it is one of.
+    """
 
     def __init__(self, places: Slots, row: UUID, *, decided: bool = False) -> None:
-        self._places, self._row, self._decided = places, row, decided
+        self.places, self._row, self._decided = places, row, decided
         self._namespace: str | None = None
 
     def take(self, namespace: str) -> bool:
         """Take the slot, if it is not taken already."""
-        if self._namespace is None and self._places.take(namespace, self._row, decided=self._decided):
+        if self._namespace is None and self.places.take(namespace, self._row, decided=self._decided):
             self._namespace = namespace
         return self._namespace is not None
 
     def give_back(self) -> None:
         namespace, self._namespace = self._namespace, None
         if namespace is not None:
-            self._places.give_back(namespace)
+            self.places.give_back(namespace)
 
     def handed_on(self) -> "Slot":
         """Return this slot for another owner, which gives it back."""
-        other = Slot(self._places, self._row, decided=self._decided)
+        other = Slot(self.places, self._row, decided=self._decided)
         other._namespace, self._namespace = self._namespace, None
         return other
 

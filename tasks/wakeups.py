@@ -22,11 +22,15 @@ TASKS = {
     DECISION: "tasks.decisions.apply",
     NOTIFICATION: "tasks.notifications.send",
 }
-# Wake-ups in one queue, a second or two of a worker's time. A longer queue would make every namespace wait, and an hour
+# Messages in one queue, some seconds of a worker's time. A longer queue would make every namespace wait, and an hour
 # without workers would fill Redis.
-MAX_QUEUED = 500
+MAX_QUEUED = 200
+# Rows that one message may name, where the worker claims several in one transaction. Larger transactions are hardly
+# cheaper for each row, and other workers get none of them.
+ROWS = {SAGA: 20, DECISION: 20}
 # Placeholders for the ids in the template of a message.
 _ROW, _MESSAGE, _BODY = "{row}", "{message}", "{body}"
+_ARGUMENTS = repr((_ROW,))
 
 
 def send_wakeups(redis: Redis, wakeups: Sequence[WakeUp]) -> None:
@@ -34,10 +38,15 @@ def send_wakeups(redis: Redis, wakeups: Sequence[WakeUp]) -> None:
 
     Raises if the broker does not accept them within its short timeout; they may then be lost.
     """
-    queued: dict[tuple[str, bool], list[str]] = {}
+    rows: dict[tuple[str, bool], list[UUID]] = {}
     for wakeup in wakeups:
-        queue, message = message_to(TASKS[wakeup.kind], wakeup.id)
-        queued.setdefault((queue, wakeup.chosen), []).append(message)
+        rows.setdefault((wakeup.kind, wakeup.chosen), []).append(wakeup.id)
+    queued: dict[tuple[str, bool], list[str]] = {}
+    for (kind, chosen), ids in rows.items():
+        most = ROWS.get(kind, 1)
+        for first in range(0, len(ids), most):
+            queue, message = message_to(TASKS[kind], *ids[first : first + most])
+            queued.setdefault((queue, chosen), []).append(message)
     with redis.pipeline(transaction=False) as pipe:
         # Workers pop from the right. Chosen wake-ups go there in reverse order, so that the first is popped first.
         for (queue, chosen), messages in queued.items():
@@ -51,11 +60,12 @@ def send_wakeups(redis: Redis, wakeups: Sequence[WakeUp]) -> None:
         pipe.execute()
 
 
-def message_to(task: str, id_: UUID) -> tuple[str, str]:
-    """Return the task's queue and the message that calls the task with this id."""
+def message_to(task: str, *ids: UUID) -> tuple[str, str]:
+    """Return the task's queue and the message that calls the task with these ids."""
     queue, message, body = _template(task)
-    copy = message.replace(_ROW, id_.hex).replace(_MESSAGE, str(uuid4()))
-    return queue, copy.replace(_BODY, b64encode(body.replace(_ROW, id_.hex).encode()).decode())
+    copy = message.replace(_ARGUMENTS, repr(tuple(id_.hex for id_ in ids))).replace(_MESSAGE, str(uuid4()))
+    filled = body.replace(json.dumps(_ROW), ", ".join(json.dumps(id_.hex) for id_ in ids))
+    return queue, copy.replace(_BODY, b64encode(filled.encode()).decode())
 
 
 @cache

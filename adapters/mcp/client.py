@@ -1,9 +1,10 @@
-"""Calls of tools from many threads. They run on one event loop, in its own thread, over shared sessions."""
+"""Calls of tools. They wait on one event loop, in its own thread, over shared sessions, and hold no other thread."""
 
 import asyncio
 import json
 import logging
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import asdict
 from typing import Any, TypeVar
 
@@ -63,8 +64,8 @@ class ToolClient:
         may_be_null: Collection[str] | None = None,
         ours: Callable[[], bool] | None = None,
         progress: Progress | None = None,
-    ) -> Outcome:
-        """Call the tool once, in the first source that has it. Sessions are opened as needed.
+    ) -> "Future[Outcome]":
+        """Begin to call the tool once, in the first source that has it. Sessions are opened as needed.
 
         `_meta` carries the key as `sagahold/idempotency-key`. If the tool's schema has an argument `idempotency_key`
         that `arguments` does not give, it carries the key too. `meta` is sent as it is (`traceparent`, …).
@@ -75,29 +76,41 @@ class ToolClient:
         The others are those of `Call`.
         """
         call = Call(tool, arguments, meta, idempotency_key, idempotent, again, may_be_null, ours, progress)
-        try:
-            return self._run(self._call(sources, call), timeout)
-        except CallError as error:
-            return call.error(error)
-        except TimeoutError:
-            return call.timed_out(timeout)
-        except Exception as error:
-            log.exception("a tool call broke off", extra={"idempotency_key": idempotency_key})
-            return call.broke_off(error)
 
-    def look_up(self, sources: Sequence[ToolSource], tool: str, timeout: float) -> ToolFound | Failed | NotSent:
-        """Look up the tool in the first source that has it. A missing tool, or a source that is not configured, fails
-        for good; a server that is away may return. Nothing is called."""
-        try:
-            return self._run(self._look_up(sources, tool), timeout)
-        except CallError as error:
-            # A request for the list of tools calls nothing, so its outcome is never unknown.
-            return error.outcome if isinstance(error.outcome, Failed | NotSent) else unavailable(str(error))
-        except TimeoutError:
-            return unavailable(f"the tool {tool!r} was not found within {timeout:g} s: a tool source did not answer")
-        except Exception as error:
-            log.exception("a tool could not be looked up", extra={"tool": tool})
-            return unavailable(f"internal error, see the worker's log: {type(error).__name__}")
+        async def make() -> Outcome:
+            try:
+                async with asyncio.timeout(timeout):
+                    return await self._call(sources, call)
+            except TimeoutError:
+                return call.timed_out(timeout)
+            except Exception as error:
+                log.exception("a tool call broke off", extra={"idempotency_key": idempotency_key})
+                return call.broke_off(error)
+
+        return self._begin(make())
+
+    def look_up(
+        self, sources: Sequence[ToolSource], tool: str, timeout: float
+    ) -> "Future[ToolFound | Failed | NotSent]":
+        """Begin to look up the tool in the first source that has it. A missing tool, or a source that is not
+        configured, fails for good; a server that is away may return. Nothing is called."""
+
+        async def find() -> ToolFound | Failed | NotSent:
+            try:
+                async with asyncio.timeout(timeout):
+                    return await self._look_up(sources, tool)
+            except CallError as error:
+                # A request for the list of tools calls nothing, so its outcome is never unknown.
+                return error.outcome if isinstance(error.outcome, Failed | NotSent) else unavailable(str(error))
+            except TimeoutError:
+                return unavailable(
+                    f"the tool {tool!r} was not found within {timeout:g} s: a tool source did not answer"
+                )
+            except Exception as error:
+                log.exception("a tool could not be looked up", extra={"tool": tool})
+                return unavailable(f"internal error, see the worker's log: {type(error).__name__}")
+
+        return self._begin(find())
 
     async def tools(self, source: ToolSource) -> tuple[ToolInfo, ...]:
         """Return the server's tools, on the loop. The session remembers them. Raises `CallError`."""
@@ -139,12 +152,13 @@ class ToolClient:
         """End all sessions and their processes; the outcomes of calls in flight are lost. It ends the client."""
         self.loop.stop(self._close_all(), _CLOSE_SECONDS)
 
-    def _run(self, work: Coroutine[Any, Any, T], seconds: float) -> T:
-        """Run the work on the loop. Raises `TimeoutError`."""
+    def _begin(self, work: Coroutine[Any, Any, Any]) -> "Future[Any]":
         try:
-            return self.loop.run(work, seconds)
+            return self.loop.submit(work)
         except Stopped:
-            raise CallError(unavailable("the worker is shutting down")) from None
+            ended: Future[Any] = Future()
+            ended.set_result(unavailable("the worker is shutting down"))
+            return ended
 
     async def _call(self, sources: Sequence[ToolSource], call: Call) -> Outcome:
         try:

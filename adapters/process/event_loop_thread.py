@@ -6,9 +6,6 @@ import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-# The time for the loop to report a result at the deadline, before the caller stops waiting.
-GRACE_SECONDS = 2.0
-
 T = TypeVar("T")
 
 
@@ -29,26 +26,6 @@ class EventLoopThread:
     def submit(self, work: Coroutine[Any, Any, T]) -> "concurrent.futures.Future[T]":
         """Start the work and return its future. Cancelling the future cancels the work. Raises `Stopped`."""
         return asyncio.run_coroutine_threadsafe(work, self._running(work))
-
-    def run(self, work: Coroutine[Any, Any, T], seconds: float) -> T:
-        """Run the work and return its result. Raises `TimeoutError` or `Stopped`.
-
-        `TimeoutError` comes at most `GRACE_SECONDS` after the deadline, however busy the loop is.
-        """
-
-        async def bounded() -> T:
-            async with asyncio.timeout_at(deadline):
-                return await work
-
-        loop = self._running(work)
-        deadline = loop.time() + seconds
-        running = asyncio.run_coroutine_threadsafe(bounded(), loop)
-        try:
-            return running.result(seconds + GRACE_SECONDS)
-        except concurrent.futures.CancelledError:  # by `stop`
-            raise TimeoutError from None
-        finally:
-            running.cancel()
 
     def stop(self, last: Coroutine[Any, Any, None], seconds: float) -> None:
         """Run `last`, then cancel all remaining work."""

@@ -1,6 +1,6 @@
 """Work in flight of a process that no thread waits for. A few threads record its results.
 
-Once a second a query finds the work that is not wanted any more, and it is cancelled.
+Once a second a query may find work that is not wanted any more, and it is cancelled.
 """
 
 import logging
@@ -13,8 +13,6 @@ from typing import Any, Generic, Protocol, TypeVar
 
 log = logging.getLogger(__name__)
 
-# Recording is a transaction of a few milliseconds.
-_RECORDERS = 4
 # Seconds that work may run after it was cancelled elsewhere.
 _WATCH_SECONDS = 1.0
 
@@ -46,16 +44,22 @@ class _InFlight(Generic[J]):
 
 
 class FuturePool(Generic[J]):
-    """The jobs in flight. `unwanted` returns those of the given jobs that have to be cancelled."""
+    """The jobs in flight.
 
-    def __init__(self, name: str, unwanted: Callable[[list[J]], Iterable[J]]) -> None:
-        self._name, self._unwanted = name, unwanted
+    Args:
+        recorders: threads that record results.
+        unwanted: returns those of the given jobs that have to be cancelled. None: none ever has to be.
+    """
+
+    def __init__(self, name: str, recorders: int, unwanted: Callable[[list[J]], Iterable[J]] | None = None) -> None:
+        self._name = name
         self._running: set[_InFlight[J]] = set()
         self._changed = threading.Condition()
         self._ended: queue.SimpleQueue[tuple[_InFlight[J], Future[Any]]] = queue.SimpleQueue()
-        for number in range(_RECORDERS):
+        for number in range(recorders):
             threading.Thread(target=self._record_all, name=f"{name}-results-{number}", daemon=True).start()
-        threading.Thread(target=self._watch, name=f"{name}-watch", daemon=True).start()
+        if unwanted is not None:
+            threading.Thread(target=self._watch, args=(unwanted,), name=f"{name}-watch", daemon=True).start()
 
     def begin(self, job: J) -> None:
         """Begin the job, and return at once."""
@@ -99,7 +103,7 @@ class FuturePool(Generic[J]):
             finally:
                 self._let_go(running)
 
-    def _watch(self) -> None:
+    def _watch(self, find_unwanted: Callable[[list[J]], Iterable[J]]) -> None:
         pause = threading.Event()
         while True:
             with self._changed:
@@ -107,7 +111,7 @@ class FuturePool(Generic[J]):
                 running = list(self._running)
             pause.wait(_WATCH_SECONDS)
             try:
-                unwanted = set(self._unwanted([each.job for each in running]))
+                unwanted = set(find_unwanted([each.job for each in running]))
             except Exception as error:  # the database may be away; the next query may succeed
                 log.warning("could not query for cancelled %s: %s", self._name, type(error).__name__)
                 continue

@@ -1,6 +1,7 @@
 """How calls of tools end, as tests expect them to."""
 
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -11,8 +12,9 @@ from adapters.mcp import CallError
 from domain.sagas.outcome import Done, Failed, Lost, NotSent, Outcome, TimedOut
 
 
-def data_of(outcome: Outcome) -> Any:
-    """Raises `CallError` for a call that is not done."""
+def data_of(call: "Future[Outcome]") -> Any:
+    """Wait for the call, which has its own deadline. Raises `CallError` for one that is not done."""
+    outcome = call.result()
     if isinstance(outcome, Done):
         return outcome.data
     raise CallError(outcome)

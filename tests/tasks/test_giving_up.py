@@ -25,7 +25,7 @@ def test_a_saga_whose_worker_is_gone(database: Database) -> None:
     for _ in range(TRIES):
         wait(database, trace_id)
         with pytest.raises(DefinitionGone):
-            sagas.advance_saga(trace_id.hex)
+            sagas.advance_sagas(trace_id.hex)
     assert saga_of(database, trace_id).needs_operator
 
 

@@ -12,8 +12,10 @@ import pytest
 from domain.manifests.definition import Adapter, Reasoning, WorkerDefinition
 from domain.sagas.outcome import Failed
 from domain.sagas.reasoning import ModelInput, ModelResult
+from services.kernel.group_commit import GroupCommit
 from services.kernel.leases import SAGA, Lease
 from services.kernel.unit_of_work import Database
+from services.sagas.turns import Taken, Turn
 from services.sagas.work import Execution, ModelRequest
 from tasks import model_requests
 from tasks.leases import LeaseKeeper
@@ -68,10 +70,13 @@ def broken() -> Any:
     raise ImportError("no such library")
 
 
+NO_TURNS: GroupCommit[Turn, Taken] = GroupCommit(lambda wanted: [Taken() for _ in wanted()])
+
+
 @pytest.fixture
 def recorded(monkeypatch: pytest.MonkeyPatch) -> SimpleQueue[ModelResult]:
     found: SimpleQueue[ModelResult] = SimpleQueue()
-    monkeypatch.setattr(model_requests, "record_model_result", lambda _, ask, result, report, jitter: found.put(result))
+    monkeypatch.setattr(model_requests, "record_model_result", lambda ask, result, report, jitter: found.put(result))
     return found
 
 
@@ -80,7 +85,7 @@ def test_the_step_fails(prompt: str, code: str, worker: Database, recorded: Simp
     """And the worker is free of it."""
     leases = LeaseKeeper(worker)
     asked = ask(prompt)
-    made = ModelRequests(worker, leases, broken)
+    made = ModelRequests(worker, NO_TURNS, leases, broken)
     made.begin(asked)
     draining = threading.Thread(target=made.drain, daemon=True)
     draining.start()
@@ -95,7 +100,7 @@ def test_the_step_fails(prompt: str, code: str, worker: Database, recorded: Simp
 def test_a_worker_made_to_end_records_no_model_results(worker: Database, recorded: SimpleQueue[ModelResult]) -> None:
     """Its loop stops while they run. They are not cancelled, so another worker continues them."""
     model = Model()
-    made = ModelRequests(worker, LeaseKeeper(worker), lambda: model)
+    made = ModelRequests(worker, NO_TURNS, LeaseKeeper(worker), lambda: model)
     made.begin(ask())
     model.future.cancel()
     # An earlier result is recorded earlier.
@@ -111,7 +116,7 @@ def test_a_question_that_ends_without_an_answer_gives_up_its_place_and_its_lease
 ) -> None:
     """Whatever ended it, this process is not asked for it any more: the worker can end, another can go on."""
     model, leases = Model(), LeaseKeeper(worker)
-    asked, made = ask(), ModelRequests(worker, leases, lambda: model)
+    asked, made = ask(), ModelRequests(worker, NO_TURNS, leases, lambda: model)
     slot = Slot(made.places, asked.lease.id)
     assert slot.take("default")
     made.begin(asked, slot)

@@ -13,13 +13,13 @@ from models.sagas import sagas
 from services.kernel.leases import Lease
 from services.kernel.unit_of_work import Database
 from services.manifests.definitions import deploy
-from services.sagas.engine import advance
 from services.sagas.lifecycle import StartRequest, start_saga
 from services.sagas.work import Capacity, ToolCall
 from tasks.leases import LeaseKeeper
 from tasks.runtime import leases
 from tasks.sagas import make
 from tests.adapters.odd_server import odd_servers
+from tests.services.saga_turns import advance
 from tests.services.world import ADMIN, AGENT
 
 
@@ -48,7 +48,7 @@ def test_however_often_a_tool_tells_it_is_written_with_the_heartbeat(
     with odd_servers("http", tmp_path) as odd:
         call = claimed(database, {"name": "odd", "transport": "streamable_http", "url": odd.source.url})
         with keeper.keeping(call.lease):
-            assert make(call) == Done({"told": 200})
+            assert make(call).result() == Done({"told": 200})
             assert stored(database) is None
             keeper.beat()
         said = {"span": span_text(call.span_id), "attempt": 1, "done": 200.0, "total": 200.0, "message": "page"}

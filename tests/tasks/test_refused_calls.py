@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -11,7 +12,8 @@ from services.kernel.unit_of_work import Database
 from services.manifests.definitions import deploy
 from services.sagas.lifecycle import StartRequest, start_saga
 from services.sagas.repository import lock
-from tasks.sagas import _go_on
+from tasks import sagas
+from tasks.runtime import tool_calls
 from tests.adapters.by_hand import PAY, Answer, ByHand, error, paid, result, status
 from tests.services.world import ADMIN, AGENT
 
@@ -24,13 +26,18 @@ def server() -> Iterator[ByHand]:
     server.receiver.close()
 
 
+def go_on(trace_id: UUID) -> None:
+    sagas.advance_sagas(trace_id.hex)
+    tool_calls().drain()
+
+
 def run(database: Database, server: ByHand, *steps: dict[str, Any]) -> Saga:
     """As far as it goes without waiting."""
     source = {"name": "by-hand", "transport": "streamable_http", "url": server.source.url}
     deploy(database, ADMIN, {"kind": "worker", "name": "w", "version": "1", "tool_sources": [source]}, replace=True)
     deploy(database, ADMIN, {"kind": "saga", "name": "s", "version": "1", "steps": list(steps)}, replace=True)
     trace_id = start_saga(database, AGENT, StartRequest("default", "s", "1", {}))[0]
-    _go_on(trace_id)
+    go_on(trace_id)
     with database.transaction() as uow:
         stored = lock(uow, trace_id)
     assert stored is not None
@@ -99,7 +106,7 @@ def test_an_idempotent_call_is_made_again_with_the_same_key(database: Database, 
     server.answers = [paid]
     with database.transaction() as uow:
         uow.conn.exec_driver_sql("UPDATE sagas SET due_at = now()")
-    _go_on(saga.trace_id)
+    go_on(saga.trace_id)
     calls = [json.loads(request.body) for request in server.receiver.requests if b"tools/call" in request.body]
     keys = [call["params"]["_meta"]["sagahold/idempotency-key"] for call in calls]
     assert len(keys) == 2

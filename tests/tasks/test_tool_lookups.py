@@ -17,7 +17,7 @@ def test_looked_up(database: Database, tmp_path: Path) -> None:
     """A missing tool is final; an unreachable server may come back."""
 
     def look_up(work: ToolLookup) -> ToolFound | Failed | NotSent:
-        return tool_client().look_up(work.sources, work.tool, work.timeout)
+        return tool_client().look_up(work.sources, work.tool, work.timeout).result()
 
     with odd_servers("stdio", tmp_path) as odd:
         execution = Execution("any", "1", "default", "one", False, 1)

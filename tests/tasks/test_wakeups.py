@@ -1,5 +1,6 @@
 """Wake-ups as messages: they equal the messages that Celery itself would send."""
 
+import ast
 import json
 from typing import Any
 from uuid import UUID, uuid4
@@ -11,7 +12,7 @@ from redis.exceptions import RedisError
 
 from services.kernel.leases import DECISION, SAGA, WEBHOOK
 from services.kernel.unit_of_work import Database, WakeUp
-from tasks.wakeups import MAX_QUEUED, TASKS, send_wakeups
+from tasks.wakeups import MAX_QUEUED, ROWS, TASKS, send_wakeups
 
 pytestmark = pytest.mark.usefixtures("worker")
 # Each message's own.
@@ -26,7 +27,7 @@ def sent(redis: Redis, queue: str) -> list[dict[str, Any]]:
 
 
 def rows_in(messages: list[dict[str, Any]]) -> list[UUID]:
-    return [UUID(hex=message["headers"]["argsrepr"][2:-3]) for message in messages]
+    return [UUID(hex=id_) for message in messages for id_ in ast.literal_eval(message["headers"]["argsrepr"])]
 
 
 def _taken(message: dict[str, Any], *names: str) -> list[str]:
@@ -51,15 +52,15 @@ def test_the_same_as_celery_would_send(redis: Redis, worker: Database, kind: str
 
 
 def test_many_at_once_in_their_order(redis: Redis) -> None:
-    """The first is taken first; each kind in its queue, and no two messages have an id in common."""
-    sagas, others = [uuid4() for _ in range(20)], [uuid4() for _ in range(3)]
+    """The first is taken first; each kind in its queue, several sagas in one message, and each message with its id."""
+    sagas, others = [uuid4() for _ in range(ROWS[SAGA] + 1)], [uuid4() for _ in range(3)]
     wakeups = [WakeUp(SAGA, id_) for id_ in sagas]
     wakeups[7:7] = [WakeUp(DECISION, others[0]), WakeUp(WEBHOOK, others[1]), WakeUp(DECISION, others[2])]
     send_wakeups(redis, wakeups)
     assert rows_in(sent(redis, "sagas")) == sagas
     assert rows_in(sent(redis, "decisions")) == [others[0], others[2]]
     assert rows_in(sent(redis, "webhooks")) == [others[1]]
-    assert len({message["headers"]["id"] for message in sent(redis, "sagas")}) == 20
+    assert len({message["headers"]["id"] for message in sent(redis, "sagas")}) == 2
 
 
 def test_a_broker_that_is_away_is_the_senders_to_know() -> None:
@@ -79,8 +80,8 @@ def test_a_queue_that_nobody_reads_does_not_grow(redis: Redis) -> None:
     """Those that came last are dropped; those that were chosen take the place of others."""
     came, chosen = [uuid4() for _ in range(MAX_QUEUED + 20)], [uuid4() for _ in range(5)]
     for id_ in came[:30]:
-        send_wakeups(redis, [WakeUp(SAGA, id_)])
-    send_wakeups(redis, [WakeUp(SAGA, id_) for id_ in came[30:]])
-    assert rows_in(sent(redis, "sagas")) == came[:MAX_QUEUED]
-    send_wakeups(redis, [WakeUp(SAGA, id_, chosen=True) for id_ in chosen])
-    assert rows_in(sent(redis, "sagas")) == chosen + came[: MAX_QUEUED - 5]
+        send_wakeups(redis, [WakeUp(WEBHOOK, id_)])
+    send_wakeups(redis, [WakeUp(WEBHOOK, id_) for id_ in came[30:]])
+    assert rows_in(sent(redis, "webhooks")) == came[:MAX_QUEUED]
+    send_wakeups(redis, [WakeUp(WEBHOOK, id_, chosen=True) for id_ in chosen])
+    assert rows_in(sent(redis, "webhooks")) == chosen + came[: MAX_QUEUED - 5]

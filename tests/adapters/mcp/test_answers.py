@@ -186,7 +186,7 @@ def test_an_odd_tool_is_left_out_of_its_list_and_named(client: ToolClient):
     server = ByHand(odd, "nothing", {"inputSchema": {"type": "object"}}, PAY)
     server.answers = [paid]
     try:
-        assert [tool.name for tool in client.loop.run(client.tools(server.source), 30)] == ["pay"]
+        assert [tool.name for tool in client.loop.submit(client.tools(server.source)).result(30)] == ["pay"]
         assert call(client, server) == {"paid": True}
         with ends(TOOL_NOT_FOUND, match=r"by hand lists it, but it cannot be used: inputSchema: "):
             call(client, server, "odd")

@@ -62,7 +62,7 @@ def test_answers(client: ToolClient, odd: Odd):
 
 @on_all
 def test_tools_with_their_hints(client: ToolClient, odd: Odd):
-    tools = {tool.name: tool for tool in client.loop.run(client.tools(odd.source), 30)}
+    tools = {tool.name: tool for tool in client.loop.submit(client.tools(odd.source)).result(30)}
     assert (tools["echo"].idempotent, tools["echo"].destructive) == (True, False)
     assert (tools["meta"].idempotent, tools["meta"].destructive) == (None, None)
     assert "value" in tools["echo"].input_schema["properties"]

@@ -41,7 +41,7 @@ def call(source: ToolSource):
     def call(tool: str, key: str, **arguments: Any) -> Any:
         return data_of(client.call((source,), tool, arguments, meta={}, idempotency_key=key, timeout=30))
 
-    call.hints = lambda: {tool.name: tool.idempotent for tool in client.loop.run(client.tools(source), 30)}
+    call.hints = lambda: {tool.name: tool.idempotent for tool in client.loop.submit(client.tools(source)).result(30)}
     yield call
     client.close()
 

@@ -5,7 +5,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +13,6 @@ import pytest
 
 from adapters.mcp import ToolClient
 from domain.manifests.definition import ToolSource, Transport
-from domain.sagas.outcome import Outcome
 from tests.adapters.odd_server import SERVER, Odd, alive, eventually, lines, odd_servers
 from tests.adapters.outcomes import LOST, TIMED_OUT, UNAVAILABLE, data_of, ends
 
@@ -24,7 +22,7 @@ from adapters.mcp import ToolClient
 from domain.manifests.definition import ToolSource, Transport
 source = ToolSource("odd", Transport.STDIO, command=sys.executable, args=({str(SERVER)!r}, "stdio"),
                     env={{"STARTED": sys.argv[1]}})
-ToolClient().call((source,), "echo", {{"value": 1}}, meta={{}}, idempotency_key="k", timeout=30)
+ToolClient().call((source,), "echo", {{"value": 1}}, meta={{}}, idempotency_key="k", timeout=30).result()
 open(sys.argv[2], "w").write("called\\n")
 if sys.argv[3:] != ["leave"]:
     threading.Event().wait()
@@ -84,17 +82,10 @@ def test_close_ends_a_frozen_server_that_was_already_being_left(odd: Odd):
 def test_close_ends_calls_in_flight(odd: Odd):
     client = ToolClient()
     echo(client, odd.source)
-    caught: list[Outcome] = []
-
-    def hang() -> None:
-        caught.append(client.call((odd.source,), "hang", {}, meta={}, idempotency_key="k", timeout=60))
-
-    thread = threading.Thread(target=hang)
-    thread.start()
+    call = client.call((odd.source,), "hang", {}, meta={}, idempotency_key="k", timeout=60)
     eventually(lambda: odd.called() == ["hang"])
     client.close()
-    thread.join(10)
-    assert [LOST.fits(outcome) for outcome in caught] == [True]
+    assert LOST.fits(call.result(90))
 
 
 @pytest.mark.parametrize("ending", ["killed", "leave"])

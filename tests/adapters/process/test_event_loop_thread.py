@@ -30,36 +30,8 @@ def test_work_runs_on_one_thread(loop: EventLoopThread):
         return threading.current_thread().name
 
     assert not runs()
-    assert {loop.run(where(), 90), loop.submit(where()).result(90)} == {"test-loop"}
+    assert loop.submit(where()).result(90) == "test-loop"
     assert runs()
-
-
-def test_a_wait_that_takes_too_long_raises(loop: EventLoopThread):
-    cancelled = threading.Event()
-
-    async def hang() -> None:
-        try:
-            await asyncio.Event().wait()
-        except asyncio.CancelledError:
-            cancelled.set()
-            raise
-
-    with pytest.raises(TimeoutError):
-        loop.run(hang(), 0.1)
-    assert cancelled.wait(90)
-
-
-def test_a_busy_loop_holds_nobody(loop: EventLoopThread):
-    free = threading.Event()
-
-    async def block() -> None:
-        free.wait(60)
-
-    blocked = loop.submit(block())
-    with pytest.raises(TimeoutError):
-        loop.run(nothing(), 0.1)
-    free.set()
-    blocked.result(90)
 
 
 def test_cancelling_the_future_cancels_the_work(loop: EventLoopThread):
@@ -93,6 +65,5 @@ def test_stopping_lets_the_last_work_run_and_ends_the_rest(loop: EventLoopThread
     eventually(lambda: not runs())
     with pytest.raises(CancelledError):
         future.result(90)
-    for door in (lambda: loop.submit(nothing()), lambda: loop.run(nothing(), 1)):
-        with pytest.raises(Stopped):
-            door()
+    with pytest.raises(Stopped):
+        loop.submit(nothing())

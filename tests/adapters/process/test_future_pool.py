@@ -40,7 +40,7 @@ class Job:
 
 @pytest.fixture(scope="module")
 def pool() -> FuturePool[Job]:
-    return FuturePool("jobs", lambda jobs: [job for job in jobs if not job.wanted])
+    return FuturePool("jobs", 4, lambda jobs: [job for job in jobs if not job.wanted])
 
 
 @pytest.fixture
