@@ -50,7 +50,8 @@ def _go_on(saga_ids: Sequence[str], *, decided: bool = False) -> None:
     outcomes = turns().do_all([saga.claim() for saga in found])
     errors = [error for saga, outcome in zip(found, outcomes, strict=True) if (error := saga.go_on(outcome))]
     for error in errors[1:]:
-        log.error("a saga could not go on", exc_info=error)
+        if not isinstance(error, DatabaseUnavailable):
+            log.error("a saga could not go on", exc_info=error)
     if errors:
         raise errors[0]
 
