@@ -16,6 +16,7 @@ from multiprocessing.util import Finalize
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from flask import Flask
+from granian.server import mp
 from redis import Redis
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
@@ -34,6 +35,7 @@ from adapters.text_cipher import TextCipher
 from app import create_app
 from app.deps import Deps
 from app.http.key_cache import KeyCache
+from app.http.parking import Parking
 from app.http.slow_bodies import BodyWatch
 from domain.values.errors import ReceiptKeyUnavailable
 from services.identity.keys import authenticate
@@ -50,8 +52,8 @@ from tasks.wakeups import send_wakeups
 
 log = logging.getLogger(__name__)
 
-# Enough for 4,000 agents and as many other files. If the hard limit is lower, that is used.
-OPEN_FILES = 8192
+# Enough for 10,000 agents, the connections of 1,100 threads, and other files. If the hard limit is lower, that is used.
+OPEN_FILES = 16_384
 LOOK_SECONDS = 0.5
 ORPHAN_SECONDS = 3.0
 
@@ -92,6 +94,7 @@ def build() -> Flask:
             anonymous_role=settings.anonymous_role,
             pause_expires_in=settings.pause_expires_in,
             max_waiters=settings.max_waiters,
+            max_streams=settings.max_streams,
             revision=head_revision(),
             artifact_files=ArtifactFiles(settings.artifact_roots),
             broker_error=partial(_broker_error, prober),
@@ -189,6 +192,16 @@ def _when_told_to_stop(call: Callable[[], None]) -> None:
     threading.Thread(target=listen, name="stop", daemon=True).start()
 
 
+def park_long_polls() -> None:
+    """Let long polls wait without a thread. Granian calls this function of its own after this module is loaded."""
+    name = "_wsgi_call_wrap"
+    if (wrap := vars(mp).get(name)) is None:
+        log.warning("this version of granian cannot park requests, so each long poll holds a thread")
+        return
+    around = Parking().around
+    setattr(mp, name, lambda *arguments: around(wrap(*arguments)))
+
+
 def end_with_parent() -> None:
     """End this process when granian's main process was killed.
 
@@ -218,6 +231,7 @@ def head_revision() -> str:
 
 
 app = BodyWatch().guard(build())
+park_long_polls()
 # Exclude these objects from garbage collection. They live as long as the process, and each full collection took an
 # eighth of a second, in which no request was answered.
 gc.collect()

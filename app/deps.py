@@ -34,7 +34,8 @@ class Deps:
         starts: likewise for starts of sagas.
         anonymous_role: the role of requests without a key (loopback only); None refuses them.
         pause_expires_in: the default time limit of a pause, in seconds.
-        max_waiters: the number of long polls that this process holds at once.
+        max_waiters: the number of long polls and streams that this process holds at once.
+        max_streams: the number of those that hold a thread.
         revision: the migration that this code needs.
         artifact_files: the server's own files that manifests may refer to.
         broker_error: return why the broker accepts no wake-ups; None if it does.
@@ -56,6 +57,7 @@ class Deps:
     anonymous_role: str | None
     pause_expires_in: int
     max_waiters: int
+    max_streams: int
     revision: str
     artifact_files: ArtifactFiles
     broker_error: Callable[[], str | None]

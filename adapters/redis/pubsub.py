@@ -9,6 +9,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import Protocol
 from uuid import UUID
 
 from redis import Redis
@@ -32,6 +33,12 @@ def connect(url: str) -> Redis:
     return Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2, health_check_interval=5)
 
 
+class Waiter(Protocol):
+    """What a change wakes: the event of a thread that waits, or a parked request."""
+
+    def set(self) -> None: ...
+
+
 class ChangeSubscriber:
     """The subscription of one web process, and the long polls that it wakes.
 
@@ -45,9 +52,10 @@ class ChangeSubscriber:
         self._redis = redis
         self._recheck = recheck
         self._lock = threading.Lock()
-        self._waiting: dict[UUID, set[threading.Event]] = {}
+        self._waiting: dict[UUID, set[Waiter]] = {}
         self._owners: Counter[str | None] = Counter()
         self._held = 0
+        self._in_threads = 0
         self._stopped = threading.Event()
         self._threads = [
             threading.Thread(target=self._listen, name="wake-listen", daemon=True),
@@ -74,6 +82,11 @@ class ChangeSubscriber:
         """Return how many long polls wait."""
         return self._held
 
+    @property
+    def in_threads(self) -> int:
+        """Return how many of them hold a thread."""
+        return self._in_threads
+
     def waiting_of(self, owner: str) -> int:
         """Return how many of them belong to this key or person."""
         with self._lock:
@@ -85,32 +98,42 @@ class ChangeSubscriber:
 
         Read the state after entering, because a change before is missed.
         """
-        event, wanted = threading.Event(), set(ids)
-        with self._lock:
-            self._held += 1
-            self._owners[owner] += 1
-            for id_ in wanted:
-                self._waiting.setdefault(id_, set()).add(event)
+        event = threading.Event()
+        self.join(event, ids, owner, threads=1)
         try:
             yield event
         finally:
-            with self._lock:
-                self._held -= 1
-                self._owners[owner] -= 1
-                if not self._owners[owner]:
-                    del self._owners[owner]
-                for id_ in wanted:
-                    events = self._waiting[id_]
-                    events.discard(event)
-                    if not events:
-                        del self._waiting[id_]
+            self.leave(event, ids, owner, threads=1)
+
+    def join(self, waiter: Waiter, ids: Sequence[UUID], owner: str | None, threads: int = 0) -> None:
+        """Set the waiter at each change of one of the ids, until it leaves. `threads`: how many it holds."""
+        with self._lock:
+            self._held += 1
+            self._in_threads += threads
+            self._owners[owner] += 1
+            for id_ in ids:
+                self._waiting.setdefault(id_, set()).add(waiter)
+
+    def leave(self, waiter: Waiter, ids: Sequence[UUID], owner: str | None, threads: int = 0) -> None:
+        """End `join`. The arguments are the same."""
+        with self._lock:
+            self._held -= 1
+            self._in_threads -= threads
+            self._owners[owner] -= 1
+            if not self._owners[owner]:
+                del self._owners[owner]
+            for id_ in set(ids):
+                waiters = self._waiting[id_]
+                waiters.discard(waiter)
+                if not waiters:
+                    del self._waiting[id_]
 
     def _wake(self, ids: Sequence[UUID]) -> None:
         """Wake the long polls for these ids, and all readers of the inbox."""
         with self._lock:
-            events = [event for id_ in {*ids, INBOX} for event in self._waiting.get(id_, ())]
-        for event in events:
-            event.set()
+            waiters = [waiter for id_ in {*ids, INBOX} for waiter in self._waiting.get(id_, ())]
+        for waiter in waiters:
+            waiter.set()
 
     def _listen(self) -> None:
         warning = LogThrottle(WARN_EVERY)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from adapters.process.logs import trace_id
 from app.http.metrics import METHODS, count
+from app.http.parking import BEGAN
 
 if TYPE_CHECKING:
     from adapters.otel.sdk import Tracer
@@ -52,7 +53,7 @@ def with_request_log(application: Application, tracer: "Tracer | None") -> Appli
     """Wrap the application so that each response gets headers, a log line, metrics and a span."""
 
     def wrapped(environ: Environ, start_response: Any) -> Iterable[bytes]:
-        began = time.perf_counter()
+        began = environ.get(BEGAN) or time.perf_counter()
         sent = environ.get("HTTP_TRACEPARENT")
         parent = _TRACEPARENT.fullmatch(sent) if sent else None
         # A trace id is no secret, so it needs no secure randomness.

@@ -30,6 +30,7 @@ def app_alone(database: Database, keys: KeyCache, anonymous_role: str | None = N
             anonymous_role=anonymous_role,
             pause_expires_in=60,
             max_waiters=1,
+            max_streams=1,
             revision="",
             artifact_files=cast(Any, None),
             broker_error=lambda: None,
