@@ -113,7 +113,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         prepared_statements=get("SAGAHOLD_PREPARED_STATEMENTS", _yes, "true"),
         # Long polls and streams per web process. A long poll costs about 10 kB and no thread.
         max_waiters=get("SAGAHOLD_MAX_WAITERS", _whole(1, 100_000), "10000"),
-        # Those of them that hold a thread. The Procfile starts the server with 100 threads more than this.
+        # Those of them that need a thread. The Procfile starts the server with 100 threads more than this.
         max_streams=get("SAGAHOLD_MAX_STREAMS", _whole(1, 20_000), "1000"),
         pause_expires_in=get("SAGAHOLD_PAUSE_EXPIRES_IN", _whole(1, 3_650 * DAY), str(DAY)),
         retention_days=get("SAGAHOLD_RETENTION_DAYS", _whole(1, 36_500), "90"),

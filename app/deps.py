@@ -35,7 +35,7 @@ class Deps:
         anonymous_role: the role of requests without a key (loopback only); None refuses them.
         pause_expires_in: the default time limit of a pause, in seconds.
         max_waiters: the number of long polls and streams that this process holds at once.
-        max_streams: the number of those that hold a thread.
+        max_streams: the number of those that need a thread.
         revision: the migration that this code needs.
         artifact_files: the server's own files that manifests may refer to.
         broker_error: return why the broker accepts no wake-ups; None if it does.

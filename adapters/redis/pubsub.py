@@ -34,7 +34,7 @@ def connect(url: str) -> Redis:
 
 
 class Waiter(Protocol):
-    """What a change wakes: the event of a thread that waits, or a parked request."""
+    """The event of a thread that waits, or a parked request."""
 
     def set(self) -> None: ...
 

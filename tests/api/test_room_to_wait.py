@@ -1,4 +1,4 @@
-"""How many requests a web process holds, and for whom beyond that: a process of its own, with room for few."""
+"""How many requests a web process holds, for whom beyond that, and with what: processes of their own."""
 
 import re
 import socket
@@ -22,6 +22,8 @@ from tests.conftest import ROOT
 
 ROOM = 100
 BEYOND = ROOM // 10
+# The threads of a process with room for one stream.
+THREADS = 101
 
 
 @dataclass
@@ -31,6 +33,7 @@ class Server:
     port: int
     operator: httpx.Client
     open_: ExitStack
+    process: subprocess.Popen[bytes]
 
     def ask(self, path: str, header: str) -> socket.socket:
         client = self.open_.enter_context(socket.create_connection(("127.0.0.1", self.port), timeout=90))
@@ -47,22 +50,24 @@ class Server:
 
     @property
     def held(self) -> float:
-        found = re.search(r"^sagahold_long_polls (\S+)$", self.operator.get("/metrics").text, re.MULTILINE)
-        assert found is not None
-        return float(found[1])
+        return self.metric("sagahold_long_polls")
+
+    def metric(self, series: str) -> float:
+        found = re.search(f"^{re.escape(series)} (\\S+)$", self.operator.get("/metrics").text, re.MULTILINE)
+        return 0.0 if found is None else float(found[1])
 
 
 @contextmanager
-def serving(stack: Stack) -> Iterator[Server]:
+def serving(stack: Stack, **limits: str) -> Iterator[Server]:
     port = free_port("127.0.0.1")
-    environ = {"SAGAHOLD_PORT": str(port), "SAGAHOLD_MAX_WAITERS": str(ROOM), "SAGAHOLD_PROCESS": "narrow"}
+    environ = {"SAGAHOLD_PORT": str(port), "SAGAHOLD_PROCESS": "narrow", **limits}
     command = shell_command(read_procfile(PROCFILE)["web"])
     web = subprocess.Popen(command, cwd=ROOT, env={**stack.environ, **environ}, stderr=subprocess.DEVNULL)
     headers = {"Authorization": f"Bearer {stack.credentials['operator_key']}"}
     try:
         with ExitStack() as open_, httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers) as operator:
             until(lambda: answers(operator), 120)
-            yield Server(port, operator, open_)
+            yield Server(port, operator, open_, web)
     finally:
         web.terminate()
         web.wait(90)
@@ -81,8 +86,23 @@ def whole(answer: socket.socket) -> str:
 
 @pytest.fixture(scope="module")
 def server(stack: Stack) -> Iterator[Server]:
-    with serving(stack) as server:
+    with serving(stack, SAGAHOLD_MAX_WAITERS=str(ROOM)) as server:
         yield server
+
+
+def test_a_key_that_is_revoked_during_a_wait_learns_nothing(server: Server, team: Team) -> None:
+    new = {"name": "brief", "role": "agent", "namespaces": [team.namespace]}
+    made = team.admin.post("/v1/keys", json=new).json()
+    headers = {"Authorization": f"Bearer {made['key']}"}
+    with httpx.Client(base_url=f"http://127.0.0.1:{server.port}", headers=headers) as client:
+        watch_id = client.post("/api/pause", json={"action": "x"}).json()["watchId"]
+        poll = server.ask(f"/api/pause/{watch_id}?wait=60", f"Authorization: Bearer {made['key']}")
+        until(lambda: server.held == 1)
+        assert team.admin.post(f"/v1/keys/{made['id']}/revoke").status_code == 200
+        until(lambda: client.get("/api/pause").status_code == 401)
+        assert team.reviewer.post(f"/api/pause/{watch_id}/approve").status_code == 200
+        assert whole(poll).startswith("HTTP/1.1 401 ")
+        until(lambda: server.held == 0)
 
 
 def test_one_key_with_all_the_places_keeps_nobody_out(server: Server, team: Team, stack_database: Database) -> None:
@@ -123,3 +143,33 @@ def test_one_key_with_all_the_places_keeps_nobody_out(server: Server, team: Team
     # Long polls that already wait still get their response.
     assert team.reviewer.post(f"/api/pause/{other_id}/approve").status_code == 200
     until(lambda: server.held == ROOM + BEYOND - EXTRA_EACH)
+
+
+def test_long_polls_hold_no_threads(stack: Stack, team: Team) -> None:
+    """Twice as many as the process has threads: others are served, and all are answered, also when it stops."""
+    many = 2 * THREADS
+    agent = f"Authorization: {team.agent.headers['Authorization']}"
+    decided, open_ = (team.pause()["watchId"] for _ in range(2))
+    answered = 'sagahold_http_requests_total{method="GET",route="/api/pause/<watch:watch_id>",status="200"}'
+    with serving(stack, SAGAHOLD_MAX_STREAMS="1") as server:
+        polls = [server.ask(f"/api/pause/{decided}?wait=60", agent) for _ in range(many)]
+        until(lambda: server.held == many, 90)
+        assert server.metric(answered) == 0
+        assert team.reviewer.post(f"/api/pause/{decided}/approve").status_code == 200
+        for told in map(whole, polls):
+            assert told.startswith("HTTP/1.1 200 ")
+            assert '"status":"approved"' in told
+            assert told.lower().count("trace-id: ") == 1
+        until(lambda: server.held == 0)
+        assert server.metric(answered) == many
+
+        streamed = server.ask(f"/api/pause/{open_}/events", agent)
+        until(lambda: server.held == 1)
+        polls = [server.ask(f"/api/pause/{open_}?wait=60", agent) for _ in range(many)]
+        until(lambda: server.held == many + 1, 90)
+        # The one place of a stream is taken, and this key has more than eight waits.
+        assert "event: pause.created" in whole(server.ask(f"/api/pause/{open_}/events", agent))
+        server.process.terminate()
+        for told in map(whole, polls):
+            assert '"status":"pending"' in told
+        assert "event: pause.created" in whole(streamed)

@@ -16,8 +16,8 @@ from cli.devstack.procfile import PROCFILE, read_procfile, shell_command
 from tests.conftest import ROOT
 from tests.faults.scene import until
 
-# Threads that the process has, and connections that it serves at once, as the Procfile has it for one waiter.
-THREADS, ALL = 101, 404
+# Threads that the process has, and connections that it serves at once: by the Procfile, for one stream and one poll.
+THREADS, ALL = 101, 405
 BEGUN = (
     b"POST /sign-in HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\n"
     b"Content-Length: 10\r\n\r\na"
@@ -46,6 +46,7 @@ def port(request: pytest.FixtureRequest) -> Iterator[int]:
         "REDIS_URL": "redis://127.0.0.1:9/0",
         "SAGAHOLD_PORT": str(port),
         "SAGAHOLD_MAX_WAITERS": "1",
+        "SAGAHOLD_MAX_STREAMS": "1",
         "GRANIAN_HTTP1_HEADER_READ_TIMEOUT": str(request.param),
     }
     command = shell_command(read_procfile(PROCFILE)["web"])
