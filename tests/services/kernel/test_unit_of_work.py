@@ -5,13 +5,13 @@ from threading import Barrier
 
 import psycopg2
 import pytest
-from sqlalchemy import select, text
+from sqlalchemy import bindparam, func, insert, select, text
 from sqlalchemy.exc import DBAPIError
 
 from models.leases import worker_heartbeats
 from services.kernel.connection_pool import DatabaseUnavailable, reporting_unavailability
 from services.kernel.leases import stamp_worker
-from services.kernel.unit_of_work import ChangeWhileReading, Database, WakeUp
+from services.kernel.unit_of_work import ChangeWhileReading, Database, UnitOfWork, WakeUp
 from tests.conftest import Recorded
 from tests.services.world import at_once
 
@@ -109,6 +109,54 @@ def test_one_of_two_deadlocked_transactions_is_retryable(database: Database) -> 
     outcomes = at_once([partial(stamp, "one", "two"), partial(stamp, "two", "one")])
     assert sorted(map(str, outcomes)) == ["None", "two transactions waited for each other (SQLSTATE 40P01)"]
     assert [type(outcome) for outcome in outcomes if outcome] == [DatabaseUnavailable]
+
+
+NOTE = insert(worker_heartbeats).values(worker=bindparam("name"), seen_at=func.now())
+COUNT = select(func.count()).select_from(worker_heartbeats)
+
+
+def test_writes_are_sent_before_what_may_read_them(database: Database) -> None:
+    """And not before: until then they cost nothing, and can be forgotten."""
+    with database.transaction() as uow:
+        start = uow.mark()
+        uow.write(NOTE, {"name": "one"})
+        assert uow.forget_since(start)
+        uow.write(NOTE, {"name": "two"})
+        assert uow.lookups.execute(COUNT).scalar_one() == 0
+        assert uow.conn.execute(COUNT).scalar_one() == 1
+        assert not uow.forget_since(start)
+        uow.write(NOTE, {"name": "three"})
+    assert seen(database) == ["two", "three"]
+
+
+def write_and_fail(uow: UnitOfWork) -> None:
+    uow.write(NOTE, {"name": "never"})
+    uow.conn.execute(text("SELECT 1 / 0"))
+
+
+def test_an_attempt_sends_its_writes_or_none(database: Database) -> None:
+    with database.transaction() as uow:
+        uow.write(NOTE, {"name": "before"})
+        with pytest.raises(psycopg2.errors.UniqueViolation), uow.attempt():
+            uow.write(NOTE, {"name": "before"})
+        with pytest.raises(DBAPIError), uow.attempt():
+            write_and_fail(uow)
+        with uow.attempt():
+            uow.write(NOTE, {"name": "after"})
+    assert seen(database) == ["before", "after"]
+
+
+def test_a_write_that_the_database_refuses_undoes_the_others(database: Database) -> None:
+    """It is sent with the commit."""
+
+    def write_twice() -> None:
+        with database.transaction() as uow:
+            uow.write(NOTE, {"name": "one"})
+            uow.write(NOTE, {"name": "one"})
+
+    with pytest.raises(psycopg2.errors.UniqueViolation):
+        write_twice()
+    assert seen(database) == []
 
 
 def test_the_time_is_the_transactions_own(database: Database) -> None:
