@@ -34,6 +34,8 @@ audit_events = Table(
     Column("entry_id", BigInteger),
     PrimaryKeyConstraint("namespace", "seq"),
     Index("ix_audit_events_subject", text("(entry ->> 'subject')"), "seq"),
+    Index("ix_audit_events_by", "namespace", text("(entry ->> 'by')"), "seq"),
+    Index("ix_audit_events_type", "namespace", text("(entry ->> 'type')"), "seq"),
 )
 
 # Entries that are not linked yet. The order of ids is not that of commits: a row may appear below one already linked.

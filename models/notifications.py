@@ -49,6 +49,11 @@ notifications = Table(
     UniqueConstraint("pause_id", "once"),
     UniqueConstraint("saga_id", "once"),
     Index("ix_notifications_namespace_id", "namespace", "id"),
+    Index(
+        "ix_notifications_unsent",
+        *("status", "id", "namespace"),
+        postgresql_where=text("status IN ('pending', 'failed')"),
+    ),
     Index("ix_notifications_missed", "namespace", "hint_at", postgresql_where=text("status = 'pending'")),
     Index("ix_notifications_due_at_pending", "due_at", postgresql_where=text("status = 'pending'")),
 )

@@ -125,22 +125,11 @@ pauses = Table(
     ),
     # Lists are newest first within a namespace; ids sort by time.
     Index("ix_pauses_namespace_id", "namespace", "id"),
-    Index(
-        "ix_pauses_external_id",
-        "namespace",
-        "external_id",
-        "id",
-        postgresql_where=text("external_id IS NOT NULL"),
-    ),
+    # An agent's own pauses.
+    Index("ix_pauses_created_by", "created_by", "id"),
+    Index("ix_pauses_external_ids", "external_id", "id", postgresql_where=text("external_id IS NOT NULL")),
     # Lists of a door, the newest first, for keys with one namespace or all.
     Index("ix_pauses_door", "door", "id", "namespace", postgresql_where=text("door IS NOT NULL")),
-    Index(
-        "ix_pauses_door_external_id",
-        "door",
-        "external_id",
-        "id",
-        postgresql_where=text("door IS NOT NULL AND external_id IS NOT NULL"),
-    ),
     # Held steps, the oldest first, for keys with one namespace or all.
     Index(
         "ix_pauses_steps_pending",
@@ -150,17 +139,19 @@ pauses = Table(
     ),
     Index("ix_pauses_expires_at_pending", "expires_at", postgresql_where=text("status = 'pending'")),
     Index("ix_pauses_attend_at", "attend_at", postgresql_where=text("attend_at IS NOT NULL AND status = 'pending'")),
-    # The inbox: the most urgent first, then the oldest.
-    Index("ix_pauses_inbox", text("priority DESC"), "id", postgresql_where=text("status = 'pending'")),
+    # The inbox: the most urgent first, then the oldest. The namespace is checked in the index.
+    Index("ix_pauses_waiting", text("priority DESC"), "id", "namespace", postgresql_where=text("status = 'pending'")),
     Index("ix_pauses_outcome_due_at", "outcome_due_at", postgresql_where=text("outcome_due_at IS NOT NULL")),
     # The approvals whose outcome is not known (yet), newest first.
     Index(
-        "ix_pauses_needs_look",
-        "namespace",
+        "ix_pauses_unsettled",
         "id",
+        "namespace",
         postgresql_where=text("consumed_at IS NOT NULL AND (outcome_status IS NULL OR outcome_status = 'unknown')"),
     ),
     Index("ix_pauses_resolved_at", "resolved_at", postgresql_where=text("resolved_at IS NOT NULL")),
+    # Decided pauses of a namespace, the latest first.
+    Index("ix_pauses_decided", "namespace", "resolved_at", "id", postgresql_where=text("resolved_at IS NOT NULL")),
 )
 
 

@@ -66,7 +66,15 @@ sagas = Table(
     Index("ix_sagas_namespace_created_at", "namespace", "created_at", "id"),
     Index("ix_sagas_missed", "namespace", "hint_at", postgresql_where=text("due_at IS NOT NULL")),
     Index("ix_sagas_ended_at", "ended_at", postgresql_where=text("ended_at IS NOT NULL")),
-    Index("ix_sagas_needs_operator", "id", postgresql_where=text("needs_operator")),
+    Index("ix_sagas_for_operators", "created_at", "id", "namespace", postgresql_where=text("needs_operator")),
+    # Sagas that run, wait, failed or were undone: few among those that completed.
+    Index(
+        "ix_sagas_unfinished",
+        *("created_at", "id", "namespace", "status"),
+        postgresql_where=text(
+            "status IN ('PENDING', 'RUNNING', 'AWAITING_HUMAN', 'COMPENSATING', 'COMPENSATED', 'FAILED')"
+        ),
+    ),
     Index(
         "uq_sagas_start_idempotency_key",
         "namespace",

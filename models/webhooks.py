@@ -95,11 +95,16 @@ webhook_deliveries = Table(
     *due_constraints(),
     CheckConstraint("status IN ('pending', 'delivered', 'exhausted')", name="status"),
     CheckConstraint("(status = 'pending') = (completed_at IS NULL)", name="completed"),
-    Index("ix_webhook_deliveries_namespace_seq", "namespace", "seq"),
+    Index("ix_webhook_deliveries_namespace_id", "namespace", "id"),
+    Index(
+        "ix_webhook_deliveries_undelivered",
+        *("status", "id", "namespace"),
+        postgresql_where=text("status IN ('pending', 'exhausted')"),
+    ),
     # Finds an endpoint's pending or exhausted deliveries in batches, however many others are delivered.
     Index("ix_webhook_deliveries_endpoint_status", "endpoint_id", "status", "seq"),
     Index("ix_webhook_deliveries_hint_at_pending", "hint_at", postgresql_where=text("status = 'pending'")),
-    Index("ix_webhook_deliveries_order", "pause_id", "lane", "seq", postgresql_where=text("status = 'pending'")),
+    Index("ix_webhook_deliveries_pause", "pause_id", "lane", "seq", postgresql_where=text("pause_id IS NOT NULL")),
     Index("ix_webhook_deliveries_lane_pending", "lane", "due_at", postgresql_where=text("status = 'pending'")),
     Index("ix_webhook_deliveries_leased", "lane", postgresql_where=text("lease_token IS NOT NULL")),
 )

@@ -11,7 +11,8 @@ from domain.identity.access import ALL_NAMESPACES, NAMESPACE_PATTERN
 from domain.values import canonical_json
 
 # Beyond any list that a person pages through, and within the range of the database's integers.
-MAX_OFFSET = 1_000_000
+# A deeper page reads all rows before it; a cursor does not.
+MAX_OFFSET = 1_000
 WATCH_ID = "^wch_[0-9a-f]{32}$"
 ENDPOINT_ID = "^ep_[0-9a-f]{32}$"
 DELIVERY_ID = "^dlv_[0-9a-f]{32}$"

@@ -1,5 +1,7 @@
 """The conditions that keep namespaces apart: which rows a caller sees, and which it manages."""
 
+from collections.abc import Sequence
+
 from sqlalchemy import ColumnElement, Table, true
 
 from domain.identity.access import Principal
@@ -8,6 +10,18 @@ from domain.identity.access import Principal
 def sees(by: Principal, table: Table) -> ColumnElement[bool]:
     """Return a condition: the row's `namespace` is one that the caller has access to."""
     return true() if by.sees_all else table.c.namespace.in_(by.namespaces)
+
+
+def seen_namespaces(by: Principal, named: str | None) -> Sequence[str] | None:
+    """Return the namespaces of a list: `named`, or all that the caller sees; None means every namespace."""
+    if named is not None:
+        return [named] if by.sees(named) else []
+    return None if by.sees_all else sorted(set(by.namespaces))
+
+
+def within(table: Table, namespaces: Sequence[str] | None) -> list[ColumnElement[bool]]:
+    """Return the condition on the namespaces of `seen_namespaces`, for an index that checks it."""
+    return [] if namespaces is None else [table.c.namespace.in_(namespaces)]
 
 
 def manages(by: Principal, table: Table) -> ColumnElement[bool]:

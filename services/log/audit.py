@@ -6,26 +6,28 @@ not linked yet has no place in its chain. It comes after all that are linked.
 
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import (
     BigInteger,
+    Column,
     ColumnElement,
     Connection,
     LargeBinary,
     Row,
     RowMapping,
-    Select,
-    Table,
+    Text,
     cast,
+    literal_column,
     null,
     or_,
     select,
     text,
+    true,
+    tuple_,
     union,
-    union_all,
 )
 
 from domain.identity.access import Principal
@@ -35,7 +37,7 @@ from domain.log.audit_chain import verify as verdict_on
 from domain.pauses.serialization import instant
 from domain.values.errors import Forbidden
 from models.audit import audit_events, audit_heads, audit_unlinked
-from services.kernel.pagination import Page, Slice, slice_of
+from services.kernel.pagination import Listing, Page, Slice, page_of
 from services.kernel.unit_of_work import Database
 
 # Rows in memory at once. No transaction and no connection is held between two batches.
@@ -65,49 +67,101 @@ def list_events(database: Database, by: Principal, wanted: EventFilter, page: Pa
     Entries that are not linked yet come first, by their ids. A cursor that names one holds its id, by which the next
     page finds the same place after the entry was linked.
     """
-    namespace, after = _allowed(by, wanted.namespace or by.own_namespace), page.after.int if page.after else None
-    linked, unlinked = (_matching(table, namespace, wanted) for table in (audit_events, audit_unlinked))
-    parts = [linked, unlinked]
-    if after is not None and after & _OF_UNLINKED:
-        id_, entry_id = min(after ^ _OF_UNLINKED, _HIGHEST), audit_events.c.entry_id
-        parts = [linked.where(or_(entry_id < id_, entry_id.is_(None))), unlinked.where(audit_unlinked.c.id < id_)]
-    elif after is not None:
-        parts = [linked.where(audit_events.c.seq < min(after, _HIGHEST))]
-    # Unlinked entries have no `seq`, and PostgreSQL sorts those first.
-    keys = audit_events.c.seq, audit_unlinked.c.id
-    first = [
-        part.order_by(key.desc()).limit(page.offset + page.limit + 1) for part, key in zip(parts, keys, strict=False)
-    ]
-    both = union_all(*first).subquery()
-    query = select(both).order_by(both.c.seq.desc(), both.c.entry_id.desc()).limit(page.limit + 1).offset(page.offset)
-    with database.reading() as conn:
-        rows = conn.execute(query).mappings().all()
-    return slice_of(rows, page, _document, _place)
+    chain, place = _allowed(by, wanted.namespace or by.own_namespace), page.after.int if page.after else None
+    below = min(place ^ _OF_UNLINKED, _HIGHEST) if place is not None and place & _OF_UNLINKED else None
+    found: list[RowMapping] = []
+    # One snapshot: an entry that is linked meanwhile is on the page once.
+    with database.snapshot() as conn:
+        if place is None or below is not None:
+            wide = Page(page.offset + page.limit, after=page.after)
+            unlinked = page_of(conn, _unlinked_entries(chain, wanted), wide, lambda row: row, tuple_(below))
+            found = unlinked.items
+            if unlinked.next_after is not None:
+                return Slice(_documents(found, page), page, UUID(int=unlinked.next_after.int | _OF_UNLINKED))
+        shown = _documents(found, page)
+        # At least one, to learn whether another page follows.
+        rest = Page(max(page.limit - len(shown), 1), max(page.offset - len(found), 0), None if below else page.after)
+        listing = _linked_entries(conn, chain, wanted, below)
+        linked = page_of(conn, listing, rest, _document, tuple_(min(place or 0, _HIGHEST)))
+    if len(shown) < page.limit:
+        return Slice([*shown, *linked.items], page, linked.next_after)
+    follows = linked.items or linked.next_after
+    return Slice(shown, page, UUID(int=found[-1]["entry_id"] | _OF_UNLINKED) if follows else None)
 
 
-def _matching(table: Table, namespace: str, wanted: EventFilter) -> Select[Any]:
-    """Select the entries of a table that match the filter, with the same columns for both tables."""
-    columns, entry = table.c, table.c.entry
-    if table is audit_events:
-        shown = [*columns["seq", "hash", "entry_id"], entry]
-    else:
-        absent = cast(null(), BigInteger).label("seq"), cast(null(), LargeBinary).label("hash")
-        shown = [*absent, columns.id.label("entry_id"), entry]
-    conditions: list[ColumnElement[bool]] = [columns.namespace == namespace]
-    for name in ("subject", "type", "by"):
-        if (value := getattr(wanted, name)) is not None:
-            conditions.append(entry[name].as_string() == value)
+def _unlinked_entries(chain: str, wanted: EventFilter) -> Listing:
+    columns = audit_unlinked.c
+    absent = cast(null(), BigInteger).label("seq"), cast(null(), LargeBinary).label("hash")
+    query = select(*absent, columns.id, columns.id.label("entry_id"), columns.entry)
+    filters = [columns.namespace == chain, *_filters(columns.entry, wanted), *_times(columns.entry, wanted)]
+    return Listing(query, (columns.id,), [true()], (), filters, SEARCHED)
+
+
+def _linked_entries(conn: Connection, chain: str, wanted: EventFilter, below: int | None) -> Listing:
+    """Return the listing of the entries that are linked; with `below`, without those of that id or a higher one."""
+    columns = audit_events.c
+    # Each of them has an index. The first one leads to the rows, and the others are checked there.
+    filters = _filters(columns.entry, wanted)
+    branch = (columns.namespace == chain) & filters.pop(0) if filters else columns.namespace == chain
+    if below is not None:
+        filters.append(or_(columns.entry_id < below, columns.entry_id.is_(None)))
+    bounds = _times(columns.entry, wanted)
+    if wanted.since is not None:
+        bounds.append(columns.seq >= _place_of(conn, chain, wanted.since - _DISORDER))
+    if wanted.until is not None:
+        bounds.append(columns.seq < _place_of(conn, chain, wanted.until + _DISORDER))
+    return Listing(select(audit_events), (columns.seq,), [branch], bounds, filters, SEARCHED)
+
+
+def _filters(entry: Column[Any], wanted: EventFilter) -> list[ColumnElement[bool]]:
+    given = [(name, value) for name in ("subject", "by", "type") if (value := getattr(wanted, name)) is not None]
+    return [text_of(name, entry) == value for name, value in given]
+
+
+def text_of(name: str, entry: Column[Any] = audit_events.c.entry) -> ColumnElement[str]:
+    """Return a field of the entry as the indexes have it: a bound name would not match their expressions."""
+    return literal_column(f"({entry.table.name}.entry ->> '{name}')", Text)
+
+
+def _times(entry: Column[Any], wanted: EventFilter) -> list[ColumnElement[bool]]:
     # Timestamps as text sort by time under the C collation, whatever the database's locale is.
     at = entry["at"].as_string().collate("C")
+    bounds = []
     if wanted.since is not None:
-        conditions.append(at >= instant(wanted.since))
+        bounds.append(at >= instant(wanted.since))
     if wanted.until is not None:
-        conditions.append(at < instant(wanted.until))
-    return select(*shown).where(*conditions)
+        bounds.append(at < instant(wanted.until))
+    return bounds
 
 
-def _place(row: RowMapping) -> UUID:
-    return UUID(int=row["seq"] if row["seq"] is not None else row["entry_id"] | _OF_UNLINKED)
+def _documents(found: Sequence[RowMapping], page: Page) -> list[dict[str, Any]]:
+    return [_document(row) for row in found[page.offset :]]
+
+
+def _place_of(conn: Connection, chain: str, at: datetime) -> int:
+    """Return the place in the chain of the first entry at this time or later, by a binary search."""
+    return int(conn.execute(_PLACE, {"namespace": chain, "at": instant(at)}).scalar_one())
+
+
+# How much later than a following entry an entry may have been written: a transaction takes its time at its beginning.
+_DISORDER = timedelta(minutes=1)
+# Entries that one page reads to find its matches. PostgreSQL parses each one.
+SEARCHED = 1_000
+_PLACE = text("""
+WITH RECURSIVE search (low, high) AS (
+    SELECT coalesce(min(seq), 0), coalesce(max(seq), 0) + 1 FROM audit_events WHERE namespace = :namespace
+    UNION ALL
+    SELECT CASE WHEN earlier THEN middle + 1 ELSE low END, CASE WHEN earlier THEN high ELSE middle END
+    FROM search
+    CROSS JOIN LATERAL (SELECT (low + high) / 2 AS middle) AS half
+    CROSS JOIN LATERAL (
+        SELECT coalesce((entry ->> 'at') COLLATE "C" < :at, false) AS earlier FROM audit_events
+        WHERE namespace = :namespace AND seq >= middle ORDER BY seq LIMIT 1
+    ) AS event
+    WHERE low < high
+)
+SELECT max(low) FROM search
+""")
 
 
 def verify(database: Database, by: Principal, namespace: str | None = None) -> dict[str, Any]:

@@ -1,10 +1,10 @@
 """An operator's use cases for notifications: list, send again."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, RowMapping, func, select, update
+from sqlalchemy import ColumnElement, RowMapping, func, literal_column, select, update
 
 from domain.delivery.notification import NotificationStatus, masked
 from domain.identity.access import Principal
@@ -16,8 +16,8 @@ from models.notifications import notifications
 from models.pauses import pauses
 from models.sagas import sagas
 from services.kernel.leases import NOTIFICATION, due_now
-from services.kernel.pagination import Page, Slice, newest_first
-from services.kernel.tenancy import sees
+from services.kernel.pagination import Listing, Page, Slice, in_namespaces, list_page
+from services.kernel.tenancy import seen_namespaces, sees, within
 from services.kernel.unit_of_work import Database, WakeUp
 
 
@@ -44,8 +44,19 @@ def list_notifications(
     database: Database, by: Principal, wanted: NotificationFilter, page: Page
 ) -> Slice[dict[str, Any]]:
     """List notifications, the newest first."""
-    query = select(notifications).where(sees(by, notifications), *_conditions(wanted))
-    return newest_first(database, query, notifications.c.id, page, _document)
+    columns, namespaces = notifications.c, seen_namespaces(by, wanted.namespace)
+    filters, bounds = _conditions(wanted), []
+    branches = in_namespaces(notifications, namespaces)
+    if wanted.watch_id is not None or wanted.trace_id is not None:
+        about = columns.pause_id == ids.parse(ids.WATCH, wanted.watch_id or "")
+        branches = [about if wanted.trace_id is None else columns.saga_id == wanted.trace_id]
+        bounds, filters = [*within(notifications, namespaces), *filters], []
+    elif wanted.status in (NotificationStatus.PENDING, NotificationStatus.FAILED):
+        # The partial index has the namespace of each row. A literal, because it serves only known values.
+        branches = [columns.status == literal_column(f"'{wanted.status}'")]
+        bounds, filters = within(notifications, namespaces), _conditions(replace(wanted, status=None))
+    listing = Listing(select(notifications), (columns.id,), branches, bounds, filters)
+    return list_page(database, listing, page, _document)
 
 
 def retry_notification(database: Database, by: Principal, notification_id: str) -> dict[str, Any]:
@@ -79,8 +90,6 @@ def _conditions(wanted: NotificationFilter) -> list[ColumnElement[bool]]:
     conditions = []
     if wanted.status is not None:
         conditions.append(columns.status == wanted.status)
-    if wanted.namespace is not None:
-        conditions.append(columns.namespace == wanted.namespace)
     if wanted.watch_id is not None:
         conditions.append(columns.pause_id == ids.parse(ids.WATCH, wanted.watch_id))
     if wanted.trace_id is not None:

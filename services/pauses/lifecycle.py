@@ -3,11 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Boolean, RowMapping, Select, Text, Uuid, any_, bindparam, func, or_, select
+from sqlalchemy import Boolean, RowMapping, Select, Text, Uuid, and_, any_, bindparam, func, literal_column, or_, select
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.exc import DBAPIError
 
@@ -25,10 +25,10 @@ from models.records import as_records
 from services.kernel.connection_pool import LOCK_NOT_AVAILABLE, state_of
 from services.kernel.group_commit import Aside
 from services.kernel.idempotency import IdempotentRequest, RepeatedRequest, get_response, store_response
-from services.kernel.pagination import Page, Slice, newest_first
+from services.kernel.pagination import SEARCHED, Listing, Page, Slice, in_namespaces, list_page
 from services.kernel.quarantine import EXPIRY
 from services.kernel.sweeps import sweep_pauses
-from services.kernel.tenancy import sees
+from services.kernel.tenancy import seen_namespaces, sees
 from services.kernel.unit_of_work import Database, UnitOfWork
 from services.notifications.recipients import any_channel_exists
 from services.pauses.changes import apply
@@ -234,8 +234,63 @@ def find_own_pause(database: Database, by: Principal, door: str, external_id: st
 
 def list_pauses(database: Database, by: Principal, wanted: Filter, page: Page) -> Slice[Pause]:
     """Return a page of the pauses that the caller can see, newest first."""
-    query = select(pauses).where(*scope(by), *conditions(wanted))
-    return newest_first(database, query, pauses.c.id, page, pause_of)
+    columns, namespaces = pauses.c, seen_namespaces(by, wanted.namespace)
+    bounds, served = [*scope(by), *created_between(wanted)], Filter()
+    if namespaces is not None:
+        bounds.append(columns.namespace.in_(namespaces))
+    branches: Sequence[Any]
+    if wanted.external_id is not None:
+        branches, served = [columns.external_id == wanted.external_id], Filter(external_id=wanted.external_id)
+    elif wanted.outcome in _UNSETTLED:
+        branches = [unsettled()]
+        # PostgreSQL expects many of them, and would read all pauses instead of the small index.
+        few = select(columns.id).where(unsettled()).order_by(columns.id.desc()).limit(SEARCHED)
+        bounds.append(columns.id.in_(few if page.after is None else few.where(columns.id < page.after)))
+    elif wanted.status is Status.PENDING:
+        # The index of what waits has the priority first.
+        served = Filter(status=wanted.status)
+        bounds.append(columns.status == Status.PENDING.value)
+        branches = [columns.priority == priority for priority in PRIORITIES]
+    elif wanted.door is not None:
+        branches, served = [columns.door == wanted.door], Filter(door=wanted.door)
+    elif by.role is Role.AGENT:
+        branches = [columns.created_by == by.id]
+    else:
+        branches = in_namespaces(pauses, namespaces)
+    filters = conditions(wanted, served)
+    listing = Listing(select(pauses), (columns.id,), branches, bounds, filters)
+    return list_page(database, listing, page, pause_of)
+
+
+# The priorities that a pause may have.
+PRIORITIES = range(10)
+# The outcomes that the index of unsettled approvals leads to.
+_UNSETTLED = (MISSING, NEEDS_LOOK, str(ExecutionStatus.UNKNOWN))
+# How far the time in an id may be from `created_at`.
+_ID_SLACK = timedelta(minutes=1)
+
+
+def unsettled() -> Any:
+    """Return the condition of the index of used approvals without a known outcome."""
+    columns = pauses.c
+    unknown = or_(columns.outcome_status.is_(None), columns.outcome_status == literal_column("'unknown'"))
+    return and_(columns.consumed_at.is_not(None), unknown)
+
+
+def created_between(wanted: Filter) -> list[Any]:
+    """Return the conditions on the creation. Ids sort by time, and lead to the first and the last of these rows."""
+    columns, found = pauses.c, []
+    if wanted.created_after is not None:
+        first = ids.uuid7(max(wanted.created_after, _FIRST) - _ID_SLACK, 0)
+        found += [columns.id >= first, columns.created_at >= wanted.created_after]
+    if wanted.created_before is not None:
+        end = ids.uuid7(max(wanted.created_before, _FIRST) + _ID_SLACK, 0)
+        found += [columns.id < end, columns.created_at < wanted.created_before]
+    return found
+
+
+# An id cannot hold an earlier time.
+_FIRST = datetime(1971, 1, 1, tzinfo=UTC)
 
 
 def lock_pause(uow: UnitOfWork, by: Principal, id_: UUID) -> Pause:
@@ -325,25 +380,24 @@ def scope(by: Principal) -> list[Any]:
     return conditions
 
 
-def conditions(wanted: Filter) -> list[Any]:
-    """Return the conditions of the filter, except those on decisions."""
-    columns = pauses.c
+def conditions(wanted: Filter, served: Filter | None = None) -> list[Any]:
+    """Return the conditions of the filter, except those on namespaces, creation and decisions.
+
+    `served`: the filters that an index serves already; they are left out too.
+    """
+    columns, served = pauses.c, served or Filter()
     equal = {
         columns.status: wanted.status,
-        columns.namespace: wanted.namespace,
         columns.kind: wanted.kind,
         columns.external_id: wanted.external_id,
         columns.door: wanted.door,
     }
-    conditions: list[Any] = [column == value for column, value in equal.items() if value is not None]
+    left = {column: value for column, value in equal.items() if getattr(served, column.name) is None}
+    conditions: list[Any] = [column == value for column, value in left.items() if value is not None]
     if wanted.tag is not None:
         conditions.append(columns.tags.contains([wanted.tag]))
     if wanted.text is not None:
         conditions.append(columns.action.icontains(wanted.text, autoescape=True))
-    if wanted.created_after is not None:
-        conditions.append(columns.created_at >= wanted.created_after)
-    if wanted.created_before is not None:
-        conditions.append(columns.created_at < wanted.created_before)
     if wanted.consumed is not None:
         conditions.append(columns.consumed_at.is_not(None) if wanted.consumed else columns.consumed_at.is_(None))
     if wanted.outcome is not None:
@@ -366,6 +420,6 @@ def _with_outcome(outcome: str) -> list[Any]:
 
 def count_needing_look(database: Database, by: Principal) -> int:
     """Return how many used approvals have a missing or unknown outcome."""
-    query = select(func.count()).select_from(pauses).where(*scope(by), *_with_outcome(NEEDS_LOOK))
+    query = select(func.count()).select_from(pauses).where(*scope(by), unsettled(), *_with_outcome(NEEDS_LOOK))
     with database.reading() as conn:
         return conn.execute(query).scalar_one()

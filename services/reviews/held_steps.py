@@ -1,10 +1,10 @@
 """Held steps, the longest waiting first."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import ColumnElement, RowMapping, Select, select
+from sqlalchemy import RowMapping, Select, select
 
 from domain.identity.access import Principal
 from domain.manifests.definition import SagaDefinition, StepKind
@@ -14,8 +14,8 @@ from domain.sagas.serialization import span_text
 from domain.values import ids
 from models.pauses import pause_of, pauses
 from models.sagas import saga_steps, sagas
-from services.kernel.pagination import Page, Slice, slice_of
-from services.kernel.tenancy import sees
+from services.kernel.pagination import SEARCHED, Page, Slice, slice_of
+from services.kernel.tenancy import seen_namespaces, within
 from services.kernel.unit_of_work import Database
 from services.manifests.definitions import load_sagas
 
@@ -30,25 +30,42 @@ class ReviewFilter:
 def pending_reviews(database: Database, by: Principal, wanted: ReviewFilter, page: Page) -> Slice[dict[str, Any]]:
     """List held steps. A cursor holds the id of a step's pause."""
     with database.reading() as conn:
-        rows = conn.execute(_query(by, wanted, page)).mappings().all()
+        queue = _queue(by, wanted, page)
+        rows = conn.execute(_query(wanted, page, queue)).mappings().all()
+        last = None
+        if wanted.kind is not None and len(rows) <= page.limit:
+            searched = queue.with_only_columns(pauses.c.id).offset(SEARCHED + page.offset - 1).limit(1)
+            last = conn.execute(searched).scalar()
         declared = load_sagas(conn, {row["definition_id"] for row in rows})
 
     def item(row: RowMapping) -> dict[str, Any]:
         return _document(row, declared.get(row["definition_id"]), database.public_url)
 
-    return slice_of(rows, page, item, lambda row: row["id"])
+    found = slice_of(rows, page, item, lambda row: row["id"])
+    return replace(found, next_after=found.next_after or last)
 
 
-def _query(by: Principal, wanted: ReviewFilter, page: Page) -> Select[Any]:
-    """Select the page of pauses first, by their index, and join only those with steps and sagas.
-
-    A step's pause is pending exactly as long as the step is held.
-    """
+def _queue(by: Principal, wanted: ReviewFilter, page: Page) -> Select[Any]:
+    """Select the pauses of held steps after the cursor. A pause is pending exactly as long as its step is held."""
     query = select(pauses).where(pauses.c.kind == STEP, pauses.c.status == Status.PENDING.value)
-    query = query.where(*_conditions(by, wanted))
+    query = query.where(*within(pauses, seen_namespaces(by, wanted.namespace)))
+    if wanted.trace_id is not None:
+        steps = select(saga_steps.c.watch_id).where(saga_steps.c.saga_id == wanted.trace_id)
+        query = query.where(pauses.c.id.in_(steps))
     if page.after is not None:
         query = query.where(pauses.c.id > page.after)
-    held = query.order_by(pauses.c.id).limit(page.limit + 1).offset(page.offset).subquery("held")
+    return query.order_by(pauses.c.id)
+
+
+def _query(wanted: ReviewFilter, page: Page, queue: Select[Any]) -> Select[Any]:
+    """Select the page of pauses first, by their index, and join only those with steps and sagas."""
+    number = page.limit + 1 if wanted.kind is None else SEARCHED
+    read = queue.limit(number + page.offset).subquery("read")
+    query = select(read)
+    if wanted.kind is not None:
+        # The kind is in the context, which the engine wrote; a manifest has no columns.
+        query = query.where(read.c.context["step_kind"].as_string() == str(wanted.kind))
+    held = query.order_by(read.c.id).limit(page.limit + 1).offset(page.offset).subquery("held")
     step = saga_steps.c
     return (
         select(
@@ -59,18 +76,6 @@ def _query(by: Principal, wanted: ReviewFilter, page: Page) -> Select[Any]:
         .select_from(held.join(saga_steps, step.watch_id == held.c.id).join(sagas, sagas.c.id == step.saga_id))
         .order_by(held.c.id)
     )
-
-
-def _conditions(by: Principal, wanted: ReviewFilter) -> list[ColumnElement[bool]]:
-    conditions = [sees(by, pauses)]
-    if wanted.namespace is not None:
-        conditions.append(pauses.c.namespace == wanted.namespace)
-    if wanted.trace_id is not None:
-        conditions.append(pauses.c.id.in_(select(saga_steps.c.watch_id).where(saga_steps.c.saga_id == wanted.trace_id)))
-    if wanted.kind is not None:
-        # The kind is in the context, which the engine wrote; a manifest has no columns.
-        conditions.append(pauses.c.context["step_kind"].as_string() == str(wanted.kind))
-    return conditions
 
 
 def _document(row: RowMapping, definition: SagaDefinition | None, public_url: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """The review queue: pending pauses, the most urgent first, then the longest waiting."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import ColumnElement, RowMapping, Select, and_, func, or_, select, union_all
@@ -15,9 +15,12 @@ from domain.pauses.votes import Voter, current_vote, voter_for
 from domain.values import ids
 from models.pauses import pause_of, pauses
 from models.people import users
-from services.kernel.pagination import Page, Slice, slice_of
-from services.kernel.tenancy import sees
+from services.kernel.pagination import SEARCHED, Page, Slice, slice_of
+from services.kernel.tenancy import seen_namespaces, sees, within
 from services.kernel.unit_of_work import Database
+
+# The rows of the queue that are searched first.
+FEW = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,19 +37,36 @@ class InboxFilter:
 
 def inbox(database: Database, by: Principal, wanted: InboxFilter, page: Page) -> Slice[dict[str, Any]]:
     """List pending pauses, a page of documents."""
-    query = select(pauses).where(*_conditions(database, by, wanted))
+    filtered = _filtered(database, by, wanted)
+    queue = _waiting(by, wanted)
+    last = None
     with database.reading() as conn:
-        rows = conn.execute(_cut(query, by, page)).mappings().all()
+        # Few rows are usually enough, and PostgreSQL then reads no more than it needs.
+        for searched in (FEW, SEARCHED) if filtered else (page.limit + 1,):
+            read = _cut(queue, by, page, searched + page.offset).subquery("read")
+            found = select(read).where(*(each(read.c) for each in filtered)).order_by(read.c.priority.desc(), read.c.id)
+            rows = conn.execute(found.limit(page.limit + 1).offset(page.offset)).mappings().all()
+            if len(rows) > page.limit:
+                break
+        else:
+            if filtered:
+                place = _cut(queue, by, page, SEARCHED + page.offset).subquery("place")
+                ordered = select(place.c.id).order_by(place.c.priority.desc(), place.c.id)
+                last = conn.execute(ordered.offset(SEARCHED + page.offset - 1)).scalar_one_or_none()
 
     def item(row: RowMapping) -> dict[str, Any]:
         return pause_document(pause_of(row), database.public_url)
 
-    return slice_of(rows, page, item, lambda row: row["id"])
+    part = slice_of(rows, page, item, lambda row: row["id"])
+    return replace(part, next_after=part.next_after or last)
 
 
 def count_waiting(database: Database, by: Principal, wanted: InboxFilter, limit: int = 100) -> int:
-    """Count pending pauses, at most `limit`."""
-    found = select(pauses.c.id).where(*_conditions(database, by, wanted)).limit(limit).subquery()
+    """Count pending pauses, at most `limit`, among the first `SEARCHED` of the queue."""
+    filtered = _filtered(database, by, wanted)
+    queue = _waiting(by, wanted).order_by(pauses.c.priority.desc(), pauses.c.id)
+    read = queue.limit(SEARCHED if filtered else limit).subquery("read")
+    found = select(read.c.id).where(*(each(read.c) for each in filtered)).limit(limit).subquery()
     with database.reading() as conn:
         return int(conn.execute(select(func.count()).select_from(found)).scalar_one())
 
@@ -86,29 +106,37 @@ def votes_for(pause: Pause, by: Principal, stood_in_for: Sequence[Voter]) -> Act
     return None if owner is None or owner.id == by.id else owner.actor
 
 
-def _conditions(database: Database, by: Principal, wanted: InboxFilter) -> list[ColumnElement[bool]]:
-    columns = pauses.c
+def _waiting(by: Principal, wanted: InboxFilter) -> Select[Any]:
+    """Select the queue of the namespaces that the caller sees: the index has its order and the namespaces."""
     # A literal, because the planner uses the partial index on pending pauses only for a known value.
-    conditions: list[ColumnElement[bool]] = [columns.status == Status.PENDING.value, sees(by, pauses)]
-    if wanted.namespace is not None:
-        conditions.append(columns.namespace == wanted.namespace)
-    if wanted.kind is not None:
-        conditions.append(columns.kind == wanted.kind)
-    if wanted.door is not None:
-        conditions.append(columns.door == wanted.door)
-    if wanted.tag is not None:
-        conditions.append(columns.tags.contains([wanted.tag]))
-    if wanted.text is not None:
-        conditions.append(columns.action.icontains(wanted.text, autoescape=True))
-    if wanted.mine:
-        conditions.append(_mine(database, by))
-    return conditions
+    pending = pauses.c.status == Status.PENDING.value
+    return select(pauses).where(pending, *within(pauses, seen_namespaces(by, wanted.namespace)))
 
 
-def _mine(database: Database, by: Principal) -> ColumnElement[bool]:
+_Condition = Callable[[Any], ColumnElement[bool]]
+
+
+def _filtered(database: Database, by: Principal, wanted: InboxFilter) -> list[_Condition]:
+    """Return the conditions that only a row itself can check, as functions of the columns."""
+    kind, door, tag, text = wanted.kind, wanted.door, wanted.tag, wanted.text
+    found: dict[_Condition, bool] = {
+        lambda columns: columns.kind == kind: kind is not None,
+        lambda columns: columns.door == door: door is not None,
+        lambda columns: columns.tags.contains([tag]): tag is not None,
+        lambda columns: columns.action.icontains(text, autoescape=True): text is not None,
+    }
+    conditions = [condition for condition, given in found.items() if given]
+    return [*conditions, _mine(database, by)] if wanted.mine else conditions
+
+
+def _mine(database: Database, by: Principal) -> _Condition:
     words = sorted({word for one in (_member(by), *stands_in_for(database, by)) for word in _words(one)})
-    asked = or_(pauses.c.asked.is_(None), pauses.c.asked.overlap(array(words)))
-    return and_(asked, or_(pauses.c.created_by != by.id, pauses.c.review["allow_self"].as_boolean()))
+
+    def mine(columns: Any) -> ColumnElement[bool]:
+        asked = or_(columns.asked.is_(None), columns.asked.overlap(array(words)))
+        return and_(asked, or_(columns.created_by != by.id, columns.review["allow_self"].as_boolean()))
+
+    return mine
 
 
 def _member(by: Principal) -> Voter:
@@ -121,19 +149,17 @@ def _words(member: Voter) -> list[str]:
     return VoterSelection(member.groups, tuple(addresses)).words
 
 
-def _cut(query: Select[Any], by: Principal, page: Page) -> Select[Any]:
-    """Cut the page, in the order of the queue, which is that of the index.
+def _cut(query: Select[Any], by: Principal, page: Page, most: int) -> Select[Any]:
+    """Cut the first `most` rows of the page and what follows it, in the order of the queue, which is that of the index.
 
     The rows after the cursor are selected in two parts: those of the same priority, and those of a lower one. A single
     condition would read all rows before the cursor. The pause of the cursor may have been resolved since.
     """
     order = pauses.c.priority.desc(), pauses.c.id
     if page.after is None:
-        return query.order_by(*order).limit(page.limit + 1).offset(page.offset)
+        return query.order_by(*order).limit(most)
     # A cursor of another namespace must not reveal that its pause exists, or how urgent it is.
     last = select(pauses.c.priority).where(pauses.c.id == page.after, sees(by, pauses)).scalar_subquery()
     behind = (pauses.c.priority == last) & (pauses.c.id > page.after), pauses.c.priority < last
-    most = page.limit + 1 + page.offset
     both = union_all(*(query.where(part).order_by(*order).limit(most) for part in behind)).subquery()
-    found = select(both).order_by(both.c.priority.desc(), both.c.id)
-    return found.limit(page.limit + 1).offset(page.offset)
+    return select(both).order_by(both.c.priority.desc(), both.c.id).limit(most)

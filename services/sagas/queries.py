@@ -17,9 +17,9 @@ from sqlalchemy import (
     any_,
     bindparam,
     func,
+    literal_column,
     or_,
     select,
-    tuple_,
 )
 from sqlalchemy.dialects.postgresql import ARRAY
 
@@ -31,8 +31,8 @@ from domain.sagas.step import Step, StepStatus, known_as
 from domain.values.errors import NotFound
 from models.definitions import definitions
 from models.sagas import saga_steps, saga_transcripts, sagas
-from services.kernel.pagination import Page, Slice, slice_of
-from services.kernel.tenancy import sees
+from services.kernel.pagination import Listing, Page, Slice, in_namespaces, list_page, slice_of
+from services.kernel.tenancy import seen_namespaces, sees, within
 from services.kernel.unit_of_work import Database
 from services.manifests.definitions import shown_saga
 from services.sagas.repository import SagaRecord, span_of, understood, with_steps
@@ -60,16 +60,31 @@ class SagaFilter:
 def list_sagas(database: Database, by: Principal, wanted: SagaFilter, page: Page) -> Slice[dict[str, Any]]:
     """List sagas, the newest first by start time, because the caller may have chosen the trace id."""
     # An agent sees all sagas of its namespaces. A saga, unlike a pause, belongs to the namespace.
-    query = with_name().where(sees(by, sagas), *_conditions(wanted))
-    place = tuple_(sagas.c.created_at, sagas.c.id)
-    if page.after is not None:
-        # A cursor of another namespace must not reveal that its saga exists, or since when.
-        seen = select(sagas.c.created_at, sagas.c.id).where(sagas.c.id == page.after, sees(by, sagas))
-        query = query.where(place < seen.scalar_subquery())
-    query = query.order_by(sagas.c.created_at.desc(), sagas.c.id.desc())
-    with database.reading() as conn:
-        rows = conn.execute(query.limit(page.limit + 1).offset(page.offset)).mappings().all()
-    return slice_of(rows, page, saga_document, lambda row: row["id"])
+    columns, namespaces = sagas.c, seen_namespaces(by, wanted.namespace)
+    filters, bounds = _conditions(wanted), []
+    if wanted.trace_id is not None or wanted.needs_operator or _UNFINISHED.issuperset(_statuses(wanted)):
+        # The partial indexes have the namespace and the status of each row.
+        bounds, filters = [*filters, *within(sagas, namespaces)], []
+        branches = in_namespaces(sagas, None)
+    else:
+        branches = in_namespaces(sagas, namespaces)
+    listing = Listing(with_name(), (columns.created_at, columns.id), branches, bounds, filters)
+    # A cursor of another namespace must not reveal that its saga exists, or since when.
+    seen = select(columns.created_at, columns.id).where(columns.id == page.after, sees(by, sagas)).scalar_subquery()
+    return list_page(database, listing, page, saga_document, seen)
+
+
+# The statuses in the partial index `ix_sagas_unfinished`.
+_UNFINISHED = frozenset(set(SagaStatus) - {SagaStatus.COMPLETED})
+_ENDED = (SagaStatus.COMPLETED, SagaStatus.COMPENSATED, SagaStatus.FAILED)
+
+
+def _statuses(wanted: SagaFilter) -> Set[SagaStatus]:
+    """Return the statuses that a saga of the list may have."""
+    found = set(wanted.statuses or SagaStatus)
+    if wanted.in_flight:
+        found -= set(_ENDED)
+    return found & {SagaStatus.FAILED} if wanted.failed else found
 
 
 def count_needing_operator(database: Database, by: Principal) -> int:
@@ -236,12 +251,10 @@ def _conditions(wanted: SagaFilter) -> list[ColumnElement[bool]]:
         conditions.append(sagas.c.id == wanted.trace_id)
     if wanted.namespace is not None:
         conditions.append(sagas.c.namespace == wanted.namespace)
-    if wanted.statuses:
-        conditions.append(sagas.c.status.in_(wanted.statuses))
-    if wanted.in_flight:
-        conditions.append(sagas.c.ended_at.is_(None))
-    if wanted.failed:
-        conditions.append(sagas.c.status == SagaStatus.FAILED)
+    if wanted.statuses or wanted.in_flight or wanted.failed:
+        # Literals, because the planner uses a partial index only for known values.
+        known = sorted(str(status) for status in _statuses(wanted))
+        conditions.append(sagas.c.status.in_([literal_column(f"'{status}'") for status in known]))
     if wanted.needs_operator:
         conditions.append(sagas.c.needs_operator)
     return conditions

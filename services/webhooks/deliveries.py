@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, select, update
+from sqlalchemy import ColumnElement, RowMapping, literal_column, select, update
 
 from domain.delivery.webhook import DeliveryStatus, restart
 from domain.identity.access import Principal
@@ -14,8 +14,8 @@ from domain.values import ids
 from domain.values.errors import EndpointDisabled, NotFound
 from models.webhooks import delivery_values, webhook_attempts, webhook_deliveries, webhook_endpoints, webhook_messages
 from services.kernel.leases import WAKEUP_GRACE, WEBHOOK
-from services.kernel.pagination import Page, Slice, newest_first
-from services.kernel.tenancy import manages, sees
+from services.kernel.pagination import Listing, Page, Slice, in_namespaces, list_page
+from services.kernel.tenancy import manages, seen_namespaces, sees, within
 from services.kernel.unit_of_work import Database, UnitOfWork, WakeUp
 from services.webhooks.outbox import is_endpoints_lane
 
@@ -37,8 +37,19 @@ class DeliveryFilter:
 
 def list_deliveries(database: Database, by: Principal, wanted: DeliveryFilter, page: Page) -> Slice[dict[str, Any]]:
     """Newest first."""
-    query = _deliveries().where(sees(by, webhook_deliveries), *_conditions(wanted))
-    return newest_first(database, query, webhook_deliveries.c.id, page, _document)
+    columns, namespaces = webhook_deliveries.c, seen_namespaces(by, wanted.namespace)
+    filters, bounds = _conditions(wanted), []
+    branches = in_namespaces(webhook_deliveries, namespaces)
+    if wanted.watch_id is not None:
+        pause_id = ids.parse(ids.WATCH, wanted.watch_id)
+        branches, bounds = [columns.pause_id == pause_id], [*within(webhook_deliveries, namespaces), *filters]
+        filters = []
+    elif wanted.status in (DeliveryStatus.PENDING, DeliveryStatus.EXHAUSTED):
+        # The partial index has the namespace of each row. A literal, because it serves only known values.
+        branches = [columns.status == literal_column(f"'{wanted.status}'")]
+        bounds = within(webhook_deliveries, namespaces)
+    listing = Listing(_deliveries(), (columns.id,), branches, bounds, filters)
+    return list_page(database, listing, page, _document)
 
 
 def get_delivery(database: Database, by: Principal, delivery_id: str) -> dict[str, Any]:
@@ -132,14 +143,10 @@ def _deliveries() -> Any:
 def _conditions(wanted: DeliveryFilter) -> list[ColumnElement[bool]]:
     columns = webhook_deliveries.c
     conditions = []
-    if wanted.status is not None:
+    if wanted.status is not None and (wanted.status is DeliveryStatus.DELIVERED or wanted.watch_id is not None):
         conditions.append(columns.status == wanted.status)
-    if wanted.namespace is not None:
-        conditions.append(columns.namespace == wanted.namespace)
     if wanted.endpoint_id is not None:
         conditions.append(columns.endpoint_id == ids.parse(ids.ENDPOINT, wanted.endpoint_id))
-    if wanted.watch_id is not None:
-        conditions.append(columns.pause_id == ids.parse(ids.WATCH, wanted.watch_id))
     if wanted.type is not None:
         conditions.append(webhook_messages.c.type == wanted.type)
     return conditions
