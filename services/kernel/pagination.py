@@ -17,7 +17,7 @@ Item = TypeVar("Item")
 Row = TypeVar("Row")
 
 # Rows that one page reads to find its matches. Reading more would delay other requests.
-SEARCHED = 5_000
+SEARCHED = 2_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Listing:
         branches: alternative conditions. An index has the rows of each branch in this order.
         conditions: further conditions that an index can check.
         filters: conditions that only the row itself can check.
-        searched: how many rows one page may read.
+        searched: how many rows one page may read; None means `SEARCHED`.
     """
 
     query: Select[Any]
@@ -56,7 +56,7 @@ class Listing:
     branches: Sequence[ColumnElement[bool]]
     conditions: Sequence[ColumnElement[bool]] = ()
     filters: Sequence[ColumnElement[bool]] = ()
-    searched: int = SEARCHED
+    searched: int | None = None
 
 
 def list_page(
@@ -96,7 +96,7 @@ def _last_searched(
     conn: Connection, listing: Listing, conditions: Sequence[ColumnElement[bool]], offset: int
 ) -> tuple[Any, ...] | None:
     """Return the place of the last row that the page may read; None if fewer rows follow the cursor."""
-    number = listing.searched + offset
+    number = (listing.searched or SEARCHED) + offset
     places = _merged(listing, select(*listing.order), conditions, number)
     row = conn.execute(places.offset(number - 1).limit(1)).one_or_none()
     return None if row is None else tuple(row)

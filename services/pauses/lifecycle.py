@@ -246,15 +246,15 @@ def list_pauses(database: Database, by: Principal, wanted: Filter, page: Page) -
         # PostgreSQL expects many of them, and would read all pauses instead of the small index.
         few = select(columns.id).where(unsettled()).order_by(columns.id.desc()).limit(SEARCHED)
         bounds.append(columns.id.in_(few if page.after is None else few.where(columns.id < page.after)))
+    elif by.role is Role.AGENT:
+        branches = [columns.created_by == by.id]
     elif wanted.status is Status.PENDING:
         # The index of what waits has the priority first.
         served = Filter(status=wanted.status)
         bounds.append(columns.status == Status.PENDING.value)
         branches = [columns.priority == priority for priority in PRIORITIES]
-    elif wanted.door is not None:
+    elif wanted.door is not None and namespaces is None:
         branches, served = [columns.door == wanted.door], Filter(door=wanted.door)
-    elif by.role is Role.AGENT:
-        branches = [columns.created_by == by.id]
     else:
         branches = in_namespaces(pauses, namespaces)
     filters = conditions(wanted, served)

@@ -165,3 +165,17 @@ def test_pages_of_what_a_sweep_expired_in_one_instant(database: Database) -> Non
         seen += [f"wch_{pause.id.hex}" for pause in found.items]
         page = None if found.next_after is None else Page(2, after=found.next_after)
     assert seen == made[::-1]
+
+
+def test_a_search_continues_after_the_rows_that_it_read(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page without a match leads to the match behind the rows that it read, and so on to the end."""
+    monkeypatch.setattr("services.kernel.pagination.SEARCHED", 3)
+    made = [post(database, action="rare" if place in (1, 7) else "common") for place in range(10)]
+    for listed_by, by in ((list_pauses, REVIEWER), (list_pauses, ADMIN), (list_pauses, AGENT)):
+        after, found, pages = None, [], 0
+        while pages == 0 or after is not None:
+            page = listed_by(database, by, Filter(text="rare"), Page(after=after))
+            found += [f"wch_{pause.id.hex}" for pause in page.items]
+            after, pages = page.next_after, pages + 1
+        assert found == [made[7], made[1]]
+        assert pages == 4
