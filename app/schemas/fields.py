@@ -162,7 +162,14 @@ class PageQuery(Schema):
 class PageSchema(Schema):
     limit = fields.Integer(required=True)
     offset = fields.Integer(required=True)
-    next_cursor = fields.String(required=True, allow_none=True)
+    next_cursor = fields.String(
+        required=True,
+        allow_none=True,
+        metadata={
+            "description": "The `cursor` of the next page; null on the last page. A filter that matches few of many"
+            " rows may yield a short or empty page: matches may follow at the cursor."
+        },
+    )
 
 
 def page_of(item: type[Schema], name: str) -> type[Schema]:
