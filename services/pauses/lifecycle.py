@@ -248,7 +248,7 @@ def list_pauses(database: Database, by: Principal, wanted: Filter, page: Page) -
         bounds.append(columns.id.in_(few if page.after is None else few.where(columns.id < page.after)))
     elif by.role is Role.AGENT:
         branches = [columns.created_by == by.id]
-    elif wanted.status is Status.PENDING:
+    elif wanted.status == Status.PENDING:
         # The index of what waits has the priority first.
         served = Filter(status=wanted.status)
         bounds.append(columns.status == Status.PENDING.value)

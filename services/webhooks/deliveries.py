@@ -143,7 +143,7 @@ def _deliveries() -> Any:
 def _conditions(wanted: DeliveryFilter) -> list[ColumnElement[bool]]:
     columns = webhook_deliveries.c
     conditions = []
-    if wanted.status is not None and (wanted.status is DeliveryStatus.DELIVERED or wanted.watch_id is not None):
+    if wanted.status is not None and (wanted.status == DeliveryStatus.DELIVERED or wanted.watch_id is not None):
         conditions.append(columns.status == wanted.status)
     if wanted.endpoint_id is not None:
         conditions.append(columns.endpoint_id == ids.parse(ids.ENDPOINT, wanted.endpoint_id))
