@@ -86,11 +86,14 @@ def table(headings: Sequence[str], rows: Iterable[Sequence[RenderableType]]) -> 
 
 
 def page(screen: Console, document: dict[str, Any], listed: Table, nothing: str) -> None:
-    """Print a list and the option for its next page; print `nothing` if it is empty."""
-    if not document["items"]:
-        screen.print(nothing)
-        return
-    screen.print(listed)
+    """Print a list and the option for its next page; print `nothing` if it is empty.
+
+    A page may be empty although matches follow: the server reads only so many rows for it.
+    """
+    if document["items"]:
+        screen.print(listed)
+    else:
+        screen.print(f"{nothing} so far" if document["next_cursor"] else nothing)
     if document["next_cursor"]:
         screen.print(f"more: --cursor {document['next_cursor']}", style="dim", soft_wrap=True)
 

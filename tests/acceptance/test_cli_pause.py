@@ -1,5 +1,6 @@
 """`sagahold pause …` against a running stack, for people and for programs."""
 
+import io
 import json
 import os
 import re
@@ -11,9 +12,12 @@ from uuid import uuid4
 
 import httpx
 import pytest
+from rich.console import Console
+from rich.table import Table
 
 from cli.devstack import Stack
 from cli.devstack.waiting import wait_until
+from cli.views.output import page
 from tests.acceptance.commands import DONE, END_SECONDS, REFUSED, SAGAHOLD, WRONG, Ran, finish, start
 from tests.adapters.receiver import Receiver, reply
 
@@ -124,6 +128,9 @@ class TestPause:
         first = call("pause", "list", "--namespace", namespace, "--limit", "1").out
         (cursor,) = re.findall(r"more: --cursor (\w+)", first)
         assert ids[0] in call("pause", "list", "--namespace", namespace, "--cursor", cursor).out
+        said = io.StringIO()
+        page(Console(file=said), {"items": [], "next_cursor": cursor}, Table(), "no pauses")
+        assert said.getvalue() == f"no pauses so far\nmore: --cursor {cursor}\n"
         decided = call("pause", "list", "--namespace", namespace, "--decided-by", "me").out.splitlines()
         assert [line[:36] for line in decided[1:]] == ids[1:]
         assert "by first reviewer" in decided[1]

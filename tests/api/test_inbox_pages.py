@@ -10,12 +10,13 @@ from typing import Any
 
 import httpx
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import select, text, update
 
 from app.dashboard.framework.cookies import SESSION
 from cli.devstack import Stack
 from models.people import sessions
 from services.identity.tokens import hash_of
+from services.kernel.pagination import SEARCHED
 from services.kernel.unit_of_work import Database
 from tests.api.conftest import form_token, until
 from tests.browser.people import add_person
@@ -124,6 +125,39 @@ def test_pages(browser: Callable[..., httpx.Client], post: Callable[..., str]) -
     assert " data-live" in first
     assert " data-live" not in second
     assert re.search(r'id="next" href="/inbox" hidden>', second)
+
+
+def test_a_page_without_a_match_leads_on(
+    browser: Callable[..., httpx.Client],
+    post: Callable[..., str],
+    client_for: Callable[..., httpx.Client],
+    stack_database: Database,
+    namespace: str,
+) -> None:
+    """Where a search ends that has read as many rows as it may: on both lists of reviews."""
+    waiting, decided = post("Rare"), post("Rare")
+    client_for("reviewer").post(f"/api/pause/{decided}/approve").raise_for_status()
+    with stack_database.transaction() as uow:
+        for status, resolved_at in (("pending", None), ("approved", uow.now)):
+            filler = """INSERT INTO pauses (id, created_at, resolved_at, revision, priority, namespace, kind, status,
+                    on_timeout, created_by, decided_by, action, stage, reminders)
+                SELECT gen_random_uuid(), now(), :at, 1, 9, :namespace, 'agent', :status, 'expire', 'x',
+                    CASE :status WHEN 'approved' THEN 'y' END, 'Often', 0, 0
+                FROM generate_series(1, :rows)"""
+            values = {"rows": SEARCHED + 1, "namespace": namespace, "status": status, "at": resolved_at}
+            uow.conn.execute(text(filler), values)
+    client = browser()
+    for path, empty, watch_id in (
+        ("/inbox", 'matches the filter<span id="so-far"> so far', waiting),
+        ("/inbox/decided", "No match so far. The next page continues the search.", decided),
+    ):
+        first = client.get(path, params={"text": "rare"}).text
+        assert empty in first
+        link = re.search(r'href="([^"]+cursor=[^"]+)"', first)
+        assert link is not None
+        second = client.get(unescape(link[1])).text
+        assert f"/review/{watch_id}" in second
+        assert not re.search(r'"so-far">|No match so far', second)
 
 
 def test_what_agents_write_stays_text(browser: Callable[..., httpx.Client], post: Callable[..., str]) -> None:

@@ -78,6 +78,7 @@ function show({ count, order, rows, cursor }) {
   document.getElementById("count").textContent = count;
   document.title = count === "0" ? name : `(${count}) ${name}`;
   document.getElementById("empty").hidden = order.length > 0;
+  document.getElementById("so-far")?.toggleAttribute("hidden", cursor === null);
   const next = document.getElementById("next");
   next.hidden = cursor === null;
   if (cursor !== null) {

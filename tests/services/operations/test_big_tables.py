@@ -5,11 +5,12 @@ from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from itertools import combinations
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import create_engine, event, text
 
+from cli.devstack import Stack
 from domain.delivery.notification import NotificationStatus
 from domain.delivery.webhook import DeliveryStatus
 from domain.identity.access import Principal, Role
@@ -28,7 +29,8 @@ from services.reviews.held_steps import ReviewFilter, pending_reviews
 from services.reviews.inbox import InboxFilter, count_waiting, inbox
 from services.sagas.queries import SagaFilter, count_needing_operator, list_sagas
 from services.webhooks.deliveries import DeliveryFilter, list_deliveries
-from tests.services.world import ADMIN, AGENT, REVIEWER, change, someone
+from tests.conftest import execute
+from tests.services.world import ADMIN, AGENT, REVIEWER, someone
 
 BIG = {"pauses", "sagas", "saga_steps", "audit_events", "webhook_deliveries", "webhook_messages", "notifications"}
 ROWS, SEARCHED = 20_000, 50
@@ -102,80 +104,65 @@ def filters(kind: type[Any]) -> Iterator[dict[str, Any]]:
             yield {name: value_of(kind, name) for name in some}
 
 
+# The id that a row of this time has.
+ID = "(lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0') || '70008000' || lpad(n::text, 12, '0'))::uuid"
+EACH = "FROM (SELECT n, now() - (:rows - n) * interval '1 minute' AS at FROM generate_series(1, :rows) n) each"
+FILL = (
+    f"""INSERT INTO pauses (id, created_at, resolved_at, revision, priority, namespace, kind, status, on_timeout,
+        created_by, action, tags, door, external_id, decided_by, stage, reminders)
+    SELECT {ID}, at, CASE WHEN n % 50 > 0 THEN at END, 1, 0, 'ns-' || n % 9,
+        CASE n % 3 WHEN 0 THEN 'step' ELSE 'agent' END, CASE WHEN n % 50 > 0 THEN 'approved' ELSE 'pending' END,
+        'expire', 'key_' || n % 99, 'Restart the service ' || n, ARRAY['team-' || n % 99],
+        CASE n % 2 WHEN 0 THEN 'cli' END, CASE n % 5 WHEN 0 THEN 'name-' || n END,
+        CASE WHEN n % 50 > 0 THEN 'usr_' || n % 20 END, 0, 0 {EACH}""",
+    """INSERT INTO definitions SELECT :id, 'saga', 'default', 'flow', '1.0.0', true, '{}',
+        decode(repeat('00', 32), 'hex'), now(), now(), 'key_admin', false""",
+    f"""INSERT INTO sagas (id, created_at, ended_at, definition_id, namespace, status, created_by, workers, input,
+        needs_operator)
+    SELECT gen_random_uuid(), at, CASE WHEN n % 50 > 0 THEN at END, :id, 'ns-' || n % 9,
+        CASE WHEN n % 50 > 0 THEN 'COMPLETED' ELSE 'AWAITING_HUMAN' END, 'key_1', '{{}}', '{{}}', n % 500 = 0 {EACH}""",
+    """INSERT INTO saga_steps (saga_id, place, attempt, retries, span_id, call_began, unsure, may_repeat, step_id,
+        status)
+    SELECT id, 0, 1, 0, row_number() OVER (), true, false, false, 'first', 'COMPLETED' FROM sagas""",
+    f"INSERT INTO webhook_messages SELECT {ID}, 'ns-' || n % 9, 'pause.approved', repeat('x', 200), at {EACH}",
+    """INSERT INTO webhook_deliveries (id, message_id, namespace, pause_id, url, lane, status, attempts, retry,
+        created_at, completed_at, due_at, hint_at)
+    SELECT id, id, namespace, id, 'https://x.test', 'https://x.test ' || namespace, 'delivered', 1, 0, created_at,
+        created_at, created_at, created_at FROM webhook_messages""",
+    """INSERT INTO notifications (id, pause_id, once, namespace, recipient, channel, reason, status, attempts,
+        created_at, completed_at, due_at, hint_at)
+    SELECT id, id, id, namespace, 'p@x.test', 'json://x', 'waiting', 'sent', 1, created_at, created_at, created_at,
+        created_at FROM pauses""",
+    "ALTER TABLE audit_events DISABLE TRIGGER USER",
+    f"""INSERT INTO audit_events (namespace, seq, hash, entry)
+    SELECT 'default', n, decode(repeat('00', 32), 'hex'), json_build_object('at', to_char(at, 'YYYY-MM-DD"T"HH24:MI'),
+        'type', 'pause.approved', 'subject', 'wch_' || n, 'by', 'usr_' || n % 9, 'after', repeat('f', 300)) {EACH}""",
+    "ALTER TABLE audit_events ENABLE TRIGGER USER",
+    "ANALYZE",
+)
+
+
+@pytest.fixture(scope="module")
+def filled(servers: Stack) -> Iterator[str]:
+    """A database of its own, with some thousand rows in each table. Deleted ones would slow down the tests after it."""
+    name = f"test_{uuid4().hex}"
+    execute(servers.database_url, f"CREATE DATABASE {name} TEMPLATE template_sagahold")
+    url = servers.database_url.replace("/sagahold?", f"/{name}?")
+    engine = create_engine(url.replace("postgresql://", "postgresql+psycopg2://"))
+    with engine.begin() as conn:
+        for statement in FILL:
+            conn.execute(text(statement), {"rows": ROWS, "id": ONE})
+    engine.dispose()
+    yield url
+    execute(servers.database_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
 @pytest.fixture
-def full(database: Database, monkeypatch: pytest.MonkeyPatch) -> Database:
-    """Tables of some thousand rows, of which a page may read few: the proportion of a big table."""
+def database_url(filled: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Let a page read few of the rows: the proportion of a big table."""
     for module in ("kernel.pagination", "reviews.inbox", "reviews.held_steps", "pauses.lifecycle", "log.audit"):
         monkeypatch.setattr(f"services.{module}.SEARCHED", SEARCHED)
-    rows = "FROM generate_series(1, :n) n"
-    change(
-        database,
-        f"""INSERT INTO pauses (id, created_at, resolved_at, revision, priority, namespace, kind, status, on_timeout,
-            created_by, action, tags, door, external_id, decided_by, stage, reminders)
-        SELECT ('01900000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, now() - (:n - n) * interval '1 minute',
-            CASE WHEN n % 50 > 0 THEN now() - (:n - n) * interval '1 minute' END,
-            1, 0, 'ns-' || n % 9, CASE n % 3 WHEN 0 THEN 'step' ELSE 'agent' END,
-            CASE WHEN n % 50 > 0 THEN 'approved' ELSE 'pending' END, 'expire', 'key_' || n % 99,
-            'Restart the service ' || n, ARRAY['team-' || n % 99], CASE n % 2 WHEN 0 THEN 'cli' END,
-            CASE n % 5 WHEN 0 THEN 'name-' || n END, CASE WHEN n % 50 > 0 THEN 'usr_' || n % 20 END, 0, 0 {rows}""",
-        n=ROWS,
-    )
-    change(
-        database,
-        """INSERT INTO definitions SELECT :id, 'saga', 'default', 'flow', '1.0.0', true, '{}',
-        decode(repeat('00', 32), 'hex'), now(), now(), 'key_admin', false""",
-        id=ONE,
-    )
-    change(
-        database,
-        f"""INSERT INTO sagas (id, created_at, ended_at, definition_id, namespace, status, created_by, workers, input,
-            needs_operator)
-        SELECT gen_random_uuid(), now() - n * interval '1 minute', CASE WHEN n % 50 > 0 THEN now() END, :id,
-            'ns-' || n % 9, CASE WHEN n % 50 > 0 THEN 'COMPLETED' ELSE 'AWAITING_HUMAN' END, 'key_1', '{{}}', '{{}}',
-            n % 500 = 0 {rows}""",
-        n=ROWS,
-        id=ONE,
-    )
-    change(
-        database,
-        """INSERT INTO saga_steps (saga_id, place, attempt, retries, span_id, call_began, unsure, may_repeat, step_id,
-            status)
-        SELECT id, 0, 1, 0, row_number() OVER (), true, false, false, 'first', 'COMPLETED' FROM sagas""",
-    )
-    change(
-        database,
-        f"""INSERT INTO webhook_messages
-        SELECT ('01900000-0000-7000-8000-' || lpad(to_hex(n), 12, '0'))::uuid, 'ns-' || n % 9, 'pause.approved',
-            repeat('x', 200), now() {rows}""",
-        n=ROWS,
-    )
-    change(
-        database,
-        """INSERT INTO webhook_deliveries (id, message_id, namespace, pause_id, url, lane, status, attempts, retry,
-            created_at, completed_at, due_at, hint_at)
-        SELECT id, id, namespace, id, 'https://x.test', 'https://x.test ' || namespace, 'delivered', 1, 0, created_at,
-            created_at, created_at, created_at FROM webhook_messages""",
-    )
-    change(
-        database,
-        """INSERT INTO notifications (id, pause_id, once, namespace, recipient, channel, reason, status, attempts,
-            created_at, completed_at, due_at, hint_at)
-        SELECT id, id, id, namespace, 'p@x.test', 'json://x', 'waiting', 'sent', 1, created_at, created_at, created_at,
-            created_at FROM pauses""",
-    )
-    change(database, "ALTER TABLE audit_events DISABLE TRIGGER USER")
-    change(
-        database,
-        f"""INSERT INTO audit_events (namespace, seq, hash, entry)
-        SELECT 'default', n, decode(repeat('00', 32), 'hex'), json_build_object('at', '2020-01-01T00:00:00.000Z',
-            'type', 'pause.approved', 'subject', 'wch_' || n, 'by', 'usr_' || n % 9, 'after', repeat('f', 300))
-        {rows}""",
-        n=ROWS,
-    )
-    change(database, "ALTER TABLE audit_events ENABLE TRIGGER USER")
-    with database.reading() as conn:
-        conn.exec_driver_sql("ANALYZE")
-    return database
+    return filled
 
 
 def whole_tables(database: Database, work: Callable[[], object]) -> list[str]:
@@ -211,13 +198,13 @@ def test_each_filter_has_a_value() -> None:
             kind(**given)
 
 
-def test_no_list_reads_a_whole_table(full: Database) -> None:
+def test_no_list_reads_a_whole_table(database: Database) -> None:
     """Each filter for each caller, on the first page and on a later one; each two filters; and the counts."""
     found = []
 
     def check(listed: Listed, by: Principal, wanted: Any, page: Page) -> None:
         found.extend(
-            f"{wanted} {by.role}: {each}" for each in whole_tables(full, lambda: listed(full, by, wanted, page))
+            f"{wanted} {by.role}: {each}" for each in whole_tables(database, lambda: listed(database, by, wanted, page))
         )
 
     for listed, kind, callers in LISTS.values():
@@ -231,6 +218,6 @@ def test_no_list_reads_a_whole_table(full: Database) -> None:
                 check(listed, callers[0], wanted, Page(after=ONE))
     for by in (ADMIN, REVIEWER):
         for count in (backlog, count_needing_look, count_needing_operator):
-            found += whole_tables(full, lambda: count(full, by))  # noqa: B023
-        found += whole_tables(full, lambda: count_waiting(full, by, InboxFilter()))  # noqa: B023
+            found += whole_tables(database, lambda: count(database, by))  # noqa: B023
+        found += whole_tables(database, lambda: count_waiting(database, by, InboxFilter()))  # noqa: B023
     assert not found, "\n".join([f"{len(found)} plans", *found[:10]])
