@@ -28,7 +28,7 @@ from services.kernel.idempotency import IdempotentRequest, RepeatedRequest, get_
 from services.kernel.pagination import SEARCHED, Listing, Page, Slice, in_namespaces, list_page
 from services.kernel.quarantine import EXPIRY
 from services.kernel.sweeps import sweep_pauses
-from services.kernel.tenancy import seen_namespaces, sees
+from services.kernel.tenancy import seen_namespaces, sees, within
 from services.kernel.unit_of_work import Database, UnitOfWork
 from services.notifications.recipients import any_channel_exists
 from services.pauses.changes import apply
@@ -236,11 +236,8 @@ def find_own_pause(database: Database, by: Principal, door: str, external_id: st
 def list_pauses(database: Database, by: Principal, wanted: Filter, page: Page) -> Slice[Pause]:
     """Return a page of the pauses that the caller can see, newest first."""
     columns, namespaces = pauses.c, seen_namespaces(by, wanted.namespace)
-    bounds, served = [*scope(by), *created_between(wanted)], Filter()
-    unindexed: list[Any] = []
-    if namespaces is not None:
-        bounds.append(columns.namespace.in_(namespaces))
-    branches: Sequence[Any]
+    bounds, served = [*scope(by), *within(pauses, namespaces), *created_between(wanted)], Filter()
+    branches, unindexed = list[Any](), list[Any]()
     if wanted.external_id is not None:
         branches, served = [columns.external_id == wanted.external_id], Filter(external_id=wanted.external_id)
         # The index has neither the namespace nor the agent, and callers may have chosen the same id many times.
@@ -261,14 +258,13 @@ def list_pauses(database: Database, by: Principal, wanted: Filter, page: Page) -
         branches, served = [columns.door == wanted.door], Filter(door=wanted.door)
     else:
         branches = in_namespaces(pauses, namespaces)
-    filters = [*conditions(wanted, served), *unindexed]
-    listing = Listing(select(pauses), (columns.id,), branches, bounds, filters)
+    listing = Listing(select(pauses), (columns.id,), branches, bounds, [*conditions(wanted, served), *unindexed])
     return list_page(database, listing, page, pause_of)
 
 
 # The priorities that a pause may have.
 PRIORITIES = range(10)
-# The outcomes that the index of unsettled approvals leads to.
+# The outcomes whose approvals are in the index of `unsettled`.
 _UNSETTLED = (MISSING, NEEDS_LOOK, str(ExecutionStatus.UNKNOWN))
 # How far the time in an id may be from `created_at`.
 _ID_SLACK = timedelta(minutes=1)
