@@ -43,8 +43,9 @@ from domain.values import ids
 from domain.values.canonical_json import encode
 from domain.values.errors import DomainError, FieldError, Invalid
 from services.pauses import execution
-from services.pauses import lifecycle as use_cases
-from services.pauses.lifecycle import Filter, actor
+from services.pauses import queries as use_cases
+from services.pauses.lifecycle import actor
+from services.pauses.queries import Filter
 from services.reviews import claims
 from services.reviews.decided import list_decided
 

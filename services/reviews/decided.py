@@ -9,7 +9,7 @@ from models.pauses import pause_of, pauses
 from services.kernel.pagination import Listing, Page, Slice, in_namespaces, list_page
 from services.kernel.tenancy import seen_namespaces
 from services.kernel.unit_of_work import Database
-from services.pauses.lifecycle import Filter, conditions, created_between, scope
+from services.pauses.queries import Filter, conditions, created_between, scope
 
 # In place of the id of the caller.
 ME = "me"

@@ -17,7 +17,7 @@ from domain.pauses.door import door_of
 from domain.pauses.pause import Pause, Status
 from domain.pauses.serialization import pause_document
 from domain.pauses.use_summary import use_of
-from services.pauses.lifecycle import Filter, count_needing_look
+from services.pauses.queries import Filter, count_needing_look
 from services.reviews.decided import ME, list_decided
 
 # The values of the filter by the use of the approval.

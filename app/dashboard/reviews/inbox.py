@@ -13,7 +13,7 @@ from app.deps import deps
 from domain.identity.access import ALL_NAMESPACES, Permission
 from domain.pauses.door import door_of
 from domain.pauses.pause import AGENT, STEP
-from services.pauses.lifecycle import count_needing_look
+from services.pauses.queries import count_needing_look
 from services.reviews.inbox import InboxFilter, count_waiting, inbox
 
 # A larger count is shown as `100+`.

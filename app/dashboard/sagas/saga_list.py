@@ -11,7 +11,7 @@ from app.deps import deps
 from domain.identity.access import Permission
 from domain.sagas.saga import SagaStatus
 from services.kernel.pagination import Page
-from services.pauses.lifecycle import count_needing_look
+from services.pauses.queries import count_needing_look
 from services.sagas.queries import SagaFilter, list_sagas
 
 # Sagas that need an operator come first; the filter lists more of them than this.

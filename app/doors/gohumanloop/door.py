@@ -20,7 +20,8 @@ from domain.pauses.consumption import NO_OUTCOME
 from domain.pauses.pause import Cancel, Pause, Status
 from domain.values.errors import AlreadyResolved, ExecutionConflict, FieldError, Invalid, NotFound
 from services.kernel.pagination import Page
-from services.pauses.lifecycle import Filter, actor, list_pauses
+from services.pauses.lifecycle import actor
+from services.pauses.queries import Filter, list_pauses
 
 # Pauses that one query of a conversation reads.
 BATCH = 100

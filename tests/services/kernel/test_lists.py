@@ -9,7 +9,8 @@ from domain.identity.access import Role
 from domain.pauses.pause import Pause, Status
 from services.kernel.pagination import Page
 from services.kernel.unit_of_work import Database
-from services.pauses.lifecycle import Filter, expire_due, list_pauses
+from services.pauses.lifecycle import expire_due
+from services.pauses.queries import Filter, list_pauses
 from services.reviews.decided import ME, list_decided
 from tests.services.by_watch_id import decide_pause, get_pause
 from tests.services.reviewers import voter

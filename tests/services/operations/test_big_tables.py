@@ -23,7 +23,7 @@ from services.kernel.unit_of_work import Database
 from services.log.audit import EventFilter, list_events
 from services.notifications.queries import NotificationFilter, list_notifications
 from services.operations.health import backlog
-from services.pauses.lifecycle import Filter, count_needing_look, list_pauses
+from services.pauses.queries import Filter, count_needing_look, list_pauses
 from services.reviews.decided import list_decided
 from services.reviews.held_steps import ReviewFilter, pending_reviews
 from services.reviews.inbox import InboxFilter, count_waiting, inbox
@@ -160,7 +160,7 @@ def filled(servers: Stack) -> Iterator[str]:
 @pytest.fixture
 def database_url(filled: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """Let a page read few of the rows: the proportion of a big table."""
-    for module in ("kernel.pagination", "reviews.inbox", "reviews.held_steps", "pauses.lifecycle", "log.audit"):
+    for module in ("kernel.pagination", "reviews.inbox", "reviews.held_steps", "pauses.queries", "log.audit"):
         monkeypatch.setattr(f"services.{module}.SEARCHED", SEARCHED)
     return filled
 

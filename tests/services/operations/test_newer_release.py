@@ -22,8 +22,9 @@ from services.kernel.unit_of_work import Database
 from services.log.audit import EventFilter, list_events
 from services.manifests.definitions import _cache
 from services.operations.health import backlog
-from services.pauses.lifecycle import Filter, expire_due, list_pauses
+from services.pauses.lifecycle import expire_due
 from services.pauses.namespaces import get_namespace
+from services.pauses.queries import Filter, list_pauses
 from services.pauses.reminders import attend_due
 from services.reviews.held_steps import ReviewFilter, pending_reviews
 from services.reviews.inbox import InboxFilter, inbox

@@ -8,7 +8,8 @@ from domain.identity.access import Principal, Role
 from domain.pauses.door import TITLES
 from services.kernel.pagination import Page
 from services.kernel.unit_of_work import Database
-from services.pauses.lifecycle import Filter, find_own_pause, list_pauses
+from services.pauses.lifecycle import find_own_pause
+from services.pauses.queries import Filter, list_pauses
 from services.reviews.decided import list_decided
 from services.reviews.inbox import InboxFilter, inbox
 from tests.services.by_watch_id import decide_pause

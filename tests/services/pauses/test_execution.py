@@ -28,8 +28,8 @@ from services.kernel.quarantine import OUTCOME
 from services.kernel.unit_of_work import Database
 from services.log.row_verification import verify_rows
 from services.pauses.execution import MISSING_BATCH, settle_outcome, sweep_missing_outcomes
-from services.pauses.lifecycle import Filter, count_needing_look, list_pauses
 from services.pauses.namespaces import put_namespace
+from services.pauses.queries import Filter, count_needing_look, list_pauses
 from tests.conftest import Recorded
 from tests.services.by_watch_id import consume, decide_pause, get_pause, report
 from tests.services.world import (

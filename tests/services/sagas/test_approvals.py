@@ -13,7 +13,7 @@ from domain.values.errors import DomainError
 from services.kernel.unit_of_work import Database
 from services.log.row_verification import verify_rows
 from services.pauses.execution import sweep_missing_outcomes
-from services.pauses.lifecycle import count_needing_look
+from services.pauses.queries import count_needing_look
 from services.reviews.step_decisions import rerun_step
 from services.sagas.lifecycle import cancel_saga
 from services.sagas.recovery import resolve
