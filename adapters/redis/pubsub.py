@@ -92,6 +92,15 @@ class ChangeSubscriber:
         with self._lock:
             return self._owners[owner]
 
+    def waiting_for(self, id_: UUID) -> int:
+        """Return how many of them wait for this id."""
+        with self._lock:
+            return len(self._waiting.get(id_, ()))
+
+    def sleep(self, seconds: float) -> None:
+        """Sleep; end at once when all long polls end."""
+        self._stopped.wait(seconds)
+
     @contextmanager
     def listening(self, *ids: UUID, owner: str | None = None) -> Iterator[threading.Event]:
         """Yield an event that is set at each change of one of the ids.

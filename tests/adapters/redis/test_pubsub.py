@@ -219,6 +219,7 @@ def test_stop_wakes_everyone(subscriber: ChangeSubscriber, redis: Redis) -> None
         subscriber.stop()
         assert event.wait(SECONDS)
         assert subscriber.stopped
+        subscriber.sleep(10 * SECONDS)
     until(subscribed(redis, 0))
 
 
@@ -263,4 +264,5 @@ def test_whose_requests_are_held_is_counted() -> None:
         subscriber.listening(INBOX, owner="b"),
     ):
         assert (subscriber.waiting, subscriber.waiting_of("a"), subscriber.waiting_of("b")) == (3, 2, 1)
+        assert (subscriber.in_threads, subscriber.waiting_for(INBOX)) == (3, 2)
     assert (subscriber.waiting, subscriber.waiting_of("a")) == (0, 0)
