@@ -47,6 +47,7 @@ from services.pauses.receipt_keys import current_key
 from services.reviews.shared_decisions import decide_pauses
 from services.sagas.shared_starts import start_sagas
 from tasks.app import app as _celery  # noqa: F401  (wake-ups go through the current Celery app)
+from tasks.preparation import prepare
 from tasks.sequencer import SequencerThread
 from tasks.wakeups import send_wakeups
 
@@ -83,6 +84,8 @@ def build() -> Flask:
     # Without a database the first use makes the key. The server starts all the same.
     threading.Thread(target=_make_first_key, args=(database, signer), name="receipt key", daemon=True).start()
 
+    # No request is answered before this returns, so `/readyz` is not either.
+    prepare(database)
     return create_app(
         Deps(
             database=database,

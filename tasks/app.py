@@ -46,8 +46,11 @@ def _set_up(sender: str, instance: Any, conf: Any, **_: Any) -> None:
 
 
 @worker_ready.connect  # type: ignore[untyped-decorator]
-def _begin(**_: Any) -> None:
-    """Release the leases of a predecessor and start the heartbeat and the audit log's sequencer.
+def _begin(sender: Any, **_: Any) -> None:
+    """Release the leases of a predecessor, load what the first decision needs, and start the heartbeat and the audit
+    log's sequencer.
+
+    `sender`: the consumer, which receives no message before this returns.
 
     Then exclude all loaded objects from garbage collection. They live as long as the process, and a full collection of
     them stopped every thread for a sixth of a second now and then.
@@ -55,10 +58,12 @@ def _begin(**_: Any) -> None:
     from adapters.redis import pubsub
     from services.kernel.leases import release
     from tasks.heartbeat import Heartbeat
+    from tasks.preparation import prepare_worker
     from tasks.runtime import database, own_names
     from tasks.sequencer import SequencerThread
 
     own_names[0].free_earlier(partial(release, database()))
+    prepare_worker(sender.app.amqp.queues.consume_from)
     Heartbeat(pubsub.connect(settings.load_or_exit().redis_url))
     SequencerThread(database())
     gc.collect()

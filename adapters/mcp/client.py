@@ -8,9 +8,11 @@ from concurrent.futures import Future
 from dataclasses import asdict
 from typing import Any, TypeVar
 
+import anyio
+
 from adapters.mcp.call import Call
 from adapters.mcp.framing import Exchange
-from adapters.mcp.http import SessionGone
+from adapters.mcp.http import SessionGone, tls_context
 from adapters.mcp.outcome import CallError, ToolInfo, tool_not_found, unavailable
 from adapters.mcp.session import McpSession, Progress
 from adapters.mcp.source import resolved
@@ -35,7 +37,7 @@ class ToolClient:
     """A client that the threads of a process may share. A forked child needs its own.
 
     Attributes:
-        loop: starts with the first call. Other network work may run on it too, until `close`.
+        loop: starts with `prepare`, or the first call. Other network work may run on it too, until `close`.
     """
 
     def __init__(
@@ -49,6 +51,11 @@ class ToolClient:
         # Both belong to the loop. The first is in the order of last use.
         self._sessions: dict[str, McpSession] = {}
         self._alive: set[McpSession] = set()  # includes sessions that take no more calls, but still run
+
+    def prepare(self) -> None:
+        """Start the loop, and load what the first session needs."""
+        tls_context()
+        self.loop.submit(_load_anyio()).result()
 
     def call(
         self,
@@ -239,6 +246,13 @@ class ToolClient:
     async def _close_all(self) -> None:
         self._sessions.clear()
         await asyncio.gather(*(session.close() for session in list(self._alive)))
+
+
+async def _load_anyio() -> None:
+    """Use it once, because it imports its backend and its streams at their first use."""
+    sender, receiver = anyio.create_memory_object_stream[None]()
+    with sender, receiver:
+        await anyio.sleep(0)
 
 
 def _key(source: ToolSource) -> str:

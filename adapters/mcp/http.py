@@ -11,8 +11,10 @@ import json
 import logging
 import re
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import httpx2
@@ -87,6 +89,12 @@ async def http_streams(source: ToolSource) -> "AsyncIterator[TransportStreams]":
             yield streams
 
 
+@cache
+def tls_context() -> ssl.SSLContext:
+    """Return the context of all connections. To read the trusted certificates took each session up to 0.2 s."""
+    return httpx2.create_ssl_context()
+
+
 def _client(source: ToolSource) -> httpx2.AsyncClient:
     return httpx2.AsyncClient(
         headers={**source.headers, "accept-encoding": "identity", "user-agent": "Sagahold"},
@@ -106,6 +114,7 @@ class _Transport(httpx2.AsyncBaseTransport):
     def __init__(self, transport: Transport) -> None:
         # The kernel detects a peer that vanished.
         self._inner = httpx2.AsyncHTTPTransport(
+            verify=tls_context(),
             limits=httpx2.Limits(max_connections=256, max_keepalive_connections=32),
             socket_options=[(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)],
         )

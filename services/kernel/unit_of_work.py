@@ -295,6 +295,16 @@ class Database:
                 _roll_back(conn)
 
     @contextmanager
+    def rehearsal(self) -> Iterator["Database"]:
+        """Yield a database whose units of work share one transaction, which is rolled back. It publishes nothing."""
+        with reporting_unavailability(), self._autocommitting() as conn:
+            conn.exec_driver_sql("BEGIN")
+            try:
+                yield _Rehearsal(self.engine, NoPublisher(), self.public_url, holder=self.holder, conn=conn)
+            finally:
+                _roll_back(conn)
+
+    @contextmanager
     def _autocommitting(self) -> Iterator[Connection]:
         """Yield a connection that neither begins nor commits transactions by itself."""
         with self.engine.connect() as conn:
@@ -311,6 +321,22 @@ class Database:
             finally:
                 if not driver.closed:
                     driver.autocommit = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Rehearsal(Database):
+    conn: Connection = field(kw_only=True)
+
+    @contextmanager
+    def transaction(self) -> Iterator[UnitOfWork]:
+        now = self.conn.exec_driver_sql("SELECT clock_timestamp()").scalar_one()
+        uow = UnitOfWork(self.conn, now, time.monotonic(), holder=self.holder)
+        yield uow
+        uow.send_writes()
+
+    @contextmanager
+    def reading(self) -> Iterator[Connection]:
+        yield self.conn
 
 
 _ADVISORY_LOCK = select(func.pg_advisory_xact_lock(func.hashtextextended(bindparam("what"), 0)))
