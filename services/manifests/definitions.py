@@ -236,9 +236,13 @@ def _active(conn: Connection, kind: str, namespace: str, name: str, version: str
 
 
 # Built once: building a statement takes longer than running it.
-_ACTIVE = select(definitions.c.id, definitions.c.digest, definitions.c.scoped, definitions.c.created_by).where(
-    *(definitions.c[name] == bindparam(name) for name in ("kind", "namespace", "name", "version")),
-    definitions.c.is_active,
+_ACTIVE = (
+    select(definitions.c.id, definitions.c.digest, definitions.c.scoped, definitions.c.created_by)
+    .where(
+        *(definitions.c[name] == bindparam(name) for name in ("kind", "namespace", "name", "version")),
+        definitions.c.is_active,
+    )
+    .execution_options(prepared=True)
 )
 
 

@@ -176,7 +176,7 @@ def first_state(wanted: StartRequest, trace_id: UUID, definition: SagaDefinition
 
 
 # Built once: building a statement takes longer than running it.
-_START = insert(sagas).on_conflict_do_nothing()
+_START = insert(sagas).on_conflict_do_nothing().execution_options(prepared=True)
 
 
 def bound_workers(uow: UnitOfWork, definition: SagaDefinition) -> dict[str, str]:

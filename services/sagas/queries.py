@@ -230,6 +230,7 @@ _STEP = (
     select(saga_steps.c.step_id, saga_steps.c.status, saga_steps.c.watch_id, sagas.c.definition_id)
     .join_from(saga_steps, sagas, sagas.c.id == saga_steps.c.saga_id)
     .where(*_IS_VISIBLE, saga_steps.c.span_id == bindparam("span_id", type_=BigInteger))
+    .execution_options(prepared=True)
 )
 _HELD_BY = select(saga_steps.c.saga_id, saga_steps.c.span_id, saga_steps.c.watch_id, sagas.c.namespace).where(
     saga_steps.c.saga_id == any_(bindparam("traces", type_=ARRAY(Uuid))),
