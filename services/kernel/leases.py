@@ -295,6 +295,7 @@ _MAKE_ALL_DUE = (
     .where(sagas.c.id == _FREE.c.id)
     .values(due_at=bindparam("due_at"), hint_at=bindparam("hint_at"))
     .returning(sagas.c.id, _FREE.c.watch_id)
+    .execution_options(prepared=True)
 )
 
 

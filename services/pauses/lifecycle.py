@@ -271,6 +271,7 @@ _FREE_LOCKED = (
     .where(pauses.c.id == any_(bindparam("pause_ids", type_=ARRAY(Uuid))))
     .order_by(pauses.c.id)
     .with_for_update(key_share=True, skip_locked=True)
+    .execution_options(prepared=True)
 )
 
 

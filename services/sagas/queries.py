@@ -232,10 +232,14 @@ _STEP = (
     .where(*_IS_VISIBLE, saga_steps.c.span_id == bindparam("span_id", type_=BigInteger))
     .execution_options(prepared=True)
 )
-_HELD_BY = select(saga_steps.c.saga_id, saga_steps.c.span_id, saga_steps.c.watch_id, sagas.c.namespace).where(
-    saga_steps.c.saga_id == any_(bindparam("traces", type_=ARRAY(Uuid))),
-    saga_steps.c.span_id == any_(bindparam("spans", type_=ARRAY(BigInteger))),
-    sagas.c.id == saga_steps.c.saga_id,
+_HELD_BY = (
+    select(saga_steps.c.saga_id, saga_steps.c.span_id, saga_steps.c.watch_id, sagas.c.namespace)
+    .join_from(saga_steps, sagas, sagas.c.id == saga_steps.c.saga_id)
+    .where(
+        saga_steps.c.saga_id == any_(bindparam("traces", type_=ARRAY(Uuid))),
+        saga_steps.c.span_id == any_(bindparam("spans", type_=ARRAY(BigInteger))),
+    )
+    .execution_options(prepared=True)
 )
 _VISIBLE = select(sagas).where(*_IS_VISIBLE)
 _VISIBLE_LOCKED = _VISIBLE.with_for_update(key_share=True)

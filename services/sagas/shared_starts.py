@@ -190,9 +190,13 @@ def _store(uow: UnitOfWork, new: Sequence[tuple[StartCall, UUID, _Deployed]]) ->
 
 
 # Built once: building a statement takes longer than running it.
-_START_ALL = insert_records(sagas).on_conflict_do_nothing()
-_OF_SAGAS = select(sagas.c.namespace, sagas.c.start_idempotency_key).where(
-    sagas.c.namespace == any_(bindparam("namespaces", type_=ARRAY(Text))),
-    sagas.c.start_idempotency_key == any_(bindparam("keys", type_=ARRAY(Text))),
+_START_ALL = insert_records(sagas).on_conflict_do_nothing().execution_options(prepared=True)
+_OF_SAGAS = (
+    select(sagas.c.namespace, sagas.c.start_idempotency_key)
+    .where(
+        sagas.c.namespace == any_(bindparam("namespaces", type_=ARRAY(Text))),
+        sagas.c.start_idempotency_key == any_(bindparam("keys", type_=ARRAY(Text))),
+    )
+    .execution_options(prepared=True)
 )
 _OF_TRACES = select(sagas.c.id).where(sagas.c.id == any_(bindparam("ids", type_=ARRAY(Uuid))))
