@@ -10,7 +10,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from domain.log.audit import EVERYWHERE, ORIGIN, AuditEntry, chain_of, digest, link, text
-from domain.log.audit_chain import Bad, ChainEnd, ChainError, ChainHeads, ChainRow, export_line, read_line, verify
+from domain.log.audit_chain import (
+    OVERDUE,
+    Bad,
+    ChainEnd,
+    ChainError,
+    ChainHeads,
+    ChainRow,
+    Unlinked,
+    export_line,
+    read_line,
+    verify,
+)
 from domain.values import canonical_json
 
 NOW = datetime(2026, 3, 30, 21, 0, 0, 123456, UTC)
@@ -115,6 +126,16 @@ def test_a_chain_without_a_head_and_a_log_without_heads_are_cut_off() -> None:
 def test_nothing_comes_after_the_heads() -> None:
     rows = chain(2)
     assert verify([rows[0], heads(rows), rows[1]]).first_bad == Bad("shop", 2, INSERTED)
+    late = Unlinked("shop", 0, "{}")
+    assert verify([*rows, heads(rows), late]).first_bad == Bad("shop", 3, INSERTED)
+
+
+def test_entries_that_are_not_linked_are_counted() -> None:
+    """Before the heads. Some seconds are usual; later than that, the log is not whole."""
+    rows = chain(2)
+    found = verify([*rows, Unlinked("shop", OVERDUE - 1, "{}"), Unlinked("shop", OVERDUE, "{}"), heads(rows)])
+    assert (found.first_bad, found.unlinked, found.overdue) == (None, 2, 1)
+    assert not found.document()["ok"]
 
 
 def test_an_export_is_read_as_it_was_written() -> None:
