@@ -128,8 +128,7 @@ def open_engine(url: str, pool_size: int, name: str, *, prepared: bool = True) -
     )
     event.listen(engine, "connect", _opened)
     event.listen(engine, "checkout", lambda driver, record, _: _give_up_standby(engine, driver, record))
-    if prepared:
-        prepare_statements(engine)
+    prepare_statements(engine, is_on=prepared)
     return engine
 
 

@@ -19,7 +19,7 @@ from sqlalchemy.types import NullType
 
 log = logging.getLogger(__name__)
 
-# Statements that one connection keeps, about 0.1 MB each. We have fewer; the limit holds if a text should ever vary.
+# Statements that one connection keeps, about 0.03 MB each. We have fewer; the limit holds if a text should ever vary.
 LIMIT = 100
 # The server does not have the statement, or has it already: a pooler gave the session to another client.
 _LOST = ("26000", "42P05")
@@ -64,8 +64,8 @@ class _Registry:
         generation: statements that were prepared in an earlier one are stale.
     """
 
-    def __init__(self) -> None:
-        self.is_on = True
+    def __init__(self, is_on: bool) -> None:
+        self.is_on = is_on
         self.generation = 0
         self.of_compiled: WeakKeyDictionary[Any, PreparedStatement] = WeakKeyDictionary()
 
@@ -83,9 +83,6 @@ class _Session:
         self._names: set[str] = set()
         self._unsure = False
 
-    def takes(self, statement: PreparedStatement) -> bool:
-        return self._registry.is_on and (statement.name in self._names or len(self._names) < LIMIT)
-
     def execute(self, cursor: Any, statements: Sequence[Filled], then: str | None = None) -> None:
         """Execute the statements and `then` in one message. Raise `StatementLost`, or an error of the driver."""
         message: list[bytes] = []
@@ -96,12 +93,13 @@ class _Session:
             self._generation = self._registry.generation
         known, new = False, set[str]()
         for statement, parameters in statements:
-            if not self._registry.is_on or len(self._names) + len(new) >= LIMIT:
+            is_known = statement.name in self._names
+            is_new = not is_known and statement.name not in new
+            if not self._registry.is_on or (is_new and len(self._names) + len(new) >= LIMIT):
                 message.append(cursor.mogrify(statement.plain, parameters))
                 continue
-            if statement.name in self._names:
-                known = True
-            elif statement.name not in new:
+            known = known or is_known
+            if is_new:
                 new.add(statement.name)
                 message.append(statement.prepare.encode())
             message.append(cursor.mogrify(statement.execute, parameters))
@@ -132,15 +130,15 @@ class _Session:
         raise StatementLost(f"a prepared statement was lost: {why}") from error
 
 
-def prepare_statements(engine: Engine) -> None:
-    """Prepare the statements of this engine that opt in."""
-    registry = _Registry()
+def prepare_statements(engine: Engine, *, is_on: bool) -> None:
+    """Prepare the statements of this engine that opt in, or send their plain texts if it is not on."""
+    registry = _Registry(is_on)
 
     def connected(_: Any, record: Any) -> None:
         record.info[_SESSION] = _Session(registry)
 
     def execute(cursor: Any, text: str, parameters: Any, context: Any) -> bool:
-        """Execute the statement. Return False if SQLAlchemy must send its plain text."""
+        """Execute the statement. Return False if SQLAlchemy must execute it."""
         compiled = context.compiled
         # A text with values in it, such as a list of any length or many rows, differs from the compiled one.
         if compiled is None or "prepared" not in context.execution_options or text != compiled.string:
@@ -148,10 +146,7 @@ def prepare_statements(engine: Engine) -> None:
         statement = registry.of_compiled.get(compiled)
         if statement is None:
             statement = registry.of_compiled[compiled] = of_compiled(compiled)
-        session: _Session = context.root_connection.info[_SESSION]
-        if not session.takes(statement):
-            return False
-        session.execute(cursor, [(statement, parameters)])
+        execute_by_driver(context.root_connection, cursor, [(statement, parameters)])
         return True
 
     event.listen(engine, "connect", connected)
@@ -160,14 +155,8 @@ def prepare_statements(engine: Engine) -> None:
 
 def execute_by_driver(conn: Connection, cursor: Any, statements: Sequence[Filled], then: str | None = None) -> None:
     """Execute the statements and `then` by the driver's cursor, in one message."""
-    session: _Session | None = conn.info.get(_SESSION)
-    if session is not None:
-        session.execute(cursor, statements, then)
-        return
-    message = [cursor.mogrify(statement.plain, values) for statement, values in statements]
-    if then is not None:
-        message.append(then.encode())
-    cursor.execute(b"; ".join(message))
+    session: _Session = conn.info[_SESSION]
+    session.execute(cursor, statements, then)
 
 
 def driver_statement(plain: str, *types: str) -> PreparedStatement:
