@@ -109,12 +109,14 @@ def scope(by: Principal) -> list[Any]:
     return conditions
 
 
-def conditions(wanted: Filter, served: Filter | None = None) -> list[Any]:
+def conditions(wanted: Filter, served: Filter | None = None, columns: Any = pauses.c) -> list[Any]:
     """Return the conditions of the filter, except those on namespaces, creation and decisions.
 
-    `served`: the filters that an index serves already; they are left out too.
+    Args:
+        served: the filters that an index serves already; they are left out too.
+        columns: those of a selection of pauses.
     """
-    columns, served = pauses.c, served or Filter()
+    served = served or Filter()
     equal = {
         columns.status: wanted.status,
         columns.kind: wanted.kind,
@@ -130,12 +132,11 @@ def conditions(wanted: Filter, served: Filter | None = None) -> list[Any]:
     if wanted.consumed is not None:
         conditions.append(columns.consumed_at.is_not(None) if wanted.consumed else columns.consumed_at.is_(None))
     if wanted.outcome is not None:
-        conditions += _with_outcome(wanted.outcome)
+        conditions += _with_outcome(wanted.outcome, columns)
     return conditions
 
 
-def _with_outcome(outcome: str) -> list[Any]:
-    columns = pauses.c
+def _with_outcome(outcome: str, columns: Any = pauses.c) -> list[Any]:
     used = columns.consumed_at.is_not(None)
     if outcome not in (MISSING, NEEDS_LOOK):
         return [used, columns.outcome_status == outcome]

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, RowMapping, Select, and_, func, or_, select, union_all
+from sqlalchemy import ColumnElement, RowMapping, Select, func, or_, select, union_all
 from sqlalchemy.dialects.postgresql import array
 
 from domain.identity.access import Permission, Principal
@@ -18,6 +18,7 @@ from models.people import users
 from services.kernel.pagination import SEARCHED, Page, Slice, slice_of
 from services.kernel.tenancy import seen_namespaces, sees, within
 from services.kernel.unit_of_work import Database
+from services.pauses.queries import Filter, conditions
 
 # The rows of the queue that are searched first.
 FEW = 200
@@ -37,14 +38,14 @@ class InboxFilter:
 
 def inbox(database: Database, by: Principal, wanted: InboxFilter, page: Page) -> Slice[dict[str, Any]]:
     """List pending pauses, a page of documents."""
-    filtered = _filtered(database, by, wanted)
-    queue = _waiting(by, wanted)
+    checks, queue = _row_checks(database, by, wanted), _waiting(by, wanted)
+    filtered = bool(checks(pauses.c))
     last = None
     with database.reading() as conn:
         # Few rows are usually enough, and PostgreSQL then reads no more than it needs.
         for searched in (FEW, SEARCHED) if filtered else (page.limit + 1,):
             read = _cut(queue, by, page, searched + page.offset).subquery("read")
-            found = select(read).where(*(each(read.c) for each in filtered)).order_by(read.c.priority.desc(), read.c.id)
+            found = select(read).where(*checks(read.c)).order_by(read.c.priority.desc(), read.c.id)
             rows = conn.execute(found.limit(page.limit + 1).offset(page.offset)).mappings().all()
             if len(rows) > page.limit:
                 break
@@ -63,10 +64,10 @@ def inbox(database: Database, by: Principal, wanted: InboxFilter, page: Page) ->
 
 def count_waiting(database: Database, by: Principal, wanted: InboxFilter, limit: int = 100) -> int:
     """Count pending pauses, at most `limit`, among the first `SEARCHED` of the queue."""
-    filtered = _filtered(database, by, wanted)
+    checks = _row_checks(database, by, wanted)
     queue = _waiting(by, wanted).order_by(pauses.c.priority.desc(), pauses.c.id)
-    read = queue.limit(SEARCHED if filtered else limit).subquery("read")
-    found = select(read.c.id).where(*(each(read.c) for each in filtered)).limit(limit).subquery()
+    read = queue.limit(SEARCHED if checks(pauses.c) else limit).subquery("read")
+    found = select(read.c.id).where(*checks(read.c)).limit(limit).subquery()
     with database.reading() as conn:
         return int(conn.execute(select(func.count()).select_from(found)).scalar_one())
 
@@ -113,30 +114,20 @@ def _waiting(by: Principal, wanted: InboxFilter) -> Select[Any]:
     return select(pauses).where(pending, *within(pauses, seen_namespaces(by, wanted.namespace)))
 
 
-_Condition = Callable[[Any], ColumnElement[bool]]
+def _row_checks(database: Database, by: Principal, wanted: InboxFilter) -> Callable[[Any], list[ColumnElement[bool]]]:
+    """Return the conditions that only a row itself can check, as a function of the columns."""
+    wished = Filter(kind=wanted.kind, door=wanted.door, tag=wanted.tag, text=wanted.text)
+    voters = (_member(by), *stands_in_for(database, by)) if wanted.mine else ()
+    words = sorted({word for voter in voters for word in _words(voter)})
 
+    def checks(columns: Any) -> list[ColumnElement[bool]]:
+        found = conditions(wished, columns=columns)
+        if wanted.mine:
+            found.append(or_(columns.asked.is_(None), columns.asked.overlap(array(words))))
+            found.append(or_(columns.created_by != by.id, columns.review["allow_self"].as_boolean()))
+        return found
 
-def _filtered(database: Database, by: Principal, wanted: InboxFilter) -> list[_Condition]:
-    """Return the conditions that only a row itself can check, as functions of the columns."""
-    kind, door, tag, text = wanted.kind, wanted.door, wanted.tag, wanted.text
-    found: dict[_Condition, bool] = {
-        lambda columns: columns.kind == kind: kind is not None,
-        lambda columns: columns.door == door: door is not None,
-        lambda columns: columns.tags.contains([tag]): tag is not None,
-        lambda columns: columns.action.icontains(text, autoescape=True): text is not None,
-    }
-    conditions = [condition for condition, given in found.items() if given]
-    return [*conditions, _mine(database, by)] if wanted.mine else conditions
-
-
-def _mine(database: Database, by: Principal) -> _Condition:
-    words = sorted({word for one in (_member(by), *stands_in_for(database, by)) for word in _words(one)})
-
-    def mine(columns: Any) -> ColumnElement[bool]:
-        asked = or_(columns.asked.is_(None), columns.asked.overlap(array(words)))
-        return and_(asked, or_(columns.created_by != by.id, columns.review["allow_self"].as_boolean()))
-
-    return mine
+    return checks
 
 
 def _member(by: Principal) -> Voter:
