@@ -73,7 +73,7 @@ class SagaInHand:
     def go_on(self, outcome: Taken | Exception) -> Exception | None:
         """Begin the next work, or let go of the saga. Return the error, which has been counted."""
         if isinstance(outcome, Exception):
-            self._let_go()
+            self.let_go()
             if not isinstance(outcome, DatabaseUnavailable):
                 # While a call may be running its row stays leased, and is not counted. Its outcome is decided later.
                 with tolerating_outage("counting a failure"):
@@ -89,10 +89,10 @@ class SagaInHand:
             tool_calls().begin(_CallInFlight(self, work))
         elif isinstance(work, ModelRequest):
             slot = self._reasoning.handed_on()
-            self._let_go()
+            self.let_go()
             requests().begin(work, slot)
         else:
-            self._let_go()
+            self.let_go()
 
     def _take_call(self, namespace: str, servers: str) -> bool:
         places = tool_slots().of(servers)
@@ -102,7 +102,7 @@ class SagaInHand:
             self._calling = Slot(places, self.id, decided=self._decided)
         return self._calling.take(namespace)
 
-    def _let_go(self) -> None:
+    def let_go(self) -> None:
         if self._lease is not None:
             leases().drop(self._lease)
         for slot in (self._calling, self._reasoning):
@@ -154,6 +154,8 @@ class _CallInFlight:
                 raise failure
 
     def abandon(self) -> None:
+        # Once the lease expires, another worker decides on the outcome.
+        self.saga.let_go()
         tracing.fail(self.span, "WORKER_ENDED")
         self.span.end()
 

@@ -1,5 +1,6 @@
 """Tool calls that take long: they hold no thread, and only the places of their own server."""
 
+import shlex
 import threading
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from services.kernel.unit_of_work import Database
 from services.manifests.definitions import deploy
 from services.sagas.lifecycle import StartRequest, start_saga
 from tasks import sagas
-from tasks.runtime import CALLS_OF_A_SERVER, tool_calls
+from tasks.runtime import CALLS_OF_A_SERVER, leases, tool_calls, tool_slots
 from tests.adapters.odd_server import eventually, odd_servers
 from tests.services.saga_world import saga_of
 from tests.services.world import ADMIN, AGENT, one
@@ -52,3 +53,21 @@ def test_slow_calls_hold_no_thread_and_delay_no_other_server(database: Database,
         slow.kill()
         eventually(lambda: one(database, "SELECT count(*) FROM sagas WHERE lease_token IS NOT NULL") == 0)
         tool_calls().drain()
+
+
+def test_a_call_that_is_cut_off_is_left_to_another_worker(database: Database, tmp_path: Path) -> None:
+    """Its lease is not renewed any more, and its place is free."""
+    with odd_servers("stdio", tmp_path) as odd:
+        source = replace(odd.source, args=(*odd.source.args, "cut"))
+        (id_,) = started(database, "cut", source, "hang", 1)
+        sagas.advance_sagas(id_.hex)
+        eventually(lambda: odd.called() == ["hang"])
+        (running,) = tool_calls()._running
+        lease = running.job.work.lease  # type: ignore[attr-defined]
+        assert leases().holds(lease)
+        assert running.future is not None
+        running.future.cancel()
+        tool_calls().drain()
+        assert not leases().holds(lease)
+        assert not tool_slots().of(shlex.join((str(source.command), *source.args))).in_use
+        odd.kill()
