@@ -3,6 +3,7 @@
 import atexit
 import os
 import socket
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -89,17 +90,14 @@ def messenger() -> Messenger:
     return made
 
 
-def _places(total: int, kind: str) -> Slots:
-    return Slots(total, lambda row: database().publisher.publish([WakeUp(kind, row, chosen=True)], []))
-
-
-def _wake_saga(id_: UUID) -> None:
-    database().publisher.publish([WakeUp(SAGA, id_, chosen=True)], [])
+def _waking(kind: str) -> Callable[[UUID], None]:
+    """Return what wakes a row of this kind when a slot is free for it."""
+    return lambda row: database().publisher.publish([WakeUp(kind, row, chosen=True)], [])
 
 
 @Lazy
 def tool_slots() -> SlotsByServer:
-    return SlotsByServer(CALLS_OF_A_SERVER, _wake_saga)
+    return SlotsByServer(CALLS_OF_A_SERVER, _waking(SAGA))
 
 
 @Lazy
@@ -117,12 +115,12 @@ def deliveries() -> Slots:
     # Three sevenths of the threads without those for messages. The rest is for work that waits for no other system.
     # Celery's app knows the number of threads, from any source.
     threads: int = current_app.conf.worker_concurrency
-    return _places(max(1, (threads - MOST_AT_ONCE) * 3 // 7), WEBHOOK)
+    return Slots(max(1, (threads - MOST_AT_ONCE) * 3 // 7), _waking(WEBHOOK))
 
 
 @Lazy
 def messages() -> Slots:
-    return _places(MOST_AT_ONCE, NOTIFICATION)
+    return Slots(MOST_AT_ONCE, _waking(NOTIFICATION))
 
 
 @Lazy

@@ -201,25 +201,22 @@ _STEPS = (
     .limit(ROWS)
 )
 # `waiting`: entries that are not linked yet, with the places that they get if no other entry comes before.
-_BEGUN = text("""
+_WAITING = """
 WITH waiting AS (
     SELECT entry ->> 'subject' AS subject, entry, row_number() OVER (ORDER BY id)
         + coalesce((SELECT seq FROM audit_heads WHERE namespace = :namespace), 0) AS seq
     FROM audit_unlinked WHERE namespace = :namespace
 )
+"""
+_BEGUN = text(f"""{_WAITING}
 (
     SELECT seq, entry ->> 'subject' AS subject, entry ->> 'type' AS type
     FROM audit_events WHERE namespace = :namespace AND seq > :seq ORDER BY seq LIMIT :batch
 )
 UNION ALL SELECT seq, subject, entry ->> 'type' FROM waiting WHERE seq > :seq
 ORDER BY seq LIMIT :batch
-""")
-_ENTRIES = text("""
-WITH waiting AS (
-    SELECT entry ->> 'subject' AS subject, entry, row_number() OVER (ORDER BY id)
-        + coalesce((SELECT seq FROM audit_heads WHERE namespace = :namespace), 0) AS seq
-    FROM audit_unlinked WHERE namespace = :namespace
-)
+""")  # noqa: S608  (constants)
+_ENTRIES = text(f"""{_WAITING}
 (
     SELECT entry ->> 'subject' AS subject, seq, entry
     FROM audit_events
@@ -232,4 +229,4 @@ UNION ALL
 SELECT subject, seq, entry FROM waiting WHERE subject = ANY(:subjects) AND (subject, seq) > (:subject, :seq)
 ORDER BY subject, seq
 LIMIT :batch
-""")
+""")  # noqa: S608  (constants)

@@ -64,15 +64,14 @@ def approved_pause(uow: UnitOfWork, id_: UUID) -> Pause | None:
 # Built once: building a statement takes longer than running it.
 INSERT = insert_records(pauses)
 _APPROVED = "approved"
+_APPROVED_AMONG = select(pauses.c.id).where(
+    pauses.c.id == any_(bindparam("pause_ids", type_=ARRAY(Uuid))), pauses.c.status == Status.APPROVED.value
+)
 _APPROVED_LOCKED = (
-    select(pauses)
-    .where(pauses.c.id == any_(bindparam("pause_ids", type_=ARRAY(Uuid))), pauses.c.status == Status.APPROVED.value)
+    _APPROVED_AMONG.with_only_columns(*pauses.c)
     .order_by(pauses.c.id)
     .with_for_update(key_share=True)
     .execution_options(prepared=True)
 )
 _APPROVED_FREE = _APPROVED_LOCKED.with_for_update(key_share=True, skip_locked=True)
-_APPROVED_AMONG = select(pauses.c.id).where(
-    pauses.c.id == any_(bindparam("pause_ids", type_=ARRAY(Uuid))), pauses.c.status == Status.APPROVED.value
-)
 _BY_ID = select(pauses).where(pauses.c.id == bindparam("pause_id")).execution_options(prepared=True)

@@ -17,13 +17,7 @@ from services.manifests.definitions import load_saga
 from services.sagas.approvals import use_approvals
 from services.sagas.events import notices
 from services.sagas.plan import StepPlan, ToolLookupNeeded
-from services.sagas.repository import (
-    SagaRecord,
-    Schedule,
-    new_span_id,
-    save,
-    understood,
-)
+from services.sagas.repository import SagaRecord, Schedule, new_span_id, save, understood
 from services.sagas.work import Capacity, Work
 
 # A worker without room leaves a saga for half as long as it has been due, between these two. Others may be free, and

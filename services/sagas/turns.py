@@ -15,11 +15,7 @@ from services.kernel.leases import SAGA, Lease, new_lease
 from services.kernel.unit_of_work import Database, UnitOfWork
 from services.pauses.repository import lock_approved
 from services.sagas.execution import SagaExecution
-from services.sagas.repository import (
-    lock_claimable,
-    lock_rows,
-    with_steps,
-)
+from services.sagas.repository import lock_claimable, lock_rows, with_steps
 from services.sagas.work import Work
 
 log = logging.getLogger(__name__)
