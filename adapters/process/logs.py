@@ -7,13 +7,13 @@ import logging
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from logging.handlers import QueueHandler, QueueListener
+from queue import Queue
 from types import TracebackType
-from typing import TextIO
 from uuid import UUID
 
 import orjson
@@ -37,13 +37,11 @@ _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 
 log = logging.getLogger(__name__)
 
-# Seconds that a line waits for others. A killed process loses the lines of this time.
-WRITE_EVERY = 0.02
-
 
 def log_as_json(level: str) -> None:
-    handler = _Background(sys.stderr)
+    handler = _Queued(Queue())
     handler.setFormatter(JsonFormatter())
+    QueueListener(handler.queue, logging.StreamHandler(sys.stderr)).start()
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(level)
@@ -59,40 +57,14 @@ def _uncaught(type_: type[BaseException], found: BaseException | None, traceback
         log.critical("nothing caught this exception", exc_info=(type_, found or type_(), traceback))
 
 
-class _Background(logging.Handler):
-    """A handler that formats a record in the logging thread, which knows the trace id. Another thread writes the lines.
+class _Queued(QueueHandler):
+    """A handler that formats a record in the logging thread, which knows the trace id. Another thread writes it."""
 
-    It wakes up once for many lines: woken for each one, it competed with the requests for the interpreter.
-    """
-
-    def __init__(self, stream: TextIO) -> None:
-        super().__init__()
-        self._stream = stream
-        self._lines: deque[str] = deque()
-        self._waiting, self._writing = threading.Event(), threading.Lock()
-        threading.Thread(target=self._run, name="log", daemon=True).start()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        try:
-            self._lines.append(self.format(record))
-        except Exception:
-            self.handleError(record)
-        if not self._waiting.is_set():
-            self._waiting.set()
+    queue: "Queue[logging.LogRecord]"
 
     def flush(self) -> None:
-        """Write all lines. `logging.shutdown` calls this at the end of the process."""
-        with self._writing, suppress(OSError, ValueError):
-            lines = [self._lines.popleft() for _ in range(len(self._lines))]
-            self._stream.write("".join(f"{line}\n" for line in lines))
-            self._stream.flush()
-
-    def _run(self) -> None:
-        while self._waiting.wait():
-            time.sleep(WRITE_EVERY)
-            # Cleared first: a line that comes now is written now, or wakes this thread again.
-            self._waiting.clear()
-            self.flush()
+        """Wait until every line is written. `logging.shutdown` calls this at the end of the process."""
+        self.queue.join()
 
 
 class JsonFormatter(logging.Formatter):
