@@ -25,7 +25,8 @@ THINKING = """
     WHERE namespace = %s AND step_id = 'two' AND saga_steps.status = 'IN_PROGRESS'
 """
 MAY_HAVE = 600 * 1024 * 1024
-MAY_RUN = 60
+# All pools have 57 when they are full. A thread for each request would be 64 more.
+MAY_RUN = 65
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +62,8 @@ def test_a_full_worker_goes_on_with_other_work(scene: ModelScene) -> None:
     others = [scene.start_saga("other", customer=f"other-{number}") for number in range(OTHERS)]
     ended(scene, *others)
     assert [scene.saga(trace_id)["status"] for trace_id in others] == ["COMPLETED"] * OTHERS
+    # Short threads look up the addresses of webhooks at the same time.
+    until("no thread belongs to a request", lambda: worker.num_threads() < MAY_RUN)
     threads = worker.num_threads()
     assert ROOM <= thinks_about(scene, sagas) == scene.mind.server.at_once < ROOM + THREADS
     scene.mark_failure()
@@ -68,7 +71,6 @@ def test_a_full_worker_goes_on_with_other_work(scene: ModelScene) -> None:
     scene.settle("more thoughts than there is room for")
     print(f"{scene.mind.server.at_once} model requests at once: {peak(worker) >> 20} MB at most, {threads} threads")
     assert peak(worker) < MAY_HAVE
-    assert threads < MAY_RUN
     check(scene, sagas)
 
 
