@@ -61,6 +61,7 @@ class Settings:
     egress_allow: tuple[Network, ...]
     log_level: str
     db_pool_size: int
+    web_processes: int
     prepared_statements: bool
     max_waiters: int
     max_streams: int
@@ -92,8 +93,6 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
     public_url = get("SAGAHOLD_PUBLIC_URL", server_urls.public_url, f"http://{_bracketed(reached(host))}:{port}")
     # The number of proxies in front of `web`. As many addresses at the end of X-Forwarded-For are trusted.
     proxies = get("SAGAHOLD_PROXIES", _whole(0, 10), "0")
-    # The Procfile passes it to granian.
-    get("SAGAHOLD_WEB_PROCESSES", _whole(1, 1_000), "1")
     # Only checked here: workers read it when a step runs, with the providers' keys.
     get("SAGAHOLD_LOCAL_LLM_URL", server_urls.model_url, "")
     return Settings(
@@ -110,10 +109,11 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         # Connections per process. A request holds one for about a millisecond, so a few serve many threads.
         db_pool_size=get("SAGAHOLD_DB_POOL_SIZE", _whole(1, 200), "16"),
         # Off for a pooler that gives a connection's session to other clients between two transactions.
+        web_processes=get("SAGAHOLD_WEB_PROCESSES", _whole(1, 1_000), "1"),
         prepared_statements=get("SAGAHOLD_PREPARED_STATEMENTS", _yes, "true"),
         # Long polls and streams per web process. A long poll costs about 10 kB and no thread.
         max_waiters=get("SAGAHOLD_MAX_WAITERS", _whole(1, 100_000), "10000"),
-        # Those of them that need a thread. The Procfile starts the server with 100 threads more than this.
+        # Those of them that need a thread. `sagahold web` starts the server with 100 threads more than this.
         max_streams=get("SAGAHOLD_MAX_STREAMS", _whole(1, 20_000), "1000"),
         pause_expires_in=get("SAGAHOLD_PAUSE_EXPIRES_IN", _whole(1, 3_650 * DAY), str(DAY)),
         retention_days=get("SAGAHOLD_RETENTION_DAYS", _whole(1, 36_500), "90"),

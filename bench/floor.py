@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -10,13 +11,14 @@ from dataclasses import dataclass
 
 import psycopg2
 
+import settings
 from bench.inserter import insert_on_request
 from bench.load import Load
 from bench.subject import CONTEXT
 from bench.wire import BenchError, Connection, Server
+from cli.commands.processes import ROOT, web_arguments
 from cli.devstack import Stack
 from cli.devstack.ports import free_port
-from cli.devstack.procfile import PROCFILE, read_procfile, shell_command
 from cli.devstack.waiting import wait_until
 
 START_SECONDS = 60.0
@@ -32,13 +34,13 @@ class EmptyRoute:
 
 @contextmanager
 def empty_route(stack: Stack) -> Iterator[EmptyRoute]:
-    """The Procfile's web command with another application."""
-    command = read_procfile(PROCFILE)["web"].replace("wsgi:app", "bench.floor_app:app")
+    """The server of `sagahold web` with another application."""
     port = free_port("127.0.0.1")
     environ = {**stack.environ, "SAGAHOLD_PORT": str(port)}
+    command = web_arguments(settings.load(environ), "bench.floor_app:app")
     with open(stack.log("web").with_name("floor.log"), "wb") as log:
         process = subprocess.Popen(
-            shell_command(command), cwd=PROCFILE.parent, env=environ, stdout=log, stderr=subprocess.STDOUT
+            (sys.executable, "-m", *command), cwd=ROOT, env=environ, stdout=log, stderr=subprocess.STDOUT
         )
     try:
         server = Server(f"http://127.0.0.1:{port}")

@@ -26,7 +26,7 @@ from services.kernel.connection_pool import DatabaseUnavailable
 def init(data_dir: Path, new_keys: bool) -> None:
     """Create the first admin, keys and a sign-in link.
 
-    Use it on your own database, after the Procfile's `release`. It creates one key for each role. A second run creates
+    Use it on your own database, after `sagahold release`. It creates one key for each role. A second run creates
     only a new link, and replaces keys in the file that are no longer valid.
     """
     loaded = settings.load_or_exit({"REDIS_URL": "redis://not-needed", **os.environ})
@@ -35,7 +35,7 @@ def init(data_dir: Path, new_keys: bool) -> None:
     except DatabaseUnavailable:
         raise Failure("the database does not answer: start it, or correct DATABASE_URL") from None
     except ProgrammingError:
-        raise Failure("the database is not migrated: run the Procfile's `release` first") from None
+        raise Failure("the database is not migrated: run `sagahold release` first") from None
     except OSError as error:
         raise Failure(f"cannot write {error.filename or data_dir}: {error.strerror}") from None
 

@@ -62,7 +62,7 @@ def _database(loaded: Settings) -> Iterator[Check]:
         yield Check("database", True, f"PostgreSQL {version} answers")
         head = ScriptDirectory(str(Path(migrations.__file__).parent)).get_current_head() or ""
         migrated = readiness(Database(engine, NoPublisher(), loaded.public_url), head).migrated
-        todo = "not migrated: run `alembic -c migrations/alembic.ini upgrade head` (the Procfile's `release`)"
+        todo = "not migrated: run `sagahold release`"
         yield Check("migrations", migrated, f"current ({head})" if migrated else todo)
         off = f"{abs(skew):.1f} s {'ahead of' if skew > 0 else 'behind'} this machine's"
         good = abs(skew) <= SKEW_SECONDS

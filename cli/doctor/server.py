@@ -18,7 +18,7 @@ UNAUTHORIZED, FORBIDDEN = 401, 403
 BEHIND = {
     "database": "its PostgreSQL does not answer",
     "writable": "its PostgreSQL is read-only or a standby (check its failover)",
-    "migrations": "its database is not migrated (run the Procfile's `release`)",
+    "migrations": "its database is not migrated (run `sagahold release`)",
     "broker": "its Redis does not answer or accepts no writes (its /readyz says why)",
     "workers": "no worker was seen within 15 s (start one, or read its log)",
     "beat": "no sweep ran within 15 s (start beat, or read its log; a worker must serve the queue `maintenance`)",

