@@ -42,6 +42,7 @@ from services.identity.keys import authenticate
 from services.kernel.connection_pool import DatabaseUnavailable, open_engine
 from services.kernel.group_commit import GroupCommit
 from services.kernel.unit_of_work import Database
+from services.operations.backlog_cache import BacklogCache
 from services.pauses.lifecycle import create_pauses, resolved_among
 from services.pauses.receipt_keys import current_key
 from services.reviews.shared_decisions import decide_pauses
@@ -98,6 +99,7 @@ def build() -> Flask:
             pause_expires_in=settings.pause_expires_in,
             max_waiters=settings.max_waiters,
             max_streams=settings.max_streams,
+            backlogs=BacklogCache(database),
             revision=head_revision(),
             artifact_files=ArtifactFiles(settings.artifact_roots),
             broker_error=partial(_broker_error, prober),

@@ -14,6 +14,7 @@ from app.http.key_cache import KeyCache
 from domain.manifests.host_access import HostRules
 from services.kernel.group_commit import GroupCommit
 from services.kernel.unit_of_work import Database
+from services.operations.backlog_cache import BacklogCache
 from services.pauses.changes import PauseChange
 from services.pauses.lifecycle import Created, CreateRequest
 from services.pauses.receipt_keys import Signer
@@ -36,6 +37,7 @@ class Deps:
         pause_expires_in: the default time limit of a pause, in seconds.
         max_waiters: the number of long polls and streams that this process holds at once.
         max_streams: the number of those that need a thread.
+        backlogs: the counts of waiting work that `/metrics` shows.
         revision: the migration that this code needs.
         artifact_files: the server's own files that manifests may refer to.
         broker_error: return why the broker accepts no wake-ups; None if it does.
@@ -58,6 +60,7 @@ class Deps:
     pause_expires_in: int
     max_waiters: int
     max_streams: int
+    backlogs: BacklogCache
     revision: str
     artifact_files: ArtifactFiles
     broker_error: Callable[[], str | None]

@@ -10,7 +10,6 @@ from prometheus_client.registry import Collector
 from app.deps import Deps
 from domain.identity.access import Principal
 from domain.pauses.door import NO_DOOR, OTHER_DOOR, TITLES
-from services.operations.health import Backlog, backlog
 
 # From a cached read to the longest long poll.
 _BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -34,7 +33,8 @@ class _SystemGauges(Collector):
         self._by = by
 
     def collect(self) -> Iterator[Metric]:
-        found: Backlog = backlog(self._deps.database, self._by)
+        found, age = self._deps.backlogs.read(self._by)
+        yield _gauge("backlog_age_seconds", "Age of the counts of waiting work", age)
         yield _gauge("pending_pauses", "Pauses that wait for a decision", found.pending_pauses)
         yield _gauge("pending_deliveries", "Webhook deliveries that wait for an attempt", found.pending_deliveries)
         yield _gauge("overdue_seconds", "Age of the oldest overdue work", found.overdue_seconds)

@@ -60,7 +60,7 @@ def test_metrics_are_what_prometheus_reads(team: Team) -> None:
     families = {family.name: family for family in text_string_to_metric_families(answer.text)}
     gauges = {"pending_pauses", "pending_deliveries", "overdue_seconds", "exhausted_deliveries", "workers_seen"}
     gauges |= {"due_sagas", "sagas_needing_operator", "pending_notifications", "failed_notifications"}
-    gauges |= {"disabled_endpoints", "failing_receivers"}
+    gauges |= {"disabled_endpoints", "failing_receivers", "backlog_age_seconds"}
     assert {f"sagahold_{name}" for name in gauges} < families.keys()
     for old, new in (("set_aside", "quarantined_rows"), ("held_requests", "long_polls")):
         assert families[f"sagahold_{old}"].samples[0].value == families[f"sagahold_{new}"].samples[0].value

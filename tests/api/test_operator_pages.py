@@ -402,7 +402,7 @@ class TestWebhooks:
         receiver.script = reply(200)
         a_delivery(team, receiver)
         assert "Failing receivers" not in text(crew.operator.see("/webhooks"))
-        assert "sagahold_failing_receivers 0.0" in team.operator.get("/metrics").text
+        until(lambda: "sagahold_failing_receivers 0.0" in team.operator.get("/metrics").text)
 
     def test_an_id_that_is_none_is_not_searched_for(self, crew: Crew) -> None:
         assert "were ignored: pause" in text(crew.operator.see("/webhooks?pause=wch_1"))
