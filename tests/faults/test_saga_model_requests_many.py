@@ -25,8 +25,8 @@ THINKING = """
     WHERE namespace = %s AND step_id = 'two' AND saga_steps.status = 'IN_PROGRESS'
 """
 MAY_HAVE = 600 * 1024 * 1024
-# All pools have 57 when they are full. A thread for each request would be 64 more.
-MAY_RUN = 65
+# A worker has 50 to 70 threads, as its pools are more or less full. A thread for each request would make it 114.
+MAY_RUN = 90
 
 
 @pytest.fixture(scope="module")
@@ -62,8 +62,6 @@ def test_a_full_worker_goes_on_with_other_work(scene: ModelScene) -> None:
     others = [scene.start_saga("other", customer=f"other-{number}") for number in range(OTHERS)]
     ended(scene, *others)
     assert [scene.saga(trace_id)["status"] for trace_id in others] == ["COMPLETED"] * OTHERS
-    # Short threads look up the addresses of webhooks at the same time.
-    until("no thread belongs to a request", lambda: worker.num_threads() < MAY_RUN)
     threads = worker.num_threads()
     assert ROOM <= thinks_about(scene, sagas) == scene.mind.server.at_once < ROOM + THREADS
     scene.mark_failure()
@@ -71,6 +69,7 @@ def test_a_full_worker_goes_on_with_other_work(scene: ModelScene) -> None:
     scene.settle("more thoughts than there is room for")
     print(f"{scene.mind.server.at_once} model requests at once: {peak(worker) >> 20} MB at most, {threads} threads")
     assert peak(worker) < MAY_HAVE
+    assert threads < MAY_RUN
     check(scene, sagas)
 
 
