@@ -35,6 +35,20 @@ ARTIFACT_ROOTS = {
 }
 
 
+# With `_FILE` after its name, each is read from a file. Docker and Kubernetes mount secrets as files, because children
+# and crash reports get copies of the environment.
+SECRETS = (
+    "DATABASE_URL",
+    "REDIS_URL",
+    "SAGAHOLD_ENCRYPTION_KEY",
+    "SAGAHOLD_MAIL_URL",
+    "SAGAHOLD_OIDC_CLIENT_SECRET",
+    "OPENAI_API_KEY",
+    "ANTHROPIC_API_KEY",
+    "SAGAHOLD_LOCAL_LLM_KEY",
+)
+
+
 class SettingsError(Exception):
     """An environment variable is missing or has an invalid value."""
 
@@ -87,7 +101,7 @@ class Settings:
 
 def load(environ: Mapping[str, str] = os.environ) -> Settings:
     """Read all settings. Raise `SettingsError` with one line that names the variable."""
-    get = _Reader(environ)
+    get = _Reader(with_secrets(environ))
     host = get("SAGAHOLD_HOST", _host, "127.0.0.1")
     port = get("SAGAHOLD_PORT", _whole(1, 65_535), "8000")
     public_url = get("SAGAHOLD_PUBLIC_URL", server_urls.public_url, f"http://{_bracketed(reached(host))}:{port}")
@@ -137,6 +151,27 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         tracing=_tracing(get),
         host_rules=_host_rules(get),
     )
+
+
+def with_secrets(environ: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the environment with the contents of the files that `…_FILE` names, without the blanks around them.
+
+    A variable that is set itself wins over its file. Raise `SettingsError` for a file that is empty or unreadable.
+    """
+    given = {name: path for name in SECRETS if (path := environ.get(f"{name}_FILE")) and not environ.get(name)}
+    return {**environ, **{name: _secret(f"{name}_FILE", path) for name, path in given.items()}}
+
+
+def _secret(name: str, path: str) -> str:
+    try:
+        text = Path(path).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise SettingsError(f"{name}: cannot read {path!r}: {error.strerror}") from None
+    except ValueError:
+        raise SettingsError(f"{name}: {path!r} is not a text file in UTF-8") from None
+    if not text:
+        raise SettingsError(f"{name}: {path!r} is empty")
+    return text
 
 
 def _oidc(get: "_Reader") -> Oidc | None:

@@ -142,7 +142,7 @@ def _runner() -> RequestRunner:
 
     found = settings()
     retry = found.llm_retry_enabled, found.llm_retry_max_attempts, found.llm_retry_base_delay, found.llm_retry_max_delay
-    return ModelRunner(tool_client(), LlmSettings(*retry, environ=os.environ))
+    return ModelRunner(tool_client(), LlmSettings(*retry, environ=environment.with_secrets(os.environ)))
 
 
 @Lazy

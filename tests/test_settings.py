@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from domain.manifests.host_access import HostRules
-from settings import Settings, SettingsError, load, load_or_exit
+from settings import SECRETS, Settings, SettingsError, load, load_or_exit, with_secrets
 
 NEEDED = {"DATABASE_URL": "postgresql://u:secret@db/sagahold", "REDIS_URL": "redis://:secret@cache:6379/0"}
 
@@ -55,6 +55,24 @@ def test_defaults() -> None:
         tracing=False,
         host_rules=HostRules(),
     )
+
+
+def test_secrets_in_files(tmp_path: Path) -> None:
+    """Each secret may come from a file, whose last line may end; the variable itself wins."""
+    file = tmp_path / "secret"
+    file.write_text("postgresql://u:filed@db/sagahold\n")
+    environ = {"DATABASE_URL_FILE": str(file), "REDIS_URL": NEEDED["REDIS_URL"]}
+    assert load(environ).database_url == "postgresql+psycopg2://u:filed@db/sagahold"
+    assert loaded(DATABASE_URL_FILE=str(file)).database_url == "postgresql+psycopg2://u:secret@db/sagahold"
+    found = with_secrets({f"{name}_FILE": str(file) for name in SECRETS})
+    assert {found[name] for name in SECRETS} == {"postgresql://u:filed@db/sagahold"}
+    for content, wrong in ((b" \n", "is empty"), (b"\xff", "is not a text file in UTF-8")):
+        file.write_bytes(content)
+        with pytest.raises(SettingsError, match=rf"^DATABASE_URL_FILE: '{re.escape(str(file))}' {wrong}$"):
+            load(environ)
+    file.unlink()
+    with pytest.raises(SettingsError, match=r"^DATABASE_URL_FILE: cannot read '.*': No such file or directory$"):
+        load(environ)
 
 
 def test_the_keys_that_sign_receipts(tmp_path: Path) -> None:
