@@ -12,7 +12,9 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from multiprocessing.util import Finalize
+from typing import Any
 
+import granian.wsgi
 from alembic.config import Config
 from alembic.script import ScriptDirectory
 from flask import Flask
@@ -35,7 +37,7 @@ from adapters.text_cipher import TextCipher
 from app import create_app
 from app.deps import Deps
 from app.http.key_cache import KeyCache
-from app.http.parking import Parking
+from app.http.parking import Parking, with_access_log
 from app.http.slow_bodies import BodyWatch
 from domain.values.errors import ReceiptKeyUnavailable
 from services.identity.keys import authenticate
@@ -200,11 +202,18 @@ def _when_told_to_stop(call: Callable[[], None]) -> None:
 def park_long_polls() -> None:
     """Let long polls wait without a thread. Granian calls this function of its own after this module is loaded."""
     name = "_wsgi_call_wrap"
-    if (wrap := vars(mp).get(name)) is None:
+    wrap, access_log = vars(mp).get(name), vars(granian.wsgi).get("_build_access_logger")
+    if wrap is None or access_log is None:
         log.warning("this version of granian cannot park requests, so each long poll holds a thread")
         return
     around = Parking().around
-    setattr(mp, name, lambda *arguments: around(wrap(*arguments)))
+
+    def parking(application: Any, options: dict[str, Any], access_format: str | None = None) -> Any:
+        # Granian's own access log would write a 500 for each request that is parked.
+        serve = wrap(application, options, None)
+        return around(with_access_log(serve, access_log(access_format)) if access_format else serve)
+
+    setattr(mp, name, parking)
 
 
 def end_with_parent() -> None:

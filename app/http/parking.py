@@ -25,10 +25,30 @@ WAIT, BEGAN = "sagahold.wait", "sagahold.began"
 THREADS = 16
 
 Serve = Callable[[Any, dict[str, Any]], Any]
+# Write a line: the time of arrival from `time.time` and from `time.perf_counter`, the scope, and the status.
+AccessLog = Callable[[float, float, dict[str, Any], int], None]
 
 
 class Parked(BaseException):
     """The end of a run without a response. It is no `Exception`, so that no error handler answers the request."""
+
+
+def with_access_log(serve: Serve, write: AccessLog) -> Serve:
+    """Wrap the function within `Parking.around`: log each response once, with the time since the request's arrival."""
+
+    def logged(protocol: Any, scope: dict[str, Any]) -> Any:
+        status = 500
+        try:
+            status = serve(protocol, scope)
+        except Parked:
+            status = 0
+            raise
+        finally:
+            if status:
+                write(time.time() - (time.perf_counter() - scope[BEGAN]), scope[BEGAN], scope, status)
+        return status
+
+    return logged
 
 
 class Wait:
@@ -120,11 +140,12 @@ class Parking:
         """Wrap the server's function that calls the application and passes on its response."""
 
         def run(protocol: Any, scope: dict[str, Any]) -> Any:
+            scope[BEGAN] = time.perf_counter()
             body = scope.get("CONTENT_LENGTH", "0") != "0" or "HTTP_TRANSFER_ENCODING" in scope
             if body or scope["REQUEST_METHOD"] != "GET":
                 return serve(protocol, scope)
             wait = Wait(self, partial(serve, protocol, scope))
-            scope[WAIT], scope[BEGAN] = wait, time.perf_counter()
+            scope[WAIT] = wait
             return wait.run()
 
         return run

@@ -6,6 +6,8 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 import httpx
 import pytest
@@ -34,6 +36,7 @@ class Server:
     operator: httpx.Client
     open_: ExitStack
     process: subprocess.Popen[bytes]
+    log: Path
 
     def ask(self, path: str, header: str) -> socket.socket:
         client = self.open_.enter_context(socket.create_connection(("127.0.0.1", self.port), timeout=90))
@@ -62,15 +65,16 @@ def serving(stack: Stack, **limits: str) -> Iterator[Server]:
     port = free_port("127.0.0.1")
     environ = {"SAGAHOLD_PORT": str(port), "SAGAHOLD_PROCESS": "narrow", **limits}
     command = shell_command(read_procfile(PROCFILE)["web"])
-    web = subprocess.Popen(command, cwd=ROOT, env={**stack.environ, **environ}, stderr=subprocess.DEVNULL)
     headers = {"Authorization": f"Bearer {stack.credentials['operator_key']}"}
-    try:
-        with ExitStack() as open_, httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers) as operator:
-            until(lambda: answers(operator), 120)
-            yield Server(port, operator, open_, web)
-    finally:
-        web.terminate()
-        web.wait(90)
+    with NamedTemporaryFile(prefix="granian-") as log:
+        web = subprocess.Popen(command, cwd=ROOT, env={**stack.environ, **environ}, stdout=log, stderr=log)
+        try:
+            with ExitStack() as open_, httpx.Client(base_url=f"http://127.0.0.1:{port}", headers=headers) as operator:
+                until(lambda: answers(operator), 120)
+                yield Server(port, operator, open_, web, Path(log.name))
+        finally:
+            web.terminate()
+            web.wait(90)
 
 
 def answers(client: httpx.Client) -> bool:
@@ -151,7 +155,9 @@ def test_long_polls_hold_no_threads(stack: Stack, team: Team) -> None:
     agent = f"Authorization: {team.agent.headers['Authorization']}"
     decided, open_ = (team.pause()["watchId"] for _ in range(2))
     answered = 'sagahold_http_requests_total{method="GET",route="/api/pause/<watch:watch_id>",status="200"}'
-    with serving(stack, SAGAHOLD_MAX_STREAMS="1") as server:
+    # Granian's own log, which has one line for each response and none for a request that is parked.
+    access = {"GRANIAN_LOG_ACCESS_ENABLED": "true", "GRANIAN_LOG_ACCESS_FMT": "granted %(path)s %(status)d"}
+    with serving(stack, SAGAHOLD_MAX_STREAMS="1", **access) as server:
         polls = [server.ask(f"/api/pause/{decided}?wait=60", agent) for _ in range(many)]
         until(lambda: server.held == many, 90)
         assert server.metric(answered) == 0
@@ -162,6 +168,8 @@ def test_long_polls_hold_no_threads(stack: Stack, team: Team) -> None:
             assert told.lower().count("trace-id: ") == 1
         until(lambda: server.held == 0)
         assert server.metric(answered) == many
+        until(lambda: server.log.read_text().count(f"granted /api/pause/{decided} 200") == many)
+        assert f"{decided} 500" not in server.log.read_text()
 
         streamed = server.ask(f"/api/pause/{open_}/events", agent)
         until(lambda: server.held == 1)
