@@ -46,10 +46,11 @@ prose: setup
 bench: setup
 	$(BIN)/python -m bench
 
-# The Python SDK as a wheel, which `pip install dist/sagahold-*.whl` installs. Where npm is, the TypeScript SDK as a tarball,
+# The wheels of the Python SDK and of the server. The SDK's is what `pip install dist/sagahold-*.whl` installs. Where npm is, the TypeScript SDK as a tarball,
 # which `npm install ./dist/sagahold-client-*.tgz` installs.
 dist: setup
 	$(BIN)/uv build --quiet --no-build-isolation --python $(BIN)/python --out-dir dist sdk/python
+	$(BIN)/uv build --quiet --wheel --no-build-isolation --python $(BIN)/python --out-dir dist .
 	@if command -v npm >/dev/null; then cd sdk/js && npm ci --silent --ignore-scripts && npm pack --silent --pack-destination ../../dist; else echo "There is no npm, so dist/ has no package for TypeScript."; fi
 
 # After a change of the dependencies in pyproject.toml: write new pins and hashes, with the newest versions that fit.

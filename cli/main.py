@@ -14,6 +14,7 @@ COMMANDS = {
     "up": "cli.commands.up",
     "init": "cli.commands.init",
     "demo": "cli.demo",
+    "examples": "cli.commands.examples",
     "doctor": "cli.doctor",
     "web": "cli.commands.processes",
     "worker": "cli.commands.processes",

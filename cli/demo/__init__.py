@@ -47,9 +47,9 @@ def demo() -> None:
         raise Failure(f"processes were left running: {', '.join(map(str, left))}")
     screen.print()
     screen.print(f"Stopped and cleaned up after {time.perf_counter() - started:.0f} s.")
-    screen.print("Next: `make up` runs a stack that stays and prints a link to its dashboard.")
+    screen.print("Next: `sagahold up` runs a stack that stays and prints a link to its dashboard.")
     screen.print("Two samples wait there for your decision. To add a pause, use another terminal:")
-    screen.print("  .venv/bin/sagahold pause create 'Deploy to production' --wait", style="bold")
+    screen.print("  sagahold pause create 'Deploy to production' --wait", style="bold")
 
 
 def _show(screen: Console) -> list[int]:

@@ -99,7 +99,7 @@ def test_it_tells_the_whole_story_and_leaves_nothing(demo: Demo) -> None:
         *("send_email", "withdraw_email"),
         "send_email",
     ]
-    assert "`make up` runs a stack that stays and prints a link to its dashboard" in out
+    assert "`sagahold up` runs a stack that stays and prints a link to its dashboard" in out
     assert max(map(len, out.splitlines())) <= 80
 
 

@@ -1,0 +1,125 @@
+"""The wheels of `make dist` in an environment outside the repository: the stack, a pause, a saga, and the end.
+
+The environment has this one's dependencies by a `.pth` file, so nothing is downloaded. None of them is ours.
+"""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from cli.devstack.ports import free_port
+from domain.values.version import VERSION
+from tests.faults.scene import until
+
+ROOT = Path(__file__).parents[3]
+BIN = Path(sys.executable).parent
+CLEAN = {
+    name: value
+    for name, value in os.environ.items()
+    if name not in ("PYTHONPATH", "VIRTUAL_ENV", "DATABASE_URL", "REDIS_URL") and not name.startswith("SAGAHOLD_")
+}
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    folder = tmp_path_factory.mktemp("dist")
+    recipes = re.findall(r"^\t(\$\(BIN\)/uv build .*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
+    for recipe in recipes:
+        command = recipe.replace("$(BIN)", str(BIN)).replace("--out-dir dist", f"--out-dir {folder}")
+        subprocess.run(["sh", "-c", command], cwd=ROOT, env=CLEAN, check=True, timeout=170)
+    return sorted(folder.glob("*.whl"))
+
+
+@pytest.fixture(scope="module")
+def sagahold(wheels: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the command in an environment of its own."""
+    folder = tmp_path_factory.mktemp("environment")
+    venv.create(folder, with_pip=False)
+    python = folder / "bin" / "python"
+    install = [BIN / "uv", "pip", "install", "--quiet", "--offline", "--no-deps", "--python", python, *wheels]
+    subprocess.run(install, env=CLEAN, check=True, timeout=170)
+    own = sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)})
+    # The .pth files in that folder are not read, so that of the editable installation does not lead to the sources.
+    (Path(own) / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return folder / "bin" / "sagahold"
+
+
+@pytest.fixture(scope="module")
+def up(sagahold: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Return the folder, empty before, in which `sagahold up` runs."""
+    folder = tmp_path_factory.mktemp("empty")
+    with (folder.parent / "up.log").open("w+") as log:
+        command = [sagahold, "up", "--no-sample", "--port", str(free_port("127.0.0.1"))]
+        stack = subprocess.Popen(command, cwd=folder, env=CLEAN, stdout=log, stderr=log)
+
+        def ready() -> bool:
+            log.seek(0)
+            text = log.read()
+            assert stack.poll() is None, text
+            return "Ready:" in text
+
+        try:
+            until("it is ready", ready)
+            yield folder
+        finally:
+            stack.send_signal(signal.SIGTERM)
+            status = stack.wait(90)
+    assert status == 0
+
+
+def test_no_module_of_the_server_is_at_the_top(wheels: list[Path], sagahold: Path) -> None:
+    names = {wheel.name.split("-")[0]: zipfile.ZipFile(wheel).namelist() for wheel in wheels}
+    tops = {dist: {name.split("/")[0] for name in found} for dist, found in names.items()}
+    info = {dist: f"{dist}-{VERSION}.dist-info" for dist in tops}
+    assert tops == {dist: {dist, info[dist]} for dist in ("sagahold", "sagahold_server")}
+    rooms = ("app", "tasks", "models", "cli", "settings", "domain", "services", "adapters", "migrations", "wsgi")
+    ask = f"import importlib.util as u; print([name for name in {rooms} if u.find_spec(name)])"
+    python = [sagahold.with_name("python"), "-c", ask]
+    assert subprocess.check_output(python, cwd="/", env=CLEAN, text=True) == "[]\n"
+
+
+def test_the_extra_requires_the_same_version(wheels: list[Path]) -> None:
+    (sdk,) = (wheel for wheel in wheels if wheel.name.startswith("sagahold-"))
+    metadata = zipfile.ZipFile(sdk).read(f"sagahold-{VERSION}.dist-info/METADATA").decode()
+    assert f'Requires-Dist: sagahold-server[embedded]=={VERSION}; extra == "server"' in metadata
+
+
+def test_a_pause_and_a_saga(sagahold: Path, up: Path) -> None:
+    def run(*words: str | Path, status: int = 0) -> str:
+        ran = subprocess.run(words, cwd=up, env=CLEAN, capture_output=True, text=True, timeout=90, check=False)
+        assert ran.returncode == status, ran.stdout + ran.stderr
+        return ran.stdout + ran.stderr
+
+    access = json.loads((up / ".sagahold" / "credentials.json").read_text())
+    pause = json.loads(run(sagahold, "pause", "create", "Deploy", "--json"))
+    person = httpx.Client(
+        base_url=access["url"], headers={"Authorization": f"Bearer {access['reviewer_key']}"}, trust_env=False
+    )
+    with person:
+        person.post(f"/api/pause/{pause['watchId']}/approve", json={}).raise_for_status()
+        assert person.get(f"/api/pause/{pause['watchId']}").json()["status"] == "approved"
+        assert person.get("/sign-in").status_code == 200
+        assert "examples are deploy, email, outreach, refund, triage" in run(
+            sagahold, "examples", "copy", "x", status=2
+        )
+        run(sagahold, "examples", "copy", "refund")
+        assert "is there already" in run(sagahold, "examples", "copy", "refund", status=1)
+        run(up / "refund" / "run", "40")
+
+        def done() -> bool:
+            items = person.get("/v1/sagas").json()["items"]
+            return [item["status"] for item in items] == ["COMPLETED"]
+
+        until("the refund is made", done)
+    assert (up / ".sagahold" / "ledger.db").exists()
