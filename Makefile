@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed-from-$(shell (cat requirements.lock pyproject.toml Makefile; $(PYTHON) --version) 2>/dev/null | cksum | cut -d' ' -f1)
 
-.PHONY: setup demo up test check prose bench dist lock
+.PHONY: setup demo up test check prose bench bench-peers dist lock
 
 setup: $(STAMP)
 
@@ -46,7 +46,12 @@ prose: setup
 bench: setup
 	$(BIN)/python -m bench
 
-# The wheels of the Python SDK and of the server. The SDK's is what `pip install dist/sagahold-*.whl` installs. Where npm is, the TypeScript SDK as a tarball,
+# Beside Restate, LangGraph and DBOS, which are installed into .bench-peers: needs npm and the network the first time.
+bench-peers: setup
+	$(BIN)/python -m bench.peers
+
+# The wheels of the Python SDK and of the server. The SDK's is what `pip install dist/sagahold-*.whl` installs. Where npm
+# is, the TypeScript SDK as a tarball,
 # which `npm install ./dist/sagahold-client-*.tgz` installs.
 dist: setup
 	$(BIN)/uv build --quiet --no-build-isolation --python $(BIN)/python --out-dir dist sdk/python
