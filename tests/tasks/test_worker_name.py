@@ -82,6 +82,7 @@ def test_a_predecessor_waits_for_the_database(tmp_path: Path, monkeypatch: pytes
     third.free_earlier(free)
     assert done.wait(90)
     assert asked == [[first.mine, second.mine]] * 3
+    until("it is written down", lambda: third.mine == next(tmp_path.iterdir()).read_bytes())
     third.close()
 
 
