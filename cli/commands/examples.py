@@ -12,6 +12,9 @@ from cli.devstack.procfile import PROCFILE
 
 EXAMPLES = PROCFILE.parent / "examples"
 LEDGER = "ledger"
+# An environment of `uvx` or `pipx` has no pip.
+INSTALLATION = ".venv/bin/python -m pip install --quiet mcp-server-git"
+ADVICE = '{ echo "First install mcp-server-git into the environment of \\`sagahold up\\`" >&2; exit 1; }'
 
 
 @click.group()
@@ -40,7 +43,11 @@ def copy(name: str) -> None:
         target / "worker.yaml",
         {f"examples/{LEDGER}/server.py": str(target / "ledger.py"), ".sagahold": str(Path.cwd() / ".sagahold")},
     )
-    own = {".venv/bin": shlex.quote(str(Path(sys.executable).parent)), f"examples/{name}/": f"{name}/"}
+    own = {
+        INSTALLATION: ADVICE,
+        ".venv/bin": shlex.quote(str(Path(sys.executable).parent)),
+        f"examples/{name}/": f"{name}/",
+    }
     _rewrite(target / "run", {**own, '")/../.."': '")/.."', "make up": "sagahold up"})
     click.echo(f"Copied to {target}. Run it, while `sagahold up` runs in this folder:\n  {name}/run")
 

@@ -115,6 +115,8 @@ def test_a_pause_and_a_saga(sagahold: Path, up: Path) -> None:
         )
         run(sagahold, "examples", "copy", "refund")
         assert "is there already" in run(sagahold, "examples", "copy", "refund", status=1)
+        run(sagahold, "examples", "copy", "deploy")
+        assert "First install mcp-server-git" in run(up / "deploy" / "run", status=1)
         run(up / "refund" / "run", "40")
 
         def done() -> bool:
