@@ -44,7 +44,9 @@ from services.identity.keys import authenticate
 from services.kernel.connection_pool import DatabaseUnavailable, open_engine
 from services.kernel.group_commit import GroupCommit
 from services.kernel.unit_of_work import Database
-from services.operations.backlog_cache import BacklogCache
+from services.operations.health import backlog
+from services.operations.recent_counts import RecentCounts
+from services.operations.statistics import Statistics
 from services.pauses.lifecycle import create_pauses, resolved_among
 from services.pauses.receipt_keys import current_key
 from services.reviews.shared_decisions import decide_pauses
@@ -101,7 +103,8 @@ def build() -> Flask:
             pause_expires_in=settings.pause_expires_in,
             max_waiters=settings.max_waiters,
             max_streams=settings.max_streams,
-            backlogs=BacklogCache(database),
+            backlogs=RecentCounts(database, backlog),
+            statistics=Statistics(database),
             revision=head_revision(),
             artifact_files=ArtifactFiles(settings.artifact_roots),
             broker_error=partial(_broker_error, prober),

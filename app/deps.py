@@ -14,7 +14,9 @@ from app.http.key_cache import KeyCache
 from domain.manifests.host_access import HostRules
 from services.kernel.group_commit import GroupCommit
 from services.kernel.unit_of_work import Database
-from services.operations.backlog_cache import BacklogCache
+from services.operations.health import Backlog
+from services.operations.recent_counts import RecentCounts
+from services.operations.statistics import Statistics
 from services.pauses.changes import PauseChange
 from services.pauses.lifecycle import Created, CreateRequest
 from services.pauses.receipt_keys import Signer
@@ -38,6 +40,7 @@ class Deps:
         max_waiters: the number of long polls and streams that this process holds at once.
         max_streams: the number of those that need a thread.
         backlogs: the counts of waiting work that `/metrics` shows.
+        statistics: the counts of the charts.
         revision: the migration that this code needs.
         artifact_files: the server's own files that manifests may refer to.
         broker_error: return why the broker accepts no wake-ups; None if it does.
@@ -60,7 +63,8 @@ class Deps:
     pause_expires_in: int
     max_waiters: int
     max_streams: int
-    backlogs: BacklogCache
+    backlogs: RecentCounts[Backlog]
+    statistics: Statistics
     revision: str
     artifact_files: ArtifactFiles
     broker_error: Callable[[], str | None]

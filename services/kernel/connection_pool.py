@@ -101,9 +101,11 @@ def open_engine(url: str, pool_size: int, name: str, *, prepared: bool = True) -
 
     `prepared`: as in `services.kernel.prepared`, for a database without a pooler that gives sessions to other clients.
     """
-    timeouts = (
+    options = (
         f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={LOCK_TIMEOUT_MS}"
         f" -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_TIMEOUT_MS} -c timezone=UTC"
+        # Our statements read few rows: compiling one takes longer than running it.
+        " -c jit=off"
     )
     engine = create_engine(
         url,
@@ -118,7 +120,7 @@ def open_engine(url: str, pool_size: int, name: str, *, prepared: bool = True) -
         connect_args={
             "connect_timeout": CONNECT_TIMEOUT_SECONDS,
             "application_name": f"sagahold {name}",
-            "options": timeouts,
+            "options": options,
             # Detect a peer that vanished within about 15 s.
             "keepalives_idle": 5,
             "keepalives_interval": 5,

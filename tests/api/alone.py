@@ -13,7 +13,9 @@ from app.deps import Deps
 from app.http.key_cache import KeyCache
 from services.kernel.group_commit import GroupCommit
 from services.kernel.unit_of_work import Database
-from services.operations.backlog_cache import BacklogCache
+from services.operations.health import backlog
+from services.operations.recent_counts import RecentCounts
+from services.operations.statistics import Statistics
 from services.pauses.lifecycle import create_pauses
 from services.reviews.shared_decisions import decide_pauses
 from services.sagas.shared_starts import start_sagas
@@ -32,7 +34,8 @@ def app_alone(database: Database, keys: KeyCache, anonymous_role: str | None = N
             pause_expires_in=60,
             max_waiters=1,
             max_streams=1,
-            backlogs=BacklogCache(database),
+            backlogs=RecentCounts(database, backlog),
+            statistics=Statistics(database),
             revision="",
             artifact_files=cast(Any, None),
             broker_error=lambda: None,

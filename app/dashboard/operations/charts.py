@@ -8,11 +8,11 @@ from flask import request
 from app.dashboard.framework.page_decorator import page, person, render
 from app.dashboard.operations.chart_svg import BAD, GOOD, PLAIN, SOFT, WARN, Colour, Series, columns, lines, rows, svg
 from app.deps import deps
-from domain.identity.access import Permission, Principal
+from domain.identity.access import Permission
 from domain.values.errors import NotFound
 from services.kernel.connection_pool import DatabaseUnavailable
-from services.kernel.unit_of_work import Database
-from services.operations import statistics as numbers
+from services.operations.recent_counts import RecentCounts
+from services.operations.statistics import DAYS
 
 Found = TypeVar("Found")
 READ = Permission.METRICS_READ
@@ -22,13 +22,14 @@ AGES = ("under 10 min", "10 min to 1 h", "1 h to 24 h", "over 24 h")
 @page("GET", "/charts", permission=READ)
 def charts() -> Any:
     """Show the statistics, each with its picture."""
+    statistics = deps().statistics
     return render(
         "charts.html",
-        waiting=_in_time(numbers.waiting),
-        decisions=_in_time(numbers.decisions),
-        webhooks=_in_time(numbers.webhooks),
+        waiting=_in_time(statistics.waiting),
+        decisions=_in_time(statistics.decisions),
+        webhooks=_in_time(statistics.webhooks),
         ages=AGES,
-        days=numbers.DAYS,
+        days=DAYS,
         duration=duration,
     )
 
@@ -52,16 +53,20 @@ def duration(seconds: float) -> str:
     return f"{seconds * 1000:.1f}".removesuffix(".0") + " ms"
 
 
-def _in_time(query: Callable[[Database, Principal], Found]) -> Found | None:
-    """Return the query's result; None if it took too long, and only that part of the page then says so."""
+def _found(counts: RecentCounts[Found]) -> Found:
+    return counts.read(person())[0]
+
+
+def _in_time(counts: RecentCounts[Found]) -> Found | None:
+    """Return the counts; None if they took too long, and only that part of the page then says so."""
     try:
-        return query(deps().database, person())
+        return _found(counts)
     except DatabaseUnavailable:
         return None
 
 
 def _waiting(narrow: bool) -> Any:
-    found = numbers.waiting(deps().database, person())
+    found = _found(deps().statistics.waiting)
     by_age = [
         Series(words, colour, [each.counts[place] for each in found])
         for place, (words, colour) in enumerate(zip(AGES, (SOFT, PLAIN, WARN, BAD), strict=True))
@@ -70,25 +75,25 @@ def _waiting(narrow: bool) -> Any:
 
 
 def _time_to_decision(narrow: bool) -> Any:
-    found = numbers.decisions(deps().database, person())
+    found = _found(deps().statistics.decisions)
     parts = (("median", PLAIN, "p50"), ("95th percentile", WARN, "p95"))
     return lines(_names(found), _series(found, parts), duration, narrow)
 
 
 def _outcomes(narrow: bool) -> Any:
-    found = numbers.decisions(deps().database, person())
+    found = _found(deps().statistics.decisions)
     parts = (("approved", GOOD), ("rejected", BAD), ("expired", WARN), ("cancelled", SOFT))
     return columns(_names(found), _series(found, [(name, colour, name) for name, colour in parts]), narrow)
 
 
 def _deliveries(narrow: bool) -> Any:
-    found = numbers.webhooks(deps().database, person())
+    found = _found(deps().statistics.webhooks)
     parts = (("delivered", GOOD, "delivered"), ("given up", BAD, "exhausted"), ("pending", SOFT, "pending"))
     return columns(_names(found), _series(found, parts), narrow)
 
 
 def _attempts(narrow: bool) -> Any:
-    found = numbers.webhooks(deps().database, person())
+    found = _found(deps().statistics.webhooks)
     parts = (("95th percentile of attempts", PLAIN, "p95"),)
     return lines(_names(found), _series(found, parts), duration, narrow)
 

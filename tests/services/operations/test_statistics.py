@@ -7,6 +7,7 @@ import pytest
 from sqlalchemy import event
 
 from domain.identity.access import Role
+from domain.values import ids
 from services.kernel.connection_pool import DatabaseUnavailable
 from services.kernel.unit_of_work import Database
 from services.operations import statistics
@@ -40,10 +41,11 @@ def today(database: Database) -> date:
     return found
 
 
-def aged(database: Database, watch_id: str, age: str) -> None:
-    """The pause was created that long ago."""
-    moved = "UPDATE pauses SET created_at = created_at - cast(:age AS interval) WHERE id = :id"
-    assert change(database, moved, age=age, id=uuid_of(watch_id)) == 1
+def aged(database: Database, watch_id: str, age: timedelta) -> None:
+    """The pause was created that long ago, and its id is of that time."""
+    made = one(database, "SELECT created_at FROM pauses WHERE id = :id", id=uuid_of(watch_id)) - age
+    moved = "UPDATE pauses SET id = :moved, created_at = :made WHERE id = :id"
+    assert change(database, moved, moved=ids.uuid7(made, 7), made=made, id=uuid_of(watch_id)) == 1
 
 
 def resolved(database: Database, watch_id: str, seconds: float, days: int = 0) -> None:
@@ -60,8 +62,8 @@ class TestWaiting:
         assert statistics.waiting(database, ADMIN) == []
 
     def test_by_namespace_and_age(self, database: Database) -> None:
-        for age in ("0 s", "11 minutes", "61 minutes", "25 hours", "9 days"):
-            aged(database, post(database), age)
+        for minutes in (0, 11, 61, 25 * 60, 9 * 24 * 60):
+            aged(database, post(database), timedelta(minutes=minutes))
         post(database, ELSEWHERE, namespace="elsewhere")
         decide_pause(database, someone(Role.REVIEWER), post(database), approve())
         found = statistics.waiting(database, ADMIN)

@@ -7,9 +7,11 @@ import pytest
 
 from cli.devstack.waiting import wait_until
 from domain.identity.access import Role
+from services.kernel.connection_pool import DatabaseUnavailable
 from services.kernel.unit_of_work import Database
-from services.operations import backlog_cache
-from services.operations.backlog_cache import BacklogCache
+from services.operations import recent_counts, statistics
+from services.operations.health import backlog
+from services.operations.recent_counts import RecentCounts
 from tests.services.world import ADMIN, post, someone
 
 SECONDS = 60.0
@@ -19,8 +21,8 @@ def test_a_slow_count_is_made_in_the_background(
     database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A lock keeps the table from being counted; a caller with other namespaces starts with its own count."""
-    monkeypatch.setattr(backlog_cache, "QUICK", -1.0)
-    cache = BacklogCache(database)
+    monkeypatch.setattr(recent_counts, "QUICK", -1.0)
+    cache = RecentCounts(database, backlog)
 
     def pending() -> int:
         return cache.read(ADMIN)[0].pending_pauses
@@ -38,10 +40,20 @@ def test_a_slow_count_is_made_in_the_background(
 
 
 def test_a_quick_or_an_old_count_is_made_at_once(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    cache = BacklogCache(database)
+    cache = RecentCounts(database, backlog)
     for quick, oldest in ((SECONDS, SECONDS), (-1.0, -1.0)):
-        monkeypatch.setattr(backlog_cache, "QUICK", quick)
-        monkeypatch.setattr(backlog_cache, "OLDEST", oldest)
+        monkeypatch.setattr(recent_counts, "QUICK", quick)
+        monkeypatch.setattr(recent_counts, "OLDEST", oldest)
         before = cache.read(ADMIN)[0].pending_pauses
         post(database)
         assert cache.read(ADMIN)[0].pending_pauses == before + 1
+
+
+def test_a_failed_count_is_made_again(database: Database, database_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(statistics, "STATEMENT_TIMEOUT", "50ms")
+    waiting = statistics.Statistics(database).waiting
+    with closing(psycopg2.connect(database_url)) as other, other.cursor() as cursor:
+        cursor.execute("LOCK TABLE pauses")
+        with pytest.raises(DatabaseUnavailable):
+            waiting.read(ADMIN)
+    assert waiting.read(ADMIN)[0] == []
