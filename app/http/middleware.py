@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from adapters.process.logs import trace_id
 from app.http.metrics import METHODS, count
-from app.http.parking import BEGAN
+from app.http.parking import BEGAN, WAIT
 
 if TYPE_CHECKING:
     from adapters.otel.sdk import Tracer
@@ -65,6 +65,8 @@ def with_request_log(application: Application, tracer: "Tracer | None") -> Appli
             environ.pop("wsgi.input_terminated", None)
 
         def start(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+            if WAIT in environ:
+                environ[WAIT].answer()
             has = {name for name, _ in headers}
             headers += [header for header in _HEADERS if header[0] not in has]
             headers.append(("Trace-Id", trace))

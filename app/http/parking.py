@@ -19,10 +19,14 @@ from adapters.redis.pubsub import ChangeSubscriber
 
 log = logging.getLogger(__name__)
 
-# Keys in a request's WSGI environment: its `Wait`, and the time of its arrival from `time.perf_counter`.
-WAIT, BEGAN = "sagahold.wait", "sagahold.began"
+# Keys in a request's WSGI environment: its `Wait`, the time of its arrival from `time.perf_counter`, and, in the run
+# that has to refuse it, True.
+WAIT, BEGAN, LATE = "sagahold.wait", "sagahold.began", "sagahold.late"
 # Threads that run parked requests again. As many as the default of a process's database connections.
 THREADS = 16
+# Seconds from a request's deadline until it is refused, because all threads may hang while the database is silent. The
+# pool of connections has the same timeout, and our clients wait 15 s longer than they ask the server to.
+LATE_AFTER = 10.0
 
 Serve = Callable[[Any, dict[str, Any]], Any]
 # Write a line: the time of arrival from `time.time` and from `time.perf_counter`, the scope, and the status.
@@ -54,15 +58,18 @@ def with_access_log(serve: Serve, write: AccessLog) -> Serve:
 class Wait:
     """A request that may be parked, from its arrival to its response."""
 
-    __slots__ = ("_changed", "_ids", "_owner", "_parking", "_resting", "_serve", "_subscriber", "_timed", "until")
+    __slots__ = (
+        *("_answered", "_changed", "_due", "_ids", "_owner", "_parking", "_resting", "_serve", "_subscriber"),
+        "until",
+    )
 
-    def __init__(self, parking: "Parking", serve: Callable[[], Any]) -> None:
+    def __init__(self, parking: "Parking", serve: "partial[Any]") -> None:
         self._parking = parking
-        self._serve: Callable[[], Any] | None = serve
+        self._serve: partial[Any] | None = serve
         self._subscriber: ChangeSubscriber | None = None
         self._ids: Sequence[UUID] = ()
         self._owner: str | None = None
-        self._changed = self._resting = self._timed = False
+        self._answered = self._changed = self._due = self._resting = False
         # From `time.monotonic`.
         self.until = 0.0
 
@@ -82,6 +89,7 @@ class Wait:
         self.until = time.monotonic() + seconds
         self._subscriber, self._ids, self._owner = subscriber, ids, owner
         subscriber.join(self, ids, owner)
+        self._parking.time(self, self.until)
 
     def set(self) -> None:
         """Run again: now if the request is parked, or when it is."""
@@ -92,11 +100,33 @@ class Wait:
             else:
                 self._changed = True
 
+    def pass_deadline(self) -> None:
+        """Run again at the deadline, and refuse the request if no run has answered it some time later."""
+        serve = self._serve
+        if serve is None:
+            return
+        if not self._due:
+            self._due = True
+            self.set()
+            self._parking.time(self, time.monotonic() + self._parking.late_after)
+        else:
+            serve.args[1][LATE] = True
+            self.run()
+
+    def answer(self) -> None:
+        """Let the calling run answer the request. Raise `Parked` if another run has."""
+        with self._parking.lock:
+            if self._answered:
+                raise Parked
+            self._answered = True
+
     def run(self) -> Any:
-        assert self._serve is not None, "a request that is answered does not run"
+        serve = self._serve
+        if serve is None:  # it was refused before its turn came
+            return None
         self._changed = False
         try:
-            result = self._serve()
+            result = serve()
         except Parked:
             self._rest()
             return None
@@ -108,25 +138,26 @@ class Wait:
 
     def _rest(self) -> None:
         with self._parking.lock:
-            if not self._timed:
-                self._timed = True
-                self._parking.time(self)
+            if self._answered:
+                return
             if self._changed:
                 self._parking.ready.put(self)
             else:
                 self._resting = True
 
     def _leave(self) -> None:
-        # The timer still refers to this object, which must not keep the request.
-        self._serve = None
-        if self._subscriber is not None:
+        with self._parking.lock:
+            # The timer still refers to this object, which must not keep the request.
+            serve, self._serve = self._serve, None
+        if serve is not None and self._subscriber is not None:
             self._subscriber.leave(self, self._ids, self._owner)
 
 
 class Parking:
     """The parked requests of one process."""
 
-    def __init__(self) -> None:
+    def __init__(self, late_after: float = LATE_AFTER) -> None:
+        self.late_after = late_after
         self.lock = threading.Condition()
         self.ready: SimpleQueue[Wait] = SimpleQueue()
         self._deadlines: list[tuple[float, int, Wait]] = []
@@ -150,25 +181,32 @@ class Parking:
 
         return run
 
-    def time(self, wait: Wait) -> None:
-        """Run the request again at its deadline. The caller holds the lock."""
-        heapq.heappush(self._deadlines, (wait.until, next(self._numbers), wait))
-        if self._deadlines[0][2] is wait:
-            self.lock.notify()
+    def time(self, wait: Wait, at: float) -> None:
+        """Call `wait.pass_deadline` at this time of `time.monotonic`."""
+        with self.lock:
+            heapq.heappush(self._deadlines, (at, next(self._numbers), wait))
+            if self._deadlines[0][2] is wait:
+                self.lock.notify()
 
     def _watch_deadlines(self) -> None:
-        with self.lock:
-            while True:
-                while self._deadlines and self._deadlines[0][2].is_over:
-                    heapq.heappop(self._deadlines)[2].set()
-                self.lock.wait(self._deadlines[0][0] - time.monotonic() if self._deadlines else None)
+        while True:
+            with self.lock:
+                while not self._deadlines or self._deadlines[0][0] > time.monotonic():
+                    self.lock.wait(self._deadlines[0][0] - time.monotonic() if self._deadlines else None)
+                wait = heapq.heappop(self._deadlines)[2]
+            _try(wait.pass_deadline)
+            # Without this, the thread would keep the last request while it waits for the next.
+            del wait
 
     def _run_again(self) -> None:
         while True:
             wait = self.ready.get()
-            try:
-                wait.run()
-            except Exception:  # the server answers 500, because nothing refers to the request any more
-                log.exception("a parked request failed")
-            # Without this, the thread would keep the last request while it waits for the next.
+            _try(wait.run)
             del wait
+
+
+def _try(run: Callable[[], Any]) -> None:
+    try:
+        run()
+    except Exception:  # the server answers 500, because nothing refers to the request any more
+        log.exception("a parked request failed")

@@ -9,6 +9,7 @@ from typing import Any, get_args
 from flask import Flask, Response, request
 from werkzeug.exceptions import HTTPException
 
+from app.http.parking import LATE
 from domain.sagas.saga import SagaStatus
 from domain.sagas.step import StepStatus
 from domain.values import errors
@@ -77,6 +78,13 @@ def codes(status: int) -> list[str]:
 def install(app: Flask) -> None:
     for kind in get_args(RefusedError):
         app.register_error_handler(kind, response_to)
+    app.before_request(_refuse_late)
+
+
+def _refuse_late() -> None:
+    """Refuse a long poll before anything that needs the database, which keeps another run of it waiting."""
+    if LATE in request.environ:
+        raise DatabaseUnavailable("it did not answer in time")
 
 
 def response_to(error: RefusedError) -> Response:

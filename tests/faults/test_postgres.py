@@ -1,11 +1,13 @@
 """PostgreSQL is restarted under load: refused with 503 meanwhile, and nothing else has to be restarted."""
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Iterator
 
 import httpx
+import psutil
 import pytest
 
 from cli.devstack import Stack
@@ -13,6 +15,10 @@ from tests.conftest import execute
 from tests.faults.saga_scene import SagaScene, step
 from tests.faults.scene import ANSWER_WITHIN, Scene, until
 from tests.faults.slow_ledger import AFTER
+from tests.faults.test_workers import freeze
+
+# Many times the threads that answer parked long polls. They wait for so many seconds: all are parked by then.
+PARKED, WAIT = 240, 10
 
 
 @pytest.mark.parametrize("how", [signal.SIGQUIT, signal.SIGKILL])
@@ -54,6 +60,35 @@ def test_probes_while_postgres_is_away(scene: Scene) -> None:
     assert (ready.status_code, ready.json()["checks"]["database"]) == (503, False)
     assert alive.status_code == 200
     until("ready again", lambda: httpx.get(f"{scene.stack.url}/readyz", timeout=ANSWER_WITHIN).status_code == 200)
+
+
+def test_parked_long_polls_while_postgres_is_silent(scene: Scene) -> None:
+    """Its connections hang and are not refused. Each poll is answered all the same, and work goes on afterwards."""
+    path = f"/api/pause/{scene.pause()}"
+    polls = [scene.start(scene.agent.get, path, params={"wait": WAIT}) for _ in range(PARKED)]
+    until("all are parked", lambda: f"sagahold_long_polls {PARKED}.0" in scene.admin.get("/metrics").text)
+    with silent(scene.stack):
+        answers = [poll.result() for poll in polls]
+    for answer in answers:
+        scene.truth.refused(answer)
+    assert scene.decide(scene.pause()).json()["status"] == "approved"
+    until("no poll waits", lambda: "sagahold_long_polls 0.0" in scene.admin.get("/metrics").text)
+    scene.check_logs()
+
+
+@contextlib.contextmanager
+def silent(stack: Stack) -> Iterator[None]:
+    """As a server whose disk or machine hangs: connections stay open, and new ones are not answered."""
+    server = psutil.Process(stack.pid("postgres"))
+    try:
+        # The server first, because it starts the others.
+        freeze(server.pid)
+        for process in server.children(recursive=True):
+            freeze(process.pid)
+        yield
+    finally:
+        for process in [*server.children(recursive=True), server]:
+            os.kill(process.pid, signal.SIGCONT)
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 import pytest
 
 from adapters.redis.pubsub import ChangeSubscriber
-from app.http.parking import THREADS, WAIT, Parked, Parking, Wait
+from app.http.parking import LATE, THREADS, WAIT, Parked, Parking, Wait
 from cli.devstack.waiting import wait_until
 
 GET = {"REQUEST_METHOD": "GET"}
@@ -23,6 +23,7 @@ class Requests:
         self.runs = 0
         self.done: Callable[[Wait], bool] = lambda wait: False
         self.answered = threading.Event()
+        self.answers: list[str] = []
         self.id = uuid4()
         self._seconds = seconds
         self._serve = parking.around(self._run)
@@ -33,6 +34,8 @@ class Requests:
         self.runs += 1
         if not self.done(wait):
             raise Parked
+        wait.answer()
+        self.answers.append("late" if LATE in scope else "in time")
         self.answered.set()
         return "answer"
 
@@ -88,6 +91,31 @@ def test_it_runs_again_at_its_deadline() -> None:
         assert each.get() is None
     assert soon.answered.wait(SECONDS)
     assert not late.answered.is_set()
+
+
+def test_runs_that_hang_keep_no_request_waiting() -> None:
+    """More requests than threads are refused at last. A run that goes on afterwards does not answer again."""
+    requests, goes_on = Requests(Parking(late_after=0.05), seconds=0.01), threading.Event()
+    hung, ended = [], []
+
+    def done(wait: Wait) -> bool:
+        name = threading.current_thread().name
+        if name.startswith("parked-") and name != "parked-deadlines":
+            hung.append(wait)
+            goes_on.wait(SECONDS)
+            ended.append(wait)
+        return name.startswith("parked-")
+
+    requests.done = done
+    for _ in range(2 * THREADS):
+        assert requests.get() is None
+    assert wait_until(lambda: len(requests.answers) == 2 * THREADS, SECONDS)
+    assert wait_until(lambda: requests.subscriber.waiting == 0, SECONDS)
+    goes_on.set()
+    assert wait_until(lambda: len(ended) == len(hung) > 0, SECONDS)
+    requests.done = lambda wait: True
+    assert requests.get() == "answer"
+    assert requests.answers == [*["late"] * (2 * THREADS), "in time"]
 
 
 def test_an_error_ends_the_wait_and_no_thread(requests: Requests, caplog: pytest.LogCaptureFixture) -> None:
