@@ -71,7 +71,7 @@ def build() -> Flask:
     log_as_json(settings.log_level)
     _warn_of_risks(settings)
     redis_client, prober = pubsub.connect(settings.redis_url), pubsub.connect(settings.redis_url)
-    publisher = PublisherThread(partial(send_wakeups, redis_client), partial(pubsub.send, redis_client))
+    publisher = PublisherThread(partial(send_wakeups, redis_client), lambda ids: subscriber.wake(ids))
     engine = open_engine(settings.database_url, settings.db_pool_size, "web", prepared=settings.prepared_statements)
     tracer = open_tracer("sagahold-web") if settings.tracing else None
     held = None if tracer is None else partial(tell_hold, tracer)

@@ -50,7 +50,7 @@ def settings() -> environment.Settings:
 @Lazy
 def database() -> Database:
     redis = pubsub.connect(settings().redis_url)
-    publisher = PublisherThread(partial(send_wakeups, redis), partial(pubsub.send, redis))
+    publisher = PublisherThread(partial(send_wakeups, redis))
     engine = open_engine(
         settings().database_url, settings().db_pool_size, "worker", prepared=settings().prepared_statements
     )

@@ -1,4 +1,4 @@
-"""Wake-ups as Celery messages.
+"""Wake-ups of workers as Celery messages, and those of waiting agents, in one round trip.
 
 Celery serializes each task's message once, to a broker in memory. A wake-up is a copy with its own ids. Serializing
 every wake-up took more of a web process than the request that caused it (docs/adr/0021).
@@ -13,6 +13,7 @@ from uuid import UUID, uuid4
 from celery import current_app
 from redis import Redis
 
+from adapters.redis import pubsub
 from services.kernel.leases import DECISION, NOTIFICATION, SAGA, WEBHOOK
 from services.kernel.unit_of_work import WakeUp
 
@@ -33,8 +34,8 @@ _ROW, _MESSAGE, _BODY = "{row}", "{message}", "{body}"
 _ARGUMENTS = repr((_ROW,))
 
 
-def send_wakeups(redis: Redis, wakeups: Sequence[WakeUp]) -> None:
-    """Send the wake-ups to `redis`, the broker.
+def send_wakeups(redis: Redis, wakeups: Sequence[WakeUp], changed: Sequence[UUID] = ()) -> None:
+    """Send the wake-ups to `redis`, the broker, and the ids that have changed to the processes of waiting agents.
 
     Raises if the broker does not accept them within its short timeout; they may then be lost.
     """
@@ -48,6 +49,8 @@ def send_wakeups(redis: Redis, wakeups: Sequence[WakeUp]) -> None:
             queue, message = message_to(TASKS[kind], *ids[first : first + most])
             queued.setdefault((queue, chosen), []).append(message)
     with redis.pipeline(transaction=False) as pipe:
+        if changed:
+            pubsub.send(pipe, changed)
         # Workers pop from the right. Chosen wake-ups go there in reverse order, so that the first is popped first.
         for (queue, chosen), messages in queued.items():
             if chosen:

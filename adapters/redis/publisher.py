@@ -17,7 +17,6 @@ from domain.values.ids import INBOX
 log = logging.getLogger(__name__)
 
 WakeUpT = TypeVar("WakeUpT")
-SentT = TypeVar("SentT")
 
 # Commits that may wait for the publishing thread. With more, Redis cannot keep up, and sweeps do better.
 CAPACITY = 10_000
@@ -35,15 +34,17 @@ class PublisherThread(Generic[WakeUpT]):
     """The threads that publish.
 
     Args:
-        send_wakeups: sends wake-ups to the task queue. May raise.
-        send_wakes: wakes the long polls that wait for these ids. May raise.
+        send: sends wake-ups to the task queue, and ids to the processes in which long polls wait for them. May raise.
+        wake: wakes the long polls of this process. It must neither block nor raise.
     """
 
     def __init__(
-        self, send_wakeups: Callable[[Sequence[WakeUpT]], None], send_wakes: Callable[[Sequence[UUID]], None]
+        self,
+        send: Callable[[Sequence[WakeUpT], Sequence[UUID]], None],
+        wake: Callable[[Sequence[UUID]], None] = lambda ids: None,
     ) -> None:
-        self._send_wakeups = send_wakeups
-        self._send_wakes = send_wakes
+        self._send = send
+        self._wake = wake
         self._queue: queue.Queue[tuple[Sequence[WakeUpT], Sequence[UUID]] | None] = queue.Queue(CAPACITY)
         self._failures = 0
         self._inbox_changed = threading.Event()
@@ -56,8 +57,11 @@ class PublisherThread(Generic[WakeUpT]):
             # Usually no thread waits for this event, so setting it does not switch threads.
             self._inbox_changed.set()
             wakes = [id_ for id_ in wakes if id_ != INBOX]
-            if not wakes and not wakeups:
-                return
+        if not wakes and not wakeups:
+            return
+        if wakes:
+            # Most agents wait in the process that decides. They need not wait for Redis.
+            self._wake(wakes)
         try:
             self._queue.put_nowait((wakeups, wakes))
         except queue.Full:
@@ -76,11 +80,8 @@ class PublisherThread(Generic[WakeUpT]):
             queued = self._queued()
             closing = None in queued
             items = [item for item in queued if item is not None]
-            # Waiting agents first, because milliseconds matter less to workers.
-            if wakes := [id_ for item in items for id_ in item[1]]:
-                self._try(self._send_wakes, wakes)
-            if wakeups := [wakeup for item in items for wakeup in item[0]]:
-                self._try(self._send_wakeups, wakeups)
+            if items:
+                self._try([wakeup for item in items for wakeup in item[0]], [id_ for item in items for id_ in item[1]])
 
     def _queued(self) -> list[tuple[Sequence[WakeUpT], Sequence[UUID]] | None]:
         """Wait for the first commit, and return all that are queued then."""
@@ -90,9 +91,9 @@ class PublisherThread(Generic[WakeUpT]):
                 found.append(self._queue.get_nowait())
         return found
 
-    def _try(self, send: Callable[[Sequence[SentT]], None], what: Sequence[SentT]) -> None:
+    def _try(self, wakeups: Sequence[WakeUpT], wakes: Sequence[UUID]) -> None:
         try:
-            send(what)
+            self._send(wakeups, wakes)
         except Exception as error:  # Redis or its client may raise anything, and the rows are safe
             self._failed(f"{type(error).__name__}: {error}")
 
@@ -100,10 +101,7 @@ class PublisherThread(Generic[WakeUpT]):
         """Publish the first change at once and later ones at most every INBOX_EVERY, including the last."""
         while self._inbox_changed.wait():
             self._inbox_changed.clear()
-            try:
-                self._send_wakes([INBOX])
-            except Exception as error:  # as above; a reader checks again every few seconds anyway
-                self._failed(f"{type(error).__name__}: {error}")
+            self._try([], [INBOX])
             time.sleep(INBOX_EVERY)
 
     def _failed(self, reason: str) -> None:

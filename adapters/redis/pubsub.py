@@ -137,12 +137,16 @@ class ChangeSubscriber:
                 if not waiters:
                     del self._waiting[id_]
 
-    def _wake(self, ids: Sequence[UUID]) -> None:
-        """Wake the long polls for these ids, and all readers of the inbox."""
+    def wake(self, ids: Sequence[UUID]) -> None:
+        """Wake the long polls of this process that wait for these ids."""
         with self._lock:
-            waiters = [waiter for id_ in {*ids, INBOX} for waiter in self._waiting.get(id_, ())]
+            waiters = [waiter for id_ in ids for waiter in self._waiting.get(id_, ())]
         for waiter in waiters:
             waiter.set()
+
+    def _wake(self, ids: Sequence[UUID]) -> None:
+        """Wake the long polls for these ids, and all readers of the inbox."""
+        self.wake([*{*ids, INBOX}])
 
     def _listen(self) -> None:
         warning = LogThrottle(WARN_EVERY)
@@ -171,7 +175,7 @@ class ChangeSubscriber:
 
 
 def send(redis: Redis, ids: Sequence[UUID]) -> None:
-    """Publish the ids. Raises `RedisError` if Redis does not answer within its short timeout."""
+    """Publish the ids, or add this to a pipeline. Raises `RedisError` if Redis does not answer within its timeout."""
     redis.publish(CHANNEL, ",".join(id_.hex for id_ in ids))
 
 

@@ -10,6 +10,7 @@ from celery import current_app
 from redis import Redis
 from redis.exceptions import RedisError
 
+from adapters.redis import pubsub
 from services.kernel.leases import DECISION, SAGA, WEBHOOK
 from services.kernel.unit_of_work import Database, WakeUp
 from tasks.wakeups import MAX_QUEUED, ROWS, TASKS, send_wakeups
@@ -61,6 +62,18 @@ def test_many_at_once_in_their_order(redis: Redis) -> None:
     assert rows_in(sent(redis, "decisions")) == [others[0], others[2]]
     assert rows_in(sent(redis, "webhooks")) == [others[1]]
     assert len({message["headers"]["id"] for message in sent(redis, "sagas")}) == 2
+
+
+def test_agents_hear_of_it_with_the_workers(redis: Redis) -> None:
+    row, pauses = uuid4(), [uuid4(), uuid4()]
+    with redis.pubsub(ignore_subscribe_messages=True) as heard:
+        heard.subscribe(pubsub.CHANNEL)
+        heard.get_message(timeout=90)
+        send_wakeups(redis, [WakeUp(SAGA, row)], pauses)
+        message = heard.get_message(timeout=90)
+    assert message is not None
+    assert message["data"].decode() == ",".join(id_.hex for id_ in pauses)
+    assert rows_in(sent(redis, "sagas")) == [row]
 
 
 def test_a_broker_that_is_away_is_the_senders_to_know() -> None:

@@ -26,19 +26,13 @@ class World:
         self.go_on.set()
         self.done = threading.Semaphore(0)
 
-    def wakeups(self, wakeups: Sequence[str]) -> None:
-        self._take(wakeups[0] if len(wakeups) == 1 else list(wakeups))
-
-    def wake(self, ids: Sequence[UUID]) -> None:
-        self._take(tuple(ids))
-
-    def _take(self, what: object) -> None:
+    def send(self, wakeups: Sequence[str], ids: Sequence[UUID]) -> None:
         self.stuck.set()
         assert self.go_on.wait(SECONDS)
         try:
             if self.fails:
                 raise ConnectionError("Redis is away")
-            self.sent.append(what)
+            self.sent += [*wakeups, *ids]
         finally:
             self.done.release()
 
@@ -54,20 +48,36 @@ def world() -> World:
 
 @pytest.fixture
 def thread(world: World) -> Iterator[PublisherThread[str]]:
-    made = PublisherThread(world.wakeups, world.wake)
+    made = PublisherThread(world.send)
     yield made
     world.go_on.set()
     made.close()
 
 
-def test_the_waiting_agent_first(world: World, thread: PublisherThread[str]) -> None:
-    """Then the wake-ups for workers, in order."""
+def test_all_of_a_commit_goes_out_together(world: World, thread: PublisherThread[str]) -> None:
+    """The wake-ups for workers in their order, with those of agents."""
     id_ = uuid4()
     thread.publish(["one", "two"], [id_])
-    world.wait_for(2)
+    world.wait_for(1)
+    thread.publish([], [])
     thread.publish(["three"], [])
     world.wait_for(1)
-    assert world.sent == [(id_,), ["one", "two"], "three"]
+    assert world.sent == ["one", "two", id_, "three"]
+
+
+def test_agents_of_this_process_do_not_wait_for_redis(world: World) -> None:
+    """They are woken by the thread that commits, while Redis is stuck."""
+    woken: list[UUID] = []
+    thread = PublisherThread(world.send, woken.extend)
+    world.go_on.clear()
+    thread.publish(["stuck"], [])
+    assert world.stuck.wait(SECONDS)
+    id_ = uuid4()
+    thread.publish(["one"], [id_, INBOX])
+    assert woken == [id_]
+    world.go_on.set()
+    thread.close()
+    assert world.sent.count(id_) == 1
 
 
 def test_what_comes_meanwhile_goes_out_together(world: World, thread: PublisherThread[str]) -> None:
@@ -79,9 +89,9 @@ def test_what_comes_meanwhile_goes_out_together(world: World, thread: PublisherT
     for id_ in ids:
         thread.publish([id_.hex[:4]], [id_])
     world.go_on.set()
-    world.wait_for(1 + 2 + 2)
+    world.wait_for(1 + 1 + 1)
     first, last = ids[: publisher.AT_ONCE], ids[-1]
-    assert world.sent == ["stuck", tuple(first), [id_.hex[:4] for id_ in first], (last,), last.hex[:4]]
+    assert world.sent == ["stuck", *(id_.hex[:4] for id_ in first), *first, last.hex[:4], last]
 
 
 def test_publish_never_blocks_nor_raises(
@@ -89,7 +99,7 @@ def test_publish_never_blocks_nor_raises(
 ) -> None:
     """With Redis stuck and the queue full the rest is dropped, and said once in so many."""
     monkeypatch.setattr(publisher, "CAPACITY", 3)
-    thread = PublisherThread(world.wakeups, world.wake)
+    thread = PublisherThread(world.send)
     world.go_on.clear()
     thread.publish(["stuck"], [])
     assert world.stuck.wait(SECONDS)
@@ -101,7 +111,7 @@ def test_publish_never_blocks_nor_raises(
     world.go_on.set()
     world.wait_for(2)
     thread.close()
-    assert world.sent == ["stuck", ["0", "1", "2"]]
+    assert world.sent == ["stuck", "0", "1", "2"]
 
 
 def test_a_failure_is_logged_and_the_next_is_sent(
@@ -136,20 +146,20 @@ def test_many_changes_of_the_inbox_are_few_wake_ups(
     world.wait_for(2)
     thread.publish(["hint"], [])
     world.wait_for(1)
-    assert world.sent == [(INBOX,), (INBOX,), "hint"]
+    assert world.sent == [INBOX, INBOX, "hint"]
 
 
 def test_close_sends_what_is_left(world: World) -> None:
     """Within its time."""
     world.go_on.clear()
-    thread = PublisherThread(world.wakeups, world.wake)
+    thread = PublisherThread(world.send)
     thread.publish(["stuck"], [])
     assert world.stuck.wait(SECONDS)
     for number in range(50):
         thread.publish([str(number)], [])
     world.go_on.set()
     thread.close()
-    assert world.sent == ["stuck", [str(number) for number in range(50)]]
+    assert world.sent == ["stuck", *map(str, range(50))]
 
 
 def test_close_does_not_wait_for_a_redis_that_is_stuck(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -157,7 +167,7 @@ def test_close_does_not_wait_for_a_redis_that_is_stuck(world: World, monkeypatch
     monkeypatch.setattr(publisher, "CAPACITY", 1)
     monkeypatch.setattr(publisher, "CLOSE_WITHIN", 0.05)
     world.go_on.clear()
-    thread = PublisherThread(world.wakeups, world.wake)
+    thread = PublisherThread(world.send)
     thread.publish(["stuck"], [])
     assert world.stuck.wait(SECONDS)
     thread.close()
@@ -172,7 +182,7 @@ def test_wake_ups_through_redis_and_its_outage(caplog: pytest.LogCaptureFixture)
     redis = fakeredis.FakeRedis(server=server)
     tried = threading.Semaphore(0)
 
-    def send(ids: Sequence[UUID]) -> None:
+    def send(wakeups: Sequence[str], ids: Sequence[UUID]) -> None:
         try:
             pubsub.send(redis, ids)
         finally:
@@ -181,7 +191,7 @@ def test_wake_ups_through_redis_and_its_outage(caplog: pytest.LogCaptureFixture)
     heard = fakeredis.FakeRedis(server=server).pubsub(ignore_subscribe_messages=True)
     heard.subscribe(pubsub.CHANNEL)
     heard.get_message(timeout=SECONDS)
-    thread: PublisherThread[str] = PublisherThread(lambda wakeups: None, send)
+    thread: PublisherThread[str] = PublisherThread(send)
     lost, found = uuid4(), uuid4()
     server.connected = False
     with caplog.at_level(logging.WARNING):
