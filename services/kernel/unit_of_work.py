@@ -188,7 +188,9 @@ class UnitOfWork:
             self.send_writes()
         except Exception:
             self._writes.clear()
-            self.conn.exec_driver_sql("ROLLBACK TO SAVEPOINT attempt")
+            # A broken connection has no savepoint any more. SQLAlchemy's error would hide that it broke.
+            if not self.lookups.invalidated:
+                self.conn.exec_driver_sql("ROLLBACK TO SAVEPOINT attempt")
             raise
         self.conn.exec_driver_sql("RELEASE SAVEPOINT attempt")
 

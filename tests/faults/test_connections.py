@@ -1,10 +1,13 @@
 """The connection pool when the server ends connections that are in use."""
 
 import pytest
-from sqlalchemy import Connection, select, text
+from sqlalchemy import Connection, select, text, update
 
+from models.keys import api_keys
 from services.kernel.connection_pool import DatabaseUnavailable
-from services.kernel.unit_of_work import Database
+from services.kernel.unit_of_work import Database, UnitOfWork
+
+TOUCH = update(api_keys).values(name=api_keys.c.name)
 
 
 def test_connections_that_die_while_in_use_leave_no_hole_in_the_pool(database: Database) -> None:
@@ -27,12 +30,33 @@ def test_connections_that_die_between_answer_and_return(database: Database) -> N
         with database.reading() as conn:
             conn.execute(select(1))
         with database.reading() as conn, database.reading() as other:
-            pid = conn.execute(text("SELECT pg_backend_pid()")).scalar_one()
-            other.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pid})
+            end_backend(other, conn)
         with pytest.raises(DatabaseUnavailable), database.reading() as conn:
             conn.execute(select(1))
     with database.reading() as conn:
         assert conn.execute(select(1)).scalar_one() == 1
+
+
+def test_connections_that_die_within_a_savepoint(database: Database) -> None:
+    """They cannot be rolled back to it. The caller learns that the database is unavailable."""
+    with pytest.raises(DatabaseUnavailable), database.transaction() as uow, uow.attempt():
+        end_own_backend(uow.conn)
+    with pytest.raises(DatabaseUnavailable), database.transaction() as uow, uow.attempt():
+        end_before_a_write(database, uow)
+    with database.transaction() as uow:
+        assert uow.conn.execute(select(1)).scalar_one() == 1
+
+
+def end_before_a_write(database: Database, uow: UnitOfWork) -> None:
+    """The driver finds out, without SQLAlchemy."""
+    with database.reading() as other:
+        end_backend(other, uow.conn)
+    uow.write(TOUCH, {})
+
+
+def end_backend(other: Connection, conn: Connection) -> None:
+    pid = conn.execute(text("SELECT pg_backend_pid()")).scalar_one()
+    other.execute(text("SELECT pg_terminate_backend(:pid, 5000)"), {"pid": pid})
 
 
 def end_own_backend(conn: Connection) -> None:
