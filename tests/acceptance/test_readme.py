@@ -179,5 +179,5 @@ def test_commands_exist() -> None:
     """Every `make` target and `sagahold` command that the README names is there."""
     makefile = (Path(__file__).parents[2] / "Makefile").read_text()
     targets = set(re.findall(r"^make (\w+)", README, re.MULTILINE))
-    assert targets == {"demo", "up"}
+    assert targets == {"dist", "demo", "up"}
     assert all(f"\n{target}: setup" in makefile for target in targets)
