@@ -50,9 +50,8 @@ bench: setup
 bench-peers: setup
 	$(BIN)/python -m bench.peers
 
-# The wheels of the Python SDK and of the server. The SDK's is what `pip install dist/sagahold-*.whl` installs. Where npm
-# is, the TypeScript SDK as a tarball,
-# which `npm install ./dist/sagahold-client-*.tgz` installs.
+# The wheels of the Python SDK and of the server. Where npm is, also the TypeScript SDK as a tarball, which
+# `npm install ./dist/sagahold-client-*.tgz` installs.
 dist: setup
 	$(BIN)/uv build --quiet --no-build-isolation --python $(BIN)/python --out-dir dist sdk/python
 	$(BIN)/uv build --quiet --wheel --no-build-isolation --python $(BIN)/python --out-dir dist .

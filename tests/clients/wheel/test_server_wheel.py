@@ -18,6 +18,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from bench.first_approval import WAYS
 from cli.devstack.ports import free_port
 from domain.values.version import VERSION
 from tests.faults.scene import until
@@ -87,6 +88,15 @@ def test_no_module_of_the_server_is_at_the_top(wheels: list[Path], sagahold: Pat
     ask = f"import importlib.util as u; print([name for name in {rooms} if u.find_spec(name)])"
     python = [sagahold.with_name("python"), "-c", ask]
     assert subprocess.check_output(python, cwd="/", env=CLEAN, text=True) == "[]\n"
+
+
+def test_the_pages_print_what_the_bench_runs() -> None:
+    """`python -m bench.first_approval` runs the lines for each installer; it downloads too much for a test."""
+    readme, manual = ((ROOT / name).read_text() for name in ("README.md", "docs/operations.md"))
+    lines = {way: "\n".join(line).replace('"$DIST"', "dist").replace("$DIST", "dist") for way, line in WAYS.items()}
+    assert f"\n{lines['uvx'].strip()} up " in readme
+    assert f"\n{lines['pipx'].splitlines()[0].removeprefix('uvx ')}\n" in manual
+    assert f"\n{lines['pip'].rpartition(chr(10))[0]}\n" in manual
 
 
 def test_the_extra_requires_the_same_version(wheels: list[Path]) -> None:
