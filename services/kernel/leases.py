@@ -66,7 +66,7 @@ TABLES: dict[str, Table] = {WEBHOOK: webhook_deliveries, SAGA: sagas, NOTIFICATI
 NO_PROGRESS: Mapping[UUID, dict[str, Any]] = MappingProxyType({})
 _SET_PROGRESS = (
     update(sagas)
-    .where(sagas.c.lease_token == bindparam("token", type_=Uuid))
+    .where(sagas.c.id == bindparam("claimed_id", type_=Uuid), sagas.c.lease_token == bindparam("token", type_=Uuid))
     .values(progress=bindparam("said", type_=sagas.c.progress.type))
 )
 
@@ -154,12 +154,17 @@ def renew(
     with database.transaction() as uow:
         for kind, held in by_kind.items():
             table = TABLES[kind]
-            ours = update(table).where(table.c.lease_token.in_([lease.token for lease in held]))
+            # By id, because no index has the tokens.
+            ids, tokens = [lease.id for lease in held], [lease.token for lease in held]
+            ours = update(table).where(table.c.id.in_(ids), table.c.lease_token.in_(tokens))
             renewed = ours.values(leased_until=uow.now + LEASE).returning(table.c.lease_token)
             kept.update(uow.conn.execute(renewed).scalars())
-        if rows := [{"token": token, "said": said} for token, said in progress.items() if token in kept]:
+        holding = {lease for held in by_kind.values() for lease in held if lease.token in kept}
+        told = [(lease, progress[lease.token]) for lease in holding if lease.token in progress]
+        if told:
+            rows = [{"claimed_id": lease.id, "token": lease.token, "said": said} for lease, said in told]
             uow.conn.execute(_SET_PROGRESS, rows)
-    return {lease for held in by_kind.values() for lease in held if lease.token in kept}
+    return holding
 
 
 def release(database: Database, holders: Sequence[bytes]) -> int:
@@ -178,6 +183,8 @@ def release(database: Database, holders: Sequence[bytes]) -> int:
 
 def wake_again(uow: UnitOfWork, kind: str, overlooked_ids: Sequence[UUID]) -> Sequence[UUID]:
     """Wake the rows that are still overlooked, in this order. Another sweep has woken the others in the meantime."""
+    if not overlooked_ids:
+        return []
     table = TABLES[kind]
     still = table.c.id.in_(overlooked_ids), overlooked(uow, table)
     free = select(table.c.id).where(*still).with_for_update(skip_locked=True)

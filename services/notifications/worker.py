@@ -102,7 +102,7 @@ def sweep_notifications(database: Database, *, spare_leased: bool = False) -> in
     """Wake notifications that were overlooked; return how many."""
     with database.transaction() as uow:
         found = leases.overlooked_ids(uow, NOTIFICATION, spare_leased=spare_leased)
-        return len(leases.wake_again(uow, NOTIFICATION, found)) if found else 0
+        return len(leases.wake_again(uow, NOTIFICATION, found))
 
 
 # Why a notification is obsolete.

@@ -1,4 +1,4 @@
-"""No list reads a big table from end to end, whatever its filters, according to the plans of PostgreSQL."""
+"""No list, count, sweep or deletion reads a big table from end to end, according to the plans of PostgreSQL."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import fields
@@ -8,7 +8,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from sqlalchemy import create_engine, event, text
+from sqlalchemy import PrimaryKeyConstraint, UniqueConstraint, create_engine, event, text
 
 from cli.devstack import Stack
 from domain.delivery.notification import NotificationStatus
@@ -18,22 +18,33 @@ from domain.manifests.definition import StepKind
 from domain.pauses.consumption import MISSING
 from domain.pauses.pause import Status
 from domain.sagas.saga import SagaStatus
+from models.tables import metadata
+from services.kernel import leases
 from services.kernel.pagination import Page
 from services.kernel.unit_of_work import Database
 from services.log.audit import EventFilter, list_events
 from services.notifications.queries import NotificationFilter, list_notifications
+from services.notifications.worker import sweep_notifications
+from services.operations import statistics
 from services.operations.health import backlog
+from services.operations.retention import Pruner, PruneReport
+from services.pauses.execution import sweep_missing_outcomes
+from services.pauses.lifecycle import expire_due
 from services.pauses.queries import Filter, count_needing_look, list_pauses
+from services.pauses.reminders import attend_due
 from services.reviews.decided import list_decided
 from services.reviews.held_steps import ReviewFilter, pending_reviews
 from services.reviews.inbox import InboxFilter, count_waiting, inbox
+from services.sagas.engine import sweep_sagas
 from services.sagas.queries import SagaFilter, count_needing_operator, list_sagas
 from services.webhooks.deliveries import DeliveryFilter, list_deliveries
+from services.webhooks.endpoint_backlog import sweep_endpoints
+from services.webhooks.worker import sweep_deliveries
 from tests.conftest import execute
-from tests.services.world import ADMIN, AGENT, REVIEWER, someone
+from tests.services.world import ADMIN, AGENT, REVIEWER, one, someone
 
 BIG = {"pauses", "sagas", "saga_steps", "audit_events", "webhook_deliveries", "webhook_messages", "notifications"}
-ROWS, SEARCHED = 20_000, 50
+ROWS, SEARCHED, BATCH = 20_000, 50, 50
 WEEK_AGO = datetime.now(UTC) - timedelta(days=7)
 ONE = UUID(int=1)
 TWO_NAMESPACES = someone(Role.OPERATOR, "default", "other")
@@ -106,7 +117,7 @@ def filters(kind: type[Any]) -> Iterator[dict[str, Any]]:
 
 # The id that a row of this time has.
 ID = "(lpad(to_hex((extract(epoch FROM at) * 1000)::bigint), 12, '0') || '70008000' || lpad(n::text, 12, '0'))::uuid"
-EACH = "FROM (SELECT n, now() - (:rows - n) * interval '1 minute' AS at FROM generate_series(1, :rows) n) each"
+EACH = "FROM (SELECT n, now() - (:rows - n) * interval '20 minutes' AS at FROM generate_series(1, :rows) n) each"
 FILL = (
     f"""INSERT INTO pauses (id, created_at, resolved_at, revision, priority, namespace, kind, status, on_timeout,
         created_by, action, tags, door, external_id, decided_by, stage, reminders)
@@ -138,6 +149,21 @@ FILL = (
     SELECT 'default', n, decode(repeat('00', 32), 'hex'), json_build_object('at', to_char(at, 'YYYY-MM-DD"T"HH24:MI'),
         'type', 'pause.approved', 'subject', 'wch_' || n, 'by', 'usr_' || n % 9, 'after', repeat('f', 300)) {EACH}""",
     "ALTER TABLE audit_events ENABLE TRIGGER USER",
+    """INSERT INTO webhook_endpoints (id, url, description, event_types, namespaces, headers, enabled, created_at,
+        updated_at, deleted_at)
+    VALUES (:id, 'https://x.test', '', '{}', '{default}', '{}', false, now(), now(), now())""",
+    *(
+        f"UPDATE {table} SET {due} WHERE id IN (SELECT id FROM {table} WHERE {which} ORDER BY id LIMIT 9)"
+        for table, due, which in (
+            ("sagas", "due_at = now(), hint_at = now()", "ended_at IS NULL"),
+            ("webhook_deliveries", "status = 'pending', completed_at = NULL", "true"),
+            ("webhook_deliveries", f"endpoint_id = '{ONE}'", "status = 'delivered'"),
+            ("notifications", "status = 'pending', completed_at = NULL", "true"),
+            ("pauses", "expires_at = now()", "status = 'pending'"),
+            ("pauses", "attend_at = now()", "status = 'pending' AND expires_at IS NULL"),
+            ("pauses", "consumed_at = now(), consumed_with = 'x', outcome_due_at = now()", "status = 'approved'"),
+        )
+    ),
     "ANALYZE",
 )
 
@@ -159,9 +185,10 @@ def filled(servers: Stack) -> Iterator[str]:
 
 @pytest.fixture
 def database_url(filled: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Let a page read few of the rows: the proportion of a big table."""
+    """Let a page or a batch read few of the rows: the proportion of a big table."""
     for module in ("kernel.pagination", "reviews.inbox", "reviews.held_steps", "pauses.queries", "log.audit"):
         monkeypatch.setattr(f"services.{module}.SEARCHED", SEARCHED)
+    monkeypatch.setattr("services.operations.retention.BATCH", BATCH)
     return filled
 
 
@@ -170,8 +197,8 @@ def whole_tables(database: Database, work: Callable[[], object]) -> list[str]:
     sent: list[tuple[str, Any]] = []
 
     def note(_conn: Any, _cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
-        if statement.lstrip().startswith(("SELECT", "WITH")):
-            sent.append((statement, parameters))
+        if statement.lstrip().startswith(("SELECT", "WITH", "INSERT", "UPDATE", "DELETE")):
+            sent.append((statement, parameters[0] if isinstance(parameters, list) else parameters))
 
     event.listen(database.engine, "before_cursor_execute", note)
     try:
@@ -221,3 +248,68 @@ def test_no_list_reads_a_whole_table(database: Database) -> None:
             found += whole_tables(database, lambda: count(database, by))  # noqa: B023
         found += whole_tables(database, lambda: count_waiting(database, by, InboxFilter()))  # noqa: B023
     assert not found, "\n".join([f"{len(found)} plans", *found[:10]])
+
+
+def end_endpoint(database: Database) -> int:
+    """Detach the deliveries of the deleted endpoint, and delete it. Return 1 the first time."""
+    before = one(database, "SELECT count(*) FROM webhook_endpoints")
+    sweep_endpoints(database)
+    return int(before - one(database, "SELECT count(*) FROM webhook_endpoints"))
+
+
+SWEEPS: tuple[Callable[[Database], int], ...] = (
+    *(sweep_deliveries, sweep_sagas, sweep_notifications, end_endpoint),
+    *(expire_due, attend_due, sweep_missing_outcomes),
+)
+
+
+@pytest.mark.parametrize("sweep", SWEEPS)
+def test_no_sweep_reads_a_whole_table(database: Database, sweep: Callable[[Database], int]) -> None:
+    """It finds some due rows and changes them, then none."""
+    done: list[int] = []
+    assert whole_tables(database, lambda: done.append(sweep(database))) == []
+    assert done[0] > 0
+    assert whole_tables(database, lambda: sweep(database)) == []
+
+
+def test_no_heartbeat_reads_a_whole_table(database: Database) -> None:
+    """It renews leases and stores the progress of tool calls. A successor ends the leases of a dead process."""
+    with database.transaction() as uow:
+        saga_id = uow.conn.execute(text("SELECT id FROM sagas WHERE due_at IS NOT NULL LIMIT 1")).scalar_one()
+        lease = leases.claim(uow, leases.SAGA, saga_id)
+    assert lease is not None
+    held = [lease, *(leases.Lease(kind, ONE, ONE) for kind in (leases.WEBHOOK, leases.NOTIFICATION))]
+    assert whole_tables(database, lambda: leases.renew(database, held, {lease.token: {"progress": 1}})) == []
+    assert whole_tables(database, lambda: leases.release(database, [lease.token.bytes[: leases.HOLDER_BYTES]])) == []
+
+
+def test_no_chart_reads_a_whole_table(database: Database) -> None:
+    for by in (ADMIN, someone(Role.OPERATOR, "ns-1"), TWO_NAMESPACES):
+        for chart in (statistics.waiting, statistics.decisions, statistics.webhooks):
+            assert whole_tables(database, lambda: chart(database, by)) == []  # noqa: B023
+
+
+def test_no_deletion_reads_a_whole_table(database: Database) -> None:
+    """It deletes a few rows of each table, in more than one batch; the next pass finds nothing to delete."""
+    for deletes in (True, False):
+        pruner = Pruner(database, timedelta(minutes=20 * (ROWS - 3 * BATCH)))
+        reports: list[PruneReport] = []
+        assert whole_tables(database, lambda: reports.append(pruner.run(60))) == []  # noqa: B023
+        for table in ("pauses", "sagas", "webhook_messages"):
+            assert (reports[0].deleted[table] > 0) == deletes
+
+
+def test_each_reference_has_an_index() -> None:
+    """PostgreSQL looks for referring rows at each deletion, by statements of its own."""
+    slow = []
+    for table in map(metadata.tables.__getitem__, BIG):
+        indexes = [[each.name for each in index.columns] for index in table.indexes]
+        keys = [
+            [each.name for each in key.columns]
+            for key in table.constraints
+            if isinstance(key, PrimaryKeyConstraint | UniqueConstraint)
+        ]
+        for key in table.foreign_key_constraints:
+            if not any(index[: len(key.column_keys)] == key.column_keys for index in (*indexes, *keys)):
+                slow.append(f"{table.name}: {key.column_keys}")
+    assert slow == []
