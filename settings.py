@@ -81,6 +81,8 @@ class Settings:
     max_streams: int
     pause_expires_in: int
     retention_days: int
+    # Seconds between two checkpoints of the audit log that are kept and sent as webhook events.
+    checkpoint_event_every: int
     webhook_retry_seconds: tuple[int, ...]
     webhook_timeout: int
     mail_url: str | None
@@ -131,6 +133,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         max_streams=get("SAGAHOLD_MAX_STREAMS", _whole(1, 20_000), "1000"),
         pause_expires_in=get("SAGAHOLD_PAUSE_EXPIRES_IN", _whole(1, 3_650 * DAY), str(DAY)),
         retention_days=get("SAGAHOLD_RETENTION_DAYS", _whole(1, 36_500), "90"),
+        checkpoint_event_every=get("SAGAHOLD_CHECKPOINT_EVENT_SECONDS", _whole(1, 365 * DAY), "3600"),
         webhook_retry_seconds=get(
             "SAGAHOLD_WEBHOOK_RETRY_SECONDS", _seconds, ",".join(map(str, WEBHOOK_RETRY_SECONDS))
         ),

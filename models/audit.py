@@ -4,16 +4,21 @@ A transaction adds the entries of its changes to `audit_unlinked`, and waits for
 `audit_link_entries` moves them into the chains: each gets the next `seq` of its namespace and the hash
 `SHA-256(previous hash ‖ seq as text ‖ ":" ‖ entry)`. Triggers refuse every other change of an entry (migrations 0006
 and 0029).
+
+`services.log.tree` then keeps the Merkle tree of each chain, and `services.operations.checkpoints` signs its root.
 """
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
+    CheckConstraint,
     Column,
     DateTime,
     Identity,
     Index,
     LargeBinary,
     PrimaryKeyConstraint,
+    SmallInteger,
     Table,
     Text,
     text,
@@ -56,4 +61,30 @@ audit_heads = Table(
     Column("seq", BigInteger, nullable=False),
     Column("hash", LargeBinary, nullable=False),
     postgresql_with={"fillfactor": 10},
+)
+
+# The Merkle tree of each chain (`domain.log.merkle`), in rows of up to 256 hashes of one level in 8. A row of
+# leaves is stored when it is full. A row above it grows by one hash for each full row below.
+audit_tiles = Table(
+    "audit_tiles",
+    metadata,
+    Column("namespace", Text, nullable=False),
+    Column("tier", SmallInteger, nullable=False),
+    Column("place", BigInteger, nullable=False),
+    Column("hashes", LargeBinary, nullable=False),
+    PrimaryKeyConstraint("namespace", "tier", "place"),
+    CheckConstraint("length(hashes) % 32 = 0 AND length(hashes) BETWEEN 32 AND 8192", name="hashes"),
+)
+
+# Signed sizes and roots of the chains. `kept`: the first one of a chain, and one an hour; of the others only the last.
+audit_checkpoints = Table(
+    "audit_checkpoints",
+    metadata,
+    Column("namespace", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("root", LargeBinary, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("signed_at", DateTime(timezone=True), nullable=False),
+    Column("kept", Boolean, nullable=False),
+    PrimaryKeyConstraint("namespace", "size"),
 )

@@ -5,9 +5,12 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 
+from adapters.process.logs import LogThrottle
+from services.kernel.connection_pool import DatabaseUnavailable
 from services.kernel.leases import BEAT, LEASE, stamp_worker
 from services.kernel.unit_of_work import Database
 from services.notifications.worker import sweep_notifications
+from services.operations.checkpoints import Checkpoints
 from services.operations.retention import Pruner
 from services.pauses.callback_tokens import PROGRESS_BATCH, sweep_progress
 from services.pauses.execution import MISSING_BATCH, sweep_missing_outcomes
@@ -18,7 +21,7 @@ from services.webhooks.endpoint_backlog import sweep_endpoints
 from services.webhooks.worker import sweep_deliveries
 from tasks.lazy import Lazy
 from tasks.own_thread import OwnThread
-from tasks.runtime import database, settings, worker_name
+from tasks.runtime import database, settings, signer, worker_name
 from tasks.task import away_within, task
 
 log = logging.getLogger(__name__)
@@ -27,6 +30,7 @@ log = logging.getLogger(__name__)
 BUDGET_SECONDS = 5.0
 # Beat asks every minute, so a long pass takes a third of the time of one thread.
 PRUNE_SECONDS = 20.0
+WARN_EVERY = 60.0
 
 
 @task("tasks.maintenance.alive")
@@ -55,7 +59,29 @@ def _sweeps() -> Sequence[OwnThread]:
         OwnThread("sweep of endpoints", lambda: _in_batches(sweep_endpoints, 1)),
         OwnThread("sweep of outcomes", lambda: _in_batches(sweep_missing_outcomes, MISSING_BATCH)),
         OwnThread("sweep of progress", lambda: _in_batches(sweep_progress, PROGRESS_BATCH)),
+        OwnThread("signing of checkpoints", _sign_checkpoints),
     )
+
+
+def _sign_checkpoints() -> None:
+    try:
+        _checkpoints().sign()
+    except DatabaseUnavailable:
+        raise
+    except Exception:
+        # Each second tries again, with the same error until a person acts.
+        if _checkpoint_warning().now():
+            log.exception("checkpoints of the audit log could not be signed")
+
+
+@Lazy
+def _checkpoints() -> Checkpoints:
+    return Checkpoints(database(), signer(), timedelta(seconds=settings().checkpoint_event_every))
+
+
+@Lazy
+def _checkpoint_warning() -> LogThrottle:
+    return LogThrottle(WARN_EVERY)
 
 
 def _spare() -> bool:

@@ -16,6 +16,7 @@ from adapters.mcp import ToolClient
 from adapters.notify.channel import MOST_AT_ONCE, Messenger
 from adapters.otel.tracing import open_tracer, tell_hold
 from adapters.process.future_pool import FuturePool, Job
+from adapters.receipts.signing import ReceiptSigner
 from adapters.redis import pubsub
 from adapters.redis.publisher import PublisherThread
 from adapters.text_cipher import TextCipher
@@ -81,6 +82,11 @@ def egress() -> Egress:
 @Lazy
 def cipher() -> TextCipher:
     return TextCipher(settings().encryption_key)
+
+
+@Lazy
+def signer() -> ReceiptSigner:
+    return ReceiptSigner(settings().encryption_key, settings().receipt_keys_dir)
 
 
 @Lazy

@@ -67,6 +67,13 @@ class ReceiptSigner:
         headers = {"typ": TYPE, "kid": key.kid}
         return PyJWS().encode(payload, private, algorithm=ALGORITHM, headers=headers, sort_headers=True)
 
+    def sign_note(self, key: SigningKey, content: bytes) -> bytes:
+        """Return the Ed25519 signature of a note's text. Raise `ReceiptKeyUnavailable`.
+
+        A note ends with a line break, which the signed part of a receipt never contains.
+        """
+        return self._private(key).sign(content)
+
     def state(self, key: SigningKey) -> KeyState:
         """Return the place of the private key, and whether this server can sign with it."""
         place = "folder" if key.private is None else "database"

@@ -9,14 +9,27 @@ from app.deps import deps
 from app.http.arguments import Blueprint
 from app.http.json_response import json_response
 from app.openapi.operation import operation
-from app.schemas.audit import AuditChainQuery, AuditListQuery, AuditPageSchema, AuditVerifyQuery, VerdictSchema
+from app.schemas.audit import (
+    AuditChainQuery,
+    AuditListQuery,
+    AuditPageSchema,
+    AuditVerifyQuery,
+    CheckpointQuery,
+    ConsistencyProofSchema,
+    ConsistencyQuery,
+    InclusionProofSchema,
+    InclusionQuery,
+    VerdictSchema,
+)
 from domain.identity.access import Permission
 from services.log import audit as use_cases
 from services.log.audit import EventFilter
+from services.log.proofs import latest_checkpoint, prove_consistency, prove_inclusion
 from services.log.row_verification import verify_rows
 
 audit = Blueprint("audit", __name__, url_prefix="/v1", description="The append-only audit log, chained by hashes")
 JSON_LINES = "application/x-ndjson"
+PLAIN = "text/plain"
 
 
 @operation(
@@ -49,10 +62,10 @@ def list_audit_events(query: dict[str, Any]) -> Response:
 def verify_audit_log(query: dict[str, Any]) -> Response:
     """Verify the audit log
 
-    Each entry's hash covers the entry before it, so a changed, removed or inserted entry breaks the chain. The response
-    names the first such entry. With `rows=true`, pauses, sagas and steps are compared with the log, and the response
-    names each differing field. An entry is linked into the chain within a second or two after the change. `ok` is false
-    if one has waited much longer.
+    Each entry's hash covers the entry before it, so a changed, removed or inserted entry breaks the chain. Signed
+    checkpoints also reveal a chain that was computed again. The response names the first such entry. With `rows=true`,
+    pauses, sagas and steps are compared with the log, and the response names each differing field. An entry is linked
+    into the chain within a second or two after the change. `ok` is false if one has waited much longer.
     """
     namespace = query.get("namespace")
     found = use_cases.verify(deps().database, g.principal, namespace)
@@ -80,3 +93,59 @@ def export_audit_log(query: dict[str, Any]) -> Response:
     lines = use_cases.export(deps().database, g.principal, query.get("namespace"))
     name = {"Content-Disposition": 'attachment; filename="audit.jsonl"'}
     return Response(lines, content_type=JSON_LINES, headers=name)
+
+
+@operation(
+    audit,
+    "GET",
+    "/audit/checkpoint",
+    permission=Permission.AUDIT_READ,
+    query=CheckpointQuery,
+    answers={200: PLAIN},
+    refuses=(404,),
+)
+def get_checkpoint(query: dict[str, Any]) -> Response:
+    """Get the latest signed checkpoint of a namespace's log
+
+    A signed note with the log's name, its size and its Merkle root (C2SP `tlog-checkpoint`), signed with the key of
+    receipts. Keep it elsewhere: `sagahold audit verify --since FILE` proves that the log still begins with it. A worker
+    signs one within a second or two after a change; before the first one the answer is 404.
+    """
+    note = latest_checkpoint(deps().database, g.principal, query.get("namespace"))
+    return Response(note, content_type=f"{PLAIN}; charset=utf-8")
+
+
+@operation(
+    audit,
+    "GET",
+    "/audit/proof/inclusion",
+    permission=Permission.AUDIT_READ,
+    query=InclusionQuery,
+    answers={200: InclusionProofSchema},
+)
+def prove_entry_inclusion(query: dict[str, Any]) -> Response:
+    """Prove that the log has an entry
+
+    The proof of RFC 9162 that the leaf at `index` is in the Merkle tree of the first `size` entries. A leaf is the
+    entry's text, as an export has it.
+    """
+    found = prove_inclusion(deps().database, g.principal, query.get("namespace"), query["index"], query["size"])
+    return json_response(found)
+
+
+@operation(
+    audit,
+    "GET",
+    "/audit/proof/consistency",
+    permission=Permission.AUDIT_READ,
+    query=ConsistencyQuery,
+    answers={200: ConsistencyProofSchema},
+)
+def prove_log_consistency(query: dict[str, Any]) -> Response:
+    """Prove that the log only grew
+
+    The proof of RFC 9162 that the tree of the first `to` entries begins with that of the first `from` ones. With it, a
+    reader who has kept a checkpoint sees that no entry below it was changed or removed.
+    """
+    found = prove_consistency(deps().database, g.principal, query.get("namespace"), query["from"], query["to"])
+    return json_response(found)

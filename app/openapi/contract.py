@@ -48,7 +48,21 @@ _SUMMARIES = {
     "saga.compensated": "A saga stopped, and its completed steps are undone",
     "saga.needs_operator": "The outcome of a call is unknown, or an undo failed",
     "step.failed": "A step or an undo failed",
+    "audit.checkpoint": "A checkpoint of the audit log was signed: keep it where no administrator can change it",
     "webhook.test": "A person tests the endpoint",
+}
+
+_CHECKPOINT = {
+    "type": "object",
+    "description": "The checkpoint.",
+    "required": ["namespace", "size", "root", "signed_at", "checkpoint"],
+    "properties": {
+        "namespace": {"type": "string", "description": "The namespace of the log."},
+        "size": {"type": "integer", "description": "The number of entries."},
+        "root": {"type": "string", "description": "The Merkle root (hex) over these entries."},
+        "signed_at": {"type": "string", "format": "date-time", "description": "When it was signed."},
+        "checkpoint": {"type": "string", "description": "The signed note (C2SP `tlog-checkpoint`)."},
+    },
 }
 
 
@@ -214,6 +228,8 @@ def _event_data(type_: str) -> dict[str, Any]:
             "required": ["endpoint_id"],
             "properties": {"endpoint_id": endpoint},
         }
+    if type_ == "audit.checkpoint":
+        return _CHECKPOINT
     text = {"type": "string"}
     error = {"anyOf": [{"$ref": f"{_REF}StepError"}, {"type": "null"}]}
     names = ("trace_id", "namespace", "name", "version")

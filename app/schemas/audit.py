@@ -32,6 +32,59 @@ class AuditChainQuery(Schema):
     )
 
 
+class CheckpointQuery(Schema):
+    namespace = _chain("The namespace of the log; `*` is that of shared objects. Default: the key's own namespace.")
+
+
+def _whole(least: int, meaning: str) -> fields.Integer:
+    # More entries than any log will have, and few enough for the database's type.
+    return fields.Integer(required=True, validate=validate.Range(least, 2**53 - 1), metadata={"description": meaning})
+
+
+class InclusionQuery(CheckpointQuery):
+    index = _whole(0, "The index of the entry, which is its `seq` less one.")
+    size = _whole(1, "The number of entries in the tree, such as a checkpoint's size.")
+
+
+class ConsistencyQuery(CheckpointQuery):
+    from_ = fields.Integer(
+        required=True,
+        data_key="from",
+        attribute="from",
+        validate=validate.Range(1, 2**53 - 1),
+        metadata={"description": "The size of the older tree."},
+    )
+    to = _whole(1, "The size of the newer tree.")
+
+
+class _ProofSchema(Schema):
+    namespace = fields.String(required=True)
+    origin = fields.String(
+        required=True, metadata={"description": "The name of the log, as in the first line of its checkpoints."}
+    )
+    hashes = fields.List(
+        fields.String(), required=True, metadata={"description": "The hashes of the proof (hex), in RFC 9162's order."}
+    )
+    root = fields.String(
+        required=True, metadata={"description": "The root (hex) of the newer tree. Compare it with a checkpoint's."}
+    )
+
+
+class InclusionProofSchema(_ProofSchema):
+    index = _whole(0, "The index of the entry, which is its `seq` less one.")
+    size = _whole(1, "The number of entries in the tree.")
+    leaf_hash = fields.String(
+        required=True, metadata={"description": "The SHA-256 (hex) of a zero byte and the entry's text."}
+    )
+
+
+class ConsistencyProofSchema(_ProofSchema):
+    from_ = fields.Integer(
+        required=True, data_key="from", attribute="from", metadata={"description": "The size of the older tree."}
+    )
+    to = _whole(1, "The size of the newer tree.")
+
+
 class AuditVerifyQuery(AuditChainQuery):
     rows = fields.Boolean(
         load_default=False,
@@ -133,5 +186,6 @@ class VerdictSchema(Schema):
     )
     unlinked = _count("The number of newer entries that are not linked yet. A change of them is not found.")
     overdue = _count(f"The number of entries among them that are {OVERDUE} s old or older; `ok` is then false.")
+    signed = _count("The number of signed checkpoints whose roots fit the entries.")
     first_bad = fields.Nested(BadRowSchema, required=True, allow_none=True)
     rows = fields.Nested(RowVerdictSchema, metadata={"description": "The comparison with the rows, with `rows=true`."})

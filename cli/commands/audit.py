@@ -3,6 +3,7 @@
 import json
 import sys
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, NoReturn
 
@@ -10,15 +11,18 @@ import click
 from rich.console import Console
 
 from cli.client import Failure, open_server
+from cli.commands.checkpoints import check_signatures, kept_checkpoint, prove_growth
+from cli.commands.receipt import keys_of
 from cli.session import CommandContext, command, page_options, server_options
 from cli.views.output import clean, console, lines, page, short, table
 from domain.identity.access import Role
-from domain.log.audit_chain import OVERDUE, ChainError, ChainHeads, LogItem, read_line
+from domain.log.audit_chain import OVERDUE, ChainError, ChainHeads, LogItem, SignedRoot, read_line
 from domain.log.audit_chain import verify as verdict_on
 
 # The server verifies some 10,000 rows a second.
 VERIFY_SECONDS = 600.0
 _WORDS = {ChainError.CHANGED: "was changed", ChainError.MISSING: "is missing", ChainError.INSERTED: "was inserted"}
+_WORDS[ChainError.REWRITTEN] = "or a later one was rewritten: a signed checkpoint does not fit"
 
 
 @click.group()
@@ -46,22 +50,40 @@ def list_(session: CommandContext, **query: Any) -> None:
 @click.argument("file", type=click.File("rb"), required=False)
 @click.option("--namespace", help="Verify only this namespace's chain (default: all that the key may read).")
 @click.option("--rows", is_flag=True, help="Also compare pauses, sagas and steps with the log.")
+@click.option(
+    "--since",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Also prove that the log begins with this checkpoint, which you have kept.",
+)
+@click.option("--jwks", metavar="FILE|URL", help="Also verify the signatures of checkpoints, with these public keys.")
 def verify(
-    file: BinaryIO | None, namespace: str | None, rows: bool, url: str | None, data_dir: Path, as_json: bool
+    file: BinaryIO | None,
+    namespace: str | None,
+    rows: bool,
+    since: Path | None,
+    jwks: str | None,
+    url: str | None,
+    data_dir: Path,
+    as_json: bool,
 ) -> None:
     """Find rows of the audit log that were changed, removed or inserted.
 
     Verify the server's log, or the export FILE without a server. Exit with status 1 and name the first such row; with
     --rows, name each field that differs.
     """
+    keys = None if jwks is None else keys_of(jwks, url, data_dir)
+    trusted = None if since is None else kept_checkpoint(since, keys)
     if file is None:
         with open_server(url, data_dir) as server:
             query = {"namespace": namespace, "rows": "true" if rows else None}
             found = server.request(Role.OPERATOR, "GET", "/v1/audit/verify", query=query, held=VERIFY_SECONDS).document
+            if trusted is not None and found["first_bad"] is None:
+                prove_growth(server, trusted, keys or keys_of(None, url, data_dir))
     elif namespace is not None or rows:
         raise click.UsageError("--namespace and --rows apply only to the server's log, not to a FILE")
     else:
-        found = verdict_on(_exported(file)).document()
+        known = [] if trusted is None else [SignedRoot(trusted.namespace, trusted.size, trusted.root)]
+        found = verdict_on(chain(known, check_signatures(_exported(file), keys))).document()
     if as_json:
         click.echo(json.dumps(found))
     if (bad := found["first_bad"]) is not None:
@@ -77,6 +99,8 @@ def verify(
     if not as_json:
         newer = f", and {found['unlinked']} newer entries are not linked yet" if found.get("unlinked") else ""
         console().print(f"{found['checked']} rows: the audit log is intact{newer}")
+        if trusted is not None:
+            console().print(f"It begins with the {trusted.size} entries of the checkpoint.")
         if rows:
             console().print(_unchanged(found["rows"]))
 
@@ -182,3 +206,28 @@ def _list(screen: Console, document: dict[str, Any]) -> None:
         for event in document["items"]
     ]
     page(screen, document, table(("SEQ", "TYPE, SUBJECT", "BY, AT"), rows), "no entries")
+
+
+@command(audit, "checkpoint", Role.OPERATOR)
+@click.option("--namespace", help="Get the checkpoint of this namespace's log (default: the key's own).")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write to this file (default: standard output).",
+)
+def checkpoint(session: CommandContext, namespace: str | None, output: Path | None) -> None:
+    """Get the latest signed checkpoint of the log.
+
+    Keep it where it cannot be changed. `audit verify --since FILE` proves later that the log still begins with it.
+    """
+    note = session.request("GET", "/v1/audit/checkpoint", query={"namespace": namespace}).text
+    if session.as_json:
+        note = json.dumps({"checkpoint": note}) + "\n"
+    if output is None:
+        click.echo(note, nl=False)
+        return
+    try:
+        output.write_text(note, encoding="utf-8")
+    except OSError as error:
+        raise Failure(f"cannot write {str(output)!r}: {error.strerror}") from None

@@ -96,7 +96,7 @@ def verify_(
     With --jwks FILE no server is needed. Exit with status 0 if the receipt is genuine, and 1 if not. With --arguments
     or --action, it must also approve them. Exit with status 2 if a file or the keys cannot be read.
     """
-    content, keys = file.read(MAX_RECEIPT + 1), _keys(jwks, url, data_dir)
+    content, keys = file.read(MAX_RECEIPT + 1), keys_of(jwks, url, data_dir)
     checks = {
         name: digest
         for name, digest in (("arguments", _arguments_digest(arguments)), ("action", _action_digest(action)))
@@ -135,7 +135,8 @@ def _difference(found: Receipt, name: str, digest: str) -> str | None:
     return None
 
 
-def _keys(jwks: str | None, url: str | None, data_dir: Path) -> Keys:
+def keys_of(jwks: str | None, url: str | None, data_dir: Path) -> Keys:
+    """Return the public keys of a file, of a URL, or of the server. Raise `Unusable`."""
     if jwks is None:
         with open_server(url, data_dir) as server:
             source, content = server.url + KEY_SET, server.request(Role.AGENT, "GET", KEY_SET).text.encode()

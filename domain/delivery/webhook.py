@@ -31,6 +31,7 @@ EVENT_TYPES = (
     "saga.compensated",
     "saga.needs_operator",
     "step.failed",
+    "audit.checkpoint",
     "webhook.test",
 )
 # The events of a pause's own callbackUrl. The agent created the pause itself, and waits for the outcome.

@@ -21,6 +21,10 @@ class SigningKey:
     private: str | None = field(default=None, repr=False)
 
     @property
+    def public_bytes(self) -> bytes:
+        return base64.urlsafe_b64decode(self.public + "=")
+
+    @property
     def jwk(self) -> dict[str, str]:
         """The public key as published (RFC 8037)."""
         key = {"kty": "OKP", "crv": "Ed25519", "x": self.public}

@@ -32,11 +32,11 @@ from sqlalchemy import (
 
 from domain.identity.access import Principal
 from domain.log.audit import EVERYWHERE, ORIGIN
-from domain.log.audit_chain import ChainEnd, ChainHeads, ChainRow, LogItem, Unlinked, export_line
+from domain.log.audit_chain import ChainEnd, ChainHeads, ChainRow, LogItem, SignedRoot, Unlinked, export_line
 from domain.log.audit_chain import verify as verdict_on
 from domain.pauses.serialization import instant
 from domain.values.errors import Forbidden
-from models.audit import audit_events, audit_heads, audit_unlinked
+from models.audit import audit_checkpoints, audit_events, audit_heads, audit_unlinked
 from services.kernel.pagination import Listing, Page, Slice, page_of
 from services.kernel.unit_of_work import Database
 
@@ -198,7 +198,7 @@ def visible_chains(database: Database, by: Principal, namespace: str | None) -> 
         return sorted(by.namespaces)
     with database.reading() as conn:
         # All tables are read, because one of them may have been tampered with.
-        tables = (audit_heads, audit_events, audit_unlinked)
+        tables = (audit_heads, audit_events, audit_unlinked, audit_checkpoints)
         known = union(*(select(table.c.namespace) for table in tables))
         return sorted(conn.execute(known).scalars())
 
@@ -213,10 +213,14 @@ def _log(database: Database, namespaces: list[str]) -> Iterator[LogItem]:
 
 
 def _chain(database: Database, namespace: str) -> Generator[LogItem, None, ChainEnd | None]:
-    """Yield a chain's rows, then its unlinked entries.
+    """Yield a chain's checkpoints, its rows, then its unlinked entries.
 
     Return where it has to end according to its head, or None if it has no head.
     """
+    with database.reading() as conn:
+        checkpoints = conn.execute(_CHECKPOINTS, {"namespace": namespace}).all()
+    for each in checkpoints:
+        yield SignedRoot(namespace, each.size, bytes(each.root), each.note)
     after, previous = _LOWEST, ORIGIN
     while True:
         # The last batch ends at the head, and the entries that are not in it are unlinked: one snapshot has all three.
@@ -246,6 +250,7 @@ def _unlinked(conn: Connection, namespace: str, after: int) -> Sequence[Row[Any]
     return conn.execute(_UNLINKED, {"namespace": namespace, "after": after, "batch": BATCH}).all()
 
 
+_CHECKPOINTS = text("SELECT size, root, note FROM audit_checkpoints WHERE namespace = :namespace ORDER BY size")
 _NEXT = text("""
 SELECT head.seq AS head_seq, head.hash AS head_hash, event.seq, event.hash, event.entry
 FROM (SELECT) AS one

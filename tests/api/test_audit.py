@@ -8,7 +8,8 @@ import pytest
 
 from cli.devstack import Stack
 from cli.devstack.waiting import wait_until
-from domain.log.audit_chain import read_line, verify
+from domain.log.audit_chain import ChainRow, read_line, signed_root, verify
+from domain.log.merkle import extends, includes, leaf_hash
 from tests.api.conftest import Team, refused
 
 URL = "/v1/audit-events"
@@ -21,6 +22,7 @@ def decided(team: Team) -> str:
     assert team.reviewer.post(f"/api/pause/{watch_id}/approve", json={"comment": "é"}).status_code == 200
     # The processes of the stack link entries every second.
     assert wait_until(lambda: all(event["seq"] for event in events(team.operator, limit=100)), 240)
+    assert wait_until(lambda: team.operator.get("/v1/audit/checkpoint").status_code == 200, 240)
     return watch_id
 
 
@@ -114,16 +116,39 @@ def test_export(team: Team, decided: str) -> None:
         assert answer.headers["Content-Type"] == "application/x-ndjson"
         assert "Content-Length" not in answer.headers
         lines = b"".join(answer.iter_bytes()).decode().splitlines()
-    *rows, heads = map(json.loads, lines)
-    assert verify(map(read_line, lines)).document() == {
-        "ok": True,
-        "checked": len(rows),
-        "unlinked": 0,
-        "overdue": 0,
-        "first_bad": None,
-    }
+    *found, heads = map(json.loads, lines)
+    rows = [each for each in found if "checkpoint" not in each]
+    verdict = verify(map(read_line, lines)).document()
+    assert (verdict["ok"], verdict["checked"], verdict["first_bad"]) == (True, len(rows), None)
+    # The first checkpoint of a log is kept, and so is the last one.
+    assert verdict["signed"] == len(found) - len(rows) in (1, 2)
     assert heads == {"heads": [{name: rows[-1][name] for name in ("namespace", "seq", "hash")}]}
     assert [row["previous_hash"] for row in rows] == ["0" * 64, *(row["hash"] for row in rows[:-1])]
     listed = {event["seq"]: event for event in events(team.operator, limit=100)}
     for row in rows[-100:]:
         assert listed[row["seq"]] == {"seq": row["seq"], "hash": row["hash"], **row["entry"]}
+
+
+def test_checkpoint_and_proofs(team: Team, stranger: httpx.Client, decided: str) -> None:
+    """The latest checkpoint, and proofs of the entries in it. Callers of another namespace get none."""
+    note = team.operator.get("/v1/audit/checkpoint")
+    assert note.headers["Content-Type"] == "text/plain; charset=utf-8"
+    signed = signed_root(note.text)
+    assert signed.namespace == team.namespace
+    path = "/v1/audit/proof/inclusion"
+    found = team.operator.get(path, params={"index": 0, "size": signed.size}).json()
+    proof = [bytes.fromhex(each) for each in found["hashes"]]
+    assert includes(bytes.fromhex(found["leaf_hash"]), 0, signed.size, proof, signed.root)
+    found = team.operator.get("/v1/audit/proof/consistency", params={"from": 1, "to": signed.size}).json()
+    assert extends(1, leaf_hash_of_first(team), signed.size, signed.root, [bytes.fromhex(h) for h in found["hashes"]])
+    beyond = team.operator.get(path, params={"index": 0, "size": 2**40})
+    assert refused(beyond, 422, "VALIDATION_FAILED")["errors"][0]["path"] == "size"
+    for url in ("/v1/audit/checkpoint?", f"{path}?index=0&size=1", "/v1/audit/proof/consistency?from=1&to=1"):
+        refused(stranger.get(f"{url}&namespace={team.namespace}"), 403, "FORBIDDEN")
+        refused(team.reviewer.get(url), 403, "FORBIDDEN")
+
+
+def leaf_hash_of_first(team: Team) -> bytes:
+    lines = team.admin.get("/v1/audit/export").text.splitlines()
+    first = next(item for item in map(read_line, lines) if isinstance(item, ChainRow))
+    return leaf_hash(first.text)

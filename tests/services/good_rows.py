@@ -151,6 +151,15 @@ GOOD: dict[str, dict[str, Any]] = {
     "audit_events": {"namespace": "default", "seq": 7, "hash": bytes(32), "entry": {"type": "pause.created"}},
     "audit_unlinked": {"namespace": "default", "entry": {"type": "pause.created"}},
     "audit_heads": {"namespace": "default", "seq": 0, "hash": bytes(32)},
+    "audit_tiles": {"namespace": "default", "tier": 0, "place": 0, "hashes": bytes(64)},
+    "audit_checkpoints": {
+        "namespace": "default",
+        "size": 1,
+        "root": bytes(32),
+        "note": "…",
+        "signed_at": NOW,
+        "kept": True,
+    },
 }
 NEEDS = {
     "webhook_deliveries": ["webhook_messages"],

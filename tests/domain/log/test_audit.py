@@ -76,7 +76,14 @@ def test_what_several_namespaces_share_stands_in_the_chain_of_everywhere() -> No
 def test_a_whole_chain(length: int) -> None:
     rows, other = chain(length), chain(3, "bank")
     found = verify([*rows, *other, heads(*(c for c in (rows, other) if c))])
-    assert found.document() == {"ok": True, "checked": length + 3, "unlinked": 0, "overdue": 0, "first_bad": None}
+    assert found.document() == {
+        "ok": True,
+        "checked": length + 3,
+        "unlinked": 0,
+        "overdue": 0,
+        "signed": 0,
+        "first_bad": None,
+    }
 
 
 # Attacks on a chain of five, in which row 3 is the target: the change, and the row and error that are found.

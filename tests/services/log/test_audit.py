@@ -24,7 +24,7 @@ from tests.services.by_watch_id import decide_pause
 from tests.services.world import ADMIN, OPERATOR, REVIEWER, approve, at_once, change, linked, one, post, rows, someone
 
 ALL = someone(Role.OPERATOR, "*")
-WHOLE = {"ok": True, "unlinked": 0, "overdue": 0, "first_bad": None}
+WHOLE = {"ok": True, "unlinked": 0, "overdue": 0, "signed": 0, "first_bad": None}
 
 
 def write(database: Database, namespace: str = "default", type_: str = "thing.changed", **details: Any) -> None:

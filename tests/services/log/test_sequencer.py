@@ -191,7 +191,14 @@ def test_a_chain_that_cannot_go_on_delays_no_other(database: Database, monkeypat
         write(database, namespace)
     with pytest.raises(IntegrityError, match="pk_audit_events"):
         link_entries(database)
-    assert verify(database, ALL, "bank") == {"ok": True, "checked": 3, "unlinked": 0, "overdue": 0, "first_bad": None}
+    assert verify(database, ALL, "bank") == {
+        "ok": True,
+        "checked": 3,
+        "unlinked": 0,
+        "overdue": 0,
+        "signed": 0,
+        "first_bad": None,
+    }
     assert verify(database, ALL, "shop")["unlinked"] == 3
 
 
@@ -205,7 +212,14 @@ def test_an_unlinked_entry_that_waits_too_long_is_reported(database: Database) -
     entry = """'{"namespace":"shop"}'"""
     change(database, f"INSERT INTO audit_unlinked (namespace, entry, added_at) VALUES ('shop', {entry}, {old})")
     assert verdict(database) == (False, 0, 2)
-    assert verify(database, ALL) == {"ok": False, "checked": 0, "unlinked": 2, "overdue": 1, "first_bad": None}
+    assert verify(database, ALL) == {
+        "ok": False,
+        "checked": 0,
+        "unlinked": 2,
+        "overdue": 1,
+        "signed": 0,
+        "first_bad": None,
+    }
     link_entries(database)
     assert (verdict(database), readiness(database, revision).linked) == ((True, 2, 0), True)
     change(database, f"INSERT INTO audit_unlinked (namespace, entry, added_at) VALUES ('shop', {entry}, {old})")
