@@ -10,11 +10,11 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from tests.debian import QUIET, install
+
 HERE = Path(__file__).parent
 CHROMIUM = Path("/usr/bin/chromium")
 AXE = HERE / "node_modules" / "axe-core"
-APT = ("apt-get", "--quiet", "--yes")
-QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "stdin": subprocess.DEVNULL}
 
 
 def main() -> None:
@@ -44,23 +44,14 @@ def required() -> bool:
 
 
 def get_browser() -> None:
-    if os.geteuid() == 0 and shutil.which(APT[0]):
-        environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        # A fresh container may have no font at all, and a page without letters shows nothing.
-        install = (*APT, "install", "--no-install-recommends", "chromium", "fonts-dejavu-core")
-        # The lists of packages may be missing or old, as in a fresh container.
-        if not _ran(install, env=environ):
-            _ran((*APT, "update"), env=environ)
-            _ran(install, env=environ)
+    # A fresh container may have no font at all, and a page without letters shows nothing.
+    install("chromium", "fonts-dejavu-core")
 
 
 def get_axe() -> None:
     if shutil.which("npm"):
-        _ran(("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", str(HERE)))
-
-
-def _ran(command: tuple[str, ...], env: dict[str, str] | None = None) -> bool:
-    return subprocess.run(command, env=env, cwd=HERE, check=False, **QUIET).returncode == 0
+        command = ("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", "--prefix", str(HERE))
+        subprocess.run(command, cwd=HERE, check=False, **QUIET)
 
 
 if __name__ == "__main__":

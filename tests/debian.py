@@ -1,0 +1,46 @@
+"""Programs of Debian's packages that tests run against ours. The first test that needs one installs it.
+
+Where that is not possible the test is skipped, but fails where `CI` is set.
+"""
+
+import fcntl
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+
+APT = ("apt-get", "--quiet", "--yes")
+QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "stdin": subprocess.DEVNULL}
+# Programs may lie where only root's PATH leads.
+PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin"))
+
+
+def program(name: str, package: str) -> Path:
+    """Return the program's path."""
+    if (found := shutil.which(name, path=PATH)) is None:
+        # Several test processes may need it.
+        with (Path(tempfile.gettempdir()) / "sagahold-apt.lock").open("w") as turn:
+            fcntl.flock(turn, fcntl.LOCK_EX)
+            if shutil.which(name, path=PATH) is None:
+                install(package)
+        found = shutil.which(name, path=PATH)
+    if found is None:
+        stop = pytest.fail if os.environ.get("CI") else pytest.skip
+        stop(f"there is no {name}: apt-get install {package}, as root on Debian")
+    return Path(found)
+
+
+def install(*packages: str) -> None:
+    """Install the packages, as far as that is possible."""
+    if os.geteuid() != 0 or not shutil.which(APT[0]):
+        return
+    # The run level of a single user, in which no package starts its service.
+    environ = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
+    command = (*APT, "install", "--no-install-recommends", *packages)
+    # The lists of packages may be missing or old, as in a fresh container.
+    if subprocess.run(command, env=environ, check=False, **QUIET).returncode:
+        subprocess.run((*APT, "update"), env=environ, check=False, **QUIET)
+        subprocess.run(command, env=environ, check=False, **QUIET)
