@@ -1,9 +1,11 @@
 """The environment of migrations. They run one at a time (an advisory lock), and give up before they block a system."""
 
 import os
+import sys
 
 from alembic import context
 from sqlalchemy import create_engine, text
+from sqlalchemy.exc import OperationalError
 
 import models.audit
 import models.callbacks
@@ -18,6 +20,7 @@ import models.sagas
 import models.webhooks  # noqa: F401  (importing a module registers its tables)
 import settings
 from models.tables import metadata
+from services.kernel.pooler import PoolerUnsuitable, shares_sessions
 
 # A migration that cannot get its lock in this time fails and is run again later, so that no query queues behind it.
 LOCK_TIMEOUT = "5s"
@@ -29,7 +32,9 @@ ADVISORY_LOCK = 0x5A6A401D
 def run() -> None:
     # Only the database is needed here: the release process may run where there is no Redis.
     environ = {"REDIS_URL": "redis://not-needed", **os.environ}
-    engine = create_engine(settings.load_or_exit(environ).database_url)
+    url = settings.load_or_exit(environ).database_url
+    _refuse_shared_sessions(url)
+    engine = create_engine(url)
     with engine.connect() as connection:
         connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
         connection.execute(text(f"SET statement_timeout = '{STATEMENT_TIMEOUT}'"))
@@ -39,6 +44,23 @@ def run() -> None:
         with context.begin_transaction():
             context.run_migrations()
     engine.dispose()
+
+
+def _refuse_shared_sessions(url: str) -> None:
+    """End the process if a pooler would lose the lock and the timeouts, which a session keeps."""
+    try:
+        shared = shares_sessions(url)
+    except (PoolerUnsuitable, OperationalError) as error:
+        why = str(getattr(error, "orig", error)).strip()
+    else:
+        if not shared:
+            return
+        why = (
+            "DATABASE_URL leads to a pooler that shares sessions, as PgBouncer does in transaction mode. Migrations"
+            " need a session of their own: run `sagahold release` with PostgreSQL's own address in DATABASE_URL"
+        )
+    print(f"sagahold: {why}", file=sys.stderr)
+    raise SystemExit(2)
 
 
 run()

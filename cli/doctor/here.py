@@ -23,12 +23,17 @@ from cli.devstack.redis import find_redis_server
 from cli.doctor.check import Check
 from domain.identity.access import Role
 from services.kernel.connection_pool import open_engine
+from services.kernel.pooler import PoolerUnsuitable, parameters_of, shares_sessions
 from services.kernel.unit_of_work import Database, NoPublisher
 from services.operations.health import readiness
 from settings import Settings
 
 # The database's clock decides. With more skew, expiries look wrong here and signatures look stale.
 SKEW_SECONDS = 5.0
+SHARED = (
+    "a pooler that shares sessions is in front of PostgreSQL; run `sagahold release` with PostgreSQL's own address in"
+    " DATABASE_URL"
+)
 # Values for `settings.load` in place of servers that `sagahold up` starts.
 STAND_INS = {"DATABASE_URL": "postgresql://embedded", "REDIS_URL": "unix://embedded"}
 
@@ -55,11 +60,15 @@ def _database(loaded: Settings) -> Iterator[Check]:
     engine = open_engine(loaded.database_url, pool_size=1, name="doctor")
     try:
         version, skew = _clock(engine)
+        pooled, shared = _pooler(engine, loaded.database_url)
     except SQLAlchemyError as error:
-        yield Check("database", False, f"{why_absent(error)}: start it, or correct DATABASE_URL")
+        fix = "" if isinstance(error.__cause__, PoolerUnsuitable) else ": start it, or correct DATABASE_URL"
+        yield Check("database", False, f"{why_absent(error)}{fix}")
         return
     else:
         yield Check("database", True, f"PostgreSQL {version} answers")
+        if pooled:
+            yield Check("pooler", True, SHARED if shared else "a pooler is in front of PostgreSQL; it keeps sessions")
         head = ScriptDirectory(str(Path(migrations.__file__).parent)).get_current_head() or ""
         migrated = readiness(Database(engine, NoPublisher(), loaded.public_url), head).migrated
         todo = "not migrated: run `sagahold release`"
@@ -73,6 +82,13 @@ def _database(loaded: Settings) -> Iterator[Check]:
         )
     finally:
         engine.dispose()
+
+
+def _pooler(engine: Engine, url: str) -> tuple[bool, bool]:
+    """Return whether a pooler is in front of PostgreSQL, and whether it shares sessions."""
+    with engine.connect() as conn:
+        pooled = bool(parameters_of(conn.info))
+    return pooled, pooled and shares_sessions(url)
 
 
 def _clock(engine: Engine) -> tuple[str, float]:

@@ -12,12 +12,21 @@ from sqlalchemy.exc import DBAPIError, DisconnectionError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from domain.values.canonical_json import encode
+from services.kernel.pooler import PoolerUnsuitable, set_parameters
 from services.kernel.prepared import prepare_statements
 
 # Milliseconds. A statement, a lock wait or an idle transaction that exceeds these is cancelled.
 STATEMENT_TIMEOUT_MS = 10_000
 LOCK_TIMEOUT_MS = 5_000
 IDLE_IN_TRANSACTION_TIMEOUT_MS = 30_000
+_PARAMETERS = {
+    "statement_timeout": str(STATEMENT_TIMEOUT_MS),
+    "lock_timeout": str(LOCK_TIMEOUT_MS),
+    "idle_in_transaction_session_timeout": str(IDLE_IN_TRANSACTION_TIMEOUT_MS),
+    "timezone": "UTC",
+    # Our statements read few rows: compiling one takes longer than running it.
+    "jit": "off",
+}
 CONNECT_TIMEOUT_SECONDS = 3
 # A request that waits longer for a free connection gets a 503. When 1,000 long polls are woken at once, the last one
 # waits for some seconds.
@@ -61,6 +70,10 @@ class DatabaseUnavailable(Exception):
         self.may_be_a_rows = state in _ABOUT_A_ROW
 
 
+class DatabaseUnsuitable(DatabaseUnavailable):
+    """No retry helps before a person has changed a setting, which the message names."""
+
+
 @contextmanager
 def reporting_unavailability() -> Iterator[None]:
     """Raise `DatabaseUnavailable` in place of the driver's and the pool's transient errors."""
@@ -69,6 +82,8 @@ def reporting_unavailability() -> Iterator[None]:
     except PoolTimeoutError as error:
         raise DatabaseUnavailable("no connection was free in time") from error
     except (DBAPIError, psycopg2.Error) as error:
+        if isinstance(getattr(error, "orig", error), PoolerUnsuitable):
+            raise DatabaseUnsuitable(str(getattr(error, "orig", error))) from error
         if (why := _passing(error)) is None:
             raise
         raise DatabaseUnavailable(why, state_of(error)) from error
@@ -99,14 +114,8 @@ def state_of(error: BaseException) -> str | None:
 def open_engine(url: str, pool_size: int, name: str, *, prepared: bool = True) -> Engine:
     """Return an engine, which connects at its first query. `name` shows in pg_stat_activity.
 
-    `prepared`: as in `services.kernel.prepared`, for a database without a pooler that gives sessions to other clients.
+    `prepared`: as in `services.kernel.prepared`. Behind a pooler nothing is prepared.
     """
-    options = (
-        f"-c statement_timeout={STATEMENT_TIMEOUT_MS} -c lock_timeout={LOCK_TIMEOUT_MS}"
-        f" -c idle_in_transaction_session_timeout={IDLE_IN_TRANSACTION_TIMEOUT_MS} -c timezone=UTC"
-        # Our statements read few rows: compiling one takes longer than running it.
-        " -c jit=off"
-    )
     engine = create_engine(
         url,
         pool_size=pool_size,
@@ -120,7 +129,6 @@ def open_engine(url: str, pool_size: int, name: str, *, prepared: bool = True) -
         connect_args={
             "connect_timeout": CONNECT_TIMEOUT_SECONDS,
             "application_name": f"sagahold {name}",
-            "options": options,
             # Detect a peer that vanished within about 15 s.
             "keepalives_idle": 5,
             "keepalives_interval": 5,
@@ -128,6 +136,7 @@ def open_engine(url: str, pool_size: int, name: str, *, prepared: bool = True) -
             "tcp_user_timeout": 15_000,
         },
     )
+    set_parameters(engine, _PARAMETERS)
     event.listen(engine, "connect", _opened)
     event.listen(engine, "checkout", lambda driver, record, _: _give_up_standby(engine, driver, record))
     prepare_statements(engine, is_on=prepared)

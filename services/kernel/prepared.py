@@ -17,6 +17,8 @@ import psycopg2
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.types import NullType
 
+from services.kernel.pooler import parameters_of
+
 log = logging.getLogger(__name__)
 
 # Statements that one connection keeps, about 0.03 MB each. We have fewer; the limit holds if a text should ever vary.
@@ -131,10 +133,12 @@ class _Session:
 
 
 def prepare_statements(engine: Engine, *, is_on: bool) -> None:
-    """Prepare the statements of this engine that opt in, or send their plain texts if it is not on."""
+    """Prepare the statements of this engine that opt in. Send their plain texts if it is not on, or after a pooler."""
     registry = _Registry(is_on)
 
     def connected(_: Any, record: Any) -> None:
+        if parameters_of(record.info):
+            registry.is_on = False
         record.info[_SESSION] = _Session(registry)
 
     def execute(cursor: Any, text: str, parameters: Any, context: Any) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from typing import Any, Protocol
 from uuid import UUID
 
@@ -25,6 +26,7 @@ from domain.values import ids
 from domain.values.network import Network
 from services.kernel.compiled_writes import Write, compiled
 from services.kernel.connection_pool import READ_ONLY, found_read_only, reporting_unavailability, state_of
+from services.kernel.pooler import parameters_of
 from services.kernel.prepared import Filled, driver_statement, execute_by_driver
 
 log = logging.getLogger(__name__)
@@ -203,15 +205,18 @@ class ChangeWhileReading(Exception):
     """A bug: a statement that changes or locks rows ran outside a transaction."""
 
 
-class _ReadOnlyCursor(psycopg2.extensions.cursor):  # type: ignore[misc]
-    """A cursor whose statements may change nothing.
+class _BeginningCursor(psycopg2.extensions.cursor):  # type: ignore[misc]
+    """A cursor that sends `first` before each statement.
 
-    SET TRANSACTION goes in the same message, which is one transaction, so it costs no round trip.
+    Both are one message, and so one transaction, so it costs no round trip.
     """
 
+    def __init__(self, first: str, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self._first = first
+
     def execute(self, query: str | bytes, vars: Any = None) -> None:
-        first = "SET TRANSACTION READ ONLY; "
-        super().execute(first + query if isinstance(query, str) else first.encode() + query, vars)
+        super().execute(self._first + query if isinstance(query, str) else self._first.encode() + query, vars)
 
 
 @dataclass(frozen=True, slots=True)
@@ -245,7 +250,7 @@ class Database:
                 began = time.monotonic()
                 with driver.cursor() as cursor:
                     # One round trip for both. The driver's own BEGIN would take one more.
-                    cursor.execute("BEGIN; SELECT clock_timestamp()")
+                    cursor.execute(f"BEGIN; {parameters_of(conn.info)}SELECT clock_timestamp()")
                     now = cursor.fetchone()[0]
                 uow = UnitOfWork(conn, now, began, holder=self.holder)
                 yield uow
@@ -265,17 +270,13 @@ class Database:
 
         Raise `DatabaseUnavailable`, and `ChangeWhileReading` if a statement changes or locks rows.
         """
-        with reporting_unavailability(), self._autocommitting() as conn:
-            driver: Any = conn.connection.driver_connection
-            driver.cursor_factory = _ReadOnlyCursor
+        with reporting_unavailability(), self._single_statements("SET TRANSACTION READ ONLY; ") as conn:
             try:
                 yield conn
             except (DBAPIError, psycopg2.Error) as error:
                 if state_of(error) == READ_ONLY:
                     raise ChangeWhileReading(str(getattr(error, "orig", error))) from error
                 raise
-            finally:
-                driver.cursor_factory = None
 
     def execute_alone(self, statement: Executable, values: Mapping[str, Any]) -> Row[Any]:
         """Execute one statement that is a transaction of its own, and return its only row.
@@ -283,14 +284,14 @@ class Database:
         Its locks last as long as the statement and its commit: no round trip, and no wait of this process.
         Raise `DatabaseUnavailable`.
         """
-        with reporting_unavailability(), self._autocommitting() as conn:
+        with reporting_unavailability(), self._single_statements() as conn:
             return conn.execute(statement, values).one()
 
     @contextmanager
     def snapshot(self) -> Iterator[Connection]:
         """Yield a read-only connection on which all statements see one snapshot. Raise `DatabaseUnavailable`."""
         with reporting_unavailability(), self._autocommitting() as conn:
-            conn.exec_driver_sql("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            conn.exec_driver_sql(f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {parameters_of(conn.info)}")
             try:
                 yield conn
             finally:
@@ -300,11 +301,23 @@ class Database:
     def rehearsal(self) -> Iterator["Database"]:
         """Yield a database whose units of work share one transaction, which is rolled back. It publishes nothing."""
         with reporting_unavailability(), self._autocommitting() as conn:
-            conn.exec_driver_sql("BEGIN")
+            conn.exec_driver_sql(f"BEGIN; {parameters_of(conn.info)}")
             try:
                 yield _Rehearsal(self.engine, NoPublisher(), self.public_url, holder=self.holder, conn=conn)
             finally:
                 _roll_back(conn)
+
+    @contextmanager
+    def _single_statements(self, first: str = "") -> Iterator[Connection]:
+        """Yield a connection on which each statement is a transaction that begins with `first`."""
+        with self._autocommitting() as conn:
+            driver: Any = conn.connection.driver_connection
+            if first := parameters_of(conn.info) + first:
+                driver.cursor_factory = partial(_BeginningCursor, first)
+            try:
+                yield conn
+            finally:
+                driver.cursor_factory = None
 
     @contextmanager
     def _autocommitting(self) -> Iterator[Connection]:

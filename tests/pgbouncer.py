@@ -1,0 +1,69 @@
+"""PgBouncer in front of a test's PostgreSQL."""
+
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import psycopg2
+
+from cli.devstack.ports import free_port
+from cli.devstack.postgres import PostgresServer
+from cli.devstack.stack import Stack
+from cli.devstack.waiting import wait_until
+from tests.debian import program
+
+
+class PgBouncer:
+    """`url` leads through it to the database of `database_url`, whose server is the stack's."""
+
+    def __init__(self, folder: Path, servers: Stack, database_url: str, **options: object) -> None:
+        parts = urlsplit(database_url)
+        where, self._database = parse_qs(parts.query), parts.path.lstrip("/")
+        self._port = free_port("127.0.0.1")
+        self.url = f"postgresql://{parts.username}@127.0.0.1:{self._port}/{self._database}"
+        # As root it does not run. PostgreSQL, on whose socket it must be, does not either.
+        self._prefix = PostgresServer(servers.data, os.environ)._prefix
+        self._config, self._log = folder / "pgbouncer.ini", folder / "pgbouncer.log"
+        to = f"host={where['host'][0]} port={where['port'][0]} user={parts.username}"
+        settings = {
+            "listen_addr": "127.0.0.1",
+            "listen_port": self._port,
+            "unix_socket_dir": "",
+            "auth_type": "any",
+            "pool_mode": "transaction",
+            "default_pool_size": 10,
+            "max_client_conn": 500,
+        } | options
+        lines = [f"{name} = {value}" for name, value in settings.items()]
+        self._config.write_text("\n".join(["[databases]", f"* = {to}", "[pgbouncer]", *lines, ""]))
+        self.start()
+
+    def start(self) -> None:
+        with self._log.open("a") as log:
+            command = (*self._prefix, program("pgbouncer", "pgbouncer"), self._config)
+            self._process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+        assert wait_until(self._answers, 60), self._log.read_text()
+
+    def stop(self, how: signal.Signals = signal.SIGKILL) -> None:
+        self._process.send_signal(how)
+        self._process.wait(60)
+
+    def _answers(self) -> bool:
+        try:
+            psycopg2.connect(self.url).close()
+        except psycopg2.OperationalError:
+            return False
+        return True
+
+
+@contextmanager
+def pgbouncer(folder: Path, servers: Stack, database_url: str, **options: object) -> Iterator[PgBouncer]:
+    started = PgBouncer(folder, servers, database_url, **options)
+    try:
+        yield started
+    finally:
+        started.stop()
