@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 from cli.devstack.errors import StackError
+from cli.devstack.private_files import write_private
 from cli.devstack.waiting import wait_until
 
 LOCK = "sagahold.lock"
@@ -62,14 +63,8 @@ class DataDir:
         return {str(name): value for name, value in found.items() if isinstance(value, str)}
 
     def write_credentials(self, credentials: dict[str, str]) -> None:
-        """Replace the file atomically. The new file is private to its owner from the start."""
-        fresh = self.credentials_file.with_suffix(".new")
-        fresh.unlink(missing_ok=True)
-        with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(json.dumps(credentials, indent=2) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(self.credentials_file)
+        """Replace the file as a whole. It is private to its owner from the start."""
+        write_private(self.credentials_file, (json.dumps(credentials, indent=2) + "\n").encode())
 
     def _make(self) -> None:
         if self.path.exists() and not self.path.is_dir():

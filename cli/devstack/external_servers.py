@@ -1,4 +1,4 @@
-"""Probes of servers that the user provides, before the stack starts on them."""
+"""Probes of servers before the stack starts on them."""
 
 from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
@@ -6,6 +6,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from adapters.redis import pubsub
 from cli.devstack.errors import StackError
 from services.kernel.connection_pool import open_engine
+from services.operations.restores import is_held
 
 
 def refuse_absent_database(url: str) -> None:
@@ -17,6 +18,18 @@ def refuse_absent_database(url: str) -> None:
         raise StackError(f"DATABASE_URL: {why_absent(error)}: start it, or correct the variable") from None
     finally:
         engine.dispose()
+
+
+def refuse_held_database(url: str) -> None:
+    """Raise `StackError` if the database was restored and waits for an operator."""
+    engine = open_engine(url, pool_size=1, name="up")
+    try:
+        with engine.connect() as conn:
+            held = is_held(conn)
+    finally:
+        engine.dispose()
+    if held:
+        raise StackError("the database is set to read-only, as it is after a restore: run `sagahold resume` first")
 
 
 def refuse_absent_redis(url: str) -> None:

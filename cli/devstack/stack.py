@@ -12,7 +12,7 @@ import settings
 from cli.devstack.child import Program
 from cli.devstack.datadir import DataDir
 from cli.devstack.errors import NotReadyError, StackError
-from cli.devstack.external_servers import refuse_absent_database, refuse_absent_redis
+from cli.devstack.external_servers import refuse_absent_database, refuse_absent_redis, refuse_held_database
 from cli.devstack.first_keys import first_keys, sign_in_link
 from cli.devstack.ports import free_port, refuse_port_in_use
 from cli.devstack.postgres import PostgresServer
@@ -181,6 +181,7 @@ class Stack:
         self._start_servers()
         if not self._processes:
             return
+        refuse_held_database(self.settings.database_url)
         if RELEASE in self._commands:
             self._programs[RELEASE] = self._program(RELEASE, RELEASE)
             self._supervisor.run(self._programs[RELEASE], RELEASE_SECONDS, self._cancelled)

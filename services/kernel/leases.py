@@ -263,17 +263,19 @@ def _wake(uow: UnitOfWork, kind: str, which: ColumnElement[bool], place: Mapping
 def make_saga_due(uow: UnitOfWork, watch_id: UUID) -> None:
     """Make the saga whose step this pause holds due: a worker then applies the decision.
 
-    A pause is always locked before its saga, so that no deadlock is possible.
+    A saga that is stuck waits for an operator first. A pause is always locked before its saga, so that no deadlock is
+    possible.
     """
     woken = uow.lookups.execute(_MAKE_DUE, {"held_by": watch_id, **due_now(uow)}).scalars()
     uow.wakeups.extend(WakeUp(DECISION, id_) for id_ in woken)
 
 
 # Built once: building a statement takes longer than running it.
+_GOES_ON = sagas.c.ended_at.is_(None), sagas.c.stuck.is_(None)
 _HELD = select(saga_steps.c.saga_id).where(saga_steps.c.watch_id == bindparam("held_by", type_=Uuid))
 _MAKE_DUE = (
     update(sagas)
-    .where(sagas.c.id == _HELD.scalar_subquery(), sagas.c.ended_at.is_(None))
+    .where(sagas.c.id == _HELD.scalar_subquery(), *_GOES_ON)
     .values(due_at=bindparam("due_at"), hint_at=bindparam("hint_at"))
     .returning(sagas.c.id)
     .execution_options(prepared=True)
@@ -281,7 +283,9 @@ _MAKE_DUE = (
 
 
 def make_sagas_due(uow: UnitOfWork, watch_ids: Sequence[UUID]) -> set[UUID]:
-    """Make the sagas due whose steps these pauses hold. Return the pauses whose sagas were neither locked nor ended.
+    """Make the sagas due whose steps these pauses hold.
+
+    Return the pauses whose sagas were neither locked, nor stuck, nor ended.
 
     It waits for no lock, so the caller may hold those of many pauses.
     """
@@ -293,7 +297,7 @@ def make_sagas_due(uow: UnitOfWork, watch_ids: Sequence[UUID]) -> set[UUID]:
 _FREE = (
     select(sagas.c.id, saga_steps.c.watch_id)
     .join_from(saga_steps, sagas, sagas.c.id == saga_steps.c.saga_id)
-    .where(saga_steps.c.watch_id == any_(bindparam("all_held_by", type_=ARRAY(Uuid))), sagas.c.ended_at.is_(None))
+    .where(saga_steps.c.watch_id == any_(bindparam("all_held_by", type_=ARRAY(Uuid))), *_GOES_ON)
     .with_for_update(key_share=True, skip_locked=True, of=sagas)
     .cte("free")
 )

@@ -71,7 +71,7 @@ def _give_up_notification(uow: UnitOfWork, id_: UUID, reason: str) -> None:
     _change(uow, notifications, id_, **ended)
 
 
-def _stop_saga(uow: UnitOfWork, id_: UUID, reason: str) -> None:
+def stop_saga(uow: UnitOfWork, id_: UUID, reason: str) -> None:
     """Stop a saga without reading its steps or manifest, which may be what fails."""
     error = Error(STUCK, reason).document()
     _change(uow, sagas, id_, stuck=error, needs_operator=True, due_at=None, hint_at=None)
@@ -91,5 +91,5 @@ def _stop_saga(uow: UnitOfWork, id_: UUID, reason: str) -> None:
 _GIVE_UP: dict[str, Callable[[UnitOfWork, UUID, str], None]] = {
     WEBHOOK: _give_up_delivery,
     NOTIFICATION: _give_up_notification,
-    SAGA: _stop_saga,
+    SAGA: stop_saga,
 }

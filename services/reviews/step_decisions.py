@@ -193,7 +193,9 @@ def _rerun(uow: UnitOfWork, record: SagaRecord, step: Step, wanted: steps.Rerun)
     if declared.hitl_max_retries is not None and step.retries >= declared.hitl_max_retries:
         raise RetriesUsedUp
     rerun = replace(wanted, guidance=wanted.guidance or declared.hitl_retry_guidance)
-    save(uow, record.saga, change_step(record.saga, step, rerun, uow.now), Schedule(**due_now(uow)))
+    # A saga that is stuck waits for an operator first.
+    when = Schedule() if record.saga.stuck is not None else Schedule(**due_now(uow))
+    save(uow, record.saga, change_step(record.saga, step, rerun, uow.now), when)
 
 
 def _rerun_key(step: Step, number: int) -> str:
