@@ -1,5 +1,6 @@
 """Server-Sent Events: the response, the format of an event, and the end of a stream."""
 
+import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -12,6 +13,9 @@ from flask import Response, g, stream_with_context
 from app.deps import deps
 from app.http.long_poll import has_room
 from domain.values.canonical_json import encode
+from services.kernel.connection_pool import DatabaseUnavailable
+
+log = logging.getLogger(__name__)
 
 # Seconds after which a stream ends; EventSource reconnects automatically.
 STREAM_FOR = 300.0
@@ -55,4 +59,7 @@ def is_over(began: float) -> bool:
 
 def _from_the_start(events: Iterator[str]) -> Iterator[str]:
     yield "retry: 3000\n\n"
-    yield from events
+    try:
+        yield from events
+    except DatabaseUnavailable as error:
+        log.warning("a stream ended because the database is unavailable: %s", error)

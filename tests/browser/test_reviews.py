@@ -46,9 +46,12 @@ def outcome(page: Page) -> Any:
 
 
 def test_a_pause_arrives_live_is_edited_and_approved_and_the_agent_goes_on(
-    signed_in: Callable[..., Page], agent: Agent
+    signed_in: Callable[..., Page], agent: Agent, troubles: Troubles
 ) -> None:
     page, other = signed_in(), signed_in()
+    # As while the database is away: a browser follows no stream again after such a response.
+    troubles.expect("status of 503")
+    other.route("**/inbox/events*", lambda route: route.fulfill(status=503), times=1)
     for each in (page, other):
         each.goto("/inbox")
         expect(each.get_by_text("No reviews are waiting")).to_be_visible()

@@ -10,7 +10,9 @@ import httpx
 import psutil
 import pytest
 
+from adapters.redis.pubsub import connect, send
 from cli.devstack import Stack
+from domain.pauses.serialization import pause_id
 from tests.conftest import execute
 from tests.faults.saga_scene import SagaScene, step
 from tests.faults.scene import ANSWER_WITHIN, Scene, until
@@ -49,17 +51,25 @@ def read(scene: Scene, enough: threading.Event) -> None:
         scene.insist(lambda: scene.agent.get("/api/pause", params={"limit": 1}))
 
 
-def test_probes_while_postgres_is_away(scene: Scene) -> None:
-    """Ready says what is missing, alive stays alive, and both at once."""
-    scene.stack.stop_process("postgres")
-    try:
-        ready = httpx.get(f"{scene.stack.url}/readyz", timeout=ANSWER_WITHIN)
-        alive = httpx.get(f"{scene.stack.url}/healthz", timeout=ANSWER_WITHIN)
-    finally:
-        scene.stack.start_process("postgres")
+def test_probes_and_streams_while_postgres_is_away(scene: Scene) -> None:
+    """Ready says what is missing, alive stays alive, and both at once. A stream ends, and its client comes back."""
+    watch_id = scene.pause()
+    with scene.agent.stream("GET", f"/api/pause/{watch_id}/events") as stream:
+        events = stream.iter_text()
+        until("the stream is open", lambda: "pause.created" in next(events))
+        scene.stack.stop_process("postgres")
+        try:
+            # Wakes the stream, which then reads its pause.
+            send(connect(scene.stack.redis_url), [pause_id(watch_id)])
+            assert "event:" not in "".join(events)
+            ready = httpx.get(f"{scene.stack.url}/readyz", timeout=ANSWER_WITHIN)
+            alive = httpx.get(f"{scene.stack.url}/healthz", timeout=ANSWER_WITHIN)
+        finally:
+            scene.stack.start_process("postgres")
     assert (ready.status_code, ready.json()["checks"]["database"]) == (503, False)
     assert alive.status_code == 200
     until("ready again", lambda: httpx.get(f"{scene.stack.url}/readyz", timeout=ANSWER_WITHIN).status_code == 200)
+    scene.check_logs()
 
 
 def test_parked_long_polls_while_postgres_is_silent(scene: Scene) -> None:

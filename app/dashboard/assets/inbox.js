@@ -92,11 +92,17 @@ function show({ count, order, rows, cursor }) {
 // A browser allows six connections to a server across all tabs, so a hidden tab closes its stream.
 // It reconnects at this interval and closes again after the first event, which carries the full list.
 const HIDDEN_REFRESH = 20_000;
+// A browser does not reconnect after an error such as a 503: the database or the server was away.
+const RETRY = 5_000;
 let stream = null;
 
 function follow() {
   stream?.close();
-  stream = new EventSource(`/inbox/events${location.search}`);
+  const opened = new EventSource(`/inbox/events${location.search}`);
+  stream = opened;
+  stream.addEventListener("error", () => {
+    if (opened.readyState === EventSource.CLOSED) setTimeout(() => stream === opened && follow(), RETRY);
+  });
   stream.addEventListener("reviews", (event) => {
     show(JSON.parse(event.data));
     if (document.hidden) stream.close();
