@@ -40,6 +40,7 @@ COMMANDS = {
     "mcp": "cli.commands.mcp",
     "receipt": "cli.commands.receipt",
     "audit": "cli.commands.audit",
+    "evidence": "cli.commands.evidence",
     "ask": "cli.commands.ask",
     "hook": "cli.hook",
 }

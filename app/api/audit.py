@@ -17,6 +17,8 @@ from app.schemas.audit import (
     CheckpointQuery,
     ConsistencyProofSchema,
     ConsistencyQuery,
+    EvidenceQuery,
+    EvidenceSchema,
     InclusionProofSchema,
     InclusionQuery,
     VerdictSchema,
@@ -26,6 +28,7 @@ from services.log import audit as use_cases
 from services.log.audit import EventFilter
 from services.log.proofs import latest_checkpoint, prove_consistency, prove_inclusion
 from services.log.row_verification import verify_rows
+from services.operations.evidence import collect_evidence
 
 audit = Blueprint("audit", __name__, url_prefix="/v1", description="The append-only audit log, chained by hashes")
 JSON_LINES = "application/x-ndjson"
@@ -149,3 +152,23 @@ def prove_log_consistency(query: dict[str, Any]) -> Response:
     """
     found = prove_consistency(deps().database, g.principal, query.get("namespace"), query["from"], query["to"])
     return json_response(found)
+
+
+@operation(
+    audit,
+    "GET",
+    "/audit/evidence",
+    permission=Permission.AUDIT_EXPORT,
+    query=EvidenceQuery,
+    answers={200: EvidenceSchema},
+    refuses=(404,),
+)
+def get_evidence(query: dict[str, Any]) -> Response:
+    """Get the evidence of a pause or saga
+
+    Its entries in the log, each with the proof that the signed checkpoint contains it, the receipts of its decisions,
+    and the public keys. `sagahold evidence ID -o FILE` makes an archive of it, which is verified without a server. The
+    log records who took it.
+    """
+    namespace = query.get("namespace")
+    return json_response(collect_evidence(deps().database, deps().signer, g.principal, query["subject"], namespace))

@@ -189,3 +189,35 @@ class VerdictSchema(Schema):
     signed = _count("The number of signed checkpoints whose roots fit the entries.")
     first_bad = fields.Nested(BadRowSchema, required=True, allow_none=True)
     rows = fields.Nested(RowVerdictSchema, metadata={"description": "The comparison with the rows, with `rows=true`."})
+
+
+class EvidenceQuery(CheckpointQuery):
+    subject = text(
+        1, _LONGEST, required=True, metadata={"description": "The id of a pause (`wch_…`), or the trace id of a saga."}
+    )
+
+
+class EvidenceEntrySchema(Schema):
+    index = _whole(0, "The index of the entry, which is its `seq` less one.")
+    proof = fields.List(
+        fields.String(), required=True, metadata={"description": "The hashes (hex) up to the checkpoint's root."}
+    )
+    entry = fields.String(required=True, metadata={"description": "The entry exactly as it is stored and hashed."})
+
+
+class EvidenceSchema(Schema):
+    namespace = fields.String(required=True)
+    subjects = fields.List(
+        fields.String(), required=True, metadata={"description": "The id, and those of a saga's held steps."}
+    )
+    checkpoint = fields.String(
+        required=True, metadata={"description": "The latest signed checkpoint (C2SP `tlog-checkpoint`)."}
+    )
+    entries = fields.List(
+        fields.Nested(EvidenceEntrySchema), required=True, metadata={"description": "The entries, oldest first."}
+    )
+    unsigned = _count("The number of newer entries that no checkpoint contains yet.")
+    receipts = fields.List(
+        fields.String(), required=True, metadata={"description": "The receipts (JWS) of the decided pauses."}
+    )
+    jwks = fields.Dict(required=True, metadata={"description": "The public keys, as at `/.well-known/jwks.json`."})
