@@ -13,6 +13,7 @@ from tests.clients.install import get, required
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
+CHART = ROOT / "deploy" / "helm" / "sagahold"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -50,3 +51,30 @@ def compose(programs: Path, tmp_path_factory: pytest.TempPathFactory) -> Callabl
         return found
 
     return config
+
+
+@pytest.fixture(scope="session")
+def chart(programs: Path) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    """`chart(values)`: what `chart.py` prints of our chart."""
+
+    def run(values: dict[str, Any]) -> dict[str, Any]:
+        command = [programs / "python", HERE / "chart.py", CHART]
+        ran = subprocess.run(command, input=json.dumps(values), capture_output=True, text=True, check=False)
+        assert ran.returncode == 0, ran.stderr
+        found: dict[str, Any] = json.loads(ran.stdout)
+        return found
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def check_custom_resources() -> Callable[[list[dict[str, Any]]], None]:
+    if why := get(HERE / "node_modules"):
+        (pytest.fail if required() else pytest.skip)(why)
+
+    def check(manifests: list[dict[str, Any]]) -> None:
+        command = ["node", HERE / "custom_resources.mjs"]
+        ran = subprocess.run(command, input=json.dumps(manifests), capture_output=True, text=True, check=False)
+        assert ran.returncode == 0, ran.stderr
+
+    return check
