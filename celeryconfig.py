@@ -6,38 +6,28 @@ wake-up is lost as well.
 Figures: docs/adr/0003 (acks), 0004 (pins), 0006 (pool); `tests/faults/test_broker_soak.py` guards the behaviour.
 """
 
-from urllib.parse import parse_qs, urlsplit
-
 import settings
+from adapters.redis.connection import HEALTH_CHECK_INTERVAL, TIMEOUT, broker
 
-# Seconds for which a publisher, beat or the consumer waits for a frozen Redis. A healthy one answers within 1 ms. With
-# less, a slow fsync would count as an outage; with more, all other wake-ups would be late.
-BROKER_TIMEOUT = 2
 # A sweep older than this is dropped, so that an hour without workers is not followed by 3,600 sweeps at once. It is not
 # shorter, because the worker compares beat's clock with its own, and clocks of two machines may differ by seconds.
 SWEEP_EXPIRES = 10
 PRUNE_EXPIRES = 60
 
 
-def _broker_url(url: str) -> str:
-    """Return the URL as kombu spells it, which differs only for a Unix socket."""
-    parts = urlsplit(url)
-    if parts.scheme != "unix":
-        return url
-    database = parse_qs(parts.query).get("db", ["0"])[0]
-    return f"redis+socket://{parts.netloc}{parts.path}?virtual_host={database}"
-
-
 # Broker
-broker_url = _broker_url(settings.load_or_exit().redis_url)
+_broker = broker(settings.load_or_exit().redis_url)
+broker_url = _broker.url
+broker_use_ssl = _broker.tls
 broker_transport_options = {
+    **_broker.options,
     # Without it a frozen Redis blocks a publisher indefinitely.
-    "socket_timeout": BROKER_TIMEOUT,
-    "socket_connect_timeout": BROKER_TIMEOUT,
+    "socket_timeout": TIMEOUT,
+    "socket_connect_timeout": TIMEOUT,
     # One try: otherwise kombu retries until `broker_connection_timeout` has passed, which doubles the wait.
     "max_retries": 0,
     # A half-open link is found after brpop's 1 s and twice this. The default, 25, leaves a worker deaf for 51 s.
-    "health_check_interval": 5,
+    "health_check_interval": HEALTH_CHECK_INTERVAL,
     # Redis has no acks; kombu emulates them by more commands per message. If these fail (Redis frozen, then killed),
     # kombu never releases the messages. A worker whose slots are all taken then receives nothing until it is restarted.
     # A wake-up needs no ack: nothing is redelivered, and a message costs 0.4 ms of CPU instead of 1.2 ms.
@@ -45,7 +35,7 @@ broker_transport_options = {
     # Wake-ups have no priorities. A queue is one list in Redis instead of four, and a BRPOP names 5 keys instead of 20.
     "priority_steps": [0],
 }
-broker_connection_timeout = BROKER_TIMEOUT
+broker_connection_timeout = TIMEOUT
 # A worker or beat that starts before Redis, or loses it, retries without end, so that it needs no restart.
 broker_connection_retry = True
 broker_connection_retry_on_startup = True

@@ -16,7 +16,7 @@ from typing import NoReturn, TypeVar
 from urllib.parse import urlsplit
 
 from domain.manifests.host_access import HostRules, commands_of, names_of
-from domain.values import server_urls
+from domain.values import redis_address, server_urls
 from domain.values.network import is_loopback, reached
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -113,7 +113,7 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
     get("SAGAHOLD_LOCAL_LLM_URL", server_urls.model_url, "")
     return Settings(
         database_url=get("DATABASE_URL", server_urls.database_url),
-        redis_url=get("REDIS_URL", server_urls.redis_url),
+        redis_url=get("REDIS_URL", _redis_url),
         host=host,
         port=port,
         public_url=public_url,
@@ -308,6 +308,16 @@ def _run_dir(text: str) -> Path:
     if found.exists() and not found.is_dir():
         raise ValueError(f"{text!r} is not a folder")
     return found
+
+
+def _redis_url(text: str) -> str:
+    """Check the URL and that its files can be read. Errors never show it, because it may have a password."""
+    tls = redis_address.parse(text).tls or {}
+    for name in redis_address.TLS_FILES:
+        path = tls.get(name)
+        if path is not None and not os.access(str(path), os.R_OK):
+            raise ValueError(f"cannot read the file {path!r} of {name}")
+    return text
 
 
 def _networks(text: str) -> tuple[Network, ...]:

@@ -19,8 +19,6 @@ from alembic.config import Config
 from alembic.script import ScriptDirectory
 from flask import Flask
 from granian.server import mp
-from redis import Redis
-from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
 import settings as environment
@@ -32,6 +30,7 @@ from adapters.process.logs import log_as_json
 from adapters.process.own_environment import hide_environment
 from adapters.receipts.signing import ReceiptSigner
 from adapters.redis import pubsub
+from adapters.redis.connection import connect, why_unusable
 from adapters.redis.publisher import PublisherThread
 from adapters.text_cipher import TextCipher
 from app import create_app
@@ -70,13 +69,13 @@ def build() -> Flask:
     settings = environment.load_or_exit()
     log_as_json(settings.log_level)
     _warn_of_risks(settings)
-    redis_client, prober = pubsub.connect(settings.redis_url), pubsub.connect(settings.redis_url)
+    redis_client, prober = connect(settings.redis_url), connect(settings.redis_url)
     publisher = PublisherThread(partial(send_wakeups, redis_client), lambda ids: subscriber.wake(ids))
     engine = open_engine(settings.database_url, settings.db_pool_size, "web", prepared=settings.prepared_statements)
     tracer = open_tracer("sagahold-web") if settings.tracing else None
     held = None if tracer is None else partial(tell_hold, tracer)
     database = Database(engine, publisher, settings.public_url, settings.egress_allow, held)
-    subscriber = pubsub.ChangeSubscriber(pubsub.connect(settings.redis_url), lambda ids: resolved_among(database, ids))
+    subscriber = pubsub.ChangeSubscriber(connect(settings.redis_url), lambda ids: resolved_among(database, ids))
     subscriber.start()
     SequencerThread(database)
     messenger = Messenger(settings.egress_allow, settings.mail_url)
@@ -107,7 +106,7 @@ def build() -> Flask:
             statistics=Statistics(database),
             revision=head_revision(),
             artifact_files=ArtifactFiles(settings.artifact_roots),
-            broker_error=partial(_broker_error, prober),
+            broker_error=partial(why_unusable, prober),
             channel_error=messenger.channel_error,
             signer=signer,
             cipher=TextCipher(settings.encryption_key),
@@ -134,15 +133,6 @@ def _warn_of_risks(settings: environment.Settings) -> None:
             " they reach this server",
             settings.public_url,
         )
-
-
-def _broker_error(prober: Redis) -> str | None:
-    try:
-        # A write, because a replica and a Redis without memory answer PING as well.
-        prober.set("sagahold:ready", "", ex=60)
-    except RedisError as error:
-        return str(error) or type(error).__name__
-    return None
 
 
 def _make_first_key(database: Database, signer: ReceiptSigner) -> None:

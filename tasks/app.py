@@ -55,7 +55,7 @@ def _begin(sender: Any, **_: Any) -> None:
     Then exclude all loaded objects from garbage collection. They live as long as the process, and a full collection of
     them stopped every thread for a sixth of a second now and then.
     """
-    from adapters.redis import pubsub
+    from adapters.redis.connection import connect
     from services.kernel.leases import release
     from tasks.heartbeat import Heartbeat
     from tasks.preparation import prepare_worker
@@ -64,7 +64,7 @@ def _begin(sender: Any, **_: Any) -> None:
 
     own_names[0].free_earlier(partial(release, database()))
     prepare_worker(sender.app.amqp.queues.consume_from)
-    Heartbeat(pubsub.connect(settings.load_or_exit().redis_url))
+    Heartbeat(connect(settings.load_or_exit().redis_url))
     SequencerThread(database())
     gc.collect()
     gc.freeze()

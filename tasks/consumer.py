@@ -11,6 +11,7 @@ from celery.worker import state
 from celery.worker.consumer import Consumer
 
 from adapters.process.logs import LogThrottle
+from adapters.redis.connection import brief
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ class PatientConsumer(Consumer):  # type: ignore[misc]
             self._wait = FIRST_WAIT
         self._failed_at = now
         if self._warning.now():
-            log.warning("the worker receives no wake-ups until Redis accepts requests again: %s", error)
+            log.warning("the worker receives no wake-ups until Redis accepts requests again: %s", brief(error))
         until = now + self._wait
         self._wait = min(LONGEST_WAIT, 2 * self._wait)
         while time.monotonic() < until:

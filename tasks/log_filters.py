@@ -7,6 +7,7 @@ Unfiltered, beat logs a traceback for each sweep that it cannot send. Its librar
 import logging
 
 from adapters.process.logs import LogThrottle
+from adapters.redis.connection import brief
 
 WARN_EVERY_SECONDS = 10
 
@@ -28,10 +29,11 @@ class _Unsent(logging.Filter):
         self._warning = LogThrottle(WARN_EVERY_SECONDS)
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if not str(record.msg).startswith("Message Error") or not record.exc_info:
+        if not str(record.msg).startswith("Message Error") or not record.exc_info or record.exc_info[1] is None:
             return True
         record.levelno, record.levelname = logging.WARNING, "WARNING"
-        record.msg, record.args = "beat cannot send sweeps because Redis is unreachable: %s", (record.exc_info[1],)
+        error = brief(record.exc_info[1])
+        record.msg, record.args = "beat cannot send sweeps because Redis is unreachable: %s", (error,)
         record.exc_info = None
         return self._warning.now()
 

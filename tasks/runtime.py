@@ -17,7 +17,7 @@ from adapters.notify.channel import MOST_AT_ONCE, Messenger
 from adapters.otel.tracing import open_tracer, tell_hold
 from adapters.process.future_pool import FuturePool, Job
 from adapters.receipts.signing import ReceiptSigner
-from adapters.redis import pubsub
+from adapters.redis.connection import connect
 from adapters.redis.publisher import PublisherThread
 from adapters.text_cipher import TextCipher
 from services.kernel.connection_pool import open_engine
@@ -50,7 +50,7 @@ def settings() -> environment.Settings:
 
 @Lazy
 def database() -> Database:
-    redis = pubsub.connect(settings().redis_url)
+    redis = connect(settings().redis_url)
     publisher = PublisherThread(partial(send_wakeups, redis))
     engine = open_engine(
         settings().database_url, settings().db_pool_size, "worker", prepared=settings().prepared_statements

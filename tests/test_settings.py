@@ -182,6 +182,11 @@ def test_accepted(name: str, text: str, field: str, value: Any) -> None:
         ("REDIS_URL", "", "not set"),
         ("REDIS_URL", "http://cache", "redis://"),
         ("REDIS_URL", "redis://a:1,b:2", "Cluster"),
+        (
+            "REDIS_URL",
+            "rediss://:secret@a/0?ssl_ca_certs=/none.pem",
+            "cannot read the file '/none.pem' of ssl_ca_certs",
+        ),
         ("SAGAHOLD_PORT", "0", "1 to 65535"),
         ("SAGAHOLD_PORT", "65536", "1 to 65535"),
         ("SAGAHOLD_PORT", "8_000", "whole number"),

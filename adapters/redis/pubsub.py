@@ -28,11 +28,6 @@ RECONNECT_AFTER = 1.0
 WARN_EVERY = 10.0
 
 
-def connect(url: str) -> Redis:
-    """Return a client with short timeouts, so that no request waits for Redis."""
-    return Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2, health_check_interval=5)
-
-
 class Waiter(Protocol):
     """The event of a thread that waits, or a parked request."""
 

@@ -1,9 +1,8 @@
 """Probes of servers before the stack starts on them."""
 
-from redis.exceptions import RedisError
 from sqlalchemy.exc import SQLAlchemyError
 
-from adapters.redis import pubsub
+from adapters.redis.connection import connect, why_unusable
 from cli.devstack.errors import StackError
 from services.kernel.connection_pool import open_engine
 from services.operations.restores import is_held
@@ -15,7 +14,7 @@ def refuse_absent_database(url: str) -> None:
     try:
         engine.connect().close()
     except SQLAlchemyError as error:
-        raise StackError(f"DATABASE_URL: {why_absent(error)}: start it, or correct the variable") from None
+        raise StackError(f"DATABASE_URL: {why_absent(error)}: start it, or correct DATABASE_URL") from None
     finally:
         engine.dispose()
 
@@ -33,12 +32,15 @@ def refuse_held_database(url: str) -> None:
 
 
 def refuse_absent_redis(url: str) -> None:
-    """Raise `StackError` if Redis does not answer."""
-    try:
-        with pubsub.connect(url) as client:
-            client.ping()
-    except (RedisError, ValueError) as error:
-        raise StackError(f"REDIS_URL: {why_absent(error)}: start it, or correct the variable") from None
+    """Raise `StackError` if Redis does not answer, or cannot be used."""
+    with connect(url) as client:
+        if why := why_unusable(client):
+            raise StackError(f"REDIS_URL: {with_fix(why)}")
+
+
+def with_fix(why: str) -> str:
+    """Add to the client's error about Redis what to do. Our own errors say it themselves."""
+    return why if why.startswith("it is a") else f"{why.rstrip('.')}: start it, or correct REDIS_URL"
 
 
 def why_absent(error: Exception) -> str:

@@ -13,11 +13,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 import migrations
 import settings
-from adapters.redis import pubsub
+from adapters.redis.connection import connect, why_unusable
 from cli.client import CREDENTIALS, ServerUnreachable, read_credentials
 from cli.devstack import StackError
 from cli.devstack.datadir import DataDir
-from cli.devstack.external_servers import why_absent
+from cli.devstack.external_servers import why_absent, with_fix
 from cli.devstack.postgres import PostgresServer
 from cli.devstack.redis import find_redis_server
 from cli.doctor.check import Check
@@ -102,14 +102,14 @@ def _clock(engine: Engine) -> tuple[str, float]:
 
 
 def _redis(loaded: Settings) -> Check:
-    try:
-        with pubsub.connect(loaded.redis_url) as client:
-            # A write, because a read-only replica also answers reads.
-            client.set("sagahold:ready", "", ex=60)
+    with connect(loaded.redis_url) as client:
+        if why := why_unusable(client):
+            return Check("redis", False, with_fix(why))
+        try:
             version = client.info("server").get("redis_version", "")
             policy = client.info("memory").get("maxmemory_policy", "noeviction")
-    except (RedisError, ValueError) as error:
-        return Check("redis", False, f"{why_absent(error)}: start it, or correct REDIS_URL")
+        except RedisError as error:
+            return Check("redis", True, f"Redis answers; whether it evicts keys is not checked ({error})")
     if policy != "noeviction":
         return Check("redis", False, f"evicts keys (maxmemory-policy {policy}): set it to noeviction")
     return Check("redis", True, f"Redis {version} answers")

@@ -30,20 +30,6 @@ def _is_port(text: str) -> bool:
     return text.isascii() and text.isdigit() and len(text) <= 5 and 0 < int(text) <= 65_535
 
 
-def redis_url(text: str) -> str:
-    """Check the URL. Errors never show it, because it may have a password."""
-    parts = _parts(text)
-    if parts is None:
-        raise ValueError("is not like redis://:password@host:port/number")
-    if parts.scheme not in ("redis", "rediss", "unix"):
-        raise ValueError("must begin with redis://, rediss:// or unix://")
-    if "," in parts.netloc:
-        raise ValueError("names several hosts: Celery cannot use Redis Cluster, give one Redis server")
-    if parts.scheme != "unix" and not re.fullmatch(r"/?[0-9]*", parts.path):
-        raise ValueError("must end in the number of a database, like redis://host:port/0")
-    return text
-
-
 def _parts(text: str) -> SplitResult | None:
     """Split the URL, or return None if it or its port is invalid."""
     try:

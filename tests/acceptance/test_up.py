@@ -210,7 +210,7 @@ def test_a_server_that_is_not_there_is_named_at_once(tmp_path: Path, variable: s
     assert absent.returncode == 2
     (line,) = absent.stderr.splitlines()
     assert line.startswith(f"sagahold: {variable}: ")
-    assert line.endswith("Connection refused: start it, or correct the variable")
+    assert line.endswith("Connection refused: start it, or correct " + variable)
     assert list((tmp_path / "data" / "logs").iterdir()) == []
 
 

@@ -6,7 +6,7 @@ from uuid import uuid4
 import pytest
 from redis import Redis
 
-from adapters.redis.pubsub import connect
+from adapters.redis.connection import connect
 from cli.devstack import Stack
 from services.kernel.leases import WEBHOOK
 from services.kernel.unit_of_work import Database, WakeUp

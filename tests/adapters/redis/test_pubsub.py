@@ -12,7 +12,8 @@ from redis import Redis
 from redis.exceptions import RedisError
 
 from adapters.redis import pubsub
-from adapters.redis.pubsub import CHANNEL, ChangeSubscriber, connect, send
+from adapters.redis.connection import connect
+from adapters.redis.pubsub import CHANNEL, ChangeSubscriber, send
 from cli.devstack import Stack
 from domain.values.ids import INBOX
 
