@@ -1,18 +1,30 @@
 """The connection pool when the server ends connections that are in use."""
 
+from collections.abc import Iterator
+from dataclasses import replace
+
 import pytest
 from sqlalchemy import Connection, select, text, update
 
 from models.keys import api_keys
-from services.kernel.connection_pool import DatabaseUnavailable
+from services.kernel.connection_pool import DatabaseUnavailable, open_engine
 from services.kernel.unit_of_work import Database, UnitOfWork
 
+# Connections of the pool: enough for the tests, few enough to lose them all quickly.
+POOL = 3
 TOUCH = update(api_keys).values(name=api_keys.c.name)
+
+
+@pytest.fixture
+def database(database: Database) -> Iterator[Database]:
+    engine = open_engine(database.engine.url.render_as_string(hide_password=False), POOL, "test")
+    yield replace(database, engine=engine)
+    engine.dispose()
 
 
 def test_connections_that_die_while_in_use_leave_no_hole_in_the_pool(database: Database) -> None:
     """More often than the pool has connections; it would be empty for good afterwards."""
-    for _ in range(40):
+    for _ in range(POOL + 2):
         with pytest.raises(DatabaseUnavailable), database.reading() as conn:
             end_own_backend(conn)
         with pytest.raises(DatabaseUnavailable), database.transaction() as uow:
@@ -25,7 +37,7 @@ def test_connections_that_die_while_in_use_leave_no_hole_in_the_pool(database: D
 
 def test_connections_that_die_between_answer_and_return(database: Database) -> None:
     """A caller keeps the result that it received, and the pool keeps its size."""
-    for _ in range(40):
+    for _ in range(POOL + 2):
         # One that was used before.
         with database.reading() as conn:
             conn.execute(select(1))
