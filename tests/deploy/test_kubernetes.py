@@ -15,17 +15,17 @@ import pytest
 import yaml
 
 import settings
-from cli.commands.processes import QUEUES, beat, release, web, worker
+from cli.commands.processes import QUEUES
 from domain.values.version import VERSION
 from tests.debian import program
 from tests.deploy.conftest import CHART, ROOT
+from tests.deploy.processes import parsed
 
 Chart = Callable[[dict[str, Any]], dict[str, Any]]
 Manifest = dict[str, Any]
 
 BASE = ROOT / "deploy" / "kustomize" / "base"
 PAGE = (ROOT / "docs" / "deploying.md").read_text()
-COMMANDS = {"web": web, "worker": worker, "beat": beat, "release": release}
 # Everything that is off by default.
 FULL = {
     "settings": {"SAGAHOLD_PUBLIC_URL": "https://hold.example.com", "SAGAHOLD_PROXIES": 1},
@@ -88,8 +88,7 @@ def test_each_process_has_few_rights_and_a_valid_command(default: dict[str, Any]
         assert pod["enableServiceLinks"] is False
         assert [mount["mountPath"] for mount in container["volumeMounts"] if not mount.get("readOnly")] == ["/tmp"]
         name, *words = container["args"]
-        parsed = COMMANDS[name].make_context(name, words)
-        served |= set(parsed.params.get("queues", "").split(","))
+        served |= set(parsed(name, words).get("queues", "").split(","))
     assert served >= set(QUEUES.split(","))
     found_kinds = manifests(default)
     beat_rollout = by_kind(found_kinds, "Deployment")["sagahold-beat"]["spec"]
