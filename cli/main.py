@@ -23,6 +23,7 @@ COMMANDS = {
     "backup": "cli.commands.backup",
     "restore": "cli.commands.restore",
     "resume": "cli.commands.restore",
+    "version": "cli.commands.version",
     "ping": "cli.commands.ping",
     "pause": "cli.commands.pause",
     "namespace": "cli.commands.namespace",
