@@ -4,7 +4,7 @@ import os
 import sys
 
 from alembic import context
-from sqlalchemy import create_engine, text
+from sqlalchemy import NullPool, create_engine, text
 from sqlalchemy.exc import OperationalError
 
 import models.audit
@@ -19,12 +19,10 @@ import models.receipts
 import models.sagas
 import models.webhooks  # noqa: F401  (importing a module registers its tables)
 import settings
+from migrations.online import LOCK_TIMEOUT, STATEMENT_TIMEOUT
 from models.tables import metadata
 from services.kernel.pooler import PoolerUnsuitable, shares_sessions
 
-# A migration that cannot get its lock in this time fails and is run again later, so that no query queues behind it.
-LOCK_TIMEOUT = "5s"
-STATEMENT_TIMEOUT = "5min"
 # Any number, the same for every release process.
 ADVISORY_LOCK = 0x5A6A401D
 
@@ -34,7 +32,8 @@ def run() -> None:
     environ = {"REDIS_URL": "redis://not-needed", **os.environ}
     url = settings.load_or_exit(environ).database_url
     _refuse_shared_sessions(url)
-    engine = create_engine(url)
+    # Without a pool, the advisory lock ends with the connection, also after an error.
+    engine = create_engine(url, poolclass=NullPool)
     with engine.connect() as connection:
         connection.execute(text(f"SET lock_timeout = '{LOCK_TIMEOUT}'"))
         connection.execute(text(f"SET statement_timeout = '{STATEMENT_TIMEOUT}'"))
@@ -43,7 +42,6 @@ def run() -> None:
         context.configure(connection=connection, target_metadata=metadata, transaction_per_migration=True)
         with context.begin_transaction():
             context.run_migrations()
-    engine.dispose()
 
 
 def _refuse_shared_sessions(url: str) -> None:

@@ -4,6 +4,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
+from migrations.online import build_index, replace_constraint
+
 revision = "0003"
 down_revision = "0002"
 branch_labels = None
@@ -11,15 +13,8 @@ depends_on = None
 
 
 def upgrade() -> None:
-    op.drop_constraint(op.f("ck_pauses_kind"), "pauses", type_="check")
-    op.create_check_constraint(op.f("ck_pauses_kind"), "pauses", "kind IN ('agent', 'step')")
-    op.create_index(
-        "ix_pauses_steps_pending",
-        "pauses",
-        ["id", "namespace"],
-        unique=False,
-        postgresql_where=sa.text("kind = 'step' AND status = 'pending'"),
-    )
+    replace_constraint("pauses", "ck_pauses_kind", "CHECK (kind IN ('agent', 'step'))")
+    build_index("pauses", "ix_pauses_steps_pending", ["id", "namespace"], "kind = 'step' AND status = 'pending'")
     op.create_table(
         "sagas",
         sa.Column("id", sa.Uuid(), nullable=False),

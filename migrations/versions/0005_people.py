@@ -4,13 +4,36 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
+from migrations.online import build_index, replace_constraint
+
 revision = "0005"
 down_revision = "0004"
 branch_labels = None
 depends_on = None
 
 
+_COLUMNS = (
+    sa.Column("votes", postgresql.JSON(none_as_null=True, astext_type=sa.Text()), nullable=True),
+    sa.Column("stage", sa.SmallInteger(), nullable=False, server_default="0"),
+    sa.Column("asked", postgresql.ARRAY(sa.Text()), nullable=True),
+    sa.Column("claim", postgresql.JSON(none_as_null=True, astext_type=sa.Text()), nullable=True),
+    sa.Column("attend_at", sa.DateTime(timezone=True), nullable=True),
+    sa.Column("reminders", sa.SmallInteger(), nullable=False, server_default="0"),
+    sa.Column("escalated_at", sa.DateTime(timezone=True), nullable=True),
+)
+_OWN = "decided_by <> created_by OR status = 'cancelled'"
+
+
 def upgrade() -> None:
+    for column in _COLUMNS:
+        op.add_column("pauses", column, if_not_exists=True)
+    replace_constraint(
+        "pauses", "ck_pauses_on_timeout", "CHECK (on_timeout IN ('expire', 'reject', 'approve', 'escalate'))"
+    )
+    allowed = "coalesce((review ->> 'allow_self')::boolean, false)"
+    replace_constraint("pauses", "ck_pauses_no_self_decision", f"CHECK ({_OWN} OR {allowed})")
+    build_index("pauses", "ix_pauses_attend_at", ["attend_at"], "attend_at IS NOT NULL AND status = 'pending'")
+    build_index("pauses", "ix_pauses_inbox", [sa.text("priority DESC"), "id"], "status = 'pending'")
     op.create_table(
         "groups",
         sa.Column("name", sa.Text(), nullable=False),
@@ -138,59 +161,19 @@ def upgrade() -> None:
         postgresql_where=sa.text("pause_id IS NOT NULL"),
     )
     op.create_index(op.f("ix_sign_in_links_user_id"), "sign_in_links", ["user_id"], unique=False)
-    op.add_column(
-        "pauses", sa.Column("votes", postgresql.JSON(none_as_null=True, astext_type=sa.Text()), nullable=True)
-    )
-    op.add_column("pauses", sa.Column("stage", sa.SmallInteger(), nullable=False, server_default="0"))
-    op.add_column("pauses", sa.Column("asked", postgresql.ARRAY(sa.Text()), nullable=True))
-    op.add_column(
-        "pauses", sa.Column("claim", postgresql.JSON(none_as_null=True, astext_type=sa.Text()), nullable=True)
-    )
-    op.add_column("pauses", sa.Column("attend_at", sa.DateTime(timezone=True), nullable=True))
-    op.add_column("pauses", sa.Column("reminders", sa.SmallInteger(), nullable=False, server_default="0"))
-    op.add_column("pauses", sa.Column("escalated_at", sa.DateTime(timezone=True), nullable=True))
-    _check("on_timeout", "on_timeout IN ('expire', 'reject', 'approve', 'escalate')")
-    _check(
-        "no_self_decision",
-        "decided_by <> created_by OR status = 'cancelled' OR coalesce((review ->> 'allow_self')::boolean, false)",
-    )
-    op.create_index(
-        "ix_pauses_attend_at",
-        "pauses",
-        ["attend_at"],
-        unique=False,
-        postgresql_where=sa.text("attend_at IS NOT NULL AND status = 'pending'"),
-    )
-    op.create_index(
-        "ix_pauses_inbox",
-        "pauses",
-        [sa.literal_column("priority DESC"), "id"],
-        unique=False,
-        postgresql_where=sa.text("status = 'pending'"),
-    )
-
-
-def _check(name: str, condition: str) -> None:
-    op.drop_constraint(op.f(f"ck_pauses_{name}"), "pauses", type_="check")
-    op.create_check_constraint(op.f(f"ck_pauses_{name}"), "pauses", condition)
 
 
 def downgrade() -> None:
-    _check("no_self_decision", "decided_by <> created_by OR status = 'cancelled'")
-    _check("on_timeout", "on_timeout IN ('expire', 'reject', 'approve')")
+    replace_constraint("pauses", "ck_pauses_no_self_decision", f"CHECK ({_OWN})")
+    replace_constraint("pauses", "ck_pauses_on_timeout", "CHECK (on_timeout IN ('expire', 'reject', 'approve'))")
     op.drop_index("ix_pauses_inbox", table_name="pauses", postgresql_where=sa.text("status = 'pending'"))
     op.drop_index(
         "ix_pauses_attend_at",
         table_name="pauses",
         postgresql_where=sa.text("attend_at IS NOT NULL AND status = 'pending'"),
     )
-    op.drop_column("pauses", "escalated_at")
-    op.drop_column("pauses", "reminders")
-    op.drop_column("pauses", "attend_at")
-    op.drop_column("pauses", "claim")
-    op.drop_column("pauses", "asked")
-    op.drop_column("pauses", "stage")
-    op.drop_column("pauses", "votes")
+    for column in reversed(_COLUMNS):
+        op.drop_column("pauses", column.name, if_exists=True)
     op.drop_index(op.f("ix_sign_in_links_user_id"), table_name="sign_in_links")
     op.drop_index(
         "ix_sign_in_links_pause_id", table_name="sign_in_links", postgresql_where=sa.text("pause_id IS NOT NULL")

@@ -1,6 +1,6 @@
 """anonymous callers may decide anonymous pauses"""
 
-from alembic import op
+from migrations.online import replace_constraint
 
 revision = "0012"
 down_revision = "0011"
@@ -11,16 +11,8 @@ _OWN = "decided_by <> created_by OR status = 'cancelled' OR coalesce((review ->>
 
 
 def upgrade() -> None:
-    _replace(f"{_OWN} OR decided_by = 'anonymous'")
+    replace_constraint("pauses", "ck_pauses_no_self_decision", f"CHECK ({_OWN} OR decided_by = 'anonymous')")
 
 
 def downgrade() -> None:
-    _replace(_OWN)
-
-
-def _replace(condition: str) -> None:
-    """Replace the constraint. It checks rows only after its lock is released, because the lock blocks all readers."""
-    op.execute("ALTER TABLE pauses DROP CONSTRAINT ck_pauses_no_self_decision")
-    op.execute(f"ALTER TABLE pauses ADD CONSTRAINT ck_pauses_no_self_decision CHECK ({condition}) NOT VALID")
-    with op.get_context().autocommit_block():
-        op.execute("ALTER TABLE pauses VALIDATE CONSTRAINT ck_pauses_no_self_decision")
+    replace_constraint("pauses", "ck_pauses_no_self_decision", f"CHECK ({_OWN})")

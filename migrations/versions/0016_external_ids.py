@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from migrations.online import build_index
+
 revision = "0016"
 down_revision = "0015"
 branch_labels = None
@@ -12,19 +14,13 @@ INDEX = "ix_pauses_external_id"
 
 
 def upgrade() -> None:
-    op.add_column("idempotency_keys", sa.Column("pause_id", sa.Uuid(), nullable=True))
-    op.add_column("idempotency_keys", sa.Column("saga_id", sa.Uuid(), nullable=True))
-    op.add_column("pauses", sa.Column("external_id", sa.Text(), nullable=True))
-    with op.get_context().autocommit_block():
-        # An index that an interrupted migration left is invalid.
-        op.drop_index(INDEX, "pauses", if_exists=True, postgresql_concurrently=True)
-        op.create_index(
-            INDEX,
-            "pauses",
-            ["namespace", "external_id", "id"],
-            postgresql_where=sa.text("external_id IS NOT NULL"),
-            postgresql_concurrently=True,
-        )
+    for table, column in (
+        ("idempotency_keys", sa.Column("pause_id", sa.Uuid(), nullable=True)),
+        ("idempotency_keys", sa.Column("saga_id", sa.Uuid(), nullable=True)),
+        ("pauses", sa.Column("external_id", sa.Text(), nullable=True)),
+    ):
+        op.add_column(table, column, if_not_exists=True)
+    build_index("pauses", INDEX, ["namespace", "external_id", "id"], "external_id IS NOT NULL")
 
 
 def downgrade() -> None:

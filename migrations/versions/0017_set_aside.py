@@ -4,15 +4,17 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
+from migrations.online import replace_constraint
+
 revision = "0017"
 down_revision = "0016"
 branch_labels = None
 depends_on = None
 
-_REASON = "ck_notifications_reason"
-
 
 def upgrade() -> None:
+    reasons = "reason IN ('waiting', 'reminder', 'escalated', 'outcome_unknown', 'undo_failed', 'stuck')"
+    replace_constraint("notifications", "ck_notifications_reason", f"CHECK ({reasons})")
     op.create_table(
         "set_aside",
         sa.Column("kind", sa.Text(), nullable=False),
@@ -25,15 +27,11 @@ def upgrade() -> None:
     )
     op.create_index("ix_set_aside_failed_at", "set_aside", ["failed_at"])
     op.add_column("sagas", sa.Column("stuck", postgresql.JSON(none_as_null=True), nullable=True))
-    op.drop_constraint(op.f(_REASON), "notifications", type_="check")
-    reasons = "reason IN ('waiting', 'reminder', 'escalated', 'outcome_unknown', 'undo_failed', 'stuck')"
-    op.create_check_constraint(op.f(_REASON), "notifications", reasons)
 
 
 def downgrade() -> None:
     op.execute("DELETE FROM notifications WHERE reason = 'stuck'")
-    op.drop_constraint(op.f(_REASON), "notifications", type_="check")
     reasons = "reason IN ('waiting', 'reminder', 'escalated', 'outcome_unknown', 'undo_failed')"
-    op.create_check_constraint(op.f(_REASON), "notifications", reasons)
+    replace_constraint("notifications", "ck_notifications_reason", f"CHECK ({reasons})")
     op.drop_column("sagas", "stuck")
     op.drop_table("set_aside")

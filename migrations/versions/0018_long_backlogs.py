@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from migrations.online import build_index, drop_index
+
 revision = "0018"
 down_revision = "0017"
 branch_labels = None
@@ -25,18 +27,12 @@ _OLD: tuple[tuple[str, str, list[str], str | None], ...] = (
 
 
 def upgrade() -> None:
-    op.add_column("webhook_endpoints", sa.Column("deleted_at", sa.DateTime(timezone=True), nullable=True))
-    with op.get_context().autocommit_block():
-        # A concurrent build waits for running transactions, including a backup's, and blocks none of them.
-        op.execute("SET lock_timeout = 0")
-        for table, name, columns, which in _NEW:
-            # Removes what an interrupted run left.
-            op.drop_index(name, table, if_exists=True, postgresql_concurrently=True)
-            where = None if which is None else sa.text(which)
-            op.create_index(name, table, columns, postgresql_where=where, postgresql_concurrently=True)
-        for table, name, _, _ in _OLD:
-            op.drop_index(name, table, if_exists=True, postgresql_concurrently=True)
-        op.execute("SET lock_timeout = '5s'")
+    deleted_at = sa.Column("deleted_at", sa.DateTime(timezone=True), nullable=True)
+    op.add_column("webhook_endpoints", deleted_at, if_not_exists=True)
+    for index in _NEW:
+        build_index(*index)
+    for table, name, _, _ in _OLD:
+        drop_index(table, name)
 
 
 def downgrade() -> None:

@@ -4,6 +4,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
+from migrations.online import build_index, replace_constraint
+
 revision = "0021"
 down_revision = "0020"
 branch_labels = None
@@ -35,21 +37,14 @@ _INDEXES = {
 
 
 def upgrade() -> None:
-    op.add_column("namespace_settings", sa.Column("approval_valid_for", sa.Integer(), nullable=True))
+    valid_for = sa.Column("approval_valid_for", sa.Integer(), nullable=True)
+    op.add_column("namespace_settings", valid_for, if_not_exists=True)
     for column in _COLUMNS:
-        op.add_column("pauses", column.copy())
+        op.add_column("pauses", column, if_not_exists=True)
     for name, check in _CHECKS.items():
-        op.create_check_constraint(op.f(f"ck_pauses_{name}"), "pauses", check, postgresql_not_valid=True)
-    with op.get_context().autocommit_block():
-        # Validation and a concurrent build read the whole table, and block neither readers nor writers.
-        op.execute("SET lock_timeout = 0")
-        for name in _CHECKS:
-            op.execute(f"ALTER TABLE pauses VALIDATE CONSTRAINT ck_pauses_{name}")
-        for name, (columns, which) in _INDEXES.items():
-            # Removes what an interrupted run left.
-            op.drop_index(name, "pauses", if_exists=True, postgresql_concurrently=True)
-            op.create_index(name, "pauses", columns, postgresql_where=sa.text(which), postgresql_concurrently=True)
-        op.execute("SET lock_timeout = '5s'")
+        replace_constraint("pauses", f"ck_pauses_{name}", f"CHECK ({check})")
+    for name, (columns, which) in _INDEXES.items():
+        build_index("pauses", name, columns, which)
 
 
 def downgrade() -> None:

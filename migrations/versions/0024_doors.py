@@ -3,6 +3,8 @@
 import sqlalchemy as sa
 from alembic import op
 
+from migrations.online import build_index
+
 revision = "0024"
 down_revision = "0023"
 branch_labels = None
@@ -17,15 +19,9 @@ _INDEXES = {
 
 def upgrade() -> None:
     # Earlier pauses keep NULL: reading the metadata of all of them would take hours.
-    op.add_column("pauses", sa.Column("door", sa.Text(), nullable=True))
-    with op.get_context().autocommit_block():
-        # A concurrent build reads the whole table, and blocks neither readers nor writers.
-        op.execute("SET lock_timeout = 0")
-        for name, (columns, which) in _INDEXES.items():
-            # Removes what an interrupted run left.
-            op.drop_index(name, "pauses", if_exists=True, postgresql_concurrently=True)
-            op.create_index(name, "pauses", columns, postgresql_where=sa.text(which), postgresql_concurrently=True)
-        op.execute("SET lock_timeout = '5s'")
+    op.add_column("pauses", sa.Column("door", sa.Text(), nullable=True), if_not_exists=True)
+    for name, (columns, which) in _INDEXES.items():
+        build_index("pauses", name, columns, which)
 
 
 def downgrade() -> None:

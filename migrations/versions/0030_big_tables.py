@@ -1,7 +1,8 @@
 """indexes for lists of big tables"""
 
 import sqlalchemy as sa
-from alembic import op
+
+from migrations.online import build_index, drop_index
 
 revision = "0030"
 down_revision = "0029"
@@ -54,16 +55,7 @@ def downgrade() -> None:
 
 
 def _replace(old: _Indexes, new: _Indexes) -> None:
-    with op.get_context().autocommit_block():
-        # A concurrent build reads the whole table, and blocks neither readers nor writers.
-        op.execute("SET lock_timeout = 0")
-        op.execute("SET statement_timeout = 0")
-        for table, name, columns, which in new:
-            # Removes what an interrupted run left.
-            op.drop_index(name, table, if_exists=True, postgresql_concurrently=True)
-            where = None if which is None else sa.text(which)
-            op.create_index(name, table, columns, postgresql_where=where, postgresql_concurrently=True)
-        for table, name, _, _ in old:
-            op.drop_index(name, table, if_exists=True, postgresql_concurrently=True)
-        op.execute("SET statement_timeout = '5min'")
-        op.execute("SET lock_timeout = '5s'")
+    for index in new:
+        build_index(*index)
+    for table, name, _, _ in old:
+        drop_index(table, name)
