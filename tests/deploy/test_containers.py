@@ -55,12 +55,13 @@ def services(project: Path, compose: Callable[[Path], dict[str, Any]]) -> dict[s
 
 
 @pytest.fixture(scope="module")
-def image(tmp_path_factory: pytest.TempPathFactory) -> Image:
+def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
     if os.geteuid():
         (pytest.fail if required() else pytest.skip)("mount namespaces need root")
-    # The image's user has to reach it.
+    # Half a minute, because it installs everything that the image has.
     folder = tmp_path_factory.mktemp("image")
-    return Image(ROOT / "Dockerfile", ROOT, folder)
+    yield Image(ROOT / "Dockerfile", ROOT, folder)
+    shutil.rmtree(folder)  # half a gigabyte
 
 
 def test_the_dockerfile_has_no_findings(programs: Path) -> None:
