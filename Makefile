@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed-from-$(shell (cat requirements.lock pyproject.toml Makefile; $(PYTHON) --version) 2>/dev/null | cksum | cut -d' ' -f1)
 
-.PHONY: setup demo up test check prose bench bench-peers dist lock
+.PHONY: setup demo up test check prose bench bench-peers dist docs lock
 
 setup: $(STAMP)
 
@@ -56,6 +56,10 @@ dist: setup
 	$(BIN)/uv build --quiet --no-build-isolation --python $(BIN)/python --out-dir dist sdk/python
 	$(BIN)/uv build --quiet --wheel --no-build-isolation --python $(BIN)/python --out-dir dist .
 	@if command -v npm >/dev/null; then cd sdk/js && npm ci --silent --ignore-scripts && npm pack --silent --pack-destination ../../dist; else echo "There is no npm, so dist/ has no package for TypeScript."; fi
+
+# The docs as a site in app/guide/site, which the server shows at /docs/guide and a wheel carries. Needs no network.
+docs: setup
+	$(BIN)/python -m docsite.build
 
 # After a change of the dependencies in pyproject.toml: write new pins and hashes, with the newest versions that fit.
 lock: setup

@@ -33,6 +33,7 @@ def create_app(deps: Deps) -> Flask:
     from app.api.sagas import sagas
     from app.api.webhooks import webhooks
     from app.dashboard.pages import dashboard
+    from app.guide.page import guide
     from app.openapi.document import build_api
     from app.openapi.page import pages
 
@@ -57,6 +58,7 @@ def create_app(deps: Deps) -> Flask:
     for blueprint in (*resources, receipts, people, keys, audit, operations):
         api.register_blueprint(blueprint)
     app.register_blueprint(pages)
+    app.register_blueprint(guide)
     app.register_blueprint(dashboard)
     doors.install(app)
     return app

@@ -1,6 +1,10 @@
 """The server's wheel: the tree of the repository inside one package, `sagahold_server`."""
 
+import os
 import shutil
+import subprocess
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from setuptools.command.build_py import build_py
@@ -32,3 +36,8 @@ class NestedBuild(build_py):  # type: ignore[misc]  # setuptools has no types
                 shutil.copytree(source, target / name, ignore=UNWANTED)
             else:
                 shutil.copy(source, target / name)
+        if find_spec("zensical") is None:
+            self.warn("the wheel has no guide: build it without isolation, in the environment of `make setup`")
+            return
+        command = [sys.executable, "-m", "docsite.build", str(target / "app" / "guide" / "site")]
+        subprocess.run(command, env=os.environ | {"PYTHONPATH": os.getcwd()}, check=True)

@@ -120,6 +120,7 @@ def test_a_pause_and_a_saga(sagahold: Path, up: Path) -> None:
         person.post(f"/api/pause/{pause['watchId']}/approve", json={}).raise_for_status()
         assert person.get(f"/api/pause/{pause['watchId']}").json()["status"] == "approved"
         assert person.get("/sign-in").status_code == 200
+        assert "For agent developers" in person.get("/docs/guide/agents.html").raise_for_status().text
         assert "examples are deploy, email, outreach, refund, triage" in run(
             sagahold, "examples", "copy", "x", status=2
         )
