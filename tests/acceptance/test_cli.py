@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from cli.devstack import Stack
+from domain.values.version import VERSION
 from tests.acceptance.commands import DONE, REFUSED, SAGAHOLD, WRONG, Ran, finish, start
 from tests.adapters.receiver import Receiver, reply
 
@@ -26,7 +27,7 @@ class TestServerAndKeys:
         monkeypatch.chdir(tmp_path)
         ran = finish(start("ping"))
         assert (ran.code, ran.err) == (DONE, "")
-        assert re.fullmatch(rf"{stack.url} answers in [\d.]+ ms \(Sagahold 0\.1\.0\)\n", ran.out)
+        assert re.fullmatch(rf"{stack.url} answers in [\d.]+ ms \(Sagahold {re.escape(VERSION)}\)\n", ran.out)
 
     def test_without_a_server_it_says_how_to_get_one(
         self, call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -4,13 +4,8 @@ The environment has this one's dependencies by a `.pth` file, so nothing is down
 """
 
 import json
-import os
-import re
 import signal
 import subprocess
-import sys
-import sysconfig
-import venv
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,39 +16,8 @@ import pytest
 from bench.first_approval import WAYS
 from cli.devstack.ports import free_port
 from domain.values.version import VERSION
+from tests.clients.wheel.conftest import CLEAN, ROOT
 from tests.faults.scene import until
-
-ROOT = Path(__file__).parents[3]
-BIN = Path(sys.executable).parent
-CLEAN = {
-    name: value
-    for name, value in os.environ.items()
-    if name not in ("PYTHONPATH", "VIRTUAL_ENV", "DATABASE_URL", "REDIS_URL") and not name.startswith("SAGAHOLD_")
-}
-
-
-@pytest.fixture(scope="module")
-def wheels(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    folder = tmp_path_factory.mktemp("dist")
-    recipes = re.findall(r"^\t(\$\(BIN\)/uv build .*)$", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    for recipe in recipes:
-        command = recipe.replace("$(BIN)", str(BIN)).replace("--out-dir dist", f"--out-dir {folder}")
-        subprocess.run(["sh", "-c", command], cwd=ROOT, env=CLEAN, check=True, timeout=170)
-    return sorted(folder.glob("*.whl"))
-
-
-@pytest.fixture(scope="module")
-def sagahold(wheels: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the command in an environment of its own."""
-    folder = tmp_path_factory.mktemp("environment")
-    venv.create(folder, with_pip=False)
-    python = folder / "bin" / "python"
-    install = [BIN / "uv", "pip", "install", "--quiet", "--offline", "--no-deps", "--python", python, *wheels]
-    subprocess.run(install, env=CLEAN, check=True, timeout=170)
-    own = sysconfig.get_path("purelib", vars={"base": str(folder), "platbase": str(folder)})
-    # The .pth files in that folder are not read, so that of the editable installation does not lead to the sources.
-    (Path(own) / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
-    return folder / "bin" / "sagahold"
 
 
 @pytest.fixture(scope="module")
@@ -136,3 +100,35 @@ def test_a_pause_and_a_saga(sagahold: Path, up: Path) -> None:
 
         until("the refund is made", done)
     assert (up / ".sagahold" / "ledger.db").exists()
+
+
+def test_the_program_of_server_json(sagahold: Path, up: Path) -> None:
+    """Started with the arguments and the variables that the MCP registry gives to clients, it offers its tools."""
+    (package,) = json.loads((ROOT / "server.json").read_text())["packages"]
+    access = json.loads((up / ".sagahold" / "credentials.json").read_text())
+    known = {"SAGAHOLD_URL": access["url"], "SAGAHOLD_API_KEY": access["agent_key"]}
+    environ = {variable["name"]: known[variable["name"]] for variable in package["environmentVariables"]}
+    arguments = [argument["value"] for argument in package["packageArguments"]]
+    client = {"name": "test", "version": "1"}
+    hello = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": client}
+    messages = (
+        {"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": hello},
+        {"jsonrpc": "2.0", "method": "notifications/initialized"},
+        {"jsonrpc": "2.0", "id": 2, "method": "tools/list"},
+    )
+    with subprocess.Popen(
+        [sagahold.with_name(package["identifier"]), *arguments],
+        cwd="/", env=CLEAN | environ, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as program:  # fmt: skip
+        assert program.stdin is not None
+        assert program.stdout is not None
+        answers = []
+        for message in messages:
+            program.stdin.write(json.dumps(message) + "\n")
+            program.stdin.flush()
+            if "id" in message:
+                answers.append(json.loads(program.stdout.readline()))
+        program.stdin.close()
+        assert program.wait(60) == 0
+    tools = {tool["name"] for tool in answers[1]["result"]["tools"]}
+    assert {"request_approval", "wait_for_decision", "use_approval"} <= tools
