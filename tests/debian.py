@@ -14,23 +14,27 @@ import pytest
 
 APT = ("apt-get", "--quiet", "--yes")
 QUIET = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "stdin": subprocess.DEVNULL}
-# Programs may lie where only root's PATH leads.
-PATH = os.pathsep.join((os.environ.get("PATH", os.defpath), "/usr/sbin"))
 
 
 def program(name: str, package: str) -> Path:
     """Return the program's path."""
-    if (found := shutil.which(name, path=PATH)) is None:
+    if (found := _found(name)) is None:
         # Several test processes may need it.
         with (Path(tempfile.gettempdir()) / "sagahold-apt.lock").open("w") as turn:
             fcntl.flock(turn, fcntl.LOCK_EX)
-            if shutil.which(name, path=PATH) is None:
+            if _found(name) is None:
                 install(package)
-        found = shutil.which(name, path=PATH)
+        found = _found(name)
     if found is None:
         stop = pytest.fail if os.environ.get("CI") else pytest.skip
         stop(f"there is no {name}: apt-get install {package}, as root on Debian")
     return Path(found)
+
+
+def _found(name: str) -> str | None:
+    """Look in PATH, where only root's leads, and where PostgreSQL's programs are."""
+    places = (os.environ.get("PATH", os.defpath), "/usr/sbin", *map(str, Path("/usr/lib/postgresql").glob("*/bin")))
+    return shutil.which(name, path=os.pathsep.join(places))
 
 
 def install(*packages: str) -> None:

@@ -1,34 +1,31 @@
 """PgBouncer in front of a test's PostgreSQL."""
 
-import os
 import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
 
 import psycopg2
+from psycopg2.extensions import parse_dsn
 
 from cli.devstack.ports import free_port
-from cli.devstack.postgres import PostgresServer
-from cli.devstack.stack import Stack
+from cli.devstack.postgres import _as_other_user_than_root
 from cli.devstack.waiting import wait_until
 from tests.debian import program
 
 
 class PgBouncer:
-    """`url` leads through it to the database of `database_url`, whose server is the stack's."""
+    """`url` leads through it to the database of `database_url`."""
 
-    def __init__(self, folder: Path, servers: Stack, database_url: str, **options: object) -> None:
-        parts = urlsplit(database_url)
-        where, self._database = parse_qs(parts.query), parts.path.lstrip("/")
+    def __init__(self, folder: Path, database_url: str, **options: object) -> None:
+        found = parse_dsn(database_url)
         self._port = free_port("127.0.0.1")
-        self.url = f"postgresql://{parts.username}@127.0.0.1:{self._port}/{self._database}"
-        # As root it does not run. PostgreSQL, on whose socket it must be, does not either.
-        self._prefix = PostgresServer(servers.data, os.environ)._prefix
+        self.url = f"postgresql://{found['user']}@127.0.0.1:{self._port}/{found['dbname']}"
+        # As root it does not run, as PostgreSQL does not.
+        _, self._prefix = _as_other_user_than_root(folder / "none")
         self._config, self._log = folder / "pgbouncer.ini", folder / "pgbouncer.log"
-        to = f"host={where['host'][0]} port={where['port'][0]} user={parts.username}"
+        to = f"host={found['host']} port={found['port']} user={found['user']}"
         settings = {
             "listen_addr": "127.0.0.1",
             "listen_port": self._port,
@@ -61,8 +58,8 @@ class PgBouncer:
 
 
 @contextmanager
-def pgbouncer(folder: Path, servers: Stack, database_url: str, **options: object) -> Iterator[PgBouncer]:
-    started = PgBouncer(folder, servers, database_url, **options)
+def pgbouncer(folder: Path, database_url: str, **options: object) -> Iterator[PgBouncer]:
+    started = PgBouncer(folder, database_url, **options)
     try:
         yield started
     finally:

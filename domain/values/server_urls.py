@@ -4,26 +4,48 @@ They raise `ValueError`. The error of a URL that may contain a password does not
 """
 
 import re
-from urllib.parse import SplitResult, parse_qsl, urlsplit
+from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 
 from domain.values.network import is_loopback
 
 
 def database_url(text: str) -> str:
-    """Return the URL with its driver named. SQLAlchemy would take plain `postgresql://` for psycopg 3."""
+    """Return the URL with its driver named. SQLAlchemy would take plain `postgresql://` for psycopg 3.
+
+    Several hosts, as `libpq` writes them, become parameters, because SQLAlchemy knows no other way.
+    """
     scheme, separator, rest = text.partition("://")
     if not separator or scheme not in ("postgres", "postgresql", "postgresql+psycopg2"):
         raise ValueError("must begin with postgresql://")
     found = _DATABASE.fullmatch(rest)
-    if found is None or (found["port"] and not _is_port(found["port"])):
+    hosts = [_HOST.fullmatch(each) for each in found["hosts"].split(",")] if found else [None]
+    if found is None or not all(host and (not host["port"] or _is_port(host["port"])) for host in hosts):
         raise ValueError("is not like postgresql://user:password@host:port/database")
-    return f"postgresql+psycopg2://{rest}"
+    given = parse_qsl(found["query"] or "", keep_blank_values=True)
+    added = []
+    if len(hosts) > 1:
+        names, ports = zip(*((host["name"].strip("[]"), host["port"] or "5432") for host in hosts if host), strict=True)
+        added = [("host", ",".join(names)), ("port", ",".join(ports))]
+    named = [value for name, value in [*given, *added] if name == "host"]
+    added += _session(dict(given).get("target_session_attrs"), several=len(named) > 1 or "," in "".join(named))
+    if not added:
+        return f"postgresql+psycopg2://{rest}"
+    place = "" if len(hosts) > 1 else found["hosts"]
+    return f"postgresql+psycopg2://{found['login'] or ''}{place}{found['database'] or ''}?{urlencode([*given, *added])}"
+
+
+def _session(given: str | None, *, several: bool) -> list[tuple[str, str]]:
+    """Return the parameter that finds the server which takes changes, if it is missing."""
+    if given is not None and given not in ("read-write", "primary") and (several or given != "any"):
+        raise ValueError(f"has target_session_attrs={given}, but only a server that takes changes will do: read-write")
+    return [("target_session_attrs", "read-write")] if several and given is None else []
 
 
 # SQLAlchemy's own syntax, in which a password may have characters that end the host in other URLs.
 _DATABASE = re.compile(
-    r"(?:[^:/]*(?::[^@]*)?@)?(?:\[[^/?]+\]|[^/:?]+)?(?::(?P<port>[^/?]*))?(?:/[^?]*)?(?:\?.*)?", re.DOTALL
+    r"(?P<login>[^:/]*(?::[^@]*)?@)?(?P<hosts>[^/?]*)(?P<database>/[^?]*)?(?:\?(?P<query>.*))?", re.DOTALL
 )
+_HOST = re.compile(r"(?P<name>\[[^/?\]]+\]|[^/:?]*)(?::(?P<port>[^/?]*))?", re.DOTALL)
 
 
 def _is_port(text: str) -> bool:

@@ -22,6 +22,7 @@ _PARAMETERS = "parameters of a transaction"
 # Connections that look for the session of another one. PgBouncer hands out the one that was used last, so the first
 # finds it unless other clients are quicker.
 _SEEKERS = 3
+DEFAULT_PORT = "5432"
 
 
 class PoolerUnsuitable(psycopg2.OperationalError):  # type: ignore[misc]
@@ -51,6 +52,11 @@ def set_parameters(engine: Engine, parameters: Mapping[str, str]) -> None:
             refused.append(str(error))
         # A pooler may also ignore the parameters, if its settings say so.
         if refused or is_pooled(driver):
+            # PgBouncer reports whether its server takes changes as it was some time ago, and libpq believes it.
+            others = _others(driver, named)
+            if others and _is_read_only(driver):
+                driver.close()
+                return connect(dialect, record, arguments, named | others | ({"options": given} if given else {}))
             refuse_statement_mode(driver)
             record.info[_PARAMETERS] = with_each
             if not noted:
@@ -124,6 +130,28 @@ def shares_sessions(url: str) -> bool:
             if _session(connect()) == session or _session(own) != session:
                 return True
     return False
+
+
+def _others(driver: Any, named: Mapping[str, Any]) -> dict[str, str] | None:
+    """Return the hosts and ports of DATABASE_URL without the connection's own, or None if there are no others."""
+    hosts, ports = (str(named.get(name, "")).split(",") for name in ("host", "port"))
+    places = list(zip(hosts, ports if len(ports) > 1 else ports * len(hosts), strict=True))
+    here = driver.info.host, str(driver.info.port)
+    rest = [(host, port) for host, port in places if (host, port or DEFAULT_PORT) != here]
+    if not 0 < len(rest) < len(places):
+        return None
+    return {name: ",".join(values) for name, values in zip(("host", "port"), zip(*rest, strict=True), strict=True)}
+
+
+def _is_read_only(driver: Any) -> bool:
+    driver.autocommit = True
+    try:
+        with driver.cursor() as cursor:
+            cursor.execute("SHOW transaction_read_only")
+            return bool(cursor.fetchone()[0] == "on")
+    finally:
+        if not driver.closed:
+            driver.autocommit = False
 
 
 def _session(driver: Any) -> Any:

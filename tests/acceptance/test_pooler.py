@@ -31,7 +31,7 @@ def test_doctor_names_it(
     mode: str,
     says: dict[str, tuple[bool, str]],
 ) -> None:
-    with pgbouncer(tmp_path, stack, stack.database_url, pool_mode=mode) as pooler:
+    with pgbouncer(tmp_path, stack.database_url, pool_mode=mode) as pooler:
         monkeypatch.setenv("DATABASE_URL", pooler.url)
         monkeypatch.setenv("REDIS_URL", stack.redis_url)
         found = {check["name"]: (check["good"], check["said"]) for check in call("doctor", "--json").document}
@@ -43,7 +43,7 @@ def test_doctor_names_it(
 
 @pytest.mark.parametrize("process", ["web", "worker"])
 def test_no_process_starts_on_one_that_has_no_transactions(stack: Stack, tmp_path: Path, process: str) -> None:
-    with pgbouncer(tmp_path, stack, stack.database_url, pool_mode="statement") as pooler:
+    with pgbouncer(tmp_path, stack.database_url, pool_mode="statement") as pooler:
         environ = {
             **os.environ,
             "DATABASE_URL": pooler.url,

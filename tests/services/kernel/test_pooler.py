@@ -11,7 +11,6 @@ import psycopg2
 import pytest
 from sqlalchemy import Connection, select, text
 
-from cli.devstack import Stack
 from domain.values.server_urls import database_url as database_url_of
 from models.leases import worker_heartbeats
 from services.kernel.connection_pool import (
@@ -32,12 +31,12 @@ IGNORED = {"ignore_startup_parameters": "options"}
 
 
 @pytest.fixture
-def through(servers: Stack, database_url: str, tmp_path: Path) -> Iterator[Through]:
+def through(database_url: str, tmp_path: Path) -> Iterator[Through]:
     """Open the test's database through a PgBouncer with these options."""
     with ExitStack() as opened:
 
         def make(**options: object) -> Database:
-            pooler = PgBouncer(tmp_path, servers, database_url, **options)
+            pooler = PgBouncer(tmp_path, database_url, **options)
             opened.callback(pooler.stop)
             engine = open_engine(database_url_of(pooler.url), 4, "pooled")
             opened.callback(engine.dispose)
