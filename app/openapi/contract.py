@@ -75,7 +75,7 @@ def complete(document: dict[str, Any], public_url: str) -> dict[str, Any]:
     document["servers"] = [{"url": public_url, "description": "This installation."}]
     document["info"] |= {
         "contact": {"name": "The operator of this installation", "url": public_url},
-        "license": {"name": "All rights reserved", "url": f"{public_url}/docs"},
+        "license": {"name": "Apache 2.0", "identifier": "Apache-2.0"},
     }
     document["webhooks"] = {type_: {"post": _webhook(type_)} for type_ in EVENT_TYPES}
     for name, schema in schemas.items():
