@@ -132,7 +132,8 @@ def load(environ: Mapping[str, str] = os.environ) -> Settings:
         # Those of them that need a thread. `sagahold web` starts the server with 100 threads more than this.
         max_streams=get("SAGAHOLD_MAX_STREAMS", _whole(1, 20_000), "1000"),
         pause_expires_in=get("SAGAHOLD_PAUSE_EXPIRES_IN", _whole(1, 3_650 * DAY), str(DAY)),
-        retention_days=get("SAGAHOLD_RETENTION_DAYS", _whole(1, 36_500), "90"),
+        # A few days more than the six months of Article 26(6) of the EU AI Act.
+        retention_days=get("SAGAHOLD_RETENTION_DAYS", _whole(1, 36_500), "190"),
         checkpoint_event_every=get("SAGAHOLD_CHECKPOINT_EVENT_SECONDS", _whole(1, 365 * DAY), "3600"),
         webhook_retry_seconds=get(
             "SAGAHOLD_WEBHOOK_RETRY_SECONDS", _seconds, ",".join(map(str, WEBHOOK_RETRY_SECONDS))

@@ -29,6 +29,7 @@ def create_app(deps: Deps) -> Flask:
     from app.api.pauses import pauses
     from app.api.people import people
     from app.api.receipts import receipts
+    from app.api.retention import retention
     from app.api.saga_steps import steps
     from app.api.sagas import sagas
     from app.api.webhooks import webhooks
@@ -54,7 +55,7 @@ def create_app(deps: Deps) -> Flask:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=deps.proxies, x_proto=0, x_host=0)  # type: ignore[method-assign]
     problems.install(app)
     api = build_api(app)
-    resources = (pauses, sagas, steps, definitions, webhooks, notifications, namespaces)
+    resources = (pauses, sagas, steps, definitions, webhooks, notifications, namespaces, retention)
     for blueprint in (*resources, receipts, people, keys, audit, operations):
         api.register_blueprint(blueprint)
     app.register_blueprint(pages)

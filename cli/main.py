@@ -42,6 +42,8 @@ COMMANDS = {
     "receipt": "cli.commands.receipt",
     "audit": "cli.commands.audit",
     "evidence": "cli.commands.evidence",
+    "retention": "cli.commands.retention",
+    "hold": "cli.commands.holds",
     "ask": "cli.commands.ask",
     "hook": "cli.hook",
 }

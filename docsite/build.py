@@ -32,7 +32,7 @@ _SECTIONS = {
     "Operators": (
         "operations.md", "deploying.md", "upgrading.md", "backup.md", "people.md", "notifications.md", "benchmarks.md",
     ),
-    "Security reviewers": ("security.md", "audit.md", "receipts.md"),
+    "Security reviewers": ("security.md", "audit.md", "retention.md", "receipts.md"),
     "Reference": ("reference/api/index.md", "reference/api/", "reference/", "glossary.md"),
     "More": ("",),
 }  # fmt: skip

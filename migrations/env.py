@@ -16,6 +16,7 @@ import models.notifications
 import models.pauses
 import models.people
 import models.receipts
+import models.retention
 import models.sagas
 import models.webhooks  # noqa: F401  (importing a module registers its tables)
 import settings

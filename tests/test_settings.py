@@ -39,7 +39,7 @@ def test_defaults() -> None:
         max_waiters=10_000,
         max_streams=1_000,
         pause_expires_in=86_400,
-        retention_days=90,
+        retention_days=190,
         checkpoint_event_every=3_600,
         webhook_retry_seconds=(5, 300, 1_800, 7_200, 18_000, 36_000, 36_000),
         webhook_timeout=15,

@@ -16,6 +16,7 @@ from app.schemas.fields import (
     DEFINITION_ID,
     DELIVERY_ID,
     ENDPOINT_ID,
+    HOLD_ID,
     KEY_ID,
     NOTIFICATION_ID,
     PERSON_ID,
@@ -88,6 +89,7 @@ _PATH_IDS = {
     "group_name": NAMESPACE_PATTERN,
     "namespace": NAMESPACE_PATTERN,
     "definition_id": DEFINITION_ID,
+    "hold_id": HOLD_ID,
     "trace_id": TRACE_ID,
     "step_span_id": SPAN_ID,
 }

@@ -57,6 +57,7 @@ class Permission(StrEnum):
     AUDIT_READ = "audit.read"
     AUDIT_EXPORT = "audit.export"
     RECEIPT_KEY_MANAGE = "receipt-key.manage"
+    RETENTION_MANAGE = "retention.manage"
 
 
 _AGENTS = frozenset({Role.AGENT, Role.ADMIN})
@@ -91,6 +92,7 @@ GRANTS: Mapping[Permission, frozenset[Role]] = MappingProxyType(
         Permission.AUDIT_READ: _OPERATORS,
         Permission.AUDIT_EXPORT: _ADMINS,
         Permission.RECEIPT_KEY_MANAGE: _ADMINS,
+        Permission.RETENTION_MANAGE: _ADMINS,
     }
 )
 

@@ -13,6 +13,7 @@ DEFINITION = "def_"
 USER = "usr_"
 NOTIFICATION = "ntf_"
 RECEIPT = "rct_"
+HOLD = "hld_"
 
 # No resource has this id: a page that shows all reviews waits for wake-ups under it.
 INBOX = UUID(int=0)

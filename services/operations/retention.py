@@ -15,12 +15,14 @@ from models.keys import idempotency_keys
 from models.leases import set_aside, worker_heartbeats
 from models.pauses import pauses
 from models.people import sessions, sign_in_failures, sign_in_links
+from models.retention import retention_rules
 from models.sagas import saga_steps, sagas
 from models.webhooks import webhook_deliveries, webhook_failures, webhook_messages, webhook_secrets
 from services.identity.login_throttle import LONGEST_WINDOW
 from services.identity.sessions import IDLE
 from services.kernel.connection_pool import DatabaseUnavailable
 from services.kernel.unit_of_work import Database, UnitOfWork
+from services.operations.retention_rules import kept_by_rule, shortest
 
 # Twice the promised 24 h, so that a slow prune never breaks the promise.
 IDEMPOTENCY_KEPT = timedelta(hours=48)
@@ -128,8 +130,12 @@ class Pruner:
         return PruneReport(dict(deleted), [scan.rule.table.name for scan in self._scans])
 
     def _begin_pass(self) -> None:
+        decisions, messages = (
+            shortest(self._database, column, self._retention)
+            for column in (retention_rules.c.decision_days, retention_rules.c.message_days)
+        )
         with self._database.transaction() as uow:
-            rules = _rules(uow.now, uow.now - self._retention)
+            rules = _rules(uow.now, self._retention, uow.now - decisions, uow.now - messages)
         self._scans.extend(_Scan(rule, BATCH) for rule in rules)
         self._next_pass = time.monotonic() + PASS_EVERY
 
@@ -161,7 +167,15 @@ class Pruner:
         return True
 
 
-def _rules(now: datetime, old: datetime) -> list[_Rule]:
+def _rules(now: datetime, retention: timedelta, old: datetime, old_message: datetime) -> list[_Rule]:
+    """Return the rules. `old`, `old_message`: before these, a namespace may no longer keep its rows.
+
+    The rules and holds of the namespaces are read with each batch, so that a new legal hold counts at once.
+    """
+    decision, message = retention_rules.c.decision_days, retention_rules.c.message_days
+    kept_saga = kept_by_rule(sagas, sagas.c.ended_at, decision, retention)
+    kept_pause = kept_by_rule(pauses, pauses.c.resolved_at, decision, retention)
+    kept_message = kept_by_rule(webhook_messages, webhook_messages.c.created_at, message, retention)
     waiting = exists().where(
         webhook_deliveries.c.message_id == webhook_messages.c.id,
         webhook_deliveries.c.status == DeliveryStatus.PENDING,
@@ -170,11 +184,11 @@ def _rules(now: datetime, old: datetime) -> list[_Rule]:
     return [
         # A saga's steps go with it, and their pauses stay as long as it does. A saga whose compensation failed stays
         # until an operator has resolved it.
-        _Rule(sagas, sagas.c.ended_at, old, unless=sagas.c.needs_operator),
+        _Rule(sagas, sagas.c.ended_at, old, unless=sagas.c.needs_operator | kept_saga),
         # A used approval stays until its outcome is reported, or its absence is.
-        _Rule(pauses, pauses.c.resolved_at, old, unless=held | pauses.c.outcome_due_at.is_not(None)),
+        _Rule(pauses, pauses.c.resolved_at, old, unless=held | pauses.c.outcome_due_at.is_not(None) | kept_pause),
         # The deliveries of a message and their attempts go with it.
-        _Rule(webhook_messages, webhook_messages.c.created_at, old, unless=waiting),
+        _Rule(webhook_messages, webhook_messages.c.created_at, old_message, unless=waiting | kept_message),
         _Rule(webhook_secrets, condition=webhook_secrets.c.retires_at < now),
         _Rule(idempotency_keys, idempotency_keys.c.created_at, now - IDEMPOTENCY_KEPT, unless=_guards(now)),
         _Rule(sessions, condition=(sessions.c.expires_at < now) | (sessions.c.seen_at < now - IDLE)),

@@ -95,6 +95,7 @@ NOTHING = {
     "group_name": "nothing",
     "name": "nothing",
     "call_id": "nothing",
+    "hold_id": f"hld_{'0' * 32}",
     "task_id": "nothing",
     "session_id": "0" * 64,
     "token": "nothing",

@@ -151,6 +151,8 @@ GOOD: dict[str, dict[str, Any]] = {
     "audit_events": {"namespace": "default", "seq": 7, "hash": bytes(32), "entry": {"type": "pause.created"}},
     "audit_unlinked": {"namespace": "default", "entry": {"type": "pause.created"}},
     "audit_heads": {"namespace": "default", "seq": 0, "hash": bytes(32)},
+    "retention_rules": {"namespace": "default", "decision_days": 400, "changed_at": NOW, "changed_by": "key_1"},
+    "legal_holds": {"id": ID, "namespace": "default", "reason": "…", "placed_at": NOW, "placed_by": "key_1"},
     "audit_tiles": {"namespace": "default", "tier": 0, "place": 0, "hashes": bytes(64)},
     "audit_checkpoints": {
         "namespace": "default",

@@ -137,9 +137,9 @@ def test_reviews_are_attended_to_batch_after_batch(database: Database, monkeypat
 
 
 def test_prune_keeps_for_as_long_as_the_setting_says(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The default is 90 days."""
+    """The default is 190 days."""
     monkeypatch.setattr(retention, "PASS_EVERY", 0.0)
-    for days in (89, 91):
+    for days in (189, 191):
         watch_id = post(database)
         decide_pause(database, REVIEWER, watch_id, approve())
         moved = "UPDATE pauses SET resolved_at = now() - make_interval(days => :days) WHERE id = :id"

@@ -258,7 +258,8 @@ def test_indexes_lead_to_what_is_old(database: Database) -> None:
     )
     change(database, "ANALYZE webhook_messages")
     with database.transaction() as uow:
-        rules = {rule.table.name: rule for rule in retention._rules(uow.now, uow.now - timedelta(days=90))}
+        kept = timedelta(days=90)
+        rules = {rule.table.name: rule for rule in retention._rules(uow.now, kept, uow.now - kept, uow.now - kept)}
     for seen in (None, (LONG_AGO + timedelta(days=2_000), UUID(int=1))):
         query = retention.oldest(rules["webhook_messages"], seen, 1_000)
         (found,) = plans(database, partial(run, query))
