@@ -36,6 +36,7 @@ from adapters.text_cipher import TextCipher
 from app import create_app
 from app.deps import Deps
 from app.http.key_cache import KeyCache
+from app.http.metrics import count_long_polls
 from app.http.parking import Parking, with_access_log
 from app.http.slow_bodies import BodyWatch
 from domain.values.errors import ReceiptKeyUnavailable
@@ -75,7 +76,9 @@ def build() -> Flask:
     tracer = open_tracer("sagahold-web") if settings.tracing else None
     held = None if tracer is None else partial(tell_hold, tracer)
     database = Database(engine, publisher, settings.public_url, settings.egress_allow, held)
-    subscriber = pubsub.ChangeSubscriber(connect(settings.redis_url), lambda ids: resolved_among(database, ids))
+    subscriber = pubsub.ChangeSubscriber(
+        connect(settings.redis_url), lambda ids: resolved_among(database, ids), count_long_polls
+    )
     subscriber.start()
     SequencerThread(database)
     messenger = Messenger(settings.egress_allow, settings.mail_url)

@@ -52,6 +52,8 @@ ALONE = {
     **LOOPBACK,
     "DATABASE_URL": "",
     "REDIS_URL": "",
+    # A second process takes as long to start as the first. `test_web_of_two` has it, and each `sagahold up`.
+    "SAGAHOLD_WEB_PROCESSES": "1",
     "SAGAHOLD_STDIO_COMMANDS": f"{shlex.quote(sys.executable)},python,mcp-server-git,npx",
 }
 # The longest long poll that a client may ask for, and some.

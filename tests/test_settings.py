@@ -34,7 +34,7 @@ def test_defaults() -> None:
         egress_allow=(),
         log_level="INFO",
         db_pool_size=16,
-        web_processes=1,
+        web_processes=min(2, len(os.sched_getaffinity(0))),
         prepared_statements=True,
         max_waiters=10_000,
         max_streams=1_000,

@@ -41,11 +41,18 @@ class ChangeSubscriber:
         redis: used only by this object's thread.
         recheck: returns which of the given ids have changed. It always returns `INBOX`, because it cannot know, so
             readers of the inbox check again each time.
+        count: called at each change with the number of long polls that wait.
     """
 
-    def __init__(self, redis: Redis, recheck: Callable[[Sequence[UUID]], Sequence[UUID]]) -> None:
+    def __init__(
+        self,
+        redis: Redis,
+        recheck: Callable[[Sequence[UUID]], Sequence[UUID]],
+        count: Callable[[int], None] = lambda waiting: None,
+    ) -> None:
         self._redis = redis
         self._recheck = recheck
+        self._count = count
         self._lock = threading.Lock()
         self._waiting: dict[UUID, set[Waiter]] = {}
         self._owners: Counter[str | None] = Counter()
@@ -113,6 +120,7 @@ class ChangeSubscriber:
         """Set the waiter at each change of one of the ids, until it leaves. `threads`: how many it holds."""
         with self._lock:
             self._held += 1
+            self._count(self._held)
             self._in_threads += threads
             self._owners[owner] += 1
             for id_ in ids:
@@ -122,6 +130,7 @@ class ChangeSubscriber:
         """End `join`. The arguments are the same."""
         with self._lock:
             self._held -= 1
+            self._count(self._held)
             self._in_threads -= threads
             self._owners[owner] -= 1
             if not self._owners[owner]:

@@ -1,12 +1,18 @@
-"""Prometheus metrics: counters and times of this process, and gauges of the whole system from the database."""
+"""Prometheus metrics: counters and times of this `web`, and gauges of the whole system from the database.
 
+The worker processes of one `web` share their counters, as any of them may answer a scrape."""
+
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
+from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
 from prometheus_client.registry import Collector
 
+from adapters.process.running import is_running
 from app.deps import Deps
 from domain.identity.access import Principal
 from domain.pauses.door import NO_DOOR, OTHER_DOOR, TITLES
@@ -22,6 +28,13 @@ seconds = Histogram(
     "sagahold_http_request_seconds", "Time to the response", ["method", "route"], registry=registry, buckets=_BUCKETS
 )
 pauses = Counter("sagahold_pauses_created", "Pauses that requests to this process created", ["door"], registry=registry)
+_long_polls = [
+    Gauge(f"sagahold_{name}", meaning, registry=registry, multiprocess_mode="livesum")
+    for name, meaning in (
+        ("long_polls", "Long polls and streams that are open"),
+        ("held_requests", "Alias of sagahold_long_polls, until the next version"),
+    )
+]
 for _door in (NO_DOOR, OTHER_DOOR, *TITLES):
     # From the start, so that the first pause of a door is an increase.
     pauses.labels(_door)
@@ -53,8 +66,6 @@ class _SystemGauges(Collector):
         meaning = "Age of the oldest audit entry that is not linked yet"
         yield _gauge("audit_unlinked_seconds", meaning, found.unlinked_seconds)
         yield _gauge("workers_seen", "Workers seen within 15 s", found.workers)
-        waiting = self._deps.subscriber.waiting
-        yield from _renamed("held_requests", "long_polls", "Long polls and streams open in this process", waiting)
 
 
 def _gauge(name: str, meaning: str, value: float) -> GaugeMetricFamily:
@@ -71,7 +82,21 @@ def exposition(deps: Deps, by: Principal) -> tuple[bytes, str]:
     """Return the metrics: gauges of the namespaces that the caller may see, and the requests of all callers."""
     system = CollectorRegistry()
     system.register(_SystemGauges(deps, by))
-    return generate_latest(registry) + generate_latest(system), CONTENT_TYPE_LATEST
+    return generate_latest(_shared()) + generate_latest(system), CONTENT_TYPE_LATEST
+
+
+def _shared() -> CollectorRegistry:
+    """Return the metrics of all processes of this `web`, or this process's if it shares none."""
+    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
+    if folder is None:
+        return registry
+    for file in Path(folder).glob("gauge_live*_*.db"):
+        pid = int(file.stem.rpartition("_")[2])
+        if not is_running(pid):
+            mark_process_dead(pid)  # type: ignore[no-untyped-call]
+    found = CollectorRegistry()
+    MultiProcessCollector(found)  # type: ignore[no-untyped-call]
+    return found
 
 
 def count(method: str, route: str, status: int, took: float) -> None:
@@ -88,6 +113,12 @@ def count(method: str, route: str, status: int, took: float) -> None:
 def count_pause(door: str) -> None:
     """Count a new pause. `door`: a name that `door_label` returns."""
     pauses.labels(door).inc()
+
+
+def count_long_polls(number: int) -> None:
+    """Note how many long polls and streams are open in this process."""
+    for gauge in _long_polls:
+        gauge.set(number)
 
 
 # A cache, because looking up a series takes longer than counting.

@@ -1,13 +1,17 @@
 """`sagahold web | worker | beat | release`: each becomes one process of an installation."""
 
 import os
+import re
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 from typing import NoReturn
 
 import click
 
 import settings
+from adapters.process.running import is_running
 
 # Modules and files lie here, in the repository as in the wheel.
 ROOT = Path(__file__).parents[2]
@@ -17,6 +21,8 @@ MORE_THREADS = 100
 # Most clients keep an idle connection open for half a minute.
 CONNECTIONS_PER_THREAD = 4
 IDLE_THREAD_SECONDS = 5
+# The Prometheus client reads it when it is imported. Processes then keep their counters in files of this folder.
+SHARED_METRICS = "PROMETHEUS_MULTIPROC_DIR"
 
 
 @click.command()
@@ -25,7 +31,12 @@ def web() -> NoReturn:
 
     It listens on SAGAHOLD_HOST and SAGAHOLD_PORT. SAGAHOLD_WEB_PROCESSES is its number of worker processes.
     """
-    _become(*web_arguments(settings.load_or_exit()))
+    loaded = settings.load_or_exit()
+    try:
+        os.environ[SHARED_METRICS] = _metrics_folder()
+    except OSError as error:
+        raise click.ClickException(f"no folder for the metrics of the processes (TMPDIR): {error}") from None
+    _become(*web_arguments(loaded))
 
 
 @click.command()
@@ -75,6 +86,17 @@ def web_arguments(loaded: settings.Settings, application: str = "wsgi:app") -> t
         "--workers-kill-timeout": 3,
     }
     return "granian", *(str(part) for option in options.items() for part in option), "--no-ws", application
+
+
+def _metrics_folder() -> str:
+    """Make a folder for the counters of this `web`, and remove those of others that have ended."""
+    name = re.compile(r"sagahold-metrics-(\d+)-.+")
+    for old in Path(tempfile.gettempdir()).glob("sagahold-metrics-*"):
+        # One of another user stays.
+        if (found := name.fullmatch(old.name)) and not is_running(int(found[1])):
+            shutil.rmtree(old, ignore_errors=True)
+    # The number stays the same when this process becomes granian.
+    return tempfile.mkdtemp(prefix=f"sagahold-metrics-{os.getpid()}-")
 
 
 def worker_arguments(

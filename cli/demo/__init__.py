@@ -12,6 +12,7 @@ from typing import NoReturn
 import click
 from rich.console import Console
 
+from adapters.process.running import is_running
 from cli.client import Failure
 from cli.demo.deviation import Deviation
 from cli.demo.narrator import Narrator
@@ -43,7 +44,7 @@ def demo() -> None:
         raise Failure(str(error)) from None
     except (Deviation, StackError) as error:
         raise Failure(str(error)) from None
-    if left := [pid for pid in pids if _lives(pid)]:
+    if left := [pid for pid in pids if is_running(pid)]:
         raise Failure(f"processes were left running: {', '.join(map(str, left))}")
     screen.print()
     screen.print(f"Stopped and cleaned up after {time.perf_counter() - started:.0f} s.")
@@ -77,14 +78,6 @@ def _environ() -> dict[str, str]:
     ours = [name for name in os.environ if name.startswith("SAGAHOLD_")]
     # The demo's receiver listens on loopback, which webhooks reach only if the operator allows it.
     return {**dict.fromkeys((*ours, "DATABASE_URL", "REDIS_URL"), ""), "SAGAHOLD_EGRESS_ALLOW": "127.0.0.0/8"}
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:

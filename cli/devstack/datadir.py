@@ -8,6 +8,7 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from adapters.process.running import is_running
 from cli.devstack.errors import StackError
 from cli.devstack.private_files import write_private
 from cli.devstack.waiting import wait_until
@@ -127,12 +128,4 @@ def _try_lock(lock: int) -> bool:
 def _living_owner(lock: int) -> int | None:
     """Return the pid in the lock file if that process is alive."""
     text = os.pread(lock, 32, 0).strip()
-    if not text.isdigit():
-        return None
-    try:
-        os.kill(int(text), 0)
-    except ProcessLookupError:
-        return None
-    except PermissionError:
-        pass
-    return int(text)
+    return int(text) if text.isdigit() and is_running(int(text)) else None

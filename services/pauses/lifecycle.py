@@ -30,7 +30,7 @@ from services.kernel.tenancy import sees
 from services.kernel.unit_of_work import Database, UnitOfWork
 from services.notifications.recipients import any_channel_exists
 from services.pauses.changes import apply
-from services.pauses.namespaces import floor_of
+from services.pauses.namespaces import read_floor
 from services.pauses.queries import scope
 from services.pauses.repository import INSERT, record_created
 from services.pauses.voters import check_satisfiable
@@ -65,7 +65,7 @@ def check_creation(database: Database, request: CreateRequest) -> CreateRequest:
     check_request(wanted, datetime.now(UTC), database.egress_allow)
     if _needs_voters(wanted):
         with database.transaction() as uow:
-            floor = floor_of(database, uow, wanted.namespace)
+            floor = read_floor(uow, wanted.namespace)
             pause = pause_from(wanted, uow.new_id(), request.by.id, uow.now, database.egress_allow, floor, checked=True)
             check_satisfiable(uow, pause)
     return replace(request, checked=True)
@@ -123,7 +123,7 @@ def _new_pause(database: Database, uow: UnitOfWork, request: CreateRequest, chan
     wanted = request.pause
     _check_visible(request)
     get_response(uow, wanted.namespace, request.idempotency)
-    floor = floor_of(database, uow, wanted.namespace)
+    floor = read_floor(uow, wanted.namespace)
     pause = pause_from(
         wanted, uow.new_id(), request.by.id, uow.now, database.egress_allow, floor, checked=request.checked
     )

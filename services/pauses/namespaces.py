@@ -1,11 +1,9 @@
 """Settings of a namespace: the minimum approval policy for its pauses and steps."""
 
-import time
 from collections.abc import Sequence
 from typing import Any, TypedDict
-from weakref import WeakKeyDictionary
 
-from sqlalchemy import Engine, RowMapping, select
+from sqlalchemy import RowMapping, bindparam, select
 from sqlalchemy.dialects.postgresql import insert
 
 from domain.identity.access import Principal, is_namespace
@@ -20,13 +18,6 @@ from models.namespaces import namespace_settings
 from services.kernel.unit_of_work import Database, UnitOfWork
 from services.pauses.voters import members_of
 
-# A changed policy takes effect everywhere within this many seconds; creating a pause needs no query for it.
-TTL_SECONDS = 3.0
-# Namespaces that a process caches.
-CAPACITY = 10_000
-
-_known: WeakKeyDictionary[Engine, dict[str, tuple[float, PolicyFloor]]] = WeakKeyDictionary()
-
 
 class Limits(TypedDict, total=False):
     """Limits that an admin sets besides the policy. A missing key keeps its value; None restores the default."""
@@ -36,31 +27,21 @@ class Limits(TypedDict, total=False):
     approval_valid_for: int | None
 
 
-def floor_of(database: Database, uow: UnitOfWork, namespace: str) -> PolicyFloor:
-    """Return the minimum policy of the namespace, at most `TTL_SECONDS` old."""
-    known = _known.setdefault(database.engine, {})
-    remembered = known.get(namespace)
-    asked_at = time.monotonic()
-    if remembered is not None and asked_at < remembered[0]:
-        return remembered[1]
-    found = read_floor(uow, namespace)
-    if len(known) >= CAPACITY:
-        known.clear()
-    known[namespace] = (asked_at + TTL_SECONDS, found)
-    return found
-
-
 def read_floor(uow: UnitOfWork, namespace: str) -> PolicyFloor:
-    """Return the current minimum policy of the namespace. Raise `NotUnderstood`."""
-    row = uow.lookups.execute(_query(namespace)).mappings().one_or_none()
-    _check_understood(namespace, row)
-    return _floor(namespace, row)
+    """Return the minimum policy of the namespace, read once for each transaction. Raise `NotUnderstood`."""
+    key = "floor", namespace
+    found: PolicyFloor | None = uow.found.get(key)
+    if found is None:
+        row = uow.lookups.execute(_QUERY, {"namespace": namespace}).mappings().one_or_none()
+        _check_understood(namespace, row)
+        found = uow.found[key] = _floor(namespace, row)
+    return found
 
 
 def get_namespace(database: Database, by: Principal, namespace: str) -> dict[str, Any]:
     _check_seen(by, namespace)
     with database.reading() as conn:
-        return _document(namespace, conn.execute(_query(namespace)).mappings().one_or_none())
+        return _document(namespace, conn.execute(_QUERY, {"namespace": namespace}).mappings().one_or_none())
 
 
 def put_namespace(
@@ -76,7 +57,8 @@ def put_namespace(
         if not wanted.plain and (field_errors := unmet(EligibleVoters(wanted, members_of(uow, namespace)), "review")):
             raise PolicyUnsatisfiable(field_errors)
         uow.take_advisory_lock(f"namespace {namespace}")
-        before = _document(namespace, uow.conn.execute(_query(namespace).with_for_update()).mappings().one_or_none())
+        locked = uow.conn.execute(_OF_NAMESPACE.with_for_update(), {"namespace": namespace}).mappings()
+        before = _document(namespace, locked.one_or_none())
         changes: dict[str, Any] = {
             **(limits or {}),
             "review": None if wanted == ONE_APPROVAL else wanted.document(),
@@ -87,12 +69,11 @@ def put_namespace(
         put = row.on_conflict_do_update(index_elements=["namespace"], set_=changes).returning(*namespace_settings.c)
         after = _document(namespace, uow.conn.execute(put).mappings().one())
         uow.record(by, namespace, "namespace.changed", namespace, before=before, after=after, review=after["review"])
-    _known.pop(database.engine, None)
     return after
 
 
-def _query(namespace: str) -> Any:
-    return select(namespace_settings).where(namespace_settings.c.namespace == namespace)
+_OF_NAMESPACE = select(namespace_settings).where(namespace_settings.c.namespace == bindparam("namespace"))
+_QUERY = _OF_NAMESPACE.execution_options(prepared=True)
 
 
 def _check_seen(by: Principal, namespace: str) -> None:

@@ -16,7 +16,7 @@ from domain.sagas.serialization import span_text
 from domain.sagas.step import Error, Step, rejection
 from domain.values import canonical_json
 from services.kernel.unit_of_work import Database, UnitOfWork
-from services.pauses.namespaces import floor_of
+from services.pauses.namespaces import read_floor
 from services.pauses.repository import approved_pause, find_pause, store_pause
 from services.sagas.repository import SagaRecord
 
@@ -58,7 +58,7 @@ def hold(
     """
     declared = definition.step(step.id)
     schema, unchecked = form
-    floor = floor_of(database, uow, saga.namespace)
+    floor = read_floor(uow, saga.namespace)
     own = None if declared.review is None else approval_policy.parse(declared.review)
     seconds = declared.hitl_timeout_seconds
     pause = Pause(

@@ -13,7 +13,7 @@ from domain.pauses.serialization import pause_document
 from domain.values import ids
 from services.kernel.pagination import Page
 from services.kernel.unit_of_work import Database
-from services.pauses.namespaces import floor_of, get_namespace, put_namespace
+from services.pauses.namespaces import get_namespace, put_namespace, read_floor
 from services.reviews.inbox import InboxFilter, count_waiting, inbox, may_vote, stands_in_for, votes_for
 from tests.services.by_watch_id import decide_pause, get_pause
 from tests.services.reviewers import key, voter
@@ -187,11 +187,11 @@ def test_a_namespace_has_a_policy(database: Database) -> None:
     assert get_pause(database, REVIEWER, post(database)).eligible is None
 
 
-def test_a_namespace_is_read_once_in_a_while(database: Database) -> None:
-    """Not for each pause."""
+def test_a_namespace_is_read_once_for_each_transaction(database: Database) -> None:
+    """Not for each pause of a batch."""
     seen: list[str] = []
     event.listen(database.engine, "before_cursor_execute", lambda _c, _k, statement, *_: seen.append(statement))
     with database.transaction() as uow:
-        floor_of(database, uow, "default")
-        floor_of(database, uow, "default")
+        read_floor(uow, "default")
+        read_floor(uow, "default")
     assert sum("namespace_settings" in statement for statement in seen) == 1
