@@ -36,7 +36,7 @@ from adapters.text_cipher import TextCipher
 from app import create_app
 from app.deps import Deps
 from app.http.key_cache import KeyCache
-from app.http.metrics import count_long_polls
+from app.http.metrics import count_long_polls, forget_shared
 from app.http.parking import Parking, with_access_log
 from app.http.slow_bodies import BodyWatch
 from domain.values.errors import ReceiptKeyUnavailable
@@ -84,7 +84,7 @@ def build() -> Flask:
     messenger = Messenger(settings.egress_allow, settings.mail_url)
     # Granian workers are multiprocessing children, which skip atexit. The publisher comes first: time is short.
     ends = [part.close for part in (publisher, messenger, tracer) if part is not None]
-    Finalize(None, _call_all, ([*ends, logging.shutdown],), exitpriority=0)
+    Finalize(None, _call_all, ([*ends, forget_shared, logging.shutdown],), exitpriority=0)
     _when_told_to_stop(subscriber.stop)
     end_with_parent()
     signer = ReceiptSigner(settings.encryption_key, settings.receipt_keys_dir)

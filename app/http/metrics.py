@@ -3,6 +3,7 @@
 The worker processes of one `web` share their counters, as any of them may answer a scrape."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,9 @@ from domain.pauses.door import NO_DOOR, OTHER_DOOR, TITLES
 _BUCKETS = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 # Other methods count as one: a client may send any name, and each would add a time series.
 METHODS = frozenset({"GET", "HEAD", "OPTIONS", "POST", "PATCH", "PUT", "DELETE"})
+
+# Where the Prometheus client keeps the values of each process; None: in memory, because there is only one.
+_FOLDER = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
 
 registry = CollectorRegistry()
 requests = Counter("sagahold_http_requests", "Responses sent", ["method", "route", "status"], registry=registry)
@@ -87,16 +91,21 @@ def exposition(deps: Deps, by: Principal) -> tuple[bytes, str]:
 
 def _shared() -> CollectorRegistry:
     """Return the metrics of all processes of this `web`, or this process's if it shares none."""
-    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
-    if folder is None:
+    if _FOLDER is None:
         return registry
-    for file in Path(folder).glob("gauge_live*_*.db"):
+    for file in Path(_FOLDER).glob("gauge_live*_*.db"):
         pid = int(file.stem.rpartition("_")[2])
         if not is_running(pid):
             mark_process_dead(pid)  # type: ignore[no-untyped-call]
     found = CollectorRegistry()
     MultiProcessCollector(found)  # type: ignore[no-untyped-call]
     return found
+
+
+def forget_shared() -> None:
+    """Remove the files that the processes of this `web` share. They end together."""
+    if _FOLDER is not None:
+        shutil.rmtree(_FOLDER, ignore_errors=True)
 
 
 def count(method: str, route: str, status: int, took: float) -> None:

@@ -138,7 +138,7 @@ def test_a_redis_that_forgets(look: Look, evicting: str, monkeypatch: pytest.Mon
 
 
 def test_programs_that_are_missing(look: Look, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cli.devstack.postgres._candidates", lambda: iter(()))
+    monkeypatch.setattr("cli.devstack.postgres.server_folders", lambda: iter(()))
     good, said = look()["programs"]
     assert good is False
     assert said.startswith("no PostgreSQL server found: ")
