@@ -10,7 +10,8 @@ import httpx
 import psutil
 import pytest
 
-from adapters.redis.pubsub import connect, send
+from adapters.redis.connection import connect
+from adapters.redis.pubsub import send
 from cli.devstack import Stack
 from domain.pauses.serialization import pause_id
 from tests.conftest import execute

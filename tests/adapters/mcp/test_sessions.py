@@ -184,7 +184,7 @@ def test_an_answer_without_an_end_of_line_counts():
 
 def test_a_child_that_keeps_stderr_open_does_not_keep_the_session(tmp_path: Path):
     """A daemon of the server's holds the pipe. The server's output is logged all the same, without a wait for it."""
-    script = f"setsid sleep 60 & echo $! > {tmp_path}/child; printf 'gone' >&2"
+    script = f"setsid sleep 600 & echo $! > {tmp_path}/child; printf 'gone' >&2"
     client = ToolClient()
     with ends(UNAVAILABLE):
         echo(client, ToolSource("parent", Transport.STDIO, command="sh", args=("-c", script)))

@@ -31,6 +31,7 @@ EXPECTED = {
     Permission.NOTIFICATION_READ: {OPERATOR, ADMIN},
     Permission.AUDIT_READ: {OPERATOR, ADMIN},
     Permission.AUDIT_EXPORT: {ADMIN},
+    Permission.RETENTION_MANAGE: {ADMIN},
     Permission.RECEIPT_KEY_MANAGE: {ADMIN},
 }
 
