@@ -5,10 +5,11 @@ The embedded one has no TLS.
 
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from redis import Redis
+from redis.exceptions import ResponseError
 
 from adapters.redis.connection import connect
 from cli.devstack.ports import free_port
@@ -70,8 +71,10 @@ class RedisServers:
         return next(name for name, own in self._ports.items() if own == int(port))
 
     def switch_over(self) -> None:
-        """Make the replica the master, while both live."""
-        self._sentinel().execute_command("SENTINEL", "FAILOVER", "main")
+        """Begin to make the replica the master, while both live. A sentinel may give that up: ask again."""
+        # One is in progress, or the replica is not ready.
+        with suppress(ResponseError):
+            self._sentinel().execute_command("SENTINEL", "FAILOVER", "main")
 
     def has_replica(self) -> bool:
         """Return whether the sentinel knows a replica that it could make the master."""

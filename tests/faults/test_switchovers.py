@@ -135,7 +135,7 @@ def test_redis_switched_over_under_load(stack: Stack, redis: RedisServers) -> No
             else:
                 redis.start("one")
                 until("it has a replica", redis.has_replica)
-                redis.switch_over()
+                until("it hands over", lambda old=old: redis.master() != old or bool(redis.switch_over()))
             until("another one is the master", lambda old=old: redis.master() != old)
             seen = len(scene.receiver.requests)
             until("pauses are decided again", lambda seen=seen: len(scene.receiver.requests) >= seen + 20)
