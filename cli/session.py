@@ -9,7 +9,7 @@ from typing import Any
 import click
 from rich.console import Console
 
-from cli.client import Server, ServerRefused, ServerResponse, open_server
+from cli.client import Failure, Server, ServerRefused, ServerResponse, open_server
 from cli.views.output import console
 from domain.identity.access import DEFAULT_NAMESPACE, Role
 
@@ -79,6 +79,27 @@ def page_options(function: Command) -> Command:
     """Add --limit and --cursor of a list."""
     cursor = click.option("--cursor", help="Continue after the previous page.")
     return click.option("--limit", type=int, help="List at most this many, 1 to 100 (default 50).")(cursor(function))
+
+
+def output_option(function: Command) -> Command:
+    """Add --output, the file to write to; passed as `output`."""
+    return click.option(
+        "-o",
+        "--output",
+        type=click.Path(dir_okay=False, path_type=Path),
+        help="Write to this file (default: standard output).",
+    )(function)
+
+
+def deliver(text: str, output: Path | None) -> None:
+    """Write the text to the file of `output_option`, or to standard output. Raise `Failure`."""
+    if output is None:
+        click.echo(text, nl=False)
+        return
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise Failure(f"cannot write {str(output)!r}: {error.strerror}") from None
 
 
 def reach_option(function: Command) -> Command:

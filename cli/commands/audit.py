@@ -13,7 +13,7 @@ from rich.console import Console
 from cli.client import Failure, open_server
 from cli.commands.checkpoints import check_signatures, kept_checkpoint, prove_growth
 from cli.commands.receipt import keys_of
-from cli.session import CommandContext, command, page_options, server_options
+from cli.session import CommandContext, command, deliver, output_option, page_options, server_options
 from cli.views.output import clean, console, lines, page, short, table
 from domain.identity.access import Role
 from domain.log.audit_chain import OVERDUE, ChainError, ChainHeads, LogItem, SignedRoot, read_line
@@ -138,12 +138,7 @@ verify.params.extend(server_options())
 
 @command(audit, "export", Role.ADMIN)
 @click.option("--namespace", help="Export only this namespace's chain (default: all that the key may read).")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Write to this file (default: standard output).",
-)
+@output_option
 def export(session: CommandContext, namespace: str | None, output: Path | None) -> None:
     """Export the audit log as JSON Lines.
 
@@ -210,12 +205,7 @@ def _list(screen: Console, document: dict[str, Any]) -> None:
 
 @command(audit, "checkpoint", Role.OPERATOR)
 @click.option("--namespace", help="Get the checkpoint of this namespace's log (default: the key's own).")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Write to this file (default: standard output).",
-)
+@output_option
 def checkpoint(session: CommandContext, namespace: str | None, output: Path | None) -> None:
     """Get the latest signed checkpoint of the log.
 
@@ -224,10 +214,4 @@ def checkpoint(session: CommandContext, namespace: str | None, output: Path | No
     note = session.request("GET", "/v1/audit/checkpoint", query={"namespace": namespace}).text
     if session.as_json:
         note = json.dumps({"checkpoint": note}) + "\n"
-    if output is None:
-        click.echo(note, nl=False)
-        return
-    try:
-        output.write_text(note, encoding="utf-8")
-    except OSError as error:
-        raise Failure(f"cannot write {str(output)!r}: {error.strerror}") from None
+    deliver(note, output)

@@ -22,7 +22,7 @@ from adapters.receipts.verification import (
 )
 from cli.client import Failure, open_server, part
 from cli.parameters import IDEMPOTENCY_KEY
-from cli.session import CommandContext, command, given, server_options
+from cli.session import CommandContext, command, deliver, given, output_option, server_options
 from cli.views.output import clean, console, lines, page, short, table, when
 from cli.views.receipt import describe
 from domain.identity.access import Role
@@ -55,24 +55,13 @@ def receipt() -> None:
 
 @command(receipt, "get", Role.REVIEWER)
 @click.argument("watch_id", metavar="ID")
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Write to this file (default: standard output).",
-)
+@output_option
 def get(session: CommandContext, watch_id: str, output: Path | None) -> None:
     """Get the receipt of a resolved pause."""
     text = session.request("GET", f"/api/pause/{part(watch_id)}/receipt").text
     if session.as_json:
         text = json.dumps({"receipt": text})
-    if output is None:
-        click.echo(text)
-        return
-    try:
-        output.write_text(f"{text}\n", encoding="ascii")
-    except OSError as error:
-        raise Failure(f"cannot write {str(output)!r}: {error.strerror}") from None
+    deliver(f"{text}\n", output)
 
 
 @receipt.command("verify")
