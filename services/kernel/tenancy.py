@@ -4,12 +4,19 @@ from collections.abc import Sequence
 
 from sqlalchemy import ColumnElement, Table, true
 
-from domain.identity.access import Principal
+from domain.identity.access import Principal, is_namespace
+from domain.values.errors import NotFound
 
 
 def sees(by: Principal, table: Table) -> ColumnElement[bool]:
     """Return a condition: the row's `namespace` is one that the caller has access to."""
     return true() if by.sees_all else table.c.namespace.in_(by.namespaces)
+
+
+def check_seen(by: Principal, namespace: str) -> None:
+    """Raise `NotFound` unless the text names a namespace that the caller has access to."""
+    if not is_namespace(namespace) or not by.sees(namespace):
+        raise NotFound(f"there is no namespace {namespace[:64]!r} that this key may see")
 
 
 def seen_namespaces(by: Principal, named: str | None) -> Sequence[str] | None:

@@ -7,7 +7,7 @@ from uuid import UUID
 from sqlalchemy import Column, ColumnElement, RowMapping, Table, exists, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
 
-from domain.identity.access import ALL_NAMESPACES, Principal, is_namespace
+from domain.identity.access import ALL_NAMESPACES, Principal
 from domain.pauses.serialization import instant, instant_or_none
 from domain.values import ids
 from domain.values.errors import Conflict, FieldError, Forbidden, Invalid, NotFound
@@ -15,6 +15,7 @@ from models.pauses import pauses
 from models.retention import legal_holds, retention_rules
 from models.sagas import sagas
 from services.kernel.idempotency import IdempotentRequest, RepeatedRequest, get_response, store_response
+from services.kernel.tenancy import check_seen
 from services.kernel.unit_of_work import Database
 
 # Article 26(6) of the EU AI Act: deployers keep the logs of high-risk systems for six months at least.
@@ -44,7 +45,7 @@ def kept_by_rule(table: Table, age: Column[Any], kind: Column[Any], default: tim
 
 def get_rule(database: Database, by: Principal, namespace: str) -> dict[str, Any]:
     """Return the namespace's rule. Raise `NotFound`."""
-    _check_seen(by, namespace)
+    check_seen(by, namespace)
     with database.reading() as conn:
         row = conn.execute(select(retention_rules).where(retention_rules.c.namespace == namespace)).mappings()
         return _rule_document(namespace, row.one_or_none())
@@ -60,7 +61,7 @@ def put_rule(
     below_six_months: bool,
 ) -> dict[str, Any]:
     """Set the rule. It deletes nothing for `GRACE`. Raise `Invalid` for less than six months without consent."""
-    _check_seen(by, namespace)
+    check_seen(by, namespace)
     if decision_days is not None and decision_days < SIX_MONTHS and not below_six_months:
         message = f"is below six months ({SIX_MONTHS} days); send below_six_months: true if no law asks for them"
         raise Invalid([FieldError("decision_days", message)])
@@ -104,7 +105,7 @@ def place_hold(
     if namespace == ALL_NAMESPACES and not by.sees_all:
         raise Forbidden("only an admin of all namespaces holds all of them")
     if namespace != ALL_NAMESPACES:
-        _check_seen(by, namespace)
+        check_seen(by, namespace)
     if subject is not None and namespace == ALL_NAMESPACES:
         raise Invalid([FieldError("namespace", "must be that of the subject")])
     try:
@@ -164,11 +165,6 @@ def _trace(subject: str) -> UUID | None:
         return UUID(hex=subject) if len(subject) == 32 else None
     except ValueError:
         return None
-
-
-def _check_seen(by: Principal, namespace: str) -> None:
-    if not is_namespace(namespace) or not by.sees(namespace):
-        raise NotFound(f"there is no namespace {namespace[:64]!r} that this key may see")
 
 
 def _rule_document(namespace: str, row: RowMapping | None) -> dict[str, Any]:

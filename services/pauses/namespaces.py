@@ -6,15 +6,16 @@ from typing import Any, TypedDict
 from sqlalchemy import RowMapping, bindparam, select
 from sqlalchemy.dialects.postgresql import insert
 
-from domain.identity.access import Principal, is_namespace
+from domain.identity.access import Principal
 from domain.pauses import approval_policy
 from domain.pauses.approval_policy import ONE_APPROVAL
 from domain.pauses.pause import OnTimeout
 from domain.pauses.policy_floor import ON_TIMEOUT, PolicyFloor
 from domain.pauses.serialization import instant_or_none
 from domain.pauses.votes import EligibleVoters, unmet
-from domain.values.errors import NotFound, NotUnderstood, PolicyUnsatisfiable
+from domain.values.errors import NotUnderstood, PolicyUnsatisfiable
 from models.namespaces import namespace_settings
+from services.kernel.tenancy import check_seen
 from services.kernel.unit_of_work import Database, UnitOfWork
 from services.pauses.voters import members_of
 
@@ -39,7 +40,7 @@ def read_floor(uow: UnitOfWork, namespace: str) -> PolicyFloor:
 
 
 def get_namespace(database: Database, by: Principal, namespace: str) -> dict[str, Any]:
-    _check_seen(by, namespace)
+    check_seen(by, namespace)
     with database.reading() as conn:
         return _document(namespace, conn.execute(_QUERY, {"namespace": namespace}).mappings().one_or_none())
 
@@ -51,7 +52,7 @@ def put_namespace(
 
     `policy`: None is one approval by anybody.
     """
-    _check_seen(by, namespace)
+    check_seen(by, namespace)
     wanted = approval_policy.parse(policy)
     with database.transaction() as uow:
         if not wanted.plain and (field_errors := unmet(EligibleVoters(wanted, members_of(uow, namespace)), "review")):
@@ -74,11 +75,6 @@ def put_namespace(
 
 _OF_NAMESPACE = select(namespace_settings).where(namespace_settings.c.namespace == bindparam("namespace"))
 _QUERY = _OF_NAMESPACE.execution_options(prepared=True)
-
-
-def _check_seen(by: Principal, namespace: str) -> None:
-    if not is_namespace(namespace) or not by.sees(namespace):
-        raise NotFound(f"there is no namespace {namespace[:64]!r} that this key may see")
 
 
 def _floor(namespace: str, row: RowMapping | None) -> PolicyFloor:
