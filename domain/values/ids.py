@@ -14,6 +14,8 @@ USER = "usr_"
 NOTIFICATION = "ntf_"
 RECEIPT = "rct_"
 HOLD = "hld_"
+# A saga's id is its trace id, whose form OpenTelemetry gives.
+TRACE = ""
 
 # No resource has this id: a page that shows all reviews waits for wake-ups under it.
 INBOX = UUID(int=0)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Row, text
 
 from domain.identity.access import Principal
 from domain.log.checkpoint import origin_of
@@ -17,10 +17,15 @@ def latest_checkpoint(database: Database, by: Principal, namespace: str | None) 
     """Return the last signed note of a chain. Raise `Forbidden`, `NotFound`."""
     (chain,) = visible_chains(database, by, namespace or by.own_namespace)
     with database.reading() as conn:
-        note = conn.execute(_LATEST, {"namespace": chain}).scalar_one_or_none()
-    if note is None:
+        found = last_checkpoint(conn, chain)
+    if found is None:
         raise NotFound(f"the audit log of {chain!r} has no checkpoint yet; a worker signs one within a second or two")
-    return str(note)
+    return str(found.note)
+
+
+def last_checkpoint(conn: Connection, chain: str) -> Row[Any] | None:
+    """Return the `size` and the signed `note` of a chain's last checkpoint."""
+    return conn.execute(_LATEST, {"namespace": chain}).one_or_none()
 
 
 def prove_inclusion(database: Database, by: Principal, namespace: str | None, index: int, size: int) -> dict[str, Any]:
@@ -59,5 +64,5 @@ def _document(database: Database, chain: str, hashes: list[bytes]) -> dict[str, 
     return {"namespace": chain, "origin": origin, "hashes": [each.hex() for each in hashes]}
 
 
-_LATEST = text("SELECT note FROM audit_checkpoints WHERE namespace = :namespace ORDER BY size DESC LIMIT 1")
+_LATEST = text("SELECT size, note FROM audit_checkpoints WHERE namespace = :namespace ORDER BY size DESC LIMIT 1")
 _HEAD = text("SELECT seq FROM audit_heads WHERE namespace = :namespace")

@@ -1,7 +1,6 @@
 """The evidence of one pause or saga: its entries with their proofs, a checkpoint, receipts, and the public keys."""
 
 from typing import Any
-from uuid import UUID
 
 from sqlalchemy import select, text
 
@@ -13,6 +12,7 @@ from domain.values.errors import NotFound, NotResolved, NotUnderstood
 from models.sagas import saga_steps
 from services.kernel.unit_of_work import Database
 from services.log.audit import visible_chains
+from services.log.proofs import last_checkpoint
 from services.log.tree import TreeReader
 from services.pauses.receipt_keys import Signer, published_keys
 from services.pauses.receipts import issue_receipt
@@ -30,11 +30,11 @@ def collect_evidence(
     """
     (chain,) = visible_chains(database, by, namespace or by.own_namespace)
     with database.snapshot() as conn:
-        trace = _uuid(subject)
+        trace = ids.parse(ids.TRACE, subject.lower())
         held = select(saga_steps.c.watch_id).where(saga_steps.c.saga_id == trace, saga_steps.c.watch_id.is_not(None))
         pauses = [ids.text(ids.WATCH, id_) for id_ in conn.execute(held).scalars()] if trace else []
         found = conn.execute(_ENTRIES, {"namespace": chain, "subjects": [subject, *pauses], "most": MOST}).all()
-        checkpoint = conn.execute(_CHECKPOINT, {"namespace": chain}).one_or_none()
+        checkpoint = last_checkpoint(conn, chain)
         if not found or checkpoint is None:
             raise NotFound(
                 f"the audit log of {chain!r} has no signed entry of {subject[:64]!r}: check the id and the namespace,"
@@ -58,13 +58,6 @@ def collect_evidence(
     return {"namespace": chain, "subjects": [subject, *pauses], **signed, "receipts": receipts, "jwks": keys}
 
 
-def _uuid(subject: str) -> UUID | None:
-    try:
-        return UUID(hex=subject) if len(subject) == 32 else None
-    except ValueError:
-        return None
-
-
 def _receipts(database: Database, signer: Signer, by: Principal, subjects: list[str]) -> list[str]:
     """Return the receipts of the pauses that are decided and still stored."""
     found = []
@@ -81,4 +74,3 @@ _ENTRIES = text("""
 SELECT seq, entry::text AS entry FROM audit_events
 WHERE namespace = :namespace AND (entry ->> 'subject') = ANY (CAST(:subjects AS text[])) ORDER BY seq LIMIT :most
 """)
-_CHECKPOINT = text("SELECT size, note FROM audit_checkpoints WHERE namespace = :namespace ORDER BY size DESC LIMIT 1")

@@ -2,7 +2,6 @@
 
 from datetime import timedelta
 from typing import Any
-from uuid import UUID
 
 from sqlalchemy import Column, ColumnElement, RowMapping, Table, exists, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert
@@ -113,7 +112,7 @@ def place_hold(
             get_response(uow, by.own_namespace, request)
             row = {"id": uow.new_id(), "namespace": namespace, "reason": reason, "subject": None}
             if subject is not None:
-                id_ = ids.parse(ids.WATCH, subject) or _trace(subject)
+                id_ = ids.parse(ids.WATCH, subject) or ids.parse(ids.TRACE, subject.lower())
                 # The lock keeps it from being deleted before the legal hold is visible.
                 for table in (pauses, sagas):
                     found = select(table.c.id).where(table.c.id == id_, table.c.namespace == namespace)
@@ -158,13 +157,6 @@ def shortest(database: Database, kind: Column[Any], default: timedelta) -> timed
     with database.reading() as conn:
         days = conn.execute(select(func.min(kind))).scalar_one()
     return default if days is None else min(default, timedelta(days=days))
-
-
-def _trace(subject: str) -> UUID | None:
-    try:
-        return UUID(hex=subject) if len(subject) == 32 else None
-    except ValueError:
-        return None
 
 
 def _rule_document(namespace: str, row: RowMapping | None) -> dict[str, Any]:
