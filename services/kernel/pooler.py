@@ -5,8 +5,8 @@ session usually keeps therefore go with each transaction, and no statement is pr
 """
 
 import logging
-from collections.abc import Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 import psycopg2
@@ -78,20 +78,27 @@ def parameters_of(info: Mapping[Any, Any]) -> str:
     return text
 
 
-def is_pooled(driver: Any) -> bool:
-    """Return whether the server that answers is not the one that accepted the connection, by their process ids."""
+@contextmanager
+def autocommitting(driver: Any) -> Iterator[None]:
+    """Let the driver begin no transaction by itself. Its flag sends nothing."""
     driver.autocommit = True
     try:
-        return bool(_session(driver) != driver.get_backend_pid())
+        yield
     finally:
-        driver.autocommit = False
+        if not driver.closed:
+            driver.autocommit = False
+
+
+def is_pooled(driver: Any) -> bool:
+    """Return whether the server that answers is not the one that accepted the connection, by their process ids."""
+    with autocommitting(driver):
+        return bool(_session(driver) != driver.get_backend_pid())
 
 
 def refuse_statement_mode(driver: Any) -> None:
     """Raise `PoolerUnsuitable` if the pooler lets no transaction have two statements."""
-    driver.autocommit = True
     try:
-        with driver.cursor() as cursor:
+        with autocommitting(driver), driver.cursor() as cursor:
             cursor.execute("BEGIN")
             cursor.execute("ROLLBACK")
     except psycopg2.Error as error:
@@ -102,9 +109,6 @@ def refuse_statement_mode(driver: Any) -> None:
             "DATABASE_URL leads to a pooler that ends a connection at BEGIN, as PgBouncer does in statement mode:"
             " set pool_mode = transaction there, or name PostgreSQL's own address"
         ) from error
-    finally:
-        if not driver.closed:
-            driver.autocommit = False
 
 
 def shares_sessions(url: str) -> bool:
@@ -144,14 +148,9 @@ def _others(driver: Any, named: Mapping[str, Any]) -> dict[str, str] | None:
 
 
 def _is_read_only(driver: Any) -> bool:
-    driver.autocommit = True
-    try:
-        with driver.cursor() as cursor:
-            cursor.execute("SHOW transaction_read_only")
-            return bool(cursor.fetchone()[0] == "on")
-    finally:
-        if not driver.closed:
-            driver.autocommit = False
+    with autocommitting(driver), driver.cursor() as cursor:
+        cursor.execute("SHOW transaction_read_only")
+        return bool(cursor.fetchone()[0] == "on")
 
 
 def _session(driver: Any) -> Any:

@@ -26,7 +26,7 @@ from domain.values import ids
 from domain.values.network import Network
 from services.kernel.compiled_writes import Write, compiled
 from services.kernel.connection_pool import READ_ONLY, found_read_only, reporting_unavailability, state_of
-from services.kernel.pooler import parameters_of
+from services.kernel.pooler import autocommitting, parameters_of
 from services.kernel.prepared import Filled, driver_statement, execute_by_driver
 
 log = logging.getLogger(__name__)
@@ -322,20 +322,15 @@ class Database:
     @contextmanager
     def _autocommitting(self) -> Iterator[Connection]:
         """Yield a connection that neither begins nor commits transactions by itself."""
-        with self.engine.connect() as conn:
-            # The driver's own flag sends nothing. SQLAlchemy's isolation_level sends a SET when the connection returns
-            # to the pool. If the server died, that fails, and the pool loses a connection for good.
-            driver: Any = conn.connection.driver_connection
-            driver.autocommit = True
+        # SQLAlchemy's isolation_level sends a SET when the connection returns to the pool. If the server died, that
+        # fails, and the pool loses a connection for good.
+        with self.engine.connect() as conn, autocommitting(conn.connection.driver_connection):
             try:
                 yield conn
             except (DBAPIError, psycopg2.Error) as error:
                 if state_of(error) == READ_ONLY:
                     found_read_only(self.engine)
                 raise
-            finally:
-                if not driver.closed:
-                    driver.autocommit = False
 
 
 @dataclass(frozen=True, slots=True)
