@@ -117,10 +117,11 @@ def _mode(client: Redis) -> str | None:
         if "permissions" in str(error) or "NOPERM" in str(error):
             return None
         raise
-    return _UNUSABLE.get(str(mode))
+    return UNUSABLE.get(str(mode))
 
 
-_UNUSABLE = {
+# By the mode of a server, why it cannot be used and what to do.
+UNUSABLE = {
     "cluster": "it is a Redis Cluster, which Celery cannot use: give one Redis server, or sentinels",
     "sentinel": "it is a sentinel: write sentinel://host:port/0?master=name",
 }

@@ -57,7 +57,7 @@ def _write(folder: Path, place: Place) -> manifest.Manifest:
             revision = manifest.check_revision(conn)
             # The dump and the counts see the same rows.
             snapshot, at = conn.execute(text("SELECT pg_export_snapshot(), clock_timestamp()")).one()
-            major = int(conn.execute(text("SHOW server_version_num")).scalar_one()) // 10_000
+            major = manifest.server_major(conn)
             write_private(folder / manifest.DUMP, b"")
             options = "--format=custom", "--no-owner", "--no-privileges", f"--snapshot={snapshot}"
             run("pg_dump", place.url, major, *options, f"--file={folder / manifest.DUMP}")

@@ -63,7 +63,7 @@ def _load(place: Place, folder: Path, made: Manifest) -> None:
     with engine.connect() as conn:
         if count := conn.execute(_TABLES).scalar_one():
             raise Failure(f"the database is not empty, it has {count} tables: restore into a new one (nothing changed)")
-        major = int(conn.execute(text("SHOW server_version_num")).scalar_one()) // 10_000
+        major = manifest.server_major(conn)
     if major < made.postgres:
         raise Failure(f"the backup is of PostgreSQL {made.postgres}, but the server is {major}: use a newer server")
     restores.hold(engine)

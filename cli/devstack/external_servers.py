@@ -2,7 +2,7 @@
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from adapters.redis.connection import connect, why_unusable
+from adapters.redis.connection import UNUSABLE, connect, why_unusable
 from cli.devstack.errors import StackError
 from services.kernel.connection_pool import open_engine
 from services.operations.restores import is_held
@@ -40,7 +40,7 @@ def refuse_absent_redis(url: str) -> None:
 
 def with_fix(why: str) -> str:
     """Add to the client's error about Redis what to do. Our own errors say it themselves."""
-    return why if why.startswith("it is a") else f"{why.rstrip('.')}: start it, or correct REDIS_URL"
+    return why if why in UNUSABLE.values() else f"{why.rstrip('.')}: start it, or correct REDIS_URL"
 
 
 def why_absent(error: Exception) -> str:

@@ -161,11 +161,17 @@ def _find_binaries(cluster: Path) -> tuple[Path, int]:
 
 
 def _major(binary: Path) -> int:
-    said = subprocess.run([binary, "--version"], capture_output=True, text=True, check=False).stdout
-    found = re.search(r"\d+", said)
+    found = major_of(binary)
     if found is None:
         raise StackError(f"{binary} does not run on this machine: reinstall it, or set DATABASE_URL")
-    return int(found[0])
+    return found
+
+
+def major_of(binary: Path) -> int | None:
+    """Return the major version of a program of PostgreSQL, or None if it does not run."""
+    said = subprocess.run([binary, "--version"], capture_output=True, text=True, check=False).stdout
+    found = re.search(r"\d+", said)
+    return None if found is None else int(found[0])
 
 
 def _as_other_user_than_root(cluster: Path) -> tuple[tuple[int, int] | None, tuple[str, ...]]:

@@ -88,6 +88,11 @@ def check_revision(conn: Connection) -> str:
     return revision
 
 
+def server_major(conn: Connection) -> int:
+    """Return the major version of the server."""
+    return int(conn.execute(text("SHOW server_version_num")).scalar_one()) // 10_000
+
+
 def sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

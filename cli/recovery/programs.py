@@ -1,7 +1,6 @@
 """`pg_dump` and `pg_restore`: find one that is new enough for the server, and run it."""
 
 import os
-import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -10,7 +9,7 @@ from pathlib import Path
 from sqlalchemy import make_url
 
 from cli.client import Failure
-from cli.devstack.postgres import server_folders
+from cli.devstack.postgres import major_of, server_folders
 from cli.recovery.place import WRITES
 
 
@@ -34,7 +33,7 @@ def run(program: str, database_url: str, major: int, *arguments: str) -> None:
 
 def find(program: str, major: int) -> Path:
     """Return the oldest program that is new enough, because more servers understand its output."""
-    found = {_version(path): path for path in _candidates(program)}
+    found = {version: path for path in _candidates(program) if (version := major_of(path)) is not None}
     if fitting := [version for version in found if version >= major]:
         return found[min(fitting)]
     there = f"this machine has only {max(found)}" if found else "this machine has none"
@@ -44,11 +43,5 @@ def find(program: str, major: int) -> Path:
 def _candidates(program: str) -> Iterator[Path]:
     on_path = shutil.which(program)
     for path in (*(folder / program for folder in server_folders()), *([Path(on_path)] if on_path else [])):
-        if path.exists() and _version(path):
+        if path.exists():
             yield path
-
-
-def _version(path: Path) -> int:
-    said = subprocess.run([path, "--version"], capture_output=True, text=True, check=False).stdout
-    found = re.search(r"\d+", said)
-    return 0 if found is None else int(found[0])
