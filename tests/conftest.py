@@ -46,6 +46,8 @@ for each in (signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGTERM):
 ROOT = Path(__file__).parents[1]
 # Tests deliver webhooks to receivers on loopback.
 LOOPBACK = {"SAGAHOLD_EGRESS_ALLOW": "127.0.0.0/8,::1/128"}
+# The name of the database that is migrated once. The others are copies.
+TEMPLATE = "template_sagahold"
 # A whole stack has servers of its own, whatever an earlier test has set for the session. Tests deploy tool servers with
 # keys of single namespaces.
 ALONE = {
@@ -93,8 +95,8 @@ def servers() -> Iterator[Stack]:
     """PostgreSQL and Redis alone, with the template database."""
     with tempfile.TemporaryDirectory() as folder, Stack(Path(folder), processes=False) as running:
         stop_fsync(running)
-        execute(running.database_url, "CREATE DATABASE template_sagahold")
-        migrate(running.database_url.replace("/sagahold?", "/template_sagahold?"))
+        execute(running.database_url, f"CREATE DATABASE {TEMPLATE}")
+        migrate(running.database_url.replace("/sagahold?", f"/{TEMPLATE}?"))
         yield running
 
 
@@ -116,8 +118,15 @@ def migrate(database_url: str) -> None:
 @pytest.fixture
 def database_url(servers: Stack) -> Iterator[str]:
     """A migrated database of the test's own."""
+    with new_database(servers, TEMPLATE) as url:
+        yield url
+
+
+@contextlib.contextmanager
+def new_database(servers: Stack, template: str = "template1") -> Iterator[str]:
+    """Create a database, yield its URL, and drop it."""
     name = f"test_{uuid4().hex}"
-    execute(servers.database_url, f"CREATE DATABASE {name} TEMPLATE template_sagahold")
+    execute(servers.database_url, f"CREATE DATABASE {name} TEMPLATE {template}")
     yield servers.database_url.replace("/sagahold?", f"/{name}?")
     execute(servers.database_url, f"DROP DATABASE {name} WITH (FORCE)")
 
@@ -128,6 +137,15 @@ def execute(database_url: str, statement: str) -> None:
     connection.autocommit = True
     with contextlib.closing(connection), connection.cursor() as cursor:
         cursor.execute(statement)
+
+
+def answers(database_url: str) -> bool:
+    """Return whether the server accepts connections."""
+    try:
+        psycopg2.connect(database_url).close()
+    except psycopg2.OperationalError:
+        return False
+    return True
 
 
 @pytest.fixture

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import psycopg2
 from psycopg2.extensions import parse_dsn
 
 from cli.devstack.ports import free_port
 from cli.devstack.postgres import _as_other_user_than_root
 from cli.devstack.waiting import wait_until
+from tests.conftest import answers
 from tests.debian import program
 
 
@@ -43,18 +43,11 @@ class PgBouncer:
         with self._log.open("a") as log:
             command = (*self._prefix, program("pgbouncer", "pgbouncer"), self._config)
             self._process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
-        assert wait_until(self._answers, 60), self._log.read_text()
+        assert wait_until(lambda: answers(self.url), 60), self._log.read_text()
 
     def stop(self, how: signal.Signals = signal.SIGKILL) -> None:
         self._process.send_signal(how)
         self._process.wait(60)
-
-    def _answers(self) -> bool:
-        try:
-            psycopg2.connect(self.url).close()
-        except psycopg2.OperationalError:
-            return False
-        return True
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from cli.devstack.ports import free_port
 from cli.devstack.postgres import _as_other_user_than_root
 from cli.devstack.waiting import wait_until
 from tests.certificates import Certificates, certificates
+from tests.conftest import answers
 from tests.debian import program
 
 USER = DATABASE = "sagahold"
@@ -91,19 +92,11 @@ class PostgresPair:
         with (self._folder / f"{name}.log").open("w") as log:
             command = [*self._prefix, self._binaries / "postgres", "-D", self._folder / name, *options]
             self._servers.append(subprocess.Popen(command, stdout=log, stderr=log))
-        assert wait_until(lambda: _answers(url), 60), (self._folder / f"{name}.log").read_text()
+        assert wait_until(lambda: answers(url), 60), (self._folder / f"{name}.log").read_text()
 
     def _run(self, name: str, *arguments: str) -> None:
         command = [*self._prefix, self._binaries / name, *arguments]
         subprocess.run(command, cwd=self._folder, check=True, stdout=subprocess.DEVNULL)
-
-
-def _answers(url: str) -> bool:
-    try:
-        psycopg2.connect(url).close()
-    except psycopg2.OperationalError:
-        return False
-    return True
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 import contextlib
 from collections.abc import Iterator
-from uuid import uuid4
 
 import psycopg2
 import pytest
@@ -25,7 +24,7 @@ from models import (
 )
 from models.tables import metadata
 from services.sagas import execution
-from tests.conftest import execute
+from tests.conftest import TEMPLATE, new_database
 
 # Whatever a test imports: a table that is not known is not emptied, and none that refers to it can be used.
 TABLES = (
@@ -36,10 +35,8 @@ TABLES = (
 
 @pytest.fixture(scope="session")
 def shared_database_url(servers: Stack) -> Iterator[str]:
-    name = f"test_{uuid4().hex}"
-    execute(servers.database_url, f"CREATE DATABASE {name} TEMPLATE template_sagahold")
-    yield servers.database_url.replace("/sagahold?", f"/{name}?")
-    execute(servers.database_url, f"DROP DATABASE {name} WITH (FORCE)")
+    with new_database(servers, TEMPLATE) as url:
+        yield url
 
 
 @pytest.fixture(autouse=True)

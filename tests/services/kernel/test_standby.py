@@ -7,7 +7,6 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import psycopg2
 import pytest
 
 from cli.devstack import Stack
@@ -18,7 +17,7 @@ from services.kernel.connection_pool import DatabaseUnavailable, open_engine
 from services.kernel.leases import stamp_worker
 from services.kernel.unit_of_work import Database
 from services.operations.health import readiness
-from tests.conftest import Recorded
+from tests.conftest import Recorded, answers
 from tests.services.world import one
 
 
@@ -39,19 +38,12 @@ def standby(servers: Stack, database: Database) -> Iterator[Path]:
         with (place / "log").open("w") as log:
             server = subprocess.Popen([*prefix, bin_ / "postgres", "-D", place / "pg", *options], stderr=log)
         try:
-            assert wait_until(lambda: _answers(place), 120), (place / "log").read_text()
+            url = f"postgresql://{USER}@/postgres?host={name}&port={PORT}"
+            assert wait_until(lambda: answers(url), 120), (place / "log").read_text()
             yield place
         finally:
             server.send_signal(signal.SIGINT)
             server.wait(90)
-
-
-def _answers(sockets: Path) -> bool:
-    try:
-        psycopg2.connect(host=str(sockets), port=PORT, user=USER, dbname="postgres").close()
-    except psycopg2.OperationalError:
-        return False
-    return True
 
 
 def _takes_three(database: Database) -> bool:

@@ -5,7 +5,7 @@ from dataclasses import fields
 from datetime import UTC, datetime, timedelta
 from itertools import combinations
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pytest
 from sqlalchemy import PrimaryKeyConstraint, UniqueConstraint, create_engine, event, text
@@ -40,7 +40,7 @@ from services.sagas.queries import SagaFilter, count_needing_operator, list_saga
 from services.webhooks.deliveries import DeliveryFilter, list_deliveries
 from services.webhooks.endpoint_backlog import sweep_endpoints
 from services.webhooks.worker import sweep_deliveries
-from tests.conftest import execute
+from tests.conftest import TEMPLATE, new_database
 from tests.services.world import ADMIN, AGENT, REVIEWER, one, someone
 
 BIG = {"pauses", "sagas", "saga_steps", "audit_events", "webhook_deliveries", "webhook_messages", "notifications"}
@@ -171,16 +171,13 @@ FILL = (
 @pytest.fixture(scope="module")
 def filled(servers: Stack) -> Iterator[str]:
     """A database of its own, with some thousand rows in each table. Deleted ones would slow down the tests after it."""
-    name = f"test_{uuid4().hex}"
-    execute(servers.database_url, f"CREATE DATABASE {name} TEMPLATE template_sagahold")
-    url = servers.database_url.replace("/sagahold?", f"/{name}?")
-    engine = create_engine(url.replace("postgresql://", "postgresql+psycopg2://"))
-    with engine.begin() as conn:
-        for statement in FILL:
-            conn.execute(text(statement), {"rows": ROWS, "id": ONE})
-    engine.dispose()
-    yield url
-    execute(servers.database_url, f"DROP DATABASE {name} WITH (FORCE)")
+    with new_database(servers, TEMPLATE) as url:
+        engine = create_engine(url.replace("postgresql://", "postgresql+psycopg2://"))
+        with engine.begin() as conn:
+            for statement in FILL:
+                conn.execute(text(statement), {"rows": ROWS, "id": ONE})
+        engine.dispose()
+        yield url
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
-from uuid import uuid4
 
 import pytest
 from sqlalchemy import text
@@ -16,7 +15,7 @@ from services.kernel.connection_pool import open_engine
 from services.kernel.leases import BEAT, stamp_worker
 from services.kernel.unit_of_work import Database
 from services.operations.health import Backlog, Readiness, backlog, readiness
-from tests.conftest import Recorded, execute
+from tests.conftest import Recorded, new_database
 from tests.services.by_watch_id import decide_pause
 from tests.services.people import person, tell
 from tests.services.saga_turns import advance, record
@@ -40,13 +39,10 @@ from tests.services.world import (
 @pytest.fixture
 def empty(servers: Stack) -> Iterator[Database]:
     """A database without a single table."""
-    name = f"test_{uuid4().hex}"
-    execute(servers.database_url, f"CREATE DATABASE {name}")
-    url = servers.database_url.replace("/sagahold?", f"/{name}?").replace("postgresql://", "postgresql+psycopg2://")
-    engine = open_engine(url, 2, "test")
-    yield Database(engine, Recorded(), "http://sagahold.test")
-    engine.dispose()
-    execute(servers.database_url, f"DROP DATABASE {name} WITH (FORCE)")
+    with new_database(servers) as url:
+        engine = open_engine(url.replace("postgresql://", "postgresql+psycopg2://"), 2, "test")
+        yield Database(engine, Recorded(), "http://sagahold.test")
+        engine.dispose()
 
 
 def test_ready(database: Database) -> None:

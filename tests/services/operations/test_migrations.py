@@ -5,7 +5,6 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from typing import Any
-from uuid import uuid4
 
 import psycopg2
 import pytest
@@ -15,7 +14,7 @@ from sqlalchemy import Engine, event
 
 from cli.devstack import Stack
 from cli.devstack.waiting import wait_until
-from tests.conftest import ROOT, execute
+from tests.conftest import ROOT, execute, new_database
 from tests.services.operations.test_big_tables import BIG
 
 ROWS, SECONDS = 1_000, 60.0
@@ -120,10 +119,8 @@ def upgrade(revision: str) -> int:
 
 @pytest.fixture
 def empty_url(servers: Stack) -> Iterator[str]:
-    name = f"test_{uuid4().hex}"
-    execute(servers.database_url, f"CREATE DATABASE {name}")
-    yield servers.database_url.replace("/sagahold?", f"/{name}?")
-    execute(servers.database_url, f"DROP DATABASE {name} WITH (FORCE)")
+    with new_database(servers) as url:
+        yield url
 
 
 def test_others_read_and_write_during_each_long_step(empty_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
