@@ -171,12 +171,13 @@ class UnitOfWork:
         """
         self.conn.exec_driver_sql(f"SET LOCAL lock_timeout = {milliseconds}")
 
-    def take_advisory_lock(self, what: str) -> None:
+    def take_advisory_lock(self, what: str, *, shared: bool = False) -> None:
         """Take the advisory lock of this name, until the transaction ends.
 
-        It serialises changes of a row that may not exist yet, and so cannot be locked itself.
+        It serialises changes of a row that may not exist yet, and so cannot be locked itself. `shared`: together with
+        others that share it.
         """
-        self.conn.execute(_ADVISORY_LOCK, {"what": what})
+        self.conn.execute(_SHARED_LOCK if shared else _ADVISORY_LOCK, {"what": what})
 
     @contextmanager
     def attempt(self) -> Iterator[None]:
@@ -349,7 +350,11 @@ class _Rehearsal(Database):
         yield self.conn
 
 
-_ADVISORY_LOCK = select(func.pg_advisory_xact_lock(func.hashtextextended(bindparam("what"), 0)))
+_NAME = func.hashtextextended(bindparam("what"), 0)
+_ADVISORY_LOCK, _SHARED_LOCK = (
+    select(func.pg_advisory_xact_lock(_NAME)),
+    select(func.pg_advisory_xact_lock_shared(_NAME)),
+)
 
 
 _RECORD = driver_statement(

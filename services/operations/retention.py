@@ -22,7 +22,7 @@ from services.identity.login_throttle import LONGEST_WINDOW
 from services.identity.sessions import IDLE
 from services.kernel.connection_pool import DatabaseUnavailable
 from services.kernel.unit_of_work import Database, UnitOfWork
-from services.operations.retention_rules import kept_by_rule, shortest
+from services.operations.retention_rules import DELETIONS, kept_by_rule, shortest
 
 # Twice the promised 24 h, so that a slow prune never breaks the promise.
 IDEMPOTENCY_KEPT = timedelta(hours=48)
@@ -146,6 +146,7 @@ class Pruner:
                 found = deleted
                 last_seen = None
             else:
+                uow.take_advisory_lock(DELETIONS, shared=True)
                 batch = uow.conn.execute(oldest(scan.rule, scan.last_seen, scan.size)).all()
                 deleted = _delete(uow, scan.rule, [tuple(row)[1:] for row in batch])
                 found = len(batch)

@@ -21,6 +21,9 @@ from services.kernel.unit_of_work import Database
 SIX_MONTHS = 184
 # After a change of a rule or the release of a legal hold, nothing is deleted for this long: a mistake can be undone.
 GRACE = timedelta(days=1)
+# The advisory lock that batches of deletions share. A rule or a legal hold takes it alone: no batch that does not see
+# it deletes anything after its answer.
+DELETIONS = "retention"
 
 
 class HoldReleased(Conflict):
@@ -65,7 +68,7 @@ def put_rule(
         message = f"is below six months ({SIX_MONTHS} days); send below_six_months: true if no law asks for them"
         raise Invalid([FieldError("decision_days", message)])
     with database.transaction() as uow:
-        uow.take_advisory_lock(f"retention {namespace}")
+        uow.take_advisory_lock(DELETIONS)
         query = select(retention_rules).where(retention_rules.c.namespace == namespace)
         before = _rule_document(namespace, uow.conn.execute(query).mappings().one_or_none())
         days = {"decision_days": decision_days, "message_days": message_days}
@@ -110,6 +113,7 @@ def place_hold(
     try:
         with database.transaction() as uow:
             get_response(uow, by.own_namespace, request)
+            uow.take_advisory_lock(DELETIONS)
             row = {"id": uow.new_id(), "namespace": namespace, "reason": reason, "subject": None}
             if subject is not None:
                 id_ = ids.parse(ids.WATCH, subject) or ids.parse(ids.TRACE, subject.lower())

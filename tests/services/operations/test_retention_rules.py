@@ -1,15 +1,21 @@
 """A namespace's own retention, and legal holds: nothing goes before its time, whatever else is set."""
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import Any
 
 import pytest
+from sqlalchemy import insert
 
+from cli.devstack.waiting import wait_until
 from domain.identity.access import Role
 from domain.values.errors import Forbidden, Invalid, NotFound
+from models.retention import legal_holds
 from services.kernel.idempotency import IdempotentRequest
 from services.kernel.unit_of_work import Database
 from services.operations.retention_rules import (
+    DELETIONS,
     HoldReleased,
     get_rule,
     list_holds,
@@ -99,6 +105,47 @@ def test_an_unreadable_rule_deletes_nothing(database: Database) -> None:
         assert pauses(database) == {watch_id}
     finally:
         change(database, "ALTER TABLE elsewhere RENAME TO retention_rules")
+
+
+def waiting_for_lock(database: Database) -> bool:
+    return bool(one(database, "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"))
+
+
+def test_no_deletion_goes_on_after_a_legal_hold(database: Database) -> None:
+    """A batch that begins while one is being placed waits for it, and then sees it."""
+    watch_id = decided(database, 250)
+    with ThreadPoolExecutor() as threads:
+        with database.transaction() as uow:
+            uow.take_advisory_lock(DELETIONS)
+            place = insert(legal_holds).values(
+                id=uow.new_id(), namespace="*", reason="Case 1", placed_at=uow.now, placed_by=ADMIN.id
+            )
+            uow.conn.execute(place)
+            pruning = threads.submit(prune, database, RETENTION)
+            assert wait_until(lambda: waiting_for_lock(database), 90)
+        pruning.result()
+    assert pauses(database) == {watch_id}
+
+
+@pytest.mark.parametrize(
+    "change_what_is_kept",
+    [
+        lambda database: place_hold(database, ADMIN, "default", None, "Case 1", None),
+        lambda database: rule(database, 400),
+    ],
+    ids=["hold", "rule"],
+)
+def test_a_change_waits_for_batches_that_do_not_see_it(
+    database: Database, change_what_is_kept: Callable[[Database], object]
+) -> None:
+    with ThreadPoolExecutor() as threads:
+        with database.transaction() as uow, database.transaction() as other:
+            for batch in (uow, other):
+                batch.take_advisory_lock(DELETIONS, shared=True)
+            changing = threads.submit(change_what_is_kept, database)
+            assert wait_until(lambda: waiting_for_lock(database), 90)
+            assert not changing.done()
+        changing.result()
 
 
 def test_a_held_pause_saga_or_namespace_stays(database: Database) -> None:
