@@ -351,10 +351,8 @@ class _Rehearsal(Database):
 
 
 _NAME = func.hashtextextended(bindparam("what"), 0)
-_ADVISORY_LOCK, _SHARED_LOCK = (
-    select(func.pg_advisory_xact_lock(_NAME)),
-    select(func.pg_advisory_xact_lock_shared(_NAME)),
-)
+_ADVISORY_LOCK = select(func.pg_advisory_xact_lock(_NAME))
+_SHARED_LOCK = select(func.pg_advisory_xact_lock_shared(_NAME))
 
 
 _RECORD = driver_statement(

@@ -56,8 +56,12 @@ class Server:
         return self.metric("sagahold_long_polls")
 
     def metric(self, series: str) -> float:
-        found = re.search(f"^{re.escape(series)} (\\S+)$", self.operator.get("/metrics").text, re.MULTILINE)
-        return 0.0 if found is None else float(found[1])
+        return value_of(series, self.operator.get("/metrics").text)
+
+
+def value_of(series: str, metrics: str) -> float:
+    found = re.search(f"^{re.escape(series)} (\\S+)$", metrics, re.MULTILINE)
+    return 0.0 if found is None else float(found[1])
 
 
 @contextmanager
