@@ -159,6 +159,11 @@ class Scene:
             made += 1
         return made
 
+    def keep_reading(self, enough: threading.Event) -> None:
+        """A client that asks also while all others wait for their webhooks, because a server is away."""
+        while not enough.is_set():
+            self.insist(lambda: self.agent.get("/api/pause", params={"limit": 1}))
+
     def _client(self, key: str) -> httpx.Client:
         return self._stack.enter_context(
             httpx.Client(

@@ -30,8 +30,7 @@ def test_postgres_restarted_under_load(scene: Scene, how: signal.Signals) -> Non
     pids = {name: scene.stack.pid(name) for name in ("web", "worker", "beat")}
     enough = threading.Event()
     clients = [scene.start(scene.create_and_decide, enough) for _ in range(8)]
-    # The others may all wait for their webhooks while the server is away.
-    clients.append(scene.start(read, scene, enough))
+    clients.append(scene.start(scene.keep_reading, enough))
     until("work is done", lambda: len(scene.receiver.requests) >= 40)
     scene.stack.kill("postgres", how)
     until("someone is refused", lambda: scene.truth.domain_errors > 0)
@@ -45,11 +44,6 @@ def test_postgres_restarted_under_load(scene: Scene, how: signal.Signals) -> Non
     assert {name: scene.stack.pid(name) for name in pids} == pids
     scene.check_logs()
     until("ready again", lambda: httpx.get(f"{scene.stack.url}/readyz", timeout=ANSWER_WITHIN).status_code == 200)
-
-
-def read(scene: Scene, enough: threading.Event) -> None:
-    while not enough.is_set():
-        scene.insist(lambda: scene.agent.get("/api/pause", params={"limit": 1}))
 
 
 def test_probes_and_streams_while_postgres_is_away(scene: Scene) -> None:

@@ -1,4 +1,4 @@
-"""All processes behind PgBouncer in transaction mode and Redis sentinels, with TLS.
+"""All processes behind PgBouncer in transaction mode and Redis sentinels, with TLS. Each part fails under load.
 
 One stack has all of it, because a start takes many seconds of processor time.
 """
@@ -19,6 +19,7 @@ from services.kernel.connection_pool import DatabaseUnavailable, open_engine
 from services.kernel.leases import stamp_worker
 from services.kernel.unit_of_work import Database, NoPublisher
 from tests.conftest import ALONE, migrate
+from tests.faults.saga_scene import SagaScene, step
 from tests.faults.scene import ANSWER_WITHIN, PROCESSES, Scene, until
 from tests.pgbouncer import PgBouncer, pgbouncer
 from tests.postgres_pair import DATABASE, USER, PostgresPair, postgres_pair
@@ -26,6 +27,7 @@ from tests.redis_servers import RedisServers, redis_servers
 
 # Fewer than the connections that `web` and `worker` keep: each transaction takes whichever is free.
 SESSIONS = 5
+SAGAS = 10
 # An error of redis-py about sentinels has some thousand characters of configuration. Ours has none of them.
 LONGEST_LINE = 1_500
 
@@ -83,6 +85,40 @@ def test_a_certificate_of_another_authority_is_refused(postgres: PostgresPair) -
     database = Database(open_engine(database_url(wrong), 1, "test"), NoPublisher(), "")
     with pytest.raises(DatabaseUnavailable, match="certificate verify failed"), database.reading():
         pass
+
+
+def test_pgbouncer_killed_under_load(stack: Stack, pooler: PgBouncer) -> None:
+    """Nothing that was accepted is lost, nothing runs twice, and no process has to be restarted."""
+    pids = {name: stack.pid(name) for name in PROCESSES}
+    with Scene(stack) as pauses, SagaScene(stack) as sagas:
+        sagas.deploy_saga("held", step("one", "charge"), step("two", "charge_once", hitl=True))
+        customers = {sagas.start_saga("held", customer=f"anna-{number}"): f"anna-{number}" for number in range(SAGAS)}
+        enough = threading.Event()
+        clients = [pauses.start(pauses.create_and_decide, enough) for _ in range(6)]
+        clients.append(pauses.start(pauses.keep_reading, enough))
+        until("pauses are decided", lambda: len(pauses.receiver.requests) >= 20)
+        until("steps are held", lambda: len(sagas.for_review()) == SAGAS)
+        (first, span), *others = sagas.for_review()
+        sagas.order("reviewer", first, span, "approve")
+        pooler.stop()
+        until("a client is refused", lambda: pauses.truth.domain_errors > 0)
+        pooler.start()
+        seen = len(pauses.receiver.requests)
+        for trace_id, span in others:
+            sagas.order("reviewer", trace_id, span, "approve")
+        until("pauses are decided again", lambda: len(pauses.receiver.requests) >= seen + 20)
+        enough.set()
+        for client in clients:
+            client.result()
+        pauses.truth.settle()
+        for trace_id, customer in customers.items():
+            sagas.reads_as(trace_id, "COMPLETED")
+            assert sagas.ledger.entries(customer) == ["charge", "charge_once"]
+        assert pauses.truth.unreachable == 0
+        assert {name: stack.pid(name) for name in PROCESSES} == pids
+        pauses.check_logs()
+        for name in ("web", "worker"):
+            assert pauses.log(name).count("no longer prepared") == 0
 
 
 def test_redis_switched_over_under_load(stack: Stack, redis: RedisServers) -> None:
