@@ -18,14 +18,9 @@ from domain.log.checkpoint import (
     read_note,
     verifier_key,
 )
+from tests.domain.log.test_checkpoint import ORIGIN, SIGNATURE, TEXT, VKEY
 
-# From the documentation of Go's package golang.org/x/mod/sumdb/note.
-VKEY = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW"
-TEXT = "If you think cryptography is the answer to your problem,\nthen you don't know what your problem is.\n"
-SIGNED = f"""{TEXT}
-— PeterNeumann x08go/ZJkuBS9UG/SffcvIAQxVBtiFupLLr8pAcElZInNIuGUgYN1FFYC2pZSNXgKvqfqdngotpRZb6KE6RyyBwJnAM=
-"""
-ORIGIN = "hold.example.com/base/audit/default"
+SIGNED = f"{TEXT}\n{SIGNATURE}\n"
 
 
 @pytest.fixture(scope="module")

@@ -34,6 +34,8 @@ def test_accepted(check: Check, text: str, result: str | None) -> None:
     [
         (urls.database_url, "mysql://secret@db/x"),
         (urls.database_url, "postgresql://u:secret@db:99999/x"),
+        (urls.database_url, "postgresql://u:secret@one,two/x?target_session_attrs=any"),
+        (urls.database_url, "postgresql://u:secret@db/x?target_session_attrs=standby"),
         (urls.public_url, "https://u:secret@hold.example.com"),
         (urls.public_url, "https://hold.example.com/?x=1"),
         (urls.public_url, "https://hold.example.com:0"),
